@@ -11,7 +11,7 @@ import { createServer as createSecureServer } from 'node:https';
 import { isIP, type Socket } from 'node:net';
 import { ApiError, DO_NOT_RETRY, type ErrorOptions, errorBody } from '../src/http/errors.ts';
 import { isLoopback, START_SECRET_HEADER } from '../src/http/headers/hosts.ts';
-import { createRequestId } from '../src/http/headers/request-id.ts';
+import { createRequestId, OWN_ID } from '../src/http/headers/request-id.ts';
 
 export interface ProxyOptions {
   /** The secret without which the Worker refuses a request. */
@@ -174,6 +174,12 @@ function relay(
   inner.on('response', (answer) => {
     // It was refused, and this has come all the same.
     if (response.headersSent) return void answer.destroy();
+    // Wrangler's own, with paths of this machine. Inside of it a connection that has rested is closed by one side while the
+    // other still writes: it sends a GET again by itself, and nothing else.
+    if (answer.statusCode === 500 && answer.headers[OWN_ID] === undefined) {
+      answer.resume();
+      return refuseWaiting(unanswered());
+    }
     waiting.delete(refuseWaiting);
     response.writeHead(answer.statusCode ?? 502, answer.statusMessage, passedOn(answer.rawHeaders).flat());
     response.flushHeaders();
@@ -186,7 +192,7 @@ function relay(
   inner.on('error', () => {
     // An answer may end before the request has been read completely.
     if (response.headersSent) return;
-    refuse(response, unavailable('The edge did not answer: it may be starting again. Try again in a moment.'));
+    refuse(response, unanswered());
   });
   // The client has left, or has received everything.
   response.on('close', () => {
@@ -268,6 +274,10 @@ function refuse(response: ServerResponse, error: ApiError, accept = ''): void {
   }
   response.writeHead(error.status, { ...error.headers, 'content-type': 'application/json', 'request-id': id });
   response.end(JSON.stringify(errorBody(error, id)));
+}
+
+function unanswered(): ApiError {
+  return unavailable('The edge did not answer: it may be starting again. Try again in a moment.');
 }
 
 function brokenBuild(): ApiError {

@@ -1,6 +1,6 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const root = join(import.meta.dirname, '..');
 /** What reads a clock that measures. */
@@ -14,4 +14,48 @@ test('what measures time is in the project for it, which runs alone: elsewhere a
   );
   expect(files.length).toBeGreaterThan(200);
   expect(files.filter((file) => CLOCK.test(readFileSync(join(root, file), 'utf8')))).toEqual([]);
+});
+
+/** A wait for a time of the machine's clock. None at all only lets others go on: `rounds` of test/support/rounds.ts. */
+const SLEEP = /scheduler\.wait\((?!0\))|new Promise[^;]{0,80}setTimeout\(\s*\w+,(?!\s*0\))/;
+/** Who sets its timers itself moves them, too. */
+const OWN_TIMERS = /useFakeTimers|fake-edge/;
+/** Where such a wait is right, and why. */
+const SLEEPS: Readonly<Record<string, string>> = {
+  'test/simulation/': 'a world has a clock of its own',
+  'test/support/edge.ts': 'a process is stopped for a time, as a busy machine does',
+  'test/e2e/cuts.test.ts': 'so a process that is stopped comes to run in between',
+  'test/e2e/audit.test.ts': 'an answer has its pace, and what is booked goes by the clock of a process',
+  'test/e2e/failover.test.ts': 'upstreams have their pace, and breakers go by the clock of a process',
+  'test/e2e/pools.test.ts': 'callers who are refused come again later',
+  'test/e2e/ridden.test.ts': 'an answer has its pace, and a gateway gives up by the clock of a process',
+  'test/e2e/unsent.test.ts': 'how late a connection breaks is told by the clock of a process',
+  'test/e2e/conversations.test.ts': 'a process is killed at a time that is drawn',
+  'test/e2e/webhooks.test.ts': 'a process is killed at a time that is drawn',
+};
+
+describe('no test sleeps for a fixed time', () => {
+  const sleeping = globSync('test/**/*.{ts,tsx}', { cwd: root }).filter((file) => {
+    if (/\.(timing|night)\.test\.ts$/.test(file) || file === 'test/clocks.test.ts') return false;
+    const text = readFileSync(join(root, file), 'utf8');
+    return SLEEP.test(text) && !OWN_TIMERS.test(text);
+  });
+
+  test('but those that are listed here', () => {
+    const isListed = (file: string) => Object.keys(SLEEPS).some((listed) => file.startsWith(listed));
+    expect(sleeping.filter((file) => !isListed(file))).toEqual([]);
+  });
+
+  test('and each that is listed does', () => {
+    expect(Object.keys(SLEEPS).filter((listed) => !sleeping.some((file) => file.startsWith(listed)))).toEqual([]);
+  });
+
+  test.each([
+    'await scheduler.wait(5);',
+    'await scheduler.wait(LATE_MS);',
+    'await new Promise((resolve) => setTimeout(resolve, 50));',
+    'await new Promise<void>((resolve) => {\n  setTimeout(resolve, everyMs);\n});',
+  ])('which is found: %s', (line) => {
+    expect(line).toMatch(SLEEP);
+  });
 });

@@ -9,6 +9,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf } from '../support/app.ts';
+import { passTime } from '../support/calendar.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
@@ -304,7 +305,7 @@ describe('one request', () => {
     const ids: (string | null)[] = [];
     for (let i = 0; i < 5; i += 1) {
       ids.unshift((await edge.post('/messages', ASK, alice)).headers.get('sluice-request-id'));
-      await new Promise((resolve) => setTimeout(resolve, 2));
+      passTime(2);
     }
     await edge.settled();
     const page = async (query: string) => {

@@ -10,7 +10,8 @@ import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import { admitInside, worstCaseWith } from '../accounts/admission-requests.ts';
 import { testApp } from '../support/app.ts';
 import { bindings } from '../support/conversations.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually, untilSo } from '../support/eventually.ts';
+import { objectAtRest } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../support/webhooks.ts';
@@ -121,16 +122,23 @@ describe('a share of a limit that is spent', () => {
     const { posted, deliveryFetch } = receiver();
     const works = worksOf({ deliveryFetch }, { ALERT_URL });
     await stub().setLimits({ usd_per_month: usd(20_000), alerts: [0.5, 0.5, 1] });
+    let tried = 0;
     await runInDurableObject(stub(), (account: Account) => {
       const inside = account as unknown as { env: Record<string, unknown> };
       const unreachable = {
         idFromName: () => ({}),
-        get: () => ({ acceptAlert: () => Promise.reject(new Error('gone')) }),
+        get: () => ({
+          acceptAlert: () => {
+            tried += 1;
+            return Promise.reject(new Error('gone'));
+          },
+        }),
       };
       inside.env = { ...inside.env, INBOX: unreachable };
     });
     await spend('req_1', 10_000);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await untilSo(() => tried > 0);
+    await objectAtRest(stub());
     expect(await listed()).toEqual([]);
     await abortAllDurableObjects();
     // The alarm is due within a minute.

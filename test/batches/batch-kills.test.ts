@@ -17,6 +17,7 @@ import { fakeBatchApi } from '../support/batch-api.ts';
 import { eventually } from '../support/eventually.ts';
 import { workerDied } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
+import { rounds } from '../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -130,7 +131,8 @@ class Killer {
       },
     );
     while (result === undefined) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      // No promise of an object that dies wakes anybody.
+      await rounds();
       const dying = this.#dying;
       this.#dying = undefined;
       if (dying === 'objects') await abortAllDurableObjects();

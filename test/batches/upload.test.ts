@@ -7,6 +7,7 @@ import type { Fetch } from '../../src/upstream/upstream.ts';
 import { errorOf } from '../support/app.ts';
 import { inFlight, trackedContext } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
+import { rounds } from '../support/rounds.ts';
 
 afterEach(resetAll);
 
@@ -55,7 +56,7 @@ test('an upstream that refuses before the body has ended is heard in its own wor
     // Its words end with the call, as those of the network do.
     const words = new ReadableStream({
       async pull(controller) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await rounds(20);
         if (signal?.aborted) return controller.error(signal.reason);
         controller.enqueue(text);
         controller.close();

@@ -4,6 +4,8 @@ import type { AdmissionDecision } from '../../src/durable/contracts/admission.ts
 import type * as z from '../../src/http/zod.ts';
 import { errorOf } from '../support/app.ts';
 import { bindings, COST, caller, HAIKU, inputIn, LABELS, labelled, said, USAGE } from '../support/classification.ts';
+import { untilSo } from '../support/eventually.ts';
+import { rounds } from '../support/rounds.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 
 type Results = z.output<typeof classifyResults>;
@@ -353,7 +355,9 @@ test('an account that may run two at a time gets all its answers, two at a time'
     async () => {
       running += 1;
       most = Math.max(most, running);
-      await scheduler.wait(5);
+      await untilSo(() => most >= 2);
+      // A third one would come now.
+      await rounds(3);
       running -= 1;
       return labelled('bug');
     },
@@ -373,7 +377,9 @@ test('no more than six texts are with the upstream at once', async () => {
     running += 1;
     most = Math.max(most, running);
     // The first ones wait for each other, however slowly they come.
-    for (let waited = 0; waited === 0 || (most < 6 && waited < 3_000); waited += 1) await scheduler.wait(2);
+    await untilSo(() => most >= 6);
+    // A seventh one would come now.
+    await rounds(3);
     running -= 1;
     return labelled('bug');
   });
@@ -426,7 +432,7 @@ test('a caller who leaves stops what has not begun; what ran is ended and settle
     const { ask, app, rows, object } = await caller(async ({ signal }, nth) => {
       if (nth < 3) return labelled('bug');
       signal?.addEventListener('abort', () => (aborted += 1));
-      if (nth === 8) setTimeout(() => leaving.abort(), 5);
+      if (nth === 8) void rounds(3).then(() => leaving.abort());
       return await new Promise<never>(() => {});
     });
     const inputs = Array.from({ length: 100 }, (_, index) => ({ id: String(index), input: `text ${index}` }));

@@ -8,6 +8,7 @@ import { brokenRule } from '../support/api-rules.ts';
 import { approvalsOf, bindings, jsonOf, readOf, rowsOf, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
+import { rounds } from '../support/rounds.ts';
 import { runs } from '../support/runs.ts';
 import { answeringBy, calls, says, servingTools, weather } from '../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say } from '../support/turns.ts';
@@ -79,7 +80,7 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
       : says('Well.');
   });
   const came = servingTools(async () => {
-    await new Promise((resolve) => setTimeout(resolve, 3));
+    await rounds(3);
     return new Response('paid');
   });
   const counts: Record<string, number> = {};
@@ -94,8 +95,8 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
       const place = await waitingIn(`i${number}`);
       const { id, turn, approval } = place;
       const done = await Promise.all(
-        planned.map(async ([operation, ms]) => {
-          await new Promise((resolve) => setTimeout(resolve, ms));
+        planned.map(async ([operation, after]) => {
+          await rounds(after);
           return { operation, hasWorked: await perform(operation, place) };
         }),
       );

@@ -17,7 +17,7 @@ import {
   stubOf,
   turnNow,
 } from '../support/conversations.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually, untilSo } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say, type Told, textOf } from '../support/turns.ts';
@@ -410,8 +410,6 @@ describe('a call that needs an approval', () => {
 });
 
 describe('a crash of the turn that goes on', () => {
-  const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
   test.each([
     ['in the call', false, 2],
     ['in the call, which is made once at most,', true, 1],
@@ -438,7 +436,7 @@ describe('a crash of the turn that goes on', () => {
     await say(asked({ tools: [pay({ once })], max_usd: 1 }));
     const { body } = await approve((await approvalsOf())[0]);
     // An object cannot be aborted from inside: what it does is looked at from out here.
-    while (!isMet) await wait(2);
+    await untilSo(() => isMet);
     isHeld = false;
     await abortAllDurableObjects();
     await eventually(async () => {

@@ -10,7 +10,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import type { Json } from '../../src/json/object.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '../support/conversations.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually, untilSo } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import {
@@ -351,7 +351,7 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
       const turn = await begin(bodyOf('How is it?', isRun ? { tools: [weather()] } : {}), { id });
       // An object cannot be aborted from inside: what it says is looked at from out here.
       const isMet = where !== 'at once' && (where !== 'in a call' || isRun);
-      while (isMet && !isReached) await new Promise((resolve) => setTimeout(resolve, 2));
+      if (isMet) await untilSo(() => isReached);
       point = '';
       await abortAllDurableObjects();
       // Nobody asks: only its alarm wakes it.

@@ -6,7 +6,7 @@ import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Json } from '../../src/json/object.ts';
 import { ask, edgeWithSky, SKY } from '../support/agents.ts';
 import { type Sent, settledApps } from '../support/app.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually, untilSo } from '../support/eventually.ts';
 import { as } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { type Asked, answeringBy, servingTools, weather } from '../support/scripted-runs.ts';
@@ -635,16 +635,12 @@ test('a bound token does not slip into a conversation while that is copied', asy
     const made = { id: 'source', agent: 'sky', system: 'More.', messages };
     expect((await ask(app, 'POST', '/conversations', storing, made)).status).toBe(201);
   });
-  // Promises of one object do not wake another one.
-  const until = async (isSo: () => boolean) => {
-    while (!isSo()) await scheduler.wait(1);
-  };
   let [isCopying, isAsked, isCopied] = [false, false, false];
   const { jti } = decodeJwt(page.authorization?.split(' ')[1] ?? '');
   const revoking = vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async (token: { jti?: string }) => {
     if (token.jti !== jti) return false;
     isAsked = true;
-    await until(() => isCopied);
+    await untilSo(() => isCopied);
     return false;
   }) as never);
   const { adopt } = Conversation.prototype;
@@ -654,7 +650,11 @@ test('a bound token does not slip into a conversation while that is copied', asy
     lines,
   ) {
     isCopying = true;
-    return await adopt.call(this, place, lines.pipeThrough(new TransformStream({ flush: () => until(() => isAsked) })));
+    return await adopt.call(
+      this,
+      place,
+      lines.pipeThrough(new TransformStream({ flush: () => untilSo(() => isAsked) })),
+    );
   });
   onTestFinished(() => {
     revoking.mockRestore();
@@ -662,7 +662,7 @@ test('a bound token does not slip into a conversation while that is copied', asy
   });
   const before = bodies.length;
   const forked = ask(app, 'POST', '/conversations/source/fork', storing, { id: 'web-copy' });
-  await until(() => isCopying);
+  await untilSo(() => isCopying);
   const slipping = say({ conversation: 'web-copy' });
   expect((await forked).status).toBe(201);
   isCopied = true;

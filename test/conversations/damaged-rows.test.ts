@@ -7,7 +7,7 @@ import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { room } from '../../src/http/body-room.ts';
 import { passingTime, stubOf } from '../support/conversations.ts';
 import { type Cell, placeRows, type Rows, storedRows, TABLES, textsIn } from '../support/damage.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually, untilSo } from '../support/eventually.ts';
 import { objectAtRest } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
@@ -56,7 +56,7 @@ function endless(content: Scripted['content'], isReleased: () => boolean): Scrip
       type: 'bytes',
       async pull(controller) {
         // An object must not wait for what another one does.
-        while (pieces.length === 1 && !isReleased()) await new Promise((resolve) => setTimeout(resolve, 2));
+        if (pieces.length === 1) await untilSo(isReleased);
         const piece = pieces.shift();
         if (piece === undefined) await new Promise(() => {});
         else controller.enqueue(new TextEncoder().encode(piece));

@@ -3,8 +3,9 @@ import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { bindings, readOf, rowsOf, stubOf } from '../support/conversations.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually, untilSo } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
+import { rounds } from '../support/rounds.ts';
 import {
   booked,
   createWith,
@@ -29,10 +30,10 @@ function held() {
     if (!isForSummary(body)) return undefined;
     state.asked += 1;
     if (state.asked > 1) return undefined;
-    while (!state.isGoing) {
+    await untilSo(() => {
       signal?.throwIfAborted();
-      await scheduler.wait(5);
-    }
+      return state.isGoing;
+    });
     return undefined;
   });
   return {
@@ -146,13 +147,13 @@ test('a deletion in the middle of a summary ends it, books it, and leaves nothin
 
 test('a conversation whose summary was not settled when it was deleted is gone once it is', async () => {
   const up = held();
-  const lost = { settlements: false };
+  const lost = { settlements: false, alarms: 0 };
   const { settleJson } = Account.prototype;
   const spy = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, ...of) {
     if (!String(of[0]).includes('"summary"')) return settleJson.apply(this, of);
     if (lost.settlements) return Promise.reject(new Error('lost')) as never;
-    // It comes back later than everything else that the alarm asks.
-    return scheduler.wait(300).then(() => settleJson.apply(this, of)) as never;
+    // It comes back later than everything else that alarms ask.
+    return untilSo(() => lost.alarms > 3).then(() => settleJson.apply(this, of)) as never;
   });
   onTestFinished(() => spy.mockRestore());
   const { talking } = await untilAsked(up);
@@ -160,9 +161,10 @@ test('a conversation whose summary was not settled when it was deleted is gone o
   await stubOf().erase();
   lost.settlements = false;
   let isLeft = true;
-  for (let round = 0; isLeft && round < 60; round += 1) {
-    await scheduler.wait(20);
+  for (let round = 0; isLeft && round < 200; round += 1) {
     await runDurableObjectAlarm(stubOf());
+    lost.alarms += 1;
+    await rounds(5);
     const { tables, alarm } = await runInDurableObject(stubOf(), async (_, { storage }) => ({
       tables: storage.sql.exec("select name from sqlite_master where name = 'turns'").toArray(),
       alarm: await storage.getAlarm(),

@@ -19,8 +19,9 @@ const account = `mover-${randomUUID()}`;
 let here: string;
 let there: Started;
 
+const shared = sharedEdge();
 beforeAll(async () => {
-  here = await sharedEdge();
+  here = await shared();
   there = await npmStart(['--var', 'SIMULATOR_TTFT_MS:0', '--var', 'SIMULATOR_TOKENS_PER_SECOND:0']);
 });
 afterAll(async () => await there?.stop());

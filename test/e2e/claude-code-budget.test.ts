@@ -32,8 +32,9 @@ const rows = [
 let url: string;
 let accounts = 0;
 
+const edge = sharedEdge();
 beforeAll(async () => {
-  url = await sharedEdge();
+  url = await edge();
 });
 
 /** Sends a recorded request as a new account. @returns its status, and the `max_tokens` that it was lowered to */

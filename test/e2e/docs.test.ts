@@ -6,8 +6,9 @@ import { sharedEdge } from '../support/shared-start.ts';
 
 let url: string;
 
+const edge = sharedEdge();
 beforeAll(async () => {
-  url = await sharedEdge();
+  url = await edge();
 });
 
 describe('what the assets serve', () => {

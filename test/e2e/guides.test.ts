@@ -48,8 +48,9 @@ function settle(text: string): string {
 
 let url: string;
 
+const edge = sharedEdge();
 beforeAll(async () => {
-  url = await sharedEdge();
+  url = await edge();
 });
 
 test('every request and small tool of the README and the guides prints what they show', async () => {

@@ -25,8 +25,9 @@ async function failedStart(...args: string[]): Promise<{ code: unknown; stderr: 
   return { code: ended.code, stderr: ended.stderr };
 }
 
+const edge = sharedEdge();
 beforeAll(async () => {
-  url = await sharedEdge();
+  url = await edge();
 });
 
 const question = { role: 'user' as const, content: 'What is the weather in Bern today?' };

@@ -38,7 +38,7 @@ export function startTerminal(command: string, options: { cwd: string; env: Node
         const left = deadline - Date.now();
         if (left <= 0) throw new Error(`The terminal never showed ${what}, but: ${unseen}`);
         await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, left);
+          const timer = setTimeout(() => resolve(), left);
           arrived = () => {
             clearTimeout(timer);
             resolve();

@@ -11,6 +11,7 @@ import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { simulatorStoreIn } from '../../src/upstream/simulator-store.ts';
 import { type Sent, type TestApp, testApp } from '../support/app.ts';
+import { passTime } from '../support/calendar.ts';
 import { bindings, simulate } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
@@ -464,7 +465,7 @@ test('a file whose answer was lost stays counted, and one that never came to be 
       const address = `https://simulator.invalid${url.pathname}${url.search}`;
       if (loses) await upstream(new Request(address, { method, headers: given, body }));
       // A connection that is refused at once was never used: this one broke late.
-      await new Promise((resolve) => setTimeout(resolve, 80));
+      passTime(80);
       throw new TypeError('The connection broke.');
     },
     { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0' },

@@ -503,3 +503,13 @@ test('while the build is broken every request is refused, one that waits too, an
   handle = answerOk;
   expect(await send('/new')).toMatchObject({ status: 200, body: 'ok' });
 });
+
+test('a 500 of what stands between, which has lost the edge, is a 503 of the usual form; one of the edge itself is passed on', async () => {
+  handle = (_, response) => void response.writeHead(500).end('Error: Network connection lost.\n    at the-stack.js');
+  const { status, headers, body } = await send('/tokens');
+  expect([status, headers['retry-after']]).toEqual([503, '1']);
+  expect(JSON.parse(body)).toMatchObject({ type: 'error', error: { type: 'api_error' } });
+  expect(body).not.toContain('the-stack');
+  handle = (_, response) => void response.writeHead(500, { 'sluice-request-id': 'req_1' }).end('{}');
+  expect(await send('/tokens')).toMatchObject({ status: 500, body: '{}' });
+});

@@ -5,6 +5,7 @@ import { onTestFinished, vi } from 'vitest';
 import { type AppOptions, createApp } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
 import { inFlight, trackedContext } from './in-flight.ts';
+import { rounds } from './rounds.ts';
 
 /** A request that has reached the upstream. */
 export interface Sent {
@@ -120,6 +121,9 @@ function whenAborted(signal: AbortSignal | null | undefined): Promise<never> {
   return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true }));
 }
 
+/** In so many rounds of the loop the readers of a stream have taken what has come. */
+const BREAK_ROUNDS = 50;
+
 /** A body that comes in these pieces and then ends, breaks or falls silent, as one from the network would. */
 export function bodyOf(
   pieces: readonly (string | Uint8Array)[],
@@ -134,7 +138,7 @@ export function bodyOf(
         if (piece) return controller.enqueue(piece);
         if (end === 'silence') return await new Promise(() => {});
         // A break comes behind the bytes, which the stream would drop if its readers had not taken them yet.
-        if (end === 'cut') await new Promise((resolve) => setTimeout(resolve, 50));
+        if (end === 'cut') await rounds(BREAK_ROUNDS);
         if (end === 'cut') return controller.error(new Error('connection reset'));
         controller.close();
         controller.byobRequest?.respond(0);

@@ -65,6 +65,27 @@ export function stopClock(): void {
   });
 }
 
+/** Lets the clock go on from where it stands: a silence is timed by it. */
+export function letClockGo(): void {
+  const clock = globals.sluiceCalendar;
+  if (clock?.stands === undefined) return;
+  clock.ahead = clock.stands - clock.real();
+  clock.stands = undefined;
+}
+
+/** Moves the clock on, whether it goes or stands: what a test says takes so long takes no time of the machine's. */
+export function passTime(ms: number): void {
+  globals.sluiceCalendar ??= movable();
+  const clock = globals.sluiceCalendar;
+  if (clock.stands === undefined) clock.ahead += ms;
+  else clock.stands += ms;
+}
+
+/** @returns the time of the machine, in milliseconds, whatever the clock of a test says */
+export function machineTime(): number {
+  return globals.sluiceCalendar?.real() ?? Date.now();
+}
+
 /** @returns how far the calendar is ahead of the machine's, in milliseconds */
 export function aheadMs(): number {
   return globals.sluiceCalendar?.ahead ?? 0;

@@ -1,6 +1,14 @@
 import { vi } from 'vitest';
 
+/** Longer than a busy machine needs. */
+const LONGEST_MS = 20_000;
+
 /** Waits until something holds: as long as `expect.poll` does, where a single value is not enough. */
 export async function eventually(check: () => void | Promise<void>): Promise<void> {
-  await vi.waitFor(check, { timeout: 240_000 });
+  await vi.waitFor(check, { timeout: LONGEST_MS });
+}
+
+/** Waits until something is so that another object says: no promise of one object wakes another one. */
+export async function untilSo(isSo: () => boolean): Promise<void> {
+  await vi.waitUntil(isSo, { timeout: LONGEST_MS, interval: 1 });
 }

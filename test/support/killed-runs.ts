@@ -2,6 +2,7 @@
 
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { stubOf } from './conversations.ts';
+import { rounds } from './rounds.ts';
 import { ask, listen, type Told } from './turns.ts';
 
 /** When something dies: once a point was passed so many times. `one`: not all objects, but the one of that number. */
@@ -48,8 +49,10 @@ export class Killer<Point extends string> {
     const ended = work.finally(() => {
       hasEnded = true;
     });
+    ended.catch(() => {});
     while (!hasEnded) {
-      await Promise.race([ended.catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2))]);
+      // No promise of an object that dies wakes anybody.
+      await rounds();
       const due = this.#due;
       if (due === undefined) continue;
       this.#due = undefined;

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { inject } from 'vitest';
-import { npmStart } from './start.ts';
+import { beforeEach, inject } from 'vitest';
+import { npmStart, type Started } from './start.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -20,20 +20,49 @@ export interface SharedStart {
   stop(): Promise<void>;
 }
 
+/** Oftener than wrangler closes a connection inside of it that rests. On a busy machine a request would go into one. */
+const AWAKE_MS = 2_000;
+
+/** Keeps the connections inside of an edge from resting, until it is stopped. */
+function keptAwake(edge: Started): Started {
+  const asking = setInterval(() => {
+    // Whoever looks at the edge finds out what is wrong with it.
+    fetch(`${edge.url}/health`).then(
+      (response) => response.text(),
+      () => undefined,
+    );
+  }, AWAKE_MS);
+  return {
+    ...edge,
+    stop: async (signal) => {
+      clearInterval(asking);
+      await edge.stop(signal);
+    },
+  };
+}
+
 /** Listens on loopback, and runs `npm start` for whoever asks first. */
-export const offerSharedStart = () => offer(() => npmStart(QUICK));
+export const offerSharedStart = () => offer(async () => keptAwake(await npmStart(QUICK)));
+
+/** Where the last lines of the edge are. */
+const SAID = '/said';
+/** So many of them: what came in the test that failed, and somewhat before it. */
+const LAST_LINES = 100;
 
 /**
  * Listens on loopback, and starts an edge for whoever asks first: a run of other tests does without it.
  *
  * @param start starts it
  */
-export async function offer(start: () => Promise<{ stop(): Promise<void> }>): Promise<SharedStart> {
+export async function offer(start: () => Promise<{ stop(): Promise<void>; output?(): string }>): Promise<SharedStart> {
   let starting: ReturnType<typeof start> | undefined;
-  const server = createServer((_, response) => {
+  const server = createServer(({ url: path }, response) => {
     starting ??= start();
     starting.then(
-      (started) => response.end(JSON.stringify(started)),
+      (started) =>
+        response.end(
+          path === SAID ? started.output?.().split('\n').slice(-LAST_LINES).join('\n') : JSON.stringify(started),
+        ),
       (thrown: unknown) => response.writeHead(500).end(String(thrown)),
     );
   });
@@ -50,14 +79,20 @@ export async function offer(start: () => Promise<{ stop(): Promise<void> }>): Pr
 }
 
 /**
- * Gives a test the edge of `npm start` that others use at the same time. Each has accounts, conversations and names of its
- * own in it, and stops nothing.
+ * Gives the tests of a file the edge of `npm start` that others use at the same time. Each has accounts, conversations and
+ * names of its own in it, and stops nothing. Where one fails, the last lines of the edge are printed. For the top of a file.
  *
- * @returns its URL
- * @throws Error with the output of `npm start` where it does not start
+ * @returns a function that gives its URL; it throws an error with the output of `npm start` where that does not start
  */
-export async function sharedEdge(): Promise<string> {
-  return (await offered<{ url: string }>(inject('sharedStart'))).url;
+export function sharedEdge(): () => Promise<string> {
+  const by = inject('sharedStart');
+  beforeEach(({ onTestFailed }) => {
+    onTestFailed(async () => {
+      // biome-ignore lint/suspicious/noConsole: a test has failed.
+      console.error(`The shared edge has said last:\n${await said(by + SAID)}`);
+    });
+  });
+  return async () => (await offered<{ url: string }>(by)).url;
 }
 
 /**
@@ -66,9 +101,11 @@ export async function sharedEdge(): Promise<string> {
  * @param by whom to ask
  * @throws Error with what is said where it does not start
  */
-export async function offered<T>(by: string): Promise<T> {
-  const response = await fetch(by);
-  const said = await response.text();
-  if (!response.ok) throw new Error(said);
-  return JSON.parse(said) as T;
+export const offered = async <T>(by: string): Promise<T> => JSON.parse(await said(by)) as T;
+
+async function said(url: string): Promise<string> {
+  const response = await fetch(url);
+  const text = await response.text();
+  if (!response.ok) throw new Error(text);
+  return text;
 }

@@ -42,24 +42,38 @@ export async function npmStart(
   if (child.pid === undefined) throw new Error('There is no npm on the PATH.');
   const { pid } = child;
   let output = '';
-  child.stdout.on('data', (piece: Buffer) => (output += piece.toString()));
-  child.stderr.on('data', (piece: Buffer) => (output += piece.toString()));
-  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  /** Called when it has said something, and when it has ended. */
+  let changed = () => {};
+  for (const said of [child.stdout, child.stderr]) {
+    said.on('data', (piece: Buffer) => {
+      output += piece.toString();
+      changed();
+    });
+  }
+  const exited = new Promise<void>((resolve) =>
+    child.once('exit', () => {
+      resolve();
+      changed();
+    }),
+  );
   const stop = async (signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM') => {
     // The whole group: killing the outer process alone would leave the server on its port.
     if (child.exitCode === null && child.signalCode === null) process.kill(-pid, signal);
     await exited;
     if (kept === undefined) await rm(state, { recursive: true, force: true });
   };
-  const deadline = Date.now() + READY_MS;
-  let url: string | undefined;
-  while (url === undefined) {
-    if (Date.now() > deadline || child.exitCode !== null) {
-      await stop('SIGKILL');
-      throw new Error(`npm start did not get ready:\n${output}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    url = READY.exec(output)?.[1];
+  const url = await new Promise<string | undefined>((resolve) => {
+    const late = setTimeout(() => resolve(undefined), READY_MS);
+    changed = () => {
+      const [, ready] = READY.exec(output) ?? [];
+      if (ready === undefined && child.exitCode === null && child.signalCode === null) return;
+      clearTimeout(late);
+      resolve(ready);
+    };
+  });
+  if (url === undefined) {
+    await stop('SIGKILL');
+    throw new Error(`npm start did not get ready:\n${output}`);
   }
   return { url, pid, output: () => output, stop };
 }

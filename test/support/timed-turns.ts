@@ -26,8 +26,12 @@ export const START = event('message_start', {
 });
 export const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
 
-/** Bytes that the turn which runs has taken. */
+/** Bytes that the turn which runs has taken, and what waits for more of them: its own upstream. */
 let taken = 0;
+let wake = () => {};
+
+/** How often a turn looks at what has come. By a clock of the test's own it looks at once. */
+const SHOW_MS = 100;
 
 /** The clock of all conversations; 0 is the real one. */
 export const time = { now: 0 };
@@ -37,10 +41,15 @@ export function keepTime(): void {
   beforeEach(() => {
     simulate();
     time.now = Date.now();
+    const { setTimeout } = globalThis;
+    const soon = (run: () => void, ms?: number) => setTimeout(run, ms === SHOW_MS ? 0 : ms);
+    const looking = vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
+    onTestFinished(() => looking.mockRestore());
     const { take } = Turn.prototype;
     const taking = vi.spyOn(Turn.prototype, 'take').mockImplementation(function (this: Turn, piece, now, lateMs) {
       const result = take.call(this, piece, now, lateMs);
       taken += piece.length;
+      wake();
       return result;
     });
     onTestFinished(() => taking.mockRestore());
@@ -69,7 +78,11 @@ export function answering(piecesOf: () => readonly { at?: number; text: string }
       aborted.catch(() => {});
       // What came before has been read at its own time.
       const untilTaken = async () => {
-        while (taken < sent) await new Promise((resolve) => setTimeout(resolve, 2));
+        while (taken < sent) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
       };
       const body = new ReadableStream(
         {

@@ -1,8 +1,12 @@
-import { expect, test } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { parseSettings } from '../../src/settings/settings.ts';
 import { askMessage, type MessageCall } from '../../src/upstream/ask-message.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { bodyOf } from '../support/app.ts';
+import { passTime, stopClock } from '../support/calendar.ts';
+
+// How soon something fails says whether it has run: a busy machine must not.
+beforeEach(stopClock);
 
 const MESSAGE = {
   type: 'message',
@@ -110,11 +114,15 @@ test('a network that fails is tried again, and then told as what costs nothing',
 });
 
 test('an upstream that never answers is given up when its time is over, retries included', async () => {
-  const { ask, seen } = call(() => new Promise(() => {}), { UPSTREAM_TIMEOUT_MS: '50' });
+  const waiting = () => {
+    passTime(60);
+    return new Promise<Response>(() => {});
+  };
+  const { ask, seen } = call(waiting, { UPSTREAM_TIMEOUT_MS: '60' });
   const { error, outcome } = await ask();
   expect(error).toMatchObject({ type: 'timeout_error', logged: 'upstream_timeout' });
   expect(outcome).toMatchObject({ end: 'cut', sent: true, seen: { unseen_ms: expect.any(Number) } });
-  expect(outcome.seen?.unseen_ms).toBeGreaterThanOrEqual(50);
+  expect(outcome.seen?.unseen_ms).toBeGreaterThanOrEqual(60);
   expect(seen).toHaveLength(1);
 });
 
@@ -167,7 +175,7 @@ test('a caller who leaves ends the call; who has left already makes none', async
   const leaving = new AbortController();
   const { ask, seen } = call(() => new Promise(() => {}));
   const asked = ask({ signal: leaving.signal });
-  await scheduler.wait(5);
+  await vi.waitUntil(() => seen.length > 0);
   leaving.abort();
   expect((await asked).outcome).toMatchObject({ end: 'client_gone', sent: true });
   expect((await ask({ signal: leaving.signal })).outcome).toMatchObject({ end: 'client_gone', sent: false });

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { mayRepeat, retriesByItself } from '../../src/upstream/client-retries.ts';
 import firstPrompt from '../fixtures/claude-code/first-prompt.json';
 import { testApp } from '../support/app.ts';
+import { stopClock } from '../support/calendar.ts';
 
 /** As they were sent: name, headers, whether it tries again by itself. */
 const CLIENTS: [string, Record<string, string>, boolean][] = [
@@ -60,6 +61,8 @@ describe('a request that fails for as long as it is tried', () => {
   const ask = { model: 'claude-haiku-4-5', max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };
   const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
   const counted = { 'x-stainless-retry-count': '0' };
+  // How soon a connection fails says whether it came to be: a busy machine must not.
+  beforeEach(stopClock);
 
   test.each([
     ['overloaded, of a client that tries again by itself, is sent once', counted, 1],

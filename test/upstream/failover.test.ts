@@ -9,7 +9,9 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, errorOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
+import { letClockGo, passTime, stopClock } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
+import { rounds } from '../support/rounds.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 
@@ -131,9 +133,14 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
     ...Object.fromEntries(keys),
     ...vars,
   };
+  const answer = (sent: Sent) => {
+    // A moment, so that what is booked has an order.
+    passTime(1);
+    return (says[nameIn(sent)] ?? answered)(sent);
+  };
   const app = testApp((sent) => {
     expect(sent.headers.get('x-api-key')).toBe(`key-${nameIn(sent)}`);
-    return (says[nameIn(sent)] ?? answered)(sent);
+    return answer(sent);
   }, settings);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
   const parsed = settingsOf({ MODE: 'development', ...settings });
@@ -144,7 +151,7 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
       const { signal } = init;
       const sent = { method: 'POST', url: new URL(url), headers: new Headers(init.headers), text, signal } as Sent;
       app.sent.push(sent);
-      return await (says[nameIn(sent)] ?? answered)(sent);
+      return await answer(sent);
     }),
   );
   return app;
@@ -161,7 +168,12 @@ async function makeThings(upstream: string): Promise<void> {
 
 const TWO: readonly Entry[] = [{ name: 'east' }, { name: 'west' }];
 
+/** About when an open breaker lets a probe through. */
+const OPEN_MS = 1_000;
+
 beforeEach(() => {
+  // How soon something fails says whether it has run: a busy machine must not.
+  stopClock();
   says = {};
 });
 afterEach(async () => {
@@ -256,6 +268,13 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
   });
 });
 
+/** When the first byte is late, in tests of that: as much time passes. */
+const LATE_MS = 60;
+const late = () => {
+  passTime(LATE_MS);
+  return new Promise<Response>(() => {});
+};
+
 /** The rows of a request that west has answered after east. */
 const WEST_AFTER_EAST = [
   ['west', 'complete'],
@@ -304,6 +323,7 @@ test('a probe that the upstream refuses for the caller’s own fault closes the 
   let nth = 5;
   await expect
     .poll(async () => {
+      passTime(OPEN_MS);
       nth += 1;
       return (await ask(nth)).headers.get('sluice-upstream');
     })
@@ -393,8 +413,8 @@ test('a short 429 is waited for once: the cache is there', async () => {
 });
 
 test('a stream whose first byte is late is asked for elsewhere; what may have run is paid for', async () => {
-  const app = edge([{ name: 'east', first_byte_ms: 200 }, { name: 'west' }]);
-  says.east = () => new Promise<Response>(() => {});
+  const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }]);
+  says.east = late;
   const response = await app.post('/messages', ASK);
   expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
   await response.text();
@@ -432,11 +452,11 @@ test.each([300, 512, 1_023, 4_096, 64_000])(
 );
 
 test('where the budget does not pay for another try, the failed one is the answer', async () => {
-  const app = edge([{ name: 'east', first_byte_ms: 200 }, { name: 'west' }], {
+  const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }], {
     DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.006, min_output_tokens: 200 }),
   });
   const isCount = ({ url }: Sent) => url.pathname.endsWith('/count_tokens');
-  says.east = (sent) => (isCount(sent) ? Response.json({ input_tokens: 9 }) : new Promise<Response>(() => {}));
+  says.east = (sent) => (isCount(sent) ? Response.json({ input_tokens: 9 }) : late());
   const response = await app.post('/messages', ASK);
   expect([response.status, (await errorOf(response)).type]).toEqual([504, 'timeout_error']);
   expect(app.sent.filter((sent) => !isCount(sent)).map(nameIn)).toEqual(['east']);
@@ -473,13 +493,19 @@ test('an open breaker keeps requests away, and one probe brings them back', asyn
     ['west', 'closed'],
   ]);
   app.sent.length = 0;
-  const began = Date.now();
   for (let nth = 5; nth < 15; nth += 1) expect(await ask(nth)).toBe('west');
-  // A probe no sooner than three quarters of a second after it opened, and the next ones after twice as long.
-  const most = Math.floor(Math.log2((Date.now() - began) / 750 + 1)) + 1;
-  expect(placesOf(app).filter((place) => place === 'east').length).toBeLessThanOrEqual(most);
+  // No probe sooner than three quarters of a second after it opened.
+  expect(placesOf(app)).not.toContain('east');
+  passTime(740);
+  expect(await ask(15)).toBe('west');
+  expect(placesOf(app)).not.toContain('east');
+  // At most a second after it there is one, and the next one only after longer.
+  passTime(OPEN_MS);
+  for (let nth = 16; nth < 20; nth += 1) expect(await ask(nth)).toBe('west');
+  expect(placesOf(app).filter((place) => place === 'east')).toHaveLength(1);
   says = {};
-  await expect.poll(async () => await ask(app.sent.length + 100)).toBe('east');
+  passTime(2 * OPEN_MS + OPEN_MS);
+  expect(await ask(20)).toBe('east');
   expect(await states()).toEqual([
     ['east', 'closed'],
     ['west', 'closed'],
@@ -868,6 +894,8 @@ describe('the places that an upstream has', () => {
           { minLength: 5, maxLength: 20 },
         ),
         async (storm) => {
+          // A silence comes to its end.
+          letClockGo();
           const app = edge(
             TWO.map((one) => ({ ...one, max_concurrent: 3, first_byte_ms: 40 })),
             { STREAM_IDLE_MS: '200', UPSTREAM_TIMEOUT_MS: '400' },
@@ -877,7 +905,7 @@ describe('the places that an upstream has', () => {
             const mood = moods[/storm (\d+)/.exec(sent.text)?.[1] ?? ''] ?? 'well';
             if (mood === 'busy') return refusal(529, 'overloaded_error')();
             if (mood === 'hangs') return await hangingAnswer(sent.signal);
-            if (mood === 'slow') await new Promise((resolve) => setTimeout(resolve, 20));
+            if (mood === 'slow') await rounds(10);
             const type = { headers: { 'content-type': 'text/event-stream' } };
             const begun = streamOf(MODEL).slice(0, 300);
             if (mood === 'breaks') return new Response(bodyOf([begun], 'cut'), type);
@@ -903,7 +931,7 @@ describe('the places that an upstream has', () => {
                 .then((response) => response.text())
                 .catch(() => '');
               if (after !== undefined) {
-                await new Promise((resolve) => setTimeout(resolve, after));
+                await rounds(after);
                 if (stops && 'conversation' in body) {
                   await app.fetch(`/conversations/${conversation}/stop`, { method: 'POST' });
                 } else controller.abort();
@@ -938,7 +966,7 @@ describe('the places that an upstream has', () => {
 });
 
 test('a probe that hangs holds up nobody else, and the next one is made when it is due', async () => {
-  const app = edge([{ name: 'east', first_byte_ms: 150 }, { name: 'west' }], { SIGNING_SECRET: SECRET });
+  const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }], { SIGNING_SECRET: SECRET });
   let asked = 0;
   const ask = async () => {
     asked += 1;
@@ -951,14 +979,12 @@ test('a probe that hangs holds up nobody else, and the next one is made when it 
   says.east = () => new Promise<Response>(() => {});
   app.sent.length = 0;
   // It is half open after a second: one of all these requests is its probe.
-  await expect
-    .poll(async () => {
-      expect(await Promise.all([ask(), ask(), ask()])).toEqual(['west', 'west', 'west']);
-      return placesOf(app).filter((place) => place === 'east').length;
-    })
-    .toBe(1);
+  passTime(OPEN_MS);
+  expect(await Promise.all([ask(), ask(), ask()])).toEqual(['west', 'west', 'west']);
+  expect(placesOf(app).filter((place) => place === 'east')).toHaveLength(1);
   says.east = answered;
-  await expect.poll(ask).toBe('east');
+  passTime(3 * OPEN_MS);
+  expect(await ask()).toBe('east');
 });
 
 test('a probe whose caller leaves gives its place to the next one at once', async () => {
@@ -966,28 +992,23 @@ test('a probe whose caller leaves gives its place to the next one at once', asyn
   says.east = refusal(529, 'overloaded_error');
   for (let nth = 0; nth < 5; nth += 1)
     await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-${nth}`)));
-  says.east = () => new Promise<Response>(() => {});
+  const probing = Promise.withResolvers<void>();
+  says.east = () => {
+    probing.resolve();
+    return new Promise<Response>(() => {});
+  };
   app.sent.length = 0;
-  let asked = 0;
-  await expect
-    .poll(async () => {
-      // An account that has moved stays where it is: each request is of another one.
-      asked += 1;
-      const token = bearer(await tokenOf(`gone${counter}-probe${asked}`));
-      const controller = new AbortController();
-      const body = JSON.stringify(ASK);
-      const headers = { 'content-type': 'application/json', ...token };
-      const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: controller.signal });
-      const first = await Promise.race([
-        asking.catch(() => null),
-        new Promise((resolve) => setTimeout(resolve, 50, 'hangs')),
-      ]);
-      controller.abort();
-      await asking.catch(() => null);
-      // On a busy machine an answer of the other upstream may take as long.
-      return placesOf(app).includes('east') ? first : 'no probe';
-    })
-    .toBe('hangs');
+  passTime(OPEN_MS);
+  const controller = new AbortController();
+  const body = JSON.stringify(ASK);
+  // An account that has moved stays where it is: this is another one.
+  const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(`gone${counter}-probe`)) };
+  const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: controller.signal });
+  const ended = asking.catch(() => null);
+  await probing.promise;
+  controller.abort();
+  await ended;
+  expect(placesOf(app)).toEqual(['east']);
   says.east = answered;
   const next = await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-next`)));
   expect(next.headers.get('sluice-upstream')).toBe('east');

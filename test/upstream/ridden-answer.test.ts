@@ -6,6 +6,7 @@ import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/reset.ts';
+import { rounds } from '../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const MODEL = 'claude-opus-5-5';
@@ -339,7 +340,7 @@ describe('an answer that does not come whole', () => {
     const headers = { 'content-type': 'application/json' };
     const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: caller.signal });
     await vi.waitUntil(() => app.sent.length > 0, 60_000);
-    await scheduler.wait(0);
+    await rounds();
     caller.abort();
     await asking.then((response) => response.text()).catch(() => undefined);
     const [row] = await rowsOf(app);
@@ -534,9 +535,11 @@ describe('headers that do not come', () => {
   });
 
   test('of a whole answer that does not ride are waited for longer', async () => {
+    const other = testApp(never, { ...LATE, UPSTREAM_MAX_RETRIES: '0' });
     const app = testApp(
       async () => {
-        await scheduler.wait(200);
+        // One that rides is given up meanwhile, though it was asked for later.
+        expect((await other.post('/v1/messages', ASK)).status).toBe(504);
         return Response.json(WHOLE);
       },
       { ...LATE, RIDE_STREAMS: 'false' },

@@ -8,7 +8,9 @@ import { utf8 } from '../../src/http/bytes.ts';
 import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { type Fetch, upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, testApp } from '../support/app.ts';
+import { passTime } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
+import { rounds } from '../support/rounds.ts';
 import { runs } from '../support/runs.ts';
 
 const MODEL = 'claude-opus-5-5';
@@ -55,7 +57,8 @@ function inTime(pieces: readonly string[], ms = 0): Response {
     async start(controller) {
       for (const piece of pieces) {
         controller.enqueue(utf8(piece));
-        await new Promise((resolve) => setTimeout(resolve, ms));
+        passTime(ms);
+        await rounds();
       }
       controller.close();
     },

@@ -2,14 +2,18 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
 import { waitBeforeRetry } from '../../src/upstream/retry.ts';
 import { send } from '../../src/upstream/send.ts';
 import type { Payment, SendProgress } from '../../src/upstream/send-request.ts';
 import { type Fetch, upstreamOf } from '../../src/upstream/upstream.ts';
+import { passTime, stopClock } from '../support/calendar.ts';
 import { DEPLOYED } from '../support/tokens.ts';
+
+// How soon something fails says whether it has run: a busy machine must not.
+beforeEach(stopClock);
 
 const LONGEST_WAIT_MS = 10_000;
 
@@ -49,12 +53,12 @@ async function sendTo(
 const failing = () => Promise.reject(new TypeError('connection refused'));
 /** Answers later than anything answers that has not worked on a request. */
 const answeringLate = (answer: Response) => async () => {
-  await scheduler.wait(80);
+  passTime(80);
   return answer.clone();
 };
 /** Fails later than a connection is refused. */
 const failingLate = (words: string) => async () => {
-  await scheduler.wait(80);
+  passTime(80);
   throw new TypeError(words);
 };
 const hanging = (signal: AbortSignal) => () =>

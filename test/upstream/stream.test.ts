@@ -2,13 +2,17 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { IdleTimeout } from '../../src/async/idle-timeout.ts';
 import { utf8 } from '../../src/http/bytes.ts';
 import { keepSecrets } from '../../src/http/secrets.ts';
 import { TEE_PIECE_BYTES } from '../../src/upstream/carry/tee-reader.ts';
 import { relayStream, type StreamEnding } from '../../src/upstream/stream.ts';
+import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
+import { passTime } from '../support/calendar.ts';
+import { untilSo } from '../support/eventually.ts';
+import { rounds } from '../support/rounds.ts';
 import { runs } from '../support/runs.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
@@ -28,9 +32,6 @@ const GATEWAYS = [
 
 /** Milliseconds between two pieces: too many for a dense stream. */
 const SPARSE_MS = 5;
-
-/** A break comes behind the bytes: a stream made by JavaScript drops what its readers have not taken yet. */
-const END_MS = 400;
 
 /** Relays a stream from an address. @returns the answer, the work behind it, and how it ended */
 async function relayFrom(
@@ -62,17 +63,38 @@ interface Course {
   remark?: string | undefined;
 }
 
+const { push } = UsageReader.prototype;
+
+/** @returns how many bytes of the stream have been read for its usage */
+function readBytes(): () => number {
+  let bytes = 0;
+  const spy = vi.spyOn(UsageReader.prototype, 'push').mockImplementation(function (this: UsageReader, ...of) {
+    bytes += of[0].length;
+    return push.apply(this, of);
+  });
+  onTestFinished(() => spy.mockRestore());
+  return () => bytes;
+}
+
 /** Relays a stream that comes slowly from an address. @returns the answer, how it ended, and what has not come yet */
 async function relay(url: string, events: readonly string[], end: 'end' | 'cut' = 'end') {
   const coming = [...events];
+  const { length } = utf8(events.join(''));
+  const hasRead = readBytes();
   const body: ReadableStream<Uint8Array> = new ReadableStream(
     {
       type: 'bytes',
       async pull(controller) {
-        await new Promise((resolve) => setTimeout(resolve, coming.length > 0 ? SPARSE_MS : END_MS));
+        passTime(SPARSE_MS);
+        await rounds();
         const next = coming.shift();
         if (next !== undefined) return controller.enqueue(utf8(next));
-        if (end === 'cut') return controller.error(new Error('connection reset'));
+        // A break comes behind the bytes: a stream made by JavaScript drops what its readers have not taken yet.
+        if (end === 'cut') {
+          await untilSo(() => hasRead() >= length);
+          await rounds(20);
+          return controller.error(new Error('connection reset'));
+        }
         controller.close();
         controller.byobRequest?.respond(0);
       },
@@ -103,7 +125,8 @@ test.each([...SERVICES, ...GATEWAYS])('a slow stream goes down as it came, from 
 test('where nobody takes what comes from a gateway, it is not read on, until somebody does', async () => {
   const slow = [...Array<string>(120).fill(PING), ...events];
   const { down, works, endings, coming } = await relay('https://gateway.example.com/v1/messages', slow);
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  // In fewer rounds it would have been read to its end.
+  await rounds(200);
   expect(coming.length).toBeGreaterThan(slow.length - 30);
   expect(await down.text()).toBe(slow.join(''));
   await Promise.all(works);
@@ -167,7 +190,7 @@ test('an upstream that stays open after a complete answer is left when it has be
       controller.signal.addEventListener('abort', () => stream.error(controller.signal.reason));
     },
   });
-  const { down, works, endings } = await relayFrom('https://gateway.example.com/', body, { controller, idleMs: 200 });
+  const { down, works, endings } = await relayFrom('https://gateway.example.com/', body, { controller, idleMs: 20 });
   expect(await down.text()).toBe(TEXT_STREAM);
   await Promise.all(works);
   expect(endings).toEqual(['complete']);

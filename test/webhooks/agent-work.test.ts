@@ -11,6 +11,7 @@ import { settledApps } from '../support/app.ts';
 import { edgeWithRouter, LARGE, ledgerOf, SMALL } from '../support/chosen-models.ts';
 import { rowsOf, stubOf } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
+import { rounds } from '../support/rounds.ts';
 import { runs } from '../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../support/scripted-runs.ts';
 import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../support/webhooks.ts';
@@ -278,8 +279,10 @@ class Kills {
     const ended = work.finally(() => {
       hasEnded = true;
     });
+    ended.catch(() => {});
     while (!hasEnded) {
-      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 2))]);
+      // No promise of an object that dies wakes anybody.
+      await rounds();
       const due = this.#due;
       if (!due) continue;
       this.#due = undefined;

@@ -10,8 +10,9 @@ import { mostTokensOf } from '../../../src/pricing/most-tokens.ts';
 import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
-import { atNoon, stopClock } from '../../support/calendar.ts';
+import { atNoon, passTime, stopClock } from '../../support/calendar.ts';
 import { workerDied } from '../../support/in-flight.ts';
+import { rounds } from '../../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -487,7 +488,7 @@ describe('a caller that leaves', () => {
       async pull(stream) {
         const [piece = event('ping'), ...rest] = pieces;
         pieces = rest;
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await rounds();
         stream.enqueue(encoder.encode(piece));
       },
     });
@@ -781,7 +782,7 @@ describe('a call to the account that is lost', () => {
       },
     }));
     const broken = async () => {
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      passTime(100);
       throw new Error('Network connection lost.');
     };
     const { ask, app, object } = caller(broken, {}, { ...erased, UPSTREAM_MAX_RETRIES: '1' });
@@ -817,15 +818,15 @@ describe('a request whose Worker dies', () => {
     // A Worker that is gone never settles; for the account nothing else can be seen of it.
     const gone = Promise.withResolvers<Response>();
     const { ask, app, object } = caller(() => answer(gone.promise), { usd_per_day: 1 }, dying);
-    await passTime(object(), 0);
+    await wakeLater(object(), 0);
     const asked = ask({ ...ASK, stream: true });
     if (whole) await (await asked).text();
     await expect.poll(() => app.sent.length).toBe(1);
     const hold = holdOf({ ...ASK, stream: true });
     expect((await object().standing()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
-    await passTime(object(), 14 * MINUTE);
+    await wakeLater(object(), 14 * MINUTE);
     expect((await object().standing()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
-    await passTime(object(), 16 * MINUTE);
+    await wakeLater(object(), 16 * MINUTE);
     const standing = await object().standing();
     expect(standing.day).toMatchObject({ held_usd: 0, settled_usd: hold });
     expect(standing.running_requests).toBe(0);
@@ -839,7 +840,7 @@ describe('a request whose Worker dies', () => {
   });
 
   /** Has the alarm come when it is that much later than tomorrow's noon: the day does not end in the meantime. */
-  async function passTime(stub: DurableObjectStub<Account>, milliseconds: number): Promise<void> {
+  async function wakeLater(stub: DurableObjectStub<Account>, milliseconds: number): Promise<void> {
     const noon = (Math.floor(Date.now() / DAY) + 1.5) * DAY;
     await runInDurableObject(stub, (account: Account) => {
       Object.assign(account, { now: () => noon + milliseconds });

@@ -8,7 +8,7 @@ import type { Limits } from '../../../src/settings/limits.schema.ts';
 import firstPrompt from '../../fixtures/claude-code/first-prompt.json';
 import title from '../../fixtures/claude-code/title.json';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
-import { stopClock } from '../../support/calendar.ts';
+import { passTime, stopClock } from '../../support/calendar.ts';
 import { runs } from '../../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
@@ -204,7 +204,7 @@ describe('what an answer costs that did not end by itself', () => {
     const broken = account(
       async () => {
         tries += 1;
-        await new Promise((resolve) => setTimeout(resolve, 80));
+        passTime(80);
         if (tries < 3) throw new Error('Network connection lost.');
         return sse(
           start({ input_tokens: 20 }) + block(0, { type: 'text', text: '' }, said('Hi')) + final({ output_tokens: 5 }),
@@ -257,7 +257,7 @@ describe('what an answer costs that did not end by itself', () => {
     [502, {}, 1],
   ])('a status %i with the headers %j costs %i', async (status, headers, costs) => {
     const gateway = account(async () => {
-      await new Promise((resolve) => setTimeout(resolve, 80));
+      passTime(80);
       return new Response('<html>no</html>', { status, headers: { 'content-type': 'text/html', ...headers } });
     });
     expect((await gateway.ask()).status).toBeGreaterThanOrEqual(500);
@@ -368,7 +368,7 @@ test('what a request is said to cost counts each of its tries', async () => {
   const broken = account(
     async () => {
       tries += 1;
-      await new Promise((resolve) => setTimeout(resolve, 80));
+      passTime(80);
       if (tries === 1) throw new Error('Network connection lost.');
       return sse(
         start({ input_tokens: 20 }) + block(0, { type: 'text', text: '' }, said('Hi')) + final({ output_tokens: 5 }),

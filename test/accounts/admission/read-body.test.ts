@@ -6,6 +6,7 @@ import { Room, room } from '../../../src/http/body-room.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { bindings, simulate } from '../../support/conversations.ts';
+import { untilSo } from '../../support/eventually.ts';
 import { resetAll } from '../../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
@@ -141,7 +142,7 @@ test('what does not fit is told to come again, and fits once the others are done
   };
   const post = () => app.fetch('/v1/messages', { method: 'POST', headers, body: longBody(25 * MB) });
   const first = post();
-  while (app.sent.length === 0) await scheduler.wait(5);
+  await untilSo(() => app.sent.length > 0);
   const second = await post();
   expect([second.status, second.headers.get('retry-after')]).toEqual([503, '2']);
   expect(await errorOf(second)).toMatchObject({ type: 'api_error' });

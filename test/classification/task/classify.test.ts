@@ -8,6 +8,7 @@ import { createRequestId } from '../../../src/http/headers/request-id.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
+import { passTime } from '../../support/calendar.ts';
 import { bindings, COST, HAIKU, labelled, said } from '../../support/classification.ts';
 import { trackedContext } from '../../support/in-flight.ts';
 import { DEPLOYED } from '../../support/tokens.ts';
@@ -120,7 +121,7 @@ test.each([
 
 test('a classification is unavailable, and paid for, where what stands before the upstream answers in its place', async () => {
   const { where, by, object, settled } = worker(async () => {
-    await scheduler.wait(80);
+    passTime(80);
     return new Response('<html>', { status: 504 });
   });
   const asking = by();

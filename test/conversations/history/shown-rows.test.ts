@@ -179,17 +179,17 @@ describe('the history as clients see it', () => {
   });
 
   test('has of a run that runs only its question, where that is asked for', async () => {
-    let isOpen = false;
+    const opened = Promise.withResolvers<void>();
     answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
     const called = servingTools(async () => {
-      while (!isOpen) await new Promise((resolve) => setTimeout(resolve, 10));
+      await opened.promise;
       return new Response('sun');
     });
     const running = say(bodyOf(question, { tools }));
     await eventually(() => expect(called).toHaveLength(1));
     expect((await list()).data).toEqual([]);
     expect((await list({ pending: true })).data).toMatchObject([{ content: question, status: 'running' }]);
-    isOpen = true;
+    opened.resolve();
     await running;
     expect((await list()).data).toMatchObject([{ content: question, status: 'complete' }, { role: 'assistant' }]);
   });

@@ -9,6 +9,7 @@ import { bindings, readOf, rowsOf, simulate } from '../../support/conversations.
 import { eventually } from '../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
 import { resetAll } from '../../support/reset.ts';
+import { rounds } from '../../support/rounds.ts';
 import { runs } from '../../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, textOf } from '../../support/turns.ts';
@@ -103,7 +104,7 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     await killer.at('before a call’s answer');
     if (number % 97 === 0) await new Promise(() => {});
     if (number % 7 === 0) throw new TypeError('connection refused');
-    if (number % 5 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    if (number % 5 === 0) await rounds(10);
     await killer.at('after a call’s answer');
     return number % 11 === 0 ? new Response('busy', { status: 503 }) : Response.json({ said: body.input });
   });

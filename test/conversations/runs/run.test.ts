@@ -7,9 +7,11 @@ import type { CrossingText } from '../../../src/durable/contracts/conversation.t
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
+import { passTime } from '../../support/calendar.ts';
 import { atRest, bindings, readOf, rowsOf, storedLog, stubOf } from '../../support/conversations.ts';
-import { eventually } from '../../support/eventually.ts';
+import { eventually, untilSo } from '../../support/eventually.ts';
 import { resetAll } from '../../support/reset.ts';
+import { rounds } from '../../support/rounds.ts';
 import {
   answeringBy,
   call,
@@ -400,7 +402,9 @@ describe('the limits of a run', () => {
     servingTools(async () => {
       open += 1;
       most = Math.max(most, open);
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await untilSo(() => most >= 3);
+      // A fourth one would come now.
+      await rounds(3);
       open -= 1;
       return new Response('sun');
     });
@@ -562,7 +566,7 @@ describe('a run whose object dies', () => {
         // What fails so late may have been worked on: another try is admitted by itself.
         after: async () => {
           ups += 1;
-          if (ups === 2) await new Promise((resolve) => setTimeout(resolve, WORKED_ON_MS));
+          if (ups === 2) passTime(WORKED_ON_MS);
         },
       },
     );

@@ -3,6 +3,7 @@ import { afterEach, expect, test } from 'vitest';
 import type { UsageReport } from '../../../src/accounts/usage-answers.schema.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { settledApps } from '../../support/app.ts';
+import { passTime } from '../../support/calendar.ts';
 import { atRest, bindings, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { as, simulatedEdge } from '../../support/prefixes.ts';
@@ -35,7 +36,7 @@ test('usage by tool counts calls, errors and milliseconds with the step that tak
     return number === 2 ? calls(call('toolu_4', 'Rome')) : says('Sun.');
   });
   servingTools(async ({ body }) => {
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    passTime(20);
     return new Response('sun', { status: (body.input as { city: string }).city === 'Oslo' ? 500 : 200 });
   });
   await say(asked());

@@ -36,6 +36,8 @@ interface Timed {
   /** When what was shown is to be stored. */
   store: { due: number; run: () => void } | undefined;
   taken: number;
+  /** Called when it has taken more. */
+  wake: () => void;
   isAtDeath: boolean;
 }
 
@@ -68,6 +70,7 @@ beforeEach(() => {
   const taking = vi.spyOn(Turn.prototype, 'take').mockImplementation(function (this: Turn, piece, now, lateMs) {
     const result = take.call(this, piece, now, lateMs);
     if (working) working.taken += piece.length;
+    working?.wake();
     return result;
   });
   // What is shown is stored by the turn's own clock.
@@ -114,7 +117,11 @@ function upstreamOf(turn: Timed | undefined): Upstream {
       type: 'bytes',
       async pull(controller) {
         // What came before has been read at its own time.
-        while (turn.taken < sent) await new Promise((resolve) => setTimeout(resolve, 2));
+        while (turn.taken < sent) {
+          await new Promise<void>((resolve) => {
+            turn.wake = resolve;
+          });
+        }
         const next = pieces.shift();
         pass(turn, next ? sentAt + next.at : diedAt);
         if (next) {
@@ -163,7 +170,17 @@ async function deadTurns(kinds: readonly Class[], rounds: number): Promise<Dead[
       const answer = answerOf(kind, MODELS[1 + (index % 3)] ?? MODELS[1], draw, { mosts: [512, 1_024] });
       const sentAt = Date.now();
       const diedAt = sentAt + draw(0, answer.deeds.at(-1)?.at ?? 0);
-      const turn = { answer, sentAt, diedAt, draw, now: sentAt, store: undefined, taken: 0, isAtDeath: false };
+      const turn = {
+        answer,
+        sentAt,
+        diedAt,
+        draw,
+        now: sentAt,
+        store: undefined,
+        taken: 0,
+        wake() {},
+        isAtDeath: false,
+      };
       begun.set(id, turn);
       turns.set(String(stubOf(id).id), turn);
     }

@@ -5,6 +5,7 @@ import { Conversation } from '../../../src/conversations/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Upstream } from '../../../src/upstream/upstream.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../support/billed-answer.ts';
+import { passTime } from '../../support/calendar.ts';
 import { bindings, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { runs } from '../../support/runs.ts';
@@ -210,7 +211,7 @@ test('a turn whose connection broke after the send is sent again, and each try i
     simulated: false,
     fetch: async () => {
       tries += 1;
-      await new Promise((resolve) => setTimeout(resolve, 80));
+      passTime(80);
       if (tries === 1) throw new Error('Network connection lost.');
       const ending =
         event('content_block_stop', { index: 0 }) +
@@ -237,6 +238,7 @@ test('a turn that is stopped while its second try is admitted leaves nothing set
   simulate({ UPSTREAM_MAX_RETRIES: '1' });
   time.now = 0;
   const asked = vi.fn();
+  const counted = Promise.withResolvers<void>();
   const upstream: Upstream = {
     baseURL: 'https://upstream.invalid',
     apiKey: 'key',
@@ -245,10 +247,10 @@ test('a turn that is stopped while its second try is admitted leaves nothing set
       if (url.includes('count_tokens')) {
         asked();
         // The second count takes its time, as a busy API does.
-        if (asked.mock.calls.length > 1) await new Promise((resolve) => setTimeout(resolve, 1_500));
+        if (asked.mock.calls.length > 1) await counted.promise;
         return Response.json({ input_tokens: 20_000 });
       }
-      await new Promise((resolve) => setTimeout(resolve, 80));
+      passTime(80);
       return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
     },
   };
@@ -260,6 +262,7 @@ test('a turn that is stopped while its second try is admitted leaves nothing set
   const answering = ask(bodyOf('word '.repeat(16_000), { max_tokens: 128_000 }), { id: 'c1' });
   await eventually(async () => expect(asked).toHaveBeenCalledTimes(2));
   await stubOf('c1').stop();
+  counted.resolve();
   await answering;
   await eventually(async () => {
     const { data } = await accountStub(bindings, {}, 'alice').requests({});

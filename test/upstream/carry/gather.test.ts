@@ -2,14 +2,17 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { joinedPieces } from '../../../src/http/body-pieces.ts';
 import { gather, type PieceSink, probeDensity } from '../../../src/upstream/carry/gather.ts';
+import { passTime, stopClock } from '../../support/calendar.ts';
+import { untilSo } from '../../support/eventually.ts';
+import { rounds } from '../../support/rounds.ts';
 import { runs } from '../../support/runs.ts';
 
 const HELD_MS = 8;
 
-/** A piece of a stream, and the milliseconds before it. */
+/** A piece of a stream, and the milliseconds before it, by the clock of the test: all else has as many turns meanwhile. */
 interface TimedPiece {
   bytes: Uint8Array;
   afterMs: number;
@@ -22,9 +25,6 @@ const timed: fc.Arbitrary<TimedPiece> = fc.record({
   ),
   afterMs: fc.constantFrom(0, 0, 0, 0, 1, 3, 9, 12),
 });
-
-/** How long a break waits behind the last bytes: a stream made by JavaScript that errors drops what nobody has read. */
-const BREAK_MS = 60;
 
 /** Pulls each piece from a generator when it is wanted. */
 function streamOf(coming: AsyncGenerator<Uint8Array>, onCancel = () => {}): ReadableStream<Uint8Array> {
@@ -39,7 +39,6 @@ function streamOf(coming: AsyncGenerator<Uint8Array>, onCancel = () => {}): Read
           controller.close();
           controller.byobRequest?.respond(0);
         } catch (thrown) {
-          await scheduler.wait(BREAK_MS);
           controller.error(thrown);
         }
       },
@@ -49,26 +48,30 @@ function streamOf(coming: AsyncGenerator<Uint8Array>, onCancel = () => {}): Read
   );
 }
 
-function sent(pieces: readonly TimedPiece[], breaks = false): ReadableStream<Uint8Array> {
+/** @param untilRead breaks it in the end: a stream made by JavaScript that errors drops what nobody has read */
+function sent(pieces: readonly TimedPiece[], untilRead?: () => Promise<void>): ReadableStream<Uint8Array> {
   async function* coming(): AsyncGenerator<Uint8Array> {
     for (const { bytes, afterMs } of pieces) {
-      if (afterMs > 0) await scheduler.wait(afterMs);
+      passTime(afterMs);
+      await rounds(afterMs);
       yield bytes.slice();
     }
-    if (breaks) throw new Error('broken');
+    if (!untilRead) return;
+    await untilRead();
+    throw new Error('broken');
   }
   return streamOf(coming());
 }
 
 /** A sink that keeps all that comes. */
-function keeping(takesMs = 0) {
+function keeping(takesRounds = 0) {
   const kept: Uint8Array[] = [];
   const waits: boolean[] = [];
   const sink: PieceSink = {
     async take(piece) {
       const bytes = piece.slice();
       kept.push(bytes);
-      if (takesMs > 0) await scheduler.wait(takesMs);
+      await rounds(takesRounds);
       // The buffer is this one's until now.
       expect(isSame(piece, bytes)).toBe(true);
     },
@@ -93,8 +96,8 @@ function isSame(one: Uint8Array, other: Uint8Array): boolean {
 
 test('however a stream comes, its very bytes go down in their order, and none but they', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(timed, { maxLength: 30 }), fc.constantFrom(0, 0, 4, 20), async (pieces, takesMs) => {
-      const { sink, all, waits } = keeping(takesMs);
+    fc.asyncProperty(fc.array(timed, { maxLength: 30 }), fc.constantFrom(0, 0, 4, 20), async (pieces, takesRounds) => {
+      const { sink, all, waits } = keeping(takesRounds);
       expect(await carried(sent(pieces), sink)).not.toBe('left');
       expect(isSame(all(), bytesOf(pieces))).toBe(true);
       // Each wait for the sink has come to its end.
@@ -109,52 +112,93 @@ test('what a stream broke with comes behind every byte before it, those that wer
   await fc.assert(
     fc.asyncProperty(fc.array(timed, { maxLength: 20 }), async (pieces) => {
       const { sink, all } = keeping();
-      await expect(carried(sent(pieces, true), sink)).rejects.toThrow('broken');
+      const { length } = bytesOf(pieces);
+      const untilRead = () => untilSo(() => all().length >= length);
+      await expect(carried(sent(pieces, untilRead), sink)).rejects.toThrow('broken');
       expect(isSame(all(), bytesOf(pieces))).toBe(true);
     }),
     { numRuns: runs(60) },
   );
 });
 
-const MOST_TRIES = 40;
-
-/** @returns the least of several tries: a busy machine delays most of them, a reader that holds too long all. */
-async function least(enough: number, measure: () => Promise<number>): Promise<number> {
-  let measured = Number.POSITIVE_INFINITY;
-  for (let at = 0; at < MOST_TRIES && measured > enough; at += 1) measured = Math.min(measured, await measure());
-  return measured;
+/** Has each pause of a gathering last until the test ends it. */
+function pausesByHand() {
+  const { setTimeout } = globalThis;
+  const asked: number[] = [];
+  let end = () => {};
+  const byHand = (run: () => void, ms = 0) => {
+    // A round of the loop is no pause.
+    if (ms === 0) return setTimeout(run, 0);
+    asked.push(ms);
+    end = run;
+    return 0;
+  };
+  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(byHand as never);
+  onTestFinished(() => spy.mockRestore());
+  return { asked, end: () => end() };
 }
 
-/** Sends pieces at certain times, each saying when it was sent. @returns how long each was on its way, in milliseconds */
-async function delays(afterMs: readonly number[]): Promise<number[]> {
-  const sentAt: number[] = [];
-  const arrivedAt: number[] = [];
+/** A stream whose pieces of a byte each the test sends. */
+function byHand() {
+  let waiting = 0;
+  let isOver = false;
+  let wake = () => {};
   async function* coming(): AsyncGenerator<Uint8Array> {
-    for (const ms of afterMs) {
-      if (ms > 0) await scheduler.wait(ms);
-      sentAt.push(Date.now());
-      yield new Uint8Array(1);
+    for (;;) {
+      if (waiting > 0) {
+        waiting -= 1;
+        yield new Uint8Array(1);
+      } else if (isOver) return;
+      else {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
     }
   }
-  await carried(streamOf(coming()), {
-    async take(piece) {
-      for (const _ of piece) arrivedAt.push(Date.now());
+  const taken: number[] = [];
+  const sink: PieceSink = { take: async (piece) => void taken.push(piece.length), onWait() {} };
+  return {
+    taken,
+    carrying: carried(streamOf(coming()), sink),
+    send: (pieces = 1) => {
+      waiting += pieces;
+      wake();
     },
-    onWait() {},
-  });
-  expect(arrivedAt).toHaveLength(afterMs.length);
-  return arrivedAt.map((at, index) => at - (sentAt[index] ?? 0));
+    end: () => {
+      isOver = true;
+      wake();
+    },
+  };
 }
 
 test('the first piece goes down at once, and so does each that comes after a pause', async () => {
-  const pauses = [20, 25, 30, 25, 40, 25, 30];
-  expect(await least(4, async () => Math.max(...(await delays(pauses))))).toBeLessThanOrEqual(4);
+  const pauses = pausesByHand();
+  const stream = byHand();
+  for (let pieces = 1; pieces <= 7; pieces += 1) {
+    stream.send();
+    // No pause has ended meanwhile.
+    await untilSo(() => stream.taken.length === pieces);
+    pauses.end();
+  }
+  stream.end();
+  expect(await stream.carrying).toBe('sparse');
 });
 
-test('no piece is held longer than it may be', async () => {
-  const dense = Array.from({ length: 40 }, (_, at) => (at % 3 === 0 ? 1 : 0));
-  const most = HELD_MS + 6;
-  expect(await least(most, async () => Math.max(...(await delays(dense))))).toBeLessThanOrEqual(most);
+test('no piece is held longer than it may be, and those that are go down together', async () => {
+  const pauses = pausesByHand();
+  const stream = byHand();
+  stream.send();
+  await untilSo(() => stream.taken.length >= 1);
+  stream.send(2);
+  await rounds(10);
+  expect(stream.taken).toEqual([1]);
+  pauses.end();
+  await untilSo(() => stream.taken.length >= 2);
+  expect(stream.taken).toEqual([1, 2]);
+  stream.end();
+  expect(await stream.carrying).toBe('ended');
+  expect(Math.max(...pauses.asked)).toBeLessThanOrEqual(HELD_MS);
 });
 
 test('what comes densely goes down in few pieces', async () => {
@@ -168,9 +212,14 @@ test('what comes densely goes down in few pieces', async () => {
 });
 
 test('what comes slowly is left to the native pipe', async () => {
-  const { sink, all } = keeping();
-  const pieces = Array.from({ length: 8 }, () => ({ bytes: new Uint8Array(130), afterMs: 12 }));
-  expect(await carried(sent(pieces), sink)).toBe('sparse');
+  const { sink, all, kept } = keeping();
+  async function* coming(): AsyncGenerator<Uint8Array> {
+    for (let pieces = 0; pieces < 8; pieces += 1) {
+      await untilSo(() => kept.length === pieces);
+      yield new Uint8Array(130);
+    }
+  }
+  expect(await carried(streamOf(coming()), sink)).toBe('sparse');
   expect(all()).toHaveLength(8 * 130);
 });
 
@@ -193,11 +242,13 @@ test('where nobody takes what comes, the upstream is not read on, until somebody
     },
     onWait: (waiting) => waits.push(waiting),
   });
-  await scheduler.wait(100);
+  await untilSo(() => waits.length > 0);
+  // In fewer rounds it would have been read to its end.
+  await rounds(50);
   const before = wanted;
   expect(before).toBeLessThan(30);
   expect(waits).toEqual([true]);
-  await scheduler.wait(100);
+  await rounds(100);
   expect(wanted).toBe(before);
   takeOn();
   expect(await carrying).toBe('ended');
@@ -207,7 +258,7 @@ test('where nobody takes what comes, the upstream is not read on, until somebody
 test('when nobody takes it any more, the stream is cancelled', async () => {
   async function* coming(): AsyncGenerator<Uint8Array> {
     for (;;) {
-      await scheduler.wait(1);
+      await rounds();
       yield new Uint8Array(2_000);
     }
   }
@@ -230,6 +281,7 @@ test('when nobody takes it any more, the stream is cancelled', async () => {
 const repeated = (afterMs: number) => Array.from({ length: 10 }, () => afterMs);
 
 test('the first pieces say how densely a stream comes, and each of them goes down at once', async () => {
+  stopClock();
   for (const [pauses, density] of [
     [repeated(0), 'dense'],
     [repeated(15), 'sparse'],

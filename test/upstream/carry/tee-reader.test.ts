@@ -2,15 +2,16 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { drain, pumpStream, readTee } from '../../../src/upstream/carry/tee-reader.ts';
+import { rounds } from '../../support/rounds.ts';
 
 const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 400 }), { maxLength: 8 });
 
 /** Sends each piece in its own time. */
 async function* sent(parts: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
   for (const [at, part] of parts.entries()) {
-    if (at % 2 === 0) await scheduler.wait(1);
+    if (at % 2 === 0) await rounds();
     yield part.slice();
   }
 }
@@ -48,6 +49,10 @@ test('a copy that is read late has all that came, in its order', async () => {
 
 test('each piece says when the first of it may have come, and a silence is none of that', async () => {
   const PAUSE_MS = 30;
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
   let source: ReadableByteStreamController | undefined;
   const bytes: UnderlyingByteSource = {
     type: 'bytes',
@@ -67,11 +72,12 @@ test('each piece says when the first of it may have come, and a silence is none 
   });
   const cameAt: number[] = [];
   for (const pause of [0, 5, 5, 70, 5, 600]) {
-    await scheduler.wait(pause);
+    await vi.advanceTimersByTimeAsync(pause);
     source?.enqueue(Uint8Array.of(cameAt.length));
     cameAt.push(Date.now());
   }
-  await expect.poll(() => taken.at(-1)?.byte).toBe(cameAt.length - 1);
+  await vi.advanceTimersByTimeAsync(PAUSE_MS);
+  expect(taken.at(-1)?.byte).toBe(cameAt.length - 1);
   source?.close();
   source?.byobRequest?.respond(0);
   end();

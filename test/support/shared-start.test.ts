@@ -1,0 +1,17 @@
+import { expect, test } from 'vitest';
+import { offer } from './shared-start.ts';
+
+test('the edge that tests share is started once, and says its last hundred lines to whoever asks', async () => {
+  const url = 'http://127.0.0.1:1';
+  let starts = 0;
+  const lines = Array.from({ length: 150 }, (_, nth) => `line ${nth}`);
+  const shared = await offer(async () => {
+    starts += 1;
+    return { url, pid: 0, output: () => lines.join('\n'), stop: async () => {} };
+  });
+  const asked = async (path: string) => await (await fetch(shared.url + path)).text();
+  expect((await Promise.all([asked('/'), asked('/')])).map((said) => JSON.parse(said))).toMatchObject([{ url }, { url }]);
+  expect((await asked('/said')).split('\n')).toEqual(lines.slice(-100));
+  await shared.stop();
+  expect(starts).toBe(1);
+});

@@ -161,7 +161,7 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'classification: an answer by some of the votes is kept',
     file: 'src/classification/task/classify.ts',
     edits: [['choices.length === votes && isOfModel', 'isOfModel']],
-    foundBy: 'test/classification/task/classify.test.ts',
+    foundBy: 'test/classification/classify.route.test.ts',
   },
   {
     name: 'classifications: a job is looked at as seldom as can be',

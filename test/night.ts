@@ -70,6 +70,7 @@ function partsOf(seed: number): Part[] {
     { name: 'crowd', env: { CROWD_ACCOUNTS: '300' }, args: vitest('test/simulation/batch-crowd.test.ts') },
     { name: 'fuzz', env: { FUZZ_RUNS: '10000', FUZZ_SEED: String(seed) }, args: vitest('test/app/fuzz.test.ts') },
     { name: 'mutations', env: {}, args: ['test/simulation/hunt.ts'] },
+    { name: 'planted', env: {}, args: ['test/planted.ts'] },
     {
       name: 'kills',
       env: { KILLS: '200', KILLS_SEED: String(seed) },

@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { atOnce, inSteps, type Steps } from '../../src/async/in-steps.ts';
+import { atOnce, inSteps, LONG_TEXT, type Steps, TEXTS_IN_A_STEP, withEach } from '../../src/async/in-steps.ts';
 
 const MB = 1_048_576;
 
@@ -51,6 +51,16 @@ test('a clock that was set back keeps nobody out for longer than a minute', asyn
     expect(done).toEqual(['a', 'b']);
   } finally {
     vi.useRealTimers();
+  }
+});
+
+test('a step does some texts, and fewer long ones, in order', () => {
+  const long = 'a'.repeat(TEXTS_IN_A_STEP * LONG_TEXT);
+  for (const texts of [Array<string>(2 * TEXTS_IN_A_STEP).fill(''), [long, '', long]]) {
+    const done: string[] = [];
+    const steps = [...withEach(texts, (text, index) => done.push(`${index} ${text}`))];
+    expect(steps).toHaveLength(2);
+    expect(done).toEqual(texts.map((text, index) => `${index} ${text}`));
   }
 });
 

@@ -1,7 +1,7 @@
 /** The relay over HTTP: what a function that is called cannot see, as sockets, encodings, and what is deployed. */
 import { request as httpRequest } from 'node:http';
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
-import { beforeEach, describe, expect, inject, test } from 'vitest';
+import { describe, expect, inject, test } from 'vitest';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { startEdge } from '../support/edge.ts';
 import {

@@ -317,6 +317,20 @@ test('an ordinary message costs its account no more calls, and is told from one 
   expect(spy).not.toHaveBeenCalled();
 });
 
+test('a file that its upstream does not have any more is gone here, too', async () => {
+  let isGone = false;
+  const error = { type: 'error', error: { type: 'not_found_error', message: 'It has expired.' } };
+  const app = edge({}, ({ url }) =>
+    isGone && url.pathname.startsWith('/v1/files/') ? Response.json(error, { status: 404 }) : undefined,
+  );
+  const client = await clientFor(app, 'alice');
+  const { id } = await client.files.upload({ file: await fileOf(6_000) });
+  expect(await usedBytes(app, 'alice')).toBe(6_000);
+  isGone = true;
+  await expect(client.files.retrieveMetadata(id)).rejects.toThrow('It has expired.');
+  expect(await usedBytes(app, 'alice')).toBe(0);
+});
+
 test('files count among what an account stores, until they are deleted, however often', async () => {
   const app = edge();
   await app.fetch('/accounts/alice/limits', {

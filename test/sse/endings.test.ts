@@ -118,6 +118,8 @@ test('an event that lacks nothing but its end is completed, and only such an eve
       expect(completed !== undefined, `cut at ${place}`).toBe(lacksOnlyItsEnd);
       if (completed === undefined) continue;
       expect(parse(decoder.decode(shown) + completed)).toEqual(events.slice(0, before.length + 1));
+      const cut = parse(decoder.decode(shown) + cutEnding(reader.end, ERROR));
+      expect(cut).toEqual([...events.slice(0, before.length + 1), ...parse(ERROR)]);
       reader.complete(completed);
       expect(reader.end.atBoundary).toBe(true);
       expect(reader.ended).toBe(next?.name === 'message_stop');

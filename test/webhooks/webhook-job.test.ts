@@ -240,6 +240,19 @@ describe('a classification that does not come about', () => {
     });
   });
 
+  test('is tried once more where the model gives no label, and then is an honest failure', async () => {
+    const works = worksOf();
+    works.upstream.answer = () =>
+      Response.json({
+        ...{ type: 'message', model: 'claude-haiku-5-5', content: [{ type: 'text', text: 'Who knows?' }] },
+        ...{ stop_reason: 'end_turn', usage: { input_tokens: 200, output_tokens: 9 } },
+      });
+    await accept(works, 'github_1');
+    await untilDone(works, 'github_1', 24);
+    const { state, label, attempts } = await works.report('github_1');
+    expect([state, label, attempts.length]).toEqual(['failed', null, 2]);
+  });
+
   test('waits for somebody to act where the key is refused or the classifier unknown', async () => {
     const unknown = defineWebhook({
       source: 'github',

@@ -1,0 +1,512 @@
+/**
+ * Mistakes that the day's tests must find: `npm run planted` puts each into a copy of the source. Those that need schedules of
+ * many steps to be found are in `simulation/mutations.ts`.
+ */
+
+export interface Mistake {
+  name: string;
+  file: string;
+  /** What stands there, once, and what is put in its place. */
+  edits: readonly (readonly [right: string, wrong: string])[];
+  /** The file of tests that finds it, by day. The cheapest one: in Node before workerd, a browser last. */
+  foundBy: string;
+}
+
+/** @returns a source with a mistake in it. @throws Error if a place of the mistake is not there, or more than once */
+export function withMistake({ file, edits }: Mistake, source: string): string {
+  return edits.reduce((text, [right, wrong]) => {
+    if (text.split(right).length !== 2) throw new Error(`This does not stand once in ${file}: ${right}`);
+    return text.replace(right, () => wrong);
+  }, source);
+}
+
+export const MISTAKES: readonly Mistake[] = [
+  {
+    name: 'accounts: what is held counts as free in a lease',
+    file: 'src/accounts/leases/lease.ts',
+    edits: [['return granted - settled - held;', 'return granted - settled;']],
+    foundBy: 'test/accounts/leases/lease.test.ts',
+  },
+  {
+    name: 'accounts: thinking that nobody saw is not paid',
+    file: 'src/accounts/admission/interrupted-cost.ts',
+    edits: [['Math.max(seen.thinking, unseen)', 'Math.min(seen.thinking, unseen)']],
+    foundBy: 'test/accounts/admission/interrupted-cost.test.ts',
+  },
+  {
+    name: 'accounts: clients are told to ask again in hours',
+    file: 'src/accounts/admission/limit-headers.ts',
+    edits: [['const LONGEST_RETRY_S = 60;', 'const LONGEST_RETRY_S = 60_000;']],
+    foundBy: 'test/accounts/admission/limit-headers.test.ts',
+  },
+  {
+    name: 'agents: one dear question is enough for a dearer model',
+    file: 'src/agents/choose-model.ts',
+    edits: [['isDearer(agreed, model, models) ? { model: agreed,', 'isDearer(meant, model, models) ? { model: meant,']],
+    foundBy: 'test/agents/choose-model.test.ts',
+  },
+  {
+    name: 'agents: the chance in the control arm is left out',
+    file: 'src/agents/savings.ts',
+    edits: [['Math.sqrt(one.variance + other.variance)', 'Math.sqrt(one.variance)']],
+    foundBy: 'test/agents/savings.test.ts',
+  },
+  {
+    name: 'async: a failed call takes those who wait with it',
+    file: 'src/async/shared-call.ts',
+    edits: [['this.#current.then(begin, begin)', 'this.#current.then(begin)']],
+    foundBy: 'test/async/shared-call.test.ts',
+  },
+  {
+    name: 'async: a long text counts as a short one',
+    file: 'src/async/in-steps.ts',
+    edits: [['done += 1 + text.length / LONG_TEXT;', 'done += 1;']],
+    foundBy: 'test/async/in-steps.test.ts',
+  },
+  {
+    name: 'auth: a group that a provider left out means that nobody pays',
+    file: 'src/auth/group-claim.ts',
+    edits: [["  if (isLeftOut(claims, name)) throw unreadable(name, 'is not in the token itself');\n", '']],
+    foundBy: 'test/auth/group-claim.test.ts',
+  },
+  {
+    name: 'auth: a token that should be bound is free',
+    file: 'src/auth/only-claim.ts',
+    edits: [
+      ["  if (!otherwise) throw unboundable(name, 'is absent, and JWT_ONLY does not say what counts then');\n", ''],
+    ],
+    foundBy: 'test/auth/only-claim.test.ts',
+  },
+  {
+    name: 'auth: a household has 256 brakes',
+    file: 'src/auth/visitor-brake.ts',
+    edits: [['first.slice(0, 14)', 'first.slice(0, 16)']],
+    foundBy: 'test/auth/visitor-brake.test.ts',
+  },
+  {
+    name: 'batches: a refused batch keeps its hold',
+    file: 'src/batches/tidy-batch.ts',
+    edits: [["const isVoid = phase === 'refused' || phase === 'unsent' ||", "const isVoid = phase === 'unsent' ||"]],
+    foundBy: 'test/batches/batches.route.test.ts',
+  },
+  {
+    name: 'batches: another batch of the same length is taken for a lost one',
+    file: 'src/batches/poll-batch.ts',
+    edits: [['sums.digest === journal.digest && sums.items', 'sums.digest === journal.digest || sums.items']],
+    foundBy: 'test/batches/lost-batches.test.ts',
+  },
+  {
+    name: 'batches: an escaped quote ends an item',
+    file: 'src/batches/batch-body.ts',
+    edits: [['        else if (byte === BACKSLASH) this.#isEscaped = true;\n', '']],
+    foundBy: 'test/batches/batch-body.test.ts',
+  },
+  {
+    name: 'budget: a full bucket counts the time before it was used',
+    file: 'src/budget/bucket.ts',
+    edits: [['return Math.max(fullAt, now) + units', 'return fullAt + units']],
+    foundBy: 'test/budget/bucket.test.ts',
+  },
+  {
+    name: 'budget: one request takes all that is free',
+    file: 'src/budget/budget.ts',
+    edits: [['(rules.clamp ? 2 : 1)', '(rules.clamp ? 1 : 2)']],
+    foundBy: 'test/budget/budget.test.ts',
+  },
+  {
+    name: 'budget: a week begins on Sunday',
+    file: 'src/budget/windows.ts',
+    edits: [['((((day + 3) % 7) + 7) % 7)', '((((day + 4) % 7) + 7) % 7)']],
+    foundBy: 'test/budget/windows.test.ts',
+  },
+  {
+    name: 'budget: a request is paid in the window in which it ends',
+    file: 'src/budget/state.ts',
+    edits: [
+      [
+        'for (const window of windowsAt(budget, hold.at, hold.group)) {',
+        'for (const window of windowsAt(budget, budget.last, hold.group)) {',
+      ],
+    ],
+    foundBy: 'test/budget/budget.test.ts',
+  },
+  {
+    name: 'cache: what is deleted still takes room',
+    file: 'src/cache/lru.ts',
+    edits: [['    this.#size -= entry.size;\n', '']],
+    foundBy: 'test/cache/lru.test.ts',
+  },
+  {
+    name: 'cache: what is read is not kept longer',
+    file: 'src/cache/lru.ts',
+    edits: [['    this.#entries.delete(key);\n    this.#entries.set(key, entry);\n', '']],
+    foundBy: 'test/cache/lru.test.ts',
+  },
+  {
+    name: 'classification: precision and recall are swapped',
+    file: 'src/classification/evaluation/metrics.ts',
+    edits: [
+      ['precision: ratio(tp, tp + fp)', 'precision: ratio(tp, tp + fn)'],
+      ['recall: ratio(tp, tp + fn)', 'recall: ratio(tp, tp + fp)'],
+    ],
+    foundBy: 'test/classification/evaluation/metrics.test.ts',
+  },
+  {
+    name: 'classification: one call more than may runs at once',
+    file: 'src/classification/task/concurrency-limiter.ts',
+    edits: [['if (this.#running < this.#most) this', 'if (this.#running <= this.#most) this']],
+    foundBy: 'test/classification/task/concurrency-limiter.test.ts',
+  },
+  {
+    name: 'classification: an answer by some of the votes is kept',
+    file: 'src/classification/task/classify.ts',
+    edits: [['choices.length === votes && isOfModel', 'isOfModel']],
+    foundBy: 'test/classification/classify.route.test.ts',
+  },
+  {
+    name: 'classifications: a job is looked at as seldom as can be',
+    file: 'src/classifications/job-schedule.ts',
+    edits: [['Math.min(LONGEST_POLL_MS, Math.max(', 'Math.max(LONGEST_POLL_MS, Math.max(']],
+    foundBy: 'test/classifications/job-schedule.test.ts',
+  },
+  {
+    name: 'client: the last event comes again after a reconnect',
+    file: 'src/client/stream.ts',
+    edits: [['if (number <= this.#number) return;', 'if (number < this.#number) return;']],
+    foundBy: 'test/client/stream.test.ts',
+  },
+  {
+    name: 'client: a run makes a step more than it may',
+    file: 'src/client/run.ts',
+    edits: [['      if (turn >= max_turns) return;\n', '      if (turn > max_turns) return;\n']],
+    foundBy: 'test/client/run.test.ts',
+  },
+  {
+    name: 'client: results that were cut count as all',
+    file: 'src/client/batches.ts',
+    edits: [['if (missing > 0) throw', 'if (missing < 0) throw']],
+    foundBy: 'test/client/batches.test.ts',
+  },
+  {
+    name: 'client: each request that was refused gets a token of its own',
+    file: 'src/client/renewing-token.ts',
+    edits: [['const isOurs = this.#held === asked;', 'const isOurs = true;']],
+    foundBy: 'test/client/renewing-token.test.ts',
+  },
+  {
+    name: 'conversations: a call is answered twice',
+    file: 'src/conversations/history/continuation.ts',
+    edits: [['    answered.add(id);\n', '']],
+    foundBy: 'test/conversations/history/continuation.test.ts',
+  },
+  {
+    name: 'conversations: thinking without its signature is sent up',
+    file: 'src/conversations/history/replayable-blocks.ts',
+    edits: [["      if (value.type === 'thinking' && !value.signature) return false;\n", '']],
+    foundBy: 'test/conversations/history/replayable-blocks.test.ts',
+  },
+  {
+    name: 'conversations: a history is cut within a tool loop',
+    file: 'src/conversations/history/truncate.ts',
+    edits: [['if (index > 0 && !turn.follows && tokens', 'if (index > 0 && tokens']],
+    foundBy: 'test/conversations/history/truncate.test.ts',
+  },
+  {
+    name: 'conversations: a run pauses a step late',
+    file: 'src/conversations/runs/limits.ts',
+    edits: [['this.#steps >= this.#limits.max_turns', 'this.#steps > this.#limits.max_turns']],
+    foundBy: 'test/conversations/runs/limits.test.ts',
+  },
+  {
+    name: 'conversations: what a hidden block says is shown',
+    file: 'src/conversations/answers/hidden-answer.ts',
+    edits: [['    if (isHiddenBlock(block)) this.#hidden.add(index);\n', '']],
+    foundBy: 'test/conversations/answers/hidden-answer.test.ts',
+  },
+  {
+    name: 'conversations: event numbers are given again after a crash',
+    file: 'src/conversations/turn/restore-turn.ts',
+    edits: [['  log.skip(SKIPPED_EVENT_NUMBERS);\n', '']],
+    foundBy: 'test/conversations/turn/restore-turn.test.ts',
+  },
+  {
+    name: 'conversations: a checksum does not see another order',
+    file: 'src/conversations/storage/damaged-row.ts',
+    edits: [['(Math.imul(sum, 31) + text.charCodeAt(at)) | 0', '(sum + text.charCodeAt(at)) | 0']],
+    foundBy: 'test/conversations/storage/damaged-row.test.ts',
+  },
+  {
+    name: 'conversations: what was not kept of an answer takes room',
+    file: 'src/conversations/runs/call-mcp.ts',
+    edits: [['    room.left += used - (result?.bytes ?? 0);\n', '']],
+    foundBy: 'test/conversations/runs/call-mcp.test.ts',
+  },
+  {
+    name: 'delivery: a redirect counts as delivered',
+    file: 'src/delivery/deliver.ts',
+    edits: [['if (status >= 200 && status < 300)', 'if (status >= 200 && status < 400)']],
+    foundBy: 'test/delivery/deliver.test.ts',
+  },
+  {
+    name: 'delivery: a signature of the future holds',
+    file: 'src/delivery/signature.ts',
+    edits: [['Math.abs(now / 1_000 - seconds)', 'now / 1_000 - seconds']],
+    foundBy: 'test/delivery/signature.test.ts',
+  },
+  {
+    name: 'durable: a later need puts the alarm off',
+    file: 'src/durable/alarm.ts',
+    edits: [['if (this.#due === null || at < this.#due) this.#due = at;', 'this.#due = at;']],
+    foundBy: 'test/durable/alarm.test.ts',
+  },
+  {
+    name: 'durable: only the last call says whether one may have run',
+    file: 'src/durable/call-object.ts',
+    edits: [['mayHaveRun ||= !isOverloaded(thrown)', 'mayHaveRun = !isOverloaded(thrown)']],
+    foundBy: 'test/durable/call-object.test.ts',
+  },
+  {
+    name: 'durable: what a later release has written is guessed',
+    file: 'src/durable/stored-format.ts',
+    edits: [["if (typeof version === 'number' && version <= reads)", "if (typeof version === 'number')"]],
+    foundBy: 'test/durable/stored-format.test.ts',
+  },
+  {
+    name: 'files: a file that is gone stays in the account',
+    file: 'src/files/files.route.ts',
+    edits: [['if (isDeleted || response.status === 404) await', 'if (isDeleted) await']],
+    foundBy: 'test/files/files.route.test.ts',
+  },
+  {
+    name: 'http: a caller who has left still counts',
+    file: 'src/http/body-room.ts',
+    edits: [['    this.#bytes = undefined;\n    this.#uncount();\n', '    this.#bytes = undefined;\n']],
+    foundBy: 'test/http/body-room.test.ts',
+  },
+  {
+    name: 'http: two backslashes escape a quote',
+    file: 'src/http/body-shape.ts',
+    edits: [['return escapes % 2 === 1;', 'return escapes > 0;']],
+    foundBy: 'test/http/body-shape.test.ts',
+  },
+  {
+    name: 'http: a secret that is the beginning of another leaves its end',
+    file: 'src/http/secrets.ts',
+    edits: [['(left, right) => right.length - left.length', '(left, right) => left.length - right.length']],
+    foundBy: 'test/http/secrets.test.ts',
+  },
+  {
+    name: 'http: the last private network is public',
+    file: 'src/http/headers/hosts.ts',
+    edits: [['b >= 16 && b < 32', 'b >= 16 && b < 31']],
+    foundBy: 'test/http/headers/hosts.test.ts',
+  },
+  {
+    name: 'identity: a tag is named twice',
+    file: 'src/identity/tags.ts',
+    edits: [['names.size === pairs.length && pairs.length', 'pairs.length']],
+    foundBy: 'test/identity/tags.test.ts',
+  },
+  {
+    name: 'json: of a repeated key the first one stays, too',
+    file: 'src/json/edit.ts',
+    edits: [[' && last.get(member.key) === index);', ');']],
+    foundBy: 'test/json/edit.test.ts',
+  },
+  {
+    name: 'kv: answers of another account are forgotten, too',
+    file: 'src/kv/classified-answers.ts',
+    edits: [['name.length === prefix.length + HASH_CHARACTERS', 'name.startsWith(prefix)']],
+    foundBy: 'test/kv/classified-answers.test.ts',
+  },
+  {
+    name: 'messages: what an answer of an agent may cost has no limit',
+    file: 'src/messages/stateless-message.ts',
+    edits: [['most: mostOf(memberTexts(laid)) }', 'most: undefined }']],
+    foundBy: 'test/messages/stateless-message.test.ts',
+  },
+  {
+    name: 'metrics: an unknown name becomes a label',
+    file: 'src/metrics/spent-families.ts',
+    edits: [['(known(key) ?? OTHER_LABEL)', '(known(key) ?? key)']],
+    foundBy: 'test/metrics/metrics.route.test.ts',
+  },
+  {
+    name: 'playground: links to javascript: are let through',
+    file: 'src/playground/ui/sanitize.ts',
+    edits: [['/^(?:(?:https?|mailto):|#note-)/i', '/^(?:[a-z]+:|#note-)/i']],
+    foundBy: 'test/playground/ui/sanitize.test.ts',
+  },
+  {
+    name: 'playground: an emptied limit of an account becomes $0',
+    file: 'src/playground/budget/limits-form.tsx',
+    edits: [["return [name, value === '' ? null : Number(value)];", 'return [name, Number(value)];']],
+    foundBy: 'test/playground/budget/limits.test.ts',
+  },
+  {
+    name: 'playground: an emptied limit in a row becomes $0',
+    file: 'src/playground/budget/limit-cell.tsx',
+    edits: [["const usd = text.trim() === '' ? null : Number(text);", 'const usd = Number(text);']],
+    foundBy: 'test/playground/budget/limits.test.ts',
+  },
+  {
+    name: 'playground: Stop only stops listening',
+    file: 'src/playground/chat/session/session.ts',
+    edits: [
+      [
+        'await this.live.value?.stream.stop().catch((thrown: unknown) => this.fail(thrown));',
+        'this.live.value?.stream.close();',
+      ],
+    ],
+    foundBy: 'test/playground/chat/composer/composer.test.ts',
+  },
+  {
+    name: 'playground: Stop of the page does nothing',
+    file: 'src/playground/chat/composer/composer.tsx',
+    edits: [['title="Stop" onClick={() => void current?.stop()}', 'title="Stop"']],
+    foundBy: 'test/playground/chat/composer/composer.test.ts',
+  },
+  {
+    name: 'playground: the last of the chosen days is left out',
+    file: 'src/playground/budget/figures/days.ts',
+    edits: [['to: dayAfter(ownDays.value.last)', 'to: ownDays.value.last']],
+    foundBy: 'test/playground/budget/figures/days.test.ts',
+  },
+  {
+    name: 'pools: the next page begins with the row that was last',
+    file: 'src/pools/spenders.ts',
+    edits: [['< (isInclusive ? 1 : 0)', '< 0']],
+    foundBy: 'test/pools/spenders.test.ts',
+  },
+  {
+    name: 'prefixes: where the costs are equal, a prefix pays',
+    file: 'src/prefixes/break-even.ts',
+    edits: [['Math.floor((write - read) / (cold - read)) + 1', 'Math.ceil((write - read) / (cold - read))']],
+    foundBy: 'test/prefixes/break-even.test.ts',
+  },
+  {
+    name: 'pricing: a prompt of just the limit is a long one',
+    file: 'src/pricing/cost.ts',
+    edits: [['promptTokens(usage) > long.above_tokens', 'promptTokens(usage) >= long.above_tokens']],
+    foundBy: 'test/pricing/cost.test.ts',
+  },
+  {
+    name: 'pricing: cache writes that nobody told of are the cheaper ones',
+    file: 'src/pricing/cost.ts',
+    edits: [["return cacheTtl === '1h'\n", "return cacheTtl === '5m'\n"]],
+    foundBy: 'test/pricing/cost.test.ts',
+  },
+  {
+    name: 'pricing: a request counts once more for each of its tags',
+    file: 'src/pricing/usage-sums.ts',
+    edits: [['isTag ? groups.filter(({ value }) => value === TAGGED) : groups', 'groups']],
+    foundBy: 'test/pricing/usage-sums.test.ts',
+  },
+  {
+    name: 'settings: a test secret of Turnstile lets everybody in',
+    file: 'src/settings/visitor-settings.ts',
+    edits: [['if (secret !== undefined && isTurnstileTest(secret))', 'if (secret === undefined)']],
+    foundBy: 'test/settings/visitor-settings.test.ts',
+  },
+  {
+    name: 'simulator: a fault comes once more than asked',
+    file: 'src/simulator/faults.ts',
+    edits: [['seen < faults.times', 'seen <= faults.times']],
+    foundBy: 'test/simulator/faults.test.ts',
+  },
+  {
+    name: 'simulator: a breakpoint looks back a block too far',
+    file: 'src/simulator/prompt/prompt-cache.ts',
+    edits: [['at > Math.max(hit, index - LOOKBACK)', 'at > Math.max(hit, index - LOOKBACK - 1)']],
+    foundBy: 'test/simulator/prompt/prompt-cache.test.ts',
+  },
+  {
+    name: 'simulator: a batch that has ended can be canceled',
+    file: 'src/simulator/batches/batches-api.ts',
+    edits: [['if (now >= endOf(batch)) throw', 'if (now < batch.createdAt) throw']],
+    foundBy: 'test/simulator/batches/batches-api.test.ts',
+  },
+  {
+    name: 'sse: a cut does not complete an event whose data is complete',
+    file: 'src/sse/endings.ts',
+    edits: [['  if (completed !== undefined) return completed + errorEvent;\n', '']],
+    foundBy: 'test/sse/endings.test.ts',
+  },
+  {
+    name: 'sse: a line end of two characters is two',
+    file: 'src/sse/lines.ts',
+    edits: [['isCarriage && bytes[end + 1] === LINE_FEED ? end + 2 : end + 1', 'end + 1']],
+    foundBy: 'test/sse/lines.test.ts',
+  },
+  {
+    name: 'sse: an event that a piece ends with the second line feed alone is late',
+    file: 'src/sse/frames.ts',
+    edits: [[" || (text.startsWith('\\n') && this.#parts.at(-1)?.endsWith('\\n'))", '']],
+    foundBy: 'test/sse/frames.test.ts',
+  },
+  {
+    name: 'toolkit: a second tool of the same name takes the place of the first',
+    file: 'src/tools/worker-tools.ts',
+    edits: [['if (before && before !== tool) {', 'if (before === tool) {']],
+    foundBy: 'test/toolkit/own-tools.test.ts',
+  },
+  {
+    name: 'tools: a tool that must run once is called again',
+    file: 'src/tools/stored-tools.ts',
+    edits: [['run.once ?? !isRepeatable', 'run.once ?? isRepeatable']],
+    foundBy: 'test/tools/stored-tools.test.ts',
+  },
+  {
+    name: 'upstream: half of the tries may fail',
+    file: 'src/upstream/choice/breaker.ts',
+    edits: [['failed * 2 >= tries', 'failed >= tries']],
+    foundBy: 'test/upstream/choice/breaker.test.ts',
+  },
+  {
+    name: 'upstream: of those that rest the last one is asked first',
+    file: 'src/upstream/choice/order.ts',
+    edits: [['left.dueAt - right.dueAt', 'right.dueAt - left.dueAt']],
+    foundBy: 'test/upstream/choice/order.test.ts',
+  },
+  {
+    name: 'upstream: an error that is cut shows the beginning of a secret',
+    file: 'src/upstream/carry/error-mask.ts',
+    edits: [['return withoutBegunSecret(masked(text));', 'return masked(text);']],
+    foundBy: 'test/upstream/carry/error-mask.test.ts',
+  },
+  {
+    name: 'upstream: a token of Google lives for milliseconds',
+    file: 'src/upstream/kinds/google-tokens.ts',
+    edits: [['data.expires_in * 1_000', 'data.expires_in']],
+    foundBy: 'test/upstream/kinds/google-tokens.test.ts',
+  },
+  {
+    name: 'versions: a withdrawn version is used',
+    file: 'src/versions/kv-copies.ts',
+    edits: [
+      [
+        "if (known.hash === '' || known.withdrawn.includes(hash)) return false;",
+        "if (known.hash === '') return false;",
+      ],
+    ],
+    foundBy: 'test/versions/withdrawn.test.ts',
+  },
+  {
+    name: 'versions: a pointer is believed for ever',
+    file: 'src/versions/kv-copies.ts',
+    edits: [['believed && believed.until > this.now() ?', 'believed ?']],
+    foundBy: 'test/versions/kv-copies.test.ts',
+  },
+  {
+    name: 'webhooks: a text that gets no label is tried for ever',
+    file: 'src/webhooks/webhook-job.ts',
+    edits: [["return failures === 0 ? retry(null) : { state: 'failed' };", 'return retry(null);']],
+    foundBy: 'test/webhooks/webhook-job.test.ts',
+  },
+  {
+    name: 'webhooks: a failed delivery does not count',
+    file: 'src/webhooks/inbox/inbox.ts',
+    edits: [['failures: event.failures + 1, dueAt', 'failures: event.failures, dueAt']],
+    foundBy: 'test/webhooks/webhook-job.test.ts',
+  },
+];

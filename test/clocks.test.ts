@@ -25,13 +25,8 @@ const SLEEPS: Readonly<Record<string, string>> = {
   'test/simulation/': 'a world has a clock of its own',
   'test/support/edge.ts': 'a process is stopped for a time, as a busy machine does',
   'test/e2e/cuts.test.ts': 'so a process that is stopped comes to run in between',
-  'test/e2e/audit.test.ts': 'an answer has its pace, and what is booked goes by the clock of a process',
-  'test/e2e/failover.test.ts': 'upstreams have their pace, and breakers go by the clock of a process',
-  'test/e2e/pools.test.ts': 'callers who are refused come again later',
   'test/e2e/ridden.test.ts': 'an answer has its pace, and a gateway gives up by the clock of a process',
   'test/e2e/unsent.test.ts': 'how late a connection breaks is told by the clock of a process',
-  'test/e2e/conversations.test.ts': 'a process is killed at a time that is drawn',
-  'test/e2e/webhooks.test.ts': 'a process is killed at a time that is drawn',
 };
 
 describe('no test sleeps for a fixed time', () => {

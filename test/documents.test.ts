@@ -64,8 +64,11 @@ test.each([...MAPS, 'CONTRIBUTING.md'])('%s names files and folders that are the
     ([, path = '']) => path,
   );
   const places = ['', 'src/', 'src/conversations/', 'src/webhooks/', 'test/'];
+  // The table of behaviours names tests without their endings.
+  const endings = ['', '.test.ts', '.night.test.ts'];
   const missing = named.filter(
-    (path) => !places.some((place) => existsSync(fileURLToPath(new URL(place + path, root)))),
+    (path) =>
+      !places.some((place) => endings.some((end) => existsSync(fileURLToPath(new URL(place + path + end, root))))),
   );
   expect(missing).toEqual([]);
 });

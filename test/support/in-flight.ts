@@ -39,13 +39,14 @@ export function trackedContext(what: string): ExecutionContext {
   return context;
 }
 
-/** Forgets the requests that go on, of a test that takes their Worker as dead: nobody ends what it has left. */
-export function workerDied(): void {
-  for (const [promise, { object }] of going) if (object === undefined) going.delete(promise);
-}
-
 /** What the apps of the running test wait for, before its objects are emptied. */
 export const settling = new Set<() => Promise<void>>();
+
+/** Forgets the requests that go on, of a test that takes their Worker as dead: nobody ends what it has left. */
+export function workerDied(): void {
+  settling.clear();
+  for (const [promise, { object }] of going) if (object === undefined) going.delete(promise);
+}
 
 let isWatching = false;
 

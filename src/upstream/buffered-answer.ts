@@ -109,7 +109,7 @@ export async function readAnswer(
   // An answer that comes whole is not stopped by closing its connection; whatever else comes may be.
   if (rides && response.ok) course.rides = false;
   let body = await readBuffered(response, exchange);
-  if (response.ok && expected === 'message' && beginningOf(body) === '') {
+  if (response.ok && expected === 'message' && beginningOfBody(body) === '') {
     // Whoever was asked says neither what came of it nor, as a page does, that nothing did. So it is judged as a failed call.
     const elapsedMs = Date.now() - (course.sentAt ?? Date.now());
     const { mayHaveRun, forCaller } = verdict({ thrown: notTheApi() }, { text: '', elapsedMs });
@@ -183,9 +183,9 @@ export function bufferedResponse(
 
 /** @returns whether a body begins like a JSON object but does not end like one, so that the rest has not come. */
 function isBeginning(body: Uint8Array): boolean {
-  return beginningOf(body).startsWith('{') && parseObject(body) === undefined;
+  return beginningOfBody(body).startsWith('{') && parseObject(body) === undefined;
 }
 
-function beginningOf(body: Uint8Array): string {
+function beginningOfBody(body: Uint8Array): string {
   return decoder.decode(body.subarray(0, START_BYTES)).trimStart();
 }

@@ -10,6 +10,7 @@ import { worstCaseOf } from '../../src/pricing/worst-case.ts';
 import type { RequestOutcome } from '../../src/upstream/outcome.ts';
 import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../support/billed-answer.ts';
+import { tryCases } from '../support/runs.ts';
 import { NOON } from './admission-requests.ts';
 
 const models = new ModelTable();
@@ -89,18 +90,15 @@ const anywhere = fc.record({
 describe('an answer that is broken off anywhere', () => {
   test.each(KINDS)('%s: what is booked is what is billed or more, and not much more', (kind) => {
     const ratios: number[] = [];
-    fc.assert(
-      fc.property(fc.noBias(planOf(kind)), anywhere, (plan, { share, bytes, end }) => {
-        const answer = billedAnswer(plan);
-        const events = Math.round((share / 10_000) * answer.events.length);
-        const result = booked(answer, { events, bytes, end });
-        expect(result.booked).toBeGreaterThanOrEqual(Math.floor(result.billed));
-        expect(result.booked <= result.hold || result.overHold).toBe(true);
-        if (result.billed > 0) ratios.push(result.booked / result.billed);
-      }),
-      // How much more is a matter of which answers are tried: the same ones each time.
-      { numRuns: 150, seed: 2026 },
-    );
+    // How much more is a matter of which answers are tried: the same ones each time.
+    tryCases({ numRuns: 150, seed: 2026 }, fc.noBias(planOf(kind)), anywhere, (plan, { share, bytes, end }) => {
+      const answer = billedAnswer(plan);
+      const events = Math.round((share / 10_000) * answer.events.length);
+      const result = booked(answer, { events, bytes, end });
+      expect(result.booked).toBeGreaterThanOrEqual(Math.floor(result.billed));
+      expect(result.booked <= result.hold || result.overHold).toBe(true);
+      if (result.billed > 0) ratios.push(result.booked / result.billed);
+    });
     ratios.sort((left, right) => left - right);
     const [median, high] = [quantile(ratios, 0.5), quantile(ratios, 0.95)];
     // biome-ignore lint/suspicious/noConsole: the figures are what this test is for.
@@ -111,15 +109,12 @@ describe('an answer that is broken off anywhere', () => {
 
   test('of any kind, with other answers each time', () => {
     const plans = fc.constantFrom(...KINDS).chain(planOf);
-    fc.assert(
-      fc.property(plans, anywhere, (plan, { share, bytes, end }) => {
-        const answer = billedAnswer(plan);
-        const events = Math.round((share / 10_000) * answer.events.length);
-        const result = booked(answer, { events, bytes, end });
-        expect(result.booked).toBeGreaterThanOrEqual(Math.floor(result.billed));
-      }),
-      { numRuns: 600 },
-    );
+    tryCases(600, plans, anywhere, (plan, { share, bytes, end }) => {
+      const answer = billedAnswer(plan);
+      const events = Math.round((share / 10_000) * answer.events.length);
+      const result = booked(answer, { events, bytes, end });
+      expect(result.booked).toBeGreaterThanOrEqual(Math.floor(result.billed));
+    });
   });
 
   test('at every event and every byte of one of each kind', () => {

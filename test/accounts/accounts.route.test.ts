@@ -11,6 +11,7 @@ import { accountList } from '../../src/kv/name-list.ts';
 import { type AccountSpendRow, accountSpendRow } from '../../src/pools/pools-answers.schema.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -115,31 +116,28 @@ describe('the list of accounts', () => {
       minLength: 1,
       maxLength: 12,
     });
-    await fc.assert(
-      fc.asyncProperty(names, fc.integer({ min: 1, max: 5 }), async (wanted, limit) => {
-        await resetAll();
-        for (const name of wanted) await accountList.add(bindings.STORE, name);
-        const walk = async (how: 'after_id' | 'before_id') => {
-          const found: string[] = [];
-          let cursor = '';
-          for (let pages = 0; pages <= wanted.length; pages += 1) {
-            const page = await get(app, `/accounts?limit=${limit}${cursor}`);
-            const ids = (page.data as { id: string }[]).map(({ id }) => id);
-            expect(ids.length).toBeLessThanOrEqual(limit);
-            found.splice(how === 'after_id' ? found.length : 0, 0, ...ids);
-            if (!page.has_more) break;
-            cursor = `&${how}=${encodeURIComponent(String(how === 'after_id' ? page.last_id : page.first_id))}`;
-          }
-          return found;
-        };
-        const forwards = await walk('after_id');
-        expect([...forwards].sort()).toEqual([...wanted].sort());
-        const last = encodeURIComponent(forwards.at(-1) ?? '');
-        const before = await get(app, `/accounts?limit=1000&before_id=${last}`);
-        expect((before.data as { id: string }[]).map(({ id }) => id)).toEqual(forwards.slice(0, -1));
-      }),
-      { numRuns: 20 },
-    );
+    await tryAsyncCases(20, names, fc.integer({ min: 1, max: 5 }), async (wanted, limit) => {
+      await resetAll();
+      for (const name of wanted) await accountList.add(bindings.STORE, name);
+      const walk = async (how: 'after_id' | 'before_id') => {
+        const found: string[] = [];
+        let cursor = '';
+        for (let pages = 0; pages <= wanted.length; pages += 1) {
+          const page = await get(app, `/accounts?limit=${limit}${cursor}`);
+          const ids = (page.data as { id: string }[]).map(({ id }) => id);
+          expect(ids.length).toBeLessThanOrEqual(limit);
+          found.splice(how === 'after_id' ? found.length : 0, 0, ...ids);
+          if (!page.has_more) break;
+          cursor = `&${how}=${encodeURIComponent(String(how === 'after_id' ? page.last_id : page.first_id))}`;
+        }
+        return found;
+      };
+      const forwards = await walk('after_id');
+      expect([...forwards].sort()).toEqual([...wanted].sort());
+      const last = encodeURIComponent(forwards.at(-1) ?? '');
+      const before = await get(app, `/accounts?limit=1000&before_id=${last}`);
+      expect((before.data as { id: string }[]).map(({ id }) => id)).toEqual(forwards.slice(0, -1));
+    });
   });
 
   test('takes a limit from 1 to 1,000 and one cursor', async () => {
@@ -187,20 +185,18 @@ describe('one account', () => {
 
   test('may have any name that a token can have', async () => {
     const app = smallEdge();
-    await fc.assert(
-      fc.asyncProperty(
-        fc
-          .oneof(
-            fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }),
-            fc.constantFrom('a/b', 'a/tokens', '%2e', '...', 'x?y#z', ' ', '__proto__', 'x'.repeat(128)),
-          )
-          .filter((name) => name !== '.' && name !== '..'),
-        async (name) => {
-          const own = bearer(await tokenOf(name, []));
-          expect(await get(app, `/accounts/${encodeURIComponent(name)}`, own)).toMatchObject({ id: name });
-        },
-      ),
-      { numRuns: 50 },
+    await tryAsyncCases(
+      50,
+      fc
+        .oneof(
+          fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }),
+          fc.constantFrom('a/b', 'a/tokens', '%2e', '...', 'x?y#z', ' ', '__proto__', 'x'.repeat(128)),
+        )
+        .filter((name) => name !== '.' && name !== '..'),
+      async (name) => {
+        const own = bearer(await tokenOf(name, []));
+        expect(await get(app, `/accounts/${encodeURIComponent(name)}`, own)).toMatchObject({ id: name });
+      },
     );
   });
 });
@@ -459,8 +455,12 @@ test('any bytes to these routes, by any method and with any query, are answered 
   );
   let successes = 0;
   let refusals = 0;
-  await fc.assert(
-    fc.asyncProperty(path, fc.constantFrom('GET', 'POST', 'PUT', 'DELETE'), body, async (route, method, text) => {
+  await tryAsyncCases(
+    1_000,
+    path,
+    fc.constantFrom('GET', 'POST', 'PUT', 'DELETE'),
+    body,
+    async (route, method, text) => {
       const init = method === 'GET' || method === 'DELETE' ? { method, headers } : { method, headers, body: text };
       const response = await app.fetch(route, init);
       if (response.ok) {
@@ -472,8 +472,7 @@ test('any bytes to these routes, by any method and with any query, are answered 
       const { type } = await errorOf(response);
       expect(response.status, `${method} ${route} ${text}: ${type}`).toBeLessThan(500);
       expect([400, 401, 403, 404, 405, 413, 415], `${method} ${route}`).toContain(response.status);
-    }),
-    { numRuns: 1_000 },
+    },
   );
   expect(app.sent).toEqual([]);
   // Both are tried.

@@ -7,7 +7,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { admitInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
@@ -71,80 +71,74 @@ function keysOf(row: Row, group: Group): (string | null)[] {
 }
 
 test('what was spent by token, user, tag, model and day is that of the requests, whenever it was summed up', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      await resetAll();
-      const rows: Row[] = [];
-      const settled = () => rows.filter(({ settled }) => settled);
-      for (const next of [...steps, { kind: 'look' as const }]) {
-        if (next.kind === 'pass') clock += next.days * DAY;
-        else if (next.kind === 'crash') await abortAllDurableObjects();
-        else if (next.kind === 'wake') {
-          await inAccount(() => undefined);
-          await runDurableObjectAlarm(stub());
-          for (const row of rows)
-            if (!row.settled && start + (row.day + 1) * DAY <= clock)
-              Object.assign(row, { settled: true, cost: 11_000 });
-        } else if (next.kind === 'ask') {
-          ids += 1;
-          const { token, user, tags } = next;
-          const row = {
-            id: `req_${String(ids).padStart(12, '0')}`,
-            day: (clock - start) / DAY,
-            cost: 0,
-            settled: false,
-          };
-          rows.push({ ...row, token: token ?? null, user: user ?? null, tags: tags?.split(',') ?? [] });
-          await inAccount((account) =>
-            admitInside(account, {
-              requestId: row.id,
-              route: 'messages',
-              model: 'claude-opus-5-5',
-              token: token === undefined ? undefined : { jti: token },
-              user,
-              tags,
-              bound: worstCaseWith(),
-              defaults: {},
-            }),
-          );
-        } else if (next.kind === 'settle') {
-          const open = rows.filter((row) => !row.settled);
-          const row = open[next.which % Math.max(1, open.length)];
-          if (!row) continue;
-          Object.assign(row, { settled: true, cost: next.cost });
-          const { outcome } = await inAccount((account) =>
-            account.settle({ requestId: row.id, status: 'complete', cost: next.cost }),
-          );
-          expect(outcome).toBe('settled');
-        } else {
-          for (const group of ['token', 'user', 'tag', 'model', 'day'] as const) {
-            for (const days of [{}, { from: dayOf(1) }, { from: dayOf(1), to: dayOf(3) }]) {
-              const { data, total } = await inAccount((account) => account.usage({ group_by: group, ...days }));
-              const within = settled().filter(
-                ({ day }) => day >= ('from' in days ? 1 : 0) && day < ('to' in days ? 3 : 1e9),
-              );
-              const expected = new Map<string | null, { requests: number; cost: number }>();
-              for (const row of within) {
-                for (const key of keysOf(row, group)) {
-                  const before = expected.get(key) ?? { requests: 0, cost: 0 };
-                  expected.set(key, { requests: before.requests + 1, cost: before.cost + row.cost });
-                }
+  await tryAsyncCases(runs(150), fc.array(step, { maxLength: 40 }), async (steps) => {
+    await resetAll();
+    const rows: Row[] = [];
+    const settled = () => rows.filter(({ settled }) => settled);
+    for (const next of [...steps, { kind: 'look' as const }]) {
+      if (next.kind === 'pass') clock += next.days * DAY;
+      else if (next.kind === 'crash') await abortAllDurableObjects();
+      else if (next.kind === 'wake') {
+        await inAccount(() => undefined);
+        await runDurableObjectAlarm(stub());
+        for (const row of rows)
+          if (!row.settled && start + (row.day + 1) * DAY <= clock) Object.assign(row, { settled: true, cost: 11_000 });
+      } else if (next.kind === 'ask') {
+        ids += 1;
+        const { token, user, tags } = next;
+        const row = {
+          id: `req_${String(ids).padStart(12, '0')}`,
+          day: (clock - start) / DAY,
+          cost: 0,
+          settled: false,
+        };
+        rows.push({ ...row, token: token ?? null, user: user ?? null, tags: tags?.split(',') ?? [] });
+        await inAccount((account) =>
+          admitInside(account, {
+            requestId: row.id,
+            route: 'messages',
+            model: 'claude-opus-5-5',
+            token: token === undefined ? undefined : { jti: token },
+            user,
+            tags,
+            bound: worstCaseWith(),
+            defaults: {},
+          }),
+        );
+      } else if (next.kind === 'settle') {
+        const open = rows.filter((row) => !row.settled);
+        const row = open[next.which % Math.max(1, open.length)];
+        if (!row) continue;
+        Object.assign(row, { settled: true, cost: next.cost });
+        const { outcome } = await inAccount((account) =>
+          account.settle({ requestId: row.id, status: 'complete', cost: next.cost }),
+        );
+        expect(outcome).toBe('settled');
+      } else {
+        for (const group of ['token', 'user', 'tag', 'model', 'day'] as const) {
+          for (const days of [{}, { from: dayOf(1) }, { from: dayOf(1), to: dayOf(3) }]) {
+            const { data, total } = await inAccount((account) => account.usage({ group_by: group, ...days }));
+            const within = settled().filter(
+              ({ day }) => day >= ('from' in days ? 1 : 0) && day < ('to' in days ? 3 : 1e9),
+            );
+            const expected = new Map<string | null, { requests: number; cost: number }>();
+            for (const row of within) {
+              for (const key of keysOf(row, group)) {
+                const before = expected.get(key) ?? { requests: 0, cost: 0 };
+                expected.set(key, { requests: before.requests + 1, cost: before.cost + row.cost });
               }
-              const seen = data.map(
-                ({ key, requests, cost_usd }) => [key, { requests, cost: nano(cost_usd) }] as const,
-              );
-              expect(new Map(seen), `${group} ${JSON.stringify(days)}`).toEqual(expected);
-              expect([total.requests, nano(total.cost_usd)]).toEqual([
-                within.length,
-                within.reduce((sum, { cost }) => sum + cost, 0),
-              ]);
             }
+            const seen = data.map(({ key, requests, cost_usd }) => [key, { requests, cost: nano(cost_usd) }] as const);
+            expect(new Map(seen), `${group} ${JSON.stringify(days)}`).toEqual(expected);
+            expect([total.requests, nano(total.cost_usd)]).toEqual([
+              within.length,
+              within.reduce((sum, { cost }) => sum + cost, 0),
+            ]);
           }
         }
       }
-    }),
-    { numRuns: runs(150) },
-  );
+    }
+  });
 });
 
 const dayOf = (day: number) => new Date(start + day * DAY).toISOString().slice(0, 10);

@@ -6,7 +6,7 @@ import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { countRows } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { admitInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
@@ -78,100 +78,97 @@ const step = fc.oneof(
 );
 
 test('an hour, all time, a token and credit that expires are counted to the nanodollar, whatever crashes', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      await resetAll();
-      const asked: Asked[] = [];
-      const given: Given[] = [];
-      const minted = { jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(TOKEN_LIMIT) } };
-      await inAccount((account) => account.rememberToken(minted));
-      const sum = (some: Asked[]) => some.reduce((before, { cost = 0 }) => before + cost, 0);
-      const held = (some: Asked[]) => some.reduce((all, { cost, hold }) => all + (cost === undefined ? hold : 0), 0);
-      const credit = () => given.reduce((all, { amount, spent, until }) => all + (until <= clock ? spent : amount), 0);
-      const inHour = ({ at }: Asked) => Math.floor(at / HOUR) === Math.floor(clock / HOUR);
-      const byToken = ({ token }: Asked) => token !== undefined;
-      const running = () => asked.filter(({ cost }) => cost === undefined);
-      for (const next of steps) {
-        if (next.kind === 'pass') clock += next.ms;
-        else if (next.kind === 'crash') await abortAllDurableObjects();
-        else if (next.kind === 'wake') {
-          await inAccount(() => undefined);
-          await runDurableObjectAlarm(stub());
-          // Who has run for longer than a hold lasts is settled at it.
-          for (const one of running()) if (one.at + 15 * 60_000 <= clock) settled(one, one.hold);
-        } else if (next.kind === 'ask') {
-          const token = next.token ? { jti: 'limited', iat: 1 } : undefined;
-          ids += 1;
-          const id = `req_${String(ids).padStart(12, '0')}`;
-          const request = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token, defaults: LIMITS };
-          const answer = await inAccount((account) => admitInside(account, { ...request, bound: worstCaseWith() }));
-          const left = Math.min(
-            nano(LIMITS.usd_per_hour) - sum(asked.filter(inHour)) - held(asked.filter(inHour)),
-            nano(LIMITS.usd_total) + credit() - sum(asked) - held(asked),
-            next.token ? TOKEN_LIMIT - sum(asked.filter(byToken)) - held(asked.filter(byToken)) : 1e15,
-          );
-          expect(answer.outcome).toBe(left >= 11_000 ? 'admitted' : 'refused');
-          if (answer.outcome === 'admitted')
-            asked.push({ id, at: clock, token: token?.jti, hold: answer.hold, cost: undefined });
-        } else if (next.kind === 'credit') {
-          const until = next.hours === undefined ? Number.POSITIVE_INFINITY : clock + next.hours * HOUR;
-          const expiresAt = Number.isFinite(until) ? until : null;
-          ids += 1;
-          const credit = { id: `credit_${ids}`, key: `key ${ids}`, usd: usd(next.amount), expiresAt };
-          // Given twice, it counts once.
-          for (let i = 0; i < 2; i += 1) await inAccount((account) => account.giveCredit(credit));
-          given.push({ amount: next.amount, spent: 0, at: clock, until });
-        } else {
-          const some = next.kind === 'settle' ? running() : asked.filter(({ cost }) => cost !== undefined);
-          const one = some[next.which % Math.max(1, some.length)];
-          if (!one) continue;
-          const cost = next.kind === 'settle' ? next.cost : 1;
-          const { outcome } = await inAccount((account) =>
-            account.settle({ requestId: one.id, status: 'complete', cost }),
-          );
-          if (next.kind === 'settle') {
-            expect(outcome).toBe('settled');
-            settled(one, cost);
-          } else if (outcome === 'late') correct(one, cost);
-          else if (outcome === 'unheld') return;
-          else expect(outcome).toBe('duplicate');
-        }
-        const { hour, total, token } = await inAccount((account) => account.standing(LIMITS, 'limited'));
-        expect({
-          hour: [nano(hour.settled_usd), nano(hour.held_usd)],
-          total: [nano(total.settled_usd), nano(total.held_usd), nano(total.credit_usd)],
-          token: [nano(token?.settled_usd ?? -1), nano(token?.held_usd ?? -1)],
-        }).toEqual({
-          hour: [sum(asked.filter(inHour)), held(asked.filter(inHour))],
-          total: [sum(asked), held(asked), credit()],
-          token: [sum(asked.filter(byToken)), held(asked.filter(byToken))],
-        });
+  await tryAsyncCases(runs(200), fc.array(step, { maxLength: 40 }), async (steps) => {
+    await resetAll();
+    const asked: Asked[] = [];
+    const given: Given[] = [];
+    const minted = { jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(TOKEN_LIMIT) } };
+    await inAccount((account) => account.rememberToken(minted));
+    const sum = (some: Asked[]) => some.reduce((before, { cost = 0 }) => before + cost, 0);
+    const held = (some: Asked[]) => some.reduce((all, { cost, hold }) => all + (cost === undefined ? hold : 0), 0);
+    const credit = () => given.reduce((all, { amount, spent, until }) => all + (until <= clock ? spent : amount), 0);
+    const inHour = ({ at }: Asked) => Math.floor(at / HOUR) === Math.floor(clock / HOUR);
+    const byToken = ({ token }: Asked) => token !== undefined;
+    const running = () => asked.filter(({ cost }) => cost === undefined);
+    for (const next of steps) {
+      if (next.kind === 'pass') clock += next.ms;
+      else if (next.kind === 'crash') await abortAllDurableObjects();
+      else if (next.kind === 'wake') {
+        await inAccount(() => undefined);
+        await runDurableObjectAlarm(stub());
+        // Who has run for longer than a hold lasts is settled at it.
+        for (const one of running()) if (one.at + 15 * 60_000 <= clock) settled(one, one.hold);
+      } else if (next.kind === 'ask') {
+        const token = next.token ? { jti: 'limited', iat: 1 } : undefined;
+        ids += 1;
+        const id = `req_${String(ids).padStart(12, '0')}`;
+        const request = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token, defaults: LIMITS };
+        const answer = await inAccount((account) => admitInside(account, { ...request, bound: worstCaseWith() }));
+        const left = Math.min(
+          nano(LIMITS.usd_per_hour) - sum(asked.filter(inHour)) - held(asked.filter(inHour)),
+          nano(LIMITS.usd_total) + credit() - sum(asked) - held(asked),
+          next.token ? TOKEN_LIMIT - sum(asked.filter(byToken)) - held(asked.filter(byToken)) : 1e15,
+        );
+        expect(answer.outcome).toBe(left >= 11_000 ? 'admitted' : 'refused');
+        if (answer.outcome === 'admitted')
+          asked.push({ id, at: clock, token: token?.jti, hold: answer.hold, cost: undefined });
+      } else if (next.kind === 'credit') {
+        const until = next.hours === undefined ? Number.POSITIVE_INFINITY : clock + next.hours * HOUR;
+        const expiresAt = Number.isFinite(until) ? until : null;
+        ids += 1;
+        const credit = { id: `credit_${ids}`, key: `key ${ids}`, usd: usd(next.amount), expiresAt };
+        // Given twice, it counts once.
+        for (let i = 0; i < 2; i += 1) await inAccount((account) => account.giveCredit(credit));
+        given.push({ amount: next.amount, spent: 0, at: clock, until });
+      } else {
+        const some = next.kind === 'settle' ? running() : asked.filter(({ cost }) => cost !== undefined);
+        const one = some[next.which % Math.max(1, some.length)];
+        if (!one) continue;
+        const cost = next.kind === 'settle' ? next.cost : 1;
+        const { outcome } = await inAccount((account) =>
+          account.settle({ requestId: one.id, status: 'complete', cost }),
+        );
+        if (next.kind === 'settle') {
+          expect(outcome).toBe('settled');
+          settled(one, cost);
+        } else if (outcome === 'late') correct(one, cost);
+        else if (outcome === 'unheld') return;
+        else expect(outcome).toBe('duplicate');
       }
+      const { hour, total, token } = await inAccount((account) => account.standing(LIMITS, 'limited'));
+      expect({
+        hour: [nano(hour.settled_usd), nano(hour.held_usd)],
+        total: [nano(total.settled_usd), nano(total.held_usd), nano(total.credit_usd)],
+        token: [nano(token?.settled_usd ?? -1), nano(token?.held_usd ?? -1)],
+      }).toEqual({
+        hour: [sum(asked.filter(inHour)), held(asked.filter(inHour))],
+        total: [sum(asked), held(asked), credit()],
+        token: [sum(asked.filter(byToken)), held(asked.filter(byToken))],
+      });
+    }
 
-      function settled(one: Asked, cost: number): void {
-        one.cost = cost;
-        charge(one.at, cost);
-      }
+    function settled(one: Asked, cost: number): void {
+      one.cost = cost;
+      charge(one.at, cost);
+    }
 
-      function correct(one: Asked, cost: number): void {
-        const more = cost - (one.cost ?? 0);
-        one.cost = cost;
-        charge(one.at, more);
-      }
+    function correct(one: Asked, cost: number): void {
+      const more = cost - (one.cost ?? 0);
+      one.cost = cost;
+      charge(one.at, more);
+    }
 
-      function charge(at: number, cost: number): void {
-        let rest = cost;
-        const open = given.filter(({ at: since, until }) => Number.isFinite(until) && since <= at && at < until);
-        open.sort((left, right) => left.until - right.until);
-        for (const one of cost < 0 ? open.reverse() : open) {
-          const taken = Math.max(-one.spent, Math.min(rest, one.amount - one.spent));
-          one.spent += taken;
-          rest -= taken;
-        }
+    function charge(at: number, cost: number): void {
+      let rest = cost;
+      const open = given.filter(({ at: since, until }) => Number.isFinite(until) && since <= at && at < until);
+      open.sort((left, right) => left.until - right.until);
+      for (const one of cost < 0 ? open.reverse() : open) {
+        const taken = Math.max(-one.spent, Math.min(rest, one.amount - one.spent));
+        one.spent += taken;
+        rest -= taken;
       }
-    }),
-    { numRuns: runs(200) },
-  );
+    }
+  });
 });
 
 test('an erased account keeps what it has spent in all, in the hour too, and the credit that it was given', async () => {

@@ -12,6 +12,7 @@ import { errorOf } from '../support/app.ts';
 import { passTime } from '../support/calendar.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -75,34 +76,31 @@ describe('the sum of all accounts', () => {
   test('is exactly the sum of each, to the nanodollar, however it is grouped and cut', async () => {
     const ledgers = fc.array(fc.array(row, { maxLength: 6 }), { minLength: 1, maxLength: 12 });
     const range = fc.constantFrom('', '&from=2026-11-21', '&to=2026-11-22', '&from=2026-11-21&to=2026-11-23');
-    await fc.assert(
-      fc.asyncProperty(ledgers, range, async (accounts, days) => {
-        await resetAll();
-        for (const [index, rows] of accounts.entries()) await spend(`book-${index}`, rows);
-        const from = days.includes('from') ? 1 : 0;
-        const to = /to=2026-11-(\d\d)/.exec(days)?.[1];
-        const end = to === undefined ? Number.POSITIVE_INFINITY : Number(to) - 20;
-        const spent = accounts.flat().filter(({ day }) => day >= from && day < end);
-        const expected = { cost: spent.reduce((sum, { cost }) => sum + cost, 0), requests: spent.length };
-        for (const group of ['day', 'model', 'upstream'] as const) {
-          const all = await report(`?group_by=${group}${days}`);
-          // The very number, not one that is near it: nine decimals at most.
-          expect(all.total).toMatchObject({ cost_usd: expected.cost / 1e9, requests: expected.requests });
-          const own = await Promise.all(
-            accounts.map((_, index) => report(`?account=book-${index}&group_by=${group}${days}`)),
-          );
-          expect(own.reduce((sum, { total }) => sum + nano(total.cost_usd), 0)).toBe(expected.cost);
-          const keys = new Set(own.flatMap(({ data }) => data.map(({ key }) => key)));
-          expect(new Set(all.data.map(({ key }) => key))).toEqual(keys);
-          for (const { key, cost_usd, usage } of all.data) {
-            const same = own.flatMap(({ data }) => data.filter((one) => one.key === key));
-            expect(cost_usd).toBe(same.reduce((sum, one) => sum + nano(one.cost_usd), 0) / 1e9);
-            expect(usage.input_tokens).toBe(same.reduce((sum, one) => sum + one.usage.input_tokens, 0));
-          }
+    await tryAsyncCases(8, ledgers, range, async (accounts, days) => {
+      await resetAll();
+      for (const [index, rows] of accounts.entries()) await spend(`book-${index}`, rows);
+      const from = days.includes('from') ? 1 : 0;
+      const to = /to=2026-11-(\d\d)/.exec(days)?.[1];
+      const end = to === undefined ? Number.POSITIVE_INFINITY : Number(to) - 20;
+      const spent = accounts.flat().filter(({ day }) => day >= from && day < end);
+      const expected = { cost: spent.reduce((sum, { cost }) => sum + cost, 0), requests: spent.length };
+      for (const group of ['day', 'model', 'upstream'] as const) {
+        const all = await report(`?group_by=${group}${days}`);
+        // The very number, not one that is near it: nine decimals at most.
+        expect(all.total).toMatchObject({ cost_usd: expected.cost / 1e9, requests: expected.requests });
+        const own = await Promise.all(
+          accounts.map((_, index) => report(`?account=book-${index}&group_by=${group}${days}`)),
+        );
+        expect(own.reduce((sum, { total }) => sum + nano(total.cost_usd), 0)).toBe(expected.cost);
+        const keys = new Set(own.flatMap(({ data }) => data.map(({ key }) => key)));
+        expect(new Set(all.data.map(({ key }) => key))).toEqual(keys);
+        for (const { key, cost_usd, usage } of all.data) {
+          const same = own.flatMap(({ data }) => data.filter((one) => one.key === key));
+          expect(cost_usd).toBe(same.reduce((sum, one) => sum + nano(one.cost_usd), 0) / 1e9);
+          expect(usage.input_tokens).toBe(same.reduce((sum, one) => sum + one.usage.input_tokens, 0));
         }
-      }),
-      { numRuns: 8 },
-    );
+      }
+    });
   });
 
   test('is in the order of each: days as they went by, all else by what it cost', async () => {
@@ -182,8 +180,12 @@ describe('a time of day', () => {
   });
 
   test('is exact in the sums of one account, however they are grouped, and whole days in those of all', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(asked, { minLength: 1, maxLength: 12 }), minutes, minutes, async (all, one, two) => {
+    await tryAsyncCases(
+      25,
+      fc.array(asked, { minLength: 1, maxLength: 12 }),
+      minutes,
+      minutes,
+      async (all, one, two) => {
         await resetAll();
         alarmsByHand();
         const start = Date.parse('2026-11-20');
@@ -224,8 +226,7 @@ describe('a time of day', () => {
         const [first, end] = [Math.floor(from / day) * day, Math.ceil(to / day) * day];
         expect(nano(whole.total.cost_usd)).toBe(sum(between(first, end)));
         expect([whole.from, whole.to]).toEqual([iso(first).slice(0, 10), iso(end).slice(0, 10)]);
-      }),
-      { numRuns: 25 },
+      },
     );
   });
 });

@@ -6,7 +6,7 @@ import type { Account } from '../../src/accounts/account.ts';
 import type { ConversationReport } from '../../src/durable/contracts/settlement.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { admitAt, admitInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
@@ -135,8 +135,10 @@ function upload(account: Account, file: string, bytes: number): void {
 }
 
 test('an account that wakes knows what it knew awake', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(fc.array(step, { maxLength: 12 }), { minLength: 1, maxLength: 4 }), async (lives) => {
+  await tryAsyncCases(
+    runs(100),
+    fc.array(fc.array(step, { maxLength: 12 }), { minLength: 1, maxLength: 4 }),
+    async (lives) => {
       await resetAll();
       await inAccount((account) => {
         account.rememberToken({ jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(1_000_000) } });
@@ -175,8 +177,7 @@ test('an account that wakes knows what it knew awake', async () => {
         await abortAllDurableObjects();
         expect(await told()).toEqual(awake);
       }
-    }),
-    { numRuns: runs(100) },
+    },
   );
 });
 

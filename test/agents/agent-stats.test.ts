@@ -7,7 +7,6 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { CHOICE_GROUPS } from '../../src/pricing/choice-sums.ts';
 import { fromUsd } from '../../src/pricing/cost.ts';
 import { ask } from '../support/agents.ts';
-import { settledApps } from '../support/app.ts';
 import { passTime } from '../support/calendar.ts';
 import { CHOICE, edgeWithRouter, LARGE, ledgerOf, question, SMALL, store } from '../support/chosen-models.ts';
 import { bindings } from '../support/conversations.ts';
@@ -15,10 +14,7 @@ import { as } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { SECRET } from '../support/tokens.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 /** Has an account tell what it has spent: two seconds after the first change it does by itself, and then once a minute. */
 async function tell(account: string): Promise<void> {

@@ -6,7 +6,7 @@ import { settledApps } from '../support/app.ts';
 import { eventually } from '../support/eventually.ts';
 import { as } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, call, calls, servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
 
 afterAll(async () => {
@@ -191,76 +191,73 @@ test('an agent that an admin stored cannot be widened by any request', async () 
   );
   const called = servingTools(() => new Response('sun'));
   const answered = { whole: 0, sooner: 0, refused: 0 };
-  await fc.assert(
-    fc.asyncProperty(story, async ({ created, turns, isCopied, resends, patch }) => {
-      stories += 1;
-      const bob = await as(`bob${stories}`, 'messages');
-      const sent = async (path: string, headers: Record<string, string>, text: string) => {
-        const all = { ...bob, ...headers, 'content-type': 'application/json' };
-        const response = await app.fetch(path, { method: 'POST', headers: all, body: text });
-        const body = (await response.text()) || '{}';
-        await app.settled();
-        return { status: response.status, headers: response.headers, body };
-      };
-      let id = 'c1';
-      let isThere = false;
-      if (created) {
-        const text = `{${['"id":"c1"', ...created, '"agent":"sky"'].join(',')}}`;
-        isThere = (await sent('/conversations', {}, text)).status === 201;
+  await tryAsyncCases(runs(500), story, async ({ created, turns, isCopied, resends, patch }) => {
+    stories += 1;
+    const bob = await as(`bob${stories}`, 'messages');
+    const sent = async (path: string, headers: Record<string, string>, text: string) => {
+      const all = { ...bob, ...headers, 'content-type': 'application/json' };
+      const response = await app.fetch(path, { method: 'POST', headers: all, body: text });
+      const body = (await response.text()) || '{}';
+      await app.settled();
+      return { status: response.status, headers: response.headers, body };
+    };
+    let id = 'c1';
+    let isThere = false;
+    if (created) {
+      const text = `{${['"id":"c1"', ...created, '"agent":"sky"'].join(',')}}`;
+      isThere = (await sent('/conversations', {}, text)).status === 201;
+    }
+    for (const { members, headers, messages: own } of turns) {
+      if (isThere && patch) {
+        await app.fetch(`/conversations/${id}`, {
+          method: 'PATCH',
+          headers: { ...bob, 'content-type': 'application/json' },
+          body: JSON.stringify(patch),
+        });
       }
-      for (const { members, headers, messages: own } of turns) {
-        if (isThere && patch) {
-          await app.fetch(`/conversations/${id}`, {
-            method: 'PATCH',
-            headers: { ...bob, 'content-type': 'application/json' },
-            body: JSON.stringify(patch),
-          });
-        }
-        if (isThere && isCopied) {
-          const copy = await sent(`/conversations/${id}/fork`, {}, JSON.stringify({ id: `${id}x` }));
-          if (copy.status === 201) id = `${id}x`;
-        }
-        let asked: readonly Json[] = own;
-        if (isThere && resends) {
-          const rows = await ask(app, 'GET', `/conversations/${id}/messages?view=shown&limit=100`, bob);
-          const before = (rows.body.data as Json[]).map(({ role, content }) => ({ role, content }));
-          asked = [...before, { role: 'user', content: 'And now?' }];
-        }
-        const agent = isThere ? [] : ['"agent":"sky"'];
-        const parts = [`"conversation":"${id}"`, `"messages":${JSON.stringify(asked)}`, '"stream":false'];
-        const chosen = Object.fromEntries(headers.map((name) => [name, HEADERS[name] ?? '']));
-        const [firstUp, firstCalled] = [bodies.length, called.length];
-        const answer = await sent('/messages', chosen, `{${[...parts, ...members, ...agent].join(',')}}`);
-        const [up, made] = [bodies.slice(firstUp), called.slice(firstCalled)];
-        const steps = up.filter(({ max_tokens }) => max_tokens !== undefined);
-        isThere ||= answer.status === 200;
-        if (answer.status !== 200) {
-          expect(answer.status, answer.body).toBeLessThan(500);
-          answered.refused += 1;
-        } else if (made.length < AGENT.limits.max_tool_calls) answered.sooner += 1;
-        else answered.whole += 1;
-        expect(answer.body).not.toContain(TOOL_URL);
-        expect(steps.length).toBeLessThanOrEqual(AGENT.limits.max_turns);
-        expect(made.length).toBeLessThanOrEqual(AGENT.limits.max_tool_calls);
-        expect(Number(answer.headers.get('sluice-cost-usd') ?? 0)).toBeLessThanOrEqual(AGENT.limits.max_usd);
-        for (const body of up) {
-          expect(body).toMatchObject({ model: AGENT.model, thinking: AGENT.thinking });
-          expect(Number(body.max_tokens ?? 0)).toBeLessThanOrEqual(AGENT.max_tokens);
-          expect(Object.keys(body).filter((name) => !MAY_GO_UP.includes(name))).toEqual([]);
-          const { tools, system } = partsOf(body);
-          expect(system[0]).toEqual(YOU);
-          const ofAgent = tools.filter(({ name }) => TOLD.some((tool) => tool.name === name));
-          expect(TOLD.filter((tool) => ofAgent.some(({ name }) => name === tool.name))).toEqual(ofAgent);
-          expect(tools.slice(0, ofAgent.length)).toEqual(ofAgent);
-          expect(JSON.stringify(tools)).not.toContain('"run"');
-        }
-        for (const { url, headers: sentTo, body } of made) {
-          expect([url, sentTo.get('x-team'), body.name]).toEqual([TOOL_URL, 'sky', 'get_weather']);
-        }
+      if (isThere && isCopied) {
+        const copy = await sent(`/conversations/${id}/fork`, {}, JSON.stringify({ id: `${id}x` }));
+        if (copy.status === 201) id = `${id}x`;
       }
-    }),
-    { numRuns: runs(500) },
-  );
+      let asked: readonly Json[] = own;
+      if (isThere && resends) {
+        const rows = await ask(app, 'GET', `/conversations/${id}/messages?view=shown&limit=100`, bob);
+        const before = (rows.body.data as Json[]).map(({ role, content }) => ({ role, content }));
+        asked = [...before, { role: 'user', content: 'And now?' }];
+      }
+      const agent = isThere ? [] : ['"agent":"sky"'];
+      const parts = [`"conversation":"${id}"`, `"messages":${JSON.stringify(asked)}`, '"stream":false'];
+      const chosen = Object.fromEntries(headers.map((name) => [name, HEADERS[name] ?? '']));
+      const [firstUp, firstCalled] = [bodies.length, called.length];
+      const answer = await sent('/messages', chosen, `{${[...parts, ...members, ...agent].join(',')}}`);
+      const [up, made] = [bodies.slice(firstUp), called.slice(firstCalled)];
+      const steps = up.filter(({ max_tokens }) => max_tokens !== undefined);
+      isThere ||= answer.status === 200;
+      if (answer.status !== 200) {
+        expect(answer.status, answer.body).toBeLessThan(500);
+        answered.refused += 1;
+      } else if (made.length < AGENT.limits.max_tool_calls) answered.sooner += 1;
+      else answered.whole += 1;
+      expect(answer.body).not.toContain(TOOL_URL);
+      expect(steps.length).toBeLessThanOrEqual(AGENT.limits.max_turns);
+      expect(made.length).toBeLessThanOrEqual(AGENT.limits.max_tool_calls);
+      expect(Number(answer.headers.get('sluice-cost-usd') ?? 0)).toBeLessThanOrEqual(AGENT.limits.max_usd);
+      for (const body of up) {
+        expect(body).toMatchObject({ model: AGENT.model, thinking: AGENT.thinking });
+        expect(Number(body.max_tokens ?? 0)).toBeLessThanOrEqual(AGENT.max_tokens);
+        expect(Object.keys(body).filter((name) => !MAY_GO_UP.includes(name))).toEqual([]);
+        const { tools, system } = partsOf(body);
+        expect(system[0]).toEqual(YOU);
+        const ofAgent = tools.filter(({ name }) => TOLD.some((tool) => tool.name === name));
+        expect(TOLD.filter((tool) => ofAgent.some(({ name }) => name === tool.name))).toEqual(ofAgent);
+        expect(tools.slice(0, ofAgent.length)).toEqual(ofAgent);
+        expect(JSON.stringify(tools)).not.toContain('"run"');
+      }
+      for (const { url, headers: sentTo, body } of made) {
+        expect([url, sentTo.get('x-team'), body.name]).toEqual([TOOL_URL, 'sky', 'get_weather']);
+      }
+    }
+  });
   // All ways were taken, and the checks above have something to check.
   for (const count of Object.values(answered)) expect(count, JSON.stringify(answered)).toBeGreaterThan(stories / 20);
 });
@@ -292,16 +289,13 @@ test('nor by what is counted before it is sent: the count is that of the agent',
   const plain = await counted('/count-tokens', { conversation: 'counted' });
   expect(plain.status).toBe(200);
   let counts = 0;
-  await fc.assert(
-    fc.asyncProperty(paths, begins, fc.array(uncounted, { maxLength: 4 }), async (path, own, members) => {
-      const { status, body } = await counted(path, own, members);
-      expect(status).toBeLessThan(500);
-      if (status !== 200) return;
-      counts += 1;
-      expect(body).toEqual(plain.body);
-    }),
-    { numRuns: runs(200) },
-  );
+  await tryAsyncCases(runs(200), paths, begins, fc.array(uncounted, { maxLength: 4 }), async (path, own, members) => {
+    const { status, body } = await counted(path, own, members);
+    expect(status).toBeLessThan(500);
+    if (status !== 200) return;
+    counts += 1;
+    expect(body).toEqual(plain.body);
+  });
   expect(counts).toBeGreaterThan(runs(200) / 4);
 });
 
@@ -325,8 +319,11 @@ test('nor by a decision, which says of a call no more than its input', async () 
   const called = servingTools(() => new Response('high'));
   let number = 0;
   let approved = 0;
-  await fc.assert(
-    fc.asyncProperty(fc.array(decisionMember, { maxLength: 3 }), async (members) => {
+  await tryAsyncCases(
+    // Those that are taken, whatever chance brings besides.
+    { numRuns: runs(100), examples: TAKEN.map((members) => [members]) },
+    fc.array(decisionMember, { maxLength: 3 }),
+    async (members) => {
       number += 1;
       const bob = await as(`decider${number}`, 'messages');
       await ask(app, 'POST', '/v1/messages', bob, {
@@ -358,9 +355,7 @@ test('nor by a decision, which says of a call no more than its input', async () 
       for (const { url, body: sent } of made) {
         expect([url, sent.name, sent.input]).toEqual([TOOL_URL, 'get_tides', given]);
       }
-    }),
-    // Those that are taken, whatever chance brings besides.
-    { numRuns: runs(100), examples: TAKEN.map((members) => [members]) },
+    },
   );
   expect(approved).toBeGreaterThanOrEqual(TAKEN.length);
 });

@@ -4,6 +4,7 @@ import type { ChosenBy } from '../../src/accounts/chosen-by.schema.ts';
 import { type Chosen, decideModel, isDearer, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
 import { drawOf } from '../../src/agents/draw-arm.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
+import { tryCases } from '../support/runs.ts';
 
 const { models } = settingsOf({ MODE: 'development', UPSTREAM: 'simulator' });
 const RANKED = ['claude-haiku-5-5', 'claude-sonnet-5-5', 'claude-opus-5-5'];
@@ -15,26 +16,24 @@ const CHOICE = {
 const label = fc.constantFrom('easy', 'hard', 'unknown', '__proto__', null);
 
 test('whatever the labels are, a model never gets cheaper, and gets dearer only where two labels in a row mean that', () => {
-  fc.assert(
-    fc.property(fc.array(label, { minLength: 1 }), (labels) => {
-      let before: Chosen | undefined;
-      let last: string | null = null;
-      for (const one of labels) {
-        const meant = one === 'easy' ? RANKED[0] : one === 'hard' ? RANKED[2] : RANKED[1];
-        const { model, why } = decideModel(CHOICE, one, before, models);
-        if (!before) expect([model, why]).toEqual([meant, 'label']);
-        else if (model === before.model) expect(why).toBe('kept');
-        else {
-          expect([why, isDearer(model, before.model, models)]).toEqual(['step_up', true]);
-          expect(last === null || isDearer(model, String(meant), models)).toBe(false);
-        }
-        const by: ChosenBy = { label: one, classifier: null, arm: 'chosen', why };
-        before = { model, by };
-        expect(mayStepUp(CHOICE, before, models)).toBe(model !== RANKED[2]);
-        last = one;
+  tryCases(100, fc.array(label, { minLength: 1 }), (labels) => {
+    let before: Chosen | undefined;
+    let last: string | null = null;
+    for (const one of labels) {
+      const meant = one === 'easy' ? RANKED[0] : one === 'hard' ? RANKED[2] : RANKED[1];
+      const { model, why } = decideModel(CHOICE, one, before, models);
+      if (!before) expect([model, why]).toEqual([meant, 'label']);
+      else if (model === before.model) expect(why).toBe('kept');
+      else {
+        expect([why, isDearer(model, before.model, models)]).toEqual(['step_up', true]);
+        expect(last === null || isDearer(model, String(meant), models)).toBe(false);
       }
-    }),
-  );
+      const by: ChosenBy = { label: one, classifier: null, arm: 'chosen', why };
+      before = { model, by };
+      expect(mayStepUp(CHOICE, before, models)).toBe(model !== RANKED[2]);
+      last = one;
+    }
+  });
 });
 
 test('about the share of all names is drawn, always the same ones, and those of a smaller share with them', async () => {

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { ENOUGH_CONVERSATIONS, estimateSavings, type GroupCost } from '../../src/agents/savings.ts';
 import { CHOICE_GROUPS } from '../../src/pricing/choice-sums.ts';
 import { drawing } from '../support/draw.ts';
+import { tryCases } from '../support/runs.ts';
 
 const QUESTIONS = 20_000;
 const REPETITIONS = 1_000;
@@ -51,27 +52,25 @@ const group = fc.record({ conversations: fc.nat(1_000), cost: fc.nat(10 ** 12) }
 const groups = fc.array(group, { minLength: CHOICE_GROUPS, maxLength: CHOICE_GROUPS });
 
 test('a saving is between its bounds, is a share of what there would have been, and is unknown of too few', () => {
-  fc.assert(
-    fc.property(groups, groups, fc.integer({ min: 2, max: 9 }), (chosen, control, times) => {
-      const known = estimateSavings(chosen, control);
-      const sizes = [chosen, control].map((arm) => arm.reduce((sum, { conversations }) => sum + conversations, 0));
-      const isKnown = sizes.every((size) => size >= ENOUGH_CONVERSATIONS);
-      if (!known) {
-        expect(isKnown && [chosen, control].every((arm) => arm.some(({ cost }) => cost > 0))).toBe(false);
-        return;
-      }
-      for (const { value, low, high } of [known.share, known.cost]) {
-        expect(low).toBeLessThanOrEqual(value);
-        expect(value).toBeLessThanOrEqual(high);
-        expect(Number.isNaN(low + high)).toBe(false);
-      }
-      expect(known.share.high).toBeLessThanOrEqual(1);
-      const dearer = (arm: readonly GroupCost[]) => arm.map((one) => ({ ...one, cost: one.cost * times }));
-      const scaled = estimateSavings(dearer(chosen), dearer(control));
-      expect(scaled?.share.value).toBeCloseTo(known.share.value, 9);
-      expect((scaled?.cost.value ?? 0) / times / (known.cost.value || 1)).toBeCloseTo(known.cost.value ? 1 : 0, 6);
-    }),
-  );
+  tryCases(100, groups, groups, fc.integer({ min: 2, max: 9 }), (chosen, control, times) => {
+    const known = estimateSavings(chosen, control);
+    const sizes = [chosen, control].map((arm) => arm.reduce((sum, { conversations }) => sum + conversations, 0));
+    const isKnown = sizes.every((size) => size >= ENOUGH_CONVERSATIONS);
+    if (!known) {
+      expect(isKnown && [chosen, control].every((arm) => arm.some(({ cost }) => cost > 0))).toBe(false);
+      return;
+    }
+    for (const { value, low, high } of [known.share, known.cost]) {
+      expect(low).toBeLessThanOrEqual(value);
+      expect(value).toBeLessThanOrEqual(high);
+      expect(Number.isNaN(low + high)).toBe(false);
+    }
+    expect(known.share.high).toBeLessThanOrEqual(1);
+    const dearer = (arm: readonly GroupCost[]) => arm.map((one) => ({ ...one, cost: one.cost * times }));
+    const scaled = estimateSavings(dearer(chosen), dearer(control));
+    expect(scaled?.share.value).toBeCloseTo(known.share.value, 9);
+    expect((scaled?.cost.value ?? 0) / times / (known.cost.value || 1)).toBeCloseTo(known.cost.value ? 1 : 0, 6);
+  });
 });
 
 test('arms that cost alike have saved nothing, and a choice that costs more has saved less than nothing', () => {

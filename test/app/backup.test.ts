@@ -6,6 +6,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bindings, simulate } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const DAY = 86_400_000;
@@ -16,10 +17,7 @@ beforeEach(() => {
   simulate();
   app = testApp(() => Response.json({ input_tokens: 9 }), DEPLOYED);
 });
-afterEach(async () => {
-  await app.settled();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const admin = async () => bearer(await tokenOf('root', ['admin']));
 const alice = async () => bearer(await tokenOf('alice', ['messages', 'prefixes']));
@@ -181,16 +179,13 @@ describe('a conversation', () => {
       ),
     );
     let number = 0;
-    await fc.assert(
-      fc.asyncProperty(wrong, async (text) => {
-        number += 1;
-        const path = `/accounts/alice/conversations/w${number}`;
-        const response = await putLines(`${path}/backup`, text);
-        expect({ text, status: response.status }).toEqual({ text, status: 400 });
-        expect((await call('GET', `${path}/backup`)).status).toBe(404);
-      }),
-      { numRuns: 60 },
-    );
+    await tryAsyncCases(60, wrong, async (text) => {
+      number += 1;
+      const path = `/accounts/alice/conversations/w${number}`;
+      const response = await putLines(`${path}/backup`, text);
+      expect({ text, status: response.status }).toEqual({ text, status: 400 });
+      expect((await call('GET', `${path}/backup`)).status).toBe(404);
+    });
     expect((await putLines('/accounts/alice/conversations/w1/backup', backup)).status).toBe(201);
   });
 

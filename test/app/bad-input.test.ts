@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 
 const MESSAGES = ['/messages', '/v1/messages'] as const;
 const COUNTS = ['/count-tokens', '/v1/messages/count_tokens'] as const;
@@ -181,22 +181,19 @@ test.each(ROUTES)(
     let tried = 0;
     let parseable = 0;
     let refused = 0;
-    await fc.assert(
-      fc.asyncProperty(fc.oneof(misshapen, garbled), async (bytes) => {
-        app.sent.length = 0;
-        const response = await app.post(route, bytes);
-        tried += 1;
-        if (isJson(bytes)) parseable += 1;
-        if (isRefused(bytes, counts)) {
-          refused += 1;
-          await expectRefusal(app, response, 400, 'invalid_request_error');
-        } else {
-          expect(response.status).toBe(200);
-          expect(app.sent).toHaveLength(1);
-        }
-      }),
-      { numRuns: MUTATED },
-    );
+    await tryAsyncCases(MUTATED, fc.oneof(misshapen, garbled), async (bytes) => {
+      app.sent.length = 0;
+      const response = await app.post(route, bytes);
+      tried += 1;
+      if (isJson(bytes)) parseable += 1;
+      if (isRefused(bytes, counts)) {
+        refused += 1;
+        await expectRefusal(app, response, 400, 'invalid_request_error');
+      } else {
+        expect(response.status).toBe(200);
+        expect(app.sent).toHaveLength(1);
+      }
+    });
     expect(parseable / tried).toBeGreaterThan(1 / 3);
     // Neither all nor none: both answers are tried.
     expect(refused / tried).toBeGreaterThan(0.2);
@@ -405,8 +402,13 @@ test('any bytes to any route by any method are answered without a server error, 
     fc.stringMatching(/^\/v1\/models\/(%[0-9a-f]{2}){1,6}$/),
   );
   const method = fc.constantFrom('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS');
-  await fc.assert(
-    fc.asyncProperty(path, method, fc.uint8Array({ maxLength: 40 }), fc.boolean(), async (route, how, bytes, json) => {
+  await tryAsyncCases(
+    runs(3_000),
+    path,
+    method,
+    fc.uint8Array({ maxLength: 40 }),
+    fc.boolean(),
+    async (route, how, bytes, json) => {
       app.sent.length = 0;
       const bodiless = how === 'GET' || how === 'HEAD';
       const headers: Record<string, string> = json ? { 'content-type': 'application/json' } : {};
@@ -418,8 +420,7 @@ test('any bytes to any route by any method are answered without a server error, 
       }
       expect(response.headers.get('sluice-request-id')).toMatch(/^req_/);
       if (!/^\/(v1\/)?models/.test(route)) expect(app.sent).toHaveLength(0);
-    }),
-    { numRuns: runs(3_000) },
+    },
   );
 });
 
@@ -485,31 +486,29 @@ test.each([
     );
     let taken = 0;
     const refusals = new Set<string>();
-    await fc.assert(
-      fc.asyncProperty(
-        fc.constantFrom<unknown>(...LABELLING),
-        fc.array(fc.tuple(labellingPlace, fc.option(oddValue, { nil: undefined })), { maxLength: 3 }),
-        async (body, changes) => {
-          app.sent.length = 0;
-          const mutated = changes.reduce((now, [at, to]) => changed(now, at, to), body);
-          const response = await app.fetch(path, {
-            method,
-            headers: { 'content-type': 'application/json' },
-            body: JSON.stringify(mutated) ?? '',
-          });
-          if (response.status === 200) {
-            taken += 1;
-            await response.text();
-            return;
-          }
-          const { type, message } = await errorOf(response);
-          refusals.add(message);
-          // An answer that does not hold to a mutated schema is the upstream's failure.
-          const isAsked = app.sent.length > 0;
-          expect(isAsked ? [500] : [400, 404, 413], `${type}: ${message}`).toContain(response.status);
-        },
-      ),
-      { numRuns: runs(2_000) },
+    await tryAsyncCases(
+      runs(2_000),
+      fc.constantFrom<unknown>(...LABELLING),
+      fc.array(fc.tuple(labellingPlace, fc.option(oddValue, { nil: undefined })), { maxLength: 3 }),
+      async (body, changes) => {
+        app.sent.length = 0;
+        const mutated = changes.reduce((now, [at, to]) => changed(now, at, to), body);
+        const response = await app.fetch(path, {
+          method,
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(mutated) ?? '',
+        });
+        if (response.status === 200) {
+          taken += 1;
+          await response.text();
+          return;
+        }
+        const { type, message } = await errorOf(response);
+        refusals.add(message);
+        // An answer that does not hold to a mutated schema is the upstream's failure.
+        const isAsked = app.sent.length > 0;
+        expect(isAsked ? [500] : [400, 404, 413], `${type}: ${message}`).toContain(response.status);
+      },
     );
     if (path === '/classify') expect(taken).toBeGreaterThan(runs(2_000) / 20);
     expect(refusals.size).toBeGreaterThan(5);

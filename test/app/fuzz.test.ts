@@ -11,6 +11,7 @@ import { bodyOf, type TestApp, testApp } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
 import { simulatedUpstream } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 declare const FUZZ_RUNS: number;
@@ -394,33 +395,31 @@ test(
     });
     const statuses = new Map<number, number>();
     const reached = new Set<string>();
-    await fc.assert(
-      fc.asyncProperty(
-        request,
-        fc.boolean(),
-        async ({ method, path, names, query: asked, headers: sent, type, body }, isAdmin) => {
-          let next = 0;
-          const to = path.replaceAll(/:\w+/g, (name) => (name === ':source' ? 'tickets' : (names[next++] ?? 'x')));
-          const search = Object.entries(asked)
-            .map(([name, value]) => `${name}=${value}`)
-            .join('&');
-          const init = {
-            method,
-            headers: { ...sent, ...(type === '' ? {} : { 'content-type': type }), ...(isAdmin ? admin : user) },
-            ...(body === undefined ? {} : { body }),
-          };
-          const response = await app.fetch(search === '' ? to : `${to}?${search}`, init);
-          await response.body?.pipeTo(new WritableStream());
-          expect(response.headers.get('x-content-type-options')).toBe('nosniff');
-          statuses.set(response.status, (statuses.get(response.status) ?? 0) + 1);
-          if (response.status < 500) reached.add(`${method} ${path}`);
-          expect(
-            response.status === 501 ? 0 : Math.floor(response.status / 500),
-            `${method} ${to} ${response.status}`,
-          ).toBe(0);
-        },
-      ),
+    await tryAsyncCases(
       { numRuns: FUZZ_RUNS, seed: FUZZ_SEED, endOnFailure: true },
+      request,
+      fc.boolean(),
+      async ({ method, path, names, query: asked, headers: sent, type, body }, isAdmin) => {
+        let next = 0;
+        const to = path.replaceAll(/:\w+/g, (name) => (name === ':source' ? 'tickets' : (names[next++] ?? 'x')));
+        const search = Object.entries(asked)
+          .map(([name, value]) => `${name}=${value}`)
+          .join('&');
+        const init = {
+          method,
+          headers: { ...sent, ...(type === '' ? {} : { 'content-type': type }), ...(isAdmin ? admin : user) },
+          ...(body === undefined ? {} : { body }),
+        };
+        const response = await app.fetch(search === '' ? to : `${to}?${search}`, init);
+        await response.body?.pipeTo(new WritableStream());
+        expect(response.headers.get('x-content-type-options')).toBe('nosniff');
+        statuses.set(response.status, (statuses.get(response.status) ?? 0) + 1);
+        if (response.status < 500) reached.add(`${method} ${path}`);
+        expect(
+          response.status === 501 ? 0 : Math.floor(response.status / 500),
+          `${method} ${to} ${response.status}`,
+        ).toBe(0);
+      },
     );
     await app.settled();
     expect(app.log.filter(({ error_type }) => String(error_type).startsWith('internal'))).toEqual([]);

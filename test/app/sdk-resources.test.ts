@@ -8,7 +8,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { MODELS } from '../../src/pricing/models.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
-import { settledApps, testApp } from '../support/app.ts';
+import { testApp } from '../support/app.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
 import { resetAll } from '../support/reset.ts';
 import { SDK_CALLS, type SdkCall } from '../support/sdk/calls.ts';
@@ -194,10 +194,7 @@ const isOffered = ({ resource }: SdkCall) =>
   !Object.keys(NOT_OFFERED).some((name) => resource === name || resource.startsWith(`${name}.`));
 const walked = SDK_CALLS.filter((call) => !(nameOf(call) in NO_CALLS));
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 test('every method that the client has is one that the SDK’s types tell of, and the other way round', () => {
   const methods = methodsIn(new Anthropic({ apiKey: 'any' }));

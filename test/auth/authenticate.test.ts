@@ -6,7 +6,7 @@ import { mintToken } from '../../src/auth/mint.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { SCOPES, type Scope } from '../../src/identity/identity.ts';
 import { errorOf, testApp } from '../support/app.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 
@@ -174,14 +174,11 @@ test('whatever a client sends in place of a token is a 401: half a token, a page
     bytes,
     fc.constantFrom('<!doctype html><title>Log in</title>', '"token"', '{"token":"a"}'),
   );
-  await fc.assert(
-    fc.asyncProperty(given, fc.constantFrom('authorization', 'x-api-key'), async (text, name) => {
-      fc.pre(text !== `${head}.${claims}.${signature}`);
-      const headers = { [name]: name === 'authorization' ? `Bearer ${text}` : text };
-      await expectRefused(await app.post('/messages', ASK, headers), 401);
-    }),
-    { numRuns: runs(100) },
-  );
+  await tryAsyncCases(runs(100), given, fc.constantFrom('authorization', 'x-api-key'), async (text, name) => {
+    fc.pre(text !== `${head}.${claims}.${signature}`);
+    const headers = { [name]: name === 'authorization' ? `Bearer ${text}` : text };
+    await expectRefused(await app.post('/messages', ASK, headers), 401);
+  });
 });
 
 test('of two credentials the bearer token wins, but what is no token of any kind loses to one', async () => {
@@ -385,40 +382,79 @@ test('in development a JWT is verified as everywhere', async () => {
   await expectRefused(await app.post('/messages', ASK, bearer(token)), 401);
 });
 
-test('in development every loopback origin is allowed, and any other host or origin refused, whatever is configured', async () => {
+const AT_HOME = 'http://localhost:8787/messages';
+const FOREIGN_HOSTS = [
+  'https://edge.example.com',
+  'http://localhost.example.com',
+  'http://127.0.0.1.evil.com',
+  'http://evil.com:8787',
+  'http://evil-localhost',
+  'http://10.0.0.1:8787',
+  'http://192.168.1.10:8787',
+  'http://0.0.0.0:8787',
+  'http://[::2]:8787',
+  'http://128.0.0.1',
+];
+const FOREIGN_ORIGINS = [
+  ...['', 'null', 'file://', 'localhost', 'https://app.example.com', 'https://evil.com', 'http://evil.com:8787'],
+  ...['http://localhost.evil.com', 'http://127.0.0.1.evil.com', 'http://localhost@evil.com'],
+  ...['http://192.168.1.10', 'http://[::2]', 'http://localhost, https://evil.com'],
+];
+
+test('in development any other host or origin than loopback is refused, whatever is configured', async () => {
   const { touched, ...bound } = watched();
   const app = answering({ ...bound, MODE: 'development', ALLOWED_ORIGINS: 'https://app.example.com,*' });
-  const json = { 'content-type': 'application/json' };
-  const body = JSON.stringify(ASK);
-  for (const [url, origin] of [
-    ['https://edge.example.com/messages', undefined],
-    ['http://localhost.example.com/messages', undefined],
-    ['http://10.0.0.1:8787/messages', undefined],
-    ['http://localhost:8787/messages', 'https://app.example.com'],
-    ['http://localhost:8787/messages', 'null'],
-    ['http://localhost:8787/messages', ''],
-    ['https://edge.example.com/messages', 'http://localhost:3000'],
-  ] as const) {
-    const headers = origin === undefined ? json : { ...json, origin };
-    const response = await app.fetch(url, {
-      method: 'POST',
-      headers: { ...headers, ...bearer(await tokenOf('a')) },
-      body,
-    });
-    await expectRefused(response, 403);
-    expect(response.headers.has('access-control-allow-origin')).toBe(false);
+  for (const [url, headers] of [
+    ...FOREIGN_HOSTS.map((host) => [`${host}/messages`, {}] as const),
+    ...FOREIGN_ORIGINS.map((origin) => [AT_HOME, { origin }] as const),
+    ['https://edge.example.com/messages', { origin: 'http://localhost:3000' }] as const,
+  ]) {
+    await expectRefused(await app.post(url, ASK, { ...headers, ...bearer(await tokenOf('a')) }), 403);
+    for (const method of ['OPTIONS', 'GET', 'POST']) {
+      const response = await app.fetch(url, { method, headers });
+      expect(response.status, `${method} ${url} ${JSON.stringify(headers)}`).toBe(403);
+      expect(response.headers.has('access-control-allow-origin')).toBe(false);
+      await response.text();
+    }
   }
   expect((await app.fetch('https://edge.example.com/health')).status).toBe(403);
   expect(touched).toEqual([]);
-  for (const [url, origin] of [
-    ['http://127.0.0.1:8787/messages', 'http://localhost:3000'],
-    ['http://[::1]:8787/messages', 'http://127.0.0.1:5173'],
-    ['http://app.localhost:8787/messages', 'http://[::1]'],
+  expect(app.sent).toEqual([]);
+});
+
+test.each([
+  ['http://127.0.0.1:8787/messages', 'http://localhost:3000'],
+  ['http://[::1]:8787/messages', 'http://127.0.0.1:5173'],
+  ['http://app.localhost:8787/messages', 'http://[::1]:8080'],
+  [AT_HOME, 'https://localhost'],
+  [AT_HOME, 'http://app.localhost'],
+])('in development %s answers a page of %s, its preflight and its errors included', async (url, origin) => {
+  const app = answering({ MODE: 'development', ALLOWED_ORIGINS: 'https://app.example.com,*' });
+  const asked = {
+    'access-control-request-method': 'POST',
+    'access-control-request-headers': 'x-of-the-future,x-api-key',
+  };
+  const preflight = await app.fetch(url, { method: 'OPTIONS', headers: { origin, ...asked } });
+  expect(preflight.status).toBe(204);
+  expect(preflight.headers.get('access-control-allow-origin')).toBe(origin);
+  expect(preflight.headers.get('access-control-allow-headers')?.split(',')).toContain('x-of-the-future');
+  expect(preflight.headers.get('access-control-allow-methods')).toContain('POST');
+  for (const [body, status] of [
+    [ASK, 200],
+    ['{', 400],
   ] as const) {
-    const response = await app.fetch(url, { method: 'POST', headers: { ...json, origin }, body });
-    expect(response.status).toBe(200);
+    const response = await app.post(url, body, { origin });
+    expect(response.status).toBe(status);
     expect(response.headers.get('access-control-allow-origin')).toBe(origin);
+    const exposed = response.headers.get('access-control-expose-headers')?.split(',') ?? [];
+    expect(exposed).toEqual(
+      expect.arrayContaining(['request-id', 'retry-after', 'sluice-request-id', 'sluice-history']),
+    );
+    expect(response.headers.get('vary')?.toLowerCase()).toContain('origin');
+    await response.text();
   }
+  expect(app.sent).toHaveLength(1);
+  expect(app.sent[0]?.headers.has('origin')).toBe(false);
 });
 
 test('in development with a proxy in front nobody is answered but by its secret, wherever they say that they are', async () => {

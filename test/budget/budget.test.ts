@@ -22,7 +22,7 @@ import { ModelTable } from '../../src/pricing/models.ts';
 import { worstCaseOf } from '../../src/pricing/worst-case.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { NOON, worstCaseWith } from '../accounts/admission-requests.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryCases } from '../support/runs.ts';
 
 let ids = 0;
 
@@ -571,95 +571,92 @@ const limits: fc.Arbitrary<Limits> = fc.record(
 ) as fc.Arbitrary<Limits>;
 
 test('whatever happens, in every window settled + held ≤ limit, and at rest nothing is held', () => {
-  fc.assert(
-    fc.property(limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
-      const rules = rulesOf(given);
-      const budget = emptyBudget(NOON);
-      let clock = NOON;
-      // Told apart from the budget's own sums: every request, when it was admitted and what it has cost.
-      const all = new Map<string, { at: number; open: boolean; amount: number }>();
-      const uses: { at: number; input: number; output: number }[] = [];
-      const finish = (id: string, share: number) => {
-        const hold = budget.holds.get(id);
-        const known = all.get(id);
-        if (!hold || !known) throw new Error('lost');
-        const cost = Math.floor(hold.nanodollars * share);
-        const [input, output] = [Math.floor(hold.inputTokens * share), Math.floor(hold.outputTokens * share)];
-        end(budget, rules, id, cost, input, output);
-        Object.assign(known, { open: false, amount: cost });
-        uses.push({ at: budget.last, input, output });
-      };
-      const check = () => {
-        for (const period of PERIODS) {
-          const sums = new Map<number, number>();
-          for (const { at, amount } of all.values()) {
-            const { start } = spanAt(period, at);
-            sums.set(start, (sums.get(start) ?? 0) + amount);
-          }
-          const limit = rules.spend[period] ?? Number.POSITIVE_INFINITY;
-          for (const sum of sums.values()) expect(sum).toBeLessThanOrEqual(limit);
-          const { start, settled, held } = budget.windows[period];
-          expect(settled + held).toBe(sums.get(start) ?? 0);
+  tryCases(runs(1_000), limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
+    const rules = rulesOf(given);
+    const budget = emptyBudget(NOON);
+    let clock = NOON;
+    // Told apart from the budget's own sums: every request, when it was admitted and what it has cost.
+    const all = new Map<string, { at: number; open: boolean; amount: number }>();
+    const uses: { at: number; input: number; output: number }[] = [];
+    const finish = (id: string, share: number) => {
+      const hold = budget.holds.get(id);
+      const known = all.get(id);
+      if (!hold || !known) throw new Error('lost');
+      const cost = Math.floor(hold.nanodollars * share);
+      const [input, output] = [Math.floor(hold.inputTokens * share), Math.floor(hold.outputTokens * share)];
+      end(budget, rules, id, cost, input, output);
+      Object.assign(known, { open: false, amount: cost });
+      uses.push({ at: budget.last, input, output });
+    };
+    const check = () => {
+      for (const period of PERIODS) {
+        const sums = new Map<number, number>();
+        for (const { at, amount } of all.values()) {
+          const { start } = spanAt(period, at);
+          sums.set(start, (sums.get(start) ?? 0) + amount);
         }
-        const now = budget.last;
-        // Within what a float loses.
-        if (rules.input !== undefined)
-          expect(budget.heldInput).toBeLessThanOrEqual(level(budget.fullAt.input, rules.input, now) + 1);
-        if (rules.output !== undefined)
-          expect(budget.heldOutput).toBeLessThanOrEqual(level(budget.fullAt.output, rules.output, now) + 1);
-        expect(budget.holds.size).toBeLessThanOrEqual(rules.concurrent);
-      };
-      for (const next of steps) {
-        if (next.do === 'wait') clock = Math.max(0, clock + next.ms);
-        else if (next.do === 'admit') {
-          const { do: _, ...more } = next;
-          const decision = admit(budget, rules, worstCaseWith(more), clock);
-          if (decision.kind === 'admitted') {
-            all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
-            expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
-            const least = next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? rules.leastOutput : 2_000);
-            const whole = next.inputCost + 10 * next.outputTokens;
-            const free = PERIODS.map((period) => {
-              const { settled, held } = budget.windows[period];
-              return (rules.spend[period] ?? CEILING) - settled - held + decision.nanodollars;
-            });
-            const tightest = Math.min(...free);
-            // Nobody takes more than half of what is free, unless it needs that at the least, or its input is more by itself.
-            const mayTakeAll = next.inputCost > tightest / 2 && whole <= tightest;
-            if (mayTakeAll && rules.output === undefined) expect(decision.nanodollars).toBe(whole);
-            for (const one of mayTakeAll ? [] : free)
-              expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(one / 2, least));
-          }
-        } else {
-          advance(budget, clock);
-          const open = [...budget.holds.values()];
-          if (next.do === 'settle') {
-            const hold = open[next.which % open.length];
-            if (hold) finish(hold.id, next.share);
-          } else for (const hold of open) if (hold.deadline <= budget.last) finish(hold.id, 1);
-        }
-        check();
+        const limit = rules.spend[period] ?? Number.POSITIVE_INFINITY;
+        for (const sum of sums.values()) expect(sum).toBeLessThanOrEqual(limit);
+        const { start, settled, held } = budget.windows[period];
+        expect(settled + held).toBe(sums.get(start) ?? 0);
       }
-      for (const id of [...budget.holds.keys()]) finish(id, 0.5);
+      const now = budget.last;
+      // Within what a float loses.
+      if (rules.input !== undefined)
+        expect(budget.heldInput).toBeLessThanOrEqual(level(budget.fullAt.input, rules.input, now) + 1);
+      if (rules.output !== undefined)
+        expect(budget.heldOutput).toBeLessThanOrEqual(level(budget.fullAt.output, rules.output, now) + 1);
+      expect(budget.holds.size).toBeLessThanOrEqual(rules.concurrent);
+    };
+    for (const next of steps) {
+      if (next.do === 'wait') clock = Math.max(0, clock + next.ms);
+      else if (next.do === 'admit') {
+        const { do: _, ...more } = next;
+        const decision = admit(budget, rules, worstCaseWith(more), clock);
+        if (decision.kind === 'admitted') {
+          all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
+          expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
+          const least = next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? rules.leastOutput : 2_000);
+          const whole = next.inputCost + 10 * next.outputTokens;
+          const free = PERIODS.map((period) => {
+            const { settled, held } = budget.windows[period];
+            return (rules.spend[period] ?? CEILING) - settled - held + decision.nanodollars;
+          });
+          const tightest = Math.min(...free);
+          // Nobody takes more than half of what is free, unless it needs that at the least, or its input is more by itself.
+          const mayTakeAll = next.inputCost > tightest / 2 && whole <= tightest;
+          if (mayTakeAll && rules.output === undefined) expect(decision.nanodollars).toBe(whole);
+          for (const one of mayTakeAll ? [] : free)
+            expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(one / 2, least));
+        }
+      } else {
+        advance(budget, clock);
+        const open = [...budget.holds.values()];
+        if (next.do === 'settle') {
+          const hold = open[next.which % open.length];
+          if (hold) finish(hold.id, next.share);
+        } else for (const hold of open) if (hold.deadline <= budget.last) finish(hold.id, 1);
+      }
       check();
-      expect([budget.heldInput, budget.heldOutput]).toEqual([0, 0]);
-      for (const period of PERIODS) expect(budget.windows[period].held).toBe(0);
-      // Of any stretch of time: no more was used than a full bucket and what flowed in.
-      for (const kind of ['input', 'output'] as const) {
-        const limit = rules[kind];
-        if (limit === undefined) continue;
-        for (let from = 0; from < uses.length; from++) {
-          let sum = 0;
-          for (let to = from; to < uses.length; to++) {
-            sum += uses[to]?.[kind] ?? 0;
-            const ms = (uses[to]?.at ?? 0) - (uses[from]?.at ?? 0);
-            expect(sum).toBeLessThanOrEqual(capacity(limit) + (limit * ms) / 60_000 + 1e-2);
-          }
+    }
+    for (const id of [...budget.holds.keys()]) finish(id, 0.5);
+    check();
+    expect([budget.heldInput, budget.heldOutput]).toEqual([0, 0]);
+    for (const period of PERIODS) expect(budget.windows[period].held).toBe(0);
+    // Of any stretch of time: no more was used than a full bucket and what flowed in.
+    for (const kind of ['input', 'output'] as const) {
+      const limit = rules[kind];
+      if (limit === undefined) continue;
+      for (let from = 0; from < uses.length; from++) {
+        let sum = 0;
+        for (let to = from; to < uses.length; to++) {
+          sum += uses[to]?.[kind] ?? 0;
+          const ms = (uses[to]?.at ?? 0) - (uses[from]?.at ?? 0);
+          expect(sum).toBeLessThanOrEqual(capacity(limit) + (limit * ms) / 60_000 + 1e-2);
         }
       }
-    }),
-    { numRuns: runs(1_000) },
-  );
+    }
+  });
 });
 
 test('no hold is more than what is left in any purse, and no more than its request may still cost', () => {
@@ -677,29 +674,26 @@ test('no hold is more than what is left in any purse, and no more than its reque
     { requiredKeys: [] },
   ) as fc.Arbitrary<Circumstances>;
   const asked = fc.record({ inputCost: money(20_000), outputTokens: money(2_000), leastOutput: money(500) });
-  fc.assert(
-    fc.property(limits, money(9_000), asked, circumstances, (given, settled, more, around) => {
-      const rules = rulesOf(given);
-      const budget = emptyBudget(NOON);
-      for (const period of PERIODS) budget.windows[period].settled = settled;
-      const worstCase = worstCaseWith(more);
-      const decision = decide(budget, rules, worstCase, NOON, around);
-      const { purses = [], most, earlier = 0 } = around;
-      const isLimited =
-        purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
-      const whole = worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
-      if (decision.kind !== 'admitted') {
-        expect(isLimited || rules.input !== undefined || rules.output !== undefined).toBe(true);
-        return;
-      }
-      const { nanodollars, maxTokens } = decision;
-      expect(nanodollars).toBe(worstCase.inputCost + maxTokens * worstCase.outputPrice);
-      for (const period of PERIODS) expect(settled + nanodollars).toBeLessThanOrEqual(rules.spend[period] ?? CEILING);
-      for (const one of purses) expect(one.settled + one.held + nanodollars).toBeLessThanOrEqual(one.most);
-      if (most !== undefined) expect(earlier + nanodollars).toBeLessThanOrEqual(most);
-      if (isLimited && earlier > 0) expect(earlier + nanodollars).toBeLessThanOrEqual(whole);
-      if (!isLimited && rules.output === undefined) expect(maxTokens).toBe(worstCase.outputTokens);
-    }),
-    { numRuns: runs(2_000) },
-  );
+  tryCases(runs(2_000), limits, money(9_000), asked, circumstances, (given, settled, more, around) => {
+    const rules = rulesOf(given);
+    const budget = emptyBudget(NOON);
+    for (const period of PERIODS) budget.windows[period].settled = settled;
+    const worstCase = worstCaseWith(more);
+    const decision = decide(budget, rules, worstCase, NOON, around);
+    const { purses = [], most, earlier = 0 } = around;
+    const isLimited =
+      purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
+    const whole = worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
+    if (decision.kind !== 'admitted') {
+      expect(isLimited || rules.input !== undefined || rules.output !== undefined).toBe(true);
+      return;
+    }
+    const { nanodollars, maxTokens } = decision;
+    expect(nanodollars).toBe(worstCase.inputCost + maxTokens * worstCase.outputPrice);
+    for (const period of PERIODS) expect(settled + nanodollars).toBeLessThanOrEqual(rules.spend[period] ?? CEILING);
+    for (const one of purses) expect(one.settled + one.held + nanodollars).toBeLessThanOrEqual(one.most);
+    if (most !== undefined) expect(earlier + nanodollars).toBeLessThanOrEqual(most);
+    if (isLimited && earlier > 0) expect(earlier + nanodollars).toBeLessThanOrEqual(whole);
+    if (!isLimited && rules.output === undefined) expect(maxTokens).toBe(worstCase.outputTokens);
+  });
 });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import type { Batch, BatchResult } from '../../src/client/index.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bytesOf, envelope, fakeEdge } from './fake-edge.ts';
 
 const id = 'msgbatch_01';
@@ -143,16 +143,18 @@ test('results are the same, however their bytes are cut into pieces', async () =
     const { client } = servingResults(() => inPieces([bytes.slice(0, at), bytes.slice(at)]));
     expect(await gathered(client.batches.results(id))).toEqual(results);
   }
-  await fc.assert(
-    fc.asyncProperty(fc.array(fc.nat(bytes.length), { maxLength: 40 }), fc.boolean(), async (places, ended) => {
+  await tryAsyncCases(
+    runs(200),
+    fc.array(fc.nat(bytes.length), { maxLength: 40 }),
+    fc.boolean(),
+    async (places, ended) => {
       // The last line may lack its end.
       const all = ended ? bytes : bytes.slice(0, -1);
       const cuts = [0, ...places.sort((left, right) => left - right), all.length];
       const pieces = cuts.slice(1).map((to, index) => all.slice(cuts[index], to));
       const { client } = servingResults(() => inPieces(pieces));
       expect(await gathered(client.batches.results(id))).toEqual(results);
-    }),
-    { numRuns: runs(200) },
+    },
   );
 });
 

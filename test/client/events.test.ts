@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { readEvents, type ServerSentEvent } from '../../src/client/events.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryCases } from '../support/runs.ts';
 
 const STREAM = `: a remark\n\n${TEXT_STREAM}id: turn_a-7\n${TOOL_STREAM}data: two\ndata: lines\n\n: sluice-cost-usd=0.1\n\n`;
 
@@ -26,14 +26,11 @@ test.each([
   expect(whole.comments).toEqual(['a remark', 'sluice-cost-usd=0.1']);
   expect(whole.events.at(-1)).toEqual({ id: undefined, event: '', data: 'two\nlines', remark: undefined });
   expect(whole.events.filter(({ id }) => id !== undefined)).toMatchObject([{ id: 'turn_a-7', event: 'message_start' }]);
-  fc.assert(
-    fc.property(fc.array(fc.nat(bytes.length), { maxLength: 40 }), (places) => {
-      const cuts = [0, ...places.sort((left, right) => left - right), bytes.length];
-      const pieces = cuts.slice(1).map((to, index) => bytes.slice(cuts[index], to));
-      expect(read(pieces)).toEqual(whole);
-    }),
-    { numRuns: runs(300) },
-  );
+  tryCases(runs(300), fc.array(fc.nat(bytes.length), { maxLength: 40 }), (places) => {
+    const cuts = [0, ...places.sort((left, right) => left - right), bytes.length];
+    const pieces = cuts.slice(1).map((to, index) => bytes.slice(cuts[index], to));
+    expect(read(pieces)).toEqual(whole);
+  });
 });
 
 test('an event that lacks its empty line is none', () => {

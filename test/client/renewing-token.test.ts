@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { renewingToken, SluiceError } from '../../src/client/index.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { BASE_URL, envelope, type FakeEdge, fakeEdge, nameSent, request, type Sent, tokenText } from './fake-edge.ts';
 
 const LIFE = 900;
@@ -248,15 +248,12 @@ test.each(TEXTS)('%s in place of a token that was given as a text is an error, t
 
 test('a text is no token, or is sent as it is: whatever it is', async () => {
   const texts = fc.oneof(fc.string(), fc.string({ unit: 'binary' }), fc.stringMatching(/^[\w.-]+\n?$/));
-  await fc.assert(
-    fc.asyncProperty(texts, async (text) => {
-      const edge = fakeEdge(() => Response.json({ data: [] }), { token: () => text });
-      const thrown: unknown = await edge.client.usage().catch((error: unknown) => error);
-      if (thrown instanceof SluiceError) expect([thrown.type, edge.sent]).toEqual(['authentication_error', []]);
-      else expect(edge.sent[0]?.headers.get('authorization')).toBe(`Bearer ${text.trim()}`);
-    }),
-    { numRuns: runs(50) },
-  );
+  await tryAsyncCases(runs(50), texts, async (text) => {
+    const edge = fakeEdge(() => Response.json({ data: [] }), { token: () => text });
+    const thrown: unknown = await edge.client.usage().catch((error: unknown) => error);
+    if (thrown instanceof SluiceError) expect([thrown.type, edge.sent]).toEqual(['authentication_error', []]);
+    else expect(edge.sent[0]?.headers.get('authorization')).toBe(`Bearer ${text.trim()}`);
+  });
 });
 
 test('a page in place of the next token does not replace one that holds, and is told once that has ended', async () => {
@@ -318,43 +315,41 @@ test('a token that cannot be had is the client’s own error, with its cause', a
 
 test('whatever the edge answers, a request ends soon: with its answer, or with the client’s own error', async () => {
   const status = fc.constantFrom(200, 400, 401, 403, 404, 429, 500, 503, 'broken' as const, 'html' as const);
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(status, { maxLength: 12 }),
-      fc.array(fc.nat(1_000), { minLength: 1, maxLength: 6 }),
-      fc.boolean(),
-      async (statuses, pauses, hasSession) => {
-        let fetched = 0;
-        const left = [...statuses];
-        const seconds = hasSession ? { life: LIFE, session: SESSION } : { life: LIFE };
-        const edge = fakeEdge(
-          () => {
-            const next = left.shift() ?? 200;
-            if (next === 'broken') throw new TypeError('fetch failed');
-            if (next === 'html') return new Response('<html>');
-            return next === 200 ? Response.json({ token: tokenText('renewed', seconds) }) : refusal('api_error', next);
+  await tryAsyncCases(
+    runs(200),
+    fc.array(status, { maxLength: 12 }),
+    fc.array(fc.nat(1_000), { minLength: 1, maxLength: 6 }),
+    fc.boolean(),
+    async (statuses, pauses, hasSession) => {
+      let fetched = 0;
+      const left = [...statuses];
+      const seconds = hasSession ? { life: LIFE, session: SESSION } : { life: LIFE };
+      const edge = fakeEdge(
+        () => {
+          const next = left.shift() ?? 200;
+          if (next === 'broken') throw new TypeError('fetch failed');
+          if (next === 'html') return new Response('<html>');
+          return next === 200 ? Response.json({ token: tokenText('renewed', seconds) }) : refusal('api_error', next);
+        },
+        {
+          token: () => {
+            fetched += 1;
+            return tokenText(`${fetched}`, seconds);
           },
-          {
-            token: () => {
-              fetched += 1;
-              return tokenText(`${fetched}`, seconds);
-            },
-          },
+        },
+      );
+      for (const pause of pauses) {
+        vi.advanceTimersByTime(pause * 1_000);
+        const [sentBefore, fetchedBefore] = [edge.sent.length, fetched];
+        const thrown: unknown = await edge.client.usage().then(
+          () => undefined,
+          (error: unknown) => error,
         );
-        for (const pause of pauses) {
-          vi.advanceTimersByTime(pause * 1_000);
-          const [sentBefore, fetchedBefore] = [edge.sent.length, fetched];
-          const thrown: unknown = await edge.client.usage().then(
-            () => undefined,
-            (error: unknown) => error,
-          );
-          expect(thrown === undefined || thrown instanceof SluiceError).toBe(true);
-          expect(edge.sent.length - sentBefore).toBeLessThanOrEqual(3);
-          expect(fetched - fetchedBefore).toBeLessThanOrEqual(2);
-        }
-        expect(vi.getTimerCount()).toBe(0);
-      },
-    ),
-    { numRuns: runs(200) },
+        expect(thrown === undefined || thrown instanceof SluiceError).toBe(true);
+        expect(edge.sent.length - sentBefore).toBeLessThanOrEqual(3);
+        expect(fetched - fetchedBefore).toBeLessThanOrEqual(2);
+      }
+      expect(vi.getTimerCount()).toBe(0);
+    },
   );
 });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { MessageStream } from '../../src/client/index.ts';
 import { cutEnding } from '../../src/sse/endings.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import {
   answerOf,
   bytesOf,
@@ -39,35 +39,32 @@ describe('in a conversation', () => {
   });
 
   test('the events are the same, however often and wherever the connections are cut', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(connection, { maxLength: 10 }), async (cuts) => {
-        const { client, sent, until } = fakeEdge((one, count) => {
-          const cut = cuts[count - 1];
-          if (!cut) return streamed(rest(one));
-          if (cut.how === 'refused') throw new TypeError('fetch failed');
-          const bytes = rest(one).slice(0, cut.most);
-          if (cut.how !== 'told') return streamed(bytes, cut.how);
-          return streamed(bytesOf(new TextDecoder().decode(bytes) + brokenInside(bytes)));
-        });
-        const stream = client.messages.stream(inConversation);
-        const got = until(collect(stream));
-        expect(await got).toEqual(events);
-        const message = await until(stream.finalMessage());
-        expect(message).toMatchObject({ stop_reason: 'end_turn', usage: { input_tokens: 3, output_tokens: 9 } });
-        expect(await stream.text()).toContain('🌊');
-        // Behind the end it is asked for ten times; a connection that ends well without it counts for five.
-        const used = cuts.slice(0, sent.length).map(({ how }) => (how === 'end' || how === 'told' ? 5 : 1));
-        const isGivenUp = sent.length <= cuts.length && used.reduce<number>((sum, one) => sum + one, 0) > 10;
-        if (!isGivenUp) expect(stream.costUsd).toBe(0.000012);
-        // Whatever is sent again is known by its key, and once an event has come, nothing is.
-        const posts = sent.filter(({ method }) => method === 'POST');
-        expect(new Set(posts.map(({ headers }) => headers.get('idempotency-key'))).size).toBe(1);
-        expect(new Set(posts.map(({ body }) => JSON.stringify(body))).size).toBe(1);
-        const paths = sent.map(({ path }) => path);
-        expect(paths.slice(posts.length).every((path) => path === '/conversations/c1/stream')).toBe(true);
-      }),
-      { numRuns: runs(250) },
-    );
+    await tryAsyncCases(runs(250), fc.array(connection, { maxLength: 10 }), async (cuts) => {
+      const { client, sent, until } = fakeEdge((one, count) => {
+        const cut = cuts[count - 1];
+        if (!cut) return streamed(rest(one));
+        if (cut.how === 'refused') throw new TypeError('fetch failed');
+        const bytes = rest(one).slice(0, cut.most);
+        if (cut.how !== 'told') return streamed(bytes, cut.how);
+        return streamed(bytesOf(new TextDecoder().decode(bytes) + brokenInside(bytes)));
+      });
+      const stream = client.messages.stream(inConversation);
+      const got = until(collect(stream));
+      expect(await got).toEqual(events);
+      const message = await until(stream.finalMessage());
+      expect(message).toMatchObject({ stop_reason: 'end_turn', usage: { input_tokens: 3, output_tokens: 9 } });
+      expect(await stream.text()).toContain('🌊');
+      // Behind the end it is asked for ten times; a connection that ends well without it counts for five.
+      const used = cuts.slice(0, sent.length).map(({ how }) => (how === 'end' || how === 'told' ? 5 : 1));
+      const isGivenUp = sent.length <= cuts.length && used.reduce<number>((sum, one) => sum + one, 0) > 10;
+      if (!isGivenUp) expect(stream.costUsd).toBe(0.000012);
+      // Whatever is sent again is known by its key, and once an event has come, nothing is.
+      const posts = sent.filter(({ method }) => method === 'POST');
+      expect(new Set(posts.map(({ headers }) => headers.get('idempotency-key'))).size).toBe(1);
+      expect(new Set(posts.map(({ body }) => JSON.stringify(body))).size).toBe(1);
+      const paths = sent.map(({ path }) => path);
+      expect(paths.slice(posts.length).every((path) => path === '/conversations/c1/stream')).toBe(true);
+    });
   });
 
   /** How the edge tells that the stream broke inside of it: in the middle of an event, that becomes part of the error. */

@@ -6,8 +6,10 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { bindings, readOf, rowsOf, stubOf, turnNow } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { type Asked, answeringBy, type Scripted, says, weather } from '../support/scripted-runs.ts';
 import { ask, bodyOf, requestOf, say, turnOf } from '../support/turns.ts';
+import { event } from '../support/wire.ts';
 
 afterEach(resetAll);
 
@@ -17,8 +19,7 @@ const THINKS: Scripted = {
     { type: 'text', text: 'Here it is.' },
   ],
 };
-const OVERLOADED =
-  'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n';
+const OVERLOADED = event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
 
 /** What comes after the first events of an answer. */
 type Then = 'is cut' | 'fails' | 'hangs';
@@ -166,57 +167,55 @@ test(`${KILLED} turns that die or break off anywhere: each acknowledged question
   const bodies = answeringBy((body) => script(body));
   const counts: Record<string, number> = {};
   let number = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      fc.constantFrom('stream', 'background', 'run', 'background run'),
-      fc.constantFrom('is cut', 'fails', 'dies', 'dies', 'is stopped'),
-      fc.nat(MOST_EVENTS),
-      fc.boolean(),
-      async (how, then, events, isNew) => {
-        number += 1;
-        const id = `c${number}`;
-        script = () => says('So.');
-        if (!isNew) await say(bodyOf('Hello'), { id });
-        const before = bodies.length;
-        const hangs = then === 'dies' || then === 'is stopped';
-        script = () => (bodies.length > before + 1 ? THINKS : only(events, hangs ? 'hangs' : then));
-        const body = bodyOf('Why?', how.endsWith('run') ? { tools: [weather()] } : {});
-        let isAcknowledged = false;
-        const sent = turnOf({ ...requestOf(body, { id }), background: how.startsWith('background') })
-          .then((answer) => {
-            isAcknowledged = answer.kind === 'stream' || (answer.kind === 'whole' && answer.status === 202);
-            return answer;
-          })
-          .catch(() => undefined);
-        await eventually(() => expect(bodies.length).toBeGreaterThan(before));
-        // An answer without any event is not heard of before it ends.
-        if (!hangs || events > 0 || how.startsWith('background')) await sent;
-        if (then === 'dies') await abortAllDurableObjects();
-        else if (then === 'is stopped') await stubOf(id).stop();
-        await sent;
-        await eventually(async () => {
-          await runDurableObjectAlarm(stubOf(id));
-          expect((await readOf(id))?.state ?? 'idle').toBe('idle');
-        });
-        const kind = `${how} ${then}${isAcknowledged ? '' : ', unheard'}`;
-        counts[kind] = (counts[kind] ?? 0) + 1;
-        const questions = (await rowsOf(id)).filter(({ content }) => content === 'Why?');
-        if (isAcknowledged) expect(questions).toHaveLength(1);
+  await tryAsyncCases(
+    KILLED,
+    fc.constantFrom('stream', 'background', 'run', 'background run'),
+    fc.constantFrom('is cut', 'fails', 'dies', 'dies', 'is stopped'),
+    fc.nat(MOST_EVENTS),
+    fc.boolean(),
+    async (how, then, events, isNew) => {
+      number += 1;
+      const id = `c${number}`;
+      script = () => says('So.');
+      if (!isNew) await say(bodyOf('Hello'), { id });
+      const before = bodies.length;
+      const hangs = then === 'dies' || then === 'is stopped';
+      script = () => (bodies.length > before + 1 ? THINKS : only(events, hangs ? 'hangs' : then));
+      const body = bodyOf('Why?', how.endsWith('run') ? { tools: [weather()] } : {});
+      let isAcknowledged = false;
+      const sent = turnOf({ ...requestOf(body, { id }), background: how.startsWith('background') })
+        .then((answer) => {
+          isAcknowledged = answer.kind === 'stream' || (answer.kind === 'whole' && answer.status === 202);
+          return answer;
+        })
+        .catch(() => undefined);
+      await eventually(() => expect(bodies.length).toBeGreaterThan(before));
+      // An answer without any event is not heard of before it ends.
+      if (!hangs || events > 0 || how.startsWith('background')) await sent;
+      if (then === 'dies') await abortAllDurableObjects();
+      else if (then === 'is stopped') await stubOf(id).stop();
+      await sent;
+      await eventually(async () => {
+        await runDurableObjectAlarm(stubOf(id));
+        expect((await readOf(id))?.state ?? 'idle').toBe('idle');
+      });
+      const kind = `${how} ${then}${isAcknowledged ? '' : ', unheard'}`;
+      counts[kind] = (counts[kind] ?? 0) + 1;
+      const questions = (await rowsOf(id)).filter(({ content }) => content === 'Why?');
+      if (isAcknowledged) expect(questions).toHaveLength(1);
 
-        script = () => says('Then.');
-        const next = { ...bodyOf('And then?'), messages: [{ role: 'user', content: 'And then?' }] };
-        const { events: heard } = await say(next, { id });
-        expect(heard.at(-1)?.event).toBe('message_stop');
-        const up = bodies.at(-1)?.messages ?? [];
-        expect(up.at(-1)?.content).toBe('And then?');
-        expect(up.filter(({ content }) => content === 'Why?')).toHaveLength(questions.length);
-        if (!isNew) expect(up[0]?.content).toBe('Hello');
-        const rows = await rowsOf(id);
-        expect(await readOf(id)).toMatchObject({ messages: rows.length });
-        await eventually(async () => expect(await held()).toBe(0));
-      },
-    ),
-    { numRuns: KILLED },
+      script = () => says('Then.');
+      const next = { ...bodyOf('And then?'), messages: [{ role: 'user', content: 'And then?' }] };
+      const { events: heard } = await say(next, { id });
+      expect(heard.at(-1)?.event).toBe('message_stop');
+      const up = bodies.at(-1)?.messages ?? [];
+      expect(up.at(-1)?.content).toBe('And then?');
+      expect(up.filter(({ content }) => content === 'Why?')).toHaveLength(questions.length);
+      if (!isNew) expect(up[0]?.content).toBe('Hello');
+      const rows = await rowsOf(id);
+      expect(await readOf(id)).toMatchObject({ messages: rows.length });
+      await eventually(async () => expect(await held()).toBe(0));
+    },
   );
   // biome-ignore lint/suspicious/noConsole: the table of the kills.
   console.log(`turns that die or break off: ${JSON.stringify(counts)}`);

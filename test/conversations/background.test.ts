@@ -12,7 +12,7 @@ import { errorOf, testApp } from '../support/app.ts';
 import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '../support/conversations.ts';
 import { eventually, untilSo } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import {
   answeringBy,
   type Called,
@@ -341,8 +341,12 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
   const points = fc.constantFrom(...places);
   const counts: Record<string, number> = {};
   let number = 0;
-  await fc.assert(
-    fc.asyncProperty(points, fc.boolean(), async (where, isRun) => {
+  await tryAsyncCases(
+    // Chance alone leaves one of the places out once in eighty times.
+    { numRuns: KILLED, examples: places.map((place) => [place, true]) },
+    points,
+    fc.boolean(),
+    async (where, isRun) => {
       number += 1;
       const id = `k${number}`;
       counts[where] = (counts[where] ?? 0) + 1;
@@ -367,9 +371,7 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
       expect(ended.status).not.toBe('running');
       expect(await turnNow(turn.id, id)).toMatchObject({ status: ended.status });
       expect((await rowsOf(id))[0]).toMatchObject({ role: 'user', content: 'How is it?' });
-    }),
-    // Chance alone leaves one of the places out once in eighty times.
-    { numRuns: KILLED, examples: places.map((place) => [place, true]) },
+    },
   );
   expect(Object.keys(counts)).toHaveLength(4);
   // biome-ignore lint/suspicious/noConsole: the table of the kills.

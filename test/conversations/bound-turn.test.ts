@@ -1,21 +1,20 @@
 import fc from 'fast-check';
 import { decodeJwt } from 'jose';
-import { afterEach, expect, inject, onTestFinished, test, vi } from 'vitest';
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Json } from '../../src/json/object.ts';
 import { ask, edgeWithSky, SKY } from '../support/agents.ts';
-import { type Sent, settledApps } from '../support/app.ts';
+import type { Sent } from '../support/app.ts';
 import { eventually, untilSo } from '../support/eventually.ts';
 import { as } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { type Asked, answeringBy, servingTools, weather } from '../support/scripted-runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
+import { event, refusal, sse, start } from '../support/wire.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 /** A tool that the edge does not call. */
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };
@@ -286,59 +285,57 @@ test('whatever a bound token sends, nothing goes up but what the plain request m
   expect(countFrame).toMatchObject({ model: SKY.model, system: [{ text: SKY.system }], tools: [{ name: 'pick' }] });
   let [sent, alone, counts, cases] = [bodies.length, 0, 1, 0];
   const succeeded: Record<string, number> = {};
-  await fc.assert(
-    fc.asyncProperty(
-      ...[fc.array(mutation, { maxLength: 3 }), fc.boolean(), fc.constantFrom(...Object.keys(PLAIN))],
-      async (mutations: ((at: Mutation) => void)[], isLater: boolean, kind: string) => {
-        cases += 1;
-        const id = isLater ? 'web-0' : `web-${cases}`;
-        const plainly = PLAIN[kind]?.(id, cases) ?? expect.unreachable();
-        const at: Mutation = { ...plainly, raw: '', headers: {}, source: 'web-0' };
-        for (const mutate of mutations) mutate(at);
-        const [method, path] = at.route;
-        const response = await app.fetch(path.replace('{id}', at.source), {
-          method,
-          headers: { ...(plainly.isAnywhere ? anywhere : page), ...at.headers, 'content-type': 'application/json' },
-          ...(method === 'GET' ? {} : { body: `{${at.raw}${JSON.stringify(at.body).slice(1)}` }),
-        });
-        const said = await response.text();
-        await app.settled();
-        for (const secret of SECRETS) expect(said).not.toContain(secret);
-        const isMade = response.status === 201;
-        if (isMade) {
-          // What it has begun or copied is nothing but its agent's.
-          expect(at.source === 'web-0' || path === '/conversations', at.source).toBe(true);
-          const { id: madeId, ...made } = JSON.parse(said) as Json;
-          expect(made).toEqual({ type: 'conversation', state: 'idle', turn: null });
-          if (!plainly.isAnywhere) expect(madeId).toMatch(/^web-/);
-          expect((await say({ conversation: madeId }, plainly.isAnywhere ? anywhere : page)).status).toBe(200);
-        }
-        const up = bodies.slice(sent);
-        const [aloneUp, countedUp] = [stateless().slice(alone), counted().slice(counts)];
-        [sent, alone, counts] = [bodies.length, alone + aloneUp.length, counts + countedUp.length];
-        // A closed route does not read what is sent to it.
-        if (!OPEN.test(path)) expect([403, 404], `${method} ${path}`).toContain(response.status);
-        if (response.status !== 200 && !isMade) expect([...up, ...aloneUp, ...countedUp], said).toEqual([]);
-        else if (method === 'POST' && path === plainly.route[1]) succeeded[kind] = (succeeded[kind] ?? 0) + 1;
-        const hasConversation = at.body.conversation !== undefined || at.headers['sluice-conversation'] !== undefined;
-        // Where its conversations are named, a message without one is in none of them.
-        if (!plainly.isAnywhere && !hasConversation) expect([...aloneUp, ...countedUp]).toEqual([]);
-        for (const body of [...up, ...aloneUp]) {
-          expect(frameOf(body)).toEqual(frame);
-          expectPlain(body.messages);
-        }
-        for (const body of aloneUp) expect(body.messages.every(({ role }) => role === 'user')).toBe(true);
-        for (const body of countedUp) {
-          expect(Object.keys(JSON.parse(said) as Json)).toEqual(['input_tokens']);
-          expect(withoutBreakpoints(frameOf(body))).toEqual(countFrame);
-          expectPlain(body.messages);
-        }
-      },
-    ),
+  await tryAsyncCases(
     {
-      numRuns: Math.ceil(400 * inject('propertyRuns')),
+      numRuns: runs(400),
       // Each as a page sends it, so that no kind is always refused.
       examples: Object.keys(PLAIN).map((kind): [[], boolean, string] => [[], false, kind]),
+    },
+    ...[fc.array(mutation, { maxLength: 3 }), fc.boolean(), fc.constantFrom(...Object.keys(PLAIN))],
+    async (mutations: ((at: Mutation) => void)[], isLater: boolean, kind: string) => {
+      cases += 1;
+      const id = isLater ? 'web-0' : `web-${cases}`;
+      const plainly = PLAIN[kind]?.(id, cases) ?? expect.unreachable();
+      const at: Mutation = { ...plainly, raw: '', headers: {}, source: 'web-0' };
+      for (const mutate of mutations) mutate(at);
+      const [method, path] = at.route;
+      const response = await app.fetch(path.replace('{id}', at.source), {
+        method,
+        headers: { ...(plainly.isAnywhere ? anywhere : page), ...at.headers, 'content-type': 'application/json' },
+        ...(method === 'GET' ? {} : { body: `{${at.raw}${JSON.stringify(at.body).slice(1)}` }),
+      });
+      const said = await response.text();
+      await app.settled();
+      for (const secret of SECRETS) expect(said).not.toContain(secret);
+      const isMade = response.status === 201;
+      if (isMade) {
+        // What it has begun or copied is nothing but its agent's.
+        expect(at.source === 'web-0' || path === '/conversations', at.source).toBe(true);
+        const { id: madeId, ...made } = JSON.parse(said) as Json;
+        expect(made).toEqual({ type: 'conversation', state: 'idle', turn: null });
+        if (!plainly.isAnywhere) expect(madeId).toMatch(/^web-/);
+        expect((await say({ conversation: madeId }, plainly.isAnywhere ? anywhere : page)).status).toBe(200);
+      }
+      const up = bodies.slice(sent);
+      const [aloneUp, countedUp] = [stateless().slice(alone), counted().slice(counts)];
+      [sent, alone, counts] = [bodies.length, alone + aloneUp.length, counts + countedUp.length];
+      // A closed route does not read what is sent to it.
+      if (!OPEN.test(path)) expect([403, 404], `${method} ${path}`).toContain(response.status);
+      if (response.status !== 200 && !isMade) expect([...up, ...aloneUp, ...countedUp], said).toEqual([]);
+      else if (method === 'POST' && path === plainly.route[1]) succeeded[kind] = (succeeded[kind] ?? 0) + 1;
+      const hasConversation = at.body.conversation !== undefined || at.headers['sluice-conversation'] !== undefined;
+      // Where its conversations are named, a message without one is in none of them.
+      if (!plainly.isAnywhere && !hasConversation) expect([...aloneUp, ...countedUp]).toEqual([]);
+      for (const body of [...up, ...aloneUp]) {
+        expect(frameOf(body)).toEqual(frame);
+        expectPlain(body.messages);
+      }
+      for (const body of aloneUp) expect(body.messages.every(({ role }) => role === 'user')).toBe(true);
+      for (const body of countedUp) {
+        expect(Object.keys(JSON.parse(said) as Json)).toEqual(['input_tokens']);
+        expect(withoutBreakpoints(frameOf(body))).toEqual(countFrame);
+        expectPlain(body.messages);
+      }
     },
   );
   // It would be worth nothing if all were refused.
@@ -711,21 +708,9 @@ test('a bound token decides on the calls of its own conversations, if it says so
 test('an error of the upstream is told to a bound token by its type alone: it may quote what went up', async () => {
   const { app, page, storing } = await edgeWithTwo();
   const error = { type: 'invalid_request_error', message: `messages: ${SKY.system}` };
-  const frame = `event: error\ndata: ${JSON.stringify({ type: 'error', error })}\n\n`;
-  const begun = () => {
-    const message = {
-      id: 'msg_1',
-      type: 'message',
-      role: 'assistant',
-      model: SKY.model,
-      content: [],
-      usage: { input_tokens: 1 },
-    };
-    return `event: message_start\ndata: ${JSON.stringify({ type: 'message_start', message })}\n\n`;
-  };
   const kinds = [
-    () => Response.json({ type: 'error', error }, { status: 400 }),
-    () => new Response(begun() + frame, { headers: { 'content-type': 'text/event-stream' } }),
+    () => refusal(400, error.type, error.message),
+    () => sse(start({ model: SKY.model }) + event('error', { error })),
   ];
   for (const answer of kinds) {
     answeringBy(answer);

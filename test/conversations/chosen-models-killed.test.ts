@@ -6,7 +6,6 @@ import { drawOf } from '../../src/agents/draw-arm.ts';
 import type { TurnRequest } from '../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
-import { settledApps } from '../support/app.ts';
 import {
   edgeWithRouter,
   isLabelling,
@@ -19,15 +18,12 @@ import {
 import { bindings } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { says } from '../support/scripted-runs.ts';
 import { SECRET } from '../support/tokens.ts';
 import { bodyOf, listen, requestOf, turnOf } from '../support/turns.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 /** What the models cost beside each other: the order of `LEVELS`. */
 const MODELS = ['claude-haiku-5-5', 'claude-sonnet-5-5', LARGE];
@@ -90,44 +86,41 @@ test('whenever objects die, each try of a question has the model that its label 
     },
   });
   let conversation = 0;
-  await fc.assert(
-    fc.asyncProperty(fc.array(asked, { minLength: 1, maxLength: 6 }), async (questions) => {
-      conversation += 1;
-      const id = `c${conversation}`;
-      const arms = new Set<string>();
-      for (const [nth, { level, dies: when }] of questions.entries()) {
-        const text = `${id} ${nth}: ${level}`;
-        dies = when;
-        const request = { ...requestOf(bodyOf(text), { id, account: 'bob', hash: text }), agent: 'router' };
-        for (let tries = 0; ; tries += 1) {
-          isReached = false;
-          let isOver = false;
-          const telling = tell({ ...request, requestId: createRequestId(), retried: tries > 0 });
-          telling.finally(() => {
-            isOver = true;
-          });
-          await eventually(() => expect(isOver || isReached).toBe(true));
-          if (isReached) await abortAllDurableObjects();
-          const { answer, read } = await telling;
-          const { 'sluice-model-chosen': chosen = '' } = answer && answer.kind !== 'error' ? answer.headers : {};
-          if (chosen) arms.add(/arm=(\w+)/.exec(chosen)?.[1] ?? '');
-          if (read?.whole) break;
-          expect(tries).toBeLessThan(10);
-        }
+  await tryAsyncCases(runs(40), fc.array(asked, { minLength: 1, maxLength: 6 }), async (questions) => {
+    conversation += 1;
+    const id = `c${conversation}`;
+    const arms = new Set<string>();
+    for (const [nth, { level, dies: when }] of questions.entries()) {
+      const text = `${id} ${nth}: ${level}`;
+      dies = when;
+      const request = { ...requestOf(bodyOf(text), { id, account: 'bob', hash: text }), agent: 'router' };
+      for (let tries = 0; ; tries += 1) {
+        isReached = false;
+        let isOver = false;
+        const telling = tell({ ...request, requestId: createRequestId(), retried: tries > 0 });
+        telling.finally(() => {
+          isOver = true;
+        });
+        await eventually(() => expect(isOver || isReached).toBe(true));
+        if (isReached) await abortAllDurableObjects();
+        const { answer, read } = await telling;
+        const { 'sluice-model-chosen': chosen = '' } = answer && answer.kind !== 'error' ? answer.headers : {};
+        if (chosen) arms.add(/arm=(\w+)/.exec(chosen)?.[1] ?? '');
+        if (read?.whole) break;
+        expect(tries).toBeLessThan(10);
       }
-      const isControl = (await drawOf(`bob\n${id}`, SECRET)).share < 0.3;
-      const expected = expectedModels(
-        questions.map(({ level }) => level),
-        isControl,
-      );
-      for (const [nth, { level }] of questions.entries()) {
-        const tried = up.filter((body) => lastText(body) === `${id} ${nth}: ${level}`);
-        expect(new Set(tried.map(({ model }) => model))).toEqual(new Set([expected[nth]]));
-      }
-      expect([...arms]).toEqual([isControl ? 'control' : 'chosen']);
-    }),
-    { numRuns: runs(40) },
-  );
+    }
+    const isControl = (await drawOf(`bob\n${id}`, SECRET)).share < 0.3;
+    const expected = expectedModels(
+      questions.map(({ level }) => level),
+      isControl,
+    );
+    for (const [nth, { level }] of questions.entries()) {
+      const tried = up.filter((body) => lastText(body) === `${id} ${nth}: ${level}`);
+      expect(new Set(tried.map(({ model }) => model))).toEqual(new Set([expected[nth]]));
+    }
+    expect([...arms]).toEqual([isControl ? 'control' : 'chosen']);
+  });
   await eventually(async () => {
     const held = await heldRows();
     expect(held.filter(({ route }) => route !== 'choice')).toEqual([]);

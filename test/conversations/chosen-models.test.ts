@@ -3,7 +3,6 @@ import { Account } from '../../src/accounts/account.ts';
 import { drawOf } from '../../src/agents/draw-arm.ts';
 import { isObject, type Json } from '../../src/json/object.ts';
 import { ask } from '../support/agents.ts';
-import { settledApps } from '../support/app.ts';
 import {
   CHOICE,
   edgeWithRouter,
@@ -24,10 +23,7 @@ import { type Asked, calls, says } from '../support/scripted-runs.ts';
 import { agentOf, task } from '../support/subagents.ts';
 import { SECRET } from '../support/tokens.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 test('the first question of a conversation chooses the model, and everything says which and why', async () => {
   const { app, bob, up, labels, version } = await edgeWithRouter();

@@ -6,8 +6,16 @@ import { Maintenance } from '../../src/conversations/maintenance.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import type { Surroundings } from '../../src/durable/edge-object.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
-import { atRest, bindings, countRows, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import {
+  atRest,
+  bindings,
+  conversationsReach,
+  countRows,
+  readOf,
+  rowsOf,
+  simulate,
+  stubOf,
+} from '../support/conversations.ts';
 import { changeProfile } from '../support/damage.ts';
 import { eventually } from '../support/eventually.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
@@ -15,6 +23,7 @@ import { backupOf } from '../support/long-backup.ts';
 import { resetAll } from '../support/reset.ts';
 import { alternatingRoles } from '../support/roles.ts';
 import { bodyOf, listen, say } from '../support/turns.ts';
+import { apart, block, end, sse, start, textBlock } from '../support/wire.ts';
 
 beforeEach(() => {
   simulate();
@@ -103,44 +112,15 @@ test('events and messages above the row limit are kept without loss, and can be 
     tool_use_id: 's',
     content: [{ type: 'web_search_result', page: long }],
   };
-  const data: Record<string, unknown>[] = [
-    {
-      type: 'message_start',
-      message: {
-        id: 'msg_1',
-        role: 'assistant',
-        model: 'claude-opus-5-5',
-        content: [],
-        usage: { input_tokens: 1, output_tokens: 1 },
-      },
-    },
-    {
-      type: 'content_block_start',
-      index: 0,
-      content_block: { type: 'server_tool_use', id: 's', name: 'web_search', input: {} },
-    },
-    { type: 'content_block_stop', index: 0 },
-    { type: 'content_block_start', index: 1, content_block: result },
-    { type: 'content_block_stop', index: 1 },
-    { type: 'content_block_start', index: 2, content_block: { type: 'text', text: '' } },
-    { type: 'content_block_delta', index: 2, delta: { type: 'text_delta', text: long } },
-    { type: 'content_block_stop', index: 2 },
-    { type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 9 } },
-    { type: 'message_stop' },
-  ];
-  const stream = data.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join('');
-  const upstream: Upstream = {
-    baseURL: 'https://api.test',
-    apiKey: 'k',
-    simulated: false,
-    fetch: async () => new Response(new Blob([stream]).stream(), { headers: { 'content-type': 'text/event-stream' } }),
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+  const stream =
+    start({ usage: { input_tokens: 1, output_tokens: 1 } }) +
+    block({ type: 'server_tool_use', id: 's', name: 'web_search', input: {} }) +
+    block(result, [], 1) +
+    textBlock([long], 2) +
+    end({ output_tokens: 9 }, { stop_reason: 'end_turn' });
+  conversationsReach(async () => sse(new Blob([stream]).stream()));
   const { events, turn } = await say(bodyOf(long));
-  expect(events.map((event) => event.data.type)).toEqual(data.map(({ type }) => type));
+  expect(events.map((event) => event.data.type)).toEqual(apart(stream).map((one) => /^event: (.*)/.exec(one)?.[1]));
   const rows = await rowsOf();
   expect(rows[0]?.content === long).toBe(true);
   const [, kept, text] = (rows[1]?.content ?? []) as [unknown, { content: { page: string }[] }, { text: string }];

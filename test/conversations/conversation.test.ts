@@ -6,11 +6,22 @@ import { copyLines } from '../../src/conversations/history/forks.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
-import { atRest, bindings, countRows, readOf, rowsOf, simulate, storedLog, stubOf } from '../support/conversations.ts';
+import {
+  atRest,
+  bindings,
+  conversationsReach,
+  countRows,
+  readOf,
+  rowsOf,
+  simulate,
+  storedLog,
+  stubOf,
+} from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { ask, bodyOf, eventsIn, listen, requestOf, say, textOf, turnOf } from '../support/turns.ts';
+import { refusal } from '../support/wire.ts';
 
 beforeEach(() => {
   simulate();
@@ -317,7 +328,7 @@ describe('retries', () => {
         calls += 1;
         if (calls > 1) return Response.json(message);
         await until(() => asking);
-        return Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'No.' } }, { status: 529 });
+        return refusal(529, 'overloaded_error');
       },
     };
     const spy = vi
@@ -703,16 +714,7 @@ test('a body that comes as a stream is the same', async () => {
 });
 
 test('an answer that comes whole where a stream was asked for is a turn like any other', async () => {
-  const upstream = {
-    baseURL: 'https://api.test',
-    apiKey: 'k',
-    simulated: false,
-    fetch: async () => Response.json(message),
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): typeof upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+  conversationsReach(async () => Response.json(message));
   const { events } = await say(bodyOf('Hello'));
   expect(events.at(-1)?.event).toBe('message_stop');
   expect(textOf(events)).toBe('It is “so”.');

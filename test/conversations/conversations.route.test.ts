@@ -13,7 +13,7 @@ import { bindings, simulate, storedLog } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, says } from '../support/scripted-runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { eventsIn, textOf } from '../support/turns.ts';
@@ -23,10 +23,7 @@ beforeEach(() => {
   simulate();
   app = testApp(() => Response.json({}));
 });
-afterEach(async () => {
-  await app.settled();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const MODEL = 'claude-opus-5-5';
 const ask = (content: unknown, more: object = {}) => ({
@@ -204,20 +201,18 @@ describe('what is turned away', () => {
       role: fc.constantFrom('user', 'assistant', 'system', 'x'),
       content: fc.oneof(fc.string(), fc.array(block, { maxLength: 3 })),
     });
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(message, { minLength: 1, maxLength: 4 }),
-        fc.dictionary(
-          fc.constantFrom('system', 'tools', 'model', 'max_tokens', 'stream', 'thinking', 'conversation'),
-          fc.jsonValue(),
-        ),
-        async (messages, more) => {
-          const response = await app.post('/v1/messages', { conversation: 'c1', messages, ...more });
-          expect(response.status, await response.clone().text()).toBeLessThan(500);
-          await response.text();
-        },
+    await tryAsyncCases(
+      runs(300),
+      fc.array(message, { minLength: 1, maxLength: 4 }),
+      fc.dictionary(
+        fc.constantFrom('system', 'tools', 'model', 'max_tokens', 'stream', 'thinking', 'conversation'),
+        fc.jsonValue(),
       ),
-      { numRuns: runs(300) },
+      async (messages, more) => {
+        const response = await app.post('/v1/messages', { conversation: 'c1', messages, ...more });
+        expect(response.status, await response.clone().text()).toBeLessThan(500);
+        await response.text();
+      },
     );
     expect(
       (await app.post('/v1/messages', { conversation: 'c1', messages: [{ role: 'user', content: 'Still there?' }] }))

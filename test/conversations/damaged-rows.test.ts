@@ -10,7 +10,7 @@ import { type Cell, placeRows, type Rows, storedRows, TABLES, textsIn } from '..
 import { eventually, untilSo } from '../support/eventually.ts';
 import { objectAtRest } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, call, calls, type Scripted, says, servingTools, weather } from '../support/scripted-runs.ts';
 import { ask, listen } from '../support/turns.ts';
 
@@ -241,16 +241,13 @@ test('a damaged text or table concerns its own conversation alone, and can be de
     how: fc.constantFrom(...Object.keys(DAMAGES)),
     place: fc.nat(),
   });
-  await fc.assert(
-    fc.asyncProperty(text, async ({ cell, other, how, place }) => {
-      // Each object has a file of its own, so nothing is swapped with another conversation's.
-      const own = cells.filter(({ kind }) => kind === cell.kind);
-      const swapped = own[other % own.length]?.text ?? '';
-      const damaged = DAMAGES[how]?.(cell.text, place % cell.text.length, swapped) ?? '';
-      await concernsItself(`${how} ${cell.table}.${cell.column}`, cell.kind, (sql) => change(sql, cell, damaged));
-    }),
-    { numRuns: runs(450), endOnFailure: true },
-  );
+  await tryAsyncCases({ numRuns: runs(450), endOnFailure: true }, text, async ({ cell, other, how, place }) => {
+    // Each object has a file of its own, so nothing is swapped with another conversation's.
+    const own = cells.filter(({ kind }) => kind === cell.kind);
+    const swapped = own[other % own.length]?.text ?? '';
+    const damaged = DAMAGES[how]?.(cell.text, place % cell.text.length, swapped) ?? '';
+    await concernsItself(`${how} ${cell.table}.${cell.column}`, cell.kind, (sql) => change(sql, cell, damaged));
+  });
   // What is JSON, but of another form than anything that is stored.
   const byColumn = new Map(cells.map((cell) => [`${cell.kind} ${cell.table}.${cell.column}`, cell]));
   for (const [name, cell] of byColumn) {

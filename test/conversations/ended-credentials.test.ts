@@ -16,6 +16,7 @@ import { resetAll } from '../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../support/scripted-runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 import { bodyOf, listen, requestOf, say, turnOf } from '../support/turns.ts';
+import { sse } from '../support/wire.ts';
 
 afterEach(resetAll);
 
@@ -54,7 +55,7 @@ function speaking(): void {
     ...{ content: [{ type: 'text', text: 'Once upon' }], usage: { input_tokens: 10, output_tokens: 10 } },
   });
   const said = text.slice(0, text.indexOf('event: content_block_stop'));
-  answeringBy(() => new Response(streamOf([said], 'silence'), { headers: { 'content-type': 'text/event-stream' } }));
+  answeringBy(() => sse(streamOf([said], 'silence')));
 }
 
 /** What ends the token `lost`, and leaves that of others as it is. */
@@ -288,7 +289,7 @@ test('an answer without a conversation runs to its end', async () => {
   });
   const app = testApp(async () => {
     await spoken.promise;
-    return new Response(text, { headers: { 'content-type': 'text/event-stream' } });
+    return sse(text);
   }, DEPLOYED);
   const answering = app.post('/messages', bodyOf('Tell me.'), bearer(await tokenOf('alice')));
   await eventually(() => expect(app.sent).toHaveLength(1));

@@ -4,6 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { withErrorLine } from '../../src/conversations/export-stream.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 
 const lines = ['{"type":"conversation","id":"c"}', '{"type":"message","content":"{\\"type\\":\\"end\\"}"}'];
 const END = '{"type":"end","messages":1}';
@@ -31,12 +32,9 @@ async function carried(text: string, places: number[], breaks: boolean): Promise
 
 test('an export that is whole comes as it is, however it is cut into pieces', async () => {
   const text = `${[...lines, END].join('\n')}\n`;
-  await fc.assert(
-    fc.asyncProperty(fc.array(fc.nat(text.length), { maxLength: 10 }), async (places) => {
-      expect(await carried(text, places, false)).toBe(text);
-    }),
-    { numRuns: 50 },
-  );
+  await tryAsyncCases(50, fc.array(fc.nat(text.length), { maxLength: 10 }), async (places) => {
+    expect(await carried(text, places, false)).toBe(text);
+  });
 });
 
 test('one that breaks off, at any byte, has an error as its last line and nothing of its own changed', async () => {

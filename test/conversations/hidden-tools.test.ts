@@ -1,19 +1,16 @@
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
-import { afterEach, expect, inject, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, SKY } from '../support/agents.ts';
-import { settledApps } from '../support/app.ts';
 import { as, simulatedEdge } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, call, type Scripted, says, servingTools, TOOL_VARS, weather } from '../support/scripted-runs.ts';
 import { agentOf, agentTool, task } from '../support/subagents.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const SECRET = 'told-to-nobody';
 const ONLY = { agents: ['sky'], conversations: ['web-*'] };
@@ -102,49 +99,46 @@ test('a bound token reads nothing that a tool was given or gave back, on no rout
     if (headers === page) expect(body).not.toContain(SECRET);
     return body;
   };
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 3 }), fc.boolean(), async (steps, stream) => {
-      cases += 1;
-      name = `web-${cases}`;
-      script.steps = steps;
-      const say = async (messages: unknown[]) => {
-        const response = await app.post('/v1/messages', { agent: 'sky', conversation: name, messages, stream }, page);
-        const body = await response.text();
-        expect(response.status, body).toBe(200);
-        expect(body).not.toContain(SECRET);
-        await app.settled();
-        return { body, turn: response.headers.get('sluice-turn') ?? '' };
-      };
-      const { body, turn } = await say([question()]);
-      // The page's own call is whole.
-      expect(body).toContain('Bern');
-      // Wherever it is resumed, it says the rest.
-      const whole = await read(`/conversations/${name}/stream`, page, { 'last-event-id': `${turn}-0` });
-      if (stream) expect(whole).toBe(body);
-      const ids = [...whole.matchAll(/^id: (\S+)$/gm)].map(([, id = '']) => id);
-      for (const [at, id] of ids.entries()) {
-        if (at === ids.length - 1) break;
-        const rest = await read(`/conversations/${name}/stream`, page, { 'last-event-id': id });
-        expect(rest).toBe(whole.slice(whole.indexOf(`id: ${ids[at + 1]}\n`)));
-      }
-      for (const query of ['', '?limit=1', '?view=stored', '?pending=true', '?before_id=msg_none'])
-        await read(`/conversations/${name}/messages${query}`);
-      // What was read is sent again, as many clients do: nothing of it is new, and nothing hidden is lost.
-      const { data } = JSON.parse(await read(`/conversations/${name}/messages`)) as { data: Json[] };
-      const history = data.map(({ role, content }) => ({ role, content }));
-      const calls = ((history.at(-1)?.content ?? []) as Json[]).filter(({ type }) => type === 'tool_use');
-      const results = calls.map(({ id }) => ({ type: 'tool_result', tool_use_id: id, content: 'Yes.' }));
-      script.steps = [];
-      const before = bodies.length;
-      await say([...history, question(results)]);
-      const up = JSON.stringify(bodies[before]?.messages);
-      expect(up.includes(SECRET)).toBe(hasSecret(steps));
-      await read(`/conversations/${name}/messages`);
-      const all = await read(`/conversations/${name}/messages`, shown);
-      if (all.includes(SECRET)) seen += 1;
-    }),
-    { numRuns: Math.ceil(25 * inject('propertyRuns')) },
-  );
+  await tryAsyncCases(runs(25), fc.array(step, { minLength: 1, maxLength: 3 }), fc.boolean(), async (steps, stream) => {
+    cases += 1;
+    name = `web-${cases}`;
+    script.steps = steps;
+    const say = async (messages: unknown[]) => {
+      const response = await app.post('/v1/messages', { agent: 'sky', conversation: name, messages, stream }, page);
+      const body = await response.text();
+      expect(response.status, body).toBe(200);
+      expect(body).not.toContain(SECRET);
+      await app.settled();
+      return { body, turn: response.headers.get('sluice-turn') ?? '' };
+    };
+    const { body, turn } = await say([question()]);
+    // The page's own call is whole.
+    expect(body).toContain('Bern');
+    // Wherever it is resumed, it says the rest.
+    const whole = await read(`/conversations/${name}/stream`, page, { 'last-event-id': `${turn}-0` });
+    if (stream) expect(whole).toBe(body);
+    const ids = [...whole.matchAll(/^id: (\S+)$/gm)].map(([, id = '']) => id);
+    for (const [at, id] of ids.entries()) {
+      if (at === ids.length - 1) break;
+      const rest = await read(`/conversations/${name}/stream`, page, { 'last-event-id': id });
+      expect(rest).toBe(whole.slice(whole.indexOf(`id: ${ids[at + 1]}\n`)));
+    }
+    for (const query of ['', '?limit=1', '?view=stored', '?pending=true', '?before_id=msg_none'])
+      await read(`/conversations/${name}/messages${query}`);
+    // What was read is sent again, as many clients do: nothing of it is new, and nothing hidden is lost.
+    const { data } = JSON.parse(await read(`/conversations/${name}/messages`)) as { data: Json[] };
+    const history = data.map(({ role, content }) => ({ role, content }));
+    const calls = ((history.at(-1)?.content ?? []) as Json[]).filter(({ type }) => type === 'tool_use');
+    const results = calls.map(({ id }) => ({ type: 'tool_result', tool_use_id: id, content: 'Yes.' }));
+    script.steps = [];
+    const before = bodies.length;
+    await say([...history, question(results)]);
+    const up = JSON.stringify(bodies[before]?.messages);
+    expect(up.includes(SECRET)).toBe(hasSecret(steps));
+    await read(`/conversations/${name}/messages`);
+    const all = await read(`/conversations/${name}/messages`, shown);
+    if (all.includes(SECRET)) seen += 1;
+  });
   expect(seen).toBeGreaterThan(cases / 4);
 }, 600_000);
 

@@ -10,6 +10,7 @@ import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bindings, rowsOf as shownRows, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { holdStep } from '../support/steps.ts';
 import { ask } from '../support/turns.ts';
 
@@ -147,20 +148,17 @@ describe('a conversation that is created with messages', () => {
     );
     const exchange = fc.tuple(fc.array(content, { minLength: 1, maxLength: 3 }), fc.option(content));
     let number = 0;
-    await fc.assert(
-      fc.asyncProperty(fc.array(exchange, { minLength: 1, maxLength: 6 }), async (exchanges) => {
-        const messages = exchanges.flatMap(([asked, answered]) => [
-          ...asked.map(user),
-          ...(answered === null ? [] : [assistant(answered)]),
-        ]);
-        number += 1;
-        const created = await create(messages, { id: `p${number}` });
-        expect(created.status).toBe(201);
-        const rows = await rowsOf(`p${number}`);
-        expect(rows.map(({ role, content }) => ({ role, content }))).toEqual(JSON.parse(JSON.stringify(messages)));
-      }),
-      { numRuns: 25 },
-    );
+    await tryAsyncCases(25, fc.array(exchange, { minLength: 1, maxLength: 6 }), async (exchanges) => {
+      const messages = exchanges.flatMap(([asked, answered]) => [
+        ...asked.map(user),
+        ...(answered === null ? [] : [assistant(answered)]),
+      ]);
+      number += 1;
+      const created = await create(messages, { id: `p${number}` });
+      expect(created.status).toBe(201);
+      const rows = await rowsOf(`p${number}`);
+      expect(rows.map(({ role, content }) => ({ role, content }))).toEqual(JSON.parse(JSON.stringify(messages)));
+    });
   });
 
   test.each([

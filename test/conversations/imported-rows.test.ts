@@ -6,7 +6,7 @@ import type { Json } from '../../src/json/object.ts';
 import { type TestApp, testApp } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import {
   type Asked,
   answeringBy,
@@ -22,10 +22,7 @@ let app: TestApp;
 beforeEach(() => {
   app = testApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
 });
-afterEach(async () => {
-  await app.settled();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const MODEL = 'claude-opus-5-5';
 const WAYS = ['messages', 'messages?view=shown', 'export', 'export?view=shown'] as const;
@@ -130,42 +127,40 @@ function foundFor(last: Asked['messages'][number] | undefined): Json[] {
 describe('rows that are brought in again', () => {
   test('of any conversation, by each way, are accepted with the next question, and say what was said', async () => {
     let scenario = 0;
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.tuple(question, fc.array(answer, { minLength: 1, maxLength: 4 })), { minLength: 1, maxLength: 4 }),
-        async (turns) => {
-          scenario += 1;
-          const source = `source-${scenario}`;
-          let script: readonly Planned[] = [];
-          const bodies = answeringBy(({ messages }, number) => {
-            const [next, ...rest] = script;
-            script = rest;
-            const { content, ...ended } = next ? scriptOf(next, scenario * 1_000 + number) : says('Done.');
-            return { content: [...foundFor(messages.at(-1)), ...content], ...ended };
-          });
-          servingTools(() => new Response('sun'));
-          for (const [content, answers] of turns) {
-            script = answers;
-            // A paused answer refuses a question: then it stays the last one.
-            await say(source, content, { tools, max_turns: 3 });
-          }
-          script = [];
-          const sets = await Promise.all(WAYS.map((way) => rowsBy(way, source)));
-          const last = await say(source, 'And then?', { tools });
-          const wanted = last.status === 200 ? outlineOf(bodies.at(-1)?.messages ?? []) : undefined;
-          for (const [index, rows] of sets.entries()) {
-            if (rows.length === 0) continue;
-            const id = `brought-${scenario}-${index}`;
-            await bringIn(rows, id);
-            const next = await say(id, 'And then?');
-            expect(await next.json()).toMatchObject({ type: 'message' });
-            const up = bodies.at(-1)?.messages ?? [];
-            expect(JSON.stringify(up)).not.toContain('"thinking"');
-            if (wanted) expect(outlineOf(up)).toEqual(wanted);
-          }
-        },
-      ),
-      { numRuns: runs(150) },
+    await tryAsyncCases(
+      runs(150),
+      fc.array(fc.tuple(question, fc.array(answer, { minLength: 1, maxLength: 4 })), { minLength: 1, maxLength: 4 }),
+      async (turns) => {
+        scenario += 1;
+        const source = `source-${scenario}`;
+        let script: readonly Planned[] = [];
+        const bodies = answeringBy(({ messages }, number) => {
+          const [next, ...rest] = script;
+          script = rest;
+          const { content, ...ended } = next ? scriptOf(next, scenario * 1_000 + number) : says('Done.');
+          return { content: [...foundFor(messages.at(-1)), ...content], ...ended };
+        });
+        servingTools(() => new Response('sun'));
+        for (const [content, answers] of turns) {
+          script = answers;
+          // A paused answer refuses a question: then it stays the last one.
+          await say(source, content, { tools, max_turns: 3 });
+        }
+        script = [];
+        const sets = await Promise.all(WAYS.map((way) => rowsBy(way, source)));
+        const last = await say(source, 'And then?', { tools });
+        const wanted = last.status === 200 ? outlineOf(bodies.at(-1)?.messages ?? []) : undefined;
+        for (const [index, rows] of sets.entries()) {
+          if (rows.length === 0) continue;
+          const id = `brought-${scenario}-${index}`;
+          await bringIn(rows, id);
+          const next = await say(id, 'And then?');
+          expect(await next.json()).toMatchObject({ type: 'message' });
+          const up = bodies.at(-1)?.messages ?? [];
+          expect(JSON.stringify(up)).not.toContain('"thinking"');
+          if (wanted) expect(outlineOf(up)).toEqual(wanted);
+        }
+      },
     );
   });
 

@@ -3,16 +3,12 @@ import { afterEach, expect, test } from 'vitest';
 import { MessageBuilder } from '../../src/conversations/turn/message-builder.ts';
 import type { Json } from '../../src/json/object.ts';
 import { FrameReader } from '../../src/sse/frames.ts';
-import { settledApps } from '../support/app.ts';
 import { as, simulatedEdge } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, call, type Scripted, says, servingTools, TOOL_VARS, weather } from '../support/scripted-runs.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 /** What no answer may have that is shown as text. */
 const SECRET = 'told-to-nobody';
@@ -120,8 +116,16 @@ test('who resends all that was shown as text takes the next turn: nothing is ask
     return content && { content, stop_reason: calls ? 'tool_use' : 'end_turn' };
   });
   let silent = 0;
-  await fc.assert(
-    fc.asyncProperty(turns, habit, fc.boolean(), async (all, how, stream) => {
+  await tryAsyncCases(
+    {
+      numRuns: runs(120),
+      // One in which a client sees nothing, which few random ones have.
+      examples: [[[[['search']], [['mcp'], ['edge']]], 'joins', true]],
+    },
+    turns,
+    habit,
+    fc.boolean(),
+    async (all, how, stream) => {
       cases += 1;
       script = all;
       const history: { role: string; content: Json[] }[] = [];
@@ -147,11 +151,6 @@ test('who resends all that was shown as text takes the next turn: nothing is ask
       const up = JSON.stringify(bodies.at(-1)?.messages);
       const hidden = [...saidIn].flatMap(([turn, ids]) => (turn > offset - all.length && turn < offset ? ids : []));
       expect(hidden.filter((one) => !up.includes(one))).toEqual([]);
-    }),
-    {
-      numRuns: runs(120),
-      // One in which a client sees nothing, which few random ones have.
-      examples: [[[[['search']], [['mcp'], ['edge']]], 'joins', true]],
     },
   );
   expect(silent).toBeGreaterThan(0);

@@ -14,7 +14,7 @@ import {
   type Up,
   upstreamOf,
 } from '../support/summaries.ts';
-import { event } from '../support/timed-turns.ts';
+import { apart, block, end, message, start } from '../support/wire.ts';
 
 afterEach(resetAll);
 
@@ -23,20 +23,9 @@ const model = parseSettings({ MODE: 'development' }).models.find('claude-opus-5-
 if (!model) throw new Error('no such model');
 const BILL = computeCost(USAGE, model, { cacheTtl: '5m' }) / 1e9;
 
-const START = event('message_start', {
-  message: {
-    ...{ id: 'msg_s', type: 'message', role: 'assistant', model: 'claude-opus-5-5', content: [], stop_reason: null },
-    usage: { input_tokens: USAGE.input_tokens, output_tokens: 1 },
-  },
-});
-const blockOf = (content_block: object, index = 0) => [
-  event('content_block_start', { index, content_block }),
-  event('content_block_stop', { index }),
-];
-const endOf = (stop_reason: string) => [
-  event('message_delta', { delta: { stop_reason, stop_sequence: null }, usage: USAGE }),
-  event('message_stop'),
-];
+const START = start({ id: 'msg_s', usage: { input_tokens: USAGE.input_tokens, output_tokens: 1 } });
+const blockOf = (content_block: object, index = 0) => apart(block(content_block, [], index));
+const endOf = (stop_reason: string) => apart(end(USAGE, stop_reason));
 const summary = (content: unknown, signature = 's') => ({ type: 'compaction', content, signature });
 const text = (said: string) => ({ type: 'text', text: said });
 const whole = (blocks: readonly object[], reason = 'compaction') => [
@@ -45,15 +34,7 @@ const whole = (blocks: readonly object[], reason = 'compaction') => [
   ...endOf(reason),
 ];
 const WHOLE = whole([summary('Boxes have come.')]);
-const json = () =>
-  Response.json({
-    id: 'msg_s',
-    type: 'message',
-    role: 'assistant',
-    model: 'claude-opus-5-5',
-    content: [],
-    usage: USAGE,
-  });
+const json = () => Response.json(message({ id: 'msg_s', content: [], usage: USAGE }));
 
 type Made = (signal: AbortSignal | null | undefined) => Response;
 

@@ -17,20 +17,13 @@ import {
   talk,
   upstreamOf,
 } from '../support/summaries.ts';
-import { event } from '../support/timed-turns.ts';
 import { ask } from '../support/turns.ts';
+import { apart, block, end, start } from '../support/wire.ts';
 
 afterEach(resetAll);
 
-const summaryOf = (block: object, output_tokens: number, reason = 'compaction') => [
-  event('message_start', {
-    message: { id: 'msg_s', type: 'message', role: 'assistant', model: 'claude-opus-5-5', content: [], usage: {} },
-  }),
-  event('content_block_start', { index: 0, content_block: block }),
-  event('content_block_stop', { index: 0 }),
-  event('message_delta', { delta: { stop_reason: reason }, usage: { input_tokens: 900, output_tokens } }),
-  event('message_stop'),
-];
+const summaryOf = (of: object, output_tokens: number, reason = 'compaction') =>
+  apart(start({ id: 'msg_s', usage: {} }) + block(of) + end({ input_tokens: 900, output_tokens }, reason));
 const say = async (content: string) => {
   const answer = await ask(question(content));
   if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));

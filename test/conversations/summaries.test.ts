@@ -1,10 +1,8 @@
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
-import { Conversation } from '../../src/conversations/conversation.ts';
+import { afterEach, expect, test, vi } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createSimulator } from '../../src/toolkit/simulator.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
 import { brokenRule } from '../support/api-rules.ts';
-import { bindings, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { bindings, conversationsReach, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { ask } from '../support/turns.ts';
@@ -25,11 +23,8 @@ function upstreamOf({ blocks = true, vars = {} as Record<string, string> } = {})
   const sent: Up[] = [];
   let failure: string | undefined;
   const simulator = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
-  const upstream: Upstream = {
-    baseURL: `https://${blocks ? 'with' : 'without'}-blocks.test`,
-    apiKey: 'k',
-    simulated: false,
-    fetch: async (url, init) => {
+  conversationsReach(
+    async (url, init) => {
       const text = await new Response(init.body ?? '').text();
       const body = JSON.parse(text) as Up;
       if (url.includes('count_tokens')) return await simulator(new Request(url, { ...init, body: text }));
@@ -45,11 +40,8 @@ function upstreamOf({ blocks = true, vars = {} as Record<string, string> } = {})
       // Like the network's, its bytes can be read into a given buffer.
       return new Response(await answer.arrayBuffer(), answer);
     },
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+    { baseURL: `https://${blocks ? 'with' : 'without'}-blocks.test` },
+  );
   const fail = (code: string) => {
     failure = code;
   };

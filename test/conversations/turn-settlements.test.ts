@@ -8,6 +8,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { EdgeObject } from '../../src/durable/edge-object.ts';
 import { atRest, simulate, stubOf } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { bodyOf, say } from '../support/turns.ts';
 
 beforeEach(() => {
@@ -34,21 +35,18 @@ test('a conversation has cost what the account says of its turn, however often t
     const settlements = new TurnSettlements(object, { wake: () => {}, onSettled: () => {} });
     // What is heard again is heard by somebody who knows the turn as it was, or as it has become.
     const heard = fc.record({ cost: fc.nat(1_000_000), stale: fc.nat(2), fresh: fc.nat(2) });
-    await fc.assert(
-      fc.asyncProperty(fc.array(heard, { minLength: 1, maxLength: 4 }), async (figures) => {
-        for (const { cost, stale, fresh } of figures) {
-          const known = turnAt(transcript, ended?.seq ?? 0);
-          if (!known) throw new TypeError('no turn');
-          const settled = async () => ({ outcome: 'settled' as const, cost, overHold: false });
-          for (let times = 0; times <= stale; times += 1) await settlements.confirm({ ...known }, settled());
-          for (let times = 0; times < fresh; times += 1) {
-            await settlements.confirm(turnAt(transcript, known.seq) ?? known, settled());
-          }
-          expect(turnAt(transcript, known.seq)?.cost).toBe(cost);
-          expect(transcript.profile?.cost).toBe(others + cost);
+    await tryAsyncCases(40, fc.array(heard, { minLength: 1, maxLength: 4 }), async (figures) => {
+      for (const { cost, stale, fresh } of figures) {
+        const known = turnAt(transcript, ended?.seq ?? 0);
+        if (!known) throw new TypeError('no turn');
+        const settled = async () => ({ outcome: 'settled' as const, cost, overHold: false });
+        for (let times = 0; times <= stale; times += 1) await settlements.confirm({ ...known }, settled());
+        for (let times = 0; times < fresh; times += 1) {
+          await settlements.confirm(turnAt(transcript, known.seq) ?? known, settled());
         }
-      }),
-      { numRuns: 40 },
-    );
+        expect(turnAt(transcript, known.seq)?.cost).toBe(cost);
+        expect(transcript.profile?.cost).toBe(others + cost);
+      }
+    });
   });
 });

@@ -10,6 +10,7 @@ import { type Edge, startEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Event, eventsIn, isAccepted, type Row } from '../support/lives.ts';
 import { SECRET } from '../support/tokens.ts';
+import { event as eventOf, start, TEXT_BEGINS } from '../support/wire.ts';
 
 // The edge dies in the middle of answers that two clients follow. What they were shown and what is kept is compared with what
 // the API had sent by then. `ANSWER_KILLS=200` kills more often; `--silent=false` shows the figures.
@@ -36,8 +37,6 @@ interface Sent {
   text: string;
 }
 
-const eventOf = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-
 /** The API: it writes numbered words until its connection is closed, and knows when it has sent each. */
 async function startApi() {
   const sent = new Map<string, Sent[]>();
@@ -62,10 +61,8 @@ function write(body: string, response: ServerResponse, sent: Map<string, Sent[]>
   const words: Sent[] = [];
   sent.set(name, words);
   const usage = { input_tokens: PROMPT_TOKENS, output_tokens: 1 };
-  const message = { id: `msg_${name}`, type: 'message', role: 'assistant', model, content: [], usage };
   response.writeHead(200, { 'content-type': 'text/event-stream', 'request-id': `req_${name}` });
-  response.write(eventOf('message_start', { message: { ...message, stop_reason: null, stop_sequence: null } }));
-  response.write(eventOf('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }));
+  response.write(start({ id: `msg_${name}`, model, usage }) + TEXT_BEGINS);
   const writing = setInterval(() => {
     if (response.destroyed || response.socket?.destroyed) {
       clearInterval(writing);

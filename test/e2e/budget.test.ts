@@ -10,6 +10,7 @@ import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, type Received, startUpstream, streamBytes } from '../support/upstream.ts';
+import { end, start, textBlock } from '../support/wire.ts';
 
 // $1 and $5 for a million tokens; a hold adds a tenth for a geography that the workspace may have set.
 const [INPUT, OUTPUT] = [1_000, 5_000];
@@ -177,19 +178,9 @@ describe('a thousand concurrent requests of the official SDK', () => {
 
 /** An answer of 400 tokens. */
 const answerOf400 = Buffer.from(
-  [
-    {
-      type: 'message_start',
-      message: { ...SMALL_MESSAGE, content: [], usage: { input_tokens: 20, output_tokens: 1 } },
-    },
-    { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
-    { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'word '.repeat(400) } },
-    { type: 'content_block_stop', index: 0 },
-    { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens: 400 } },
-    { type: 'message_stop' },
-  ]
-    .map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`)
-    .join(''),
+  start({ ...SMALL_MESSAGE, content: [], usage: { input_tokens: 20, output_tokens: 1 } }) +
+    textBlock(['word '.repeat(400)]) +
+    end({ output_tokens: 400 }),
 );
 
 test.each([

@@ -17,6 +17,7 @@ import { bodyOf, listening } from '../support/listening.ts';
 import { killOften, Lives, type Moment, Progress, post } from '../support/lives.ts';
 import { say } from '../support/talks.ts';
 import { SECRET } from '../support/tokens.ts';
+import { end, message as messageOf, start, textBlock } from '../support/wire.ts';
 
 // Conversations whose agent chooses their models, and an edge that is killed meanwhile: also while a question is labelled.
 // `CHOICES_CONVERSATIONS=5000 KILLS=20 KILLS_SEED=…` asks more, and as a failure did.
@@ -97,19 +98,10 @@ async function startChoosingApi(lives: Lives, draw: Draw) {
     const output_tokens = isLabel ? 8 : Math.min(MOST_TOKENS, 1 + Math.round(60 * Math.exp(0.7 * normal)));
     const usage = { input_tokens: isLabel ? 200 : 100, output_tokens };
     const said = isLabel ? JSON.stringify({ label: /level=(\w+)/.exec(last)?.[1] }) : 'So.';
-    const message = { id: `msg_${ids}`, type: 'message', role: 'assistant', model: body.model };
+    const own = { id: `msg_${ids}`, model: body.model, usage };
     const told = body.stream
-      ? [
-          { type: 'message_start', message: { ...message, content: [], stop_reason: null, usage } },
-          { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
-          { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: said } },
-          { type: 'content_block_stop', index: 0 },
-          { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens } },
-          { type: 'message_stop' },
-        ]
-          .map((data) => `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`)
-          .join('')
-      : JSON.stringify({ ...message, content: [{ type: 'text', text: said }], stop_reason: 'end_turn', usage });
+      ? start(own) + textBlock([said]) + end({ output_tokens })
+      : JSON.stringify(messageOf({ ...own, content: [{ type: 'text', text: said }] }));
     // What is sent is billed, whether the edge is still there to read it or not.
     bills.set(id, billOf(told) ?? Number.NaN);
     response.writeHead(200, { ...head, 'content-type': body.stream ? 'text/event-stream' : 'application/json' });

@@ -8,6 +8,7 @@ import { type Edge, startEdge } from '../support/edge.ts';
 import { runs } from '../support/runs.ts';
 import { startSite } from '../support/site.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
+import { apart, block, end, PING, start } from '../support/wire.ts';
 import { type CuttingProxy, startCuttingProxy } from './cutting-proxy.ts';
 
 const ANSWERS = runs(200);
@@ -31,8 +32,8 @@ beforeAll(async () => {
     asked.set(question, (asked.get(question) ?? 0) + 1);
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     void (async () => {
-      for (const event of answerTo(question)) {
-        response.write(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+      for (const event of apart(answerTo(question))) {
+        response.write(event);
         await sleep(3);
       }
       response.end();
@@ -54,7 +55,7 @@ afterAll(async () => {
 });
 
 /** Thinking, text of all kinds of characters and a tool call: other ones for each question, the same each time. */
-function answerTo(question: string): { type: string }[] {
+function answerTo(question: string): string {
   let state = [...question].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) >>> 0, 7);
   const next = (most: number) => {
     state = (state * 1_664_525 + 1_013_904_223) >>> 0;
@@ -62,39 +63,25 @@ function answerTo(question: string): { type: string }[] {
   };
   const words = ['water ', 'flüsse ', '"quoted" ', '川 ', '🌊', '\n\n', 'data: ', 'event: x\n', '\\', 'and so on '];
   const some = () => Array.from({ length: 1 + next(6) }, () => words[next(words.length)]).join('');
-  const usage = { input_tokens: 20, output_tokens: 1 };
-  const block = (index: number, content_block: object, deltas: object[]) => [
-    { type: 'content_block_start', index, content_block },
-    ...deltas.map((delta) => ({ type: 'content_block_delta', index, delta })),
-    { type: 'content_block_stop', index },
-  ];
   const times = <T>(count: number, make: () => T) => Array.from({ length: count }, make);
   const id = `msg_${question.replace(/\W/g, '')}`;
   const json = JSON.stringify({ title: some(), text: times(8, some).join('') });
   const parts = json.match(/.{1,20}/gsu) ?? [];
+  const thinking = times(next(10), () => ({ type: 'thinking_delta', thinking: some() }));
+  const said = times(10 + next(60), () => ({ type: 'text_delta', text: some() }));
+  const tool = { type: 'tool_use', id: `toolu_${next(1e6)}`, name: 'save', input: {} };
+  const input = parts.map((partial_json) => ({ type: 'input_json_delta', partial_json }));
   return [
-    {
-      type: 'message_start',
-      message: { id, type: 'message', role: 'assistant', model: MODEL, content: [], stop_reason: null, usage },
-    } as { type: string },
-    ...block(0, { type: 'thinking', thinking: '', signature: '' }, [
-      ...times(next(10), () => ({ type: 'thinking_delta', thinking: some() })),
+    start({ id, model: MODEL, usage: { input_tokens: 20, output_tokens: 1 } }),
+    block({ type: 'thinking', thinking: '', signature: '' }, [
+      ...thinking,
       { type: 'signature_delta', signature: 'c2lnbmVk' },
     ]),
-    { type: 'ping' },
-    ...block(
-      1,
-      { type: 'text', text: '' },
-      times(10 + next(60), () => ({ type: 'text_delta', text: some() })),
-    ),
-    ...block(
-      2,
-      { type: 'tool_use', id: `toolu_${next(1e6)}`, name: 'save', input: {} },
-      parts.map((partial_json) => ({ type: 'input_json_delta', partial_json })),
-    ),
-    { type: 'message_delta', delta: { stop_reason: 'tool_use' }, usage: { output_tokens: 90 } } as { type: string },
-    { type: 'message_stop' },
-  ];
+    PING,
+    block({ type: 'text', text: '' }, said, 1),
+    block(tool, input, 2),
+    end({ output_tokens: 90 }, 'tool_use'),
+  ].join('');
 }
 
 interface Answered {
@@ -138,7 +125,9 @@ function expectWhole(answers: Answered[]): void {
   expect(answers).toHaveLength(ANSWERS);
   for (const { question, events, text, costUsd, fault } of answers) {
     expect(fault, question).toBeUndefined();
-    const whole = answerTo(question).filter(({ type }) => type !== 'ping');
+    const whole = apart(answerTo(question))
+      .map((event) => JSON.parse(event.slice(event.indexOf('data: ') + 6)) as { type: string })
+      .filter(({ type }) => type !== 'ping');
     expect(events, question).toEqual(whole);
     const said = (kind: string) =>
       whole.map((event) => (event as { delta?: Record<string, string> }).delta?.[kind] ?? '').join('');

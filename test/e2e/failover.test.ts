@@ -6,6 +6,7 @@ import { type Edge, startEdge } from '../support/edge.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
+import { blockEnd, end, start as startOf, TEXT_BEGINS, textDelta } from '../support/wire.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const row = MODELS.find(({ id }) => id === MODEL);
@@ -41,21 +42,10 @@ const priceOf = (usage: typeof USAGE, factor: number) => {
   return computeCost(usage, row) * factor;
 };
 
-const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+const opening = (text: string) =>
+  startOf({ model: MODEL, usage: { ...USAGE, output_tokens: 1 } }) + TEXT_BEGINS + textDelta(text);
 
-function opening(text: string): string {
-  const message = { id: 'msg_1', type: 'message', role: 'assistant', model: MODEL, content: [], usage: USAGE };
-  return (
-    event('message_start', { message: { ...message, usage: { ...USAGE, output_tokens: 1 } } }) +
-    event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +
-    event('content_block_delta', { index: 0, delta: { type: 'text_delta', text } })
-  );
-}
-
-const ending =
-  event('content_block_stop', { index: 0 }) +
-  event('message_delta', { delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens: 20 } }) +
-  event('message_stop', {});
+const ending = blockEnd() + end({ output_tokens: 20 });
 
 const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 

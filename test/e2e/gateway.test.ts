@@ -6,6 +6,7 @@ import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { type Edge, startEdgeWithPage } from '../support/edge.ts';
 import { answered, ask, lastAnswer, openPage } from '../support/page.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
+import { end, start, textBlock } from '../support/wire.ts';
 
 /** How long an answer is waited for that never comes. Others come as soon as the machine lets them. */
 const PATIENCE_MS = 300;
@@ -22,26 +23,10 @@ const UNKNOWN: Readonly<Record<string, (response: ServerResponse) => void>> = {
   nothing: () => {},
 };
 
-const EVENTS = [
-  {
-    type: 'message_start',
-    message: {
-      id: 'msg_1',
-      type: 'message',
-      role: 'assistant',
-      model: 'claude-haiku-5-5',
-      content: [],
-      stop_reason: null,
-      stop_sequence: null,
-      usage: { input_tokens: 9, output_tokens: 1 },
-    },
-  },
-  { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
-  { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'Hello from the gateway.' } },
-  { type: 'content_block_stop', index: 0 },
-  { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens: 6 } },
-  { type: 'message_stop' },
-];
+const STREAM =
+  start({ model: 'claude-haiku-5-5', usage: { input_tokens: 9, output_tokens: 1 } }) +
+  textBlock(['Hello from the gateway.']) +
+  end({ output_tokens: 6 });
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {
   response.writeHead(status, { 'content-type': type }).end(body);
@@ -53,8 +38,7 @@ let unknown: (response: ServerResponse) => void;
 beforeAll(async () => {
   gateway = await startUpstream(({ method, path }, response) => {
     if (method !== 'POST' || !/^\/v1\/messages(\?|$)/.test(path)) return unknown(response);
-    const events = EVENTS.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
-    send(response, 200, 'text/event-stream', events.join(''));
+    send(response, 200, 'text/event-stream', STREAM);
   });
 });
 afterAll(async () => await gateway?.stop());

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+import { blockEnd, end, start, TEXT_BEGINS, textDelta } from '../support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const INPUT_USD = 4e-6;
@@ -49,21 +50,9 @@ const ask = (url: string) =>
     body: JSON.stringify(ASK),
   });
 
-const event = (data: { type: string } & Record<string, unknown>) =>
-  `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`;
-const OPENING = [
-  event({
-    type: 'message_start',
-    message: { type: 'message', model: MODEL, content: [], usage: { input_tokens: 50, output_tokens: 1 } },
-  }),
-  event({ type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } }),
-];
-const TOKEN = event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: ' word' } });
-const ENDING = [
-  event({ type: 'content_block_stop', index: 0 }),
-  event({ type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 40 } }),
-  event({ type: 'message_stop' }),
-];
+const OPENING = [start({ model: MODEL, usage: { input_tokens: 50, output_tokens: 1 } }), TEXT_BEGINS];
+const TOKEN = textDelta(' word');
+const ENDING = [blockEnd(), end({ output_tokens: 40 })];
 
 /** Writes so many tokens, one an event, in their pace. @returns how many were written */
 async function writeTokens(response: ServerResponse, tokens: number): Promise<number> {

@@ -16,6 +16,7 @@ import { bindings, simulate } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { block, end, message as messageOf, sse, start } from '../support/wire.ts';
 
 afterEach(resetAll);
 
@@ -258,43 +259,20 @@ test('no request of one account ever goes up with what is another’s', async ()
 });
 
 test('what an answer has made is its account’s: container, files and thread', async () => {
-  const message = {
-    type: 'message',
-    id: 'msg_made',
-    model: HAIKU,
-    role: 'assistant',
-    container: { id: 'container_made', expires_at: '2026-11-22T00:00:00Z' },
-    content: [
-      {
-        type: 'bash_code_execution_tool_result',
-        tool_use_id: 'srvtoolu_1',
-        content: {
-          type: 'bash_code_execution_result',
-          content: [{ type: 'bash_code_execution_output', file_id: 'file_made' }],
-        },
-      },
-    ],
-    stop_reason: 'end_turn',
-    usage: { input_tokens: 1, output_tokens: 1 },
+  const output = [{ type: 'bash_code_execution_output', file_id: 'file_made' }];
+  const result = {
+    ...{ type: 'bash_code_execution_tool_result', tool_use_id: 'srvtoolu_1' },
+    content: { type: 'bash_code_execution_result', content: output },
   };
-  const events = [
-    { type: 'message_start', message: { ...message, container: null, content: [] } },
-    { type: 'content_block_start', index: 0, content_block: message.content[0] },
-    { type: 'content_block_stop', index: 0 },
-    {
-      type: 'message_delta',
-      delta: { stop_reason: 'end_turn', container: message.container },
-      usage: { output_tokens: 1 },
-    },
-    { type: 'message_stop' },
-  ];
-  const stream = events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join('');
+  const usage = { input_tokens: 1, output_tokens: 1 };
+  const container = { id: 'container_made', expires_at: '2026-11-22T00:00:00Z' };
+  const message = messageOf({ id: 'msg_made', model: HAIKU, container, content: [result], usage });
+  const stream =
+    start({ ...message, container: null, content: [] }) +
+    block(result) +
+    end({ output_tokens: 1 }, { stop_reason: 'end_turn', container });
   for (const streams of [false, true]) {
-    const app = testApp(
-      () =>
-        streams ? new Response(stream, { headers: { 'content-type': 'text/event-stream' } }) : Response.json(message),
-      DEPLOYED,
-    );
+    const app = testApp(() => (streams ? sse(stream) : Response.json(message)), DEPLOYED);
     const plain = { model: HAIKU, max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }], stream: streams };
     const alice = await headersOf('alice');
     const tools = [{ type: 'code_execution_20250825', name: 'code_execution' }];

@@ -1,22 +1,17 @@
 import { runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { Conversation } from '../../src/conversations/conversation.ts';
+import { afterEach, describe, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
 import { runInAccount } from '../accounts/run-in-account.ts';
-import { settledApps, testApp } from '../support/app.ts';
-import { bindings, simulate } from '../support/conversations.ts';
+import { testApp } from '../support/app.ts';
+import { bindings, conversationsReach, simulate } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { ask, bodyOf, listen } from '../support/turns.ts';
+import { block, end, sse, start } from '../support/wire.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
-const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
 const OUTPUT = { type: 'bash_code_execution_output', file_id: 'file_made' };
 const RESULT = {
   type: 'bash_code_execution_tool_result',
@@ -26,17 +21,14 @@ const RESULT = {
 const USAGE = { input_tokens: 10, output_tokens: 1 };
 const MESSAGE = { id: 'msg_made', type: 'message', role: 'assistant', model: 'claude-opus-5-5', usage: USAGE };
 /** An answer whose tool has made a file, in a container that only its last events name. */
-const ANSWER = [
-  event('message_start', { message: { ...MESSAGE, content: [] } }),
-  event('content_block_start', { index: 0, content_block: RESULT }),
-  event('content_block_stop', { index: 0 }),
-  event('message_delta', {
-    delta: { stop_reason: 'end_turn', container: { id: 'container_made', expires_at: '2026-11-21T00:00:00Z' } },
-    usage: { output_tokens: 5 },
-  }),
-  event('message_stop'),
-].join('');
-const streamed = () => new Response(ANSWER, { headers: { 'content-type': 'text/event-stream' } });
+const ANSWER =
+  start(MESSAGE) +
+  block(RESULT) +
+  end(
+    { output_tokens: 5 },
+    { stop_reason: 'end_turn', container: { id: 'container_made', expires_at: '2026-11-21T00:00:00Z' } },
+  );
+const streamed = () => sse(ANSWER);
 const CODE = { tools: [{ type: 'code_execution_20250825', name: 'code_execution' }] };
 const ASK = {
   model: 'claude-opus-5-5',
@@ -60,16 +52,7 @@ const WAYS: [string, object][] = [
 /** Has conversations answered like this. */
 function answering(answer: () => Response): void {
   simulate();
-  const upstream: Upstream = {
-    baseURL: 'https://up.invalid',
-    apiKey: 'key',
-    simulated: false,
-    fetch: async () => answer(),
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+  conversationsReach(async () => answer());
 }
 
 test.each(WAYS)('what %s has made is its account’s', async (_, body) => {
@@ -106,11 +89,7 @@ const ENDS: [string, string[], () => Response][] = [
     () =>
       Response.json({ ...MESSAGE, stop_reason: 'end_turn', content: [RESULT], container: { id: 'container_made' } }),
   ],
-  [
-    'broke off',
-    ['file_made'],
-    () => new Response(ANSWER.slice(0, RESULT_ENDS), { headers: { 'content-type': 'text/event-stream' } }),
-  ],
+  ['broke off', ['file_made'], () => sse(ANSWER.slice(0, RESULT_ENDS))],
 ];
 
 test.each(ENDS)('what an answer has made that %s is its account’s', async (_, ids, answer) => {

@@ -3,17 +3,14 @@ import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Pool } from '../../src/pools/pool.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
-import { settledApps, TEST_KEY, testApp } from '../support/app.ts';
+import { TEST_KEY, testApp } from '../support/app.ts';
 import { bindings } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { bodyOf } from '../support/turns.ts';
 import { inboxOf, worksOf } from '../support/webhooks.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const refusal = (status: number, type: string, message: string) =>
   Response.json({ type: 'error', error: { type, message } }, { status });

@@ -1,22 +1,21 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parseTags, readTags, tagsOfClaim } from '../../src/identity/tags.ts';
+import { tryCases } from '../support/runs.ts';
 
 const name = fc.stringMatching(/^[A-Za-z0-9_.-]{1,64}$/).filter((text) => text !== '__proto__');
 const value = fc.stringMatching(/^[A-Za-z0-9_.:@/+-]{1,128}$/);
 const tags = fc.uniqueArray(fc.tuple(name, value), { maxLength: 8, selector: ([key]) => key });
 
 test('a header, and a claim as text or as an object, are read to the same tags, in any order', () => {
-  fc.assert(
-    fc.property(tags, fc.constantFrom(',', ', ', ' , '), (pairs, comma) => {
-      const header = (some: typeof pairs) => some.map(([key, one]) => `${key}=${one}`).join(comma);
-      const stored = parseTags(header(pairs));
-      expect(readTags(stored ?? null)).toEqual(Object.fromEntries(pairs));
-      expect(parseTags(header([...pairs].reverse()))).toBe(stored);
-      expect(tagsOfClaim(header(pairs))).toBe(stored);
-      expect(tagsOfClaim(Object.fromEntries(pairs))).toBe(stored);
-    }),
-  );
+  tryCases(100, tags, fc.constantFrom(',', ', ', ' , '), (pairs, comma) => {
+    const header = (some: typeof pairs) => some.map(([key, one]) => `${key}=${one}`).join(comma);
+    const stored = parseTags(header(pairs));
+    expect(readTags(stored ?? null)).toEqual(Object.fromEntries(pairs));
+    expect(parseTags(header([...pairs].reverse()))).toBe(stored);
+    expect(tagsOfClaim(header(pairs))).toBe(stored);
+    expect(tagsOfClaim(Object.fromEntries(pairs))).toBe(stored);
+  });
 });
 
 test.each([

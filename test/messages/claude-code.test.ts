@@ -4,14 +4,11 @@ import { MODELS } from '../../src/pricing/models.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import session from '../fixtures/claude-code/session.json';
-import { settledApps, testApp } from '../support/app.ts';
+import { testApp } from '../support/app.ts';
 import { resetAll } from '../support/reset.ts';
 import { eventsIn } from '../support/turns.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const PATH = '/v1/messages?beta=true';
 type Send = (body: Json, headers: Record<string, string>) => Promise<Response>;

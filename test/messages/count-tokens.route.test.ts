@@ -1,13 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { settledApps } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
 import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const MODEL = 'claude-opus-5-5';
 const TOOLS = [{ name: 'look', description: prose(40), input_schema: { type: 'object', properties: {} } }];

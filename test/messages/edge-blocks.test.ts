@@ -7,6 +7,7 @@ import { brokenRule } from '../support/api-rules.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { batchesReach } from '../support/batch-objects.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryCases } from '../support/runs.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const use = (id: string, input: unknown = { city: 'Bern' }) => ({
@@ -80,10 +81,7 @@ beforeEach(() => {
       : Response.json({ ...message, usage: { input_tokens: 1, output_tokens: 1 } }),
   );
 });
-afterEach(async () => {
-  await app.settled();
-  await resetAll();
-});
+afterEach(resetAll);
 
 describe('the edge’s calls in a history that no conversation keeps', () => {
   test.each(['/v1/messages', '/messages', '/v1/messages/count_tokens', '/count-tokens'])(
@@ -152,14 +150,10 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     );
     const content = fc.oneof(fc.array(fc.oneof(block, member)), member);
     const message = fc.record({ role: fc.constantFrom('user', 'assistant', 3), content }, { requiredKeys: [] });
-    fc.assert(
-      fc.property(fc.array(fc.oneof(message, member)), (messages) => {
-        const body = withoutEdgeBlocksIn(
-          parseJson(new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }))),
-        );
-        expect(JSON.parse(body.text)).toEqual(body.json);
-      }),
-    );
+    tryCases(100, fc.array(fc.oneof(message, member)), (messages) => {
+      const body = withoutEdgeBlocksIn(parseJson(new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }))));
+      expect(JSON.parse(body.text)).toEqual(body.json);
+    });
     const nothing = { role: 'user', content: 5 };
     const messages = [question, { role: 'assistant', content: [use('toolu_1')] }, nothing];
     const { type } = await errorOf(await app.post('/v1/messages', { model: MODEL, max_tokens: 10, messages }));
@@ -173,51 +167,49 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     const call = fc.record({ input, result: said, isError: fc.boolean() });
     const step = fc.record({ text: said, calls: fc.array(call, { minLength: 1, maxLength: 3 }) });
     const run = fc.record({ steps: fc.array(step, { maxLength: 3 }), end: said, next: said });
-    fc.assert(
-      fc.property(fc.array(run, { minLength: 1, maxLength: 3 }), fc.boolean(), (runs, isLong) => {
-        let ids = 0;
-        const shown: Json[] = [];
-        const stored: Json[] = [];
-        for (const { steps, end, next } of runs) {
-          const blocks: Json[] = [];
-          for (const user of [{ role: 'user', content: next }]) {
-            shown.push(user);
-            stored.push(user);
-          }
-          for (const { text: told, calls } of steps) {
-            const all = calls.map((one) => {
-              ids += 1;
-              return { ...one, id: `toolu_${ids}` };
-            });
-            blocks.push(text(told), ...all.map(({ id, input }) => use(id, { input })));
-            blocks.push(...all.map(({ id, result: given, isError }) => result(id, given, isError)).reverse());
-            stored.push(
-              {
-                role: 'assistant',
-                content: [text(told), ...all.map(({ id, input }) => ({ ...called(id), input: { input } }))],
-              },
-              {
-                role: 'user',
-                content: all.map(({ id, result: given, isError }) => ({
-                  type: 'tool_result',
-                  tool_use_id: id,
-                  content: [text(given)],
-                  ...(isError ? { is_error: true } : {}),
-                })),
-              },
-            );
-          }
-          shown.push({ role: 'assistant', content: [...blocks, text(end)] });
-          stored.push({ role: 'assistant', content: [text(end)] });
+    tryCases(100, fc.array(run, { minLength: 1, maxLength: 3 }), fc.boolean(), (runs, isLong) => {
+      let ids = 0;
+      const shown: Json[] = [];
+      const stored: Json[] = [];
+      for (const { steps, end, next } of runs) {
+        const blocks: Json[] = [];
+        for (const user of [{ role: 'user', content: next }]) {
+          shown.push(user);
+          stored.push(user);
         }
-        const document = isLong ? [{ role: 'user', content: 'y'.repeat(200_000) }] : [];
-        const sent = { model: MODEL, messages: [...document, ...shown], note: '\u2028 "edge"' };
-        const bytes = new TextEncoder().encode(JSON.stringify(sent));
-        const body = withoutEdgeBlocksIn(isLong ? parseLong(bytes) : parseJson(bytes));
-        const up = JSON.parse(new TextDecoder().decode(body.bytes)) as Json;
-        expect(up).toEqual({ ...sent, messages: [...document, ...stored] });
-        expect(brokenRule(up.messages as never)).toBeUndefined();
-      }),
-    );
+        for (const { text: told, calls } of steps) {
+          const all = calls.map((one) => {
+            ids += 1;
+            return { ...one, id: `toolu_${ids}` };
+          });
+          blocks.push(text(told), ...all.map(({ id, input }) => use(id, { input })));
+          blocks.push(...all.map(({ id, result: given, isError }) => result(id, given, isError)).reverse());
+          stored.push(
+            {
+              role: 'assistant',
+              content: [text(told), ...all.map(({ id, input }) => ({ ...called(id), input: { input } }))],
+            },
+            {
+              role: 'user',
+              content: all.map(({ id, result: given, isError }) => ({
+                type: 'tool_result',
+                tool_use_id: id,
+                content: [text(given)],
+                ...(isError ? { is_error: true } : {}),
+              })),
+            },
+          );
+        }
+        shown.push({ role: 'assistant', content: [...blocks, text(end)] });
+        stored.push({ role: 'assistant', content: [text(end)] });
+      }
+      const document = isLong ? [{ role: 'user', content: 'y'.repeat(200_000) }] : [];
+      const sent = { model: MODEL, messages: [...document, ...shown], note: '\u2028 "edge"' };
+      const bytes = new TextEncoder().encode(JSON.stringify(sent));
+      const body = withoutEdgeBlocksIn(isLong ? parseLong(bytes) : parseJson(bytes));
+      const up = JSON.parse(new TextDecoder().decode(body.bytes)) as Json;
+      expect(up).toEqual({ ...sent, messages: [...document, ...stored] });
+      expect(brokenRule(up.messages as never)).toBeUndefined();
+    });
   });
 });

@@ -1,15 +1,11 @@
 import { afterEach, expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, edgeWithSky, SKY, turnWith } from '../support/agents.ts';
-import { settledApps } from '../support/app.ts';
 import { as } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { weather } from '../support/scripted-runs.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };
 const NOTE = { name: 'note', input_schema: { type: 'object' } };

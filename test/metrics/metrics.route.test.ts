@@ -11,6 +11,7 @@ import { type Draw, drawing } from '../support/draw.ts';
 import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { apart, end, message as messageOf, refusal, sse, start, textBlock } from '../support/wire.ts';
 import { metricsIn, namesIn, sumOf } from './open-metrics.ts';
 
 declare const METRICS_REQUESTS: string;
@@ -35,22 +36,14 @@ function answerTo({ text, signal }: Sent): Response {
   const { model, messages } = JSON.parse(text) as { model: string; messages: [{ content: string }] };
   const [kind, input, output, cached] = messages[0].content.split(' ') as [Kind, string, string, string];
   const usage = { input_tokens: Number(input), output_tokens: 1, cache_read_input_tokens: Number(cached) };
-  const message = { id: 'msg_1', type: 'message', role: 'assistant', model, content: [], stop_reason: null, usage };
-  const error = (status: number, type: string) =>
-    Response.json({ type: 'error', error: { type, message: 'No.' } }, { status });
   if (kind === 'unreachable') throw new TypeError('Network connection lost.');
-  if (kind === 'overloaded') return error(529, 'overloaded_error');
-  if (kind === 'invalid') return error(400, 'invalid_request_error');
+  if (kind === 'overloaded') return refusal(529, 'overloaded_error');
+  if (kind === 'invalid') return refusal(400, 'invalid_request_error');
   const ended = { ...usage, output_tokens: Number(output) };
-  if (kind === 'whole') return Response.json({ ...message, stop_reason: 'end_turn', usage: ended });
-  const events = [
-    { type: 'message_start', message },
-    { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
-    { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'Hello there. ' } },
-    { type: 'content_block_stop', index: 0 },
-    { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: ended },
-    { type: 'message_stop' },
-  ].map((event) => new TextEncoder().encode(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`));
+  if (kind === 'whole') return Response.json(messageOf({ model, content: [], usage: ended }));
+  const events = apart(start({ model, usage }) + textBlock(['Hello there. ']) + end(ended)).map((event) =>
+    new TextEncoder().encode(event),
+  );
   const body = new ReadableStream({
     type: 'bytes',
     async start(controller) {
@@ -69,7 +62,7 @@ function answerTo({ text, signal }: Sent): Response {
       else if (kind === 'cut') controller.error(new Error('cut'));
     },
   });
-  return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+  return sse(body);
 }
 
 async function ask(app: TestApp, draw: Draw, headers: Record<string, string>): Promise<string> {

@@ -9,6 +9,7 @@ import type { Pool } from '../../src/pools/pool.ts';
 import { testApp } from '../support/app.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET, worksOf } from '../support/webhooks.ts';
 import { told } from './lease-calls.ts';
@@ -71,43 +72,41 @@ describe('a share of a pool’s limit that is spent', () => {
       late: fc.boolean(),
       dies: fc.boolean(),
     });
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(step, { maxLength: 8 }),
-        fc.uniqueArray(fc.constantFrom(0.1, 0.5, 0.8, 1), { maxLength: 3 }),
-        async (steps, alerts) => {
-          await resetAll();
-          const limits = { usd_per_day: usd(10_000), usd_per_week: usd(20_000), alerts };
-          for (const name of ['group:red', 'deployment']) await pool(name).setLimits(limits);
-          const at = Date.now();
-          const sums = { alice: 0, bob: 0 };
-          const calls: LeaseCall[] = [];
-          for (const { account, more, again, late, dies } of steps) {
-            sums[account] += more;
-            calls.push(told(account, calls.length + 1, sums[account], at));
-            const [newest, first] = [calls.at(-1), calls[0]];
-            for (const name of ['group:red', 'deployment']) {
-              for (let times = 0; newest && times <= again; times += 1) await tell(newest, name);
-              if (late && first) await tell(first, name);
-            }
-            if (dies) await abortAllDurableObjects();
+    await tryAsyncCases(
+      15,
+      fc.array(step, { maxLength: 8 }),
+      fc.uniqueArray(fc.constantFrom(0.1, 0.5, 0.8, 1), { maxLength: 3 }),
+      async (steps, alerts) => {
+        await resetAll();
+        const limits = { usd_per_day: usd(10_000), usd_per_week: usd(20_000), alerts };
+        for (const name of ['group:red', 'deployment']) await pool(name).setLimits(limits);
+        const at = Date.now();
+        const sums = { alice: 0, bob: 0 };
+        const calls: LeaseCall[] = [];
+        for (const { account, more, again, late, dies } of steps) {
+          sums[account] += more;
+          calls.push(told(account, calls.length + 1, sums[account], at));
+          const [newest, first] = [calls.at(-1), calls[0]];
+          for (const name of ['group:red', 'deployment']) {
+            for (let times = 0; newest && times <= again; times += 1) await tell(newest, name);
+            if (late && first) await tell(first, name);
           }
-          for (const name of ['group:red', 'deployment']) await runDurableObjectAlarm(pool(name));
-          const spent = sums.alice + sums.bob;
-          const expected = ['group red', 'deployment deployment'].flatMap((node) =>
-            [['usd_per_day', 10_000] as const, ['usd_per_week', 20_000] as const].flatMap(([limit, most]) =>
-              alerts.filter((share) => spent >= share * most).map((share) => `${node} ${limit} ${share}`),
-            ),
-          );
-          await eventually(async () => {
-            const all = await listed();
-            const names = all.map(({ node, limit, threshold }) => `${node.type} ${node.id} ${limit} ${threshold}`);
-            expect(names.sort()).toEqual(expected.sort());
-            expect(new Set(all.map(({ event_id }) => event_id)).size).toBe(all.length);
-          });
-        },
-      ),
-      { numRuns: 15 },
+          if (dies) await abortAllDurableObjects();
+        }
+        for (const name of ['group:red', 'deployment']) await runDurableObjectAlarm(pool(name));
+        const spent = sums.alice + sums.bob;
+        const expected = ['group red', 'deployment deployment'].flatMap((node) =>
+          [['usd_per_day', 10_000] as const, ['usd_per_week', 20_000] as const].flatMap(([limit, most]) =>
+            alerts.filter((share) => spent >= share * most).map((share) => `${node} ${limit} ${share}`),
+          ),
+        );
+        await eventually(async () => {
+          const all = await listed();
+          const names = all.map(({ node, limit, threshold }) => `${node.type} ${node.id} ${limit} ${threshold}`);
+          expect(names.sort()).toEqual(expected.sort());
+          expect(new Set(all.map(({ event_id }) => event_id)).size).toBe(all.length);
+        });
+      },
     );
   });
 

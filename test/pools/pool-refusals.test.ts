@@ -15,6 +15,7 @@ import { ASK } from '../accounts/small-request.ts';
 import type { TestApp } from '../support/app.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { told } from './lease-calls.ts';
 
@@ -163,34 +164,31 @@ describe('the deployment’s pool', () => {
       fc.record({ refused: fc.nat({ max: 3 }), arrives: fc.boolean(), answered: fc.boolean(), again: fc.boolean() }),
       { maxLength: 20 },
     );
-    await fc.assert(
-      fc.asyncProperty(steps, async (all) => {
-        await resetAll();
-        const { listed: found, known } = await inPool((object) => {
-          const mine: RefusedRequest[] = [];
-          let seq = 0;
-          let since = 0;
-          let heard = 0;
-          for (const step of all) {
-            for (let n = 0; n < step.refused; n += 1) mine.push(refusedAt(NOON - 1_000 + mine.length));
-            const until = mine.at(-1)?.at ?? 0;
-            const report = { since, until, rows: mine.filter(({ at }) => at > since) };
-            seq += 1;
-            if (!step.arrives) continue;
-            const answer = tell(object, 'alice', seq, report);
-            heard = answer.refused;
-            if (step.again) tell(object, 'alice', seq, report);
-            if (step.answered) since = heard;
-          }
-          return {
-            listed: object.refusals(EVER).data.map(({ id }) => id),
-            known: mine.filter(({ at }) => at <= heard).map(({ id }) => id),
-          };
-        });
-        expect(found).toEqual(known.reverse());
-      }),
-      { numRuns: 30 },
-    );
+    await tryAsyncCases(30, steps, async (all) => {
+      await resetAll();
+      const { listed: found, known } = await inPool((object) => {
+        const mine: RefusedRequest[] = [];
+        let seq = 0;
+        let since = 0;
+        let heard = 0;
+        for (const step of all) {
+          for (let n = 0; n < step.refused; n += 1) mine.push(refusedAt(NOON - 1_000 + mine.length));
+          const until = mine.at(-1)?.at ?? 0;
+          const report = { since, until, rows: mine.filter(({ at }) => at > since) };
+          seq += 1;
+          if (!step.arrives) continue;
+          const answer = tell(object, 'alice', seq, report);
+          heard = answer.refused;
+          if (step.again) tell(object, 'alice', seq, report);
+          if (step.answered) since = heard;
+        }
+        return {
+          listed: object.refusals(EVER).data.map(({ id }) => id),
+          known: mine.filter(({ at }) => at <= heard).map(({ id }) => id),
+        };
+      });
+      expect(found).toEqual(known.reverse());
+    });
   });
 
   test('ignores a report that leaves out something that it does not know', async () => {

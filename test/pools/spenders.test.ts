@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import type { SpendQuery } from '../../src/durable/contracts/pool.ts';
 import type { AccountSpendRow } from '../../src/pools/pools-answers.schema.ts';
 import { pageOfSpenders, unusedAccount } from '../../src/pools/spenders.ts';
+import { tryCases } from '../support/runs.ts';
 
 const SORTS = ['spent', 'limit', 'used', 'last_seen', 'group'] as const;
 const query = { period: 'month', sort: 'spent' } as const;
@@ -58,39 +59,35 @@ function walk(
 const lists = fc.array(values, { minLength: 1, maxLength: 12 });
 
 test('pages have every account once, in one order, forwards and backwards, whatever they are sorted by', () => {
-  fc.assert(
-    fc.property(lists, fc.integer({ min: 1, max: 5 }), fc.constantFrom(...SORTS), (all, limit, sort) => {
-      const rows = all.map((one, at) => rowOf(`a${at}`, one));
-      const whole = pageOfSpenders([...rows], { ...query, sort, limit: 1_000 }).data.map(({ id }) => id);
-      expect([...whole].sort()).toEqual(rows.map(({ id }) => id).sort());
-      expect(walk(rows, { limit, sort, back: false })).toEqual(whole);
-      expect(walk(rows, { limit, sort, back: true })).toEqual(whole);
-    }),
-  );
+  tryCases(100, lists, fc.integer({ min: 1, max: 5 }), fc.constantFrom(...SORTS), (all, limit, sort) => {
+    const rows = all.map((one, at) => rowOf(`a${at}`, one));
+    const whole = pageOfSpenders([...rows], { ...query, sort, limit: 1_000 }).data.map(({ id }) => id);
+    expect([...whole].sort()).toEqual(rows.map(({ id }) => id).sort());
+    expect(walk(rows, { limit, sort, back: false })).toEqual(whole);
+    expect(walk(rows, { limit, sort, back: true })).toEqual(whole);
+  });
 });
 
 test('a page goes on where the page before it has ended, though that account has spent more, or was erased', () => {
   const moves = fc.array(fc.record({ at: fc.nat({ max: 11 }), spent: fc.option(fc.nat({ max: 9 })) }), {
     maxLength: MOST_MOVES,
   });
-  fc.assert(
-    fc.property(lists, fc.integer({ min: 1, max: 3 }), moves, (all, limit, changes) => {
-      const rows = all.map((one, at) => rowOf(`a${at}`, one));
-      const left = [...changes];
-      const moved = new Set<string>();
-      const found = walk(rows, { limit, sort: 'spent', back: false }, (now) => {
-        const change = left.pop();
-        const row = change && now[change.at];
-        if (!row) return now;
-        moved.add(row.id);
-        const others = now.filter(({ id }) => id !== row.id);
-        const { spent } = change;
-        return spent === null ? others : [...others, { ...row, spent_usd: { day: 0, week: 0, month: spent } }];
-      });
-      const stayed = (ids: readonly string[]) => ids.filter((id) => !moved.has(id)).sort();
-      expect(stayed(found)).toEqual(stayed(rows.map(({ id }) => id)));
-    }),
-  );
+  tryCases(100, lists, fc.integer({ min: 1, max: 3 }), moves, (all, limit, changes) => {
+    const rows = all.map((one, at) => rowOf(`a${at}`, one));
+    const left = [...changes];
+    const moved = new Set<string>();
+    const found = walk(rows, { limit, sort: 'spent', back: false }, (now) => {
+      const change = left.pop();
+      const row = change && now[change.at];
+      if (!row) return now;
+      moved.add(row.id);
+      const others = now.filter(({ id }) => id !== row.id);
+      const { spent } = change;
+      return spent === null ? others : [...others, { ...row, spent_usd: { day: 0, week: 0, month: spent } }];
+    });
+    const stayed = (ids: readonly string[]) => ids.filter((id) => !moved.has(id)).sort();
+    expect(stayed(found)).toEqual(stayed(rows.map(({ id }) => id)));
+  });
 });
 
 test('sorts by what is asked for: the largest first, and those without a limit last', () => {

@@ -7,15 +7,11 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { type PrefixStats, prefixStats } from '../../src/prefixes/prefixes-answers.schema.ts';
 import { MODELS } from '../../src/pricing/models.ts';
 import type { TestApp } from '../support/app.ts';
-import { settledApps } from '../support/app.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
 import { as, bindings, prose, put, simulatedEdge, usageOf } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5' };
 const nano = (usd: number) => Math.round(usd * 1e9);

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
-import { errorOf, settledApps } from '../support/app.ts';
+import { errorOf } from '../support/app.ts';
 import { atRest } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as, put, type SimulatedEdge, simulatedEdge, tryPut } from '../support/prefixes.ts';
@@ -18,10 +18,7 @@ import {
   weather,
 } from '../support/scripted-runs.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const PREFIX = { model: 'claude-opus-5-5', max_tokens: 64, tools: [weather()] };
 const { run: _, ...TOLD } = weather();

@@ -13,7 +13,7 @@ import {
   readPrefix,
 } from '../../src/prefixes/prefix.ts';
 import type { PrefixFields } from '../../src/prefixes/prefixes.schema.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryCases } from '../support/runs.ts';
 
 type Json = Record<string, unknown>;
 
@@ -73,8 +73,15 @@ const rest = fc.record({
 
 describe('what goes up', () => {
   test('is the same up to the breakpoint for any two requests with the same tools (and system, where it comes before)', () => {
-    fc.assert(
-      fc.property(content, tools, system, system, rest, rest, (fields, own, oneSystem, otherSystem, one, other) => {
+    tryCases(
+      runs(1_000),
+      content,
+      tools,
+      system,
+      system,
+      rest,
+      rest,
+      (fields, own, oneSystem, otherSystem, one, other) => {
         const prefix = prefixOf(fields as Partial<PrefixFields>);
         const expanded = ([request, system]: readonly [typeof one, typeof oneSystem]) => {
           const parts = { tools: own, ...(system === undefined ? {} : { system }), messages: request.messages };
@@ -85,45 +92,41 @@ describe('what goes up', () => {
         other.space = one.space;
         const last = fields.messages.length > 0 ? oneSystem : otherSystem;
         expect(expanded([one, oneSystem])).toBe(expanded([other, last]));
-      }),
-      { numRuns: runs(1_000) },
+      },
     );
   });
 
   test('means the prefix before the caller’s own parts, and all else as it was', () => {
-    fc.assert(
-      fc.property(content, tools, system, rest, (fields, own, ownSystem, { messages, more, space }) => {
-        const prefix = prefixOf(fields as Partial<PrefixFields>);
-        const asked = {
-          ...more,
-          prefix: 'x',
-          tools: own,
-          ...(ownSystem === undefined ? {} : { system: ownSystem }),
-          messages,
-        };
-        const up = expand(bodyOf(asked, space), prefix);
-        expect(JSON.parse(up.text)).toEqual(up.json);
-        expect(new TextDecoder().decode(up.bytes)).toBe(up.text);
-        const blocks = (value: typeof ownSystem) => (typeof value === 'string' ? [text(value)] : (value ?? []));
-        const plain = JSON.parse(up.text, function (this: Json, key, value: unknown) {
-          return key === 'cache_control' && 'type' in Object(value) ? undefined : value;
-        }) as Json;
-        const wanted: Json = { ...JSON.parse(JSON.stringify(more)) };
-        const put = (key: string, list: readonly unknown[]) => {
-          if (list.length > 0) wanted[key] = JSON.parse(JSON.stringify(list));
-        };
-        put('tools', [...fields.tools, ...own]);
-        put('system', [...blocks(fields.system), ...blocks(ownSystem)]);
-        const last = fields.messages.at(-1);
-        const asBlocks = last && {
-          ...last,
-          content: typeof last.content === 'string' ? [text(last.content)] : last.content,
-        };
-        put('messages', [...fields.messages.slice(0, -1), ...(asBlocks ? [asBlocks] : []), ...messages]);
-        expect(plain).toEqual(wanted);
-      }),
-      { numRuns: runs(1_000) },
-    );
+    tryCases(runs(1_000), content, tools, system, rest, (fields, own, ownSystem, { messages, more, space }) => {
+      const prefix = prefixOf(fields as Partial<PrefixFields>);
+      const asked = {
+        ...more,
+        prefix: 'x',
+        tools: own,
+        ...(ownSystem === undefined ? {} : { system: ownSystem }),
+        messages,
+      };
+      const up = expand(bodyOf(asked, space), prefix);
+      expect(JSON.parse(up.text)).toEqual(up.json);
+      expect(new TextDecoder().decode(up.bytes)).toBe(up.text);
+      const blocks = (value: typeof ownSystem) => (typeof value === 'string' ? [text(value)] : (value ?? []));
+      const plain = JSON.parse(up.text, function (this: Json, key, value: unknown) {
+        return key === 'cache_control' && 'type' in Object(value) ? undefined : value;
+      }) as Json;
+      const wanted: Json = { ...JSON.parse(JSON.stringify(more)) };
+      const put = (key: string, list: readonly unknown[]) => {
+        if (list.length > 0) wanted[key] = JSON.parse(JSON.stringify(list));
+      };
+      put('tools', [...fields.tools, ...own]);
+      put('system', [...blocks(fields.system), ...blocks(ownSystem)]);
+      const last = fields.messages.at(-1);
+      const asBlocks = last && {
+        ...last,
+        content: typeof last.content === 'string' ? [text(last.content)] : last.content,
+      };
+      put('messages', [...fields.messages.slice(0, -1), ...(asBlocks ? [asBlocks] : []), ...messages]);
+      expect(plain).toEqual(wanted);
+    });
   });
 
   test('leaves the caller’s own bytes as they came', () => {

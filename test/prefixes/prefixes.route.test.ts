@@ -18,6 +18,7 @@ import {
   usageOf,
 } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 
 afterEach(async () => {
@@ -547,29 +548,27 @@ describe('any input', () => {
         )
         .map((value) => JSON.stringify(value)),
     );
-    await fc.assert(
-      fc.asyncProperty(
-        part,
-        part,
-        fc.constantFrom('GET', 'PUT', 'DELETE', 'POST'),
-        body,
-        async (name, query, method, sent) => {
-          const path = `/prefixes/${encodeURIComponent(name.isWellFormed() ? name : '')}`;
-          for (const end of [
-            '',
-            '/versions',
-            '/stats',
-            `?limit=${encodeURIComponent(query.isWellFormed() ? query : '')}`,
-          ]) {
-            const init = method === 'PUT' || method === 'POST' ? { body: sent } : {};
-            const headers = { 'content-type': 'application/json', ...alice };
-            const response = await app.fetch(path + end, { method, headers, ...init });
-            if (response.status >= 500) throw new Error(`${response.status} ${await response.text()}`);
-            if (response.status >= 400) await errorOf(response);
-          }
-        },
-      ),
-      { numRuns: 150 },
+    await tryAsyncCases(
+      150,
+      part,
+      part,
+      fc.constantFrom('GET', 'PUT', 'DELETE', 'POST'),
+      body,
+      async (name, query, method, sent) => {
+        const path = `/prefixes/${encodeURIComponent(name.isWellFormed() ? name : '')}`;
+        for (const end of [
+          '',
+          '/versions',
+          '/stats',
+          `?limit=${encodeURIComponent(query.isWellFormed() ? query : '')}`,
+        ]) {
+          const init = method === 'PUT' || method === 'POST' ? { body: sent } : {};
+          const headers = { 'content-type': 'application/json', ...alice };
+          const response = await app.fetch(path + end, { method, headers, ...init });
+          if (response.status >= 500) throw new Error(`${response.status} ${await response.text()}`);
+          if (response.status >= 400) await errorOf(response);
+        }
+      },
     );
   });
 });

@@ -10,7 +10,7 @@ import {
   type Usage,
 } from '../../src/pricing/cost.ts';
 import { MODELS, type Model, ModelTable } from '../../src/pricing/models.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryCases } from '../support/runs.ts';
 
 const table = new ModelTable();
 
@@ -189,42 +189,33 @@ const usage = fc.record(
 const anyModel = fc.constantFrom(...MODELS);
 
 test('a cost is always a whole number of nanodollars, and never negative', () => {
-  fc.assert(
-    fc.property(usage, anyModel, fc.boolean(), (used, model, batch) => {
-      const price = computeCost(used, model, { batch });
-      expect(Number.isSafeInteger(price)).toBe(true);
-      expect(price).toBeGreaterThanOrEqual(0);
-    }),
-    { numRuns: runs(2_000) },
-  );
+  tryCases(runs(2_000), usage, anyModel, fc.boolean(), (used, model, batch) => {
+    const price = computeCost(used, model, { batch });
+    expect(Number.isSafeInteger(price)).toBe(true);
+    expect(price).toBeGreaterThanOrEqual(0);
+  });
 });
 
 test('whatever an upstream says of its usage, the cost is a number and never a refund', () => {
   const odd = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom(-1, '5', Number.NaN, Number.POSITIVE_INFINITY));
   const names = ['input_tokens', 'output_tokens', 'cache_creation', 'server_tool_use', 'iterations', 'speed'] as const;
-  fc.assert(
-    fc.property(fc.constantFrom(...names), odd, anyModel, (name, value, model) => {
-      const used = { input_tokens: 10, [name]: value } as Usage;
-      expect(computeCost(used, model)).toBeGreaterThanOrEqual(0);
-      expect(computeCost({ ...used, iterations: [null, value] as unknown } as Usage, model)).toBeGreaterThanOrEqual(0);
-    }),
-    { numRuns: runs(1_000) },
-  );
+  tryCases(runs(1_000), fc.constantFrom(...names), odd, anyModel, (name, value, model) => {
+    const used = { input_tokens: 10, [name]: value } as Usage;
+    expect(computeCost(used, model)).toBeGreaterThanOrEqual(0);
+    expect(computeCost({ ...used, iterations: [null, value] as unknown } as Usage, model)).toBeGreaterThanOrEqual(0);
+  });
 });
 
 test('more tokens of any kind never cost less', () => {
   const kinds = ['input_tokens', 'output_tokens', 'cache_read_input_tokens', 'cache_creation_input_tokens'] as const;
-  fc.assert(
-    fc.property(usage, anyModel, fc.constantFrom(...kinds), fc.nat(200_000), (told, model, kind, more) => {
-      // No total is less than the sum of its steps: with one that is, a token more would turn the price to the total.
-      const steps = (told.iterations ?? []).filter(({ type }) => type === 'message');
-      const said = steps.reduce((sum, { output_tokens }) => sum + (output_tokens ?? 0), 0);
-      const used = { ...told, output_tokens: Math.max(told.output_tokens ?? 0, said) };
-      const larger = { ...used, [kind]: (used[kind] ?? 0) + more };
-      expect(computeCost(larger, model)).toBeGreaterThanOrEqual(computeCost(used, model));
-    }),
-    { numRuns: runs(2_000) },
-  );
+  tryCases(runs(2_000), usage, anyModel, fc.constantFrom(...kinds), fc.nat(200_000), (told, model, kind, more) => {
+    // No total is less than the sum of its steps: with one that is, a token more would turn the price to the total.
+    const steps = (told.iterations ?? []).filter(({ type }) => type === 'message');
+    const said = steps.reduce((sum, { output_tokens }) => sum + (output_tokens ?? 0), 0);
+    const used = { ...told, output_tokens: Math.max(told.output_tokens ?? 0, said) };
+    const larger = { ...used, [kind]: (used[kind] ?? 0) + more };
+    expect(computeCost(larger, model)).toBeGreaterThanOrEqual(computeCost(used, model));
+  });
 });
 
 test('what is rounded is rounded up, once: a token of Haiku 5.5 from the cache, in the US, in a batch', () => {
@@ -235,13 +226,12 @@ test('what is rounded is rounded up, once: a token of Haiku 5.5 from the cache, 
 });
 
 test('up to a million dollars, dollars and nanodollars turn into one another without loss', () => {
-  fc.assert(
-    fc.property(
-      fc.nat(1_000_000).chain((usd) => fc.nat(999_999_999).map((rest) => usd * 1_000_000_000 + rest)),
-      (nanodollars) => {
-        expect(fromUsd(toUsd(nanodollars))).toBe(nanodollars);
-      },
-    ),
+  tryCases(
+    100,
+    fc.nat(1_000_000).chain((usd) => fc.nat(999_999_999).map((rest) => usd * 1_000_000_000 + rest)),
+    (nanodollars) => {
+      expect(fromUsd(toUsd(nanodollars))).toBe(nanodollars);
+    },
   );
   expect(nanodollarsPerToken(0.625)).toBe(625);
   expect(nanodollarsPerToken(0.01)).toBe(10);

@@ -6,6 +6,7 @@ import { worstCaseOf } from '../../src/pricing/worst-case.ts';
 import { testApp } from '../support/app.ts';
 import { bindings } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
+import { tryCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 afterEach(resetAll);
@@ -42,21 +43,20 @@ describe('a model counts as used', () => {
       { models: [OWN, OTHER] },
       { model_id: OTHER },
     );
-    fc.assert(
-      fc.property(
-        type,
-        naming.chain((one) => fc.tuple(fc.constant(one), around(one))),
-        word,
-        (kind, [named, deep], name) => {
-          for (const more of [named, deep]) {
-            expect(used({ ...ASK, tools: [{ type: kind, name: 'x', ...more }] })).toContain(OTHER);
-            const addition = { type: 'tool_addition', tool: { type: kind, ...more } };
-            expect(used({ ...ASK, messages: [{ role: 'user', content: [addition] }] })).toContain(OTHER);
-            expect(used({ ...ASK, [`${name}_new`]: more })).toContain(OTHER);
-            expect(used({ ...ASK, fallbacks: [{ model: OWN, ...deep }] })).toContain(OTHER);
-          }
-        },
-      ),
+    tryCases(
+      100,
+      type,
+      naming.chain((one) => fc.tuple(fc.constant(one), around(one))),
+      word,
+      (kind, [named, deep], name) => {
+        for (const more of [named, deep]) {
+          expect(used({ ...ASK, tools: [{ type: kind, name: 'x', ...more }] })).toContain(OTHER);
+          const addition = { type: 'tool_addition', tool: { type: kind, ...more } };
+          expect(used({ ...ASK, messages: [{ role: 'user', content: [addition] }] })).toContain(OTHER);
+          expect(used({ ...ASK, [`${name}_new`]: more })).toContain(OTHER);
+          expect(used({ ...ASK, fallbacks: [{ model: OWN, ...deep }] })).toContain(OTHER);
+        }
+      },
     );
   });
 
@@ -74,21 +74,19 @@ describe('a model counts as used', () => {
   test('that another reader finds, since a key is repeated, at any depth and in any spelling', () => {
     const spelling = fc.constantFrom('"model"', '"m\\u006fdel"', '"\\u006d\\u006f\\u0064\\u0065\\u006c"');
     const space = fc.constantFrom('', ' ', '\n\t');
-    fc.assert(
-      fc.property(
-        fc.array(fc.tuple(word, fc.boolean()), { maxLength: 5 }),
-        spelling,
-        space,
-        fc.boolean(),
-        (path, key, gap, first) => {
-          const [early, late] = first ? [OTHER, OWN] : [OWN, OTHER];
-          let inner = `{${key}${gap}:${gap}"${early}"${gap},"model":"${late}"}`;
-          for (const [name, listed] of path)
-            inner = `{"${name}"${gap}:${listed ? `[${inner},"\\"model\\":"]` : inner}}`;
-          const text = `{"model":"${OWN}","max_tokens":1,"messages":[{"role":"user","content":[{"type":"text","text":"x","x":${inner}}]}]}`;
-          expect(used(JSON.parse(text), text)).toEqual(expect.arrayContaining([OTHER, 'default']));
-        },
-      ),
+    tryCases(
+      100,
+      fc.array(fc.tuple(word, fc.boolean()), { maxLength: 5 }),
+      spelling,
+      space,
+      fc.boolean(),
+      (path, key, gap, first) => {
+        const [early, late] = first ? [OTHER, OWN] : [OWN, OTHER];
+        let inner = `{${key}${gap}:${gap}"${early}"${gap},"model":"${late}"}`;
+        for (const [name, listed] of path) inner = `{"${name}"${gap}:${listed ? `[${inner},"\\"model\\":"]` : inner}}`;
+        const text = `{"model":"${OWN}","max_tokens":1,"messages":[{"role":"user","content":[{"type":"text","text":"x","x":${inner}}]}]}`;
+        expect(used(JSON.parse(text), text)).toEqual(expect.arrayContaining([OTHER, 'default']));
+      },
     );
     // What hides is not the model but what it stands in.
     for (const tool of [

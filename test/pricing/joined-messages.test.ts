@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { featuresOfJoined } from '../../src/pricing/joined-messages.ts';
 import { featuresOf, NO_FEATURES } from '../../src/pricing/prompt-features.ts';
+import { tryCases } from '../support/runs.ts';
 
 const text = fc.string({ unit: 'grapheme' });
 const role = fc.constantFrom('user', 'assistant');
@@ -32,33 +33,29 @@ const odd = fc.constantFrom(
 );
 
 test('what joined messages add to a prompt is what they add one by one, if one of them is no text', () => {
-  fc.assert(
-    fc.property(fc.array(plain, { maxLength: 6 }), fc.option(odd), fc.nat(6), (texts, other, at) => {
-      const all = other === null ? texts : texts.toSpliced(at, 0, other);
-      const before = { ...NO_FEATURES, extra: 7 };
-      const each = featuresOf(
-        all.map((one) => JSON.parse(one) as unknown),
-        before,
-      );
-      expect(featuresOfJoined(all.join(','), all.length, before)).toEqual(each);
-    }),
-    { numRuns: 2_000 },
-  );
+  tryCases(2_000, fc.array(plain, { maxLength: 6 }), fc.option(odd), fc.nat(6), (texts, other, at) => {
+    const all = other === null ? texts : texts.toSpliced(at, 0, other);
+    const before = { ...NO_FEATURES, extra: 7 };
+    const each = featuresOf(
+      all.map((one) => JSON.parse(one) as unknown),
+      before,
+    );
+    expect(featuresOfJoined(all.join(','), all.length, before)).toEqual(each);
+  });
 });
 
 test('messages that are texts alone are not parsed', () => {
-  fc.assert(
-    fc.property(
-      fc.array(fc.tuple(role, fc.constantFrom('a', 'say "type" and {"content":[]}')), { minLength: 1 }),
-      (said) => {
-        const texts = said.flatMap(([role, text]) => [
-          JSON.stringify({ role, content: text }),
-          JSON.stringify({ role, content: [{ type: 'text', text }] }),
-        ]);
-        // It would throw if it were.
-        const cut = texts.join(',').slice(0, -1);
-        expect(featuresOfJoined(cut, texts.length, NO_FEATURES)).toEqual({ ...NO_FEATURES, extra: texts.length * 16 });
-      },
-    ),
+  tryCases(
+    100,
+    fc.array(fc.tuple(role, fc.constantFrom('a', 'say "type" and {"content":[]}')), { minLength: 1 }),
+    (said) => {
+      const texts = said.flatMap(([role, text]) => [
+        JSON.stringify({ role, content: text }),
+        JSON.stringify({ role, content: [{ type: 'text', text }] }),
+      ]);
+      // It would throw if it were.
+      const cut = texts.join(',').slice(0, -1);
+      expect(featuresOfJoined(cut, texts.length, NO_FEATURES)).toEqual({ ...NO_FEATURES, extra: texts.length * 16 });
+    },
   );
 });

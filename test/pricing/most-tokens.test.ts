@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { mostTokens, mostTokensOf } from '../../src/pricing/most-tokens.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryCases } from '../support/runs.ts';
 import { TEXTS, TOKENIZERS } from '../support/tokenizers.ts';
 
 describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
@@ -14,17 +14,14 @@ describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
     const part = fc
       .constantFrom(...Object.values(TEXTS))
       .chain((text) => fc.tuple(fc.constant(text), fc.nat(text.length - 1), fc.integer({ min: 24, max: 200 })));
-    fc.assert(
-      fc.property(part, ([text, from, length]) => {
-        const slice = text
-          .repeat(5)
-          .slice(from, from + length)
-          .toWellFormed();
-        // A text that is cut in a character, or a word, has a token more at each end.
-        expect(count(slice)).toBeLessThanOrEqual(Math.ceil(mostTokensOf(slice)) + 2);
-      }),
-      { numRuns: runs(1_000) },
-    );
+    tryCases(runs(1_000), part, ([text, from, length]) => {
+      const slice = text
+        .repeat(5)
+        .slice(from, from + length)
+        .toWellFormed();
+      // A text that is cut in a character, or a word, has a token more at each end.
+      expect(count(slice)).toBeLessThanOrEqual(Math.ceil(mostTokensOf(slice)) + 2);
+    });
   });
 
   test('nor has what nobody would write', () => {
@@ -39,12 +36,9 @@ describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
     const noise = fc
       .constantFrom(...alphabets)
       .chain((alphabet) => fc.string({ unit: fc.constantFrom(...alphabet), minLength: 100, maxLength: 400 }));
-    fc.assert(
-      fc.property(noise, (text) => {
-        expect(count(text)).toBeLessThanOrEqual(Math.ceil(mostTokensOf(text)));
-      }),
-      { numRuns: runs(500) },
-    );
+    tryCases(runs(500), noise, (text) => {
+      expect(count(text)).toBeLessThanOrEqual(Math.ceil(mostTokensOf(text)));
+    });
   });
 });
 

@@ -26,7 +26,6 @@ const LONGEST = [
   'test/e2e/conversations.test.ts',
   'test/e2e/page/batches.test.ts',
   'test/e2e/use-chat.test.ts',
-  'test/simulation/hunt.test.ts',
   'test/simulation/batch-crowd.test.ts',
   'test/simulation/pool.test.ts',
   'test/simulation/conversation.test.ts',

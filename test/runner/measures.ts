@@ -7,7 +7,7 @@ export interface Times {
 }
 
 /** A file of tests that has run. */
-export interface FileRun extends Times {
+interface FileRun extends Times {
   file: string;
   project: string;
   /** Its tests that took longer than `LONG_MS`. */

@@ -5,6 +5,7 @@ import { historyCostTables } from '../../bench/history-cost.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from '../../bench/history-model.ts';
 import { FILLED } from '../../src/conversations/history/shares.ts';
 import { MODELS, ModelTable } from '../../src/pricing/models.ts';
+import { tryCases } from '../support/runs.ts';
 
 const rowOf = (name: string) => new ModelTable().price(name).row;
 const SONNET = rowOf('claude-sonnet-5-5');
@@ -55,61 +56,52 @@ function turnsOf(given: LongConversation) {
 }
 
 test('without the cache each prompt is input, however its history is kept', () => {
-  fc.assert(
-    fc.property(conversation, (given) => {
-      const { usd, promptTokens, outputTokens } = costOfHistory({ ...given, isCached: false });
-      const { input, output } = given.model.prices;
-      expect(usd).toBeCloseTo((promptTokens * input + outputTokens * output) / 1e6, 5);
-    }),
-  );
+  tryCases(100, conversation, (given) => {
+    const { usd, promptTokens, outputTokens } = costOfHistory({ ...given, isCached: false });
+    const { input, output } = given.model.prices;
+    expect(usd).toBeCloseTo((promptTokens * input + outputTokens * output) / 1e6, 5);
+  });
 });
 
 test('the cache changes what tokens cost, and when summaries are made; it never reads a token that was not written', () => {
-  fc.assert(
-    fc.property(conversation, (given) => {
-      fc.pre(given.strategy.kind !== 'summarize');
-      const { usd, ...cached } = costOfHistory({ ...given, isCached: true });
-      const { usd: plain, ...same } = costOfHistory({ ...given, isCached: false });
-      expect(cached).toEqual(same);
-      const { input, cache_write_5m: write, cache_read: read } = given.model.prices;
-      // All of it read, and all of it written.
-      expect(usd).toBeGreaterThanOrEqual(plain - (cached.promptTokens * (input - read)) / 1e6 - 1e-9);
-      expect(usd).toBeLessThanOrEqual(plain + (cached.promptTokens * (write - input)) / 1e6 + 1e-9);
-    }),
-  );
+  tryCases(100, conversation, (given) => {
+    fc.pre(given.strategy.kind !== 'summarize');
+    const { usd, ...cached } = costOfHistory({ ...given, isCached: true });
+    const { usd: plain, ...same } = costOfHistory({ ...given, isCached: false });
+    expect(cached).toEqual(same);
+    const { input, cache_write_5m: write, cache_read: read } = given.model.prices;
+    // All of it read, and all of it written.
+    expect(usd).toBeGreaterThanOrEqual(plain - (cached.promptTokens * (input - read)) / 1e6 - 1e-9);
+    expect(usd).toBeLessThanOrEqual(plain + (cached.promptTokens * (write - input)) / 1e6 + 1e-9);
+  });
 });
 
 test('a conversation that is never shortened reads each prompt once, and writes each token once', () => {
-  fc.assert(
-    fc.property(fc.record({ model, ...lengths }), ({ model, ...long }) => {
-      const given: LongConversation = { ...PLAIN, ...long, model, system: 6_000 + long.system, isCached: true };
-      const prompt = (turn: number) => given.system + turn * (given.question + given.answer) + given.question;
-      fc.pre(prompt(given.turns - 1) + given.answer <= model.max_input_tokens);
-      const prompts = Array.from({ length: given.turns }, (_, turn) => prompt(turn));
-      const read = prompts.slice(0, -1).reduce((sum, one) => sum + one, 0);
-      const { cache_write_5m, cache_read, output } = model.prices;
-      const usd = read * cache_read + prompt(given.turns - 1) * cache_write_5m + given.turns * given.answer * output;
-      expect(costOfHistory(given).usd).toBeCloseTo(usd / 1e6, 5);
-    }),
-  );
+  tryCases(100, fc.record({ model, ...lengths }), ({ model, ...long }) => {
+    const given: LongConversation = { ...PLAIN, ...long, model, system: 6_000 + long.system, isCached: true };
+    const prompt = (turn: number) => given.system + turn * (given.question + given.answer) + given.question;
+    fc.pre(prompt(given.turns - 1) + given.answer <= model.max_input_tokens);
+    const prompts = Array.from({ length: given.turns }, (_, turn) => prompt(turn));
+    const read = prompts.slice(0, -1).reduce((sum, one) => sum + one, 0);
+    const { cache_write_5m, cache_read, output } = model.prices;
+    const usd = read * cache_read + prompt(given.turns - 1) * cache_write_5m + given.turns * given.answer * output;
+    expect(costOfHistory(given).usd).toBeCloseTo(usd / 1e6, 5);
+  });
 });
 
 test('no history is longer than its limit, and one that was shortened goes on from what is kept', () => {
-  fc.assert(
-    fc.property(conversation, (given) => {
-      const { strategy, system, question, answer } = given;
-      if (strategy.kind === 'never') return;
-      // A question, a turn and a summary must have room in it.
-      const least = question + 2 * (question + answer) + (strategy.kind === 'summarize' ? strategy.summary : 0);
-      const room = strategy.most;
-      if (least > room) return;
-      for (const { prompt, isShortened } of turnsOf(given)) {
-        if (!isShortened) expect(prompt - system).toBeLessThanOrEqual(room);
-        else if (strategy.kind === 'truncate') expect(prompt - system).toBeLessThanOrEqual(strategy.most * FILLED);
-      }
-    }),
-    { numRuns: 40 },
-  );
+  tryCases(40, conversation, (given) => {
+    const { strategy, system, question, answer } = given;
+    if (strategy.kind === 'never') return;
+    // A question, a turn and a summary must have room in it.
+    const least = question + 2 * (question + answer) + (strategy.kind === 'summarize' ? strategy.summary : 0);
+    const room = strategy.most;
+    if (least > room) return;
+    for (const { prompt, isShortened } of turnsOf(given)) {
+      if (!isShortened) expect(prompt - system).toBeLessThanOrEqual(room);
+      else if (strategy.kind === 'truncate') expect(prompt - system).toBeLessThanOrEqual(strategy.most * FILLED);
+    }
+  });
 });
 
 test('a summary reads what it replaces from the cache, and the turn after it writes its prompt anew', () => {

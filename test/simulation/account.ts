@@ -36,7 +36,7 @@ interface Scenario extends Mishaps {
   commands: readonly Command[];
 }
 
-export const ACCOUNT = 'alice';
+const ACCOUNT = 'alice';
 const STEPS = 400;
 const REST_MS = 60 * 60_000;
 const SMALL = worstCaseWith({ outputTokens: 800 });
@@ -126,7 +126,7 @@ class WatchedAccount extends Account {
 }
 
 /** Those who use one account at the same time. */
-export class Users {
+class Users {
   readonly #world: World;
   readonly #model: AccountModel;
   readonly #request = { identity: { account: ACCOUNT }, accounts: env, settings: settingsOf(env) };

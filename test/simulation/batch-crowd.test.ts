@@ -14,8 +14,8 @@ import { type Host, Violation } from './host.ts';
 import { PATIENCE_MS } from './property.ts';
 import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
 
-// By day a third of the accounts that it has at night, with as much for each: a third of the time.
-const { CROWD_ACCOUNTS = '100' } = process.env;
+// By day a tenth of the accounts that it has at night, with as much for each.
+const { CROWD_ACCOUNTS = '30' } = process.env;
 const ACCOUNTS = Number(CROWD_ACCOUNTS);
 /** In nanodollars, of a day: all of them together ask for several times of it. */
 const POOL_LIMIT = 20_000 * ACCOUNTS;

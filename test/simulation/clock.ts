@@ -1,4 +1,5 @@
-/** A clock that stands still until it is moved, in the place of the machine's: with its timers and its dice. */
+/** A clock that stands still until it is moved, in the place of the machine's: with its timers, its dice and its ids. */
+import { createHmac } from 'node:crypto';
 
 interface Timer {
   at: number;
@@ -13,6 +14,7 @@ export class Clock {
   #timers: Timer[] = [];
   #count = 0;
   #seed = 1;
+  #ids = 0;
 
   /** When the next timer runs out. */
   get next(): number | undefined {
@@ -45,11 +47,19 @@ export class Clock {
     this.#seed = (this.#seed * 48_271) % 2_147_483_647;
     return this.#seed / 2_147_483_647;
   }
+
+  /** @returns an id of the form that the machine gives, the same ones in each run */
+  id(): ReturnType<typeof crypto.randomUUID> {
+    this.#ids += 1;
+    return `00000000-0000-4000-8000-${String(this.#ids).padStart(12, '0')}`;
+  }
 }
 
 const real = {
   ...{ setTimeout, clearTimeout, setInterval, clearInterval, now: Date.now, random: Math.random, log: console.log },
   timeout: AbortSignal.timeout,
+  randomUUID: crypto.randomUUID,
+  ...{ importKey: crypto.subtle.importKey, sign: crypto.subtle.sign },
 };
 const nextTurn = setImmediate;
 
@@ -83,6 +93,17 @@ export function install(clock: Clock, bind: (run: () => void) => () => void): vo
   };
   Date.now = () => clock.now;
   Math.random = () => clock.random();
+  crypto.randomUUID = () => clock.id();
+  // The machine signs in a thread of its own, which is done whenever it is: here it is at once.
+  crypto.subtle.importKey = (async (_: string, secret: Uint8Array, { hash }: { hash: string }) => ({
+    secret,
+    hash: hash.replace('-', ''),
+  })) as unknown as typeof real.importKey;
+  crypto.subtle.sign = (async (
+    _: string,
+    { hash, secret }: { hash: string; secret: Uint8Array },
+    content: Uint8Array,
+  ) => createHmac(hash, secret).update(content).digest()) as unknown as typeof real.sign;
   // What objects log is not what is looked at here.
   console.log = () => {};
 }
@@ -96,5 +117,8 @@ export function uninstall(): void {
   AbortSignal.timeout = real.timeout;
   Date.now = real.now;
   Math.random = real.random;
+  crypto.randomUUID = real.randomUUID;
+  crypto.subtle.importKey = real.importKey;
+  crypto.subtle.sign = real.sign;
   console.log = real.log;
 }

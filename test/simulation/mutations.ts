@@ -1,20 +1,15 @@
 /** Mistakes that the simulation must find: each is put into the source for one run. */
 
-/** How a process ends that has found something. */
-export const FOUND = 7;
+/** What is simulated. */
+export const OBJECTS = ['conversation', 'account', 'settling', 'inbox', 'pool', 'approvals'] as const;
 
 export interface Mutation {
   name: string;
-  /** What is simulated. */
-  object: 'conversation' | 'account' | 'settling' | 'inbox' | 'pool' | 'approvals';
+  /** In whose simulation it is found. */
+  object: (typeof OBJECTS)[number];
   file: string;
   /** What stands there, once, and what is put in its place. */
   edits: readonly (readonly [right: string, wrong: string])[];
-  /**
-   * The seed from which it is found soonest, of those that were tried: most within twenty schedules. From the first one
-   * some take two thousand. It says where a search begins: one that has grown slow still finds it. Default: 1.
-   */
-  seed?: string;
 }
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -34,7 +29,6 @@ export const MUTATIONS: readonly Mutation[] = [
         '    await this.#maintenance.clear();',
       ],
     ],
-    seed: '22',
   },
   {
     name: 'a turn that nothing watches over',
@@ -47,7 +41,6 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'conversation',
     file: 'src/conversations/conversation.ts',
     edits: [['if (this.#recovered) return;', 'return;']],
-    seed: '5',
   },
   {
     name: 'rows that go after their alarm',
@@ -63,14 +56,12 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'conversation',
     file: 'src/conversations/turn/restore-turn.ts',
     edits: [['log.skip(SKIPPED_EVENT_NUMBERS);', '']],
-    seed: '13',
   },
   {
     name: 'a settlement that is not repeated',
     object: 'conversation',
     file: 'src/conversations/turn-settlements.ts',
     edits: [['if (now() - since < CONFIRM_MS) continue;', 'continue;']],
-    seed: '18',
   },
   {
     name: 'a hold that is settled twice',
@@ -83,7 +74,6 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'account',
     file: 'src/accounts/settle-hold.ts',
     edits: [["if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };", '']],
-    seed: '4',
   },
   {
     name: 'a settlement that counts as made before its account has said so',
@@ -122,7 +112,6 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['known && !isNewer(call, known) ? known', 'known && !call ? known']],
-    seed: '35',
   },
   {
     name: 'a lease that is used before its pool has written it',
@@ -141,63 +130,54 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['handover !== undefined && handover.epoch > (before?.epoch ?? 0)', 'handover !== undefined']],
-    seed: '75',
   },
   {
     name: 'a lease that is given up while a lost call may still change it',
     object: 'pool',
     file: 'src/accounts/leases/lease.ts',
     edits: [['    this.#told = undefined;\n', '']],
-    seed: '25',
   },
   {
     name: 'an erased account that counts again what is counted for nobody',
     object: 'pool',
     file: 'src/accounts/leases/lease-identity.ts',
     edits: [['window.settled - (base[spanId(period, window.start)] ?? 0)', 'window.settled']],
-    seed: '4',
   },
   {
     name: 'a given up lease that a late call brings back',
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['windows: {}, droppedAt: now', 'windows: {}, incarnation: 0, seq: 0, droppedAt: now']],
-    seed: '25',
   },
   {
     name: 'a given up lease that stays where its pool could not be reached',
     object: 'pool',
     file: 'src/accounts/leases/lease-identity.ts',
     edits: [['        () => {},\n', '        () => deleted.add(lease),\n']],
-    seed: '66',
   },
   {
     name: 'a closed lease that its pool does not know again',
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['this.#books.open.get(call.lease) ?? this.#store.lease(call.lease)', 'this.#books.open.get(call.lease)']],
-    seed: '39',
   },
   {
     name: 'a pool that asks silent accounts late',
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['const SILENT_MS = MINUTE_MS;', 'const SILENT_MS = 3 * MINUTE_MS;']],
-    seed: '15',
   },
   {
     name: 'a recount that forgets who was under way',
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [[' || call.owes === true || isUntold;', ' || call.owes === true;']],
-    seed: '66',
   },
   {
     name: 'a recount that keeps what was wrong',
     object: 'pool',
     file: 'src/pools/used-sums.ts',
     edits: [['if (since < 0) this.#forget(lease);', '']],
-    seed: '66',
   },
   {
     name: 'sums of rows that are not folded, told to nobody',
@@ -210,7 +190,6 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/leases.ts',
     edits: [['    for (const name of this.#payersOf(group)) this.#unreported.add(name);\n', '']],
-    seed: '22',
   },
   {
     name: 'what is spent without a lease, told to nobody',
@@ -223,14 +202,12 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/lease.ts',
     edits: [['this.#isOpen = this.#keepsAny || this.#isUsed;', 'this.#isOpen = this.#keepsAny;']],
-    seed: '34',
   },
   {
     name: 'an account that dies before its idle return, and is not asked',
     object: 'pool',
     file: 'src/accounts/leases/leases.ts',
     edits: [['owes: !isIdle || (', 'owes: (']],
-    seed: '31',
   },
   {
     name: 'a report that an account forgets when it dies',
@@ -242,28 +219,24 @@ export const MUTATIONS: readonly Mutation[] = [
         'if (!this.#isWoken) for (const name of this.#afterWake())',
       ],
     ],
-    seed: '3',
   },
   {
     name: 'an account that is erased before it has reported',
     object: 'pool',
     file: 'src/accounts/leases/leases.ts',
     edits: [['...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])', '']],
-    seed: '41',
   },
   {
     name: 'late sums that move what was told since',
     object: 'pool',
     file: 'src/accounts/leases/handovers.ts',
     edits: [['if (!last || known.length < 2) {', 'if (!last) {']],
-    seed: '9',
   },
   {
     name: 'an hour of a group that an account forgets',
     object: 'pool',
     file: 'src/accounts/ledger/recall.ts',
     edits: [['    settled.hour += inHour.get(group) ?? 0;\n', '    settled.hour = 0;\n']],
-    seed: '22',
   },
   {
     name: 'a classification that replaces another',
@@ -276,14 +249,12 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'inbox',
     file: 'src/webhooks/inbox/inbox.ts',
     edits: [['    this.#wakeNext();\n    if (!this.#isAnnounced', '    if (!this.#isAnnounced']],
-    seed: '26',
   },
   {
     name: 'an event that is worked on and comes due',
     object: 'inbox',
     file: 'src/webhooks/inbox/event-store.ts',
     edits: [[" and state = 'waiting' and waits = 1 order", " and state = 'waiting' order"]],
-    seed: '28',
   },
   {
     name: 'a decision that replaces another',
@@ -337,7 +308,6 @@ export const MUTATIONS: readonly Mutation[] = [
         'conversationReportOf(profile, turn.cost)',
       ],
     ],
-    seed: '55',
   },
   {
     name: 'a request that comes overtakes those who wait',

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { ask, CROWDS, type Outcome } from './parallel.ts';
 import { PATIENCE_MS, RUNS, SEED } from './property.ts';
 
-/** How often each crowd asks: by day ten times, at night forty times from each of five seeds. */
+/** How often each crowd asks: by day twice, at night forty times from each of five seeds. */
 const TIMES = Math.ceil(RUNS / 50);
 
 test(

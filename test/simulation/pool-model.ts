@@ -247,7 +247,9 @@ export class PoolModel {
       for (const { id, account, windows } of this.#leases(pool)) {
         const [host] = [...this.#accounts.values()].filter((one) => leaseIdOf(one) === id);
         if (!host) continue;
-        const held = read(host, 'ledger', "select at, hold, pool_group from ledger where status = 'held'");
+        // A hold that nobody has settled is used until its deadline, and told of then.
+        const isHeld = `status = 'held' or status = 'orphaned' and deadline > ${now - this.#returnsWithin}`;
+        const held = read(host, 'ledger', `select at, hold, pool_group from ledger where ${isHeld}`);
         const figures = (JSON.parse(String(windows)) as { windows: Record<string, Figures> }).windows;
         for (const period of PERIODS) {
           const { start, end } = spanAt(period, now);

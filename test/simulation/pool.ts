@@ -11,7 +11,7 @@ import { settingsOf } from '../../src/settings/settings.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
-import type { Host } from './host.ts';
+import { type Host, stackOf } from './host.ts';
 import { PoolModel, SHARES, UNLIMITED } from './pool-model.ts';
 import { findFailure, type Search } from './property.ts';
 import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
@@ -46,11 +46,12 @@ const ASKED_AT_LAST_MS = 16 * 60_000;
 const LIMIT = 25_000;
 const WORST_CASE = worstCaseWith({ outputTokens: 800 });
 
+const INTO_USED = 'insert or replace into used (dimension, day, lease, value, pool_group, requests, cost)';
 /** What an operator may find in the sums of accounts that are not erased. */
 const CORRUPTIONS = ['nothing', 'claude-opus-5-5'].flatMap((value) => [
-  `insert or replace into used select dimension, day, lease, '${value}', pool_group, 99, cost + 7, 0, 0, 0, 0, 0, 0, 0
+  `${INTO_USED} select dimension, day, lease, '${value}', pool_group, 99, cost + 7
      from used where lease != ''`,
-  `insert or replace into used select dimension, day, 'nobody', '${value}', pool_group, 1, 9, 0, 0, 0, 0, 0, 0, 0
+  `${INTO_USED} select dimension, day, 'nobody', '${value}', pool_group, 1, 9
      from used where lease != ''`,
 ]);
 
@@ -185,7 +186,7 @@ class Sharers {
       case 'erase':
         return void (await this.#call(command.account, (object) => object.erase()));
       case 'corrupt':
-        for (const corruption of CORRUPTIONS) hostOf('POOL', 'deployment').storage.exec(corruption, []);
+        this.#corrupt();
         return await this.#recount();
       case 'recount':
         return await this.#recount();
@@ -193,6 +194,15 @@ class Sharers {
         return void (await this.#call(command.account, (object) => object.setGroup(command.group)));
       case 'limit':
         return await this.#limit(command.pool, LIMIT * command.factor);
+    }
+  }
+
+  #corrupt(): void {
+    try {
+      for (const corruption of CORRUPTIONS) hostOf('POOL', 'deployment').storage.exec(corruption, []);
+    } catch (thrown) {
+      // That a command fails is nobody's fault otherwise.
+      this.#world.fail(stackOf(thrown));
     }
   }
 

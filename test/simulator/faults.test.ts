@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { readFaults } from '../../src/simulator/faults.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 import { asking, clientOf, eventsOf, get, model, post, refusal, simulated } from './api.ts';
 
 const api = simulated({ faults: true });
@@ -204,14 +205,11 @@ describe('faults', () => {
   );
 
   test('answer exactly the text that is given', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.string({ unit: 'grapheme', maxLength: 60 }), async (text) => {
-        const answer = await faulty(`answer=${encodeURIComponent(text)}`, asking('Hi'));
-        const { content } = await answer.json<{ content: unknown[] }>();
-        expect(content).toEqual(text === '' ? [] : [{ type: 'text', text }]);
-      }),
-      { numRuns: 40 },
-    );
+    await tryAsyncCases(40, fc.string({ unit: 'grapheme', maxLength: 60 }), async (text) => {
+      const answer = await faulty(`answer=${encodeURIComponent(text)}`, asking('Hi'));
+      const { content } = await answer.json<{ content: unknown[] }>();
+      expect(content).toEqual(text === '' ? [] : [{ type: 'text', text }]);
+    });
   });
 
   test.each([

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { LineReader } from '../../src/sse/lines.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryCases } from '../support/runs.ts';
 
 const decoder = new TextDecoder('latin1');
 
@@ -26,15 +26,12 @@ function split(whole: Uint8Array, at: readonly number[]): Uint8Array[] {
 }
 
 test('lines end at LF, CRLF or CR and are the same however the bytes are split, empty pieces included', () => {
-  fc.assert(
-    fc.property(bytes, places, (whole, at) => {
-      // What follows a carriage return at the end has not come yet: it may be the other half of a line end.
-      const lines = decoder.decode(whole).split(/\r\n|\n|\r(?!$)/);
-      const rest = lines.pop() ?? '';
-      expect(read(split(whole, at))).toEqual({ lines, rest });
-    }),
-    { numRuns: runs(3_000) },
-  );
+  tryCases(runs(3_000), bytes, places, (whole, at) => {
+    // What follows a carriage return at the end has not come yet: it may be the other half of a line end.
+    const lines = decoder.decode(whole).split(/\r\n|\n|\r(?!$)/);
+    const rest = lines.pop() ?? '';
+    expect(read(split(whole, at))).toEqual({ lines, rest });
+  });
 });
 
 test('a byte order mark at the beginning is no part of the first line, and stays in any other', () => {

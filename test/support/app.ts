@@ -4,7 +4,7 @@ import type { Hono } from 'hono';
 import { onTestFinished, vi } from 'vitest';
 import { type AppOptions, createApp } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
-import { inFlight, trackedContext } from './in-flight.ts';
+import { inFlight, settling, trackedContext } from './in-flight.ts';
 import { rounds } from './rounds.ts';
 
 /** A request that has reached the upstream. */
@@ -31,12 +31,9 @@ export interface TestApp {
   settled(): Promise<void>;
 }
 
-/** Those of the test that runs. */
-const apps = new Set<TestApp>();
-
 /** Waits for what goes on behind the answers of every app of this test: what is settled there would come to the next one. */
 export async function settledApps(): Promise<void> {
-  for (const app of apps) await app.settled();
+  for (const settled of settling) await settled();
 }
 
 export const TEST_KEY = 'sk-ant-the-key-of-the-deployment';
@@ -111,8 +108,8 @@ export function testApp(
       for (const context of waiting) await waitOnExecutionContext(context);
     },
   };
-  apps.add(made);
-  onTestFinished(() => void apps.delete(made));
+  settling.add(made.settled);
+  onTestFinished(() => void settling.delete(made.settled));
   return made;
 }
 

@@ -2,6 +2,7 @@
  * Answers of a Claude API that keeps a ledger of its own. What the edge books is compared with what the API bills: everything
  * that it did until it noticed that its connection was closed.
  */
+import { event as eventOf } from './wire.ts';
 
 export const CLASSES = ['text', 'thinking', 'tools', 'search', 'fetch', 'code', 'mcp', 'whole', 'slow'] as const;
 export const ENDS = ['stopped', 'left', 'cut', 'stalled', 'silent', 'killed'] as const;
@@ -48,7 +49,6 @@ export function random(seed: number): Draw {
   };
 }
 
-const eventOf = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
 const PROSE = 'the gate of a sluice rises, and the water that waited behind it runs on to the mill below; '.repeat(200);
 /** About three and a half characters are a token of prose. */
 const proseOf = (tokens: number, perToken = 3.5) => {

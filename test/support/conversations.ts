@@ -10,6 +10,7 @@ import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
 import { accountStub, conversationStub } from '../../src/durable/stubs.ts';
 import type { Json } from '../../src/json/object.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
+import type { Upstream } from '../../src/upstream/upstream.ts';
 import { eventually } from './eventually.ts';
 import { SECRET } from './tokens.ts';
 
@@ -19,6 +20,7 @@ export const bindings = env as unknown as Bindings;
 interface Inside {
   settings(): Settings;
   now(): number;
+  upstream(): Upstream;
 }
 
 /** Has every conversation answered by the simulator, unpaced, until the test ends; `vars` are further settings. */
@@ -35,6 +37,14 @@ export function simulate(vars: Record<string, string> = {}): Settings {
   const spy = vi.spyOn(Conversation.prototype as unknown as Inside, 'settings').mockReturnValue(settings);
   onTestFinished(() => spy.mockRestore());
   return settings;
+}
+
+/** Has every conversation ask this upstream, until the test ends. */
+export function conversationsReach(fetch: Upstream['fetch'], more: Partial<Upstream> = {}): Upstream {
+  const upstream = { baseURL: 'https://upstream.invalid', apiKey: 'key', simulated: false, ...more, fetch };
+  const spy = vi.spyOn(Conversation.prototype as unknown as Inside, 'upstream').mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+  return upstream;
 }
 
 export const stubOf = (id = 'c1', account = 'alice') => conversationStub(bindings, {}, { account, id });

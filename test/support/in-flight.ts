@@ -44,6 +44,9 @@ export function workerDied(): void {
   for (const [promise, { object }] of going) if (object === undefined) going.delete(promise);
 }
 
+/** What the apps of the running test wait for, before its objects are emptied. */
+export const settling = new Set<() => Promise<void>>();
+
 let isWatching = false;
 
 /** Longer than any test: an alarm that is put off by this comes when a test asks for it. */

@@ -2,6 +2,7 @@
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import type { Json } from '../../src/json/object.ts';
+import { sse, eventsOf as sseOf } from './wire.ts';
 
 const said = fc.string();
 const some = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: null });
@@ -115,14 +116,9 @@ export const madeMessage: fc.Arbitrary<Json[]> = fc
   .tuple(started, fc.array(block, { maxLength: 4 }), ended)
   .map((parts) => eventsOf(parts as Parameters<typeof eventsOf>[0]));
 
-/** @returns events as the API writes them */
-export function sseOf(events: readonly Json[]): string {
-  return events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join('');
-}
-
 /** What the official client makes of events. */
 export async function finalMessage(events: readonly Json[]): Promise<unknown> {
-  const fetch = async () => new Response(sseOf(events), { headers: { 'content-type': 'text/event-stream' } });
+  const fetch = async () => sse(sseOf(events));
   const client = new Anthropic({ apiKey: 'k', baseURL: 'https://api.test', fetch, maxRetries: 0 });
   const request = { model: 'm', max_tokens: 1, messages: [{ role: 'user' as const, content: 'Hello' }] };
   const message = await client.beta.messages.stream(request).finalMessage();

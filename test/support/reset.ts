@@ -1,7 +1,7 @@
 import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import { nothingInFlight } from './in-flight.ts';
+import { nothingInFlight, settling } from './in-flight.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;
 
@@ -16,9 +16,10 @@ ofAllNamespaces.get = function (this: DurableObjectNamespace<undefined>, id, opt
   return get.call(this, id, options);
 };
 
-/** Empties all objects, once nothing works any more: what came later would come to another test. */
+/** Empties all objects, once every app is settled and nothing works any more: what came later would come to another test. */
 export async function resetAll(): Promise<void> {
   try {
+    for (const settled of settling) await settled();
     await nothingInFlight(await wakeCalled());
   } finally {
     await reset();

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { inject } from 'vitest';
 
 declare module 'vitest' {
@@ -17,4 +18,26 @@ declare module 'vitest' {
 export function runs(full: number, byDay = 1): number {
   const share = inject('propertyRuns');
   return Math.max(1, Math.ceil(full * (share < 1 ? share * byDay : share)));
+}
+
+/** How many cases are tried, or all that fast-check can be told. */
+type Cases<Values> = number | fc.Parameters<Values>;
+type Made<Values> = { [At in keyof Values]: fc.Arbitrary<Values[At]> };
+
+const parametersOf = <Values>(cases: Cases<Values>) => (typeof cases === 'number' ? { numRuns: cases } : cases);
+
+/** Tries cases of what must hold for all values. @throws Error with the least that fails, and its seed */
+export function tryCases<Values extends [unknown, ...unknown[]]>(
+  cases: Cases<NoInfer<Values>>,
+  ...property: [...made: Made<Values>, holds: (...values: Values) => boolean | undefined]
+): void {
+  fc.assert(fc.property<Values>(...property), parametersOf(cases));
+}
+
+/** As `tryCases`, for what takes its time. */
+export async function tryAsyncCases<Values extends [unknown, ...unknown[]]>(
+  cases: Cases<NoInfer<Values>>,
+  ...property: [...made: Made<Values>, holds: (...values: Values) => Promise<boolean | undefined>]
+): Promise<void> {
+  await fc.assert(fc.asyncProperty<Values>(...property), parametersOf(cases));
 }

@@ -1,11 +1,10 @@
 /** A Claude API that answers as a test says, and a server of tools: both in this isolate. */
 import { expect, onTestFinished, vi } from 'vitest';
-import { Conversation } from '../../src/conversations/conversation.ts';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import type { Json } from '../../src/json/object.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
 import { brokenRule } from './api-rules.ts';
-import { simulate } from './conversations.ts';
+import { conversationsReach, simulate } from './conversations.ts';
+import { refusal, sse } from './wire.ts';
 
 export const TOOL_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 /** Settings with which tools can be called. */
@@ -57,38 +56,24 @@ export function answeringBy(
 ): Asked[] {
   simulate({ ...TOOL_VARS, ...vars });
   const bodies: Asked[] = [];
-  const upstream: Upstream = {
-    baseURL: 'https://upstream.invalid',
-    apiKey: 'key',
-    simulated: false,
-    fetch: async (url, init) => {
-      // A count costs nothing, and is no answer.
-      if (String(url).includes('/count_tokens')) return Response.json({ input_tokens: 100 });
-      await before?.(init);
-      const body = JSON.parse(await new Response(init.body as BodyInit).text()) as Asked;
-      bodies.push(body);
-      await after?.();
-      const broken = brokenRule(body.messages as never);
-      if (broken !== undefined) {
-        return Response.json(
-          { type: 'error', error: { type: 'invalid_request_error', message: broken } },
-          { status: 400 },
-        );
-      }
-      const answer = await script(body, bodies.length);
-      if (answer instanceof Response) return answer;
-      const { content, stop_reason = 'end_turn', usage = { input_tokens: 100, output_tokens: 10 } } = answer;
-      const id = `msg_${bodies.length}`;
-      const text = eventsOf({ id, type: 'message', role: 'assistant', model: body.model, content, stop_reason, usage });
-      const stream = answer.change?.(text) ?? text;
-      const bytes = typeof stream === 'string' ? new Blob([stream]).stream() : stream;
-      return new Response(bytes, { headers: { 'content-type': 'text/event-stream' } });
-    },
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+  conversationsReach(async (url, init) => {
+    // A count costs nothing, and is no answer.
+    if (String(url).includes('/count_tokens')) return Response.json({ input_tokens: 100 });
+    await before?.(init);
+    const body = JSON.parse(await new Response(init.body as BodyInit).text()) as Asked;
+    bodies.push(body);
+    await after?.();
+    const broken = brokenRule(body.messages as never);
+    if (broken !== undefined) return refusal(400, 'invalid_request_error', broken);
+    const answer = await script(body, bodies.length);
+    if (answer instanceof Response) return answer;
+    const { content, stop_reason = 'end_turn', usage = { input_tokens: 100, output_tokens: 10 } } = answer;
+    const id = `msg_${bodies.length}`;
+    const text = eventsOf({ id, type: 'message', role: 'assistant', model: body.model, content, stop_reason, usage });
+    const stream = answer.change?.(text) ?? text;
+    const bytes = typeof stream === 'string' ? new Blob([stream]).stream() : stream;
+    return sse(bytes);
+  });
   return bodies;
 }
 

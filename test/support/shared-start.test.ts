@@ -10,7 +10,10 @@ test('the edge that tests share is started once, and says its last hundred lines
     return { url, pid: 0, output: () => lines.join('\n'), stop: async () => {} };
   });
   const asked = async (path: string) => await (await fetch(shared.url + path)).text();
-  expect((await Promise.all([asked('/'), asked('/')])).map((said) => JSON.parse(said))).toMatchObject([{ url }, { url }]);
+  expect((await Promise.all([asked('/'), asked('/')])).map((said) => JSON.parse(said))).toMatchObject([
+    { url },
+    { url },
+  ]);
   expect((await asked('/said')).split('\n')).toEqual(lines.slice(-100));
   await shared.stop();
   expect(starts).toBe(1);

@@ -1,15 +1,14 @@
 /** Conversations with the strategy `summarize`, at an upstream whose summaries a test makes. */
 import { runInDurableObject } from 'cloudflare:test';
-import { expect, onTestFinished, vi } from 'vitest';
-import { Conversation } from '../../src/conversations/conversation.ts';
+import { expect } from 'vitest';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createSimulator } from '../../src/toolkit/simulator.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
 import { brokenRule } from './api-rules.ts';
-import { bindings, readOf, simulate, stubOf } from './conversations.ts';
+import { bindings, conversationsReach, readOf, simulate, stubOf } from './conversations.ts';
 import { eventually } from './eventually.ts';
 import { type Asked, ask } from './turns.ts';
+import { sse } from './wire.ts';
 
 /** A body as it came up. */
 export interface Up {
@@ -33,11 +32,8 @@ export function upstreamOf(answering: Answering = () => undefined, { blocks = tr
   const settings = simulate(vars);
   const sent: Up[] = [];
   const simulator = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
-  const upstream: Upstream = {
-    baseURL: 'https://blocks.test',
-    apiKey: 'k',
-    simulated: false,
-    fetch: async (url, init) => {
+  const upstream = conversationsReach(
+    async (url, init) => {
       const text = await new Response(init.body ?? '').text();
       const body = JSON.parse(text) as Up;
       const toSimulator = () => simulator(new Request(url, { ...init, body: text }));
@@ -51,11 +47,8 @@ export function upstreamOf(answering: Answering = () => undefined, { blocks = tr
       // Like the network's, its bytes can be read into a given buffer.
       return new Response(await answer.arrayBuffer(), answer);
     },
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockImplementation(() => upstream);
-  onTestFinished(() => spy.mockRestore());
+    { baseURL: 'https://blocks.test' },
+  );
   return { sent, settings, upstream };
 }
 
@@ -81,7 +74,7 @@ export function streamOf(pieces: readonly string[], end: 'whole' | 'cut' | 'sile
       await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
     },
   });
-  return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+  return sse(body);
 }
 
 const place = { account: 'alice', id: 'c1' };

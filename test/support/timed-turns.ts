@@ -3,28 +3,13 @@ import { afterEach, beforeEach, expect, onTestFinished, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { Turn } from '../../src/conversations/turn/turn.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
-import { bindings, simulate } from './conversations.ts';
+import { bindings, conversationsReach, simulate } from './conversations.ts';
 import { eventually } from './eventually.ts';
 import { resetAll } from './reset.ts';
 import { ask, bodyOf } from './turns.ts';
+import { sse } from './wire.ts';
 
 const encoder = new TextEncoder();
-
-export const event = (type: string, data: object = {}) =>
-  `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-/** The first event of an answer. */
-export const START = event('message_start', {
-  message: {
-    id: 'msg_1',
-    type: 'message',
-    role: 'assistant',
-    model: 'claude-opus-5-5',
-    content: [],
-    usage: { input_tokens: 100, output_tokens: 1 },
-  },
-});
-export const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
 
 /** Bytes that the turn which runs has taken, and what waits for more of them: its own upstream. */
 let taken = 0;
@@ -63,53 +48,44 @@ export function keepTime(): void {
 
 /** Has every conversation answered by these pieces of a stream, each once its time has come, and by silence after them. */
 export function answering(piecesOf: () => readonly { at?: number; text: string }[], isOpen = true): void {
-  const upstream: Upstream = {
-    baseURL: 'https://upstream.invalid',
-    apiKey: 'key',
-    simulated: false,
-    fetch: async (_, { signal }) => {
-      const sentAt = time.now;
-      let sent = 0;
-      taken = 0;
-      const rest = [...piecesOf()];
-      const aborted = new Promise<never>((_, reject) => {
-        signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
-      });
-      aborted.catch(() => {});
-      // What came before has been read at its own time.
-      const untilTaken = async () => {
-        while (taken < sent) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
-      };
-      const body = new ReadableStream(
-        {
-          type: 'bytes',
-          async pull(controller) {
-            const next = rest.shift();
-            if (next) {
-              await untilTaken();
-              if (next.at !== undefined) time.now = Math.ceil(sentAt + next.at);
-              sent += encoder.encode(next.text).length;
-              controller.enqueue(encoder.encode(next.text));
-            } else if (isOpen) await aborted;
-            else {
-              await untilTaken();
-              controller.error(new Error('connection reset'));
-            }
-          },
+  conversationsReach(async (_, { signal }) => {
+    const sentAt = time.now;
+    let sent = 0;
+    taken = 0;
+    const rest = [...piecesOf()];
+    const aborted = new Promise<never>((_, reject) => {
+      signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+    });
+    aborted.catch(() => {});
+    // What came before has been read at its own time.
+    const untilTaken = async () => {
+      while (taken < sent) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    };
+    const body = new ReadableStream(
+      {
+        type: 'bytes',
+        async pull(controller) {
+          const next = rest.shift();
+          if (next) {
+            await untilTaken();
+            if (next.at !== undefined) time.now = Math.ceil(sentAt + next.at);
+            sent += encoder.encode(next.text).length;
+            controller.enqueue(encoder.encode(next.text));
+          } else if (isOpen) await aborted;
+          else {
+            await untilTaken();
+            controller.error(new Error('connection reset'));
+          }
         },
-        { highWaterMark: 0 },
-      );
-      return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
-    },
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+      },
+      { highWaterMark: 0 },
+    );
+    return sse(body);
+  });
 }
 
 /** The ledger of an account, once nothing runs any more. */

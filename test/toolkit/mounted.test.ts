@@ -6,7 +6,7 @@ import type { AppEnv } from '../../src/auth/context.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { eventsIn } from '../support/turns.ts';
 
@@ -68,18 +68,15 @@ test('under any path of another app each request gets the answer that it gets wi
       bearer('eyJ.a.b'),
     ),
   });
-  await fc.assert(
-    fc.asyncProperty(requests, async ({ path, to, method, headers }) => {
-      const mounted = apps.get(path) ?? testApp(answer, VARS, { around: under(path) });
-      apps.set(path, mounted);
-      const reached = path === '/' ? '' : path.replace(':tenant', 'acme');
-      const preflight = method === 'OPTIONS' ? { 'access-control-request-method': 'POST' } : {};
-      const init = { method, headers: { ...headers, ...preflight } };
-      const [expected, got] = [await alone.fetch(to, init), await mounted.fetch(`${reached}${to}`, init)];
-      expect(await seen(got, reached)).toEqual(await seen(expected, ''));
-    }),
-    { numRuns: runs(400) },
-  );
+  await tryAsyncCases(runs(400), requests, async ({ path, to, method, headers }) => {
+    const mounted = apps.get(path) ?? testApp(answer, VARS, { around: under(path) });
+    apps.set(path, mounted);
+    const reached = path === '/' ? '' : path.replace(':tenant', 'acme');
+    const preflight = method === 'OPTIONS' ? { 'access-control-request-method': 'POST' } : {};
+    const init = { method, headers: { ...headers, ...preflight } };
+    const [expected, got] = [await alone.fetch(to, init), await mounted.fetch(`${reached}${to}`, init)];
+    expect(await seen(got, reached)).toEqual(await seen(expected, ''));
+  });
   for (const app of [alone, ...apps.values()]) await app.settled();
 });
 

@@ -13,7 +13,7 @@ import { rowsOf, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as, put, simulatedEdge } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, call, calls, says } from '../support/scripted-runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { ask, bodyOf, listen, say, type Told } from '../support/turns.ts';
@@ -171,27 +171,21 @@ describe('a tool of the Worker’s own', () => {
       const { signal } = new AbortController();
       return await callOwnTool(place, { env: {} as Bindings, signal });
     };
-    await fc.assert(
-      fc.asyncProperty(fc.jsonValue({ noUnicodeString: false }), async (value) => {
-        const { content, isError } = await given(value);
-        expect(isError).toBe(false);
-        if (typeof value === 'string')
-          expect(content).toBe(value.trim() === '' ? '(no content)' : value.toWellFormed());
-        else if (value !== null) expect(JSON.parse(String(content))).toEqual(JSON.parse(JSON.stringify(value)));
-      }),
-      { numRuns: runs(500) },
-    );
-    await fc.assert(
-      fc.asyncProperty(
-        fc.anything({ withBigInt: true, withMap: true, withDate: true, withNullPrototype: true }),
-        async (value) => {
-          const { content, bytes } = await given(value);
-          expect(content).not.toHaveLength(0);
-          expect(bytes).toBeGreaterThanOrEqual(0);
-          expect(JSON.stringify(content)).not.toMatch(/\\ud[89a-f]/i);
-        },
-      ),
-      { numRuns: runs(500) },
+    await tryAsyncCases(runs(500), fc.jsonValue({ noUnicodeString: false }), async (value) => {
+      const { content, isError } = await given(value);
+      expect(isError).toBe(false);
+      if (typeof value === 'string') expect(content).toBe(value.trim() === '' ? '(no content)' : value.toWellFormed());
+      else if (value !== null) expect(JSON.parse(String(content))).toEqual(JSON.parse(JSON.stringify(value)));
+    });
+    await tryAsyncCases(
+      runs(500),
+      fc.anything({ withBigInt: true, withMap: true, withDate: true, withNullPrototype: true }),
+      async (value) => {
+        const { content, bytes } = await given(value);
+        expect(content).not.toHaveLength(0);
+        expect(bytes).toBeGreaterThanOrEqual(0);
+        expect(JSON.stringify(content)).not.toMatch(/\\ud[89a-f]/i);
+      },
     );
   });
 

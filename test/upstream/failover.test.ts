@@ -12,36 +12,23 @@ import { bodyOf, errorOf, type Sent, settledApps, type TestApp, testApp } from '
 import { letClockGo, passTime, stopClock } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
+import { end, event, message, sse, start, textBlock } from '../support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
 const USAGE = { input_tokens: 100, output_tokens: 100 };
 const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'Hi' }] };
 
-const messageOf = (model: unknown) => ({
-  id: 'msg_1',
-  type: 'message',
-  role: 'assistant',
-  model,
-  content: [{ type: 'text', text: '{"label":"a"}' }],
-  stop_reason: 'end_turn',
-  usage: USAGE,
-});
-const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const streamOf = (model: unknown) =>
-  event('message_start', { message: { ...messageOf(model), content: [], stop_reason: null } }) +
-  event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +
-  event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: '{"label":"a"}' } }) +
-  event('content_block_stop', { index: 0 }) +
-  event('message_delta', { delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: USAGE }) +
-  event('message_stop', {});
+const LABEL = '{"label":"a"}';
+const messageOf = (model: unknown) => message({ model, content: [{ type: 'text', text: LABEL }], usage: USAGE });
+const streamOf = (model: unknown) => start({ model, usage: USAGE }) + textBlock([LABEL]) + end(USAGE);
 
 function answered({ text }: Sent): Response {
   const { model, stream } = JSON.parse(text || '{}') as { model?: unknown; stream?: unknown };
   if (stream !== true) return Response.json(messageOf(model));
-  return new Response(bodyOf([streamOf(model)]), { headers: { 'content-type': 'text/event-stream' } });
+  return sse(bodyOf([streamOf(model)]));
 }
 
 /** A body that falls silent behind its first bytes, and is broken off by an abort, as one of the network is. */
@@ -91,10 +78,8 @@ const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
   'a 429 without a time': refusal(429, 'rate_limit_error'),
   'a redirect': () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } }),
   'a stream that begins with an error': () =>
-    new Response(bodyOf([event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })]), {
-      headers: { 'content-type': 'text/event-stream' },
-    }),
-  'a body without a byte': () => new Response(bodyOf([]), { headers: { 'content-type': 'text/event-stream' } }),
+    sse(bodyOf([event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })])),
+  'a body without a byte': () => sse(bodyOf([])),
   'a page of something else': () => new Response('<html>Log in</html>', { headers: { 'content-type': 'text/html' } }),
   'an error with the status of a success': () =>
     Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }),
@@ -466,7 +451,7 @@ test('where the budget does not pay for another try, the failed one is the answe
 test('nothing goes anywhere else once the first byte has gone down', async () => {
   const app = edge(TWO);
   const begun = streamOf(MODEL).slice(0, 400);
-  says.east = () => new Response(bodyOf([begun], 'cut'), { headers: { 'content-type': 'text/event-stream' } });
+  says.east = () => sse(bodyOf([begun], 'cut'));
   const text = await (await app.post('/messages', ASK)).text();
   expect(text).toContain('event: error');
   expect(placesOf(app)).toEqual(['east']);
@@ -606,28 +591,25 @@ describe('models and counts', () => {
 
   test('what runs at an upstream is priced by it, and the hold is the dearest of those that could answer', async () => {
     const factors = fc.integer({ min: 1, max: 400 }).map((hundredths) => hundredths / 100);
-    await fc.assert(
-      fc.asyncProperty(factors, factors, fc.boolean(), async (first, second, fails) => {
-        const app = edge([
-          { name: 'east', price_factor: first },
-          { name: 'west', price_factor: second },
-        ]);
-        says = fails ? { east: refusal(529, 'overloaded_error') } : {};
-        expect((await app.post('/v1/messages', ASK)).status).toBe(200);
-        const [row] = await rowsOf(app);
-        const factor = fails ? second : first;
-        // $4 and $20 for a million tokens; a price has three decimals, and is rounded up.
-        const price = (usd: number) => Math.ceil(Number((usd * factor * 1_000).toFixed(6)));
-        expect(row?.cost_usd).toBeCloseTo((100 * price(4) + 100 * price(20)) / 1e9, 12);
-        const [plain] = await (async () => {
-          const other = edge([{ name: 'east', price_factor: Math.max(first, second) }]);
-          await other.post('/v1/messages', ASK);
-          return await rowsOf(other);
-        })();
-        expect(row?.hold_usd).toBe(plain?.hold_usd);
-      }),
-      { numRuns: runs(20) },
-    );
+    await tryAsyncCases(runs(20), factors, factors, fc.boolean(), async (first, second, fails) => {
+      const app = edge([
+        { name: 'east', price_factor: first },
+        { name: 'west', price_factor: second },
+      ]);
+      says = fails ? { east: refusal(529, 'overloaded_error') } : {};
+      expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+      const [row] = await rowsOf(app);
+      const factor = fails ? second : first;
+      // $4 and $20 for a million tokens; a price has three decimals, and is rounded up.
+      const price = (usd: number) => Math.ceil(Number((usd * factor * 1_000).toFixed(6)));
+      expect(row?.cost_usd).toBeCloseTo((100 * price(4) + 100 * price(20)) / 1e9, 12);
+      const [plain] = await (async () => {
+        const other = edge([{ name: 'east', price_factor: Math.max(first, second) }]);
+        await other.post('/v1/messages', ASK);
+        return await rowsOf(other);
+      })();
+      expect(row?.hold_usd).toBe(plain?.hold_usd);
+    });
   });
 
   test('the models of an account’s limits step in where the budget no longer pays', async () => {
@@ -882,70 +864,67 @@ describe('the places that an upstream has', () => {
   };
 
   test('are all free after a storm of requests that are aborted anywhere', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(
-          fc.record({
-            way: fc.constantFrom(...Object.keys(WAYS)),
-            after: fc.constantFrom(undefined, 0, 1, 5, 20, 60),
-            stops: fc.boolean(),
-            mood: fc.constantFrom('well', 'slow', 'hangs', 'breaks', 'busy', 'silent'),
-          }),
-          { minLength: 5, maxLength: 20 },
-        ),
-        async (storm) => {
-          // A silence comes to its end.
-          letClockGo();
-          const app = edge(
-            TWO.map((one) => ({ ...one, max_concurrent: 3, first_byte_ms: 40 })),
-            { STREAM_IDLE_MS: '200', UPSTREAM_TIMEOUT_MS: '400' },
-          );
-          const moods: Record<string, string> = {};
-          const play = async (sent: Sent): Promise<Response> => {
-            const mood = moods[/storm (\d+)/.exec(sent.text)?.[1] ?? ''] ?? 'well';
-            if (mood === 'busy') return refusal(529, 'overloaded_error')();
-            if (mood === 'hangs') return await hangingAnswer(sent.signal);
-            if (mood === 'slow') await rounds(10);
-            const type = { headers: { 'content-type': 'text/event-stream' } };
-            const begun = streamOf(MODEL).slice(0, 300);
-            if (mood === 'breaks') return new Response(bodyOf([begun], 'cut'), type);
-            if (mood === 'silent') return new Response(silentBody(begun, sent.signal), type);
-            return answered(sent);
-          };
-          says = { east: play, west: play };
-          await Promise.all(
-            storm.map(async ({ way, after, mood, stops }, nth) => {
-              moods[String(nth)] = mood;
-              const messages = [{ role: 'user', content: `storm ${nth} ` }];
-              const [path, body] = WAYS[way]?.({ messages }) ?? ['', {}];
-              const conversation = `storm${counter}-${nth}`;
-              const own = 'conversation' in body ? { conversation } : {};
-              const controller = new AbortController();
-              const init = {
-                method: 'POST',
-                headers: { 'content-type': 'application/json' },
-                signal: controller.signal,
-              };
-              const asked = app
-                .fetch(path, { ...init, body: JSON.stringify({ ...body, input: `storm ${nth} `, ...own }) })
-                .then((response) => response.text())
-                .catch(() => '');
-              if (after !== undefined) {
-                await rounds(after);
-                if (stops && 'conversation' in body) {
-                  await app.fetch(`/conversations/${conversation}/stop`, { method: 'POST' });
-                } else controller.abort();
-              }
-              // Who has left reads no more: what becomes of the answer, the checks below tell.
-              if (!controller.signal.aborted) await asked;
-            }),
-          );
-          await expect.poll(() => health(app)).toEqual([0, 0]);
-          // A place is free before the settlement has arrived.
-          await expect.poll(async () => (await rowsOf(app)).filter(({ status }) => status === 'held')).toEqual([]);
-        },
+    await tryAsyncCases(
+      runs(40),
+      fc.array(
+        fc.record({
+          way: fc.constantFrom(...Object.keys(WAYS)),
+          after: fc.constantFrom(undefined, 0, 1, 5, 20, 60),
+          stops: fc.boolean(),
+          mood: fc.constantFrom('well', 'slow', 'hangs', 'breaks', 'busy', 'silent'),
+        }),
+        { minLength: 5, maxLength: 20 },
       ),
-      { numRuns: runs(40) },
+      async (storm) => {
+        // A silence comes to its end.
+        letClockGo();
+        const app = edge(
+          TWO.map((one) => ({ ...one, max_concurrent: 3, first_byte_ms: 40 })),
+          { STREAM_IDLE_MS: '200', UPSTREAM_TIMEOUT_MS: '400' },
+        );
+        const moods: Record<string, string> = {};
+        const play = async (sent: Sent): Promise<Response> => {
+          const mood = moods[/storm (\d+)/.exec(sent.text)?.[1] ?? ''] ?? 'well';
+          if (mood === 'busy') return refusal(529, 'overloaded_error')();
+          if (mood === 'hangs') return await hangingAnswer(sent.signal);
+          if (mood === 'slow') await rounds(10);
+          const begun = streamOf(MODEL).slice(0, 300);
+          if (mood === 'breaks') return sse(bodyOf([begun], 'cut'));
+          if (mood === 'silent') return sse(silentBody(begun, sent.signal));
+          return answered(sent);
+        };
+        says = { east: play, west: play };
+        await Promise.all(
+          storm.map(async ({ way, after, mood, stops }, nth) => {
+            moods[String(nth)] = mood;
+            const messages = [{ role: 'user', content: `storm ${nth} ` }];
+            const [path, body] = WAYS[way]?.({ messages }) ?? ['', {}];
+            const conversation = `storm${counter}-${nth}`;
+            const own = 'conversation' in body ? { conversation } : {};
+            const controller = new AbortController();
+            const init = {
+              method: 'POST',
+              headers: { 'content-type': 'application/json' },
+              signal: controller.signal,
+            };
+            const asked = app
+              .fetch(path, { ...init, body: JSON.stringify({ ...body, input: `storm ${nth} `, ...own }) })
+              .then((response) => response.text())
+              .catch(() => '');
+            if (after !== undefined) {
+              await rounds(after);
+              if (stops && 'conversation' in body) {
+                await app.fetch(`/conversations/${conversation}/stop`, { method: 'POST' });
+              } else controller.abort();
+            }
+            // Who has left reads no more: what becomes of the answer, the checks below tell.
+            if (!controller.signal.aborted) await asked;
+          }),
+        );
+        await expect.poll(() => health(app)).toEqual([0, 0]);
+        // A place is free before the settlement has arrived.
+        await expect.poll(async () => (await rowsOf(app)).filter(({ status }) => status === 'held')).toEqual([]);
+      },
     );
   });
 

@@ -4,6 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type UpstreamRefusal, verdict } from '../../src/upstream/judge.ts';
+import { tryCases } from '../support/runs.ts';
 
 const AT_ONCE = 10;
 const LATE = 5_000;
@@ -101,42 +102,39 @@ test('an answer is one, however it begins', () => {
 
 test('whatever an upstream says, its caller gets the words of the API alone, and nothing of what is the operator’s', () => {
   const secret = 'of-the-operator';
-  fc.assert(
-    fc.property(
-      fc.integer({ min: 300, max: 599 }),
-      fc.oneof(
-        fc.constantFrom(...Object.keys(TYPES), 'forbidden').map((type) => body(type, `${secret} key`)),
-        fc.string().map((text) => `${secret} ${text}`),
-        fc.json(),
-      ),
-      fc.constantFrom<Record<string, string>>({}, { 'x-should-retry': 'true' }, { 'retry-after': '7' }),
-      (status, text, headers) => {
-        const { kind, forCaller, isVerbatim, waitMs } = refusalOf(status, text, headers);
-        if (!isVerbatim) expect(JSON.stringify([forCaller.message, forCaller.headers])).not.toContain(secret);
-        if (kind === 'refused' || kind === 'unclear') {
-          expect([isVerbatim, forCaller.status, forCaller.headers['x-should-retry']]).toEqual([false, 500, 'false']);
-        } else {
-          expect(forCaller.status).toBe(status);
-          expect(waitMs).toBe('retry-after' in headers ? 7_000 : undefined);
-        }
-      },
+  tryCases(
+    100,
+    fc.integer({ min: 300, max: 599 }),
+    fc.oneof(
+      fc.constantFrom(...Object.keys(TYPES), 'forbidden').map((type) => body(type, `${secret} key`)),
+      fc.string().map((text) => `${secret} ${text}`),
+      fc.json(),
     ),
+    fc.constantFrom<Record<string, string>>({}, { 'x-should-retry': 'true' }, { 'retry-after': '7' }),
+    (status, text, headers) => {
+      const { kind, forCaller, isVerbatim, waitMs } = refusalOf(status, text, headers);
+      if (!isVerbatim) expect(JSON.stringify([forCaller.message, forCaller.headers])).not.toContain(secret);
+      if (kind === 'refused' || kind === 'unclear') {
+        expect([isVerbatim, forCaller.status, forCaller.headers['x-should-retry']]).toEqual([false, 500, 'false']);
+      } else {
+        expect(forCaller.status).toBe(status);
+        expect(waitMs).toBe('retry-after' in headers ? 7_000 : undefined);
+      }
+    },
   );
 });
 
 test('only what no API has answered, and not at once, may have run', () => {
-  fc.assert(
-    fc.property(fc.integer({ min: 300, max: 599 }), fc.nat(400), (status, elapsedMs) => {
-      const isGateway =
-        status === 408 || status === 499 || (status >= 500 && ![521, 523, 525, 526, 530].includes(status));
-      expect(refusalOf(status, '<html>', {}, elapsedMs).mayHaveRun).toBe(isGateway && elapsedMs > 50);
-      expect(refusalOf(status, body('api_error'), {}, elapsedMs).mayHaveRun).toBe(false);
-      expect(refusalOf(status, '<html>', { 'request-id': 'req_1' }, elapsedMs).mayHaveRun).toBe(false);
-      expect(refusalOf(200, body('api_error'), {}, elapsedMs).mayHaveRun).toBe(false);
-      for (const words of ['connection reset', 'DNS lookup failed', 'TLS handshake failed']) {
-        const failure = verdict({ thrown: new TypeError(words) }, { text: '', elapsedMs });
-        expect([failure.kind, failure.mayHaveRun]).toEqual(['down', words.startsWith('conn') && elapsedMs > 50]);
-      }
-    }),
-  );
+  tryCases(100, fc.integer({ min: 300, max: 599 }), fc.nat(400), (status, elapsedMs) => {
+    const isGateway =
+      status === 408 || status === 499 || (status >= 500 && ![521, 523, 525, 526, 530].includes(status));
+    expect(refusalOf(status, '<html>', {}, elapsedMs).mayHaveRun).toBe(isGateway && elapsedMs > 50);
+    expect(refusalOf(status, body('api_error'), {}, elapsedMs).mayHaveRun).toBe(false);
+    expect(refusalOf(status, '<html>', { 'request-id': 'req_1' }, elapsedMs).mayHaveRun).toBe(false);
+    expect(refusalOf(200, body('api_error'), {}, elapsedMs).mayHaveRun).toBe(false);
+    for (const words of ['connection reset', 'DNS lookup failed', 'TLS handshake failed']) {
+      const failure = verdict({ thrown: new TypeError(words) }, { text: '', elapsedMs });
+      expect([failure.kind, failure.mayHaveRun]).toEqual(['down', words.startsWith('conn') && elapsedMs > 50]);
+    }
+  });
 });

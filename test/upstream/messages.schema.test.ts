@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { validate } from '../../src/http/validate.ts';
 import { messagesRequest, validateMessages } from '../../src/upstream/messages.schema.ts';
+import { tryCases } from '../support/runs.ts';
 
 const anything = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('user', '', 0, -1, 0.5, true));
 const message = fc.oneof(
@@ -34,14 +35,11 @@ test('a request passes, or is refused for the same fault, as its schema says', (
     }
   };
   let passed = 0;
-  fc.assert(
-    fc.property(fc.oneof({ weight: 9, arbitrary: request }, anything), (value) => {
-      const own = judged(() => validateMessages(value));
-      expect(own).toEqual(judged(() => validate(messagesRequest, value)));
-      if ('passes' in own) passed += 1;
-    }),
-    { numRuns: 3_000 },
-  );
+  tryCases(3_000, fc.oneof({ weight: 9, arbitrary: request }, anything), (value) => {
+    const own = judged(() => validateMessages(value));
+    expect(own).toEqual(judged(() => validate(messagesRequest, value)));
+    if ('passes' in own) passed += 1;
+  });
   expect(passed).toBeGreaterThan(100);
 });
 

@@ -1,11 +1,10 @@
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { Conversation } from '../../src/conversations/conversation.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
+import { afterEach, describe, expect, test } from 'vitest';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { bodyOf, errorOf, type TestApp, testApp } from '../support/app.ts';
-import { simulate } from '../support/conversations.ts';
+import { conversationsReach, simulate } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { sse } from '../support/wire.ts';
 
 /** What is lawful, or comes from something that stands before the API, but not as the API itself writes it. */
 const MESSAGE = {
@@ -30,15 +29,7 @@ function edge(answer: (stream: unknown) => Response, vars = {}): TestApp & { ask
     return answer((JSON.parse(text) as { stream?: unknown }).stream);
   };
   simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', UPSTREAM_MAX_RETRIES: '2', ...vars });
-  const upstream: Upstream = {
-    baseURL: 'https://upstream.test',
-    apiKey: 'sk-ant-test',
-    simulated: false,
-    fetch: async (_, { body }) => given(await new Response(body ?? '').text()),
-  };
-  const spy = vi.spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream');
-  spy.mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+  conversationsReach(async (_, { body }) => given(await new Response(body ?? '').text()));
   return { ...testApp(({ text }) => given(text), vars), asked: () => asked };
 }
 
@@ -151,11 +142,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
 
   test('to "stream": null is no stream, on both routes', async () => {
     for (const path of ['/messages', '/v1/messages']) {
-      const app = edge((stream) =>
-        stream === true
-          ? new Response(bodyOf([TEXT_STREAM]), { headers: { 'content-type': 'text/event-stream' } })
-          : Response.json(MESSAGE),
-      );
+      const app = edge((stream) => (stream === true ? sse(bodyOf([TEXT_STREAM])) : Response.json(MESSAGE)));
       const response = await app.post(path, { ...asking(way), stream: null });
       expect(response.status).toBe(200);
       expect(await response.json()).toMatchObject({ type: 'message', stop_reason: 'end_turn' });

@@ -5,7 +5,7 @@ import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { bodyOf, errorOf, type Sent, TEST_KEY, type TestApp, testApp } from '../support/app.ts';
 import { passTime, stopClock } from '../support/calendar.ts';
 import { rounds } from '../support/rounds.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { worksOf } from '../support/webhooks.ts';
 
@@ -101,48 +101,41 @@ const bodies = (model: string, stream: string | undefined) =>
 
 test('a body in which nothing must change goes up byte for byte, whatever is in it', async () => {
   const app = testApp(() => json(MESSAGE));
-  await fc.assert(
-    fc.asyncProperty(
-      fc.oneof(
-        fc.tuple(fc.constant('/v1/messages'), bodies('claude-x', undefined)),
-        fc.tuple(fc.constant('/messages'), bodies('claude-x', 'false')),
-      ),
-      async ([path, members]) => {
-        const text = write(members);
-        expect((await app.post(path, text)).status, text).toBe(200);
-        expect(lastSent(app).body).toEqual(new TextEncoder().encode(text));
-      },
+  await tryAsyncCases(
+    runs(300),
+    fc.oneof(
+      fc.tuple(fc.constant('/v1/messages'), bodies('claude-x', undefined)),
+      fc.tuple(fc.constant('/messages'), bodies('claude-x', 'false')),
     ),
-    { numRuns: runs(300) },
+    async ([path, members]) => {
+      const text = write(members);
+      expect((await app.post(path, text)).status, text).toBe(200);
+      expect(lastSent(app).body).toEqual(new TextEncoder().encode(text));
+    },
   );
 });
 
 test('on /messages a stream is asked for where the caller says nothing, and not one other byte changes', async () => {
   const app = testApp(() => json(MESSAGE));
-  await fc.assert(
-    fc.asyncProperty(bodies('claude-x', undefined), async (members) => {
-      const text = write(members);
-      expect((await app.post('/messages', text)).status).toBe(200);
-      expect(lastSent(app).text).toBe(`{"stream":true,${text.slice(1)}`);
-    }),
-    { numRuns: runs(200) },
-  );
+  await tryAsyncCases(runs(200), bodies('claude-x', undefined), async (members) => {
+    const text = write(members);
+    expect((await app.post('/messages', text)).status).toBe(200);
+    expect(lastSent(app).text).toBe(`{"stream":true,${text.slice(1)}`);
+  });
 });
 
 test('an alias is replaced at its place alone', async () => {
   const app = testApp(() => json(MESSAGE), { MODEL_ALIASES: '{"fast":"claude-\\"new\\""}' });
-  await fc.assert(
-    fc.asyncProperty(
-      bodies('fast', 'false'),
-      fc.constantFrom('/messages', '/v1/messages', '/count-tokens'),
-      async (members, path) => {
-        await app.post(path, write(members));
-        const value = JSON.stringify('claude-"new"');
-        const expected = members.map((one) => (one.key === '"model"' ? { ...one, value } : one));
-        expect(lastSent(app).text).toBe(write(expected));
-      },
-    ),
-    { numRuns: runs(200) },
+  await tryAsyncCases(
+    runs(200),
+    bodies('fast', 'false'),
+    fc.constantFrom('/messages', '/v1/messages', '/count-tokens'),
+    async (members, path) => {
+      await app.post(path, write(members));
+      const value = JSON.stringify('claude-"new"');
+      const expected = members.map((one) => (one.key === '"model"' ? { ...one, value } : one));
+      expect(lastSent(app).text).toBe(write(expected));
+    },
   );
 });
 

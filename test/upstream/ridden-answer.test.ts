@@ -8,6 +8,7 @@ import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/ap
 import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { apart, end, event, message, sse, start, textBlock } from '../support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 /** Its hold is more than $0.05. */
@@ -36,27 +37,9 @@ const simulated = (simulate: ReturnType<typeof simulator>) => (sent: Sent) =>
   );
 
 const isRidden = ({ text }: Sent) => /"stream": ?true/.test(text);
-const sse = (body: BodyInit, headers: Record<string, string> = {}) =>
-  new Response(body, { headers: { 'content-type': 'text/event-stream', 'request-id': 'req_up', ...headers } });
-const event = (data: { type: string } & Record<string, unknown>) =>
-  `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`;
-const started = { id: 'msg_1', type: 'message', role: 'assistant', model: MODEL, content: [], stop_reason: null };
-const EVENTS = [
-  event({ type: 'message_start', message: { ...started, usage: { input_tokens: 100, output_tokens: 1 } } }),
-  event({ type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } }),
-  ...Array.from({ length: 5 }, (_, at) =>
-    event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: ` word${at}` } }),
-  ),
-  event({ type: 'content_block_stop', index: 0 }),
-  event({ type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 10 } }),
-  event({ type: 'message_stop' }),
-];
-const WHOLE = {
-  ...started,
-  content: [{ type: 'text', text: ' word0 word1 word2 word3 word4' }],
-  stop_reason: 'end_turn',
-  usage: { input_tokens: 100, output_tokens: 10 },
-};
+const WORDS = Array.from({ length: 5 }, (_, at) => ` word${at}`);
+const EVENTS = apart(start() + textBlock(WORDS) + end(undefined, { stop_reason: 'end_turn' }));
+const WHOLE = message({ content: [{ type: 'text', text: WORDS.join('') }] });
 
 describe('what rides is the whole answer of the simulator', () => {
   const say = (content: unknown) => ({ ...ASK, messages: [{ role: 'user', content }] });
@@ -239,7 +222,10 @@ test('it goes up with `stream` changed at that place alone', async () => {
 });
 
 test('the answer has the headers of a whole one, and its price', async () => {
-  const app = testApp(() => sse(EVENTS.join(''), { 'cache-control': 'no-cache', 'x-own': 'a' }), LIMITED);
+  const app = testApp(
+    () => sse(EVENTS.join(''), { 'cache-control': 'no-cache', 'request-id': 'req_up', 'x-own': 'a' }),
+    LIMITED,
+  );
   const response = await app.post('/v1/messages', ASK);
   const { 'sluice-cost-usd': price, ...headers } = Object.fromEntries(response.headers);
   expect(headers).toMatchObject({ 'content-type': 'application/json', 'request-id': 'req_up', 'x-own': 'a' });
@@ -352,7 +338,7 @@ describe('an answer that does not come whole', () => {
 });
 
 describe('an error event', () => {
-  const failed = (type: string) => event({ type: 'error', error: { type, message: 'Not now' } });
+  const failed = (type: string) => event('error', { error: { type, message: 'Not now' } });
 
   test('becomes the status of its type, with the upstream’s wish to wait, and nothing of the answer is given', async () => {
     for (const [type, status] of [

@@ -4,38 +4,23 @@ import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.sc
 import { bodyOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { apart, end, message, sse, start, textBlock } from '../support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
 const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'What do you know about Paris?' }] };
 const LIMITED = { DEFAULT_LIMITS: '{"usd_per_day":1000000}' };
-const STARTED = { id: 'msg_1', type: 'message', role: 'assistant', model: MODEL, content: [], stop_reason: null };
-const WHOLE = {
-  ...STARTED,
-  content: [{ type: 'text', text: ' one two' }],
-  stop_reason: 'end_turn',
-  usage: { input_tokens: 100, output_tokens: 10 },
-};
+const WHOLE = message({ content: [{ type: 'text', text: ' one two' }] });
 
 afterEach(resetAll);
 
-const event = (data: { type: string } & Record<string, unknown>) =>
-  `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`;
-const EVENTS = [
-  event({ type: 'message_start', message: { ...STARTED, usage: { input_tokens: 100, output_tokens: 1 } } }),
-  event({ type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } }),
-  event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: ' one' } }),
-  event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: ' two' } }),
-  event({ type: 'content_block_stop', index: 0 }),
-  event({ type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 10 } }),
-  event({ type: 'message_stop' }),
-];
+const EVENTS = apart(start() + textBlock([' one', ' two']) + end(undefined, { stop_reason: 'end_turn' }));
 
 const isRidden = ({ text } = { text: '' }) => /"stream": ?true/.test(text);
 const askedOf = ({ text }: Sent) => JSON.parse(text) as { model: string; max_tokens: number };
 const answered = (sent: Sent, events: readonly string[] = EVENTS) =>
   isRidden(sent)
-    ? new Response(bodyOf(events), { headers: { 'content-type': 'text/event-stream', 'request-id': 'req_up' } })
+    ? sse(bodyOf(events), { 'request-id': 'req_up' })
     : Response.json(WHOLE, { headers: { 'request-id': 'req_up' } });
 const refusal = (message: string, status = 400, type = 'invalid_request_error') =>
   Response.json({ type: 'error', error: { type, message } }, { status, headers: { 'request-id': 'req_up' } });

@@ -13,7 +13,8 @@ import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { passTime } from '../support/calendar.ts';
 import { untilSo } from '../support/eventually.ts';
 import { rounds } from '../support/rounds.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
+import { PING } from '../support/wire.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
 const SERVICES = [
@@ -113,7 +114,6 @@ async function relayed(...of: Parameters<typeof relay>) {
 }
 
 const events = TEXT_STREAM.split(/(?<=\n\n)/);
-const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 const quoting = (key: string) =>
   `event: error\ndata: {"type":"error","error":{"type":"api_error","message":"${key}"}}\n\n`;
 
@@ -162,23 +162,20 @@ test('an answer that came whole keeps its bytes, with its remark, while others c
   const size = fc.oneof(fc.nat(2_000), fc.integer({ min: TEE_PIECE_BYTES - 60, max: TEE_PIECE_BYTES + 20 }));
   const remark = fc.option(fc.stringMatching(/^[ -~]{1,40}$/), { nil: undefined });
   const answer = fc.record({ size, remark, url: fc.constantFrom(...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 2)) });
-  await fc.assert(
-    fc.asyncProperty(fc.array(answer, { minLength: 1, maxLength: 6 }), async (answers) => {
-      const relayed = [];
-      for (const { size, remark, url } of answers) {
-        const text = streamOf(size);
-        const { body } = new Response(utf8(text));
-        if (!body) throw new Error('a response without a body');
-        relayed.push({ text, remark, ...(await relayFrom(url, body, { remark })) });
-      }
-      for (const { text, remark, down, works, endings } of relayed.toReversed()) {
-        expect(await down.text()).toBe(remark === undefined ? text : `${text}: ${remark}\n\n`);
-        await Promise.all(works);
-        expect(endings).toEqual(['complete']);
-      }
-    }),
-    { numRuns: runs(60) },
-  );
+  await tryAsyncCases(runs(60), fc.array(answer, { minLength: 1, maxLength: 6 }), async (answers) => {
+    const relayed = [];
+    for (const { size, remark, url } of answers) {
+      const text = streamOf(size);
+      const { body } = new Response(utf8(text));
+      if (!body) throw new Error('a response without a body');
+      relayed.push({ text, remark, ...(await relayFrom(url, body, { remark })) });
+    }
+    for (const { text, remark, down, works, endings } of relayed.toReversed()) {
+      expect(await down.text()).toBe(remark === undefined ? text : `${text}: ${remark}\n\n`);
+      await Promise.all(works);
+      expect(endings).toEqual(['complete']);
+    }
+  });
 });
 
 test('an upstream that stays open after a complete answer is left when it has been silent for too long', async () => {

@@ -6,8 +6,9 @@ import { itemTexts, memberTexts } from '../../src/json/edit.ts';
 import type { Json } from '../../src/json/object.ts';
 import { WholeMessage } from '../../src/upstream/whole-message.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
-import { finalMessage, madeMessage, sseOf } from '../support/made-messages.ts';
-import { runs } from '../support/runs.ts';
+import { finalMessage, madeMessage } from '../support/made-messages.ts';
+import { runs, tryAsyncCases, tryCases } from '../support/runs.ts';
+import { eventsOf as sseOf } from '../support/wire.ts';
 
 /** @returns the message of a stream that comes in pieces of these lengths, over and over */
 function wholeOf(stream: string | Uint8Array, lengths: readonly number[] = [Number.MAX_SAFE_INTEGER]): string {
@@ -116,27 +117,22 @@ function bothForms({ before, usage, texts, input, cuts, citations, other, odd }:
 }
 
 test('a message is put together as the official client does it, however its stream is split', async () => {
-  await fc.assert(
-    fc.asyncProperty(
-      madeMessage,
-      fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1 }),
-      async (events, lengths) => {
-        expect(JSON.parse(wholeOf(sseOf(events), lengths) ?? '')).toEqual(await finalMessage(events));
-      },
-    ),
-    { numRuns: runs(200) },
+  await tryAsyncCases(
+    runs(200),
+    madeMessage,
+    fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1 }),
+    async (events, lengths) => {
+      expect(JSON.parse(wholeOf(sseOf(events), lengths) ?? '')).toEqual(await finalMessage(events));
+    },
   );
 });
 
 test('every number, escape and tool input stays as it was written', () => {
-  fc.assert(
-    fc.property(exotic, fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 }), (parts, lengths) => {
-      const { stream, whole } = bothForms(parts);
-      expect(wholeOf(stream, lengths)).toBe(whole);
-      expect(() => JSON.parse(whole) as unknown).not.toThrow();
-    }),
-    { numRuns: runs(500) },
-  );
+  tryCases(runs(500), exotic, fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 }), (parts, lengths) => {
+    const { stream, whole } = bothForms(parts);
+    expect(wholeOf(stream, lengths)).toBe(whole);
+    expect(() => JSON.parse(whole) as unknown).not.toThrow();
+  });
 });
 
 test('a stream that is split at any byte, or written with other line ends, is the same message', () => {
@@ -155,23 +151,21 @@ test('a stream that is split at any byte, or written with other line ends, is th
 
 test('it is the message that a conversation stores, with blocks and deltas of kinds that nobody knows', () => {
   const part = fc.record({ type: fc.constantFrom('x_delta', 'text_delta'), said: fc.oneof(fc.string(), fc.nat()) });
-  fc.assert(
-    fc.property(fc.array(fc.array(part, { maxLength: 4 }), { maxLength: 3 }), (blocks) => {
-      const events: Json[] = [
-        { type: 'message_start', message: { type: 'message', content: [], usage: {} } },
-        ...blocks.flatMap((deltas, index) => [
-          { type: 'content_block_start', index, content_block: { type: 'x', said: index === 1 ? 'a' : 1 } },
-          ...deltas.map((one) => ({ type: 'content_block_delta', index, delta: one })),
-          { type: 'content_block_stop', index },
-        ]),
-        { type: 'message_stop' },
-      ];
-      const builder = new MessageBuilder();
-      for (const one of events) builder.take(one);
-      const built = { ...builder.message, content: builder.blocks.map((block) => block.value) };
-      expect(JSON.parse(wholeOf(sseOf(events)) ?? '')).toEqual(built);
-    }),
-  );
+  tryCases(100, fc.array(fc.array(part, { maxLength: 4 }), { maxLength: 3 }), (blocks) => {
+    const events: Json[] = [
+      { type: 'message_start', message: { type: 'message', content: [], usage: {} } },
+      ...blocks.flatMap((deltas, index) => [
+        { type: 'content_block_start', index, content_block: { type: 'x', said: index === 1 ? 'a' : 1 } },
+        ...deltas.map((one) => ({ type: 'content_block_delta', index, delta: one })),
+        { type: 'content_block_stop', index },
+      ]),
+      { type: 'message_stop' },
+    ];
+    const builder = new MessageBuilder();
+    for (const one of events) builder.take(one);
+    const built = { ...builder.message, content: builder.blocks.map((block) => block.value) };
+    expect(JSON.parse(wholeOf(sseOf(events)) ?? '')).toEqual(built);
+  });
 });
 
 test('an input that the end of the answer has cut is empty, as in a whole answer', () => {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { DEPLOYMENT, SCOPES } from '../../src/identity/identity.ts';
 import { mayUseVersion, pointerText, readPointer, VersionMemory } from '../../src/versions/kv-copies.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryCases } from '../support/runs.ts';
 
 const known = (hash = '') => ({ hash, pinned: [], withdrawn: [] });
 const placeOf = (name: string, owner = 'alice') => ({ kind: 'prefix', owner, name });
@@ -13,27 +13,24 @@ test('an isolate remembers values up to its bytes, the most recently used ones',
     length: fc.integer({ min: 1, max: 80 }),
     ask: fc.boolean(),
   });
-  fc.assert(
-    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const memory = new VersionMemory<string>(100);
-      // The model: what was used last stands last.
-      let model: { name: string; length: number }[] = [];
-      for (const { name, length, ask } of steps) {
-        const known = model.find((entry) => entry.name === name);
-        if (ask) {
-          expect(memory.value(placeOf(name), 'h')).toBe(known && name);
-          if (known) model = [...model.filter((entry) => entry !== known), known];
-        } else {
-          memory.remember(placeOf(name), 'h', name, length);
-          if (!known && length <= 100) model.push({ name, length });
-          while (model.reduce((sum, entry) => sum + entry.length, 0) > 100) model.shift();
-        }
+  tryCases(runs(500), fc.array(step, { maxLength: 60 }), (steps) => {
+    const memory = new VersionMemory<string>(100);
+    // The model: what was used last stands last.
+    let model: { name: string; length: number }[] = [];
+    for (const { name, length, ask } of steps) {
+      const known = model.find((entry) => entry.name === name);
+      if (ask) {
+        expect(memory.value(placeOf(name), 'h')).toBe(known && name);
+        if (known) model = [...model.filter((entry) => entry !== known), known];
+      } else {
+        memory.remember(placeOf(name), 'h', name, length);
+        if (!known && length <= 100) model.push({ name, length });
+        while (model.reduce((sum, entry) => sum + entry.length, 0) > 100) model.shift();
       }
-      const kept = ['a', 'b', 'c', 'd', 'e'].filter((name) => memory.value(placeOf(name), 'h') !== undefined);
-      expect(kept).toEqual(model.map(({ name }) => name).sort());
-    }),
-    { numRuns: runs(500) },
-  );
+    }
+    const kept = ['a', 'b', 'c', 'd', 'e'].filter((name) => memory.value(placeOf(name), 'h') !== undefined);
+    expect(kept).toEqual(model.map(({ name }) => name).sort());
+  });
 });
 
 test('a pointer, or its absence, is believed for a minute, and not after this isolate has written it', () => {
@@ -73,14 +70,11 @@ const some = fc.uniqueArray(fc.constantFrom(...HASHES), { maxLength: 3 });
 
 test('what KV has of a name is read as it was written', () => {
   const row = fc.record({ hash: fc.constantFrom(null, ...HASHES), pinned: some, withdrawn: some });
-  fc.assert(
-    fc.property(row, ({ hash, pinned, withdrawn }) => {
-      const text = pointerText({ hash, pinned: pinned.join(), withdrawn: withdrawn.join() });
-      if (text !== null) expect(readPointer(text)).toEqual({ hash: hash ?? '', pinned, withdrawn });
-      else expect([hash, withdrawn]).toEqual([null, []]);
-    }),
-    { numRuns: runs(300) },
-  );
+  tryCases(runs(300), row, ({ hash, pinned, withdrawn }) => {
+    const text = pointerText({ hash, pinned: pinned.join(), withdrawn: withdrawn.join() });
+    if (text !== null) expect(readPointer(text)).toEqual({ hash: hash ?? '', pinned, withdrawn });
+    else expect([hash, withdrawn]).toEqual([null, []]);
+  });
 });
 
 test('a withdrawn version is nobody’s; one that is not current is for those who store, and where it is pinned or listed', () => {
@@ -91,13 +85,10 @@ test('a withdrawn version is nobody’s; one that is not current is for those wh
     scopes: fc.subarray([...SCOPES]),
     listed: fc.option(some, { nil: undefined }),
   });
-  fc.assert(
-    fc.property(asked, ({ owner, hash, known, scopes, listed }) => {
-      const stores = scopes.includes('admin') || (owner === 'alice' && scopes.includes('prefixes'));
-      const isOpen = known.hash === hash || known.pinned.includes(hash) || listed?.includes(hash) === true;
-      const isThere = known.hash !== '' && !known.withdrawn.includes(hash);
-      expect(mayUseVersion(owner, hash, known, { scopes, listed })).toBe(isThere && (isOpen || stores));
-    }),
-    { numRuns: runs(2_000) },
-  );
+  tryCases(runs(2_000), asked, ({ owner, hash, known, scopes, listed }) => {
+    const stores = scopes.includes('admin') || (owner === 'alice' && scopes.includes('prefixes'));
+    const isOpen = known.hash === hash || known.pinned.includes(hash) || listed?.includes(hash) === true;
+    const isThere = known.hash !== '' && !known.withdrawn.includes(hash);
+    expect(mayUseVersion(owner, hash, known, { scopes, listed })).toBe(isThere && (isOpen || stores));
+  });
 });

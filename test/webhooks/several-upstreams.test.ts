@@ -3,6 +3,7 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { resetAll } from '../support/reset.ts';
 import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../support/webhooks.ts';
+import { refusal } from '../support/wire.ts';
 
 afterEach(async () => {
   await resetAll();
@@ -29,8 +30,7 @@ function several(more: object = {}): Record<string, string> {
 }
 
 const isEast = ({ url }: Request) => new URL(url).hostname.startsWith('east.');
-const busy = () =>
-  Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }, { status: 529 });
+const busy = () => refusal(529, 'overloaded_error', 'Overloaded');
 
 const accept = async (works: Works, id: string) => {
   await inboxOf('github').accept(eventOf(id));

@@ -14,6 +14,15 @@ import { atNoon, passTime, stopClock } from '../../support/calendar.ts';
 import { workerDied } from '../../support/in-flight.ts';
 import { rounds } from '../../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import {
+  blockEnd,
+  end,
+  event,
+  sse,
+  start as startOf,
+  textDelta as text,
+  message as wholeMessage,
+} from '../../support/wire.ts';
 
 const bindings = env as unknown as Bindings;
 
@@ -32,29 +41,13 @@ const ASK = {
 };
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
-const message = (usage: object = {}, more: object = {}) => ({
-  id: 'msg_01',
-  type: 'message',
-  role: 'assistant',
-  model: HAIKU,
-  content: [{ type: 'text', text: 'Hi' }],
-  stop_reason: 'end_turn',
-  usage: { input_tokens: 20, output_tokens: 30, ...usage },
-  ...more,
-});
-const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const start = (usage: object = {}, more: object = {}) =>
-  event('message_start', {
-    message: message({ output_tokens: 1, ...usage }, { content: [], stop_reason: null, ...more }),
-  });
+const message = (usage: object = {}, more: object = {}) =>
+  wholeMessage({ model: HAIKU, usage: { input_tokens: 20, output_tokens: 30, ...usage }, ...more });
+const start = (usage: object = {}) =>
+  startOf({ model: HAIKU, usage: { input_tokens: 20, output_tokens: 1, ...usage } });
 const block = (content_block: object = { type: 'text', text: '' }) =>
   event('content_block_start', { index: 0, content_block });
-const text = (said: string) => event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: said } });
-const ending = (usage: object) =>
-  event('content_block_stop', { index: 0 }) +
-  event('message_delta', { delta: { stop_reason: 'end_turn' }, usage }) +
-  event('message_stop');
-const sse = (body: BodyInit) => new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+const ending = (usage: object) => blockEnd() + end(usage);
 const refusal = (type: string, status: number, headers: Record<string, string> = {}) =>
   Response.json({ type: 'error', error: { type, message: 'no' } }, { status, headers });
 

@@ -9,8 +9,16 @@ import firstPrompt from '../../fixtures/claude-code/first-prompt.json';
 import title from '../../fixtures/claude-code/title.json';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
 import { passTime, stopClock } from '../../support/calendar.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import {
+  block as blockOf,
+  event,
+  end as final,
+  sse,
+  start as startOf,
+  message as wholeMessage,
+} from '../../support/wire.ts';
 
 const bindings = env as unknown as Bindings;
 const OPUS = 'claude-opus-5-5';
@@ -23,29 +31,10 @@ const ASK = {
   messages: [{ role: 'user', content: 'Tell me about sluices.' }],
 };
 
-const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const message = (usage: object) => ({
-  id: 'msg_01',
-  type: 'message',
-  role: 'assistant',
-  model: OPUS,
-  content: [{ type: 'text', text: 'Hi' }],
-  stop_reason: 'end_turn',
-  usage,
-});
-const start = (usage: object, model = OPUS) =>
-  event('message_start', {
-    message: { ...message({ output_tokens: 1, ...usage }), model, content: [], stop_reason: null },
-  });
-const block = (index: number, content_block: object, ...deltas: object[]) =>
-  event('content_block_start', { index, content_block }) +
-  deltas.map((delta) => event('content_block_delta', { index, delta })).join('') +
-  event('content_block_stop', { index });
+const message = (usage: object) => wholeMessage({ model: OPUS, usage });
+const start = (usage: object, model = OPUS) => startOf({ model, usage: { output_tokens: 1, ...usage } });
+const block = (index: number, content_block: object, ...deltas: object[]) => blockOf(content_block, deltas, index);
 const said = (text: string) => ({ type: 'text_delta', text });
-const final = (usage: object) =>
-  event('message_delta', { delta: { stop_reason: 'end_turn' }, usage }) + event('message_stop');
-const sse = (body: BodyInit, status = 200) =>
-  new Response(body, { status, headers: { 'content-type': 'text/event-stream' } });
 
 let accounts = 0;
 
@@ -393,50 +382,48 @@ test('all tries of a request cost its worst case at most, and at most three of t
     'told',
   );
   let most = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(ends, { minLength: 1, maxLength: 6 }),
-      fc.constantFrom(500, 2_000, 128_000),
-      fc.boolean(),
-      async (tries, max_tokens, stream) => {
-        let nth = 0;
-        let ran = 0;
-        const { now } = Date;
-        const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_000 * nth);
-        try {
-          const sick = account(
-            () => {
-              const end = tries[nth] ?? 'told';
-              nth += 1;
-              if (end === 'overloaded') {
-                const error = { type: 'overloaded_error', message: 'no' };
-                return Response.json({ type: 'error', error }, { status: 529, headers: { 'retry-after-ms': '1' } });
-              }
-              ran += 1;
-              if (end === 'broken') throw new Error('Network connection lost.');
-              if (end === 'gateway') return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
-              if (end === 'silent') return sse(bodyOf([': nothing yet\n\n'], 'cut'));
-              return sse(start({ input_tokens: 20 }) + final({ output_tokens: 5 }));
-            },
-            { usd_per_day: 60 },
-            { UPSTREAM_MAX_RETRIES: '6' },
-          );
-          const body = { ...ASK, max_tokens, stream };
-          await (await sick.ask(body)).text();
-          const rows = await sick.rows();
-          const booked = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
-          // The first try holds the worst case.
-          expect(booked).toBeLessThanOrEqual(Math.max(...rows.map(({ hold_usd }) => hold_usd)) + 1e-9);
-          // A whole answer with so much at stake rides on a stream.
-          expect(ran).toBeLessThanOrEqual(stream || max_tokens === 128_000 ? 3 : 1);
-          for (const { max_tokens: went } of rows) expect(went).toBeGreaterThanOrEqual(Math.min(max_tokens, 1_024));
-          most = Math.max(most, ran);
-        } finally {
-          clock.mockRestore();
-        }
-      },
-    ),
+  await tryAsyncCases(
     { numRuns: runs(120), examples: [[['broken', 'gateway', 'broken', 'told'], 128_000, true]] },
+    fc.array(ends, { minLength: 1, maxLength: 6 }),
+    fc.constantFrom(500, 2_000, 128_000),
+    fc.boolean(),
+    async (tries, max_tokens, stream) => {
+      let nth = 0;
+      let ran = 0;
+      const { now } = Date;
+      const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_000 * nth);
+      try {
+        const sick = account(
+          () => {
+            const end = tries[nth] ?? 'told';
+            nth += 1;
+            if (end === 'overloaded') {
+              const error = { type: 'overloaded_error', message: 'no' };
+              return Response.json({ type: 'error', error }, { status: 529, headers: { 'retry-after-ms': '1' } });
+            }
+            ran += 1;
+            if (end === 'broken') throw new Error('Network connection lost.');
+            if (end === 'gateway') return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+            if (end === 'silent') return sse(bodyOf([': nothing yet\n\n'], 'cut'));
+            return sse(start({ input_tokens: 20 }) + final({ output_tokens: 5 }));
+          },
+          { usd_per_day: 60 },
+          { UPSTREAM_MAX_RETRIES: '6' },
+        );
+        const body = { ...ASK, max_tokens, stream };
+        await (await sick.ask(body)).text();
+        const rows = await sick.rows();
+        const booked = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+        // The first try holds the worst case.
+        expect(booked).toBeLessThanOrEqual(Math.max(...rows.map(({ hold_usd }) => hold_usd)) + 1e-9);
+        // A whole answer with so much at stake rides on a stream.
+        expect(ran).toBeLessThanOrEqual(stream || max_tokens === 128_000 ? 3 : 1);
+        for (const { max_tokens: went } of rows) expect(went).toBeGreaterThanOrEqual(Math.min(max_tokens, 1_024));
+        most = Math.max(most, ran);
+      } finally {
+        clock.mockRestore();
+      }
+    },
   );
   expect(most).toBe(3);
 });

@@ -8,6 +8,7 @@ import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { bindings, simulate } from '../../support/conversations.ts';
 import { untilSo } from '../../support/eventually.ts';
 import { resetAll } from '../../support/reset.ts';
+import { tryAsyncCases } from '../../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
 const MB = 1_000_000;
@@ -181,19 +182,17 @@ test('the room of a body is given back, however its request ends', async () => {
       }),
   };
   const paths = ['/v1/messages', '/messages', '/count-tokens', '/classify', '/conversations', '/webhooks/github'];
-  await fc.assert(
-    fc.asyncProperty(
-      fc.constantFrom(...paths),
-      fc.constantFrom(...(Object.keys(ends) as (keyof typeof ends)[])),
-      fc.constantFrom(...(Object.keys(bodies) as (keyof typeof bodies)[])),
-      async (path, end, body) => {
-        ends[end]();
-        const sent = { ...headers, 'sluice-simulate': '', 'x-stainless-retry-count': '0' };
-        const response = await app.fetch(path, { method: 'POST', headers: sent, body: bodies[body]() });
-        await response.arrayBuffer();
-        expect({ ...room }).toEqual({ ...new Room() });
-      },
-    ),
-    { numRuns: 25 },
+  await tryAsyncCases(
+    25,
+    fc.constantFrom(...paths),
+    fc.constantFrom(...(Object.keys(ends) as (keyof typeof ends)[])),
+    fc.constantFrom(...(Object.keys(bodies) as (keyof typeof bodies)[])),
+    async (path, end, body) => {
+      ends[end]();
+      const sent = { ...headers, 'sluice-simulate': '', 'x-stainless-retry-count': '0' };
+      const response = await app.fetch(path, { method: 'POST', headers: sent, body: bodies[body]() });
+      await response.arrayBuffer();
+      expect({ ...room }).toEqual({ ...new Room() });
+    },
   );
 }, 60_000);

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Lease, NO_DEMAND } from '../../../src/accounts/leases/lease.ts';
 import { byPeriod, PERIODS, spanAt } from '../../../src/budget/windows.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryCases } from '../../support/runs.ts';
 import { NOON } from '../admission-requests.ts';
 
 /** An account with one lease, before a pool that counts for it what it has answered last, or what the account says. */
@@ -59,22 +59,19 @@ const step = fc.oneof(
 );
 
 test('what an account holds and has settled is never more than its pool counts, whichever calls are lost', () => {
-  fc.assert(
-    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
-      const leasing = new Leasing();
-      const holds: number[] = [];
-      for (const next of steps) {
-        if (next.kind === 'call') leasing.call(next.most, next);
-        else if (next.kind === 'hold' && leasing.hold(next.amount)) holds.push(next.amount);
-        else if (next.kind === 'settle') {
-          const one = holds.shift();
-          if (one !== undefined) leasing.settle(Math.floor(one * next.share), one);
-        } else if (next.kind === 'pass') leasing.now += next.ms;
-        expect(leasing.settled + leasing.held).toBeLessThanOrEqual(leasing.counted);
-      }
-    }),
-    { numRuns: runs(3_000) },
-  );
+  tryCases(runs(3_000), fc.array(step, { maxLength: 30 }), (steps) => {
+    const leasing = new Leasing();
+    const holds: number[] = [];
+    for (const next of steps) {
+      if (next.kind === 'call') leasing.call(next.most, next);
+      else if (next.kind === 'hold' && leasing.hold(next.amount)) holds.push(next.amount);
+      else if (next.kind === 'settle') {
+        const one = holds.shift();
+        if (one !== undefined) leasing.settle(Math.floor(one * next.share), one);
+      } else if (next.kind === 'pass') leasing.now += next.ms;
+      expect(leasing.settled + leasing.held).toBeLessThanOrEqual(leasing.counted);
+    }
+  });
 });
 
 test('a lease that is used while its return is on the way stays open, so that the pool hears of it', () => {

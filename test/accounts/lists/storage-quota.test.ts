@@ -32,10 +32,7 @@ beforeEach(async () => {
   app = testApp(() => Response.json({ input_tokens: 1, data: [] }), DEPLOYED);
   headers = bearer(await tokenOf(OWNER, ['messages', 'prefixes', 'classify']));
 });
-afterEach(async () => {
-  await app.settled();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const send = async (method: string, path: string, body?: unknown) =>
   await app.fetch(path, {

@@ -11,6 +11,7 @@ import {
   readChoice,
 } from '../../../src/classification/task/prompt.ts';
 import { canonicalText, readPrefix } from '../../../src/prefixes/prefix.ts';
+import { tryCases } from '../../support/runs.ts';
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const LABELS = ['billing', 'bug', 'other'];
@@ -82,23 +83,21 @@ test('whatever the input is, it stands whole in one block of the user’s, betwe
     prompt({}, { structured: false }),
     prompt({}, { prefix }),
   ];
-  fc.assert(
-    fc.property(nasty, fc.constantFrom(...prompts), fc.boolean(), (text, p, isCorrection) => {
-      // A mark that nothing else has tells where the input is.
-      const mark = 'Zq7-the-input-of-this-test';
-      const input = `${mark}${text}${mark}`;
-      const body = bodyOf(p, input, isCorrection ? { kind: 'invalid', fault: 'it was empty' } : undefined);
-      const own = body.messages.at(-1);
-      expect(own?.role).toBe('user');
-      const [block, ...more] = own?.content ?? [];
-      const [, tag, inside] = /^<(input-[0-9a-f]{32})>\n([\s\S]*)\n<\/\1>$/.exec(block?.text ?? '') ?? [];
-      expect(inside).toBe(input.toWellFormed());
-      expect(input).not.toContain(tag);
-      const others = JSON.stringify({ ...body, messages: [...body.messages.slice(0, -1), more] });
-      expect(others).not.toContain(mark);
-      expect(others).not.toContain(tag);
-    }),
-  );
+  tryCases(100, nasty, fc.constantFrom(...prompts), fc.boolean(), (text, p, isCorrection) => {
+    // A mark that nothing else has tells where the input is.
+    const mark = 'Zq7-the-input-of-this-test';
+    const input = `${mark}${text}${mark}`;
+    const body = bodyOf(p, input, isCorrection ? { kind: 'invalid', fault: 'it was empty' } : undefined);
+    const own = body.messages.at(-1);
+    expect(own?.role).toBe('user');
+    const [block, ...more] = own?.content ?? [];
+    const [, tag, inside] = /^<(input-[0-9a-f]{32})>\n([\s\S]*)\n<\/\1>$/.exec(block?.text ?? '') ?? [];
+    expect(inside).toBe(input.toWellFormed());
+    expect(input).not.toContain(tag);
+    const others = JSON.stringify({ ...body, messages: [...body.messages.slice(0, -1), more] });
+    expect(others).not.toContain(mark);
+    expect(others).not.toContain(tag);
+  });
 });
 
 test('the tags are others for each request, and the rest of the prompt is the same', () => {
@@ -133,27 +132,25 @@ test('any message at all is read as labels of the classifier, or as a fault', ()
     fc.anything(),
   );
   let labelled = 0;
-  fc.assert(
-    fc.property(
-      fc.constantFrom(...prompts),
-      content,
-      fc.constantFrom<unknown>('end_turn', 'max_tokens', 'refusal', 'pause_turn', null),
-      (p, given, stop_reason) => {
-        const read = readChoice({ content: given, stop_reason }, p);
-        if ('fault' in read) {
-          expect(read.fault).not.toBe('');
-          return;
-        }
-        labelled += 1;
-        const { multi, allow_none } = p.classifier;
-        expect(LABELS).toEqual(expect.arrayContaining(read.labels));
-        expect(new Set(read.labels).size).toBe(read.labels.length);
-        if (!multi) expect(read.labels.length).toBeLessThanOrEqual(1);
-        if (!allow_none) expect(read.labels.length).toBeGreaterThan(0);
-        expect(['max_tokens', 'refusal']).not.toContain(stop_reason);
-      },
-    ),
-    { numRuns: 3_000 },
+  tryCases(
+    3_000,
+    fc.constantFrom(...prompts),
+    content,
+    fc.constantFrom<unknown>('end_turn', 'max_tokens', 'refusal', 'pause_turn', null),
+    (p, given, stop_reason) => {
+      const read = readChoice({ content: given, stop_reason }, p);
+      if ('fault' in read) {
+        expect(read.fault).not.toBe('');
+        return;
+      }
+      labelled += 1;
+      const { multi, allow_none } = p.classifier;
+      expect(LABELS).toEqual(expect.arrayContaining(read.labels));
+      expect(new Set(read.labels).size).toBe(read.labels.length);
+      if (!multi) expect(read.labels.length).toBeLessThanOrEqual(1);
+      if (!allow_none) expect(read.labels.length).toBeGreaterThan(0);
+      expect(['max_tokens', 'refusal']).not.toContain(stop_reason);
+    },
   );
   expect(labelled).toBeGreaterThan(100);
 });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, inject, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { followed, hiddenAnswer } from '../../../src/conversations/answers/hidden-answer.ts';
 import { hiddenBlock, readableBlocks } from '../../../src/conversations/history/hidden-blocks.ts';
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
@@ -7,6 +7,7 @@ import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
 import { encoder } from '../../../src/http/bytes.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { FrameReader } from '../../../src/sse/frames.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 
 const SECRET = 'told-to-nobody';
 const HIDES = { hides: true, isText: false };
@@ -188,35 +189,32 @@ function built(text: string): Json[] {
 const blocks = fc.array(fc.constantFrom(...HIDDEN.map(([block]) => block), ...SHOWN), { maxLength: 8 });
 
 test('wherever a stream is split, and wherever it is resumed, it says what the hidden message says', async () => {
-  await fc.assert(
-    fc.asyncProperty(blocks, fc.array(fc.nat()), fc.nat(), async (content, cuts, seed) => {
-      const events = logOf(content);
-      const log = logFollowed(events, cuts);
-      const whole = await new Response(followed(log, 0, HIDES)).text();
-      expect(whole).not.toContain(SECRET);
-      expect(whole.endsWith('\0{"summary":1}')).toBe(true);
-      expect(built(whole)).toEqual(content.map(hiddenBlock));
-      const after = seed % events.length;
-      const rest = await new Response(followed(log, after, HIDES)).text();
-      const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
-      const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
-      expect(rest).toBe(whole.slice(from));
-      expect(await new Response(followed(log, after, { hides: false, isText: false })).text()).toContain(
-        events.slice(after).join(''),
-      );
-      const opening = events.slice(0, after).join('');
-      const answer = hiddenAnswer(
-        {
-          ...{ kind: 'stream', turn: 'turn_1', headers: {}, first: opening },
-          body: log.follow(after),
-        } as const,
-        true,
-      );
-      const { first, body } = answer as unknown as { first: string; body: ReadableStream };
-      expect(first + (await new Response(body).text())).toBe(whole);
-    }),
-    { numRuns: Math.ceil(200 * inject('propertyRuns')) },
-  );
+  await tryAsyncCases(runs(200), blocks, fc.array(fc.nat()), fc.nat(), async (content, cuts, seed) => {
+    const events = logOf(content);
+    const log = logFollowed(events, cuts);
+    const whole = await new Response(followed(log, 0, HIDES)).text();
+    expect(whole).not.toContain(SECRET);
+    expect(whole.endsWith('\0{"summary":1}')).toBe(true);
+    expect(built(whole)).toEqual(content.map(hiddenBlock));
+    const after = seed % events.length;
+    const rest = await new Response(followed(log, after, HIDES)).text();
+    const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
+    const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
+    expect(rest).toBe(whole.slice(from));
+    expect(await new Response(followed(log, after, { hides: false, isText: false })).text()).toContain(
+      events.slice(after).join(''),
+    );
+    const opening = events.slice(0, after).join('');
+    const answer = hiddenAnswer(
+      {
+        ...{ kind: 'stream', turn: 'turn_1', headers: {}, first: opening },
+        body: log.follow(after),
+      } as const,
+      true,
+    );
+    const { first, body } = answer as unknown as { first: string; body: ReadableStream };
+    expect(first + (await new Response(body).text())).toBe(whole);
+  });
 });
 
 test('a whole answer is hidden as its stream is, and of an error what it says', () => {
@@ -262,29 +260,26 @@ const AS_TEXT: [Json, Json | undefined][] = [
 test('shown as text, a stream has only blocks that every client reads, numbered without a gap, wherever it is resumed', async () => {
   const seen = { hides: false, isText: true };
   const some = fc.array(fc.constantFrom(...AS_TEXT), { maxLength: 8 });
-  await fc.assert(
-    fc.asyncProperty(some, fc.array(fc.nat()), fc.nat(), async (chosen, cuts, seed) => {
-      const content = chosen.map(([block]) => block);
-      const shown = chosen.flatMap(([, block]): Json[] => (block ? [block] : []));
-      const events = logOf(content);
-      const log = logFollowed(events, cuts);
-      const whole = await new Response(followed(log, 0, seen)).text();
-      const plain = ({ citations: _, ...block }: Json) => block;
-      expect(built(whole).map(plain)).toEqual(shown.map(plain));
-      expect(readableBlocks(content)).toEqual(shown);
-      const numbers = [...whole.matchAll(/"content_block_start","index":(\d+)/g)].map(([, number]) => Number(number));
-      expect(numbers).toEqual(shown.map((_, at) => at));
-      // What is left out leaves the other events as they were.
-      expect(whole.match(/sluice-cost-usd/g)).toHaveLength(3);
-      const after = seed % events.length;
-      const rest = await new Response(followed(log, after, seen)).text();
-      const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
-      const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
-      expect(rest).toBe(whole.slice(from));
-      const both = await new Response(followed(log, 0, { hides: true, isText: true })).text();
-      expect(built(both).map(plain)).toEqual(shown.map(plain));
-      expect(both).not.toContain(SECRET);
-    }),
-    { numRuns: Math.ceil(200 * inject('propertyRuns')) },
-  );
+  await tryAsyncCases(runs(200), some, fc.array(fc.nat()), fc.nat(), async (chosen, cuts, seed) => {
+    const content = chosen.map(([block]) => block);
+    const shown = chosen.flatMap(([, block]): Json[] => (block ? [block] : []));
+    const events = logOf(content);
+    const log = logFollowed(events, cuts);
+    const whole = await new Response(followed(log, 0, seen)).text();
+    const plain = ({ citations: _, ...block }: Json) => block;
+    expect(built(whole).map(plain)).toEqual(shown.map(plain));
+    expect(readableBlocks(content)).toEqual(shown);
+    const numbers = [...whole.matchAll(/"content_block_start","index":(\d+)/g)].map(([, number]) => Number(number));
+    expect(numbers).toEqual(shown.map((_, at) => at));
+    // What is left out leaves the other events as they were.
+    expect(whole.match(/sluice-cost-usd/g)).toHaveLength(3);
+    const after = seed % events.length;
+    const rest = await new Response(followed(log, after, seen)).text();
+    const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
+    const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
+    expect(rest).toBe(whole.slice(from));
+    const both = await new Response(followed(log, 0, { hides: true, isText: true })).text();
+    expect(built(both).map(plain)).toEqual(shown.map(plain));
+    expect(both).not.toContain(SECRET);
+  });
 });

@@ -4,6 +4,7 @@ import { afterEach, expect, test } from 'vitest';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { bindings, jsonOf, rowsOf, simulate, stubOf } from '../../support/conversations.ts';
 import { resetAll } from '../../support/reset.ts';
+import { tryAsyncCases } from '../../support/runs.ts';
 import { answeringBy } from '../../support/scripted-runs.ts';
 import { ask, bodyOf, listen, requestOf, say, type Told, turnOf } from '../../support/turns.ts';
 
@@ -72,49 +73,46 @@ test('thinking goes up only where it was made, whatever a conversation has been 
   simulate({ UPSTREAM_USER_ID: 'account' });
   let loops = 0;
   let number = 0;
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 10 }), async (steps) => {
-      number += 1;
-      let place: Place = { id: `c${number}`, account: 'alice' };
-      let isForeign = false;
-      const next = async (model: string, does = 'ask') => {
-        const calls = await openCalls(place);
-        if (calls.length > 0) loops += 1;
-        else isForeign = false;
-        const results = calls.map((tool_use_id) => ({ type: 'tool_result', tool_use_id, content: 'Sunny.' }));
-        const question = does === 'call' ? 'Tell me the weather in Bern' : 'Why?';
-        await turn(place, calls.length > 0 ? results : question, model, { isForeign });
-      };
-      await next(MODELS[0], 'call');
-      for (const { does, model, most, at = 0 } of steps) {
-        const stub = stubOf(place.id, place.account);
-        const rows = await rowsOf(place.id, place.account);
-        const { id: message = '' } = rows[at % Math.max(1, rows.length)] ?? {};
-        if (model) await next(model, does);
-        else if (does === 'limit') {
-          await stub.patch({ history: most ? { max_tokens: most, strategy: 'truncate' } : null });
-        } else if (does === 'rewind' && rows.length > 0) expect((await stub.rewind(message)).ok).toBe(true);
-        else if (does === 'forget')
-          await runInDurableObject(stub, (_, state) => state.abort('killed by the test')).catch(() => {});
-        else if (rows.length > 0) {
-          const id = `${place.id}x`;
-          const account = does === 'move' ? `${place.account}x` : place.account;
-          if (does === 'fork') await jsonOf((await stub.fork(id, message)) as never);
-          else {
-            const backup = await stub.backup();
-            if (!backup.ok) throw new Error('no backup');
-            const adopted = await stubOf(id, account).adopt({ id, account }, backup.value as ReadableStream);
-            await jsonOf(adopted as never);
-            isForeign = (await openCalls(place)).length > 0;
-          }
-          place = { id, account };
+  await tryAsyncCases(25, fc.array(step, { minLength: 4, maxLength: 10 }), async (steps) => {
+    number += 1;
+    let place: Place = { id: `c${number}`, account: 'alice' };
+    let isForeign = false;
+    const next = async (model: string, does = 'ask') => {
+      const calls = await openCalls(place);
+      if (calls.length > 0) loops += 1;
+      else isForeign = false;
+      const results = calls.map((tool_use_id) => ({ type: 'tool_result', tool_use_id, content: 'Sunny.' }));
+      const question = does === 'call' ? 'Tell me the weather in Bern' : 'Why?';
+      await turn(place, calls.length > 0 ? results : question, model, { isForeign });
+    };
+    await next(MODELS[0], 'call');
+    for (const { does, model, most, at = 0 } of steps) {
+      const stub = stubOf(place.id, place.account);
+      const rows = await rowsOf(place.id, place.account);
+      const { id: message = '' } = rows[at % Math.max(1, rows.length)] ?? {};
+      if (model) await next(model, does);
+      else if (does === 'limit') {
+        await stub.patch({ history: most ? { max_tokens: most, strategy: 'truncate' } : null });
+      } else if (does === 'rewind' && rows.length > 0) expect((await stub.rewind(message)).ok).toBe(true);
+      else if (does === 'forget')
+        await runInDurableObject(stub, (_, state) => state.abort('killed by the test')).catch(() => {});
+      else if (rows.length > 0) {
+        const id = `${place.id}x`;
+        const account = does === 'move' ? `${place.account}x` : place.account;
+        if (does === 'fork') await jsonOf((await stub.fork(id, message)) as never);
+        else {
+          const backup = await stub.backup();
+          if (!backup.ok) throw new Error('no backup');
+          const adopted = await stubOf(id, account).adopt({ id, account }, backup.value as ReadableStream);
+          await jsonOf(adopted as never);
+          isForeign = (await openCalls(place)).length > 0;
         }
+        place = { id, account };
       }
-      await next(MODELS[1]);
-      await next(MODELS[0]);
-    }),
-    { numRuns: 25 },
-  );
+    }
+    await next(MODELS[1]);
+    await next(MODELS[0]);
+  });
   expect(loops).toBeGreaterThan(10);
 });
 

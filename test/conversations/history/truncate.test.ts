@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { shortenedBy } from '../../../bench/history-model.ts';
 import { FILLED } from '../../../src/conversations/history/shares.ts';
 import { firstToSend, type SizedTurn } from '../../../src/conversations/history/truncate.ts';
+import { tryCases } from '../../support/runs.ts';
 
 const turns = fc
   .array(fc.record({ tokens: fc.integer({ min: 1, max: 100 }), follows: fc.boolean() }), {
@@ -14,14 +15,12 @@ const turns = fc
   );
 
 test('what is sent begins where a turn begins that does not follow another', () => {
-  fc.assert(
-    fc.property(turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
-      const start = firstToSend(history, 0, fresh, most);
-      const total = history.reduce((sum, { tokens }) => sum + tokens, fresh);
-      if (total <= most) expect(start).toBe(0);
-      else expect(history.find(({ from }) => from === start)?.follows ?? false).toBe(false);
-    }),
-  );
+  tryCases(100, turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
+    const start = firstToSend(history, 0, fresh, most);
+    const total = history.reduce((sum, { tokens }) => sum + tokens, fresh);
+    if (total <= most) expect(start).toBe(0);
+    else expect(history.find(({ from }) => from === start)?.follows ?? false).toBe(false);
+  });
 });
 
 test('once room is made, some is left, so that the next turn begins at the same place', () => {
@@ -41,17 +40,15 @@ test('the last turns stay together, however long they are', () => {
 });
 
 test('the model of what a long conversation costs leaves out the same turns', () => {
-  fc.assert(
-    fc.property(turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
-      const sizes = history.map(({ tokens }) => tokens);
-      const sized = sizes.map((tokens, from): SizedTurn => ({ from, tokens, follows: false }));
-      const first = firstToSend(sized, 0, fresh, most);
-      // No turn is sent where the last one does not fit beside the question.
-      const fits = sizes.slice(first).reduce((sum, tokens) => sum + tokens, fresh) <= most;
-      const strategy = { kind: 'truncate', most, filled: FILLED } as const;
-      expect(shortenedBy(strategy, { summary: 0, turns: sizes, older: 0 }, fresh, false)).toBe(
-        fits ? first : sizes.length,
-      );
-    }),
-  );
+  tryCases(100, turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
+    const sizes = history.map(({ tokens }) => tokens);
+    const sized = sizes.map((tokens, from): SizedTurn => ({ from, tokens, follows: false }));
+    const first = firstToSend(sized, 0, fresh, most);
+    // No turn is sent where the last one does not fit beside the question.
+    const fits = sizes.slice(first).reduce((sum, tokens) => sum + tokens, fresh) <= most;
+    const strategy = { kind: 'truncate', most, filled: FILLED } as const;
+    expect(shortenedBy(strategy, { summary: 0, turns: sizes, older: 0 }, fresh, false)).toBe(
+      fits ? first : sizes.length,
+    );
+  });
 });

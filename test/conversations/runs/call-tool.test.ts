@@ -4,6 +4,7 @@ import { type CallOptions, callTool } from '../../../src/conversations/runs/call
 import { MOST_STEP_BYTES } from '../../../src/conversations/runs/tool-result.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import { McpSessions } from '../../../src/tools/mcp/sessions.ts';
+import { tryAsyncCases } from '../../support/runs.ts';
 import { TOOL_SECRET, TOOL_URL } from '../../support/scripted-runs.ts';
 
 const call = { tool_use_id: 'toolu_1', name: 'get_weather', input: {}, account: 'a', conversation: 'c', turn: 't' };
@@ -84,17 +85,14 @@ describe('what a tool answers', () => {
   });
 
   test('may be an image of any length, which goes up byte for byte', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.uint8Array({ maxLength: 60_000 }), async (rest) => {
-        const image = new Uint8Array([...PNG, ...rest]);
-        const headers = { 'content-type': 'image/png; charset=binary' };
-        const { content } = await calling({}, async () => new Response(image, { headers }));
-        const [{ source }] = content as unknown as [{ source: { data: string } }];
-        expect(source).toMatchObject({ type: 'base64', media_type: 'image/png' });
-        expect(Uint8Array.from(atob(source.data), (character) => character.charCodeAt(0))).toEqual(image);
-      }),
-      { numRuns: 20 },
-    );
+    await tryAsyncCases(20, fc.uint8Array({ maxLength: 60_000 }), async (rest) => {
+      const image = new Uint8Array([...PNG, ...rest]);
+      const headers = { 'content-type': 'image/png; charset=binary' };
+      const { content } = await calling({}, async () => new Response(image, { headers }));
+      const [{ source }] = content as unknown as [{ source: { data: string } }];
+      expect(source).toMatchObject({ type: 'base64', media_type: 'image/png' });
+      expect(Uint8Array.from(atob(source.data), (character) => character.charCodeAt(0))).toEqual(image);
+    });
   });
 
   test('goes up under the type that an image really has, and not as an image where it is none', async () => {

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { needsApproval } from '../../../src/conversations/runs/approval.ts';
 import { RunMeter } from '../../../src/conversations/runs/limits.ts';
 import type { ToolRun } from '../../../src/conversations/runs/runs.schema.ts';
+import { tryCases } from '../../support/runs.ts';
 
 const NANO = 1e9;
 const LIMITS = { max_turns: 1_000, max_usd: 1, max_seconds: 60, max_tool_calls: 1_000, parallel_tools: 4 };
@@ -11,28 +12,26 @@ const carried = fc.tuple(spent, fc.nat(59_000)).map(([before, ms]) => ({ ...befo
 const BEGAN = Date.UTC(2026, 10, 20, 12);
 
 test('what a run has used before a crash, and the runs before it, counts in each of its limits', () => {
-  fc.assert(
-    fc.property(fc.option(spent, { nil: undefined }), fc.option(carried, { nil: undefined }), (own, before) => {
-      const used = { steps: 0, calls: 0, cost: 0 };
-      for (const one of [own, before]) {
-        if (one) for (const kind of ['steps', 'calls', 'cost'] as const) used[kind] += one[kind];
-      }
-      const meterOf = (limits: object) =>
-        new RunMeter({ ...LIMITS, ...limits }, BEGAN, { isStreaming: true, spent: own, carried: before });
-      expect(meterOf({}).most).toBe(NANO - used.cost);
-      expect(meterOf({}).spent).toBe(own?.cost ?? 0);
-      expect(meterOf({}).leftMs(BEGAN)).toBe(60_000 - (before?.ms ?? 0));
-      expect(meterOf({ max_turns: used.steps + 1 }).pause(BEGAN)).toBeUndefined();
-      expect(meterOf({ max_turns: used.steps }).pause(BEGAN)).toBe('max_turns');
-      const counting = meterOf({ max_tool_calls: used.calls + 1 });
-      expect([1, 2].map((input) => counting.addCall({ name: 'x', input }))).toEqual([true, false]);
-      expect(counting.pause(BEGAN)).toBe('max_tool_calls');
-      const paying = meterOf({});
-      paying.addStep(1_000, true);
-      paying.addSubagent(500);
-      expect(paying.most).toBe(NANO - used.cost - 1_500);
-    }),
-  );
+  tryCases(100, fc.option(spent, { nil: undefined }), fc.option(carried, { nil: undefined }), (own, before) => {
+    const used = { steps: 0, calls: 0, cost: 0 };
+    for (const one of [own, before]) {
+      if (one) for (const kind of ['steps', 'calls', 'cost'] as const) used[kind] += one[kind];
+    }
+    const meterOf = (limits: object) =>
+      new RunMeter({ ...LIMITS, ...limits }, BEGAN, { isStreaming: true, spent: own, carried: before });
+    expect(meterOf({}).most).toBe(NANO - used.cost);
+    expect(meterOf({}).spent).toBe(own?.cost ?? 0);
+    expect(meterOf({}).leftMs(BEGAN)).toBe(60_000 - (before?.ms ?? 0));
+    expect(meterOf({ max_turns: used.steps + 1 }).pause(BEGAN)).toBeUndefined();
+    expect(meterOf({ max_turns: used.steps }).pause(BEGAN)).toBe('max_turns');
+    const counting = meterOf({ max_tool_calls: used.calls + 1 });
+    expect([1, 2].map((input) => counting.addCall({ name: 'x', input }))).toEqual([true, false]);
+    expect(counting.pause(BEGAN)).toBe('max_tool_calls');
+    const paying = meterOf({});
+    paying.addStep(1_000, true);
+    paying.addSubagent(500);
+    expect(paying.most).toBe(NANO - used.cost - 1_500);
+  });
 });
 
 test('a third call that is the same ends a run, and one that differs does not', () => {

@@ -10,7 +10,7 @@ import { eventually } from '../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
 import { resetAll } from '../../support/reset.ts';
 import { rounds } from '../../support/rounds.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, textOf } from '../../support/turns.ts';
 
@@ -112,82 +112,79 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
   const kill = fc.record({ point: fc.constantFrom(...POINTS), after: fc.integer({ min: 0, max: 4 }) });
   let number = 0;
   let done = 0;
-  await fc.assert(
-    fc.asyncProperty(fc.array(kill, { maxLength: 3 }), async (kills) => {
-      number += 1;
-      conversation = `run${number}`;
-      const sure = { point: POINTS[number % POINTS.length] ?? POINTS[0], after: number % 3 };
-      killer.plan([sure, ...kills]);
-      const body = bodyOf('Plan my day.', {
-        tools: [weather({ timeout_seconds: 1 }, 'get_weather'), weather({ once: true, timeout_seconds: 1 }, 'book')],
-        max_usd: MOST_USD,
-        max_tokens: 300,
-        max_turns: 20,
-      });
-      const { events, failed } = await killer.during(followed(body, conversation));
-      killer.plan([]);
+  await tryAsyncCases({ numRuns: RUNS, endOnFailure: true }, fc.array(kill, { maxLength: 3 }), async (kills) => {
+    number += 1;
+    conversation = `run${number}`;
+    const sure = { point: POINTS[number % POINTS.length] ?? POINTS[0], after: number % 3 };
+    killer.plan([sure, ...kills]);
+    const body = bodyOf('Plan my day.', {
+      tools: [weather({ timeout_seconds: 1 }, 'get_weather'), weather({ once: true, timeout_seconds: 1 }, 'book')],
+      max_usd: MOST_USD,
+      max_tokens: 300,
+      max_turns: 20,
+    });
+    const { events, failed } = await killer.during(followed(body, conversation));
+    killer.plan([]);
 
-      expect(events.at(-1)?.event).toBe('message_stop');
-      // What died is settled from above. Where that leaves too little of max_usd for a step, the run pauses.
-      const { delta } = events.findLast(({ event }) => event === 'message_delta')?.data ?? {};
-      const isDone = (delta as { stop_reason: string }).stop_reason === 'end_turn';
-      if (isDone) done += 1;
-      if (isDone) expect(textOf(events)).toContain('Done.');
-      const ids = events.flatMap((event) => event.id ?? []);
-      expect(new Set(ids).size).toBe(ids.length);
-      const numbers = ids.map((id) => Number(id.split('-').at(-1)));
-      expect(numbers).toEqual([...numbers].sort((one, other) => one - other));
-      const starts = events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.index);
-      expect(starts).toEqual(starts.map((_, index) => index));
-      const blocks = events.flatMap(({ data: { content_block } }) => (content_block ? [content_block as Json] : []));
-      const idsOf = (type: string, name: string) =>
-        blocks.filter((block) => block.type === type).map((block) => String(block[name]));
-      // Each call that was shown has its result once, also one that was lost with its step.
-      expect(idsOf('mcp_tool_result', 'tool_use_id').toSorted()).toEqual(idsOf('mcp_tool_use', 'id').toSorted());
+    expect(events.at(-1)?.event).toBe('message_stop');
+    // What died is settled from above. Where that leaves too little of max_usd for a step, the run pauses.
+    const { delta } = events.findLast(({ event }) => event === 'message_delta')?.data ?? {};
+    const isDone = (delta as { stop_reason: string }).stop_reason === 'end_turn';
+    if (isDone) done += 1;
+    if (isDone) expect(textOf(events)).toContain('Done.');
+    const ids = events.flatMap((event) => event.id ?? []);
+    expect(new Set(ids).size).toBe(ids.length);
+    const numbers = ids.map((id) => Number(id.split('-').at(-1)));
+    expect(numbers).toEqual([...numbers].sort((one, other) => one - other));
+    const starts = events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.index);
+    expect(starts).toEqual(starts.map((_, index) => index));
+    const blocks = events.flatMap(({ data: { content_block } }) => (content_block ? [content_block as Json] : []));
+    const idsOf = (type: string, name: string) =>
+      blocks.filter((block) => block.type === type).map((block) => String(block[name]));
+    // Each call that was shown has its result once, also one that was lost with its step.
+    expect(idsOf('mcp_tool_result', 'tool_use_id').toSorted()).toEqual(idsOf('mcp_tool_use', 'id').toSorted());
 
-      expect(faults).toEqual([]);
-      // What one has lost may leave too little of max_usd for a step: then it fails, and another run begins with all of it.
-      const most = MOST_USD * (1 + failed);
-      expect(billed.get(conversation) ?? 0).toBeLessThanOrEqual(most);
-      const messages = (await rowsOf(conversation)).map(({ role, content }) => ({ role, content }));
-      expect(brokenRule(messages as never)).toBeUndefined();
-      const question = { type: 'text', text: 'And?' };
-      const counted = await simulator.fetch('https://api.anthropic.com/v1/messages/count_tokens', {
-        method: 'POST',
-        headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
-        body: JSON.stringify({
-          model: 'claude-opus-5-5',
-          messages: [...messages, { role: 'user', content: [...resultsOf(messages.at(-1)), question] }],
-          tools: [
-            { name: 'get_weather', input_schema: { type: 'object' } },
-            { name: 'book', input_schema: { type: 'object' } },
-          ],
-        }),
-      });
-      expect(await counted.json()).toHaveProperty('input_tokens');
+    expect(faults).toEqual([]);
+    // What one has lost may leave too little of max_usd for a step: then it fails, and another run begins with all of it.
+    const most = MOST_USD * (1 + failed);
+    expect(billed.get(conversation) ?? 0).toBeLessThanOrEqual(most);
+    const messages = (await rowsOf(conversation)).map(({ role, content }) => ({ role, content }));
+    expect(brokenRule(messages as never)).toBeUndefined();
+    const question = { type: 'text', text: 'And?' };
+    const counted = await simulator.fetch('https://api.anthropic.com/v1/messages/count_tokens', {
+      method: 'POST',
+      headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
+      body: JSON.stringify({
+        model: 'claude-opus-5-5',
+        messages: [...messages, { role: 'user', content: [...resultsOf(messages.at(-1)), question] }],
+        tools: [
+          { name: 'get_weather', input_schema: { type: 'object' } },
+          { name: 'book', input_schema: { type: 'object' } },
+        ],
+      }),
+    });
+    expect(await counted.json()).toHaveProperty('input_tokens');
 
-      const own = tools.filter(({ body: sent }) => sent.conversation === conversation);
-      const byId = new Map<string, Json[]>();
-      for (const { headers, body: sent } of own) {
-        const id = String(headers.get('webhook-id'));
-        expect(id.endsWith(String(sent.tool_use_id))).toBe(true);
-        byId.set(id, [...(byId.get(id) ?? []), sent]);
-      }
-      expect(new Set(own.map(({ body: sent }) => sent.tool_use_id)).size).toBe(byId.size);
-      for (const sent of byId.values()) if (sent[0]?.name === 'book') expect(sent).toHaveLength(1);
-      expect(await readOf(conversation)).toMatchObject({ state: 'idle', turns: 1, messages: messages.length });
-      await eventually(async () => {
-        // What it was booked at is never less than what was billed, and never more than was allowed.
-        const { data } = await accountStub(bindings, {}, 'alice').usage({ group_by: 'conversation' });
-        const booked = data.find(({ key }) => key === conversation)?.cost_usd ?? 0;
-        expect(booked).toBeGreaterThanOrEqual((billed.get(conversation) ?? 0) - 1e-9);
-        expect(booked).toBeLessThanOrEqual(most);
-        const { cost_usd = 0 } = (await readOf(conversation)) ?? {};
-        if (failed === 0) expect(cost_usd).toBeCloseTo(booked, 9);
-      });
-    }),
-    { numRuns: RUNS, endOnFailure: true },
-  );
+    const own = tools.filter(({ body: sent }) => sent.conversation === conversation);
+    const byId = new Map<string, Json[]>();
+    for (const { headers, body: sent } of own) {
+      const id = String(headers.get('webhook-id'));
+      expect(id.endsWith(String(sent.tool_use_id))).toBe(true);
+      byId.set(id, [...(byId.get(id) ?? []), sent]);
+    }
+    expect(new Set(own.map(({ body: sent }) => sent.tool_use_id)).size).toBe(byId.size);
+    for (const sent of byId.values()) if (sent[0]?.name === 'book') expect(sent).toHaveLength(1);
+    expect(await readOf(conversation)).toMatchObject({ state: 'idle', turns: 1, messages: messages.length });
+    await eventually(async () => {
+      // What it was booked at is never less than what was billed, and never more than was allowed.
+      const { data } = await accountStub(bindings, {}, 'alice').usage({ group_by: 'conversation' });
+      const booked = data.find(({ key }) => key === conversation)?.cost_usd ?? 0;
+      expect(booked).toBeGreaterThanOrEqual((billed.get(conversation) ?? 0) - 1e-9);
+      expect(booked).toBeLessThanOrEqual(most);
+      const { cost_usd = 0 } = (await readOf(conversation)) ?? {};
+      if (failed === 0) expect(cost_usd).toBeCloseTo(booked, 9);
+    });
+  });
   // biome-ignore lint/suspicious/noConsole: where it died is what one wants to know of this test.
   console.log(Object.fromEntries(killer.done));
   expect(done).toBeGreaterThan(0.7 * RUNS);

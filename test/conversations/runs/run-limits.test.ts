@@ -9,6 +9,7 @@ import { atRest, bindings, readOf, rowsOf, simulate } from '../../support/conver
 import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, listen, requestOf, say, textOf, turnOf } from '../../support/turns.ts';
+import { refusal, sse } from '../../support/wire.ts';
 
 afterEach(resetAll);
 
@@ -113,8 +114,7 @@ describe('a run', () => {
   });
 });
 
-const overloaded = () =>
-  Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }, { status: 529 });
+const overloaded = () => refusal(529, 'overloaded_error');
 
 describe('another model', () => {
   test('does not step in between two steps, also where the budget pays for it alone', async () => {
@@ -162,9 +162,7 @@ test('a step whose upstream fails goes to the next one, and the run is one messa
       usage: { input_tokens: 9, output_tokens: 9 },
     };
     const message = { id: `msg_${asks.length}`, type: 'message', role: 'assistant', model: 'claude-opus-5-5' };
-    return new Response(eventsOf({ ...message, content, ...ends }), {
-      headers: { 'content-type': 'text/event-stream' },
-    });
+    return sse(eventsOf({ ...message, content, ...ends }));
   });
   const upstream = vi
     .spyOn(Conversation.prototype as unknown as { upstream(): unknown }, 'upstream')

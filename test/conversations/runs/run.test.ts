@@ -22,8 +22,8 @@ import {
   TOOL_URL,
   weather,
 } from '../../support/scripted-runs.ts';
-import { SMALL_MESSAGE } from '../../support/small-message.ts';
 import { ask, bodyOf, listen, say, type Told, textOf } from '../../support/turns.ts';
+import { sse, start as startOf } from '../../support/wire.ts';
 
 afterEach(resetAll);
 
@@ -305,9 +305,8 @@ describe('a run', () => {
 
   test('that is stopped before a word of it is no error that a client sends again', async () => {
     let isBegun = false;
-    const start = { type: 'message_start', message: { ...SMALL_MESSAGE, content: [], stop_reason: null } };
     answeringBy(() => {
-      const pieces = [new TextEncoder().encode(`event: message_start\ndata: ${JSON.stringify(start)}\n\n`)];
+      const pieces = [new TextEncoder().encode(startOf())];
       const pull = (to: ReadableByteStreamController) => {
         const piece = pieces.shift();
         if (piece) return to.enqueue(piece);
@@ -315,7 +314,7 @@ describe('a run', () => {
         return new Promise<void>(() => {});
       };
       const body = new ReadableStream({ type: 'bytes', pull }, { highWaterMark: 0 });
-      return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+      return sse(body);
     });
     const answer = ask(asked(), { stream: false });
     await eventually(() => expect(isBegun).toBe(true));

@@ -5,12 +5,11 @@ import { Conversation } from '../../../src/conversations/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
-import { settledApps } from '../../support/app.ts';
 import { bindings, readOf, rowsOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
 import { resetAll } from '../../support/reset.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { answeringBy, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { agentOf, agentTool, storeAgents, task } from '../../support/subagents.ts';
 import { bodyOf } from '../../support/turns.ts';
@@ -43,10 +42,7 @@ const subagentsIn = (tree: string) => 6 + (isWide(tree) ? 36 : 1);
 const USAGE = { input_tokens: 100, output_tokens: 100 };
 const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 test(`${TREES} trees of depth three, six subagents to an agent, under kills: all end, none costs more than said, each task is done once`, async () => {
   const killer = new Killer<Point>(POINTS);
@@ -100,8 +96,11 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
   let number = 0;
   const ends = { done: 0, paused: 0, failed: 0 };
   const told = { trees: 0, 'with 42 subagents': 0, subagents: 0, 'over max_usd': 0, doubles: 0 };
-  await fc.assert(
-    fc.asyncProperty(fc.array(kill, { maxLength: 4 }), most, async (kills, max_usd) => {
+  await tryAsyncCases(
+    { numRuns: TREES, endOnFailure: true },
+    fc.array(kill, { maxLength: 4 }),
+    most,
+    async (kills, max_usd) => {
       number += 1;
       const tree = `tree${number}`;
       killer.victims = [tree];
@@ -148,8 +147,7 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
       // Where nothing was lost and there was money for all, all of them have worked, each once.
       const isWhole = reason === 'end_turn' && max_usd === 3 && kills.length === 0;
       if (isWhole) expect(begun).toBe(subagentsIn(tree));
-    }),
-    { numRuns: TREES, endOnFailure: true },
+    },
   );
   const ended = ends.done + ends.paused + ends.failed;
   // biome-ignore lint/suspicious/noConsole: where it died, and what came of it, is what one wants to know of this test.

@@ -7,7 +7,6 @@ import { subagentId } from '../../../src/conversations/runs/subagent-result.ts';
 import type { CrossingText, Result } from '../../../src/durable/contracts/conversation.ts';
 import { createRequestId } from '../../../src/http/headers/request-id.ts';
 import type { Json } from '../../../src/json/object.ts';
-import { settledApps } from '../../support/app.ts';
 import { atRest, readOf, rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { resetAll } from '../../support/reset.ts';
@@ -25,10 +24,7 @@ import {
 import { agentOf, agentTool, resultsIn, storeAgents, task } from '../../support/subagents.ts';
 import { ask, bodyOf, listen, say, textOf } from '../../support/turns.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const asked = (more: object = {}) => bodyOf('Find out.', { tools: [agentTool('researcher')], ...more });
 const idOf = (turn: string, tool_use_id: string, conversation = 'c1') =>

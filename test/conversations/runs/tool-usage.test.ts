@@ -2,7 +2,6 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
 import type { UsageReport } from '../../../src/accounts/usage-answers.schema.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
-import { settledApps } from '../../support/app.ts';
 import { passTime } from '../../support/calendar.ts';
 import { atRest, bindings, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -10,11 +9,9 @@ import { as, simulatedEdge } from '../../support/prefixes.ts';
 import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say } from '../../support/turns.ts';
+import { refusal } from '../../support/wire.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const TOOLS = { tools: [weather(), weather({}, 'get_news')] };
 const asked = (more: object = {}) => bodyOf('How is the weather?', { ...TOOLS, ...more });
@@ -64,8 +61,7 @@ test('what a paused run has called is counted with the next turn, once', async (
 });
 
 test('a step that fails takes up nothing; the one that is asked again does', async () => {
-  const busy = () =>
-    Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }, { status: 529 });
+  const busy = () => refusal(529, 'overloaded_error');
   answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : number === 2 ? busy() : says('Sun.')));
   servingTools(() => new Response('sun'));
   await say(asked());

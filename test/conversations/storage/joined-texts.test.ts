@@ -7,6 +7,7 @@ import { Transcript } from '../../../src/conversations/storage/transcript.ts';
 import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
 import { atRest, simulate, stubOf } from '../../support/conversations.ts';
 import { resetAll } from '../../support/reset.ts';
+import { tryCases } from '../../support/runs.ts';
 import { bodyOf, say } from '../../support/turns.ts';
 
 beforeEach(() => {
@@ -59,32 +60,29 @@ test('a history that SQLite joins is the history that is read row by row, and co
     const transcript = new Transcript(storage);
     const [template] = transcript.turns();
     if (!template) throw new TypeError('no turn');
-    fc.assert(
-      fc.property(fc.array(turn, { maxLength: 6 }), fc.nat(200), fc.nat(4), (turns, from, gap) => {
-        transcript.write('delete from turns');
-        transcript.write('delete from messages');
-        transcript.write('delete from pieces');
-        let seq = 1;
-        for (const [at, { status, texts }] of turns.entries()) {
-          const row = { ...template, seq: at + 1, id: `turn_${at}`, status };
-          transcript.beginTurn(row, []);
-          transcript.changeTurn(row, { status });
-          for (const text of texts) {
-            const long =
-              text.includes('long') && at === 0 ? JSON.stringify({ role: 'user', content: 'é'.repeat(700_000) }) : text;
-            transcript.addMessage({ seq, turn: at + 1, id: `msg_${seq}`, role: 'user', createdAt: 0, text: long });
-            seq += 1 + gap;
-          }
+    tryCases(60, fc.array(turn, { maxLength: 6 }), fc.nat(200), fc.nat(4), (turns, from, gap) => {
+      transcript.write('delete from turns');
+      transcript.write('delete from messages');
+      transcript.write('delete from pieces');
+      let seq = 1;
+      for (const [at, { status, texts }] of turns.entries()) {
+        const row = { ...template, seq: at + 1, id: `turn_${at}`, status };
+        transcript.beginTurn(row, []);
+        transcript.changeTurn(row, { status });
+        for (const text of texts) {
+          const long =
+            text.includes('long') && at === 0 ? JSON.stringify({ role: 'user', content: 'é'.repeat(700_000) }) : text;
+          transcript.addMessage({ seq, turn: at + 1, id: `msg_${seq}`, role: 'user', createdAt: 0, text: long });
+          seq += 1 + gap;
         }
-        const rows = Array.from(transcript.messages.texts({ from, sent: true }), ({ text }) => text);
-        const read = SentHistory.EMPTY.plus(rows);
-        const joined = SentHistory.of([...joinedTexts(transcript, from, new Set())]);
-        expect(joined.findings).toEqual(read.findings);
-        expect(new TextDecoder().decode(joined.bytes) === new TextDecoder().decode(read.bytes)).toBe(true);
-        const next = '{"role":"user","content":"And?"}';
-        expect(new TextDecoder().decode(joined.plus([next]).bytes)).toBe([...rows, next].join(','));
-      }),
-      { numRuns: 60 },
-    );
+      }
+      const rows = Array.from(transcript.messages.texts({ from, sent: true }), ({ text }) => text);
+      const read = SentHistory.EMPTY.plus(rows);
+      const joined = SentHistory.of([...joinedTexts(transcript, from, new Set())]);
+      expect(joined.findings).toEqual(read.findings);
+      expect(new TextDecoder().decode(joined.bytes) === new TextDecoder().decode(read.bytes)).toBe(true);
+      const next = '{"role":"user","content":"And?"}';
+      expect(new TextDecoder().decode(joined.plus([next]).bytes)).toBe([...rows, next].join(','));
+    });
   });
 });

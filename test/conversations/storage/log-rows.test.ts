@@ -1,11 +1,12 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { GRACE_MS } from '../../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../../src/conversations/storage/transcript.ts';
 import { END_OF_STREAM, EventLog } from '../../../src/conversations/turn/event-log.ts';
 import { simulate, stubOf } from '../../support/conversations.ts';
 import { resetAll } from '../../support/reset.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { bodyOf, say } from '../../support/turns.ts';
 
 // Its tables are there.
@@ -37,8 +38,11 @@ const numbersIn = (text: string) => [...text.matchAll(/^id: turn_x-(\d+)$/gm)].m
 
 test('a log is in few rows, and whoever follows it gets what was stored, once and in order, however it came', async () => {
   await runInDurableObject(stubOf(), async (_, state) => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60 }), fc.nat(80), async (steps, place) => {
+    await tryAsyncCases(
+      runs(200),
+      fc.array(step, { minLength: 1, maxLength: 60 }),
+      fc.nat(80),
+      async (steps, place) => {
         const transcript = new Transcript(state.storage);
         transcript.write('delete from log');
         transcript.write('delete from turns');
@@ -114,8 +118,7 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
         const isLost = lost.includes(after) && after < (kept.at(-1) ?? 0);
         expect(told !== null).toBe(isLost);
         if (told) expect(Number(told[2])).toBe(after);
-      }),
-      { numRuns: Math.ceil(200 * inject('propertyRuns')) },
+      },
     );
   });
 });

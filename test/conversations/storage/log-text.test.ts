@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { eventsAsShown, LogText } from '../../../src/conversations/storage/log-text.ts';
+import { tryCases } from '../../support/runs.ts';
 
 const HEADS = [
   '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"',
@@ -22,30 +23,28 @@ const entry = fc.oneof(
 
 test('a shortened log is shown as it was, whatever was said', () => {
   let shorter = 0;
-  fc.assert(
-    fc.property(fc.array(entry), fc.nat(), (entries, before) => {
-      const log = new LogText();
-      const whole: string[] = [];
-      for (const [at, each] of entries.entries()) {
-        let text: string;
-        if ('head' in each) {
-          const data = `${each.head}${JSON.stringify(each.said).slice(1)}}${each.pad}}`;
-          text = `event: content_block_delta\ndata: ${data}\n\n`;
-          log.addDeltas({ text, head: each.head, strings: [JSON.stringify(each.said).slice(1, -1)] });
-        } else {
-          text = `event: ${each.event}\ndata: ${JSON.stringify({ said: each.said })}\n\n${each.remark}`;
-          log.add(text);
-        }
-        whole.push(`id: turn_x-${before + at + 1}\n${text}`);
+  tryCases(100, fc.array(entry), fc.nat(), (entries, before) => {
+    const log = new LogText();
+    const whole: string[] = [];
+    for (const [at, each] of entries.entries()) {
+      let text: string;
+      if ('head' in each) {
+        const data = `${each.head}${JSON.stringify(each.said).slice(1)}}${each.pad}}`;
+        text = `event: content_block_delta\ndata: ${data}\n\n`;
+        log.addDeltas({ text, head: each.head, strings: [JSON.stringify(each.said).slice(1, -1)] });
+      } else {
+        text = `event: ${each.event}\ndata: ${JSON.stringify({ said: each.said })}\n\n${each.remark}`;
+        log.add(text);
       }
-      const all = whole.join('');
-      expect(log.text).toBeDefined();
-      expect(eventsAsShown(log.text ?? '', 'turn_x', before + 1)).toBe(all);
-      if ((log.text ?? '').length * 2 < all.length) shorter += 1;
-      // An older log has been stored as it was shown.
-      expect(eventsAsShown(all, 'turn_x', before + 1)).toBe(all);
-    }),
-  );
+      whole.push(`id: turn_x-${before + at + 1}\n${text}`);
+    }
+    const all = whole.join('');
+    expect(log.text).toBeDefined();
+    expect(eventsAsShown(log.text ?? '', 'turn_x', before + 1)).toBe(all);
+    if ((log.text ?? '').length * 2 < all.length) shorter += 1;
+    // An older log has been stored as it was shown.
+    expect(eventsAsShown(all, 'turn_x', before + 1)).toBe(all);
+  });
   expect(shorter).toBeGreaterThan(0);
 });
 

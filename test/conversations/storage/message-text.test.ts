@@ -2,34 +2,31 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { countBreakpoints, divideText, withoutBreakpoints } from '../../../src/conversations/storage/message-text.ts';
 import { itemTexts, memberRange, memberTexts } from '../../../src/json/edit.ts';
+import { tryCases } from '../../support/runs.ts';
 
 test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
-  fc.assert(
-    fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 2, max: 9 }), (text, most) => {
-      const pieces = divideText(text, most);
-      expect(pieces.join('')).toBe(text);
-      const decoder = new TextDecoder();
-      for (const piece of pieces) {
-        expect(piece.length).toBeLessThanOrEqual(most);
-        if (text.isWellFormed()) expect(decoder.decode(new TextEncoder().encode(piece))).toBe(piece);
-      }
-    }),
-  );
+  tryCases(100, fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 2, max: 9 }), (text, most) => {
+    const pieces = divideText(text, most);
+    expect(pieces.join('')).toBe(text);
+    const decoder = new TextDecoder();
+    for (const piece of pieces) {
+      expect(piece.length).toBeLessThanOrEqual(most);
+      if (text.isWellFormed()) expect(decoder.decode(new TextEncoder().encode(piece))).toBe(piece);
+    }
+  });
 });
 
 test('the texts of members and items are those of the source, whatever stands in them', () => {
-  fc.assert(
-    fc.property(fc.array(fc.jsonValue()), fc.nat(2), (items, indent) => {
-      const array = JSON.stringify(items, null, indent);
-      expect(itemTexts(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
-      const object = JSON.stringify({ 'a "b': items, messages: items, c: 1 }, null, indent);
-      const messages = memberTexts(object).get('messages') ?? '';
-      expect(itemTexts(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
-      expect(memberTexts(object).get('c')).toBe('1');
-      const place = memberRange(object, 'messages');
-      expect(object.slice(place?.start, place?.end)).toBe(messages);
-    }),
-  );
+  tryCases(100, fc.array(fc.jsonValue()), fc.nat(2), (items, indent) => {
+    const array = JSON.stringify(items, null, indent);
+    expect(itemTexts(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+    const object = JSON.stringify({ 'a "b': items, messages: items, c: 1 }, null, indent);
+    const messages = memberTexts(object).get('messages') ?? '';
+    expect(itemTexts(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+    expect(memberTexts(object).get('c')).toBe('1');
+    const place = memberRange(object, 'messages');
+    expect(object.slice(place?.start, place?.end)).toBe(messages);
+  });
 });
 
 test('cache breakpoints are taken out where they can stand, and every other byte stays', () => {
@@ -49,14 +46,12 @@ test('breakpoints are counted, and not the texts that have their name', () => {
     fc.constantFrom('cache_control', '"cache_control":', '"cache_control"', '{"cache_control":1}'),
   );
   const block = fc.record({ text: value, isMarked: fc.boolean() });
-  fc.assert(
-    fc.property(fc.array(block), fc.constantFrom(undefined, 1), (blocks, spaces) => {
-      const marked = blocks.map(({ text, isMarked }) => ({
-        text,
-        ...(isMarked ? { cache_control: { type: 'ephemeral' } } : {}),
-      }));
-      const own = blocks.filter(({ isMarked }) => isMarked).length;
-      expect(countBreakpoints(JSON.stringify(marked, null, spaces), undefined)).toBe(own);
-    }),
-  );
+  tryCases(100, fc.array(block), fc.constantFrom(undefined, 1), (blocks, spaces) => {
+    const marked = blocks.map(({ text, isMarked }) => ({
+      text,
+      ...(isMarked ? { cache_control: { type: 'ephemeral' } } : {}),
+    }));
+    const own = blocks.filter(({ isMarked }) => isMarked).length;
+    expect(countBreakpoints(JSON.stringify(marked, null, spaces), undefined)).toBe(own);
+  });
 });

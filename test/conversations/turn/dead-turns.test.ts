@@ -20,6 +20,7 @@ import { eventually } from '../../support/eventually.ts';
 import { resetAll } from '../../support/reset.ts';
 import { ledger } from '../../support/timed-turns.ts';
 import { ask } from '../../support/turns.ts';
+import { sse } from '../../support/wire.ts';
 
 const encoder = new TextEncoder();
 /** What comes within so many milliseconds is read together. */
@@ -140,7 +141,7 @@ function upstreamOf(turn: Timed | undefined): Upstream {
     baseURL: 'https://upstream.invalid',
     apiKey: 'key',
     simulated: false,
-    fetch: async () => new Response(body, { headers: { 'content-type': 'text/event-stream' } }),
+    fetch: async () => sse(body),
   };
 }
 

@@ -1,8 +1,9 @@
 import { beforeEach, expect, test } from 'vitest';
 import { stopClock } from '../../support/calendar.ts';
 import { stubOf } from '../../support/conversations.ts';
-import { answering, begin, begun, event, keepTime, ledger, START, time, until } from '../../support/timed-turns.ts';
+import { answering, begun, keepTime, ledger, time, until } from '../../support/timed-turns.ts';
 import { bodyOf, listen } from '../../support/turns.ts';
+import { blockEnd, end, event, start, TEXT_BEGINS, textDelta } from '../../support/wire.ts';
 
 keepTime();
 // A request is sent by the machine's clock.
@@ -14,21 +15,17 @@ beforeEach(() => {
 const INPUT = 4_000;
 const OUTPUT = 20_000;
 const SPEED = 60;
-const said = event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'Hello there. ' } });
+const said = textDelta('Hello there. ');
 const usage = { output_tokens: 10 * SPEED };
 
 /** Has turns of three accounts end, each in ten seconds. */
 async function teach(answers: number): Promise<void> {
   answering(
     () => [
-      { at: 500, text: START + begin({ type: 'text', text: '' }) + said },
+      { at: 500, text: start() + TEXT_BEGINS + said },
       {
         at: 10_500,
-        text:
-          said +
-          event('content_block_stop', { index: 0 }) +
-          event('message_delta', { delta: { stop_reason: 'end_turn' }, usage }) +
-          event('message_stop'),
+        text: said + blockEnd() + end(usage),
       },
     ],
     false,
@@ -41,7 +38,13 @@ async function teach(answers: number): Promise<void> {
 
 /** @returns what a turn is booked at that is stopped after ten seconds of hidden thinking; nanodollars */
 async function bookedThinking(body: object): Promise<number> {
-  answering(() => [{ text: START + begin({ type: 'thinking', thinking: '', signature: '' }) }]);
+  answering(() => [
+    {
+      text:
+        start() +
+        event('content_block_start', { index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } }),
+    },
+  ]);
   time.now = Date.now();
   const stream = await begun('c1', body);
   await until(stream.getReader(), 'thinking');

@@ -1,15 +1,13 @@
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
-import { Conversation } from '../../../src/conversations/conversation.ts';
+import { afterEach, expect, test } from 'vitest';
 import { accountStub } from '../../../src/durable/stubs.ts';
-import type { Upstream } from '../../../src/upstream/upstream.ts';
-import { bindings, simulate } from '../../support/conversations.ts';
+import { bindings, conversationsReach, simulate } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { resetAll } from '../../support/reset.ts';
 import { ask, bodyOf, say } from '../../support/turns.ts';
+import { block, end, sse, start } from '../../support/wire.ts';
 
 afterEach(resetAll);
 
-const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
 const RESULT = {
   type: 'bash_code_execution_tool_result',
   tool_use_id: 'srvtoolu_1',
@@ -22,44 +20,23 @@ const RESULT = {
   },
 };
 /** An answer whose tool has made a file, in a container that only the last event names. */
-const ANSWER = [
-  event('message_start', {
-    message: {
-      id: 'msg_made',
-      type: 'message',
-      role: 'assistant',
-      model: 'claude-opus-5-5',
-      content: [],
-      usage: { input_tokens: 10, output_tokens: 1 },
-    },
-  }),
-  event('content_block_start', { index: 0, content_block: RESULT }),
-  event('content_block_stop', { index: 0 }),
-  event('message_delta', {
-    delta: { stop_reason: 'end_turn', container: { id: 'container_made', expires_at: '2026-11-21T00:00:00Z' } },
-    usage: { output_tokens: 5 },
-  }),
-  event('message_stop'),
-].join('');
+const ANSWER =
+  start({ id: 'msg_made', usage: { input_tokens: 10, output_tokens: 1 } }) +
+  block(RESULT) +
+  end(
+    { output_tokens: 5 },
+    { stop_reason: 'end_turn', container: { id: 'container_made', expires_at: '2026-11-21T00:00:00Z' } },
+  );
 const CODE = { tools: [{ type: 'code_execution_20250825', name: 'code_execution' }] };
 const MADE = ['container_made', 'file_made'];
 
 /** Has the upstream give this answer. @returns the bodies that have gone up */
 function answering(): string[] {
   const sent: string[] = [];
-  const upstream: Upstream = {
-    baseURL: 'https://api.anthropic.com',
-    apiKey: 'key',
-    simulated: false,
-    fetch: async (_, init) => {
-      sent.push(await new Response(init.body ?? '').text());
-      return new Response(ANSWER, { headers: { 'content-type': 'text/event-stream' } });
-    },
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+  conversationsReach(async (_, init) => {
+    sent.push(await new Response(init.body ?? '').text());
+    return sse(ANSWER);
+  });
   return sent;
 }
 

@@ -8,6 +8,7 @@ import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
 import { Turn } from '../../../src/conversations/turn/turn.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { FrameReader } from '../../../src/sse/frames.ts';
+import { tryCases } from '../../support/runs.ts';
 
 const encoder = new TextEncoder();
 
@@ -83,41 +84,39 @@ function aTurn(): { turn: Turn; stored: string[] } {
 test('deltas that are read by their strings alone come to the same as those that are parsed, split at any byte', () => {
   let quick = 0;
   let together = 0;
-  fc.assert(
-    fc.property(
-      fc
-        .array(fc.oneof(saying, fc.array(event, { maxLength: 5 })), { maxLength: 6 })
-        .chain((runs) => fc.tuple(...runs.flat().map((data) => written(data).map((text) => ({ data, text }))))),
-      fc.array(fc.nat(4_000), { maxLength: 20 }),
-      (events, places) => {
-        const slow = new MessageBuilder();
-        for (const { text } of events) slow.take(parsed(text));
-        const bytes = encoder.encode(events.map(({ data, text }) => `event: ${data.type}\ndata: ${text}\n\n`).join(''));
-        const cuts = [0, ...places.filter((place) => place < bytes.length).sort((a, b) => a - b), bytes.length];
-        const fast = new MessageBuilder();
-        const reader = new FrameReader();
-        const { turn, stored } = aTurn();
-        let text = '';
-        for (const [at, to] of cuts.slice(1).entries()) {
-          const before = turn.log.events;
-          turn.take(bytes.slice(cuts[at], to), 0);
-          if (turn.log.events > before + 2) together += 1;
-          for (const frame of reader.push(bytes.slice(cuts[at], to))) {
-            text += frame.text;
-            if (fast.form?.takeData(frame.data) !== undefined) quick += 1;
-            else fast.take(parsed(frame.data), frame.data);
-          }
+  tryCases(
+    500,
+    fc
+      .array(fc.oneof(saying, fc.array(event, { maxLength: 5 })), { maxLength: 6 })
+      .chain((runs) => fc.tuple(...runs.flat().map((data) => written(data).map((text) => ({ data, text }))))),
+    fc.array(fc.nat(4_000), { maxLength: 20 }),
+    (events, places) => {
+      const slow = new MessageBuilder();
+      for (const { text } of events) slow.take(parsed(text));
+      const bytes = encoder.encode(events.map(({ data, text }) => `event: ${data.type}\ndata: ${text}\n\n`).join(''));
+      const cuts = [0, ...places.filter((place) => place < bytes.length).sort((a, b) => a - b), bytes.length];
+      const fast = new MessageBuilder();
+      const reader = new FrameReader();
+      const { turn, stored } = aTurn();
+      let text = '';
+      for (const [at, to] of cuts.slice(1).entries()) {
+        const before = turn.log.events;
+        turn.take(bytes.slice(cuts[at], to), 0);
+        if (turn.log.events > before + 2) together += 1;
+        for (const frame of reader.push(bytes.slice(cuts[at], to))) {
+          text += frame.text;
+          if (fast.form?.takeData(frame.data) !== undefined) quick += 1;
+          else fast.take(parsed(frame.data), frame.data);
         }
-        expect(text).toBe(new TextDecoder().decode(bytes));
-        expect(fast.blocks).toEqual(slow.blocks);
-        expect(fast.openIndices).toEqual(slow.openIndices);
-        expect(turn.builder.blocks).toEqual(slow.blocks);
-        turn.log.store();
-        const told = text.split(/(?<=\n\n)/).map((frame, number) => `id: turn_x-${number + 1}\n${frame}`);
-        expect(stored.map((row) => eventsAsShown(row, 'turn_x', 1))).toEqual(text === '' ? [] : [told.join('')]);
-      },
-    ),
-    { numRuns: 500 },
+      }
+      expect(text).toBe(new TextDecoder().decode(bytes));
+      expect(fast.blocks).toEqual(slow.blocks);
+      expect(fast.openIndices).toEqual(slow.openIndices);
+      expect(turn.builder.blocks).toEqual(slow.blocks);
+      turn.log.store();
+      const told = text.split(/(?<=\n\n)/).map((frame, number) => `id: turn_x-${number + 1}\n${frame}`);
+      expect(stored.map((row) => eventsAsShown(row, 'turn_x', 1))).toEqual(text === '' ? [] : [told.join('')]);
+    },
   );
   expect(quick).toBeGreaterThan(100);
   expect(together).toBeGreaterThan(100);
@@ -143,15 +142,13 @@ test('a message that came whole is the same when it is told as events', () => {
     stop_sequence: fc.constant(null),
     usage: fc.record({ input_tokens: fc.nat(), output_tokens: fc.nat() }),
   });
-  fc.assert(
-    fc.property(message, (whole) => {
-      const builder = new MessageBuilder();
-      const frames = new FrameReader().push(encoder.encode(eventsOf(whole)));
-      for (const { data } of frames) builder.take(JSON.parse(data) as Json);
-      expect(builder.stopped).toBe(true);
-      // What bytes cannot say, the halves of a character, becomes the sign for that.
-      const told = { ...builder.message, content: builder.blocks.map(({ value }) => value) };
-      expect(told).toEqual(JSON.parse(JSON.stringify(whole)));
-    }),
-  );
+  tryCases(100, message, (whole) => {
+    const builder = new MessageBuilder();
+    const frames = new FrameReader().push(encoder.encode(eventsOf(whole)));
+    for (const { data } of frames) builder.take(JSON.parse(data) as Json);
+    expect(builder.stopped).toBe(true);
+    // What bytes cannot say, the halves of a character, becomes the sign for that.
+    const told = { ...builder.message, content: builder.blocks.map(({ value }) => value) };
+    expect(told).toEqual(JSON.parse(JSON.stringify(whole)));
+  });
 });

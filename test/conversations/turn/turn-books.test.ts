@@ -1,27 +1,25 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { Conversation } from '../../../src/conversations/conversation.ts';
+import { describe, expect, test, vi } from 'vitest';
 import { accountStub } from '../../../src/durable/stubs.ts';
-import type { Upstream } from '../../../src/upstream/upstream.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../support/billed-answer.ts';
 import { passTime } from '../../support/calendar.ts';
-import { bindings, simulate, stubOf } from '../../support/conversations.ts';
+import { bindings, conversationsReach, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { runs } from '../../support/runs.ts';
-import { answering, begin, begun, event, keepTime, ledger, START, time, until } from '../../support/timed-turns.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
+import { answering, begun, keepTime, ledger, time, until } from '../../support/timed-turns.ts';
 import { ask, bodyOf, listen } from '../../support/turns.ts';
+import { block, blockEnd, end, event, PING, sse, start, TEXT_BEGINS, textDelta } from '../../support/wire.ts';
 
 /** A turn looks at what has come about as often. */
 const TOGETHER_MS = 20;
 const OPUS = { input: 4_000, output: 20_000 };
 /** Tokens that may be on their way: a quarter of a second. */
 const IN_FLIGHT = 125;
-const HIDDEN = START + begin({ type: 'thinking', thinking: '', signature: '' });
-const SAID =
-  START +
-  begin({ type: 'text', text: '' }) +
-  event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'Hello there. ' } });
+const HIDDEN =
+  start() +
+  event('content_block_start', { index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } });
+const SAID = start() + TEXT_BEGINS + textDelta('Hello there. ');
 
 keepTime();
 
@@ -41,15 +39,15 @@ describe('a turn that is stopped', () => {
   });
 
   test('behind thinking that has ended, the time of the text does not count', async () => {
-    const stop = event('content_block_stop', { index: 0 });
+    const stop = blockEnd();
     const text =
       event('content_block_start', { index: 1, content_block: { type: 'text', text: '' } }) +
-      event('content_block_delta', { index: 1, delta: { type: 'text_delta', text: 'Hello there. ' } });
+      textDelta('Hello there. ', 1);
     answering(() => [
       { at: 500, text: HIDDEN },
       { at: 3_000, text: stop },
       { at: 3_010, text },
-      { at: 63_000, text: event('content_block_delta', { index: 1, delta: { type: 'text_delta', text: 'Bye. ' } }) },
+      { at: 63_000, text: textDelta('Bye. ', 1) },
     ]);
     const reader = (await begun('c1')).getReader();
     await until(reader, 'Bye');
@@ -67,7 +65,7 @@ describe('a turn that is stopped', () => {
 describe('a turn that is stopped in a silence of its text', () => {
   test.each([
     ['may have written what has not come', '', 10 * 500],
-    ['has written nothing if the upstream has just said ping', event('ping'), 0],
+    ['has written nothing if the upstream has just said ping', PING, 0],
   ])('%s', async (_, last, hidden) => {
     answering(() => [{ text: SAID }, ...(last === '' ? [] : [{ at: 10_000, text: last }])]);
     const reader = (await begun('c1')).getReader();
@@ -85,7 +83,7 @@ describe('a turn that is stopped in a silence of its text', () => {
 
 describe('a turn that ends while a search runs, after eight seconds of silence', () => {
   const use = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} };
-  const RUNNING = START + begin(use) + event('content_block_stop', { index: 0 });
+  const RUNNING = start() + block(use);
   const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }];
   /** Two searches, a result of 8,000 tokens at the price of a cache write, and what is little: prompts, the call, a quarter of a second. */
   const ITS_RESULT = (2 * 10_000_000 + 8_000 * 5_500 + 8_000_000) / 1e9;
@@ -170,34 +168,31 @@ describe('an answer of a conversation that is broken off anywhere', () => {
   test('is booked at what was billed, or more', async () => {
     let number = 0;
     const one = fc.constantFrom(...KINDS.filter((kind) => kind !== 'compaction' && kind !== 'steps')).chain(planOf);
-    await fc.assert(
-      fc.asyncProperty(one, fc.noBias(fc.integer({ min: 0, max: 100 })), async (plan, share) => {
-        const answer: BilledAnswer = billedAnswer({
-          ...plan,
-          length: Math.min(plan.length, 150),
-          rounds: Math.min(plan.rounds, 2),
-          perDelta: 6,
-        });
-        const events = answer.events.slice(0, Math.max(1, Math.round((share / 100) * answer.events.length)));
-        // What comes within a moment is read together, here as elsewhere.
-        const groups: { at: number; text: string }[] = [];
-        for (const { at, text } of events) {
-          const last = groups.at(-1);
-          if (last && at - last.at <= TOGETHER_MS) last.text += text;
-          else groups.push({ at, text });
-        }
-        answering(() => groups, false);
-        number += 1;
-        const id = `p${number}`;
-        const asked = await ask(answer.body, { id });
-        if (asked.kind === 'stream') await listen(asked.body);
-        const rows = await ledger();
-        const row = rows.find(({ conversation }) => conversation === id);
-        const billed = answer.billedAt(events.at(-1)?.at ?? 0);
-        expect(Math.ceil((row?.cost_usd ?? 0) * 1e9)).toBeGreaterThanOrEqual(Math.floor(billed));
-      }),
-      { numRuns: runs(30) },
-    );
+    await tryAsyncCases(runs(30), one, fc.noBias(fc.integer({ min: 0, max: 100 })), async (plan, share) => {
+      const answer: BilledAnswer = billedAnswer({
+        ...plan,
+        length: Math.min(plan.length, 150),
+        rounds: Math.min(plan.rounds, 2),
+        perDelta: 6,
+      });
+      const events = answer.events.slice(0, Math.max(1, Math.round((share / 100) * answer.events.length)));
+      // What comes within a moment is read together, here as elsewhere.
+      const groups: { at: number; text: string }[] = [];
+      for (const { at, text } of events) {
+        const last = groups.at(-1);
+        if (last && at - last.at <= TOGETHER_MS) last.text += text;
+        else groups.push({ at, text });
+      }
+      answering(() => groups, false);
+      number += 1;
+      const id = `p${number}`;
+      const asked = await ask(answer.body, { id });
+      if (asked.kind === 'stream') await listen(asked.body);
+      const rows = await ledger();
+      const row = rows.find(({ conversation }) => conversation === id);
+      const billed = answer.billedAt(events.at(-1)?.at ?? 0);
+      expect(Math.ceil((row?.cost_usd ?? 0) * 1e9)).toBeGreaterThanOrEqual(Math.floor(billed));
+    });
   });
 });
 
@@ -205,25 +200,12 @@ test('a turn whose connection broke after the send is sent again, and each try i
   simulate({ UPSTREAM_MAX_RETRIES: '1' });
   time.now = 0;
   let tries = 0;
-  const upstream: Upstream = {
-    baseURL: 'https://upstream.invalid',
-    apiKey: 'key',
-    simulated: false,
-    fetch: async () => {
-      tries += 1;
-      passTime(80);
-      if (tries === 1) throw new Error('Network connection lost.');
-      const ending =
-        event('content_block_stop', { index: 0 }) +
-        event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 5 } }) +
-        event('message_stop');
-      return new Response(SAID + ending, { headers: { 'content-type': 'text/event-stream' } });
-    },
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+  conversationsReach(async () => {
+    tries += 1;
+    passTime(80);
+    if (tries === 1) throw new Error('Network connection lost.');
+    return sse(SAID + blockEnd() + end({ output_tokens: 5 }));
+  });
   const { events } = await listen(await begun('c1'));
   expect(events.at(-1)?.event).toBe('message_stop');
   const [second, first, ...others] = await ledger();
@@ -239,25 +221,16 @@ test('a turn that is stopped while its second try is admitted leaves nothing set
   time.now = 0;
   const asked = vi.fn();
   const counted = Promise.withResolvers<void>();
-  const upstream: Upstream = {
-    baseURL: 'https://upstream.invalid',
-    apiKey: 'key',
-    simulated: false,
-    fetch: async (url) => {
-      if (url.includes('count_tokens')) {
-        asked();
-        // The second count takes its time, as a busy API does.
-        if (asked.mock.calls.length > 1) await counted.promise;
-        return Response.json({ input_tokens: 20_000 });
-      }
-      passTime(80);
-      return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
-    },
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
+  conversationsReach(async (url) => {
+    if (url.includes('count_tokens')) {
+      asked();
+      // The second count takes its time, as a busy API does.
+      if (asked.mock.calls.length > 1) await counted.promise;
+      return Response.json({ input_tokens: 20_000 });
+    }
+    passTime(80);
+    return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+  });
   await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.5 });
   const answering = ask(bodyOf('word '.repeat(16_000), { max_tokens: 128_000 }), { id: 'c1' });
   await eventually(async () => expect(asked).toHaveBeenCalledTimes(2));

@@ -1,5 +1,6 @@
 import { SMALL_MESSAGE } from '../../support/small-message.ts';
 import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
+import { end, PING, start, textBlock } from '../../support/wire.ts';
 import { ANSWER, times } from './row.ts';
 
 const BATCH = {
@@ -8,28 +9,13 @@ const BATCH = {
 };
 const COUNTS = { processing: 1, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 
-const event = (data: { type: string }) => `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`;
-const begun = { type: 'message_start', message: { ...SMALL_MESSAGE, content: [], stop_reason: null } };
-const ended = [
-  { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens: 100 } },
-  { type: 'message_stop' },
-];
-const block = (index: number, deltas: { type: string }[]) => [
-  { type: 'content_block_start', index, content_block: { type: 'text', text: '' } },
-  ...deltas.map((delta) => ({ type: 'content_block_delta', index, delta })),
-  { type: 'content_block_stop', index },
-];
-const says = (text: string) => ({ type: 'text_delta', text });
+const begun = start({ ...SMALL_MESSAGE, content: [], stop_reason: null });
 
-const STREAMS: Record<string, (n: number) => { type: string }[]> = {
-  deltas: (n) =>
-    block(
-      0,
-      times(n, () => says('word ')),
-    ),
-  blocks: (n) => times(n, (index) => block(index, [says('word ')])).flat(),
-  characters: (n) => block(0, [says('x'.repeat(n))]),
-  pings: (n) => times(n, () => ({ type: 'ping' })),
+const STREAMS: Record<string, (n: number) => string> = {
+  deltas: (n) => textBlock(times(n, () => 'word ')),
+  blocks: (n) => times(n, (index) => textBlock(['word '], index)).join(''),
+  characters: (n) => textBlock(['x'.repeat(n)]),
+  pings: (n) => PING.repeat(n),
 };
 
 /** The answer to whoever asks for a label. */
@@ -60,7 +46,7 @@ export async function answeringUpstream(): Promise<FakeUpstream> {
     const stream = STREAMS[what];
     if (stream) {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
-      response.end([begun, ...stream(Number(n)), ...ended].map(event).join(''));
+      response.end(begun + stream(Number(n)) + end({ output_tokens: 100 }));
       return;
     }
     const content = body.includes('"json_schema"') ? LABELLED : CONTENTS[what]?.(Number(n));

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PieceReader } from '../../../src/http/body/piece-reader.ts';
+import { tryAsyncCases } from '../../support/runs.ts';
 
 const MEGABYTE = 1024 * 1024;
 
@@ -34,12 +35,9 @@ describe.each([
   test('is read whole and in order, however it comes', async () => {
     const long = fc.constant(new Uint8Array(100_000).fill(7));
     const chunk = fc.oneof({ weight: 9, arbitrary: fc.uint8Array({ minLength: 1, maxLength: 300 }) }, long);
-    await fc.assert(
-      fc.asyncProperty(fc.array(chunk, { maxLength: 20 }), async (chunks) => {
-        expect(await readAll(new PieceReader(streamOf(chunks, type)))).toEqual(chunks.flatMap((one) => [...one]));
-      }),
-      { numRuns: 30 },
-    );
+    await tryAsyncCases(30, fc.array(chunk, { maxLength: 20 }), async (chunks) => {
+      expect(await readAll(new PieceReader(streamOf(chunks, type)))).toEqual(chunks.flatMap((one) => [...one]));
+    });
   });
 
   test('that is long lets others have their turn', async () => {

@@ -6,7 +6,7 @@ import { MODELS } from '../../../src/pricing/models.ts';
 import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
 import { countTokens } from '../../../src/simulator/text/tokens.ts';
 import { brokenRule, isVerbatim } from '../../support/api-rules.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { eventsOf, model, models, post, simulated, textOf } from '../api.ts';
 import {
   type Answer,
@@ -33,37 +33,34 @@ describe('a summary', () => {
     );
     const text = fc.array(sentence, { minLength: 1, maxLength: 6 }).map((all) => all.join(' '));
     const steps = fc.array(fc.tuple(text, fc.constantFrom('text', 'tool')), { minLength: 1, maxLength: 5 });
-    await fc.assert(
-      fc.asyncProperty(steps, fc.nat(5), fc.boolean(), async (all, cut, thinks) => {
-        const more: Params = { tools, ...(thinks ? adaptive : {}) };
-        let history: Beta[] = [];
-        let stated = '';
-        for (const [index, [words, kind]] of all.entries()) {
-          history.push(user(kind === 'tool' ? `Use look. ${words}` : words));
-          let answer = await ask(history, more);
+    await tryAsyncCases(runs(60), steps, fc.nat(5), fc.boolean(), async (all, cut, thinks) => {
+      const more: Params = { tools, ...(thinks ? adaptive : {}) };
+      let history: Beta[] = [];
+      let stated = '';
+      for (const [index, [words, kind]] of all.entries()) {
+        history.push(user(kind === 'tool' ? `Use look. ${words}` : words));
+        let answer = await ask(history, more);
+        history.push(said(answer));
+        const use = answer.content.find((block) => block.type === 'tool_use');
+        if (use?.type === 'tool_use') {
+          stated += `\n${words}`;
+          history.push(user([{ type: 'tool_result', tool_use_id: use.id, content: `Always look at ${index}.` }]));
+          stated += `\nAlways look at ${index}.`;
+          answer = await ask(history, more);
           history.push(said(answer));
-          const use = answer.content.find((block) => block.type === 'tool_use');
-          if (use?.type === 'tool_use') {
-            stated += `\n${words}`;
-            history.push(user([{ type: 'tool_result', tool_use_id: use.id, content: `Always look at ${index}.` }]));
-            stated += `\nAlways look at ${index}.`;
-            answer = await ask(history, more);
-            history.push(said(answer));
-          } else stated += `\n${words}`;
-          if (index !== cut) continue;
-          const block = summaryOf(await compact(history, more));
-          history = [assistant([block])];
-        }
-        const summary = summaryOf(await compact(history, more));
-        const marked = stated.match(/[^.!?\n]*\b(remember|important|always|never)\b[^.!?\n]*[.!?]/gi) ?? [];
-        for (const one of marked) expect(summary.content).toContain(one.trim());
-        const next = [assistant([summary]), user('What is the code?')];
-        expect(isVerbatim(next, [summary])).toBe(true);
-        expect(brokenRule(next as never)).toBeUndefined();
-        expect((await ask(next, more)).stop_reason).toBe('end_turn');
-      }),
-      { numRuns: runs(60) },
-    );
+        } else stated += `\n${words}`;
+        if (index !== cut) continue;
+        const block = summaryOf(await compact(history, more));
+        history = [assistant([block])];
+      }
+      const summary = summaryOf(await compact(history, more));
+      const marked = stated.match(/[^.!?\n]*\b(remember|important|always|never)\b[^.!?\n]*[.!?]/gi) ?? [];
+      for (const one of marked) expect(summary.content).toContain(one.trim());
+      const next = [assistant([summary]), user('What is the code?')];
+      expect(isVerbatim(next, [summary])).toBe(true);
+      expect(brokenRule(next as never)).toBeUndefined();
+      expect((await ask(next, more)).stop_reason).toBe('end_turn');
+    });
   });
 
   test('says the same where a user asks for it', async () => {

@@ -1,6 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { tryAsyncCases } from '../../support/runs.ts';
 import { clientOf, model, simulated } from '../api.ts';
 
 type Beta = Anthropic.Beta.Messages.BetaMessage;
@@ -125,11 +126,8 @@ describe('an agent that is offered agents as tools', () => {
       '[task for writer] ',
     );
     const text = fc.array(word, { minLength: 1, maxLength: 6 }).map((words) => words.join(' '));
-    await fc.assert(
-      fc.asyncProperty(text, async (words) => {
-        expect(await asked(words, ['researcher', 'writer'].map(agent))).toBeLessThanOrEqual(4);
-      }),
-      { numRuns: 30 },
-    );
+    await tryAsyncCases(30, text, async (words) => {
+      expect(await asked(words, ['researcher', 'writer'].map(agent))).toBeLessThanOrEqual(4);
+    });
   });
 });

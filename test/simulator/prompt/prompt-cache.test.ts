@@ -1,6 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { tryAsyncCases } from '../../support/runs.ts';
 import { asking, clientOf, model, post, simulated, start } from '../api.ts';
 
 type Body = Omit<Anthropic.MessageCreateParamsNonStreaming, 'max_tokens' | 'model'> & { model?: string };
@@ -169,29 +170,26 @@ describe('the prompt cache', () => {
       marks: fc.array(fc.nat(12), { maxLength: 3 }),
       automatic: fc.boolean(),
     });
-    await fc.assert(
-      fc.asyncProperty(bodies, async ({ system, messages, marks, automatic }) => {
-        let index = 0;
-        const marked = (content: string): Anthropic.TextBlockParam =>
-          text(content, marks.includes(index++) ? ephemeral : undefined);
-        const prompt = {
-          model,
-          system: system.map(marked),
-          messages: messages.map((blocks, turn) => ({
-            role: turn % 2 === 0 ? ('user' as const) : ('assistant' as const),
-            content: blocks.map(marked),
-          })),
-          ...(automatic ? { cache_control: ephemeral } : {}),
-        };
-        const { input_tokens } = await client.messages.countTokens(prompt);
-        const { usage } = await client.messages.create({ ...prompt, max_tokens: 1 });
-        const written = usage.cache_creation_input_tokens ?? 0;
-        expect(usage.input_tokens + (usage.cache_read_input_tokens ?? 0) + written).toBe(input_tokens);
-        const again = (await client.messages.create({ ...prompt, max_tokens: 1 })).usage;
-        expect(again.cache_creation_input_tokens).toBe(0);
-        expect(again.cache_read_input_tokens).toBe((usage.cache_read_input_tokens ?? 0) + written);
-      }),
-      { numRuns: 150 },
-    );
+    await tryAsyncCases(150, bodies, async ({ system, messages, marks, automatic }) => {
+      let index = 0;
+      const marked = (content: string): Anthropic.TextBlockParam =>
+        text(content, marks.includes(index++) ? ephemeral : undefined);
+      const prompt = {
+        model,
+        system: system.map(marked),
+        messages: messages.map((blocks, turn) => ({
+          role: turn % 2 === 0 ? ('user' as const) : ('assistant' as const),
+          content: blocks.map(marked),
+        })),
+        ...(automatic ? { cache_control: ephemeral } : {}),
+      };
+      const { input_tokens } = await client.messages.countTokens(prompt);
+      const { usage } = await client.messages.create({ ...prompt, max_tokens: 1 });
+      const written = usage.cache_creation_input_tokens ?? 0;
+      expect(usage.input_tokens + (usage.cache_read_input_tokens ?? 0) + written).toBe(input_tokens);
+      const again = (await client.messages.create({ ...prompt, max_tokens: 1 })).usage;
+      expect(again.cache_creation_input_tokens).toBe(0);
+      expect(again.cache_read_input_tokens).toBe((usage.cache_read_input_tokens ?? 0) + written);
+    });
   });
 });

@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { asking, model, post, refusal, simulated } from '../api.ts';
 import { gifOf, pngOf } from '../pictures.ts';
 
@@ -376,33 +376,31 @@ describe('any body at all', () => {
       fc.constantFrom<unknown>(undefined, null, -1, 1e308, '', '__proto__', [], {}, { toString: 7 }),
     );
     const mutation = fc.tuple(fc.constantFrom(...paths.slice(1)), garbage);
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(mutation, { minLength: 1, maxLength: 3 }),
-        fc.boolean(),
-        fc.boolean(),
-        async (mutations, isBeta, isNewer) => {
-          const body = structuredClone(valid);
-          for (const [path, value] of mutations) {
-            let target: unknown = body;
-            for (const key of path.slice(0, -1)) target = (target as Record<string, unknown> | undefined)?.[key];
-            const key = path.at(-1);
-            if (typeof target === 'object' && target !== null && key !== undefined)
-              // A copy: a later mutation may change it, or put it into itself.
-              (target as Record<string, unknown>)[key] = structuredClone(value);
-          }
-          const headers = {
-            ...(isBeta ? { 'anthropic-beta': 'x' } : {}),
-            ...(isNewer ? { 'anthropic-version': '2026-10-21' } : {}),
-          };
-          for (const path of ['/v1/messages', '/v1/messages/count_tokens']) {
-            const answer = await api(post(body, headers, path));
-            if (answer.ok) await answer.text();
-            else expect([400, 404]).toContain((await refusal(answer)).status);
-          }
-        },
-      ),
-      { numRuns: runs(1500) },
+    await tryAsyncCases(
+      runs(1500),
+      fc.array(mutation, { minLength: 1, maxLength: 3 }),
+      fc.boolean(),
+      fc.boolean(),
+      async (mutations, isBeta, isNewer) => {
+        const body = structuredClone(valid);
+        for (const [path, value] of mutations) {
+          let target: unknown = body;
+          for (const key of path.slice(0, -1)) target = (target as Record<string, unknown> | undefined)?.[key];
+          const key = path.at(-1);
+          if (typeof target === 'object' && target !== null && key !== undefined)
+            // A copy: a later mutation may change it, or put it into itself.
+            (target as Record<string, unknown>)[key] = structuredClone(value);
+        }
+        const headers = {
+          ...(isBeta ? { 'anthropic-beta': 'x' } : {}),
+          ...(isNewer ? { 'anthropic-version': '2026-10-21' } : {}),
+        };
+        for (const path of ['/v1/messages', '/v1/messages/count_tokens']) {
+          const answer = await api(post(body, headers, path));
+          if (answer.ok) await answer.text();
+          else expect([400, 404]).toContain((await refusal(answer)).status);
+        }
+      },
     );
   });
 });

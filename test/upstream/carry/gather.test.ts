@@ -8,7 +8,7 @@ import { gather, type PieceSink, probeDensity } from '../../../src/upstream/carr
 import { passTime, stopClock } from '../../support/calendar.ts';
 import { untilSo } from '../../support/eventually.ts';
 import { rounds } from '../../support/rounds.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 
 const HELD_MS = 8;
 
@@ -95,30 +95,29 @@ function isSame(one: Uint8Array, other: Uint8Array): boolean {
 }
 
 test('however a stream comes, its very bytes go down in their order, and none but they', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(timed, { maxLength: 30 }), fc.constantFrom(0, 0, 4, 20), async (pieces, takesRounds) => {
+  await tryAsyncCases(
+    runs(100),
+    fc.array(timed, { maxLength: 30 }),
+    fc.constantFrom(0, 0, 4, 20),
+    async (pieces, takesRounds) => {
       const { sink, all, waits } = keeping(takesRounds);
       expect(await carried(sent(pieces), sink)).not.toBe('left');
       expect(isSame(all(), bytesOf(pieces))).toBe(true);
       // Each wait for the sink has come to its end.
       expect(waits).toEqual(waits.map((_, at) => at % 2 === 0));
       expect(waits.length % 2).toBe(0);
-    }),
-    { numRuns: runs(100) },
+    },
   );
 });
 
 test('what a stream broke with comes behind every byte before it, those that were held too', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(timed, { maxLength: 20 }), async (pieces) => {
-      const { sink, all } = keeping();
-      const { length } = bytesOf(pieces);
-      const untilRead = () => untilSo(() => all().length >= length);
-      await expect(carried(sent(pieces, untilRead), sink)).rejects.toThrow('broken');
-      expect(isSame(all(), bytesOf(pieces))).toBe(true);
-    }),
-    { numRuns: runs(60) },
-  );
+  await tryAsyncCases(runs(60), fc.array(timed, { maxLength: 20 }), async (pieces) => {
+    const { sink, all } = keeping();
+    const { length } = bytesOf(pieces);
+    const untilRead = () => untilSo(() => all().length >= length);
+    await expect(carried(sent(pieces, untilRead), sink)).rejects.toThrow('broken');
+    expect(isSame(all(), bytesOf(pieces))).toBe(true);
+  });
 });
 
 /** Has each pause of a gathering last until the test ends it. */

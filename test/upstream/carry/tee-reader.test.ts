@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { drain, pumpStream, readTee } from '../../../src/upstream/carry/tee-reader.ts';
 import { rounds } from '../../support/rounds.ts';
+import { tryAsyncCases } from '../../support/runs.ts';
 
 const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 400 }), { maxLength: 8 });
 
@@ -31,20 +32,17 @@ function streamOf(parts: readonly Uint8Array[]): ReadableStream<Uint8Array> {
 }
 
 test('a copy that is read late has all that came, in its order', async () => {
-  await fc.assert(
-    fc.asyncProperty(pieces, fc.nat(4), async (parts, pauseMs) => {
-      const [stream, copy] = streamOf(parts).tee();
-      const { whole } = pumpStream(stream);
-      const taken: number[] = [];
-      await readTee(copy.getReader({ mode: 'byob' }), whole, pauseMs, (piece) => {
-        taken.push(...piece);
-        return false;
-      });
-      expect(taken).toEqual(parts.flatMap((part) => [...part]));
-      expect(await whole).toBe(true);
-    }),
-    { numRuns: 60 },
-  );
+  await tryAsyncCases(60, pieces, fc.nat(4), async (parts, pauseMs) => {
+    const [stream, copy] = streamOf(parts).tee();
+    const { whole } = pumpStream(stream);
+    const taken: number[] = [];
+    await readTee(copy.getReader({ mode: 'byob' }), whole, pauseMs, (piece) => {
+      taken.push(...piece);
+      return false;
+    });
+    expect(taken).toEqual(parts.flatMap((part) => [...part]));
+    expect(await whole).toBe(true);
+  });
 });
 
 test('each piece says when the first of it may have come, and a silence is none of that', async () => {

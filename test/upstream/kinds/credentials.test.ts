@@ -7,7 +7,7 @@ import { ApiError } from '../../../src/http/errors.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
 import { headersUp } from '../../../src/upstream/headers.ts';
 import { type OpenUpstream, openUpstreams } from '../../../src/upstream/kinds/entry.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 
 const token = (length: number) =>
   fc.string({ unit: fc.constantFrom(...'ABCDEFGHJKLMNPQRSTUVWXYZ0123456789'), minLength: length, maxLength: length });
@@ -97,40 +97,37 @@ async function sent(one: OpenUpstream, headers: Record<string, string>, tokens: 
 
 test('no credential of one upstream reaches another, and no secret key any', async () => {
   const sets = fc.array(upstream, { minLength: 2, maxLength: 5 });
-  await fc.assert(
-    fc.asyncProperty(sets, callerHeaders, forwarded, async (set, given, forward) => {
-      const entries = set.map(({ fields }, index) => ({ name: `u${index}`, ...fields }));
-      const keys = Object.fromEntries(set.map(({ secret }, index) => [`UPSTREAM_U${index}_KEY`, secret]));
-      const settings = parseSettings({
-        UPSTREAMS: JSON.stringify(entries),
-        ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
-        FORWARD_HEADERS: forward.join(','),
-        ...keys,
-      });
-      const headers = headersUp(new Headers(given), settings.ANTHROPIC_API_KEY ?? '', settings.FORWARD_HEADERS);
-      const tokens: string[] = [];
-      const all: string[] = [];
-      for (const one of openUpstreams(settings)) all.push(await sent(one, { ...headers }, tokens));
-      for (const [index, text] of all.entries()) {
-        for (const secret of set.flatMap(({ neverSent }) => neverSent)) expect(text).not.toContain(secret);
-        for (const [other, { parts }] of set.entries()) {
-          for (const part of parts) if (other !== index) expect(text).not.toContain(part);
-        }
-        for (const name of tokens) expect(text.includes(name) && set[index]?.fields.kind !== 'vertex').toBe(false);
-        if (!(set[index]?.fields.kind === 'anthropic')) {
-          // What a caller sends for a gateway, or in place of a credential, reaches no service.
-          for (const name of CREDENTIALS) {
-            const value = given[name];
-            const isTheirs = name === 'anthropic-workspace-id' && set[index]?.fields.kind !== 'aws';
-            if (value !== undefined && !isTheirs) expect(text).not.toContain(value);
-          }
-        }
-        expect(text).not.toContain('sk-ant-of-the-deployment');
+  await tryAsyncCases(runs(200), sets, callerHeaders, forwarded, async (set, given, forward) => {
+    const entries = set.map(({ fields }, index) => ({ name: `u${index}`, ...fields }));
+    const keys = Object.fromEntries(set.map(({ secret }, index) => [`UPSTREAM_U${index}_KEY`, secret]));
+    const settings = parseSettings({
+      UPSTREAMS: JSON.stringify(entries),
+      ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
+      FORWARD_HEADERS: forward.join(','),
+      ...keys,
+    });
+    const headers = headersUp(new Headers(given), settings.ANTHROPIC_API_KEY ?? '', settings.FORWARD_HEADERS);
+    const tokens: string[] = [];
+    const all: string[] = [];
+    for (const one of openUpstreams(settings)) all.push(await sent(one, { ...headers }, tokens));
+    for (const [index, text] of all.entries()) {
+      for (const secret of set.flatMap(({ neverSent }) => neverSent)) expect(text).not.toContain(secret);
+      for (const [other, { parts }] of set.entries()) {
+        for (const part of parts) if (other !== index) expect(text).not.toContain(part);
       }
-      expect(new Set(tokens).size).toBe(tokens.length);
-    }),
-    { numRuns: runs(200) },
-  );
+      for (const name of tokens) expect(text.includes(name) && set[index]?.fields.kind !== 'vertex').toBe(false);
+      if (!(set[index]?.fields.kind === 'anthropic')) {
+        // What a caller sends for a gateway, or in place of a credential, reaches no service.
+        for (const name of CREDENTIALS) {
+          const value = given[name];
+          const isTheirs = name === 'anthropic-workspace-id' && set[index]?.fields.kind !== 'aws';
+          if (value !== undefined && !isTheirs) expect(text).not.toContain(value);
+        }
+      }
+      expect(text).not.toContain('sk-ant-of-the-deployment');
+    }
+    expect(new Set(tokens).size).toBe(tokens.length);
+  });
 });
 
 test.each([

@@ -8,7 +8,7 @@ import { parseSettings } from '../../../src/settings/settings.ts';
 import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { type OpenUpstream, openUpstreams } from '../../../src/upstream/kinds/entry.ts';
 import { simulatedModels } from '../../../src/upstream/simulated-models.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
 const ACCOUNT = JSON.stringify({
@@ -139,24 +139,21 @@ describe('the ids of models', () => {
       // Half a surrogate pair, as JSON can write it.
       fc.constantFrom('\ud800', 'claude-\udc00'),
     );
-    await fc.assert(
-      fc.asyncProperty(name, async (model) => {
-        const { url } = await upstream.prepare(
-          { method: 'POST', path: '/v1/messages', headers: {}, model, streams: true },
-          {
-            signal: new AbortController().signal,
-            waitUntil: () => undefined,
-            fetch: async () => Response.json({ access_token: 'x', expires_in: 3_600 }),
-          },
-        );
-        const { pathname, search, hash } = new URL(url);
-        expect(pathname).toMatch(
-          /^\/v1\/projects\/p\/locations\/global\/publishers\/anthropic\/models\/[^/]*:streamRawPredict$/,
-        );
-        expect(search + hash).toBe('');
-      }),
-      { numRuns: runs(500) },
-    );
+    await tryAsyncCases(runs(500), name, async (model) => {
+      const { url } = await upstream.prepare(
+        { method: 'POST', path: '/v1/messages', headers: {}, model, streams: true },
+        {
+          signal: new AbortController().signal,
+          waitUntil: () => undefined,
+          fetch: async () => Response.json({ access_token: 'x', expires_in: 3_600 }),
+        },
+      );
+      const { pathname, search, hash } = new URL(url);
+      expect(pathname).toMatch(
+        /^\/v1\/projects\/p\/locations\/global\/publishers\/anthropic\/models\/[^/]*:streamRawPredict$/,
+      );
+      expect(search + hash).toBe('');
+    });
   });
 });
 

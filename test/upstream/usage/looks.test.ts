@@ -3,6 +3,8 @@ import { expect, test } from 'vitest';
 import { utf8 } from '../../../src/http/bytes.ts';
 import { UsageReader } from '../../../src/upstream/usage/usage-reader.ts';
 import type { Seen } from '../../../src/upstream/usage/usage-report.ts';
+import { tryCases } from '../../support/runs.ts';
+import { blockEnd, delta as deltaOf, event as eventOf } from '../../support/wire.ts';
 
 const LOOK_MS = 200;
 /** A silence within a text counts, as a whole, if it is longer than this. */
@@ -12,10 +14,6 @@ interface TimedEvent {
   at: number;
   text: string;
 }
-
-const eventOf = (type: string, data: object): string =>
-  `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const deltaOf = (delta: object): string => eventOf('content_block_delta', { index: 0, delta });
 
 const block = fc
   .constantFrom(
@@ -33,11 +31,7 @@ const block = fc
   .chain(({ content_block, delta }) =>
     fc
       .array(fc.constant(deltaOf(delta)), { maxLength: 3 })
-      .map((deltas) => [
-        eventOf('content_block_start', { index: 0, content_block }),
-        ...deltas,
-        eventOf('content_block_stop', { index: 0 }),
-      ]),
+      .map((deltas) => [eventOf('content_block_start', { index: 0, content_block }), ...deltas, blockEnd()]),
   );
 
 /** Blocks, each of whose events comes some milliseconds behind the one before. */
@@ -81,23 +75,20 @@ function byLooks(events: readonly TimedEvent[], phase: number, leftAt: number): 
 
 test('a copy that is looked at now and then hides no time in which output may have been written', () => {
   const timings = fc.record({ part: fc.double({ min: 0, max: 1.2, noNaN: true }), phase: fc.nat(LOOK_MS) });
-  fc.assert(
-    fc.property(answers, timings, (events, { part, phase }) => {
-      const leftAt = Math.round((events.at(-1)?.at ?? 0) * part) + 1;
-      const came = events.filter(({ at }) => at <= leftAt);
-      const exact = seenOf(
-        came.map((event) => ({ ...event, since: event.at })),
-        leftAt,
-      );
-      const pieces = byLooks(came, phase, leftAt);
-      const seen = seenOf(pieces, leftAt);
-      expect(seen.unseen_ms).toBeGreaterThanOrEqual(exact.unseen_ms);
-      expect(seen.silent_ms).toBeGreaterThanOrEqual(exact.silent_ms);
-      // Nor does it make much more of it: each look leaves open what came before it for one pause.
-      expect(seen.unseen_ms).toBeLessThanOrEqual(Math.min(leftAt, exact.unseen_ms + 2 * LOOK_MS * pieces.length));
-      // A silence just below the usual pause is nothing, and all of it once a look has made it longer.
-      expect(seen.silent_ms).toBeLessThanOrEqual(Math.max(exact.silent_ms, USUAL_PAUSE_MS) + LOOK_MS);
-    }),
-    { numRuns: 1_000 },
-  );
+  tryCases(1_000, answers, timings, (events, { part, phase }) => {
+    const leftAt = Math.round((events.at(-1)?.at ?? 0) * part) + 1;
+    const came = events.filter(({ at }) => at <= leftAt);
+    const exact = seenOf(
+      came.map((event) => ({ ...event, since: event.at })),
+      leftAt,
+    );
+    const pieces = byLooks(came, phase, leftAt);
+    const seen = seenOf(pieces, leftAt);
+    expect(seen.unseen_ms).toBeGreaterThanOrEqual(exact.unseen_ms);
+    expect(seen.silent_ms).toBeGreaterThanOrEqual(exact.silent_ms);
+    // Nor does it make much more of it: each look leaves open what came before it for one pause.
+    expect(seen.unseen_ms).toBeLessThanOrEqual(Math.min(leftAt, exact.unseen_ms + 2 * LOOK_MS * pieces.length));
+    // A silence just below the usual pause is nothing, and all of it once a look has made it longer.
+    expect(seen.silent_ms).toBeLessThanOrEqual(Math.max(exact.silent_ms, USUAL_PAUSE_MS) + LOOK_MS);
+  });
 });

@@ -4,7 +4,7 @@ import { mostTokensOf } from '../../../src/pricing/most-tokens.ts';
 import { UsageReader } from '../../../src/upstream/usage/usage-reader.ts';
 import { nothingSeen, type Report, reportOf } from '../../../src/upstream/usage/usage-report.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../../fixtures/streams.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryCases } from '../../support/runs.ts';
 
 const encoder = new TextEncoder();
 
@@ -149,16 +149,13 @@ test.each([
 });
 
 test('any stream is read the same in single bytes, in two pieces and whole', () => {
-  fc.assert(
-    fc.property(stream, fc.nat(), (source, at) => {
-      const bytes = encoder.encode(source);
-      const place = at % (bytes.length + 1);
-      const whole = read([bytes]);
-      expect(read([bytes.slice(0, place), bytes.slice(place)])).toEqual(whole);
-      expect(read([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(whole);
-    }),
-    { numRuns: runs(500) },
-  );
+  tryCases(runs(500), stream, fc.nat(), (source, at) => {
+    const bytes = encoder.encode(source);
+    const place = at % (bytes.length + 1);
+    const whole = read([bytes]);
+    expect(read([bytes.slice(0, place), bytes.slice(place)])).toEqual(whole);
+    expect(read([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(whole);
+  });
 });
 
 test('a whole stream read by its ends alone tells the same as line by line', () => {
@@ -171,26 +168,23 @@ test('a whole stream read by its ends alone tells the same as line by line', () 
     counts.map((told) => ({ ...told, output_tokens: 7 })),
     form,
   );
-  fc.assert(
-    fc.property(head, middle, tail, fc.boolean(), fc.nat(), ([first, how], list, [last, end], crlf, at) => {
-      const api =
-        sse('message_start', started(first), how) +
-        list.map(([[name, data], written]) => sse(name, data, written)).join('') +
-        sse('content_block_stop', { type: 'content_block_stop', index: 0 }) +
-        sse('message_delta', ended(last), end) +
-        sse('message_stop', { type: 'message_stop' });
-      const bytes = encoder.encode(crlf ? api.replaceAll('\n', '\r\n') : api);
-      const place = at % (bytes.length + 1);
-      const reader = new UsageReader();
-      for (const piece of [bytes.slice(0, place), bytes.slice(place)]) if (piece.length > 0) reader.push(piece);
-      const report = reader.wholeReport;
-      if (report === undefined) return;
-      quick += 1;
-      const { seen: _, ...byLine } = read([bytes]);
-      expect(report).toMatchObject(byLine);
-    }),
-    { numRuns: 2_000 },
-  );
+  tryCases(2_000, head, middle, tail, fc.boolean(), fc.nat(), ([first, how], list, [last, end], crlf, at) => {
+    const api =
+      sse('message_start', started(first), how) +
+      list.map(([[name, data], written]) => sse(name, data, written)).join('') +
+      sse('content_block_stop', { type: 'content_block_stop', index: 0 }) +
+      sse('message_delta', ended(last), end) +
+      sse('message_stop', { type: 'message_stop' });
+    const bytes = encoder.encode(crlf ? api.replaceAll('\n', '\r\n') : api);
+    const place = at % (bytes.length + 1);
+    const reader = new UsageReader();
+    for (const piece of [bytes.slice(0, place), bytes.slice(place)]) if (piece.length > 0) reader.push(piece);
+    const report = reader.wholeReport;
+    if (report === undefined) return;
+    quick += 1;
+    const { seen: _, ...byLine } = read([bytes]);
+    expect(report).toMatchObject(byLine);
+  });
   expect(quick).toBeGreaterThan(200);
 });
 
@@ -211,26 +205,22 @@ test('what the deltas said is measured by its characters, whatever its escapes a
     form,
     fc.boolean(),
   );
-  fc.assert(
-    fc.property(fc.array(said, { maxLength: 6 }), (list) => {
-      const source = list.map(([kind, words, how, ascii]) => {
-        const [type = '', key = ''] = kind.split('/');
-        const event = sse('content_block_delta', delta({ type, [key]: words }), how);
-        // Both ways of writing JSON: characters as they are, or escaped.
-        return ascii
-          ? event.replace(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-          : event;
-      });
-      const isThinking = ([kind]: [string, ...unknown[]]) => kind.startsWith('thinking');
-      const measured = (those: typeof list) =>
-        Math.ceil(those.reduce((sum, [, words]) => sum + mostTokensOf(words), 0));
-      expect(readText(source.join('')).seen).toMatchObject({
-        said: measured(list.filter((one) => !isThinking(one))),
-        thinking: measured(list.filter(isThinking)),
-      });
-    }),
-    { numRuns: runs(2_000) },
-  );
+  tryCases(runs(2_000), fc.array(said, { maxLength: 6 }), (list) => {
+    const source = list.map(([kind, words, how, ascii]) => {
+      const [type = '', key = ''] = kind.split('/');
+      const event = sse('content_block_delta', delta({ type, [key]: words }), how);
+      // Both ways of writing JSON: characters as they are, or escaped.
+      return ascii
+        ? event.replace(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+        : event;
+    });
+    const isThinking = ([kind]: [string, ...unknown[]]) => kind.startsWith('thinking');
+    const measured = (those: typeof list) => Math.ceil(those.reduce((sum, [, words]) => sum + mostTokensOf(words), 0));
+    expect(readText(source.join('')).seen).toMatchObject({
+      said: measured(list.filter((one) => !isThinking(one))),
+      thinking: measured(list.filter(isThinking)),
+    });
+  });
 });
 
 test('signatures and citations are not what the model said', () => {
@@ -250,18 +240,16 @@ function isTold(key: string, value: unknown): boolean {
 }
 
 test('a later null, or what is no count, never erases what was said before, and a later value always wins', () => {
-  fc.assert(
-    fc.property(counts, fc.array(counts, { maxLength: 3 }), (first, later) => {
-      const { usage } = readText(
-        sse('message_start', started(first)) + later.map((said) => sse('message_delta', ended(said))).join(''),
-      );
-      const expected = new Map<string, unknown>();
-      for (const said of [first, ...later]) {
-        for (const [key, value] of Object.entries(said)) if (isTold(key, value)) expected.set(key, value);
-      }
-      expect(usage).toEqual(Object.fromEntries(expected));
-    }),
-  );
+  tryCases(100, counts, fc.array(counts, { maxLength: 3 }), (first, later) => {
+    const { usage } = readText(
+      sse('message_start', started(first)) + later.map((said) => sse('message_delta', ended(said))).join(''),
+    );
+    const expected = new Map<string, unknown>();
+    for (const said of [first, ...later]) {
+      for (const [key, value] of Object.entries(said)) if (isTold(key, value)) expected.set(key, value);
+    }
+    expect(usage).toEqual(Object.fromEntries(expected));
+  });
   const report = readText(
     sse('message_start', started({ output_tokens: 1 })) +
       sse('message_delta', ended(null, 'refusal')) +
@@ -381,34 +369,32 @@ test('a whole body has nothing that was not seen; its blocks tell who stepped in
 });
 
 test('malformed and foreign events tell nothing and break nothing', () => {
-  fc.assert(
-    fc.property(
-      fc.array(
-        fc.oneof(
-          fc.constantFrom(
-            'event: message_start\n',
-            'event:content_block_delta\n',
-            'event: message_delta\n',
-            'data: ',
-            'data:{}\n',
-            '\n',
-            '\r\n',
-            ':',
-            '"',
-            '{"delta":',
-            'null',
-            '}',
-          ),
-          fc.string(),
+  tryCases(
+    runs(2_000),
+    fc.array(
+      fc.oneof(
+        fc.constantFrom(
+          'event: message_start\n',
+          'event:content_block_delta\n',
+          'event: message_delta\n',
+          'data: ',
+          'data:{}\n',
+          '\n',
+          '\r\n',
+          ':',
+          '"',
+          '{"delta":',
+          'null',
+          '}',
         ),
+        fc.string(),
       ),
-      (parts) => {
-        const report = readText(parts.join(''));
-        expect(report.bytes).toBe(encoder.encode(parts.join('')).length);
-        expect(report.completed).toBe(false);
-      },
     ),
-    { numRuns: runs(2_000) },
+    (parts) => {
+      const report = readText(parts.join(''));
+      expect(report.bytes).toBe(encoder.encode(parts.join('')).length);
+      expect(report.completed).toBe(false);
+    },
   );
 });
 

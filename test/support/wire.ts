@@ -1,0 +1,71 @@
+/** What the Claude API writes: events, streams, messages and errors, for the upstreams of tests. */
+
+/** @returns an event of a stream */
+export const event = (type: string, data: object = {}): string =>
+  `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+
+/** @returns a stream of events that say their type themselves */
+export const eventsOf = (events: readonly object[]): string =>
+  events.map((data) => event((data as { type: string }).type, data)).join('');
+
+export const PING = event('ping');
+
+/** @param more members in place of those of a short answer, or besides */
+export const message = (more: object = {}) => ({
+  id: 'msg_1',
+  type: 'message',
+  role: 'assistant',
+  model: 'claude-opus-5-5',
+  content: [{ type: 'text', text: 'Hi' }] as object[],
+  stop_reason: 'end_turn',
+  stop_sequence: null,
+  usage: { input_tokens: 100, output_tokens: 10 },
+  ...more,
+});
+
+/** @returns the first event. What it says of the usage is what the API knows then @param more members of its message */
+export const start = (more: object = {}): string =>
+  event('message_start', {
+    message: message({ content: [], stop_reason: null, usage: { input_tokens: 100, output_tokens: 1 }, ...more }),
+  });
+
+/** The first event of a block of text. */
+export const TEXT_BEGINS = event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } });
+
+export const delta = (of: object, index = 0): string => event('content_block_delta', { index, delta: of });
+export const textDelta = (text: string, index = 0): string => delta({ type: 'text_delta', text }, index);
+export const blockEnd = (index = 0): string => event('content_block_stop', { index });
+
+/** @returns the events of a block: it begins like this, and goes on by its deltas */
+export const block = (content_block: object, deltas: readonly object[] = [], index = 0): string =>
+  event('content_block_start', { index, content_block }) +
+  deltas.map((one) => delta(one, index)).join('') +
+  blockEnd(index);
+
+/** @returns the events of a block of text, a delta for each piece */
+export const textBlock = (pieces: readonly string[], index = 0): string =>
+  block(
+    { type: 'text', text: '' },
+    pieces.map((text) => ({ type: 'text_delta', text })),
+    index,
+  );
+
+/** @returns the last events @param of how it ended, as a reason or in full */
+export const end = (usage: object = { output_tokens: 10 }, of: string | object = 'end_turn'): string =>
+  event('message_delta', { delta: typeof of === 'string' ? { stop_reason: of, stop_sequence: null } : of, usage }) +
+  event('message_stop');
+
+/** @returns the events of a stream, each by itself */
+export const apart = (stream: string): string[] => stream.match(/.*?\n\n/gs) ?? [];
+
+/** @returns a stream as the upstream's answer */
+export const sse = (body: BodyInit, headers: Record<string, string> = {}): Response =>
+  new Response(body, { headers: { 'content-type': 'text/event-stream', ...headers } });
+
+/** @returns an error as the upstream's answer */
+export const refusal = (
+  status: number,
+  type = 'invalid_request_error',
+  said = 'No.',
+  headers: Record<string, string> = {},
+): Response => Response.json({ type: 'error', error: { type, message: said } }, { status, headers });

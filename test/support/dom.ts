@@ -1,6 +1,9 @@
 /** Renders parts of the page without a browser, in a file that begins with `@vitest-environment jsdom`. */
-import { type ComponentChild, render } from 'preact';
+import { type ComponentChild, options, render } from 'preact';
 import { onTestFinished, vi } from 'vitest';
+
+// What follows a frame follows at once: a timer would ring when the document is gone.
+options.requestAnimationFrame = queueMicrotask;
 
 /** A request of the page. */
 export interface Asked {

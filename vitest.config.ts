@@ -26,9 +26,9 @@ const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...s
 // What a Worker's own code decides holds for its whole isolate, as long as that lives: each of these has its own.
 const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
 
-/** How many hostile requests are tried, and from which seed on: a failure is repeated by its seed. At night 10,000. */
+/** how many hostile requests are tried, and from which seed on: a failure is repeated by its seed. By night 10,000. */
 const {
-  FUZZ_RUNS = '1000',
+  FUZZ_RUNS = '400',
   FUZZ_SEED = '1',
   PROPERTY_RUNS = '20%',
   // More than a page of them, which has 500.

@@ -18,6 +18,7 @@ import {
 import { rowsOf, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { resetAll } from '../../support/reset.ts';
+import { runs } from '../../support/runs.ts';
 import { ledger } from '../../support/timed-turns.ts';
 import { ask } from '../../support/turns.ts';
 import { sse } from '../../support/wire.ts';
@@ -230,11 +231,13 @@ async function lossOf(id: string, { deeds }: Answer, diedAt: number): Promise<Om
 
 const sorted = (values: readonly number[]) => values.toSorted((one, other) => one - other);
 
-test('144 turns whose objects died and were back within a second are booked at their bills or more, and not much more', async () => {
-  const ratios = sorted((await deadTurns(['text', 'thinking', 'tools'], 6)).map(({ ratio }) => ratio));
-  expect(ratios).toHaveLength(144);
+test('turns whose objects died and were back within a second are booked at their bills or more, and not much more', async () => {
+  // By night 144.
+  const times = runs(6);
+  const ratios = sorted((await deadTurns(['text', 'thinking', 'tools'], times)).map(({ ratio }) => ratio));
+  expect(ratios).toHaveLength(24 * times);
   expect(ratios[0]).toBeGreaterThanOrEqual(1);
-  expect(ratios[72]).toBeLessThanOrEqual(3);
+  expect(ratios[12 * times]).toBeLessThanOrEqual(3);
 });
 
 test('turns that died while the API used its own tools are booked at their bills or more', async () => {
@@ -242,9 +245,11 @@ test('turns that died while the API used its own tools are booked at their bills
   expect(least).toBeGreaterThanOrEqual(1);
 });
 
-test('of 120 texts whose objects died at any time little is lost, nothing in the middle, and the next message goes up', async () => {
-  const dead = await deadTurns(['text'], 5);
-  expect(dead).toHaveLength(120);
+test('of texts whose objects died at any time little is lost, nothing in the middle, and the next message goes up', async () => {
+  // By night 120.
+  const times = runs(5);
+  const dead = await deadTurns(['text'], times);
+  expect(dead).toHaveLength(24 * times);
   for (const { lost, writtenMs, kept, came, rows } of dead) {
     expect(came.startsWith(kept)).toBe(true);
     // What came within a moment of the death may not have been read.
@@ -252,12 +257,13 @@ test('of 120 texts whose objects died at any time little is lost, nothing in the
     const asked = [...rows.filter(({ content }) => !isEmpty(content)), { role: 'user', content: 'And then?' }];
     expect(brokenRule(asked as Parameters<typeof brokenRule>[0])).toBeUndefined();
   }
-  const spread = (values: readonly number[]) => [59, 107, 119].map((at) => Math.round(sorted(values)[at] ?? 0));
+  const spread = (values: readonly number[]) =>
+    [12 * times - 1, Math.floor(21.5 * times), 24 * times - 1].map((at) => Math.round(sorted(values)[at] ?? 0));
   const [ms, characters] = [spread(dead.map(({ lost }) => lost.ms)), spread(dead.map(({ lost }) => lost.characters))];
   // biome-ignore lint/suspicious/noConsole: the figures are shown with --silent=false
   console.log(`lost (median, nine of ten, most): ${ms.join(', ')} ms; ${characters.join(', ')} characters`);
   // Half of them lose no more than what comes in a second and a half.
-  expect(sorted(dead.map(({ lost }) => lost.ms))[60]).toBeLessThanOrEqual(1_500);
+  expect(sorted(dead.map(({ lost }) => lost.ms))[12 * times]).toBeLessThanOrEqual(1_500);
   expect(sorted(dead.map(({ ratio }) => ratio))[0]).toBeGreaterThanOrEqual(1);
 });
 

@@ -28,7 +28,7 @@ const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
 
 /** how many hostile requests are tried, and from which seed on: a failure is repeated by its seed. By night 10,000. */
 const {
-  FUZZ_RUNS = '400',
+  FUZZ_RUNS = '1000',
   FUZZ_SEED = '1',
   PROPERTY_RUNS = '20%',
   // More than a page of them, which has 500.

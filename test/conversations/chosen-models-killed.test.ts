@@ -126,20 +126,23 @@ test('whenever objects die, each try of a question has the model that its label 
     expect(held.filter(({ route }) => route !== 'choice')).toEqual([]);
     expect(held.length).toBeLessThanOrEqual(lost);
   });
-  await aMinutePasses();
-  expect(await heldRows()).toEqual([]);
+  await eventually(async () => {
+    // None is set where nothing is held, or while the account's own alarm runs.
+    await aMinutePasses();
+    expect(await heldRows()).toEqual([]);
+  });
   expect((await ledgerOf()).filter(({ chosen_by }) => chosen_by === undefined)).toEqual([]);
 });
 
 const heldRows = async () => (await ledgerOf()).filter(({ status }) => status === 'held');
 
-/** Has the alarm of the account come when a minute has passed. */
-async function aMinutePasses(): Promise<void> {
+/** Has the alarm of the account come when a minute has passed. @returns whether one was set */
+async function aMinutePasses(): Promise<boolean> {
   const account = accountStub(bindings, {}, 'bob');
   await runInDurableObject(account as unknown as DurableObjectStub<Account>, (object) => {
     Object.assign(object, { now: () => Date.now() + 60_000 });
   });
-  expect(await runDurableObjectAlarm(account as unknown as DurableObjectStub<Account>)).toBe(true);
+  return await runDurableObjectAlarm(account as unknown as DurableObjectStub<Account>);
 }
 
 test('a label whose object died is settled by the account within a minute, so that it takes no place of other requests', async () => {
@@ -155,7 +158,7 @@ test('a label whose object died is settled by the account within a minute, so th
   await abortAllDurableObjects();
   expect((await telling).answer).toBeUndefined();
   expect(await heldRows()).toMatchObject([{ route: 'choice', conversation: 'c1' }]);
-  await aMinutePasses();
+  expect(await aMinutePasses()).toBe(true);
   expect(await ledgerOf()).toMatchObject([{ route: 'choice', status: 'orphaned', estimated: true }]);
   expect((await accountStub(bindings, {}, 'bob').standing()).running_requests).toBe(0);
 });

@@ -75,9 +75,12 @@ export async function record(url: string, init: RequestInit): Promise<Response> 
     recording.headersAt = now();
     recorded.value += 1;
     const { status, statusText } = response;
-    if (!response.body) return response;
+    // Some browsers give an empty stream with a 204, and none takes one.
+    if (!response.body || status === 204) {
+      recording.endedAt = recording.headersAt;
+      return response;
+    }
     return new Response(response.body.pipeThrough(observer(recording, now)), {
-      // A `Response` made here must not have a body with such a status.
       status,
       statusText,
       headers: response.headers,

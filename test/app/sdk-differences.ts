@@ -55,6 +55,7 @@ export const NOT_OFFERED: Readonly<Record<string, string>> = {
   'beta.vaults': 'The secrets of managed agents.',
   'beta.memoryStores': 'What managed agents remember.',
   'beta.dreams': 'How that is tidied up.',
+  'beta.compliance': 'Reviews of the operator’s own end users at Anthropic.',
   'beta.tunnels': 'How managed agents reach a private network.',
 };
 

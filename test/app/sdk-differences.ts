@@ -4,8 +4,16 @@
 export const ADDED: readonly { methods: RegExp; members: readonly string[]; why: string }[] = [
   {
     methods: /^(?:beta\.)?models\./,
-    members: ['minimum_cacheable_tokens', 'replacement', 'prices'],
-    why: 'A frontend shows what a model costs, and which one follows it.',
+    members: [
+      'minimum_cacheable_tokens',
+      'replacement',
+      'prices',
+      'thinking',
+      'efforts',
+      'default_effort',
+      'fast_until',
+    ],
+    why: 'A frontend shows what a model costs and takes, and which one follows it.',
   },
   {
     methods: /^(?:beta\.)?messages\.countTokens$/,

@@ -153,7 +153,7 @@ test('a schema alone gives the labels and the fields', async () => {
   expect(app.sent[0]?.text).toContain('- urgent: today');
 });
 
-test('a model of which nothing is known is made to call a tool, and only that call is an answer', async () => {
+test('a model of which nothing is known is asked to call a tool, and only that call is an answer', async () => {
   const call = (input: object) =>
     said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input }], stop_reason: 'tool_use' });
   const { ask, app } = await caller((_, nth) => (nth === 0 ? said('{"label":"bug"}') : call({ label: 'bug' })));
@@ -162,8 +162,21 @@ test('a model of which nothing is known is made to call a tool, and only that ca
     model: 'some-model',
   });
   const sent = JSON.parse(app.sent[1]?.text ?? '') as Record<string, unknown>;
-  expect(sent).toMatchObject({ model: 'some-model', tool_choice: { type: 'tool', name: 'classify' } });
+  expect(sent).toMatchObject({ model: 'some-model', tool_choice: { type: 'auto' } });
+  expect(JSON.stringify(sent.system)).toContain('call of the tool `classify`');
   expect(sent).not.toHaveProperty('output_config');
+});
+
+test('a model that can be made to call a tool, as PRICES says, is made to', async () => {
+  const PRICES = JSON.stringify({ 'some-model': { forced_tools: true, prices: { input: 1 } } });
+  const { ask, app } = await caller(
+    () => said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
+    { vars: { PRICES } },
+  );
+  expect(await answerOf(await ask({ ...ticket('x'), model: 'some-model' }))).toMatchObject({ label: 'bug' });
+  const sent = JSON.parse(app.sent[0]?.text ?? '') as Record<string, unknown>;
+  expect(sent).toMatchObject({ tool_choice: { type: 'tool', name: 'classify' } });
+  expect(JSON.stringify(sent.system)).not.toContain('classify');
 });
 
 test('confidence is the share of independent answers that agree, and null with one', async () => {

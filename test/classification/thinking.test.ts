@@ -9,6 +9,7 @@ interface AskedUp {
   model: string;
   max_tokens: number;
   thinking?: { type: string };
+  output_config?: { effort?: string };
 }
 
 const DISABLED = { type: 'disabled' };
@@ -27,14 +28,14 @@ const PUBLISHED = [
   ['claude-mythos-5', true, undefined, true],
   ['claude-opus-5-5', true, undefined, true],
   ['claude-opus-5', true, DISABLED, false],
-  ['claude-opus-4-8', false, undefined, true],
-  ['claude-opus-4-7', false, undefined, true],
-  ['claude-opus-4-6', false, undefined, true],
+  ['claude-opus-4-8', false, undefined, false],
+  ['claude-opus-4-7', false, undefined, false],
+  ['claude-opus-4-6', false, undefined, false],
   ['claude-opus-4-5', false, undefined, false],
   ['claude-opus-4-5-20251101', false, undefined, false],
   ['claude-sonnet-5-5', true, BETWEEN_TOOLS, false],
   ['claude-sonnet-5', true, DISABLED, false],
-  ['claude-sonnet-4-6', false, undefined, true],
+  ['claude-sonnet-4-6', false, undefined, false],
   ['claude-sonnet-4-5', false, undefined, false],
   ['claude-haiku-5-5', true, DISABLED, false],
   ['claude-haiku-4-5', false, undefined, false],
@@ -91,6 +92,8 @@ test.each(PUBLISHED)(
     expect(app.sent).toHaveLength(1);
     const [up] = app.sent.map(bodyOf);
     expect(up?.thinking).toEqual(off);
+    // Who cannot be told to stop is told to think as little as possible.
+    expect(up?.output_config?.effort).toBe(room ? 'low' : undefined);
     const tokens = up?.max_tokens ?? 0;
     expect(tokens).toBeLessThan(SHORT + (room ? ROOM : 0));
     expect(tokens).toBeGreaterThan(room ? ROOM : 0);
@@ -109,6 +112,7 @@ test('a model of which nothing is known is told nothing of thinking, and has roo
     expect(await (await ask({ input: 'x', labels: LABELS, model })).json()).toMatchObject({ label: 'bug' });
     const up = bodyOf(app.sent.at(-1) ?? { text: '{}' });
     expect(up).not.toHaveProperty('thinking');
+    expect(up).not.toHaveProperty('output_config');
     expect(up.max_tokens).toBeGreaterThan(ROOM);
   }
 });

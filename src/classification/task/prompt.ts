@@ -8,16 +8,23 @@ import { faultInValue } from '../../json/json-schema.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { expand, type Prefix } from '../../prefixes/prefix.ts';
-import type { ThinkingOff } from '../../pricing/thinking-off.ts';
+import type { Model } from '../../pricing/models.ts';
+import { type ThinkingOff, thinkingOff } from '../../pricing/thinking-off.ts';
 import type { Classifier } from './classifier.ts';
 
+/** What depends on the model in how it is asked for a label. */
+export interface AskedForm extends ThinkingOff {
+  /** Whether the model supports structured output; otherwise it calls a tool. */
+  structured: boolean;
+  /** Whether it can be made to call the tool; otherwise it is asked to. */
+  forced: boolean;
+}
+
 /** The parts of the prompt that all inputs of a request share. */
-export interface ClassificationPrompt extends ThinkingOff {
+export interface ClassificationPrompt extends AskedForm {
   classifier: Classifier;
   /** The model's id as the upstream knows it. */
   model: string;
-  /** Whether the model supports structured output; otherwise it is made to call a tool. */
-  structured: boolean;
   prefix: Prefix | undefined;
   system: string;
   /** The breakpoint after `system`, if it is long enough to be cached. */
@@ -41,6 +48,7 @@ export interface AnswerFault {
 }
 
 const TOOL = 'classify';
+const CALL_IT = `Answer with one call of the tool \`${TOOL}\`, and with nothing else.`;
 /** Tokens for the braces, keys and quotes of an answer. */
 const PLAIN_TOKENS = 64;
 const FIELDS_TOKENS = 1_024;
@@ -48,6 +56,11 @@ const THINKING_TOKENS = 4_096;
 const DELIMITER_BYTES = 16;
 /** An estimate. If the prompt is in fact too short to be cached, the breakpoint does nothing and costs nothing. */
 const INPUT_CHARACTERS_PER_TOKEN = 4;
+
+/** @returns how a model is asked for a label. Of one that is not in the table nothing is known. */
+export function askedForm(row: Model | undefined): AskedForm {
+  return { structured: row?.structured_output ?? false, forced: row?.forced_tools ?? false, ...thinkingOff(row) };
+}
 
 /**
  * Writes the parts of the prompt that all inputs share.
@@ -59,9 +72,7 @@ export function classificationPrompt(
   {
     minimumCacheable,
     ...given
-  }: Pick<ClassificationPrompt, 'model' | 'structured' | 'thinking' | 'thinks' | 'prefix'> & {
-    minimumCacheable: number;
-  },
+  }: AskedForm & Pick<ClassificationPrompt, 'model' | 'prefix'> & { minimumCacheable: number },
 ): ClassificationPrompt {
   const system = systemTextOf(classifier);
   const { prefix } = given;
@@ -79,23 +90,29 @@ export function classificationPrompt(
  * @param correction the fault of the answer before this one
  */
 export function classificationRequest(prompt: ClassificationPrompt, input: string, correction?: AnswerFault): JsonBody {
-  const { classifier, model, structured, thinking, prefix, system, cacheControl, schema } = prompt;
+  const { classifier, model, structured, forced, thinking, effort, prefix, cacheControl, schema } = prompt;
   const delimiter = delimiterFor(input);
   const content = [{ type: 'text', text: `<${delimiter}>\n${input.toWellFormed()}\n</${delimiter}>` }];
   if (correction) content.push({ type: 'text', text: correctionOf(correction, classifier) });
   const description = 'Records the answer.';
+  const system = structured || forced ? prompt.system : `${prompt.system}\n\n${CALL_IT}`;
+  const calls = forced ? { type: 'tool', name: TOOL } : { type: 'auto' };
   const json: Json = {
     model,
     max_tokens: answerTokens(prompt) * (correction?.kind === 'truncated' ? 2 : 1),
     system: [{ type: 'text', text: system, ...(cacheControl ? { cache_control: cacheControl } : {}) }],
     messages: [{ role: 'user', content }],
     ...(thinking && { thinking }),
-    ...(structured
-      ? { output_config: { format: { type: 'json_schema', schema } } }
-      : {
-          tools: [{ name: TOOL, description, input_schema: schema }],
-          tool_choice: { type: 'tool', name: TOOL, disable_parallel_tool_use: true },
-        }),
+    ...((structured || effort) && {
+      output_config: {
+        ...(structured && { format: { type: 'json_schema', schema } }),
+        ...(effort && { effort }),
+      },
+    }),
+    ...(!structured && {
+      tools: [{ name: TOOL, description, input_schema: schema }],
+      tool_choice: { ...calls, disable_parallel_tool_use: true },
+    }),
   };
   const text = JSON.stringify(json);
   const body = { text, bytes: new TextEncoder().encode(text), json };

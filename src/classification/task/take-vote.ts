@@ -8,13 +8,12 @@ import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
 import { anotherRequestId } from '../../http/headers/request-id.ts';
 import { withJson } from '../../http/read-json.ts';
 import type { Nanodollars, Usage } from '../../pricing/cost.ts';
-import { thinkingOff } from '../../pricing/thinking-off.ts';
 import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
 import { withUserId } from '../../upstream/request/user-id.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
 import { cancelled, type FailedCall, failureOf, refusalIn, unlabelled } from './failure.ts';
-import { type AnswerFault, type Choice, classificationRequest, readChoice } from './prompt.ts';
+import { type AnswerFault, askedForm, type Choice, classificationRequest, readChoice } from './prompt.ts';
 import type { Task } from './task.ts';
 
 /**
@@ -97,9 +96,10 @@ async function callModel(
   const { identity, accounts, store, settings, upstream, signal, simulate } = by;
   const { model, modelAsked, prefix, prompt } = task;
   if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
+  const promptFor = (name: string) =>
+    name === model ? prompt : { ...prompt, ...askedForm(settings.models.find(name)), model: name };
   const requestFor = async (name: string) => {
-    const off = name === model ? {} : thinkingOff(settings.models.find(name));
-    const asked = classificationRequest({ ...prompt, ...off, model: name }, input, correction);
+    const asked = classificationRequest(promptFor(name), input, correction);
     return await withUserId(asked, settings, identity.account);
   };
   const body = await requestFor(model);
@@ -158,7 +158,7 @@ async function callModel(
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
     return { failure: failureOf(error ?? unlabelled('there was none'), reason), call: made };
   }
-  const read = readChoice(message, prompt);
+  const read = readChoice(message, promptFor(meter.model));
   return 'labels' in read ? { choice: read, call: made } : { fault: read, call: made };
 }
 

@@ -17,7 +17,9 @@ const LABELS = ['billing', 'bug', 'other'];
 const common = {
   model: 'claude-haiku-5-5',
   structured: true,
+  forced: false,
   thinking: undefined,
+  effort: undefined,
   thinks: false,
   prefix: undefined,
   minimumCacheable: 4_096,

@@ -1,4 +1,4 @@
-import type { Effort, Model } from './models.ts';
+import { type Effort, lifecycleOf, type Model, type ModelTable } from './models.ts';
 
 /** How a request has a model answer with as little thinking as possible. */
 export interface ThinkingOff {
@@ -18,4 +18,13 @@ export function thinkingOff(row: Model | undefined): ThinkingOff {
   return type === undefined
     ? { thinking: undefined, effort: row?.efforts[0], thinks: true }
     : { thinking: { type }, effort: undefined, thinks: false };
+}
+
+const NAMED_MODELS = 3;
+
+/** @returns the cheapest models that answer without thinking, in words for a caller */
+export function unthinkingModels({ rows }: ModelTable): string {
+  const fit = rows.filter((row) => !thinkingOff(row).thinks && lifecycleOf(row) === 'active');
+  const cheapest = fit.sort((left, right) => left.prices.input - right.prices.input).slice(0, NAMED_MODELS);
+  return cheapest.map(({ id }) => id).join(', ');
 }

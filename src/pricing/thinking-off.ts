@@ -1,3 +1,5 @@
+import { isObject, type Json } from '../json/object.ts';
+import { wholeCount } from './cost.ts';
 import { type Effort, lifecycleOf, type Model, type ModelTable } from './models.ts';
 
 /** How a request has a model answer with as little thinking as possible. */
@@ -27,4 +29,22 @@ export function unthinkingModels({ rows }: ModelTable): string {
   const fit = rows.filter((row) => !thinkingOff(row).thinks && lifecycleOf(row) === 'active');
   const cheapest = fit.sort((left, right) => left.prices.input - right.prices.input).slice(0, NAMED_MODELS);
   return cheapest.map(({ id }) => id).join(', ');
+}
+
+/** The least tokens of an answer that are of use: for a text alone, and for one after thinking, by effort. */
+export const TEXT_TOKENS = 256;
+const TOKENS_AT: Readonly<Record<string, number>> = { low: 1_024, medium: 2_048, high: 4_096 };
+const TOKENS_ABOVE = 8_192;
+
+/**
+ * @param row undefined for a model of which nothing is known: it is taken to think only if it is asked to
+ * @param asked the members of the request that decide what it thinks
+ * @returns the least `max_tokens` that leaves room for a text
+ */
+export function roomForText(row: Model | undefined, { thinking, output_config: config }: Json): number {
+  const { type = row?.thinking?.default ?? 'off', budget_tokens } = isObject(thinking) ? thinking : {};
+  if (type === 'enabled') return wholeCount(budget_tokens) + TEXT_TOKENS;
+  if (type !== 'adaptive' && type !== 'always') return TEXT_TOKENS;
+  const { effort } = isObject(config) ? config : {};
+  return TOKENS_AT[String(effort ?? row?.default_effort ?? 'high')] ?? TOKENS_ABOVE;
 }

@@ -372,8 +372,9 @@ export function limitsOfToken({ limitedTokens }: AccountState, jti: string | und
   return { purses: purse ? [purse] : [], models: limitedTokens.modelsOf(jti) };
 }
 
-function checkWorstCase({ inputTokens, inputCost, outputTokens, outputPrice, leastOutput }: WorstCase): void {
-  for (const value of [inputTokens, inputCost, outputTokens, outputPrice, leastOutput]) {
+function checkWorstCase(worstCase: WorstCase): void {
+  const { inputTokens, inputCost, outputTokens, outputPrice, leastOutput, usefulOutput = 0 } = worstCase;
+  for (const value of [inputTokens, inputCost, outputTokens, outputPrice, leastOutput, usefulOutput]) {
     if (!Number.isSafeInteger(value) || value < 0) throw new TypeError('A bound must be whole numbers, none negative.');
   }
 }

@@ -3,6 +3,8 @@ import type { AppEnv } from '../auth/context.ts';
 import { CLASSIFIERS } from '../classification/task/classifier-kind.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
+import { defaultModel } from '../pricing/default-model.ts';
+import { unthinkingModels } from '../pricing/thinking-off.ts';
 import { findAsked } from '../versions/named-routes.ts';
 import type { Agent } from './agent.ts';
 import { choiceOf } from './choose-model.ts';
@@ -11,7 +13,7 @@ import { choiceOf } from './choose-model.ts';
  * Checks how an agent chooses its model, before it is stored: an agent with one model costs no read.
  *
  * @param by who stores the agent: an account, or what stands for the deployment. Only their classifiers and the deployment's count
- * @throws ApiError 400 for a label that the classifier does not have, 404 for a classifier that does not exist
+ * @throws ApiError 400 for a label that the classifier does not have, or a model that would take too long to give it, 404 for a classifier that does not exist
  */
 export async function checkChoice(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
   const choice = choiceOf(agent);
@@ -19,6 +21,13 @@ export async function checkChoice(c: Context<AppEnv>, agent: Agent, by: string):
   const { value } = await findAsked(c, CLASSIFIERS, choice.by, [by, DEPLOYMENT]);
   if (value.multi) {
     throw invalidRequest(`model.by: ${choice.by} may give several labels. Name a classifier without \`multi\`.`);
+  }
+  const { models } = c.get('settings');
+  const labelsBy = value.model === undefined ? defaultModel(models) : models.find(value.model);
+  if (labelsBy?.thinking?.default === 'always') {
+    throw invalidRequest(
+      `model.by: ${choice.by} labels by ${labelsBy.id}, which always thinks, and a question waits 5 s for its label. Store it with a model that labels without: ${unthinkingModels(models)}.`,
+    );
   }
   const known = new Set(value.labels.map(({ name }) => name));
   const unknown = Object.keys(choice.models).find((label) => !known.has(label));

@@ -10,6 +10,7 @@ import type { Refusal } from '../durable/contracts/admission.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import type { WorstCase } from '../pricing/hold-terms.ts';
 import { undated } from '../pricing/models.ts';
+import { TEXT_TOKENS } from '../pricing/thinking-off.ts';
 import { capacity, level, take } from './bucket.ts';
 import { freeIn, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
@@ -120,7 +121,7 @@ export function decide(
   const asked = worstCase.outputTokens;
   // A later try is lowered to what the earlier ones have left, whatever the rules say of the first.
   const least = isLater
-    ? Math.min(asked, Math.max(LEAST_LATER, worstCase.leastOutput, rules.clamp ? rules.leastOutput : 0))
+    ? Math.min(asked, Math.max(LEAST_LATER, worstCase.leastOutput, rules.clamp ? leastUseful(worstCase, rules) : 0))
     : leastTokens(worstCase, rules);
   // An input that can still be counted may turn out to be cheap, so its cost is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
@@ -166,7 +167,8 @@ export function decide(
     if (short?.reason === 'held' && !short.byBatch) return short;
     if (!short) atLeast = patient;
   }
-  const comfortable = rules.clamp || isLater ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
+  const comfortable =
+    rules.clamp || isLater ? Math.min(asked, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS))) : asked;
   if (worstCase.countable && affordable < comfortable) {
     // Counting helps if the input is a large part of the cost, or if the request may not fit at all.
     const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;
@@ -199,8 +201,13 @@ function costAtMost({ inputCost, outputPrice, outputTokens }: WorstCase): Nanodo
   return inputCost + outputTokens * outputPrice;
 }
 
-function leastTokens({ outputTokens, leastOutput }: WorstCase, rules: Rules): number {
-  return rules.clamp ? Math.min(outputTokens, Math.max(rules.leastOutput, leastOutput)) : outputTokens;
+function leastTokens(worstCase: WorstCase, rules: Rules): number {
+  const { outputTokens, leastOutput } = worstCase;
+  return rules.clamp ? Math.min(outputTokens, Math.max(leastUseful(worstCase, rules), leastOutput)) : outputTokens;
+}
+
+function leastUseful({ usefulOutput = TEXT_TOKENS }: WorstCase, { leastOutput }: Rules): number {
+  return leastOutput ?? usefulOutput;
 }
 
 /** @returns the worst case by which a request is held. It is an estimate if the rules estimate the API's own tools. */
@@ -234,6 +241,13 @@ function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[],
   }
   if (because !== undefined) return `because of ${because}, whose size is not known: send its content in the request`;
   if (worstCase.inputCost < least * worstCase.outputPrice) {
+    if (rules.clamp && rules.leastOutput === undefined && leastUseful(worstCase, rules) > TEXT_TOKENS) {
+      const isAll = least === worstCase.outputTokens;
+      const what = isAll
+        ? `max_tokens (${least}), which is not lowered`
+        : `the shortest answer with room for text (${least} tokens)`;
+      return `because of ${what}, as the model may think: switch thinking off, ask for a lower effort, use a cheaper model, or have min_output_tokens set`;
+    }
     return rules.clamp
       ? `because of the shortest answer that counts (${least} tokens): use a cheaper model, or have min_output_tokens lowered`
       : `because of max_tokens (${least}): lower it, or use a cheaper model`;

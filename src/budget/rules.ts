@@ -15,7 +15,8 @@ export interface Rules {
   concurrent: number;
   models: readonly string[] | undefined;
   clamp: boolean;
-  leastOutput: number;
+  /** The least `max_tokens` worth an answer; undefined if the model and the request decide. */
+  leastOutput: number | undefined;
   /** Whether a step of the API's own tools is held at an estimate instead of its worst case. */
   estimatesServed: boolean;
 }
@@ -32,7 +33,7 @@ export function rulesOf(limits: Limits): Rules {
     concurrent: limits.concurrent_requests ?? Number.POSITIVE_INFINITY,
     models: limits.models,
     clamp: limits.on_shortfall !== 'refuse',
-    leastOutput: limits.min_output_tokens ?? 256,
+    leastOutput: limits.min_output_tokens,
     estimatesServed: limits.served_tools === 'estimate',
   };
 }

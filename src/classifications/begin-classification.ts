@@ -10,7 +10,7 @@ import type { BatchContext } from '../batches/item.ts';
 import { BATCHES_PATH } from '../batches/upstream-batches.ts';
 import type { BatchWork } from '../classification/classify.route.ts';
 import { faultInInput, taskHash } from '../classification/task/classify.ts';
-import { classificationRequest } from '../classification/task/prompt.ts';
+import { BATCH_THINKING_TOKENS, classificationRequest } from '../classification/task/prompt.ts';
 import type { Task } from '../classification/task/task.ts';
 import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import type { ClassificationReport, TakenInput } from '../durable/contracts/classification.ts';
@@ -143,7 +143,8 @@ function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): Bat
 /** Yields the body of the batch. */
 async function* bodyOfBatch(place: MakingPlace, task: Task): AsyncGenerator<string> {
   // Limits may allow a model by its alias, so they get the requested name.
-  const prompt = { ...task.prompt, model: task.modelAsked };
+  const room = task.prompt.room && BATCH_THINKING_TOKENS;
+  const prompt = { ...task.prompt, room, model: task.modelAsked };
   let last = -1;
   let chunk = '{"requests":[';
   for (;;) {

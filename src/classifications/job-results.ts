@@ -70,7 +70,7 @@ function errorOfFault({ fault, kind }: AnswerFault): InputFault {
   if (kind === 'refused' || kind === 'too_long') return { type: 'invalid_request_error', message: `input: ${fault}.` };
   return {
     type: 'api_error',
-    message: `The model gave no usable answer: ${fault}. Send this input to /classify, which has it corrected once.`,
+    message: `The model gave no usable answer: ${fault}. Send this input to /classify, which asks once more.`,
   };
 }
 

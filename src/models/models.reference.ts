@@ -12,10 +12,23 @@ const example = {
   created_at: '2026-10-01T00:00:00Z',
   max_input_tokens: 1_000_000,
   max_tokens: 128_000,
+  lifecycle: 'active',
   retires_at: null,
+  line: 'haiku',
+  thinking: { default: 'adaptive', types: ['adaptive', 'disabled'], off_efforts: ['low', 'medium', 'high'] },
+  efforts: ['low', 'medium', 'high', 'xhigh', 'max'],
+  default_effort: 'medium',
+  fast_until: null,
   minimum_cacheable_tokens: 512,
   replacement: null,
-  prices: { input: 0.1, output: 0.5, cache_write_5m: 0.125, cache_write_1h: 0.2, cache_read: 0.01 },
+  prices: {
+    input: 0.1,
+    output: 0.5,
+    cache_write_5m: 0.125,
+    cache_write_1h: 0.2,
+    cache_read: 0.01,
+    batch: { input: 0.05, output: 0.25, cache_write_5m: 0.0625, cache_write_1h: 0.1, cache_read: 0.005 },
+  },
 };
 
 const list = {
@@ -25,7 +38,7 @@ const list = {
     namedList('ModelList', schema),
     example,
     example.id,
-    'The upstream’s models that the account may use, with limits and prices.',
+    'The upstream’s models that the account may use, with limits, prices, and what they take.',
   ),
   errors: [429, 504, 529],
 } as const;
@@ -38,7 +51,7 @@ const one = {
 
 export const models: Resource = resource({
   tag: 'Models',
-  description: 'Limits, prices, retirement.',
+  description: 'Limits, prices, thinking, efforts, retirement.',
   parameters: { id: { description: 'A model’s id, or an alias of this deployment.', example: 'claude-haiku-5-5' } },
   needs: 'messages',
   routes: {

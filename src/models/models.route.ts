@@ -8,7 +8,7 @@ import { Hono } from '../http/hono.ts';
 import { pageOfRows, readPage } from '../http/page.ts';
 import { isObject } from '../json/object.ts';
 import { mayUse, usableModels } from '../pricing/allowed-models.ts';
-import type { Model } from '../pricing/models.ts';
+import { lifecycleOf, type Model } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import { isEventStream } from '../upstream/content-type.ts';
@@ -22,6 +22,7 @@ import {
   rowsIn,
   servedModel,
   servedModels,
+  toldPrices,
   UNKNOWN_DAY,
 } from './served-models.ts';
 
@@ -223,10 +224,16 @@ function joined(row: ModelRow, settings: Settings, pool?: UpstreamPool): ModelRo
     ...row,
     max_input_tokens: row.max_input_tokens ?? model?.max_input_tokens ?? null,
     max_tokens: row.max_tokens ?? model?.max_tokens ?? null,
+    lifecycle: row.lifecycle ?? (model ? lifecycleOf(model) : null),
     retires_at: row.retires_at ?? model?.retires_at ?? null,
+    line: row.line ?? model?.line ?? null,
+    thinking: model?.thinking ?? null,
+    efforts: model?.efforts ?? [],
+    default_effort: model?.default_effort ?? null,
+    fast_until: model?.fast_until ?? null,
     minimum_cacheable_tokens: model?.minimum_cacheable_tokens ?? null,
     replacement: model?.replacement ?? null,
-    prices: places?.[0]?.prices ?? model?.prices ?? null,
+    prices: places?.[0]?.prices ?? toldPrices(model),
     ...(places && { upstreams: places }),
   };
 }

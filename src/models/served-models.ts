@@ -1,7 +1,7 @@
 /** Lists the models of an edge with several upstreams: every model that one of them serves, with where and at which price. */
 
 import { isObject } from '../json/object.ts';
-import type { Model } from '../pricing/models.ts';
+import { lifecycleOf, type Model, type TokenPrices } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
@@ -31,9 +31,7 @@ export function servedModels(
   now: number,
 ): ModelRow[] {
   const known = new Set(listed.map(({ id }) => models.find(id)?.id ?? id));
-  const others = models.rows.filter(({ id, retires_at }) => {
-    return !known.has(id) && (retires_at === null || Date.parse(retires_at) > now);
-  });
+  const others = models.rows.filter((row) => !known.has(row.id) && lifecycleOf(row, now) !== 'retired');
   return [...listed, ...others.map(rowOfTable)].filter(({ id }) => pool.all.some((one) => one.idOf(id) !== undefined));
 }
 
@@ -58,12 +56,36 @@ export function placesOf(
   pool: Pick<UpstreamPool, 'all'>,
   model: string,
   settings: Settings,
-): { name: string; id: string; prices: Model['prices'] | null }[] {
+): { name: string; id: string; prices: ReturnType<typeof toldPrices> }[] {
   return pool.all.flatMap((one) => {
     const id = one.idOf(model);
     if (id === undefined) return [];
-    return [{ name: one.name, id, prices: pricesAt(settings, one.name).find(model)?.prices ?? null }];
+    return [{ name: one.name, id, prices: toldPrices(pricesAt(settings, one.name).find(model)) }];
   });
+}
+
+/** @returns a model's prices, those of batches too, and those of fast answers while there are any; null for an unknown model. */
+export function toldPrices(model: Model | undefined, now = Date.now()) {
+  if (!model) return null;
+  const { fast, ...usual } = model.prices;
+  const isOver = model.fast_until !== null && Date.parse(model.fast_until) <= now;
+  const { long_prompt, ...short } = usual;
+  const long = long_prompt && { ...halfOf(long_prompt), above_tokens: long_prompt.above_tokens };
+  return {
+    ...usual,
+    ...(fast && !isOver && { fast }),
+    batch: { ...halfOf(short), ...(long && { long_prompt: long }) },
+  };
+}
+
+function halfOf({ input, output, cache_write_5m, cache_write_1h, cache_read }: TokenPrices): TokenPrices {
+  return {
+    input: input / 2,
+    output: output / 2,
+    cache_write_5m: cache_write_5m / 2,
+    cache_write_1h: cache_write_1h / 2,
+    cache_read: cache_read / 2,
+  };
 }
 
 /** @returns the rows of a list of models; an empty list if it is not a list. */

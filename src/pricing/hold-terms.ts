@@ -13,6 +13,8 @@ export interface WorstCase {
   outputPrice: Nanodollars;
   /** The least that `max_tokens` may be lowered to: one more than thinking's budget. */
   leastOutput: number;
+  /** The least that leaves room for a text beside what the model thinks; absent where nothing is known of that. */
+  usefulOutput?: number;
   /** False if nothing in the body limits the input, so that the whole context window is held. */
   bounded: boolean;
   /** Whether counting the tokens could make the worst case cheaper. */

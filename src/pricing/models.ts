@@ -2,7 +2,8 @@
 export const LONGEST_MODEL_NAME = 256;
 
 /**
- * The models this edge knows: limits and prices.
+ * The models this edge knows: limits, prices, and what they take. All that depends on the model is read here, by members: no
+ * other file tests a model's name.
  *
  * Source: Anthropic's published model and price tables, read on 2026-11-26. Prices are US dollars per million
  * tokens. No column is derived from another, because the relations between them are not the same for all models.
@@ -28,9 +29,27 @@ interface ModelPrices extends TokenPrices {
   fast?: TokenPrices;
 }
 
+/** How much a model does for an answer, from least to most. */
+export const EFFORTS = ['low', 'medium', 'high', 'xhigh', 'max'] as const;
+export type Effort = (typeof EFFORTS)[number];
+export const MODEL_LINES = ['fable', 'mythos', 'opus', 'sonnet', 'haiku'] as const;
+/** What a model does if a request says nothing about thinking. Whose default is `always` cannot be told to stop. */
+export const THINKING_DEFAULTS = ['always', 'adaptive', 'off'] as const;
+export const THINKING_TYPES = ['adaptive', 'enabled', 'disabled', 'between_tools'] as const;
+
+interface ThinkingTaken {
+  default: (typeof THINKING_DEFAULTS)[number];
+  /** The values of `thinking.type` that it takes. `disabled` and `between_tools` switch thinking off. */
+  types: readonly (typeof THINKING_TYPES)[number][];
+  /** The efforts beside which it can be switched off. */
+  off_efforts: readonly Effort[];
+}
+
 export interface Model {
   id: string;
   display_name: string;
+  /** The line that it belongs to; null if that is not known. */
+  line: (typeof MODEL_LINES)[number] | null;
   /** Other ids that the API takes for the same model. */
   aliases: readonly string[];
   max_input_tokens: number;
@@ -44,6 +63,18 @@ export interface Model {
   /** When the API will stop serving it; null if that is not announced. */
   retires_at: string | null;
   replacement: string | null;
+  /** null if it is not known: it may think. */
+  thinking: ThinkingTaken | null;
+  /** The values of `output_config.effort` that it takes, from least to most. */
+  efforts: readonly Effort[];
+  default_effort: Effort | null;
+  /** Whether it can be made to call a tool, at least while it does not think. */
+  forced_tools: boolean;
+  structured_output: boolean;
+  /** Whether the API checks, on every account, that thinking comes back behind the same messages. */
+  binds_thinking: boolean;
+  /** When the API stops to take `speed: "fast"` for it; null if that is not announced. */
+  fast_until: string | null;
   prices: ModelPrices;
 }
 
@@ -59,6 +90,14 @@ function prices(
 
 const MILLION = 1_000_000;
 
+function thinkingAs(
+  byDefault: ThinkingTaken['default'],
+  types: ThinkingTaken['types'],
+  off_efforts: readonly Effort[] = [],
+): ThinkingTaken {
+  return { default: byDefault, types, off_efforts };
+}
+
 function modelRow(
   id: string,
   display_name: string,
@@ -69,6 +108,7 @@ function modelRow(
   return {
     id,
     display_name,
+    line: null,
     aliases: [],
     max_input_tokens: MILLION,
     max_tokens: 128_000,
@@ -77,57 +117,128 @@ function modelRow(
     fast_tokens_per_second: 1_000,
     retires_at: null,
     replacement: null,
+    thinking: null,
+    efforts: [],
+    default_effort: null,
+    forced_tools: false,
+    structured_output: false,
+    binds_thinking: true,
+    fast_until: null,
     prices: price,
     ...more,
   };
 }
 
-const SMALLER = { max_input_tokens: 200_000, max_tokens: 64_000 };
-const FABLE_5_2 = { ...prices(8, 40, 10, 16, 0.2), fast: prices(16, 80, 20, 32, 0.4) };
-const FABLE_5_1 = prices(10, 50, 12.5, 20, 0.25);
-const FABLE_5 = prices(10, 50, 12.5, 20, 1);
-const OPUS = prices(5, 25, 6.25, 10, 0.5);
-const OPUS_FAST = prices(10, 50, 12.5, 20, 1);
-const OPUS_FAST_OLD = prices(30, 150, 37.5, 60, 3);
-const SONNET_4 = prices(3, 15, 3.75, 6, 0.3);
+/** What all models of the API take. */
+const USUAL = {
+  efforts: EFFORTS,
+  default_effort: 'high',
+  forced_tools: true,
+  structured_output: true,
+  binds_thinking: false,
+} as const;
+const UP_TO_HIGH = ['low', 'medium', 'high'] as const;
+const NOT_XHIGH = [...UP_TO_HIGH, 'max'] as const;
+/** Always thinks, and takes no forced tool. */
+const ALWAYS = { ...USUAL, thinking: thinkingAs('always', ['adaptive']), forced_tools: false };
+/** The same, before forced tools were refused. */
+const ALWAYS_5 = { ...ALWAYS, forced_tools: true };
+/** Thinks unless it is told not to. */
+const THINKS = { ...USUAL, thinking: thinkingAs('adaptive', ['adaptive', 'disabled'], UP_TO_HIGH) };
+const THINKS_BETWEEN = { ...USUAL, thinking: thinkingAs('adaptive', ['adaptive', 'between_tools'], UP_TO_HIGH) };
+/** Thinks only if it is told to. */
+const IF_ASKED = { ...USUAL, thinking: thinkingAs('off', ['adaptive', 'disabled'], EFFORTS) };
+const IF_ASKED_4_6 = {
+  ...IF_ASKED,
+  thinking: thinkingAs('off', ['adaptive', 'enabled', 'disabled'], NOT_XHIGH),
+  efforts: NOT_XHIGH,
+};
+const BUDGET = {
+  ...IF_ASKED,
+  thinking: thinkingAs('off', ['enabled', 'disabled']),
+  efforts: [],
+  default_effort: null,
+  max_input_tokens: 200_000,
+  max_tokens: 64_000,
+};
+const FABLE = { line: 'fable' } as const;
+const MYTHOS = { line: 'mythos' } as const;
+const OPUS = { line: 'opus' } as const;
+const SONNET = { line: 'sonnet' } as const;
+const HAIKU = { line: 'haiku' } as const;
+
+const PRICE_5_2 = { ...prices(8, 40, 10, 16, 0.2), fast: prices(16, 80, 20, 32, 0.4) };
+const PRICE_5_1 = prices(10, 50, 12.5, 20, 0.25);
+const PRICE_5 = prices(10, 50, 12.5, 20, 1);
+const PRICE_OPUS = prices(5, 25, 6.25, 10, 0.5);
+const PRICE_OPUS_FAST = { ...PRICE_OPUS, fast: prices(10, 50, 12.5, 20, 1) };
+const PRICE_SONNET_4 = prices(3, 15, 3.75, 6, 0.3);
 
 /** The table, newest first within a line. */
 export const MODELS: readonly Model[] = [
-  modelRow('claude-fable-5-2', 'Claude Fable 5.2', 512, FABLE_5_2),
-  modelRow('claude-mythos-5-2', 'Claude Mythos 5.2', 512, prices(8, 40, 10, 16, 0.2)),
-  modelRow('claude-fable-5-1', 'Claude Fable 5.1', 512, FABLE_5_1),
-  modelRow('claude-mythos-5-1', 'Claude Mythos 5.1', 512, FABLE_5_1),
-  modelRow('claude-fable-5', 'Claude Fable 5', 512, FABLE_5),
-  modelRow('claude-mythos-5', 'Claude Mythos 5', 512, FABLE_5),
-  modelRow('claude-opus-5-5', 'Claude Opus 5.5', 512, {
-    ...prices(4, 20, 5, 8, 0.2),
-    fast: prices(8, 40, 10, 16, 0.4),
+  modelRow('claude-fable-5-2', 'Claude Fable 5.2', 512, PRICE_5_2, { ...FABLE, ...ALWAYS, binds_thinking: true }),
+  modelRow('claude-mythos-5-2', 'Claude Mythos 5.2', 512, PRICE_5_2, { ...MYTHOS, ...ALWAYS, binds_thinking: true }),
+  modelRow('claude-fable-5-1', 'Claude Fable 5.1', 512, PRICE_5_1, { ...FABLE, ...ALWAYS }),
+  modelRow('claude-mythos-5-1', 'Claude Mythos 5.1', 512, PRICE_5_1, { ...MYTHOS, ...ALWAYS }),
+  modelRow('claude-fable-5', 'Claude Fable 5', 512, PRICE_5, { ...FABLE, ...ALWAYS_5 }),
+  modelRow('claude-mythos-5', 'Claude Mythos 5', 512, PRICE_5, { ...MYTHOS, ...ALWAYS_5 }),
+  modelRow(
+    'claude-opus-5-5',
+    'Claude Opus 5.5',
+    512,
+    { ...prices(4, 20, 5, 8, 0.2), fast: prices(8, 40, 10, 16, 0.4) },
+    { ...OPUS, ...ALWAYS, default_effort: 'medium' },
+  ),
+  modelRow('claude-opus-5', 'Claude Opus 5', 512, PRICE_OPUS_FAST, { ...OPUS, ...THINKS }),
+  modelRow('claude-opus-4-8', 'Claude Opus 4.8', 1_024, PRICE_OPUS_FAST, {
+    ...OPUS,
+    ...IF_ASKED,
+    fast_until: '2026-11-30T00:00:00Z',
   }),
-  modelRow('claude-opus-5', 'Claude Opus 5', 512, { ...OPUS, fast: OPUS_FAST }),
-  modelRow('claude-opus-4-8', 'Claude Opus 4.8', 1_024, { ...OPUS, fast: OPUS_FAST }),
-  modelRow('claude-opus-4-7', 'Claude Opus 4.7', 2_048, { ...OPUS, fast: OPUS_FAST_OLD }),
-  modelRow('claude-opus-4-6', 'Claude Opus 4.6', 4_096, { ...OPUS, fast: OPUS_FAST_OLD }),
-  modelRow('claude-opus-4-5-20251101', 'Claude Opus 4.5', 4_096, OPUS, {
-    ...SMALLER,
+  modelRow('claude-opus-4-7', 'Claude Opus 4.7', 2_048, PRICE_OPUS, { ...OPUS, ...IF_ASKED }),
+  // It takes `speed: "fast"`, at its usual speed and price.
+  modelRow('claude-opus-4-6', 'Claude Opus 4.6', 4_096, PRICE_OPUS, { ...OPUS, ...IF_ASKED_4_6 }),
+  modelRow('claude-opus-4-5-20251101', 'Claude Opus 4.5', 4_096, PRICE_OPUS, {
+    ...OPUS,
+    ...BUDGET,
+    thinking: thinkingAs('off', ['enabled', 'disabled'], UP_TO_HIGH),
+    efforts: UP_TO_HIGH,
+    default_effort: 'high',
     aliases: ['claude-opus-4-5'],
     retires_at: '2027-01-22T00:00:00Z',
     replacement: 'claude-opus-5-5',
   }),
-  modelRow('claude-sonnet-5-5', 'Claude Sonnet 5.5', 512, prices(2, 10, 2.5, 4, 0.1)),
-  modelRow('claude-sonnet-5', 'Claude Sonnet 5', 1_024, prices(2, 10, 2.5, 4, 0.2)),
-  modelRow('claude-sonnet-4-6', 'Claude Sonnet 4.6', 1_024, SONNET_4),
-  modelRow('claude-sonnet-4-5-20250929', 'Claude Sonnet 4.5', 1_024, SONNET_4, {
-    ...SMALLER,
+  modelRow('claude-sonnet-5-5', 'Claude Sonnet 5.5', 512, prices(2, 10, 2.5, 4, 0.1), {
+    ...SONNET,
+    ...THINKS_BETWEEN,
+    forced_tools: false,
+  }),
+  modelRow('claude-sonnet-5', 'Claude Sonnet 5', 1_024, prices(2, 10, 2.5, 4, 0.2), {
+    ...SONNET,
+    ...THINKS,
+    thinking: thinkingAs('adaptive', ['adaptive', 'disabled'], EFFORTS),
+  }),
+  modelRow('claude-sonnet-4-6', 'Claude Sonnet 4.6', 1_024, PRICE_SONNET_4, { ...SONNET, ...IF_ASKED_4_6 }),
+  modelRow('claude-sonnet-4-5-20250929', 'Claude Sonnet 4.5', 1_024, PRICE_SONNET_4, {
+    ...SONNET,
+    ...BUDGET,
     aliases: ['claude-sonnet-4-5'],
     retires_at: '2026-11-30T00:00:00Z',
     replacement: 'claude-sonnet-5-5',
   }),
-  modelRow('claude-haiku-5-5', 'Claude Haiku 5.5', 512, {
-    ...prices(0.1, 0.5, 0.125, 0.2, 0.01),
-    long_prompt: { above_tokens: 100_000, ...prices(0.5, 2.5, 0.625, 1, 0.05) },
-  }),
+  modelRow(
+    'claude-haiku-5-5',
+    'Claude Haiku 5.5',
+    512,
+    {
+      ...prices(0.1, 0.5, 0.125, 0.2, 0.01),
+      long_prompt: { above_tokens: 100_000, ...prices(0.5, 2.5, 0.625, 1, 0.05) },
+    },
+    { ...HAIKU, ...THINKS, default_effort: 'medium' },
+  ),
   modelRow('claude-haiku-4-5-20251001', 'Claude Haiku 4.5', 4_096, prices(1, 5, 1.25, 2, 0.1), {
-    ...SMALLER,
+    ...HAIKU,
+    ...BUDGET,
     aliases: ['claude-haiku-4-5'],
   }),
 ];
@@ -209,6 +320,12 @@ const RETIREMENT_NOTICE_MS = 60 * 24 * 60 * 60 * 1_000;
 export function retiresSoon(model: Model | undefined, now = Date.now()): string | undefined {
   if (!model?.retires_at) return undefined;
   return Date.parse(model.retires_at) - now <= RETIREMENT_NOTICE_MS ? model.retires_at : undefined;
+}
+
+/** @returns what the API calls the state of a model: from when its retirement is announced it is deprecated. */
+export function lifecycleOf({ retires_at }: Pick<Model, 'retires_at'>, now = Date.now()) {
+  if (retires_at === null) return 'active';
+  return Date.parse(retires_at) > now ? 'deprecated' : 'retired';
 }
 
 /** @returns a row that is at least as dear as every other. It prices unknown models. */

@@ -1,28 +1,50 @@
-import { type Model, undated } from './models.ts';
+import { isObject, type Json } from '../json/object.ts';
+import { wholeCount } from './cost.ts';
+import { type Effort, lifecycleOf, type Model, type ModelTable } from './models.ts';
 
-/** How a request has a model answer without thinking, as far as that is possible. */
+/** How a request has a model answer with as little thinking as possible. */
 export interface ThinkingOff {
   /** What the request says about thinking; undefined if it says nothing. */
   thinking: { type: string } | undefined;
+  /** The effort that it asks for; undefined if it names none. */
+  effort: Effort | undefined;
   /** Whether the model may think all the same, and so needs more tokens. */
   thinks: boolean;
 }
 
-/** What turns thinking off in models that think unless it is turned off. Other models refuse it, or need nothing. */
-const TURNED_OFF_BY: Readonly<Record<string, string>> = {
-  'claude-opus-5': 'disabled',
-  'claude-sonnet-5-5': 'between_tools',
-  'claude-sonnet-5': 'disabled',
-  'claude-haiku-5-5': 'disabled',
-};
-/** Models that think only within a budget that a request gives. */
-const ONLY_BY_BUDGET = /^claude-(?:opus|sonnet|haiku)-4-5$/;
-
 /** @returns how a request for this model leaves thinking out. A model that is not in the table may think. */
 export function thinkingOff(row: Model | undefined): ThinkingOff {
-  const name = undated(row?.id ?? '');
-  const type = Object.hasOwn(TURNED_OFF_BY, name) ? TURNED_OFF_BY[name] : undefined;
+  const known = row?.thinking;
+  if (known?.default === 'off') return { thinking: undefined, effort: undefined, thinks: false };
+  const type = known?.types.find((one) => one === 'disabled' || one === 'between_tools');
   return type === undefined
-    ? { thinking: undefined, thinks: !ONLY_BY_BUDGET.test(name) }
-    : { thinking: { type }, thinks: false };
+    ? { thinking: undefined, effort: row?.efforts[0], thinks: true }
+    : { thinking: { type }, effort: undefined, thinks: false };
+}
+
+const NAMED_MODELS = 3;
+
+/** @returns the cheapest models that answer without thinking, in words for a caller */
+export function unthinkingModels({ rows }: ModelTable): string {
+  const fit = rows.filter((row) => !thinkingOff(row).thinks && lifecycleOf(row) === 'active');
+  const cheapest = fit.sort((left, right) => left.prices.input - right.prices.input).slice(0, NAMED_MODELS);
+  return cheapest.map(({ id }) => id).join(', ');
+}
+
+/** The least tokens of an answer that are of use: for a text alone, and for one after thinking, by effort. */
+export const TEXT_TOKENS = 256;
+const TOKENS_AT: Readonly<Record<string, number>> = { low: 1_024, medium: 2_048, high: 4_096 };
+const TOKENS_ABOVE = 8_192;
+
+/**
+ * @param row undefined for a model of which nothing is known: it is taken to think only if it is asked to
+ * @param asked the members of the request that decide what it thinks
+ * @returns the least `max_tokens` that leaves room for a text
+ */
+export function roomForText(row: Model | undefined, { thinking, output_config: config }: Json): number {
+  const { type = row?.thinking?.default ?? 'off', budget_tokens } = isObject(thinking) ? thinking : {};
+  if (type === 'enabled') return wholeCount(budget_tokens) + TEXT_TOKENS;
+  if (type !== 'adaptive' && type !== 'always') return TEXT_TOKENS;
+  const { effort } = isObject(config) ? config : {};
+  return TOKENS_AT[String(effort ?? row?.default_effort ?? 'high')] ?? TOKENS_ABOVE;
 }

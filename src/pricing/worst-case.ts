@@ -24,6 +24,7 @@ import {
   UNLIMITED_USES,
   wholeNumber,
 } from './prompt-features.ts';
+import { roomForText } from './thinking-off.ts';
 
 export interface WorstCaseOptions {
   /** UTF-8 bytes of the body as it goes up, or more. For a merged body it is the sum of its parts. */
@@ -144,6 +145,8 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     // A model that the API chooses itself has no name. It is priced as the dearest.
     if (attempt.model !== undefined) worstCase.known &&= rowOf(options.models, attempt.model) !== undefined;
     worstCase.leastOutput = Math.max(worstCase.leastOutput, attempt.thinkingBudget + 1);
+    const room = roomForText(rowOf(options.models, attempt.model), attempt.asked);
+    worstCase.usefulOutput = Math.max(worstCase.usefulOutput ?? 0, room);
     worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
     const alias = worstCase.models.length === 0 ? options.asked : undefined;
     worstCase.models.push(namesOf(options.models, attempt.model, alias));
@@ -225,6 +228,8 @@ interface ModelAttempt {
   /** Its own `max_tokens`. Lowering the request's `max_tokens` does not change it. */
   maxTokens: number | undefined;
   thinkingBudget: number;
+  /** What it is asked for: a fallback changes members of the request. */
+  asked: Json;
 }
 
 function attemptsOf(body: Json): ModelAttempt[] {
@@ -233,6 +238,7 @@ function attemptsOf(body: Json): ModelAttempt[] {
     fast: isFast(body.speed),
     maxTokens: undefined,
     thinkingBudget: thinkingBudget(body.thinking),
+    asked: body,
   };
   if (body.fallbacks === undefined || body.fallbacks === null) return [first];
   // "default" lets the API choose the model. It is priced as an unknown model.
@@ -246,6 +252,7 @@ function attemptsOf(body: Json): ModelAttempt[] {
       fast: first.fast || isFast(entry.speed),
       maxTokens: wholeNumber(entry.max_tokens),
       thinkingBudget: thinkingBudget(entry.thinking),
+      asked: { thinking: body.thinking, output_config: body.output_config, ...entry },
     })),
   ];
 }

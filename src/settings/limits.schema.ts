@@ -61,7 +61,7 @@ export const limitsSchema = z.strictObject({
   ),
   min_output_tokens: z.optionally(
     z.int().check(z.gte(1), z.lte(1_000_000)),
-    'The least max_tokens worth an answer: below it a request is refused. Default 256.',
+    'The least max_tokens worth an answer: below it a request is refused. Default: 256 without thinking, else 1,024 at low effort, 2,048 at medium, 4,096 at high, 8,192 above; the budget and 256 where one is given.',
   ),
   served_tools: z.optionally(
     z.enum(['exact', 'estimate']),

@@ -1,4 +1,5 @@
 import * as z from '../http/zod.ts';
+import { EFFORTS, MODEL_LINES, THINKING_DEFAULTS, THINKING_TYPES } from '../pricing/models.ts';
 
 /** US dollars per million tokens. With at most three decimals, a token's price is a whole number of nanodollars. */
 const pricePerMillion = z.number().check(
@@ -22,6 +23,20 @@ const retiresAt = z
       'must be a time such as 2027-01-31T00:00:00Z',
     ),
   );
+/** The members of a row that say what a model takes. */
+export const takenMembers = {
+  line: z.nullable(z.enum(MODEL_LINES)),
+  thinking: z.nullable(
+    z.strictObject({
+      default: z.enum(THINKING_DEFAULTS),
+      types: z.array(z.enum(THINKING_TYPES)),
+      off_efforts: z.array(z.enum(EFFORTS)),
+    }),
+  ),
+  efforts: z.array(z.enum(EFFORTS)),
+  default_effort: z.nullable(z.enum(EFFORTS)),
+  fast_until: z.nullable(retiresAt),
+};
 const modelOverride = z.strictObject({
   display_name: z.optional(z.string()),
   aliases: z.optional(z.array(z.string())),
@@ -32,6 +47,10 @@ const modelOverride = z.strictObject({
   fast_tokens_per_second: z.optional(z.int().check(z.gte(1))),
   retires_at: z.optional(z.nullable(retiresAt)),
   replacement: z.optional(z.nullable(z.string())),
+  ...z.partial(z.object(takenMembers)).shape,
+  forced_tools: z.optional(z.boolean()),
+  structured_output: z.optional(z.boolean()),
+  binds_thinking: z.optional(z.boolean()),
   prices: z.optional(
     z.strictObject({
       ...pricesOf(z.optional(pricePerMillion)),

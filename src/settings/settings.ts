@@ -140,7 +140,7 @@ export const settingsSchema = z.object({
   ),
   PRICES: z.described(
     z._default(jsonSetting(priceTable), {}),
-    'JSON: prices of models. They override or extend the built-in table.',
+    'JSON: prices of models, and what they take. They override or extend the built-in table.',
   ),
   SIGNING_SECRET: z.optionally(secret, 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
   SIGNING_SECRET_PREVIOUS: z.optionally(secret, 'Secret. The one before. Its tokens stay valid while you rotate.'),

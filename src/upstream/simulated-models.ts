@@ -1,9 +1,6 @@
 import type { Model } from '../pricing/models.ts';
 import type { SimulatedModel } from '../simulator/simulator.ts';
 
-/** Models that came before the API began to check thinking. Claude Code's `/compact` sends them thinking after a summary. */
-const UNCHECKED = /-(?:4-\d+|5|5-1)(?:-\d{8})?$/;
-
 /** @returns the models of a table as the simulator knows them. */
 export function simulatedModels(rows: readonly Model[]): SimulatedModel[] {
   return rows.map((row) => ({
@@ -17,6 +14,6 @@ export function simulatedModels(rows: readonly Model[]): SimulatedModel[] {
     retires_at: row.retires_at,
     replacement: row.replacement,
     aliases: [...row.aliases],
-    checks_thinking: !UNCHECKED.test(row.id),
+    checks_thinking: row.binds_thinking,
   }));
 }

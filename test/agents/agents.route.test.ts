@@ -181,6 +181,8 @@ test('a choice of models is stored only with labels that its classifier has; equ
   expect(await put(choice)).toMatchObject({ status: 404 });
   await ask(app, 'PUT', '/classifiers/difficulty', alice, { labels: ['easy', 'hard'] });
   await ask(app, 'PUT', '/classifiers/several', alice, { labels: ['easy', 'hard'], multi: true });
+  const slow = { labels: ['easy', 'hard'], model: 'claude-opus-5-5' };
+  await ask(app, 'PUT', '/classifiers/slow', alice, slow);
   const first = await put(choice);
   expect(agentContent.parse(first.body).model).toEqual(choice);
   const { hard, easy } = choice.models;
@@ -190,6 +192,8 @@ test('a choice of models is stored only with labels that its classifier has; equ
     [{ ...choice, models: { hrad: hard } }, '"hrad\\" is none of the labels'],
     [{ ...choice, models: {} }, 'model'],
     [{ ...choice, by: 'several' }, 'may give several labels'],
+    [{ ...choice, by: 'slow' }, 'claude-opus-5-5, which always thinks'],
+    [{ ...choice, by: 'slow' }, 'labels without: claude-haiku-5-5, '],
     [{ ...choice, control: 2 }, 'model'],
     [7, 'Input should be a model, or'],
   ] as const) {

@@ -4,8 +4,16 @@
 export const ADDED: readonly { methods: RegExp; members: readonly string[]; why: string }[] = [
   {
     methods: /^(?:beta\.)?models\./,
-    members: ['minimum_cacheable_tokens', 'replacement', 'prices'],
-    why: 'A frontend shows what a model costs, and which one follows it.',
+    members: [
+      'minimum_cacheable_tokens',
+      'replacement',
+      'prices',
+      'thinking',
+      'efforts',
+      'default_effort',
+      'fast_until',
+    ],
+    why: 'A frontend shows what a model costs and takes, and which one follows it.',
   },
   {
     methods: /^(?:beta\.)?messages\.countTokens$/,
@@ -55,6 +63,7 @@ export const NOT_OFFERED: Readonly<Record<string, string>> = {
   'beta.vaults': 'The secrets of managed agents.',
   'beta.memoryStores': 'What managed agents remember.',
   'beta.dreams': 'How that is tidied up.',
+  'beta.compliance': 'Reviews of the operator’s own end users at Anthropic.',
   'beta.tunnels': 'How managed agents reach a private network.',
 };
 

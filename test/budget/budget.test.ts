@@ -277,7 +277,8 @@ describe('clamp', () => {
       end(budget, daily, decision.id, fromUsd(0.05));
     }
     expect(uncut).toBeGreaterThan(50);
-    expect(admit(budget, daily, worstCase, NOON)).toMatchObject({ kind: 'admitted', maxTokens: 256 });
+    // Sonnet 5.5 thinks at effort high.
+    expect(admit(budget, daily, worstCase, NOON)).toMatchObject({ kind: 'admitted', maxTokens: 4_096 });
   });
 
   test('not below the least that is worth an answer', () => {
@@ -286,6 +287,27 @@ describe('clamp', () => {
     expect(decide(emptyBudget(NOON), low, worstCaseWith({ outputTokens: 255 }), NOON).kind).toBe('admitted');
     const lower = rulesOf({ usd_per_day: usd(1_100), min_output_tokens: 10 });
     expect(decide(emptyBudget(NOON), lower, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 10 });
+  });
+
+  test('not below what leaves room for text beside thinking, unless the limits say less; and the refusal says so', () => {
+    const thinks = worstCaseWith({ outputTokens: 9_000, usefulOutput: 2_048 });
+    const enough = rulesOf({ usd_per_day: usd(1_000 + 20_480) });
+    expect(decide(emptyBudget(NOON), enough, thinks, NOON)).toMatchObject({ maxTokens: 2_048 });
+    const less = { usd_per_day: usd(1_000 + 20_479) };
+    expect(decide(emptyBudget(NOON), rulesOf(less), thinks, NOON)).toMatchObject({
+      reason: 'spend',
+      advice: expect.stringContaining('room for text (2048 tokens), as the model may think'),
+    });
+    const set = rulesOf({ ...less, min_output_tokens: 100 });
+    expect(decide(emptyBudget(NOON), set, thinks, NOON).kind).toBe('admitted');
+    // Never more than was asked.
+    const asked = worstCaseWith({ outputTokens: 300, usefulOutput: 2_048 });
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(4_000) }), asked, NOON)).toMatchObject({
+      maxTokens: 300,
+    });
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(3_999) }), asked, NOON)).toMatchObject({
+      advice: expect.stringContaining('max_tokens (300), which is not lowered'),
+    });
   });
 
   test('not to the budget of thinking or below', () => {
@@ -616,7 +638,8 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
         if (decision.kind === 'admitted') {
           all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
           expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
-          const least = next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? rules.leastOutput : 2_000);
+          const least =
+            next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? (rules.leastOutput ?? 256) : 2_000);
           const whole = next.inputCost + 10 * next.outputTokens;
           const free = PERIODS.map((period) => {
             const { settled, held } = budget.windows[period];

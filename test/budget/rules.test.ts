@@ -7,7 +7,7 @@ test('what is absent is unlimited, and clamps', () => {
     spend: {},
     concurrent: Number.POSITIVE_INFINITY,
     clamp: true,
-    leastOutput: 256,
+    leastOutput: undefined,
     estimatesServed: false,
   });
   expect(rulesOf(limitsSchema.parse({ served_tools: 'estimate' })).estimatesServed).toBe(true);

@@ -66,7 +66,6 @@ test.each([
     'a tool call',
     said('', { content: [{ type: 'tool_use', name: 'classify', id: 't', input: { label: 'billing' } }] }),
   ],
-  ['what is cut', said('{"label":"billing"}', { stop_reason: 'max_tokens' })],
   ['a prototype', said('{"label":"__proto__"}')],
 ])('%s is corrected once, and never comes through as a label', async (_, answer) => {
   const mended = await caller((_sent, nth) => (nth === 0 ? answer : labelled('bug')));
@@ -90,6 +89,26 @@ test.each([
   // What was no answer is not kept as one.
   expect((await hopeless.ask(ticket('It crashes'))).status).toBe(500);
   expect(hopeless.app.sent).toHaveLength(4);
+});
+
+test('what is cut is asked for once more, unchanged but for eight times the room, and never comes through as a label', async () => {
+  const cut = said('{"label":"billing"}', { stop_reason: 'max_tokens', usage: { ...USAGE, output_tokens: 75 } });
+  const { ask, app, rows } = await caller((_sent, nth) => (nth === 0 ? cut : labelled('bug')));
+  expect(await answerOf(await ask(ticket('It crashes')))).toMatchObject({ label: 'bug' });
+  const [first, second] = app.sent.map(({ text }) => JSON.parse(text) as { max_tokens: number });
+  expect(second).toEqual({ ...first, max_tokens: 8 * (first?.max_tokens ?? 0) });
+  // Each is an admission of its own.
+  expect(new Set((await rows()).map((row) => row.request_id)).size).toBe(2);
+  const [before = 0, after = 0] = (await rows()).map((row) => row.hold_usd ?? 0);
+  expect(after).toBeGreaterThan(2 * before);
+
+  const hopeless = await caller(() => cut);
+  const refused = await hopeless.ask(ticket('It crashes'));
+  expect(refused.status).toBe(500);
+  const { message } = await errorOf(refused);
+  expect(message).toContain('cut at its greatest length, 75 tokens');
+  expect(message).toContain('shorter labels');
+  expect(hopeless.app.sent).toHaveLength(2);
 });
 
 test('a text that the model refuses, or that is too long for it, is an error of the caller’s, without a second try', async () => {
@@ -155,7 +174,7 @@ test('a schema alone gives the labels and the fields', async () => {
   expect(app.sent[0]?.text).toContain('- urgent: today');
 });
 
-test('a model of which nothing is known is made to call a tool, and only that call is an answer', async () => {
+test('a model of which nothing is known is asked to call a tool, and only that call is an answer', async () => {
   const call = (input: object) =>
     said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input }], stop_reason: 'tool_use' });
   const { ask, app } = await caller((_, nth) => (nth === 0 ? said('{"label":"bug"}') : call({ label: 'bug' })));
@@ -164,8 +183,21 @@ test('a model of which nothing is known is made to call a tool, and only that ca
     model: 'some-model',
   });
   const sent = JSON.parse(app.sent[1]?.text ?? '') as Record<string, unknown>;
-  expect(sent).toMatchObject({ model: 'some-model', tool_choice: { type: 'tool', name: 'classify' } });
+  expect(sent).toMatchObject({ model: 'some-model', tool_choice: { type: 'auto' } });
+  expect(JSON.stringify(sent.system)).toContain('call of the tool `classify`');
   expect(sent).not.toHaveProperty('output_config');
+});
+
+test('a model that can be made to call a tool, as PRICES says, is made to', async () => {
+  const PRICES = JSON.stringify({ 'some-model': { forced_tools: true, prices: { input: 1 } } });
+  const { ask, app } = await caller(
+    () => said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
+    { vars: { PRICES } },
+  );
+  expect(await answerOf(await ask({ ...ticket('x'), model: 'some-model' }))).toMatchObject({ label: 'bug' });
+  const sent = JSON.parse(app.sent[0]?.text ?? '') as Record<string, unknown>;
+  expect(sent).toMatchObject({ tool_choice: { type: 'tool', name: 'classify' } });
+  expect(JSON.stringify(sent.system)).not.toContain('classify');
 });
 
 test('confidence is the share of independent answers that agree, and null with one', async () => {

@@ -2,13 +2,14 @@ import { expect, test } from 'vitest';
 import type { ClassifyAnswer, classifyResults } from '../../src/classification/classify-answers.schema.ts';
 import type * as z from '../../src/http/zod.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
-import type { Sent } from '../support/app.ts';
+import { errorOf, type Sent } from '../support/app.ts';
 import { type Caller, caller, HAIKU, inputIn, LABELS, said } from '../support/classification.ts';
 
 interface AskedUp {
   model: string;
   max_tokens: number;
   thinking?: { type: string };
+  output_config?: { effort?: string };
 }
 
 const DISABLED = { type: 'disabled' };
@@ -27,14 +28,14 @@ const PUBLISHED = [
   ['claude-mythos-5', true, undefined, true],
   ['claude-opus-5-5', true, undefined, true],
   ['claude-opus-5', true, DISABLED, false],
-  ['claude-opus-4-8', false, undefined, true],
-  ['claude-opus-4-7', false, undefined, true],
-  ['claude-opus-4-6', false, undefined, true],
+  ['claude-opus-4-8', false, undefined, false],
+  ['claude-opus-4-7', false, undefined, false],
+  ['claude-opus-4-6', false, undefined, false],
   ['claude-opus-4-5', false, undefined, false],
   ['claude-opus-4-5-20251101', false, undefined, false],
   ['claude-sonnet-5-5', true, BETWEEN_TOOLS, false],
   ['claude-sonnet-5', true, DISABLED, false],
-  ['claude-sonnet-4-6', false, undefined, true],
+  ['claude-sonnet-4-6', false, undefined, false],
   ['claude-sonnet-4-5', false, undefined, false],
   ['claude-haiku-5-5', true, DISABLED, false],
   ['claude-haiku-4-5', false, undefined, false],
@@ -91,6 +92,8 @@ test.each(PUBLISHED)(
     expect(app.sent).toHaveLength(1);
     const [up] = app.sent.map(bodyOf);
     expect(up?.thinking).toEqual(off);
+    // Who cannot be told to stop is told to think as little as possible.
+    expect(up?.output_config?.effort).toBe(room ? 'low' : undefined);
     const tokens = up?.max_tokens ?? 0;
     expect(tokens).toBeLessThan(SHORT + (room ? ROOM : 0));
     expect(tokens).toBeGreaterThan(room ? ROOM : 0);
@@ -109,8 +112,32 @@ test('a model of which nothing is known is told nothing of thinking, and has roo
     expect(await (await ask({ input: 'x', labels: LABELS, model })).json()).toMatchObject({ label: 'bug' });
     const up = bodyOf(app.sent.at(-1) ?? { text: '{}' });
     expect(up).not.toHaveProperty('thinking');
+    expect(up).not.toHaveProperty('output_config');
     expect(up.max_tokens).toBeGreaterThan(ROOM);
   }
+});
+
+const LONG = { content: [], stop_reason: 'max_tokens', usage: { input_tokens: 200, output_tokens: 4_171 } };
+
+test('a model that always thinks has room for a long thought at its second try, and what then fails says what helps', async () => {
+  const model = 'claude-opus-5-5';
+  const long = await caller((sent) => said('{"label":"bug"}', bodyOf(sent).max_tokens > 10_000 ? {} : LONG));
+  expect(await (await long.ask({ input: 'x', labels: LABELS, model })).json()).toMatchObject({ label: 'bug' });
+  expect(long.app.sent).toHaveLength(2);
+
+  const hopeless = await caller(() => said('', LONG));
+  const failed = await errorOf(await hopeless.ask({ input: 'x', labels: LABELS, model }));
+  expect(failed.message).toContain('4171 tokens');
+  expect(failed.message).toContain(`${model} may think`);
+  expect(failed.message).toContain(HAIKU);
+
+  // 0.1 dollars pay for the first try, and not for the second.
+  const poor = await caller(() => said('', LONG), { limits: { usd_per_day: 0.1, on_shortfall: 'refuse' } });
+  const refused = await poor.ask({ input: 'x', labels: LABELS, model });
+  expect(refused.status).toBe(429);
+  const { message } = await errorOf(refused);
+  for (const part of ['was cut', 'second try', 'your whole daily limit', HAIKU]) expect(message).toContain(part);
+  expect(askedUp(poor)).toHaveLength(1);
 });
 
 test.each([

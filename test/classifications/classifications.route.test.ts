@@ -77,6 +77,9 @@ describe('a classification by batch', () => {
     const edge = jobEdge();
     const report = await edge.begin({ inputs: inputsOf(3), votes: 2, model });
     expect(edge.requestsUp().map(({ params }) => params.thinking)).toEqual(Array.from({ length: 6 }, () => thinking));
+    // A batch has no second try.
+    const tokens = edge.requestsUp().map(({ params }) => Number(params.max_tokens));
+    for (const most of tokens) expect(most - (thinking ? 0 : 8_192)).toBeLessThan(200);
     const ended = await edge.finish(report);
     expect(ended.counts).toMatchObject({ labelled: 3, failed: 0 });
   });

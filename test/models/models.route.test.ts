@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { toldPrices } from '../../src/models/served-models.ts';
+import { lifecycleOf, ModelTable } from '../../src/pricing/models.ts';
 import { errorOf, type Sent, testApp } from '../support/app.ts';
 
 const ALL = [
@@ -103,6 +105,36 @@ test('an account without that limit is shown what the upstream lists, page by pa
     has_more: true,
   });
   expect(app.sent.map(({ url }) => url.search)).toEqual(['?limit=2&after_id=claude-opus-5-5']);
+});
+
+test('a model is shown with how it thinks, its efforts, when it ends, and its prices in batches', async () => {
+  const { app } = await limitedTo(undefined);
+  const one = async (id: string) => await (await app.fetch(`/models/${id}`)).json();
+  const haiku = {
+    input: 0.1,
+    long_prompt: { input: 0.5 },
+    batch: { input: 0.05, output: 0.25, long_prompt: { input: 0.25, above_tokens: 100_000 } },
+  };
+  expect(await one('claude-haiku-5-5')).toMatchObject({
+    line: 'haiku',
+    lifecycle: 'active',
+    thinking: { default: 'adaptive', types: ['adaptive', 'disabled'], off_efforts: ['low', 'medium', 'high'] },
+    efforts: ['low', 'medium', 'high', 'xhigh', 'max'],
+    default_effort: 'medium',
+    prices: haiku,
+  });
+  expect(await one('claude-opus-4-5')).toMatchObject({ lifecycle: expect.stringMatching(/^(?:deprecated|retired)$/) });
+  const unknown = { lifecycle: null, line: null, thinking: null, efforts: [], default_effort: null, prices: null };
+  expect(await one('somebodys-model')).toMatchObject(unknown);
+});
+
+test('the price of fast answers is told until they end', () => {
+  const opus = new ModelTable().find('claude-opus-4-8');
+  const end = Date.parse('2026-11-30T00:00:00Z');
+  expect(toldPrices(opus, end - 1)).toMatchObject({ fast: { input: 10 }, batch: { input: 2.5 } });
+  expect(toldPrices(opus, end)).not.toHaveProperty('fast');
+  expect(lifecycleOf({ retires_at: '2026-11-30T00:00:00Z' }, end - 1)).toBe('deprecated');
+  expect(lifecycleOf({ retires_at: '2026-11-30T00:00:00Z' }, end)).toBe('retired');
 });
 
 test('a gateway without a list of models leaves the edge with those of its own table', async () => {

@@ -69,11 +69,10 @@ test('every row of the table is checked here', () => {
 // Nanodollars for a thousand tokens at fast speed: input, output, cache read.
 test.each([
   ['claude-fable-5-2', 16_000_000, 80_000_000, 400_000],
+  ['claude-mythos-5-2', 16_000_000, 80_000_000, 400_000],
   ['claude-opus-5-5', 8_000_000, 40_000_000, 400_000],
   ['claude-opus-5', 10_000_000, 50_000_000, 1_000_000],
   ['claude-opus-4-8', 10_000_000, 50_000_000, 1_000_000],
-  ['claude-opus-4-7', 30_000_000, 150_000_000, 3_000_000],
-  ['claude-opus-4-6', 30_000_000, 150_000_000, 3_000_000],
 ])('%s at fast speed costs what the price table says', (name, input, output, read) => {
   expect(computeCost({ ...THOUSAND.input, speed: 'fast' }, row(name))).toBe(input);
   expect(computeCost({ ...THOUSAND.output, speed: 'fast' }, row(name))).toBe(output);

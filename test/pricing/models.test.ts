@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { computeCost } from '../../src/pricing/cost.ts';
@@ -33,6 +35,77 @@ test.each([
   const model = table.find(name);
   expect(model).toMatchObject({ max_input_tokens: context, max_tokens: output });
   if (cacheable !== undefined) expect(model?.minimum_cacheable_tokens).toBe(cacheable);
+});
+
+const ALL = 'low medium high xhigh max';
+const UP_TO_HIGH = 'low medium high';
+const NOT_XHIGH = 'low medium high max';
+
+// Thinking by itself, its types, the efforts beside which it can be switched off, the efforts and their default, forced tools.
+test.each([
+  ['claude-fable-5-2', 'always', 'adaptive', '', ALL, 'high', false],
+  ['claude-mythos-5-2', 'always', 'adaptive', '', ALL, 'high', false],
+  ['claude-fable-5-1', 'always', 'adaptive', '', ALL, 'high', false],
+  ['claude-mythos-5-1', 'always', 'adaptive', '', ALL, 'high', false],
+  ['claude-fable-5', 'always', 'adaptive', '', ALL, 'high', true],
+  ['claude-mythos-5', 'always', 'adaptive', '', ALL, 'high', true],
+  ['claude-opus-5-5', 'always', 'adaptive', '', ALL, 'medium', false],
+  ['claude-opus-5', 'adaptive', 'adaptive disabled', UP_TO_HIGH, ALL, 'high', true],
+  ['claude-opus-4-8', 'off', 'adaptive disabled', ALL, ALL, 'high', true],
+  ['claude-opus-4-7', 'off', 'adaptive disabled', ALL, ALL, 'high', true],
+  ['claude-opus-4-6', 'off', 'adaptive enabled disabled', NOT_XHIGH, NOT_XHIGH, 'high', true],
+  ['claude-opus-4-5', 'off', 'enabled disabled', UP_TO_HIGH, UP_TO_HIGH, 'high', true],
+  ['claude-sonnet-5-5', 'adaptive', 'adaptive between_tools', UP_TO_HIGH, ALL, 'high', false],
+  ['claude-sonnet-5', 'adaptive', 'adaptive disabled', ALL, ALL, 'high', true],
+  ['claude-sonnet-4-6', 'off', 'adaptive enabled disabled', NOT_XHIGH, NOT_XHIGH, 'high', true],
+  ['claude-sonnet-4-5', 'off', 'enabled disabled', '', '', null, true],
+  ['claude-haiku-5-5', 'adaptive', 'adaptive disabled', UP_TO_HIGH, ALL, 'medium', true],
+  ['claude-haiku-4-5', 'off', 'enabled disabled', '', '', null, true],
+] as const)('%s takes what is published of it', (name, byDefault, types, off, efforts, effort, forced) => {
+  const listed = (text: string) => text.split(' ').filter(Boolean);
+  expect(table.find(name)).toMatchObject({
+    line: name.split('-')[1],
+    thinking: { default: byDefault, types: listed(types), off_efforts: listed(off) },
+    efforts: listed(efforts),
+    default_effort: effort,
+    forced_tools: forced,
+    structured_output: true,
+    binds_thinking: /-5-2$/.test(name),
+    fast_until: name === 'claude-opus-4-8' ? '2026-11-30T00:00:00Z' : null,
+  });
+});
+
+/** Models that the SDK names and the table does not have. */
+const LEFT_OUT = ['claude-mythos-preview'];
+
+test('the table has the models that the installed SDK names', async () => {
+  const file = createRequire(import.meta.url).resolve('@anthropic-ai/sdk/resources/messages/messages');
+  const types = await readFile(file.replace(/\.\w+$/, '.d.ts'), 'utf8');
+  const [, union = ''] = /^export type Model = (.*);$/m.exec(types) ?? [];
+  const named = [...union.matchAll(/'([^']+)'/g)].map(([, id = '']) => id);
+  expect(named.length).toBeGreaterThan(15);
+  expect(named.filter((id) => !LEFT_OUT.includes(id) && table.find(id) === undefined)).toEqual([]);
+  expect(LEFT_OUT.filter((id) => !named.includes(id) || table.find(id) !== undefined)).toEqual([]);
+  const unnamed = MODELS.filter(({ id, aliases }) => ![id, ...aliases].some((name) => named.includes(name)));
+  expect(unnamed.map(({ id }) => id)).toEqual([]);
+});
+
+test('of a model without a row nothing is known, and PRICES can say it', () => {
+  const bare = new ModelTable({ 'own-model': { prices: { input: 1 } } }).find('own-model');
+  expect(bare).toMatchObject({
+    line: null,
+    thinking: null,
+    efforts: [],
+    forced_tools: false,
+    structured_output: false,
+  });
+  const thinking = { default: 'always', types: ['adaptive'], off_efforts: [] } as const;
+  expect(new ModelTable({ 'own-model': { thinking } }).find('own-model')?.thinking).toEqual(thinking);
+  // A snapshot of a known model is what that is.
+  const dated = new ModelTable({ 'claude-opus-5-5-20270101': { prices: { input: 1 } } }).find(
+    'claude-opus-5-5-20270101',
+  );
+  expect(dated).toMatchObject({ line: 'opus', thinking: { default: 'always' } });
 });
 
 test('a dated id and its alias are one model, and no name stands for two', () => {

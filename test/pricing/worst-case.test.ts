@@ -392,6 +392,27 @@ describe('a bound is as tight as what is known', () => {
     expect(bound(ask({ thinking: { type: 'enabled', budget_tokens: 2_048 } })).leastOutput).toBe(2_049);
   });
 
+  test.each([
+    ['claude-haiku-5-5', {}, 2_048],
+    ['claude-haiku-5-5', { thinking: { type: 'disabled' } }, 256],
+    ['claude-haiku-5-5', { output_config: { effort: 'low' } }, 1_024],
+    ['claude-haiku-5-5', { thinking: { type: 'adaptive' }, output_config: { effort: 'max' } }, 8_192],
+    ['claude-sonnet-5-5', {}, 4_096],
+    ['claude-sonnet-5-5', { thinking: { type: 'between_tools' } }, 256],
+    ['claude-opus-5-5', { output_config: { effort: 'xhigh' } }, 8_192],
+    ['claude-opus-4-8', {}, 256],
+    ['claude-opus-4-8', { thinking: { type: 'adaptive' } }, 4_096],
+    ['claude-haiku-4-5', { thinking: { type: 'enabled', budget_tokens: 2_000 } }, 2_256],
+    ['claude-haiku-4-5', { thinking: null, output_config: null }, 256],
+    // Of a model without a row it is not known that it thinks.
+    ['somebodys-model', {}, 256],
+    ['somebodys-model', { thinking: { type: 'adaptive' } }, 4_096],
+    ['claude-haiku-4-5', { fallbacks: [{ model: 'claude-opus-5-5' }] }, 2_048],
+    ['claude-opus-5-5', { fallbacks: [{ model: 'claude-haiku-5-5', output_config: { effort: 'max' } }] }, 8_192],
+  ])('%s needs room for text beside what it thinks: %j', (model, more, tokens) => {
+    expect(bound(ask({ model, ...more })).usefulOutput).toBe(tokens);
+  });
+
   test('max_tokens is never held beyond the window', () => {
     expect(bound(ask({ max_tokens: 1e300 })).outputTokens).toBe(MILLION);
   });

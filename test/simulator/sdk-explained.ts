@@ -8,8 +8,8 @@
  * whatever it does not know, since clients ask for betas that no SDK names: so it needs no list of them, and here is one.
  */
 export const OF_BETAS: Readonly<Record<string, string>> = {
-  'MessageCreateParamsNonStreaming MessageCreateParamsStreaming BatchCreateParams.Request.Params': 'compaction',
-  'MessageCreateParamsBase.compaction BatchCreateParams.Request.Params.compaction': 'summarize',
+  'MessageCreateParamsNonStreaming MessageCreateParamsStreaming': 'compaction',
+  'MessageCreateParamsBase.compaction': 'summarize',
   OutputConfig: 'task_budget',
   CompactionConfig: 'type instructions',
   'OutputConfig.task_budget': 'tokens null',
@@ -79,7 +79,7 @@ export const UNJUDGED: Readonly<Record<string, string>> = {
   // A JSON schema may have members of its own.
   'Tool.InputSchema': 'type properties required',
   // A word in place of an object, about what the simulator never does: fall back, or clear what was thought.
-  'MessageCreateParamsBase.fallbacks BatchCreateParams.Request.Params.fallbacks': 'default',
+  'MessageCreateParamsBase.fallbacks': 'default',
   'ClearThinking20251015Edit.keep': 'all',
   // A count ignores it, as the API does.
   'MessageCountTokensParams.compaction': 'summarize',
@@ -98,10 +98,6 @@ export const REFUSED: readonly { what: RegExp; why: string }[] = [
   {
     what: /^(?:\S+\.thread continue|ThreadContinueParams \w+): 40[04] .*no usable Thread state/,
     why: 'The simulator keeps no threads. The official client sends everything again.',
-  },
-  {
-    what: /^BatchCreateParams\.Request\.Params stream: 400 .*not supported in message batches/,
-    why: 'The beta’s type has a member that a batch does not.',
   },
 ];
 

@@ -38,6 +38,7 @@ type ResultRow = ClassifyResult & { type: string };
 type Summary = { usage: ClassifyUsage; cost_usd: number };
 
 interface Question {
+  max_tokens: number;
   thinking?: { type: string };
   messages: { content: { text: string }[] }[];
 }

@@ -98,6 +98,6 @@ test('the model for what names none is the cheapest Haiku that still answers', (
   const retired = new ModelTable({ 'claude-haiku-5-5': { retires_at: '2026-11-01T00:00:00Z' } });
   expect(defaultModel(retired, Date.parse('2026-11-20'))?.id).toBe('claude-haiku-4-5-20251001');
   expect(defaultModel(retired, Date.parse('2026-10-20'))?.id).toBe('claude-haiku-5-5');
-  const cheaper = new ModelTable({ 'claude-haiku-6': { prices: { input: 0.05 } } });
+  const cheaper = new ModelTable({ 'claude-haiku-6': { line: 'haiku', prices: { input: 0.05 } } });
   expect(defaultModel(cheaper)?.id).toBe('claude-haiku-6');
 });

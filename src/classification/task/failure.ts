@@ -19,13 +19,22 @@ export type FailedCall = Omit<NotClassified, 'outcome'>;
 
 const SECOND_MS = 1_000;
 
-/** @returns the error for a model that twice gave no usable label */
-export function unlabelled(fault: string): ApiError {
+/** @returns the error for a model that twice gave no usable label. @param help what may help, as a sentence */
+export function unlabelled(fault: string, help = 'Try another model, or describe the labels better.'): ApiError {
   return finalError(
     'api_error',
-    `The model gave no usable answer, not even when it was corrected: ${fault}. Try another model, or describe the labels better.`,
-    { logged: 'no_answer' },
+    `The model gave no usable answer, not even when it was asked again: ${fault}. ${help}`,
+    {
+      logged: 'no_answer',
+    },
   );
+}
+
+/** @returns the failure of a second call, where the first answer was cut: it says that too, and what helps */
+export function failureAfterCut({ error, ...failure }: FailedCall, fault: string, help: string): FailedCall {
+  const message = `The model gave no usable answer: ${fault}. The second try, with more room, failed: ${error.message} ${help}`;
+  const { type, status, headers, logged, upstreamSaid, details, cause } = error;
+  return { ...failure, error: new ApiError(type, message, { status, headers, logged, upstreamSaid, details, cause }) };
 }
 
 /** @returns the error for a call whose caller has left */

@@ -8,16 +8,28 @@ import { faultInValue } from '../../json/json-schema.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { expand, type Prefix } from '../../prefixes/prefix.ts';
-import type { ThinkingOff } from '../../pricing/thinking-off.ts';
+import { wholeCount } from '../../pricing/cost.ts';
+import type { Model } from '../../pricing/models.ts';
+import { type ThinkingOff, thinkingOff } from '../../pricing/thinking-off.ts';
 import type { Classifier } from './classifier.ts';
 
+/** What depends on the model in how it is asked for a label. */
+export interface AskedForm extends ThinkingOff {
+  /** Whether the model supports structured output; otherwise it calls a tool. */
+  structured: boolean;
+  /** Whether it can be made to call the tool; otherwise it is asked to. */
+  forced: boolean;
+  /** Tokens for what it thinks before it answers. */
+  room: number;
+  /** The most tokens that it writes. */
+  most: number;
+}
+
 /** The parts of the prompt that all inputs of a request share. */
-export interface ClassificationPrompt extends ThinkingOff {
+export interface ClassificationPrompt extends AskedForm {
   classifier: Classifier;
   /** The model's id as the upstream knows it. */
   model: string;
-  /** Whether the model supports structured output; otherwise it is made to call a tool. */
-  structured: boolean;
   prefix: Prefix | undefined;
   system: string;
   /** The breakpoint after `system`, if it is long enough to be cached. */
@@ -41,13 +53,30 @@ export interface AnswerFault {
 }
 
 const TOOL = 'classify';
+const CALL_IT = `Answer with one call of the tool \`${TOOL}\`, and with nothing else.`;
 /** Tokens for the braces, keys and quotes of an answer. */
 const PLAIN_TOKENS = 64;
 const FIELDS_TOKENS = 1_024;
 const THINKING_TOKENS = 4_096;
+/** The same for an item of a batch, which is not asked a second time. */
+export const BATCH_THINKING_TOKENS = 8_192;
+/** How much more room an answer has that is asked for again because it was cut. */
+const ROOM_AFTER_CUT = 8;
 const DELIMITER_BYTES = 16;
 /** An estimate. If the prompt is in fact too short to be cached, the breakpoint does nothing and costs nothing. */
 const INPUT_CHARACTERS_PER_TOKEN = 4;
+
+/** @returns how a model is asked for a label. Of one that is not in the table nothing is known. */
+export function askedForm(row: Model | undefined): AskedForm {
+  const off = thinkingOff(row);
+  return {
+    structured: row?.structured_output ?? false,
+    forced: row?.forced_tools ?? false,
+    room: off.thinks ? THINKING_TOKENS : 0,
+    most: row?.max_tokens ?? Number.POSITIVE_INFINITY,
+    ...off,
+  };
+}
 
 /**
  * Writes the parts of the prompt that all inputs share.
@@ -59,9 +88,7 @@ export function classificationPrompt(
   {
     minimumCacheable,
     ...given
-  }: Pick<ClassificationPrompt, 'model' | 'structured' | 'thinking' | 'thinks' | 'prefix'> & {
-    minimumCacheable: number;
-  },
+  }: AskedForm & Pick<ClassificationPrompt, 'model' | 'prefix'> & { minimumCacheable: number },
 ): ClassificationPrompt {
   const system = systemTextOf(classifier);
   const { prefix } = given;
@@ -76,26 +103,37 @@ export function classificationPrompt(
 /**
  * Writes the request for one input. The input is one block of the user's message, between random tags.
  *
- * @param correction the fault of the answer before this one
+ * @param before the fault of the answer before this one: one that was cut is asked for again as it was, with more room
  */
-export function classificationRequest(prompt: ClassificationPrompt, input: string, correction?: AnswerFault): JsonBody {
-  const { classifier, model, structured, thinking, prefix, system, cacheControl, schema } = prompt;
-  const delimiter = delimiterFor(input);
+export function classificationRequest(
+  prompt: ClassificationPrompt,
+  input: string,
+  before?: AnswerFault,
+  delimiter = delimiterFor(input),
+): JsonBody {
+  const { classifier, model, structured, forced, thinking, effort, prefix, cacheControl, schema } = prompt;
+  const wasCut = before?.kind === 'truncated';
   const content = [{ type: 'text', text: `<${delimiter}>\n${input.toWellFormed()}\n</${delimiter}>` }];
-  if (correction) content.push({ type: 'text', text: correctionOf(correction, classifier) });
+  if (before && !wasCut) content.push({ type: 'text', text: correctionOf(before, classifier) });
   const description = 'Records the answer.';
+  const system = structured || forced ? prompt.system : `${prompt.system}\n\n${CALL_IT}`;
+  const calls = forced ? { type: 'tool', name: TOOL } : { type: 'auto' };
   const json: Json = {
     model,
-    max_tokens: answerTokens(prompt) * (correction?.kind === 'truncated' ? 2 : 1),
+    max_tokens: Math.min(prompt.most, answerTokens(prompt) * (wasCut ? ROOM_AFTER_CUT : 1)),
     system: [{ type: 'text', text: system, ...(cacheControl ? { cache_control: cacheControl } : {}) }],
     messages: [{ role: 'user', content }],
     ...(thinking && { thinking }),
-    ...(structured
-      ? { output_config: { format: { type: 'json_schema', schema } } }
-      : {
-          tools: [{ name: TOOL, description, input_schema: schema }],
-          tool_choice: { type: 'tool', name: TOOL, disable_parallel_tool_use: true },
-        }),
+    ...((structured || effort) && {
+      output_config: {
+        ...(structured && { format: { type: 'json_schema', schema } }),
+        ...(effort && { effort }),
+      },
+    }),
+    ...(!structured && {
+      tools: [{ name: TOOL, description, input_schema: schema }],
+      tool_choice: { ...calls, disable_parallel_tool_use: true },
+    }),
   };
   const text = JSON.stringify(json);
   const body = { text, bytes: new TextEncoder().encode(text), json };
@@ -103,7 +141,7 @@ export function classificationRequest(prompt: ClassificationPrompt, input: strin
 }
 
 /** @returns a tag that the input does not contain; it is random, so that no input can contain its closing tag */
-function delimiterFor(input: string): string {
+export function delimiterFor(input: string): string {
   for (;;) {
     const delimiter = `input-${crypto.getRandomValues(new Uint8Array(DELIMITER_BYTES)).toHex()}`;
     if (!input.includes(delimiter)) return delimiter;
@@ -111,10 +149,10 @@ function delimiterFor(input: string): string {
 }
 
 /** @returns the most tokens of an answer: its length in bytes, since no token is shorter than a byte */
-function answerTokens({ classifier: { labels, multi, fields }, thinks }: ClassificationPrompt): number {
+function answerTokens({ classifier: { labels, multi, fields }, room }: ClassificationPrompt): number {
   const bytes = labels.map(({ name }) => new TextEncoder().encode(JSON.stringify(name)).length + 2);
   const names = multi ? bytes.reduce((sum, length) => sum + length, 0) : Math.max(...bytes);
-  return PLAIN_TOKENS + names + (fields ? FIELDS_TOKENS : 0) + (thinks ? THINKING_TOKENS : 0);
+  return PLAIN_TOKENS + names + (fields ? FIELDS_TOKENS : 0) + room;
 }
 
 function systemTextOf({ labels, multi, allow_none, instructions, examples, fields }: Classifier): string {
@@ -144,9 +182,8 @@ function oneLine(text: string): string {
   return text.replace(/\s+/g, ' ').trim();
 }
 
-function correctionOf({ fault, kind }: AnswerFault, { multi }: Classifier): string {
-  const shorter = kind === 'truncated' ? ' Answer shorter.' : '';
-  return `An answer to this text was of no use: ${fault}.${shorter} Answer again in the given form, with ${multi ? 'labels that are' : 'a label that is'} in the list.`;
+function correctionOf({ fault }: AnswerFault, { multi }: Classifier): string {
+  return `An answer to this text was of no use: ${fault}. Answer again in the given form, with ${multi ? 'labels that are' : 'a label that is'} in the list.`;
 }
 
 function answerSchema({ labels, multi, allow_none, fields }: Classifier): Json {
@@ -185,7 +222,10 @@ export function readChoice(
   if (stop_reason === 'model_context_window_exceeded') {
     return { kind: 'too_long', fault: 'this text is too long for the model' };
   }
-  if (stop_reason === 'max_tokens') return { kind: 'truncated', fault: 'it was cut at its greatest length' };
+  if (stop_reason === 'max_tokens') {
+    const { output_tokens } = isObject(message.usage) ? message.usage : {};
+    return { kind: 'truncated', fault: `it was cut at its greatest length, ${wholeCount(output_tokens)} tokens` };
+  }
   const blocks = Array.isArray(content) ? (content as unknown[]).filter(isObject) : [];
   const value = structured ? parseOrUndefined(saidText(blocks)) : toolInput(blocks);
   if (value === undefined) return invalid(blocks.length === 0 ? 'it was empty' : 'it was not in the given form');

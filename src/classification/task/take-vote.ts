@@ -1,4 +1,4 @@
-/** Makes one call that labels a text: admits it, calls the upstream, settles it, and corrects the answer once. */
+/** Makes one call that labels a text: admits it, calls the upstream, settles it, and asks again once: with a correction, or with more room. */
 
 import { CHOICE } from '../../accounts/admission/ask-account.ts';
 import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
@@ -8,13 +8,13 @@ import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
 import { anotherRequestId } from '../../http/headers/request-id.ts';
 import { withJson } from '../../http/read-json.ts';
 import type { Nanodollars, Usage } from '../../pricing/cost.ts';
-import { thinkingOff } from '../../pricing/thinking-off.ts';
+import { thinkingOff, unthinkingModels } from '../../pricing/thinking-off.ts';
 import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
 import { withUserId } from '../../upstream/request/user-id.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
-import { cancelled, type FailedCall, failureOf, refusalIn, unlabelled } from './failure.ts';
-import { type AnswerFault, type Choice, classificationRequest, readChoice } from './prompt.ts';
+import { cancelled, type FailedCall, failureAfterCut, failureOf, refusalIn, unlabelled } from './failure.ts';
+import { type AnswerFault, askedForm, type Choice, classificationRequest, delimiterFor, readChoice } from './prompt.ts';
 import type { Task } from './task.ts';
 
 /**
@@ -63,20 +63,36 @@ export async function takeVote(
   requestId: string | undefined,
 ): Promise<Answered> {
   const calls: Call[] = [];
+  const delimiter = delimiterFor(input);
   let fault: AnswerFault | undefined;
   for (const id of [requestId, undefined]) {
-    const attempt = () => callModel(task, input, by, id ?? anotherRequestId(by.requestId), fault);
+    const attempt = () => callModel(task, { input, delimiter, fault }, by, id ?? anotherRequestId(by.requestId));
     const { choice, fault: found, failure, call: made } = await by.limiter.run(attempt, isCrowded);
     if (made) calls.push(made);
     if (choice) return { choice, calls };
-    if (failure) return { failure, calls };
+    if (failure) {
+      const wasCut = fault?.kind === 'truncated' && failure.reason !== 'cancelled';
+      return {
+        failure: wasCut ? failureAfterCut(failure, fault?.fault ?? '', helpAfterCut(by, calls)) : failure,
+        calls,
+      };
+    }
     fault = found;
     if (fault?.kind === 'refused' || fault?.kind === 'too_long') {
       const error = invalidRequest(`input: ${fault.fault}.`, { headers: DO_NOT_RETRY, logged: `model_${fault.kind}` });
       return { failure: { reason: 'input', error, retryAt: null }, calls };
     }
   }
-  return { failure: { reason: 'answer', error: unlabelled(fault?.fault ?? ''), retryAt: null }, calls };
+  const help = fault?.kind === 'truncated' ? helpAfterCut(by, calls) : undefined;
+  return { failure: { reason: 'answer', error: unlabelled(fault?.fault ?? '', help), retryAt: null }, calls };
+}
+
+/** @returns what helps against answers that are cut, as a sentence. @param calls the last one is of the model that was cut */
+function helpAfterCut({ settings: { models } }: Classifying, calls: readonly Call[]): string {
+  const model = calls.at(-1)?.model ?? '';
+  return thinkingOff(models.find(model)).thinks
+    ? `${model} may think before it answers. Name a model that labels without: ${unthinkingModels(models)}.`
+    : 'Give it shorter labels, or `fields` with less text in them.';
 }
 
 interface Called {
@@ -89,17 +105,17 @@ interface Called {
 /** Admits, makes and settles one call. */
 async function callModel(
   task: Task,
-  input: string,
+  { input, delimiter, fault }: { input: string; delimiter: string; fault: AnswerFault | undefined },
   by: Classifying,
   requestId: string,
-  correction: AnswerFault | undefined,
 ): Promise<Called> {
   const { identity, accounts, store, settings, upstream, signal, simulate } = by;
   const { model, modelAsked, prefix, prompt } = task;
   if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
+  const promptFor = (name: string) =>
+    name === model ? prompt : { ...prompt, ...askedForm(settings.models.find(name)), model: name };
   const requestFor = async (name: string) => {
-    const off = name === model ? {} : thinkingOff(settings.models.find(name));
-    const asked = classificationRequest({ ...prompt, ...off, model: name }, input, correction);
+    const asked = classificationRequest(promptFor(name), input, fault, delimiter);
     return await withUserId(asked, settings, identity.account);
   };
   const body = await requestFor(model);
@@ -158,7 +174,7 @@ async function callModel(
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
     return { failure: failureOf(error ?? unlabelled('there was none'), reason), call: made };
   }
-  const read = readChoice(message, prompt);
+  const read = readChoice(message, promptFor(meter.model));
   return 'labels' in read ? { choice: read, call: made } : { fault: read, call: made };
 }
 

@@ -5,14 +5,12 @@ import type { BoundName } from '../../identity/only.ts';
 import type { Prefix } from '../../prefixes/prefix.ts';
 import { PREFIXES } from '../../prefixes/prefix-kind.ts';
 import { defaultModel } from '../../pricing/default-model.ts';
-import { MODELS } from '../../pricing/models.ts';
-import { thinkingOff } from '../../pricing/thinking-off.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { requireStored } from '../../versions/find-stored.ts';
 import type { TaskAsked } from '../classify.schema.ts';
 import { type Classifier, classifierOf } from './classifier.ts';
 import { CLASSIFIERS } from './classifier-kind.ts';
-import { type ClassificationPrompt, classificationPrompt } from './prompt.ts';
+import { askedForm, type ClassificationPrompt, classificationPrompt } from './prompt.ts';
 
 /** The task for each input of a request. It is found, checked and prepared once. */
 export interface Task {
@@ -93,9 +91,7 @@ export function prepare(
   const row = models.find(model);
   const prompt = classificationPrompt(classifier, {
     model,
-    // All models of the API's own table support structured output. About others nothing is known.
-    structured: row !== undefined && MODELS.some(({ id }) => id === row.id),
-    ...thinkingOff(row),
+    ...askedForm(row),
     minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,
     prefix: prefix?.value,
   });

@@ -32,7 +32,22 @@ export function nameOf(id: string): string {
   return models.value.find((row) => row.id === id)?.display_name ?? id;
 }
 
+/** @returns what a model costs and takes, as sentences; an empty text for a model of which the edge knows nothing. */
+export function modelFacts({ thinking, efforts, default_effort, prices, retires_at }: Model): string {
+  const thinks = { always: 'always thinks', adaptive: 'thinks unless told not to', off: 'thinks if asked to' };
+  const batch = prices?.batch;
+  return [
+    thinking && `It ${thinks[thinking.default]}.`,
+    default_effort && `Effort ${efforts.join(', ')}; ${default_effort} unless asked.`,
+    prices && `A million tokens: $${prices.input} in, $${prices.output} out.`,
+    batch && `In batches $${batch.input} and $${batch.output}.`,
+    retires_at && `It retires on ${retires_at.slice(0, 10)}.`,
+  ]
+    .filter(Boolean)
+    .join(' ');
+}
+
 function cheapest(rows: readonly Model[]): Model | undefined {
-  const priced = rows.filter(({ id, prices }) => id.startsWith('claude-haiku-') && prices !== null);
+  const priced = rows.filter(({ line, prices }) => line === 'haiku' && prices !== null);
   return priced.sort((left, right) => (left.prices?.input ?? 0) - (right.prices?.input ?? 0))[0];
 }

@@ -671,14 +671,14 @@ describe('a request that asks for more than is left', () => {
     }
   });
 
-  test('is never lowered to thinking’s budget or below', async () => {
+  test('is never lowered below thinking’s budget and 256 tokens of text', async () => {
     const thinking = { type: 'enabled', budget_tokens: 5_000 };
     const body = { ...ASK, max_tokens: 20_000, thinking };
     // The count and its margin are a hundred tokens.
-    const enough = caller(counted, { usd_per_day: usd(100 * 1_100 + 5_001 * 5_500) });
+    const enough = caller(counted, { usd_per_day: usd(100 * 1_100 + 5_256 * 5_500) });
     const { headers } = await enough.ask(body);
-    expect(headers.get('sluice-max-tokens')).toBe('5001');
-    const short = caller(counted, { usd_per_day: usd(100 * 1_100 + 5_001 * 5_500 - 1) });
+    expect(headers.get('sluice-max-tokens')).toBe('5256');
+    const short = caller(counted, { usd_per_day: usd(100 * 1_100 + 5_256 * 5_500 - 1) });
     expect((await short.ask(body)).status).toBe(429);
     expect(short.app.sent.filter(({ url }) => url.pathname === '/v1/messages')).toEqual([]);
   });

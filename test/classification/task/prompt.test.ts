@@ -18,8 +18,12 @@ const LABELS = ['billing', 'bug', 'other'];
 const common = {
   model: 'claude-haiku-5-5',
   structured: true,
+  forced: false,
   thinking: undefined,
+  effort: undefined,
   thinks: false,
+  room: 0,
+  most: 128_000,
   prefix: undefined,
   minimumCacheable: 4_096,
 };
@@ -35,8 +39,11 @@ interface Body {
   output_config?: unknown;
   tools?: unknown;
 }
-const bodyOf = (p: ClassificationPrompt, input: string, ...rest: [Parameters<typeof classificationRequest>[2]?]) =>
-  JSON.parse(new TextDecoder().decode(classificationRequest(p, input, ...rest).bytes)) as Body;
+const bodyOf = (
+  p: ClassificationPrompt,
+  input: string,
+  ...rest: [Parameters<typeof classificationRequest>[2]?, string?]
+) => JSON.parse(new TextDecoder().decode(classificationRequest(p, input, ...rest).bytes)) as Body;
 
 const hex = fc.stringMatching(/^[0-9a-f]{32}$/);
 const nasty = fc
@@ -155,14 +162,17 @@ test('any message at all is read as labels of the classifier, or as a fault', ()
   expect(labelled).toBeGreaterThan(100);
 });
 
-test('the longest answer fits into max_tokens, and one that was cut gets twice as much', () => {
+test('the longest answer fits into max_tokens, and one that was cut is asked for again as it was, with eight times as much', () => {
   const long = ['ä'.repeat(256), '漢'.repeat(256)];
   const bytes = (text: string) => new TextEncoder().encode(text).length;
   expect(bodyOf(prompt({ labels: long }), 'x').max_tokens).toBeGreaterThan(bytes(JSON.stringify({ label: long[1] })));
   const multi = bodyOf(prompt({ labels: long, multi: true }), 'x').max_tokens;
   expect(multi).toBeGreaterThan(bytes(JSON.stringify({ labels: long })));
-  const p = prompt();
-  expect(bodyOf(p, 'x', { kind: 'truncated', fault: 'it was cut' }).max_tokens).toBe(2 * bodyOf(p, 'x').max_tokens);
+  const cut = { kind: 'truncated', fault: 'it was cut' } as const;
+  const delimiter = 'input-1';
+  const first = bodyOf(prompt(), 'x', undefined, delimiter);
+  expect(bodyOf(prompt(), 'x', cut, delimiter)).toEqual({ ...first, max_tokens: 8 * first.max_tokens });
+  expect(bodyOf({ ...prompt(), most: 500 }, 'x', cut).max_tokens).toBe(500);
 });
 
 test('what is long enough to be cached ends in a breakpoint, of the prefix’s lifetime behind one', () => {

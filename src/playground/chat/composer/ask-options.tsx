@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { prefixes } from '../../edge/account.ts';
 import { toolsOfEdge } from '../../edge/client.ts';
+import { model, modelFacts } from '../../edge/models.ts';
 import { CheckboxChip, Select } from '../../ui/form.tsx';
 import { Popover } from '../../ui/popover.tsx';
 import { session } from '../session/conversations.ts';
@@ -51,6 +52,7 @@ export function AskOptions() {
             onChoose={(most) => (maxTokens.value = Number(most))}
           />
         </label>
+        {model.value && agent.value === '' && <p class="quiet">{modelFacts(model.value)}</p>}
         <CheckboxChip name="Thinking" value={thinking} note="Claude thinks before it answers" />
         <CheckboxChip
           name="Tools"

@@ -6,6 +6,7 @@
 
 import { admissionRequestOf, grantedBy } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
+import { tellOfKeys } from '../accounts/admission/request-meter.ts';
 import { pause } from '../async/pause.ts';
 import { contextOf, type RequestContext } from '../auth/context.ts';
 import { putOnList } from '../auth/list-account.ts';
@@ -23,7 +24,7 @@ import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { bufferedResponse } from '../upstream/buffered-answer.ts';
 import { readStart } from '../upstream/carry/read-start.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
-import { verdict } from '../upstream/judge.ts';
+import { type UpstreamVerdict, verdict } from '../upstream/judge.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
@@ -67,6 +68,8 @@ interface Creation {
   mostBytes: number;
   /** Whether the edge makes it itself. */
   isOwn: boolean;
+  /** Judges the answer to the create, and notes it. */
+  judge(answer: CreateRefusal): UpstreamVerdict;
 }
 
 /**
@@ -94,7 +97,13 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   const total = new BatchTotal(newSeed());
   const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
   const isOwn = own !== undefined;
-  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes, isOwn };
+  const judge = (answer: CreateRefusal) => {
+    const judged = judgedCreate(answer);
+    chosenTarget(items).judged(judged);
+    tellOfKeys(context, upstream);
+    return judged;
+  };
+  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes, isOwn, judge };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
@@ -102,6 +111,7 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
     const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response) : undefined;
     upload.abort();
     if (!refused) throw thrown;
+    judge(refused);
     return refusedUpstream(refused, context);
   }
 }
@@ -221,7 +231,10 @@ function batchOrRefusal(state: BatchState, context: RequestContext): Response {
   return refusedUpstream(state, context);
 }
 
-async function finish({ upload, context }: Creation, others: Parameters<Upload['finish']>[0]): Promise<CreateAnswer> {
+async function finish(
+  { upload, context, judge }: Creation,
+  others: Parameters<Upload['finish']>[0],
+): Promise<CreateAnswer> {
   let response: Response;
   try {
     response = await upload.finish(others, context.settings.UPSTREAM_TIMEOUT_MS);
@@ -230,6 +243,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
     response = thrown.response;
   }
   const refused = await refusedOf(response);
+  const { kind } = judge(refused);
   const json = parseObject(refused.body);
   if (response.ok && typeof json?.id === 'string') {
     return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
@@ -237,7 +251,6 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
   // Below 200 it was taken, and its answer is still to come.
   if (response.status < 300) return { kind: 'lost' };
   // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
-  const { kind } = verdict(response, { text: refused.body, elapsedMs: 0 });
   return { kind: kind === 'down' ? 'doubtful' : 'refused', ...refused };
 }
 
@@ -310,9 +323,13 @@ function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
 /** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
 function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
   const response = { status, headers: new Headers(headers) };
-  const judged = verdict(response, { text: body, elapsedMs: 0 });
+  const judged = judgedCreate({ status, body, headers });
   const refusal = judged.kind === 'answer' ? undefined : judged;
   return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
+}
+
+function judgedCreate({ status, body, headers }: CreateRefusal): UpstreamVerdict {
+  return verdict({ status, headers: new Headers(headers) }, { text: body, elapsedMs: 0 });
 }
 
 async function refusedOf(response: Response): Promise<CreateRefusal> {

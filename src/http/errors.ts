@@ -116,18 +116,22 @@ export function tooLarge(limitBytes: number): ApiError {
 }
 
 /** @returns a 503 with `retry-after` in seconds, for something that cannot be reached now but may be later. */
-export function tryAgain(message: string, logged: string, { seconds = 1, cause }: RetryOptions = {}): ApiError {
+export function tryAgain(
+  message: string,
+  logged: string,
+  { seconds = 1, cause, upstreamSaid }: RetryOptions = {},
+): ApiError {
   return new ApiError('api_error', message, {
     status: 503,
     headers: { 'retry-after': String(seconds) },
     logged,
     cause,
+    upstreamSaid,
   });
 }
 
-interface RetryOptions {
+interface RetryOptions extends Pick<ErrorOptions, 'cause' | 'upstreamSaid'> {
   seconds?: number;
-  cause?: unknown;
 }
 
 /** @returns a 405 with the `allow` header that HTTP requires. */
@@ -152,12 +156,12 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
 }
 
 /**
- * Makes the error that replaces the upstream's 401, 402, and others about the key or its bill, because only the operator can correct them.
+ * Makes the error that replaces the upstream's 401, 402, and others about the key, its bill or its organization, because only the operator can correct them.
  *
  * @param upstreamSaid its status, type and words, without any secret. Only the operator gets them
  */
 export function upstreamRefusedKey(upstreamSaid?: string): ApiError {
-  const message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.';
+  const message = 'The upstream refused this deployment. Its operator finds the reason in the log.';
   return finalError('api_error', message, { logged: 'upstream_auth', upstreamSaid });
 }
 

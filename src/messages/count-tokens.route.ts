@@ -3,6 +3,7 @@ import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
+import { tellOfKeys } from '../accounts/admission/request-meter.ts';
 import { behindAgent } from '../agents/behind-agent.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { openToBound } from '../auth/bound-routes.ts';
@@ -23,6 +24,7 @@ import { withPrefix } from '../prefixes/resolve.ts';
 import { inputCosts } from '../pricing/cost.ts';
 import { hasRun } from '../tools/check-tools.ts';
 import { countRequest } from '../upstream/messages.schema.ts';
+import type { RequestOutcome } from '../upstream/outcome.ts';
 import { relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
 import { namedIds } from '../upstream/request/named-ids.ts';
@@ -64,6 +66,11 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
     answeredBy = name;
     c.get('share').leave();
   };
+  const log = logOutcome(c);
+  const onEnd = (outcome: RequestOutcome) => {
+    tellOfKeys(context, upstream);
+    return log(outcome);
+  };
   const response = await relay(
     {
       path: '/v1/messages/count_tokens',
@@ -71,7 +78,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
       caller: withBetas(caller, betas),
       routing,
     },
-    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
+    { upstream, settings, requestId, waitUntil, onEnd, onHeaders },
   );
   for (const [header, value] of Object.entries(quota)) response.headers.set(header, value);
   if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);

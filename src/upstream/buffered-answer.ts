@@ -131,7 +131,7 @@ export async function readAnswer(
   if (refusal) {
     report.error_type = refusal.forOperator;
     exchange.judged(refusal);
-  }
+  } else if (kind === 'answer') exchange.judged(undefined);
   // The API has not worked on a request if something else answered, or if it answered at once with an error.
   if (kind === 'nothing' || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
   return { kind, body, json, report, refusal };

@@ -2,15 +2,21 @@
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { PieceReader } from '../http/body/piece-reader.ts';
+import { decoder } from '../http/bytes.ts';
+import type { ApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
-import type { UpstreamRefusal } from './judge.ts';
+import { type UpstreamRefusal, verdict } from './judge.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { send } from './send.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
+
+/** How a stream may begin that has an error first, perhaps behind comments; and in how many bytes that shows. */
+const ERROR_START = /^(?::|event: ?error)/;
+const ERROR_START_BYTES = 16;
 
 /** What a call of the upstream needs. */
 export interface ExchangeOptions {
@@ -111,8 +117,6 @@ export class Exchange {
     this.status = response.status;
     this.upstreamRequestId = upstreamRequestId(response.headers);
     refuseProvisional(response);
-    // The error in an answer with the status of a success is none about the key.
-    if (response.ok) this.judged(undefined);
     if (!this.#isWatched) this.expectBody();
     return response;
   }
@@ -133,8 +137,29 @@ export class Exchange {
 
   /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
   judged(refusal: UpstreamRefusal | undefined): void {
-    this.#options.upstream.key?.note(refusal, Date.now());
+    const { key, pool } = this.#options.upstream;
+    const { upstream } = this.course;
+    (upstream === undefined ? key : pool?.health.key(upstream))?.note(refusal, Date.now());
     if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
+  }
+
+  /**
+   * Judges a stream by its first bytes.
+   *
+   * @returns the error that its caller gets in place of the stream: it begins with one that is the operator's. The call is aborted
+   */
+  opened(head: Pick<Response, 'status' | 'headers'>, opening: Uint8Array): ApiError | undefined {
+    // A break before any byte says nothing.
+    if (opening.length === 0) return undefined;
+    // Most streams begin with a message, whose text need not be read here.
+    const mayBeError = ERROR_START.test(decoder.decode(opening.subarray(0, ERROR_START_BYTES)));
+    const judged = mayBeError ? verdict(head, { text: decoder.decode(opening), elapsedMs: 0 }) : undefined;
+    const refusal = judged?.kind === 'answer' ? undefined : judged;
+    this.judged(refusal);
+    if (refusal?.forCaller.upstreamSaid === undefined) return undefined;
+    this.course.sentAt = undefined;
+    this.controller.abort(refusal.forCaller);
+    return refusal.forCaller;
   }
 
   /** Watches the silences of the body from now on. */

@@ -1,15 +1,24 @@
 /**
  * Judges what an upstream has answered, or how a call of it has failed: for the caller, the operator, the bill and the next
- * try. Nothing else reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
+ * try. Nothing but this and `told.ts` reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
  */
 
-import { ApiError, type ErrorType, isErrorType, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
+import {
+  ApiError,
+  DO_NOT_RETRY,
+  type ErrorType,
+  isErrorType,
+  statusOfType,
+  tryAgain,
+  upstreamRefusedKey,
+} from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
-import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
+import { parseObject } from '../json/object.ts';
 import { NetworkFailure } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
 import { notTheApi, redirected, upstreamUnreachable } from './failure.ts';
 import { isWaitable, waitOf } from './headers.ts';
+import { concernOf, endOfLimit, type Told, told } from './told.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
 export interface UpstreamRefusal {
@@ -17,7 +26,7 @@ export interface UpstreamRefusal {
    * `request`: the caller can correct it. `overloaded`: the upstream takes no more requests at the moment. `down`: it is
    * broken. `again`: it works, and asks to get the same request again. `missing`: it does not have the model. `refused`: it
    * refuses this deployment, which only the operator can change. `unclear`: it refuses, and does not say in the API's form
-   * whether this caller or the deployment.
+   * whether this caller or the deployment; or what it refuses is the operator's, for requests of this sort alone.
    */
   kind: 'request' | 'overloaded' | 'down' | 'again' | 'missing' | 'refused' | 'unclear';
   /** The error as a caller may see it. */
@@ -54,8 +63,6 @@ const NOT_REACHED: ReadonlySet<number> = new Set([521, 523, 525, 526, 530]);
 const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
 const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
 const MOST_QUOTED = 300;
-/** The API says with a 400 that the deployment's bill is open. */
-const NO_CREDIT = /\bcredit balance is too low\b/i;
 /**
  * Words of a 403 that is about this deployment: its key, who may use it, or an id of the operator. The API has one error type
  * for both kinds, so only the words distinguish them. If it is not clear, the caller gets no details.
@@ -89,13 +96,18 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
   const status = isSuccess && error ? statusOfType(error.type) : given.status;
   const kind = kindOf(status, headers, error);
   const isOfOperator = kind === 'refused' || kind === 'unclear';
-  const forCaller = isOfOperator ? ofOperator(status, error, text) : ofUpstream(kind, status, headers, error);
+  const passes = concernOf(error) === 'overloaded';
+  const forCaller = isOfOperator
+    ? ofOperator(status, error, text)
+    : passes && error
+      ? ofPassing(status, headers, error)
+      : ofUpstream(kind, status, headers, error);
   return {
     kind,
     forCaller,
     forOperator: forCaller.logged,
     // What is not whole, or came with the status of a success, is told in the API's form.
-    isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isOfOperator && status !== 429,
+    isVerbatim: !!error?.message && !isSuccess && !isOfOperator && !passes && status !== 429,
     waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
     mayHaveRun: mayHaveRun(given, error !== undefined, elapsedMs),
   };
@@ -115,16 +127,13 @@ function down(forCaller: ApiError, mayHaveRun: boolean): UpstreamRefusal {
   return { kind: 'down', forCaller, forOperator: forCaller.logged, isVerbatim: false, waitMs: undefined, mayHaveRun };
 }
 
-/** An error as the API writes it. What is absent is empty. */
-interface Told {
-  type: string;
-  message: string;
-}
-
 function kindOf(status: number, headers: Headers, error: Told | undefined): UpstreamRefusal['kind'] {
+  // A code says more than any status and word.
+  const known = concernOf(error);
+  if (known) return known;
   if (status === 429 || status === 529 || status === 503) return 'overloaded';
   if (status === 408 || status >= 500) return 'down';
-  if (status === 402 || NO_CREDIT.test(error?.message ?? '')) return 'refused';
+  if (status === 402) return 'refused';
   if (status === 401 || status === 403 || status < 400) {
     const { type, message = '' } = error ?? {};
     const isAboutKey = message.trim() === '' || OF_THE_DEPLOYMENT.test(message);
@@ -140,11 +149,7 @@ function errorOfApi(text: string, isSuccess: boolean): Told | undefined {
   // Most bodies with the status of a success are answers, which need not be parsed.
   if (isSuccess && !/"type"\s*:\s*"error"/.test(data)) return undefined;
   const body = parseObject(data);
-  if (body?.type !== 'error') return undefined;
-  const [type = '', message = ''] = ['type', 'message'].map((name) =>
-    masked(stringOrUndefined(memberOf(body.error, name)) ?? ''),
-  );
-  return { type, message };
+  return body?.type === 'error' ? told(body) : undefined;
 }
 
 /** @returns whether something between here and the API has answered with a page. */
@@ -155,9 +160,29 @@ function isPage(answer: AnswerHead, text: string): boolean {
 /** @returns the error that hides a refusal which only the operator can correct. Its log line has the upstream's words. */
 function ofOperator(status: number, error: Told | undefined, body: string): ApiError {
   if (status >= 300 && status < 400) return redirected();
-  return upstreamRefusedKey(
-    `${status} ${error ? `${error.type}: ${error.message}` : masked(body)}`.slice(0, MOST_QUOTED),
-  );
+  const upstreamSaid = saidIn(status, error, body);
+  const end = error && endOfLimit(error, Date.now());
+  if (end === undefined) return upstreamRefusedKey(upstreamSaid);
+  const headers = {
+    ...DO_NOT_RETRY,
+    'retry-after': String(Math.ceil((end - Date.now()) / 1_000)),
+    'sluice-limited-by': 'upstream',
+  };
+  const message = `The upstream takes nothing from this deployment until ${new Date(end).toISOString()}. Its operator finds the reason in the log.`;
+  return new ApiError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
+}
+
+/** @returns the error for what is the operator's, and passes by itself. */
+function ofPassing(status: number, headers: Headers, error: Told): ApiError {
+  const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
+  const seconds = Math.ceil((retryAfterMs(headers) ?? 1_000) / 1_000);
+  return tryAgain(message, `upstream_${status}`, { seconds, upstreamSaid: saidIn(status, error) });
+}
+
+/** @returns what only the operator gets: status, type, code, and the upstream's words. */
+function saidIn(status: number, error: Told | undefined, body = ''): string {
+  const words = error ? `${[error.type, error.code].join(' ').trim()}: ${error.message}` : masked(body);
+  return `${status} ${words}`.slice(0, MOST_QUOTED);
 }
 
 /** @returns the error of a refusal that the caller may see, in the API's own words if there are any. */

@@ -108,7 +108,12 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
     const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
     if (isStream && response.body && !isRidden) {
-      const state = { signal, controller, watchdog, reading, opening: course.opening, repeatsSecrets };
+      const opened = (bytes: Uint8Array) => {
+        const refused = exchange.opened(response, bytes);
+        if (refused) failed = 'error';
+        return refused;
+      };
+      const state = { signal, controller, watchdog, reading, opening: course.opening, repeatsSecrets, opened };
       return await relayStream(response, response.body, state, options, finish);
     }
     if (!response.ok) failed = 'error';

@@ -60,8 +60,13 @@ export async function readRidden(
   } finally {
     watchdog.stop();
   }
-  if (message.error !== undefined) return refusedAnswer(response, message.error, usage.report);
+  if (message.error !== undefined) {
+    const refused = refusedAnswer(response, message.error, usage.report);
+    exchange.judged(refused.refusal);
+    return refused;
+  }
   if (!message.isWhole) throw interrupted(false);
+  exchange.judged(undefined);
   const written = await inSteps(encoded(message.parts()));
   return {
     kind: 'answer',

@@ -21,7 +21,7 @@ function refusalOf(
   return judged;
 }
 
-const HIDDEN = /^The upstream refused the credentials of this deployment\./;
+const HIDDEN = /^The upstream refused this deployment\. Its operator/;
 const KEY = 'This API key may not.';
 const MODEL = 'Fast mode is not available for this model in your plan';
 const NO_CREDIT = 'Your credit balance is too low to access the Anthropic API.';

@@ -127,7 +127,7 @@ const told = (status: number, type: string, message: string): Row => ({
 /** A refusal that only the operator can correct: the log alone has the upstream's words. */
 const ofOperator = (status: number, type: string, message: string): Row => ({
   answer: refusal(status, type, message),
-  says: '500 api_error: The upstream refused the credentials of this deployment. Its operator finds the reason in the log. [x-should-retry: false]',
+  says: '500 api_error: The upstream refused this deployment. Its operator finds the reason in the log. [x-should-retry: false]',
   logs: `upstream_auth (${status} ${type}: ${message})`,
   books: 'refused_upstream free',
 });

@@ -24,7 +24,7 @@ import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { bufferedResponse } from '../upstream/buffered-answer.ts';
 import { readStart } from '../upstream/carry/read-start.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
-import { type UpstreamVerdict, verdict } from '../upstream/judge.ts';
+import { verdict } from '../upstream/judge.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
@@ -68,8 +68,6 @@ interface Creation {
   mostBytes: number;
   /** Whether the edge makes it itself. */
   isOwn: boolean;
-  /** Judges the answer to the create, and notes it. */
-  judge(answer: CreateRefusal): UpstreamVerdict;
 }
 
 /**
@@ -97,22 +95,17 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   const total = new BatchTotal(newSeed());
   const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
   const isOwn = own !== undefined;
-  const judge = (answer: CreateRefusal) => {
-    const judged = judgedCreate(answer);
-    chosenTarget(items).judged(judged);
-    tellOfKeys(context, upstream);
-    return judged;
-  };
-  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes, isOwn, judge };
+  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes, isOwn };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
     // The upstream's answer is read first, because it ends together with the upload.
-    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response) : undefined;
+    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response, items) : undefined;
     upload.abort();
     if (!refused) throw thrown;
-    judge(refused);
     return refusedUpstream(refused, context);
+  } finally {
+    tellOfKeys(context, upstream);
   }
 }
 
@@ -232,7 +225,7 @@ function batchOrRefusal(state: BatchState, context: RequestContext): Response {
 }
 
 async function finish(
-  { upload, context, judge }: Creation,
+  { upload, context, items }: Creation,
   others: Parameters<Upload['finish']>[0],
 ): Promise<CreateAnswer> {
   let response: Response;
@@ -242,8 +235,7 @@ async function finish(
     if (!(thrown instanceof RefusedEarly)) return { kind: 'lost' };
     response = thrown.response;
   }
-  const refused = await refusedOf(response);
-  const { kind } = judge(refused);
+  const refused = await refusedOf(response, items);
   const json = parseObject(refused.body);
   if (response.ok && typeof json?.id === 'string') {
     return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
@@ -251,6 +243,7 @@ async function finish(
   // Below 200 it was taken, and its answer is still to come.
   if (response.status < 300) return { kind: 'lost' };
   // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
+  const { kind } = verdict(response, { text: refused.body, elapsedMs: 0 });
   return { kind: kind === 'down' ? 'doubtful' : 'refused', ...refused };
 }
 
@@ -323,16 +316,12 @@ function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
 /** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
 function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
   const response = { status, headers: new Headers(headers) };
-  const judged = judgedCreate({ status, body, headers });
+  const judged = verdict(response, { text: body, elapsedMs: 0 });
   const refusal = judged.kind === 'answer' ? undefined : judged;
   return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
 }
 
-function judgedCreate({ status, body, headers }: CreateRefusal): UpstreamVerdict {
-  return verdict({ status, headers: new Headers(headers) }, { text: body, elapsedMs: 0 });
-}
-
-async function refusedOf(response: Response): Promise<CreateRefusal> {
+async function refusedOf(response: Response, items: ItemReader): Promise<CreateRefusal> {
   const { status, headers } = response;
   // Only a few bytes. If they do not come, their text is lost.
   const start = readStart(response).then(async ({ text, response: whole }) => {
@@ -340,6 +329,7 @@ async function refusedOf(response: Response): Promise<CreateRefusal> {
     return text;
   });
   const body = await Promise.race([start, pause(ANSWER_BODY_MS).then(() => '')]);
+  chosenTarget(items).noted(verdict(response, { text: body, elapsedMs: 0 }));
   return { status, body, headers: { ...headersDown(headers) } };
 }
 

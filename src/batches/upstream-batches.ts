@@ -12,7 +12,7 @@ import { placeFor } from '../upstream/choice/takers.ts';
 import { type AnsweredCall, Exchange, type ExchangeOptions } from '../upstream/exchange.ts';
 import { endOf } from '../upstream/failure.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
-import type { UpstreamRefusal, UpstreamVerdict } from '../upstream/judge.ts';
+import type { UpstreamVerdict } from '../upstream/judge.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 
 export const BATCHES_PATH = '/v1/messages/batches';
@@ -35,7 +35,7 @@ export interface BatchTarget {
   /** Sends a create, whose body is still being written. It is never sent again. */
   create(query: string, headers: PlainHeaders, body: ReadableStream, signal: AbortSignal): Promise<Response>;
   /** Notes how it has answered a create. */
-  judged(verdict: UpstreamVerdict): void;
+  noted(judged: UpstreamVerdict): void;
 }
 
 /**
@@ -59,7 +59,7 @@ export function batchTarget(
       idOf: (model) => model,
       create: (query, headers, body, signal) =>
         upstream.fetch(upstream.baseURL + BATCHES_PATH + query, { ...CREATE, headers, body, signal }),
-      judged: (verdict) => upstream.key?.note(refusedWith(verdict), Date.now()),
+      noted: (judged) => upstream.key?.note(judged, Date.now()),
     };
   }
   const place = only ?? (owned === undefined ? placeFor(pool, 'batches', model) : undefined);
@@ -72,25 +72,19 @@ export function batchTarget(
     models: pricesAt(settings, one.name),
     idOf: (model) => one.idOf(model),
     create: async (query, headers, body, signal) => {
-      leave = breaker.enter(Date.now()) ?? leave;
       const { 'x-api-key': _, ...plain } = headers;
       const asked = { method: 'POST', path: BATCHES_PATH + query, headers: plain, body: () => body };
       const adapted = await one.prepare(asked, { signal, waitUntil: () => {} });
+      leave = breaker.enter(Date.now()) ?? leave;
       return await pool.fetchOf(one)(adapted.url, { ...CREATE, headers: adapted.headers, body, signal });
     },
-    judged: (verdict) => {
-      const now = Date.now();
-      pool.health.key(one.name).note(refusedWith(verdict), now);
+    noted: (judged) => {
+      pool.health.key(one.name).note(judged, Date.now());
       // The next batch goes to another upstream, if there is one.
-      if (verdict.kind === 'refused') breaker.fail(leave, now, verdict.waitMs);
-      else if (verdict.kind === 'answer') breaker.succeed(leave, now);
-      else breaker.leave(leave);
+      if (judged.kind === 'refused') breaker.fail(leave, Date.now(), judged.waitMs);
+      else breaker.succeed(leave, Date.now());
     },
   };
-}
-
-function refusedWith(verdict: UpstreamVerdict): UpstreamRefusal | undefined {
-  return verdict.kind === 'answer' ? undefined : verdict;
 }
 
 /** The needed parts of a batch, as the upstream describes it. */

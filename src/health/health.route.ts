@@ -8,7 +8,7 @@ import type { Settings } from '../settings/settings.ts';
 import { workerToolNames } from '../tools/worker-tools.ts';
 import type { KeyHealth } from '../upstream/choice/key-health.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
-import { ONLY_UPSTREAM, remedyInPublic } from '../upstream/explain-refused-key.ts';
+import { loggedParts, ONLY_UPSTREAM, remedyFor } from '../upstream/explain-refused-key.ts';
 import { keyNameOf } from '../upstream/kinds/entry.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { keyHealths, upstreamOf } from '../upstream/upstream.ts';
@@ -43,12 +43,12 @@ export function healthRoutes(fetchUpstream?: Fetch, own?: Authenticate) {
 
 /** @returns since when upstreams refuse the deployment, and what its operator must do. */
 function whatToDo(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 'todo'> {
-  const since = Math.min(...refused.map(([, { refusedSince = 0 }]) => refusedSince));
-  const todo = refused.flatMap(([name, { said }]) => {
+  const todo = refused.map(([name, { said }]) => {
     const called = name === '' ? ONLY_UPSTREAM : { name: `The upstream ${name}`, setting: keyNameOf(name) };
-    return remedyInPublic(said, called) ?? [];
+    return remedyFor({ ...loggedParts(said), ...called });
   });
-  return { since: new Date(since).toISOString(), todo: todo.join(' ') };
+  const since = Math.min(...refused.map(([, { refusedSince = 0 }]) => refusedSince));
+  return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };
 }
 
 function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT }: Settings): string[] {

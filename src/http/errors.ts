@@ -116,22 +116,18 @@ export function tooLarge(limitBytes: number): ApiError {
 }
 
 /** @returns a 503 with `retry-after` in seconds, for something that cannot be reached now but may be later. */
-export function tryAgain(
-  message: string,
-  logged: string,
-  { seconds = 1, cause, upstreamSaid }: RetryOptions = {},
-): ApiError {
+export function tryAgain(message: string, logged: string, { seconds = 1, cause }: RetryOptions = {}): ApiError {
   return new ApiError('api_error', message, {
     status: 503,
     headers: { 'retry-after': String(seconds) },
     logged,
     cause,
-    upstreamSaid,
   });
 }
 
-interface RetryOptions extends Pick<ErrorOptions, 'cause' | 'upstreamSaid'> {
+interface RetryOptions {
   seconds?: number;
+  cause?: unknown;
 }
 
 /** @returns a 405 with the `allow` header that HTTP requires. */

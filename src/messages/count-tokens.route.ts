@@ -24,7 +24,6 @@ import { withPrefix } from '../prefixes/resolve.ts';
 import { inputCosts } from '../pricing/cost.ts';
 import { hasRun } from '../tools/check-tools.ts';
 import { countRequest } from '../upstream/messages.schema.ts';
-import type { RequestOutcome } from '../upstream/outcome.ts';
 import { relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
 import { namedIds } from '../upstream/request/named-ids.ts';
@@ -66,11 +65,6 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
     answeredBy = name;
     c.get('share').leave();
   };
-  const log = logOutcome(c);
-  const onEnd = (outcome: RequestOutcome) => {
-    tellOfKeys(context, upstream);
-    return log(outcome);
-  };
   const response = await relay(
     {
       path: '/v1/messages/count_tokens',
@@ -78,8 +72,8 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
       caller: withBetas(caller, betas),
       routing,
     },
-    { upstream, settings, requestId, waitUntil, onEnd, onHeaders },
-  );
+    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
+  ).finally(() => tellOfKeys(context, upstream));
   for (const [header, value] of Object.entries(quota)) response.headers.set(header, value);
   if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
   if (!response.ok) return response;

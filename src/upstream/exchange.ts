@@ -2,7 +2,6 @@
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { PieceReader } from '../http/body/piece-reader.ts';
-import { decoder } from '../http/bytes.ts';
 import type { ApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';
@@ -13,10 +12,6 @@ import { send } from './send.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
-
-/** How a stream may begin that has an error first, perhaps behind comments; and in how many bytes that shows. */
-const ERROR_START = /^(?::|event: ?error)/;
-const ERROR_START_BYTES = 16;
 
 /** What a call of the upstream needs. */
 export interface ExchangeOptions {
@@ -143,23 +138,15 @@ export class Exchange {
     if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
   }
 
-  /**
-   * Judges a stream by its first bytes.
-   *
-   * @returns the error that its caller gets in place of the stream: it begins with one that is the operator's. The call is aborted
-   */
-  opened(head: Pick<Response, 'status' | 'headers'>, opening: Uint8Array): ApiError | undefined {
-    // A break before any byte says nothing.
-    if (opening.length === 0) return undefined;
-    // Most streams begin with a message, whose text need not be read here.
-    const mayBeError = ERROR_START.test(decoder.decode(opening.subarray(0, ERROR_START_BYTES)));
-    const judged = mayBeError ? verdict(head, { text: decoder.decode(opening), elapsedMs: 0 }) : undefined;
-    const refusal = judged?.kind === 'answer' ? undefined : judged;
-    this.judged(refusal);
-    if (refusal?.forCaller.upstreamSaid === undefined) return undefined;
+  /** Judges how a stream begins. @returns the error for its caller, if the operator's comes first: then the call is aborted */
+  refusedIn(head: Pick<Response, 'status' | 'headers'>, text: string): ApiError | undefined {
+    if (text === '') return undefined;
+    const judged = verdict(head, { text, elapsedMs: 0 });
+    this.judged(judged.kind === 'answer' ? undefined : judged);
+    if (judged.kind === 'answer' || judged.forCaller.upstreamSaid === undefined) return undefined;
     this.course.sentAt = undefined;
-    this.controller.abort(refusal.forCaller);
-    return refusal.forCaller;
+    this.controller.abort(judged.forCaller);
+    return judged.forCaller;
   }
 
   /** Watches the silences of the body from now on. */

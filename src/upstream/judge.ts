@@ -3,22 +3,23 @@
  * try. Nothing but this and `told.ts` reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
  */
 
+import { DAY_MS } from '../async/durations.ts';
 import {
   ApiError,
   DO_NOT_RETRY,
   type ErrorType,
   isErrorType,
   statusOfType,
-  tryAgain,
   upstreamRefusedKey,
 } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
 import { parseObject } from '../json/object.ts';
 import { NetworkFailure } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
+import { stopsDeployment } from './explain-refused-key.ts';
 import { notTheApi, redirected, upstreamUnreachable } from './failure.ts';
 import { isWaitable, waitOf } from './headers.ts';
-import { concernOf, endOfLimit, type Told, told } from './told.ts';
+import { causeOf, endOfLimit, type Told, told } from './told.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
 export interface UpstreamRefusal {
@@ -63,6 +64,21 @@ const NOT_REACHED: ReadonlySet<number> = new Set([521, 523, 525, 526, 530]);
 const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
 const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
 const MOST_QUOTED = 300;
+/** A month, which no spend limit is longer than. */
+const LONGEST_LIMIT_MS = 31 * DAY_MS;
+/** What codes mean that status and type do not say, but for those that stop the whole deployment. */
+const KIND_OF_CODE: ReadonlyMap<string, UpstreamRefusal['kind']> = new Map([
+  ['cmek_key_unreachable', 'overloaded'],
+  ['cmek_context_unavailable', 'overloaded'],
+  ['workspace_human_review_disabled', 'unclear'],
+  ['storage_quota_exceeded', 'unclear'],
+  ['skill_read_blocked_undecryptable', 'unclear'],
+  ['sandbox_egress_restricted', 'unclear'],
+  ['linked_organization_billing_unavailable', 'request'],
+  ['linked_organization_spend_limit_reached', 'request'],
+  ['user_profile_billing_not_authorized', 'request'],
+  ['user_profile_not_billable', 'request'],
+]);
 /**
  * Words of a 403 that is about this deployment: its key, who may use it, or an id of the operator. The API has one error type
  * for both kinds, so only the words distinguish them. If it is not clear, the caller gets no details.
@@ -96,18 +112,14 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
   const status = isSuccess && error ? statusOfType(error.type) : given.status;
   const kind = kindOf(status, headers, error);
   const isOfOperator = kind === 'refused' || kind === 'unclear';
-  const passes = concernOf(error) === 'overloaded';
-  const forCaller = isOfOperator
-    ? ofOperator(status, error, text)
-    : passes && error
-      ? ofPassing(status, headers, error)
-      : ofUpstream(kind, status, headers, error);
+  const forCaller = isOfOperator ? ofOperator(status, error, text) : ofUpstream(kind, status, headers, error);
+  const isHidden = isOfOperator || forCaller.upstreamSaid !== undefined;
   return {
     kind,
     forCaller,
     forOperator: forCaller.logged,
     // What is not whole, or came with the status of a success, is told in the API's form.
-    isVerbatim: !!error?.message && !isSuccess && !isOfOperator && !passes && status !== 429,
+    isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
     waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
     mayHaveRun: mayHaveRun(given, error !== undefined, elapsedMs),
   };
@@ -129,7 +141,9 @@ function down(forCaller: ApiError, mayHaveRun: boolean): UpstreamRefusal {
 
 function kindOf(status: number, headers: Headers, error: Told | undefined): UpstreamRefusal['kind'] {
   // A code says more than any status and word.
-  const known = concernOf(error);
+  const cause = error ? causeOf(error) : '';
+  if (stopsDeployment(cause)) return 'refused';
+  const known = KIND_OF_CODE.get(cause);
   if (known) return known;
   if (status === 429 || status === 529 || status === 503) return 'overloaded';
   if (status === 408 || status >= 500) return 'down';
@@ -161,22 +175,13 @@ function isPage(answer: AnswerHead, text: string): boolean {
 function ofOperator(status: number, error: Told | undefined, body: string): ApiError {
   if (status >= 300 && status < 400) return redirected();
   const upstreamSaid = saidIn(status, error, body);
-  const end = error && endOfLimit(error, Date.now());
-  if (end === undefined) return upstreamRefusedKey(upstreamSaid);
-  const headers = {
-    ...DO_NOT_RETRY,
-    'retry-after': String(Math.ceil((end - Date.now()) / 1_000)),
-    'sluice-limited-by': 'upstream',
-  };
-  const message = `The upstream takes nothing from this deployment until ${new Date(end).toISOString()}. Its operator finds the reason in the log.`;
+  const waitMs = ((error && endOfLimit(error, Date.now())) ?? 0) - Date.now();
+  if (!(waitMs > 0 && waitMs <= LONGEST_LIMIT_MS)) return upstreamRefusedKey(upstreamSaid);
+  const retry = { 'retry-after': String(Math.ceil(waitMs / 1_000)), 'sluice-limited-by': 'upstream' };
+  const until = new Date(Date.now() + waitMs).toISOString();
+  const message = `The upstream takes nothing from this deployment until ${until}. Its operator finds the reason in the log.`;
+  const headers = { ...DO_NOT_RETRY, ...retry };
   return new ApiError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
-}
-
-/** @returns the error for what is the operator's, and passes by itself. */
-function ofPassing(status: number, headers: Headers, error: Told): ApiError {
-  const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
-  const seconds = Math.ceil((retryAfterMs(headers) ?? 1_000) / 1_000);
-  return tryAgain(message, `upstream_${status}`, { seconds, upstreamSaid: saidIn(status, error) });
 }
 
 /** @returns what only the operator gets: status, type, code, and the upstream's words. */
@@ -203,6 +208,11 @@ function ofUpstream(
     const when = seconds > 0 ? `in ${Math.ceil(seconds)} s` : 'in a moment';
     const message = `The upstream takes no more from this deployment at the moment. Try again ${when}.`;
     return new ApiError('rate_limit_error', message, { headers: { ...passed, 'sluice-limited-by': 'upstream' } });
+  }
+  if (error && KIND_OF_CODE.get(error.code) === 'overloaded') {
+    const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
+    const options = { headers: { 'retry-after': '1', ...passed }, upstreamSaid: saidIn(status, error) };
+    return new ApiError('api_error', message, { status: 503, logged: `upstream_${status}`, ...options });
   }
   const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
   const type = error && isErrorType(error.type) ? error.type : byStatus;

@@ -53,16 +53,14 @@ interface PipeState {
   opening?: Uint8Array | undefined;
   /** Whether results of tools in it may repeat a secret. */
   repeatsSecrets?: boolean | undefined;
-  /** Called with the first bytes. @returns the error that the caller gets in place of the stream */
-  opened(opening: Uint8Array): ApiError | undefined;
+  /** Takes the first bytes. @returns the error that the caller gets in place of the stream. Default: none */
+  opened?(opening: Uint8Array): ApiError | undefined;
 }
 
 /**
  * Relays a stream. It reads the first piece before anything goes down. A short answer is often complete in this piece: then
  * its price is known, and it needs no stream. Otherwise the native pipe carries the rest, and JavaScript reads only a copy,
  * late and in large pieces.
- *
- * @throws ApiError for a stream that begins with an error which only the operator can correct
  */
 export async function relayStream(
   response: Response,
@@ -76,11 +74,8 @@ export async function relayStream(
   const { repeatsSecrets: repeats = false } = course;
   const mask = !repeats && SERVICE.test(response.url) ? undefined : new ErrorMask(repeats);
   const opening = await readOpening(body, usage, course.watchdog, course.opening);
-  const refused = course.opened(opening.bytes);
-  if (refused) {
-    keepBuffer(opening.bytes);
-    throw refused;
-  }
+  const refused = course.opened?.(opening.bytes);
+  if (refused) throw refused;
   const report = opening.isAll ? usage.wholeReport : undefined;
   if (report) {
     course.watchdog.stop();

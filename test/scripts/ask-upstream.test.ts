@@ -25,7 +25,7 @@ test('an upstream that refuses the key is told at the start, each reason in its 
 
 test.each([
   [{ details: { error_code: 'organization_on_hold' }, message: 'Acme' }, 'has put the organization on hold'],
-  [{ message: 'You have reached your specified API usage limits.' }, 'takes nothing more, as a spend limit is reached'],
+  [{ message: 'You have reached your specified API usage limits.' }, 'takes nothing more: a spend limit is reached'],
   [{ details: { error_code: 'constructor' }, message: 'no' }, undefined],
   [{ details: { error_code: 'tool_name_conflict' }, message: 'no' }, undefined],
 ])('a 400 is about the key where its code or its sentence says so: %j', async (error, expected) => {

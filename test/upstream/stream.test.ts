@@ -46,7 +46,7 @@ async function relayFrom(
   const down = await relayStream(
     response,
     body,
-    { signal: new AbortController().signal, controller, watchdog, reading: {}, opened: () => undefined },
+    { signal: new AbortController().signal, controller, watchdog, reading: {} },
     { requestId: 'req_1', waitUntil: (work) => works.push(work) },
     (_, ending) => {
       endings.push(ending);

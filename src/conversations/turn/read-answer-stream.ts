@@ -1,4 +1,3 @@
-import type { ApiError } from '../../http/errors.ts';
 import { drain, keepBuffer, type Piece, pumpStream, readTee, takeBuffer } from '../../upstream/carry/tee-reader.ts';
 import { endOf, interrupted } from '../../upstream/failure.ts';
 import type { Publisher } from './publisher.ts';
@@ -23,8 +22,6 @@ export interface AnswerReader {
   timer: TurnTimer;
   abort: TurnAbort;
   now(): number;
-  /** Called with the first bytes. @returns the error that ends the turn in place of the stream */
-  opened(opening: Uint8Array): ApiError | undefined;
   /** Called when there are events for the caller. It may be called often. */
   onEvents(): void;
 }
@@ -36,7 +33,7 @@ export interface AnswerReader {
  */
 export async function readAnswerStream(
   body: ReadableStream<Uint8Array>,
-  { opening, turn, publisher, timer, abort, now, opened, onEvents }: AnswerReader,
+  { opening, turn, publisher, timer, abort, now, onEvents }: AnswerReader,
 ): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {
   let how: TurnEnd | undefined;
   /** @returns whether this piece ends the turn */
@@ -44,12 +41,7 @@ export async function readAnswerStream(
     // An abort cancels the readers, which ends every wait. A race for each read would cost as much as the read.
     if (abort.reason) throw abort.reason;
     timer.touch();
-    const refused = turn.firstByteAt === undefined ? opened(piece) : undefined;
     turn.firstByteAt ??= now();
-    if (refused) {
-      how = { kind: 'cut', error: refused, end: 'error' };
-      return true;
-    }
     const taken = turn.take(piece, now(), since === undefined ? 0 : Date.now() - since);
     how = taken.how;
     if (how) return true;

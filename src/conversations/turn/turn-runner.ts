@@ -208,12 +208,14 @@ export class TurnRunner implements Runner {
     const answerHeaders = { ...callerHeaders(response.headers), ...told };
     this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
     this.#acknowledge();
-    let refused: ApiError | undefined;
-    const how = await this.#read(response.body, progress.opening, (opening) => {
-      refused = exchange.opened(response, opening);
-      return refused;
-    });
-    if (refused) this.turn.isAcknowledged = false;
+    let how = await this.#read(response.body, progress.opening);
+    const isFirst = this.turn.log.events === 0;
+    const text = how.kind === 'error' && isFirst ? how.frame.data : how.kind === 'complete' ? '{}' : '';
+    const refused = exchange.refusedIn(response, text);
+    if (refused) {
+      this.turn.isAcknowledged = false;
+      how = { kind: 'cut', error: refused, end: 'error' };
+    }
     this.#end(how);
     if (refused) this.#started.resolve({ kind: 'error', error: refused });
     this.#answerCaller();
@@ -235,15 +237,10 @@ export class TurnRunner implements Runner {
     this.#started.resolve(started);
   }
 
-  async #read(
-    body: ReadableStream<Uint8Array>,
-    opening: Uint8Array | undefined,
-    opened: (opening: Uint8Array) => ApiError | undefined,
-  ): Promise<TurnEnd> {
+  async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
     this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true));
     const { how, rest } = await readAnswerStream(body, {
       opening,
-      opened,
       turn: this.turn,
       publisher: this.#publisher,
       timer: this.#timer,

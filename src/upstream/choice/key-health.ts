@@ -15,12 +15,13 @@ export class KeyHealth {
   #news: KeyNews | undefined;
 
   /** Notes an answer, or a refusal of any kind. Only one of the deployment itself, which is no caller's fault, counts. */
-  note(refusal: { kind: string; forCaller: ApiError } | undefined, now: number): void {
-    if (refusal === undefined && this.refusedSince !== undefined) {
+  note(judged: { kind: string; forCaller?: ApiError } | undefined, now: number): void {
+    const kind = judged?.kind ?? 'answer';
+    if (kind === 'answer' && this.refusedSince !== undefined) {
       this.refusedSince = undefined;
       this.#news = null;
-    } else if (refusal?.kind === 'refused') {
-      this.said = refusal.forCaller.upstreamSaid ?? '';
+    } else if (kind === 'refused') {
+      this.said = judged?.forCaller?.upstreamSaid ?? '';
       if (this.refusedSince === undefined) this.#news = this.said;
       this.refusedSince ??= now;
     }

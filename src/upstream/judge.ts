@@ -175,12 +175,13 @@ function isPage(answer: AnswerHead, text: string): boolean {
 function ofOperator(status: number, error: Told | undefined, body: string): ApiError {
   if (status >= 300 && status < 400) return redirected();
   const upstreamSaid = saidIn(status, error, body);
-  const waitMs = ((error && endOfLimit(error, Date.now())) ?? 0) - Date.now();
-  if (!(waitMs > 0 && waitMs <= LONGEST_LIMIT_MS)) return upstreamRefusedKey(upstreamSaid);
-  const retry = { 'retry-after': String(Math.ceil(waitMs / 1_000)), 'sluice-limited-by': 'upstream' };
-  const until = new Date(Date.now() + waitMs).toISOString();
+  const now = Date.now();
+  const end = (error && endOfLimit(error, now)) ?? 0;
+  if (!(end > now && end - now <= LONGEST_LIMIT_MS)) return upstreamRefusedKey(upstreamSaid);
+  const wait = { 'retry-after': String(Math.ceil((end - now) / 1_000)), 'sluice-limited-by': 'upstream' };
+  const until = new Date(end).toISOString();
   const message = `The upstream takes nothing from this deployment until ${until}. Its operator finds the reason in the log.`;
-  const headers = { ...DO_NOT_RETRY, ...retry };
+  const headers = { ...DO_NOT_RETRY, ...wait };
   return new ApiError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
 }
 

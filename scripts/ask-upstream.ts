@@ -1,5 +1,7 @@
 /** Asks an upstream at the start whether it takes the key: otherwise the first caller would find out. */
+import { parseObject } from '../src/json/object.ts';
 import { explainRefusedKey } from '../src/upstream/explain-refused-key.ts';
+import { causeOf, told } from '../src/upstream/told.ts';
 
 export const API_VERSION = '2023-06-01';
 export const MODELS_PATH = '/v1/models?limit=1';
@@ -51,5 +53,6 @@ export async function askUpstream(
   if (status >= 300 && status < 400) {
     return `${name} answers with a redirect (${status}), which is not followed. Set its base URL to the final address.`;
   }
-  return explainRefusedKey({ name, setting, status, said });
+  const code = causeOf(told(parseObject(said) ?? {}));
+  return explainRefusedKey({ name, setting, status, said, code });
 }

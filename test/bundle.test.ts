@@ -18,9 +18,10 @@ import { settingsSchema } from '../src/settings/settings.ts';
  * that are hidden from them 10. Summaries, histories that are brought in, and what agents may have beside their tools take 8. Answers that are
  * shown as text take 0.8, what an operator asks of all accounts takes 2.2, and one is left for what is small, such as a source of webhooks.
  * Metrics, and the sums of how fast answers are, take 2.8, the choice of a model and what it saves 4.4.
- * Labels without thinking take 0.2, what each model takes, and room for text, 1.7. A platform's free plan allows 3 MB.
+ * Labels without thinking take 0.2, what each model takes, and room for text, 1.7, errors that are judged by their codes 1.6.
+ * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 290_200;
+const LIMIT_BYTES = 291_000;
 
 test(`the deployed Worker is at most ${LIMIT_BYTES / 1_000} kB, compressed`, () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);

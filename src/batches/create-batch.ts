@@ -6,6 +6,7 @@
 
 import { admissionRequestOf, grantedBy } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
+import { tellOfKeys } from '../accounts/admission/request-meter.ts';
 import { pause } from '../async/pause.ts';
 import { contextOf, type RequestContext } from '../auth/context.ts';
 import { putOnList } from '../auth/list-account.ts';
@@ -99,10 +100,12 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
     return await readAndClose(creation);
   } catch (thrown) {
     // The upstream's answer is read first, because it ends together with the upload.
-    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response) : undefined;
+    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response, items) : undefined;
     upload.abort();
     if (!refused) throw thrown;
     return refusedUpstream(refused, context);
+  } finally {
+    tellOfKeys(context, upstream);
   }
 }
 
@@ -221,7 +224,10 @@ function batchOrRefusal(state: BatchState, context: RequestContext): Response {
   return refusedUpstream(state, context);
 }
 
-async function finish({ upload, context }: Creation, others: Parameters<Upload['finish']>[0]): Promise<CreateAnswer> {
+async function finish(
+  { upload, context, items }: Creation,
+  others: Parameters<Upload['finish']>[0],
+): Promise<CreateAnswer> {
   let response: Response;
   try {
     response = await upload.finish(others, context.settings.UPSTREAM_TIMEOUT_MS);
@@ -229,7 +235,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
     if (!(thrown instanceof RefusedEarly)) return { kind: 'lost' };
     response = thrown.response;
   }
-  const refused = await refusedOf(response);
+  const refused = await refusedOf(response, items);
   const json = parseObject(refused.body);
   if (response.ok && typeof json?.id === 'string') {
     return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
@@ -315,7 +321,7 @@ function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }
   return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
 }
 
-async function refusedOf(response: Response): Promise<CreateRefusal> {
+async function refusedOf(response: Response, items: ItemReader): Promise<CreateRefusal> {
   const { status, headers } = response;
   // Only a few bytes. If they do not come, their text is lost.
   const start = readStart(response).then(async ({ text, response: whole }) => {
@@ -323,6 +329,7 @@ async function refusedOf(response: Response): Promise<CreateRefusal> {
     return text;
   });
   const body = await Promise.race([start, pause(ANSWER_BODY_MS).then(() => '')]);
+  chosenTarget(items).noted(verdict(response, { text: body, elapsedMs: 0 }));
   return { status, body, headers: { ...headersDown(headers) } };
 }
 

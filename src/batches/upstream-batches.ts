@@ -1,17 +1,18 @@
 /** Calls the batches of an upstream. Every call except the create may be repeated. */
 
 import type { UpstreamBatch } from '../durable/contracts/batch.ts';
-import { asText, isObject, type Json, parseObject } from '../json/object.ts';
+import { asText, isObject, type Json } from '../json/object.ts';
 import { wholeCount } from '../pricing/cost.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
-import { readBuffered } from '../upstream/buffered-answer.ts';
+import { readAnswer } from '../upstream/buffered-answer.ts';
 import { type Owned, upstreamsFor } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import { placeFor } from '../upstream/choice/takers.ts';
 import { type AnsweredCall, Exchange, type ExchangeOptions } from '../upstream/exchange.ts';
 import { endOf } from '../upstream/failure.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
+import type { UpstreamVerdict } from '../upstream/judge.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 
 export const BATCHES_PATH = '/v1/messages/batches';
@@ -33,6 +34,8 @@ export interface BatchTarget {
   idOf(model: string): string | undefined;
   /** Sends a create, whose body is still being written. It is never sent again. */
   create(query: string, headers: PlainHeaders, body: ReadableStream, signal: AbortSignal): Promise<Response>;
+  /** Notes how it has answered a create. */
+  noted(judged: UpstreamVerdict): void;
 }
 
 /**
@@ -56,11 +59,14 @@ export function batchTarget(
       idOf: (model) => model,
       create: (query, headers, body, signal) =>
         upstream.fetch(upstream.baseURL + BATCHES_PATH + query, { ...CREATE, headers, body, signal }),
+      noted: (judged) => upstream.key?.note(judged, Date.now()),
     };
   }
   const place = only ?? (owned === undefined ? placeFor(pool, 'batches', model) : undefined);
   const [one] = upstreamsFor(pool, call, { streams: false, model, only: place, owned });
   if (!one) throw new TypeError('no upstream');
+  const breaker = pool.health.breaker(one.name, '');
+  let leave = breaker.force();
   return {
     name: one.name,
     models: pricesAt(settings, one.name),
@@ -69,7 +75,14 @@ export function batchTarget(
       const { 'x-api-key': _, ...plain } = headers;
       const asked = { method: 'POST', path: BATCHES_PATH + query, headers: plain, body: () => body };
       const adapted = await one.prepare(asked, { signal, waitUntil: () => {} });
+      leave = breaker.enter(Date.now()) ?? leave;
       return await pool.fetchOf(one)(adapted.url, { ...CREATE, headers: adapted.headers, body, signal });
+    },
+    noted: (judged) => {
+      pool.health.key(one.name).note(judged, Date.now());
+      // The next batch goes to another upstream, if there is one.
+      if (judged.kind === 'refused') breaker.fail(leave, Date.now(), judged.waitMs);
+      else breaker.succeed(leave, Date.now());
     },
   };
 }
@@ -181,7 +194,7 @@ export class UpstreamBatches {
     const exchange = this.#exchange({ wholeMs: 2 * BATCH_CALL_MS });
     try {
       const response = await this.#send(exchange, method, rest);
-      const json = parseObject(await readBuffered(response, exchange));
+      const { json } = await readAnswer(response, exchange, 'anything');
       if (response.ok && json) return json;
       throw new BatchCallFailed(response.status);
     } finally {

@@ -68,11 +68,12 @@ export function parkedAlert(source: string, eventId: string, runs: number, now: 
   return alertOf('webhook_parked', node, now, now + PARKED_MS, [eventId, runs], { subject: eventId });
 }
 
-/** @returns the alert that the upstream refuses the deployment's key, in its words, or that it answers again. */
-export function keyAlert(said: string | null, now: number): DueAlert {
+/** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
+export function keyAlert(said: string | null, upstream: string, now: number): DueAlert {
   const kind = said === null ? 'key_works' : 'key_refused';
   const node = { type: 'deployment' as const, id: 'deployment' };
-  return alertOf(kind, node, now, now + PARKED_MS, [now], { subject: said });
+  const subject = [upstream, said ?? ''].filter((part) => part !== '').join(': ') || null;
+  return alertOf(kind, node, now, now + PARKED_MS, [now, upstream], { subject });
 }
 
 function windowOf({ name, end }: Purse): string | undefined {

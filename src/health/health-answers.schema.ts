@@ -25,9 +25,10 @@ const upstreamState = z.object({
 export const healthAnswer = z.object({
   status: z.described(
     z.enum(['ok', 'degraded']),
-    'degraded: the only upstream refuses the key of this deployment, as far as the isolate knows that answers.',
+    'degraded: an upstream refuses this deployment (its key, its organization, or what it may spend), as far as the isolate knows that answers.',
   ),
   since: z.optionally(time, 'Since when it is degraded.'),
+  todo: z.optionally(z.string(), 'What its operator must do while it is degraded.'),
   upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
   warnings: z.optionally(z.array(z.string()), 'Settings that are valid, and hardly what was meant.'),
   tools: z.optionally(

@@ -6,9 +6,12 @@ import { Hono } from '../http/hono.ts';
 import { isoTimeOrNull } from '../http/times.ts';
 import type { Settings } from '../settings/settings.ts';
 import { workerToolNames } from '../tools/worker-tools.ts';
+import type { KeyHealth } from '../upstream/choice/key-health.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
+import { loggedParts, ONLY_UPSTREAM, remedyFor } from '../upstream/explain-refused-key.ts';
+import { keyNameOf } from '../upstream/kinds/entry.ts';
 import type { Fetch } from '../upstream/upstream.ts';
-import { upstreamOf } from '../upstream/upstream.ts';
+import { keyHealths, upstreamOf } from '../upstream/upstream.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 
 /**
@@ -21,17 +24,31 @@ export function healthRoutes(fetchUpstream?: Fetch, own?: Authenticate) {
   const current = whereAsked(refuseRevoked);
   const admin = whereAsked(requireScope('admin'));
   return new Hono<AppEnv>().get('/health', known, current, admin, (c) => {
-    const { simulated, pool, key } = upstreamOf(c.get('settings'), fetchUpstream);
+    const upstream = upstreamOf(c.get('settings'), fetchUpstream);
+    const { simulated, pool } = upstream;
     const isSimulated = pool?.all.every((one) => one.simulated) ?? simulated;
-    const since = isoTimeOrNull(key?.refusedSince ?? null);
+    const keys = [...keyHealths(upstream)];
+    const refused = keys.filter(([, { refusedSince }]) => refusedSince !== undefined);
     const answer: HealthAnswer = { status: 'ok', upstream: isSimulated ? 'simulator' : 'anthropic' };
-    if (since !== null) Object.assign(answer, { status: 'degraded', since });
+    if (refused.length > 0) Object.assign(answer, { status: 'degraded', ...whatToDo(refused) });
+    // Where another upstream answers, the edge is of use.
+    const isDown = refused.length > 0 && refused.length === keys.length;
     const warnings = warningsOf(c.get('settings'));
     if (warnings.length > 0) answer.warnings = warnings;
     if (c.get('settings').development) answer.tools = workerToolNames();
     if (c.req.query('upstreams') !== undefined) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
-    return c.json(answer, since !== null && c.req.query('strict') !== undefined ? 503 : 200);
+    return c.json(answer, isDown && c.req.query('strict') !== undefined ? 503 : 200);
   });
+}
+
+/** @returns since when upstreams refuse the deployment, and what its operator must do. */
+function whatToDo(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 'todo'> {
+  const todo = refused.map(([name, { said }]) => {
+    const called = name === '' ? ONLY_UPSTREAM : { name: `The upstream ${name}`, setting: keyNameOf(name) };
+    return remedyFor({ ...loggedParts(said), ...called });
+  });
+  const since = Math.min(...refused.map(([, { refusedSince = 0 }]) => refusedSince));
+  return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };
 }
 
 function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT }: Settings): string[] {

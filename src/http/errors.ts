@@ -152,12 +152,12 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
 }
 
 /**
- * Makes the error that replaces the upstream's 401, 402, and others about the key or its bill, because only the operator can correct them.
+ * Makes the error that replaces the upstream's 401, 402, and others about the key, its bill or its organization, because only the operator can correct them.
  *
  * @param upstreamSaid its status, type and words, without any secret. Only the operator gets them
  */
 export function upstreamRefusedKey(upstreamSaid?: string): ApiError {
-  const message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.';
+  const message = 'The upstream refused this deployment. Its operator finds the reason in the log.';
   return finalError('api_error', message, { logged: 'upstream_auth', upstreamSaid });
 }
 

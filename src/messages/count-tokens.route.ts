@@ -3,6 +3,7 @@ import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
+import { tellOfKeys } from '../accounts/admission/request-meter.ts';
 import { behindAgent } from '../agents/behind-agent.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { openToBound } from '../auth/bound-routes.ts';
@@ -72,7 +73,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
       routing,
     },
     { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
-  );
+  ).finally(() => tellOfKeys(context, upstream));
   for (const [header, value] of Object.entries(quota)) response.headers.set(header, value);
   if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
   if (!response.ok) return response;

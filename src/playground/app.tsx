@@ -2,7 +2,7 @@ import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
 import { quota, refreshQuota } from './edge/account.ts';
-import { keyRefusedSince, refusal, start, state, token, upstream } from './edge/client.ts';
+import { deploymentRefused, refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Later, type Load } from './edge/later.tsx';
 import { nextTheme, theme } from './theme.ts';
@@ -86,10 +86,10 @@ export function App() {
           </span>
         </aside>
       )}
-      {keyRefusedSince.value !== undefined && (
+      {deploymentRefused.value.since !== undefined && (
         <aside class="banner" aria-label="Key refused">
-          Claude has refused the key of this deployment since {formatMoment(keyRefusedSince.value)}. Its operator must
-          put in a valid one, or pay the bill.
+          Claude has refused this deployment since {formatMoment(deploymentRefused.value.since)}.{' '}
+          {deploymentRefused.value.todo}
         </aside>
       )}
       {state.value !== 'starting' && (

@@ -20,6 +20,7 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { isVisitor } from '../identity/identity.ts';
 import { edit } from '../json/edit.ts';
+import { asText } from '../json/object.ts';
 import type { ChoiceSum, ChoicesQuery } from '../pricing/choice-sums.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { defaultModel } from '../pricing/default-model.ts';
@@ -49,9 +50,11 @@ const DROPPED_MS = 10 * MINUTE_MS;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
 
-/** What the upstream said when it refused the deployment's key; absent while it works. */
+/** What an upstream said when it refused the deployment's key, behind this its name; absent while it works. */
 const KEY_REFUSED = 'key_refused';
 const TRY_KEY_MS = MINUTE_MS;
+/** What may be tried by a count: refusals that the API gives to counts, too. */
+const TRIED = /^(?:40[13] |\d+ \w+ (?:organization_on_hold|enforced_spend_limit_reached):)/;
 
 /**
  * The object of a budget that accounts share: a group's, or the deployment's. It grants parts of each window, and keeps what
@@ -213,33 +216,41 @@ export class Pool extends EdgeObject implements PoolObject {
   }
 
   /**
-   * Notes for the whole deployment that the only upstream refuses its key, or answers again, and tells the operator: once
-   * each, whichever isolates have seen it.
+   * Notes for the whole deployment that an upstream refuses its key, or answers again, and tells the operator: once each,
+   * whichever isolates have seen it.
    *
    * @param news what the upstream said; null if it answers again
+   * @param upstream its name; empty for the only one
    */
-  noteKey(news: string | null): void {
-    if ((news === null) === (this.#store.meta(KEY_REFUSED) === undefined)) return;
+  noteKey(news: string | null, upstream = ''): void {
+    const place = KEY_REFUSED + upstream;
+    if ((news === null) === (this.#store.meta(place) === undefined)) return;
     const now = this.now();
-    this.#store.setMeta(KEY_REFUSED, news ?? undefined);
-    this.#alerts.raise([keyAlert(news, now)], OF_NO_ACCOUNT);
+    this.#store.setMeta(place, news ?? undefined);
+    this.#alerts.raise([keyAlert(news, upstream, now)], OF_NO_ACCOUNT);
     if (news !== null) this.around.alarm.wakeFor(now + TRY_KEY_MS);
   }
 
   /**
    * Tries a refused key by a count, which is free: whoever has put in another one has restarted all that knew of the refusal.
    * An open bill is not tried, because counts may be free of that, too.
+   *
+   * @param name of the upstream; empty for the only one
    */
-  async #tryKey(): Promise<void> {
-    const said = this.#store.meta(KEY_REFUSED);
-    if (said === undefined || !/^40[13]/.test(said)) return;
+  async #tryKey(name: string): Promise<void> {
+    const said = this.#store.meta(KEY_REFUSED + name);
+    if (said === undefined || !TRIED.test(said)) return;
     this.around.alarm.wakeFor(this.now() + TRY_KEY_MS);
     const settings = this.settings();
-    const model = defaultModel(settings.models)?.id ?? '';
-    const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
     try {
-      await countTokens((changes) => edit(body, changes), { upstream: this.upstream(), settings, model, headers: {} });
-      this.noteKey(null);
+      const upstream = this.upstream();
+      const one = upstream.pool?.all.find((any) => any.name === name);
+      const served = one && settings.models.rows.find(({ id }) => one.idOf(id) !== undefined);
+      const model = (served ?? defaultModel(settings.models))?.id ?? '';
+      const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
+      const asked = { upstream, settings, model, headers: {}, only: one?.name };
+      await countTokens((changes) => edit(body, changes), asked);
+      this.noteKey(null, name);
     } catch {
       // Refused as before, or not reached: the next alarm tries again.
     }
@@ -250,7 +261,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.around.alarm.fired();
     const now = this.now();
     await this.#alerts.send();
-    await this.#tryKey();
+    for (const name of ['', ...this.settings().UPSTREAMS.map((one) => asText(one.name))]) await this.#tryKey(name);
     if (this.#retention !== undefined) {
       const first = this.#refusals.prune(now - this.#retention);
       if (first !== undefined) this.around.alarm.wakeFor(first + this.#retention + 1);

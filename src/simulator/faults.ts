@@ -9,6 +9,7 @@ import { putLast } from './store/recent.ts';
  * | entry | does |
  * |---|---|
  * | `status=529` | answers this error status (400 to 599) in the API's envelope, on any route |
+ * | `error-code=organization_on_hold` | with `status`: any code of the API, in `error.details.error_code` |
  * | `retry-after=2`, `retry-after-ms=200`, `should-retry=false` | with `status`: the headers `retry-after` (seconds), `retry-after-ms`, `x-should-retry` |
  * | `network` | no answer: the call rejects with a TypeError, as `fetch` does |
  * | `times=2`, `key=abc` | the whole header counts only for the first 2 requests that send this key (without one: the empty key) |
@@ -44,6 +45,11 @@ function whole(name: string, value: string, from = 0, to = 1_000_000_000): numbe
   return number;
 }
 
+function code(name: string, value: string): string {
+  if (!/^\w{1,64}$/.test(value)) throw refuse(name, value, 'a code');
+  return value;
+}
+
 function decimal(name: string, value: string): string {
   if (!/^\d{1,10}(\.\d{1,3})?$/.test(value)) throw refuse(name, value, 'a number');
   return value;
@@ -67,6 +73,7 @@ const flag = (): true => true;
 
 const READERS = {
   status: (name: string, value: string) => whole(name, value, 400, 599),
+  'error-code': code,
   'retry-after': decimal,
   'retry-after-ms': decimal,
   'should-retry': (name: string, value: string) => oneOf(name, value, ['true', 'false']),
@@ -145,7 +152,9 @@ const MESSAGES = new Map<number, string>([
 export function statusFault(faults: Faults): ApiError | undefined {
   const { status } = faults;
   if (status === undefined) return undefined;
-  return new ApiError(status, MESSAGES.get(status) ?? `Status ${status} (simulated).`, retryHeaders(faults));
+  const { 'error-code': error_code } = faults;
+  const details = error_code === undefined ? undefined : { error_code };
+  return new ApiError(status, MESSAGES.get(status) ?? `Status ${status} (simulated).`, retryHeaders(faults), details);
 }
 
 /** @returns the error of a summary that cannot be made or read just now */

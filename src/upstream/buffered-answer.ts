@@ -131,7 +131,7 @@ export async function readAnswer(
   if (refusal) {
     report.error_type = refusal.forOperator;
     exchange.judged(refusal);
-  }
+  } else if (kind === 'answer') exchange.judged(undefined);
   // The API has not worked on a request if something else answered, or if it answered at once with an error.
   if (kind === 'nothing' || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
   return { kind, body, json, report, refusal };
@@ -171,7 +171,8 @@ export function bufferedResponse(
   if (kind === 'interrupted') throw interrupted(false);
   if (kind === 'nothing') throw notTheApi();
   const { forCaller: error, isVerbatim = true } = refusal ?? {};
-  if (refusal?.kind === 'refused' || refusal?.kind === 'unclear') throw error;
+  // The log has what the upstream said to the operator.
+  if (refusal?.kind === 'refused' || refusal?.kind === 'unclear' || error?.upstreamSaid !== undefined) throw error;
   if (error && !isVerbatim) {
     const headers = { ...error.headers, ...ownHeaders?.(false) };
     return Response.json(errorBody(error, requestId), { status: error.status, headers });

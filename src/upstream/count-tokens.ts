@@ -17,6 +17,8 @@ export interface CountOptions {
   model: string;
   /** The caller's headers. `anthropic-version` and `anthropic-beta` change what is counted. */
   headers: Headers | PlainHeaders;
+  /** The name of the only upstream that may be asked. */
+  only?: string | undefined;
   /** Aborted when nobody waits for the count any more. */
   signal?: AbortSignal | undefined;
 }
@@ -35,13 +37,13 @@ const COUNT_TIMEOUT_MS = 20_000;
  */
 export async function askCount(
   body: BodyMaker,
-  { upstream, settings, model, headers, signal }: CountOptions,
+  { upstream, settings, model, headers, only, signal }: CountOptions,
 ): Promise<Count> {
   const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
   const timeoutMs = Math.min(COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
   const exchange = new Exchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
-  const routing = { model, streams: false, isQuick: true };
+  const routing = { model, streams: false, isQuick: true, only };
   try {
     const response = await exchange.send(
       { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body, routing },

@@ -2,10 +2,11 @@
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { PieceReader } from '../http/body/piece-reader.ts';
+import type { ApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
-import type { UpstreamRefusal } from './judge.ts';
+import { type UpstreamRefusal, verdict } from './judge.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { send } from './send.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
@@ -111,8 +112,6 @@ export class Exchange {
     this.status = response.status;
     this.upstreamRequestId = upstreamRequestId(response.headers);
     refuseProvisional(response);
-    // The error in an answer with the status of a success is none about the key.
-    if (response.ok) this.judged(undefined);
     if (!this.#isWatched) this.expectBody();
     return response;
   }
@@ -133,8 +132,21 @@ export class Exchange {
 
   /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
   judged(refusal: UpstreamRefusal | undefined): void {
-    this.#options.upstream.key?.note(refusal, Date.now());
+    const { key, pool } = this.#options.upstream;
+    const { upstream } = this.course;
+    (upstream === undefined ? key : pool?.health.key(upstream))?.note(refusal, Date.now());
     if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
+  }
+
+  /** Judges how a stream begins. @returns the error for its caller, if the operator's comes first: then the call is aborted */
+  refusedIn(head: Pick<Response, 'status' | 'headers'>, text: string): ApiError | undefined {
+    if (text === '') return undefined;
+    const judged = verdict(head, { text, elapsedMs: 0 });
+    this.judged(judged.kind === 'answer' ? undefined : judged);
+    if (judged.kind === 'answer' || judged.forCaller.upstreamSaid === undefined) return undefined;
+    this.course.sentAt = undefined;
+    this.controller.abort(judged.forCaller);
+    return judged.forCaller;
   }
 
   /** Watches the silences of the body from now on. */

@@ -152,6 +152,7 @@ export class Failover {
     end();
     Object.assign(failed, { rides: this.#course.rides, upstream: name });
     const { kind, waitMs } = failed.verdict;
+    this.#pool.health.key(name).note(failed.verdict, Date.now());
     if (this.#course.sentAt !== undefined) breaker.doubt(Date.now());
     const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     // Waits only once: an upstream that asks for a wait again and again would delay every request.

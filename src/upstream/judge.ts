@@ -1,15 +1,25 @@
 /**
  * Judges what an upstream has answered, or how a call of it has failed: for the caller, the operator, the bill and the next
- * try. Nothing else reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
+ * try. Nothing but this and `told.ts` reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
  */
 
-import { ApiError, type ErrorType, isErrorType, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
+import { DAY_MS } from '../async/durations.ts';
+import {
+  ApiError,
+  DO_NOT_RETRY,
+  type ErrorType,
+  isErrorType,
+  statusOfType,
+  upstreamRefusedKey,
+} from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
-import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
+import { parseObject } from '../json/object.ts';
 import { NetworkFailure } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
+import { stopsDeployment } from './explain-refused-key.ts';
 import { notTheApi, redirected, upstreamUnreachable } from './failure.ts';
 import { isWaitable, waitOf } from './headers.ts';
+import { causeOf, endOfLimit, type Told, told } from './told.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
 export interface UpstreamRefusal {
@@ -17,7 +27,7 @@ export interface UpstreamRefusal {
    * `request`: the caller can correct it. `overloaded`: the upstream takes no more requests at the moment. `down`: it is
    * broken. `again`: it works, and asks to get the same request again. `missing`: it does not have the model. `refused`: it
    * refuses this deployment, which only the operator can change. `unclear`: it refuses, and does not say in the API's form
-   * whether this caller or the deployment.
+   * whether this caller or the deployment; or what it refuses is the operator's, for requests of this sort alone.
    */
   kind: 'request' | 'overloaded' | 'down' | 'again' | 'missing' | 'refused' | 'unclear';
   /** The error as a caller may see it. */
@@ -54,8 +64,21 @@ const NOT_REACHED: ReadonlySet<number> = new Set([521, 523, 525, 526, 530]);
 const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
 const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
 const MOST_QUOTED = 300;
-/** The API says with a 400 that the deployment's bill is open. */
-const NO_CREDIT = /\bcredit balance is too low\b/i;
+/** A month, which no spend limit is longer than. */
+const LONGEST_LIMIT_MS = 31 * DAY_MS;
+/** What codes mean that status and type do not say, but for those that stop the whole deployment. */
+const KIND_OF_CODE: ReadonlyMap<string, UpstreamRefusal['kind']> = new Map([
+  ['cmek_key_unreachable', 'overloaded'],
+  ['cmek_context_unavailable', 'overloaded'],
+  ['workspace_human_review_disabled', 'unclear'],
+  ['storage_quota_exceeded', 'unclear'],
+  ['skill_read_blocked_undecryptable', 'unclear'],
+  ['sandbox_egress_restricted', 'unclear'],
+  ['linked_organization_billing_unavailable', 'request'],
+  ['linked_organization_spend_limit_reached', 'request'],
+  ['user_profile_billing_not_authorized', 'request'],
+  ['user_profile_not_billable', 'request'],
+]);
 /**
  * Words of a 403 that is about this deployment: its key, who may use it, or an id of the operator. The API has one error type
  * for both kinds, so only the words distinguish them. If it is not clear, the caller gets no details.
@@ -90,12 +113,13 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
   const kind = kindOf(status, headers, error);
   const isOfOperator = kind === 'refused' || kind === 'unclear';
   const forCaller = isOfOperator ? ofOperator(status, error, text) : ofUpstream(kind, status, headers, error);
+  const isHidden = isOfOperator || forCaller.upstreamSaid !== undefined;
   return {
     kind,
     forCaller,
     forOperator: forCaller.logged,
     // What is not whole, or came with the status of a success, is told in the API's form.
-    isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isOfOperator && status !== 429,
+    isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
     waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
     mayHaveRun: mayHaveRun(given, error !== undefined, elapsedMs),
   };
@@ -115,16 +139,15 @@ function down(forCaller: ApiError, mayHaveRun: boolean): UpstreamRefusal {
   return { kind: 'down', forCaller, forOperator: forCaller.logged, isVerbatim: false, waitMs: undefined, mayHaveRun };
 }
 
-/** An error as the API writes it. What is absent is empty. */
-interface Told {
-  type: string;
-  message: string;
-}
-
 function kindOf(status: number, headers: Headers, error: Told | undefined): UpstreamRefusal['kind'] {
+  // A code says more than any status and word.
+  const cause = error ? causeOf(error) : '';
+  if (stopsDeployment(cause)) return 'refused';
+  const known = KIND_OF_CODE.get(cause);
+  if (known) return known;
   if (status === 429 || status === 529 || status === 503) return 'overloaded';
   if (status === 408 || status >= 500) return 'down';
-  if (status === 402 || NO_CREDIT.test(error?.message ?? '')) return 'refused';
+  if (status === 402) return 'refused';
   if (status === 401 || status === 403 || status < 400) {
     const { type, message = '' } = error ?? {};
     const isAboutKey = message.trim() === '' || OF_THE_DEPLOYMENT.test(message);
@@ -140,11 +163,7 @@ function errorOfApi(text: string, isSuccess: boolean): Told | undefined {
   // Most bodies with the status of a success are answers, which need not be parsed.
   if (isSuccess && !/"type"\s*:\s*"error"/.test(data)) return undefined;
   const body = parseObject(data);
-  if (body?.type !== 'error') return undefined;
-  const [type = '', message = ''] = ['type', 'message'].map((name) =>
-    masked(stringOrUndefined(memberOf(body.error, name)) ?? ''),
-  );
-  return { type, message };
+  return body?.type === 'error' ? told(body) : undefined;
 }
 
 /** @returns whether something between here and the API has answered with a page. */
@@ -155,9 +174,21 @@ function isPage(answer: AnswerHead, text: string): boolean {
 /** @returns the error that hides a refusal which only the operator can correct. Its log line has the upstream's words. */
 function ofOperator(status: number, error: Told | undefined, body: string): ApiError {
   if (status >= 300 && status < 400) return redirected();
-  return upstreamRefusedKey(
-    `${status} ${error ? `${error.type}: ${error.message}` : masked(body)}`.slice(0, MOST_QUOTED),
-  );
+  const upstreamSaid = saidIn(status, error, body);
+  const now = Date.now();
+  const end = (error && endOfLimit(error, now)) ?? 0;
+  if (!(end > now && end - now <= LONGEST_LIMIT_MS)) return upstreamRefusedKey(upstreamSaid);
+  const wait = { 'retry-after': String(Math.ceil((end - now) / 1_000)), 'sluice-limited-by': 'upstream' };
+  const until = new Date(end).toISOString();
+  const message = `The upstream takes nothing from this deployment until ${until}. Its operator finds the reason in the log.`;
+  const headers = { ...DO_NOT_RETRY, ...wait };
+  return new ApiError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
+}
+
+/** @returns what only the operator gets: status, type, code, and the upstream's words. */
+function saidIn(status: number, error: Told | undefined, body = ''): string {
+  const words = error ? `${[error.type, error.code].join(' ').trim()}: ${error.message}` : masked(body);
+  return `${status} ${words}`.slice(0, MOST_QUOTED);
 }
 
 /** @returns the error of a refusal that the caller may see, in the API's own words if there are any. */
@@ -178,6 +209,11 @@ function ofUpstream(
     const when = seconds > 0 ? `in ${Math.ceil(seconds)} s` : 'in a moment';
     const message = `The upstream takes no more from this deployment at the moment. Try again ${when}.`;
     return new ApiError('rate_limit_error', message, { headers: { ...passed, 'sluice-limited-by': 'upstream' } });
+  }
+  if (error && KIND_OF_CODE.get(error.code) === 'overloaded') {
+    const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
+    const options = { headers: { 'retry-after': '1', ...passed }, upstreamSaid: saidIn(status, error) };
+    return new ApiError('api_error', message, { status: 503, logged: `upstream_${status}`, ...options });
   }
   const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
   const type = error && isErrorType(error.type) ? error.type : byStatus;

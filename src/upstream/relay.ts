@@ -1,3 +1,4 @@
+import { decoder } from '../http/bytes.ts';
 import { toApiError } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -14,6 +15,9 @@ import { relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { idsMade } from './usage/made-ids.ts';
 import type { Report } from './usage/usage-report.ts';
+
+/** An error is searched for in this many bytes of a stream. */
+const ERROR_START_BYTES = 2_048;
 
 /** The request to relay. */
 export interface RelayRequest {
@@ -108,7 +112,12 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
     const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
     if (isStream && response.body && !isRidden) {
-      const state = { signal, controller, watchdog, reading, opening: course.opening, repeatsSecrets };
+      const opened = (bytes: Uint8Array) => {
+        const refused = exchange.refusedIn(response, decoder.decode(bytes.subarray(0, ERROR_START_BYTES)));
+        failed = refused && 'error';
+        return refused;
+      };
+      const state = { signal, controller, watchdog, reading, opening: course.opening, repeatsSecrets, opened };
       return await relayStream(response, response.body, state, options, finish);
     }
     if (!response.ok) failed = 'error';

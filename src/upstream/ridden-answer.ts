@@ -60,8 +60,9 @@ export async function readRidden(
   } finally {
     watchdog.stop();
   }
-  if (message.error !== undefined) return refusedAnswer(response, message.error, usage.report);
+  if (message.error !== undefined) return refusedAnswer(response, message.error, usage.report, exchange);
   if (!message.isWhole) throw interrupted(false);
+  exchange.judged(undefined);
   const written = await inSteps(encoded(message.parts()));
   return {
     kind: 'answer',
@@ -116,9 +117,10 @@ function* encoded(parts: Iterable<string>): Steps<Uint8Array> {
 }
 
 /** @returns the answer for an `error` event. What came before it is settled as that of a stream */
-function refusedAnswer(response: Response, error: string, report: Report): BufferedAnswer {
+function refusedAnswer(response: Response, error: string, report: Report, exchange: Exchange): BufferedAnswer {
   const refusal = verdict(response, { text: error, elapsedMs: 0 });
   if (refusal.kind === 'answer') throw interrupted(false);
+  exchange.judged(refusal);
   const body = maskedBytes(utf8(error));
   return {
     kind: 'error',

@@ -6,7 +6,7 @@
 import type { IdleTimeout } from '../async/idle-timeout.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
 import { encoder, NO_BYTES } from '../http/bytes.ts';
-import { errorEvent } from '../http/errors.ts';
+import { type ApiError, errorEvent } from '../http/errors.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { carryDown, ignoreGone } from './carry/carry.ts';
 import { ErrorMask } from './carry/error-mask.ts';
@@ -53,6 +53,8 @@ interface PipeState {
   opening?: Uint8Array | undefined;
   /** Whether results of tools in it may repeat a secret. */
   repeatsSecrets?: boolean | undefined;
+  /** Takes the first bytes. @returns the error that the caller gets in place of the stream. Default: none */
+  opened?(opening: Uint8Array): ApiError | undefined;
 }
 
 /**
@@ -72,6 +74,8 @@ export async function relayStream(
   const { repeatsSecrets: repeats = false } = course;
   const mask = !repeats && SERVICE.test(response.url) ? undefined : new ErrorMask(repeats);
   const opening = await readOpening(body, usage, course.watchdog, course.opening);
+  const refused = course.opened?.(opening.bytes);
+  if (refused) throw refused;
   const report = opening.isAll ? usage.wholeReport : undefined;
   if (report) {
     course.watchdog.stop();

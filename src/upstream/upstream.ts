@@ -4,9 +4,9 @@ import { keepSecrets } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
 import { createSimulator } from '../simulator/simulator.ts';
 import { callNetwork } from './call-network.ts';
+import { type KeyHealth, keyHealthOf } from './choice/key-health.ts';
 import { isolateKnowledge, type UpstreamPool } from './choice/pool.ts';
 import { isEventStream } from './content-type.ts';
-import { type KeyHealth, keyHealthOf } from './key-health.ts';
 import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
 import { simulatedModels } from './simulated-models.ts';
 import { simulatorStoreIn } from './simulator-store.ts';
@@ -23,7 +23,7 @@ export interface Upstream {
   simulated: boolean;
   /** The upstreams of the setting UPSTREAMS, if it is set. Then `baseURL` and `apiKey` are empty. */
   pool?: UpstreamPool | undefined;
-  /** What is known about the key of the only upstream; absent for several, and for the simulator. */
+  /** What is known about the key of the only upstream; absent for those of UPSTREAMS, and for the simulator. */
   key?: KeyHealth | undefined;
 }
 
@@ -79,6 +79,12 @@ function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
   return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...networkOf(given), simulated };
 }
 
+/** @returns what is known about each key, by the name of its upstream; an empty name is that of the only one. */
+export function keyHealths({ pool, key }: Upstream): Map<string, KeyHealth> {
+  if (pool) return new Map(pool.all.map(({ name }) => [name, pool.health.key(name)]));
+  return new Map(key && [['', key]]);
+}
+
 function networkOf(given: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
   const own = given ?? sharedFetch();
   return { fetch: own ? likeFetch(own) : callNetwork, key: keyHealthOf(own ?? callNetwork) };
@@ -86,7 +92,7 @@ function networkOf(given: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 
 
 function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream {
   const all = openUpstreams(settings);
-  const { fetch: fetchIt, key } = networkOf(given);
+  const { fetch: fetchIt } = networkOf(given);
   const simulated = all.some((one) => one.simulated);
   let simulate: Fetch | undefined;
   if (simulated) {
@@ -96,7 +102,7 @@ function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   }
   const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);
   const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
-  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool, ...(all.length === 1 && { key }) };
+  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool };
 }
 
 /** Makes a Worker's own function behave like `fetch`, because it may ignore the signal, or answer with any kind of stream. */

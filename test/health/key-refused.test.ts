@@ -2,7 +2,7 @@ import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Pool } from '../../src/pools/pool.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
+import { type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
 import { TEST_KEY, testApp } from '../support/app.ts';
 import { bindings } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
@@ -36,9 +36,9 @@ function edge() {
   };
   const health = async (query = '') => {
     const answer = await app.fetch(`/health${query}`);
-    return { status: answer.status, json: (await answer.json()) as { status: string; since?: string } };
+    return { status: answer.status, json: (await answer.json()) as { status: string; since?: string; todo?: string } };
   };
-  return { said, ask, health };
+  return { said, app, ask, health };
 }
 
 test.each([
@@ -79,6 +79,20 @@ test.each([
   expect(await alerts()).toEqual([]);
 });
 
+test('who develops is told what to do, and so is the health, which has none of the upstream’s words', async () => {
+  const { said, app, health } = edge();
+  const details = { error_code: 'organization_on_hold', appeal_url: 'https://appeal.test/acme' };
+  const error = { type: 'invalid_request_error', message: 'Acme has been disabled.', details };
+  said.now = () => Response.json({ type: 'error', error }, { status: 400 });
+  const todo =
+    'The Claude API has put the organization on hold. Appeal, or put the key of another organization in ANTHROPIC_API_KEY.';
+  const answer = await app.post('/v1/messages', bodyOf('Hi.'));
+  expect((await answer.json()) as object).toMatchObject({
+    error: { message: `${todo} It says (400): Acme has been disabled.` },
+  });
+  expect((await health()).json.todo).toBe(todo);
+});
+
 test('whoever knows of no refusal tells nothing: the deployment tries the key until it works, and an open bill not', async () => {
   worksOf();
   const settings = parseSettings({ MODE: 'development', ANTHROPIC_API_KEY: TEST_KEY });
@@ -106,8 +120,57 @@ test('whoever knows of no refusal tells nothing: the deployment tries the key un
   await runDurableObjectAlarm(pool());
   await eventually(async () => expect((await alerts()).map(([kind]) => kind)).toEqual(['key_works', 'key_refused']));
   expect(paths).toEqual(['/v1/messages/count_tokens', '/v1/messages/count_tokens']);
-  await pool().noteKey('402 billing_error: Your bill is open.');
+  for (const said of [
+    '402 billing_error: Your bill is open.',
+    '429 rate_limit_error contract_spend_limit_reached: Acme',
+  ]) {
+    await pool().noteKey(said);
+    await runDurableObjectAlarm(pool());
+    expect(paths).toHaveLength(2);
+    await pool().noteKey(null);
+  }
+  answers.push(() => Response.json({ input_tokens: 8 }));
+  await pool().noteKey('400 invalid_request_error organization_on_hold: Acme');
   await runDurableObjectAlarm(pool());
-  expect(paths).toHaveLength(2);
+  expect(paths).toHaveLength(3);
+  await eventually(async () => expect((await alerts())[0]).toEqual(['key_works', null]));
+  await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
+});
+
+test('of several upstreams each is told by its name, and tried by itself with a model that it serves', async () => {
+  worksOf();
+  const settings = parseSettings({
+    ...{ MODE: 'development', UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },
+    UPSTREAMS: JSON.stringify([
+      { name: 'east', kind: 'anthropic', base_url: 'https://east.keys.test', models: ['claude-haiku-4-5'] },
+      { name: 'west', kind: 'anthropic', base_url: 'https://west.keys.test' },
+    ]),
+  });
+  const asked: string[] = [];
+  const upstream = upstreamOf(settings, async (url, { body }) => {
+    const { model } = (await new Response(body ?? '').json()) as { model: string };
+    asked.push(`${new URL(url).host} ${model}`);
+    return Response.json({ input_tokens: 8 });
+  });
+  const inside = Pool.prototype as unknown as { settings(): Settings; upstream(): Upstream };
+  const spies = [
+    vi.spyOn(inside, 'settings').mockReturnValue(settings),
+    vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
+  ];
+  onTestFinished(() => {
+    for (const spy of spies) spy.mockRestore();
+  });
+  await pool().noteKey('401 authentication_error: Acme', 'east');
+  await pool().noteKey('402 billing_error: Acme', 'west');
+  await pool().noteKey('401 authentication_error: told by another isolate', 'east');
+  await runDurableObjectAlarm(pool());
+  expect(asked).toEqual(['east.keys.test claude-haiku-4-5-20251001']);
+  await eventually(async () =>
+    expect(await alerts()).toEqual([
+      ['key_works', 'east'],
+      ['key_refused', 'west: 402 billing_error: Acme'],
+      ['key_refused', 'east: 401 authentication_error: Acme'],
+    ]),
+  );
   await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
 });

@@ -66,6 +66,16 @@ describe('faults', () => {
     }
   });
 
+  test.each([
+    [400, 'organization_on_hold'],
+    [429, 'enforced_spend_limit_reached'],
+    [503, 'cmek_key_unreachable'],
+  ])('have an error of the status %i say the code %s, as the API does', async (status, code) => {
+    const answer = await faulty(`status=${status}; error-code=${code}`);
+    expect(answer.status).toBe(status);
+    expect(await answer.json()).toMatchObject({ error: { details: { error_code: code } } });
+  });
+
   test('lose the network as fetch does', async () => {
     await expect(faulty('network')).rejects.toBeInstanceOf(TypeError);
   });

@@ -2,7 +2,7 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type UpstreamRefusal, verdict } from '../../src/upstream/judge.ts';
 import { tryCases } from '../support/runs.ts';
 
@@ -22,7 +22,7 @@ function refusalOf(
   return judged;
 }
 
-const HIDDEN = /^The upstream refused the credentials of this deployment\./;
+const HIDDEN = /^The upstream refused this deployment\. Its operator/;
 const KEY = 'This API key may not.';
 const MODEL = 'Fast mode is not available for this model in your plan';
 const NO_CREDIT = 'Your credit balance is too low to access the Anthropic API.';
@@ -53,6 +53,71 @@ test.each<[number, string, UpstreamRefusal['kind'], number, string, string | Reg
   const { kind: found, forCaller, forOperator } = refusalOf(status, text);
   expect([found, forCaller.status, forOperator, forCaller.logged]).toEqual([kind, told, logged, logged]);
   expect(forCaller.message).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
+});
+
+describe('a spend limit', () => {
+  const coded = JSON.stringify({
+    ...{ type: 'error' },
+    error: { type: 'rate_limit_error', message: 'Acme', details: { error_code: 'enforced_spend_limit_reached' } },
+  });
+  const OWN = 'You have reached your specified API usage limits.';
+  const saying = (message: string) => body('invalid_request_error', message);
+  const DAY = 86_400;
+  test.each<[string, string, string, number | undefined]>([
+    ['of the tier ends with the month', '2026-11-26T12:00:00Z', coded, 4.5 * DAY],
+    ['of the tier ends with the month, a moment before', '2026-11-30T23:59:59.500Z', coded, 1],
+    ['of the tier lasts 31 days at most', '2026-12-01T00:00:00Z', coded, 31 * DAY],
+    ['of the tier ends with a year', '2027-12-31T00:00:00Z', coded, DAY],
+    ['of the tier ends with a February', '2028-02-28T00:00:00Z', coded, 2 * DAY],
+    [
+      'of its own says when',
+      '2026-11-26T12:00:00Z',
+      saying(`${OWN} You will regain access on 2026-12-01 at 00:00 UTC.`),
+      4.5 * DAY,
+    ],
+    [
+      'of its own is no longer than a month',
+      '2026-11-26T12:00:00Z',
+      saying(`${OWN} You will regain access on 2027-01-01 at 00:00 UTC.`),
+      undefined,
+    ],
+    [
+      'of its own that is past says nothing',
+      '2026-12-01T00:00:01Z',
+      saying(`${OWN} You will regain access on 2026-12-01 at 00:00 UTC.`),
+      undefined,
+    ],
+    [
+      'of its own names no day',
+      '2026-11-26T12:00:00Z',
+      saying(`${OWN} You will regain access on 2026-13-41 at 00:00 UTC.`),
+      undefined,
+    ],
+    ['of its own may say nothing', '2026-11-26T12:00:00Z', saying(OWN), undefined],
+  ])('%s', (_, now, text, seconds) => {
+    const clock = vi.spyOn(Date, 'now').mockReturnValue(Date.parse(now));
+    onTestFinished(() => void clock.mockRestore());
+    const { kind, forCaller } = refusalOf(400, text);
+    const known = seconds === undefined ? [500, 'api_error', undefined] : [429, 'billing_error', String(seconds)];
+    expect([kind, forCaller.status, forCaller.type, forCaller.headers['retry-after']]).toEqual(['refused', ...known]);
+    expect(forCaller.headers['x-should-retry']).toBe('false');
+  });
+});
+
+test.each([
+  'messages.0.content: You have reached your specified API usage limits',
+  'tools.0.name: This organization has been disabled.',
+  'You said: You have reached your API usage limits: your organization has crossed',
+])('an error that quotes its caller is the caller’s: %s', (message) => {
+  expect(refusalOf(400, body('invalid_request_error', message))).toMatchObject({ kind: 'request', isVerbatim: true });
+});
+
+test('a code of the caller’s decides before any word', () => {
+  const details = { error_code: 'tool_name_conflict' };
+  for (const message of [NO_CREDIT, 'This organization has been disabled.']) {
+    const text = JSON.stringify({ type: 'error', error: { type: 'invalid_request_error', message, details } });
+    expect(refusalOf(400, text)).toMatchObject({ kind: 'request', isVerbatim: true });
+  }
 });
 
 const TYPES = {

@@ -131,7 +131,7 @@ const told = (status: number, type: string, message: string): Row => ({
 /** A refusal that only the operator can correct: the log alone has the upstream's words. */
 const ofOperator = (status: number, type: string, message: string): Row => ({
   answer: refusal(status, type, message),
-  says: '500 api_error: The upstream refused the credentials of this deployment. Its operator finds the reason in the log. [x-should-retry: false]',
+  says: '500 api_error: The upstream refused this deployment. Its operator finds the reason in the log. [x-should-retry: false]',
   logs: `upstream_auth (${status} ${type}: ${message})`,
   books: 'refused_upstream free',
 });
@@ -400,7 +400,8 @@ async function cellOf(way: Way, engine: Engine, row: Row): Promise<Cell> {
   }
   const said = await reading;
   await app.settled();
-  const line = app.log.find(({ route }) => !String(route).endsWith('/stop'));
+  // The alert of a refusal has a line of its own, without a route, at any time.
+  const line = app.log.find(({ route }) => route !== undefined && !String(route).endsWith('/stop'));
   const logs = line?.upstream_said
     ? `${line.error_type} (${line.upstream_said})`
     : String(line?.error_type ?? 'nothing');

@@ -9,6 +9,7 @@ import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { cancelStopsAt, pricesAt } from '../../upstream/choice/prices.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
+import { keyHealths, type Upstream } from '../../upstream/upstream.ts';
 import { speedsOf } from '../../upstream/usage/writing-speeds.ts';
 import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
 import type { MeteredRequest, RequestMeter } from './metered-request.ts';
@@ -24,7 +25,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
       const priced = settlementOf({ requestId, model, models }, outcome, known);
       const settlement = { ...priced, startedAt, ...extra };
       const { cost, tokens } = settlement;
-      if (request.upstream?.key?.hasNews) request.waitUntil?.(tellKey(request));
+      if (request.upstream) tellOfKeys(request, request.upstream);
       return {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
@@ -36,12 +37,16 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
   };
 }
 
-/** Tells the operator when the only upstream begins to refuse the key, and when it answers again. */
-async function tellKey({ upstream, accounts: { POOL }, settings }: MeteredRequest): Promise<void> {
+/** Tells the operator when an upstream begins to refuse its key, and when it answers again. */
+export function tellOfKeys(
+  { accounts: { POOL }, settings, waitUntil }: Pick<MeteredRequest, 'accounts' | 'settings' | 'waitUntil'>,
+  upstream: Upstream,
+): void {
   if (!POOL) return;
-  await upstream?.key?.tell((news) =>
-    callPool({ pools: { POOL }, settings, name: DEPLOYMENT_POOL }, (pool) => pool.noteKey(news)),
-  );
+  const place = { pools: { POOL }, settings, name: DEPLOYMENT_POOL };
+  for (const [name, key] of keyHealths(upstream)) {
+    if (key.hasNews) waitUntil?.(key.tell((news) => callPool(place, (pool) => pool.noteKey(news, name))));
+  }
 }
 
 /** @returns the part of an admission that must be stored, so that the request can be settled later. */

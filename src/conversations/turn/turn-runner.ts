@@ -208,7 +208,16 @@ export class TurnRunner implements Runner {
     const answerHeaders = { ...callerHeaders(response.headers), ...told };
     this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
     this.#acknowledge();
-    this.#end(await this.#read(response.body, progress.opening));
+    let how = await this.#read(response.body, progress.opening);
+    const isFirst = this.turn.log.events === 0;
+    const text = how.kind === 'error' && isFirst ? how.frame.data : how.kind === 'complete' ? '{}' : '';
+    const refused = exchange.refusedIn(response, text);
+    if (refused) {
+      this.turn.isAcknowledged = false;
+      how = { kind: 'cut', error: refused, end: 'error' };
+    }
+    this.#end(how);
+    if (refused) this.#started.resolve({ kind: 'error', error: refused });
     this.#answerCaller();
   }
 

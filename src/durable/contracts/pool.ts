@@ -19,7 +19,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   choices(query: ChoicesQuery): ChoiceSum[];
   recount(): { accounts: number };
   dropLease(id: string): void;
-  noteKey(news: string | null): void;
+  noteKey(news: string | null, upstream?: string): void;
 }
 
 /** A call of an account to a pool. All figures are absolute, so a call may come twice, late, or never. */

@@ -71,8 +71,8 @@ function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject 
     case 'webhook_parked':
       return `${node.id} gave up on an event: ${subject}`;
     case 'key_refused':
-      return `Claude refuses the key of this deployment: ${subject}`;
+      return `Claude refuses this deployment: ${subject}`;
     case 'key_works':
-      return 'Claude answers with the key of this deployment again';
+      return `Claude answers this deployment again${subject === null ? '' : `: ${subject}`}`;
   }
 }

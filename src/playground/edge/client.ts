@@ -12,8 +12,8 @@ const TOKEN_KEY = 'sluice-token';
 /** The credential. It is kept only for the session of this tab. */
 export const token = signal(sessionStorage.getItem(TOKEN_KEY) ?? undefined);
 export const upstream = signal<HealthAnswer['upstream'] | undefined>(undefined);
-/** Since when the upstream refuses the key of the deployment; undefined while it does not. */
-export const keyRefusedSince = signal<string | undefined>(undefined);
+/** Since when an upstream refuses the deployment, and what its operator must do; both undefined while none does. */
+export const deploymentRefused = signal<Pick<HealthAnswer, 'since' | 'todo'>>({});
 /** The names of the edge's own tools; it tells them in development. */
 export const toolsOfEdge = signal<readonly string[]>([]);
 /** `gate`: the page asks for a token. */
@@ -44,7 +44,7 @@ export async function start(): Promise<void> {
   try {
     const health = await readJson<HealthAnswer>('/health');
     upstream.value = health.upstream;
-    keyRefusedSince.value = health.since;
+    deploymentRefused.value = health;
     toolsOfEdge.value = health.tools ?? [];
     await loadModels(edge());
     if (state.value !== 'gate') state.value = 'ready';

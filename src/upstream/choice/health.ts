@@ -3,6 +3,7 @@
 import { getOrMake } from '../../cache/get-or-make.ts';
 import { LruCache } from '../../cache/lru.ts';
 import { Breaker, type BreakerState } from './breaker.ts';
+import { KeyHealth } from './key-health.ts';
 
 /** An entry that is older than this belongs to a request that the platform has ended. Milliseconds. */
 const LONGEST_RUN_MS = 30 * 60_000;
@@ -28,6 +29,7 @@ export class HealthBook {
   });
   readonly #keys = new Set<string>();
   readonly #running = new Map<string, Set<{ since: number }>>();
+  readonly #refusals = new Map<string, KeyHealth>();
 
   /** @returns the breaker of an upstream and a model. A new breaker is closed. */
   breaker(upstream: string, model: string): Breaker {
@@ -40,6 +42,11 @@ export class HealthBook {
     if (this.#keys.size > MOST_BREAKERS)
       for (const old of this.#keys) if (!this.#breakers.has(old)) this.#keys.delete(old);
     return breaker;
+  }
+
+  /** @returns whether an upstream refuses its key. */
+  key(upstream: string): KeyHealth {
+    return getOrMake(this.#refusals, upstream, () => new KeyHealth());
   }
 
   /** @returns how many requests run at an upstream. */

@@ -1,7 +1,7 @@
-/** Knows in this isolate whether the only upstream refuses the deployment's key. Of several, each has its breakers. */
+/** Knows in this isolate whether an upstream refuses the deployment: its key, its organization, or what it may spend. */
 
-import { getOrMake } from '../cache/get-or-make.ts';
-import type { UpstreamRefusal } from './judge.ts';
+import { getOrMake } from '../../cache/get-or-make.ts';
+import type { ApiError } from '../../http/errors.ts';
 
 /** What the upstream said when it refused the key; null where it has answered again. */
 export type KeyNews = string | null;
@@ -9,17 +9,21 @@ export type KeyNews = string | null;
 export class KeyHealth {
   /** When it was first refused, in milliseconds since 1970; undefined while it works, or is not known to be refused. */
   refusedSince: number | undefined;
+  /** What the upstream said when it last refused it. */
+  said = '';
   /** What the operator has not been told yet. */
   #news: KeyNews | undefined;
 
   /** Notes an answer, or a refusal of any kind. Only one of the deployment itself, which is no caller's fault, counts. */
-  note(refusal: Pick<UpstreamRefusal, 'kind' | 'forCaller'> | undefined, now: number): void {
-    if (refusal === undefined && this.refusedSince !== undefined) {
+  note(judged: { kind: string; forCaller?: ApiError } | undefined, now: number): void {
+    const kind = judged?.kind ?? 'answer';
+    if (kind === 'answer' && this.refusedSince !== undefined) {
       this.refusedSince = undefined;
       this.#news = null;
-    } else if (refusal?.kind === 'refused' && this.refusedSince === undefined) {
-      this.refusedSince = now;
-      this.#news = refusal.forCaller.upstreamSaid ?? '';
+    } else if (kind === 'refused') {
+      this.said = judged?.forCaller?.upstreamSaid ?? '';
+      if (this.refusedSince === undefined) this.#news = this.said;
+      this.refusedSince ??= now;
     }
   }
 

@@ -32,6 +32,8 @@ export interface Pace {
 const LONGEST_CHUNK = 65_536;
 /** The API sends a ping when it is idle for long. */
 const PING_EVERY_MS = 10_000;
+const OVERLOADED =
+  'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n';
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
 /** Yields texts when they are due. An empty text means: send now what was joined so far. */
@@ -63,11 +65,16 @@ async function* paced(
 /** Yields the parts until a fault that counts events ends or breaks them. @returns what happens to the body then */
 function* faultyParts(parts: Iterable<BodyPart>, faults: Faults): Generator<BodyPart, 'cut' | 'silence' | undefined> {
   const { 'cut-events': cutEvents, 'end-events': endEvents, 'silence-after': silenceAfter, malformed } = faults;
+  const { 'error-after': errorAfter } = faults;
   let count = 0;
   for (const part of parts) {
     if (count === cutEvents) return 'cut';
     if (count === endEvents) return undefined;
     if (count === silenceAfter) return 'silence';
+    if (count === errorAfter) {
+      yield { text: OVERLOADED, tokens: 0, isFirstContent: false };
+      return undefined;
+    }
     count++;
     yield count === malformed ? { ...part, text: broken(part.text) } : part;
   }

@@ -9,6 +9,7 @@ import { putLast } from './store/recent.ts';
  * | entry | does |
  * |---|---|
  * | `status=529` | answers this error status (400 to 599) in the API's envelope, on any route |
+ * | `account=on-hold` | refuses as the API does for an account `on-hold`, or over its `limit`, its `workspace-limit` or its `credit` |
  * | `error-code=organization_on_hold` | with `status`: any code of the API, in `error.details.error_code` |
  * | `retry-after=2`, `retry-after-ms=200`, `should-retry=false` | with `status`: the headers `retry-after` (seconds), `retry-after-ms`, `x-should-retry` |
  * | `network` | no answer: the call rejects with a TypeError, as `fetch` does |
@@ -18,6 +19,8 @@ import { putLast } from './store/recent.ts';
  * | `cut-events=3`, `cut-bytes=120` | the body breaks (errors) after exactly so many events or bytes |
  * | `end-events=3`, `end-bytes=120` | the body ends there, as if it were complete |
  * | `silence-after=3` | so many events, then nothing until the caller leaves |
+ * | `error-after=3` | so many events, then an `error` event (Overloaded), and the end |
+ * | `thinking=800` | so many tokens are thought, and take their time, where the request lets the model think; 0 is none |
  * | `malformed=2` | the data of the nth event (from 1) is broken JSON |
  * | `split=7`, `split=random` | no chunk of the body is longer than so many bytes; 1 to 16, other for each chunk |
  * | `flush` | each event is a chunk of its own, and the next comes in a later turn of the event loop |
@@ -73,6 +76,7 @@ const flag = (): true => true;
 
 const READERS = {
   status: (name: string, value: string) => whole(name, value, 400, 599),
+  account: (name: string, value: string) => oneOf(name, value, ['on-hold', 'limit', 'workspace-limit', 'credit']),
   'error-code': code,
   'retry-after': decimal,
   'retry-after-ms': decimal,
@@ -88,6 +92,8 @@ const READERS = {
   'end-events': whole,
   'end-bytes': whole,
   'silence-after': whole,
+  'error-after': whole,
+  thinking: whole,
   malformed: (name: string, value: string) => whole(name, value, 1),
   split: (name: string, value: string) => (value === 'random' ? value : whole(name, value, 1)),
   flush: flag,
@@ -148,9 +154,23 @@ const MESSAGES = new Map<number, string>([
   [529, 'Overloaded'],
 ]);
 
-/** @returns the error that `status` asks for, if it does */
+/** What accounts are told that cannot ask any more. */
+const OF_ACCOUNTS: Readonly<Record<NonNullable<Faults['account']>, string>> = {
+  'on-hold': 'This organization has been disabled.',
+  limit: 'You have reached your specified API usage limits. You will regain access on 2099-01-01 at 00:00 UTC.',
+  'workspace-limit':
+    'You have reached your specified workspace API usage limits. You will regain access on 2099-01-01 at 00:00 UTC.',
+  credit:
+    'Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.',
+};
+const HOLD = { error_code: 'organization_on_hold', appeal_url: 'https://example.com/appeal' };
+
+/** @returns the error that `status` or `account` asks for, if one does */
 export function statusFault(faults: Faults): ApiError | undefined {
-  const { status } = faults;
+  const { status, account } = faults;
+  if (account !== undefined) {
+    return new ApiError(400, OF_ACCOUNTS[account], retryHeaders(faults), account === 'on-hold' ? HOLD : undefined);
+  }
   if (status === undefined) return undefined;
   const { 'error-code': error_code } = faults;
   const details = error_code === undefined ? undefined : { error_code };

@@ -17,26 +17,37 @@ export class RateLimits {
 
   /**
    * Counts a request and tells where the account stands.
-   * @param input uncached input tokens; what is read from the cache does not count.
+   * @param used uncached input tokens, since what is read from the cache does not count, and output: fast mode has its own limits.
    * @param now milliseconds since the epoch.
    */
-  count(account: string, input: number, output: number, now: number): Record<string, string> {
-    const known = this.#minutes.get(account);
+  count(
+    account: string,
+    { input, output, isFast }: { input: number; output: number; isFast: boolean },
+    now: number,
+  ): Record<string, string> {
+    const key = isFast ? `${account}:fast` : account;
+    const known = this.#minutes.get(key);
     const minute =
       known !== undefined && known.endsAt > now ? known : { endsAt: now + 60_000, requests: 0, input: 0, output: 0 };
     minute.requests += 1;
     minute.input += input;
     minute.output += output;
-    putLast(this.#minutes, account, minute, 1_000);
+    putLast(this.#minutes, key, minute, 1_000);
 
     // A time after the year 9999 has no RFC 3339 form.
     const reset = `${new Date(Math.min(minute.endsAt, 253_402_300_799_000)).toISOString().slice(0, 19)}Z`;
     const headers: Record<string, string> = {};
     const report = (name: string, limit: number, used: number): void => {
-      headers[`anthropic-ratelimit-${name}-limit`] = String(limit);
-      headers[`anthropic-ratelimit-${name}-remaining`] = String(Math.max(0, limit - used));
-      headers[`anthropic-ratelimit-${name}-reset`] = reset;
+      headers[`anthropic-${kind}-${name}-limit`] = String(limit);
+      headers[`anthropic-${kind}-${name}-remaining`] = String(Math.max(0, limit - used));
+      headers[`anthropic-${kind}-${name}-reset`] = reset;
     };
+    const kind = isFast ? 'fast' : 'ratelimit';
+    if (isFast) {
+      report('input-tokens', LIMITS.input, minute.input);
+      report('output-tokens', LIMITS.output, minute.output);
+      return headers;
+    }
     report('requests', LIMITS.requests, minute.requests);
     report('tokens', LIMITS.input + LIMITS.output, minute.input + minute.output);
     report('input-tokens', LIMITS.input, minute.input);

@@ -38,6 +38,8 @@ export interface SimulatorOptions {
   faults?: boolean | undefined;
   /** The seed of answers and signatures, besides the request. */
   seed?: string | undefined;
+  /** Whether its accounts are of 2026-08-31 or later: the API then binds more thinking to its conversation. Default false. */
+  newAccounts?: boolean | undefined;
   /** The clock, in milliseconds since the epoch, for retirement and the lifetimes of the prompt cache. Default `Date.now`. */
   now?: (() => number) | undefined;
 }
@@ -69,6 +71,7 @@ function protocolOf(headers: Headers): Protocol {
   return {
     version,
     beta: betas.trim() !== '',
+    betas,
     tellsMismatches: betas.includes('thinking-binding-controls'),
     compacts: betas.includes('compact-2026-09-04'),
     compactsByItself: betas.includes('compact-2026-01-12'),
@@ -137,7 +140,8 @@ class SimulatedApi {
     const { models } = this.#options;
     if (route.name === 'models') return json(listModels(models, url.searchParams, startedAt), call);
     if (route.name === 'model') return json(describeModel(models, route.id, startedAt), call);
-    const judgement = { models, protocol, now: startedAt, seed: this.#seed };
+    const { newAccounts = false } = this.#options;
+    const judgement = { models, protocol, now: startedAt, seed: this.#seed, account, newAccounts };
     if (route.name === 'batches') return await this.#answerBatches(route, url, judgement, nonce, call);
     if (route.name === 'files') return await this.#answerFiles(route, url, nonce, call);
     const body = await readJsonObject(request);
@@ -211,14 +215,15 @@ class SimulatedApi {
   async #message(body: JsonObject, judgement: Judgement, nonce: Digest, call: Call): Promise<Response> {
     const judged = judgeMessage(body, judgement, this.#cache, call.account);
     const { request, plan, input } = judged;
-    const { answer: text, 'stop-reason': stopReason, compaction: fault } = call.faults;
+    const { answer: text, 'stop-reason': stopReason, compaction: fault, thinking } = call.faults;
     const compacts = request.compaction !== undefined || summaryIn(request.messages) !== undefined;
     if (fault === 'unavailable' && compacts) throw compactionUnavailable(call.faults);
     const compaction = fault === 'unavailable' ? undefined : fault;
-    const composing = { seed: this.#seed, nonce, text, stopReason, compaction };
+    const composing = { seed: this.#seed, nonce, text, stopReason, compaction, thinking };
     const { message, identity } = composeMessage(body, judged, composing);
     const { answer } = message;
-    const limits = this.#rates.count(call.account, input - plan.usage.read, answer.outputTokens, call.startedAt);
+    const used = { input: input - plan.usage.read, output: answer.outputTokens, isFast: request.speed === 'fast' };
+    const limits = this.#rates.count(call.account, used, call.startedAt);
     const pace = {
       ttftMs: call.faults.ttft ?? this.#options.ttftMs ?? 0,
       tokensPerSecond: call.faults.tps ?? this.#options.tokensPerSecond ?? 0,
@@ -235,7 +240,8 @@ class SimulatedApi {
       };
       return new Response(stream, { headers });
     }
-    const writing = pace.tokensPerSecond > 0 ? (answer.outputTokens / pace.tokensPerSecond) * 1000 : 0;
+    const written = [...messageEvents(message)].reduce((sum, { tokens }) => sum + tokens, 0);
+    const writing = pace.tokensPerSecond > 0 ? (written / pace.tokensPerSecond) * 1000 : 0;
     if (pace.ttftMs + writing >= 1) await pause(pace.ttftMs + writing, call.request.signal);
     plan.commit();
     return json(messageBody(message), answered);

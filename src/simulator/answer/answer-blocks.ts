@@ -20,6 +20,11 @@ export interface AnswerBlock {
 /** Why writing ended early. */
 export type EarlyEnd = { reason: 'limit' } | { reason: 'stop_sequence'; sequence: string };
 
+/** Signs what is shown of thinking, and how many tokens it took. */
+type Sign = (shown: string, tokens: number) => string;
+
+/** What a note says that was cut off. */
+const INTERRUPTED = 'This part of the response was interrupted before it finished.';
 const CALLER = { type: 'direct' };
 
 /**
@@ -48,17 +53,35 @@ export class AnswerWriter {
   }
 
   /**
-   * @param limit the most tokens that thinking may take.
-   * @param sign makes the signature of what is shown.
+   * Writes thinking of which only a summary is shown, or nothing.
+   *
+   * @param amount how many tokens are thought
+   * @param takesTime whether what is not shown takes its time, too
+   * @param sign makes the signature of what is shown, and of its tokens
    */
-  thinking(text: string, isShown: boolean, limit: number, sign: (shown: string) => string): void {
-    const tokens = this.#tokens(text, limit);
-    if (tokens.length === 0) return;
-    this.thinkingTokens += tokens.length;
-    const shown = isShown ? tokens.join('') : '';
-    const signature = sign(shown);
-    const deltas = isShown ? this.#deltas(tokens, (thinking) => ({ type: 'thinking_delta', thinking })) : [];
-    const unseen = isShown ? 0 : tokens.length;
+  thinking(summary: string, amount: number, takesTime: boolean, sign: Sign): void {
+    if (this.end !== undefined) return;
+    const tokens = Math.min(amount, this.left);
+    if (tokens < amount) this.end = { reason: 'limit' };
+    if (tokens <= 0) return;
+    this.outputTokens += tokens;
+    const shown = splitTokens(summary, tokens);
+    this.#thought(shown, shown.join(''), tokens, takesTime ? tokens - shown.length : 0, sign);
+  }
+
+  /** Writes as thinking what is said between calls of tools. */
+  note(text: string, isShown: boolean, sign: Sign): void {
+    if (this.end !== undefined) return;
+    const tokens = this.#tokens(text);
+    const isWhole = this.end === undefined;
+    const shown = isWhole ? tokens : [INTERRUPTED];
+    this.#thought(isShown ? shown : [], isShown ? shown.join('') : '', tokens.length, isShown ? 0 : tokens.length, sign);
+  }
+
+  #thought(pieces: string[], shown: string, tokens: number, unseen: number, sign: Sign): void {
+    this.thinkingTokens += tokens;
+    const signature = sign(shown, tokens);
+    const deltas = this.#deltas(pieces, (thinking) => ({ type: 'thinking_delta', thinking }));
     deltas.push({ delta: { type: 'signature_delta', signature }, tokens: unseen });
     const start = { type: 'thinking', thinking: '', signature: '' };
     this.blocks.push({ start, deltas, final: { type: 'thinking', thinking: shown, signature } });
@@ -123,13 +146,12 @@ export class AnswerWriter {
     if (this.end === undefined) this.blocks.push({ start: block, deltas: [], final: block });
   }
 
-  #tokens(text: string, limit = Number.POSITIVE_INFINITY): string[] {
+  #tokens(text: string): string[] {
     if (this.end !== undefined) return [];
-    const most = Math.min(this.left, limit);
-    const tokens = splitTokens(text, most + 1);
-    if (tokens.length > most) {
+    const tokens = splitTokens(text, this.left + 1);
+    if (tokens.length > this.left) {
       tokens.pop();
-      if (most === this.left) this.end = { reason: 'limit' };
+      this.end = { reason: 'limit' };
     }
     this.outputTokens += tokens.length;
     return tokens;

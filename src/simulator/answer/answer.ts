@@ -1,5 +1,5 @@
 import { type Digest, digest, identifier, type Random, randomFrom } from '../random/digest.ts';
-import { sealThinking } from '../random/signatures.ts';
+import { type Binding, markOf, sealThinking } from '../random/signatures.ts';
 import { textOf } from '../request/content-blocks.ts';
 import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
@@ -9,6 +9,7 @@ import { type AnswerBlock, AnswerWriter } from './answer-blocks.ts';
 import { prose, thinkingProse } from './prose.ts';
 import { quotations } from './quotations.ts';
 import { summaryText } from './summary-text.ts';
+import { thinkingAmount } from './thinking-amount.ts';
 import { inputFor, sharedWord, type ToolCall, toolCalls, wantsWebSearch } from './tool-calls.ts';
 import { type ServedCalls, servedCalls } from './tool-search.ts';
 import { citationOf, searchQuery, searchResults } from './web-search.ts';
@@ -47,6 +48,10 @@ export interface AnswerConditions {
   /** The exact text of the answer, in place of the simulator's own. */
   text: string | undefined;
   stopReason: (typeof FORCIBLE_STOP_REASONS)[number] | undefined;
+  /** How many tokens are thought, where anything may be. Default: by the question. */
+  thinking?: number | undefined;
+  /** Whether what is refused is answered all the same, as another model would. */
+  isFallback?: boolean;
   /** How a summary comes: failed, or in a delta of its own. Default: signed, and whole in its block's start. */
   compaction?: 'null' | 'delta' | undefined;
 }
@@ -68,11 +73,13 @@ class Composer {
   readonly #said: WhatWasSaid;
   readonly #random: Random;
   readonly #writer: AnswerWriter;
+  #binding: Binding;
   #ids = 0;
 
   constructor(request: MessageRequest, conditions: AnswerConditions) {
     this.#request = request;
     this.#conditions = conditions;
+    this.#binding = request.binding;
     this.#said = whatWasSaid(request);
     this.#random = randomFrom(conditions.identity);
     const limit = Math.min(request.maxTokens, conditions.windowLeft);
@@ -82,7 +89,7 @@ class Composer {
   compose(): Answer {
     const { stopReason, text } = this.#conditions;
     if (this.#request.maxTokens === 0) return this.#answer('max_tokens');
-    if (this.#contains(REFUSAL_TRIGGER)) return this.#answer('refusal');
+    if (this.#contains(REFUSAL_TRIGGER) && !this.#conditions.isFallback) return this.#answer('refusal');
     if (text !== undefined) {
       this.#writer.text(text);
       return this.#answer(stopReason);
@@ -103,9 +110,9 @@ class Composer {
 
   /** Writes the same as a compaction would say. */
   #summarize(): Answer {
-    const { messages, maxTokens } = this.#request;
     this.#think([]);
-    this.#writer.text(summaryText(messages.slice(0, -1), maxTokens));
+    const room = Math.max(1, this.#writer.left);
+    this.#writer.text(summaryText(this.#request.messages.slice(0, -1), room));
     return this.#answer(undefined);
   }
 
@@ -164,27 +171,42 @@ class Composer {
   }
 
   #think(calls: ToolCall[]): void {
-    const { thinking, effort, tools, binding } = this.#request;
+    const { thinking, effort, tools } = this.#request;
     if (thinking.type === 'disabled') return;
-    if (thinking.type === 'adaptive' && effort === 'low') return;
-    const { seed } = this.#conditions;
     if (this.#contains(REDACTED_THINKING_TRIGGER)) {
-      this.#writer.redactedThinking(sealThinking('redacted', this.#said.text, binding, seed), 12);
+      this.#writer.redactedThinking(this.#seal('redacted', this.#said.text, 12), 12);
       return;
     }
+    const amount = this.#conditions.thinking ?? thinkingAmount(this.#request, this.#said.text);
+    if (amount === 0) return;
     const names = calls.map(({ name }) => name).join(' and ');
     const unused = tools.length > 0 ? 'None of the tools is to be called.' : 'No tool is offered.';
     const plan = calls.length > 0 ? `What fits is a call of ${names}.` : unused;
-    const budget = thinking.type === 'enabled' ? thinking.budgetTokens : Number.POSITIVE_INFINITY;
-    const isShown = thinking.display !== 'omitted';
-    this.#writer.thinking(thinkingProse(this.#said, plan, effort), isShown, budget, (shown) =>
-      sealThinking('thinking', shown, binding, seed),
+    const text = thinking.display === 'omitted' ? '' : thinkingProse(this.#said, plan, effort);
+    this.#writer.thinking(text, amount, this.#conditions.thinking !== undefined, (shown, tokens) =>
+      this.#seal('thinking', shown, tokens),
     );
   }
 
+  #seal(kind: 'thinking' | 'redacted', subject: string, tokens: number): string {
+    const sealed = sealThinking(kind, subject, this.#binding, this.#conditions.seed, tokens);
+    this.#binding = { ...this.#binding, previous: markOf(sealed), place: this.#binding.place + 1 };
+    return sealed;
+  }
+
   #call(calls: ToolCall[]): void {
-    if (this.#request.toolChoice.type === 'auto') this.#writer.text(this.#announcement(calls));
+    if (this.#request.toolChoice.type === 'auto') this.#announce(calls);
     for (const { name, input } of calls) this.#writer.toolUse('tool_use', this.#newId('toolu_'), name, input);
+  }
+
+  /** Says what is called: in thinking, where that is how a model speaks between calls. */
+  #announce(calls: ToolCall[]): void {
+    const { thinking, model } = this.#request;
+    const text = this.#announcement(calls);
+    const isNote = model.thinks_aloud && (thinking.type !== 'disabled' || thinking.between_tools);
+    if (!isNote) return this.#writer.text(text);
+    const isShown = thinking.type === 'disabled' || thinking.display !== 'omitted';
+    this.#writer.note(text, isShown, (shown, tokens) => this.#seal('thinking', shown, tokens));
   }
 
   #announcement(calls: ToolCall[]): string {

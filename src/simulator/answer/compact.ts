@@ -6,8 +6,8 @@ import type { Compaction, MessageRequest } from '../request/message-request.ts';
 import { countTokens } from '../text/tokens.ts';
 import { type Answer, type AnswerConditions, REFUSAL_DETAILS, REFUSAL_TRIGGER, type StopReason } from './answer.ts';
 import type { AnswerBlock } from './answer-blocks.ts';
-import { thinkingProse } from './prose.ts';
 import { summaryText } from './summary-text.ts';
+import { thinkingAmount } from './thinking-amount.ts';
 import { whatWasSaid } from './what-was-said.ts';
 
 /** The prompt that `instructions` replace. The simulator does as it says whatever they say; they only count as input. */
@@ -30,7 +30,8 @@ export function compactionAnswer(
   conditions: AnswerConditions,
 ): Answer {
   const { windowLeft, text, stopReason, compaction: form } = conditions;
-  const thinkingTokens = hiddenThinking(request);
+  // It is billed, and not shown.
+  const thinkingTokens = conditions.thinking ?? thinkingAmount(request, whatWasSaid(request).text);
   const limit = Math.min(request.maxTokens, windowLeft);
   const ended = (reason: StopReason, outputTokens: number, blocks: AnswerBlock[] = []): Answer => ({
     blocks,
@@ -56,14 +57,6 @@ export function compactionAnswer(
 }
 
 const SHELL = { type: 'compaction', content: null, encrypted_content: null };
-
-/** @returns the tokens of the thinking before a summary, which the API bills but does not show */
-function hiddenThinking(request: MessageRequest): number {
-  const { thinking, effort } = request;
-  if (thinking.type === 'disabled' || (thinking.type === 'adaptive' && effort === 'low')) return 0;
-  const tokens = countTokens(thinkingProse(whatWasSaid(request), 'What fits is a summary.', effort));
-  return thinking.type === 'enabled' ? Math.min(tokens, thinking.budgetTokens) : tokens;
-}
 
 function isRefused({ messages }: MessageRequest): boolean {
   return messages.some(({ blocks }) => blocks.some((block) => textOf(block).includes(REFUSAL_TRIGGER)));

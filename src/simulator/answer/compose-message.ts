@@ -50,7 +50,7 @@ export function judgeMessage(
 }
 
 /** What an answer depends on, besides what was judged. */
-export type Composing = Pick<AnswerConditions, 'seed' | 'nonce' | 'text' | 'stopReason' | 'compaction'>;
+export type Composing = Pick<AnswerConditions, 'seed' | 'nonce' | 'text' | 'stopReason' | 'compaction' | 'thinking'>;
 
 /**
  * Writes the answer to a judged body.
@@ -71,5 +71,13 @@ export function composeMessage(
   const answer =
     compaction === undefined ? answerTo(request, conditions) : compactionAnswer(request, compaction, conditions);
   const message = { id: identifier('msg_', digest('message', nonce)), request, answer, cache: plan.usage };
-  return { message, identity };
+  const [next] = answer.stopReason === 'refusal' ? request.fallbacks : [];
+  if (next === undefined) return { message, identity };
+  // Another model answers behind a block that says so.
+  const other = { ...request, model: next, binding: { ...request.binding, model: next.id } };
+  const second = answerTo(other, { ...conditions, stopReason: undefined, isFallback: true });
+  const trigger = { type: 'refusal', category: null };
+  const block = { type: 'fallback', from: { model: request.model.id }, to: { model: next.id }, trigger };
+  second.blocks.unshift({ start: block, deltas: [], final: block });
+  return { message: { ...message, request: other, answer: second, refused: answer.outputTokens }, identity };
 }

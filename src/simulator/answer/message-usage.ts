@@ -9,6 +9,8 @@ export interface AnsweredMessage {
   request: MessageRequest;
   answer: Answer;
   cache: CacheUsage;
+  /** The output of the model that refused before this one answered. */
+  refused?: number | undefined;
   /** The service tier that its usage names. Default: `standard`. */
   tier?: 'standard' | 'batch' | undefined;
 }
@@ -45,10 +47,17 @@ export function usageAtEnd(message: AnsweredMessage): JsonObject {
     output_tokens_details: { thinking_tokens: thinkingTokens },
     server_tool_use: webSearches === 0 ? null : { web_search_requests: webSearches, web_fetch_requests: 0 },
   };
-  if (message.request.compaction === undefined) return usage;
-  const output_tokens = message.answer.outputTokens;
-  const step = { type: 'compaction', ...inputCounts(message), output_tokens, cache_creation: cacheCreation(message) };
-  return { ...usage, iterations: [step] };
+  const step = (type: string, output_tokens: number, more: JsonObject = {}) => {
+    return { type, ...inputCounts(message), output_tokens, cache_creation: cacheCreation(message), ...more };
+  };
+  const { request, refused, answer } = message;
+  if (refused !== undefined) {
+    const last = step('fallback_message', answer.outputTokens, { model: request.model.id });
+    return { ...usage, iterations: [step('message', refused), last] };
+  }
+  return request.compaction === undefined
+    ? usage
+    : { ...usage, iterations: [step('compaction', answer.outputTokens)] };
 }
 
 /** Tells what was used at the start of a stream: the whole input, and one token of the output. */
@@ -56,7 +65,7 @@ export function usageAtStart(message: AnsweredMessage): JsonObject {
   const { outputTokens } = counted(message).answer;
   return completed(message, {
     output_tokens: Math.min(1, outputTokens),
-    output_tokens_details: { thinking_tokens: 0 },
+    output_tokens_details: null,
     server_tool_use: null,
   });
 }

@@ -4,6 +4,7 @@ import { ApiError, invalid } from '../request/errors.ts';
 import { refuseExtras, requiredList, requiredObject, requiredString } from '../request/fields.ts';
 import { type Json, type JsonObject, member } from '../request/json.ts';
 import type { Judgement } from '../request/message-params.ts';
+import { checkItem } from '../request/model-rules.ts';
 import { checkJsonType, parsedJson, strictDecoder } from '../request/request-body.ts';
 import type { PieceWriter } from '../store/pieces.ts';
 import { encoder } from '../text/utf8.ts';
@@ -46,8 +47,9 @@ function readItem(bytes: Uint8Array, index: number): Item {
  */
 export function judgeItem({ params }: Item, judgement: Judgement): ReturnType<typeof judgeMessage> {
   if (member(params, 'stream') === true) throw invalid('stream: streaming is not supported in message batches');
+  checkItem(params);
   // Items are worked on in no order, so none finds in the cache what another one has written.
-  return judgeMessage(params, judgement, new PromptCache(), '');
+  return judgeMessage(params, { ...judgement, inBatch: true }, new PromptCache(), '');
 }
 
 /** @returns how an item ends if it is worked on. */

@@ -1,3 +1,4 @@
+import { thoughtTokens } from '../random/signatures.ts';
 import { cacheLifetime } from '../request/content-blocks.ts';
 import { sizeOfImage } from '../request/image-size.ts';
 import { isObject, type Json, type JsonObject, objectsIn } from '../request/json.ts';
@@ -24,14 +25,24 @@ const TOKENS_PER_MESSAGE = 4;
 const TOKENS_FOR_TOOLS = 340;
 const TOKENS_PER_TOOL = 8;
 const TOKENS_FOR_OUTPUT_SCHEMA = 60;
-/** An image whose size cannot be known, and the most that any image takes. */
-const TOKENS_OF_LARGEST_IMAGE = 1600;
 const TOKENS_PER_PAGE = 1800;
 
-/** @returns the tokens of an image of this size in pixels: the API scales its long edge down to 1,568 */
-function imageTokens(width: number, height: number): number {
-  const scale = Math.min(1, 1568 / Math.max(width, height, 1));
-  return Math.min(TOKENS_OF_LARGEST_IMAGE, Math.max(1, Math.ceil((width * scale * height * scale) / 750)));
+/** Of images: the longest side in pixels, and the most tokens. */
+type ImageLimits = NonNullable<Prompt['model']['image']>;
+const NEWEST_IMAGES: ImageLimits = [2_576, 4_784];
+const PIXELS_PER_TOKEN = 28;
+
+/** @returns the tokens of an image: of the largest, if its size cannot be known. The API scales it down to both limits */
+function imageTokens(block: JsonObject, [longest, most]: ImageLimits): number {
+  const size = sizeOfImage(block);
+  if (size === undefined) return most;
+  let scale = Math.min(1, longest / Math.max(size.width, size.height, 1));
+  const tokens = () => {
+    const [across, down] = [size.width, size.height].map((side) => Math.ceil((side * scale) / PIXELS_PER_TOKEN) || 1);
+    return (across ?? 1) * (down ?? 1);
+  };
+  while (tokens() > most) scale *= 0.99;
+  return tokens();
 }
 
 /** @returns how many pages a base64 PDF seems to have: at least one, because compressed PDFs hide theirs */
@@ -45,49 +56,44 @@ function textTokens(value: Json | undefined): number {
   return typeof value === 'string' ? countTokens(value) : 0;
 }
 
-function contentTokens(content: Json | undefined): number {
-  return textTokens(content) + objectsIn(content).reduce((sum, block) => sum + blockTokens(block), 0);
+function contentTokens(content: Json | undefined, images: ImageLimits): number {
+  return textTokens(content) + objectsIn(content).reduce((sum, block) => sum + blockTokens(block, images), 0);
 }
 
-function imageBlockTokens(block: JsonObject): number {
-  const size = sizeOfImage(block);
-  return size === undefined ? TOKENS_OF_LARGEST_IMAGE : imageTokens(size.width, size.height);
-}
-
-function documentTokens({ source, title, context }: JsonObject): number {
+function documentTokens({ source, title, context }: JsonObject, images: ImageLimits): number {
   const heading = textTokens(title) + textTokens(context);
   if (!isObject(source)) return heading;
   const { type, data } = source;
   if (type === 'base64' && typeof data === 'string') return heading + pdfPages(data) * TOKENS_PER_PAGE;
   if (type === 'text') return heading + textTokens(data);
-  if (type === 'content') return heading + contentTokens(source.content);
+  if (type === 'content') return heading + contentTokens(source.content, images);
   return heading + TOKENS_PER_PAGE;
 }
 
 /** @returns the tokens of a content block: of text at most its UTF-8 bytes, of an unknown block at most those of its JSON */
-function blockTokens(block: JsonObject): number {
+function blockTokens(block: JsonObject, images: ImageLimits): number {
   switch (block.type) {
     case 'text':
       return textTokens(block.text);
     case 'image':
-      return imageBlockTokens(block);
+      return imageTokens(block, images);
     case 'document':
-      return documentTokens(block);
+      return documentTokens(block, images);
     case 'search_result': {
       const heading = textTokens(block.title) + textTokens(block.source);
-      return heading + contentTokens(block.content);
+      return heading + contentTokens(block.content, images);
     }
     case 'thinking':
-      return textTokens(block.thinking);
+      return thoughtTokens(block) ?? textTokens(block.thinking);
     case 'compaction':
       return textTokens(block.content);
     case 'redacted_thinking':
-      return textTokens(block.data);
+      return thoughtTokens(block) ?? textTokens(block.data);
     case 'tool_use':
     case 'server_tool_use':
       return textTokens(block.name) + countTokens(JSON.stringify(block.input ?? {}));
     case 'tool_result':
-      return contentTokens(block.content);
+      return contentTokens(block.content, images);
     default:
       return countTokens(JSON.stringify(block));
   }
@@ -146,7 +152,7 @@ export function promptBlocks(prompt: Prompt): PromptBlock[] {
     const path = `messages.${index}`;
     if (message.blocks.length === 0) blocks.push(plainBlock(`${message.role}:`, path, TOKENS_PER_MESSAGE));
     for (const [at, block] of message.blocks.entries()) {
-      const tokens = blockTokens(block) + (at === 0 ? TOKENS_PER_MESSAGE : 0);
+      const tokens = blockTokens(block, prompt.model.image ?? NEWEST_IMAGES) + (at === 0 ? TOKENS_PER_MESSAGE : 0);
       blocks.push(promptBlock(message.role, block, `${path}.content.${at}`, tokens));
     }
   }

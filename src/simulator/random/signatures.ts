@@ -7,36 +7,91 @@ export interface Binding {
   model: string;
   /** The end user's name; empty if the request names none. */
   user: string;
+  /** The account that alone can send it back; empty for any. */
+  account: string;
+  /** The mark of the thinking before it; empty without any. */
+  previous: string;
+  /** How many blocks of thinking its turn has before it. */
+  place: number;
 }
 
-/** Makes the signature of a thinking block, or the data of a redacted one. */
-export function sealThinking(kind: 'thinking' | 'redacted', subject: string, bound: Binding, seed: Digest): string {
-  const { prefix, model, user } = bound;
-  const claims = [kind, ...[subject, model, user].map((text) => hex(digest(text))), prefix].join(':');
+/** Makes the signature of a thinking block, or the data of a redacted one. @param tokens those that were thought */
+export function sealThinking(
+  kind: 'thinking' | 'redacted',
+  subject: string,
+  { prefix, model, user, account, previous, place }: Binding,
+  seed: Digest,
+  tokens: number,
+): string {
+  const texts = [subject, model, user].map((text) => hex(digest(text)));
+  const claims = [kind, ...texts, prefix, account, previous, place, tokens].join(':');
   return btoa(`sluice-simulator:${claims}:${hex(digest(claims, seed))}`);
 }
 
+/** What a block of thinking says about itself. */
+export interface Seal {
+  model: string;
+  user: string;
+  prefix: string;
+  account: string;
+  /** undefined: an earlier version made it. */
+  previous: string | undefined;
+  place: number | undefined;
+  mark: string;
+}
+
+function sealedParts({ type, signature, data }: Readonly<Record<string, unknown>>): string[] {
+  return opened(String(type === 'redacted_thinking' ? data : signature)).split(':');
+}
+
+/** @returns the mark that thinking behind a sealed block names */
+export function markOf(sealed: string): string {
+  return opened(sealed).split(':').at(-1) ?? '';
+}
+
+/** @returns the tokens that were thought for a block; undefined where it does not say */
+export function thoughtTokens(block: Readonly<Record<string, unknown>>): number | undefined {
+  const [, , , , , , , , , tokens] = sealedParts(block);
+  return tokens === undefined ? undefined : Number(tokens) || 0;
+}
+
+/** Reads what a thinking block says. @returns undefined for one that is not as the simulator made it */
+export function sealOf(block: Readonly<Record<string, unknown>>, seed: Digest): Seal | undefined {
+  const [, ...parts] = sealedParts(block);
+  const mark = parts.pop() ?? '';
+  const [kind, subject, model = '', user = '', prefix = '', account = '', previous, place] = parts;
+  const isRedacted = block.type === 'redacted_thinking';
+  const isWhole = isRedacted
+    ? kind === 'redacted'
+    : kind === 'thinking' && subject === hex(digest(String(block.thinking)));
+  if (!isWhole || mark !== hex(digest(parts.join(':'), seed))) return undefined;
+  return { model, user, prefix, account, previous, place: place === undefined ? undefined : Number(place), mark };
+}
+
 /**
- * Finds what a thinking block is bound to otherwise than it should be. Model and user are compared before the conversation,
- * as the API does.
+ * Finds what a thinking block is bound to otherwise than it should be. Account, user and model are compared before the
+ * conversation, as the API does.
  *
+ * @param here who sends it back, and to whom: a model reads its own thinking, and that of some others
  * @param prefixes the digests of the conversation before it: one, or several where a summary stands for its beginning
- * @returns `altered` for a block that is not as the simulator made it; undefined for one that is bound as it should be
+ * @param previous the mark of the thinking before it; undefined without any
  */
 export function mismatchOf(
-  { type, thinking, signature, data }: Readonly<Record<string, unknown>>,
-  { model, user }: Pick<Binding, 'model' | 'user'>,
+  seal: Seal,
+  here: Pick<Binding, 'user' | 'account'> & { readable: ReadonlySet<string> },
   prefixes: readonly string[],
-  seed: Digest,
-): 'altered' | 'end_user' | 'model' | 'prefix' | undefined {
-  const isRedacted = type === 'redacted_thinking';
-  const [, kind, subject, madeBy, madeFor, after, mark] = opened(String(isRedacted ? data : signature)).split(':');
-  const claims = [kind, subject, madeBy, madeFor, after].join(':');
-  const isWhole = isRedacted ? kind === 'redacted' : kind === 'thinking' && subject === hex(digest(String(thinking)));
-  if (!isWhole || mark !== hex(digest(claims, seed))) return 'altered';
-  if (madeFor !== hex(digest(user))) return 'end_user';
-  if (madeBy !== hex(digest(model))) return 'model';
-  return prefixes.includes(after ?? '') ? undefined : 'prefix';
+  previous: string | undefined,
+): 'organization' | 'end_user' | 'model' | 'prefix' | undefined {
+  if (seal.account !== '' && seal.account !== here.account) return 'organization';
+  if (seal.user !== hex(digest(here.user))) return 'end_user';
+  if (!here.readable.has(seal.model)) return 'model';
+  const isGap = previous !== undefined && seal.previous !== undefined && seal.previous !== previous;
+  return prefixes.includes(seal.prefix) && !isGap ? undefined : 'prefix';
+}
+
+/** @returns the models whose thinking one reads, as seals name them */
+export function readableBy({ id, reads = [] }: { id: string; reads?: readonly string[] | undefined }): Set<string> {
+  return new Set([id, ...reads].map((one) => hex(digest(one))));
 }
 
 function opened(sealed: string): string {

@@ -10,7 +10,7 @@ import {
   requiredString,
   requiredTag,
 } from './fields.ts';
-import { base64Bytes, imageSize, isBase64 } from './image-size.ts';
+import { base64Bytes, checkSide, imageSize, isBase64 } from './image-size.ts';
 import { asText, isObject, type Json, type JsonObject, member } from './json.ts';
 import { tagsOf } from './known-members.ts';
 import type { CacheLifetime, Protocol, RequestMessage } from './message-request.ts';
@@ -89,9 +89,7 @@ function checkImage(value: Json | undefined, path: string): void {
       `${at}.data: The image was specified using the ${source.media_type} media type, but the image appears to be a ${size.mediaType} image`,
     );
   }
-  if (Math.max(size.width, size.height) > 8000) {
-    throw invalid(`${at}.data: At least one of the image dimensions exceed max allowed size: 8000 pixels`);
-  }
+  checkSide({ source }, `${at}.data`, 8_000);
 }
 
 function checkDocument(value: Json | undefined, path: string, protocol: Protocol): void {

@@ -1,11 +1,10 @@
 import { type Digest, digest, digestFrom, hex } from '../random/digest.ts';
-import { type Binding, mismatchOf } from '../random/signatures.ts';
+import { type Binding, mismatchOf, readableBy, sealOf } from '../random/signatures.ts';
 import { isOutsideTurns, signedSummary, summaryIn } from './compaction-blocks.ts';
 import { checkRoleOfBlock, textOf } from './content-blocks.ts';
 import { invalid } from './errors.ts';
 import { asText, type JsonObject, member } from './json.ts';
-import type { Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
-import type { SimulatedModel } from './models.ts';
+import type { Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
 
 /** A block and where it stands in the request. */
 interface LocatedBlock {
@@ -20,7 +19,8 @@ interface Turn {
   blocks: LocatedBlock[];
 }
 
-function isThinking({ type }: JsonObject): boolean {
+/** Tells whether a block is thinking. */
+export function isThinking({ type }: JsonObject): boolean {
   return type === 'thinking' || type === 'redacted_thinking';
 }
 
@@ -52,8 +52,8 @@ function checkEmptiness(messages: readonly RequestMessage[]): void {
   // A compaction block stands for all messages before it.
   if (first?.role === 'assistant' && summaryIn(messages) === undefined)
     throw invalid('messages: first message must use the "user" role');
-  for (const [index, { role, blocks, configures }] of messages.entries()) {
-    if (blocks.length > 0 || configures || (role === 'assistant' && index === messages.length - 1)) continue;
+  for (const [index, { role, blocks, effort }] of messages.entries()) {
+    if (blocks.length > 0 || effort !== undefined || (role === 'assistant' && index === messages.length - 1)) continue;
     throw invalid(
       `messages.${index}: all messages must have non-empty content except for the optional final assistant message`,
     );
@@ -141,34 +141,56 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
   );
 }
 
-/**
- * Checks that thinking comes back unaltered and where it was made.
- *
- * @param prefixes the digests of the conversation before it
- * @param onMismatch what becomes of thinking after another conversation; undefined leaves it where it is
- * @returns the blocks that were made elsewhere, with what is told about them
- */
-function checkBindings(
-  turn: Turn,
-  prefixes: readonly string[],
-  bound: Pick<Binding, 'model' | 'user'>,
-  { onMismatch, seed }: { onMismatch: 'error' | 'drop_block' | undefined; seed: Digest },
-): [JsonObject, Transformation][] {
-  return turn.blocks.flatMap(({ block, path }): [JsonObject, Transformation][] => {
-    const mismatch = isThinking(block) ? mismatchOf(block, bound, prefixes, seed) : undefined;
-    if (mismatch === undefined) return [];
-    if (mismatch === 'altered') {
-      const sealed = block.type === 'thinking' ? 'signature' : 'data';
-      throw invalid(`${path}: Invalid \`${sealed}\` in \`${block.type}\` block`);
-    }
-    if (mismatch === 'prefix' && onMismatch === 'error') {
+/** What thinking that comes back is compared with. */
+interface ThinkingCheck {
+  here: Parameters<typeof mismatchOf>[1];
+  /** What becomes of thinking after another conversation; undefined leaves it where it is, `unchecked` without a word. */
+  onMismatch: 'error' | 'drop_block' | 'unchecked' | undefined;
+  seed: Digest;
+  /** Whether the request can say what becomes of it. */
+  tells: boolean;
+  /** The first message of a loop of tools that goes on, if there is one. */
+  loop: number | undefined;
+}
+
+/** Checks that thinking comes back unaltered and where it was made, block after block. */
+class ThinkingComesBack {
+  readonly mismatches = new Map<JsonObject, Transformation>();
+  /** The mark of the last block that the model sees. */
+  previous: string | undefined;
+  readonly #check: ThinkingCheck;
+  #inLoop = 0;
+
+  constructor(check: ThinkingCheck) {
+    this.#check = check;
+  }
+
+  /** @param prefixes the digests of the conversation before it */
+  add({ block, path, message }: LocatedBlock, prefixes: readonly string[]): void {
+    const { here, onMismatch, seed, tells, loop } = this.#check;
+    const seal = sealOf(block, seed);
+    const isLatest = loop !== undefined && message >= loop;
+    if (isLatest && (seal === undefined || (seal.place ?? this.#inLoop) !== this.#inLoop)) {
       throw invalid(
-        `${path}: this \`${block.type}\` block was created in a different conversation, or the messages before it have changed since. Remove it, or set \`thinking.block_binding.prefix_mismatch_behavior\` to \`drop_block\`.`,
+        `${path}: \`thinking\` or \`redacted_thinking\` blocks in the latest assistant message cannot be modified. These blocks must remain as they were in the original response.`,
       );
     }
-    const type = mismatch === 'prefix' && onMismatch === undefined ? 'thinking_mismatch_allowed' : 'thinking_dropped';
-    return [[block, { type, path, reason: `${mismatch}_binding_mismatch` }]];
-  });
+    if (isLatest) this.#inLoop++;
+    const invalidSeal = `${path}: Invalid \`${block.type === 'thinking' ? 'signature' : 'data'}\` in \`${block.type}\` block`;
+    if (seal === undefined) throw invalid(invalidSeal);
+    const mismatch = mismatchOf(seal, here, prefixes, this.previous);
+    const isKept = mismatch === 'prefix' && (onMismatch === undefined || onMismatch === 'unchecked');
+    if (mismatch === 'prefix' && onMismatch === 'error') {
+      const needs = tells ? '' : ' This needs anthropic-beta: thinking-binding-controls-2026-08-01.';
+      throw invalid(
+        `${invalidSeal}. The block is bound to a different conversation. Remove the block, or set \`thinking.block_binding.prefix_mismatch_behavior\` to "drop_block".${needs}`,
+      );
+    }
+    if (mismatch === undefined || isKept) this.previous = seal.mark;
+    if (mismatch === undefined || (isKept && onMismatch === 'unchecked')) return;
+    const type = isKept ? 'thinking_mismatch_allowed' : 'thinking_dropped';
+    this.mismatches.set(block, { type, path, reason: `${mismatch}_binding_mismatch` });
+  }
 }
 
 /**
@@ -191,11 +213,12 @@ function lostThinking(turns: readonly Turn[]): boolean {
   return first !== undefined && !isThinking(first.block);
 }
 
-/** What a conversation is judged by, beside its messages. */
+/** What a conversation is judged by, beside the prompt that it is part of. */
 interface ConversationJudgement {
-  model: SimulatedModel;
   user: string;
-  thinking: Thinking;
+  account: string;
+  newAccounts: boolean;
+  inBatch?: boolean;
   protocol: Protocol;
   /** The seed of signatures. */
   seed: Digest;
@@ -219,10 +242,28 @@ const MOST_PREFIXES = 16;
  * Finds the digests that a conversation starts from. Behind a signed summary the first is its own: what is thought there is
  * bound to it. The others are those of the conversations that it stands for, so that thinking which follows them stays valid.
  */
-function startOf(messages: readonly RequestMessage[], seed: Digest): Digest[] {
+function startOf({ messages, tools, system }: Prompt, seed: Digest): Digest[] {
   const summary = signedSummary(messages, seed);
-  if (summary === undefined) return [digest('')];
-  return [digest(`compaction:${summary.signature}`), ...summary.prefixes.map(digestFrom)];
+  const bare = [tools, system].map((list) => list.map(({ cache_control: _, ...rest }) => rest));
+  const start = digest(JSON.stringify(bare));
+  if (summary === undefined) return [start];
+  return [digest(`compaction:${summary.signature}`, start), ...summary.prefixes.map(digestFrom)];
+}
+
+/** @returns the first message of the last turn: of what a user said, and all calls and results behind it */
+export function startOfTurn(messages: readonly RequestMessage[]): number {
+  const hasResult = ({ blocks }: RequestMessage) => blocks.some(({ type }) => type === 'tool_result');
+  return Math.max(
+    0,
+    messages.findLastIndex((message) => message.role === 'user' && !hasResult(message)),
+  );
+}
+
+/** @returns the first message of a loop of tools that the last message goes on with */
+function loopOf(messages: readonly RequestMessage[]): number | undefined {
+  const isLoop = messages.at(-1)?.blocks.some(({ type }) => type === 'tool_result');
+  // What a summary stands for is part of the turn, too.
+  return isLoop && summaryIn(messages) === undefined ? startOfTurn(messages) : undefined;
 }
 
 /**
@@ -230,10 +271,11 @@ function startOf(messages: readonly RequestMessage[], seed: Digest): Digest[] {
  * @throws ApiError 400 in the API's words.
  */
 export function checkConversation(
-  messages: readonly RequestMessage[],
-  { thinking, protocol, seed, model, user, compacts = false }: ConversationJudgement,
+  prompt: Prompt & { thinking: Thinking },
+  { protocol, seed, user, account, newAccounts, inBatch = false, compacts = false }: ConversationJudgement,
 ): CheckedConversation {
-  let before = startOf(messages, seed);
+  const { messages, model, thinking } = prompt;
+  let before = startOf(prompt, seed);
   checkEmptiness(messages);
   for (const [index, { role, blocks }] of messages.entries()) {
     for (const [at, block] of blocks.entries()) {
@@ -243,13 +285,21 @@ export function checkConversation(
   checkEndings(messages);
   const turns = turnsOf(messages);
   const seen = new Set<string>();
-  const isThoughtful =
-    compacts || thinking.type !== 'disabled' || turns.some(({ blocks }) => blocks.some((one) => isThinking(one.block)));
+  const isOn = thinking.type !== 'disabled';
+  const isThoughtful = compacts || isOn || turns.some(({ blocks }) => blocks.some((one) => isThinking(one.block)));
   // As with the API, not every request is checked.
-  const inherent = model.checks_thinking === false ? undefined : 'error';
-  const onMismatch = thinking.type === 'disabled' ? undefined : (thinking.onMismatch ?? inherent);
-  const bound = { model: model.id, user };
-  const mismatches: [JsonObject, Transformation][] = [];
+  const { checks_thinking: checks = true } = model;
+  const isBound = checks === true || (checks === 'new_accounts' && newAccounts);
+  const inherent = isBound ? (inBatch ? 'drop_block' : 'error') : undefined;
+  const asked = isOn ? (thinking.onMismatch ?? inherent) : undefined;
+  const own = model.binds_account ? account : '';
+  const thought = new ThinkingComesBack({
+    here: { user, account, readable: readableBy(model) },
+    onMismatch: checks === false ? 'unchecked' : asked,
+    seed,
+    tells: protocol.tellsMismatches,
+    loop: isOn ? loopOf(messages) : undefined,
+  });
   let prefix: string | undefined;
   for (const [index, turn] of turns.entries()) {
     if (turn.role === 'user') checkToolResults(turn, turns[index - 1]);
@@ -257,19 +307,21 @@ export function checkConversation(
       checkToolUses(turn, turns[index + 1], seen);
       checkServerTools(turn, index === turns.length - 1);
       const here = before.map(hex);
-      mismatches.push(...checkBindings(turn, here, bound, { onMismatch, seed }));
+      for (const located of turn.blocks) if (isThinking(located.block)) thought.add(located, here);
       // The answer continues it.
       if (index === turns.length - 1) [prefix] = here;
     }
     if (isThoughtful) before = before.map((one) => digestAfter(turn, one));
   }
   const prefixes = before.map(hex);
+  const place = messages.slice(startOfTurn(messages)).flatMap(({ blocks }) => blocks.filter(isThinking)).length;
+  const bound = { model: model.id, user, account: own, previous: thought.previous ?? '', place };
   const isOff = thinking.type === 'enabled' && lostThinking(turns);
   return {
     thinking: isOff ? { type: 'disabled' } : thinking,
     binding: { prefix: prefix ?? prefixes[0] ?? '', ...bound },
-    mismatches: new Map(mismatches),
+    mismatches: thought.mismatches,
     // A model that does not check thinking does not say where it may stand.
-    prefixes: inherent === undefined ? [] : prefixes.slice(0, MOST_PREFIXES),
+    prefixes: isBound ? prefixes.slice(0, MOST_PREFIXES) : [],
   };
 }

@@ -1,3 +1,5 @@
+import type { JsonObject } from './json.ts';
+
 /** The error type that the API gives to each status. */
 const TYPE_OF_STATUS = new Map<number, string>([
   [400, 'invalid_request_error'],
@@ -17,10 +19,10 @@ const TYPE_OF_STATUS = new Map<number, string>([
 export class ApiError extends Error {
   readonly status: number;
   readonly headers: Record<string, string>;
-  readonly details: Record<string, string> | undefined;
+  readonly details: JsonObject | undefined;
 
   /** @param details distinguishes errors with the same status, for programs. */
-  constructor(status: number, message: string, headers: Record<string, string> = {}, details?: Record<string, string>) {
+  constructor(status: number, message: string, headers: Record<string, string> = {}, details?: JsonObject) {
     super(message);
     this.name = 'ApiError';
     this.status = status;

@@ -1,3 +1,4 @@
+import { ApiError } from './errors.ts';
 import { isObject, type JsonObject } from './json.ts';
 
 /** The kind and the size, in pixels, that an image's own header tells. */
@@ -72,4 +73,13 @@ export function imageSize(base64: string): ImageSize | undefined {
 /** Reads the size of an image block; undefined if its bytes are not in the request. */
 export function sizeOfImage({ source }: JsonObject): ImageSize | undefined {
   return isObject(source) && typeof source.data === 'string' ? imageSize(source.data) : undefined;
+}
+
+/** @throws ApiError 400 with the code for an image whose side is too long */
+export function checkSide(block: JsonObject, path: string, most: number): void {
+  const { width = 0, height = 0 } = sizeOfImage(block) ?? {};
+  if (Math.max(width, height) <= most) return;
+  const message = `${path}: At least one of the image dimensions exceed max allowed size: ${most} pixels`;
+  const details = { error_code: 'image_dimensions_too_large', max_side_length_pixels: most, paths: [path] };
+  throw new ApiError(400, message, {}, details);
 }

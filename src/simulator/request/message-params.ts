@@ -2,7 +2,7 @@ import type { Digest } from '../random/digest.ts';
 import { summaryIn } from './compaction-blocks.ts';
 import { checkBesideSummary, checkSummarizable, readCompaction } from './compaction-params.ts';
 import { cacheLifetime, contentBlocks } from './content-blocks.ts';
-import { checkConversation } from './conversation-rules.ts';
+import { checkConversation, isThinking, startOfTurn } from './conversation-rules.ts';
 import { ApiError, invalid } from './errors.ts';
 import {
   optionalBoolean,
@@ -18,6 +18,17 @@ import {
 } from './fields.ts';
 import { asText, isObject, type JsonObject, member } from './json.ts';
 import { refuseUnknown } from './known-members.ts';
+import {
+  checkByModel,
+  checkEffort,
+  checkModelSampling,
+  checkNoAnswer,
+  checkPlace,
+  checkThinkingType,
+  hasBeta,
+  readFallbacks,
+  speedOf,
+} from './model-rules.ts';
 import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
 import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
@@ -32,6 +43,11 @@ export interface Judgement {
   now: number;
   /** The seed of signatures. */
   seed: Digest;
+  /** Whose request it is, and whether these accounts are new. */
+  account: string;
+  newAccounts: boolean;
+  /** Whether it is an item of a batch. */
+  inBatch?: boolean;
 }
 
 function readMessages(body: JsonObject, protocol: Protocol): RequestMessage[] {
@@ -47,9 +63,9 @@ function readMessages(body: JsonObject, protocol: Protocol): RequestMessage[] {
     if (roleValue === undefined) throw invalid(`${path}.role: Field required`);
     const role = optionalChoice(roleValue, ['user', 'assistant', 'system'], `${path}.role`);
     if (role === undefined) throw invalid(`${path}.role: Input should be 'user', 'assistant' or 'system'`);
-    const configures = role === 'system' && readEffort(message, `${path}.output_config`) !== undefined;
-    const content = configures ? (message.content ?? []) : message.content;
-    return { role, blocks: contentBlocks(content, `${path}.content`, protocol), configures };
+    const effort = role === 'system' ? readEffort(message, `${path}.output_config`) : undefined;
+    const content = effort === undefined ? message.content : (message.content ?? []);
+    return { role, blocks: contentBlocks(content, `${path}.content`, protocol), effort };
   });
 }
 
@@ -70,15 +86,26 @@ function readSystem(body: JsonObject): JsonObject[] {
   });
 }
 
-function readThinking(body: JsonObject, protocol: Protocol): Thinking {
+function readThinking(body: JsonObject, protocol: Protocol, model: SimulatedModel): Thinking {
   const value = body.thinking;
-  if (value === undefined || value === null) return { type: 'disabled' };
+  const byDefault = model.omits_thinking ? 'omitted' : 'summarized';
+  if (value === undefined || value === null) {
+    if ((model.thinking?.default ?? 'off') === 'off') return { type: 'disabled' };
+    return { type: 'adaptive', display: byDefault, onMismatch: undefined };
+  }
   const thinking = requiredObject(value, 'thinking');
   const type = requiredTag(thinking, ['adaptive', 'between_tools', 'disabled', 'enabled'], 'thinking');
-  if (type === 'disabled' || type === 'between_tools') return { type: 'disabled' };
+  checkThinkingType(type, readEffort(body, 'output_config'), model);
+  if (type === 'disabled' || type === 'between_tools') {
+    refuseExtras(thinking, new Set(['type']), `thinking.${type}`);
+    return type === 'disabled' ? { type } : { type: 'disabled', between_tools: true };
+  }
   const shown = thinking.display;
-  const displays = ['summarized', 'omitted', ...(protocol.beta ? (['updates'] as const) : [])] as const;
-  const display = optionalChoice(shown, displays, `thinking.${type}.display`) ?? 'summarized';
+  const updates = hasBeta(protocol, 'thinking-display-updates-2026-08-18') ? (['updates'] as const) : [];
+  const display = optionalChoice(shown, ['summarized', 'omitted', ...updates], `thinking.${type}.display`) ?? byDefault;
+  if (thinking.block_binding !== undefined && !protocol.tellsMismatches) {
+    throw invalid(`thinking.${type}.block_binding: Extra inputs are not permitted`);
+  }
   const { prefix_mismatch_behavior } = requiredObject(thinking.block_binding ?? {}, `thinking.${type}.block_binding`);
   const path = `thinking.${type}.block_binding.prefix_mismatch_behavior`;
   const active = { display, onMismatch: optionalChoice(prefix_mismatch_behavior, ['error', 'drop_block'], path) };
@@ -115,7 +142,7 @@ function readStopSequences(body: JsonObject): string[] {
   });
 }
 
-function checkSampling(body: JsonObject, thinking: Thinking, protocol: Protocol): void {
+function checkSampling(body: JsonObject, thinking: Thinking, protocol: Protocol, model: SimulatedModel): void {
   if (protocol.version === '2026-10-21') {
     const given = ['temperature', 'top_p', 'top_k'].find((key) => member(body, key) !== undefined);
     if (given !== undefined) throw invalid(`${given}: Extra inputs are not permitted`);
@@ -124,6 +151,7 @@ function checkSampling(body: JsonObject, thinking: Thinking, protocol: Protocol)
   const topP = optionalNumber(body.top_p, 'top_p', 1);
   const topK = optionalNumber(body.top_k, 'top_k', Number.POSITIVE_INFINITY);
   if (topK !== undefined) requiredInteger(topK, 'top_k', 0);
+  checkModelSampling({ temperature, topP, topK }, model);
   if (thinking.type === 'disabled') return;
   const documentation =
     'Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking';
@@ -165,16 +193,34 @@ function endUserOf({ user_profile_id, metadata }: JsonObject, { profile }: Proto
   return asText(user_profile_id ?? profile ?? (isObject(metadata) ? metadata.user_id : '') ?? '');
 }
 
-/** Leaves out the blocks that the model does not see. */
-function shownMessages(messages: RequestMessage[], found: ReadonlyMap<JsonObject, Transformation>): RequestMessage[] {
-  if (found.size === 0) return messages;
-  const isShown = (block: JsonObject) => found.get(block)?.type !== 'thinking_dropped';
-  return messages.map((message) => ({ ...message, blocks: message.blocks.filter(isShown) }));
+/**
+ * Leaves out the blocks that the model does not see.
+ * @param strips whether it sees no thinking of earlier turns
+ */
+function shownMessages(
+  messages: RequestMessage[],
+  found: ReadonlyMap<JsonObject, Transformation>,
+  strips = false,
+): RequestMessage[] {
+  const turn = strips ? startOfTurn(messages) : 0;
+  if (found.size === 0 && turn === 0) return messages;
+  const isShown = (block: JsonObject, index: number) =>
+    found.get(block)?.type !== 'thinking_dropped' && !(index < turn && isThinking(block));
+  return messages.map((message, index) => ({
+    ...message,
+    blocks: message.blocks.filter((block) => isShown(block, index)),
+  }));
 }
 
-function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: Thinking; effort: string | undefined } {
-  const thinking = readThinking(body, protocol);
+/** Reads what counts and messages have in common, for a model that serves. */
+function readPrompt(
+  body: JsonObject,
+  { models, protocol, now }: Judgement,
+): Prompt & { thinking: Thinking; effort: string | undefined } {
+  const model = servingModel(models, requiredString(body.model, 'model'), now);
+  const thinking = readThinking(body, protocol, model);
   return {
+    model,
     tools: toolDefinitions(body.tools),
     system: readSystem(body),
     messages: readMessages(body, protocol),
@@ -188,59 +234,67 @@ function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: 
  * Reads the body of `/v1/messages/count_tokens`.
  * @throws ApiError 400 in the API's words, 404 for an unknown or retired model.
  */
-export function readCountRequest(body: JsonObject, { models, protocol, now, seed }: Judgement): Prompt {
-  const model = requiredString(body.model, 'model');
-  const prompt = readPrompt(body, protocol);
+export function readCountRequest(body: JsonObject, judgement: Judgement): Prompt {
+  const { protocol, models } = judgement;
+  const prompt = readPrompt(body, judgement);
   if (!protocol.beta) refuseUnknown(body, 'count', '');
-  const serving = servingModel(models, model, now);
-  const { messages, thinking } = prompt;
-  toolChoice(body.tool_choice, prompt.tools, thinking);
-  const user = endUserOf(body, protocol);
-  const { mismatches } = checkConversation(messages, { thinking, protocol, seed, model: serving, user });
-  return { ...prompt, messages: shownMessages(messages, mismatches) };
+  toolChoice(body.tool_choice, prompt);
+  checkEffort(prompt.effort, prompt.model);
+  const { mismatches } = checkConversation(prompt, { ...judgement, user: endUserOf(body, protocol) });
+  checkByModel(prompt, models, false);
+  return { ...prompt, messages: shownMessages(prompt.messages, mismatches, true) };
 }
 
 /**
  * Reads the body of `/v1/messages`.
  * @throws ApiError 400 in the API's words, 404 for an unknown or retired model.
  */
-export function readMessageRequest(body: JsonObject, { models, protocol, now, seed }: Judgement): MessageRequest {
-  const id = requiredString(body.model, 'model');
+export function readMessageRequest(body: JsonObject, judgement: Judgement): MessageRequest {
+  const { models, protocol, now, inBatch = false } = judgement;
+  requiredString(body.model, 'model');
   const maxTokens = requiredInteger(body.max_tokens, 'max_tokens', 0);
   checkThread(body);
   const asksForSummary = readCompaction(body, protocol);
-  const prompt = readPrompt(body, protocol);
-  const { thinking } = prompt;
+  const prompt = readPrompt(body, judgement);
+  const { thinking, model } = prompt;
   const stream = optionalBoolean(body.stream, 'stream') ?? false;
   const stopSequences = readStopSequences(body);
-  checkSampling(body, thinking, protocol);
+  checkSampling(body, thinking, protocol, model);
   checkMetadata(body);
   optionalChoice(body.service_tier, ['auto', 'standard_only'], 'service_tier');
-  const speed = optionalChoice(body.speed, ['standard', 'fast'], 'speed');
+  const asked = optionalChoice(body.speed, ['standard', 'fast'], 'speed');
   const inferenceGeo = optionalString(body.inference_geo, 'inference_geo');
   const safeguards = readSafeguards(body.safeguards);
   if (!protocol.beta) refuseUnknown(body, 'create', '');
 
-  const model = servingModel(models, id, now);
-  if (maxTokens > model.max_tokens) {
+  const longBatch = inBatch && hasBeta(protocol, 'output-300k-2026-03-24') ? model.batch_max_tokens : undefined;
+  const mostTokens = longBatch ?? model.max_tokens;
+  if (maxTokens > mostTokens) {
     throw invalid(
-      `max_tokens: ${maxTokens} > ${model.max_tokens}, which is the maximum allowed number of output tokens for ${model.id}`,
+      `max_tokens: ${maxTokens} > ${mostTokens}, which is the maximum allowed number of output tokens for ${model.id}`,
     );
   }
-  if (thinking.type === 'enabled' && thinking.budgetTokens >= maxTokens) {
+  const isInterleaved = hasBeta(protocol, 'interleaved-thinking');
+  if (thinking.type === 'enabled' && thinking.budgetTokens >= maxTokens && !isInterleaved) {
     throw invalid(
       '`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size',
     );
   }
-  const choice = toolChoice(body.tool_choice, prompt.tools, thinking);
+  const choice = toolChoice(body.tool_choice, prompt);
+  if (maxTokens === 0) checkNoAnswer(body, prompt, choice.type);
+  checkEffort(prompt.effort, model);
   const compacts = asksForSummary !== undefined;
+  const speed = speedOf(asked, model, protocol, now);
+  checkPlace(inferenceGeo, model);
+  const fallbacks = readFallbacks(body.fallbacks, model, judgement);
   if (compacts) checkSummarizable(prompt.messages);
   checkBesideSummary(body, compacts, typeof summaryIn(prompt.messages)?.signature === 'string');
-  const bound = { thinking, protocol, seed, model, user: endUserOf(body, protocol), compacts };
-  const { mismatches, prefixes, ...checked } = checkConversation(prompt.messages, bound);
+  const user = endUserOf(body, protocol);
+  const { mismatches, prefixes, ...checked } = checkConversation(prompt, { ...judgement, user, compacts });
+  const effort = checkByModel(prompt, models, compacts);
   const compaction = asksForSummary && { ...asksForSummary, prefixes, toolChanges: toolChanges(prompt) };
-  const messages = shownMessages(prompt.messages, mismatches);
+  const messages = shownMessages(prompt.messages, mismatches, model.strips_thinking);
   const transformations = protocol.tellsMismatches ? [...mismatches.values()] : undefined;
-  const asked = { model, maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo };
-  return { ...prompt, ...asked, messages, ...checked, transformations, compaction };
+  const own = { maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo, fallbacks };
+  return { ...prompt, ...own, effort, messages, ...checked, transformations, compaction };
 }

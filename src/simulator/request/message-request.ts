@@ -10,6 +10,8 @@ export interface Protocol {
   version: '2023-06-01' | '2026-10-21';
   /** A beta is asked for: fields and block types that are not known may belong to it. */
   beta: boolean;
+  /** Their names, as the header has them. Batches of earlier versions do not know them. */
+  betas?: string | undefined;
   /** Whether answers say which thinking was made elsewhere, which a beta brings. */
   tellsMismatches: boolean;
   /** Whether summaries may be asked for and sent back, which a beta brings. */
@@ -24,8 +26,8 @@ export interface Protocol {
 export interface RequestMessage {
   role: 'user' | 'assistant' | 'system';
   blocks: JsonObject[];
-  /** Whether it configures the answers after it, and so needs no content. */
-  configures: boolean;
+  /** The effort of the answers after it. A message that says one needs no content. */
+  effort: string | undefined;
 }
 
 /** How much of its thinking an answer shows; `updates` are short texts while it works, which a beta brings. */
@@ -39,7 +41,7 @@ interface ActiveThinking {
 }
 
 export type Thinking =
-  | { type: 'disabled' }
+  | { type: 'disabled'; between_tools?: true }
   | ({ type: 'enabled'; budgetTokens: number } & ActiveThinking)
   | ({ type: 'adaptive' } & ActiveThinking);
 
@@ -55,6 +57,7 @@ export interface ToolChoice {
 
 /** What a prompt is made of, once it has been found valid. */
 export interface Prompt {
+  model: SimulatedModel;
   tools: JsonObject[];
   system: JsonObject[];
   messages: RequestMessage[];
@@ -75,7 +78,6 @@ export interface Compaction {
 
 /** A request to `/v1/messages` that has been found valid. */
 export interface MessageRequest extends Prompt {
-  model: SimulatedModel;
   maxTokens: number;
   stream: boolean;
   stopSequences: string[];
@@ -85,6 +87,8 @@ export interface MessageRequest extends Prompt {
   /** The types of the safeguards that are asked for. */
   safeguards: string[];
   speed: string | undefined;
+  /** The models that answer in its place what it refuses. */
+  fallbacks: readonly SimulatedModel[];
   inferenceGeo: string | undefined;
   /** What the answer's thinking is bound to. */
   binding: Binding;

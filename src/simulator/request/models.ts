@@ -21,31 +21,96 @@ export interface SimulatedModel {
   replacement?: string | null | undefined;
   /** Other ids under which it can be asked for. */
   aliases?: readonly string[] | undefined;
+  line?: string | null | undefined;
+  /** What it does about thinking that a request says nothing about; the types that it takes, and the efforts at which it stops. */
+  thinking?: ModelThinking | null | undefined;
+  /** The values of `output_config.effort`. Absent, as all that follows: whatever the API knows. */
+  efforts?: readonly string[] | undefined;
+  /** Default `high`. */
+  default_effort?: string | null | undefined;
+  /** Whether a tool can be forced. */
+  forced_tools?: boolean | undefined;
+  /** What else it does not take. */
+  refuses?: readonly string[] | undefined;
+  /** Whether thinking comes without its text unless that is asked for. */
+  omits_thinking?: boolean | undefined;
+  /** Whether what it says between calls is thinking. */
+  thinks_aloud?: boolean | undefined;
+  /** Whether thinking of earlier turns does not come in. */
+  strips_thinking?: boolean | undefined;
   /** Whether thinking after another conversation than its own is refused. Default true. */
-  checks_thinking?: boolean | undefined;
+  checks_thinking?: boolean | 'new_accounts' | undefined;
+  /** Whether another account cannot send its thinking back. */
+  binds_account?: boolean | undefined;
+  /** The other models whose thinking it reads. */
+  reads?: readonly string[] | undefined;
+  /** What `speed: "fast"` is, and until when; a model with `thinking` and without this refuses it. */
+  fast?: 'fast' | 'beta' | 'standard' | undefined;
+  fast_until?: string | null | undefined;
+  /** The longest side of an image in pixels, and the most tokens of one. */
+  image?: readonly [pixels: number, tokens: number] | undefined;
+  batch_max_tokens?: number | undefined;
+  refused_tools?: readonly string[] | undefined;
+  refused_advisors?: readonly string[] | undefined;
+}
+
+interface ModelThinking {
+  default: 'always' | 'adaptive' | 'off';
+  types: readonly string[];
+  off_efforts: readonly string[];
 }
 
 type Lifecycle = 'active' | 'deprecated' | 'retired';
 
-function lifecycleOf(model: SimulatedModel, now: number): Lifecycle {
-  if (model.retires_at && Date.parse(model.retires_at) <= now) return 'retired';
-  if (model.deprecated_at && Date.parse(model.deprecated_at) <= now) return 'deprecated';
-  return 'active';
+function lifecycleOf({ retires_at, deprecated_at }: SimulatedModel, now: number): Lifecycle {
+  if (retires_at && Date.parse(retires_at) <= now) return 'retired';
+  // A day of retirement is told to those who shall leave.
+  return (deprecated_at ? Date.parse(deprecated_at) <= now : Boolean(retires_at)) ? 'deprecated' : 'active';
+}
+
+const THINKING_TYPES = ['adaptive', 'between_tools', 'disabled', 'enabled'];
+const EFFORTS = ['low', 'medium', 'high', 'xhigh', 'max'];
+
+/** @returns what a model can, of what is known about it */
+function capabilitiesOf({ thinking, efforts = [] }: SimulatedModel): Record<string, unknown> | null {
+  if (!thinking) return null;
+  const has = (supported: boolean) => ({ supported });
+  const each = (names: string[], of: readonly string[]) =>
+    Object.fromEntries(names.map((name) => [name, has(of.includes(name))]));
+  const yes = has(true);
+  return {
+    batch: yes,
+    citations: yes,
+    code_execution: yes,
+    context_management: {
+      clear_thinking_20251015: yes,
+      clear_tool_uses_20250919: yes,
+      compact_20260112: yes,
+      supported: true,
+    },
+    effort: { ...each(EFFORTS, efforts), supported: efforts.length > 0 },
+    image_input: yes,
+    pdf_input: yes,
+    server_tools: { code_execution: yes, web_search: yes, supported: true },
+    structured_outputs: yes,
+    thinking: { supported: true, types: each(THINKING_TYPES, thinking.types) },
+  };
 }
 
 function row(model: SimulatedModel, now: number): Record<string, unknown> {
+  const lifecycle = lifecycleOf(model, now);
   return {
     type: 'model',
     id: model.id,
     display_name: model.display_name,
     created_at: model.created_at,
-    lifecycle: lifecycleOf(model, now),
+    lifecycle,
     deprecated_at: model.deprecated_at ?? null,
-    retires_at: model.retires_at ?? null,
+    retires_at: lifecycle === 'active' ? null : (model.retires_at ?? null),
     max_input_tokens: model.max_input_tokens,
     max_tokens: model.max_tokens,
-    line: /haiku|sonnet|opus|fable|mythos/.exec(model.id)?.[0] ?? null,
-    capabilities: null,
+    line: model.line ?? null,
+    capabilities: capabilitiesOf(model),
   };
 }
 

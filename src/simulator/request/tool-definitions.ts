@@ -71,7 +71,10 @@ export function toolDefinitions(value: Json | undefined): JsonObject[] {
  * Reads the choice of a tool.
  * @throws ApiError 400 for an unknown tool, a choice without tools, and one that thinking does not go with.
  */
-export function toolChoice(value: Json | undefined, tools: readonly JsonObject[], thinking: Thinking): ToolChoice {
+export function toolChoice(
+  value: Json | undefined,
+  { tools, thinking, model }: Pick<Prompt, 'tools' | 'model'> & { thinking: Thinking },
+): ToolChoice {
   if (value === undefined || value === null) return { type: 'auto', name: undefined, disableParallelToolUse: false };
   const choice = requiredObject(value, 'tool_choice');
   const type = requiredTag(choice, ['auto', 'any', 'tool', 'none'], 'tool_choice');
@@ -84,7 +87,11 @@ export function toolChoice(value: Json | undefined, tools: readonly JsonObject[]
   if (name !== undefined && !tools.some((tool) => nameOf(tool) === name)) {
     throw invalid(`Tool '${name.slice(0, 128)}' not found in provided tools`);
   }
-  if (thinking.type === 'enabled' && (type === 'any' || type === 'tool')) {
+  const isForced = type === 'any' || type === 'tool';
+  if (isForced && model.forced_tools === false) {
+    throw invalid('tool_choice: type "tool" and "any" are not supported for this model.');
+  }
+  if (thinking.type === 'enabled' && isForced) {
     throw invalid('Thinking may not be enabled when tool_choice forces tool use.');
   }
   return { type, name, disableParallelToolUse };

@@ -1,0 +1,276 @@
+import { invalid } from './errors.ts';
+import { requiredList, requiredObject, requiredString } from './fields.ts';
+import { checkSide } from './image-size.ts';
+import { asText, isObject, type Json, type JsonObject, objectsIn } from './json.ts';
+import type { Prompt, Protocol, RequestMessage, Thinking } from './message-request.ts';
+import { type SimulatedModel, servingModel } from './models.ts';
+
+// What a model refuses, in the API's words. A model of which nothing is known refuses nothing.
+
+/** Tells whether a request asks for a beta, by the beginning of its name. */
+export function hasBeta({ betas = '' }: Protocol, name: string): boolean {
+  return betas.includes(name);
+}
+
+function isRefused({ refuses = [] }: SimulatedModel, what: string): boolean {
+  return refuses.includes(what);
+}
+
+/** Checks an effort that the API knows. */
+export function checkEffort(effort: string | undefined, { efforts }: SimulatedModel): void {
+  if (effort === undefined || efforts === undefined || efforts.includes(effort)) return;
+  if (efforts.length === 0) throw invalid('This model does not support the effort parameter.');
+  throw invalid(
+    `This model does not support effort level '${effort}'. Supported levels: ${efforts.toSorted().join(', ')}.`,
+  );
+}
+
+/** Checks a type of thinking that the API knows, beside the request's effort. */
+export function checkThinkingType(type: string, effort: string | undefined, { thinking }: SimulatedModel): void {
+  if (!thinking) return;
+  const { types, off_efforts } = thinking;
+  if (types.includes(type)) {
+    const isOff = type === 'disabled' || type === 'between_tools';
+    if (!isOff || effort === undefined || off_efforts.includes(effort)) return;
+    throw invalid(
+      `output_config.effort '${effort}' is not supported when thinking is disabled on this model. Use effort 'high' or below, or enable thinking.`,
+    );
+  }
+  if (type === 'adaptive') throw invalid('adaptive thinking is not supported on this model');
+  if (type === 'between_tools') throw invalid('"thinking.type.between_tools" is not supported for this model.');
+  throw invalid(
+    type === 'disabled' && types.includes('between_tools')
+      ? 'To turn thinking off on this model, send "thinking": {"type": "between_tools"} instead of {"type": "disabled"}. It leaves out the thinking before an answer. Notes between calls of tools stay.'
+      : `"thinking.type.${type}" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.`,
+  );
+}
+
+const BOTH_SAMPLINGS = 'temperature and top_p cannot both be specified for this model. Please use only one.';
+
+/** Checks samplings that the API knows. */
+export function checkModelSampling(
+  { temperature, topP, topK }: Readonly<Record<'temperature' | 'topP' | 'topK', number | undefined>>,
+  model: SimulatedModel,
+): void {
+  const isOne = topP === 1 && !isRefused(model, 'top_p_1');
+  const changed = {
+    temperature: temperature !== undefined && temperature !== 1,
+    top_p: topP !== undefined && !isOne && (topP < 0.99 || topP === 1),
+    top_k: topK !== undefined,
+  };
+  const refused = Object.entries(changed).find(([, isChanged]) => isChanged && isRefused(model, 'sampling'));
+  if (refused) throw invalid(`\`${refused[0]}\` is deprecated for this model.`);
+  if (model.thinking && temperature !== undefined && topP !== undefined) throw invalid(BOTH_SAMPLINGS);
+}
+
+/** @returns the speed of the answer */
+export function speedOf(
+  asked: string | undefined,
+  model: SimulatedModel,
+  protocol: Protocol,
+  now: number,
+): string | undefined {
+  const { fast, fast_until, thinking } = model;
+  if (asked !== 'fast' || !thinking) return asked;
+  if (fast === 'standard') return fast;
+  const hasEnded = fast_until ? Date.parse(fast_until) <= now : false;
+  if (fast === undefined || hasEnded) throw invalid('speed: fast mode is not supported for this model.');
+  if (fast !== 'beta' || hasBeta(protocol, 'fast-mode-2026-02-01')) return asked;
+  throw invalid('speed: fast mode of this model requires anthropic-beta: fast-mode-2026-02-01');
+}
+
+/** Checks where the request may be worked on. */
+export function checkPlace(geo: string | undefined, model: SimulatedModel): void {
+  if (geo !== undefined && geo !== 'global' && isRefused(model, 'geo')) {
+    throw invalid('inference_geo: not supported for this model.');
+  }
+}
+
+/** @returns the models that answer what the first one refuses */
+export function readFallbacks(
+  value: Json | undefined,
+  model: SimulatedModel,
+  { models, protocol, now }: { models: readonly SimulatedModel[]; protocol: Protocol; now: number },
+): SimulatedModel[] {
+  if (value === undefined || value === null) return [];
+  if (protocol.version === '2023-06-01' && !hasBeta(protocol, 'server-side-fallback-2026-07-01')) {
+    throw invalid('fallbacks: Extra inputs are not permitted');
+  }
+  const takesAny = !isRefused(model, 'fallbacks');
+  // What Claude would choose itself is not known: here it is the next one of its table.
+  if (value === 'default') return takesAny ? models.filter((one) => one.id !== model.id).slice(0, 1) : [];
+  if (!takesAny) throw invalid('fallbacks: not supported for this model.');
+  const list = requiredList(value, 'fallbacks');
+  if (list.length > 3) throw invalid(`fallbacks: List should have at most 3 items after validation, not ${list.length}`);
+  return list.map((entry, index) => {
+    const path = `fallbacks.${index}`;
+    return servingModel(models, requiredString(requiredObject(entry, path).model, `${path}.model`), now);
+  });
+}
+
+function checkTools(tools: readonly JsonObject[], model: SimulatedModel, models: readonly SimulatedModel[]): void {
+  for (const [index, { type, model: advisor }] of tools.entries()) {
+    if (model.refused_tools?.includes(asText(type))) {
+      throw invalid(
+        `'${model.id}' does not support tool types: ${type}. Did you mean one of 'computer_toolset_20260801'?`,
+      );
+    }
+    if (!asText(type).startsWith('advisor_')) continue;
+    const { id = '' } = models.find((one) => one.id === advisor || one.aliases?.includes(asText(advisor))) ?? {};
+    if (model.refused_advisors?.includes(id)) {
+      throw invalid(`tools.${index}.model: '${id}' cannot advise '${model.id}'.`);
+    }
+  }
+}
+
+function isServed(block: JsonObject | undefined): boolean {
+  return /^(?!tool_).*(?:_tool_result|_tool_use)$/.test(asText(block?.type));
+}
+
+function checkSystemMessages(messages: readonly RequestMessage[], model: SimulatedModel): void {
+  for (const [index, { role, effort }] of messages.entries()) {
+    if (role !== 'system') continue;
+    const path = `messages.${index}`;
+    if (effort !== undefined && isRefused(model, 'effort')) {
+      throw invalid('output_config.effort requires a model that supports per-turn effort; this model does not');
+    }
+    if (isRefused(model, 'system')) throw invalid(`${path}.role: 'system' is not supported for this model.`);
+    const before = messages[index - 1];
+    const isBehind = before?.role === 'user' || (before?.role === 'assistant' && isServed(before.blocks.at(-1)));
+    if (!isBehind || (messages[index + 1]?.role ?? 'assistant') !== 'assistant') {
+      throw invalid(
+        `${path}: a \`system\` message must follow a \`user\` message, and be the last or before an \`assistant\` message.`,
+      );
+    }
+  }
+}
+
+/** Checks the efforts within the messages. @returns the one of the answer */
+function effortAtEnd({ effort, messages, model, thinking }: ThinkingPrompt): string | undefined {
+  let now = effort;
+  for (const [index, { effort: next }] of messages.entries()) {
+    if (next === undefined) continue;
+    checkEffort(next, model);
+    const before = now ?? model.default_effort ?? 'high';
+    if (model.thinking && thinking.type === 'disabled' && next !== before) {
+      throw invalid(
+        `messages.${index}: output_config.effort '${next}' differs from the '${before}' in effect before it; effort cannot change when thinking is disabled on this model.`,
+      );
+    }
+    now = next;
+  }
+  return now;
+}
+
+/** @returns whether the last message begins the answer. What a paused turn ends with does not. */
+function hasPrefill(messages: readonly RequestMessage[]): boolean {
+  const last = messages.findLast(({ role }) => role !== 'system');
+  const block = last?.blocks.at(-1);
+  return last?.role === 'assistant' && !isServed(block) && block?.type !== 'compaction';
+}
+
+function checkPrefill(messages: readonly RequestMessage[], thinking: Thinking, model: SimulatedModel): void {
+  if (!hasPrefill(messages)) return;
+  if (isRefused(model, 'prefill')) {
+    throw invalid(
+      'This model does not support assistant message prefill. The conversation must end with a user message.',
+    );
+  }
+  if (model.thinking && thinking.type !== 'disabled') {
+    throw invalid('messages: the final `assistant` message cannot be prefilled when thinking is enabled.');
+  }
+}
+
+function blocksIn(messages: readonly RequestMessage[]): JsonObject[] {
+  return messages.flatMap(({ blocks }) => blocks.flatMap((block) => [block, ...objectsIn(block.content)]));
+}
+
+/** Images of many in a request may have this side, in pixels. */
+const MANY_IMAGES = 20;
+const SIDE_OF_MANY = 2_000;
+
+function checkImages(messages: readonly RequestMessage[], { max_input_tokens, thinking }: SimulatedModel): void {
+  const images = blocksIn(messages).filter(({ type }) => type === 'image');
+  const most = thinking && max_input_tokens <= 200_000 ? 100 : 600;
+  if (images.length > most) throw invalid(`messages: at most ${most} images are allowed, not ${images.length}`);
+  if (images.length > MANY_IMAGES) for (const image of images) checkSide(image, 'messages', SIDE_OF_MANY);
+}
+
+const MOST_STRICT_TOOLS = 20;
+const MOST_OPTIONAL = 24;
+/** [?] The API's own measure is not documented. */
+const MOST_PROPERTIES = 1_000;
+
+/** Counts the properties of a schema, those within others too, and how many of them may be absent. */
+function propertiesIn(schema: Json | undefined): { all: number; optional: number } {
+  const found = { all: 0, optional: 0 };
+  const within = Array.isArray(schema) ? schema : isObject(schema) ? Object.values(schema) : [];
+  for (const { all, optional } of within.map(propertiesIn)) {
+    found.all += all;
+    found.optional += optional;
+  }
+  const own = isObject(schema) && isObject(schema.properties) ? Object.keys(schema.properties) : [];
+  const required = isObject(schema) && Array.isArray(schema.required) ? schema.required : [];
+  found.all += own.length;
+  found.optional += own.filter((name) => !required.includes(name)).length;
+  return found;
+}
+
+function checkGrammar({ outputSchema, tools, messages }: Prompt): void {
+  const strict = tools.filter((tool) => tool.strict === true);
+  if (strict.length > MOST_STRICT_TOOLS) throw invalid(`tools: at most ${MOST_STRICT_TOOLS} tools may be strict`);
+  const { all, optional } = propertiesIn([outputSchema ?? {}, ...strict.map((tool) => tool.input_schema ?? {})]);
+  if (all > MOST_PROPERTIES) throw invalid('Schema is too complex for compilation.');
+  if (optional > MOST_OPTIONAL) throw invalid(`Schemas may have at most ${MOST_OPTIONAL} optional parameters.`);
+  if (outputSchema === undefined) return;
+  if (hasPrefill(messages)) throw invalid('output_config.format: not supported with assistant message prefill.');
+  if (blocksIn(messages).some(({ citations }) => isObject(citations) && citations.enabled === true)) {
+    throw invalid('output_config.format: not supported with citations.');
+  }
+}
+
+type ThinkingPrompt = Prompt & { thinking: Thinking; effort: string | undefined };
+
+/**
+ * Checks a prompt by what its model takes.
+ *
+ * @param compacts whether it asks for a summary, which may end with an answer
+ * @returns the effort of its answer
+ * @throws ApiError 400 in the API's words
+ */
+export function checkByModel(
+  prompt: ThinkingPrompt,
+  models: readonly SimulatedModel[],
+  compacts: boolean,
+): string | undefined {
+  const { tools, model, messages, thinking } = prompt;
+  checkTools(tools, model, models);
+  checkSystemMessages(messages, model);
+  if (!compacts) checkPrefill(messages, thinking, model);
+  checkImages(messages, model);
+  checkGrammar(prompt);
+  return effortAtEnd(prompt);
+}
+
+/** Checks that a request without an answer asks for none of what an answer would have. */
+export function checkNoAnswer(body: JsonObject, { thinking, outputSchema }: ThinkingPrompt, choice: string): void {
+  const refused =
+    body.stream === true
+      ? 'stream'
+      : thinking.type === 'enabled'
+        ? 'thinking.enabled'
+        : outputSchema !== undefined
+          ? 'output_config.format'
+          : choice === 'any' || choice === 'tool'
+            ? 'tool_choice'
+            : undefined;
+  if (refused !== undefined) throw invalid(`max_tokens: 0 cannot be combined with \`${refused}\`.`);
+}
+
+/** Refuses what messages may have, and items of batches not. */
+export function checkItem(params: JsonObject): void {
+  for (const name of ['speed', 'fallbacks']) {
+    if ((params[name] ?? null) !== null) throw invalid(`${name}: not supported in message batches`);
+  }
+  if (params.max_tokens === 0) throw invalid('max_tokens: 0 is not supported in message batches');
+}

@@ -13,8 +13,13 @@ import { BESIDE_BODIES, OF_BETAS, REFUSED, UNJUDGED } from './sdk-explained.ts';
 
 // A batch has ended at the next look at it.
 let clock = start;
-const simulator = createSimulator({ models: simulatedModels(MODELS), now: () => clock++ });
-const BETAS = { 'anthropic-beta': 'compact-2026-09-04,compact-2026-01-12,another-2026-01-01' };
+// This is about shapes: models of which nothing is known take all.
+const models = simulatedModels(MODELS.map((row) => ({ ...row, thinking: null })));
+const simulator = createSimulator({ models, now: () => clock++ });
+const BETAS = {
+  'anthropic-beta':
+    'compact-2026-09-04,compact-2026-01-12,thinking-binding-controls-2026-08-01,thinking-display-updates-2026-08-18,another-2026-01-01',
+};
 
 function told(envelope: string): string {
   const { error } = JSON.parse(envelope) as { error: { type: string; message: string } };

@@ -189,8 +189,8 @@ function checkThread(body: JsonObject): void {
 }
 
 /** @returns the end user whom the thinking of a request belongs to; empty if it names none */
-function endUserOf({ user_profile_id, metadata }: JsonObject, { profile }: Protocol): string {
-  return asText(user_profile_id ?? profile ?? (isObject(metadata) ? metadata.user_id : '') ?? '');
+function endUserOf({ user_profile_id }: JsonObject, { profile }: Protocol): string {
+  return asText(user_profile_id ?? profile ?? '');
 }
 
 /**

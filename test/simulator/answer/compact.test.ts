@@ -253,7 +253,7 @@ describe('thinking', () => {
     try {
       return (await ask([...messages, user('And then?')], strict)).input_transformations;
     } catch (error) {
-      return String(error).includes('created in a different conversation') ? 'refused' : error;
+      return String(error).includes('bound to a different conversation') ? 'refused' : error;
     }
   };
 

@@ -263,7 +263,7 @@ describe('a request is accepted', () => {
       cache_control: { type: 'ephemeral' },
       output_config: { effort: 'low' },
     };
-    expect(await judged(asking('x', known))).toBe('accepted');
+    expect(await judged(asking('x', known), { 'anthropic-version': '2026-10-21' })).toBe('accepted');
     const unknown = asking('x', {
       novelty: { a: 1 },
       messages: user({ type: 'hologram', data: 'x' }, { type: 'text', text: 'x', mood: 'blue' }),
@@ -341,7 +341,7 @@ describe('any body at all', () => {
             { type: 'image', source: { type: 'base64', media_type: 'image/png', data: pngOf(2, 2) } },
             {
               type: 'document',
-              citations: { enabled: true },
+              citations: { enabled: false },
               source: { type: 'text', media_type: 'text/plain', data: 'x.' },
             },
           ],

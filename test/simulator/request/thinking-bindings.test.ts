@@ -3,7 +3,7 @@ import { REDACTED_THINKING_TRIGGER } from '../../../src/simulator/answer/answer.
 import { model, models, post, refusal, simulated } from '../api.ts';
 
 const other = { ...models[0], id: 'claude-test-3', aliases: [] } as (typeof models)[number];
-const earlier = { ...other, id: 'claude-test-0', checks_thinking: false };
+const earlier = { ...other, id: 'claude-test-0', checks_thinking: 'new_accounts' as const };
 const api = simulated({ models: [...models, other, earlier] });
 const adaptive = { type: 'adaptive' };
 const dropping = { ...adaptive, block_binding: { prefix_mismatch_behavior: 'drop_block' } };
@@ -67,18 +67,15 @@ describe('thinking', () => {
     const first = await answered();
     const moved = [{ role: 'user', content: 'Why is the sea blue?' }, first, next];
     const words =
-      'messages.1.content.0: this `thinking` block was created in a different conversation, or the messages';
+      'messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different conversation.';
     expect(await refusalOf(moved)).toContain(words);
     const told = await answerTo(moved, { thinking: dropping }, betas);
     expect(told.input_transformations).toEqual([dropped('prefix_binding_mismatch')]);
     const shorter = moved.map(withoutThinking);
     expect(told.usage.input_tokens).toBe((await answerTo(shorter)).usage.input_tokens);
-    expect(await answerTo(moved, { thinking: dropping }, { 'anthropic-beta': 'other' })).not.toHaveProperty(
-      'input_transformations',
-    );
     const streamed = await api(post(asked(moved, { thinking: dropping, stream: true }), betas));
     expect(await streamed.text()).toContain('"input_transformations":[{"type":"thinking_dropped"');
-    // Without a beta the API does not know the member.
+    // Without its beta the API does not know the member.
     expect(await refusalOf(moved, { thinking: dropping })).toContain('block_binding: Extra inputs are not permitted');
     expect((await api(post(asked(moved, { thinking: { type: 'disabled' } })))).status).toBe(200);
     const { max_tokens: _, ...counted } = asked(moved, {});
@@ -100,16 +97,16 @@ describe('thinking', () => {
   });
 
   test('of another model or end user is dropped without a word, unless the beta asks', async () => {
-    const metadata = { user_id: 'alice' };
-    const first = await answered({ metadata });
+    const alice = { user_profile_id: 'uprof_alice' };
+    const first = await answered(alice);
     const again = async (more: object, headers = betas) =>
       (await answerTo([question, first, next], more, headers)).input_transformations;
-    expect(await again({ metadata })).toEqual([]);
-    expect(await again({ metadata, model: other.id })).toEqual([dropped('model_binding_mismatch')]);
-    expect(await again({ metadata: { user_id: 'bob' }, model: other.id })).toEqual([
+    expect(await again(alice)).toEqual([]);
+    expect(await again({ ...alice, model: other.id })).toEqual([dropped('model_binding_mismatch')]);
+    expect(await again({ user_profile_id: 'uprof_bob', model: other.id })).toEqual([
       dropped('end_user_binding_mismatch'),
     ]);
-    expect(await again({ metadata }, { ...betas, 'anthropic-user-profile-id': 'uprof_1' } as typeof betas)).toEqual([
+    expect(await again({}, { ...betas, 'anthropic-user-profile-id': 'uprof_bob' } as typeof betas)).toEqual([
       dropped('end_user_binding_mismatch'),
     ]);
   });
@@ -118,6 +115,6 @@ describe('thinking', () => {
     const asking = { role: 'user', content: `Why? ${REDACTED_THINKING_TRIGGER}` };
     const first = await answered({}, asking);
     expect((await answerTo([asking, first, next], {}, betas)).input_transformations).toEqual([]);
-    expect(await refusalOf([question, asking, first, next])).toContain('`redacted_thinking` block was created in');
+    expect(await refusalOf([question, asking, first, next])).toContain('`redacted_thinking` block. The block is bound');
   });
 });

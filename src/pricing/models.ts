@@ -285,7 +285,12 @@ export function simulatedColumns(): Readonly<Record<string, SimulatedColumns>> {
   const of52 = { ...fewer, ...newFamily, reads: ids.filter(is52), refused_advisors: ids.filter((id) => !is52(id)) };
   const toSonnet = ids.filter((id) => /-4-\d|sonnet-5$/.test(id));
   const toOpus = [...toSonnet, 'claude-opus-5', 'claude-sonnet-5-5'];
-  const to51 = [...toOpus.filter((id) => id !== 'claude-sonnet-5-5'), 'claude-fable-5', 'claude-mythos-5', 'claude-opus-5-5'];
+  const to51 = [
+    ...toOpus.filter((id) => id !== 'claude-sonnet-5-5'),
+    'claude-fable-5',
+    'claude-mythos-5',
+    'claude-opus-5-5',
+  ];
   const of51 = { ...fewer, binds_newly: true, reads: [...to51, 'claude-fable-5-1', 'claude-mythos-5-1'] };
   const of5 = { ...aloud, refuses: noEffort };
   return {

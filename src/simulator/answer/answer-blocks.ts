@@ -75,7 +75,13 @@ export class AnswerWriter {
     const tokens = this.#tokens(text);
     const isWhole = this.end === undefined;
     const shown = isWhole ? tokens : [INTERRUPTED];
-    this.#thought(isShown ? shown : [], isShown ? shown.join('') : '', tokens.length, isShown ? 0 : tokens.length, sign);
+    this.#thought(
+      isShown ? shown : [],
+      isShown ? shown.join('') : '',
+      tokens.length,
+      isShown ? 0 : tokens.length,
+      sign,
+    );
   }
 
   #thought(pieces: string[], shown: string, tokens: number, unseen: number, sign: Sign): void {

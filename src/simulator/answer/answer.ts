@@ -204,7 +204,10 @@ class Composer {
     const { thinking, model } = this.#request;
     const text = this.#announcement(calls);
     const isNote = model.thinks_aloud && (thinking.type !== 'disabled' || thinking.between_tools);
-    if (!isNote) return this.#writer.text(text);
+    if (!isNote) {
+      this.#writer.text(text);
+      return;
+    }
     const isShown = thinking.type === 'disabled' || thinking.display !== 'omitted';
     this.#writer.note(text, isShown, (shown, tokens) => this.#seal('thinking', shown, tokens));
   }

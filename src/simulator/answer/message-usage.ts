@@ -55,9 +55,7 @@ export function usageAtEnd(message: AnsweredMessage): JsonObject {
     const last = step('fallback_message', answer.outputTokens, { model: request.model.id });
     return { ...usage, iterations: [step('message', refused), last] };
   }
-  return request.compaction === undefined
-    ? usage
-    : { ...usage, iterations: [step('compaction', answer.outputTokens)] };
+  return request.compaction === undefined ? usage : { ...usage, iterations: [step('compaction', answer.outputTokens)] };
 }
 
 /** Tells what was used at the start of a stream: the whole input, and one token of the output. */

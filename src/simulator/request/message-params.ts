@@ -16,8 +16,9 @@ import {
   requiredString,
   requiredTag,
 } from './fields.ts';
-import { asText, isObject, type JsonObject, member } from './json.ts';
+import { asText, type JsonObject, member } from './json.ts';
 import { refuseUnknown } from './known-members.ts';
+import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
 import {
   checkByModel,
   checkEffort,
@@ -29,7 +30,6 @@ import {
   readFallbacks,
   speedOf,
 } from './model-rules.ts';
-import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
 import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
 import { toolChanges } from './tool-changes.ts';

@@ -101,7 +101,8 @@ export function readFallbacks(
   if (value === 'default') return takesAny ? models.filter((one) => one.id !== model.id).slice(0, 1) : [];
   if (!takesAny) throw invalid('fallbacks: not supported for this model.');
   const list = requiredList(value, 'fallbacks');
-  if (list.length > 3) throw invalid(`fallbacks: List should have at most 3 items after validation, not ${list.length}`);
+  if (list.length > 3)
+    throw invalid(`fallbacks: List should have at most 3 items after validation, not ${list.length}`);
   return list.map((entry, index) => {
     const path = `fallbacks.${index}`;
     return servingModel(models, requiredString(requiredObject(entry, path).model, `${path}.model`), now);

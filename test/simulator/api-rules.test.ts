@@ -1,0 +1,1549 @@
+/**
+ * What the API takes and refuses, as a table: the rules that are published of it, by number, each with a request and what
+ * is said to it. The models are those of the edge's own table. What the table leaves out is at its end, with the reason.
+ */
+import { describe, expect, test } from 'vitest';
+import { MODELS } from '../../src/pricing/models.ts';
+import { REFUSAL_TRIGGER } from '../../src/simulator/answer/answer.ts';
+import { createSimulator } from '../../src/toolkit/simulator.ts';
+import { eventsOf, requiredHeaders } from './api.ts';
+import { pngOf } from './pictures.ts';
+
+type Json = Record<string, unknown>;
+interface Block extends Json {
+  type: string;
+}
+
+/** An answer, or a refusal: what a row looks at. */
+interface Answer {
+  status: number;
+  body: Json & { content: Block[]; usage: Json & { input_tokens: number; output_tokens: number } };
+  headers: Headers;
+  text: string;
+}
+
+interface Options {
+  headers?: Record<string, string>;
+  path?: string;
+  method?: string;
+  /** As an item of a batch; the answer is its result. */
+  inBatch?: boolean;
+  /** Of accounts since 2026-08-31. */
+  young?: boolean;
+}
+
+interface Row extends Options {
+  rule: number;
+  /** The models for which it holds. */
+  of: readonly string[];
+  /** What is asked beside model, max_tokens and a question; a whole body as a string. */
+  asks: Json | string | ((model: string) => Json | string | Promise<Json | string>);
+  is: number;
+  /** The words of a refusal. */
+  says?: string;
+  /** What an answer has. */
+  check?: (answer: Answer, model: string) => unknown;
+}
+
+const A = ['fable-5-2', 'mythos-5-2', 'fable-5-1', 'mythos-5-1', 'fable-5', 'mythos-5', 'opus-5-5'];
+const B = ['opus-5', 'sonnet-5', 'sonnet-5-5', 'haiku-5-5'];
+const C = ['opus-4-8', 'opus-4-7'];
+const D = ['opus-4-6', 'sonnet-4-6'];
+const E = ['opus-4-5-20251101', 'sonnet-4-5-20250929', 'haiku-4-5-20251001'];
+const F = ['fable-5-2', 'mythos-5-2', 'fable-5-1', 'mythos-5-1', 'opus-5-5', 'sonnet-5-5'];
+const ALL = [...A, ...B, ...C, ...D, ...E];
+const without = (all: readonly string[], ...some: string[]) => all.filter((one) => !some.includes(one));
+
+const NOW = Date.parse('2026-11-26T12:00:00Z');
+let now = NOW;
+const old = createSimulator({ now: () => now });
+const young = createSimulator({ now: () => now, newAccounts: true });
+const BINDING = 'thinking-binding-controls-2026-08-01';
+const beta = (...names: string[]) => ({ 'anthropic-beta': names.join() });
+
+const ENVELOPES: Readonly<Record<number, string>> = {
+  400: 'invalid_request_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+};
+
+async function ask(model: string, asked: Json | string, options: Options = {}): Promise<Answer> {
+  const { headers = {}, path = '/v1/messages', method = 'POST', inBatch = false } = options;
+  const simulator = options.young ? young : old;
+  const all = { ...requiredHeaders, ...headers };
+  const question = [{ role: 'user', content: 'Why is the sky blue?' }];
+  const whole = path.endsWith('/batches') ? {} : { model: `claude-${model}`, messages: question };
+  const room = path === '/v1/messages' ? { max_tokens: 8_192 } : {};
+  const body = typeof asked === 'string' ? asked : JSON.stringify({ ...whole, ...room, ...asked });
+  const send = (to: string, init: RequestInit) => simulator(`https://api.test${to}`, { headers: all, ...init });
+  if (!inBatch) {
+    const response = await send(path, method === 'POST' ? { method, body } : { method });
+    const text = await response.text();
+    const isJson = text.startsWith('{');
+    return { status: response.status, body: isJson ? JSON.parse(text) : {}, headers: response.headers, text };
+  }
+  const requests = [{ custom_id: 'one', params: JSON.parse(body) }];
+  const made = await send('/v1/messages/batches', { method: 'POST', body: JSON.stringify({ requests }) });
+  expect(made.status).toBe(200);
+  const { id } = await made.json<{ id: string }>();
+  now += 60_000;
+  const line = await (await send(`/v1/messages/batches/${id}/results`, {})).text();
+  const { result } = JSON.parse(line) as { result: Json };
+  const told = (result.message ?? result.error) as Answer['body'];
+  return { status: result.type === 'succeeded' ? 200 : 400, body: told, headers: made.headers, text: line };
+}
+
+const kinds = ({ body }: Answer) => body.content.map(({ type }) => type);
+const thought = ({ body }: Answer) => (body.usage.output_tokens_details as { thinking_tokens: number }).thinking_tokens;
+const changes = ({ body }: Answer) =>
+  (body.input_transformations as Json[]).map(({ type, reason }) => `${type}: ${reason}`);
+
+const user = (...content: unknown[]) => ({ role: 'user', content });
+const says = (text: string) => ({ type: 'text', text });
+const QUESTION = user(says('Why is the sky blue?'));
+const NEXT = user(says('And at night?'));
+const THINKING = { 'sluice-simulate': 'thinking=60' };
+const thinkingOf = (model: string) =>
+  E.includes(model) ? { type: 'enabled', budget_tokens: 1_024 } : { type: 'adaptive' };
+const LONG = { headers: { 'sluice-simulate': 'thinking=900' } };
+const on = (model: string) => ({ thinking: thinkingOf(model) });
+const weather = { name: 'weather', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };
+const force = { tools: [weather], tool_choice: { type: 'tool', name: 'weather' } };
+const loops = { tools: [weather], messages: [user(says('Use weather for Paris.'))] };
+const cited = {
+  type: 'document',
+  citations: { enabled: true },
+  source: { type: 'text', media_type: 'text/plain', data: 'x.' },
+};
+const format = (schema: Json = { type: 'object' }) => ({ output_config: { format: { type: 'json_schema', schema } } });
+const optional = (count: number) => ({
+  type: 'object',
+  properties: Object.fromEntries(Array.from({ length: count }, (_, index) => [`p${index}`, { type: 'string' }])),
+});
+const prefilled = { messages: [QUESTION, { role: 'assistant', content: 'Because' }] };
+const image = (width: number, height: number) => ({
+  type: 'image',
+  source: { type: 'base64', media_type: 'image/png', data: pngOf(width, height) },
+});
+const images = (count: number, side = 10) => ({
+  messages: [user(...Array.from({ length: count }, () => image(side, side)), says('What?'))],
+});
+const effortNow = (effort: string) => [QUESTION, { role: 'system', content: [], output_config: { effort } }];
+const PER_TURN = beta('mid-conversation-output-config-2026-07-01');
+
+/** A conversation of one answer that was thought, and one more question. */
+async function talk(model: string, more: Json = {}, options: Options = {}): Promise<{ messages: Json[] }> {
+  const headers = { ...THINKING, ...options.headers };
+  const { body } = await ask(model, { ...on(model), messages: [QUESTION], ...more }, { ...options, headers });
+  expect(body.content?.[0]?.type, JSON.stringify(body)).toBe('thinking');
+  return { messages: [QUESTION, { role: 'assistant', content: body.content }, NEXT] };
+}
+
+/** A loop of tools whose first answer was thought, and its result. */
+async function loop(model: string, change: (content: Block[]) => Block[]): Promise<Json> {
+  const { body } = await ask(model, { ...on(model), ...loops }, { headers: THINKING });
+  const call = body.content.find(({ type }) => type === 'tool_use');
+  const result = { type: 'tool_result', tool_use_id: call?.id, content: 'Sun.' };
+  return {
+    ...on(model),
+    ...loops,
+    messages: [...loops.messages, { role: 'assistant', content: change(body.content) }, user(result)],
+  };
+}
+
+/** Changes one character of the first block of thinking. */
+function altered<Made extends { messages: Json[] }>(made: Made, change: (block: Block) => Block): Made {
+  const messages = made.messages.map((message) => {
+    if (message.role !== 'assistant') return message;
+    const [first, ...rest] = message.content as [Block, ...Block[]];
+    return { ...message, content: [change(first), ...rest] };
+  });
+  return { ...made, messages };
+}
+const otherSignature = (block: Block) => {
+  const signature = String(block.signature);
+  return { ...block, signature: `${signature.slice(0, 40)}${signature[40] === 'A' ? 'B' : 'A'}${signature.slice(41)}` };
+};
+
+const notSupported = (type: string) =>
+  `"thinking.type.${type}" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.`;
+const TOO_HIGH = (effort: string) =>
+  `output_config.effort '${effort}' is not supported when thinking is disabled on this model. Use effort 'high' or below, or enable thinking.`;
+const NO_PREFILL =
+  'This model does not support assistant message prefill. The conversation must end with a user message.';
+const NO_FORCE = 'tool_choice: type "tool" and "any" are not supported for this model.';
+const SWAPPED = 'Invalid `signature` in `thinking` block';
+const MOVED =
+  'messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different conversation. Remove the block, or set `thinking.block_binding.prefix_mismatch_behavior` to "drop_block".';
+const EFFORTS = ['low', 'medium', 'high', 'xhigh', 'max'];
+const off = (type: string, effort?: string) => ({
+  thinking: { type },
+  ...(effort === undefined ? {} : { output_config: { effort } }),
+});
+const unthought = (answer: Answer) => {
+  expect(kinds(answer)).toEqual(['text']);
+  expect(thought(answer)).toBe(0);
+};
+/** The questions of a hundred that are answered without thinking. */
+async function withoutThought(model: string, effort: string): Promise<number> {
+  let count = 0;
+  for (let index = 0; index < 100; index++) {
+    const messages = [user(says(`What is ${index}?`))];
+    const answer = await ask(model, { messages, output_config: { effort } });
+    if (thought(answer) === 0) count++;
+  }
+  return count;
+}
+
+const COUNT = '/v1/messages/count_tokens';
+const tokensOf = async (model: string, asked: Json) => (await ask(model, asked, { path: COUNT })).body.input_tokens;
+
+/** A streamed answer's events, by name and kind of delta. */
+const streamed = ({ text }: Answer) => eventsOf(text);
+const deltas = (answer: Answer) =>
+  streamed(answer).flatMap(
+    ({ data }) => ((data.index === 0 && (data.delta as Json | undefined)?.type) || []) as string,
+  );
+
+/** A body of so many bytes, none of which is kept. */
+function spaces(megabytes: number, start = ''): ReadableStream<Uint8Array> {
+  const piece = new Uint8Array(1_048_576).fill(0x20);
+  let sent = 0;
+  return new ReadableStream({
+    pull(controller) {
+      if (sent === 0) controller.enqueue(new TextEncoder().encode(start));
+      if (sent++ === megabytes) controller.close();
+      else controller.enqueue(piece);
+    },
+  });
+}
+async function sent(path: string, megabytes: number, start = '', headers = {}): Promise<number> {
+  const init = { method: 'POST', headers: { ...requiredHeaders, ...headers }, body: spaces(megabytes, start) };
+  return (await old(new Request(`https://api.test${path}`, { ...init, duplex: 'half' } as RequestInit))).status;
+}
+
+const THINKS: readonly Row[] = [
+  {
+    rule: 1,
+    of: [...A, ...B],
+    asks: {},
+    is: 200,
+    check: async (answer, model) => {
+      const same = await ask(model, { thinking: { type: 'adaptive' } });
+      expect([kinds(same), thought(same)]).toEqual([kinds(answer), thought(answer)]);
+      const long = await ask(model, {}, { headers: THINKING });
+      expect([kinds(long), thought(long)]).toEqual([['thinking', 'text'], 60]);
+    },
+  },
+  { rule: 2, of: [...C, ...D, ...E], asks: {}, is: 200, check: unthought },
+  ...[undefined, 'low', 'max'].map((effort) => ({
+    rule: 3,
+    of: A,
+    asks: off('disabled', effort),
+    is: 400,
+    says: notSupported('disabled'),
+  })),
+  {
+    rule: 4,
+    of: [...A, ...B, ...C],
+    asks: { thinking: { type: 'enabled', budget_tokens: 2_048 } },
+    is: 400,
+    says: notSupported('enabled'),
+  },
+  {
+    rule: 5,
+    of: ['sonnet-5-5'],
+    asks: off('disabled'),
+    is: 400,
+    says: 'To turn thinking off on this model, send "thinking": {"type": "between_tools"} instead of {"type": "disabled"}.',
+  },
+  ...[undefined, 'low', 'medium', 'high'].map((effort) => ({
+    rule: 6,
+    of: ['sonnet-5-5'],
+    asks: off('between_tools', effort),
+    is: 200,
+    check: unthought,
+  })),
+  ...['xhigh', 'max'].map((effort) => ({
+    rule: 7,
+    of: ['sonnet-5-5'],
+    asks: off('between_tools', effort),
+    is: 400,
+    says: TOO_HIGH(effort),
+  })),
+  ...[{ display: 'omitted' }, { budget_tokens: 2_048 }, { block_binding: { prefix_mismatch_behavior: 'error' } }].map(
+    (more) => ({
+      rule: 8,
+      of: ['sonnet-5-5'],
+      asks: { thinking: { type: 'between_tools', ...more } },
+      headers: beta(BINDING),
+      is: 400,
+    }),
+  ),
+  { rule: 9, of: ['sonnet-5-5'], asks: off('between_tools'), is: 200, check: unthought },
+  {
+    rule: 9,
+    of: ['sonnet-5-5'],
+    asks: { ...off('between_tools'), ...loops },
+    is: 200,
+    check: (answer) => {
+      expect(kinds(answer)).toEqual(['thinking', 'tool_use']);
+      expect(answer.body.content[0]?.thinking).toContain('weather');
+    },
+  },
+  {
+    rule: 10,
+    of: without(ALL, 'sonnet-5-5'),
+    asks: off('between_tools'),
+    is: 400,
+    says: '"thinking.type.between_tools" is not supported for this model.',
+  },
+  ...[undefined, 'low', 'medium', 'high'].map((effort) => ({
+    rule: 11,
+    of: ['opus-5', 'haiku-5-5'],
+    asks: off('disabled', effort),
+    is: 200,
+    check: unthought,
+  })),
+  ...['xhigh', 'max'].map((effort) => ({
+    rule: 12,
+    of: ['opus-5', 'haiku-5-5'],
+    asks: off('disabled', effort),
+    is: 400,
+    says: TOO_HIGH(effort),
+  })),
+  ...[undefined, 'low', 'medium', 'high'].map((effort) => ({
+    rule: 13,
+    of: ['sonnet-5'],
+    asks: off('disabled', effort),
+    is: 200,
+    check: unthought,
+  })),
+  ...['adaptive', 'disabled'].map((type) => ({ rule: 14, of: [...C, ...D], asks: { thinking: { type } }, is: 200 })),
+  { rule: 14, of: D, asks: { thinking: { type: 'enabled', budget_tokens: 1_024 } }, is: 200 },
+  {
+    rule: 15,
+    of: E,
+    asks: { thinking: { type: 'adaptive' } },
+    is: 400,
+    says: 'adaptive thinking is not supported on this model',
+  },
+  { rule: 16, of: [...D, ...E], asks: { thinking: { type: 'enabled', budget_tokens: 1_023 } }, is: 400 },
+  { rule: 16, of: [...D, ...E], asks: { thinking: { type: 'enabled', budget_tokens: 8_192 } }, is: 400 },
+  {
+    rule: 16,
+    of: [...D, ...E],
+    asks: { thinking: { type: 'enabled', budget_tokens: 8_192 } },
+    headers: beta('interleaved-thinking-2025-05-14'),
+    is: 200,
+  },
+  ...['summarized', 'omitted'].map((display) => ({
+    rule: 17,
+    of: ALL,
+    asks: (model: string) => ({ thinking: { ...thinkingOf(model), display } }),
+    headers: THINKING,
+    is: 200,
+    check: ({ body }: Answer) => expect(body.content[0]?.thinking === '').toBe(display === 'omitted'),
+  })),
+  {
+    rule: 17,
+    of: ALL,
+    asks: on,
+    headers: THINKING,
+    is: 200,
+    check: ({ body }, model) => expect(body.content[0]?.thinking === '').toBe([...A, ...B, ...C].includes(model)),
+  },
+  {
+    rule: 18,
+    of: A,
+    asks: { thinking: { type: 'adaptive', display: 'updates' } },
+    headers: beta('another-2026-01-01'),
+    is: 400,
+  },
+  {
+    rule: 18,
+    of: ['fable-5-1', 'fable-5-2'],
+    asks: { thinking: { type: 'adaptive', display: 'updates' } },
+    headers: beta('thinking-display-updates-2026-08-18'),
+    is: 200,
+  },
+  {
+    rule: 19,
+    of: [...C, ...D, ...E, 'haiku-5-5'],
+    asks: { thinking: { type: 'disabled', display: 'omitted' } },
+    is: 400,
+  },
+  {
+    rule: 20,
+    of: ALL,
+    asks: (model) => ({ thinking: { ...thinkingOf(model), block_binding: { prefix_mismatch_behavior: 'error' } } }),
+    headers: beta('another-2026-01-01'),
+    is: 400,
+    says: 'block_binding: Extra inputs are not permitted',
+  },
+  ...['between_tools', 'disabled', 'enabled'].map((type) => ({
+    rule: 20,
+    of: ['sonnet-5-5', 'haiku-5-5'],
+    asks: { thinking: { type, block_binding: {} } },
+    headers: beta(BINDING),
+    is: 400,
+  })),
+  {
+    rule: 21,
+    of: [...D, ...E],
+    asks: async (model) => ({
+      ...(await loop(model, (content) => content.filter(({ type }) => type !== 'thinking'))),
+      thinking: { type: 'enabled', budget_tokens: 1_024 },
+    }),
+    headers: THINKING,
+    is: 200,
+    check: unthought,
+  },
+  {
+    rule: 21,
+    of: [...C, ...D],
+    asks: (model) => loop(model, (content) => content.filter(({ type }) => type !== 'thinking')),
+    headers: THINKING,
+    is: 200,
+    check: (answer) => expect(kinds(answer)).toEqual(['thinking', 'text']),
+  },
+];
+
+const ANSWERS: readonly Row[] = [
+  {
+    rule: 23,
+    of: [...A, ...B, ...C, ...D],
+    asks: on,
+    headers: THINKING,
+    is: 200,
+    check: (answer) => expect(kinds(answer)).toEqual(['thinking', 'text']),
+  },
+  {
+    rule: 23,
+    of: ['haiku-5-5', 'sonnet-5'],
+    asks: {},
+    is: 200,
+    check: async (_, model) => expect(await withoutThought(model, 'low')).toBeGreaterThan(40),
+  },
+  {
+    rule: 24,
+    of: [...A, ...B],
+    asks: {},
+    headers: THINKING,
+    is: 200,
+    check: ({ body }) =>
+      expect(body.content[0]).toEqual({ type: 'thinking', thinking: '', signature: expect.stringMatching(/./) }),
+  },
+  {
+    rule: 25,
+    of: ALL,
+    asks: (model) => ({ thinking: { ...thinkingOf(model), display: 'summarized' } }),
+    headers: { 'sluice-simulate': 'thinking=700' },
+    is: 200,
+    check: (answer) => {
+      expect(thought(answer)).toBe(700);
+      expect(answer.body.usage.output_tokens).toBeGreaterThan(700);
+      expect(String(answer.body.content[0]?.thinking).length).toBeLessThan(700);
+    },
+  },
+  {
+    rule: 26,
+    of: [...A, ...B],
+    asks: { max_tokens: 30 },
+    headers: THINKING,
+    is: 200,
+    check: (answer) => {
+      expect(answer.body).toMatchObject({ stop_reason: 'max_tokens', usage: { output_tokens: 30 } });
+      expect(kinds(answer)).toEqual(['thinking']);
+    },
+  },
+  {
+    rule: 27,
+    of: [...A, ...B],
+    asks: { max_tokens: 40, messages: [user(says('What is 8?'))], output_config: { effort: 'high' } },
+    is: 200,
+    check: async (answer, model) => {
+      const messages = [user(says('What is 8?'))];
+      const again = await ask(model, { max_tokens: 40, messages, output_config: { effort: 'high' } });
+      expect([kinds(again), again.body.stop_reason]).toEqual([['thinking'], 'max_tokens']);
+      expect(kinds(answer)).toEqual(kinds(again));
+      expect(kinds(await ask(model, { messages, output_config: { effort: 'high' } }))).toEqual(['thinking', 'text']);
+    },
+  },
+  {
+    rule: 28,
+    of: ['fable-5-2', 'fable-5-1', 'fable-5', 'opus-5-5', 'sonnet-5-5'],
+    asks: loops,
+    headers: THINKING,
+    is: 200,
+    check: async (answer, model) => {
+      expect(kinds(answer)).toEqual(['thinking', 'thinking', 'tool_use']);
+      expect(answer.body.content[1]?.thinking).toBe('');
+      const cut = { ...loops, max_tokens: 65, thinking: { type: 'adaptive', display: 'summarized' } };
+      const { content } = (await ask(model, cut, { headers: THINKING })).body;
+      expect(content.at(-1)?.thinking).toBe('This part of the response was interrupted before it finished.');
+    },
+  },
+  {
+    rule: 28,
+    of: ['opus-5', 'haiku-5-5'],
+    asks: loops,
+    headers: THINKING,
+    is: 200,
+    check: (answer) => expect(kinds(answer)).toEqual(['thinking', 'text', 'tool_use']),
+  },
+  {
+    rule: 29,
+    of: ['haiku-5-5'],
+    asks: { ...force, output_config: { effort: 'high' } },
+    is: 200,
+    check: (answer) => expect(kinds(answer)).toEqual(['tool_use']),
+  },
+  { rule: 30, of: ALL, asks: {}, is: 200, check: ({ body }) => expect(body.diagnostics).toBeNull() },
+  {
+    rule: 31,
+    of: [...A, ...B],
+    asks: { stream: true },
+    headers: THINKING,
+    is: 200,
+    check: (answer) => {
+      expect(deltas(answer)).toEqual(['signature_delta']);
+      const start = streamed(answer).find(({ name }) => name === 'content_block_start');
+      expect(start?.data.content_block).toEqual({ type: 'thinking', thinking: '', signature: '' });
+    },
+  },
+  {
+    rule: 32,
+    of: ALL,
+    asks: (model) => ({ stream: true, thinking: { ...thinkingOf(model), display: 'summarized' } }),
+    headers: THINKING,
+    is: 200,
+    check: (answer) => {
+      const found = deltas(answer);
+      expect(found.pop()).toBe('signature_delta');
+      expect(found.length).toBeGreaterThan(3);
+      expect(new Set(found)).toEqual(new Set(['thinking_delta']));
+    },
+  },
+  {
+    rule: 33,
+    of: ALL,
+    asks: (model) => ({ ...on(model), stream: true }),
+    headers: THINKING,
+    is: 200,
+    check: (answer) => {
+      const [first] = streamed(answer);
+      const message = first?.data.message as Json;
+      expect([message.stop_reason, message.stop_details, (message.usage as Json).output_tokens_details]).toEqual([
+        null,
+        null,
+        null,
+      ]);
+      const data: Json = streamed(answer).find(({ name }) => name === 'message_delta')?.data ?? {};
+      const usage = data.usage as Json;
+      expect([(data.delta as Json).stop_reason, (usage.output_tokens_details as Json).thinking_tokens]).toEqual([
+        'end_turn',
+        60,
+      ]);
+      expect(usage.input_tokens).toBe((message.usage as Json).input_tokens);
+    },
+  },
+  {
+    rule: 34,
+    of: ['haiku-5-5'],
+    asks: { stream: true },
+    headers: { 'sluice-simulate': 'error-after=6' },
+    is: 200,
+    check: (answer) => {
+      const events = streamed(answer);
+      expect(events.map(({ name }) => name)).toContain('ping');
+      expect(events.at(-1)?.data).toEqual({
+        type: 'error',
+        error: { type: 'overloaded_error', message: 'Overloaded' },
+      });
+    },
+  },
+  {
+    rule: 35,
+    of: ['fable-5-2', 'haiku-5-5'],
+    asks: { stream: true },
+    headers: { 'sluice-simulate': 'stop-reason=refusal' },
+    is: 200,
+    check: (answer) => {
+      const events = streamed(answer);
+      expect(
+        events.filter(({ data }) => (data.delta as Json | undefined)?.type === 'text_delta').length,
+      ).toBeGreaterThan(0);
+      const end: Json = events.find(({ name }) => name === 'message_delta')?.data ?? {};
+      expect((end.delta as Json).stop_reason).toBe('refusal');
+      expect((end.usage as Json).output_tokens).toBeGreaterThan(5);
+    },
+  },
+];
+
+const LIMITS: readonly Row[] = [
+  {
+    rule: 36,
+    of: ['sonnet-4-5-20250929', 'haiku-4-5-20251001'],
+    asks: { output_config: { effort: 'low' } },
+    is: 400,
+    says: 'This model does not support the effort parameter.',
+  },
+  {
+    rule: 37,
+    of: D,
+    asks: { output_config: { effort: 'xhigh' } },
+    is: 400,
+    says: "This model does not support effort level 'xhigh'. Supported levels: high, low, max, medium.",
+  },
+  ...['xhigh', 'max'].map((effort) => ({
+    rule: 37,
+    of: ['opus-4-5-20251101'],
+    asks: { output_config: { effort } },
+    is: 400,
+    says: `This model does not support effort level '${effort}'. Supported levels: high, low, medium.`,
+  })),
+  {
+    rule: 38,
+    of: without(ALL, 'sonnet-4-5-20250929', 'haiku-4-5-20251001', 'opus-4-5-20251101'),
+    asks: { thinking: { type: 'adaptive' } },
+    is: 200,
+    check: async (answer, model) => {
+      const effort = ['opus-5-5', 'haiku-5-5'].includes(model) ? 'medium' : 'high';
+      const system = [{ ...says('Be kind. '.repeat(3_000)), cache_control: { type: 'ephemeral' } }];
+      const same = await ask(model, { thinking: { type: 'adaptive' }, output_config: { effort } });
+      expect(thought(same)).toBe(thought(answer));
+      await ask(model, { system, output_config: { effort } });
+      expect((await ask(model, { system })).body.usage.cache_read_input_tokens).toBeGreaterThan(5_000);
+    },
+  },
+  {
+    rule: 39,
+    of: ['fable-5-2', 'mythos-5-2', 'fable-5-1', 'mythos-5-1', 'opus-5', 'opus-5-5', 'sonnet-5-5', 'haiku-5-5'],
+    asks: { messages: effortNow('max') },
+    headers: PER_TURN,
+    is: 200,
+    check: (answer) => expect(thought(answer)).toBeGreaterThanOrEqual(100),
+  },
+  {
+    rule: 39,
+    of: ['fable-5', 'mythos-5', 'sonnet-5', ...C, ...D, ...E],
+    asks: { messages: effortNow('low') },
+    headers: PER_TURN,
+    is: 400,
+    says: 'output_config.effort requires a model that supports per-turn effort; this model does not',
+  },
+  { rule: 39, of: ['opus-5'], asks: { messages: effortNow('low') }, is: 400 },
+  {
+    rule: 40,
+    of: ['opus-5'],
+    asks: { ...off('disabled'), messages: effortNow('low') },
+    headers: PER_TURN,
+    is: 400,
+    says: "messages.1: output_config.effort 'low' differs from the 'high' in effect before it; effort cannot change when thinking is disabled on this model.",
+  },
+  { rule: 40, of: ['opus-5'], asks: { ...off('disabled'), messages: effortNow('high') }, headers: PER_TURN, is: 200 },
+  {
+    rule: 41,
+    of: ['sonnet-4-5', 'sonnet-4-5-20250929'],
+    asks: { max_tokens: 128_000 },
+    is: 400,
+    says: 'max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-sonnet-4-5-20250929',
+  },
+  { rule: 41, of: without(ALL, ...E), asks: { max_tokens: 128_001 }, is: 400, says: 'max_tokens: 128001 > 128000' },
+  {
+    rule: 42,
+    of: ALL,
+    asks: { max_tokens: 0, system: [{ ...says('Wait. '.repeat(6_000)), cache_control: { type: 'ephemeral' } }] },
+    is: 200,
+    check: ({ body }) => {
+      expect(body).toMatchObject({ content: [], stop_reason: 'max_tokens', usage: { output_tokens: 0 } });
+      const { cache_creation_input_tokens: written, cache_read_input_tokens: read } = body.usage;
+      expect(Number(written) + Number(read)).toBeGreaterThan(4_096);
+    },
+  },
+  ...[{ stream: true }, format(), force].map((more) => ({
+    rule: 43,
+    of: ['haiku-5-5', 'opus-4-6'],
+    asks: { max_tokens: 0, ...more },
+    is: 400,
+  })),
+  {
+    rule: 43,
+    of: E,
+    asks: { max_tokens: 0, thinking: { type: 'enabled', budget_tokens: 1_024 } },
+    headers: beta('interleaved-thinking-2025-05-14'),
+    is: 400,
+  },
+  { rule: 43, of: ['haiku-5-5'], asks: { max_tokens: 0 }, inBatch: true, is: 400 },
+  {
+    rule: 44,
+    of: ['haiku-4-5'],
+    asks: { max_tokens: 64_000, messages: [user(says('sky '.repeat(199_980)))] },
+    is: 200,
+    check: ({ body }) => expect(body.stop_reason).toBe('model_context_window_exceeded'),
+  },
+  { rule: 44, of: ['haiku-4-5'], asks: { messages: [user(says('sky '.repeat(200_001)))] }, is: 400 },
+  {
+    rule: 45,
+    of: ['opus-4-6-20260205', 'haiku-5-5-20261007', 'opus-4-1', 'mythos-preview', 'unknown'],
+    asks: {},
+    is: 404,
+  },
+  { rule: 45, of: ['opus-4-5', 'sonnet-4-5', 'haiku-4-5'], asks: {}, is: 200 },
+];
+
+const SAMPLES: readonly Row[] = [
+  ...[{ temperature: 1 }, { top_p: 0.99 }, { top_k: 5 }, { temperature: 0 }].map((more) => ({
+    rule: 46,
+    of: ALL,
+    asks: more,
+    headers: { 'anthropic-version': '2026-10-21' },
+    is: 400,
+    says: `${Object.keys(more)[0]}: Extra inputs are not permitted`,
+  })),
+  {
+    rule: 47,
+    of: [...A, ...B, ...C],
+    asks: { temperature: 0.5 },
+    is: 400,
+    says: '`temperature` is deprecated for this model.',
+  },
+  { rule: 47, of: [...A, ...B, ...C], asks: { temperature: 1 }, is: 200 },
+  { rule: 48, of: [...A, ...B, ...C], asks: { top_p: 0.98 }, is: 400 },
+  { rule: 48, of: [...A, ...B, ...C], asks: { top_p: 0.99 }, is: 200 },
+  { rule: 48, of: ['haiku-5-5', 'fable-5-1', 'fable-5-2'], asks: { top_p: 1 }, is: 400 },
+  { rule: 49, of: [...A, ...B, ...C], asks: { top_k: 40 }, is: 400 },
+  { rule: 49, of: [...A, ...B, ...C], asks: { temperature: 1, top_p: 0.99 }, is: 400 },
+  {
+    rule: 50,
+    of: [...D, ...E],
+    asks: { temperature: 0.5, top_p: 0.5 },
+    is: 400,
+    says: 'temperature and top_p cannot both be specified for this model. Please use only one.',
+  },
+  ...[{ temperature: 0.5 }, { top_p: 0.5 }].map((more) => ({ rule: 50, of: [...D, ...E], asks: more, is: 200 })),
+  ...[{ temperature: 0.5 }, { top_p: 0.94 }, { top_k: 5 }].map((more) => ({
+    rule: 51,
+    of: [...D, ...E],
+    asks: (model: string) => ({ ...on(model), ...more }),
+    is: 400,
+  })),
+  ...[{ temperature: 1 }, { top_p: 0.95 }].map((more) => ({
+    rule: 51,
+    of: [...D, ...E],
+    asks: (model: string) => ({ ...on(model), ...more }),
+    is: 200,
+  })),
+  { rule: 52, of: [...A, ...B, ...C, ...D], asks: prefilled, is: 400, says: NO_PREFILL },
+  {
+    rule: 52,
+    of: ['haiku-5-5', 'opus-5', ...C, ...D],
+    asks: { ...prefilled, ...off('disabled') },
+    is: 400,
+    says: NO_PREFILL,
+  },
+  { rule: 53, of: E, asks: prefilled, is: 200 },
+  { rule: 53, of: E, asks: { ...prefilled, thinking: { type: 'enabled', budget_tokens: 1_024 } }, is: 400 },
+  ...['any', 'tool'].flatMap((type) => {
+    const choice = { tools: [weather], tool_choice: type === 'any' ? { type } : { type, name: 'weather' } };
+    return [
+      { rule: 54, of: F, asks: choice, is: 400, says: NO_FORCE },
+      { rule: 54, of: F, asks: choice, path: COUNT, is: 400, says: NO_FORCE },
+      { rule: 55, of: without([...B, ...C, ...D], 'sonnet-5-5'), asks: choice, is: 200 },
+      { rule: 56, of: [...D, ...E], asks: { ...choice, thinking: { type: 'enabled', budget_tokens: 1_024 } }, is: 400 },
+    ];
+  }),
+  ...['auto', 'none'].map((type) => ({
+    rule: 57,
+    of: ALL,
+    asks: { tools: [weather], tool_choice: { type } },
+    is: 200,
+  })),
+  { rule: 58, of: ALL, asks: { ...format(), messages: [user(cited, says('What?'))] }, is: 400 },
+  { rule: 58, of: E, asks: { ...format(), ...prefilled }, is: 400 },
+  {
+    rule: 58,
+    of: ['haiku-5-5'],
+    asks: { tools: Array.from({ length: 21 }, (_, index) => ({ ...weather, name: `t${index}`, strict: true })) },
+    is: 400,
+  },
+  { rule: 58, of: ['haiku-5-5'], asks: format(optional(25)), is: 400 },
+  { rule: 58, of: ['haiku-5-5'], asks: format(optional(24)), is: 200 },
+  {
+    rule: 58,
+    of: ['haiku-5-5'],
+    asks: format(optional(1_001)),
+    is: 400,
+    says: 'Schema is too complex for compilation.',
+  },
+  ...['refusal', 'max_tokens'].map((reason) => ({
+    rule: 59,
+    of: ['haiku-5-5', 'fable-5-2'],
+    asks: format({ type: 'object', properties: { words: { type: 'string', minLength: 500 } }, required: ['words'] }),
+    headers: { 'sluice-simulate': `stop-reason=${reason}` },
+    is: 200,
+    check: ({ body }: Answer) => {
+      expect(body.stop_reason).toBe(reason);
+      expect(() => JSON.parse(String(body.content.at(-1)?.text))).toThrow();
+    },
+  })),
+  ...['opus-5-5', 'sonnet-5-5', 'fable-5-2', 'haiku-5-5'].map((model) => {
+    const type = model === 'haiku-5-5' ? 'computer_20250124' : 'computer_20251124';
+    return {
+      rule: 60,
+      of: [model],
+      asks: { tools: [{ type, name: 'computer', display_width_px: 800, display_height_px: 600 }] },
+      headers: beta('computer-use-2025-11-24'),
+      is: 400,
+      says: `'claude-${model}' does not support tool types: ${type}. Did you mean one of`,
+    };
+  }),
+  ...[
+    ['sonnet-5-5', ['opus-4-7', 'opus-4-8', 'sonnet-5', 'haiku-5-5'], 400],
+    ['sonnet-5-5', ['opus-5-5'], 200],
+    ['fable-5-2', ['fable-5-1', 'opus-5-5', 'haiku-4-5'], 400],
+    ['fable-5-2', ['fable-5-2', 'mythos-5-2'], 200],
+  ].flatMap(([model, advisors, is]) =>
+    (advisors as string[]).map((advisor) => ({
+      rule: 61,
+      of: [String(model)],
+      asks: { tools: [{ type: 'advisor_20260301', name: 'advisor', model: `claude-${advisor}` }] },
+      headers: beta('advisor-tool-2026-03-01'),
+      is: Number(is),
+    })),
+  ),
+  {
+    rule: 62,
+    of: [...without(A, 'none'), 'opus-4-8', 'opus-5', 'sonnet-5-5', 'haiku-5-5'],
+    asks: { messages: [QUESTION, { role: 'system', content: 'Be short.' }] },
+    is: 200,
+  },
+  {
+    rule: 62,
+    of: ['opus-4-7', 'sonnet-5'],
+    asks: { messages: [QUESTION, { role: 'system', content: 'Be short.' }] },
+    is: 400,
+  },
+  ...[
+    [{ role: 'system', content: 'Be short.' }, QUESTION],
+    [QUESTION, { role: 'system', content: 'Be short.' }, NEXT],
+    [QUESTION, { role: 'assistant', content: 'So.' }, { role: 'system', content: 'Be short.' }],
+  ].map((messages) => ({ rule: 63, of: ['opus-5', 'haiku-5-5'], asks: { messages }, is: 400 })),
+  {
+    rule: 64,
+    of: ALL,
+    asks: {
+      tools: [weather],
+      messages: [
+        QUESTION,
+        { role: 'assistant', content: [{ type: 'tool_use', id: 'toolu_1', name: 'weather', input: {} }] },
+        NEXT,
+      ],
+    },
+    is: 400,
+    says: 'tool_use` ids were found without `tool_result` blocks immediately after',
+  },
+];
+
+const reads: readonly (readonly [reader: string, makers: readonly string[], isRead: boolean])[] = [
+  ['fable-5-2', ['mythos-5-2', 'fable-5-2'], true],
+  ['mythos-5-2', ['opus-5', 'opus-5-5', 'sonnet-5-5'], false],
+  ['fable-5-1', ['mythos-5-1', 'fable-5', 'opus-5', 'sonnet-5', 'opus-4-6', 'haiku-4-5-20251001', 'opus-5-5'], true],
+  ['fable-5-1', ['fable-5-2', 'sonnet-5-5', 'haiku-5-5'], false],
+  ['opus-5-5', ['opus-5', 'sonnet-5', 'opus-4-7', 'sonnet-4-5-20250929', 'sonnet-5-5'], true],
+  ['opus-5-5', ['fable-5', 'fable-5-1', 'haiku-5-5'], false],
+  ['sonnet-5-5', ['sonnet-5', 'opus-4-8', 'haiku-4-5-20251001', 'sonnet-4-6'], true],
+  ['sonnet-5-5', ['opus-5', 'opus-5-5', 'fable-5'], false],
+];
+const BOUND = ['fable-5-2', 'mythos-5-2'];
+const NEWLY = ['fable-5-1', 'opus-5-5', 'sonnet-5-5', 'haiku-5-5'];
+const dropping = { block_binding: { prefix_mismatch_behavior: 'drop_block' } };
+const CHANGED: readonly ((made: { messages: Json[] }) => Json)[] = [
+  (made) => ({ ...made, system: 'Be short.' }),
+  (made) => ({ ...made, tools: [weather] }),
+  ({ messages }) => ({ messages: [user(says('Why is the sea blue?')), ...messages.slice(1)] }),
+];
+const PREFIX = 'prefix_binding_mismatch';
+
+const COMES_BACK: readonly Row[] = [
+  ...[otherSignature, (block: Block) => ({ ...block, thinking: `${block.thinking}x` })].map((change) => ({
+    rule: 65,
+    of: ALL,
+    asks: async (model: string) => ({ ...on(model), ...altered(await talk(model), change) }),
+    is: 400,
+    says: `messages.1.content.0: ${SWAPPED}`,
+  })),
+  {
+    rule: 66,
+    of: ALL,
+    asks: (model) => loop(model, ([first, ...rest]) => (first ? [otherSignature(first), ...rest] : rest)),
+    is: 400,
+    says: '`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.',
+  },
+  {
+    rule: 66,
+    of: ['fable-5-1', 'opus-5-5', 'sonnet-5-5'],
+    asks: (model) => loop(model, ([, ...rest]) => rest),
+    is: 400,
+    says: '`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.',
+  },
+  { rule: 66, of: ALL, asks: (model) => loop(model, (content) => content), is: 200 },
+  {
+    rule: 67,
+    of: ['fable-5-2', 'mythos-5-2', 'sonnet-5-5', 'haiku-5-5'],
+    asks: async (model) => ({ ...on(model), ...(await talk('opus-5', {}, LONG)) }),
+    headers: beta(BINDING),
+    is: 200,
+    check: (answer) => {
+      expect(changes(answer)).toEqual(['thinking_dropped: model_binding_mismatch']);
+      expect(answer.body.input_transformations).toMatchObject([{ path: 'messages.1.content.0' }]);
+      expect(answer.body.usage.input_tokens).toBeLessThan(900);
+    },
+  },
+  ...['sonnet-5-5', 'haiku-5-5'].map((model) => ({
+    rule: 67,
+    of: [model],
+    asks: async () => ({ ...on(model), ...(await talk(model, {}, LONG)) }),
+    headers: { ...beta(BINDING), 'x-api-key': 'another' },
+    is: 200,
+    check: async (answer: Answer) => {
+      expect(changes(answer)).toEqual(['thinking_dropped: organization_binding_mismatch']);
+      expect(answer.body.usage.input_tokens).toBeLessThan(900);
+    },
+  })),
+  ...reads.flatMap(([reader, makers, isRead]) =>
+    makers.map((maker) => ({
+      rule: 68,
+      of: [reader],
+      asks: async () => ({ ...on(reader), ...(await talk(maker)) }),
+      headers: beta(BINDING),
+      is: 200,
+      check: (answer: Answer) =>
+        expect(changes(answer)).toEqual(isRead ? [] : ['thinking_dropped: model_binding_mismatch']),
+    })),
+  ),
+  ...CHANGED.flatMap((change) => {
+    const asks = async (model: string) => ({ ...on(model), ...change(await talk(model)) });
+    const asksYoung = async (model: string) => ({ ...on(model), ...change(await talk(model, {}, { young: true })) });
+    const allowed = (answer: Answer) => expect(changes(answer)).toEqual([`thinking_mismatch_allowed: ${PREFIX}`]);
+    return [
+      { rule: 69, of: BOUND, asks, is: 400, says: MOVED },
+      { rule: 69, of: NEWLY, asks: asksYoung, young: true, is: 400, says: MOVED },
+      { rule: 70, of: BOUND, asks, headers: beta(BINDING), is: 400, says: MOVED },
+      { rule: 70, of: NEWLY, asks, headers: beta(BINDING), is: 200, check: allowed },
+      {
+        rule: 70,
+        of: NEWLY,
+        asks: async (model: string) => ({
+          ...change(await talk(model)),
+          thinking: { type: 'adaptive', block_binding: { prefix_mismatch_behavior: 'error' } },
+        }),
+        headers: beta(BINDING),
+        is: 400,
+        says: MOVED,
+      },
+      {
+        rule: 70,
+        of: ['fable-5', 'opus-5', 'sonnet-5', ...C, ...D, ...E],
+        asks: asksYoung,
+        young: true,
+        headers: beta(BINDING),
+        is: 200,
+        check: (answer: Answer) => expect(changes(answer)).toEqual([]),
+      },
+      {
+        rule: 71,
+        of: [...BOUND, ...NEWLY],
+        asks: async (model: string) => ({ ...change(await talk(model)), thinking: { type: 'adaptive', ...dropping } }),
+        headers: beta(BINDING),
+        is: 200,
+        check: (answer: Answer) => expect(changes(answer)).toEqual([`thinking_dropped: ${PREFIX}`]),
+      },
+      {
+        rule: 71,
+        of: BOUND,
+        asks,
+        headers: beta(BINDING),
+        inBatch: true,
+        is: 200,
+        check: (answer: Answer) => expect(changes(answer)).toEqual([`thinking_dropped: ${PREFIX}`]),
+      },
+    ];
+  }),
+  ...[
+    { output_config: { effort: 'low' } },
+    { max_tokens: 999 },
+    { tools: [weather], tool_choice: { type: 'none' } },
+    { metadata: { user_id: 'someone' } },
+    { cache_control: { type: 'ephemeral' } },
+  ].map((more) => ({
+    rule: 72,
+    of: [...BOUND, ...NEWLY],
+    asks: async (model: string) => {
+      const tools = 'tools' in more ? { tools: [weather] } : {};
+      return { ...on(model), ...(await talk(model, tools, { young: true })), ...more };
+    },
+    headers: beta(BINDING),
+    young: true,
+    is: 200,
+    check: (answer: Answer) => expect(changes(answer)).toEqual([]),
+  })),
+  {
+    rule: 73,
+    of: [...BOUND, ...NEWLY],
+    asks: (model) => threeAnswers(model, 0),
+    young: true,
+    headers: beta(BINDING),
+    is: 200,
+    check: (answer) => expect(changes(answer)).toEqual([]),
+  },
+  { rule: 73, of: [...BOUND, ...NEWLY], asks: (model) => threeAnswers(model, 1), young: true, is: 400, says: SWAPPED },
+  {
+    rule: 74,
+    of: BOUND,
+    asks: async (model) => ({ ...on(model), ...CHANGED[0]?.(await talk(model)) }),
+    is: 400,
+    says: MOVED,
+    check: async (_, model) => {
+      const body = { ...on(model), ...CHANGED[0]?.(await talk(model)) };
+      const [first, second] = [await ask(model, body), await ask(model, body)];
+      expect([second.status, second.body.error]).toEqual([first.status, first.body.error]);
+    },
+  },
+  {
+    rule: 75,
+    of: without(ALL, 'mythos-5-1'),
+    asks: async (model) => ({
+      ...on(model),
+      ...(await talk(model, {}, LONG)),
+    }),
+    is: 200,
+    check: ({ body }, model) => {
+      const isStripped = ['sonnet-4-5-20250929', 'haiku-4-5-20251001'].includes(model);
+      expect(body.usage.input_tokens > 900).toBe(!isStripped);
+    },
+  },
+];
+
+/** A conversation of three answers, of which one lost its thinking. */
+async function threeAnswers(model: string, lost: number): Promise<Json> {
+  const messages: Json[] = [QUESTION];
+  for (const text of ['And at night?', 'And at noon?', 'And now?']) {
+    const { body } = await ask(model, { ...on(model), messages }, { headers: THINKING, young: true });
+    messages.push({ role: 'assistant', content: body.content }, user(says(text)));
+  }
+  const message = messages[1 + 2 * lost] as { content: Block[] };
+  message.content = message.content.filter(({ type }) => type !== 'thinking');
+  return { ...on(model), messages };
+}
+
+const SPEEDS: readonly Row[] = [
+  ...['fable-5-2', 'mythos-5-2', 'opus-5-5'].map((model) => ({
+    rule: 83,
+    of: [model],
+    asks: { speed: 'fast' },
+    is: 200,
+    check: ({ body }: Answer) => expect(body.usage.speed).toBe('fast'),
+  })),
+  { rule: 84, of: ['opus-5', 'opus-4-8'], asks: { speed: 'fast' }, is: 400 },
+  {
+    rule: 84,
+    of: ['opus-5', 'opus-4-8'],
+    asks: { speed: 'fast' },
+    headers: beta('fast-mode-2026-02-01'),
+    is: 200,
+    check: async ({ body }, model) => {
+      expect(body.usage.speed).toBe('fast');
+      const later = createSimulator({ now: () => Date.parse('2026-11-30T00:00:00Z') });
+      const asked = { model: `claude-${model}`, max_tokens: 99, messages: [QUESTION], speed: 'fast' };
+      const headers = { ...requiredHeaders, ...beta('fast-mode-2026-02-01') };
+      const init = { method: 'POST', headers, body: JSON.stringify(asked) };
+      expect((await later('https://api.test/v1/messages', init)).status).toBe(model === 'opus-5' ? 200 : 400);
+    },
+  },
+  {
+    rule: 85,
+    of: ['opus-4-6'],
+    asks: { speed: 'fast' },
+    is: 200,
+    check: ({ body }) => expect(body.usage.speed).toBe('standard'),
+  },
+  {
+    rule: 85,
+    of: without(ALL, 'fable-5-2', 'mythos-5-2', 'opus-5-5', 'opus-5', 'opus-4-8', 'opus-4-6'),
+    asks: { speed: 'fast' },
+    headers: beta('fast-mode-2026-02-01'),
+    is: 400,
+  },
+  { rule: 86, of: ['fable-5-2', 'opus-5-5'], asks: { speed: 'fast' }, inBatch: true, is: 400 },
+  {
+    rule: 86,
+    of: ['opus-5-5'],
+    asks: { speed: 'fast' },
+    is: 200,
+    check: ({ headers }) => {
+      for (const kind of ['input', 'output'])
+        expect(headers.get(`anthropic-fast-${kind}-tokens-remaining`)).toMatch(/^\d+$/);
+    },
+  },
+  { rule: 87, of: E, asks: { inference_geo: 'us' }, is: 400 },
+  { rule: 87, of: without(ALL, ...E), asks: { inference_geo: 'us' }, is: 200 },
+];
+
+const refused = { messages: [user(says(REFUSAL_TRIGGER))] };
+const FALLING = beta('server-side-fallback-2026-07-01');
+const STOPS: readonly Row[] = [
+  {
+    rule: 88,
+    of: [...A, ...B],
+    asks: refused,
+    is: 200,
+    check: ({ body }) =>
+      expect(body).toMatchObject({
+        content: [],
+        stop_reason: 'refusal',
+        stop_details: { type: 'refusal', category: null, explanation: null },
+      }),
+  },
+  {
+    rule: 89,
+    of: ['fable-5-2', 'haiku-5-5'],
+    asks: refused,
+    headers: { 'x-api-key': 'of rule 89' },
+    is: 200,
+    check: async ({ headers }, model) => {
+      const next = await ask(model, refused, { headers: { 'x-api-key': 'of rule 89' } });
+      const left = (of: Headers) => Number(of.get('anthropic-ratelimit-input-tokens-remaining'));
+      expect(left(next.headers)).toBeLessThan(left(headers));
+    },
+  },
+  {
+    rule: 90,
+    of: [...A, ...B],
+    asks: refused,
+    is: 200,
+    check: ({ body }) => {
+      expect(body.usage.input_tokens).toBeGreaterThan(20);
+      expect(body.usage.output_tokens).toBe(0);
+    },
+  },
+  ...[[{ model: 'claude-opus-4-8' }], 'default'].map((fallbacks) => ({
+    rule: 91,
+    of: ['fable-5-2', 'opus-5', 'sonnet-5-5'],
+    asks: { ...refused, fallbacks },
+    headers: FALLING,
+    is: 200,
+    check: (answer: Answer, model: string) => {
+      expect(answer.body.stop_reason).toBe('end_turn');
+      expect(answer.body.model).not.toBe(`claude-${model}`);
+      expect(kinds(answer)).toEqual(['fallback', ...(kinds(answer).includes('thinking') ? ['thinking'] : []), 'text']);
+    },
+  })),
+  { rule: 91, of: ['fable-5-2'], asks: { fallbacks: 'default' }, is: 400 },
+  {
+    rule: 91,
+    of: ['fable-5-2'],
+    asks: { fallbacks: ['a', 'b', 'c', 'd'].map((model) => ({ model })) },
+    headers: FALLING,
+    is: 400,
+  },
+  { rule: 91, of: ['haiku-5-5'], asks: { fallbacks: [{ model: 'claude-opus-4-8' }] }, headers: FALLING, is: 400 },
+  {
+    rule: 91,
+    of: ['fable-5-2'],
+    asks: { fallbacks: [{ model: 'claude-opus-4-8' }] },
+    headers: FALLING,
+    inBatch: true,
+    is: 400,
+  },
+];
+
+const BATCHES = '/v1/messages/batches';
+const items = (...ids: string[]) => ({ requests: ids.map((custom_id) => ({ custom_id, params: {} })) });
+const COUNTED: readonly Row[] = [
+  ...[items(), items('a', 'a'), items('a b'), items('x'.repeat(65)), items('')].map((asks) => ({
+    rule: 94,
+    of: ['haiku-5-5'],
+    asks,
+    path: BATCHES,
+    is: 400,
+  })),
+  {
+    rule: 94,
+    of: ['haiku-5-5'],
+    asks: () => items(...Array.from({ length: 100_001 }, (_, index) => String(index))),
+    path: BATCHES,
+    is: 400,
+  },
+  { rule: 94, of: ['haiku-5-5'], asks: items('a_-9'.repeat(16)), path: BATCHES, is: 200 },
+  ...[{ stream: true }, { speed: 'fast' }, { max_tokens: 0 }, { fallbacks: 'default' }, { messages: [] }].map(
+    (more) => ({
+      rule: 95,
+      of: ['fable-5-2', 'haiku-5-5'],
+      asks: more,
+      headers: FALLING,
+      inBatch: true,
+      is: 400,
+    }),
+  ),
+  {
+    rule: 96,
+    of: ['haiku-5-5'],
+    asks: items('one'),
+    path: BATCHES,
+    headers: { 'sluice-simulate': `batch-ms=${30 * 3_600_000}` },
+    is: 200,
+    check: async ({ body }) => {
+      const path = `${BATCHES}/${body.id}`;
+      const hours = 3_600_000;
+      const begun = now;
+      expect((await ask('', {}, { path, method: 'DELETE' })).status).toBe(400);
+      now = begun + 25 * hours;
+      expect((await ask('', {}, { path: `${path}/results`, method: 'GET' })).text).toMatch(
+        /"type":"(errored|expired)"/,
+      );
+      now = begun + 30 * 24 * hours;
+      expect((await ask('', {}, { path: `${path}/results`, method: 'GET' })).status).toBe(404);
+      now = begun;
+    },
+  },
+  {
+    rule: 97,
+    of: ['opus-5-5', 'opus-5', ...C, ...D, 'sonnet-5-5', 'sonnet-5', 'haiku-5-5'],
+    asks: { max_tokens: 300_000 },
+    headers: beta('output-300k-2026-03-24'),
+    inBatch: true,
+    is: 200,
+  },
+  {
+    rule: 97,
+    of: ['haiku-5-5'],
+    asks: { max_tokens: 300_001 },
+    headers: beta('output-300k-2026-03-24'),
+    inBatch: true,
+    is: 400,
+  },
+  { rule: 97, of: ['haiku-5-5'], asks: { max_tokens: 300_000 }, headers: beta('output-300k-2026-03-24'), is: 400 },
+  {
+    rule: 97,
+    of: ['fable-5-2', ...E],
+    asks: { max_tokens: 300_000 },
+    headers: beta('output-300k-2026-03-24'),
+    inBatch: true,
+    is: 400,
+  },
+  {
+    rule: 98,
+    of: without(ALL, 'haiku-4-5-20251001'),
+    asks: async (model) => {
+      const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
+      const messages = [user(says('Search the web for the news of today.'))];
+      const { body } = await ask(model, { tools, messages });
+      const end = body.content.findLastIndex(({ type }) => type === 'web_search_tool_result');
+      expect(end).toBeGreaterThan(0);
+      return { tools, messages: [...messages, { role: 'assistant', content: body.content.slice(0, end + 1) }] };
+    },
+    is: 200,
+  },
+  {
+    rule: 99,
+    of: ALL,
+    asks: on,
+    path: COUNT,
+    is: 200,
+    check: ({ body }) => expect(Object.keys(body)).toEqual(['input_tokens']),
+  },
+  { rule: 99, of: A, asks: off('disabled'), path: COUNT, is: 400, says: notSupported('disabled') },
+  {
+    rule: 99,
+    of: E,
+    asks: { thinking: { type: 'adaptive' } },
+    path: COUNT,
+    is: 400,
+    says: 'adaptive thinking is not supported on this model',
+  },
+  { rule: 99, of: ['haiku-5-5'], asks: off('disabled', 'max'), path: COUNT, is: 400, says: TOO_HIGH('max') },
+  {
+    rule: 99,
+    of: without(ALL, 'mythos-5-1'),
+    asks: async (model) => ({
+      ...on(model),
+      ...(await talk(model, {}, LONG)),
+    }),
+    path: COUNT,
+    is: 200,
+    check: ({ body }) => expect(Number(body.input_tokens)).toBeLessThan(900),
+  },
+];
+
+const account = (name: string) => ({ 'sluice-simulate': `account=${name}` });
+const HELD = ['/v1/messages', COUNT, BATCHES, '/v1/files'];
+const ERRORS: readonly Row[] = [
+  {
+    rule: 101,
+    of: ['haiku-5-5'],
+    asks: {},
+    is: 200,
+    check: async () => {
+      for (const path of ['/v1/messages', COUNT]) expect(await sent(path, 33)).toBe(413);
+      expect(await sent(BATCHES, 257, '{"requests":[')).toBe(413);
+      const start = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n';
+      expect(await sent('/v1/files', 501, start, { 'content-type': 'multipart/form-data; boundary=b' })).toBe(413);
+    },
+  },
+  {
+    rule: 104,
+    of: ['haiku-5-5'],
+    asks: {},
+    headers: account('limit'),
+    is: 400,
+    says: 'You have reached your specified API usage limits',
+  },
+  {
+    rule: 104,
+    of: ['haiku-5-5'],
+    asks: {},
+    headers: account('workspace-limit'),
+    is: 400,
+    says: 'specified workspace API usage limits',
+  },
+  {
+    rule: 105,
+    of: ['haiku-5-5'],
+    asks: {},
+    headers: account('credit'),
+    is: 400,
+    says: 'Your credit balance is too low to access the Anthropic API',
+  },
+  ...HELD.map((path) => ({
+    rule: 106,
+    of: ['haiku-5-5'],
+    asks: {},
+    path,
+    headers: account('on-hold'),
+    is: 400,
+    says: 'This organization has been disabled.',
+    check: ({ body }: Answer) =>
+      expect(body.error).toMatchObject({
+        details: { error_code: 'organization_on_hold', appeal_url: expect.stringContaining('https://') },
+      }),
+  })),
+  {
+    rule: 106,
+    of: ['haiku-5-5'],
+    asks: '',
+    path: '/v1/models',
+    method: 'GET',
+    headers: account('on-hold'),
+    is: 400,
+    says: 'This organization has been disabled.',
+  },
+];
+
+const LISTED: readonly Row[] = [
+  {
+    rule: 113,
+    of: ALL,
+    asks: '',
+    path: '/v1/models?limit=100',
+    method: 'GET',
+    is: 200,
+    check: ({ body }, model) => {
+      const row = (body.data as Json[]).find(({ id }) => id === `claude-${model}`);
+      const { line, display_name, max_input_tokens, max_tokens } =
+        MODELS.find(({ id }) => id === `claude-${model}`) ?? {};
+      expect(row).toMatchObject({
+        type: 'model',
+        line,
+        display_name,
+        max_input_tokens,
+        max_tokens,
+        created_at: expect.any(String),
+      });
+      const isLeaving = ['opus-4-5-20251101', 'sonnet-4-5-20250929'].includes(model);
+      expect(row?.lifecycle).toBe(isLeaving ? 'deprecated' : 'active');
+      expect(row?.retires_at === null).toBe(!isLeaving);
+      expect(row).toHaveProperty('deprecated_at');
+    },
+  },
+  {
+    rule: 113,
+    of: ['haiku-5-5'],
+    asks: '',
+    path: '/v1/models?lifecycle=deprecated',
+    method: 'GET',
+    is: 200,
+    check: ({ body }) =>
+      expect((body.data as Json[]).map(({ id }) => id).sort()).toEqual([
+        'claude-opus-4-5-20251101',
+        'claude-sonnet-4-5-20250929',
+      ]),
+  },
+  {
+    rule: 114,
+    of: ALL,
+    asks: '',
+    path: '/v1/models?limit=100',
+    method: 'GET',
+    is: 200,
+    check: async ({ body }, model) => {
+      const row = (body.data as Json[]).find(({ id }) => id === `claude-${model}`);
+      const { thinking, effort } = Object(row?.capabilities) as { thinking: { types: Json }; effort: Json };
+      const status = (await ask(model, off('disabled'))).status;
+      expect(thinking.types.disabled).toEqual({ supported: status === 200 });
+      for (const type of ['adaptive', 'between_tools', 'enabled']) {
+        const budget = type === 'enabled' ? { budget_tokens: 2_048 } : {};
+        const { status } = await ask(model, { thinking: { type, ...budget } });
+        expect(thinking.types[type]).toEqual({ supported: status === 200 });
+      }
+      for (const level of EFFORTS) {
+        const { status } = await ask(model, { output_config: { effort: level } });
+        expect(effort[level]).toEqual({ supported: status === 200 });
+      }
+    },
+  },
+  { rule: 115, of: without(ALL, ...E), asks: images(601), is: 400 },
+  { rule: 115, of: ['haiku-5-5'], asks: images(600), is: 200 },
+  { rule: 115, of: E, asks: images(101), is: 400 },
+  { rule: 115, of: E, asks: images(100), is: 200 },
+  ...[
+    [1, 8_001, 400],
+    [20, 2_001, 200],
+    [21, 2_001, 400],
+  ].map(([count = 0, side, is = 0]) => ({
+    rule: 115,
+    of: ['haiku-5-5', 'haiku-4-5-20251001'],
+    asks: images(count, side),
+    is,
+    ...(is === 400 && {
+      check: ({ body }: Answer) =>
+        expect(body.error).toMatchObject({ details: { error_code: 'image_dimensions_too_large' } }),
+    }),
+  })),
+  {
+    rule: 116,
+    of: ALL,
+    asks: images(1),
+    is: 200,
+    check: async (_, model) => {
+      const of = (width: number, height: number) => tokensOf(model, { messages: [user(image(width, height))] });
+      const one = Number(await of(1, 1)) - 1;
+      expect(Number(await of(300, 250)) - one).toBe(11 * 9);
+      const isNew = [...A, ...B, ...C].includes(model);
+      // The long side alone is scaled: to 2,576 and 1,568 pixels.
+      expect(Number(await of(5_152, 28)) - one).toBe(isNew ? 92 : 56);
+      const largest = Number(await of(4_000, 4_000)) - one;
+      expect(largest).toBeLessThanOrEqual(isNew ? 4_784 : 1_568);
+      expect(largest).toBeGreaterThan(isNew ? 4_600 : 1_450);
+    },
+  },
+];
+
+const ROWS: readonly Row[] = [
+  ...THINKS,
+  ...ANSWERS,
+  ...LIMITS,
+  ...SAMPLES,
+  ...COMES_BACK,
+  ...SPEEDS,
+  ...STOPS,
+  ...COUNTED,
+  ...ERRORS,
+  ...LISTED,
+];
+
+const to = (from: number, last: number) => Array.from({ length: last - from + 1 }, (_, index) => from + index);
+/** The rules that the simulator obeys. The others are those of the cache (prompt-cache.test.ts), and of a gateway. */
+const RULES = [...to(1, 75), ...to(83, 91), ...to(94, 99), 101, ...to(104, 106), ...to(113, 116)];
+
+/** Rules that have no row, wholly or in part, and why. */
+const LEFT_OUT: readonly (readonly [rule: number, what: string, why: string])[] = [
+  [13, 'Sonnet 5, `disabled` at xhigh and max', 'The guide says yes, a live note no. The simulator follows the guide.'],
+  [22, 'rules 1 to 21 at version 2026-10-21', 'A guess, from the types of the SDK. The simulator makes no difference.'],
+  [29, 'Opus 5, Sonnet 5, Opus 4.8 to 4.6', 'It is said of Haiku 5.5 alone; of the others it is a guess.'],
+  [
+    31,
+    'an empty `thinking_delta` before the signature',
+    'Older pages have none, newer ones do. The simulator sends none.',
+  ],
+  [
+    48,
+    '`top_p: 1` on others than Haiku 5.5 and Fable 5.1 and 5.2',
+    'Pages contradict each other. The simulator takes it.',
+  ],
+  [55, 'Fable 5 and Mythos 5', 'Pages say that they take forced tools, a client says no. The simulator takes them.'],
+  [62, 'models before Opus 4.7', 'A guess. The simulator refuses.'],
+  [68, 'whether 5.2 reads blocks of 5.1', 'Not seen. The simulator drops them.'],
+  [
+    70,
+    'Mythos 5.1',
+    'The pages of September and of November contradict each other. The simulator treats it as Fable 5.1.',
+  ],
+  [71, 'Mythos 5.1', 'As rule 70.'],
+  [86, 'cache factors at the fast price', 'Prices are no part of an answer.'],
+  [87, 'prices times 1.1', 'Prices are no part of an answer.'],
+  [
+    89,
+    'what of a refusal is billed',
+    'Bills are no part of an answer: its usage has the tokens in any case (rule 90).',
+  ],
+  [91, 'which model `default` means', 'Not published for all. The simulator takes the next of its table.'],
+  [94, 'a batch of 256 MB', 'It is in the row of rule 101.'],
+  [96, 'half price', 'Prices are no part of an answer.'],
+];
+
+describe('the API', () => {
+  test.each(ROWS.flatMap((row) => row.of.map((model) => [row.rule, model, row] as const)))(
+    'obeys rule %i on %s',
+    async (_, model, row) => {
+      const asked = typeof row.asks === 'function' ? await row.asks(model) : row.asks;
+      const answer = await ask(model, asked, row);
+      expect(answer.status, answer.text.slice(0, 2_000)).toBe(row.is);
+      if (row.is >= 400) {
+        const { type, message } = (row.inBatch ? (answer.body.error ?? answer.body) : answer.body.error) as Json;
+        expect({ type }).toEqual({ type: ENVELOPES[row.is] });
+        expect(message).toContain(row.says ?? '');
+      }
+      await row.check?.(answer, model);
+    },
+  );
+
+  test.each(['haiku-5-5', 'sonnet-5', 'opus-5'])('thinks by the question and the effort: %s', async (model) => {
+    const low = await withoutThought(model, 'low');
+    const medium = await withoutThought(model, 'medium');
+    expect([low > 45 && low < 75, medium > 8 && medium < 32]).toEqual([true, true]);
+    expect(await withoutThought(model, 'high')).toBe(0);
+    for (const [effort, least, most] of [
+      ['low', 0, 300],
+      ['medium', 0, 800],
+      ['high', 100, 6_000],
+      ['max', 100, 6_000],
+    ] as const) {
+      const found: number[] = [];
+      for (let index = 0; index < 120; index++) {
+        const messages = [user(says(`Why is ${index} a number?`))];
+        found.push(thought(await ask(model, { messages, output_config: { effort } })));
+      }
+      expect(Math.min(...found)).toBeGreaterThanOrEqual(least);
+      expect(Math.max(...found)).toBeLessThanOrEqual(most);
+      const long = found.filter((tokens) => tokens > 2_000).length;
+      expect([long, effort]).toEqual(
+        most === 6_000 ? [expect.toSatisfy((many: number) => many > 0 && many < 10), effort] : [0, effort],
+      );
+    }
+  });
+
+  test('models that always think never leave it out', async () => {
+    for (const effort of ['low', 'medium']) expect(await withoutThought('opus-5-5', effort)).toBe(0);
+  });
+
+  test('each rule has a row, or a reason why not', () => {
+    const told = new Set(ROWS.map(({ rule }) => rule));
+    expect(RULES.filter((rule) => !told.has(rule))).toEqual(
+      LEFT_OUT.flatMap(([rule]) => (told.has(rule) ? [] : [rule])),
+    );
+    expect([...told].filter((rule) => !RULES.includes(rule))).toEqual([]);
+    expect(LEFT_OUT.filter(([rule]) => !RULES.includes(rule))).toEqual([]);
+  });
+});

@@ -427,6 +427,68 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/simulator/batches/batches-api.test.ts',
   },
   {
+    name: 'simulator: thinking is on top of max_tokens',
+    file: 'src/simulator/answer/answer-blocks.ts',
+    edits: [['if (tokens <= 0) return;\n    this.outputTokens += tokens;', 'if (tokens <= 0) return;']],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
+    name: 'simulator: a model that always thinks leaves it out',
+    file: 'src/simulator/answer/thinking-amount.ts',
+    edits: [[" && model.thinking?.default !== 'always'", '']],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
+    name: 'simulator: no model thinks without being asked',
+    file: 'src/simulator/request/message-params.ts',
+    edits: [["(model.thinking?.default ?? 'off') === 'off'", "(model.thinking?.default ?? 'off') !== 'always'"]],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
+    name: 'simulator: thinking is off at any effort',
+    file: 'src/simulator/request/model-rules.ts',
+    edits: [['off_efforts.includes(effort)', 'off_efforts.length > 0']],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
+    name: 'simulator: a forced tool is taken by all',
+    file: 'src/simulator/request/tool-definitions.ts',
+    edits: [['isForced && model.forced_tools === false', 'isForced && model.forced_tools === undefined']],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
+    name: 'simulator: an answer is continued where thinking is off',
+    file: 'src/simulator/request/model-rules.ts',
+    edits: [
+      ["if (isRefused(model, 'prefill')) {", "if (isRefused(model, 'prefill') && thinking.type !== 'disabled') {"],
+    ],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
+    name: 'simulator: a low temperature is taken by all',
+    file: 'src/simulator/request/model-rules.ts',
+    edits: [['temperature !== undefined && temperature !== 1,', 'temperature !== undefined && temperature > 1,']],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
+    name: 'simulator: thinking is left out in the middle',
+    file: 'src/simulator/random/signatures.ts',
+    edits: [['prefixes.includes(seal.prefix) && !isGap', 'prefixes.includes(seal.prefix)']],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
+    name: 'simulator: any account reads what was thought',
+    file: 'src/simulator/random/signatures.ts',
+    edits: [["seal.account !== '' && seal.account !== here.account", "seal.account !== '' && here.account === ''"]],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
+    name: 'simulator: fast mode has no end',
+    file: 'src/simulator/request/model-rules.ts',
+    edits: [['Date.parse(fast_until) <= now', 'Date.parse(fast_until) <= 0']],
+    foundBy: 'test/simulator/api-rules.test.ts',
+  },
+  {
     name: 'sse: a cut does not complete an event whose data is complete',
     file: 'src/sse/endings.ts',
     edits: [['  if (completed !== undefined) return completed + errorEvent;\n', '']],

@@ -243,56 +243,23 @@ export const MODELS: readonly Model[] = [
   }),
 ];
 
-/** What only the simulator reads of a model. */
-interface SimulatedColumns {
-  /** What it does not take: samplings, a `top_p` of 1, the beginning of its answer, messages of the system, efforts in these … */
-  refuses: readonly ('sampling' | 'top_p_1' | 'prefill' | 'system' | 'effort' | 'geo' | 'fallbacks')[];
-  /** Whether thinking comes without its text unless that is asked for. */
-  omits_thinking: boolean;
-  /** The longest side of an image in pixels, and the most tokens of one. */
-  image: readonly [pixels: number, tokens: number];
-  /** Fast mode that needs a beta, or is none. */
-  fast?: 'beta' | 'standard';
-  /** Whether what it says between calls is thinking. */
-  thinks_aloud?: boolean;
-  /** Whether thinking of earlier turns does not come in. */
-  strips_thinking?: boolean;
-  /** Whether thinking is bound to its conversation on accounts since 2026-08-31. */
-  binds_newly?: boolean;
-  /** Whether thinking is bound to its account. */
-  binds_account?: boolean;
-  /** The other models whose thinking it reads. */
-  reads?: readonly string[];
-  /** The most `max_tokens` in batches, with a beta. */
-  batch_max_tokens?: number;
-  refused_tools?: readonly string[];
-  refused_advisors?: readonly string[];
-}
-
-/** @returns these columns by model: of a function that nobody calls the deployed Worker has nothing */
-export function simulatedColumns(): Readonly<Record<string, SimulatedColumns>> {
+/** @returns what only the simulator reads, by model: of a function that nobody calls the deployed Worker has nothing */
+export function simulatedColumns() {
   const long = { batch_max_tokens: 300_000 };
+  const bound = { checks_thinking: 'new_accounts' } as const;
+  const family = { ...bound, refused_tools: ['computer_20251124'] };
   const newest = { refuses: ['sampling', 'prefill'], omits_thinking: true, image: [2_576, 4_784] } as const;
   const aloud = { ...newest, thinks_aloud: true };
-  const fewer = { ...aloud, refuses: [...newest.refuses, 'top_p_1'] } as const;
-  const noEffort = [...newest.refuses, 'effort'] as const;
-  const noSystem = { ...newest, ...long, refuses: [...noEffort, 'system'] } as const;
-  const older = { refuses: ['prefill', 'effort', 'system'], omits_thinking: false, image: [1_568, 1_568] } as const;
-  const oldest = { ...older, refuses: ['effort', 'system', 'geo'] } as const;
+  const fewer = { ...aloud, refuses: [...newest.refuses, 'top_p_1'] };
+  const noEffort = { refuses: [...newest.refuses, 'effort'] };
+  const noSystem = { ...newest, ...long, refuses: [...noEffort.refuses, 'system'] };
+  const older = { refuses: ['prefill', 'effort', 'system'], image: [1_568, 1_568] } as const;
+  const oldest = { ...older, refuses: ['effort', 'system', 'geo'] };
   const ids = MODELS.map(({ id }) => id);
-  const is52 = (id: string) => id.endsWith('-5-2');
-  const newFamily = { refused_tools: ['computer_20251124'], binds_newly: true };
-  const of52 = { ...fewer, ...newFamily, reads: ids.filter(is52), refused_advisors: ids.filter((id) => !is52(id)) };
-  const toSonnet = ids.filter((id) => /-4-\d|sonnet-5$/.test(id));
-  const toOpus = [...toSonnet, 'claude-opus-5', 'claude-sonnet-5-5'];
-  const to51 = [
-    ...toOpus.filter((id) => id !== 'claude-sonnet-5-5'),
-    'claude-fable-5',
-    'claude-mythos-5',
-    'claude-opus-5-5',
-  ];
-  const of51 = { ...fewer, binds_newly: true, reads: [...to51, 'claude-fable-5-1', 'claude-mythos-5-1'] };
-  const of5 = { ...aloud, refuses: noEffort };
+  const of = (pattern: RegExp) => ids.filter((id) => pattern.test(id));
+  const of52 = { ...fewer, ...family, reads: of(/-5-2$/), refused_advisors: of(/(?<!-5-2)$/) };
+  const of51 = { ...fewer, ...bound, reads: of(/-4-\d|[a-z]-5$|5-1$|opus-5-5/) };
+  const of5 = { ...aloud, ...noEffort };
   return {
     'claude-fable-5-2': of52,
     'claude-mythos-5-2': of52,
@@ -300,19 +267,19 @@ export function simulatedColumns(): Readonly<Record<string, SimulatedColumns>> {
     'claude-mythos-5-1': of51,
     'claude-fable-5': of5,
     'claude-mythos-5': of5,
-    'claude-opus-5-5': { ...aloud, ...newFamily, ...long, reads: toOpus },
-    'claude-opus-5': { ...newest, ...long, fast: 'beta' },
-    'claude-opus-4-8': { ...newest, ...long, refuses: noEffort, fast: 'beta' },
+    'claude-opus-5-5': { ...aloud, ...family, ...long, reads: of(/-4-\d|(opus|sonnet)-5$|sonnet-5-5/) },
+    'claude-opus-5': { ...newest, ...long, fast: 'beta' as const },
+    'claude-opus-4-8': { ...newest, ...long, ...noEffort, fast: 'beta' as const },
     'claude-opus-4-7': noSystem,
-    'claude-opus-4-6': { ...older, ...long, fast: 'standard' },
+    'claude-opus-4-6': { ...older, ...long, fast: 'standard' as const },
     'claude-opus-4-5-20251101': oldest,
     'claude-sonnet-5-5': {
       ...aloud,
-      ...newFamily,
+      ...family,
       ...long,
       binds_account: true,
-      reads: toSonnet,
-      refused_advisors: ['claude-opus-4-7', 'claude-opus-4-8', 'claude-sonnet-5', 'claude-haiku-5-5'],
+      reads: of(/-4-\d|sonnet-5$/),
+      refused_advisors: of(/opus-4-[78]|sonnet-5$|haiku-5-5/),
     },
     'claude-sonnet-5': noSystem,
     'claude-sonnet-4-6': { ...older, ...long },
@@ -320,9 +287,9 @@ export function simulatedColumns(): Readonly<Record<string, SimulatedColumns>> {
     'claude-haiku-5-5': {
       ...newest,
       ...long,
+      ...bound,
       refuses: [...fewer.refuses, 'fallbacks'],
       refused_tools: ['computer_20250124'],
-      binds_newly: true,
       binds_account: true,
     },
     'claude-haiku-4-5-20251001': { ...oldest, strips_thinking: true },

@@ -38,20 +38,15 @@ export class RateLimits {
     const reset = `${new Date(Math.min(minute.endsAt, 253_402_300_799_000)).toISOString().slice(0, 19)}Z`;
     const headers: Record<string, string> = {};
     const report = (name: string, limit: number, used: number): void => {
-      headers[`anthropic-${kind}-${name}-limit`] = String(limit);
-      headers[`anthropic-${kind}-${name}-remaining`] = String(Math.max(0, limit - used));
-      headers[`anthropic-${kind}-${name}-reset`] = reset;
+      headers[`anthropic-${name}-limit`] = String(limit);
+      headers[`anthropic-${name}-remaining`] = String(Math.max(0, limit - used));
+      headers[`anthropic-${name}-reset`] = reset;
     };
     const kind = isFast ? 'fast' : 'ratelimit';
-    if (isFast) {
-      report('input-tokens', LIMITS.input, minute.input);
-      report('output-tokens', LIMITS.output, minute.output);
-      return headers;
-    }
-    report('requests', LIMITS.requests, minute.requests);
-    report('tokens', LIMITS.input + LIMITS.output, minute.input + minute.output);
-    report('input-tokens', LIMITS.input, minute.input);
-    report('output-tokens', LIMITS.output, minute.output);
+    report('ratelimit-requests', LIMITS.requests, minute.requests);
+    report('ratelimit-tokens', LIMITS.input + LIMITS.output, minute.input + minute.output);
+    report(`${kind}-input-tokens`, LIMITS.input, minute.input);
+    report(`${kind}-output-tokens`, LIMITS.output, minute.output);
     return headers;
   }
 }

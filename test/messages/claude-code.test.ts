@@ -70,7 +70,10 @@ async function replay(send: Send): Promise<unknown[]> {
   const last = session.requests.at(-1);
   const effort = { role: 'system', content: [], output_config: { effort: 'high' } };
   const messages = [...withThinking((last?.body.messages ?? []) as Json[], thoughts), effort];
-  await ask({ ...last?.body, messages }, session.headers[last?.headers ?? 0] as Record<string, string>);
+  const headers = session.headers[last?.headers ?? 0] as Record<string, string>;
+  const betas = `${headers['anthropic-beta']},mid-conversation-output-config-2026-07-01`;
+  const model = { model: 'claude-opus-5', thinking: { type: 'adaptive' } };
+  await ask({ ...last?.body, ...model, messages }, { ...headers, 'anthropic-beta': betas });
   return outcomes;
 }
 

@@ -205,23 +205,6 @@ const deltas = (answer: Answer) =>
     ({ data }) => ((data.index === 0 && (data.delta as Json | undefined)?.type) || []) as string,
   );
 
-/** A body of so many bytes, none of which is kept. */
-function spaces(megabytes: number, start = ''): ReadableStream<Uint8Array> {
-  const piece = new Uint8Array(1_048_576).fill(0x20);
-  let sent = 0;
-  return new ReadableStream({
-    pull(controller) {
-      if (sent === 0) controller.enqueue(new TextEncoder().encode(start));
-      if (sent++ === megabytes) controller.close();
-      else controller.enqueue(piece);
-    },
-  });
-}
-async function sent(path: string, megabytes: number, start = '', headers = {}): Promise<number> {
-  const init = { method: 'POST', headers: { ...requiredHeaders, ...headers }, body: spaces(megabytes, start) };
-  return (await old(new Request(`https://api.test${path}`, { ...init, duplex: 'half' } as RequestInit))).status;
-}
-
 const THINKS: readonly Row[] = [
   {
     rule: 1,
@@ -1280,18 +1263,24 @@ const COUNTED: readonly Row[] = [
 const account = (name: string) => ({ 'sluice-simulate': `account=${name}` });
 const HELD = ['/v1/messages', COUNT, BATCHES, '/v1/files'];
 const ERRORS: readonly Row[] = [
-  {
+  ...(
+    [
+      ['/v1/messages', 32],
+      [COUNT, 32],
+      [BATCHES, 256],
+      ['/v1/files', 500],
+    ] as const
+  ).map(([path, megabytes]) => ({
     rule: 101,
     of: ['haiku-5-5'],
-    asks: {},
-    is: 200,
-    check: async () => {
-      for (const path of ['/v1/messages', COUNT]) expect(await sent(path, 33)).toBe(413);
-      expect(await sent(BATCHES, 257, '{"requests":[')).toBe(413);
-      const start = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n';
-      expect(await sent('/v1/files', 501, start, { 'content-type': 'multipart/form-data; boundary=b' })).toBe(413);
+    asks: '{}',
+    path,
+    headers: {
+      'content-length': String(megabytes * 1_048_576 + 1),
+      ...(path === '/v1/files' && { 'content-type': 'multipart/form-data; boundary=b' }),
     },
-  },
+    is: 413,
+  })),
   {
     rule: 104,
     of: ['haiku-5-5'],
@@ -1489,7 +1478,7 @@ const LEFT_OUT: readonly (readonly [rule: number, what: string, why: string])[] 
     'Bills are no part of an answer: its usage has the tokens in any case (rule 90).',
   ],
   [91, 'which model `default` means', 'Not published for all. The simulator takes the next of its table.'],
-  [94, 'a batch of 256 MB', 'It is in the row of rule 101.'],
+  [94, '256 MB', 'They are in the rows of rule 101.'],
   [96, 'half price', 'Prices are no part of an answer.'],
 ];
 

@@ -5,7 +5,7 @@ import { refuseExtras, requiredList, requiredObject, requiredString } from '../r
 import { type Json, type JsonObject, member } from '../request/json.ts';
 import type { Judgement } from '../request/message-params.ts';
 import { checkItem } from '../request/model-rules.ts';
-import { checkJsonType, parsedJson, strictDecoder } from '../request/request-body.ts';
+import { checkJsonType, checkLength, parsedJson, strictDecoder } from '../request/request-body.ts';
 import type { PieceWriter } from '../store/pieces.ts';
 import { encoder } from '../text/utf8.ts';
 import type { Outcome } from './batch.ts';
@@ -80,6 +80,7 @@ export async function readItems(
   obeysMarks: boolean,
 ): Promise<string> {
   checkJsonType(headers);
+  checkLength(headers, MOST_BATCH_BYTES);
   const splitter = new ItemSplitter();
   const ids = new Set<string>();
   let outcomes = '';

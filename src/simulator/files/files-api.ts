@@ -1,6 +1,7 @@
 import { type Digest, digest, identifier } from '../random/digest.ts';
 import { ApiError, invalid } from '../request/errors.ts';
 import { limitFrom, onePage, pageOf } from '../request/page.ts';
+import { checkLength } from '../request/request-body.ts';
 import { PieceWriter, readPieces, removePieces } from '../store/pieces.ts';
 import { type Kept, Records } from '../store/records.ts';
 import type { SimulatorStore } from '../store/store.ts';
@@ -107,6 +108,7 @@ export class FilesApi {
     let value = '';
     let bytes = 0;
     let expiresIn: number | undefined;
+    checkLength(request.headers, MOST_FILE_BYTES);
     const body = (request.body ?? []) as AsyncIterable<Uint8Array>;
     for await (const piece of readForm(request.headers.get('content-type'), body)) {
       if (piece.type === 'part') {

@@ -235,13 +235,13 @@ function readPrompt(
  * @throws ApiError 400 in the API's words, 404 for an unknown or retired model.
  */
 export function readCountRequest(body: JsonObject, judgement: Judgement): Prompt {
-  const { protocol, models } = judgement;
+  const { protocol } = judgement;
   const prompt = readPrompt(body, judgement);
   if (!protocol.beta) refuseUnknown(body, 'count', '');
   toolChoice(body.tool_choice, prompt);
   checkEffort(prompt.effort, prompt.model);
   const { mismatches } = checkConversation(prompt, { ...judgement, user: endUserOf(body, protocol) });
-  checkByModel(prompt, models, false);
+  checkByModel(prompt, judgement, false);
   return { ...prompt, messages: shownMessages(prompt.messages, mismatches, true) };
 }
 
@@ -250,7 +250,7 @@ export function readCountRequest(body: JsonObject, judgement: Judgement): Prompt
  * @throws ApiError 400 in the API's words, 404 for an unknown or retired model.
  */
 export function readMessageRequest(body: JsonObject, judgement: Judgement): MessageRequest {
-  const { models, protocol, now, inBatch = false } = judgement;
+  const { protocol, now, inBatch = false } = judgement;
   requiredString(body.model, 'model');
   const maxTokens = requiredInteger(body.max_tokens, 'max_tokens', 0);
   checkThread(body);
@@ -291,7 +291,7 @@ export function readMessageRequest(body: JsonObject, judgement: Judgement): Mess
   checkBesideSummary(body, compacts, typeof summaryIn(prompt.messages)?.signature === 'string');
   const user = endUserOf(body, protocol);
   const { mismatches, prefixes, ...checked } = checkConversation(prompt, { ...judgement, user, compacts });
-  const effort = checkByModel(prompt, models, compacts);
+  const effort = checkByModel(prompt, judgement, compacts);
   const compaction = asksForSummary && { ...asksForSummary, prefixes, toolChanges: toolChanges(prompt) };
   const messages = shownMessages(prompt.messages, mismatches, model.strips_thinking);
   const transformations = protocol.tellsMismatches ? [...mismatches.values()] : undefined;

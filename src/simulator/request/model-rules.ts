@@ -128,14 +128,16 @@ function isServed(block: JsonObject | undefined): boolean {
   return /^(?!tool_).*(?:_tool_result|_tool_use)$/.test(asText(block?.type));
 }
 
-function checkSystemMessages(messages: readonly RequestMessage[], model: SimulatedModel): void {
+function checkSystemMessages(messages: readonly RequestMessage[], model: SimulatedModel, protocol: Protocol): void {
   for (const [index, { role, effort }] of messages.entries()) {
     if (role !== 'system') continue;
     const path = `messages.${index}`;
     if (effort !== undefined && isRefused(model, 'effort')) {
       throw invalid('output_config.effort requires a model that supports per-turn effort; this model does not');
     }
-    if (isRefused(model, 'system')) throw invalid(`${path}.role: 'system' is not supported for this model.`);
+    // Claude Code sends them to Sonnet 5, with this beta.
+    const isTaken = !isRefused(model, 'system') || hasBeta(protocol, 'mid-conversation-system');
+    if (!isTaken) throw invalid(`${path}.role: 'system' is not supported for this model.`);
     const before = messages[index - 1];
     const isBehind = before?.role === 'user' || (before?.role === 'assistant' && isServed(before.blocks.at(-1)));
     if (!isBehind || (messages[index + 1]?.role ?? 'assistant') !== 'assistant') {
@@ -241,12 +243,12 @@ type ThinkingPrompt = Prompt & { thinking: Thinking; effort: string | undefined 
  */
 export function checkByModel(
   prompt: ThinkingPrompt,
-  models: readonly SimulatedModel[],
+  { models, protocol }: { models: readonly SimulatedModel[]; protocol: Protocol },
   compacts: boolean,
 ): string | undefined {
   const { tools, model, messages, thinking } = prompt;
   checkTools(tools, model, models);
-  checkSystemMessages(messages, model);
+  checkSystemMessages(messages, model, protocol);
   if (!compacts) checkPrefill(messages, thinking, model);
   checkImages(messages, model);
   checkGrammar(prompt);

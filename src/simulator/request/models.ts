@@ -68,32 +68,19 @@ function lifecycleOf({ retires_at, deprecated_at }: SimulatedModel, now: number)
   return (deprecated_at ? Date.parse(deprecated_at) <= now : Boolean(retires_at)) ? 'deprecated' : 'active';
 }
 
-const THINKING_TYPES = ['adaptive', 'between_tools', 'disabled', 'enabled'];
-const EFFORTS = ['low', 'medium', 'high', 'xhigh', 'max'];
-
 /** @returns what a model can, of what is known about it */
 function capabilitiesOf({ thinking, efforts = [] }: SimulatedModel): Record<string, unknown> | null {
   if (!thinking) return null;
-  const has = (supported: boolean) => ({ supported });
-  const each = (names: string[], of: readonly string[]) =>
-    Object.fromEntries(names.map((name) => [name, has(of.includes(name))]));
-  const yes = has(true);
+  const all = (names: string, own: readonly string[] = names.split(' ')) =>
+    Object.fromEntries(names.split(' ').map((name) => [name, { supported: own.includes(name) }]));
+  const edits = 'clear_thinking_20251015 clear_tool_uses_20250919 compact_20260112';
+  const types = all('adaptive between_tools disabled enabled', thinking.types);
   return {
-    batch: yes,
-    citations: yes,
-    code_execution: yes,
-    context_management: {
-      clear_thinking_20251015: yes,
-      clear_tool_uses_20250919: yes,
-      compact_20260112: yes,
-      supported: true,
-    },
-    effort: { ...each(EFFORTS, efforts), supported: efforts.length > 0 },
-    image_input: yes,
-    pdf_input: yes,
-    server_tools: { code_execution: yes, web_search: yes, supported: true },
-    structured_outputs: yes,
-    thinking: { supported: true, types: each(THINKING_TYPES, thinking.types) },
+    ...all('batch citations code_execution image_input pdf_input structured_outputs'),
+    context_management: { ...all(edits), supported: true },
+    server_tools: { ...all('code_execution web_search'), supported: true },
+    effort: { ...all('low medium high xhigh max', efforts), supported: efforts.length > 0 },
+    thinking: { supported: true, types },
   };
 }
 

@@ -12,8 +12,13 @@ export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: 
 
 const tooLarge = (): ApiError => new ApiError(413, 'Request exceeds the maximum size');
 
+/** @throws ApiError 413 for a body that says it is longer */
+export function checkLength(headers: Headers, most: number): void {
+  if (Number(headers.get('content-length') ?? 0) > most) throw tooLarge();
+}
+
 async function readBytes({ headers, body }: Request): Promise<Uint8Array> {
-  if (Number(headers.get('content-length') ?? 0) > MAXIMUM_BYTES) throw tooLarge();
+  checkLength(headers, MAXIMUM_BYTES);
   let length = 0;
   const limit = new TransformStream<Uint8Array, Uint8Array>({
     transform(chunk, controller) {

@@ -273,6 +273,7 @@ test('nor by what is counted before it is sent: the count is that of the agent',
   // The simulator counts as the API does, which refuses so small a budget.
   const { app, bob } = await edgeWithSky({
     ...AGENT,
+    model: 'claude-opus-4-6',
     max_tokens: 2_000,
     thinking: { type: 'enabled', budget_tokens: 1_024 },
   });

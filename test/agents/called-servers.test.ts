@@ -21,7 +21,7 @@ const MAPS = {
 const OPEN = { type: 'url', name: 'open', url: 'https://open.example.com/mcp' };
 const SKILLS = { skills: [{ type: 'custom', skill_id: 'skill_of_the_house', version: 'latest' }] };
 const FALLBACKS = [{ model: 'claude-sonnet-5-5', max_tokens: 32 }];
-const BETAS = ['mcp-client-2025-11-20', 'skills-2025-10-02'];
+const BETAS = ['mcp-client-2025-11-20', 'skills-2025-10-02', 'server-side-fallback-2026-07-01'];
 const AGENT = {
   model: 'claude-opus-5-5',
   max_tokens: 64,

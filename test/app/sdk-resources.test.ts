@@ -53,6 +53,8 @@ function ways(): [direct: Way, edge: Way] {
   /** As if a tool had made what is uploaded: that can be downloaded. */
   const upstream = async (url: string, init: RequestInit) => {
     const request = new Request(url, init);
+    // Thinking is bound to an account: both ways have the same.
+    request.headers.set('x-api-key', 'any');
     if (request.headers.get('content-type')?.startsWith('multipart'))
       request.headers.set('sluice-simulate', 'downloadable');
     return await simulator(request);
@@ -137,7 +139,7 @@ const OWN: Readonly<Record<string, (client: Anthropic, asked: Anthropic.MessageC
   };
 const ASKED = {
   model: MODEL,
-  max_tokens: 500,
+  max_tokens: 5_000,
   messages: [{ role: 'user' as const, content: 'Look at the weather in Bonn.' }],
 };
 

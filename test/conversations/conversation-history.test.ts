@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
+import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { bindings, type Row, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
@@ -15,11 +16,8 @@ let upstream: (request: Request) => Promise<Response>;
 beforeEach(() => {
   const settings = simulate({ STREAM_IDLE_MS: '300' });
   upstream = createSimulator({
-    models: settings.models.rows.map((row) => ({
-      ...row,
-      aliases: [...row.aliases],
-      created_at: '2026-01-01T00:00:00Z',
-    })),
+    models: simulatedModels(settings.models.rows),
+    thinkingTokens: 0,
   });
 });
 afterEach(resetAll);

@@ -306,7 +306,7 @@ test.each(['compaction_signature_invalid', 'compaction_unavailable'])(
     await createWith();
     await talk(11);
     expect((await summariesOf()).length).toBeGreaterThan(0);
-    const call = await ask(question('Use the tool', { ...LOOP, tool_choice: { type: 'tool', name: 'f' } }));
+    const call = await ask(question('Use the tool f', LOOP));
     if (call.kind !== 'stream') throw new Error(JSON.stringify(call));
     const id = /"id":"(toolu_[^"]+)"/.exec(await new Response(call.body).text())?.[1];
     refuses = true;
@@ -327,7 +327,7 @@ test('in a tool loop, too, a block goes up only to the upstream that has made it
   const up = upstreamOf();
   await createWith();
   await talk(11);
-  const call = await ask(question('Use the tool', { ...LOOP, tool_choice: { type: 'tool', name: 'f' } }));
+  const call = await ask(question('Use the tool f', LOOP));
   if (call.kind !== 'stream') throw new Error(JSON.stringify(call));
   const id = /"id":"(toolu_[^"]+)"/.exec(await new Response(call.body).text())?.[1];
   up.upstream.baseURL = 'https://another.test';

@@ -1,11 +1,11 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { createSimulator } from '../../src/toolkit/simulator.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { bindings, conversationsReach, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { ask } from '../support/turns.ts';
+import { simulatorWithoutThinking } from '../support/without-thinking.ts';
 
 afterEach(resetAll);
 
@@ -22,7 +22,7 @@ function upstreamOf({ blocks = true, vars = {} as Record<string, string> } = {})
   const settings = simulate(vars);
   const sent: Up[] = [];
   let failure: string | undefined;
-  const simulator = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
+  const simulator = simulatorWithoutThinking({ ttftMs: 0, tokensPerSecond: 0 });
   conversationsReach(
     async (url, init) => {
       const text = await new Response(init.body ?? '').text();

@@ -1,9 +1,8 @@
 import { env } from 'cloudflare:workers';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import { MODELS } from '../../src/pricing/models.ts';
-import { createSimulator } from '../../src/simulator/simulator.ts';
 import { bodyOf, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
+import { simulatorWithoutThinking } from './without-thinking.ts';
 
 export const bindings = env as unknown as Bindings;
 
@@ -13,16 +12,7 @@ export interface SimulatedEdge extends TestApp {
 }
 
 export function simulatedUpstream(clock: { now: number }) {
-  return createSimulator({
-    models: MODELS.map(({ aliases, ...row }) => ({
-      ...row,
-      aliases: [...aliases],
-      created_at: '2026-01-01T00:00:00Z',
-    })),
-    ttftMs: 0,
-    tokensPerSecond: 0,
-    now: () => clock.now,
-  });
+  return simulatorWithoutThinking({ ttftMs: 0, tokensPerSecond: 0, now: () => clock.now });
 }
 
 /** A deployed edge before a simulator; several of them made with one simulator are isolates of one deployment. */

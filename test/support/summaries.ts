@@ -3,12 +3,12 @@ import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { createSimulator } from '../../src/toolkit/simulator.ts';
 import { brokenRule } from './api-rules.ts';
 import { bindings, conversationsReach, readOf, simulate, stubOf } from './conversations.ts';
 import { eventually } from './eventually.ts';
 import { type Asked, ask } from './turns.ts';
 import { sse } from './wire.ts';
+import { simulatorWithoutThinking } from './without-thinking.ts';
 
 /** A body as it came up. */
 export interface Up {
@@ -31,7 +31,7 @@ export const isForSummary = ({ compaction, messages }: Up): boolean =>
 export function upstreamOf(answering: Answering = () => undefined, { blocks = true, vars = {} } = {}) {
   const settings = simulate(vars);
   const sent: Up[] = [];
-  const simulator = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
+  const simulator = simulatorWithoutThinking({ ttftMs: 0, tokensPerSecond: 0 });
   const upstream = conversationsReach(
     async (url, init) => {
       const text = await new Response(init.body ?? '').text();

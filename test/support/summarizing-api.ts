@@ -1,10 +1,10 @@
 /** An API that summarizes, with books of its own: it lives on while the edge is killed. */
-import { createSimulator } from '../../src/toolkit/simulator.ts';
 import { brokenRule, isVerbatim } from './api-rules.ts';
 import { billOf } from './bills.ts';
 import { bodyOf, listening, requestFrom } from './listening.ts';
 import { eventsIn, type Lives } from './lives.ts';
 import { SECRET } from './tokens.ts';
+import { simulatorWithoutThinking } from './without-thinking.ts';
 
 /** What the edge says before the words of a summary that is a text. */
 const AS_TEXT = 'This is a summary of the conversation so far.';
@@ -55,7 +55,7 @@ export async function startSummarizingApi(
   lives: Lives,
   { makesBlocks = true, see = () => {} }: { makesBlocks?: boolean; see?: (asked: Asked) => void } = {},
 ) {
-  const simulate = createSimulator({
+  const simulate = simulatorWithoutThinking({
     ...{ ttftMs: 3, tokensPerSecond: 800 },
     now: () => Date.now() + lives.ahead * 1_000,
   });

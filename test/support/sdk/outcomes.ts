@@ -2,10 +2,11 @@
 
 import { AnthropicError, APIError } from '@anthropic-ai/sdk';
 
-/** What differs from one call to the next: ids, times, where the results of a batch are. */
+/** What differs from one call to the next: ids, times, where the results of a batch are, signatures behind ids. */
 const CHANGING: readonly [RegExp, string][] = [
   [/\b(msg|msgbatch|file|req|toolu|srvtoolu)_[a-zA-Z0-9]{10,}/g, '$1_…'],
   [/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, 'some time'],
+  [/"signature":"[\w+/=]{20,}"/g, '"signature":"…"'],
   [/https?:\/\/[\w.:]+\/v1\//g, 'https://…/v1/'],
 ];
 
@@ -60,14 +61,14 @@ export async function outcomeOf(call: () => unknown): Promise<unknown> {
   }
 }
 
-/** Writes an outcome as text, its members in the order of their names. @param left members that are left out, wherever they stand */
+/** Writes an outcome as text, its members in the order of their names. @param left members that are left out, but of capabilities */
 export function textOf(outcome: unknown, left: readonly string[] = []): string {
-  const sorted = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(sorted);
+  const sorted = (value: unknown, within = ''): unknown => {
+    if (Array.isArray(value)) return value.map((one) => sorted(one));
     if (typeof value !== 'object' || value === null) return value;
-    const entries = Object.entries(value).filter(([name]) => !left.includes(name));
+    const entries = Object.entries(value).filter(([name]) => within === 'capabilities' || !left.includes(name));
     return Object.fromEntries(
-      entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, inner]) => [name, sorted(inner)]),
+      entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, inner]) => [name, sorted(inner, name)]),
     );
   };
   return JSON.stringify(sorted(outcome)) ?? 'null';

@@ -30,8 +30,6 @@ export interface SimulatorOptions {
   ttftMs?: number | undefined;
   /** The pace of answers, in tokens per second. Default 0: as fast as possible. */
   tokensPerSecond?: number | undefined;
-  /** How many tokens are thought where a model may think; 0 is none. Default: by the question and the effort. */
-  thinkingTokens?: number | undefined;
   /** How long all items of a batch take, in milliseconds. Default 0: it has ended at the next request for it. */
   batchMs?: number | undefined;
   /** Where batches and files are kept. Default: in memory, with the simulator. */
@@ -217,8 +215,7 @@ class SimulatedApi {
   async #message(body: JsonObject, judgement: Judgement, nonce: Digest, call: Call): Promise<Response> {
     const judged = judgeMessage(body, judgement, this.#cache, call.account);
     const { request, plan, input } = judged;
-    const { answer: text, 'stop-reason': stopReason, compaction: fault } = call.faults;
-    const { thinking = this.#options.thinkingTokens } = call.faults;
+    const { answer: text, 'stop-reason': stopReason, compaction: fault, thinking } = call.faults;
     const compacts = request.compaction !== undefined || summaryIn(request.messages) !== undefined;
     if (fault === 'unavailable' && compacts) throw compactionUnavailable(call.faults);
     const compaction = fault === 'unavailable' ? undefined : fault;

@@ -3,7 +3,6 @@ import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { bindings, type Row, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
@@ -11,13 +10,13 @@ import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { ask, eventsIn, listen, type Told } from '../support/turns.ts';
+import { simulatorWithoutThinking } from '../support/without-thinking.ts';
 
 let upstream: (request: Request) => Promise<Response>;
 beforeEach(() => {
   const settings = simulate({ STREAM_IDLE_MS: '300' });
-  upstream = createSimulator({
+  upstream = simulatorWithoutThinking({
     models: simulatedModels(settings.models.rows),
-    thinkingTokens: 0,
   });
 });
 afterEach(resetAll);

@@ -10,9 +10,10 @@ import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
 import { accountStub, conversationStub } from '../../src/durable/stubs.ts';
 import type { Json } from '../../src/json/object.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
+import { simulatorUpstream, type Upstream } from '../../src/upstream/upstream.ts';
 import { eventually } from './eventually.ts';
 import { SECRET } from './tokens.ts';
+import { withoutThinking } from './without-thinking.ts';
 
 export const bindings = env as unknown as Bindings;
 
@@ -23,8 +24,13 @@ interface Inside {
   upstream(): Upstream;
 }
 
-/** Has every conversation answered by the simulator, unpaced, until the test ends; `vars` are further settings. */
-export function simulate(vars: Record<string, string> = {}): Settings {
+/**
+ * Has every conversation answered by the simulator, unpaced, until the test ends.
+ *
+ * @param vars further settings
+ * @param thinks whether its models think
+ */
+export function simulate(vars: Record<string, string> = {}, thinks = false): Settings {
   const settings = parseSettings({
     MODE: 'development',
     UPSTREAM: 'simulator',
@@ -36,6 +42,10 @@ export function simulate(vars: Record<string, string> = {}): Settings {
   });
   const spy = vi.spyOn(Conversation.prototype as unknown as Inside, 'settings').mockReturnValue(settings);
   onTestFinished(() => spy.mockRestore());
+  if (settings.UPSTREAM !== 'simulator' || thinks) return settings;
+  const { fetch, ...more } = simulatorUpstream(settings);
+  const unthinking = withoutThinking(async (request) => await fetch(request.url, request));
+  conversationsReach(async (url, init) => await unthinking(url, init), more);
   return settings;
 }
 

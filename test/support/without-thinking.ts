@@ -1,6 +1,16 @@
 import { createSimulator, type SimulatedFetch, type SimulatorOptions } from '../../src/toolkit/simulator.ts';
 
-/** A simulator whose models never think: for what is not about thinking, and has no room for it. */
+/** Has a simulator never think, unless a request asks for it: for what is not about thinking, and has no room for it. */
+export function withoutThinking(fetch: (request: Request) => Promise<Response>): SimulatedFetch {
+  return async (input, init) => {
+    const request = new Request(input, init);
+    const asked = request.headers.get('sluice-simulate') ?? '';
+    if (!asked.includes('thinking=')) request.headers.set('sluice-simulate', `${asked};thinking=0`);
+    return await fetch(request);
+  };
+}
+
+/** A simulator whose models never think. */
 export function simulatorWithoutThinking(options: SimulatorOptions = {}): SimulatedFetch {
-  return createSimulator({ thinkingTokens: 0, ...options });
+  return withoutThinking(createSimulator(options));
 }

@@ -165,7 +165,7 @@ describe('rows that are brought in again', () => {
   });
 
   test('with thinking leave it out and say so, whatever way they came, since the API takes it nowhere else', async () => {
-    simulate();
+    simulate({}, true);
     const asked = { tools: [], thinking: { type: 'adaptive' } };
     for (const content of ['What is 17 times 23?', [{ type: 'text', text: 'And half of it?' }]]) {
       expect((await say('thought', content, asked)).status).toBe(200);

@@ -8,14 +8,12 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { signGithub } from '../../scripts/sign-webhook.ts';
 import { FORMATS, type FormatName } from '../../src/durable/stored-format.ts';
-import { ModelTable } from '../../src/pricing/models.ts';
-import { createSimulator } from '../../src/simulator/simulator.ts';
-import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { keptRelease } from '../support/kept-release.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
+import { simulatorWithoutThinking } from '../support/without-thinking.ts';
 
 // A release that was kept and the present one take turns on one state, each ended by a power cut in mid-answer: an upgrade,
 // a rollback, and the upgrade after it. Each finds what the others did, and goes on with it.
@@ -47,7 +45,7 @@ let state: string;
 let running: Edge | undefined;
 
 beforeEach(async () => {
-  const simulate = createSimulator({ models: simulatedModels(new ModelTable().rows) });
+  const simulate = simulatorWithoutThinking();
   upstream = await startUpstream((request, response) => void answer(simulate, request, response));
   state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
 });

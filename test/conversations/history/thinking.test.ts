@@ -117,7 +117,7 @@ test('thinking goes up only where it was made, whatever a conversation has been 
 });
 
 test('an ordinary turn sends all thinking again, and reads all of the prompt before it from the cache', async () => {
-  simulate();
+  simulate({}, true);
   const place = { id: 'c1', account: 'alice' };
   const more = { system: 'You know all rivers. '.repeat(300) };
   let before = await turn(place, 'Why?', MODELS[0], more);
@@ -134,7 +134,7 @@ test('an ordinary turn sends all thinking again, and reads all of the prompt bef
 });
 
 test('in a tool loop with thinking neither the model changes nor the beginning of the prompt', async () => {
-  simulate();
+  simulate({}, true);
   const place = { id: 'c1', account: 'alice' };
   await turn(place, 'Why?', MODELS[0]);
   const first = await turn(place, 'Tell me the weather in Bern', MODELS[0]);

@@ -8,7 +8,7 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
 
   test('shows what was asked and what came over time, and how to write it', async () => {
     const { page, faults, close } = await server.open();
-    await simulate(page, 'ttft=50; tps=40');
+    await simulate(page, 'ttft=50; tps=40; thinking=0');
     await ask(page, "In one sentence: what's a dam?");
     await answered(page);
     const said = await lastAnswer(page).locator('.markdown').textContent();

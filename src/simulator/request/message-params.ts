@@ -24,9 +24,9 @@ import {
   checkEffort,
   checkModelSampling,
   checkNoAnswer,
-  checkPlace,
   checkThinkingType,
   hasBeta,
+  lacks,
   readFallbacks,
   speedOf,
 } from './model-rules.ts';
@@ -285,7 +285,8 @@ export function readMessageRequest(body: JsonObject, judgement: Judgement): Mess
   checkEffort(prompt.effort, model);
   const compacts = asksForSummary !== undefined;
   const speed = speedOf(asked, model, protocol, now);
-  checkPlace(inferenceGeo, model);
+  if ((inferenceGeo ?? 'global') !== 'global' && lacks(model, 'geo'))
+    throw invalid('inference_geo: not supported for this model.');
   const fallbacks = readFallbacks(body.fallbacks, model, judgement);
   if (compacts) checkSummarizable(prompt.messages);
   checkBesideSummary(body, compacts, typeof summaryIn(prompt.messages)?.signature === 'string');

@@ -12,7 +12,8 @@ export function hasBeta({ betas = '' }: Protocol, name: string): boolean {
   return betas.includes(name);
 }
 
-function isRefused({ refuses = [] }: SimulatedModel, what: string): boolean {
+/** Tells whether a model does not take something. */
+export function lacks({ refuses = [] }: SimulatedModel, what: string): boolean {
   return refuses.includes(what);
 }
 
@@ -45,22 +46,22 @@ export function checkThinkingType(type: string, effort: string | undefined, { th
   );
 }
 
-const BOTH_SAMPLINGS = 'temperature and top_p cannot both be specified for this model. Please use only one.';
-
 /** Checks samplings that the API knows. */
 export function checkModelSampling(
   { temperature, topP, topK }: Readonly<Record<'temperature' | 'topP' | 'topK', number | undefined>>,
   model: SimulatedModel,
 ): void {
-  const isOne = topP === 1 && !isRefused(model, 'top_p_1');
+  const isOne = topP === 1 && !lacks(model, 'top_p_1');
   const changed = {
     temperature: temperature !== undefined && temperature !== 1,
     top_p: topP !== undefined && !isOne && (topP < 0.99 || topP === 1),
     top_k: topK !== undefined,
   };
-  const refused = Object.entries(changed).find(([, isChanged]) => isChanged && isRefused(model, 'sampling'));
+  const refused = Object.entries(changed).find(([, isChanged]) => isChanged && lacks(model, 'sampling'));
   if (refused) throw invalid(`\`${refused[0]}\` is deprecated for this model.`);
-  if (model.thinking && temperature !== undefined && topP !== undefined) throw invalid(BOTH_SAMPLINGS);
+  if (model.thinking && temperature !== undefined && topP !== undefined) {
+    throw invalid('temperature and top_p cannot both be specified for this model. Please use only one.');
+  }
 }
 
 /** @returns the speed of the answer */
@@ -79,13 +80,6 @@ export function speedOf(
   throw invalid('speed: fast mode of this model requires anthropic-beta: fast-mode-2026-02-01');
 }
 
-/** Checks where the request may be worked on. */
-export function checkPlace(geo: string | undefined, model: SimulatedModel): void {
-  if (geo !== undefined && geo !== 'global' && isRefused(model, 'geo')) {
-    throw invalid('inference_geo: not supported for this model.');
-  }
-}
-
 /** @returns the models that answer what the first one refuses */
 export function readFallbacks(
   value: Json | undefined,
@@ -96,7 +90,7 @@ export function readFallbacks(
   if (protocol.version === '2023-06-01' && !hasBeta(protocol, 'server-side-fallback-2026-07-01')) {
     throw invalid('fallbacks: Extra inputs are not permitted');
   }
-  const takesAny = !isRefused(model, 'fallbacks');
+  const takesAny = !lacks(model, 'fallbacks');
   // What Claude would choose itself is not known: here it is the next one of its table.
   if (value === 'default') return takesAny ? models.filter((one) => one.id !== model.id).slice(0, 1) : [];
   if (!takesAny) throw invalid('fallbacks: not supported for this model.');
@@ -132,11 +126,11 @@ function checkSystemMessages(messages: readonly RequestMessage[], model: Simulat
   for (const [index, { role, effort }] of messages.entries()) {
     if (role !== 'system') continue;
     const path = `messages.${index}`;
-    if (effort !== undefined && isRefused(model, 'effort')) {
+    if (effort !== undefined && lacks(model, 'effort')) {
       throw invalid('output_config.effort requires a model that supports per-turn effort; this model does not');
     }
     // Claude Code sends them to Sonnet 5, with this beta.
-    const isTaken = !isRefused(model, 'system') || hasBeta(protocol, 'mid-conversation-system');
+    const isTaken = !lacks(model, 'system') || hasBeta(protocol, 'mid-conversation-system');
     if (!isTaken) throw invalid(`${path}.role: 'system' is not supported for this model.`);
     const before = messages[index - 1];
     const isBehind = before?.role === 'user' || (before?.role === 'assistant' && isServed(before.blocks.at(-1)));
@@ -174,7 +168,7 @@ function hasPrefill(messages: readonly RequestMessage[]): boolean {
 
 function checkPrefill(messages: readonly RequestMessage[], thinking: Thinking, model: SimulatedModel): void {
   if (!hasPrefill(messages)) return;
-  if (isRefused(model, 'prefill')) {
+  if (lacks(model, 'prefill')) {
     throw invalid(
       'This model does not support assistant message prefill. The conversation must end with a user message.',
     );
@@ -204,27 +198,24 @@ const MOST_OPTIONAL = 24;
 /** [?] The API's own measure is not documented. */
 const MOST_PROPERTIES = 1_000;
 
-/** Counts the properties of a schema, those within others too, and how many of them may be absent. */
-function propertiesIn(schema: Json | undefined): { all: number; optional: number } {
-  const found = { all: 0, optional: 0 };
-  const within = Array.isArray(schema) ? schema : isObject(schema) ? Object.values(schema) : [];
-  for (const { all, optional } of within.map(propertiesIn)) {
-    found.all += all;
-    found.optional += optional;
-  }
-  const own = isObject(schema) && isObject(schema.properties) ? Object.keys(schema.properties) : [];
-  const required = isObject(schema) && Array.isArray(schema.required) ? schema.required : [];
-  found.all += own.length;
-  found.optional += own.filter((name) => !required.includes(name)).length;
-  return found;
+function objectsWithin(value: Json): JsonObject[] {
+  if (Array.isArray(value)) return value.flatMap(objectsWithin);
+  return isObject(value) ? [value, ...Object.values(value).flatMap(objectsWithin)] : [];
 }
 
 function checkGrammar({ outputSchema, tools, messages }: Prompt): void {
   const strict = tools.filter((tool) => tool.strict === true);
   if (strict.length > MOST_STRICT_TOOLS) throw invalid(`tools: at most ${MOST_STRICT_TOOLS} tools may be strict`);
-  const { all, optional } = propertiesIn([outputSchema ?? {}, ...strict.map((tool) => tool.input_schema ?? {})]);
-  if (all > MOST_PROPERTIES) throw invalid('Schema is too complex for compilation.');
-  if (optional > MOST_OPTIONAL) throw invalid(`Schemas may have at most ${MOST_OPTIONAL} optional parameters.`);
+  const schemas = objectsWithin([outputSchema ?? {}, ...strict.map((tool) => tool.input_schema ?? {})]);
+  const needed = schemas.flatMap(({ properties, required }) =>
+    isObject(properties)
+      ? Object.keys(properties).map((name) => Array.isArray(required) && required.includes(name))
+      : [],
+  );
+  if (needed.length > MOST_PROPERTIES) throw invalid('Schema is too complex for compilation.');
+  if (needed.filter((isNeeded) => !isNeeded).length > MOST_OPTIONAL) {
+    throw invalid(`Schemas may have at most ${MOST_OPTIONAL} optional parameters.`);
+  }
   if (outputSchema === undefined) return;
   if (hasPrefill(messages)) throw invalid('output_config.format: not supported with assistant message prefill.');
   if (blocksIn(messages).some(({ citations }) => isObject(citations) && citations.enabled === true)) {
@@ -257,16 +248,13 @@ export function checkByModel(
 
 /** Checks that a request without an answer asks for none of what an answer would have. */
 export function checkNoAnswer(body: JsonObject, { thinking, outputSchema }: ThinkingPrompt, choice: string): void {
-  const refused =
-    body.stream === true
-      ? 'stream'
-      : thinking.type === 'enabled'
-        ? 'thinking.enabled'
-        : outputSchema !== undefined
-          ? 'output_config.format'
-          : choice === 'any' || choice === 'tool'
-            ? 'tool_choice'
-            : undefined;
+  const asked = {
+    stream: body.stream === true,
+    'thinking.enabled': thinking.type === 'enabled',
+    'output_config.format': outputSchema !== undefined,
+    tool_choice: choice === 'any' || choice === 'tool',
+  };
+  const [refused] = Object.entries(asked).find(([, isAsked]) => isAsked) ?? [];
   if (refused !== undefined) throw invalid(`max_tokens: 0 cannot be combined with \`${refused}\`.`);
 }
 

@@ -20,7 +20,7 @@ export type SimulatedFetch = (input: string | URL | Request, init?: RequestInit)
  * @example
  * import Anthropic from '@anthropic-ai/sdk';
  * const claude = new Anthropic({ apiKey: 'any', fetch: createSimulator() });
- * const { content } = await claude.messages.create({ model: 'claude-haiku-5-5', max_tokens: 100, messages });
+ * const { content } = await claude.messages.create({ model: 'claude-haiku-5-5', max_tokens: 4_000, messages });
  * show(content);
  */
 export function createSimulator({ models, faults = true, ...options }: SimulatorOptions = {}): SimulatedFetch {

@@ -20,7 +20,7 @@ import { SECRET, tokenOf } from '../support/tokens.ts';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const model = 'claude-haiku-5-5';
 const messages = [{ role: 'user' as const, content: 'What do I see in Bern? And how is get_weather?' }];
-const requests = [{ custom_id: 'first', params: { model, max_tokens: 100, messages } }];
+const requests = [{ custom_id: 'first', params: { model, max_tokens: 4_000, messages } }];
 
 /** The files that other programs import, by the names of the package. */
 const ENTRIES = {
@@ -216,23 +216,23 @@ describe('in Node, over HTTP,', () => {
     const sluice: Client = createClient({ baseURL: edge.url, token });
     const names = (name: string) => takesForGranted(code, name);
     if (/'trip'|conversations\.list|usage/.test(code)) {
-      await sluice.messages.stream({ conversation: 'trip', model, max_tokens: 100, messages }).text();
+      await sluice.messages.stream({ conversation: 'trip', model, max_tokens: 4_000, messages }).text();
     }
     if (code.includes("'release'")) {
       const run = { url: 'https://tools.example.com/', approval: 'always' as const };
       const deploy = { name: 'deploy', input_schema: { type: 'object' as const }, run };
       const asked = [{ role: 'user' as const, content: 'Please deploy.' }];
       await sluice.messages
-        .stream({ conversation: 'release', model, max_tokens: 500, messages: asked, tools: [deploy] })
+        .stream({ conversation: 'release', model, max_tokens: 4_000, messages: asked, tools: [deploy] })
         .text();
     }
-    if (code.includes("'editor'")) await sluice.agents.put('editor', { model, max_tokens: 100 });
+    if (code.includes("'editor'")) await sluice.agents.put('editor', { model, max_tokens: 4_000 });
     if (code.includes("'manual'") || code.includes('prefixes.list'))
       await sluice.prefixes.put('manual', { system: 'Be brief.' });
     if (code.includes("'tickets'")) await sluice.classifiers.put('tickets', { labels: ['praise', 'complaint'] });
     const needsBatch = names('batch') || code.includes('batches.list');
     const batch = needsBatch ? await sluice.batches.waitFor((await sluice.batches.create({ requests })).id) : undefined;
-    const asked = { model, max_tokens: 100, messages };
+    const asked = { model, max_tokens: 4_000, messages };
     const stream = names('stream') ? sluice.messages.stream({ conversation: 'told', ...asked }) : undefined;
     const run = names('run') ? sluice.messages.run({ ...asked, tools: [] }) : undefined;
     return { baseURL: edge.url, token, fetchToken, model, messages, requests, batch, stream, run };
@@ -294,7 +294,7 @@ describe('in a Worker,', () => {
       const asked = await fetch(`${edge.url}/${name}/v1/messages`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ model, max_tokens: 50, messages, conversation: name }),
+        body: JSON.stringify({ model, max_tokens: 4_000, messages, conversation: name }),
       });
       expect([name, asked.status, await asked.text()]).toEqual([name, 200, expect.stringContaining('message')]);
       const [, path] = /edge\.get\('([^']*)'/.exec(code) ?? [];

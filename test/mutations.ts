@@ -459,9 +459,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'simulator: an answer is continued where thinking is off',
     file: 'src/simulator/request/model-rules.ts',
-    edits: [
-      ["if (isRefused(model, 'prefill')) {", "if (isRefused(model, 'prefill') && thinking.type !== 'disabled') {"],
-    ],
+    edits: [["if (lacks(model, 'prefill')) {", "if (lacks(model, 'prefill') && thinking.type !== 'disabled') {"]],
     foundBy: 'test/simulator/api-rules.test.ts',
   },
   {

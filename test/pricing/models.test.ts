@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { computeCost } from '../../src/pricing/cost.ts';
-import { MODELS, type ModelOverride, ModelTable, retiresSoon } from '../../src/pricing/models.ts';
+import { MODELS, type ModelOverride, ModelTable, retiresSoon, simulatedColumns } from '../../src/pricing/models.ts';
 import { runs, tryCases } from '../support/runs.ts';
 
 const table = new ModelTable();
@@ -210,4 +210,14 @@ test('MODEL_ALIASES stand for model ids, in prices as well, and only by their ex
     expect(aliased.resolve(name)).toBe(name);
     expect(aliased.find(name)).toBeUndefined();
   }
+});
+
+test('what the simulator reads of a model is there for each, and names no other', () => {
+  const ids = MODELS.map(({ id }) => id).sort();
+  const columns: Record<string, object> = simulatedColumns();
+  expect(Object.keys(columns).sort()).toEqual(ids);
+  const lists = Object.values(columns).flatMap((one) => Object.entries(one));
+  const named = lists.flatMap(([name, value]) => (/^(reads|refused_advisors)$/.test(name) ? (value as string[]) : []));
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter((id) => !ids.includes(id))).toEqual([]);
 });

@@ -30,7 +30,7 @@ export interface SimulatedModel {
   default_effort?: string | null | undefined;
   /** Whether a tool can be forced. */
   forced_tools?: boolean | undefined;
-  /** What else it does not take. */
+  /** What else it does not take: `sampling`, `top_p_1`, `prefill`, `system` messages, `effort` in these, a `geo`, `fallbacks`. */
   refuses?: readonly string[] | undefined;
   /** Whether thinking comes without its text unless that is asked for. */
   omits_thinking?: boolean | undefined;

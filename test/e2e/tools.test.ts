@@ -46,7 +46,7 @@ async function asked(content: string, conversation: string): Promise<Json[]> {
     .replace('What is the weather in Bern?', content)
     .replace('"trip"', `"${conversation}"`);
   const { stdout } = await promisify(execFile)('bash', ['-c', command]);
-  return (JSON.parse(stdout) as { content: Json[] }).content;
+  return (JSON.parse(stdout) as { content: Json[] }).content.filter(({ type }) => type !== 'thinking');
 }
 
 test('the guide shows the example as it is', async () => {

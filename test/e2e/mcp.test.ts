@@ -33,7 +33,7 @@ const sent = (method: string, path: string, body: object) =>
 /** Stores what has these tools of the server. */
 async function store(path: string, tools: string[], more: object = {}) {
   const tool = { name: 'w', run: { mcp: server.url, tools, timeout_seconds: 60 } };
-  const answer = await sent('PUT', path, { tools: [tool], model: 'claude-haiku-5-5', max_tokens: 300, ...more });
+  const answer = await sent('PUT', path, { tools: [tool], model: 'claude-haiku-5-5', max_tokens: 4_000, ...more });
   expect(answer.status, await answer.clone().text()).toBe(200);
   return (await answer.json()) as Json;
 }

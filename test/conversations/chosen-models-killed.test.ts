@@ -15,7 +15,7 @@ import {
   lastText,
   ledgerOf,
 } from '../support/chosen-models.ts';
-import { bindings } from '../support/conversations.ts';
+import { bindings, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { says } from '../support/scripted-runs.ts';
@@ -119,6 +119,9 @@ test('whenever objects die, each try of a question has the model that its label 
     expect([...arms]).toEqual([isControl ? 'control' : 'chosen']);
   });
   await eventually(async () => {
+    // A conversation whose settlement was lost with its object says it again by its alarm.
+    const ids = Array.from({ length: conversation }, (_, nth) => `c${nth + 1}`);
+    await Promise.all(ids.map((id) => runDurableObjectAlarm(stubOf(id, 'bob') as unknown as DurableObjectStub)));
     const held = await heldRows();
     expect(held.filter(({ route }) => route !== 'choice')).toEqual([]);
     expect(held.length).toBeLessThanOrEqual(lost);

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { Room, room } from '../../src/http/body-room.ts';
 import { watchObjects } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
+import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
 
 const { STORE } = env as unknown as Bindings;
 /** How long a busy machine may take to give back what a request had. */
@@ -13,6 +13,7 @@ const MOST_MS = 10_000;
 // list would ask those of every file before it, and make an object of each.
 beforeAll(watchObjects);
 afterAll(async () => {
+  keepObjects(false);
   await resetAll();
   for (;;) {
     const { keys } = await STORE.list();
@@ -32,3 +33,6 @@ afterEach(async ({ task }) => {
     for (const left of [room.byCaller, room.waiting, room.byObject]) left.clear();
   }
 });
+
+// Hooks run in the reverse order: before a test's room is looked at, its objects are emptied.
+afterEach(resetUsed);

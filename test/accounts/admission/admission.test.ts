@@ -314,6 +314,7 @@ describe('an answer that does not come to its end', () => {
   });
 
   test('because it fell silent is settled the same', async () => {
+    stopClock();
     const silent = ({ signal }: Sent) =>
       new ReadableStream({
         type: 'bytes',
@@ -323,7 +324,9 @@ describe('an answer that does not come to its end', () => {
         },
       });
     const { ask, row } = caller((sent) => sse(silent(sent)), {}, { STREAM_IDLE_MS: '100' });
-    await (await ask({ ...ASK, stream: true })).text();
+    const answer = await ask({ ...ASK, stream: true });
+    passTime(100);
+    await answer.text();
     expect(await row()).toMatchObject({
       status: 'silent',
       estimated: true,

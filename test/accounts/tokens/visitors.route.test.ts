@@ -1,14 +1,13 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Account } from '../../../src/accounts/account.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../../src/async/durations.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import type { Json } from '../../../src/json/object.ts';
-import { errorOf, settledApps, type TestApp, testApp } from '../../support/app.ts';
+import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { atNoon } from '../../support/calendar.ts';
-import { resetAll } from '../../support/reset.ts';
 import { answeringBy, says } from '../../support/scripted-runs.ts';
 import { MODEL, SMALL_MESSAGE } from '../../support/small-message.ts';
 import { bearer, tokenOf } from '../../support/tokens.ts';
@@ -22,12 +21,6 @@ import {
 } from '../../support/visitors.ts';
 
 atNoon();
-
-afterEach(async () => {
-  await settledApps();
-  vi.restoreAllMocks();
-  await resetAll();
-});
 
 const { ACCOUNT, CONVERSATION, POOL } = env as unknown as Bindings;
 const message = () => Response.json(SMALL_MESSAGE);

@@ -4,6 +4,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { Room, room } from '../../src/http/body-room.ts';
 import { watchObjects } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
+import { findWorkerOnce } from './known-modules.ts';
 
 const { STORE } = env as unknown as Bindings;
 /** How long a busy machine may take to give back what a request had. */
@@ -11,6 +12,7 @@ const MOST_MS = 10_000;
 
 // Files share an isolate, one after the other: each leaves empty objects, and an empty store. What asks all accounts of the
 // list would ask those of every file before it, and make an object of each.
+beforeAll(findWorkerOnce);
 beforeAll(watchObjects);
 afterAll(async () => {
   await resetAll();

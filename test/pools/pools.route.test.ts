@@ -12,6 +12,7 @@ import { SUM_COLUMNS } from '../../src/pricing/usage-sums.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { atNoon } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
+import { restSooner } from '../support/rests.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -24,14 +25,7 @@ const COST = 520_000;
 const nano = (usd: number) => Math.round(usd * 1e9);
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
-// What an account owes its pools it tells once it has rested for two seconds. Here it rests sooner: each test waits for it.
-const RESTS_MS = 2_000;
-const RESTS_HERE_MS = 50;
-beforeEach(() => {
-  const { setTimeout: wait } = globalThis;
-  vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, ms?: number) =>
-    wait(work, ms === RESTS_MS ? RESTS_HERE_MS : ms)) as typeof setTimeout);
-});
+beforeEach(restSooner);
 
 // What an object has in memory outlives its rows: each test has accounts and pools of its own.
 afterEach(async () => {

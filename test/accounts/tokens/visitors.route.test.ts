@@ -1,14 +1,16 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Account } from '../../../src/accounts/account.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../../src/async/durations.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { errorOf, settledApps, type TestApp, testApp } from '../../support/app.ts';
 import { atNoon } from '../../support/calendar.ts';
+import { objectAtRest } from '../../support/in-flight.ts';
 import { resetAll } from '../../support/reset.ts';
+import { restSooner } from '../../support/rests.ts';
 import { answeringBy, says } from '../../support/scripted-runs.ts';
 import { MODEL, SMALL_MESSAGE } from '../../support/small-message.ts';
 import { bearer, tokenOf } from '../../support/tokens.ts';
@@ -23,6 +25,7 @@ import {
 
 atNoon();
 
+beforeEach(restSooner);
 afterEach(async () => {
   await settledApps();
   vi.restoreAllMocks();
@@ -211,6 +214,7 @@ test('where the pool is spent a visitor’s request makes nothing, and soon asks
   await expect
     .poll(async () => (await (await app.fetch('/groups/visitors', { headers: root })).json()) as { day: Json })
     .toMatchObject({ day: { spent_usd: 0.003, leased_usd: 0 } });
+  await objectAtRest(accountNamed(first.account));
   await limit(0.003);
   const late = await visitor(app);
   const rows = await rowsOfPools();

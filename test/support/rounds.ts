@@ -5,5 +5,5 @@
  */
 export async function rounds(count = 1): Promise<void> {
   for (let round = 1; round < count; round += 1) await new Response('.').text();
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  if (count > 0) await new Promise((resolve) => setTimeout(resolve, 0));
 }

@@ -151,6 +151,8 @@ export default defineConfig({
         test: {
           ...common,
           name: 'workerd',
+          // What a test has mocked ends before the next one. Its objects are emptied before (clean-isolate.ts).
+          restoreMocks: true,
           include: inWorkerd,
           exclude: withOwnIsolate,
           // Most of a file's time would go into a runtime of its own, and into loading the same modules again.

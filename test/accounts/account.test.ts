@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import {
   ledgerRequestSchema,
@@ -36,11 +36,6 @@ beforeEach(() => {
   vi.spyOn(Date, 'now').mockImplementation(() => clock);
   retentionDays = 30;
 });
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await resetAll();
-});
-
 const stub = (name = 'alice') => accountStub(bindings, {}, name);
 
 /** Runs in the object, by the test's clock. */

@@ -1,7 +1,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../src/accounts/account.ts';
 import { ledgerRowSchema, quotaReportSchema } from '../../src/accounts/usage-answers.schema.ts';
@@ -40,8 +40,6 @@ async function spend(account: string, rows: number): Promise<void> {
     }
   });
 }
-
-afterEach(resetAll);
 
 describe('the list of accounts', () => {
   test('has those that have asked for something or were given something, each once', async () => {

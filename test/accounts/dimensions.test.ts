@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
@@ -27,8 +27,6 @@ beforeEach(() => {
   start -= start % DAY;
   clock = start;
 });
-
-afterEach(resetAll);
 
 async function inAccount<T>(run: (account: Account) => T | Promise<T>): Promise<T> {
   return await runInAccount(stub(), { now: () => clock, retentionDays: 2 }, run);

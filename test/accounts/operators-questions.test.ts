@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { DAY_MS, MINUTE_MS } from '../../src/async/durations.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
@@ -12,12 +12,9 @@ import { told } from '../pools/lease-calls.ts';
 import { testApp } from '../support/app.ts';
 import { atNoon } from '../support/calendar.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 atNoon();
-afterEach(resetAll);
-
 const bindings = env as unknown as Bindings;
 const pools = env as unknown as { POOL: DurableObjectNamespace<Pool> };
 const ACCOUNTS = 10_000;

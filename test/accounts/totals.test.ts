@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { countRows } from '../support/conversations.ts';
@@ -25,8 +25,6 @@ beforeEach(() => {
   clock = Date.now() + 100 * DAY;
   clock -= clock % DAY;
 });
-afterEach(resetAll);
-
 async function inAccount<T>(run: (account: Account) => T | Promise<T>): Promise<T> {
   return await runInAccount(stub(), { now: () => clock, retentionDays: 1 }, run);
 }

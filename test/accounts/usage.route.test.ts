@@ -1,7 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../src/accounts/account.ts';
 import { ledgerRequestSchema, usageReportSchema } from '../../src/accounts/usage-answers.schema.ts';
@@ -69,8 +69,6 @@ const row = fc.record({
   // Sums of dollars as floating point would lose the last digits of these.
   cost: fc.oneof(fc.integer({ min: 0, max: 1_000 }), fc.integer({ min: 0, max: 1e13 })),
 });
-
-afterEach(resetAll);
 
 describe('the sum of all accounts', () => {
   test('is exactly the sum of each, to the nanodollar, however it is grouped and cut', async () => {

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import type { ConversationReport } from '../../src/durable/contracts/settlement.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -32,8 +32,6 @@ beforeEach(() => {
   clock = Date.now() + 100 * DAY;
   clock -= clock % DAY;
 });
-afterEach(resetAll);
-
 async function inAccount<T>(run: (account: Account, state: DurableObjectState) => T | Promise<T>): Promise<T> {
   return await runInAccount(stub(), { now: () => clock, retentionDays: 3 }, run);
 }

@@ -1,5 +1,5 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { AgentStats } from '../../src/agents/agents-answers.schema.ts';
 import { drawOf } from '../../src/agents/draw-arm.ts';
 import { MINUTE_MS } from '../../src/async/durations.ts';
@@ -11,10 +11,7 @@ import { passTime } from '../support/calendar.ts';
 import { CHOICE, edgeWithRouter, LARGE, ledgerOf, question, SMALL, store } from '../support/chosen-models.ts';
 import { bindings } from '../support/conversations.ts';
 import { as } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { SECRET } from '../support/tokens.ts';
-
-afterEach(resetAll);
 
 /** Has an account tell what it has spent: two seconds after the first change it does by itself, and then once a minute. */
 async function tell(account: string): Promise<void> {

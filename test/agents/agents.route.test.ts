@@ -1,15 +1,12 @@
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { agentContent, agentDeleted } from '../../src/agents/agents-answers.schema.ts';
 import { findAgent } from '../../src/agents/find-agent.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { nameRow } from '../../src/versions/versions-answers.schema.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { servingTools, TOOL_URL, TOOL_VARS, weather } from '../support/scripted-runs.ts';
-
-afterEach(resetAll);
 
 const AGENT = { model: 'claude-opus-5-5', max_tokens: 64, system: 'Be kind.', description: 'Weather' };
 type Headers = Record<string, string>;

@@ -1,16 +1,13 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import type { Json } from '../../src/json/object.ts';
 import { bodyOf, testApp } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
 import { as, simulatedEdge } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { answeringBy, calls, type Scripted, says, TOOL_VARS } from '../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, task } from '../support/subagents.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { sse } from '../support/wire.ts';
-
-afterEach(resetAll);
 
 const SECRET = 'the-token-of-the-maps-0123456789';
 const VARS = { ...TOOL_VARS, TOOL_SECRET_MAPS: `mcp.example.com=Bearer ${SECRET}` };

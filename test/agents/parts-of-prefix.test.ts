@@ -1,13 +1,10 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { MAX_AGENT_BYTES } from '../../src/agents/agents.schema.ts';
 import { agentContent } from '../../src/agents/agents-answers.schema.ts';
 import type { Json } from '../../src/json/object.ts';
 import { ask } from '../support/agents.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { TOOL_URL, TOOL_VARS, weather } from '../support/scripted-runs.ts';
-
-afterEach(resetAll);
 
 const LIMITS = { model: 'claude-opus-5-5', max_tokens: 64 };
 const PICK = { name: 'pick', description: 'Picks.', input_schema: { type: 'object' } };

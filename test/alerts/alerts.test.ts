@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../src/accounts/account.ts';
 import { alertRow, alertSchema } from '../../src/alerts/alerts-answers.schema.ts';
@@ -16,11 +16,6 @@ import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../support/webhooks.ts';
-
-afterEach(async () => {
-  await resetAll();
-  vi.restoreAllMocks();
-});
 
 const ALERT_URL = 'https://ops.example.com/alerts';
 const HOUR = 3_600_000;

@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
@@ -17,8 +17,6 @@ beforeEach(() => {
   simulate();
   app = testApp(() => Response.json({ input_tokens: 9 }), DEPLOYED);
 });
-afterEach(resetAll);
-
 const admin = async () => bearer(await tokenOf('root', ['admin']));
 const alice = async () => bearer(await tokenOf('alice', ['messages', 'prefixes']));
 

@@ -3,14 +3,13 @@
  * and headers. `FUZZ_RUNS=10000 FUZZ_SEED=$RANDOM npx vitest run --project workerd test/app/fuzz.test.ts` at night.
  */
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import { bodyOf, type TestApp, testApp } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
 import { simulatedUpstream } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -372,12 +371,6 @@ beforeEach(() => {
     { options: { webhooks: [source] } },
   );
 });
-afterEach(async () => {
-  await app.settled();
-  vi.restoreAllMocks();
-  await resetAll();
-});
-
 test(
   `${FUZZ_RUNS} hostile requests to every route are answered without a server error but 501`,
   async () => {

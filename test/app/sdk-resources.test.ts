@@ -4,13 +4,12 @@ import Anthropic, { toFile } from '@anthropic-ai/sdk';
 import { APIResource } from '@anthropic-ai/sdk/core/resource';
 import { betaJSONSchemaOutputFormat, betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema';
 import { jsonSchemaOutputFormat } from '@anthropic-ai/sdk/helpers/json-schema';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { MODELS } from '../../src/pricing/models.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { testApp } from '../support/app.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
-import { resetAll } from '../support/reset.ts';
 import { SDK_CALLS, type SdkCall } from '../support/sdk/calls.ts';
 import { outcomeOf, textOf } from '../support/sdk/outcomes.ts';
 import { ADDED, NO_CALLS, NOT_OFFERED, OTHERWISE } from './sdk-differences.ts';
@@ -193,8 +192,6 @@ const nameOf = ({ resource, method }: SdkCall) => `${resource}.${method}`;
 const isOffered = ({ resource }: SdkCall) =>
   !Object.keys(NOT_OFFERED).some((name) => resource === name || resource.startsWith(`${name}.`));
 const walked = SDK_CALLS.filter((call) => !(nameOf(call) in NO_CALLS));
-
-afterEach(resetAll);
 
 test('every method that the client has is one that the SDK’s types tell of, and the other way round', () => {
   const methods = methodsIn(new Anthropic({ apiKey: 'any' }));

@@ -1,12 +1,9 @@
 import fc from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import { errorOf, testApp } from '../support/app.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
-
-afterEach(resetAll);
 
 const OWN = 'http://localhost:8787';
 const SHOP = 'https://shop.example';

@@ -1,15 +1,12 @@
 import fc from 'fast-check';
 import { Hono } from 'hono';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { type AppOptions, createApp } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
 import { mintToken } from '../../src/auth/mint.ts';
 import { testApp } from '../support/app.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
-
-afterEach(resetAll);
 
 const MESSAGE = { type: 'message', model: 'claude-haiku-5-5', content: [], usage: { input_tokens: 1 } };
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];

@@ -1,7 +1,7 @@
 /** Batches under kills: of the edge, of the batch's object, of the account's, at each step from the journal to the delivery. */
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Batch } from '../../src/batches/batch.ts';
 import { BatchRecord } from '../../src/batches/batch-record.ts';
@@ -16,7 +16,6 @@ import { type TestApp, testApp } from '../support/app.ts';
 import { fakeBatchApi } from '../support/batch-api.ts';
 import { eventually } from '../support/eventually.ts';
 import { workerDied } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -58,8 +57,6 @@ interface Order {
   /** The id that the edge has answered. */
   batch?: string;
 }
-
-afterEach(resetAll);
 
 /** Some have as many items as others: these can only be told apart by their custom ids. */
 function ordersOf(): Order[] {

@@ -1,5 +1,5 @@
 import { env } from 'cloudflare:workers';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -9,7 +9,6 @@ import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';
@@ -35,8 +34,6 @@ beforeEach(() => {
   api = fakeBatchApi();
   instead = undefined;
 });
-afterEach(resetAll);
-
 const item = (id: string, more: object = {}) => ({
   custom_id: id,
   params: { model: 'claude-sonnet-5-5', max_tokens: 100, messages: [{ role: 'user', content: `Say ${id}` }], ...more },

@@ -1,6 +1,6 @@
 /** What items name, and what their answers give out: files, containers, threads, by prefixes too. */
 import { env } from 'cloudflare:workers';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -9,7 +9,6 @@ import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, endBatch, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -22,8 +21,6 @@ let app: TestApp;
 beforeEach(() => {
   api = fakeBatchApi();
 });
-afterEach(resetAll);
-
 /** An edge before upstreams that have batches, files and counts. */
 function start(vars: Record<string, string> = {}): void {
   const answer = ({ method, url, text }: Pick<Sent, 'method' | 'url' | 'text'>) => {

@@ -2,7 +2,7 @@
 
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Batch } from '../../src/batches/batch.ts';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import { BatchClaims } from '../../src/batches/claims.ts';
@@ -14,7 +14,6 @@ import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
 import { atNoon } from '../support/calendar.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 atNoon();
@@ -52,8 +51,6 @@ beforeEach(() => {
     onTestFinished(() => spy.mockRestore());
   }
 });
-afterEach(resetAll);
-
 const params = (content: string) => ({
   model: 'claude-sonnet-5-5',
   max_tokens: 100,

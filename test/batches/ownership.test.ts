@@ -1,6 +1,6 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Batch } from '../../src/batches/batch.ts';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
@@ -9,7 +9,6 @@ import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, endBatch, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -31,8 +30,6 @@ function start(vars: Record<string, string> = {}): void {
 beforeEach(() => {
   api = fakeBatchApi();
 });
-afterEach(resetAll);
-
 const as = async (account: string) => bearer(await tokenOf(account));
 const object = (account: string) => accountStub(bindings, {}, account);
 const says = (content: unknown, more: object = {}) => ({

@@ -1,15 +1,12 @@
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Fetch } from '../../src/upstream/upstream.ts';
 import { errorOf } from '../support/app.ts';
 import { inFlight, trackedContext } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
-
-afterEach(resetAll);
 
 const bindings = env as unknown as Bindings;
 /** More than is kept before anything goes up. */

@@ -3,14 +3,11 @@
  * tickets, at night.
  */
 import { array, assert, asyncProperty, boolean, constantFrom, oneof, record, string } from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { inputsOf, jobEdge, LABELS, nanodollarsOf, paidBy } from '../support/classification-jobs.ts';
-import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 
 declare const BATCH_TICKETS: number;
-
-afterEach(resetAll);
 
 test(`${BATCH_TICKETS} tickets by batch equal the same by /classify, at half the cost, each asked about once`, async () => {
   const edge = jobEdge();

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { DAY_MS, MINUTE_MS } from '../../src/async/durations.ts';
 import { Batch } from '../../src/batches/batch.ts';
 import { ClassificationJob } from '../../src/classifications/classification-job.ts';
@@ -11,7 +11,6 @@ import { accountStub, batchStub, classificationStub } from '../../src/durable/st
 import { around, inputsOf, type JobEdge, jobEdge, nanodollarsOf, paidBy } from '../support/classification-jobs.ts';
 import { eventually } from '../support/eventually.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
 import { holdStep } from '../support/steps.ts';
 
 const bindings = env as unknown as Bindings;
@@ -27,8 +26,6 @@ beforeEach(() => {
   account = `ada${tests}`;
   alarmsByHand();
 });
-afterEach(resetAll);
-
 const send = async (edge: JobEdge) => await edge.ask({ inputs: INPUTS, votes: VOTES }, account, KEY);
 
 /** Lets time go by, and has everything done that is due then. */

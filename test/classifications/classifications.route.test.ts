@@ -1,18 +1,15 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { HOUR_MS } from '../../src/async/durations.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub, classificationStub } from '../../src/durable/stubs.ts';
 import { errorOf } from '../support/app.ts';
 import { inputsOf, jobEdge, LABELS, ticket } from '../support/classification-jobs.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
-
-afterEach(resetAll);
 
 const credential = async (account: string) => bearer(await tokenOf(account, ['classify']));
 const standing = async (account = 'ada') => await accountStub(bindings, {}, account).standing();

@@ -1,17 +1,14 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkedLines } from '../../src/conversations/checked-backup.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { bindings, readOf, rowsOf, stubOf, turnNow } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { type Asked, answeringBy, type Scripted, says, weather } from '../support/scripted-runs.ts';
 import { ask, bodyOf, requestOf, say, turnOf } from '../support/turns.ts';
 import { event } from '../support/wire.ts';
-
-afterEach(resetAll);
 
 const THINKS: Scripted = {
   content: [

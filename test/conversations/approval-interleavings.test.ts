@@ -1,19 +1,16 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
 import type { Json } from '../../src/json/object.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { approvalsOf, bindings, jsonOf, readOf, rowsOf, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, calls, says, servingTools, weather } from '../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say } from '../support/turns.ts';
-
-afterEach(resetAll);
 
 const RUNS = runs(100);
 const OPERATIONS = ['approve', 'deny', 'stop', 'cancel', 'rewind', 'message', 'crash'] as const;

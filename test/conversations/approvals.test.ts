@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { approvalRequested, approvalRow, turnReport } from '../../src/conversations/conversations-answers.schema.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
@@ -18,11 +18,8 @@ import {
   turnNow,
 } from '../support/conversations.ts';
 import { eventually, untilSo } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say, type Told, textOf } from '../support/turns.ts';
-
-afterEach(resetAll);
 
 const HOOK = 'https://hooks.example.com/turns';
 const VARS = { DELIVERY_SIGNING_SECRET: `whsec_${btoa('the secret of the deliveries 123')}`, TURN_DELIVER_URL: HOOK };

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { receivedText } from '../../src/conversations/answers/crossing-answer.ts';
 import { turnEnded, turnReport } from '../../src/conversations/conversations-answers.schema.ts';
@@ -11,7 +11,6 @@ import type { Json } from '../../src/json/object.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '../support/conversations.ts';
 import { eventually, untilSo } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import {
   answeringBy,
@@ -24,8 +23,6 @@ import {
   weather,
 } from '../support/scripted-runs.ts';
 import { type Asked, bodyOf, requestOf, turnOf } from '../support/turns.ts';
-
-afterEach(resetAll);
 
 const HOOK = 'https://hooks.example.com/turns';
 const SECRET = `whsec_${btoa('the secret of the deliveries 123')}`;

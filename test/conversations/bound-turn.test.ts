@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { decodeJwt } from 'jose';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Json } from '../../src/json/object.ts';
@@ -8,13 +8,10 @@ import { ask, edgeWithSky, SKY } from '../support/agents.ts';
 import type { Sent } from '../support/app.ts';
 import { eventually, untilSo } from '../support/eventually.ts';
 import { as } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { type Asked, answeringBy, servingTools, weather } from '../support/scripted-runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { event, refusal, sse, start } from '../support/wire.ts';
-
-afterEach(resetAll);
 
 /** A tool that the edge does not call. */
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };

@@ -1,4 +1,4 @@
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { drawOf } from '../../src/agents/draw-arm.ts';
 import { isObject, type Json } from '../../src/json/object.ts';
@@ -18,12 +18,9 @@ import {
 } from '../support/chosen-models.ts';
 import { eventually } from '../support/eventually.ts';
 import type { SimulatedEdge } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { type Asked, calls, says } from '../support/scripted-runs.ts';
 import { agentOf, task } from '../support/subagents.ts';
 import { SECRET } from '../support/tokens.ts';
-
-afterEach(resetAll);
 
 test('the first question of a conversation chooses the model, and everything says which and why', async () => {
   const { app, bob, up, labels, version } = await edgeWithRouter();

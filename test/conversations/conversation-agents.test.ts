@@ -1,13 +1,10 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, edgeWithSky, partsOf, SKY, turnWith } from '../support/agents.ts';
 import { eventually } from '../support/eventually.ts';
 import { as } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
-
-afterEach(resetAll);
 
 const RUN = ['mcp_tool_use', 'mcp_tool_result', 'text'];
 const { run: _, ...TOLD } = weather();

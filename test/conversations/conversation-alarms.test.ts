@@ -1,17 +1,14 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { atRest, passingTime, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { ask, bodyOf, listen, say } from '../support/turns.ts';
 
 beforeEach(() => {
   simulate();
 });
-afterEach(resetAll);
-
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });

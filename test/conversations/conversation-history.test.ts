@@ -1,13 +1,12 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { bindings, type Row, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { ask, eventsIn, listen, type Told } from '../support/turns.ts';
 
@@ -22,8 +21,6 @@ beforeEach(() => {
     })),
   });
 });
-afterEach(resetAll);
-
 const TOOLS = [
   {
     name: 'get_weather',

@@ -1,12 +1,9 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { errorOf } from '../support/app.ts';
 import { simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as, bindings, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
-
-afterEach(resetAll);
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5', max_tokens: 64 };
 const say = (content: string) => ({ messages: [{ role: 'user', content }] });

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { Maintenance } from '../../src/conversations/maintenance.ts';
@@ -20,7 +20,6 @@ import { changeProfile } from '../support/damage.ts';
 import { eventually } from '../support/eventually.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
 import { backupOf } from '../support/long-backup.ts';
-import { resetAll } from '../support/reset.ts';
 import { alternatingRoles } from '../support/roles.ts';
 import { bodyOf, listen, say } from '../support/turns.ts';
 import { apart, block, end, sse, start, textBlock } from '../support/wire.ts';
@@ -28,8 +27,6 @@ import { apart, block, end, sse, start, textBlock } from '../support/wire.ts';
 beforeEach(() => {
   simulate();
 });
-afterEach(resetAll);
-
 const account = () => accountStub(bindings, {}, 'alice');
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
 

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { copyLines } from '../../src/conversations/history/forks.ts';
@@ -19,15 +19,12 @@ import {
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
 import { ask, bodyOf, eventsIn, listen, requestOf, say, textOf, turnOf } from '../support/turns.ts';
 import { refusal } from '../support/wire.ts';
 
 beforeEach(() => {
   simulate();
 });
-afterEach(resetAll);
-
 const account = (name = 'alice') => accountStub(bindings, {}, name);
 const standing = async () => (await account().standing()).day;
 const follow = async (after?: string, id = 'c1') => {

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import {
   conversationReport,
@@ -12,7 +12,6 @@ import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bindings, simulate, storedLog } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, says } from '../support/scripted-runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -23,8 +22,6 @@ beforeEach(() => {
   simulate();
   app = testApp(() => Response.json({}));
 });
-afterEach(resetAll);
-
 const MODEL = 'claude-opus-5-5';
 const ask = (content: unknown, more: object = {}) => ({
   model: MODEL,

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { mintToken } from '../../src/auth/mint.ts';
 import { verifyToken } from '../../src/auth/verify.ts';
@@ -12,13 +12,10 @@ import type { VerifiedToken } from '../../src/identity/caller.ts';
 import { bodyOf as streamOf, testApp } from '../support/app.ts';
 import { approvalsOf, atRest, bindings, rowsOf, simulate, stubOf, turnNow } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../support/scripted-runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 import { bodyOf, listen, requestOf, say, turnOf } from '../support/turns.ts';
 import { sse } from '../support/wire.ts';
-
-afterEach(resetAll);
 
 const account = () => accountStub(bindings, {}, 'alice');
 const reasonOf = (text: string) => /: sluice-paused=(\w+)/.exec(text)?.[1];

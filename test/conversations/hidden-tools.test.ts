@@ -1,16 +1,13 @@
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, SKY } from '../support/agents.ts';
 import { as, simulatedEdge } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, call, type Scripted, says, servingTools, TOOL_VARS, weather } from '../support/scripted-runs.ts';
 import { agentOf, agentTool, task } from '../support/subagents.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
-
-afterEach(resetAll);
 
 const SECRET = 'told-to-nobody';
 const ONLY = { agents: ['sky'], conversations: ['web-*'] };

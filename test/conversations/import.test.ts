@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import type { Conversation } from '../../src/conversations/conversation.ts';
 import { conversationReport, messageRow } from '../../src/conversations/conversations-answers.schema.ts';
@@ -9,7 +9,6 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bindings, rowsOf as shownRows, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { holdStep } from '../support/steps.ts';
 import { ask } from '../support/turns.ts';
@@ -19,12 +18,6 @@ beforeEach(() => {
   simulate();
   app = testApp(() => Response.json({ input_tokens: 1 }));
 });
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await app.settled();
-  await resetAll();
-});
-
 const MODEL = 'claude-haiku-5-5';
 const user = (content: unknown) => ({ role: 'user', content });
 const assistant = (content: unknown) => ({ role: 'assistant', content });

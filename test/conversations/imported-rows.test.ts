@@ -1,11 +1,10 @@
 /** A conversation goes on elsewhere from the rows that it has written here. */
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { importing } from '../../src/conversations/history/imported-turns.ts';
 import type { Json } from '../../src/json/object.ts';
 import { type TestApp, testApp } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
-import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import {
   type Asked,
@@ -22,8 +21,6 @@ let app: TestApp;
 beforeEach(() => {
   app = testApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
 });
-afterEach(resetAll);
-
 const MODEL = 'claude-opus-5-5';
 const WAYS = ['messages', 'messages?view=shown', 'export', 'export?view=shown'] as const;
 type Way = (typeof WAYS)[number];

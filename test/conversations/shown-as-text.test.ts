@@ -1,14 +1,11 @@
 import fc from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { MessageBuilder } from '../../src/conversations/turn/message-builder.ts';
 import type { Json } from '../../src/json/object.ts';
 import { FrameReader } from '../../src/sse/frames.ts';
 import { as, simulatedEdge } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, call, type Scripted, says, servingTools, TOOL_VARS, weather } from '../support/scripted-runs.ts';
-
-afterEach(resetAll);
 
 /** What no answer may have that is shown as text. */
 const SECRET = 'told-to-nobody';

@@ -1,7 +1,6 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { computeCost } from '../../src/pricing/cost.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
-import { resetAll } from '../support/reset.ts';
 import {
   booked,
   createWith,
@@ -15,8 +14,6 @@ import {
   upstreamOf,
 } from '../support/summaries.ts';
 import { apart, block, end, message, start } from '../support/wire.ts';
-
-afterEach(resetAll);
 
 const USAGE = { input_tokens: 1_800, output_tokens: 300 };
 const model = parseSettings({ MODE: 'development' }).models.find('claude-opus-5-5');

@@ -1,10 +1,9 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { bindings, readOf, rowsOf, stubOf } from '../support/conversations.ts';
 import { eventually, untilSo } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import {
   booked,
@@ -20,8 +19,6 @@ import {
   upstreamOf,
 } from '../support/summaries.ts';
 import { type Asked, ask, requestOf, turnOf } from '../support/turns.ts';
-
-afterEach(resetAll);
 
 /** Has the first summary wait at the upstream until it is let go. (A promise of the test must not wake another object.) */
 function held() {

@@ -1,10 +1,9 @@
 import { runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { checkedLines } from '../../src/conversations/checked-backup.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { bindings, readOf, rowsOf, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import {
   booked,
   createWith,
@@ -19,8 +18,6 @@ import {
 } from '../support/summaries.ts';
 import { ask } from '../support/turns.ts';
 import { apart, block, end, start } from '../support/wire.ts';
-
-afterEach(resetAll);
 
 const summaryOf = (of: object, output_tokens: number, reason = 'compaction') =>
   apart(start({ id: 'msg_s', usage: {} }) + block(of) + end({ input_tokens: 900, output_tokens }, reason));

@@ -1,13 +1,10 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createSimulator } from '../../src/toolkit/simulator.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { bindings, conversationsReach, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { ask } from '../support/turns.ts';
-
-afterEach(resetAll);
 
 interface Up {
   messages: Parameters<typeof brokenRule>[0];

@@ -1,21 +1,18 @@
 import { env, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { turnAt } from '../../src/conversations/storage/turn-queries.ts';
 import { TurnSettlements } from '../../src/conversations/turn-settlements.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { EdgeObject } from '../../src/durable/edge-object.ts';
 import { atRest, simulate, stubOf } from '../support/conversations.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { bodyOf, say } from '../support/turns.ts';
 
 beforeEach(() => {
   simulate();
 });
-afterEach(resetAll);
-
 /** Shows what an object passes to the modules that do its work. */
 class Shown extends EdgeObject {
   get surroundings() {

@@ -1,14 +1,12 @@
 // In workerd: the cryptography is the runtime's.
 import 'cloudflare:workers';
 
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { signGithub, signHmac, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
 import { type HmacOptions, hmac } from '../../src/delivery/hmac.ts';
 import type { SignatureScheme } from '../../src/delivery/signature.ts';
 import { signStandard, verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import { verifyGithub, verifySlack, verifyStripe } from '../../src/webhooks/sources/signatures.ts';
-
-afterEach(() => vi.restoreAllMocks());
 
 interface Vector {
   verify: SignatureScheme;

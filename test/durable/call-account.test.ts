@@ -1,5 +1,5 @@
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
@@ -8,18 +8,12 @@ import type { Settlement } from '../../src/durable/contracts/settlement.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { atNoon } from '../support/calendar.ts';
-import { resetAll } from '../support/reset.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;
 const settings = settingsOf({ MODE: 'development' });
 let requests = 0;
 
 atNoon();
-
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await resetAll();
-});
 
 const request = (): AccountRequest => ({ identity: { account: 'alice' }, accounts: { ACCOUNT }, settings });
 const standing = () => callAccount(request(), (account) => account.standing());

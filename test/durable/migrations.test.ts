@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { LEDGER_MIGRATIONS } from '../../src/accounts/ledger/tables.ts';
 import { CONVERSATION_MIGRATIONS } from '../../src/conversations/storage/tables.ts';
 import { type Migration, migrate } from '../../src/durable/migrations.ts';
@@ -7,10 +7,7 @@ import { POOL_MIGRATIONS } from '../../src/pools/tables.ts';
 import { COURSE_COLUMNS } from '../../src/pricing/usage-sums.ts';
 import { EVENT_MIGRATIONS } from '../../src/webhooks/inbox/event-store.ts';
 import { rowsOf, simulate, stubOf } from '../support/conversations.ts';
-import { resetAll } from '../support/reset.ts';
 import { say } from '../support/turns.ts';
-
-afterEach(resetAll);
 
 const ALL: readonly (readonly Migration[])[] = [
   LEDGER_MIGRATIONS,

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { NO_FOLD } from '../../src/accounts/ledger/fold.ts';
 import { FORMATS, type Format, type FormatName } from '../../src/durable/stored-format.ts';
@@ -8,7 +8,6 @@ import type { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { admitAt, worstCaseWith } from '../accounts/admission-requests.ts';
 import { bindings, jsonOf, readOf, rowsOf, simulate, stubOf, turnNow } from '../support/conversations.ts';
 import { changeProfile, changeTurns } from '../support/damage.ts';
-import { resetAll } from '../support/reset.ts';
 import { say } from '../support/turns.ts';
 import { eventOf, inboxOf, worksOf } from '../support/webhooks.ts';
 
@@ -16,11 +15,6 @@ import { eventOf, inboxOf, worksOf } from '../support/webhooks.ts';
 
 const alice = () => accountStub(bindings, {}, 'alice');
 const ASK = { route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
-
-afterEach(async () => {
-  await resetAll();
-  vi.restoreAllMocks();
-});
 
 /** The conversation as it is now. @throws Error with what was refused, where something was */
 const readWhole = async () => await jsonOf(await stubOf().read());

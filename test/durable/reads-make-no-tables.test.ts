@@ -1,12 +1,9 @@
 import { listDurableObjectIds, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { smallEdge } from '../accounts/small-edge.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
-
-afterEach(resetAll);
 
 const namespaces = env as unknown as Record<
   'ACCOUNT' | 'POOL' | 'CONVERSATION' | 'BATCH' | 'INBOX',

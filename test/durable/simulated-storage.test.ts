@@ -1,15 +1,9 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { inboxStub } from '../../src/durable/stubs.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { ALARMS, COMMANDS } from '../simulation/commands.ts';
 import { bindings } from '../support/conversations.ts';
-import { resetAll } from '../support/reset.ts';
-
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await resetAll();
-});
 
 const stub = () => inboxStub(bindings, {}, 'tickets');
 

@@ -2,7 +2,7 @@ import { runInDurableObject } from 'cloudflare:test';
 import Anthropic, { NotFoundError, toFile } from '@anthropic-ai/sdk';
 import AnthropicZero from 'anthropic-sdk-0';
 import fc from 'fast-check';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { MODELS } from '../../src/pricing/models.ts';
@@ -17,8 +17,6 @@ import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { block, end, message as messageOf, sse, start } from '../support/wire.ts';
-
-afterEach(resetAll);
 
 const SIMULATOR = { ...DEPLOYED, MODE: 'development', ANTHROPIC_API_KEY: undefined, UPSTREAM: 'simulator' };
 const HAIKU = 'claude-haiku-5-5';

@@ -1,16 +1,13 @@
 import { runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { runInAccount } from '../accounts/run-in-account.ts';
 import { testApp } from '../support/app.ts';
 import { bindings, conversationsReach, simulate } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { ask, bodyOf, listen } from '../support/turns.ts';
 import { block, end, sse, start } from '../support/wire.ts';
-
-afterEach(resetAll);
 
 const OUTPUT = { type: 'bash_code_execution_output', file_id: 'file_made' };
 const RESULT = {

@@ -1,16 +1,13 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Pool } from '../../src/pools/pool.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { TEST_KEY, testApp } from '../support/app.ts';
 import { bindings } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
 import { bodyOf } from '../support/turns.ts';
 import { inboxOf, worksOf } from '../support/webhooks.ts';
-
-afterEach(resetAll);
 
 const refusal = (status: number, type: string, message: string) =>
   Response.json({ type: 'error', error: { type, message } }, { status });

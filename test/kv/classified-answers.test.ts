@@ -1,13 +1,10 @@
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { answerHash, forgetAnswers, keepAnswer, recallAnswer } from '../../src/kv/classified-answers.ts';
-import { resetAll } from '../support/reset.ts';
 
 const { STORE } = env as unknown as Bindings;
 const ANSWER = { label: 'bug', confidence: null, fields: null };
-
-afterEach(resetAll);
 
 test('all answers of an account are forgotten, page by page, and none of an account whose name begins like it', async () => {
   // As long as a hash, and before every hash in the order of the keys.

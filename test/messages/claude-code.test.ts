@@ -1,14 +1,11 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { MODELS } from '../../src/pricing/models.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import session from '../fixtures/claude-code/session.json';
 import { testApp } from '../support/app.ts';
-import { resetAll } from '../support/reset.ts';
 import { eventsIn } from '../support/turns.ts';
-
-afterEach(resetAll);
 
 const PATH = '/v1/messages?beta=true';
 type Send = (body: Json, headers: Record<string, string>) => Promise<Response>;

@@ -1,9 +1,6 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { simulate } from '../support/conversations.ts';
 import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
-
-afterEach(resetAll);
 
 const MODEL = 'claude-opus-5-5';
 const TOOLS = [{ name: 'look', description: prose(40), input_schema: { type: 'object', properties: {} } }];

@@ -1,12 +1,11 @@
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { withoutEdgeBlocksIn } from '../../src/conversations/history/edge-blocks.ts';
 import { parseJson, parseLong } from '../../src/http/read-json.ts';
 import type { Json } from '../../src/json/object.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { batchesReach } from '../support/batch-objects.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryCases } from '../support/runs.ts';
 
 const MODEL = 'claude-haiku-5-5';
@@ -81,8 +80,6 @@ beforeEach(() => {
       : Response.json({ ...message, usage: { input_tokens: 1, output_tokens: 1 } }),
   );
 });
-afterEach(resetAll);
-
 describe('the edge’s calls in a history that no conversation keeps', () => {
   test.each(['/v1/messages', '/messages', '/v1/messages/count_tokens', '/count-tokens'])(
     'go up by %s as calls and results',

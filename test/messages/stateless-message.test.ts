@@ -1,11 +1,8 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, edgeWithSky, SKY, turnWith } from '../support/agents.ts';
 import { as } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { weather } from '../support/scripted-runs.ts';
-
-afterEach(resetAll);
 
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };
 const NOTE = { name: 'note', input_schema: { type: 'object' } };

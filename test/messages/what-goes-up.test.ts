@@ -1,8 +1,8 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
-import { errorOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
+import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/reset.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -22,12 +22,6 @@ let answer: (sent: Sent) => Response;
 beforeEach(() => {
   answer = () => Response.json(MESSAGE);
 });
-afterEach(async () => {
-  await settledApps();
-  vi.restoreAllMocks();
-  await resetAll();
-});
-
 /** A deployed edge, and its conversations with the same upstream. */
 function edge(vars: Record<string, string> = {}): TestApp {
   const app = testApp((sent) => answer(sent), { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...vars });

@@ -1,17 +1,14 @@
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { refusalError } from '../../src/accounts/admission/limit-headers.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../src/durable/contracts/admission.ts';
 import type { BatchDecision, BatchOrder } from '../../src/durable/contracts/batch.ts';
 import { accountStub, poolStub } from '../../src/durable/stubs.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
-import { resetAll } from '../support/reset.ts';
 
 const bindings = env as unknown as Bindings;
 const SHARED = { defaults: { on_shortfall: 'refuse' }, pools: { deployment: true } } as const;
-
-afterEach(resetAll);
 
 async function holdByBatch(account: string, cost: number): Promise<void> {
   const model = 'claude-opus-5-5';

@@ -1,18 +1,15 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { accountList } from '../../src/kv/name-list.ts';
 import type { Pool } from '../../src/pools/pool.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
 import { told } from './lease-calls.ts';
 
 const LEASES = 500;
 const NOW = Date.UTC(2026, 10, 20, 12);
 const pools = env as unknown as { POOL: DurableObjectNamespace<Pool>; STORE: KVNamespace };
 const group = () => pools.POOL.get(pools.POOL.idFromName('group:red'));
-
-afterEach(resetAll);
 
 /** Runs in the pool's object at noon, and counts the rows that it reads. */
 async function inPool<T>(work: (pool: Pool) => T | Promise<T>): Promise<{ result: T; rowsRead: number }> {

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { AlertBody } from '../../src/alerts/alerts-answers.schema.ts';
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import type { LeaseCall } from '../../src/durable/contracts/pool.ts';
@@ -19,11 +19,6 @@ const pools = env as unknown as { POOL: DurableObjectNamespace<Pool> };
 const pool = (name = 'group:red') => pools.POOL.get(pools.POOL.idFromName(name));
 const usd = (nanodollars: number) => nanodollars / 1e9;
 const listed = async () => (await inboxOf('alert').alerts({ limit: 100 })).data;
-
-afterEach(async () => {
-  await resetAll();
-  vi.restoreAllMocks();
-});
 
 const tell = async (call: LeaseCall, name?: string) => await pool(name).leaseJson(JSON.stringify(call));
 

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import type { ListedRequest } from '../../src/accounts/usage-answers.schema.ts';
 import { DAY_MS, MINUTE_MS } from '../../src/async/durations.ts';
@@ -25,8 +25,6 @@ const pool = () => pools.POOL.get(pools.POOL.idFromName('deployment'));
 const account = (name: string) => accountStub(bindings, {}, name) as unknown as DurableObjectStub<Account>;
 const NOON = Date.UTC(2026, 10, 20, 12);
 const EVER = { from: 0, to: Number.MAX_SAFE_INTEGER, limit: 1_000 };
-
-afterEach(resetAll);
 
 async function listed(app: TestApp, query = '', scopes: 'admin' | 'messages' = 'admin') {
   const headers = bearer(await tokenOf('root', [scopes]));

@@ -3,7 +3,6 @@ import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import type { UsageReport } from '../../src/accounts/usage-answers.schema.ts';
-import { pause } from '../../src/async/pause.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { LeaseAnswer, LeaseCall, SumRow } from '../../src/durable/contracts/pool.ts';
 import type { Pool } from '../../src/pools/pool.ts';
@@ -13,6 +12,7 @@ import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { atNoon } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
 import { restSooner } from '../support/rests.ts';
+import { rounds } from '../support/rounds.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -93,7 +93,7 @@ describe('a limit that accounts share', () => {
       if (response.status === 200) answered[account] += 1;
       else if (response.headers.get('x-should-retry') === 'false') refused = response;
       // What another has leased and does not use comes back.
-      else await pause(500);
+      else await rounds();
     }
     expect(answered.bob).toBeGreaterThan(0);
     expect(refused.status).toBe(429);

@@ -1,5 +1,5 @@
 import { runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../src/accounts/account.ts';
 import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
@@ -9,9 +9,6 @@ import { MODELS } from '../../src/pricing/models.ts';
 import type { TestApp } from '../support/app.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
 import { as, bindings, prose, put, simulatedEdge, usageOf } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
-
-afterEach(resetAll);
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5' };
 const nano = (usd: number) => Math.round(usd * 1e9);

@@ -1,11 +1,10 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { errorOf } from '../support/app.ts';
 import { atRest } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as, put, type SimulatedEdge, simulatedEdge, tryPut } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import {
   type Asked,
   answeringBy,
@@ -17,8 +16,6 @@ import {
   TOOL_VARS,
   weather,
 } from '../support/scripted-runs.ts';
-
-afterEach(resetAll);
 
 const PREFIX = { model: 'claude-opus-5-5', max_tokens: 64, tools: [weather()] };
 const { run: _, ...TOLD } = weather();

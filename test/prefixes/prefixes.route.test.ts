@@ -1,9 +1,9 @@
 import fc from 'fast-check';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import { prefixAnswer } from '../../src/prefixes/prefixes-answers.schema.ts';
 import { nameRow, versionRow } from '../../src/versions/versions-answers.schema.ts';
-import { errorOf, settledApps } from '../support/app.ts';
+import { errorOf } from '../support/app.ts';
 import { eventually } from '../support/eventually.ts';
 import {
   as,
@@ -17,15 +17,8 @@ import {
   tryPut,
   usageOf,
 } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
-
-afterEach(async () => {
-  await settledApps();
-  vi.restoreAllMocks();
-  await resetAll();
-});
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5', description: 'first' };
 const HI = { messages: [{ role: 'user', content: 'Hi' }] };

@@ -1,15 +1,12 @@
 import fc from 'fast-check';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { worstCaseOf } from '../../src/pricing/worst-case.ts';
 import { testApp } from '../support/app.ts';
 import { bindings } from '../support/conversations.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
-
-afterEach(resetAll);
 
 const models = new ModelTable();
 const OWN = 'claude-haiku-5-5';

@@ -3,17 +3,20 @@ import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { Room, room } from '../../src/http/body-room.ts';
 import { watchObjects } from '../support/in-flight.ts';
-import { resetAll } from '../support/reset.ts';
+import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
 import { findWorkerOnce } from './known-modules.ts';
 
 const { STORE } = env as unknown as Bindings;
-// What the edge waits before it tries again takes no time, but where a test has timers of its own. What guards something is longer.
+
+/** What the edge waits before it tries something again is not longer; what it waits for at most is. */
+const LONGEST_PAUSE_MS = 10_000;
+
+// Such a pause takes no time, but where a test has timers of its own.
 vi.mock('../../src/async/pause.ts', async (original) => {
   const whole = await original<typeof import('../../src/async/pause.ts')>();
   const taken = (ms: number) => (ms <= LONGEST_PAUSE_MS && !vi.isFakeTimers() ? 0 : ms);
   return { ...whole, pause: (ms: number, signal?: AbortSignal) => whole.pause(taken(ms), signal) };
 });
-const LONGEST_PAUSE_MS = 10_000;
 
 /** How long a busy machine may take to give back what a request had. */
 const MOST_MS = 10_000;
@@ -23,6 +26,7 @@ const MOST_MS = 10_000;
 beforeAll(findWorkerOnce);
 beforeAll(watchObjects);
 afterAll(async () => {
+  keepObjects(false);
   await resetAll();
   for (;;) {
     const { keys } = await STORE.list();
@@ -42,3 +46,6 @@ afterEach(async ({ task }) => {
     for (const left of [room.byCaller, room.waiting, room.byObject]) left.clear();
   }
 });
+
+// Hooks run in the reverse order: before a test's room is looked at, its objects are emptied.
+afterEach(resetUsed);

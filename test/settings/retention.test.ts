@@ -1,5 +1,5 @@
 import { runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import type { Conversation } from '../../src/conversations/conversation.ts';
 import { accountStub, inboxStub } from '../../src/durable/stubs.ts';
@@ -7,14 +7,8 @@ import { parseSettings } from '../../src/settings/settings.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { admitAt, worstCaseWith } from '../accounts/admission-requests.ts';
 import { bindings, simulate, stubOf } from '../support/conversations.ts';
-import { resetAll } from '../support/reset.ts';
 import { bodyOf, say } from '../support/turns.ts';
 import { eventOf, inboxOf } from '../support/webhooks.ts';
-
-afterEach(async () => {
-  await resetAll();
-  vi.restoreAllMocks();
-});
 
 const DAY = 86_400_000;
 

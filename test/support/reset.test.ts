@@ -18,5 +18,4 @@ test.each([
   await before();
   await resetAll();
   expect((await alice().requests({ limit: 10 })).data).toEqual([]);
-  await resetAll();
 });

@@ -16,8 +16,23 @@ ofAllNamespaces.get = function (this: DurableObjectNamespace<undefined>, id, opt
   return get.call(this, id, options);
 };
 
+let isKept = false;
+let isEmptied = false;
+
+/** Leaves the objects of this file's tests for the next one, up to the end of the file: emptying them takes longer than the test. */
+export function keepObjects(kept = true): void {
+  isKept = kept;
+}
+
+/** Empties all objects after a test, where the file does not keep them, and the test has not done so at its own end. */
+export async function resetUsed(): Promise<void> {
+  if (!isKept && (called.size > 0 || !isEmptied)) await resetAll();
+  isEmptied = false;
+}
+
 /** Empties all objects, once every app is settled and nothing works any more: what came later would come to another test. */
 export async function resetAll(): Promise<void> {
+  isEmptied = true;
   try {
     for (const settled of settling) await settled();
     await nothingInFlight(await wakeCalled());

@@ -1,11 +1,10 @@
 import fc from 'fast-check';
 import { Hono } from 'hono';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
-import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { eventsIn } from '../support/turns.ts';
@@ -33,8 +32,6 @@ const PATHS = [
   '/messages/',
   '//messages',
 ];
-
-afterEach(resetAll);
 
 /** What a caller sees of an answer, without what is new in each. */
 async function seen(response: Response, path: string) {

@@ -1,10 +1,9 @@
 import { Hono } from 'hono';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { AppOptions } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
 import { ApiError } from '../../src/http/errors.ts';
 import { errorOf, testApp } from '../support/app.ts';
-import { resetAll } from '../support/reset.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -27,8 +26,6 @@ const byHeader: Authenticate = (request) => {
 };
 const withAuth = (authenticate: Authenticate, vars: Record<string, unknown> = DEPLOYED) =>
   testApp(() => Response.json(SMALL_MESSAGE), vars, { options: { authenticate } });
-
-afterEach(resetAll);
 
 test('whom the Worker names is the account, and its secret does not go up', async () => {
   const app = withAuth(byHeader);

@@ -1,10 +1,9 @@
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { parseSettings, type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { errorOf, testApp } from '../support/app.ts';
-import { resetAll } from '../support/reset.ts';
 
 const KEY = { MODE: 'development', ANTHROPIC_API_KEY: 'any', UPSTREAM: 'anthropic', UPSTREAM_MAX_RETRIES: '0' };
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
@@ -17,8 +16,6 @@ const MESSAGE = {
 
 const pricesOf = (env: Record<string, unknown>, model = 'claude-haiku-5-5') =>
   settingsOf(env).models.find(model)?.prices;
-
-afterEach(resetAll);
 
 test('prices of the Worker’s own are laid over the table, and its setting over them', () => {
   const env = { MODE: 'development' };

@@ -2,13 +2,13 @@
 import { env } from 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
-import { bodyOf, errorOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
+import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { letClockGo, passTime, stopClock } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
@@ -161,12 +161,6 @@ beforeEach(() => {
   stopClock();
   says = {};
 });
-afterEach(async () => {
-  await settledApps();
-  vi.restoreAllMocks();
-  await resetAll();
-});
-
 interface Row {
   model: string;
   upstream: string | null;

@@ -1,8 +1,7 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { bodyOf, errorOf, type TestApp, testApp } from '../support/app.ts';
 import { conversationsReach, simulate } from '../support/conversations.ts';
-import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { sse } from '../support/wire.ts';
 
@@ -32,8 +31,6 @@ function edge(answer: (stream: unknown) => Response, vars = {}): TestApp & { ask
   conversationsReach(async (_, { body }) => given(await new Response(body ?? '').text()));
   return { ...testApp(({ text }) => given(text), vars), asked: () => asked };
 }
-
-afterEach(resetAll);
 
 let conversations = 0;
 /** A body that asks on one of the ways, each time in a conversation of its own. */

@@ -1,5 +1,5 @@
 // In workerd: requests, answers and objects are the runtime's.
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { memberTexts } from '../../src/json/edit.ts';
 import { MODELS } from '../../src/pricing/models.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
@@ -16,8 +16,6 @@ const MODEL = 'claude-opus-5-5';
 const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'What do you know about Paris?' }] };
 const LIMITED = { DEFAULT_LIMITS: '{"usd_per_day":1000000}' };
 const START = Date.UTC(2026, 10, 20);
-
-afterEach(resetAll);
 
 interface Row {
   status: string;

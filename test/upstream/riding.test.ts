@@ -1,8 +1,7 @@
 /** Who rides, and what goes up once a stream was refused. In workerd. */
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
 import { bodyOf, type Sent, type TestApp, testApp } from '../support/app.ts';
-import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { apart, end, message, sse, start, textBlock } from '../support/wire.ts';
 
@@ -11,8 +10,6 @@ const HAIKU = 'claude-haiku-5-5';
 const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'What do you know about Paris?' }] };
 const LIMITED = { DEFAULT_LIMITS: '{"usd_per_day":1000000}' };
 const WHOLE = message({ content: [{ type: 'text', text: ' one two' }] });
-
-afterEach(resetAll);
 
 const EVENTS = apart(start() + textBlock([' one', ' two']) + end(undefined, { stop_reason: 'end_turn' }));
 

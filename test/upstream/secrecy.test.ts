@@ -2,25 +2,19 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { utf8 } from '../../src/http/bytes.ts';
 import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { type Fetch, upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, testApp } from '../support/app.ts';
 import { passTime } from '../support/calendar.ts';
-import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { PING, sse, start } from '../support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const ASK = { model: MODEL, max_tokens: 50, messages: [{ role: 'user', content: 'Hi' }] };
-
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await resetAll();
-});
 
 /** What a gateway may answer with that repeats all the headers that it was sent, in each of these forms. */
 const ECHOES: Record<string, (said: string) => Response | Promise<Response>> = {

@@ -1,6 +1,6 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { env } from 'cloudflare:workers';
-import { afterAll, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
@@ -10,7 +10,7 @@ import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
 import { passTime, stopClock } from '../support/calendar.ts';
 import { untilSo } from '../support/eventually.ts';
-import { resetAll } from '../support/reset.ts';
+import { keepObjects } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -429,7 +429,7 @@ async function saidIn(response: Response): Promise<string> {
   return `${response.status} ${error?.type}: ${error?.message}${shown.length > 0 ? ` [${shown.join(', ')}]` : ''}`;
 }
 
-afterAll(resetAll);
+keepObjects();
 
 const ENGINES: readonly Engine[] = ['one upstream', 'several upstreams'];
 const CASES = ENGINES.flatMap((engine) => Object.entries(ROWS).map(([name, row]) => ({ engine, name, row })));

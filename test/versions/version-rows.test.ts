@@ -1,17 +1,11 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { DEPLOYMENT, isAccount } from '../../src/identity/identity.ts';
 import { versionHashOf } from '../../src/versions/kv-copies.ts';
 import { countRows } from '../support/conversations.ts';
 import { bindings } from '../support/prefixes.ts';
-import { resetAll } from '../support/reset.ts';
-
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await resetAll();
-});
 
 const stub = () => accountStub(bindings, {}, 'alice') as unknown as Account;
 const bytesOf = (text: string) => new TextEncoder().encode(text);

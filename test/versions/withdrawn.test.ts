@@ -1,17 +1,10 @@
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, SKY, turnWith } from '../support/agents.ts';
-import { settledApps } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
 import { as, bindings, type SimulatedEdge, simulatedEdge } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../support/scripted-runs.ts';
-
-afterEach(async () => {
-  await settledApps();
-  vi.restoreAllMocks();
-  await resetAll();
-});
 
 type Headers = Record<string, string>;
 const MESSAGES = [{ role: 'user', content: 'Hi' }];

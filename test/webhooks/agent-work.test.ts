@@ -1,26 +1,18 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { receivedText } from '../../src/conversations/answers/crossing-answer.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { DeliveredAnswer } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { edgeWithSky, SKY } from '../support/agents.ts';
-import { settledApps } from '../support/app.ts';
 import { edgeWithRouter, LARGE, ledgerOf, SMALL } from '../support/chosen-models.ts';
 import { rowsOf, stubOf } from '../support/conversations.ts';
-import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { runs } from '../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../support/scripted-runs.ts';
 import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../support/webhooks.ts';
-
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-  vi.restoreAllMocks();
-});
 
 const URL = 'https://hooks.example.com/answers';
 const VARS = { GITHUB_WEBHOOK_DELIVER_URL: URL, GITHUB_WEBHOOK_AGENT: 'sky' };

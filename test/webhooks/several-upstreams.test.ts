@@ -1,14 +1,8 @@
 /** Events of webhooks at an edge that has several upstreams. */
 
-import { afterEach, expect, test, vi } from 'vitest';
-import { resetAll } from '../support/reset.ts';
+import { expect, test } from 'vitest';
 import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../support/webhooks.ts';
 import { refusal } from '../support/wire.ts';
-
-afterEach(async () => {
-  await resetAll();
-  vi.restoreAllMocks();
-});
 
 let deployments = 0;
 

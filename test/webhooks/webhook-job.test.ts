@@ -1,5 +1,5 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Deliver } from '../../src/delivery/deliver.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
 import type { Schedule } from '../../src/delivery/schedule.ts';
@@ -7,13 +7,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { fromUsd } from '../../src/pricing/cost.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
-import { resetAll } from '../support/reset.ts';
 import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../support/webhooks.ts';
-
-afterEach(async () => {
-  await resetAll();
-  vi.restoreAllMocks();
-});
 
 const URL = 'https://hooks.example.com/labels';
 const SECOND = 1_000;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import comment from '../../examples/webhooks/github/comment.json';
 import issue from '../../examples/webhooks/github/issue.json';
 import ping from '../../examples/webhooks/github/ping.json';
@@ -15,12 +15,9 @@ import { signStandard } from '../../src/delivery/standard-webhooks.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { EventReport, EventRow } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
-
-afterEach(resetAll);
 
 const OTHER = 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD';
 const SECRETS = {

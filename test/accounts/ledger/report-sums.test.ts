@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Account } from '../../../src/accounts/account.ts';
 import { Ledger } from '../../../src/accounts/ledger/ledger.ts';
 import { namelessSums, reportSums } from '../../../src/accounts/ledger/report-sums.ts';
@@ -21,10 +21,6 @@ const nano = (usd: number) => Math.round(usd * 1e9);
 const account = () => accountStub(bindings, {}, 'alice');
 const pool = () => bindings.POOL.get(bindings.POOL.idFromName('deployment'));
 const DIMENSIONS = ['day', 'model', 'token', 'user', 'agent', 'prefix', 'upstream', 'tag'] as const;
-
-afterEach(async () => {
-  await resetAll();
-});
 
 interface Row {
   day: number;

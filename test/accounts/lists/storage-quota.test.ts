@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
@@ -32,8 +32,6 @@ beforeEach(async () => {
   app = testApp(() => Response.json({ input_tokens: 1, data: [] }), DEPLOYED);
   headers = bearer(await tokenOf(OWNER, ['messages', 'prefixes', 'classify']));
 });
-afterEach(resetAll);
-
 const send = async (method: string, path: string, body?: unknown) =>
   await app.fetch(path, {
     method,

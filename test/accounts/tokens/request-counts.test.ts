@@ -1,11 +1,8 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { ask, edgeWithSky } from '../../support/agents.ts';
-import { resetAll } from '../../support/reset.ts';
 import { servingTools, weather } from '../../support/scripted-runs.ts';
 import { bearer, tokenOf } from '../../support/tokens.ts';
-
-afterEach(resetAll);
 
 test('a token makes as many requests as it may, whatever wakes its account, and a run of two steps counts once', async () => {
   const { app } = await edgeWithSky({ ...{ model: 'claude-opus-5-5', max_tokens: 64 }, tools: [weather()] });

@@ -1,7 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../../src/accounts/account.ts';
 import { MOST_MINTED } from '../../../src/accounts/tokens/credentials.ts';
@@ -11,7 +11,6 @@ import type { Bindings } from '../../../src/durable/bindings.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { SCOPES } from '../../../src/identity/identity.ts';
 import { errorOf, type TestApp } from '../../support/app.ts';
-import { resetAll } from '../../support/reset.ts';
 import { bearer, tokenOf } from '../../support/tokens.ts';
 import { smallEdge } from '../small-edge.ts';
 import { ASK } from '../small-request.ts';
@@ -38,8 +37,6 @@ async function list(app: TestApp, account: string, query = ''): Promise<List> {
   expect(response.status).toBe(200);
   return (await response.json()) as List;
 }
-
-afterEach(resetAll);
 
 const ONLY = { agents: ['sky', 'own:cloud'], classifiers: ['tickets'] };
 

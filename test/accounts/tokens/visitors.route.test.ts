@@ -1,15 +1,14 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { Account } from '../../../src/accounts/account.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../../src/async/durations.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import type { Json } from '../../../src/json/object.ts';
-import { errorOf, settledApps, type TestApp, testApp } from '../../support/app.ts';
+import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { atNoon } from '../../support/calendar.ts';
 import { objectAtRest } from '../../support/in-flight.ts';
-import { resetAll } from '../../support/reset.ts';
 import { restSooner } from '../../support/rests.ts';
 import { answeringBy, says } from '../../support/scripted-runs.ts';
 import { MODEL, SMALL_MESSAGE } from '../../support/small-message.ts';
@@ -26,11 +25,6 @@ import {
 atNoon();
 
 beforeEach(restSooner);
-afterEach(async () => {
-  await settledApps();
-  vi.restoreAllMocks();
-  await resetAll();
-});
 
 const { ACCOUNT, CONVERSATION, POOL } = env as unknown as Bindings;
 const message = () => Response.json(SMALL_MESSAGE);

@@ -1,13 +1,10 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { simulate } from '../../support/conversations.ts';
-import { resetAll } from '../../support/reset.ts';
 
 const LIMIT = 6_000;
 const MODEL = 'claude-opus-5-5';
-
-afterEach(resetAll);
 
 const say = (app: TestApp, conversation: string, content: string, more: object = {}) =>
   app.post('/v1/messages', {

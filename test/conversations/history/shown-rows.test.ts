@@ -1,5 +1,5 @@
 import { runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { ConversationSummary } from '../../../src/client/requests.ts';
 import type { HistoryQuery } from '../../../src/conversations/conversations.schema.ts';
 import { summaryMessage } from '../../../src/conversations/history/summarize.ts';
@@ -10,11 +10,8 @@ import { MessageBuilder } from '../../../src/conversations/turn/message-builder.
 import type { Json } from '../../../src/json/object.ts';
 import { type Row, rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, say, type Told } from '../../support/turns.ts';
-
-afterEach(resetAll);
 
 interface ShownRow extends Row {
   turn: string;

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
 import { atRest, bindings, countRows, simulate, stubOf } from '../../support/conversations.ts';
@@ -7,8 +7,6 @@ import { alarmsByHand } from '../../support/in-flight.ts';
 import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, say } from '../../support/turns.ts';
-
-afterEach(resetAll);
 
 /** Runs of so many steps that call so many tools each. @returns the rows that both objects have written for one more */
 async function rowsOfRun(steps: number, tools: number): Promise<number> {

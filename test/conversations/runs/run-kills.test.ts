@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../../src/accounts/account.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
@@ -8,7 +8,6 @@ import { brokenRule } from '../../support/api-rules.ts';
 import { bindings, readOf, rowsOf, simulate } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
-import { resetAll } from '../../support/reset.ts';
 import { rounds } from '../../support/rounds.ts';
 import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
@@ -32,8 +31,6 @@ const MOST_USD = 0.06;
 /** What the API bills for a step, at the prices of claude-opus-5-5. */
 const USAGE = { input_tokens: 100, output_tokens: 100 };
 const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
-
-afterEach(resetAll);
 
 test('a run that was killed makes no more calls in all than it may: those before the crash count', async () => {
   const killer = new Killer(['step committed']);

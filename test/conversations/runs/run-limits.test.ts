@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
 import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
 import type { TurnRequest } from '../../../src/durable/contracts/conversation.ts';
@@ -6,12 +6,9 @@ import { accountStub } from '../../../src/durable/stubs.ts';
 import type { VerifiedToken } from '../../../src/identity/caller.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
 import { atRest, bindings, readOf, rowsOf, simulate } from '../../support/conversations.ts';
-import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, listen, requestOf, say, textOf, turnOf } from '../../support/turns.ts';
 import { refusal, sse } from '../../support/wire.ts';
-
-afterEach(resetAll);
 
 const account = () => accountStub(bindings, {}, 'alice');
 const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });

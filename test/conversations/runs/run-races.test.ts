@@ -1,15 +1,12 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { receivedText } from '../../../src/conversations/answers/crossing-answer.ts';
 import type { CrossingText } from '../../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { brokenRule } from '../../support/api-rules.ts';
 import { atRest, bindings, readOf, rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say, textOf } from '../../support/turns.ts';
-
-afterEach(resetAll);
 
 const asked = () => bodyOf('How is the weather?', { tools: [weather()] });
 

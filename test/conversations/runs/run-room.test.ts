@@ -1,10 +1,9 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../../src/accounts/account.ts';
 import { Room, RoomShare, room } from '../../../src/http/body-room.ts';
 import { atRest, readOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../support/turns.ts';
 
@@ -12,8 +11,6 @@ const MB = 1024 * 1024;
 /** All room that long bodies may have, and all room. */
 const ALL_LONG = [36 * MB, 4 * MB];
 const ALL = [...ALL_LONG, ...Array<number>(32).fill(MB / 4)];
-
-afterEach(resetAll);
 
 const asked = (more: object = {}) =>
   bodyOf('What is there to know?', { tools: [weather({ timeout_seconds: 600 })], ...more });

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../../src/accounts/account.ts';
 import { receivedText } from '../../../src/conversations/answers/crossing-answer.ts';
 import { verifyStandard } from '../../../src/delivery/standard-webhooks.ts';
@@ -10,7 +10,6 @@ import { brokenRule } from '../../support/api-rules.ts';
 import { passTime } from '../../support/calendar.ts';
 import { atRest, bindings, readOf, rowsOf, storedLog, stubOf } from '../../support/conversations.ts';
 import { eventually, untilSo } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
 import { rounds } from '../../support/rounds.ts';
 import {
   answeringBy,
@@ -24,8 +23,6 @@ import {
 } from '../../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say, type Told, textOf } from '../../support/turns.ts';
 import { sse, start as startOf } from '../../support/wire.ts';
-
-afterEach(resetAll);
 
 /** Longer than it takes to find that there is no connection. */
 const WORKED_ON_MS = 200;

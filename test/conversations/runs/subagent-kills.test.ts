@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../../src/accounts/account.ts';
 import { Conversation } from '../../../src/conversations/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
@@ -8,7 +8,6 @@ import { brokenRule } from '../../support/api-rules.ts';
 import { bindings, readOf, rowsOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
-import { resetAll } from '../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { answeringBy, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { agentOf, agentTool, storeAgents, task } from '../../support/subagents.ts';
@@ -41,8 +40,6 @@ const subagentsIn = (tree: string) => 6 + (isWide(tree) ? 36 : 1);
 /** What the API bills for a step, at the prices of claude-opus-5-5. */
 const USAGE = { input_tokens: 100, output_tokens: 100 };
 const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
-
-afterEach(resetAll);
 
 test(`${TREES} trees of depth three, six subagents to an agent, under kills: all end, none costs more than said, each task is done once`, async () => {
   const killer = new Killer<Point>(POINTS);

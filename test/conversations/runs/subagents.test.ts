@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { receivedText } from '../../../src/conversations/answers/crossing-answer.ts';
 import { Conversation } from '../../../src/conversations/conversation.ts';
 import { turnReport } from '../../../src/conversations/conversations-answers.schema.ts';
@@ -9,7 +9,6 @@ import { createRequestId } from '../../../src/http/headers/request-id.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { atRest, readOf, rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
 import {
   type Asked,
   answeringBy,
@@ -23,8 +22,6 @@ import {
 } from '../../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, storeAgents, task } from '../../support/subagents.ts';
 import { ask, bodyOf, listen, say, textOf } from '../../support/turns.ts';
-
-afterEach(resetAll);
 
 const asked = (more: object = {}) => bodyOf('Find out.', { tools: [agentTool('researcher')], ...more });
 const idOf = (turn: string, tool_use_id: string, conversation = 'c1') =>

@@ -1,9 +1,6 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { as, simulatedEdge } from '../../support/prefixes.ts';
-import { resetAll } from '../../support/reset.ts';
 import { TOOL_VARS, weather } from '../../support/scripted-runs.ts';
-
-afterEach(resetAll);
 
 test('where a tool is, and what it is sent, no answer about its conversation tells', async () => {
   const edge = simulatedEdge(TOOL_VARS);

@@ -1,17 +1,14 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { UsageReport } from '../../../src/accounts/usage-answers.schema.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { passTime } from '../../support/calendar.ts';
 import { atRest, bindings, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { as, simulatedEdge } from '../../support/prefixes.ts';
-import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say } from '../../support/turns.ts';
 import { refusal } from '../../support/wire.ts';
-
-afterEach(resetAll);
 
 const TOOLS = { tools: [weather(), weather({}, 'get_news')] };
 const asked = (more: object = {}) => bodyOf('How is the weather?', { ...TOOLS, ...more });

@@ -1,16 +1,13 @@
 import { evictDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
 import { type CachedHistory, historyCache, tailOf } from '../../../src/conversations/storage/history-cache.ts';
 import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
 import { type Upstream, upstreamOf } from '../../../src/upstream/upstream.ts';
 import { rowsOf, simulate, stubOf } from '../../support/conversations.ts';
-import { resetAll } from '../../support/reset.ts';
 import { runs, tryAsyncCases, tryCases } from '../../support/runs.ts';
 import { bodyOf, say } from '../../support/turns.ts';
-
-afterEach(resetAll);
 
 const cachedHistory = (bytes: number): CachedHistory => ({
   model: 'm',

@@ -1,20 +1,17 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { joinedTexts } from '../../../src/conversations/storage/joined-texts.ts';
 import type { TurnStatus } from '../../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../../src/conversations/storage/transcript.ts';
 import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
 import { atRest, simulate, stubOf } from '../../support/conversations.ts';
-import { resetAll } from '../../support/reset.ts';
 import { tryCases } from '../../support/runs.ts';
 import { bodyOf, say } from '../../support/turns.ts';
 
 beforeEach(() => {
   simulate();
 });
-afterEach(resetAll);
-
 const image = { type: 'image', source: { type: 'url', url: 'https://example.com/a.png' } };
 const block = fc.oneof(
   fc.record({ type: fc.constant('text'), text: fc.string({ unit: 'grapheme' }) }),

@@ -1,11 +1,10 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { GRACE_MS } from '../../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../../src/conversations/storage/transcript.ts';
 import { END_OF_STREAM, EventLog } from '../../../src/conversations/turn/event-log.ts';
 import { simulate, stubOf } from '../../support/conversations.ts';
-import { resetAll } from '../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { bodyOf, say } from '../../support/turns.ts';
 
@@ -14,8 +13,6 @@ beforeEach(async () => {
   simulate();
   await say(bodyOf('Hello'));
 });
-afterEach(resetAll);
-
 const ROW = { seq: 1, id: 'turn_x', beganAt: 0 };
 const HEAD = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":';
 const LONG = 'x'.repeat(50_000);

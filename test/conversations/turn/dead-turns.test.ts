@@ -1,5 +1,5 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
 import { storeAfterMs } from '../../../src/conversations/turn/store-schedule.ts';
 import { Turn } from '../../../src/conversations/turn/turn.ts';
@@ -17,7 +17,6 @@ import {
 } from '../../support/audit.ts';
 import { rowsOf, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
 import { runs } from '../../support/runs.ts';
 import { ledger, SHOW_MS } from '../../support/timed-turns.ts';
 import { ask } from '../../support/turns.ts';
@@ -88,8 +87,6 @@ beforeEach(() => {
     for (const spy of [...spies, taking, waiting]) spy.mockRestore();
   });
 });
-afterEach(resetAll);
-
 /** Lets the time of a turn pass. */
 function pass(turn: Timed, until: number): void {
   const { store } = turn;

@@ -1,12 +1,9 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { bindings, conversationsReach, simulate } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
 import { ask, bodyOf, say } from '../../support/turns.ts';
 import { block, end, sse, start } from '../../support/wire.ts';
-
-afterEach(resetAll);
 
 const RESULT = {
   type: 'bash_code_execution_tool_result',

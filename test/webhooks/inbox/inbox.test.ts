@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Conclusion, Work } from '../../../src/durable/contracts/inbox.ts';
 import { accountStub, inboxStub } from '../../../src/durable/stubs.ts';
 import { EventStore } from '../../../src/webhooks/inbox/event-store.ts';
@@ -7,14 +7,7 @@ import { Inbox } from '../../../src/webhooks/inbox/inbox.ts';
 import { countRows } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { bindings } from '../../support/prefixes.ts';
-import { resetAll } from '../../support/reset.ts';
 import { accountOf, eventOf, inboxOf, labelled, worksOf } from '../../support/webhooks.ts';
-
-afterEach(async () => {
-  // First of all the alarms: one that came with the mocks gone would put events on the Worker's own queue.
-  await resetAll();
-  vi.restoreAllMocks();
-});
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;

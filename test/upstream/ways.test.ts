@@ -401,7 +401,7 @@ async function cellOf(way: Way, engine: Engine, row: Row): Promise<Cell> {
   }
   const said = await reading;
   await app.settled();
-  const line = app.log.find(({ route }) => !String(route).endsWith('/stop'));
+  const line = app.log.find(({ route }) => route !== undefined && !String(route).endsWith('/stop'));
   const logs = line?.upstream_said
     ? `${line.error_type} (${line.upstream_said})`
     : String(line?.error_type ?? 'nothing');

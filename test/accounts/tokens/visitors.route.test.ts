@@ -1,4 +1,4 @@
-import { runInDurableObject } from 'cloudflare:test';
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
 import { beforeEach, expect, test } from 'vitest';
@@ -8,7 +8,6 @@ import type { Bindings } from '../../../src/durable/bindings.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { atNoon } from '../../support/calendar.ts';
-import { objectAtRest } from '../../support/in-flight.ts';
 import { restSooner } from '../../support/rests.ts';
 import { answeringBy, says } from '../../support/scripted-runs.ts';
 import { MODEL, SMALL_MESSAGE } from '../../support/small-message.ts';
@@ -208,7 +207,7 @@ test('where the pool is spent a visitor’s request makes nothing, and soon asks
   await expect
     .poll(async () => (await (await app.fetch('/groups/visitors', { headers: root })).json()) as { day: Json })
     .toMatchObject({ day: { spent_usd: 0.003, leased_usd: 0 } });
-  await objectAtRest(accountNamed(first.account));
+  await runDurableObjectAlarm(accountNamed(first.account));
   await limit(0.003);
   const late = await visitor(app);
   const rows = await rowsOfPools();

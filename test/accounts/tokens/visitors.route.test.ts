@@ -278,6 +278,7 @@ test('a visitor’s account ends a day after its last turn, and whoever asks for
     const response = await app.fetch('/usage?group_by=account', { headers: root });
     return ((await response.json()) as { data: Json[] }).data;
   };
+  await runDurableObjectAlarm(accountNamed(other.account));
   await expect.poll(sums).toMatchObject([{ key: '(visitors)', requests: 3 }]);
   for (const rows of await rowsOfPools()) {
     const named = rows

@@ -415,7 +415,7 @@ describe('resuming', () => {
 
   test('nor does who has heard it live, and comes late for the rest, take that for the end', async () => {
     const words = encodeURIComponent('some words are said '.repeat(60));
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=200;flush;answer=${words}` });
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=1000;flush;answer=${words}` });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const live = await stubOf().resume(undefined);
     if (live.kind !== 'stream') throw new Error('no stream');

@@ -8,13 +8,13 @@ import { findWorkerOnce } from './known-modules.ts';
 
 const { STORE } = env as unknown as Bindings;
 
-/** What the edge waits before it tries something again is not longer; what it waits for at most is. */
-const LONGEST_PAUSE_MS = 10_000;
+/** So long the edge waits for something at most. Its other pauses are before it goes on, or tries something again. */
+const PATIENCE_MS = 15_000;
 
-// Such a pause takes no time, but where a test has timers of its own.
+// Those take no time, but where a test has timers of its own.
 vi.mock('../../src/async/pause.ts', async (original) => {
   const whole = await original<typeof import('../../src/async/pause.ts')>();
-  const taken = (ms: number) => (ms <= LONGEST_PAUSE_MS && !vi.isFakeTimers() ? 0 : ms);
+  const taken = (ms: number) => (ms === PATIENCE_MS || vi.isFakeTimers() ? ms : 0);
   return { ...whole, pause: (ms: number, signal?: AbortSignal) => whole.pause(taken(ms), signal) };
 });
 

@@ -8,13 +8,13 @@ import { findWorkerOnce } from './known-modules.ts';
 
 const { STORE } = env as unknown as Bindings;
 
-/** So long the edge waits for something at most. Its other pauses are before it goes on, or tries something again. */
-const PATIENCE_MS = 15_000;
+/** So long the edge waits for something at most, and so long until it looks once more. */
+const [PATIENCE_MS, LOOK_MS] = [15_000, 50];
 
-// Those take no time, but where a test has timers of its own.
+// What it waits before it goes on, or tries again, takes no time, but where a test has timers of its own.
 vi.mock('../../src/async/pause.ts', async (original) => {
   const whole = await original<typeof import('../../src/async/pause.ts')>();
-  const taken = (ms: number) => (ms === PATIENCE_MS || vi.isFakeTimers() ? ms : 0);
+  const taken = (ms: number) => (ms <= LOOK_MS || ms === PATIENCE_MS || vi.isFakeTimers() ? ms : 0);
   return { ...whole, pause: (ms: number, signal?: AbortSignal) => whole.pause(taken(ms), signal) };
 });
 

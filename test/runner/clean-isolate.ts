@@ -4,13 +4,26 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { Room, room } from '../../src/http/body-room.ts';
 import { watchObjects } from '../support/in-flight.ts';
 import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
+import { findWorkerOnce } from './known-modules.ts';
 
 const { STORE } = env as unknown as Bindings;
+
+/** So long the edge waits for something at most, and so long until it looks once more. */
+const [PATIENCE_MS, LOOK_MS] = [15_000, 50];
+
+// What it waits before it goes on, or tries again, takes no time, but where a test has timers of its own.
+vi.mock('../../src/async/pause.ts', async (original) => {
+  const whole = await original<typeof import('../../src/async/pause.ts')>();
+  const taken = (ms: number) => (ms <= LOOK_MS || ms === PATIENCE_MS || vi.isFakeTimers() ? ms : 0);
+  return { ...whole, pause: (ms: number, signal?: AbortSignal) => whole.pause(taken(ms), signal) };
+});
+
 /** How long a busy machine may take to give back what a request had. */
 const MOST_MS = 10_000;
 
 // Files share an isolate, one after the other: each leaves empty objects, and an empty store. What asks all accounts of the
 // list would ask those of every file before it, and make an object of each.
+beforeAll(findWorkerOnce);
 beforeAll(watchObjects);
 afterAll(async () => {
   keepObjects(false);
@@ -27,7 +40,7 @@ afterAll(async () => {
 afterEach(async ({ task }) => {
   try {
     const timeout = task.result?.state === 'fail' ? 0 : MOST_MS;
-    await vi.waitFor(() => expect({ ...room }).toEqual({ ...new Room() }), { timeout });
+    await vi.waitFor(() => expect({ ...room }).toEqual({ ...new Room() }), { timeout, interval: 1 });
   } finally {
     Object.assign(room, { taken: 0, strange: 0 });
     for (const left of [room.byCaller, room.waiting, room.byObject]) left.clear();

@@ -19,13 +19,14 @@ export interface Asked {
  * @param answer gives a response, or what is answered as JSON
  * @returns what the page has asked so far
  */
-export function fakeEdge(answer: (asked: Asked) => unknown): Asked[] {
+export function fakeEdge(answer: (asked: Asked, headers: Headers) => unknown): Asked[] {
   const all: Asked[] = [];
-  vi.stubGlobal('fetch', async (url: string, { method = 'GET', body }: RequestInit = {}) => {
+  vi.stubGlobal('fetch', async (url: string, { method = 'GET', body, headers }: RequestInit = {}) => {
     const { pathname, search } = new URL(url);
-    const asked = { method, path: pathname + search, body: typeof body === 'string' ? JSON.parse(body) : undefined };
+    const sent = body === undefined || body === null ? undefined : JSON.parse(await new Response(body).text());
+    const asked = { method, path: pathname + search, body: sent };
     all.push(asked);
-    const said = await answer(asked);
+    const said = await answer(asked, new Headers(headers));
     return said instanceof Response ? said : Response.json(said);
   });
   // Somebody with a mouse.

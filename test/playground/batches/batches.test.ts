@@ -6,7 +6,7 @@ import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Batches } from '../../../src/playground/batches/batches.tsx';
 import { forget } from '../../../src/playground/batches/draft.ts';
 import { models } from '../../../src/playground/edge/models.ts';
-import { fakeEdge, fill, named, show } from '../../support/dom.ts';
+import { choose, click, fakeEdge, fill, goTo, named, show, shows } from '../../support/dom.ts';
 import { BATCH_ID, FakeBatches } from '../../support/fake-batches.ts';
 
 const HAIKU = { id: 'claude-haiku-5-5', display_name: 'Claude Haiku 5.5', prices: { input: 1 } };
@@ -15,13 +15,8 @@ let root: HTMLElement;
 /** What was handed to the browser to be saved. */
 let saved: { name: string; content: Blob }[];
 
-const shows = (text: string | RegExp) => expect.poll(() => root.textContent).toMatch(text);
-const click = async (name: string) => {
-  await expect.poll(() => named<HTMLButtonElement>(root, name).disabled).toBe(false);
-  named(root, name).click();
-};
-const choose = async (name: string, content: string) => {
-  if (root.querySelector('.chosen-file')) await click('Choose another file');
+const chooseFile = async (name: string, content: string) => {
+  if (root.querySelector('.chosen-file')) await click(root, 'Choose another file');
   await expect.poll(() => root.querySelector<HTMLInputElement>('input[type=file]')?.disabled).toBe(false);
   const field = named(root, 'File');
   // Lines are read as a stream, which files have in Node; a CSV by a reader, which there is in browsers.
@@ -30,11 +25,6 @@ const choose = async (name: string, content: string) => {
     value: [name.endsWith('.csv') ? new File([content], name) : new NodeFile([content], name)],
   });
   field.dispatchEvent(new Event('change', { bubbles: true }));
-};
-/** Finds a field by the words that stand before it in its label. */
-const labelled = (words: string) => {
-  const label = [...root.querySelectorAll('label')].find(({ textContent }) => textContent?.startsWith(words));
-  return label?.querySelector<HTMLInputElement>('input, textarea, select') as HTMLInputElement;
 };
 const rows = () => [...root.querySelectorAll('tbody tr')].map(({ textContent }) => textContent ?? '');
 
@@ -52,37 +42,34 @@ beforeEach(async () => {
   });
   models.value = [HAIKU as never];
   forget();
-  history.replaceState(null, '', '#/batches');
-  dispatchEvent(new HashChangeEvent('hashchange'));
+  goTo('#/batches');
   root = show(h(Batches, {}));
   onTestFinished(() => void vi.useRealTimers());
-  await shows('No batches yet.');
+  await shows(root, 'No batches yet.');
 });
 
 test('a CSV becomes a batch: its price is shown first, and its results can be looked through and saved', async () => {
-  await choose(
+  await chooseFile(
     'tickets.csv',
     'id;name;ticket\nt-1;Ada;"Where is\nmy {{name}}?"\nt-2;Bob;It broke.\nt-3;Cleo;Thanks!\n',
   );
-  await shows('3 rows');
-  fill(labelled('Prompt for each row'), '{{name}} writes: {{ticket}}');
-  fill(labelled('System prompt (optional)'), 'Be brief.');
-  labelled('Request id').value = 'id';
-  labelled('Request id').dispatchEvent(new Event('change', { bubbles: true }));
-  await shows(/Ada writes: Where is\smy {{name}}\?/);
-  await click('Show the price');
-  await shows('$0.012');
+  await shows(root, '3 rows');
+  fill(named(root, /^Prompt for each row/), '{{name}} writes: {{ticket}}');
+  fill(named(root, 'System prompt (optional)'), 'Be brief.');
+  choose(named(root, 'Request id'), 'id');
+  await shows(root, /Ada writes: Where is\smy {{name}}\?/);
+  await click(root, 'Show the price');
+  await shows(root, '$0.012');
   expect(fake.sent).toEqual([]);
   // A price is of one prompt: where that changes, it is asked for again.
-  labelled('Longest answer').valueAsNumber = 64;
-  labelled('Longest answer').dispatchEvent(new Event('input', { bubbles: true }));
-  await click('Show the price');
+  fill(named(root, 'Longest answer, in tokens'), '64');
+  await click(root, 'Show the price');
   fake.state = 'ended';
-  await click('Send 3 requests');
+  await click(root, 'Send 3 requests');
   const asked = (content: string) => ({
     ...{ model: HAIKU.id, max_tokens: 64, system: 'Be brief.', messages: [{ role: 'user', content }] },
   });
-  await shows('2 succeeded, 1 errored');
+  await shows(root, '2 succeeded, 1 errored');
   expect(fake.sent).toEqual([
     {
       requests: [
@@ -95,10 +82,10 @@ test('a CSV becomes a batch: its price is shown first, and its results can be lo
   await expect.poll(rows).toHaveLength(3);
   expect(rows()[0]).toMatch(/^row-00001succeededThank you for ticket 1/);
   expect(rows()[2]).toMatch(/^row-00003erroredOverloaded/);
-  await click('Show');
+  await click(root, 'Show');
   await expect.poll(() => root.querySelector('dialog')?.textContent).toContain('"msg_0"');
-  await click('Download JSONL');
-  await click('Download CSV');
+  await click(root, 'Download JSONL');
+  await click(root, 'Download CSV');
   await expect.poll(() => saved.map(({ name }) => name)).toEqual([`${BATCH_ID}.jsonl`, `${BATCH_ID}.csv`]);
   expect(await saved[0]?.content.text()).toBe(fake.lines);
   expect((await saved[1]?.content.text())?.split('\r\n').slice(1, 4)).toEqual([
@@ -108,51 +95,51 @@ test('a CSV becomes a batch: its price is shown first, and its results can be lo
     'row-00003,errored,Overloaded,,,',
   ]);
   // Undo opens again what was open.
-  await click('Delete');
-  await shows('Your batches');
-  await click(`Undo deleting ${BATCH_ID}`);
-  await shows('All batches');
+  await click(root, 'Delete');
+  await shows(root, 'Your batches');
+  await click(root, `Undo deleting ${BATCH_ID}`);
+  await shows(root, 'All batches');
   expect(location.hash).toBe(`#/batches/${BATCH_ID}`);
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-  await click('Delete');
-  await shows('Your batches');
+  await click(root, 'Delete');
+  await shows(root, 'Your batches');
   await vi.advanceTimersByTimeAsync(19_000);
   expect(fake.deleted).toBe(false);
   await vi.advanceTimersByTimeAsync(2_000);
-  await shows('No batches yet.');
+  await shows(root, 'No batches yet.');
   expect(fake.deleted).toBe(true);
 });
 
 test('JSONL with requests goes up as it is; what cannot go up is told by its line', async () => {
   const line = (custom_id: string) =>
     JSON.stringify({ custom_id, params: { model: HAIKU.id, max_tokens: 5, prefix: 'a', messages: [] } });
-  await choose('a.jsonl', `${line('a')}\n\n${line('a')}\n${line('b c')}\n{"custom_id":"d"}\nnone\n`);
-  await shows(/Line 3: the custom_id a is used twice.*Line 4:.*Line 5:.*Line 6:.*Correct the file/s);
-  await choose('a.jsonl', `${line('a')}\r\n${line('b')}`);
-  await shows('2 requests, as they are');
-  await click('Show the price');
-  await click('Send 2 requests');
-  await shows('In progress');
+  await chooseFile('a.jsonl', `${line('a')}\n\n${line('a')}\n${line('b c')}\n{"custom_id":"d"}\nnone\n`);
+  await shows(root, /Line 3: the custom_id a is used twice.*Line 4:.*Line 5:.*Line 6:.*Correct the file/s);
+  await chooseFile('a.jsonl', `${line('a')}\r\n${line('b')}`);
+  await shows(root, '2 requests, as they are');
+  await click(root, 'Show the price');
+  await click(root, 'Send 2 requests');
+  await shows(root, 'In progress');
   expect(fake.sent).toEqual([{ requests: [JSON.parse(line('a')), JSON.parse(line('b'))] }]);
-  await click('Cancel');
-  await click('Cancel the rest');
+  await click(root, 'Cancel');
+  await click(root, 'Cancel the rest');
   await expect.poll(() => fake.state).toBe('ended');
 });
 
 test('what does not fit cannot be sent, and what was refused is sent again under the same key', async () => {
   fake.fits = false;
-  await click('Try it with twelve tickets');
-  await click('Show the price');
-  await shows('covers 7 of them now');
+  await click(root, 'Try it with twelve tickets');
+  await click(root, 'Show the price');
+  await shows(root, 'covers 7 of them now');
   expect(named<HTMLButtonElement>(root, 'Send 12 requests').disabled).toBe(true);
   fake.fits = true;
   fake.failures = 1;
-  fill(labelled('Prompt for each row'), '{{ticket}}');
-  await click('Show the price');
-  await click('Send 12 requests');
-  await shows('Try again in 3 seconds.');
-  await click('Send 12 requests');
-  await shows('In progress');
+  fill(named(root, /^Prompt for each row/), '{{ticket}}');
+  await click(root, 'Show the price');
+  await click(root, 'Send 12 requests');
+  await shows(root, 'Try again in 3 seconds.');
+  await click(root, 'Send 12 requests');
+  await shows(root, 'In progress');
   expect(fake.keys.length).toBe(2);
   expect(new Set(fake.keys).size).toBe(1);
 });

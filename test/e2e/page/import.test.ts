@@ -56,31 +56,4 @@ describe.skipIf(noBrowser())('Export and Import of conversations, in Chromium', 
       expect(await opened.shifts()).toEqual({ value: 0, moved: [] });
     });
   });
-
-  test('a list of messages, a page of rows, and lines of messages are conversations with the name of their file', () =>
-    inPage(async ({ page }) => {
-      const rows = '{"role":"user","content":"Hi."},{"role":"assistant","content":"Hello."}';
-      const files = { list: `[${rows}]`, rows: `{"data":[${rows}]}`, lines: rows.replace('},{', '}\n{') };
-      for (const [name, content] of Object.entries(files)) {
-        await choose(page, jsonl(content, `${name}.json`));
-        await page.getByRole('heading', { name }).waitFor();
-        await page.getByRole('article').getByText('Hello.').waitFor();
-      }
-    }));
-
-  test('a file that is none is refused in words, and the next one is taken', () =>
-    inPage(async ({ page }) => {
-      const refused = [
-        ['', 'This file is empty.'],
-        ['Dear Ada,\n', 'Line 1 of this file is not a JSON object.'],
-        ['{"type":"conversation","title":null}\n{"role":"user","content":"Hi."}\n', 'broke off'],
-      ] as const;
-      for (const [content, said] of refused) {
-        await choose(page, jsonl(content));
-        await list(page).getByText(said).waitFor();
-      }
-      await choose(page, jsonl('[{"role":"user","content":"Hi."}]', 'right.json'));
-      await page.getByRole('heading', { name: 'right' }).waitFor();
-      for (const [, said] of refused) expect(await list(page).getByText(said).count()).toBe(0);
-    }));
 });

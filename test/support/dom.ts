@@ -22,7 +22,7 @@ export interface Asked {
 export function fakeEdge(answer: (asked: Asked, headers: Headers) => unknown): Asked[] {
   const all: Asked[] = [];
   vi.stubGlobal('fetch', async (url: string, { method = 'GET', body, headers }: RequestInit = {}) => {
-    const { pathname, search } = new URL(url);
+    const { pathname, search } = new URL(url, location.origin);
     const sent = body === undefined || body === null ? undefined : JSON.parse(await new Response(body).text());
     const asked = { method, path: pathname + search, body: sent };
     all.push(asked);

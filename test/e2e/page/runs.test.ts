@@ -42,25 +42,16 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
       await page.reload();
       await answered(page);
       await expect.poll(() => lastAnswer(page).locator('.run-step').allTextContents()).toEqual(shown);
+      // A phone scrolls the figures, by the keyboard as well.
+      await page.setViewportSize({ width: 360, height: 740 });
+      const line = lastAnswer(page).getByRole('group', { name: 'Figures of step 1' });
+      await expect.poll(() => line.evaluate((box) => box.scrollWidth - box.clientWidth)).toBeGreaterThan(0);
+      await expect.poll(() => line.getAttribute('tabindex')).toBe('0');
+      await line.focus();
+      await page.keyboard.press('ArrowRight');
+      await expect.poll(() => line.evaluate((box) => box.scrollLeft)).toBeGreaterThan(0);
+      expect(await barriersOn(page)).toEqual([]);
     }));
-
-  test('has figures that a phone scrolls, by the keyboard as well', () =>
-    inPage(
-      async ({ page }) => {
-        await page.getByRole('button', { name: 'Let the edge call tools' }).click();
-        await answered(page);
-        const figures = lastAnswer(page).getByRole('group', { name: 'Figures of step 1' });
-        await figures.getByText(/^first byte after/).waitFor();
-        expect(await figures.evaluate((line) => line.scrollWidth - line.clientWidth)).toBeGreaterThan(0);
-        await expect.poll(() => figures.getAttribute('tabindex')).toBe('0');
-        await figures.focus();
-        await page.keyboard.press('ArrowRight');
-        await expect.poll(() => figures.evaluate((line) => line.scrollLeft)).toBeGreaterThan(0);
-        expect(await barriersOn(page)).toEqual([]);
-      },
-      '/',
-      { viewport: { width: 360, height: 740 } },
-    ));
 
   test('shows what has failed, why it has paused, and goes on', async () => {
     const { client } = server;

@@ -87,28 +87,6 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       expect(await text.textContent()).toBe(kept);
     }));
 
-  test('shows no figures of a budget that it does not know, why, and knows them after Retry', () =>
-    inPage(async ({ page }) => {
-      await page.getByText('Your own edge in front of Claude.').waitFor();
-      await page.route(/\/(accounts|usage|pools)/, (route) => route.abort());
-      await page.getByRole('link', { name: 'Budget', exact: true }).click();
-      const alert = page.getByRole('alert').last();
-      await alert.waitFor();
-      const figures = page.locator('#quota .gauge strong');
-      await expect.poll(() => figures.allTextContents()).toEqual(['–', '–', '–']);
-      await expect.poll(() => page.getByText(/^No alerts yet\./).count()).toBe(0);
-      await page.unroute(/\/(accounts|usage|pools)/);
-      await alert.getByRole('button', { name: 'Retry' }).click();
-      await expect.poll(() => figures.first().textContent()).toMatch(/^<?\$/);
-      await page
-        .locator('#quota')
-        .getByText(/^resets tomorrow at \d\d:\d\d$|^resets today at \d\d:\d\d$/)
-        // On the last day of a week or a month that window says so too.
-        .first()
-        .waitFor();
-      await expect.poll(() => page.getByRole('alert').count()).toBe(0);
-    }));
-
   test('draws what was spent on an axis, with values to see and numbers in line', () =>
     inPage(async ({ page }) => {
       await ask(page, 'In one sentence: what is a lock?');

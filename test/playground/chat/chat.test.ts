@@ -39,6 +39,8 @@ let talks: Map<string, Row[]>;
 /** What the edge says instead of answering the next questions. */
 let instead: Response[];
 let isOnline: boolean;
+/** What the edge says of its own key, if that is refused. */
+let keyRefused: Response | undefined;
 /** The edge says nothing of a conversation until this is so. */
 let isTold: Promise<void> | undefined;
 let asked: Asked[];
@@ -58,7 +60,7 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
   const [, resource = '', id = '', what = ''] = path.split(/[/?]/);
   if (!isOnline) throw new TypeError('The network is gone.');
   if (resource === 'health') return { upstream: 'simulator' };
-  if (resource === 'models') return list(MODELS);
+  if (resource === 'models') return keyRefused ?? list(MODELS);
   if (resource === 'messages' && id === '') {
     const said = instead.shift();
     if (said) return said;
@@ -71,6 +73,7 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
     rows?.push({ ...row, id: `a${rows.length}`, role: 'assistant', content, model });
     return sse(`${begin({ model }) + textBlock(['Answer']) + end()}: sluice-cost-usd=0.1\n\n`, { 'sluice-turn': turn });
   }
+  if (resource === 'prefixes' && method === 'GET') return list([{ name: 'handbook', description: 'Of somebody else' }]);
   if (resource !== 'conversations') return list([]);
   if (id === '' || path.startsWith('/conversations?')) {
     if (method === 'GET') return list([...talks.keys()].map(reportOf));
@@ -103,7 +106,7 @@ async function open(hash = '#/chat') {
   await start();
   goTo(hash);
   root = show(h(App, {}));
-  await expect.poll(() => root.querySelector('#draft, h1')).not.toBeNull();
+  await expect.poll(() => root.querySelector('#draft, h1, [role=alert]')).not.toBeNull();
 }
 
 async function ask(question: string) {
@@ -117,6 +120,7 @@ beforeEach(() => {
   instead = [];
   isOnline = true;
   isTold = undefined;
+  keyRefused = undefined;
   session.value?.leave();
   session.value = undefined;
   clearDraft();
@@ -321,4 +325,23 @@ test('a file with messages in any form becomes a conversation of its name, and o
     await shows(root, 'Hello.');
     expect(root.textContent).not.toContain('broke off');
   }
+});
+
+test('the example of a handbook leaves alone what somebody has stored under its name, and asks twice', async () => {
+  await open();
+  await click(root, /^Ask a handbook twice/);
+  await expect.poll(() => articles().length).toBe(4);
+  const stored = asked.filter(({ method }) => method === 'PUT').map(({ path }) => path);
+  expect(stored).toEqual(['/prefixes/handbook-2']);
+  const created = asked.find(({ method, path }) => method === 'POST' && path === '/conversations');
+  expect(created?.body).toMatchObject({ prefix: 'handbook-2' });
+});
+
+test('a key of the edge that is refused is told in the words of the edge, and can be tried again', async () => {
+  keyRefused = refusal(503, 'api_error', 'Anthropic does not know the key. It says (401): invalid x-api-key');
+  await open();
+  await shows(root, 'It says (401): invalid x-api-key');
+  keyRefused = undefined;
+  await click(root, 'Try again');
+  await shows(root, 'Your own edge in front of Claude.');
 });

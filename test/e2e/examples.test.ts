@@ -4,17 +4,15 @@ import { createServer, request as sendRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
+import { root } from '../support/root.ts';
 import { startSite } from '../support/site.ts';
 import { startTerminal } from './terminal.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 let edge: Edge;
 let client: Client;

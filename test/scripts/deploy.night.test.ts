@@ -2,13 +2,12 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { readConfig } from '../../scripts/read-config.ts';
 import { DEPLOY, DeployCheckout, QUICK } from '../support/deploy-checkout.ts';
+import { root } from '../support/root.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 /** Stands in for the bundler with what is bundled already. */
 const AS_BUILT = `import { readFileSync } from 'node:fs';
 const built = JSON.parse(readFileSync(new URL('../built.json', import.meta.url), 'utf8'));

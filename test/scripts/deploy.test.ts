@@ -1,11 +1,10 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readConfig } from '../../scripts/read-config.ts';
 import { DEPLOY, DeployCheckout, SECRETS } from '../support/deploy-checkout.ts';
+import { root } from '../support/root.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const QUEUES = `
 [[queues.producers]]
 binding = "WORK"

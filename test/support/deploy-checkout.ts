@@ -4,11 +4,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { readConfig } from '../../scripts/read-config.ts';
+import { root } from './root.ts';
 import { type Ended, runScript } from './run-script.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What the stand-in for wrangler knows of an account at Cloudflare, kept in a file. */
 interface Cloud {

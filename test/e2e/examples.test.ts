@@ -27,7 +27,8 @@ beforeAll(async () => {
 
 afterAll(async () => await edge.stop());
 
-describe('the writing assistant', () => {
+// Each waits for answers at a pace: they wait at the same time.
+describe.concurrent('the writing assistant', () => {
   test('answers three times in a terminal, saves a draft, and tells what the ledger tells', async () => {
     const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
     const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };
@@ -174,7 +175,7 @@ describe.skipIf(noBrowser())('the chat page', () => {
   });
 });
 
-describe('the incident’s agent', () => {
+describe.concurrent('the incident’s agent', () => {
   const asked = async (url: string) => {
     const { stdout } = await promisify(execFile)(process.execPath, [join(root, 'examples/incident.ts'), '--yes'], {
       env: { ...process.env, SLUICE_URL: url },

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
 import { answered, answerWith, ask, lastAnswer, type OpenPage, servedPage, simulate } from '../../support/page.ts';
 
-const LONG = 'Explain in 400 words what a lock gate is.';
+const LONG = 'Explain in 250 words what a lock gate is.';
 
 describe.skipIf(noBrowser())('Chat, in Chromium', () => {
   const server = servedPage();

@@ -59,7 +59,7 @@ const reportOf = (id: string) => ({
 async function answer({ method, path, body }: Asked): Promise<unknown> {
   const [, resource = '', id = '', what = ''] = path.split(/[/?]/);
   if (!isOnline) throw new TypeError('The network is gone.');
-  if (resource === 'health') return { upstream: 'simulator' };
+  if (resource === 'health') return { upstream: keyRefused ? 'anthropic' : 'simulator' };
   if (resource === 'models') return keyRefused ?? list(MODELS);
   if (resource === 'messages' && id === '') {
     const said = instead.shift();
@@ -341,6 +341,7 @@ test('a key of the edge that is refused is told in the words of the edge, and ca
   keyRefused = refusal(503, 'api_error', 'Anthropic does not know the key. It says (401): invalid x-api-key');
   await open();
   await shows(root, 'It says (401): invalid x-api-key');
+  expect(root.textContent).not.toContain('Simulator.');
   keyRefused = undefined;
   await click(root, 'Try again');
   await shows(root, 'Your own edge in front of Claude.');

@@ -1,4 +1,5 @@
-/** Gives a page without a browser what its code asks of one at once. It is imported before that code. */
+/** Gives a page without a browser what its code asks of one at once: it is imported before that code. */
+
 /** Nothing has a size. */
 class Unsized implements ResizeObserver {
   observe(): void {}

@@ -168,10 +168,6 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         expect(await barriersOn(page, '.budget'), view).toEqual([]);
         const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         expect(wider).toBeLessThanOrEqual(0);
-        if (process.env.SCREENSHOTS) {
-          const path = `${process.env.SCREENSHOTS}/${view}-${colorScheme}-${viewport.width}.png`;
-          await page.screenshot({ path, fullPage: true });
-        }
       }
       await close();
     }

@@ -1,24 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { answered, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
+import { answered, lastAnswer, servedPage } from '../../support/page.ts';
 
 describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
   const server = servedPage();
   const { inPage } = server;
 
-  const shot = async ({ page }: OpenPage, name: string) => {
-    const folder = process.env.SHOTS;
-    if (folder) await page.screenshot({ path: `${folder}/${name}.png` });
-  };
-
   test('is a timeline while it comes, whose tools open in place, and the same after a reload', () =>
-    inPage(async (opened) => {
-      const { page } = opened;
+    inPage(async ({ page, shifts }) => {
       await page.getByRole('button', { name: 'Let the edge call tools' }).click();
       const steps = lastAnswer(page).locator('.run-step');
       await steps.first().waitFor();
-      await shot(opened, 'live');
       await answered(page);
       await expect.poll(() => steps.count()).toBe(2);
       const figures = /^Step \d[\d,]+ in.*\d+ outfirst byte after \d+.*\$0\.0/;
@@ -36,9 +29,8 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
       await expect
         .poll(() => calls.nth(1).locator('summary').textContent())
         .toMatch(/edge_dicedone\d+(\.\d+)? m?s\d+ B/);
-      await shot(opened, 'open');
       const shown = await steps.allTextContents();
-      expect(await opened.shifts()).toEqual({ value: 0, moved: [] });
+      expect(await shifts()).toEqual({ value: 0, moved: [] });
       await page.reload();
       await answered(page);
       await expect.poll(() => lastAnswer(page).locator('.run-step').allTextContents()).toEqual(shown);
@@ -70,21 +62,18 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
     await client.messages.stream({ conversation: id, messages, max_turns: 1 }).finalMessage();
     const narrow = { viewport: { width: 360, height: 740 }, colorScheme: 'dark' as const };
     await inPage(
-      async (opened) => {
-        const { page } = opened;
+      async ({ page }) => {
         await page.getByText('Paused: it has taken as many steps as it may.').waitFor();
         const failed = page.locator('.edge-call[data-state=failed]');
         await expect.poll(() => failed.locator('summary code').textContent()).toBe('order_bread');
         await failed.locator('summary').click();
         await failed.getByText('The shop is closed.').waitFor();
-        await shot(opened, 'paused');
         const isWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
         expect(isWide).toBe(false);
         await page.getByRole('button', { name: 'Continue' }).click();
         await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(2);
         await answered(page);
         await expect.poll(() => page.getByRole('button', { name: 'Continue' }).count()).toBe(0);
-        await shot(opened, 'gone-on');
       },
       `/#/chat/${id}`,
       narrow,

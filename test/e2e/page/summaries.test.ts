@@ -4,7 +4,7 @@ import type { ConversationSummary } from '../../../src/client/index.ts';
 import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { answered, ask, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
+import { answered, ask, lastAnswer, servedPage } from '../../support/page.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const SUMMARIZED = { max_tokens: 1_500, strategy: 'summarize' as const };
@@ -17,11 +17,6 @@ const long = (n: number) =>
 describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
   const server = servedPage();
   const { inPage } = server;
-
-  const shot = async ({ page }: Pick<OpenPage, 'page'>, name: string) => {
-    const folder = process.env.SHOTS;
-    if (folder) await page.screenshot({ path: `${folder}/${name}.png` });
-  };
 
   const create = async (history: object, tools?: object[]) => {
     const fields = { title: 'Boxes', model: MODEL, max_tokens: 100, history: { ...SUMMARIZED, ...history } };
@@ -68,8 +63,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
     const id = await create({});
     await sayUntil(id, 1);
     await inPage(
-      async (opened) => {
-        const { page } = opened;
+      async ({ page }) => {
         await expect.poll(() => lines(page).count()).toBe(1);
         // The next one comes without a reload, behind an answer.
         await askUntil(page, lines(page).nth(1));
@@ -93,7 +87,6 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
         const words = (summaries.at(-1)?.content ?? '?').slice(0, 20);
         expect(await text.textContent()).toContain(words);
         expect(await text.textContent()).toContain('Haiku');
-        await shot(opened, 'summary-light');
         expect(await barriersOn(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
         await page.keyboard.press('Enter');
         await expect.poll(() => text.count()).toBe(0);
@@ -112,13 +105,11 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
     expect(summary?.until_shown).not.toBe(summary?.until);
     const { data } = await server.client.conversations.messages(id, { view: 'shown', limit: 1_000 });
     await inPage(
-      async (opened) => {
-        const { page } = opened;
+      async ({ page }) => {
         await lines(page).waitFor();
         expect(await placesOf(page)).toEqual([data.findIndex((row) => row.id === summary?.until_shown)]);
         await lines(page).click();
         await page.getByRole('region', { name: 'Summary of the messages above' }).locator('.markdown').waitFor();
-        await shot(opened, 'summary-dark-phone');
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
         expect(await barriersOn(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
       },
@@ -168,12 +159,10 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
       history: { ...SUMMARIZED, instructions: REFUSAL_TRIGGER },
     });
     const remark = 'Sent without its oldest turns';
-    await inPage(async (opened) => {
-      const { page } = opened;
+    await inPage(async ({ page }) => {
       await page.getByText('No messages yet.').waitFor();
       await askUntil(page, page.getByText(remark));
       await lastAnswer(page).getByText(remark).waitFor();
-      await shot(opened, 'truncated');
       expect(await lines(page).count()).toBe(0);
     }, `/#/chat/${id}`);
   });

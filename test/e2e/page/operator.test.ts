@@ -30,6 +30,13 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         },
         body: JSON.stringify({ model, max_tokens: 60, messages: [{ role: 'user', content: 'Say some words.' }] }),
       });
+    const usageOf = (account: string) => server.client.usage({ account, group_by: 'tag' });
+    const listed = async (account: string) => {
+      const { data } = (await (await server.client.fetch('/accounts', { query: { limit: 1_000 } })).json()) as {
+        data: { id: string }[];
+      };
+      return data.find((row) => row.id === account);
+    };
     let id = '';
     for (const feature of ['reports', 'reports', 'search']) {
       const answer = await askAs(
@@ -45,6 +52,9 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await change(`/groups/${group}/limits`, 'PUT', { usd_per_month: 50, usd_per_day: 20 });
     await change(`/accounts/${refused}/limits`, 'PATCH', { usd_per_day: 0.00001, on_shortfall: 'refuse' });
     expect((await askAs(refused, 'claude-opus-5', 'feature=search')).status).toBe(429);
+    // What the page reads once in ten seconds is booked before it is opened.
+    await expect.poll(async () => (await usageOf(spender ?? '')).data.length).toBe(2);
+    await expect.poll(() => listed(spender ?? '')).toMatchObject({ group, spent_usd: { month: expect.any(Number) } });
     await server.inPage(async ({ page }) => {
       const find = async (text: string) => {
         await page.getByRole('tab', { name: 'Requests' }).click();

@@ -75,10 +75,10 @@ export function fill(field: HTMLInputElement | HTMLTextAreaElement, text: string
   field.dispatchEvent(new Event('input', { bubbles: true }));
 }
 
-/** Chooses one of several, or whether something is so. */
+/** Chooses a value. Where Preact plays React, as the chat has it do, a field's change is an input. */
 export function choose(field: HTMLSelectElement | HTMLInputElement, value: string): void {
   field.value = value;
-  field.dispatchEvent(new Event('change', { bubbles: true }));
+  for (const name of ['input', 'change']) field.dispatchEvent(new Event(name, { bubbles: true }));
 }
 
 /** Waits for words in what is shown. */

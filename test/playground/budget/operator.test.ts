@@ -49,10 +49,12 @@ const rows = () => [...root.querySelectorAll('tbody tr')].map(({ textContent }) 
 /** What follows is somebody's: the page reads a token, and leaves it to the edge to verify it. */
 function actAs(sub: string, scope: string): void {
   token.value = ['{}', JSON.stringify({ sub, scope }), ''].map(btoa).join('.');
+  onTestFinished(() => {
+    token.value = undefined;
+  });
 }
 
 beforeEach(() => {
-  token.value = undefined;
   goTo('#/budget');
   range.value = 'week';
   onlyKey.value = undefined;

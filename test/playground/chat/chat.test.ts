@@ -73,7 +73,8 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
     rows?.push({ ...row, id: `a${rows.length}`, role: 'assistant', content, model });
     return sse(`${begin({ model }) + textBlock(['Answer']) + end()}: sluice-cost-usd=0.1\n\n`, { 'sluice-turn': turn });
   }
-  if (resource === 'prefixes' && method === 'GET') return list([{ name: 'handbook', description: 'Of somebody else' }]);
+  if (resource === 'prefixes' && method === 'GET')
+    return list([{ name: 'handbook', version: 'handbook@1', description: 'Of somebody else' }]);
   if (resource !== 'conversations') return list([]);
   if (id === '' || path.startsWith('/conversations?')) {
     if (method === 'GET') return list([...talks.keys()].map(reportOf));

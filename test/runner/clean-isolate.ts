@@ -4,7 +4,6 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { Room, room } from '../../src/http/body-room.ts';
 import { watchObjects } from '../support/in-flight.ts';
 import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
-import { findWorkerOnce } from './known-modules.ts';
 
 const { STORE } = env as unknown as Bindings;
 
@@ -23,7 +22,6 @@ const MOST_MS = 10_000;
 
 // Files share an isolate, one after the other: each leaves empty objects, and an empty store. What asks all accounts of the
 // list would ask those of every file before it, and make an object of each.
-beforeAll(findWorkerOnce);
 beforeAll(watchObjects);
 afterAll(async () => {
   keepObjects(false);

@@ -1,3 +1,5 @@
+import { beforeAll } from 'vitest';
+
 interface ModuleRunner {
   import(id: string): Promise<unknown>;
 }
@@ -7,13 +9,11 @@ declare const __vitest_mocker__: { moduleRunner: ModuleRunner };
 
 const MAIN = new URL('../../src/index.ts', import.meta.url).pathname;
 
-/**
- * Has the Worker's module found once for each file: for every call of an object the plugin asks the process of Vitest where it
- * is, and the call waits for that.
- */
-export async function findWorkerOnce(): Promise<void> {
+// For every call of an object the plugin asks the process of Vitest where the Worker's module is, and the call waits for that.
+// Each file finds it once.
+beforeAll(async () => {
   const { moduleRunner } = __vitest_mocker__;
   const { import: find } = Object.getPrototypeOf(moduleRunner) as ModuleRunner;
   const found = await find.call(moduleRunner, MAIN);
   moduleRunner.import = async (id) => (id === MAIN ? found : await find.call(moduleRunner, id));
-}
+});

@@ -1,4 +1,4 @@
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createSimulator } from '../../src/toolkit/simulator.ts';
 import { brokenRule } from '../support/api-rules.ts';
@@ -63,7 +63,7 @@ interface Summary {
 
 /** The summaries of a conversation, once there is one. */
 async function summariesOf(id = 'c1'): Promise<Summary[]> {
-  await vi.waitFor(async () => expect((await readOf(id))?.summaries).not.toHaveLength(0), { timeout: 5_000 });
+  await eventually(async () => expect((await readOf(id))?.summaries).not.toHaveLength(0));
   return (await readOf(id))?.summaries as Summary[];
 }
 
@@ -200,7 +200,7 @@ test('where the account cannot hold a summary, the turn goes up without its olde
   expect(sent.some(({ compaction }) => compaction)).toBe(false);
   expect((await readOf())?.summaries).toEqual([]);
   const account = accountStub(bindings, {}, 'alice');
-  await vi.waitFor(async () => expect((await account.standing()).day.held_usd).toBe(0));
+  await eventually(async () => expect((await account.standing()).day.held_usd).toBe(0));
 });
 
 test('sent again, a turn without its oldest turns says so again', async () => {

@@ -12,6 +12,7 @@ import type { Json } from '../../src/json/object.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { eventually } from './eventually.ts';
+import { objectAtRest } from './in-flight.ts';
 import { SECRET } from './tokens.ts';
 
 export const bindings = env as unknown as Bindings;
@@ -150,4 +151,5 @@ export async function atRest(): Promise<void> {
     );
     expect({ running_requests, settled }).toEqual({ running_requests: 0, settled: true });
   });
+  await objectAtRest(stubOf());
 }

@@ -10,6 +10,8 @@ import { invalidRequest } from '../http/errors.ts';
 import { validate } from '../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../json/edit.ts';
 import { type Json, parseObject } from '../json/object.ts';
+import { changedTexts, takes } from '../pricing/takes.ts';
+import type { Settings } from '../settings/settings.ts';
 import { IN_WORKER } from '../tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
@@ -48,7 +50,7 @@ export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
 interface LaidBehind {
   breakpoints: number;
   counts?: boolean;
-  secrets?: SecretSettings;
+  secrets?: SecretSettings & Pick<Settings, 'models'>;
   model?: string | undefined;
 }
 
@@ -77,9 +79,16 @@ export function behindAgent(
   };
   for (const name of OF_CALLER) put(name, members.get(name));
   const { model: named } = definition;
-  put('model', typeof named === 'string' ? own.get('model') : JSON.stringify(model ?? named.otherwise));
+  let changes: Record<string, string | undefined> = {};
+  if (typeof named === 'string') put('model', own.get('model'));
+  else {
+    const { otherwise } = named;
+    put('model', JSON.stringify(model ?? otherwise));
+    if (secrets) changes = changedTexts(takes(secrets.models.find(model ?? otherwise), { ...definition }).changes);
+  }
   if (!counts) put('max_tokens', own.get('max_tokens'));
-  for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
+  for (const name of SHAPING)
+    if (!counts || COUNTED.has(name)) put(name, name in changes ? changes[name] : own.get(name));
   const { offered, servers } = offeredOf(members, definition, itemTexts(own.get('tools') ?? '[]'));
   if (secrets && servers.length > 0) put('mcp_servers', JSON.stringify(serversUp(servers, secrets)));
   const tools = offered.map(({ text }) => text);

@@ -4,10 +4,26 @@ import { CLASSIFIERS } from '../classification/task/classifier-kind.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
+import type { ModelTable } from '../pricing/models.ts';
+import { refuseUntaken } from '../pricing/takes.ts';
 import { unthinkingModels } from '../pricing/thinking-off.ts';
 import { findAsked } from '../versions/named-routes.ts';
 import type { Agent } from './agent.ts';
-import { choiceOf } from './choose-model.ts';
+import { choiceOf, modelsIn } from './choose-model.ts';
+
+/**
+ * Checks that each model that an agent can reach takes what it asks for.
+ *
+ * @throws ApiError 400 that names what one of them refuses
+ */
+export function checkReached({ definition }: Agent, models: ModelTable): void {
+  const { model, fallback_models = [], fallbacks } = definition;
+  const own = typeof model === 'string' ? [model] : [model.otherwise, ...modelsIn(model)];
+  refuseUntaken(models, [...own, ...fallback_models], { ...definition });
+  // Those of the API change members themselves.
+  for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
+    refuseUntaken(models, [undefined, entry.model], { ...definition, ...entry });
+}
 
 /**
  * Checks how an agent chooses its model, before it is stored: an agent with one model costs no read.

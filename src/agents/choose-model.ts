@@ -14,6 +14,7 @@ import { DEPLOYMENT } from '../identity/identity.ts';
 import { parseRef } from '../identity/version-ref.ts';
 import { isObject } from '../json/object.ts';
 import type { ModelTable } from '../pricing/models.ts';
+import { takes } from '../pricing/takes.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import { ownerName } from '../versions/named-routes.ts';
 import type { Agent } from './agent.ts';
@@ -57,8 +58,15 @@ export function modelOf({ model }: Agent['definition']): string {
   return typeof model === 'string' ? model : model.otherwise;
 }
 
+/** @returns a choice without the models that refuse a request of its agent: it is answered by `otherwise` */
+export function choiceFor(choice: ModelByLabel, request: object, models: ModelTable): ModelByLabel {
+  const from = models.find(choice.otherwise);
+  const fits = ([, name]: [string, string]) => !takes(models.find(name), { ...request }, from).refused;
+  return { ...choice, models: Object.fromEntries(Object.entries(choice.models).filter(fits)) };
+}
+
 /** @returns the models that an agent may choose, by the names that it has for them */
-function modelsIn({ models, otherwise }: ModelByLabel): string[] {
+export function modelsIn({ models, otherwise }: ModelByLabel): string[] {
   return [...new Set([...Object.values(models), otherwise])];
 }
 

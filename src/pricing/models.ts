@@ -25,7 +25,7 @@ export interface TokenPrices {
 interface ModelPrices extends TokenPrices {
   /** Prices of the whole request once its prompt (input, cache reads and cache writes) is longer than this. */
   long_prompt?: TokenPrices & { above_tokens: number };
-  /** Prices at `speed: "fast"`. */
+  /** Prices at `speed: "fast"`; absent where the API refuses it. */
   fast?: TokenPrices;
 }
 
@@ -35,6 +35,8 @@ export type Effort = (typeof EFFORTS)[number];
 export const MODEL_LINES = ['fable', 'mythos', 'opus', 'sonnet', 'haiku'] as const;
 /** What a model does if a request says nothing about thinking. Whose default is `always` cannot be told to stop. */
 export const THINKING_DEFAULTS = ['always', 'adaptive', 'off'] as const;
+/** `top_p_1`: even a `top_p` of 1. */
+export const REFUSABLE = ['sampling', 'top_p_1', 'prefill'] as const;
 export const THINKING_TYPES = ['adaptive', 'enabled', 'disabled', 'between_tools'] as const;
 
 interface ThinkingTaken {
@@ -70,6 +72,8 @@ export interface Model {
   default_effort: Effort | null;
   /** Whether it can be made to call a tool, at least while it does not think. */
   forced_tools: boolean;
+  /** What else it refuses; `prefill` is a last message that begins its answer, and `sampling` all but the defaults. */
+  refuses: readonly (typeof REFUSABLE)[number][];
   structured_output: boolean;
   /** Whether the API checks, on every account, that thinking comes back behind the same messages. */
   binds_thinking: boolean;
@@ -121,6 +125,7 @@ function modelRow(
     efforts: [],
     default_effort: null,
     forced_tools: false,
+    refuses: [],
     structured_output: false,
     binds_thinking: true,
     fast_until: null,
@@ -134,14 +139,18 @@ const USUAL = {
   efforts: EFFORTS,
   default_effort: 'high',
   forced_tools: true,
+  refuses: ['sampling', 'prefill'],
   structured_output: true,
   binds_thinking: false,
 } as const;
+const ONE_TOP_P = { refuses: [...USUAL.refuses, 'top_p_1'] } as const;
 const UP_TO_HIGH = ['low', 'medium', 'high'] as const;
 const NOT_XHIGH = [...UP_TO_HIGH, 'max'] as const;
 /** Always thinks, and takes no forced tool. */
 const ALWAYS = { ...USUAL, thinking: thinkingAs('always', ['adaptive']), forced_tools: false };
-/** The same, before forced tools were refused. */
+/** Of this family since the second. */
+const ALWAYS_5_1 = { ...ALWAYS, ...ONE_TOP_P };
+/** Before forced tools were refused. */
 const ALWAYS_5 = { ...ALWAYS, forced_tools: true };
 /** Thinks unless it is told not to. */
 const THINKS = { ...USUAL, thinking: thinkingAs('adaptive', ['adaptive', 'disabled'], UP_TO_HIGH) };
@@ -152,9 +161,11 @@ const IF_ASKED_4_6 = {
   ...IF_ASKED,
   thinking: thinkingAs('off', ['adaptive', 'enabled', 'disabled'], NOT_XHIGH),
   efforts: NOT_XHIGH,
-};
+  refuses: ['prefill'],
+} as const;
 const BUDGET = {
   ...IF_ASKED,
+  refuses: [],
   thinking: thinkingAs('off', ['enabled', 'disabled']),
   efforts: [],
   default_effort: null,
@@ -176,10 +187,14 @@ const PRICE_SONNET_4 = prices(3, 15, 3.75, 6, 0.3);
 
 /** The table, newest first within a line. */
 export const MODELS: readonly Model[] = [
-  modelRow('claude-fable-5-2', 'Claude Fable 5.2', 512, PRICE_5_2, { ...FABLE, ...ALWAYS, binds_thinking: true }),
-  modelRow('claude-mythos-5-2', 'Claude Mythos 5.2', 512, PRICE_5_2, { ...MYTHOS, ...ALWAYS, binds_thinking: true }),
-  modelRow('claude-fable-5-1', 'Claude Fable 5.1', 512, PRICE_5_1, { ...FABLE, ...ALWAYS }),
-  modelRow('claude-mythos-5-1', 'Claude Mythos 5.1', 512, PRICE_5_1, { ...MYTHOS, ...ALWAYS }),
+  modelRow('claude-fable-5-2', 'Claude Fable 5.2', 512, PRICE_5_2, { ...FABLE, ...ALWAYS_5_1, binds_thinking: true }),
+  modelRow('claude-mythos-5-2', 'Claude Mythos 5.2', 512, PRICE_5_2, {
+    ...MYTHOS,
+    ...ALWAYS_5_1,
+    binds_thinking: true,
+  }),
+  modelRow('claude-fable-5-1', 'Claude Fable 5.1', 512, PRICE_5_1, { ...FABLE, ...ALWAYS_5_1 }),
+  modelRow('claude-mythos-5-1', 'Claude Mythos 5.1', 512, PRICE_5_1, { ...MYTHOS, ...ALWAYS_5_1 }),
   modelRow('claude-fable-5', 'Claude Fable 5', 512, PRICE_5, { ...FABLE, ...ALWAYS_5 }),
   modelRow('claude-mythos-5', 'Claude Mythos 5', 512, PRICE_5, { ...MYTHOS, ...ALWAYS_5 }),
   modelRow(
@@ -197,7 +212,13 @@ export const MODELS: readonly Model[] = [
   }),
   modelRow('claude-opus-4-7', 'Claude Opus 4.7', 2_048, PRICE_OPUS, { ...OPUS, ...IF_ASKED }),
   // It takes `speed: "fast"`, at its usual speed and price.
-  modelRow('claude-opus-4-6', 'Claude Opus 4.6', 4_096, PRICE_OPUS, { ...OPUS, ...IF_ASKED_4_6 }),
+  modelRow(
+    'claude-opus-4-6',
+    'Claude Opus 4.6',
+    4_096,
+    { ...PRICE_OPUS, fast: PRICE_OPUS },
+    { ...OPUS, ...IF_ASKED_4_6 },
+  ),
   modelRow('claude-opus-4-5-20251101', 'Claude Opus 4.5', 4_096, PRICE_OPUS, {
     ...OPUS,
     ...BUDGET,
@@ -234,7 +255,7 @@ export const MODELS: readonly Model[] = [
       ...prices(0.1, 0.5, 0.125, 0.2, 0.01),
       long_prompt: { above_tokens: 100_000, ...prices(0.5, 2.5, 0.625, 1, 0.05) },
     },
-    { ...HAIKU, ...THINKS, default_effort: 'medium' },
+    { ...HAIKU, ...THINKS, default_effort: 'medium', ...ONE_TOP_P },
   ),
   modelRow('claude-haiku-4-5-20251001', 'Claude Haiku 4.5', 4_096, prices(1, 5, 1.25, 2, 0.1), {
     ...HAIKU,

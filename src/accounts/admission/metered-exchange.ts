@@ -12,7 +12,7 @@ import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 import { makesThings } from '../../upstream/request/named-ids.ts';
 import { ownedIn } from '../../upstream/request/owned.ts';
-import { RequestBody } from '../../upstream/request/request-body.ts';
+import { ownOf } from '../../upstream/request/request-body.ts';
 import { isSameAsStream } from '../../upstream/riding.ts';
 import type { Payment } from '../../upstream/send-request.ts';
 import type { MadeId } from '../../upstream/usage/made-ids.ts';
@@ -69,7 +69,7 @@ export class MeteredExchange {
     this.#request = request;
     this.#options = options;
     const { body } = request;
-    this.makesThings = makesThings(body instanceof RequestBody ? body.own : body.json);
+    this.makesThings = makesThings(ownOf(body));
   }
 
   /**

@@ -1,5 +1,9 @@
 /** Chooses the model for which a request is admitted. */
 
+import type { Json } from '../../json/object.ts';
+import { takes } from '../../pricing/takes.ts';
+import { changedBody } from '../../upstream/request/body-up.ts';
+import { ownOf } from '../../upstream/request/request-body.ts';
 import type { MeterRequest } from './metered-request.ts';
 
 /** The model of a request, and the models that may step in. It changes the request when one steps in. */
@@ -10,6 +14,8 @@ export class ModelChoice {
   /** The model that was asked for first; undefined until another one has stepped in. */
   from: string | undefined;
   #left: readonly string[] | undefined;
+  /** The members that were changed for a model, as they were before. */
+  readonly #asked: Json = {};
 
   constructor(request: MeterRequest) {
     this.request = request;
@@ -22,7 +28,7 @@ export class ModelChoice {
   };
 
   get hasNext(): boolean {
-    return this.#left !== undefined && this.#left.length > 0;
+    return this.#next() !== undefined;
   }
 
   /** @returns a function that goes back to the present model. */
@@ -35,21 +41,38 @@ export class ModelChoice {
     };
   }
 
-  /** Lets the next model step in. @returns false if there is none */
+  /** Lets the next model step in that takes the request. @returns false if there is none */
   async next(): Promise<boolean> {
     const { request } = this;
+    const next = this.#next();
+    if (!next) return false;
+    const { name, model, asked, changes } = next;
+    this.#left = this.#left?.slice(1);
+    const changed = { ...this.#asked, ...changes };
+    if (request.requestFor) request.body = await request.requestFor(model);
+    else if (Object.keys(changed).length > 0) request.body = changedBody(request.body, changed);
+    for (const member of Object.keys(changes)) this.#asked[member] = asked[member];
+    this.from ??= request.model;
+    this.asked = name;
+    request.model = model;
+    // The count was made with another model's tokenizer.
+    request.count = undefined;
+    return true;
+  }
+
+  /** @returns the next model that takes the request, and what is changed for it. Those before it are passed over */
+  #next(): { name: string; model: string; asked: Json; changes: Json } | undefined {
+    const { body, model: present, requestFor, settings } = this.request;
+    const { models } = settings;
     for (const name of this.#left ?? []) {
+      const model = models.resolve(name);
+      const asked = { ...ownOf(body), ...this.#asked };
+      // The edge's own requests are written for each model.
+      const row = requestFor ? undefined : models.find(model);
+      const { changes, refused } = takes(row, asked, models.find(this.from ?? present));
+      if (model !== present && !refused) return { name, model, asked, changes };
       this.#left = this.#left?.slice(1);
-      const model = request.settings.models.resolve(name);
-      if (model === request.model) continue;
-      if (request.requestFor) request.body = await request.requestFor(model);
-      this.from ??= request.model;
-      this.asked = name;
-      request.model = model;
-      // The count was made with another model's tokenizer.
-      request.count = undefined;
-      return true;
     }
-    return false;
+    return undefined;
   }
 }

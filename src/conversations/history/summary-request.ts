@@ -4,7 +4,7 @@ import type { JsonBody } from '../../http/body/json-body.ts';
 import { edit } from '../../json/edit.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
-import { RequestBody } from '../../upstream/request/request-body.ts';
+import { ownOf } from '../../upstream/request/request-body.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { bodyOfTurn, type RequestOptions, readAsked, runIn, sentHistory } from './next-request.ts';
 import { type PlannedSummary, summaryQuestion } from './summarize.ts';
@@ -70,7 +70,7 @@ function callsItself({ tools, mcp_servers: servers }: Json): boolean {
 
 /** @returns the most tokens that the API's own summary can have: its guide says that `max_tokens` limits it */
 export function mayWrite(body: JsonBody, most: number): number {
-  const { max_tokens } = body instanceof RequestBody ? body.own : body.json;
+  const { max_tokens } = ownOf(body);
   return typeof max_tokens === 'number' ? max_tokens : most;
 }
 

@@ -66,7 +66,8 @@ export function takes(
   refuseIf(isSaid(format) && !row.structured_output, 'output_config.format', 'none');
 
   // A budget that is put in the place of an effort leaves room, too.
-  const comesIn = roomForText(from, body) === TEXT_TOKENS || (near !== thinking && type === 'enabled');
+  const isNew = row !== from && roomForText(from, body) === TEXT_TOKENS;
+  const comesIn = isNew || (near !== thinking && type === 'enabled');
   const room = roomForText(row, { ...body, ...changes });
   refuseIf(thinks && comesIn && most < room, 'max_tokens', `${room} or more, as it thinks`);
   return { changes, ...(refused[0] && { refused: refused[0] }) };

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { ChosenBy } from '../../src/accounts/chosen-by.schema.ts';
-import { type Chosen, decideModel, isDearer, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
+import { type Chosen, choiceFor, decideModel, isDearer, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
 import { drawOf } from '../../src/agents/draw-arm.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { tryCases } from '../support/runs.ts';
@@ -54,4 +54,15 @@ test('a model is asked for by any of its names, where the agent allows it', () =
   expect(modelAsked(open, 'claude-opus-5-5', models)).toMatchObject({ model: 'claude-opus-5-5', by: { arm: 'asked' } });
   expect(() => modelAsked(open, 'claude-fable-5', models)).toThrow('Name one of these, or leave it out');
   expect(() => modelAsked(CHOICE, 'claude-opus-5-5', models)).toThrow('Leave it out');
+});
+
+test('a model that refuses what is asked of all is not chosen: its label means the other one', () => {
+  const choice = { ...CHOICE, otherwise: 'claude-opus-5' };
+  const forced = choiceFor(choice, { max_tokens: 64, tool_choice: { type: 'any' } }, models);
+  expect(forced.models).toEqual({ easy: 'claude-haiku-5-5' });
+  expect(decideModel(forced, 'hard', undefined, models).model).toBe('claude-opus-5');
+  expect(choiceFor(choice, { max_tokens: 64, thinking: { type: 'disabled' } }, models).models).toEqual({
+    easy: 'claude-haiku-5-5',
+  });
+  expect(choiceFor(choice, { max_tokens: 64, unknown: 'name' }, models)).toEqual(choice);
 });

@@ -3,6 +3,7 @@
 import type { JsonBody } from '../../http/body/json-body.ts';
 import { edit } from '../../json/edit.ts';
 import { isObject, type Json } from '../../json/object.ts';
+import { roomForText, TEXT_TOKENS } from '../../pricing/thinking-off.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { ownOf } from '../../upstream/request/request-body.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -35,14 +36,15 @@ export function summaryRequest(
   { transcript, settings, ...options }: { transcript: Transcript; settings: Settings } & RequestOptions,
 ): { body: JsonBody; model: string } {
   const asked = readAsked(edit(rest, { messages: '[]' }), transcript, settings, options);
-  const { thinking, output_config } = asked.json;
-  const budget = isObject(thinking) && typeof thinking.budget_tokens === 'number' ? thinking.budget_tokens : 0;
+  const { models, MAX_BODY_BYTES: limit } = settings;
+  const model = models.resolve(asked.name);
+  const { output_config } = asked.json;
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
   if (isBlock) changes.compaction = JSON.stringify({ type: 'summarize', instructions });
   if (isObject(output_config)) changes.output_config = asPlainText(output_config);
-  const plain = { ...asked, text: edit(asked.text, changes), maxTokens: budget + most };
-  const { models, MAX_BODY_BYTES: limit } = settings;
-  const model = models.resolve(asked.name);
+  // What it thinks counts, too.
+  const maxTokens = most + roomForText(models.find(model), asked.json) - TEXT_TOKENS;
+  const plain = { ...asked, text: edit(asked.text, changes), maxTokens };
   const unbound = () => unboundTurns(transcript, { from: base, model, follows: false }, models);
   const { history } = sentHistory(transcript, unbound, { sentFrom: base, limit, stored: undefined, to: until });
   const run = runIn(

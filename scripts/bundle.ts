@@ -52,7 +52,7 @@ export async function bundleWorker(
     plugins: [...plugins, lazySchemas(), leaveOut()],
     experimental: { nativeMagicString: true },
     checks: { pluginTimings: false },
-    treeshake: { unknownGlobalSideEffects: false },
+    treeshake: { unknownGlobalSideEffects: false, propertyReadSideEffects: false },
     optimization: { inlineConst: { mode: 'all', pass: 3 } },
   });
   const { output } = await bundle.generate({

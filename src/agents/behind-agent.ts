@@ -72,23 +72,22 @@ export function behindAgent(
   inherited: InheritedParts,
   { breakpoints, counts = false, secrets, model }: LaidBehind,
 ): string {
-  const own = memberTexts(text);
+  const { model: named } = definition;
+  // Members are changed so that the chosen model takes them.
+  const chosen = typeof named === 'string' ? undefined : (model ?? named.otherwise);
+  const changes = chosen !== undefined && {
+    ...takes(secrets?.models.find(chosen), { ...definition }).changes,
+    model: chosen,
+  };
+  const own = new Map([...memberTexts(text), ...Object.entries(changedTexts(changes || {}))]);
   const parts: string[] = [];
   const put = (name: string, value: string | undefined) => {
     if (value !== undefined) parts.push(`${JSON.stringify(name)}:${value}`);
   };
   for (const name of OF_CALLER) put(name, members.get(name));
-  const { model: named } = definition;
-  let changes: Record<string, string | undefined> = {};
-  if (typeof named === 'string') put('model', own.get('model'));
-  else {
-    const { otherwise } = named;
-    put('model', JSON.stringify(model ?? otherwise));
-    if (secrets) changes = changedTexts(takes(secrets.models.find(model ?? otherwise), { ...definition }).changes);
-  }
+  put('model', own.get('model'));
   if (!counts) put('max_tokens', own.get('max_tokens'));
-  for (const name of SHAPING)
-    if (!counts || COUNTED.has(name)) put(name, name in changes ? changes[name] : own.get(name));
+  for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
   const { offered, servers } = offeredOf(members, definition, itemTexts(own.get('tools') ?? '[]'));
   if (secrets && servers.length > 0) put('mcp_servers', JSON.stringify(serversUp(servers, secrets)));
   const tools = offered.map(({ text }) => text);

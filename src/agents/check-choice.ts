@@ -32,13 +32,13 @@ export function checkReached({ definition }: Agent, models: ModelTable): void {
  * @throws ApiError 400 for a label that the classifier does not have, or a model that would take too long to give it, 404 for a classifier that does not exist
  */
 export async function checkChoice(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
-  const choice = choiceOf(agent);
+  const { models } = c.get('settings');
+  const choice = choiceOf(agent, models);
   if (!choice) return;
   const { value } = await findAsked(c, CLASSIFIERS, choice.by, [by, DEPLOYMENT]);
   if (value.multi) {
     throw invalidRequest(`model.by: ${choice.by} may give several labels. Name a classifier without \`multi\`.`);
   }
-  const { models } = c.get('settings');
   const labelsBy = value.model === undefined ? defaultModel(models) : models.find(value.model);
   if (labelsBy?.thinking?.default === 'always') {
     throw invalidRequest(

@@ -47,22 +47,21 @@ export const MODEL_HEADER = 'sluice-model';
 /** How long a question waits for its label; milliseconds. */
 const CHOICE_MS = 5_000;
 
-/** @returns how an agent chooses its model; undefined if it has only one */
-export function choiceOf(agent: Pick<Agent, 'definition'> | undefined): ModelByLabel | undefined {
-  const model = agent?.definition.model;
-  return typeof model === 'object' ? model : undefined;
+/**
+ * @returns how an agent chooses its model; undefined if it has only one. What means a model that refuses what the agent asks means
+ *   `otherwise`
+ */
+export function choiceOf(agent: Pick<Agent, 'definition'> | undefined, models: ModelTable): ModelByLabel | undefined {
+  const { model: choice, ...asked } = agent?.definition ?? {};
+  if (typeof choice !== 'object') return undefined;
+  const from = models.find(choice.otherwise);
+  const fits = ([, name]: [string, string]) => !takes(models.find(name), asked, from).refused;
+  return { ...choice, models: Object.fromEntries(Object.entries(choice.models).filter(fits)) };
 }
 
 /** @returns the model of an agent; if it chooses, the one for questions without a label */
 export function modelOf({ model }: Agent['definition']): string {
   return typeof model === 'string' ? model : model.otherwise;
-}
-
-/** @returns a choice without the models that refuse a request of its agent: it is answered by `otherwise` */
-export function choiceFor(choice: ModelByLabel, request: object, models: ModelTable): ModelByLabel {
-  const from = models.find(choice.otherwise);
-  const fits = ([, name]: [string, string]) => !takes(models.find(name), { ...request }, from).refused;
-  return { ...choice, models: Object.fromEntries(Object.entries(choice.models).filter(fits)) };
 }
 
 /** @returns the models that an agent may choose, by the names that it has for them */

@@ -1,9 +1,8 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
 import { isRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
-import type { Agent } from '../agents/agent.ts';
 import type { ModelByLabel } from '../agents/agents.schema.ts';
-import { type Chosen, choiceFor, choiceOf, isDearer, mayStepUp, modelAsked } from '../agents/choose-model.ts';
+import { type Chosen, choiceOf, isDearer, mayStepUp, modelAsked } from '../agents/choose-model.ts';
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { edit } from '../json/edit.ts';
 import { joinedBetas, type PlainHeaders } from '../upstream/headers.ts';
@@ -63,14 +62,13 @@ export function planTurn(
       // What a run asks its subagent is the edge's own.
       isBound: request.identity.only !== undefined && !request.parent,
     });
-  const choice = choiceOf(agent);
-  return agent && choice ? planChosen(context, agent, choice, request, plan, chosen) : plan();
+  const choice = choiceOf(agent, context.settings().models);
+  return choice ? planChosen(context, choice, request, plan, chosen) : plan();
 }
 
 /** Plans a turn whose agent chooses its model. If the model is still to be chosen, the plan says so. */
 function planChosen(
   { transcript, settings }: ConversationContext,
-  agent: Agent,
   choice: ModelByLabel,
   { model: named, hash }: ReadRequest,
   plan: (model: string) => NextRequest,
@@ -93,9 +91,7 @@ function planChosen(
   const isChosen = asked ?? given ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
   return Object.assign(planned, {
     chosen,
-    toChoose: isChosen
-      ? undefined
-      : { choice: choiceFor(choice, agent.definition, models), before, drawn: transcript.profile?.asksAgain },
+    toChoose: isChosen ? undefined : { choice, before, drawn: transcript.profile?.asksAgain },
   });
 }
 

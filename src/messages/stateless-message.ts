@@ -2,15 +2,7 @@
 
 import type { Context } from 'hono';
 import { BREAKPOINT, behindAgent } from '../agents/behind-agent.ts';
-import {
-  type Chosen,
-  choiceFor,
-  choiceOf,
-  chooseModel,
-  MODEL_HEADER,
-  modelAsked,
-  questionIn,
-} from '../agents/choose-model.ts';
+import { type Chosen, choiceOf, chooseModel, MODEL_HEADER, modelAsked, questionIn } from '../agents/choose-model.ts';
 import { type FoundAgent, findAgent } from '../agents/find-agent.ts';
 import { agentNamed, refuseNarrowing } from '../agents/named-agent.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
@@ -127,7 +119,7 @@ export async function statelessMessage(
     throw closedToBound('conversation: Field required: what the API’s own tools of this agent find is hidden there.');
   }
   // Only now: the label of what is refused would be paid in vain.
-  const chosen = await chosenFor(c, agent, caller.headers, sent.json, upstream);
+  const chosen = await choiceFor(c, agent, caller.headers, sent.json, upstream);
   if (chosen) ({ text, json, most } = lay(chosen.model));
   return {
     ...{ body: withText(sent, text, json), agent, chosen, most },
@@ -136,25 +128,23 @@ export async function statelessMessage(
 }
 
 /** @returns the model that a request names or its question means; undefined if the agent does not choose */
-async function chosenFor(
+async function choiceFor(
   c: Context<AppEnv>,
   agent: FoundAgent,
   headers: Headers,
   { messages }: Json,
   upstream: Upstream,
 ): Promise<Chosen | undefined> {
-  const choice = choiceOf(agent);
-  if (!choice) return undefined;
   const context = contextOf(c);
-  const { models } = context.settings;
-  const asked = modelAsked(choice, headers.get(MODEL_HEADER) ?? undefined, models);
+  const choice = choiceOf(agent, context.settings.models);
+  if (!choice) return undefined;
+  const asked = modelAsked(choice, headers.get(MODEL_HEADER) ?? undefined, context.settings.models);
   if (asked) return asked;
-  const fitting = choiceFor(choice, { ...agent.definition, messages }, models);
   const text = questionIn(messages as SentMessage[]);
   const question = { agent: { ref: agent.version, owner: agent.owner }, text, before: undefined };
   // Without a conversation, only what is asked is the same in each try.
   const drawnBy = `${context.identity.account}\n${text}`;
-  return await chooseModel(fitting, { ...question, drawnBy }, { ...context, upstream });
+  return await chooseModel(choice, { ...question, drawnBy }, { ...context, upstream });
 }
 
 /** @returns a call with the betas that an agent needs; then without its body */

@@ -12,7 +12,7 @@ import { worstCaseOf } from '../../pricing/worst-case.ts';
 import { type UpstreamPool, upstreamsFor } from '../../upstream/choice/pool.ts';
 import { dearestAt } from '../../upstream/choice/prices.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
-import { RequestBody } from '../../upstream/request/request-body.ts';
+import { ownOf, RequestBody } from '../../upstream/request/request-body.ts';
 import { admissionRequestOf, askInLine } from './ask-account.ts';
 import { countInput } from './count-input.ts';
 import type { MeterRequest } from './metered-request.ts';
@@ -36,14 +36,15 @@ export interface ModelDecision {
  * @param earlier what the earlier tries have cost; nanodollars
  */
 export async function askForModel(
-  { request, asked: named, allowFallbacks }: ModelChoice,
+  { request, asked: named, changes, allowFallbacks }: ModelChoice,
   isAgain: boolean,
   earlier: Nanodollars,
 ): Promise<ModelDecision> {
   const { settings, body, model, upstream, routing } = request;
   // This time must not be later than the hold. So it is read before the account is asked.
   const startedAt = Date.now();
-  const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
+  const own = ownOf(body);
+  const before = body instanceof RequestBody ? body.before : NO_FEATURES;
   const asked = named ?? (typeof own.model === 'string' ? own.model : model);
   const { readings = body } = body;
   const models = upstream.pool ? dearestAt(settings, ableUpstreams(upstream.pool, request, routing)) : settings.models;
@@ -59,7 +60,7 @@ export async function askForModel(
     servedStepTokens: settings.SERVED_STEP_TOKENS,
   };
   const { mayWrite: max_tokens } = request;
-  const goesUp = { ...own, model, ...(max_tokens !== undefined && { compaction: undefined, max_tokens }) };
+  const goesUp = { ...own, ...changes, model, ...(max_tokens !== undefined && { compaction: undefined, max_tokens }) };
   const { row, known } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),
@@ -79,7 +80,7 @@ export async function askForModel(
     isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, settings, startedAt) } : {};
   let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);
   if (answer.outcome === 'count_needed') {
-    ({ worstCase, terms } = bounded(await countInput(request)));
+    ({ worstCase, terms } = bounded(await countInput(request, changes)));
     const bound = { ...worstCase, countable: false };
     answer = await askInLine(request, { ...admissionRequest, counted: true, bound, ...keep() }, until);
   }

@@ -5,6 +5,7 @@ import { RELEASED } from '../../http/body/json-body.ts';
 import { ApiError } from '../../http/errors.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { retiresSoon } from '../../pricing/models.ts';
+import { changedTexts } from '../../pricing/takes.ts';
 import type { Routing } from '../../upstream/choice/pool.ts';
 import { callerLeft } from '../../upstream/failure.ts';
 import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
@@ -128,6 +129,7 @@ export class MeteredExchange {
     return (more) =>
       bodyUp(this.#request.body, {
         ...changes,
+        ...changedTexts(this.#latest?.changes ?? {}),
         ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
         ...(model === modelInBody ? {} : asModel(model, this.#request.body)),
         ...more,

@@ -2,7 +2,6 @@
 
 import type { Json } from '../../json/object.ts';
 import { takes } from '../../pricing/takes.ts';
-import { changedBody } from '../../upstream/request/body-up.ts';
 import { ownOf } from '../../upstream/request/request-body.ts';
 import type { MeterRequest } from './metered-request.ts';
 
@@ -13,9 +12,9 @@ export class ModelChoice {
   asked: string | undefined;
   /** The model that was asked for first; undefined until another one has stepped in. */
   from: string | undefined;
+  /** What is changed of the body for the present model. */
+  changes: Json = {};
   #left: readonly string[] | undefined;
-  /** The members that were changed for a model, as they were before. */
-  readonly #asked: Json = {};
 
   constructor(request: MeterRequest) {
     this.request = request;
@@ -34,10 +33,10 @@ export class ModelChoice {
   /** @returns a function that goes back to the present model. */
   mark(): () => void {
     const { model, body } = this.request;
-    const { asked, from } = this;
+    const { asked, from, changes } = this;
     return () => {
       Object.assign(this.request, { model, body });
-      Object.assign(this, { asked, from });
+      Object.assign(this, { asked, from, changes });
     };
   }
 
@@ -46,31 +45,27 @@ export class ModelChoice {
     const { request } = this;
     const next = this.#next();
     if (!next) return false;
-    const { name, model, asked, changes } = next;
     this.#left = this.#left?.slice(1);
-    const changed = { ...this.#asked, ...changes };
-    if (request.requestFor) request.body = await request.requestFor(model);
-    else if (Object.keys(changed).length > 0) request.body = changedBody(request.body, changed);
-    for (const member of Object.keys(changes)) this.#asked[member] = asked[member];
+    if (request.requestFor) request.body = await request.requestFor(next.model);
     this.from ??= request.model;
-    this.asked = name;
-    request.model = model;
+    this.asked = next.asked;
+    this.changes = next.changes;
+    request.model = next.model;
     // The count was made with another model's tokenizer.
     request.count = undefined;
     return true;
   }
 
-  /** @returns the next model that takes the request, and what is changed for it. Those before it are passed over */
-  #next(): { name: string; model: string; asked: Json; changes: Json } | undefined {
+  /** Passes over models that refuse the request. @returns the next one, and what is changed for it */
+  #next(): (Pick<ModelChoice, 'changes'> & { asked: string; model: string }) | undefined {
     const { body, model: present, requestFor, settings } = this.request;
     const { models } = settings;
-    for (const name of this.#left ?? []) {
-      const model = models.resolve(name);
-      const asked = { ...ownOf(body), ...this.#asked };
+    for (const asked of this.#left ?? []) {
+      const model = models.resolve(asked);
       // The edge's own requests are written for each model.
       const row = requestFor ? undefined : models.find(model);
-      const { changes, refused } = takes(row, asked, models.find(this.from ?? present));
-      if (model !== present && !refused) return { name, model, asked, changes };
+      const { changes, refused } = takes(row, ownOf(body), models.find(this.from ?? present));
+      if (model !== present && !refused) return { asked, model, changes };
       this.#left = this.#left?.slice(1);
     }
     return undefined;

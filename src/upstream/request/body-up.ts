@@ -1,10 +1,7 @@
 import type { JsonBody } from '../../http/body/json-body.ts';
 import type { Sendable } from '../../http/body/sendable.ts';
 import { LongBody } from '../../http/long-body.ts';
-import { withText } from '../../http/read-json.ts';
 import { type Changes, edit } from '../../json/edit.ts';
-import type { Json } from '../../json/object.ts';
-import { changedTexts } from '../../pricing/takes.ts';
 import { RequestBody } from './request-body.ts';
 
 /**
@@ -21,11 +18,4 @@ export function bodyUp(body: JsonBody, changes: Changes): Sendable {
   const text = isSame ? body.text : edit(body.text, changes);
   if (body instanceof LongBody) return body.sendable(text);
   return text === body.text ? body.bytes : text;
-}
-
-/** @returns a body with some members changed. Those that are undefined are removed */
-export function changedBody(body: JsonBody, changes: Json): JsonBody {
-  const texts = changedTexts(changes);
-  if (body instanceof RequestBody) return body.with(texts);
-  return withText(body, edit(body.text, texts), { ...body.json, ...changes });
 }

@@ -24,53 +24,46 @@ export function takes(
   from = row,
   keepsEffort = false,
   now = Date.now(),
-): { changes: Json; refused?: readonly [member: string, taken: string] } {
+): { changes: Json; refused?: { member: string; taken: string } | undefined } {
   if (!row?.thinking) return { changes: {} };
   const { types, default: byDefault, off_efforts } = row.thinking;
   const { thinking, output_config: config, tool_choice: choice, temperature, top_p, top_k, speed, messages } = body;
   const most = typeof body.max_tokens === 'number' ? body.max_tokens : row.max_tokens;
-  const changes: Json = {};
-  const refused: [member: string, taken: string][] = [];
-  const refuseIf = (isRefused: boolean, member: string, taken: string) => isRefused && refused.push([member, taken]);
-
   const near = nearestThinking(types, thinking, Math.min(roomForText(from, body), most - TEXT_TOKENS));
-  if (near !== thinking) changes.thinking = near;
+  const changes: Json = near === thinking ? {} : { thinking: near };
   const type = isObject(near) ? near.type : byDefault;
   const isOff = switchesOff(type);
   const thinks = !isOff && type !== 'off';
   const { effort, format = body.output_format } = isObject(config) ? config : {};
   const efforts = isOff ? off_efforts : row.efforts;
   const level = EFFORTS.indexOf(effort as Effort);
-  if (level >= 0 && !efforts.includes(effort as Effort)) {
-    refuseIf(keepsEffort, 'output_config.effort', efforts.join(', ') || 'none');
-    const lower = efforts.findLast((one) => EFFORTS.indexOf(one) < level);
-    changes.output_config = { ...(config as Json), effort: lower };
-  }
+  const isLower = level >= 0 && !efforts.includes(effort as Effort);
+  const lower = efforts.findLast((one) => EFFORTS.indexOf(one) < level);
+  if (isLower) changes.output_config = { ...(config as Json), effort: lower };
 
+  const has = (what: Model['refuses'][number]) => row.refuses.includes(what);
   const forces = isObject(choice) && (choice.type === 'any' || choice.type === 'tool');
-  refuseIf(forces && (!row.forced_tools || type === 'enabled'), 'tool_choice', 'auto and none');
-  const isBegun = beginsAnswer(messages) && (thinks || row.refuses.includes('prefill'));
-  refuseIf(isBegun, 'messages', 'a message of the user as the last one');
-  const least = row.refuses.includes('sampling') ? 0.99 : thinks ? 0.95 : 0;
-  const highest = row.refuses.includes('top_p_1') ? 0.99 : 1;
-  refuseIf(least > 0 && (temperature ?? 1) !== 1, 'temperature', '1');
-  const isWithin = Number(top_p) >= least && Number(top_p) <= highest;
-  refuseIf(
-    isSaid(top_p) && (isSaid(temperature) || !isWithin),
-    'top_p',
-    `${least} to ${highest}, without a temperature`,
-  );
-  refuseIf(least > 0 && isSaid(top_k), 'top_k', 'none');
+  const least = has('sampling') ? 0.99 : thinks ? 0.95 : 0;
+  const highest = has('top_p_1') ? 0.99 : 1;
+  const isWithin = !isSaid(temperature) && Number(top_p) >= least && Number(top_p) <= highest;
   const isFast = row.prices.fast && !(Date.parse(row.fast_until ?? '') <= now);
-  refuseIf((speed ?? 'standard') !== 'standard' && !isFast, 'speed', 'standard');
-  refuseIf(isSaid(format) && !row.structured_output, 'output_config.format', 'none');
-
-  // A budget that is put in the place of an effort leaves room, too.
-  const isNew = row !== from && roomForText(from, body) === TEXT_TOKENS;
-  const comesIn = isNew || (near !== thinking && type === 'enabled');
   const room = roomForText(row, { ...body, ...changes });
-  refuseIf(thinks && comesIn && most < room, 'max_tokens', `${room} or more, as it thinks`);
-  return { changes, ...(refused[0] && { refused: refused[0] }) };
+  // A budget that is put in the place of an effort leaves room, too.
+  const comesIn =
+    (row !== from && roomForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
+  const refusals: [boolean, member: string, taken: string][] = [
+    [keepsEffort && isLower, 'output_config.effort', efforts.join(', ') || 'none'],
+    [forces && (!row.forced_tools || type === 'enabled'), 'tool_choice', 'auto and none'],
+    [beginsAnswer(messages) && (thinks || has('prefill')), 'messages', 'a message of the user as the last one'],
+    [least > 0 && (temperature ?? 1) !== 1, 'temperature', '1'],
+    [isSaid(top_p) && !isWithin, 'top_p', `${least} to ${highest}, without a temperature`],
+    [least > 0 && isSaid(top_k), 'top_k', 'none'],
+    [(speed ?? 'standard') !== 'standard' && !isFast, 'speed', 'standard'],
+    [isSaid(format) && !row.structured_output, 'output_config.format', 'none'],
+    [thinks && comesIn && most < room, 'max_tokens', `${room} or more, as it thinks`],
+  ];
+  const refused = refusals.find(([isRefused]) => isRefused);
+  return { changes, refused: refused && { member: refused[1], taken: refused[2] } };
 }
 
 /**
@@ -85,7 +78,7 @@ export function refuseUntaken(models: ModelTable, names: readonly (string | unde
     const { refused } = takes(row, body, rows[0], true);
     if (row && refused)
       throw invalidRequest(
-        `${refused[0]}: ${row.id} refuses this. It takes ${refused[1]}. Change it, or name another model.`,
+        `${refused.member}: ${row.id} refuses this. It takes ${refused.taken}. Change it, or name another model.`,
       );
   }
 }

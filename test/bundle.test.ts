@@ -55,7 +55,11 @@ test('no description of a schema is deployed', () => {
 });
 
 test('what is deployed words its refusals in English, as zod/mini does only when it is told to', () => {
-  expect(inject('deployed').files).toContain('node_modules/zod/v4/locales/en.js');
+  const { code, files } = inject('deployed');
+  expect(files).toContain('node_modules/zod/v4/locales/en.js');
+  // What it calls formats of strings is left out: no schema has one but a pattern.
+  expect(code).toContain('$ZodCheckRegex');
+  expect(code).not.toContain('$ZodStringFormat');
 });
 
 test('nothing of the simulator is deployed', () => {

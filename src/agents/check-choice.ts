@@ -4,7 +4,6 @@ import { CLASSIFIERS } from '../classification/task/classifier-kind.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
-import type { ModelTable } from '../pricing/models.ts';
 import { refuseUntaken } from '../pricing/takes.ts';
 import { unthinkingModels } from '../pricing/thinking-off.ts';
 import { findAsked } from '../versions/named-routes.ts';
@@ -12,27 +11,20 @@ import type { Agent } from './agent.ts';
 import { choiceOf, modelsIn } from './choose-model.ts';
 
 /**
- * Checks that each model that an agent can reach takes what it asks for.
+ * Checks the models that an agent can reach, and how it chooses one, before it is stored: an agent with one model costs no read.
  *
- * @throws ApiError 400 that names what one of them refuses
+ * @param by who stores the agent: an account, or what stands for the deployment. Only their classifiers and the deployment's count
+ * @throws ApiError 400 for what one of the models refuses, a label that the classifier does not have, or a model that would take too long to give it, 404 for a classifier that does not exist
  */
-export function checkReached({ definition }: Agent, models: ModelTable): void {
+export async function checkModels(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
+  const { models } = c.get('settings');
+  const { definition } = agent;
   const { model, fallback_models = [], fallbacks } = definition;
   const own = typeof model === 'string' ? [model] : [model.otherwise, ...modelsIn(model)];
   refuseUntaken(models, [...own, ...fallback_models], { ...definition });
   // Those of the API change members themselves.
   for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
     refuseUntaken(models, [undefined, entry.model], { ...definition, ...entry });
-}
-
-/**
- * Checks how an agent chooses its model, before it is stored: an agent with one model costs no read.
- *
- * @param by who stores the agent: an account, or what stands for the deployment. Only their classifiers and the deployment's count
- * @throws ApiError 400 for a label that the classifier does not have, or a model that would take too long to give it, 404 for a classifier that does not exist
- */
-export async function checkChoice(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
-  const { models } = c.get('settings');
   const choice = choiceOf(agent, models);
   if (!choice) return;
   const { value } = await findAsked(c, CLASSIFIERS, choice.by, [by, DEPLOYMENT]);

@@ -20,7 +20,7 @@ export function asksForPage({ method, headers }: Request): boolean {
  * @param home where the way back leads: the root of the edge; undefined if nothing is there either
  */
 export function missingPage({ status, message }: ApiError, home: string | undefined): Response {
-  const [link, tag] = home ? [`a href="${escaped(home)}"`, 'a'] : ['span', 'span'];
+  const [link, tag] = home ? [`a href="${inHtml(home)}"`, 'a'] : ['span', 'span'];
   const page = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -33,13 +33,13 @@ export function missingPage({ status, message }: ApiError, home: string | undefi
 <header class="top"><${link} class="inline brand"><img src="/page/icon.svg" alt="" width="24" height="24">Sluice</${tag}></header>
 <main class="page gate">
 <h1>This page does not exist</h1>
-<p class="lead-more">${escaped(message)}</p>
+<p class="lead-more">${inHtml(message)}</p>
 ${home ? `<p><${link}>Back to the start</a></p>` : ''}
 </main>
 </html>`;
   return new Response(page, { status, headers: PAGE_HEADERS });
 }
 
-function escaped(text: string): string {
+function inHtml(text: string): string {
   return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -14,7 +14,7 @@ import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
-import { end, event, message, sse, start, textBlock } from '../support/wire.ts';
+import { block, end, event, message, sse, start, textBlock } from '../support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
@@ -769,6 +769,37 @@ describe('models and counts', () => {
       expect((await rowsOf(app))[0]).toMatchObject({ model: 'claude-haiku-4-5-20251001', status: 'complete' });
     },
   );
+
+  test('a tool loop that another model began is gone on with by that, with the thinking that it takes', async () => {
+    const app = edge([{ name: 'east' }]);
+    const model = 'claude-haiku-4-5';
+    says.east = (sent) => {
+      if (!sent.text.includes(model)) return refusal(529, 'overloaded_error')();
+      if (sent.text.includes('tool_result')) return answered(sent);
+      const thought = block({ type: 'thinking', thinking: 'Hm.', signature: 'sig' });
+      const call = block({ type: 'tool_use', id: 'toolu_1', name: 'find', input: {} }, [], 1);
+      return sse(bodyOf([start({ model, usage: USAGE }) + thought + call + end(USAGE, 'tool_use')]));
+    };
+    const asked = {
+      ...ASK,
+      conversation: `loop${counter}`,
+      thinking: { type: 'adaptive' },
+      tools: [{ name: 'find', input_schema: { type: 'object' } }],
+    };
+    const headers = { 'sluice-fallback-models': model };
+    const first = await app.post('/v1/messages', asked, headers);
+    expect(first.headers.get('sluice-fallback-from')).toBe(MODEL);
+    await first.text();
+    const result = { type: 'tool_result', tool_use_id: 'toolu_1', content: 'There.' };
+    const messages = [{ role: 'user', content: [result] }];
+    const second = await app.post('/v1/messages', { ...asked, messages }, headers);
+    expect([second.status, await second.json()]).toMatchObject([200, { model }]);
+    const bodies = sentTo(app, model);
+    // As much as the model that was asked for thinks by default.
+    const budget = { type: 'enabled', budget_tokens: 2_048 };
+    expect(bodies.map(({ thinking }) => thinking)).toEqual([budget, budget]);
+    expect(bodies[1].messages.at(-1)).toMatchObject({ role: 'user', content: [result] });
+  });
 
   test('a model that refuses what is asked is passed over, and the asked one is tried where none is left', async () => {
     const app = edge([{ name: 'east' }]);

@@ -12,7 +12,7 @@ import { worstCaseOf } from '../../pricing/worst-case.ts';
 import { type UpstreamPool, upstreamsFor } from '../../upstream/choice/pool.ts';
 import { dearestAt } from '../../upstream/choice/prices.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
-import { ownOf, RequestBody } from '../../upstream/request/request-body.ts';
+import { RequestBody } from '../../upstream/request/request-body.ts';
 import { admissionRequestOf, askInLine } from './ask-account.ts';
 import { countInput } from './count-input.ts';
 import type { MeterRequest } from './metered-request.ts';
@@ -43,8 +43,7 @@ export async function askForModel(
   const { settings, body, model, upstream, routing } = request;
   // This time must not be later than the hold. So it is read before the account is asked.
   const startedAt = Date.now();
-  const own = ownOf(body);
-  const before = body instanceof RequestBody ? body.before : NO_FEATURES;
+  const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
   const asked = named ?? (typeof own.model === 'string' ? own.model : model);
   const { readings = body } = body;
   const models = upstream.pool ? dearestAt(settings, ableUpstreams(upstream.pool, request, routing)) : settings.models;

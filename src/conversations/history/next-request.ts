@@ -277,7 +277,7 @@ function changesFor(
     deliver_url: undefined,
     stream: counts ? undefined : 'true',
     // A loop is gone on with by the model that began it.
-    ...(model !== models.resolve(name) && changedTexts(takes(models.find(model), json).changes)),
+    ...(model !== models.resolve(name) && changedTexts(takes(models.find(model), json, models.find(name)).changes)),
     model: JSON.stringify(model),
     max_tokens: counts ? undefined : String(maxTokens),
   };

@@ -131,7 +131,8 @@ test('the setting decides what a summary is told, and how long it may be', async
   await eventually(() => expect(sent.some(({ compaction }) => compaction)).toBe(true));
   expect(sent.find(({ compaction }) => compaction)).toMatchObject({
     compaction: { type: 'summarize', instructions: 'Keep the numbers.' },
-    max_tokens: 700,
+    // What it may think, beside 256 tokens of text, has room of its own.
+    max_tokens: 700 + 2_048 - 256,
   });
 });
 

@@ -57,7 +57,7 @@ const common = {
   // Properties, and what is waited for, take as long as the machine needs; what hangs ends all the same.
   testTimeout: isNight ? 600_000 : 120_000,
   hookTimeout: isNight ? 600_000 : 120_000,
-  expect: { poll: { timeout: isNight ? 240_000 : 20_000 } },
+  expect: { poll: { timeout: isNight ? 240_000 : 20_000, interval: 5 } },
 };
 
 // What a process has compiled the next one finds: of many that are started each would compile the same again.
@@ -82,6 +82,7 @@ quietKilledRuntimes();
 const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
 
+const inIsolate = ['./test/runner/seeds.ts', './test/runner/calendar.ts', './test/runner/known-modules.ts'];
 const workerd = () => ({
   plugins: [
     cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false }),
@@ -157,7 +158,7 @@ export default defineConfig({
           exclude: withOwnIsolate,
           // Most of a file's time would go into a runtime of its own, and into loading the same modules again.
           isolate: false,
-          setupFiles: ['./test/runner/seeds.ts', './test/runner/calendar.ts', './test/runner/clean-isolate.ts'],
+          setupFiles: [...inIsolate, './test/runner/clean-isolate.ts'],
         },
       },
       {
@@ -166,7 +167,7 @@ export default defineConfig({
           ...common,
           name: 'workerd-alone',
           include: withOwnIsolate,
-          setupFiles: ['./test/runner/seeds.ts', './test/runner/calendar.ts'],
+          setupFiles: inIsolate,
         },
       },
       {

@@ -25,7 +25,7 @@ export function lazySchemas(): Plugin {
         const schemas = schemasIn(parseSync(id, code).program);
         if (schemas.length === 0) return null;
         for (const { start, end } of schemas) {
-          magicString.appendLeft(start, 'lazy(() => (').appendRight(end, '))');
+          magicString.appendLeft(start, '/* @__PURE__ */ lazy(() => (').appendRight(end, '))');
         }
         magicString.prepend(`import { lazy } from ${JSON.stringify(HELPER)};\n`);
         return { code: magicString };

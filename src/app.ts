@@ -164,7 +164,7 @@ function refuseUnknown(app: Hono<AppEnv>) {
     const error = unknownPath(within, { base, routes: app.routes, methodsOf: (one) => allowedMethods(app, one) });
     if (!asksForPage(c.req.raw)) throw error;
     c.get('entry').line.error_type ??= error.logged;
-    return await missingPage(error, within === '/' ? undefined : `${base}/`);
+    return missingPage(error, within === '/' ? undefined : `${base}/`);
   });
 }
 

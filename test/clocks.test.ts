@@ -1,8 +1,8 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { root } from './support/root.ts';
 
-const root = join(import.meta.dirname, '..');
 /** What reads a clock that measures. */
 const CLOCK = /performance\.now|hrtime|cpuUsage|cpuMs|leastCpu|longestTask/;
 /** The rows of a turn are counted for each second that it takes: that needs the seconds. */

@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { globSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { relative } from 'node:path';
 import { expect, test } from 'vitest';
+import { root } from './support/root.ts';
 
-const root = join(import.meta.dirname, '..');
 const files = globSync('test/**/*.test.{ts,tsx}', { cwd: root }).sort();
 
 /** @returns the files that Vitest would run */

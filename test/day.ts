@@ -21,7 +21,7 @@ const LOOP_EVERY_MS = 5_000;
 const VITEST = ['node_modules/vitest/vitest.mjs', 'run'];
 
 const HALVES: Readonly<Record<string, readonly string[]>> = {
-  workerd: ['--project=workerd', '--project=workerd-alone', '--maxWorkers=2'],
+  workerd: ['--project=workerd', '--project=workerd-alone', '--maxWorkers=1'],
   // Servers and browsers are waited for.
   others: ['--project=e2e', '--project=node', '--project=simulation', '--project=timing', '--maxWorkers=2'],
 };

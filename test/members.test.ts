@@ -1,11 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { root } from './support/root.ts';
 
 // knip finds what is exported for tests alone. This finds members of classes that only tests use.
-
-const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** What the runtime calls, and words of statements, which stand where members do. */
 const NO_DOORS = /^(?:alarm|constructor|fetch|queue|await|const|for|if|return|switch|throw|void|while)$/;

@@ -403,6 +403,18 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/pricing/usage-sums.test.ts',
   },
   {
+    name: 'pricing: a model begins to think where there is no room for it',
+    file: 'src/pricing/takes.ts',
+    edits: [['[thinks && comesIn && most < room,', '[thinks && comesIn && most < 0,']],
+    foundBy: 'test/pricing/takes.test.ts',
+  },
+  {
+    name: 'pricing: a model steps in that refuses the request',
+    file: 'src/accounts/admission/model-choice.ts',
+    edits: [['if (model !== present && !refused)', 'if (model !== present)']],
+    foundBy: 'test/upstream/failover.test.ts',
+  },
+  {
     name: 'settings: a test secret of Turnstile lets everybody in',
     file: 'src/settings/visitor-settings.ts',
     edits: [['if (secret !== undefined && isTurnstileTest(secret))', 'if (secret === undefined)']],

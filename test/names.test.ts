@@ -1,9 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-
-const root = fileURLToPath(new URL('..', import.meta.url));
+import { root } from './support/root.ts';
 
 /** Programs of their own, each with its own words. */
 const PROGRAMS = ['client', 'playground', 'simulator', 'toolkit'];

@@ -22,7 +22,7 @@ import { statsOfChoices } from './agent-stats.ts';
 import { agentStatsQuery, MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent, AgentStats } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
-import { checkChoice } from './check-choice.ts';
+import { checkModels } from './check-choice.ts';
 import { describedTools } from './described-tools.ts';
 import { findAgent } from './find-agent.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
@@ -53,7 +53,7 @@ export function agentsRoutes() {
         show: (c, found) => c.json(agentContentOf(c, found)),
         answerPut: async (c, found) => {
           checkServers(found.value.definition, c.get('identity'), c.get('settings'));
-          await checkChoice(c, found.value, storedBy(c));
+          await checkModels(c, found.value, storedBy(c));
           return agentContentOf(c, found);
         },
         admit: admitStoring,

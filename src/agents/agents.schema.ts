@@ -65,7 +65,7 @@ export const modelByLabel = z.strictObject({
     'The stored classifier that labels the question: `name`, which means the version of that moment, or `name@version`.',
   ),
   models: z.described(
-    z.record(z.string(), modelName).check(
+    z.catchall(z.object({}), modelName).check(
       z.refine((models) => Object.keys(models).length > 0, {
         error: 'Input should have a model for at least one label',
       }),

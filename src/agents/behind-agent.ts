@@ -10,6 +10,8 @@ import { invalidRequest } from '../http/errors.ts';
 import { validate } from '../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../json/edit.ts';
 import { type Json, parseObject } from '../json/object.ts';
+import { changedTexts, takes } from '../pricing/takes.ts';
+import type { Settings } from '../settings/settings.ts';
 import { IN_WORKER } from '../tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
@@ -48,7 +50,7 @@ export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
 interface LaidBehind {
   breakpoints: number;
   counts?: boolean;
-  secrets?: SecretSettings;
+  secrets?: SecretSettings & Pick<Settings, 'models'>;
   model?: string | undefined;
 }
 
@@ -70,14 +72,20 @@ export function behindAgent(
   inherited: InheritedParts,
   { breakpoints, counts = false, secrets, model }: LaidBehind,
 ): string {
-  const own = memberTexts(text);
+  const { model: named } = definition;
+  // Members are changed so that the chosen model takes them.
+  const chosen = typeof named === 'string' ? undefined : (model ?? named.otherwise);
+  const changes = chosen !== undefined && {
+    ...takes(secrets?.models.find(chosen), { ...definition }).changes,
+    model: chosen,
+  };
+  const own = new Map([...memberTexts(text), ...Object.entries(changedTexts(changes || {}))]);
   const parts: string[] = [];
   const put = (name: string, value: string | undefined) => {
     if (value !== undefined) parts.push(`${JSON.stringify(name)}:${value}`);
   };
   for (const name of OF_CALLER) put(name, members.get(name));
-  const { model: named } = definition;
-  put('model', typeof named === 'string' ? own.get('model') : JSON.stringify(model ?? named.otherwise));
+  put('model', own.get('model'));
   if (!counts) put('max_tokens', own.get('max_tokens'));
   for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
   const { offered, servers } = offeredOf(members, definition, itemTexts(own.get('tools') ?? '[]'));

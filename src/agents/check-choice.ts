@@ -4,25 +4,33 @@ import { CLASSIFIERS } from '../classification/task/classifier-kind.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
+import { refuseUntaken } from '../pricing/takes.ts';
 import { unthinkingModels } from '../pricing/thinking-off.ts';
 import { findAsked } from '../versions/named-routes.ts';
 import type { Agent } from './agent.ts';
-import { choiceOf } from './choose-model.ts';
+import { choiceOf, modelsIn } from './choose-model.ts';
 
 /**
- * Checks how an agent chooses its model, before it is stored: an agent with one model costs no read.
+ * Checks the models that an agent can reach, and how it chooses one, before it is stored: an agent with one model costs no read.
  *
  * @param by who stores the agent: an account, or what stands for the deployment. Only their classifiers and the deployment's count
- * @throws ApiError 400 for a label that the classifier does not have, or a model that would take too long to give it, 404 for a classifier that does not exist
+ * @throws ApiError 400 for what one of the models refuses, a label that the classifier does not have, or a model that would take too long to give it, 404 for a classifier that does not exist
  */
-export async function checkChoice(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
-  const choice = choiceOf(agent);
+export async function checkModels(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
+  const { models } = c.get('settings');
+  const { definition } = agent;
+  const { model, fallback_models = [], fallbacks } = definition;
+  const own = typeof model === 'string' ? [model] : [model.otherwise, ...modelsIn(model)];
+  refuseUntaken(models, [...own, ...fallback_models], { ...definition });
+  // Those of the API change members themselves.
+  for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
+    refuseUntaken(models, [undefined, entry.model], { ...definition, ...entry });
+  const choice = choiceOf(agent, models);
   if (!choice) return;
   const { value } = await findAsked(c, CLASSIFIERS, choice.by, [by, DEPLOYMENT]);
   if (value.multi) {
     throw invalidRequest(`model.by: ${choice.by} may give several labels. Name a classifier without \`multi\`.`);
   }
-  const { models } = c.get('settings');
   const labelsBy = value.model === undefined ? defaultModel(models) : models.find(value.model);
   if (labelsBy?.thinking?.default === 'always') {
     throw invalidRequest(

@@ -14,6 +14,7 @@ import { DEPLOYMENT } from '../identity/identity.ts';
 import { parseRef } from '../identity/version-ref.ts';
 import { isObject } from '../json/object.ts';
 import type { ModelTable } from '../pricing/models.ts';
+import { takes } from '../pricing/takes.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import { ownerName } from '../versions/named-routes.ts';
 import type { Agent } from './agent.ts';
@@ -46,10 +47,16 @@ export const MODEL_HEADER = 'sluice-model';
 /** How long a question waits for its label; milliseconds. */
 const CHOICE_MS = 5_000;
 
-/** @returns how an agent chooses its model; undefined if it has only one */
-export function choiceOf(agent: Pick<Agent, 'definition'> | undefined): ModelByLabel | undefined {
-  const model = agent?.definition.model;
-  return typeof model === 'object' ? model : undefined;
+/**
+ * @returns how an agent chooses its model; undefined if it has only one. What means a model that refuses what the agent asks means
+ *   `otherwise`
+ */
+export function choiceOf(agent: Pick<Agent, 'definition'> | undefined, models: ModelTable): ModelByLabel | undefined {
+  const { model: choice, ...asked } = agent?.definition ?? {};
+  if (typeof choice !== 'object') return undefined;
+  const from = models.find(choice.otherwise);
+  const fits = ([, name]: [string, string]) => !takes(models.find(name), asked, from).refused;
+  return { ...choice, models: Object.fromEntries(Object.entries(choice.models).filter(fits)) };
 }
 
 /** @returns the model of an agent; if it chooses, the one for questions without a label */
@@ -58,7 +65,7 @@ export function modelOf({ model }: Agent['definition']): string {
 }
 
 /** @returns the models that an agent may choose, by the names that it has for them */
-function modelsIn({ models, otherwise }: ModelByLabel): string[] {
+export function modelsIn({ models, otherwise }: ModelByLabel): string[] {
   return [...new Set([...Object.values(models), otherwise])];
 }
 

@@ -56,7 +56,7 @@ type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
  *
  * @example
  * import { Chat } from '@ai-sdk/react'; // then, in a component, `useChat({ chat, resume: true })`
- * const transport = createChatTransport({ client: sluice, request: { model, max_tokens: 4_000 } });
+ * const transport = createChatTransport({ client: sluice, request: { model, max_tokens: 4_096 } });
  * const chat = new Chat({ id: 'trip', transport, messages: await loadMessages(sluice, 'trip') });
  * await chat.sendMessage({ text: 'And then?' });
  * show(chat.messages.at(-1)?.parts);

@@ -39,7 +39,7 @@ export function batchesOf(transport: Transport) {
      * @param batch its requests, or a `Blob` of its JSON, so that a large batch need not be a string
      * @example
      * const { id } = await sluice.batches.create({
-     *   requests: [{ custom_id: 'first', params: { model, max_tokens: 4_000, messages } }],
+     *   requests: [{ custom_id: 'first', params: { model, max_tokens: 4_096, messages } }],
      * });
      * show(id);
      */

@@ -40,7 +40,7 @@ export type Client = ReturnType<typeof createClient>;
  *
  * @example
  * const sluice = createClient({ baseURL: 'https://edge.example.com', token: () => fetchToken() });
- * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens: 4_000, messages });
+ * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens: 4_096, messages });
  * for await (const text of stream.textDeltas()) show(text);
  */
 export function createClient(options: ClientOptions) {
@@ -54,7 +54,7 @@ export function createClient(options: ClientOptions) {
        * is the error `connection_error`.
        *
        * @example
-       * const stream = sluice.messages.stream({ model, max_tokens: 4_000, messages });
+       * const stream = sluice.messages.stream({ model, max_tokens: 4_096, messages });
        * for await (const event of stream) show(event.type);
        */
       stream,
@@ -62,7 +62,7 @@ export function createClient(options: ClientOptions) {
        * Begins a turn that nobody waits for. Its end is delivered to `deliver_url`. It needs a conversation.
        *
        * @example
-       * const { id } = await sluice.messages.begin({ conversation: 'report', model, max_tokens: 4_000, messages });
+       * const { id } = await sluice.messages.begin({ conversation: 'report', model, max_tokens: 4_096, messages });
        * show((await sluice.conversations.turn('report', id)).status);
        */
       begin: (request: BackgroundRequest, idempotencyKey = newKey()): Promise<ConversationTurn> =>
@@ -76,7 +76,7 @@ export function createClient(options: ClientOptions) {
        *
        * @example
        * const weather = { name: 'get_weather', input_schema: { type: 'object' as const }, run: () => 'It is sunny.' };
-       * show(await sluice.messages.run({ model, max_tokens: 4_000, messages, tools: [weather] }).text());
+       * show(await sluice.messages.run({ model, max_tokens: 4_096, messages, tools: [weather] }).text());
        */
       run: (request: RunRequest, how?: StreamOptions) => new Run((turn) => stream(turn, how), request, how),
     },
@@ -153,7 +153,7 @@ function stored<Put, Answer, Stored>(transport: Transport, path: string) {
      *
      * @param value with `pinned`: hashes that stay in use too
      * @example
-     * const { version } = await sluice.agents.put('editor', { model, max_tokens: 4_000, system: 'Correct the spelling.' });
+     * const { version } = await sluice.agents.put('editor', { model, max_tokens: 4_096, system: 'Correct the spelling.' });
      * show(version);
      */
     put: (name: string, value: Put & { pinned?: string[] }): Promise<Answer> =>
@@ -175,7 +175,7 @@ function stored<Put, Answer, Stored>(transport: Transport, path: string) {
      * @param ref `name@version`
      * @example
      * const { version } = await sluice.agents.get('editor');
-     * await sluice.agents.put('editor', { model, max_tokens: 4_000, system: 'Correct the grammar.' });
+     * await sluice.agents.put('editor', { model, max_tokens: 4_096, system: 'Correct the grammar.' });
      * await sluice.agents.withdraw(version);
      */
     withdraw: async (ref: string): Promise<void> => {

@@ -28,7 +28,7 @@ export function conversationsOf(transport: Transport) {
      * rows of another conversation, as `messages` and `export` give them.
      *
      * @example
-     * const { id } = await sluice.conversations.create({ model, max_tokens: 4_000, system: 'Be brief.' });
+     * const { id } = await sluice.conversations.create({ model, max_tokens: 4_096, system: 'Be brief.' });
      * show(await sluice.messages.stream({ conversation: id, messages }).text());
      * const { data: rows } = await sluice.conversations.messages(id, { view: 'shown' });
      * show(await sluice.conversations.create({ messages: rows }));
@@ -77,7 +77,7 @@ export function conversationsOf(transport: Transport) {
      * Stops a turn, and keeps the part of the answer that has come. An ended turn does not change.
      *
      * @example
-     * const { id } = await sluice.messages.begin({ conversation: 'report', model, max_tokens: 4_000, messages });
+     * const { id } = await sluice.messages.begin({ conversation: 'report', model, max_tokens: 4_096, messages });
      * show((await sluice.conversations.cancel('report', id)).status);
      */
     cancel: (id: string, turn: string): Promise<ConversationTurn> =>

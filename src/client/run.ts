@@ -47,7 +47,7 @@ export interface Step {
  *
  * @example
  * const weather = { name: 'get_weather', input_schema: { type: 'object' as const }, run: () => 'It is sunny.' };
- * const run = sluice.messages.run({ model, max_tokens: 4_000, messages, tools: [weather] });
+ * const run = sluice.messages.run({ model, max_tokens: 4_096, messages, tools: [weather] });
  * for await (const text of run.textDeltas()) show(text);
  * show(run.costUsd, run.steps.length);
  */

@@ -44,7 +44,7 @@ const MOST_ATTEMPTS_REACHED = 2;
  * Events are read as fast as they come, even if nobody iterates. It can be iterated more than once.
  *
  * @example
- * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens: 4_000, messages });
+ * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens: 4_096, messages });
  * for await (const text of stream.textDeltas()) show(text);
  * show(stream.costUsd);
  */

@@ -9,7 +9,7 @@ export const decisionRequest = z
     decision: z.enum(['approve', 'deny'], { error: 'Input should be approve or deny' }),
     reason: z.optionally(z.string().check(z.minLength(1), z.maxLength(4_000)), 'Why it is denied: the model is told.'),
     input: z.optionally(
-      z.record(z.string(), z.unknown(), { error: 'Input should be an object: what the tool is called with' }).check(
+      z.looseObject({}, { error: 'Input should be an object: what the tool is called with' }).check(
         z.refine((input) => JSON.stringify(input).length <= MOST_INPUT_CHARACTERS, {
           error: `Input should have at most ${MOST_INPUT_CHARACTERS} characters`,
         }),

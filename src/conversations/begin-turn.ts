@@ -62,7 +62,7 @@ export function planTurn(
       // What a run asks its subagent is the edge's own.
       isBound: request.identity.only !== undefined && !request.parent,
     });
-  const choice = choiceOf(agent);
+  const choice = choiceOf(agent, context.settings().models);
   return choice ? planChosen(context, choice, request, plan, chosen) : plan();
 }
 

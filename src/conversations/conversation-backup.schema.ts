@@ -46,14 +46,14 @@ const turnLine = z.object({
   seq: position,
   id: nonEmpty,
   requestId: nonEmpty,
-  key: z.null(),
+  key: z.literal(null),
   hash: z.string(),
   status: z.enum(['complete', 'interrupted', 'stopped', 'refused', 'empty']),
   route: z.string(),
   model: z.string(),
   beganAt: instant,
   endedAt: z.nullable(instant),
-  grant: z.null(),
+  grant: z.literal(null),
   outcome: z.nullable(z.looseObject({ usage: z.optional(z.looseObject({})) })),
   settled: z.literal(true),
   cost: count,
@@ -66,8 +66,8 @@ const turnLine = z.object({
   calls: z.optional(textOrNull),
   chosenBy: z.optional(textOrNull),
   // The deployment where a turn ended has already reported its end.
-  background: z.optional(z.null()),
-  deliverUrl: z.optional(z.null()),
+  background: z.optional(z.literal(null)),
+  deliverUrl: z.optional(z.literal(null)),
 });
 
 const callLine = z.object({
@@ -79,7 +79,7 @@ const callLine = z.object({
   endedAt: z.nullable(instant),
   isError: z.boolean(),
   bytes: count,
-  event: z.null(),
+  event: z.literal(null),
   tries: count,
 });
 
@@ -108,7 +108,9 @@ const sentSummary = z.union([
   z.strictObject({ role: z.literal('user'), content: z.string() }),
   z.strictObject({
     role: z.literal('assistant'),
-    content: z.array(z.looseObject({ type: z.literal('compaction'), content: z.string() })).check(z.length(1)),
+    content: z
+      .array(z.looseObject({ type: z.literal('compaction'), content: z.string() }))
+      .check(z.minLength(1), z.maxLength(1)),
   }),
 ]);
 
@@ -132,5 +134,5 @@ export const BACKUP_LINES = {
   turn: [turnLine],
   call: [callLine, z.looseObject({ type: z.literal('tool_result'), tool_use_id: z.string() })],
   message: [messageLine, messageParam],
-  end: [z.null()],
+  end: [z.literal(null)],
 } as const satisfies Record<string, readonly z.ZodMiniType[]>;

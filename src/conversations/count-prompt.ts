@@ -61,7 +61,7 @@ async function buildPrompt(
   context.summarizer.fit();
   const request = nextRequest(body, context.transcript, context.settings(), {
     ...{ agent, counts: true, isBound },
-    model: presentChoice(context.transcript).chosen?.model ?? choiceOf(agent)?.otherwise,
+    model: presentChoice(context.transcript).chosen?.model ?? choiceOf(agent, context.settings().models)?.otherwise,
   });
   const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;

@@ -1,5 +1,4 @@
 /** Makes the answer for a browser at a path that does not exist. A person reads it, so it is a page. */
-import { html } from 'hono/html';
 import type { ApiError } from './errors.ts';
 
 const PAGE_HEADERS = {
@@ -20,13 +19,9 @@ export function asksForPage({ method, headers }: Request): boolean {
  *
  * @param home where the way back leads: the root of the edge; undefined if nothing is there either
  */
-export async function missingPage({ status, message }: ApiError, home: string | undefined): Promise<Response> {
-  const back = home && html`<p><a href="${home}">Back to the start</a></p>`;
-  const name = html`<img src="/page/icon.svg" alt="" width="24" height="24">Sluice`;
-  const brand = home
-    ? html`<a class="inline brand" href="${home}">${name}</a>`
-    : html`<span class="inline brand">${name}</span>`;
-  const page = await html`<!doctype html>
+export function missingPage({ status, message }: ApiError, home: string | undefined): Response {
+  const [link, tag] = home ? [`a href="${inHtml(home)}"`, 'a'] : ['span', 'span'];
+  const page = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -35,12 +30,16 @@ export async function missingPage({ status, message }: ApiError, home: string | 
 <link rel="preload" href="/page/figtree.woff2" as="font" type="font/woff2" crossorigin>
 <link rel="stylesheet" href="/page/first.css">
 <link rel="stylesheet" href="/page/style.css">
-<header class="top">${brand}</header>
+<header class="top"><${link} class="inline brand"><img src="/page/icon.svg" alt="" width="24" height="24">Sluice</${tag}></header>
 <main class="page gate">
 <h1>This page does not exist</h1>
-<p class="lead-more">${message}</p>
-${back}
+<p class="lead-more">${inHtml(message)}</p>
+${home ? `<p><${link}>Back to the start</a></p>` : ''}
 </main>
 </html>`;
-  return new Response(String(page), { status, headers: PAGE_HEADERS });
+  return new Response(page, { status, headers: PAGE_HEADERS });
+}
+
+function inHtml(text: string): string {
+  return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 }

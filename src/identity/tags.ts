@@ -12,7 +12,7 @@ export const TAGS_FORM = `must be at most ${MOST_TAGS} pairs such as feature=sea
 
 /** Tags as a member of JSON: names with their values. */
 export const tagsSchema = z
-  .record(z.string(), z.string())
+  .catchall(z.object({}), z.string())
   .check(z.refine((tags) => textOfTags(Object.entries(tags)) !== undefined, TAGS_FORM));
 
 /**

@@ -135,9 +135,9 @@ async function choiceFor(
   { messages }: Json,
   upstream: Upstream,
 ): Promise<Chosen | undefined> {
-  const choice = choiceOf(agent);
-  if (!choice) return undefined;
   const context = contextOf(c);
+  const choice = choiceOf(agent, context.settings.models);
+  if (!choice) return undefined;
   const asked = modelAsked(choice, headers.get(MODEL_HEADER) ?? undefined, context.settings.models);
   if (asked) return asked;
   const text = questionIn(messages as SentMessage[]);

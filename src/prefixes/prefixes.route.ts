@@ -12,6 +12,7 @@ import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
+import { refuseUntaken } from '../pricing/takes.ts';
 import { readWithTools, shownTools } from '../tools/stored-tools.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -66,8 +67,10 @@ async function prefixAnswerOf(
   fetchUpstream?: Fetch,
 ): Promise<PrefixAnswer> {
   const settings = c.get('settings');
+  const { model: own, fallback_models = [], max_tokens, cache_ttl } = prefix.content;
+  refuseUntaken(settings.models, [own, ...fallback_models], { max_tokens });
   const upstream = upstreamOf(settings, fetchUpstream);
-  const model = settings.models.resolve(prefix.content.model ?? defaultModel(settings.models)?.id ?? '');
+  const model = settings.models.resolve(own ?? defaultModel(settings.models)?.id ?? '');
   await admitTokenCount({ ...contextOf(c), route: 'prefixes', model });
   const { headers, signal } = c.req.raw;
   const counting = { upstream, settings, model, headers, signal };
@@ -78,7 +81,6 @@ async function prefixAnswerOf(
   ]);
   const input_tokens = Math.max(0, all - rest);
   const row = settings.models.find(model);
-  const { cache_ttl } = prefix.content;
   const costs = row && cachedCosts(input_tokens, row, cache_ttl);
   const short = row !== undefined && input_tokens < row.minimum_cacheable_tokens;
   const warnings: string[] = [];

@@ -25,7 +25,7 @@ export interface TokenPrices {
 interface ModelPrices extends TokenPrices {
   /** Prices of the whole request once its prompt (input, cache reads and cache writes) is longer than this. */
   long_prompt?: TokenPrices & { above_tokens: number };
-  /** Prices at `speed: "fast"`. */
+  /** Prices at `speed: "fast"`; absent where the API refuses it. */
   fast?: TokenPrices;
 }
 
@@ -35,6 +35,8 @@ export type Effort = (typeof EFFORTS)[number];
 export const MODEL_LINES = ['fable', 'mythos', 'opus', 'sonnet', 'haiku'] as const;
 /** What a model does if a request says nothing about thinking. Whose default is `always` cannot be told to stop. */
 export const THINKING_DEFAULTS = ['always', 'adaptive', 'off'] as const;
+/** `top_p_1`: even a `top_p` of 1. */
+export const REFUSABLE = ['sampling', 'top_p_1', 'prefill'] as const;
 export const THINKING_TYPES = ['adaptive', 'enabled', 'disabled', 'between_tools'] as const;
 
 interface ThinkingTaken {
@@ -70,6 +72,8 @@ export interface Model {
   default_effort: Effort | null;
   /** Whether it can be made to call a tool, at least while it does not think. */
   forced_tools: boolean;
+  /** What else it refuses; `prefill` is a last message that begins its answer, and `sampling` all but the defaults. */
+  refuses: readonly (typeof REFUSABLE)[number][];
   structured_output: boolean;
   /** Whether the API checks, on every account, that thinking comes back behind the same messages. */
   binds_thinking: boolean;
@@ -121,6 +125,7 @@ function modelRow(
     efforts: [],
     default_effort: null,
     forced_tools: false,
+    refuses: [],
     structured_output: false,
     binds_thinking: true,
     fast_until: null,
@@ -129,118 +134,111 @@ function modelRow(
   };
 }
 
+/** Matches the end of a snapshot's name: its date, or `-latest`. */
+const SNAPSHOT = /-(?:\d{8}|latest)$/;
+
+/** @returns a model's name without the date or `-latest` at its end. */
+export function undated(name: string): string {
+  return name.replace(SNAPSHOT, '');
+}
+
+/** A model of the API: what it is called beside its id follows from that. */
+function knownRow(id: string, minimum_cacheable_tokens: number, price: ModelPrices, more: Partial<Model>): Model {
+  const name = undated(id);
+  const [, line = '', ...version] = name.split('-');
+  const display_name = `Claude ${line.charAt(0).toUpperCase()}${line.slice(1)} ${version.join('.')}`;
+  const called = { line: line as Model['line'], aliases: name === id ? [] : [name] };
+  return modelRow(id, display_name, minimum_cacheable_tokens, price, { ...called, ...more });
+}
+
 /** What all models of the API take. */
 const USUAL = {
   efforts: EFFORTS,
   default_effort: 'high',
   forced_tools: true,
+  refuses: ['sampling', 'prefill'],
   structured_output: true,
   binds_thinking: false,
 } as const;
+const ONE_TOP_P = { refuses: [...USUAL.refuses, 'top_p_1'] } as const;
 const UP_TO_HIGH = ['low', 'medium', 'high'] as const;
 const NOT_XHIGH = [...UP_TO_HIGH, 'max'] as const;
 /** Always thinks, and takes no forced tool. */
 const ALWAYS = { ...USUAL, thinking: thinkingAs('always', ['adaptive']), forced_tools: false };
+const ALWAYS_5_1 = { ...ALWAYS, ...ONE_TOP_P };
 /** The same, before forced tools were refused. */
 const ALWAYS_5 = { ...ALWAYS, forced_tools: true };
 /** Thinks unless it is told not to. */
 const THINKS = { ...USUAL, thinking: thinkingAs('adaptive', ['adaptive', 'disabled'], UP_TO_HIGH) };
-const THINKS_BETWEEN = { ...USUAL, thinking: thinkingAs('adaptive', ['adaptive', 'between_tools'], UP_TO_HIGH) };
 /** Thinks only if it is told to. */
 const IF_ASKED = { ...USUAL, thinking: thinkingAs('off', ['adaptive', 'disabled'], EFFORTS) };
 const IF_ASKED_4_6 = {
   ...IF_ASKED,
   thinking: thinkingAs('off', ['adaptive', 'enabled', 'disabled'], NOT_XHIGH),
   efforts: NOT_XHIGH,
-};
+  refuses: ['prefill'],
+} as const;
 const BUDGET = {
   ...IF_ASKED,
+  refuses: [],
   thinking: thinkingAs('off', ['enabled', 'disabled']),
   efforts: [],
   default_effort: null,
   max_input_tokens: 200_000,
   max_tokens: 64_000,
 };
-const FABLE = { line: 'fable' } as const;
-const MYTHOS = { line: 'mythos' } as const;
-const OPUS = { line: 'opus' } as const;
-const SONNET = { line: 'sonnet' } as const;
-const HAIKU = { line: 'haiku' } as const;
 
 const PRICE_5_2 = { ...prices(8, 40, 10, 16, 0.2), fast: prices(16, 80, 20, 32, 0.4) };
 const PRICE_5_1 = prices(10, 50, 12.5, 20, 0.25);
 const PRICE_5 = prices(10, 50, 12.5, 20, 1);
+const PRICE_OPUS_5_5 = { ...prices(4, 20, 5, 8, 0.2), fast: prices(8, 40, 10, 16, 0.4) };
 const PRICE_OPUS = prices(5, 25, 6.25, 10, 0.5);
 const PRICE_OPUS_FAST = { ...PRICE_OPUS, fast: prices(10, 50, 12.5, 20, 1) };
 const PRICE_SONNET_4 = prices(3, 15, 3.75, 6, 0.3);
+const PRICE_HAIKU_5_5 = {
+  ...prices(0.1, 0.5, 0.125, 0.2, 0.01),
+  long_prompt: { above_tokens: 100_000, ...prices(0.5, 2.5, 0.625, 1, 0.05) },
+};
 
 /** The table, newest first within a line. */
 export const MODELS: readonly Model[] = [
-  modelRow('claude-fable-5-2', 'Claude Fable 5.2', 512, PRICE_5_2, { ...FABLE, ...ALWAYS, binds_thinking: true }),
-  modelRow('claude-mythos-5-2', 'Claude Mythos 5.2', 512, PRICE_5_2, { ...MYTHOS, ...ALWAYS, binds_thinking: true }),
-  modelRow('claude-fable-5-1', 'Claude Fable 5.1', 512, PRICE_5_1, { ...FABLE, ...ALWAYS }),
-  modelRow('claude-mythos-5-1', 'Claude Mythos 5.1', 512, PRICE_5_1, { ...MYTHOS, ...ALWAYS }),
-  modelRow('claude-fable-5', 'Claude Fable 5', 512, PRICE_5, { ...FABLE, ...ALWAYS_5 }),
-  modelRow('claude-mythos-5', 'Claude Mythos 5', 512, PRICE_5, { ...MYTHOS, ...ALWAYS_5 }),
-  modelRow(
-    'claude-opus-5-5',
-    'Claude Opus 5.5',
-    512,
-    { ...prices(4, 20, 5, 8, 0.2), fast: prices(8, 40, 10, 16, 0.4) },
-    { ...OPUS, ...ALWAYS, default_effort: 'medium' },
-  ),
-  modelRow('claude-opus-5', 'Claude Opus 5', 512, PRICE_OPUS_FAST, { ...OPUS, ...THINKS }),
-  modelRow('claude-opus-4-8', 'Claude Opus 4.8', 1_024, PRICE_OPUS_FAST, {
-    ...OPUS,
-    ...IF_ASKED,
-    fast_until: '2026-11-30T00:00:00Z',
-  }),
-  modelRow('claude-opus-4-7', 'Claude Opus 4.7', 2_048, PRICE_OPUS, { ...OPUS, ...IF_ASKED }),
+  knownRow('claude-fable-5-2', 512, PRICE_5_2, { ...ALWAYS_5_1, binds_thinking: true }),
+  knownRow('claude-mythos-5-2', 512, PRICE_5_2, { ...ALWAYS_5_1, binds_thinking: true }),
+  knownRow('claude-fable-5-1', 512, PRICE_5_1, ALWAYS_5_1),
+  knownRow('claude-mythos-5-1', 512, PRICE_5_1, ALWAYS_5_1),
+  knownRow('claude-fable-5', 512, PRICE_5, ALWAYS_5),
+  knownRow('claude-mythos-5', 512, PRICE_5, ALWAYS_5),
+  knownRow('claude-opus-5-5', 512, PRICE_OPUS_5_5, { ...ALWAYS, default_effort: 'medium' }),
+  knownRow('claude-opus-5', 512, PRICE_OPUS_FAST, THINKS),
+  knownRow('claude-opus-4-8', 1_024, PRICE_OPUS_FAST, { ...IF_ASKED, fast_until: '2026-11-30T00:00:00Z' }),
+  knownRow('claude-opus-4-7', 2_048, PRICE_OPUS, IF_ASKED),
   // It takes `speed: "fast"`, at its usual speed and price.
-  modelRow('claude-opus-4-6', 'Claude Opus 4.6', 4_096, PRICE_OPUS, { ...OPUS, ...IF_ASKED_4_6 }),
-  modelRow('claude-opus-4-5-20251101', 'Claude Opus 4.5', 4_096, PRICE_OPUS, {
-    ...OPUS,
+  knownRow('claude-opus-4-6', 4_096, { ...PRICE_OPUS, fast: PRICE_OPUS }, IF_ASKED_4_6),
+  knownRow('claude-opus-4-5-20251101', 4_096, PRICE_OPUS, {
     ...BUDGET,
     thinking: thinkingAs('off', ['enabled', 'disabled'], UP_TO_HIGH),
     efforts: UP_TO_HIGH,
     default_effort: 'high',
-    aliases: ['claude-opus-4-5'],
     retires_at: '2027-01-22T00:00:00Z',
     replacement: 'claude-opus-5-5',
   }),
-  modelRow('claude-sonnet-5-5', 'Claude Sonnet 5.5', 512, prices(2, 10, 2.5, 4, 0.1), {
-    ...SONNET,
-    ...THINKS_BETWEEN,
+  knownRow('claude-sonnet-5-5', 512, prices(2, 10, 2.5, 4, 0.1), {
+    ...USUAL,
+    thinking: thinkingAs('adaptive', ['adaptive', 'between_tools'], UP_TO_HIGH),
     forced_tools: false,
   }),
-  modelRow('claude-sonnet-5', 'Claude Sonnet 5', 1_024, prices(2, 10, 2.5, 4, 0.2), {
-    ...SONNET,
+  knownRow('claude-sonnet-5', 1_024, prices(2, 10, 2.5, 4, 0.2), {
     ...THINKS,
     thinking: thinkingAs('adaptive', ['adaptive', 'disabled'], EFFORTS),
   }),
-  modelRow('claude-sonnet-4-6', 'Claude Sonnet 4.6', 1_024, PRICE_SONNET_4, { ...SONNET, ...IF_ASKED_4_6 }),
-  modelRow('claude-sonnet-4-5-20250929', 'Claude Sonnet 4.5', 1_024, PRICE_SONNET_4, {
-    ...SONNET,
+  knownRow('claude-sonnet-4-6', 1_024, PRICE_SONNET_4, IF_ASKED_4_6),
+  knownRow('claude-sonnet-4-5-20250929', 1_024, PRICE_SONNET_4, {
     ...BUDGET,
-    aliases: ['claude-sonnet-4-5'],
     retires_at: '2026-11-30T00:00:00Z',
     replacement: 'claude-sonnet-5-5',
   }),
-  modelRow(
-    'claude-haiku-5-5',
-    'Claude Haiku 5.5',
-    512,
-    {
-      ...prices(0.1, 0.5, 0.125, 0.2, 0.01),
-      long_prompt: { above_tokens: 100_000, ...prices(0.5, 2.5, 0.625, 1, 0.05) },
-    },
-    { ...HAIKU, ...THINKS, default_effort: 'medium' },
-  ),
-  modelRow('claude-haiku-4-5-20251001', 'Claude Haiku 4.5', 4_096, prices(1, 5, 1.25, 2, 0.1), {
-    ...HAIKU,
-    ...BUDGET,
-    aliases: ['claude-haiku-4-5'],
-  }),
+  knownRow('claude-haiku-5-5', 512, PRICE_HAIKU_5_5, { ...THINKS, ...ONE_TOP_P, default_effort: 'medium' }),
+  knownRow('claude-haiku-4-5-20251001', 4_096, prices(1, 5, 1.25, 2, 0.1), BUDGET),
 ];
 
 /** @returns what only the simulator reads, by model: of a function that nobody calls the deployed Worker has nothing */
@@ -248,17 +246,16 @@ export function simulatedColumns() {
   const long = { batch_max_tokens: 300_000 };
   const bound = { checks_thinking: 'new_accounts' } as const;
   const family = { ...bound, refused_tools: ['computer_20251124'] };
-  const newest = { refuses: ['sampling', 'prefill'], omits_thinking: true, image: [2_576, 4_784] } as const;
+  const newest = { omits_thinking: true, image: [2_576, 4_784] } as const;
   const aloud = { ...newest, thinks_aloud: true };
-  const fewer = { ...aloud, refuses: [...newest.refuses, 'top_p_1'] };
-  const noEffort = { refuses: [...newest.refuses, 'effort'] };
-  const noSystem = { ...newest, ...long, refuses: [...noEffort.refuses, 'system'] };
-  const older = { refuses: ['prefill', 'effort', 'system'], image: [1_568, 1_568] } as const;
+  const noEffort = { refuses: ['effort'] };
+  const noSystem = { ...newest, ...long, refuses: ['effort', 'system'] };
+  const older = { refuses: ['effort', 'system'], image: [1_568, 1_568] } as const;
   const oldest = { ...older, refuses: ['effort', 'system', 'geo'] };
   const ids = MODELS.map(({ id }) => id);
   const of = (pattern: RegExp) => ids.filter((id) => pattern.test(id));
-  const of52 = { ...fewer, ...family, reads: of(/-5-2$/), refused_advisors: of(/(?<!-5-2)$/) };
-  const of51 = { ...fewer, ...bound, reads: of(/-4-\d|[a-z]-5$|5-1$|opus-5-5/) };
+  const of52 = { ...aloud, ...family, reads: of(/-5-2$/), refused_advisors: of(/(?<!-5-2)$/) };
+  const of51 = { ...aloud, ...bound, reads: of(/-4-\d|[a-z]-5$|5-1$|opus-5-5/) };
   const of5 = { ...aloud, ...noEffort };
   return {
     'claude-fable-5-2': of52,
@@ -288,7 +285,7 @@ export function simulatedColumns() {
       ...newest,
       ...long,
       ...bound,
-      refuses: [...fewer.refuses, 'fallbacks'],
+      refuses: ['fallbacks'],
       refused_tools: ['computer_20250124'],
       binds_account: true,
     },
@@ -298,14 +295,6 @@ export function simulatedColumns() {
 
 /** What `PRICES` may say about a model: any part of a row. A new row needs `prices`. */
 export type ModelOverride = Partial<Omit<Model, 'id' | 'prices'>> & { prices?: Partial<ModelPrices> | undefined };
-
-/** Matches the end of a snapshot's name: its date, or `-latest`. */
-const SNAPSHOT = /-(?:\d{8}|latest)$/;
-
-/** @returns a model's name without the date or `-latest` at its end. */
-export function undated(name: string): string {
-  return name.replace(SNAPSHOT, '');
-}
 
 /** The models of a deployment: the table above with the deployment's changes. They are found by id or alias, dated or not. */
 export class ModelTable {

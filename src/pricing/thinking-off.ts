@@ -16,10 +16,15 @@ export interface ThinkingOff {
 export function thinkingOff(row: Model | undefined): ThinkingOff {
   const known = row?.thinking;
   if (known?.default === 'off') return { thinking: undefined, effort: undefined, thinks: false };
-  const type = known?.types.find((one) => one === 'disabled' || one === 'between_tools');
+  const type = known?.types.find(switchesOff);
   return type === undefined
     ? { thinking: undefined, effort: row?.efforts[0], thinks: true }
     : { thinking: { type }, effort: undefined, thinks: false };
+}
+
+/** @returns whether a type of `thinking` switches it off */
+export function switchesOff(type: unknown): boolean {
+  return type === 'disabled' || type === 'between_tools';
 }
 
 const NAMED_MODELS = 3;

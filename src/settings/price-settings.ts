@@ -1,5 +1,5 @@
 import * as z from '../http/zod.ts';
-import { EFFORTS, MODEL_LINES, THINKING_DEFAULTS, THINKING_TYPES } from '../pricing/models.ts';
+import { EFFORTS, MODEL_LINES, REFUSABLE, THINKING_DEFAULTS, THINKING_TYPES } from '../pricing/models.ts';
 
 /** US dollars per million tokens. With at most three decimals, a token's price is a whole number of nanodollars. */
 const pricePerMillion = z.number().check(
@@ -49,6 +49,7 @@ const modelOverride = z.strictObject({
   replacement: z.optional(z.nullable(z.string())),
   ...z.partial(z.object(takenMembers)).shape,
   forced_tools: z.optional(z.boolean()),
+  refuses: z.optional(z.array(z.enum(REFUSABLE))),
   structured_output: z.optional(z.boolean()),
   binds_thinking: z.optional(z.boolean()),
   prices: z.optional(

@@ -69,9 +69,7 @@ export const settingsSchema = z.object({
   UPSTREAMS: z.described(
     z._default(
       jsonSetting(
-        z
-          .array(z.record(z.string(), z.unknown(), 'must be objects such as {"name":"east","kind":"bedrock"}'))
-          .check(z.maxLength(20)),
+        z.array(z.looseObject({}, 'must be objects such as {"name":"east","kind":"bedrock"}')).check(z.maxLength(20)),
       ),
       [],
     ),

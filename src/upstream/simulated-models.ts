@@ -9,7 +9,8 @@ export function simulatedModels(rows: readonly Model[]): SimulatedModel[] {
     const checks = binds_thinking ? true : (columns?.checks_thinking ?? false);
     // The table has no release dates. The API sends this date if it does not know one.
     const known = { ...row, created_at: '1970-01-01T00:00:00Z', checks_thinking: checks };
-    if (!thinking || !columns) return { ...known, forced_tools: true, efforts: undefined };
-    return { ...known, thinking, fast: prices.fast && 'fast', ...columns, checks_thinking: checks };
+    if (!thinking || !columns) return { ...known, forced_tools: true, efforts: undefined, refuses: [] };
+    const refuses = [...row.refuses, ...(columns.refuses ?? [])];
+    return { ...known, thinking, fast: prices.fast && 'fast', ...columns, refuses, checks_thinking: checks };
   });
 }

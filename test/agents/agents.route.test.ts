@@ -38,10 +38,10 @@ test('an agent is stored with all its limits, and read by name and by version', 
 test('equal agents are one version, however they are written; a name goes back to an older one', async () => {
   const app = simulatedEdge(TOOL_VARS);
   const alice = await as('alice');
-  const first = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, top_k: 5, temperature: 1 });
+  const first = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, service_tier: 'auto', temperature: 1 });
   const { description, ...rest } = AGENT;
   const system = [{ type: 'text', text: 'Be kind.' }];
-  const same = { temperature: 1, approvers: 'owner', description, limits: {}, ...rest, system, top_k: 5 };
+  const same = { temperature: 1, approvers: 'owner', description, limits: {}, ...rest, system, service_tier: 'auto' };
   expect((await ask(app, 'PUT', '/agents/support', alice, same)).body.version).toBe(first.body.version);
   const second = await ask(app, 'PUT', '/agents/support', alice, { ...same, system: 'Be brief.' });
   expect(second.body.version).not.toBe(first.body.version);
@@ -54,6 +54,80 @@ test('equal agents are one version, however they are written; a name goes back t
   expect(rows.find(({ name }) => name === 'support')).toMatchObject({ type: 'agent', version: first.body.version });
   agentDeleted.parse((await ask(app, 'DELETE', '/agents/support', alice)).body);
   expect((await ask(app, 'GET', '/agents/support', alice)).status).toBe(404);
+});
+
+/** What is refused when it is stored, and how the refusal begins. */
+const REFUSED: [object, string][] = [
+  [{ tool_choice: { type: 'any' } }, 'tool_choice: claude-opus-5-5 refuses this. It takes auto and none.'],
+  [{ temperature: 0.3 }, 'temperature: claude-opus-5-5 refuses this. It takes 1.'],
+  [{ top_p: 0.5 }, 'top_p: claude-opus-5-5 refuses this. It takes 0.99 to 1, without a temperature.'],
+  [{ top_k: 5 }, 'top_k: claude-opus-5-5 refuses this. It takes none.'],
+  [
+    { model: 'claude-haiku-4-5', output_config: { effort: 'low' } },
+    'output_config.effort: claude-haiku-4-5-20251001 refuses this. It takes none.',
+  ],
+  [
+    { speed: 'fast', fallback_models: ['claude-opus-5', 'claude-haiku-5-5'] },
+    'speed: claude-haiku-5-5 refuses this. It takes standard.',
+  ],
+  [
+    { model: 'claude-haiku-4-5', fallback_models: ['claude-opus-5-5'] },
+    'max_tokens: claude-opus-5-5 refuses this. It takes 2048 or more, as it thinks.',
+  ],
+  [
+    { output_config: { effort: 'xhigh' }, fallbacks: [{ model: 'claude-opus-4-6' }] },
+    'output_config.effort: claude-opus-4-6 refuses this. It takes low, medium, high, max.',
+  ],
+  [
+    {
+      model: { by: 'level', models: { easy: 'claude-opus-5' }, otherwise: 'claude-haiku-5-5' },
+      thinking: { type: 'disabled' },
+      output_config: { effort: 'max' },
+    },
+    'output_config.effort: claude-haiku-5-5 refuses this. It takes low, medium, high.',
+  ],
+  [
+    {
+      model: {
+        by: 'level',
+        models: { easy: 'claude-haiku-5-5', hard: 'claude-sonnet-5-5' },
+        otherwise: 'claude-opus-5',
+      },
+      tool_choice: { type: 'tool', name: 'find' },
+    },
+    'tool_choice: claude-sonnet-5-5 refuses this. It takes auto and none.',
+  ],
+];
+
+test('what one of its models refuses is a 400 that says what that takes, and nothing is stored', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice', 'messages', 'prefixes', 'classify');
+  expect((await ask(app, 'PUT', '/classifiers/level', alice, { labels: ['easy', 'hard'] })).status).toBe(200);
+  for (const [more, told] of REFUSED) {
+    const { status, body } = await ask(app, 'PUT', '/agents/refused', alice, { ...AGENT, ...more });
+    const { type, message } = body.error as { type: string; message: string };
+    expect([status, type, message]).toEqual([
+      400,
+      'invalid_request_error',
+      `${told} Change it, or name another model.`,
+    ]);
+  }
+  expect((await ask(app, 'GET', '/agents/refused', alice)).status).toBe(404);
+  const fits = { tool_choice: { type: 'any' }, fallback_models: ['claude-haiku-4-5'], thinking: { type: 'disabled' } };
+  expect((await ask(app, 'PUT', '/agents/taken', alice, { ...AGENT, model: 'claude-opus-4-8', ...fits })).status).toBe(
+    200,
+  );
+});
+
+test('what was stored before its model refused it is asked all the same', async () => {
+  const alice = await as('alice');
+  const before = simulatedEdge({ ...TOOL_VARS, PRICES: JSON.stringify({ 'claude-opus-5-5': { forced_tools: true } }) });
+  const agent = { ...AGENT, tools: [{ name: 'find', input_schema: { type: 'object' } }], tool_choice: { type: 'any' } };
+  expect((await ask(before, 'PUT', '/agents/old', alice, agent)).status).toBe(200);
+  const app = simulatedEdge(TOOL_VARS);
+  const asked = { agent: 'old', messages: [{ role: 'user', content: 'Hi' }] };
+  await ask(app, 'POST', '/v1/messages', alice, asked);
+  expect(app.sent.map(({ text }) => JSON.parse(text).tool_choice)).toEqual([{ type: 'any' }]);
 });
 
 test('what an admin stores is everybody’s, an account’s own comes first, and nobody reads another account’s', async () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { ChosenBy } from '../../src/accounts/chosen-by.schema.ts';
-import { type Chosen, decideModel, isDearer, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
+import { type Chosen, choiceOf, decideModel, isDearer, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
 import { drawOf } from '../../src/agents/draw-arm.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { tryCases } from '../support/runs.ts';
@@ -54,4 +54,17 @@ test('a model is asked for by any of its names, where the agent allows it', () =
   expect(modelAsked(open, 'claude-opus-5-5', models)).toMatchObject({ model: 'claude-opus-5-5', by: { arm: 'asked' } });
   expect(() => modelAsked(open, 'claude-fable-5', models)).toThrow('Name one of these, or leave it out');
   expect(() => modelAsked(CHOICE, 'claude-opus-5-5', models)).toThrow('Leave it out');
+});
+
+test('a model that refuses what is asked of all is not chosen: its label means the other one', () => {
+  const choice = { ...CHOICE, otherwise: 'claude-opus-5' };
+  const among = (more: object, model: unknown = choice) =>
+    choiceOf({ definition: { model, max_tokens: 64, ...more } } as never, models);
+  const forced = among({ tool_choice: { type: 'any' } });
+  expect(forced).toEqual({ ...choice, models: { easy: 'claude-haiku-5-5' } });
+  expect(forced && decideModel(forced, 'hard', undefined, models).model).toBe('claude-opus-5');
+  // It would think, and there is no room.
+  expect(among({ thinking: { type: 'disabled' } })?.models).toEqual({ easy: 'claude-haiku-5-5' });
+  expect(among({ unknown: 'name' })).toEqual(choice);
+  expect([among({}, 'claude-opus-5'), choiceOf(undefined, models)]).toEqual([undefined, undefined]);
 });

@@ -724,7 +724,9 @@ test('an error of the upstream is told to a bound token by its type alone: it ma
     }
   }
   // What the simulator does not accept, without a conversation.
-  expect((await ask(app, 'PUT', '/agents/hot', await as('root', 'admin'), { ...TALKING, top_k: -1 })).status).toBe(200);
+  expect(
+    (await ask(app, 'PUT', '/agents/hot', await as('root', 'admin'), { ...TALKING, service_tier: 'hot' })).status,
+  ).toBe(200);
   const hot = { agent: 'hot', messages: [question()] };
   const alone = await ask(app, 'POST', '/v1/messages', await bound({ only: { agents: ['hot'] } }), hot);
   expect(alone).toMatchObject({

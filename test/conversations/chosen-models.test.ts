@@ -52,6 +52,26 @@ async function reasonsIn(app: SimulatedEdge, reader: Record<string, string>, con
   return (body.data as Json[]).map(({ chosen_by }) => chosen_by);
 }
 
+test('each model that is chosen gets the thinking and the effort that it takes', async () => {
+  const older = 'claude-opus-4-5';
+  const thinking = { type: 'adaptive', display: 'omitted' };
+  const { app, bob, up } = await edgeWithRouter({
+    agent: { max_tokens: 5_000, thinking, output_config: { effort: 'high' } },
+    choice: { models: { easy: older, hard: LARGE }, otherwise: LARGE },
+  });
+  for (const text of ['easy', 'hard'])
+    expect((await question(app, bob, text, { conversation: text })).status).toBe(200);
+  const members = up.map(({ model, thinking, output_config }) => ({ model, thinking, output_config }));
+  expect(members).toEqual([
+    {
+      model: older,
+      thinking: { ...thinking, type: 'enabled', budget_tokens: 4_096 },
+      output_config: { effort: 'high' },
+    },
+    { model: LARGE, thinking, output_config: { effort: 'high' } },
+  ]);
+});
+
 test('two labels in a row make a step up, without the old thinking, and nothing steps down or is labelled then', async () => {
   const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
   const { app, bob, up, labels } = await edgeWithRouter({
@@ -99,7 +119,7 @@ test('where there is no label, `otherwise` answers and says so: a broken or sile
   expect(await askIn('image', [image])).toBe(FAILED);
   expect(up.map(({ model }) => model)).toEqual([LARGE, LARGE, LARGE]);
   expect(errors).toHaveBeenCalledTimes(3);
-  expect(new Set((await ledgerOf()).map(({ status }) => status)).has('held')).toBe(false);
+  await expect.poll(async () => (await ledgerOf()).some(({ status }) => status === 'held')).toBe(false);
 });
 
 test('without its classifier an agent answers with `otherwise`', async () => {

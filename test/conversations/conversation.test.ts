@@ -282,7 +282,7 @@ describe('an object that dies', () => {
 describe('retries', () => {
   test('attach to the turn that they began, running or just ended', async () => {
     const body = bodyOf('Hello', { max_tokens: 500 });
-    const first = say(body, { simulate: 'tps=60', hash: 'h' });
+    const first = say(body, { simulate: 'tps=200', hash: 'h' });
     await eventually(async () => expect(await stubOf().resume(undefined)).toMatchObject({ kind: 'stream' }));
     const second = say(body, { retried: true, hash: 'h' });
     const [one, two] = await Promise.all([first, second]);
@@ -384,7 +384,7 @@ describe('resuming', () => {
 
   test('several listeners at once, at any pace, hear the same', async () => {
     const text = encodeURIComponent('many words are said here '.repeat(40));
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=100;answer=${text}` });
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=200;answer=${text}` });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const late = eventually(async () => expect(await storedLog()).toContain('content_block_delta')).then(() =>
       follow(),
@@ -415,7 +415,7 @@ describe('resuming', () => {
 
   test('nor does who has heard it live, and comes late for the rest, take that for the end', async () => {
     const words = encodeURIComponent('some words are said '.repeat(60));
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=200;flush;answer=${words}` });
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=1000;flush;answer=${words}` });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const live = await stubOf().resume(undefined);
     if (live.kind !== 'stream') throw new Error('no stream');

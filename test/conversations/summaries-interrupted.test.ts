@@ -80,7 +80,7 @@ test('twenty turns that wait for one summary make one, one of them is answered, 
   const up = held();
   const { talking } = await untilAsked(up);
   const all = Array.from({ length: 20 }, () => read());
-  await vi.waitFor(() => expect(up.sent.filter(isForSummary)).toHaveLength(1));
+  await eventually(() => expect(up.sent.filter(isForSummary)).toHaveLength(1));
   up.go();
   const kinds = (await Promise.all(all)).map((answer) => (answer.kind === 'error' ? answer.error.status : answer.kind));
   await talking;

@@ -1,4 +1,4 @@
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { bindings, conversationsReach, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
@@ -63,7 +63,7 @@ interface Summary {
 
 /** The summaries of a conversation, once there is one. */
 async function summariesOf(id = 'c1'): Promise<Summary[]> {
-  await vi.waitFor(async () => expect((await readOf(id))?.summaries).not.toHaveLength(0), { timeout: 5_000 });
+  await eventually(async () => expect((await readOf(id))?.summaries).not.toHaveLength(0));
   return (await readOf(id))?.summaries as Summary[];
 }
 
@@ -131,7 +131,8 @@ test('the setting decides what a summary is told, and how long it may be', async
   await eventually(() => expect(sent.some(({ compaction }) => compaction)).toBe(true));
   expect(sent.find(({ compaction }) => compaction)).toMatchObject({
     compaction: { type: 'summarize', instructions: 'Keep the numbers.' },
-    max_tokens: 700,
+    // What it may think, beside 256 tokens of text, has room of its own.
+    max_tokens: 700 + 2_048 - 256,
   });
 });
 
@@ -200,7 +201,7 @@ test('where the account cannot hold a summary, the turn goes up without its olde
   expect(sent.some(({ compaction }) => compaction)).toBe(false);
   expect((await readOf())?.summaries).toEqual([]);
   const account = accountStub(bindings, {}, 'alice');
-  await vi.waitFor(async () => expect((await account.standing()).day.held_usd).toBe(0));
+  await eventually(async () => expect((await account.standing()).day.held_usd).toBe(0));
 });
 
 test('sent again, a turn without its oldest turns says so again', async () => {

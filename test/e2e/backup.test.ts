@@ -6,14 +6,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
+import { root } from '../support/root.ts';
 import { sharedEdge } from '../support/shared-start.ts';
 import { npmStart, type Started } from '../support/start.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const account = `mover-${randomUUID()}`;
 
 let here: string;

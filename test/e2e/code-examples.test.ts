@@ -8,16 +8,15 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bundleWorker } from '../../scripts/bundle.ts';
 import { type Client, createClient } from '../../src/client/index.ts';
 import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
+import { root } from '../support/root.ts';
 import { runExample, takesForGranted } from '../support/run-example.ts';
 import { SECRET, tokenOf } from '../support/tokens.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const model = 'claude-haiku-5-5';
 const messages = [{ role: 'user' as const, content: 'What do I see in Bern? And how is get_weather?' }];
 const requests = [{ custom_id: 'first', params: { model, max_tokens: 4_000, messages } }];

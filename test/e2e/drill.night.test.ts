@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { INCIDENTS } from '../../scripts/drill-incidents.ts';
+import { root } from '../support/root.ts';
 import { startTerminal } from './terminal.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 // The key last: its upstream is left alone for half a minute.
 const ORDER = ['token', 'token', 'webhook', 'overloaded', 'budget', 'key'];
 

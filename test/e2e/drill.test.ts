@@ -1,11 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { INCIDENTS } from '../../scripts/drill-incidents.ts';
 import { readGuide } from '../support/guides.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
+import { root } from '../support/root.ts';
 
 test('each incident of the drill is in the runbook, and there is no other one', async () => {
   const runbook = await readGuide('runbook');

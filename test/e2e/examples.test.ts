@@ -4,17 +4,16 @@ import { createServer, request as sendRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Client, createClient } from '../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
+import { eventually } from '../support/eventually.ts';
+import { root } from '../support/root.ts';
 import { startSite } from '../support/site.ts';
 import { startTerminal } from './terminal.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 let edge: Edge;
 let client: Client;
@@ -29,100 +28,100 @@ beforeAll(async () => {
 
 afterAll(async () => await edge.stop());
 
-describe('the writing assistant', () => {
-  test('answers three times in a terminal, saves a draft, and tells what the ledger tells', async () => {
-    const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
-    const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };
-    const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" novel`;
-    const costs: number[] = [];
-    try {
-      let terminal = startTerminal(command, { cwd, env });
-      await terminal.see(/> $/);
-      const say = async (text: string) => {
-        terminal.type(`${text}\n`);
-        const seen = await terminal.see(/\[\$([\d.]+) in \d+ turns\][^>]*> $/);
-        costs.push(Number(/\[\$([\d.]+) in/.exec(seen)?.[1]));
-        return seen;
-      };
-      expect(await say('Hello, I write a novel')).toContain('simulator');
-      expect(await say('Please save this as a draft')).toMatch(/\[saved drafts\/.+\.md\][\s\S]* in 2 turns/);
-      expect(await terminal.end()).toBe(0);
-      // Another day: it is the same conversation.
-      terminal = startTerminal(command, { cwd, env });
-      await terminal.see(/6 messages so far[\s\S]*> $/);
-      await say('How does it begin?');
-      expect(await terminal.end()).toBe(0);
+// Each waits for answers at a pace: they wait at the same time.
+test.concurrent('the writing assistant answers three times in a terminal, saves a draft, and tells what the ledger tells', async () => {
+  const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
+  const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };
+  const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" novel`;
+  const costs: number[] = [];
+  try {
+    let terminal = startTerminal(command, { cwd, env });
+    await terminal.see(/> $/);
+    const say = async (text: string) => {
+      terminal.type(`${text}\n`);
+      const seen = await terminal.see(/\[\$([\d.]+) in \d+ turns\][^>]*> $/);
+      costs.push(Number(/\[\$([\d.]+) in/.exec(seen)?.[1]));
+      return seen;
+    };
+    expect(await say('Hello, I write a novel')).toContain('simulator');
+    expect(await say('Please save this as a draft')).toMatch(/\[saved drafts\/.+\.md\][\s\S]* in 2 turns/);
+    expect(await terminal.end()).toBe(0);
+    // Another day: it is the same conversation.
+    terminal = startTerminal(command, { cwd, env });
+    await terminal.see(/6 messages so far[\s\S]*> $/);
+    await say('How does it begin?');
+    expect(await terminal.end()).toBe(0);
 
-      const [file = ''] = await readdir(join(cwd, 'drafts'));
-      expect(await readFile(join(cwd, 'drafts', file), 'utf8')).toMatch(/^# .+\n\n/);
-      const { data } = await client.usage({ group_by: 'conversation' });
-      const ledger = data.find(({ key }) => key === 'novel');
-      expect(ledger?.requests).toBe(4);
-      const told = costs.reduce((sum, cost) => sum + Math.round(cost * 1e9), 0);
-      expect(told).toBe(Math.round((ledger?.cost_usd ?? 0) * 1e9));
-      expect(told).toBeGreaterThan(0);
-    } finally {
-      await rm(cwd, { recursive: true, force: true });
-    }
-  });
-
-  test('has the edge save a draft, in the same answer', async () => {
-    const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
-    const secret = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
-    const env = { ...process.env, NO_COLOR: '1', TERM: 'dumb', PORT: '0', TOOL_SIGNING_SECRET: secret };
-    const drafts = startTerminal(`"${process.execPath}" "${join(root, 'examples/tools/drafts.mjs')}"`, { cwd, env });
-    const [, url = ''] = /saved at (http:\S+)/.exec(await drafts.see(/saved at http:\S+\/\s/)) ?? [];
-    const own = await startSimulatingEdge({
-      SIMULATOR_TTFT_MS: '50',
-      SIMULATOR_TOKENS_PER_SECOND: '150',
-      TOOL_HOSTS: new URL(url).host,
-      TOOL_SIGNING_SECRET: secret,
-    });
-    try {
-      const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" edge`;
-      const terminal = startTerminal(command, { cwd, env: { ...env, SLUICE_URL: own.url, SAVE_URL: url } });
-      await terminal.see(/> $/);
-      terminal.type('Please save this as a draft\n');
-      const seen = await terminal.see(/in 1 turns\][^>]*> $/);
-      const [, path = ''] = /\[Saved as (drafts\/.+\.md)\.\]/.exec(seen) ?? [];
-      expect(await readFile(join(cwd, path), 'utf8')).toMatch(/^# .+\n\n/);
-      expect(await terminal.end()).toBe(0);
-      // A call that the edge has not signed saves nothing.
-      const forged = await fetch(url, { method: 'POST', body: JSON.stringify({ input: { title: 'x', text: 'y' } }) });
-      expect(forged.status).toBe(401);
-      expect(await readdir(join(cwd, 'drafts'))).toHaveLength(1);
-    } finally {
-      await own.stop();
-      drafts.type('\u0003');
-      await drafts.end();
-      await rm(cwd, { recursive: true, force: true });
-    }
-  });
-
-  test('stops an answer at Ctrl+C, and goes on', async () => {
-    const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
-    const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };
-    const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" stopped`;
-    try {
-      const terminal = startTerminal(command, { cwd, env });
-      await terminal.see(/> $/);
-      terminal.type('Tell me a long story about the sea\n');
-      await terminal.see(/simulator/);
-      terminal.type('\u0003');
-      await terminal.see(/in 1 turns\][^>]*> $/);
-      const { data } = await client.conversations.messages('stopped');
-      expect(data.map(({ status }) => status)).toEqual(['stopped', 'stopped']);
-      terminal.type('Go on\n');
-      await terminal.see(/in 1 turns\][^>]*> $/);
-      expect(await terminal.end()).toBe(0);
-    } finally {
-      await rm(cwd, { recursive: true, force: true });
-    }
-  });
+    const [file = ''] = await readdir(join(cwd, 'drafts'));
+    expect(await readFile(join(cwd, 'drafts', file), 'utf8')).toMatch(/^# .+\n\n/);
+    const { data } = await client.usage({ group_by: 'conversation' });
+    const ledger = data.find(({ key }) => key === 'novel');
+    expect(ledger?.requests).toBe(4);
+    const told = costs.reduce((sum, cost) => sum + Math.round(cost * 1e9), 0);
+    expect(told).toBe(Math.round((ledger?.cost_usd ?? 0) * 1e9));
+    expect(told).toBeGreaterThan(0);
+  } finally {
+    await rm(cwd, { recursive: true, force: true });
+  }
 });
 
-describe.skipIf(noBrowser())('the chat page', () => {
-  test('shows an answer, finds it again after a reload in its middle, and stops one', async () => {
+test.concurrent('the writing assistant has the edge save a draft, in the same answer', async () => {
+  const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
+  const secret = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
+  const env = { ...process.env, NO_COLOR: '1', TERM: 'dumb', PORT: '0', TOOL_SIGNING_SECRET: secret };
+  const drafts = startTerminal(`"${process.execPath}" "${join(root, 'examples/tools/drafts.mjs')}"`, { cwd, env });
+  const [, url = ''] = /saved at (http:\S+)/.exec(await drafts.see(/saved at http:\S+\/\s/)) ?? [];
+  const own = await startSimulatingEdge({
+    SIMULATOR_TTFT_MS: '50',
+    SIMULATOR_TOKENS_PER_SECOND: '150',
+    TOOL_HOSTS: new URL(url).host,
+    TOOL_SIGNING_SECRET: secret,
+  });
+  try {
+    const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" edge`;
+    const terminal = startTerminal(command, { cwd, env: { ...env, SLUICE_URL: own.url, SAVE_URL: url } });
+    await terminal.see(/> $/);
+    terminal.type('Please save this as a draft\n');
+    const seen = await terminal.see(/in 1 turns\][^>]*> $/);
+    const [, path = ''] = /\[Saved as (drafts\/.+\.md)\.\]/.exec(seen) ?? [];
+    expect(await readFile(join(cwd, path), 'utf8')).toMatch(/^# .+\n\n/);
+    expect(await terminal.end()).toBe(0);
+    // A call that the edge has not signed saves nothing.
+    const forged = await fetch(url, { method: 'POST', body: JSON.stringify({ input: { title: 'x', text: 'y' } }) });
+    expect(forged.status).toBe(401);
+    expect(await readdir(join(cwd, 'drafts'))).toHaveLength(1);
+  } finally {
+    await own.stop();
+    drafts.type('\u0003');
+    await drafts.end();
+    await rm(cwd, { recursive: true, force: true });
+  }
+});
+
+test.concurrent('the writing assistant stops an answer at Ctrl+C, and goes on', async () => {
+  const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
+  const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };
+  const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" stopped`;
+  try {
+    const terminal = startTerminal(command, { cwd, env });
+    await terminal.see(/> $/);
+    terminal.type('Tell me a long story about the sea\n');
+    await terminal.see(/simulator/);
+    terminal.type('\u0003');
+    await terminal.see(/in 1 turns\][^>]*> $/);
+    const { data } = await client.conversations.messages('stopped');
+    expect(data.map(({ status }) => status)).toEqual(['stopped', 'stopped']);
+    terminal.type('Go on\n');
+    await terminal.see(/in 1 turns\][^>]*> $/);
+    expect(await terminal.end()).toBe(0);
+  } finally {
+    await rm(cwd, { recursive: true, force: true });
+  }
+});
+
+test
+  .skipIf(noBrowser())
+  .concurrent('the chat page shows an answer, finds it again after a reload in its middle, and stops one', async () => {
     const html = await readFile(join(root, 'examples/chat-page/index.html'), 'utf8');
     const script = await bundle("import './examples/chat-page/chat.ts';");
     const site = await startSite(script, html.replace('chat.js', '/page.js'));
@@ -152,7 +151,7 @@ describe.skipIf(noBrowser())('the chat page', () => {
       await page.press('[name=text]', 'Enter');
       await page.waitForFunction(() => document.querySelectorAll('.assistant')[1]?.textContent);
       await page.route('**/stream*', async (route) => {
-        await expect.poll(async () => (await client.conversations.get('page')).state).toBe('idle');
+        await eventually(async () => expect((await client.conversations.get('page')).state).toBe('idle'));
         await route.continue();
       });
       await page.reload();
@@ -174,46 +173,43 @@ describe.skipIf(noBrowser())('the chat page', () => {
       site.stop();
     }
   });
+
+const asked = async (url: string) => {
+  const { stdout } = await promisify(execFile)(process.execPath, [join(root, 'examples/incident.ts'), '--yes'], {
+    env: { ...process.env, SLUICE_URL: url },
+  });
+  expect(stdout).toContain('It asks for edge_rollback {"service":"checkout"}.');
+  expect(stdout).toMatch(/edge_rollback answered .*would_roll_back/);
+  expect(stdout.match(/sub_[0-9a-f]{32}/g)).toHaveLength(2);
+  return stdout;
+};
+
+test.concurrent('the incident’s agent asks two subagents and a person, and tells what each has cost', async () => {
+  const stdout = await asked(edge.url);
+  expect(stdout).toMatch(/^incident: \$0\.0\d+$/m);
+  expect(stdout).toMatch(/^log-reader: \$0\.0\d+$/m);
 });
 
-describe('the incident’s agent', () => {
-  const asked = async (url: string) => {
-    const { stdout } = await promisify(execFile)(process.execPath, [join(root, 'examples/incident.ts'), '--yes'], {
-      env: { ...process.env, SLUICE_URL: url },
+test.concurrent('the incident’s agent asks the person also when the turn pauses between two looks at it, and tells an end that it comes too late for', async () => {
+  // An empty list of approvals arrives only when it is no longer true, and who follows a turn finds that it has ended.
+  const late = createServer(async (request, response) => {
+    const { url: path = '', method, headers } = request;
+    const followed = /conversations\/(.+)\/stream/.exec(path)?.[1];
+    if (followed) await eventually(async () => expect((await client.conversations.get(followed)).state).toBe('idle'));
+    const up = sendRequest(edge.url + path, { method, headers }, async (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      const conversation = /conversations\/(.+)\/approvals$/.exec(path)?.[1];
+      if (method === 'GET' && conversation) {
+        await eventually(async () => expect((await client.conversations.approvals(conversation)).data).toHaveLength(1));
+      }
+      answer.pipe(response);
     });
-    expect(stdout).toContain('It asks for edge_rollback {"service":"checkout"}.');
-    expect(stdout).toMatch(/edge_rollback answered .*would_roll_back/);
-    expect(stdout.match(/sub_[0-9a-f]{32}/g)).toHaveLength(2);
-    return stdout;
-  };
-
-  test('asks two subagents and a person, and tells what each has cost', async () => {
-    const stdout = await asked(edge.url);
-    expect(stdout).toMatch(/^incident: \$0\.0\d+$/m);
-    expect(stdout).toMatch(/^log-reader: \$0\.0\d+$/m);
+    request.pipe(up);
   });
-
-  test('asks the person also when the turn pauses between two looks at it, and tells an end that it comes too late for', async () => {
-    // An empty list of approvals arrives only when it is no longer true, and who follows a turn finds that it has ended.
-    const late = createServer(async (request, response) => {
-      const { url: path = '', method, headers } = request;
-      const followed = /conversations\/(.+)\/stream/.exec(path)?.[1];
-      if (followed) await expect.poll(async () => (await client.conversations.get(followed)).state).toBe('idle');
-      const up = sendRequest(edge.url + path, { method, headers }, async (answer) => {
-        response.writeHead(answer.statusCode ?? 502, answer.headers);
-        const conversation = /conversations\/(.+)\/approvals$/.exec(path)?.[1];
-        if (method === 'GET' && conversation) {
-          await expect.poll(async () => (await client.conversations.approvals(conversation)).data).toHaveLength(1);
-        }
-        answer.pipe(response);
-      });
-      request.pipe(up);
-    });
-    await new Promise<void>((resolve) => late.listen(0, '127.0.0.1', resolve));
-    try {
-      await asked(`http://127.0.0.1:${(late.address() as AddressInfo).port}`);
-    } finally {
-      late.close();
-    }
-  });
+  await new Promise<void>((resolve) => late.listen(0, '127.0.0.1', resolve));
+  try {
+    await asked(`http://127.0.0.1:${(late.address() as AddressInfo).port}`);
+  } finally {
+    late.close();
+  }
 });

@@ -1,13 +1,12 @@
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { descriptionOf } from '../../src/http/zod.ts';
 import { settingsSchema } from '../../src/settings/settings.ts';
 import { readGuide, readGuides } from '../support/guides.ts';
+import { root } from '../support/root.ts';
 import { sharedEdge } from '../support/shared-start.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const README_URL = 'http://localhost:8787';
 
 /** What starts, tests, measures or deploys the product is tried elsewhere: it does not end, or not soon. */

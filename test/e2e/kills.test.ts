@@ -4,7 +4,6 @@ import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { expect, inject, test, vi } from 'vitest';
 import { signGithub } from '../../scripts/sign-webhook.ts';
@@ -29,6 +28,7 @@ import {
   type Row,
   type Seen,
 } from '../support/lives.ts';
+import { root } from '../support/root.ts';
 import { SECRET } from '../support/tokens.ts';
 
 // Everything that the edge does is under way when it is killed, and whoever uses it notes what it was told. At the end all of
@@ -56,8 +56,6 @@ const MOMENTS: readonly [Seen, number][] = [
   ['delivered', 4],
 ];
 const LABELS = ['bug', 'feature', 'question'];
-const root = fileURLToPath(new URL('../..', import.meta.url));
-
 /** Whether the edge has signed it. The time is not looked at: in the end the edge's clock is far ahead. */
 function isSigned({ headers }: IncomingMessage, body: string): boolean {
   const [id, time, signature] = ['webhook-id', 'webhook-timestamp', 'webhook-signature'].map((name) => headers[name]);

@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { chmod, readFile, stat } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { noBrowser } from '../support/browser.ts';
@@ -16,9 +15,8 @@ import {
   routesOf,
   statusesForReboundPage,
 } from '../support/rebound-page.ts';
+import { root } from '../support/root.ts';
 import { npmStart, type Started } from '../support/start.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 let server: Started;
 let port: number;

@@ -1,11 +1,10 @@
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vitest';
+import { root } from '../support/root.ts';
 import { npmStart, type Started } from '../support/start.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 /** What `npm start` reads. Other tests read the checkout itself meanwhile, so a copy is broken. */
 const COPIED = ['package.json', 'wrangler.toml', 'tsconfig.json', 'README.md', 'src', 'scripts', 'docs', 'examples'];
 const KEY = 'sk-exported-by-the-shell';

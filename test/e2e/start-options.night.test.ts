@@ -4,13 +4,11 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { descendantsOf, freePort, runs } from '../support/processes.ts';
+import { root } from '../support/root.ts';
 import { npmStart, type Started } from '../support/start.ts';
 import { WRANGLER_OPTIONS } from '../support/start-options.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Those that start a server. (Where the state is, every test says.) */
 const TRIED = Object.entries(WRANGLER_OPTIONS).filter(

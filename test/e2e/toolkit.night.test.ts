@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { cp, mkdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { publint } from 'publint';
 import { createServer } from 'vite';
@@ -13,8 +12,8 @@ import { buildWorker, type Edge, startEdge, startSimulatingEdge } from '../suppo
 import { blocksOf, filesIn, readGuide } from '../support/guides.ts';
 import { PackedProject } from '../support/packed-project.ts';
 import { freePort } from '../support/processes.ts';
+import { root } from '../support/root.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] };
 
 /** An empty folder, in which the package is installed and nothing else but what it brings. */

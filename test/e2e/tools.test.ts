@@ -1,7 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readStartOptions } from '../../scripts/start-options.ts';
@@ -10,8 +9,8 @@ import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { blocksOf, readGuide } from '../support/guides.ts';
 import { freePort } from '../support/processes.ts';
+import { root } from '../support/root.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const guide = await readGuide('runs');
 const [start = '', ask = ''] = blocksOf(guide, 'sh');
 

@@ -4,14 +4,13 @@ import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { noBrowser } from '../support/browser.ts';
 import { freePort } from '../support/processes.ts';
 import { launchDeceivedBrowser, type Route, routesOf, statusesForReboundPage } from '../support/rebound-page.ts';
+import { root } from '../support/root.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const ASKED = { model: 'claude-haiku-5-5', max_tokens: 20, messages: [{ role: 'user' as const, content: 'Hello' }] };
 
 /** The files of this checkout as a fresh clone has them after `npm install`: nothing is built. */

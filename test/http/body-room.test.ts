@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Room, RoomShare } from '../../src/http/body-room.ts';
+import { eventually } from '../support/eventually.ts';
 import { tryCases } from '../support/runs.ts';
 
 const MB = 1024 * 1024;
@@ -153,7 +154,7 @@ describe('who waits', () => {
     own.grow(12 * MB);
     const waits = waiting(room, 36 * MB, { of: 'alice' });
     const other = waiting(room, MB, { of: 'bob', object: 'other' });
-    await vi.waitFor(() => expect(other.state.has).toBe(true));
+    await eventually(() => expect(other.state.has).toBe(true));
     expect(waits.state.has).toBe(false);
     other.share.leave();
     own.leave();
@@ -194,7 +195,7 @@ describe('who waits', () => {
     await much.done;
     const more = waiting(room, 20 * MB, { of: 'bob' });
     const little = waiting(room, 262_144, { of: 'carol' });
-    await vi.waitFor(() => expect(little.state.has).toBe(true));
+    await eventually(() => expect(little.state.has).toBe(true));
     expect(more.state.has).toBe(false);
     for (const { share } of [little, much]) share.leave();
     await more.done;

@@ -1,11 +1,12 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { MINUTE_MS } from '../../src/async/durations.ts';
 import type { Pool } from '../../src/pools/pool.ts';
 import { type Sent, type TestApp, testApp } from '../support/app.ts';
 import { atNoon } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
+import { restSooner } from '../support/rests.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -18,6 +19,7 @@ const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content:
 const COST = 520_000;
 const BOTH = ['deployment', 'group:red'];
 
+beforeEach(restSooner);
 afterEach(async () => {
   vi.restoreAllMocks();
   await resetAll();

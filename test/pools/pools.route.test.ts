@@ -3,7 +3,6 @@ import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import type { UsageReport } from '../../src/accounts/usage-answers.schema.ts';
-import { pause } from '../../src/async/pause.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { LeaseAnswer, LeaseCall, SumRow } from '../../src/durable/contracts/pool.ts';
 import type { Pool } from '../../src/pools/pool.ts';
@@ -12,6 +11,8 @@ import { SUM_COLUMNS } from '../../src/pricing/usage-sums.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { atNoon } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
+import { restSooner } from '../support/rests.ts';
+import { rounds } from '../support/rounds.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -24,14 +25,7 @@ const COST = 520_000;
 const nano = (usd: number) => Math.round(usd * 1e9);
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
-// What an account owes its pools it tells once it has rested for two seconds. Here it rests sooner: each test waits for it.
-const RESTS_MS = 2_000;
-const RESTS_HERE_MS = 50;
-beforeEach(() => {
-  const { setTimeout: wait } = globalThis;
-  vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, ms?: number) =>
-    wait(work, ms === RESTS_MS ? RESTS_HERE_MS : ms)) as typeof setTimeout);
-});
+beforeEach(restSooner);
 
 // What an object has in memory outlives its rows: each test has accounts and pools of its own.
 afterEach(async () => {
@@ -59,6 +53,10 @@ async function admin<T>(app: TestApp, method: string, path: string, body?: unkno
 
 const post = async (app: TestApp, account: string) =>
   await app.post('/v1/messages', ask, bearer(await tokenOf(account)));
+const accountNamed = (name: string) => (bindings.ACCOUNT as DurableObjectNamespace<Account>).getByName(name);
+/** Has accounts tell their pools by their alarms, which would come after two seconds. */
+const report = (...accounts: string[]) =>
+  Promise.all(accounts.map((name) => runDurableObjectAlarm(accountNamed(name))));
 const pool = (name = 'deployment') => bindings.POOL.get(bindings.POOL.idFromName(name));
 const spent = async (app: TestApp) =>
   new Map(
@@ -99,7 +97,7 @@ describe('a limit that accounts share', () => {
       if (response.status === 200) answered[account] += 1;
       else if (response.headers.get('x-should-retry') === 'false') refused = response;
       // What another has leased and does not use comes back.
-      else await pause(500);
+      else await rounds();
     }
     expect(answered.bob).toBeGreaterThan(0);
     expect(refused.status).toBe(429);
@@ -152,7 +150,7 @@ describe('a limit that accounts share', () => {
     const app = shared();
     await admin(app, 'PUT', '/groups/red/accounts/bob');
     const spentByRed = async () => nano((await admin<PoolQuotaReport>(app, 'GET', '/groups/red')).total.spent_usd);
-    const bob = (bindings.ACCOUNT as DurableObjectNamespace<Account>).getByName('bob');
+    const bob = accountNamed('bob');
     await (await post(app, 'bob')).text();
     await expect.poll(spentByRed).toBe(COST);
     // The first alarm reports to every pool, because the object has woken.
@@ -198,7 +196,8 @@ describe('a limit that accounts share', () => {
     await (await post(app, 'alice')).text();
     await app.settled();
     await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 3 });
-    await expect.poll(() => spent(app), { timeout: 9_000 }).toEqual(new Map([['alice', COST]]));
+    await report('alice');
+    await expect.poll(() => spent(app)).toEqual(new Map([['alice', COST]]));
     const { limits, day } = await admin<PoolQuotaReport>(app, 'GET', '/pools/deployment');
     expect([limits, day.limit_usd, nano(day.spent_usd), day.leased_usd]).toEqual([null, null, COST, 0]);
     const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=spent');
@@ -434,6 +433,7 @@ describe('who spent what', () => {
     await expect
       .poll(async () => {
         await runDurableObjectAlarm(pool());
+        await report('alice', 'bob');
         return await sums();
       })
       .toEqual(before);
@@ -444,6 +444,7 @@ describe('who spent what', () => {
     const before = testApp(message, DEPLOYED);
     for (const account of ['alice', 'bob']) await (await post(before, account)).text();
     await before.settled();
+    await report('alice', 'bob');
     const app = shared();
     await (await post(app, 'carol')).text();
     await app.settled();

@@ -166,6 +166,12 @@ describe('PUT', () => {
         /^system\.0\.cache_control: /,
       ],
       [{ system: 'x', model: 'claude-nothing-1' }, 404, /claude-nothing-1/],
+      // Opus 5.5 would think where Haiku 4.5 does not, and so would never step in.
+      [
+        { system: 'x', model: 'claude-haiku-4-5', max_tokens: 300, fallback_models: ['claude-opus-5-5'] },
+        400,
+        /^max_tokens: claude-opus-5-5 refuses this\. It takes 2048 or more, as it thinks\. Change it, or name another/,
+      ],
       [{ system: 'x'.repeat(20 * 1024 * 1024) }, 413, /20971520/],
       [{ version: 'support' }, 400, /^version: /],
       [{ version: 'other@0123456789abcdef0123456789abcdef' }, 400, /^version: /],

@@ -6,6 +6,17 @@ import { watchObjects } from '../support/in-flight.ts';
 import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
 
 const { STORE } = env as unknown as Bindings;
+
+/** So long the edge waits for something at most, and so long until it looks once more. */
+const [PATIENCE_MS, LOOK_MS] = [15_000, 50];
+
+// What it waits before it goes on, or tries again, takes no time, but where a test has timers of its own.
+vi.mock('../../src/async/pause.ts', async (original) => {
+  const whole = await original<typeof import('../../src/async/pause.ts')>();
+  const taken = (ms: number) => (ms <= LOOK_MS || ms === PATIENCE_MS || vi.isFakeTimers() ? ms : 0);
+  return { ...whole, pause: (ms: number, signal?: AbortSignal) => whole.pause(taken(ms), signal) };
+});
+
 /** How long a busy machine may take to give back what a request had. */
 const MOST_MS = 10_000;
 
@@ -27,7 +38,7 @@ afterAll(async () => {
 afterEach(async ({ task }) => {
   try {
     const timeout = task.result?.state === 'fail' ? 0 : MOST_MS;
-    await vi.waitFor(() => expect({ ...room }).toEqual({ ...new Room() }), { timeout });
+    await vi.waitFor(() => expect({ ...room }).toEqual({ ...new Room() }), { timeout, interval: 1 });
   } finally {
     Object.assign(room, { taken: 0, strange: 0 });
     for (const left of [room.byCaller, room.waiting, room.byObject]) left.clear();

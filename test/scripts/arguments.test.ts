@@ -3,12 +3,11 @@ import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { root } from '../support/root.ts';
 import { runScript } from '../support/run-script.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const STATE = '.wrangler/state/v3';
 
 /** A checkout of its own: a script that does not stop at what it is asked could delete the developer's state. */

@@ -2,17 +2,12 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { readConfig } from '../../scripts/read-config.ts';
-import { DEPLOY, DeployCheckout, QUICK } from '../support/deploy-checkout.ts';
+import { DEPLOY, DeployCheckout, expectDryRun, QUICK } from '../support/deploy-checkout.ts';
+import { root } from '../support/root.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-/** Stands in for the bundler with what is bundled already. */
-const AS_BUILT = `import { readFileSync } from 'node:fs';
-const built = JSON.parse(readFileSync(new URL('../built.json', import.meta.url), 'utf8'));
-export const bundleWorker = async () => built;`;
 const { definedEnvironments = [] } = readConfig(join(root, 'wrangler.toml'), undefined) as {
   definedEnvironments?: string[];
 };
@@ -44,20 +39,9 @@ test('npm run deploy builds the page and the Worker, and uploads what it has bui
   expect(after.commands).toContainEqual([...DEPLOY, '--env', '']);
 });
 
-// What is built is the same for all of them: it is built once.
-test.each(definedEnvironments)('passes the dry run of a deploy: %s', async (name) => {
-  const { folder } = checkout;
-  const args = ['--dry-run', '--env', name];
-  await cp(join(root, 'build'), join(folder, 'build'), { recursive: true });
-  await writeFile(join(folder, 'built.json'), JSON.stringify(inject('deployed')));
-  await writeFile(join(folder, 'scripts/bundle.ts'), AS_BUILT);
-  await checkout.putConfig(args);
-  const dry = spawnSync(process.execPath, ['scripts/deploy.ts', ...args], { cwd: folder, encoding: 'utf8' });
-  await writeFile(join(folder, 'scripts/bundle.ts'), QUICK['scripts/bundle.ts']);
-  expect(dry.status, dry.stderr).toBe(0);
-  expect(dry.stdout).toContain('env.ACCOUNT (Account)');
-  expect(dry.stdout).toContain('--dry-run: exiting now.');
-  expect(dry.stdout + dry.stderr).not.toContain('WARNING');
-  const uploaded = await readFile(join(folder, '.wrangler/worker/index.js'), 'utf8');
-  expect(uploaded).toBe(inject('deployed').code);
+test.each(definedEnvironments)('passes the dry run of a deploy: %s', (name) => checkout.dryRun(['--env', name]));
+
+test('passes the dry run of a deploy by npm, which builds all of it', () => {
+  const args = ['run', '--silent', 'deploy', '--', '--dry-run'];
+  expectDryRun(spawnSync('npm', args, { cwd: root, encoding: 'utf8' }));
 });

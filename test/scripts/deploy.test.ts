@@ -1,11 +1,9 @@
-import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readConfig } from '../../scripts/read-config.ts';
 import { DEPLOY, DeployCheckout, SECRETS } from '../support/deploy-checkout.ts';
+import { root } from '../support/root.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const QUEUES = `
 [[queues.producers]]
 binding = "WORK"
@@ -206,15 +204,5 @@ describe('wrangler.toml', () => {
     expect(offered()).toMatchObject({ observability: { enabled: true }, define: { SLUICE_SIMULATOR: 'false' } });
   });
 
-  function expectDryRun({ status, stdout, stderr }: SpawnSyncReturns<string>): void {
-    expect(status, stderr).toBe(0);
-    expect(stdout).toContain('env.ACCOUNT (Account)');
-    expect(stdout).toContain('--dry-run: exiting now.');
-    expect(stdout + stderr).not.toContain('WARNING');
-  }
-
-  test('passes the dry run of a deploy', () => {
-    const args = ['run', '--silent', 'deploy', '--', '--dry-run'];
-    expectDryRun(spawnSync('npm', args, { cwd: root, encoding: 'utf8' }));
-  });
+  test('passes the dry run of a deploy', () => checkout.dryRun());
 });

@@ -1,13 +1,12 @@
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
 import { experimental_getWranglerCommands } from 'wrangler';
 import manifest from '../../package.json' with { type: 'json' };
 import { settingsSchema } from '../../src/settings/settings.ts';
 import { readGuides } from '../support/guides.ts';
+import { root } from '../support/root.ts';
 import { runScript } from '../support/run-script.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 /** What every command of wrangler takes. */
 const GLOBAL = ['env'];
 

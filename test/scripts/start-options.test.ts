@@ -3,9 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { readStartOptions } from '../../scripts/start-options.ts';
+import { root } from '../support/root.ts';
 import { WRANGLER_OPTIONS } from '../support/start-options.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 test('each option that wrangler dev has is in the table, and none that it has not', async () => {
   const wrangler = fileURLToPath(new URL('../../node_modules/wrangler/bin/wrangler.js', import.meta.url));

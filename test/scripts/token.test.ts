@@ -2,14 +2,13 @@ import { spawnSync } from 'node:child_process';
 import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyToken } from '../../src/auth/verify.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
+import { root } from '../support/root.ts';
 import { runScript } from '../support/run-script.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const KEPT = 'the-secret-that-is-kept-in-dev-vars!';
 const GIVEN = 'the-secret-of-the-environment-itself';
 

@@ -1,7 +1,5 @@
-import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
+import { root } from './root.ts';
 
 /**
  * Builds one module for a browser, as a frontend's own builder would.

@@ -12,6 +12,7 @@ import type { Json } from '../../src/json/object.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import { simulatorUpstream, type Upstream } from '../../src/upstream/upstream.ts';
 import { eventually } from './eventually.ts';
+import { objectAtRest } from './in-flight.ts';
 import { SECRET } from './tokens.ts';
 import { withoutThinking } from './without-thinking.ts';
 
@@ -160,4 +161,5 @@ export async function atRest(): Promise<void> {
     );
     expect({ running_requests, settled }).toEqual({ running_requests: 0, settled: true });
   });
+  await objectAtRest(stubOf());
 }

@@ -1,14 +1,14 @@
 /** A checkout to deploy from, and a stand-in for Cloudflare. */
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { expect, inject } from 'vitest';
 import { readConfig } from '../../scripts/read-config.ts';
+import { root } from './root.ts';
 import { type Ended, runScript } from './run-script.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What the stand-in for wrangler knows of an account at Cloudflare, kept in a file. */
 interface Cloud {
@@ -39,6 +39,19 @@ export const readConfig = () => {
   return config;
 };`,
 };
+
+/** Stands in for the bundler with what is bundled already: it is the same for all. */
+const AS_BUILT = `import { readFileSync } from 'node:fs';
+const built = JSON.parse(readFileSync(new URL('../built.json', import.meta.url), 'utf8'));
+export const bundleWorker = async () => built;`;
+
+/** Looks at what wrangler itself has said of a deployment that it did not make. */
+export function expectDryRun({ status, stdout, stderr }: SpawnSyncReturns<string>): void {
+  expect(status, stderr).toBe(0);
+  expect(stdout).toContain('env.ACCOUNT (Account)');
+  expect(stdout).toContain('--dry-run: exiting now.');
+  expect(stdout + stderr).not.toContain('WARNING');
+}
 
 /** Runs a deployment's script with these variables, and says how it has ended. */
 type Run = (script: string, args: readonly string[], env: Record<string, string>) => Promise<Ended>;
@@ -120,5 +133,18 @@ export class DeployCheckout {
     const after = JSON.parse(await readFile(file, 'utf8')) as Cloud;
     const verbs = after.commands.map(([verb, what]) => (verb === 'deploy' ? verb : `${verb} ${what}`));
     return { status, output: stdout + stderr, after, verbs };
+  }
+
+  /** Has wrangler itself say what it would upload. */
+  async dryRun(more: readonly string[] = []): Promise<void> {
+    const args = ['--dry-run', ...more];
+    await cp(join(root, 'build'), join(this.folder, 'build'), { recursive: true });
+    await writeFile(join(this.folder, 'built.json'), JSON.stringify(inject('deployed')));
+    await writeFile(join(this.folder, 'scripts/bundle.ts'), AS_BUILT);
+    await this.putConfig(args);
+    const dry = spawnSync(process.execPath, ['scripts/deploy.ts', ...args], { cwd: this.folder, encoding: 'utf8' });
+    await writeFile(join(this.folder, 'scripts/bundle.ts'), QUICK['scripts/bundle.ts']);
+    expectDryRun(dry);
+    expect(await readFile(join(this.folder, '.wrangler/worker/index.js'), 'utf8')).toBe(inject('deployed').code);
   }
 }

@@ -1,6 +1,6 @@
 /** Renders parts of the page without a browser, in a file that begins with `@vitest-environment jsdom`. */
 import { type ComponentChild, options, render } from 'preact';
-import { onTestFinished, vi } from 'vitest';
+import { expect, onTestFinished, vi } from 'vitest';
 
 // What follows a frame follows at once: a timer would ring when the document is gone.
 options.requestAnimationFrame = queueMicrotask;
@@ -19,13 +19,14 @@ export interface Asked {
  * @param answer gives a response, or what is answered as JSON
  * @returns what the page has asked so far
  */
-export function fakeEdge(answer: (asked: Asked) => unknown): Asked[] {
+export function fakeEdge(answer: (asked: Asked, headers: Headers) => unknown): Asked[] {
   const all: Asked[] = [];
-  vi.stubGlobal('fetch', async (url: string, { method = 'GET', body }: RequestInit = {}) => {
-    const { pathname, search } = new URL(url);
-    const asked = { method, path: pathname + search, body: typeof body === 'string' ? JSON.parse(body) : undefined };
+  vi.stubGlobal('fetch', async (url: string, { method = 'GET', body, headers }: RequestInit = {}) => {
+    const { pathname, search } = new URL(url, location.origin);
+    const sent = body === undefined || body === null ? undefined : JSON.parse(await new Response(body).text());
+    const asked = { method, path: pathname + search, body: sent };
     all.push(asked);
-    const said = await answer(asked);
+    const said = await answer(asked, new Headers(headers));
     return said instanceof Response ? said : Response.json(said);
   });
   // Somebody with a mouse.
@@ -51,20 +52,44 @@ export function show(children: ComponentChild): HTMLElement {
 }
 
 /** Finds what can be pressed or filled in by its name, as a person does. @throws Error where there is none */
-export function named<E extends HTMLElement = HTMLInputElement>(root: HTMLElement, name: string): E {
-  const byLabel = [...root.querySelectorAll('label')].find(({ textContent }) => textContent === name);
-  const all = [...root.querySelectorAll<E>('button, input, textarea, select')];
-  const found = all.find(
-    (one) => (one.ariaLabel ?? one.textContent) === name || (byLabel && one.id === byLabel.htmlFor),
+export function named<E extends HTMLElement = HTMLInputElement>(root: HTMLElement, name: string | RegExp): E {
+  const says = (text = '') => (typeof name === 'string' ? text === name : name.test(text));
+  const byLabel = [...root.querySelectorAll('label')].find(
+    ({ textContent, firstChild }) => says(textContent ?? '') || says(firstChild?.textContent ?? ''),
   );
+  const all = [...root.querySelectorAll<E>('a, button, input, textarea, select, summary')];
+  const found = all.find((one) => says(one.ariaLabel ?? one.textContent ?? '') || one === byLabel?.control);
   if (!found) throw new Error(`There is no ${name} in ${root.innerHTML}`);
   return found;
+}
+
+/** Presses a button as soon as it can be pressed. */
+export async function click(root: HTMLElement, name: string | RegExp): Promise<void> {
+  await expect.poll(() => named<HTMLButtonElement>(root, name).disabled ?? false).toBe(false);
+  named(root, name).click();
 }
 
 /** Replaces what stands in a field. */
 export function fill(field: HTMLInputElement | HTMLTextAreaElement, text: string): void {
   field.value = text;
   field.dispatchEvent(new Event('input', { bubbles: true }));
+}
+
+/** Chooses a value. Where Preact plays React, as the chat has it do, a field's change is an input. */
+export function choose(field: HTMLSelectElement | HTMLInputElement, value: string): void {
+  field.value = value;
+  for (const name of ['input', 'change']) field.dispatchEvent(new Event(name, { bubbles: true }));
+}
+
+/** Waits for words in what is shown. */
+export async function shows(root: HTMLElement, text: string | RegExp): Promise<void> {
+  await expect.poll(() => root.textContent).toMatch(text);
+}
+
+/** Goes to a place of the page. */
+export function goTo(hash: string): void {
+  history.replaceState(null, '', hash);
+  dispatchEvent(new HashChangeEvent('hashchange'));
 }
 
 /** Presses a key in a field. */

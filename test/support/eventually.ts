@@ -5,7 +5,7 @@ const LONGEST_MS = 20_000;
 
 /** Waits until something holds: as long as `expect.poll` does, where a single value is not enough. */
 export async function eventually(check: () => void | Promise<void>): Promise<void> {
-  await vi.waitFor(check, { timeout: LONGEST_MS });
+  await vi.waitFor(check, { timeout: LONGEST_MS, interval: 5 });
 }
 
 /** Waits until something is so that another object says: no promise of one object wakes another one. */

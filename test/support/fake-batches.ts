@@ -1,14 +1,14 @@
-import type { Page, Route } from 'playwright-core';
+import { type Asked, refusal } from './dom.ts';
 
 /** The id of the one batch that there is. */
 export const BATCH_ID = 'msgbatch_01Wq3XkGpnVBcXvEUvBHWjqA';
 const COUNTS = { processing: 0, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 
-/** Answers for the edge's batches, beside the page, so that each state lasts as long as a test looks at it. */
+/** Answers for the edge's batches, so that each state lasts as long as a test looks at it. */
 export class FakeBatches {
   /** The bodies that were sent. */
   readonly sent: { requests: { custom_id: string; params: Record<string, unknown> }[] }[] = [];
-  readonly keys: (string | undefined)[] = [];
+  readonly keys: (string | null)[] = [];
   state: 'in_progress' | 'ended' = 'in_progress';
   fits = true;
   /** How often sending fails before it succeeds. */
@@ -60,44 +60,31 @@ export class FakeBatches {
       .join('');
   }
 
-  async serve(page: Page): Promise<void> {
-    await page.route(/\/v1\/messages\/batches/, (route) => this.#answer(route));
-  }
-
-  async #answer(route: Route): Promise<void> {
-    const request = route.request();
-    const { pathname, searchParams } = new URL(request.url());
-    const rest = pathname.split('/').slice(4);
-    const json = (body: object, status = 200) => route.fulfill({ status, json: body });
-    if (rest[1] === 'results') return await route.fulfill({ contentType: 'application/x-jsonl', body: this.lines });
-    if (rest[1] === 'cancel') {
-      this.state = 'ended';
-      return await json(this.row);
+  /** Answers a request of the page. */
+  readonly answer = ({ method, path, body: sent }: Asked, headers: Headers): unknown => {
+    const [, , , , id, what] = path.split(/[/?]/);
+    if (what === 'results') return new Response(this.lines, { headers: { 'content-type': 'application/x-jsonl' } });
+    if (what === 'cancel') this.state = 'ended';
+    if (id?.startsWith('msgbatch_')) {
+      if (method !== 'DELETE') return this.row;
+      this.deleted = true;
+      return { id: BATCH_ID, type: 'message_batch_deleted' };
     }
-    if (rest[0] !== undefined) {
-      if (request.method() === 'DELETE') {
-        this.deleted = true;
-        return await json({ id: BATCH_ID, type: 'message_batch_deleted' });
-      }
-      return await json(this.row);
-    }
-    if (request.method() === 'GET') {
+    if (method === 'GET') {
       const data = this.sent.length === 0 || this.deleted ? [] : [this.row];
-      return await json({ data, has_more: false, first_id: data[0]?.id ?? null, last_id: data[0]?.id ?? null });
+      return { data, has_more: false, first_id: data[0]?.id ?? null, last_id: data[0]?.id ?? null };
     }
-    const body = request.postDataJSON() as FakeBatches['sent'][number];
+    const body = sent as FakeBatches['sent'][number];
     const { length } = body.requests;
-    if (searchParams.get('dry_run') === 'true') {
-      return await json({ requests: length, cost_usd: 0.0123, fits: this.fits, fitting: this.fits ? length : 7 });
-    }
-    this.keys.push(request.headers()['idempotency-key']);
+    if (path.includes('dry_run=true'))
+      return { requests: length, cost_usd: 0.0123, fits: this.fits, fitting: this.fits ? length : 7 };
+    this.keys.push(headers.get('idempotency-key'));
     if (this.failures > 0) {
       this.failures -= 1;
-      const error = { type: 'rate_limit_error', message: 'Other requests hold this budget. Try again in 3 seconds.' };
-      return await json({ type: 'error', error, request_id: 'req_1' }, 429);
+      return refusal(429, 'rate_limit_error', 'Other requests hold this budget. Try again in 3 seconds.');
     }
     this.sent.push(body);
     this.total = length;
-    return await json(this.row);
-  }
+    return this.row;
+  };
 }

@@ -4,7 +4,6 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, inject, onTestFinished } from 'vitest';
@@ -12,6 +11,7 @@ import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { launchBrowser, noBrowser } from './browser.ts';
 import { type Edge, startEdge } from './edge.ts';
 import { filesIn, readGuide } from './guides.ts';
+import { root } from './root.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from './upstream.ts';
 
@@ -19,8 +19,6 @@ import { type FakeUpstream, startUpstream, streamBytes } from './upstream.ts';
 export const ANSWER = 'Héllo, "wörld" 🌍';
 export const guide = await readGuide('frontends');
 const common = filesIn(guide, 'The page');
-const root = fileURLToPath(new URL('../..', import.meta.url));
-
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript',

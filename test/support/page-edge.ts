@@ -8,7 +8,7 @@ declare module 'vitest' {
   }
 }
 
-export const GITHUB_SECRET = 'the secret of the tests';
+const GITHUB_SECRET = 'the secret of the tests';
 const TOOL_SIGNING_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 
 /** The edge that all tests of the page share. */

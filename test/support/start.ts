@@ -2,10 +2,9 @@ import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { root } from './root.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const READY_MS = 240_000;
 /** Whatever the developer's `.dev.vars` says, a test asks no upstream that costs money. */
 const OWN = ['--port', '0', '--var', 'UPSTREAM:simulator'];

@@ -16,7 +16,7 @@ let taken = 0;
 let wake = () => {};
 
 /** How often a turn looks at what has come. By a clock of the test's own it looks at once. */
-const SHOW_MS = 100;
+export const SHOW_MS = 100;
 
 /** The clock of all conversations; 0 is the real one. */
 export const time = { now: 0 };

@@ -1,9 +1,10 @@
-import { beforeEach, expect, test, vi } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { parseSettings } from '../../src/settings/settings.ts';
 import { askMessage, type MessageCall } from '../../src/upstream/ask-message.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { bodyOf } from '../support/app.ts';
 import { passTime, stopClock } from '../support/calendar.ts';
+import { untilSo } from '../support/eventually.ts';
 
 // How soon something fails says whether it has run: a busy machine must not.
 beforeEach(stopClock);
@@ -175,7 +176,7 @@ test('a caller who leaves ends the call; who has left already makes none', async
   const leaving = new AbortController();
   const { ask, seen } = call(() => new Promise(() => {}));
   const asked = ask({ signal: leaving.signal });
-  await vi.waitUntil(() => seen.length > 0);
+  await untilSo(() => seen.length > 0);
   leaving.abort();
   expect((await asked).outcome).toMatchObject({ end: 'client_gone', sent: true });
   expect((await ask({ signal: leaving.signal })).outcome).toMatchObject({ end: 'client_gone', sent: false });

@@ -14,7 +14,7 @@ import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
-import { end, event, message, sse, start, textBlock } from '../support/wire.ts';
+import { block, end, event, message, sse, start, textBlock } from '../support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
@@ -723,6 +723,93 @@ describe('models and counts', () => {
     expect([response.status, (await errorOf(response)).type]).toEqual([529, 'overloaded_error']);
     expect(placesOf(app)).toEqual(['east']);
     expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
+  });
+
+  const busyBut =
+    (...models: string[]) =>
+    (sent: Sent) =>
+      models.includes(String(JSON.parse(sent.text).model)) ? answered(sent) : refusal(529, 'overloaded_error')();
+  const sentTo = (app: TestApp, model: string) =>
+    app.sent.map(({ text }) => JSON.parse(text)).filter((body) => body.model === model);
+  const THINKING = '{ "type": "adaptive",  "display": "summarized" }';
+
+  test.each(['alone', 'in a conversation'])(
+    'a model that steps in gets the thinking that it takes, %s',
+    async (where) => {
+      const app = edge([{ name: 'east' }]);
+      says.east = busyBut('claude-haiku-4-5');
+      const more = where === 'alone' ? '' : `"conversation": "taken${counter}", `;
+      const effort = '{ "effort": "xhigh",  "format": null }';
+      const body = `{${more}"thinking": ${THINKING}, "output_config": ${effort}, ${JSON.stringify(ASK).slice(1)}`;
+      const headers = { 'content-type': 'application/json', 'sluice-fallback-models': `${HAIKU}, claude-haiku-4-5` };
+      const response = await app.fetch('/v1/messages', { method: 'POST', headers, body });
+      expect([response.status, response.headers.get('sluice-fallback-from')]).toEqual([200, MODEL]);
+      await response.text();
+      // The model that was named gets every byte of it.
+      for (const { text } of app.sent.filter((sent) => sent.text.includes(MODEL))) {
+        expect(text).toContain(`"thinking": ${THINKING}, "output_config": ${effort}`);
+      }
+      expect(sentTo(app, MODEL)).not.toEqual([]);
+      const asked = { ...ASK, thinking: JSON.parse(THINKING), output_config: JSON.parse(effort) };
+      expect(sentTo(app, HAIKU)[0]).toMatchObject({ ...asked, model: HAIKU });
+      const [last] = sentTo(app, 'claude-haiku-4-5');
+      expect(last).toMatchObject({
+        ...ASK,
+        model: 'claude-haiku-4-5',
+        thinking: { type: 'enabled', display: 'summarized', budget_tokens: 3_840 },
+        output_config: { format: null },
+      });
+      expect(last.output_config).not.toHaveProperty('effort');
+      expect((await rowsOf(app))[0]).toMatchObject({ model: 'claude-haiku-4-5-20251001', status: 'complete' });
+    },
+  );
+
+  test('a tool loop that another model began is gone on with by that, with the thinking that it takes', async () => {
+    const app = edge([{ name: 'east' }]);
+    const model = 'claude-haiku-4-5';
+    says.east = (sent) => {
+      if (!sent.text.includes(model)) return refusal(529, 'overloaded_error')();
+      if (sent.text.includes('tool_result')) return answered(sent);
+      const thought = block({ type: 'thinking', thinking: 'Hm.', signature: 'sig' });
+      const call = block({ type: 'tool_use', id: 'toolu_1', name: 'find', input: {} }, [], 1);
+      return sse(bodyOf([start({ model, usage: USAGE }) + thought + call + end(USAGE, 'tool_use')]));
+    };
+    const asked = {
+      ...ASK,
+      conversation: `loop${counter}`,
+      thinking: { type: 'adaptive' },
+      tools: [{ name: 'find', input_schema: { type: 'object' } }],
+    };
+    const headers = { 'sluice-fallback-models': model };
+    const first = await app.post('/v1/messages', asked, headers);
+    expect(first.headers.get('sluice-fallback-from')).toBe(MODEL);
+    await first.text();
+    const result = { type: 'tool_result', tool_use_id: 'toolu_1', content: 'There.' };
+    const messages = [{ role: 'user', content: [result] }];
+    const second = await app.post('/v1/messages', { ...asked, messages }, headers);
+    expect([second.status, await second.json()]).toMatchObject([200, { model }]);
+    const bodies = sentTo(app, model);
+    // As much as the model that was asked for thinks by default.
+    const budget = { type: 'enabled', budget_tokens: 2_048 };
+    expect(bodies.map(({ thinking }) => thinking)).toEqual([budget, budget]);
+    expect(bodies[1].messages.at(-1)).toMatchObject({ role: 'user', content: [result] });
+  });
+
+  test('a model that refuses what is asked is passed over, and the asked one is tried where none is left', async () => {
+    const app = edge([{ name: 'east' }]);
+    const body = { ...ASK, model: HAIKU, tools: [], tool_choice: { type: 'any' } };
+    says.east = busyBut('claude-opus-4-8');
+    const passed = `claude-sonnet-5-5, ${MODEL}`;
+    const response = await app.post('/v1/messages', body, { 'sluice-fallback-models': `${passed}, claude-opus-4-8` });
+    expect(await response.json()).toMatchObject({ model: 'claude-opus-4-8' });
+    expect([...new Set(app.sent.map(({ text }) => JSON.parse(text).model))]).toEqual([HAIKU, 'claude-opus-4-8']);
+    const none = await app.post('/v1/messages', body, { 'sluice-fallback-models': passed });
+    expect(none.status).toBe(529);
+    const short = { ...ASK, model: 'claude-haiku-4-5', max_tokens: 300 };
+    says.east = busyBut(MODEL);
+    const fallbacks = { 'sluice-fallback-models': MODEL };
+    expect((await app.post('/v1/messages', short, fallbacks)).status).toBe(529);
+    expect((await app.post('/v1/messages', { ...short, max_tokens: 2_048 }, fallbacks)).status).toBe(200);
   });
 
   test('more models than may step in are a 400', async () => {

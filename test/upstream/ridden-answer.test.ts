@@ -1,10 +1,11 @@
 // In workerd: requests, answers and objects are the runtime's.
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { memberTexts } from '../../src/json/edit.ts';
 import { MODELS } from '../../src/pricing/models.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
+import { untilSo } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -323,7 +324,7 @@ describe('an answer that does not come whole', () => {
     const body = JSON.stringify(ASK);
     const headers = { 'content-type': 'application/json' };
     const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: caller.signal });
-    await vi.waitUntil(() => app.sent.length > 0, 60_000);
+    await untilSo(() => app.sent.length > 0);
     await rounds();
     caller.abort();
     await asking.then((response) => response.text()).catch(() => undefined);

@@ -9,6 +9,7 @@ import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
 import { passTime, stopClock } from '../support/calendar.ts';
+import { untilSo } from '../support/eventually.ts';
 import { keepObjects } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -392,7 +393,7 @@ async function cellOf(way: Way, engine: Engine, row: Row): Promise<Cell> {
     }),
   );
   const reading = asking.then(saidIn, () => 'nothing');
-  if (row.once) await vi.waitUntil(() => app.sent.length > 0, 240_000);
+  if (row.once) await untilSo(() => app.sent.length > 0);
   if (row.once === 'stop') await app.post('/conversations/c1/stop', {}, credential);
   if (row.once === 'leave') {
     caller.abort();

@@ -66,6 +66,7 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
     isKept,
     inUsd: admitted.inUsd === true,
     maxTokens: lowered,
+    changes: choice.changes,
     headers: {
       ...quotaHeaders(admitted.standing),
       ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),

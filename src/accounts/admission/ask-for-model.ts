@@ -36,7 +36,7 @@ export interface ModelDecision {
  * @param earlier what the earlier tries have cost; nanodollars
  */
 export async function askForModel(
-  { request, asked: named, allowFallbacks }: ModelChoice,
+  { request, asked: named, changes, allowFallbacks }: ModelChoice,
   isAgain: boolean,
   earlier: Nanodollars,
 ): Promise<ModelDecision> {
@@ -59,7 +59,7 @@ export async function askForModel(
     servedStepTokens: settings.SERVED_STEP_TOKENS,
   };
   const { mayWrite: max_tokens } = request;
-  const goesUp = { ...own, model, ...(max_tokens !== undefined && { compaction: undefined, max_tokens }) };
+  const goesUp = { ...own, ...changes, model, ...(max_tokens !== undefined && { compaction: undefined, max_tokens }) };
   const { row, known } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),
@@ -79,7 +79,7 @@ export async function askForModel(
     isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, settings, startedAt) } : {};
   let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);
   if (answer.outcome === 'count_needed') {
-    ({ worstCase, terms } = bounded(await countInput(request)));
+    ({ worstCase, terms } = bounded(await countInput(request, changes)));
     const bound = { ...worstCase, countable: false };
     answer = await askInLine(request, { ...admissionRequest, counted: true, bound, ...keep() }, until);
   }

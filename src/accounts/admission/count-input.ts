@@ -1,4 +1,6 @@
 import type { JsonBody } from '../../http/body/json-body.ts';
+import type { Json } from '../../json/object.ts';
+import { changedTexts } from '../../pricing/takes.ts';
 import { askCount, type CountOptions } from '../../upstream/count-tokens.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 
@@ -29,13 +31,14 @@ const COUNTED_FIELDS: ReadonlySet<string> = new Set([
 /**
  * Asks the upstream to count the input.
  *
+ * @param changed the members that go up in another form than in the body
  * @returns the number of tokens; null if the upstream refuses to count, so that the input has no known bound
  * @throws ApiError if the upstream is overloaded, limits the deployment, or fails
  */
-export async function countInput(request: CountableRequest): Promise<number | null> {
+export async function countInput(request: CountableRequest, changed: Json): Promise<number | null> {
   const { body, model } = request;
   const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));
-  const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
+  const changes = changedTexts({ ...changed, ...Object.fromEntries(rest.map((key) => [key, undefined])) });
   if (body.json.model !== model) changes.model = JSON.stringify(model);
   const count = await askCount((more) => bodyUp(body, { ...changes, ...more }), request);
   if (count.tokens !== null) return count.tokens;

@@ -5,6 +5,7 @@ import { RELEASED } from '../../http/body/json-body.ts';
 import { ApiError } from '../../http/errors.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { retiresSoon } from '../../pricing/models.ts';
+import { changedTexts } from '../../pricing/takes.ts';
 import type { Routing } from '../../upstream/choice/pool.ts';
 import { callerLeft } from '../../upstream/failure.ts';
 import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
@@ -12,7 +13,7 @@ import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 import { makesThings } from '../../upstream/request/named-ids.ts';
 import { ownedIn } from '../../upstream/request/owned.ts';
-import { RequestBody } from '../../upstream/request/request-body.ts';
+import { ownOf } from '../../upstream/request/request-body.ts';
 import { isSameAsStream } from '../../upstream/riding.ts';
 import type { Payment } from '../../upstream/send-request.ts';
 import type { MadeId } from '../../upstream/usage/made-ids.ts';
@@ -69,7 +70,7 @@ export class MeteredExchange {
     this.#request = request;
     this.#options = options;
     const { body } = request;
-    this.makesThings = makesThings(body instanceof RequestBody ? body.own : body.json);
+    this.makesThings = makesThings(ownOf(body));
   }
 
   /**
@@ -128,6 +129,7 @@ export class MeteredExchange {
     return (more) =>
       bodyUp(this.#request.body, {
         ...changes,
+        ...changedTexts(this.#latest?.changes ?? {}),
         ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
         ...(model === modelInBody ? {} : asModel(model, this.#request.body)),
         ...more,

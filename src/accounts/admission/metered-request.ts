@@ -5,6 +5,7 @@ import type { AccountRequest } from '../../durable/call-account.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
+import type { Json } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Routing } from '../../upstream/choice/pool.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
@@ -90,6 +91,8 @@ export interface Admission extends RequestMeter {
   /** The name of this try in the ledger. */
   requestId: string;
   grant: StoredGrant;
+  /** What is changed of the body for the admitted model. */
+  changes: Json;
   /** Whether the account keeps the grant. */
   isKept: boolean;
   /** Whether a limit in USD holds, so that nobody wants more booked than was billed. */

@@ -1,5 +1,8 @@
 /** Chooses the model for which a request is admitted. */
 
+import type { Json } from '../../json/object.ts';
+import { takes } from '../../pricing/takes.ts';
+import { ownOf } from '../../upstream/request/request-body.ts';
 import type { MeterRequest } from './metered-request.ts';
 
 /** The model of a request, and the models that may step in. It changes the request when one steps in. */
@@ -9,6 +12,8 @@ export class ModelChoice {
   asked: string | undefined;
   /** The model that was asked for first; undefined until another one has stepped in. */
   from: string | undefined;
+  /** What is changed of the body for the present model. */
+  changes: Json = {};
   #left: readonly string[] | undefined;
 
   constructor(request: MeterRequest) {
@@ -22,34 +27,47 @@ export class ModelChoice {
   };
 
   get hasNext(): boolean {
-    return this.#left !== undefined && this.#left.length > 0;
+    return this.#next() !== undefined;
   }
 
   /** @returns a function that goes back to the present model. */
   mark(): () => void {
     const { model, body } = this.request;
-    const { asked, from } = this;
+    const { asked, from, changes } = this;
     return () => {
       Object.assign(this.request, { model, body });
-      Object.assign(this, { asked, from });
+      Object.assign(this, { asked, from, changes });
     };
   }
 
-  /** Lets the next model step in. @returns false if there is none */
+  /** Lets the next model step in that takes the request. @returns false if there is none */
   async next(): Promise<boolean> {
     const { request } = this;
-    for (const name of this.#left ?? []) {
+    const next = this.#next();
+    if (!next) return false;
+    this.#left = this.#left?.slice(1);
+    if (request.requestFor) request.body = await request.requestFor(next.model);
+    this.from ??= request.model;
+    this.asked = next.asked;
+    this.changes = next.changes;
+    request.model = next.model;
+    // The count was made with another model's tokenizer.
+    request.count = undefined;
+    return true;
+  }
+
+  /** Passes over models that refuse the request. @returns the next one, and what is changed for it */
+  #next(): (Pick<ModelChoice, 'changes'> & { asked: string; model: string }) | undefined {
+    const { body, model: present, requestFor, settings } = this.request;
+    const { models } = settings;
+    for (const asked of this.#left ?? []) {
+      const model = models.resolve(asked);
+      // The edge's own requests are written for each model.
+      const row = requestFor ? undefined : models.find(model);
+      const { changes, refused } = takes(row, ownOf(body), models.find(this.from ?? present));
+      if (model !== present && !refused) return { asked, model, changes };
       this.#left = this.#left?.slice(1);
-      const model = request.settings.models.resolve(name);
-      if (model === request.model) continue;
-      if (request.requestFor) request.body = await request.requestFor(model);
-      this.from ??= request.model;
-      this.asked = name;
-      request.model = model;
-      // The count was made with another model's tokenizer.
-      request.count = undefined;
-      return true;
     }
-    return false;
+    return undefined;
   }
 }

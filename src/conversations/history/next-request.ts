@@ -15,6 +15,7 @@ import { validate } from '../../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import { changedTexts, takes } from '../../pricing/takes.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
@@ -204,7 +205,8 @@ export function readAsked(
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
   const members = agent ? memberTexts(asked) : sent;
-  return { text: asked, json, members, sent, inherited, used, profile, cached, frozen, name, maxTokens };
+  const { models } = secrets;
+  return { text: asked, json, members, models, sent, inherited, used, profile, cached, frozen, name, maxTokens };
 }
 
 /** Reads which messages are new, and what they continue: that chooses the model. */
@@ -259,7 +261,7 @@ export function bodyOfTurn(
 
 /** @returns how the members of the body that goes up differ from what is asked, beside its messages */
 function changesFor(
-  { inherited, maxTokens }: Asked,
+  { inherited, json, maxTokens, models, name }: Asked,
   model: string,
   run: Omit<PlannedRun, 'rest'> | undefined,
   { agent, counts = false }: RequestOptions,
@@ -274,6 +276,8 @@ function changesFor(
     retry: undefined,
     deliver_url: undefined,
     stream: counts ? undefined : 'true',
+    // A loop is gone on with by the model that began it.
+    ...(model !== models.resolve(name) && changedTexts(takes(models.find(model), json, models.find(name)).changes)),
     model: JSON.stringify(model),
     max_tokens: counts ? undefined : String(maxTokens),
   };

@@ -3,8 +3,9 @@
 import type { JsonBody } from '../../http/body/json-body.ts';
 import { edit } from '../../json/edit.ts';
 import { isObject, type Json } from '../../json/object.ts';
+import { roomForText, TEXT_TOKENS } from '../../pricing/thinking-off.ts';
 import type { Settings } from '../../settings/settings.ts';
-import { RequestBody } from '../../upstream/request/request-body.ts';
+import { ownOf } from '../../upstream/request/request-body.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { bodyOfTurn, type RequestOptions, readAsked, runIn, sentHistory } from './next-request.ts';
 import { type PlannedSummary, summaryQuestion } from './summarize.ts';
@@ -35,14 +36,15 @@ export function summaryRequest(
   { transcript, settings, ...options }: { transcript: Transcript; settings: Settings } & RequestOptions,
 ): { body: JsonBody; model: string } {
   const asked = readAsked(edit(rest, { messages: '[]' }), transcript, settings, options);
-  const { thinking, output_config } = asked.json;
-  const budget = isObject(thinking) && typeof thinking.budget_tokens === 'number' ? thinking.budget_tokens : 0;
+  const { models, MAX_BODY_BYTES: limit } = settings;
+  const model = models.resolve(asked.name);
+  const { output_config } = asked.json;
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
   if (isBlock) changes.compaction = JSON.stringify({ type: 'summarize', instructions });
   if (isObject(output_config)) changes.output_config = asPlainText(output_config);
-  const plain = { ...asked, text: edit(asked.text, changes), maxTokens: budget + most };
-  const { models, MAX_BODY_BYTES: limit } = settings;
-  const model = models.resolve(asked.name);
+  // What it thinks counts, too.
+  const maxTokens = most + roomForText(models.find(model), asked.json) - TEXT_TOKENS;
+  const plain = { ...asked, text: edit(asked.text, changes), maxTokens };
   const unbound = () => unboundTurns(transcript, { from: base, model, follows: false }, models);
   const { history } = sentHistory(transcript, unbound, { sentFrom: base, limit, stored: undefined, to: until });
   const run = runIn(
@@ -70,7 +72,7 @@ function callsItself({ tools, mcp_servers: servers }: Json): boolean {
 
 /** @returns the most tokens that the API's own summary can have: its guide says that `max_tokens` limits it */
 export function mayWrite(body: JsonBody, most: number): number {
-  const { max_tokens } = body instanceof RequestBody ? body.own : body.json;
+  const { max_tokens } = ownOf(body);
   return typeof max_tokens === 'number' ? max_tokens : most;
 }
 

@@ -37,7 +37,7 @@ const approval = z.optionally(
 /** Members that all tools called over HTTP may have. */
 const overHttp = {
   headers: z.optionally(
-    z.record(z.string(), headerValue).check(
+    z.catchall(z.object({}), headerValue).check(
       z.refine((headers) => Object.keys(headers).length <= 20, 'must be at most 20 headers'),
       z.refine(
         (headers) =>

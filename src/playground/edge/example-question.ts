@@ -2,7 +2,7 @@ import { refreshQuota } from './account.ts';
 import { edge } from './client.ts';
 import { model } from './models.ts';
 
-const EXAMPLE_TOKENS = 60;
+const EXAMPLE_TOKENS = 4_096;
 
 /** Asks a short question that belongs to no conversation, so that there is something to look at. It costs a part of a cent. */
 export async function askExample(): Promise<void> {

@@ -33,7 +33,7 @@ const common = {
   models: z.optional(
     z
       .union([
-        z.record(modelId, modelId),
+        z.catchall(z.object({}), modelId),
         z.pipe(
           z.array(modelId),
           z.transform((names) => Object.fromEntries(names.map((name) => [name, undefined]))),

@@ -4,7 +4,7 @@ import type { JsonBody } from '../../http/body/json-body.ts';
 import { decoder } from '../../http/bytes.ts';
 import { isObject } from '../../json/object.ts';
 import type { Owned, UpstreamPool } from '../choice/pool.ts';
-import { RequestBody } from './request-body.ts';
+import { ownOf, RequestBody } from './request-body.ts';
 
 const FILE = '"file_id"';
 
@@ -14,7 +14,7 @@ const FILE = '"file_id"';
  */
 export function ownedIn(body: JsonBody, { all }: Pick<UpstreamPool, 'all'>): Owned | undefined {
   if (all.length < 2) return undefined;
-  const json = body instanceof RequestBody ? body.own : body.json;
+  const json = ownOf(body);
   if (isNamed(json.container)) return 'a container';
   if (isObject(json.thread) && typeof json.thread.previous_message_id === 'string') return 'a thread';
   const text = body instanceof RequestBody ? decoder.decode(body.bytes) : body.text;

@@ -6,6 +6,7 @@ import type { JsonBody } from '../../http/body/json-body.ts';
 import { encoder, exactDecoder } from '../../http/bytes.ts';
 import { COMMA } from '../../json/characters.ts';
 import { type Changes, edit, memberRange } from '../../json/edit.ts';
+import type { Json } from '../../json/object.ts';
 import type { PromptFeatures } from '../../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
@@ -14,7 +15,7 @@ export class RequestBody implements JsonBody {
   /** Always null: a conversation refuses a body that repeats keys. */
   readonly readings = null;
   /** The body without the history: its other members, and the new messages. */
-  readonly own: Record<string, unknown>;
+  readonly own: Json;
   readonly #text: string;
   readonly #history: SentHistory;
   #bytes: Uint8Array | undefined;
@@ -24,7 +25,7 @@ export class RequestBody implements JsonBody {
   constructor(text: string, history: SentHistory) {
     this.#text = text;
     this.#history = history;
-    this.own = JSON.parse(text) as Record<string, unknown>;
+    this.own = JSON.parse(text) as Json;
   }
 
   /** What was found in the messages of the history. */
@@ -67,6 +68,11 @@ export class RequestBody implements JsonBody {
   with(changes: Changes): RequestBody {
     return new RequestBody(edit(this.#text, changes), this.#history);
   }
+}
+
+/** @returns the members of a body, with only the new ones of a conversation's messages */
+export function ownOf(body: JsonBody): Json {
+  return body instanceof RequestBody ? body.own : body.json;
 }
 
 /** Writes a history into the list of messages of a body, before those that are there. */

@@ -1,13 +1,14 @@
-import { runInDurableObject } from 'cloudflare:test';
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
-import { expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { Account } from '../../../src/accounts/account.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../../src/async/durations.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { atNoon } from '../../support/calendar.ts';
+import { restSooner } from '../../support/rests.ts';
 import { answeringBy, says } from '../../support/scripted-runs.ts';
 import { MODEL, SMALL_MESSAGE } from '../../support/small-message.ts';
 import { bearer, tokenOf } from '../../support/tokens.ts';
@@ -21,6 +22,8 @@ import {
 } from '../../support/visitors.ts';
 
 atNoon();
+
+beforeEach(restSooner);
 
 const { ACCOUNT, CONVERSATION, POOL } = env as unknown as Bindings;
 const message = () => Response.json(SMALL_MESSAGE);
@@ -204,6 +207,7 @@ test('where the pool is spent a visitor’s request makes nothing, and soon asks
   await expect
     .poll(async () => (await (await app.fetch('/groups/visitors', { headers: root })).json()) as { day: Json })
     .toMatchObject({ day: { spent_usd: 0.003, leased_usd: 0 } });
+  await runDurableObjectAlarm(accountNamed(first.account));
   await limit(0.003);
   const late = await visitor(app);
   const rows = await rowsOfPools();
@@ -274,6 +278,7 @@ test('a visitor’s account ends a day after its last turn, and whoever asks for
     const response = await app.fetch('/usage?group_by=account', { headers: root });
     return ((await response.json()) as { data: Json[] }).data;
   };
+  await runDurableObjectAlarm(accountNamed(other.account));
   await expect.poll(sums).toMatchObject([{ key: '(visitors)', requests: 3 }]);
   for (const rows of await rowsOfPools()) {
     const named = rows

@@ -5,12 +5,15 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { classifierOf } from '../../../src/classification/task/classifier.ts';
 import {
+  askedForm,
   type ClassificationPrompt,
   classificationPrompt,
   classificationRequest,
   readChoice,
 } from '../../../src/classification/task/prompt.ts';
 import { canonicalText, readPrefix } from '../../../src/prefixes/prefix.ts';
+import { MODELS } from '../../../src/pricing/models.ts';
+import { takes } from '../../../src/pricing/takes.ts';
 import { tryCases } from '../../support/runs.ts';
 
 const encode = (text: string) => new TextEncoder().encode(text);
@@ -27,10 +30,8 @@ const common = {
   prefix: undefined,
   minimumCacheable: 4_096,
 };
-const prompt = (
-  more: object = {},
-  given: Partial<Pick<ClassificationPrompt, 'structured' | 'prefix'>> = {},
-): ClassificationPrompt => classificationPrompt(classifierOf({ labels: LABELS, ...more }), { ...common, ...given });
+const prompt = (more: object = {}, given: Partial<ClassificationPrompt> = {}): ClassificationPrompt =>
+  classificationPrompt(classifierOf({ labels: LABELS, ...more }), { ...common, ...given });
 
 interface Body {
   system: { type: string; text: string; cache_control?: object }[];
@@ -196,4 +197,12 @@ test('labels, examples and instructions are in the system prompt, a line for eac
   expect(system).toContain('- billing: Money: refunds (for example "Charged \\"twice\\"")\n- bug\n');
   expect(system).toContain('Instructions:\nWhen in doubt, bug.');
   expect(system).toContain('"It\\ncrashes" → {"label":"bug"}');
+});
+
+test.each(MODELS)('$id takes the request as it is asked for a label, by a schema and by a tool', (row) => {
+  for (const structured_output of [true, false]) {
+    const asked = { ...row, structured_output };
+    const { json } = classificationRequest(prompt({}, { model: row.id, ...askedForm(asked) }), 'x');
+    expect(takes(asked, json, asked, true)).toEqual({ changes: {} });
+  }
 });

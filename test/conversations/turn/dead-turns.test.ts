@@ -18,7 +18,7 @@ import {
 import { rowsOf, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { runs } from '../../support/runs.ts';
-import { ledger } from '../../support/timed-turns.ts';
+import { ledger, SHOW_MS } from '../../support/timed-turns.ts';
 import { ask } from '../../support/turns.ts';
 import { sse } from '../../support/wire.ts';
 
@@ -74,11 +74,11 @@ beforeEach(() => {
     working?.wake();
     return result;
   });
-  // What is shown is stored by the turn's own clock.
+  // What is shown is stored by the turn's own clock, and the turn looks at once at what has come.
   const { setTimeout: wait } = globalThis;
-  const waiting = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms?: number) => {
-    if (!working || ms === undefined || ms < storeAfterMs(0) || ms > storeAfterMs(Number.POSITIVE_INFINITY)) {
-      return wait(run, ms);
+  const waiting = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms = 0) => {
+    if (!working || ms < storeAfterMs(0) || ms > storeAfterMs(Number.POSITIVE_INFINITY)) {
+      return wait(run, ms === SHOW_MS ? 0 : ms);
     }
     working.store = { due: working.now + ms, run };
     return wait(() => {}, 0);

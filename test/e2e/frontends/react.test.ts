@@ -4,7 +4,6 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { decodeJwt } from 'jose';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
@@ -14,9 +13,9 @@ import { bundle } from '../../support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '../../support/edge.ts';
 import { ANSWER, type Frontend, placed, serving, sharedFrontends, startFrontend } from '../../support/frontend.ts';
 import { filesIn, readGuide } from '../../support/guides.ts';
+import { root } from '../../support/root.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
-const root = fileURLToPath(new URL('../../..', import.meta.url));
 const guide = await readGuide('react');
 const { startBoth, visit } = sharedFrontends();
 

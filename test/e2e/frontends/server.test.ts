@@ -2,7 +2,7 @@
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { decodeJwt } from 'jose';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
@@ -20,10 +20,10 @@ import {
   sharedFrontends,
 } from '../../support/frontend.ts';
 import { filesIn, readGuide } from '../../support/guides.ts';
+import { root } from '../../support/root.ts';
 import { runs } from '../../support/runs.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
-const root = fileURLToPath(new URL('../../..', import.meta.url));
 /** More than half of the 15 minutes for which a token holds. */
 const PAST_HALF_MS = 8 * 60_000;
 const react = await readGuide('react');

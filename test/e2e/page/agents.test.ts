@@ -1,11 +1,14 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import type { AgentContent } from '../../../src/agents/agents-answers.schema.ts';
 import type { Client } from '../../../src/client/index.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { answered, servedPage } from '../../support/page.ts';
+import { answered, ask, servedPage } from '../../support/page.ts';
 
 const HAIKU = 'claude-haiku-5-5';
+const PHONE = { width: 390, height: 844 };
 
+// Forms, deletions and decisions are in test/playground/agents/ and test/playground/chat/.
 describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
   let client: Client;
   const server = servedPage();
@@ -18,11 +21,66 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
   const store = async (name: string, fields: object) =>
     await client.fetch(`/agents/${name}`, { method: 'PUT', body: { model: HAIKU, max_tokens: 200, ...fields } });
 
-  test('are listed with their cost and last run, and open with their versions', async () => {
+  const stored = async (name: string) =>
+    (await (await client.fetch(`/agents/${encodeURIComponent(name)}`)).json()) as AgentContent;
+
+  test('the first one is an example that is stored, changed, compared, and tried; a conversation keeps its version', () =>
+    inPage(async ({ page }) => {
+      const chip = (name: string) => page.getByRole('checkbox', { name, exact: true });
+      await page.getByText(/^No agents yet/).waitFor();
+      await page.getByRole('button', { name: 'Fill in an example' }).click();
+      await expect.poll(() => page.getByLabel('Name', { exact: true }).inputValue()).toBe('porter');
+      expect(await barriersOn(page)).toEqual([]);
+      await page.getByText('More fields, as JSON').click();
+      await page.getByLabel('More fields').fill('{"stop_sequences": ["END"]}');
+      await page.getByRole('button', { name: 'Store agent' }).click();
+      await page.getByRole('heading', { level: 1, name: 'porter' }).waitFor();
+      const first = await stored('porter');
+      expect(first).toMatchObject({ tools: [{ name: 'edge_clock' }], limits: { max_turns: 4 } });
+      await page.getByRole('button', { name: 'Edit' }).click();
+      await page.getByLabel('System prompt').fill('You guide.');
+      await page.getByLabel('Steps of the model').fill('7');
+      await page.getByRole('button', { name: 'Store as a new version' }).click();
+      const diff = page.getByRole('region', { name: 'Compare versions' });
+      await diff.getByRole('region', { name: 'system' }).waitFor();
+      // What has no field is in the new version too.
+      const second = await stored('porter');
+      expect(second).toMatchObject({ stop_sequences: ['END'], limits: { max_turns: 7 } });
+      expect(await diff.locator('del').allTextContents()).toEqual([expect.stringMatching(/^You are a porter/), '4']);
+      expect(await diff.locator('ins').allTextContents()).toEqual(['You guide.', '7']);
+      await page.setViewportSize(PHONE);
+      expect(await barriersOn(page)).toEqual([]);
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0);
+      await diff.getByRole('button', { name: /^Go back to version/ }).click();
+      await expect.poll(async () => (await stored('porter')).version).toBe(first.version);
+      // The newer one is kept.
+      expect(await stored(second.version)).toMatchObject({ limits: { max_turns: 7 } });
+      await page.getByText('edge_clock (called by the edge)').waitFor();
+      await page.getByRole('button', { name: 'Try', exact: true }).click();
+      await page.getByText('Try porter.').waitFor();
+      // The page sends no tools of its own with an agent.
+      await page.getByRole('button', { name: 'Options' }).click();
+      for (const name of ['Tools', 'Edge tools']) expect(await chip(name).isDisabled()).toBe(true);
+      await page.keyboard.press('Escape');
+      await ask(page, 'Call edge_clock, please.');
+      await answered(page);
+      await page.locator('.edge-call[data-state=done]').first().waitFor();
+      const tag = page.locator('.talk-head').getByRole('link', { name: /^porter/ });
+      const short = first.version.slice('porter@'.length, 'porter@'.length + 8);
+      await expect.poll(() => tag.textContent()).toBe(`porter · ${short}`);
+      await store('porter', { description: 'Another one' });
+      await page.reload();
+      await expect.poll(() => tag.textContent()).toMatch(/ · older$/);
+      expect(await barriersOn(page, '.talk-head')).toEqual([]);
+      await page.getByRole('button', { name: 'Start anew' }).click();
+      await page.getByText('Try porter.').waitFor();
+    }, '/#/agents'));
+
+  test('are listed with their cost and last run, and open with their versions, on a phone without scrolling sideways', async () => {
     await store('porter', { description: 'Opens doors', system: 'You open doors.' });
     const history = { max_tokens: 32_000, strategy: 'summarize' };
     await store('porter', { description: 'Opens gates', system: 'You open gates.', limits: { max_turns: 3 }, history });
-    await store('idle', { description: 'Does nothing' });
+    await store('idle', { description: 'Does nothing, and says which key opens which door, and who has it' });
     const messages = [{ role: 'user' as const, content: 'In one sentence: what is a gate?' }];
     const asked = { conversation: 'a-gate', agent: 'porter', model: HAIKU, max_tokens: 200, messages };
     await (await client.fetch('/v1/messages', { method: 'POST', body: asked })).text();
@@ -39,38 +97,24 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
           expect.stringMatching(/^\d\d:\d\d:\d\d$/),
         ]);
       await expect.poll(() => page.getByRole('row', { name: /idle/ }).getByRole('cell').nth(1).textContent()).toBe('0');
+      const scrolling = () =>
+        page
+          .locator('.table-frame')
+          .evaluateAll((frames) => frames.map(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth));
+      await page.setViewportSize(PHONE);
+      expect(await scrolling()).toEqual([0]);
       await page.getByRole('link', { name: 'porter' }).click();
-      await page.getByRole('heading', { level: 1, name: 'porter' }).waitFor();
       await page.getByText('Steps of the model 3').waitFor();
       await page.getByText('summarized above 32,000 tokens').waitFor();
       const versions = page.getByRole('region', { name: 'Versions' }).locator('tbody tr');
       await expect.poll(() => versions.count()).toBe(2);
       await versions.first().getByText('current').waitFor();
       await expect.poll(() => versions.locator('td:nth-child(4)').allTextContents()).toEqual(['1', '0']);
+      expect(new Set(await scrolling())).toEqual(new Set([0]));
       expect(await barriersOn(page)).toEqual([]);
       await page.getByRole('link', { name: 'a-gate' }).click();
       await page.getByRole('article', { name: 'You' }).getByText('what is a gate').waitFor();
     }, '/#/agents');
-  });
-
-  test('have tables that a phone shows without scrolling sideways', async () => {
-    await store('keeper-of-keys', { description: 'Knows which key opens which door, and who has it', system: 'Keys.' });
-    await inPage(
-      async ({ page }) => {
-        const name = page.getByRole('link', { name: 'keeper-of-keys' });
-        await name.waitFor();
-        const scrolling = () =>
-          page
-            .locator('.table-frame')
-            .evaluateAll((frames) => frames.map(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth));
-        expect(await scrolling()).toEqual([0]);
-        await name.click();
-        await page.getByRole('region', { name: 'Versions' }).waitFor();
-        expect(await scrolling()).toEqual([0]);
-      },
-      '/#/agents',
-      { viewport: { width: 390, height: 844 } },
-    );
   });
 
   test('are chosen beside the model, and a conversation shows and keeps the one it began with', async () => {
@@ -96,7 +140,6 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await page.getByRole('button', { name: 'New conversation' }).click();
       await expect.poll(() => who.isEnabled()).toBe(true);
       await expect.poll(() => who.locator('option:checked').textContent()).toMatch(/^Claude/);
-      expect(await barriersOn(page)).toEqual([]);
     });
   });
 
@@ -114,7 +157,6 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await page.reload();
       await answered(page);
       await why.waitFor();
-      expect(await barriersOn(page)).toEqual([]);
       await page.goto(`${server.url}/#/agents/router`);
       const saved = page.getByRole('region', { name: 'What the choice has saved' });
       await saved.getByText(/^Not known: no conversation was answered without the choice/).waitFor();
@@ -124,88 +166,44 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
     });
   });
 
-  /** Begins a run whose tool waits for approval. */
-  const beginWaiting = async (conversation: string) => {
+  test('a call that waits is marked in the lists, and is a card: its input is changed, it is approved, and the run goes on', async () => {
     const order = {
       name: 'order_bread',
       description: 'Orders bread.',
       input_schema: { type: 'object' as const, properties: { loaves: { type: 'integer' as const, minimum: 1 } } },
       run: { url: `${server.shop}/order`, approval: 'always' as const },
     };
-    await client.conversations.create({
-      id: conversation,
-      title: 'Bread',
-      model: HAIKU,
-      max_tokens: 500,
-      tools: [order],
-    });
+    await store('baker', { description: 'Orders bread', tools: [order] });
+    await client.conversations.create({ id: 'bread', title: 'Bread for Monday', agent: 'baker' });
     const messages = [{ role: 'user' as const, content: 'Call order_bread, please.' }];
-    const stream = client.messages.stream({ conversation, messages });
+    const stream = client.messages.stream({ conversation: 'bread', messages });
     await stream.finalMessage();
     expect(stream.paused).toBe('approval');
-  };
-
-  test('a conversation that waits for approval is marked in the list, and at its agent', async () => {
-    const run = { url: `${server.shop}/order`, approval: 'always' as const };
-    const tool = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const }, run };
-    await store('baker', { description: 'Orders bread', tools: [tool] });
-    await client.conversations.create({ id: 'bread-0', title: 'Bread for Monday', agent: 'baker' });
-    const messages = [{ role: 'user' as const, content: 'Call order_bread, please.' }];
-    const stream = client.messages.stream({ conversation: 'bread-0', messages });
-    await stream.finalMessage();
-    expect(stream.paused).toBe('approval');
-    const [waits] = (await client.conversations.approvals('bread-0')).data;
     await inPage(async ({ page }) => {
-      const item = page.getByRole('listitem').filter({ hasText: 'Bread for Monday' });
-      await item.getByText('waiting for approval').waitFor();
-      await page.getByRole('link', { name: 'Agents' }).click();
       await page.getByRole('row', { name: /baker/ }).getByText('waiting for approval').waitFor();
       await page.getByRole('link', { name: 'baker' }).click();
-      await page
-        .getByRole('row', { name: /bread-0/ })
-        .getByText('waiting for approval')
-        .waitFor();
-      await client.conversations.approve('bread-0', waits?.id ?? '', { decision: 'deny' });
-      await page.getByText('waiting for approval').waitFor({ state: 'detached' });
-    });
-  });
-
-  test('a call that waits is a card: its input is changed, it is approved, and the run goes on with what was approved', async () => {
-    await beginWaiting('bread-1');
-    await inPage(async ({ page }) => {
+      const waiting = page.getByRole('row', { name: /bread/ }).filter({ hasText: 'waiting for approval' });
+      await waiting.getByRole('link', { name: 'bread' }).click();
+      const item = page.getByRole('listitem').filter({ hasText: 'Bread for Monday' });
+      await item.getByText('waiting for approval').waitFor();
       const card = page.getByRole('region', { name: 'Approval of order_bread' });
       await card.getByText('needs your approval').waitFor();
       await expect.poll(() => page.locator('.edge-call-state').textContent()).toBe('waiting for approval');
-      const input = card.getByRole('textbox', { name: 'Input' });
-      await input.fill('{"loaves": ');
-      await card.getByRole('button', { name: 'Approve with this input' }).click();
-      await card.getByText('The input must be a JSON object').waitFor();
-      await input.fill('{"loaves": 12}');
+      expect(await barriersOn(page)).toEqual([]);
+      await page.getByRole('textbox', { name: 'Message' }).fill('And a cake?');
+      await card.getByRole('textbox', { name: 'Input' }).fill('{"loaves": 12}');
       await card.getByRole('button', { name: 'Approve with this input' }).click();
       await card.waitFor({ state: 'detached' });
       await answered(page);
       // The shop gives back what was ordered.
-      const call = page.locator('.edge-call');
-      await expect.poll(() => call.textContent()).toMatch(/"ordered":.*"loaves":12/s);
+      await expect.poll(() => page.locator('.edge-call').textContent()).toMatch(/"ordered":.*"loaves":12/s);
       await page.reload();
       await answered(page);
       await expect.poll(() => page.getByRole('region', { name: /^Approval of/ }).count()).toBe(0);
-    }, '/#/chat/bread-1');
-  });
-
-  test('a call that is denied is not made, and its reason is told', async () => {
-    await beginWaiting('bread-2');
-    await inPage(async ({ page }) => {
-      const card = page.getByRole('region', { name: 'Approval of order_bread' });
-      await card.getByRole('textbox', { name: 'Reason for denying' }).fill('We have bread.');
-      await card.getByRole('button', { name: 'Deny' }).click();
-      await card.waitFor({ state: 'detached' });
-      await answered(page);
-      const failed = page.locator('.edge-call[data-state=failed]').first();
-      await failed.locator('summary').click();
-      await failed.getByText(/We have bread\./).waitFor();
-      expect(await failed.textContent()).not.toContain('ordered');
-    }, '/#/chat/bread-2');
+      // What was typed meanwhile is still there, and can be sent now.
+      await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toBe('And a cake?');
+      await expect.poll(() => page.getByRole('button', { name: 'Send' }).isEnabled()).toBe(true);
+    }, '/#/agents');
   });
 
   test('a subagent unfolds in its call, with what it has said and cost', async () => {

@@ -1,8 +1,9 @@
+import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
 import { answered, answerWith, ask, lastAnswer, type OpenPage, servedPage, simulate } from '../../support/page.ts';
 
-const LONG = 'Explain in 400 words what a lock gate is.';
+const LONG = 'Explain in 250 words what a lock gate is.';
 
 describe.skipIf(noBrowser())('Chat, in Chromium', () => {
   const server = servedPage();
@@ -34,7 +35,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
     inPage(async (opened) => {
       const { page } = opened;
       await page.getByText('Simulator.').waitFor();
-      await simulate(page, 'tps=200');
+      await simulate(page, 'tps=400');
       await page.getByRole('textbox', { name: 'Message' }).fill(LONG);
       await page.getByText(/^\d+ tokens · \$[\d.]+ to send$/).waitFor();
       await page.getByRole('button', { name: 'Send' }).click();
@@ -73,38 +74,6 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await answered(page);
       // It was asked once: the history has one question and one answer.
       await expect.poll(() => page.getByRole('article').count()).toBe(2);
-    }));
-
-  test('asks nothing before it knows what runs, and keeps what was typed', () =>
-    inPage(async (opened) => {
-      const { page } = opened;
-      await simulate(page, 'silence-after=40');
-      await ask(page, LONG);
-      await begun(opened);
-      await simulate(page);
-      let release = () => {};
-      const held = new Promise<void>((resolve) => {
-        release = resolve;
-      });
-      await page.route('**/conversations/*/stream', async (route) => {
-        await held;
-        await route.continue();
-      });
-      await page.reload();
-      const draft = page.getByRole('textbox', { name: 'Message' });
-      await draft.fill('And a sluice?');
-      await draft.press('Enter');
-      await expect.poll(() => draft.inputValue()).toBe('And a sluice?');
-      await expect.poll(() => page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
-      release();
-      await page.getByRole('button', { name: 'Stop' }).click();
-      await answered(page);
-      await expect.poll(() => page.getByRole('article').count()).toBe(2);
-      // The button comes back a moment behind the answer. Until then Enter does nothing either.
-      await expect.poll(() => page.getByRole('button', { name: 'Send' }).isEnabled()).toBe(true);
-      await draft.press('Enter');
-      await expect.poll(() => page.getByRole('article').count()).toBe(4);
-      await answered(page);
     }));
 
   test('edits, regenerates, forks, renames and deletes', () =>
@@ -155,7 +124,9 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       const renamed = list.getByRole('listitem').filter({ hasText: 'Fords' });
       await renamed.getByRole('button', { name: 'Delete Fords' }).click();
       await page.getByText('Your own edge in front of Claude.').waitFor();
+      // What was open is opened again.
       await list.getByRole('button', { name: 'Undo' }).click();
+      await page.getByRole('heading', { level: 1, name: 'Fords' }).waitFor();
       await renamed.getByRole('button', { name: 'Delete Fords' }).click();
       await renamed.getByText('Deleted.').waitFor();
       // Who leaves the page does not wait for the undo to end.
@@ -203,7 +174,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByRole('checkbox', { name: 'Thinking' }).check();
       await page.keyboard.press('Escape');
       // Slow enough that it is seen while it thinks.
-      await simulate(page, 'tps=10; thinking=40');
+      await simulate(page, 'tps=40');
       const thought = lastAnswer(page).locator('details');
       const thinks = thought.getByText(/^Thinking… \d+ s$/).waitFor();
       await ask(page, 'In one sentence: what is a pond?');
@@ -265,39 +236,6 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByText(/^Claude cannot read notes\.zip\. Attach a PNG/).waitFor();
     }));
 
-  test('sends a file of text that is chosen, dropped or pasted, and names it in the transcript', () =>
-    inPage(async ({ page }) => {
-      for (const way of ['chosen', 'dropped', 'pasted']) {
-        if (way === 'chosen') {
-          const buffer = Buffer.from('gate,level\nupper,6');
-          await page.getByLabel('Files', { exact: true }).setInputFiles({ name: 'gates.csv', mimeType: '', buffer });
-        } else {
-          await page.getByRole('textbox', { name: 'Message' }).evaluate((draft, isDropped) => {
-            const files = new DataTransfer();
-            files.items.add(new File(['gate,level\nupper,6'], 'gates.csv', { type: 'text/csv' }));
-            const common = { bubbles: true, cancelable: true };
-            const paste = () => new ClipboardEvent('paste', { ...common, clipboardData: files });
-            draft.dispatchEvent(isDropped ? new DragEvent('drop', { ...common, dataTransfer: files }) : paste());
-          }, way === 'dropped');
-        }
-        await page.getByRole('button', { name: 'Remove gates.csv' }).waitFor();
-        await ask(page, 'Which gate is the highest?');
-        await page.getByRole('article', { name: 'You' }).getByText('gates.csv').waitFor();
-        await answered(page);
-        const { data } = await sentIn(page);
-        expect(data[0]?.content).toEqual([
-          {
-            type: 'document',
-            title: 'gates.csv',
-            source: { type: 'text', media_type: 'text/plain', data: 'gate,level\nupper,6' },
-          },
-          { type: 'text', text: 'Which gate is the highest?' },
-        ]);
-        await page.getByRole('button', { name: 'New conversation' }).click();
-        await page.getByText('Your own edge in front of Claude.').waitFor();
-      }
-    }));
-
   test('stores a prefix, and shows that the second question reads it from the cache', () =>
     inPage(async ({ page }) => {
       await page.getByRole('button', { name: 'Options' }).click();
@@ -325,4 +263,39 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await answered(page);
       await expect.poll(() => page.locator('.talk-head .tag').textContent()).toBe('gates');
     }));
+
+  test('a conversation that was saved goes on as another one, with its title and system', async () => {
+    const { conversations, messages } = server.client;
+    const fields = { model: 'claude-haiku-5-5', max_tokens: 2_000 };
+    await conversations.create({ id: 'locks', title: 'On locks', system: 'You know locks.', ...fields });
+    const thinking = { type: 'adaptive' as const };
+    const question = { role: 'user' as const, content: 'In one sentence: what is a lock?' };
+    await messages.stream({ conversation: 'locks', thinking, messages: [question] }).text();
+    await inPage(async ({ page, shifts }) => {
+      const list = page.getByRole('navigation', { name: 'Conversations' });
+      const item = list.getByRole('listitem').filter({ hasText: 'On locks' }).first();
+      await item.hover();
+      const [download] = await Promise.all([
+        page.waitForEvent('download'),
+        item.getByRole('button', { name: 'Export On locks' }).click(),
+      ]);
+      expect(download.suggestedFilename()).toBe('On-locks.jsonl');
+      const buffer = Buffer.from(await text(await download.createReadStream()));
+      // The page puts the keyboard at the question once it is there.
+      await page.getByText('Simulator.').waitFor();
+      const button = page.getByRole('button', { name: 'Import a conversation' });
+      const [chooser] = await Promise.all([page.waitForEvent('filechooser'), button.press('Enter')]);
+      await chooser.setFiles({ name: 'saved.jsonl', mimeType: 'application/jsonl', buffer });
+      await page.getByRole('heading', { name: 'On locks' }).waitFor();
+      await list.getByText('Imported without 1 block of thinking').waitFor();
+      await page.getByRole('article', { name: 'You' }).getByText(question.content).waitFor();
+      const id = decodeURIComponent(new URL(page.url()).hash.split('/').at(-1) ?? '');
+      const imported = { title: 'On locks', system: 'You know locks.', messages: 2 };
+      expect(await conversations.get(id)).toMatchObject(imported);
+      await ask(page, 'And a weir?');
+      await expect.poll(() => page.getByRole('article').count()).toBe(4);
+      await answered(page);
+      expect(await shifts()).toEqual({ value: 0, moved: [] });
+    });
+  });
 });

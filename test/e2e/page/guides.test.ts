@@ -10,6 +10,11 @@ const LOOKS = [PHONE, WIDE].flatMap((size) =>
   (['light', 'dark'] as const).map((colorScheme) => ({ ...size, colorScheme })),
 );
 
+const GUIDES = [
+  ['', '/budgets'],
+  ['/operating', '/frontends', '/clients'],
+];
+
 // In each of them a word of the browser about its policy, or about a script, fails the test.
 describe.skipIf(noBrowser())('The guides, in Chromium', () => {
   const server = servedPage();
@@ -19,7 +24,7 @@ describe.skipIf(noBrowser())('The guides, in Chromium', () => {
     for (const options of looks(LOOKS)) {
       await inPage(
         async ({ page, shifts }) => {
-          for (const guide of ['', '/operating', '/frontends', '/clients', '/budgets']) {
+          for (const guide of looks(GUIDES).flat()) {
             await page.goto(`${server.url}/docs/guides${guide}`);
             expect(await barriersOn(page), `${guide} ${JSON.stringify(options)}`).toEqual([]);
             expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(options.viewport.width);

@@ -5,6 +5,7 @@ import { noBrowser } from '../../support/browser.ts';
 import { looks } from '../../support/looks.ts';
 import { answered, answerWith, ask, lastAnswer, servedPage, simulate } from '../../support/page.ts';
 
+const LONG = 'Explain in 400 words what a lock gate is.';
 const PHONE = { viewport: { width: 390, height: 844 } };
 
 describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
@@ -41,30 +42,10 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
     ),
   );
 
-  test('has one button for its options, which opens above it, and closes with Escape', () =>
-    inPage(async ({ page }) => {
-      const draft = page.getByRole('textbox', { name: 'Message' });
-      await expect.poll(() => draft.evaluate((element) => element === document.activeElement)).toBe(true);
-      const options = page.getByRole('button', { name: 'Options' });
-      const thinking = page.getByRole('checkbox', { name: 'Thinking' });
-      await expect.poll(() => thinking.isVisible()).toBe(false);
-      // Attach, model, options: what is between the text and the button that sends it.
-      for (const _ of [1, 2, 3]) await page.keyboard.press('Tab');
-      expect(await options.evaluate((element) => element === document.activeElement)).toBe(true);
-      await page.keyboard.press('Enter');
-      await thinking.waitFor();
-      await thinking.check();
-      await options.getByText('1').waitFor();
-      const [panel, button] = await Promise.all([page.locator('.popover').boundingBox(), options.boundingBox()]);
-      expect((panel?.y ?? 0) + (panel?.height ?? 0)).toBeLessThanOrEqual(button?.y ?? 0);
-      await page.keyboard.press('Escape');
-      await thinking.waitFor({ state: 'hidden' });
-    }));
-
-  test('shows a caret where an answer grows, and none when it has ended', () =>
+  test('an answer that grows has a caret; Escape closes the options, which open above their button, and then stops it', () =>
     inPage(async ({ page }) => {
       await simulate(page, 'silence-after=40');
-      await ask(page, 'Explain in 200 words what a weir is.');
+      await ask(page, LONG);
       const caret = () =>
         lastAnswer(page)
           .locator('.prose p')
@@ -77,10 +58,47 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       await lastAnswer(page).locator('.prose p').last().waitFor();
       // Each piece of text is a new paragraph, which has no style once it is replaced.
       await expect.poll(caret).toEqual({ there: true, within: true });
-      await page.getByRole('button', { name: 'Stop' }).click();
-      await answered(page);
+      await page.getByRole('textbox', { name: 'Message' }).focus();
+      const options = page.getByRole('button', { name: 'Options' });
+      const thinking = page.getByRole('checkbox', { name: 'Thinking' });
+      await expect.poll(() => thinking.isVisible()).toBe(false);
+      // Attach, model, options: what is between the text and the button that sends it.
+      for (const _ of [1, 2, 3]) await page.keyboard.press('Tab');
+      expect(await options.evaluate((element) => element === document.activeElement)).toBe(true);
+      await page.keyboard.press('Enter');
+      await thinking.check();
+      await options.getByText('1').waitFor();
+      const [panel, button] = await Promise.all([page.locator('.popover').boundingBox(), options.boundingBox()]);
+      expect((panel?.y ?? 0) + (panel?.height ?? 0)).toBeLessThanOrEqual(button?.y ?? 0);
+      await page.keyboard.press('Escape');
+      await thinking.waitFor({ state: 'hidden' });
+      expect(await page.getByRole('button', { name: 'Stop' }).count()).toBe(1);
+      await page.keyboard.press('Escape');
+      await page.getByText('Stopped. The text so far is kept.').waitFor();
       await expect.poll(async () => (await caret()).there).toBe(false);
     }));
+
+  const SMALL = [
+    [360, 180],
+    [640, 240],
+  ] as const;
+
+  test.each(looks(SMALL))('a window of %i × 400 has more than %i pixels for the conversation', (width, least) =>
+    inPage(
+      async ({ page, shifts }) => {
+        await ask(page, LONG);
+        await answered(page);
+        const frame = await page.locator('.transcript-frame').boundingBox();
+        expect(frame?.height).toBeGreaterThan(least);
+        for (const name of ['Options', 'Send', 'Conversations'])
+          expect(await page.getByRole('button', { name, exact: true }).isVisible()).toBe(true);
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+        expect(await shifts()).toEqual({ value: 0, moved: [] });
+      },
+      '/',
+      { viewport: { width, height: 400 } },
+    ),
+  );
 
   test('scrolls a wide table, breaks none of its words, and shows what is ticked', () =>
     inPage(

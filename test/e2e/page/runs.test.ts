@@ -1,24 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { answered, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
+import { answered, lastAnswer, servedPage } from '../../support/page.ts';
 
 describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
   const server = servedPage();
   const { inPage } = server;
 
-  const shot = async ({ page }: OpenPage, name: string) => {
-    const folder = process.env.SHOTS;
-    if (folder) await page.screenshot({ path: `${folder}/${name}.png` });
-  };
-
   test('is a timeline while it comes, whose tools open in place, and the same after a reload', () =>
-    inPage(async (opened) => {
-      const { page } = opened;
+    inPage(async ({ page, shifts }) => {
       await page.getByRole('button', { name: 'Let the edge call tools' }).click();
       const steps = lastAnswer(page).locator('.run-step');
       await steps.first().waitFor();
-      await shot(opened, 'live');
       await answered(page);
       await expect.poll(() => steps.count()).toBe(2);
       const figures = /^Step \d[\d,]+ in.*\d+ outfirst byte after \d+.*\$0\.0/;
@@ -36,31 +29,21 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
       await expect
         .poll(() => calls.nth(1).locator('summary').textContent())
         .toMatch(/edge_dicedone\d+(\.\d+)? m?s\d+ B/);
-      await shot(opened, 'open');
       const shown = await steps.allTextContents();
-      expect(await opened.shifts()).toEqual({ value: 0, moved: [] });
+      expect(await shifts()).toEqual({ value: 0, moved: [] });
       await page.reload();
       await answered(page);
       await expect.poll(() => lastAnswer(page).locator('.run-step').allTextContents()).toEqual(shown);
+      // A phone scrolls the figures, by the keyboard as well.
+      await page.setViewportSize({ width: 360, height: 740 });
+      const line = lastAnswer(page).getByRole('group', { name: 'Figures of step 1' });
+      await expect.poll(() => line.evaluate((box) => box.scrollWidth - box.clientWidth)).toBeGreaterThan(0);
+      await expect.poll(() => line.getAttribute('tabindex')).toBe('0');
+      await line.focus();
+      await page.keyboard.press('ArrowRight');
+      await expect.poll(() => line.evaluate((box) => box.scrollLeft)).toBeGreaterThan(0);
+      expect(await barriersOn(page)).toEqual([]);
     }));
-
-  test('has figures that a phone scrolls, by the keyboard as well', () =>
-    inPage(
-      async ({ page }) => {
-        await page.getByRole('button', { name: 'Let the edge call tools' }).click();
-        await answered(page);
-        const figures = lastAnswer(page).getByRole('group', { name: 'Figures of step 1' });
-        await figures.getByText(/^first byte after/).waitFor();
-        expect(await figures.evaluate((line) => line.scrollWidth - line.clientWidth)).toBeGreaterThan(0);
-        await expect.poll(() => figures.getAttribute('tabindex')).toBe('0');
-        await figures.focus();
-        await page.keyboard.press('ArrowRight');
-        await expect.poll(() => figures.evaluate((line) => line.scrollLeft)).toBeGreaterThan(0);
-        expect(await barriersOn(page)).toEqual([]);
-      },
-      '/',
-      { viewport: { width: 360, height: 740 } },
-    ));
 
   test('shows what has failed, why it has paused, and goes on', async () => {
     const { client } = server;
@@ -79,21 +62,18 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
     await client.messages.stream({ conversation: id, messages, max_turns: 1 }).finalMessage();
     const narrow = { viewport: { width: 360, height: 740 }, colorScheme: 'dark' as const };
     await inPage(
-      async (opened) => {
-        const { page } = opened;
+      async ({ page }) => {
         await page.getByText('Paused: it has taken as many steps as it may.').waitFor();
         const failed = page.locator('.edge-call[data-state=failed]');
         await expect.poll(() => failed.locator('summary code').textContent()).toBe('order_bread');
         await failed.locator('summary').click();
         await failed.getByText('The shop is closed.').waitFor();
-        await shot(opened, 'paused');
         const isWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
         expect(isWide).toBe(false);
         await page.getByRole('button', { name: 'Continue' }).click();
         await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(2);
         await answered(page);
         await expect.poll(() => page.getByRole('button', { name: 'Continue' }).count()).toBe(0);
-        await shot(opened, 'gone-on');
       },
       `/#/chat/${id}`,
       narrow,

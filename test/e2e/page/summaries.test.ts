@@ -1,10 +1,10 @@
-import type { Page } from 'playwright-core';
+import type { Locator, Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
 import type { ConversationSummary } from '../../../src/client/index.ts';
 import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { answered, ask, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
+import { answered, ask, lastAnswer, servedPage } from '../../support/page.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const SUMMARIZED = { max_tokens: 1_500, strategy: 'summarize' as const };
@@ -17,11 +17,6 @@ const long = (n: number) =>
 describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
   const server = servedPage();
   const { inPage } = server;
-
-  const shot = async ({ page }: Pick<OpenPage, 'page'>, name: string) => {
-    const folder = process.env.SHOTS;
-    if (folder) await page.screenshot({ path: `${folder}/${name}.png` });
-  };
 
   const create = async (history: object, tools?: object[]) => {
     const fields = { title: 'Boxes', model: MODEL, max_tokens: 100, history: { ...SUMMARIZED, ...history } };
@@ -42,6 +37,18 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
     return summaries;
   };
 
+  /** Asks in the page until something is shown. */
+  const askUntil = async (page: Page, shown: Locator) => {
+    const answers = page.getByRole('article', { name: 'Answer' });
+    const before = await answers.count();
+    for (let n = 0; (await shown.count()) === 0 && n < 30; n += 1) {
+      await ask(page, long(n));
+      await expect.poll(() => answers.count()).toBe(before + n + 1);
+      await answered(page);
+    }
+    await shown.first().waitFor();
+  };
+
   const lines = (page: Page) => page.getByRole('button', { name: LINE });
 
   /** @returns the ids of the shown messages, as far as one that has a line below it */
@@ -54,12 +61,15 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
 
   test('each is a line behind the last message that it stands for, and opens in place by the keyboard', async () => {
     const id = await create({});
-    const summaries = await sayUntil(id, 2);
-    const { data } = await server.client.conversations.messages(id, { view: 'shown', limit: 1_000 });
+    await sayUntil(id, 1);
     await inPage(
-      async (opened) => {
-        const { page } = opened;
-        await expect.poll(() => lines(page).count()).toBe(2);
+      async ({ page }) => {
+        await expect.poll(() => lines(page).count()).toBe(1);
+        // The next one comes without a reload, behind an answer.
+        await askUntil(page, lines(page).nth(1));
+        const { conversations } = server.client;
+        const { summaries = [] } = await conversations.get(id);
+        const { data } = await conversations.messages(id, { view: 'shown', limit: 1_000 });
         expect(await placesOf(page)).toEqual(
           summaries.map(({ until_shown }) => data.findIndex((row) => row.id === until_shown)),
         );
@@ -77,7 +87,6 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
         const words = (summaries.at(-1)?.content ?? '?').slice(0, 20);
         expect(await text.textContent()).toContain(words);
         expect(await text.textContent()).toContain('Haiku');
-        await shot(opened, 'summary-light');
         expect(await barriersOn(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
         await page.keyboard.press('Enter');
         await expect.poll(() => text.count()).toBe(0);
@@ -96,32 +105,17 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
     expect(summary?.until_shown).not.toBe(summary?.until);
     const { data } = await server.client.conversations.messages(id, { view: 'shown', limit: 1_000 });
     await inPage(
-      async (opened) => {
-        const { page } = opened;
+      async ({ page }) => {
         await lines(page).waitFor();
         expect(await placesOf(page)).toEqual([data.findIndex((row) => row.id === summary?.until_shown)]);
         await lines(page).click();
         await page.getByRole('region', { name: 'Summary of the messages above' }).locator('.markdown').waitFor();
-        await shot(opened, 'summary-dark-phone');
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
         expect(await barriersOn(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
       },
       `/#/chat/${id}`,
       { viewport: { width: 360, height: 740 }, colorScheme: 'dark' },
     );
-  });
-
-  test('comes without a reload when it was made behind an answer', async () => {
-    const id = await create({});
-    await inPage(async ({ page }) => {
-      await page.getByText('No messages yet.').waitFor();
-      for (let n = 0; (await lines(page).count()) === 0 && n < 30; n += 1) {
-        await ask(page, long(n));
-        await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(n + 1);
-        await answered(page);
-      }
-      await expect.poll(() => lines(page).count()).toBeGreaterThan(0);
-    }, `/#/chat/${id}`);
   });
 
   test('moves nothing when it comes', async () => {
@@ -165,16 +159,10 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
       history: { ...SUMMARIZED, instructions: REFUSAL_TRIGGER },
     });
     const remark = 'Sent without its oldest turns';
-    await inPage(async (opened) => {
-      const { page } = opened;
+    await inPage(async ({ page }) => {
       await page.getByText('No messages yet.').waitFor();
-      for (let n = 0; (await page.getByText(remark).count()) === 0 && n < 30; n += 1) {
-        await ask(page, long(n));
-        await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(n + 1);
-        await answered(page);
-      }
+      await askUntil(page, page.getByText(remark));
       await lastAnswer(page).getByText(remark).waitFor();
-      await shot(opened, 'truncated');
       expect(await lines(page).count()).toBe(0);
     }, `/#/chat/${id}`);
   });

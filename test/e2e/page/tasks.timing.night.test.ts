@@ -118,7 +118,11 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
     const fake = new FakeBatches();
     fake.total = 10_000;
     fake.state = 'ended';
-    await fake.serve(page);
+    await page.route(/\/v1\/messages\/batches/, async (route) => {
+      const { pathname: path, search } = new URL(route.request().url());
+      const said = fake.answer({ method: 'GET', path: path + search, body: undefined }, new Headers());
+      await route.fulfill(said instanceof Response ? { body: await said.text() } : { json: said });
+    });
     await page.goto(`${server.url}/#/batches`);
     const button = (name: string) => page.getByRole('button', { name });
     const read = async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
-import { ALONE, answered, ask, lastAnswer, type OpenPage, servedPage, simulate } from '../../support/page.ts';
+import { ALONE, answered, ask, lastAnswer, servedPage, simulate } from '../../support/page.ts';
 
 const LONG = 'Explain in 200 words what a lock gate is.';
 /** An answer that goes on for some ten seconds, and one that begins and does not end by itself. */
@@ -9,18 +9,6 @@ const [SLOW, HELD] = ['tps=20', 'silence-after=40'];
 describe.skipIf(noBrowser())('What the page says when something fails, in Chromium', () => {
   const server = servedPage();
   const inPage = server.inFailingPage;
-
-  /** Refuses the next question with an error of the edge. */
-  const refuseOnce = async ({ page }: OpenPage, status: number, type: string, headers: Record<string, string> = {}) => {
-    const body = JSON.stringify({ type: 'error', error: { type, message: `Refused, until 2030-01-01T00:00:00Z.` } });
-    await page.route(
-      '**/messages',
-      (route) => route.fulfill({ status, headers: { 'content-type': 'application/json', ...headers }, body }),
-      { times: 1 },
-    );
-    await ask(page, 'In one sentence: what is a weir?');
-    return page.getByRole('alert');
-  };
 
   test('counts down below a text whose connection broke, keeps the text, and goes on', () =>
     inPage(async ({ page }) => {
@@ -77,46 +65,6 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       ALONE,
     ));
 
-  test('says that a question which was refused was not sent, and offers to try again only where that can help', () =>
-    inPage(async (opened) => {
-      const { page } = opened;
-      const wrong = await refuseOnce(opened, 400, 'invalid_request_error');
-      await wrong.getByText('This was not accepted as it is. Change it, then try again.').waitFor();
-      await wrong.getByText('Details').click();
-      await wrong.getByText('invalid_request_error').waitFor();
-      await expect.poll(() => wrong.textContent()).toContain('Refused, until 1 January');
-      await page.getByRole('article', { name: 'You' }).getByText('Not sent').waitFor();
-      await expect.poll(() => wrong.getByRole('button', { name: /Try again/ }).count()).toBe(0);
-      await wrong.getByRole('button', { name: 'Edit' }).click();
-      await expect
-        .poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue())
-        .toBe('In one sentence: what is a weir?');
-      await expect.poll(() => page.getByRole('article').count()).toBe(0);
-
-      const busy = await refuseOnce(opened, 429, 'rate_limit_error', { 'retry-after': '3', 'x-should-retry': 'true' });
-      await busy.getByRole('button', { name: /^Try again in [123] s$/ }).waitFor();
-      await busy.getByRole('button', { name: 'Try again', exact: true }).click();
-      await answered(page);
-      await expect.poll(() => page.getByRole('article').count()).toBe(2);
-    }));
-
-  test('says of each answer which model gave it, also after a reload', () =>
-    inPage(async ({ page }) => {
-      const names = () => page.getByRole('article', { name: 'Answer' }).locator('.message-name').allTextContents();
-      await page.getByRole('combobox', { name: 'Model' }).selectOption({ label: 'Claude Opus 5' });
-      await ask(page, 'In one sentence: what is a lock?');
-      await answered(page);
-      await page.getByRole('combobox', { name: 'Model' }).selectOption({ label: 'Claude Haiku 5.5' });
-      await ask(page, 'In one sentence: what is a ford?');
-      await expect.poll(() => page.getByRole('article').count()).toBe(4);
-      await answered(page);
-      const both = ['Claude Opus 5', 'Claude Haiku 5.5'];
-      await expect.poll(names).toEqual(both);
-      await page.reload();
-      await answered(page);
-      await expect.poll(names).toEqual(both);
-    }));
-
   test('shows of an answer that it has stopped what was said, and the tokens that are booked', () =>
     inPage(async ({ page }) => {
       await simulate(page, HELD);
@@ -137,28 +85,6 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       await page.reload();
       await answered(page);
       expect(await text.textContent()).toBe(kept);
-    }));
-
-  test('shows no figures of a budget that it does not know, why, and knows them after Retry', () =>
-    inPage(async ({ page }) => {
-      await page.getByText('Your own edge in front of Claude.').waitFor();
-      await page.route(/\/(accounts|usage|pools)/, (route) => route.abort());
-      await page.getByRole('link', { name: 'Budget', exact: true }).click();
-      const alert = page.getByRole('alert').last();
-      await alert.waitFor();
-      const figures = page.locator('#quota .gauge strong');
-      await expect.poll(() => figures.allTextContents()).toEqual(['–', '–', '–']);
-      await expect.poll(() => page.getByText(/^No alerts yet\./).count()).toBe(0);
-      await page.unroute(/\/(accounts|usage|pools)/);
-      await alert.getByRole('button', { name: 'Retry' }).click();
-      await expect.poll(() => figures.first().textContent()).toMatch(/^<?\$/);
-      await page
-        .locator('#quota')
-        .getByText(/^resets tomorrow at \d\d:\d\d$|^resets today at \d\d:\d\d$/)
-        // On the last day of a week or a month that window says so too.
-        .first()
-        .waitFor();
-      await expect.poll(() => page.getByRole('alert').count()).toBe(0);
     }));
 
   test('draws what was spent on an axis, with values to see and numbers in line', () =>

@@ -6,7 +6,7 @@ import { deployment, type Spender } from '../../../src/playground/budget/figures
 import { reportedQuota } from '../../../src/playground/budget/figures/report.ts';
 import { LimitCell } from '../../../src/playground/budget/limit-cell.tsx';
 import { LimitsForm } from '../../../src/playground/budget/limits-form.tsx';
-import { type Asked, fakeEdge, fill, named, press, refusal, show } from '../../support/dom.ts';
+import { type Asked, choose, fakeEdge, fill, named, press, refusal, show } from '../../support/dom.ts';
 
 const NONE = { limit_usd: null };
 const QUOTA = { limits: { usd_per_day: 5 }, own_limits: { usd_per_day: 5 }, day: NONE, week: NONE, month: NONE };
@@ -99,8 +99,7 @@ test.each([
   const root = show(h(AlertsForm, {}));
   const choice = named<HTMLSelectElement>(root, 'Whose limits');
   await expect.poll(() => [...choice.options].map(({ value }) => value)).toContain(whose);
-  choice.value = whose;
-  choice.dispatchEvent(new Event('change', { bubbles: true }));
+  choose(choice, whose);
   const shares = named(root, 'Tell at, in % of each limit in dollars');
   await expect.poll(() => shares.value).toBe('50');
   fill(shares, 'half');

@@ -1,9 +1,10 @@
-import { expect, test } from 'vitest';
-import type { ClassifyAnswer, classifyResults } from '../../src/classification/classify-answers.schema.ts';
-import type * as z from '../../src/http/zod.ts';
+import { describe, expect, test } from 'vitest';
+import type { ClassifyAnswer } from '../../src/classification/classify-answers.schema.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { errorOf, type Sent } from '../support/app.ts';
-import { type Caller, caller, HAIKU, inputIn, LABELS, said } from '../support/classification.ts';
+import { type Caller, caller, HAIKU, LABELS, said } from '../support/classification.ts';
+import { LABEL_WAYS, labelAll } from '../support/label-ways.ts';
+import { thinkingApi } from '../support/thinking-api.ts';
 
 interface AskedUp {
   model: string;
@@ -53,40 +54,18 @@ const askedUp = ({ app }: Pick<Caller, 'app'>) =>
 const refusal = (status: number, type: string, message: string) =>
   Response.json({ type: 'error', error: { type, message } }, { status });
 
-/** Answers as the API does: a model that thinks by itself does so unless it is told not to, and `max_tokens` counts that too. */
-function thinkingApi(sent: Sent, nth: number): object | Response {
-  const { model, max_tokens, thinking } = bodyOf(sent);
-  const [, byItself, off] = PUBLISHED.find(([id]) => id === model) ?? [];
-  if (thinking && thinking.type !== off?.type) {
-    return refusal(400, 'invalid_request_error', `"thinking.type.${thinking.type}" is not supported.`);
-  }
-  const thought = byItself && !thinking ? 150 + ((nth * 37) % 1_500) : 0;
-  const label = inputIn(sent).split(' ')[0];
-  const text = { type: 'text', text: JSON.stringify({ label }) };
-  const blocks = thought > 0 ? [{ type: 'thinking', thinking: '', signature: 'c2lnbmVk' }] : [];
-  const isCut = thought + 20 > max_tokens;
-  return said('', {
-    model,
-    content: isCut ? blocks : [...blocks, text],
-    stop_reason: isCut ? 'max_tokens' : 'end_turn',
-    usage: { input_tokens: 200, output_tokens: Math.min(max_tokens, thought + 20) },
-  });
-}
+const fromApi = ({ method, text, url }: Sent) => thinkingApi().fetch(url.href, { method, body: text });
 
-test('the default model, which thinks by itself, gives a hundred texts their labels in a call each', async () => {
-  const { ask, app, rows } = await caller(thinkingApi);
-  const inputs = Array.from({ length: 100 }, (_, n) => ({ id: String(n), input: `${LABELS[n % 3]} is text ${n}` }));
-  const { results } = (await (await ask({ inputs, labels: LABELS })).json()) as z.output<typeof classifyResults>;
-  expect(results.map(({ label }) => label)).toEqual(inputs.map((_, n) => LABELS[n % 3]));
-  expect(app.sent).toHaveLength(100);
-  expect(new Set(app.sent.map((sent) => bodyOf(sent).model))).toEqual(new Set([HAIKU]));
-  expect(await rows()).toHaveLength(100);
+describe.each(Object.keys(LABEL_WAYS) as (keyof typeof LABEL_WAYS)[])('by %s', (way) => {
+  test.each(LABEL_WAYS[way].models)('%s gives all texts their labels', async (model) => {
+    await labelAll(way, model, way === 'classify' ? 100 : 50);
+  });
 });
 
 test.each(PUBLISHED)(
   '%s labels in one call, which says of thinking what that model takes',
   async (model, _, off, room) => {
-    const { ask, app, rows } = await caller(thinkingApi);
+    const { ask, app, rows } = await caller(fromApi);
     const answer = await ask({ input: 'bug is what it is', labels: LABELS, model });
     expect(await answer.json<ClassifyAnswer>()).toMatchObject({ label: 'bug', model });
     expect(app.sent).toHaveLength(1);
@@ -147,8 +126,7 @@ test.each([
 ])('where %s is down, %s steps in with a request and a hold of its own', async (model, other, off) => {
   const upstreams = [{ name: 'east', kind: 'anthropic', base_url: `https://${crypto.randomUUID()}.test` }];
   const asking = await caller(
-    (sent, nth) =>
-      bodyOf(sent).model === model ? refusal(529, 'overloaded_error', 'Overloaded') : thinkingApi(sent, nth),
+    (sent) => (bodyOf(sent).model === model ? refusal(529, 'overloaded_error', 'Overloaded') : fromApi(sent)),
     {
       vars: {
         UPSTREAM: '',
@@ -171,7 +149,7 @@ test.each([
 });
 
 test('where the budget does not pay for a model, the request of the one that steps in is its own', async () => {
-  const asking = await caller(thinkingApi, { limits: { usd_per_day: 0.001 } });
+  const asking = await caller(fromApi, { limits: { usd_per_day: 0.001 } });
   const answer = await asking.ask(
     { input: 'bug is what it is', labels: LABELS, model: 'claude-fable-5', cache_seconds: 0 },
     { headers: { 'sluice-fallback-models': `claude-sonnet-5-5, ${HAIKU}` } },

@@ -18,19 +18,17 @@ import {
   type Class,
   ENDS,
   type End,
-  MODELS,
+  modelOf,
   random,
 } from '../../support/audit.ts';
 import { hear } from '../../support/hear.ts';
 
 const CASES = 150;
-const TAUGHT = 200;
+const [TAUGHT, TAUGHT_UNASKED] = [200, 100];
 
 const nobody = {} as AccountBinding;
 /** A deployment that has learned nothing yet. */
 const newEdge = () => parseSettings({});
-
-const modelAt = (seed: number) => MODELS[seed % MODELS.length] ?? MODELS[0];
 
 function grantFor({ body }: Answer, settings: Settings): StoredGrant {
   const { worstCase, terms } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: settings.models });
@@ -55,10 +53,12 @@ function booked(answer: Answer, settings: Settings, outcome: Partial<RequestOutc
 
 /** Has an edge hear answers to their end, as its turns do. Each is booked at its bill. */
 function teach(settings: Settings): void {
-  for (let seed = 0; seed < TAUGHT; seed += 1) {
+  for (let seed = 0; seed < TAUGHT + TAUGHT_UNASKED; seed += 1) {
     const draw = random(1_000_000 + seed);
     // Half of them think. None is shorter than what counts.
-    const answer = answerOf(seed % 8 < 4 ? 'text' : 'thinking', modelAt(seed), draw, { mosts: [1_024, 2_048] });
+    const kind = seed % 8 < 4 ? 'text' : 'thinking';
+    const model = modelOf(seed < TAUGHT ? kind : 'unasked', seed);
+    const answer = answerOf(kind, model, draw, { mosts: [1_024, 2_048] });
     const clock = new HiddenOutputClock(0);
     const reader = new UsageReader({ sentAt: 0 });
     for (const { at, event } of answer.deeds) {
@@ -96,7 +96,7 @@ function casesOf(kind: Class, end: End, isLate = false): readonly Case[] {
     Array.from({ length: CASES }, (_, seed) => {
       const draw = random(seed * 7_919 + CLASSES.indexOf(kind) * 101 + ENDS.indexOf(end));
       const goesOn = end === 'stalled' || end === 'silent';
-      const answer = answerOf(kind, modelAt(seed), draw, { goesOn });
+      const answer = answerOf(kind, modelOf(kind, seed), draw, { goesOn });
       const { report, billed } = hear(answer, end, draw, { isLate, grant: grantFor(answer, unlearned) });
       const times = (settings: Settings) => booked(answer, settings, report) / billed;
       const { said = 0, thinking = 0, runs_tool: runsTool, lost_ms: lostMs } = report.seen ?? {};

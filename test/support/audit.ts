@@ -15,6 +15,7 @@ export const CLASSES = [
   'whole',
   'slow',
   'unasked',
+  'pondered',
 ] as const;
 export const ENDS = ['stopped', 'left', 'cut', 'stalled', 'silent', 'killed'] as const;
 export type Class = (typeof CLASSES)[number];
@@ -33,7 +34,7 @@ export type Priced = (typeof MODELS | typeof THINKING)[number];
 
 /** @returns the model of a case: all of a class have their turn */
 export function modelOf(kind: Class, seed: number): Priced {
-  const models = kind === 'unasked' ? THINKING : MODELS;
+  const models = kind === 'unasked' || kind === 'pondered' ? THINKING : MODELS;
   return models[seed % models.length] ?? models[0];
 }
 const SEARCH = 10_000_000;
@@ -89,6 +90,7 @@ const TOOLS: Record<Class, object> = {
   whole: { stream: false },
   slow: { tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }] },
   unasked: {},
+  pondered: { tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }] },
 };
 /** The names of a served tool's blocks, how often it is used at most, and the most tokens of a result. */
 interface Served {
@@ -118,6 +120,7 @@ const SERVED: Partial<Record<Class, Served>> = {
   },
   mcp: { use: 'mcp_tool_use', name: 'ask', result: 'mcp_tool_result', uses: 10, most: 4_000, ...QUICK },
   slow: { ...SEARCHES, ms: [200, 10_000], pings: false },
+  pondered: { ...SEARCHES, ...QUICK },
 };
 /** Bytes a token: ids and hashes, JSON or Chinese, code, prose. */
 const DENSITIES = [1.5, 2.4, 3, 3.6];
@@ -198,18 +201,19 @@ export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course 
     });
     thought = written;
   }
-  if (kind === 'unasked') {
-    const tokens = Math.min(most, draw(0, MOST_THOUGHT));
+  const thinkHidden = (tokens: number) => {
     // The block may begin before it is thought, or only with its signature.
     const before = draw(0, 1) > 0.5 ? tokens : 0;
     write(before);
     block({ type: 'thinking', thinking: '', signature: '' }, () =>
       write(tokens - before, delta({ type: 'signature_delta', signature: 'c2ln' })),
     );
-    thought = written;
-  }
+    thought += tokens;
+  };
+  if (kind === 'unasked') thinkHidden(Math.min(most, draw(0, MOST_THOUGHT)));
   const uses = served ? (goesOn ? served.uses : Math.ceil(draw(0, 8))) : 0;
   for (let use = 0; served && use < uses; use += 1) {
+    if (kind === 'pondered') thinkHidden(draw(0, 400));
     if (draw(0, 1) > 0.6) text(draw(10, 60));
     call(served.use, served.name);
     if (served.name === 'web_search') deeds.push({ at, searches: 1 });

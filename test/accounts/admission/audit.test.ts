@@ -131,16 +131,21 @@ describe.each(CLASSES)('an answer of the class %s that did not end by itself', (
  * The most that the median and the 95th percentile may be. Behind a use of the API's own tools more steps may have run than
  * anybody saw, each with all results before it: how many is bounded by a least time, and most take several times as long.
  */
-const MOST = {
-  plain: { any: [2, 4] },
-  served: { any: [2, 9], silence: [3, 6], killed: [6, 40] },
+type Most = Partial<Record<'silence' | End, readonly [number, number]>> & { any: readonly [number, number] };
+const PLAIN: Most = { any: [2, 4] };
+const SERVED: Most = { any: [2, 9], silence: [3, 6], killed: [6, 40] };
+const MOST: Partial<Record<Class, Most>> = {
+  search: SERVED,
+  fetch: SERVED,
+  mcp: SERVED,
   code: { any: [2, 16], silence: [60, 120], killed: [12, 120] },
   slow: { any: [2, 4], cut: [3, 60], silence: [3, 16], killed: [8, 80] },
-} as const;
+  // While it thinks unseen, it may as well have searched.
+  pondered: { any: [2, 25], silence: [3, 12], killed: [6, 60] },
+};
 
 function mostOf(kind: Class, end: End): readonly [number, number] {
-  const of: Partial<Record<'silence' | End, readonly [number, number]>> & { any: readonly [number, number] } =
-    MOST[kind === 'code' || kind === 'slow' ? kind : ['search', 'fetch', 'mcp'].includes(kind) ? 'served' : 'plain'];
+  const of = MOST[kind] ?? PLAIN;
   return of[end === 'stalled' || end === 'silent' ? 'silence' : end] ?? of.any;
 }
 
@@ -155,7 +160,7 @@ describe.each(ENDS)('what is booked where the end was: %s', (end) => {
   });
 
   test('is not much more than the bill where nothing was seen, of a whole answer or another', () => {
-    const all = (['text', 'thinking', 'tools', 'whole'] as const).flatMap((kind) => casesOf(kind, end));
+    const all = (['text', 'thinking', 'tools', 'whole', 'unasked'] as const).flatMap((kind) => casesOf(kind, end));
     const { median, high } = quantiles(all.filter(({ isSeen }) => !isSeen).map((one) => one.learned));
     expect(median).toBeLessThanOrEqual(3);
     expect(high).toBeLessThanOrEqual(8);

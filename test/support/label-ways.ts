@@ -105,7 +105,7 @@ async function byChoice({ answer }: Api, model: string, count: number): Promise<
 }
 
 const ALWAYS_THINKS = 'claude-opus-5-5';
-export const LABELLING_MODELS = [
+const LABELLING_MODELS = [
   'claude-haiku-5-5',
   'claude-sonnet-5-5',
   ALWAYS_THINKS,

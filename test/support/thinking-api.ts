@@ -83,7 +83,7 @@ export function ticketOf(n: number, labels: readonly string[]): string {
 }
 
 /** @returns how many tokens the models that think do so about a text: by its number */
-export function thoughtAbout(text: string): number {
+function thoughtAbout(text: string): number {
   const n = Number(/\d+/.exec(text)?.[0] ?? 1);
   return n % LONG_EVERY === LONG_EVERY - 1 ? LONG_THOUGHT : (n * STRIDE) % (MOST_THOUGHT + 1);
 }

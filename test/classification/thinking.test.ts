@@ -1,9 +1,10 @@
-import { expect, test } from 'vitest';
-import type { ClassifyAnswer, classifyResults } from '../../src/classification/classify-answers.schema.ts';
-import type * as z from '../../src/http/zod.ts';
+import { describe, expect, test } from 'vitest';
+import type { ClassifyAnswer } from '../../src/classification/classify-answers.schema.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { errorOf, type Sent } from '../support/app.ts';
-import { type Caller, caller, HAIKU, inputIn, LABELS, said } from '../support/classification.ts';
+import { type Caller, caller, HAIKU, LABELS, said } from '../support/classification.ts';
+import { LABEL_WAYS, labelAll } from '../support/label-ways.ts';
+import { thinkingApi } from '../support/thinking-api.ts';
 
 interface AskedUp {
   model: string;
@@ -15,30 +16,27 @@ interface AskedUp {
 const DISABLED = { type: 'disabled' };
 const BETWEEN_TOOLS = { type: 'between_tools' };
 
-/**
- * What Anthropic's pages say of each model: whether it thinks by itself, and what keeps it from that; and whether a classifier
- * leaves room for thinking.
- */
+/** What keeps each model from thinking, as Anthropic's pages say, and whether a classifier leaves room for it. */
 const PUBLISHED = [
-  ['claude-fable-5-2', true, undefined, true],
-  ['claude-mythos-5-2', true, undefined, true],
-  ['claude-fable-5-1', true, undefined, true],
-  ['claude-mythos-5-1', true, undefined, true],
-  ['claude-fable-5', true, undefined, true],
-  ['claude-mythos-5', true, undefined, true],
-  ['claude-opus-5-5', true, undefined, true],
-  ['claude-opus-5', true, DISABLED, false],
-  ['claude-opus-4-8', false, undefined, false],
-  ['claude-opus-4-7', false, undefined, false],
-  ['claude-opus-4-6', false, undefined, false],
-  ['claude-opus-4-5', false, undefined, false],
-  ['claude-opus-4-5-20251101', false, undefined, false],
-  ['claude-sonnet-5-5', true, BETWEEN_TOOLS, false],
-  ['claude-sonnet-5', true, DISABLED, false],
-  ['claude-sonnet-4-6', false, undefined, false],
-  ['claude-sonnet-4-5', false, undefined, false],
-  ['claude-haiku-5-5', true, DISABLED, false],
-  ['claude-haiku-4-5', false, undefined, false],
+  ['claude-fable-5-2', undefined, true],
+  ['claude-mythos-5-2', undefined, true],
+  ['claude-fable-5-1', undefined, true],
+  ['claude-mythos-5-1', undefined, true],
+  ['claude-fable-5', undefined, true],
+  ['claude-mythos-5', undefined, true],
+  ['claude-opus-5-5', undefined, true],
+  ['claude-opus-5', DISABLED, false],
+  ['claude-opus-4-8', undefined, false],
+  ['claude-opus-4-7', undefined, false],
+  ['claude-opus-4-6', undefined, false],
+  ['claude-opus-4-5', undefined, false],
+  ['claude-opus-4-5-20251101', undefined, false],
+  ['claude-sonnet-5-5', BETWEEN_TOOLS, false],
+  ['claude-sonnet-5', DISABLED, false],
+  ['claude-sonnet-4-6', undefined, false],
+  ['claude-sonnet-4-5', undefined, false],
+  ['claude-haiku-5-5', DISABLED, false],
+  ['claude-haiku-4-5', undefined, false],
 ] as const;
 
 const ROOM = 4_096;
@@ -53,40 +51,24 @@ const askedUp = ({ app }: Pick<Caller, 'app'>) =>
 const refusal = (status: number, type: string, message: string) =>
   Response.json({ type: 'error', error: { type, message } }, { status });
 
-/** Answers as the API does: a model that thinks by itself does so unless it is told not to, and `max_tokens` counts that too. */
-function thinkingApi(sent: Sent, nth: number): object | Response {
-  const { model, max_tokens, thinking } = bodyOf(sent);
-  const [, byItself, off] = PUBLISHED.find(([id]) => id === model) ?? [];
-  if (thinking && thinking.type !== off?.type) {
-    return refusal(400, 'invalid_request_error', `"thinking.type.${thinking.type}" is not supported.`);
-  }
-  const thought = byItself && !thinking ? 150 + ((nth * 37) % 1_500) : 0;
-  const label = inputIn(sent).split(' ')[0];
-  const text = { type: 'text', text: JSON.stringify({ label }) };
-  const blocks = thought > 0 ? [{ type: 'thinking', thinking: '', signature: 'c2lnbmVk' }] : [];
-  const isCut = thought + 20 > max_tokens;
-  return said('', {
-    model,
-    content: isCut ? blocks : [...blocks, text],
-    stop_reason: isCut ? 'max_tokens' : 'end_turn',
-    usage: { input_tokens: 200, output_tokens: Math.min(max_tokens, thought + 20) },
-  });
-}
+const fromApi = ({ method, text, url }: Sent) => thinkingApi().fetch(url.href, { method, body: text });
 
-test('the default model, which thinks by itself, gives a hundred texts their labels in a call each', async () => {
-  const { ask, app, rows } = await caller(thinkingApi);
-  const inputs = Array.from({ length: 100 }, (_, n) => ({ id: String(n), input: `${LABELS[n % 3]} is text ${n}` }));
-  const { results } = (await (await ask({ inputs, labels: LABELS })).json()) as z.output<typeof classifyResults>;
-  expect(results.map(({ label }) => label)).toEqual(inputs.map((_, n) => LABELS[n % 3]));
-  expect(app.sent).toHaveLength(100);
-  expect(new Set(app.sent.map((sent) => bodyOf(sent).model))).toEqual(new Set([HAIKU]));
-  expect(await rows()).toHaveLength(100);
+describe.each([
+  ['classify', 100, LABEL_WAYS.classify.models],
+  ['batch', 50, LABEL_WAYS.batch.models],
+  // What depends on the model is the same in these.
+  ['webhook', 50, [HAIKU, 'claude-opus-5-5']],
+  ['choice', 25, [HAIKU]],
+] as const)('by %s', (way, count, models) => {
+  test.each(models)('%s gives all texts their labels, at the price that the guide names', async (model) => {
+    await labelAll(way, model, count);
+  });
 });
 
 test.each(PUBLISHED)(
   '%s labels in one call, which says of thinking what that model takes',
-  async (model, _, off, room) => {
-    const { ask, app, rows } = await caller(thinkingApi);
+  async (model, off, room) => {
+    const { ask, app, rows } = await caller(fromApi);
     const answer = await ask({ input: 'bug is what it is', labels: LABELS, model });
     expect(await answer.json<ClassifyAnswer>()).toMatchObject({ label: 'bug', model });
     expect(app.sent).toHaveLength(1);
@@ -147,8 +129,7 @@ test.each([
 ])('where %s is down, %s steps in with a request and a hold of its own', async (model, other, off) => {
   const upstreams = [{ name: 'east', kind: 'anthropic', base_url: `https://${crypto.randomUUID()}.test` }];
   const asking = await caller(
-    (sent, nth) =>
-      bodyOf(sent).model === model ? refusal(529, 'overloaded_error', 'Overloaded') : thinkingApi(sent, nth),
+    (sent) => (bodyOf(sent).model === model ? refusal(529, 'overloaded_error', 'Overloaded') : fromApi(sent)),
     {
       vars: {
         UPSTREAM: '',
@@ -171,7 +152,7 @@ test.each([
 });
 
 test('where the budget does not pay for a model, the request of the one that steps in is its own', async () => {
-  const asking = await caller(thinkingApi, { limits: { usd_per_day: 0.001 } });
+  const asking = await caller(fromApi, { limits: { usd_per_day: 0.001 } });
   const answer = await asking.ask(
     { input: 'bug is what it is', labels: LABELS, model: 'claude-fable-5', cache_seconds: 0 },
     { headers: { 'sluice-fallback-models': `claude-sonnet-5-5, ${HAIKU}` } },

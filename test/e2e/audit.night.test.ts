@@ -13,7 +13,7 @@ import {
   type Class,
   ENDS,
   type End,
-  MODELS,
+  modelOf,
   NOTICE_MS,
   random,
 } from '../support/audit.ts';
@@ -94,7 +94,7 @@ async function play({ body }: Received, response: ServerResponse): Promise<void>
 
 function caseOf(kind: Class, end: End, seed: number): Case {
   const draw = random(seed);
-  const answer = answerOf(kind, MODELS[seed % MODELS.length] ?? MODELS[0], draw, { mosts: [256] });
+  const answer = answerOf(kind, modelOf(kind, seed), draw, { mosts: [256] });
   const name = `${kind}-${end}`;
   answer.body.metadata = { user_id: name };
   const endsAt = draw(0, Math.min(HEARD_MS, (answer.deeds.at(-1)?.at ?? 0) * 0.99));

@@ -4,7 +4,19 @@
  */
 import { event as eventOf } from './wire.ts';
 
-export const CLASSES = ['text', 'thinking', 'tools', 'search', 'fetch', 'code', 'mcp', 'whole', 'slow'] as const;
+export const CLASSES = [
+  'text',
+  'thinking',
+  'tools',
+  'search',
+  'fetch',
+  'code',
+  'mcp',
+  'whole',
+  'slow',
+  'unasked',
+  'pondered',
+] as const;
 export const ENDS = ['stopped', 'left', 'cut', 'stalled', 'silent', 'killed'] as const;
 export type Class = (typeof CLASSES)[number];
 export type End = (typeof ENDS)[number];
@@ -16,7 +28,15 @@ export const MODELS = [
   { id: 'claude-haiku-4-5-20251001', input: 1_000, output: 5_000, pace: 150 },
   { id: 'claude-sonnet-4-6', input: 3_000, output: 15_000, pace: 300 },
 ] as const;
-export type Priced = (typeof MODELS)[number];
+/** Those that think unasked, and show nothing of it. */
+const THINKING = [MODELS[0], { id: 'claude-haiku-5-5', input: 100, output: 500, pace: 200 }] as const;
+export type Priced = (typeof MODELS | typeof THINKING)[number];
+
+/** @returns the model of a case: all of a class have their turn */
+export function modelOf(kind: Class, seed: number): Priced {
+  const models = kind === 'unasked' || kind === 'pondered' ? THINKING : MODELS;
+  return models[seed % models.length] ?? models[0];
+}
 const SEARCH = 10_000_000;
 /** Milliseconds until the API notices that its connection was closed. */
 export const NOTICE_MS = 250;
@@ -69,6 +89,8 @@ const TOOLS: Record<Class, object> = {
   },
   whole: { stream: false },
   slow: { tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }] },
+  unasked: {},
+  pondered: { tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }] },
 };
 /** The names of a served tool's blocks, how often it is used at most, and the most tokens of a result. */
 interface Served {
@@ -98,9 +120,12 @@ const SERVED: Partial<Record<Class, Served>> = {
   },
   mcp: { use: 'mcp_tool_use', name: 'ask', result: 'mcp_tool_result', uses: 10, most: 4_000, ...QUICK },
   slow: { ...SEARCHES, ms: [200, 10_000], pings: false },
+  pondered: { ...SEARCHES, ...QUICK },
 };
 /** Bytes a token: ids and hashes, JSON or Chinese, code, prose. */
 const DENSITIES = [1.5, 2.4, 3, 3.6];
+/** The most that is thought unasked. */
+const MOST_THOUGHT = 2_500;
 /** What callers ask for. An answer takes a third of it, or more. */
 const MOST_TOKENS = [512, 1_024, 2_048, 4_096];
 
@@ -176,8 +201,19 @@ export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course 
     });
     thought = written;
   }
+  const thinkHidden = (tokens: number) => {
+    // The block may begin before it is thought, or only with its signature.
+    const before = draw(0, 1) > 0.5 ? tokens : 0;
+    write(before);
+    block({ type: 'thinking', thinking: '', signature: '' }, () =>
+      write(tokens - before, delta({ type: 'signature_delta', signature: 'c2ln' })),
+    );
+    thought += tokens;
+  };
+  if (kind === 'unasked') thinkHidden(Math.min(most, draw(0, MOST_THOUGHT)));
   const uses = served ? (goesOn ? served.uses : Math.ceil(draw(0, 8))) : 0;
   for (let use = 0; served && use < uses; use += 1) {
+    if (kind === 'pondered') thinkHidden(draw(0, 400));
     if (draw(0, 1) > 0.6) text(draw(10, 60));
     call(served.use, served.name);
     if (served.name === 'web_search') deeds.push({ at, searches: 1 });
@@ -192,11 +228,14 @@ export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course 
     block({ type: served.result, tool_use_id: `t${index - 1}`, content }, () => undefined);
     deeds.push({ at, prompt: prompt + added + written });
   }
-  text(kind === 'tools' ? Math.max(20, length - 60) : length);
+  // What was thought counts to `max_tokens`, and may leave no room.
+  const isCut = kind === 'unasked' && thought >= most;
+  const room = kind === 'unasked' ? most - thought : most;
+  if (!isCut) text(kind === 'tools' ? Math.max(20, length - 60) : Math.min(length, room));
   if (kind === 'tools') call('tool_use', 'f');
   at += draw(0, 60);
   const final = { output_tokens: Math.round(written), output_tokens_details: { thinking_tokens: Math.round(thought) } };
-  say(eventOf('message_delta', { delta: { stop_reason: 'end_turn' }, usage: final }));
+  say(eventOf('message_delta', { delta: { stop_reason: isCut ? 'max_tokens' : 'end_turn' }, usage: final }));
   say(eventOf('message_stop', {}));
   return { model, body, deeds: kind === 'whole' ? deeds.map(({ event: _, ...deed }) => deed) : deeds };
 }

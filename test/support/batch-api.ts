@@ -28,8 +28,23 @@ export interface FakeBatchApi {
   usages(id: string): { model: string; usage: Usage }[];
 }
 
-/** @returns a stand-in with no batches. @param keeps whether it keeps what items ask for @param now its clock */
-export function fakeBatchApi({ takesMs = 0, keeps = true, now = () => Date.now() } = {}): FakeBatchApi {
+interface FakeBatchOptions {
+  takesMs?: number;
+  /** Whether it keeps what items ask for. */
+  keeps?: boolean;
+  /** Its clock. */
+  now?: () => number;
+  /** Makes the message, or the error, of an item from what that asks for. */
+  answer?: (params: object) => { type: string };
+}
+
+/** @returns a stand-in with no batches */
+export function fakeBatchApi({
+  takesMs = 0,
+  keeps = true,
+  now = () => Date.now(),
+  answer,
+}: FakeBatchOptions = {}): FakeBatchApi {
   const batches = new Map<string, FakeBatch>();
   let made = 0;
   const api: FakeBatchApi = {
@@ -47,7 +62,7 @@ export function fakeBatchApi({ takesMs = 0, keeps = true, now = () => Date.now()
       if (!batch) return errorOf(404, 'not_found_error', 'No such batch.');
       if (what === 'results') {
         api.reads += 1;
-        return results(batch);
+        return results(batch, answer);
       }
       if (what === 'cancel') {
         if (batch.status === 'ended') return errorOf(400, 'invalid_request_error', 'It has ended.');
@@ -162,6 +177,12 @@ function resultLine(item: FakeBatch['items'][number], canceled: boolean): string
   return `${JSON.stringify({ custom_id: item.id, result })}\n`;
 }
 
+function answeredLine({ id }: FakeBatch['items'][number], answered: { type: string }): string {
+  const result =
+    answered.type === 'error' ? { type: 'errored', error: answered } : { type: 'succeeded', message: answered };
+  return `${JSON.stringify({ custom_id: id, result })}\n`;
+}
+
 function runsCode({ params }: FakeBatch['items'][number]): boolean {
   return JSON.stringify(params.tools ?? []).includes('code_execution');
 }
@@ -174,7 +195,7 @@ function filesMadeBy(item: FakeBatch['items'][number]): object[] {
   return [{ type: 'bash_code_execution_tool_result', tool_use_id: `srvtoolu_${item.id}`, content: result }];
 }
 
-function results(batch: FakeBatch): Response {
+function results(batch: FakeBatch, answer: FakeBatchOptions['answer']): Response {
   if (batch.status !== 'ended') return errorOf(400, 'invalid_request_error', 'It has not ended.');
   // In another order than they were sent in.
   const items = [...batch.items].reverse();
@@ -183,7 +204,9 @@ function results(batch: FakeBatch): Response {
   const body = new ReadableStream<Uint8Array>({
     pull(controller) {
       if (at >= items.length) return controller.close();
-      const some = items.slice(at, at + 500).map((item) => resultLine(item, batch.canceled));
+      const some = items
+        .slice(at, at + 500)
+        .map((item) => (answer ? answeredLine(item, answer(item.params)) : resultLine(item, batch.canceled)));
       at += 500;
       controller.enqueue(encoder.encode(some.join('')));
     },

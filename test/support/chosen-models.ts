@@ -29,6 +29,7 @@ export const lastText = ({ messages }: Asked) => {
 interface Scripts {
   agent?: object;
   choice?: object;
+  classifier?: object;
   vars?: Record<string, string>;
   /** Default: the level whose name stands in the text. */
   label?(body: Asked): Response | Promise<Response>;
@@ -44,6 +45,7 @@ export const labelIn = (body: Asked) =>
 export async function edgeWithRouter({
   agent = {},
   choice = {},
+  classifier = {},
   vars = {},
   label = labelIn,
   before,
@@ -52,7 +54,7 @@ export async function edgeWithRouter({
   const app = simulatedEdge({ ...TOOL_VARS, ...vars });
   const root = await as('root', 'admin');
   const bob = await as('bob', 'messages', 'classify');
-  await store(app, root, '/classifiers/difficulty', { labels: LEVELS, cache_seconds: 0 });
+  await store(app, root, '/classifiers/difficulty', { labels: LEVELS, cache_seconds: 0, ...classifier });
   const model = { ...CHOICE, ...choice };
   const router = await store(app, root, '/agents/router', { max_tokens: 64, system: 'router', ...agent, model });
   const labels: Asked[] = [];

@@ -10,7 +10,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import type { ClassificationReport } from '../../src/durable/contracts/classification.ts';
 import { accountStub, batchStub, classificationStub } from '../../src/durable/stubs.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
-import { type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
+import { type Fetch, type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 
@@ -76,9 +76,8 @@ export interface JobEdge {
 
 const credential = async (account: string) => bearer(await tokenOf(account, ['classify']));
 
-/** @param vars settings besides those of a deployment with a key */
-export function jobEdge(vars: Record<string, string> = {}): JobEdge {
-  const { fetch: simulate } = upstreamOf(
+const simulator = () =>
+  upstreamOf(
     settingsOf({
       ...bindings,
       MODE: 'development',
@@ -87,7 +86,10 @@ export function jobEdge(vars: Record<string, string> = {}): JobEdge {
       SIMULATOR_TTFT_MS: '0',
       SIMULATOR_TOKENS_PER_SECOND: '0',
     }),
-  );
+  ).fetch;
+
+/** @param vars settings besides those of a deployment with a key @param simulate the API, in place of the simulator */
+export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = simulator()): JobEdge {
   const settings = {
     ...DEPLOYED,
     MODE: 'development',

@@ -18,19 +18,17 @@ import {
   type Class,
   ENDS,
   type End,
-  MODELS,
+  modelOf,
   random,
 } from '../../support/audit.ts';
 import { hear } from '../../support/hear.ts';
 
 const CASES = 150;
-const TAUGHT = 200;
+const [TAUGHT, TAUGHT_UNASKED] = [200, 100];
 
 const nobody = {} as AccountBinding;
 /** A deployment that has learned nothing yet. */
 const newEdge = () => parseSettings({});
-
-const modelAt = (seed: number) => MODELS[seed % MODELS.length] ?? MODELS[0];
 
 function grantFor({ body }: Answer, settings: Settings): StoredGrant {
   const { worstCase, terms } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: settings.models });
@@ -55,10 +53,12 @@ function booked(answer: Answer, settings: Settings, outcome: Partial<RequestOutc
 
 /** Has an edge hear answers to their end, as its turns do. Each is booked at its bill. */
 function teach(settings: Settings): void {
-  for (let seed = 0; seed < TAUGHT; seed += 1) {
+  for (let seed = 0; seed < TAUGHT + TAUGHT_UNASKED; seed += 1) {
     const draw = random(1_000_000 + seed);
     // Half of them think. None is shorter than what counts.
-    const answer = answerOf(seed % 8 < 4 ? 'text' : 'thinking', modelAt(seed), draw, { mosts: [1_024, 2_048] });
+    const kind = seed % 8 < 4 ? 'text' : 'thinking';
+    const model = modelOf(seed < TAUGHT ? kind : 'unasked', seed);
+    const answer = answerOf(kind, model, draw, { mosts: [1_024, 2_048] });
     const clock = new HiddenOutputClock(0);
     const reader = new UsageReader({ sentAt: 0 });
     for (const { at, event } of answer.deeds) {
@@ -96,7 +96,7 @@ function casesOf(kind: Class, end: End, isLate = false): readonly Case[] {
     Array.from({ length: CASES }, (_, seed) => {
       const draw = random(seed * 7_919 + CLASSES.indexOf(kind) * 101 + ENDS.indexOf(end));
       const goesOn = end === 'stalled' || end === 'silent';
-      const answer = answerOf(kind, modelAt(seed), draw, { goesOn });
+      const answer = answerOf(kind, modelOf(kind, seed), draw, { goesOn });
       const { report, billed } = hear(answer, end, draw, { isLate, grant: grantFor(answer, unlearned) });
       const times = (settings: Settings) => booked(answer, settings, report) / billed;
       const { said = 0, thinking = 0, runs_tool: runsTool, lost_ms: lostMs } = report.seen ?? {};
@@ -131,16 +131,21 @@ describe.each(CLASSES)('an answer of the class %s that did not end by itself', (
  * The most that the median and the 95th percentile may be. Behind a use of the API's own tools more steps may have run than
  * anybody saw, each with all results before it: how many is bounded by a least time, and most take several times as long.
  */
-const MOST = {
-  plain: { any: [2, 4] },
-  served: { any: [2, 9], silence: [3, 6], killed: [6, 40] },
+type Most = Partial<Record<'silence' | End, readonly [number, number]>> & { any: readonly [number, number] };
+const PLAIN: Most = { any: [2, 4] };
+const SERVED: Most = { any: [2, 9], silence: [3, 6], killed: [6, 40] };
+const MOST: Partial<Record<Class, Most>> = {
+  search: SERVED,
+  fetch: SERVED,
+  mcp: SERVED,
   code: { any: [2, 16], silence: [60, 120], killed: [12, 120] },
   slow: { any: [2, 4], cut: [3, 60], silence: [3, 16], killed: [8, 80] },
-} as const;
+  // While it thinks unseen, it may as well have searched.
+  pondered: { any: [2, 25], silence: [3, 12], killed: [6, 60] },
+};
 
 function mostOf(kind: Class, end: End): readonly [number, number] {
-  const of: Partial<Record<'silence' | End, readonly [number, number]>> & { any: readonly [number, number] } =
-    MOST[kind === 'code' || kind === 'slow' ? kind : ['search', 'fetch', 'mcp'].includes(kind) ? 'served' : 'plain'];
+  const of = MOST[kind] ?? PLAIN;
   return of[end === 'stalled' || end === 'silent' ? 'silence' : end] ?? of.any;
 }
 
@@ -155,7 +160,7 @@ describe.each(ENDS)('what is booked where the end was: %s', (end) => {
   });
 
   test('is not much more than the bill where nothing was seen, of a whole answer or another', () => {
-    const all = (['text', 'thinking', 'tools', 'whole'] as const).flatMap((kind) => casesOf(kind, end));
+    const all = (['text', 'thinking', 'tools', 'whole', 'unasked'] as const).flatMap((kind) => casesOf(kind, end));
     const { median, high } = quantiles(all.filter(({ isSeen }) => !isSeen).map((one) => one.learned));
     expect(median).toBeLessThanOrEqual(3);
     expect(high).toBeLessThanOrEqual(8);

@@ -13,7 +13,7 @@ const { SLUICE_URL = 'http://localhost:8787', SLUICE_TOKEN } = process.env;
 const sluice = createClient({ baseURL: SLUICE_URL, ...(SLUICE_TOKEN ? { token: SLUICE_TOKEN } : {}) });
 const conversation = `incident-${Date.now().toString(36)}`;
 
-const reader = { model: 'claude-haiku-5-5', max_tokens: 300, limits: { max_turns: 4, max_usd: 0.02 } };
+const reader = { model: 'claude-haiku-5-5', max_tokens: 2_048, limits: { max_turns: 4, max_usd: 0.02 } };
 await sluice.agents.put('log-reader', {
   ...reader,
   description: 'Reads logs',
@@ -28,7 +28,7 @@ await sluice.agents.put('metrics-reader', {
 });
 await sluice.agents.put('incident', {
   model: 'claude-haiku-5-5',
-  max_tokens: 500,
+  max_tokens: 2_048,
   system: 'You are on call. Look into logs and metrics before you propose a rollback.',
   tools: [
     { name: 'read_logs', description: 'Reads the logs of a service.', run: { agent: 'log-reader' } },

@@ -219,7 +219,7 @@ Each source of webhooks may spend $1 a day, until PUT /accounts/webhook-SOURCE/l
 
 Try:
   curl -N ${url}/messages -H 'content-type: application/json' \\
-    -d '{"model":"claude-haiku-5-5","max_tokens":200,"messages":[{"role":"user","content":"Hello, who are you?"}]}'
+    -d '{"model":"claude-haiku-5-5","max_tokens":2048,"messages":[{"role":"user","content":"Hello, who are you?"}]}'
 
 Or point any Claude client at it: ANTHROPIC_BASE_URL=${url}
 Stop with Ctrl+C. Forget all local state with: npm run reset

@@ -6,6 +6,9 @@ import { anchorOf } from '../scripts/guides.ts';
 import type { Verdict } from '../src/delivery/signature.ts';
 import type { ObjectName } from '../src/durable/call-object.ts';
 import { RESOURCES } from '../src/openapi.ts';
+import { MODELS } from '../src/pricing/models.ts';
+import { roomForText } from '../src/pricing/thinking-off.ts';
+import { createSimulator } from '../src/toolkit/simulator.ts';
 import { readGuide, readGuides, sectionIn } from './support/guides.ts';
 
 const root = new URL('..', import.meta.url);
@@ -117,6 +120,55 @@ test('the runbook names what the page shows', async () => {
   const page = (await Promise.all(files.map((file) => read(`src/playground/${file}`)))).join('\n');
   expect(words.size).toBeGreaterThan(10);
   expect([...words].filter((said) => !page.includes(said))).toEqual([]);
+});
+
+/** What an example asks for at most, with the model that it names just before. */
+const ASKED = /(?:\b(claude-[\w-]+)\\?['"][^{}]{0,40}?)?(?:max|example)_?tokens\\?['"]?(?::| =) ?([\d_]+)/gi;
+
+test('no example asks for less room than its model needs for a text behind what it thinks', async () => {
+  const shown = [...(await readGuides()).entries(), ['scripts/start.ts', await read('scripts/start.ts')] as const];
+  for (const folder of ['examples', 'src']) {
+    for (const name of await readdir(new URL(folder, root), { recursive: true })) {
+      const file = `${folder}/${name}`;
+      const isShown = /^(examples|src\/(client|toolkit|playground))\/.*\.(m?ts|tsx|mjs)$|\.reference\.ts$/.test(file);
+      if (isShown) shown.push([file, await read(file)]);
+    }
+  }
+  let asked = 0;
+  const short: string[] = [];
+  for (const [file, text] of shown) {
+    for (const [found, named = 'claude-haiku-5-5', most = ''] of text.matchAll(ASKED)) {
+      asked += 1;
+      const row = MODELS.find(({ id, aliases }) => id === named || aliases.includes(named));
+      if (Number(most.replaceAll('_', '')) < roomForText(row, {})) short.push(`${file}: ${found}`);
+    }
+  }
+  expect(asked).toBeGreaterThan(50);
+  expect(short).toEqual([]);
+});
+
+test('every message of the reference, as it is asked and as it is stored, is answered with a text', async () => {
+  const simulator = createSimulator();
+  const told = RESOURCES.flatMap(({ routes }) => Object.entries(routes)).flatMap(([route, { body }]) => {
+    const found: { route: string; model: string; max_tokens: number; system?: string; messages?: object[] }[] = [];
+    JSON.stringify(body?.example ?? {}, (_, value) => {
+      if (typeof value?.max_tokens === 'number' && typeof value.model === 'string') found.push({ ...value, route });
+      return value;
+    });
+    return found;
+  });
+  expect(told.map(({ route }) => route)).toContain('POST /v1/messages/batches');
+  expect(told.length).toBeGreaterThan(5);
+  for (const { route, model, max_tokens, system, messages = [{ role: 'user', content: 'Where is it?' }] } of told) {
+    const answer = await simulator('https://api.anthropic.com/v1/messages', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-api-key': 'any', 'anthropic-version': '2023-06-01' },
+      body: JSON.stringify({ model, max_tokens, system, messages }),
+    });
+    const said = await answer.json();
+    expect(said, route).toMatchObject({ stop_reason: 'end_turn' });
+    expect((said as { content: object[] }).content.at(-1), route).toMatchObject({ type: 'text' });
+  }
 });
 
 /** A field of an interface, whose name may stand in quotes. */

@@ -53,7 +53,7 @@ form.onsubmit = (event) => {
   show('user', input.value);
   const messages = [{ role: 'user' as const, content: input.value }];
   void follow(
-    sluice.messages.stream({ conversation, model: 'claude-haiku-5-5', max_tokens: 1_000, messages }, { onConnection }),
+    sluice.messages.stream({ conversation, model: 'claude-haiku-5-5', max_tokens: 4_096, messages }, { onConnection }),
   );
   form.reset();
 };

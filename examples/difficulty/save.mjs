@@ -19,7 +19,7 @@ const AGENT = {
     otherwise: 'claude-opus-5-5',
     control: 0.5,
   },
-  max_tokens: 32,
+  max_tokens: 2_048,
 };
 
 /** Sends JSON to the edge. Returns the answer; throws an Error with the edge's sentence. */

@@ -38,7 +38,7 @@ app.post('/summaries', async (c) => {
   }
   const body = JSON.stringify({
     model: 'claude-haiku-5-5',
-    max_tokens: 300,
+    max_tokens: 2_048,
     system: 'Summarise the text in one sentence, in its own language.',
     messages: [{ role: 'user', content: await c.req.text() }],
   });

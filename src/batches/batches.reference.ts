@@ -34,7 +34,7 @@ const body = {
       custom_id: 'ticket-1',
       params: {
         model: 'claude-haiku-5-5',
-        max_tokens: 200,
+        max_tokens: 2_048,
         messages: [{ role: 'user', content: 'Where is my order?' }],
       },
     },

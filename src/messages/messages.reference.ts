@@ -79,7 +79,7 @@ const message = z.withMeta(
 
 const ask = {
   model: 'claude-haiku-5-5',
-  max_tokens: 200,
+  max_tokens: 2_048,
   messages: [{ role: 'user', content: 'Hello, who are you?' }],
 };
 

@@ -10,7 +10,7 @@ const version = 'support@e53125914ba65717eeaabaa926446a5b';
 const fields = {
   system: 'You answer for Acme, in one sentence.',
   model: 'claude-haiku-5-5',
-  max_tokens: 200,
+  max_tokens: 2_048,
   cache_ttl: '1h',
   description: 'How Acme answers',
 };

@@ -21,7 +21,7 @@ async function run(code: string, content: string): Promise<unknown[]> {
     baseURL: edge.url,
     token: 'anything',
     model: 'claude-haiku-5-5',
-    max_tokens: 500,
+    max_tokens: 2_048,
     messages: [{ role: 'user', content }],
   });
 }
@@ -33,6 +33,7 @@ test('the guide has an example for each client', () => {
 test('the official SDK, as the guide uses it, shows the events', async () => {
   // Node is no browser; there, the SDK only looks for one.
   const shown = await run(examples[0] ?? '', 'Hello');
+  expect(JSON.stringify(shown)).toContain('text_delta');
   expect(shown.at(-1)).toMatchObject({ type: 'message_stop' });
 });
 

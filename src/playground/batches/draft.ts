@@ -14,7 +14,7 @@ import { requestsOfRows } from './requests-of-rows.ts';
 import { SAMPLE } from './sample.ts';
 import type { Upload } from './upload.ts';
 
-const MAX_TOKENS = 500;
+const MAX_TOKENS = 4_096;
 
 export const upload = signal<Upload | undefined>(undefined);
 export const template = signal('');

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { MINUTE_MS } from '../../src/async/durations.ts';
 import type { Pool } from '../../src/pools/pool.ts';
 import { type Sent, type TestApp, testApp } from '../support/app.ts';
-import { atNoon } from '../support/calendar.ts';
+import { atNoon, passTime } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
 import { restSooner } from '../support/rests.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
@@ -68,6 +68,8 @@ test('accounts that are erased leave one row for all of them, and each is counte
   for (const name of BOTH) await expect.poll(() => leasesOf(name)).toEqual([null, 'dan']);
   for (const name of BOTH) await expect.poll(() => spentIn(name)).toBe(4 * COST);
 
+  // A token of the second of its account's end is refused.
+  passTime(1_000);
   await spend(app, 'alice');
   await expect.poll(() => leasesOf('deployment')).toEqual([null, 'alice', 'dan']);
   await expect.poll(() => spentIn('deployment')).toBe(5 * COST);

@@ -174,7 +174,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByRole('checkbox', { name: 'Thinking' }).check();
       await page.keyboard.press('Escape');
       // Slow enough that it is seen while it thinks.
-      await simulate(page, 'tps=40');
+      await simulate(page, 'tps=40; thinking=40');
       const thought = lastAnswer(page).locator('details');
       const thinks = thought.getByText(/^Thinking… \d+ s$/).waitFor();
       await ask(page, 'In one sentence: what is a pond?');

@@ -200,7 +200,9 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.reload();
       await why.waitFor();
       await lastAnswer(page).getByRole('button', { name: 'Ask again with 32,768 tokens' }).click();
-      await lastAnswer(page).getByText(/built-in simulator/).waitFor();
+      await lastAnswer(page)
+        .getByText(/built-in simulator/)
+        .waitFor();
       await page.getByText('2/2').waitFor();
     }));
 

@@ -56,7 +56,7 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   const token = await mint(here);
   await json(await call(here, 'PUT', `/accounts/${account}/limits`, { usd_per_month: 7 }));
   const rolls = { name: 'edge_dice', run: 'worker' };
-  const asked = { model: 'claude-haiku-5-5', max_tokens: 200, stream: false };
+  const asked = { model: 'claude-haiku-5-5', max_tokens: 2_048, stream: false };
   const say = (edge: string, conversation: string, content: string, by: string, more: object = {}) =>
     call(edge, 'POST', '/messages', { ...asked, conversation, messages: [{ role: 'user', content }], ...more }, by);
   await json(await say(here, 'talk', 'Where\u2028{to}\u2029?', token));

@@ -28,12 +28,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await addSecrets(await readDevVars());
   await build();
   const simulator = { SLUICE_SIMULATOR: 'true' };
-  const building = bundleWorker(simulator);
   const [shared, page, browser, simulating, impatient, deployed] = await Promise.all([
     offerSharedStart(),
-    offer(async () => await startPageEdge((await building).code)),
+    offer(startPageEdge),
     startBrowser(),
-    building,
+    bundleWorker(simulator),
     bundleWorker(simulator, 'test/fixtures/impatient-worker.ts'),
     bundleWorker(unstable_readConfig({ config: 'wrangler.toml' }).define),
   ]);

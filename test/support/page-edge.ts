@@ -1,3 +1,4 @@
+import { bundleWorker } from '../../scripts/bundle.ts';
 import { startEdgeWithPage } from './edge.ts';
 import { startUpstream } from './upstream.ts';
 
@@ -19,18 +20,18 @@ export interface PageEdge {
 }
 
 /**
- * Starts the edge with the page. It answers at once: who looks at how an answer comes says how, by `simulate`.
- *
- * @param script the Worker with the simulator
+ * Starts the edge with the page. It answers at once, and without thinking: who looks at how an answer comes says how, by
+ * `simulate`, and so does who has it think.
  */
-export async function startPageEdge(script: string): Promise<PageEdge & { stop(): Promise<void> }> {
+export async function startPageEdge(): Promise<PageEdge & { stop(): Promise<void> }> {
   const shop = await startUpstream(({ path, body }, response) => {
     if (path === '/closed') response.writeHead(503).end('The shop is closed.');
     else response.writeHead(200, { 'content-type': 'application/json' }).end(`{"ordered":${body.toString() || '{}'}}`);
   });
   const quick = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0', SIMULATOR_BATCH_MS: '0' };
   const tools = { TOOL_HOSTS: new URL(shop.url).host, TOOL_SIGNING_SECRET };
-  const edge = await startEdgeWithPage({ ...quick, ...tools, GITHUB_WEBHOOK_SECRET: GITHUB_SECRET }, script);
+  const { code } = await bundleWorker({ SLUICE_SIMULATOR: 'true' }, 'test/fixtures/unthinking-worker.ts');
+  const edge = await startEdgeWithPage({ ...quick, ...tools, GITHUB_WEBHOOK_SECRET: GITHUB_SECRET }, code);
   return {
     url: edge.url,
     shop: shop.url,

@@ -1,5 +1,6 @@
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
+import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { answered, answerWith, ask, lastAnswer, type OpenPage, servedPage, simulate } from '../../support/page.ts';
 
@@ -166,15 +167,15 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       expect(faults.splice(0).every((fault) => fault.includes('429'))).toBe(true);
     }));
 
-  test('shows code in colours, and a thought with its time', () =>
-    inPage(async ({ page }) => {
+  test('shows code in colours, a thought with its time, and what has thought until there was no room for a text', () =>
+    inPage(async ({ page, shifts }) => {
       await answerWith(page, '```typescript\nconst gate: string = "open";\n```');
       await lastAnswer(page).locator('.hljs-keyword').getByText('const').waitFor();
       await page.getByRole('button', { name: 'Options' }).click();
       await page.getByRole('checkbox', { name: 'Thinking' }).check();
       await page.keyboard.press('Escape');
       // Slow enough that it is seen while it thinks.
-      await simulate(page, 'tps=40');
+      await simulate(page, 'tps=40; thinking=40');
       const thought = lastAnswer(page).locator('details');
       const thinks = thought.getByText(/^Thinking… \d+ s$/).waitFor();
       await ask(page, 'In one sentence: what is a pond?');
@@ -189,6 +190,20 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       // The history does not tell how long it took.
       await page.reload();
       await lastAnswer(page).getByText('Thought', { exact: true }).waitFor();
+      await simulate(page, 'thinking=9000');
+      await ask(page, 'In one sentence: what is a lake?');
+      const why = lastAnswer(page).getByText(/^The model used all its max_tokens \(4,096\) for thinking/);
+      await why.waitFor();
+      await answered(page);
+      expect(await barriersOn(page, '.message:last-child .pause')).toEqual([]);
+      expect(await shifts()).toEqual({ value: 0, moved: [] });
+      await page.reload();
+      await why.waitFor();
+      await lastAnswer(page).getByRole('button', { name: 'Ask again with 32,768 tokens' }).click();
+      await lastAnswer(page)
+        .getByText(/built-in simulator/)
+        .waitFor();
+      await page.getByText('2/2').waitFor();
     }));
 
   test('runs a tool that is called, and takes pictures, PDFs and texts', () =>
@@ -270,7 +285,8 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
     await conversations.create({ id: 'locks', title: 'On locks', system: 'You know locks.', ...fields });
     const thinking = { type: 'adaptive' as const };
     const question = { role: 'user' as const, content: 'In one sentence: what is a lock?' };
-    await messages.stream({ conversation: 'locks', thinking, messages: [question] }).text();
+    const headers = { 'sluice-simulate': 'thinking=40' };
+    await messages.stream({ conversation: 'locks', thinking, messages: [question] }, { headers }).text();
     await inPage(async ({ page, shifts }) => {
       const list = page.getByRole('navigation', { name: 'Conversations' });
       const item = list.getByRole('listitem').filter({ hasText: 'On locks' }).first();

@@ -20,10 +20,10 @@ import {
   show,
   shows,
 } from '../../support/dom.ts';
-import { start as begin, end, sse, textBlock } from '../../support/wire.ts';
+import { start as begin, block, end, sse, textBlock } from '../../support/wire.ts';
 
 const MODELS = ['Haiku', 'Opus'].map((name) => ({
-  ...{ id: `claude-${name.toLowerCase()}-5`, display_name: `Claude ${name} 5`, retires_at: null },
+  ...{ id: `claude-${name.toLowerCase()}-5`, display_name: `Claude ${name} 5`, retires_at: null, max_tokens: 2_000 },
   prices: { input: name.length },
 }));
 type Row = { id: string; role: string; content: unknown } & Record<string, unknown>;
@@ -38,6 +38,8 @@ const CALL: Row = {
 let talks: Map<string, Row[]>;
 /** What the edge says instead of answering the next questions. */
 let instead: Response[];
+/** Whether the next answers have used all their room before they say anything. */
+let isShort: boolean;
 let isOnline: boolean;
 /** What the edge says of its own key, if that is refused. */
 let keyRefused: Response | undefined;
@@ -70,6 +72,10 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
     const row = { status: 'complete', stop_reason: 'end_turn', turn, usage: null };
     const content = [{ type: 'text', text: `Answer ${rows?.length}` }];
     rows?.push({ ...row, id: `q${rows.length}`, role: 'user', content: messages[0]?.content, model: null });
+    if (isShort) {
+      const thought = block({ type: 'thinking', thinking: '' }) + end({ output_tokens: 300 }, 'max_tokens');
+      return sse(`${begin({ model }) + thought}: sluice-cost-usd=0.1\n\n`, { 'sluice-turn': turn });
+    }
     rows?.push({ ...row, id: `a${rows.length}`, role: 'assistant', content, model });
     return sse(`${begin({ model }) + textBlock(['Answer']) + end()}: sluice-cost-usd=0.1\n\n`, { 'sluice-turn': turn });
   }
@@ -88,6 +94,26 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
   if (what === 'approvals' && method === 'POST') {
     Object.assign(rows.at(-1) ?? {}, { paused: null });
     return { type: 'turn' };
+  }
+  if (what === 'turns') {
+    const usage = { output_tokens: 300 };
+    return { id: path.split('/').at(-1), steps: [{ model: MODELS[1]?.id, stop_reason: 'max_tokens', usage }] };
+  }
+  if (what === 'fork') {
+    const { id: copy } = body as { id: string };
+    talks.set(copy, rows);
+    return reportOf(copy);
+  }
+  if (what === 'rewind') {
+    const { before } = body as { before: string };
+    talks.set(
+      decodeURIComponent(id),
+      rows.slice(
+        0,
+        rows.findIndex((row) => row.id === before),
+      ),
+    );
+    return reportOf(id);
   }
   const input = { loaves: 1 };
   const waits = { id: 'apr_1', name: 'order_bread', input, approvers: 'owner', decision: null };
@@ -119,6 +145,7 @@ async function ask(question: string) {
 beforeEach(() => {
   talks = new Map([['one', []]]);
   instead = [];
+  isShort = false;
   isOnline = true;
   isTold = undefined;
   keyRefused = undefined;
@@ -258,6 +285,31 @@ test('each answer says which model gave it', async () => {
   }
   const names = () => [...root.querySelectorAll('.message-name')].map(({ textContent }) => textContent);
   await expect.poll(names).toEqual(['Claude Opus 5', 'Claude Haiku 5']);
+});
+
+test('an answer that has used all its room for thinking says so, also later, and is asked again with more', async () => {
+  await open('#/chat/one');
+  isShort = true;
+  await ask('What is a weir?');
+  const said = 'The model used all its max_tokens (300) for thinking before it wrote.';
+  await shows(root, said);
+  await expect.poll(() => articles()).toHaveLength(2);
+  expect(articles('Answer')).toEqual([expect.stringMatching(/^Claude Opus 5.*Regenerate$/)]);
+  await ask('And a dam?');
+  await expect.poll(() => articles()).toHaveLength(4);
+  await open('#/chat');
+  goTo('#/chat/one');
+  await expect.poll(() => articles('Answer')).toEqual([expect.stringContaining(said), expect.stringContaining(said)]);
+  isShort = false;
+  // Eight times the room is more than the model has.
+  const last = [...root.querySelectorAll('article')].at(-1);
+  await click(last as HTMLElement, 'Ask again with 2,000 tokens');
+  await expect.poll(() => articles('Answer').at(-1)).toContain('Answer 1');
+  const more = { messages: [{ role: 'user', content: 'And a dam?' }], max_tokens: 2_000 };
+  expect(posts().at(-1)?.body).toMatchObject(more);
+  expect(articles('Answer')).toEqual([expect.stringContaining(said), expect.stringContaining('Answer')]);
+  await ask('And a pier?');
+  await expect.poll(() => posts().at(-1)?.body).toMatchObject({ max_tokens: 4_096 });
 });
 
 test('a file of text that is chosen, dropped or pasted goes with the question, and is named in the transcript', async () => {

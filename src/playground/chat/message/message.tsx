@@ -8,6 +8,7 @@ import { stepsIn } from '../session/steps.ts';
 import { Figures } from './figures.tsx';
 import { MessageActions } from './message-actions.tsx';
 import { MessagePart } from './message-part.tsx';
+import { NoText } from './no-text.tsx';
 import { PauseNote } from './pause-note.tsx';
 import { Reconnecting } from './reconnecting.tsx';
 import { RunTimeline } from './run-timeline.tsx';
@@ -34,7 +35,7 @@ export const Message = memo(MessageView, (before, next) => {
 });
 
 function MessageView({ entry, session }: MessageProps) {
-  const { role, row, stream } = entry;
+  const { role, row, stream, silence } = entry;
   const isSummaryOpen = useSignal(false);
   // Reading this signal renders again: the message stays the same object while it grows.
   if (stream) void session.grown.value;
@@ -47,9 +48,10 @@ function MessageView({ entry, session }: MessageProps) {
   const ending = row && role === 'assistant' ? (ENDINGS[why] ?? ENDINGS[row.stop_reason ?? '']) : undefined;
   const steps = role === 'assistant' ? stepsIn(parts) : undefined;
   const turn = row?.turn ?? stream?.turn;
-  const model = stream?.message?.model ?? row?.model ?? entry.modelAbove ?? session.report.value?.model ?? undefined;
+  const answerer = stream?.message?.model ?? row?.model ?? silence?.step.model ?? entry.modelAbove;
+  const model = answerer ?? session.report.value?.model ?? undefined;
   const thoughtOf = (part: Part) => session.thoughts.find(turn, parts.indexOf(part));
-  if (!stream && shown.length === 0 && !isUnanswered) return null;
+  if (!stream && shown.length === 0 && !isUnanswered && !silence) return null;
   return (
     <article class={`message ${role}`} data-live={stream !== undefined} aria-label={role === 'user' ? 'You' : 'Answer'}>
       {role === 'assistant' && (
@@ -87,6 +89,7 @@ function MessageView({ entry, session }: MessageProps) {
         {stream && shown.length === 0 && (
           <p class="waiting">{session.arrived.value ? 'Waiting for the first word' : 'Sending'}</p>
         )}
+        {silence && <NoText of={silence} session={session} />}
         {ending && <p class="quiet aside-note">{ending}</p>}
         {row?.stop_reason === 'pause_turn' && (
           <PauseNote reason={row.paused ?? undefined} session={session} isLast={session.rows.value.at(-1) === row} />

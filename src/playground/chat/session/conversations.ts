@@ -132,13 +132,14 @@ function showCreated(created: Session): void {
  * Asks a question in place of another one, in a copy of the conversation: what was said there stays.
  *
  * @param before the message that the question replaces
+ * @param most the longest answer in tokens, in place of the option
  * @throws SluiceError if it is refused; then the conversation is shown as it was
  */
-export async function askInstead(from: Session, before: string, content: Content): Promise<void> {
+export async function askInstead(from: Session, before: string, content: Content, most?: number): Promise<void> {
   const created = await from.branch(before, nextBranchId(from.id, conversations.value));
   const shared = created.rows.value.length;
   showCreated(created);
-  await created.send(content);
+  await created.send(content, most);
   const failure = created.failure.value;
   const status = failure?.error.status ?? 0;
   // A later turn, with the results of tools, may be refused as well: then there is an answer to keep.

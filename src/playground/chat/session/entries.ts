@@ -1,9 +1,15 @@
 import { computed, type ReadonlySignal } from '@preact/signals';
-import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
+import type { ConversationMessage, ConversationTurn, MessageStream } from '../../../client/index.ts';
 import { type Part, partsOf } from './content.ts';
 import { withModelsAbove } from './models-above.ts';
 import type { Failure } from './outcomes.ts';
 import type { Session } from './session.ts';
+
+/** An answer without text: the history has only what was asked, and the report of its turn tells the rest. */
+export interface Silence {
+  question: ConversationMessage;
+  step: ConversationTurn['steps'][number];
+}
 
 /** One message as it is shown. */
 export interface Entry {
@@ -14,6 +20,7 @@ export interface Entry {
   row: ConversationMessage | undefined;
   /** The stream of an answer that is coming. */
   stream: MessageStream | undefined;
+  silence?: Silence;
   /** What is said of a question that got no answer. */
   unsent?: string;
   /** The model of the answer right above, where no question stands between the two. */
@@ -22,21 +29,28 @@ export interface Entry {
 
 /** @returns the history, then the running question and its answer */
 export function entriesOf(session: Session): Entry[] {
-  const entries: Entry[] = session.rows.value.map((row, key) => ({
-    key,
-    role: row.role,
-    parts: partsOf(row.content),
-    row,
-    stream: undefined,
-  }));
+  const entries: Entry[] = [];
+  const add = (role: Entry['role'], parts: readonly Part[], more: Partial<Entry> = {}) =>
+    entries.push({ key: entries.length, role, parts, row: undefined, stream: undefined, ...more });
+  const rows = session.rows.value;
+  for (const [index, row] of rows.entries()) {
+    add(row.role, partsOf(row.content), { row });
+    const step = isSilent(rows, index) ? session.runs.value.get(row.turn)?.steps.at(-1) : undefined;
+    // Of what was imported nobody knows why it has no answer.
+    if (step?.stop_reason) add('assistant', [], { silence: { question: row, step } });
+  }
   const live = session.live.value;
   const asked = live ? live.asked : session.failure.value?.asked;
-  const add = (role: Entry['role'], parts: readonly Part[], stream?: MessageStream) =>
-    entries.push({ key: entries.length, role, parts, row: undefined, stream });
   if (asked !== undefined) add('user', partsOf(asked));
-  if (live) add('assistant', [], live.stream);
+  if (live) add('assistant', [], { stream: live.stream });
   else if (asked !== undefined) Object.assign(entries.at(-1) ?? {}, { unsent: unsentNote(session.failure.value) });
   return withModelsAbove(entries);
+}
+
+/** @returns whether this is the last message of a turn that was answered without a text */
+export function isSilent(rows: readonly ConversationMessage[], index: number): boolean {
+  const [row, next] = [rows[index], rows[index + 1]];
+  return row?.role === 'user' && row.status === 'complete' && next?.role !== 'assistant' && next?.turn !== row.turn;
 }
 
 /** What was refused has not left the edge. Of an answer that broke off nobody here knows how far it came. */

@@ -18,6 +18,7 @@ import { model } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { type Branch, branchIn, branchMetadata, choicesIn, originOf } from './branches.ts';
 import { type Content, type Part, partsOf } from './content.ts';
+import { isSilent } from './entries.ts';
 import { maxTokens, thinking } from './options.ts';
 import { type Failure, ignoreDeleted, type Live } from './outcomes.ts';
 import { summariesByMessage } from './summaries.ts';
@@ -125,11 +126,11 @@ export class Session {
     if (asked !== undefined && rows.length === before) await this.send(asked);
   }
 
-  /** Asks a question, and shows the answer while it comes. Tools of the page run in between. */
-  async send(content: Content): Promise<void> {
+  /** Asks a question, and shows the answer while it comes: of `most` tokens. Tools of the page run in between. */
+  async send(content: Content, most?: number): Promise<void> {
     for (let next: Content | undefined = content; next !== undefined && !this.#left; ) {
       this.failure.value = undefined;
-      next = await this.#turn(next);
+      next = await this.#turn(next, most);
     }
   }
 
@@ -209,13 +210,13 @@ export class Session {
     this.live.value?.stream.close();
   }
 
-  async #turn(said: Content): Promise<Content | undefined> {
+  async #turn(said: Content, most?: number): Promise<Content | undefined> {
     const asked = this.#withResults(said);
-    const stream = this.#stream([{ role: 'user', content: asked } as MessageParam]);
+    const stream = this.#stream([{ role: 'user', content: asked } as MessageParam], most);
     return await this.#follow({ asked, stream, resumed: false });
   }
 
-  #stream(messages: MessageParam[]): MessageStream {
+  #stream(messages: MessageParam[], most = maxTokens.value): MessageStream {
     const offered = offeredTools(!!this.report.value?.agent);
     this.arrived.value = false;
     this.#tries = 0;
@@ -223,7 +224,7 @@ export class Session {
       {
         conversation: this.id,
         model: model.value?.id ?? '',
-        max_tokens: maxTokens.value,
+        max_tokens: most,
         messages,
         ...(thinking.value ? { thinking: { type: 'adaptive', display: 'summarized' } } : {}),
         ...(offered.length > 0 ? { tools: offered } : {}),
@@ -328,6 +329,9 @@ export class Session {
       more = page.has_more && page.data.length > 0;
     }
     const asked = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
+    // Before the rows are shown, so that an answer without text comes with them.
+    const silent = rows.filter(({ turn }, index) => isSilent(rows, index) && !this.runs.value.has(turn));
+    await Promise.all(silent.map(({ turn }) => this.readRun(turn)));
     this.rows.value = rows;
     return asked;
   }

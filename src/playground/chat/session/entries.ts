@@ -2,7 +2,7 @@ import { computed, type ReadonlySignal } from '@preact/signals';
 import type { ConversationMessage, ConversationTurn, MessageStream } from '../../../client/index.ts';
 import { type Part, partsOf } from './content.ts';
 import { withModelsAbove } from './models-above.ts';
-import type { Failure } from './outcomes.ts';
+import { type Failure, isSilent } from './outcomes.ts';
 import type { Session } from './session.ts';
 
 /** An answer without text: the history has only what was asked, and the report of its turn tells the rest. */
@@ -45,12 +45,6 @@ export function entriesOf(session: Session): Entry[] {
   if (live) add('assistant', [], { stream: live.stream });
   else if (asked !== undefined) Object.assign(entries.at(-1) ?? {}, { unsent: unsentNote(session.failure.value) });
   return withModelsAbove(entries);
-}
-
-/** @returns whether this is the last message of a turn that was answered without a text */
-export function isSilent(rows: readonly ConversationMessage[], index: number): boolean {
-  const [row, next] = [rows[index], rows[index + 1]];
-  return row?.role === 'user' && row.status === 'complete' && next?.role !== 'assistant' && next?.turn !== row.turn;
 }
 
 /** What was refused has not left the edge. Of an answer that broke off nobody here knows how far it came. */

@@ -1,5 +1,5 @@
 /** What becomes of a question: an answer that comes, or a failure. */
-import { type MessageStream, SluiceError } from '../../../client/index.ts';
+import { type ConversationMessage, type MessageStream, SluiceError } from '../../../client/index.ts';
 import type { Content } from './content.ts';
 
 /** An answer that is coming, and its question; after a reload the history has the question already. */
@@ -26,4 +26,10 @@ export interface Failure {
 export function ignoreDeleted(thrown: unknown): undefined {
   if (thrown instanceof SluiceError && thrown.status === 404) return undefined;
   throw thrown;
+}
+
+/** @returns whether this is the last message of a turn that was answered without a text */
+export function isSilent(rows: readonly ConversationMessage[], index: number): boolean {
+  const [row, next] = [rows[index], rows[index + 1]];
+  return row?.role === 'user' && row.status === 'complete' && next?.role !== 'assistant' && next?.turn !== row.turn;
 }

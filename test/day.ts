@@ -6,7 +6,7 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { setPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { countsOf, type Run, tableOf } from './runner/measures.ts';
 import { cpuMsOfTree } from './runner/worker-processes.ts';
@@ -25,10 +25,13 @@ const HALVES: Readonly<Record<string, readonly string[]>> = {
   // Servers and browsers are waited for.
   others: ['--project=e2e', '--project=node', '--project=simulation', '--project=timing', '--maxWorkers=2'],
 };
+/** The runtime of workerd works at one file at a time, so it goes before what can use more processors. */
+const PRIORITY_OF_OTHERS = 5;
 
 /** Runs Node with the terminal of this process. @returns its exit code */
-async function run(args: readonly string[], env: Record<string, string> = {}): Promise<number> {
+async function run(args: readonly string[], env: Record<string, string> = {}, priority = 0): Promise<number> {
   const child = spawn(process.execPath, args, { stdio: 'inherit', env: { ...process.env, ...env } });
+  if (child.pid !== undefined && priority !== 0) setPriority(child.pid, priority);
   return await new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1)));
 }
 
@@ -41,7 +44,7 @@ async function runDay(): Promise<boolean> {
   const ended = await Promise.all(
     Object.entries(HALVES).map(async ([name, args]) => {
       const report = join(folder, name);
-      const code = await run([...VITEST, ...args], { RUN_REPORT: report });
+      const code = await run([...VITEST, ...args], { RUN_REPORT: report }, name === 'others' ? PRIORITY_OF_OTHERS : 0);
       return { code, run: JSON.parse(readFileSync(report, 'utf8')) as Run };
     }),
   ).finally(() => clearInterval(timer));

@@ -1,7 +1,7 @@
 /** Lists the models of an edge with several upstreams: every model that one of them serves, with where and at which price. */
 
 import { isObject } from '../json/object.ts';
-import { lifecycleOf, type Model, type TokenPrices } from '../pricing/models.ts';
+import { fastPricesOf, lifecycleOf, type Model, type TokenPrices } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
@@ -67,13 +67,13 @@ export function placesOf(
 /** @returns a model's prices, those of batches too, and those of fast answers while there are any; null for an unknown model. */
 export function toldPrices(model: Model | undefined, now = Date.now()) {
   if (!model) return null;
-  const { fast, ...usual } = model.prices;
-  const isOver = model.fast_until !== null && Date.parse(model.fast_until) <= now;
+  const { fast: _, ...usual } = model.prices;
+  const fast = fastPricesOf(model, now);
   const { long_prompt, ...short } = usual;
   const long = long_prompt && { ...halfOf(long_prompt), above_tokens: long_prompt.above_tokens };
   return {
     ...usual,
-    ...(fast && !isOver && { fast }),
+    ...(fast && { fast }),
     batch: { ...halfOf(short), ...(long && { long_prompt: long }) },
   };
 }

@@ -364,6 +364,11 @@ export function retiresSoon(model: Model | undefined, now = Date.now()): string 
   return Date.parse(model.retires_at) - now <= RETIREMENT_NOTICE_MS ? model.retires_at : undefined;
 }
 
+/** @returns the prices at `speed: "fast"`; undefined where the API refuses that, or does no longer take it */
+export function fastPricesOf({ prices, fast_until }: Model, now = Date.now()): TokenPrices | undefined {
+  return fast_until !== null && Date.parse(fast_until) <= now ? undefined : prices.fast;
+}
+
 /** @returns what the API calls the state of a model: from when its retirement is announced it is deprecated. */
 export function lifecycleOf({ retires_at }: Pick<Model, 'retires_at'>, now = Date.now()) {
   if (retires_at === null) return 'active';

@@ -2,7 +2,7 @@
 
 import { invalidRequest } from '../http/errors.ts';
 import { isObject, type Json } from '../json/object.ts';
-import { EFFORTS, type Effort, type Model, type ModelTable, THINKING_TYPES } from './models.ts';
+import { EFFORTS, type Effort, fastPricesOf, type Model, type ModelTable, THINKING_TYPES } from './models.ts';
 import { roomForText, switchesOff, TEXT_TOKENS } from './thinking-off.ts';
 
 /** The least `budget_tokens`. */
@@ -46,7 +46,6 @@ export function takes(
   const least = has('sampling') ? 0.99 : thinks ? 0.95 : 0;
   const highest = has('top_p_1') ? 0.99 : 1;
   const isWithin = !isSaid(temperature) && Number(top_p) >= least && Number(top_p) <= highest;
-  const isFast = row.prices.fast && !(Date.parse(row.fast_until ?? '') <= now);
   const room = roomForText(row, { ...body, ...changes });
   // A budget that is put in the place of an effort leaves room, too.
   const comesIn =
@@ -58,7 +57,7 @@ export function takes(
     [least > 0 && (temperature ?? 1) !== 1, 'temperature', '1'],
     [isSaid(top_p) && !isWithin, 'top_p', `${least} to ${highest}, without a temperature`],
     [least > 0 && isSaid(top_k), 'top_k', 'none'],
-    [(speed ?? 'standard') !== 'standard' && !isFast, 'speed', 'standard'],
+    [(speed ?? 'standard') !== 'standard' && !fastPricesOf(row, now), 'speed', 'standard'],
     [isSaid(format) && !row.structured_output, 'output_config.format', 'none'],
     [thinks && comesIn && most < room, 'max_tokens', `${room} or more, as it thinks`],
   ];

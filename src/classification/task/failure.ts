@@ -33,8 +33,7 @@ export function unlabelled(fault: string, help = 'Try another model, or describe
 /** @returns the failure of a second call, where the first answer was cut: it says that too, and what helps */
 export function failureAfterCut({ error, ...failure }: FailedCall, fault: string, help: string): FailedCall {
   const message = `The model gave no usable answer: ${fault}. The second try, with more room, failed: ${error.message} ${help}`;
-  const { type, status, headers, logged, upstreamSaid, details, cause } = error;
-  return { ...failure, error: new ApiError(type, message, { status, headers, logged, upstreamSaid, details, cause }) };
+  return { ...failure, error: new ApiError(error.type, message, error) };
 }
 
 /** @returns the error for a call whose caller has left */

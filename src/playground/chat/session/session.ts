@@ -27,6 +27,8 @@ import { callsOurTools, offeredTools, toolResults } from './tools.ts';
 const MESSAGES_A_PAGE = 1_000;
 /** So often a question is tried to be sent, within half a second; then it counts as not sent. */
 const MOST_TRIES = 3;
+/** The newest answers without text that are told of: each is a request. */
+const MOST_SILENT = 20;
 
 /** Keeps one conversation while it is shown: its history, and the answer that comes. */
 export class Session {
@@ -60,6 +62,8 @@ export class Session {
   /** The turns that this page saw go up without the oldest ones, and without a summary of them: the history does not tell. */
   readonly truncated = new Set<string>();
   readonly #branching = signal(false);
+  /** The turns without a text whose reports were read after their end. */
+  readonly #reported = new Set<string>();
   /** Whether no question can be asked now. */
   readonly busy = computed(() => !this.loaded.value || this.#branching.value || this.live.value !== undefined);
   readonly #listening: StreamOptions = {
@@ -328,9 +332,14 @@ export class Session {
       more = page.has_more && page.data.length > 0;
     }
     const asked = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
-    // Before the rows are shown, so that an answer without text comes with them.
-    const silent = rows.filter(({ turn }, index) => isSilent(rows, index) && !this.runs.value.has(turn));
-    await Promise.all(silent.map(({ turn }) => this.readRun(turn)));
+    // Before the rows are shown, so that an answer without text comes with them. Where a report fails they come without it.
+    const silent = rows.filter(({ turn }, index) => isSilent(rows, index) && !this.#reported.has(turn));
+    await Promise.allSettled(
+      silent.slice(-MOST_SILENT).map(async ({ turn }) => {
+        await this.readRun(turn);
+        this.#reported.add(turn);
+      }),
+    );
     this.rows.value = rows;
     return asked;
   }

@@ -49,3 +49,11 @@ test('a question that has failed is asked again by Retry, unless it has arrived 
   expect(edge.asked).toEqual(['What is a weir?']);
   expect([session.failure.value, session.rows.value.length]).toEqual([undefined, 2]);
 });
+
+test('the history is shown, too, where the report of an answer without text cannot be read', async () => {
+  edge.rows = [{ id: 'm1', role: 'user', content: 'Why?', status: 'complete', turn: 't1' }];
+  const session = new Session('c1', () => Promise.resolve());
+  await session.open();
+  expect(session.rows.value).toHaveLength(1);
+  expect(session.failure.value).toBeUndefined();
+});

@@ -1,11 +1,12 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { closedToBound, finalError, invalidRequest, misconfigured } from '../http/errors.ts';
+import { ApiError, closedToBound, finalError, invalidRequest, misconfigured } from '../http/errors.ts';
 import { withMark } from '../http/headers/request-id.ts';
 import { type Caller, callerSchema, type Identity } from '../identity/caller.ts';
 import { nameInRoom, SCOPES, type Scope } from '../identity/identity.ts';
 import { type Only, scopesOfBound } from '../identity/only.ts';
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
+import type { Settings } from '../settings/settings.ts';
 import { accountMark } from './account-mark.ts';
 import { comesFrom, isOpenToBound } from './bound-routes.ts';
 import type { AppEnv } from './context.ts';
@@ -103,7 +104,8 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
 function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise<Identity> {
   const settings = c.get('settings');
   const credentials = credentialsOf(c.req.raw.headers);
-  const token = credentials.find(isJwt);
+  const tokens = credentials.filter(isJwt);
+  const [token] = tokens;
   if (settings.development && token === undefined) {
     if (settings.wranglerDev === 'open' && mayBeRebound(c.req.raw)) throw unauthenticated(UNPROVEN);
     return DEVELOPER;
@@ -113,12 +115,22 @@ function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise
     if (hasOwn) throw unauthenticated('This edge does not know who is asking. Sign in first.');
     throw misconfigured('This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.');
   }
-  if (token !== undefined) return verifiedBefore(token, settings) ?? verifyToken(token, settings);
+  if (token !== undefined) return verifiedBefore(token, settings) ?? verifyFirst(tokens, settings);
   throw unauthenticated(
     credentials.length === 0
       ? 'Send a credential of this edge as `Authorization: Bearer …` or `x-api-key`.'
       : 'This is no credential of this edge: it must be a token that its operator or your sign-in has issued.',
   );
+}
+
+/** Verifies tokens in turn. A platform before the edge may set `authorization` to a JWT of its own. @throws the first's error */
+async function verifyFirst([token = '', ...others]: readonly string[], settings: Settings): Promise<Identity> {
+  try {
+    return await verifyToken(token, settings);
+  } catch (thrown) {
+    if (others.length === 0 || !(thrown instanceof ApiError) || thrown.type !== 'authentication_error') throw thrown;
+    return await verifyFirst(others, settings).catch(() => Promise.reject(thrown));
+  }
 }
 
 /** @returns the credentials of a request. Old official clients send `x-api-key`, new ones a bearer token, some both. */

@@ -6,13 +6,25 @@ import { candidates, schemeOf, secondsOf, sign } from './signature.ts';
 const ID_HEADER = 'webhook-id';
 const TIMESTAMP_HEADER = 'webhook-timestamp';
 const SIGNATURE_HEADER = 'webhook-signature';
+const STANDARD_HEADERS = [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER];
 
 const SECRET_PREFIX = 'whsec_';
+
+/** @returns id, timestamp and signature. Svix, from which the specification comes, still sends them by its own names. */
+function standardHeaders(headers: Headers): (string | null)[] {
+  const isSvix = !STANDARD_HEADERS.some((name) => headers.has(name));
+  return STANDARD_HEADERS.map((name) => headers.get(isSvix ? name.replace('webhook', 'svix') : name));
+}
+
+/** @returns the id of an event, as it is signed. */
+export function standardId(headers: Headers): string | undefined {
+  return standardHeaders(headers)[0] ?? undefined;
+}
 
 /** Verifies the signatures of https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */
 export const verifyStandard = schemeOf(
   (headers) => {
-    const [id, timestamp, given] = [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER].map((name) => headers.get(name));
+    const [id, timestamp, given] = standardHeaders(headers);
     const seconds = secondsOf(timestamp);
     if (!id || seconds === undefined || !given) return undefined;
     const values = given.split(' ').filter((value) => value.startsWith('v1,'));

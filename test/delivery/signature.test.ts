@@ -5,7 +5,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { signGithub, signHmac, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
 import { type HmacOptions, hmac } from '../../src/delivery/hmac.ts';
 import type { SignatureScheme } from '../../src/delivery/signature.ts';
-import { signStandard, verifyStandard } from '../../src/delivery/standard-webhooks.ts';
+import { signStandard, standardId, verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import { verifyGithub, verifySlack, verifyStripe } from '../../src/webhooks/sources/signatures.ts';
 
 interface Vector {
@@ -90,6 +90,11 @@ const PUBLISHED: Record<string, Vector> = {
   },
 };
 
+// Svix, which wrote the specification, sends the same by other names.
+const { headers: named, ...published } = PUBLISHED['Standard Webhooks'] as Vector;
+const renamed = Object.entries(named).map(([name, value]) => [name.replace('webhook', 'svix'), value]);
+PUBLISHED.Svix = { ...published, headers: Object.fromEntries(renamed) };
+
 const encode = (text: string) => new TextEncoder().encode(text);
 
 /** Judges at a time, in seconds since 1970. */
@@ -168,6 +173,14 @@ test('Stripe: one of several signatures is enough while a secret is rolled, the 
   expect(await header(`${t}, ${v1}`)).toBe('valid');
   expect(await header(`${t},${v1.replace('v1', 'v0')}`)).toBe('missing');
   expect(await header(`${t},t=1,${v1}`)).toBe('missing');
+});
+
+test('Svix: its names count only where none of the specification is there', async () => {
+  const vector = PUBLISHED.Svix as Vector;
+  const headers = { ...vector.headers, 'webhook-id': 'another' };
+  expect(await judge(vector, { headers })).toBe('missing');
+  expect(standardId(new Headers(headers))).toBe('another');
+  expect(standardId(new Headers(vector.headers))).toBe(vector.headers['svix-id']);
 });
 
 test('Standard Webhooks: one of several signatures is enough, in the version that is known', async () => {

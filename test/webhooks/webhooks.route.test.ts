@@ -129,6 +129,20 @@ describe('a signed event', () => {
     expect((await inboxOf(source).list({})).data).toEqual([]);
   });
 
+  test('by the names of Svix has the id that is signed', async () => {
+    const body = JSON.stringify(contact);
+    const headers = Object.entries(await signed('standard', body)).map(([name, value]) => [
+      name.replace('webhook', 'svix'),
+      value,
+    ]);
+    const answer = await edgeOf().fetch('/webhooks/standard', {
+      method: 'POST',
+      headers: Object.fromEntries(headers),
+      body,
+    });
+    expect(await answer.json()).toEqual({ event_id: 'standard_one', status: 'accepted' });
+  });
+
   test('of Slack that verifies the URL is answered with its challenge, and only if it is signed', async () => {
     const edge = edgeOf();
     const answer = await send(edge, 'slack', urlVerification);

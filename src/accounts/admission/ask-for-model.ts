@@ -76,13 +76,17 @@ export async function askForModel(
   };
   let { count }: { count?: number | null | undefined } = request;
   let { worstCase, terms } = bounded(count);
-  if (worstCase.countable && !mayCount(request)) ({ worstCase, terms } = bounded((count = null)));
+  if (worstCase.countable && !mayCount(request)) {
+    count = null;
+    ({ worstCase, terms } = bounded(count));
+  }
   const until = startedAt + settings.HOLD_WAIT_MS;
   const keep = () =>
     isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, settings, startedAt) } : {};
   let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);
   if (answer.outcome === 'count_needed') {
-    ({ worstCase, terms } = bounded((count = await countInput({ ...request, only: routing?.only }, changes))));
+    count = await countInput({ ...request, only: routing?.only }, changes);
+    ({ worstCase, terms } = bounded(count));
     const bound = { ...worstCase, countable: false };
     answer = await askInLine(request, { ...admissionRequest, counted: true, bound, ...keep() }, until);
   }

@@ -8,7 +8,7 @@ import { ApiError, errorEvent } from '../../http/errors.ts';
 import { LINE_FEED } from '../../json/characters.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { cutEnding } from '../../sse/endings.ts';
-import { keepBuffer, takeBuffer } from '../../upstream/carry/tee-reader.ts';
+import { PieceBuffers } from '../../upstream/carry/tee-reader.ts';
 import { EVENT_STREAM } from '../../upstream/content-type.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { reportOf } from '../../upstream/usage/usage-report.ts';
@@ -89,7 +89,7 @@ async function carry(
 ): Promise<string | undefined> {
   const writer = writable.getWriter();
   const tail = new Tail();
-  let buffer = takeBuffer();
+  const buffers = new PieceBuffers();
   let summary: string | undefined;
   if (first !== '') {
     const events = encoder.encode(first);
@@ -98,24 +98,20 @@ async function carry(
     writer.write(events).catch(() => {});
   }
   for (;;) {
-    const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
-    // The runtime returns the buffer even at the end of the stream.
-    if (value) buffer = value.buffer as ArrayBuffer;
+    const { value } = await reader.read(buffers.take()).catch(() => ({ value: undefined }));
     if (!value || value.length === 0) break;
-    if (summary !== undefined) {
-      summary += decoder.decode(value);
-      continue;
-    }
-    const end = value.indexOf(END_OF_STREAM);
-    const events = end < 0 ? value : value.subarray(0, end);
-    if (end >= 0) summary = decoder.decode(value.subarray(end + 1));
-    if (events.length === 0) continue;
-    tail.push(events);
-    await writer.write(events);
+    if (summary === undefined) {
+      const end = value.indexOf(END_OF_STREAM);
+      const events = end < 0 ? value : value.subarray(0, end);
+      if (end >= 0) summary = decoder.decode(value.subarray(end + 1));
+      tail.push(events);
+      if (events.length > 0) await writer.write(events);
+    } else summary += decoder.decode(value);
+    buffers.keep(value);
   }
   if (summary === undefined) {
     await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));
-  } else keepBuffer(new Uint8Array(buffer));
+  }
   writer.close().catch(() => {});
   return summary;
 }

@@ -1,4 +1,4 @@
-import { drain, keepBuffer, type Piece, pumpStream, readTee, takeBuffer } from '../../upstream/carry/tee-reader.ts';
+import { drain, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from '../../upstream/carry/tee-reader.ts';
 import { endOf, interrupted } from '../../upstream/failure.ts';
 import type { Publisher } from './publisher.ts';
 import type { Turn } from './turn.ts';
@@ -89,7 +89,7 @@ async function readFirst(
 ): Promise<ReadableStreamBYOBReader | undefined> {
   const reader = body.getReader({ mode: 'byob' });
   abort.readers = [reader];
-  let buffer = takeBuffer();
+  let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let isLast = opening !== undefined && take(opening);
   while (!publisher.hasDelta && !isLast) {
     const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
@@ -97,7 +97,6 @@ async function readFirst(
     if (done || !value) return undefined;
     isLast = take(value);
   }
-  keepBuffer(new Uint8Array(buffer));
   return reader;
 }
 

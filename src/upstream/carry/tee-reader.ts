@@ -27,6 +27,25 @@ export function keepBuffer({ buffer }: Uint8Array): void {
     spareBuffers.push(buffer as ArrayBuffer);
 }
 
+/** The buffers of one reader: a large one while pieces are large, and a small one otherwise. */
+export class PieceBuffers {
+  #small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
+  /** Whether the last piece has filled its buffer, or more. */
+  isLarge = false;
+
+  /** @returns the buffer to read into */
+  take(isLarge = this.isLarge): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(isLarge ? takeBuffer() : this.#small);
+  }
+
+  /** Takes back the buffer of a piece that nobody needs any more. */
+  keep(piece: Uint8Array): void {
+    this.isLarge = piece.length >= SMALL_PIECE_BYTES;
+    if (piece.buffer.byteLength === SMALL_PIECE_BYTES) this.#small = piece.buffer as ArrayBuffer;
+    else keepBuffer(piece);
+  }
+}
+
 /**
  * @returns a function that pauses, and one that ends the pause. (A timer that is not ended would wake the isolate for
  * nothing.)
@@ -66,8 +85,7 @@ export async function readTee(
     end = whole ? 'whole' : 'broken';
     wake();
   });
-  let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
-  let needsLarge = false;
+  const buffers = new PieceBuffers();
   let hasMore = false;
   /** The last time at which the copy had been read empty. */
   let emptyAt = Date.now();
@@ -75,8 +93,8 @@ export async function readTee(
     if (end === 'open' && !hasMore) await pause();
     // After a complete stream nothing more will come. What waits in memory is read at once.
     const isRest = end === 'whole';
-    const isLarge: boolean = isRest || needsLarge;
-    const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
+    const isLarge: boolean = isRest || buffers.isLarge;
+    const view = buffers.take(isLarge);
     const room = view.length;
     const lookedAt = Date.now();
     const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
@@ -87,11 +105,9 @@ export async function readTee(
     const since = readAt - lookedAt > pauseMs ? lookedAt : emptyAt;
     const isTaken = value !== undefined && length > 0 && take(value, length < room, since);
     if (length < room) emptyAt = readAt;
-    if (value && isLarge) keepBuffer(value);
-    else if (value) small = value.buffer as ArrayBuffer;
+    if (value) buffers.keep(value);
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
-    needsLarge = length >= SMALL_PIECE_BYTES;
-    hasMore = !isLarge && needsLarge;
+    hasMore = !isLarge && buffers.isLarge;
   }
 }
 
@@ -128,13 +144,15 @@ export function pumpStream(
  * @returns whether the stream was complete. It never rejects
  */
 export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore): Promise<boolean> {
-  let buffer = takeBuffer();
+  // Only what is dense has a limit, and does not last.
+  let buffer = room ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
   let bytes = 0;
   try {
     for (;;) {
-      const { value, done }: Piece = await reader.readAtLeast(TEE_PIECE_BYTES, new Uint8Array(buffer));
+      const { byteLength } = buffer;
+      const { value, done }: Piece = await reader.readAtLeast(byteLength, new Uint8Array(buffer));
       if (value) buffer = value.buffer as ArrayBuffer;
-      if (done || !value || value.length < TEE_PIECE_BYTES) break;
+      if (done || !value || value.length < byteLength) break;
       bytes += value.length;
       await room?.(bytes);
     }

@@ -30,6 +30,14 @@ export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
   return new UpstreamFailure('api_error', message, { end, logged: `upstream_${end}`, cause });
 }
 
+/** The most bytes of an answer that is kept until its end, many times what a model writes. */
+const MOST_ANSWER_BYTES = 32 * 1024 * 1024;
+
+/** @throws UpstreamFailure for an answer that is longer than it may be: it ends here, as one that broke off */
+export function refuseEndless(bytes: number): void {
+  if (bytes > MOST_ANSWER_BYTES) throw interrupted(false, new Error('the answer is longer than 32 MB'));
+}
+
 /** @returns the reason for aborting a call whose caller has left. */
 export function callerLeft(): UpstreamFailure {
   const message = 'The caller left before the answer ended.';

@@ -3,6 +3,8 @@
  * relaying the chunk. But one late read brings everything that waits in memory.
  */
 
+import { refuseEndless } from '../failure.ts';
+
 /** The result of a read. At the end of a stream the runtime returns the buffer, too, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
@@ -107,7 +109,7 @@ export async function readTee(
     if (length < room) emptyAt = readAt;
     if (value) buffers.keep(value);
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
-    hasMore = !isLarge && buffers.isLarge;
+    hasMore = length === room;
   }
 }
 
@@ -139,7 +141,7 @@ export function pumpStream(
 }
 
 /**
- * Reads a stream to its end, and ignores the bytes.
+ * Reads a stream to its end, and ignores the bytes. One without an end is cancelled.
  *
  * @returns whether the stream was complete. It never rejects
  */
@@ -154,11 +156,14 @@ export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore
       if (value) buffer = value.buffer as ArrayBuffer;
       if (done || !value || value.length < byteLength) break;
       bytes += value.length;
+      if (!room) refuseEndless(bytes);
       await room?.(bytes);
     }
     keepBuffer(new Uint8Array(buffer));
     return true;
   } catch {
+    // A stream that has broken cannot be cancelled.
+    reader.cancel().catch(() => undefined);
     return false;
   }
 }

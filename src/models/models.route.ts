@@ -42,19 +42,11 @@ const GIVES_NO_LIST: ReadonlySet<string> = new Set([
 /** Milliseconds to wait for the list, in whose place there is a table, and for one model. An upstream that has them is quick. */
 const LIST_MS = 2_000;
 const MODEL_MS = 5_000;
-/** Milliseconds for which a list is remembered, and the characters of all lists that are. */
+/** Milliseconds for which a list is remembered, and how many are: they differ by the query, and by headers. */
 const REMEMBERED_MS = 300_000;
-const MOST_REMEMBERED = 2_000_000;
-/** The headers of a request for which the upstream may have another list. */
+const MOST_LISTS = 20;
 const VARIES_BY = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
-
-interface RememberedList {
-  text: string;
-  headers: Headers;
-  until: number;
-}
-
-const remembered = new WeakMap<Upstream, LruCache<string, RememberedList>>();
+const remembered = new WeakMap<Upstream, LruCache<string, { make(): Response; until: number }>>();
 
 /**
  * Makes the routes that list the upstream's models, with the limits and prices that this edge knows. Only allowed models are
@@ -169,22 +161,19 @@ async function relayModels(
   throw notTheApi();
 }
 
-/** @returns the upstream's list, or what it answers instead; for some minutes the same list. @throws ApiError as `relayModels` */
+/** @returns the upstream's list, for some minutes the same, or what it answers instead. @throws ApiError as `relayModels` */
 async function listOf(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response> {
-  const lists = getOrMake(
-    remembered,
-    upstreamOf(c.get('settings'), fetchUpstream),
-    () => new LruCache<string, RememberedList>({ most: MOST_REMEMBERED, sizeOf: ({ text }) => text.length }),
-  );
+  const upstream = upstreamOf(c.get('settings'), fetchUpstream);
+  const lists = getOrMake(remembered, upstream, () => new LruCache({ most: MOST_LISTS }));
   const key = [queryOf(caller.url), ...VARIES_BY.map((name) => caller.headers.get(name))].join('\n');
   const known = lists.get(key);
-  if (known && Date.now() < known.until) return new Response(known.text, { headers: known.headers });
+  if (known && Date.now() < known.until) return known.make();
   const response = await relayModels(c, LIST, caller, fetchUpstream);
   if (!response.ok) return response;
   const text = await response.text();
   const headers = new Headers(response.headers);
   headers.delete('request-id');
-  lists.set(key, { text, headers, until: Date.now() + REMEMBERED_MS });
+  lists.set(key, { make: () => new Response(text, { headers }), until: Date.now() + REMEMBERED_MS });
   return new Response(text, response);
 }
 

@@ -33,9 +33,13 @@ export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
 /** The most bytes of an answer that is kept until its end, many times what a model writes. */
 const MOST_ANSWER_BYTES = 32 * 1024 * 1024;
 
-/** @throws UpstreamFailure for an answer that is longer than it may be: it ends here, as one that broke off */
-export function refuseEndless(bytes: number): void {
-  if (bytes > MOST_ANSWER_BYTES) throw interrupted(false, new Error('the answer is longer than 32 MB'));
+/** @returns a function that takes each piece of an answer, and throws where it is too long: there it ends, as one that broke off */
+export function sizeGuard(): (piece: Uint8Array) => void {
+  let left = MOST_ANSWER_BYTES;
+  return ({ length }) => {
+    left -= length;
+    if (left < 0) throw interrupted(false, new Error('the answer is longer than 32 MB'));
+  };
 }
 
 /** @returns the reason for aborting a call whose caller has left. */

@@ -9,7 +9,7 @@ import type { BufferedAnswer } from './buffered-answer.ts';
 import { LAZY_WAIT_MS } from './carry/carry.ts';
 import { keepBuffer, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
-import { endOf, interrupted, refuseEndless, timedOut } from './failure.ts';
+import { endOf, interrupted, sizeGuard, timedOut } from './failure.ts';
 import { verdict } from './judge.ts';
 import { MOMENT_MS, withinMoment } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
@@ -38,11 +38,10 @@ export async function readRidden(
   const message = new WholeMessage();
   exchange.seen = () => usage.report;
   exchange.expectBody();
-  let bytes = 0;
+  const takeSize = sizeGuard();
   const take = (piece: Uint8Array, _isAll = true, since = Date.now()) => {
     watchdog.touch();
-    bytes += piece.length;
-    refuseEndless(bytes);
+    takeSize(piece);
     usage.push(piece, false, Date.now(), since);
     message.push(piece);
     return message.ended;

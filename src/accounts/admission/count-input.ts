@@ -1,7 +1,8 @@
 import type { JsonBody } from '../../http/body/json-body.ts';
+import { ApiError } from '../../http/errors.ts';
 import type { Json } from '../../json/object.ts';
 import { changedTexts } from '../../pricing/takes.ts';
-import { askCount, type CountOptions } from '../../upstream/count-tokens.ts';
+import { type CountOptions, countTokens } from '../../upstream/count-tokens.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 
 /** A request whose input can be counted. */
@@ -40,7 +41,10 @@ export async function countInput(request: CountableRequest, changed: Json): Prom
   const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));
   const changes = changedTexts({ ...changed, ...Object.fromEntries(rest.map((key) => [key, undefined])) });
   if (body.json.model !== model) changes.model = JSON.stringify(model);
-  const count = await askCount((more) => bodyUp(body, { ...changes, ...more }), { ...request, admits: true });
-  if (count.tokens === null && count.why.status === 429) throw count.why;
-  return count.tokens;
+  try {
+    return await countTokens((more) => bodyUp(body, { ...changes, ...more }), { ...request, admits: true });
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError) || thrown.status === 429 || request.signal?.aborted) throw thrown;
+    return null;
+  }
 }

@@ -48,13 +48,13 @@ async function pingUntil(
     writer.releaseLock();
     return await answer.body.pipeTo(writable);
   }
-  if (answer.kind === 'ended') await write(`${answer.events}\0${JSON.stringify(answer.trailer)}`);
-  else if (answer.kind === 'error') {
-    const outcome = { ...unanswered({ sentAt: undefined }, 0), error_type: answer.error.logged };
-    await write(`${errorEvent(answer.error, requestId)}\0${JSON.stringify({ outcome, nanodollars: 0 })}`);
-  } else {
-    const data = answer.body.replaceAll('\n', ' ');
-    await write(`event: error\ndata: ${data}\n\n\0${JSON.stringify(answer.trailer)}`);
+  let said = answer.kind === 'ended' ? answer.events : '';
+  let trailer: unknown = answer.kind === 'error' ? undefined : answer.trailer;
+  if (answer.kind === 'whole') said = `event: error\ndata: ${answer.body.replaceAll('\n', ' ')}\n\n`;
+  if (answer.kind === 'error') {
+    said = errorEvent(answer.error, requestId);
+    trailer = { outcome: { ...unanswered({ sentAt: undefined }, 0), error_type: answer.error.logged }, nanodollars: 0 };
   }
+  await write(`${said}\0${JSON.stringify(trailer)}`);
   await writer.close();
 }

@@ -8,7 +8,7 @@ import { ApiError, errorEvent } from '../../http/errors.ts';
 import { LINE_FEED } from '../../json/characters.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { cutEnding } from '../../sse/endings.ts';
-import { PieceBuffers } from '../../upstream/carry/tee-reader.ts';
+import { nextBuffer, SMALL_PIECE_BYTES } from '../../upstream/carry/tee-reader.ts';
 import { EVENT_STREAM } from '../../upstream/content-type.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { reportOf } from '../../upstream/usage/usage-report.ts';
@@ -89,7 +89,7 @@ async function carry(
 ): Promise<string | undefined> {
   const writer = writable.getWriter();
   const tail = new Tail();
-  const buffers = new PieceBuffers();
+  let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let summary: string | undefined;
   if (first !== '') {
     const events = encoder.encode(first);
@@ -98,7 +98,7 @@ async function carry(
     writer.write(events).catch(() => {});
   }
   for (;;) {
-    const { value } = await reader.read(buffers.take()).catch(() => ({ value: undefined }));
+    const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
     if (!value || value.length === 0) break;
     if (summary === undefined) {
       const end = value.indexOf(END_OF_STREAM);
@@ -107,7 +107,7 @@ async function carry(
       tail.push(events);
       if (events.length > 0) await writer.write(events);
     } else summary += decoder.decode(value);
-    buffers.keep(value);
+    buffer = nextBuffer(value);
   }
   if (summary === undefined) {
     await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));

@@ -1,5 +1,5 @@
 import { drain, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from '../../upstream/carry/tee-reader.ts';
-import { endOf, interrupted, refuseEndless } from '../../upstream/failure.ts';
+import { endOf, interrupted, sizeGuard } from '../../upstream/failure.ts';
 import type { Publisher } from './publisher.ts';
 import type { Turn } from './turn.ts';
 import type { TurnAbort } from './turn-abort.ts';
@@ -36,13 +36,12 @@ export async function readAnswerStream(
   { opening, turn, publisher, timer, abort, now, onEvents }: AnswerReader,
 ): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {
   let how: TurnEnd | undefined;
-  let bytes = 0;
+  const takeSize = sizeGuard();
   /** @returns whether this piece ends the turn */
   const take = (piece: Uint8Array, since?: number): boolean => {
     // An abort cancels the readers, which ends every wait. A race for each read would cost as much as the read.
     if (abort.reason) throw abort.reason;
-    bytes += piece.length;
-    refuseEndless(bytes);
+    takeSize(piece);
     timer.touch();
     turn.firstByteAt ??= now();
     const taken = turn.take(piece, now(), since === undefined ? 0 : Date.now() - since);

@@ -3,7 +3,7 @@
  * relaying the chunk. But one late read brings everything that waits in memory.
  */
 
-import { refuseEndless } from '../failure.ts';
+import { sizeGuard } from '../failure.ts';
 
 /** The result of a read. At the end of a stream the runtime returns the buffer, too, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
@@ -29,23 +29,12 @@ export function keepBuffer({ buffer }: Uint8Array): void {
     spareBuffers.push(buffer as ArrayBuffer);
 }
 
-/** The buffers of one reader: a large one while pieces are large, and a small one otherwise. */
-export class PieceBuffers {
-  #small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
-  /** Whether the last piece has filled its buffer, or more. */
-  isLarge = false;
-
-  /** @returns the buffer to read into */
-  take(isLarge = this.isLarge): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(isLarge ? takeBuffer() : this.#small);
-  }
-
-  /** Takes back the buffer of a piece that nobody needs any more. */
-  keep(piece: Uint8Array): void {
-    this.isLarge = piece.length >= SMALL_PIECE_BYTES;
-    if (piece.buffer.byteLength === SMALL_PIECE_BYTES) this.#small = piece.buffer as ArrayBuffer;
-    else keepBuffer(piece);
-  }
+/** @returns the buffer for the piece after this one: a large one only while much comes, as an open answer must not hold it */
+export function nextBuffer(piece: Uint8Array): ArrayBuffer {
+  const isMuch = piece.length >= SMALL_PIECE_BYTES;
+  if (isMuch === piece.buffer.byteLength > SMALL_PIECE_BYTES) return piece.buffer as ArrayBuffer;
+  keepBuffer(piece);
+  return isMuch ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
 }
 
 /**
@@ -87,7 +76,8 @@ export async function readTee(
     end = whole ? 'whole' : 'broken';
     wake();
   });
-  const buffers = new PieceBuffers();
+  let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
+  let needsLarge = false;
   let hasMore = false;
   /** The last time at which the copy had been read empty. */
   let emptyAt = Date.now();
@@ -95,8 +85,8 @@ export async function readTee(
     if (end === 'open' && !hasMore) await pause();
     // After a complete stream nothing more will come. What waits in memory is read at once.
     const isRest = end === 'whole';
-    const isLarge: boolean = isRest || buffers.isLarge;
-    const view = buffers.take(isLarge);
+    const isLarge: boolean = isRest || needsLarge;
+    const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
     const room = view.length;
     const lookedAt = Date.now();
     const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
@@ -107,8 +97,10 @@ export async function readTee(
     const since = readAt - lookedAt > pauseMs ? lookedAt : emptyAt;
     const isTaken = value !== undefined && length > 0 && take(value, length < room, since);
     if (length < room) emptyAt = readAt;
-    if (value) buffers.keep(value);
+    if (value && isLarge) keepBuffer(value);
+    else if (value) small = value.buffer as ArrayBuffer;
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
+    needsLarge = length >= SMALL_PIECE_BYTES;
     hasMore = length === room;
   }
 }
@@ -148,15 +140,16 @@ export function pumpStream(
 export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore): Promise<boolean> {
   // Only what is dense has a limit, and does not last.
   let buffer = room ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
+  const { byteLength } = buffer;
+  const takeSize = room ? undefined : sizeGuard();
   let bytes = 0;
   try {
     for (;;) {
-      const { byteLength } = buffer;
       const { value, done }: Piece = await reader.readAtLeast(byteLength, new Uint8Array(buffer));
       if (value) buffer = value.buffer as ArrayBuffer;
       if (done || !value || value.length < byteLength) break;
       bytes += value.length;
-      if (!room) refuseEndless(bytes);
+      takeSize?.(value);
       await room?.(bytes);
     }
     keepBuffer(new Uint8Array(buffer));

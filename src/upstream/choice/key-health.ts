@@ -32,10 +32,6 @@ export class KeyHealth {
     }
   }
 
-  isUncounted(model: string, now: number): boolean {
-    return now < (this.uncounted.get(model) ?? 0);
-  }
-
   /** Whether there is something to tell. */
   get hasNews(): boolean {
     return this.#news !== undefined;

@@ -24,7 +24,7 @@ export interface Routing {
   /** The name of the upstream that has what the request names, if it is known. The request goes there, or nowhere. */
   only?: string | undefined;
   /** Says of an upstream, by its name, that it need not be asked to count. */
-  avoids?(name: string): boolean;
+  avoids?: ((name: string) => boolean) | undefined;
 }
 
 /** What a request can use that belongs to one upstream. */

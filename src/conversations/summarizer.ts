@@ -44,7 +44,7 @@ const ROUTE = 'summary';
 /** How often the alarm looks after one, and repeats a settlement; milliseconds. */
 const SUMMARY_WATCH_MS = 15_000;
 /** How long a turn waits for one; milliseconds. */
-const LONGEST_WAIT_MS = 20_000;
+const SUMMARY_WAIT_MS = 20_000;
 /** How much later than its wake an object that died may have lost its connection; milliseconds. */
 const LATE_CUT_MS = 1_000;
 
@@ -117,7 +117,7 @@ export class Summarizer {
     // With its new messages the turn is longer than what is stored.
     const planned = this.#plan(KEEPS);
     if (planned) this.#context.waitUntil(this.#make(cause, planned));
-    if (this.#running) await withinMoment(this.#running.done, LONGEST_WAIT_MS);
+    if (this.#running) await withinMoment(this.#running.done, SUMMARY_WAIT_MS);
   }
 
   /** Has the words of a block go up where another upstream answers now than the one that made it. */

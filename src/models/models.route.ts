@@ -43,8 +43,8 @@ const GIVES_NO_LIST: ReadonlySet<string> = new Set([
 const LIST_MS = 2_000;
 const MODEL_MS = 5_000;
 /** Milliseconds for which a list is remembered, and how many are: they differ by the query, and by headers. */
-const REMEMBERED_MS = 300_000;
-const MOST_LISTS = 20;
+const LIST_REMEMBERED_MS = 300_000;
+const MOST_MODEL_LISTS = 20;
 const VARIES_BY = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
 const remembered = new WeakMap<Upstream, LruCache<string, { make(): Response; until: number }>>();
 
@@ -162,9 +162,9 @@ async function relayModels(
 }
 
 /** @returns the upstream's list, for some minutes the same, or what it answers instead. @throws ApiError as `relayModels` */
-async function listOf(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response> {
+async function rememberedList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response> {
   const upstream = upstreamOf(c.get('settings'), fetchUpstream);
-  const lists = getOrMake(remembered, upstream, () => new LruCache({ most: MOST_LISTS }));
+  const lists = getOrMake(remembered, upstream, () => new LruCache({ most: MOST_MODEL_LISTS }));
   const key = [queryOf(caller.url), ...VARIES_BY.map((name) => caller.headers.get(name))].join('\n');
   const known = lists.get(key);
   if (known && Date.now() < known.until) return known.make();
@@ -173,14 +173,14 @@ async function listOf(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch
   const text = await response.text();
   const headers = new Headers(response.headers);
   headers.delete('request-id');
-  lists.set(key, { make: () => new Response(text, { headers }), until: Date.now() + REMEMBERED_MS });
+  lists.set(key, { make: () => new Response(text, { headers }), until: Date.now() + LIST_REMEMBERED_MS });
   return new Response(text, response);
 }
 
 /** @returns the upstream's list; undefined if it has none, or does not send it in time. The log says so. */
 async function relayList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response | undefined> {
   try {
-    const response = await listOf(c, caller, fetchUpstream);
+    const response = await rememberedList(c, caller, fetchUpstream);
     return HAS_NO_LIST.has(response.status) ? undefined : response;
   } catch (thrown) {
     const { logged } = toApiError(thrown);
@@ -222,7 +222,7 @@ async function listFrom(
 ): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
   const { line } = c.get('entry');
   try {
-    const listed = await listOf(c, allOf(c.req.raw), fetchUpstream);
+    const listed = await rememberedList(c, allOf(c.req.raw), fetchUpstream);
     if (listed.ok) return { headers: listed.headers, rows: rowsIn(await listed.json()) };
     line.error_type = `upstream_${listed.status}`;
   } catch (thrown) {

@@ -2,7 +2,7 @@ const LINE_FEED = 10;
 export const CARRIAGE_RETURN = 13;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf] as const;
 /** The most bytes of a line. No client of the API needs a longer one, and what stays of it is its beginning. */
-export const MOST_LINE_BYTES = 1_048_576;
+export const LONGEST_LINE_BYTES = 1_048_576;
 const BEGINNING_BYTES = 1_024;
 
 /** Called with each line as a range of `bytes`, without its line end. The bytes are valid during the call only. */
@@ -10,7 +10,7 @@ export type OnLine = (bytes: Uint8Array, start: number, end: number) => void;
 
 /**
  * Splits a stream of bytes into lines (LF, CRLF or CR) in linear time, however it is cut into pieces. It skips a byte order
- * mark at the beginning, and what a line has beyond `MOST_LINE_BYTES`: of such a line only the beginning is kept.
+ * mark at the beginning, and what a line has beyond `LONGEST_LINE_BYTES`: of such a line only the beginning is kept.
  *
  * Bytes stay bytes, because most lines of a stream are deltas that are not decoded here.
  */
@@ -62,7 +62,7 @@ export class LineReader {
       this.#length -= start;
     }
     // A carriage return at its end may be that of the line.
-    if (this.#length <= MOST_LINE_BYTES || this.#rest[this.#length - 1] === CARRIAGE_RETURN) return;
+    if (this.#length <= LONGEST_LINE_BYTES || this.#rest[this.#length - 1] === CARRIAGE_RETURN) return;
     this.#isTooLong = true;
     this.#rest = this.#rest.slice(0, BEGINNING_BYTES);
     this.#length = BEGINNING_BYTES;

@@ -42,11 +42,11 @@ export function mayCount(counting: CountedModel): boolean {
 /** @returns a function that says of an upstream, by its name, whether it has just failed to count the tokens of a model */
 function uncountedAt({ upstream, settings, model }: CountedModel): (name: string) => boolean {
   const healths = keyHealths(upstream);
-  return (name) => Date.now() < (healths.get(name)?.uncounted.get(idOf(model, settings)) ?? 0);
+  return (name) => Date.now() < (healths.get(name)?.uncounted.get(tableIdOf(model, settings)) ?? 0);
 }
 
 /** @returns the name by which it is remembered that a model is not counted. Models that no table has share one */
-function idOf(model: string, { models }: Settings): string {
+function tableIdOf(model: string, { models }: Settings): string {
   return models.find(model)?.id ?? '';
 }
 
@@ -80,7 +80,7 @@ export async function countTokens(body: BodyMaker, counting: CountOptions): Prom
     isOfPrompt ||=
       signal?.aborted || thrown instanceof NoUpstream || (thrown instanceof ApiError && thrown.status === 429);
     const health = keyHealths(upstream).get(exchange.course.upstream ?? '');
-    if (!isOfPrompt) health?.uncounted.set(idOf(model, settings), Date.now() + UNCOUNTED_MS);
+    if (!isOfPrompt) health?.uncounted.set(tableIdOf(model, settings), Date.now() + UNCOUNTED_MS);
     throw thrown;
   } finally {
     exchange.close();

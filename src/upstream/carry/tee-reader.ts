@@ -3,14 +3,14 @@
  * relaying the chunk. But one late read brings everything that waits in memory.
  */
 
-import { sizeGuard } from '../failure.ts';
-
 /** The result of a read. At the end of a stream the runtime returns the buffer, too, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
 /** Called with how many bytes of a stream have come. It may return a promise that settles when more may come. */
 type RoomForMore = (bytes: number) => Promise<void> | undefined;
 
+/** The most bytes of an answer that is kept until its end, many times what a model writes. */
+export const LONGEST_ANSWER_BYTES = 32 * 1024 * 1024;
 export const TEE_PIECE_BYTES = 65_536;
 /** Enough for what a slow answer brings between two reads. An open answer must not hold a large buffer all the time. */
 export const SMALL_PIECE_BYTES = 4_096;
@@ -141,7 +141,6 @@ export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore
   // Only what is dense has a limit, and does not last.
   let buffer = room ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
   const { byteLength } = buffer;
-  const takeSize = room ? undefined : sizeGuard();
   let bytes = 0;
   try {
     for (;;) {
@@ -149,7 +148,7 @@ export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore
       if (value) buffer = value.buffer as ArrayBuffer;
       if (done || !value || value.length < byteLength) break;
       bytes += value.length;
-      takeSize?.(value);
+      if (!room && bytes > LONGEST_ANSWER_BYTES) throw new RangeError('It has no end.');
       await room?.(bytes);
     }
     keepBuffer(new Uint8Array(buffer));

@@ -1,5 +1,6 @@
-import { drain, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from '../../upstream/carry/tee-reader.ts';
+import { drain, keepBuffer, nextBuffer, type Piece, pumpStream, readTee } from '../../upstream/carry/tee-reader.ts';
 import { endOf, interrupted, sizeGuard } from '../../upstream/failure.ts';
+import { readFirstPiece } from '../../upstream/stream.ts';
 import type { Publisher } from './publisher.ts';
 import type { Turn } from './turn.ts';
 import type { TurnAbort } from './turn-abort.ts';
@@ -91,14 +92,15 @@ async function readFirst(
 ): Promise<ReadableStreamBYOBReader | undefined> {
   const reader = body.getReader({ mode: 'byob' });
   abort.readers = [reader];
-  let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
+  let buffer: ArrayBuffer | undefined;
   let isLast = opening !== undefined && take(opening);
   while (!publisher.hasDelta && !isLast) {
-    const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
-    if (value) buffer = value.buffer as ArrayBuffer;
+    const { value, done }: Piece = await (buffer ? reader.read(new Uint8Array(buffer)) : readFirstPiece(reader));
     if (done || !value) return undefined;
     isLast = take(value);
+    buffer = nextBuffer(value);
   }
+  if (buffer) keepBuffer(new Uint8Array(buffer));
   return reader;
 }
 

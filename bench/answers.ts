@@ -13,6 +13,7 @@ export type AnswerName =
   | 'tokens100'
   | 'live'
   | 'open'
+  | 'begun'
   | 'quiet';
 
 /** The last line of an event that tells when it was written: a comment with milliseconds since 1970. */
@@ -134,6 +135,8 @@ export const answers: Record<AnswerName, Answer> = {
   live: { contentType: eventStream, writes: events(80), pauseMs: 25, isStamped: true },
   // It begins, and goes on for longer than anything is measured.
   open: { contentType: eventStream, writes: events(400), pauseMs: 1_000 },
-  // The same, but nothing comes of it while others are measured.
+  // The same, with its first delta at once.
+  begun: { contentType: eventStream, writes: joinedEnds(events(400)), pauseMs: 1_000 },
+  // The same as `open`, but nothing comes of it while others are measured.
   quiet: { contentType: eventStream, writes: events(20), pauseMs: 100_000 },
 };

@@ -17,7 +17,7 @@ const MOST_EVER = 110e6;
  */
 const MOST_OF_LONGEST_STEPS = 128e6;
 const MOST_WITH_OPEN_ANSWERS = 60e6;
-/** A buffer of 64 kB for each of 500 would be more. */
+/** A buffer of 64 kB for each of 500 would be more; and for each of 300 turns. */
 const MOST_OF_SHORT_PROMPTS = 30e6;
 /** Until what an answer leaves behind is settled. */
 const AFTERWORK_MS = 1_000;
@@ -31,7 +31,7 @@ interface Tools {
 interface Scenario {
   title: string;
   order: Pick<UploadOrder, 'body' | 'requests' | 'holds' | 'inTurn'> &
-    Partial<Pick<UploadOrder, 'headers' | 'saysLast'>>;
+    Partial<Pick<UploadOrder, 'headers' | 'saysLast' | 'isTurn'>>;
   /** Whether the requests name a prefix of 20 MB. */
   prefixed?: boolean;
   /** What the tool of runs answers. */
@@ -61,6 +61,17 @@ const scenarios: Scenario[] = [
     atOnce: 500,
     mostAlive: MOST_OF_SHORT_PROMPTS,
   },
+  ...[
+    { title: '300 open turns before their first delta', headers: { 'x-bench': 'open' } },
+    { title: '300 open turns in their answer', headers: { 'x-bench': 'begun' } },
+  ].map(
+    ({ title, headers }): Scenario => ({
+      title,
+      order: { body: message(400), requests: 300, holds: true, isTurn: true, headers },
+      atOnce: 300,
+      mostAlive: MOST_OF_SHORT_PROMPTS,
+    }),
+  ),
   {
     title: '8 bodies of 5 MB at once, of two callers',
     order: { body: message(5e6), requests: 8, holds: false, inTurn: twoCallers },

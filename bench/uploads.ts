@@ -18,6 +18,8 @@ export interface UploadOrder {
   requests: number;
   /** Whether each answer is held open once it has begun, until the process ends. */
   holds: boolean;
+  /** Whether each is a turn, in a conversation of its own. */
+  isTurn?: boolean;
   /** Whether nobody is told how long the body is. Default: its length is told. */
   isLengthUnknown?: boolean;
 }
@@ -90,7 +92,7 @@ function send(order: UploadOrder, body: Buffer, n: number): Promise<{ status: nu
     const { hostname, port } = new URL(origin);
     const length = order.isLengthUnknown ? {} : { 'content-length': String(body.length) };
     const all = { 'content-type': 'application/json', ...length, ...headers, ...inTurn[n % inTurn.length] };
-    if (order.body.kind === 'run') Object.assign(all, { 'sluice-conversation': `run-${n}` });
+    if (order.body.kind === 'run' || order.isTurn) Object.assign(all, { 'sluice-conversation': `run-${n}` });
     const outgoing = request({ host: hostname, port, method, path, agent: false, headers: all }, (response) => {
       const status = response.statusCode ?? 0;
       const told = { status, retryAfterMs: Number(response.headers['retry-after'] ?? 1) * 1000 };

@@ -22,7 +22,7 @@ import { settingsSchema } from '../src/settings/settings.ts';
  * What goes to a model that was not named takes 1.2; parts of zod and of Hono that nothing uses gave 1.7 back.
  * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 291_000;
+const LIMIT_BYTES = 293_000;
 
 test(`the deployed Worker is at most ${LIMIT_BYTES / 1_000} kB, compressed`, () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);

@@ -11,7 +11,7 @@ import { FrameReader } from '../sse/frames.ts';
 import { readAnswer } from '../upstream/buffered-answer.ts';
 import { isEventStream } from '../upstream/content-type.ts';
 import { Exchange } from '../upstream/exchange.ts';
-import { endOf, interrupted, notTheApi } from '../upstream/failure.ts';
+import { endOf, interrupted, notTheApi, sizeGuard } from '../upstream/failure.ts';
 import { joinedBetas, type PlainHeaders } from '../upstream/headers.ts';
 import type { RequestOutcome } from '../upstream/outcome.ts';
 import type { Upstream } from '../upstream/upstream.ts';
@@ -84,7 +84,9 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
     const builder = new MessageBuilder();
     const frames = new FrameReader();
     exchange.seen = () => usage.report;
+    const takeSize = sizeGuard();
     const take = (piece: Uint8Array) => {
+      takeSize(piece);
       usage.push(piece);
       for (const { data } of frames.push(piece)) builder.take(parseObject(data) ?? {});
     };

@@ -382,6 +382,11 @@ function runnerOf(
   });
 }
 
+/** @returns the id of the turn that a request begins */
+export function turnIdOf({ show, requestId }: Pick<TurnRequest, 'show' | 'requestId'>): string {
+  return (show === 'text' ? TEXT_TURN : 'turn_') + requestId.slice(-12);
+}
+
 /** @returns the row of a turn that begins */
 export function newTurnRow(
   transcript: Transcript,
@@ -394,7 +399,7 @@ export function newTurnRow(
   return {
     ...BLANK_TURN,
     seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
-    id: (request.show === 'text' ? TEXT_TURN : 'turn_') + requestId.slice(-12),
+    id: turnIdOf(request),
     requestId,
     key: request.key ?? null,
     hash,

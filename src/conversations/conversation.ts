@@ -29,7 +29,6 @@ import type {
 import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { room } from '../http/body-room.ts';
-import { toApiError } from '../http/errors.ts';
 import { logFailure } from '../http/log.ts';
 import { hidesTools } from '../identity/only.ts';
 import { edit } from '../json/edit.ts';
@@ -38,6 +37,7 @@ import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './ans
 import {
   conflict,
   crossingText,
+  failedAnswer,
   failedResult,
   idTaken,
   interruptedCall,
@@ -52,12 +52,13 @@ import {
 import { awaitsApproval, cancelWaiting, openApprovals } from './answers/decide.ts';
 import { hiddenAnswer } from './answers/hidden-answer.ts';
 import { accountRequestOf } from './answers/object-context.ts';
+import { pingedAnswer } from './answers/pinged-answer.ts';
 import { resumeTurn } from './answers/resume-turn.ts';
 import { subagentOutcomeOf } from './answers/subagent-outcome.ts';
 import { outcomeOfTurn } from './answers/turn-outcome.ts';
 import { reportOfTurn } from './answers/turn-report.ts';
 import { beginAgain, resumeRun } from './begin-again.ts';
-import { beginTurn, planTurn, type ReadRequest, WATCH_MS } from './begin-turn.ts';
+import { beginTurn, planTurn, type ReadRequest, turnIdOf, WATCH_MS } from './begin-turn.ts';
 import { refusalOfTurn, refusedToBound, toldToBound } from './bound-turn.ts';
 import { decideOn } from './continue-run.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
@@ -155,7 +156,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
         releaseUnused(this.#context, taken?.retained);
       }
     } catch (thrown) {
-      return { kind: 'error', error: wireError(damageIn(thrown) ?? toApiError(thrown)) };
+      return failedAnswer(thrown);
     }
   }
 
@@ -516,11 +517,13 @@ export class Conversation extends EdgeObject implements ConversationObject {
     }
     if (planned.isTruncated && !planned.follows && !isSummarized) {
       const { body, ...cause } = request;
-      await this.#waitFor(
+      const before = this.#waitFor(
         request.key,
         this.#summarizer.before({ request: cause, rest: edit(body, { messages: '[]' }) }),
       );
-      return await this.#turn(request, taken, true, chosen);
+      const coming = before.then(() => this.#turn(request, taken, true, chosen)).catch(failedAnswer);
+      if (!request.stream || request.background || request.parent) return await coming;
+      return await pingedAnswer(turnIdOf(request), before, coming, { ...request, ...this.#context });
     }
     if (request.parent && this.#stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
     // This takes the lock: from here on no other turn begins.

@@ -11,6 +11,7 @@ import { anotherRequestId } from '../http/headers/request-id.ts';
 import { logFailure } from '../http/log.ts';
 import type { Identity } from '../identity/caller.ts';
 import { type RequestOutcome, unanswered } from '../upstream/outcome.ts';
+import { withinMoment } from '../upstream/stream.ts';
 import type { ObjectContext } from './answers/object-context.ts';
 import {
   askForSummary,
@@ -42,6 +43,8 @@ import { CONFIRM_MS, type TurnSettlements } from './turn-settlements.ts';
 const ROUTE = 'summary';
 /** How often the alarm looks after one, and repeats a settlement; milliseconds. */
 const SUMMARY_WATCH_MS = 15_000;
+/** How long a turn waits for one; milliseconds. */
+const SUMMARY_WAIT_MS = 20_000;
 /** How much later than its wake an object that died may have lost its connection; milliseconds. */
 const LATE_CUT_MS = 1_000;
 
@@ -106,12 +109,15 @@ export class Summarizer {
     }
   }
 
-  /** Makes a summary before a turn that is too long without one, or waits for the one that is being made. */
+  /**
+   * Makes a summary before a turn that is too long without one, or waits for the one that is being made. A turn does not wait for
+   * ever: a summary that comes later serves the next one.
+   */
   async before(cause: SummaryCause): Promise<void> {
-    if (this.#running) return await this.#running.done;
     // With its new messages the turn is longer than what is stored.
     const planned = this.#plan(KEEPS);
-    if (planned) await this.#make(cause, planned);
+    if (planned) this.#context.waitUntil(this.#make(cause, planned));
+    if (this.#running) await withinMoment(this.#running.done, SUMMARY_WAIT_MS);
   }
 
   /** Has the words of a block go up where another upstream answers now than the one that made it. */

@@ -2,6 +2,8 @@ import type { Context } from 'hono';
 import { admitFree } from '../accounts/admission/admit-free.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { getOrMake } from '../cache/get-or-make.ts';
+import { LruCache } from '../cache/lru.ts';
 import { callAccount } from '../durable/call-account.ts';
 import { notFound, toApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
@@ -14,7 +16,7 @@ import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import { isEventStream } from '../upstream/content-type.ts';
 import { notTheApi } from '../upstream/failure.ts';
 import { queryOf, relay } from '../upstream/relay.ts';
-import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { type Fetch, type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import {
   isModelRow,
   type ModelRow,
@@ -24,6 +26,7 @@ import {
   servedModels,
   toldPrices,
   UNKNOWN_DAY,
+  withAliases,
 } from './served-models.ts';
 
 const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
@@ -37,8 +40,14 @@ const GIVES_NO_LIST: ReadonlySet<string> = new Set([
   'upstream_silent',
   'upstream_timeout',
 ]);
-/** Milliseconds to wait for the list. An upstream that has it sends it at once. */
-const LIST_MS = 5_000;
+/** Milliseconds to wait for the list, in whose place there is a table, and for one model. An upstream that has them is quick. */
+const LIST_MS = 2_000;
+const MODEL_MS = 5_000;
+/** Milliseconds for which a list is remembered, and how many are: they differ by the query, and by headers. */
+const LIST_REMEMBERED_MS = 300_000;
+const MOST_MODEL_LISTS = 20;
+const VARIES_BY = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
+const remembered = new WeakMap<Upstream, LruCache<string, { make(): Response; until: number }>>();
 
 /**
  * Makes the routes that list the upstream's models, with the limits and prices that this edge knows. Only allowed models are
@@ -49,16 +58,17 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
   const list = async (c: Context<AppEnv>) => {
     const allowed = await allowedModels(c);
     const { pool } = upstreamOf(c.get('settings'), fetchUpstream);
-    if (!allowed && !pool) return await answerModels(c, LIST, fetchUpstream);
-    const { models } = c.get('settings');
+    const settings = c.get('settings');
+    if (!allowed && !pool && Object.keys(settings.MODEL_ALIASES).length === 0)
+      return await answerModels(c, LIST, fetchUpstream);
     const page = readPage(c.req.query());
-    // A page of the upstream could have none of the allowed models. So all are fetched, and paged here.
+    // A page of the upstream could have none of the allowed models, and it knows no aliases. So all are fetched, and paged here.
     const all = pool
       ? await answerPooled(c, pool, fetchUpstream)
       : await answerModels(c, LIST, fetchUpstream, allOf(c.req.raw));
     if (!all.ok) return all;
-    const rows = rowsIn(await all.json());
-    const usable = allowed ? usableModels(rows, allowed, models) : rows;
+    const rows = withAliases(rowsIn(await all.json()), settings);
+    const usable = allowed ? usableModels(rows, allowed, settings.models) : rows;
     return Response.json(
       pageOfRows(usable, page, ({ id }) => id),
       { headers: all.headers },
@@ -138,10 +148,11 @@ async function relayModels(
 ): Promise<Response> {
   const { settings: all, requestId, waitUntil } = contextOf(c);
   const { UPSTREAM_TIMEOUT_MS, STREAM_IDLE_MS } = all;
+  const mostMs = path === LIST ? LIST_MS : MODEL_MS;
   const settings = {
     ...all,
-    UPSTREAM_TIMEOUT_MS: Math.min(UPSTREAM_TIMEOUT_MS, LIST_MS),
-    STREAM_IDLE_MS: Math.min(STREAM_IDLE_MS, LIST_MS),
+    UPSTREAM_TIMEOUT_MS: Math.min(UPSTREAM_TIMEOUT_MS, mostMs),
+    STREAM_IDLE_MS: Math.min(STREAM_IDLE_MS, mostMs),
   };
   const routing = { streams: false, isQuick: true };
   const upstream = upstreamOf(all, fetchUpstream);
@@ -152,10 +163,26 @@ async function relayModels(
   throw notTheApi();
 }
 
+/** @returns the upstream's list, for some minutes the same, or what it answers instead. @throws ApiError as `relayModels` */
+async function rememberedList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response> {
+  const upstream = upstreamOf(c.get('settings'), fetchUpstream);
+  const lists = getOrMake(remembered, upstream, () => new LruCache({ most: MOST_MODEL_LISTS }));
+  const key = [queryOf(caller.url), ...VARIES_BY.map((name) => caller.headers.get(name))].join('\n');
+  const known = lists.get(key);
+  if (known && Date.now() < known.until) return known.make();
+  const response = await relayModels(c, LIST, caller, fetchUpstream);
+  if (!response.ok) return response;
+  const text = await response.text();
+  const headers = new Headers(response.headers);
+  headers.delete('request-id');
+  lists.set(key, { make: () => new Response(text, { headers }), until: Date.now() + LIST_REMEMBERED_MS });
+  return new Response(text, response);
+}
+
 /** @returns the upstream's list; undefined if it has none, or does not send it in time. The log says so. */
 async function relayList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response | undefined> {
   try {
-    const response = await relayModels(c, LIST, caller, fetchUpstream);
+    const response = await rememberedList(c, caller, fetchUpstream);
     return HAS_NO_LIST.has(response.status) ? undefined : response;
   } catch (thrown) {
     const { logged } = toApiError(thrown);
@@ -197,7 +224,7 @@ async function listFrom(
 ): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
   const { line } = c.get('entry');
   try {
-    const listed = await relayModels(c, LIST, allOf(c.req.raw), fetchUpstream);
+    const listed = await rememberedList(c, allOf(c.req.raw), fetchUpstream);
     if (listed.ok) return { headers: listed.headers, rows: rowsIn(await listed.json()) };
     line.error_type = `upstream_${listed.status}`;
   } catch (thrown) {

@@ -35,6 +35,16 @@ export function servedModels(
   return [...listed, ...others.map(rowOfTable)].filter(({ id }) => pool.all.some((one) => one.idOf(id) !== undefined));
 }
 
+/** @returns the rows, and behind them those of models that are listed, by this deployment's own names. */
+export function withAliases(rows: ModelRow[], settings: Pick<Settings, 'models' | 'MODEL_ALIASES'>): ModelRow[] {
+  const { models, MODEL_ALIASES } = settings;
+  const named = Object.entries(MODEL_ALIASES).flatMap(([id, target]) => {
+    const row = rows.find((one) => models.mayBeSame(one.id, target) && (one.id === target || models.find(one.id)));
+    return row && rows.every((one) => one.id !== id) ? [{ ...row, id }] : [];
+  });
+  return [...rows, ...named];
+}
+
 /** @returns a model of this edge's own table, by any of its names; undefined if no upstream serves it. */
 export function servedModel(
   pool: Pick<UpstreamPool, 'all'>,

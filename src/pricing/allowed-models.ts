@@ -26,7 +26,7 @@ export function usableModels<T extends AllowedModel>(
 ): T[] {
   return rows.flatMap((row) => {
     if (mayUse(row.id, allowed, models)) return [row];
-    const aliases = allowed.filter((name) => models.resolve(name) === row.id);
+    const aliases = allowed.filter((name) => models.resolve(name) === row.id && rows.every(({ id }) => id !== name));
     return aliases.map((id) => ({ ...row, id }));
   });
 }

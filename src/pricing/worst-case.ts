@@ -38,7 +38,7 @@ export interface WorstCaseOptions {
   asked?: string;
   /** Names in the header `anthropic-beta`. */
   betas?: readonly string[];
-  /** Input tokens, from count_tokens or the turn before; null if the count was refused, absent if nobody counted. */
+  /** Input tokens, from count_tokens or the turn before; null if the upstream does not count them, absent if nobody has asked. */
   count?: number | null;
   /** The features of the messages before those of the body: a conversation's history. */
   before?: PromptFeatures;
@@ -168,7 +168,8 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
   if (!(served.inputCost <= MOST_HELD)) served.inputCost = MOST_HELD;
   if (!(worstCase.outputPrice * worstCase.outputTokens <= MOST_HELD)) worstCase.outputPrice = MOST_HELD;
   if (found.served.tools > 0) worstCase.served = served;
-  if (found.because !== undefined && found.by === 'window') worstCase.because = found.because;
+  if (found.by === 'count' && options.count === null) found.because = 'what the upstream cannot count';
+  if (found.because !== undefined && found.by !== 'bytes') worstCase.because = found.because;
   return { worstCase, terms };
 }
 
@@ -187,9 +188,7 @@ function promptTokensIn(
   { bytes, count }: WorstCaseOptions,
 ): { tokens: number; bounded: boolean } {
   const byBytes = found.by === 'bytes' ? Math.min(window, bytes + found.extra) : window;
-  if (count === undefined || count === null || found.changes) {
-    return { tokens: count === null ? window : byBytes, bounded: count !== null && found.by === 'bytes' };
-  }
+  if (count === undefined || count === null || found.changes) return { tokens: byBytes, bounded: found.by === 'bytes' };
   // count_tokens only estimates. It is wrong by at most two percent, or by a few dozen tokens on short prompts.
   const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
   return { tokens: Math.min(byBytes, count + margin), bounded: true };

@@ -1,13 +1,16 @@
 const LINE_FEED = 10;
 export const CARRIAGE_RETURN = 13;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf] as const;
+/** The most bytes of a line. No client of the API needs a longer one, and what stays of it is its beginning. */
+export const LONGEST_LINE_BYTES = 1_048_576;
+const BEGINNING_BYTES = 1_024;
 
 /** Called with each line as a range of `bytes`, without its line end. The bytes are valid during the call only. */
 export type OnLine = (bytes: Uint8Array, start: number, end: number) => void;
 
 /**
  * Splits a stream of bytes into lines (LF, CRLF or CR) in linear time, however it is cut into pieces. It skips a byte order
- * mark at the beginning.
+ * mark at the beginning, and what a line has beyond `LONGEST_LINE_BYTES`: of such a line only the beginning is kept.
  *
  * Bytes stay bytes, because most lines of a stream are deltas that are not decoded here.
  */
@@ -16,6 +19,8 @@ export class LineReader {
   #rest = new Uint8Array(0);
   #length = 0;
   #isFirst = true;
+  /** Whether the rest is the beginning of a line that is too long. */
+  #isTooLong = false;
 
   constructor(onLine: OnLine) {
     this.#onLine = onLine;
@@ -23,6 +28,12 @@ export class LineReader {
 
   /** Takes the next piece and reports each line that it ends. */
   push(piece: Uint8Array): void {
+    if (this.#isTooLong) {
+      const ends = [LINE_FEED, CARRIAGE_RETURN].map((byte) => piece.indexOf(byte)).filter((at) => at >= 0);
+      if (ends.length === 0) return;
+      this.#isTooLong = false;
+      piece = piece.subarray(Math.min(...ends));
+    }
     let bytes = piece;
     let search = 0;
     if (this.#length > 0) {
@@ -50,6 +61,11 @@ export class LineReader {
       this.#rest.copyWithin(0, start, this.#length);
       this.#length -= start;
     }
+    // A carriage return at its end may be that of the line.
+    if (this.#length <= LONGEST_LINE_BYTES || this.#rest[this.#length - 1] === CARRIAGE_RETURN) return;
+    this.#isTooLong = true;
+    this.#rest = this.#rest.slice(0, BEGINNING_BYTES);
+    this.#length = BEGINNING_BYTES;
   }
 
   #line(bytes: Uint8Array, start: number, end: number): void {

@@ -2,7 +2,7 @@
 
 import { decoder } from '../http/bytes.ts';
 import { continued, readStart } from './carry/read-start.ts';
-import { takeBuffer } from './carry/tee-reader.ts';
+import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import type { Leave } from './choice/breaker.ts';
 import type { TryChoice } from './choice/candidates.ts';
 import { noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
@@ -192,7 +192,10 @@ async function openedAnswer(response: Response): Promise<{ opening: Uint8Array |
   if (done || !value || value.length === 0) throw interrupted(false);
   if (streams) {
     reader.releaseLock();
-    return { opening: value, answer: response };
+    // A copy, because the first bytes of a slow stream are few, and are kept as long as it is open.
+    const opening = value.slice();
+    keepBuffer(value);
+    return { opening, answer: response };
   }
   return { opening: value, answer: new Response(continued(value, reader), response) };
 }

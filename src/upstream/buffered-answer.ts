@@ -10,7 +10,7 @@ import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
 import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
-import { endOf, interrupted, notTheApi, timedOut } from './failure.ts';
+import { endOf, interrupted, notTheApi, sizeGuard, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { type UpstreamRefusal, verdict } from './judge.ts';
 import type { SendProgress } from './send-request.ts';
@@ -27,9 +27,11 @@ const START_BYTES = 1_024;
 export async function readBuffered(response: Response, exchange: Exchange): Promise<Uint8Array> {
   const { watchdog, controller } = exchange;
   const pieces: Uint8Array[] = [];
+  const takeSize = sizeGuard();
   exchange.expectBody();
   const take = (piece: Uint8Array) => {
     watchdog.touch();
+    takeSize(piece);
     pieces.push(piece);
   };
   try {
@@ -38,7 +40,9 @@ export async function readBuffered(response: Response, exchange: Exchange): Prom
     const { aborted, reason } = controller.signal;
     // A caller that has got nothing yet is told so, whoever has waited for the first byte.
     if (pieces.length === 0 && aborted && endOf(reason) === 'silent') throw timedOut();
-    throw aborted ? reason : interrupted(false, thrown);
+    // One that goes on would have to be paid.
+    if (!aborted) controller.abort(interrupted(false, thrown));
+    throw controller.signal.reason;
   } finally {
     watchdog.stop();
   }

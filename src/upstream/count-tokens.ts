@@ -1,3 +1,4 @@
+import { ApiError } from '../http/errors.ts';
 import { isCount } from '../pricing/cost.ts';
 import type { Settings } from '../settings/settings.ts';
 import { readAnswer } from './buffered-answer.ts';
@@ -5,9 +6,8 @@ import { NoUpstream } from './choice/pool.ts';
 import { Exchange } from './exchange.ts';
 import { interrupted, notTheApi } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
-import type { UpstreamRefusal } from './judge.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import type { Upstream } from './upstream.ts';
+import { keyHealths, type Upstream } from './upstream.ts';
 
 /** How a count is asked for. */
 export interface CountOptions {
@@ -19,58 +19,70 @@ export interface CountOptions {
   headers: Headers | PlainHeaders;
   /** The name of the only upstream that may be asked. */
   only?: string | undefined;
+  /** Whether a request waits to be admitted. It waits less, and not for an upstream that has just failed to count. */
+  admits?: boolean;
   /** Aborted when nobody waits for the count any more. */
   signal?: AbortSignal | undefined;
 }
 
-/** How many tokens a prompt has, or why it was not counted. */
-export type Count = { tokens: number } | { tokens: null; why: Pick<UpstreamRefusal, 'kind' | 'forCaller'> };
-
-/** Milliseconds for all tries together, to the end of the answer. */
+/** Milliseconds for all tries together, to the end of the answer; and where a request waits to be admitted. */
 const COUNT_TIMEOUT_MS = 20_000;
+const ADMISSION_COUNT_MS = 3_000;
+/** Milliseconds for which an upstream that has failed to count is not asked for an admission. */
+const UNCOUNTED_MS = 60_000;
 
-/**
- * Asks the upstream how many tokens a prompt has.
- *
- * @param body JSON with only the members that counting accepts
- * @throws ApiError while the upstream cannot be reached, or takes too long, and when the signal is aborted
- */
-export async function askCount(
-  body: BodyMaker,
-  { upstream, settings, model, headers, only, signal }: CountOptions,
-): Promise<Count> {
-  const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
-  up['content-type'] = 'application/json';
-  const timeoutMs = Math.min(COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
-  const exchange = new Exchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
-  const routing = { model, streams: false, isQuick: true, only };
-  try {
-    const response = await exchange.send(
-      { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body, routing },
-      { payment: 'free' },
-    );
-    const { kind, json, refusal } = await readAnswer(response, exchange, 'anything');
-    if (kind === 'interrupted') throw interrupted(false);
-    const { input_tokens: tokens } = json ?? {};
-    if (!refusal && isCount(tokens)) return { tokens };
-    return { tokens: null, why: refusal ?? { kind: 'request', forCaller: notTheApi() } };
-  } catch (thrown) {
-    // No upstream can count this prompt. That is the same as an upstream that refuses to count it.
-    if (thrown instanceof NoUpstream) return { tokens: null, why: { kind: 'request', forCaller: thrown } };
-    throw thrown;
-  } finally {
-    exchange.close();
-  }
+type CountedModel = Pick<CountOptions, 'upstream' | 'settings' | 'model'>;
+
+/** @returns whether any upstream may count the tokens of a model now, for an admission */
+export function mayCount(counting: CountedModel): boolean {
+  const names = [...keyHealths(counting.upstream).keys()];
+  return names.length === 0 || !names.every(uncountedAt(counting));
+}
+
+/** @returns a function that says of an upstream, by its name, whether it has just failed to count the tokens of a model */
+function uncountedAt({ upstream, settings, model }: CountedModel): (name: string) => boolean {
+  const healths = keyHealths(upstream);
+  return (name) => Date.now() < (healths.get(name)?.uncounted.get(tableIdOf(model, settings)) ?? 0);
+}
+
+/** @returns the name by which it is remembered that a model is not counted. Models that no table has share one */
+function tableIdOf(model: string, { models }: Settings): string {
+  return models.find(model)?.id ?? '';
 }
 
 /**
  * Has the upstream count the tokens of a prompt.
  *
  * @param body JSON with only the members that counting accepts
- * @throws ApiError if the upstream does not count it
+ * @throws ApiError if the upstream does not count it, and when the signal is aborted
  */
 export async function countTokens(body: BodyMaker, counting: CountOptions): Promise<number> {
-  const count = await askCount(body, counting);
-  if (count.tokens === null) throw count.why.forCaller;
-  return count.tokens;
+  const { upstream, settings, model, headers, only, admits = false, signal } = counting;
+  const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
+  up['content-type'] = 'application/json';
+  const timeoutMs = Math.min(admits ? ADMISSION_COUNT_MS : COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
+  const exchange = new Exchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
+  const avoids = admits ? uncountedAt(counting) : undefined;
+  const routing = { model, streams: false, isQuick: true, only, avoids };
+  let isOfPrompt = false;
+  try {
+    const response = await exchange.send(
+      { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body, routing },
+      { payment: 'free' },
+    );
+    const { kind, json, refusal } = await readAnswer(response, exchange, 'anything');
+    const { input_tokens: tokens } = json ?? {};
+    if (!refusal && isCount(tokens)) return tokens;
+    // What the API says of a prompt says nothing of the next one.
+    isOfPrompt = refusal?.kind === 'request' && refusal.isVerbatim;
+    throw kind === 'interrupted' ? interrupted(false) : (refusal?.forCaller ?? notTheApi());
+  } catch (thrown) {
+    isOfPrompt ||=
+      signal?.aborted || thrown instanceof NoUpstream || (thrown instanceof ApiError && thrown.status === 429);
+    const health = keyHealths(upstream).get(exchange.course.upstream ?? '');
+    if (!isOfPrompt) health?.uncounted.set(tableIdOf(model, settings), Date.now() + UNCOUNTED_MS);
+    throw thrown;
+  } finally {
+    exchange.close();
+  }
 }

@@ -1,6 +1,7 @@
 /** The errors of an answer that does not come, or does not come to its end. */
 import { ApiError, type ErrorType, finalError } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
+import { LONGEST_ANSWER_BYTES } from './carry/tee-reader.ts';
 
 /** Where an operator writes the address of an upstream. */
 const ITS_ADDRESS = 'ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS';
@@ -28,6 +29,15 @@ export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
     : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
   const end = silent ? 'silent' : 'cut';
   return new UpstreamFailure('api_error', message, { end, logged: `upstream_${end}`, cause });
+}
+
+/** @returns a function that takes each piece of an answer, and throws where it is too long: there it ends, as one that broke off */
+export function sizeGuard(): (piece: Uint8Array) => void {
+  let left = LONGEST_ANSWER_BYTES;
+  return ({ length }) => {
+    left -= length;
+    if (left < 0) throw interrupted(false, new Error('the answer is longer than 32 MB'));
+  };
 }
 
 /** @returns the reason for aborting a call whose caller has left. */

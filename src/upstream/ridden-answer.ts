@@ -9,7 +9,7 @@ import type { BufferedAnswer } from './buffered-answer.ts';
 import { LAZY_WAIT_MS } from './carry/carry.ts';
 import { keepBuffer, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
-import { endOf, interrupted, timedOut } from './failure.ts';
+import { endOf, interrupted, sizeGuard, timedOut } from './failure.ts';
 import { verdict } from './judge.ts';
 import { MOMENT_MS, withinMoment } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
@@ -38,8 +38,10 @@ export async function readRidden(
   const message = new WholeMessage();
   exchange.seen = () => usage.report;
   exchange.expectBody();
+  const takeSize = sizeGuard();
   const take = (piece: Uint8Array, _isAll = true, since = Date.now()) => {
     watchdog.touch();
+    takeSize(piece);
     usage.push(piece, false, Date.now(), since);
     message.push(piece);
     return message.ended;
@@ -52,7 +54,7 @@ export async function readRidden(
     message.end();
   } catch (thrown) {
     const { aborted, reason } = controller.signal;
-    // A malformed stream goes on, and would have to be paid.
+    // A malformed or endless stream goes on, and would have to be paid.
     if (!aborted) controller.abort(interrupted(false));
     // A caller that has got nothing yet is told so, as with an answer that does not ride.
     if (aborted && endOf(reason) === 'silent' && usage.report.bytes === 0) throw timedOut();

@@ -146,7 +146,7 @@ async function readOpening(
 let waitingStreams = 0;
 
 /** Reads the first bytes of a stream. If many streams wait at once, only some of them hold a large buffer. */
-async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> {
+export async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> {
   waitingStreams += 1;
   const isOneOfMany = waitingStreams > MOST_LARGE_OPENINGS;
   try {

@@ -1,7 +1,8 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { toldPrices } from '../../src/models/served-models.ts';
 import { lifecycleOf, ModelTable } from '../../src/pricing/models.ts';
 import { errorOf, type Sent, testApp } from '../support/app.ts';
+import { passTime } from '../support/calendar.ts';
 
 const ALL = [
   'claude-opus-5-5',
@@ -56,7 +57,7 @@ describe('an account that may use some models', () => {
 
   test('is shown a model by the alias by which alone it may be used', async () => {
     const { list } = await limitedTo(['quick', 'clever', 'claude-opus-5-5']);
-    expect((await list()).data.map(({ id }) => id)).toEqual(['claude-opus-5-5', 'quick']);
+    expect((await list()).data.map(({ id }) => id)).toEqual(['claude-opus-5-5', 'quick', 'clever']);
   });
 
   test('pages through them, though pages of the upstream have none of them', async () => {
@@ -69,7 +70,7 @@ describe('an account that may use some models', () => {
       more = has_more;
       after = `&after_id=${last_id}`;
     }
-    expect(seen).toEqual(['claude-opus-5-5', 'claude-haiku-5-5', 'claude-haiku-4-5-20251001']);
+    expect(seen).toEqual(['claude-opus-5-5', 'claude-haiku-5-5', 'claude-haiku-4-5-20251001', 'quick', 'clever']);
     const before = await list('?limit=1&before_id=claude-haiku-4-5-20251001');
     expect(before).toMatchObject({ data: [{ id: 'claude-haiku-5-5' }], has_more: true });
   });
@@ -99,12 +100,20 @@ describe('an account that may use some models', () => {
 });
 
 test('an account without that limit is shown what the upstream lists, page by page', async () => {
-  const { app, list } = await limitedTo(undefined);
-  expect(await list('?limit=2&after_id=claude-opus-5-5')).toMatchObject({
+  const app = testApp(upstream);
+  expect(await (await app.fetch('/v1/models?limit=2&after_id=claude-opus-5-5')).json()).toMatchObject({
     data: [{ id: 'claude-sonnet-5-5' }, { id: 'claude-sonnet-5' }],
     has_more: true,
   });
   expect(app.sent.map(({ url }) => url.search)).toEqual(['?limit=2&after_id=claude-opus-5-5']);
+});
+
+test('the names of MODEL_ALIASES are listed behind the models, with the figures of the models that they name', async () => {
+  const { list } = await limitedTo(undefined);
+  const { data } = await list();
+  expect(data.map(({ id }) => id)).toEqual([...ALL, 'quick', 'clever']);
+  expect(data.at(-1)?.prices).toEqual(data.find(({ id }) => id === 'claude-opus-5-5')?.prices);
+  expect((await list('?limit=1&after_id=quick')).data.map(({ id }) => id)).toEqual(['clever']);
 });
 
 test('a model is shown with how it thinks, its efforts, when it ends, and its prices in batches', async () => {
@@ -152,6 +161,37 @@ test('a gateway without a list of models leaves the edge with those of its own t
   }
 });
 
+test('the upstream’s list is asked for once in five minutes, in each form', async () => {
+  let isDown = false;
+  const app = testApp((sent) => {
+    if (isDown) return Response.json({ error: 'busy' }, { status: 404 });
+    return new Response(upstream(sent).body, { headers: { 'request-id': 'req_up', 'x-served-by': 'up' } });
+  });
+  const list = async (query = '', version = '2023-06-01') => {
+    const response = await app.fetch(`/v1/models${query}`, { headers: { 'anthropic-version': version } });
+    return { page: await response.json<List>(), headers: response.headers };
+  };
+  const first = await list('?limit=2');
+  expect(first.headers.get('request-id')).toBe('req_up');
+  isDown = true;
+  const again = await list('?limit=2');
+  expect(again.page).toEqual(first.page);
+  expect(again.headers.get('x-served-by')).toBe('up');
+  expect(again.headers.get('request-id')).not.toBe('req_up');
+  expect(app.sent).toHaveLength(1);
+  // Another page, and what another version of the API says, is another list; and what failed is not remembered.
+  isDown = false;
+  expect((await list('?limit=3')).page.data).toHaveLength(3);
+  await list('?limit=2', '2026-10-21');
+  expect(app.sent).toHaveLength(3);
+  passTime(300_000);
+  isDown = true;
+  for (let time = 1; time < 3; time += 1) {
+    expect((await list('?limit=2')).page.data[1]).not.toEqual(first.page.data[1]);
+    expect(app.sent).toHaveLength(3 + time);
+  }
+});
+
 describe('what answers in the place of a list of models', () => {
   const page = '<!doctype html><title>Welcome</title>';
   test.each<[string, () => Response | Promise<Response>]>([
@@ -166,6 +206,21 @@ describe('what answers in the place of a list of models', () => {
     const response = await app.fetch('/v1/models?limit=1000');
     expect(response.status).toBe(200);
     expect((await response.json<List>()).data.map(({ id }) => id)).toContain('claude-haiku-5-5');
+  });
+
+  test('what does not come within two seconds is not waited for', async () => {
+    const { setTimeout: wait } = globalThis;
+    let waits = 0;
+    const soon = (run: () => void, ms?: number) => {
+      if (ms === 2_000) waits += 1;
+      return wait(run, ms === 2_000 ? 0 : ms);
+    };
+    const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
+    onTestFinished(() => spy.mockRestore());
+    const app = testApp(() => new Promise(() => {}));
+    const response = await app.fetch('/v1/models?limit=1000');
+    expect((await response.json<List>()).data.map(({ id }) => id)).toContain('claude-haiku-5-5');
+    expect(waits).toBeGreaterThan(0);
   });
 
   test('a stream in the place of one model is told as such', async () => {

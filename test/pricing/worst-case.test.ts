@@ -430,8 +430,12 @@ describe('a count tightens a bound', () => {
     expect(bound(ask(), { count: 9_999 }).inputTokens).toBe(bytesOf(ask()) + 272);
   });
 
-  test('one that was refused holds the window', () => {
-    expect(bound(long, { count: null })).toMatchObject({ inputTokens: MILLION, bounded: false, countable: false });
+  test('one that is not made leaves the bytes, and the window of what has none', () => {
+    const { inputTokens } = bound(long);
+    expect(bound(long, { count: null })).toMatchObject({ inputTokens, bounded: true, countable: false });
+    const file = ask(blocks({ type: 'document', source: { type: 'file', file_id: 'f' } }));
+    const held = { inputTokens: MILLION, bounded: false, countable: false, because: 'what the upstream cannot count' };
+    expect(bound(file, { count: null })).toMatchObject(held);
   });
 
   test('files and PDFs can be counted, documents by URL, unknown blocks and served tools cannot', () => {

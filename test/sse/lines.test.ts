@@ -52,3 +52,24 @@ test('a piece that its owner reuses after the call does not change what is kept 
   expect(lines).toEqual(['data: abcd']);
   expect(decoder.decode(reader.rest)).toBe('x');
 });
+
+test('a line above a megabyte is not kept, and what follows it is read', () => {
+  const lines: string[] = [];
+  const reader = new LineReader((at, start, end) => lines.push(decoder.decode(at.subarray(start, end))));
+  const push = (text: string) => reader.push(new TextEncoder().encode(text));
+  for (const end of ['\n', '\r\n', '\r']) {
+    push(`event: a${end}data: `);
+    let most = 0;
+    for (let pieces = 0; pieces < 80; pieces += 1) {
+      push('x'.repeat(65_536));
+      most = Math.max(most, reader.rest.length);
+    }
+    expect(most).toBeLessThan(1_200_000);
+    // Where it is cut here, all see that it has not come to its end.
+    expect(reader.rest.length).toBeLessThan(2_000);
+    expect(decoder.decode(reader.rest)).toMatch(/^data: x+$/);
+    push(`y${end}event: b${end}`);
+    push('data: z\n');
+    expect(lines.splice(0)).toEqual(['event: a', expect.stringMatching(/^data: x{900,1100}$/), 'event: b', 'data: z']);
+  }
+});

@@ -56,3 +56,22 @@ test.each([
   expect([call.course.sentAt === undefined, call.course.rides]).toEqual([isFree, status !== 200 || !isFree]);
   call.close();
 });
+
+test('an answer without an end is cut at 32 MB, and its call ends', async () => {
+  const MB = 1_048_576;
+  for (const type of ['bytes', undefined] as const) {
+    let sent = 0;
+    const pull = (controller: ReadableStreamDefaultController<Uint8Array> | ReadableByteStreamController) => {
+      sent += 1;
+      controller.enqueue(new Uint8Array(MB));
+    };
+    const body = type ? new ReadableStream({ type, pull }) : new ReadableStream({ pull });
+    const call = exchange();
+    const read = readBuffered(new Response(body), call);
+    await expect(read).rejects.toMatchObject({ type: 'api_error', end: 'cut', logged: 'upstream_cut' });
+    expect(call.controller.signal.aborted).toBe(true);
+    expect(sent).toBeLessThan(36);
+    call.close();
+  }
+  expect(await readBuffered(new Response(new Uint8Array(32 * MB)), exchange())).toHaveLength(32 * MB);
+});

@@ -10,6 +10,7 @@ import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { letClockGo, passTime, stopClock } from '../support/calendar.ts';
+import { countless, hastenCounts, isCount } from '../support/foreign-gateway/hanging-count.ts';
 import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
@@ -434,7 +435,6 @@ test('where the budget does not pay for another try, the failed one is the answe
   const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }], {
     DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.006, min_output_tokens: 200 }),
   });
-  const isCount = ({ url }: Sent) => url.pathname.endsWith('/count_tokens');
   says.east = (sent) => (isCount(sent) ? Response.json({ input_tokens: 9 }) : late());
   const response = await app.post('/messages', ASK);
   expect([response.status, (await errorOf(response)).type]).toEqual([504, 'timeout_error']);
@@ -581,6 +581,31 @@ describe('models and counts', () => {
     const none = await app.post('/count-tokens', { ...prompt, model: HAIKU });
     expect(none.status).toBe(400);
     expect((await errorOf(none)).message).toMatch(/token counts.*west/);
+  });
+
+  test('an admission’s count goes past one that has just hung, and a file is counted where it is', async () => {
+    const limits = { usd_per_day: 0.02, min_output_tokens: 200 };
+    const app = edge(TWO, { DEFAULT_LIMITS: JSON.stringify(limits) });
+    const missing = (sent: Sent) => (sent.text.includes('file_1') ? refusal(404, 'not_found_error')() : answered(sent));
+    says.east = countless(missing);
+    says.west = countless(answered, () => Response.json({ input_tokens: 9 }));
+    const placesOfCounts = () => app.sent.splice(0).filter(isCount).map(nameIn);
+    const long = { ...ASK, messages: [{ role: 'user', content: 'x'.repeat(2_500) }] };
+    const end = hastenCounts();
+    expect((await app.post('/v1/messages', long)).status).toBe(200);
+    expect(placesOfCounts()).toEqual(['east']);
+    end();
+    expect((await app.post('/v1/messages', long)).status).toBe(200);
+    expect(placesOfCounts()).toEqual(['west']);
+    passTime(61_000);
+    says.east = countless(missing, refusal(404, 'not_found_error'));
+    await accountStub(env as unknown as Bindings, {}, 'dev').noteMade([
+      { kind: 'file', id: 'file_1', upstream: 'west' },
+    ]);
+    const source = { type: 'file', file_id: 'file_1' };
+    const file = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
+    expect((await app.post('/v1/messages', file)).status).toBe(200);
+    expect(placesOfCounts()).toEqual(['west']);
   });
 
   test('what runs at an upstream is priced by it, and the hold is the dearest of those that could answer', async () => {

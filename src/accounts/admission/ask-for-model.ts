@@ -11,6 +11,7 @@ import { NO_FEATURES } from '../../pricing/prompt-features.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import { type UpstreamPool, upstreamsFor } from '../../upstream/choice/pool.ts';
 import { dearestAt } from '../../upstream/choice/prices.ts';
+import { mayCount } from '../../upstream/count-tokens.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { admissionRequestOf, askInLine } from './ask-account.ts';
@@ -73,16 +74,23 @@ export async function askForModel(
     const { worstCase, terms } = worstCaseOf(goesUp, count === undefined ? options : { ...options, count });
     return { worstCase, terms: { ...terms, streams: terms.streams || request.streams === true } };
   };
-  let { worstCase, terms } = bounded(request.count);
+  let { count }: { count?: number | null | undefined } = request;
+  let { worstCase, terms } = bounded(count);
+  if (worstCase.countable && !mayCount(request)) {
+    count = null;
+    ({ worstCase, terms } = bounded(count));
+  }
   const until = startedAt + settings.HOLD_WAIT_MS;
   const keep = () =>
     isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, settings, startedAt) } : {};
   let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);
   if (answer.outcome === 'count_needed') {
-    ({ worstCase, terms } = bounded(await countInput(request, changes)));
+    count = await countInput({ ...request, only: routing?.only }, changes);
+    ({ worstCase, terms } = bounded(count));
     const bound = { ...worstCase, countable: false };
     answer = await askInLine(request, { ...admissionRequest, counted: true, bound, ...keep() }, until);
   }
+  if (answer.outcome === 'refused' && count === null) answer.refusal.uncounted = true;
   if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
   return { answer, worstCase, terms, startedAt, isKept: isKeepable(request, terms, isAgain) };
 }

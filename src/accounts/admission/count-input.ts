@@ -1,7 +1,8 @@
 import type { JsonBody } from '../../http/body/json-body.ts';
+import { ApiError } from '../../http/errors.ts';
 import type { Json } from '../../json/object.ts';
 import { changedTexts } from '../../pricing/takes.ts';
-import { askCount, type CountOptions } from '../../upstream/count-tokens.ts';
+import { type CountOptions, countTokens } from '../../upstream/count-tokens.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 
 /** A request whose input can be counted. */
@@ -32,17 +33,18 @@ const COUNTED_FIELDS: ReadonlySet<string> = new Set([
  * Asks the upstream to count the input.
  *
  * @param changed the members that go up in another form than in the body
- * @returns the number of tokens; null if the upstream refuses to count, so that the input has no known bound
- * @throws ApiError if the upstream is overloaded, limits the deployment, or fails
+ * @returns the number of tokens; null if the upstream does not count it
+ * @throws ApiError 429 if the upstream limits the deployment, and when the caller has left
  */
 export async function countInput(request: CountableRequest, changed: Json): Promise<number | null> {
   const { body, model } = request;
   const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));
   const changes = changedTexts({ ...changed, ...Object.fromEntries(rest.map((key) => [key, undefined])) });
   if (body.json.model !== model) changes.model = JSON.stringify(model);
-  const count = await askCount((more) => bodyUp(body, { ...changes, ...more }), request);
-  if (count.tokens !== null) return count.tokens;
-  const { kind, forCaller } = count.why;
-  if (kind === 'overloaded' || kind === 'down') throw forCaller;
-  return null;
+  try {
+    return await countTokens((more) => bodyUp(body, { ...changes, ...more }), { ...request, admits: true });
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError) || thrown.status === 429 || request.signal?.aborted) throw thrown;
+    return null;
+  }
 }

@@ -39,6 +39,9 @@ const TOTAL_HELP: Record<LimitOwner, string> = {
   run: 'Send a larger max_usd.',
 };
 
+/** What a refusal adds where the prompt may have far fewer tokens than are needed for it. */
+const NOT_COUNTED = ' The upstream could not count this prompt, so the most that it can be is taken.';
+
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
 export function quotaHeaders(quota: QuotaStatus): Record<string, string> {
   return { ...bucketHeaders(quota), ...spendHeaders(quota) };
@@ -50,8 +53,10 @@ export function quotaHeaders(quota: QuotaStatus): Record<string, string> {
  */
 export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
   const { by = 'account', model, retryAfter } = refusal;
+  const needsCount = ['spend', 'held'].includes(refusal.reason) || refusal.limit === 'input_tokens_per_minute';
+  const more = refusal.uncounted && needsCount ? NOT_COUNTED : '';
   const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
-    new ApiError(type, message, { headers: { 'sluice-limited-by': by, ...headers }, cause: refusal });
+    new ApiError(type, message + more, { headers: { 'sluice-limited-by': by, ...headers }, cause: refusal });
   const soon = { 'retry-after': String(retryAfter), ...quotaHeaders(quota) };
   switch (refusal.reason) {
     case 'model':

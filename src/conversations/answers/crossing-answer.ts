@@ -137,6 +137,11 @@ export function failedResult(thrown: unknown): { ok: false; error: WireError } {
   return { ok: false, error: wireError(damageIn(thrown) ?? toApiError(thrown)) };
 }
 
+/** @returns any thrown value as the answer of a turn. */
+export function failedAnswer(thrown: unknown): TurnAnswer {
+  return { kind: 'error', error: failedResult(thrown).error };
+}
+
 /** @returns the 404 for a conversation that does not exist, or belongs to somebody else. */
 export function noConversation(): ApiError {
   return notFound('There is no such conversation.');

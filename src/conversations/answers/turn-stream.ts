@@ -8,7 +8,7 @@ import { ApiError, errorEvent } from '../../http/errors.ts';
 import { LINE_FEED } from '../../json/characters.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { cutEnding } from '../../sse/endings.ts';
-import { keepBuffer, takeBuffer } from '../../upstream/carry/tee-reader.ts';
+import { nextBuffer, SMALL_PIECE_BYTES } from '../../upstream/carry/tee-reader.ts';
 import { EVENT_STREAM } from '../../upstream/content-type.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { reportOf } from '../../upstream/usage/usage-report.ts';
@@ -89,7 +89,7 @@ async function carry(
 ): Promise<string | undefined> {
   const writer = writable.getWriter();
   const tail = new Tail();
-  let buffer = takeBuffer();
+  let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let summary: string | undefined;
   if (first !== '') {
     const events = encoder.encode(first);
@@ -99,23 +99,19 @@ async function carry(
   }
   for (;;) {
     const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
-    // The runtime returns the buffer even at the end of the stream.
-    if (value) buffer = value.buffer as ArrayBuffer;
     if (!value || value.length === 0) break;
-    if (summary !== undefined) {
-      summary += decoder.decode(value);
-      continue;
-    }
-    const end = value.indexOf(END_OF_STREAM);
-    const events = end < 0 ? value : value.subarray(0, end);
-    if (end >= 0) summary = decoder.decode(value.subarray(end + 1));
-    if (events.length === 0) continue;
-    tail.push(events);
-    await writer.write(events);
+    if (summary === undefined) {
+      const end = value.indexOf(END_OF_STREAM);
+      const events = end < 0 ? value : value.subarray(0, end);
+      if (end >= 0) summary = decoder.decode(value.subarray(end + 1));
+      tail.push(events);
+      if (events.length > 0) await writer.write(events);
+    } else summary += decoder.decode(value);
+    buffer = nextBuffer(value);
   }
   if (summary === undefined) {
     await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));
-  } else keepBuffer(new Uint8Array(buffer));
+  }
   writer.close().catch(() => {});
   return summary;
 }

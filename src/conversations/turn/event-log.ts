@@ -31,7 +31,7 @@ export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
 
 /** The most characters of a stored row that stays in memory. */
 const LONGEST_IN_MEMORY = 262_144;
-const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
+export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
 /** The most listeners of a turn. Each event is sent to all of them in one stretch, and to so many in about 10 ms. */
 const MOST_LISTENERS = 1_000;
 
@@ -183,7 +183,7 @@ export class EventLog {
   /** Sends a `ping` during a silence, to say that the turn still runs. */
   ping(): void {
     for (const listener of this.#listeners) {
-      if (listener.isWaiting && listener.cursor === this.#shown) this.#enqueue(listener, PING);
+      if (listener.isWaiting && listener.cursor === this.#shown) this.#enqueue(listener, PING_EVENT);
     }
   }
 

@@ -1,5 +1,6 @@
-import { drain, keepBuffer, type Piece, pumpStream, readTee, takeBuffer } from '../../upstream/carry/tee-reader.ts';
-import { endOf, interrupted } from '../../upstream/failure.ts';
+import { drain, keepBuffer, nextBuffer, type Piece, pumpStream, readTee } from '../../upstream/carry/tee-reader.ts';
+import { endOf, interrupted, sizeGuard } from '../../upstream/failure.ts';
+import { readFirstPiece } from '../../upstream/stream.ts';
 import type { Publisher } from './publisher.ts';
 import type { Turn } from './turn.ts';
 import type { TurnAbort } from './turn-abort.ts';
@@ -36,10 +37,12 @@ export async function readAnswerStream(
   { opening, turn, publisher, timer, abort, now, onEvents }: AnswerReader,
 ): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {
   let how: TurnEnd | undefined;
+  const takeSize = sizeGuard();
   /** @returns whether this piece ends the turn */
   const take = (piece: Uint8Array, since?: number): boolean => {
     // An abort cancels the readers, which ends every wait. A race for each read would cost as much as the read.
     if (abort.reason) throw abort.reason;
+    takeSize(piece);
     timer.touch();
     turn.firstByteAt ??= now();
     const taken = turn.take(piece, now(), since === undefined ? 0 : Date.now() - since);
@@ -89,15 +92,15 @@ async function readFirst(
 ): Promise<ReadableStreamBYOBReader | undefined> {
   const reader = body.getReader({ mode: 'byob' });
   abort.readers = [reader];
-  let buffer = takeBuffer();
+  let buffer: ArrayBuffer | undefined;
   let isLast = opening !== undefined && take(opening);
   while (!publisher.hasDelta && !isLast) {
-    const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
-    if (value) buffer = value.buffer as ArrayBuffer;
+    const { value, done }: Piece = await (buffer ? reader.read(new Uint8Array(buffer)) : readFirstPiece(reader));
     if (done || !value) return undefined;
     isLast = take(value);
+    buffer = nextBuffer(value);
   }
-  keepBuffer(new Uint8Array(buffer));
+  if (buffer) keepBuffer(new Uint8Array(buffer));
   return reader;
 }
 

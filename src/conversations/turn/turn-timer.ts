@@ -2,7 +2,8 @@ import type { ApiError } from '../../http/errors.ts';
 import type { Settings } from '../../settings/settings.ts';
 import type { Publisher } from './publisher.ts';
 
-const PING_MS = 15_000;
+/** After so many milliseconds of silence a caller gets a ping. */
+export const PING_MS = 15_000;
 const FIRST_TICKS_MS = 50;
 
 interface TimerEvents {

@@ -123,6 +123,8 @@ export interface Refusal {
   allowed?: readonly string[];
   /** What helps if the limit is too small for this request, in words for the caller. */
   advice?: string;
+  /** Whether the upstream did not count the prompt, so that the most it can be is needed. Only the asking process knows it. */
+  uncounted?: boolean;
 }
 
 /** The owner of a limit: an account, the credential, a budget that several accounts share, or the run of a step. */

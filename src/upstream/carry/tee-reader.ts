@@ -9,6 +9,8 @@ export type Piece = { value?: Uint8Array | undefined; done: boolean };
 /** Called with how many bytes of a stream have come. It may return a promise that settles when more may come. */
 type RoomForMore = (bytes: number) => Promise<void> | undefined;
 
+/** The most bytes of an answer that is kept until its end, many times what a model writes. */
+export const LONGEST_ANSWER_BYTES = 32 * 1024 * 1024;
 export const TEE_PIECE_BYTES = 65_536;
 /** Enough for what a slow answer brings between two reads. An open answer must not hold a large buffer all the time. */
 export const SMALL_PIECE_BYTES = 4_096;
@@ -25,6 +27,14 @@ export function takeBuffer(): ArrayBuffer {
 export function keepBuffer({ buffer }: Uint8Array): void {
   if (buffer.byteLength === TEE_PIECE_BYTES && spareBuffers.length < MOST_SPARE_BUFFERS)
     spareBuffers.push(buffer as ArrayBuffer);
+}
+
+/** @returns the buffer for the piece after this one: a large one only while much comes, as an open answer must not hold it */
+export function nextBuffer(piece: Uint8Array): ArrayBuffer {
+  const isMuch = piece.length >= SMALL_PIECE_BYTES;
+  if (isMuch === piece.buffer.byteLength > SMALL_PIECE_BYTES) return piece.buffer as ArrayBuffer;
+  keepBuffer(piece);
+  return isMuch ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
 }
 
 /**
@@ -91,7 +101,7 @@ export async function readTee(
     else if (value) small = value.buffer as ArrayBuffer;
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
     needsLarge = length >= SMALL_PIECE_BYTES;
-    hasMore = !isLarge && needsLarge;
+    hasMore = length === room;
   }
 }
 
@@ -123,24 +133,29 @@ export function pumpStream(
 }
 
 /**
- * Reads a stream to its end, and ignores the bytes.
+ * Reads a stream to its end, and ignores the bytes. One without an end is cancelled.
  *
  * @returns whether the stream was complete. It never rejects
  */
 export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore): Promise<boolean> {
-  let buffer = takeBuffer();
+  // Only what is dense has a limit, and does not last.
+  let buffer = room ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
+  const { byteLength } = buffer;
   let bytes = 0;
   try {
     for (;;) {
-      const { value, done }: Piece = await reader.readAtLeast(TEE_PIECE_BYTES, new Uint8Array(buffer));
+      const { value, done }: Piece = await reader.readAtLeast(byteLength, new Uint8Array(buffer));
       if (value) buffer = value.buffer as ArrayBuffer;
-      if (done || !value || value.length < TEE_PIECE_BYTES) break;
+      if (done || !value || value.length < byteLength) break;
       bytes += value.length;
+      if (!room && bytes > LONGEST_ANSWER_BYTES) throw new RangeError('It has no end.');
       await room?.(bytes);
     }
     keepBuffer(new Uint8Array(buffer));
     return true;
   } catch {
+    // A stream that has broken cannot be cancelled.
+    reader.cancel().catch(() => undefined);
     return false;
   }
 }

@@ -1,4 +1,7 @@
-/** Knows in this isolate whether an upstream refuses the deployment: its key, its organization, or what it may spend. */
+/**
+ * Knows in this isolate whether an upstream refuses the deployment: its key, its organization, or what it may spend; and of
+ * which models it counts no tokens.
+ */
 
 import { getOrMake } from '../../cache/get-or-make.ts';
 import type { ApiError } from '../../http/errors.ts';
@@ -11,6 +14,8 @@ export class KeyHealth {
   refusedSince: number | undefined;
   /** What the upstream said when it last refused it. */
   said = '';
+  /** When an upstream that has not counted a model's tokens may be asked again, by model; milliseconds since 1970. */
+  readonly uncounted = new Map<string, number>();
   /** What the operator has not been told yet. */
   #news: KeyNews | undefined;
 

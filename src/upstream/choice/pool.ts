@@ -23,6 +23,8 @@ export interface Routing {
   owned?: Owned | undefined;
   /** The name of the upstream that has what the request names, if it is known. The request goes there, or nowhere. */
   only?: string | undefined;
+  /** Says of an upstream, by its name, that it need not be asked to count. */
+  avoids?: ((name: string) => boolean) | undefined;
 }
 
 /** What a request can use that belongs to one upstream. */
@@ -78,7 +80,7 @@ const FILES = { method: 'GET', path: '/v1/files', headers: {} };
 export function upstreamsFor(
   { all, homes, models }: Pick<UpstreamPool, 'all' | 'homes' | 'models'>,
   call: AskedCall,
-  { model, owned, stays, account, only }: Routing,
+  { model, owned, stays, account, only, avoids }: Routing,
 ): readonly OpenUpstream[] {
   if (only !== undefined) return [namedUpstream(all, only, call, model)];
   const serving = model === undefined ? all : all.filter((one) => one.idOf(model) !== undefined);
@@ -86,7 +88,7 @@ export function upstreamsFor(
     const message = `No upstream of this edge serves ${(model ?? '').slice(0, 128)}. GET /models lists the models that there are.`;
     throw new NoUpstream('not_found_error', message);
   }
-  const able = serving.filter((one) => lackOf(one, call, owned) === undefined);
+  const able = serving.filter((one) => lackOf(one, call, owned) === undefined && !avoids?.(one.name));
   if (able.length === 0) {
     const lack = serving.flatMap((one) => lackOf(one, call, owned) ?? [])[0] ?? 'this';
     const others = all.filter((one) => lackOf(one, call, owned) === undefined).map(({ name }) => name);

@@ -5,7 +5,7 @@ import { parseOrUndefined } from '../../json/parse.ts';
 import { isCount } from '../../pricing/cost.ts';
 import { skipOneSpace, startsWith } from '../../sse/bytes.ts';
 import type { StreamEnd } from '../../sse/endings.ts';
-import { LineReader } from '../../sse/lines.ts';
+import { LineReader, LONGEST_LINE_BYTES } from '../../sse/lines.ts';
 import { MadeIds } from './made-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
 import { checkedUsage, errorType, mergedUsage, type Report } from './usage-report.ts';
@@ -218,7 +218,9 @@ export class UsageReader {
         this.#data = COUNTED_DELTAS;
       else {
         const value = decoder.decode(bytes.subarray(from, end));
-        this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
+        if (this.#data === undefined) this.#data = value;
+        // What is longer is no event that must be read.
+        else if (this.#data.length <= LONGEST_LINE_BYTES) this.#data += `\n${value}`;
       }
     } else if (startsWith(bytes, start, end, EVENT)) {
       const from = skipOneSpace(bytes, start + EVENT.length);

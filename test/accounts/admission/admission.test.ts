@@ -11,6 +11,7 @@ import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
 import { atNoon, passTime, stopClock } from '../../support/calendar.ts';
+import { countless, hastenCounts, isCount, UNCOUNTED } from '../../support/foreign-gateway/hanging-count.ts';
 import { workerDied } from '../../support/in-flight.ts';
 import { rounds } from '../../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
@@ -620,15 +621,60 @@ describe('a request that does not fit by its bytes', () => {
     expect((await short.ask({ ...file, max_tokens: 64_000 })).status).toBe(429);
   });
 
-  test.each([
-    ['fails', 500, () => refusal('api_error', 500)],
-    ['is limited', 429, () => refusal('rate_limit_error', 429)],
-  ])('whose count %s may be sent again, as any other that the upstream answers %i', async (_, status, count) => {
-    const { ask, object } = caller(counting(count), { usd_per_day: 0.02 });
+  test('whose count is limited may be sent again, as any other that the upstream answers 429', async () => {
+    const { ask, object } = caller(
+      counting(() => refusal('rate_limit_error', 429)),
+      { usd_per_day: 0.02 },
+    );
     const response = await ask(long);
-    expect(response.status).toBe(status);
+    expect(response.status).toBe(429);
+    expect(response.headers.get('sluice-limited-by')).toBe('upstream');
     expect(response.headers.has('x-should-retry')).toBe(false);
     expect((await object().requests({})).data).toEqual([]);
+  });
+
+  describe.each(UNCOUNTED)('whose count %s', (_, count) => {
+    const answers = countless(() => Response.json(message()), count);
+    const byBytes = 18_000 * 1_100 + 256 * 5_500;
+    const body = { ...long, messages: [{ role: 'user', content: 'x'.repeat(17_000) }] };
+    const source = { type: 'base64', media_type: 'application/pdf', data: '' };
+    const pdf = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
+
+    test('is bounded by its bytes, and not counted again for a minute', async () => {
+      hastenCounts();
+      const { ask, app, object } = caller(answers, { usd_per_day: usd(byBytes) });
+      const counts = () => app.sent.filter(isCount).length;
+      for (const [waitMs, counted] of [
+        [0, 1],
+        [30_000, 1],
+        [31_000, 2],
+      ] as const) {
+        passTime(waitMs);
+        expect((await ask(body)).status).toBe(200);
+        expect(counts()).toBe(counted);
+        await app.settled();
+      }
+      const [row] = (await object().requests({})).data;
+      expect(row?.hold_usd).toBeGreaterThan(usd(17_000 * 1_100));
+    });
+
+    test('says so where it does not fit', async () => {
+      hastenCounts();
+      const poor = caller(answers, { usd_per_day: 0.01 });
+      for (let time = 0; time < 2; time += 1) {
+        const refused = await poor.ask(body);
+        expect(refused.status).toBe(429);
+        expect((await errorOf(refused)).message).toMatch(/because of its length: .* could not count/);
+      }
+      expect(poor.app.sent).toHaveLength(1);
+      // A PDF is counted, or it is a window: no shorter one helps.
+      const short = caller(answers, { usd_per_day: 0.1 });
+      const { message: words } = await errorOf(await short.ask(pdf));
+      expect(words).toMatch(/may cost \$0\.22.* what the upstream cannot count.* could not count/);
+      expect(words).not.toContain('shorter');
+      const tokens = caller(answers, { input_tokens_per_minute: 1_000 });
+      expect((await errorOf(await tokens.ask(body))).message).toMatch(/input_tokens_per_minute.* could not count/);
+    });
   });
 });
 

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 import type { AppEnv } from '../../../src/auth/context.ts';
 import { streamedTurn } from '../../../src/conversations/answers/turn-stream.ts';
 import { encoder } from '../../../src/http/bytes.ts';
+import { countLargeBuffers } from '../../support/large-buffers.ts';
 
 const EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
 
@@ -65,4 +66,25 @@ test('a conversation that dies in the middle of its answer has been cut, and is 
   await Promise.all(waiting);
   expect(ends).toEqual(['cut']);
   expect(woken()).toBe(1);
+});
+
+test('a stream that is open holds no large buffer, but while much comes', async () => {
+  const large = countLargeBuffers();
+  const { response, writer, waiting } = await carried(EVENT);
+  const reader = response.body?.getReader();
+  const take = async (bytes: number) => {
+    for (let left = bytes; left > 0; ) left -= (await reader?.read())?.value?.length ?? left;
+  };
+  await take(EVENT.length);
+  writer.write(encoder.encode(EVENT)).catch(() => {});
+  await take(EVENT.length);
+  expect(large()).toBe(0);
+  const much = encoder.encode(EVENT.repeat(1_000));
+  writer.write(much).catch(() => {});
+  await take(much.length);
+  expect(large()).toBe(1);
+  writer.write(encoder.encode(`${EVENT}\0{"outcome":{"end":"complete"}}`)).catch(() => {});
+  await writer.close();
+  await take(EVENT.length);
+  await Promise.all(waiting);
 });

@@ -415,3 +415,26 @@ test('a whole body tells what it is: a message, an error, or something else', ()
   expect(reportOf({ input_tokens: 5 }, 9)).toMatchObject({ completed: false, error_type: undefined, usage: undefined });
   expect(reportOf(undefined, 0)).toMatchObject({ completed: false, usage: undefined, stop_reason: null });
 });
+
+test('an event that is too long to keep changes nothing of what is booked', () => {
+  const opening = sse('message_start', started({ input_tokens: 3, output_tokens: 1 }));
+  const long = sse('content_block_start', {
+    type: 'content_block_start',
+    content_block: { data: 'x'.repeat(3_000_000) },
+  });
+  // An event may have many lines of data, too.
+  const many = `event: odd\n${`data: ${'x'.repeat(400_000)}\n`.repeat(9)}\n`;
+  const closing = sse('message_delta', ended({ output_tokens: 9 })) + sse('message_stop', { type: 'message_stop' });
+  const piecesOf = (text: string) => text.match(/.{1,65000}/gs)?.map((piece) => encoder.encode(piece)) ?? [];
+  expect(read(piecesOf(opening + long + many + closing))).toMatchObject({
+    ...{ completed: true, model: 'm', usage: { input_tokens: 3, output_tokens: 9 } },
+    bytes: opening.length + long.length + many.length + closing.length,
+  });
+  for (const whole of [long, many]) {
+    const reader = new UsageReader({ sentAt: 0 });
+    for (const piece of piecesOf(opening + whole.slice(0, -2))) reader.push(piece);
+    const { atBoundary, data, unfinishedLine } = reader.end;
+    expect(atBoundary).toBe(false);
+    expect((data ?? '').length + unfinishedLine.length).toBeLessThan(2_000_000);
+  }
+});

@@ -33,8 +33,14 @@ const pay = (run: object = {}) => ({ ...weather({ approval: 'always', ...run }, 
 const payment = (id: string, amount: unknown = 500) => ({ type: 'tool_use', id, name: 'pay', input: { amount } });
 const asked = (more: object = {}) => bodyOf('Pay the bill.', { tools: [pay(), weather()], ...more });
 
-async function decide(approval: Json | undefined, decision: object, { id = 'c1', isAdmin = false } = {}) {
-  const called = { ...decision, id: String(approval?.id), isAdmin, requestId: createRequestId() };
+async function decide(approval: Json | undefined, { input, ...decision }: Json, { id = 'c1', isAdmin = false } = {}) {
+  const called = {
+    ...decision,
+    input: input && JSON.stringify(input),
+    id: String(approval?.id),
+    isAdmin,
+    requestId: createRequestId(),
+  };
   const result = await stubOf(id).decide(called as never);
   if (!result.ok) return { status: result.error.status, error: result.error, body: {} as Json };
   return { status: result.value.status as number, error: undefined, body: JSON.parse(result.value.body) as Json };

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { hiddenAnswer } from '../../src/conversations/answers/hidden-answer.ts';
 import { itemTexts, memberTexts } from '../../src/json/edit.ts';
 import { testApp } from '../support/app.ts';
-import { conversationsReach, simulate, stubOf } from '../support/conversations.ts';
+import { conversationsReach, simulate } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { objectTexts, onOneLine } from '../support/json-texts.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
@@ -199,10 +199,13 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
     expect((await importing(`${id}-rows`, rows)).status).toBe(201);
     expect((await importing(`${id}-shown`, shown)).status).toBe(201);
     expect((await app.post(`/conversations/${id}/fork`, { id: `${id}-fork` })).status).toBe(201);
-    const backup = await stubOf(id, 'dev').backup();
-    if (!backup.ok) throw new Error('no backup');
-    const place = { account: 'dev', id: `${id}-backup` };
-    expect(await stubOf(place.id, 'dev').adopt(place, backup.value as ReadableStream)).toMatchObject({ ok: true });
+    const backup = await text(`/accounts/dev/conversations/${id}/backup`);
+    const restored = await app.fetch(`/accounts/dev/conversations/${id}-backup/backup`, {
+      method: 'PUT',
+      body: backup,
+      headers: { 'content-type': 'application/jsonl' },
+    });
+    expect([restored.status, restored.ok ? '' : await restored.text()]).toEqual([201, '']);
     for (const copy of ['rows', 'shown', 'fork', 'backup']) {
       expect([copy, await storedInputs(text, `${id}-${copy}`)]).toEqual([copy, wanted]);
     }

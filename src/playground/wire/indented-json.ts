@@ -1,22 +1,16 @@
-const TOKENS = /"(?:[^"\\]|\\.)*"|[^\s"{}[\],:]+|[{}[\],:]/g;
+const TOKENS = /("[^"\\]*(?:\\.[^"\\]*)*")|([{[]\s*[}\]])|([{[])|([}\]])|([,:])|\s+/g;
 
 /** Writes JSON on many lines, as people read it. Each number, string and key stays as it is written. @param json valid JSON */
 export function indentedJson(json: string): string {
-  const tokens = json.match(TOKENS) ?? [];
   let depth = 0;
-  const line = () => `\n${'  '.repeat(depth)}`;
-  return tokens
-    .map((token, at) => {
-      const isEmpty = /^[{[][}\]]$/.test(token + tokens[at + 1]);
-      if (token === '{' || token === '[') {
-        depth += 1;
-        return isEmpty ? token : token + line();
-      }
-      if (token === ',') return token + line();
-      if (token === ':') return ': ';
-      if (token !== '}' && token !== ']') return token;
-      depth -= 1;
-      return /^[{[]$/.test(tokens[at - 1] ?? '') ? token : line() + token;
-    })
-    .join('');
+  const line = (deeper = 0) => {
+    depth += deeper;
+    return `\n${'  '.repeat(depth)}`;
+  };
+  return json.replace(TOKENS, (_, string?: string, empty?: string, open?: string, close?: string, mark?: string) => {
+    if (open) return open + line(1);
+    if (close) return line(-1) + close;
+    if (mark) return mark === ',' ? mark + line() : ': ';
+    return string ?? empty?.replace(/\s+/, '') ?? '';
+  });
 }

@@ -83,31 +83,27 @@ const MOST_RPC_VALUES = 300_000;
 
 /** @returns the messages in a text. Secrets that the server repeats are masked, because the model and clients read its words. */
 function rpcMessages(text: string): Json[] {
-  let parsed: unknown;
+  let json: unknown;
   if (!isModest(text)) throw new McpFault('It answered with JSON that has too many values, or nests too deep.');
   try {
     // Parsed first: a secret may be written with escapes of any kind.
-    parsed = JSON.parse(text);
+    json = maskedValue(JSON.parse(text));
   } catch (cause) {
     throw new McpFault(`It answered with something that is not JSON.`, { cause });
   }
-  const json = maskedValue(parsed);
   // Until 2025-06-18 a server could answer with a list.
-  const messages = Array.isArray(json) ? json : [json];
+  const [messages, texts] = Array.isArray(json) ? [json, itemTexts(text)] : [[json], [text]];
   if (!messages.every(isObject)) throw new McpFault('It answered with something that is not JSON-RPC.');
-  const texts = Array.isArray(json) ? itemTexts(text) : [text];
-  for (const [index, message] of messages.entries()) {
-    keepStructured(message, Array.isArray(parsed) ? parsed[index] : parsed, texts[index] ?? '{}');
-  }
+  for (const [index, message] of messages.entries()) keepStructured(message, texts[index] ?? '{}');
   return messages;
 }
 
-/** Remembers the text of a result's structured content, where nothing in it was masked. */
-function keepStructured(message: Json, unmasked: unknown, text: string): void {
-  const told = memberOf(message.result, 'structuredContent');
-  const given = memberOf(memberOf(unmasked, 'result'), 'structuredContent');
-  if (!isObject(told) || (told !== given && JSON.stringify(told) !== JSON.stringify(given))) return;
-  keepText(told, memberTexts(memberTexts(text).get('result') ?? '{}').get('structuredContent') ?? '{}');
+/** Remembers the text of a result's structured content, unless something in it was masked. */
+function keepStructured({ result }: Json, text: string): void {
+  const told = memberOf(result, 'structuredContent');
+  if (!isObject(told)) return;
+  const given = memberTexts(memberTexts(text).get('result') ?? '{}').get('structuredContent') ?? '{}';
+  if (JSON.stringify(told) === JSON.stringify(JSON.parse(given))) keepText(told, given);
 }
 
 /** @returns whether a text can be parsed and written again without taking much more memory */

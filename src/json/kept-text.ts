@@ -17,15 +17,10 @@ const LONE_SURROGATES = /\p{Surrogate}/gu;
  */
 export function keepText<T>(value: T, text: string): T {
   if (typeof value !== 'object' || value === null) return value;
-  const line = text.replace(LINE_ENDS, ' ');
   // UTF-8 has no half of a pair, but JSON can escape it.
-  const written = line.isWellFormed() ? line : line.replace(LONE_SURROGATES, escaped);
-  texts.set(value, written);
+  const escaping = (half: string) => `\\u${half.charCodeAt(0).toString(16)}`;
+  texts.set(value, text.replace(LINE_ENDS, ' ').replace(LONE_SURROGATES, escaping));
   return value;
-}
-
-function escaped(half: string): string {
-  return `\\u${half.charCodeAt(0).toString(16)}`;
 }
 
 /** Parses JSON and remembers its text. @throws SyntaxError if it is not JSON */

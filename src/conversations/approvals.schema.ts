@@ -22,7 +22,7 @@ export const decisionRequest = z
         z.maxLength(MOST_INPUT_CHARACTERS),
         z.refine((text) => parseObject(text) !== undefined, { error: 'Input should be the JSON text of an object' }),
       ),
-      'The same as JSON text, in place of `input`: the tool gets each number as it is written there.',
+      'The same as JSON text: the tool gets it as it is written.',
     ),
   })
   .check(
@@ -32,7 +32,7 @@ export const decisionRequest = z
     }),
     z.refine(({ input, input_text }) => input === undefined || input_text === undefined, {
       path: ['input_text'],
-      error: 'send `input` or `input_text`, not both',
+      error: 'send it or `input`, not both',
     }),
   );
 export type DecisionRequest = z.output<typeof decisionRequest>;

@@ -122,7 +122,7 @@ export const approvalRow = z.object({
   input: z.described(z.unknown(), 'What the model calls it with.'),
   input_text: z.described(
     z.nullable(z.string()),
-    '`input` as JSON text, as the tool gets it: show this. A program that parses it may read another number, or another of two members with one name.',
+    '`input` as the JSON text that the tool gets: show this, since numbers are rounded where they are parsed.',
   ),
   turn: z.described(z.string(), 'The turn that waits.'),
   approvers: z.described(z.enum(['owner', 'admin']), 'Who decides.'),

@@ -9,6 +9,8 @@ import { repeatsKeys } from './repeated-keys.ts';
 const texts = new WeakMap<object, string>();
 const LINE_ENDS = /[\n\r]/g;
 const LONE_SURROGATES = /\p{Surrogate}/gu;
+/** No amount that people write has more characters. */
+const LONGEST_NUMBER = 99;
 
 /**
  * Remembers the text of a value, as long as the value lives. It must not change any more.
@@ -51,13 +53,10 @@ export function isAmbiguous(input: object, field: string): boolean {
   const text = writeJson(input);
   if (repeatsKeys(text, input)) return true;
   const literal = memberTexts(text).get(field) ?? '';
-  return decimalOf(literal) !== decimalOf(String(Number(literal)));
+  return literal.length > LONGEST_NUMBER || digitsOf(literal) !== digitsOf(String(Number(literal)));
 }
 
-/** @returns a number without what its value does not need: its digits, and how many of them are behind the point */
-function decimalOf(literal: string): string {
-  const [, sign = '', whole = '', part = '', power = '0'] = /^(-?)(\d+)\.?(\d*)(?:e([+-]?\d+))?$/i.exec(literal) ?? [];
-  const digits = (whole + part).replace(/^0+/, '');
-  const kept = digits.replace(/0+$/, '');
-  return kept === '' ? '0' : `${sign}${kept}e${Number(power) - part.length + digits.length - kept.length}`;
+/** @returns the digits of a number that count. Where they are the same in a number and in its double, so is the power of ten */
+function digitsOf(number: string): string {
+  return number.replace(/e.*|\D/gi, '').replace(/^0+|0+$/g, '');
 }

@@ -505,6 +505,9 @@ describe('the routes', () => {
       [{ decision: 'maybe' }, /decision: Input should be approve or deny/],
       [{ decision: 'approve', input: 'all' }, /input: Input should be an object/],
       [{ decision: 'deny', input: {} }, /input: only with/],
+      [{ decision: 'deny', input_text: '{}' }, /input: only with/],
+      [{ decision: 'approve', input_text: '[1]' }, /input_text: Input should be the JSON text of an object/],
+      [{ decision: 'approve', input_text: '{}', input: {} }, /input_text: send it or/],
       [{}, /decision/],
     ] as const) {
       const refused = await app.post(`/conversations/c1/approvals/${row?.id}`, body);

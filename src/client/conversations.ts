@@ -83,10 +83,11 @@ export function conversationsOf(transport: Transport) {
     cancel: (id: string, turn: string): Promise<ConversationTurn> =>
       transport.json(at(id, `/turns/${encodeURIComponent(turn)}`), { method: 'DELETE' }),
     /**
-     * Lists the calls that wait for approval. While there are any, the conversation accepts no message.
+     * Lists the calls that wait for approval. While there are any, the conversation accepts no message. Show people `input_text`: it
+     * has each number as the tool gets it, where `input` has rounded long ones.
      *
      * @example
-     * for (const { name, input } of (await sluice.conversations.approvals('release')).data) show(name, input);
+     * for (const { name, input_text } of (await sluice.conversations.approvals('release')).data) show(name, input_text);
      */
     approvals: (id: string, whose: { account?: string } = {}): Promise<Page<Approval>> =>
       transport.json(at(id, '/approvals'), { query: whose }),

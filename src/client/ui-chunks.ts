@@ -67,10 +67,19 @@ export async function* chunksOf(
   const { stop_reason: stopReason = null, usage } = stream.message ?? {};
   if (stopReason === null || !usage) return;
   const { costUsd, stopped, paused } = stream;
-  for (const { id, tool_use_id: toolCallId, name, input } of paused === 'approval' ? await approvals() : []) {
+  for (const { id, tool_use_id: toolCallId, name, input, input_text } of paused === 'approval'
+    ? await approvals()
+    : []) {
     if (!blocks.known.has(toolCallId)) continue;
     // A bound token sees what waits, but no other input.
-    yield { type: 'tool-input-available', toolCallId, toolName: name, input, providerExecuted: true };
+    const told = {
+      toolCallId,
+      toolName: name,
+      input,
+      providerExecuted: true,
+      providerMetadata: { sluice: { input_text } },
+    };
+    yield { type: 'tool-input-available', ...told };
     yield { type: 'tool-approval-request', toolCallId, approvalId: id };
   }
   yield { type: 'finish-step' };

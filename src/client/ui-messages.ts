@@ -64,8 +64,9 @@ export function markWaiting(messages: readonly UIMessage[], approvals: readonly 
   for (const part of messages.at(-1)?.parts ?? []) {
     const approval = isToolPart(part) ? waiting.get(part.toolCallId) : undefined;
     if (!approval) continue;
-    const { id, input } = approval;
-    Object.assign(part, { state: 'approval-requested', input, approval: { id } });
+    const { id, input, input_text } = approval;
+    const callProviderMetadata = { sluice: { input_text } };
+    Object.assign(part, { state: 'approval-requested', input, approval: { id }, callProviderMetadata });
   }
 }
 

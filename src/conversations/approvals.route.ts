@@ -10,6 +10,7 @@ import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import type { Identity } from '../identity/caller.ts';
 import { isAccount } from '../identity/identity.ts';
+import { memberTexts } from '../json/edit.ts';
 import { noConversation } from './answers/crossing-answer.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 import { boundCaller, refuseOtherConversation } from './bound-turn.ts';
@@ -27,11 +28,14 @@ export function approvalsRoutes() {
     })
     .post('/conversations/:id/approvals/:approval', openToBound(), async (c) => {
       const by = boundApprover(c.get('identity'));
-      const decision = validate(decisionRequest, withOneReading(await readToStore(c, 'free'), 'everywhere').json);
-      if (by && decision.input) throw closedToBound('input: a call is approved or denied as the model made it.');
+      const sent = withOneReading(await readToStore(c, 'free'), 'everywhere');
+      const { input_text, input: _, ...decision } = validate(decisionRequest, sent.json);
+      const input = input_text ?? memberTexts(sent.text).get('input');
+      if (by && input !== undefined) throw closedToBound('input: a call is approved or denied as the model made it.');
       const { status, turn, body } = await callNamed<DecisionAnswer>(c, (object) =>
         object.decide({
           ...decision,
+          input,
           id: c.req.param('approval'),
           by,
           isAdmin: hasScope(c.get('identity'), 'admin'),

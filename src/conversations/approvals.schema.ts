@@ -1,4 +1,5 @@
 import * as z from '../http/zod.ts';
+import { parseObject } from '../json/object.ts';
 
 /** The most characters, as JSON, of an input that replaces the one of a call. */
 const MOST_INPUT_CHARACTERS = 262_144;
@@ -16,11 +17,22 @@ export const decisionRequest = z
       ),
       'What the tool is called with, in place of what the model said; the model is told.',
     ),
+    input_text: z.optionally(
+      z.string().check(
+        z.maxLength(MOST_INPUT_CHARACTERS),
+        z.refine((text) => parseObject(text) !== undefined, { error: 'Input should be the JSON text of an object' }),
+      ),
+      'The same as JSON text: the tool gets it as it is written.',
+    ),
   })
   .check(
-    z.refine(({ decision, input }) => decision === 'approve' || input === undefined, {
+    z.refine(({ decision, input, input_text }) => decision === 'approve' || (input ?? input_text) === undefined, {
       path: ['input'],
       error: 'only with `approve`: a call that is denied is not made',
+    }),
+    z.refine(({ input, input_text }) => input === undefined || input_text === undefined, {
+      path: ['input_text'],
+      error: 'send it or `input`, not both',
     }),
   );
 export type DecisionRequest = z.output<typeof decisionRequest>;

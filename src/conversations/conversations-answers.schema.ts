@@ -120,6 +120,10 @@ export const approvalRow = z.object({
   tool_use_id: z.string(),
   name: z.string(),
   input: z.described(z.unknown(), 'What the model calls it with.'),
+  input_text: z.described(
+    z.nullable(z.string()),
+    '`input` as the JSON text that the tool gets: show this, since numbers are rounded where they are parsed.',
+  ),
   turn: z.described(z.string(), 'The turn that waits.'),
   approvers: z.described(z.enum(['owner', 'admin']), 'Who decides.'),
   created_at: z.iso.datetime(),

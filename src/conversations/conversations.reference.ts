@@ -111,6 +111,7 @@ const approval = {
   tool_use_id: 'toolu_01A',
   name: 'pay',
   input: { amount: 500 },
+  input_text: '{"amount":500}',
   turn: 'turn_2m4gmfejmm3a',
   approvers: 'owner',
   created_at: '2026-11-20T10:06:18.780Z',

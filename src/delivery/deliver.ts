@@ -1,6 +1,7 @@
 /** Delivers a result: signed, always with the same id, and only to hosts that the operator has allowed. */
 import type { Bindings } from '../durable/bindings.ts';
 import { deliverFault } from '../http/headers/hosts.ts';
+import { writeJson } from '../json/kept-text.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Delivered, DeliveredAnswer } from '../webhooks/webhooks-answers.schema.ts';
 import { signStandard } from './standard-webhooks.ts';
@@ -95,7 +96,7 @@ async function post(
   if (secret === undefined) {
     return { type: 'api_error', message: 'There is no DELIVERY_SIGNING_SECRET, and nothing goes out unsigned.' };
   }
-  const body = JSON.stringify(result);
+  const body = writeJson(result);
   const headers = await signStandard(body, secret, result.event_id, now);
   headers.set('content-type', 'application/json');
   headers.set('user-agent', 'sluice');

@@ -1,7 +1,9 @@
 import { MINUTE_MS } from '../async/durations.ts';
 import { atOnce, type Steps } from '../async/in-steps.ts';
 import { within } from '../async/timeout.ts';
+import { keepInputsOfAll } from '../json/block-texts.ts';
 import { withoutRepeatedKeys } from '../json/edit.ts';
+import { writeJson } from '../json/kept-text.ts';
 import { repeatsKeys } from '../json/repeated-keys.ts';
 import type { JsonBody } from './body/json-body.ts';
 import { PieceReader } from './body/piece-reader.ts';
@@ -103,7 +105,9 @@ export function withOneReading(body: JsonBody, where: 'outermost' | 'everywhere'
   if (!repeatsKeys(text, json, body.keys)) return body;
   let written: string;
   try {
-    written = JSON.stringify(json);
+    // A call keeps what the model wrote. The edge judges nothing by it.
+    keepInputsOfAll(json, text);
+    written = writeJson(json);
   } catch {
     throw invalidRequest('The request body repeats keys. Send each key of an object once.');
   }

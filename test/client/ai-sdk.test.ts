@@ -224,7 +224,14 @@ describe('of a call that waits for approval', () => {
     is_error: false,
     content: [{ type: 'text', text: 'ok' }],
   };
-  const approval = { id: 'a1', tool_use_id: 't1', name: 'save', input: { a: 1 }, approvers: 'owner' };
+  const approval = {
+    id: 'a1',
+    tool_use_id: 't1',
+    name: 'save',
+    input: { a: 1 },
+    input_text: '{"a":1.0}',
+    approvers: 'owner',
+  };
   const told = (turn: string, blocks: readonly object[], stop_reason: string) => [
     ...framesOf(turn, [
       start as { type: string },
@@ -250,7 +257,9 @@ describe('of a call that waits for approval', () => {
     });
     const transport = createChatTransport({ client });
     const live = await until(messageOf(await until(transport.sendMessages(sending([hello])))));
-    const part = { type: 'tool-save', toolCallId: 't1', state, input };
+    const { input_text } = approval;
+    const text = status === 200 ? { callProviderMetadata: { sluice: { input_text } } } : {};
+    const part = { type: 'tool-save', toolCallId: 't1', state, input, ...text };
     expect(live?.parts).toMatchObject([{ type: 'step-start' }, part]);
     const [loaded] = await until(loadMessages(client, 'c1'));
     expect(loaded?.parts).toMatchObject([{ type: 'step-start' }, part]);

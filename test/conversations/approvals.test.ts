@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { approvalRequested, approvalRow, turnReport } from '../../src/conversations/conversations-answers.schema.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
+import { memberTexts } from '../../src/json/edit.ts';
+import { parseKept } from '../../src/json/kept-text.ts';
 import type { Json } from '../../src/json/object.ts';
 import * as agents from '../support/agents.ts';
 import { errorOf, settledApps, testApp } from '../support/app.ts';
@@ -33,8 +35,14 @@ const pay = (run: object = {}) => ({ ...weather({ approval: 'always', ...run }, 
 const payment = (id: string, amount: unknown = 500) => ({ type: 'tool_use', id, name: 'pay', input: { amount } });
 const asked = (more: object = {}) => bodyOf('Pay the bill.', { tools: [pay(), weather()], ...more });
 
-async function decide(approval: Json | undefined, decision: object, { id = 'c1', isAdmin = false } = {}) {
-  const called = { ...decision, id: String(approval?.id), isAdmin, requestId: createRequestId() };
+async function decide(approval: Json | undefined, { input, ...decision }: Json, { id = 'c1', isAdmin = false } = {}) {
+  const called = {
+    ...decision,
+    input: input && JSON.stringify(input),
+    id: String(approval?.id),
+    isAdmin,
+    requestId: createRequestId(),
+  };
   const result = await stubOf(id).decide(called as never);
   if (!result.ok) return { status: result.error.status, error: result.error, body: {} as Json };
   return { status: result.value.status as number, error: undefined, body: JSON.parse(result.value.body) as Json };
@@ -386,7 +394,8 @@ describe('a call that needs an approval', () => {
 
   test('beside calls of the client’s own tools leaves these to the client once it is decided', async () => {
     const own = { name: 'ask_user', input_schema: { type: 'object' } };
-    const question = { type: 'tool_use', id: 'toolu_9', name: 'ask_user', input: { text: 'Sure?' } };
+    const input = '{"order":2512292042121000001, "sure":1.0}';
+    const question = { type: 'tool_use', id: 'toolu_9', name: 'ask_user', input: parseKept(input) };
     paying([payment('toolu_1'), question]);
     serving();
     await say(asked({ tools: [pay(), own] }));
@@ -398,6 +407,9 @@ describe('a call that needs an approval', () => {
       ['mcp_tool_result', 'toolu_1'],
       ['tool_use', 'toolu_9'],
     ]);
+    expect(events.find(({ event }) => event === 'content_block_delta')?.data.delta).toMatchObject({
+      partial_json: input,
+    });
     expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
       delta: { stop_reason: 'tool_use' },
     });
@@ -412,6 +424,8 @@ describe('a crash of the turn that goes on', () => {
     ['in the call, which is made once at most,', true, 1],
     ['in its next step', true, 1],
   ])('%s loses nothing, and pays as often as was said', async (place, once, times) => {
+    const input = '{"order":2512292042121000001, "amount":500.0}';
+    const paid = calls({ ...payment('toolu_1'), input: parseKept(input) });
     let isMet = false;
     let isHeld = true;
     const hold = async () => {
@@ -419,8 +433,7 @@ describe('a crash of the turn that goes on', () => {
       if (isHeld) await new Promise(() => {});
     };
     const bodies = answeringBy(
-      (body) =>
-        JSON.stringify(body.messages).includes('tool_result') ? says('It is paid.') : calls(payment('toolu_1')),
+      (body) => (JSON.stringify(body.messages).includes('tool_result') ? says('It is paid.') : paid),
       {
         vars: VARS,
         before: async () => (place === 'in its next step' && bodies.length === 1 ? await hold() : undefined),
@@ -441,7 +454,7 @@ describe('a crash of the turn that goes on', () => {
       expect(await turnNow(body.id)).toMatchObject({ status: 'complete', paused: null });
     });
     const made = came.filter(({ url }) => url === TOOL_URL);
-    expect(made).toHaveLength(times);
+    expect(made.map(({ text }) => memberTexts(text).get('input'))).toEqual(Array(times).fill(input));
     expect(new Set(made.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
     const events = await eventsOfTurn(body.id);
     expect(blocksOf(events).map(({ type }) => type)).toEqual(['mcp_tool_use', 'mcp_tool_result', 'text']);
@@ -492,6 +505,9 @@ describe('the routes', () => {
       [{ decision: 'maybe' }, /decision: Input should be approve or deny/],
       [{ decision: 'approve', input: 'all' }, /input: Input should be an object/],
       [{ decision: 'deny', input: {} }, /input: only with/],
+      [{ decision: 'deny', input_text: '{}' }, /input: only with/],
+      [{ decision: 'approve', input_text: '[1]' }, /input_text: Input should be the JSON text of an object/],
+      [{ decision: 'approve', input_text: '{}', input: {} }, /input_text: send it or/],
       [{}, /decision/],
     ] as const) {
       const refused = await app.post(`/conversations/c1/approvals/${row?.id}`, body);

@@ -119,7 +119,7 @@ export class ApprovalsModel {
     if (!row && name === 'remind' && amount <= 10) return;
     if (row?.decision !== 'approve') throw new Violation(`${name} ${id} was made, and is ${JSON.stringify(row)}`);
     const isAsked = this.#asked.get(row.id)?.some(({ decision, input: other }) => {
-      return decision === 'approve' && JSON.stringify(other ?? null) === (row.input ?? 'null');
+      return decision === 'approve' && (other ?? null) === row.input;
     });
     if (!isAsked) throw new Violation(`nobody has approved ${JSON.stringify(row)}`);
     if (row.input !== null && row.input !== JSON.stringify(input)) {
@@ -296,7 +296,7 @@ export class ApprovalsModel {
 }
 
 function inputOf({ input }: Decided): string | null {
-  return input === undefined ? null : JSON.stringify(input);
+  return input ?? null;
 }
 
 function textOfRow({ decision, input }: Pick<Approval, 'decision' | 'input'>): string {

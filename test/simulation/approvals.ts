@@ -185,7 +185,7 @@ class Persons {
   async #decide(kind: 'approve' | 'change' | 'deny', call: number): Promise<void> {
     const id = this.model.seen[call % Math.max(1, this.model.seen.length)];
     if (id === undefined) return;
-    const given = { approve: {}, deny: { reason: 'No.' }, change: { input: { amount: 5 } } }[kind];
+    const given = { approve: {}, deny: { reason: 'No.' }, change: { input: '{"amount":5}' } }[kind];
     const requestId = this.#caller.newId();
     const decided = { decision: kind === 'deny' ? 'deny' : 'approve', ...given } as const;
     this.model.ask(id, decided);

@@ -278,7 +278,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a call that is made with the input that the model gave',
     object: 'approvals',
     file: 'src/conversations/runs/approval.ts',
-    edits: [['const block: Json = { ...call.block, input: JSON.parse(input) };', 'const block: Json = call.block;']],
+    edits: [['const block: Json = { ...call.block, input: parseKept(input) };', 'const block: Json = call.block;']],
   },
   {
     name: 'a call that a crash has made twice',

@@ -1,6 +1,7 @@
 /** Answers a request from its turn, which runs or has ended: the request that began the turn, and the same request again. */
 
 import type { TurnAnswer, TurnRequest } from '../../durable/contracts/conversation.ts';
+import { writeJson } from '../../json/kept-text.ts';
 import { GRACE_MS, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { newestTurnTold, turnAt, turnOfRequest, turnWithKey } from '../storage/turn-queries.ts';
@@ -80,7 +81,7 @@ export async function answerBegun(
 function acceptedTurn(transcript: Transcript, row: TurnRow): TurnAnswer {
   const report = describeTurn(transcript, row);
   const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };
-  return { kind: 'whole', turn: row.id, status: 202, headers, body: JSON.stringify(report) };
+  return { kind: 'whole', turn: row.id, status: 202, headers, body: writeJson(report) };
 }
 
 /**

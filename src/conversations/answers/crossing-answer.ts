@@ -14,6 +14,7 @@ import {
   toApiError,
   tryAgain,
 } from '../../http/errors.ts';
+import { writeJson } from '../../json/kept-text.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
@@ -52,7 +53,7 @@ export function bufferedAnswer(turn: RunningTurn, given: Record<string, string>)
   if (!ended) throw new TypeError('A turn that has not ended.');
   const { message, paused, summary } = ended;
   if (message) {
-    const body = JSON.stringify(message);
+    const body = writeJson(message);
     const headers = paused === undefined ? given : { ...given, 'sluice-paused': paused };
     return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: summary };
   }

@@ -4,6 +4,7 @@ import type { CalledDecision, DecisionAnswer } from '../../durable/contracts/con
 import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound } from '../../http/errors.ts';
 import { listOf } from '../../http/page.ts';
 import type * as z from '../../http/zod.ts';
+import { writeJson } from '../../json/kept-text.ts';
 import type { approvalRow } from '../conversations-answers.schema.ts';
 import type { ApprovalRow } from '../storage/approval-rows.ts';
 import type { TurnRow } from '../storage/rows.ts';
@@ -19,7 +20,7 @@ const MOST_INPUTS_CHARACTERS = 1_048_576;
 /** @returns the calls that nobody has decided on, in their order, as a JSON list */
 export function openApprovals(transcript: Transcript): string {
   const rows = transcript.profile ? transcript.approvals.open() : [];
-  return JSON.stringify(listOf(describeApprovals(transcript, rows), false, ({ id }) => id));
+  return writeJson(listOf(describeApprovals(transcript, rows), false, ({ id }) => id));
 }
 
 /** Describes calls that wait for approval, or have waited. Each answer that made such calls is read only once. */
@@ -34,12 +35,14 @@ function describeApproval(
   inputs = inputsIn(transcript, row.turn),
 ): ShownApproval {
   const { id, toolUseId, name, approvers, createdAt, continuedBy } = row;
+  const input = inputs.get(toolUseId) ?? null;
   return {
     type: 'approval',
     id,
     tool_use_id: toolUseId,
     name,
-    input: inputs.get(toolUseId) ?? null,
+    input,
+    input_text: input === null ? null : writeJson(input),
     turn: turnAt(transcript, row.run)?.id ?? '',
     approvers,
     created_at: new Date(createdAt).toISOString(),
@@ -60,8 +63,8 @@ export function answerDecision(transcript: Transcript, id: string, goesOn: boole
   // The report of the turn has more than the caller may read.
   const told = next && !hides ? describeTurn(transcript, next) : describeApproval(transcript, row);
   const turn = next?.id ?? turnAt(transcript, row.run)?.id ?? '';
-  const shown = (name: string, value: unknown) => (hides && /^(changed_)?input$/.test(name) ? null : value);
-  return { status: goesOn ? 202 : 200, turn, body: JSON.stringify(told, shown) };
+  const shown = (name: string, value: unknown) => (/^(changed_)?input(_text)?$/.test(name) ? null : value);
+  return { status: goesOn ? 202 : 200, turn, body: hides ? JSON.stringify(told, shown) : writeJson(told) };
 }
 
 /** A run whose calls are all decided. It goes on with the calls of its `step`. */
@@ -84,7 +87,7 @@ export function storeDecision(
     throw finalError('permission_error', 'Only an admin decides on the calls of this agent.');
   }
   const reason = given ?? null;
-  const changed = input === undefined ? null : JSON.stringify(input);
+  const changed = input ?? null;
   if (row.decision !== null) {
     const isSame = row.decision === decision && row.reason === reason && row.input === changed;
     if (isSame) return undefined;

@@ -5,7 +5,9 @@
 
 import type { TurnAnswer } from '../../durable/contracts/conversation.ts';
 import { encoder } from '../../http/bytes.ts';
-import { isObject, type Json, parseObject } from '../../json/object.ts';
+import { readEvent, readMessage } from '../../json/block-texts.ts';
+import { writeJson } from '../../json/kept-text.ts';
+import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { hiddenBlock, isHiddenBlock, isReadable, readableBlocks } from '../history/hidden-blocks.ts';
 import { TEXT_TURN } from '../storage/rows.ts';
@@ -74,14 +76,14 @@ class HidingReader extends FrameReader {
 
   #shown(event: string): string {
     const at = event.indexOf('data: ') + 6;
-    const data = parseObject(event.slice(at)) ?? { type: event };
+    const data = readEvent(event.slice(at)) ?? { type: event };
     const { type, index, delta, content_block: block, message = delta } = data;
     const told = (json: string) => `${event.slice(0, at)}${json}\n\n`;
     if (this.#isText && index !== undefined) {
       const number = this.#numberOf(index, block);
       if (number === undefined || (isObject(delta) && !isReadable(delta))) return '';
       data.index = number;
-      if (number !== index) event = told(JSON.stringify(data));
+      if (number !== index) event = told(writeJson(data));
     }
     if (!this.#hides) return PASSED.test(String(type)) || type === 'error' || index !== undefined ? event : '';
     if (type === 'error') return told(quietError(data));
@@ -95,7 +97,7 @@ class HidingReader extends FrameReader {
       return isObject(delta) && delta.type !== 'citations_delta' && !this.#hidden.has(index) ? event : '';
     }
     if (isHiddenBlock(block)) this.#hidden.add(index);
-    return told(JSON.stringify({ ...data, content_block: hiddenBlock(block) }));
+    return told(writeJson({ ...data, content_block: hiddenBlock(block) }));
   }
 
   /** @returns the number of a block as it is shown as text. A block that began before has its number already. */
@@ -135,7 +137,7 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean): TurnAnswer {
     const first = reader.readText(answer.first ?? '');
     return { ...answer, first, body: reader.through(answer.body) };
   }
-  const message = parseObject(answer.body);
+  const message = readMessage(answer.body);
   if (hides && message?.type === 'error') return { ...answer, body: quietError(message) };
   // Nobody has asked for an answer.
   if (!message || !Array.isArray(message.content)) return answer;
@@ -144,7 +146,7 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean): TurnAnswer {
     message.container &&= null;
     message.content = (message.content as Json[]).map(hiddenBlock);
   }
-  return { ...answer, body: JSON.stringify(message) };
+  return { ...answer, body: writeJson(message) };
 }
 
 /** @returns an error of the API's form by its type alone, as JSON text. */

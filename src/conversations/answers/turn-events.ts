@@ -9,6 +9,7 @@ import { deliverEvent } from '../../delivery/deliver-event.ts';
 import { SCHEDULE } from '../../delivery/schedule.ts';
 import { logFailure } from '../../http/log.ts';
 import type * as z from '../../http/zod.ts';
+import { keepText, writeJson } from '../../json/kept-text.ts';
 import { parseObject } from '../../json/object.ts';
 import type { approvalRequested, turnEnded } from '../conversations-answers.schema.ts';
 import { DamagedRow } from '../storage/damaged-row.ts';
@@ -67,8 +68,8 @@ export class TurnEvents {
       turn: describeTurn(transcript, row),
       message: (ended.message as TurnEnded['message'] | undefined) ?? null,
     };
-    if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) event.message = null;
-    if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) event.turn.steps = [];
+    if (writeJson(event).length > MOST_EVENT_CHARACTERS) event.message = null;
+    if (writeJson(event).length > MOST_EVENT_CHARACTERS) event.turn.steps = [];
     this.#add(event, row);
   }
 
@@ -83,7 +84,9 @@ export class TurnEvents {
       turn: row.id,
       approvals,
     };
-    if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) for (const one of approvals) one.input = null;
+    if (writeJson(event).length > MOST_EVENT_CHARACTERS) {
+      for (const one of approvals) Object.assign(one, { input: null, input_text: null });
+    }
     this.#add(event, row);
   }
 
@@ -97,7 +100,7 @@ export class TurnEvents {
   #add(event: { event_id: string }, { deliverUrl: url = null }: TurnRow): void {
     const { transcript, alarm, now, settings, waitUntil } = this.#object;
     if (url === null && settings().TURN_DELIVER_URL === undefined) return;
-    transcript.deliveries.add({ id: event.event_id, url, body: JSON.stringify(event), failures: 0, nextAt: now() });
+    transcript.deliveries.add({ id: event.event_id, url, body: writeJson(event), failures: 0, nextAt: now() });
     this.#isOpen = true;
     alarm.watch(now() + LEASE_MS);
     // It is sent a moment later, because the event and what it reports are stored in one step first.
@@ -124,7 +127,12 @@ export class TurnEvents {
       if (!event) logFailure({ event_id: id }, new DamagedRow('an event'));
       // A damaged event is dropped: it would only fail again.
       const again =
-        event && (await deliverEvent({ ...event, event_id: id }, to, { settings: settings(), env, now: now() }));
+        event &&
+        (await deliverEvent(keepText({ ...event, event_id: id }, row.body), to, {
+          settings: settings(),
+          env,
+          now: now(),
+        }));
       if (!transcript.profile) return;
       if (again) {
         transcript.deliveries.postpone(id, again.failures, again.nextAt);

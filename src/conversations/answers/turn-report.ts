@@ -1,7 +1,9 @@
 import type { CrossingText, Result } from '../../durable/contracts/conversation.ts';
 import { isoTimeOrNull } from '../../http/times.ts';
 import type * as z from '../../http/zod.ts';
-import { asText, isObject, parseObject, withoutUndefined } from '../../json/object.ts';
+import { readMessage } from '../../json/block-texts.ts';
+import { parseKept, writeJson } from '../../json/kept-text.ts';
+import { asText, isObject, withoutUndefined } from '../../json/object.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { turnReport } from '../conversations-answers.schema.ts';
 import type { ApprovalRow } from '../storage/approval-rows.ts';
@@ -16,7 +18,7 @@ export function reportOfTurn(transcript: Transcript, id: string): Result<Crossin
   const row = turnWithId(transcript, id);
   // Clients know a run, but not its steps.
   if (!row || (row.run ?? row.seq) !== row.seq) return noTurn(id);
-  return { ok: true, value: crossingText(JSON.stringify(describeTurn(transcript, row))) };
+  return { ok: true, value: crossingText(writeJson(describeTurn(transcript, row))) };
 }
 
 /** Describes what a turn did. A turn that is not a run is shown as one step. */
@@ -83,7 +85,7 @@ function approvalShown(row: ApprovalRow | undefined) {
 
 /** Describes what was decided about a call. All members are null while nobody has decided. */
 export function describeDecision({ decision, reason, input, decidedAt }: ApprovalRow) {
-  const changed_input: unknown = input === null ? null : JSON.parse(input);
+  const changed_input: unknown = input === null ? null : parseKept(input);
   return { decision, reason, changed_input, decided_at: isoTimeOrNull(decidedAt) };
 }
 
@@ -92,7 +94,7 @@ export function inputsIn(transcript: Transcript, step: number): Map<string, unkn
   const inputs = new Map<string, unknown>();
   for (const seq of messagesOf(transcript, step)) {
     for (const { role, text } of transcript.messages.history({ from: seq, to: seq })) {
-      const { content } = role === 'assistant' ? (parseObject(text) ?? {}) : {};
+      const { content } = role === 'assistant' ? (readMessage(text) ?? {}) : {};
       for (const { type, id, input } of Array.isArray(content) ? content.filter(isObject) : []) {
         if (type === 'tool_use') inputs.set(asText(id), input);
       }

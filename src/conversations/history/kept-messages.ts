@@ -1,7 +1,9 @@
 /** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
 
 import { type Steps, withEach } from '../../async/in-steps.ts';
+import { readMessage } from '../../json/block-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
+import { writeJson } from '../../json/kept-text.ts';
 import { asText, isObject, parseObject } from '../../json/object.ts';
 import { hasThinking, unboundBlocks } from '../storage/message-text.ts';
 import { isEdgeCall } from './edge-blocks.ts';
@@ -150,7 +152,7 @@ function contentOfParts([first = '', ...more]: readonly string[]): string {
  */
 export function dropPendingCalls(texts: string[], left: LeftOut): void {
   const text = texts.at(-1) ?? '';
-  const { role, content } = parseObject(text) ?? {};
+  const { role, content } = readMessage(text) ?? {};
   if (role !== 'assistant' || !Array.isArray(content)) return;
   const blocks = content.filter(isObject);
   const results = new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
@@ -158,5 +160,5 @@ export function dropPendingCalls(texts: string[], left: LeftOut): void {
   if (rest.length === blocks.length) return;
   left.calls += blocks.length - rest.length;
   texts.pop();
-  if (rest.length > 0) texts.push(edit(text, { content: JSON.stringify(rest) }));
+  if (rest.length > 0) texts.push(edit(text, { content: writeJson(rest) }));
 }

@@ -3,7 +3,9 @@
  */
 
 import { getOrMake } from '../../cache/get-or-make.ts';
+import { readBlock } from '../../json/block-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
+import { writeJson } from '../../json/kept-text.ts';
 import { asText, parseObject } from '../../json/object.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../storage/rows.ts';
@@ -194,7 +196,9 @@ function* answerBlocks(transcript: Transcript, from: number, to: number): Genera
 }
 
 function hiddenText(block: string): string {
-  return JSON.stringify(hiddenBlock(parseObject(block) ?? {}));
+  const value = parseObject(block) ?? {};
+  const shown = hiddenBlock(value);
+  return shown === value ? block : JSON.stringify(shown);
 }
 
 /** @returns the results that have not gone up yet. They are in the rows of their calls. */
@@ -205,8 +209,8 @@ function pendingResults(transcript: Transcript, [call]: readonly CallRow[]): Rea
 function stepTexts(row: MessageRow, calls: ReadonlySet<string>): string[] {
   return itemTexts(contentOf(row)).map((text) => {
     if (calls.size === 0 || !text.includes('"tool_use"')) return text;
-    const block = parseObject(text) ?? {};
-    return block.type === 'tool_use' && calls.has(asText(block.id)) ? JSON.stringify(shownCall(block)) : text;
+    const block = readBlock(text) ?? {};
+    return block.type === 'tool_use' && calls.has(asText(block.id)) ? writeJson(shownCall(block)) : text;
   });
 }
 

@@ -1,5 +1,6 @@
 /** Decides which calls a person must approve, and makes the calls and results that follow from an approval. */
 
+import { isAmbiguous, parseKept } from '../../json/kept-text.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import type { ApprovalRow } from '../storage/approval-rows.ts';
 import type { PlannedCall } from './planned-call.ts';
@@ -13,13 +14,13 @@ export function needsApproval(run: ToolRun | undefined, input: unknown): boolean
   if (approval === 'always') return true;
   const { field, above } = approval.over;
   const value = isObject(input) && Object.hasOwn(input, field) ? input[field] : undefined;
-  return typeof value !== 'number' || value > above;
+  return typeof value !== 'number' || value > above || isAmbiguous(Object(input), field);
 }
 
 /** @returns a call as it was approved: with the approver's input, if the approver has changed it */
 export function approvedCall(call: PlannedCall, { input }: Pick<ApprovalRow, 'input'>): PlannedCall {
   if (input === null) return { ...call, isApproved: true };
-  const block: Json = { ...call.block, input: JSON.parse(input) };
+  const block: Json = { ...call.block, input: parseKept(input) };
   const note = `[The person who approved this call has changed its input. It was called with ${input}.]`;
   return { ...call, block, isApproved: true, note };
 }

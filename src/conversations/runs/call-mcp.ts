@@ -1,6 +1,7 @@
 /** Calls a tool of an MCP server, and turns its answer into a result that the API accepts. */
 
 import { base64Bytes, encoder, isBase64 } from '../../http/bytes.ts';
+import { writeJson } from '../../json/kept-text.ts';
 import { asText, isObject, type Json, stringOrUndefined } from '../../json/object.ts';
 import { headersOf } from '../../tools/check-tools.ts';
 import { McpFault } from '../../tools/mcp/mcp-fault.ts';
@@ -102,7 +103,7 @@ function toolResultOf({ content, structuredContent, isError }: Json): ToolResult
   if (given.length > MOST_BLOCKS) return failedCall(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
   const blocks = given.flatMap(blockOf);
   // A server should send the same as text, too. If it does not, the structured content is all there is.
-  if (blocks.length === 0 && structuredContent !== undefined) blocks.push(textBlock(JSON.stringify(structuredContent)));
+  if (blocks.length === 0 && structuredContent !== undefined) blocks.push(textBlock(writeJson(structuredContent)));
   let texts = 0;
   let images = 0;
   for (const { text, source } of blocks) {

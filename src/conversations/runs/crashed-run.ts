@@ -5,6 +5,7 @@ import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { encoder } from '../../http/bytes.ts';
 import type { ApiError } from '../../http/errors.ts';
+import { readEvent } from '../../json/block-texts.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { type Frame, FrameReader } from '../../sse/frames.ts';
 import { EDGE } from '../../tools/edge-server.ts';
@@ -230,7 +231,7 @@ function restoreStep(
   const { shown, frames, isLater, isOfEdge: isOfEdgeAlone, goesOn, wokeAt } = part;
   const builder = new MessageBuilder();
   for (const { data } of frames) {
-    const event = parseObject(data) ?? {};
+    const event = readEvent(data) ?? {};
     // Calls of the edge are left out: their step was not stored, so they are not made.
     if (!isOfEdge(event)) builder.take(event);
   }

@@ -3,7 +3,8 @@
 import { formatUsd } from '../../accounts/admission/limit-headers.ts';
 import { encoder } from '../../http/bytes.ts';
 import { errorBody, toApiError } from '../../http/errors.ts';
-import { isObject, type Json, parseObject } from '../../json/object.ts';
+import { readEvent } from '../../json/block-texts.ts';
+import { isObject, type Json } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { type RequestOutcome, unanswered } from '../../upstream/outcome.ts';
@@ -146,6 +147,6 @@ function saidError(error: unknown): { type: string; message: string } {
 /** @returns the message that these events describe, for a caller who does not stream. */
 function messageIn(events: string): Json {
   const builder = new MessageBuilder();
-  for (const { data } of new FrameReader().push(encoder.encode(events))) builder.take(parseObject(data) ?? {});
+  for (const { data } of new FrameReader().push(encoder.encode(events))) builder.take(readEvent(data) ?? {});
   return { ...builder.message, content: builder.blocks.map(({ value }) => value) };
 }

@@ -1,5 +1,6 @@
 /** Keeps the limits of a run. */
 
+import { writeJson } from '../../json/kept-text.ts';
 import type { Json } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { RunLimits } from './runs.schema.ts';
@@ -96,7 +97,7 @@ export class RunMeter {
 
   /** Counts a call. @returns whether it may be made */
   addCall({ name, input }: Json): boolean {
-    const call = JSON.stringify([name, input]);
+    const call = writeJson([name, input]);
     this.#repeats = call === this.#last ? this.#repeats + 1 : 1;
     this.#last = call;
     if (this.#calls >= this.#limits.max_tool_calls) {

@@ -3,8 +3,9 @@
 import type { Refusal } from '../../durable/contracts/admission.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import type { ApiError } from '../../http/errors.ts';
+import { readMessage } from '../../json/block-texts.ts';
 import { edit } from '../../json/edit.ts';
-import { isObject, type Json, parseObject } from '../../json/object.ts';
+import { isObject, type Json } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { PauseReason } from './limits.ts';
@@ -37,7 +38,7 @@ export function bodyOfStep(
 export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
   for (const { turn, role, text } of transcript.messages.history({ backwards: true })) {
     if (turn !== step) break;
-    const { content } = parseObject(text) ?? {};
+    const { content } = readMessage(text) ?? {};
     if (role === 'assistant' && Array.isArray(content)) {
       return content.filter(isObject).filter(({ type }) => type === 'tool_use');
     }

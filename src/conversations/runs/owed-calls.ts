@@ -1,5 +1,6 @@
 /** Calls that wait for approval: a run that pauses requests them, and the run that goes on takes them up. */
 
+import { writeJson } from '../../json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Approvers } from '../storage/approval-rows.ts';
 import type { CallRow } from '../storage/call-rows.ts';
@@ -91,7 +92,7 @@ export function showClientCalls(turn: RunTurn, transcript: Transcript, shown: Sh
     if (shown.isOfEdge(block)) continue;
     const index = shown.takeIndex();
     shown.add('content_block_start', { index, content_block: { ...block, input: {} } });
-    const delta = { type: 'input_json_delta', partial_json: JSON.stringify(block.input) };
+    const delta = { type: 'input_json_delta', partial_json: writeJson(block.input) };
     shown.add('content_block_delta', { index, delta });
     shown.add('content_block_stop', { index });
   }

@@ -6,6 +6,7 @@ import { releaseBytes, releasedLength } from '../../http/body/release-bytes.ts';
 import { joinedPieces } from '../../http/body-pieces.ts';
 import { decoder, toBase64 } from '../../http/bytes.ts';
 import { mediaTypeOf } from '../../http/headers/media-type.ts';
+import { writeJson } from '../../json/kept-text.ts';
 import type { Json } from '../../json/object.ts';
 import { headersOf, type ToolSettings } from '../../tools/check-tools.ts';
 import { imageTypeOf } from './image-type.ts';
@@ -50,7 +51,7 @@ export async function postCall(
   { settings, fetch, now, room, hold }: PostContext,
   signal: AbortSignal,
 ): Promise<ToolResult> {
-  const body = JSON.stringify(call);
+  const body = writeJson(call);
   const id = `${call.turn}_${call.tool_use_id}`;
   const sent = await signStandard(body, settings.TOOL_SIGNING_SECRET ?? '', id, now);
   for (const [name, value] of headersOf(run, settings)) sent.set(name, value);

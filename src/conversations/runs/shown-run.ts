@@ -3,6 +3,8 @@
  * shown: the beginning and end of its message, its own numbers of blocks, the growing input of the edge's tools.
  */
 
+import { edit } from '../../json/edit.ts';
+import { writeJson } from '../../json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import { DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
 import { shownCall, shownResult } from '../history/edge-blocks.ts';
@@ -57,7 +59,7 @@ export class ShownRun {
   }
 
   add(type: string, fields: object, remark?: string): void {
-    this.log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
+    this.log.add({ event: type, data: writeJson({ type, ...fields }) }, remark);
   }
 
   /** Shows a call of the edge. */
@@ -149,11 +151,11 @@ export class StepLog implements TurnLog {
         if (this.#run.begins()) this.#log.add(frame, remark);
         return;
       case 'content_block_start':
-        this.#start(data);
+        this.#start(data, text);
         return;
       case 'content_block_delta':
       case 'content_block_stop':
-        this.#continueBlock(data);
+        this.#continueBlock(data, text);
         return;
       case 'message_delta':
         this.delta = data;
@@ -169,19 +171,22 @@ export class StepLog implements TurnLog {
     }
   }
 
-  #start(data: Json): void {
-    const { index, content_block } = data;
+  #start({ index, content_block }: Json, text: string): void {
     const isHidden = isObject(content_block) && this.#run.isOfEdge(content_block);
     const shown = isHidden ? undefined : this.#run.takeIndex();
     this.#indices.set(Number(index), shown);
-    if (shown !== undefined) this.#run.add('content_block_start', { ...data, index: shown });
+    if (shown !== undefined) this.#addAt(shown, 'content_block_start', text);
   }
 
-  #continueBlock(data: Json): void {
-    const { index, type } = data;
+  #continueBlock({ index, type }: Json, text: string): void {
     const shown = this.#indices.get(Number(index));
-    if (shown !== undefined) this.#run.add(asText(type), { ...data, index: shown });
+    if (shown !== undefined) this.#addAt(shown, asText(type), text);
     else if (type === 'content_block_stop') this.#showCall(Number(index));
+  }
+
+  /** Adds an event as it came, but for the number of its block. */
+  #addAt(index: number, event: string, text: string): void {
+    this.#log.add({ event, data: edit(text, { index: String(index) }).replaceAll('\n', ' ') });
   }
 
   #showCall(index: number): void {

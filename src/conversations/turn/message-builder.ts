@@ -1,3 +1,4 @@
+import { parseKept } from '../../json/kept-text.ts';
 import { asText, isObject, type Json } from '../../json/object.ts';
 import type { Usage } from '../../pricing/cost.ts';
 import type { Block } from '../history/replayable-blocks.ts';
@@ -111,7 +112,7 @@ export class MessageBuilder {
     const input = this.#inputs.get(block);
     if (input === undefined || input === '') return;
     try {
-      block.value.input = JSON.parse(input);
+      block.value.input = parseKept(input);
     } catch {
       block.broken = true;
     }

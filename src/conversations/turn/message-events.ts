@@ -1,3 +1,4 @@
+import { writeJson } from '../../json/kept-text.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
@@ -51,7 +52,7 @@ function blockEvents(index: number, block: Json): string[] {
   const start: Json = { ...block, ...Object.fromEntries(fields.map((field) => [field, ''])) };
   if (isObject(block.input)) {
     start.input = {};
-    deltas.push({ type: 'input_json_delta', partial_json: JSON.stringify(block.input) });
+    deltas.push({ type: 'input_json_delta', partial_json: writeJson(block.input) });
   }
   return [
     event('content_block_start', { index, content_block: start }),
@@ -61,5 +62,5 @@ function blockEvents(index: number, block: Json): string[] {
 }
 
 function event(type: string, data: Json): string {
-  return `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+  return `event: ${type}\ndata: ${writeJson({ type, ...data })}\n\n`;
 }

@@ -1,5 +1,6 @@
-import { encoder } from '../../http/bytes.ts';
+import { decoder, encoder } from '../../http/bytes.ts';
 import type { ApiError } from '../../http/errors.ts';
+import { keepInputs } from '../../json/block-texts.ts';
 import { bufferedResponse, readAnswer } from '../../upstream/buffered-answer.ts';
 import type { Exchange } from '../../upstream/exchange.ts';
 import { interrupted, notTheApi } from '../../upstream/failure.ts';
@@ -38,8 +39,9 @@ export async function readBufferedAnswer(
   { quotaStatus, exchange, requestId, now }: BufferedTurnOptions,
 ): Promise<{ how: TurnEnd; started: Started }> {
   const read = await readAnswer(response, exchange, 'message');
-  const { kind, json, refusal } = read;
+  const { kind, body, json, refusal } = read;
   if (kind === 'answer' && json?.type === 'message') {
+    keepInputs(json, decoder.decode(body));
     turn.firstByteAt = now();
     const { how } = turn.take(encoder.encode(eventsOf(json)), now());
     return {

@@ -2,7 +2,7 @@
 
 import type { StoredGrant } from '../../accounts/admission/book-outcome.ts';
 import { encoder } from '../../http/bytes.ts';
-import { parseObject } from '../../json/object.ts';
+import { readEvent } from '../../json/block-texts.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { isThinkingType } from '../../upstream/usage/hidden-output.ts';
 import { replayableBlocks } from '../history/replayable-blocks.ts';
@@ -34,7 +34,7 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: num
   let events = 0;
   for (const { data } of frames.push(stored)) {
     events += 1;
-    if (builder.form?.takeData(data) === undefined) builder.take(parseObject(data) ?? {}, data);
+    if (builder.form?.takeData(data) === undefined) builder.take(readEvent(data) ?? {}, data);
   }
   const log = new EventLog(transcript, row, { events, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
@@ -57,7 +57,7 @@ export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
   let error: Ended['error'];
   for (const { event, data } of new FrameReader().push(encoder.encode(transcript.log.of(row).text))) {
     if (event === 'error') error = errorIn(data);
-    else turn.builder.take(parseObject(data) ?? {});
+    else turn.builder.take(readEvent(data) ?? {});
   }
   const { message, blocks } = turn.builder;
   const content =

@@ -1,5 +1,6 @@
 /** Stores the end of a turn: its answer, its row, and the conversation's profile. */
 
+import { writeJson } from '../../json/kept-text.ts';
 import type { Json } from '../../json/object.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { Profile, TurnRow, TurnStatus } from '../storage/rows.ts';
@@ -41,7 +42,7 @@ export function storeEnd(
   row: TurnRow,
   of: { id: string; isLater: boolean | undefined; now: number },
 ): string | undefined {
-  const text = content.length > 0 ? JSON.stringify({ role: 'assistant', content }) : undefined;
+  const text = content.length > 0 ? writeJson({ role: 'assistant', content }) : undefined;
   if (!committed) transcript.deleteMessages('turn = ?', row.seq);
   else if (hasRow) {
     const key = { seq: next.nextMessage - 1, turn: row.seq, id: of.id };
@@ -50,7 +51,7 @@ export function storeEnd(
   for (const { content, ...message } of repaired) {
     transcript.deleteMessages('seq = ?', message.seq);
     if (content.length === 0) continue;
-    transcript.addMessage({ ...message, text: JSON.stringify({ role: 'assistant', content }) });
+    transcript.addMessage({ ...message, text: writeJson({ role: 'assistant', content }) });
   }
   transcript.endTurn(row);
   if (row.run !== null && status === 'complete' && of.isLater) transcript.keep(next);

@@ -4,6 +4,7 @@ import { formatUsd } from '../../accounts/admission/limit-headers.ts';
 import type { TurnSummary } from '../../durable/contracts/conversation.ts';
 import type { ConversationReport, ListedParent } from '../../durable/contracts/settlement.ts';
 import { type ApiError, errorBody } from '../../http/errors.ts';
+import { readMessage } from '../../json/block-texts.ts';
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Frame } from '../../sse/frames.ts';
@@ -116,7 +117,7 @@ export function repairPaused(
   const paused: (MessageRow & { content: Json[] })[] = [];
   for (const row of transcript.messages.history({ sent: true, backwards: true })) {
     if (row.role !== 'assistant') break;
-    const { content } = parseObject(row.text) ?? {};
+    const { content } = readMessage(row.text) ?? {};
     if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });
   }
   const blocks = [...paused.flatMap(({ content }) => content), ...continuation];

@@ -3,6 +3,7 @@
 import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { masked } from '../../http/secrets.ts';
+import { readEvent } from '../../json/block-texts.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { isCount } from '../../pricing/cost.ts';
 import { type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
@@ -159,7 +160,7 @@ export class Turn {
 
   #takeFrame(frame: Frame): TakenPiece {
     const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
-    const data = parseObject(frame.data);
+    const data = readEvent(frame.data);
     if (frame.event === 'error') {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
     }

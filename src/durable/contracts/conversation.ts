@@ -48,7 +48,9 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
 }
 
 /** A decision about a call that waits for approval. */
-export interface CalledDecision extends DecisionRequest {
+export interface CalledDecision extends Omit<DecisionRequest, 'input' | 'input_text'> {
+  /** The input in place of the model's, as JSON text. */
+  input?: string | undefined;
   /** The id of the approval. */
   id: string;
   /** Who decides, if the token is bound. */

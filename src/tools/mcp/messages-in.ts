@@ -6,7 +6,9 @@ import { shapeOf } from '../../http/body-shape.ts';
 import { decoder, encoder } from '../../http/bytes.ts';
 import { mediaTypeOf } from '../../http/headers/media-type.ts';
 import { maskedValue } from '../../http/secrets.ts';
-import { isObject, type Json } from '../../json/object.ts';
+import { itemTexts, memberTexts } from '../../json/edit.ts';
+import { keepText } from '../../json/kept-text.ts';
+import { isObject, type Json, memberOf } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { McpFault } from './mcp-fault.ts';
 
@@ -90,9 +92,18 @@ function rpcMessages(text: string): Json[] {
     throw new McpFault(`It answered with something that is not JSON.`, { cause });
   }
   // Until 2025-06-18 a server could answer with a list.
-  const messages = Array.isArray(json) ? json : [json];
+  const [messages, texts] = Array.isArray(json) ? [json, itemTexts(text)] : [[json], [text]];
   if (!messages.every(isObject)) throw new McpFault('It answered with something that is not JSON-RPC.');
+  for (const [index, message] of messages.entries()) keepStructured(message, texts[index] ?? '{}');
   return messages;
+}
+
+/** Remembers the text of a result's structured content, unless something in it was masked. */
+function keepStructured({ result }: Json, text: string): void {
+  const told = memberOf(result, 'structuredContent');
+  if (!isObject(told)) return;
+  const given = memberTexts(memberTexts(text).get('result') ?? '{}').get('structuredContent') ?? '{}';
+  if (JSON.stringify(told) === JSON.stringify(JSON.parse(given))) keepText(told, given);
 }
 
 /** @returns whether a text can be parsed and written again without taking much more memory */

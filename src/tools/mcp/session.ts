@@ -2,6 +2,7 @@
 
 import { pause } from '../../async/pause.ts';
 import { toBase64, utf8 } from '../../http/bytes.ts';
+import { writeJson } from '../../json/kept-text.ts';
 import { asText, isObject, type Json } from '../../json/object.ts';
 import { McpFault, wordsOf } from './mcp-fault.ts';
 import { messagesIn, type StreamPlace, type Take } from './messages-in.ts';
@@ -168,7 +169,7 @@ export class McpSession {
       ...(this.#version === undefined ? {} : { 'mcp-protocol-version': this.#version }),
     };
     for (const [name, value] of Object.entries(own)) headers.set(name, value);
-    const body = message === undefined ? null : JSON.stringify(message);
+    const body = message === undefined ? null : writeJson(message);
     const response = await fetch(url, { method, headers, body, redirect: 'manual', signal });
     const { status } = response;
     if (status < 300) return response;

@@ -273,6 +273,24 @@ describe('a server that is not what it should be', () => {
     expect(content).not.toMatch(/127\.0\.0\.1|s3cret/);
   });
 
+  const spelled = String.raw`{"order":1.0,"said":"Bearer \u0073\u0033cret"}`;
+  test.each([
+    [
+      'as it was written',
+      '{ "order": 2512292042121000001,\n"a":1.0, "a":"\\/" }',
+      '{ "order": 2512292042121000001, "a":1.0, "a":"\\/" }',
+    ],
+    ['without a secret, however that is spelled', spelled, '{"order":1,"said":"[secret]"}'],
+  ])('tells structured content %s, also in a list of messages', async (_, structured, text) => {
+    for (const isList of [false, true]) {
+      const result = await calledAt((id, response) => {
+        const message = `{"jsonrpc":"2.0","id":${id},"result":{"content":[],"structuredContent":${structured}}}`;
+        response.writeHead(200, { 'content-type': 'application/json' }).end(isList ? `[${message}]` : message);
+      });
+      expect(result).toMatchObject({ isError: false, content: [{ type: 'text', text }] });
+    }
+  });
+
   test('ends its stream, and answers on the next one, where that was taken up', async () => {
     const asked: unknown[] = [];
     const result = await calledAt((id, response, { method, headers }) => {

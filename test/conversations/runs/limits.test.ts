@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { needsApproval } from '../../../src/conversations/runs/approval.ts';
 import { RunMeter } from '../../../src/conversations/runs/limits.ts';
 import type { ToolRun } from '../../../src/conversations/runs/runs.schema.ts';
+import { parseKept } from '../../../src/json/kept-text.ts';
 import { tryCases } from '../../support/runs.ts';
 
 const NANO = 1e9;
@@ -55,4 +56,33 @@ test('a call needs an approval above its number, and where there is no number', 
   expect(inputs.map((input) => needsApproval(over, input))).toEqual([false, true, true, true, true, true]);
   expect(needsApproval({ worker: true } as ToolRun, { amount: 1_000 })).toBe(false);
   expect(needsApproval(undefined, {})).toBe(false);
+});
+
+test.each([
+  ...['{"amount":1}', '{"amount":1.0}', '{"amount":1E+2}', '{"amount":-0}', '{"amount":0.10}', '{"amount":1e-7}'].map(
+    (input) => [input, false] as const,
+  ),
+  ...['{"amount":0.00000012}', '{ "note": ["amount", {"amount": 1}], "amount": 99.99 }'].map(
+    (input) => [input, false] as const,
+  ),
+  // Another reader may read another of two, or has more digits.
+  ...['{"amount":5000,"amount":1}', '{"amount":1,"\\u0061mount":1}', '{"amount":1,"to":[{"a":1,"a":1}]}'].map(
+    (input) => [input, true] as const,
+  ),
+  ...[
+    '{"amount":99.99999999999999999}',
+    '{"amount":-9007199254740993}',
+    '{"amount":1e-400}',
+    '{"amount":-1e400}',
+    `{"amount":1.${'0'.repeat(99)}}`,
+  ].map((input) => [input, true] as const),
+])('an input of %s may be read in two ways, and so needs an approval: %s', (input, needs) => {
+  const over = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRun;
+  expect(needsApproval(over, parseKept(input))).toBe(needs);
+});
+
+test('two calls whose inputs differ in their last digit are not the same', () => {
+  const meter = new RunMeter(LIMITS, BEGAN, { isStreaming: true });
+  for (const digit of [1, 2, 3]) meter.addCall({ name: 'x', input: parseKept(`{"id":251229204212100000${digit}}`) });
+  expect(meter.pause(BEGAN)).toBeUndefined();
 });

@@ -196,7 +196,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await card.waitFor({ state: 'detached' });
       await answered(page);
       // The shop gives back what was ordered.
-      await expect.poll(() => page.locator('.edge-call').textContent()).toMatch(/"ordered":.*"loaves":12/s);
+      await expect.poll(() => page.locator('.edge-call').textContent()).toMatch(/"ordered":.*"loaves": 12/s);
       await page.reload();
       await answered(page);
       await expect.poll(() => page.getByRole('region', { name: /^Approval of/ }).count()).toBe(0);

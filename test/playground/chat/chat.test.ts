@@ -115,8 +115,8 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
     );
     return reportOf(id);
   }
-  const input = { loaves: 1 };
-  const waits = { id: 'apr_1', name: 'order_bread', input, approvers: 'owner', decision: null };
+  const told = { input: { loaves: 1 }, input_text: '{"loaves":1,"order":2512292042121000001}' };
+  const waits = { id: 'apr_1', name: 'order_bread', ...told, approvers: 'owner', decision: null };
   return what === 'approvals' ? list([waits]) : reportOf(id);
 }
 
@@ -257,17 +257,19 @@ test('a question that meets a call of which the page did not know comes back int
 });
 
 test.each([
-  ['Approve with this input', { decision: 'approve', input: { loaves: 12 } }],
+  ['Approve with this input', { decision: 'approve', input_text: '{"loaves": 12, "order": 2512292042121000001}' }],
   ['Deny', { decision: 'deny', reason: 'We have bread.' }],
 ])('%s: what is decided on a call that waits goes to the edge', async (name, decision) => {
   talks.set('one', [{ ...CALL }]);
   await open('#/chat/one');
   await shows(root, 'needs your approval');
   if (name !== 'Deny') {
-    fill(named(root, 'Input'), '{"loaves": ');
+    const input = named<HTMLTextAreaElement>(root, 'Input');
+    expect(input.value).toBe('{\n  "loaves": 1,\n  "order": 2512292042121000001\n}');
+    fill(input, '{"loaves": ');
     await click(root, name);
     await shows(root, 'The input must be a JSON object');
-    fill(named(root, 'Input'), '{"loaves": 12}');
+    fill(input, '{"loaves": 12, "order": 2512292042121000001}');
   } else fill(named(root, 'Reason for denying'), ' We have bread. ');
   await click(root, name);
   await expect.poll(() => root.textContent).not.toContain('needs your approval');

@@ -5,6 +5,7 @@ import { useAction } from '../../edge/async-action.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { Fault } from '../../ui/fault.tsx';
 import { Icon } from '../../ui/icon.tsx';
+import { indentedJson } from '../../wire/indented-json.ts';
 import { mayDecide } from '../session/approvals.ts';
 import type { Session } from '../session/session.ts';
 
@@ -26,13 +27,16 @@ export function ApprovalCards({ session }: { session: Session }) {
 
 function ApprovalCard({ approval, session }: { approval: Approval; session: Session }) {
   const { busy, fault, run } = useAction();
-  const told = JSON.stringify(approval.input, undefined, 2);
+  const told = indentedJson(approval.input_text ?? 'null');
   const input = useSignal(told);
   const reason = useSignal('');
   const isMine = mayDecide(approval);
   const decide = (decision: () => ApprovalDecision) => void run(async () => session.decide(approval.id, decision()));
   const approve = () =>
-    decide(() => ({ decision: 'approve', ...(input.value === told ? {} : { input: objectIn(input.value) }) }));
+    decide(() => ({
+      decision: 'approve',
+      ...(input.value === told ? {} : { input_text: checkedObject(input.value) }),
+    }));
   const deny = () =>
     decide(() => ({ decision: 'deny', ...(reason.value.trim() === '' ? {} : { reason: reason.value.trim() }) }));
   return (
@@ -78,7 +82,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
 }
 
 /** @throws Error with a sentence for the user */
-function objectIn(text: string): Record<string, unknown> {
+function checkedObject(text: string): string {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -88,5 +92,5 @@ function objectIn(text: string): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new Error('The input must be a JSON object, such as {"amount": 20}.');
   }
-  return value as Record<string, unknown>;
+  return text;
 }

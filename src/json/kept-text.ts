@@ -1,0 +1,62 @@
+/**
+ * Keeps the texts of parsed values. A parsed value has lost the digits of long numbers, keys that were repeated, and how strings
+ * were escaped; whoever reads the text may see another value.
+ */
+
+import { memberTexts } from './edit.ts';
+import { repeatsKeys } from './repeated-keys.ts';
+
+const texts = new WeakMap<object, string>();
+const LINE_ENDS = /[\n\r]/g;
+const LONE_SURROGATES = /\p{Surrogate}/gu;
+/** No amount that people write has more characters. */
+const LONGEST_NUMBER = 99;
+
+/**
+ * Remembers the text of a value, as long as the value lives. It must not change any more.
+ *
+ * @param text valid JSON. Line ends between its tokens become spaces, so that it fits into one line of a stream
+ */
+export function keepText<T>(value: T, text: string): T {
+  if (typeof value !== 'object' || value === null) return value;
+  // UTF-8 has no half of a pair, but JSON can escape it.
+  const escaping = (half: string) => `\\u${half.charCodeAt(0).toString(16)}`;
+  texts.set(value, text.replace(LINE_ENDS, ' ').replace(LONE_SURROGATES, escaping));
+  return value;
+}
+
+/** Parses JSON and remembers its text. @throws SyntaxError if it is not JSON */
+export function parseKept(text: string): unknown {
+  return keepText(JSON.parse(text), text);
+}
+
+/** Writes a value as `JSON.stringify` does, but each object or list whose text is known as that text. */
+export function writeJson(value: unknown): string {
+  const found: string[] = [];
+  let mark = '';
+  const json = JSON.stringify(value, (_, member: unknown) => {
+    const text = typeof member === 'object' && member !== null ? texts.get(member) : undefined;
+    if (text === undefined) return member;
+    found.push(text);
+    // No text has it, since nobody else ever sees it.
+    mark ||= crypto.randomUUID();
+    return mark;
+  });
+  return mark === '' ? json : json.replaceAll(`"${mark}"`, () => found.shift() ?? '');
+}
+
+/**
+ * @returns whether two readers may read another number in a member of an input: a key is repeated somewhere, or the number is not
+ *   exactly what its digits say
+ */
+export function isAmbiguous(input: object, field: string): boolean {
+  const text = writeJson(input);
+  if (repeatsKeys(text, input)) return true;
+  const literal = memberTexts(text).get(field) ?? '';
+  return literal.length > LONGEST_NUMBER || digitsOf(literal) !== digitsOf(String(Number(literal)));
+}
+
+/** @returns the digits of a number that count. Where they are the same in a number and in its double, so is the power of ten */
+function digitsOf(number: string): string {
+  return number.replace(/e.*|\D/gi, '').replace(/^0+|0+$/g, '');
+}

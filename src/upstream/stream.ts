@@ -218,7 +218,7 @@ async function pour(
       } else if (signal.aborted || !isRead) {
         controller.abort(callerLeft());
         // If the caller is still there after all, this must not look like a clean end, wherever the stream stopped.
-        if (!signal.aborted) words = `\n${errorEvent(interrupted(false), requestId)}`;
+        if (!signal.aborted) words = `\nevent: ping\n\n${errorEvent(interrupted(false), requestId)}`;
         finish(usage.report, 'client_gone', firstByte);
       } else {
         const silent = endOf(controller.signal.reason) === 'silent';

@@ -9,11 +9,13 @@ import { errorBody } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
 import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
+import { isEventStream } from './content-type.ts';
 import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, notTheApi, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { type UpstreamRefusal, verdict } from './judge.ts';
 import type { SendProgress } from './send-request.ts';
+import { isNothingButError } from './told.ts';
 import { type Report, reportOf } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */
@@ -120,7 +122,7 @@ export async function readAnswer(
   }
   let json = parseObject(body);
   let refusal: UpstreamRefusal | undefined;
-  if (!response.ok || json?.type === 'error') {
+  if (!response.ok || isNothingButError(json) || isEventStream(response)) {
     body = maskedBytes(body);
     json = parseObject(body);
     refusal = upstreamRefusalIn(response, decoder.decode(body), course);

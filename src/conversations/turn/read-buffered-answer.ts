@@ -1,6 +1,6 @@
 import { encoder } from '../../http/bytes.ts';
 import type { ApiError } from '../../http/errors.ts';
-import { bufferedResponse, readAnswer } from '../../upstream/buffered-answer.ts';
+import { type BufferedAnswer, bufferedResponse, readAnswer } from '../../upstream/buffered-answer.ts';
 import type { Exchange } from '../../upstream/exchange.ts';
 import { interrupted, notTheApi } from '../../upstream/failure.ts';
 import { headersDown, type PlainHeaders } from '../../upstream/headers.ts';
@@ -38,7 +38,7 @@ export async function readBufferedAnswer(
   { quotaStatus, exchange, requestId, now }: BufferedTurnOptions,
 ): Promise<{ how: TurnEnd; started: Started }> {
   const read = await readAnswer(response, exchange, 'message');
-  const { kind, json, refusal } = read;
+  const { kind, json } = read;
   if (kind === 'answer' && json?.type === 'message') {
     turn.firstByteAt = now();
     const { how } = turn.take(encoder.encode(eventsOf(json)), now());
@@ -48,7 +48,16 @@ export async function readBufferedAnswer(
     };
   }
   if (kind === 'answer' || kind === 'interrupted') throw interrupted(false);
-  const { forCaller: error = notTheApi() } = refusal ?? {};
+  return await refusedTurn(response, read, { quotaStatus, requestId });
+}
+
+/** @returns what the caller gets of an upstream's refusal, and how its turn ends. */
+export async function refusedTurn(
+  response: Response,
+  read: Pick<BufferedAnswer, 'kind' | 'body' | 'refusal'>,
+  { quotaStatus, requestId }: Pick<BufferedTurnOptions, 'quotaStatus' | 'requestId'>,
+): Promise<{ how: TurnEnd; started: Started }> {
+  const { forCaller: error = notTheApi() } = read.refusal ?? {};
   const how = { kind: 'cut', error, end: 'error' } as const;
   try {
     const answer = bufferedResponse(response, read, { requestId });

@@ -111,6 +111,8 @@ export async function readAnswer(
   // An answer that comes whole is not stopped by closing its connection; whatever else comes may be.
   if (rides && response.ok) course.rides = false;
   let body = await readBuffered(response, exchange);
+  const streams = isEventStream(response);
+  if (streams && course.opening) body = joinedPieces([course.opening, body]);
   if (response.ok && expected === 'message' && beginningOfBody(body) === '') {
     // Whoever was asked says neither what came of it nor, as a page does, that nothing did. So it is judged as a failed call.
     const elapsedMs = Date.now() - (course.sentAt ?? Date.now());
@@ -122,7 +124,7 @@ export async function readAnswer(
   }
   let json = parseObject(body);
   let refusal: UpstreamRefusal | undefined;
-  if (!response.ok || isNothingButError(json) || isEventStream(response)) {
+  if (!response.ok || isNothingButError(json) || streams) {
     body = maskedBytes(body);
     json = parseObject(body);
     refusal = upstreamRefusalIn(response, decoder.decode(body), course);

@@ -281,7 +281,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
 });
 
 describe('a 400 from next door', () => {
-  const BETA = () => refusedBy('the form of the API', 'invalid beta flag');
+  const betaRefused = () => refusedBy('the form of the API', 'invalid beta flag');
 
   test.each(Object.keys(FAILURES).filter((failure) => !MAY_HAVE_RUN.includes(failure)))(
     'is not the answer after %s',
@@ -290,7 +290,7 @@ describe('a 400 from next door', () => {
       says.east = FAILURES[failure] ?? answered;
       const first = await alone.post('/v1/messages', ASK);
       const app = edge(TWO);
-      says.west = BETA;
+      says.west = betaRefused;
       const response = await app.post('/v1/messages', ASK);
       expect(response.status).toBe(first.status);
       expect((await errorOf(response)).message).toBe((await errorOf(first)).message);
@@ -310,7 +310,7 @@ describe('a 400 from next door', () => {
     const beta = () => sse(bodyOf([namelessError({ error: { message: 'invalid beta flag', code: 400 } })]));
     says = { east: refusal(529, 'overloaded_error'), west: beta };
     expect((await app.post('/messages', ASK)).status).toBe(529);
-    says.west = BETA;
+    says.west = betaRefused;
     const { model, messages } = ASK;
     expect((await app.post('/v1/messages/count_tokens', { model, messages })).status).toBe(529);
     says.west = () => sse(bodyOf([namelessError({ error: { message: TOO_LONG } })]));
@@ -323,9 +323,9 @@ describe('a 400 from next door', () => {
     let asked = 0;
     says.east = () => {
       asked += 1;
-      return asked === 1 ? refusal(529, 'overloaded_error')() : BETA();
+      return asked === 1 ? refusal(529, 'overloaded_error')() : betaRefused();
     };
-    says.west = BETA;
+    says.west = betaRefused;
     expect((await app.post('/v1/messages', ASK)).status).toBe(400);
     expect(placesOf(app)).toEqual(['east', 'west', 'east']);
     const other = edge(TWO);
@@ -337,14 +337,14 @@ describe('a 400 from next door', () => {
   test('counts for no breaker, and is not what another model’s refusal hides', async () => {
     const app = edge(TWO);
     for (let nth = 0; nth < 7; nth += 1) {
-      says = { east: nth === 0 ? refusal(529, 'overloaded_error') : BETA, west: BETA };
+      says = { east: nth === 0 ? refusal(529, 'overloaded_error') : betaRefused, west: betaRefused };
       await app.post('/v1/messages', ASK);
     }
     const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
       upstreams: { models: { state: string }[] }[];
     };
     expect(upstreams.flatMap(({ models }) => models.map(({ state }) => state))).toEqual(['closed', 'closed']);
-    says = { east: (sent) => (sent.text.includes(MODEL) ? refusal(529, 'overloaded_error')() : BETA()), west: BETA };
+    says = { east: (sent) => (sent.text.includes(MODEL) ? refusal(529, 'overloaded_error')() : betaRefused()), west: betaRefused };
     const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
     expect(response.status).toBe(529);
     expect((await rowsOf(app)).every(({ cost_usd }) => cost_usd === 0)).toBe(true);

@@ -220,7 +220,7 @@ const ROWS: Record<string, Row> = {
     ...told(529, 'overloaded_error', 'Overloaded'),
     answer: () =>
       sse(bodyOf([namedError({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } })])),
-    but: { download: A_FILE },
+    but: { download: { says: '200 overloaded_error: Overloaded', logs: 'nothing' } },
   },
   'a stream that is nothing but an error without a name': {
     answer: () => sse(bodyOf([namelessError({ error: { message: TOO_LONG } })])),

@@ -15,8 +15,7 @@ import { endOf, interrupted, notTheApi, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { type UpstreamRefusal, verdict } from './judge.ts';
 import type { SendProgress } from './send-request.ts';
-import { isNothingButError } from './told.ts';
-import { type Report, reportOf } from './usage/usage-report.ts';
+import { isNothingButError, type Report, reportOf } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */
 const START_BYTES = 1_024;

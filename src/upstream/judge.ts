@@ -13,7 +13,8 @@ import { isEventStream } from './content-type.ts';
 import { stopsDeployment } from './explain-refused-key.ts';
 import { interrupted, notTheApi, redirected, upstreamUnreachable } from './failure.ts';
 import { isWaitable, waitOf } from './headers.ts';
-import { causeOf, endOfLimit, isNothingButError, isPublished, statusTold, type Told, told, wordsIn } from './told.ts';
+import { causeOf, endOfLimit, isPublished, statusOfTold, type Told, told, wordsIn } from './told.ts';
+import { isNothingButError } from './usage/usage-report.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
 export interface UpstreamRefusal {
@@ -110,7 +111,7 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
     return isPage(given, text) ? down(notTheApi(), false) : { kind: 'answer', mayHaveRun: true };
   const error = memberOf(body, 'type') === 'error' ? told(body) : undefined;
   // An error may come with the status of a success. Then it says itself which status is right.
-  const status = isSuccess ? statusTold(body) : given.status;
+  const status = isSuccess ? statusOfTold(body) : given.status;
   const kind = kindOf(status, headers, error);
   const isOfOperator = kind === 'refused' || kind === 'unclear';
   const words = kind === 'request' ? wordsIn(body) : '';

@@ -2,7 +2,7 @@
 
 import { isErrorType, statusOfType } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
-import { isObject, memberOf, stringOrUndefined } from '../json/object.ts';
+import { memberOf, stringOrUndefined } from '../json/object.ts';
 
 /** An error as its upstream tells it. What is absent is empty. */
 export interface Told {
@@ -24,9 +24,9 @@ const SENTENCES: readonly (readonly [RegExp, string])[] = [
 const NAMED_END = /\bregain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC\b/;
 
 /** Where the forms of gateways have the words of an error, at most so deep; and how many characters of them are told. */
-const PLACES = ['message', 'detail', 'msg', 'error'] as const;
-const DEEPEST = 5;
-const MOST_WORDS = 500;
+const WORD_PLACES = ['message', 'detail', 'msg', 'error'] as const;
+const DEEPEST_WORDS = 5;
+const MOST_FOREIGN_WORDS = 500;
 /** Words that the API publishes: any upstream refuses the request in them. */
 const PUBLISHED =
   /\b(?:prompt|input) is too long\b|\bmaximum allowed number of output tokens\b|\bassistant message prefill\b|^tool_choice: type .* not supported|\btool_use\W+ids were found without\b|\bInvalid\W+signature\W+in\W+thinking\b|\blatest assistant message cannot be modified\b|\bcache_control\b.*(?:must not come after|cannot be set|extra inputs)/i;
@@ -41,23 +41,17 @@ export function told(body: unknown): Told {
 
 /** @returns the words of an error in whichever form a gateway has it; empty if there are none. */
 export function wordsIn(value: unknown, depth = 0): string {
-  if (typeof value === 'string') return masked(value).slice(0, MOST_WORDS).toWellFormed();
-  if (depth > DEEPEST || typeof value !== 'object' || value === null) return '';
-  const within = Array.isArray(value) ? value.slice(0, DEEPEST) : PLACES.map((name) => memberOf(value, name));
+  if (typeof value === 'string') return masked(value).slice(0, MOST_FOREIGN_WORDS).toWellFormed();
+  if (depth > DEEPEST_WORDS || typeof value !== 'object' || value === null) return '';
+  const within = Array.isArray(value)
+    ? value.slice(0, DEEPEST_WORDS)
+    : WORD_PLACES.map((name) => memberOf(value, name));
   const found = within.map((one) => wordsIn(one, depth + 1)).filter((words) => words !== '');
-  return (Array.isArray(value) ? found.join('; ') : (found[0] ?? '')).slice(0, MOST_WORDS);
-}
-
-/** @returns whether a body is an error and nothing else, whatever its status: in the API's form, or in one of a gateway. */
-export function isNothingButError(body: unknown): boolean {
-  const one: unknown = Array.isArray(body) ? body[0] : body;
-  const { type, object, error } = isObject(one) ? one : {};
-  if (type === 'error' || object === 'error') return true;
-  return type === undefined && (isObject(error) || typeof error === 'string');
+  return (Array.isArray(value) ? found.join('; ') : (found[0] ?? '')).slice(0, MOST_FOREIGN_WORDS);
 }
 
 /** @returns the status that belongs to an error which has come with the status of a success. */
-export function statusTold(body: unknown): number {
+export function statusOfTold(body: unknown): number {
   const one: unknown = Array.isArray(body) ? body[0] : body;
   const error = memberOf(one, 'error') ?? one;
   const type = String(memberOf(error, 'type'));

@@ -344,7 +344,10 @@ describe('a 400 from next door', () => {
       upstreams: { models: { state: string }[] }[];
     };
     expect(upstreams.flatMap(({ models }) => models.map(({ state }) => state))).toEqual(['closed', 'closed']);
-    says = { east: (sent) => (sent.text.includes(MODEL) ? refusal(529, 'overloaded_error')() : betaRefused()), west: betaRefused };
+    says = {
+      east: (sent) => (sent.text.includes(MODEL) ? refusal(529, 'overloaded_error')() : betaRefused()),
+      west: betaRefused,
+    };
     const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
     expect(response.status).toBe(529);
     expect((await rowsOf(app)).every(({ cost_usd }) => cost_usd === 0)).toBe(true);

@@ -30,7 +30,10 @@ test.each(
     { way, more, when: 'behind an answer', before: BEGUN, body: { error: TOO_LONG }, says: TOO_LONG },
     {
       ...{ way, more, when: 'of the operator behind an answer', before: BEGUN },
-      ...{ body: { error: { message: 'Budget of key 1 is spent', code: 400 } }, says: 'The upstream answered 400 without' },
+      ...{
+        body: { error: { message: 'Budget of key 1 is spent', code: 400 } },
+        says: 'The upstream answered 400 without',
+      },
     },
     {
       ...{ way, more, when: 'in the form of the API behind an answer', before: BEGUN },

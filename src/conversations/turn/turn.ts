@@ -136,7 +136,7 @@ export class Turn {
         return start + deltas.text.length;
       }
       const frame = readFrame(text, start, end, false);
-      if (!frame || isLeftOut(frame)) return end + 2;
+      if (!frame || isNamelessEvent(frame)) return end + 2;
       const { hasFraming, hasEffect, hasDelta, how } = this.#takeFrame(frame);
       all.hasFraming ||= hasFraming;
       all.hasEffect ||= hasEffect;
@@ -155,7 +155,9 @@ export class Turn {
    */
   takeRest(): TurnEnd | undefined {
     const { last } = this.#frames;
-    return last && !isLeftOut(last) && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
+    return last && !isNamelessEvent(last) && parseObject(last.data) !== undefined
+      ? this.#takeFrame(last).how
+      : undefined;
   }
 
   #takeFrame(frame: Frame): TakenPiece {
@@ -398,7 +400,7 @@ export class Turn {
 }
 
 /** @returns whether an event has no name, and so is read by no client. An error is read all the same. */
-function isLeftOut({ event, data }: Frame): boolean {
+function isNamelessEvent({ event, data }: Frame): boolean {
   return event === '' && typeIn(data) !== 'error';
 }
 

@@ -6,10 +6,9 @@ import { isCount } from '../../pricing/cost.ts';
 import { skipOneSpace, startsWith } from '../../sse/bytes.ts';
 import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader } from '../../sse/lines.ts';
-import { isNothingButError } from '../told.ts';
 import { MadeIds } from './made-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
-import { checkedUsage, errorType, mergedUsage, type Report } from './usage-report.ts';
+import { checkedUsage, errorType, isNothingButError, mergedUsage, type Report } from './usage-report.ts';
 
 const EVENT = utf8('event:');
 const DATA = utf8('data:');

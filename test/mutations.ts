@@ -505,6 +505,12 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/sse/endings.test.ts',
   },
   {
+    name: 'sse: data that is not finished becomes part of the error',
+    file: 'src/sse/endings.ts',
+    edits: [["? 'event: ping\\n\\n' : ''", "? '' : ''"]],
+    foundBy: 'test/sse/typed-ends.test.ts',
+  },
+  {
     name: 'sse: a line end of two characters is two',
     file: 'src/sse/lines.ts',
     edits: [['isCarriage && bytes[end + 1] === LINE_FEED ? end + 2 : end + 1', 'end + 1']],

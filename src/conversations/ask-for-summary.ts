@@ -96,7 +96,8 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
         take(piece);
         if (builder.stopped) break;
       }
-    const outcome = exchange.outcome(usage.report, usage.report.completed ? 'complete' : 'cut');
+    const { completed, error_type } = usage.report;
+    const outcome = exchange.outcome(usage.report, completed ? 'complete' : error_type ? 'error' : 'cut');
     const text = outcome.completed ? summaryIn(builder, place) : undefined;
     const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), tokensWritten(outcome));
     return { outcome, text, tokens, lacksBlocks: false };

@@ -24,7 +24,7 @@ export function completion({ atBoundary, unfinishedLine, data }: StreamEnd): str
 
 /**
  * Makes the end of an interrupted (cut) stream, so that every client notices the interruption. If the last event's data is
- * complete, the event is completed first. Incomplete data becomes part of the error event, which begins on a line of its own.
+ * complete, the event is completed first. Incomplete data, which no client can parse, ends in a `ping`, which all of them ignore.
  *
  * @param errorEvent the lines of the `error` event, including its empty line
  * @returns the text to write after the stream
@@ -32,7 +32,9 @@ export function completion({ atBoundary, unfinishedLine, data }: StreamEnd): str
 export function cutEnding(end: StreamEnd, errorEvent: string): string {
   const completed = completion(end);
   if (completed !== undefined) return completed + errorEvent;
-  return end.unfinishedLine === '' ? errorEvent : `\n${errorEvent}`;
+  const { unfinishedLine: line, data } = end;
+  const ping = data !== undefined || /^data(?![^:\r])/.test(line) ? 'event: ping\n\n' : '';
+  return `${line === '' ? '' : '\n'}${ping}${errorEvent}`;
 }
 
 function isJson(text: string | undefined): boolean {

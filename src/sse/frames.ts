@@ -61,10 +61,10 @@ export class FrameReader {
     return this.#parts.join('') + this.#carriage;
   }
 
-  /** The last event, if it lacks only its empty line. */
+  /** The last event, if it lacks only its empty line. It may have no name. */
   get last(): Frame | undefined {
     const all = this.rest.replace('\r', '\n').replace(/\n+$/, '');
-    return all === '' ? undefined : readFrame(`${all}\n\n`, 0, all.length);
+    return all === '' ? undefined : readFrame(`${all}\n\n`, 0, all.length, false);
   }
 }
 

@@ -101,9 +101,7 @@ export async function attemptAt(
         if (whole instanceof Response && whole.ok) noteOnlyWhole(pool, given.request, upstream.name);
         return whole;
       }
-      // An upstream that refuses the caller's own fault works as it should.
-      if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
-      return refused;
+      return refused instanceof Response ? refused : { ...refused, isNoted };
     }
     hasBegun = true;
     refuseProvisional(response);
@@ -113,10 +111,10 @@ export async function attemptAt(
       ? await openedAnswer(response)
       : { opening: undefined, answer: response };
     const judged = isOneOfSeveral ? openingVerdict(answer, opening, course.elapsedMs) : undefined;
-    if (judged && judged.kind !== 'answer' && judged.kind !== 'request') {
+    if (judged && judged.kind !== 'answer') {
       // An error or a page instead of a message: nothing has run.
       if (!judged.mayHaveRun) course.sentAt = undefined;
-      return { verdict: judged, response: answer, ...(opening && { opening }) };
+      return { verdict: judged, response: answer, isNoted, ...(opening && { opening }) };
     }
     if (!isNoted) breaker.succeed(leave, Date.now());
     if (isOneOfSeveral) noteHome(pool, routing, upstream.name, Date.now());
@@ -149,7 +147,7 @@ function callOf(upstream: OpenUpstream, { request, routing, body: asked }: Attem
 /**
  * Judges an error of the upstream.
  *
- * @returns the response if it is the caller's own fault; that the upstream takes no stream; otherwise how the try has failed
+ * @returns that the upstream takes no stream; otherwise how the try has failed
  */
 async function judgeRefused(
   response: Response,
@@ -170,8 +168,7 @@ async function judgeRefused(
   // Another upstream might have the model.
   const mayBeElsewhere = response.status === 404 && given.isOneOfSeveral && model !== undefined;
   const isMissed = mayBeElsewhere && upstream.missesModel(text, model);
-  // The caller's own fault counts as an answer. The reader of the answer decides whether it was billed.
-  if (judged.kind === 'answer' || (judged.kind === 'request' && !isMissed)) return whole;
+  if (judged.kind === 'answer') return whole;
   if (!judged.mayHaveRun) course.sentAt = undefined;
   if (judged.kind === 'refused' || judged.kind === 'unclear') upstream.forgetCredential();
   return { verdict: isMissed ? missingModel(judged) : judged, response: whole };

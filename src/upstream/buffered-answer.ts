@@ -9,12 +9,13 @@ import { errorBody } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
 import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
+import { isEventStream } from './content-type.ts';
 import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, notTheApi, sizeGuard, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { type UpstreamRefusal, verdict } from './judge.ts';
 import type { SendProgress } from './send-request.ts';
-import { type Report, reportOf } from './usage/usage-report.ts';
+import { isNothingButError, type Report, reportOf } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */
 const START_BYTES = 1_024;
@@ -113,6 +114,8 @@ export async function readAnswer(
   // An answer that comes whole is not stopped by closing its connection; whatever else comes may be.
   if (rides && response.ok) course.rides = false;
   let body = await readBuffered(response, exchange);
+  const streams = isEventStream(response);
+  if (streams && course.opening) body = joinedPieces([course.opening, body]);
   if (response.ok && expected === 'message' && beginningOfBody(body) === '') {
     // Whoever was asked says neither what came of it nor, as a page does, that nothing did. So it is judged as a failed call.
     const elapsedMs = Date.now() - (course.sentAt ?? Date.now());
@@ -124,7 +127,7 @@ export async function readAnswer(
   }
   let json = parseObject(body);
   let refusal: UpstreamRefusal | undefined;
-  if (!response.ok || json?.type === 'error') {
+  if (!response.ok || isNothingButError(json) || streams) {
     body = maskedBytes(body);
     json = parseObject(body);
     refusal = upstreamRefusalIn(response, decoder.decode(body), course);

@@ -2,7 +2,6 @@
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { PieceReader } from '../http/body/piece-reader.ts';
-import type { ApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
@@ -138,15 +137,16 @@ export class Exchange {
     if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
   }
 
-  /** Judges how a stream begins. @returns the error for its caller, if the operator's comes first: then the call is aborted */
-  refusedIn(head: Pick<Response, 'status' | 'headers'>, text: string): ApiError | undefined {
+  /** Judges how a stream begins. @returns what it means if it is nothing but an error: then it is free, and the call aborted */
+  refusedIn(head: Pick<Response, 'status' | 'headers'>, text: string): UpstreamRefusal | undefined {
     if (text === '') return undefined;
     const judged = verdict(head, { text, elapsedMs: 0 });
-    this.judged(judged.kind === 'answer' ? undefined : judged);
-    if (judged.kind === 'answer' || judged.forCaller.upstreamSaid === undefined) return undefined;
+    const refusal = judged.kind === 'answer' ? undefined : judged;
+    this.judged(refusal);
+    if (!refusal) return undefined;
     this.course.sentAt = undefined;
-    this.controller.abort(judged.forCaller);
-    return judged.forCaller;
+    this.controller.abort(refusal.forCaller);
+    return refusal;
   }
 
   /** Watches the silences of the body from now on. */

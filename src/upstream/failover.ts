@@ -11,7 +11,7 @@ import { orderOfTries } from './choice/order.ts';
 import { homeOf, type Routing, type UpstreamPool, upstreamsFor } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { UpstreamFailure } from './failure.ts';
-import { reachedNobody } from './judge.ts';
+import { reachedNobody, type UpstreamRefusal } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
@@ -19,8 +19,8 @@ import { mayRunAgain, type SendOptions, type SendProgress, type SendRequest } fr
 
 /** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
 const SHORT_WAIT_MS = 2_000;
-/** How much a failure tells the caller; the highest is answered. */
-const TELLING = { refused: 0, unclear: 0, missing: 1, request: 2, down: 2, overloaded: 2, again: 2 } as const;
+/** How much a failure tells the caller; the highest is answered, and what an upstream next door refuses never. */
+const TELLING = { request: -1, refused: 0, unclear: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
 
 /** Sends a request to the upstreams that can take it, one after the other, until one of them answers. */
 export class Failover {
@@ -44,6 +44,8 @@ export class Failover {
   /** Whether no hold exists, because the account has not admitted another model. Then another try must be admitted first. */
   #isUnpaid = false;
   #best: FailedAttempt | undefined;
+  /** The first failure, its upstream, and the model that it was asked for. */
+  #first: { kind: UpstreamRefusal['kind']; name: string; model: string | undefined } | undefined;
   /** Whether an upstream that failed in this round may soon work again. */
   #isWorthWaiting = false;
 
@@ -130,7 +132,11 @@ export class Failover {
       const attempt = await attemptAt(choice, leave, this.#attempt(hasOther));
       // If the caller has left meanwhile, nobody would end the answer, so it must not be returned.
       this.#options.controller.signal.throwIfAborted();
-      if (attempt instanceof Response) {
+      const answer = attempt instanceof Response ? attempt : this.#answerIn(attempt, name);
+      // An upstream that refuses the caller's own fault works as it should.
+      if (!(attempt instanceof Response || attempt.isNoted) && attempt.verdict.kind === 'request')
+        breaker.succeed(leave, Date.now());
+      if (answer) {
         drop(this.#best);
         this.#course.leave = (isCut) => {
           end();
@@ -138,9 +144,9 @@ export class Failover {
           breaker.fail(leave, Date.now());
           breaker.doubt(Date.now());
         };
-        return attempt;
+        return answer;
       }
-      failed = attempt;
+      failed = attempt as FailedAttempt;
     } catch (thrown) {
       // The time for all tries is up, or the caller has left. If the caller has left, that says nothing about this upstream.
       end();
@@ -152,13 +158,15 @@ export class Failover {
     end();
     Object.assign(failed, { rides: this.#course.rides, upstream: name });
     const { kind, waitMs } = failed.verdict;
+    this.#first ??= { kind, name, model: this.#routing.model };
     this.#pool.health.key(name).note(failed.verdict, Date.now());
     if (this.#course.sentAt !== undefined) breaker.doubt(Date.now());
     const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     // Waits only once: an upstream that asks for a wait again and again would delay every request.
     const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;
     if (kind === 'again') breaker.succeed(leave, Date.now());
-    else if (waits || failed.isNoted || (kind === 'missing' && !this.#isListed())) breaker.leave(leave);
+    else if (waits || failed.isNoted || kind === 'request' || (kind === 'missing' && !this.#isListed()))
+      breaker.leave(leave);
     else if (kind === 'unclear') breaker.suspect(leave, Date.now(), this.#routing.account, waitMs);
     else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
     this.#keepFailure(failed);
@@ -168,6 +176,18 @@ export class Failover {
       this.#tried.delete(name);
     }
     return undefined;
+  }
+
+  /**
+   * @returns the answer, if a refusal of the caller's own fault is one. Of an upstream next door to the one that has failed it may
+   *   be about what that one takes, so then it is none, unless any other would say the same
+   */
+  #answerIn({ verdict, response, opening }: FailedAttempt, name: string): Response | undefined {
+    const { kind = 'request', name: first = name, model } = this.#first ?? {};
+    const isNextDoor = first !== name || (this.#first && model !== this.#routing.model);
+    if (verdict.kind !== 'request' || (isNextDoor && kind !== 'missing' && !verdict.isPublished)) return undefined;
+    Object.assign(this.#course, { opening });
+    return response;
   }
 
   #attempt(hasOther: boolean): AttemptContext {

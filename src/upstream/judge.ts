@@ -4,22 +4,17 @@
  */
 
 import { DAY_MS } from '../async/durations.ts';
-import {
-  ApiError,
-  DO_NOT_RETRY,
-  type ErrorType,
-  isErrorType,
-  statusOfType,
-  upstreamRefusedKey,
-} from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, type ErrorType, isErrorType, upstreamRefusedKey } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
-import { parseObject } from '../json/object.ts';
+import { memberOf } from '../json/object.ts';
+import { parseOrUndefined } from '../json/parse.ts';
 import { NetworkFailure } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
 import { stopsDeployment } from './explain-refused-key.ts';
-import { notTheApi, redirected, upstreamUnreachable } from './failure.ts';
+import { interrupted, notTheApi, redirected, upstreamUnreachable } from './failure.ts';
 import { isWaitable, waitOf } from './headers.ts';
-import { causeOf, endOfLimit, type Told, told } from './told.ts';
+import { causeOf, endOfLimit, isPublished, statusOfTold, type Told, told, wordsIn } from './told.ts';
+import { isNothingButError } from './usage/usage-report.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
 export interface UpstreamRefusal {
@@ -36,6 +31,8 @@ export interface UpstreamRefusal {
   forOperator: string;
   /** Whether the caller may get the answer as it came, with the API's own words. */
   isVerbatim: boolean;
+  /** Whether another upstream would say the same: the API publishes it. */
+  isPublished: boolean;
   /** Milliseconds that the upstream asks to wait, or for which it is not tried. */
   waitMs: number | undefined;
   /** Whether the upstream may have worked on the request, and may bill it. */
@@ -62,7 +59,8 @@ const CONNECT_MS = 50;
 const NOT_REACHED: ReadonlySet<number> = new Set([521, 523, 525, 526, 530]);
 /** Statuses of a proxy that has stopped waiting. The upstream may still be working on the request. */
 const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
-const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
+/** An error that a stream begins with, behind comments and pings. Behind some gateways it has no name. */
+const ERROR_EVENT = /^(?:(?::.*|event: ?ping[\r\n]+data:.*)[\r\n]+)*(?:event: ?error[\r\n]+)?data: ?(.*)/;
 const MOST_QUOTED = 300;
 /** A month, which no spend limit is longer than. */
 const LONGEST_LIMIT_MS = 31 * DAY_MS;
@@ -85,6 +83,8 @@ const KIND_OF_CODE: ReadonlyMap<string, UpstreamRefusal['kind']> = new Map([
  */
 const OF_THE_DEPLOYMENT =
   /\b(key|oauth|bearer|credentials?|access token|authenticat\w*|authori[sz]\w*|billing|credits?|subscription|disabled|suspended|workspace|ip address|countr(y|ies)|region|iam|arn)\b|sk-ant-|\b[0-9a-f]{8}-[0-9a-f]{4}-/i;
+/** Further words of gateways by which a refusal is about their operator. */
+const OF_ITS_OPERATOR = /budget(?!_tokens)|quota|organi[sz]ation|\borg[-_]/i;
 /** The types of errors that come without one. Other statuses have `api_error`, or `invalid_request_error` if it is the caller's. */
 const TYPES: ReadonlyMap<number, ErrorType> = new Map([
   [404, 'not_found_error'],
@@ -106,13 +106,16 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
   }
   const { headers } = given;
   const isSuccess = given.status < 300;
-  const error = errorOfApi(text, isSuccess);
-  if (isSuccess && !error) return isPage(given, text) ? down(notTheApi(), false) : { kind: 'answer', mayHaveRun: true };
-  // An error in the API's form may come with the status of a success. Then its type says which status is right.
-  const status = isSuccess && error ? statusOfType(error.type) : given.status;
+  const body = errorBodyIn(text, isSuccess);
+  if (isSuccess && body === undefined)
+    return isPage(given, text) ? down(notTheApi(), false) : { kind: 'answer', mayHaveRun: true };
+  const error = memberOf(body, 'type') === 'error' ? told(body) : undefined;
+  // An error may come with the status of a success. Then it says itself which status is right.
+  const status = isSuccess ? statusOfTold(body) : given.status;
   const kind = kindOf(status, headers, error);
   const isOfOperator = kind === 'refused' || kind === 'unclear';
-  const forCaller = isOfOperator ? ofOperator(status, error, text) : ofUpstream(kind, status, headers, error);
+  const words = kind === 'request' ? wordsIn(body) : '';
+  const forCaller = isOfOperator ? ofOperator(status, error, text) : ofUpstream(kind, status, headers, error, words);
   const isHidden = isOfOperator || forCaller.upstreamSaid !== undefined;
   return {
     kind,
@@ -120,9 +123,16 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
     forOperator: forCaller.logged,
     // What is not whole, or came with the status of a success, is told in the API's form.
     isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
+    isPublished: isPublished(words) || (error?.code.startsWith('compaction_') ?? false),
     waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
     mayHaveRun: mayHaveRun(given, error !== undefined, elapsedMs),
   };
+}
+
+/** @returns the error of an event in a stream, as its caller may see it. */
+export function errorOfEvent(data: string): ApiError {
+  const judged = verdict(new Response(), { text: data, elapsedMs: 0 });
+  return judged.kind === 'answer' ? interrupted(false) : judged.forCaller;
 }
 
 /** @returns whether there is no answer, or only that of a proxy that could not reach the upstream. */
@@ -136,7 +146,15 @@ export function missingModel(refusal: UpstreamRefusal): UpstreamRefusal {
 }
 
 function down(forCaller: ApiError, mayHaveRun: boolean): UpstreamRefusal {
-  return { kind: 'down', forCaller, forOperator: forCaller.logged, isVerbatim: false, waitMs: undefined, mayHaveRun };
+  return {
+    kind: 'down',
+    forCaller,
+    forOperator: forCaller.logged,
+    isVerbatim: false,
+    isPublished: false,
+    waitMs: undefined,
+    mayHaveRun,
+  };
 }
 
 function kindOf(status: number, headers: Headers, error: Told | undefined): UpstreamRefusal['kind'] {
@@ -157,13 +175,13 @@ function kindOf(status: number, headers: Headers, error: Told | undefined): Upst
   return status === 409 || headers.get('x-should-retry') === 'true' ? 'again' : 'request';
 }
 
-/** @returns the error in a body in the API's form, or in the first event of a stream; undefined if there is none. */
-function errorOfApi(text: string, isSuccess: boolean): Told | undefined {
+/** @returns a refusal's body, or the error that a body or a stream is and nothing else; undefined if there is none. */
+function errorBodyIn(text: string, isSuccess: boolean): unknown {
   const [, data = text] = ERROR_EVENT.exec(text) ?? [];
   // Most bodies with the status of a success are answers, which need not be parsed.
-  if (isSuccess && !/"type"\s*:\s*"error"/.test(data)) return undefined;
-  const body = parseObject(data);
-  return body?.type === 'error' ? told(body) : undefined;
+  if (isSuccess && !/"error"/.test(data)) return undefined;
+  const body = parseOrUndefined(data);
+  return !isSuccess || isNothingButError(body) ? body : undefined;
 }
 
 /** @returns whether something between here and the API has answered with a page. */
@@ -197,6 +215,7 @@ function ofUpstream(
   status: number,
   headers: Headers,
   error: Told | undefined,
+  words: string,
 ): ApiError {
   const passed: Record<string, string> = {};
   for (const name of PASSED_ON) {
@@ -217,7 +236,8 @@ function ofUpstream(
   }
   const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
   const type = error && isErrorType(error.type) ? error.type : byStatus;
-  const message = error?.message || `The upstream answered ${status} without an explanation.`;
+  const isOpen = !(OF_THE_DEPLOYMENT.test(words) || OF_ITS_OPERATOR.test(words));
+  const message = error?.message || (isOpen && words) || `The upstream answered ${status} without an explanation.`;
   return new ApiError(type, message, { status, headers: passed, logged: error?.type || `upstream_${status}` });
 }
 

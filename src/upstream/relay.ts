@@ -1,8 +1,8 @@
-import { decoder } from '../http/bytes.ts';
+import { decoder, NO_BYTES } from '../http/bytes.ts';
 import { toApiError } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
-import { bufferedResponse, readAnswer } from './buffered-answer.ts';
+import { type BufferedAnswer, bufferedResponse, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
 import { Exchange } from './exchange.ts';
@@ -100,6 +100,17 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const payment = options.payment?.(() => exchange.outcome(exchange.unusable('upstream_unreachable'), 'cut')) ?? 'free';
   /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
+  const answered = (
+    { report, ...read }: Pick<BufferedAnswer, 'kind' | 'body' | 'refusal' | 'report'>,
+    head: Pick<Response, 'status' | 'headers'>,
+  ) =>
+    bufferedResponse(head, read, {
+      requestId: options.requestId,
+      ownHeaders: (ok) => {
+        finish(failed ? exchange.unusable(report.error_type, report) : report, failed ?? 'complete', Date.now());
+        return options.ownHeaders?.({ ok });
+      },
+    });
   try {
     const { body, routing, rides = false } = request;
     const path = request.path + queryOf(caller.url);
@@ -113,9 +124,11 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
     if (isStream && response.body && !isRidden) {
       const opened = (bytes: Uint8Array) => {
-        const refused = exchange.refusedIn(response, decoder.decode(bytes.subarray(0, ERROR_START_BYTES)));
-        failed = refused && 'error';
-        return refused;
+        const refusal = exchange.refusedIn(response, decoder.decode(bytes.subarray(0, ERROR_START_BYTES)));
+        if (!refusal) return undefined;
+        failed = 'error';
+        const report = exchange.unusable(refusal.forOperator);
+        return answered({ kind: 'error', body: NO_BYTES, report, refusal }, response);
       };
       const state = { signal, controller, watchdog, reading, opening: course.opening, repeatsSecrets, opened };
       return await relayStream(response, response.body, state, options, finish);
@@ -130,13 +143,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const report = readsIds && !isRidden ? { ...read.report, made: idsMade(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
     const shown = repeatsSecrets ? { ...read, body: maskedBytes(read.body) } : read;
-    return bufferedResponse(isRidden ? wholeHead(response) : response, shown, {
-      requestId: options.requestId,
-      ownHeaders: (ok) => {
-        finish(failed ? exchange.unusable(report.error_type, report) : report, failed ?? 'complete', Date.now());
-        return options.ownHeaders?.({ ok });
-      },
-    });
+    return answered({ ...shown, report }, isRidden ? wholeHead(response) : response);
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
     if (!hasEnded) finish(exchange.unusable(toApiError(thrown).logged), end, Date.now());

@@ -123,6 +123,8 @@ function refusedAnswer(response: Response, error: string, report: Report, exchan
   const refusal = verdict(response, { text: error, elapsedMs: 0 });
   if (refusal.kind === 'answer') throw interrupted(false);
   exchange.judged(refusal);
+  // Of nothing but an error nothing has run.
+  if (!report.usage) exchange.course.sentAt = undefined;
   const body = maskedBytes(utf8(error));
   return {
     kind: 'error',

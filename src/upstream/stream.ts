@@ -6,7 +6,7 @@
 import type { IdleTimeout } from '../async/idle-timeout.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
 import { encoder, NO_BYTES } from '../http/bytes.ts';
-import { type ApiError, errorEvent } from '../http/errors.ts';
+import { errorEvent } from '../http/errors.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { carryDown, ignoreGone } from './carry/carry.ts';
 import { ErrorMask } from './carry/error-mask.ts';
@@ -14,6 +14,7 @@ import { probeDensity } from './carry/gather.ts';
 import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/tee-reader.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
+import { errorOfEvent } from './judge.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
@@ -53,8 +54,8 @@ interface PipeState {
   opening?: Uint8Array | undefined;
   /** Whether results of tools in it may repeat a secret. */
   repeatsSecrets?: boolean | undefined;
-  /** Takes the first bytes. @returns the error that the caller gets in place of the stream. Default: none */
-  opened?(opening: Uint8Array): ApiError | undefined;
+  /** Takes the first bytes. @returns the answer in place of a stream that is nothing but an error. @throws the operator's */
+  opened?(opening: Uint8Array): Response | undefined;
 }
 
 /**
@@ -75,7 +76,7 @@ export async function relayStream(
   const mask = !repeats && SERVICE.test(response.url) ? undefined : new ErrorMask(repeats);
   const opening = await readOpening(body, usage, course.watchdog, course.opening);
   const refused = course.opened?.(opening.bytes);
-  if (refused) throw refused;
+  if (refused) return refused;
   const report = opening.isAll ? usage.wholeReport : undefined;
   if (report) {
     course.watchdog.stop();
@@ -215,10 +216,13 @@ async function pour(
         const { report } = usage;
         const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
         if (report.completed && usage.end.atBoundary) words += comment(remark);
+        const { namelessError } = usage;
+        if (!report.completed && namelessError !== undefined)
+          words += cutEnding(usage.end, errorEvent(errorOfEvent(namelessError), requestId));
       } else if (signal.aborted || !isRead) {
         controller.abort(callerLeft());
         // If the caller is still there after all, this must not look like a clean end, wherever the stream stopped.
-        if (!signal.aborted) words = `\n${errorEvent(interrupted(false), requestId)}`;
+        if (!signal.aborted) words = `\nevent: ping\n\n${errorEvent(interrupted(false), requestId)}`;
         finish(usage.report, 'client_gone', firstByte);
       } else {
         const silent = endOf(controller.signal.reason) === 'silent';

@@ -1,7 +1,8 @@
 /** Reads what an error says about itself. */
 
+import { isErrorType, statusOfType } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
-import { type Json, memberOf, stringOrUndefined } from '../json/object.ts';
+import { memberOf, stringOrUndefined } from '../json/object.ts';
 
 /** An error as its upstream tells it. What is absent is empty. */
 export interface Told {
@@ -22,11 +23,47 @@ const SENTENCES: readonly (readonly [RegExp, string])[] = [
 ];
 const NAMED_END = /\bregain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC\b/;
 
-/** @returns the error in a body, whichever form its upstream gives it. */
-export function told({ error }: Json): Told {
+/** Where the forms of gateways have the words of an error, at most so deep; and how many characters of them are told. */
+const WORD_PLACES = ['message', 'detail', 'msg', 'error'] as const;
+const DEEPEST_WORDS = 5;
+const MOST_FOREIGN_WORDS = 500;
+/** Words that the API publishes: any upstream refuses the request in them. */
+const PUBLISHED =
+  /\b(?:prompt|input) is too long\b|\bmaximum allowed number of output tokens\b|\bassistant message prefill\b|^tool_choice: type .* not supported|\btool_use\W+ids were found without\b|\bInvalid\W+signature\W+in\W+thinking\b|\blatest assistant message cannot be modified\b|\bcache_control\b.*(?:must not come after|cannot be set|extra inputs)/i;
+
+/** @returns the error in a body in the API's form. */
+export function told(body: unknown): Told {
+  const error = memberOf(body, 'error');
   const text = (of: unknown, name: string) => masked(stringOrUndefined(memberOf(of, name)) ?? '');
   const code = text(memberOf(error, 'details'), 'error_code');
   return { code, type: text(error, 'type'), message: text(error, 'message') };
+}
+
+/** @returns the words of an error in whichever form a gateway has it; empty if there are none. */
+export function wordsIn(value: unknown, depth = 0): string {
+  if (typeof value === 'string') return masked(value).slice(0, MOST_FOREIGN_WORDS).toWellFormed();
+  if (depth > DEEPEST_WORDS || typeof value !== 'object' || value === null) return '';
+  const within = Array.isArray(value)
+    ? value.slice(0, DEEPEST_WORDS)
+    : WORD_PLACES.map((name) => memberOf(value, name));
+  const found = within.map((one) => wordsIn(one, depth + 1)).filter((words) => words !== '');
+  return (Array.isArray(value) ? found.join('; ') : (found[0] ?? '')).slice(0, MOST_FOREIGN_WORDS);
+}
+
+/** @returns the status that belongs to an error which has come with the status of a success. */
+export function statusOfTold(body: unknown): number {
+  const one: unknown = Array.isArray(body) ? body[0] : body;
+  const error = memberOf(one, 'error') ?? one;
+  const type = String(memberOf(error, 'type'));
+  if (isErrorType(type)) return statusOfType(type);
+  const status = Number(memberOf(error, 'code'));
+  if (status >= 400 && status < 600) return status;
+  return isPublished(wordsIn(body)) ? 400 : 500;
+}
+
+/** @returns whether any upstream would refuse the request in these words. */
+export function isPublished(words: string): boolean {
+  return PUBLISHED.test(words);
 }
 
 /** @returns an error's code; without one, what its sentence says; empty if neither is known. */

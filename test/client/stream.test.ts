@@ -67,7 +67,7 @@ describe('in a conversation', () => {
     });
   });
 
-  /** How the edge tells that the stream broke inside of it: in the middle of an event, that becomes part of the error. */
+  /** How the edge tells that the stream broke inside of it: in the middle of an event, that becomes a ping. */
   function brokenInside(bytes: Uint8Array): string {
     const text = new TextDecoder().decode(bytes);
     const boundary = text.lastIndexOf('\n\n');

@@ -49,9 +49,14 @@ function expectToldCut(whole: Uint8Array, place: number, events: readonly Event[
   const shown = whole.subarray(0, place);
   const received = parse(decoder.decode(shown) + endingOf(shown));
   const last = received.pop();
-  expect(last?.name, `cut at ${place}`).toBe('error');
-  // Data that was not finished becomes part of the error; the error's own data is there to its last byte.
-  expect(last?.data.endsWith(ERROR_DATA), `cut at ${place}`).toBe(true);
+  expect(last, `cut at ${place}`).toEqual({ name: 'error', data: ERROR_DATA });
+  const next = events[received.length - 1];
+  const ping = received.at(-1);
+  // Data that was not finished has become that of a ping, which no client parses.
+  if (next && ping?.name === 'ping' && ping.data !== next.data) {
+    expect(next.data.startsWith(ping.data.replace(/\uFFFD+$/, '')), `cut at ${place}`).toBe(true);
+    received.pop();
+  }
   expect(received, `cut at ${place}`).toEqual(events.slice(0, received.length));
   // Nothing that arrived whole is lost.
   expect(received.length).toBeGreaterThanOrEqual(parse(decoder.decode(shown)).length);

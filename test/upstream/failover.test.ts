@@ -10,6 +10,7 @@ import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { letClockGo, passTime, stopClock } from '../support/calendar.ts';
+import { NEXT_DOOR, namelessError, PUBLISHED, refusedBy, TOO_LONG } from '../support/foreign-gateway/errors.ts';
 import { countless, hastenCounts, isCount } from '../support/foreign-gateway/hanging-count.ts';
 import { resetAll } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
@@ -216,6 +217,38 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     expect(row?.cost_usd).toBe(row?.hold_usd);
   });
 
+  test('does not get what an upstream next door refuses, but the first failure', async () => {
+    for (const [form, words, status] of NEXT_DOOR) {
+      const app = edge(TWO);
+      says = { east: refusal(529, 'overloaded_error'), west: () => refusedBy(form, words, status) };
+      const { response, text } = await ask(app);
+      expect([response.status, text]).toEqual([529, expect.not.stringContaining(words)]);
+      expect(placesOf(app)).toEqual(['east', 'west']);
+      expect((await rowsOf(app)).every(({ cost_usd }) => cost_usd === 0)).toBe(true);
+    }
+  });
+
+  test('gets what any upstream refuses, in whichever form', async () => {
+    for (const form of ['the form of the API', 'a list']) {
+      const app = edge(TWO);
+      says = { east: refusal(529, 'overloaded_error'), west: () => refusedBy(form, TOO_LONG) };
+      const { response, text } = await ask(app);
+      expect([response.status, response.headers.get('sluice-upstream')]).toEqual([400, 'west']);
+      expect(text).toContain(TOO_LONG);
+    }
+  });
+
+  test('goes on behind what an upstream next door refuses', async () => {
+    const app = edge([...TWO, { name: 'north' }]);
+    says = {
+      east: FAILURES['a refused connection'] ?? answered,
+      west: () => refusedBy('a message', 'invalid beta flag'),
+    };
+    const { response } = await ask(app);
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'north']);
+    expect(placesOf(app)).toEqual(['east', 'west', 'north']);
+  });
+
   test('stays where its cache is while that is well, and comes back to no other', async () => {
     const app = edge(TWO);
     says.east = refusal(529, 'overloaded_error');
@@ -245,6 +278,80 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     const [last] = rows;
     expect([last?.model, last?.status]).toEqual([HAIKU, 'complete']);
     expect(rows.filter(({ model }) => model === MODEL).every(({ cost_usd }) => cost_usd === 0)).toBe(true);
+  });
+});
+
+describe('a 400 from next door', () => {
+  const betaRefused = () => refusedBy('the form of the API', 'invalid beta flag');
+
+  test.each(Object.keys(FAILURES).filter((failure) => !MAY_HAVE_RUN.includes(failure)))(
+    'is not the answer after %s',
+    async (failure) => {
+      const alone = edge([{ name: 'east' }]);
+      says.east = FAILURES[failure] ?? answered;
+      const first = await alone.post('/v1/messages', ASK);
+      const app = edge(TWO);
+      says.west = betaRefused;
+      const response = await app.post('/v1/messages', ASK);
+      expect(response.status).toBe(first.status);
+      expect((await errorOf(response)).message).toBe((await errorOf(first)).message);
+      expect(placesOf(app)).toEqual(['east', 'west']);
+    },
+  );
+
+  test.each(Object.entries(PUBLISHED))('is the answer where the API publishes it: %s', async (_, words) => {
+    const app = edge(TWO);
+    says = { east: refusal(500, 'api_error'), west: () => refusedBy('a message', words) };
+    const response = await app.post('/v1/messages', ASK);
+    expect([response.status, (await errorOf(response)).message]).toEqual([400, words]);
+  });
+
+  test('is none in a stream, either, and the first failure is the answer to a count', async () => {
+    const app = edge(TWO);
+    const beta = () => sse(bodyOf([namelessError({ error: { message: 'invalid beta flag', code: 400 } })]));
+    says = { east: refusal(529, 'overloaded_error'), west: beta };
+    expect((await app.post('/messages', ASK)).status).toBe(529);
+    says.west = betaRefused;
+    const { model, messages } = ASK;
+    expect((await app.post('/v1/messages/count_tokens', { model, messages })).status).toBe(529);
+    says.west = () => sse(bodyOf([namelessError({ error: { message: TOO_LONG } })]));
+    const response = await app.post('/messages', ASK);
+    expect([response.status, (await errorOf(response)).message]).toEqual([400, TOO_LONG]);
+  });
+
+  test('is the answer of the upstream that has failed itself, or of one that has the model which another lacks', async () => {
+    const app = edge(TWO, { UPSTREAM_MAX_RETRIES: '1' });
+    let asked = 0;
+    says.east = () => {
+      asked += 1;
+      return asked === 1 ? refusal(529, 'overloaded_error')() : betaRefused();
+    };
+    says.west = betaRefused;
+    expect((await app.post('/v1/messages', ASK)).status).toBe(400);
+    expect(placesOf(app)).toEqual(['east', 'west', 'east']);
+    const other = edge(TWO);
+    says.east = () =>
+      Response.json({ type: 'error', error: { type: 'not_found_error', message: `model: ${MODEL}` } }, { status: 404 });
+    expect((await other.post('/v1/messages', ASK)).status).toBe(400);
+  });
+
+  test('counts for no breaker, and is not what another model’s refusal hides', async () => {
+    const app = edge(TWO);
+    for (let nth = 0; nth < 7; nth += 1) {
+      says = { east: nth === 0 ? refusal(529, 'overloaded_error') : betaRefused, west: betaRefused };
+      await app.post('/v1/messages', ASK);
+    }
+    const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { models: { state: string }[] }[];
+    };
+    expect(upstreams.flatMap(({ models }) => models.map(({ state }) => state))).toEqual(['closed', 'closed']);
+    says = {
+      east: (sent) => (sent.text.includes(MODEL) ? refusal(529, 'overloaded_error')() : betaRefused()),
+      west: betaRefused,
+    };
+    const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
+    expect(response.status).toBe(529);
+    expect((await rowsOf(app)).every(({ cost_usd }) => cost_usd === 0)).toBe(true);
   });
 });
 

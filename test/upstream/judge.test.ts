@@ -3,7 +3,16 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { keepSecrets } from '../../src/http/secrets.ts';
 import { type UpstreamRefusal, verdict } from '../../src/upstream/judge.ts';
+import {
+  ERROR_BODIES,
+  NEXT_DOOR,
+  namedError,
+  namelessError,
+  PUBLISHED,
+  TOO_LONG,
+} from '../support/foreign-gateway/errors.ts';
 import { tryCases } from '../support/runs.ts';
 
 const AT_ONCE = 10;
@@ -53,6 +62,97 @@ test.each<[number, string, UpstreamRefusal['kind'], number, string, string | Reg
   const { kind: found, forCaller, forOperator } = refusalOf(status, text);
   expect([found, forCaller.status, forOperator, forCaller.logged]).toEqual([kind, told, logged, logged]);
   expect(forCaller.message).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
+});
+
+describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form of %s', (form, bodyOf) => {
+  const isOfApi = form === 'the form of the API';
+  const gateways = (status: number, words = TOO_LONG) => refusalOf(status, JSON.stringify(bodyOf(words)));
+
+  test.each([
+    [400, 'invalid_request_error'],
+    [404, 'not_found_error'],
+    [413, 'request_too_large'],
+    [422, 'invalid_request_error'],
+  ])('has its words with a %i', (status, type) => {
+    const { kind, forCaller, isVerbatim } = gateways(status);
+    const told = [forCaller.status, forCaller.message, forCaller.type];
+    expect([kind, ...told]).toEqual(['request', status, TOO_LONG, isOfApi ? 'invalid_request_error' : type]);
+    expect(isVerbatim).toBe(isOfApi);
+  });
+
+  test('is the same with the status of a success, whole or in a stream, with a name or without', () => {
+    const whole = bodyOf(TOO_LONG);
+    for (const text of [
+      JSON.stringify(whole),
+      namelessError(whole),
+      namedError(whole),
+      `: wait\n\nevent: ping\ndata: {"type":"ping"}\n\n${namelessError(whole)}`,
+      namedError(whole).replaceAll('\n', '\r\n'),
+    ]) {
+      // These may be an answer, too.
+      if (['a message', 'a detail', 'a list of details'].includes(form)) continue;
+      const { forCaller, mayHaveRun, isVerbatim } = refusalOf(200, text, {}, LATE);
+      expect([forCaller.status, forCaller.type, forCaller.message]).toEqual([400, 'invalid_request_error', TOO_LONG]);
+      expect([mayHaveRun, isVerbatim]).toEqual([false, false]);
+    }
+  });
+
+  test('has 500 characters at most, whole ones, and none of a secret', () => {
+    keepSecrets('test', ['sk-a-secret-of-the-operator']);
+    onTestFinished(() => keepSecrets('test', []));
+    const { message } = gateways(400, `sk-a-secret-of-the-operator ${'🌍'.repeat(400)}`).forCaller;
+    expect(message).not.toContain('operator');
+    expect(message).toContain('[secret] 🌍');
+    expect(message.isWellFormed()).toBe(true);
+    if (!isOfApi) expect(message).toHaveLength(500);
+  });
+
+  test.each([
+    'Budget has been exceeded! Current cost: 12, Max budget: 10',
+    'ExceededBudget: over',
+    'insufficient_quota',
+    'The organization acme may not.',
+    'org-acme may not.',
+    'Authentication Error: this key may not.',
+  ])('says nothing that is its operator’s: %s', (words) => {
+    const { message } = gateways(400, words).forCaller;
+    if (!isOfApi) expect(message).toBe('The upstream answered 400 without an explanation.');
+    else expect(message).toBe(words);
+  });
+
+  test('says nothing where it is not the caller’s fault', () => {
+    if (isOfApi) return;
+    for (const status of [307, 401, 402, 403, 408, 409, 429, 500, 503, 529])
+      expect(JSON.stringify(gateways(status).forCaller.message)).not.toContain(TOO_LONG);
+  });
+});
+
+test.each<[string, number, string]>([
+  ['{"error":{"message":"Busy","type":"overloaded_error"}}', 529, 'overloaded_error'],
+  ['{"error":{"message":"Busy","code":"503"}}', 503, 'api_error'],
+  ['{"object":"error","message":"Odd","code":422}', 422, 'invalid_request_error'],
+  ['{"error":{"message":"Odd"}}', 500, 'api_error'],
+  ['{"error":"Odd"}', 500, 'api_error'],
+])('an error of a gateway in a stream says its status, or has none: %s', (body, status, type) => {
+  const { forCaller } = refusalOf(200, `data: ${body}\n\n`);
+  expect([forCaller.status, forCaller.type]).toEqual([status, type]);
+  expect(forCaller.message).toBe(status === 422 ? 'Odd' : `The upstream answered ${status} without an explanation.`);
+});
+
+test('the words of a body of any form are found, however deep it is', () => {
+  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+  for (const text of [deep, `{"error":${deep}}`, `{"detail":${deep}}`, '{"error":{"message":7}}', '[]', 'null', '7'])
+    expect(refusalOf(400, text).forCaller.message).toBe('The upstream answered 400 without an explanation.');
+  expect(refusalOf(400, '{"error":"Bad Request","message":"n: too many"}').forCaller.message).toBe('n: too many');
+  expect(refusalOf(400, '{"detail":[{"msg":"a"},{"msg":"b"}]}').forCaller.message).toBe('a; b');
+});
+
+test('what the API publishes is known by its words, in any form, and what is said next door is not', () => {
+  for (const bodyOf of Object.values(ERROR_BODIES)) {
+    const isPublished = (words: string) => refusalOf(400, JSON.stringify(bodyOf(words))).isPublished;
+    expect(Object.entries(PUBLISHED).filter(([, words]) => !isPublished(words))).toEqual([]);
+    expect(NEXT_DOOR.filter(([, words]) => isPublished(words))).toEqual([]);
+  }
 });
 
 describe('a spend limit', () => {

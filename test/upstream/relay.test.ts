@@ -247,7 +247,7 @@ test('a stream that ends without the API’s own end was cut, however cleanly it
 });
 
 test('an error event of the API’s own is the end: nothing is added', async () => {
-  const stream = `event: error\ndata: ${JSON.stringify(error('overloaded_error', 'Overloaded'))}\n\n`;
+  const stream = `${TEXT_STREAM.slice(0, TEXT_STREAM.indexOf('\n\n') + 2)}event: error\ndata: ${JSON.stringify(error('overloaded_error', 'Overloaded'))}\n\n`;
   const app = testApp(() => sse(bodyOf([stream])));
   expect(await (await app.post('/messages', REQUEST)).text()).toBe(stream);
   expect(await only(app)).toMatchObject({ error_type: 'overloaded_error' });

@@ -137,7 +137,7 @@ test.each([...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 1)])('a cut of one is t
   const slow = [...Array<string>(8).fill(PING), ...events.slice(0, 3), 'event: content_block_delta\ndata: {"ty'];
   const { text, endings } = await relayed(url, slow, 'cut');
   expect(endings).toEqual(['cut']);
-  expect(text.startsWith(`${slow.join('')}\nevent: error\ndata: {"type":"error"`)).toBe(true);
+  expect(text.startsWith(`${slow.join('')}\nevent: ping\n\nevent: error\ndata: {"type":"error"`)).toBe(true);
 });
 
 test('only the streams of the services themselves are not searched for the key in errors', async () => {

@@ -10,9 +10,11 @@ import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
 import { passTime, stopClock } from '../support/calendar.ts';
 import { untilSo } from '../support/eventually.ts';
+import { namedError, namelessError, refusedBy, TOO_LONG } from '../support/foreign-gateway/errors.ts';
 import { keepObjects } from '../support/reset.ts';
 import { rounds } from '../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { sse } from '../support/wire.ts';
 
 /**
  * What each way says to its caller, writes into the log, and books, whatever the upstream does: one row for each thing that
@@ -206,6 +208,25 @@ const ROWS: Record<string, Row> = {
   'an error with the status of a success': {
     ...told(529, 'overloaded_error', 'Overloaded'),
     answer: () => Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }),
+    but: { download: A_FILE },
+  },
+  'a 400 of a gateway': {
+    answer: () => refusedBy('a detail', TOO_LONG),
+    says: `400 invalid_request_error: ${TOO_LONG}`,
+    logs: 'upstream_400',
+    books: 'refused_upstream free',
+  },
+  'a stream that is nothing but an error': {
+    ...told(529, 'overloaded_error', 'Overloaded'),
+    answer: () =>
+      sse(bodyOf([namedError({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } })])),
+    but: { download: { says: '200 overloaded_error: Overloaded', logs: 'nothing' } },
+  },
+  'a stream that is nothing but an error without a name': {
+    answer: () => sse(bodyOf([namelessError({ error: { message: TOO_LONG } })])),
+    says: `400 invalid_request_error: ${TOO_LONG}`,
+    logs: 'upstream_400',
+    books: 'refused_upstream free',
     but: { download: A_FILE },
   },
   'a page of a proxy that reached nobody': {

@@ -1,7 +1,7 @@
 import { decoder, encoder } from '../../http/bytes.ts';
 import type { ApiError } from '../../http/errors.ts';
 import { keepInputs } from '../../json/block-texts.ts';
-import { bufferedResponse, readAnswer } from '../../upstream/buffered-answer.ts';
+import { type BufferedAnswer, bufferedResponse, readAnswer } from '../../upstream/buffered-answer.ts';
 import type { Exchange } from '../../upstream/exchange.ts';
 import { interrupted, notTheApi } from '../../upstream/failure.ts';
 import { headersDown, type PlainHeaders } from '../../upstream/headers.ts';
@@ -39,7 +39,7 @@ export async function readBufferedAnswer(
   { quotaStatus, exchange, requestId, now }: BufferedTurnOptions,
 ): Promise<{ how: TurnEnd; started: Started }> {
   const read = await readAnswer(response, exchange, 'message');
-  const { kind, body, json, refusal } = read;
+  const { kind, body, json } = read;
   if (kind === 'answer' && json?.type === 'message') {
     keepInputs(json, decoder.decode(body));
     turn.firstByteAt = now();
@@ -50,7 +50,16 @@ export async function readBufferedAnswer(
     };
   }
   if (kind === 'answer' || kind === 'interrupted') throw interrupted(false);
-  const { forCaller: error = notTheApi() } = refusal ?? {};
+  return await refusedTurn(response, read, { quotaStatus, requestId });
+}
+
+/** @returns what the caller gets of an upstream's refusal, and how its turn ends. */
+export async function refusedTurn(
+  response: Response,
+  read: Pick<BufferedAnswer, 'kind' | 'body' | 'refusal'>,
+  { quotaStatus, requestId }: Pick<BufferedTurnOptions, 'quotaStatus' | 'requestId'>,
+): Promise<{ how: TurnEnd; started: Started }> {
+  const { forCaller: error = notTheApi() } = read.refusal ?? {};
   const how = { kind: 'cut', error, end: 'error' } as const;
   try {
     const answer = bufferedResponse(response, read, { requestId });

@@ -1,12 +1,14 @@
 import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
 import type { Admission } from '../../accounts/admission/metered-request.ts';
 import { type JsonBody, RELEASED } from '../../http/body/json-body.ts';
+import { NO_BYTES } from '../../http/bytes.ts';
 import { type ApiError, toApiError, tryAgain } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
 import { itemTexts, memberTexts } from '../../json/edit.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { Exchange } from '../../upstream/exchange.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
+import { errorOfEvent } from '../../upstream/judge.ts';
 import type { BodyChanges } from '../../upstream/kinds/kind.ts';
 import { unanswered } from '../../upstream/outcome.ts';
 import { idsInTurn } from '../../upstream/request/named-ids.ts';
@@ -16,7 +18,7 @@ import { withCompaction } from '../history/summarize.ts';
 import { withoutThinking } from '../storage/message-text.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
-import { callerHeaders, readBufferedAnswer, type Started } from './read-buffered-answer.ts';
+import { callerHeaders, readBufferedAnswer, refusedTurn, type Started } from './read-buffered-answer.ts';
 import type { Runner } from './running-turn.ts';
 import type { Turn } from './turn.ts';
 import { stopped, TurnAbort } from './turn-abort.ts';
@@ -206,18 +208,27 @@ export class TurnRunner implements Runner {
       return;
     }
     const answerHeaders = { ...callerHeaders(response.headers), ...told };
-    this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
+    let isShown = Boolean(background);
+    this.#answerCaller = () => {
+      isShown = true;
+      this.#started.resolve({ kind: 'stream', headers: answerHeaders });
+    };
     this.#acknowledge();
     let how = await this.#read(response.body, progress.opening);
-    const isFirst = this.turn.log.events === 0;
-    const text = how.kind === 'error' && isFirst ? how.frame.data : how.kind === 'complete' ? '{}' : '';
-    const refused = exchange.refusedIn(response, text);
-    if (refused) {
-      this.turn.isAcknowledged = false;
-      how = { kind: 'cut', error: refused, end: 'error' };
+    const text =
+      how.kind === 'error' && !this.turn.builder.message ? how.frame.data : how.kind === 'complete' ? '{}' : '';
+    const refusal = exchange.refusedIn(response, text);
+    if (refusal) {
+      const options = { quotaStatus: told, requestId: this.#context.requestId };
+      const refused = await refusedTurn(response, { kind: 'error', body: NO_BYTES, refusal }, options);
+      this.turn.isAcknowledged &&= isShown;
+      this.#end(refused.how);
+      this.#started.resolve(refused.started);
+      return;
     }
+    if (how.kind === 'error' && how.frame.event === '')
+      how = { kind: 'cut', error: errorOfEvent(how.frame.data), end: 'error' };
     this.#end(how);
-    if (refused) this.#started.resolve({ kind: 'error', error: refused });
     this.#answerCaller();
   }
 

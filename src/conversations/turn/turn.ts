@@ -11,6 +11,7 @@ import { interrupted } from '../../upstream/failure.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { SendProgress } from '../../upstream/send-request.ts';
 import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
+import { typeIn } from '../../upstream/usage/usage-reader.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
 import { openOutputIn } from '../../upstream/usage/writing-speeds.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
@@ -135,8 +136,8 @@ export class Turn {
         all.hasDelta = true;
         return start + deltas.text.length;
       }
-      const frame = readFrame(text, start, end);
-      if (!frame) return end + 2;
+      const frame = readFrame(text, start, end, false);
+      if (!frame || isNamelessEvent(frame)) return end + 2;
       const { hasFraming, hasEffect, hasDelta, how } = this.#takeFrame(frame);
       all.hasFraming ||= hasFraming;
       all.hasEffect ||= hasEffect;
@@ -155,13 +156,15 @@ export class Turn {
    */
   takeRest(): TurnEnd | undefined {
     const { last } = this.#frames;
-    return last && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
+    return last && !isNamelessEvent(last) && parseObject(last.data) !== undefined
+      ? this.#takeFrame(last).how
+      : undefined;
   }
 
   #takeFrame(frame: Frame): TakenPiece {
     const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
     const data = readEvent(frame.data);
-    if (frame.event === 'error') {
+    if (frame.event === 'error' || frame.event === '') {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
     }
     // The stream broke inside an event, which no client can read.
@@ -395,6 +398,11 @@ export class Turn {
     const id = this.builder.message?.id;
     return typeof id === 'string' && /^[\w-]{1,128}$/.test(id) ? id : `msg_${this.row.id}_answer`;
   }
+}
+
+/** @returns whether an event has no name, and so is read by no client. An error is read all the same. */
+function isNamelessEvent({ event, data }: Frame): boolean {
+  return event === '' && typeIn(data) !== 'error';
 }
 
 function blockTypeOf({ content_block }: Json): unknown {

@@ -8,7 +8,7 @@ import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader, LONGEST_LINE_BYTES } from '../../sse/lines.ts';
 import { MadeIds } from './made-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
-import { checkedUsage, errorType, mergedUsage, type Report } from './usage-report.ts';
+import { checkedUsage, errorType, isNothingButError, mergedUsage, type Report } from './usage-report.ts';
 
 const EVENT = utf8('event:');
 const DATA = utf8('data:');
@@ -49,6 +49,8 @@ export interface UsageReaderOptions {
  * Deltas are only measured. Everything else that matters is in a few events, and only those are parsed.
  */
 export class UsageReader {
+  /** The data of an error without a name, which clients leave out. */
+  namelessError: string | undefined;
   /** Made when lines must be read. For most answers, only the beginning and the end are read. */
   #reader: LineReader | undefined;
   readonly #report: Report = {
@@ -233,6 +235,7 @@ export class UsageReader {
     const data = this.#data;
     // The API names each event. Behind some gateways only its data says what it is.
     const event = this.#event || (data === undefined ? '' : typeIn(data));
+    if (event === 'error' && this.#event === '') this.namelessError = data;
     this.#atBoundary = true;
     this.#isDelta = false;
     this.#event = '';
@@ -273,9 +276,10 @@ export class UsageReader {
   }
 }
 
-/** @returns the type that the data of an event names, since the events of some gateways have no name; empty if it names none */
+/** @returns what the data of an event says that it is, since those of some gateways have no name; empty if it says nothing */
 export function typeIn(data: string): string {
-  return stringOrUndefined(memberOf(parseOrUndefined(data), 'type')) ?? '';
+  const value = parseOrUndefined(data);
+  return isNothingButError(value) ? 'error' : (stringOrUndefined(memberOf(value, 'type')) ?? '');
 }
 
 /** @returns the last bytes of several pieces. Only the last two pieces are used, so there may be fewer bytes. */

@@ -1,4 +1,4 @@
-import { memberOf, stringOrUndefined } from '../../json/object.ts';
+import { isObject, memberOf, stringOrUndefined } from '../../json/object.ts';
 import { isCount, type Usage } from '../../pricing/cost.ts';
 import type { MadeId } from './made-ids.ts';
 
@@ -154,4 +154,12 @@ export function fallbacksIn(content: unknown): string[] | undefined {
 /** @returns the type of an `error` event or body. */
 export function errorType(body: unknown): string {
   return stringOrUndefined(memberOf(memberOf(body, 'error'), 'type')) ?? 'api_error';
+}
+
+/** @returns whether a body is an error and nothing else, whatever its status: in the API's form, or in one of a gateway. */
+export function isNothingButError(body: unknown): boolean {
+  const one: unknown = Array.isArray(body) ? body[0] : body;
+  const { type, object, error } = isObject(one) ? one : {};
+  if (type === 'error' || object === 'error') return true;
+  return type === undefined && (isObject(error) || typeof error === 'string');
 }

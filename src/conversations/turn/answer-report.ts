@@ -1,15 +1,9 @@
 /** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
 import { encoder } from '../../http/bytes.ts';
+import { fallbacksIn } from '../../upstream/usage/observed-output.ts';
 import { UsageReader } from '../../upstream/usage/usage-reader.ts';
-import {
-  checkedUsage,
-  fallbacksIn,
-  nothingSeen,
-  type Report,
-  reportOf,
-  type Seen,
-} from '../../upstream/usage/usage-report.ts';
+import { nothingSeen, type Report, reportOf, type Seen } from '../../upstream/usage/usage-report.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
@@ -19,7 +13,7 @@ export function completeReport({ message, usage, blocks, stopReason }: MessageBu
   return {
     ...reportOf(undefined, bytes),
     model: typeof model === 'string' ? model : undefined,
-    usage: checkedUsage(usage),
+    usage,
     fallbacks: fallbacksIn(blocks.map(({ value }) => value)),
     stop_reason: stopReason,
     completed: true,

@@ -164,7 +164,7 @@ class Sums {
   #price(row: ModelSum, message: Json): void {
     const report = reportOf(message, 0);
     const { usage, model = row.model } = report;
-    if (!usage || !isFinal({ ...report, completed: true, seen: undefined })) {
+    if (!usage || !isFinal({ ...report, completed: true })) {
       // Its usage is not known, so the average worst case of its model is booked.
       const of = this.#batch.rows.find(({ requestId }) => requestId === row.requestId);
       row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? this.#batch.items));

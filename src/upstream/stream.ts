@@ -69,10 +69,10 @@ export async function relayStream(
   { requestId, waitUntil, ownHeaders }: StreamOptions,
   finish: Finish,
 ): Promise<Response> {
+  const usage = new UsageReader(course.reading);
   // It has to read each piece by itself, which costs more than the native pipe.
   const { repeatsSecrets: repeats = false } = course;
   const mask = !repeats && SERVICE.test(response.url) ? undefined : new ErrorMask(repeats);
-  const usage = new UsageReader({ ...course.reading, isOfApi: mask === undefined });
   const opening = await readOpening(body, usage, course.watchdog, course.opening);
   const refused = course.opened?.(opening.bytes);
   if (refused) throw refused;

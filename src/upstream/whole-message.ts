@@ -209,11 +209,12 @@ export class WholeMessage {
         const told = [...memberTexts(value)].filter(([, text]) => text !== 'null');
         const all = { ...this.#told.take(parseOrUndefined(value)) } as Json;
         // A count of an earlier event may hold.
-        const texts = told.map(([key, text]) => {
-          const holds = JSON.stringify(all[key]);
-          return [key, holds === JSON.stringify(JSON.parse(text)) ? text : (holds ?? text)];
-        });
-        message.set('usage', edit(message.get('usage') ?? '{}', Object.fromEntries(texts)));
+        const isEarlier = ([key, text]: [string, string]) =>
+          key in all && JSON.stringify(all[key]) !== JSON.stringify(JSON.parse(text));
+        message.set(
+          'usage',
+          edit(message.get('usage') ?? '{}', Object.fromEntries(told.filter((one) => !isEarlier(one)))),
+        );
       } else if (name !== 'type' && value !== 'null') message.set(name, value);
     }
   }

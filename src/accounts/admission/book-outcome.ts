@@ -1,11 +1,19 @@
 /** Computes what a request is booked at when its answer has ended: complete, refused, stopped, left or cut. */
 
 import type { Settlement, Tokens } from '../../durable/contracts/settlement.ts';
-import { cacheWrites, computeCost, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
+import {
+  cacheWrites,
+  computeCost,
+  type Nanodollars,
+  tellsFallback,
+  type Usage,
+  wholeCount,
+} from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { ModelTable } from '../../pricing/models.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { isFinal } from '../../upstream/usage/told-usage.ts';
+import { nothingSeen } from '../../upstream/usage/usage-report.ts';
 import { interruptedCost } from './interrupted-cost.ts';
 
 /** Milliseconds of silence that are usual while one of the API's own tools runs. */
@@ -70,7 +78,7 @@ export function settlementOf(
     ttftMs: outcome.ttft_ms,
     ...streamTimes(outcome, grant),
   };
-  const { usage, seen } = outcome;
+  const { usage } = outcome;
   if (!outcome.sent || (outcome.end === 'error' && !usage && outcome.status === 200)) return { ...settlement, cost: 0 };
   const { terms, hold } = grant;
   const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
@@ -81,6 +89,9 @@ export function settlementOf(
     const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
     return { ...settlement, cost: dearest, tokens: tokensByKind(usage, cacheTtl) };
   }
+  // A whole answer of one step that told its output leaves nothing but its prompt to estimate.
+  const isHalf = outcome.completed && terms?.steps === 'one' && wholeCount(usage?.output_tokens) > 0;
+  const { seen = isHalf ? { ...nothingSeen(0), final: true } : undefined } = outcome;
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
   // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.
   const isLeft = outcome.stopped || outcome.end === 'client_gone';

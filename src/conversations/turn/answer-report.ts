@@ -1,9 +1,8 @@
 /** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
 import { encoder } from '../../http/bytes.ts';
-import { fallbacksIn } from '../../upstream/usage/observed-output.ts';
 import { UsageReader } from '../../upstream/usage/usage-reader.ts';
-import { nothingSeen, type Report, reportOf, type Seen } from '../../upstream/usage/usage-report.ts';
+import { fallbacksIn, nothingSeen, type Report, reportOf, type Seen } from '../../upstream/usage/usage-report.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 

@@ -5,7 +5,7 @@ import { parseOrUndefined } from '../../json/parse.ts';
 import { mostTokens, mostTokensOf } from '../../pricing/most-tokens.ts';
 import { isDigit, startsWith } from '../../sse/bytes.ts';
 import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
-import type { Seen, Timing } from './usage-report.ts';
+import { fallbacksIn, type Seen, type Timing } from './usage-report.ts';
 
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
@@ -201,24 +201,4 @@ export class ObservedOutput {
     else this.#said += tokens;
     return true;
   }
-}
-
-/** @returns what is seen in the blocks of a whole answer that has told its output */
-export function seenIn(content: readonly unknown[]): Seen {
-  const observed = new ObservedOutput(0);
-  for (const block of content) {
-    observed.startBlock(block, 0, 0);
-    observed.stopBlock(0, 0);
-  }
-  return observed.seenAt(0, undefined, true);
-}
-
-/** @returns the models that have written an answer, if its blocks say that one took over from another. */
-export function fallbacksIn(content: unknown): string[] | undefined {
-  if (!Array.isArray(content)) return undefined;
-  const switches = content.filter((block) => memberOf(block, 'type') === 'fallback');
-  const models = switches.flatMap((one) =>
-    ['from', 'to'].flatMap((side) => stringOrUndefined(memberOf(memberOf(one, side), 'model')) ?? []),
-  );
-  return models.length > 0 ? models : undefined;
 }

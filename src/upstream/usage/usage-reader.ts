@@ -43,8 +43,6 @@ export interface UsageReaderOptions {
   readsBlocks?: boolean;
   /** Whether the ids of what the answer makes are collected. */
   readsIds?: boolean;
-  /** Whether it is the API itself that writes. A gateway may report usage several times. */
-  isOfApi?: boolean;
 }
 
 /**
@@ -64,7 +62,6 @@ export class UsageReader {
     error_type: undefined,
   };
   readonly #readsBlocks: boolean;
-  readonly #isOfApi: boolean;
   readonly #observed: ObservedOutput;
   readonly #made: MadeIds | undefined;
   /** The latest and the earliest time at which the current piece may have come. */
@@ -80,9 +77,8 @@ export class UsageReader {
   #event = '';
   #data: string | undefined;
 
-  constructor({ sentAt = Date.now(), readsBlocks = false, readsIds = false, isOfApi = false }: UsageReaderOptions = {}) {
+  constructor({ sentAt = Date.now(), readsBlocks = false, readsIds = false }: UsageReaderOptions = {}) {
     this.#readsBlocks = readsBlocks || readsIds;
-    this.#isOfApi = isOfApi;
     this.#made = readsIds ? new MadeIds() : undefined;
     this.#observed = new ObservedOutput(sentAt);
     this.#at = sentAt;
@@ -147,7 +143,9 @@ export class UsageReader {
     // A block must end right before: otherwise an earlier `message_delta` could say something that the last one does not.
     const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
     if (before < 1 || !startsWith(tail, before, deltaStart, BLOCK_STOP)) return false;
-    if (!this.#isOfApi && hasTwo(DELTA_EVENT, pieces)) return false;
+    // A gateway may report usage several times.
+    const text = decoder.decode(joinedPieces(pieces));
+    if (text.indexOf(DELTA_EVENT) !== text.lastIndexOf(DELTA_EVENT)) return false;
     this.#event = 'message_start';
     this.#data = decoder.decode(first.subarray(MESSAGE_START.length, startEnd));
     this.#dispatch();
@@ -279,12 +277,6 @@ export class UsageReader {
 /** @returns the type that the data of an event names, since the events of some gateways have no name; empty if it names none */
 export function typeIn(data: string): string {
   return stringOrUndefined(memberOf(parseOrUndefined(data), 'type')) ?? '';
-}
-
-/** @returns whether an event comes more than once */
-function hasTwo(event: string, pieces: readonly Uint8Array[]): boolean {
-  const text = decoder.decode(joinedPieces(pieces));
-  return text.indexOf(event) !== text.lastIndexOf(event);
 }
 
 /** @returns the last bytes of several pieces. Only the last two pieces are used, so there may be fewer bytes. */

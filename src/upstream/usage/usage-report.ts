@@ -1,8 +1,7 @@
 import { memberOf, stringOrUndefined } from '../../json/object.ts';
-import { type Usage, wholeCount } from '../../pricing/cost.ts';
+import type { Usage } from '../../pricing/cost.ts';
 import type { MadeId } from './made-ids.ts';
-import { fallbacksIn, seenIn } from './observed-output.ts';
-import { isFinal, ToldUsage } from './told-usage.ts';
+import { ToldUsage } from './told-usage.ts';
 
 /** What had come of an answer at one moment, since its first prompt. */
 export interface Timing {
@@ -78,19 +77,16 @@ export interface Report {
  * @returns what a buffered answer reports about itself
  */
 export function reportOf(message: object | undefined, bytes: number): Report {
-  const content = memberOf(message, 'content');
-  const report: Report = {
+  const isMessage = memberOf(message, 'type') === 'message';
+  return {
     model: stringOrUndefined(memberOf(message, 'model')),
     usage: new ToldUsage().take(memberOf(message, 'usage')),
     stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
     bytes,
-    fallbacks: fallbacksIn(content),
-    completed: memberOf(message, 'type') === 'message',
+    fallbacks: fallbacksIn(memberOf(message, 'content')),
+    completed: isMessage,
     error_type: memberOf(message, 'type') === 'error' ? errorType(message) : undefined,
   };
-  // Its output is told, and its prompt is not. What its blocks say of other prompts and of searches counts.
-  const isHalf = report.completed && wholeCount(report.usage?.output_tokens) > 0 && !isFinal(report);
-  return isHalf && Array.isArray(content) ? { ...report, seen: seenIn(content) } : report;
 }
 
 /** @returns the `Seen` of an answer of which nothing has come. @param unseen_ms the milliseconds that it has run */
@@ -112,6 +108,16 @@ export function nothingSeen(unseen_ms: number): Seen {
     later_prompts: [],
     final: false,
   };
+}
+
+/** @returns the models that have written an answer, if its blocks say that one took over from another. */
+export function fallbacksIn(content: unknown): string[] | undefined {
+  if (!Array.isArray(content)) return undefined;
+  const switches = content.filter((block) => memberOf(block, 'type') === 'fallback');
+  const models = switches.flatMap((one) =>
+    ['from', 'to'].flatMap((side) => stringOrUndefined(memberOf(memberOf(one, side), 'model')) ?? []),
+  );
+  return models.length > 0 ? models : undefined;
 }
 
 /** @returns the type of an `error` event or body. */

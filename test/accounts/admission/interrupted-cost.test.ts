@@ -56,7 +56,7 @@ test('a prompt that was told as 0 counts as it was held, and what is told at the
   const held = terms.promptCost + 125 * OUTPUT;
   expect(booked({}, { input_tokens: 0 })).toBe(held);
   expect(booked({ searches: 2 }, { input_tokens: 0 })).toBe(held + 2 * SEARCH);
-  expect(booked({}, { input_tokens: 0 }, { hold: 1_000 })).toBe(1_000);
+  expect(booked({}, { input_tokens: 0 }, { hold: 1_000_000 })).toBe(1_000_000);
   // Its iterations tell one.
   const iterations = [{ type: 'message', input_tokens: 100, output_tokens: 125 }];
   expect(booked({}, { input_tokens: 0, iterations })).toBe(LEAST);

@@ -2,7 +2,6 @@
 
 import { isObject, type Json, memberOf } from '../../json/object.ts';
 import { isCount, promptTokens, tellsPrompt, type Usage, wholeCount } from '../../pricing/cost.ts';
-import type { Report } from './usage-report.ts';
 
 /** The counts of the prompt. They are taken from one report: those of two do not belong together. */
 const OF_PROMPT = ['input_tokens', 'cache_read_input_tokens', 'cache_creation_input_tokens', 'cache_creation'];
@@ -47,8 +46,16 @@ export class ToldUsage {
   }
 }
 
+/** What a report of an answer says of its end. */
+interface AnswerEnd {
+  usage: Usage | undefined;
+  stop_reason: string | null;
+  completed: boolean;
+  seen?: { final: boolean } | undefined;
+}
+
 /** @returns whether an answer has told what it costs: at its end, its output, and the prompt. A prompt of 0 is not told. */
-export function isFinal({ usage, stop_reason, completed, seen }: Omit<Report, 'bytes'>): boolean {
+export function isFinal({ usage, stop_reason, completed, seen }: AnswerEnd): boolean {
   if (!usage || !(seen ? seen.final : completed)) return false;
   const { input_tokens, output_tokens } = usage;
   if (!isCount(input_tokens) || !isCount(output_tokens)) return false;

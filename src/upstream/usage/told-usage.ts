@@ -47,7 +47,7 @@ export class ToldUsage {
 }
 
 /** What a report of an answer says of its end. */
-interface AnswerEnd {
+interface ToldEnd {
   usage: Usage | undefined;
   stop_reason: string | null;
   completed: boolean;
@@ -55,7 +55,7 @@ interface AnswerEnd {
 }
 
 /** @returns whether an answer has told what it costs: at its end, its output, and the prompt. A prompt of 0 is not told. */
-export function isFinal({ usage, stop_reason, completed, seen }: AnswerEnd): boolean {
+export function isFinal({ usage, stop_reason, completed, seen }: ToldEnd): boolean {
   if (!usage || !(seen ? seen.final : completed)) return false;
   const { input_tokens, output_tokens } = usage;
   if (!isCount(input_tokens) || !isCount(output_tokens)) return false;

@@ -529,6 +529,92 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/toolkit/own-tools.test.ts',
   },
   {
+    name: 'the last count wins: of the prompt, wherever it is read',
+    file: 'src/upstream/usage/told-usage.ts',
+    edits: [['promptTokens(usage) < promptTokens(earlier)', 'promptTokens(usage) < 0']],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: of what only grows, wherever it is read',
+    file: 'src/upstream/usage/told-usage.ts',
+    edits: [['return Math.max(earlier, wholeCount(later));', 'return wholeCount(later);']],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: in a stream',
+    file: 'src/upstream/usage/usage-reader.ts',
+    edits: [
+      [
+        "this.#report.usage = this.#told.take(memberOf(value, 'usage'), true);",
+        "this.#told.take(memberOf(value, 'usage'), true);\n      Object.assign(this.#report.usage ?? {}, memberOf(value, 'usage'));",
+      ],
+    ],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: in a stream that is read by its ends',
+    file: 'src/upstream/usage/usage-reader.ts',
+    edits: [
+      [
+        'if (text.indexOf(DELTA_EVENT) !== text.lastIndexOf(DELTA_EVENT)) return false;',
+        "if (text === '') return false;",
+      ],
+    ],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: in an answer that rides',
+    file: 'src/upstream/whole-message.ts',
+    edits: [['told.filter((one) => !isEarlier(one))', 'told.filter((one) => isEarlier(one) || true)']],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: in a turn',
+    file: 'src/conversations/turn/message-builder.ts',
+    edits: [
+      [
+        '...this.told.take(usage, true) };',
+        '...this.told.take(usage, true), ...usage };\n    this.told.usage = message.usage as Usage;',
+      ],
+    ],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: in the result of a batch',
+    file: 'src/batches/read-results.ts',
+    edits: [
+      [
+        'const { usage, model = row.model } = report;',
+        'const { model = row.model } = report;\n    const usage = isObject(message.usage) ? message.usage : undefined;\n    report.usage = { input_tokens: 1, output_tokens: 0 };',
+      ],
+    ],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: in a vote of a batch',
+    file: 'src/classifications/job-results.ts',
+    edits: [['const { usage } = reportOf(message, 0);', 'const usage = message?.usage as Usage | undefined;']],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: behind a model that stepped in, of the one before',
+    file: 'src/upstream/usage/told-usage.ts',
+    edits: [['    this.#isOther = true;\n', '    this.#isOther = false;\n']],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: a prompt of 0 is final',
+    file: 'src/upstream/usage/told-usage.ts',
+    edits: [['return tellsPrompt(usage) ||', 'return !tellsPrompt(usage) || tellsPrompt(usage) ||']],
+    foundBy: 'test/upstream/usage/told-usage.test.ts',
+  },
+  {
+    name: 'the last count wins: a prompt of 0 costs nothing where the answer is cut',
+    file: 'src/accounts/admission/interrupted-cost.ts',
+    edits: [['!isCount(usage.input_tokens) || !tellsPrompt(usage)', '!isCount(usage.input_tokens)']],
+    foundBy: 'test/accounts/admission/interrupted-cost.test.ts',
+  },
+  {
     name: 'tools: a tool that must run once is called again',
     file: 'src/tools/stored-tools.ts',
     edits: [['run.once ?? !isRepeatable', 'run.once ?? isRepeatable']],

@@ -6,10 +6,12 @@ import type { Tokens } from '../durable/contracts/settlement.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
 import { LINE_FEED } from '../json/characters.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
-import { computeCost, type Nanodollars, type Usage } from '../pricing/cost.ts';
+import { computeCost, type Nanodollars } from '../pricing/cost.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import type { AnsweredCall } from '../upstream/exchange.ts';
 import { idsMade, type MadeId } from '../upstream/usage/made-ids.ts';
+import { isFinal } from '../upstream/usage/told-usage.ts';
+import { reportOf } from '../upstream/usage/usage-report.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { CustomIds } from './custom-ids.ts';
 import type { Journal } from './journal.ts';
@@ -159,23 +161,20 @@ class Sums {
     return own;
   }
 
-  #price(row: ModelSum, { model, usage }: Json): void {
-    if (!isObject(usage)) {
+  #price(row: ModelSum, message: Json): void {
+    const report = reportOf(message, 0);
+    const { usage, model = row.model } = report;
+    if (!usage || !isFinal({ ...report, completed: true })) {
       // Its usage is not known, so the average worst case of its model is booked.
       const of = this.#batch.rows.find(({ requestId }) => requestId === row.requestId);
       row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? this.#batch.items));
       row.estimated = true;
       return;
     }
-    const used = usage as Usage;
     const priceOf = (name: string) => this.#models.price(name).row;
     const { cacheTtl } = this.#batch;
-    row.cost += computeCost(used, priceOf(typeof model === 'string' ? model : row.model), {
-      batch: true,
-      priceOf,
-      cacheTtl,
-    });
-    const kinds = Object.entries(tokensByKind(used, cacheTtl)) as [keyof Tokens, number][];
+    row.cost += computeCost(usage, priceOf(model), { batch: true, priceOf, cacheTtl });
+    const kinds = Object.entries(tokensByKind(usage, cacheTtl)) as [keyof Tokens, number][];
     for (const [kind, count] of kinds) row.tokens[kind] += count;
   }
 }

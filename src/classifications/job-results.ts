@@ -2,12 +2,14 @@
 
 import { pause } from '../async/pause.ts';
 import { resultOf } from '../classification/classify.route.ts';
-import type { ClassifyResult, ClassifyUsage } from '../classification/classify-answers.schema.ts';
+import type { ClassifyResult } from '../classification/classify-answers.schema.ts';
 import { elected } from '../classification/task/classify.ts';
 import { type AnswerFault, readChoice } from '../classification/task/prompt.ts';
 import type { InputFault } from '../durable/contracts/classification.ts';
 import { asText, isObject, type Json } from '../json/object.ts';
 import type { KeptAnswer } from '../kv/classified-answers.ts';
+import type { Usage } from '../pricing/cost.ts';
+import { reportOf } from '../upstream/usage/usage-report.ts';
 import type { Job, ResultParts, VoteAnswer } from './job-tables.ts';
 
 const VOTE_ID = /^(\d+)-(\d+)(-\w+)?$/;
@@ -27,7 +29,7 @@ export interface VoteLine {
   item: number;
   vote: number;
   answer: VoteAnswer;
-  usage: Partial<ClassifyUsage>;
+  usage: Usage | undefined;
 }
 
 /** Reads a line of the batch's results. @returns undefined if it belongs to none of the items */
@@ -36,7 +38,7 @@ export function readVote(line: Json, job: Pick<Job, 'classifier' | 'structured'>
   if (item === undefined || vote === undefined || !isObject(line.result)) return undefined;
   const { result } = line;
   const message = result.type === 'succeeded' && isObject(result.message) ? result.message : undefined;
-  const usage = isObject(message?.usage) ? (message.usage as Partial<ClassifyUsage>) : {};
+  const { usage } = reportOf(message, 0);
   return { item: Number(item), vote: Number(vote), answer: voteAnswerOf(result, message, job), usage };
 }
 

@@ -74,7 +74,7 @@ export function computeCost(usage: Usage, model: Model, options: CostOptions = {
   }
   // Integers until the last step: factors of 11/10 and 1/2 are exact only as a fraction.
   const geography = usage.inference_geo === 'us' ? 11 : 10;
-  const divisor = options.batch || usage.service_tier === 'batch' ? 20 : 10;
+  const divisor = options.batch ? 20 : 10;
   const searches = wholeCount(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
   return Math.ceil((tokens * geography) / divisor) + searches;
 }
@@ -95,10 +95,21 @@ export function tellsFallback(usage: Usage): boolean {
 function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
   const steps = iterationsOf(usage, SAMPLED);
   if (tellsFallback(usage)) return steps;
-  if (!prices.long_prompt || steps.length < 2) return undefined;
+  if (promptTokens(usage) > 0 && (!prices.long_prompt || steps.length < 2)) return undefined;
+  return areWhole(steps, usage) ? steps : undefined;
+}
+
+/** @returns whether iterations tell no less than the totals do. */
+function areWhole(steps: Iterations, usage: Usage): boolean {
   const sum = (kind: (counts: TokenCounts) => number) => steps.reduce((total, step) => total + kind(step), 0);
-  const isWhole = sum(promptTokens) >= promptTokens(usage) && sum(outputTokens) >= outputTokens(usage);
-  return isWhole ? steps : undefined;
+  return sum(promptTokens) >= promptTokens(usage) && sum(outputTokens) >= outputTokens(usage);
+}
+
+/** @returns whether a usage tells a prompt. No prompt has 0 tokens, unless its iterations are priced in place of the totals. */
+export function tellsPrompt(usage: Usage): boolean {
+  if (promptTokens(usage) > 0) return true;
+  const steps = iterationsOf(usage, SAMPLED);
+  return areWhole(steps, usage) && [...steps, ...iterationsOf(usage, UNCOUNTED)].some((step) => promptTokens(step) > 0);
 }
 
 /** @returns every token of the prompt, cached or not. This decides the price tier. */

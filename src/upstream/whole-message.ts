@@ -1,6 +1,8 @@
 import { edit, endOfString, itemTexts, memberTexts } from '../json/edit.ts';
+import type { Json } from '../json/object.ts';
 import { parseOrUndefined } from '../json/parse.ts';
 import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
+import { ToldUsage } from './usage/told-usage.ts';
 import { typeIn } from './usage/usage-reader.ts';
 
 /** The JSON texts of an object's values, by key. */
@@ -84,6 +86,7 @@ export class WholeMessage {
   error: string | undefined;
   readonly #frames = new FrameReader();
   #message: Members | undefined;
+  readonly #told = new ToldUsage();
   /** By the text of their index, in the order of their starts. */
   readonly #blocks = new Map<string, BlockText>();
   /** How the last delta began, up to its string, if the next one may begin in the same way; and where its string belongs. */
@@ -163,8 +166,10 @@ export class WholeMessage {
     // Its members are found in its text, where not every fault would show.
     else JSON.parse(data);
     if (event === 'error' || event === 'message_stop') this.ended = true;
-    else if (event === 'message_start') this.#message = memberTexts(memberTexts(data).get('message') ?? '');
-    else if (event === 'content_block_start') this.#start(memberTexts(data));
+    else if (event === 'message_start') {
+      this.#message = memberTexts(memberTexts(data).get('message') ?? '');
+      this.#told.take(parseOrUndefined(this.#message.get('usage') ?? ''));
+    } else if (event === 'content_block_start') this.#start(memberTexts(data));
     else if (event === 'content_block_delta') this.#grow(memberTexts(data), text);
     else if (event === 'message_delta') this.#change(memberTexts(data));
   }
@@ -173,6 +178,7 @@ export class WholeMessage {
     const members = memberTexts(event.get('content_block') ?? '');
     this.#blocks.set(event.get('index') ?? '', new BlockText(members));
     if (members.get('type') !== '"fallback"') return;
+    this.#told.handOver();
     // The model that steps in inside the API writes the rest of the answer.
     const model = memberTexts(members.get('to') ?? '').get('model');
     if (model !== undefined) this.#message?.set('model', model);
@@ -201,7 +207,14 @@ export class WholeMessage {
           if (key !== 'container' || told !== 'null') message.set(key, told);
       } else if (name === 'usage') {
         const told = [...memberTexts(value)].filter(([, text]) => text !== 'null');
-        message.set('usage', edit(message.get('usage') ?? '{}', Object.fromEntries(told)));
+        const all = { ...this.#told.take(parseOrUndefined(value)) } as Json;
+        // A count of an earlier event may hold.
+        const isEarlier = ([key, text]: [string, string]) =>
+          key in all && JSON.stringify(all[key]) !== JSON.stringify(JSON.parse(text));
+        message.set(
+          'usage',
+          edit(message.get('usage') ?? '{}', Object.fromEntries(told.filter((one) => !isEarlier(one)))),
+        );
       } else if (name !== 'type' && value !== 'null') message.set(name, value);
     }
   }

@@ -57,6 +57,10 @@ const transformation = fc.constantFrom(
   { type: 'thinking_dropped', path: 'messages.1.content.0', reason: 'prefix_binding_mismatch' },
   { type: 'thinking_mismatch_allowed', path: 'messages.3.content.0', reason: 'prefix_binding_mismatch' },
 );
+/** Counts as the API reports them: what `message_delta` says is no less than what `message_start` has said. */
+const first = fc.nat(999);
+const cumulative = fc.integer({ min: 1_000, max: 1_000_000 });
+
 /** What both `message_start` and `message_delta` may have. */
 const beside = {
   context_management: some(fc.constant({ applied_edits: [{ type: 'clear_thinking_20251015' }] })),
@@ -66,7 +70,7 @@ const started = fc.record(
   {
     ...beside,
     container: fc.constant(null),
-    usage: fc.record({ input_tokens: fc.nat(), output_tokens: fc.nat(), service_tier: fc.constant('standard') }),
+    usage: fc.record({ input_tokens: first, output_tokens: first, service_tier: fc.constant('standard') }),
   },
   { requiredKeys: ['usage'] },
 );
@@ -83,10 +87,10 @@ const ended = fc.record({
   ),
   usage: fc.record(
     {
-      output_tokens: fc.nat(),
-      input_tokens: some(fc.nat()),
-      cache_creation_input_tokens: some(fc.nat()),
-      cache_read_input_tokens: some(fc.nat()),
+      output_tokens: cumulative,
+      input_tokens: some(cumulative),
+      cache_creation_input_tokens: some(cumulative),
+      cache_read_input_tokens: some(cumulative),
       server_tool_use: some(fc.constant({ web_search_requests: 1 })),
       iterations: some(fc.constant([{ type: 'compaction', output_tokens: 3 }])),
       output_tokens_details: some(fc.constant({ thinking_tokens: 2 })),

@@ -83,7 +83,7 @@ function bothForms({ before, usage, texts, input, cuts, citations, other, odd }:
   const stream = [
     event(
       'message_start',
-      `"message":{"id":"m","type":"message","model":"x","content":[],"before":${before},"stop_reason":null,"usage":{"input_tokens":${usage[0]},"output_tokens":1,"speed":"fast"}}`,
+      `"message":{"id":"m","type":"message","model":"x","content":[],"before":${before},"stop_reason":null,"usage":{"input_tokens":${usage[0]},"output_tokens":null,"speed":"fast"}}`,
     ),
     event('ping', ''),
     event('content_block_start', '"index":0,"content_block":{"type":"text","text":""}'),

@@ -1,10 +1,19 @@
 /** Computes what a request is booked at when its answer has ended: complete, refused, stopped, left or cut. */
 
 import type { Settlement, Tokens } from '../../durable/contracts/settlement.ts';
-import { cacheWrites, computeCost, isCount, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
+import {
+  cacheWrites,
+  computeCost,
+  type Nanodollars,
+  tellsFallback,
+  type Usage,
+  wholeCount,
+} from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { ModelTable } from '../../pricing/models.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
+import { isFinal } from '../../upstream/usage/told-usage.ts';
+import { nothingSeen } from '../../upstream/usage/usage-report.ts';
 import { interruptedCost } from './interrupted-cost.ts';
 
 /** Milliseconds of silence that are usual while one of the API's own tools runs. */
@@ -69,17 +78,20 @@ export function settlementOf(
     ttftMs: outcome.ttft_ms,
     ...streamTimes(outcome, grant),
   };
-  const { usage, seen } = outcome;
+  const { usage } = outcome;
   if (!outcome.sent || (outcome.end === 'error' && !usage && outcome.status === 200)) return { ...settlement, cost: 0 };
   const { terms, hold } = grant;
   const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
   const others = (outcome.fallbacks ?? []).map((name) => models.price(name).row);
-  if (usage && isFinal(outcome, usage)) {
+  if (usage && isFinal(outcome)) {
     const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
     const rows = tellsFallback(usage) ? [row] : [row, ...others];
     const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
     return { ...settlement, cost: dearest, tokens: tokensByKind(usage, cacheTtl) };
   }
+  // A whole answer of one step that told its output leaves nothing but its prompt to estimate.
+  const isHalf = outcome.completed && terms?.steps === 'one' && wholeCount(usage?.output_tokens) > 0;
+  const { seen = isHalf ? { ...nothingSeen(0), final: true } : undefined } = outcome;
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
   // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.
   const isLeft = outcome.stopped || outcome.end === 'client_gone';
@@ -98,11 +110,6 @@ function streamTimes(
 ): Pick<Settlement, 'firstEventMs' | 'afterFirstMs'> {
   if (terms?.streams !== true || rides || status !== 200 || usage === undefined) return {};
   return { firstEventMs: ttft_ms, ...(completed && after_first_ms && { afterFirstMs: after_first_ms }) };
-}
-
-/** @returns whether the usage is final. It can be final even if the end of the stream never came. */
-function isFinal({ completed, seen }: RequestOutcome, { input_tokens, output_tokens }: Usage): boolean {
-  return (seen ? seen.final : completed) && isCount(input_tokens) && isCount(output_tokens);
 }
 
 function statusOf({ end, status, sent }: RequestOutcome): string {

@@ -6,6 +6,7 @@ import {
   type Nanodollars,
   nanodollarsPerToken,
   promptTokens,
+  tellsPrompt,
   type Usage,
   WEB_SEARCH_NANODOLLARS,
   wholeCount,
@@ -71,42 +72,46 @@ function byClock(milliseconds: number, tokensPerSecond: number): number {
  * more than the hold. Only usage that the upstream itself has reported may exceed it.
  */
 export function interruptedCost(
-  { usage, seen, fallbacks, row }: Interrupted,
+  { usage: begun, seen, fallbacks, row }: Interrupted,
   { hold, mostOutput, terms, cancelStops }: GrantedAtMost,
 ): Estimate {
+  const usage = begun ?? {};
+  // Some tell all of their output at their end, and nothing of their prompt.
+  const isEnded = seen.final && wholeCount(usage.output_tokens) > 0;
   const unseen = byClock(seen.unseen_ms, terms.tokensPerSecond);
   const silent = byClock(seen.silent_ms, terms.tokensPerSecond);
   const inFlight = byClock(IN_FLIGHT_MS, terms.tokensPerSecond);
   // The shown thinking may be only a summary of longer thinking.
   const written = seen.said + silent + Math.max(seen.thinking, unseen) + inFlight;
-  const output = Math.max(Math.min(written, mostOutput ?? written), wholeCount(usage?.output_tokens));
+  const unended = isEnded ? 0 : Math.min(written, mostOutput ?? written);
+  const output = Math.max(unended, wholeCount(usage.output_tokens));
   // If the cost cannot be derived from what came, all that was set aside is counted.
   // (A grant that release 0.1 stored does not say what a loop of tools may do.)
-  const isCounted = cancelStops && seen.opaque_uses === 0 && (terms.steps === 'one' || terms.served !== undefined);
+  const isCounted =
+    (cancelStops || isEnded) && seen.opaque_uses === 0 && (terms.steps === 'one' || terms.served !== undefined);
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
-  if (!usage || !isCount(usage.input_tokens)) {
-    const told: Usage = { input_tokens: terms.promptTokens, output_tokens: output };
-    const prompts = terms.promptCost * (terms.compacts ? 2 : 1);
-    const unseenSteps = costOfUnseenSteps(terms, seen, terms.promptTokens, USUAL_START_MS);
-    return { cost: isCounted ? Math.min(hold, prompts + output * terms.outputPrice + unseenSteps) : hold, usage: told };
-  }
-  const prompt = promptTokens(usage);
+  // Without a prompt that was told, the one counts that was held.
+  const isSilent = !isCount(usage.input_tokens) || !tellsPrompt(usage);
+  const prompt = isSilent ? terms.promptTokens : promptTokens(usage);
   const laterPrompts = seen.later_prompts.map(
     ({ tokens, unseen_ms }) => prompt + tokens + byClock(unseen_ms, terms.tokensPerSecond),
   );
   const reread = laterPrompts.reduce((sum, tokens) => sum + tokens, 0);
-  const priced: Usage = { ...usage, output_tokens: output };
+  const priced: Usage = { ...usage, output_tokens: output, ...(isSilent && { input_tokens: prompt }) };
   const rows = [...new Set([row, ...fallbacks])];
   const before = seen.handed_over
     ? seen.handed_over.tokens + byClock(seen.handed_over.unseen_ms, terms.tokensPerSecond)
     : 0;
-  const answered =
+  const byModels =
     fallbacks.length > 0 ? costOfAttempts(priced, rows, before, cacheTtl) : computeCost(priced, row, { cacheTtl });
-  const summarized = terms.compacts ? terms.promptTokens : 0;
+  const held = terms.promptCost * (terms.compacts ? 2 : 1) + output * terms.outputPrice;
+  const answered = isSilent ? Math.max(byModels, held) : byModels;
+  const summarized = terms.compacts && !isSilent ? terms.promptTokens : 0;
   const advice = terms.advisor && seen.advised > 0 ? adviceCost(terms.advisor, seen, prompt, unseen) : 0;
   const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
   const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
-  const unseenSteps = costOfUnseenSteps(terms, seen, Math.max(prompt, ...laterPrompts), USUAL_PAUSE_MS);
+  const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
+  const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, Math.max(prompt, ...laterPrompts), usualMs);
   const beside = later + unseenSteps + summarized * terms.inputPrice + advice;
   const more = Math.ceil((beside * geographyOf(usage)) / 10);
   const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
@@ -115,7 +120,7 @@ export function interruptedCost(
     cost: Math.max(told, isCounted ? Math.min(estimate, hold) : hold),
     usage: {
       ...priced,
-      input_tokens: wholeCount(usage.input_tokens) + reread,
+      input_tokens: wholeCount(priced.input_tokens) + reread,
       server_tool_use: { ...usage.server_tool_use, web_search_requests: seen.searches },
     },
   };

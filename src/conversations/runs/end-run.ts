@@ -8,7 +8,7 @@ import { isObject, type Json } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { type RequestOutcome, unanswered } from '../../upstream/outcome.ts';
-import { checkedUsage } from '../../upstream/usage/usage-report.ts';
+import { ToldUsage } from '../../upstream/usage/told-usage.ts';
 import type { TurnRow, TurnStatus } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -81,7 +81,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   }
   const status = statusOfRun(turn, end);
   const known = last?.outcome ?? unanswered({ sentAt: undefined }, now);
-  const usage = checkedUsage(summedUsage(usages));
+  const usage = new ToldUsage().take(summedUsage(usages));
   const outcome: RequestOutcome = { ...known, usage: usages.length > 0 ? usage : known.usage };
   const summary = { outcome, nanodollars: spent };
   const paused = end.kind === 'paused' ? { paused: end.reason } : {};

@@ -2,14 +2,7 @@
 
 import { encoder } from '../../http/bytes.ts';
 import { UsageReader } from '../../upstream/usage/usage-reader.ts';
-import {
-  checkedUsage,
-  fallbacksIn,
-  nothingSeen,
-  type Report,
-  reportOf,
-  type Seen,
-} from '../../upstream/usage/usage-report.ts';
+import { fallbacksIn, nothingSeen, type Report, reportOf, type Seen } from '../../upstream/usage/usage-report.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
@@ -19,7 +12,7 @@ export function completeReport({ message, usage, blocks, stopReason }: MessageBu
   return {
     ...reportOf(undefined, bytes),
     model: typeof model === 'string' ? model : undefined,
-    usage: checkedUsage(usage),
+    usage,
     fallbacks: fallbacksIn(blocks.map(({ value }) => value)),
     stop_reason: stopReason,
     completed: true,

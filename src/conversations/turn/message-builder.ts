@@ -1,6 +1,7 @@
 import { parseKept } from '../../json/kept-text.ts';
 import { asText, isObject, type Json } from '../../json/object.ts';
 import type { Usage } from '../../pricing/cost.ts';
+import { ToldUsage } from '../../upstream/usage/told-usage.ts';
 import type { Block } from '../history/replayable-blocks.ts';
 import { type DeltaForm, deltaFormOf, isWholeValue } from './similar-deltas.ts';
 
@@ -14,6 +15,7 @@ export class MessageBuilder {
   readonly blocks: Block[] = [];
   /** Whether `message_stop` has come. */
   stopped = false;
+  readonly told = new ToldUsage();
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
   #form: DeltaForm | undefined;
@@ -29,6 +31,7 @@ export class MessageBuilder {
     switch (event.type) {
       case 'message_start':
         this.message = { ...(isObject(event.message) ? event.message : {}) };
+        this.told.take(this.message.usage);
         break;
       case 'content_block_start':
         this.#start(event);
@@ -64,7 +67,7 @@ export class MessageBuilder {
   }
 
   get usage(): Usage | undefined {
-    return isObject(this.message?.usage) ? this.message.usage : undefined;
+    return this.told.usage;
   }
 
   #start({ index, content_block }: Json): void {
@@ -73,6 +76,7 @@ export class MessageBuilder {
     this.blocks.push(block);
     this.#byIndex.set(index, block);
     const { type, to } = block.value;
+    if (type === 'fallback') this.told.handOver();
     // The model that steps in inside the API writes the rest of the answer.
     if (type === 'fallback' && this.message && isObject(to)) this.message.model = to.model;
   }
@@ -124,7 +128,8 @@ export class MessageBuilder {
     this.message = message;
     const { container, ...ended } = isObject(delta) ? delta : {};
     Object.assign(message, ended, withoutNulls({ container, ...others }));
-    if (isObject(usage)) message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...withoutNulls(usage) };
+    if (isObject(usage))
+      message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...this.told.take(usage, true) };
   }
 
   /** @param name the block's member that the string is added to; undefined for the JSON of a tool's input */

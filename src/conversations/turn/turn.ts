@@ -5,12 +5,12 @@ import type { Settled } from '../../durable/contracts/settlement.ts';
 import { masked } from '../../http/secrets.ts';
 import { readEvent } from '../../json/block-texts.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
-import { isCount } from '../../pricing/cost.ts';
 import { type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
 import { interrupted } from '../../upstream/failure.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { SendProgress } from '../../upstream/send-request.ts';
 import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
+import { isFinal } from '../../upstream/usage/told-usage.ts';
 import { typeIn } from '../../upstream/usage/usage-reader.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
 import { openOutputIn } from '../../upstream/usage/writing-speeds.ts';
@@ -100,8 +100,6 @@ export class Turn {
   /** Bytes of the upstream's stream. */
   #bytes: number;
   #clock: HiddenOutputClock | undefined;
-  /** Whether its final usage has come. */
-  #hasFinalUsage = false;
   /** When the current piece came. */
   #now = 0;
   readonly #options: TurnOptions;
@@ -175,9 +173,7 @@ export class Turn {
       if (shown !== frame.data) return this.#takeFrame({ event: frame.event, data: shown });
     }
     this.builder.take(data, frame.data);
-    if (data.type === 'message_delta')
-      this.#hasFinalUsage ||= isObject(data.usage) && isCount(data.usage.output_tokens);
-    else if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
+    if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
     else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
     else if (data.type === 'ping') this.#clock?.ping(this.#now);
     if (this.builder.stopped) return { ...framing, how: { kind: 'complete' } };
@@ -350,9 +346,10 @@ export class Turn {
   }
 
   #outcome(how: TurnEnd, now: number): RequestOutcome {
+    const whole = how.kind === 'complete' && this.builder.told.hasOutput && completeReport(this.builder, this.#bytes);
     const report =
-      how.kind === 'complete' && this.#hasFinalUsage
-        ? completeReport(this.builder, this.#bytes)
+      whole && isFinal(whole)
+        ? whole
         : partialReport(how, {
             shown: this.log.text,
             rest: this.#frames.rest,

@@ -1,14 +1,15 @@
+import { joinedPieces } from '../../http/body-pieces.ts';
 import { decoder, utf8 } from '../../http/bytes.ts';
 import { LINE_FEED } from '../../json/characters.ts';
 import { memberOf, stringOrUndefined } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
-import { isCount } from '../../pricing/cost.ts';
 import { skipOneSpace, startsWith } from '../../sse/bytes.ts';
 import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader, LONGEST_LINE_BYTES } from '../../sse/lines.ts';
 import { MadeIds } from './made-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
-import { checkedUsage, errorType, isNothingButError, mergedUsage, type Report } from './usage-report.ts';
+import { isFinal, ToldUsage } from './told-usage.ts';
+import { errorType, isNothingButError, type Report } from './usage-report.ts';
 
 const EVENT = utf8('event:');
 const DATA = utf8('data:');
@@ -18,6 +19,7 @@ const DELTA_BYTES = utf8(DELTA_NAME);
 const MESSAGE_START = utf8('event: message_start\ndata: ');
 const BLOCK_STOP = utf8('data: {"type":"content_block_stop"');
 const MESSAGE_DELTA = utf8('\nevent: message_delta\n');
+const DELTA_EVENT = 'event: message_delta';
 const MESSAGE_STOP = utf8('\nevent: message_stop\ndata: {"type":"message_stop"}\n\n');
 /** The bytes after which a stream is read line by line as it comes, so that it need not stay in memory. */
 const UNREAD_BYTES = 262_144;
@@ -67,7 +69,7 @@ export class UsageReader {
   /** The latest and the earliest time at which the current piece may have come. */
   #at: number;
   #since: number;
-  #final = false;
+  readonly #told = new ToldUsage();
   /** Pieces of which no line has been read yet. Most streams end before that is necessary. */
   #unread: Arrived[] = [];
   #read = false;
@@ -98,7 +100,7 @@ export class UsageReader {
       this.#readPiece({ piece, at, since });
       return;
     }
-    if (isAll && this.#unread.length === 0 && this.#readEnds(piece, piece)) {
+    if (isAll && this.#unread.length === 0 && this.#readEnds([piece])) {
       this.#isWhole = true;
       return;
     }
@@ -124,16 +126,15 @@ export class UsageReader {
    * @returns undefined if every line must be read, as in a long, broken or unusual stream
    */
   get wholeReport(): Readonly<Report> | undefined {
-    const first = this.#unread[0]?.piece;
-    if (!this.#isWhole && !this.#read && first) {
-      this.#isWhole = this.#readEnds(first, lastBytes(this.#unread, TAIL_BYTES));
-    }
+    if (!this.#isWhole && !this.#read) this.#isWhole = this.#readEnds(this.#unread.map(({ piece }) => piece));
     return this.#isWhole ? this.#report : undefined;
   }
 
   /** @returns whether the first and the last bytes are those of a stream that ended as the API ends it. */
-  #readEnds(first: Uint8Array, tail: Uint8Array): boolean {
-    if (this.#readsBlocks) return false;
+  #readEnds(pieces: readonly Uint8Array[]): boolean {
+    const [first] = pieces;
+    if (this.#readsBlocks || !first) return false;
+    const tail = lastBytes(pieces, TAIL_BYTES);
     const startEnd = first.indexOf(LINE_FEED, MESSAGE_START.length);
     if (!startsWith(first, 0, first.length, MESSAGE_START) || first[startEnd + 1] !== LINE_FEED) return false;
     const deltaEnd = tail.length - MESSAGE_STOP.length;
@@ -144,16 +145,18 @@ export class UsageReader {
     // A block must end right before: otherwise an earlier `message_delta` could say something that the last one does not.
     const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
     if (before < 1 || !startsWith(tail, before, deltaStart, BLOCK_STOP)) return false;
+    // A gateway may report usage several times.
+    const text = decoder.decode(joinedPieces(pieces));
+    if (text.indexOf(DELTA_EVENT) !== text.lastIndexOf(DELTA_EVENT)) return false;
     this.#event = 'message_start';
     this.#data = decoder.decode(first.subarray(MESSAGE_START.length, startEnd));
     this.#dispatch();
     this.#event = 'message_delta';
     this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatch();
-    // If the last event does not report the usage, the lines between must be read.
-    if (!this.#final) return false;
-    this.#report.completed = true;
-    return true;
+    // If the ends do not tell all of the usage, the lines between must be read.
+    this.#report.completed = this.#hasEnd && isFinal({ ...this.#report, completed: true });
+    return this.#report.completed;
   }
 
   /** Everything that the stream has reported until now. */
@@ -164,7 +167,7 @@ export class UsageReader {
   /** @returns everything that the stream has reported, with its deltas measured, as if it was interrupted at that time. */
   reportAt(at: number): Readonly<Report> {
     this.#readAll();
-    this.#report.seen = this.#observed.seenAt(at, this.#unfinished, this.#final);
+    this.#report.seen = this.#observed.seenAt(at, this.#unfinished, this.#hasEnd);
     const { fallbacks } = this.#observed;
     if (fallbacks) this.#report.fallbacks = fallbacks;
     if (this.#made) this.#report.made = this.#made.all;
@@ -249,7 +252,9 @@ export class UsageReader {
     else if (event === 'content_block_start') {
       const value = parseOrUndefined(data);
       this.#made?.take(value);
-      this.#observed.startBlock(memberOf(value, 'content_block'), this.#at, this.#since);
+      const block = memberOf(value, 'content_block');
+      if (memberOf(block, 'type') === 'fallback') this.#told.handOver();
+      this.#observed.startBlock(block, this.#at, this.#since);
     } else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at, this.#since);
     else if (event === 'ping') this.#observed.ping(this.#since);
     else if (event === 'error') this.#report.error_type = errorType(parseOrUndefined(data));
@@ -258,21 +263,19 @@ export class UsageReader {
       this.#made?.take(value);
       const message = memberOf(value, 'message');
       this.#report.model = stringOrUndefined(memberOf(message, 'model'));
-      this.#merge(memberOf(message, 'usage'));
+      this.#report.usage = this.#told.take(memberOf(message, 'usage'));
     } else if (event === 'message_delta') {
       const value = parseOrUndefined(data);
       this.#made?.take(value);
       const stopReason = stringOrUndefined(memberOf(memberOf(value, 'delta'), 'stop_reason'));
       this.#report.stop_reason = stopReason ?? this.#report.stop_reason;
-      this.#merge(memberOf(value, 'usage'));
-      this.#final ||= stopReason !== undefined && isCount(memberOf(memberOf(value, 'usage'), 'output_tokens'));
+      this.#report.usage = this.#told.take(memberOf(value, 'usage'), true);
     }
   }
 
-  /** Merges a usage. The usage of `message_delta` is cumulative, but lacks the cache split, speed and geography. */
-  #merge(usage: unknown): void {
-    const checked = checkedUsage(usage);
-    if (checked) this.#report.usage = mergedUsage(this.#report.usage, checked);
+  /** Whether its end has come, and has told the output. */
+  get #hasEnd(): boolean {
+    return this.#told.hasOutput && (this.#report.completed || this.#report.stop_reason !== null);
   }
 }
 
@@ -283,9 +286,9 @@ export function typeIn(data: string): string {
 }
 
 /** @returns the last bytes of several pieces. Only the last two pieces are used, so there may be fewer bytes. */
-function lastBytes(pieces: readonly Arrived[], length: number): Uint8Array {
-  const last = pieces.at(-1)?.piece ?? new Uint8Array(0);
-  const before = pieces.at(-2)?.piece;
+function lastBytes(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const last = pieces.at(-1) ?? new Uint8Array(0);
+  const before = pieces.at(-2);
   if (last.length >= length || !before) return last.subarray(Math.max(0, last.length - length));
   const joined = new Uint8Array(Math.min(length, before.length + last.length));
   joined.set(before.subarray(Math.max(0, before.length + last.length - length)));

@@ -1,6 +1,7 @@
 import { isObject, memberOf, stringOrUndefined } from '../../json/object.ts';
-import { isCount, type Usage } from '../../pricing/cost.ts';
+import type { Usage } from '../../pricing/cost.ts';
 import type { MadeId } from './made-ids.ts';
+import { ToldUsage } from './told-usage.ts';
 
 /** What had come of an answer at one moment, since its first prompt. */
 export interface Timing {
@@ -77,10 +78,9 @@ export interface Report {
  */
 export function reportOf(message: object | undefined, bytes: number): Report {
   const isMessage = memberOf(message, 'type') === 'message';
-  const usage = memberOf(message, 'usage');
   return {
     model: stringOrUndefined(memberOf(message, 'model')),
-    usage: checkedUsage(usage),
+    usage: new ToldUsage().take(memberOf(message, 'usage')),
     stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
     bytes,
     fallbacks: fallbacksIn(memberOf(message, 'content')),
@@ -88,9 +88,6 @@ export function reportOf(message: object | undefined, bytes: number): Report {
     error_type: memberOf(message, 'type') === 'error' ? errorType(message) : undefined,
   };
 }
-
-/** Members of a usage that have members of their own. */
-const OBJECTS: ReadonlySet<string> = new Set(['cache_creation', 'server_tool_use', 'output_tokens_details']);
 
 /** @returns the `Seen` of an answer of which nothing has come. @param unseen_ms the milliseconds that it has run */
 export function nothingSeen(unseen_ms: number): Seen {
@@ -111,34 +108,6 @@ export function nothingSeen(unseen_ms: number): Seen {
     later_prompts: [],
     final: false,
   };
-}
-
-/** @returns a usage without members that cannot be counts, because costs are computed from it. */
-export function checkedUsage(usage: unknown): Usage | undefined {
-  if (typeof usage !== 'object' || usage === null) return undefined;
-  const members = Object.entries(usage);
-  // Almost every usage is valid, and is returned unchanged.
-  if (!Object.hasOwn(usage, 'iterations') && members.every(canCount)) return usage as Usage;
-  const checked: Record<string, unknown> = Object.fromEntries(members.filter(canCount));
-  if (Array.isArray(checked.iterations)) {
-    checked.iterations = checked.iterations.filter((step) => typeof memberOf(step, 'type') === 'string');
-  }
-  return checked;
-}
-
-function canCount([kind, value]: [string, unknown]): boolean {
-  if (value === null) return true;
-  if (OBJECTS.has(kind)) return typeof value === 'object' && !Array.isArray(value);
-  if (kind === 'iterations') return Array.isArray(value);
-  return !kind.endsWith('_tokens') || isCount(value);
-}
-
-/** @returns two usages merged. The later values win, unless they are null, which says nothing. */
-export function mergedUsage(earlier: Usage | undefined, later: Usage): Usage {
-  const given = Object.values(later).includes(null)
-    ? Object.fromEntries(Object.entries(later).filter(([, value]) => value !== null))
-    : later;
-  return earlier === undefined ? given : { ...earlier, ...given };
 }
 
 /** @returns the models that have written an answer, if its blocks say that one took over from another. */

@@ -51,3 +51,17 @@ test('what runs on after its connection is closed, or cannot be derived from wha
   expect(booked({}, {}, { cancelStops: false, hold: 7_000_000 })).toBe(7_000_000);
   expect(booked({ opaque_uses: 1 }, {}, { hold: 7_000_000 })).toBe(7_000_000);
 });
+
+test('a prompt that was told as 0 counts as it was held, and what is told at the end is not measured again', () => {
+  const held = terms.promptCost + 125 * OUTPUT;
+  expect(booked({}, { input_tokens: 0 })).toBe(held);
+  expect(booked({ searches: 2 }, { input_tokens: 0 })).toBe(held + 2 * SEARCH);
+  expect(booked({}, { input_tokens: 0 }, { hold: 1_000_000 })).toBe(1_000_000);
+  // Its iterations tell one.
+  const iterations = [{ type: 'message', input_tokens: 100, output_tokens: 125 }];
+  expect(booked({}, { input_tokens: 0, iterations })).toBe(LEAST);
+  const ended = { input_tokens: 0, output_tokens: 40 };
+  const told = terms.promptCost + 40 * OUTPUT;
+  expect(booked({ final: true, said: 90, silent_ms: 9_000 }, ended, { cancelStops: false })).toBe(told);
+  expect(booked({ final: false, said: 90 }, ended)).toBe(held + 90 * OUTPUT);
+});

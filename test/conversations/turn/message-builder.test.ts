@@ -140,7 +140,7 @@ test('a message that came whole is the same when it is told as events', () => {
     content,
     stop_reason: fc.constantFrom('end_turn', 'tool_use'),
     stop_sequence: fc.constant(null),
-    usage: fc.record({ input_tokens: fc.nat(), output_tokens: fc.nat() }),
+    usage: fc.record({ input_tokens: fc.nat(1e8), output_tokens: fc.nat(1e8) }),
   });
   tryCases(100, message, (whole) => {
     const builder = new MessageBuilder();

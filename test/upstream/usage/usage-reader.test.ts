@@ -163,7 +163,10 @@ test('a whole stream read by its ends alone tells the same as line by line', () 
   // As the API has it: `message_delta` once, before the end, and no answer after an error.
   const within = event.filter(([name]) => name !== 'message_delta' && name !== 'error');
   const middle = fc.array(fc.tuple(within, form), { maxLength: 4 });
-  const head = fc.tuple(counts, form);
+  const head = fc.tuple(
+    counts.map((told) => ({ input_tokens: 5, ...told })),
+    form,
+  );
   const tail = fc.tuple(
     counts.map((told) => ({ ...told, output_tokens: 7 })),
     form,
@@ -239,16 +242,24 @@ function isTold(key: string, value: unknown): boolean {
   return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 100_000_000;
 }
 
-test('a later null, or what is no count, never erases what was said before, and a later value always wins', () => {
+test('a null, or what is no count, says nothing; what is no count of the prompt or the output is said by the last', () => {
   tryCases(100, counts, fc.array(counts, { maxLength: 3 }), (first, later) => {
     const { usage } = readText(
       sse('message_start', started(first)) + later.map((said) => sse('message_delta', ended(said))).join(''),
     );
     const expected = new Map<string, unknown>();
+    let prompt: Record<string, unknown> = {};
+    const sum = (of: Record<string, unknown>) => Number(of.input_tokens ?? 0) + Number(of.cache_read_input_tokens ?? 0);
     for (const said of [first, ...later]) {
-      for (const [key, value] of Object.entries(said)) if (isTold(key, value)) expected.set(key, value);
+      const told = Object.entries(said).filter(([key, value]) => isTold(key, value));
+      for (const [key, value] of told) {
+        expected.set(key, key === 'output_tokens' ? Math.max(Number(expected.get(key) ?? 0), Number(value)) : value);
+      }
+      const together = { ...prompt, ...Object.fromEntries(told.filter(([key]) => key.includes('input_tokens'))) };
+      if (sum(together) >= sum(prompt)) prompt = together;
     }
-    expect(usage).toEqual(Object.fromEntries(expected));
+    for (const key of ['input_tokens', 'cache_read_input_tokens']) expected.delete(key);
+    expect(usage).toEqual({ ...Object.fromEntries(expected), ...prompt });
   });
   const report = readText(
     sse('message_start', started({ output_tokens: 1 })) +

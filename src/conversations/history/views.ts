@@ -130,7 +130,7 @@ function storedPage(
   const backwards = before_id !== undefined;
   const range = backwards ? { to: at - 1 } : { from: at + 1 };
   const rows = transcript.messages.ids({ ...range, backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, (row) => transcript.messages.cursorOf(row));
   const [first, last] = [data[0], data.at(-1)];
   return { ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending, isBound) : [] };
 }
@@ -145,7 +145,9 @@ function shownPage(
   const { limit, before_id, pending = false } = page;
   const backwards = before_id !== undefined;
   const rows = shownRanges(transcript, at, { backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id, from }) =>
+    transcript.messages.cursorOf({ id, seq: from }),
+  );
   return { ends, texts: shownTexts(transcript, data, pending, hides, isBound) };
 }
 

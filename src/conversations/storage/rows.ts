@@ -8,6 +8,7 @@ import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { HistorySetting } from '../history/history.schema.ts';
+import type { AnswerIds } from './answer-ids.ts';
 import { checked, DamagedRow, withoutSum, withSum } from './damaged-row.ts';
 
 /**
@@ -72,6 +73,8 @@ export interface Profile {
   outputTokens: number;
   nextTurn: number;
   nextMessage: number;
+  /** The ids of its answers; absent before the first. */
+  answerIds?: AnswerIds;
   /**
    * The number of the newest turn whose messages, cost and tokens are included here. (The stored profile lags behind during a
    * run: its later steps are added at its end.)

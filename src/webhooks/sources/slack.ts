@@ -17,13 +17,18 @@ export const slack = defineWebhook<SlackBody>({
     body.type === 'url_verification' && typeof body.challenge === 'string'
       ? Response.json({ challenge: body.challenge })
       : undefined,
-  id: ({ body }) => stringOrUndefined(body.event_id),
+  // A mention comes twice, as `message` and as `app_mention`, each with an id of its own.
+  id: ({ body }) => placeOf(body)?.join('-').replace('.', '-') ?? stringOrUndefined(body.event_id),
   text: ({ body: { event } }) => {
     if (event?.type !== 'message' && event?.type !== 'app_mention') return undefined;
     if (event.bot_id !== undefined || !SAID.has(event.subtype)) return undefined;
     return stringOrUndefined(event.text);
   },
-  subject: ({ body: { event } }) =>
-    typeof event?.channel === 'string' && typeof event.ts === 'string' ? `${event.channel}/${event.ts}` : undefined,
+  subject: ({ body }) => placeOf(body)?.join('/'),
   labels: MESSAGE_LABELS,
 });
+
+/** @returns the channel of a message, and its time, which is its id there */
+function placeOf({ event }: SlackBody): [string, string] | undefined {
+  return typeof event?.channel === 'string' && typeof event.ts === 'string' ? [event.channel, event.ts] : undefined;
+}

@@ -1,12 +1,13 @@
 /** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
 
 import { type Steps, withEach } from '../../async/in-steps.ts';
+import { type ApiError, invalidRequest } from '../../http/errors.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { asText, isObject, parseObject } from '../../json/object.ts';
 import { hasThinking, unboundBlocks } from '../storage/message-text.ts';
 import { isEdgeCall } from './edge-blocks.ts';
 import { objectText } from './message-json.ts';
-import { withoutPending } from './replayable-blocks.ts';
+import { isBlank, withoutPending } from './replayable-blocks.ts';
 
 /** How much an import leaves out. */
 export interface LeftOut {
@@ -16,6 +17,8 @@ export interface LeftOut {
   messages: number;
   /** Calls of the API's own tools that have no result. */
   calls: number;
+  /** Blocks of text that have only white space. */
+  blank: number;
 }
 
 /** A message as it was sent: its members as JSON texts. */
@@ -27,26 +30,31 @@ interface SentRow {
   isRow: boolean;
   isRefused: boolean;
   turn: string | undefined;
+  /** Its place in the import. */
+  index: number;
 }
 
 const EMPTY = /^(?:""|\[\s*\])$/;
 const ASSISTANT = '"assistant"';
+/** Matches where a text may be blank: it ends at once, or begins with white space or an escape. */
+const MAYBE_BLANK = /(?:^|"text"\s*:\s*)"[\s\\"]/;
 
 /**
  * Keeps role and content of each message, without thinking: the API binds it to the conversation where it was made. What has no
- * content then is left out. Rows of one answer become one message.
+ * content then is left out, and blank texts are: the API accepts none. Rows of one answer become one message.
  *
  * @param texts messages as JSON texts, which the schema of a conversation has accepted
  * @param left counts what is left out
  * @returns messages as JSON texts, too
+ * @throws ApiError 400 for a message that has nothing but blank texts
  */
 export function* keptMessages(texts: Iterable<string>, left: LeftOut): Steps<string[]> {
   const kept = new KeptMessages(left);
-  yield* withEach(texts, (text) => kept.add(sentRow(text)));
+  yield* withEach(texts, (text, index) => kept.add(sentRow(text, index)));
   return kept.end();
 }
 
-function sentRow(text: string): SentRow {
+function sentRow(text: string, index: number): SentRow {
   const members = memberTexts(text);
   const role = members.get('role') ?? '';
   return {
@@ -56,6 +64,7 @@ function sentRow(text: string): SentRow {
     isRow: members.get('type') === '"message"',
     isRefused: members.get('status') === '"refused"',
     turn: members.get('turn'),
+    index,
   };
 }
 
@@ -88,10 +97,13 @@ class KeptMessages {
   }
 
   #keep(row: SentRow): void {
-    const { content, thinking } = withoutBound(row.content);
+    const { content: said, thinking } = withoutBound(row.content);
+    const { content, blank } = withoutBlank(said);
     this.#left.thinking += thinking;
+    this.#left.blank += blank;
     if (EMPTY.test(content) && !row.config?.startsWith('{')) {
-      if (thinking === 0) this.#left.messages += 1;
+      if (thinking + blank === 0) this.#left.messages += 1;
+      if (thinking === 0 && blank > 0) throw allBlank(row.index);
       return;
     }
     // An answer that was paused has a row for each part.
@@ -131,6 +143,34 @@ function withoutBound(content: string): { content: string; thinking: number } {
   if (!content.startsWith('[') || !hasThinking(content)) return { content, thinking: 0 };
   const { blocks, thinking } = unboundBlocks(content);
   return { content: `[${blocks.join(',')}]`, thinking };
+}
+
+/** @returns a content without blank texts, also those in results, and how many there were */
+function withoutBlank(content: string): { content: string; blank: number } {
+  if (!MAYBE_BLANK.test(content)) return { content, blank: 0 };
+  if (!content.startsWith('[')) {
+    const isAll = content !== '""' && isBlank(JSON.parse(content));
+    return isAll ? { content: '""', blank: 1 } : { content, blank: 0 };
+  }
+  let blank = 0;
+  const blocks = itemTexts(content).flatMap((text) => {
+    const block = (MAYBE_BLANK.test(text) && parseObject(text)) || {};
+    if (block.type === 'text' && isBlank(block.text)) {
+      blank += 1;
+      return [];
+    }
+    if (!asText(block.type).endsWith('tool_result') || !Array.isArray(block.content)) return [text];
+    const within = withoutBlank(memberTexts(text).get('content') ?? '[]');
+    blank += within.blank;
+    return [within.blank > 0 ? edit(text, { content: within.content }) : text];
+  });
+  return { content: blank > 0 ? `[${blocks.join(',')}]` : content, blank };
+}
+
+function allBlank(index: number): ApiError {
+  return invalidRequest(
+    `messages.${index}: all messages must have non-empty content, and this one has only blank text. Leave it out, or say what it said.`,
+  );
 }
 
 /** @param contents the JSON texts of contents that are not empty. @returns the JSON text of all of them as one */

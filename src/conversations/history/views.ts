@@ -21,12 +21,7 @@ import { summaryWords } from './summarize.ts';
  * @param left how much was left out when it was created
  * @returns the JSON text of a conversation without its messages
  */
-export function describe(
-  profile: Profile,
-  transcript: Transcript,
-  turn: string | undefined,
-  left: LeftOut = { thinking: 0, messages: 0, calls: 0 },
-): string {
+export function describe(profile: Profile, transcript: Transcript, turn: string | undefined, left?: LeftOut): string {
   const { frozen } = transcript;
   return objectText({
     type: '"conversation"',
@@ -52,7 +47,7 @@ export function describe(
     cost_usd: String(toUsd(profile.cost)),
     usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
     ...(profile.summaries ? { summaries: JSON.stringify(describedSummaries(transcript)) } : {}),
-    ...(left.thinking + left.messages + left.calls > 0 ? { dropped: JSON.stringify(left) } : {}),
+    ...(left && Object.values(left).some((many) => many > 0) ? { dropped: JSON.stringify(left) } : {}),
   });
 }
 

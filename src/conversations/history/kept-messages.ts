@@ -1,7 +1,7 @@
 /** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
 
 import { type Steps, withEach } from '../../async/in-steps.ts';
-import { type ApiError, invalidRequest } from '../../http/errors.ts';
+import { invalidRequest } from '../../http/errors.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { asText, isObject, parseObject } from '../../json/object.ts';
 import { hasThinking, unboundBlocks } from '../storage/message-text.ts';
@@ -34,10 +34,10 @@ interface SentRow {
   index: number;
 }
 
-const EMPTY = /^(?:""|\[\s*\])$/;
+const EMPTY = /^(?:"(?:\s|\\[nrtf])*"|\[\s*\])$/;
 const ASSISTANT = '"assistant"';
 /** Matches where a text may be blank: it ends at once, or begins with white space or an escape. */
-const MAYBE_BLANK = /(?:^|"text"\s*:\s*)"[\s\\"]/;
+const MAYBE_BLANK = /"text"\s*:\s*"[\s\\"]/;
 
 /**
  * Keeps role and content of each message, without thinking: the API binds it to the conversation where it was made. What has no
@@ -102,8 +102,12 @@ class KeptMessages {
     this.#left.thinking += thinking;
     this.#left.blank += blank;
     if (EMPTY.test(content) && !row.config?.startsWith('{')) {
-      if (thinking + blank === 0) this.#left.messages += 1;
-      if (thinking === 0 && blank > 0) throw allBlank(row.index);
+      if (thinking > 0) return;
+      if (blank > 0 || (content !== '""' && content.startsWith('"')))
+        throw invalidRequest(
+          `messages.${row.index}: this message has only blank text. Leave it out, or write what it said.`,
+        );
+      this.#left.messages += 1;
       return;
     }
     // An answer that was paused has a row for each part.
@@ -145,32 +149,20 @@ function withoutBound(content: string): { content: string; thinking: number } {
   return { content: `[${blocks.join(',')}]`, thinking };
 }
 
-/** @returns a content without blank texts, also those in results, and how many there were */
+/** @returns a list of blocks without blank texts, also those in results, and how many there were; a string as it is */
 function withoutBlank(content: string): { content: string; blank: number } {
-  if (!MAYBE_BLANK.test(content)) return { content, blank: 0 };
-  if (!content.startsWith('[')) {
-    const isAll = content !== '""' && isBlank(JSON.parse(content));
-    return isAll ? { content: '""', blank: 1 } : { content, blank: 0 };
-  }
   let blank = 0;
+  if (!content.startsWith('[') || !MAYBE_BLANK.test(content)) return { content, blank };
   const blocks = itemTexts(content).flatMap((text) => {
-    const block = (MAYBE_BLANK.test(text) && parseObject(text)) || {};
-    if (block.type === 'text' && isBlank(block.text)) {
-      blank += 1;
-      return [];
-    }
-    if (!asText(block.type).endsWith('tool_result') || !Array.isArray(block.content)) return [text];
-    const within = withoutBlank(memberTexts(text).get('content') ?? '[]');
+    const { type, text: said, content: result } = (MAYBE_BLANK.test(text) && parseObject(text)) || {};
+    const isLeftOut = type === 'text' && isBlank(said);
+    if (isLeftOut) blank += 1;
+    if (isLeftOut || !asText(type).endsWith('tool_result') || !Array.isArray(result)) return isLeftOut ? [] : text;
+    const within = withoutBlank(memberTexts(text).get('content') ?? '');
     blank += within.blank;
-    return [within.blank > 0 ? edit(text, { content: within.content }) : text];
+    return edit(text, { content: within.content });
   });
   return { content: blank > 0 ? `[${blocks.join(',')}]` : content, blank };
-}
-
-function allBlank(index: number): ApiError {
-  return invalidRequest(
-    `messages.${index}: all messages must have non-empty content, and this one has only blank text. Leave it out, or say what it said.`,
-  );
 }
 
 /** @param contents the JSON texts of contents that are not empty. @returns the JSON text of all of them as one */

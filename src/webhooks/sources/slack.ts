@@ -18,17 +18,14 @@ export const slack = defineWebhook<SlackBody>({
       ? Response.json({ challenge: body.challenge })
       : undefined,
   // A mention comes twice, as `message` and as `app_mention`, each with an id of its own.
-  id: ({ body }) => placeOf(body)?.join('-').replace('.', '-') ?? stringOrUndefined(body.event_id),
+  id: ({ body: { event_id, event } }) =>
+    event?.channel && event.ts ? `${event.channel}-${event.ts}`.replace('.', '-') : stringOrUndefined(event_id),
   text: ({ body: { event } }) => {
     if (event?.type !== 'message' && event?.type !== 'app_mention') return undefined;
     if (event.bot_id !== undefined || !SAID.has(event.subtype)) return undefined;
     return stringOrUndefined(event.text);
   },
-  subject: ({ body }) => placeOf(body)?.join('/'),
+  subject: ({ body: { event } }) =>
+    typeof event?.channel === 'string' && typeof event.ts === 'string' ? `${event.channel}/${event.ts}` : undefined,
   labels: MESSAGE_LABELS,
 });
-
-/** @returns the channel of a message, and its time, which is its id there */
-function placeOf({ event }: SlackBody): [string, string] | undefined {
-  return typeof event?.channel === 'string' && typeof event.ts === 'string' ? [event.channel, event.ts] : undefined;
-}

@@ -8,7 +8,6 @@ import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { HistorySetting } from '../history/history.schema.ts';
-import type { AnswerIds } from './answer-ids.ts';
 import { checked, DamagedRow, withoutSum, withSum } from './damaged-row.ts';
 
 /**
@@ -73,8 +72,11 @@ export interface Profile {
   outputTokens: number;
   nextTurn: number;
   nextMessage: number;
-  /** The ids of its answers; absent before the first. */
-  answerIds?: AnswerIds;
+  /**
+   * The ids that upstreams have given to its answers, as far as the message before `from`: a mark of each, one behind the other.
+   * Two ids may have the same mark. Absent before the first answer.
+   */
+  answerIds?: { from: number; marks: string };
   /**
    * The number of the newest turn whose messages, cost and tokens are included here. (The stored profile lags behind during a
    * run: its later steps are added at its end.)

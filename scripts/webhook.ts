@@ -70,7 +70,9 @@ async function sample(sender: Source, name: string, event: string): Promise<stri
   // Two bodies of GitHub are never equal, because they contain times.
   if (sender === 'github') return JSON.stringify({ ...payload, sample: event });
   if (sender === 'stripe') return JSON.stringify({ ...payload, id: event });
-  if (sender === 'slack' && payload.event_id !== undefined) return JSON.stringify({ ...payload, event_id: event });
+  // The time of a message is its id in its channel.
+  if (sender === 'slack' && typeof payload.event === 'object')
+    return JSON.stringify({ ...payload, event_id: event, event: { ...payload.event, ts: event } });
   return JSON.stringify(payload);
 }
 

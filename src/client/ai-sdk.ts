@@ -240,10 +240,13 @@ async function decide(client: Client, conversation: string, decided: readonly De
 /** Rewinds the conversation to before the question that is asked again or changed. */
 async function goBack(client: Client, conversation: string, messages: readonly UIMessage[]): Promise<void> {
   const rows = await rowsOf(client, conversation);
-  const answer = messages.findLast(({ role }) => role === 'assistant');
   // Several rows may be one answer: rows with the results of tools are not questions.
   const known = toUIMessages(rows);
-  const from = answer === undefined ? 0 : known.findIndex(({ id }) => id === answer.id) + 1;
+  let from = 0;
+  for (const { role, id } of messages) {
+    // Each behind the one before it: an older edge may have stored several answers with one id.
+    if (role === 'assistant') from = known.findIndex((one, at) => at >= from && one.id === id) + 1 || from;
+  }
   const question = known.slice(from).find(({ role }) => role === 'user');
   if (question) await client.conversations.rewind(conversation, question.id);
 }

@@ -61,6 +61,7 @@ export const conversationReport = z.extend(conversationRow, {
       ),
       messages: z.described(z.int(), 'Messages that do not go up: refused ones, and those without content.'),
       calls: z.described(z.int(), 'Calls of the API’s own tools at the end that have no result.'),
+      blank: z.described(z.int(), 'Blocks of text that have only white space: the API accepts none.'),
     }),
     'Only in the answer to its creation: how much of `messages` was left out; absent where nothing was.',
   ),

@@ -125,6 +125,48 @@ describe('a conversation that is created with messages', () => {
     expect((await rowsOf('c2')).map(({ origin }) => origin)).toEqual(['import', 'import']);
   });
 
+  test('has no blank texts, which every later turn would be refused for: they are left out and told', async () => {
+    const text = (said: string, more: object = {}) => ({ type: 'text', text: said, ...more });
+    const result = (content: unknown) => ({ ...RESULT, content });
+    const thought = { type: 'thinking', thinking: 'Hm.', signature: 's' };
+    const created = await create([
+      user([text(' \n\t\u00a0'), text(' Weather? ')]),
+      assistant([text(''), CALL, text('\\')]),
+      user([result([text('', { cache_control: { type: 'ephemeral' } }), text('Sunny')]), text('And "then"?')]),
+      assistant([thought, text('\n\n')]),
+      user('"'),
+    ]);
+    expect([created.status, await created.json()]).toMatchObject([
+      201,
+      { messages: 4, dropped: { thinking: 1, messages: 0, calls: 0, blank: 4 } },
+    ]);
+    expect((await rowsOf()).map(({ content }) => content)).toEqual([
+      [text(' Weather? ')],
+      [CALL, text('\\')],
+      [result([text('Sunny')]), text('And "then"?')],
+      '"',
+    ]);
+    expect((await say('Thanks')).status).toBe(200);
+  });
+
+  test.each([
+    ['a text of white space', ' \r\n'],
+    [
+      'a list of them',
+      [
+        { type: 'text', text: '' },
+        { text: '\n', type: 'text' },
+      ],
+    ],
+  ])('is a 400 that names the message which has nothing but %s', async (_, content) => {
+    const refused = await create([user('Hello'), assistant('Hi'), user(content), assistant('What?')]);
+    expect([refused.status, await errorOf(refused)]).toMatchObject([
+      400,
+      { type: 'invalid_request_error', message: expect.stringMatching(/^messages\.2: .*blank/) as string },
+    ]);
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+  });
+
   test('is what comes back when it is resent whole', async () => {
     const history = [user('One'), assistant('1')];
     await create(history);
@@ -134,7 +176,10 @@ describe('a conversation that is created with messages', () => {
   });
 
   test('keeps whatever messages a history may have, in their order and as they came', async () => {
-    const text = fc.oneof(fc.string({ minLength: 1, unit: 'grapheme' }), fc.constant('\u2028</script>\\"'));
+    const text = fc.oneof(
+      fc.string({ minLength: 1, unit: 'grapheme' }).filter((one) => one.trim() !== ''),
+      fc.constant('\u2028</script>\\"'),
+    );
     const content = fc.oneof(
       text,
       fc.array(fc.record({ type: fc.constant('text'), text, extra: fc.option(fc.jsonValue()) }), { minLength: 1 }),

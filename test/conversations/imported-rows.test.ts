@@ -172,7 +172,10 @@ describe('rows that are brought in again', () => {
       const thinking = JSON.stringify(rows).split('"type":"thinking"').length - 1;
       expect(thinking).toBeGreaterThan(0);
       const id = `thought-${index}`;
-      expect(await bringIn(rows, id)).toMatchObject({ dropped: { thinking, messages: 0, calls: 0 }, messages: 4 });
+      expect(await bringIn(rows, id)).toMatchObject({
+        dropped: { thinking, messages: 0, calls: 0, blank: 0 },
+        messages: 4,
+      });
       expect((await rowsBy(way, id)).map(({ role }) => role).join()).toBe('user,assistant,user,assistant');
       // The simulator refuses thinking of another conversation, as the API does.
       expect((await say(id, 'And a third?', asked)).status).toBe(200);
@@ -215,7 +218,7 @@ describe('rows that are brought in again', () => {
       ],
       'kept',
     );
-    expect(dropped.dropped).toEqual({ thinking: 2, messages: 4, calls: 1 });
+    expect(dropped.dropped).toEqual({ thinking: 2, messages: 4, calls: 1, blank: 0 });
     const rows = await rowsBy('messages', 'kept');
     expect(rows.map(({ role, content }) => ({ role, content }))).toEqual([
       { role: 'user', content: 'Hello.' },

@@ -81,6 +81,9 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
     const { status } = await run(['stripe', file, '--id', 'evt_mine'], env);
     expect(status).toBe(0);
     expect(JSON.parse(String(received[0]?.body))).toMatchObject({ id: 'evt_mine', type: 'refund.created' });
+    // A message of Slack is known by its channel and its time.
+    await run(['slack', 'message.json', '--id', 'mine']);
+    expect(JSON.parse(String(received[0]?.body))).toMatchObject({ event_id: 'mine', event: { ts: 'mine' } });
   });
 });
 

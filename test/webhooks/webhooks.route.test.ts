@@ -96,7 +96,7 @@ describe('a signed event', () => {
     ['github', 'a pull request', pullRequest, 'github_one', /^Add a feature/],
     ['stripe', 'a dispute', dispute, 'stripe_evt_1', /^Dispute, reason: fraudulent.*order: A-1009.*somebody else/s],
     ['stripe', 'a refund', refund, 'stripe_evt_2', /^Refund, reason: duplicate.*Charged twice/s],
-    ['slack', 'a message', message, 'slack_Ev0PV52K21', /^The printer/],
+    ['slack', 'a message', message, 'slack_C024BE91L-1795165200-000200', /^The printer/],
     ['standard', 'a message', contact, 'standard_one', /^I have a question/],
     ['standard', 'a text on top', { text: 'Please call me' }, 'standard_one', /^Please/],
   ])('of %s gives the text of %s', async (source, _, payload, id, text) => {
@@ -188,6 +188,20 @@ describe('a signed event', () => {
     expect((await send(edge, 'github', comment, WEBHOOK_SECRET, 'two')).status).toBe(202);
     await edge.settled();
     expect(edge.queued).toEqual(['github_one', 'github_two']);
+  });
+
+  test('of Slack is one where a mention comes as `message` and as `app_mention`, and another in another channel', async () => {
+    const edge = edgeOf();
+    const comes = async (event_id: string, more: object) =>
+      await (await send(edge, 'slack', { ...message, event_id, event: { ...message.event, ...more } })).json();
+    const event_id = 'slack_C024BE91L-1795165200-000200';
+    expect(await comes('Ev1', {})).toEqual({ event_id, status: 'accepted' });
+    expect(await comes('Ev2', { type: 'app_mention' })).toEqual({ event_id, status: 'duplicate' });
+    expect(await comes('Ev3', { channel: 'C1' })).toMatchObject({ status: 'accepted' });
+    expect(await comes('Ev4', { ts: '1795165201.000200' })).toMatchObject({ status: 'accepted' });
+    expect(await comes('Ev5', { ts: undefined })).toEqual({ event_id: 'slack_Ev5', status: 'accepted' });
+    await edge.settled();
+    expect(edge.queued).toHaveLength(4);
   });
 
   test('of a sender that signs an id or a time may have the same body as another one', async () => {

@@ -35,7 +35,7 @@ export interface Imported {
  * @throws ApiError 400 that says what to send instead
  */
 export function* importing(list: string): Steps<Imported> {
-  const left: LeftOut = { thinking: 0, messages: 0, calls: 0 };
+  const left: LeftOut = { thinking: 0, messages: 0, calls: 0, blank: 0 };
   const texts = yield* replaying(yield* keptMessages(eachItem(list), left), true);
   dropPendingCalls(texts, left);
   const turns: ImportedMessage[][] = [];

@@ -1,6 +1,7 @@
 /** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
 
 import { type Steps, withEach } from '../../async/in-steps.ts';
+import { invalidRequest } from '../../http/errors.ts';
 import { readMessage } from '../../json/block-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { writeJson } from '../../json/kept-text.ts';
@@ -8,7 +9,7 @@ import { asText, isObject, parseObject } from '../../json/object.ts';
 import { hasThinking, unboundBlocks } from '../storage/message-text.ts';
 import { isEdgeCall } from './edge-blocks.ts';
 import { objectText } from './message-json.ts';
-import { withoutPending } from './replayable-blocks.ts';
+import { isBlank, withoutPending } from './replayable-blocks.ts';
 
 /** How much an import leaves out. */
 export interface LeftOut {
@@ -18,6 +19,8 @@ export interface LeftOut {
   messages: number;
   /** Calls of the API's own tools that have no result. */
   calls: number;
+  /** Blocks of text that have only white space. */
+  blank: number;
 }
 
 /** A message as it was sent: its members as JSON texts. */
@@ -29,26 +32,31 @@ interface SentRow {
   isRow: boolean;
   isRefused: boolean;
   turn: string | undefined;
+  /** Its place in the import. */
+  index: number;
 }
 
-const EMPTY = /^(?:""|\[\s*\])$/;
+const EMPTY = /^(?:"(?:\s|\\[nrtf])*"|\[\s*\])$/;
 const ASSISTANT = '"assistant"';
+/** Matches where a text may be blank: it ends at once, or begins with white space or an escape. */
+const MAYBE_BLANK = /"text"\s*:\s*"[\s\\"]/;
 
 /**
  * Keeps role and content of each message, without thinking: the API binds it to the conversation where it was made. What has no
- * content then is left out. Rows of one answer become one message.
+ * content then is left out, and blank texts are: the API accepts none. Rows of one answer become one message.
  *
  * @param texts messages as JSON texts, which the schema of a conversation has accepted
  * @param left counts what is left out
  * @returns messages as JSON texts, too
+ * @throws ApiError 400 for a message that has nothing but blank texts
  */
 export function* keptMessages(texts: Iterable<string>, left: LeftOut): Steps<string[]> {
   const kept = new KeptMessages(left);
-  yield* withEach(texts, (text) => kept.add(sentRow(text)));
+  yield* withEach(texts, (text, index) => kept.add(sentRow(text, index)));
   return kept.end();
 }
 
-function sentRow(text: string): SentRow {
+function sentRow(text: string, index: number): SentRow {
   const members = memberTexts(text);
   const role = members.get('role') ?? '';
   return {
@@ -58,6 +66,7 @@ function sentRow(text: string): SentRow {
     isRow: members.get('type') === '"message"',
     isRefused: members.get('status') === '"refused"',
     turn: members.get('turn'),
+    index,
   };
 }
 
@@ -90,10 +99,17 @@ class KeptMessages {
   }
 
   #keep(row: SentRow): void {
-    const { content, thinking } = withoutBound(row.content);
+    const { content: said, thinking } = withoutBound(row.content);
+    const { content, blank } = withoutBlank(said);
     this.#left.thinking += thinking;
+    this.#left.blank += blank;
     if (EMPTY.test(content) && !row.config?.startsWith('{')) {
-      if (thinking === 0) this.#left.messages += 1;
+      if (thinking > 0) return;
+      if (blank > 0 || (content !== '""' && content.startsWith('"')))
+        throw invalidRequest(
+          `messages.${row.index}: this message has only blank text. Leave it out, or write what it said.`,
+        );
+      this.#left.messages += 1;
       return;
     }
     // An answer that was paused has a row for each part.
@@ -133,6 +149,22 @@ function withoutBound(content: string): { content: string; thinking: number } {
   if (!content.startsWith('[') || !hasThinking(content)) return { content, thinking: 0 };
   const { blocks, thinking } = unboundBlocks(content);
   return { content: `[${blocks.join(',')}]`, thinking };
+}
+
+/** @returns a list of blocks without blank texts, also those in results, and how many there were; a string as it is */
+function withoutBlank(content: string): { content: string; blank: number } {
+  let blank = 0;
+  if (!content.startsWith('[') || !MAYBE_BLANK.test(content)) return { content, blank };
+  const blocks = itemTexts(content).flatMap((text) => {
+    const { type, text: said, content: result } = (MAYBE_BLANK.test(text) && parseObject(text)) || {};
+    const isLeftOut = type === 'text' && isBlank(said);
+    if (isLeftOut) blank += 1;
+    if (isLeftOut || !asText(type).endsWith('tool_result') || !Array.isArray(result)) return isLeftOut ? [] : text;
+    const within = withoutBlank(memberTexts(text).get('content') ?? '');
+    blank += within.blank;
+    return edit(text, { content: within.content });
+  });
+  return { content: blank > 0 ? `[${blocks.join(',')}]` : content, blank };
 }
 
 /** @param contents the JSON texts of contents that are not empty. @returns the JSON text of all of them as one */

@@ -56,7 +56,7 @@ export function withoutPending(content: readonly Json[], results: ReadonlySet<st
 }
 
 /** @returns whether a text is blank, which the API does not accept as content. */
-function isBlank(text: unknown): boolean {
+export function isBlank(text: unknown): boolean {
   return typeof text !== 'string' || text.trim() === '';
 }
 

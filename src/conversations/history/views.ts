@@ -21,12 +21,7 @@ import { summaryWords } from './summarize.ts';
  * @param left how much was left out when it was created
  * @returns the JSON text of a conversation without its messages
  */
-export function describe(
-  profile: Profile,
-  transcript: Transcript,
-  turn: string | undefined,
-  left: LeftOut = { thinking: 0, messages: 0, calls: 0 },
-): string {
+export function describe(profile: Profile, transcript: Transcript, turn: string | undefined, left?: LeftOut): string {
   const { frozen } = transcript;
   return objectText({
     type: '"conversation"',
@@ -52,7 +47,7 @@ export function describe(
     cost_usd: String(toUsd(profile.cost)),
     usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
     ...(profile.summaries ? { summaries: JSON.stringify(describedSummaries(transcript)) } : {}),
-    ...(left.thinking + left.messages + left.calls > 0 ? { dropped: JSON.stringify(left) } : {}),
+    ...(left && Object.values(left).some((many) => many > 0) ? { dropped: JSON.stringify(left) } : {}),
   });
 }
 
@@ -130,7 +125,7 @@ function storedPage(
   const backwards = before_id !== undefined;
   const range = backwards ? { to: at - 1 } : { from: at + 1 };
   const rows = transcript.messages.ids({ ...range, backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, (row) => transcript.messages.cursorOf(row));
   const [first, last] = [data[0], data.at(-1)];
   return { ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending, isBound) : [] };
 }
@@ -145,7 +140,9 @@ function shownPage(
   const { limit, before_id, pending = false } = page;
   const backwards = before_id !== undefined;
   const rows = shownRanges(transcript, at, { backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id, from }) =>
+    transcript.messages.cursorOf({ id, seq: from }),
+  );
   return { ends, texts: shownTexts(transcript, data, pending, hides, isBound) };
 }
 

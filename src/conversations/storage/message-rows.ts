@@ -2,6 +2,7 @@
 
 import type { RawRow } from '../../durable/columns.ts';
 import type { Tables } from '../../durable/tables.ts';
+import { isEdgeId } from './answer-ids.ts';
 import { checked } from './damaged-row.ts';
 import type { MessageText } from './history-cache.ts';
 import { readDivided } from './pieces.ts';
@@ -92,14 +93,25 @@ export class MessageRows {
     );
   }
 
-  /** @returns where the message with an id is in the history; undefined if it is not there. */
-  findMessage(id: string): { seq: number; turn: number } | undefined {
+  /**
+   * @param named an id, or what `cursorOf` has given
+   * @returns where the message is in the history, of several the newest; undefined if it is not there.
+   */
+  findMessage(named: string): { seq: number; turn: number } | undefined {
     if (!this.#tables.readable) return undefined;
+    const [id = '', seq] = named.split('.');
     const [row] = this.#tables.read(
-      `select m.seq, m.turn from messages m join turns t on t.seq = m.turn where m.id = ? and t.status in ${COMMITTED}`,
+      `select m.seq, m.turn from messages m join turns t on t.seq = m.turn
+       where m.id = ?1 and m.seq >= ?2 and (m.seq = ?2 or ?2 = 0) and t.status in ${COMMITTED} order by m.seq desc limit 1`,
       id,
+      Number(seq ?? 0),
     );
     return row && { seq: Number(row.seq), turn: Number(row.turn) };
+  }
+
+  /** @returns what names a message in a page: its id, with its number if an older release has stored a newer one of this id. */
+  cursorOf({ id, seq }: { id: string; seq: number }): string {
+    return isEdgeId(id) || (this.findMessage(id)?.seq ?? seq) <= seq ? id : `${id}.${seq}`;
   }
 
   #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {

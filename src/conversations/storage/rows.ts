@@ -73,6 +73,11 @@ export interface Profile {
   nextTurn: number;
   nextMessage: number;
   /**
+   * The ids that upstreams have given to its answers, as far as the message before `from`: a mark of each, one behind the other.
+   * Two ids may have the same mark. Absent before the first answer.
+   */
+  answerIds?: { from: number; marks: string };
+  /**
    * The number of the newest turn whose messages, cost and tokens are included here. (The stored profile lags behind during a
    * run: its later steps are added at its end.)
    */

@@ -4,6 +4,7 @@ import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { masked } from '../../http/secrets.ts';
 import { readEvent } from '../../json/block-texts.ts';
+import { edit, memberTexts } from '../../json/edit.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
 import { interrupted } from '../../upstream/failure.ts';
@@ -15,6 +16,7 @@ import { typeIn } from '../../upstream/usage/usage-reader.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
 import { openOutputIn } from '../../upstream/usage/writing-speeds.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
+import { isFreeId, withAnswerId } from '../storage/answer-ids.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -172,6 +174,11 @@ export class Turn {
       const shown = masked(frame.data);
       if (shown !== frame.data) return this.#takeFrame({ event: frame.event, data: shown });
     }
+    if (data.type === 'message_start' && isObject(data.message) && !isFreeId(this.#transcript, data.message.id)) {
+      data.message.id = this.#ownId;
+      const message = edit(memberTexts(frame.data).get('message') ?? '', { id: JSON.stringify(this.#ownId) });
+      frame = { event: frame.event, data: edit(frame.data, { message }) };
+    }
     this.builder.take(data, frame.data);
     if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
     else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
@@ -248,7 +255,10 @@ export class Turn {
     const repaired = continuesPaused && !mayResume ? repairPaused(this.#transcript, content) : [];
     const next = nextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
     // Only committed turns count: the number of a failed turn may be used again.
-    if (committed) next.through = this.row.seq;
+    if (committed) {
+      next.through = this.row.seq;
+      next.answerIds = withAnswerId(this.#transcript, this.#answerId, next.nextMessage);
+    }
     if (committed && isLater) next.turns -= 1;
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
     const calls = (status === 'complete' && callsIn?.(content)) || null;
@@ -308,7 +318,7 @@ export class Turn {
   /** Stores the end, and shows it. */
   #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): void {
     const cached = this.#transcript.cachedHistory;
-    const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId(), isLater: this.#options.isLater, now });
+    const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
     // This is last because it shows the end. Everything before it has succeeded by then.
     this.log.store();
     Object.assign(this.row, row);
@@ -390,10 +400,15 @@ export class Turn {
     return this.#options.newMessages ?? messagesOf(this.#transcript, this.row.seq).length;
   }
 
-  /** @returns the id of the answer. It is the API's own, so that a client finds the message that it has received. */
-  #answerId(): string {
+  /** The id of the answer, as `message_start` has told it. */
+  get #answerId(): string {
     const id = this.builder.message?.id;
-    return typeof id === 'string' && /^[\w-]{1,128}$/.test(id) ? id : `msg_${this.row.id}_answer`;
+    return typeof id === 'string' ? id : this.#ownId;
+  }
+
+  /** The id of the answer if the upstream's cannot be used. A turn that is sent again after a crash has the same id, not number. */
+  get #ownId(): string {
+    return `msg_${this.row.id}_answer_${this.row.seq}`;
   }
 }
 

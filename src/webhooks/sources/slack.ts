@@ -17,7 +17,9 @@ export const slack = defineWebhook<SlackBody>({
     body.type === 'url_verification' && typeof body.challenge === 'string'
       ? Response.json({ challenge: body.challenge })
       : undefined,
-  id: ({ body }) => stringOrUndefined(body.event_id),
+  // A mention comes twice, as `message` and as `app_mention`, each with an id of its own.
+  id: ({ body: { event_id, event } }) =>
+    event?.channel && event.ts ? `${event.channel}-${event.ts}`.replace('.', '-') : stringOrUndefined(event_id),
   text: ({ body: { event } }) => {
     if (event?.type !== 'message' && event?.type !== 'app_mention') return undefined;
     if (event.bot_id !== undefined || !SAID.has(event.subtype)) return undefined;

@@ -39,6 +39,7 @@ export async function importFromFile(file: File): Promise<{ id: string; note: st
     countOf(dropped?.thinking, 'block of thinking', 'blocks of thinking'),
     countOf(dropped?.messages, 'refused or empty message', 'refused or empty messages'),
     countOf(dropped?.calls, 'call without a result', 'calls without a result'),
+    countOf(dropped?.blank, 'blank text', 'blank texts'),
   ].filter((part) => part !== '');
   return {
     id,

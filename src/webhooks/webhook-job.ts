@@ -1,5 +1,6 @@
 /** Consumes the queue: has each event labelled, or worked on by an agent, once; delivers the result; retries failures. */
 
+import { whatLimited } from '../accounts/admission/what-limited.ts';
 import type { AlertBody } from '../alerts/alerts-answers.schema.ts';
 import { requestIdOf } from '../auth/account-mark.ts';
 import { type ClassificationResult, classify } from '../classification/task/classify.ts';
@@ -10,13 +11,13 @@ import { ALERT_SCHEDULE, leaseOf, pauseAfter, SCHEDULE, type Schedule } from '..
 import type { Bindings } from '../durable/bindings.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.ts';
-import { toApiError } from '../http/errors.ts';
+import { type ApiError, toApiError } from '../http/errors.ts';
 import { logWork, type WorkLine } from '../http/log.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { sourceSettings } from '../settings/source-settings.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
-import { type AgentError, workOnEvent } from './agent-work.ts';
+import { workOnEvent } from './agent-work.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
@@ -158,8 +159,13 @@ class WebhookJob {
           const pause = Math.min(Math.max((Date.now() - receivedAt) / 4, SHORTEST_LOOK_MS), LONGEST_LOOK_MS);
           return { to: { state: 'running', at: Date.now() + pause }, error: null };
         }
-        case 'failed':
-          return { to: afterAgentError(progress.error, retry), error: progress.error };
+        case 'failed': {
+          const { type, message, status } = progress.error;
+          return {
+            to: status === 410 ? { state: 'parked' } : afterError(progress.error, retry),
+            error: { type, message },
+          };
+        }
       }
     } catch (thrown) {
       const { type, message } = toApiError(thrown);
@@ -204,8 +210,10 @@ class WebhookJob {
       const facts = { model: answered, classifier: version ?? null, usage: { ...usage }, cost_usd: toUsd(nanodollars) };
       return { result: { ...result, ...facts, classified_at: new Date().toISOString() } };
     }
-    const { type, message } = outcome.error;
-    return { to: afterClassifyError(outcome, failures, retry), error: { type, message } };
+    const { reason, error } = outcome;
+    const isFinal = reason === 'input' || (reason === 'answer' && failures > 0);
+    const to: Next = isFinal ? { state: 'failed' } : afterError(error, retry);
+    return { to, error: { type: error.type, message: error.message } };
   }
 
   /** Delivers an alert. It needs no label: its text itself is delivered. */
@@ -289,42 +297,11 @@ const AGENT_WAIT_MS = 30_000;
 const SHORTEST_LOOK_MS = 5_000;
 const LONGEST_LOOK_MS = 5 * 60_000;
 
-/** @returns the next state of an event on which an agent could not work */
-function afterAgentError({ status, headers }: AgentError, retry: (notBefore: number | null) => Next): Next {
-  if (status === 410) return { state: 'parked' };
-  const seconds = Number(headers['retry-after']);
-  const retryAt = Number.isFinite(seconds) && seconds > 0 ? Date.now() + seconds * 1_000 : null;
-  const isLimited = status === 429 && headers['sluice-limited-by'] !== undefined;
+/** @returns the next state of an event that was not worked on, by what was said of it */
+function afterError(error: Pick<ApiError, 'headers'>, retry: (notBefore: number | null) => Next): Next {
+  const { by, passes, retryAt } = whatLimited(error);
   // Reaching a limit of the account or its pools is not a failure. Reaching the upstream's limit is.
-  if (isLimited && headers['sluice-limited-by'] !== 'upstream') return waitingUntil(retryAt);
-  return retry(retryAt);
-}
-
-type NotClassifiable = Extract<ClassificationResult, { outcome: 'unclassified' }>;
-
-/** @returns the next state of an event that could not be classified */
-function afterClassifyError(
-  { reason, error, retryAt }: NotClassifiable,
-  failures: number,
-  retry: (notBefore: number | null) => Next,
-): Next {
-  switch (reason) {
-    case 'budget':
-      return waitingUntil(retryAt);
-    case 'limited':
-      // Reaching the account's own limit is not a failure; reaching the upstream's limit is.
-      return error.headers['sluice-limited-by'] === 'account' ? waitingUntil(retryAt) : retry(retryAt);
-    case 'input':
-      return { state: 'failed' };
-    case 'answer':
-      return failures === 0 ? retry(null) : { state: 'failed' };
-    case 'unavailable':
-    case 'operator':
-    case 'cancelled':
-      return retry(retryAt);
-  }
-}
-
-function waitingUntil(retryAt: number | null): Next {
+  const waits = by !== undefined && passes !== 'never';
+  if (!waits) return retry(retryAt);
   return { state: 'waiting', at: (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random()) };
 }

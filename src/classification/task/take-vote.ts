@@ -4,6 +4,7 @@ import { CHOICE } from '../../accounts/admission/ask-account.ts';
 import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
 import type { MeterRequest } from '../../accounts/admission/metered-request.ts';
 import type { RequestContext } from '../../auth/context.ts';
+import type { Refusal } from '../../durable/contracts/admission.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
 import { anotherRequestId } from '../../http/headers/request-id.ts';
 import { withJson } from '../../http/read-json.ts';
@@ -13,7 +14,7 @@ import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
 import { withUserId } from '../../upstream/request/user-id.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
-import { cancelled, type FailedCall, failureAfterCut, failureOf, refusalIn, unlabelled } from './failure.ts';
+import { cancelled, type FailedCall, failureAfterCut, failureOf, unlabelled } from './failure.ts';
 import { type AnswerFault, askedForm, type Choice, classificationRequest, delimiterFor, readChoice } from './prompt.ts';
 import type { Task } from './task.ts';
 
@@ -80,11 +81,11 @@ export async function takeVote(
     fault = found;
     if (fault?.kind === 'refused' || fault?.kind === 'too_long') {
       const error = invalidRequest(`input: ${fault.fault}.`, { headers: DO_NOT_RETRY, logged: `model_${fault.kind}` });
-      return { failure: { reason: 'input', error, retryAt: null }, calls };
+      return { failure: { reason: 'input', error }, calls };
     }
   }
   const help = fault?.kind === 'truncated' ? helpAfterCut(by, calls) : undefined;
-  return { failure: { reason: 'answer', error: unlabelled(fault?.fault ?? '', help), retryAt: null }, calls };
+  return { failure: { reason: 'answer', error: unlabelled(fault?.fault ?? '', help) }, calls };
 }
 
 /** @returns what helps against answers that are cut, as a sentence. @param calls the last one is of the model that was cut */
@@ -179,6 +180,6 @@ async function callModel(
 }
 
 function isCrowded({ failure }: Called): boolean {
-  const reason = refusalIn(failure?.error)?.reason;
+  const { reason } = (failure?.error.cause ?? {}) as Partial<Refusal>;
   return reason === 'concurrency' || reason === 'held';
 }

@@ -20,7 +20,6 @@ import { type Asking, refusalOfAll } from './admission/may-ask.ts';
 import type { Demand } from './leases/lease.ts';
 import type { Leases } from './leases/leases.ts';
 import { openingOf } from './ledger/settlement.ts';
-import { isFirstTry } from './tokens/request-counts.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
@@ -289,6 +288,7 @@ function placeHold(
   const deadline = now + (isChoice ? CHOICE_HOLD_MS : HOLD_MS);
   const hold: Hold = { ...whose, ...granted, model, at: now, deadline, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
+  if (jti !== null) state.requestCounts.add(jti, requestId, request.route);
   // The row comes first: an id that was used before throws here, before anything has changed.
   ledger.open(
     hold,
@@ -298,7 +298,6 @@ function placeHold(
   );
   addHold(budget, hold, buckets);
   state.limitedTokens.hold(jti, nanodollars);
-  if (jti !== null) state.requestCounts.add(jti, requestId);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
@@ -316,8 +315,8 @@ function refusalOfUsedUp(
   requestId: string,
   now: number,
 ): Refusal | undefined {
-  if (maxRequests === undefined || jti === undefined || !isFirstTry(requestId)) return undefined;
-  if (requestCounts.of(jti) < maxRequests) return undefined;
+  if (maxRequests === undefined || jti === undefined) return undefined;
+  if (requestCounts.of(jti) < maxRequests || requestCounts.has(requestId)) return undefined;
   return { ...refusalBy('requests', 'max_requests', now, now + HOUR_MS, maxRequests, 0, true), by: 'token' };
 }
 

@@ -45,11 +45,7 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   const known = hash === undefined ? undefined : await recallAnswer(by.store, account, hash);
   if (known) return done(task, { ...known, cached: true }, []);
   const limiter = by.limiter ?? createLimiter();
-  const answers = await Promise.all(
-    Array.from({ length: votes }, (_, nth) =>
-      takeVote(task, input, { ...by, limiter }, nth === 0 ? by.requestId : undefined),
-    ),
-  );
+  const answers = await Promise.all(Array.from({ length: votes }, () => takeVote(task, input, { ...by, limiter })));
   const calls = answers.flatMap((one) => one.calls);
   const choices = answers.flatMap(({ choice }) => choice ?? []);
   if (choices.length === 0) {

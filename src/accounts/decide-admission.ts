@@ -23,8 +23,6 @@ import { openingOf } from './ledger/settlement.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
-/** The same for a call that chooses a model. Nobody waits so long for one: if it is held still, who made it has died. */
-const CHOICE_HOLD_MS = 20_000;
 /** How often a request asks its pools. Other requests may have taken what it got meanwhile. */
 const MOST_ROUNDS = 6;
 
@@ -285,7 +283,7 @@ function placeHold(
   const group = state.leases.groupOf(request);
   const whose = { id: requestId, token: jti, group };
   const { model } = request;
-  const deadline = now + (isChoice ? CHOICE_HOLD_MS : HOLD_MS);
+  const deadline = now + (request.holdMs ?? HOLD_MS);
   const hold: Hold = { ...whose, ...granted, model, at: now, deadline, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   if (jti !== null) state.requestCounts.add(jti, requestId, request.route);

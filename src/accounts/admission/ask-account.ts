@@ -32,11 +32,13 @@ export function admissionRequestOf(
     | 'prefix'
     | 'agent'
     | 'chosenBy'
+    | 'holdMs'
     | 'identity'
     | 'settings'
   >,
 ): AdmissionRequest {
-  const { requestId, route, model, conversation, parent, prefix, agent, chosenBy, identity, settings } = request;
+  const { requestId, route, model, conversation, parent, prefix, agent, chosenBy, holdMs, identity, settings } =
+    request;
   return {
     requestId,
     route,
@@ -46,6 +48,7 @@ export function admissionRequestOf(
     prefix,
     agent,
     chosenBy,
+    holdMs,
     token: credentialUse(identity),
     tags: identity.tags,
     user: identity.user,

@@ -13,7 +13,16 @@ import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { StoredGrant } from './book-outcome.ts';
 
-type AdmittedMembers = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'chosenBy' | 'most' | 'adds';
+type AdmittedMembers =
+  | 'route'
+  | 'conversation'
+  | 'parent'
+  | 'prefix'
+  | 'agent'
+  | 'chosenBy'
+  | 'most'
+  | 'adds'
+  | 'holdMs';
 
 /** A request before its admission. The contract says which members go to its account unchanged. */
 export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, AdmittedMembers> {
@@ -45,7 +54,7 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Adm
 /** The part of a request that is needed to settle it. */
 export type MeteredRequest = AccountRequest &
   Pick<MeterRequest, 'requestId' | 'model'> &
-  Partial<Pick<MeterRequest, 'upstream' | 'waitUntil'>>;
+  Partial<Pick<MeterRequest, 'upstream' | 'waitUntil' | 'holdMs'>>;
 
 /** An admitted request: what it may do, and how it is settled. */
 export interface RequestMeter {

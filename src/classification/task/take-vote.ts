@@ -56,6 +56,9 @@ interface Answered {
   calls: Call[];
 }
 
+/** How long a label's hold lasts: if nobody renews it, who has asked for it has died. Milliseconds. */
+const LABEL_HOLD_MS = 50_000;
+const RENEW_LABEL_MS = 20_000;
 /** A call has so many numbers: one for each of its tries, at several models. */
 const TRIES_OF_A_CALL = 1_000;
 
@@ -154,6 +157,7 @@ async function callModel(
       fallbacks: by.fallbacks ?? task.fallbacks,
       routing: { streams: false, account: identity.account },
       signal,
+      holdMs: LABEL_HOLD_MS,
       waitUntil: (work) => by.waitUntil(work),
     },
     { modelInBody: model },
@@ -164,6 +168,8 @@ async function callModel(
     return { failure: failureOf(toApiError(thrown)) };
   }
   const started = Date.now();
+  // One that fails is tried again by the next. Without any, the account settles the call, and corrects that at its end.
+  const renewing = setInterval(() => by.waitUntil(meter.granted.renew().catch(() => undefined)), RENEW_LABEL_MS);
   const { outcome, message, error } = await askMessage(meter.body, {
     upstream,
     settings,
@@ -173,6 +179,7 @@ async function callModel(
     routing: meter.routing,
     waitUntil: by.waitUntil,
   });
+  clearInterval(renewing);
   const { nanodollars, done } = meter.granted.settle(outcome, { ms: Date.now() - started });
   // If it fails, it is logged, and the account's alarm settles the call.
   by.waitUntil(done);

@@ -276,8 +276,8 @@ export class Summarizer {
       if (!(thrown instanceof ApiError))
         logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
       // What others hold costs nothing, and says nothing of the next one: it is begun with the next answer.
-      const { by, passes } = thrown instanceof ApiError ? whatLimited(thrown) : {};
-      if (by !== undefined && passes === 'soon') change = { status: 'void' };
+      const { isOwn, passes } = thrown instanceof ApiError ? whatLimited(thrown) : {};
+      if (isOwn && passes === 'soon') change = { status: 'void' };
       // The account may have placed a hold although its answer was lost.
       const isRefused = thrown instanceof ApiError && thrown.status < 500 && !abort.isStopped;
       if (!isAskedAgain) meter = paid?.meter;

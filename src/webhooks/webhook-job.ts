@@ -11,13 +11,13 @@ import { ALERT_SCHEDULE, leaseOf, pauseAfter, SCHEDULE, type Schedule } from '..
 import type { Bindings } from '../durable/bindings.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { Conclusion, InboxObject, Work } from '../durable/contracts/inbox.ts';
-import { type ApiError, toApiError } from '../http/errors.ts';
+import { toApiError } from '../http/errors.ts';
 import { logWork, type WorkLine } from '../http/log.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { sourceSettings } from '../settings/source-settings.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
-import { workOnEvent } from './agent-work.ts';
+import { type AgentError, workOnEvent } from './agent-work.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
@@ -159,17 +159,11 @@ class WebhookJob {
           const pause = Math.min(Math.max((Date.now() - receivedAt) / 4, SHORTEST_LOOK_MS), LONGEST_LOOK_MS);
           return { to: { state: 'running', at: Date.now() + pause }, error: null };
         }
-        case 'failed': {
-          const { type, message, status } = progress.error;
-          return {
-            to: status === 410 ? { state: 'parked' } : afterError(progress.error, retry),
-            error: { type, message },
-          };
-        }
+        case 'failed':
+          return madeNothing(progress.error, retry, progress.error.status === 410 ? { state: 'parked' } : undefined);
       }
     } catch (thrown) {
-      const { type, message } = toApiError(thrown);
-      return { to: retry(null), error: { type, message } };
+      return madeNothing(toApiError(thrown), retry);
     }
   }
 
@@ -200,8 +194,7 @@ class WebhookJob {
       });
     } catch (thrown) {
       // There is no such classifier, or no key. An operator may correct that before the last attempt.
-      const { type, message } = toApiError(thrown);
-      return { to: retry(null), error: { type, message } };
+      return madeNothing(toApiError(thrown), retry);
     }
     this.#line.model = outcome.model;
     this.#line.cost_usd = toUsd(outcome.nanodollars);
@@ -212,8 +205,7 @@ class WebhookJob {
     }
     const { reason, error } = outcome;
     const isFinal = reason === 'input' || (reason === 'answer' && failures > 0);
-    const to: Next = isFinal ? { state: 'failed' } : afterError(error, retry);
-    return { to, error: { type: error.type, message: error.message } };
+    return madeNothing(error, retry, isFinal ? { state: 'failed' } : undefined);
   }
 
   /** Delivers an alert. It needs no label: its text itself is delivered. */
@@ -297,11 +289,15 @@ const AGENT_WAIT_MS = 30_000;
 const SHORTEST_LOOK_MS = 5_000;
 const LONGEST_LOOK_MS = 5 * 60_000;
 
-/** @returns the next state of an event that was not worked on, by what was said of it */
-function afterError(error: Pick<ApiError, 'headers'>, retry: (notBefore: number | null) => Next): Next {
-  const { by, passes, retryAt } = whatLimited(error);
+/** @returns what becomes of an event that was not worked on, by the error that says why. @param to if that is decided already */
+function madeNothing(
+  { type, message, headers }: Pick<AgentError, 'type' | 'message' | 'headers'>,
+  retry: (notBefore: number | null) => Next,
+  to?: Next,
+): Made {
+  const { isOwn, passes, retryAt } = whatLimited({ headers });
   // Reaching a limit of the account or its pools is not a failure. Reaching the upstream's limit is.
-  const waits = by !== undefined && passes !== 'never';
-  if (!waits) return retry(retryAt);
-  return { state: 'waiting', at: (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random()) };
+  const waits = isOwn && passes !== 'never';
+  const at = (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random());
+  return { to: to ?? (waits ? { state: 'waiting', at } : retry(retryAt)), error: { type, message } };
 }

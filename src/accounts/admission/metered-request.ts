@@ -13,7 +13,8 @@ import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { StoredGrant } from './book-outcome.ts';
 
-type AdmittedMembers =
+/** The members that go to its account unchanged. */
+export type AdmittedMembers =
   | 'route'
   | 'conversation'
   | 'parent'
@@ -24,7 +25,7 @@ type AdmittedMembers =
   | 'adds'
   | 'holdMs';
 
-/** A request before its admission. The contract says which members go to its account unchanged. */
+/** A request before its admission. */
 export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, AdmittedMembers> {
   upstream: Upstream;
   /** The body as it will go up. */

@@ -43,9 +43,9 @@ export function failureOf(error: ApiError, known?: Reason): FailedCall {
 }
 
 function failureReason(error: ApiError): Reason {
-  const { isLimited, passes } = whatLimited(error);
+  const { by, passes } = whatLimited(error);
   // What waiting does not help is for somebody to raise.
-  if (isLimited) return passes === 'never' ? 'operator' : 'limited';
+  if (by !== undefined) return passes === 'never' ? 'operator' : 'limited';
   switch (error.type) {
     case 'invalid_request_error':
     case 'request_too_large':

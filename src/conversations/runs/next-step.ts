@@ -48,11 +48,11 @@ export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
 /** @returns why a run pauses after its next step was refused; undefined if it fails instead */
 export function pauseBy(error: ApiError | undefined): PauseReason | undefined {
   if (error?.type === 'authentication_error') return 'revoked';
-  const { by, passes } = error ? whatLimited(error) : {};
+  const { by, isOwn, passes } = error ? whatLimited(error) : {};
   if (by === 'run') return 'max_usd';
   // A full storage is told by its own words.
   if (error?.type === 'invalid_request_error') return undefined;
-  return by !== undefined && passes !== 'soon' ? 'budget' : undefined;
+  return isOwn && passes !== 'soon' ? 'budget' : undefined;
 }
 
 /** @returns what steps have cost, as the account says; `most` if the account cannot be asked */

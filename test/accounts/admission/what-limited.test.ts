@@ -172,9 +172,9 @@ test('what never resets is asked for again after an hour, and no limit at all ha
   const now = Date.now();
   const spent = { ...refusalBy('spend', 'usd_total', now, now + DAY, 10, 0, false), by: 'group' as const };
   expect(whatLimited(refusalError(spent, {}), now)).toEqual({
-    ...{ by: 'group', isLimited: true, passes: 'later', retryAt: now + 3_600 * SECOND },
+    ...{ by: 'group', isOwn: true, passes: 'later', retryAt: now + 3_600 * SECOND },
   });
-  expect(whatLimited({ headers: {} }, now)).toMatchObject({ by: undefined, isLimited: false, passes: 'soon' });
+  expect(whatLimited({ headers: {} }, now)).toMatchObject({ by: undefined, isOwn: false, passes: 'soon' });
   const tooLarge = refusalBy('rate', 'input_tokens_per_minute', now, now + SECOND, 10, 0, true);
   expect(whatLimited(refusalError(tooLarge, {}), now)).toMatchObject({ passes: 'never', retryAt: null });
 });

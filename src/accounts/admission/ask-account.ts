@@ -111,11 +111,12 @@ export async function askInLine(
 
 /** @returns the settlement of a request that was never sent: it costs nothing. */
 export function unsent(
-  { requestId, route, model, conversation = null, prefix = null, agent = null }: MeterRequest,
+  { requestId, route, model, conversation, prefix, agent }: MeterRequest,
   errorType: 'account_unreachable' | 'client_gone',
   startedAt: number,
 ): Settlement {
-  const opening = { route, model: model.slice(0, LONGEST_MODEL_NAME), conversation, prefix, agent };
+  const named = { conversation: conversation ?? null, prefix: prefix ?? null, agent: agent ?? null };
+  const opening = { route, model: model.slice(0, LONGEST_MODEL_NAME), ...named };
   const status = errorType === 'client_gone' ? errorType : 'unreachable';
   return { requestId, status, cost: 0, errorType, startedAt, opening };
 }

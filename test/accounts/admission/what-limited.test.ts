@@ -175,6 +175,9 @@ test('what never resets is asked for again after an hour, and no limit at all ha
     ...{ by: 'group', isOwn: true, passes: 'later', retryAt: now + 3_600 * SECOND },
   });
   expect(whatLimited({ headers: {} }, now)).toMatchObject({ by: undefined, isOwn: false, passes: 'soon' });
+  // What batches hold is not free again in a moment.
+  const byBatch = { ...refusalBy('held', 'usd_per_day', now, now + 3_600 * SECOND, 10, 0, false), byBatch: true };
+  expect(whatLimited(refusalError(byBatch, {}), now)).toMatchObject({ passes: 'later', retryAt: now + 3_600 * SECOND });
   const tooLarge = refusalBy('rate', 'input_tokens_per_minute', now, now + SECOND, 10, 0, true);
   expect(whatLimited(refusalError(tooLarge, {}), now)).toMatchObject({ passes: 'never', retryAt: null });
 });

@@ -664,8 +664,14 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'webhooks: a text that gets no label is tried for ever',
     file: 'src/webhooks/webhook-job.ts',
-    edits: [["return failures === 0 ? retry(null) : { state: 'failed' };", 'return retry(null);']],
+    edits: [["reason === 'input' || (reason === 'answer' && failures > 0)", "reason === 'input'"]],
     foundBy: 'test/webhooks/webhook-job.test.ts',
+  },
+  {
+    name: 'webhooks: what the pools hold for others is a failure',
+    file: 'src/webhooks/webhook-job.ts',
+    edits: [["isOwn && passes !== 'never'", "isOwn && passes === 'later'"]],
+    foundBy: 'test/accounts/admission/what-limited.test.ts',
   },
   {
     name: 'webhooks: a failed delivery does not count',

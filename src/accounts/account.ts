@@ -60,8 +60,8 @@ import type {
   UsageReport,
 } from './usage-answers.schema.ts';
 
-/** A hold is renewed only when less than this is left of its time, because a renewal writes a row. Milliseconds. */
-const RENEW_BELOW_MS = 10 * 60_000;
+/** A hold is renewed only when less than this share of its time is left, because a renewal writes a row. */
+const RENEW_BELOW = 2 / 3;
 
 /**
  * The object of one account: its limits, holds, ledger and credentials. This file has all methods that others call, so it is
@@ -187,17 +187,18 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /**
-   * Says that a request still runs: its deadline is fifteen minutes from now. Writes a row every five minutes at most.
+   * Says that a request still runs: its hold lasts fifteen minutes from now, or as long as its admission said. Writes a row each time
+   * that a third of this has passed.
    *
    * @returns whether it has a hold
    */
-  renew(requestId: string, stage?: string): boolean {
+  renew(requestId: string, stage?: string, holdMs = HOLD_MS): boolean {
     const now = this.#state.advance();
     const hold = this.#state.budget.holds.get(requestId);
     if (!hold) return false;
     if (stage !== undefined) hold.stage = stage;
-    if (hold.deadline - now >= RENEW_BELOW_MS) return true;
-    const deadline = now + HOLD_MS;
+    if (hold.deadline - now >= holdMs * RENEW_BELOW) return true;
+    const deadline = now + holdMs;
     this.#state.ledger.renew(requestId, deadline, hold.stage);
     hold.deadline = deadline;
     return true;

@@ -20,12 +20,9 @@ import { type Asking, refusalOfAll } from './admission/may-ask.ts';
 import type { Demand } from './leases/lease.ts';
 import type { Leases } from './leases/leases.ts';
 import { openingOf } from './ledger/settlement.ts';
-import { isFirstTry } from './tokens/request-counts.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
-/** The same for a call that chooses a model. Nobody waits so long for one: if it is held still, who made it has died. */
-const CHOICE_HOLD_MS = 20_000;
 /** How often a request asks its pools. Other requests may have taken what it got meanwhile. */
 const MOST_ROUNDS = 6;
 
@@ -286,9 +283,10 @@ function placeHold(
   const group = state.leases.groupOf(request);
   const whose = { id: requestId, token: jti, group };
   const { model } = request;
-  const deadline = now + (isChoice ? CHOICE_HOLD_MS : HOLD_MS);
+  const deadline = now + (request.holdMs ?? HOLD_MS);
   const hold: Hold = { ...whose, ...granted, model, at: now, deadline, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
+  if (jti !== null) state.requestCounts.add(jti, requestId, request.route);
   // The row comes first: an id that was used before throws here, before anything has changed.
   ledger.open(
     hold,
@@ -298,7 +296,6 @@ function placeHold(
   );
   addHold(budget, hold, buckets);
   state.limitedTokens.hold(jti, nanodollars);
-  if (jti !== null) state.requestCounts.add(jti, requestId);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
@@ -316,8 +313,8 @@ function refusalOfUsedUp(
   requestId: string,
   now: number,
 ): Refusal | undefined {
-  if (maxRequests === undefined || jti === undefined || !isFirstTry(requestId)) return undefined;
-  if (requestCounts.of(jti) < maxRequests) return undefined;
+  if (maxRequests === undefined || jti === undefined) return undefined;
+  if (requestCounts.of(jti) < maxRequests || requestCounts.has(requestId)) return undefined;
   return { ...refusalBy('requests', 'max_requests', now, now + HOUR_MS, maxRequests, 0, true), by: 'token' };
 }
 

@@ -3,6 +3,7 @@
 import { tokensByKind } from '../accounts/admission/book-outcome.ts';
 import { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
+import { whatLimited } from '../accounts/admission/what-limited.ts';
 import { within } from '../async/timeout.ts';
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
@@ -280,6 +281,9 @@ export class Summarizer {
       // Where the account cannot hold it, or it is too large, the turn goes on without a summary.
       if (!(thrown instanceof ApiError))
         logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
+      // What others hold costs nothing, and says nothing of the next one: it is begun with the next answer.
+      const { isOwn, passes } = thrown instanceof ApiError ? whatLimited(thrown) : {};
+      if (isOwn && passes === 'soon') change = { status: 'void' };
       // The account may have placed a hold although its answer was lost.
       const isRefused = thrown instanceof ApiError && thrown.status < 500 && !abort.isStopped;
       if (!isAskedAgain) meter = paid?.meter;

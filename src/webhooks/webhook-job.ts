@@ -1,5 +1,6 @@
 /** Consumes the queue: has each event labelled, or worked on by an agent, once; delivers the result; retries failures. */
 
+import { whatLimited } from '../accounts/admission/what-limited.ts';
 import type { AlertBody } from '../alerts/alerts-answers.schema.ts';
 import { requestIdOf } from '../auth/account-mark.ts';
 import { type ClassificationResult, classify } from '../classification/task/classify.ts';
@@ -159,11 +160,10 @@ class WebhookJob {
           return { to: { state: 'running', at: Date.now() + pause }, error: null };
         }
         case 'failed':
-          return { to: afterAgentError(progress.error, retry), error: progress.error };
+          return madeNothing(progress.error, retry, progress.error.status === 410 ? { state: 'parked' } : undefined);
       }
     } catch (thrown) {
-      const { type, message } = toApiError(thrown);
-      return { to: retry(null), error: { type, message } };
+      return madeNothing(toApiError(thrown), retry);
     }
   }
 
@@ -194,8 +194,7 @@ class WebhookJob {
       });
     } catch (thrown) {
       // There is no such classifier, or no key. An operator may correct that before the last attempt.
-      const { type, message } = toApiError(thrown);
-      return { to: retry(null), error: { type, message } };
+      return madeNothing(toApiError(thrown), retry);
     }
     this.#line.model = outcome.model;
     this.#line.cost_usd = toUsd(outcome.nanodollars);
@@ -204,8 +203,9 @@ class WebhookJob {
       const facts = { model: answered, classifier: version ?? null, usage: { ...usage }, cost_usd: toUsd(nanodollars) };
       return { result: { ...result, ...facts, classified_at: new Date().toISOString() } };
     }
-    const { type, message } = outcome.error;
-    return { to: afterClassifyError(outcome, failures, retry), error: { type, message } };
+    const { reason, error } = outcome;
+    const isFinal = reason === 'input' || (reason === 'answer' && failures > 0);
+    return madeNothing(error, retry, isFinal ? { state: 'failed' } : undefined);
   }
 
   /** Delivers an alert. It needs no label: its text itself is delivered. */
@@ -289,42 +289,15 @@ const AGENT_WAIT_MS = 30_000;
 const SHORTEST_LOOK_MS = 5_000;
 const LONGEST_LOOK_MS = 5 * 60_000;
 
-/** @returns the next state of an event on which an agent could not work */
-function afterAgentError({ status, headers }: AgentError, retry: (notBefore: number | null) => Next): Next {
-  if (status === 410) return { state: 'parked' };
-  const seconds = Number(headers['retry-after']);
-  const retryAt = Number.isFinite(seconds) && seconds > 0 ? Date.now() + seconds * 1_000 : null;
-  const isLimited = status === 429 && headers['sluice-limited-by'] !== undefined;
-  // Reaching a limit of the account or its pools is not a failure. Reaching the upstream's limit is.
-  if (isLimited && headers['sluice-limited-by'] !== 'upstream') return waitingUntil(retryAt);
-  return retry(retryAt);
-}
-
-type NotClassifiable = Extract<ClassificationResult, { outcome: 'unclassified' }>;
-
-/** @returns the next state of an event that could not be classified */
-function afterClassifyError(
-  { reason, error, retryAt }: NotClassifiable,
-  failures: number,
+/** @returns what becomes of an event that was not worked on, by the error that says why. @param to if that is decided already */
+function madeNothing(
+  { type, message, headers }: Pick<AgentError, 'type' | 'message' | 'headers'>,
   retry: (notBefore: number | null) => Next,
-): Next {
-  switch (reason) {
-    case 'budget':
-      return waitingUntil(retryAt);
-    case 'limited':
-      // Reaching the account's own limit is not a failure; reaching the upstream's limit is.
-      return error.headers['sluice-limited-by'] === 'account' ? waitingUntil(retryAt) : retry(retryAt);
-    case 'input':
-      return { state: 'failed' };
-    case 'answer':
-      return failures === 0 ? retry(null) : { state: 'failed' };
-    case 'unavailable':
-    case 'operator':
-    case 'cancelled':
-      return retry(retryAt);
-  }
-}
-
-function waitingUntil(retryAt: number | null): Next {
-  return { state: 'waiting', at: (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random()) };
+  to?: Next,
+): Made {
+  const { isOwn, passes, retryAt } = whatLimited({ headers });
+  // Reaching a limit of the account or its pools is not a failure. Reaching the upstream's limit is.
+  const waits = isOwn && passes !== 'never';
+  const at = (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random());
+  return { to: to ?? (waits ? { state: 'waiting', at } : retry(retryAt)), error: { type, message } };
 }

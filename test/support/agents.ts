@@ -15,7 +15,13 @@ export const SKY = {
 type Headers = Record<string, string>;
 
 /** Sends a request. @returns its status and its body */
-export async function ask(app: SimulatedEdge, method: string, path: string, headers: Headers, body?: unknown) {
+export async function ask(
+  app: Pick<SimulatedEdge, 'fetch'>,
+  method: string,
+  path: string,
+  headers: Headers,
+  body?: unknown,
+) {
   const sent = { method, headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) };
   const response = await app.fetch(path, sent);
   return { status: response.status, body: (await response.json()) as Json };

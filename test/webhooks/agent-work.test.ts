@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { receivedText } from '../../src/conversations/answers/crossing-answer.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
+import { fromUsd } from '../../src/pricing/cost.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { DeliveredAnswer } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { edgeWithSky, SKY } from '../support/agents.ts';
@@ -171,8 +172,10 @@ test('an agent that there is not is looked for again, and what its source may no
     state: 'accepted',
     attempts: [{ error: { type: 'not_found_error', message: expect.stringContaining('no agent nobody') } }],
   });
-  await accountOf(ACCOUNT).setLimits({ usd_per_day: 0.000001 });
   const poor = worksOf({}, { GITHUB_WEBHOOK_AGENT: 'sky' });
+  const account = accountOf(ACCOUNT);
+  await account.setLimits({ usd_per_day: 1 });
+  await account.settle({ requestId: 'req_spent', status: 'complete', cost: fromUsd(1), startedAt: poor.clock.now });
   await accept(poor, 'github_2');
   await poor.consume();
   expect(await poor.report('github_2')).toMatchObject({

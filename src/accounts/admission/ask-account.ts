@@ -15,37 +15,19 @@ import type { Settings } from '../../settings/settings.ts';
 import { withdrawn } from '../../versions/find-stored.ts';
 import { defaultLimits } from './default-limits.ts';
 import { refusalError, storageError } from './limit-headers.ts';
-import type { MeterRequest } from './metered-request.ts';
+import type { AdmittedMembers, MeterRequest } from './metered-request.ts';
 
 /** The name in the ledger of the calls that choose a model for another request. */
 export const CHOICE = 'choice';
 
 /** @returns the members that every request sends to its account. */
 export function admissionRequestOf(
-  request: Pick<
-    MeterRequest,
-    | 'requestId'
-    | 'route'
-    | 'model'
-    | 'conversation'
-    | 'parent'
-    | 'prefix'
-    | 'agent'
-    | 'chosenBy'
-    | 'identity'
-    | 'settings'
-  >,
+  request: Pick<MeterRequest, AdmittedMembers | 'requestId' | 'model' | 'identity' | 'settings'>,
 ): AdmissionRequest {
-  const { requestId, route, model, conversation, parent, prefix, agent, chosenBy, identity, settings } = request;
+  const { requestId, route, model, conversation, parent, prefix, agent, chosenBy, holdMs, identity, settings } =
+    request;
   return {
-    requestId,
-    route,
-    model,
-    conversation,
-    parent,
-    prefix,
-    agent,
-    chosenBy,
+    ...{ requestId, route, model, conversation, parent, prefix, agent, chosenBy, holdMs },
     token: credentialUse(identity),
     tags: identity.tags,
     user: identity.user,
@@ -133,14 +115,8 @@ export function unsent(
   errorType: 'account_unreachable' | 'client_gone',
   startedAt: number,
 ): Settlement {
-  const name = model.slice(0, LONGEST_MODEL_NAME);
-  const opening = {
-    route,
-    model: name,
-    conversation: conversation ?? null,
-    prefix: prefix ?? null,
-    agent: agent ?? null,
-  };
+  const named = { conversation: conversation ?? null, prefix: prefix ?? null, agent: agent ?? null };
+  const opening = { route, model: model.slice(0, LONGEST_MODEL_NAME), ...named };
   const status = errorType === 'client_gone' ? errorType : 'unreachable';
   return { requestId, status, cost: 0, errorType, startedAt, opening };
 }

@@ -95,7 +95,11 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
         soon,
       );
     case 'rate':
-      return errorOf('rate_limit_error', rateSentence(refusal), refusal.never ? { ...soon, ...DO_NOT_RETRY } : soon);
+      return errorOf(
+        'rate_limit_error',
+        rateSentence(refusal),
+        refusal.never ? { ...quotaHeaders(quota), ...DO_NOT_RETRY } : soon,
+      );
   }
 }
 

@@ -13,9 +13,19 @@ import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { StoredGrant } from './book-outcome.ts';
 
-type AdmittedMembers = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'chosenBy' | 'most' | 'adds';
+/** The members that go to its account unchanged. */
+export type AdmittedMembers =
+  | 'route'
+  | 'conversation'
+  | 'parent'
+  | 'prefix'
+  | 'agent'
+  | 'chosenBy'
+  | 'most'
+  | 'adds'
+  | 'holdMs';
 
-/** A request before its admission. The contract says which members go to its account unchanged. */
+/** A request before its admission. */
 export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, AdmittedMembers> {
   upstream: Upstream;
   /** The body as it will go up. */
@@ -45,7 +55,7 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Adm
 /** The part of a request that is needed to settle it. */
 export type MeteredRequest = AccountRequest &
   Pick<MeterRequest, 'requestId' | 'model'> &
-  Partial<Pick<MeterRequest, 'upstream' | 'waitUntil'>>;
+  Partial<Pick<MeterRequest, 'upstream' | 'waitUntil' | 'holdMs'>>;
 
 /** An admitted request: what it may do, and how it is settled. */
 export interface RequestMeter {

@@ -16,7 +16,7 @@ import type { MeteredRequest, RequestMeter } from './metered-request.ts';
 
 /** @returns the meter of an admitted request. It works even in another process than the admission. */
 export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pick<RequestMeter, 'settle' | 'renew'> {
-  const { requestId, model, settings } = request;
+  const { requestId, model, settings, holdMs } = request;
   return {
     settle: (outcome, extra) => {
       const { startedAt } = grant;
@@ -33,7 +33,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
         done: sendSettlement(request, JSON.stringify(settlement)),
       };
     },
-    renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage)),
+    renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage, holdMs)),
   };
 }
 

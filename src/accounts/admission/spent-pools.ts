@@ -12,6 +12,7 @@ import { DEPLOYMENT_POOL, groupPool, poolOf } from '../../pools/pool-name.ts';
 import { fromUsd } from '../../pricing/cost.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { refusalError } from './limit-headers.ts';
+import { whatLimited } from './what-limited.ts';
 
 /** For how long it is known what a pool has left, in milliseconds. An admin may raise its limit at any time. */
 const KNOWN_MS = 60_000;
@@ -50,8 +51,8 @@ async function unlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
   await next();
   // It was refused by a pool all the same, so the next one looks again.
   const { error } = c;
-  const isByPool = error instanceof ApiError && /^(group|deployment)$/.test(error.headers['sluice-limited-by'] ?? '');
-  if (isByPool && error.type === 'billing_error') looks.delete(settings);
+  const { by, passes } = error instanceof ApiError ? whatLimited(error) : {};
+  if ((by === 'group' || by === 'deployment') && passes !== 'soon') looks.delete(settings);
 }
 
 /** @returns the limits of the visitors' pools in which next to nothing is left */

@@ -3,7 +3,12 @@ import { Rows } from '../../durable/rows.ts';
 
 const MOST_TOKENS_COUNTED = 1_000;
 
-/** Counts the requests of tokens that may make only so many. A later try, and a step of a run, belong to their request. */
+/** What belongs to another request, and has an id of its own: it is not counted. */
+const BESIDE = ['choice', 'summary'];
+/** The beginning of a row's id that all rows of a request have. */
+const REQUEST = "substr(id, 1, instr(id || '.', '.') - 1)";
+
+/** Counts the requests of tokens that may make only so many. Later tries, steps and votes have their request's id and a number. */
 export class RequestCounts extends Rows {
   readonly #counts = new LruCache<string, number>({ most: MOST_TOKENS_COUNTED });
 
@@ -11,19 +16,23 @@ export class RequestCounts extends Rows {
   of(jti: string): number {
     const known = this.#counts.get(jti);
     if (known !== undefined) return known;
-    const count = this.tables.number("select count(*) from ledger where token = ? and id not like '%.%'", jti);
+    const count = this.tables.number(
+      `select count(distinct ${REQUEST}) from ledger where token = ? and route not in ('${BESIDE.join("', '")}')`,
+      jti,
+    );
     this.#counts.set(jti, count);
     return count;
   }
 
-  /** Counts a request that was admitted. */
-  add(jti: string, requestId: string): void {
-    const known = this.#counts.get(jti);
-    if (known !== undefined && isFirstTry(requestId)) this.#counts.set(jti, known + 1);
+  /** @returns whether anything of a request was admitted. */
+  has(requestId: string): boolean {
+    const [id = ''] = requestId.split('.');
+    return this.tables.has("ledger where id >= ?1 and id < ?1 || '/'", id);
   }
-}
 
-/** @returns whether a ledger's row is a request's own, and not of a later try or step: these have a number. */
-export function isFirstTry(requestId: string): boolean {
-  return !requestId.includes('.');
+  /** Counts what is admitted now. Call it before its row is there. */
+  add(jti: string, requestId: string, route: string): void {
+    const known = this.#counts.get(jti);
+    if (known !== undefined && !BESIDE.includes(route) && !this.has(requestId)) this.#counts.set(jti, known + 1);
+  }
 }

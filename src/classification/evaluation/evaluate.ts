@@ -28,7 +28,7 @@ export type Evaluated =
   | ({ type: 'candidate' } & CandidateReport);
 
 /** Failures that say nothing about the classifier, only about the budget, the network or the deployment. */
-const NOT_JUDGED: ReadonlySet<Reason> = new Set(['budget', 'limited', 'unavailable', 'operator', 'cancelled']);
+const NOT_JUDGED: ReadonlySet<Reason> = new Set(['limited', 'unavailable', 'operator', 'cancelled']);
 
 /**
  * Checks the examples of a request against the labels of a classifier.

@@ -1,6 +1,5 @@
 /** Labels many texts: several at a time, results in their order, each text paid for by itself. */
 
-import { anotherRequestId } from '../../http/headers/request-id.ts';
 import { type ClassificationResult, classify, createLimiter } from './classify.ts';
 import type { Classifying } from './take-vote.ts';
 import type { Task } from './task.ts';
@@ -12,7 +11,7 @@ const AHEAD = 24;
 /**
  * Labels inputs. Of equal inputs only the first is sent, and the others share its answer, unless `cacheSeconds` is 0.
  *
- * @param by its request id is used for the first call of the first input
+ * @param by the first call has its request id, and later ones have it with a number
  * @returns the outcomes in the order of the inputs; a fault of one input is its outcome, and not thrown
  */
 export async function* classifyAll(
@@ -22,9 +21,8 @@ export async function* classifyAll(
 ): AsyncGenerator<ClassificationResult, void, undefined> {
   const limiter = by.limiter ?? createLimiter();
   const firsts = new Map<unknown, Promise<ClassificationResult>>();
-  const begin = async (input: unknown, index: number): Promise<ClassificationResult> => {
-    const one = () =>
-      classify(task, input, { ...by, limiter, requestId: index === 0 ? by.requestId : anotherRequestId(by.requestId) });
+  const begin = async (input: unknown): Promise<ClassificationResult> => {
+    const one = () => classify(task, input, { ...by, limiter });
     const first = firsts.get(input);
     if (first !== undefined) return sharedResult(await first) ?? (await one());
     const asked = one();
@@ -44,12 +42,12 @@ function sharedResult(first: ClassificationResult): ClassificationResult | undef
 async function* inOrder<T, R>(
   items: readonly T[],
   ahead: number,
-  work: (item: T, index: number) => Promise<R>,
+  work: (item: T) => Promise<R>,
 ): AsyncGenerator<R, void, undefined> {
   const running: Promise<R>[] = [];
   let next = 0;
   while (running.length > 0 || next < items.length) {
-    for (; running.length < ahead && next < items.length; next += 1) running.push(work(items[next] as T, next));
+    for (; running.length < ahead && next < items.length; next += 1) running.push(work(items[next] as T));
     const first = running.shift();
     if (first !== undefined) yield await first;
   }

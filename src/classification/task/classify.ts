@@ -40,22 +40,17 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   const { votes, cacheSeconds } = task;
   const { account } = by.identity;
   const wrong = faultInInput(input);
-  if (wrong || typeof input !== 'string')
-    return failed(task, { reason: 'input', error: wrong ?? notText(), retryAt: null }, []);
+  if (wrong || typeof input !== 'string') return failed(task, { reason: 'input', error: wrong ?? notText() }, []);
   const hash = cacheSeconds === 0 ? undefined : await taskHash(task, input);
   const known = hash === undefined ? undefined : await recallAnswer(by.store, account, hash);
   if (known) return done(task, { ...known, cached: true }, []);
   const limiter = by.limiter ?? createLimiter();
-  const answers = await Promise.all(
-    Array.from({ length: votes }, (_, nth) =>
-      takeVote(task, input, { ...by, limiter }, nth === 0 ? by.requestId : undefined),
-    ),
-  );
+  const answers = await Promise.all(Array.from({ length: votes }, () => takeVote(task, input, { ...by, limiter })));
   const calls = answers.flatMap((one) => one.calls);
   const choices = answers.flatMap(({ choice }) => choice ?? []);
   if (choices.length === 0) {
     const failure = answers.flatMap((one) => one.failure ?? [])[0];
-    return failed(task, failure ?? { reason: 'answer', error: unlabelled('there was none'), retryAt: null }, calls);
+    return failed(task, failure ?? { reason: 'answer', error: unlabelled('there was none') }, calls);
   }
   const result = elected(task, choices);
   // If some votes failed, or another model stepped in, the answer is not kept: another try may give a better one.

@@ -6,6 +6,8 @@
  */
 export class ConcurrencyLimiter {
   readonly #most: number;
+  /** How many names of calls were given. */
+  names = 0;
   #running = 0;
   #ended = 0;
   readonly #waiting: (() => void)[] = [];

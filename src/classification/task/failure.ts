@@ -1,9 +1,9 @@
-/** Why a text was not labelled, and when it can be tried again. */
-import type { Refusal } from '../../durable/contracts/admission.ts';
+/** Why a text was not labelled. */
+import { whatLimited } from '../../accounts/admission/what-limited.ts';
 import { ApiError, finalError } from '../../http/errors.ts';
 
-/** Why there is no label. `budget`, `limited` and `unavailable` pass with time; the others do not. */
-export type Reason = 'budget' | 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
+/** Why there is no label. `limited` and `unavailable` pass with time; the others do not. */
+export type Reason = 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
 
 /** An input without a label. */
 export interface NotClassified {
@@ -11,13 +11,9 @@ export interface NotClassified {
   reason: Reason;
   /** The error, fit to be shown to a caller. */
   error: ApiError;
-  /** When it makes sense to try again, in milliseconds since 1970; null if not known. */
-  retryAt: number | null;
 }
 
 export type FailedCall = Omit<NotClassified, 'outcome'>;
-
-const SECOND_MS = 1_000;
 
 /** @returns the error for a model that twice gave no usable label. @param help what may help, as a sentence */
 export function unlabelled(fault: string, help = 'Try another model, or describe the labels better.'): ApiError {
@@ -41,45 +37,22 @@ export function cancelled(): ApiError {
   return new ApiError('api_error', 'Nobody waited for this answer any more.', { logged: 'client_gone' });
 }
 
-/** @returns the account's refusal that caused an error, if one did */
-export function refusalIn(error: ApiError | undefined): Refusal | undefined {
-  const cause = error?.cause as Partial<Refusal> | undefined;
-  return cause?.kind === 'refused' ? (cause as Refusal) : undefined;
-}
-
-/** @returns the failure that an error means: its reason, and when to try again */
+/** @returns the failure that an error means, with its reason */
 export function failureOf(error: ApiError, known?: Reason): FailedCall {
-  const refusal = refusalIn(error);
-  const seconds = Number(error.headers['retry-after'] ?? Number.NaN);
-  const after = Number.isFinite(seconds) ? Date.now() + seconds * SECOND_MS : null;
-  const retryAt = refusal ? refusal.resetsAt : after;
-  const reason = known ?? failureReason(error, refusal);
-  return { reason, error, retryAt: reason === 'input' || reason === 'operator' ? null : retryAt };
+  return { reason: known ?? failureReason(error), error };
 }
 
-function failureReason({ type, headers }: ApiError, refusal: Refusal | undefined): Reason {
-  switch (refusal?.reason) {
-    case 'model':
-    case 'unpriced':
-      return 'operator';
-    // `never`: it costs more than the whole limit, so only an admin can change that.
-    case 'spend':
-      return refusal.never ? 'operator' : 'budget';
-    case 'rate':
-      return refusal.never ? 'input' : 'limited';
-    case 'concurrency':
-    case 'held':
-      return 'limited';
-  }
-  switch (type) {
+function failureReason(error: ApiError): Reason {
+  const { by, passes } = whatLimited(error);
+  // What waiting does not help is for somebody to raise.
+  if (by !== undefined) return passes === 'never' ? 'operator' : 'limited';
+  switch (error.type) {
     case 'invalid_request_error':
     case 'request_too_large':
       return 'input';
-    case 'rate_limit_error':
-    case 'billing_error':
-      return 'limited';
     case 'api_error':
-      return headers['x-should-retry'] === 'false' ? 'operator' : 'unavailable';
+      return passes === 'soon' ? 'unavailable' : 'operator';
+    case 'rate_limit_error':
     case 'overloaded_error':
     case 'timeout_error':
     case 'conflict_error':

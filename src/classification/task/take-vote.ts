@@ -1,11 +1,12 @@
 /** Makes one call that labels a text: admits it, calls the upstream, settles it, and asks again once: with a correction, or with more room. */
 
+import { tryId } from '../../accounts/admission/admission.ts';
 import { CHOICE } from '../../accounts/admission/ask-account.ts';
 import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
 import type { MeterRequest } from '../../accounts/admission/metered-request.ts';
 import type { RequestContext } from '../../auth/context.ts';
+import type { Refusal } from '../../durable/contracts/admission.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
-import { anotherRequestId } from '../../http/headers/request-id.ts';
 import { withJson } from '../../http/read-json.ts';
 import type { Nanodollars, Usage } from '../../pricing/cost.ts';
 import { thinkingOff, unthinkingModels } from '../../pricing/thinking-off.ts';
@@ -13,13 +14,13 @@ import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
 import { withUserId } from '../../upstream/request/user-id.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
-import { cancelled, type FailedCall, failureAfterCut, failureOf, refusalIn, unlabelled } from './failure.ts';
+import { cancelled, type FailedCall, failureAfterCut, failureOf, unlabelled } from './failure.ts';
 import { type AnswerFault, askedForm, type Choice, classificationRequest, delimiterFor, readChoice } from './prompt.ts';
 import type { Task } from './task.ts';
 
 /**
  * The context in which something is classified: who pays, and how the upstream is reached. The first call has its request id
- * in the ledger; later calls get their own.
+ * in the ledger, and later ones have it with a number.
  */
 export interface Classifying extends RequestContext {
   upstream: Upstream;
@@ -55,18 +56,29 @@ interface Answered {
   calls: Call[];
 }
 
+/** How long a label's hold lasts: if nobody renews it, who has asked for it has died. Milliseconds. */
+const LABEL_HOLD_MS = 50_000;
+const RENEW_LABEL_MS = 20_000;
+/** A call has so many numbers: one for each of its tries, at several models. */
+const TRIES_OF_A_CALL = 1_000;
+
 /** Takes one vote: makes one call, and a second one if the first answer cannot be used. */
 export async function takeVote(
   task: Task,
   input: string,
   by: Classifying & { limiter: ConcurrencyLimiter },
-  requestId: string | undefined,
 ): Promise<Answered> {
   const calls: Call[] = [];
   const delimiter = delimiterFor(input);
   let fault: AnswerFault | undefined;
-  for (const id of [requestId, undefined]) {
-    const attempt = () => callModel(task, { input, delimiter, fault }, by, id ?? anotherRequestId(by.requestId));
+  let id = nameOfCall(by);
+  const attempt = async () => {
+    const called = await callModel(task, { input, delimiter, fault }, by, id);
+    // What was refused has left no row of that name.
+    if (called.call) id = nameOfCall(by);
+    return called;
+  };
+  for (let asked = 0; asked < 2; asked += 1) {
     const { choice, fault: found, failure, call: made } = await by.limiter.run(attempt, isCrowded);
     if (made) calls.push(made);
     if (choice) return { choice, calls };
@@ -80,11 +92,18 @@ export async function takeVote(
     fault = found;
     if (fault?.kind === 'refused' || fault?.kind === 'too_long') {
       const error = invalidRequest(`input: ${fault.fault}.`, { headers: DO_NOT_RETRY, logged: `model_${fault.kind}` });
-      return { failure: { reason: 'input', error, retryAt: null }, calls };
+      return { failure: { reason: 'input', error }, calls };
     }
   }
   const help = fault?.kind === 'truncated' ? helpAfterCut(by, calls) : undefined;
-  return { failure: { reason: 'answer', error: unlabelled(fault?.fault ?? '', help), retryAt: null }, calls };
+  return { failure: { reason: 'answer', error: unlabelled(fault?.fault ?? '', help) }, calls };
+}
+
+/** @returns the name of the next call in the ledger: the request's id, and behind the first one a number */
+function nameOfCall({ limiter, requestId }: Classifying & { limiter: ConcurrencyLimiter }): string {
+  const { names } = limiter;
+  limiter.names += 1;
+  return names === 0 ? requestId : tryId(requestId, names * TRIES_OF_A_CALL);
 }
 
 /** @returns what helps against answers that are cut, as a sentence. @param calls the last one is of the model that was cut */
@@ -122,8 +141,7 @@ async function callModel(
   const meter = new MeteredExchange(
     {
       ...by.chooses,
-      // Its number says that it belongs to a request, so it does not count as one of the token's.
-      requestId: by.chooses ? `${requestId}.1` : requestId,
+      requestId,
       route: by.chooses ? CHOICE : (by.route ?? 'classify'),
       identity,
       accounts,
@@ -139,6 +157,7 @@ async function callModel(
       fallbacks: by.fallbacks ?? task.fallbacks,
       routing: { streams: false, account: identity.account },
       signal,
+      holdMs: LABEL_HOLD_MS,
       waitUntil: (work) => by.waitUntil(work),
     },
     { modelInBody: model },
@@ -149,6 +168,8 @@ async function callModel(
     return { failure: failureOf(toApiError(thrown)) };
   }
   const started = Date.now();
+  // One that fails is tried again by the next. Without any, the account settles the call, and corrects that at its end.
+  const renewing = setInterval(() => by.waitUntil(meter.granted.renew().catch(() => undefined)), RENEW_LABEL_MS);
   const { outcome, message, error } = await askMessage(meter.body, {
     upstream,
     settings,
@@ -158,6 +179,7 @@ async function callModel(
     routing: meter.routing,
     waitUntil: by.waitUntil,
   });
+  clearInterval(renewing);
   const { nanodollars, done } = meter.granted.settle(outcome, { ms: Date.now() - started });
   // If it fails, it is logged, and the account's alarm settles the call.
   by.waitUntil(done);
@@ -179,6 +201,6 @@ async function callModel(
 }
 
 function isCrowded({ failure }: Called): boolean {
-  const reason = refusalIn(failure?.error)?.reason;
+  const { reason } = (failure?.error.cause ?? {}) as Partial<Refusal>;
   return reason === 'concurrency' || reason === 'held';
 }

@@ -1,12 +1,20 @@
 import { RUN_MEMBERS } from '../runs/runs.schema.ts';
 
-/** Members of a request that do not change the length of the prompt. */
-const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
-  'messages',
+/** Members of a conversation's request that are for the edge alone. What they name is the same for all turns. */
+export const MEMBERS_FOR_EDGE = [
   'conversation',
+  'prefix',
   'agent',
   'on_pending_tools',
   'show',
+  'background',
+  'retry',
+  'deliver_url',
+] as const;
+/** Members of a request that do not change the length of the prompt. */
+const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
+  'messages',
+  ...MEMBERS_FOR_EDGE,
   'stream',
   'max_tokens',
   'metadata',

@@ -31,7 +31,7 @@ import { checkBoundMessages } from './bound-messages.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from './edge-tools.ts';
-import { frameOf } from './frame.ts';
+import { frameOf, MEMBERS_FOR_EDGE } from './frame.ts';
 import type { HistorySetting } from './history.schema.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
@@ -267,14 +267,7 @@ function changesFor(
   { agent, counts = false }: RequestOptions,
 ): Record<string, string | undefined> {
   const changes: Record<string, string | undefined> = {
-    conversation: undefined,
-    prefix: undefined,
-    agent: undefined,
-    on_pending_tools: undefined,
-    show: undefined,
-    background: undefined,
-    retry: undefined,
-    deliver_url: undefined,
+    ...Object.fromEntries(MEMBERS_FOR_EDGE.map((name) => [name, undefined])),
     stream: counts ? undefined : 'true',
     // A loop is gone on with by the model that began it.
     ...(model !== models.resolve(name) && changedTexts(takes(models.find(model), json, models.find(name)).changes)),

@@ -1,6 +1,6 @@
 /** Makes the next step of a run. */
 
-import type { Refusal } from '../../durable/contracts/admission.ts';
+import { whatLimited } from '../../accounts/admission/what-limited.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import type { ApiError } from '../../http/errors.ts';
 import { readMessage } from '../../json/block-texts.ts';
@@ -49,10 +49,11 @@ export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
 /** @returns why a run pauses after its next step was refused; undefined if it fails instead */
 export function pauseBy(error: ApiError | undefined): PauseReason | undefined {
   if (error?.type === 'authentication_error') return 'revoked';
-  const refusal = error?.cause as Partial<Refusal> | undefined;
-  if (refusal?.kind !== 'refused') return undefined;
-  if (refusal.by === 'run') return 'max_usd';
-  return refusal.reason === 'spend' || refusal.never ? 'budget' : undefined;
+  const { by, isOwn, passes } = error ? whatLimited(error) : {};
+  if (by === 'run') return 'max_usd';
+  // A full storage is told by its own words.
+  if (error?.type === 'invalid_request_error') return undefined;
+  return isOwn && passes !== 'soon' ? 'budget' : undefined;
 }
 
 /** @returns what steps have cost, as the account says; `most` if the account cannot be asked */

@@ -234,7 +234,8 @@ export class Run implements Runner {
     this.turn.last = { outcome: ended.summary.outcome, delta: log.delta };
     if (isAnswer && !this.turn.isCommitted) this.#model = this.#otherModel(runner.model);
     this.turn.isCommitted ||= isAnswer;
-    this.turn.isUnreported = typeof row.calls === 'string';
+    // A step that was not admitted settles nothing, and so it reports nothing of those before it.
+    if (settled !== undefined) this.turn.isUnreported = typeof row.calls === 'string';
     this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) this.#isInterrupted = false;
     this.#following = this.#followingOf(runner, log);

@@ -25,7 +25,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   mayAskJson(request: string): string;
   settle(settlement: Settlement): Settled;
   settleJson(settlement: string): string;
-  renew(requestId: string, stage?: string): boolean;
+  renew(requestId: string, stage?: string, holdMs?: number): boolean;
   kept(requestId: string): KeptHold | undefined;
   standing(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null): void;

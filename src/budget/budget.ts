@@ -34,9 +34,6 @@ const COMFORT = 16;
 /** The input is not counted if it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
 
-/** The fewest tokens of an answer for which a request is tried again after a try that has cost something. */
-const LEAST_LATER = 1_024;
-
 /** The decision on a request that costs nothing. */
 type FreeDecision = { kind: 'admitted' } | Refusal;
 
@@ -75,7 +72,7 @@ export interface Circumstances {
   models?: readonly string[] | undefined;
   /** The most that this request itself may cost. No other request needs room in it, so all of it may be held. */
   most?: Nanodollars | undefined;
-  /** What the earlier tries of the request have cost. Where money is limited, all tries together cost its worst case at most. */
+  /** What the earlier tries of the request have cost. It counts only against `most`. */
   earlier?: Nanodollars | undefined;
   /**
    * For a request that can wait: the tokens that answers take. While others hold the money for so many, it is refused as held.
@@ -107,22 +104,14 @@ export function decide(
   // An account without limits has purses, too: those of the ceiling.
   const isLimited =
     others.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
-  // Only money limits a later try: who has no limits in money pays for all that is tried.
-  const isLater = earlier > 0 && isLimited;
-  const mostOfTries = isLater ? Math.min(costAtMost(worstCase), most ?? NEVER) : most;
   const own: Purse[] =
-    mostOfTries === undefined
-      ? []
-      : [{ by: 'run', name: 'max_usd', most: mostOfTries, settled: earlier, held: 0, end: NEVER }];
+    most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: earlier, held: 0, end: NEVER }];
   if (!worstCase.known && isLimited) {
     return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
   }
 
   const asked = worstCase.outputTokens;
-  // A later try is lowered to what the earlier ones have left, whatever the rules say of the first.
-  const least = isLater
-    ? Math.min(asked, Math.max(LEAST_LATER, worstCase.leastOutput, rules.clamp ? leastUseful(worstCase, rules) : 0))
-    : leastTokens(worstCase, rules);
+  const least = leastTokens(worstCase, rules);
   // An input that can still be counted may turn out to be cheap, so its cost is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   const overRun = shortOfMoney(own, sure, time, budget);
@@ -167,8 +156,9 @@ export function decide(
     if (short?.reason === 'held' && !short.byBatch) return short;
     if (!short) atLeast = patient;
   }
-  const comfortable =
-    rules.clamp || isLater ? Math.min(asked, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS))) : asked;
+  const comfortable = rules.clamp
+    ? Math.min(asked, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS)))
+    : asked;
   if (worstCase.countable && affordable < comfortable) {
     // Counting helps if the input is a large part of the cost, or if the request may not fit at all.
     const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;

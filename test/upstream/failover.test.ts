@@ -2,7 +2,7 @@
 import { env } from 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -459,7 +459,7 @@ test('a later try waits for nobody: where others hold the money, the failed one 
   const others = Promise.withResolvers<Response>();
   let other: Promise<Response> | undefined;
   says.east = async () => {
-    if (other) return await others.promise;
+    if (other !== undefined) return await others.promise;
     other = app.post('/messages', ASK);
     await expect.poll(() => app.sent).toHaveLength(2);
     passTime(280_000);

@@ -49,7 +49,10 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'accounts: a later try has no hold',
     file: 'src/accounts/admission/metered-exchange.ts',
     edits: [
-      ['return this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: false }));', 'return this.body;'],
+      [
+        'return this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: false }));',
+        'return this.body;',
+      ],
     ],
     foundBy: 'test/simulation/tries.test.ts',
   },

@@ -43,6 +43,8 @@ const MODEL = 'claude-opus-5-5';
 const ACCOUNT = 'alice';
 const STEPS = 600;
 const REST_MS = 60 * 60_000;
+/** Before the day is over, and its rows are too old. */
+const MOST_MS = 8 * REST_MS;
 const FIRST_BYTE_MS = 3_000;
 /** Milliseconds that a try takes until it has failed. */
 const FAILS_MS = 200;
@@ -81,6 +83,7 @@ async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void>
   await inWorld(world, {}, async () => {
     const requests = new Requests(world, hostOf('ACCOUNT', ACCOUNT), scenario);
     const look = () => requests.look();
+    world.endAfter(MOST_MS);
     requests.issue();
     await world.run(STEPS, look);
     await world.rest(REST_MS, look);
@@ -110,8 +113,6 @@ class Requests {
   readonly #settings: Settings;
   readonly #upstream: Upstream;
   readonly #courses = new Map<string, Course>();
-  /** The rows as they were seen last: in the end they are too old and are deleted. */
-  readonly #known = new Map<string, Row>();
   #billed = 0;
 
   constructor(world: World, account: Host, scenario: Scenario) {
@@ -149,7 +150,6 @@ class Requests {
 
   look(): void {
     const rows = this.#rows();
-    for (const row of rows) this.#known.set(row.id, row);
     const { limit } = this.#scenario;
     if (limit !== undefined && usedIn(rows) > limit * 1e9) throw new Violation(`overspent: ${JSON.stringify(rows)}`);
     for (const [id, { most }] of this.#courses) {
@@ -160,7 +160,7 @@ class Requests {
 
   /** Nothing is held, and what was billed is booked. */
   lookAtRest(): void {
-    const rows = [...this.#known.values()];
+    const rows = this.#rows();
     if (rows.some(({ status }) => status === 'held')) throw new Violation(`held in the end: ${JSON.stringify(rows)}`);
     if (usedIn(rows) < this.#billed) throw new Violation(`${this.#billed} were billed: ${JSON.stringify(rows)}`);
   }

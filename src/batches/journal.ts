@@ -19,7 +19,7 @@ export interface Journal extends BatchOpening {
   /** Times in milliseconds since 1970. */
   createdAt: number;
   closingAt?: number;
-  /** What the account has set aside: less than the worst cases where its limits estimate. */
+  /** What the account has set aside: less than the worst cases where these are more than any batch may hold. */
   held?: Nanodollars;
   upstreamId?: string;
   /** Whether the upstream's id is a guess, which the results have to prove. */

@@ -34,6 +34,10 @@ const COMFORT = 16;
 /** The input is not counted if it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
 
+/** What helps where a limit cannot pay for what the API's own tools may cost, and what that does not promise. */
+export const ESTIMATE_HELPS =
+  'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
+
 /** The decision on a request that costs nothing. */
 type FreeDecision = { kind: 'admitted' } | Refusal;
 
@@ -208,7 +212,7 @@ function asHeld(exact: WorstCase, { estimatesServed }: Rules): WorstCase {
 }
 
 /** @returns whether a model is allowed. A name with a date or `-latest` means its model, in the request and in the limit. */
-function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
+export function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
   return allowed.some((name) => names.includes(name) || names.includes(undated(name)));
 }
 
@@ -225,7 +229,7 @@ function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[],
     const estimated = served.inputCost + least * worstCase.outputPrice;
     const help = [
       ...(served.single && fitting > 0 ? [`max_uses ${fitting} would fit`] : []),
-      ...(!rules.estimatesServed && estimated <= limit ? ['served_tools: estimate in the account’s limits'] : []),
+      ...(!rules.estimatesServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
     ];
     return `because of ${tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
   }

@@ -200,7 +200,7 @@ test('a batch that the upstream has forgotten is booked at its hold', async () =
   expect(row).toMatchObject({ status: 'unknown', estimated: true });
 });
 
-test('a batch that the upstream has forgotten is booked at what was held, where limits estimate what tools cost', async () => {
+test('a batch is held exactly where limits estimate what tools cost, and booked so if the upstream has forgotten it', async () => {
   creates = 'answered';
   await accountStub(bindings, {}, 'alice').setLimits({ served_tools: 'estimate', usd_per_day: 100 });
   const search = { ...params('Hi'), tools: [{ type: 'web_search_20250305', name: 'web_search', max_uses: 3 }] };
@@ -208,7 +208,8 @@ test('a batch that the upstream has forgotten is booked at what was held, where 
   const response = await app.post(PATH, body, bearer(await tokenOf('alice')));
   const { id } = (await response.json()) as MessageBatch;
   const held = (await day('alice')).held_usd ?? 0;
-  expect(held).toBeGreaterThan(0);
+  const exactly = await app.post(`${PATH}?dry_run=true`, body, bearer(await tokenOf('bob')));
+  expect(held).toBe(((await exactly.json()) as { cost_usd: number }).cost_usd);
   api.batches.clear();
   late += 31 * DAY_MS;
   await ended(['alice', id]);

@@ -2,7 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DAY_MS } from '../../src/async/durations.ts';
 import { capacity, level } from '../../src/budget/bucket.ts';
-import { type Circumstances, type Decision, decide, takeCountRequest } from '../../src/budget/budget.ts';
+import {
+  type Circumstances,
+  type Decision,
+  decide,
+  ESTIMATE_HELPS,
+  takeCountRequest,
+} from '../../src/budget/budget.ts';
 import { CEILING, type Rules, rulesOf } from '../../src/budget/rules.ts';
 import {
   addHold,
@@ -168,11 +174,9 @@ describe('spend', () => {
     expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(28_680) }), worstCaseWith(searching), NOON).kind).toBe(
       'admitted',
     );
-    expect(advice(exact, searching)).toBe(
-      'because of web_search: max_uses 1 would fit, or served_tools: estimate in the account’s limits',
-    );
+    expect(advice(exact, searching)).toBe(`because of web_search: max_uses 1 would fit, or ${ESTIMATE_HELPS}`);
     const two = { ...searching, served: { ...served, single: false } };
-    expect(advice(exact, two)).toBe('because of web_search: served_tools: estimate in the account’s limits');
+    expect(advice(exact, two)).toBe(`because of web_search: ${ESTIMATE_HELPS}`);
     const estimating = { served_tools: 'estimate' } as const;
     expect(
       decide(emptyBudget(NOON), rulesOf({ ...exact, ...estimating }), worstCaseWith(searching), NOON),

@@ -35,8 +35,6 @@ export interface BatchOrderRow {
   unpriced: boolean;
   items: number;
   cost: Nanodollars;
-  /** The same for limits with `served_tools: "estimate"`. */
-  estimated: Nanodollars;
 }
 
 /** An account's decision about a batch. */

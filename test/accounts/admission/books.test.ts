@@ -579,7 +579,10 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     const { type, message: sentence } = await errorOf(response);
     expect(type).toBe('billing_error');
     expect(sentence).toContain('larger than your whole daily limit, because of web_search');
-    expect(sentence).toContain('served_tools: estimate');
+    expect(sentence).toContain(
+      'served_tools: estimate in the account’s limits (it sets aside what such tools usually read',
+    );
+    expect(sentence).toContain('a request may cost more than that, and pass the limit');
     expect(sentence).not.toContain('resets');
     expect(response.headers.get('retry-after')).toBeNull();
     expect(response.headers.get('x-should-retry')).toBe('false');

@@ -70,8 +70,10 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
   const found = featuresOfBody(body, options.before, options.lengthOf);
   found.extra += PER_REQUEST;
   if (readings) noteModels(modelsOfOtherReadings(readings.text, readings.json), found);
-  const uses = servedUses(found.served, UNLIMITED_USES - 1);
+  const uses = servedUses(found.served);
   const steps = Math.min(MOST_STEPS, uses + 1);
+  // Where nothing limits the uses, the API ends after so many steps; an estimate counts one for each use.
+  const estimatedSteps = steps + Number(found.served.unlimited);
   const geography = body.inference_geo === 'global' ? 10 : 11;
   const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
   const asked = wholeNumber(body.max_tokens);
@@ -125,7 +127,6 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     const searches = found.searches * WEB_SEARCH_NANODOLLARS;
     const compacting = compacts(body, Math.max(first.tokens, later), steps);
     const inputExact = first.tokens + later * (steps - 1);
-    const estimatedSteps = Math.min(MOST_STEPS, servedUses(found.served, UNLIMITED_USES) + 1);
     const inputEstimated = Math.min(inputExact, tokensRead(firstEstimated, added, estimatedSteps, window));
     const costOf = (tokens: number) => {
       const beside = compacting ? tokens * price.input + longestOutput(rows) * price.output * steps : 0;
@@ -199,9 +200,9 @@ function promptTokensIn(
   return { tokens: Math.min(byBytes, count + margin), bounded: true };
 }
 
-/** @returns how often the API may call tools of its own. @param more how often if nothing limits it */
-function servedUses({ uses, unlimited }: Served, more: number): number {
-  return uses + (unlimited ? more : 0);
+/** @returns how often the API may call tools of its own. */
+function servedUses({ uses, unlimited }: Served): number {
+  return uses + (unlimited ? UNLIMITED_USES - 1 : 0);
 }
 
 /** @returns the tokens that steps read together, of which each reads so many more than the one before, up to the window */

@@ -114,11 +114,11 @@ const moment = z
 /** What the answer to a change of limits says of searches that they can never pay for. */
 export const unpaidSearchesSchema = z.optionally(
   z.object({
-    limit: z.described(z.string(), 'The tightest limit in USD.'),
+    limit: z.string(),
     models: z.array(z.object({ model: z.string(), exact_usd: usd, estimate_usd: usd })),
-    note: z.described(z.string(), 'What helps, and what it does not promise.'),
+    note: z.string(),
   }),
-  'Only in answers to a change of limits: the models for one of whose web searches more is set aside than a limit is, by `exact`, and what `estimate` sets aside.',
+  'Only in answers to a change of limits, where the tightest cannot pay what `exact` sets aside for one web search: by which models, what `estimate` sets aside, and in `note` what it does not promise.',
 );
 
 export type UnpaidSearches = NonNullable<z.output<typeof unpaidSearchesSchema>>;

@@ -284,13 +284,13 @@ test('what is given up before its last byte is given back, wherever the object i
     const id = `msgbatch_${String(nth).padStart(26, '0')}`;
     const stub = batchStub(bindings, {}, { account: 'alice', id });
     await stub.prepare({ ...rest, id, rows: rows.map((row) => ({ ...row, requestId: `req_${id}` })) });
-    if (step !== 'prepared') expect(await stub.closing(1_000)).toBe(true);
-    if (step === 'closing twice') expect(await stub.closing(1_000)).toBe(true);
+    if (step !== 'prepared') expect(await stub.closing()).toBe(true);
+    if (step === 'closing twice') expect(await stub.closing()).toBe(true);
     expect((await stub.read()).kind).toBe('known');
     // Both at once: neither brings back what the other has forgotten.
     await Promise.all([stub.drop(true), stub.drop(true), wakeBatch(id, 'alice')]);
     expect((await stub.read()).kind).toBe('none');
-    expect(await stub.closing(1_000)).toBe(false);
+    expect(await stub.closing()).toBe(false);
     expect(await accountStub(bindings, {}, 'alice').request(`req_${id}`)).toMatchObject({
       status: 'unsent',
       cost_usd: 0,
@@ -308,5 +308,5 @@ test('an account that is erased while its batch is being sent sends nothing any 
   const stub = batchStub(bindings, {}, { account: 'alice', id: next });
   await stub.prepare({ ...(JSON.parse(journal) as BatchOpening), id: next });
   await stub.erase();
-  expect(await stub.closing(1_000)).toBe(false);
+  expect(await stub.closing()).toBe(false);
 });

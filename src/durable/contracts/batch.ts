@@ -125,10 +125,9 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   /**
    * Notes that the last byte goes up now.
    *
-   * @param held what the account has set aside
    * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
-  closing(held: Nanodollars): Promise<boolean>;
+  closing(): Promise<boolean>;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
   /**

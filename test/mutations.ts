@@ -414,6 +414,12 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/prefixes/break-even.test.ts',
   },
   {
+    name: 'pricing: an estimate of searches forgets what those before have added',
+    file: 'src/pricing/worst-case.ts',
+    edits: [['(added * grown * (grown - 1)) / 2', 'added * (grown - 1)']],
+    foundBy: 'test/pricing/worst-case.test.ts',
+  },
+  {
     name: 'pricing: a prompt of just the limit is a long one',
     file: 'src/pricing/cost.ts',
     edits: [['promptTokens(usage) > long.above_tokens', 'promptTokens(usage) >= long.above_tokens']],

@@ -427,7 +427,9 @@ test.each(Object.keys(SICK))(
           passTime(280_000);
           return SICK[sick]?.() ?? Promise.reject(new Error('well'));
         };
-        const response = await app.post('/messages', { ...ASK, max_tokens });
+        const isTurn = max_tokens === 4_096 || max_tokens === 300;
+        const more = isTurn ? { conversation: `sick${counter}` } : {};
+        const response = await app.post('/messages', { ...ASK, max_tokens, ...more });
         expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
         expect(response.headers.get('sluice-max-tokens')).toBeNull();
         await response.text();

@@ -20,9 +20,10 @@ import { settingsSchema } from '../src/settings/settings.ts';
  * Metrics, and the sums of how fast answers are, take 2.8, the choice of a model and what it saves 4.4.
  * Labels without thinking take 0.2, what each model takes, and room for text, 1.7, errors that are judged by their codes 1.6.
  * What goes to a model that was not named takes 1.2; parts of zod and of Hono that nothing uses gave 1.7 back.
+ * What a limit says of searches that it cannot pay takes 0.4.
  * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 293_000;
+const LIMIT_BYTES = 294_000;
 
 test(`the deployed Worker is at most ${LIMIT_BYTES / 1_000} kB, compressed`, () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);

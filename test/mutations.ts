@@ -40,6 +40,35 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/accounts/admission/limit-headers.test.ts',
   },
   {
+    name: 'accounts: a request may run a fourth time',
+    file: 'src/accounts/admission/metered-exchange.ts',
+    edits: [['const MOST_RAN = 3;', 'const MOST_RAN = 4;']],
+    foundBy: 'test/simulation/tries.test.ts',
+  },
+  {
+    name: 'accounts: a later try has no hold',
+    file: 'src/accounts/admission/metered-exchange.ts',
+    edits: [
+      [
+        'return this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: false }));',
+        'return this.body;',
+      ],
+    ],
+    foundBy: 'test/simulation/tries.test.ts',
+  },
+  {
+    name: 'accounts: max_usd forgets the earlier tries',
+    file: 'src/budget/budget.ts',
+    edits: [['most, settled: earlier, held: 0', 'most, settled: 0, held: 0']],
+    foundBy: 'test/simulation/tries.test.ts',
+  },
+  {
+    name: 'accounts: a later try waits in the line',
+    file: 'src/accounts/admission/ask-for-model.ts',
+    edits: [['(later?.waits === false ? 0 : settings.HOLD_WAIT_MS)', 'settings.HOLD_WAIT_MS']],
+    foundBy: 'test/upstream/failover.test.ts',
+  },
+  {
     name: 'agents: one dear question is enough for a dearer model',
     file: 'src/agents/choose-model.ts',
     edits: [['isDearer(agreed, model, models) ? { model: agreed,', 'isDearer(meant, model, models) ? { model: meant,']],
@@ -383,6 +412,12 @@ export const MISTAKES: readonly Mistake[] = [
     file: 'src/prefixes/break-even.ts',
     edits: [['Math.floor((write - read) / (cold - read)) + 1', 'Math.ceil((write - read) / (cold - read))']],
     foundBy: 'test/prefixes/break-even.test.ts',
+  },
+  {
+    name: 'pricing: an estimate of searches forgets what those before have added',
+    file: 'src/pricing/worst-case.ts',
+    edits: [['(added * grown * (grown - 1)) / 2', 'added * (grown - 1)']],
+    foundBy: 'test/pricing/worst-case.test.ts',
   },
   {
     name: 'pricing: a prompt of just the limit is a long one',

@@ -3,6 +3,7 @@ import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import { listNamedAccount } from '../auth/list-account.ts';
+import { unpaidSearches } from '../budget/unpaid-searches.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
@@ -46,7 +47,7 @@ export function accountsRoutes() {
       const limits = validate(limitsSchema, json);
       await accountOf(c, id)((object) => object.setLimits(limits));
       listNamedAccount(contextOf(c), id);
-      return c.json(await accountAnswerOf(c, id));
+      return c.json(await changedAnswerOf(c, id));
     })
     .patch('/accounts/:id/limits', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
@@ -54,7 +55,7 @@ export function accountsRoutes() {
       const patch = validate(limitsPatch, json);
       await accountOf(c, id)((object) => object.patchLimits(patch));
       listNamedAccount(contextOf(c), id);
-      return c.json(await accountAnswerOf(c, id));
+      return c.json(await changedAnswerOf(c, id));
     })
     .post('/accounts/:id/credit', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
@@ -99,6 +100,14 @@ async function accountAnswerOf(c: Context<AppEnv>, id: string) {
   const jti = account === id ? token?.jti : undefined;
   const defaults = defaultLimits(id, c.get('settings'));
   return { type: 'account', id, ...(await accountOf(c, id)((object) => object.standing(defaults, jti))) };
+}
+
+async function changedAnswerOf(c: Context<AppEnv>, id: string) {
+  const answer = await accountAnswerOf(c, id);
+  // Credit adds to usd_total.
+  const { limits, total } = answer;
+  const all = total.limit_usd === null ? limits : { ...limits, usd_total: total.limit_usd };
+  return { ...answer, ...unpaidSearches(all, c.get('settings')) };
 }
 
 function creditKey(c: Context<AppEnv>): string | undefined {

@@ -44,31 +44,26 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
   }
   const { rules } = state.limits;
   const jti = token?.jti;
-  const sum = (kind: 'cost' | 'estimated') =>
-    Math.min(
-      MOST_OF_A_BATCH,
-      order.rows.reduce((total, row) => total + row[kind], 0),
-    );
+  const most = order.rows.reduce((total, { cost }) => total + cost, 0);
+  const whole = wholeOf(order, Math.min(MOST_OF_A_BATCH, most));
   const admitted = (hold: Nanodollars): BatchDecision => ({
     outcome: 'admitted',
     hold,
     standing: quotaStatusNow(state, now, jti),
     unlisted: !state.listed,
   });
-  const kind = rules.estimatesServed ? 'estimated' : 'cost';
-  if (!dryRun && batches.has(batch)) return admitted(sum(kind));
+  if (!dryRun && batches.has(batch)) return admitted(whole.inputCost);
   const earlier = dryRun
     ? undefined
     : batches.earlier({ key: order.key, digest: order.digest, repeats: order.repeats }, now);
   if (earlier) return earlier.isSame ? { outcome: 'attached', batch: earlier.id } : { outcome: 'mismatched' };
 
-  const whole = wholeOf(order, sum(kind));
   const { purses: ofToken, models } = limitsOfToken(state, jti);
   const leases = state.leases.of(order);
   const shared = leases.flatMap(({ lease }) => lease.purses(now));
   const decision = decide(
     budget,
-    { ...rules, input: undefined, output: undefined, concurrent: Number.POSITIVE_INFINITY, estimatesServed: false },
+    { ...rules, input: undefined, output: undefined, concurrent: Number.POSITIVE_INFINITY },
     whole,
     now,
     { purses: [...ofToken, ...shared], models },
@@ -89,7 +84,7 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
   const lacking = leases.filter(({ lease }) => !lease.covers(whole.inputCost, now));
   if (lacking.length > 0) return { outcome: 'short', leases: lacking, demand };
   if (dryRun) return admitted(whole.inputCost);
-  placeAll(state, order, kind, now);
+  placeAll(state, order, now);
   state.leases.noteHold(leases);
   state.leases.renew(leases, now);
   state.alarm.wakeFor(now + BATCH_HOLD_MS);
@@ -111,7 +106,7 @@ function wholeOf({ models, known }: BatchOrder, inputCost: Nanodollars): WorstCa
   };
 }
 
-function placeAll(state: AccountState, order: BatchOrder, kind: 'cost' | 'estimated', now: number): void {
+function placeAll(state: AccountState, order: BatchOrder, now: number): void {
   const { budget, ledger, batches, limitedTokens } = state;
   const { rules } = state.limits;
   const { batch, key, digest, token } = order;
@@ -123,7 +118,7 @@ function placeAll(state: AccountState, order: BatchOrder, kind: 'cost' | 'estima
       id: row.requestId,
       at: now,
       deadline: now + BATCH_HOLD_MS,
-      nanodollars: Math.min(MOST_OF_A_BATCH, row[kind]),
+      nanodollars: Math.min(MOST_OF_A_BATCH, row.cost),
       inputTokens: 0,
       outputTokens: 0,
       maxTokens: 0,

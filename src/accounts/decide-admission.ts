@@ -125,9 +125,8 @@ function noteRefusal(state: AccountState, request: AdmissionRequest, decision: A
   // A stranger must not have rows written by being refused.
   if (state.visit.isVisitor) return decision;
   if (decision.outcome === 'refused') {
-    // Where a later try may not cost more, the request was not refused: the try before it is its answer.
-    const isLater = (request.earlier ?? 0) > 0 && decision.refusal.by === 'run';
-    if (!isLater) state.refusals.add(request, decision.refusal, state.now());
+    // Where a later try is refused, the request was not: the failed try before it is its answer.
+    if (!request.earlier) state.refusals.add(request, decision.refusal, state.now());
   } else if (decision.outcome === 'full') {
     const { limit, most } = decision;
     state.refusals.add(request, { kind: 'full', limit, most }, state.now());

@@ -1,7 +1,7 @@
 import { outcomeCounts } from '../batches/batches-answers.schema.ts';
 import { count, time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
-import { limitsSchema, tokenLimits } from '../settings/limits.schema.ts';
+import { limitsSchema, tokenLimits, unpaidSearchesSchema } from '../settings/limits.schema.ts';
 import { chosenBySchema } from './chosen-by.schema.ts';
 import { usageGroupSchema } from './usage.schema.ts';
 
@@ -70,7 +70,10 @@ export const quotaReportSchema = z.object({
 });
 
 /** An account as its own route answers it. */
-export const accountAnswer = z.extend(accountRow, quotaReportSchema.shape);
+export const accountAnswer = z.extend(accountRow, {
+  ...quotaReportSchema.shape,
+  unpaid_searches: unpaidSearchesSchema,
+});
 
 /** How far an erasure has come. It goes on by itself. */
 export const erasureAnswer = z.extend(accountRow, {

@@ -4,7 +4,6 @@ import type { Bindings } from '../durable/bindings.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
 import type * as z from '../http/zod.ts';
-import type { Nanodollars } from '../pricing/cost.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import { BatchRecord } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
@@ -50,14 +49,14 @@ export class Batch extends EdgeObject implements BatchObject {
     this.#wakeIn(PREPARED_MS);
   }
 
-  async closing(held: Nanodollars): Promise<boolean> {
+  async closing(): Promise<boolean> {
     const journal = this.#journal;
     if (journal?.phase === 'prepared') {
       const pending = pendingOf({ ...journal, closingAt: this.now() });
       await this.#record.claims((claims) => claims.begin(pending));
       // The alarm may have given it up meanwhile.
       if (this.#journal?.phase === 'prepared') {
-        this.#record.change({ phase: 'closing', closingAt: pending.at, held, isReported: false });
+        this.#record.change({ phase: 'closing', closingAt: pending.at, isReported: false });
         this.#wakeIn(ANSWER_MS);
       }
     }

@@ -190,8 +190,7 @@ async function closeBatch(
     }
     if ('unlisted' in decision && decision.unlisted) context.waitUntil(putOnList(context));
     if (decision.outcome !== 'admitted') throw refusal(decision, total);
-    const { hold } = decision;
-    isClosing = await callBatch(place, (batch) => batch.closing(hold));
+    isClosing = await callBatch(place, (batch) => batch.closing());
     if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
     if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld), 'persistent'));

@@ -42,9 +42,8 @@ export interface BoundedItem {
   /** Every model that may be billed, each with all of its names. */
   models: readonly string[][];
   known: boolean;
-  /** The most that it can cost, at half price; also for limits that estimate the cost of the API's own tools. */
+  /** The most that it can cost, at half price. */
   cost: Nanodollars;
-  estimated: Nanodollars;
   /** Whether it asks for a cache lifetime of an hour. */
   cachesLong: boolean;
   /** Whether its answer may contain ids of things that it makes. */
@@ -172,15 +171,13 @@ export class ItemReader {
         batch: true,
       },
     );
-    const output = worstCase.outputTokens * worstCase.outputPrice;
     return {
       customId,
       pieces: piecesUp(item, bytes, given, params, idThere === request.model ? undefined : idThere),
       model: known ? row.id : undefined,
       models: worstCase.models,
       known: worstCase.known,
-      cost: worstCase.inputCost + output,
-      estimated: (worstCase.served?.inputCost ?? worstCase.inputCost) + output,
+      cost: worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice,
       cachesLong: terms.cache === '1h',
       makesThings: makesThings(params.json),
     };

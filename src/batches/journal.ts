@@ -19,8 +19,6 @@ export interface Journal extends BatchOpening {
   /** Times in milliseconds since 1970. */
   createdAt: number;
   closingAt?: number;
-  /** What the account has set aside: less than the worst cases where its limits estimate. */
-  held?: Nanodollars;
   upstreamId?: string;
   /** Whether the upstream's id is a guess, which the results have to prove. */
   isGuess?: boolean;
@@ -94,13 +92,6 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
     isSent: journal.phase !== 'prepared',
     upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
   };
-}
-
-/** @returns the ledger rows of a batch, with what is held for each. */
-export function heldRows({ rows, held }: Pick<Journal, 'rows' | 'held'>): Journal['rows'] {
-  const most = rows.reduce((sum, { hold }) => sum + hold, 0);
-  if (held === undefined || held >= most) return rows;
-  return rows.map((row) => ({ ...row, hold: Math.floor((row.hold * held) / most) }));
 }
 
 /** @returns whether the upstream may still work on a batch. */

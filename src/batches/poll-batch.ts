@@ -7,7 +7,7 @@ import { logFailure } from '../http/log.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import type { MadeId } from '../upstream/usage/made-ids.ts';
 import type { BatchRecord } from './batch-record.ts';
-import { heldRows, type Journal, NO_OUTCOMES } from './journal.ts';
+import { type Journal, NO_OUTCOMES } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
 import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
 
@@ -83,15 +83,14 @@ export async function readSums(record: BatchRecord, upstreamId: string): Promise
     if (record.journal?.isErased) return;
     await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
   };
-  const batch = { ...journal, rows: heldRows(journal) };
-  return await readResults(answered, batch, makesThings && isSure ? { models, note } : { models });
+  return await readResults(answered, journal, makesThings && isSure ? { models, note } : { models });
 }
 
 /** Books the hold of a batch as its cost, because the real cost is not known any more. */
 export async function settleUnknown(record: BatchRecord): Promise<void> {
   const { journal } = record;
   if (!journal) return;
-  const held = heldRows(journal).reduce((sum, { hold }) => sum + hold, 0);
+  const held = journal.rows.reduce((sum, { hold }) => sum + hold, 0);
   const outcomes = { ...NO_OUTCOMES, errored: journal.items };
   await settleRows(record, rowsWithoutResults(journal, 'unknown', 1), { outcomes, cost: held });
 }
@@ -132,8 +131,8 @@ export async function tellCancel(record: BatchRecord): Promise<void> {
 
 /** @returns the settlement rows of a batch without results. @param share 1 books its hold, 0 nothing */
 export function rowsWithoutResults(journal: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
-  const { upstream } = journal;
-  return heldRows(journal).map(({ requestId, model, hold }) => ({
+  const { upstream, rows } = journal;
+  return rows.map(({ requestId, model, hold }) => ({
     requestId,
     model,
     status,

@@ -15,7 +15,6 @@ const FIRST_COSTS = 1_024;
 interface ModelTotal {
   items: number;
   cost: Nanodollars;
-  estimated: Nanodollars;
 }
 
 /** Adds up items: their worst cases by model, and their custom ids. */
@@ -63,11 +62,10 @@ export class BatchTotal {
     if (!this.#ids.add(item.customId)) {
       throw invalidRequest(`requests.${index}.custom_id: ${item.customId} is not unique.`);
     }
-    const { model = MODELS_UNKNOWN, cost, estimated } = item;
-    const row = this.#rows.get(model) ?? { items: 0, cost: 0, estimated: 0 };
+    const { model = MODELS_UNKNOWN, cost } = item;
+    const row = this.#rows.get(model) ?? { items: 0, cost: 0 };
     row.items += 1;
     row.cost += cost;
-    row.estimated += estimated;
     this.#rows.set(model, row);
     for (const names of item.models) this.#models.set(names.join('\n'), names);
     if (this.#models.size > MOST_MODELS) throw invalidRequest(`requests: a batch may name ${MOST_MODELS} models.`);

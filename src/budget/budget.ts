@@ -34,8 +34,9 @@ const COMFORT = 16;
 /** The input is not counted if it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
 
-/** The fewest tokens of an answer for which a request is tried again after a try that has cost something. */
-const LEAST_LATER = 1_024;
+/** What helps where a limit cannot pay for what the API's own tools may cost, and what that does not promise. */
+export const ESTIMATE_HELPS =
+  'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
 
 /** The decision on a request that costs nothing. */
 type FreeDecision = { kind: 'admitted' } | Refusal;
@@ -75,7 +76,7 @@ export interface Circumstances {
   models?: readonly string[] | undefined;
   /** The most that this request itself may cost. No other request needs room in it, so all of it may be held. */
   most?: Nanodollars | undefined;
-  /** What the earlier tries of the request have cost. Where money is limited, all tries together cost its worst case at most. */
+  /** What the earlier tries of the request have cost. It counts only against `most`. */
   earlier?: Nanodollars | undefined;
   /**
    * For a request that can wait: the tokens that answers take. While others hold the money for so many, it is refused as held.
@@ -107,22 +108,14 @@ export function decide(
   // An account without limits has purses, too: those of the ceiling.
   const isLimited =
     others.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
-  // Only money limits a later try: who has no limits in money pays for all that is tried.
-  const isLater = earlier > 0 && isLimited;
-  const mostOfTries = isLater ? Math.min(costAtMost(worstCase), most ?? NEVER) : most;
   const own: Purse[] =
-    mostOfTries === undefined
-      ? []
-      : [{ by: 'run', name: 'max_usd', most: mostOfTries, settled: earlier, held: 0, end: NEVER }];
+    most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: earlier, held: 0, end: NEVER }];
   if (!worstCase.known && isLimited) {
     return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
   }
 
   const asked = worstCase.outputTokens;
-  // A later try is lowered to what the earlier ones have left, whatever the rules say of the first.
-  const least = isLater
-    ? Math.min(asked, Math.max(LEAST_LATER, worstCase.leastOutput, rules.clamp ? leastUseful(worstCase, rules) : 0))
-    : leastTokens(worstCase, rules);
+  const least = leastTokens(worstCase, rules);
   // An input that can still be counted may turn out to be cheap, so its cost is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   const overRun = shortOfMoney(own, sure, time, budget);
@@ -167,8 +160,9 @@ export function decide(
     if (short?.reason === 'held' && !short.byBatch) return short;
     if (!short) atLeast = patient;
   }
-  const comfortable =
-    rules.clamp || isLater ? Math.min(asked, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS))) : asked;
+  const comfortable = rules.clamp
+    ? Math.min(asked, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS)))
+    : asked;
   if (worstCase.countable && affordable < comfortable) {
     // Counting helps if the input is a large part of the cost, or if the request may not fit at all.
     const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;
@@ -218,7 +212,7 @@ function asHeld(exact: WorstCase, { estimatesServed }: Rules): WorstCase {
 }
 
 /** @returns whether a model is allowed. A name with a date or `-latest` means its model, in the request and in the limit. */
-function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
+export function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
   return allowed.some((name) => names.includes(name) || names.includes(undated(name)));
 }
 
@@ -235,7 +229,7 @@ function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[],
     const estimated = served.inputCost + least * worstCase.outputPrice;
     const help = [
       ...(served.single && fitting > 0 ? [`max_uses ${fitting} would fit`] : []),
-      ...(!rules.estimatesServed && estimated <= limit ? ['served_tools: estimate in the account’s limits'] : []),
+      ...(!rules.estimatesServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
     ];
     return `because of ${tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
   }

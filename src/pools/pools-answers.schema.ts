@@ -1,7 +1,7 @@
 import type { usageReportSchema } from '../accounts/usage-answers.schema.ts';
 import { time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
-import { poolLimitsSchema } from '../settings/limits.schema.ts';
+import { poolLimitsSchema, unpaidSearchesSchema } from '../settings/limits.schema.ts';
 
 const sharedSpendSchema = z.object({
   window: z.described(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
@@ -30,10 +30,16 @@ export const deploymentAnswer = z.object({
   id: z.literal('deployment'),
   limits: z.nullable(poolLimitsSchema),
   ...sharedWindows,
+  unpaid_searches: unpaidSearchesSchema,
 });
 
 /** A group, as its own route and the list of groups answer it. */
-export const groupAnswer = z.object({ type: z.literal('group'), id: z.string(), ...poolQuotaSchema.shape });
+export const groupAnswer = z.object({
+  type: z.literal('group'),
+  id: z.string(),
+  ...poolQuotaSchema.shape,
+  unpaid_searches: unpaidSearchesSchema,
+});
 
 /** The answer to the start of a recount. */
 export const recountAnswer = z.object({

@@ -3,6 +3,7 @@ import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import { listNamedAccount } from '../auth/list-account.ts';
 import { readShort } from '../auth/short-body.ts';
+import { unpaidSearches } from '../budget/unpaid-searches.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { PoolObject } from '../durable/contracts/pool.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
@@ -40,7 +41,7 @@ export function poolsRoutes() {
       const limits = validate(poolLimitsSchema, await readShort(c));
       await poolNamed(c, groupPool(id))((pool) => pool.setLimits(limits));
       await groupList.add(c.env.STORE, id);
-      return c.json(await groupAnswerOf(c, id));
+      return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
     })
     .delete('/groups/:id', requireScope('admin'), async (c) => {
       const id = groupNamed(c);
@@ -89,7 +90,8 @@ export function poolsRoutes() {
       const call = deploymentPool(c);
       const limits = validate(poolLimitsSchema, await readShort(c));
       await call((pool) => pool.setLimits(limits));
-      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...(await call((pool) => pool.standing())) });
+      const standing = await call((pool) => pool.standing());
+      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, ...unpaidSearches(limits, c.get('settings')) });
     });
 }
 

@@ -42,7 +42,7 @@ export interface WorstCaseOptions {
   count?: number | null;
   /** The features of the messages before those of the body: a conversation's history. */
   before?: PromptFeatures;
-  /** The setting SERVED_STEP_TOKENS. Default 50,000. */
+  /** The setting SERVED_STEP_TOKENS. Default 25,000. */
   servedStepTokens?: number;
   /** Whether the request is an item of a batch: half price on tokens. */
   batch?: boolean;
@@ -55,7 +55,9 @@ const MOST_STEPS = 1_000;
 const MOST_HELD: Nanodollars = 1e15;
 /** The input tokens from which the API summarizes the prompt, unless the request gives another number. */
 const COMPACTION_TRIGGER = 150_000;
-const SERVED_STEP_TOKENS = 50_000;
+const SERVED_STEP_TOKENS = 25_000;
+/** Tokens of a call beside its result, by estimate. */
+const BESIDE_RESULT = 1_000;
 
 /**
  * Computes the most that a request can cost.
@@ -70,6 +72,8 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
   if (readings) noteModels(modelsOfOtherReadings(readings.text, readings.json), found);
   const uses = servedUses(found.served);
   const steps = Math.min(MOST_STEPS, uses + 1);
+  // Where nothing limits the uses, the API ends after so many steps; an estimate counts one for each use.
+  const estimatedSteps = steps + Number(found.served.unlimited);
   const geography = body.inference_geo === 'global' ? 10 : 11;
   const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
   const asked = wholeNumber(body.max_tokens);
@@ -117,13 +121,13 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     const firstEstimated = hidden ? Math.min(window, told.tokens + servedStepTokens) : told.tokens;
     const output = asked ?? longestOutput(rows);
     const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
-    const estimated = steps > 1 ? Math.min(window, firstEstimated + servedStepTokens) : 0;
+    const added = Number.isFinite(result) ? result + BESIDE_RESULT : servedStepTokens;
     const price = dearest(rows, Math.max(first.tokens, later), attempt.fast, found.cache, geography);
     const own = attempt.maxTokens;
     const searches = found.searches * WEB_SEARCH_NANODOLLARS;
     const compacting = compacts(body, Math.max(first.tokens, later), steps);
     const inputExact = first.tokens + later * (steps - 1);
-    const inputEstimated = firstEstimated + estimated * (steps - 1);
+    const inputEstimated = Math.min(inputExact, tokensRead(firstEstimated, added, estimatedSteps, window));
     const costOf = (tokens: number) => {
       const beside = compacting ? tokens * price.input + longestOutput(rows) * price.output * steps : 0;
       return tokens * price.input + searches + beside;
@@ -135,7 +139,8 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     served.inputCost += costOf(inputEstimated) + ownOutput;
     const perSearch = found.searches > 0 ? WEB_SEARCH_NANODOLLARS : 0;
     served.useCost += later * price.input + perSearch;
-    served.estimatedUseCost += estimated * price.input + perSearch;
+    // Later uses cost more than the mean, so what this says would fit does.
+    served.estimatedUseCost += ((inputEstimated - firstEstimated) / Math.max(1, uses)) * price.input + perSearch;
     if (own === undefined) {
       worstCase.outputPrice += price.output * steps;
       served.useOutputPrice += price.output;
@@ -197,6 +202,12 @@ function promptTokensIn(
 /** @returns how often the API may call tools of its own. */
 function servedUses({ uses, unlimited }: Served): number {
   return uses + (unlimited ? UNLIMITED_USES - 1 : 0);
+}
+
+/** @returns the tokens that steps read together, of which each reads so many more than the one before, up to the window */
+function tokensRead(first: number, added: number, steps: number, window: number): number {
+  const grown = Math.min(steps, Math.floor((window - first) / added) + 1);
+  return grown * first + (added * grown * (grown - 1)) / 2 + (steps - grown) * window;
 }
 
 /** Raises the terms to an attempt's prices, because nobody knows beforehand which attempt will answer. */

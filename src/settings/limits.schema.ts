@@ -1,3 +1,4 @@
+import { usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 
 /** Nine million dollars: in nanodollars about the largest exact integer. It also means "no limit". */
@@ -65,7 +66,7 @@ export const limitsSchema = z.strictObject({
   ),
   served_tools: z.optionally(
     z.enum(['exact', 'estimate']),
-    'What is set aside for a step of a tool that the API itself calls: the whole context window (`exact`, the default), or SERVED_STEP_TOKENS beyond the prompt (`estimate`), which a request may exceed.',
+    'What is set aside for a step of a tool that the API itself calls: the whole context window (`exact`, the default), or SERVED_STEP_TOKENS more than the step before (`estimate`), which a request may exceed. Batches are held exactly.',
   ),
 });
 
@@ -109,6 +110,18 @@ const moment = z
       'must be a time such as 2027-01-01T00:00:00Z',
     ),
   );
+
+/** What the answer to a change of limits says of searches that they can never pay for. */
+export const unpaidSearchesSchema = z.optionally(
+  z.object({
+    limit: z.string(),
+    models: z.array(z.object({ model: z.string(), exact_usd: usd, estimate_usd: usd })),
+    note: z.string(),
+  }),
+  'Only in answers to a change of limits, where the tightest cannot pay what `exact` sets aside for one web search: by which models, what `estimate` sets aside, and in `note` what it does not promise.',
+);
+
+export type UnpaidSearches = NonNullable<z.output<typeof unpaidSearchesSchema>>;
 
 /** US dollars that an account is given in addition to its limit `usd_total`. */
 export const creditRequest = z.strictObject({

@@ -129,7 +129,7 @@ export const settingsSchema = z.object({
     'Which answers the upstream stops writing and billing when their connection is closed: `streams`, `always`, `never`.',
   ),
   SERVED_STEP_TOKENS: z.described(
-    countSetting(50_000, 1),
+    countSetting(25_000, 1),
     'With `served_tools: "estimate"`: how many tokens one use of the API’s own tools may add to the prompt.',
   ),
   MODEL_ALIASES: z.described(

@@ -49,6 +49,64 @@ describe('a change of limits', () => {
   });
 });
 
+describe('a limit that cannot pay for one search as it is held', () => {
+  const OPUS = 'claude-opus-5-5';
+  const unpaid = (json: Record<string, unknown>) =>
+    json.unpaid_searches as
+      | { limit: string; models: { model: string; exact_usd: number; estimate_usd: number }[]; note: string }
+      | undefined;
+  const search = (model: string) => ({
+    model,
+    max_tokens: 4_096,
+    stream: false,
+    messages: [{ role: 'user', content: 'What is new?' }],
+    tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 1 }],
+  });
+
+  test('says so where it is set, and so does the refusal: what helps, and what that does not promise', async () => {
+    const app = smallEdge();
+    const path = '/accounts/alice/limits';
+    const told = unpaid((await send(app, 'PUT', path, { usd_per_day: 2, usd_per_month: 9 })).json);
+    expect(told).toMatchObject({ limit: 'usd_per_day' });
+    expect(told?.note).toContain('served_tools: estimate');
+    expect(told?.note).toContain('a request may cost more than that, and pass the limit');
+    const opus = told?.models.find(({ model }) => model === OPUS);
+    expect(opus?.exact_usd).toBeGreaterThan(4);
+    expect(opus?.estimate_usd).toBeLessThan(0.5);
+    const refused = await app.post('/v1/messages', search(OPUS), await alice());
+    expect(refused.status).toBe(429);
+    expect((await errorOf(refused)).message).toContain('a request may cost more than that, and pass the limit');
+    // By a cent it goes up or does not, and with the switch it goes up.
+    const cents = Math.ceil((opus?.exact_usd ?? 0) * 100);
+    for (const [limits, isTold, status] of [
+      [{ usd_per_day: (cents - 1) / 100 }, true, 429],
+      [{ usd_per_day: (cents + 1) / 100 }, false, 200],
+      [{ usd_per_day: 2, served_tools: 'estimate' }, false, 200],
+    ] as const) {
+      const { status: changed, json } = await send(app, 'PUT', path, { ...limits, models: [OPUS] });
+      expect(changed).toBe(200);
+      expect(unpaid(json)?.models.map(({ model }) => model)).toEqual(isTold ? [OPUS] : undefined);
+      expect((await app.post('/v1/messages', search(OPUS), await alice())).status).toBe(status);
+      await app.settled();
+    }
+  });
+
+  test('is told of credit, of a change, and of what accounts share', async () => {
+    const app = smallEdge({ DEPLOYMENT_LIMITS: '{}' });
+    const path = '/accounts/carol/limits';
+    expect(unpaid((await send(app, 'PUT', path, { usd_total: 0 })).json)).toBeUndefined();
+    await send(app, 'POST', '/accounts/carol/credit', { usd: 1 });
+    expect(unpaid((await send(app, 'PATCH', path, { requests_per_minute: 60 })).json)?.limit).toBe('usd_total');
+    await send(app, 'POST', '/accounts/carol/credit', { usd: 100 });
+    expect(unpaid((await send(app, 'PATCH', path, { requests_per_minute: 9 })).json)).toBeUndefined();
+    expect((await send(app, 'GET', '/accounts/carol')).json).not.toHaveProperty('unpaid_searches');
+    for (const shared of ['/groups/red/limits', '/pools/deployment/limits']) {
+      expect(unpaid((await send(app, 'PUT', shared, { usd_per_week: 1 })).json)?.limit).toBe('usd_per_week');
+      expect(unpaid((await send(app, 'PUT', shared, { usd_per_week: 100 })).json)).toBeUndefined();
+    }
+  });
+});
+
 describe('usd_total', () => {
   test('0 is prepaid: nothing goes up before there is credit, and nothing beyond it', async () => {
     const app = smallEdge();

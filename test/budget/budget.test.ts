@@ -2,7 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DAY_MS } from '../../src/async/durations.ts';
 import { capacity, level } from '../../src/budget/bucket.ts';
-import { type Circumstances, type Decision, decide, takeCountRequest } from '../../src/budget/budget.ts';
+import {
+  type Circumstances,
+  type Decision,
+  decide,
+  ESTIMATE_HELPS,
+  takeCountRequest,
+} from '../../src/budget/budget.ts';
 import { CEILING, type Rules, rulesOf } from '../../src/budget/rules.ts';
 import {
   addHold,
@@ -168,11 +174,9 @@ describe('spend', () => {
     expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(28_680) }), worstCaseWith(searching), NOON).kind).toBe(
       'admitted',
     );
-    expect(advice(exact, searching)).toBe(
-      'because of web_search: max_uses 1 would fit, or served_tools: estimate in the account’s limits',
-    );
+    expect(advice(exact, searching)).toBe(`because of web_search: max_uses 1 would fit, or ${ESTIMATE_HELPS}`);
     const two = { ...searching, served: { ...served, single: false } };
-    expect(advice(exact, two)).toBe('because of web_search: served_tools: estimate in the account’s limits');
+    expect(advice(exact, two)).toBe(`because of web_search: ${ESTIMATE_HELPS}`);
     const estimating = { served_tools: 'estimate' } as const;
     expect(
       decide(emptyBudget(NOON), rulesOf({ ...exact, ...estimating }), worstCaseWith(searching), NOON),
@@ -346,26 +350,28 @@ describe('a later try', () => {
   const again = (given: Limits, more: Circumstances) =>
     decide(emptyBudget(NOON), rulesOf(given), worstCase, NOON, more);
 
-  test.each<Limits>([{}, { requests_per_minute: 9 }, { concurrent_requests: 9, on_shortfall: 'refuse' }])(
-    'is admitted whole without a limit in money, whatever the earlier ones have cost: %j',
-    (given) => {
-      expect(again(given, { earlier: 4_000 })).toMatchObject({ kind: 'admitted', maxTokens: 300 });
-      expect(again(given, { earlier: 40_000 })).toMatchObject({ kind: 'admitted', maxTokens: 300 });
-    },
-  );
-
-  test('costs no more than the earlier ones have left, whoever limits the money', () => {
+  test('is admitted whole, whoever limits the money and whatever the earlier ones have cost', () => {
     const purse = { by: 'token', name: 'usd_total', most: 1e9, settled: 0, held: 0, end: NEVER } as const;
     const limited: [Limits, Circumstances][] = [
+      [{}, {}],
+      [{ requests_per_minute: 9 }, {}],
+      [{ concurrent_requests: 9, on_shortfall: 'refuse' }, {}],
       ...PERIODS.map((period): [Limits, Circumstances] => [{ [limitName(period)]: 1 }, {}]),
       [{}, { purses: [purse] }],
       [{}, { purses: [{ ...purse, by: 'group' }] }],
       [{}, { most: 1e9 }],
     ];
     for (const [given, more] of limited) {
-      expect(again(given, { ...more, earlier: 1 })).toMatchObject({ kind: 'refused', by: 'run', left: 3_999 });
-      expect(again(given, more)).toMatchObject({ kind: 'admitted', maxTokens: 300 });
+      for (const earlier of [1, 3_999, 40_000])
+        expect(again(given, { ...more, earlier })).toMatchObject({ kind: 'admitted', maxTokens: 300 });
     }
+  });
+
+  test('and the earlier ones cost no more together than the request itself may cost', () => {
+    expect(again({}, { most: 4_000, earlier: 1 })).toMatchObject({ kind: 'admitted', maxTokens: 299 });
+    expect(again({}, { most: 4_000, earlier: 440 })).toMatchObject({ kind: 'admitted', maxTokens: 256 });
+    expect(again({}, { most: 4_000, earlier: 441 })).toMatchObject({ kind: 'refused', by: 'run', left: 3_559 });
+    expect(again({ usd_per_day: 1, on_shortfall: 'refuse' }, { most: 4_000, earlier: 1 })).toMatchObject({ by: 'run' });
   });
 
   test('by a model without a price is refused only where money is limited', () => {
@@ -706,7 +712,10 @@ test('no hold is more than what is left in any purse, and no more than its reque
     const { purses = [], most, earlier = 0 } = around;
     const isLimited =
       purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
-    const whole = worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
+    if (most === undefined) {
+      const { earlier: _, ...first } = around;
+      expect(decide(budget, rules, worstCase, NOON, first)).toEqual(decision);
+    }
     if (decision.kind !== 'admitted') {
       expect(isLimited || rules.input !== undefined || rules.output !== undefined).toBe(true);
       return;
@@ -716,7 +725,6 @@ test('no hold is more than what is left in any purse, and no more than its reque
     for (const period of PERIODS) expect(settled + nanodollars).toBeLessThanOrEqual(rules.spend[period] ?? CEILING);
     for (const one of purses) expect(one.settled + one.held + nanodollars).toBeLessThanOrEqual(one.most);
     if (most !== undefined) expect(earlier + nanodollars).toBeLessThanOrEqual(most);
-    if (isLimited && earlier > 0) expect(earlier + nanodollars).toBeLessThanOrEqual(whole);
     if (!isLimited && rules.output === undefined) expect(maxTokens).toBe(worstCase.outputTokens);
   });
 });

@@ -16,7 +16,7 @@ async function holdByBatch(account: string, cost: number): Promise<void> {
     batch: 'msgbatch_1',
     requestId: 'req_batch',
     items: 1,
-    rows: [{ requestId: 'req_batch.0', model, unpriced: false, items: 1, cost, estimated: cost }],
+    rows: [{ requestId: 'req_batch.0', model, unpriced: false, items: 1, cost }],
     models: [[model]],
     known: true,
     digest: 'one',

@@ -334,10 +334,45 @@ describe('a bound is as tight as what is known', () => {
       inputTokens: first + 3 * MILLION,
       outputPrice: 4 * 22_000,
       bounded: false,
-      served: { tool: 'web_search', single: true, uses: 3, inputTokens: first + 3 * (first + 50_000) },
+      served: { tool: 'web_search', single: true, uses: 3, inputTokens: 4 * first + (1 + 2 + 3) * 25_000 },
     });
     const few = worstCaseOf(body, { bytes: bytesOf(body), models, servedStepTokens: 1_000 }).worstCase;
-    expect(few.served?.inputTokens).toBe(first + 3 * (first + 1_000));
+    expect(few.served?.inputTokens).toBe(4 * first + (1 + 2 + 3) * 1_000);
+  });
+
+  test('by estimate each step reads what all before have added, up to the window', () => {
+    const estimated = (tool: object, stepTokens = 25_000) => {
+      const body = ask({ tools: [tool] });
+      const { worstCase } = worstCaseOf(body, { bytes: bytesOf(body), models, servedStepTokens: stepTokens });
+      return { first: bytesOf(body) + 272 + TOOL, served: worstCase.served?.inputTokens, exact: worstCase.inputTokens };
+    };
+    const search = { type: 'web_search_20260318', name: 'web_search' };
+    const fetching = { type: 'web_fetch_20260318', name: 'web_fetch', max_content_tokens: 5_000, max_uses: 4 };
+    const page = estimated(fetching);
+    expect(page.served).toBe(5 * page.first + (1 + 2 + 3 + 4) * 7_000);
+    // Ten uses where nothing limits it.
+    const unlimited = estimated(search);
+    expect(unlimited.served).toBe(11 * unlimited.first + 55 * 25_000);
+    for (const uses of [1, 7, 60, 900]) {
+      const { first, served, exact } = estimated({ ...search, max_uses: uses }, 40_000);
+      let sum = 0;
+      for (let step = 0; step <= uses; step += 1) sum += Math.min(MILLION, first + step * 40_000);
+      expect(served).toBe(sum);
+      expect(served).toBeLessThanOrEqual(exact);
+    }
+  });
+
+  test('what an estimate says of fewer uses holds for them', () => {
+    const searching = (uses: number) => {
+      const body = ask({ tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: uses }] });
+      return worstCaseOf(body, { bytes: 2_000, models }).worstCase.served;
+    };
+    const eight = searching(8);
+    const without = (eight?.inputCost ?? 0) - 8 * (eight?.estimatedUseCost ?? 0);
+    for (let uses = 1; uses <= 8; uses += 1) {
+      const said = without + uses * (eight?.estimatedUseCost ?? 0);
+      expect(searching(uses)?.inputCost).toBeLessThanOrEqual(Math.ceil(said));
+    }
   });
 
   test('pages of a limited length bound each step', () => {

@@ -2,7 +2,7 @@
 import { env } from 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -513,28 +513,41 @@ test('a stream whose first byte is late is asked for elsewhere; what may have ru
   }
 });
 
-test.each([300, 512, 1_023, 4_096, 64_000])(
-  'without a limit in money the next upstream answers after one that hung, at a max_tokens of %i',
-  async (max_tokens) => {
-    const app = edge([{ name: 'east', first_byte_ms: 200 }, { name: 'west' }]);
-    const { now } = Date;
-    let late = 0;
-    const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + late);
-    onTestFinished(() => clock.mockRestore());
-    // By the clock it hangs so long that all of its answer may have been written.
-    says.east = () => {
-      late = 200_000;
-      return new Promise<Response>(() => {});
-    };
-    const response = await app.post('/messages', { ...ASK, max_tokens });
-    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
-    expect(response.headers.get('sluice-max-tokens')).toBeNull();
-    await response.text();
-    const rows = await rowsOf(app);
-    expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(WEST_AFTER_EAST);
-    const [west, east] = rows;
-    expect(west?.hold_usd).toBe(east?.hold_usd);
-    expect(east?.cost_usd).toBeGreaterThan(0.9 * (east?.hold_usd ?? Number.NaN));
+/** What an upstream does that may have written all of an answer before it fails. */
+const SICK: Record<string, () => Response | Promise<Response>> = {
+  hangs: () => new Promise(() => {}),
+  'resets the connection': () => Promise.reject(new Error('Network connection lost.')),
+  fails: () => new Response('<html>', { status: 502 }),
+  'breaks behind its headers': () => sse(bodyOf([], 'cut')),
+};
+
+test.each(Object.keys(SICK))(
+  'where the first upstream %s, the second answers: with a limit and without, whatever max_tokens',
+  async (sick) => {
+    for (const limits of [{}, { usd_per_day: 20 }, { usd_per_day: 20, on_shortfall: 'refuse' }]) {
+      for (const max_tokens of [300, 1_023, 4_096, 32_000, 128_000]) {
+        await resetAll();
+        const app = edge([{ name: 'east', first_byte_ms: 20 }, { name: 'west' }], {
+          DEFAULT_LIMITS: JSON.stringify(limits),
+        });
+        // By the clock all of its answer may have been written.
+        says.east = () => {
+          passTime(280_000);
+          return SICK[sick]?.() ?? Promise.reject(new Error('well'));
+        };
+        const isTurn = max_tokens === 4_096 || max_tokens === 300;
+        const more = isTurn ? { conversation: `sick${counter}` } : {};
+        const response = await app.post('/messages', { ...ASK, max_tokens, ...more });
+        expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+        expect(response.headers.get('sluice-max-tokens')).toBeNull();
+        await response.text();
+        const rows = await rowsOf(app);
+        expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(WEST_AFTER_EAST);
+        const [west, east] = rows;
+        expect(west?.hold_usd).toBe(east?.hold_usd);
+        expect(east?.cost_usd).toBeGreaterThan(0.9 * (east?.hold_usd ?? Number.NaN));
+      }
+    }
   },
 );
 
@@ -547,6 +560,28 @@ test('where the budget does not pay for another try, the failed one is the answe
   expect([response.status, (await errorOf(response)).type]).toEqual([504, 'timeout_error']);
   expect(app.sent.filter((sent) => !isCount(sent)).map(nameIn)).toEqual(['east']);
   expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['retried']);
+});
+
+test('a later try waits for nobody: where others hold the money, the failed one is the answer', async () => {
+  // Two have room, and after one has failed only one.
+  const app = edge(TWO, { DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.2, on_shortfall: 'refuse' }) });
+  const others = Promise.withResolvers<Response>();
+  let other: Promise<Response> | undefined;
+  says.east = async () => {
+    if (other !== undefined) return await others.promise;
+    other = app.post('/messages', ASK);
+    await expect.poll(() => app.sent).toHaveLength(2);
+    passTime(280_000);
+    return new Response('<html>', { status: 502 });
+  };
+  const response = await app.post('/messages', ASK);
+  expect([response.status, (await errorOf(response)).type]).toEqual([502, 'api_error']);
+  expect(placesOf(app)).toEqual(['east', 'east']);
+  others.resolve(sse(bodyOf([streamOf(MODEL)])));
+  expect((await other)?.status).toBe(200);
+  await (await other)?.text();
+  expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['complete', 'retried']);
+  expect(await (await app.fetch('/usage/requests?status=refused')).json()).toMatchObject({ data: [] });
 });
 
 test('nothing goes anywhere else once the first byte has gone down', async () => {

@@ -6,7 +6,7 @@ import { ApiError } from '../../http/errors.ts';
 import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
 import { askForModel } from './ask-for-model.ts';
 import { quotaHeaders } from './limit-headers.ts';
-import type { Admission, MeterRequest } from './metered-request.ts';
+import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
 import { ModelChoice } from './model-choice.ts';
 import { grantOf, requestMeterOf } from './request-meter.ts';
 
@@ -36,15 +36,16 @@ async function orUnsent<T>(request: MeterRequest, admitting: Promise<T>): Promis
   }
 }
 
-async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgain = false): Promise<Admission> {
+async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): Promise<Admission> {
   const { request } = choice;
-  const first = await askForModel(choice, isAgain, earlier);
+  const { earlier = 0 } = later ?? {};
+  const first = await askForModel(choice, later);
   let decided = first;
   // If the budget does not pay for this model, it may pay for another one.
   const isTooDear = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
   while (isTooDear && decided.answer.outcome !== 'admitted') {
     if (!(await choice.next())) return grantedBy(first.answer) as never;
-    decided = await askForModel(choice, isAgain, earlier);
+    decided = await askForModel(choice, later);
   }
   const { answer, worstCase, terms, startedAt, isKept } = decided;
   const admitted = grantedBy(answer);
@@ -72,17 +73,17 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
       ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
       ...(choice.from === undefined ? {} : { 'sluice-fallback-from': choice.from }),
     },
-    again: (spent) => {
+    again: (later) => {
       next();
-      return orUnsent(request, admitTry(choice, number + 1, spent, true));
+      return orUnsent(request, admitTry(choice, number + 1, later));
     },
     hasFallback: () => choice.hasNext,
-    fallBack: async (spent) => {
+    fallBack: async (later) => {
       next();
       const back = choice.mark();
       while (await choice.next()) {
         try {
-          return await orUnsent(request, admitTry(choice, number + 1, spent, true));
+          return await orUnsent(request, admitTry(choice, number + 1, later));
         } catch (thrown) {
           // A fallback model may be refused, or not served by any upstream. Then the next one is tried.
           if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;

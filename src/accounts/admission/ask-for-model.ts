@@ -4,7 +4,6 @@ import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
 import { commaSeparated } from '../../http/headers/comma-list.ts';
 import { LongBody } from '../../http/long-body.ts';
 import { sizeOf } from '../../http/read-json.ts';
-import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
 import { NO_FEATURES } from '../../pricing/prompt-features.ts';
@@ -16,7 +15,7 @@ import type { PlainHeaders } from '../../upstream/headers.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { admissionRequestOf, askInLine } from './ask-account.ts';
 import { countInput } from './count-input.ts';
-import type { MeterRequest } from './metered-request.ts';
+import type { LaterTry, MeterRequest } from './metered-request.ts';
 import type { ModelChoice } from './model-choice.ts';
 import { keptText } from './request-meter.ts';
 
@@ -33,15 +32,14 @@ export interface ModelDecision {
 /**
  * Asks the account to admit the request for its present model.
  *
- * @param isAgain whether an earlier try was admitted and settled
- * @param earlier what the earlier tries have cost; nanodollars
+ * @param later set for a later try. It is a hold of its own; only if it says so it may wait for money that others hold
  */
 export async function askForModel(
   { request, asked: named, changes, allowFallbacks }: ModelChoice,
-  isAgain: boolean,
-  earlier: Nanodollars,
+  later?: LaterTry,
 ): Promise<ModelDecision> {
   const { settings, body, model, upstream, routing } = request;
+  const isAgain = later !== undefined;
   // This time must not be later than the hold. So it is read before the account is asked.
   const startedAt = Date.now();
   const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
@@ -68,7 +66,7 @@ export async function askForModel(
     repeats: isAgain,
     adds: request.adds,
     most: request.most,
-    ...(earlier > 0 ? { earlier } : {}),
+    ...(later?.earlier ? { earlier: later.earlier } : {}),
   };
   const bounded = (count: number | null | undefined) => {
     const { worstCase, terms } = worstCaseOf(goesUp, count === undefined ? options : { ...options, count });
@@ -80,7 +78,7 @@ export async function askForModel(
     count = null;
     ({ worstCase, terms } = bounded(count));
   }
-  const until = startedAt + settings.HOLD_WAIT_MS;
+  const until = startedAt + (later?.waits === false ? 0 : settings.HOLD_WAIT_MS);
   const keep = () =>
     isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, settings, startedAt) } : {};
   let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);

@@ -146,13 +146,13 @@ export class MeteredExchange {
     settle: () => this.#settleTried(tried()),
     admit: async () => {
       this.#options.onAsking?.(this.#earlier);
-      return this.#goOnWith(await this.granted.again(this.#earlier));
+      return this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: false }));
     },
     fallBack: async () => {
       if (!this.granted.hasFallback()) return 'none';
       await this.#settleTried(tried());
       this.#options.onAsking?.(this.#earlier);
-      const granted = await this.granted.fallBack(this.#earlier);
+      const granted = await this.granted.fallBack({ earlier: this.#earlier, waits: false });
       return granted ? { body: this.#goOnWith(granted), model: granted.model } : 'refused';
     },
   });
@@ -171,7 +171,7 @@ export class MeteredExchange {
     await this.#settleTried(outcome);
     Object.assign(this.#request, again);
     this.#options.onAsking?.(this.#earlier);
-    this.#goOnWith(await this.granted.again(this.#earlier));
+    this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: true }));
   }
 
   /** @returns the headers of the answer: the account's quota, the upstream that has answered, and when the model retires */

@@ -71,11 +71,10 @@ export interface RequestMeter {
    * Admits another try of the request, after the one before was settled. This meter's `settle` and `renew` stay with the try
    * before.
    *
-   * @param earlier what the earlier tries have cost; nanodollars
    * @returns the try, with a meter of its own. What it settles includes the earlier tries
    * @throws ApiError as `admit`
    */
-  again(earlier: Nanodollars): Promise<Admission>;
+  again(later: LaterTry): Promise<Admission>;
   /** The admitted model, by the upstream's name. */
   model: string;
   /** @returns whether another model may step in. */
@@ -85,7 +84,15 @@ export interface RequestMeter {
    *
    * @returns undefined if the account admits none of them. Then `again` still means the present model
    */
-  fallBack(earlier: Nanodollars): Promise<Admission | undefined>;
+  fallBack(later: LaterTry): Promise<Admission | undefined>;
+}
+
+/** Another try of a request: a hold of its own. */
+export interface LaterTry {
+  /** What the earlier tries have cost. It counts only against the most that the request itself may cost. */
+  earlier: Nanodollars;
+  /** Whether it may wait in the line: not where the answer is otherwise the failure of the try before. */
+  waits: boolean;
 }
 
 /** What a request was booked at. */

@@ -41,7 +41,7 @@ export interface AdmissionRequest extends AdmissionCaller {
   repeats?: boolean | undefined;
   /** The most that this request itself may cost: the rest of a run's `max_usd`. */
   most?: Nanodollars | undefined;
-  /** What the earlier tries of the same request have cost; absent if nothing. */
+  /** What the earlier tries of the same request have cost; absent if nothing. It counts only against `most`. */
   earlier?: Nanodollars | undefined;
   /** Whether the upstream has counted the input for this decision. */
   counted?: boolean | undefined;

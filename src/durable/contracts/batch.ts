@@ -35,8 +35,6 @@ export interface BatchOrderRow {
   unpriced: boolean;
   items: number;
   cost: Nanodollars;
-  /** The same for limits with `served_tools: "estimate"`. */
-  estimated: Nanodollars;
 }
 
 /** An account's decision about a batch. */
@@ -127,10 +125,9 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   /**
    * Notes that the last byte goes up now.
    *
-   * @param held what the account has set aside
    * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
-  closing(held: Nanodollars): Promise<boolean>;
+  closing(): Promise<boolean>;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
   /**

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Lease, NO_DEMAND } from '../../../src/accounts/leases/lease.ts';
+import { CEILING } from '../../../src/budget/rules.ts';
 import { byPeriod, PERIODS, spanAt } from '../../../src/budget/windows.ts';
 import { runs, tryCases } from '../../support/runs.ts';
 import { NOON } from '../admission-requests.ts';
@@ -19,7 +20,7 @@ class Leasing {
   /** @param free what the pool can give @param reaches how far the call comes @returns what it wishes for later requests */
   call(most: number, { free = 1e6, returns = false, reaches = 'back' as 'nobody' | 'pool' | 'back' } = {}): number {
     const demand = most === 0 ? NO_DEMAND : { least: 1, most };
-    const { seq, windows, wish } = this.lease.compose(demand, this.now, returns);
+    const { seq, windows, wish } = this.lease.compose(demand, this.now, returns, CEILING);
     const [first] = windows;
     if (!first || reaches === 'nobody') return wish;
     const granted = first.spent + first.kept + Math.min(first.want, free);
@@ -76,7 +77,7 @@ test('what an account holds and has settled is never more than its pool counts, 
 
 test('a lease that is used while its return is on the way stays open, so that the pool hears of it', () => {
   const leasing = new Leasing();
-  const { seq } = leasing.lease.compose(NO_DEMAND, leasing.now, true);
+  const { seq } = leasing.lease.compose(NO_DEMAND, leasing.now, true, CEILING);
   // A pool without a limit has granted everything, so this one holds and settles without a call.
   leasing.lease.used(0);
   leasing.lease.used(300);

@@ -107,11 +107,11 @@ function waitInLine(
     decide: (isLast, ahead) => {
       // A backup was restored meanwhile, as in `withLeases`.
       if (state.isReplaced) return { outcome: 'unreachable' };
-      const tryIt = () => tryAdmission(state, asked, { mayAsk: false, canWait: !isLast, ahead: ahead() });
-      const attempt = tryIt();
+      const tryIt = (mayAsk: boolean) => tryAdmission(state, asked, { mayAsk, canWait: !isLast, ahead: ahead() });
+      const attempt = tryIt(isLast);
       const decided = (decision: AdmissionDecision) => noteRefusal(state, asked, decision);
       // It has left the line, so the pool is asked for it alone.
-      if (attempt.outcome === 'short' && isLast) return withLeases(state, attempt, tryIt).then(decided);
+      if (attempt.outcome === 'short' && isLast) return withLeases(state, attempt, () => tryIt(false)).then(decided);
       const decision = attempt.outcome === 'short' ? heldByPool(state, attempt) : attempt;
       if (!isHeld(decision) || isLast) return decided(decision);
       const { refusal } = decision;
@@ -283,7 +283,7 @@ function placeHold(
   const { models } = limitsOfToken(state, token?.jti);
   const leases = state.leases.of(request);
   const purses = otherPursesOf(state, request, now);
-  const typical = canWait || ahead ? () => state.lengths.typical(request.model) : undefined;
+  const typical = canWait || ahead ? (room: number) => state.lengths.typical(request.model, room) : undefined;
   const circumstances = { repeats, counted, purses, models, most, earlier, typical, room: ahead?.room };
   const decision = decide(budget, rules, worstCase, now, circumstances);
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };

@@ -7,7 +7,7 @@ const MOST_ANSWERS = 64;
 const MOST_MODELS = 64;
 /** So many of the longest are no measure. */
 const OUTLIERS = 2;
-/** How much longer than the longest of the others the next answer may become. */
+/** How much longer than the longest of the others, or than what leaves room for a text, the next answer may become. */
 const MARGIN = 1.5;
 
 /** An answer that came to its end. */
@@ -35,13 +35,13 @@ export class AnswerLengths {
     if (lengths.length > MOST_ANSWERS) lengths.shift();
   }
 
-  /** @returns tokens that are likely to be enough for the next answer of a model; 0 where nothing is known of it */
-  typical(model: string): number {
+  /** @returns tokens that are likely to be enough for the next answer of a model. @param room tokens that leave room for a text */
+  typical(model: string, room: number): number {
     if (!this.#known) {
       this.#known = new Map();
       for (const answer of this.#read()) this.note(answer);
     }
     const lengths = [...(this.#known.get(model) ?? [])].sort((one, other) => other - one);
-    return Math.ceil(MARGIN * (lengths[Math.min(OUTLIERS, lengths.length - 1)] ?? 0));
+    return Math.ceil(MARGIN * Math.max(room, lengths[OUTLIERS] ?? 0));
   }
 }

@@ -81,10 +81,10 @@ export interface Circumstances {
   /** What the earlier tries of the request have cost. Where money is limited, all tries together cost its worst case at most. */
   earlier?: Nanodollars | undefined;
   /**
-   * For a request that can wait: the tokens that answers take. While others hold the money for so many, it is refused as held.
-   * Default: `max_tokens` is lowered to what is free.
+   * For a request that can wait: the tokens that answers take, of which `room` leave room for a text. While others hold the money
+   * for so many, it is refused as held. Default: `max_tokens` is lowered to what is free.
    */
-  typical?: (() => number) | undefined;
+  typical?: ((room: number) => number) | undefined;
   /** The most that it may hold, since others wait and it would pass them; absent if it passes nobody. */
   room?: Nanodollars | undefined;
 }
@@ -179,11 +179,13 @@ export function decide(
   if (typical && affordable < asked) {
     // What is spent does not come back, so nobody waits for it.
     const unspent = Math.min(...all.map((purse) => purse.most - purse.settled));
-    const usual = Math.max(worstCase.usefulOutput ?? TEXT_TOKENS, typical());
+    const text = worstCase.usefulOutput ?? TEXT_TOKENS;
+    const usual = Math.max(text, typical(0));
     const patient = Math.min(asked, Math.max(least, Math.min(usual, affordableOutput(unspent, worstCase))));
     const short = shortOfMoney(all, sure + (patient - least) * worstCase.outputPrice, time, budget);
     if (short?.reason === 'held' && !short.byBatch) return short;
-    if (!short) atLeast = patient;
+    // More than that it takes only where it is free.
+    if (!short) atLeast = Math.max(patient, Math.min(asked, typical(text), affordableOutput(free, worstCase)));
   }
   if (room !== undefined && worstCase.inputCost + atLeast * worstCase.outputPrice > room) return { kind: 'behind' };
   const comfortable =

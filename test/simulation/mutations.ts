@@ -356,7 +356,10 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'account',
     file: 'src/accounts/line.ts',
     edits: [
-      ['const decision = place.decide(isLast);', 'const decision = isLast ? place.refused : place.decide(isLast);'],
+      [
+        'const decision = place.decide(isLast, ahead);',
+        'const decision = isLast ? place.refused : place.decide(isLast, ahead);',
+      ],
     ],
   },
 ];

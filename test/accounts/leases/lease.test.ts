@@ -116,3 +116,17 @@ test('what is given back cannot be used any more, and nothing is open when the p
   leasing.call(0, { returns: true });
   expect([leasing.lease.isOpen, leasing.counted]).toEqual([false, 0]);
 });
+
+test('no more is leased than the account can use by its own limits', () => {
+  tryCases(runs(500), fc.array(step, { maxLength: 20 }), fc.nat(3_000), fc.nat(3_000), (steps, own, most) => {
+    const leasing = new Leasing();
+    for (const one of steps) {
+      if (one.kind === 'call') leasing.call(one.most, { free: one.free });
+      else if (one.kind === 'hold') leasing.hold(one.amount);
+      else if (one.kind === 'settle') leasing.settle(Math.floor(leasing.held * one.share), leasing.held);
+      else leasing.now += one.ms;
+    }
+    const { windows, wish } = leasing.lease.compose({ least: 1, most }, leasing.now, false, own);
+    for (const { kept, want } of windows) expect(kept - leasing.held + want + wish).toBeLessThanOrEqual(own);
+  });
+});

@@ -184,8 +184,9 @@ export function decide(
     const patient = Math.min(asked, Math.max(least, Math.min(usual, affordableOutput(unspent, worstCase))));
     const short = shortOfMoney(all, sure + (patient - least) * worstCase.outputPrice, time, budget);
     if (short?.reason === 'held' && !short.byBatch) return short;
-    // More than that it takes only where it is free.
-    if (!short) atLeast = Math.max(patient, Math.min(asked, typical(text), affordableOutput(free, worstCase)));
+    // It takes more than that only where that is free, and only from nobody else: others need what is free of a shared budget.
+    const spare = others.some(({ by }) => by !== 'token') ? 0 : affordableOutput(free, worstCase);
+    if (!short) atLeast = Math.max(patient, Math.min(asked, typical(text), spare));
   }
   if (room !== undefined && worstCase.inputCost + atLeast * worstCase.outputPrice > room) return { kind: 'behind' };
   const comfortable =

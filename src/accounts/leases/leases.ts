@@ -3,6 +3,7 @@
 import { SharedCall } from '../../async/shared-call.ts';
 import { freeIn, pursesOf } from '../../budget/purses.ts';
 import { heldByBatchesOf } from '../../budget/refusals.ts';
+import type { Rules } from '../../budget/rules.ts';
 import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
 import type { Remote } from '../../durable/call-object.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
@@ -17,7 +18,6 @@ import { settingsOf } from '../../settings/settings.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { namelessSums } from '../ledger/report-sums.ts';
 import type { Closing } from '../ledger/tables.ts';
-import type { LimitsInForce } from '../limits-in-force.ts';
 import { Handovers } from './handovers.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { type Demand, Lease, NO_DEMAND, type OpenLease } from './lease.ts';
@@ -35,7 +35,7 @@ interface Leaseholder {
   account: string | undefined;
   tables: Ledger;
   budget: Budget;
-  limits: () => Pick<LimitsInForce, 'limits' | 'rules'>;
+  limits: () => { limits: Limits; rules: Rules };
   refusals: RefusalSource;
 }
 

@@ -57,7 +57,7 @@ export class AccountState {
   readonly visit: Visit;
   /** Who waits for money that others hold. */
   readonly line: Line;
-  readonly lengths = new AnswerLengths();
+  readonly lengths = new AnswerLengths(() => this.ledger.lastEnded());
   /** The alerts that must be sent to the operator. */
   readonly alerts: AlertOutbox;
   /** Whether another state has replaced this one, so that this one must not decide anything any more. */
@@ -100,7 +100,7 @@ export class AccountState {
     this.publisher = new VersionPublisher(this.versions, around);
     this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.belongings);
     this.limits = new LimitsInForce(ledger);
-    const limits = () => this.limits.limits;
+    const limits = () => this.limits;
     this.visit = new Visit(ledger, { account: ctx.id.name, alarm: this.alarm });
     const { refusals } = this;
     this.leases = new Leases({ account: ctx.id.name, tables: ledger, budget, limits, refusals }, around);

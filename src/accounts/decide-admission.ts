@@ -1,5 +1,6 @@
 import { HOUR_MS } from '../async/durations.ts';
 import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
+import { type Purse, pursesOf } from '../budget/purses.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy, shortOfMoney } from '../budget/refusals.ts';
 import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
@@ -13,6 +14,7 @@ import type {
   QuotaStatus,
   Refusal,
 } from '../durable/contracts/admission.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
 import type { WorstCase } from '../pricing/hold-terms.ts';
 import type { AccountState } from './account-state.ts';
 import { CHOICE } from './admission/ask-account.ts';
@@ -20,6 +22,7 @@ import { type Asking, refusalOfAll } from './admission/may-ask.ts';
 import type { Demand } from './leases/lease.ts';
 import type { Leases } from './leases/leases.ts';
 import { openingOf } from './ledger/settlement.ts';
+import type { Ahead } from './line.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
@@ -39,8 +42,8 @@ interface DecisionOptions {
   mayAsk: boolean;
   /** Whether the request can wait for money that others hold. */
   canWait: boolean;
-  /** Why others wait already, by payer: whoever has the same payer waits behind them. */
-  ahead?: ReadonlyMap<string, Refusal> | undefined;
+  /** Who waits already for the same payer. It passes them with a small hold only. */
+  ahead?: Ahead | undefined;
 }
 
 /**
@@ -58,8 +61,8 @@ export function decideAdmission(
   if (waiting !== undefined) return waiting;
   const waits = (request.waitMs ?? 0) > 0;
   const canWait = waits && !line.isFull;
-  const tryIt = (mayAsk: boolean) =>
-    tryAdmission(state, request, { mayAsk, canWait, ahead: waits ? line.refusals : undefined });
+  const ahead = () => (waits ? line.ahead(payersOf(state, request), leastOf(state, request)) : undefined);
+  const tryIt = (mayAsk: boolean) => tryAdmission(state, request, { mayAsk, canWait, ahead: ahead() });
   const attempt = tryIt(true);
   const decided = (decision: AdmissionDecision) => {
     if (!canWait || !isHeld(decision)) return noteRefusal(state, request, decision);
@@ -88,19 +91,28 @@ function waitInLine(
   const { waitMs = 0, requestId } = request;
   // `counted` takes from a bucket, and a request counts once.
   const asked = { ...request, counted: false };
+  const { by, needed } = refused.refusal;
   return state.line.join({
     id: requestId,
     payers: payersOf(state, request),
-    by: payerOf(state, request, refused.refusal.by),
+    by: payerOf(state, request, by),
+    least: leastOf(state, request),
+    needed,
     until: state.now() + waitMs,
     refused,
-    decide: (isLast) => {
+    purses: () => [...pursesOf(state.budget, state.limits.rules), ...otherPursesOf(state, request, state.advance())],
+    decide: (isLast, ahead) => {
       // A backup was restored meanwhile, as in `withLeases`.
       if (state.isReplaced) return { outcome: 'unreachable' };
-      const attempt = tryAdmission(state, asked, { mayAsk: false, canWait: !isLast });
+      const tryIt = (mayAsk: boolean) => tryAdmission(state, asked, { mayAsk, canWait: !isLast, ahead: ahead() });
+      const attempt = tryIt(isLast);
+      const decided = (decision: AdmissionDecision) => noteRefusal(state, asked, decision);
+      // It has left the line, so the pool is asked for it alone.
+      if (attempt.outcome === 'short' && isLast) return withLeases(state, attempt, () => tryIt(false)).then(decided);
       const decision = attempt.outcome === 'short' ? heldByPool(state, attempt) : attempt;
-      if (isHeld(decision) && !isLast) return { outcome: 'held', by: payerOf(state, request, decision.refusal.by) };
-      return noteRefusal(state, asked, decision);
+      if (!isHeld(decision) || isLast) return decided(decision);
+      const { refusal } = decision;
+      return { outcome: 'held', by: payerOf(state, request, refusal.by), needed: refusal.needed };
     },
     askPools: async () => {
       const { bound } = request;
@@ -109,6 +121,17 @@ function waitInLine(
       await Promise.allSettled(state.leases.of(request).map((lease) => state.leases.gain(lease, demand)));
     },
   });
+}
+
+/** @returns the least that a request can hold, in nanodollars */
+function leastOf({ limits }: AccountState, { bound }: AdmissionRequest): Nanodollars {
+  return bound ? rangeOf(bound, limits.rules).least : 0;
+}
+
+/** @returns the limits in money that hold for a request beside its account's own */
+function otherPursesOf(state: AccountState, request: AdmissionRequest, now: number): Purse[] {
+  const ofToken = limitsOfToken(state, request.token?.jti).purses;
+  return [...ofToken, ...state.leases.of(request).flatMap(({ lease }) => lease.purses(now))];
 }
 
 /** @returns who pays for a request, each by one word. */
@@ -253,14 +276,15 @@ function placeHold(
   const usedUp = token && refusalOfUsedUp(state, token, countedAs, now);
   if (usedUp) return refuse(state, usedUp, now, token.jti);
   const { repeats, counted, most, earlier } = request;
-  const { purses: ofToken = [], models } = limitsOfToken(state, token?.jti);
+  const { models } = limitsOfToken(state, token?.jti);
   const leases = state.leases.of(request);
-  const shared = leases.flatMap(({ lease }) => lease.purses(now));
-  const purses = shared.length === 0 ? ofToken : [...ofToken, ...shared];
-  const typical = canWait ? () => state.lengths.typical(request.model) : undefined;
-  const circumstances = { repeats, counted, purses, models, most, earlier, typical };
+  const purses = otherPursesOf(state, request, now);
+  const typical = canWait || ahead ? (room: number) => state.lengths.typical(request.model, room) : undefined;
+  const circumstances = { repeats, counted, purses, models, most, earlier, typical, room: ahead?.room };
   const decision = decide(budget, rules, worstCase, now, circumstances);
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
+  const { least } = rangeOf(worstCase, rules);
+  if (decision.kind === 'behind') return refuse(state, { ...(ahead as Ahead).refusal, needed: least }, now, token?.jti);
   const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
   if (isByPool && mayAsk) {
     return { outcome: 'short', leases, demand: rangeOf(worstCase, rules) };
@@ -271,13 +295,8 @@ function placeHold(
   }
   const { kind: _, ...granted } = decision;
   const { nanodollars } = granted;
-  const [behind] = ahead ? payersOf(state, request).flatMap((payer) => ahead.get(payer) ?? []) : [];
-  if (behind) return refuse(state, { ...behind, needed: rangeOf(worstCase, rules).least }, now, token?.jti);
   const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
-  if (lacking.length > 0) {
-    const { least } = rangeOf(worstCase, rules);
-    return { outcome: 'short', leases: lacking, demand: { least, most: nanodollars } };
-  }
+  if (lacking.length > 0) return { outcome: 'short', leases: lacking, demand: { least, most: nanodollars } };
   const jti = token?.jti ?? null;
   const group = state.leases.groupOf(request);
   const whose = { id: requestId, token: jti, group };
@@ -294,6 +313,7 @@ function placeHold(
     request.keep,
   );
   addHold(budget, hold, buckets);
+  ahead?.pass(requestId, nanodollars);
   state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);

@@ -61,7 +61,8 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
   const buckets = bucketsAfterSettlement(budget, limits.rules, taken);
   ledger.close(hold.id, closing, buckets);
   settleAll(state, hold, cost, buckets);
-  if (closing.status === 'complete' && hold.model !== undefined) state.lengths.note(hold.model, closing.tokens.output);
+  if (closing.status === 'complete' && hold.model !== undefined)
+    state.lengths.note({ model: hold.model, tokens: closing.tokens.output });
   state.leases.settled(hold, cost);
   return { outcome: 'settled', cost, overHold };
 }
@@ -69,6 +70,7 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
 /** Replaces a hold by its cost everywhere: in the windows, for its token, and in the credit from which it is taken. */
 function settleAll(state: AccountState, hold: Hold, cost: Nanodollars, buckets: Buckets): void {
   settle(state.budget, hold, cost, buckets);
+  state.line.settled(hold.id, cost);
   state.limitedTokens.settle(hold.token, hold.nanodollars, cost);
   state.credits.charge(hold.at, cost);
 }

@@ -1,30 +1,47 @@
 /** Remembers how long an account's latest answers were, by model. Only in memory: it never decides what may be spent. */
+import { getOrMake } from '../cache/get-or-make.ts';
 
 /** How many answers of a model count: the newest. */
 const MOST_ANSWERS = 64;
-/** The most models remembered. The one that was used least recently is forgotten. */
-const MOST_MODELS_KEPT = 16;
-/** The part of the answers that had enough tokens. */
-const PART = 0.95;
-/** Tokens that an answer is supposed to take at least, also where nothing is known. */
-const LEAST_TYPICAL = 1_024;
+/** The most models of which something is known. */
+const MOST_MODELS = 64;
+/** So many of the longest are no measure. */
+const OUTLIERS = 2;
+/** How much longer than the longest of the others, or than what leaves room for a text, the next answer may become. */
+const MARGIN = 1.5;
+
+/** An answer that came to its end. */
+interface Ended {
+  model: string;
+  /** Its output. */
+  tokens: number;
+}
 
 /** The lengths of the latest answers. */
 export class AnswerLengths {
-  readonly #lengths = new Map<string, number[]>();
+  readonly #read: () => readonly Ended[];
+  #known: Map<string, number[]> | undefined;
 
-  /** Notes a complete answer. @param tokens its output */
-  note(model: string, tokens: number): void {
-    const lengths = this.#lengths.get(model) ?? [];
-    this.#lengths.delete(model);
-    this.#lengths.set(model, [...lengths.slice(1 - MOST_ANSWERS), tokens]);
-    const [oldest] = this.#lengths.keys();
-    if (oldest !== undefined && this.#lengths.size > MOST_MODELS_KEPT) this.#lengths.delete(oldest);
+  /** @param read returns the latest answers, the oldest first. It is called once, when somebody asks */
+  constructor(read: () => readonly Ended[]) {
+    this.#read = read;
   }
 
-  /** @returns tokens that were enough for 95 of 100 answers of a model; at least 1,024 */
-  typical(model: string): number {
-    const lengths = [...(this.#lengths.get(model) ?? [])].sort((one, other) => one - other);
-    return Math.max(LEAST_TYPICAL, lengths[Math.ceil(PART * lengths.length) - 1] ?? 0);
+  /** Notes an answer. What ends before somebody asks is read then. */
+  note({ model, tokens }: Ended): void {
+    if (!this.#known || (this.#known.size >= MOST_MODELS && !this.#known.has(model))) return;
+    const lengths = getOrMake(this.#known, model, () => []);
+    lengths.push(tokens);
+    if (lengths.length > MOST_ANSWERS) lengths.shift();
+  }
+
+  /** @returns tokens that are likely to be enough for the next answer of a model. @param room tokens that leave room for a text */
+  typical(model: string, room: number): number {
+    if (!this.#known) {
+      this.#known = new Map();
+      for (const answer of this.#read()) this.note(answer);
+    }
+    const lengths = [...(this.#known.get(model) ?? [])].sort((one, other) => other - one);
+    return Math.ceil(MARGIN * Math.max(room, lengths[OUTLIERS] ?? 0));
   }
 }

@@ -14,7 +14,7 @@ import { TEXT_TOKENS } from '../pricing/thinking-off.ts';
 import { capacity, level, take } from './bucket.ts';
 import { freeIn, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
-import type { Rules } from './rules.ts';
+import { CEILING, type Rules } from './rules.ts';
 import { advance, type Budget } from './state.ts';
 import { NEVER, PERIODS } from './windows.ts';
 
@@ -27,12 +27,15 @@ interface Admitted {
   maxTokens: number;
 }
 
-export type Decision = Admitted | Refusal | { kind: 'count_needed' };
+/** `behind`: it would have to pass those who wait, and needs more than it may hold then. */
+export type Decision = Admitted | Refusal | { kind: 'count_needed' } | { kind: 'behind' };
 
 /** If lowering `max_tokens` leaves less than this many times `min_output_tokens`, counting the input is worth a call. */
 const COMFORT = 16;
 /** The input is not counted if it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
+/** `max_tokens` is not lowered where that saves less than this part (a tenth) of the hold, if all of it fits. */
+const WORTH_LOWERING = 10;
 
 /** What helps where a limit cannot pay for what the API's own tools may cost, and what that does not promise. */
 export const ESTIMATE_HELPS =
@@ -79,10 +82,12 @@ export interface Circumstances {
   /** What the earlier tries of the request have cost. It counts only against `most`. */
   earlier?: Nanodollars | undefined;
   /**
-   * For a request that can wait: the tokens that answers take. While others hold the money for so many, it is refused as held.
-   * Default: `max_tokens` is lowered to what is free.
+   * For a request that can wait: the tokens that answers take, of which `room` leave room for a text. While others hold the money
+   * for so many, it is refused as held. Default: `max_tokens` is lowered to what is free.
    */
-  typical?: (() => number) | undefined;
+  typical?: ((room: number) => number) | undefined;
+  /** The most that it may hold, since others wait and it would pass them; absent if it passes nobody. */
+  room?: Nanodollars | undefined;
 }
 
 /**
@@ -94,7 +99,16 @@ export function decide(
   rules: Rules,
   exact: WorstCase,
   now: number,
-  { repeats = false, counted = false, purses: others = [], models, most, earlier = 0, typical }: Circumstances = {},
+  {
+    repeats = false,
+    counted = false,
+    purses: others = [],
+    models,
+    most,
+    earlier = 0,
+    typical,
+    room,
+  }: Circumstances = {},
 ): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
@@ -150,34 +164,44 @@ export function decide(
   }
 
   // A request gets half of what is free, so that the next one finds room, too. If it must not be lowered, it may take all.
-  const free = freeIn([...purses, ...own]);
-  const share = Math.min(Math.floor(freeIn(purses) / (rules.clamp ? 2 : 1)), freeIn(own));
+  const all = [...purses, ...own];
+  const free = Math.min(freeIn(all), room ?? CEILING);
+  const share = Math.min(Math.floor(freeIn(purses) / (rules.clamp ? 2 : 1)), freeIn(own), free);
   const affordable = affordableOutput(share, worstCase);
   let atLeast = least;
   if (typical && affordable < asked) {
-    const patient = Math.min(asked, Math.max(least, typical()));
-    const short = shortOfMoney([...purses, ...own], sure + (patient - least) * worstCase.outputPrice, time, budget);
+    // What is spent does not come back, so nobody waits for it.
+    const unspent = Math.min(...all.map((purse) => purse.most - purse.settled));
+    const text = worstCase.usefulOutput ?? TEXT_TOKENS;
+    const usual = Math.max(text, typical(0));
+    const patient = Math.min(asked, Math.max(least, Math.min(usual, affordableOutput(unspent, worstCase))));
+    const short = shortOfMoney(all, sure + (patient - least) * worstCase.outputPrice, time, budget);
     if (short?.reason === 'held' && !short.byBatch) return short;
-    if (!short) atLeast = patient;
+    // It takes more than that only where that is free, and only from nobody else: others need what is free of a shared budget.
+    const spare = others.some(({ by }) => by !== 'token') ? 0 : affordableOutput(free, worstCase);
+    if (!short) atLeast = Math.max(patient, Math.min(asked, typical(text), spare));
   }
+  if (room !== undefined && worstCase.inputCost + atLeast * worstCase.outputPrice > room) return { kind: 'behind' };
   const comfortable = rules.clamp
     ? Math.min(asked, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS)))
     : asked;
-  if (worstCase.countable && affordable < comfortable) {
+  if (worstCase.countable && affordable < comfortable && room === undefined) {
     // Counting helps if the input is a large part of the cost, or if the request may not fit at all.
     const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;
     if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
-  // Here `max_tokens` is lowered to what can be paid for. Where the input alone takes more than the share, a shorter answer
-  // leaves hardly more room for the next request: all that was asked for is held, if it fits.
-  const paysForAll = affordable < 0 && costAtMost(worstCase) <= free;
-  let maxTokens = paysForAll ? asked : Math.min(asked, Math.max(atLeast, affordable));
+  // Here `max_tokens` is lowered to what can be paid for, unless that would leave hardly more room for the next request. The more is
+  // free, the more is held.
+  const whole = costAtMost(worstCase);
+  const lowered = Math.min(asked, Math.max(atLeast, affordable));
+  const isWorthIt = (asked - lowered) * worstCase.outputPrice * WORTH_LOWERING >= whole;
+  let maxTokens = isWorthIt || whole > free ? lowered : asked;
   if (rules.output !== undefined) {
-    const room = level(fullAt.output, rules.output, time) - budget.heldOutput;
-    if (room < least) {
+    const rest = level(fullAt.output, rules.output, time) - budget.heldOutput;
+    if (rest < least) {
       return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, budget.heldOutput);
     }
-    maxTokens = Math.min(maxTokens, rules.clamp ? Math.max(least, Math.floor(room / 2)) : room);
+    maxTokens = Math.min(maxTokens, rules.clamp ? Math.max(least, Math.floor(rest / 2)) : rest);
   }
   const nanodollars = worstCase.inputCost + maxTokens * worstCase.outputPrice;
   return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };

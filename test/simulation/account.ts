@@ -20,9 +20,9 @@ import { type Mishaps, type Scheduler, World } from './world.ts';
 type Command =
   /**
    * A request, from its admission to its settlement; `share` is what it costs of its hold. It may wait in the line. Three small
-   * ones have room, and one large one.
+   * ones have room, and one large one, which some tiny ones may pass.
    */
-  | { kind: 'request'; share: number; conversation?: string; waitMs: number; isLarge: boolean }
+  | { kind: 'request'; share: number; conversation?: string; waitMs: number; size: Size }
   /** A request that waits in the line, and whose caller leaves. */
   | { kind: 'left' }
   /** A request whose end nobody tells. */
@@ -39,8 +39,12 @@ interface Scenario extends Mishaps {
 const ACCOUNT = 'alice';
 const STEPS = 400;
 const REST_MS = 60 * 60_000;
-const SMALL = worstCaseWith({ outputTokens: 800 });
-const LARGE = worstCaseWith({ outputTokens: 2_400 });
+const SIZES = {
+  tiny: worstCaseWith({ inputCost: 100, outputTokens: 30 }),
+  small: worstCaseWith({ outputTokens: 800 }),
+  large: worstCaseWith({ outputTokens: 2_400 }),
+};
+type Size = keyof typeof SIZES;
 const DEFAULTS = { usd_per_day: LIMIT / 1e9, on_shortfall: 'refuse' as const };
 
 /** Conversations that erase themselves at once: theirs is another simulation. */
@@ -55,14 +59,14 @@ const commands: fc.Arbitrary<Command>[] = [
     kind: fc.constant('request' as const),
     share: fc.constantFrom(0, 0.5, 1, 3),
     waitMs,
-    isLarge: fc.boolean(),
+    size: fc.constantFrom('tiny' as const, 'small', 'large'),
   }),
   fc.record({
     kind: fc.constant('request' as const),
     share: fc.constantFrom(0.5, 1),
     conversation: fc.constantFrom('c1', 'c2'),
     waitMs,
-    isLarge: fc.constant(false),
+    size: fc.constant('small' as const),
   }),
   fc.record({ kind: fc.constantFrom('lost', 'unheld', 'erase', 'left') }),
   fc.record({
@@ -73,7 +77,7 @@ const commands: fc.Arbitrary<Command>[] = [
 ];
 
 const scenarios: fc.Arbitrary<Scenario> = fc.record({
-  commands: fc.array(fc.oneof(...commands), { minLength: 1, maxLength: 8 }),
+  commands: fc.array(fc.oneof(...commands), { minLength: 1, maxLength: 10 }),
   ...mishaps,
 });
 
@@ -112,15 +116,16 @@ class WatchedAccount extends Account {
     const { requestId, waitMs = 0, bound } = JSON.parse(request) as AdmissionRequest;
     const decided = super.admitJson(request);
     const needed = bound ? bound.inputCost + bound.outputTokens * bound.outputPrice : 0;
-    const fits = () => {
-      const { day } = this.standing();
-      return needed <= Math.round(((day.limit_usd ?? 0) - day.settled_usd - day.held_usd) * 1e9);
+    const unspent = (part: 'settled' | 'held') => {
+      const { limit_usd = 0, settled_usd, held_usd } = this.standing().day;
+      return Math.round(((limit_usd ?? 0) - settled_usd - (part === 'held' ? held_usd : 0)) * 1e9);
     };
-    return this.#line.decided(requestId, waitMs, decided, fits);
+    return this.#line.decided({ id: requestId, waits: waitMs > 0, needed, unspent }, decided);
   }
 
   override settleJson(settlement: string): string {
-    this.#line.settled((JSON.parse(settlement) as Settlement).requestId);
+    const { requestId, cost } = JSON.parse(settlement) as Settlement;
+    this.#line.settled(requestId, cost);
     return super.settleJson(settlement);
   }
 }
@@ -173,9 +178,9 @@ class Users {
     }
   }
 
-  async #ask({ share, conversation, waitMs, isLarge }: Extract<Command, { kind: 'request' }>): Promise<void> {
+  async #ask({ share, conversation, waitMs, size }: Extract<Command, { kind: 'request' }>): Promise<void> {
     const startedAt = this.#world.clock.now;
-    const { id, hold } = await this.#admit(conversation, { waitMs, isLarge });
+    const { id, hold } = await this.#admit(conversation, { waitMs, size });
     if (hold === undefined) return;
     const cost = Math.floor(hold * share);
     if (cost > hold) this.#model.allow(cost);
@@ -194,13 +199,13 @@ class Users {
 
   async #admit(
     conversation: string | undefined,
-    { waitMs = 0, isLarge = false, id = this.#newId() } = {},
+    { waitMs = 0, size = 'small' as Size, id = this.#newId() } = {},
   ): Promise<{ id: string; hold: number | undefined }> {
     const ask: AdmissionRequest = {
       requestId: id,
       route: 'messages',
       model: 'claude-opus-5-5',
-      bound: isLarge ? LARGE : SMALL,
+      bound: SIZES[size],
       conversation,
       waitMs,
     };

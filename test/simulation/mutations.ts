@@ -313,7 +313,25 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a request that comes overtakes those who wait',
     object: 'account',
     file: 'src/accounts/decide-admission.ts',
-    edits: [['  if (behind) return refuse(', '  if (behind && !canWait) return refuse(']],
+    edits: [['const ahead = () => (waits ? line.ahead(', 'const ahead = () => (waits && !canWait ? line.ahead(']],
+  },
+  {
+    name: 'who has passed another one is forgotten',
+    object: 'account',
+    file: 'src/accounts/line.ts',
+    edits: [['Math.floor(free / PASSING) - passed - held', 'Math.floor(free / PASSING)']],
+  },
+  {
+    name: 'what those who have passed have cost is forgotten',
+    object: 'account',
+    file: 'src/accounts/line.ts',
+    edits: [['if (place.passers.delete(id)) place.passed += cost;', 'place.passers.delete(id);']],
+  },
+  {
+    name: 'those who pass leave too little',
+    object: 'account',
+    file: 'src/accounts/line.ts',
+    edits: [['    unspent - held - needed,\n', '']],
   },
   {
     name: 'the line moves from its end',
@@ -338,7 +356,10 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'account',
     file: 'src/accounts/line.ts',
     edits: [
-      ['const decision = place.decide(isLast);', 'const decision = isLast ? place.refused : place.decide(isLast);'],
+      [
+        'const decision = place.decide(isLast, ahead);',
+        'const decision = isLast ? place.refused : place.decide(isLast, ahead);',
+      ],
     ],
   },
 ];

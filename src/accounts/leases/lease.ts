@@ -133,12 +133,19 @@ export class Lease {
    * Makes the next call to the pool. From now on the account keeps to the figures in this call, whether it arrives or not.
    *
    * @param returns whether everything that is not held is given back
+   * @param own the most that the account can use beyond what it holds
    */
-  compose(demand: Demand, now: number, returns: boolean): { seq: number; windows: LeaseFigures[]; wish: Nanodollars } {
+  compose(
+    demand: Demand,
+    now: number,
+    returns: boolean,
+    own: Nanodollars,
+  ): { seq: number; windows: LeaseFigures[]; wish: Nanodollars } {
     const held = this.#held();
     const span = Math.max(LEAST_SPAN_MS, now - this.#sentAt);
     const flow = Math.ceil((this.#flow * USABLE_MS) / span);
-    const wish = returns ? 0 : Math.max(0, this.#peak - held - demand.most) + flow;
+    const most = Math.min(demand.most, own);
+    const wish = returns ? 0 : Math.min(own - most, Math.max(0, this.#peak - held - demand.most) + flow);
     const isUsable = now < this.#usableUntil;
     const windows = this.#each().map(({ id, period, window }): LeaseFigures => {
       const { settled, held: kept, end } = window;
@@ -146,7 +153,7 @@ export class Lease {
       const granted = isUsable ? grant?.granted : undefined;
       const unused = typeof granted === 'number' ? Math.max(0, restOf(granted, window)) : 0;
       // A waiting request first gets what is unused.
-      const retained = returns ? 0 : Math.min(unused, this.#slice, Math.max(wish, demand.most));
+      const retained = returns ? 0 : Math.min(unused, this.#slice, Math.max(wish, most), own - wish);
       if (grant && grant.granted !== null) grant.granted = settled + kept + retained;
       return {
         period,
@@ -154,7 +161,7 @@ export class Lease {
         end,
         spent: settled,
         kept: kept + retained,
-        want: Math.max(0, demand.most - retained),
+        want: Math.max(0, most - retained),
         least: Math.max(0, demand.least - retained),
       };
     });

@@ -1,7 +1,9 @@
 /** Keeps and renews leases: what an account may hold from the pools that it shares. */
 
 import { SharedCall } from '../../async/shared-call.ts';
+import { freeIn, pursesOf } from '../../budget/purses.ts';
 import { heldByBatchesOf } from '../../budget/refusals.ts';
+import type { Rules } from '../../budget/rules.ts';
 import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
 import type { Remote } from '../../durable/call-object.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
@@ -33,7 +35,7 @@ interface Leaseholder {
   account: string | undefined;
   tables: Ledger;
   budget: Budget;
-  limits: () => Limits;
+  limits: () => { limits: Limits; rules: Rules };
   refusals: RefusalSource;
 }
 
@@ -318,7 +320,8 @@ export class Leases {
 
   async #look({ name, lease }: OpenLease, demand: Demand): Promise<void> {
     const sentAt = this.#around.now();
-    const text = JSON.stringify({ lease: '', incarnation: 0, ...lease.compose(demand, sentAt, false) });
+    const composed = lease.compose(demand, sentAt, false, this.#ownFree());
+    const text = JSON.stringify({ lease: '', incarnation: 0, ...composed });
     const answer = JSON.parse(await this.#ask(name, (pool) => pool.lookJson(text))) as LeaseAnswer;
     // Of a pool without limits a request could be held by this answer alone, and the pool would never hear of it.
     if (answer.windows.some(({ granted }) => granted !== null)) lease.take(answer, sentAt);
@@ -343,11 +346,11 @@ export class Leases {
       account: this.#holder.account,
       nameless: !this.#identity.isNamed,
       incarnation: identity.incarnation,
-      ...lease.compose(demand, sentAt, isIdle),
+      ...lease.compose(demand, sentAt, isIdle, this.#ownFree()),
       batched: heldByBatchesOf(this.#holder.budget, lease.id.group),
       seenAt: this.#lastUse(),
       group: this.#group,
-      limits: limitsInUsd(this.#holder.limits()),
+      limits: limitsInUsd(this.#holder.limits().limits),
       sums: sent?.report,
       refused: mayReport ? this.#refusals.compose(sentAt, isIdle) : undefined,
       owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
@@ -364,6 +367,12 @@ export class Leases {
       this.#refusals.heard(answer.refused);
     }
     lease.take(answer, sentAt);
+  }
+
+  /** @returns what is free of the account's own limits: it has no use for more */
+  #ownFree(): Nanodollars {
+    const { budget, limits } = this.#holder;
+    return Math.max(0, freeIn(pursesOf(budget, limits().rules)));
   }
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */

@@ -217,6 +217,12 @@ export class Ledger extends Tables {
     )[0];
   }
 
+  /** @returns the answers that ended by themselves among the last rows, the oldest first */
+  lastEnded(): { model: string; tokens: number }[] {
+    const last = 'select id, model, status, output_tokens from ledger order by id desc limit 1024';
+    return this.read(`select model, output_tokens as tokens from (${last}) where status = 'complete' order by id`);
+  }
+
   /** @returns what was kept for a request that is not settled; undefined if there is nothing */
   kept(id: string): KeptHold | undefined {
     return this.read<{ keep: string; hold: number; maxTokens: number }>(

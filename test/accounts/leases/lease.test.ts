@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Lease, NO_DEMAND } from '../../../src/accounts/leases/lease.ts';
+import { CEILING } from '../../../src/budget/rules.ts';
 import { byPeriod, PERIODS, spanAt } from '../../../src/budget/windows.ts';
 import { runs, tryCases } from '../../support/runs.ts';
 import { NOON } from '../admission-requests.ts';
@@ -19,7 +20,7 @@ class Leasing {
   /** @param free what the pool can give @param reaches how far the call comes @returns what it wishes for later requests */
   call(most: number, { free = 1e6, returns = false, reaches = 'back' as 'nobody' | 'pool' | 'back' } = {}): number {
     const demand = most === 0 ? NO_DEMAND : { least: 1, most };
-    const { seq, windows, wish } = this.lease.compose(demand, this.now, returns);
+    const { seq, windows, wish } = this.lease.compose(demand, this.now, returns, CEILING);
     const [first] = windows;
     if (!first || reaches === 'nobody') return wish;
     const granted = first.spent + first.kept + Math.min(first.want, free);
@@ -76,7 +77,7 @@ test('what an account holds and has settled is never more than its pool counts, 
 
 test('a lease that is used while its return is on the way stays open, so that the pool hears of it', () => {
   const leasing = new Leasing();
-  const { seq } = leasing.lease.compose(NO_DEMAND, leasing.now, true);
+  const { seq } = leasing.lease.compose(NO_DEMAND, leasing.now, true, CEILING);
   // A pool without a limit has granted everything, so this one holds and settles without a call.
   leasing.lease.used(0);
   leasing.lease.used(300);
@@ -114,4 +115,18 @@ test('what is given back cannot be used any more, and nothing is open when the p
   expect([leasing.lease.covers(1, leasing.now), leasing.lease.isOpen]).toEqual([false, true]);
   leasing.call(0, { returns: true });
   expect([leasing.lease.isOpen, leasing.counted]).toEqual([false, 0]);
+});
+
+test('no more is leased than the account can use by its own limits', () => {
+  tryCases(runs(500), fc.array(step, { maxLength: 20 }), fc.nat(3_000), fc.nat(3_000), (steps, own, most) => {
+    const leasing = new Leasing();
+    for (const one of steps) {
+      if (one.kind === 'call') leasing.call(one.most, { free: one.free });
+      else if (one.kind === 'hold') leasing.hold(one.amount);
+      else if (one.kind === 'settle') leasing.settle(Math.floor(leasing.held * one.share), leasing.held);
+      else leasing.now += one.ms;
+    }
+    const { windows, wish } = leasing.lease.compose({ least: 1, most }, leasing.now, false, own);
+    for (const { kept, want } of windows) expect(kept - leasing.held + want + wish).toBeLessThanOrEqual(own);
+  });
 });

@@ -1,0 +1,364 @@
+/**
+ * Honest people on small budgets, on a clock of their own: how often they are refused or cut although there is money, and how often
+ * they pay for an answer without a word. The admission, its line and its pools are those of the edge.
+ */
+import { admit } from '../../src/accounts/admission/admission.ts';
+import type { MeterRequest } from '../../src/accounts/admission/metered-request.ts';
+import { rangeOf } from '../../src/budget/budget.ts';
+import { rulesOf } from '../../src/budget/rules.ts';
+import type { JsonBody } from '../../src/http/body/json-body.ts';
+import { ApiError } from '../../src/http/errors.ts';
+import type { Json } from '../../src/json/object.ts';
+import { ModelTable } from '../../src/pricing/models.ts';
+import { worstCaseOf } from '../../src/pricing/worst-case.ts';
+import type { Limits } from '../../src/settings/limits.schema.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+import { env, hostOf, inWorld } from './bindings.ts';
+import { settle } from './clock.ts';
+import { Violation } from './host.ts';
+import { NO_MISHAPS, World } from './world.ts';
+
+/** From and to how many: each number in between is as likely. */
+type Range = readonly [from: number, to: number];
+
+/** One kind of request. */
+interface Asking {
+  model: 'claude-opus-5-5' | 'claude-sonnet-5-5' | 'claude-haiku-5-5';
+  maxTokens: number;
+  /** Tokens of the prompt. */
+  input: Range;
+  /** How much of the prompt is read from the cache. */
+  cached?: number;
+  /** What it thinks, and what it says then. One answer in forty thinks as much as the last member. */
+  thinks: readonly [...Range, rarely: number];
+  says: Range;
+  searches?: number;
+  /** Seconds between an answer and the next question. */
+  pause: Range;
+}
+
+/** Who asks, under which limits. */
+export interface Mix {
+  name: string;
+  limits: Limits;
+  /** The limit in USD a day of all, where each is an account of its own. */
+  shared?: number;
+  people: readonly { asks: Asking; count: number; each: number }[];
+}
+
+const CODE: Omit<Asking, 'maxTokens'> = {
+  model: 'claude-opus-5-5',
+  input: [15_000, 60_000],
+  cached: 0.9,
+  thinks: [40, 800, 1_900],
+  says: [50, 1_500],
+  pause: [1, 20],
+};
+const TITLES: Asking = {
+  model: 'claude-haiku-5-5',
+  maxTokens: 512,
+  input: [300, 900],
+  thinks: [0, 0, 0],
+  says: [5, 60],
+  pause: [5, 30],
+};
+const SEARCHES: Omit<Asking, 'model'> = {
+  maxTokens: 8_192,
+  input: [500, 4_000],
+  searches: 2,
+  thinks: [40, 800, 1_900],
+  says: [100, 900],
+  pause: [5, 40],
+};
+const THINKERS: Omit<Asking, 'maxTokens'> = {
+  model: 'claude-sonnet-5-5',
+  input: [500, 4_000],
+  thinks: [100, 2_000, 3_900],
+  says: [100, 1_500],
+  pause: [0, 2],
+};
+const VISITORS: Asking = {
+  model: 'claude-haiku-5-5',
+  maxTokens: 2_048,
+  input: [500, 3_000],
+  thinks: [40, 800, 1_200],
+  says: [50, 400],
+  pause: [5, 40],
+};
+
+const coding = (maxTokens: number, usd: number): Mix => ({
+  name: `Claude Code, ${maxTokens / 1_000}k, $${usd} a day`,
+  limits: { usd_per_day: usd },
+  people: [
+    { asks: { ...CODE, maxTokens }, count: 3, each: 40 },
+    { asks: TITLES, count: 1, each: 40 },
+  ],
+});
+const searching = (model: Asking['model'], usd: number, served_tools: 'exact' | 'estimate'): Mix => ({
+  name: `Search chat, ${model.includes('opus') ? 'Opus' : 'Sonnet'}, \`${served_tools}\`, $${usd} a day`,
+  limits: { usd_per_day: usd, served_tools },
+  people: [{ asks: { ...SEARCHES, model }, count: 2, each: 60 }],
+});
+const thinking = (maxTokens: number, usd: number): Mix => ({
+  name: `20 at once, ${maxTokens / 1_000}k, $${usd} a day`,
+  limits: { usd_per_day: usd },
+  people: [{ asks: { ...THINKERS, maxTokens }, count: 20, each: 8 }],
+});
+
+export const MIXES: readonly Mix[] = [
+  coding(32_000, 10),
+  coding(128_000, 10),
+  coding(32_000, 2),
+  coding(128_000, 2),
+  searching('claude-sonnet-5-5', 20, 'exact'),
+  searching('claude-sonnet-5-5', 2, 'estimate'),
+  searching('claude-opus-5-5', 40, 'exact'),
+  searching('claude-opus-5-5', 5, 'estimate'),
+  thinking(16_000, 10),
+  thinking(128_000, 10),
+  thinking(16_000, 2),
+  thinking(128_000, 2),
+  {
+    name: '30 visitors, $0.02 each, $0.25 a day for all',
+    limits: { usd_per_day: 0.02 },
+    shared: 0.25,
+    people: [{ asks: VISITORS, count: 30, each: 20 }],
+  },
+];
+
+const LABELS: Asking = { ...TITLES, maxTokens: 256, says: [5, 30], pause: [0, 1] };
+/** Three of them fit into $10. */
+const LARGE: Asking = { ...CODE, maxTokens: 128_000, says: [15_000, 20_000], pause: [0, 0] };
+
+/** Small requests, alone or beside so many large ones, each of which comes a while after its last one was answered. */
+export function labelsBeside(large: number, pause: Range = [0, 0]): Mix {
+  return {
+    name: `labels beside ${large}`,
+    limits: { usd_per_day: 10, on_shortfall: 'refuse' },
+    people: [
+      { asks: LABELS, count: 5, each: 120 },
+      { asks: { ...LARGE, pause }, count: large, each: 2 },
+    ],
+  };
+}
+
+/** Tokens that a model writes in a second; milliseconds before the first one, and of each search. */
+const TOKENS_PER_SECOND = 80;
+const FIRST_MS = 800;
+const SEARCH_MS = 2_000;
+const SEARCH_TOKENS = 6_000;
+/** Who is told to ask again does so as the official SDKs do: twice. */
+const TRIES = 3;
+const STEPS = 200_000;
+const REST_MS = 24 * 60 * 60_000;
+/** Money counts as good as gone where no more is left than this part. */
+const NEAR_THE_END = 0.1;
+
+/** What has become of those who have asked. */
+export interface Honest {
+  answered: number;
+  /** How many were refused, and how many of them while two of their kind had room. */
+  refused: number;
+  refusedWithRoom: number;
+  /** How many were cut, and how many of them while there was money for their answer; of those asked before the end is near. */
+  early: number;
+  cut: number;
+  cutWithMoney: number;
+  /** How many were cut before their first word. */
+  wordless: number;
+  /** Milliseconds from the question to the first byte, by the model that was asked. */
+  waits: { model: Asking['model']; ms: number }[];
+  spent: number;
+}
+
+/** Lets everybody ask until they have had their answers, or their money is spent. */
+export async function live(mix: Mix, seed: number): Promise<Honest> {
+  const random = dice(seed);
+  const world = new World(inOrder(), NO_MISHAPS);
+  const { limits, shared } = mix;
+  const vars = {
+    DEFAULT_LIMITS: JSON.stringify(limits),
+    ...(shared !== undefined && { DEPLOYMENT_LIMITS: JSON.stringify({ usd_per_day: shared }) }),
+  };
+  const settings = settingsOf({ ...env, ...vars });
+  const models = new ModelTable();
+  const told: Honest = {
+    ...{ answered: 0, refused: 0, refusedWithRoom: 0, early: 0, cut: 0, cutWithMoney: 0, wordless: 0, spent: 0 },
+    waits: [],
+  };
+  let asked = 0;
+  await inWorld(world, {}, async () => {
+    if (shared !== undefined) {
+      const pool = hostOf('POOL', 'deployment');
+      void pool.invoke('setLimits', [{ usd_per_day: shared }]);
+      await settle();
+      pool.flush();
+    }
+    const people = mix.people.flatMap(({ count, ...one }) => Array.from({ length: count }, () => one));
+    const accounts = people.map((_, nth) => (shared === undefined ? 'alice' : `person-${nth}`));
+    /** What is not settled of the tightest limit, and what of that is not held either; nanodollars. */
+    const left = (account: string) => {
+      const one = usedIn([account]);
+      const own = (limits.usd_per_day ?? 0) * 1e9;
+      const all = shared === undefined ? one : usedIn([...new Set(accounts)]);
+      const most = shared === undefined ? own : shared * 1e9;
+      return {
+        isNearEnd: Math.min((own - one.settled) / own, (most - all.settled) / most) <= NEAR_THE_END,
+        free: Math.min(own - one.settled - one.held, most - all.settled - all.held),
+      };
+    };
+    const ask = async (asks: Asking, account: string): Promise<boolean> => {
+      const { model, maxTokens, searches = 0, cached = 0 } = asks;
+      const input = within(asks.input, random);
+      const [from, to, rarely] = asks.thinks;
+      const thought = random() < 1 / 40 ? rarely : within([from, to], random);
+      const wanted = thought + within(asks.says, random);
+      const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: searches }];
+      const json = {
+        model,
+        max_tokens: maxTokens,
+        messages: [{ role: 'user', content: 'word '.repeat(input) }],
+        ...(searches > 0 && { tools }),
+        ...(thought === 0 && to === 0 && { thinking: { type: 'disabled' } }),
+        ...(cached > 0 && { cache_control: { type: 'ephemeral' } }),
+      };
+      const body = bodyOf(json);
+      const { worstCase } = worstCaseOf(json, { bytes: body.bytes.length, models, count: input });
+      const { least } = rangeOf(worstCase, rulesOf(limits));
+      const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
+      const beganAt = world.clock.now;
+      for (let tries = 1; ; tries += 1) {
+        asked += 1;
+        const request: MeterRequest = {
+          requestId: `req_${String(asked).padStart(26, '0')}`,
+          identity: { account, scopes: new Set() } as unknown as MeterRequest['identity'],
+          ...{ accounts: env, store: env.STORE, settings, route: 'messages', body, model, count: input, headers: {} },
+          waitUntil: (work) => void work.catch((thrown: unknown) => world.fail(String(thrown))),
+          upstream: {} as MeterRequest['upstream'],
+          streams: true,
+        };
+        let admitted: Awaited<ReturnType<typeof admit>>;
+        try {
+          admitted = await admit(request);
+        } catch (thrown) {
+          if (!(thrown instanceof ApiError)) throw thrown;
+          const { free, isNearEnd } = left(account);
+          told.refused += 1;
+          if (free >= 2 * least) told.refusedWithRoom += 1;
+          const isOver = thrown.type === 'billing_error';
+          if (isOver || tries === TRIES) return !(isOver && isNearEnd);
+          await sleep(Number(thrown.headers['retry-after'] ?? 1) * 1_000);
+          continue;
+        }
+        const { free, isNearEnd } = left(account);
+        const may = admitted.maxTokens ?? maxTokens;
+        const output = Math.min(wanted, may);
+        const isCut = output < Math.min(wanted, maxTokens);
+        told.answered += 1;
+        if (!isNearEnd) {
+          told.early += 1;
+          const needed = inputCost + Math.min(wanted, maxTokens) * worstCase.outputPrice;
+          const held = inputCost + may * worstCase.outputPrice;
+          if (isCut) told.cut += 1;
+          if (isCut && free + held >= needed) told.cutWithMoney += 1;
+        }
+        if (may <= thought && thought < maxTokens) told.wordless += 1;
+        const startedAt = world.clock.now;
+        told.waits.push({ model, ms: startedAt - beganAt + FIRST_MS });
+        const used = searches > 0 ? Math.floor(random() * (searches + 1)) : 0;
+        await sleep(FIRST_MS + used * SEARCH_MS + (output / TOKENS_PER_SECOND) * 1_000);
+        const prompt = input * (1 + used) + ((used * (used + 1)) / 2) * SEARCH_TOKENS;
+        const read = Math.floor(prompt * cached);
+        const usage = {
+          input_tokens: prompt - read,
+          cache_read_input_tokens: read,
+          output_tokens: output,
+          server_tool_use: { web_search_requests: used },
+        };
+        const ended = { model, usage, stop_reason: isCut ? 'max_tokens' : 'end_turn', bytes: 1 } as const;
+        const how = { status: 200, end: 'complete', upstream_request_id: 'req_up', sent: true } as const;
+        await admitted.settle({ ...ended, ...how, completed: true, error_type: undefined, ttft_ms: FIRST_MS }).done;
+        return true;
+      }
+    };
+    world.calm(REST_MS);
+    let running = people.length;
+    for (const [nth, { asks, each }] of people.entries()) {
+      void (async () => {
+        await sleep(random() * 3_000);
+        for (let times = 0; times < each; times += 1) {
+          if (!(await ask(asks, accounts[nth] ?? ''))) return;
+          await sleep(within(asks.pause, random) * 1_000);
+        }
+      })()
+        .catch((thrown: unknown) => world.fail(String(thrown instanceof Error ? thrown.stack : thrown)))
+        .finally(() => {
+          running -= 1;
+        });
+    }
+    const most = (shared ?? limits.usd_per_day ?? 0) * 1e9;
+    for (let steps = 0; running > 0; steps += 1) {
+      if (steps > STEPS || !(await world.step())) throw new Violation(`${running} people wait for ever`);
+      // To look at many accounts takes long.
+      const all = [...new Set(accounts)];
+      if (steps % all.length > 0) continue;
+      const { settled, held } = usedIn(all);
+      if (settled + held > most && limits.served_tools !== 'estimate')
+        throw new Violation(`${settled + held} of ${most}`);
+    }
+    told.spent = usedIn([...new Set(accounts)]).settled / most;
+  });
+  return told;
+}
+
+/** @returns the milliseconds within which 95 of 100 have had their first byte */
+export function p95(waits: Honest['waits']): number {
+  const sorted = waits.map(({ ms }) => ms).sort((one, other) => one - other);
+  return sorted[Math.ceil(sorted.length * 0.95) - 1] ?? 0;
+}
+
+function usedIn(accounts: readonly string[]): { settled: number; held: number } {
+  const sum = { settled: 0, held: 0 };
+  for (const name of accounts) {
+    const { storage } = hostOf('ACCOUNT', name);
+    if (!storage.has('ledger')) continue;
+    const query = `select coalesce(sum(iif(status = 'held', hold, 0)), 0) as held,
+      coalesce(sum(iif(status = 'held', 0, cost)), 0) as settled from ledger`;
+    const [row] = storage.exec(query, []).toArray();
+    sum.settled += Number(row?.settled);
+    sum.held += Number(row?.held);
+  }
+  return sum;
+}
+
+function bodyOf(json: Json): JsonBody {
+  const text = JSON.stringify(json);
+  return { bytes: new TextEncoder().encode(text), text, json };
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+function within([from, to]: Range, random: () => number): number {
+  return from + Math.floor(random() * (to - from + 1));
+}
+
+/** @returns numbers from 0 to 1, the same ones for the same seed */
+function dice(seed: number): () => number {
+  let state = (seed * 7_919 + 1) % 2_147_483_647;
+  return () => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state / 2_147_483_647;
+  };
+}
+
+/** Lets everything happen in the order in which it was sent. */
+export function inOrder() {
+  const waiting: (() => void)[] = [];
+  return {
+    schedule: <T>(task: Promise<T>) => new Promise<T>((resolve) => waiting.push(() => resolve(task))),
+    waitOne: async () => waiting.shift()?.(),
+    count: () => waiting.length,
+  };
+}

@@ -1,0 +1,43 @@
+/** Honest people are neither refused nor cut while there is money, and small requests do not wait for large ones. */
+import { expect, test } from 'vitest';
+import { labelsBeside, live, MIXES, type Mix, p95 } from './honest-mixes.ts';
+import { PATIENCE_MS, RUNS } from './property.ts';
+
+/** By day those whose money is short; by night all, from as many seeds as the table in docs/budgets.md. */
+const isNight = RUNS > 100;
+const SEEDS = Array.from({ length: isNight ? 10 : 1 }, (_, nth) => nth + 1);
+const mixes = MIXES.filter(({ name }) => isNight || /32k, \$2|16k, \$2|Opus, `estimate`|visitors/.test(name));
+
+test.each(mixes)(
+  '$name',
+  async (mix) => {
+    const sum = { asked: 0, refused: 0, early: 0, cut: 0, wordless: 0 };
+    for (const seed of SEEDS) {
+      const { answered, refused, refusedWithRoom, early, cutWithMoney, wordless } = await live(mix, seed);
+      sum.asked += answered + refused;
+      sum.refused += refusedWithRoom;
+      sum.early += early;
+      sum.cut += cutWithMoney;
+      sum.wordless += wordless;
+    }
+    expect(sum.early).toBeGreaterThan(40);
+    expect(sum.refused / sum.asked).toBeLessThanOrEqual(0.01);
+    expect(sum.cut / sum.early).toBeLessThanOrEqual(0.01);
+    expect(sum.wordless).toBe(0);
+  },
+  PATIENCE_MS,
+);
+
+test('small ones wait at most a second longer beside one large request that waits, and beside one that comes every 4 s', async () => {
+  const timesOf = async (mix: Mix) => {
+    const { waits, refused } = await live(mix, 1);
+    return { ms: p95(waits.filter(({ model }) => model === 'claude-haiku-5-5')), refused };
+  };
+  const alone = await timesOf(labelsBeside(0));
+  // Three have room, and each of the others waits for 30 s.
+  for (const mix of [labelsBeside(4), labelsBeside(12, [4, 4])]) {
+    const beside = await timesOf(mix);
+    expect(beside.refused).toBeGreaterThan(5);
+    expect(beside.ms).toBeLessThanOrEqual(alone.ms + 1_000);
+  }
+});

@@ -1,0 +1,57 @@
+/** Who has waited long enough asks the pool once more before it is refused. */
+import { expect, test } from 'vitest';
+import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { env, hostOf, inWorld } from './bindings.ts';
+import { settle } from './clock.ts';
+import { inOrder } from './honest-mixes.ts';
+import { NO_MISHAPS, World } from './world.ts';
+
+/** Less than the time after which those who wait are looked at. */
+const WAIT_MS = 500;
+
+/** @returns what alice is told, who needs 12,000 of a deployment's 20,000 of which bob holds 11,000 */
+async function askOne(raisedTo: number | undefined) {
+  const world = new World(inOrder(), NO_MISHAPS);
+  const settings = settingsOf(env);
+  return await inWorld(world, {}, async () => {
+    const pool = hostOf('POOL', 'deployment');
+    const limit = async (nanodollars: number) => {
+      void pool.invoke('setLimits', [{ usd_per_day: nanodollars / 1e9 }]);
+      await settle();
+      pool.flush();
+    };
+    await limit(20_000);
+    const ask = (account: string, outputTokens: number) =>
+      askForAdmission(
+        { identity: { account }, accounts: env, settings },
+        {
+          requestId: `req_${account.padStart(24, '0')}`,
+          ...{ route: 'messages', model: 'claude-opus-5-5', waitMs: WAIT_MS, pools: { deployment: true } },
+          bound: worstCaseWith({ outputTokens }),
+          defaults: { on_shortfall: 'refuse' },
+        },
+      );
+    world.calm(60_000);
+    const answers: Awaited<ReturnType<typeof ask>>[] = [];
+    void ask('bob', 1_000).then(async (bob) => {
+      answers.push(bob);
+      if (raisedTo !== undefined) setTimeout(() => void limit(raisedTo), WAIT_MS / 2);
+      answers.push(await ask('alice', 1_100));
+    });
+    while (answers.length < 2 && (await world.step()));
+    return answers;
+  });
+}
+
+test('what the pool has by then is held', async () => {
+  expect(await askOne(24_000)).toMatchObject([{ outcome: 'admitted' }, { outcome: 'admitted', hold: 12_000 }]);
+});
+
+test('the refusal names the pool whose figures say so', async () => {
+  expect(await askOne(undefined)).toMatchObject([
+    { outcome: 'admitted' },
+    { outcome: 'refused', refusal: { reason: 'held', by: 'deployment', limit: 'usd_per_day' } },
+  ]);
+});

@@ -25,6 +25,10 @@ export function startTerminal(command: string, options: { cwd: string; env: Node
     arrived();
   });
   const exited = once(child, 'exit');
+  // A program may end before the input does that tells it to.
+  child.stdin.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   return {
     async see(what) {
       const deadline = Date.now() + MOST_MS;

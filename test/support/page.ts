@@ -188,7 +188,7 @@ async function watched(page: Page, url: string, before: Before): Promise<OpenPag
   const ended = (request: Request) => void pending.delete(request);
   page.on('pageerror', ({ message }) => faults.push(message));
   page.on('console', (message) => {
-    if (message.type() === 'error') faults.push(message.text());
+    if (message.type() === 'error') faults.push(`${message.text()} ${message.location().url}`.trim());
   });
   page.on('request', (request) => {
     pending.add(request);

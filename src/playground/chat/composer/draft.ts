@@ -85,8 +85,9 @@ const NOBODYS = `draft-${crypto.randomUUID()}`;
 
 /** @returns the question to count the draft behind an agent's prompt; undefined where the history is another one */
 function agentCountRequest(name: string): CountRequest | undefined {
-  if (editing.value !== undefined) return undefined;
   const current = session.value;
+  // While a call waits or runs, the history ends with it, and nothing can be added to that.
+  if (editing.value !== undefined || current?.waits.value || current?.busy.value) return undefined;
   return {
     ...(current ? { conversation: current.id } : { conversation: NOBODYS, agent: name }),
     messages: [{ role: 'user', content: draftContent() } as MessageParam],

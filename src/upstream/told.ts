@@ -41,16 +41,16 @@ export function told(body: unknown): Told {
 
 /** @returns the words of an error in whichever form a gateway has it; empty if there are none. */
 export function wordsIn(value: unknown, depth = 0): string {
-  if (typeof value === 'string') return beginningOf(masked(value));
+  if (typeof value === 'string') return toldWords(masked(value));
   if (depth > DEEPEST_WORDS || typeof value !== 'object' || value === null) return '';
   const within = Array.isArray(value)
     ? value.slice(0, DEEPEST_WORDS)
     : WORD_PLACES.map((name) => memberOf(value, name));
   const found = within.map((one) => wordsIn(one, depth + 1)).filter((words) => words !== '');
-  return beginningOf(Array.isArray(value) ? found.join('; ') : (found[0] ?? ''));
+  return toldWords(Array.isArray(value) ? found.join('; ') : (found[0] ?? ''));
 }
 
-function beginningOf(words: string): string {
+function toldWords(words: string): string {
   return words.slice(0, MOST_FOREIGN_WORDS).toWellFormed();
 }
 

@@ -128,7 +128,7 @@ async function verifyFirst([token = '', ...others]: readonly string[], settings:
   try {
     return await verifyToken(token, settings);
   } catch (thrown) {
-    if (others.length === 0 || !(thrown instanceof ApiError) || thrown.type !== 'authentication_error') throw thrown;
+    if (others.length === 0 || !(thrown instanceof ApiError)) throw thrown;
     return await verifyFirst(others, settings).catch(() => Promise.reject(thrown));
   }
 }

@@ -15,6 +15,7 @@ import type { Settings } from '../settings/settings.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import { isEventStream } from '../upstream/content-type.ts';
 import { notTheApi } from '../upstream/failure.ts';
+import { isForwarded } from '../upstream/headers.ts';
 import { queryOf, relay } from '../upstream/relay.ts';
 import { type Fetch, type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import {
@@ -43,7 +44,10 @@ const GIVES_NO_LIST: ReadonlySet<string> = new Set([
 /** Milliseconds to wait for the list, in whose place there is a table, and for one model. An upstream that has them is quick. */
 const LIST_MS = 2_000;
 const MODEL_MS = 5_000;
-/** Milliseconds for which a list is remembered, and how many are: they differ by the query, and by headers. */
+/**
+ * Milliseconds for which a list is remembered, and how many are: they differ by the query, and by headers. But for those of
+ * FORWARD_HEADERS no others go up, since one caller's list is that of the others.
+ */
 const LIST_REMEMBERED_MS = 300_000;
 const MOST_MODEL_LISTS = 20;
 const VARIES_BY = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
@@ -165,12 +169,14 @@ async function relayModels(
 
 /** @returns the upstream's list, for some minutes the same, or what it answers instead. @throws ApiError as `relayModels` */
 async function rememberedList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response> {
-  const upstream = upstreamOf(c.get('settings'), fetchUpstream);
+  const settings = c.get('settings');
+  const upstream = upstreamOf(settings, fetchUpstream);
   const lists = getOrMake(remembered, upstream, () => new LruCache({ most: MOST_MODEL_LISTS }));
-  const key = [queryOf(caller.url), ...VARIES_BY.map((name) => caller.headers.get(name))].join('\n');
+  const goUp = [...caller.headers].filter(([name]) => isForwarded(name, [...VARIES_BY, ...settings.FORWARD_HEADERS]));
+  const key = JSON.stringify([queryOf(caller.url), goUp]);
   const known = lists.get(key);
   if (known && Date.now() < known.until) return known.make();
-  const response = await relayModels(c, LIST, caller, fetchUpstream);
+  const response = await relayModels(c, LIST, new Request(caller, { headers: goUp }), fetchUpstream);
   if (!response.ok) return response;
   const text = await response.text();
   const headers = new Headers(response.headers);

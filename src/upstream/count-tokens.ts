@@ -30,6 +30,8 @@ const COUNT_TIMEOUT_MS = 20_000;
 const ADMISSION_COUNT_MS = 3_000;
 /** Milliseconds for which an upstream that has failed to count is not asked for an admission. */
 const UNCOUNTED_MS = 60_000;
+/** Statuses by which a gateway, or a proxy before the API, refuses a prompt. Without the path it answers another one. */
+const OF_A_PROMPT: ReadonlySet<number> = new Set([400, 413, 422]);
 
 type CountedModel = Pick<CountOptions, 'upstream' | 'settings' | 'model'>;
 
@@ -73,8 +75,8 @@ export async function countTokens(body: BodyMaker, counting: CountOptions): Prom
     const { kind, json, refusal } = await readAnswer(response, exchange, 'anything');
     const { input_tokens: tokens } = json ?? {};
     if (!refusal && isCount(tokens)) return tokens;
-    // What the API says of a prompt says nothing of the next one.
-    isOfPrompt = refusal?.kind === 'request' && refusal.isVerbatim;
+    // What is said of a prompt, in whichever form, says nothing of the next one.
+    isOfPrompt = refusal?.kind === 'request' && (refusal.isVerbatim || OF_A_PROMPT.has(refusal.forCaller.status));
     throw kind === 'interrupted' ? interrupted(false) : (refusal?.forCaller ?? notTheApi());
   } catch (thrown) {
     isOfPrompt ||=

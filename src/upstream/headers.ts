@@ -130,7 +130,8 @@ export function upstreamRequestId(upstream: Headers): string | undefined {
   return id === null ? undefined : masked(id);
 }
 
-function isForwarded(name: string, forwarded: readonly string[]): boolean {
+/** @param forwarded names, or beginnings of names with a `*` at the end */
+export function isForwarded(name: string, forwarded: readonly string[]): boolean {
   return forwarded.some((pattern) =>
     pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern,
   );

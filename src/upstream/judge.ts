@@ -84,7 +84,7 @@ const KIND_OF_CODE: ReadonlyMap<string, UpstreamRefusal['kind']> = new Map([
 const OF_THE_DEPLOYMENT =
   /\b(key|oauth|bearer|credentials?|access token|authenticat\w*|authori[sz]\w*|billing|credits?|subscription|disabled|suspended|workspace|ip address|countr(y|ies)|region|iam|arn)\b|sk-ant-|\b[0-9a-f]{8}-[0-9a-f]{4}-/i;
 /** Further words of gateways by which a refusal is about their operator. */
-const OF_ITS_OPERATOR = /budget(?!_tokens)|quota|organi[sz]ation|\borg[-_]/i;
+const OF_ITS_OPERATOR = /budget(?!_tokens)|quota|organi[sz]ation|\borg[-_]|api.?key|_key\b/i;
 /** The types of errors that come without one. Other statuses have `api_error`, or `invalid_request_error` if it is the caller's. */
 const TYPES: ReadonlyMap<number, ErrorType> = new Map([
   [404, 'not_found_error'],

@@ -41,13 +41,17 @@ export function told(body: unknown): Told {
 
 /** @returns the words of an error in whichever form a gateway has it; empty if there are none. */
 export function wordsIn(value: unknown, depth = 0): string {
-  if (typeof value === 'string') return masked(value).slice(0, MOST_FOREIGN_WORDS).toWellFormed();
+  if (typeof value === 'string') return toldWords(masked(value));
   if (depth > DEEPEST_WORDS || typeof value !== 'object' || value === null) return '';
   const within = Array.isArray(value)
     ? value.slice(0, DEEPEST_WORDS)
     : WORD_PLACES.map((name) => memberOf(value, name));
   const found = within.map((one) => wordsIn(one, depth + 1)).filter((words) => words !== '');
-  return (Array.isArray(value) ? found.join('; ') : (found[0] ?? '')).slice(0, MOST_FOREIGN_WORDS);
+  return toldWords(Array.isArray(value) ? found.join('; ') : (found[0] ?? ''));
+}
+
+function toldWords(words: string): string {
+  return words.slice(0, MOST_FOREIGN_WORDS).toWellFormed();
 }
 
 /** @returns the status that belongs to an error which has come with the status of a success. */
@@ -56,7 +60,7 @@ export function statusOfTold(body: unknown): number {
   const error = memberOf(one, 'error') ?? one;
   const type = String(memberOf(error, 'type'));
   if (isErrorType(type)) return statusOfType(type);
-  const status = Number(memberOf(error, 'code'));
+  const status = Math.trunc(Number(memberOf(error, 'code')));
   if (status >= 400 && status < 600) return status;
   return isPublished(wordsIn(body)) ? 400 : 500;
 }

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import { mintToken } from '../../src/auth/mint.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
@@ -338,6 +338,21 @@ test('an identity provider alone is enough to verify by, and minting then says w
   const admin = bearer(await tokenOf('root', ['admin']));
   const refused = await minting.post('/tokens', { account: 'bob', scopes: ['messages'] }, admin);
   expect(await expectRefused(refused, 500)).toContain('SIGNING_SECRET');
+});
+
+test('a token of a provider whose keys cannot be read does not hide one of this edge', async () => {
+  const fetch = vi.spyOn(globalThis, 'fetch').mockRejectedValue(new Error('connection refused'));
+  onTestFinished(() => fetch.mockRestore());
+  const app = answering({
+    JWKS_URL: 'https://login.example.com/keys',
+    DEFAULT_LIMITS: '{"usd_per_day":1}',
+    JWT_ISSUER: 'https://i.example',
+    JWT_AUDIENCE: 'x',
+  });
+  const foreign = bearer(`${btoa('{"alg":"RS256","kid":"a"}')}.${btoa('{"sub":"eve"}')}.AAAA`.replaceAll('=', ''));
+  const usage = async (headers: Record<string, string>) => (await app.fetch('/usage/requests', { headers })).status;
+  expect(await usage({ ...foreign, 'x-api-key': await tokenOf('bob') })).toBe(200);
+  expect(await usage(foreign)).toBe(503);
 });
 
 test('a malformed setting of authentication is a 500 on every route, and lets nobody in', async () => {

@@ -213,24 +213,28 @@ test('whatever ids a gateway gives, each row has its own, and none is lost: by t
 });
 
 describe('rows that an older release has stored with one id', () => {
-  async function doubled() {
+  async function doubled(id = 'msg_same') {
     answeringBy((_, number) => streamedAs(`msg_${number}`, says(`Answer ${number}`)));
     await say(bodyOf('Question 1'));
     for (const turn of [2, 3, 4]) await say(question(`Question ${turn}`));
     await runInDurableObject(stubOf(), (_, { storage }) => {
-      storage.sql.exec("update messages set id = 'msg_same' where role = 'assistant'");
+      storage.sql.exec("update messages set id = ? where role = 'assistant'", id);
     });
     return await rowsOf();
   }
 
-  test('are each shown once by pages of one, which end', async () => {
-    const rows = await doubled();
-    for (const view of ['stored', 'shown'] as const) {
-      const { there, back } = await paged(view, 'c1', rows.length);
-      expect(there).toEqual(rows);
-      expect(back).toEqual(rows);
-    }
-  });
+  test.each(['msg_same', 'gen.5b', 'gen.1.5', '.'])(
+    'are each shown once by pages of one, which end: %s',
+    async (id) => {
+      const rows = await doubled(id);
+      expect(rows[1]?.id).toBe(id);
+      for (const view of ['stored', 'shown'] as const) {
+        const { there, back } = await paged(view, 'c1', rows.length);
+        expect(there).toEqual(rows);
+        expect(back).toEqual(rows);
+      }
+    },
+  );
 
   test('are named by their id, of which the newest is meant, or by the place in a page', async () => {
     const rows = await doubled();

@@ -192,6 +192,19 @@ test('the upstream’s list is asked for once in five minutes, in each form', as
   }
 });
 
+test('what one caller sends besides does not change the list of the others, but for what FORWARD_HEADERS names', async () => {
+  const teams = ({ headers }: Sent) => Response.json({ data: [{ id: `claude-${headers.get('x-team') ?? 'all'}` }] });
+  for (const [vars, red] of [
+    [{}, 'claude-all'],
+    [{ FORWARD_HEADERS: 'x-te*' }, 'claude-red'],
+  ] as const) {
+    const app = testApp(teams, vars);
+    const first = async (headers = {}) => (await (await app.fetch('/v1/models', { headers })).json<List>()).first_id;
+    expect(await first({ 'x-team': 'red', 'user-agent': 'a' })).toBe(red);
+    expect(await first({ 'user-agent': 'b' })).toBe('claude-all');
+  }
+});
+
 describe('what answers in the place of a list of models', () => {
   const page = '<!doctype html><title>Welcome</title>';
   test.each<[string, () => Response | Promise<Response>]>([

@@ -114,6 +114,9 @@ describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form o
     'The organization acme may not.',
     'org-acme may not.',
     'Authentication Error: this key may not.',
+    'The api_key vk-7 may not.',
+    'No API keys are left.',
+    'virtual_key vk-7 may not.',
   ])('says nothing that is its operator’s: %s', (words) => {
     const { message } = gateways(400, words).forCaller;
     if (!isOfApi) expect(message).toBe('The upstream answered 400 without an explanation.');
@@ -133,6 +136,7 @@ test.each<[string, number, string]>([
   ['{"object":"error","message":"Odd","code":422}', 422, 'invalid_request_error'],
   ['{"error":{"message":"Odd"}}', 500, 'api_error'],
   ['{"error":"Odd"}', 500, 'api_error'],
+  ['{"error":{"message":"Odd","code":422.5}}', 422, 'invalid_request_error'],
 ])('an error of a gateway in a stream says its status, or has none: %s', (body, status, type) => {
   const { forCaller } = refusalOf(200, `data: ${body}\n\n`);
   expect([forCaller.status, forCaller.type]).toEqual([status, type]);
@@ -145,6 +149,8 @@ test('the words of a body of any form are found, however deep it is', () => {
     expect(refusalOf(400, text).forCaller.message).toBe('The upstream answered 400 without an explanation.');
   expect(refusalOf(400, '{"error":"Bad Request","message":"n: too many"}').forCaller.message).toBe('n: too many');
   expect(refusalOf(400, '{"detail":[{"msg":"a"},{"msg":"b"}]}').forCaller.message).toBe('a; b');
+  const long = [{ msg: 'a'.repeat(490) }, { msg: '1234567🌍' }];
+  expect(refusalOf(400, JSON.stringify({ detail: long })).forCaller.message).toMatch(/^a+; 1234567\uFFFD$/);
 });
 
 test('what the API publishes is known by its words, in any form, and what is said next door is not', () => {

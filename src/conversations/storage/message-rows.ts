@@ -99,7 +99,8 @@ export class MessageRows {
    */
   findMessage(named: string): { seq: number; turn: number } | undefined {
     if (!this.#tables.readable) return undefined;
-    const [id = '', seq] = named.split('.');
+    // Older releases have stored ids with dots.
+    const [, id = named, seq] = /^(.*)\.(\d+)$/s.exec(named) ?? [];
     const [row] = this.#tables.read(
       `select m.seq, m.turn from messages m join turns t on t.seq = m.turn
        where m.id = ?1 and m.seq >= ?2 and (m.seq = ?2 or ?2 = 0) and t.status in ${COMMITTED} order by m.seq desc limit 1`,
@@ -111,7 +112,7 @@ export class MessageRows {
 
   /** @returns what names a message in a page: its id, with its number if an older release has stored a newer one of this id. */
   cursorOf({ id, seq }: { id: string; seq: number }): string {
-    return isEdgeId(id) || (this.findMessage(id)?.seq ?? seq) <= seq ? id : `${id}.${seq}`;
+    return isEdgeId(id) || this.findMessage(id)?.seq === seq ? id : `${id}.${seq}`;
   }
 
   #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {

@@ -63,11 +63,12 @@ export function isFinal({ usage, stop_reason, completed, seen }: ToldEnd): boole
   return tellsPrompt(usage) || (stop_reason === 'refusal' && output_tokens === 0);
 }
 
-function larger(earlier: unknown, later: unknown): unknown {
+/** @param isWithin whether these are members of members, which have none that count */
+function larger(earlier: unknown, later: unknown, isWithin = false): unknown {
   if (isCount(earlier)) return Math.max(earlier, wholeCount(later));
-  if (!isObject(earlier) || !isObject(later)) return later ?? earlier;
+  if (isWithin || !isObject(earlier) || !isObject(later)) return later ?? earlier;
   return Object.fromEntries(
-    Object.keys({ ...earlier, ...later }).map((name) => [name, larger(earlier[name], later[name])]),
+    Object.keys({ ...earlier, ...later }).map((name) => [name, larger(earlier[name], later[name], true)]),
   );
 }
 

@@ -11,6 +11,7 @@ import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
 import { atNoon, passTime, stopClock } from '../../support/calendar.ts';
+import { ERROR_BODIES, refusedBy } from '../../support/foreign-gateway/errors.ts';
 import { countless, hastenCounts, isCount, UNCOUNTED } from '../../support/foreign-gateway/hanging-count.ts';
 import { workerDied } from '../../support/in-flight.ts';
 import { rounds } from '../../support/rounds.ts';
@@ -632,6 +633,23 @@ describe('a request that does not fit by its bytes', () => {
     expect(response.headers.has('x-should-retry')).toBe(false);
     expect((await object().requests({})).data).toEqual([]);
   });
+
+  test.each([400, 413, 422])(
+    'that refuses a prompt with a %i, in whichever form, is asked to count the next one',
+    async (status) => {
+      const page = () => new Response('<html>', { status });
+      for (const refused of [page, ...Object.keys(ERROR_BODIES).map((form) => () => refusedBy(form, 'Bad.', status))]) {
+        const { ask, app } = caller(
+          countless(() => Response.json(message()), refused),
+          { usd_per_day: 0.02 },
+        );
+        for (let time = 1; time < 3; time += 1) {
+          expect((await ask(long)).status).toBe(429);
+          expect(app.sent.filter(isCount)).toHaveLength(time);
+        }
+      }
+    },
+  );
 
   describe.each(UNCOUNTED)('whose count %s', (_, count) => {
     const answers = countless(() => Response.json(message()), count);

@@ -5,7 +5,7 @@ import { completeReport } from '../../../src/conversations/turn/answer-report.ts
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
 import { utf8 } from '../../../src/http/bytes.ts';
-import { type Json, parseObject } from '../../../src/json/object.ts';
+import { type Json, memberOf, parseObject } from '../../../src/json/object.ts';
 import { computeCost, type Usage } from '../../../src/pricing/cost.ts';
 import { ModelTable } from '../../../src/pricing/models.ts';
 import { FrameReader } from '../../../src/sse/frames.ts';
@@ -186,6 +186,15 @@ describe('the reports of one answer', () => {
     const thought = (thinking_tokens: unknown) => ({ output_tokens_details: { thinking_tokens } });
     expect(told(thought(8), thought(null), thought(3))).toEqual(thought(8));
     expect(told(thought(8), { output_tokens_details: null }, { output_tokens_details: 'none' })).toEqual(thought(8));
+  });
+
+  test('tell the later of what is nested, however deep it is', () => {
+    const nested = (value: number) =>
+      JSON.parse(`${'{"server_tool_use":'.repeat(20_000)}${value}${'}'.repeat(20_000)}`);
+    const later = nested(2);
+    expect(memberOf(told(nested(1), later)?.server_tool_use, 'server_tool_use')).toBe(
+      later.server_tool_use.server_tool_use,
+    );
   });
 
   test('tell the last iterations that are not empty', () => {

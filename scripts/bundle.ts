@@ -49,7 +49,7 @@ export async function bundleWorker(
     // As wrangler resolves packages.
     resolve: { conditionNames: ['workerd', 'worker', 'browser'], mainFields: ['browser', 'module', 'main'] },
     transform: { define: { ...define, 'navigator.userAgent': '"Cloudflare-Workers"' } },
-    plugins: [...plugins, lazySchemas(), leaveOut(), leaveOutFormats()],
+    plugins: [...plugins, lazySchemas(), leaveOut(), leaveOutUnused()],
     experimental: { nativeMagicString: true },
     checks: { pluginTimings: false },
     treeshake: { unknownGlobalSideEffects: false, propertyReadSideEffects: false },
@@ -104,19 +104,38 @@ function leaveOut(): Plugin {
   };
 }
 
-const FORMATS = /(?<=const FormatDictionary = )\{[^{}]*\}/;
+/**
+ * Parts of packages that nothing here calls, where a bundler cannot see it: what is found in a file, and what stands in its place.
+ * A call all the same throws a TypeError.
+ */
+const UNUSED: readonly { file: RegExp; part: RegExp; instead: string }[] = [
+  // What zod calls formats of strings: no schema has one but a pattern. Schemas are asked by `safeParse` alone.
+  { file: /\/zod\/v4\/locales\/en\.js$/, part: /(?<=const FormatDictionary = )\{[^{}]*\}/, instead: '{}' },
+  { file: /\/zod\/v4\/mini\/schemas\.js$/, part: /\bparse\.parse(?=\(this)/, instead: 'undefined' },
+  { file: /\/zod\/v4\/mini\/schemas\.js$/, part: /\bparse\.parseAsync(?=\(this)/, instead: 'undefined' },
+  { file: /\/zod\/v4\/mini\/schemas\.js$/, part: /\bparse\.safeParseAsync(?=\(this)/, instead: 'undefined' },
+  // Hono's apps within apps, forms and pages.
+  { file: /\/hono\/dist\/hono-base\.js$/, part: /\bcreateMountedRequest(?=\()/, instead: 'undefined' },
+  { file: /\/hono\/dist\/request\.js$/, part: /\bparseBody(?=\(this)/, instead: 'undefined' },
+  { file: /\/hono\/dist\/context\.js$/, part: /\bresolveCallback(?=\()/, instead: 'undefined' },
+  // The service and the region of a host are given.
+  { file: /\/aws4fetch\/dist\/aws4fetch\.esm\.mjs$/, part: /\bguessServiceRegion(?=\(this)/, instead: 'undefined' },
+];
 
-/** Makes a plugin that leaves out what zod calls formats of strings: no schema of the Worker has one but a pattern. */
-function leaveOutFormats(): Plugin {
+/** Makes a plugin that leaves out what packages have and nothing calls. */
+function leaveOutUnused(): Plugin {
   return {
-    name: 'leave-out-formats',
+    name: 'leave-out-unused',
     transform: {
-      filter: { id: /\/zod\/v4\/locales\/en\.js$/ },
-      handler: (code, _, { magicString }) => {
-        const [formats] = FORMATS.exec(code) ?? [];
-        if (!magicString || !formats) throw new Error('zod has another place for the names of formats now.');
-        const at = code.indexOf(formats);
-        return { code: magicString.overwrite(at, at + formats.length, '{}') };
+      filter: { id: UNUSED.map(({ file }) => file) },
+      handler: (code, id, { magicString }) => {
+        if (!magicString) throw new Error('There is no magicString: rolldown has another name for it now.');
+        for (const { part, instead } of UNUSED.filter(({ file }) => file.test(id))) {
+          const found = part.exec(code);
+          if (!found) throw new Error(`${id} has no ${part} any more.`);
+          magicString.overwrite(found.index, found.index + found[0].length, instead);
+        }
+        return { code: magicString };
       },
     },
   };

@@ -104,22 +104,20 @@ function leaveOut(): Plugin {
   };
 }
 
-/**
- * Parts of packages that nothing here calls, where a bundler cannot see it: what is found in a file, and what stands in its place.
- * A call all the same throws a TypeError.
- */
-const UNUSED: readonly { file: RegExp; part: RegExp; instead: string }[] = [
+/** Parts of packages that nothing here calls, where a bundler cannot see it: by the file's path, what is left out of it. */
+const UNUSED: readonly (readonly [file: RegExp, part: RegExp])[] = [
   // What zod calls formats of strings: no schema has one but a pattern. Schemas are asked by `safeParse` alone.
-  { file: /\/zod\/v4\/locales\/en\.js$/, part: /(?<=const FormatDictionary = )\{[^{}]*\}/, instead: '{}' },
-  { file: /\/zod\/v4\/mini\/schemas\.js$/, part: /\bparse\.parse(?=\(this)/, instead: 'undefined' },
-  { file: /\/zod\/v4\/mini\/schemas\.js$/, part: /\bparse\.parseAsync(?=\(this)/, instead: 'undefined' },
-  { file: /\/zod\/v4\/mini\/schemas\.js$/, part: /\bparse\.safeParseAsync(?=\(this)/, instead: 'undefined' },
-  // Hono's apps within apps, forms and pages.
-  { file: /\/hono\/dist\/hono-base\.js$/, part: /\bcreateMountedRequest(?=\()/, instead: 'undefined' },
-  { file: /\/hono\/dist\/request\.js$/, part: /\bparseBody(?=\(this)/, instead: 'undefined' },
-  { file: /\/hono\/dist\/context\.js$/, part: /\bresolveCallback(?=\()/, instead: 'undefined' },
-  // The service and the region of a host are given.
-  { file: /\/aws4fetch\/dist\/aws4fetch\.esm\.mjs$/, part: /\bguessServiceRegion(?=\(this)/, instead: 'undefined' },
+  [/\/zod\/v4\/locales\/en\.js$/, /(?<=const FormatDictionary = \{)[^{}]+/],
+  [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}parse\(.*\n.*\n {4}\},/],
+  [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}parseAsync\(.*\n.*\n {4}\},/],
+  [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}safeParseAsync\(.*\n.*\n {4}\},/],
+  // Hono's apps within apps, service workers, forms and pages.
+  [/\/hono\/dist\/hono-base\.js$/, /\n\tmount\([^]*?\n\t\}/],
+  [/\/hono\/dist\/hono-base\.js$/, /\n\tfire = [^]*?\n\t\};/],
+  [/\/hono\/dist\/request\.js$/, /\n\tasync parseBody\([^]*?\n\t\}/],
+  [/\/hono\/dist\/context\.js$/, /\n\thtml = [^]*?\n\t\};/],
+  // The service and the region of a signature are given.
+  [/\/aws4fetch\/dist\/aws4fetch\.esm\.mjs$/, /\n\[guessedService, .*;/],
 ];
 
 /** Makes a plugin that leaves out what packages have and nothing calls. */
@@ -127,13 +125,13 @@ function leaveOutUnused(): Plugin {
   return {
     name: 'leave-out-unused',
     transform: {
-      filter: { id: UNUSED.map(({ file }) => file) },
+      filter: { id: UNUSED.map(([file]) => file) },
       handler: (code, id, { magicString }) => {
         if (!magicString) throw new Error('There is no magicString: rolldown has another name for it now.');
-        for (const { part, instead } of UNUSED.filter(({ file }) => file.test(id))) {
+        for (const [, part] of UNUSED.filter(([file]) => file.test(id))) {
           const found = part.exec(code);
           if (!found) throw new Error(`${id} has no ${part} any more.`);
-          magicString.overwrite(found.index, found.index + found[0].length, instead);
+          magicString.remove(found.index, found.index + found[0].length);
         }
         return { code: magicString };
       },

@@ -11,14 +11,9 @@ const STANDARD_HEADERS = [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER];
 const SECRET_PREFIX = 'whsec_';
 
 /** @returns id, timestamp and signature. Svix, from which the specification comes, still sends them by its own names. */
-function standardHeaders(headers: Headers): (string | null)[] {
+export function standardHeaders(headers: Headers): (string | null)[] {
   const isSvix = !STANDARD_HEADERS.some((name) => headers.has(name));
   return STANDARD_HEADERS.map((name) => headers.get(isSvix ? name.replace('webhook', 'svix') : name));
-}
-
-/** @returns the id of an event, as it is signed. */
-export function standardId(headers: Headers): string | undefined {
-  return standardHeaders(headers)[0] ?? undefined;
 }
 
 /** Verifies the signatures of https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */

@@ -43,7 +43,7 @@ const GIVES_NO_LIST: ReadonlySet<string> = new Set([
 /** Milliseconds to wait for the list, in whose place there is a table, and for one model. An upstream that has them is quick. */
 const LIST_MS = 2_000;
 const MODEL_MS = 5_000;
-/** Milliseconds for which a list is remembered, and how many are: they differ by the query, and by headers. */
+/** Milliseconds for which a list is remembered, and how many are; they differ by the query and by headers. */
 const LIST_REMEMBERED_MS = 300_000;
 const MOST_MODEL_LISTS = 20;
 const VARIES_BY = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
@@ -173,8 +173,7 @@ async function rememberedList(c: Context<AppEnv>, caller: Request, fetchUpstream
   const response = await relayModels(c, LIST, caller, fetchUpstream);
   if (!response.ok) return response;
   const text = await response.text();
-  const headers = new Headers(response.headers);
-  headers.delete('request-id');
+  const { 'request-id': _, ...headers } = Object.fromEntries(response.headers);
   lists.set(key, { make: () => new Response(text, { headers }), until: Date.now() + LIST_REMEMBERED_MS });
   return new Response(text, response);
 }

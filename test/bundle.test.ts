@@ -72,7 +72,7 @@ test('parts of packages that nothing calls are not deployed', async () => {
     files.filter((file) => file.startsWith('src/')).map((file) => readFile(file, 'utf8')),
   );
   expect(sources.length).toBeGreaterThan(100);
-  const calls = /\.(?:mount|fire|parseBody|html|parseAsync|safeParseAsync)\(|(?<!\b(?:JSON|URL|Date))\.parse\(/g;
+  const calls = /\.(?:mount|fire|render|parseBody|html|parseAsync|safeParseAsync)\(|(?<!\b(?:JSON|URL|Date))\.parse\(/g;
   expect(sources.flatMap((source) => source.match(calls) ?? [])).toEqual([]);
 });
 

@@ -112,12 +112,12 @@ const UNUSED: readonly (readonly [file: RegExp, part: RegExp])[] = [
   [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}parseAsync\(.*\n.*\n {4}\},/],
   [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}safeParseAsync\(.*\n.*\n {4}\},/],
   // Hono's apps within apps, tests, service workers, forms and pages.
-  [/\/hono\/dist\/hono-base\.js$/, /\n\tmount\([^]*?\n\t\}/],
-  [/\/hono\/dist\/hono-base\.js$/, /\n\trequest = [^]*?\n\t\};/],
-  [/\/hono\/dist\/hono-base\.js$/, /\n\tfire = [^]*?\n\t\};/],
-  [/\/hono\/dist\/request\.js$/, /\n\tasync parseBody\([^]*?\n\t\}/],
-  [/\/hono\/dist\/context\.js$/, /\n\trender = [^]*?\n\tsetRenderer = [^]*?\n\t\};/],
-  [/\/hono\/dist\/context\.js$/, /\n\thtml = [^]*?\n\t\};/],
+  [/\/hono\/dist\/hono-base\.js$/, /\n\tmount\([\s\S]*?\n\t\}/],
+  [/\/hono\/dist\/hono-base\.js$/, /\n\trequest = [\s\S]*?\n\t\};/],
+  [/\/hono\/dist\/hono-base\.js$/, /\n\tfire = [\s\S]*?\n\t\};/],
+  [/\/hono\/dist\/request\.js$/, /\n\tasync parseBody\([\s\S]*?\n\t\}/],
+  [/\/hono\/dist\/context\.js$/, /\n\trender = [\s\S]*?\n\tsetRenderer = [\s\S]*?\n\t\};/],
+  [/\/hono\/dist\/context\.js$/, /\n\thtml = [\s\S]*?\n\t\};/],
   // The service and the region of a signature are given.
   [/\/aws4fetch\/dist\/aws4fetch\.esm\.mjs$/, /\n\[guessedService, .*;/],
 ];

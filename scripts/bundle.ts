@@ -49,7 +49,7 @@ export async function bundleWorker(
     // As wrangler resolves packages.
     resolve: { conditionNames: ['workerd', 'worker', 'browser'], mainFields: ['browser', 'module', 'main'] },
     transform: { define: { ...define, 'navigator.userAgent': '"Cloudflare-Workers"' } },
-    plugins: [...plugins, lazySchemas(), leaveOut(), leaveOutFormats()],
+    plugins: [...plugins, lazySchemas(), leaveOut(), leaveOutUnused()],
     experimental: { nativeMagicString: true },
     checks: { pluginTimings: false },
     treeshake: { unknownGlobalSideEffects: false, propertyReadSideEffects: false },
@@ -104,19 +104,38 @@ function leaveOut(): Plugin {
   };
 }
 
-const FORMATS = /(?<=const FormatDictionary = )\{[^{}]*\}/;
+/** Parts of packages that nothing here calls, where a bundler cannot see it: by the file's path, what is left out of it. */
+const UNUSED: readonly (readonly [file: RegExp, part: RegExp])[] = [
+  // What zod calls formats of strings: no schema has one but a pattern. Schemas are asked by `safeParse` alone.
+  [/\/zod\/v4\/locales\/en\.js$/, /(?<=const FormatDictionary = \{)[^{}]+/],
+  [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}parse\(.*\n.*\n {4}\},/],
+  [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}parseAsync\(.*\n.*\n {4}\},/],
+  [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}safeParseAsync\(.*\n.*\n {4}\},/],
+  // Hono's apps within apps, tests, service workers, forms and pages.
+  [/\/hono\/dist\/hono-base\.js$/, /\n\tmount\([\s\S]*?\n\t\}/],
+  [/\/hono\/dist\/hono-base\.js$/, /\n\trequest = [\s\S]*?\n\t\};/],
+  [/\/hono\/dist\/hono-base\.js$/, /\n\tfire = [\s\S]*?\n\t\};/],
+  [/\/hono\/dist\/request\.js$/, /\n\tasync parseBody\([\s\S]*?\n\t\}/],
+  [/\/hono\/dist\/context\.js$/, /\n\trender = [\s\S]*?\n\tsetRenderer = [\s\S]*?\n\t\};/],
+  [/\/hono\/dist\/context\.js$/, /\n\thtml = [\s\S]*?\n\t\};/],
+  // The service and the region of a signature are given.
+  [/\/aws4fetch\/dist\/aws4fetch\.esm\.mjs$/, /\n\[guessedService, .*;/],
+];
 
-/** Makes a plugin that leaves out what zod calls formats of strings: no schema of the Worker has one but a pattern. */
-function leaveOutFormats(): Plugin {
+/** Makes a plugin that leaves out what packages have and nothing calls. */
+function leaveOutUnused(): Plugin {
   return {
-    name: 'leave-out-formats',
+    name: 'leave-out-unused',
     transform: {
-      filter: { id: /\/zod\/v4\/locales\/en\.js$/ },
-      handler: (code, _, { magicString }) => {
-        const [formats] = FORMATS.exec(code) ?? [];
-        if (!magicString || !formats) throw new Error('zod has another place for the names of formats now.');
-        const at = code.indexOf(formats);
-        return { code: magicString.overwrite(at, at + formats.length, '{}') };
+      filter: { id: UNUSED.map(([file]) => file) },
+      handler: (code, id, { magicString }) => {
+        if (!magicString) throw new Error('There is no magicString: rolldown has another name for it now.');
+        for (const [, part] of UNUSED.filter(([file]) => file.test(id))) {
+          const found = part.exec(code);
+          if (!found) throw new Error(`${id} has no ${part} any more.`);
+          magicString.remove(found.index, found.index + found[0].length);
+        }
+        return { code: magicString };
       },
     },
   };

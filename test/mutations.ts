@@ -600,7 +600,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'the last count wins: in an answer that rides',
     file: 'src/upstream/whole-message.ts',
-    edits: [['told.filter((one) => !isEarlier(one))', 'told.filter((one) => isEarlier(one) || true)']],
+    edits: [['told.filter(holds)', 'told.filter((one) => holds(one) || true)']],
     foundBy: 'test/upstream/usage/told-usage.test.ts',
   },
   {

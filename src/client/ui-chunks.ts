@@ -67,19 +67,12 @@ export async function* chunksOf(
   const { stop_reason: stopReason = null, usage } = stream.message ?? {};
   if (stopReason === null || !usage) return;
   const { costUsd, stopped, paused } = stream;
-  for (const { id, tool_use_id: toolCallId, name, input, input_text } of paused === 'approval'
-    ? await approvals()
-    : []) {
+  for (const approval of paused === 'approval' ? await approvals() : []) {
+    const { id, tool_use_id: toolCallId, name: toolName, input, input_text } = approval;
     if (!blocks.known.has(toolCallId)) continue;
     // A bound token sees what waits, but no other input.
-    const told = {
-      toolCallId,
-      toolName: name,
-      input,
-      providerExecuted: true,
-      providerMetadata: { sluice: { input_text } },
-    };
-    yield { type: 'tool-input-available', ...told };
+    const providerMetadata = { sluice: { input_text } };
+    yield { type: 'tool-input-available', toolCallId, toolName, input, providerExecuted: true, providerMetadata };
     yield { type: 'tool-approval-request', toolCallId, approvalId: id };
   }
   yield { type: 'finish-step' };

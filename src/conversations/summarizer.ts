@@ -110,10 +110,7 @@ export class Summarizer {
     }
   }
 
-  /**
-   * Makes a summary before a turn that is too long without one, or waits for the one that is being made. A turn does not wait for
-   * ever: a summary that comes later serves the next one.
-   */
+  /** Makes a summary before a turn that is too long without one, and waits for it, or the one that is being made, for a while. */
   async before(cause: SummaryCause): Promise<void> {
     // With its new messages the turn is longer than what is stored.
     const planned = this.#plan(KEEPS);

@@ -3,22 +3,14 @@ import { misconfigured } from '../http/errors.ts';
 import { candidates, schemeOf, secondsOf, sign } from './signature.ts';
 
 /** The headers that the specification names. The timestamp is in seconds since 1970. */
-const ID_HEADER = 'webhook-id';
-const TIMESTAMP_HEADER = 'webhook-timestamp';
-const SIGNATURE_HEADER = 'webhook-signature';
-const STANDARD_HEADERS = [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER];
+const STANDARD_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];
 
 const SECRET_PREFIX = 'whsec_';
 
 /** @returns id, timestamp and signature. Svix, from which the specification comes, still sends them by its own names. */
-function standardHeaders(headers: Headers): (string | null)[] {
+export function standardHeaders(headers: Headers): (string | null)[] {
   const isSvix = !STANDARD_HEADERS.some((name) => headers.has(name));
   return STANDARD_HEADERS.map((name) => headers.get(isSvix ? name.replace('webhook', 'svix') : name));
-}
-
-/** @returns the id of an event, as it is signed. */
-export function standardId(headers: Headers): string | undefined {
-  return standardHeaders(headers)[0] ?? undefined;
 }
 
 /** Verifies the signatures of https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */
@@ -48,12 +40,8 @@ export async function signStandard(
   now: number,
 ): Promise<Headers> {
   const timestamp = String(Math.floor(now / 1_000));
-  const signature = await sign(`${id}.${timestamp}.`, body, signingKey(secret));
-  return new Headers({
-    [ID_HEADER]: id,
-    [TIMESTAMP_HEADER]: timestamp,
-    [SIGNATURE_HEADER]: `v1,${toBase64(signature)}`,
-  });
+  const signature = `v1,${toBase64(await sign(`${id}.${timestamp}.`, body, signingKey(secret)))}`;
+  return new Headers({ 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': signature });
 }
 
 /** @throws ApiError 500 for a secret that is not base64 */

@@ -1,7 +1,4 @@
-/**
- * Keeps the texts of parsed values. A parsed value has lost the digits of long numbers, keys that were repeated, and how strings
- * were escaped; whoever reads the text may see another value.
- */
+/** Keeps the texts of parsed values: those have lost digits of long numbers, keys that were repeated, and escapes. */
 
 import { memberTexts } from './edit.ts';
 import { repeatsKeys } from './repeated-keys.ts';
@@ -45,10 +42,7 @@ export function writeJson(value: unknown): string {
   return mark === '' ? json : json.replaceAll(`"${mark}"`, () => found.shift() ?? '');
 }
 
-/**
- * @returns whether two readers may read another number in a member of an input: a key is repeated somewhere, or the number is not
- *   exactly what its digits say
- */
+/** @returns whether readers may differ about a number in an input: a key is repeated somewhere, or it is not what its digits say */
 export function isAmbiguous(input: object, field: string): boolean {
   const text = writeJson(input);
   if (repeatsKeys(text, input)) return true;

@@ -179,8 +179,7 @@ async function rememberedList(c: Context<AppEnv>, caller: Request, fetchUpstream
   const response = await relayModels(c, LIST, new Request(caller, { headers: goUp }), fetchUpstream);
   if (!response.ok) return response;
   const text = await response.text();
-  const headers = new Headers(response.headers);
-  headers.delete('request-id');
+  const { 'request-id': _, ...headers } = Object.fromEntries(response.headers);
   lists.set(key, { make: () => new Response(text, { headers }), until: Date.now() + LIST_REMEMBERED_MS });
   return new Response(text, response);
 }

@@ -23,7 +23,7 @@ export class FrameReader {
     const frames: Frame[] = [];
     this.scan(piece, (text, start, end) => {
       const frame = readFrame(text, start, end);
-      if (frame) frames.push(frame);
+      if (frame?.event) frames.push(frame);
       return end + 2;
     });
     return frames;
@@ -64,7 +64,7 @@ export class FrameReader {
   /** The last event, if it lacks only its empty line. It may have no name. */
   get last(): Frame | undefined {
     const all = this.rest.replace('\r', '\n').replace(/\n+$/, '');
-    return all === '' ? undefined : readFrame(`${all}\n\n`, 0, all.length, false);
+    return all === '' ? undefined : readFrame(`${all}\n\n`, 0, all.length);
   }
 }
 
@@ -84,11 +84,8 @@ export interface SimilarDeltas {
   strings: readonly string[];
 }
 
-/**
- * @param mustHaveName whether an event without a name is none; otherwise its name is empty
- * @returns the event between two places of a text; undefined if it has no name or no data
- */
-export function readFrame(text: string, start: number, end: number, mustHaveName = true): Frame | undefined {
+/** @returns the event between two places of a text, whose name may be empty; undefined if it has no data */
+export function readFrame(text: string, start: number, end: number): Frame | undefined {
   if (text.startsWith(DELTA_LINES, start)) {
     const from = start + DELTA_LINES.length;
     if (text.indexOf('\n', from) === end) {
@@ -113,5 +110,5 @@ export function readFrame(text: string, start: number, end: number, mustHaveName
     if (field === 'event') event = value;
     else if (field === 'data') data = data === undefined ? value : `${data}\n${value}`;
   }
-  return data === undefined || (event === '' && mustHaveName) ? undefined : { event, data };
+  return data === undefined ? undefined : { event, data };
 }

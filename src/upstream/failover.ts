@@ -178,10 +178,7 @@ export class Failover {
     return undefined;
   }
 
-  /**
-   * @returns the answer, if a refusal of the caller's own fault is one. Of an upstream next door to the one that has failed it may
-   *   be about what that one takes, so then it is none, unless any other would say the same
-   */
+  /** @returns a refusal of the caller's own fault, unless it is of an upstream next door, and may be about what that one takes. */
   #answerIn({ verdict, response, opening }: FailedAttempt, name: string): Response | undefined {
     const { kind = 'request', name: first = name, model } = this.#first ?? {};
     const isNextDoor = first !== name || (this.#first && model !== this.#routing.model);

@@ -31,8 +31,8 @@ export interface UpstreamRefusal {
   forOperator: string;
   /** Whether the caller may get the answer as it came, with the API's own words. */
   isVerbatim: boolean;
-  /** Whether another upstream would say the same: the API publishes it. */
-  isPublished: boolean;
+  /** Whether another upstream would say the same: the API publishes it. Default: no. */
+  isPublished?: boolean;
   /** Milliseconds that the upstream asks to wait, or for which it is not tried. */
   waitMs: number | undefined;
   /** Whether the upstream may have worked on the request, and may bill it. */
@@ -146,15 +146,7 @@ export function missingModel(refusal: UpstreamRefusal): UpstreamRefusal {
 }
 
 function down(forCaller: ApiError, mayHaveRun: boolean): UpstreamRefusal {
-  return {
-    kind: 'down',
-    forCaller,
-    forOperator: forCaller.logged,
-    isVerbatim: false,
-    isPublished: false,
-    waitMs: undefined,
-    mayHaveRun,
-  };
+  return { kind: 'down', forCaller, forOperator: forCaller.logged, isVerbatim: false, waitMs: undefined, mayHaveRun };
 }
 
 function kindOf(status: number, headers: Headers, error: Told | undefined): UpstreamRefusal['kind'] {

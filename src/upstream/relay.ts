@@ -100,10 +100,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const payment = options.payment?.(() => exchange.outcome(exchange.unusable('upstream_unreachable'), 'cut')) ?? 'free';
   /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
-  const answered = (
-    { report, ...read }: Pick<BufferedAnswer, 'kind' | 'body' | 'refusal' | 'report'>,
-    head: Pick<Response, 'status' | 'headers'>,
-  ) =>
+  const answered = ({ report, ...read }: Omit<BufferedAnswer, 'json'>, head: Pick<Response, 'status' | 'headers'>) =>
     bufferedResponse(head, read, {
       requestId: options.requestId,
       ownHeaders: (ok) => {

@@ -102,7 +102,7 @@ export class WholeMessage {
    */
   push(piece: Uint8Array): void {
     this.#frames.scan(piece, (text, start, end) => {
-      if (!this.#takeSimilar(text, start, end)) this.#take(readFrame(text, start, end, false));
+      if (!this.#takeSimilar(text, start, end)) this.#take(readFrame(text, start, end));
       return this.ended ? undefined : end + 2;
     });
     this.#endRun();
@@ -206,15 +206,12 @@ export class WholeMessage {
         for (const [key, told] of memberTexts(value))
           if (key !== 'container' || told !== 'null') message.set(key, told);
       } else if (name === 'usage') {
+        const all: Json = { ...this.#told.take(parseOrUndefined(value)) };
         const told = [...memberTexts(value)].filter(([, text]) => text !== 'null');
-        const all = { ...this.#told.take(parseOrUndefined(value)) } as Json;
         // A count of an earlier event may hold.
-        const isEarlier = ([key, text]: [string, string]) =>
-          key in all && JSON.stringify(all[key]) !== JSON.stringify(JSON.parse(text));
-        message.set(
-          'usage',
-          edit(message.get('usage') ?? '{}', Object.fromEntries(told.filter((one) => !isEarlier(one)))),
-        );
+        const holds = ([key, text]: [string, string]) =>
+          !(key in all) || JSON.stringify(JSON.parse(text)) === JSON.stringify(all[key]);
+        message.set('usage', edit(message.get('usage') ?? '{}', Object.fromEntries(told.filter(holds))));
       } else if (name !== 'type' && value !== 'null') message.set(name, value);
     }
   }

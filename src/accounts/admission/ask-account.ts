@@ -15,14 +15,14 @@ import type { Settings } from '../../settings/settings.ts';
 import { withdrawn } from '../../versions/find-stored.ts';
 import { defaultLimits } from './default-limits.ts';
 import { refusalError, storageError } from './limit-headers.ts';
-import type { AdmittedMembers, MeterRequest } from './metered-request.ts';
+import type { MeterRequest, Passed } from './metered-request.ts';
 
 /** The name in the ledger of the calls that choose a model for another request. */
 export const CHOICE = 'choice';
 
 /** @returns the members that every request sends to its account. */
 export function admissionRequestOf(
-  request: Pick<MeterRequest, AdmittedMembers | 'requestId' | 'model' | 'identity' | 'settings'>,
+  request: Pick<MeterRequest, Passed | 'requestId' | 'model' | 'identity' | 'settings'>,
 ): AdmissionRequest {
   const { requestId, route, model, conversation, parent, prefix, agent, chosenBy, holdMs, identity, settings } =
     request;

@@ -1,14 +1,7 @@
 /** Computes what a request is booked at when its answer has ended: complete, refused, stopped, left or cut. */
 
 import type { Settlement, Tokens } from '../../durable/contracts/settlement.ts';
-import {
-  cacheWrites,
-  computeCost,
-  type Nanodollars,
-  tellsFallback,
-  type Usage,
-  wholeCount,
-} from '../../pricing/cost.ts';
+import { cacheWrites, computeCost, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { ModelTable } from '../../pricing/models.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
@@ -90,7 +83,7 @@ export function settlementOf(
     return { ...settlement, cost: dearest, tokens: tokensByKind(usage, cacheTtl) };
   }
   // A whole answer of one step that told its output leaves nothing but its prompt to estimate.
-  const isHalf = outcome.completed && terms?.steps === 'one' && wholeCount(usage?.output_tokens) > 0;
+  const isHalf = outcome.completed && terms?.steps === 'one' && (usage?.output_tokens ?? 0) > 0;
   const { seen = isHalf ? { ...nothingSeen(0), final: true } : undefined } = outcome;
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
   // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.

@@ -82,24 +82,20 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
       return refusal.never
         ? errorOf('billing_error', tooDearSentence(refusal), DO_NOT_RETRY)
         : errorOf('billing_error', spendSentence(refusal), { ...DO_NOT_RETRY, ...spentHeaders(refusal) });
-    case 'held':
-      return errorOf(
-        'rate_limit_error',
-        heldSentence(refusal),
-        retryAfter > LONGEST_RETRY_S ? { ...soon, ...DO_NOT_RETRY } : soon,
-      );
+    case 'held': {
+      const headers = retryAfter > LONGEST_RETRY_S ? { ...soon, ...DO_NOT_RETRY } : soon;
+      return errorOf('rate_limit_error', heldSentence(refusal), headers);
+    }
     case 'concurrency':
       return errorOf(
         'rate_limit_error',
         `This account has as many requests running as it may (${refusal.limit}). Wait for one of them to end.`,
         soon,
       );
-    case 'rate':
-      return errorOf(
-        'rate_limit_error',
-        rateSentence(refusal),
-        refusal.never ? { ...quotaHeaders(quota), ...DO_NOT_RETRY } : soon,
-      );
+    case 'rate': {
+      const headers = refusal.never ? { ...quotaHeaders(quota), ...DO_NOT_RETRY } : soon;
+      return errorOf('rate_limit_error', rateSentence(refusal), headers);
+    }
   }
 }
 

@@ -14,19 +14,10 @@ import type { Upstream } from '../../upstream/upstream.ts';
 import type { StoredGrant } from './book-outcome.ts';
 
 /** The members that go to its account unchanged. */
-export type AdmittedMembers =
-  | 'route'
-  | 'conversation'
-  | 'parent'
-  | 'prefix'
-  | 'agent'
-  | 'chosenBy'
-  | 'most'
-  | 'adds'
-  | 'holdMs';
+export type Passed = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'chosenBy' | 'most' | 'adds' | 'holdMs';
 
 /** A request before its admission. */
-export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, AdmittedMembers> {
+export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Passed> {
   upstream: Upstream;
   /** The body as it will go up. */
   body: JsonBody;

@@ -37,10 +37,7 @@ async function pingUntil(
   const writer = writable.getWriter();
   const write = (text: string) => writer.write(encoder.encode(text));
   let answer: TurnAnswer | undefined;
-  while (!answer) {
-    await write(PING_EVENT);
-    answer = await withinMoment(coming, PING_MS);
-  }
+  for (; !answer; answer = await withinMoment(coming, PING_MS)) await write(PING_EVENT);
   // The headers have gone already.
   if (answer.kind !== 'error' && answer.headers['sluice-history']) await write(': sluice-history truncated\n\n');
   if (answer.kind === 'stream') {

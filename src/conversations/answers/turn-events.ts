@@ -126,13 +126,8 @@ export class TurnEvents {
       const event = parseObject(row.body);
       if (!event) logFailure({ event_id: id }, new DamagedRow('an event'));
       // A damaged event is dropped: it would only fail again.
-      const again =
-        event &&
-        (await deliverEvent(keepText({ ...event, event_id: id }, row.body), to, {
-          settings: settings(),
-          env,
-          now: now(),
-        }));
+      const told = event && keepText({ ...event, event_id: id }, row.body);
+      const again = told && (await deliverEvent(told, to, { settings: settings(), env, now: now() }));
       if (!transcript.profile) return;
       if (again) {
         transcript.deliveries.postpone(id, again.failures, again.nextAt);

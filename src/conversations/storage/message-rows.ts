@@ -93,10 +93,7 @@ export class MessageRows {
     );
   }
 
-  /**
-   * @param named an id, or what `cursorOf` has given
-   * @returns where the message is in the history, of several the newest; undefined if it is not there.
-   */
+  /** @returns where the message with an id is, of several the newest, or the one that `cursorOf` named; undefined if nowhere. */
   findMessage(named: string): { seq: number; turn: number } | undefined {
     if (!this.#tables.readable) return undefined;
     // Older releases have stored ids with dots.

@@ -72,10 +72,7 @@ export interface Profile {
   outputTokens: number;
   nextTurn: number;
   nextMessage: number;
-  /**
-   * The ids that upstreams have given to its answers, as far as the message before `from`: a mark of each, one behind the other.
-   * Two ids may have the same mark. Absent before the first answer.
-   */
+  /** The ids that upstreams gave to answers before `from`: marks, which two may share, one behind the other. Absent at first. */
   answerIds?: { from: number; marks: string };
   /**
    * The number of the newest turn whose messages, cost and tokens are included here. (The stored profile lags behind during a

@@ -207,11 +207,11 @@ export class TurnRunner implements Runner {
       await this.#answerBuffered(response, exchange, told);
       return;
     }
-    const answerHeaders = { ...callerHeaders(response.headers), ...told };
+    let started: Started = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...told } };
     let isShown = Boolean(background);
     this.#answerCaller = () => {
       isShown = true;
-      this.#started.resolve({ kind: 'stream', headers: answerHeaders });
+      this.#started.resolve(started);
     };
     this.#acknowledge();
     let how = await this.#read(response.body, progress.opening);
@@ -220,16 +220,12 @@ export class TurnRunner implements Runner {
     const refusal = exchange.refusedIn(response, text);
     if (refusal) {
       const options = { quotaStatus: told, requestId: this.#context.requestId };
-      const refused = await refusedTurn(response, { kind: 'error', body: NO_BYTES, refusal }, options);
+      ({ how, started } = await refusedTurn(response, { kind: 'error', body: NO_BYTES, refusal }, options));
       this.turn.isAcknowledged &&= isShown;
-      this.#end(refused.how);
-      this.#started.resolve(refused.started);
-      return;
-    }
-    if (how.kind === 'error' && how.frame.event === '')
+    } else if (how.kind === 'error' && how.frame.event === '')
       how = { kind: 'cut', error: errorOfEvent(how.frame.data), end: 'error' };
     this.#end(how);
-    this.#answerCaller();
+    this.#started.resolve(started);
   }
 
   /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */

@@ -136,8 +136,8 @@ export class Turn {
         all.hasDelta = true;
         return start + deltas.text.length;
       }
-      const frame = readFrame(text, start, end, false);
-      if (!frame || isNamelessEvent(frame)) return end + 2;
+      const frame = readFrame(text, start, end);
+      if (!frame) return end + 2;
       const { hasFraming, hasEffect, hasDelta, how } = this.#takeFrame(frame);
       all.hasFraming ||= hasFraming;
       all.hasEffect ||= hasEffect;
@@ -156,15 +156,16 @@ export class Turn {
    */
   takeRest(): TurnEnd | undefined {
     const { last } = this.#frames;
-    return last && !isNamelessEvent(last) && parseObject(last.data) !== undefined
-      ? this.#takeFrame(last).how
-      : undefined;
+    return last && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
   }
 
   #takeFrame(frame: Frame): TakenPiece {
     const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
+    const isError = frame.event === 'error' || (frame.event === '' && typeIn(frame.data) === 'error');
+    // No client reads an event without a name.
+    if (frame.event === '' && !isError) return { hasFraming: false, hasEffect: false, hasDelta: false };
     const data = readEvent(frame.data);
-    if (frame.event === 'error' || frame.event === '') {
+    if (isError) {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
     }
     // The stream broke inside an event, which no client can read.
@@ -410,11 +411,6 @@ export class Turn {
   get #ownId(): string {
     return `msg_${this.row.id}_answer_${this.row.seq}`;
   }
-}
-
-/** @returns whether an event has no name, and so is read by no client. An error is read all the same. */
-function isNamelessEvent({ event, data }: Frame): boolean {
-  return event === '' && typeIn(data) !== 'error';
 }
 
 function blockTypeOf({ content_block }: Json): unknown {

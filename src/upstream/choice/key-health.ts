@@ -1,7 +1,4 @@
-/**
- * Knows in this isolate whether an upstream refuses the deployment: its key, its organization, or what it may spend; and of
- * which models it counts no tokens.
- */
+/** Knows in this isolate whether an upstream refuses the deployment, by its key or its spending, and what it does not count. */
 
 import { getOrMake } from '../../cache/get-or-make.ts';
 import type { ApiError } from '../../http/errors.ts';

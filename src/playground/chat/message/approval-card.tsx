@@ -33,10 +33,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
   const isMine = mayDecide(approval);
   const decide = (decision: () => ApprovalDecision) => void run(async () => session.decide(approval.id, decision()));
   const approve = () =>
-    decide(() => ({
-      decision: 'approve',
-      ...(input.value === told ? {} : { input_text: checkedObject(input.value) }),
-    }));
+    decide(() => ({ decision: 'approve', ...(input.value === told ? {} : { input_text: validText(input.value) }) }));
   const deny = () =>
     decide(() => ({ decision: 'deny', ...(reason.value.trim() === '' ? {} : { reason: reason.value.trim() }) }));
   return (
@@ -82,7 +79,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
 }
 
 /** @throws Error with a sentence for the user */
-function checkedObject(text: string): string {
+function validText(text: string): string {
   let value: unknown;
   try {
     value = JSON.parse(text);

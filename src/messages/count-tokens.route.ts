@@ -23,6 +23,7 @@ import { edit, memberTexts } from '../json/edit.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { inputCosts } from '../pricing/cost.ts';
 import { hasRun } from '../tools/check-tools.ts';
+import { COUNT_TIMEOUT_MS } from '../upstream/count-tokens.ts';
 import { countRequest } from '../upstream/messages.schema.ts';
 import { relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
@@ -65,6 +66,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
     answeredBy = name;
     c.get('share').leave();
   };
+  const hasty = { ...settings, UPSTREAM_TIMEOUT_MS: Math.min(settings.UPSTREAM_TIMEOUT_MS, COUNT_TIMEOUT_MS) };
   const response = await relay(
     {
       path: '/v1/messages/count_tokens',
@@ -72,7 +74,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
       caller: withBetas(caller, betas),
       routing,
     },
-    { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
+    { upstream, settings: hasty, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
   ).finally(() => tellOfKeys(context, upstream));
   for (const [header, value] of Object.entries(quota)) response.headers.set(header, value);
   if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);

@@ -26,7 +26,7 @@ export interface CountOptions {
 }
 
 /** Milliseconds for all tries together, to the end of the answer; and where a request waits to be admitted. */
-const COUNT_TIMEOUT_MS = 20_000;
+export const COUNT_TIMEOUT_MS = 20_000;
 const ADMISSION_COUNT_MS = 3_000;
 /** Milliseconds for which an upstream that has failed to count is not asked for an admission. */
 const UNCOUNTED_MS = 60_000;

@@ -1,4 +1,5 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { testApp } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
 import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../support/prefixes.ts';
 
@@ -78,4 +79,19 @@ describe('a count that names a conversation', () => {
     const response = await app.post('/count-tokens', { conversation: 'c1', ...question('x') }, bob);
     expect(response.status).toBe(400);
   });
+});
+
+test('a count that hangs is given up after 20 seconds', async () => {
+  const { setTimeout: wait } = globalThis;
+  const soon = (run: () => void, ms = 0) => wait(run, ms > 19_000 && ms <= 20_000 ? 1 : ms);
+  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
+  onTestFinished(() => spy.mockRestore());
+  const app = testApp(() => {
+    const then = Date.now() + 20_000;
+    const clock = vi.spyOn(Date, 'now').mockReturnValue(then);
+    onTestFinished(() => clock.mockRestore());
+    return new Promise(() => {});
+  });
+  const response = await app.post('/v1/messages/count_tokens', { model: MODEL, ...question('How long?') });
+  expect([response.status, app.sent.length]).toEqual([504, 1]);
 });

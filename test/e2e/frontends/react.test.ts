@@ -57,7 +57,8 @@ describe.skipIf(noBrowser())('the React page', () => {
     });
     onTestFinished(() => edge.stop());
     const run = { url: `http://${host}/deploy`, approval: 'always' as const };
-    const deploy = { name: 'deploy', input_schema: { type: 'object' as const }, run };
+    const properties = { to: { enum: ['staging'] } };
+    const deploy = { name: 'deploy', input_schema: { type: 'object' as const, properties, required: ['to'] }, run };
     const client = createClient({ baseURL: edge.url });
     // The id is the one that the guide's page has without a query.
     await client.conversations.create({ id: 'web-first', tools: [deploy] });
@@ -78,6 +79,8 @@ describe.skipIf(noBrowser())('the React page', () => {
     const card = page.getByRole('group', { name: 'Approval of deploy' });
     await card.waitFor();
     expect([await card.count(), calls()]).toEqual([1, 0]);
+    // The text that the tool gets, and not what the page has made of it.
+    expect(await card.locator('pre').textContent()).toBe('{"to":"staging"}');
     await page.getByRole('button', { name: decision }).click();
     const told = decision === 'Approve' ? 'deploy done' : 'not done: ';
     await page.locator('.call').filter({ hasText: told }).waitFor();

@@ -46,7 +46,7 @@ export function EdgeCall({ conversation, part, result, told, isLive, waits }: Ed
       <dl>
         <dt class="quiet">Input</dt>
         <dd>
-          <pre class="raw">{JSON.stringify(part.input, undefined, 2)}</pre>
+          <pre class="raw">{JSON.stringify(told?.input ?? part.input, undefined, 2)}</pre>
         </dd>
         {result && (
           <>

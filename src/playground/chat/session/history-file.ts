@@ -3,6 +3,7 @@ import type { ConversationCreation } from '../../../client/index.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { saveFile } from '../../ui/save-file.ts';
+import { exactJson } from '../../wire/exact-json.ts';
 import { tellChange } from './conversations.ts';
 
 type Row = Record<string, unknown>;
@@ -80,7 +81,7 @@ function linesIn(text: string): unknown[] {
 
 function parsedJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return exactJson(text);
   } catch {
     // The caller says what is wrong with it.
     return undefined;

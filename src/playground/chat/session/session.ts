@@ -16,6 +16,7 @@ import { refreshQuota } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
+import { exactJson } from '../../wire/exact-json.ts';
 import { type Branch, branchIn, branchMetadata, choicesIn, originOf } from './branches.ts';
 import { type Content, type Part, partsOf } from './content.ts';
 import { maxTokens, thinking } from './options.ts';
@@ -161,8 +162,10 @@ export class Session {
 
   /** Reads what a run did so far, where it is not known, or may have changed. */
   async readRun(turn: string): Promise<void> {
-    const run = await edge().conversations.turn(this.id, turn).catch(ignoreDeleted);
-    if (run && !this.#left) this.runs.value = new Map(this.runs.peek()).set(turn, run);
+    const path = `/conversations/${encodeURIComponent(this.id)}/turns/${encodeURIComponent(turn)}`;
+    const response = await edge().fetch(path).catch(ignoreDeleted);
+    const run = response && exactJson(await response.text());
+    if (run && !this.#left) this.runs.value = new Map(this.runs.peek()).set(turn, run as ConversationTurn);
   }
 
   /**

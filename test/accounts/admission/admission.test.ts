@@ -352,7 +352,7 @@ describe('an answer that does not come to its end', () => {
     const error = event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
     const { ask, row } = caller(() => sse(bodyOf([error])));
     await (await ask({ ...ASK, stream: true })).text();
-    expect(await row()).toMatchObject({ status: 'error', error_type: 'overloaded_error', cost_usd: 0 });
+    expect(await row()).toMatchObject({ status: 'refused_upstream', error_type: 'overloaded_error', cost_usd: 0 });
   });
 
   test('after the upstream said more than was seen is settled at what it said', async () => {

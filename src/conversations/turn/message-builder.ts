@@ -77,6 +77,7 @@ export class MessageBuilder {
     this.#byIndex.set(index, block);
     const { type, to } = block.value;
     if (type === 'fallback') this.told.handOver();
+    else this.told.hasBlocks = true;
     // The model that steps in inside the API writes the rest of the answer.
     if (type === 'fallback' && this.message && isObject(to)) this.message.model = to.model;
   }

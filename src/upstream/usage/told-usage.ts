@@ -19,14 +19,19 @@ export class ToldUsage {
   usage: Usage | undefined;
   /** Whether a report behind the first has told the output. */
   hasOutput = false;
+  /** Whether the answer has blocks. Then an output of 0 is none that was told. */
+  hasBlocks = false;
   #isOther = false;
 
   /** Takes the next report. @returns the usage that all of them tell together; undefined if none has told any */
   take(report: unknown, isLater = false): Usage | undefined {
     if (!isObject(report)) return this.usage;
     const told: Json = Object.fromEntries(Object.entries(report).filter(canCount));
-    if (Array.isArray(told.iterations))
+    if (Array.isArray(told.iterations)) {
       told.iterations = told.iterations.filter((step) => typeof memberOf(step, 'type') === 'string');
+      if ((told.iterations as Json[]).length === 0) delete told.iterations;
+    }
+    if (this.hasBlocks && told.output_tokens === 0 && !told.iterations) delete told.output_tokens;
     this.hasOutput ||= isLater && isCount(told.output_tokens);
     const earlier: Json = { ...this.usage };
     if (this.#isOther) for (const kind of [...OF_PROMPT, ...GROWING, 'iterations']) delete earlier[kind];
@@ -35,7 +40,6 @@ export class ToldUsage {
     for (const kind of GROWING) if (Object.hasOwn(told, kind)) usage[kind] = larger(earlier[kind], told[kind]);
     const isLess = promptTokens(usage) < promptTokens(earlier);
     if (isLess) for (const kind of OF_PROMPT) delete usage[kind];
-    if (Array.isArray(told.iterations) && told.iterations.length === 0) delete usage.iterations;
     this.usage = { ...earlier, ...usage };
     return this.usage;
   }

@@ -151,6 +151,7 @@ export class UsageReader {
     this.#event = 'message_start';
     this.#data = decoder.decode(first.subarray(MESSAGE_START.length, startEnd));
     this.#dispatch();
+    this.#told.hasBlocks = true;
     this.#event = 'message_delta';
     this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatch();
@@ -254,6 +255,7 @@ export class UsageReader {
       this.#made?.take(value);
       const block = memberOf(value, 'content_block');
       if (memberOf(block, 'type') === 'fallback') this.#told.handOver();
+      else this.#told.hasBlocks = true;
       this.#observed.startBlock(block, this.#at, this.#since);
     } else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at, this.#since);
     else if (event === 'ping') this.#observed.ping(this.#since);

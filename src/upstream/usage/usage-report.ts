@@ -78,12 +78,15 @@ export interface Report {
  */
 export function reportOf(message: object | undefined, bytes: number): Report {
   const isMessage = memberOf(message, 'type') === 'message';
+  const content = memberOf(message, 'content');
+  const told = new ToldUsage();
+  told.hasBlocks = Array.isArray(content) && content.length > 0;
   return {
     model: stringOrUndefined(memberOf(message, 'model')),
-    usage: new ToldUsage().take(memberOf(message, 'usage')),
+    usage: told.take(memberOf(message, 'usage')),
     stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
     bytes,
-    fallbacks: fallbacksIn(memberOf(message, 'content')),
+    fallbacks: fallbacksIn(content),
     completed: isMessage,
     error_type: memberOf(message, 'type') === 'error' ? errorType(message) : undefined,
   };

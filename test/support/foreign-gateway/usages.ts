@@ -25,9 +25,9 @@ export interface UsageForm {
   /** What each `message_delta` says. The last has the reason for the stop. */
   deltas: readonly object[];
   whole: object;
-  /** What can be read of them, for sure: the bill, the output without the prompt, or nothing. Of a stream, and of the whole. */
-  tells: 'all' | 'output' | 'nothing';
-  wholeTells: 'all' | 'output' | 'nothing';
+  /** What can be read of them, for sure: the bill, one of output and prompt, or nothing. Of a stream, and of the whole. */
+  tells: 'all' | 'output' | 'prompt' | 'nothing';
+  wholeTells: 'all' | 'output' | 'prompt' | 'nothing';
 }
 
 const strings = (usage: object) =>
@@ -56,6 +56,13 @@ export const USAGE_FORMS: Record<string, UsageForm> = {
     whole: { ...USED, ...NO_PROMPT, cache_creation: null },
     tells: 'output',
     wholeTells: 'output',
+  },
+  'the output is 0 at the end': {
+    ...AS_THE_API,
+    deltas: [{ ...AT_END, output_tokens: 0, iterations: [] }],
+    whole: { ...USED, output_tokens: 0, iterations: [] },
+    tells: 'prompt',
+    wholeTells: 'prompt',
   },
   'no numbers': { start: {}, deltas: [{}], whole: {}, tells: 'nothing', wholeTells: 'nothing' },
   'strings behind the numbers': {

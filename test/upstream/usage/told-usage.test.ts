@@ -144,9 +144,10 @@ test.each(FORMS)('a vote that came in a batch tells what can be counted: %s', (_
     classifier: { labels: [{ name: 'a' }] },
     structured: false,
   } as never);
-  const counted = form.wholeTells === 'nothing' ? {} : usageMessage(form).usage;
+  const { input_tokens } = USED;
+  const told = { all: USED, output: usageMessage(form).usage, prompt: { input_tokens }, nothing: {} };
   for (const kind of ['input_tokens', 'output_tokens'] as const) {
-    expect(vote?.usage?.[kind]).toBe((counted as Usage)[kind]);
+    expect(vote?.usage?.[kind]).toBe((told[form.wholeTells] as Usage)[kind]);
   }
 });
 
@@ -248,4 +249,14 @@ describe('a prompt of 0 tokens', () => {
     expect(answer(none)).toBe(false);
     expect(answer({ ...none, output_tokens: 1 }, 'refusal')).toBe(false);
   });
+});
+
+test('an output of 0 is told where nothing was written, or where it is all of a summary', () => {
+  const told = (content: object[], more: object = {}) =>
+    isFinal(reportOf({ type: 'message', content, usage: { input_tokens: 50, output_tokens: 0, ...more } }, 0));
+  // As an answer of `max_tokens` 0, which fills the prompt cache.
+  expect(told([])).toBe(true);
+  expect(told([{ type: 'text', text: 'Hi' }])).toBe(false);
+  const iterations = [{ type: 'compaction', input_tokens: 9_000, output_tokens: 90 }];
+  expect(told([{ type: 'compaction', content: 'So.' }], { iterations })).toBe(true);
 });

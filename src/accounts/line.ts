@@ -14,7 +14,7 @@ const MOST_WAITING = 200;
 /** How often those who wait are looked at, even if nothing was settled here: pools, limits and windows change, too. */
 const TICK_MS = 1_000;
 /** Who passes another request holds at most this part (a sixteenth) of what is free for that one; so do all who pass it, together. */
-const PASSING = 16;
+const MOST_PASSING = 16;
 
 /** Says whose money a request still waits for, in the form of `payers`, and for how much. */
 interface StillHeld {
@@ -188,8 +188,8 @@ function roomBehind({ purses, free, passers, passed, needed }: Place): Nanodolla
   for (const hold of passers.values()) held += hold;
   const unspent = Math.min(...all.map(({ most, settled }) => most - settled));
   return Math.min(
-    Math.floor(freeIn(all) / PASSING),
-    Math.floor(free / PASSING) - passed - held,
+    Math.floor(freeIn(all) / MOST_PASSING),
+    Math.floor(free / MOST_PASSING) - passed - held,
     unspent - held - needed,
   );
 }

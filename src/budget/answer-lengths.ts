@@ -4,14 +4,14 @@ import { getOrMake } from '../cache/get-or-make.ts';
 /** How many answers of a model count: the newest. */
 const MOST_ANSWERS = 64;
 /** The most models of which something is known. */
-const MOST_MODELS = 64;
+const MOST_LEARNT_MODELS = 64;
 /** So many of the longest are no measure. */
 const OUTLIERS = 2;
 /** How much longer than the longest of the others, or than what leaves room for a text, the next answer may become. */
-const MARGIN = 1.5;
+const PATIENCE_FACTOR = 1.5;
 
 /** An answer that came to its end. */
-interface Ended {
+interface EndedAnswer {
   model: string;
   /** Its output. */
   tokens: number;
@@ -19,17 +19,17 @@ interface Ended {
 
 /** The lengths of the latest answers. */
 export class AnswerLengths {
-  readonly #read: () => readonly Ended[];
+  readonly #read: () => readonly EndedAnswer[];
   #known: Map<string, number[]> | undefined;
 
   /** @param read returns the latest answers, the oldest first. It is called once, when somebody asks */
-  constructor(read: () => readonly Ended[]) {
+  constructor(read: () => readonly EndedAnswer[]) {
     this.#read = read;
   }
 
   /** Notes an answer. What ends before somebody asks is read then. */
-  note({ model, tokens }: Ended): void {
-    if (!this.#known || (this.#known.size >= MOST_MODELS && !this.#known.has(model))) return;
+  note({ model, tokens }: EndedAnswer): void {
+    if (!this.#known || (this.#known.size >= MOST_LEARNT_MODELS && !this.#known.has(model))) return;
     const lengths = getOrMake(this.#known, model, () => []);
     lengths.push(tokens);
     if (lengths.length > MOST_ANSWERS) lengths.shift();
@@ -42,6 +42,6 @@ export class AnswerLengths {
       for (const answer of this.#read()) this.note(answer);
     }
     const lengths = [...(this.#known.get(model) ?? [])].sort((one, other) => other - one);
-    return Math.ceil(MARGIN * Math.max(room, lengths[OUTLIERS] ?? 0));
+    return Math.ceil(PATIENCE_FACTOR * Math.max(room, lengths[OUTLIERS] ?? 0));
   }
 }

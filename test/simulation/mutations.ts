@@ -319,7 +319,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'who has passed another one is forgotten',
     object: 'account',
     file: 'src/accounts/line.ts',
-    edits: [['Math.floor(free / PASSING) - passed - held', 'Math.floor(free / PASSING)']],
+    edits: [['Math.floor(free / MOST_PASSING) - passed - held', 'Math.floor(free / MOST_PASSING)']],
   },
   {
     name: 'what those who have passed have cost is forgotten',

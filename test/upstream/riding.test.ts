@@ -61,7 +61,7 @@ describe('what goes up whole after a refused stream', () => {
         pass();
         throw new Error('reset');
       },
-      { DEFAULT_LIMITS: '{"usd_per_day":1}' },
+      { DEFAULT_LIMITS: '{"usd_per_day":0.15}' },
     );
     expect((await app.post('/v1/messages', ASK)).status).toBe(200);
     const [first = 0, ...later] = app.sent.map((sent) => askedOf(sent).max_tokens);

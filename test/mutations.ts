@@ -30,7 +30,11 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'accounts: more is leased than the account may use itself',
     file: 'src/accounts/leases/lease.ts',
-    edits: [['const most = Math.min(demand.most, own);', 'const most = demand.most;']],
+    edits: [
+      ['const most = Math.min(demand.most, own);', 'const most = demand.most;'],
+      ['Math.min(own - most, Math.max(0, this.#peak - held - demand.most) + flow)', 'flow'],
+      [', Math.max(wish, most), own - wish);', ', Math.max(wish, most));'],
+    ],
     foundBy: 'test/simulation/hoarding.test.ts',
   },
   {

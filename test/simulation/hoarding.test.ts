@@ -19,8 +19,8 @@ const CALLERS = 3;
 const TIMES = 2;
 const ANSWER_MS = 2_000;
 const REST_MS = 60 * 60_000;
-/** What 128,000 tokens of Claude Opus may cost: $3.20, and an answer a part of that. */
-const BOUND = worstCaseWith({ outputTokens: 128_000, outputPrice: 25_000 });
+/** What 128,000 tokens of Claude Opus may cost: $3.20. For the least of it, $0.60, one waits for the other. An answer costs less. */
+const BOUND = worstCaseWith({ outputTokens: 128_000, outputPrice: 25_000, usefulOutput: 24_000 });
 const COST = 30_000_000;
 
 /** @returns the most that the three have leased of a pool at one time, in nanodollars, and how many were admitted */

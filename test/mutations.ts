@@ -28,6 +28,22 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/accounts/leases/lease.test.ts',
   },
   {
+    name: 'accounts: more is leased than the account may use itself',
+    file: 'src/accounts/leases/lease.ts',
+    edits: [
+      ['const most = Math.min(demand.most, own);', 'const most = demand.most;'],
+      ['Math.min(own - most, Math.max(0, this.#peak - held - demand.most) + flow)', 'flow'],
+      [', Math.max(wish, most), own - wish);', ', Math.max(wish, most));'],
+    ],
+    foundBy: 'test/simulation/hoarding.test.ts',
+  },
+  {
+    name: 'accounts: a payer is named for a race that was lost',
+    file: 'src/accounts/decide-admission.ts',
+    edits: [['{ ...held, by, late: true }', '{ ...held, by }']],
+    foundBy: 'test/simulation/last-ask.test.ts',
+  },
+  {
     name: 'accounts: thinking that nobody saw is not paid',
     file: 'src/accounts/admission/interrupted-cost.ts',
     edits: [['Math.max(seen.thinking, unseen)', 'Math.min(seen.thinking, unseen)']],

@@ -2,7 +2,7 @@ import { HOUR_MS } from '../async/durations.ts';
 import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import { type Purse, pursesOf } from '../budget/purses.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
-import { HELD_RETRY_MS, refusalBy, shortOfMoney } from '../budget/refusals.ts';
+import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
 import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import { ObjectUnreachable } from '../durable/call-object.ts';
@@ -109,7 +109,7 @@ function waitInLine(
       const decided = (decision: AdmissionDecision) => noteRefusal(state, asked, decision);
       // It has left the line, so the pool is asked for it alone.
       if (attempt.outcome === 'short' && isLast) return withLeases(state, attempt, () => tryIt(false)).then(decided);
-      const decision = attempt.outcome === 'short' ? heldByPool(state, attempt) : attempt;
+      const decision = attempt.outcome === 'short' ? lateByPool(state, attempt) : attempt;
       if (!isHeld(decision) || isLast) return decided(decision);
       const { refusal } = decision;
       return { outcome: 'held', by: payerOf(state, request, refusal.by), needed: refusal.needed };
@@ -180,19 +180,17 @@ export async function withLeases<Decision extends { outcome: string }>(
     // A backup was restored meanwhile. The caller asks again, and the decision then includes what was spent elsewhere.
     if (state.isReplaced) return { outcome: 'unreachable' };
     attempt = decideAgain();
-    if (isShort(attempt) && rounds >= MOST_ROUNDS) return heldByPool(state, attempt);
+    if (isShort(attempt) && rounds >= MOST_ROUNDS) return lateByPool(state, attempt);
   }
   return attempt;
 }
 
-/** @returns the refusal of a request whose pools have no room for it at the moment. */
-function heldByPool(state: AccountState, { leases, demand }: ShortOfLease): AdmissionDecision {
+/** @returns the refusal of a request for which its pools have room by their figures: others took it, or their answers came late. */
+function lateByPool(state: AccountState, { leases, demand }: ShortOfLease): AdmissionDecision {
   const now = state.advance();
   const by = leases[0]?.lease.id.kind ?? 'deployment';
-  const purses = leases.flatMap(({ lease }) => lease.purses(now));
-  const short = shortOfMoney(purses, demand.least, now, state.budget);
-  const held = refusalBy('held', 'usd_per_day', now, now + HELD_RETRY_MS, demand.least, 0, false);
-  return refuse(state, short?.reason === 'held' ? short : { ...held, by }, now);
+  const held = refusalBy('held', '', now, now + HELD_RETRY_MS, demand.least, 0, false);
+  return refuse(state, { ...held, by, late: true }, now);
 }
 
 function isShort(attempt: { outcome: string }): attempt is ShortOfLease {

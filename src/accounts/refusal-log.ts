@@ -184,6 +184,6 @@ function refusedRequestOf({ id, at, tags, refusal, ...request }: RefusedRequest)
     batch: null,
     outcomes: null,
   };
-  const limited_by = error.headers['sluice-limited-by'] ?? 'account';
+  const limited_by = error.headers['sluice-limited-by'] ?? '';
   return { ...row, tries: [], refusal: { limited_by, limit: refusal.limit, message: error.message } };
 }

@@ -126,8 +126,11 @@ export const ledgerRowSchema = z.object({
 });
 
 const refusalSchema = z.object({
-  limited_by: z.described(z.string(), 'Whose limit it was, as the header sluice-limited-by said it.'),
-  limit: z.described(z.string(), 'The limit, as it is named in the limits.'),
+  limited_by: z.described(
+    z.string(),
+    'Whose limit it was, as the header sluice-limited-by said it; empty where a shared budget was too busy.',
+  ),
+  limit: z.described(z.string(), 'The limit, as it is named in the limits; empty like `limited_by`.'),
   message: z.described(z.string(), 'What the caller was told.'),
 });
 

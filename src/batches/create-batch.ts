@@ -308,8 +308,8 @@ function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, tota
 
 function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
   if (decision.outcome !== 'refused') return undefined;
-  const { reason, left } = decision.refusal;
-  return reason === 'spend' || reason === 'held' ? left : undefined;
+  const { reason, left, late } = decision.refusal;
+  return (reason === 'spend' || reason === 'held') && !late ? left : undefined;
 }
 
 /** @returns the upstream's refusal of a create, in its own words if the caller may see them. */

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
-import type { ConversationReport } from '../../src/durable/contracts/settlement.ts';
+import type { ConversationReport, Settlement } from '../../src/durable/contracts/settlement.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
@@ -177,6 +177,38 @@ test('an account that wakes knows what it knew awake', async () => {
       }
     },
   );
+});
+
+test('an account that wakes knows how long its last 64 answers of a model were, from its rows', async () => {
+  const defaults = { usd_per_day: usd(12_000) };
+  const asking = { defaults, waitMs: 1_000 };
+  const answer = (output: number, more: Partial<Settlement> = {}, model = 'claude-opus-5-5') =>
+    inAccount((account) => {
+      const id = nextId();
+      admitInside(account, { ...askOf(id), ...asking, model });
+      account.settle({ ...endOf(id, 0), tokens: { input: 40, output }, ...more });
+    });
+  const held = () =>
+    inAccount((account) => {
+      const id = nextId();
+      const bound = worstCaseWith({ outputTokens: 10_000 });
+      const decision = admitInside(account, { ...askOf(id), ...asking, bound });
+      account.settle({ ...endOf(id, 0), status: 'void', errorType: 'client_gone' });
+      return decision.outcome === 'admitted' ? decision.maxTokens : undefined;
+    });
+  for (let old = 0; old < 3; old += 1) await answer(700);
+  for (let nth = 0; nth < 64; nth += 1) await answer(600);
+  for (let other = 0; other < 3; other += 1) {
+    await answer(700, {}, 'claude-haiku-5-5');
+    await answer(700, { status: 'failed', errorType: 'api_error' });
+  }
+  await abortAllDurableObjects();
+  // One and a half times the third longest.
+  expect(await held()).toBe(900);
+  for (let more = 0; more < 3; more += 1) await answer(640);
+  expect(await held()).toBe(960);
+  await abortAllDurableObjects();
+  expect(await held()).toBe(960);
 });
 
 test('an account that wakes by a clock that has gone back goes on in the windows of its latest request', async () => {

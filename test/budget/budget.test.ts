@@ -282,6 +282,18 @@ describe('clamp', () => {
     });
   });
 
+  test('who waits does so for no more than is unspent, and gets all of that', () => {
+    const decided = (held: number) => {
+      const purse = { by: 'token', name: 'usd_total', most: 20_000, settled: 8_000, held, end: NEVER } as const;
+      // It is likely to take 19,000 nanodollars beside its input. 11,000 of these are left.
+      const circumstances = { purses: [purse], typical: () => 1_900 };
+      const asked = worstCaseWith({ outputTokens: 2_000, usefulOutput: 100 });
+      return decide(emptyBudget(NOON), rulesOf({}), asked, NOON, circumstances);
+    };
+    expect(decided(9_000)).toMatchObject({ reason: 'held', by: 'token', needed: 12_000 });
+    expect(decided(0)).toMatchObject({ kind: 'admitted', maxTokens: 1_100 });
+  });
+
   test('a search chat on $10 a day is cut only near the end', () => {
     const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 2 }];
     const messages = [{ role: 'user', content: 'What is new?' }];

@@ -1,6 +1,8 @@
 /** Who has waited long enough asks the pool once more before it is refused. */
 import { expect, test } from 'vitest';
 import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
+import { refusalError } from '../../src/accounts/admission/limit-headers.ts';
+import type { AdmissionDecision } from '../../src/durable/contracts/admission.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
@@ -8,6 +10,9 @@ import { settle } from './clock.ts';
 import { inOrder } from './honest-mixes.ts';
 import { NO_MISHAPS, World } from './world.ts';
 
+/** Nanodollars that a pool has for all who ask it at once, and how many ask: more than there are rounds. */
+const AMPLE = 1_000_000_000;
+const CROWD = 12;
 /** Less than the time after which those who wait are looked at. */
 const WAIT_MS = 500;
 
@@ -54,4 +59,38 @@ test('the refusal names the pool whose figures say so', async () => {
     { outcome: 'admitted' },
     { outcome: 'refused', refusal: { reason: 'held', by: 'deployment', limit: 'usd_per_day' } },
   ]);
+});
+
+test('who loses the race for each round of a pool that has room names no payer', async () => {
+  const world = new World(inOrder(), NO_MISHAPS);
+  const answers = await inWorld(world, {}, async () => {
+    const pool = hostOf('POOL', 'deployment');
+    void pool.invoke('setLimits', [{ usd_per_day: AMPLE / 1e9 }]);
+    await settle();
+    pool.flush();
+    world.calm(60_000);
+    const told: AdmissionDecision[] = [];
+    for (let nth = 0; nth < CROWD; nth += 1)
+      void askForAdmission(
+        { identity: { account: 'alice' }, accounts: env, settings: settingsOf(env) },
+        {
+          requestId: `req_${String(nth).padStart(24, '0')}`,
+          ...{ route: 'messages', model: 'claude-opus-5-5', pools: { deployment: true } },
+          bound: worstCaseWith({ outputTokens: AMPLE }),
+        },
+      ).then((answer) => told.push(answer));
+    while (told.length < CROWD && (await world.step()));
+    return told;
+  });
+  const holds = answers.map((answer) => (answer.outcome === 'admitted' ? answer.hold : 0));
+  const refused = answers.flatMap((answer) => (answer.outcome === 'refused' ? answer.refusal : []));
+  // There is room for a thousand of the least that each needs.
+  expect(AMPLE - holds.reduce((sum, hold) => sum + hold)).toBeGreaterThan(1_000 * (refused[0]?.needed ?? AMPLE));
+  expect(refused.length).toBeGreaterThan(2);
+  for (const one of refused) {
+    expect(one).toMatchObject({ reason: 'held', late: true, limit: '' });
+    const { status, message, headers } = refusalError(one, {});
+    expect([status, headers['sluice-limited-by'], headers['retry-after']]).toEqual([429, undefined, '2']);
+    expect(message).not.toMatch(/spend limit|set aside for/);
+  }
 });

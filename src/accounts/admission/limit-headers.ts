@@ -56,7 +56,10 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
   const needsCount = ['spend', 'held'].includes(refusal.reason) || refusal.limit === 'input_tokens_per_minute';
   const more = refusal.uncounted && needsCount ? NOT_COUNTED : '';
   const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
-    new ApiError(type, message + more, { headers: { 'sluice-limited-by': by, ...headers }, cause: refusal });
+    new ApiError(type, message + more, {
+      headers: { ...(refusal.late ? {} : { 'sluice-limited-by': by }), ...headers },
+      cause: refusal,
+    });
   const soon = { 'retry-after': String(retryAfter), ...quotaHeaders(quota) };
   switch (refusal.reason) {
     case 'model':
@@ -100,7 +103,9 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
 }
 
 function heldSentence(refusal: Refusal): string {
-  const { by, byBatch, resetsAt, retryAfter } = refusal;
+  const { by, byBatch, late, resetsAt, retryAfter } = refusal;
+  if (late)
+    return `A budget that this account shares could not set aside what this request needs in time. Try again in ${retryAfter} s.`;
   const left = `What is left of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its`;
   return byBatch
     ? `${left} batches that have not ended. It is free again at ${new Date(resetsAt).toISOString()} at the latest.`

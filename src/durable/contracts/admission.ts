@@ -107,7 +107,7 @@ export interface Refusal {
   kind: 'refused';
   reason: 'model' | 'unpriced' | 'requests' | 'concurrency' | 'rate' | 'spend' | 'held';
   by: LimitOwner;
-  /** The name of the limit, as its owner's limits have it. */
+  /** The name of the limit, as its owner's limits have it; empty where `late`. */
   limit: string;
   /** Whole seconds, at least one. */
   retryAfter: number;
@@ -118,6 +118,8 @@ export interface Refusal {
   left: number;
   /** Whether batches hold the money: then it takes longer than a moment until it is free. */
   byBatch?: boolean;
+  /** Whether the owner has room by its figures, and could not set it aside in time: then no limit has refused it. */
+  late?: boolean;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
   /** The model that is not allowed, or has no price; and the models that are allowed. */

@@ -60,6 +60,7 @@ function WhyRefused({ refusal }: { refusal: Refusal }) {
 }
 
 const HELP: Readonly<Record<string, string>> = {
+  '': 'Nothing has to be raised: many asked for the shared budget at once. It can be sent again.',
   group: 'Raise the limit of its group under Accounts.',
   deployment: 'Raise the limit of the whole deployment with PUT /pools/deployment/limits, or in DEPLOYMENT_LIMITS.',
   token: 'Its token has a limit of its own. Mint one that may spend more under Accounts, Tokens.',

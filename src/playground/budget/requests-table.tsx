@@ -154,7 +154,7 @@ function RequestRow({ row, isOpen, onToggle }: RequestRowProps) {
       )}
       <td>
         {refusal
-          ? `refused: ${refusal.limit}`
+          ? `refused: ${refusal.limit || 'busy'}`
           : running
             ? 'running'
             : (row.error_type ?? row.stop_reason ?? row.status)}

@@ -178,6 +178,12 @@ test('what never resets is asked for again after an hour, and no limit at all ha
   // What batches hold is not free again in a moment.
   const byBatch = { ...refusalBy('held', 'usd_per_day', now, now + 3_600 * SECOND, 10, 0, false), byBatch: true };
   expect(whatLimited(refusalError(byBatch, {}), now)).toMatchObject({ passes: 'later', retryAt: now + 3_600 * SECOND });
+  // A pool that has room by its figures has limited nothing, so no payer is named.
+  const late = { ...refusalBy('held', '', now, now + 2 * SECOND, 10, 0, false), by: 'deployment' as const, late: true };
+  expect(whatLimited(refusalError(late, {}), now)).toEqual({
+    ...{ by: undefined, isOwn: false, passes: 'soon', retryAt: now + 2 * SECOND },
+  });
+  expect(refusalError(late, {})).toMatchObject({ status: 429, message: expect.not.stringMatching(/deployment|limit/) });
   const tooLarge = refusalBy('rate', 'input_tokens_per_minute', now, now + SECOND, 10, 0, true);
   expect(whatLimited(refusalError(tooLarge, {}), now)).toMatchObject({ passes: 'never', retryAt: null });
 });

@@ -65,10 +65,12 @@ export function decideAdmission(
   const tryIt = (mayAsk: boolean) => tryAdmission(state, request, { mayAsk, canWait, ahead: ahead() });
   const attempt = tryIt(true);
   const decided = (decision: AdmissionDecision) => {
-    if (!canWait || !isHeld(decision)) return noteRefusal(state, request, decision);
+    if (!canWait || line.isFull || !isHeld(decision)) return noteRefusal(state, request, decision);
     // Counted it may need less. Counted later it would lose its place.
     if (request.bound?.countable && state.limits.rules.counts === undefined) return COUNT_NEEDED;
-    return waitInLine(state, request, decision);
+    // While a pool was asked, it may have left, or have come once more.
+    if (state.ledger.find(request.requestId)) return decision;
+    return line.find(request.requestId) ?? waitInLine(state, request, decision);
   };
   if (attempt.outcome !== 'short') return decided(attempt);
   return withLeases(state, attempt, () => tryIt(false)).then(decided);

@@ -143,7 +143,9 @@ export class Line {
     const rooms = new Map<Place, Nanodollars>();
     for (const place of [...this.#places]) {
       const isLast = now >= place.until;
-      const ahead = () => this.ahead(place.payers, place.least, held, rooms);
+      // Who asks a pool at the last is decided on later, when others have come into both.
+      const [before, known] = isLast ? [[...held]] : [held, rooms];
+      const ahead = () => this.ahead(place.payers, place.least, before, known);
       try {
         if (!isLast && place.least > (ahead()?.room ?? place.least)) {
           held.push(place);

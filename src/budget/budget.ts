@@ -185,10 +185,11 @@ export function decide(
   const comfortable = rules.clamp
     ? Math.min(asked, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS)))
     : asked;
-  if (worstCase.countable && affordable < comfortable && room === undefined) {
-    // Counting helps if the input is a large part of the cost, or if the request may not fit at all.
+  if (worstCase.countable) {
+    // Counting helps if the request may not fit at all, or if the input is a large part of the cost.
     const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;
-    if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
+    const isLargePart = worstCase.inputCost * WORTH_COUNTING > share;
+    if (!fits || (isLargePart && affordable < comfortable && room === undefined)) return askCount();
   }
   // Here `max_tokens` is lowered to what can be paid for, unless that would leave hardly more room for the next request. The more is
   // free, the more is held.

@@ -470,6 +470,21 @@ describe('a count is asked for', () => {
     expect(decide(budget, counting, countable(), NOON, { counted: true }).kind).toBe('count_needed');
     expect(decide(budget, counting, countable(), NOON + 60_000).kind).toBe('count_needed');
   });
+
+  test('before a hold that fits without its input only', () => {
+    const rules = rulesOf({ usd_per_day: usd(20_000) });
+    const budget = emptyBudget(NOON);
+    admit(budget, rules, worstCaseWith({ inputCost: 6_000, outputTokens: 0, leastOutput: 0 }), NOON);
+    const bound = countable({ inputCost: 2_000, outputTokens: 50_000, outputPrice: 1 });
+    // It would rather wait than get less, and 13,000 of what is free do not pay for its input, too.
+    expect(decide(budget, rules, bound, NOON, { typical: () => 13_000 }).kind).toBe('count_needed');
+    // Who passes others needs room in limits that they do not have.
+    const token = { by: 'token', name: 'usd_per_day', most: 1_500, settled: 0, held: 0, end: NEVER } as const;
+    const small = countable({ inputCost: 2_000, outputTokens: 300, outputPrice: 1 });
+    expect(decide(budget, rules, small, NOON, { purses: [token], typical: () => 0, room: 5_000 }).kind).toBe(
+      'count_needed',
+    );
+  });
 });
 
 describe('rates', () => {
@@ -729,17 +744,19 @@ test('no hold is more than what is left in any purse, and no more than its reque
       most: money(40_000),
       earlier: money(20_000),
       typical: fc.nat(2_000).map((tokens) => () => tokens),
+      room: money(40_000),
     },
     { requiredKeys: [] },
   ) as fc.Arbitrary<Circumstances>;
-  const asked = fc.record({ inputCost: money(20_000), outputTokens: money(2_000), leastOutput: money(500) });
+  const tokens = { outputTokens: money(2_000), leastOutput: money(500) };
+  const asked = fc.record({ inputCost: money(20_000), ...tokens, countable: fc.boolean() });
   tryCases(runs(2_000), limits, money(9_000), asked, circumstances, (given, settled, more, around) => {
     const rules = rulesOf(given);
     const budget = emptyBudget(NOON);
     for (const period of PERIODS) budget.windows[period].settled = settled;
     const worstCase = worstCaseWith(more);
     const decision = decide(budget, rules, worstCase, NOON, around);
-    const { purses = [], most, earlier = 0 } = around;
+    const { purses = [], most, earlier = 0, room } = around;
     const isLimited =
       purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
     if (most === undefined) {
@@ -747,7 +764,8 @@ test('no hold is more than what is left in any purse, and no more than its reque
       expect(decide(budget, rules, worstCase, NOON, first)).toEqual(decision);
     }
     if (decision.kind !== 'admitted') {
-      expect(isLimited || rules.input !== undefined || rules.output !== undefined).toBe(true);
+      const isPassing = room !== undefined;
+      expect(isLimited || isPassing || rules.input !== undefined || rules.output !== undefined).toBe(true);
       return;
     }
     const { nanodollars, maxTokens } = decision;
@@ -755,6 +773,7 @@ test('no hold is more than what is left in any purse, and no more than its reque
     for (const period of PERIODS) expect(settled + nanodollars).toBeLessThanOrEqual(rules.spend[period] ?? CEILING);
     for (const one of purses) expect(one.settled + one.held + nanodollars).toBeLessThanOrEqual(one.most);
     if (most !== undefined) expect(earlier + nanodollars).toBeLessThanOrEqual(most);
-    if (!isLimited && rules.output === undefined) expect(maxTokens).toBe(worstCase.outputTokens);
+    if (room !== undefined) expect(nanodollars).toBeLessThanOrEqual(room);
+    if (!isLimited && room === undefined && rules.output === undefined) expect(maxTokens).toBe(worstCase.outputTokens);
   });
 });

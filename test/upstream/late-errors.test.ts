@@ -57,6 +57,16 @@ test.each(
   }
 });
 
+test.each(WAYS)('an error behind an answer whose usage was not told is not free: %s', async (_way, more) => {
+  const begun = BEGUN.replace(/,?"usage":\{[^}]*\}/, '');
+  expect(begun).not.toContain('usage');
+  const app = edge([begun, namelessError({ error: TOO_LONG })]);
+  await (await app.post('/messages', { ...ASKED, ...more })).text();
+  await app.settled();
+  const { data } = (await (await app.fetch('/usage/requests?limit=1')).json()) as { data: { cost_usd: number }[] };
+  expect(data[0]?.cost_usd).toBeGreaterThan(0);
+});
+
 test('a question that its caller knows to be taken stays, though its stream is nothing but an error', async () => {
   const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
   for (const [pieces, kept] of [

@@ -31,7 +31,8 @@ export class MessageBuilder {
     switch (event.type) {
       case 'message_start':
         this.message = { ...(isObject(event.message) ? event.message : {}) };
-        this.told.take(this.message.usage);
+        // Without a usage it has begun all the same.
+        this.told.take(this.message.usage ?? {});
         break;
       case 'content_block_start':
         this.#start(event);

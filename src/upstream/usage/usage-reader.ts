@@ -265,7 +265,8 @@ export class UsageReader {
       this.#made?.take(value);
       const message = memberOf(value, 'message');
       this.#report.model = stringOrUndefined(memberOf(message, 'model'));
-      this.#report.usage = this.#told.take(memberOf(message, 'usage'));
+      // Without a usage it has begun all the same.
+      this.#report.usage = this.#told.take(memberOf(message, 'usage') ?? {});
     } else if (event === 'message_delta') {
       const value = parseOrUndefined(data);
       this.#made?.take(value);

@@ -1,49 +1,73 @@
 import { pause } from './pause.ts';
 
-/** Work in steps. It yields how many bytes the next step takes in one piece. */
+/**
+ * Work in steps. Before each unit of work, a row, a statement or a text, it yields how many bytes that unit takes. The pacer
+ * decides where a stretch ends.
+ */
 export type Steps<T> = Generator<number, T, undefined>;
 
-/** Steps of more bytes than this are taken one at a time. */
-const LONG_STEP = 8 * 1024 * 1024;
-/** A millisecond for so many bytes leaves the others as much time as a long step takes. */
+/**
+ * A stretch ends behind so many units, or so many bytes, whichever is first. It is counted: the clock stands still in a
+ * deployed Worker while it works, and a row costs the same however short it is.
+ */
+const UNITS_IN_A_STRETCH = 50;
+const BYTES_IN_A_STRETCH = 65_536;
+/** What a stretch takes at most, and what so many more bytes in one piece take. Others get as much time. */
+const STRETCH_MS = 4;
 const BYTES_IN_A_MS = 100_000;
-/** When the next long step may begin. A time cannot be left locked by somebody who leaves, as a lock can. */
-let freeAt = 0;
 /** Nobody waits longer, whatever the clock says: it may have been set back. */
 const LONGEST_QUEUE_MS = 60_000;
+/**
+ * When the next stretch of any work in this isolate may begin. A time cannot be left locked by somebody who leaves, as a lock
+ * can.
+ */
+let freeAt = 0;
 
-/** How many texts are worked on in a step. A long one counts as several. */
-export const TEXTS_IN_A_STEP = 500;
-export const LONG_TEXT = 2_000;
+/** Counts the units of one piece of work, and lets others come first behind each stretch. */
+export class Pacer {
+  #units = 0;
+  #bytes = 0;
+  /** The end of this work's last stretch. */
+  #until = 0;
+
+  /** Counts a unit before it is done. @returns when it may be done; undefined for at once */
+  before(bytes: number): Promise<void> | undefined {
+    this.#units += 1;
+    this.#bytes += bytes;
+    if (this.#units <= UNITS_IN_A_STRETCH && this.#bytes <= BYTES_IN_A_STRETCH) return undefined;
+    this.#units = 1;
+    this.#bytes = bytes;
+    return pause(this.#turn(bytes));
+  }
+
+  /** @returns in how many milliseconds this work may go on. Where no other work has taken a turn meanwhile it need not wait. */
+  #turn(bytes: number): number {
+    const now = Date.now();
+    const at = freeAt === this.#until ? now : Math.max(now, Math.min(freeAt, now + LONGEST_QUEUE_MS));
+    freeAt = at + STRETCH_MS + bytes / BYTES_IN_A_MS;
+    this.#until = freeAt;
+    return at - now;
+  }
+}
 
 /** Does the same with each text, in order. */
 export function* withEach(texts: Iterable<string>, work: (text: string, index: number) => void): Steps<void> {
-  let done = 0;
   let index = 0;
   for (const text of texts) {
+    yield text.length;
     work(text, index);
     index += 1;
-    done += 1 + text.length / LONG_TEXT;
-    if (done < TEXTS_IN_A_STEP) continue;
-    done = 0;
-    yield text.length;
   }
 }
 
 /** Does work in steps, and lets the isolate's other requests work in between. @throws what the work throws */
-export async function inSteps<T>(work: Steps<T>): Promise<T> {
+export async function inSteps<T>(work: Steps<T>, pacer = new Pacer()): Promise<T> {
   for (;;) {
     const { value, done } = work.next();
     if (done) return value;
-    await pause(value > LONG_STEP ? waitForTurn(value) : 0);
+    const turn = pacer.before(value);
+    if (turn) await turn;
   }
-}
-
-function waitForTurn(bytes: number): number {
-  const now = Date.now();
-  const at = Math.max(now, Math.min(freeAt, now + LONGEST_QUEUE_MS));
-  freeAt = at + bytes / BYTES_IN_A_MS;
-  return at - now;
 }
 
 /** Does work without a break. @throws what the work throws */

@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { atOnce, inSteps, LONG_TEXT, type Steps, TEXTS_IN_A_STEP, withEach } from '../../src/async/in-steps.ts';
+import { atOnce, inSteps, type Steps, withEach } from '../../src/async/in-steps.ts';
 
 const MB = 1_048_576;
 
@@ -54,13 +54,15 @@ test('a clock that was set back keeps nobody out for longer than a minute', asyn
   }
 });
 
-test('a step does some texts, and fewer long ones, in order', () => {
-  const long = 'a'.repeat(TEXTS_IN_A_STEP * LONG_TEXT);
-  for (const texts of [Array<string>(2 * TEXTS_IN_A_STEP).fill(''), [long, '', long]]) {
+test('a stretch ends behind 50 units or 64 kB, and each text is a unit', async () => {
+  for (const texts of [Array<string>(120).fill(''), Array<string>(3).fill('a'.repeat(40_000))]) {
     const done: string[] = [];
-    const steps = [...withEach(texts, (text, index) => done.push(`${index} ${text}`))];
-    expect(steps).toHaveLength(2);
+    const others: number[] = [];
+    const timer = setInterval(() => others.push(done.length), 0);
+    await inSteps(withEach(texts, (text, index) => done.push(`${index} ${text}`)));
+    clearInterval(timer);
     expect(done).toEqual(texts.map((text, index) => `${index} ${text}`));
+    expect(others).toEqual(texts.length === 120 ? [50, 100] : [1, 2]);
   }
 });
 

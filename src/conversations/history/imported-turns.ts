@@ -1,6 +1,6 @@
 /** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
 
-import { LONG_TEXT, type Steps, TEXTS_IN_A_STEP, withEach } from '../../async/in-steps.ts';
+import { type Steps, withEach } from '../../async/in-steps.ts';
 import { createRequestId } from '../../http/headers/request-id.ts';
 import { eachItem } from '../../json/edit.ts';
 import { parseObject } from '../../json/object.ts';
@@ -62,18 +62,14 @@ export function* storingImported(
 ): Steps<{ nextTurn: number; nextMessage: number }> {
   let seq = Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1);
   let nextMessage = 1;
-  let work = 0;
   for (const messages of turns) {
     const row = importedRow(seq, model ?? '', now, messages[0]?.follows ?? false);
     transcript.addTurn(row);
     for (const [index, { role, text }] of messages.entries()) {
+      yield text.length;
       const id = `msg_${row.id}_${index + 1}`;
       transcript.addMessage({ seq: nextMessage, turn: seq, id, role, createdAt: now, text, origin: 'import' });
       nextMessage += 1;
-      work += 1 + text.length / LONG_TEXT;
-      if (work < TEXTS_IN_A_STEP) continue;
-      work = 0;
-      yield text.length;
     }
     seq += 1;
   }

@@ -69,11 +69,3 @@ export async function inSteps<T>(work: Steps<T>, pacer = new Pacer()): Promise<T
     if (turn) await turn;
   }
 }
-
-/** Does work without a break. @throws what the work throws */
-export function atOnce<T>(work: Steps<T>): T {
-  for (;;) {
-    const { value, done } = work.next();
-    if (done) return value;
-  }
-}

@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { atOnce, inSteps, type Steps, withEach } from '../../src/async/in-steps.ts';
+import { inSteps, type Steps, withEach } from '../../src/async/in-steps.ts';
 
 const MB = 1_048_576;
 
@@ -15,7 +15,6 @@ test('others work between two steps', async () => {
   const done: string[] = [];
   expect(await Promise.all([inSteps(work([1, 1], done, 'a')), inSteps(work([1, 1], done, 'b'))])).toEqual(['a', 'b']);
   expect(done).toEqual(['a', 'b', 'a', 'b']);
-  expect(atOnce(work([1, 9 * MB], done, 'c'))).toBe('c');
 });
 
 test('long steps are taken one at a time, also if one who waits has left', async () => {

@@ -2,15 +2,13 @@
  * Turns calls of the edge into the blocks that clients see, and back. Back for a history from elsewhere, such as an import.
  */
 
-import { atOnce, type Steps, withEach } from '../../async/in-steps.ts';
+import { inSteps, type Steps } from '../../async/in-steps.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
 import { withText } from '../../http/read-json.ts';
-import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
+import { eachItem, edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import { EDGE } from '../../tools/edge-server.ts';
-import type { SentMessage } from './continuation.ts';
 import { objectText } from './message-json.ts';
-import { messageOf } from './shown-messages.ts';
 
 const NO_RESULT = 'The result of this call is not known.';
 
@@ -39,26 +37,31 @@ export function bytesOfBase64(text: string): number {
 /**
  * Turns the blocks by which an edge has shown its calls back into calls and results, as the API accepts them. An answer
  * becomes the messages of its steps.
+ *
+ * @param text a body that is JSON. Only a first turn can have such blocks in new messages
+ * @returns the same text if it has no such blocks
  */
-export function withoutEdgeBlocks<Some extends { fresh: readonly SentMessage[]; news: readonly string[] }>(
-  all: Some,
-): Some {
-  if (!all.fresh.some(hasEdgeCall)) return all;
-  const news = atOnce(replaying(all.news));
-  return {
-    ...all,
-    news,
-    fresh: news.map((text) => messageOf({ role: String(parseObject(text)?.role), text })),
-  };
+export async function withoutEdgeBlocks(text: string): Promise<string> {
+  return hasServed(text) ? ((await inSteps(replayingIn(text)))?.text ?? text) : text;
 }
 
 /** The same for a request without a conversation. @returns the body itself if it has no such blocks, as most do not */
-export function withoutEdgeBlocksIn(body: JsonBody): JsonBody {
+export async function withoutEdgeBlocksIn(body: JsonBody): Promise<JsonBody> {
   const { messages } = body.json;
   if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
-  const texts = itemTexts(memberTexts(body.text).get('messages') ?? '[]');
-  const replayed = `[${atOnce(replaying(texts)).join(',')}]`;
-  return withText(body, edit(body.text, { messages: replayed }), { ...body.json, messages: JSON.parse(replayed) });
+  const replayed = await inSteps(replayingIn(body.text));
+  return replayed ? withText(body, replayed.text, { ...body.json, messages: JSON.parse(replayed.messages) }) : body;
+}
+
+function* replayingIn(text: string): Steps<{ text: string; messages: string } | undefined> {
+  const list = memberTexts(text).get('messages') ?? '[]';
+  yield list.length;
+  const texts = itemTexts(list);
+  const replayed = yield* replaying(texts);
+  if (replayed === texts) return undefined;
+  const messages = `[${replayed.join(',')}]`;
+  yield messages.length;
+  return { text: edit(text, { messages }), messages };
 }
 
 /** A block of a message, and its JSON text. */
@@ -78,24 +81,31 @@ class EdgeHistory {
   /** The ids of the client's own calls in that step. */
   #open: string[] = [];
 
+  /** Whether there are calls of an edge in what was noted. */
+  get hasCalls(): boolean {
+    return this.#calls.size > 0;
+  }
+
   /** Notes the calls and results of a message. */
-  note(text: string): void {
+  *note(text: string): Steps<void> {
+    yield text.length;
     if (!hasServed(text)) return;
-    for (const one of textBlocks(memberTexts(text))) {
+    for (const one of yield* textBlocks(memberTexts(text))) {
       if (isEdgeCall(one.block)) this.#calls.add(asText(one.block.id));
       else if (one.block.type === 'mcp_tool_result') this.#results.set(asText(one.block.tool_use_id), one);
     }
   }
 
   /** Adds the same message as those that the API accepts. All messages have been noted before. */
-  add(text: string): void {
+  *add(text: string): Steps<void> {
+    yield text.length;
     const isServed = hasServed(text);
     if (!isServed && this.#owed.length === 0) {
       this.#all.push(text);
       return;
     }
     const members = memberTexts(text);
-    const blocks = textBlocks(members);
+    const blocks = yield* textBlocks(members);
     const role = members.get('role');
     const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
       type === 'mcp_tool_result' && this.#calls.has(asText(tool_use_id));
@@ -104,7 +114,10 @@ class EdgeHistory {
       this.#all.push(edit(text, { content: `[${[...this.#owed, ...said].join(',')}]` }));
       this.#owed = [];
     } else if (role === '"assistant"' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
-      for (const step of stepsOf(blocks, isResult)) this.#addStep(step);
+      for (const step of stepsOf(blocks, isResult)) {
+        yield step.length;
+        this.#addStep(step);
+      }
     } else {
       this.#answer();
       this.#all.push(text);
@@ -135,17 +148,18 @@ class EdgeHistory {
 }
 
 /**
- * Does in steps what `withoutEdgeBlocks` does.
+ * Does in steps, by blocks, what `withoutEdgeBlocks` does.
  *
  * @param texts messages as JSON texts
  * @param isWhole whether nothing follows them. Then calls of the client beside the last calls of the edge get an error as their
  *   result: the API wants all results together
- * @returns messages as JSON texts, too
+ * @returns messages as JSON texts, too; the same list if no edge has shown a call in it
  */
-export function* replaying(texts: readonly string[], isWhole = false): Steps<string[]> {
+export function* replaying(texts: string[], isWhole = false): Steps<string[]> {
   const history = new EdgeHistory();
-  yield* withEach(texts, (text) => history.note(text));
-  yield* withEach(texts, (text) => history.add(text));
+  for (const text of texts) yield* history.note(text);
+  if (!history.hasCalls) return texts;
+  for (const text of texts) yield* history.add(text);
   return history.end(isWhole);
 }
 
@@ -160,17 +174,20 @@ function hasContent(message: ReadonlyMap<string, string>): boolean {
 }
 
 /** @returns the blocks of a message, without those that are not objects; a string is one text block */
-function textBlocks(message: ReadonlyMap<string, string>): TextBlock[] {
+function* textBlocks(message: ReadonlyMap<string, string>): Steps<TextBlock[]> {
   const content = message.get('content') ?? '[]';
   const texts = content.startsWith('"')
     ? [`{"type":"text","text":${content}}`]
     : content.startsWith('[')
-      ? itemTexts(content)
+      ? eachItem(content)
       : [];
-  return texts.flatMap((text) => {
+  const blocks: TextBlock[] = [];
+  for (const text of texts) {
+    yield text.length;
     const block = parseObject(text);
-    return block ? [{ block, text }] : [];
-  });
+    if (block) blocks.push({ block, text });
+  }
+  return blocks;
 }
 
 /** @returns the blocks of each step of an answer, without the results. What follows results belongs to the next step. */

@@ -29,7 +29,6 @@ import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { checkBoundMessages } from './bound-messages.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
-import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from './edge-tools.ts';
 import { frameOf, MEMBERS_FOR_EDGE } from './frame.ts';
 import type { HistorySetting } from './history.schema.ts';
@@ -117,7 +116,8 @@ export interface RequestOptions {
 /**
  * Plans a turn. Writes nothing.
  *
- * @param text the caller's body, which the schema of a conversation's request has accepted
+ * @param text the caller's body, which the schema of a conversation's request has accepted; of a first turn what
+ *   `withoutEdgeBlocks` has made of it
  * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
  */
 export function nextRequest(
@@ -226,7 +226,7 @@ function readSaid(
   const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
   if (isBound) checkBoundMessages(incomingOnly.fresh, callsOfClient(tail, agent));
-  const { fresh, at, news } = withoutEdgeBlocks(isAgain ? incomingOnly : joinedResults(incomingOnly, cancels));
+  const { fresh, at, news } = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const continued = follows ? last : undefined;

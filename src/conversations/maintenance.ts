@@ -13,7 +13,7 @@ import { releasePrefix } from './retained-prefix.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
 import { damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix, type TurnRow } from './storage/rows.ts';
-import { endsToExpire, expiredTurns, latestTurn, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
+import { deleteExpired, endsToExpire, latestTurn, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
 import type { Summarizer } from './summarizer.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import type { RunningTurn } from './turn/running-turn.ts';
@@ -287,10 +287,7 @@ export class Maintenance {
     const endedBy = now() - GRACE_MS;
     // Many alarms find nothing to delete. The next alarm asks for these times anyway.
     if (!oldest || oldest > endedBy) return;
-    for (const { seq, isForgotten } of expiredTurns(transcript, endedBy)) {
-      transcript.log.delete(seq);
-      if (isForgotten) transcript.deleteTurn(seq);
-    }
+    deleteExpired(transcript, endedBy);
   }
 
   /** @returns when the conversation expires, in milliseconds since 1970. A call that waits for approval makes it later. */

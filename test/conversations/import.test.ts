@@ -50,7 +50,7 @@ const c1 = () => stubOf('c1', 'dev');
 
 /** Begins to import a long history, and stops when a part of it is stored. */
 async function importHalf() {
-  const add = vi.spyOn(Transcript.prototype, 'addMessage');
+  const add = vi.spyOn(Transcript.prototype, 'addMessages');
   const gate = holdStep(() => add.mock.calls.length > 0);
   const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
   await eventually(() => expect(gate.isReached).toBe(true));
@@ -264,8 +264,8 @@ describe('a conversation that is created with messages', () => {
   });
 
   test.each([
-    ['many turns', 1_200, 'x'],
-    ['long turns', 90, 'x'.repeat(50_000)],
+    ['many turns', 130, 'x'],
+    ['long turns', 6, 'x'.repeat(50_000)],
   ])('of %s is not there before it is whole, and a crash at any step leaves nothing', async (_, length, text) => {
     const history = JSON.stringify(Array.from({ length }, (_, n) => (n % 2 ? assistant('y') : user(`${n} ${text}`))));
     const begin = (id: string) =>

@@ -3,18 +3,10 @@ import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import { DamagedRow, damageIn } from '../storage/damaged-row.ts';
-import type { NewMessage, Profile, TurnRow } from '../storage/rows.ts';
+import type { MessageRow, NewMessage, Profile, TurnRow } from '../storage/rows.ts';
 import { BLANK_SUMMARY, type SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import {
-  committedTurns,
-  countHistory,
-  lastCommitted,
-  messagesOf,
-  turnAt,
-  turnsOfRun,
-  turnsWithoutMessages,
-} from '../storage/turn-queries.ts';
+import { committedTurns, countHistory, lastCommitted, turnAt, turnsOfRun } from '../storage/turn-queries.ts';
 import { rowsBetween } from './message-json.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
@@ -38,23 +30,13 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     transcript.deleteMessages('seq >= ?', cut);
     transcript.approvals.rewind(turn);
     transcript.summaries.rewind(cut);
-    const emptied = turnsWithoutMessages(transcript, turn);
-    const unsettledRuns = new Set(emptied.flatMap(({ seq, run, settled }) => (run === seq && !settled ? [seq] : [])));
-    for (const turn of emptied) {
-      transcript.log.delete(turn.seq);
-      if (turn.run !== null && unsettledRuns.has(turn.run) && turn.status === 'complete') {
-        // The row of its run said whether this step is settled. The run is no longer in the history, so the step says it
-        // itself.
-        transcript.changeTurn(turn, { status: 'failed', key: null, settled: false });
-      } else if (turn.settled) transcript.deleteTurn(turn.seq);
-      // The unsettled row stays, but outside of the history, and its idempotency key can be used again.
-      else transcript.changeTurn(turn, { status: 'failed', key: null });
-    }
+    const nextTurn = Math.max(profile.nextTurn, transcript.newestTurn + 1);
+    // Of a turn that was imported some messages may stay.
+    transcript.leaveTurns(transcript.messages.turnBefore(cut) === turn ? turn + 1 : turn);
     // The rest of an import has lost its answer, so its number of tokens is not known any more.
     const rest = turnAt(transcript, turn);
     if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countHistory(transcript);
-    const nextTurn = Math.max(profile.nextTurn, (emptied.at(-1)?.seq ?? 0) + 1);
     const { paused } = transcript.approvals;
     const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
     return { paused, turns, messages, nextTurn, sentFrom, ...choicesUpTo(profile, turn - 1, true) };
@@ -81,18 +63,19 @@ function choicesUpTo(
 
 /** @returns the number of the first message to delete: the found one, or the nearest question before it. */
 function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }): number {
-  const rows = [...transcript.messages.history({ to: found.seq })].filter(({ turn }) => turn === found.turn);
-  for (let index = rows.length - 1; index > 0; index -= 1) {
-    const row = rows[index];
-    if (row?.role !== 'user' || rows[index - 1]?.role !== 'assistant') continue;
-    if (answeredTools(messageOf(row).content).length === 0) return row.seq;
+  let behind: MessageRow | undefined;
+  for (const row of transcript.messages.history({ to: found.seq, backwards: true })) {
+    if (row.turn !== found.turn) break;
+    const isQuestion = behind?.role === 'user' && row.role === 'assistant';
+    if (behind && isQuestion && answeredTools(messageOf(behind).content).length === 0) break;
+    behind = row;
   }
-  return rows[0]?.seq ?? found.seq;
+  return behind?.seq ?? found.seq;
 }
 
-/** @returns the number of a run's first message. */
+/** @returns the number of a run's first message. Its turn comes behind the row of the run. */
 function firstOfRun(transcript: Transcript, run: number): number {
-  return Math.min(...turnsOfRun(transcript, run).flatMap(({ seq }) => messagesOf(transcript, seq)));
+  return transcript.number('select min(seq) from messages where turn >= ?', run);
 }
 
 /**

@@ -107,7 +107,8 @@ export class JobTables extends Tables {
         from,
         from + inputs.length - 1,
       );
-      for (const { n } of own) this.insert('texts', { n, text: inputs[n - from]?.input ?? '' });
+      const texts = own.map(({ n }) => ({ n, text: inputs[n - from]?.input ?? '' }));
+      this.insertAll('texts', texts);
     });
   }
 
@@ -149,11 +150,8 @@ export class JobTables extends Tables {
 
   /** Stores answers of the batch. A repeated answer replaces the stored one. */
   addVotes(votes: readonly { item: number; vote: number; answer: VoteAnswer }[]): void {
-    this.together(() => {
-      for (const { item, vote, answer } of votes) {
-        this.insert('votes', { item, vote, answer: JSON.stringify(answer) }, 'insert or replace');
-      }
-    });
+    const rows = votes.map(({ item, vote, answer }) => ({ item, vote, answer: JSON.stringify(answer) }));
+    this.together(() => this.insertAll('votes', rows, 'insert or replace'));
   }
 
   /** @returns how many inputs there are: all, with a known answer, sharing an answer, and texts to send */

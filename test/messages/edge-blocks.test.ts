@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { inSteps } from '../../src/async/in-steps.ts';
 import { withoutEdgeBlocksIn } from '../../src/conversations/history/edge-blocks.ts';
 import { parsingJson, parsingLong } from '../../src/http/read-json.ts';
@@ -210,5 +210,30 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
       expect(up).toEqual({ ...sent, messages: [...document, ...stored] });
       expect(brokenRule(up.messages as never)).toBeUndefined();
     });
+  });
+
+  test('of one message take many stretches, and others work in between', async () => {
+    const blocks = Array.from({ length: 2_000 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
+    const messages = [question, { role: 'assistant', content: blocks }, question];
+    const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));
+    const body = await inSteps(parsingJson(bytes));
+    const breaks = vi.spyOn(globalThis, 'setTimeout');
+    onTestFinished(() => breaks.mockRestore());
+    const { json } = await withoutEdgeBlocksIn(body);
+    // As many as there are 64 kB in what is read twice, and as many steps.
+    expect(breaks.mock.calls.length).toBeGreaterThan((2 * bytes.length) / 65_536);
+    breaks.mockClear();
+    expect(json.messages).toHaveLength(4_001);
+    const short = { model: MODEL, messages: [question, { role: 'assistant', content: blocks.slice(0, 20) }, question] };
+    await withoutEdgeBlocksIn(await inSteps(parsingJson(new TextEncoder().encode(JSON.stringify(short)))));
+    expect(breaks).not.toHaveBeenCalled();
+  });
+
+  test('are more messages than a turn of a conversation takes only in an import', async () => {
+    const blocks = Array.from({ length: 2_500 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
+    const messages = [question, { role: 'assistant', content: blocks }, question];
+    const refused = await app.post('/v1/messages', { model: MODEL, max_tokens: 10, conversation: 'c1', messages });
+    expect([refused.status, await errorOf(refused)]).toMatchObject([400, { message: expect.stringMatching(/at most 5000/) }]);
+    expect((await app.post('/conversations', { id: 'c1', messages })).status).toBe(201);
   });
 });

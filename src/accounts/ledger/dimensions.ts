@@ -60,9 +60,16 @@ export interface DimensionSum {
  */
 export function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, binding: string, seq: number): void {
   const rooms = new Rooms(tables);
-  for (const sum of dimensionSums(tables, where, binding)) {
-    add(tables, { ...sum, value: rooms.valueFor(sum, sign) }, sign, seq);
+  const placed = dimensionSums(tables, where, binding).map((sum) => ({ ...sum, value: rooms.valueFor(sum, sign) }));
+  // Thousands of values may share the row of the others.
+  for (const alike of Map.groupBy(placed, keyOfSum).values()) {
+    const [sum] = alike;
+    if (sum) add(tables, { ...sum, sums: addSums(alike.map(({ sums }) => sums)) }, sign, seq);
   }
+}
+
+function keyOfSum({ day, dimension, value, group }: Omit<DimensionSum, 'sums'>): string {
+  return JSON.stringify([day, dimension, value, group]);
 }
 
 /**
@@ -82,7 +89,7 @@ export function dimensionSums(tables: Tables, where: string, ...bindings: SqlSto
   const groups = new Map<string, DimensionSum>();
   const count = (row: LedgerGroup, dimension: KeptDimension, value: string) => {
     const { day, pool_group: group } = row;
-    const key = JSON.stringify([day, dimension, value, group]);
+    const key = keyOfSum({ day, dimension, value, group });
     const before = groups.get(key)?.sums;
     groups.set(key, { day, dimension, value, group, sums: addSums(before ? [before, row] : [row]) });
   };

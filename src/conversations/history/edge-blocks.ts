@@ -4,11 +4,17 @@
 
 import { inSteps, type Steps } from '../../async/in-steps.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
+import { invalidRequest } from '../../http/errors.ts';
 import { withText } from '../../http/read-json.ts';
 import { eachItem, edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import { EDGE } from '../../tools/edge-server.ts';
+import { MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from './history.schema.ts';
 import { objectText } from './message-json.ts';
+
+/** To read a block is not much: of short ones so many are a unit, and so many steps of an answer. */
+const CHARACTERS_IN_A_UNIT = 1_000;
+const STEPS_IN_A_UNIT = 10;
 
 const NO_RESULT = 'The result of this call is not known.';
 
@@ -40,20 +46,30 @@ export function bytesOfBase64(text: string): number {
  *
  * @param text a body that is JSON. Only a first turn can have such blocks in new messages
  * @returns the same text if it has no such blocks
+ * @throws ApiError 400 if the steps are more messages than a turn takes
  */
 export async function withoutEdgeBlocks(text: string): Promise<string> {
-  return hasServed(text) ? ((await inSteps(replayingIn(text)))?.text ?? text) : text;
+  const replayed = hasServed(text) ? await inSteps(replayingIn(text)) : undefined;
+  if (replayed && replayed.count > MOST_IN_A_TURN) throw invalidRequest(`messages: ${TOO_MANY_IN_A_TURN}.`);
+  return replayed?.text ?? text;
 }
 
 /** The same for a request without a conversation. @returns the body itself if it has no such blocks, as most do not */
 export async function withoutEdgeBlocksIn(body: JsonBody): Promise<JsonBody> {
   const { messages } = body.json;
   if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
-  const replayed = await inSteps(replayingIn(body.text));
-  return replayed ? withText(body, replayed.text, { ...body.json, messages: JSON.parse(replayed.messages) }) : body;
+  return await inSteps(replayingBody(body));
 }
 
-function* replayingIn(text: string): Steps<{ text: string; messages: string } | undefined> {
+function* replayingBody(body: JsonBody): Steps<JsonBody> {
+  const replayed = yield* replayingIn(body.text);
+  if (!replayed) return body;
+  const messages = JSON.parse(replayed.messages) as unknown;
+  yield replayed.messages.length;
+  return withText(body, replayed.text, { ...body.json, messages });
+}
+
+function* replayingIn(text: string): Steps<{ text: string; messages: string; count: number } | undefined> {
   const list = memberTexts(text).get('messages') ?? '[]';
   yield list.length;
   const texts = itemTexts(list);
@@ -61,7 +77,9 @@ function* replayingIn(text: string): Steps<{ text: string; messages: string } | 
   if (replayed === texts) return undefined;
   const messages = `[${replayed.join(',')}]`;
   yield messages.length;
-  return { text: edit(text, { messages }), messages };
+  const edited = edit(text, { messages });
+  yield messages.length;
+  return { text: edited, messages, count: replayed.length };
 }
 
 /** A block of a message, and its JSON text. */
@@ -114,8 +132,8 @@ class EdgeHistory {
       this.#all.push(edit(text, { content: `[${[...this.#owed, ...said].join(',')}]` }));
       this.#owed = [];
     } else if (role === '"assistant"' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
-      for (const step of stepsOf(blocks, isResult)) {
-        yield step.length;
+      for (const [at, step] of stepsOf(blocks, isResult).entries()) {
+        if (at % STEPS_IN_A_UNIT === 0) yield 0;
         this.#addStep(step);
       }
     } else {
@@ -182,8 +200,13 @@ function* textBlocks(message: ReadonlyMap<string, string>): Steps<TextBlock[]> {
       ? eachItem(content)
       : [];
   const blocks: TextBlock[] = [];
+  let characters = 0;
   for (const text of texts) {
-    yield text.length;
+    characters += text.length;
+    if (characters > CHARACTERS_IN_A_UNIT) {
+      yield characters;
+      characters = 0;
+    }
     const block = parseObject(text);
     if (block) blocks.push({ block, text });
   }

@@ -324,6 +324,24 @@ test.each([
   expect(many.rowsRead / few.rowsRead).toBeLessThan(10);
 });
 
+test.each([
+  ['rewind', 'leaveTurns'],
+  ['deletion', 'save'],
+] as const)('a %s that dies behind what it has removed has not happened', async (what, at) => {
+  await stubOf().adopt({ account: 'alice', id: 'c1' }, new Blob([backupOf(3)]).stream());
+  await atRest();
+  const before = [await readOf(), await rowsOf()];
+  const dies = vi.spyOn(Transcript.prototype, at).mockImplementationOnce(() => {
+    throw new Error('the object dies');
+  });
+  onTestFinished(() => dies.mockRestore());
+  const failed = what === 'rewind' ? stubOf().rewind('msg_3') : stubOf().erase();
+  await expect(Promise.resolve(failed)).rejects.toThrow('the object dies');
+  expect(dies).toHaveBeenCalled();
+  await abortAllDurableObjects();
+  expect([await readOf(), await rowsOf()]).toEqual(before);
+});
+
 test('an alarm that forgets failed turns takes as many statements for many as for few', async () => {
   const forget = (turns: number) =>
     statementsOf(turns, async (object, sql) => {

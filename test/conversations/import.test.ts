@@ -324,7 +324,10 @@ describe('a conversation that is created with messages', () => {
 
   test('is stored by few statements, of which none has many rows, in stretches of fifty messages', async () => {
     const stored: number[] = [];
-    const add = vi.spyOn(Transcript.prototype, 'insertAll').mockImplementation(function counting(this: Transcript, ...of) {
+    const add = vi.spyOn(Transcript.prototype, 'insertAll').mockImplementation(function counting(
+      this: Transcript,
+      ...of
+    ) {
       if (of[0] === 'messages') stored.push(of[1].length);
       return real.apply(this, of);
     });

@@ -233,7 +233,10 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     const blocks = Array.from({ length: 2_500 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
     const messages = [question, { role: 'assistant', content: blocks }, question];
     const refused = await app.post('/v1/messages', { model: MODEL, max_tokens: 10, conversation: 'c1', messages });
-    expect([refused.status, await errorOf(refused)]).toMatchObject([400, { message: expect.stringMatching(/at most 5000/) }]);
+    expect([refused.status, await errorOf(refused)]).toMatchObject([
+      400,
+      { message: expect.stringMatching(/at most 5000/) },
+    ]);
     expect((await app.post('/conversations', { id: 'c1', messages })).status).toBe(201);
   });
 });

@@ -50,7 +50,7 @@ export function bytesOfBase64(text: string): number {
  */
 export async function withoutEdgeBlocks(text: string): Promise<string> {
   const replayed = hasServed(text) ? await inSteps(replayingIn(text)) : undefined;
-  if (replayed && replayed.count > MOST_IN_A_TURN) throw invalidRequest(`messages: ${TOO_MANY_IN_A_TURN}.`);
+  if (replayed && replayed.messages.length > MOST_IN_A_TURN) throw invalidRequest(`messages: ${TOO_MANY_IN_A_TURN}.`);
   return replayed?.text ?? text;
 }
 
@@ -58,18 +58,11 @@ export async function withoutEdgeBlocks(text: string): Promise<string> {
 export async function withoutEdgeBlocksIn(body: JsonBody): Promise<JsonBody> {
   const { messages } = body.json;
   if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
-  return await inSteps(replayingBody(body));
+  const replayed = await inSteps(replayingIn(body.text));
+  return replayed ? withText(body, replayed.text, { ...body.json, messages: replayed.messages }) : body;
 }
 
-function* replayingBody(body: JsonBody): Steps<JsonBody> {
-  const replayed = yield* replayingIn(body.text);
-  if (!replayed) return body;
-  const messages = JSON.parse(replayed.messages) as unknown;
-  yield replayed.messages.length;
-  return withText(body, replayed.text, { ...body.json, messages });
-}
-
-function* replayingIn(text: string): Steps<{ text: string; messages: string; count: number } | undefined> {
+function* replayingIn(text: string): Steps<{ text: string; messages: readonly unknown[] } | undefined> {
   const list = memberTexts(text).get('messages') ?? '[]';
   yield list.length;
   const texts = itemTexts(list);
@@ -79,7 +72,9 @@ function* replayingIn(text: string): Steps<{ text: string; messages: string; cou
   yield messages.length;
   const edited = edit(text, { messages });
   yield messages.length;
-  return { text: edited, messages, count: replayed.length };
+  const parsed = JSON.parse(messages) as unknown[];
+  yield messages.length;
+  return { text: edited, messages: parsed };
 }
 
 /** A block of a message, and its JSON text. */
@@ -90,7 +85,8 @@ interface TextBlock {
 
 /** The messages of a history from elsewhere, read for the blocks of an edge in them. */
 class EdgeHistory {
-  readonly #calls = new Set<string>();
+  /** The ids of its calls. */
+  readonly calls = new Set<string>();
   /** Some clients move results after the text that the model wrote about them, or into another message. */
   readonly #results = new Map<string, TextBlock>();
   readonly #all: string[] = [];
@@ -99,17 +95,12 @@ class EdgeHistory {
   /** The ids of the client's own calls in that step. */
   #open: string[] = [];
 
-  /** Whether there are calls of an edge in what was noted. */
-  get hasCalls(): boolean {
-    return this.#calls.size > 0;
-  }
-
   /** Notes the calls and results of a message. */
   *note(text: string): Steps<void> {
     yield text.length;
     if (!hasServed(text)) return;
     for (const one of yield* textBlocks(memberTexts(text))) {
-      if (isEdgeCall(one.block)) this.#calls.add(asText(one.block.id));
+      if (isEdgeCall(one.block)) this.calls.add(asText(one.block.id));
       else if (one.block.type === 'mcp_tool_result') this.#results.set(asText(one.block.tool_use_id), one);
     }
   }
@@ -126,7 +117,7 @@ class EdgeHistory {
     const blocks = yield* textBlocks(members);
     const role = members.get('role');
     const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
-      type === 'mcp_tool_result' && this.#calls.has(asText(tool_use_id));
+      type === 'mcp_tool_result' && this.calls.has(asText(tool_use_id));
     if (this.#owed.length > 0 && role === '"user"' && hasContent(members)) {
       const said = blocks.filter((one) => !isResult(one)).map((one) => one.text);
       this.#all.push(edit(text, { content: `[${[...this.#owed, ...said].join(',')}]` }));
@@ -176,7 +167,7 @@ class EdgeHistory {
 export function* replaying(texts: string[], isWhole = false): Steps<string[]> {
   const history = new EdgeHistory();
   for (const text of texts) yield* history.note(text);
-  if (!history.hasCalls) return texts;
+  if (history.calls.size === 0) return texts;
   for (const text of texts) yield* history.add(text);
   return history.end(isWhole);
 }

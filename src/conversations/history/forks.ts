@@ -32,7 +32,8 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     transcript.summaries.rewind(cut);
     const nextTurn = Math.max(profile.nextTurn, transcript.newestTurn + 1);
     // Of a turn that was imported some messages may stay.
-    transcript.leaveTurns(transcript.messages.turnBefore(cut) === turn ? turn + 1 : turn);
+    const isLeft = transcript.figure('select turn from messages where seq < ? order by seq desc limit 1', cut) !== turn;
+    transcript.leaveTurns(isLeft ? turn : turn + 1);
     // The rest of an import has lost its answer, so its number of tokens is not known any more.
     const rest = turnAt(transcript, turn);
     if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });

@@ -68,11 +68,6 @@ export class MessageRows {
     }
   }
 
-  /** @returns the turn of the last message before a number, whatever its status is. */
-  turnBefore(seq: number): number | undefined {
-    return this.#tables.figure('select turn from messages where seq < ? order by seq desc limit 1', seq);
-  }
-
   /** @returns the turn of the next message after a number, whatever its status is. */
   turnBehind(seq: number): number | undefined {
     return this.#tables.figure('select turn from messages where seq > ? order by seq limit 1', seq);

@@ -304,11 +304,12 @@ export class Transcript extends Tables {
   addMessages(messages: readonly NewMessage[]): void {
     const haveOrigin = messages.some(({ origin }) => origin);
     const rows = messages.map(({ seq, turn, id, role, createdAt, text, origin = null }) => {
-      const stored = { characters: text.length, text: isDivided(text) ? null : text, sum: checksumOf(text) };
+      const { length: characters } = text;
+      const stored = { characters, text: characters > PIECE_CHARACTERS ? null : text, sum: checksumOf(text) };
       return { seq, turn, id, role, created_at: createdAt, ...stored, ...(haveOrigin && { origin }) };
     });
     this.insertAll('messages', rows);
-    for (const { seq, text } of messages) if (isDivided(text)) writeDivided(this, seq, text);
+    for (const [at, { seq, text }] of messages.entries()) if (rows[at]?.text === null) writeDivided(this, seq, text);
   }
 
   /** Deletes the messages that meet a condition on their columns. */
@@ -341,11 +342,6 @@ export class Transcript extends Tables {
     if (profile === undefined && !this.has('turns')) return;
     this.#profile = readFormat<Profile>('profile', withoutSum('its profile', profile ?? ''));
   }
-}
-
-/** @returns whether a text is too long for one row. */
-function isDivided(text: string): boolean {
-  return text.length > PIECE_CHARACTERS;
 }
 
 /** @returns the columns of a turn in the background. Most turns have none, so that fewer columns are written. */

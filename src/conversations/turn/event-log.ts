@@ -5,6 +5,8 @@
  * listener, or a listener that has left, costs no memory and delays nothing.
  */
 
+import { Pacer } from '../../async/in-steps.ts';
+import { getOrMake } from '../../cache/get-or-make.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApiError } from '../../http/errors.ts';
 import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
@@ -12,11 +14,14 @@ import type { GrowingRow } from '../storage/log-rows.ts';
 import { LogText } from '../storage/log-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { LogBlocks } from './log-blocks.ts';
 
 /** The byte that ends a complete stream. No event contains it. The turn's summary follows it, for the edge only. */
 export const END_OF_STREAM = 0;
 
 interface Listener {
+  readonly log: EventLog;
+  readonly pacer: Pacer;
   controller: ReadableByteStreamController;
   /** The number of the last event that it has, or is reading from the rows. */
   cursor: number;
@@ -24,6 +29,8 @@ interface Listener {
   row: number | undefined;
   /** Whether it has asked for more and has not received it yet. */
   isWaiting: boolean;
+  /** When it asked last; milliseconds since 1970. */
+  askedAt: number;
 }
 
 /** The log of a turn, for code that writes, shows or reads it. */
@@ -32,14 +39,28 @@ export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
 /** The most characters of a stored row that stays in memory. */
 const LONGEST_IN_MEMORY = 262_144;
 export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
-/** The most listeners of a turn. Each event is sent to all of them in one stretch, and to so many in about 10 ms. */
-const MOST_LISTENERS = 1_000;
+/** The most that follow a conversation, whichever turns. Each event is sent to all of them in one stretch. */
+const MOST_FOLLOWERS = 32;
+/** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
+const ASLEEP_MS = 60_000;
+/** About how many bytes an event takes as it is shown, and how many of them a row may have. */
+const EVENT_BYTES = 128;
+const EVENTS_IN_A_ROW = 20_000;
+/** Reading a row takes a turn of all paced work, however short the row is. */
+const ROW_BYTES = 65_537;
+
+/** Who follows each conversation. */
+const followers = new WeakMap<Transcript, Set<Listener>>();
+/** The blocks of that log of a conversation which was asked for them last. */
+const knownBlocks = new WeakMap<Transcript, { turn: string; blocks: LogBlocks }>();
 
 export class EventLog {
   readonly id: string;
   readonly #transcript: Transcript;
   readonly #turn: Pick<TurnRow, 'seq' | 'id' | 'beganAt'>;
-  readonly #listeners = new Set<Listener>();
+  /** All who follow this conversation. */
+  readonly #followers: Set<Listener>;
+  #blocks: LogBlocks | undefined;
   /** Events that are not stored yet, without their ids. */
   #frames: string[] = [];
   /** The same events, as they are stored. */
@@ -70,6 +91,7 @@ export class EventLog {
     summary?: string,
   ) {
     this.#transcript = transcript;
+    this.#followers = getOrMake(followers, transcript, () => new Set());
     this.#turn = turn;
     this.id = turn.id;
     this.#idLine = `id: ${turn.id}-`;
@@ -103,9 +125,24 @@ export class EventLog {
     return this.events - this.#shown;
   }
 
+  get #listeners(): Listener[] {
+    return [...this.#followers].filter(({ log }) => log === this);
+  }
+
+  /** Its blocks so far, and those that will begin. They are found once, for all who do not see all of them. */
+  get blocks(): LogBlocks {
+    const known = knownBlocks.get(this.#transcript);
+    if (!this.#blocks && known?.turn === this.id) this.#blocks = known.blocks;
+    const stored = () => (this.#rows > 0 ? this.#transcript.log.storedOf(this.#turn) : '');
+    this.#blocks ??= new LogBlocks(stored() + this.#frames.join(''));
+    knownBlocks.set(this.#transcript, { turn: this.id, blocks: this.#blocks });
+    return this.#blocks;
+  }
+
   /** Adds an event as it came. @param remark a comment after the event */
   add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: Frame, remark = ''): void {
     const said = text + remark;
+    if (event === 'content_block_start') this.#blocks?.read(data);
     this.#batch.add(said);
     this.#frames.push(said);
     this.#characters += said.length + this.#idLine.length;
@@ -177,7 +214,7 @@ export class EventLog {
   }
 
   get #unshownText(): string {
-    return this.#listeners.size > 0 ? this.#shownText(this.#shown - this.#stored) : '';
+    return this.#listeners.length > 0 ? this.#shownText(this.#shown - this.#stored) : '';
   }
 
   /** Sends a `ping` during a silence, to say that the turn still runs. */
@@ -195,7 +232,7 @@ export class EventLog {
   /** Shows the last events, and closes the streams of listeners that have all events. */
   end(): void {
     this.show();
-    for (const listener of [...this.#listeners]) this.#serve(listener);
+    for (const listener of this.#listeners) this.#serve(listener);
   }
 
   /** All events so far, stored or not. */
@@ -225,27 +262,50 @@ export class EventLog {
 
   /**
    * @returns the bytes of all events after one, stored and still to come, until the turn ends or the reader leaves
+   * @param isOwn whether it is the answer of the request that has begun the turn, which always has a place
    * @throws ApiError 429 if so many follow that one more would hold up all others
    */
-  follow(after: number): ReadableStream<Uint8Array> {
-    if (this.#listeners.size >= MOST_LISTENERS) throw tooManyFollow();
+  follow(after: number, isOwn = false): ReadableStream<Uint8Array> {
+    if (!isOwn) this.#makePlace();
     let listener: Listener | undefined;
     const source: UnderlyingByteSource = {
       type: 'bytes',
       start: (controller) => {
-        listener = { controller, cursor: Math.min(after, this.#shown), row: undefined, isWaiting: false };
-        this.#listeners.add(listener);
+        const cursor = Math.min(after, this.#shown);
+        const asked = { isWaiting: false, askedAt: Date.now() };
+        listener = { log: this, pacer: new Pacer(), controller, cursor, row: undefined, ...asked };
+        this.#followers.add(listener);
       },
-      pull: () => {
+      pull: async () => {
         if (!listener) return;
+        listener.askedAt = Date.now();
+        if (this.#readsRows(listener)) await this.#turnOf(listener);
         listener.isWaiting = true;
         this.#serve(listener);
       },
       cancel: () => {
-        if (listener) this.#listeners.delete(listener);
+        if (listener) this.#followers.delete(listener);
       },
     };
     return new ReadableStream(source, { highWaterMark: 0 });
+  }
+
+  #readsRows({ row, cursor }: Listener): boolean {
+    return row !== undefined || cursor < (this.#gapAfter ?? this.#stored);
+  }
+
+  /** @returns when a row may be read for a listener */
+  #turnOf({ pacer, cursor }: Listener): Promise<void> | undefined {
+    return pacer.before(ROW_BYTES + Math.min(this.#stored - cursor, EVENTS_IN_A_ROW) * EVENT_BYTES);
+  }
+
+  /** Finds a place for one more follower. @throws ApiError 429 if there is none */
+  #makePlace(): void {
+    if (this.#followers.size < MOST_FOLLOWERS) return;
+    const since = Date.now() - ASLEEP_MS;
+    const asleep = [...this.#followers].find(({ isWaiting, askedAt }) => !isWaiting && askedAt < since);
+    if (!asleep) throw tooManyFollow();
+    asleep.log.#lose(asleep, 'this listener does not read');
   }
 
   /** @param fresh the text of the events up to the number `shown` that have not been shown */
@@ -253,7 +313,7 @@ export class EventLog {
     const before = this.#shown;
     if (shown === before) return;
     this.#shown = shown;
-    for (const listener of [...this.#listeners]) {
+    for (const listener of this.#listeners) {
       if (!listener.isWaiting || listener.row !== undefined || listener.cursor !== before) continue;
       listener.cursor = shown;
       this.#send(listener, fresh);
@@ -314,12 +374,12 @@ export class EventLog {
     return lost + text.slice(Math.max(0, at));
   }
 
-  /** Fails the stream of a listener whose next row is deleted. The stream must neither look complete nor wait for ever. */
-  #lose(listener: Listener): undefined {
-    this.#listeners.delete(listener);
+  /** Fails the stream of a listener, such as one whose next row is deleted. It must neither look complete nor wait for ever. */
+  #lose(listener: Listener, why = 'the log of this turn is gone'): undefined {
+    this.#followers.delete(listener);
     // A listener that still has a row to read does not count as being at the end.
     listener.row = 0;
-    listener.controller.error(new Error('the log of this turn is gone'));
+    listener.controller.error(new Error(why));
   }
 
   /** Sends a text. For a listener that has left this throws, and the listener is removed. */
@@ -328,12 +388,12 @@ export class EventLog {
     try {
       listener.controller.enqueue(encoder.encode(text));
     } catch {
-      this.#listeners.delete(listener);
+      this.#followers.delete(listener);
     }
   }
 
   #close(listener: Listener, text: string): void {
-    this.#listeners.delete(listener);
+    this.#followers.delete(listener);
     try {
       listener.controller.enqueue(encoder.encode(text));
       listener.controller.close();
@@ -350,6 +410,6 @@ function gapRemark(first: number, last: number): string {
 }
 
 function tooManyFollow(): ApiError {
-  const message = `${MOST_LISTENERS} streams follow this turn already. Close some, or read its messages once it has ended.`;
+  const message = `${MOST_FOLLOWERS} streams follow this conversation already. Close some, or read its messages once its turn has ended.`;
   return new ApiError('rate_limit_error', message, { headers: { 'retry-after': '5' }, logged: 'followers' });
 }

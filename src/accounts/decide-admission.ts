@@ -1,8 +1,9 @@
 import { HOUR_MS } from '../async/durations.ts';
+import { level, take } from '../budget/bucket.ts';
 import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import { type Purse, pursesOf } from '../budget/purses.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
-import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
+import { HELD_RETRY_MS, rateRefusal, refusalBy } from '../budget/refusals.ts';
 import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import { ObjectUnreachable } from '../durable/call-object.ts';
@@ -26,6 +27,8 @@ import type { Ahead } from './line.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
+/** How many bytes a visitor may copy, create or import in a minute. */
+const VISITORS_COPY = 5_000_000;
 /** How often a request asks its pools. Other requests may have taken what it got meanwhile. */
 const MOST_ROUNDS = 6;
 
@@ -247,6 +250,17 @@ function admitUnheld(state: AccountState, { free }: AdmissionRequest, now: numbe
   const storing = free?.storing;
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
+  if (storing && state.visit.isVisitor) {
+    const bytes = storage.sizeOf(storing);
+    if (level(state.copiesFullAt, VISITORS_COPY, now) < bytes) {
+      return refuse(
+        state,
+        rateRefusal('copied_bytes_per_minute', state.copiesFullAt, VISITORS_COPY, now, bytes, 0),
+        now,
+      );
+    }
+    state.copiesFullAt = take(state.copiesFullAt, VISITORS_COPY, now, bytes);
+  }
   if (storing) storage.expect(storing, now);
   return { outcome: 'admitted', hold: 0, standing: quotaStatusNow(state, now), unlisted: !state.listed };
 }

@@ -18,7 +18,7 @@ import type {
   UsageQuery,
   VersionId,
 } from '../durable/contracts/account.ts';
-import type { AdmissionRequest, CredentialUse, KeptHold } from '../durable/contracts/admission.ts';
+import type { AdmissionRequest, CountedRead, CredentialUse, KeptHold } from '../durable/contracts/admission.ts';
 import type { BatchOrder, BatchSettlement } from '../durable/contracts/batch.ts';
 import type {
   Belonging,
@@ -50,7 +50,6 @@ import { settleHold, settleOrphans } from './settle-hold.ts';
 import { noteEnded, tellEnded } from './tell-ended.ts';
 import { beginUpload, endUpload, tendFiles } from './tend-files.ts';
 import { isForgotten } from './tokens/credentials.ts';
-import type { Read } from './tokens/reads.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -377,7 +376,7 @@ export class Account extends EdgeObject implements AccountObject {
    * @returns why it may not be answered; `null` if it may
    */
   readJson(text: string): string {
-    const read = JSON.parse(text) as Read;
+    const read = JSON.parse(text) as CountedRead;
     if (this.isRevoked(read.token)) return JSON.stringify({ outcome: 'revoked' });
     const now = this.#state.advance();
     const refusal = this.#state.reads.take(read, now);

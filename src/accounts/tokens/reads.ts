@@ -1,21 +1,12 @@
 import { level, take } from '../../budget/bucket.ts';
 import { rateRefusal } from '../../budget/refusals.ts';
 import { LruCache } from '../../cache/lru.ts';
-import type { CredentialUse, Refusal } from '../../durable/contracts/admission.ts';
+import type { CountedRead, Refusal } from '../../durable/contracts/admission.ts';
 
 const MOST_READERS = 1_000;
 /** For so long a lost stream may be resumed again for nothing, and so often. */
-const AGAIN_MS = 5_000;
+const FREE_MS = 5_000;
 const MOST_AGAIN = 3;
-
-/** A read of a caller, to be counted. */
-export interface Read {
-  token: CredentialUse;
-  /** How many its token may make in a minute. */
-  most: number;
-  /** The path of the stream that it resumes; absent if it resumes none. */
-  stream?: string | undefined;
-}
 
 interface Reader {
   fullAt: number;
@@ -30,7 +21,7 @@ export class Reads {
   readonly #readers = new LruCache<string, Reader>({ most: MOST_READERS });
 
   /** Counts a read. @returns the refusal of one too many */
-  take({ token: { jti = '' }, most, stream }: Read, now: number): Refusal | undefined {
+  take({ token: { jti = '' }, most, stream }: CountedRead, now: number): Refusal | undefined {
     const reader = this.#readers.get(jti) ?? { fullAt: 0, until: 0, again: 0 };
     if (stream !== undefined && stream === reader.stream && now < reader.until && reader.again > 0) {
       reader.again -= 1;
@@ -41,7 +32,7 @@ export class Reads {
       return { ...rateRefusal('reads_per_minute', fullAt, most, now, 1, 0), by: 'token' };
     }
     reader.fullAt = take(fullAt, most, now, 1);
-    if (stream !== undefined) Object.assign(reader, { stream, until: now + AGAIN_MS, again: MOST_AGAIN });
+    if (stream !== undefined) Object.assign(reader, { stream, until: now + FREE_MS, again: MOST_AGAIN });
     this.#readers.set(jti, reader);
     return undefined;
   }

@@ -43,11 +43,7 @@ export function findRepeatedTurn(
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
 }
 
-/**
- * Waits until the upstream has answered. For a caller who does not stream, waits until the turn has ended.
- *
- * @param isOwn whether the caller has begun the turn
- */
+/** Waits until the upstream has answered, or for a caller who does not stream the turn has ended. @param isOwn as in `follow` */
 async function answerOf(runner: Runner, stream: boolean, isOwn = false): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;

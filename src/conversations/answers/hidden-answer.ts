@@ -21,7 +21,7 @@ const PASSED = /^(:|message_|content_block_stop|ping)/;
 const PLAIN_DELTA =
   /\{"type":"content_block_delta","index":(\d+),"delta":\{"type":"(?:text|thinking|signature|input_json)_delta"/y;
 /** A block of which nobody knows how it began. */
-const UNKNOWN = { isHidden: true, number: undefined };
+const UNSEEN = { isHidden: true, number: undefined };
 /** What is told of an error in an answer: the upstream may quote what it was sent. */
 const QUIET = 'This answer was not given, or not to its end. Ask again.';
 
@@ -85,7 +85,7 @@ class HidingReader extends FrameReader {
     PLAIN_DELTA.lastIndex = at;
     const [head, digits] = PLAIN_DELTA.exec(event) ?? [];
     if (head) {
-      const { isHidden, number } = this.#blocks.at(Number(digits)) ?? UNKNOWN;
+      const { isHidden, number } = this.#blocks.at(Number(digits)) ?? UNSEEN;
       if (this.#isText ? number === undefined : isHidden) return '';
       if (!this.#isText || number === Number(digits)) return event;
       return event.slice(0, at) + head.replace(/\d+/, String(number)) + event.slice(at + head.length);
@@ -95,7 +95,7 @@ class HidingReader extends FrameReader {
     if (!this.#isText && begun?.told !== undefined) return told(begun.told);
     const data = readEvent(event.slice(at)) ?? { type: event };
     const { type, index, delta, content_block: block, message = delta } = data;
-    const known = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.at(index) ?? UNKNOWN);
+    const known = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.at(index) ?? UNSEEN);
     if (this.#isText && index !== undefined) {
       const { number } = known;
       if (number === undefined || (isObject(delta) && !isReadable(delta))) return '';
@@ -131,16 +131,8 @@ export function followed(
   return new HidingReader(seen, log.blocks).through(body);
 }
 
-/**
- * @returns an answer of which only that is shown which its caller sees.
- * @param hides as in `Visibility`
- * @param running the turn that runs, which may be the one that it answers from
- */
-export function hiddenAnswer(
-  answer: TurnAnswer,
-  hides: boolean,
-  running?: Pick<RunningTurn, 'row' | 'log'>,
-): TurnAnswer {
+/** @returns an answer of which only that is shown which its caller sees. @param hides as in `Visibility` */
+export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: RunningTurn): TurnAnswer {
   if (answer.kind === 'error') {
     return hides && answer.isEnd ? { ...answer, error: { ...answer.error, message: QUIET } } : answer;
   }

@@ -43,24 +43,17 @@ export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
 const MOST_FOLLOWERS = 32;
 /** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
 const ASLEEP_MS = 60_000;
-/** About how many bytes an event takes as it is shown, and how many of them a row may have. */
-const EVENT_BYTES = 128;
-const EVENTS_IN_A_ROW = 20_000;
-/** Reading a row takes a turn of all paced work, however short the row is. */
-const ROW_BYTES = 65_537;
+/** About what a row that is read takes as it is shown. */
+const SHOWN_ROW_BYTES = 500_000;
 
-/** Who follows each conversation. */
-const followers = new WeakMap<Transcript, Set<Listener>>();
-/** The blocks of that log of a conversation which was asked for them last. */
-const knownBlocks = new WeakMap<Transcript, { turn: string; blocks: LogBlocks }>();
+/** What the logs of a conversation share: its listeners, and the blocks of the log that was asked for them last. */
+const sharedByLogs = new WeakMap<Transcript, { listeners: Set<Listener>; blocks?: LogBlocks }>();
 
 export class EventLog {
   readonly id: string;
   readonly #transcript: Transcript;
   readonly #turn: Pick<TurnRow, 'seq' | 'id' | 'beganAt'>;
-  /** All who follow this conversation. */
-  readonly #followers: Set<Listener>;
-  #blocks: LogBlocks | undefined;
+  readonly #shared: { listeners: Set<Listener>; blocks?: LogBlocks };
   /** Events that are not stored yet, without their ids. */
   #frames: string[] = [];
   /** The same events, as they are stored. */
@@ -91,7 +84,7 @@ export class EventLog {
     summary?: string,
   ) {
     this.#transcript = transcript;
-    this.#followers = getOrMake(followers, transcript, () => new Set());
+    this.#shared = getOrMake(sharedByLogs, transcript, () => ({ listeners: new Set() }));
     this.#turn = turn;
     this.id = turn.id;
     this.#idLine = `id: ${turn.id}-`;
@@ -126,23 +119,23 @@ export class EventLog {
   }
 
   get #listeners(): Listener[] {
-    return [...this.#followers].filter(({ log }) => log === this);
+    return [...this.#shared.listeners].filter(({ log }) => log === this);
   }
 
-  /** Its blocks so far, and those that will begin. They are found once, for all who do not see all of them. */
+  /** Its blocks so far, and those that will begin: found once for all who do not see all of them. */
   get blocks(): LogBlocks {
-    const known = knownBlocks.get(this.#transcript);
-    if (!this.#blocks && known?.turn === this.id) this.#blocks = known.blocks;
-    const stored = () => (this.#rows > 0 ? this.#transcript.log.storedOf(this.#turn) : '');
-    this.#blocks ??= new LogBlocks(stored() + this.#frames.join(''));
-    knownBlocks.set(this.#transcript, { turn: this.id, blocks: this.#blocks });
-    return this.#blocks;
+    const { blocks } = this.#shared;
+    if (blocks?.turn === this.id) return blocks;
+    const stored = this.#rows > 0 ? this.#transcript.log.storedOf(this.#turn) : '';
+    this.#shared.blocks = new LogBlocks(this.id, stored + this.#frames.join(''));
+    return this.#shared.blocks;
   }
 
   /** Adds an event as it came. @param remark a comment after the event */
   add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: Frame, remark = ''): void {
     const said = text + remark;
-    if (event === 'content_block_start') this.#blocks?.read(data);
+    const { blocks } = this.#shared;
+    if (blocks?.turn === this.id && event === 'content_block_start') blocks.read(data);
     this.#batch.add(said);
     this.#frames.push(said);
     this.#characters += said.length + this.#idLine.length;
@@ -274,36 +267,29 @@ export class EventLog {
         const cursor = Math.min(after, this.#shown);
         const asked = { isWaiting: false, askedAt: Date.now() };
         listener = { log: this, pacer: new Pacer(), controller, cursor, row: undefined, ...asked };
-        this.#followers.add(listener);
+        this.#shared.listeners.add(listener);
       },
       pull: async () => {
         if (!listener) return;
         listener.askedAt = Date.now();
-        if (this.#readsRows(listener)) await this.#turnOf(listener);
+        const { row, cursor, pacer } = listener;
+        if (row !== undefined || cursor < (this.#gapAfter ?? this.#stored)) await pacer.before(SHOWN_ROW_BYTES);
         listener.isWaiting = true;
         this.#serve(listener);
       },
       cancel: () => {
-        if (listener) this.#followers.delete(listener);
+        if (listener) this.#shared.listeners.delete(listener);
       },
     };
     return new ReadableStream(source, { highWaterMark: 0 });
   }
 
-  #readsRows({ row, cursor }: Listener): boolean {
-    return row !== undefined || cursor < (this.#gapAfter ?? this.#stored);
-  }
-
-  /** @returns when a row may be read for a listener */
-  #turnOf({ pacer, cursor }: Listener): Promise<void> | undefined {
-    return pacer.before(ROW_BYTES + Math.min(this.#stored - cursor, EVENTS_IN_A_ROW) * EVENT_BYTES);
-  }
-
   /** Finds a place for one more follower. @throws ApiError 429 if there is none */
   #makePlace(): void {
-    if (this.#followers.size < MOST_FOLLOWERS) return;
+    const { listeners } = this.#shared;
+    if (listeners.size < MOST_FOLLOWERS) return;
     const since = Date.now() - ASLEEP_MS;
-    const asleep = [...this.#followers].find(({ isWaiting, askedAt }) => !isWaiting && askedAt < since);
+    const asleep = [...listeners].find(({ isWaiting, askedAt }) => !isWaiting && askedAt < since);
     if (!asleep) throw tooManyFollow();
     asleep.log.#lose(asleep, 'this listener does not read');
   }
@@ -374,9 +360,9 @@ export class EventLog {
     return lost + text.slice(Math.max(0, at));
   }
 
-  /** Fails the stream of a listener, such as one whose next row is deleted. It must neither look complete nor wait for ever. */
+  /** Fails a listener's stream, for example if its next row is deleted. It must neither look complete nor wait for ever. */
   #lose(listener: Listener, why = 'the log of this turn is gone'): undefined {
-    this.#followers.delete(listener);
+    this.#shared.listeners.delete(listener);
     // A listener that still has a row to read does not count as being at the end.
     listener.row = 0;
     listener.controller.error(new Error(why));
@@ -388,12 +374,12 @@ export class EventLog {
     try {
       listener.controller.enqueue(encoder.encode(text));
     } catch {
-      this.#followers.delete(listener);
+      this.#shared.listeners.delete(listener);
     }
   }
 
   #close(listener: Listener, text: string): void {
-    this.#followers.delete(listener);
+    this.#shared.listeners.delete(listener);
     try {
       listener.controller.enqueue(encoder.encode(text));
       listener.controller.close();

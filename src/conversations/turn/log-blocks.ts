@@ -1,59 +1,53 @@
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { isHiddenBlock, isReadable } from '../history/hidden-blocks.ts';
 
-/** What a listener must know of a block whose beginning it may have seen before. */
+/** What a listener must know of a block, whose beginning it may have seen before. */
 interface BegunBlock {
   isHidden: boolean;
   /** Its number where an answer is shown as text; undefined for a block that is left out. */
-  readonly number: number | undefined;
-  /** The data of its beginning, for those who do not see all of it, once it was made for one of them. */
+  number: number | undefined;
+  /** The data of its hidden beginning, once it was made for somebody. */
   told?: string;
 }
 
-const BEGINS = 'event: content_block_start\ndata: ';
+const BLOCK_EVENT = 'event: content_block_start\ndata: ';
 /** The beginning of a block as the API and the edge write it. */
 const BEGINNING = /\{"type":"content_block_start","index":(\d+),"content_block":\{"type":"(\w+)"/y;
 
-/** Knows the blocks of one answer: which are hidden, and what their numbers are as text. All listeners of a log share it. */
+/** Knows which blocks of a turn are hidden, and their numbers as text. All listeners of its log share it. */
 export class LogBlocks {
+  readonly turn: string | undefined;
   readonly #begun = new Map<unknown, BegunBlock>();
   #next = 0;
 
-  /** @param text the events so far, as they are shown or stored */
-  constructor(text = '') {
-    for (let at = text.indexOf(BEGINS); at >= 0; at = text.indexOf(BEGINS, at + 1)) {
-      const from = at + BEGINS.length;
-      this.read(text.slice(from, text.indexOf('\n\n', from)));
-    }
+  /** @param text the turn's events so far, as they are shown or stored */
+  constructor(turn?: string, text = '') {
+    this.turn = turn;
+    for (const event of text.split(BLOCK_EVENT).slice(1)) this.read(event.split('\n\n', 1)[0] ?? '');
   }
 
-  /** @returns a block by its own number; undefined if none has begun with it. */
+  /** @returns a block by its own number */
   at(index: unknown): BegunBlock | undefined {
     return this.#begun.get(index);
   }
 
-  /** Notes the beginning of a block. @returns what is known of it */
+  /** Notes the beginning of a block. */
   begin(index: unknown, block: Json): BegunBlock {
-    const known = this.#begun.get(index);
-    const isHidden = isHiddenBlock(block);
-    if (known) {
-      known.isHidden ||= isHidden;
-      return known;
-    }
-    const begun = { isHidden, number: isReadable(block) ? this.#next : undefined };
-    if (begun.number !== undefined) this.#next += 1;
-    this.#begun.set(index, begun);
-    return begun;
+    const known = this.#begun.get(index) ?? { isHidden: false, number: isReadable(block) ? this.#next : undefined };
+    if (known.number === this.#next) this.#next += 1;
+    known.isHidden ||= isHiddenBlock(block);
+    this.#begun.set(index, known);
+    return known;
   }
 
-  /** Notes the beginning of a block without parsing it. @returns undefined where it has another form, or is none */
+  /** Notes it without parsing it. @returns undefined where it has another form, or is none */
   note(text: string, at = 0): BegunBlock | undefined {
     BEGINNING.lastIndex = at;
     const [, index, type] = BEGINNING.exec(text) ?? [];
     return index === undefined ? undefined : this.begin(Number(index), { type });
   }
 
-  /** Notes the beginning of a block, whatever its form is. */
+  /** Notes it, whatever its form is. */
   read(data: string): void {
     if (this.note(data)) return;
     const { index, content_block: block } = parseObject(data) ?? {};

@@ -167,9 +167,10 @@ test('the rows of a log are read in turns, one at a time: others work between tw
   for (let turns = 0; reads < 16; turns += 1) {
     const before = reads;
     await vi.advanceTimersByTimeAsync(4);
+    await new Response('.').text();
     // Two where nobody else has come in between yet.
     expect(reads - before).toBeLessThanOrEqual(2);
-    expect(turns).toBeLessThan(40);
+    expect(turns).toBeLessThan(200);
   }
   expect(new Set(await Promise.all(texts))).toEqual(
     new Set(['id: turn_z-1\nevent: ping\ndata: {}\n\nid: turn_z-2\nevent: ping\ndata: {}\n\n\0{}']),

@@ -22,8 +22,8 @@ import { InboxList } from './lists/inbox-list.ts';
 import { StorageQuota } from './lists/storage-quota.ts';
 import { VersionPublisher } from './publish-versions.ts';
 import { RefusalLog } from './refusal-log.ts';
+import { MemoryBuckets } from './tokens/buckets.ts';
 import { Credentials } from './tokens/credentials.ts';
-import { Reads } from './tokens/reads.ts';
 import { RequestCounts } from './tokens/request-counts.ts';
 import { TokensWithLimits } from './tokens/token-limits.ts';
 import { TokenRowCache } from './tokens/token-row-cache.ts';
@@ -40,7 +40,7 @@ export class AccountState {
   readonly credentials: Credentials;
   readonly limitedTokens: TokensWithLimits;
   readonly requestCounts: RequestCounts;
-  readonly reads = new Reads();
+  readonly buckets = new MemoryBuckets();
   readonly credits: Credits;
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
@@ -62,8 +62,6 @@ export class AccountState {
   readonly lengths = new AnswerLengths(() => this.ledger.lastEnded());
   /** The alerts that must be sent to the operator. */
   readonly alerts: AlertOutbox;
-  /** When a visitor may copy the most again; as in `bucket.ts`. */
-  copiesFullAt = 0;
   /** Whether another state has replaced this one, so that this one must not decide anything any more. */
   isReplaced = false;
   readonly settings: () => Settings;

@@ -379,7 +379,7 @@ export class Account extends EdgeObject implements AccountObject {
     const read = JSON.parse(text) as CountedRead;
     if (this.isRevoked(read.token)) return JSON.stringify({ outcome: 'revoked' });
     const now = this.#state.advance();
-    const refusal = this.#state.reads.take(read, now);
+    const refusal = this.#state.buckets.read(read, now);
     return JSON.stringify(refusal ? refuse(this.#state, refusal, now, read.token.jti) : null);
   }
 

@@ -1,9 +1,8 @@
 import { HOUR_MS } from '../async/durations.ts';
-import { level, take } from '../budget/bucket.ts';
 import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import { type Purse, pursesOf } from '../budget/purses.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
-import { HELD_RETRY_MS, rateRefusal, refusalBy } from '../budget/refusals.ts';
+import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
 import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import { ObjectUnreachable } from '../durable/call-object.ts';
@@ -250,17 +249,9 @@ function admitUnheld(state: AccountState, { free }: AdmissionRequest, now: numbe
   const storing = free?.storing;
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
-  if (storing && state.visit.isVisitor) {
-    const bytes = storage.sizeOf(storing);
-    if (level(state.copiesFullAt, VISITORS_COPY, now) < bytes) {
-      return refuse(
-        state,
-        rateRefusal('copied_bytes_per_minute', state.copiesFullAt, VISITORS_COPY, now, bytes, 0),
-        now,
-      );
-    }
-    state.copiesFullAt = take(state.copiesFullAt, VISITORS_COPY, now, bytes);
-  }
+  const copied = storing && state.visit.isVisitor ? storage.sizeOf(storing) : 0;
+  const tooMuch = state.buckets.take('', 'copied_bytes_per_minute', VISITORS_COPY, now, copied);
+  if (tooMuch) return refuse(state, tooMuch, now);
   if (storing) storage.expect(storing, now);
   return { outcome: 'admitted', hold: 0, standing: quotaStatusNow(state, now), unlisted: !state.listed };
 }

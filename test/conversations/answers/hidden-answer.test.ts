@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { followed, hiddenAnswer } from '../../../src/conversations/answers/hidden-answer.ts';
 import { hiddenBlock, readableBlocks } from '../../../src/conversations/history/hidden-blocks.ts';
+import { LogBlocks } from '../../../src/conversations/turn/log-blocks.ts';
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
 import { encoder } from '../../../src/http/bytes.ts';
@@ -159,7 +160,7 @@ function logOf(content: readonly Json[]): string[] {
 /** @returns a log of a turn whose bytes come in pieces that end at these places. */
 function logFollowed(events: readonly string[], cuts: readonly number[]) {
   return {
-    text: events.join(''),
+    blocks: new LogBlocks(events.join('')),
     follow(after: number) {
       const bytes = encoder.encode(`${events.slice(after).join('')}\0{"summary":1}`);
       const ends = [...new Set([...cuts.map((cut) => cut % bytes.length), bytes.length])].sort((a, b) => a - b);

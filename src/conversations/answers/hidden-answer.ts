@@ -98,7 +98,7 @@ class HidingReader extends FrameReader {
       return isObject(delta) && delta.type !== 'citations_delta' && !this.#hidden.has(index) ? event : '';
     }
     if (isHiddenBlock(block)) this.#hidden.add(index);
-    return told(writeJson({ ...data, content_block: hiddenBlock(block) }));
+    return told(writeJson({ type, index: data.index, content_block: hiddenBlock(block) }));
   }
 
   /** @returns the number of a block as it is shown as text. A block that began before has its number already. */

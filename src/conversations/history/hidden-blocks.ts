@@ -45,7 +45,7 @@ const LABELS = ['id', 'name', 'server_name', 'tool_use_id'];
 
 /** @returns whether a block shows what a tool of the edge or of the API was given, or what came back. */
 export function isHiddenBlock({ type }: Json): boolean {
-  return !OF_MODEL.test(label(type));
+  return !OF_MODEL.test(shortLabel(type));
 }
 
 /**
@@ -55,17 +55,17 @@ export function isHiddenBlock({ type }: Json): boolean {
 export function hiddenBlock(block: Json): Json {
   // A citation quotes what a tool has found.
   if (!isHiddenBlock(block)) return block.citations ? { ...block, citations: [] } : block;
-  const type = label(block.type);
+  const type = shortLabel(block.type);
   const tool = type.replace(/_tool_result$/, '');
   const isResult = tool !== type && Object.hasOwn(RESULTS, tool);
   const empty = Object.hasOwn(BLOCKS, type) ? BLOCKS[type] : {};
   const shown: Json = { type, ...(isResult ? { tool_use_id: '', content: hiddenResult(tool, block.content) } : empty) };
-  for (const name of LABELS) if (name in shown) shown[name] = label(block[name]);
+  for (const name of LABELS) if (name in shown) shown[name] = shortLabel(block[name]);
   if ('is_error' in shown) shown.is_error = block.is_error === true;
   return shown;
 }
 
-function label(value: unknown): string {
+function shortLabel(value: unknown): string {
   return typeof value === 'string' && value.length <= MOST_LABEL ? value : '';
 }
 
@@ -73,7 +73,7 @@ function label(value: unknown): string {
 function hiddenResult(tool: string, content: unknown): unknown {
   const { type, error_code, return_code } = isObject(content) ? content : {};
   if (type === `${tool}_tool_result_error`) {
-    return { type, error_code: ERROR_CODE.exec(label(error_code))?.[0] ?? 'unavailable' };
+    return { type, error_code: ERROR_CODE.exec(shortLabel(error_code))?.[0] ?? 'unavailable' };
   }
   const empty = RESULTS[tool];
   // Whether a program failed, but not how.

@@ -178,7 +178,7 @@ export async function withLeases<Decision extends { outcome: string }>(
       await Promise.all(leases.map((lease) => state.leases.gain(lease, demand, rounds === 1)));
     } catch (thrown) {
       // Without the pool nobody knows what others have spent, so the request is refused.
-      if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable' };
+      if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable', damage: thrown.damage };
       throw thrown;
     }
     // A backup was restored meanwhile. The caller asks again, and the decision then includes what was spent elsewhere.

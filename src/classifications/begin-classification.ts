@@ -56,7 +56,9 @@ export async function beginClassification(
   const id = await classificationIdOf(account, key);
   const place: MakingPlace = { env: c.env, settings, account, id, batch: newBatchId() };
   const { batch } = place;
-  const { classifier, votes, cacheSeconds, model, version = null, prompt } = task;
+  const { classifier, votes, model, version = null, prompt } = task;
+  // A value of KV for each input costs more than the batch's other work at the edge, so answers are kept only if that is asked for.
+  const { cache_seconds: cacheSeconds = 0 } = classifier;
   const opening = {
     ...{ id, account, batch, digest, classifier, votes, cacheSeconds, model, version },
     structured: prompt.structured,

@@ -90,8 +90,8 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     if (this.#job?.batch === batch && this.#job.phase !== 'taking') return shownJob(this.#job);
     for (let calls = 0; calls < RECALLS_IN_A_CALL; calls += 1) {
       const before = this.#touch(batch);
-      const { recalledTo, account } = before;
-      const page = this.#tables.hashesAfter(recalledTo, RECALLED_AT_ONCE);
+      const { recalledTo, account, cacheSeconds } = before;
+      const page = cacheSeconds === 0 ? [] : this.#tables.hashesAfter(recalledTo, RECALLED_AT_ONCE);
       const last = page.at(-1);
       if (!last) return await this.#begun(before);
       const hashes = page.map(({ hash }) => hash);

@@ -70,10 +70,13 @@ export class Maintenance {
     if (newest) this.settlements.doubt(newest);
     const running = unsettled.filter(({ status }) => status === 'running');
     let goesOn = false;
+    const damaged = new Set<TurnRow>();
     for (const row of running) {
       // Steps have no log.
       const damage = transcript.log.cutDamage(row);
-      if (damage) this.noteDamage(damage);
+      if (!damage) continue;
+      damaged.add(row);
+      this.noteDamage(damage);
     }
     for (const row of running.filter(({ run, seq }) => run === seq)) {
       const meterOf = (step: TurnRow) => this.settlements.meterOf(step);
@@ -100,6 +103,8 @@ export class Maintenance {
         error = toApiError(thrown);
       }
       const turn = restoreCrashed(transcript, row, now());
+      // Whatever is left of its log, somebody has heard of it.
+      turn.isAcknowledged ||= damaged.has(row);
       const meter = this.settlements.meterOf(turn.row);
       const settled = transcript.together(() => {
         const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());

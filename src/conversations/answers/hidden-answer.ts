@@ -9,6 +9,7 @@ import { readEvent, readMessage } from '../../json/block-texts.ts';
 import { writeJson } from '../../json/kept-text.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
+import { errorType } from '../../upstream/usage/usage-report.ts';
 import { hiddenBlock, isHiddenBlock, isReadable, readableBlocks } from '../history/hidden-blocks.ts';
 import { TEXT_TURN } from '../storage/rows.ts';
 import type { TurnLog } from '../turn/event-log.ts';
@@ -113,7 +114,7 @@ class HidingReader extends FrameReader {
     if (!isObject(block)) {
       return isObject(delta) && delta.type !== 'citations_delta' && !known.isHidden ? event : '';
     }
-    const json = writeJson({ ...data, content_block: hiddenBlock(block) });
+    const json = writeJson({ type, index: data.index, content_block: hiddenBlock(block) });
     // The next listener need not parse what a tool gave back, which may be long.
     if (isHiddenBlock(block) && begun) begun.told = json;
     return told(json);
@@ -158,6 +159,5 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: Runni
 
 /** @returns an error of the API's form by its type alone, as JSON text. */
 export function quietError({ error, request_id }: Json): string {
-  const { type = 'api_error' } = isObject(error) ? error : {};
-  return JSON.stringify({ type: 'error', error: { type, message: QUIET }, request_id });
+  return JSON.stringify({ type: 'error', error: { type: errorType({ error }), message: QUIET }, request_id });
 }

@@ -93,7 +93,7 @@ export type AdmissionDecision =
     }
   | ({ outcome: 'full' } & StorageRefusal)
   /** A pool must be asked, but could not be reached. */
-  | { outcome: 'unreachable' }
+  | { outcome: 'unreachable'; damage?: string | undefined }
   | {
       outcome: 'admitted';
       hold: Nanodollars;

@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto';
-import { startEdge } from '../../support/edge.ts';
+import { startWatchedEdge } from '../../support/edge.ts';
 import { SECRET } from '../../support/tokens.ts';
-import type { Growth } from './measure.ts';
-import { measureGrowth } from './measure.ts';
+import type { Growth, Stretch } from './measure.ts';
+import { measureGrowth, measureStretch } from './measure.ts';
 import type { Row, Send } from './row.ts';
 import { answeringUpstream } from './upstream.ts';
 
@@ -15,6 +15,10 @@ export interface MeasuredEdge {
   send: Send;
   /** Measures a row at n and at 8 n. */
   growthOf(row: Row, n: number): Promise<Growth>;
+  /** Measures the longest stretch of a row at n alone: the best of three. */
+  stretchOf(row: Row, n: number): Promise<Stretch>;
+  /** @returns the longest stretch since this was asked, in milliseconds of CPU */
+  longestMs(): number;
   /** @returns what its thread has used, in milliseconds of CPU */
   cpuMs(): number;
   stop(): Promise<void>;
@@ -23,7 +27,7 @@ export interface MeasuredEdge {
 /** Starts a Worker before an upstream that repeats itself as it is asked to. */
 export async function startMeasuredEdge(script: string): Promise<MeasuredEdge> {
   const upstream = await answeringUpstream();
-  const edge = await startEdge(script, {
+  const edge = await startWatchedEdge(script, {
     MODE: 'development',
     UPSTREAM: 'anthropic',
     SIGNING_SECRET: SECRET,
@@ -54,6 +58,8 @@ export async function startMeasuredEdge(script: string): Promise<MeasuredEdge> {
     url: edge.url,
     send,
     growthOf: (row, n) => measureGrowth(edge, send, row, n),
+    stretchOf: (row, n) => measureStretch(edge, send, row, n),
+    longestMs: edge.longestMs,
     cpuMs: edge.cpuMs,
     stop: async () => {
       await edge.stop();

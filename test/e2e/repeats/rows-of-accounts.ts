@@ -60,7 +60,7 @@ export const ACCOUNT_ROWS: readonly Row[] = [
   },
   {
     what: 'credits',
-    where: ['POST /accounts/:id/credit'],
+    where: ['POST /accounts/:id/credit', 'GET /accounts/:id/credit'],
     n: 10,
     asks: (n, id) => [
       ...times(n, () => ({ path: `/accounts/${id}/credit`, body: { usd: 1 }, status: 201 })),
@@ -69,7 +69,7 @@ export const ACCOUNT_ROWS: readonly Row[] = [
   },
   {
     what: 'tokens',
-    where: ['POST /tokens'],
+    where: ['POST /tokens', 'GET /accounts/:id/tokens'],
     n: 10,
     most: 1_000,
     asks: (n, id) => [
@@ -83,7 +83,7 @@ export const ACCOUNT_ROWS: readonly Row[] = [
   },
   {
     what: 'accounts of a group',
-    where: ['PUT /groups/:id/accounts/:account'],
+    where: ['PUT /groups/:id/accounts/:account', 'GET /groups/:id/accounts'],
     n: 8,
     asks: (n, id) => [
       put(`/groups/${id}/limits`, { usd_per_day: 1 }),
@@ -112,6 +112,17 @@ export const ACCOUNT_ROWS: readonly Row[] = [
   ofOld('a backup', 'GET /accounts/:id/backup', 500, (id) => ({ method: 'GET', path: `/accounts/${id}/backup` })),
   ofOld('an export', 'GET /accounts/:id/export', 500, (id) => ({ method: 'GET', path: `/accounts/${id}/export` })),
   ofOld('a report', 'GET /accounts/:id', 500, (id) => ({ method: 'GET', path: `/accounts/${id}` })),
+  ofOld('a list of credits', 'GET /accounts/:id/credit', 500, (id) => ({
+    method: 'GET',
+    path: `/accounts/${id}/credit?limit=1000`,
+  })),
+  ofOld('the end of all of them', 'DELETE /accounts/:id/tokens', 500, (id) => ({
+    method: 'DELETE',
+    path: `/accounts/${id}/tokens`,
+  })),
+  ofOld('its erasure', 'DELETE /accounts/:id', 500, (id) => ({
+    ...{ method: 'DELETE', path: `/accounts/${id}`, status: 202, isAwaited: true, has: '"done":true' },
+  })),
   ofOld('the next credit', 'POST /accounts/:id/credit', 500, (id) => ({
     path: `/accounts/${id}/credit`,
     body: { usd: 1 },

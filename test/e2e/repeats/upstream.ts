@@ -1,7 +1,7 @@
 import { SMALL_MESSAGE } from '../../support/small-message.ts';
 import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
-import { end, PING, start, textBlock } from '../../support/wire.ts';
-import { ANSWER, times } from './row.ts';
+import { blockEnd, end, PING, start, TEXT_BEGINS, textBlock, textDelta } from '../../support/wire.ts';
+import { ANSWER, times, WORD } from './row.ts';
 
 const BATCH = {
   ...{ type: 'message_batch', processing_status: 'in_progress', ended_at: null, cancel_initiated_at: null },
@@ -25,10 +25,17 @@ const CONTENTS: Record<string, (n: number) => object[]> = {
   calls: (n) => times(n, (nth) => ({ type: 'tool_use', id: `toolu_${nth}`, name: 'pay', input: {} })),
 };
 
+/** An upstream that can hold answers back before their ends. */
+export interface HoldingUpstream extends FakeUpstream {
+  /** Says that somebody has read all of the held answers so far. */
+  letGo(): void;
+}
+
 /** Starts an upstream that answers as the header `x-answer` says: a short message, or something many times. */
-export async function answeringUpstream(): Promise<FakeUpstream> {
+export async function answeringUpstream(): Promise<HoldingUpstream> {
   let batches = 0;
-  return await startUpstream(({ path, method, headers, body }, response) => {
+  const held: { readers: number; end: () => void }[] = [];
+  const upstream = await startUpstream(({ path, method, headers, body }, response) => {
     const json = (body: object) => {
       response.writeHead(200, { 'content-type': 'application/json' });
       response.end(JSON.stringify(body));
@@ -42,7 +49,13 @@ export async function answeringUpstream(): Promise<FakeUpstream> {
         isList ? { data: [], has_more: false } : { ...BATCH, id: `msgbatch_${batches}`, request_counts: COUNTS },
       );
     }
-    const [what = '', n = '1'] = String(headers[ANSWER] ?? '').split(' ');
+    const [what = '', n = '1', readers = '1'] = String(headers[ANSWER] ?? '').split(' ');
+    if (what === 'held') {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write(begun + TEXT_BEGINS + textDelta(WORD).repeat(Number(n)));
+      held.push({ readers: Number(readers), end: () => response.end(blockEnd() + end({ output_tokens: 100 })) });
+      return;
+    }
     const stream = STREAMS[what];
     if (stream) {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -52,4 +65,14 @@ export async function answeringUpstream(): Promise<FakeUpstream> {
     const content = body.includes('"json_schema"') ? LABELLED : CONTENTS[what]?.(Number(n));
     json({ ...SMALL_MESSAGE, ...(content && { content, stop_reason: what === 'calls' ? 'tool_use' : 'end_turn' }) });
   });
+  return {
+    ...upstream,
+    letGo: () => {
+      for (const answer of held.splice(0)) {
+        answer.readers -= 1;
+        if (answer.readers > 0) held.push(answer);
+        else answer.end();
+      }
+    },
+  };
 }

@@ -92,6 +92,21 @@ export const ACCOUNT_ROWS: readonly Row[] = [
     ],
   },
   {
+    what: 'groups',
+    where: ['GET /groups', 'GET /groups/:id', 'DELETE /groups/:id', 'GET /accounts', 'GET /metrics'],
+    n: 8,
+    most: 1_000,
+    prepare: async (send, n, id) => {
+      for (let nth = 0; nth < n; nth += 1) await send(put(`/groups/${id}-${nth}/limits`, { usd_per_day: 1 }));
+      return '';
+    },
+    asks: (n, id) => [
+      ...['/groups?limit=1000', '/accounts?limit=1000', '/metrics'].map((path): Ask => ({ method: 'GET', path })),
+      ...times(n, (nth): Ask => ({ method: 'GET', path: `/groups/${id}-${nth}` })),
+      ...times(n, (nth): Ask => ({ method: 'DELETE', path: `/groups/${id}-${nth}` })),
+    ],
+  },
+  {
     what: 'credits, tokens and days of a backup',
     where: ['PUT /accounts/:id/backup'],
     n: 250,

@@ -167,10 +167,9 @@ export const CONVERSATION_ROWS: readonly Row[] = [
     method: 'DELETE',
     path: `/conversations/${id}`,
   })),
-  changing('the deletion of one of them', 'DELETE /conversations/:id/turns/:turn', 125, (id) => ({
+  changing('one of them is cancelled', 'DELETE /conversations/:id/turns/:turn', 125, (id) => ({
     method: 'DELETE',
     path: `/conversations/${id}/turns/turn_2`,
-    status: 204,
   })),
   reading('a report of one of them', 'GET /conversations/:id/turns/:turn', (id) => ({
     method: 'GET',

@@ -8,11 +8,13 @@ const put = (path: string, body: object): Ask => ({ method: 'PUT', path, body })
 /** A row of so many versions under one name. */
 const versions = (kind: string, content: (nth: number) => object): Row => ({
   what: `versions of ${kind}`,
-  where: [`PUT /${kind}/:name`, `GET /${kind}/:name/versions`],
+  where: [`PUT /${kind}/:name`, `GET /${kind}/:name/versions`, `GET /${kind}/:name`, `DELETE /${kind}/:name`],
   n: 8,
   asks: (n, id) => [
     ...times(n, (nth) => put(`/${kind}/${id}`, content(nth))),
     { method: 'GET', path: `/${kind}/${id}/versions?limit=1000` },
+    { method: 'GET', path: `/${kind}/${id}` },
+    { method: 'DELETE', path: `/${kind}/${id}` },
   ],
 });
 

@@ -9,6 +9,10 @@ const BATCH = {
 };
 const COUNTS = { processing: 1, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 
+/** @returns a line of the results of a batch */
+const resultOf = (nth: number) =>
+  `${JSON.stringify({ custom_id: `item-${nth}`, result: { type: 'succeeded', message: SMALL_MESSAGE } })}\n`;
+
 const begun = start({ ...SMALL_MESSAGE, content: [], stop_reason: null });
 
 const STREAMS: Record<string, (n: number) => string> = {
@@ -42,14 +46,29 @@ export async function answeringUpstream(): Promise<HoldingUpstream> {
     };
     if (path.includes('/count_tokens')) return json({ input_tokens: 1 });
     if (path.includes('/files')) return json({ id: 'file_1', type: 'file', filename: 'a', size_bytes: 1 });
+    const [what = '', n = '1', readers = '1'] = String(headers[ANSWER] ?? '').split(' ');
     if (path.includes('/batches')) {
+      // The id of a batch that has ended says how many results it has.
+      const [, ended = 'msgbatch', results] = /batches\/(msgbatch_\d+_(\d+))/.exec(path) ?? [];
+      if (path.endsWith('/results')) {
+        response.writeHead(200, { 'content-type': 'application/x-jsonl' });
+        response.end(times(Number(results), resultOf).join(''));
+        return;
+      }
+      if (results !== undefined) {
+        const over = { processing_status: 'ended', ended_at: BATCH.created_at, results_url: `${path}/results` };
+        return json({
+          ...BATCH,
+          ...over,
+          id: ended,
+          request_counts: { ...COUNTS, processing: 0, succeeded: +results },
+        });
+      }
       batches += 1;
       const isList = method === 'GET' && !/batches\/\w/.test(path);
-      return json(
-        isList ? { data: [], has_more: false } : { ...BATCH, id: `msgbatch_${batches}`, request_counts: COUNTS },
-      );
+      const id = `msgbatch_${batches}${what === 'results' ? `_${n}` : ''}`;
+      return json(isList ? { data: [], has_more: false } : { ...BATCH, id, request_counts: COUNTS });
     }
-    const [what = '', n = '1', readers = '1'] = String(headers[ANSWER] ?? '').split(' ');
     if (what === 'held') {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write(begun + TEXT_BEGINS + textDelta(WORD).repeat(Number(n)));

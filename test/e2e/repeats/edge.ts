@@ -19,8 +19,8 @@ export interface MeasuredEdge {
   send: Send;
   /** Measures a row at n and at 8 n. */
   growthOf(row: Row, n: number): Promise<Growth>;
-  /** Measures the longest stretch of a row at n alone: the best of three. */
-  stretchOf(row: Row, n: number): Promise<Stretch>;
+  /** Measures the longest stretch of a row at n alone, the best of three. @param enough without the engine's own work */
+  stretchOf(row: Row, n: number, enough: number): Promise<Stretch>;
   /** @returns the longest stretch since this was asked, in milliseconds of CPU */
   longestMs(): number;
   /** @returns what its thread has used, in milliseconds of CPU */
@@ -66,7 +66,7 @@ export async function startMeasuredEdge(script: string): Promise<MeasuredEdge> {
     url: edge.url,
     send,
     growthOf: (row, n) => measureGrowth(edge, send, row, n),
-    stretchOf: (row, n) => measureStretch(edge, send, row, n),
+    stretchOf: (row, n, enough) => measureStretch(edge, send, row, n, enough),
     longestMs: edge.longestMs,
     cpuMs: edge.cpuMs,
     stop: async () => {

@@ -27,7 +27,7 @@ export const WORD = 'word ';
 
 /**
  * The header of a request that says how its answer repeats itself: `deltas 100`. The edge sends it up. `held 100 2` has 100
- * deltas, and ends when two callers have read them all and wait.
+ * deltas, and ends when two callers have read them all and wait. A batch with `results` has ended at once.
  */
 export const ANSWER = 'x-answer';
 

@@ -1,5 +1,5 @@
 import { bearer, tokenOf } from '../../support/tokens.ts';
-import { ASKED, type Ask, history, MODEL, type Row, times } from './row.ts';
+import { ANSWER, ASKED, type Ask, history, MODEL, type Row, times } from './row.ts';
 
 const LABELS = { labels: ['red', 'blue'] };
 const toolOf = (nth: number) => ({ name: `tool_${nth}`, input_schema: { type: 'object' } });
@@ -52,6 +52,23 @@ export const STORED_ROWS: readonly Row[] = [
       status: 202,
       body: { ...LABELS, batch: true, inputs: times(n, (nth) => ({ id: `${nth}`, input: `${id} ${nth}` })) },
     }),
+  },
+  {
+    what: 'labels of a batch',
+    where: ['GET /classifications/:id/results'],
+    n: 250,
+    most: 100_000,
+    prepare: async (send, n, id) => {
+      const inputs = times(n, (nth) => ({ id: `${nth}`, input: `${id} ${nth}` }));
+      const body = { ...LABELS, batch: true, inputs };
+      const made = await send({ path: '/classify', status: 202, body, headers: { [ANSWER]: 'results' } });
+      return (JSON.parse(made) as { id: string }).id;
+    },
+    // Its alarm reads what the upstream answers.
+    asks: (_, __, id) => [
+      { method: 'GET', path: `/classifications/${id}`, isAwaited: true, has: '"status":"ended"' },
+      { method: 'GET', path: `/classifications/${id}/results` },
+    ],
   },
   {
     what: 'labels',

@@ -9,9 +9,11 @@ const BATCH = {
 };
 const COUNTS = { processing: 1, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 
+/** The answer to whoever asks for a label. */
+const LABELLED = [{ type: 'text', text: '{"label":"red"}' }];
 /** @returns a line of the results of a batch */
-const resultOf = (nth: number) =>
-  `${JSON.stringify({ custom_id: `item-${nth}`, result: { type: 'succeeded', message: SMALL_MESSAGE } })}\n`;
+const resultOf = (custom_id: string) =>
+  `${JSON.stringify({ custom_id, result: { type: 'succeeded', message: { ...SMALL_MESSAGE, content: LABELLED } } })}\n`;
 
 const begun = start({ ...SMALL_MESSAGE, content: [], stop_reason: null });
 
@@ -22,8 +24,6 @@ const STREAMS: Record<string, (n: number) => string> = {
   pings: (n) => PING.repeat(n),
 };
 
-/** The answer to whoever asks for a label. */
-const LABELLED = [{ type: 'text', text: '{"label":"red"}' }];
 const CONTENTS: Record<string, (n: number) => object[]> = {
   content: (n) => times(n, () => ({ type: 'text', text: 'word' })),
   calls: (n) => times(n, (nth) => ({ type: 'tool_use', id: `toolu_${nth}`, name: 'pay', input: {} })),
@@ -38,6 +38,8 @@ export interface HoldingUpstream extends FakeUpstream {
 /** Starts an upstream that answers as the header `x-answer` says: a short message, or something many times. */
 export async function answeringUpstream(): Promise<HoldingUpstream> {
   let batches = 0;
+  /** What is in the batches that have ended, by their ids. */
+  const ended = new Map<string, string[]>();
   const held: { readers: number; end: () => void }[] = [];
   const upstream = await startUpstream(({ path, method, headers, body }, response) => {
     const json = (body: object) => {
@@ -48,26 +50,26 @@ export async function answeringUpstream(): Promise<HoldingUpstream> {
     if (path.includes('/files')) return json({ id: 'file_1', type: 'file', filename: 'a', size_bytes: 1 });
     const [what = '', n = '1', readers = '1'] = String(headers[ANSWER] ?? '').split(' ');
     if (path.includes('/batches')) {
-      // The id of a batch that has ended says how many results it has.
-      const [, ended = 'msgbatch', results] = /batches\/(msgbatch_\d+_(\d+))/.exec(path) ?? [];
-      if (path.endsWith('/results')) {
+      const ids = ended.get(/batches\/(\w+)/.exec(path)?.[1] ?? '');
+      if (ids !== undefined && path.endsWith('/results')) {
         response.writeHead(200, { 'content-type': 'application/x-jsonl' });
-        response.end(times(Number(results), resultOf).join(''));
+        response.end(ids.map(resultOf).join(''));
         return;
       }
-      if (results !== undefined) {
+      if (ids !== undefined) {
         const over = { processing_status: 'ended', ended_at: BATCH.created_at, results_url: `${path}/results` };
-        return json({
-          ...BATCH,
-          ...over,
-          id: ended,
-          request_counts: { ...COUNTS, processing: 0, succeeded: +results },
-        });
+        const request_counts = { ...COUNTS, processing: 0, succeeded: ids.length };
+        return json({ ...BATCH, ...over, id: path.split('/').at(-1), request_counts });
       }
+      if (method === 'GET' && !/batches\/\w/.test(path)) return json({ data: [], has_more: false });
       batches += 1;
-      const isList = method === 'GET' && !/batches\/\w/.test(path);
-      const id = `msgbatch_${batches}${what === 'results' ? `_${n}` : ''}`;
-      return json(isList ? { data: [], has_more: false } : { ...BATCH, id, request_counts: COUNTS });
+      const id = `msgbatch_${batches}`;
+      if (what === 'results')
+        ended.set(
+          id,
+          [...String(body).matchAll(/"custom_id":"([^"]+)"/g)].map(([, one = '']) => one),
+        );
+      return json({ ...BATCH, id, request_counts: COUNTS });
     }
     if (what === 'held') {
       response.writeHead(200, { 'content-type': 'text/event-stream' });

@@ -1,7 +1,18 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { type Contender, contenders, LATE_WAKES, newTurn, WAKES, wokenTurns } from './contenders.ts';
+import { mintToken } from '../src/auth/mint.ts';
+import { backupOf } from '../test/support/long-backup.ts';
+import {
+  type Contender,
+  contenders,
+  LATE_WAKES,
+  metered,
+  newTurn,
+  SIGNING_SECRET,
+  WAKES,
+  wokenTurns,
+} from './contenders.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
 import * as here from './server.ts';
@@ -22,6 +33,12 @@ interface Way {
   parts: number;
   /** Has a round's objects made, which are evicted before the measurement. */
   seed?: (client: Client) => Promise<unknown>;
+}
+
+/** Milliseconds of the same in both checkouts. */
+interface Pair {
+  there: number;
+  here: number;
 }
 
 /** One way in both checkouts: CPU per request in ms, and the differences within each part of a round. */
@@ -62,6 +79,84 @@ function waysOf(): Way[] {
   ];
 }
 
+/** What is done with a whole conversation of 10,000 messages, each of a few words. */
+const COPIES = [
+  { title: 'fork of 10,000 messages', path: 'fork', init: { method: 'POST', body: '{}' } },
+  { title: 'export of 10,000 messages', path: 'export', init: {} },
+];
+const COPIED = '/conversations/copied';
+const COPIED_TURNS = 5_000;
+/** What goes on behind an answer belongs to it. */
+const AFTERWORK_MS = 300;
+
+/**
+ * Measures what it takes to copy long conversations, in CPU and by the clock, beside another checkout and in turns.
+ *
+ * @param folder of the other checkout, in which `npm install` has been run
+ */
+export async function measureCopiesBeside(
+  folder: string,
+  upstream: string,
+  rounds: number,
+  progress: (text: string) => void,
+): Promise<Pairing[]> {
+  const servers: here.Server[] = [];
+  const { account, headers } = await adminOfBench();
+  for (const { startServer, buildWorker } of [await serverOf(folder), here]) {
+    const server = await startServer(metered, await buildWorker('wrangler.toml', false), upstream);
+    const path = `/accounts/${account}${COPIED}/backup`;
+    const lines = { ...headers, 'content-type': 'application/jsonl' };
+    await answerOf(server, path, { method: 'PUT', headers: lines, body: backupOf(COPIED_TURNS) });
+    servers.push(server);
+  }
+  const taken = COPIES.map((copy) => ({ ...copy, cpu: [] as Pair[], wall: [] as Pair[] }));
+  // The first round warms both up.
+  for (let round = 0; round <= rounds; round += 1) {
+    for (const { title, path, init, cpu, wall } of taken) {
+      progress(`round ${round} of ${rounds}: ${title}`);
+      const [cpuMs, wallMs]: [number[], number[]] = [[], []];
+      const inOrder = [...servers.entries()];
+      for (const [at, server] of round % 2 === 0 ? inOrder : inOrder.toReversed()) {
+        const [before, began] = [cpuOf(server), performance.now()];
+        await answerOf(server, `${COPIED}/${path}`, { ...init, headers });
+        wallMs[at] = performance.now() - began;
+        await sleep(AFTERWORK_MS);
+        cpuMs[at] = cpuOf(server) - before;
+      }
+      if (round === 0) continue;
+      cpu.push(pairOf(cpuMs));
+      wall.push(pairOf(wallMs));
+    }
+  }
+  for (const server of servers) await server.stop();
+  return taken.flatMap(({ title, cpu, wall }) => [pairing(title, cpu), pairing(`${title}, by the clock`, wall)]);
+}
+
+/** @returns who may restore conversations */
+async function adminOfBench() {
+  const account = 'bench';
+  const { token } = await mintToken(SIGNING_SECRET, { account, scopes: ['messages', 'admin'] });
+  return { account, headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' } };
+}
+
+/** Reads an answer whole. @throws Error unless it is a success */
+async function answerOf({ origin }: here.Server, path: string, init: RequestInit): Promise<void> {
+  const response = await fetch(origin + path, init);
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${text.slice(0, 300)}`);
+}
+
+function cpuOf(server: here.Server): number {
+  const cpuMs = server.cpuMs();
+  if (cpuMs === undefined) throw new Error('CPU can be read on Linux only');
+  return cpuMs;
+}
+
+/** @returns what starts servers of another checkout */
+async function serverOf(folder: string): Promise<typeof here> {
+  return (await import(pathToFileURL(resolve(folder, 'bench/server.ts')).href)) as typeof here;
+}
+
 /** The same contender with the Worker of another checkout. */
 function movedTo(folder: string, contender: Contender): Contender {
   const { worker } = contender;
@@ -81,7 +176,7 @@ export async function measureBeside(
   rounds: number,
   progress: (text: string) => void,
 ): Promise<Pairing[]> {
-  const there = (await import(pathToFileURL(resolve(folder, 'bench/server.ts')).href)) as typeof here;
+  const there = await serverOf(folder);
   const load = startChild(new URL('load.ts', import.meta.url));
   const measured = [];
   for (const way of waysOf()) {
@@ -90,7 +185,7 @@ export async function measureBeside(
     const before = await there.startServer(moved, await there.buildWorker(moved.worker, false), upstream);
     const now = await here.startServer(contender, await here.buildWorker(contender.worker, false), upstream);
     const sides = [before, now].map((server) => ({ server, client: new Client(load, contender, server) }));
-    measured.push({ ...way, sides, pairs: [] as { there: number; here: number }[] });
+    measured.push({ ...way, sides, pairs: [] as Pair[] });
   }
   // The first round warms everybody up.
   for (let round = 0; round <= rounds; round += 1) {
@@ -107,14 +202,19 @@ export async function measureBeside(
           if (taken === undefined) throw new Error('CPU can be read on Linux only');
           cpuMs[at] = taken;
         }
-        const [there = 0, here = 0] = cpuMs;
-        if (round > 0) pairs.push({ there, here });
+        if (round > 0) pairs.push(pairOf(cpuMs));
       }
     }
   }
   for (const { sides } of measured) for (const { server } of sides) await server.stop();
   load.disconnect();
-  return measured.map(({ title, pairs }) => ({
+  return measured.map(({ title, pairs }) => pairing(title, pairs));
+}
+
+const pairOf = ([there = 0, here = 0]: readonly number[]): Pair => ({ there, here });
+
+function pairing(title: string, pairs: readonly Pair[]): Pairing {
+  return {
     title,
     there: spread(pairs.map(({ there }) => there)),
     here: spread(pairs.map(({ here }) => here)),
@@ -122,7 +222,7 @@ export async function measureBeside(
     ratio: middleHalf(pairs.map(({ there, here }) => here / there)),
     less: pairs.filter(({ there, here }) => here < there).length,
     pairs: pairs.length,
-  }));
+  };
 }
 
 /** The median, and what the middle half lies between: one slow second of the machine does not show. */

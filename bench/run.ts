@@ -5,7 +5,7 @@ import { build as buildAssets } from '../scripts/build.ts';
 import { accountTable, measureAccounts } from './accounts.ts';
 import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
 import { batchTable, isOver as isBatchOver, measureBatches } from './batches.ts';
-import { besideTable, measureBeside } from './beside.ts';
+import { besideTable, measureBeside, measureCopiesBeside } from './beside.ts';
 import {
   type Billed,
   billedTable,
@@ -58,6 +58,7 @@ const usage = `npm run bench -- [options]
   --growth         what a request costs where much has come before it, alone
   --starts         the first answer of a fresh isolate, alone
   --beside FOLDER  the Worker of another checkout beside this one, in turns, alone
+  --copies         with --beside: forks and exports of long conversations, in CPU and by the clock
   --gateway        the upstream is a gateway, in whose streams errors are masked; with any of the others
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
@@ -102,6 +103,7 @@ async function main(): Promise<void> {
       growth: { type: 'boolean', default: false },
       starts: { type: 'boolean', default: false },
       beside: { type: 'string' },
+      copies: { type: 'boolean', default: false },
       gateway: { type: 'boolean', default: false },
       json: { type: 'string' },
       check: { type: 'boolean', default: false },
@@ -147,7 +149,8 @@ async function main(): Promise<void> {
     return;
   }
   if (values.beside !== undefined) {
-    console.log(besideTable(await measureBeside(values.beside, origin, rounds, progress)));
+    const measure = values.copies ? measureCopiesBeside : measureBeside;
+    console.log(besideTable(await measure(values.beside, origin, rounds, progress)));
     return;
   }
   if (values.webhooks) {

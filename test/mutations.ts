@@ -103,6 +103,17 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/async/shared-call.test.ts',
   },
   {
+    name: 'async: work is not paced',
+    file: 'src/async/in-steps.ts',
+    edits: [
+      [
+        'if (this.#units <= UNITS_IN_A_STRETCH && this.#bytes <= BYTES_IN_A_STRETCH) return undefined;',
+        'if (bytes >= 0) return undefined;',
+      ],
+    ],
+    foundBy: 'test/e2e/repeats/stretches.timing.test.ts',
+  },
+  {
     name: 'async: bytes are not counted',
     file: 'src/async/in-steps.ts',
     edits: [[' && this.#bytes <= BYTES_IN_A_STRETCH', '']],

@@ -1,4 +1,5 @@
 /** Rewinds a history, and copies it into another conversation. */
+import { Pacer } from '../../async/in-steps.ts';
 import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
@@ -196,7 +197,11 @@ function line(kind: string, ...texts: string[]): string {
   return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
 }
 
-/** Stores the lines of another conversation. @returns the copied profile; undefined if the copy is incomplete */
+/**
+ * Stores the lines of another conversation, those of a stretch in one transaction.
+ *
+ * @returns the copied profile; undefined if the copy is incomplete
+ */
 export async function storeCopiedLines(
   transcript: Transcript,
   bytes: ReadableStream<Uint8Array>,
@@ -211,12 +216,16 @@ export async function storeCopiedLines(
   let isComplete = false;
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
   let parts: string[] = [];
+  const pacer = new Pacer();
   for await (const piece of bytes) {
     const pieces = decoder.decode(piece, { stream: true }).split('\n');
     const rest = pieces.pop() ?? '';
     for (const end of pieces) {
-      const [kind, first = 'null', second = ''] = itemTexts([...parts, end].join(''));
+      const text = [...parts, end].join('');
       parts = [];
+      const next = pacer.before(text.length);
+      if (next) await next;
+      const [kind, first = 'null', second = ''] = itemTexts(text);
       if (kind === '"profile"') {
         const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
         copied = rest;
@@ -229,15 +238,10 @@ export async function storeCopiedLines(
       else if (kind === '"turn"') {
         const copy = JSON.parse(first) as TurnRow;
         const route = isOfOther ? IMPORTED : copy.route;
-        const turn = {
-          ...copy,
-          route,
-          seq: taken + copy.seq,
-          run: typeof copy.run === 'number' ? taken + copy.run : null,
-        };
-        transcript.beginTurn(turn, []);
-        transcript.endTurn(turn);
-        nextTurn = turn.seq + 1;
+        const run = typeof copy.run === 'number' ? taken + copy.run : null;
+        const seq = taken + copy.seq;
+        transcript.addTurn({ ...copy, route, seq, run, sentAt: null, coversUntil: null, paused: null });
+        nextTurn = seq + 1;
       } else if (kind === '"call"') {
         const call = JSON.parse(first) as CallRow;
         const copy = { ...call, turn: taken + call.turn };

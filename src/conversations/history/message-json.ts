@@ -12,19 +12,21 @@ import type { Transcript } from '../storage/transcript.ts';
 export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run' | 'origin'> &
   Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 
+/** A range of messages ends behind so many, or so many characters, whichever is first. */
 const ROWS_AT_ONCE = 50;
+const CHARACTERS_AT_ONCE = 65_536;
 
 /**
- * Reads rows in steps, as the caller takes them. So a page need not fit into memory, and no query stays open while the object
+ * Reads rows by ranges, as the caller takes them. So a page need not fit into memory, and no query stays open while the object
  * does other work.
  */
 export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
+  const { messages } = transcript;
   for (let next = from; next <= to; ) {
-    const rows = transcript.messages.ids({ from: next, to, pending, limit: ROWS_AT_ONCE });
-    for (const { seq } of rows) yield* transcript.messages.history({ from: seq, to: seq, pending });
-    const last = rows.at(-1);
-    if (!last) return;
-    next = last.seq + 1;
+    const last = messages.lastOfRange({ from: next, to, pending, limit: ROWS_AT_ONCE }, CHARACTERS_AT_ONCE);
+    if (last === undefined) return;
+    yield* messages.history({ from: next, to: last, pending, limit: ROWS_AT_ONCE });
+    next = last + 1;
   }
 }
 

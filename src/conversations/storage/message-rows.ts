@@ -28,12 +28,13 @@ export class MessageRows {
     this.#tables = tables;
   }
 
-  /** Reads the history in order, one message at a time. */
-  *history(range: Range = {}): Generator<MessageRow> {
+  /** Reads the history in order, one message at a time. With a limit its rows are read at once, and no query stays open. */
+  *history(range: Range & { limit?: number } = {}): Generator<MessageRow> {
     const turn = 't.status, t.cost, t.outcome, t.model, t.run, t.chosen_by';
     const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
     const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, m.sum, m.origin, ${turn}, ${turnId}`;
-    for (const row of this.#select(columns, range) ?? [])
+    const rows = this.#select(columns, range);
+    for (const row of (range.limit ? rows?.toArray() : rows) ?? [])
       yield messageRowOf(row, (seq) => readDivided(this.#tables, seq));
   }
 
@@ -77,6 +78,18 @@ export class MessageRows {
   ids(range: Range & { limit: number }): { seq: number; id: string }[] {
     const rows = this.#select('m.seq, m.id', range)?.toArray() ?? [];
     return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
+  }
+
+  /** @returns the number of the last message of a range that ends at so many characters; undefined if there are no messages. */
+  lastOfRange(range: Range & { limit: number }, characters: number): number | undefined {
+    let last: number | undefined;
+    let length = 0;
+    for (const [seq, more] of this.#select('m.seq, m.characters', range)?.raw() ?? []) {
+      length += Number(more);
+      if (last !== undefined && length > characters) break;
+      last = Number(seq);
+    }
+    return last;
   }
 
   #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {

@@ -34,6 +34,12 @@ interface PagedRows {
   edge?: string;
 }
 
+/** A row to be added, by the names of its columns. */
+export type NewRow = Readonly<Record<string, SqlStorageValue>>;
+
+/** The platform takes no more values for a statement. */
+const MOST_BINDINGS = 100;
+
 /** A query of no rows, for tables that do not exist. */
 const NOTHING = 'select 1 where false';
 
@@ -76,12 +82,22 @@ export class Tables {
   }
 
   /** Adds a row, given by the names of its columns. */
-  insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb = 'insert'): void {
-    const names = Object.keys(row);
-    const statement = statementOf([verb, table, ...names], () => {
-      return `${verb} into ${table} (${names.join(', ')}) values (${names.map(() => '?').join(', ')})`;
-    });
-    this.write(statement, ...Object.values(row));
+  insert(table: string, row: NewRow, verb?: string): void {
+    this.insertAll(table, [row], verb);
+  }
+
+  /** Adds rows with as few statements as there can be. @param rows all have the same columns, in the same order */
+  insertAll(table: string, rows: readonly NewRow[], verb = 'insert'): void {
+    const names = Object.keys(rows[0] ?? {});
+    const most = Math.floor(MOST_BINDINGS / names.length);
+    for (let at = 0; at < rows.length; at += most) {
+      const some = rows.slice(at, at + most);
+      const statement = statementOf([verb, table, ...names, String(some.length)], () => {
+        const places = `(${names.map(() => '?').join(', ')})`;
+        return `${verb} into ${table} (${names.join(', ')}) values ${some.map(() => places).join(', ')}`;
+      });
+      this.write(statement, ...some.flatMap((row) => Object.values(row)));
+    }
   }
 
   /**

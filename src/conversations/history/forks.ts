@@ -197,6 +197,15 @@ function line(kind: string, ...texts: string[]): string {
   return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
 }
 
+/** @returns the row of a copied turn: members that only a newer release knows are left out. */
+function copyOfTurn(copied: TurnRow, taken: number) {
+  const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
+  const { sentFrom, follows, events, run, calls = null, chosenBy = null } = copied;
+  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, calls, chosenBy };
+  const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
+  return { ...began, ...ended, seq: taken + seq, run: run === null ? null : taken + run };
+}
+
 /**
  * Stores the lines of another conversation, those of a stretch in one transaction.
  *
@@ -217,6 +226,13 @@ export async function storeCopiedLines(
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
   let parts: string[] = [];
   const pacer = new Pacer();
+  let turns: Partial<TurnRow>[] = [];
+  let messages: NewMessage[] = [];
+  const write = () => {
+    transcript.addTurns(turns);
+    transcript.addMessages(messages);
+    [turns, messages] = [[], []];
+  };
   for await (const piece of bytes) {
     const pieces = decoder.decode(piece, { stream: true }).split('\n');
     const rest = pieces.pop() ?? '';
@@ -224,7 +240,10 @@ export async function storeCopiedLines(
       const text = [...parts, end].join('');
       parts = [];
       const next = pacer.before(text.length);
-      if (next) await next;
+      if (next) {
+        write();
+        await next;
+      }
       const [kind, first = 'null', second = ''] = itemTexts(text);
       if (kind === '"profile"') {
         const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
@@ -236,24 +255,22 @@ export async function storeCopiedLines(
       else if (kind === '"agent"') transcript.freeze('agent', first);
       else if (kind === '"summary"') summaries.push({ ...(JSON.parse(first) as SummaryRow), text: second });
       else if (kind === '"turn"') {
-        const copy = JSON.parse(first) as TurnRow;
-        const route = isOfOther ? IMPORTED : copy.route;
-        const run = typeof copy.run === 'number' ? taken + copy.run : null;
-        const seq = taken + copy.seq;
-        transcript.addTurn({ ...copy, route, seq, run, sentAt: null, coversUntil: null, paused: null });
-        nextTurn = seq + 1;
+        const turn = copyOfTurn(JSON.parse(first) as TurnRow, taken);
+        turns.push(isOfOther ? { ...turn, route: IMPORTED } : turn);
+        nextTurn = turn.seq + 1;
       } else if (kind === '"call"') {
         const call = JSON.parse(first) as CallRow;
         const copy = { ...call, turn: taken + call.turn };
         transcript.calls.end({ ...copy, ...timesOf(copy), result: second });
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
-        transcript.addMessage({ ...message, turn: taken + message.turn, text: second });
+        messages.push({ ...message, turn: taken + message.turn, text: second });
         nextMessage = message.seq + 1;
       } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
       else if (kind !== undefined) isComplete = kind === '"end"';
     }
     parts.push(rest);
+    write();
   }
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;

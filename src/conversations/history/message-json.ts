@@ -13,8 +13,7 @@ export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run' | 'or
   Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 
 /** A range of messages ends behind so many, or so many characters, whichever is first. */
-const ROWS_AT_ONCE = 50;
-const CHARACTERS_AT_ONCE = 65_536;
+const AT_ONCE = { limit: 50, characters: 65_536 };
 
 /**
  * Reads rows by ranges, as the caller takes them. So a page need not fit into memory, and no query stays open while the object
@@ -23,9 +22,9 @@ const CHARACTERS_AT_ONCE = 65_536;
 export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
   const { messages } = transcript;
   for (let next = from; next <= to; ) {
-    const last = messages.lastOfRange({ from: next, to, pending, limit: ROWS_AT_ONCE }, CHARACTERS_AT_ONCE);
+    const last = messages.lastOfRange(next, to, AT_ONCE);
     if (last === undefined) return;
-    yield* messages.history({ from: next, to: last, pending, limit: ROWS_AT_ONCE });
+    yield* messages.history({ from: next, to: last, pending, limit: AT_ONCE.limit });
     next = last + 1;
   }
 }

@@ -80,16 +80,14 @@ export class MessageRows {
     return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
   }
 
-  /** @returns the number of the last message of a range that ends at so many characters; undefined if there are no messages. */
-  lastOfRange(range: Range & { limit: number }, characters: number): number | undefined {
-    let last: number | undefined;
-    let length = 0;
-    for (const [seq, more] of this.#select('m.seq, m.characters', range)?.raw() ?? []) {
-      length += Number(more);
-      if (last !== undefined && length > characters) break;
-      last = Number(seq);
-    }
-    return last;
+  /** @returns the number of the last of so many messages that have so many characters together, or of the first one alone */
+  lastOfRange(from: number, to: number, { limit, characters }: { limit: number; characters: number }) {
+    if (!this.#tables.readable) return undefined;
+    return this.#tables.figure(
+      `select max(seq) from (select seq, characters, sum(characters) over (order by seq) as behind
+       from messages where seq >= ? and seq <= ? order by seq limit ?) where behind <= ? or behind = characters`,
+      ...[from, to, limit, characters],
+    );
   }
 
   #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {

@@ -8,7 +8,7 @@
 
 import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
-import { Tables } from '../../durable/tables.ts';
+import { type NewRow, Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
@@ -190,9 +190,10 @@ export class Transcript extends Tables {
     return super.write(statement, ...bindings);
   }
 
-  override insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb?: string): void {
-    super.insert(table, row, verb);
-    if (this.#size) this.#size.added += ROW_BYTES + (typeof row.text === 'string' ? row.text.length : 0);
+  override insertAll(table: string, rows: readonly NewRow[], verb?: string): void {
+    super.insertAll(table, rows, verb);
+    if (!this.#size) return;
+    for (const { text } of rows) this.#size.added += ROW_BYTES + (typeof text === 'string' ? text.length : 0);
   }
 
   /** The JSON texts of the frozen `system` and `tools`. */
@@ -244,8 +245,13 @@ export class Transcript extends Tables {
 
   /** Stores a turn that has ended elsewhere, without its messages. */
   addTurn(turn: TurnRow): void {
+    this.addTurns([turn]);
+  }
+
+  /** Stores several of them. @param turns all have the same members */
+  addTurns(turns: readonly Partial<TurnRow>[]): void {
     this.#forgetHistory();
-    this.insert('turns', turnColumns(turn));
+    this.insertAll('turns', turns.map(turnColumns));
   }
 
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
@@ -279,12 +285,19 @@ export class Transcript extends Tables {
     return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
   }
 
-  addMessage({ seq, turn, id, role, createdAt, text, origin }: NewMessage): void {
-    const isDivided = text.length > PIECE_CHARACTERS;
-    const stored = { characters: text.length, text: isDivided ? null : text, sum: checksumOf(text) };
-    const row = { seq, turn, id, role, created_at: createdAt, ...stored };
-    this.insert('messages', origin ? { ...row, origin } : row);
-    if (isDivided) writeDivided(this, seq, text);
+  addMessage(message: NewMessage): void {
+    this.addMessages([message]);
+  }
+
+  addMessages(messages: readonly NewMessage[]): void {
+    const isDivided = ({ text }: NewMessage) => text.length > PIECE_CHARACTERS;
+    const rows = messages.map((message) => {
+      const { seq, turn, id, role, createdAt, text, origin = null } = message;
+      const stored = { characters: text.length, text: isDivided(message) ? null : text, sum: checksumOf(text) };
+      return { seq, turn, id, role, created_at: createdAt, origin, ...stored };
+    });
+    this.insertAll('messages', rows);
+    for (const message of messages) if (isDivided(message)) writeDivided(this, message.seq, message.text);
   }
 
   /** Deletes the messages that meet a condition on their columns. */

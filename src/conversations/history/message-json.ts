@@ -12,19 +12,20 @@ import type { Transcript } from '../storage/transcript.ts';
 export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run' | 'origin'> &
   Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 
-/** A range of messages ends behind so many, or so many characters, whichever is first. */
-const AT_ONCE = { limit: 50, characters: 65_536 };
+const ROWS_AT_ONCE = 50;
 
 /**
- * Reads rows by ranges, as the caller takes them. So a page need not fit into memory, and no query stays open while the object
- * does other work.
+ * Reads rows some at a time, as the caller takes them. So a page need not fit into memory, and no query stays open while the
+ * object does other work.
  */
 export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
-  const { messages } = transcript;
   for (let next = from; next <= to; ) {
-    const last = messages.lastOfRange(next, to, AT_ONCE);
+    let last: number | undefined;
+    for (const row of transcript.messages.some({ from: next, to, pending, limit: ROWS_AT_ONCE })) {
+      last = row.seq;
+      yield row;
+    }
     if (last === undefined) return;
-    yield* messages.history({ from: next, to: last, pending, limit: AT_ONCE.limit });
     next = last + 1;
   }
 }

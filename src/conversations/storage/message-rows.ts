@@ -20,6 +20,14 @@ interface Range {
   sent?: boolean;
 }
 
+/** Fifty texts of so many characters are as long as a stretch of work may be. */
+const SHORT_TEXT = 1_300;
+
+/** @returns the columns of a message and its turn. @param text what selects its text */
+const columnsWith = (text: string) =>
+  `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.sum, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
+   t.chosen_by, coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
+
 export class MessageRows {
   /** `readable` is the profile. Without one there may be no tables. */
   readonly #tables: Tables & { readonly readable: Profile | undefined };
@@ -28,14 +36,17 @@ export class MessageRows {
     this.#tables = tables;
   }
 
-  /** Reads the history in order, one message at a time. With a limit its rows are read at once, and no query stays open. */
-  *history(range: Range & { limit?: number } = {}): Generator<MessageRow> {
-    const turn = 't.status, t.cost, t.outcome, t.model, t.run, t.chosen_by';
-    const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
-    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, m.sum, m.origin, ${turn}, ${turnId}`;
-    const rows = this.#select(columns, range);
-    for (const row of (range.limit ? rows?.toArray() : rows) ?? [])
+  /** Reads the history in order, one message at a time. */
+  *history(range: Range = {}): Generator<MessageRow> {
+    for (const row of this.#select(columnsWith('m.text'), range) ?? [])
       yield messageRowOf(row, (seq) => readDivided(this.#tables, seq));
+  }
+
+  /** Reads as many messages at once, but each long text only when it is taken: no query stays open, and they need not fit into memory. */
+  *some(range: Range & { limit: number }): Generator<MessageRow> {
+    const short = `case when m.characters <= ${SHORT_TEXT} then m.text end as text`;
+    for (const row of this.#select(columnsWith(short), range)?.toArray() ?? [])
+      yield messageRowOf(row, (seq) => this.#textAt(seq));
   }
 
   /** Reads only role, text and status of each message: in a long history every further column costs time. */
@@ -80,16 +91,6 @@ export class MessageRows {
     return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
   }
 
-  /** @returns the number of the last of so many messages that have so many characters together, or of the first one alone */
-  lastOfRange(from: number, to: number, { limit, characters }: { limit: number; characters: number }) {
-    if (!this.#tables.readable) return undefined;
-    return this.#tables.figure(
-      `select max(seq) from (select seq, characters, sum(characters) over (order by seq) as behind
-       from messages where seq >= ? and seq <= ? order by seq limit ?) where behind <= ? or behind = characters`,
-      ...[from, to, limit, characters],
-    );
-  }
-
   #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
     if (!this.#tables.readable) return undefined;
     const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, backwards, pending } = range;
@@ -121,6 +122,11 @@ export class MessageRows {
   /** @returns what names a message in a page: its id, with its number if an older release has stored a newer one of this id. */
   cursorOf({ id, seq }: { id: string; seq: number }): string {
     return isEdgeId(id) || this.findMessage(id)?.seq === seq ? id : `${id}.${seq}`;
+  }
+
+  #textAt(seq: number): string {
+    const [row] = this.#tables.read('select text from messages where seq = ?', seq);
+    return typeof row?.text === 'string' ? row.text : readDivided(this.#tables, seq);
   }
 
   #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {

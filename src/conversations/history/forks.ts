@@ -240,7 +240,7 @@ export async function storeCopiedLines(
       const text = [...parts, end].join('');
       parts = [];
       const next = pacer.before(text.length);
-      if (next) {
+      if (next !== undefined) {
         write();
         await next;
       }
@@ -270,8 +270,8 @@ export async function storeCopiedLines(
       else if (kind !== undefined) isComplete = kind === '"end"';
     }
     parts.push(rest);
-    write();
   }
+  write();
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;
   for (const copy of summaries) {

@@ -120,6 +120,18 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/async/in-steps.test.ts',
   },
   {
+    name: 'async: all who wait come at once',
+    file: 'src/async/in-steps.ts',
+    edits: [['[first = mine] = waiting.keys();', 'first = mine;']],
+    foundBy: 'test/async/in-steps.test.ts',
+  },
+  {
+    name: 'async: who has left keeps the others out',
+    file: 'src/async/in-steps.ts',
+    edits: [['      if (front && front === late) waiting.delete(first);\n', '']],
+    foundBy: 'test/async/in-steps.test.ts',
+  },
+  {
     name: 'auth: a group that a provider left out means that nobody pays',
     file: 'src/auth/group-claim.ts',
     edits: [["  if (isLeftOut(claims, name)) throw unreadable(name, 'is not in the token itself');\n", '']],

@@ -1,4 +1,5 @@
 /** Rewinds a history, and copies it into another conversation. */
+import { Pacer } from '../../async/in-steps.ts';
 import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
@@ -180,7 +181,20 @@ function line(kind: string, ...texts: string[]): string {
   return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
 }
 
-/** Stores the lines of another conversation. @returns the copied profile; undefined if the copy is incomplete */
+/** @returns the row of a copied turn: members that only a newer release knows are left out. */
+function copyOfTurn(copied: TurnRow, taken: number) {
+  const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
+  const { sentFrom, follows, events, run, calls = null, chosenBy = null } = copied;
+  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, calls, chosenBy };
+  const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
+  return { ...began, ...ended, seq: taken + seq, run: run === null ? null : taken + run };
+}
+
+/**
+ * Stores the lines of another conversation, those of a stretch in one transaction.
+ *
+ * @returns the copied profile; undefined if the copy is incomplete
+ */
 export async function storeCopiedLines(
   transcript: Transcript,
   bytes: ReadableStream<Uint8Array>,
@@ -195,12 +209,26 @@ export async function storeCopiedLines(
   let isComplete = false;
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
   let parts: string[] = [];
+  const pacer = new Pacer();
+  let turns: Partial<TurnRow>[] = [];
+  let messages: NewMessage[] = [];
+  const write = () => {
+    transcript.addTurns(turns);
+    transcript.addMessages(messages);
+    [turns, messages] = [[], []];
+  };
   for await (const piece of bytes) {
     const pieces = decoder.decode(piece, { stream: true }).split('\n');
     const rest = pieces.pop() ?? '';
     for (const end of pieces) {
-      const [kind, first = 'null', second = ''] = itemTexts([...parts, end].join(''));
+      const text = [...parts, end].join('');
       parts = [];
+      const next = pacer.before(text.length);
+      if (next !== undefined) {
+        write();
+        await next;
+      }
+      const [kind, first = 'null', second = ''] = itemTexts(text);
       if (kind === '"profile"') {
         const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
         copied = rest;
@@ -211,16 +239,8 @@ export async function storeCopiedLines(
       else if (kind === '"agent"') transcript.freeze('agent', first);
       else if (kind === '"summary"') summaries.push({ ...(JSON.parse(first) as SummaryRow), text: second });
       else if (kind === '"turn"') {
-        const copy = JSON.parse(first) as TurnRow;
-        const route = isOfOther ? IMPORTED : copy.route;
-        const turn = {
-          ...copy,
-          route,
-          seq: taken + copy.seq,
-          run: typeof copy.run === 'number' ? taken + copy.run : null,
-        };
-        transcript.beginTurn(turn, []);
-        transcript.endTurn(turn);
+        const turn = copyOfTurn(JSON.parse(first) as TurnRow, taken);
+        turns.push(isOfOther ? { ...turn, route: IMPORTED } : turn);
         nextTurn = turn.seq + 1;
       } else if (kind === '"call"') {
         const call = JSON.parse(first) as CallRow;
@@ -228,13 +248,14 @@ export async function storeCopiedLines(
         transcript.calls.end({ ...copy, ...timesOf(copy), result: second });
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
-        transcript.addMessage({ ...message, turn: taken + message.turn, text: second });
+        messages.push({ ...message, turn: taken + message.turn, text: second });
         nextMessage = message.seq + 1;
       } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
       else if (kind !== undefined) isComplete = kind === '"end"';
     }
     parts.push(rest);
   }
+  write();
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;
   for (const copy of summaries) {

@@ -2,7 +2,6 @@ import { useEffect } from 'preact/hooks';
 import { sentenceOf } from '../edge/client.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { ClassifyForm } from './classify-form.tsx';
-import { Evaluate } from './evaluate.tsx';
 import { classifySample, formFault, refreshClassifiers } from './form.ts';
 import { Result } from './result.tsx';
 import { SAMPLES } from './samples.ts';
@@ -28,7 +27,6 @@ export function Classify() {
         <ClassifyForm />
         <Result />
       </div>
-      <Evaluate />
     </div>
   );
 }

@@ -35,7 +35,6 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   test('each empty part offers an example that works', async () => {
     const offers: [path: string, name: string, shows: RegExp][] = [
       ['classify', 'Try it with a ticket', /Classified by/],
-      ['Fill in twelve tickets', /Nothing is sent to Claude yet/],
       ['wire', 'Ask a short question', /^Copy as curl$/],
       ['budget', 'Ask a short question', /^\$0\.\d+ in 14 days/],
     ];

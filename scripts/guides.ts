@@ -9,7 +9,7 @@ import { OUTPUT, TARGETS } from './page.ts';
 
 const ROOT = new URL('../', import.meta.url);
 const STYLE = fileURLToPath(new URL('../src/reference/guides.css', import.meta.url));
-const SCRIPT = fileURLToPath(new URL('../src/playground/guides.ts', import.meta.url));
+const SCRIPT = fileURLToPath(new URL('guides-page.ts', import.meta.url));
 
 /** A guide: its file below docs/, and the name that the README gives it. */
 interface Guide {
@@ -102,7 +102,7 @@ export function framed({ title, part, all, list, main, isBelow = false }: Framed
     <link rel="icon" href="/page/icon.svg" type="image/svg+xml" />
     <link rel="preload" href="/page/figtree.woff2" as="font" type="font/woff2" crossorigin />
     <link rel="stylesheet" href="/docs/guides.css" />
-    <script src="/docs/guides.js"></script>
+    <script src="/docs/guides-page.js"></script>
   </head>
   <body>
     <a class="skip" href="#guide">Skip to the text</a>

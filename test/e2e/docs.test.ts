@@ -14,7 +14,7 @@ describe('what the assets serve', () => {
   test('is public, carries the security headers, and leaves the rest to the Worker', async () => {
     for (const [path, type] of [
       ['/docs', 'text/html'],
-      ['/docs/guides.js', 'text/javascript'],
+      ['/docs/guides-page.js', 'text/javascript'],
       ['/openapi.json', 'application/json'],
     ] as const) {
       const response = await fetch(url + path);

@@ -1,17 +1,14 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { Tabs } from '../ui/tabs.tsx';
 import { Alerts } from './alerts.tsx';
 import { deployment, keepOverview, PERIODS } from './figures/overview.ts';
 import { SpendGauge } from './gauge.tsx';
-import { PrefixesTable } from './prefixes-table.tsx';
-import { SpeedTable } from './speed-table.tsx';
 import { readUpstreams, UpstreamsTable } from './upstreams-table.tsx';
 import { WhoSpent } from './who-spent.tsx';
 
 const TITLES = { day: 'Everybody, today', week: 'Everybody, this week', month: 'Everybody, this month' } as const;
 
-/** Shows an admin the whole deployment: what is spent of its budget, by whom, what went wrong, and what all accounts use. */
+/** Shows an admin the whole deployment: what is spent of its budget, by whom, and what went wrong. */
 export function DeploymentView() {
   useEffect(keepOverview, []);
   const shared = deployment.value;
@@ -33,14 +30,14 @@ export function DeploymentView() {
         </ul>
       )}
       <WhoSpent />
-      <SpeedTable />
       <Alerts />
-      <SharedByAll />
+      <Upstreams />
     </section>
   );
 }
 
-function SharedByAll() {
+/** Shows how each upstream is, where there are several. */
+function Upstreams() {
   const hasUpstreams = useSignal(false);
   useEffect(() => {
     readUpstreams()
@@ -50,14 +47,11 @@ function SharedByAll() {
       // Without an answer that part is left out.
       .catch(() => {});
   }, [hasUpstreams]);
-  const tabs = [
-    { name: 'Prefixes', content: () => <PrefixesTable /> },
-    ...(hasUpstreams.value ? [{ name: 'Upstreams', content: () => <UpstreamsTable /> }] : []),
-  ];
+  if (!hasUpstreams.value) return null;
   return (
-    <section class="stack" aria-labelledby="shared">
-      <h3 id="shared">Used by all accounts</h3>
-      <Tabs label="Used by all accounts" tabs={tabs} />
+    <section class="stack" aria-labelledby="upstreams">
+      <h3 id="upstreams">Upstreams</h3>
+      <UpstreamsTable />
     </section>
   );
 }

@@ -7,7 +7,6 @@ import { keepReporting, reportFault } from './figures/report.ts';
 import { FirstFault } from './first-fault.tsx';
 import { Gauges } from './gauges.tsx';
 import { Savings } from './savings-view.tsx';
-import { SpeedTable, speedFault } from './speed-table.tsx';
 import { SpendChart } from './spend-chart.tsx';
 import { spentFault } from './who-spent.tsx';
 
@@ -17,20 +16,13 @@ export function BudgetOverview() {
   const { admin } = identity.value;
   return (
     <>
-      <FirstFault of={[reportFault, speedFault, ...(admin ? [overviewFault, spentFault] : [breakdownFault])]} />
+      <FirstFault of={[reportFault, ...(admin ? [overviewFault, spentFault] : [breakdownFault])]} />
       <Gauges />
       <div class="budget-columns">
         <SpendChart />
         <Savings />
       </div>
-      {admin ? (
-        <DeploymentView />
-      ) : (
-        <>
-          <Breakdown />
-          <SpeedTable />
-        </>
-      )}
+      {admin ? <DeploymentView /> : <Breakdown />}
     </>
   );
 }

@@ -10,7 +10,6 @@ import { root } from './support/root.ts';
 const ORDER = [
   'playground',
   'playground/agents',
-  'playground/batches',
   'playground/budget',
   'playground/budget/figures',
   'playground/chat',

@@ -21,7 +21,7 @@ interface Range {
 }
 
 /** Fifty texts of so many characters are as long as a stretch of work may be. */
-const SHORT_TEXT = 1_300;
+const SHORT_MESSAGE = 1_300;
 
 /** @returns the columns of a message and its turn. @param text what selects its text */
 const columnsWith = (text: string) =>
@@ -44,7 +44,7 @@ export class MessageRows {
 
   /** Reads as many messages at once, but each long text only when it is taken: no query stays open, and they need not fit into memory. */
   *some(range: Range & { limit: number }): Generator<MessageRow> {
-    const short = `case when m.characters <= ${SHORT_TEXT} then m.text end as text`;
+    const short = `case when m.characters <= ${SHORT_MESSAGE} then m.text end as text`;
     for (const row of this.#select(columnsWith(short), range)?.toArray() ?? [])
       yield messageRowOf(row, (seq) => this.#textAt(seq));
   }

@@ -44,7 +44,7 @@ const MOST_FOLLOWERS = 32;
 /** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
 const ASLEEP_MS = 60_000;
 /** What reading a row takes at least, which is a turn of all paced work, and what more for each event that was not seen. */
-const TURN_BYTES = 65_537;
+const READ_BYTES = 65_537;
 const EVENT_BYTES = 300;
 const EVENTS_IN_A_ROW = 20_000;
 
@@ -277,7 +277,7 @@ export class EventLog {
         const { row, cursor, pacer } = listener;
         if (row !== undefined || cursor < (this.#gapAfter ?? this.#stored)) {
           const unseen = Math.min(this.#stored - cursor, EVENTS_IN_A_ROW);
-          await pacer.before(TURN_BYTES + unseen * EVENT_BYTES);
+          await pacer.before(READ_BYTES + unseen * EVENT_BYTES);
         }
         listener.isWaiting = true;
         this.#serve(listener);

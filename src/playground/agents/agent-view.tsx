@@ -12,7 +12,6 @@ import { Table } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { agentDrafts } from './agent-draft.ts';
 import { AgentFacts } from './agent-facts.tsx';
-import { ChoiceStats } from './choice-stats.tsx';
 import { Compare } from './compare.tsx';
 import { agentRequests, readAgent, removeAgent, spent, waitsSince } from './list.ts';
 
@@ -40,7 +39,6 @@ export function AgentView({ name }: { name: string }) {
       <Actions name={name} />
       {fault.value && <Fault text={fault.value} />}
       {read.value && <AgentFacts content={read.value.content} />}
-      {read.value && typeof read.value.content.model !== 'string' && <ChoiceStats name={name} />}
       {read.value && <Versions versions={versions} />}
       {versions.length > 1 && <Compare versions={versions} onChanged={load} />}
       {read.value && <LastRuns name={name} />}

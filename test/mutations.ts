@@ -91,12 +91,6 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/agents/choose-model.test.ts',
   },
   {
-    name: 'agents: the chance in the control arm is left out',
-    file: 'src/agents/savings.ts',
-    edits: [['Math.sqrt(one.variance + other.variance)', 'Math.sqrt(one.variance)']],
-    foundBy: 'test/agents/savings.test.ts',
-  },
-  {
     name: 'async: a failed call takes those who wait with it',
     file: 'src/async/shared-call.ts',
     edits: [['this.#current.then(begin, begin)', 'this.#current.then(begin)']],

@@ -31,7 +31,6 @@ import type {
 import type { ConversationPage, Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
-import type { ChoiceSum, ChoicesQuery } from '../pricing/choice-sums.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
@@ -42,7 +41,7 @@ import { decideBatch, settleBatch } from './admit-batch.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller, refuse } from './decide-admission.ts';
 import { endVisit } from './end-visit.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
-import { choiceSumsOf, conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
+import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { raiseAlerts } from './raise-alerts.ts';
@@ -268,11 +267,6 @@ export class Account extends EdgeObject implements AccountObject {
   /** @returns what was spent, by day, model, conversation or prefix. */
   usage(query: UsageQuery): UsageReport {
     return usageOf(this.#state.ledger, query);
-  }
-
-  /** @returns what the choices of an agent's models have cost. */
-  choices(query: ChoicesQuery): ChoiceSum[] {
-    return choiceSumsOf(this.#state.ledger, query);
   }
 
   /** @returns a page of the ledger, newest first. */

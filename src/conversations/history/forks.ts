@@ -59,8 +59,8 @@ function choicesUpTo(
   if (!choices) return {};
   const kept = choices.filter(({ turn }) => turn <= last);
   const [first] = choices;
-  const drawn = asksAgain === true ? first && { arm: first.by.arm, group: first.by.group } : asksAgain || undefined;
-  return { choices: kept.map((one) => ({ ...one, turn: one.turn + shift })), ...(drawn && { asksAgain: drawn }) };
+  const again = asksAgain === true ? first && { arm: first.by.arm } : asksAgain || undefined;
+  return { choices: kept.map((one) => ({ ...one, turn: one.turn + shift })), ...(again && { asksAgain: again }) };
 }
 
 /** @returns the number of the first message to delete: the found one, or the nearest question before it. */

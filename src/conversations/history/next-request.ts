@@ -24,7 +24,6 @@ import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
 import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
 import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
-import type { Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { checkBoundMessages } from './bound-messages.ts';
@@ -70,7 +69,7 @@ export interface NextRequest {
   /** What it is for its conversation, if its model was chosen. */
   part?: ChosenBy['part'];
   /** What chooses its model, and how the present one was chosen; absent unless that is still to be done. */
-  toChoose?: { choice: ModelByLabel; before: Chosen | undefined; drawn: Profile['asksAgain'] } | undefined;
+  toChoose?: { choice: ModelByLabel; before: Chosen | undefined } | undefined;
   /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */
   run?: PlannedRun | undefined;
 }

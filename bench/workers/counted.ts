@@ -182,7 +182,6 @@ function countEnv(env: Bindings): Bindings {
     INBOX: countNamespace(env.INBOX, true),
     POOL: countNamespace(env.POOL, true),
     BATCH: countNamespace(env.BATCH),
-    BATCH_CLAIMS: countNamespace(env.BATCH_CLAIMS),
     CLASSIFICATION: countNamespace(env.CLASSIFICATION),
     // Miniflare's own is an object with rows, which would be most of what a refusal takes.
     ...(env.BENCH_REFUSES === 'true' && { VISITOR_BRAKE: { limit: async () => ({ success: false }) } }),

@@ -30,7 +30,6 @@ import { BatchBody, type OuterMember } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
-import { newSeed } from './custom-ids.ts';
 import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
@@ -92,7 +91,7 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   const query = queryUp(c.req.url);
   const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
   const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
-  const total = new BatchTotal(newSeed());
+  const total = new BatchTotal();
   const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
   const isOwn = own !== undefined;
   const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes, isOwn };
@@ -218,7 +217,11 @@ async function decided(
 }
 
 function batchOrRefusal(state: BatchState, context: RequestContext): Response {
-  if (state.kind === 'known') return Response.json(state.batch);
+  if (state.kind === 'known') {
+    const { batch } = state;
+    if (batch.unknown === undefined) return Response.json(batch);
+    throw finalError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
+  }
   if (state.kind === 'none') throw notFound('The batch was deleted meanwhile.');
   return refusedUpstream(state, context);
 }
@@ -248,7 +251,7 @@ async function finish(
 
 function batchOpening(
   { c, context, id, items: reader, total, isOwn }: Creation,
-  { rows, items, digest: bodyDigest }: BatchOrder,
+  { rows, items }: BatchOrder,
   url: string | undefined,
 ): BatchOpening {
   const headers: Record<string, string> = {};
@@ -264,10 +267,7 @@ function batchOpening(
     base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + BATCHES_PATH,
     items,
     rows: rows.map(({ requestId, model, cost, items }) => ({ requestId, model, hold: cost, items })),
-    seed: total.seed,
-    digest: total.digest,
-    likeness: total.likeness,
-    origin: `${context.identity.account} ${bodyDigest}`,
+    seed: [0, 0, 0, 0],
     cacheTtl: total.cachesLong ? '1h' : '5m',
     makesThings: total.makesThings,
     upstream: chosenTarget(reader).name,

@@ -8,11 +8,11 @@ import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { MessageBatch, OutcomeCounts } from './batches-answers.schema.ts';
 
 /**
- * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), lost (nobody knows its id
- * at the upstream), running (it is known there), ended (settled), refused (the upstream did not take it), unsent (given up
- * before its last byte).
+ * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), unknown (the upstream has
+ * not said whether it was made), running (it is known there), ended (settled), refused (the upstream did not take it), unsent
+ * (given up before its last byte). The last release called `lost` what is unknown.
  */
-type Phase = 'prepared' | 'closing' | 'lost' | 'running' | 'ended' | 'refused' | 'unsent';
+type Phase = 'prepared' | 'closing' | 'unknown' | 'lost' | 'running' | 'ended' | 'refused' | 'unsent';
 
 export interface Journal extends BatchOpening {
   phase: Phase;
@@ -20,12 +20,12 @@ export interface Journal extends BatchOpening {
   createdAt: number;
   closingAt?: number;
   upstreamId?: string;
-  /** Whether the upstream's id is a guess, which the results have to prove. */
+  /** Whether the upstream's id is a guess of the last release. */
   isGuess?: boolean;
-  /** Whether the claims know to which batch the upstream's batch belongs. */
-  isClaimed?: boolean;
-  /** Ids of the upstream's batches that looked like this one but are not. */
-  wrong?: string[];
+  /** Whether the operator has been told that nobody knows whether it was made. */
+  isAlerted?: boolean;
+  /** Whether the upstream's whole list had no batch that it could be. */
+  isAbsent?: boolean;
   expiresAt?: string;
   cancelAt?: number;
   /** Whether the upstream has been asked to cancel. */
@@ -76,7 +76,12 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
     // A batch that was never made at the upstream has no results there.
     results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
     cost_usd: cost === undefined ? null : toUsd(cost),
+    ...(journal.phase === 'unknown' ? { unknown: toldOfUnknown(journal) } : {}),
   };
+}
+
+function toldOfUnknown({ id, items, closingAt }: Journal): string {
+  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${items} items that was made about ${isoTimeOrNull(closingAt)} in the upstream's own list, as in the Console: if it is there, only there are its results. If it is not, send it again, with another idempotency-key. What it may cost is held for 25 hours, and then given back unless that list has a batch as large.`;
 }
 
 /** @returns what other objects get to know about a batch. */
@@ -96,5 +101,5 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
 
 /** @returns whether the upstream may still work on a batch. */
 export function isOpen({ phase }: Journal): boolean {
-  return phase === 'closing' || phase === 'lost' || phase === 'running';
+  return phase === 'closing' || phase === 'unknown' || phase === 'running';
 }

@@ -19,48 +19,31 @@ const FREE_MISREADS = 3;
 const READ_PAUSE_MS = MINUTE_MS;
 const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
 
-/**
- * Asks the upstream, and settles the batch if it has ended.
- *
- * @returns `wrong` if the results belong to another batch, which was taken for this one
- */
-export async function pollBatch(record: BatchRecord, journal: Journal): Promise<'seen' | 'wrong'> {
-  const { id, upstreamId = '', isGuess, closingAt = journal.createdAt, readAt = 0 } = journal;
-  if (record.now < readAt) return 'seen';
+/** Asks the upstream, and settles the batch if it has ended. */
+export async function pollBatch(record: BatchRecord, journal: Journal): Promise<void> {
+  const { upstreamId = '', closingAt = journal.createdAt, readAt = 0 } = journal;
+  if (record.now < readAt) return;
   let sums: ResultSums;
   try {
     const { status } = await record.calls.read(upstreamId);
-    if (status !== 'ended') return 'seen';
+    if (status !== 'ended') return;
     sums = await readSumsAgain(record, journal, upstreamId);
   } catch (thrown) {
     if (!isUnknownThere(thrown) || record.now <= closingAt + FORGOTTEN_MS) throw thrown;
     // The upstream has forgotten the batch, so nobody can say any more what it has cost.
-    await settleUnknown(record);
-    return 'seen';
+    return await settleUnknown(record);
   }
-  // The answer to the create may have come meanwhile, and may have named another batch.
-  if (record.journal?.upstreamId !== upstreamId) return 'seen';
-  if (isGuess) {
-    const isAlike = sums.digest === journal.digest && sums.items === journal.items;
-    if (!isAlike || !(await record.claims((claims) => claims.claim(id, upstreamId)))) return 'wrong';
-    record.change({ isGuess: false });
-    // Now that the results are known to be this batch's, the ids in them can be noted.
-    if (journal.makesThings) sums = await readSumsAgain(record, { ...journal, isGuess: false }, upstreamId);
-  }
+  // It was forgotten meanwhile.
+  if (!record.journal) return;
   const rows = sums.rows.map((sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }));
   await settleRows(record, rows, sums);
-  return 'seen';
 }
 
 /** Reads the results as `readSums` does. If that fails again and again, the pauses become longer. */
-async function readSumsAgain(
-  record: BatchRecord,
-  { items, isGuess }: Journal,
-  upstreamId: string,
-): Promise<ResultSums> {
+async function readSumsAgain(record: BatchRecord, { items }: Journal, upstreamId: string): Promise<ResultSums> {
   try {
     const sums = await readSums(record, upstreamId);
-    if (!isGuess && sums.items !== items) throw new Error(`${sums.items} of ${items} results`);
+    if (sums.items !== items) throw new Error(`${sums.items} of ${items} results`);
     return sums;
   } catch (thrown) {
     const misreads = (record.journal?.misreads ?? 0) + 1;
@@ -70,20 +53,19 @@ async function readSumsAgain(
   }
 }
 
-/** Reads the results of a batch at the upstream to their end. Notes the ids in them if they are this batch's. */
-export async function readSums(record: BatchRecord, upstreamId: string): Promise<ResultSums> {
+/** Reads the results of a batch at the upstream to their end, and notes the ids in them. */
+async function readSums(record: BatchRecord, upstreamId: string): Promise<ResultSums> {
   const { settings, journal } = record;
   if (!journal) throw new Error('The batch was deleted meanwhile.');
   const answered = await record.calls.results(upstreamId);
   const models = pricesAt(settings, journal.upstream);
-  const { makesThings, phase, isGuess, isErased, upstream = '' } = journal;
-  const isSure = phase === 'running' && !isGuess && !isErased;
+  const { makesThings, isErased, upstream = '' } = journal;
   const note = async (made: readonly MadeId[]) => {
     // If the account was erased meanwhile, nothing is noted.
     if (record.journal?.isErased) return;
     await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
   };
-  return await readResults(answered, journal, makesThings && isSure ? { models, note } : { models });
+  return await readResults(answered, journal, makesThings && !isErased ? { models, note } : { models });
 }
 
 /** Books the hold of a batch as its cost, because the real cost is not known any more. */
@@ -104,11 +86,11 @@ async function settleRows(
   const { id: batch, createdAt: startedAt } = record.journal ?? {};
   const text = JSON.stringify({ batch, rows, startedAt });
   await record.account((account) => account.settleBatchJson(text));
-  endBatch(record, { outcomes, cost, isGuess: false });
+  endBatch(record, { outcomes, cost });
 }
 
 /** Notes that a batch has ended, and that its end must be delivered. */
-export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost' | 'isGuess'>): void {
+export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost'>): void {
   const { journal, now } = record;
   if (!journal) return;
   const delivery = journal.isErased ? {} : firstDelivery(record);

@@ -1,4 +1,4 @@
-/** Reads the results of a batch once: computes what each item has cost, and finds out to which batch they belong. */
+/** Reads the results of a batch once, and computes what each item has cost. */
 
 import { tokensByKind } from '../accounts/admission/book-outcome.ts';
 import { NO_TOKENS } from '../accounts/ledger/settlement.ts';
@@ -13,7 +13,6 @@ import { idsMade, type MadeId } from '../upstream/usage/made-ids.ts';
 import { isFinal } from '../upstream/usage/told-usage.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
-import { CustomIds } from './custom-ids.ts';
 import type { Journal } from './journal.ts';
 import { NO_OUTCOMES } from './journal.ts';
 
@@ -35,15 +34,13 @@ interface ModelSum {
 export interface ResultSums {
   /** How many items the results have. */
   items: number;
-  /** The digest of their custom ids. */
-  digest: string;
   outcomes: OutcomeCounts;
   cost: Nanodollars;
   rows: ModelSum[];
 }
 
 /** What reading needs to know about a batch. */
-export type ReadBatch = Pick<Journal, 'rows' | 'seed' | 'cacheTtl' | 'items'>;
+export type ReadBatch = Pick<Journal, 'rows' | 'cacheTtl' | 'items'>;
 
 /** How results are read. */
 interface ResultsReading {
@@ -103,7 +100,7 @@ export async function* resultLines({ response, exchange }: AnsweredCall): AsyncG
 class Sums {
   readonly #batch: ReadBatch;
   readonly #models: ModelTable;
-  readonly #ids: CustomIds;
+  readonly #ids = new Set<string>();
   readonly #rows: ModelSum[];
   readonly #outcomes = { ...NO_OUTCOMES };
   readonly #readsIds: boolean;
@@ -114,7 +111,6 @@ class Sums {
     this.#batch = batch;
     this.#models = models;
     this.#readsIds = readsIds;
-    this.#ids = new CustomIds(batch.seed);
     this.#rows = batch.rows.map(({ requestId, model }) => ({
       requestId,
       model,
@@ -132,7 +128,8 @@ class Sums {
     const { custom_id: id, result } = line ?? {};
     if (typeof id !== 'string' || !isObject(result)) throw new Error('no result');
     // A repeated result counts once.
-    if (!this.#ids.add(id)) return;
+    if (this.#ids.has(id)) return;
+    this.#ids.add(id);
     const outcome = outcomeOf(result);
     this.#outcomes[outcome] += 1;
     const message = outcome === 'succeeded' && isObject(result.message) ? result.message : undefined;
@@ -144,8 +141,7 @@ class Sums {
 
   end(): ResultSums {
     return {
-      items: this.#ids.count,
-      digest: this.#ids.digest,
+      items: this.#ids.size,
       outcomes: this.#outcomes,
       cost: this.#rows.reduce((sum, row) => sum + row.cost, 0),
       rows: this.#rows,

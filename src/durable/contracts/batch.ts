@@ -1,4 +1,4 @@
-/** The contracts of a batch's object and of the claims' object, and of an account's decisions about batches. */
+/** The contracts of a batch's object, and of an account's decisions about batches. */
 
 import type { MessageBatch, OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -74,13 +74,8 @@ export interface BatchOpening {
   items: number;
   /** One entry for each model, with the most that it can cost. */
   rows: { requestId: string; model: string; hold: Nanodollars; items: number }[];
-  /** The salt with which the custom ids are hashed, and their digest. */
-  seed: readonly [number, number, number, number];
-  digest: string;
-  /** The same for all batches with the same custom ids. Equal values prove nothing, but raise a doubt. */
-  likeness: string;
-  /** A hash of the account and the bytes of the body. */
-  origin: string;
+  /** Only the last release needs it, to read results. */
+  seed: readonly number[];
   /** The longest cache lifetime that an item asks for. */
   cacheTtl: '5m' | '1h';
   /** Whether an answer may contain ids of things that it makes. */
@@ -99,7 +94,7 @@ export type CreateAnswer =
   | { kind: 'made'; id: string; expiresAt: string }
   /** It was not made. The answer is kept for callers who send the same again. */
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
-  /** A failure that does not say whether it was made. It is searched for, and if it is not found, it was refused. */
+  /** A failure that does not say whether it was made. If the upstream's list has none like it, it was refused. */
   | { kind: 'doubtful'; status: number; body: string; headers: Record<string, string> }
   /** The answer was lost, so it is not known. */
   | { kind: 'lost' };
@@ -127,7 +122,7 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
    *
    * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
-  closing(): Promise<boolean>;
+  closing(): boolean;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
   /**
@@ -144,52 +139,4 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   remove(): Promise<'removed' | 'running' | 'none'>;
   /** Erases the batch, because its account is erased. It is cancelled, settled and deleted. */
   erase(): void;
-}
-
-/** A batch whose create has not been answered, or whose answer was lost. */
-export interface PendingBatch {
-  batch: string;
-  items: number;
-  /** When its last byte went up, in milliseconds since 1970. */
-  at: number;
-  /** The same for all batches with these custom ids. */
-  likeness: string;
-  /** The same for equal bodies of the same account. Such batches may be exchanged for each other. */
-  origin: string;
-}
-
-/** A batch in the upstream's list that may be ours. */
-export interface BatchCandidate {
-  id: string;
-  /** Milliseconds since 1970. */
-  at: number;
-}
-
-/** The object that knows which batch of an upstream belongs to which of ours. There is one for each upstream. */
-export interface BatchClaimsObject extends Rpc.DurableObjectBranded {
-  /** Notes a batch before its last byte goes up. */
-  begin(pending: PendingBatch): void;
-  /**
-   * Claims a batch of the upstream for one of ours.
-   *
-   * @param isSure whether the upstream itself has said so. Then an earlier claim of another batch was a mistake
-   * @returns false if it belongs to another batch
-   */
-  claim(batch: string, upstreamId: string, isSure?: boolean): boolean;
-  /**
-   * Claims a batch of the upstream for one of ours, by its custom ids.
-   *
-   * @returns `own`; `other` if it belongs to another batch; `unclear` while another lost batch has the same custom ids
-   */
-  prove(batch: string, upstreamId: string): 'own' | 'other' | 'unclear';
-  /** Takes back a claim that was a wrong guess. */
-  release(batch: string, upstreamId: string): void;
-  /** Notes that a batch was not made, or is no longer searched for. */
-  end(batch: string): void;
-  /**
-   * Chooses among batches of the upstream that have the right number of items and the right time.
-   *
-   * @returns `only`: the one that it must be, which is then claimed; otherwise those that nobody has claimed
-   */
-  choose(batch: string, candidates: BatchCandidate[]): { only?: string; free: string[] };
 }

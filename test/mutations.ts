@@ -643,7 +643,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'the last count wins: in a vote of a batch',
-    file: 'src/classifications/job-results.ts',
+    file: 'src/batches/label-results.ts',
     edits: [['const { usage } = reportOf(message, 0);', 'const usage = message?.usage as Usage | undefined;']],
     foundBy: 'test/upstream/usage/told-usage.test.ts',
   },

@@ -1,14 +1,18 @@
 import { MINUTE_MS } from '../async/durations.ts';
+import type { classificationEnded } from '../classifications/classifications-answers.schema.ts';
 import { deliverEnd } from '../delivery/deliver-event.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
+import type { ResultPage, TakenInput } from '../durable/contracts/classification.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
 import type * as z from '../http/zod.ts';
+import { type KeptAnswer, keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import { BatchRecord } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
-import { batchOf, isOpen, type Journal, stateOf } from './journal.ts';
-import { pollBatch, tellCancel } from './poll-batch.ts';
+import { batchOf, classificationOf, isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
+import { electedOf, resultPage } from './label-results.ts';
+import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
 import { keptUntil, REFUSAL_MS, tidyBatch } from './tidy-batch.ts';
 import { decideUnknown, isListed, listedNextAt } from './unknown-batch.ts';
 
@@ -26,7 +30,10 @@ const ASKED_POLL_MS = 2_000;
 /** Milliseconds to pause after a failure without `retry-after`. */
 const FAILED_MS = 30_000;
 
+/** How many writes of KV one alarm makes. */
+const KEPT_IN_AN_ALARM = 500;
 type BatchEnded = z.output<typeof batchEnded>;
+type ClassificationEnded = z.output<typeof classificationEnded>;
 
 /**
  * The object of one batch. It keeps the batch's journal, from before the bytes that make it a batch to its settlement. After
@@ -37,6 +44,8 @@ type BatchEnded = z.output<typeof batchEnded>;
 export class Batch extends EdgeObject implements BatchObject {
   readonly #record: BatchRecord;
   #polledAt = 0;
+  /** Answers on their way into the cache. */
+  #keeping: Promise<unknown> = Promise.resolve();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -46,7 +55,33 @@ export class Batch extends EdgeObject implements BatchObject {
   prepare(opening: BatchOpening): void {
     if (this.#journal) return;
     this.#record.begin({ ...opening, phase: 'prepared', createdAt: this.now() });
+    if (opening.labels) this.#record.labels.begin();
     this.#wakeIn(PREPARED_MS);
+  }
+
+  async recall(account: string, hashes: string[]): Promise<[string, KeptAnswer][]> {
+    const known: [string, KeptAnswer][] = [];
+    for (let from = 0; from < hashes.length; from += RECALLED_AT_ONCE) {
+      known.push(...(await recallAnswers(this.env.STORE, account, hashes.slice(from, from + RECALLED_AT_ONCE))));
+    }
+    return known;
+  }
+
+  take(from: number, inputs: TakenInput[]): void {
+    if (this.#journal?.phase !== 'prepared') throw new Error('This classification is not being made any more.');
+    this.#record.labels.add(from, inputs);
+  }
+
+  async endEmpty(): Promise<void> {
+    if (this.#journal?.phase !== 'prepared') return;
+    await endBatch(this.#record, { outcomes: NO_OUTCOMES, cost: 0 });
+    this.#wakeIn(0);
+  }
+
+  results(after: number): ResultPage {
+    const { phase, labels, isErased } = this.#journal ?? {};
+    if (phase !== 'ended' || !labels || isErased) throw new Error('There are no results, or no more.');
+    return resultPage(this.#record.labels, after, labels);
   }
 
   closing(): boolean {
@@ -111,14 +146,17 @@ export class Batch extends EdgeObject implements BatchObject {
     return 'removed';
   }
 
-  erase(): void {
+  async erase(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
+    if (journal.labels) this.#record.labels.clear();
     this.#record.change({ isErased: true, isReported: true });
     if (isOpen(journal) && journal.cancelAt === undefined) this.#record.change({ cancelAt: this.now() });
     // Its last byte will not be sent any more.
     if (journal.phase === 'prepared') this.#record.change({ phase: 'unsent' });
     this.#wakeIn(0);
+    // They must be there before the account empties the cache.
+    await this.#keeping;
   }
 
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
@@ -126,6 +164,7 @@ export class Batch extends EdgeObject implements BatchObject {
     this.around.alarm.fired();
     await this.#record.try(() => this.#work());
     await this.#record.try(() => this.#deliverEnd());
+    await this.#record.try(() => this.#keepAnswers());
     await this.#record.try(() => tidyBatch(this.#record));
     this.#wakeForNext();
   }
@@ -157,7 +196,34 @@ export class Batch extends EdgeObject implements BatchObject {
   async #deliverEnd(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
+    const classification = classificationOf(journal);
+    if (classification) {
+      const event_id = `evt_${classification.id}`;
+      const what = () => ({ event_id, classification });
+      return await deliverEnd<ClassificationEnded>(this.#record, 'classification.ended', what);
+    }
     await deliverEnd<BatchEnded>(this.#record, 'batch.ended', () => ({ batch: batchOf(journal, this.now()) }));
+  }
+
+  /** Caches the answers for which every vote was valid. For the others, another try may give a better answer. */
+  async #keepAnswers(): Promise<void> {
+    const { phase, account, labels, isErased } = this.#journal ?? {};
+    if (phase !== 'ended' || account === undefined || !labels || labels.cacheSeconds === 0 || isErased) return;
+    const tables = this.#record.labels;
+    const page = tables.unkept(KEPT_IN_AN_ALARM);
+    const keeping = Promise.all(
+      page.map(async ({ n, hash }) => {
+        const votes = tables.votesOf(n);
+        const isWhole = votes.length === labels.votes && votes.every((vote) => !('error' in vote));
+        const answer = isWhole ? electedOf(votes, labels) : undefined;
+        if (answer) await keepAnswer(this.env.STORE, account, hash, answer, labels.cacheSeconds);
+      }),
+    );
+    this.#keeping = keeping.catch(() => {});
+    await keeping;
+    if (!this.#journal || this.#journal.isErased) return;
+    tables.noteKept(page.map(({ n }) => n));
+    if (page.length > 0) this.#wakeIn(0);
   }
 
   #becomeUnknown(): void {

@@ -1,11 +1,14 @@
 /** The journal that the object of a batch keeps, and how it is shown. */
 
 import { DAY_MS } from '../async/durations.ts';
+import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
 import type { PendingDelivery } from '../delivery/deliver-event.ts';
 import type { BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
+import type { ClassificationReport } from '../durable/contracts/classification.ts';
 import { isoTime, isoTimeOrNull } from '../http/times.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { MessageBatch, OutcomeCounts } from './batches-answers.schema.ts';
+import { shownLabels } from './label-report.ts';
 
 /**
  * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), unknown (the upstream has
@@ -36,6 +39,9 @@ export interface Journal extends BatchOpening {
   endedAt?: number;
   outcomes?: OutcomeCounts;
   cost?: Nanodollars;
+  /** Of a classification: what has become of its inputs, and what its answers have used. */
+  labelled?: { labelled: number; failed: number };
+  usage?: ClassifyUsage | undefined;
   refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
   /** Whether the account knows the latest change. */
   isReported?: boolean;
@@ -84,6 +90,22 @@ function toldOfUnknown({ id, items, closingAt }: Journal): string {
   return `The upstream did not say whether it has made the batch ${id}. Look for one of ${items} items that was made about ${isoTimeOrNull(closingAt)} in the upstream's own list, as in the Console: if it is there, only there are its results. If it is not, send it again, with another idempotency-key. What it may cost is held for 25 hours, and then given back unless that list has a batch as large.`;
 }
 
+/** @returns the id of the classification that a batch is */
+export function classificationId(batch: string): string {
+  return batch.replace('msgbatch_', 'clsbatch_');
+}
+
+/** @returns a batch as a classification, if it is one */
+export function classificationOf({ id, phase, labels, ...journal }: Journal): ClassificationReport | undefined {
+  if (!labels) return undefined;
+  const { labelled, usage, cost, createdAt, cancelAt, endedAt } = journal;
+  const counts = { ...labels.counts, ...labelled };
+  return shownLabels({
+    ...{ ...labels, id: classificationId(id), batch: id, isEnded: phase === 'ended', counts },
+    ...{ usage, cost, createdAt, cancelAt, endedAt },
+  });
+}
+
 /** @returns what other objects get to know about a batch. */
 export function stateOf(journal: Journal | undefined, now: number): BatchState {
   if (!journal || journal.isErased || journal.phase === 'unsent') return { kind: 'none' };
@@ -91,10 +113,13 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
     return journal.refusal ? { kind: 'refused', ...journal.refusal } : { kind: 'none' };
   }
   const { upstreamId, upstream: name, headers } = journal;
+  const isSent = journal.phase !== 'prepared';
+  const classification = isSent && classificationOf(journal);
   return {
     kind: 'known',
     batch: batchOf(journal, now),
-    isSent: journal.phase !== 'prepared',
+    isSent,
+    ...(classification ? { classification } : {}),
     upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
   };
 }

@@ -48,6 +48,8 @@ interface ResultsReading {
   models: ModelTable;
   /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
   note?: ((made: readonly MadeId[]) => Promise<void>) | undefined;
+  /** Called with each result; absent if nothing of it is kept. */
+  write?: ((line: Json) => void) | undefined;
 }
 
 /** How many ids are noted in one call. */
@@ -61,11 +63,12 @@ const NOTED_AT_ONCE = 500;
 export async function readResults(
   answered: AnsweredCall,
   batch: ReadBatch,
-  { models, note }: ResultsReading,
+  { models, note, write }: ResultsReading,
 ): Promise<ResultSums> {
   const sums = new Sums(batch, models, note !== undefined);
   for await (const line of resultLines(answered)) {
-    sums.add(line);
+    const added = sums.add(line);
+    if (added) write?.(added);
     if (note && sums.made.length >= NOTED_AT_ONCE) await note(sums.made.splice(0));
   }
   if (note && sums.made.length > 0) await note(sums.made.splice(0));
@@ -121,14 +124,14 @@ class Sums {
     }));
   }
 
-  /** Adds a line. @throws Error if it is not a result */
-  add(bytes: Uint8Array): void {
-    if (bytes.every((byte) => byte <= 32)) return;
+  /** Adds a line. @returns what it says, the first time. @throws Error if it is not a result */
+  add(bytes: Uint8Array): Json | undefined {
+    if (bytes.every((byte) => byte <= 32)) return undefined;
     const line = parseObject(bytes);
     const { custom_id: id, result } = line ?? {};
-    if (typeof id !== 'string' || !isObject(result)) throw new Error('no result');
+    if (!line || typeof id !== 'string' || !isObject(result)) throw new Error('no result');
     // A repeated result counts once.
-    if (this.#ids.has(id)) return;
+    if (this.#ids.has(id)) return undefined;
     this.#ids.add(id);
     const outcome = outcomeOf(result);
     this.#outcomes[outcome] += 1;
@@ -137,6 +140,7 @@ class Sums {
     row.outcomes[outcome] += 1;
     if (outcome === 'succeeded') this.#price(row, message ?? {});
     if (message && this.#readsIds) this.made.push(...idsMade(message));
+    return line;
   }
 
   end(): ResultSums {

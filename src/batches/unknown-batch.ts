@@ -42,7 +42,7 @@ export async function decideUnknown(record: BatchRecord, journal: Journal): Prom
     if (isThere === false) record.change({ isAbsent: true });
   }
   if (isThere || (isThere === undefined && isLate)) await settleUnknown(record);
-  else if (isLate) endBatch(record, { outcomes: { ...NO_OUTCOMES, expired: items }, cost: 0 });
+  else if (isLate) await endBatch(record, { outcomes: { ...NO_OUTCOMES, expired: items }, cost: 0 });
 }
 
 /** @returns when the list is read next; milliseconds since 1970 */

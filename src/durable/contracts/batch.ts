@@ -1,8 +1,10 @@
 /** The contracts of a batch's object, and of an account's decisions about batches. */
 
 import type { MessageBatch, OutcomeCounts } from '../../batches/batches-answers.schema.ts';
+import type { KeptAnswer } from '../../kv/classified-answers.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { AdmissionCaller, AdmissionDecision } from './admission.ts';
+import type { ClassificationReport, LabelsOpening, ResultPage, TakenInput } from './classification.ts';
 import type { Tokens } from './settlement.ts';
 
 /** Asks an account to set aside the cost of a batch. */
@@ -86,6 +88,8 @@ export interface BatchOpening {
   headers: Record<string, string>;
   /** The address to which its end is reported; null for none. Default: BATCH_DELIVER_URL. */
   deliverUrl?: string | null | undefined;
+  /** If it is a classification: what its inputs share. */
+  labels?: LabelsOpening | undefined;
 }
 
 /** The upstream's answer to a create. */
@@ -102,7 +106,14 @@ export type CreateAnswer =
 /** How far a batch has come. */
 export type BatchState =
   /** `isSent` is false until its last byte has gone up. Until then it may still come to nothing. */
-  | { kind: 'known'; batch: MessageBatch; upstream: UpstreamBatch | undefined; isSent: boolean }
+  | {
+      kind: 'known';
+      batch: MessageBatch;
+      upstream: UpstreamBatch | undefined;
+      isSent: boolean;
+      /** If it is a classification, once it is sent. */
+      classification?: ClassificationReport;
+    }
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   | { kind: 'none' };
 
@@ -123,6 +134,14 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
    * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
   closing(): boolean;
+  /** @returns the cached answers of an account by their hashes. A request may not read so many itself */
+  recall(account: string, hashes: string[]): Promise<[string, KeptAnswer][]>;
+  /** Takes inputs of a classification that is prepared. @param from the place of the first one among all */
+  take(from: number, inputs: TakenInput[]): void;
+  /** Ends a classification of which nothing has to go up. */
+  endEmpty(): Promise<void>;
+  /** @returns the next results of a classification */
+  results(after: number): ResultPage;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
   /**
@@ -138,5 +157,5 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   /** Deletes the batch, here and at the upstream. */
   remove(): Promise<'removed' | 'running' | 'none'>;
   /** Erases the batch, because its account is erased. It is cancelled, settled and deleted. */
-  erase(): void;
+  erase(): Promise<void>;
 }

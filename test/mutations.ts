@@ -209,10 +209,10 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/classification/classify.route.test.ts',
   },
   {
-    name: 'classifications: a job is looked at as seldom as can be',
-    file: 'src/classifications/job-schedule.ts',
-    edits: [['Math.min(LONGEST_POLL_MS, Math.max(', 'Math.max(LONGEST_POLL_MS, Math.max(']],
-    foundBy: 'test/classifications/job-schedule.test.ts',
+    name: 'classifications: equal inputs are asked about each',
+    file: 'src/classifications/begin-classification.ts',
+    edits: [['joins ? (firsts.get(input) ?? n) : n', 'n']],
+    foundBy: 'test/classifications/classifications.route.test.ts',
   },
   {
     name: 'client: the last event comes again after a reconnect',

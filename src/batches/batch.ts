@@ -1,5 +1,5 @@
 import { MINUTE_MS } from '../async/durations.ts';
-import type { classificationEnded } from '../classifications/classifications-answers.schema.ts';
+import type { ClassificationEnded } from '../classifications/classifications-answers.schema.ts';
 import { deliverEnd } from '../delivery/deliver-event.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
@@ -33,7 +33,6 @@ const FAILED_MS = 30_000;
 /** How many writes of KV one alarm makes. */
 const KEPT_IN_AN_ALARM = 500;
 type BatchEnded = z.output<typeof batchEnded>;
-type ClassificationEnded = z.output<typeof classificationEnded>;
 
 /**
  * The object of one batch. It keeps the batch's journal, from before the bytes that make it a batch to its settlement. After

@@ -90,18 +90,13 @@ function toldOfUnknown({ id, items, closingAt }: Journal): string {
   return `The upstream did not say whether it has made the batch ${id}. Look for one of ${items} items that was made about ${isoTimeOrNull(closingAt)} in the upstream's own list, as in the Console: if it is there, only there are its results. If it is not, send it again, with another idempotency-key. What it may cost is held for 25 hours, and then given back unless that list has a batch as large.`;
 }
 
-/** @returns the id of the classification that a batch is */
-export function classificationId(batch: string): string {
-  return batch.replace('msgbatch_', 'clsbatch_');
-}
-
 /** @returns a batch as a classification, if it is one */
 export function classificationOf({ id, phase, labels, ...journal }: Journal): ClassificationReport | undefined {
   if (!labels) return undefined;
   const { labelled, usage, cost, createdAt, cancelAt, endedAt } = journal;
   const counts = { ...labels.counts, ...labelled };
   return shownLabels({
-    ...{ ...labels, id: classificationId(id), batch: id, isEnded: phase === 'ended', counts },
+    ...{ ...labels, id: id.replace('msgbatch_', 'clsbatch_'), batch: id, isEnded: phase === 'ended', counts },
     ...{ usage, cost, createdAt, cancelAt, endedAt },
   });
 }

@@ -120,7 +120,7 @@ export function resultPage(tables: LabelTables, after: number, task: LabelTask):
 }
 
 /** @returns the result of an input, in the form of `/classify` */
-export function resultOfParts(parts: ResultParts, task: LabelTask): Omit<ClassifyResult, 'id'> {
+function resultOfParts(parts: ResultParts, task: LabelTask): Omit<ClassifyResult, 'id'> {
   const { fault, known, item, n, votes } = parts;
   if (fault) return resultOf(task, { outcome: 'unclassified', error: fault });
   if (known) return resultOf(task, { outcome: 'classified', result: { ...known, cached: true } });

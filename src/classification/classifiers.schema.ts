@@ -68,7 +68,7 @@ export const classifierParts = {
         error: `Input should be 0, or from ${LEAST_CACHE_SECONDS} to ${MOST_CACHE_SECONDS}`,
       }),
     ),
-    'How long an answer is kept for the same input. Default 3600; 0 keeps none.',
+    'How long an answer is kept for the same input. Default 3600, by batch 0; 0 keeps none.',
   ),
 };
 

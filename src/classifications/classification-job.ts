@@ -19,15 +19,13 @@ import type {
 } from '../durable/contracts/classification.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
 import { ObjectRecord, RECORD_TABLE } from '../durable/object-record.ts';
-import type * as z from '../http/zod.ts';
 import { parseObject } from '../json/object.ts';
 import { fromUsd, type Nanodollars } from '../pricing/cost.ts';
-import type { classificationEnded } from './classifications-answers.schema.ts';
+import type { ClassificationEnded } from './classifications-answers.schema.ts';
 
 /** A request that was making one is dead when it is silent for this time. */
 const JOB_MAKING_MS = 5 * MINUTE_MS;
 const JOB_POLL_MS = MINUTE_MS;
-type ClassificationEnded = z.output<typeof classificationEnded>;
 
 /** The journal of the last release. Times are in milliseconds since 1970. */
 interface Job extends LabelTask {

@@ -33,3 +33,4 @@ export const classificationEnded = z.object({
   created_at: time,
   classification: classificationReport,
 });
+export type ClassificationEnded = z.output<typeof classificationEnded>;

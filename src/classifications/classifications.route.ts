@@ -15,7 +15,7 @@ import { callClassification } from './call-classification.ts';
 const PATH = '/classifications';
 
 /** A classification: how far it is, and what can be done with it. */
-interface Found {
+interface FoundClassification {
   report: ClassificationReport;
   results(after: number): Promise<ResultPage>;
   cancel(): Promise<ClassificationReport | undefined>;
@@ -48,7 +48,10 @@ export function classifyByBatch(fetchUpstream: Fetch | undefined) {
 }
 
 /** Yields the results in the order of the inputs, and the summary at the end. */
-async function* resultsOf({ report: { usage, cost_usd, model }, results }: Found): AsyncGenerator<string> {
+async function* resultsOf({
+  report: { usage, cost_usd, model },
+  results,
+}: FoundClassification): AsyncGenerator<string> {
   for (let after: number | null = -1; after !== null; ) {
     const { lines, last }: ResultPage = await results(after);
     if (last !== null) yield lines;
@@ -58,7 +61,7 @@ async function* resultsOf({ report: { usage, cost_usd, model }, results }: Found
 }
 
 /** @throws ApiError 404 if the account has no such classification */
-async function found(c: Context<AppEnv>): Promise<Found> {
+async function found(c: Context<AppEnv>): Promise<FoundClassification> {
   const id = c.req.param('id') ?? '';
   if (!/^clsbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id)) missing();
   const old = { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };

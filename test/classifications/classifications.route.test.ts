@@ -15,12 +15,13 @@ const credential = async (account: string) => bearer(await tokenOf(account, ['cl
 const standing = async (account = 'ada') => await accountStub(bindings, {}, account).standing();
 
 describe('a classification by batch', () => {
-  test('answers what is known from the cache, and puts what it learns there', async () => {
+  test('asked for, answers what is known from the cache, and puts what it learns there', async () => {
     const edge = jobEdge();
     const inputs = inputsOf(9);
+    const keeping = { inputs, cache_seconds: 3_600 };
     await edge.classified({ inputs: inputs.slice(0, 3) }, 'ada');
     await edge.app.settled();
-    const report = await edge.begin({ inputs, cache_seconds: 3_600 });
+    const report = await edge.begin(keeping);
     expect(report.counts).toMatchObject({ inputs: 9, cached: 3, requests: 6 });
     const ended = await edge.finish(report);
     expect((await edge.resultsOf(ended)).rows.map(({ cached }) => cached)).toEqual([
@@ -34,9 +35,35 @@ describe('a classification by batch', () => {
     expect(after.cost).toBe(0);
     expect(after.rows.every(({ cached }) => cached)).toBe(true);
     expect(edge.app.sent.length).toBe(sent);
-    const again = await edge.begin({ inputs, cache_seconds: 3_600 });
+    const again = await edge.begin(keeping);
     expect(again).toMatchObject({ status: 'ended', batch: null, cost_usd: 0, counts: { cached: 9, requests: 0 } });
     expect((await edge.resultsOf(again)).rows.length).toBe(9);
+  });
+
+  test('reads and writes no value of KV unless the request or its classifier says how long an answer is kept', async () => {
+    const edge = jobEdge();
+    const inputs = [...inputsOf(3), { id: 'again', input: ticket(0) }];
+    const kept = async () => (await bindings.STORE.list({ prefix: 'classified:ada:' })).keys.length;
+    await edge.classified({ inputs: inputs.slice(0, 1) }, 'ada');
+    await edge.app.settled();
+    expect(await kept()).toBe(1);
+    const report = await edge.begin({ inputs });
+    // Equal texts are asked about once all the same.
+    expect(report.counts).toMatchObject({ inputs: 4, cached: 0, repeated: 1, requests: 3 });
+    await edge.finish(report);
+    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake();
+    expect(await kept()).toBe(1);
+    const stored = await edge.app.fetch('/classifiers/tickets', {
+      method: 'PUT',
+      headers: { ...bearer(await tokenOf('ada', ['prefixes'])), 'content-type': 'application/json' },
+      body: JSON.stringify({ labels: LABELS, cache_seconds: 60 }),
+    });
+    expect(stored.status).toBe(200);
+    const keeping = await edge.finish(await edge.begin({ classifier: 'tickets', labels: undefined, inputs }));
+    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake();
+    // For how long an answer is kept does not change it, so the one of the direct request was known.
+    expect(keeping.counts).toMatchObject({ cached: 2, repeated: 0, requests: 2 });
+    expect(await kept()).toBe(3);
   });
 
   test('asks once about equal inputs, and tells what is no text', async () => {

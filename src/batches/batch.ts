@@ -210,6 +210,9 @@ export class Batch extends EdgeObject implements BatchObject {
     if (phase !== 'ended' || account === undefined || !labels || labels.cacheSeconds === 0 || isErased) return;
     const tables = this.#record.labels;
     const page = tables.unkept(KEPT_IN_AN_ALARM);
+    if (page.length === 0) return;
+    // If the store fails, they are kept later.
+    this.#wakeIn(FAILED_MS);
     const keeping = Promise.all(
       page.map(async ({ n, hash }) => {
         const votes = tables.votesOf(n);
@@ -222,7 +225,7 @@ export class Batch extends EdgeObject implements BatchObject {
     await keeping;
     if (!this.#journal || this.#journal.isErased) return;
     tables.noteKept(page.map(({ n }) => n));
-    if (page.length > 0) this.#wakeIn(0);
+    this.#wakeIn(0);
   }
 
   #becomeUnknown(): void {

@@ -179,8 +179,9 @@ export class Batch extends EdgeObject implements BatchObject {
         if (this.now() >= journal.createdAt + PREPARED_MS) this.#record.change({ phase: 'unsent' });
         return;
       case 'closing':
-        if (this.now() >= this.#answeredBy(journal)) this.#becomeUnknown();
-        return;
+        if (this.now() < this.#answeredBy(journal)) return;
+        this.#becomeUnknown();
+        return this.#wakeIn(0);
       case 'unknown':
         return await decideUnknown(this.#record, journal);
       case 'running':

@@ -48,5 +48,7 @@ export async function decideUnknown(record: BatchRecord, journal: Journal): Prom
 /** @returns when the list is read next; milliseconds since 1970 */
 export function listedNextAt({ createdAt, closingAt = createdAt }: Journal, now: number): number {
   const firstAt = closingAt + MAKING_MS + CLOCK_MS;
-  return now < firstAt ? firstAt : Math.min(now + LIST_PAUSE_MS, Math.max(now + MINUTE_MS, closingAt + LOST_MS + 1));
+  const lostAt = closingAt + LOST_MS + 1;
+  if (now < firstAt) return firstAt;
+  return now < lostAt ? Math.min(now + LIST_PAUSE_MS, lostAt) : now + LIST_PAUSE_MS;
 }

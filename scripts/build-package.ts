@@ -10,8 +10,12 @@ const compiler = createRequire(import.meta.url).resolve('typescript/package.json
 
 // Files whose source was removed must not be packed.
 await rm(join(root, 'dist'), { recursive: true, force: true });
-const { status } = spawnSync(process.execPath, [join(dirname(compiler), 'bin/tsc'), '-p', 'tsconfig.build.json'], {
-  cwd: root,
-  stdio: 'inherit',
-});
+const { status } = spawnSync(
+  process.execPath,
+  [join(dirname(compiler), 'bin/tsc'), '-p', 'scripts/tsconfig.package.json'],
+  {
+    cwd: root,
+    stdio: 'inherit',
+  },
+);
 process.exitCode = status ?? 1;

@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import scalar from '@scalar/fastify-api-reference';
 import { createReference } from '../src/openapi.ts';
 import { bundleGuides } from './guides.ts';
 import { bundlePage } from './page.ts';
+import { referencePage } from './reference.ts';
 
 const SOURCE = fileURLToPath(new URL('../src', import.meta.url));
 const BUILT = fileURLToPath(new URL('../build', import.meta.url));
@@ -21,15 +21,13 @@ export async function build(): Promise<void> {
   await mkdir(UNFINISHED, { recursive: true });
   // wrangler.toml names it, so wrangler stops without it. With MODE, as `npm start` passes it, either does the same.
   if (!existsSync(DEVELOPMENT)) await put(DEVELOPMENT, moduleOf('no-development'));
-  const source = async (path: string) => await readFile(join(SOURCE, path), 'utf8');
+  const reference = createReference();
   const files: Record<string, string | Uint8Array> = {
     ...(await bundlePage()),
     ...(await bundleGuides()),
-    _headers: await source('_headers'),
-    'docs.html': await source('reference/docs.html'),
-    'docs/docs.js': await source('reference/docs.js'),
-    'docs/scalar.js': await readScalar(),
-    'openapi.json': JSON.stringify(createReference()),
+    _headers: await readFile(join(SOURCE, '_headers')),
+    'docs.html': referencePage(reference),
+    'openapi.json': JSON.stringify(reference),
   };
   for (const [path, content] of Object.entries(files)) await put(join(BUILT, path), Buffer.from(content));
   const entries = await readdir(BUILT, { recursive: true, withFileTypes: true });
@@ -49,34 +47,6 @@ async function put(path: string, content: Buffer): Promise<void> {
   const unfinished = join(UNFINISHED, `${process.pid}-${basename(path)}`);
   await writeFile(unfinished, content);
   await rename(unfinished, path);
-}
-
-/** A route, as the plugin passes it to Fastify. */
-interface PluginRoute {
-  url: string;
-  handler(request: unknown, reply: PluginReply): void;
-}
-
-interface PluginReply {
-  header(name: string, value: string): PluginReply;
-  send(body: string): void;
-}
-
-/**
- * Reads Scalar's single file out of its plugin for Fastify, because other packages of it are 280 MB large. The plugin is
- * given a stand-in for Fastify, and passes its routes, and with them the file, to that.
- */
-async function readScalar(): Promise<string> {
-  const routes: PluginRoute[] = [];
-  const fastify = { route: (route: PluginRoute) => routes.push(route), hasPlugin: () => false };
-  const register = scalar as unknown as (app: typeof fastify, options: object, done: () => void) => void;
-  await new Promise<void>((done) => register(fastify, { configuration: { url: '/openapi.json' } }, done));
-  const route = routes.find(({ url }) => url.endsWith('.js'));
-  return await new Promise((resolve, reject) => {
-    const reply: PluginReply = { header: () => reply, send: resolve };
-    if (route) route.handler({}, reply);
-    else reject(new Error('@scalar/fastify-api-reference serves no script any more'));
-  });
 }
 
 /**

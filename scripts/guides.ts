@@ -9,7 +9,7 @@ import { OUTPUT, TARGETS } from './page.ts';
 
 const ROOT = new URL('../', import.meta.url);
 const STYLE = fileURLToPath(new URL('../src/reference/guides.css', import.meta.url));
-const SCRIPT = fileURLToPath(new URL('../src/playground/guides.ts', import.meta.url));
+const SCRIPT = fileURLToPath(new URL('guides-page.ts', import.meta.url));
 
 /** A guide: its file below docs/, and the name that the README gives it. */
 interface Guide {
@@ -65,7 +65,33 @@ function pageOf(markdown: string, { file, name }: Guide, guides: readonly Guide[
     const current = guide.file === file ? ' aria-current="page"' : '';
     return `<li><a href="/docs/guides/${guide.file}"${current}>${escaped(guide.name)}</a></li>`;
   });
-  const title = file === '' ? 'Sluice: guides' : `${escaped(name)}: Sluice`;
+  return framed({
+    title: file === '' ? 'Sluice: guides' : `${escaped(name)}: Sluice`,
+    part: 'Guides',
+    all: 'All guides',
+    list: links.join(''),
+    main: htmlOf(markdown),
+    isBelow: file !== '',
+  });
+}
+
+interface Framed {
+  title: string;
+  /** The part of the documentation that it is in. */
+  part: 'Guides' | 'Reference';
+  /** The name of the button that opens the list, where the window is narrow. */
+  all: string;
+  /** What stands beside it, as items of a list. */
+  list: string;
+  main: string;
+  /** Whether the part begins with another page. */
+  isBelow?: boolean;
+}
+
+/** @returns a page of the documentation: its head, the list beside it, and what it says */
+export function framed({ title, part, all, list, main, isBelow = false }: Framed): string {
+  const link = (name: Framed['part'], href: string) =>
+    `<a href="${href}"${name === part ? ` aria-current="${isBelow ? 'true' : 'page'}"` : ''}>${name}</a>`;
   return `<!doctype html>
 <html lang="en">
   <head>
@@ -76,20 +102,20 @@ function pageOf(markdown: string, { file, name }: Guide, guides: readonly Guide[
     <link rel="icon" href="/page/icon.svg" type="image/svg+xml" />
     <link rel="preload" href="/page/figtree.woff2" as="font" type="font/woff2" crossorigin />
     <link rel="stylesheet" href="/docs/guides.css" />
-    <script src="/docs/guides.js"></script>
+    <script src="/docs/guides-page.js"></script>
   </head>
   <body>
-    <a class="skip" href="#guide">Skip to the guide</a>
+    <a class="skip" href="#guide">Skip to the text</a>
     <header class="top">
       <a class="inline brand" href="/"><img src="/page/icon.svg" alt="" width="24" height="24" />Sluice</a>
       <div class="parts">
-        <a href="/docs/guides" aria-current="${file === '' ? 'page' : 'true'}">Guides</a>
-        <a href="/docs">Reference</a>
+        ${link('Guides', '/docs/guides')}
+        ${link('Reference', '/docs')}
       </div>
-      <button type="button" class="button plain list" popovertarget="guides">All guides</button>
+      <button type="button" class="button plain list" popovertarget="guides">${all}</button>
     </header>
-    <nav id="guides" popover aria-label="Guides"><ul>${links.join('')}</ul></nav>
-    <main id="guide">${htmlOf(markdown)}</main>
+    <nav id="guides" popover aria-label="${part}"><ul>${list}</ul></nav>
+    <main id="guide">${main}</main>
     <p class="unseen" role="status"></p>
   </body>
 </html>
@@ -112,8 +138,7 @@ function htmlOf(markdown: string): string {
         return `<div class="wide" tabindex="0" role="group" aria-label="${name}"><table><thead>${cells(token.header, 'th')}</thead><tbody>${body}</tbody></table></div>\n`;
       },
       code({ text, lang = 'text' }) {
-        const code = highlight(text, lang) ?? escaped(text);
-        return `<figure class="code"><figcaption class="apart">${escaped(lang)}</figcaption><pre tabindex="0"><code>${code}</code></pre></figure>\n`;
+        return codeOf(text, lang);
       },
     },
     walkTokens(token) {
@@ -138,6 +163,12 @@ export function anchorOf(heading: string): string {
     .replace(/\s/g, '-');
 }
 
-function escaped(text: string): string {
+/** @returns a block of code, which the keyboard reaches */
+export function codeOf(text: string, language: string): string {
+  const code = highlight(text, language) ?? escaped(text);
+  return `<figure class="code"><figcaption class="apart">${escaped(language)}</figcaption><pre tabindex="0"><code>${code}</code></pre></figure>\n`;
+}
+
+export function escaped(text: string): string {
   return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 }

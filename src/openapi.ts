@@ -72,7 +72,7 @@ export function createReference() {
     for (const [key, route] of Object.entries(resource.routes)) {
       const [method = '', path = ''] = key.split(' ');
       const template = path.replaceAll(/:(\w+)/g, '{$1}');
-      paths[template] = { ...paths[template], [method.toLowerCase()]: operation(resource, path, route) };
+      paths[template] = { ...paths[template], [method.toLowerCase()]: operation(resource, path, route, method) };
     }
   }
   return createDocument(
@@ -108,10 +108,10 @@ export function createReference() {
   );
 }
 
-function operation(resource: Resource, path: string, route: Route): ZodOpenApiOperationObject {
+function operation(resource: Resource, path: string, route: Route, method: string): ZodOpenApiOperationObject {
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name);
   const answers = Object.entries(answersOf(route)).map(([status, answer]) => [status, response(answer)] as const);
-  const errors = errorsOf(route, names.length > 0).map(
+  const errors = errorsOf(route, names.length > 0, method === 'GET').map(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );
   const scope = scopeOf(route);
@@ -145,11 +145,13 @@ function scopeOf({ needs }: Route): Scope | undefined {
 }
 
 /** @returns the errors of a route: its own, and those that every request of its kind can get. */
-function errorsOf(route: Route, named: boolean): ErrorStatus[] {
+function errorsOf(route: Route, named: boolean, isRead: boolean): ErrorStatus[] {
   const { needs, body, query, errors = [] } = route;
   const all = new Set<ErrorStatus>([...errors, 500]);
   if (needs !== 'nothing') all.add(401);
   if (scopeOf(route) !== undefined) all.add(403);
+  // Reads are counted, but for those of an admin.
+  if (isRead && needs !== 'admin' && needs !== 'nothing') all.add(429);
   if (body) for (const status of [400, 413, 415] as const) all.add(status);
   if (query) all.add(400);
   if (named) all.add(404);

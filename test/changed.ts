@@ -31,7 +31,6 @@ const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
 const PAGES: Readonly<Record<string, string>> = {
   'src/playground/': 'chat',
   'src/playground/agents/': 'agents',
-  'src/playground/batches/': 'batches',
   'src/playground/budget/': 'operator',
   'src/playground/chat/message/': 'agents',
   'src/playground/classify/': 'parts',

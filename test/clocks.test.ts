@@ -22,6 +22,7 @@ const SLEEP = /scheduler\.wait\((?!0\))|new Promise[^;]{0,80}setTimeout\(\s*\w+,
 const OWN_TIMERS = /useFakeTimers|fake-edge/;
 /** Where such a wait is right, and why. */
 const SLEEPS: Readonly<Record<string, string>> = {
+  'test/bench/': 'what is measured waits as a deployed Worker does',
   'test/simulation/': 'a world has a clock of its own',
   'test/support/edge.ts': 'a process is stopped for a time, as a busy machine does',
   'test/e2e/cuts.test.ts': 'so a process that is stopped comes to run in between',

@@ -277,6 +277,7 @@ const FILLED_IN: Readonly<Record<string, readonly string[]>> = {
   'upstream_${status}': ['upstream_'],
   'upstream_${response.status}': ['upstream_'],
   'upstream_${listed.status}': ['upstream_'],
+  '${object}_damaged': Object.keys(OBJECTS).map((object) => `${object}_damaged`),
   '${object}_unreachable': Object.keys(OBJECTS).map((object) => `${object}_unreachable`),
   'webhook_signature_${verdict}': Object.keys(VERDICTS).map((verdict) => `webhook_signature_${verdict}`),
   'model_${fault.kind}': ['model_refused', 'model_too_long'],

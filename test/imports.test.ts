@@ -10,7 +10,6 @@ import { root } from './support/root.ts';
 const ORDER = [
   'playground',
   'playground/agents',
-  'playground/batches',
   'playground/budget',
   'playground/budget/figures',
   'playground/chat',
@@ -288,7 +287,7 @@ test('development mode is passed by the start script alone', async () => {
 });
 
 test('no file knows the machine that it was written on', async () => {
-  const folders = ['src', 'test', 'bench', 'scripts', 'examples'];
+  const folders = ['src', 'test', 'scripts', 'examples'];
   const listed = await Promise.all(
     folders.map(async (folder) => {
       const entries = await readdir(join(root, folder), { recursive: true, withFileTypes: true });

@@ -91,21 +91,38 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/agents/choose-model.test.ts',
   },
   {
-    name: 'agents: the chance in the control arm is left out',
-    file: 'src/agents/savings.ts',
-    edits: [['Math.sqrt(one.variance + other.variance)', 'Math.sqrt(one.variance)']],
-    foundBy: 'test/agents/savings.test.ts',
-  },
-  {
     name: 'async: a failed call takes those who wait with it',
     file: 'src/async/shared-call.ts',
     edits: [['this.#current.then(begin, begin)', 'this.#current.then(begin)']],
     foundBy: 'test/async/shared-call.test.ts',
   },
   {
+    name: 'async: work is not paced',
+    file: 'src/async/in-steps.ts',
+    edits: [
+      [
+        'if (this.#units <= UNITS_IN_A_STRETCH && this.#bytes <= BYTES_IN_A_STRETCH) return undefined;',
+        'if (bytes >= 0) return undefined;',
+      ],
+    ],
+    foundBy: 'test/e2e/repeats/stretches.timing.test.ts',
+  },
+  {
     name: 'async: bytes are not counted',
     file: 'src/async/in-steps.ts',
     edits: [[' && this.#bytes <= BYTES_IN_A_STRETCH', '']],
+    foundBy: 'test/async/in-steps.test.ts',
+  },
+  {
+    name: 'async: all who wait come at once',
+    file: 'src/async/in-steps.ts',
+    edits: [['[first = mine] = waiting.keys();', 'first = mine;']],
+    foundBy: 'test/async/in-steps.test.ts',
+  },
+  {
+    name: 'async: who has left keeps the others out',
+    file: 'src/async/in-steps.ts',
+    edits: [['      if (front && front === late) waiting.delete(first);\n', '']],
     foundBy: 'test/async/in-steps.test.ts',
   },
   {
@@ -264,8 +281,8 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'conversations: what a hidden block says is shown',
-    file: 'src/conversations/answers/hidden-answer.ts',
-    edits: [['    if (isHiddenBlock(block)) this.#hidden.add(index);\n', '']],
+    file: 'src/conversations/turn/log-blocks.ts',
+    edits: [['    known.isHidden ||= isHiddenBlock(block);\n', '']],
     foundBy: 'test/conversations/answers/hidden-answer.test.ts',
   },
   {

@@ -67,12 +67,12 @@ export function restoreAccount(
       'select jti, revoked_at from tokens where revoked_at is not null',
     );
     const revoked = new Map(here.map(({ jti, revoked_at }) => [jti, revoked_at]));
-    for (const credit of backup.credits) ledger.insert('credits', credit, 'insert or ignore');
-    for (const { limits: own, ...token } of backup.tokens) {
+    ledger.insertAll('credits', backup.credits, 'insert or ignore');
+    const tokens = backup.tokens.map(({ limits: own, ...token }) => {
       const revoked_at = token.revoked_at ?? revoked.get(token.jti) ?? null;
-      const row = { ...token, revoked_at, limits: TokensWithLimits.textOf(own ?? undefined) };
-      ledger.insert('tokens', row, 'insert or replace');
-    }
+      return { ...token, revoked_at, limits: TokensWithLimits.textOf(own ?? undefined) };
+    });
+    ledger.insertAll('tokens', tokens, 'insert or replace');
     for (const { day, ...sums } of backup.days) ledger.addImported(day, sums);
     ledger.setMeta(RESTORED, digest);
   });

@@ -22,6 +22,7 @@ import { InboxList } from './lists/inbox-list.ts';
 import { StorageQuota } from './lists/storage-quota.ts';
 import { VersionPublisher } from './publish-versions.ts';
 import { RefusalLog } from './refusal-log.ts';
+import { MemoryBuckets } from './tokens/buckets.ts';
 import { Credentials } from './tokens/credentials.ts';
 import { RequestCounts } from './tokens/request-counts.ts';
 import { TokensWithLimits } from './tokens/token-limits.ts';
@@ -39,6 +40,7 @@ export class AccountState {
   readonly credentials: Credentials;
   readonly limitedTokens: TokensWithLimits;
   readonly requestCounts: RequestCounts;
+  readonly buckets = new MemoryBuckets();
   readonly credits: Credits;
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;

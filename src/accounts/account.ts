@@ -18,7 +18,7 @@ import type {
   UsageQuery,
   VersionId,
 } from '../durable/contracts/account.ts';
-import type { AdmissionRequest, CredentialUse, KeptHold } from '../durable/contracts/admission.ts';
+import type { AdmissionRequest, CountedRead, CredentialUse, KeptHold } from '../durable/contracts/admission.ts';
 import type { BatchOrder, BatchSettlement } from '../durable/contracts/batch.ts';
 import type {
   Belonging,
@@ -31,7 +31,6 @@ import type {
 import type { ConversationPage, Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
-import type { ChoiceSum, ChoicesQuery } from '../pricing/choice-sums.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
@@ -39,10 +38,10 @@ import type { AccountBackup } from './account-backup.schema.ts';
 import { backupOf, restoreAccount } from './account-backup.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
 import { decideBatch, settleBatch } from './admit-batch.ts';
-import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
+import { decideAdmission, HOLD_MS, refusalOfCaller, refuse } from './decide-admission.ts';
 import { endVisit } from './end-visit.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
-import { choiceSumsOf, conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
+import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { raiseAlerts } from './raise-alerts.ts';
@@ -270,11 +269,6 @@ export class Account extends EdgeObject implements AccountObject {
     return usageOf(this.#state.ledger, query);
   }
 
-  /** @returns what the choices of an agent's models have cost. */
-  choices(query: ChoicesQuery): ChoiceSum[] {
-    return choiceSumsOf(this.#state.ledger, query);
-  }
-
   /** @returns a page of the ledger, newest first. */
   requests(page: PageOf, filter: RequestsFilter = {}): Page<LedgerRow> {
     return requestsOf(this.#state.ledger, page, filter);
@@ -368,6 +362,19 @@ export class Account extends EdgeObject implements AccountObject {
     if (this.#state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
     this.#state.see(token, now);
     return false;
+  }
+
+  /**
+   * Counts a read, in the call that asks whether its credential is revoked. With JSON texts, like `admitJson`.
+   *
+   * @returns why it may not be answered; `null` if it may
+   */
+  readJson(text: string): string {
+    const read = JSON.parse(text) as CountedRead;
+    if (this.isRevoked(read.token)) return JSON.stringify({ outcome: 'revoked' });
+    const now = this.#state.advance();
+    const refusal = this.#state.buckets.read(read, now);
+    return JSON.stringify(refusal ? refuse(this.#state, refusal, now, read.token.jti) : null);
   }
 
   /** Releases the room that was set aside for a conversation that was not created, or did not grow. */

@@ -148,7 +148,7 @@ async function* jsonLines(call: ReturnType<typeof accountOf>): AsyncGenerator<st
   for (let cursor: string | null = ''; cursor !== null; ) {
     const from: string = cursor;
     const { rows, next } = await call((object) => object.exportRows(from));
-    if (rows.length > 0) yield rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+    for (const row of rows) yield `${JSON.stringify(row)}\n`;
     cursor = next;
   }
 }

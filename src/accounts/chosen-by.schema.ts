@@ -1,5 +1,4 @@
 import * as z from '../http/zod.ts';
-import { CHOICE_GROUPS } from '../pricing/choice-sums.ts';
 
 /** Why a request went to its model, where its agent chooses. */
 export const chosenBySchema = z.object({
@@ -7,7 +6,7 @@ export const chosenBySchema = z.object({
   classifier: z.described(z.nullable(z.string()), 'The version of the classifier: name@version.'),
   arm: z.described(
     z.enum(['chosen', 'control', 'asked']),
-    '`control`: answered by `otherwise`, to be compared with. `asked`: the request has named the model.',
+    '`asked`: the request has named the model. `control`, here and in `why`, is in rows of a release before alone: answered by `otherwise`, to be compared with.',
   ),
   why: z.described(
     z.enum(['label', 'kept', 'step_up', 'control', 'asked', 'failed']),
@@ -18,10 +17,6 @@ export const chosenBySchema = z.object({
     'What the request was for its conversation: its first, the first after a step up, the first after a question was asked again or edited, or another.',
   ),
   owner: z.optionally(z.enum(['account', 'deployment']), 'Who has stored the agent.'),
-  group: z.optionally(
-    z.int().check(z.gte(0), z.lt(CHOICE_GROUPS)),
-    'One of 32 groups, by a hash of the conversation: what these differ in tells how sure a saving is.',
-  ),
   request_id: z.optionally(
     z.string(),
     'Of a row whose route is `choice`: the request for which it labels the question.',

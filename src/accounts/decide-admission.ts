@@ -26,6 +26,8 @@ import type { Ahead } from './line.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
+/** How many bytes a visitor may copy, create or import in a minute. */
+const VISITORS_COPY = 5_000_000;
 /** How often a request asks its pools. Other requests may have taken what it got meanwhile. */
 const MOST_ROUNDS = 6;
 
@@ -176,7 +178,7 @@ export async function withLeases<Decision extends { outcome: string }>(
       await Promise.all(leases.map((lease) => state.leases.gain(lease, demand, rounds === 1)));
     } catch (thrown) {
       // Without the pool nobody knows what others have spent, so the request is refused.
-      if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable' };
+      if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable', damage: thrown.damage };
       throw thrown;
     }
     // A backup was restored meanwhile. The caller asks again, and the decision then includes what was spent elsewhere.
@@ -247,6 +249,9 @@ function admitUnheld(state: AccountState, { free }: AdmissionRequest, now: numbe
   const storing = free?.storing;
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
+  const copied = storing && state.visit.isVisitor ? storage.sizeOf(storing) : 0;
+  const tooMuch = state.buckets.take('', 'copied_bytes_per_minute', VISITORS_COPY, now, copied);
+  if (tooMuch) return refuse(state, tooMuch, now);
   if (storing) storage.expect(storing, now);
   return { outcome: 'admitted', hold: 0, standing: quotaStatusNow(state, now), unlisted: !state.listed };
 }

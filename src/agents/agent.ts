@@ -72,7 +72,10 @@ function refuseBreakpoints(part: string, list: readonly Json[]): void {
 
 /** @returns an agent from its stored text */
 export function agentOf(text: string): Agent {
-  return { definition: JSON.parse(text) as AgentDefinition, text };
+  const definition = JSON.parse(text) as AgentDefinition;
+  // One of a release before may have a share of conversations to be compared with.
+  if (typeof definition.model === 'object') Reflect.deleteProperty(definition.model, 'control');
+  return { definition, text };
 }
 
 /** @returns the bytes of memory that an agent takes. */

@@ -2,8 +2,8 @@ import * as z from '../http/zod.ts';
 import { jsonAnswer } from '../reference/answers.ts';
 import { type Resource, resource } from '../reference/resource.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
-import { agentStatsQuery, putAgent } from './agents.schema.ts';
-import { agentContent, agentDeleted, agentStats } from './agents-answers.schema.ts';
+import { putAgent } from './agents.schema.ts';
+import { agentContent, agentDeleted } from './agents-answers.schema.ts';
 
 const version = 'support@6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54';
 const fields = {
@@ -25,27 +25,6 @@ const stored = {
   system: [{ type: 'text', text: fields.system }],
   limits: { max_turns: 8, max_usd: 0.2, max_tool_calls: 100, parallel_tools: 6 },
   approvers: 'owner',
-};
-const stats = {
-  ...{ type: 'agent_stats', name: 'support', from: '2026-11-20', to: '2026-11-21' },
-  data: [
-    { version, arm: 'chosen', model: 'claude-haiku-5-5', requests: 1_100, cost_usd: 0.61 },
-    { version, arm: 'chosen', model: 'claude-opus-5-5', requests: 900, cost_usd: 12.4 },
-    { version, arm: 'control', model: 'claude-opus-5-5', requests: 105, cost_usd: 1.47 },
-  ],
-  arms: (['chosen', 'control'] as const).map((arm) => ({
-    arm,
-    ...(arm === 'chosen'
-      ? { conversations: 1_000, requests: 2_000, cost_usd: 13.01, cost_usd_per_conversation: 0.01301, stepped_up: 31 }
-      : { conversations: 52, requests: 105, cost_usd: 1.47, cost_usd_per_conversation: 0.028269231, stepped_up: 0 }),
-    asked_again: 0,
-    stopped: 0,
-  })),
-  days: [
-    { day: '2026-11-20', arm: 'chosen', conversations: 1_000, cost_usd: 13.01 },
-    { day: '2026-11-20', arm: 'control', conversations: 52, cost_usd: 1.47 },
-  ],
-  saved: null,
 };
 const content = z.withMeta(agentContent, { id: 'Agent' });
 
@@ -74,13 +53,5 @@ export const agents: Resource = resource({
         description: 'Conversations that began with it go on: each has a copy of its version.',
       },
     }),
-    'GET /agents/:name/stats': {
-      operation: 'getAgentStats',
-      summary: 'See what the choice of its model has saved',
-      description:
-        'Of the caller’s own conversations; an admin’s are those of all accounts, as they have told them, within a minute. What an erased account has spent is not in it.',
-      query: agentStatsQuery,
-      answer: jsonAnswer('By version, arm and model, and in all.', z.withMeta(agentStats, { id: 'AgentStats' }), stats),
-    },
   },
 });

@@ -1,89 +1,54 @@
 import type { Context } from 'hono';
 import { admitStoring } from '../accounts/admission/admit-free.ts';
-import { DAY_MS } from '../async/durations.ts';
-import { hasScope, requireScope } from '../auth/authenticate.ts';
-import { type AppEnv, accountOf } from '../auth/context.ts';
-import { spanId } from '../budget/windows.ts';
+import { hasScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { invalidRequest } from '../http/errors.ts';
-import { Hono } from '../http/hono.ts';
-import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
-import { parseRef } from '../identity/version-ref.ts';
-import { withoutUndefined } from '../json/object.ts';
-import { deploymentPool } from '../pools/pools.route.ts';
-import type { ChoiceSum } from '../pricing/choice-sums.ts';
+import { isObject, withoutUndefined } from '../json/object.ts';
 import { readWithTools, seesAddresses, shownTools } from '../tools/stored-tools.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
-import type { Owner } from '../versions/versions-answers.schema.ts';
 import { type Agent, agentBytes } from './agent.ts';
 import { AGENTS } from './agent-kind.ts';
-import { statsOfChoices } from './agent-stats.ts';
-import { agentStatsQuery, MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
-import type { AgentContent, AgentStats } from './agents-answers.schema.ts';
+import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
+import type { AgentContent } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
 import { checkModels } from './check-choice.ts';
 import { describedTools } from './described-tools.ts';
 import { findAgent } from './find-agent.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
 
-/** Makes the routes of agents, and of what the choice of their models has saved. An admin stores the deployment's, everybody else those of their account. */
+/** Makes the routes of agents. An admin stores the deployment's, everybody else those of their account. */
 export function agentsRoutes() {
-  return new Hono<AppEnv>()
-    .get('/agents/:name/stats', requireScope('messages'), async (c) => c.json(await statsOf(c)))
-    .route(
-      '/',
-      namedRoutes({
-        stored: AGENTS,
-        scope: 'messages',
-        schemas: putAgent,
-        maxBytes: MAX_AGENT_BYTES,
-        readBody: async (c) => {
-          const identity = c.get('identity');
-          const by = storedBy(c);
-          const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
-          if (!Array.isArray(json.tools)) return json;
-          const context = { env: c.env, settings: c.get('settings') };
-          return {
-            ...json,
-            tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)),
-          };
-        },
-        write: agentBytes,
-        show: (c, found) => c.json(agentContentOf(c, found)),
-        answerPut: async (c, found) => {
-          checkServers(found.value.definition, c.get('identity'), c.get('settings'));
-          await checkModels(c, found.value, storedBy(c));
-          return agentContentOf(c, found);
-        },
-        admit: admitStoring,
-      }),
-    );
-}
-
-const DEFAULT_DAYS = 90;
-
-/** @returns what the caller's own conversations with an agent have cost and saved; an admin gets those of all accounts */
-async function statsOf(c: Context<AppEnv>): Promise<AgentStats> {
-  const { to, version, ...given } = validate(agentStatsQuery, c.req.query());
-  const from = given.from ?? spanId('day', Date.now() - DEFAULT_DAYS * DAY_MS);
-  const name = c.req.param('name') ?? '';
-  const ref = parseRef(version ?? '');
-  if (version !== undefined && (ref?.name !== name || ref.hash === undefined))
-    throw invalidRequest(`version: Input should be a version of this agent: ${name}@…`);
-  const query = (owner: Owner) => ({ agent: `${owner} ${name}`, from, to });
-  const own = async (owner: Owner) =>
-    await accountOf(c, c.get('identity').account)((object) => object.choices(query(owner)));
-  let sums: ChoiceSum[];
-  // Accounts can store agents of the same name: what an admin sees is the deployment's alone.
-  if (hasScope(c.get('identity'), 'admin')) sums = await deploymentPool(c)((pool) => pool.choices(query('deployment')));
-  else {
-    sums = await own('account');
-    if (sums.length === 0) sums = await own('deployment');
-  }
-  if (sums.length === 0)
-    await findAgent({ env: c.env, settings: c.get('settings') }, c.get('identity'), version ?? name);
-  return { type: 'agent_stats', name, from, to: to ?? null, ...statsOfChoices(sums, version) };
+  return namedRoutes({
+    stored: AGENTS,
+    scope: 'messages',
+    schemas: putAgent,
+    maxBytes: MAX_AGENT_BYTES,
+    readBody: async (c) => {
+      const identity = c.get('identity');
+      const by = storedBy(c);
+      const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
+      if (isObject(json.model) && Object.hasOwn(json.model, 'control'))
+        throw invalidRequest(
+          'model.control: no share of conversations is answered without a label any more. Leave it out; to compare, ask an agent that has one model.',
+        );
+      if (!Array.isArray(json.tools)) return json;
+      const context = { env: c.env, settings: c.get('settings') };
+      return {
+        ...json,
+        tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)),
+      };
+    },
+    write: agentBytes,
+    show: (c, found) => c.json(agentContentOf(c, found)),
+    answerPut: async (c, found) => {
+      checkServers(found.value.definition, c.get('identity'), c.get('settings'));
+      await checkModels(c, found.value, storedBy(c));
+      return agentContentOf(c, found);
+    },
+    admit: admitStoring,
+  });
 }
 
 /** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */

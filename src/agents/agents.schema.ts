@@ -1,4 +1,3 @@
-import { daysQuery } from '../accounts/usage.schema.ts';
 import { classifierRef } from '../classification/classifiers.schema.ts';
 import { historySetting } from '../conversations/history/history.schema.ts';
 import { namedSecret, runLimits } from '../conversations/runs/runs.schema.ts';
@@ -16,12 +15,6 @@ export const agentRef = refSchema('agent');
 
 /** The extension field of a request. */
 export const namedAgent = z.object({ agent: agentRef });
-
-/** Which conversations are compared: by default those of the last 90 days. */
-export const agentStatsQuery = z.object({
-  ...daysQuery.shape,
-  version: z.optionally(z.string(), 'Only this version: name@version.'),
-});
 
 /** The field by which a request chooses among its agent's tools. It never goes up. */
 export const narrowedTools = z.object({
@@ -72,11 +65,7 @@ export const modelByLabel = z.strictObject({
     ),
     'The model for each label. A label that is not here means `otherwise`.',
   ),
-  otherwise: z.described(modelName, 'Who answers where there is no label, and in the control arm.'),
-  control: z.optionally(
-    z.number().check(z.gte(0), z.lte(1)),
-    'The share of conversations that `otherwise` answers without a label, to be compared with. Default 0.',
-  ),
+  otherwise: z.described(modelName, 'Who answers where there is no label.'),
   overridable: z.optionally(
     z.boolean(),
     'Whether a request may name one of these models by the header `sluice-model`. Default: no.',

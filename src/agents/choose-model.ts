@@ -19,7 +19,6 @@ import { requireStored } from '../versions/find-stored.ts';
 import { ownerName } from '../versions/named-routes.ts';
 import type { Agent } from './agent.ts';
 import type { ModelByLabel } from './agents.schema.ts';
-import { drawOf } from './draw-arm.ts';
 
 /** A model, by the name that the agent has for it, and how it was chosen. */
 export interface Chosen {
@@ -31,14 +30,10 @@ export interface Chosen {
 interface Question {
   /** The agent, as the ledger names it, and who has stored it. */
   agent: { ref: string; owner: string };
-  /** What stays the same through all tries: it draws the arm. */
-  drawnBy: string;
   /** The text to be labelled; undefined if there is none. */
   text: string | undefined;
   /** How the conversation's present model was chosen; undefined for its first question. */
   before: Chosen | undefined;
-  /** How it was drawn before its first question was taken out of it. */
-  drawn?: Pick<ChosenBy, 'arm' | 'group'> | undefined;
   conversation?: string | undefined;
 }
 
@@ -84,9 +79,9 @@ export function modelAsked(choice: ModelByLabel, name: string | undefined, model
 
 const NO_LABEL = { label: null, classifier: null } as const;
 
-/** @returns whether the next question can change the model: only a step up does, and the control arm takes none */
-export function mayStepUp(choice: ModelByLabel, { model, by }: Chosen, models: ModelTable): boolean {
-  return by.arm === 'chosen' && modelsIn(choice).some((other) => isDearer(other, model, models));
+/** @returns whether the next question can change the model: only a step up does */
+export function mayStepUp(choice: ModelByLabel, { model }: Chosen, models: ModelTable): boolean {
+  return modelsIn(choice).some((other) => isDearer(other, model, models));
 }
 
 /** @returns whether one model has higher prices than another */
@@ -99,45 +94,38 @@ export function isDearer(one: string, other: string, models: ModelTable): boolea
 }
 
 /**
- * Chooses the model for a question: by its label, or without one in the control arm. Later questions of a conversation can
- * only make a step up, where two labels in a row mean a dearer model. Never rejects: without a label the model is `otherwise`,
- * or stays. What the label has cost is settled by itself.
+ * Chooses the model for a question by its label. Later questions of a conversation can only make a step up, where two labels in
+ * a row mean a dearer model. Never rejects: without a label the model is `otherwise`, or stays. What the label has cost is settled
+ * by itself.
  */
 export async function chooseModel(choice: ModelByLabel, question: Question, by: Classifying): Promise<Chosen> {
-  const { otherwise, control = 0 } = choice;
-  const { before, drawn, drawnBy, agent, text } = question;
-  const draw = await drawOf(drawnBy, by.settings.SIGNING_SECRET);
-  const group = before?.by.group ?? drawn?.group ?? draw.group;
-  // Whose first model was asked for has not been drawn yet.
-  const wasDrawn = drawn !== undefined && drawn.arm !== 'asked';
-  if (!before && (wasDrawn ? drawn.arm === 'control' : draw.share < control))
-    return { model: otherwise, by: { ...NO_LABEL, arm: 'control', why: 'control', group } };
+  const { before, agent, text } = question;
   const leaving = new AbortController();
   try {
     if (text === undefined) throw new Error('The question has no text to be labelled.');
-    const labelling = labelOf(choice.by, { ...question, group }, { ...by, signal: leaving.signal });
+    const labelling = labelOf(choice.by, question, { ...by, signal: leaving.signal });
     // After the time is over it still settles what it has cost.
     by.waitUntil(labelling.catch(() => {}));
     const { label, classifier } = await within(labelling, CHOICE_MS);
     const { model, why } = decideModel(choice, label, before, by.settings.models);
-    return { model, by: { label, classifier, arm: 'chosen', why, group } };
+    return { model, by: { label, classifier, arm: 'chosen', why } };
   } catch (thrown) {
     logFailure({ request_id: by.requestId, agent: agent.ref, classifier: choice.by }, thrown);
-    return withoutLabel(choice, before, group);
+    return withoutLabel(choice, before);
   } finally {
     leaving.abort();
   }
 }
 
 /** @returns the model for a question without a label. @param before how the present one was chosen */
-function withoutLabel({ otherwise }: ModelByLabel, before: Chosen | undefined, group?: number): Chosen {
-  return { model: before?.model ?? otherwise, by: { ...NO_LABEL, arm: 'chosen', why: 'failed', group } };
+function withoutLabel({ otherwise }: ModelByLabel, before: Chosen | undefined): Chosen {
+  return { model: before?.model ?? otherwise, by: { ...NO_LABEL, arm: 'chosen', why: 'failed' } };
 }
 
 /** @returns the label of a question, and the version that has given it. @throws Error if there is none */
 async function labelOf(
   ref: string,
-  { agent, conversation, text, group }: Question & Pick<ChosenBy, 'group'>,
+  { agent, conversation, text }: Question,
   by: Classifying,
 ): Promise<{ label: string | null; classifier: string }> {
   const { identity, accounts, store, settings } = by;
@@ -152,7 +140,6 @@ async function labelOf(
     classifier,
     arm: 'chosen',
     why: 'label',
-    group,
     owner: ownerName(agent.owner),
     request_id,
   };

@@ -12,23 +12,27 @@ export type Steps<T> = Generator<number, T, undefined>;
  */
 const UNITS_IN_A_STRETCH = 50;
 const BYTES_IN_A_STRETCH = 65_536;
-/** What a stretch takes at most, and what so many more bytes in one piece take. Others get as much time. */
-const STRETCH_MS = 4;
+/** A millisecond for so many bytes in one piece leaves the others as much time as they take. */
 const BYTES_IN_A_MS = 100_000;
-/** Nobody waits longer, whatever the clock says: it may have been set back. */
-const LONGEST_QUEUE_MS = 60_000;
+/** Nobody sleeps longer, in milliseconds, whatever the clock says: it may have been set back. */
+const LONGEST_SLEEP_MS = 1_000;
+/** Who is far behind need not look at every turn, but the others may leave. */
+const LONGEST_QUEUE_MS = 10;
+
+/** How many turns were asked for in this isolate. */
+let asked = 0;
 /**
- * When the next stretch of any work in this isolate may begin. A time cannot be left locked by somebody who leaves, as a lock
- * can.
+ * The turns that are waited for, in order, and until when each sleeps. There is no lock that a request which was dropped could
+ * leave: whose time has passed, and who has not been awake when another looks again, has left.
  */
-let freeAt = 0;
+const waiting = new Map<number, { until: number }>();
+/** Until when a long piece leaves time to the others, and whose it was. */
+let rest: { until: number; of: Pacer } | undefined;
 
 /** Counts the units of one piece of work, and lets others come first behind each stretch. */
 export class Pacer {
   #units = 0;
   #bytes = 0;
-  /** The end of this work's last stretch. */
-  #until = 0;
 
   /** Counts a unit before it is done. @returns when it may be done; undefined for at once */
   before(bytes: number): Promise<void> | undefined {
@@ -37,17 +41,33 @@ export class Pacer {
     if (this.#units <= UNITS_IN_A_STRETCH && this.#bytes <= BYTES_IN_A_STRETCH) return undefined;
     this.#units = 1;
     this.#bytes = bytes;
-    return pause(this.#turn(bytes));
+    return this.#turn(bytes);
   }
 
-  /** @returns in how many milliseconds this work may go on. Where no other work has taken a turn meanwhile it need not wait. */
-  #turn(bytes: number): number {
-    const now = Date.now();
-    const at = freeAt === this.#until ? now : Math.max(now, Math.min(freeAt, now + LONGEST_QUEUE_MS));
-    freeAt = at + STRETCH_MS + bytes / BYTES_IN_A_MS;
-    this.#until = freeAt;
-    return at - now;
+  /** Waits until all who asked before have had their turn, and then until what has come in meanwhile was heard. */
+  async #turn(bytes: number): Promise<void> {
+    asked += 1;
+    const mine = asked;
+    let late: { until: number } | undefined;
+    for (let first: number | undefined; first !== mine; ) {
+      [first = mine] = waiting.keys();
+      const resting = rest && rest.of !== this ? asleep(rest.until) : 0;
+      const sleep = Math.max(resting, Math.min(Math.max(mine - first, 0) >> 1, LONGEST_QUEUE_MS));
+      waiting.set(mine, { until: Date.now() + sleep });
+      await pause(sleep);
+      const front = waiting.get(first);
+      if (front && front === late) waiting.delete(first);
+      late = front && asleep(front.until) === 0 ? front : undefined;
+    }
+    waiting.delete(mine);
+    if (bytes > BYTES_IN_A_STRETCH) rest = { until: Date.now() + bytes / BYTES_IN_A_MS, of: this };
   }
+}
+
+/** @returns for how many milliseconds somebody sleeps who wakes at a time */
+function asleep(until: number): number {
+  const left = until - Date.now();
+  return left > LONGEST_SLEEP_MS ? 0 : Math.max(left, 0);
 }
 
 /** Does the same with each text, in order. */
@@ -67,13 +87,5 @@ export async function inSteps<T>(work: Steps<T>, pacer = new Pacer()): Promise<T
     if (done) return value;
     const turn = pacer.before(value);
     if (turn) await turn;
-  }
-}
-
-/** Does work without a break. @throws what the work throws */
-export function atOnce<T>(work: Steps<T>): T {
-  for (;;) {
-    const { value, done } = work.next();
-    if (done) return value;
   }
 }

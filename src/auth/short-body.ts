@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
-import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
+import { inSteps } from '../async/in-steps.ts';
+import { parsingJson, readBytes, requireJson } from '../http/read-json.ts';
 import type { AppEnv } from './context.ts';
 
 const MOST_BYTES = 65_536;
@@ -13,5 +14,5 @@ export async function readShort(c: Context<AppEnv>): Promise<Record<string, unkn
   requireJson(c.req.raw);
   const most = Math.min(MOST_BYTES, c.get('settings').MAX_BODY_BYTES);
   const bytes = await readBytes(c.req.raw, most, (length) => c.get('share').grow(length));
-  return parseJson(bytes).json;
+  return (await inSteps(parsingJson(bytes))).json;
 }

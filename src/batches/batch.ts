@@ -67,7 +67,7 @@ export class Batch extends EdgeObject implements BatchObject {
   }
 
   take(from: number, inputs: TakenInput[]): void {
-    if (this.#journal?.phase !== 'prepared') throw new Error('This classification is not being made any more.');
+    if (this.#journal?.phase !== 'prepared') throw new Error('It is not prepared.');
     this.#record.labels.add(from, inputs);
   }
 
@@ -79,7 +79,7 @@ export class Batch extends EdgeObject implements BatchObject {
 
   results(after: number): ResultPage {
     const { phase, labels, isErased } = this.#journal ?? {};
-    if (phase !== 'ended' || !labels || isErased) throw new Error('There are no results, or no more.');
+    if (phase !== 'ended' || !labels || isErased) throw new Error('No results.');
     return resultPage(this.#record.labels, after, labels);
   }
 

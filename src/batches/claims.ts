@@ -1,8 +1,8 @@
 import { DurableObject } from 'cloudflare:workers';
 
 /**
- * Is left of the object that knew which batch of an upstream was whose. The next release deletes the class. Meanwhile objects
- * of the last release get answers by which they go on, and prove nothing.
+ * Is left of the object that knew which batch of an upstream was whose. The next release deletes the class. Meanwhile it lets
+ * objects of the last release send what they have. What is lost there they hold until they are of this release.
  *
  * @example export { BatchClaims } from 'sluice';
  */
@@ -13,15 +13,5 @@ export class BatchClaims extends DurableObject {
     return true;
   }
 
-  prove(): 'unclear' {
-    return 'unclear';
-  }
-
-  release(): void {}
-
   end(): void {}
-
-  choose(_: string, candidates: { id: string }[]): { free: string[] } {
-    return { free: candidates.map(({ id }) => id) };
-  }
 }

@@ -133,7 +133,7 @@ export class ItemReader {
   }
 
   async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
-    const { ids, body: given } = namedIds(withoutEdgeBlocksIn(paramsOf(item)));
+    const { ids, body: given } = namedIds(await withoutEdgeBlocksIn(paramsOf(item)));
     // If the text is ASCII, it is as long as its bytes, so they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
     refuseWhatNeedsAnObject(given.json);

@@ -87,7 +87,7 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
 }
 
 function toldOfUnknown({ id, items, closingAt }: Journal): string {
-  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${items} items that was made about ${isoTimeOrNull(closingAt)} in the upstream's own list, as in the Console: if it is there, only there are its results. If it is not, send it again, with another idempotency-key. What it may cost is held for 25 hours, and then given back unless that list has a batch as large.`;
+  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${items} items made about ${isoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
 }
 
 /** @returns a batch as a classification, if it is one */

@@ -74,11 +74,8 @@ export class LabelTables extends Tables {
 
   /** Stores answers of the batch. A repeated answer replaces the stored one. */
   addVotes(votes: readonly { item: number; vote: number; answer: VoteAnswer }[]): void {
-    this.together(() => {
-      for (const { item, vote, answer } of votes) {
-        this.insert('votes', { item, vote, answer: JSON.stringify(answer) }, 'insert or replace');
-      }
-    });
+    const rows = votes.map(({ item, vote, answer }) => ({ item, vote, answer: JSON.stringify(answer) }));
+    this.together(() => this.insertAll('votes', rows, 'insert or replace'));
   }
 
   /** @returns the next inputs with what their results are made of */

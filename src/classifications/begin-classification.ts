@@ -64,7 +64,7 @@ export async function beginClassification(
   const counts = await inSteps(countsOf(plan, votes));
   if (counts.requests > MOST_ITEMS) {
     throw invalidRequest(
-      `inputs: they are ${counts.requests} requests, one for each vote, and a batch has at most ${MOST_ITEMS}. Send fewer inputs.`,
+      `inputs: ${counts.requests} requests, one for each vote, are more than ${MOST_ITEMS}. Send fewer inputs.`,
     );
   }
   const labels = { classifier, structured: prompt.structured, votes, cacheSeconds, model, version, counts };
@@ -80,7 +80,7 @@ export async function beginClassification(
   const { id } = (await made.json()) as { id: string };
   const state = await callBatch({ ...place, id }, (batch) => batch.read());
   const begun = state.kind === 'known' ? state.classification : undefined;
-  if (!begun) throw notFound('The classification was deleted meanwhile.');
+  if (!begun) throw notFound('The batch was deleted meanwhile.');
   return begun;
 }
 

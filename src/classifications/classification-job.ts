@@ -68,11 +68,6 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     this.#tables = new LabelTables(ctx.storage);
   }
 
-  /** @returns what has the last release, beside this one, tell its caller to come again. */
-  open(): { state: 'busy'; seconds: number } {
-    return { state: 'busy', seconds: 5 };
-  }
-
   read(): ClassificationReport | undefined {
     const job = this.#job;
     if (!job || job.phase === 'taking' || job.phase === 'sending') return undefined;
@@ -82,7 +77,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
 
   results(after: number): ResultPage {
     const job = this.#job;
-    if (job?.phase !== 'ended') throw new Error('There are no results, or no more.');
+    if (job?.phase !== 'ended') throw new Error('No results.');
     return resultPage(this.#tables, after, job);
   }
 

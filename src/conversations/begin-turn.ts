@@ -83,7 +83,7 @@ function planChosen(
   const model = chosen?.model ?? choice.otherwise;
   let planned = plan(model);
   if (planned.follows) {
-    // The results of calls go to the model that has made them. Who has brought a history in is not drawn by them.
+    // The results of calls go to the model that has made them.
     chosen = transcript.profile?.choices?.at(-1);
     const maker = chosen?.model ?? choice.otherwise;
     if (maker !== model) planned = plan(maker);
@@ -91,7 +91,7 @@ function planChosen(
   const isChosen = asked ?? given ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
   return Object.assign(planned, {
     chosen,
-    toChoose: isChosen ? undefined : { choice, before, drawn: transcript.profile?.asksAgain },
+    toChoose: isChosen ? undefined : { choice, before },
   });
 }
 

@@ -1,7 +1,9 @@
 /** Checks the lines of a conversation's backup on their way to its object, so that only readable lines are stored. */
 
+import { Pacer } from '../async/in-steps.ts';
 import { encoder } from '../http/bytes.ts';
 import { type ApiError, invalidRequest, toApiError, tooLarge } from '../http/errors.ts';
+import { PIECE } from '../http/stream-of-texts.ts';
 import { validate } from '../http/validate.ts';
 import { BACKUP_LINES } from './conversation-backup.schema.ts';
 
@@ -37,10 +39,19 @@ async function carryChecked(body: ReadableStream<Uint8Array>, to: WritableStream
   // The pieces of a line so far. They are joined only once, because a long line comes in thousands of pieces.
   let parts: string[] = [];
   let characters = 0;
+  const pacer = new Pacer();
+  let checked = '';
   const check = async (line: string) => {
     number += 1;
+    await pacer.before(line.length);
     order.add(line, number);
-    await writer.write(encoder.encode(`${line}\n`));
+    checked += `${line}\n`;
+    if (checked.length >= PIECE) await write();
+  };
+  // A line by itself would be stored by itself.
+  const write = async () => {
+    if (checked !== '') await writer.write(encoder.encode(checked));
+    checked = '';
   };
   try {
     for await (const piece of body) {
@@ -51,6 +62,7 @@ async function carryChecked(body: ReadableStream<Uint8Array>, to: WritableStream
         parts = [];
         characters = 0;
       }
+      await write();
       parts.push(rest);
       characters += rest.length;
       if (characters > most) throw tooLarge(most);
@@ -59,6 +71,7 @@ async function carryChecked(body: ReadableStream<Uint8Array>, to: WritableStream
     if (last !== '') await check(last);
     if (!order.isEnded)
       throw invalidRequest('The backup broke off before its last line, ["end",null]. Send all of it.');
+    await write();
     await writer.close();
   } finally {
     writer.releaseLock();

@@ -27,7 +27,7 @@ const profileLine = z.strictObject({
   cost: count,
   inputTokens: count,
   outputTokens: count,
-  asksAgain: z.optional(z.pick(chosenBySchema, { arm: true, group: true })),
+  asksAgain: z.optional(z.pick(chosenBySchema, { arm: true })),
   choices: z.optional(
     z.array(z.strictObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
   ),

@@ -63,6 +63,7 @@ import { refusalOfTurn, refusedToBound, toldToBound } from './bound-turn.ts';
 import { decideOn } from './continue-run.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { promptToCount } from './count-prompt.ts';
+import { withoutEdgeBlocks } from './history/edge-blocks.ts';
 import { backupLines, copyLines, rewindTo } from './history/forks.ts';
 import { type Imported, importing } from './history/imported-turns.ts';
 import type { LeftOut } from './history/kept-messages.ts';
@@ -143,6 +144,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
     try {
       const read: ReadRequest = Object.assign(request, { body: await receivedText(request.body) });
       this.#recover();
+      // Only a first turn brings what an edge has shown. This takes steps, so it comes before the lock, too.
+      if (!this.#present()?.turns) read.body = await withoutEdgeBlocks(read.body);
       // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
       const taken =
         namesBeginning(request) && !this.#present()
@@ -151,7 +154,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       try {
         const { only } = request.identity;
         const answer = withAgentNamed(await this.#turn(read, taken), this.#transcript, only !== undefined);
-        return hiddenAnswer(answer, hidesTools(only) && !request.parent);
+        return hiddenAnswer(answer, hidesTools(only) && !request.parent, this.#runner?.turn);
       } finally {
         releaseUnused(this.#context, taken?.retained);
       }

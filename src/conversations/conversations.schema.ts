@@ -4,7 +4,7 @@ import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { defaultedRequest, messageParams } from '../upstream/messages.schema.ts';
-import { history } from './history/history.schema.ts';
+import { history, MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from './history/history.schema.ts';
 
 /** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
 export const SUBAGENT_ID = 'sub_';
@@ -12,8 +12,6 @@ export const SUBAGENT_ID = 'sub_';
 export const HOOK_ID = 'hook_';
 /** As the API takes at the most. */
 const MOST_MESSAGES = 100_000;
-/** What a turn begins with is read, compared and stored in one piece, while others wait. An import is stored in steps. */
-const MOST_IN_A_TURN = 5_000;
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 const conversationId = z
@@ -66,7 +64,7 @@ export function isConversationId(id: string): boolean {
 export const conversationRequest = defaultedRequest.check(
   z.refine(({ messages }) => messages.length <= MOST_IN_A_TURN, {
     path: ['messages'],
-    error: `A turn of a conversation takes at most ${MOST_IN_A_TURN} messages. Send new ones alone, or POST /conversations with the history first`,
+    error: TOO_MANY_IN_A_TURN,
   }),
 );
 

@@ -8,6 +8,7 @@ import { failedResult, receivedText } from './answers/crossing-answer.ts';
 import { accountRequestOf } from './answers/object-context.ts';
 import { checkNamed } from './begin-turn.ts';
 import { refusalOfTurn } from './bound-turn.ts';
+import { withoutEdgeBlocks } from './history/edge-blocks.ts';
 import { nextRequest } from './history/next-request.ts';
 import { COMPACTION_BETA } from './history/summarize.ts';
 import type { ConversationContext } from './maintenance.ts';
@@ -23,10 +24,11 @@ export async function promptToCount(
   request: PromptRequest,
 ): Promise<CountedPrompt | undefined> {
   try {
-    const body = await receivedText(request.body);
+    const sent = await receivedText(request.body);
     const { only } = request.identity;
+    if (!present()?.exists && !only) return undefined;
+    const body = present()?.turns ? sent : await withoutEdgeBlocks(sent);
     const profile = present();
-    if (!profile?.exists && !only) return undefined;
     // A bound token is told only what a turn of its own would come to: the object looks at it all.
     const taken = only && !profile ? await takeNamed(context, request.place, request) : undefined;
     return await buildPrompt(context, present, { ...request, body }, taken);

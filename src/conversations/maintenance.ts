@@ -13,7 +13,7 @@ import { releasePrefix } from './retained-prefix.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
 import { damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix, type TurnRow } from './storage/rows.ts';
-import { endsToExpire, expiredTurns, latestTurn, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
+import { deleteExpired, endsToExpire, latestTurn, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
 import type { Summarizer } from './summarizer.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import type { RunningTurn } from './turn/running-turn.ts';
@@ -70,10 +70,13 @@ export class Maintenance {
     if (newest) this.settlements.doubt(newest);
     const running = unsettled.filter(({ status }) => status === 'running');
     let goesOn = false;
+    const damaged = new Set<TurnRow>();
     for (const row of running) {
       // Steps have no log.
       const damage = transcript.log.cutDamage(row);
-      if (damage) this.noteDamage(damage);
+      if (!damage) continue;
+      damaged.add(row);
+      this.noteDamage(damage);
     }
     for (const row of running.filter(({ run, seq }) => run === seq)) {
       const meterOf = (step: TurnRow) => this.settlements.meterOf(step);
@@ -100,6 +103,8 @@ export class Maintenance {
         error = toApiError(thrown);
       }
       const turn = restoreCrashed(transcript, row, now());
+      // Whatever is left of its log, somebody has heard of it.
+      turn.isAcknowledged ||= damaged.has(row);
       const meter = this.settlements.meterOf(turn.row);
       const settled = transcript.together(() => {
         const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
@@ -287,10 +292,7 @@ export class Maintenance {
     const endedBy = now() - GRACE_MS;
     // Many alarms find nothing to delete. The next alarm asks for these times anyway.
     if (!oldest || oldest > endedBy) return;
-    for (const { seq, isForgotten } of expiredTurns(transcript, endedBy)) {
-      transcript.log.delete(seq);
-      if (isForgotten) transcript.deleteTurn(seq);
-    }
+    deleteExpired(transcript, endedBy);
   }
 
   /** @returns when the conversation expires, in milliseconds since 1970. A call that waits for approval makes it later. */

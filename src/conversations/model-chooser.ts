@@ -30,7 +30,7 @@ export class ModelChooser {
   choose(
     { place, hash, requestId, identity }: Omit<TurnRequest, 'body'>,
     agent: RetainedAgent,
-    { choice, before, drawn }: NonNullable<NextRequest['toChoose']>,
+    { choice, before }: NonNullable<NextRequest['toChoose']>,
     messages: NextRequest['messages'],
   ): Promise<Chosen> {
     const { env, settings, upstream, waitUntil } = this.#context;
@@ -40,11 +40,9 @@ export class ModelChooser {
         choice,
         {
           agent: { ref: refOf(agent), owner: agent.owner },
-          drawnBy: `${place.account}\n${place.id}`,
           text: question && questionIn([{ ...question, content: parseObject(question.text)?.content }]),
           before,
           conversation: place.id,
-          drawn,
         },
         {
           ...{ requestId, identity, accounts: env, store: env.STORE, settings: settings(), upstream: upstream() },

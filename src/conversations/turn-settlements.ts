@@ -210,7 +210,7 @@ export class TurnSettlements {
     if (stored?.id !== id || stored.status !== 'failed' || !stored.settled) return;
     // After a crash a run needs the rows of its steps: they say what it has spent, and which names it has used in the ledger.
     if (stored.run !== null && turnAt(transcript, stored.run)?.status === 'running') return;
-    if (transcript.log.count(seq) === 0) transcript.deleteTurn(seq);
+    if (transcript.log.count(seq) === 0) transcript.deleteTurns('seq = ?', seq);
   }
 
   /** Repeats the settlements that were not confirmed. */

@@ -1,5 +1,5 @@
 import { pause } from '../async/pause.ts';
-import { ApiError } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 
 /** An object's methods as others call them. (The platform's own type splits promises of unions.) */
 export type Remote<T> = {
@@ -8,31 +8,41 @@ export type Remote<T> = {
     : never;
 };
 
-/** The message of the error for each kind of object that cannot be reached. */
-const UNREACHABLE = {
-  account: 'The account could not be reached. Try again in a moment.',
-  batch: 'The batch could not be reached. Try again in a moment.',
-  classification: 'The classification could not be reached. Try again in a moment.',
-  conversation: 'The conversation could not be reached. Try again in a moment.',
-  inbox: 'The inbox of this source could not be reached. Send it again in a moment.',
-  pool: 'A budget that this account shares could not be reached. Try again in a moment.',
+/** What each kind of object is called in the error of one that cannot be reached. */
+const TITLES_OF_OBJECTS = {
+  account: 'The account',
+  batch: 'The batch',
+  classification: 'The classification',
+  conversation: 'The conversation',
+  inbox: 'The inbox of this source',
+  pool: 'A budget that this account shares',
 } as const;
+/** What is said of an object whose database cannot be read: of a whole file the platform says nothing more, and will each time. */
+const OF_A_FILE = /^internal error; reference|SQLITE_(?:CORRUPT|NOTADB)/;
 
-export type ObjectName = keyof typeof UNREACHABLE;
+export type ObjectName = keyof typeof TITLES_OF_OBJECTS;
 
-/** The 503 for an object that could not be reached. Its `cause` is the error of the last call. */
+/** The 503 for an object that could not be reached, or the 500 for one that cannot be opened. Its `cause` is the error of the last call. */
 export class ObjectUnreachable extends ApiError {
   /** Whether one of the calls may have done its work, although its answer was lost. */
   readonly mayHaveRun: boolean;
+  /** What was said of its damaged file. */
+  readonly damage: string | undefined;
 
   constructor(object: ObjectName, cause: unknown, mayHaveRun = true) {
-    super('api_error', UNREACHABLE[object], {
-      status: 503,
-      headers: { 'retry-after': '1' },
-      logged: `${object}_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
+    const said = cause instanceof Error ? cause.message : 'unknown';
+    const isDamaged = OF_A_FILE.test(said) && !isRetryable(cause);
+    const sentence = isDamaged
+      ? 'cannot be opened: its stored data is damaged. The runbook says how to restore it from a backup.'
+      : 'could not be reached. Try again in a moment.';
+    super('api_error', `${TITLES_OF_OBJECTS[object]} ${sentence}`, {
+      status: isDamaged ? 500 : 503,
+      headers: isDamaged ? DO_NOT_RETRY : { 'retry-after': '1' },
+      logged: isDamaged ? `${object}_damaged: ${said}` : `${object}_unreachable: ${said}`,
       cause,
     });
     this.mayHaveRun = mayHaveRun;
+    this.damage = isDamaged ? said : undefined;
   }
 }
 
@@ -84,7 +94,7 @@ export function callerOf<Place, Called>(object: ObjectName, stub: (place: Place)
 }
 
 function isRetryable(thrown: unknown): boolean {
-  return (thrown as { retryable?: unknown }).retryable === true && !isOverloaded(thrown);
+  return (thrown as { retryable?: unknown } | undefined)?.retryable === true && !isOverloaded(thrown);
 }
 
 /** @returns whether an object is overloaded. Then the call did not reach it, and must not be repeated. */

@@ -1,5 +1,6 @@
 import { getOrMake } from '../cache/get-or-make.ts';
 import { pageOfSelected } from '../http/page.ts';
+import type { RawRow } from './columns.ts';
 import type { PageOf } from './contracts/page.ts';
 
 /** A statement, and the statements that continue its words. */
@@ -33,6 +34,9 @@ interface PagedRows {
   /** Selects these columns of the row whose id is `?1`. Default: the id itself, if it is the only column. */
   edge?: string;
 }
+
+/** The most values that the runtime binds to a statement. */
+const MOST_BINDINGS = 100;
 
 /** A query of no rows, for tables that do not exist. */
 const NOTHING = 'select 1 where false';
@@ -76,12 +80,22 @@ export class Tables {
   }
 
   /** Adds a row, given by the names of its columns. */
-  insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb = 'insert'): void {
-    const names = Object.keys(row);
-    const statement = statementOf([verb, table, ...names], () => {
-      return `${verb} into ${table} (${names.join(', ')}) values (${names.map(() => '?').join(', ')})`;
-    });
-    this.write(statement, ...Object.values(row));
+  insert(table: string, row: RawRow, verb?: string): void {
+    this.insertAll(table, [row], verb);
+  }
+
+  /** Adds rows that have the same columns, as many with each statement as it can bind. */
+  insertAll(table: string, rows: readonly RawRow[], verb = 'insert'): void {
+    const names = Object.keys(rows[0] ?? {});
+    const most = Math.floor(MOST_BINDINGS / names.length);
+    for (let at = 0; at < rows.length; at += most) {
+      const some = rows.slice(at, at + most);
+      const statement = statementOf([verb, table, String(some.length), ...names], () => {
+        const places = `(${names.map(() => '?').join(', ')})`;
+        return `${verb} into ${table} (${names.join(', ')}) values ${some.map(() => places).join(', ')}`;
+      });
+      this.write(statement, ...some.flatMap((row) => Object.values(row)));
+    }
   }
 
   /**

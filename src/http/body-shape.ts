@@ -1,6 +1,6 @@
 /** Checks JSON before it is parsed, because parsed values may take many times their bytes, as a list of empty lists does. */
 
-import { atOnce, type Steps } from '../async/in-steps.ts';
+import type { Steps } from '../async/in-steps.ts';
 import {
   BACKSLASH,
   CLOSE_LIST,
@@ -41,11 +41,6 @@ export interface Shape {
   keys: number;
   /** Start and end of each long string in turn, in bytes, without the quotes. */
   strings: number[];
-}
-
-/** Does what `shaping` does, without a break. @throws ApiError as it does */
-export function shapeOf(bytes: Uint8Array): Shape {
-  return atOnce(shaping(bytes));
 }
 
 /**

@@ -1,5 +1,5 @@
 import { MINUTE_MS } from '../async/durations.ts';
-import { atOnce, type Steps } from '../async/in-steps.ts';
+import type { Steps } from '../async/in-steps.ts';
 import { within } from '../async/timeout.ts';
 import { keepInputsOfAll } from '../json/block-texts.ts';
 import { withoutRepeatedKeys } from '../json/edit.ts';
@@ -57,11 +57,6 @@ export function* parsingJson(bytes: Uint8Array, onShape: (shape: Shape) => void 
   });
 }
 
-/** Does what `parsingJson` does, without a break. @throws ApiError as it does */
-export function parseJson(bytes: Uint8Array): JsonBody {
-  return atOnce(parsingJson(bytes));
-}
-
 /**
  * Parses like `parsingJson`, but keeps the long strings of a long body as bytes.
  *
@@ -77,11 +72,6 @@ export function* parsingLong(bytes: Uint8Array, onShape: (shape: Shape) => void 
     yield text.length;
     return new LongBody({ text, json: JSON.parse(text) }, [strings], bytes);
   }, false);
-}
-
-/** Does what `parsingLong` does, without a break. @throws ApiError as it does */
-export function parseLong(bytes: Uint8Array): JsonBody {
-  return atOnce(parsingLong(bytes));
 }
 
 /** @returns a body with another text and its parsed value */

@@ -121,17 +121,17 @@ async function promptAsked(
     sent = withText(sent, text, json);
   }
   const agent = await agentAsked(c, headers, sent.json);
-  if (!agent) return await withPrefix(c, asTold(sent), { counts: true });
+  if (!agent) return await withPrefix(c, await asTold(sent), { counts: true });
   checkStatelessMessages(identity, sent.json);
   const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
   const laid = behindAgent(memberTexts(sent.text), agent, NOTHING_INHERITED, how);
   const text = edit(laid, { stream: undefined });
-  return { body: asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
+  return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
 }
 
 /** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */
-function asTold(given: JsonBody): JsonBody {
-  const body = withoutEdgeBlocksIn(given);
+async function asTold(given: JsonBody): Promise<JsonBody> {
+  const body = await withoutEdgeBlocksIn(given);
   if (!hasRun(body.json.tools)) return body;
   const sent = edgeToolsIn(memberTexts(body.text).get('tools'))?.sent;
   if (sent === undefined) return body;

@@ -95,7 +95,7 @@ async function admittedMessage(
   const context = contextOf(c);
   const { identity, settings } = context;
   const { headers, signal } = caller;
-  const { ids: named, body: own } = namedIds(withoutEdgeBlocksIn(sent));
+  const { ids: named, body: own } = namedIds(await withoutEdgeBlocksIn(sent));
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const body = await withUserId(prefixed.body, settings, identity.account);
   const request = validateMessages(body.json);

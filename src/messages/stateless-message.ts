@@ -142,9 +142,7 @@ async function choiceFor(
   if (asked) return asked;
   const text = questionIn(messages as SentMessage[]);
   const question = { agent: { ref: agent.version, owner: agent.owner }, text, before: undefined };
-  // Without a conversation, only what is asked is the same in each try.
-  const drawnBy = `${context.identity.account}\n${text}`;
-  return await chooseModel(choice, { ...question, drawnBy }, { ...context, upstream });
+  return await chooseModel(choice, question, { ...context, upstream });
 }
 
 /** @returns a call with the betas that an agent needs; then without its body */

@@ -19,14 +19,12 @@ import { Usd } from './ui/usd.tsx';
 const NAMES: Record<PagePart, string> = {
   chat: 'Chat',
   classify: 'Classify',
-  batches: 'Batches',
   agents: 'Agents',
   budget: 'Budget',
   wire: 'Wire',
 };
 const LATER: Record<Exclude<PagePart, 'chat'>, Load> = {
   classify: async () => (await import('./classify/classify.tsx')).Classify,
-  batches: async () => (await import('./batches/batches.tsx')).Batches,
   agents: async () => (await import('./agents/agents.tsx')).Agents,
   budget: async () => (await import('./budget/budget.tsx')).Budget,
   wire: async () => (await import('./wire/wire.tsx')).Wire,

@@ -21,7 +21,6 @@ import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { isVisitor } from '../identity/identity.ts';
 import { edit } from '../json/edit.ts';
 import { asText } from '../json/object.ts';
-import type { ChoiceSum, ChoicesQuery } from '../pricing/choice-sums.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { defaultModel } from '../pricing/default-model.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
@@ -161,11 +160,6 @@ export class Pool extends EdgeObject implements PoolObject {
   /** @returns what accounts have reported that they have spent. */
   usage(query: SharedUsageQuery): SharedUsageReport {
     return this.#used.usage(query);
-  }
-
-  /** @returns what accounts have reported of the choices of an agent's models. */
-  choices(query: ChoicesQuery): ChoiceSum[] {
-    return this.#used.choices(query);
   }
 
   /** @returns a page of the last refusals of all accounts, newest first. */

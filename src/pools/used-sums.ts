@@ -1,10 +1,8 @@
 import { DAY_MS } from '../async/durations.ts';
 import { spanId } from '../budget/windows.ts';
-import { readChoiceSums } from '../durable/choice-sums.ts';
 import type { Handover, SharedUsageQuery, SumRow, SumsReport } from '../durable/contracts/pool.ts';
 import { Rows } from '../durable/rows.ts';
 import { visitorAccount } from '../identity/identity.ts';
-import type { ChoiceSum, ChoicesQuery } from '../pricing/choice-sums.ts';
 import {
   ADD_SUMS,
   addSums,
@@ -106,11 +104,6 @@ export class UsedSums extends Rows {
           ...usageTotal(row),
         }));
     return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
-  }
-
-  /** @returns what the choices of an agent's models have cost, by day and what is alike */
-  choices(query: ChoicesQuery): ChoiceSum[] {
-    return readChoiceSums(this.tables, 'used', query);
   }
 
   #ofValues(query: SharedUsageQuery, dimension: Dimension, all: UsageSums): SharedUsageReport['data'] {

@@ -1,3 +1,5 @@
+import { inSteps } from '../async/in-steps.ts';
+import { parsingLong } from '../http/read-json.ts';
 import type { StoredKind } from '../versions/find-stored.ts';
 import { type Prefix, readPrefix } from './prefix.ts';
 
@@ -5,6 +7,6 @@ import { type Prefix, readPrefix } from './prefix.ts';
 export const PREFIXES: StoredKind<Prefix> = {
   kind: 'prefix',
   path: '/prefixes',
-  read: readPrefix,
+  read: async (bytes) => readPrefix(await inSteps(parsingLong(bytes))),
   memorySize: ({ memorySize }) => memorySize,
 };

@@ -11,7 +11,7 @@ import { lengthOf, newSourceId, type PieceSource, piecesOf, standInForPart } fro
 import { encoder } from '../http/bytes.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { LongBody } from '../http/long-body.ts';
-import { parseLong } from '../http/read-json.ts';
+import { sizeOf } from '../http/read-json.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { isObject, type Json, withoutUndefined } from '../json/object.ts';
 import { toldTool } from '../tools/worker-tools.ts';
@@ -101,9 +101,8 @@ export function canonicalText(fields: PrefixFields): string {
   return JSON.stringify(content);
 }
 
-/** @returns a prefix from its stored bytes */
-export function readPrefix(stored: Uint8Array): Prefix {
-  const body = parseLong(stored);
+/** @returns a prefix from what was stored */
+export function readPrefix(body: JsonBody): Prefix {
   const content = body.json as unknown as PrefixContent;
   const sources = body instanceof LongBody ? body.sources : [];
   const { json, marked } = markedLists({
@@ -118,7 +117,7 @@ export function readPrefix(stored: Uint8Array): Prefix {
     messages: jsonPieces(json.messages),
   };
   // Long strings stay in the stored bytes. The rest is in memory twice: as bytes and parsed.
-  const bytes = sources.length > 0 ? stored.length : lengthOf(PARTS.flatMap((part) => pieces[part]));
+  const bytes = sources.length > 0 ? sizeOf(body) : lengthOf(PARTS.flatMap((part) => pieces[part]));
   const memorySize = bytes + body.text.length * PARSED_TIMES;
   return {
     content,

@@ -59,7 +59,7 @@ export function addedSum(table: string, column: string): string {
 
 /** The properties of requests by which sums can be asked for, beside their models. */
 export const DIMENSIONS = ['token', 'user', 'agent', 'prefix', 'upstream', 'tag'] as const;
-/** Those by which sums are kept. What `choice` is says choice-sums.ts. */
+/** Those of which tables may have rows. By `choice` a release before has summed up: it is reported and erased, and never read. */
 export const KEPT_DIMENSIONS = [...DIMENSIONS, 'choice'] as const;
 
 export type Dimension = (typeof DIMENSIONS)[number];

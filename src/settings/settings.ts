@@ -196,6 +196,11 @@ export const settingsSchema = z.object({
     jsonSetting(poolLimitsSchema),
     'JSON: limits in USD for all accounts together. With `{}` an admin can set them later.',
   ),
+  READS_PER_MINUTE: z.described(
+    countSetting(600, 1),
+    'How many GETs a token may send in a minute. Those with the scope `admin` are not counted.',
+  ),
+  BOUND_READS_PER_MINUTE: z.described(countSetting(120, 1), 'The same for bound tokens and those of visitors.'),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),
     'How long requests stay in the ledger. Conversations too, unless they say otherwise.',

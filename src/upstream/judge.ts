@@ -227,10 +227,11 @@ function ofUpstream(
     return new ApiError('api_error', message, { status: 503, logged: `upstream_${status}`, ...options });
   }
   const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
-  const type = error && isErrorType(error.type) ? error.type : byStatus;
+  // Whoever answers may put anything where the API has a type, also what it was sent.
+  const known = error && isErrorType(error.type) ? error.type : undefined;
   const isOpen = !(OF_THE_DEPLOYMENT.test(words) || OF_ITS_OPERATOR.test(words));
   const message = error?.message || (isOpen && words) || `The upstream answered ${status} without an explanation.`;
-  return new ApiError(type, message, { status, headers: passed, logged: error?.type || `upstream_${status}` });
+  return new ApiError(known ?? byStatus, message, { status, headers: passed, logged: known ?? `upstream_${status}` });
 }
 
 /**

@@ -42,7 +42,7 @@ export interface VersionSource<T> {
   rights: VersionRights;
   /** Asks the owner's object for the bytes of a version. @param isAny whether it need not be current or pinned */
   ask(place: VersionPlace, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
-  read(bytes: Uint8Array): T;
+  read(bytes: Uint8Array): T | Promise<T>;
   /** @returns the bytes of memory that a value takes. */
   memorySize(value: T, bytes: number): number;
 }
@@ -176,7 +176,7 @@ async function askOwners<T>(
     const bytes = await source.ask(place, hash, mayUseAnyVersion(place.owner, hash, source.rights));
     if (!bytes) continue;
     source.memory.pin(place, hash);
-    return readOnce(source, place, hash, bytes);
+    return await readOnce(source, place, hash, bytes);
   }
   return undefined;
 }
@@ -210,19 +210,20 @@ export async function findValue<T>(
   for (const [index, place] of places.entries()) {
     const stored = found[index];
     const bytes = stored ? new Uint8Array(stored) : await source.ask(place, hash, true);
-    if (bytes !== undefined) return readOnce(source, place, hash, bytes);
+    if (bytes !== undefined) return await readOnce(source, place, hash, bytes);
   }
   return undefined;
 }
 
 /** Reads a version, or takes what another request has read meanwhile, so that it is in memory only once. */
-function readOnce<T>(
+async function readOnce<T>(
   { memory, read, memorySize }: Pick<VersionSource<T>, 'memory' | 'read' | 'memorySize'>,
   place: VersionPlace,
   hash: string,
   bytes: Uint8Array,
-): Found<T> {
-  const value = memory.value(place, hash) ?? read(bytes);
+): Promise<Found<T>> {
+  const own = memory.value(place, hash) ?? (await read(bytes));
+  const value = memory.value(place, hash) ?? own;
   memory.remember(place, hash, value, memorySize(value, bytes.length));
   return { owner: place.owner, name: place.name, hash, value };
 }

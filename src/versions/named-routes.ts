@@ -98,7 +98,7 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const bytes = write(fields);
   if (bytes.length > maxBytes) throw tooLarge(maxBytes);
   const hash = await versionHashOf(bytes);
-  const answer = await answerPut(c, { name, hash, owner, value: stored.read(bytes) });
+  const answer = await answerPut(c, { name, hash, owner, value: await stored.read(bytes) });
   await admit(c, owner);
   const { description = null } = fields;
   const version = { kind, name, hash, bytes, description, pinned };

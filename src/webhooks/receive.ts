@@ -1,11 +1,12 @@
 /** Receives a webhook: nothing in it is trusted before its signature is verified. */
 
+import { inSteps } from '../async/in-steps.ts';
 import type { Verdict } from '../delivery/signature.ts';
 import type { NewEvent } from '../durable/contracts/inbox.ts';
 import { RoomShare, room } from '../http/body-room.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { type ApiError, finalError } from '../http/errors.ts';
-import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
+import { parsingJson, readBytes, requireJson } from '../http/read-json.ts';
 import type { IncomingEvent, Webhook } from './sources/define-webhook.ts';
 
 /**
@@ -47,7 +48,7 @@ export async function receive(
     const bytes = await readBytes(request, limit, (length) => share.grow(length), { isDoubted: true, mostMs: MOST_MS });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
     if (verdict !== 'valid') throw refusedError(verdict);
-    const { json } = parseJson(bytes);
+    const { json } = await inSteps(parsingJson(bytes));
     const digest = `sha256:${await sha256Hex(bytes)}`;
     try {
       return await read(webhook, { headers, body: json }, digest);

@@ -1,8 +1,9 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
+import { Ledger } from '../../src/accounts/ledger/ledger.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
@@ -152,6 +153,26 @@ test('a day has 200 values, and one for all others; no sum is lost', async () =>
   expect(data).toHaveLength(201);
   expect(data.find(({ key }) => key === '(other)')).toMatchObject({ requests: 100 });
   expect(data.reduce((sum, { cost_usd }) => sum + nano(cost_usd), 0)).toBe(nano(total.cost_usd));
+});
+
+test('the row that values share is written once by a fold, however many these are', async () => {
+  const written = vi.spyOn(Ledger.prototype, 'write');
+  onTestFinished(() => written.mockRestore());
+  await inAccount((account) => {
+    for (let nth = 0; nth < 300; nth += 1) {
+      ids += 1;
+      const requestId = `req_${String(ids).padStart(12, '0')}`;
+      const ask = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
+      admitInside(account, { ...ask, user: `u${nth}` });
+      account.settle({ requestId, status: 'complete', cost: 1 });
+    }
+  });
+  clock += 3 * DAY;
+  await inAccount(() => undefined);
+  await runDurableObjectAlarm(stub());
+  expect(written.mock.calls.filter(([sql]) => sql.startsWith('insert into dimensions'))).toHaveLength(201);
+  const { data } = await inAccount((account) => account.usage({ group_by: 'user' }));
+  expect(data.find(({ key }) => key === '(other)')).toMatchObject({ requests: 100 });
 });
 
 test('tags and users cost a request no row', async () => {

@@ -60,8 +60,49 @@ const repeats: Scripted = {
       .replace('"delta":{"stop_reason"', `"delta":{"container":${JSON.stringify(CONTAINER)},"stop_reason"`),
 };
 
+const inAll = (masked: boolean) => ({
+  ...{ 'streamed in a conversation': masked, 'kept in it': masked, streamed: masked },
+  // What comes in one piece is read as one.
+  whole: true,
+});
+const search = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: { query: 'Bern' } };
+const found = { type: 'web_search_result', url: 'https://a.example', title: SECRET, encrypted_content: 'x' };
+/** Where an answer may repeat the token, and where it is masked then: as `docs/agents.md` says it. */
+const PLACES: [string, Json[], Record<string, boolean>][] = [
+  ['in the result of a server', repeats.content as Json[], inAll(true)],
+  ['in what the model says', [{ type: 'text', text: `It is ${SECRET}.` }], inAll(false)],
+  [
+    'in what it thinks',
+    [
+      { type: 'thinking', thinking: SECRET, signature: 'c2ln' },
+      { type: 'text', text: 'So.' },
+    ],
+    inAll(false),
+  ],
+  [
+    'in what it asks a server',
+    [
+      { type: 'mcp_tool_use', id: 'mcptoolu_1', name: 'find', server_name: 'maps', input: { of: SECRET } },
+      ...(repeats.content as Json[]).slice(1),
+    ],
+    inAll(false),
+  ],
+  [
+    'in what another tool of the API has found',
+    [
+      search,
+      { type: 'web_search_tool_result', tool_use_id: 'srvtoolu_1', content: [found] },
+      { type: 'text', text: 'So.' },
+    ],
+    { ...inAll(true), 'streamed in a conversation': false, 'kept in it': false },
+  ],
+];
+
 /** An edge with the agent, before a Claude API that answers as a script says. */
-async function edgeWith(agent: object = AGENT, { vars = VARS, status = 200 }: { vars?: object; status?: number } = {}) {
+async function edgeWith(
+  agent: object = AGENT,
+  { vars = VARS, status = 200, script = repeats }: { vars?: object; status?: number; script?: Scripted } = {},
+) {
   const ups: Up[] = [];
   /** Everything that the edge has said. */
   const said: string[] = [];
@@ -76,7 +117,7 @@ async function edgeWith(agent: object = AGENT, { vars = VARS, status = 200 }: { 
       ups.push({ body, betas: headers.get('anthropic-beta') });
       if (url.pathname.endsWith('/count_tokens')) return Response.json({ input_tokens: 100 });
       if (status !== 200) return Response.json(refusal(), { status });
-      const message = whole(repeats, body.model);
+      const message = whole(script, body.model);
       if (body.stream !== true) return Response.json(message);
       return sse(bodyOf([eventsOf(message)]));
     },
@@ -85,7 +126,7 @@ async function edgeWith(agent: object = AGENT, { vars = VARS, status = 200 }: { 
   const bodies = answeringBy(
     (body) => {
       if (status !== 200) return Response.json(refusal(), { status });
-      if (agentOf(body) !== 'boss') return repeats;
+      if (agentOf(body) !== 'boss') return script;
       return resultsIn(body).size > 0 ? says('Done.') : calls(task('toolu_1', 'maps'));
     },
     {
@@ -176,6 +217,24 @@ describe('what an agent has goes up with its betas, and its secret is told to no
     expectAll(ups[0]);
     expect(ups[0]?.betas).toBe(`x,${BETAS.join(',')}`);
     expect([...said, JSON.stringify(app.log)].filter((one) => one.includes(SECRET))).toEqual([]);
+  });
+
+  test.each(PLACES)('and of the API’s answers it is masked in some places: %s', async (_, content, masks) => {
+    const { app, tell, bob } = await edgeWith(AGENT, { script: { content } });
+    const told: Record<string, boolean> = {};
+    const ask = async (name: string, path: string, body?: object) => {
+      const { status, text } = await tell(body ? 'POST' : 'GET', path, bob, body);
+      expect(status, text).toBe(200);
+      expect(text).toMatch(/the-token-of-the-maps|\[secret\]/);
+      told[name] = !text.includes(SECRET);
+    };
+    await ask('streamed in a conversation', '/v1/messages', { ...SENT, stream: true });
+    await ask('kept in it', '/conversations/c1/messages');
+    const { conversation: _c, ...alone } = SENT;
+    await ask('streamed', '/v1/messages', { ...alone, stream: true });
+    await ask('whole', '/v1/messages', { ...alone, stream: false });
+    expect(told).toEqual(masks);
+    expect(JSON.stringify(app.log)).not.toContain(SECRET);
   });
 
   test('as a subagent, and its caller gets none of it', async () => {

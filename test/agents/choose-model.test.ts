@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { ChosenBy } from '../../src/accounts/chosen-by.schema.ts';
+import { agentOf } from '../../src/agents/agent.ts';
 import { type Chosen, choiceOf, decideModel, isDearer, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
-import { drawOf } from '../../src/agents/draw-arm.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { tryCases } from '../support/runs.ts';
 
@@ -36,24 +36,17 @@ test('whatever the labels are, a model never gets cheaper, and gets dearer only 
   });
 });
 
-test('about the share of all names is drawn, always the same ones, and those of a smaller share with them', async () => {
-  const names = Array.from({ length: 2_000 }, (_, nth) => `account\nc${nth}`);
-  const drawn = async (share: number) => {
-    const each = await Promise.all(names.map(async (name) => (await drawOf(name)).share < share));
-    return names.filter((_, nth) => each[nth]);
-  };
-  const [some, more] = [await drawn(0.05), await drawn(0.2)];
-  expect(Math.abs(some.length - 100)).toBeLessThan(40);
-  expect(some.every((name) => more.includes(name))).toBe(true);
-  expect([(await drawn(0)).length, (await drawn(1)).length]).toEqual([0, names.length]);
-});
-
 test('a model is asked for by any of its names, where the agent allows it', () => {
   const open = { ...CHOICE, overridable: true };
   expect(modelAsked(open, undefined, models)).toBeUndefined();
   expect(modelAsked(open, 'claude-opus-5-5', models)).toMatchObject({ model: 'claude-opus-5-5', by: { arm: 'asked' } });
   expect(() => modelAsked(open, 'claude-fable-5', models)).toThrow('Name one of these, or leave it out');
   expect(() => modelAsked(CHOICE, 'claude-opus-5-5', models)).toThrow('Leave it out');
+});
+
+test('an agent of a release before is read without its share of conversations to compare with', () => {
+  const stored = JSON.stringify({ model: { ...CHOICE, control: 0.05 }, max_tokens: 64 });
+  expect(agentOf(stored)).toEqual({ definition: { model: CHOICE, max_tokens: 64 }, text: stored });
 });
 
 test('a model that refuses what is asked of all is not chosen: its label means the other one', () => {

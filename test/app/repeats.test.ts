@@ -15,11 +15,37 @@ const WITHOUT_BODY = [
 /** What they are sent is one short text. */
 const SHORT = ['POST /tokens/visitor'];
 
-test('each route with a body has a row in the table of what can be repeated', () => {
-  const routes = createApp().routes.map(({ method, path }) => `${method} ${path}`);
-  const withBody = new Set(routes.filter((route) => /^(POST|PUT|PATCH) /.test(route)));
-  expect(withBody.size).toBeGreaterThan(25);
-  const named = new Set([...ROWS.flatMap(({ where }) => where), ...WITHOUT_BODY, ...SHORT]);
-  expect([...withBody].filter((route) => !named.has(route))).toEqual([]);
-  expect([...named].filter((route) => !routes.includes(route))).toEqual([]);
+/** What they read or end is one row, or what a few calls of others say: nothing that grows with what was done. */
+const OF_ONE_ROW = [
+  'GET /health',
+  'GET /alerts',
+  'GET /pools/deployment',
+  ...['agents', 'prefixes', 'classifiers'].map((kind) => `DELETE /${kind}/:name/versions/:hash`),
+  ...['agents', 'prefixes'].map((kind) => `GET /${kind}/:name/stats`),
+  'DELETE /groups/:id/accounts/:account',
+  'DELETE /accounts/:id/tokens/:jti',
+  'GET /usage/requests/:request_id',
+  'GET /webhooks/:source/events/:id',
+  'GET /classifications/:id',
+  ...['GET /models', 'GET /models/:id', 'GET /v1/models', 'GET /v1/models/:id'],
+];
+
+/** What they answer comes from the upstream, and passes through. */
+const RELAYED = [
+  ...['GET /v1/messages/batches', 'DELETE /v1/messages/batches/:id'],
+  ...['GET /v1/files', 'GET /v1/files/:id', 'GET /v1/files/:id/content', 'DELETE /v1/files/:id'],
+];
+
+test('each route has a row in the table of what can be repeated', () => {
+  const routes = createApp().routes.flatMap(({ method, path }) =>
+    /^(GET|POST|PUT|PATCH|DELETE)$/.test(method) ? [`${method} ${path}`] : [],
+  );
+  const all = new Set(routes);
+  expect(all.size).toBeGreaterThan(80);
+  const rows = ROWS.flatMap(({ where }) => where);
+  const named = [...rows, ...WITHOUT_BODY, ...SHORT, ...OF_ONE_ROW, ...RELAYED];
+  expect([...all].filter((route) => !named.includes(route))).toEqual([]);
+  expect(named.filter((route) => !all.has(route))).toEqual([]);
+  // What has come to have a row is not excused any more.
+  expect([...OF_ONE_ROW, ...RELAYED].filter((route) => rows.includes(route))).toEqual([]);
 });

@@ -1,69 +1,122 @@
-import { expect, test, vi } from 'vitest';
-import { atOnce, inSteps, type Steps, withEach } from '../../src/async/in-steps.ts';
+import { setImmediate as nextLoop } from 'node:timers/promises';
+import { afterEach, expect, test, vi } from 'vitest';
+import { inSteps, Pacer, type Steps, withEach } from '../../src/async/in-steps.ts';
 
 const MB = 1_048_576;
 
-function* work(steps: readonly number[], done: string[], name: string): Steps<string> {
+function* work(steps: readonly number[], done: string[], name = ''): Steps<string> {
   for (const step of steps) {
     yield step;
     done.push(name);
   }
   return name;
 }
+const units = (many: number) => Array<number>(many).fill(1);
 
-test('others work between two steps', async () => {
+/** @returns how much is done at the end of each turn of the event loop in which some was, until a work is done */
+async function stretchesOf(done: readonly string[], working: Promise<unknown>): Promise<number[]> {
+  let isDone = false;
+  void working.then(() => {
+    isDone = true;
+  });
+  const lengths = [done.length];
+  while (!isDone) {
+    await nextLoop();
+    if (done.length > (lengths.at(-1) ?? 0)) lengths.push(done.length);
+  }
+  return lengths.map((length, at) => length - (lengths[at - 1] ?? 0));
+}
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+let days = 0;
+/** Has a test begin when nobody rests any more from the one before. */
+function beginsAnotherDay(): void {
+  days += 1;
+  vi.useFakeTimers({ now: Date.now() + days * 86_400_000 });
+}
+
+test('a stretch ends behind 50 units or 64 kB, whichever is first, and others work in between', async () => {
+  const many: string[] = [];
+  expect(await stretchesOf(many, inSteps(work(units(120), many)))).toEqual([50, 50, 20]);
+  const long: string[] = [];
+  expect(await stretchesOf(long, inSteps(work(Array<number>(5).fill(30_000), long)))).toEqual([2, 2, 1]);
+  const texts: string[] = [];
+  const each = withEach(Array<string>(51).fill('a'), (text, index) => texts.push(`${index} ${text}`));
+  expect(await stretchesOf(texts, inSteps(each))).toEqual([50, 1]);
+  expect(texts.at(-1)).toBe('50 a');
+});
+
+test('24 works at once take turns: one stretch in a turn of the loop, and as many stretches as one after another', async () => {
   const done: string[] = [];
-  expect(await Promise.all([inSteps(work([1, 1], done, 'a')), inSteps(work([1, 1], done, 'b'))])).toEqual(['a', 'b']);
-  expect(done).toEqual(['a', 'b', 'a', 'b']);
-  expect(atOnce(work([1, 9 * MB], done, 'c'))).toBe('c');
-});
-
-test('long steps are taken one at a time, also if one who waits has left', async () => {
-  vi.useFakeTimers();
-  try {
-    const done: string[] = [];
-    const names = ['a', 'b', 'c'];
-    for (const name of names) void inSteps(work([16 * MB], done, name));
-    const short = inSteps(work([MB, MB], done, 'short'));
-    await vi.advanceTimersByTimeAsync(5);
-    expect(await short).toBe('short');
-    expect(done.filter((name) => names.includes(name))).toEqual(['a']);
-    await vi.advanceTimersByTimeAsync(200);
-    expect(done.filter((name) => names.includes(name))).toEqual(['a', 'b']);
-    // One that has left before its turn keeps nobody out for longer than its turn.
-    void inSteps(work([16 * MB], done, 'd'));
-    await vi.advanceTimersByTimeAsync(400);
-    expect(done.filter((name) => name !== 'short')).toEqual(['a', 'b', 'c', 'd']);
-  } finally {
-    vi.useRealTimers();
+  const names = Array.from({ length: 24 }, (_, nth) => `work ${nth}`);
+  // The first stretch of each is part of what has begun it.
+  const all = Promise.all(names.map((name) => inSteps(work(units(200), done, name))));
+  const [first, ...stretches] = await stretchesOf(done, all);
+  expect(first).toBe(24 * 50);
+  expect(stretches).toEqual(Array<number>(24 * 3).fill(50));
+  // Nobody has a second turn before all have had the first one.
+  for (let round = 0; round < 4; round += 1) {
+    expect(new Set(done.slice(round * 24 * 50, (round + 1) * 24 * 50)).size).toBe(24);
   }
 });
 
-test('a clock that was set back keeps nobody out for longer than a minute', async () => {
-  vi.useFakeTimers();
-  try {
-    const done: string[] = [];
-    void inSteps(work([16 * MB], done, 'a'));
-    await vi.advanceTimersByTimeAsync(1);
-    vi.setSystemTime(Date.now() - 3_600_000);
-    void inSteps(work([16 * MB], done, 'b'));
-    await vi.advanceTimersByTimeAsync(60_000);
-    expect(done).toEqual(['a', 'b']);
-  } finally {
-    vi.useRealTimers();
-  }
+test('who leaves before its turn keeps nobody out', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  void inSteps(work(units(60), done, 'left'));
+  void inSteps(work(units(60), done, 'left'));
+  // A request that is dropped takes its timers along.
+  vi.clearAllTimers();
+  const others = Promise.all([inSteps(work(units(300), done, 'a')), inSteps(work(units(300), done, 'b'))]);
+  await vi.advanceTimersByTimeAsync(100);
+  expect(await others).toEqual(['a', 'b']);
+  expect(done).toHaveLength(700);
 });
 
-test('a stretch ends behind 50 units or 64 kB, and each text is a unit', async () => {
-  for (const texts of [Array<string>(120).fill(''), Array<string>(3).fill('a'.repeat(40_000))]) {
-    const done: string[] = [];
-    const others: number[] = [];
-    const timer = setInterval(() => others.push(done.length), 0);
-    await inSteps(withEach(texts, (text, index) => done.push(`${index} ${text}`)));
-    clearInterval(timer);
-    expect(done).toEqual(texts.map((text, index) => `${index} ${text}`));
-    expect(others).toEqual(texts.length === 120 ? [50, 100] : [1, 2]);
-  }
+test('alone, a work waits for nothing but the loop, however long its steps are', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  const timers = vi.spyOn(globalThis, 'setTimeout');
+  const alone = inSteps(work([16 * MB, 16 * MB, ...units(1_000)], done, 'a'));
+  await vi.advanceTimersByTimeAsync(100);
+  expect(await alone).toBe('a');
+  expect(timers.mock.calls.map(([, sleep]) => sleep)).toEqual(Array<number>(22).fill(0));
+});
+
+test('behind a long step others have as much time as it takes', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  for (const name of ['a', 'b', 'c']) void inSteps(work([16 * MB], done, name));
+  await vi.advanceTimersByTimeAsync(5);
+  expect(done).toEqual(['a']);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(done).toEqual(['a', 'b']);
+  await vi.advanceTimersByTimeAsync(400);
+  expect(done).toEqual(['a', 'b', 'c']);
+});
+
+test('a clock that was set back keeps nobody out', async () => {
+  beginsAnotherDay();
+  const done: string[] = [];
+  void inSteps(work([16 * MB], done, 'a'));
+  await vi.advanceTimersByTimeAsync(1);
+  void inSteps(work(units(60), done, 'left'));
+  vi.clearAllTimers();
+  vi.setSystemTime(Date.now() - 3_600_000);
+  void inSteps(work([16 * MB], done, 'b'));
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(done.filter((name) => name !== 'left')).toEqual(['a', 'b']);
+});
+
+test('one pacer counts all that is done with it', async () => {
+  const pacer = new Pacer();
+  for (let unit = 0; unit < 50; unit += 1) expect(pacer.before(1)).toBeUndefined();
+  await pacer.before(1);
+  expect(pacer.before(65_535)).toBeUndefined();
+  await pacer.before(1);
 });
 
 test('what a step throws is thrown', async () => {

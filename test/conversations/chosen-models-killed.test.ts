@@ -2,7 +2,6 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
-import { drawOf } from '../../src/agents/draw-arm.ts';
 import type { TurnRequest } from '../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
@@ -19,20 +18,19 @@ import { bindings, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { says } from '../support/scripted-runs.ts';
-import { SECRET } from '../support/tokens.ts';
 import { bodyOf, listen, requestOf, turnOf } from '../support/turns.ts';
 
 /** What the models cost beside each other: the order of `LEVELS`. */
 const MODELS = ['claude-haiku-5-5', 'claude-sonnet-5-5', LARGE];
 
 /** @returns the model for each question of a conversation, as the guide says it */
-function expectedModels(levels: readonly Level[], isControl: boolean): string[] {
+function expectedModels(levels: readonly Level[]): string[] {
   const ranks = levels.map((level) => LEVELS.indexOf(level));
-  let now = isControl ? 2 : -1;
+  let now = -1;
   return ranks.map((rank, nth) => {
     const agreed = Math.min(rank, nth > 0 ? (ranks[nth - 1] ?? 0) : rank);
     if (now < 0) now = rank;
-    else if (!isControl && agreed > now) now = agreed;
+    else if (agreed > now) now = agreed;
     return MODELS[now] ?? '';
   });
 }
@@ -46,7 +44,7 @@ async function tell(request: TurnRequest) {
 const moment = fc.constantFrom('never', 'never', 'while it is labelled', 'before the answer', 'in the answer');
 const asked = fc.record({ level: fc.constantFrom(...LEVELS), dies: moment });
 
-test('whenever objects die, each try of a question has the model that its label means, and each conversation one arm', async () => {
+test('whenever objects die, each try of a question has the model that its label means', async () => {
   vi.spyOn(console, 'error').mockImplementation(() => {});
   let dies = 'never';
   let lost = 0;
@@ -58,7 +56,6 @@ test('whenever objects die, each try of a question has the model that its label 
     await new Promise(() => {});
   };
   const { up } = await edgeWithRouter({
-    choice: { control: 0.3 },
     before: async (body) => {
       if (isLabelling(body) && dies === 'while it is labelled') {
         lost += 1;
@@ -86,7 +83,6 @@ test('whenever objects die, each try of a question has the model that its label 
   await tryAsyncCases(runs(40), fc.array(asked, { minLength: 1, maxLength: 6 }), async (questions) => {
     conversation += 1;
     const id = `c${conversation}`;
-    const arms = new Set<string>();
     for (const [nth, { level, dies: when }] of questions.entries()) {
       const text = `${id} ${nth}: ${level}`;
       dies = when;
@@ -100,23 +96,16 @@ test('whenever objects die, each try of a question has the model that its label 
         });
         await eventually(() => expect(isOver || isReached).toBe(true));
         if (isReached) await abortAllDurableObjects();
-        const { answer, read } = await telling;
-        const { 'sluice-model-chosen': chosen = '' } = answer && answer.kind !== 'error' ? answer.headers : {};
-        if (chosen) arms.add(/arm=(\w+)/.exec(chosen)?.[1] ?? '');
+        const { read } = await telling;
         if (read?.whole) break;
         expect(tries).toBeLessThan(10);
       }
     }
-    const isControl = (await drawOf(`bob\n${id}`, SECRET)).share < 0.3;
-    const expected = expectedModels(
-      questions.map(({ level }) => level),
-      isControl,
-    );
+    const expected = expectedModels(questions.map(({ level }) => level));
     for (const [nth, { level }] of questions.entries()) {
       const tried = up.filter((body) => lastText(body) === `${id} ${nth}: ${level}`);
       expect(new Set(tried.map(({ model }) => model))).toEqual(new Set([expected[nth]]));
     }
-    expect([...arms]).toEqual([isControl ? 'control' : 'chosen']);
   });
   await eventually(async () => {
     // A conversation whose settlement was lost with its object says it again by its alarm.

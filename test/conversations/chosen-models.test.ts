@@ -1,6 +1,5 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
-import { drawOf } from '../../src/agents/draw-arm.ts';
 import { isObject, type Json } from '../../src/json/object.ts';
 import { ask } from '../support/agents.ts';
 import {
@@ -20,7 +19,6 @@ import { eventually } from '../support/eventually.ts';
 import type { SimulatedEdge } from '../support/prefixes.ts';
 import { type Asked, calls, says } from '../support/scripted-runs.ts';
 import { agentOf, task } from '../support/subagents.ts';
-import { SECRET } from '../support/tokens.ts';
 
 test('the first question of a conversation chooses the model, and everything says which and why', async () => {
   const { app, bob, up, labels, version } = await edgeWithRouter();
@@ -32,8 +30,7 @@ test('the first question of a conversation chooses the model, and everything say
   expect([up.map(({ model }) => model), labels.length]).toEqual([[SMALL], 1]);
   const [turn, choice] = await ledgerOf();
   const classifier = chosen.split('classifier=')[1];
-  const { group } = await drawOf('bob\nc1', SECRET);
-  const by = { label: 'easy', classifier, arm: 'chosen', why: 'label', group };
+  const by = { label: 'easy', classifier, arm: 'chosen', why: 'label' };
   expect(turn).toMatchObject({ route: 'messages', model: SMALL, conversation: 'c1', agent: version, chosen_by: by });
   expect(choice).toMatchObject({
     ...{ route: 'choice', model: SMALL, conversation: 'c1', agent: version, status: 'complete' },
@@ -146,21 +143,41 @@ test('a budget that does not pay for the label still pays for the answer, and no
   expect(errors).toHaveBeenLastCalledWith(expect.stringContaining('may not use claude-haiku-5-5'));
 });
 
-test('the control arm is drawn by the conversation, is answered by `otherwise`, and stays in its forks', async () => {
-  const { app, bob, up, labels } = await edgeWithRouter({ choice: { control: 0.5, otherwise: MIDDLE } });
-  for (let nth = 0; nth < 12; nth += 1) await question(app, bob, 'easy', { conversation: `c${nth}` });
-  const drawn = await Promise.all(
-    Array.from({ length: 12 }, async (_, nth) => (await drawOf(`bob\nc${nth}`, SECRET)).share < 0.5),
-  );
-  expect(new Set(drawn)).toEqual(new Set([true, false]));
-  expect(up.map(({ model }) => model)).toEqual(drawn.map((isControl) => (isControl ? MIDDLE : SMALL)));
-  expect(labels).toHaveLength(drawn.filter((isControl) => !isControl).length);
-  const control = `c${drawn.indexOf(true)}`;
-  expect((await ask(app, 'POST', `/conversations/${control}/fork`, bob, { id: 'forked' })).status).toBe(201);
-  for (const conversation of [control, 'forked', control]) {
-    const { chosen } = await question(app, bob, 'hard', { conversation });
-    expect(chosen).toBe(`${MIDDLE}; arm=control; why=control`);
-  }
+test('a conversation that a release before has compared goes on with its model, and steps up like any other', async () => {
+  const { app, root, bob, up } = await edgeWithRouter({ choice: { otherwise: MIDDLE } });
+  await question(app, bob, 'middling');
+  const at = '/accounts/bob/conversations';
+  const lines = await (await app.fetch(`${at}/c1/backup`, { headers: root })).text();
+  const old = { label: null, classifier: null, arm: 'control', why: 'control', group: 3 };
+  const body = lines.replace(/"choices":(\[.*?"by":)\{.*?\}/, (_, before) => {
+    return `"asksAgain":{"arm":"control","group":3},"choices":${before}${JSON.stringify(old)}`;
+  });
+  expect(body).not.toBe(lines);
+  const restored = { method: 'PUT', headers: { ...root, 'content-type': 'application/jsonl' }, body };
+  expect((await app.fetch(`${at}/old/backup`, restored)).status).toBe(201);
+  const whys = [];
+  for (const text of ['easy', 'hard', 'hard'])
+    whys.push(/why=(\w+)/.exec((await question(app, bob, text, { conversation: 'old' })).chosen)?.[1]);
+  expect([whys, up.map(({ model }) => model)]).toEqual([
+    ['kept', 'kept', 'step_up'],
+    [MIDDLE, MIDDLE, MIDDLE, LARGE],
+  ]);
+  expect((await ledgerOf()).find(({ chosen_by }) => chosen_by?.part === 'again')).toMatchObject({ model: MIDDLE });
+});
+
+test('what a request is for its conversation is told: its first, a question that is asked again or edited, or another', async () => {
+  const { app, bob } = await edgeWithRouter();
+  await question(app, bob, 'easy');
+  await question(app, bob, 'A worse easy one.');
+  const { body } = await ask(app, 'GET', '/conversations/c1/messages', bob);
+  const ids = (body.data as Json[]).map(({ id }) => id);
+  await ask(app, 'POST', '/conversations/c1/rewind', bob, { before: ids[2] });
+  await question(app, bob, 'A better easy one.');
+  await question(app, bob, 'And another easy one.');
+  const copy = await ask(app, 'POST', '/conversations/c1/fork', bob, { at: ids[1] });
+  await question(app, bob, 'An easy one in the copy.', { conversation: copy.body.id });
+  const turns = (await ledgerOf()).filter(({ route }) => route === 'messages');
+  expect(turns.map(({ chosen_by }) => chosen_by?.part)).toEqual(['first', 'next', 'again', 'next', 'again']);
 });
 
 test('a fork and a rewind go on with the model of the turns that they have', async () => {
@@ -325,7 +342,7 @@ test('nothing is labelled for a request that is refused anyway: by its token, it
   expect(labels).toHaveLength(2);
 });
 
-test('the results of calls go to the model that made them, whatever their request names, and draw no arm', async () => {
+test('the results of calls go to the model that made them, whatever their request names', async () => {
   const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
   const tool = { name: 'pick', input_schema: { type: 'object' } };
   const { app, root, bob, up } = await edgeWithRouter({

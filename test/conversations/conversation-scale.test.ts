@@ -18,7 +18,7 @@ import {
 } from '../support/conversations.ts';
 import { changeProfile } from '../support/damage.ts';
 import { eventually } from '../support/eventually.ts';
-import { alarmsByHand } from '../support/in-flight.ts';
+import { alarmsByHand, objectAtRest } from '../support/in-flight.ts';
 import { backupOf } from '../support/long-backup.ts';
 import { alternatingRoles } from '../support/roles.ts';
 import { bodyOf, listen, say } from '../support/turns.ts';
@@ -269,28 +269,87 @@ test('a conversation that wakes prepares four queries for its turn, and five for
   expect(await rowsOf()).toHaveLength(4);
 });
 
+/** Counts the statements that some work of a conversation of so many turns takes, and the rows that these read. */
+async function statementsOf(
+  turns: number,
+  work: (object: Conversation, sql: SqlStorage) => Promise<unknown>,
+): Promise<{ statements: number; rowsRead: number }> {
+  const id = `of-${turns}`;
+  await stubOf(id).adopt({ account: 'alice', id }, new Blob([backupOf(turns)]).stream());
+  await objectAtRest(stubOf(id));
+  return await runInDurableObject(
+    stubOf(id) as unknown as DurableObjectStub<Conversation>,
+    async (object, { storage }) => {
+      const { exec } = storage.sql;
+      const cursors: SqlStorageCursor<Record<string, SqlStorageValue>>[] = [];
+      const noting = (...of: Parameters<SqlStorage['exec']>) => {
+        const cursor = exec.apply(storage.sql, of);
+        cursors.push(cursor);
+        return cursor;
+      };
+      Object.assign(storage.sql, { exec: noting });
+      await work(object, storage.sql);
+      Object.assign(storage.sql, { exec });
+      return { statements: cursors.length, rowsRead: cursors.reduce((sum, { rowsRead }) => sum + rowsRead, 0) };
+    },
+  );
+}
+
 test.each(['fork', 'backup', 'export'] as const)('a %s reads rows in proportion to the turns', async (what) => {
   const rowsRead = async (turns: number) => {
-    const id = `of-${turns}`;
-    await stubOf(id).adopt({ account: 'alice', id }, new Blob([backupOf(turns)]).stream());
-    return await runInDurableObject(
-      stubOf(id) as unknown as DurableObjectStub<Conversation>,
-      async (object, { storage }) => {
-        const { exec } = storage.sql;
-        const cursors: SqlStorageCursor<Record<string, SqlStorageValue>>[] = [];
-        const noting = (...of: Parameters<SqlStorage['exec']>) => {
-          const cursor = exec.apply(storage.sql, of);
-          cursors.push(cursor);
-          return cursor;
-        };
-        Object.assign(storage.sql, { exec: noting });
-        const given = what === 'fork' ? await object.fork(`fork-${turns}`, undefined) : object[what]();
-        if (!given.ok) throw new Error(JSON.stringify(given.error));
-        if (what !== 'fork') await new Response(given.value as ReadableStream).text();
-        Object.assign(storage.sql, { exec });
-        return cursors.reduce((sum, { rowsRead }) => sum + rowsRead, 0);
-      },
-    );
+    const read = await statementsOf(turns, async (object) => {
+      const given = what === 'fork' ? await object.fork(`fork-${turns}`, undefined) : object[what]();
+      if (!given.ok) throw new Error(JSON.stringify(given.error));
+      if (what !== 'fork') await new Response(given.value as ReadableStream).text();
+    });
+    return read.rowsRead;
   };
   expect((await rowsRead(400)) / (await rowsRead(50))).toBeLessThan(10);
+});
+
+test.each([
+  ['the beginning', () => 3],
+  ['the middle', (turns: number) => turns + 1],
+  ['the last turn', (turns: number) => 2 * turns - 1],
+])('a rewind to %s takes as many statements for many turns as for few, and reads rows in proportion', async (_, to) => {
+  const rewind = async (turns: number) => {
+    const taken = await statementsOf(turns, async (object) => {
+      expect(object.rewind(`msg_${to(turns)}`)).toMatchObject({ ok: true });
+    });
+    expect(await readOf(`of-${turns}`)).toMatchObject({ turns: (to(turns) - 1) / 2, messages: to(turns) - 1 });
+    return taken;
+  };
+  const [few, many] = [await rewind(20), await rewind(160)];
+  expect(many.statements).toBe(few.statements);
+  expect(many.rowsRead / few.rowsRead).toBeLessThan(10);
+});
+
+test.each([
+  ['rewind', 'leaveTurns'],
+  ['deletion', 'save'],
+] as const)('a %s that dies behind what it has removed has not happened', async (what, at) => {
+  await stubOf().adopt({ account: 'alice', id: 'c1' }, new Blob([backupOf(3)]).stream());
+  await atRest();
+  const before = [await readOf(), await rowsOf()];
+  const dies = vi.spyOn(Transcript.prototype, at).mockImplementationOnce(() => {
+    throw new Error('the object dies');
+  });
+  onTestFinished(() => dies.mockRestore());
+  const failed = what === 'rewind' ? stubOf().rewind('msg_3') : stubOf().erase();
+  await expect(Promise.resolve(failed)).rejects.toThrow('the object dies');
+  expect(dies).toHaveBeenCalled();
+  await abortAllDurableObjects();
+  expect([await readOf(), await rowsOf()]).toEqual(before);
+});
+
+test('an alarm that forgets failed turns takes as many statements for many as for few', async () => {
+  const forget = (turns: number) =>
+    statementsOf(turns, async (object, sql) => {
+      sql.exec("update turns set status = 'failed' where seq > 1");
+      sql.exec("insert into log (turn, n, first, text, sum) select seq, 0, 1, '', 0 from turns");
+      await object.alarm();
+      expect([...sql.exec('select seq from turns')]).toEqual([{ seq: 1 }]);
+      expect([...sql.exec('select turn from log')]).toEqual([]);
+    });
+  expect((await forget(100)).statements).toBe((await forget(10)).statements);
 });

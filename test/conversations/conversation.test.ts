@@ -572,8 +572,10 @@ describe('working with history', () => {
   });
 
   test('a copy whose object dies in its middle is cleared away, and its id is free', async () => {
-    await say(bodyOf('One'));
-    await say(question('Two'));
+    // Each ends a stretch, and what comes before it is written.
+    const long = 'word '.repeat(14_000);
+    await say(bodyOf(`One ${long}`));
+    await say(question(`Two ${long}`));
     const text = await runInDurableObject(stubOf(), async (_, { storage }) => {
       const transcript = new Transcript(storage);
       const profile = transcript.profile;
@@ -593,6 +595,9 @@ describe('working with history', () => {
         const copied = await runInDurableObject(stubOf(id), (_, { storage }) => new Transcript(storage).turns().length);
         expect(copied).toBe(2);
       });
+      // Nothing of it is seen meanwhile.
+      expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
+      expect(await stubOf(id).messages({ limit: 20 })).toMatchObject({ ok: false, error: { status: 404 } });
       await abortAllDurableObjects();
       await adopting;
     };

@@ -5,7 +5,7 @@ import { ownerOfRoom } from '../../src/conversations/runs/run-room.ts';
 import { DamagedRow, damageIn } from '../../src/conversations/storage/damaged-row.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { room } from '../../src/http/body-room.ts';
-import { passingTime, stubOf } from '../support/conversations.ts';
+import { passingTime, rowsOf, stubOf } from '../support/conversations.ts';
 import { type Cell, placeRows, type Rows, storedRows, TABLES, textsIn } from '../support/damage.ts';
 import { eventually, untilSo } from '../support/eventually.ts';
 import { objectAtRest } from '../support/in-flight.ts';
@@ -98,15 +98,15 @@ function answering() {
 }
 
 /** Makes a conversation in a state in which its object may die. @returns its rows */
-async function stateOf(kind: Kind, release: () => void): Promise<Rows> {
+async function stateOf(kind: Kind, release: () => void, first: object = FIRST): Promise<Rows> {
   const begin = async (content: string, more: object = {}) => {
     const answer = await ask({ messages: [{ role: 'user', content }], ...more }, { id: kind });
     if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
     return { heard: listen(answer.body) };
   };
-  await (await begin(words(100, 5), FIRST)).heard;
+  await (await begin(words(100, 5), first)).heard;
   if (kind === 'idle') await (await begin(words(200, 60_000))).heard;
-  await (await begin(`tool ${words(300, 3)}`)).heard;
+  if (first === FIRST) await (await begin(`tool ${words(300, 3)}`)).heard;
   const { heard } = await begin(`${kind} ${words(400, 3)}`);
   if (kind === 'idle' || kind === 'waiting') await heard;
   else {
@@ -259,6 +259,28 @@ test('a damaged text or table concerns its own conversation alone, and can be de
   expect(told.size).toBeGreaterThan(3);
   for (const kind of KINDS) {
     for (const table of TABLES) await concernsItself(`no ${table}`, kind, (sql) => sql.exec(`drop table ${table}`));
+  }
+});
+
+test('however the log of a turn is damaged, and wherever, its question stays', async () => {
+  const { release } = answering();
+  // Without tools of the edge it is no run, which would go on.
+  const rows = await stateOf('running', release, { model: FIRST.model, max_tokens: 200 });
+  const turn = Math.max(...(rows.log ?? []).map(({ turn: one }) => Number(one)));
+  const cells = textsIn(rows).filter(
+    ({ table, column, at }) => table === 'log' && column === 'text' && rows.log?.[at]?.turn === turn,
+  );
+  expect(cells.length).toBeGreaterThan(0);
+  const places = cells.flatMap((cell) => [0, cell.text.length - 2].map((place) => ({ cell, place })));
+  for (const [how, damage] of Object.entries(DAMAGES)) {
+    for (const [number, { cell, place }] of places.entries()) {
+      const id = `heard-${how}-${number}`;
+      await placeRows(id, rows, (sql) => change(sql, cell, damage(cell.text, place, 'x')));
+      await abortAllDurableObjects();
+      const [question, answer] = (await rowsOf(id)).slice(-2);
+      expect([question?.content, question?.status], id).toEqual([`running ${words(400, 3)}`, 'interrupted']);
+      expect(answer?.role, id).toBe('assistant');
+    }
   }
 });
 

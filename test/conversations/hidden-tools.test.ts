@@ -69,6 +69,17 @@ const KINDS: Record<string, (id: string) => Json[]> = {
     { type: 'mcp_tool_use', id: `mcptoolu_${id}`, name: 'find', server_name: 'maps', input: { of: SECRET } },
     { type: 'mcp_tool_result', tool_use_id: `mcptoolu_${id}`, is_error: false, content: [text(SECRET)] },
   ],
+  odd: (id) => [
+    {
+      ...{ type: 'server_tool_use', id: `srvtoolu_o${id}`, name: 'web_fetch', input: { [SECRET]: 1 } },
+      ...{ caller: { type: SECRET }, [SECRET]: 1 },
+    },
+    {
+      ...{ type: 'web_fetch_tool_result', tool_use_id: `srvtoolu_o${id}`, more: { type: SECRET } },
+      content: { type: SECRET, error_code: SECRET, [SECRET]: { type: SECRET } },
+    },
+    { type: 'of_tomorrow', [SECRET]: 1, error_code: SECRET, of: { type: SECRET, [SECRET]: true } },
+  ],
 };
 const step = fc.uniqueArray(fc.constantFrom(...Object.keys(KINDS)), { minLength: 1 });
 
@@ -122,6 +133,11 @@ test('a bound token reads nothing that a tool was given or gave back, on no rout
     }
     for (const query of ['', '?limit=1', '?view=stored', '?pending=true', '?before_id=msg_none'])
       await read(`/conversations/${name}/messages${query}`);
+    await read(`/conversations/${name}/export`);
+    await read(`/conversations/${name}`);
+    const copy = { id: `web-copy-${cases}` };
+    expect((await ask(app, 'POST', `/conversations/${name}/fork`, page, copy)).status).toBe(201);
+    await read(`/conversations/${copy.id}/messages`);
     // What was read is sent again, as many clients do: nothing of it is new, and nothing hidden is lost.
     const { data } = JSON.parse(await read(`/conversations/${name}/messages`)) as { data: Json[] };
     const history = data.map(({ role, content }) => ({ role, content }));
@@ -172,7 +188,7 @@ test('an official client builds the hidden message, and answers the page’s own
 });
 
 test('who approves sees the input of the call that waits, and nothing of it after that', async () => {
-  const { app, page } = await edgeWith((_, at) => (at === 0 ? said(['edge'], 'x', false) : undefined), {
+  const { app, page } = await edgeWith((_, at) => (at === 0 ? said(['odd', 'edge'], 'x', false) : undefined), {
     approval: 'always',
   });
   const deciding = await bound({ ...ONLY, approvals: true });

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import type { Conversation } from '../../src/conversations/conversation.ts';
 import { conversationReport, messageRow } from '../../src/conversations/conversations-answers.schema.ts';
@@ -42,6 +42,8 @@ function stopAtStep(step: number) {
   });
 }
 
+const real = Transcript.prototype.insertAll;
+
 /** The text of a history that is stored in steps. */
 const LONG_HISTORY = JSON.stringify(Array.from({ length: 1_200 }, (_, n) => (n % 2 ? assistant('y') : user(`x ${n}`))));
 
@@ -50,7 +52,7 @@ const c1 = () => stubOf('c1', 'dev');
 
 /** Begins to import a long history, and stops when a part of it is stored. */
 async function importHalf() {
-  const add = vi.spyOn(Transcript.prototype, 'addMessage');
+  const add = vi.spyOn(Transcript.prototype, 'addMessages');
   const gate = holdStep(() => add.mock.calls.length > 0);
   const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
   await eventually(() => expect(gate.isReached).toBe(true));
@@ -264,8 +266,8 @@ describe('a conversation that is created with messages', () => {
   });
 
   test.each([
-    ['many turns', 1_200, 'x'],
-    ['long turns', 90, 'x'.repeat(50_000)],
+    ['many turns', 130, 'x'],
+    ['long turns', 6, 'x'.repeat(50_000)],
   ])('of %s is not there before it is whole, and a crash at any step leaves nothing', async (_, length, text) => {
     const history = JSON.stringify(Array.from({ length }, (_, n) => (n % 2 ? assistant('y') : user(`${n} ${text}`))));
     const begin = (id: string) =>
@@ -318,6 +320,26 @@ describe('a conversation that is created with messages', () => {
       }
     }
     expect(stops).toBeGreaterThan(1);
+  });
+
+  test('is stored by few statements, of which none has many rows, in stretches of fifty messages', async () => {
+    const stored: number[] = [];
+    const add = vi.spyOn(Transcript.prototype, 'insertAll').mockImplementation(function counting(
+      this: Transcript,
+      ...of
+    ) {
+      if (of[0] === 'messages') stored.push(of[1].length);
+      return real.apply(this, of);
+    });
+    onTestFinished(() => add.mockRestore());
+    const breaks = vi.spyOn(globalThis, 'setTimeout');
+    onTestFinished(() => breaks.mockRestore());
+    const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
+    expect(await creating).toMatchObject({ ok: true });
+    expect(stored.reduce((sum, rows) => sum + rows, 0)).toBe(1_200);
+    expect(stored.length).toBe(Math.ceil(1_200 / 11));
+    // Kept, looked through, checked and stored: each in 24 stretches.
+    expect(breaks.mock.calls.length).toBeGreaterThan(4 * 22);
   });
 
   test('names no file of another account, and is told which to remove', async () => {

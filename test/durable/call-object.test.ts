@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { callObject } from '../../src/durable/call-object.ts';
+import { callObject, type ObjectName, ObjectUnreachable } from '../../src/durable/call-object.ts';
 
 const LOST = { retryable: true };
 const OVERLOADED = { retryable: true, overloaded: true };
@@ -19,3 +19,41 @@ test.each([
   await expect(called).rejects.toMatchObject({ status: 503, mayHaveRun });
   expect(left).toEqual([]);
 });
+
+const TITLES: Record<ObjectName, RegExp> = {
+  account: /^The account /,
+  batch: /^The batch /,
+  classification: /^The classification /,
+  conversation: /^The conversation /,
+  inbox: /^The inbox of this source /,
+  pool: /^A budget /,
+};
+/** What workerd says of a file that it cannot open, and SQLite of one that it cannot read. */
+const OF_A_FILE = [
+  'internal error; reference = t2f2j62m6oibdpkruhtsutes',
+  'database disk image is malformed: SQLITE_CORRUPT',
+  'file is not a database: SQLITE_NOTADB',
+];
+
+test.each(Object.entries(TITLES) as [ObjectName, RegExp][])(
+  'an object whose file is damaged says so under its own name, and does not ask for another try: %s',
+  (object, title) => {
+    for (const said of OF_A_FILE) {
+      const { status, message, headers, logged } = new ObjectUnreachable(object, new Error(said));
+      expect([status, logged]).toEqual([500, `${object}_damaged: ${said}`]);
+      expect(headers).toEqual({ 'x-should-retry': 'false' });
+      expect(message).toMatch(title);
+      expect(message).toMatch(/is damaged.*backup/);
+      expect(message).not.toMatch(/again/);
+    }
+    // What passes by itself is tried again.
+    const passing = Object.assign(new Error(OF_A_FILE[0]), LOST);
+    for (const cause of [passing, new Error('Network connection lost.'), undefined]) {
+      const { status, message, headers, logged } = new ObjectUnreachable(object, cause);
+      expect([status, logged]).toEqual([503, `${object}_unreachable: ${cause?.message ?? 'unknown'}`]);
+      expect(headers).toEqual({ 'retry-after': '1' });
+      expect(message).toMatch(title);
+      expect(message).toMatch(/again/);
+    }
+  },
+);

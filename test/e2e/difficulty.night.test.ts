@@ -1,7 +1,7 @@
 /** The example that measures a classifier, and the chain of a small and a large model: what they cost, beside the ledger. */
 
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +13,6 @@ import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
 import { SECRET, tokenOf } from '../support/tokens.ts';
 
 const EXAMPLE = new URL('../../examples/difficulty/', import.meta.url);
-const read = async (file: string) => await readFile(new URL(file, EXAMPLE), 'utf8');
 
 let edge: Edge;
 let client: Client;
@@ -106,28 +105,6 @@ describe('the script', () => {
     expect(right?.[1]).toBe(50);
   });
 });
-
-test('the script of savings asks each question in conversations of its own, and says what the stats say', async () => {
-  const script = fileURLToPath(new URL('save.mjs', EXAMPLE));
-  // Who is no admin sees their own sums at once.
-  const token = await tokenOf('saver', ['messages', 'classify', 'prefixes']);
-  const own = createClient({ baseURL: edge.url, token });
-  const body = JSON.parse(await read('classifier.json')) as object;
-  await own.fetch('/classifiers/difficulty', { method: 'PUT', body });
-  const env = { ...process.env, SLUICE_URL: edge.url, SLUICE_TOKEN: token };
-  const { result, spent } = await spentBy('saver', () => promisify(execFile)(process.execPath, [script], { env }));
-  const arms = [...result.stdout.matchAll(/^(chosen|control): (\d+) conversations, \$(\S+) each$/gm)];
-  expect(arms.map(([, arm]) => arm)).toEqual(['chosen', 'control']);
-  expect(arms.reduce((sum, [, , count]) => sum + Number(count), 0)).toBe(400);
-  // Each mean is rounded to a nanodollar.
-  const cost = arms.reduce((sum, [, , count, each]) => sum + Number(count) * Number(each), 0);
-  expect(cost * 1e9 - spent.nanodollars).toBeLessThanOrEqual(400);
-  const [, share, low, high] = /^Saved: (\S+) % \((\S+) % to (\S+) %\)$/m.exec(result.stdout)?.map(Number) ?? [];
-  expect(share).toBeGreaterThan(low ?? 100);
-  expect(share).toBeLessThan(high ?? 0);
-  // biome-ignore lint/suspicious/noConsole: the figures are shown with --silent=false
-  console.log(result.stdout);
-}, 200_000);
 
 test('the chain costs beside one large model what the guide says of handbooks of three lengths', async () => {
   const section = sectionIn(await readGuide('cost'), 'A small model prepares, a large one writes');

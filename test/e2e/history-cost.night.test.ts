@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { costOfHistory, type HistoryStrategy } from '../../bench/history-model.ts';
 import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
 import { BEGINS, FILLED, KEEPS } from '../../src/conversations/history/shares.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
+import { costOfHistory, type HistoryStrategy } from '../bench/history-model.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { post } from '../support/lives.ts';

@@ -6,9 +6,12 @@ import { expect, test } from 'vitest';
 import type { JsonBody } from '../../src/http/body/json-body.ts';
 import { joinedPieces, piecesOf } from '../../src/http/body-pieces.ts';
 import { LongBody } from '../../src/http/long-body.ts';
-import { parseJson, parseLong, sizeOf, withText } from '../../src/http/read-json.ts';
+import { parsingJson, parsingLong, sizeOf, withText } from '../../src/http/read-json.ts';
+import { atOnce } from '../support/at-once.ts';
 import { tryCases } from '../support/runs.ts';
 
+const parseJson = (bytes: Uint8Array) => atOnce(parsingJson(bytes));
+const parseLong = (bytes: Uint8Array) => atOnce(parsingLong(bytes));
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 /** So long that its strings stay in its bytes, and more than once as long as what is judged at a time. */

@@ -1,12 +1,13 @@
 import fc from 'fast-check';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { inSteps } from '../../src/async/in-steps.ts';
 import { withoutEdgeBlocksIn } from '../../src/conversations/history/edge-blocks.ts';
-import { parseJson, parseLong } from '../../src/http/read-json.ts';
+import { parsingJson, parsingLong } from '../../src/http/read-json.ts';
 import type { Json } from '../../src/json/object.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { batchesReach } from '../support/batch-objects.ts';
-import { tryCases } from '../support/runs.ts';
+import { tryAsyncCases } from '../support/runs.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const use = (id: string, input: unknown = { city: 'Bern' }) => ({
@@ -147,8 +148,9 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     );
     const content = fc.oneof(fc.array(fc.oneof(block, member)), member);
     const message = fc.record({ role: fc.constantFrom('user', 'assistant', 3), content }, { requiredKeys: [] });
-    tryCases(100, fc.array(fc.oneof(message, member)), (messages) => {
-      const body = withoutEdgeBlocksIn(parseJson(new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }))));
+    await tryAsyncCases(100, fc.array(fc.oneof(message, member)), async (messages) => {
+      const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));
+      const body = await withoutEdgeBlocksIn(await inSteps(parsingJson(bytes)));
       expect(JSON.parse(body.text)).toEqual(body.json);
     });
     const nothing = { role: 'user', content: 5 };
@@ -157,14 +159,14 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     expect([type, app.sent]).toEqual(['invalid_request_error', []]);
   });
 
-  test('become what they were, however long, and whatever is between them', () => {
+  test('become what they were, however long, and whatever is between them', async () => {
     const said = fc.constantFrom('I look.', 'Well. ', 'x'.repeat(3_000));
     // As JSON has them: it knows no -0.
     const input = fc.jsonValue({ maxDepth: 3 }).map((value) => JSON.parse(JSON.stringify(value)) as unknown);
     const call = fc.record({ input, result: said, isError: fc.boolean() });
     const step = fc.record({ text: said, calls: fc.array(call, { minLength: 1, maxLength: 3 }) });
     const run = fc.record({ steps: fc.array(step, { maxLength: 3 }), end: said, next: said });
-    tryCases(100, fc.array(run, { minLength: 1, maxLength: 3 }), fc.boolean(), (runs, isLong) => {
+    await tryAsyncCases(100, fc.array(run, { minLength: 1, maxLength: 3 }), fc.boolean(), async (runs, isLong) => {
       let ids = 0;
       const shown: Json[] = [];
       const stored: Json[] = [];
@@ -203,10 +205,38 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
       const document = isLong ? [{ role: 'user', content: 'y'.repeat(200_000) }] : [];
       const sent = { model: MODEL, messages: [...document, ...shown], note: '\u2028 "edge"' };
       const bytes = new TextEncoder().encode(JSON.stringify(sent));
-      const body = withoutEdgeBlocksIn(isLong ? parseLong(bytes) : parseJson(bytes));
+      const body = await withoutEdgeBlocksIn(await inSteps(isLong ? parsingLong(bytes) : parsingJson(bytes)));
       const up = JSON.parse(new TextDecoder().decode(body.bytes)) as Json;
       expect(up).toEqual({ ...sent, messages: [...document, ...stored] });
       expect(brokenRule(up.messages as never)).toBeUndefined();
     });
+  });
+
+  test('of one message take many stretches, and others work in between', async () => {
+    const blocks = Array.from({ length: 2_000 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
+    const messages = [question, { role: 'assistant', content: blocks }, question];
+    const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));
+    const body = await inSteps(parsingJson(bytes));
+    const breaks = vi.spyOn(globalThis, 'setTimeout');
+    onTestFinished(() => breaks.mockRestore());
+    const { json } = await withoutEdgeBlocksIn(body);
+    // As many as there are 64 kB in what is read twice, and as many steps.
+    expect(breaks.mock.calls.length).toBeGreaterThan((2 * bytes.length) / 65_536);
+    breaks.mockClear();
+    expect(json.messages).toHaveLength(4_001);
+    const short = { model: MODEL, messages: [question, { role: 'assistant', content: blocks.slice(0, 20) }, question] };
+    await withoutEdgeBlocksIn(await inSteps(parsingJson(new TextEncoder().encode(JSON.stringify(short)))));
+    expect(breaks).not.toHaveBeenCalled();
+  });
+
+  test('are more messages than a turn of a conversation takes only in an import', async () => {
+    const blocks = Array.from({ length: 2_500 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
+    const messages = [question, { role: 'assistant', content: blocks }, question];
+    const refused = await app.post('/v1/messages', { model: MODEL, max_tokens: 10, conversation: 'c1', messages });
+    expect([refused.status, await errorOf(refused)]).toMatchObject([
+      400,
+      { message: expect.stringMatching(/at most 5000/) },
+    ]);
+    expect((await app.post('/conversations', { id: 'c1', messages })).status).toBe(201);
   });
 });

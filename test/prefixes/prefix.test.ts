@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { JsonBody } from '../../src/http/body/json-body.ts';
 import { ApiError } from '../../src/http/errors.ts';
+import { parsingLong } from '../../src/http/read-json.ts';
 import {
   canonicalText,
   expand as expandedOf,
@@ -13,6 +14,7 @@ import {
   readPrefix,
 } from '../../src/prefixes/prefix.ts';
 import type { PrefixFields } from '../../src/prefixes/prefixes.schema.ts';
+import { atOnce } from '../support/at-once.ts';
 import { runs, tryCases } from '../support/runs.ts';
 
 type Json = Record<string, unknown>;
@@ -20,7 +22,7 @@ type Json = Record<string, unknown>;
 const tool = (name: string): Json => ({ name, input_schema: { type: 'object', properties: { cache_control: {} } } });
 const text = (value: string) => ({ type: 'text', text: value });
 const prefixOf = (fields: Partial<PrefixFields>): Prefix =>
-  readPrefix(new TextEncoder().encode(canonicalText({ cache_ttl: '5m', ...fields })));
+  readPrefix(atOnce(parsingLong(new TextEncoder().encode(canonicalText({ cache_ttl: '5m', ...fields })))));
 
 function bodyOf(json: unknown, space?: number): JsonBody {
   const text = JSON.stringify(json, null, space);

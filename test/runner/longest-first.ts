@@ -17,7 +17,6 @@ const LONGEST = [
   'test/e2e/toolkit.test.ts',
   'test/e2e/page/truth.test.ts',
   'test/e2e/page/looks.test.ts',
-  'test/e2e/page/batches.test.ts',
   'test/simulation/batch-crowd.test.ts',
   'test/simulation/pool.test.ts',
   'test/simulation/conversation.test.ts',

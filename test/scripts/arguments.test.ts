@@ -27,7 +27,7 @@ afterAll(async () => await rm(checkout, { recursive: true, force: true }));
 const run = async (script: string, ...args: string[]) =>
   await runScript(join(checkout, `scripts/${script}.ts`), args, { SLUICE_URL: 'http://localhost:9' });
 
-test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset', 'drill'])(
+test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset'])(
   'npm run %s says how it is used, and does nothing else then',
   async (script) => {
     for (const asked of ['--help', '-h']) {
@@ -40,7 +40,7 @@ test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset', 'drill'])(
   },
 );
 
-test.each(['token', 'webhook', 'backup', 'restore', 'reset', 'drill'])(
+test.each(['token', 'webhook', 'backup', 'restore', 'reset'])(
   'npm run %s stops at an option that it does not know, before it touches anything',
   async (script) => {
     const { status, stdout, stderr } = await run(script, '--halp');

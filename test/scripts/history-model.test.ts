@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { historyCostTables } from '../../bench/history-cost.ts';
-import { costOfHistory, type HistoryStrategy, type LongConversation } from '../../bench/history-model.ts';
 import { FILLED } from '../../src/conversations/history/shares.ts';
 import { MODELS, ModelTable } from '../../src/pricing/models.ts';
+import { historyCostTables } from '../bench/history-cost.ts';
+import { costOfHistory, type HistoryStrategy, type LongConversation } from '../bench/history-model.ts';
 import { tryCases } from '../support/runs.ts';
 
 const rowOf = (name: string) => new ModelTable().price(name).row;

@@ -8,7 +8,11 @@ import { refusal, sse } from './wire.ts';
 
 export const TOOL_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 /** Settings with which tools can be called. */
-export const TOOL_VARS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
+export const TOOL_VARS = {
+  ...{ TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET },
+  // A property reads more in a minute than a page does.
+  BOUND_READS_PER_MINUTE: '1000000',
+};
 export const TOOL_URL = 'https://tools.example.com/weather';
 
 /** The tool of most tests, with what else its `run` says. */

@@ -54,7 +54,7 @@ test.each<[number, string, UpstreamRefusal['kind'], number, string, string | Reg
   [409, body('conflict_error'), 'again', 409, 'conflict_error', 'In its words.'],
   [429, body('rate_limit_error'), 'overloaded', 429, 'rate_limit_error', /takes no more from this deployment/],
   [500, body('api_error'), 'down', 500, 'api_error', 'In its words.'],
-  [500, body('of_the_future'), 'down', 500, 'of_the_future', 'In its words.'],
+  [500, body('of_the_future'), 'down', 500, 'upstream_500', 'In its words.'],
   [503, '<html>', 'overloaded', 503, 'upstream_503', /503 without/],
   [529, body('overloaded_error'), 'overloaded', 529, 'overloaded_error', 'In its words.'],
   [200, '<html>', 'down', 500, 'upstream_no_answer', /not the Claude API/],

@@ -138,7 +138,7 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
     case 'full':
       throw storageError(answer);
     case 'unreachable':
-      throw new ObjectUnreachable('pool', undefined);
+      throw new ObjectUnreachable('pool', answer.damage && new Error(answer.damage));
     case 'count_needed':
       throw finalError('api_error', 'This request could not be bounded. Send a smaller one.');
   }

@@ -112,10 +112,10 @@ function heldSentence(refusal: Refusal): string {
     : `${left} requests that are running. Try again in ${retryAfter} s.`;
 }
 
-function rateSentence({ limit, never, needed, left, retryAfter }: Refusal): string {
+function rateSentence({ by, limit, never, needed, left, retryAfter }: Refusal): string {
   return never
-    ? `This request is larger than this account's limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
-    : `This would exceed this account's limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
+    ? `This request is larger than ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
+    : `This would exceed ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
 }
 
 function periodOf({ limit }: Refusal): Period {

@@ -4,7 +4,7 @@ import { inSteps, type Steps } from '../../async/in-steps.ts';
 import { pause } from '../../async/pause.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
-import { LONG_BODY, shapeOf } from '../../http/body-shape.ts';
+import { LONG_BODY, shaping } from '../../http/body-shape.ts';
 import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../http/read-json.ts';
 import { type Asking, mayAsk } from './may-ask.ts';
 
@@ -33,7 +33,7 @@ export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): 
  */
 export async function readToStore(c: Context<AppEnv>, asking: Asking): Promise<JsonBody> {
   const body = await readJson(c, asking);
-  if (body.bytes.length <= LONG_BODY) shapeOf(body.bytes);
+  if (body.bytes.length <= LONG_BODY) await inSteps(shaping(body.bytes));
   return body;
 }
 

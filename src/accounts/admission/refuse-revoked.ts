@@ -1,11 +1,18 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { accountMarks } from '../../auth/account-mark.ts';
+import { hasScope } from '../../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
+import type { AdmissionDecision, CountedRead } from '../../durable/contracts/admission.ts';
 import { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { credentialUse, revoked } from './ask-account.ts';
+import { credentialUse, grantedBy, revoked } from './ask-account.ts';
+
+/** The end of the path by which a stream is resumed. */
+const STREAM = /[^/]{1,200}\/stream$/;
+
+type CheckedCaller = AccountRequest & { identity: Identity };
 
 /** Refuses a revoked credential. (Requests without a credential pass: their routes need none.) */
 export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
@@ -27,12 +34,26 @@ export const refuseRevokedInTheEnd = createMiddleware<AppEnv>(async (c, next) =>
 const ASKED: ReadonlySet<number> = new Set([401, 429]);
 
 async function checkRevoked(c: Context<AppEnv>): Promise<void> {
-  if (c.get('identity') as Identity | undefined) await refuseRevokedCaller(contextOf(c));
+  const identity = c.get('identity') as Identity | undefined;
+  if (!identity) return;
+  // The operator's page asks often, and a backup reads everything.
+  const isCounted = /^(GET|HEAD)$/.test(c.req.method) && !hasScope(identity, 'admin');
+  const { READS_PER_MINUTE, BOUND_READS_PER_MINUTE } = c.get('settings');
+  const read = {
+    most: identity.only ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE,
+    stream: STREAM.exec(c.req.path)?.[0],
+  };
+  await refuseRevokedCaller(contextOf(c), isCounted ? read : undefined);
 }
 
-/** Asks the account whether a credential is revoked, for answers without an admission. @throws ApiError 401 if it is */
-export async function refuseRevokedCaller(request: AccountRequest & { identity: Identity }): Promise<void> {
-  if (await isRevokedCaller(request)) throw revoked();
+/**
+ * Asks the account whether a credential is revoked, for answers without an admission.
+ *
+ * @param read counted in the same call
+ * @throws ApiError 401 if it is, 429 for one read too many
+ */
+export async function refuseRevokedCaller(request: CheckedCaller, read?: Omit<CountedRead, 'token'>): Promise<void> {
+  if (await isRevokedCaller(request, read)) throw revoked();
 }
 
 /**
@@ -41,11 +62,15 @@ export async function refuseRevokedCaller(request: AccountRequest & { identity: 
  * @returns true also if the secret that signed it is none of the deployment's any more
  * @throws ObjectUnreachable 503 while the account's object cannot be reached
  */
-export async function isRevokedCaller(request: AccountRequest & { identity: Identity }): Promise<boolean> {
+export async function isRevokedCaller(request: CheckedCaller, read?: Omit<CountedRead, 'token'>): Promise<boolean> {
   const { account, token } = request.identity;
   if (!token) return false;
   const { mark } = token;
   if (mark !== undefined && !(await accountMarks(account, request.settings)).includes(mark)) return true;
   const seen = credentialUse(request.identity) ?? {};
-  return await callAccount(request, (object) => object.isRevoked(seen));
+  if (!read) return await callAccount(request, (object) => object.isRevoked(seen));
+  const text = JSON.stringify({ ...read, token: seen });
+  const refused = JSON.parse(await callAccount(request, (object) => object.readJson(text))) as AdmissionDecision | null;
+  if (refused) grantedBy(refused);
+  return false;
 }

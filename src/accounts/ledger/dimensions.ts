@@ -2,19 +2,17 @@
  * Keeps rollups by token, user, agent, prefix, upstream and tag: a row for each day and value. They are written when rows are
  * folded, so that they cost no single request anything. What a group pays for has a row of its own in addition.
  *
- * A day has rows for at most 200 values of a dimension, and for 1,000 of `choice`, of which a conversation has several; all
- * other values share one row. A request with several tags counts in
+ * A day has rows for at most 200 values of a dimension; all other values share one row. A request with several tags counts in
  * each of them, so all requests with any tag have a row of their own, with an empty value.
  */
 
 import { DAY_MS } from '../../async/durations.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
-import { CHOICE_VALUE } from '../../pricing/choice-sums.ts';
 import {
   ADD_SUMS,
   addSums,
-  KEPT_DIMENSIONS,
+  DIMENSIONS,
   type KeptDimension,
   SUM_COLUMNS,
   TAGGED,
@@ -29,17 +27,12 @@ export const NO_GROUP = '';
 
 /** How many values of a dimension a day has rows for. */
 const VALUES_A_DAY = 200;
-const CHOICES_A_DAY = 1_000;
 
 type LedgerGroup = Record<string, SqlStorageValue> &
   UsageSums & { day: number; pool_group: string } & Record<(typeof DIMENSION_COLUMNS)[number] | 'tags', string | null>;
 
 /** The dimensions of which a request has one value at most. */
-const DIMENSION_COLUMNS = KEPT_DIMENSIONS.filter((dimension) => dimension !== 'tag');
-/** The same as columns of the ledger, or what is made of them. */
-const SELECTED = DIMENSION_COLUMNS.map((one) =>
-  one === 'choice' ? `iif(chosen_by is null, null, ${CHOICE_VALUE})` : one,
-);
+const DIMENSION_COLUMNS = DIMENSIONS.filter((dimension) => dimension !== 'tag');
 /** By their numbers among what is selected. */
 const GROUPED = ['day', 'pool_group', 'tags', ...DIMENSION_COLUMNS].map((_, at) => at + 1).join(', ');
 
@@ -60,9 +53,16 @@ export interface DimensionSum {
  */
 export function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, binding: string, seq: number): void {
   const rooms = new Rooms(tables);
-  for (const sum of dimensionSums(tables, where, binding)) {
-    add(tables, { ...sum, value: rooms.valueFor(sum, sign) }, sign, seq);
+  const placed = dimensionSums(tables, where, binding).map((sum) => ({ ...sum, value: rooms.valueFor(sum, sign) }));
+  // Thousands of values may share the row of the others.
+  for (const alike of Map.groupBy(placed, keyOfSum).values()) {
+    const [sum] = alike;
+    if (sum) add(tables, { ...sum, sums: addSums(alike.map(({ sums }) => sums)) }, sign, seq);
   }
+}
+
+function keyOfSum({ day, dimension, value, group }: Omit<DimensionSum, 'sums'>): string {
+  return JSON.stringify([day, dimension, value, group]);
 }
 
 /**
@@ -73,16 +73,16 @@ export function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, bi
 export function dimensionSums(tables: Tables, where: string, ...bindings: SqlStorageValue[]): DimensionSum[] {
   const rows = tables.read<LedgerGroup>(
     `select at / ${DAY_MS} as day, coalesce(pool_group, '${NO_GROUP}') as pool_group, tags,
-       ${SELECTED.map((made, at) => `${made} as ${DIMENSION_COLUMNS[at]}`).join(', ')},
+       ${DIMENSION_COLUMNS.join(', ')},
        count(*) as requests, ${USED_IN_ALL}
-     from ledger where ${where} and coalesce(tags, ${SELECTED.join(', ')}) is not null
+     from ledger where ${where} and coalesce(tags, ${DIMENSION_COLUMNS.join(', ')}) is not null
      group by ${GROUPED}`,
     ...bindings,
   );
   const groups = new Map<string, DimensionSum>();
   const count = (row: LedgerGroup, dimension: KeptDimension, value: string) => {
     const { day, pool_group: group } = row;
-    const key = JSON.stringify([day, dimension, value, group]);
+    const key = keyOfSum({ day, dimension, value, group });
     const before = groups.get(key)?.sums;
     groups.set(key, { day, dimension, value, group, sums: addSums(before ? [before, row] : [row]) });
   };
@@ -103,7 +103,7 @@ export class Rooms extends Rows {
     const room = this.#rooms.get(key) ?? this.#read(day, dimension);
     this.#rooms.set(key, room);
     if (value === TAGGED || room.known.has(value)) return value;
-    if (sign < 0 || room.values >= (dimension === 'choice' ? CHOICES_A_DAY : VALUES_A_DAY)) return OTHER_VALUE;
+    if (sign < 0 || room.values >= VALUES_A_DAY) return OTHER_VALUE;
     room.known.add(value);
     room.values += 1;
     return value;

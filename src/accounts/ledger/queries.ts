@@ -3,12 +3,10 @@
 import { DAY_MS } from '../../async/durations.ts';
 import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import { spanId } from '../../budget/windows.ts';
-import { readChoiceSums } from '../../durable/choice-sums.ts';
 import type { Days, RequestsFilter, UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { isoTimeOrNull } from '../../http/times.ts';
 import { readTags } from '../../identity/tags.ts';
-import type { ChoiceSum, ChoicesQuery } from '../../pricing/choice-sums.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import {
   addSums,
@@ -118,12 +116,6 @@ export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
   if (query.group_by === 'tool') return usageByTool(ledger, query);
   const dimension = DIMENSIONS.find((one) => one === query.group_by);
   return dimension ? usageByDimension(ledger, query, dimension) : usageByRows(ledger, query);
-}
-
-/** @returns what the choices of an agent's models have cost, by day and what is alike, for all time */
-export function choiceSumsOf(ledger: Ledger, query: ChoicesQuery): ChoiceSum[] {
-  ledger.fold(true);
-  return readChoiceSums(ledger, 'dimensions', query);
 }
 
 /**

@@ -39,21 +39,22 @@ export class StorageQuota extends Rows {
   }
 
   /** @returns the limit that a request would exceed; undefined if there is room. */
-  full({ conversation, bytes, copyOf }: StorageRequest, limits: Limits, now: number): StorageRefusal | undefined {
+  full(request: StorageRequest, limits: Limits, now: number): StorageRefusal | undefined {
     this.#expire(now);
+    const { conversation } = request;
     const { conversations, stored_bytes } = limitsOf(limits);
     const { count, bytes: used } = this.#used(conversation);
     const isNew =
       conversation !== undefined && !this.#coming.has(conversation) && !this.#conversations.has(conversation);
     if (isNew && count >= conversations) return { limit: 'conversations', most: conversations };
-    const more = bytes + this.#copied(copyOf);
-    return used + more > stored_bytes ? { limit: 'stored_bytes', most: stored_bytes } : undefined;
+    return used + this.sizeOf(request) > stored_bytes ? { limit: 'stored_bytes', most: stored_bytes } : undefined;
   }
 
   /** Counts the bytes of an admitted request until its conversation reports its size. */
-  expect({ conversation, bytes, copyOf }: StorageRequest, now: number): void {
+  expect(request: StorageRequest, now: number): void {
+    const { conversation } = request;
     if (conversation === undefined) return;
-    this.#coming.set(conversation, { bytes: bytes + this.#copied(copyOf), until: now + COMING_MS });
+    this.#coming.set(conversation, { bytes: this.sizeOf(request), until: now + COMING_MS });
   }
 
   /** Stops counting what `expect` has counted, because the conversation has reported itself, or never will. */
@@ -114,8 +115,9 @@ export class StorageQuota extends Rows {
     this.#belongings.recall(row.belongings);
   }
 
-  #copied(from: string | undefined): number {
-    return from === undefined ? 0 : (this.#conversations.bytesOf(from) ?? 0);
+  /** @returns how many bytes a request stores, as far as they are known. */
+  sizeOf({ bytes, copyOf }: StorageRequest): number {
+    return bytes + (copyOf === undefined ? 0 : (this.#conversations.bytesOf(copyOf) ?? 0));
   }
 
   #expire(now: number): void {

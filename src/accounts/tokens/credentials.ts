@@ -150,16 +150,11 @@ export class Credentials extends Rows {
    * longer, because a run that it began may still wait for an approval.
    */
   prune(now: number): void {
-    const expired = this.tables.read<{ jti: string }>(
-      'select jti from tokens where expires_at < ? and (revoked_at is null or revoked_at <= ? or expires_at < ?)',
-      now - DAY_MS,
-      this.#revokedBefore,
-      now - REVOCATION_KNOWN_MS - DAY_MS,
-    );
-    for (const { jti } of expired) {
-      this.tables.write('delete from tokens where jti = ?', jti);
-      this.#changed(jti, -1);
-    }
+    const expired = 'from tokens where expires_at < ? and (revoked_at is null or revoked_at <= ? or expires_at < ?)';
+    const times = [now - DAY_MS, this.#revokedBefore, now - REVOCATION_KNOWN_MS - DAY_MS];
+    const rows = this.tables.read<{ jti: string }>(`select jti ${expired}`, ...times);
+    if (rows.length > 0) this.tables.write(`delete ${expired}`, ...times);
+    for (const { jti } of rows) this.#changed(jti, -1);
   }
 
   /**

@@ -43,8 +43,8 @@ export function findRepeatedTurn(
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
 }
 
-/** Waits until the upstream has answered. For a caller who does not stream, waits until the turn has ended. */
-async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
+/** Waits until the upstream has answered, or for a caller who does not stream the turn has ended. @param isOwn as in `follow` */
+async function answerOf(runner: Runner, stream: boolean, isOwn = false): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;
   if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
@@ -55,7 +55,7 @@ async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
     const events = log.takeComplete();
     if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
     const { text, after } = log.opening;
-    return { ...started, turn: row.id, first: text, body: log.follow(after) };
+    return { ...started, turn: row.id, first: text, body: log.follow(after, isOwn) };
   }
   await runner.done;
   return bufferedAnswer(runner.turn, started.headers);
@@ -70,10 +70,10 @@ export async function answerBegun(
   runner: Runner,
   { background = false, stream }: TurnRequest,
 ): Promise<TurnAnswer> {
-  if (!background) return await answerOf(runner, stream);
+  if (!background) return await answerOf(runner, stream, true);
   await runner.admitted;
   const { row } = runner.turn;
-  if (isRefused(transcript, runner.turn)) return await answerOf(runner, true);
+  if (isRefused(transcript, runner.turn)) return await answerOf(runner, true, true);
   return acceptedTurn(transcript, turnAt(transcript, row.seq) ?? row);
 }
 

@@ -9,12 +9,20 @@ import { readEvent, readMessage } from '../../json/block-texts.ts';
 import { writeJson } from '../../json/kept-text.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
+import { errorType } from '../../upstream/usage/usage-report.ts';
 import { hiddenBlock, isHiddenBlock, isReadable, readableBlocks } from '../history/hidden-blocks.ts';
 import { TEXT_TURN } from '../storage/rows.ts';
 import type { TurnLog } from '../turn/event-log.ts';
+import { LogBlocks } from '../turn/log-blocks.ts';
+import type { RunningTurn } from '../turn/running-turn.ts';
 
 /** A comment, and the events that have no part of a block. */
 const PASSED = /^(:|message_|content_block_stop|ping)/;
+/** A delta of a form that everybody reads. Most events are such, and none of them need be parsed. */
+const PLAIN_DELTA =
+  /\{"type":"content_block_delta","index":(\d+),"delta":\{"type":"(?:text|thinking|signature|input_json)_delta"/y;
+/** A block of which nobody knows how it began. */
+const UNSEEN = { isHidden: true, number: undefined };
 /** What is told of an error in an answer: the upstream may quote what it was sent. */
 const QUIET = 'This answer was not given, or not to its end. Ask again.';
 
@@ -35,16 +43,14 @@ export function visibilityOf(turn: string, hides: boolean, show?: string): Visib
 class HidingReader extends FrameReader {
   readonly #hides: boolean;
   readonly #isText: boolean;
-  /** The numbers of hidden blocks. */
-  readonly #hidden = new Set<unknown>();
-  /** The numbers of all blocks as they are shown as text, by their own numbers; undefined for a block that is left out. */
-  readonly #numbers = new Map<unknown, number | undefined>();
-  #next = 0;
+  readonly #blocks: LogBlocks;
 
-  constructor({ hides, isText }: Visibility) {
+  /** @param blocks those of the log that it reads: it may not see where they begin */
+  constructor({ hides, isText }: Visibility, blocks = new LogBlocks()) {
     super();
     this.#hides = hides;
     this.#isText = isText;
+    this.#blocks = blocks;
   }
 
   /** @returns the events that these bytes end, as they are shown. */
@@ -76,11 +82,23 @@ class HidingReader extends FrameReader {
 
   #shown(event: string): string {
     const at = event.indexOf('data: ') + 6;
+    const told = (json: string) => `${event.slice(0, at)}${json}\n\n`;
+    PLAIN_DELTA.lastIndex = at;
+    const [head, digits] = PLAIN_DELTA.exec(event) ?? [];
+    if (head) {
+      const { isHidden, number } = this.#blocks.at(Number(digits)) ?? UNSEEN;
+      if (this.#isText ? number === undefined : isHidden) return '';
+      if (!this.#isText || number === Number(digits)) return event;
+      return event.slice(0, at) + head.replace(/\d+/, String(number)) + event.slice(at + head.length);
+    }
+    const begun = this.#blocks.note(event, at);
+    if (this.#isText && begun && begun.number === undefined) return '';
+    if (!this.#isText && begun?.told !== undefined) return told(begun.told);
     const data = readEvent(event.slice(at)) ?? { type: event };
     const { type, index, delta, content_block: block, message = delta } = data;
-    const told = (json: string) => `${event.slice(0, at)}${json}\n\n`;
+    const known = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.at(index) ?? UNSEEN);
     if (this.#isText && index !== undefined) {
-      const number = this.#numberOf(index, block);
+      const { number } = known;
       if (number === undefined || (isObject(delta) && !isReadable(delta))) return '';
       data.index = number;
       if (number !== index) event = told(writeJson(data));
@@ -94,44 +112,34 @@ class HidingReader extends FrameReader {
     }
     if (PASSED.test(String(type))) return event;
     if (!isObject(block)) {
-      return isObject(delta) && delta.type !== 'citations_delta' && !this.#hidden.has(index) ? event : '';
+      return isObject(delta) && delta.type !== 'citations_delta' && !known.isHidden ? event : '';
     }
-    if (isHiddenBlock(block)) this.#hidden.add(index);
-    return told(writeJson({ ...data, content_block: hiddenBlock(block) }));
-  }
-
-  /** @returns the number of a block as it is shown as text. A block that began before has its number already. */
-  #numberOf(index: unknown, block: unknown): number | undefined {
-    if (isObject(block) && !this.#numbers.has(index)) {
-      this.#numbers.set(index, isReadable(block) ? this.#next : undefined);
-      if (isReadable(block)) this.#next += 1;
-    }
-    return this.#numbers.get(index);
+    const json = writeJson({ type, index: data.index, content_block: hiddenBlock(block) });
+    // The next listener need not parse what a tool gave back, which may be long.
+    if (isHiddenBlock(block) && begun) begun.told = json;
+    return told(json);
   }
 }
 
 /** Follows a turn as `TurnLog.follow` does. @param seen what the listener sees of it */
 export function followed(
-  log: Pick<TurnLog, 'follow' | 'text'>,
+  log: Pick<TurnLog, 'follow' | 'blocks'>,
   after: number,
   seen: Visibility,
 ): ReadableStream<Uint8Array> {
   const body = log.follow(after);
   if (!seen.hides && !seen.isText) return body;
-  const reader = new HidingReader(seen);
-  // Whether a block is hidden is said where it begins, which this listener may have seen already.
-  reader.readText(log.text);
-  return reader.through(body);
+  return new HidingReader(seen, log.blocks).through(body);
 }
 
 /** @returns an answer of which only that is shown which its caller sees. @param hides as in `Visibility` */
-export function hiddenAnswer(answer: TurnAnswer, hides: boolean): TurnAnswer {
+export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: RunningTurn): TurnAnswer {
   if (answer.kind === 'error') {
     return hides && answer.isEnd ? { ...answer, error: { ...answer.error, message: QUIET } } : answer;
   }
   const seen = visibilityOf(answer.turn, hides);
   if (!hides && !seen.isText) return answer;
-  const reader = new HidingReader(seen);
+  const reader = new HidingReader(seen, running?.row.id === answer.turn ? running.log.blocks : undefined);
   if (answer.kind === 'ended') return { ...answer, events: reader.readText(answer.events) };
   if (answer.kind === 'stream') {
     const first = reader.readText(answer.first ?? '');
@@ -151,6 +159,5 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean): TurnAnswer {
 
 /** @returns an error of the API's form by its type alone, as JSON text. */
 export function quietError({ error, request_id }: Json): string {
-  const { type = 'api_error' } = isObject(error) ? error : {};
-  return JSON.stringify({ type: 'error', error: { type, message: QUIET }, request_id });
+  return JSON.stringify({ type: 'error', error: { type: errorType({ error }), message: QUIET }, request_id });
 }

@@ -2,15 +2,19 @@
  * Turns calls of the edge into the blocks that clients see, and back. Back for a history from elsewhere, such as an import.
  */
 
-import { atOnce, type Steps, withEach } from '../../async/in-steps.ts';
+import { inSteps, type Steps } from '../../async/in-steps.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
+import { invalidRequest } from '../../http/errors.ts';
 import { withText } from '../../http/read-json.ts';
-import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
+import { eachItem, edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import { EDGE } from '../../tools/edge-server.ts';
-import type { SentMessage } from './continuation.ts';
+import { MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from './history.schema.ts';
 import { objectText } from './message-json.ts';
-import { messageOf } from './shown-messages.ts';
+
+/** To read a block is not much: of short ones so many are a unit, and so many steps of an answer. */
+const CHARACTERS_IN_A_UNIT = 1_000;
+const STEPS_IN_A_UNIT = 10;
 
 const NO_RESULT = 'The result of this call is not known.';
 
@@ -39,26 +43,38 @@ export function bytesOfBase64(text: string): number {
 /**
  * Turns the blocks by which an edge has shown its calls back into calls and results, as the API accepts them. An answer
  * becomes the messages of its steps.
+ *
+ * @param text a body that is JSON. Only a first turn can have such blocks in new messages
+ * @returns the same text if it has no such blocks
+ * @throws ApiError 400 if the steps are more messages than a turn takes
  */
-export function withoutEdgeBlocks<Some extends { fresh: readonly SentMessage[]; news: readonly string[] }>(
-  all: Some,
-): Some {
-  if (!all.fresh.some(hasEdgeCall)) return all;
-  const news = atOnce(replaying(all.news));
-  return {
-    ...all,
-    news,
-    fresh: news.map((text) => messageOf({ role: String(parseObject(text)?.role), text })),
-  };
+export async function withoutEdgeBlocks(text: string): Promise<string> {
+  const replayed = hasServed(text) ? await inSteps(replayingIn(text)) : undefined;
+  if (replayed && replayed.messages.length > MOST_IN_A_TURN) throw invalidRequest(`messages: ${TOO_MANY_IN_A_TURN}.`);
+  return replayed?.text ?? text;
 }
 
 /** The same for a request without a conversation. @returns the body itself if it has no such blocks, as most do not */
-export function withoutEdgeBlocksIn(body: JsonBody): JsonBody {
+export async function withoutEdgeBlocksIn(body: JsonBody): Promise<JsonBody> {
   const { messages } = body.json;
   if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
-  const texts = itemTexts(memberTexts(body.text).get('messages') ?? '[]');
-  const replayed = `[${atOnce(replaying(texts)).join(',')}]`;
-  return withText(body, edit(body.text, { messages: replayed }), { ...body.json, messages: JSON.parse(replayed) });
+  const replayed = await inSteps(replayingIn(body.text));
+  return replayed ? withText(body, replayed.text, { ...body.json, messages: replayed.messages }) : body;
+}
+
+function* replayingIn(text: string): Steps<{ text: string; messages: readonly unknown[] } | undefined> {
+  const list = memberTexts(text).get('messages') ?? '[]';
+  yield list.length;
+  const texts = itemTexts(list);
+  const replayed = yield* replaying(texts);
+  if (replayed === texts) return undefined;
+  const messages = `[${replayed.join(',')}]`;
+  yield messages.length;
+  const edited = edit(text, { messages });
+  yield messages.length;
+  const parsed = JSON.parse(messages) as unknown[];
+  yield messages.length;
+  return { text: edited, messages: parsed };
 }
 
 /** A block of a message, and its JSON text. */
@@ -69,7 +85,8 @@ interface TextBlock {
 
 /** The messages of a history from elsewhere, read for the blocks of an edge in them. */
 class EdgeHistory {
-  readonly #calls = new Set<string>();
+  /** The ids of its calls. */
+  readonly calls = new Set<string>();
   /** Some clients move results after the text that the model wrote about them, or into another message. */
   readonly #results = new Map<string, TextBlock>();
   readonly #all: string[] = [];
@@ -79,32 +96,37 @@ class EdgeHistory {
   #open: string[] = [];
 
   /** Notes the calls and results of a message. */
-  note(text: string): void {
+  *note(text: string): Steps<void> {
+    yield text.length;
     if (!hasServed(text)) return;
-    for (const one of textBlocks(memberTexts(text))) {
-      if (isEdgeCall(one.block)) this.#calls.add(asText(one.block.id));
+    for (const one of yield* textBlocks(memberTexts(text))) {
+      if (isEdgeCall(one.block)) this.calls.add(asText(one.block.id));
       else if (one.block.type === 'mcp_tool_result') this.#results.set(asText(one.block.tool_use_id), one);
     }
   }
 
   /** Adds the same message as those that the API accepts. All messages have been noted before. */
-  add(text: string): void {
+  *add(text: string): Steps<void> {
+    yield text.length;
     const isServed = hasServed(text);
     if (!isServed && this.#owed.length === 0) {
       this.#all.push(text);
       return;
     }
     const members = memberTexts(text);
-    const blocks = textBlocks(members);
+    const blocks = yield* textBlocks(members);
     const role = members.get('role');
     const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
-      type === 'mcp_tool_result' && this.#calls.has(asText(tool_use_id));
+      type === 'mcp_tool_result' && this.calls.has(asText(tool_use_id));
     if (this.#owed.length > 0 && role === '"user"' && hasContent(members)) {
       const said = blocks.filter((one) => !isResult(one)).map((one) => one.text);
       this.#all.push(edit(text, { content: `[${[...this.#owed, ...said].join(',')}]` }));
       this.#owed = [];
     } else if (role === '"assistant"' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
-      for (const step of stepsOf(blocks, isResult)) this.#addStep(step);
+      for (const [at, step] of stepsOf(blocks, isResult).entries()) {
+        if (at % STEPS_IN_A_UNIT === 0) yield 0;
+        this.#addStep(step);
+      }
     } else {
       this.#answer();
       this.#all.push(text);
@@ -135,17 +157,18 @@ class EdgeHistory {
 }
 
 /**
- * Does in steps what `withoutEdgeBlocks` does.
+ * Does in steps, by blocks, what `withoutEdgeBlocks` does.
  *
  * @param texts messages as JSON texts
  * @param isWhole whether nothing follows them. Then calls of the client beside the last calls of the edge get an error as their
  *   result: the API wants all results together
- * @returns messages as JSON texts, too
+ * @returns messages as JSON texts, too; the same list if no edge has shown a call in it
  */
-export function* replaying(texts: readonly string[], isWhole = false): Steps<string[]> {
+export function* replaying(texts: string[], isWhole = false): Steps<string[]> {
   const history = new EdgeHistory();
-  yield* withEach(texts, (text) => history.note(text));
-  yield* withEach(texts, (text) => history.add(text));
+  for (const text of texts) yield* history.note(text);
+  if (history.calls.size === 0) return texts;
+  for (const text of texts) yield* history.add(text);
   return history.end(isWhole);
 }
 
@@ -160,17 +183,25 @@ function hasContent(message: ReadonlyMap<string, string>): boolean {
 }
 
 /** @returns the blocks of a message, without those that are not objects; a string is one text block */
-function textBlocks(message: ReadonlyMap<string, string>): TextBlock[] {
+function* textBlocks(message: ReadonlyMap<string, string>): Steps<TextBlock[]> {
   const content = message.get('content') ?? '[]';
   const texts = content.startsWith('"')
     ? [`{"type":"text","text":${content}}`]
     : content.startsWith('[')
-      ? itemTexts(content)
+      ? eachItem(content)
       : [];
-  return texts.flatMap((text) => {
+  const blocks: TextBlock[] = [];
+  let characters = 0;
+  for (const text of texts) {
+    characters += text.length;
+    if (characters > CHARACTERS_IN_A_UNIT) {
+      yield characters;
+      characters = 0;
+    }
     const block = parseObject(text);
-    return block ? [{ block, text }] : [];
-  });
+    if (block) blocks.push({ block, text });
+  }
+  return blocks;
 }
 
 /** @returns the blocks of each step of an answer, without the results. What follows results belongs to the next step. */

@@ -1,20 +1,13 @@
 /** Rewinds a history, and copies it into another conversation. */
+import { Pacer } from '../../async/in-steps.ts';
 import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import { DamagedRow, damageIn } from '../storage/damaged-row.ts';
-import type { NewMessage, Profile, TurnRow } from '../storage/rows.ts';
+import type { MessageRow, NewMessage, Profile, TurnRow } from '../storage/rows.ts';
 import { BLANK_SUMMARY, type SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import {
-  committedTurns,
-  countHistory,
-  lastCommitted,
-  messagesOf,
-  turnAt,
-  turnsOfRun,
-  turnsWithoutMessages,
-} from '../storage/turn-queries.ts';
+import { committedTurns, countHistory, lastCommitted, turnAt, turnsOfRun } from '../storage/turn-queries.ts';
 import { rowsBetween } from './message-json.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
@@ -38,23 +31,14 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     transcript.deleteMessages('seq >= ?', cut);
     transcript.approvals.rewind(turn);
     transcript.summaries.rewind(cut);
-    const emptied = turnsWithoutMessages(transcript, turn);
-    const unsettledRuns = new Set(emptied.flatMap(({ seq, run, settled }) => (run === seq && !settled ? [seq] : [])));
-    for (const turn of emptied) {
-      transcript.log.delete(turn.seq);
-      if (turn.run !== null && unsettledRuns.has(turn.run) && turn.status === 'complete') {
-        // The row of its run said whether this step is settled. The run is no longer in the history, so the step says it
-        // itself.
-        transcript.changeTurn(turn, { status: 'failed', key: null, settled: false });
-      } else if (turn.settled) transcript.deleteTurn(turn.seq);
-      // The unsettled row stays, but outside of the history, and its idempotency key can be used again.
-      else transcript.changeTurn(turn, { status: 'failed', key: null });
-    }
+    const nextTurn = Math.max(profile.nextTurn, transcript.newestTurn + 1);
+    // Of a turn that was imported some messages may stay.
+    const isLeft = transcript.figure('select turn from messages where seq < ? order by seq desc limit 1', cut) !== turn;
+    transcript.leaveTurns(isLeft ? turn : turn + 1);
     // The rest of an import has lost its answer, so its number of tokens is not known any more.
     const rest = turnAt(transcript, turn);
     if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countHistory(transcript);
-    const nextTurn = Math.max(profile.nextTurn, (emptied.at(-1)?.seq ?? 0) + 1);
     const { paused } = transcript.approvals;
     const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
     return { paused, turns, messages, nextTurn, sentFrom, ...choicesUpTo(profile, turn - 1, true) };
@@ -75,24 +59,25 @@ function choicesUpTo(
   if (!choices) return {};
   const kept = choices.filter(({ turn }) => turn <= last);
   const [first] = choices;
-  const drawn = asksAgain === true ? first && { arm: first.by.arm, group: first.by.group } : asksAgain || undefined;
-  return { choices: kept.map((one) => ({ ...one, turn: one.turn + shift })), ...(drawn && { asksAgain: drawn }) };
+  const again = asksAgain === true ? first && { arm: first.by.arm } : asksAgain || undefined;
+  return { choices: kept.map((one) => ({ ...one, turn: one.turn + shift })), ...(again && { asksAgain: again }) };
 }
 
 /** @returns the number of the first message to delete: the found one, or the nearest question before it. */
 function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }): number {
-  const rows = [...transcript.messages.history({ to: found.seq })].filter(({ turn }) => turn === found.turn);
-  for (let index = rows.length - 1; index > 0; index -= 1) {
-    const row = rows[index];
-    if (row?.role !== 'user' || rows[index - 1]?.role !== 'assistant') continue;
-    if (answeredTools(messageOf(row).content).length === 0) return row.seq;
+  let behind: MessageRow | undefined;
+  for (const row of transcript.messages.history({ to: found.seq, backwards: true })) {
+    if (row.turn !== found.turn) break;
+    const isQuestion = behind?.role === 'user' && row.role === 'assistant';
+    if (behind && isQuestion && answeredTools(messageOf(behind).content).length === 0) break;
+    behind = row;
   }
-  return rows[0]?.seq ?? found.seq;
+  return behind?.seq ?? found.seq;
 }
 
-/** @returns the number of a run's first message. */
+/** @returns the number of a run's first message. Its turn comes behind the row of the run. */
 function firstOfRun(transcript: Transcript, run: number): number {
-  return Math.min(...turnsOfRun(transcript, run).flatMap(({ seq }) => messagesOf(transcript, seq)));
+  return transcript.number('select min(seq) from messages where turn >= ?', run);
 }
 
 /**
@@ -196,7 +181,20 @@ function line(kind: string, ...texts: string[]): string {
   return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
 }
 
-/** Stores the lines of another conversation. @returns the copied profile; undefined if the copy is incomplete */
+/** @returns the row of a copied turn: members that only a newer release knows are left out. */
+function copyOfTurn(copied: TurnRow, taken: number) {
+  const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
+  const { sentFrom, follows, events, run, calls = null, chosenBy = null } = copied;
+  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, calls, chosenBy };
+  const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
+  return { ...began, ...ended, seq: taken + seq, run: run === null ? null : taken + run };
+}
+
+/**
+ * Stores the lines of another conversation, those of a stretch in one transaction.
+ *
+ * @returns the copied profile; undefined if the copy is incomplete
+ */
 export async function storeCopiedLines(
   transcript: Transcript,
   bytes: ReadableStream<Uint8Array>,
@@ -211,12 +209,26 @@ export async function storeCopiedLines(
   let isComplete = false;
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
   let parts: string[] = [];
+  const pacer = new Pacer();
+  let turns: Partial<TurnRow>[] = [];
+  let messages: NewMessage[] = [];
+  const write = () => {
+    transcript.addTurns(turns);
+    transcript.addMessages(messages);
+    [turns, messages] = [[], []];
+  };
   for await (const piece of bytes) {
     const pieces = decoder.decode(piece, { stream: true }).split('\n');
     const rest = pieces.pop() ?? '';
     for (const end of pieces) {
-      const [kind, first = 'null', second = ''] = itemTexts([...parts, end].join(''));
+      const text = [...parts, end].join('');
       parts = [];
+      const next = pacer.before(text.length);
+      if (next !== undefined) {
+        write();
+        await next;
+      }
+      const [kind, first = 'null', second = ''] = itemTexts(text);
       if (kind === '"profile"') {
         const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
         copied = rest;
@@ -227,16 +239,8 @@ export async function storeCopiedLines(
       else if (kind === '"agent"') transcript.freeze('agent', first);
       else if (kind === '"summary"') summaries.push({ ...(JSON.parse(first) as SummaryRow), text: second });
       else if (kind === '"turn"') {
-        const copy = JSON.parse(first) as TurnRow;
-        const route = isOfOther ? IMPORTED : copy.route;
-        const turn = {
-          ...copy,
-          route,
-          seq: taken + copy.seq,
-          run: typeof copy.run === 'number' ? taken + copy.run : null,
-        };
-        transcript.beginTurn(turn, []);
-        transcript.endTurn(turn);
+        const turn = copyOfTurn(JSON.parse(first) as TurnRow, taken);
+        turns.push(isOfOther ? { ...turn, route: IMPORTED } : turn);
         nextTurn = turn.seq + 1;
       } else if (kind === '"call"') {
         const call = JSON.parse(first) as CallRow;
@@ -244,13 +248,14 @@ export async function storeCopiedLines(
         transcript.calls.end({ ...copy, ...timesOf(copy), result: second });
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
-        transcript.addMessage({ ...message, turn: taken + message.turn, text: second });
+        messages.push({ ...message, turn: taken + message.turn, text: second });
         nextMessage = message.seq + 1;
       } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
       else if (kind !== undefined) isComplete = kind === '"end"';
     }
     parts.push(rest);
   }
+  write();
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;
   for (const copy of summaries) {

@@ -1,5 +1,9 @@
 import * as z from '../../http/zod.ts';
 
+/** What a turn begins with is read, compared and stored in one piece, while others wait. An import is stored in steps. */
+export const MOST_IN_A_TURN = 5_000;
+export const TOO_MANY_IN_A_TURN = `A turn of a conversation takes at most ${MOST_IN_A_TURN} messages. Send new ones alone, or POST /conversations with the history first`;
+
 /** What happens to a history that has grown too long: of one conversation, or of each that begins with an agent or a prefix. */
 export const historySetting = z
   .strictObject({

@@ -5,13 +5,17 @@ import { createRequestId } from '../../http/headers/request-id.ts';
 import { eachItem } from '../../json/edit.ts';
 import { parseObject } from '../../json/object.ts';
 import { withoutBreakpoints } from '../storage/message-text.ts';
-import { BLANK_TURN, type TurnRow } from '../storage/rows.ts';
+import type { BLANK_TURN, NewMessage, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { checkMessage, checkMessages, emptyHistoryState } from './continuation.ts';
 import { replaying } from './edge-blocks.ts';
 import { dropPendingCalls, keptMessages, type LeftOut } from './kept-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { IMPORTED } from './thinking.ts';
+
+/** So many short messages are stored together. A statement has room for no more. */
+const STORED_TOGETHER = 11;
+const LONG_TEXT = 4_096;
 
 interface ImportedMessage {
   role: string;
@@ -62,36 +66,41 @@ export function* storingImported(
 ): Steps<{ nextTurn: number; nextMessage: number }> {
   let seq = Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1);
   let nextMessage = 1;
+  const rows: Omit<TurnRow, keyof typeof BLANK_TURN | 'key' | 'frame'>[] = [];
+  const messageRows: NewMessage[] = [];
+  const store = () => {
+    transcript.addTurns(rows.splice(0));
+    transcript.addMessages(messageRows.splice(0));
+  };
   for (const messages of turns) {
     const row = importedRow(seq, model ?? '', now, messages[0]?.follows ?? false);
-    transcript.addTurn(row);
+    rows.push(row);
     for (const [index, { role, text }] of messages.entries()) {
       yield text.length;
       const id = `msg_${row.id}_${index + 1}`;
-      transcript.addMessage({ seq: nextMessage, turn: seq, id, role, createdAt: now, text, origin: 'import' });
+      messageRows.push({ seq: nextMessage, turn: seq, id, role, createdAt: now, text, origin: 'import' });
       nextMessage += 1;
+      if (messageRows.length === STORED_TOGETHER || text.length > LONG_TEXT) store();
     }
     seq += 1;
   }
+  store();
   return { nextTurn: seq, nextMessage };
 }
 
-function importedRow(seq: number, model: string, now: number, follows: boolean): TurnRow {
+function importedRow(seq: number, model: string, now: number, follows: boolean) {
   const requestId = createRequestId();
   return {
-    ...BLANK_TURN,
     seq,
     id: `turn_${requestId.slice(-12)}`,
     requestId,
-    key: null,
     hash: '',
-    status: 'complete',
+    status: 'complete' as const,
     route: IMPORTED,
     model,
     beganAt: now,
     endedAt: now,
     settled: true,
-    frame: null,
     sentFrom: 0,
     follows,
   };

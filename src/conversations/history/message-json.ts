@@ -15,16 +15,18 @@ export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run' | 'or
 const ROWS_AT_ONCE = 50;
 
 /**
- * Reads rows in steps, as the caller takes them. So a page need not fit into memory, and no query stays open while the object
- * does other work.
+ * Reads rows some at a time, as the caller takes them. So a page need not fit into memory, and no query stays open while the
+ * object does other work.
  */
 export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
   for (let next = from; next <= to; ) {
-    const rows = transcript.messages.ids({ from: next, to, pending, limit: ROWS_AT_ONCE });
-    for (const { seq } of rows) yield* transcript.messages.history({ from: seq, to: seq, pending });
-    const last = rows.at(-1);
-    if (!last) return;
-    next = last.seq + 1;
+    let last: number | undefined;
+    for (const row of transcript.messages.some({ from: next, to, pending, limit: ROWS_AT_ONCE })) {
+      last = row.seq;
+      yield row;
+    }
+    if (last === undefined) return;
+    next = last + 1;
   }
 }
 

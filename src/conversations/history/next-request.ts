@@ -24,12 +24,10 @@ import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
 import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
 import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
-import type { Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { checkBoundMessages } from './bound-messages.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
-import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from './edge-tools.ts';
 import { frameOf, MEMBERS_FOR_EDGE } from './frame.ts';
 import type { HistorySetting } from './history.schema.ts';
@@ -71,7 +69,7 @@ export interface NextRequest {
   /** What it is for its conversation, if its model was chosen. */
   part?: ChosenBy['part'];
   /** What chooses its model, and how the present one was chosen; absent unless that is still to be done. */
-  toChoose?: { choice: ModelByLabel; before: Chosen | undefined; drawn: Profile['asksAgain'] } | undefined;
+  toChoose?: { choice: ModelByLabel; before: Chosen | undefined } | undefined;
   /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */
   run?: PlannedRun | undefined;
 }
@@ -117,7 +115,8 @@ export interface RequestOptions {
 /**
  * Plans a turn. Writes nothing.
  *
- * @param text the caller's body, which the schema of a conversation's request has accepted
+ * @param text the caller's body, which the schema of a conversation's request has accepted; of a first turn what
+ *   `withoutEdgeBlocks` has made of it
  * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
  */
 export function nextRequest(
@@ -226,7 +225,7 @@ function readSaid(
   const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
   if (isBound) checkBoundMessages(incomingOnly.fresh, callsOfClient(tail, agent));
-  const { fresh, at, news } = withoutEdgeBlocks(isAgain ? incomingOnly : joinedResults(incomingOnly, cancels));
+  const { fresh, at, news } = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const continued = follows ? last : undefined;

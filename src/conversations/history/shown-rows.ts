@@ -131,6 +131,7 @@ function answeredBy(text: string): string | undefined {
  * @param of.calls the ids of the calls that the edge has made
  * @param of.hides whether its reader does not see tools
  * @param of.isBound whether its reader is not told how models were chosen
+ * @param of.rows reads the message of this row, and later those of the next ones
  */
 export function* rowText(
   transcript: Transcript,
@@ -140,20 +141,37 @@ export function* rowText(
     calls,
     hides,
     isBound,
-  }: { pending: boolean; calls: ReadonlySet<string>; hides: boolean; isBound: boolean },
+    rows = rowsBetween(transcript, range.from, range.to, pending),
+  }: {
+    pending: boolean;
+    calls: ReadonlySet<string>;
+    hides: boolean;
+    isBound: boolean;
+    rows: Iterator<MessageRow> | undefined;
+  },
 ): Generator<string> {
   const told = isBound ? { chosenBy: null } : {};
   if (range.run !== null) {
     yield* answerText(transcript, range, range.run, hides, told);
     return;
   }
-  for (const row of transcript.messages.history({ from: range.from, to: range.to, pending })) {
+  for (const row of rowAt(rows, range.from)) {
     const status = row.run === null ? row.status : (transcript.statusOf(row.run) ?? row.status);
     const content = contentOf(row);
     const isOfUser = row.role === 'user';
     const isChanged = content.startsWith('[') && (isOfUser ? content.includes('"tool_result"') : hides);
     const blocksOf = () => (isOfUser ? ownBlocks(content, calls) : itemTexts(content).map(hiddenText));
     yield messageText({ ...row, status, ...told }, isChanged ? `[${blocksOf().join(',')}]` : content);
+  }
+}
+
+/** Reads on to a message. Those before it are not shown: they have only results of the edge. */
+function* rowAt(rows: Iterator<MessageRow>, seq: number): Generator<MessageRow> {
+  for (let { value, done } = rows.next(); !done; { value, done } = rows.next()) {
+    if (value.seq < seq) continue;
+    // One that was deleted meanwhile is nowhere.
+    if (value.seq === seq) yield value;
+    return;
   }
 }
 

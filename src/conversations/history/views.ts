@@ -7,7 +7,7 @@ import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { isoTime } from '../../http/times.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery, View } from '../conversations.schema.ts';
-import { type Profile, refOf } from '../storage/rows.ts';
+import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
 import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { withoutAddresses } from './edge-tools.ts';
@@ -165,7 +165,17 @@ function* shownTexts(
   isBound = false,
 ): Generator<Iterable<string>> {
   const { ids } = transcript.calls;
-  for (const range of found) yield rowText(transcript, range, { pending, calls: ids, hides, isBound });
+  /** Reads the messages between two answers of runs. */
+  let rows: Iterator<MessageRow> | undefined;
+  for (const [at, range] of found.entries()) {
+    if (range.run !== null) rows = undefined;
+    else if (!rows) {
+      let end = at;
+      while (found[end + 1]?.run === null) end += 1;
+      rows = rowsBetween(transcript, range.from, found[end]?.to ?? range.to, pending);
+    }
+    yield rowText(transcript, range, { pending, calls: ids, hides, isBound, rows });
+  }
 }
 
 /**

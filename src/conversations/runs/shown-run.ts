@@ -10,6 +10,7 @@ import { DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts
 import { shownCall, shownResult } from '../history/edge-blocks.ts';
 import { writeCalls } from '../storage/call-rows.ts';
 import type { EventLog, TurnLog } from '../turn/event-log.ts';
+import type { LogBlocks } from '../turn/log-blocks.ts';
 import type { MessageBuilder } from '../turn/message-builder.ts';
 import { eventsSoFar } from '../turn/message-events.ts';
 import type { ToolResult } from './tool-result.ts';
@@ -229,8 +230,12 @@ export class StepLog implements TurnLog {
     this.#log.ping();
   }
 
-  follow(after: number): ReadableStream<Uint8Array> {
-    return this.#log.follow(after);
+  follow(after: number, isOwn?: boolean): ReadableStream<Uint8Array> {
+    return this.#log.follow(after, isOwn);
+  }
+
+  get blocks(): LogBlocks {
+    return this.#log.blocks;
   }
 
   skip(numbers: number): void {

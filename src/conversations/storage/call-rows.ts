@@ -156,10 +156,11 @@ export class CallRows extends Rows {
     this.tables.write('delete from pieces where owner = ?', resultOwner(run, 0));
   }
 
-  delete(turn: number): void {
-    const range = [resultOwner(turn, MOST_IN_A_STEP), resultOwner(turn, 0)];
-    this.tables.write('delete from pieces where owner > ? and owner <= ?', ...range);
-    this.tables.write('delete from calls where turn = ?', turn);
+  /** Deletes the calls of turns. @param turns a query of their numbers */
+  deleteOf(turns: string, ...bindings: SqlStorageValue[]): void {
+    const ofResult = `owner <= ${FIRST_OWNER} and (${FIRST_OWNER} - owner) / ${MOST_IN_A_STEP} in (${turns})`;
+    this.tables.write(`delete from pieces where ${ofResult}`, ...bindings);
+    this.tables.write(`delete from calls where turn in (${turns})`, ...bindings);
   }
 }
 

@@ -151,6 +151,12 @@ export class LogRows extends Rows {
     return { text: rows.map((row) => shownOf(row, id)).join(''), rows: rows.length };
   }
 
+  /** @returns the whole log of a turn, as it is stored: what is longer than others of its kind stands in it as it is shown. */
+  storedOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): string {
+    const rows = this.#rowsOf(seq);
+    return rows.map(({ text, sum }) => checked(`the log of ${id}`, String(text), sum)).join('');
+  }
+
   /**
    * Deletes a log from its first damaged row on. The time of what it has lost then counts as unseen output.
    *

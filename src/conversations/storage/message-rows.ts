@@ -20,6 +20,14 @@ interface Range {
   sent?: boolean;
 }
 
+/** Fifty texts of so many characters are as long as a stretch of work may be. */
+const SHORT_MESSAGE = 1_300;
+
+/** @returns the columns of a message and its turn. @param text what selects its text */
+const columnsWith = (text: string) =>
+  `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.sum, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
+   t.chosen_by, coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
+
 export class MessageRows {
   /** `readable` is the profile. Without one there may be no tables. */
   readonly #tables: Tables & { readonly readable: Profile | undefined };
@@ -30,11 +38,15 @@ export class MessageRows {
 
   /** Reads the history in order, one message at a time. */
   *history(range: Range = {}): Generator<MessageRow> {
-    const turn = 't.status, t.cost, t.outcome, t.model, t.run, t.chosen_by';
-    const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
-    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, m.sum, m.origin, ${turn}, ${turnId}`;
-    for (const row of this.#select(columns, range) ?? [])
+    for (const row of this.#select(columnsWith('m.text'), range) ?? [])
       yield messageRowOf(row, (seq) => readDivided(this.#tables, seq));
+  }
+
+  /** Reads as many messages at once, but each long text only when it is taken: no query stays open, and they need not fit into memory. */
+  *some(range: Range & { limit: number }): Generator<MessageRow> {
+    const short = `case when m.characters <= ${SHORT_MESSAGE} then m.text end as text`;
+    for (const row of this.#select(columnsWith(short), range)?.toArray() ?? [])
+      yield messageRowOf(row, (seq) => this.#textAt(seq));
   }
 
   /** Reads only role, text and status of each message: in a long history every further column costs time. */
@@ -110,6 +122,11 @@ export class MessageRows {
   /** @returns what names a message in a page: its id, with its number if an older release has stored a newer one of this id. */
   cursorOf({ id, seq }: { id: string; seq: number }): string {
     return isEdgeId(id) || this.findMessage(id)?.seq === seq ? id : `${id}.${seq}`;
+  }
+
+  #textAt(seq: number): string {
+    const [row] = this.#tables.read('select text from messages where seq = ?', seq);
+    return typeof row?.text === 'string' ? row.text : readDivided(this.#tables, seq);
   }
 
   #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {

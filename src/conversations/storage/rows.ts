@@ -87,8 +87,8 @@ export interface Profile {
    * How models were chosen, oldest first: for the first and the last turn of each. Absent where the agent does not choose.
    */
   choices?: readonly ChosenTurn[];
-  /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. How it was drawn. */
-  asksAgain?: Pick<ChosenBy, 'arm' | 'group'> | undefined;
+  /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. The release before reads the arm. */
+  asksAgain?: Pick<ChosenBy, 'arm'> | undefined;
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */

@@ -6,6 +6,7 @@
  * long because it keeps together what must be written together.
  */
 
+import type { RawRow } from '../../durable/columns.ts';
 import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
@@ -190,9 +191,10 @@ export class Transcript extends Tables {
     return super.write(statement, ...bindings);
   }
 
-  override insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb?: string): void {
-    super.insert(table, row, verb);
-    if (this.#size) this.#size.added += ROW_BYTES + (typeof row.text === 'string' ? row.text.length : 0);
+  override insertAll(table: string, rows: readonly RawRow[], verb?: string): void {
+    super.insertAll(table, rows, verb);
+    if (this.#size)
+      for (const { text } of rows) this.#size.added += ROW_BYTES + (typeof text === 'string' ? text.length : 0);
   }
 
   /** The JSON texts of the frozen `system` and `tools`. */
@@ -234,18 +236,18 @@ export class Transcript extends Tables {
     const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...toldOf(turn) };
     this.insert('turns', turnColumns({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
-      for (const message of messages) this.addMessage(message);
+      this.addMessages(messages);
     } catch (thrown) {
       this.deleteMessages('turn = ?', seq);
-      this.deleteTurn(seq);
+      this.deleteTurns('seq = ?', seq);
       throw thrown;
     }
   }
 
-  /** Stores a turn that has ended elsewhere, without its messages. */
-  addTurn(turn: TurnRow): void {
+  /** Stores turns that have ended elsewhere and have the same columns, without their messages. */
+  addTurns(turns: readonly Partial<TurnRow>[]): void {
     this.#forgetHistory();
-    this.insert('turns', turnColumns(turn));
+    this.insertAll('turns', turns.map(turnColumns));
   }
 
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
@@ -262,10 +264,26 @@ export class Transcript extends Tables {
     this.log.noteEnd(turn);
   }
 
-  deleteTurn(seq: number): void {
+  /** Deletes the turns that meet a condition on their columns, and their calls. */
+  deleteTurns(where: string, ...bindings: SqlStorageValue[]): void {
     this.#forgetHistory();
-    this.calls.delete(seq);
-    this.write('delete from turns where seq = ?', seq);
+    this.calls.deleteOf(`select seq from turns where ${where}`, ...bindings);
+    this.write(`delete from turns where ${where}`, ...bindings);
+  }
+
+  /**
+   * Takes all turns from a number on out of the history. Rows that are not settled stay, and their idempotency keys can be used
+   * again. A step whose run said whether it is settled says it itself, since the run is no longer in the history.
+   */
+  leaveTurns(from: number): void {
+    this.#forgetHistory();
+    this.write('delete from log where turn >= ?', from);
+    this.write(
+      `update turns set status = 'failed', key = null, settled = 0
+       where seq >= ? and (settled = 0 or (status = 'complete' and ${OF_UNSETTLED_RUN}))`,
+      from,
+    );
+    this.deleteTurns('settled = 1 and seq >= ?', from);
   }
 
   /** @returns the turns that meet a condition on their columns, oldest first. */
@@ -279,12 +297,19 @@ export class Transcript extends Tables {
     return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
   }
 
-  addMessage({ seq, turn, id, role, createdAt, text, origin }: NewMessage): void {
-    const isDivided = text.length > PIECE_CHARACTERS;
-    const stored = { characters: text.length, text: isDivided ? null : text, sum: checksumOf(text) };
-    const row = { seq, turn, id, role, created_at: createdAt, ...stored };
-    this.insert('messages', origin ? { ...row, origin } : row);
-    if (isDivided) writeDivided(this, seq, text);
+  addMessage(message: NewMessage): void {
+    this.addMessages([message]);
+  }
+
+  addMessages(messages: readonly NewMessage[]): void {
+    const haveOrigin = messages.some(({ origin }) => origin);
+    const rows = messages.map(({ seq, turn, id, role, createdAt, text, origin = null }) => {
+      const { length: characters } = text;
+      const stored = { characters, text: characters > PIECE_CHARACTERS ? null : text, sum: checksumOf(text) };
+      return { seq, turn, id, role, created_at: createdAt, ...stored, ...(haveOrigin && { origin }) };
+    });
+    this.insertAll('messages', rows);
+    for (const [at, { seq, text }] of messages.entries()) if (rows[at]?.text === null) writeDivided(this, seq, text);
   }
 
   /** Deletes the messages that meet a condition on their columns. */

@@ -81,14 +81,11 @@ export function wakingTurns(transcript: Transcript): TurnRow[] {
 const EXPIRES = `(status = 'failed' or seq in (select turn from log))
   and (run is null or run not in (select seq from turns where status = 'running'))`;
 
-/** @returns the turns that ended by `endedBy` and whose logs can be deleted, or their rows if they are settled and failed. */
-export function expiredTurns(transcript: Transcript, endedBy: number): { seq: number; isForgotten: boolean }[] {
-  const rows = transcript.read(
-    `select seq, status = 'failed' and settled as forgotten from turns
-     where status != 'running' and ended_at <= ? and ${EXPIRES}`,
-    endedBy,
-  );
-  return rows.map(({ seq, forgotten }) => ({ seq: Number(seq), isForgotten: forgotten === 1 }));
+/** Deletes the logs of the turns that ended by `endedBy`, and their rows if they are settled and failed. */
+export function deleteExpired(transcript: Transcript, endedBy: number): void {
+  const expired = `status != 'running' and ended_at <= ? and ${EXPIRES}`;
+  transcript.write(`delete from log where turn in (select seq from turns where ${expired})`, endedBy);
+  transcript.deleteTurns(`settled = 1 and status = 'failed' and ${expired}`, endedBy);
 }
 
 /**
@@ -133,11 +130,6 @@ export function countHistory(transcript: Transcript): { turns: number; messages:
      from turns t join messages m on m.turn = t.seq where t.status in ${COMMITTED}`,
   );
   return { turns: Number(row?.turns ?? 0), messages: Number(row?.messages ?? 0) };
-}
-
-/** @returns the turns without messages, from a number on. */
-export function turnsWithoutMessages(transcript: Transcript, from: number): TurnRow[] {
-  return transcript.turns('not exists (select 1 from messages where turn = turns.seq) and seq >= ?', from);
 }
 
 /** @returns the number of the last turn of the history; 0 if it has none. */

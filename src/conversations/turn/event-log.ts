@@ -5,6 +5,8 @@
  * listener, or a listener that has left, costs no memory and delays nothing.
  */
 
+import { Pacer } from '../../async/in-steps.ts';
+import { getOrMake } from '../../cache/get-or-make.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApiError } from '../../http/errors.ts';
 import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
@@ -12,11 +14,14 @@ import type { GrowingRow } from '../storage/log-rows.ts';
 import { LogText } from '../storage/log-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { LogBlocks } from './log-blocks.ts';
 
 /** The byte that ends a complete stream. No event contains it. The turn's summary follows it, for the edge only. */
 export const END_OF_STREAM = 0;
 
 interface Listener {
+  readonly log: EventLog;
+  readonly pacer: Pacer;
   controller: ReadableByteStreamController;
   /** The number of the last event that it has, or is reading from the rows. */
   cursor: number;
@@ -24,6 +29,8 @@ interface Listener {
   row: number | undefined;
   /** Whether it has asked for more and has not received it yet. */
   isWaiting: boolean;
+  /** When it asked last; milliseconds since 1970. */
+  askedAt: number;
 }
 
 /** The log of a turn, for code that writes, shows or reads it. */
@@ -32,14 +39,23 @@ export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
 /** The most characters of a stored row that stays in memory. */
 const LONGEST_IN_MEMORY = 262_144;
 export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
-/** The most listeners of a turn. Each event is sent to all of them in one stretch, and to so many in about 10 ms. */
-const MOST_LISTENERS = 1_000;
+/** The most that follow a conversation, whichever turns. Each event is sent to all of them in one stretch. */
+const MOST_FOLLOWERS = 32;
+/** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
+const ASLEEP_MS = 60_000;
+/** What reading a row takes at least, which is a turn of all paced work, and what more for each event that was not seen. */
+const READ_BYTES = 65_537;
+const EVENT_BYTES = 300;
+const EVENTS_IN_A_ROW = 20_000;
+
+/** What the logs of a conversation share: its listeners, and the blocks of the log that was asked for them last. */
+const sharedByLogs = new WeakMap<Transcript, { listeners: Set<Listener>; blocks?: LogBlocks }>();
 
 export class EventLog {
   readonly id: string;
   readonly #transcript: Transcript;
   readonly #turn: Pick<TurnRow, 'seq' | 'id' | 'beganAt'>;
-  readonly #listeners = new Set<Listener>();
+  readonly #shared: { listeners: Set<Listener>; blocks?: LogBlocks };
   /** Events that are not stored yet, without their ids. */
   #frames: string[] = [];
   /** The same events, as they are stored. */
@@ -70,6 +86,7 @@ export class EventLog {
     summary?: string,
   ) {
     this.#transcript = transcript;
+    this.#shared = getOrMake(sharedByLogs, transcript, () => ({ listeners: new Set() }));
     this.#turn = turn;
     this.id = turn.id;
     this.#idLine = `id: ${turn.id}-`;
@@ -103,9 +120,24 @@ export class EventLog {
     return this.events - this.#shown;
   }
 
+  get #listeners(): Listener[] {
+    return [...this.#shared.listeners].filter(({ log }) => log === this);
+  }
+
+  /** Its blocks so far, and those that will begin: found once for all who do not see all of them. */
+  get blocks(): LogBlocks {
+    const { blocks } = this.#shared;
+    if (blocks?.turn === this.id) return blocks;
+    const stored = this.#rows > 0 ? this.#transcript.log.storedOf(this.#turn) : '';
+    this.#shared.blocks = new LogBlocks(this.id, stored + this.#frames.join(''));
+    return this.#shared.blocks;
+  }
+
   /** Adds an event as it came. @param remark a comment after the event */
   add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: Frame, remark = ''): void {
     const said = text + remark;
+    const { blocks } = this.#shared;
+    if (blocks?.turn === this.id && event === 'content_block_start') blocks.read(data);
     this.#batch.add(said);
     this.#frames.push(said);
     this.#characters += said.length + this.#idLine.length;
@@ -177,7 +209,7 @@ export class EventLog {
   }
 
   get #unshownText(): string {
-    return this.#listeners.size > 0 ? this.#shownText(this.#shown - this.#stored) : '';
+    return this.#listeners.length > 0 ? this.#shownText(this.#shown - this.#stored) : '';
   }
 
   /** Sends a `ping` during a silence, to say that the turn still runs. */
@@ -195,7 +227,7 @@ export class EventLog {
   /** Shows the last events, and closes the streams of listeners that have all events. */
   end(): void {
     this.show();
-    for (const listener of [...this.#listeners]) this.#serve(listener);
+    for (const listener of this.#listeners) this.#serve(listener);
   }
 
   /** All events so far, stored or not. */
@@ -225,27 +257,46 @@ export class EventLog {
 
   /**
    * @returns the bytes of all events after one, stored and still to come, until the turn ends or the reader leaves
+   * @param isOwn whether it is the answer of the request that has begun the turn, which always has a place
    * @throws ApiError 429 if so many follow that one more would hold up all others
    */
-  follow(after: number): ReadableStream<Uint8Array> {
-    if (this.#listeners.size >= MOST_LISTENERS) throw tooManyFollow();
+  follow(after: number, isOwn = false): ReadableStream<Uint8Array> {
+    if (!isOwn) this.#makePlace();
     let listener: Listener | undefined;
     const source: UnderlyingByteSource = {
       type: 'bytes',
       start: (controller) => {
-        listener = { controller, cursor: Math.min(after, this.#shown), row: undefined, isWaiting: false };
-        this.#listeners.add(listener);
+        const cursor = Math.min(after, this.#shown);
+        const asked = { isWaiting: false, askedAt: Date.now() };
+        listener = { log: this, pacer: new Pacer(), controller, cursor, row: undefined, ...asked };
+        this.#shared.listeners.add(listener);
       },
-      pull: () => {
+      pull: async () => {
         if (!listener) return;
+        listener.askedAt = Date.now();
+        const { row, cursor, pacer } = listener;
+        if (row !== undefined || cursor < (this.#gapAfter ?? this.#stored)) {
+          const unseen = Math.min(this.#stored - cursor, EVENTS_IN_A_ROW);
+          await pacer.before(READ_BYTES + unseen * EVENT_BYTES);
+        }
         listener.isWaiting = true;
         this.#serve(listener);
       },
       cancel: () => {
-        if (listener) this.#listeners.delete(listener);
+        if (listener) this.#shared.listeners.delete(listener);
       },
     };
     return new ReadableStream(source, { highWaterMark: 0 });
+  }
+
+  /** Finds a place for one more follower. @throws ApiError 429 if there is none */
+  #makePlace(): void {
+    const { listeners } = this.#shared;
+    if (listeners.size < MOST_FOLLOWERS) return;
+    const since = Date.now() - ASLEEP_MS;
+    const asleep = [...listeners].find(({ isWaiting, askedAt }) => !isWaiting && askedAt < since);
+    if (!asleep) throw tooManyFollow();
+    asleep.log.#lose(asleep, 'this listener does not read');
   }
 
   /** @param fresh the text of the events up to the number `shown` that have not been shown */
@@ -253,7 +304,7 @@ export class EventLog {
     const before = this.#shown;
     if (shown === before) return;
     this.#shown = shown;
-    for (const listener of [...this.#listeners]) {
+    for (const listener of this.#listeners) {
       if (!listener.isWaiting || listener.row !== undefined || listener.cursor !== before) continue;
       listener.cursor = shown;
       this.#send(listener, fresh);
@@ -314,12 +365,12 @@ export class EventLog {
     return lost + text.slice(Math.max(0, at));
   }
 
-  /** Fails the stream of a listener whose next row is deleted. The stream must neither look complete nor wait for ever. */
-  #lose(listener: Listener): undefined {
-    this.#listeners.delete(listener);
+  /** Fails a listener's stream, for example if its next row is deleted. It must neither look complete nor wait for ever. */
+  #lose(listener: Listener, why = 'the log of this turn is gone'): undefined {
+    this.#shared.listeners.delete(listener);
     // A listener that still has a row to read does not count as being at the end.
     listener.row = 0;
-    listener.controller.error(new Error('the log of this turn is gone'));
+    listener.controller.error(new Error(why));
   }
 
   /** Sends a text. For a listener that has left this throws, and the listener is removed. */
@@ -328,12 +379,12 @@ export class EventLog {
     try {
       listener.controller.enqueue(encoder.encode(text));
     } catch {
-      this.#listeners.delete(listener);
+      this.#shared.listeners.delete(listener);
     }
   }
 
   #close(listener: Listener, text: string): void {
-    this.#listeners.delete(listener);
+    this.#shared.listeners.delete(listener);
     try {
       listener.controller.enqueue(encoder.encode(text));
       listener.controller.close();
@@ -350,6 +401,6 @@ function gapRemark(first: number, last: number): string {
 }
 
 function tooManyFollow(): ApiError {
-  const message = `${MOST_LISTENERS} streams follow this turn already. Close some, or read its messages once it has ended.`;
+  const message = `${MOST_FOLLOWERS} streams follow this conversation already. Close some, or read its messages once its turn has ended.`;
   return new ApiError('rate_limit_error', message, { headers: { 'retry-after': '5' }, logged: 'followers' });
 }

@@ -59,11 +59,14 @@ export async function refusedTurn(
   read: Pick<BufferedAnswer, 'kind' | 'body' | 'refusal'>,
   { quotaStatus, requestId }: Pick<BufferedTurnOptions, 'quotaStatus' | 'requestId'>,
 ): Promise<{ how: TurnEnd; started: Started }> {
-  const { forCaller: error = notTheApi() } = read.refusal ?? {};
+  const { refusal } = read;
+  const error = refusal?.forCaller ?? notTheApi();
   const how = { kind: 'cut', error, end: 'error' } as const;
   try {
-    const answer = bufferedResponse(response, read, { requestId });
-    const headers = { ...Object.fromEntries(answer.headers), ...quotaStatus };
+    // An error whose type the API does not have is told in words alone.
+    const told = refusal && error.logged !== error.type ? { ...refusal, isVerbatim: false } : refusal;
+    const answer = bufferedResponse(response, { ...read, refusal: told }, { requestId });
+    const headers = { ...error.headers, ...quotaStatus };
     return { how, started: { kind: 'refused', status: answer.status, headers, body: await answer.text() } };
   } catch {
     return { how, started: { kind: 'error', error } };

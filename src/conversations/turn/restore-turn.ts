@@ -45,7 +45,7 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: num
   turn.status = events > 0 ? 200 : undefined;
   // A caller hears of it by its first event, by a ping after a silence, or by the answer 202.
   const wasSilent = (row.coversUntil ?? 0) > turn.progress.sentAt + COVER_MS;
-  turn.isAcknowledged = events > 0 || wasSilent || row.background === 1;
+  turn.isAcknowledged = rows > 0 || wasSilent || row.background === 1;
   return turn;
 }
 

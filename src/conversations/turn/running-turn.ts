@@ -8,7 +8,7 @@ import type { Ended } from './turn-ending.ts';
 /** A turn that runs or has ended, for code that answers from it. */
 export interface RunningTurn {
   readonly row: TurnRow;
-  readonly log: Pick<TurnLog, 'id' | 'follow' | 'takeComplete' | 'opening' | 'text'>;
+  readonly log: Pick<TurnLog, 'id' | 'follow' | 'takeComplete' | 'opening' | 'blocks'>;
   readonly ended: Ended | undefined;
   /** Whether a caller may know that the turn goes on in the background. Then its end is always sent as an event. */
   isReported?: boolean;

@@ -11,7 +11,6 @@ import type {
 import type { MessageBatch } from '../../batches/batches-answers.schema.ts';
 import type { ConversationRow } from '../../conversations/conversations-answers.schema.ts';
 import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
-import type { ChoiceSum, ChoicesQuery } from '../../pricing/choice-sums.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.schema.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
 import type { CredentialUse, KeptHold } from './admission.ts';
@@ -44,7 +43,6 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
 
   usage(query: UsageQuery): UsageReport;
   savings(query: SavingsQuery): SavingsRow[];
-  choices(query: ChoicesQuery): ChoiceSum[];
   requests(page: PageOf, filter?: RequestsFilter): Page<LedgerRow>;
   refusals(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
   request(id: string): LedgerRequest | undefined;
@@ -73,6 +71,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   revokeToken(jti: string): void;
   revokeAll(): void;
   isRevoked(token: CredentialUse): boolean;
+  readJson(read: string): string;
 
   putVersion(version: NewVersion): Promise<PutAnswer>;
   pointVersion(id: PointedVersion): Promise<PutAnswer>;

@@ -60,6 +60,15 @@ export interface AdmissionRequest extends AdmissionCaller {
   free?: { storing?: StorageRequest | undefined } | undefined;
 }
 
+/** A read of a caller, to be counted. */
+export interface CountedRead {
+  token: CredentialUse;
+  /** How many its token may make in a minute. */
+  most: number;
+  /** The stream that it resumes; absent if it resumes none. */
+  stream?: string | undefined;
+}
+
 /** What an account still has of a request that it was to keep something for. */
 export interface KeptHold {
   keep: string;
@@ -84,7 +93,7 @@ export type AdmissionDecision =
     }
   | ({ outcome: 'full' } & StorageRefusal)
   /** A pool must be asked, but could not be reached. */
-  | { outcome: 'unreachable' }
+  | { outcome: 'unreachable'; damage?: string | undefined }
   | {
       outcome: 'admitted';
       hold: Nanodollars;

@@ -1,5 +1,4 @@
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../pools/pools-answers.schema.ts';
-import type { ChoiceSum, ChoicesQuery } from '../../pricing/choice-sums.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Dimension, KeptDimension } from '../../pricing/usage-sums.ts';
 import type { PoolLimits } from '../../settings/limits.schema.ts';
@@ -16,7 +15,6 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   accounts(query: SpendQuery): Page<AccountSpendRow>;
   accountsNamed(names: readonly string[]): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
-  choices(query: ChoicesQuery): ChoiceSum[];
   recount(): { accounts: number };
   dropLease(id: string): void;
   noteKey(news: string | null, upstream?: string): void;

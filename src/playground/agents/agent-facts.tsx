@@ -46,10 +46,9 @@ export function AgentFacts({ content }: { content: AgentContent }) {
   );
 }
 
-function chosenBy({ by, models, otherwise, control = 0 }: Exclude<AgentContent['model'], string>): string {
+function chosenBy({ by, models, otherwise }: Exclude<AgentContent['model'], string>): string {
   const each = Object.entries(models).map(([label, model]) => `${label}: ${nameOf(model)}`);
-  const compared = control > 0 ? ` (also ${control * 100} % to compare)` : '';
-  return `chosen by ${by}: ${[...each, `otherwise ${nameOf(otherwise)}${compared}`].join(', ')}`;
+  return `chosen by ${by}: ${[...each, `otherwise ${nameOf(otherwise)}`].join(', ')}`;
 }
 
 /** @returns the fact, where there is one */

@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { useCallback, useEffect } from 'preact/hooks';
+import { useEffect } from 'preact/hooks';
 import type { LedgerRow } from '../../client/index.ts';
 import { agent as chatAgent } from '../chat/session/options.ts';
 import { nameIn, shortVersion } from '../edge/agents.ts';
@@ -12,8 +12,6 @@ import { Table } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { agentDrafts } from './agent-draft.ts';
 import { AgentFacts } from './agent-facts.tsx';
-import { ChoiceStats } from './choice-stats.tsx';
-import { Compare } from './compare.tsx';
 import { agentRequests, readAgent, removeAgent, spent, waitsSince } from './list.ts';
 
 const MOST_RUNS = 20;
@@ -22,15 +20,11 @@ const MOST_RUNS = 20;
 export function AgentView({ name }: { name: string }) {
   const { fault, run } = useAction();
   const read = useSignal<Awaited<ReturnType<typeof readAgent>> | undefined>(undefined);
-  const load = useCallback(
-    () =>
-      run(async () => {
-        read.value = await readAgent(name);
-      }),
-    [name, run, read],
-  );
-  useEffect(() => void load(), [load]);
-  const versions = read.value?.versions ?? [];
+  useEffect(() => {
+    void run(async () => {
+      read.value = await readAgent(name);
+    });
+  }, [name, run, read]);
   return (
     <>
       <header class="apart page-head">
@@ -40,9 +34,7 @@ export function AgentView({ name }: { name: string }) {
       <Actions name={name} />
       {fault.value && <Fault text={fault.value} />}
       {read.value && <AgentFacts content={read.value.content} />}
-      {read.value && typeof read.value.content.model !== 'string' && <ChoiceStats name={name} />}
-      {read.value && <Versions versions={versions} />}
-      {versions.length > 1 && <Compare versions={versions} onChanged={load} />}
+      {read.value && <Versions versions={read.value.versions} />}
       {read.value && <LastRuns name={name} />}
     </>
   );

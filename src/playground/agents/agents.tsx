@@ -1,5 +1,7 @@
+import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { agents, nameIn } from '../edge/agents.ts';
+import { useAction } from '../edge/async-action.ts';
 import { model } from '../edge/models.ts';
 import { RetryFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
@@ -9,11 +11,11 @@ import { formatCount, formatStamp } from '../ui/format.ts';
 import { agentName, editsAgent, go, NEW_AGENT } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
-import { agentDrafts, draftExample } from './agent-draft.ts';
+import { type AgentDraft, agentDrafts, draftExample, draftOf, emptyDraft } from './agent-draft.ts';
+import { AgentForm } from './agent-form.tsx';
 import { AgentView } from './agent-view.tsx';
-import { EditAgent, NewAgent } from './edit-agent.tsx';
 import { exampleTools } from './example-tools.ts';
-import { agentRequests, agentsFault, isWaiting, keepAgents, removedAgents, spentBy } from './list.ts';
+import { agentRequests, agentsFault, isWaiting, keepAgents, readVersion, removedAgents, spentBy } from './list.ts';
 
 const EXAMPLE_AGENT = 'porter';
 
@@ -109,4 +111,51 @@ function fillExample(): void {
     draftExample(EXAMPLE_AGENT, model.value.id, exampleTools(EXAMPLE_AGENT));
   }
   go('agents', NEW_AGENT);
+}
+
+/** Shows the form of a new agent. */
+function NewAgent() {
+  return (
+    <>
+      <FormHead title="New agent" back="#/agents" backName="All agents" of={NEW_AGENT} />
+      {model.value && <AgentForm of={NEW_AGENT} stored={emptyDraft(model.value.id)} />}
+    </>
+  );
+}
+
+/** Shows the form of a stored agent. */
+function EditAgent({ name }: { name: string }) {
+  const { fault, run } = useAction();
+  const stored = useSignal<AgentDraft | undefined>(undefined);
+  useEffect(() => {
+    void run(async () => {
+      stored.value = draftOf(await readVersion(name));
+    });
+  }, [name, run, stored]);
+  return (
+    <>
+      <FormHead title={`Edit ${name}`} back={`#/agents/${encodeURIComponent(name)}`} backName={name} of={name} />
+      {fault.value && <Fault text={fault.value} />}
+      {stored.value && <AgentForm of={name} stored={stored.value} />}
+    </>
+  );
+}
+
+interface FormHeadProps {
+  title: string;
+  back: string;
+  backName: string;
+  /** Whose draft it is. */
+  of: string;
+}
+
+function FormHead({ title, back, backName, of }: FormHeadProps) {
+  return (
+    <header class="apart page-head">
+      <h1>
+        {title} {agentDrafts.value[of] && <span class="tag waits">not stored yet</span>}
+      </h1>
+      <a href={back}>{backName}</a>
+    </header>
+  );
 }

@@ -1,13 +1,12 @@
 /** Loads the stored agents, with what they cost and what they did last. */
 import { signal } from '@preact/signals';
-import type { AgentContent, AgentStats } from '../../agents/agents-answers.schema.ts';
+import type { AgentContent } from '../../agents/agents-answers.schema.ts';
 import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
 import { nameIn, refreshAgents } from '../edge/agents.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
 import { Removals } from '../edge/removals.ts';
-import { DAY_MS } from '../ui/format.ts';
 import { go } from '../ui/route.ts';
 
 /** What was spent by an agent, or by one version of it. */
@@ -74,21 +73,6 @@ export async function readVersion(version: string): Promise<AgentContent> {
   return await readJson<AgentContent>(agentPath(version));
 }
 
-const DAYS_COMPARED = 14;
-
-/** The days of the last two weeks, `YYYY-MM-DD` in UTC, oldest first. */
-export function comparedDays(): string[] {
-  return Array.from({ length: DAYS_COMPARED }, (_, at) =>
-    new Date(Date.now() - (DAYS_COMPARED - 1 - at) * DAY_MS).toISOString().slice(0, 10),
-  );
-}
-
-/** Reads what the choice of an agent's models has saved on these days. */
-export async function readStats(name: string): Promise<AgentStats> {
-  const [from] = comparedDays();
-  return await readJson<AgentStats>(`${agentPath(name)}/stats`, { query: { from } });
-}
-
 /** Stores a version, which is the current one from now on; the others are kept. @throws SluiceError in the words of the edge */
 export async function storeAgent(name: string, fields: object): Promise<AgentContent> {
   const stored = await readJson<AgentContent>(agentPath(name), { method: 'PUT', body: fields });
@@ -107,11 +91,6 @@ export function removeAgent(name: string): void {
       await refreshAgents();
     },
   });
-}
-
-/** Makes an older version the current one. */
-export async function goBackTo(version: string): Promise<void> {
-  await storeAgent(nameIn(version), { version });
 }
 
 function agentPath(name: string): string {

@@ -1,10 +1,10 @@
 import { useEffect } from 'preact/hooks';
+import { FirstFault } from '../edge/retry-fault.tsx';
 import { Tabs } from '../ui/tabs.tsx';
 import { AccountHead } from './account-head.tsx';
 import { Breakdown, breakdownFault } from './breakdown.tsx';
 import { keepSpenders, spenders, spendersFault } from './figures/overview.ts';
 import { account, keepReporting, reportFault } from './figures/report.ts';
-import { FirstFault } from './first-fault.tsx';
 import { Gauges } from './gauges.tsx';
 import { LimitsForm } from './limits-form.tsx';
 import { Savings } from './savings-view.tsx';
@@ -26,24 +26,20 @@ export function BudgetAccounts() {
       <FirstFault of={[spendersFault, reportFault, breakdownFault]} />
       <SpendersTable />
       {/* What is below moves no more once the table is there. */}
-      {(spenders.value !== undefined || spendersFault.value !== undefined) && <OneAccount />}
-    </>
-  );
-}
-
-function OneAccount() {
-  return (
-    <>
-      <AccountHead />
-      <Gauges />
-      <div class="budget-columns">
-        <SpendChart />
-        <Savings />
-      </div>
-      <Breakdown />
-      <section class="stack" aria-label={`Limits and tokens of ${account.value}`}>
-        <Tabs label="For admins" tabs={ADMIN_TABS} />
-      </section>
+      {(spenders.value !== undefined || spendersFault.value !== undefined) && (
+        <>
+          <AccountHead />
+          <Gauges />
+          <div class="budget-columns">
+            <SpendChart />
+            <Savings />
+          </div>
+          <Breakdown />
+          <section class="stack" aria-label={`Limits and tokens of ${account.value}`}>
+            <Tabs label="For admins" tabs={ADMIN_TABS} />
+          </section>
+        </>
+      )}
     </>
   );
 }

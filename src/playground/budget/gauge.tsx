@@ -55,7 +55,7 @@ export function Gauge({ title, value, of, full, held, note }: GaugeProps) {
       </p>
       {full === undefined ? (
         // As high as a bar: nothing moves when the limit is known.
-        <p class="no-limit">{of}</p>
+        <p class="quiet no-limit">{of}</p>
       ) : (
         <div class="bar" aria-hidden="true">
           <span class="settled" style={{ width: `${full * 100}%` }} />

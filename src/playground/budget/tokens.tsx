@@ -3,17 +3,21 @@ import { useCallback, useEffect, useRef } from 'preact/hooks';
 import type { MintedTokenAnswer } from '../../accounts/tokens/tokens-answers.schema.ts';
 import type { TokenRow } from '../../accounts/usage-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
+import type { Scope } from '../../identity/identity.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { Fault } from '../ui/fault.tsx';
+import { Form, SubmitButton } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 import { account } from './figures/report.ts';
-import { MintForm } from './mint-form.tsx';
 
 const MOST_CREDENTIALS = 100;
+/** All scopes. A scope that is missing here is a type error. */
+const SCOPES: Record<Scope, true> = { messages: true, classify: true, prefixes: true, tools: true, admin: true };
+const HOURS = [1, 24, 24 * 30];
 
 /** Shows an account's tokens, and lets an admin mint and revoke some. */
 export function Tokens() {
@@ -76,5 +80,52 @@ export function Tokens() {
         </Table>
       )}
     </div>
+  );
+}
+
+/** Asks for the properties of a new token. */
+function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
+  const busy = useSignal(false);
+  const submit = async (form: FormData) => {
+    busy.value = true;
+    const hours = Number(form.get('hours'));
+    const label = String(form.get('label')).trim();
+    await mint({
+      scopes: form.getAll('scope').map(String),
+      ...(hours > 0 ? { expires_in: hours * 3_600 } : {}),
+      ...(label === '' ? {} : { label }),
+    });
+    busy.value = false;
+  };
+  return (
+    <Form onSubmit={(data) => void submit(data)}>
+      <div class="fields">
+        <label class="labelled">
+          Label
+          <input name="label" maxLength={256} autocomplete="off" placeholder="Where it is used" />
+        </label>
+        <label class="labelled">
+          Expires after
+          <select name="hours">
+            {HOURS.map((hours) => (
+              <option key={hours} value={hours}>
+                {hours < 24 ? '1 hour' : hours === 24 ? '1 day' : '30 days'}
+              </option>
+            ))}
+            <option value={0}>Never</option>
+          </select>
+        </label>
+      </div>
+      <fieldset class="row">
+        <legend class="unseen">Scopes</legend>
+        {Object.keys(SCOPES).map((scope) => (
+          <label key={scope} class="chip">
+            <input type="checkbox" name="scope" value={scope} defaultChecked={scope === 'messages'} />
+            {scope}
+          </label>
+        ))}
+        <SubmitButton name={`Mint a token for ${account.value}`} kind="small" disabled={busy.value} />
+      </fieldset>
+    </Form>
   );
 }

@@ -17,26 +17,26 @@ const SAID: Record<UpstreamStates[number]['models'][number]['state'], string> = 
   half_open: 'being tried again',
 };
 
-/** @returns how each of several upstreams is; empty where there is one only. */
-export async function readUpstreams(): Promise<UpstreamStates> {
-  return (await readJson<HealthAnswer>('/health', { query: { upstreams: '' } })).upstreams ?? [];
-}
-
-/** Shows how each upstream is. */
+/** Shows how each upstream is, where there are several. */
 export function UpstreamsTable() {
-  const states = useSignal<UpstreamStates>([]);
+  const states = useSignal<UpstreamStates | undefined>(undefined);
   const { fault, run } = useAction();
   useEffect(() => {
     const look = async () => {
-      // After a failure it asks no more.
-      if (fault.peek() === undefined) await run(async () => (states.value = await readUpstreams()));
+      // After a failure it asks no more, and where there is one upstream only neither.
+      if (fault.peek() !== undefined || states.peek()?.length === 0) return;
+      await run(async () => {
+        states.value = (await readJson<HealthAnswer>('/health', { query: { upstreams: '' } })).upstreams ?? [];
+      });
     };
     return poll(look, STATES_EVERY_MS);
   }, [states, fault, run]);
+  if (!states.value?.length) return null;
   return (
-    <div class="stack">
+    <section class="stack" aria-labelledby="upstreams">
+      <h3 id="upstreams">Upstreams</h3>
       {fault.value && <Fault text={fault.value} />}
-      <Table label="Upstreams" columns={['Upstream', 'Kind', 'Running', 'Model', 'State', 'Failed in 30 s']}>
+      <Table label="States of upstreams" columns={['Upstream', 'Kind', 'Running', 'Model', 'State', 'Failed in 30 s']}>
         {states.value.flatMap(({ name, kind, running, max_concurrent, models }) =>
           (models.length > 0 ? models : [undefined]).map((one) => (
             <tr key={`${name} ${one?.model}`}>
@@ -50,7 +50,7 @@ export function UpstreamsTable() {
           )),
         )}
       </Table>
-    </div>
+    </section>
   );
 }
 

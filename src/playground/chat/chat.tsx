@@ -1,18 +1,18 @@
 import { effect, untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useLayoutEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
-import { refreshAgents } from '../edge/agents.ts';
+import { agents, refreshAgents, shortVersion } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { NotFound } from '../ui/not-found.tsx';
-import { conversationId } from '../ui/route.ts';
-import { AgentTag } from './agent-tag.tsx';
+import { conversationId, go } from '../ui/route.ts';
 import { Composer } from './composer/composer.tsx';
 import { keepCounting } from './composer/draft.ts';
 import { keepDrafts } from './composer/kept-drafts.ts';
 import { ConversationList } from './conversation-list.tsx';
 import { keepListed, refreshConversations, session, show } from './session/conversations.ts';
+import { agent as chosen } from './session/options.ts';
 import { makeTitle, titleFor } from './session/titles.ts';
 import { TokenView } from './token-view.tsx';
 import { Transcript } from './transcript.tsx';
@@ -87,5 +87,32 @@ export function Chat() {
         {!isMissing && <Composer />}
       </section>
     </div>
+  );
+}
+
+/** Shows which version of an agent answers here; where another one is current by now, it offers a conversation with that. */
+function AgentTag({ agent: { name, version } }: { agent: { name: string; version: string } }) {
+  const stored = agents.value?.filter((row) => row.name === name) ?? [];
+  const isOld = stored.length > 0 && !stored.some((row) => row.version === version);
+  const beginAnew = () => {
+    chosen.value = name;
+    go('chat');
+  };
+  return (
+    <>
+      <a
+        class="tag"
+        href={`#/agents/${encodeURIComponent(name)}`}
+        title="A conversation keeps the version it started with"
+      >
+        {name} · {shortVersion(version)}
+        {isOld && ' · older'}
+      </a>
+      {isOld && (
+        <button type="button" class="link anew" title="A new conversation with the current version" onClick={beginAnew}>
+          Start anew
+        </button>
+      )}
+    </>
   );
 }

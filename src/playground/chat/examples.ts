@@ -1,7 +1,6 @@
 import { prefixes, refreshPrefixes } from '../edge/account.ts';
 import { edge, toolsOfEdge } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
-import { exampleName } from '../ui/example-name.ts';
 import { go } from '../ui/route.ts';
 import { handbook } from './handbook.ts';
 import { begin, send } from './session/conversations.ts';
@@ -45,7 +44,7 @@ export const EXAMPLES: readonly Example[] = [
     shows: 'A long prefix, stored once. The second question reads it from the cache for a tenth of the price.',
     run: async () => {
       await refreshPrefixes();
-      const name = exampleName('handbook', DESCRIPTION, prefixes.value);
+      const name = handbookName();
       await edge().prefixes.put(name, {
         system: handbook(),
         description: DESCRIPTION,
@@ -64,3 +63,11 @@ export const EXAMPLES: readonly Example[] = [
     run: async () => go('classify'),
   },
 ];
+
+/** @returns a name for the handbook: never that of something that is stored already, unless this example stored it */
+function handbookName(): string {
+  const isFree = (name: string) => prefixes.value.every((row) => row.name !== name || row.description === DESCRIPTION);
+  let name = 'handbook';
+  for (let number = 2; !isFree(name); number += 1) name = `handbook-${number}`;
+  return name;
+}

@@ -1,10 +1,31 @@
+import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
+import type { ClassifyAnswer } from '../../client/index.ts';
 import { sentenceOf } from '../edge/client.ts';
+import { nameOf } from '../edge/models.ts';
 import { SmallButton } from '../ui/button.tsx';
-import { ClassifyForm } from './classify-form.tsx';
-import { Evaluate } from './evaluate.tsx';
-import { classifySample, formFault, refreshClassifiers } from './form.ts';
-import { Result } from './result.tsx';
+import { Empty } from '../ui/empty.tsx';
+import { Facts } from '../ui/facts.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { CheckboxChip, Form, Select, SubmitButton, TextArea } from '../ui/form.tsx';
+import { formatCount, formatShare } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
+import {
+  allowNone,
+  answer,
+  busy,
+  classifiers,
+  classifySample,
+  formFault,
+  formText,
+  labels,
+  labelsOf,
+  multi,
+  refreshClassifiers,
+  run,
+  store,
+  stored,
+} from './form.ts';
 import { SAMPLES } from './samples.ts';
 
 export function Classify() {
@@ -28,7 +49,105 @@ export function Classify() {
         <ClassifyForm />
         <Result />
       </div>
-      <Evaluate />
     </div>
   );
+}
+
+function ClassifyForm() {
+  const inline = stored.value === '';
+  return (
+    <section class="stack" aria-label="Text and labels">
+      <Form id="classify" onSubmit={() => void run()}>
+        <TextArea label="Text" rows={4} placeholder="The text to classify" value={formText} />
+        <label class="labelled">
+          Classifier
+          <Select
+            value={stored.value}
+            options={[['', 'The labels below'], ...classifiers.value.map(({ name }) => name)]}
+            onChoose={(name) => (stored.value = name)}
+          />
+        </label>
+        {inline && (
+          <>
+            <TextArea
+              label="Labels"
+              rows={5}
+              placeholder={'billing: invoices and refunds\nbug: something is broken'}
+              value={labels}
+            />
+            <p class="row">
+              <CheckboxChip name="Allow several" value={multi} />
+              <CheckboxChip name="Allow none" value={allowNone} />
+            </p>
+          </>
+        )}
+        <p class="row">
+          <SubmitButton name="Classify" disabled={busy.value} />
+        </p>
+      </Form>
+      {inline && labels.value.trim() !== '' && <StoreForm />}
+    </section>
+  );
+}
+
+/** Asks for a name, and stores the labels as a classifier. */
+function StoreForm() {
+  return (
+    <Form class="store-form" onSubmit={(data) => void store(String(data.get('name')).trim())}>
+      <input
+        name="name"
+        aria-label="Name of the classifier"
+        placeholder="A name, such as tickets"
+        required
+        maxLength={64}
+        autocomplete="off"
+      />
+      <SubmitButton name="Store labels" kind="plain" />
+    </Form>
+  );
+}
+
+function Result() {
+  const found = answer.value;
+  return (
+    <section class="panel result" aria-label="Result" aria-busy={busy.value}>
+      {formFault.value && <Fault text={formFault.value} />}
+      {found ? (
+        <>
+          <p class="result-labels">
+            {labelsOf(found).map((label) => (
+              <strong key={label}>{label}</strong>
+            ))}
+            {labelsOf(found).length === 0 && <span>none of these</span>}
+          </p>
+          <Facts facts={factsOf(found)} />
+          <p class="quiet">
+            {found.cached
+              ? 'This text was classified before. It came from the edge’s cache, and was free.'
+              : `Classified by ${nameOf(found.model)}. The same text is free for the next hour.`}
+          </p>
+        </>
+      ) : (
+        !formFault.value && (busy.value ? <p class="quiet result-empty">Classifying…</p> : <NoResult />)
+      )}
+    </section>
+  );
+}
+
+function NoResult() {
+  const [sample] = SAMPLES;
+  return (
+    <Empty example="Try it with a ticket" onTry={() => sample && void classifySample(sample)}>
+      The label appears here: for a ticket, a review, or whatever else has to be sorted.
+    </Empty>
+  );
+}
+
+function factsOf({ cost_usd, usage, confidence }: ClassifyAnswer) {
+  const input = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
+  return [
+    ['Cost', <Usd key="cost" value={cost_usd} />],
+    ['Tokens', `${formatCount(input)} in, ${formatCount(usage.output_tokens)} out`],
+    ...(confidence === null ? [] : [['Agreement of votes', formatShare(confidence)]]),
+  ] as [string, string | JSX.Element][];
 }

@@ -50,9 +50,9 @@ export async function classifySample(sample: Sample): Promise<void> {
 }
 
 /** Stores the labels as a classifier. */
-export async function store(name: string, description?: string): Promise<boolean> {
-  return await action.run(async () => {
-    await edge().classifiers.put(name, { ...parts(), ...(description === undefined ? {} : { description }) });
+export async function store(name: string): Promise<void> {
+  await action.run(async () => {
+    await edge().classifiers.put(name, parts());
     await refreshClassifiers();
     stored.value = name;
     announce(`Stored as ${name}.`);

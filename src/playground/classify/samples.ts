@@ -32,19 +32,3 @@ export const SAMPLES: readonly Sample[] = [
     multi: true,
   },
 ];
-
-/** Examples to evaluate a classifier of tickets: in each line the expected label, then the text. */
-export const TICKET_EXAMPLES = [
-  'billing: Why is there a charge on my card that I do not know?',
-  'billing: Please send me the invoices of last year.',
-  'billing: I want a refund for the second payment.',
-  'bug: The app crashes when I open the map.',
-  'bug: Since the update the export shows an error.',
-  'bug: The search is broken: it finds nothing.',
-  'feature: I wish there was a dark theme.',
-  'feature: Could you add something new, like sharing of lists?',
-  'feature: A calendar would be nice.',
-  'account: I forgot my password.',
-  'account: How do I change the email address of my profile?',
-  'account: The login asks for a code that never comes.',
-].join('\n');

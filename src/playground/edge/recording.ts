@@ -41,7 +41,6 @@ const WORTH_SHOWING: readonly [string, RegExp][] = [
   ['POST', /^\/messages$/],
   ['GET', /^\/conversations\/[^/]+\/stream$/],
   ['POST', /^\/classify$/],
-  ['POST', /^\/classifiers\/[^/]+\/evaluate$/],
   ['PUT', /^\/(prefixes|classifiers)\/[^/]+$/],
 ];
 

@@ -1,3 +1,4 @@
+import type { Signal } from '@preact/signals';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { pollNow } from './poll.ts';
@@ -11,4 +12,10 @@ export function RetryFault({ text }: { text: string }) {
       </p>
     </Fault>
   );
+}
+
+/** Tells one fault of several: most often one reason has failed all of them. All are asked again. */
+export function FirstFault({ of }: { of: readonly Signal<string | undefined>[] }) {
+  const fault = of.find(({ value }) => value !== undefined)?.value;
+  return fault === undefined ? null : <RetryFault text={fault} />;
 }

@@ -2,8 +2,8 @@ interface SmallButtonProps {
   name: string;
   onClick(): void;
   disabled?: boolean;
-  /** `first` for what most people want, `danger` for what cannot be undone. */
-  kind?: 'plain' | 'first' | 'danger';
+  /** `first` for what most people want. */
+  kind?: 'plain' | 'first';
 }
 
 export function SmallButton({ name, onClick, disabled = false, kind = 'plain' }: SmallButtonProps) {

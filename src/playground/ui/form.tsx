@@ -85,19 +85,17 @@ interface TextAreaProps {
   label: string;
   rows: number;
   placeholder?: string;
-  /** Whether it must not stay empty. */
-  required?: boolean;
   value: Signal<string>;
 }
 
 /** Shows a field for lines of text, which sets a signal. */
-export function TextArea({ label, rows, placeholder, required = true, value }: TextAreaProps) {
+export function TextArea({ label, rows, placeholder, value }: TextAreaProps) {
   return (
     <label class="labelled">
       {label}
       <textarea
         rows={rows}
-        required={required}
+        required
         placeholder={placeholder}
         value={value.value}
         onInput={(event) => (value.value = event.currentTarget.value)}
@@ -110,7 +108,6 @@ interface SelectProps extends Partial<FieldIds> {
   /** The name for screen readers, where no label stands beside it. */
   label?: string;
   disabled?: boolean;
-  required?: boolean;
   value: string | number | undefined;
   /** The values to choose from; one whose text differs stands with it. */
   options: readonly (string | readonly [value: string | number, text: string])[];

@@ -76,11 +76,6 @@ export function formatWhen(time: string, now = new Date()): string {
   return `${word ?? `on ${(days > 0 && days < 7 ? weekday : date).format(then)}`} at ${hour.format(then)}`;
 }
 
-/** @returns a text that begins with a capital letter */
-export function sentenceCase(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
 /** @returns the day of a moment in the past, as a heading: `Today`, `Last 7 days`, `May 2026` */
 export function formatDayOf(time: string, now = new Date()): string {
   const then = new Date(time);

@@ -1,4 +1,5 @@
 import { Marked, type MarkedExtension, type Token } from 'marked';
+import { BoundedLexer } from './bounded-lexer.ts';
 import { escapeHtml } from './escape-html.ts';
 import { highlighter } from './highlighter.ts';
 import type { MakeExtension } from './make-extension.ts';
@@ -47,8 +48,9 @@ export class MarkdownBlocks {
       this.#text = '';
     }
     const rest = text.slice(this.#text.length);
-    const tokens = this.#marked.lexer(rest);
-    const { walkTokens } = this.#marked.defaults;
+    const { defaults } = this.#marked;
+    const tokens = new BoundedLexer(defaults).lex(rest);
+    const { walkTokens } = defaults;
     // It brings footnotes to the end, if there are any. These need all of the text.
     if (walkTokens) void this.#marked.walkTokens(tokens, walkTokens);
     const blocks = tokens.map((token) => this.#blockOf(token));

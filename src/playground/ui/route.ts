@@ -1,7 +1,7 @@
 /** Keeps the shown part in the hash of the URL, so that a reload and the back button work. */
 import { computed, signal } from '@preact/signals';
 
-export const PARTS = ['chat', 'classify', 'batches', 'agents', 'budget', 'wire'] as const;
+export const PARTS = ['chat', 'classify', 'agents', 'budget', 'wire'] as const;
 export type PagePart = (typeof PARTS)[number];
 
 const hash = signal(location.hash);
@@ -31,9 +31,6 @@ export const unknownAddress = computed(() => {
 
 /** The conversation that the URL names; undefined for a new one. */
 export const conversationId = computed(() => (part.value === 'chat' ? steps.value[1] || undefined : undefined));
-
-/** The batch that the URL names. */
-export const batchId = computed(() => (part.value === 'batches' ? steps.value[1] || undefined : undefined));
 
 /** What the URL has in place of a name while an agent is made: no name begins so. */
 export const NEW_AGENT = '@new';

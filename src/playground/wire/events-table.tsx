@@ -48,7 +48,7 @@ export function EventsTable({ recording }: { recording: Recording }) {
                 </td>
                 <td>
                   <When from={from} to={to} end={end} />
-                  {grows === undefined ? <EventData data={data} /> : <p class="joined">{data}</p>}
+                  {grows === undefined ? <EventData data={data} /> : <p class="typed">{data}</p>}
                 </td>
               </tr>
             ))}
@@ -68,7 +68,7 @@ function EventData({ data }: { data: string }) {
       <summary class="clipped">
         <code>{shorten(data)}</code>
       </summary>
-      {isOpen.value && <pre class="event-data">{shorten(indent(data))}</pre>}
+      {isOpen.value && <pre class="typed">{shorten(indent(data))}</pre>}
     </details>
   );
 }

@@ -75,8 +75,7 @@ function clientSnippet({ method, path, body }: Recording, origin: string, withTo
   }
   if (room === 'classify' && fields) return snippet(`const answer = await sluice.classify(${literal(fields)});`);
   if ((room === 'prefixes' || room === 'classifiers') && fields) {
-    const verb = method === 'PUT' ? 'put' : 'evaluate';
-    return snippet(`const answer = await sluice.${room}.${verb}(${textField(name)}, ${literal(fields)});`);
+    return snippet(`const answer = await sluice.${room}.put(${textField(name)}, ${literal(fields)});`);
   }
   const options = [`method: ${textField(method)}`, ...(fields ? [`body: ${literal(fields)}`] : [])].join(', ');
   return snippet(`const response = await sluice.fetch(${textField(path)}, { ${options} });`);

@@ -12,7 +12,7 @@ import { Fault } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatClock, formatMs } from '../ui/format.ts';
 import { Tabs } from '../ui/tabs.tsx';
-import { AnswerView } from './answer-view.tsx';
+import { EventsTable } from './events-table.tsx';
 import { indent, shorten } from './shorten.ts';
 import { snippetsOf } from './snippets.ts';
 
@@ -111,6 +111,21 @@ function RawRequest({ recording: { method, path, body } }: { recording: Recordin
       ) : (
         <Code code={shorten(indent(body))} language="json" copied={() => body} />
       )}
+    </>
+  );
+}
+
+function AnswerView({ recording }: { recording: Recording }) {
+  const { events, text, answerHeaders, fault } = recording;
+  return (
+    <>
+      <details class="aside">
+        <summary>{answerHeaders.length} headers</summary>
+        <Facts class="headers" facts={answerHeaders} />
+      </details>
+      {fault && <p class="quiet">{fault}</p>}
+      {text !== '' && <Code code={shorten(indent(text))} language="json" copied={() => text} />}
+      {events.length > 0 && <EventsTable recording={recording} />}
     </>
   );
 }

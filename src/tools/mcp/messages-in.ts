@@ -1,8 +1,9 @@
 /** Reads the JSON-RPC messages in an answer of an MCP server: one as JSON, or many as a stream of events. */
 
+import { inSteps } from '../../async/in-steps.ts';
 import { PieceReader } from '../../http/body/piece-reader.ts';
 import { joinedPieces } from '../../http/body-pieces.ts';
-import { shapeOf } from '../../http/body-shape.ts';
+import { shaping } from '../../http/body-shape.ts';
 import { decoder, encoder } from '../../http/bytes.ts';
 import { mediaTypeOf } from '../../http/headers/media-type.ts';
 import { maskedValue } from '../../http/secrets.ts';
@@ -56,14 +57,14 @@ export async function* messagesIn(response: Response, take: Take, place: StreamP
       });
       for (const event of events) {
         const data = dataOf(event, place);
-        if (data !== '') yield* rpcMessages(data);
+        if (data !== '') yield* await rpcMessages(data);
       }
     }
   } finally {
     // A stream that has ended or broken cannot be cancelled.
     reader.cancel().catch(() => {});
   }
-  if (!isStream) yield* rpcMessages(decoder.decode(joinedPieces(pieces)));
+  if (!isStream) yield* await rpcMessages(decoder.decode(joinedPieces(pieces)));
 }
 
 /** @returns the data of an event, whatever its name is; empty if it has none (such an event only has an id) */
@@ -82,9 +83,9 @@ function dataOf(event: string, place: StreamPlace): string {
 const MOST_RPC_VALUES = 300_000;
 
 /** @returns the messages in a text. Secrets that the server repeats are masked, because the model and clients read its words. */
-function rpcMessages(text: string): Json[] {
+async function rpcMessages(text: string): Promise<Json[]> {
   let json: unknown;
-  if (!isModest(text)) throw new McpFault('It answered with JSON that has too many values, or nests too deep.');
+  if (!(await isModest(text))) throw new McpFault('It answered with JSON that has too many values, or nests too deep.');
   try {
     // Parsed first: a secret may be written with escapes of any kind.
     json = maskedValue(JSON.parse(text));
@@ -107,9 +108,9 @@ function keepStructured({ result }: Json, text: string): void {
 }
 
 /** @returns whether a text can be parsed and written again without taking much more memory */
-function isModest(text: string): boolean {
+async function isModest(text: string): Promise<boolean> {
   try {
-    return shapeOf(encoder.encode(text)).values <= MOST_RPC_VALUES;
+    return (await inSteps(shaping(encoder.encode(text)))).values <= MOST_RPC_VALUES;
   } catch {
     // The check throws an error that is meant for callers' own bodies. Here it only means no.
     return false;

@@ -1,3 +1,4 @@
+import { type ErrorType, isErrorType } from '../../http/errors.ts';
 import { isObject, memberOf, stringOrUndefined } from '../../json/object.ts';
 import type { Usage } from '../../pricing/cost.ts';
 import type { MadeId } from './made-ids.ts';
@@ -123,9 +124,10 @@ export function fallbacksIn(content: unknown): string[] | undefined {
   return models.length > 0 ? models : undefined;
 }
 
-/** @returns the type of an `error` event or body. */
-export function errorType(body: unknown): string {
-  return stringOrUndefined(memberOf(memberOf(body, 'error'), 'type')) ?? 'api_error';
+/** @returns the type of an `error` event or body. One that the API does not have may say anything. */
+export function errorType(body: unknown): ErrorType {
+  const type = String(memberOf(memberOf(body, 'error'), 'type'));
+  return isErrorType(type) ? type : 'api_error';
 }
 
 /** @returns whether a body is an error and nothing else, whatever its status: in the API's form, or in one of a gateway. */

@@ -11,12 +11,15 @@ import {
   classificationRequest,
   readChoice,
 } from '../../../src/classification/task/prompt.ts';
+import { parsingLong } from '../../../src/http/read-json.ts';
 import { canonicalText, readPrefix } from '../../../src/prefixes/prefix.ts';
 import { MODELS } from '../../../src/pricing/models.ts';
 import { takes } from '../../../src/pricing/takes.ts';
+import { atOnce } from '../../support/at-once.ts';
 import { tryCases } from '../../support/runs.ts';
 
-const encode = (text: string) => new TextEncoder().encode(text);
+const stored = (fields: Parameters<typeof canonicalText>[0]) =>
+  atOnce(parsingLong(new TextEncoder().encode(canonicalText(fields))));
 const LABELS = ['billing', 'bug', 'other'];
 const common = {
   model: 'claude-haiku-5-5',
@@ -74,16 +77,14 @@ const nasty = fc
 
 test('whatever the input is, it stands whole in one block of the user’s, between tags of its own, and nowhere else', () => {
   const prefix = readPrefix(
-    encode(
-      canonicalText({
-        system: 'Acme',
-        messages: [
-          { role: 'user', content: 'Hi' },
-          { role: 'assistant', content: 'Hello' },
-        ],
-        cache_ttl: '5m',
-      }),
-    ),
+    stored({
+      system: 'Acme',
+      messages: [
+        { role: 'user', content: 'Hi' },
+        { role: 'assistant', content: 'Hello' },
+      ],
+      cache_ttl: '5m',
+    }),
   );
   const prompts = [
     prompt(),
@@ -181,7 +182,7 @@ test('what is long enough to be cached ends in a breakpoint, of the prefix’s l
   expect(bodyOf(prompt({ instructions: 'Be strict. '.repeat(1_600) }), 'x').system.at(-1)?.cache_control).toEqual({
     type: 'ephemeral',
   });
-  const prefix = readPrefix(encode(canonicalText({ system: 'Acme', cache_ttl: '1h' })));
+  const prefix = readPrefix(stored({ system: 'Acme', cache_ttl: '1h' }));
   expect(bodyOf(prompt({}, { prefix }), 'x').system.map(({ cache_control }) => cache_control)).toEqual([
     { type: 'ephemeral', ttl: '1h' },
     { type: 'ephemeral', ttl: '1h' },

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { followed, hiddenAnswer } from '../../../src/conversations/answers/hidden-answer.ts';
 import { hiddenBlock, readableBlocks } from '../../../src/conversations/history/hidden-blocks.ts';
+import { LogBlocks } from '../../../src/conversations/turn/log-blocks.ts';
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
 import { encoder } from '../../../src/http/bytes.ts';
@@ -104,7 +105,7 @@ const HIDDEN: [Json, Json][] = [
   ],
   [
     { type: 'mcp_tool_result', tool_use_id: 'a', is_error: false, content: SECRET },
-    { type: 'mcp_tool_result', tool_use_id: 'a', is_error: false, content: '' },
+    { type: 'mcp_tool_result', tool_use_id: 'a', is_error: false, content: [] },
   ],
   [
     { type: 'compaction', content: SECRET },
@@ -113,7 +114,7 @@ const HIDDEN: [Json, Json][] = [
   // What nobody knows yet says nothing either.
   [
     { type: 'new_tool_result', tool_use_id: 'a', output: { name: SECRET, id: SECRET, lines: 9 }, more: SECRET },
-    { type: 'new_tool_result', tool_use_id: 'a', output: { name: '', id: '', lines: 0 }, more: '' },
+    { type: 'new_tool_result' },
   ],
   [
     { type: 'text', text: 'It rains.', citations: [{ type: 'web_search_result_location', cited_text: SECRET }] },
@@ -159,7 +160,7 @@ function logOf(content: readonly Json[]): string[] {
 /** @returns a log of a turn whose bytes come in pieces that end at these places. */
 function logFollowed(events: readonly string[], cuts: readonly number[]) {
   return {
-    text: events.join(''),
+    blocks: new LogBlocks(events.join('')),
     follow(after: number) {
       const bytes = encoder.encode(`${events.slice(after).join('')}\0{"summary":1}`);
       const ends = [...new Set([...cuts.map((cut) => cut % bytes.length), bytes.length])].sort((a, b) => a - b);
@@ -214,6 +215,85 @@ test('wherever a stream is split, and wherever it is resumed, it says what the h
     );
     const { first, body } = answer as unknown as { first: string; body: ReadableStream };
     expect(first + (await new Response(body).text())).toBe(whole);
+  });
+});
+
+/** Strings, numbers and keys that nobody may read. */
+const LONG = SECRET.repeat(30);
+const NUMBER = 7_654_321;
+const known = [...new Set(HIDDEN.flatMap(([block, shown]) => [...namesIn(block), ...namesIn(shown)]))];
+const TYPES = [...new Set([...HIDDEN.flatMap(([block]) => typesIn(block)), 'of_tomorrow', 'constructor', 'direct'])];
+
+function namesIn(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, one]) => [...(Array.isArray(value) ? [] : [name]), ...namesIn(one)]);
+}
+
+function typesIn(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const own = 'type' in value && typeof value.type === 'string' ? [value.type] : [];
+  return [...own, ...Object.values(value).flatMap(typesIn)];
+}
+
+/** Anything that a tool, an upstream or whoever stands between may put into a block. */
+const { anything } = fc.letrec<{ anything: unknown }>((tie) => ({
+  anything: fc.oneof(
+    { maxDepth: 4, depthSize: 'small' },
+    fc.constantFrom<unknown>(LONG, NUMBER, null, true, [SECRET], { type: SECRET }, [{ type: 'text', text: SECRET }]),
+    fc.array(tie('anything'), { maxLength: 2 }),
+    fc
+      .tuple(
+        fc.dictionary(fc.constantFrom(...known, SECRET), tie('anything'), { maxKeys: 6 }),
+        fc.constantFrom<unknown>(...TYPES, SECRET, ['text'], NUMBER),
+        fc.constantFrom<unknown>('unavailable', SECRET, ['unavailable'], [SECRET], undefined),
+      )
+      .map(([members, type, error_code]) => ({
+        ...members,
+        type,
+        ...(error_code === undefined ? {} : { error_code }),
+      })),
+  ),
+}));
+const odd = fc
+  .tuple(
+    fc.dictionary(fc.constantFrom(...known, SECRET, 'caller'), anything, { minKeys: 2 }),
+    fc.constantFrom<unknown>(...TYPES.filter((type) => type !== 'text'), ['text'], { type: 'text' }, null),
+  )
+  .map(([members, type]): Json => ({ ...members, type }));
+
+test('of a hidden block with any members nothing but its type, its names and its form is in a stream, a resumed one, and a whole answer', async () => {
+  const isClean = (text: string) => expect(text).not.toMatch(`${SECRET}|${NUMBER}`);
+  await tryAsyncCases(runs(500), fc.array(odd, { minLength: 1, maxLength: 4 }), fc.nat(), async (content, seed) => {
+    const shown = content.map(hiddenBlock);
+    isClean(JSON.stringify(shown));
+    expect(shown.map(hiddenBlock)).toEqual(shown);
+    // No member has come that no form has.
+    for (const name of namesIn(shown))
+      expect([...known, 'stop_reason', 'is_file_update', 'tool_references']).toContain(name);
+    expect(shown.map(({ type }) => type)).toEqual(content.map(({ type }) => (typeof type === 'string' ? type : '')));
+    const events = content.map(
+      (block, index) =>
+        `id: turn_1-${index + 1}\nevent: content_block_start\ndata: ${JSON.stringify({
+          ...{ type: 'content_block_start', index, content_block: block, more: SECRET, [SECRET]: NUMBER },
+        })}\n\n`,
+    );
+    const log = logFollowed(events, [seed]);
+    for (const after of [0, seed % events.length]) {
+      const text = (await new Response(followed(log, after, HIDES)).text()).split('\0')[0] ?? '';
+      isClean(text);
+      const told = [...text.matchAll(/^data: (.*)$/gm)].map(([, data = '']) => JSON.parse(data) as Json);
+      const expected = shown.slice(after).map((block, at) => ({ index: after + at, content_block: block }));
+      expect(told).toEqual(expected.map((one) => ({ type: 'content_block_start', ...one })));
+    }
+    const whole = {
+      kind: 'whole',
+      turn: 'turn_1',
+      headers: {},
+      status: 200,
+      body: JSON.stringify({ content }),
+    } as const;
+    const { body } = hiddenAnswer(whole, true) as { body: string };
+    expect(JSON.parse(body)).toEqual({ content: shown });
   });
 });
 

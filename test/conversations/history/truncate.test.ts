@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { shortenedBy } from '../../../bench/history-model.ts';
 import { FILLED } from '../../../src/conversations/history/shares.ts';
 import { firstToSend, type SizedTurn } from '../../../src/conversations/history/truncate.ts';
+import { shortenedBy } from '../../bench/history-model.ts';
 import { tryCases } from '../../support/runs.ts';
 
 const turns = fc

@@ -11,9 +11,12 @@ const LOOKS = [PHONE, WIDE].flatMap((size) =>
 );
 
 const GUIDES = [
-  ['', '/budgets'],
-  ['/operating', '/frontends', '/clients'],
+  ['/guides', '/guides/budgets', ''],
+  ['/guides/operating', '/guides/frontends', '/guides/clients'],
 ];
+
+/** Of the reference one of each: axe takes half a minute for all of it. */
+const OF_EACH_KIND = 'nav, #streamMessage, #putAgent, #schema-Limits, #error-429';
 
 // In each of them a word of the browser about its policy, or about a script, fails the test.
 describe.skipIf(noBrowser())('The guides, in Chromium', () => {
@@ -25,14 +28,17 @@ describe.skipIf(noBrowser())('The guides, in Chromium', () => {
       await inPage(
         async ({ page, shifts }) => {
           for (const guide of looks(GUIDES).flat()) {
-            await page.goto(`${server.url}/docs/guides${guide}`);
-            expect(await barriersOn(page), `${guide} ${JSON.stringify(options)}`).toEqual([]);
+            await page.goto(`${server.url}/docs${guide}`);
+            expect(
+              await barriersOn(page, guide === '' ? OF_EACH_KIND : undefined),
+              `${guide} ${JSON.stringify(options)}`,
+            ).toEqual([]);
             expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(options.viewport.width);
             expect(await shifts()).toEqual({ value: 0, moved: [] });
             // An origin that is written is not named.
             expect(await page.locator('main').textContent()).not.toContain('localhost:8787');
             expect(await page.locator('a[href*="localhost:8787"]').count()).toBe(0);
-            if (guide !== '/operating' && guide !== '/frontends')
+            if (guide !== '/guides/operating' && guide !== '/guides/frontends')
               expect(await page.locator('main').textContent()).toContain(server.url);
           }
         },
@@ -56,6 +62,34 @@ describe.skipIf(noBrowser())('The guides, in Chromium', () => {
       expect(copied).toBe(await blocks.first().textContent());
       expect(copied).toContain(`${new URL(page.url()).origin}/accounts/alice/limits`);
     }, '/docs/guides/budgets'));
+
+  test('the reference is searched by the keyboard, for words of a route and of what it is made of', () =>
+    inPage(
+      async ({ page }) => {
+        const found = page.getByRole('navigation').getByRole('link');
+        expect(await found.count()).toBe(0);
+        await page.getByRole('button', { name: 'All routes' }).press('Enter');
+        await page.keyboard.press('Tab');
+        const all = await found.count();
+        expect(all).toBeGreaterThan(150);
+        await page.keyboard.type('rewind');
+        await expect.poll(() => found.count()).toBeLessThan(all / 10);
+        await page.getByText(`${await found.count()} found`).waitFor();
+        await page.keyboard.press('ControlOrMeta+A');
+        await page.keyboard.type('FORK at conversation');
+        await expect.poll(() => found.allTextContents()).toEqual(['POST /conversations/{id}/fork']);
+        await page.keyboard.press('Enter');
+        await page.waitForURL('**/docs#forkConversation');
+        await page.getByRole('button', { name: 'All routes' }).waitFor();
+        expect(await found.count()).toBe(0);
+        const route = page.getByRole('region', { name: 'POST /conversations/{id}/fork' });
+        await expect.poll(() => route.evaluate((one) => one.getBoundingClientRect().top < innerHeight)).toBe(true);
+        await route.getByRole('link', { name: 'Conversation', exact: true }).click();
+        await page.getByRole('region', { name: 'Conversation', exact: true }).getByText('retention_seconds').waitFor();
+      },
+      '/docs',
+      PHONE,
+    ));
 
   test('on a phone a button lists them, and the theme is the one of the page, to which there is a way back', () =>
     inPage(

@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { type Edge, startEdgeWithPage } from '../../support/edge.ts';
-import { BATCH_ID, FakeBatches } from '../../support/fake-batches.ts';
 import { LONGEST_TASK_MS, longestTask, threadTime } from '../../support/longest-task.ts';
 import { focused, withAccounts } from '../../support/operator-page.ts';
 import { answered, ask, openPage } from '../../support/page.ts';
@@ -14,8 +13,6 @@ const SPEED_PX = 40_000;
 /** Until the newest messages of a long conversation are shown, the page's own code included. */
 const OPENED_MS = 1_000;
 const LONGEST_OPENING_TASK_MS = 200;
-/** The results of a batch are read, parsed and filtered as one list. */
-const LONGEST_LIST_TASK_MS = 300;
 
 describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of Chromium', () => {
   let server: Edge;
@@ -109,38 +106,6 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
     expect(longest).toBeLessThanOrEqual(LONGEST_TASK_MS);
     const after = await shifts();
     expect(after.value - before.value, after.moved.slice(before.moved.length).join('\n')).toBe(0);
-    expect(faults).toEqual([]);
-    await close();
-  });
-
-  test('ten thousand results are drawn a page at a time, without the page standing still', async () => {
-    const { page, faults, close } = await openPage(browser, 'about:blank');
-    const fake = new FakeBatches();
-    fake.total = 10_000;
-    fake.state = 'ended';
-    await page.route(/\/v1\/messages\/batches/, async (route) => {
-      const { pathname: path, search } = new URL(route.request().url());
-      const said = fake.answer({ method: 'GET', path: path + search, body: undefined }, new Headers());
-      await route.fulfill(said instanceof Response ? { body: await said.text() } : { json: said });
-    });
-    await page.goto(`${server.url}/#/batches`);
-    const button = (name: string) => page.getByRole('button', { name });
-    const read = async () => {
-      await page.getByRole('heading', { name: 'New batch' }).waitFor();
-      await page.evaluate((id) => {
-        location.hash = `#/batches/${id}`;
-      }, BATCH_ID);
-      await page.getByText('1 to 50 of 10,000').waitFor();
-      await expect.poll(() => page.getByRole('table').getByRole('row').count()).toBe(51);
-      for (let pages = 0; pages < 20; pages += 1) await button('Next').click();
-      await page.getByText('1,001 to 1,050 of 10,000').waitFor();
-      await page.getByLabel('Filter by id or text').fill('ticket 777');
-      await page.getByText(/^1 to 11 of 11$/).waitFor();
-      await page.getByRole('combobox', { name: 'Outcome' }).selectOption('errored');
-      await page.getByText('Nothing to show').waitFor();
-      await page.getByRole('link', { name: 'All batches' }).click();
-    };
-    expect(await longestTask(page, 'results', read, LONGEST_LIST_TASK_MS)).toBeLessThanOrEqual(LONGEST_LIST_TASK_MS);
     expect(faults).toEqual([]);
     await close();
   });

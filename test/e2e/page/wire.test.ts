@@ -20,7 +20,7 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
     // Its deltas are one text, with their number; and a bar each says when something came.
     const text = events.getByRole('row').filter({ hasText: 'text_delta' });
     await expect.poll(() => text.count()).toBe(1);
-    expect((await text.locator('.joined').textContent())?.trim()).toBe(said?.trim());
+    expect((await text.locator('.typed').textContent())?.trim()).toBe(said?.trim());
     const count = Number(/× (\d+)/.exec((await text.textContent()) ?? '')?.[1]);
     expect(count).toBeGreaterThan(3);
     const bars = await events.locator('.when').evaluateAll((all) =>
@@ -46,7 +46,7 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
     await page.setViewportSize({ width: 390, height: 844 });
     const room = await events.evaluate((frame) => [frame.scrollWidth - frame.clientWidth, frame.clientWidth]);
     expect(room[0]).toBe(0);
-    expect((await text.locator('.joined').boundingBox())?.width).toBeGreaterThan((room[1] ?? 0) * 0.9);
+    expect((await text.locator('.typed').boundingBox())?.width).toBeGreaterThan((room[1] ?? 0) * 0.9);
     if (wide) await page.setViewportSize(wide);
     await page.getByRole('checkbox', { name: 'Show every delta' }).check();
     await expect.poll(() => events.getByText('content_block_delta', { exact: true }).count()).toBe(count);

@@ -1,13 +1,17 @@
 /** Measures what requests cost an edge, in CPU of the thread that all of them share. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Edge } from '../../support/edge.ts';
-import type { Row, Send } from './row.ts';
+import type { Edge, WatchedEdge } from '../../support/edge.ts';
+import type { Ask, Row, Send } from './row.ts';
 
 /** Beyond this a row is more than linear: eight times as much, squared, is 64 times the work. */
 export const MOST_TIMES = 20;
 /** At or below this it is not measured again. */
 const SURELY_LINEAR = 12;
 const TRIES = 3;
+/** The longest stretch of our own code, in milliseconds of CPU. */
+const MOST_STRETCH_MS = 50;
+/** What the engine itself takes for what it was sent, in one piece, as nobody else can: parsing, and one statement. */
+const ENGINE_MS_A_MB = 5;
 /** What is shorter is too near to what a thread does besides. */
 const LEAST_MS = 20;
 const MOST_RUNS = 30;
@@ -16,8 +20,15 @@ const QUIET_MS = 25;
 
 let names = 0;
 
-/** A row that was measured; milliseconds of CPU for one run. */
-export interface Growth {
+/** The longest stretch of a run, in milliseconds of CPU. */
+export interface Stretch {
+  stretch: number;
+  /** What it may take at most, with the engine's own work in it. */
+  mostStretch: number;
+}
+
+/** A row that was measured; milliseconds of CPU for one run. The stretch is that of eight times as many. */
+export interface Growth extends Stretch {
   least: number;
   eightfold: number;
   /** How many times as long eight times as many take. */
@@ -25,41 +36,79 @@ export interface Growth {
 }
 
 /**
- * Measures a row at n and at 8 n, in turns, until it is surely linear, and at most three times. The best of each counts: what
- * else the machine does only makes one longer.
+ * Measures a row at n and at 8 n, in turns, until it is surely linear and paced, and at most three times. The best of each
+ * counts: what else the machine does only makes one longer.
  */
-export async function measureGrowth(edge: Edge, send: Send, row: Row, n: number): Promise<Growth> {
-  let [least, eightfold] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+export async function measureGrowth(edge: WatchedEdge, send: Send, row: Row, n: number): Promise<Growth> {
+  let [least, eightfold, stretch] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  let mostStretch = 0;
   // Before it is measured the runtime compiles what it needs.
   await run(edge, send, row, n);
   for (let tried = 0; tried < TRIES; tried += 1) {
     // What is short is disturbed more easily: it is measured more often.
     for (const _ of [1, 2]) least = Math.min(least, await measure(edge, send, row, n));
-    eightfold = Math.min(eightfold, await run(edge, send, row, n * 8));
-    if (eightfold / least <= SURELY_LINEAR) break;
+    const ran = await run(edge, send, row, n * 8);
+    eightfold = Math.min(eightfold, ran.cpuMs);
+    stretch = Math.min(stretch, ran.stretch);
+    ({ mostStretch } = ran);
+    if (eightfold / least <= SURELY_LINEAR && stretch <= mostStretch) break;
   }
-  return { least, eightfold, times: eightfold / least };
+  return { least, eightfold, times: eightfold / least, stretch, mostStretch };
+}
+
+/**
+ * Measures the longest stretch of a row, until it is short enough, and at most three times. The best counts.
+ *
+ * @param enough in milliseconds of CPU, without the engine's own work
+ */
+export async function measureStretch(
+  edge: WatchedEdge,
+  send: Send,
+  row: Row,
+  n: number,
+  enough: number,
+): Promise<Stretch> {
+  let best: Stretch = { stretch: Number.POSITIVE_INFINITY, mostStretch: 0 };
+  for (let tried = 0; tried < TRIES && best.stretch > best.mostStretch; tried += 1) {
+    const { stretch, mostStretch } = await run(edge, send, row, n);
+    best = { stretch: Math.min(best.stretch, stretch), mostStretch: mostStretch - MOST_STRETCH_MS + enough };
+  }
+  return best;
 }
 
 /** @returns the milliseconds of CPU that a run takes, on the mean of as many as take long enough to be measured */
-async function measure(edge: Edge, send: Send, row: Row, n: number): Promise<number> {
+async function measure(edge: WatchedEdge, send: Send, row: Row, n: number): Promise<number> {
   let [total, runs] = [0, 0];
   while (total < LEAST_MS && runs < MOST_RUNS) {
-    total += await run(edge, send, row, n);
+    total += (await run(edge, send, row, n)).cpuMs;
     runs += 1;
   }
   return total / runs;
 }
 
 /** @returns the milliseconds of CPU that the requests of a row take, with what goes on behind their answers */
-async function run(edge: Edge, send: Send, row: Row, n: number): Promise<number> {
+async function run(edge: WatchedEdge, send: Send, row: Row, n: number): Promise<{ cpuMs: number } & Stretch> {
   names += 1;
   const id = `r${names}`;
   const made = (await row.prepare?.(send, n, id)) ?? '';
   const asks = [row.asks(n, id, made)].flat();
   const before = await quiet(edge);
+  edge.longestMs();
   for (const ask of asks) await send(ask);
-  return (await quiet(edge)) - before;
+  const cpuMs = (await quiet(edge)) - before;
+  const stretch = edge.longestMs();
+  const longestText = asks.reduce((most, ask) => Math.max(most, bytesOf(ask)), 0);
+  return { cpuMs, stretch, mostStretch: MOST_STRETCH_MS + (ENGINE_MS_A_MB * longestText) / 1e6 };
+}
+
+/**
+ * @returns how long the longest text is that the engine parses of a request: its body, or a line of it. Of a form it parses
+ * nothing.
+ */
+function bytesOf({ body = '' }: Ask): number {
+  if (body instanceof FormData) return 0;
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  return text.split('\n').reduce((most, { length }) => Math.max(most, length), 0);
 }
 
 /** @returns what the thread has used, once it has ended what it began */

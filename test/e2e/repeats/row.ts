@@ -11,9 +11,24 @@ export interface Ask {
   isSigned?: boolean;
   /** What it must be answered with. Default: 200 */
   status?: number;
+  /** Whether it is asked again until it is answered so: what it asks for is an alarm's work. */
+  isAwaited?: boolean;
+  /** What its answer must have before it counts as answered so. */
+  has?: string;
+  /**
+   * What happens when so many words of its stream have come, where the upstream holds an answer back before its end: the
+   * caller leaves, or waits for the rest.
+   */
+  reads?: { words: number; leaves: boolean };
 }
 
-/** The header of a request that says how its answer repeats itself: `deltas 100`. The edge sends it up. */
+/** A delta of a held answer. */
+export const WORD = 'word ';
+
+/**
+ * The header of a request that says how its answer repeats itself: `deltas 100`. The edge sends it up. `held 100 2` has 100
+ * deltas, and ends when two callers have read them all and wait. A batch with `results` has ended at once.
+ */
 export const ANSWER = 'x-answer';
 
 /** Sends a request of the table, and gives the text of the answer. @throws Error for another status than the one named */

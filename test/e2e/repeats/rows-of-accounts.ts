@@ -60,7 +60,7 @@ export const ACCOUNT_ROWS: readonly Row[] = [
   },
   {
     what: 'credits',
-    where: ['POST /accounts/:id/credit'],
+    where: ['POST /accounts/:id/credit', 'GET /accounts/:id/credit'],
     n: 10,
     asks: (n, id) => [
       ...times(n, () => ({ path: `/accounts/${id}/credit`, body: { usd: 1 }, status: 201 })),
@@ -69,7 +69,7 @@ export const ACCOUNT_ROWS: readonly Row[] = [
   },
   {
     what: 'tokens',
-    where: ['POST /tokens'],
+    where: ['POST /tokens', 'GET /accounts/:id/tokens'],
     n: 10,
     most: 1_000,
     asks: (n, id) => [
@@ -83,12 +83,27 @@ export const ACCOUNT_ROWS: readonly Row[] = [
   },
   {
     what: 'accounts of a group',
-    where: ['PUT /groups/:id/accounts/:account'],
+    where: ['PUT /groups/:id/accounts/:account', 'GET /groups/:id/accounts'],
     n: 8,
     asks: (n, id) => [
       put(`/groups/${id}/limits`, { usd_per_day: 1 }),
       ...times(n, (nth) => put(`/groups/${id}/accounts/${id}-${nth}`, {})),
       { method: 'GET', path: `/groups/${id}/accounts?limit=1000` },
+    ],
+  },
+  {
+    what: 'groups',
+    where: ['GET /groups', 'GET /groups/:id', 'DELETE /groups/:id', 'GET /accounts', 'GET /metrics'],
+    n: 8,
+    most: 1_000,
+    prepare: async (send, n, id) => {
+      for (let nth = 0; nth < n; nth += 1) await send(put(`/groups/${id}-${nth}/limits`, { usd_per_day: 1 }));
+      return '';
+    },
+    asks: (n, id) => [
+      ...['/groups?limit=1000', '/accounts?limit=1000', '/metrics'].map((path): Ask => ({ method: 'GET', path })),
+      ...times(n, (nth): Ask => ({ method: 'GET', path: `/groups/${id}-${nth}` })),
+      ...times(n, (nth): Ask => ({ method: 'DELETE', path: `/groups/${id}-${nth}` })),
     ],
   },
   {
@@ -112,6 +127,17 @@ export const ACCOUNT_ROWS: readonly Row[] = [
   ofOld('a backup', 'GET /accounts/:id/backup', 500, (id) => ({ method: 'GET', path: `/accounts/${id}/backup` })),
   ofOld('an export', 'GET /accounts/:id/export', 500, (id) => ({ method: 'GET', path: `/accounts/${id}/export` })),
   ofOld('a report', 'GET /accounts/:id', 500, (id) => ({ method: 'GET', path: `/accounts/${id}` })),
+  ofOld('a list of credits', 'GET /accounts/:id/credit', 500, (id) => ({
+    method: 'GET',
+    path: `/accounts/${id}/credit?limit=1000`,
+  })),
+  ofOld('the end of all of them', 'DELETE /accounts/:id/tokens', 500, (id) => ({
+    method: 'DELETE',
+    path: `/accounts/${id}/tokens`,
+  })),
+  ofOld('its erasure', 'DELETE /accounts/:id', 500, (id) => ({
+    ...{ method: 'DELETE', path: `/accounts/${id}`, status: 202, isAwaited: true, has: '"done":true' },
+  })),
   ofOld('the next credit', 'POST /accounts/:id/credit', 500, (id) => ({
     path: `/accounts/${id}/credit`,
     body: { usd: 1 },

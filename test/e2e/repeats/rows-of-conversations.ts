@@ -1,5 +1,6 @@
 import { backupOf } from '../../support/long-backup.ts';
-import { ANSWER, ASKED, type Ask, history, type Row, type Send, times } from './row.ts';
+import { bearer, tokenOf } from '../../support/tokens.ts';
+import { ANSWER, ASKED, type Ask, history, MODEL, type Row, type Send, times } from './row.ts';
 
 const restore = (n: number, id: string): Ask => ({
   method: 'PUT',
@@ -38,6 +39,41 @@ const changing = (what: string, where: string, n: number, ask: (id: string) => A
   prepare: restored,
   asks: (_, id) => ask(id),
 });
+
+/** The agent of answers that bound tokens follow. */
+const AGENT = 'followed';
+/** Begins an answer of so many deltas that ends when so many callers have read them. @returns what each follows it by */
+export async function liveAnswer(send: Send, n: number, id: string, followers: number): Promise<Ask[]> {
+  await send({ method: 'PUT', path: `/agents/${AGENT}`, body: { model: MODEL, max_tokens: 10 } });
+  const answer = {
+    path: '/messages',
+    body: { ...ASKED, stream: true, agent: AGENT, conversation: id },
+  };
+  const headers = { [ANSWER]: `held ${n} ${followers}` };
+  const begun = await send({ ...answer, headers, reads: { words: n, leaves: true } });
+  const turn = /^id: (.*)-\d+$/m.exec(begun)?.[1];
+  const bound = bearer(await tokenOf('dev', ['messages'], { only: { agents: [AGENT] } }));
+  const follow: Ask = { method: 'GET', path: `/conversations/${id}/stream?after=${turn}-0`, headers: bound };
+  return times(followers, () => ({ ...follow, reads: { words: n, leaves: false } }));
+}
+
+/** @returns a call of the edge with its result, as a client sends them back */
+export const edgeCall = (nth: number) => [
+  { type: 'mcp_tool_use', id: `call_${nth}`, name: 'dice', input: {}, server_name: 'edge' },
+  { type: 'mcp_tool_result', tool_use_id: `call_${nth}`, is_error: false, content: [{ type: 'text', text: 'x' }] },
+];
+
+/** Has so many calls wait for approval. @returns their list */
+const waiting = async (send: Send, n: number, id: string): Promise<string> => {
+  const run = { url: 'http://127.0.0.1:9/', once: true, approval: 'always' };
+  const tools = [{ name: 'pay', input_schema: { type: 'object' }, run }];
+  await send({
+    path: '/messages',
+    body: { ...ASKED, conversation: id, tools, max_tool_calls: 1_000 },
+    headers: { [ANSWER]: `calls ${n}` },
+  });
+  return await send({ method: 'GET', path: `/conversations/${id}/approvals` });
+};
 
 export const CONVERSATION_ROWS: readonly Row[] = [
   {
@@ -131,6 +167,72 @@ export const CONVERSATION_ROWS: readonly Row[] = [
     method: 'DELETE',
     path: `/conversations/${id}`,
   })),
+  changing('one of them is cancelled', 'DELETE /conversations/:id/turns/:turn', 125, (id) => ({
+    method: 'DELETE',
+    path: `/conversations/${id}/turns/turn_2`,
+  })),
+  reading('a report of one of them', 'GET /conversations/:id/turns/:turn', (id) => ({
+    method: 'GET',
+    path: `/conversations/${id}/turns/turn_2`,
+  })),
+  reading('a report', 'GET /conversations/:id', (id) => ({ method: 'GET', path: `/conversations/${id}` })),
+  {
+    what: 'deltas of an answer that a bound token follows',
+    where: ['GET /conversations/:id/stream'],
+    n: 500,
+    most: 32_000,
+    prepare: async (send, n, id) => JSON.stringify(await liveAnswer(send, n, id, 1)),
+    asks: (_, __, made) => JSON.parse(made) as Ask[],
+  },
+  {
+    what: 'conversations of an account',
+    where: ['GET /conversations', 'GET /accounts/:id/conversations'],
+    n: 10,
+    most: 1_000,
+    prepare: async (send, n, id) => {
+      const token = await tokenOf(id);
+      for (let nth = 0; nth < n; nth += 1)
+        await send({ path: '/conversations', body: { id: `c${nth}` }, status: 201, headers: bearer(token) });
+      return token;
+    },
+    asks: (_, id, token) => [
+      { method: 'GET', path: '/conversations?limit=1000', headers: bearer(token) },
+      { method: 'GET', path: `/accounts/${id}/conversations?limit=1000` },
+    ],
+  },
+  {
+    what: 'conversations and requests of an account that is erased',
+    where: ['DELETE /accounts/:id'],
+    n: 4,
+    most: 250,
+    prepare: async (send, n, id) => {
+      const headers = bearer(await tokenOf(id));
+      for (let nth = 0; nth < n; nth += 1)
+        await send({ path: '/messages', body: { ...ASKED, conversation: `c${nth}` }, headers });
+      return '';
+    },
+    asks: (_, id) => ({ method: 'DELETE', path: `/accounts/${id}`, status: 202, isAwaited: true, has: '"done":true' }),
+  },
+  {
+    what: 'turns of the conversation of an account that is erased',
+    where: ['DELETE /accounts/:id'],
+    n: 100,
+    prepare: (send, n, id) => send({ ...restore(n, id), path: `/accounts/${id}/conversations/${id}/backup` }),
+    asks: (_, id) => ({ method: 'DELETE', path: `/accounts/${id}`, status: 202, isAwaited: true, has: '"done":true' }),
+  },
+  {
+    what: 'calls of the edge in an answer that a conversation begins with',
+    where: ['POST /conversations', 'POST /messages'],
+    n: 500,
+    asks: (n, id) => [
+      {
+        path: '/conversations',
+        status: 201,
+        body: { id, messages: [ASKED.messages[0], { role: 'assistant', content: times(n, edgeCall).flat() }] },
+      },
+      { path: '/messages', body: { ...ASKED, conversation: id } },
+    ],
+  },
   {
     what: 'messages of the turn before a fork',
     where: ['POST /conversations/:id/fork'],
@@ -173,16 +275,7 @@ export const CONVERSATION_ROWS: readonly Row[] = [
     where: ['POST /conversations/:id/approvals/:approval'],
     n: 12,
     most: 1_000,
-    prepare: async (send, n, id) => {
-      const run = { url: 'http://127.0.0.1:9/', once: true, approval: 'always' };
-      const tools = [{ name: 'pay', input_schema: { type: 'object' }, run }];
-      await send({
-        path: '/messages',
-        body: { ...ASKED, conversation: id, tools, max_tool_calls: 1_000 },
-        headers: { [ANSWER]: `calls ${n}` },
-      });
-      return await send({ method: 'GET', path: `/conversations/${id}/approvals` });
-    },
+    prepare: waiting,
     asks: (_, id, made) =>
       (JSON.parse(made) as { data: { id: string }[] }).data.map((call, nth, { length }) => ({
         path: `/conversations/${id}/approvals/${call.id}`,
@@ -190,6 +283,14 @@ export const CONVERSATION_ROWS: readonly Row[] = [
         // With the last decision the run goes on.
         status: nth < length - 1 ? 200 : 202,
       })),
+  },
+  {
+    what: 'calls that wait for approval, before a list of them',
+    where: ['GET /conversations/:id/approvals'],
+    n: 12,
+    most: 1_000,
+    prepare: waiting,
+    asks: (_, id) => ({ method: 'GET', path: `/conversations/${id}/approvals` }),
   },
   {
     what: 'deltas of a turn',

@@ -227,6 +227,22 @@ export const REQUEST_ROWS: readonly Row[] = [
     asks: (n) => ({ path: '/v1/messages/batches', body: batchOf(n, { messages: ASKED.messages }) }),
   },
   {
+    what: 'results of a batch',
+    where: ['GET /v1/messages/batches/:id/results', 'GET /v1/messages/batches/:id'],
+    n: 250,
+    most: 100_000,
+    prepare: async (send, n) => {
+      const body = batchOf(n, { messages: ASKED.messages });
+      const made = await send({ path: '/v1/messages/batches', body, headers: { [ANSWER]: 'results' } });
+      return (JSON.parse(made) as { id: string }).id;
+    },
+    // Its first poll settles it, and is an alarm's.
+    asks: (n, _, id) => [
+      { method: 'GET', path: `/v1/messages/batches/${id}`, isAwaited: true, has: `"succeeded":${n}` },
+      { method: 'GET', path: `/v1/messages/batches/${id}/results` },
+    ],
+  },
+  {
     what: 'messages of an item of a batch',
     where: ['POST /v1/messages/batches'],
     n: 2_000,

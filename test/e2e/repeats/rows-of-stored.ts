@@ -1,4 +1,5 @@
-import { ASKED, type Ask, history, MODEL, type Row, times } from './row.ts';
+import { bearer, tokenOf } from '../../support/tokens.ts';
+import { ANSWER, ASKED, type Ask, history, MODEL, type Row, times } from './row.ts';
 
 const LABELS = { labels: ['red', 'blue'] };
 const toolOf = (nth: number) => ({ name: `tool_${nth}`, input_schema: { type: 'object' } });
@@ -7,11 +8,13 @@ const put = (path: string, body: object): Ask => ({ method: 'PUT', path, body })
 /** A row of so many versions under one name. */
 const versions = (kind: string, content: (nth: number) => object): Row => ({
   what: `versions of ${kind}`,
-  where: [`PUT /${kind}/:name`],
+  where: [`PUT /${kind}/:name`, `GET /${kind}/:name/versions`, `GET /${kind}/:name`, `DELETE /${kind}/:name`],
   n: 8,
   asks: (n, id) => [
     ...times(n, (nth) => put(`/${kind}/${id}`, content(nth))),
     { method: 'GET', path: `/${kind}/${id}/versions?limit=1000` },
+    { method: 'GET', path: `/${kind}/${id}` },
+    { method: 'DELETE', path: `/${kind}/${id}` },
   ],
 });
 
@@ -49,6 +52,23 @@ export const STORED_ROWS: readonly Row[] = [
       status: 202,
       body: { ...LABELS, batch: true, inputs: times(n, (nth) => ({ id: `${nth}`, input: `${id} ${nth}` })) },
     }),
+  },
+  {
+    what: 'labels of a batch',
+    where: ['GET /classifications/:id/results'],
+    n: 250,
+    most: 100_000,
+    prepare: async (send, n, id) => {
+      const inputs = times(n, (nth) => ({ id: `${nth}`, input: `${id} ${nth}` }));
+      const body = { ...LABELS, batch: true, inputs };
+      const made = await send({ path: '/classify', status: 202, body, headers: { [ANSWER]: 'results' } });
+      return (JSON.parse(made) as { id: string }).id;
+    },
+    // Its alarm reads what the upstream answers.
+    asks: (_, __, id) => [
+      { method: 'GET', path: `/classifications/${id}`, isAwaited: true, has: '"status":"ended"' },
+      { method: 'GET', path: `/classifications/${id}/results` },
+    ],
   },
   {
     what: 'labels',
@@ -94,6 +114,31 @@ export const STORED_ROWS: readonly Row[] = [
   versions('classifiers', (nth) => ({ ...LABELS, description: `version ${nth}` })),
   versions('prefixes', (nth) => ({ system: `version ${nth}` })),
   versions('agents', (nth) => ({ model: MODEL, max_tokens: 10, system: `version ${nth}` })),
+  {
+    what: 'agents, prefixes and classifiers of an account',
+    where: ['GET /agents', 'GET /prefixes', 'GET /classifiers'],
+    n: 4,
+    most: 256,
+    prepare: async (send, n, id) => {
+      const token = await tokenOf(id, ['messages', 'classify', 'prefixes']);
+      for (let nth = 0; nth < n; nth += 1) {
+        const stored = {
+          agents: { model: MODEL, max_tokens: 10 },
+          prefixes: { system: 'x' },
+          classifiers: LABELS,
+        };
+        for (const [kind, body] of Object.entries(stored))
+          await send({ ...put(`/${kind}/name-${nth}`, body), headers: bearer(token) });
+      }
+      return token;
+    },
+    asks: (_, __, token) =>
+      ['agents', 'prefixes', 'classifiers'].map((kind) => ({
+        method: 'GET',
+        path: `/${kind}?limit=1000`,
+        headers: bearer(token),
+      })),
+  },
   {
     what: 'messages of a prefix',
     where: ['PUT /prefixes/:name'],
@@ -150,6 +195,17 @@ export const STORED_ROWS: readonly Row[] = [
     where: ['POST /webhooks/:source'],
     n: 8,
     asks: (n, id) => times(n, (nth) => fromGitHub(issue(`${id} ${nth}`), `${id}-${nth}`)),
+  },
+  {
+    what: 'webhooks before a list of them',
+    where: ['GET /webhooks/:source/events'],
+    n: 16,
+    most: 1_000,
+    prepare: async (send, n, id) => {
+      for (let nth = 0; nth < n; nth += 1) await send(fromGitHub(issue(`${id} ${nth}`), `${id}-${nth}`));
+      return '';
+    },
+    asks: () => ({ method: 'GET', path: '/webhooks/github/events?limit=1000' }),
   },
   {
     what: 'values of a webhook',

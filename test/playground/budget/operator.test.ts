@@ -10,7 +10,6 @@ import { alerts } from '../../../src/playground/budget/figures/overview.ts';
 import { listedKind, minuteListed, tokenListed } from '../../../src/playground/budget/figures/request-list.ts';
 import { FindRequest } from '../../../src/playground/budget/find-request.tsx';
 import { BudgetOverview } from '../../../src/playground/budget/overview.tsx';
-import { PrefixesTable } from '../../../src/playground/budget/prefixes-table.tsx';
 import { RequestsTable } from '../../../src/playground/budget/requests-table.tsx';
 import { Tokens } from '../../../src/playground/budget/tokens.tsx';
 import { UpstreamsTable } from '../../../src/playground/budget/upstreams-table.tsx';
@@ -223,25 +222,6 @@ test('an event of a webhook that has failed is replayed', async () => {
   await click(root, 'Replay');
   await expect.poll(rows).toEqual([expect.stringMatching(/^an issue.*done2$/)]);
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/github/events/an%20issue/replay');
-});
-
-test('a prefix that is deleted comes back by Undo, at which nobody’s time runs out', async () => {
-  let stored = [{ name: 'manual', version: 'manual@1', bytes: 9, updated_at: '2026-11-20T10:00:00Z' }];
-  open(PrefixesTable, ({ method }) => {
-    if (method === 'DELETE') stored = [];
-    return list(stored);
-  });
-  await expect.poll(rows).toHaveLength(1);
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-  await click(root, 'Delete');
-  await expect.poll(() => named(root, 'Undo deleting manual')).toBeDefined();
-  named(root, 'Undo deleting manual').focus();
-  await vi.advanceTimersByTimeAsync(60_000);
-  named(root, 'Undo deleting manual').click();
-  await click(root, 'Delete');
-  await vi.advanceTimersByTimeAsync(21_000);
-  await expect.poll(rows).toEqual([]);
-  expect(stored).toEqual([]);
 });
 
 test('shows no figures of a budget that it does not know, why, and knows them after Retry', async () => {

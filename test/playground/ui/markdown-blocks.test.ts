@@ -75,3 +75,53 @@ test('thousands of formulas that do not end are text, each of which is looked th
   expect(htmlOf('\\[ a\n\n'.repeat(4_000)).length).toBe(4_000);
   expect(htmlOf('$$ a\n'.repeat(4_000)).length).toBeGreaterThan(0);
 });
+
+/** @returns how many elements of this name a text has. */
+const times = (text: string, tag: string) => htmlOf(text).join('').split(`<${tag}>`).length - 1;
+
+test.each([
+  ['quotes', 'blockquote', (depth: number) => `${'>'.repeat(depth)}a`],
+  ['quotes with spaces', 'blockquote', (depth: number) => `${'> '.repeat(depth)}a`],
+  ['lists', 'ul', (depth: number) => `${'- '.repeat(depth)}a`],
+  [
+    'lists in lines',
+    'ul',
+    (depth: number) => Array.from({ length: depth }, (_, at) => `${'  '.repeat(at)}- a`).join('\n'),
+  ],
+  ['numbers', 'li', (depth: number) => `${'1. '.repeat(depth)}a`],
+])('%s nest 50 deep, and what is in a deeper one is shown as it was written', (_, tag, nested) => {
+  for (const depth of [1, 49, 50]) expect(times(nested(depth), tag)).toBe(depth);
+  expect(times(nested(300), tag)).toBe(51);
+  expect(times(`**b**\n\n${nested(300)}`, 'strong')).toBe(1);
+});
+
+test('so does the deepest text that a model can say, and nothing of it is lost', () => {
+  const html = htmlOf('>'.repeat(20_000)).join('');
+  expect(html.split('&gt;').length - 1).toBe(20_000 - 51);
+});
+
+test.each([
+  ['_a__', 'em'],
+  ['*a* ', 'em'],
+  ['**a** ', 'strong'],
+  ['~~a~~ ', 'del'],
+  ['a**b', 'strong'],
+])('in a paragraph a thousand marks of %s are emphasis, and more are shown as they were written', (mark, tag) => {
+  const marks = mark.match(/[*_~]+/g)?.length ?? 0;
+  const some = mark.repeat(marks === 1 ? 1_000 : 400);
+  expect(times(some, tag)).toBeGreaterThan(0);
+  const many = mark.repeat(10_000);
+  expect(htmlOf(`${some}\n\n${many}|`).at(-1)).toBe(`<p>${many}|</p>`);
+  expect(times(`${many}\n\n- ${mark.repeat(4)}`, tag)).toBeGreaterThan(0);
+});
+
+test('long runs of marks, and a word before an @ that goes on and on, are shown as they were written', () => {
+  for (const text of [
+    `a${'*'.repeat(20_000)}a${'*'.repeat(20_000)}`,
+    `${'a.'.repeat(20_000)}@b`,
+    `${'QUJD/+'.repeat(7_000)}@b`,
+  ]) {
+    expect(htmlOf(text)).toEqual([`<p>${text}</p>`]);
+  }
+  expect(htmlOf('Ask ada@example.com')).toEqual(['<p>Ask <a href="mailto:ada@example.com">ada@example.com</a></p>']);
+});

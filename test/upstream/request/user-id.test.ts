@@ -5,10 +5,13 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { encoder } from '../../../src/http/bytes.ts';
 import { LongBody } from '../../../src/http/long-body.ts';
-import { parseJson, parseLong } from '../../../src/http/read-json.ts';
+import { parsingJson, parsingLong } from '../../../src/http/read-json.ts';
 import { endUserOf, keyUp } from '../../../src/upstream/request/user-id.ts';
+import { atOnce } from '../../support/at-once.ts';
 import { tryAsyncCases } from '../../support/runs.ts';
 
+const parseJson = (bytes: Uint8Array) => atOnce(parsingJson(bytes));
+const parseLong = (bytes: Uint8Array) => atOnce(parsingLong(bytes));
 const LONGEST = 512;
 const padding = 'x'.repeat(300_000);
 

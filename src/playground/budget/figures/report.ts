@@ -1,12 +1,18 @@
 /** Loads what the page shows of an account. */
 import { computed, effect, signal, untracked } from '@preact/signals';
-import type { UsageReport } from '../../../client/index.ts';
-import { type AccountQuota, ofAccount, quota as ownQuota, readQuota } from '../../edge/account.ts';
+import type { PrefixStats, UsageReport } from '../../../client/index.ts';
+import {
+  type AccountQuota,
+  ofAccount,
+  quota as ownQuota,
+  prefixes,
+  readQuota,
+  refreshPrefixes,
+} from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
 import { type BudgetView, go, namedAccount } from '../../ui/route.ts';
-import { type Saving, savingsOf } from './savings.ts';
 import { type DaySpend, spendPerDay } from './spend.ts';
 
 /** The account that is shown: the one that the URL names to an admin, or one's own. */
@@ -18,7 +24,8 @@ export const ledTo = signal<string | undefined>(undefined);
 export const reportedQuota = signal<AccountQuota | undefined>(undefined);
 export const spend = signal<DaySpend[]>([]);
 export const byModel = signal<UsageReport | undefined>(undefined);
-export const savings = signal<Saving[]>([]);
+/** What each prefix has saved. */
+export const savings = signal<{ name: string; total: PrefixStats['total'] }[]>([]);
 export const reportFault = signal<string | undefined>(undefined);
 
 const REPORT_EVERY_MS = 2_000;
@@ -68,4 +75,11 @@ function keepReportOf(name: string): () => void {
     savings.value = saved;
   };
   return poll(look, REPORT_EVERY_MS, reportFault);
+}
+
+async function savingsOf(): Promise<typeof savings.value> {
+  await refreshPrefixes();
+  return await Promise.all(
+    prefixes.value.map(async ({ name }) => ({ name, total: (await edge().prefixes.stats(name)).total })),
+  );
 }

@@ -47,7 +47,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
       <label class="labelled">
         Input
         <textarea
-          class="approval-input"
+          class="json"
           rows={Math.min(12, told.split('\n').length)}
           disabled={!isMine || busy.value}
           value={input.value}

@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { memo } from 'preact/compat';
 import { nameOf } from '../../edge/models.ts';
+import { useEverySecond } from '../../ui/every-second.ts';
 import { type Part, textOf } from '../session/content.ts';
 import { type Entry, resultsIn, resultsOf } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
@@ -8,9 +9,7 @@ import { stepsIn } from '../session/steps.ts';
 import { Figures } from './figures.tsx';
 import { MessageActions } from './message-actions.tsx';
 import { MessagePart } from './message-part.tsx';
-import { NoText } from './no-text.tsx';
-import { PauseNote } from './pause-note.tsx';
-import { Reconnecting } from './reconnecting.tsx';
+import { NoText, PauseNote } from './pause-note.tsx';
 import { RunTimeline } from './run-timeline.tsx';
 import { SummaryLine, SummaryText } from './summary.tsx';
 
@@ -108,5 +107,16 @@ function MessageView({ entry, session }: MessageProps) {
       </footer>
       {row && <SummaryText id={row.id} session={session} isOpen={isSummaryOpen} />}
     </article>
+  );
+}
+
+/** Says that the connection broke, and when it is tried again. @param at in milliseconds since 1970 */
+function Reconnecting({ at }: { at: number }) {
+  useEverySecond();
+  const seconds = Math.ceil((at - Date.now()) / 1_000);
+  return (
+    <p class="reconnecting" role="status">
+      Connection lost. {seconds > 0 ? `Reconnecting in ${seconds} s…` : 'Reconnecting…'}
+    </p>
   );
 }

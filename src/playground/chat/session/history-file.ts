@@ -2,7 +2,6 @@
 import type { ConversationCreation } from '../../../client/index.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
-import { saveFile } from '../../ui/save-file.ts';
 import { exactJson } from '../../wire/exact-json.ts';
 import { tellChange } from './conversations.ts';
 
@@ -90,4 +89,15 @@ function parsedJson(text: string): unknown {
 
 function isRow(value: unknown): value is Row {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Hands a file to the browser, which saves it. */
+function saveFile(name: string, content: Blob): void {
+  const url = URL.createObjectURL(content);
+  const link = document.createElement('a');
+  link.href = url;
+  link.download = name;
+  link.click();
+  // Once the click was worked on, the browser has the content by itself.
+  setTimeout(() => URL.revokeObjectURL(url));
 }

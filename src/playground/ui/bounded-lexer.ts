@@ -1,0 +1,40 @@
+import { Lexer, type Token, type TokensList } from 'marked';
+
+/** Blocks that nest deeper are shown as they were written. */
+const MOST_NESTED = 50;
+/** A paragraph with more marks of emphasis is, too: the end of each is looked for in all that follows. */
+const MOST_MARKS = 1_000;
+/** So is one with a longer word before an `@`, where an address of e-mail may begin at each character. */
+const LONGEST_NAME = 2_000;
+
+/** Reads Markdown in a time that grows with its length alone. What would take longer is left plain. */
+export class BoundedLexer extends Lexer {
+  #depth = 0;
+
+  override blockTokens(text: string, tokens: Token[] = [], isClipped?: boolean): TokensList {
+    // Only the outermost list has the addresses of links, which nobody asks the others for.
+    const list = tokens as TokensList;
+    if (this.#depth > MOST_NESTED) return plainly(text, list);
+    this.#depth += 1;
+    super.blockTokens(text, list, isClipped);
+    this.#depth -= 1;
+    return list;
+  }
+
+  override inlineTokens(text: string, tokens: Token[] = []): Token[] {
+    return isDense(text) ? plainly(text, tokens) : super.inlineTokens(text, tokens);
+  }
+}
+
+function plainly<Tokens extends Token[]>(text: string, tokens: Tokens): Tokens {
+  tokens.push({ type: 'text', raw: text, text, escaped: false });
+  return tokens;
+}
+
+function isDense(text: string): boolean {
+  let marks = 0;
+  // Of a long run each mark counts, because each may be the begin of another.
+  for (const [run] of text.matchAll(/[*_~]+/g)) marks += run.length > 3 ? run.length : 1;
+  if (marks > MOST_MARKS) return true;
+  return text.includes('@') && text.split(/\s+/).some((word) => word.length > LONGEST_NAME && word.includes('@'));
+}

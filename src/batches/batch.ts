@@ -1,22 +1,26 @@
 import { MINUTE_MS } from '../async/durations.ts';
+import type { ClassificationEnded } from '../classifications/classifications-answers.schema.ts';
 import { deliverEnd } from '../delivery/deliver-event.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
+import type { ResultPage, TakenInput } from '../durable/contracts/classification.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
 import type * as z from '../http/zod.ts';
+import { type KeptAnswer, keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import { BatchRecord } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
-import { dropGuess, findBatch, isTooLate, pendingOf } from './find-batch.ts';
-import { batchOf, isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
+import { batchOf, classificationOf, isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
+import { electedOf, resultPage } from './label-results.ts';
 import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
 import { keptUntil, REFUSAL_MS, tidyBatch } from './tidy-batch.ts';
+import { decideUnknown, isListed, listedNextAt } from './unknown-batch.ts';
 
 /**
  * The most milliseconds between the journal and the last byte, with one call of the account. After that the maker has died.
  */
 const PREPARED_MS = 5 * MINUTE_MS;
-/** Milliseconds to wait for the upstream's answer to a create, before the batch is searched in the upstream's list. */
+/** How much longer than the upstream may take its answer to a create may take to arrive here. Milliseconds. */
 const ANSWER_MS = 30_000;
 /** Polls: a tenth of the batch's age, within these bounds. */
 const LEAST_POLL_MS = 5_000;
@@ -26,6 +30,8 @@ const ASKED_POLL_MS = 2_000;
 /** Milliseconds to pause after a failure without `retry-after`. */
 const FAILED_MS = 30_000;
 
+/** How many writes of KV one alarm makes. */
+const KEPT_IN_AN_ALARM = 500;
 type BatchEnded = z.output<typeof batchEnded>;
 
 /**
@@ -37,6 +43,8 @@ type BatchEnded = z.output<typeof batchEnded>;
 export class Batch extends EdgeObject implements BatchObject {
   readonly #record: BatchRecord;
   #polledAt = 0;
+  /** Answers on their way into the cache. */
+  #keeping: Promise<unknown> = Promise.resolve();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -46,19 +54,39 @@ export class Batch extends EdgeObject implements BatchObject {
   prepare(opening: BatchOpening): void {
     if (this.#journal) return;
     this.#record.begin({ ...opening, phase: 'prepared', createdAt: this.now() });
+    if (opening.labels) this.#record.labels.begin();
     this.#wakeIn(PREPARED_MS);
   }
 
-  async closing(): Promise<boolean> {
-    const journal = this.#journal;
-    if (journal?.phase === 'prepared') {
-      const pending = pendingOf({ ...journal, closingAt: this.now() });
-      await this.#record.claims((claims) => claims.begin(pending));
-      // The alarm may have given it up meanwhile.
-      if (this.#journal?.phase === 'prepared') {
-        this.#record.change({ phase: 'closing', closingAt: pending.at, isReported: false });
-        this.#wakeIn(ANSWER_MS);
-      }
+  async recall(account: string, hashes: string[]): Promise<[string, KeptAnswer][]> {
+    const known: [string, KeptAnswer][] = [];
+    for (let from = 0; from < hashes.length; from += RECALLED_AT_ONCE) {
+      known.push(...(await recallAnswers(this.env.STORE, account, hashes.slice(from, from + RECALLED_AT_ONCE))));
+    }
+    return known;
+  }
+
+  take(from: number, inputs: TakenInput[]): void {
+    if (this.#journal?.phase !== 'prepared') throw new Error('It is not prepared.');
+    this.#record.labels.add(from, inputs);
+  }
+
+  async endEmpty(): Promise<void> {
+    if (this.#journal?.phase !== 'prepared') return;
+    await endBatch(this.#record, { outcomes: NO_OUTCOMES, cost: 0 });
+    this.#wakeIn(0);
+  }
+
+  results(after: number): ResultPage {
+    const { phase, labels, isErased } = this.#journal ?? {};
+    if (phase !== 'ended' || !labels || isErased) throw new Error('No results.');
+    return resultPage(this.#record.labels, after, labels);
+  }
+
+  closing(): boolean {
+    if (this.#journal?.phase === 'prepared') {
+      this.#record.change({ phase: 'closing', closingAt: this.now(), isReported: false });
+      this.#wakeForNext();
     }
     // A repeated call gets the same yes. Only the sender of the last byte asks, and asks again if the answer was lost.
     return this.#journal?.phase === 'closing';
@@ -69,18 +97,10 @@ export class Batch extends EdgeObject implements BatchObject {
     if (journal && isUnanswered(journal)) {
       if (answer.kind === 'made') {
         const { id: upstreamId, expiresAt } = answer;
-        this.#record.change({
-          phase: 'running',
-          upstreamId,
-          expiresAt,
-          isGuess: false,
-          isClaimed: false,
-          isReported: false,
-        });
+        this.#record.change({ phase: 'running', upstreamId, expiresAt, isReported: false });
       } else if (answer.kind === 'refused') this.#refuse(answer);
-      else if (journal.phase === 'closing') this.#record.change({ phase: 'lost' });
-      this.#wakeIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : 0);
-      await this.#record.try(() => this.#giveUpGuess(journal));
+      else if (journal.phase === 'closing') this.#becomeUnknown();
+      this.#wakeIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
       if (answer.kind === 'doubtful') await this.#record.try(() => this.#decideDoubtful(answer));
       await tellCancel(this.#record);
       await this.#record.try(() => tidyBatch(this.#record));
@@ -91,9 +111,8 @@ export class Batch extends EdgeObject implements BatchObject {
   async drop(isHeld: boolean): Promise<void> {
     const journal = this.#journal;
     if (!journal || !(journal.phase === 'prepared' || isUnanswered(journal))) return;
-    this.#record.change({ phase: 'unsent', upstreamId: undefined, isGuess: undefined, isReleased: !isHeld });
+    this.#record.change({ phase: 'unsent', isReleased: !isHeld });
     this.#wakeIn(0);
-    await this.#record.try(() => this.#giveUpGuess(journal));
     await this.#record.try(() => tidyBatch(this.#record));
   }
 
@@ -126,14 +145,17 @@ export class Batch extends EdgeObject implements BatchObject {
     return 'removed';
   }
 
-  erase(): void {
+  async erase(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
+    if (journal.labels) this.#record.labels.clear();
     this.#record.change({ isErased: true, isReported: true });
     if (isOpen(journal) && journal.cancelAt === undefined) this.#record.change({ cancelAt: this.now() });
     // Its last byte will not be sent any more.
     if (journal.phase === 'prepared') this.#record.change({ phase: 'unsent' });
     this.#wakeIn(0);
+    // They must be there before the account empties the cache.
+    await this.#keeping;
   }
 
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
@@ -141,6 +163,7 @@ export class Batch extends EdgeObject implements BatchObject {
     this.around.alarm.fired();
     await this.#record.try(() => this.#work());
     await this.#record.try(() => this.#deliverEnd());
+    await this.#record.try(() => this.#keepAnswers());
     await this.#record.try(() => tidyBatch(this.#record));
     this.#wakeForNext();
   }
@@ -156,15 +179,15 @@ export class Batch extends EdgeObject implements BatchObject {
         if (this.now() >= journal.createdAt + PREPARED_MS) this.#record.change({ phase: 'unsent' });
         return;
       case 'closing':
-      case 'lost':
-        if ((await findBatch(this.#record, journal)) === 'none' && isTooLate(journal, this.now())) this.#endUnmade();
-        return await tellCancel(this.#record);
+        if (this.now() < this.#answeredBy(journal)) return;
+        this.#becomeUnknown();
+        return this.#wakeIn(0);
+      case 'unknown':
+        return await decideUnknown(this.#record, journal);
       case 'running':
         this.#polledAt = this.now();
         await tellCancel(this.#record);
-        if ((await pollBatch(this.#record, journal)) === 'wrong')
-          await dropGuess(this.#record, journal.upstreamId ?? '');
-        return;
+        return await pollBatch(this.#record, journal);
       default:
         return;
     }
@@ -173,37 +196,52 @@ export class Batch extends EdgeObject implements BatchObject {
   async #deliverEnd(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
+    const classification = classificationOf(journal);
+    if (classification) {
+      const event_id = `evt_${classification.id}`;
+      const what = () => ({ event_id, classification });
+      return await deliverEnd<ClassificationEnded>(this.#record, 'classification.ended', what);
+    }
     await deliverEnd<BatchEnded>(this.#record, 'batch.ended', () => ({ batch: batchOf(journal, this.now()) }));
   }
 
-  /** Ends a batch that the upstream has never made. */
-  #endUnmade(): void {
-    const journal = this.#journal;
-    if (journal?.phase !== 'closing' && journal?.phase !== 'lost') return;
-    endBatch(this.#record, { outcomes: { ...NO_OUTCOMES, expired: journal.items }, cost: 0, isGuess: false });
+  /** Caches the answers for which every vote was valid. For the others, another try may give a better answer. */
+  async #keepAnswers(): Promise<void> {
+    const { phase, account, labels, isErased } = this.#journal ?? {};
+    if (phase !== 'ended' || account === undefined || !labels || labels.cacheSeconds === 0 || isErased) return;
+    const tables = this.#record.labels;
+    const page = tables.unkept(KEPT_IN_AN_ALARM);
+    if (page.length === 0) return;
+    // If the store fails, they are kept later.
+    this.#wakeIn(FAILED_MS);
+    const keeping = Promise.all(
+      page.map(async ({ n, hash }) => {
+        const votes = tables.votesOf(n);
+        const isWhole = votes.length === labels.votes && votes.every((vote) => !('error' in vote));
+        const answer = isWhole ? electedOf(votes, labels) : undefined;
+        if (answer) await keepAnswer(this.env.STORE, account, hash, answer, labels.cacheSeconds);
+      }),
+    );
+    this.#keeping = keeping.catch(() => {});
+    await keeping;
+    if (!this.#journal || this.#journal.isErased) return;
+    tables.noteKept(page.map(({ n }) => n));
+    this.#wakeIn(0);
   }
 
-  /** Searches the upstream's list after a failure that does not say whether the batch was made. */
+  #becomeUnknown(): void {
+    this.#record.change({ phase: 'unknown', isReported: false });
+  }
+
+  /** Reads the upstream's list after a failure that does not say whether the batch was made. */
   async #decideDoubtful(answer: Extract<CreateAnswer, { kind: 'doubtful' }>): Promise<void> {
     const journal = this.#journal;
-    if (journal?.phase !== 'lost') return;
-    if ((await findBatch(this.#record, journal)) === 'none' && this.#journal?.phase === 'lost') this.#refuse(answer);
+    if (journal?.phase !== 'unknown') return;
+    if ((await isListed(this.#record, journal)) === false && this.#journal?.phase === 'unknown') this.#refuse(answer);
   }
 
   #refuse({ kind: _, ...refusal }: Extract<CreateAnswer, { kind: 'refused' | 'doubtful' }>): void {
-    this.#record.change({
-      phase: 'refused',
-      refusal,
-      endedAt: this.now(),
-      upstreamId: undefined,
-      isGuess: undefined,
-    });
-  }
-
-  /** Gives up a wrong guess about the batch, if there was one: now the upstream has said which one it is. */
-  async #giveUpGuess({ id, isGuess, upstreamId: guess }: Journal): Promise<void> {
-    if (!isGuess || guess === undefined || this.#journal?.upstreamId === guess) return;
-    await this.#record.claims((claims) => claims.release(id, guess));
+    this.#record.change({ phase: 'refused', refusal, endedAt: this.now() });
   }
 
   #wakeForNext(): void {
@@ -214,16 +252,24 @@ export class Batch extends EdgeObject implements BatchObject {
     if (isUntidy(journal)) this.#wakeIn(FAILED_MS);
     if (phase === 'prepared') this.around.alarm.wakeFor(createdAt + PREPARED_MS);
     else if (phase === 'refused') this.around.alarm.wakeFor(endedAt + REFUSAL_MS);
-    else if (phase === 'ended') this.around.alarm.wakeFor(delivery?.nextAt ?? this.#keptUntilOrLater(journal));
+    else if (phase === 'ended')
+      this.around.alarm.wakeFor(delivery?.nextAt ?? this.#orLater(() => keptUntil(this.#record, journal)));
+    else if (phase === 'closing') this.around.alarm.wakeFor(this.#orLater(() => this.#answeredBy(journal)));
+    else if (phase === 'unknown') this.around.alarm.wakeFor(listedNextAt(journal, now));
     else {
       const poll = Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, (now - closingAt) / 10));
       this.around.alarm.wakeFor(Math.max(now + poll, journal.readAt ?? 0));
     }
   }
 
-  #keptUntilOrLater(journal: Journal): number {
+  /** @returns from when on nobody waits for the upstream's answer any more. @throws ApiError for unreadable settings */
+  #answeredBy({ createdAt, closingAt = createdAt }: Journal): number {
+    return closingAt + this.settings().UPSTREAM_TIMEOUT_MS + ANSWER_MS;
+  }
+
+  #orLater(time: () => number): number {
     try {
-      return keptUntil(this.#record, journal);
+      return time();
     } catch {
       // Unreadable settings are reported elsewhere.
       return this.now() + UNREADABLE_MS;
@@ -236,17 +282,17 @@ export class Batch extends EdgeObject implements BatchObject {
 }
 
 /** @returns whether the upstream's answer to the create may still come. */
-function isUnanswered({ phase, isGuess }: Journal): boolean {
-  return phase === 'closing' || phase === 'lost' || isGuess === true;
+function isUnanswered({ phase }: Journal): boolean {
+  return phase === 'closing' || phase === 'unknown';
 }
 
 /** @returns whether some failed work is left to do. */
-function isUntidy({ phase, isReported, isReleased, isErased, isClaimed, upstreamId }: Journal): boolean {
+function isUntidy({ phase, isReported, isReleased, isErased, isAlerted, upstreamId }: Journal): boolean {
   const isVoid = phase === 'refused' || phase === 'unsent';
   return (
     (isReported === false && !isErased && !isVoid) ||
     (isVoid && !isReleased) ||
     (phase === 'ended' && (isErased === true || (upstreamId === undefined && !isReleased))) ||
-    (upstreamId !== undefined && !isClaimed)
+    (phase === 'unknown' && !isAlerted && !isErased)
   );
 }

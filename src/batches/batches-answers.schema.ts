@@ -30,6 +30,10 @@ export const messageBatch = z.object({
   archived_at: z.nullable(time),
   results_url: z.nullable(z.string()),
   cost_usd: z.described(z.nullable(usd), 'What all items have cost; null until the batch has ended.'),
+  unknown: z.optionally(
+    z.string(),
+    'There while nobody knows whether the upstream has made the batch: what to do. It ends within about a day, without results.',
+  ),
 });
 export type MessageBatch = z.output<typeof messageBatch>;
 

@@ -13,6 +13,7 @@ import { putOnList } from '../auth/list-account.ts';
 import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
+import type { LabelsOpening } from '../durable/contracts/classification.ts';
 import { sha256Hex, toHex, utf8 } from '../http/bytes.ts';
 import { ApiError, finalError, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
 import { createRequestId } from '../http/headers/request-id.ts';
@@ -29,8 +30,7 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
-import { callBatch } from './call-batch.ts';
-import { newSeed } from './custom-ids.ts';
+import { type BatchPlace, callBatch } from './call-batch.ts';
 import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
@@ -49,11 +49,18 @@ const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 
 type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
 
-/** What the edge decides instead of the caller, for a batch that the edge makes itself. */
+/** The most bytes that the API accepts. In a classification the prompt is repeated in each item. */
+const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
+
+/** What the edge decides instead of the caller, for a batch that is a classification. */
 interface OwnBatch {
   id: string;
-  /** The most bytes that its body may have before prefixes are laid. */
-  mostBytes: number;
+  /** A hash of the request for it. */
+  digest: string;
+  deliverUrl: string | undefined;
+  labels: LabelsOpening;
+  /** Hands the inputs to the object, once the hold stands and before the batch exists. */
+  giveInputs(place: BatchPlace): Promise<void>;
 }
 
 /** A request for a batch on its way. */
@@ -65,9 +72,8 @@ interface Creation {
   total: BatchTotal;
   upload: Upload;
   isDry: boolean;
-  mostBytes: number;
-  /** Whether the edge makes it itself. */
-  isOwn: boolean;
+  /** If it is a classification. */
+  own: OwnBatch | undefined;
 }
 
 /**
@@ -92,10 +98,9 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   const query = queryUp(c.req.url);
   const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
   const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
-  const total = new BatchTotal(newSeed());
-  const { id = newBatchId(), mostBytes = settings.MAX_BATCH_BYTES } = own ?? {};
-  const isOwn = own !== undefined;
-  const creation: Creation = { c, context, id, items, total, upload, isDry, mostBytes, isOwn };
+  const total = new BatchTotal();
+  const { id = newBatchId() } = own ?? {};
+  const creation: Creation = { c, context, id, items, total, upload, isDry, own };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
@@ -116,7 +121,11 @@ function chosenTarget({ target }: ItemReader): BatchTarget {
 }
 
 async function readAndClose(creation: Creation): Promise<Response> {
-  const { c, items, total, upload, isDry, mostBytes } = creation;
+  const { c, context, items, total, upload, isDry, own } = creation;
+  if (own?.labels.counts.requests === 0) {
+    return await closeBatch(creation, await orderOf(creation, own.digest), { url: own.deliverUrl, others: [] });
+  }
+  const mostBytes = own ? MOST_WRITTEN_BYTES : context.settings.MAX_BATCH_BYTES;
   const body = new BatchBody(MOST_ITEM_BYTES);
   const digest = new crypto.DigestStream('SHA-256');
   const digestWriter = digest.getWriter();
@@ -133,14 +142,15 @@ async function readAndClose(creation: Creation): Promise<Response> {
   const { url, others } = outerMembers(body.end(), creation);
   await items.checkNamed();
   await digestWriter.close();
-  const order = await orderOf(creation, toHex(new Uint8Array(await digest.digest)));
+  const order = await orderOf(creation, own?.digest ?? toHex(new Uint8Array(await digest.digest)));
   if (isDry) return Response.json(await estimate(creation, order));
   await upload.flush();
   return await closeBatch(creation, order, { url, others });
 }
 
 /** Removes this edge's own members from the members beside the list. */
-function outerMembers(members: readonly OuterMember[], { context }: Creation) {
+function outerMembers(members: readonly OuterMember[], { context, own: ours }: Creation) {
+  if (ours) return { url: ours.deliverUrl, others: members };
   const others = members.filter(({ key }) => key !== DELIVER_URL);
   const own = members.findLast(({ key }) => key === DELIVER_URL);
   const given: unknown = own && JSON.parse(own.text);
@@ -172,7 +182,7 @@ async function closeBatch(
   order: BatchOrder,
   { url, others }: { url: string | undefined; others: readonly OuterMember[] },
 ): Promise<Response> {
-  const { context, upload, id, total } = creation;
+  const { context, upload, id, total, own } = creation;
   const place = { env: creation.c.env, settings: context.settings, account: context.identity.account, id };
   await callBatch(place, (batch) => batch.prepare(batchOpening(creation, order, url)));
   let isHeld = true;
@@ -190,6 +200,12 @@ async function closeBatch(
     }
     if ('unlisted' in decision && decision.unlisted) context.waitUntil(putOnList(context));
     if (decision.outcome !== 'admitted') throw refusal(decision, total);
+    await own?.giveInputs(place);
+    if (order.items === 0) {
+      isClosing = true;
+      await callBatch(place, (batch) => batch.endEmpty());
+      return batchOrRefusal(await callBatch(place, (batch) => batch.read()), context);
+    }
     isClosing = await callBatch(place, (batch) => batch.closing());
     if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
@@ -218,7 +234,11 @@ async function decided(
 }
 
 function batchOrRefusal(state: BatchState, context: RequestContext): Response {
-  if (state.kind === 'known') return Response.json(state.batch);
+  if (state.kind === 'known') {
+    const { batch } = state;
+    if (batch.unknown === undefined) return Response.json(batch);
+    throw finalError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
+  }
   if (state.kind === 'none') throw notFound('The batch was deleted meanwhile.');
   return refusedUpstream(state, context);
 }
@@ -247,8 +267,8 @@ async function finish(
 }
 
 function batchOpening(
-  { c, context, id, items: reader, total, isOwn }: Creation,
-  { rows, items, digest: bodyDigest }: BatchOrder,
+  { c, context, id, items: reader, total, own }: Creation,
+  { rows, items }: BatchOrder,
   url: string | undefined,
 ): BatchOpening {
   const headers: Record<string, string> = {};
@@ -264,16 +284,13 @@ function batchOpening(
     base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + BATCHES_PATH,
     items,
     rows: rows.map(({ requestId, model, cost, items }) => ({ requestId, model, hold: cost, items })),
-    seed: total.seed,
-    digest: total.digest,
-    likeness: total.likeness,
-    origin: `${context.identity.account} ${bodyDigest}`,
+    seed: [0, 0, 0, 0],
     cacheTtl: total.cachesLong ? '1h' : '5m',
     makesThings: total.makesThings,
-    upstream: chosenTarget(reader).name,
+    upstream: reader.target?.name,
     headers,
-    // If the edge made the batch itself, it reports the end of what the batch is for.
-    deliverUrl: isOwn ? null : url,
+    deliverUrl: url,
+    labels: own?.labels,
   };
 }
 
@@ -288,7 +305,7 @@ async function estimate({ context, total }: Creation, order: BatchOrder): Promis
 }
 
 /** @returns the 400 for a key under which another batch was sent. */
-export function keyUsed(): ApiError {
+function keyUsed(): ApiError {
   const message = 'This idempotency-key was used for another batch. Use a new key for a new batch.';
   return finalError('invalid_request_error', message);
 }

@@ -1,18 +1,21 @@
 /** The journal that the object of a batch keeps, and how it is shown. */
 
 import { DAY_MS } from '../async/durations.ts';
+import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
 import type { PendingDelivery } from '../delivery/deliver-event.ts';
 import type { BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
+import type { ClassificationReport } from '../durable/contracts/classification.ts';
 import { isoTime, isoTimeOrNull } from '../http/times.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { MessageBatch, OutcomeCounts } from './batches-answers.schema.ts';
+import { shownLabels } from './label-report.ts';
 
 /**
- * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), lost (nobody knows its id
- * at the upstream), running (it is known there), ended (settled), refused (the upstream did not take it), unsent (given up
- * before its last byte).
+ * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), unknown (the upstream has
+ * not said whether it was made), running (it is known there), ended (settled), refused (the upstream did not take it), unsent
+ * (given up before its last byte). The last release called `lost` what is unknown.
  */
-type Phase = 'prepared' | 'closing' | 'lost' | 'running' | 'ended' | 'refused' | 'unsent';
+type Phase = 'prepared' | 'closing' | 'unknown' | 'lost' | 'running' | 'ended' | 'refused' | 'unsent';
 
 export interface Journal extends BatchOpening {
   phase: Phase;
@@ -20,12 +23,12 @@ export interface Journal extends BatchOpening {
   createdAt: number;
   closingAt?: number;
   upstreamId?: string;
-  /** Whether the upstream's id is a guess, which the results have to prove. */
+  /** Whether the upstream's id is a guess of the last release. */
   isGuess?: boolean;
-  /** Whether the claims know to which batch the upstream's batch belongs. */
-  isClaimed?: boolean;
-  /** Ids of the upstream's batches that looked like this one but are not. */
-  wrong?: string[];
+  /** Whether the operator has been told that nobody knows whether it was made. */
+  isAlerted?: boolean;
+  /** Whether the upstream's whole list had no batch that it could be. */
+  isAbsent?: boolean;
   expiresAt?: string;
   cancelAt?: number;
   /** Whether the upstream has been asked to cancel. */
@@ -36,6 +39,9 @@ export interface Journal extends BatchOpening {
   endedAt?: number;
   outcomes?: OutcomeCounts;
   cost?: Nanodollars;
+  /** Of a classification: what has become of its inputs, and what its answers have used. */
+  labelled?: { labelled: number; failed: number };
+  usage?: ClassifyUsage | undefined;
   refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
   /** Whether the account knows the latest change. */
   isReported?: boolean;
@@ -76,7 +82,23 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
     // A batch that was never made at the upstream has no results there.
     results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
     cost_usd: cost === undefined ? null : toUsd(cost),
+    ...(journal.phase === 'unknown' ? { unknown: toldOfUnknown(journal) } : {}),
   };
+}
+
+function toldOfUnknown({ id, items, closingAt }: Journal): string {
+  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${items} items made about ${isoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
+}
+
+/** @returns a batch as a classification, if it is one */
+export function classificationOf({ id, phase, labels, ...journal }: Journal): ClassificationReport | undefined {
+  if (!labels) return undefined;
+  const { labelled, usage, cost, createdAt, cancelAt, endedAt } = journal;
+  const counts = { ...labels.counts, ...labelled };
+  return shownLabels({
+    ...{ ...labels, id: id.replace('msgbatch_', 'clsbatch_'), batch: id, isEnded: phase === 'ended', counts },
+    ...{ usage, cost, createdAt, cancelAt, endedAt },
+  });
 }
 
 /** @returns what other objects get to know about a batch. */
@@ -86,15 +108,18 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
     return journal.refusal ? { kind: 'refused', ...journal.refusal } : { kind: 'none' };
   }
   const { upstreamId, upstream: name, headers } = journal;
+  const isSent = journal.phase !== 'prepared';
+  const classification = isSent && classificationOf(journal);
   return {
     kind: 'known',
     batch: batchOf(journal, now),
-    isSent: journal.phase !== 'prepared',
+    isSent,
+    ...(classification ? { classification } : {}),
     upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
   };
 }
 
 /** @returns whether the upstream may still work on a batch. */
 export function isOpen({ phase }: Journal): boolean {
-  return phase === 'closing' || phase === 'lost' || phase === 'running';
+  return phase === 'closing' || phase === 'unknown' || phase === 'running';
 }

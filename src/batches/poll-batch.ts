@@ -1,6 +1,8 @@
 /** Asks the upstream for the state of a batch, and settles the batch's results when it has ended. */
 
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../async/durations.ts';
+import { inSteps } from '../async/in-steps.ts';
+import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
 import { firstDelivery } from '../delivery/deliver-event.ts';
 import type { BatchSettlementRow } from '../durable/contracts/batch.ts';
 import { logFailure } from '../http/log.ts';
@@ -8,6 +10,7 @@ import { pricesAt } from '../upstream/choice/prices.ts';
 import type { MadeId } from '../upstream/usage/made-ids.ts';
 import type { BatchRecord } from './batch-record.ts';
 import { type Journal, NO_OUTCOMES } from './journal.ts';
+import { countOutcomes, LabelWriter, RESULTS_AT_ONCE } from './label-results.ts';
 import { type ResultSums, readResults } from './read-results.ts';
 import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
 
@@ -19,48 +22,34 @@ const FREE_MISREADS = 3;
 const READ_PAUSE_MS = MINUTE_MS;
 const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
 
-/**
- * Asks the upstream, and settles the batch if it has ended.
- *
- * @returns `wrong` if the results belong to another batch, which was taken for this one
- */
-export async function pollBatch(record: BatchRecord, journal: Journal): Promise<'seen' | 'wrong'> {
-  const { id, upstreamId = '', isGuess, closingAt = journal.createdAt, readAt = 0 } = journal;
-  if (record.now < readAt) return 'seen';
-  let sums: ResultSums;
+/** The sums of results; of a classification with what its answers have used. */
+type LabelledSums = ResultSums & { usage?: ClassifyUsage | undefined };
+
+/** Asks the upstream, and settles the batch if it has ended. */
+export async function pollBatch(record: BatchRecord, journal: Journal): Promise<void> {
+  const { upstreamId = '', closingAt = journal.createdAt, readAt = 0 } = journal;
+  if (record.now < readAt) return;
+  let sums: LabelledSums;
   try {
     const { status } = await record.calls.read(upstreamId);
-    if (status !== 'ended') return 'seen';
+    if (status !== 'ended') return;
     sums = await readSumsAgain(record, journal, upstreamId);
   } catch (thrown) {
     if (!isUnknownThere(thrown) || record.now <= closingAt + FORGOTTEN_MS) throw thrown;
     // The upstream has forgotten the batch, so nobody can say any more what it has cost.
-    await settleUnknown(record);
-    return 'seen';
+    return await settleUnknown(record);
   }
-  // The answer to the create may have come meanwhile, and may have named another batch.
-  if (record.journal?.upstreamId !== upstreamId) return 'seen';
-  if (isGuess) {
-    const isAlike = sums.digest === journal.digest && sums.items === journal.items;
-    if (!isAlike || !(await record.claims((claims) => claims.claim(id, upstreamId)))) return 'wrong';
-    record.change({ isGuess: false });
-    // Now that the results are known to be this batch's, the ids in them can be noted.
-    if (journal.makesThings) sums = await readSumsAgain(record, { ...journal, isGuess: false }, upstreamId);
-  }
+  // It was forgotten meanwhile.
+  if (!record.journal) return;
   const rows = sums.rows.map((sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }));
   await settleRows(record, rows, sums);
-  return 'seen';
 }
 
 /** Reads the results as `readSums` does. If that fails again and again, the pauses become longer. */
-async function readSumsAgain(
-  record: BatchRecord,
-  { items, isGuess }: Journal,
-  upstreamId: string,
-): Promise<ResultSums> {
+async function readSumsAgain(record: BatchRecord, { items }: Journal, upstreamId: string): Promise<LabelledSums> {
   try {
     const sums = await readSums(record, upstreamId);
-    if (!isGuess && sums.items !== items) throw new Error(`${sums.items} of ${items} results`);
+    if (sums.items !== items) throw new Error(`${sums.items} of ${items} results`);
     return sums;
   } catch (thrown) {
     const misreads = (record.journal?.misreads ?? 0) + 1;
@@ -70,20 +59,29 @@ async function readSumsAgain(
   }
 }
 
-/** Reads the results of a batch at the upstream to their end. Notes the ids in them if they are this batch's. */
-export async function readSums(record: BatchRecord, upstreamId: string): Promise<ResultSums> {
+/** Reads the results of a batch at the upstream to their end. Notes the ids in them, and writes the labels. */
+async function readSums(record: BatchRecord, upstreamId: string): Promise<LabelledSums> {
   const { settings, journal } = record;
   if (!journal) throw new Error('The batch was deleted meanwhile.');
   const answered = await record.calls.results(upstreamId);
   const models = pricesAt(settings, journal.upstream);
-  const { makesThings, phase, isGuess, isErased, upstream = '' } = journal;
-  const isSure = phase === 'running' && !isGuess && !isErased;
+  const { makesThings, isErased, labels, upstream = '' } = journal;
   const note = async (made: readonly MadeId[]) => {
     // If the account was erased meanwhile, nothing is noted.
     if (record.journal?.isErased) return;
     await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
   };
-  return await readResults(answered, journal, makesThings && isSure ? { models, note } : { models });
+  const writer =
+    labels &&
+    new LabelWriter(labels, (votes) => {
+      if (record.journal && !record.journal.isErased) record.labels.addVotes(votes);
+    });
+  const sums = await readResults(answered, journal, {
+    models,
+    note: makesThings && !isErased ? note : undefined,
+    write: writer && ((line) => writer.add(line)),
+  });
+  return { ...sums, usage: writer?.end() };
 }
 
 /** Books the hold of a batch as its cost, because the real cost is not known any more. */
@@ -99,20 +97,27 @@ export async function settleUnknown(record: BatchRecord): Promise<void> {
 async function settleRows(
   record: BatchRecord,
   rows: BatchSettlementRow[],
-  { outcomes, cost }: Pick<ResultSums, 'outcomes' | 'cost'>,
+  { outcomes, cost, usage }: Pick<LabelledSums, 'outcomes' | 'cost' | 'usage'>,
 ): Promise<void> {
   const { id: batch, createdAt: startedAt } = record.journal ?? {};
   const text = JSON.stringify({ batch, rows, startedAt });
   await record.account((account) => account.settleBatchJson(text));
-  endBatch(record, { outcomes, cost, isGuess: false });
+  await endBatch(record, { outcomes, cost, usage });
 }
 
 /** Notes that a batch has ended, and that its end must be delivered. */
-export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost' | 'isGuess'>): void {
+export async function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost' | 'usage'>): Promise<void> {
+  const { phase, labels } = record.journal ?? {};
+  const isOver = () => record.journal?.phase !== phase;
+  const partsAfter = (n: number) => (isOver() ? [] : record.labels.partsAfter(n, RESULTS_AT_ONCE));
+  const labelled = labels && (await inSteps(countOutcomes(partsAfter, labels)));
+  // It was ended or forgotten meanwhile.
   const { journal, now } = record;
-  if (!journal) return;
+  if (!journal || isOver()) return;
   const delivery = journal.isErased ? {} : firstDelivery(record);
-  record.change({ phase: 'ended', endedAt: now, isReported: false, ...more, ...delivery });
+  // Of what never went up the account has no batch to show.
+  const isReported = journal.items === 0;
+  record.change({ phase: 'ended', endedAt: now, isReported, ...more, ...(labelled && { labelled }), ...delivery });
 }
 
 /** Asks the upstream to cancel a batch, if that is wanted and not done yet. A failure is logged, and it is tried again. */

@@ -1,4 +1,4 @@
-/** Reads the results of a batch once: computes what each item has cost, and finds out to which batch they belong. */
+/** Reads the results of a batch once, and computes what each item has cost. */
 
 import { tokensByKind } from '../accounts/admission/book-outcome.ts';
 import { NO_TOKENS } from '../accounts/ledger/settlement.ts';
@@ -13,7 +13,6 @@ import { idsMade, type MadeId } from '../upstream/usage/made-ids.ts';
 import { isFinal } from '../upstream/usage/told-usage.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
-import { CustomIds } from './custom-ids.ts';
 import type { Journal } from './journal.ts';
 import { NO_OUTCOMES } from './journal.ts';
 
@@ -35,15 +34,13 @@ interface ModelSum {
 export interface ResultSums {
   /** How many items the results have. */
   items: number;
-  /** The digest of their custom ids. */
-  digest: string;
   outcomes: OutcomeCounts;
   cost: Nanodollars;
   rows: ModelSum[];
 }
 
 /** What reading needs to know about a batch. */
-export type ReadBatch = Pick<Journal, 'rows' | 'seed' | 'cacheTtl' | 'items'>;
+export type ReadBatch = Pick<Journal, 'rows' | 'cacheTtl' | 'items'>;
 
 /** How results are read. */
 interface ResultsReading {
@@ -51,6 +48,8 @@ interface ResultsReading {
   models: ModelTable;
   /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
   note?: ((made: readonly MadeId[]) => Promise<void>) | undefined;
+  /** Called with each result; absent if nothing of it is kept. */
+  write?: ((line: Json) => void) | undefined;
 }
 
 /** How many ids are noted in one call. */
@@ -64,11 +63,12 @@ const NOTED_AT_ONCE = 500;
 export async function readResults(
   answered: AnsweredCall,
   batch: ReadBatch,
-  { models, note }: ResultsReading,
+  { models, note, write }: ResultsReading,
 ): Promise<ResultSums> {
   const sums = new Sums(batch, models, note !== undefined);
   for await (const line of resultLines(answered)) {
-    sums.add(line);
+    const added = sums.add(line);
+    if (added) write?.(added);
     if (note && sums.made.length >= NOTED_AT_ONCE) await note(sums.made.splice(0));
   }
   if (note && sums.made.length > 0) await note(sums.made.splice(0));
@@ -103,7 +103,7 @@ export async function* resultLines({ response, exchange }: AnsweredCall): AsyncG
 class Sums {
   readonly #batch: ReadBatch;
   readonly #models: ModelTable;
-  readonly #ids: CustomIds;
+  readonly #ids = new Set<string>();
   readonly #rows: ModelSum[];
   readonly #outcomes = { ...NO_OUTCOMES };
   readonly #readsIds: boolean;
@@ -114,7 +114,6 @@ class Sums {
     this.#batch = batch;
     this.#models = models;
     this.#readsIds = readsIds;
-    this.#ids = new CustomIds(batch.seed);
     this.#rows = batch.rows.map(({ requestId, model }) => ({
       requestId,
       model,
@@ -125,14 +124,15 @@ class Sums {
     }));
   }
 
-  /** Adds a line. @throws Error if it is not a result */
-  add(bytes: Uint8Array): void {
-    if (bytes.every((byte) => byte <= 32)) return;
+  /** Adds a line. @returns what it says, the first time. @throws Error if it is not a result */
+  add(bytes: Uint8Array): Json | undefined {
+    if (bytes.every((byte) => byte <= 32)) return undefined;
     const line = parseObject(bytes);
     const { custom_id: id, result } = line ?? {};
-    if (typeof id !== 'string' || !isObject(result)) throw new Error('no result');
+    if (!line || typeof id !== 'string' || !isObject(result)) throw new Error('no result');
     // A repeated result counts once.
-    if (!this.#ids.add(id)) return;
+    if (this.#ids.has(id)) return undefined;
+    this.#ids.add(id);
     const outcome = outcomeOf(result);
     this.#outcomes[outcome] += 1;
     const message = outcome === 'succeeded' && isObject(result.message) ? result.message : undefined;
@@ -140,12 +140,12 @@ class Sums {
     row.outcomes[outcome] += 1;
     if (outcome === 'succeeded') this.#price(row, message ?? {});
     if (message && this.#readsIds) this.made.push(...idsMade(message));
+    return line;
   }
 
   end(): ResultSums {
     return {
-      items: this.#ids.count,
-      digest: this.#ids.digest,
+      items: this.#ids.size,
       outcomes: this.#outcomes,
       cost: this.#rows.reduce((sum, row) => sum + row.cost, 0),
       rows: this.#rows,

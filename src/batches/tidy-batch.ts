@@ -1,6 +1,8 @@
 /** Tidies up a batch: releases unneeded holds, reports its state, and forgets it when nothing is left to do. */
 
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
+import { unknownBatchAlert } from '../budget/thresholds.ts';
+import { sendAlert } from '../delivery/alert-outbox.ts';
 import type { BatchRecord } from './batch-record.ts';
 import { batchOf, isOpen, type Journal, RESULTS_MS } from './journal.ts';
 import { rowsWithoutResults } from './poll-batch.ts';
@@ -10,7 +12,7 @@ export const REFUSAL_MS = 10 * MINUTE_MS;
 
 /** Does all work that is due now. Each part may run twice, and the batch may be forgotten during a wait. */
 export async function tidyBatch(record: BatchRecord): Promise<void> {
-  await claimAgain(record);
+  await alertOfUnknown(record);
   await release(record);
   await report(record);
   const { journal, now } = record;
@@ -29,12 +31,12 @@ export function keptUntil(record: BatchRecord, { createdAt, endedAt = createdAt 
   return Math.max(createdAt + RESULTS_MS, endedAt + record.settings.RETENTION_DAYS * DAY_MS);
 }
 
-/** Claims the upstream's batch, so that the search for a lost batch cannot take it. */
-async function claimAgain(record: BatchRecord): Promise<void> {
-  const { id = '', upstreamId, isClaimed } = record.journal ?? {};
-  if (upstreamId === undefined || isClaimed) return;
-  await record.claims((claims) => claims.claim(id, upstreamId, true));
-  if (record.journal?.upstreamId === upstreamId) record.change({ isClaimed: true });
+/** Tells the operator that nobody knows whether a batch was made. */
+async function alertOfUnknown(record: BatchRecord): Promise<void> {
+  const { id = '', account = '', phase, isAlerted, isErased } = record.journal ?? {};
+  if (phase !== 'unknown' || isAlerted || isErased) return;
+  await sendAlert(record.env, { ...unknownBatchAlert(account, id, record.now), account });
+  record.change({ isAlerted: true });
 }
 
 /** Releases the hold of a batch that was never made. */
@@ -47,7 +49,6 @@ async function release(record: BatchRecord): Promise<void> {
   const rows = rowsWithoutResults(journal, phase === 'refused' ? 'refused_upstream' : 'unsent', 0);
   const text = JSON.stringify({ batch: id, rows, startedAt });
   await record.account((account) => account.settleBatchJson(text));
-  await record.claims((claims) => claims.end(id));
   if (phase !== 'ended') await record.account((account) => account.noteBatch(id, null));
   record.change({ isReleased: true });
 }

@@ -68,6 +68,11 @@ export function parkedAlert(source: string, eventId: string, runs: number, now: 
   return alertOf('webhook_parked', node, now, now + PARKED_MS, [eventId, runs], { subject: eventId });
 }
 
+/** @returns the alert that nobody knows whether the upstream has made a batch. It comes once for each. */
+export function unknownBatchAlert(account: string, batch: string, now: number): DueAlert {
+  return alertOf('batch_unknown', { type: 'account', id: account }, now, now, [batch], { subject: batch });
+}
+
 /** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
 export function keyAlert(said: string | null, upstream: string, now: number): DueAlert {
   const kind = said === null ? 'key_works' : 'key_refused';

@@ -1,11 +1,12 @@
-/** Begins a classification by batch: stores its inputs, finds known answers, and makes a batch of the rest. */
+/** Begins a classification by batch: finds known answers, and makes a batch of the rest. */
 
 import type { Context } from 'hono';
 import { HonoRequest } from 'hono/request';
-import { pause } from '../async/pause.ts';
+import { inSteps, Pacer, type Steps } from '../async/in-steps.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { MOST_ITEMS } from '../batches/batches.schema.ts';
-import { createBatch, keyUsed, newBatchId } from '../batches/create-batch.ts';
+import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
+import { createBatch, newBatchId } from '../batches/create-batch.ts';
 import type { BatchContext } from '../batches/item.ts';
 import { BATCHES_PATH } from '../batches/upstream-batches.ts';
 import type { BatchWork } from '../classification/classify.route.ts';
@@ -13,29 +14,32 @@ import { faultInInput, taskHash } from '../classification/task/classify.ts';
 import { BATCH_THINKING_TOKENS, classificationRequest } from '../classification/task/prompt.ts';
 import type { Task } from '../classification/task/task.ts';
 import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
-import type { ClassificationReport, TakenInput } from '../durable/contracts/classification.ts';
-import { sha256Hex, utf8 } from '../http/bytes.ts';
-import { invalidRequest, tryAgain } from '../http/errors.ts';
-import { createRequestId } from '../http/headers/request-id.ts';
+import type { ClassificationReport, InputFault, LabelCounts, TakenInput } from '../durable/contracts/classification.ts';
+import { invalidRequest, notFound } from '../http/errors.ts';
 import { streamOfTexts } from '../http/stream-of-texts.ts';
+import type { KeptAnswer } from '../kv/classified-answers.ts';
 import { API_VERSION } from '../upstream/ask-message.ts';
 import type { Fetch } from '../upstream/upstream.ts';
-import { type ClassificationPlace, callClassification } from './call-classification.ts';
-import { customIdOf } from './job-results.ts';
 
-/** The most inputs, and the most characters of inputs, that go to the object in one call. */
-const TAKEN_AT_ONCE = 500;
+/** The most inputs, and the most characters of their ids, that go to the object in one call. */
+const TAKEN_AT_ONCE = 1_000;
 const TAKEN_CHARACTERS = 1_048_576;
+/** How many answers are searched in the cache in one call. */
+const RECALLED_IN_A_CALL = 10_000;
 /** About how many characters of the batch's body are made at once. */
 const CHUNK_CHARACTERS = 65_536;
-/** The most bytes that the API accepts. The prompt is repeated in each item. */
-const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 /** Headers of the request that its batch does not get. */
-const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-count', 'accept'];
+const NOT_PASSED_ON = ['content-length', 'accept'];
 
-/** The classification that is being made, and the id of the batch that this request makes for it. */
-interface MakingPlace extends ClassificationPlace {
-  batch: string;
+/** What becomes of the inputs, by their places. */
+interface Plan {
+  inputs: BatchWork['inputs'];
+  /** For each the place of the first one that is equal; -1 for what cannot be labelled. */
+  items: Int32Array;
+  faults: Map<number, InputFault>;
+  /** Of the first of equal ones, where answers are cached: the keys of their answers, and those that are known. */
+  hashes: Map<number, string>;
+  known: Map<number, KeptAnswer>;
 }
 
 /**
@@ -46,87 +50,115 @@ interface MakingPlace extends ClassificationPlace {
  */
 export async function beginClassification(
   c: Context<AppEnv>,
-  { task, inputs, digest, deliverUrl }: BatchWork,
+  { task, inputs, digest, deliverUrl: asked }: BatchWork,
   fetchUpstream: Fetch | undefined,
 ): Promise<ClassificationReport | Response> {
-  const { identity, settings, waitUntil } = contextOf(c);
-  const url = checkedDeliverUrl(deliverUrl, settings.BATCH_DELIVER_URL, settings);
-  const { account } = identity;
-  const key = c.req.header('idempotency-key');
-  const id = await classificationIdOf(account, key);
-  const place: MakingPlace = { env: c.env, settings, account, id, batch: newBatchId() };
-  const { batch } = place;
+  const { identity, settings } = contextOf(c);
+  const deliverUrl = checkedDeliverUrl(asked, settings.BATCH_DELIVER_URL, settings);
+  const place: BatchPlace = { env: c.env, settings, account: identity.account, id: newBatchId() };
   const { classifier, votes, model, version = null, prompt } = task;
   // A value of KV for each input costs more than the batch's other work at the edge, so answers are kept only if that is asked for.
   const { cache_seconds: cacheSeconds = 0 } = classifier;
-  const opening = {
-    ...{ id, account, batch, digest, classifier, votes, cacheSeconds, model, version },
-    structured: prompt.structured,
-    deliverUrl: url,
+  const plan = await inSteps(planned(inputs, task.cacheSeconds > 0));
+  if (cacheSeconds > 0) await recall(plan, task, place);
+  const counts = await inSteps(countsOf(plan, votes));
+  if (counts.requests > MOST_ITEMS) {
+    throw invalidRequest(
+      `inputs: ${counts.requests} requests, one for each vote, are more than ${MOST_ITEMS}. Send fewer inputs.`,
+    );
+  }
+  const labels = { classifier, structured: prompt.structured, votes, cacheSeconds, model, version, counts };
+  const made = await createBatch(contextOfBatch(c, plan, task), fetchUpstream, {
+    id: place.id,
+    digest,
+    deliverUrl,
+    labels,
+    giveInputs: (to) => giveInputs(plan, to),
+  });
+  if (!made.ok) return made;
+  // The same may have been sent before: then it is that one.
+  const { id } = (await made.json()) as { id: string };
+  const state = await callBatch({ ...place, id }, (batch) => batch.read());
+  const begun = state.kind === 'known' ? state.classification : undefined;
+  if (!begun) throw notFound('The batch was deleted meanwhile.');
+  return begun;
+}
+
+/** @param joins whether equal inputs are asked about once */
+function* planned(inputs: Plan['inputs'], joins: boolean): Steps<Plan> {
+  const items = new Int32Array(inputs.length);
+  const faults: Plan['faults'] = new Map();
+  const firsts = new Map<string, number>();
+  for (const [n, { input }] of inputs.entries()) {
+    yield typeof input === 'string' ? input.length : 0;
+    const wrong = faultInInput(input);
+    if (wrong || typeof input !== 'string') {
+      items[n] = -1;
+      if (wrong) faults.set(n, { type: wrong.type, message: wrong.message });
+      continue;
+    }
+    const first = joins ? (firsts.get(input) ?? n) : n;
+    if (joins) firsts.set(input, first);
+    items[n] = first;
+  }
+  return { inputs, items, faults, hashes: new Map(), known: new Map() };
+}
+
+/** Searches for earlier answers. */
+async function recall({ inputs, items, hashes, known }: Plan, task: Task, place: BatchPlace): Promise<void> {
+  const places = new Map<string, number>();
+  for (const [n, { input }] of inputs.entries()) {
+    if (items[n] !== n) continue;
+    const hash = await taskHash(task, String(input));
+    hashes.set(n, hash);
+    places.set(hash, n);
+  }
+  const all = [...places.keys()];
+  for (let from = 0; from < all.length; from += RECALLED_IN_A_CALL) {
+    const some = all.slice(from, from + RECALLED_IN_A_CALL);
+    for (const [hash, answer] of await callBatch(place, (batch) => batch.recall(place.account, some))) {
+      known.set(places.get(hash) ?? -1, answer);
+    }
+  }
+}
+
+function* countsOf({ inputs, items, known }: Plan, votes: number): Steps<LabelCounts> {
+  const counts = { inputs: inputs.length, cached: 0, repeated: 0, requests: 0 };
+  for (const [n, item] of items.entries()) {
+    yield 0;
+    if (item < 0) continue;
+    if (known.has(item)) counts.cached += 1;
+    else if (item !== n) counts.repeated += 1;
+    else counts.requests += votes;
+  }
+  return counts;
+}
+
+/** Hands the inputs to the object, some at a time: all but the texts, which only go up. */
+async function giveInputs({ inputs, items, faults, hashes, known }: Plan, place: BatchPlace): Promise<void> {
+  const pacer = new Pacer();
+  let page: TakenInput[] = [];
+  let from = 0;
+  let characters = 0;
+  const give = async () => {
+    await callBatch(place, (batch) => batch.take(from, page));
+    from += page.length;
+    page = [];
+    characters = 0;
   };
-  const opened = await callClassification(place, (job) => job.open(opening));
-  if (opened.state === 'taken') return opened.report;
-  if (opened.state === 'busy') {
-    throw tryAgain('The same request is being worked on. Send it again in a moment.', 'classification_busy', {
-      seconds: opened.seconds,
-    });
+  for (const [n, { id }] of inputs.entries()) {
+    await pacer.before(id.length);
+    const item = items[n] ?? -1;
+    const own = { item: item < 0 ? null : item, fault: faults.get(n) ?? null };
+    page.push({ id, ...own, hash: hashes.get(n) ?? null, known: known.get(n) ?? null });
+    characters += id.length;
+    if (page.length >= TAKEN_AT_ONCE || characters >= TAKEN_CHARACTERS) await give();
   }
-  if (opened.state === 'other') throw keyUsed();
-  let isMade = false;
-  try {
-    await giveInputs(place, task, inputs);
-    let begun: ClassificationReport | undefined;
-    while (!begun) begun = await callClassification(place, (job) => job.begin(batch));
-    isMade = begun.status === 'ended';
-    if (isMade) return begun;
-    const { requests } = begun.counts;
-    if (requests > MOST_ITEMS) {
-      throw invalidRequest(
-        `inputs: they are ${requests} requests, one for each vote, and a batch has at most ${MOST_ITEMS}. Send fewer inputs.`,
-      );
-    }
-    const own = { id: batch, mostBytes: MOST_WRITTEN_BYTES };
-    const made = await createBatch(contextOfBatch(c, place, task), fetchUpstream, own);
-    isMade = made.ok;
-    if (!isMade) return made;
-    return await callClassification(place, (job) => job.sent(batch));
-  } finally {
-    if (!isMade) waitUntil(callClassification(place, (job) => job.drop(batch)));
-  }
-}
-
-/** @returns a new id; with a key, always the same one */
-async function classificationIdOf(account: string, key: string | undefined): Promise<string> {
-  if (key === undefined) return createRequestId().replace('req_', 'clsbatch_');
-  return `clsbatch_${(await sha256Hex(utf8(`${account}\n${key}`))).slice(0, 26)}`;
-}
-
-/** Stores the inputs in the object, some at a time. */
-async function giveInputs(place: MakingPlace, task: Task, inputs: BatchWork['inputs']): Promise<void> {
-  for (let from = 0; from < inputs.length; ) {
-    const at = from;
-    let characters = 0;
-    while (from < inputs.length && from - at < TAKEN_AT_ONCE && characters < TAKEN_CHARACTERS) {
-      const { input } = inputs[from] ?? {};
-      characters += typeof input === 'string' ? input.length : 0;
-      from += 1;
-    }
-    const taken = await Promise.all(inputs.slice(at, from).map((one) => takenInput(task, one)));
-    await callClassification(place, (job) => job.take(place.batch, at, taken));
-    await pause(0);
-  }
-}
-
-async function takenInput(task: Task, { id, input }: BatchWork['inputs'][number]): Promise<TakenInput> {
-  const wrong = faultInInput(input);
-  const text = wrong || typeof input !== 'string' ? '' : input;
-  const hash = wrong || task.cacheSeconds === 0 ? null : await taskHash(task, text);
-  // Stored as it will go up, because rows cannot hold half a surrogate pair.
-  return { id, input: text.toWellFormed(), hash, fault: wrong ? { type: wrong.type, message: wrong.message } : null };
+  if (page.length > 0) await give();
 }
 
 /** @returns a request that makes the batch, as if the caller had sent it */
-function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): BatchContext {
+function contextOfBatch(c: Context<AppEnv>, plan: Plan, task: Task): BatchContext {
   const { origin, pathname } = new URL(c.req.url);
   const headers = new Headers(c.req.raw.headers);
   for (const name of NOT_PASSED_ON) headers.delete(name);
@@ -136,34 +168,31 @@ function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): Bat
   const request = new Request(`${origin}${mount}${BATCHES_PATH}`, {
     method: 'POST',
     headers,
-    body: streamOfTexts(bodyOfBatch(place, task)),
+    body: streamOfTexts(bodyOfBatch(plan, task)),
     signal: c.req.raw.signal,
   });
   return { req: new HonoRequest(request), env: c.env, get: c.get };
 }
 
 /** Yields the body of the batch. */
-async function* bodyOfBatch(place: MakingPlace, task: Task): AsyncGenerator<string> {
+async function* bodyOfBatch({ inputs, items, known }: Plan, task: Task): AsyncGenerator<string> {
   // Limits may allow a model by its alias, so they get the requested name.
   const room = task.prompt.room && BATCH_THINKING_TOKENS;
   const prompt = { ...task.prompt, room, model: task.modelAsked };
-  let last = -1;
+  const pacer = new Pacer();
   let chunk = '{"requests":[';
-  for (;;) {
-    const after = last;
-    const page = await callClassification(place, (job) => job.unknown(place.batch, after));
-    if (page.length === 0) break;
-    for (const { n, input } of page) {
-      for (let vote = 0; vote < task.votes; vote += 1) {
-        const { text } = classificationRequest(prompt, input);
-        const before = last < 0 && vote === 0 ? '' : ',';
-        chunk += `${before}{"custom_id":"${customIdOf(place.batch, n, vote)}","params":${text}}`;
-        if (chunk.length < CHUNK_CHARACTERS) continue;
-        yield chunk;
-        chunk = '';
-        await pause(0);
-      }
-      last = n;
+  let before = '';
+  for (const [n, { input }] of inputs.entries()) {
+    if (items[n] !== n || known.has(n)) continue;
+    // JSON that goes up cannot hold half a surrogate pair.
+    const text = String(input).toWellFormed();
+    for (let vote = 0; vote < task.votes; vote += 1) {
+      await pacer.before(text.length);
+      chunk += `${before}{"custom_id":"${n}-${vote}","params":${classificationRequest(prompt, text).text}}`;
+      before = ',';
+      if (chunk.length < CHUNK_CHARACTERS) continue;
+      yield chunk;
+      chunk = '';
     }
   }
   yield `${chunk}]}`;

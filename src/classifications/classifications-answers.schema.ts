@@ -27,9 +27,10 @@ export const classificationReport = z.object({
 });
 
 /** What is delivered once a classification has ended. */
-export const classificationEnded = z.object({
+const classificationEnded = z.object({
   type: z.literal('classification.ended'),
   event_id: z.described(z.string(), 'The same however often it is delivered.'),
   created_at: time,
   classification: classificationReport,
 });
+export type ClassificationEnded = z.output<typeof classificationEnded>;

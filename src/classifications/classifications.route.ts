@@ -1,31 +1,40 @@
 import type { Context } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
+import { callBatch } from '../batches/call-batch.ts';
 import type { BatchWork } from '../classification/classify.route.ts';
-import type { ClassificationReport } from '../durable/contracts/classification.ts';
+import type { BatchState } from '../durable/contracts/batch.ts';
+import type { ClassificationReport, ResultPage } from '../durable/contracts/classification.ts';
 import { notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { streamOfTexts } from '../http/stream-of-texts.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { beginClassification } from './begin-classification.ts';
-import { type ClassificationPlace, callClassification } from './call-classification.ts';
+import { callClassification } from './call-classification.ts';
 
 const PATH = '/classifications';
+
+/** A classification: how far it is, and what can be done with it. */
+interface FoundClassification {
+  report: ClassificationReport;
+  results(after: number): Promise<ResultPage>;
+  cancel(): Promise<ClassificationReport | undefined>;
+}
 
 /** Makes the routes of classifications by batch. Each belongs to the account that has made it. */
 export function classificationsRoutes() {
   return new Hono<AppEnv>()
-    .get(`${PATH}/:id`, requireScope('classify'), async (c) => c.json(shownReport(c, await reportIn(c))))
+    .get(`${PATH}/:id`, requireScope('classify'), async (c) => c.json(shownReport(c, (await found(c)).report)))
     .get(`${PATH}/:id/results`, requireScope('classify'), async (c) => {
-      const report = await reportIn(c);
-      if (report.status !== 'ended') {
+      const classification = await found(c);
+      if (classification.report.status !== 'ended') {
         throw notFound('This classification has no results yet. Wait until its status is ended.');
       }
-      const lines = streamOfTexts(resultsOf(placeIn(c), report));
+      const lines = streamOfTexts(resultsOf(classification));
       return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
     })
     .post(`${PATH}/:id/cancel`, requireScope('classify'), async (c) => {
-      const report = await callClassification(placeIn(c), (job) => job.cancel());
+      const report = await (await found(c)).cancel();
       return c.json(shownReport(c, report ?? missing()));
     });
 }
@@ -39,21 +48,39 @@ export function classifyByBatch(fetchUpstream: Fetch | undefined) {
 }
 
 /** Yields the results in the order of the inputs, and the summary at the end. */
-async function* resultsOf(
-  place: ClassificationPlace,
-  { usage, cost_usd, model }: ClassificationReport,
-): AsyncGenerator<string> {
+async function* resultsOf({
+  report: { usage, cost_usd, model },
+  results,
+}: FoundClassification): AsyncGenerator<string> {
   for (let after: number | null = -1; after !== null; ) {
-    const from: number = after;
-    const { lines, last } = await callClassification(place, (job) => job.results(from));
+    const { lines, last }: ResultPage = await results(after);
     if (last !== null) yield lines;
     after = last;
   }
   yield `${JSON.stringify({ type: 'summary', usage, cost_usd, model })}\n`;
 }
 
-async function reportIn(c: Context<AppEnv>): Promise<ClassificationReport> {
-  return (await callClassification(placeIn(c), (job) => job.read())) ?? missing();
+/** @throws ApiError 404 if the account has no such classification */
+async function found(c: Context<AppEnv>): Promise<FoundClassification> {
+  const id = c.req.param('id') ?? '';
+  if (!/^clsbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id)) missing();
+  const old = { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };
+  const place = { ...old, id: id.replace('clsbatch_', 'msgbatch_') };
+  const reportIn = (state: BatchState) => (state.kind === 'known' ? state.classification : undefined);
+  const report = reportIn(await callBatch(place, (batch) => batch.read()));
+  if (report) {
+    return {
+      report,
+      results: (after) => callBatch(place, (batch) => batch.results(after)),
+      cancel: async () => reportIn(await callBatch(place, (batch) => batch.cancel())),
+    };
+  }
+  // The last release had an object for each.
+  return {
+    report: (await callClassification(old, (job) => job.read())) ?? missing(),
+    results: (after) => callClassification(old, (job) => job.results(after)),
+    cancel: () => callClassification(old, (job) => job.cancel()),
+  };
 }
 
 /** @returns a report with the address of the results as this caller reaches the edge */
@@ -62,12 +89,6 @@ function shownReport(c: Context<AppEnv>, report: ClassificationReport): Classifi
   const { origin, pathname } = new URL(c.req.url);
   const base = pathname.replace(/\/(classify|classifications(\/.*)?)$/, '');
   return { ...report, results_url: `${origin}${base}${PATH}/${report.id}/results` };
-}
-
-function placeIn(c: Context<AppEnv>): ClassificationPlace {
-  const id = c.req.param('id') ?? '';
-  if (!/^clsbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id)) missing();
-  return { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };
 }
 
 function missing(): never {

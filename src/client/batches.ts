@@ -99,8 +99,8 @@ export function batchesOf(transport: Transport) {
       if (missing > 0) throw connectionError(new Error(`${missing} results are missing. Ask for them again.`));
     },
     /**
-     * Waits until a batch has ended. It asks less and less often, waits as long as the edge asks it to, and goes on when the
-     * network fails.
+     * Waits until a batch has ended, or is `unknown`. It asks less and less often, waits as long as the edge asks it to, and
+     * goes on when the network fails.
      *
      * @throws SluiceError `closed` if the signal is aborted; what the edge says, if asking again cannot help
      * @example
@@ -116,7 +116,7 @@ export function batchesOf(transport: Transport) {
           signal,
         );
         onProgress?.(batch);
-        if (batch.processing_status === 'ended') return batch;
+        if (batch.processing_status === 'ended' || batch.unknown !== undefined) return batch;
         await pause(pauseBefore(asked, 0, MOST_PAUSE_MS), signal);
       }
     },

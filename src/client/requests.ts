@@ -159,6 +159,8 @@ export interface BatchRequest {
 export interface Batch extends MessageBatch {
   /** What all items have cost; null until the batch has ended. */
   cost_usd: number | null;
+  /** There while nobody knows whether the upstream has made it: what to do. */
+  unknown?: string;
 }
 export type BatchResult = MessageBatchIndividualResponse;
 export type BatchDeletion = z.output<typeof deletedBatch>;

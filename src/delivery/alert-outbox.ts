@@ -87,7 +87,7 @@ export class AlertOutbox {
       const [next] = this.#stored.due;
       if (!next) return;
       try {
-        await within(this.#tell(next), ALERT_CALL_MS);
+        await sendAlert(this.#around.env, next);
       } catch {
         this.#around.alarm.wakeFor(this.#around.now() + RETRY_MS, ALERT_GRAIN_MS);
         return;
@@ -97,19 +97,19 @@ export class AlertOutbox {
     }
   }
 
-  async #tell({ key, alert, account }: Stored['due'][number]): Promise<void> {
-    const { env } = this.#around;
-    const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
-    const body: AlertBody = { type: 'alert', event_id: id, ...alert };
-    const text = JSON.stringify(body);
-    const event = { id, account, text, subject: null, digest: `sha256:${await sha256Hex(utf8(text))}` };
-    await inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(event);
-  }
-
   #save(stored: Stored): void {
     this.#stored = stored;
     this.#tables.setMeta(OUTBOX_KEY, JSON.stringify(stored));
   }
+}
+
+/** Sends an alert to the inbox of all, which keeps each key once. @param account with which it is erased */
+export async function sendAlert(env: Bindings, { key, alert, account }: Stored['due'][number]): Promise<void> {
+  const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
+  const body: AlertBody = { type: 'alert', event_id: id, ...alert };
+  const text = JSON.stringify(body);
+  const event = { id, account, text, subject: null, digest: `sha256:${await sha256Hex(utf8(text))}` };
+  await within(inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(event), ALERT_CALL_MS);
 }
 
 /** @returns whether alerts are delivered: then failures raise alerts, too. (Unreadable settings are reported elsewhere.) */

@@ -81,7 +81,7 @@ export function firstDelivery(record: ObjectRecord<EndingJournal>): Pick<EndingJ
 export async function deliverEnd<Event extends { type: string; event_id: string; created_at: string }>(
   record: ObjectRecord<EndingJournal>,
   type: Event['type'],
-  what: () => Omit<Event, 'type' | 'event_id' | 'created_at'>,
+  what: () => Omit<Event, 'type' | 'event_id' | 'created_at'> & { event_id?: string },
 ): Promise<void> {
   const { journal, now } = record;
   if (!journal?.delivery || now < journal.delivery.nextAt) return;

@@ -1,5 +1,5 @@
 import type { AccountObject } from './contracts/account.ts';
-import type { BatchClaimsObject, BatchObject } from './contracts/batch.ts';
+import type { BatchObject } from './contracts/batch.ts';
 import type { ClassificationObject } from './contracts/classification.ts';
 import type { ConversationObject } from './contracts/conversation.ts';
 import type { InboxObject } from './contracts/inbox.ts';
@@ -13,7 +13,6 @@ export interface Bindings {
   INBOX: DurableObjectNamespace<InboxObject>;
   POOL: DurableObjectNamespace<PoolObject>;
   BATCH: DurableObjectNamespace<BatchObject>;
-  BATCH_CLAIMS: DurableObjectNamespace<BatchClaimsObject>;
   CLASSIFICATION: DurableObjectNamespace<ClassificationObject>;
   /** The queue with the ids of webhook events to work on. */
   QUEUE: Queue<string>;

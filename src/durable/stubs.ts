@@ -3,7 +3,6 @@ import { LruCache } from '../cache/lru.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Bindings } from './bindings.ts';
 import type { AccountObject } from './contracts/account.ts';
-import type { BatchClaimsObject } from './contracts/batch.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import type { PoolObject } from './contracts/pool.ts';
 
@@ -60,15 +59,6 @@ function ownedStub<Env, T extends Rpc.DurableObjectBranded>(everywhere: (env: En
 /** @returns the stub of the inbox of a webhook source. */
 export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string): DurableObjectStub<InboxObject> {
   return stubOf(env.INBOX, settings, source);
-}
-
-/** @returns the stub of the claims on the batches of an upstream. @param upstream its name, if there are several */
-export function claimsStub(
-  env: Pick<Bindings, 'BATCH_CLAIMS'>,
-  settings: Jurisdiction,
-  upstream: string | undefined,
-): DurableObjectStub<BatchClaimsObject> {
-  return stubOf(env.BATCH_CLAIMS, settings, upstream ?? '');
 }
 
 /** @returns the stub of a pool by its name, as `groupPool` makes it. */

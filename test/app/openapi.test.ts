@@ -164,10 +164,9 @@ describe('the edge answers as it is described', () => {
     const body = { labels: ['a', 'b'], inputs: [{ id: 'one', input: 'a' }], cache_seconds: 60 };
     await (await app.post('/classify', body, headers)).text();
     await app.settled();
-    const { id, status } = (await (await app.post('/classify', { ...body, batch: true }, headers)).json()) as Record<
-      'id' | 'status',
-      string
-    >;
+    const { id, status } = (await (
+      await app.post('/classify', { ...body, batch: true, cache_seconds: 3_600 }, headers)
+    ).json()) as Record<'id' | 'status', string>;
     expect(status).toBe('ended');
     return id;
   }

@@ -123,20 +123,21 @@ describe('a batch', () => {
     expect((await standing()).day.held_usd).toBe(0);
   });
 
-  test('whose answer was lost is found in the upstream’s list, and made once', async () => {
+  test.each([
+    ['that has none like it', 'refused', 500],
+    ['that may have it', 'made', 504],
+  ])('that fails at an upstream with a list %s', async (_, made, status) => {
     start();
     instead = ({ method, url, text }) => {
       if (method !== 'POST' || !url.pathname.endsWith('/batches')) return undefined;
-      api.handle(method, url.pathname, text);
-      throw new Error('connection reset');
+      if (made === 'made') api.handle(method, url.pathname, text);
+      return Response.json({ type: 'error', error: { type: 'api_error', message: 'Oops' } }, { status: 500 });
     };
-    const batch = await make(items('a', 'b'));
-    expect(batch.processing_status).toBe('in_progress');
-    instead = undefined;
-    await wakeBatch(batch.id);
-    expect(await finish(batch.id)).toMatchObject({ processing_status: 'ended', request_counts: { succeeded: 2 } });
-    expect(api.creates).toBe(1);
-    expect((await standing()).day.held_usd).toBe(0);
+    const response = await app.post(PATH, items('a', 'b'));
+    expect(response.status).toBe(status);
+    const { data } = (await (await app.fetch(PATH)).json()) as { data: MessageBatch[] };
+    expect(data.map(({ unknown }) => typeof unknown)).toEqual(made === 'made' ? ['string'] : []);
+    if (made !== 'made') expect((await standing()).day.held_usd).toBe(0);
   });
 
   test('that is sent again is the same batch; its key with another body is a 400', async () => {

@@ -7,8 +7,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import type { Scope } from '../../src/identity/identity.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
-import { batchesReach, endBatch, wakeBatch } from '../support/batch-objects.ts';
-import { eventually } from '../support/eventually.ts';
+import { batchesReach, endBatch } from '../support/batch-objects.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -108,25 +107,6 @@ test('no id is read where no item can make anything', async () => {
   const id = await make('alice', item('plain', says('Hi')));
   await endBatch(api, id, 'alice');
   expect(await object('alice').belongings(['msg_plain'])).toEqual([]);
-});
-
-test('the ids of somebody else’s batch, taken for a lost one, are not noted', async () => {
-  start();
-  const path = '/v1/messages/batches';
-  const body = (custom_id: string) => JSON.stringify({ requests: [item(custom_id, says('Plot it.', CODE))] });
-  const fails = testApp(() => {
-    throw new Error('connection reset');
-  }, DEPLOYED);
-  const response = await fails.post(path, body('own'), await as('alice'));
-  const { id } = (await response.json()) as MessageBatch;
-  api.handle('POST', path, body('strange'));
-  api.end();
-  await eventually(async () => {
-    await wakeBatch(id, 'alice');
-    expect(api.reads).toBeGreaterThan(0);
-  });
-  for (let times = 0; times < 3; times += 1) await wakeBatch(id, 'alice');
-  expect(await object('alice').belongings(['file_strange', 'container_strange'])).toEqual([]);
 });
 
 test('a file that was uploaded is named by batches and messages at the upstream that has it', async () => {

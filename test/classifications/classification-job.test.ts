@@ -1,250 +1,144 @@
+/** What the last release has left: its objects have their results, and what ran there ends. */
+
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { DAY_MS, MINUTE_MS } from '../../src/async/durations.ts';
-import { Batch } from '../../src/batches/batch.ts';
-import { ClassificationJob } from '../../src/classifications/classification-job.ts';
-import { JobTables } from '../../src/classifications/job-tables.ts';
+import { RESULTS_MS } from '../../src/batches/journal.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import type { ClassificationReport } from '../../src/durable/contracts/classification.ts';
-import { accountStub, batchStub, classificationStub } from '../../src/durable/stubs.ts';
-import { around, inputsOf, type JobEdge, jobEdge, nanodollarsOf, paidBy } from '../support/classification-jobs.ts';
-import { eventually } from '../support/eventually.ts';
+import { accountStub, classificationStub } from '../../src/durable/stubs.ts';
+import { inputsOf, type JobEdge, jobEdge } from '../support/classification-jobs.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
-import { holdStep } from '../support/steps.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
-const KEY = { 'idempotency-key': 'once' };
-const INPUTS = inputsOf(7);
-const VOTES = 2;
+/** The tables as the last release made them. */
+const OLD_TABLES = `
+  create table meta (key text primary key, value text not null) strict, without rowid;
+  insert into meta (key, value) values ('schema_version', '1');
+  create table record (one integer primary key check (one = 1), journal text not null) strict;
+  create table inputs (n integer primary key, id text not null, item integer, fault text) strict;
+  create table items (n integer primary key, hash text unique, known text, kept integer not null default 0) strict;
+  create table texts (n integer primary key, text text not null) strict;
+  create table votes (
+    item integer not null, vote integer not null, answer text not null, primary key (item, vote)
+  ) strict, without rowid;`;
+const ID = `clsbatch_${'0'.repeat(26)}`;
+const CLASSIFIER = { labels: [{ name: 'billing' }, { name: 'bug' }, { name: 'account' }] };
+const job = () => classificationStub(bindings, {}, { account: 'ada', id: ID });
 
-/** Another one in each test: what an object does behind a test's end is of no concern to the next. */
-let account = '';
-let tests = 0;
 beforeEach(() => {
-  tests += 1;
-  account = `ada${tests}`;
   alarmsByHand();
 });
-const send = async (edge: JobEdge) => await edge.ask({ inputs: INPUTS, votes: VOTES }, account, KEY);
 
-/** Lets time go by, and has everything done that is due then. */
-async function pass(edge: JobEdge, milliseconds: number): Promise<void> {
-  edge.pass(milliseconds);
-  for (const job of edge.jobs.keys()) await edge.wake(job, account);
-}
-
-/** Sends the same request until it is accepted, as a client with patience does. */
-async function insist(edge: JobEdge): Promise<ClassificationReport> {
-  for (let tries = 0; tries < 40; tries += 1) {
-    const response = await send(edge);
-    const text = await response.text();
-    if (response.status === 202) return JSON.parse(text) as ClassificationReport;
-    expect(response.status, text).toBe(503);
-    await edge.app.settled();
-    await pass(edge, MINUTE_MS);
-  }
-  throw new Error('It was never accepted.');
-}
-
-/** Expects that each input was asked about once for each vote, paid for once, and that nothing else is left. */
-async function expectOnce(edge: JobEdge, report: ClassificationReport): Promise<void> {
-  const ended = await edge.finish(report, account);
-  expect(ended.counts).toMatchObject({ inputs: 7, requests: 14, labelled: 7, failed: 0 });
-  const { rows } = await edge.resultsOf(ended, account);
-  expect(rows.map(({ id, confidence }) => [id, confidence])).toEqual(INPUTS.map(({ id }) => [id, 1]));
-  expect(edge.asked()).toEqual(new Map(INPUTS.map(({ input }) => [input, VOTES])));
-  await expectPaid(edge, ended);
-}
-
-/** Expects that an account has paid for what has ended, and that there is nothing else of it. */
-async function expectPaid(edge: JobEdge, { id, cost_usd }: ClassificationReport): Promise<void> {
-  for (let minutes = 0; minutes < 20; minutes += 1) await pass(edge, MINUTE_MS);
-  await edge.app.settled();
-  const cost = nanodollarsOf(cost_usd);
-  expect(await paidBy(account)).toMatchObject({ held: 0, settled: cost, booked: cost });
-  const listed = await runInDurableObject(accountStub(bindings, {}, account), (_, { storage }) =>
-    storage.sql.exec('select id from classifications').toArray(),
-  );
-  expect(listed).toEqual([{ id }]);
-}
-
-const CALLS = [
-  ...['open', 'take', 'begin', 'unknown', 'sent'].map((method) => ({ method, of: ClassificationJob })),
-  ...['prepare', 'closing', 'answered'].map((method) => ({ method, of: Batch })),
-];
-const KILLS = CALLS.flatMap(({ method, of }) =>
-  ['call', 'answer'].flatMap((what) => ['lives', 'dies'].map((maker) => [what, method, maker, of] as const)),
-);
-
-/** Sends a request of which one call, or its answer, is lost. @param maker whether the edge's own part dies by it */
-async function sendAndLose(edge: JobEdge, [what, method, maker, of]: (typeof KILLS)[number]): Promise<void> {
-  let isFirst = true;
-  let killed = 0;
-  around(of, method, async (whole) => {
-    if (killed > 0) return await whole();
-    killed += 1;
-    if (what === 'answer') await whole();
-    throw new Error('killed');
+/** Leaves an object as the last release had it: of three inputs the second has a fault, the third the answer of the first. */
+async function leave(phase: string, more: object = {}): Promise<void> {
+  const now = Date.now();
+  const counts = { inputs: 3, cached: 0, repeated: 1, requests: 1, labelled: 0, failed: 0 };
+  const opening = { classifier: CLASSIFIER, structured: true, votes: 1, cacheSeconds: 0, model: 'm', version: null };
+  const journal = { id: ID, account: 'ada', batch: 'msgbatch_x', digest: 'd', ...opening, phase, counts };
+  const text = JSON.stringify({ ...journal, createdAt: now, touchedAt: now, recalledTo: -1, ...more });
+  await accountStub(bindings, {}, 'ada').noteClassification(ID, true);
+  await runInDurableObject(job(), async (_, { storage }) => {
+    await storage.setAlarm(now + DAY_MS);
+    storage.sql.exec(OLD_TABLES);
+    storage.sql.exec('insert into record values (1, ?)', text);
+    const fault = JSON.stringify({ type: 'invalid_request_error', message: 'input: it is empty.' });
+    storage.sql.exec(`insert into inputs values (0, '"a"', 0, null), (1, '"b"', null, ?), (2, '"c"', 0, null)`, fault);
+    storage.sql.exec("insert into items values (0, 'h', null, 0)");
   });
-  for (const dropped of [ClassificationJob, Batch]) {
-    around(dropped, 'drop', (whole) => {
-      if (maker === 'dies' && isFirst) throw new Error('killed');
-      return whole();
-    });
-  }
-  const first = await send(edge);
-  await first.text();
-  await edge.app.settled();
-  isFirst = false;
-  expect(killed).toBe(1);
-  // Some calls are made again until they are heard.
-  expect([202, 503]).toContain(first.status);
   await abortAllDurableObjects();
 }
 
-/** Whether the last bytes have gone up nobody can say then. */
-const isUnsure = ([what, method, maker]: (typeof KILLS)[number]) =>
-  what === 'answer' && method === 'closing' && maker === 'dies';
-
-test.each(KILLS.filter((kill) => !isUnsure(kill)))(
-  'a classification by batch asks once where the %s of %s is lost, and the edge %s',
-  async (...kill) => {
-    const edge = jobEdge();
-    await sendAndLose(edge, kill);
-    await expectOnce(edge, await insist(edge));
-  },
-);
-
-test.each(KILLS.filter(isUnsure))(
-  'a classification by batch asks nothing where the %s of %s is lost, and the edge %s',
-  async (...kill) => {
-    const edge = jobEdge();
-    await sendAndLose(edge, kill);
-    const report = await insist(edge);
-    await pass(edge, 2 * DAY_MS);
-    const ended = await edge.finish(report, account);
-    expect(ended).toMatchObject({ counts: { labelled: 0, failed: 7 }, cost_usd: 0 });
-    expect(edge.asked()).toEqual(new Map());
-    await expectPaid(edge, ended);
-  },
-);
-
-test('a classification by batch asks once where all that is in memory goes before each alarm, and results break off', async () => {
-  const edge = jobEdge();
-  const report = await insist(edge);
-  edge.breaks = 3;
-  for (let alarms = 0; alarms < 8; alarms += 1) {
-    await abortAllDurableObjects();
-    await edge.wake(report.id, account);
-  }
-  expect(edge.breaks).toBe(0);
-  await expectOnce(edge, report);
-});
-
-test('of requests that race under one key one makes the batch, and the others are told to wait', async () => {
-  const edge = jobEdge();
-  const responses = await Promise.all(Array.from({ length: 5 }, () => send(edge)));
-  const ids = new Set<string>();
-  for (const response of responses) {
-    const text = await response.text();
-    if (response.status === 202) ids.add((JSON.parse(text) as ClassificationReport).id);
-    else expect([response.status, response.headers.get('retry-after')], text).toEqual([503, '5']);
-  }
-  const report = await insist(edge);
-  expect(ids).toEqual(new Set([report.id]));
-  await expectOnce(edge, report);
-});
-
-/** Stops a classification that counts its outcomes, and does something meanwhile. */
-async function whileCounting<T>(counting: () => Promise<T>, meanwhile: () => Promise<unknown>): Promise<T> {
-  let isCounting = false;
-  around(JobTables, 'partsAfter', (whole) => {
-    isCounting = true;
-    return whole();
+async function addVote(): Promise<void> {
+  await runInDurableObject(job(), (_, { storage }) => {
+    storage.sql.exec('insert into votes values (0, 0, ?)', JSON.stringify({ labels: ['bug'], fields: null }));
   });
-  const gate = holdStep(() => isCounting);
-  const counted = counting();
-  await eventually(() => expect(gate.isReached).toBe(true));
-  await meanwhile();
-  gate.open();
-  return await counted;
 }
 
-const jobOf = (id: string) => classificationStub(bindings, {}, { account, id });
-
-/** Has the upstream's batch end and its money be booked, so that the next alarm of the classification counts. */
-async function endBatch(edge: JobEdge): Promise<void> {
-  for (const batch of edge.batches.keys()) {
-    for (let alarms = 0; alarms < 5; alarms += 1)
-      await runDurableObjectAlarm(batchStub(bindings, {}, { account, id: batch }));
-  }
-}
-
-test('a classification by batch is counted once where it is cancelled, and its alarm comes again, while its outcomes are counted', async () => {
-  const edge = jobEdge();
-  const report = await insist(edge);
-  await endBatch(edge);
-  const poll = async () => void (await runDurableObjectAlarm(jobOf(report.id)));
-  let ended_at: string | null = null;
-  await whileCounting(poll, async () => {
-    await jobOf(report.id).cancel();
-    await runInDurableObject(jobOf(report.id), (job: ClassificationJob) => job.alarm());
-    ({ ended_at } = await edge.read(report.id, account));
-    expect(ended_at).not.toBeNull();
-    edge.pass(MINUTE_MS);
-  });
-  await expectOnce(edge, report);
-  expect(await edge.read(report.id, account)).toMatchObject({ status: 'ended', ended_at });
-});
-
-test('leaves nothing where its account is erased while its outcomes are counted', async () => {
-  const edge = jobEdge();
-  const report = await insist(edge);
-  await endBatch(edge);
-  await whileCounting(
-    async () => void (await runDurableObjectAlarm(jobOf(report.id))),
-    async () => await jobOf(report.id).erase(),
+const listed = async () =>
+  await runInDurableObject(accountStub(bindings, {}, 'ada'), (_, { storage }) =>
+    storage.sql.exec('select id from classifications').toArray(),
   );
-  await runInDurableObject(jobOf(report.id), async (_, { storage }) => {
+
+async function statusOf(edge: JobEdge, path = ''): Promise<number> {
+  const response = await edge.app.fetch(`/classifications/${ID}${path}`, {
+    headers: bearer(await tokenOf('ada', ['classify'])),
+  });
+  await response.text();
+  return response.status;
+}
+
+test('results of the last release are read, as long as they were promised, and erased with their account', async () => {
+  const edge = jobEdge();
+  await leave('ended', {
+    endedAt: Date.now(),
+    cost: 5_000,
+    counts: { inputs: 3, labelled: 2, failed: 1, requests: 1 },
+  });
+  await addVote();
+  const report = await edge.read(ID);
+  expect(report).toMatchObject({ status: 'ended', batch: 'msgbatch_x', cost_usd: 0.000005, counts: { labelled: 2 } });
+  const { rows, summary } = await edge.resultsOf(report);
+  expect(rows).toMatchObject([
+    { id: 'a', label: 'bug', cached: false, error: null },
+    { id: 'b', label: null, error: { message: 'input: it is empty.' } },
+    { id: 'c', label: 'bug', cached: true },
+  ]);
+  expect(summary.cost_usd).toBe(0.000005);
+  await runDurableObjectAlarm(job());
+  expect(await statusOf(edge)).toBe(200);
+  edge.pass(RESULTS_MS + MINUTE_MS);
+  await runDurableObjectAlarm(job());
+  expect(await statusOf(edge)).toBe(404);
+  expect(await listed()).toEqual([]);
+});
+
+test('what runs there ends with the results of its batch, and is told', async () => {
+  const edge = jobEdge({
+    DELIVER_HOSTS: 'a.test',
+    DELIVERY_SIGNING_SECRET: 'whsec_dGhlIHNlY3JldCBvZiB0aGUgZGVsaXZlcmllcyBvZiB0ZXN0cw==',
+  });
+  const told: string[] = [];
+  const network = vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
+    told.push((JSON.parse(await new Response(init?.body).text()) as { event_id: string }).event_id);
+    return new Response(null, { status: 204 });
+  });
+  onTestFinished(() => network.mockRestore());
+  // Any batch does: what the last release has sent up has a mark behind its ids.
+  const made = await edge.begin({ inputs: inputsOf(1), deliver_url: 'https://a.test/' });
+  await leave('sending', { batch: made.batch, deliverUrl: 'https://a.test/' });
+  expect(await statusOf(edge)).toBe(404);
+  await runDurableObjectAlarm(job());
+  expect(await edge.read(ID)).toMatchObject({ status: 'in_progress' });
+  const { cost_usd } = await edge.finish(made);
+  await runDurableObjectAlarm(job());
+  const report = await edge.read(ID);
+  expect(report).toMatchObject({ status: 'ended', cost_usd, counts: { labelled: 2, failed: 1, processing: 0 } });
+  expect(report.usage?.input_tokens).toBeGreaterThan(0);
+  expect((await edge.resultsOf(report)).rows.map(({ label }) => label)).toEqual(['billing', null, 'billing']);
+  await runDurableObjectAlarm(job());
+  await edge.wake();
+  expect(told.sort()).toEqual([`evt_${ID}`, `evt_${made.id}`].sort());
+});
+
+test('what runs there without a batch ends, and each input says so', async () => {
+  const edge = jobEdge();
+  await leave('running');
+  await runDurableObjectAlarm(job());
+  expect(await edge.read(ID)).toMatchObject({ status: 'ended', cost_usd: null, counts: { labelled: 0, failed: 3 } });
+});
+
+test('what was being made there is forgotten', async () => {
+  const edge = jobEdge();
+  await leave('taking');
+  await runDurableObjectAlarm(job());
+  expect(await listed()).toEqual([{ id: ID }]);
+  edge.pass(DAY_MS);
+  await runDurableObjectAlarm(job());
+  expect(await listed()).toEqual([]);
+  await runInDurableObject(job(), async (_, { storage }) => {
     expect([...storage.sql.exec("select name from sqlite_master where name = 'record'")]).toEqual([]);
     expect(await storage.getAlarm()).toBeNull();
   });
-});
-
-/** Nothing of these goes up, so a classification of them ends where its making begins. */
-const EMPTY = { inputs: [{ id: 'a', input: '' }], votes: VOTES };
-
-test('a classification by batch ends once where its making is told twice while its outcomes are counted', async () => {
-  const edge = jobEdge();
-  let batch = '';
-  around(ClassificationJob, 'open', (whole, opening) => {
-    batch = String(opening.batch);
-    return whole();
-  });
-  let second: Promise<ClassificationReport | undefined> | undefined;
-  const response = await whileCounting(
-    () => edge.ask(EMPTY, account, KEY),
-    async () => {
-      const [[id = ''] = []] = edge.jobs;
-      second = jobOf(id).begin(batch);
-      await second;
-    },
-  );
-  const report = (await response.json()) as ClassificationReport;
-  expect(report).toMatchObject({ status: 'ended', counts: { inputs: 1, failed: 1, labelled: 0 } });
-  expect(await second).toMatchObject({ id: report.id, ended_at: report.ended_at });
-  expect(edge.batches.size).toBe(0);
-});
-
-test('a classification makes no batch where it is erased while its outcomes are counted', async () => {
-  const edge = jobEdge();
-  const response = await whileCounting(
-    () => edge.ask(EMPTY, account, KEY),
-    async () => {
-      const [[id = ''] = []] = edge.jobs;
-      await jobOf(id).erase();
-    },
-  );
-  expect([response.status, edge.batches.size]).toEqual([503, 0]);
 });

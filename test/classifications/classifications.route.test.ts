@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { HOUR_MS } from '../../src/async/durations.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import { accountStub, classificationStub } from '../../src/durable/stubs.ts';
+import { accountStub, batchStub } from '../../src/durable/stubs.ts';
 import { errorOf } from '../support/app.ts';
 import { inputsOf, jobEdge, LABELS, ticket } from '../support/classification-jobs.ts';
 import { eventually } from '../support/eventually.ts';
@@ -29,7 +29,7 @@ describe('a classification by batch', () => {
       ...Array.from({ length: 6 }, () => false),
     ]);
     // Answers go into the cache some at a time.
-    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake(ended.id);
+    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake();
     const sent = edge.app.sent.length;
     const after = await edge.classified({ inputs }, 'ada');
     expect(after.cost).toBe(0);
@@ -50,8 +50,8 @@ describe('a classification by batch', () => {
     const report = await edge.begin({ inputs });
     // Equal texts are asked about once all the same.
     expect(report.counts).toMatchObject({ inputs: 4, cached: 0, repeated: 1, requests: 3 });
-    const ended = await edge.finish(report);
-    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake(ended.id);
+    await edge.finish(report);
+    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake();
     expect(await kept()).toBe(1);
     const stored = await edge.app.fetch('/classifiers/tickets', {
       method: 'PUT',
@@ -60,7 +60,7 @@ describe('a classification by batch', () => {
     });
     expect(stored.status).toBe(200);
     const keeping = await edge.finish(await edge.begin({ classifier: 'tickets', labels: undefined, inputs }));
-    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake(keeping.id);
+    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake();
     // For how long an answer is kept does not change it, so the one of the direct request was known.
     expect(keeping.counts).toMatchObject({ cached: 2, repeated: 0, requests: 2 });
     expect(await kept()).toBe(3);
@@ -81,16 +81,6 @@ describe('a classification by batch', () => {
     expect(ended.counts).toMatchObject({ labelled: 3, failed: 2 });
     const direct = await edge.classified({ inputs }, 'grace');
     expect((await edge.resultsOf(ended)).rows).toEqual(direct.rows);
-  });
-
-  test('has custom ids like those of no other batch, so that its results prove which one it is', async () => {
-    const edge = jobEdge();
-    const idsOf = async (inputs: ReturnType<typeof inputsOf>) => {
-      await edge.finish(await edge.begin({ inputs }));
-      return edge.requestsUp().map(({ custom_id }) => custom_id);
-    };
-    const ids = [...(await idsOf(inputsOf(3))), ...(await idsOf(inputsOf(6).slice(3)))];
-    expect(new Set(ids).size).toBe(6);
   });
 
   test.each([
@@ -136,11 +126,11 @@ describe('a classification by batch', () => {
     }
     const account = accountStub(bindings, {}, 'ada');
     await account.erase();
-    const object = classificationStub(bindings, {}, { account: 'ada', id: report.id });
+    const object = batchStub(bindings, {}, { account: 'ada', id: report.id.replace('cls', 'msg') });
     // The account may be at its alarm just now.
     await eventually(async () => {
       await runDurableObjectAlarm(account);
-      expect(await object.read()).toBeUndefined();
+      expect(await object.read()).toEqual({ kind: 'none' });
     });
   });
 
@@ -239,7 +229,7 @@ describe('a classification by batch', () => {
     onTestFinished(() => taken.mockRestore());
     const ended = await edge.finish(await edge.begin({ inputs: inputsOf(2), deliver_url: 'https://a.test/hook' }));
     for (let alarms = 0; alarms < 3; alarms += 1) {
-      await edge.wake(ended.id);
+      await edge.wake();
       edge.pass(HOUR_MS);
     }
     expect(told.map(({ id }) => id)).toEqual([`evt_${ended.id}`, `evt_${ended.id}`]);

@@ -231,6 +231,12 @@ test('waiting goes on while the network fails, the edge is down, or asks for tim
   expect((asked[3] ?? 0) - (asked[2] ?? 0)).toBeGreaterThanOrEqual(120_000);
 });
 
+test('waiting ends where nobody knows whether there is a batch', async () => {
+  const unknown = batchOf({ unknown: 'Look in the Console.' });
+  const { client, until } = fakeEdge(() => Response.json(unknown));
+  expect(await until(client.batches.waitFor(id))).toEqual(unknown);
+});
+
 test('waiting leaves a connection that stays silent', async () => {
   const { client, until, sent } = fakeEdge(({ signal }, count) =>
     count > 1

@@ -8,7 +8,7 @@ import type { ClassifyResult, ClassifyUsage } from '../../src/classification/cla
 import { ClassificationJob } from '../../src/classifications/classification-job.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { ClassificationReport } from '../../src/durable/contracts/classification.ts';
-import { accountStub, batchStub, classificationStub } from '../../src/durable/stubs.ts';
+import { accountStub, batchStub } from '../../src/durable/stubs.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { type Fetch, type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
@@ -52,15 +52,13 @@ export interface JobEdge {
   breaks: number;
   /** The batches of this edge whose making has begun: their ids with their accounts. */
   readonly batches: ReadonlyMap<string, string>;
-  /** The classifications whose making has begun, as well. */
-  readonly jobs: ReadonlyMap<string, string>;
   /** Moves the clock of all objects. */
   pass(milliseconds: number): void;
   ask(body: object, account?: string, headers?: Record<string, string>): Promise<Response>;
   begin(body: object, account?: string, headers?: Record<string, string>): Promise<ClassificationReport>;
   read(id: string, account?: string): Promise<ClassificationReport>;
-  /** Has the objects do what is due. */
-  wake(id: string, account?: string): Promise<void>;
+  /** Has the account's batches do what is due. */
+  wake(account?: string): Promise<void>;
   /** Has the batch settle, and the classification read its results. */
   finish(report: ClassificationReport, account?: string): Promise<ClassificationReport>;
   resultsOf(report: ClassificationReport, account?: string): Promise<{ rows: ResultRow[]; summary: Summary }>;
@@ -99,7 +97,6 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
     ...vars,
   };
   const batches = new Map<string, string>();
-  const jobs = new Map<string, string>();
   let passed = 0;
   const app = testApp(async (sent) => {
     const { method, url, headers, text } = sent;
@@ -133,10 +130,6 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
     batches.set(String(id), String(account));
     return whole();
   });
-  around(ClassificationJob, 'open', (whole, { id, account }) => {
-    jobs.set(String(id), String(account));
-    return whole();
-  });
 
   const ask: JobEdge['ask'] = async (body, account = 'ada', headers = {}) =>
     await app.post(
@@ -146,11 +139,10 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
     );
   const read: JobEdge['read'] = async (id, account = 'ada') =>
     await (await app.fetch(`/classifications/${id}`, { headers: await credential(account) })).json();
-  const wake: JobEdge['wake'] = async (id, account = 'ada') => {
+  const wake: JobEdge['wake'] = async (account = 'ada') => {
     for (const [batch, owner] of batches) {
       if (owner === account) await runDurableObjectAlarm(batchStub(bindings, {}, { account, id: batch }));
     }
-    await runDurableObjectAlarm(classificationStub(bindings, {}, { account, id }));
   };
   const questions = (path: string) =>
     app.sent
@@ -163,7 +155,6 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
     instead: undefined,
     breaks: 0,
     batches,
-    jobs,
     pass: (milliseconds) => {
       passed += milliseconds;
     },
@@ -178,7 +169,7 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
     wake,
     async finish({ id }, account) {
       for (let alarms = 0; alarms < 50; alarms += 1) {
-        await wake(id, account);
+        await wake(account);
         const now = await read(id, account);
         if (now.status === 'ended') return now;
       }

@@ -1,8 +1,10 @@
-/** The contracts of a batch's object and of the claims' object, and of an account's decisions about batches. */
+/** The contracts of a batch's object, and of an account's decisions about batches. */
 
 import type { MessageBatch, OutcomeCounts } from '../../batches/batches-answers.schema.ts';
+import type { KeptAnswer } from '../../kv/classified-answers.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { AdmissionCaller, AdmissionDecision } from './admission.ts';
+import type { ClassificationReport, LabelsOpening, ResultPage, TakenInput } from './classification.ts';
 import type { Tokens } from './settlement.ts';
 
 /** Asks an account to set aside the cost of a batch. */
@@ -74,13 +76,8 @@ export interface BatchOpening {
   items: number;
   /** One entry for each model, with the most that it can cost. */
   rows: { requestId: string; model: string; hold: Nanodollars; items: number }[];
-  /** The salt with which the custom ids are hashed, and their digest. */
-  seed: readonly [number, number, number, number];
-  digest: string;
-  /** The same for all batches with the same custom ids. Equal values prove nothing, but raise a doubt. */
-  likeness: string;
-  /** A hash of the account and the bytes of the body. */
-  origin: string;
+  /** Only the last release needs it, to read results. */
+  seed: readonly number[];
   /** The longest cache lifetime that an item asks for. */
   cacheTtl: '5m' | '1h';
   /** Whether an answer may contain ids of things that it makes. */
@@ -91,6 +88,8 @@ export interface BatchOpening {
   headers: Record<string, string>;
   /** The address to which its end is reported; null for none. Default: BATCH_DELIVER_URL. */
   deliverUrl?: string | null | undefined;
+  /** If it is a classification: what its inputs share. */
+  labels?: LabelsOpening | undefined;
 }
 
 /** The upstream's answer to a create. */
@@ -99,7 +98,7 @@ export type CreateAnswer =
   | { kind: 'made'; id: string; expiresAt: string }
   /** It was not made. The answer is kept for callers who send the same again. */
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
-  /** A failure that does not say whether it was made. It is searched for, and if it is not found, it was refused. */
+  /** A failure that does not say whether it was made. If the upstream's list has none like it, it was refused. */
   | { kind: 'doubtful'; status: number; body: string; headers: Record<string, string> }
   /** The answer was lost, so it is not known. */
   | { kind: 'lost' };
@@ -107,7 +106,14 @@ export type CreateAnswer =
 /** How far a batch has come. */
 export type BatchState =
   /** `isSent` is false until its last byte has gone up. Until then it may still come to nothing. */
-  | { kind: 'known'; batch: MessageBatch; upstream: UpstreamBatch | undefined; isSent: boolean }
+  | {
+      kind: 'known';
+      batch: MessageBatch;
+      upstream: UpstreamBatch | undefined;
+      isSent: boolean;
+      /** If it is a classification, once it is sent. */
+      classification?: ClassificationReport;
+    }
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   | { kind: 'none' };
 
@@ -127,7 +133,15 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
    *
    * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
-  closing(): Promise<boolean>;
+  closing(): boolean;
+  /** @returns the cached answers of an account by their hashes. A request may not read so many itself */
+  recall(account: string, hashes: string[]): Promise<[string, KeptAnswer][]>;
+  /** Takes inputs of a classification that is prepared. @param from the place of the first one among all */
+  take(from: number, inputs: TakenInput[]): void;
+  /** Ends a classification of which nothing has to go up. */
+  endEmpty(): Promise<void>;
+  /** @returns the next results of a classification */
+  results(after: number): ResultPage;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
   /**
@@ -143,53 +157,5 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   /** Deletes the batch, here and at the upstream. */
   remove(): Promise<'removed' | 'running' | 'none'>;
   /** Erases the batch, because its account is erased. It is cancelled, settled and deleted. */
-  erase(): void;
-}
-
-/** A batch whose create has not been answered, or whose answer was lost. */
-export interface PendingBatch {
-  batch: string;
-  items: number;
-  /** When its last byte went up, in milliseconds since 1970. */
-  at: number;
-  /** The same for all batches with these custom ids. */
-  likeness: string;
-  /** The same for equal bodies of the same account. Such batches may be exchanged for each other. */
-  origin: string;
-}
-
-/** A batch in the upstream's list that may be ours. */
-export interface BatchCandidate {
-  id: string;
-  /** Milliseconds since 1970. */
-  at: number;
-}
-
-/** The object that knows which batch of an upstream belongs to which of ours. There is one for each upstream. */
-export interface BatchClaimsObject extends Rpc.DurableObjectBranded {
-  /** Notes a batch before its last byte goes up. */
-  begin(pending: PendingBatch): void;
-  /**
-   * Claims a batch of the upstream for one of ours.
-   *
-   * @param isSure whether the upstream itself has said so. Then an earlier claim of another batch was a mistake
-   * @returns false if it belongs to another batch
-   */
-  claim(batch: string, upstreamId: string, isSure?: boolean): boolean;
-  /**
-   * Claims a batch of the upstream for one of ours, by its custom ids.
-   *
-   * @returns `own`; `other` if it belongs to another batch; `unclear` while another lost batch has the same custom ids
-   */
-  prove(batch: string, upstreamId: string): 'own' | 'other' | 'unclear';
-  /** Takes back a claim that was a wrong guess. */
-  release(batch: string, upstreamId: string): void;
-  /** Notes that a batch was not made, or is no longer searched for. */
-  end(batch: string): void;
-  /**
-   * Chooses among batches of the upstream that have the right number of items and the right time.
-   *
-   * @returns `only`: the one that it must be, which is then claimed; otherwise those that nobody has claimed
-   */
-  choose(batch: string, candidates: BatchCandidate[]): { only?: string; free: string[] };
+  erase(): Promise<void>;
 }

@@ -70,6 +70,8 @@ function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject 
       return `${who} was billed more than was set aside: ${subject}`;
     case 'webhook_parked':
       return `${node.id} gave up on an event: ${subject}`;
+    case 'batch_unknown':
+      return `${who}: nobody knows whether Claude has made the batch ${subject}. Look in the Console`;
     case 'key_refused':
       return `Claude refuses this deployment: ${subject}`;
     case 'key_works':

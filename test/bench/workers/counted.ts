@@ -182,7 +182,6 @@ function countEnv(env: Bindings): Bindings {
     INBOX: countNamespace(env.INBOX, true),
     POOL: countNamespace(env.POOL, true),
     BATCH: countNamespace(env.BATCH),
-    BATCH_CLAIMS: countNamespace(env.BATCH_CLAIMS),
     CLASSIFICATION: countNamespace(env.CLASSIFICATION),
   };
   counting.set(env, made);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { LabelWriter } from '../../../src/batches/label-results.ts';
 import { readResults } from '../../../src/batches/read-results.ts';
-import { readVote } from '../../../src/classifications/job-results.ts';
 import { completeReport } from '../../../src/conversations/turn/answer-report.ts';
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
@@ -140,14 +140,14 @@ test.each(FORMS)(
 );
 
 test.each(FORMS)('a vote that came in a batch tells what can be counted: %s', (_, form) => {
-  const vote = readVote(succeeded('0-0-b', form), {
-    classifier: { labels: [{ name: 'a' }] },
-    structured: false,
-  } as never);
+  const task = { classifier: { labels: [{ name: 'a' }] }, structured: false, votes: 1 } as never;
+  const writer = new LabelWriter(task, () => {});
+  writer.add(succeeded('0-0', form));
+  const usage = writer.end();
   const { input_tokens } = USED;
   const told = { all: USED, output: usageMessage(form).usage, prompt: { input_tokens }, nothing: {} };
   for (const kind of ['input_tokens', 'output_tokens'] as const) {
-    expect(vote?.usage?.[kind]).toBe((told[form.wholeTells] as Usage)[kind]);
+    expect(usage[kind]).toBe((told[form.wholeTells] as Usage)[kind] ?? 0);
   }
 });
 

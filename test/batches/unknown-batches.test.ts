@@ -1,15 +1,14 @@
-/** Batches whose create got no answer: each is found, or was never made, and nobody is given another's. */
+/** Batches whose create got no answer, or whose results do not come: each ends, and its hold with it. */
 
-import { runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Batch } from '../../src/batches/batch.ts';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
-import { BatchClaims } from '../../src/batches/claims.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { BatchOpening } from '../../src/durable/contracts/batch.ts';
-import { accountStub, batchStub } from '../../src/durable/stubs.ts';
-import { type TestApp, testApp } from '../support/app.ts';
+import { accountStub, batchStub, inboxStub } from '../../src/durable/stubs.ts';
+import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
 import { atNoon } from '../support/calendar.ts';
@@ -46,10 +45,9 @@ beforeEach(() => {
     const { pathname, search } = new URL(to);
     return instead(method, pathname + search) ?? api.handle(method, pathname + search, '');
   });
-  for (const prototype of [Batch.prototype, BatchClaims.prototype]) {
-    const spy = vi.spyOn(prototype as unknown as { now(): number }, 'now').mockImplementation(() => Date.now() + late);
-    onTestFinished(() => spy.mockRestore());
-  }
+  const clock = Batch.prototype as unknown as { now(): number };
+  const spy = vi.spyOn(clock, 'now').mockImplementation(() => Date.now() + late);
+  onTestFinished(() => spy.mockRestore());
 });
 const params = (content: string) => ({
   model: 'claude-sonnet-5-5',
@@ -60,33 +58,44 @@ const bodyOf = (ids: readonly string[], content = 'Hi') => ({
   requests: ids.map((custom_id) => ({ custom_id, params: params(content) })),
 });
 
-/** Makes batches while nobody can look for them. */
-async function makeUnseen(...all: (readonly [account: string, ids: readonly string[], content?: string])[]) {
-  instead = () => new Response(null, { status: 500 });
-  const made: string[] = [];
-  for (const [account, ids, content] of all) made.push(await make(account, ids, content));
-  instead = () => undefined;
-  return made as [string, string];
-}
-
 async function make(account: string, ids: readonly string[], content?: string): Promise<string> {
   const response = await app.post(PATH, bodyOf(ids, content), bearer(await tokenOf(account)));
   expect(response.status, await response.clone().text()).toBe(200);
   return ((await response.json()) as MessageBatch).id;
 }
 
+/** Sends a batch that is not answered. */
+async function lose(account: string, ids: readonly string[]): Promise<string> {
+  const response = await app.post(PATH, bodyOf(ids), bearer(await tokenOf(account)));
+  const { message } = await errorOf(response);
+  return /msgbatch_\w{26}/.exec(message)?.[0] ?? message;
+}
+
+/** A batch whose last byte has not gone up: as another one, but for its id. */
+async function prepared(account: string, nth = 0) {
+  creates = 'answered';
+  const first = await make(account, ['a1']);
+  const journal = await runInDurableObject(batchStub(bindings, {}, { account, id: first }), (_, ctx) =>
+    String(ctx.storage.sql.exec('select journal from record').one().journal),
+  );
+  api.batches.clear();
+  const id = `msgbatch_${String(nth).padStart(26, '0')}`;
+  const { rows, upstreamId: _, ...rest } = JSON.parse(journal) as BatchOpening & { upstreamId?: string };
+  const opening = { ...rest, id, rows: rows.map((row) => ({ ...row, requestId: `req_${id}` })) };
+  const stub = batchStub(bindings, {}, { account, id });
+  await stub.prepare(opening);
+  return { id, stub, opening };
+}
+
+async function alerts() {
+  const { data } = await inboxStub(bindings, {}, 'alert').alerts({});
+  return data.map(({ kind, node, subject }) => [kind, node.id, subject]);
+}
+
 async function shown(account: string, id: string): Promise<MessageBatch> {
   const state = await batchStub(bindings, {}, { account, id }).read();
   if (state.kind !== 'known') throw new Error(state.kind);
   return state.batch;
-}
-
-async function resultIds(account: string, id: string): Promise<string[]> {
-  const headers = bearer(await tokenOf(account));
-  const response = await app.fetch(`${PATH}/${id}/results`, { headers });
-  expect(response.status).toBe(200);
-  const lines = (await response.text()).trim().split('\n');
-  return lines.map((line) => (JSON.parse(line) as { custom_id: string }).custom_id).sort();
 }
 
 /** Has batches do what is due until all have ended. */
@@ -106,68 +115,69 @@ async function wakeSeveralTimes(...all: (readonly [account: string, id: string])
 
 const day = async (account: string) => (await accountStub(bindings, {}, account).standing({})).day;
 
-test('two lost at the same time with the same number of items get each its own, by their custom ids', async () => {
-  const [alice, bob] = await makeUnseen(['alice', ['a1', 'a2', 'err3']], ['bob', ['b1', 'b2', 'b3']]);
-  await wakeSeveralTimes(['alice', alice], ['bob', bob]);
-  expect((await shown('alice', alice)).processing_status).toBe('in_progress');
-  api.end();
-  await ended(['alice', alice], ['bob', bob]);
-  expect(await resultIds('alice', alice)).toEqual(['a1', 'a2', 'err3']);
-  expect(await resultIds('bob', bob)).toEqual(['b1', 'b2', 'b3']);
-  expect((await shown('alice', alice)).request_counts).toMatchObject({ succeeded: 2, errored: 1 });
-  expect(api.creates).toBe(2);
-});
-
-test('two lost with the same custom ids of two accounts: none is ever shown the other’s, and both are booked', async () => {
-  const ids = ['1', '2', '3'];
-  const [alice, bob] = await makeUnseen(['alice', ids, 'My secret'], ['bob', ids, 'Mine']);
-  const held = (await day('alice')).held_usd;
-  api.end();
-  await wakeSeveralTimes(['alice', alice], ['bob', bob]);
-  for (const [account, id] of [
-    ['alice', alice],
-    ['bob', bob],
-  ] as const) {
-    expect((await shown(account, id)).processing_status).toBe('in_progress');
-    const response = await app.fetch(`${PATH}/${id}/results`, { headers: bearer(await tokenOf(account)) });
-    expect(response.status).toBe(404);
+test('a create without an answer is told as unknown at once, with what to do, and never sent again', async () => {
+  const key = { ...bearer(await tokenOf('alice')), 'idempotency-key': 'once' };
+  for (let times = 0; times < 2; times += 1) {
+    const response = await app.post(PATH, bodyOf(['a1', 'a2']), key);
+    expect(response.status).toBe(504);
+    expect(response.headers.get('x-should-retry')).toBe('false');
+    const { type, message } = await errorOf(response);
+    expect(type).toBe('timeout_error');
+    expect(message).toMatch(/batch msgbatch_\w{26}\. .*one of 2 items .*another idempotency-key/);
   }
-  late += 31 * DAY_MS;
-  await ended(['alice', alice], ['bob', bob]);
-  expect((await shown('alice', alice)).results_url).toBeNull();
-  expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
+  expect(api.creates).toBe(1);
+  const list = await app.fetch(PATH, { headers: key });
+  const [batch] = ((await list.json()) as { data: MessageBatch[] }).data;
+  expect(batch).toMatchObject({ processing_status: 'in_progress', unknown: expect.stringContaining(batch?.id ?? '?') });
+  expect((await day('alice')).held_usd).toBeGreaterThan(0);
+  await wakeSeveralTimes(['alice', batch?.id ?? '']);
+  expect(await alerts()).toEqual([['batch_unknown', 'alice', batch?.id]]);
 });
 
-test('the same body of one account, lost twice, is two batches that may be taken for one another', async () => {
-  const [first, second] = await makeUnseen(['alice', ['1', '2']], ['alice', ['1', '2']]);
-  api.end();
-  await ended(['alice', first], ['alice', second]);
-  expect(await resultIds('alice', first)).toEqual(['1', '2']);
-  expect(await resultIds('alice', second)).toEqual(['1', '2']);
-  expect((await day('alice')).held_usd).toBe(0);
-  const rows = (await accountStub(bindings, {}, 'alice').requests({})).data;
-  expect(rows.map(({ batch }) => batch).sort()).toEqual([first, second].sort());
-});
-
-test('somebody else’s batch of the same size is let go again, and what was never made costs nothing', async () => {
-  creates = 'lost';
-  const id = await make('alice', ['a1', 'a2']);
-  // By the operator's own key, beside this edge.
-  api.handle('POST', PATH, JSON.stringify(bodyOf(['x', 'y'])));
-  await wakeSeveralTimes(['alice', id]);
+test('one that the upstream may have made is booked at its hold, and shows nobody’s results', async () => {
+  const id = await lose('alice', ['a1', 'a2']);
+  const held = (await day('alice')).held_usd;
   api.end();
   await wakeSeveralTimes(['alice', id]);
   expect((await shown('alice', id)).processing_status).toBe('in_progress');
-  expect(await day('alice')).toMatchObject({ settled_usd: 0 });
-  expect((await day('alice')).held_usd).toBeGreaterThan(0);
-  late += 26 * 60 * MINUTE_MS;
+  late += 20 * MINUTE_MS;
+  await ended(['alice', id]);
+  expect(await shown('alice', id)).toMatchObject({ request_counts: { errored: 2 }, cost_usd: held, results_url: null });
+  expect((await shown('alice', id)).unknown).toBeUndefined();
+  const results = await app.fetch(`${PATH}/${id}/results`, { headers: bearer(await tokenOf('alice')) });
+  expect(results.status).toBe(404);
+  expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
+  const rows = (await accountStub(bindings, {}, 'alice').requests({})).data;
+  expect(rows).toMatchObject([{ status: 'unknown', estimated: true, batch: id }]);
+});
+
+test('one that was never made is held for 25 hours and costs nothing, whoever else has made batches', async () => {
+  // By the operator's own key, beside this edge: earlier, and of another size.
+  api.handle('POST', PATH, JSON.stringify(bodyOf(['x', 'y'])));
+  late += 3 * MINUTE_MS;
+  creates = 'lost';
+  const id = await lose('alice', ['a1', 'a2']);
+  api.handle('POST', PATH, JSON.stringify(bodyOf(['x', 'y', 'z'])));
+  for (const pause of [20, 20 * 60, 4 * 60]) {
+    late += pause * MINUTE_MS;
+    await wakeSeveralTimes(['alice', id]);
+    expect((await shown('alice', id)).processing_status).toBe('in_progress');
+    expect((await day('alice')).held_usd).toBeGreaterThan(0);
+  }
+  // The list said enough before.
+  instead = () => new Response(null, { status: 500 });
+  late += 60 * MINUTE_MS;
   await ended(['alice', id]);
   expect((await shown('alice', id)).request_counts).toMatchObject({ expired: 2, succeeded: 0 });
   await eventually(async () => expect(await day('alice')).toMatchObject({ settled_usd: 0, held_usd: 0 }));
+  const rows = (await accountStub(bindings, {}, 'alice').requests({})).data;
+  expect(rows).toMatchObject([{ status: 'unsent', cost_usd: 0 }]);
 });
 
-test('a list that is longer than is read does not prove that a batch was never made', async () => {
-  const id = await make('alice', ['a1', 'a2']);
+test('a list that is longer than is read does not prove that a batch was never made: it is booked', async () => {
+  creates = 'lost';
+  const id = await lose('alice', ['a1', 'a2']);
+  const held = (await day('alice')).held_usd;
   const others = Array.from({ length: 1_000 }, (_, nth) => ({
     id: `msgbatch_other_${nth}`,
     created_at: new Date(Date.now() + 27 * 60 * MINUTE_MS).toISOString(),
@@ -176,14 +186,68 @@ test('a list that is longer than is read does not prove that a batch was never m
   }));
   instead = (method, path) =>
     method === 'GET' && path.includes('?limit=') ? Response.json({ data: others, has_more: true }) : undefined;
+  late += 20 * MINUTE_MS;
+  await wakeSeveralTimes(['alice', id]);
+  expect((await shown('alice', id)).processing_status).toBe('in_progress');
+  late += 26 * 60 * MINUTE_MS;
+  await ended(['alice', id]);
+  expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
+});
+
+test('an upstream that cannot be asked for a month is no proof either', async () => {
+  creates = 'lost';
+  const id = await lose('alice', ['a1', 'a2']);
+  const held = (await day('alice')).held_usd;
+  instead = () => new Response(null, { status: 500 });
   late += 26 * 60 * MINUTE_MS;
   await wakeSeveralTimes(['alice', id]);
   expect((await shown('alice', id)).processing_status).toBe('in_progress');
-  expect((await day('alice')).held_usd).toBeGreaterThan(0);
-  instead = () => undefined;
+  late += 30 * DAY_MS;
+  await ended(['alice', id]);
+  expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
+});
+
+test('what comes late is taken: the batch runs, and costs what it costs', async () => {
+  const { id, stub } = await prepared('alice');
+  expect(await stub.closing()).toBe(true);
+  const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
+  late += 10 * MINUTE_MS;
+  await wakeBatch(id, 'alice');
+  expect((await shown('alice', id)).unknown).toBeUndefined();
+  late += MINUTE_MS;
+  await wakeBatch(id, 'alice');
+  expect((await shown('alice', id)).unknown).toContain(id);
+  const state = await stub.answered({ kind: 'made', id: made, expiresAt: '' });
+  expect(state).toMatchObject({ kind: 'known', upstream: { id: made } });
   api.end();
   await ended(['alice', id]);
-  expect(await resultIds('alice', id)).toEqual(['a1', 'a2']);
+  expect((await shown('alice', id)).request_counts).toMatchObject({ succeeded: 1 });
+});
+
+test.each([
+  ['closing', {}],
+  ['lost', { wrong: ['msgbatch_other'] }],
+  ['running', { isGuess: true, isClaimed: true, upstreamId: 'msgbatch_upstream_0001', isReported: true }],
+])('a journal of the last release that was %s is ended the same way', async (phase, more) => {
+  const { id, opening } = await prepared('alice');
+  const closingAt = Date.now();
+  const old = { ...opening, seed: [1, 2, 3, 4], digest: 'd', likeness: 'l', origin: 'o' };
+  const text = JSON.stringify({ ...old, phase, createdAt: closingAt, closingAt, ...more });
+  await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id }), (_, { storage }) => {
+    storage.sql.exec('update record set journal = ?', text);
+  });
+  await abortAllDurableObjects();
+  late += 12 * MINUTE_MS;
+  await wakeBatch(id, 'alice');
+  expect((await shown('alice', id)).unknown).toContain(id);
+  late += 26 * 60 * MINUTE_MS;
+  await wakeBatch(id, 'alice');
+  await ended(['alice', id]);
+  expect(await shown('alice', id)).toMatchObject({ request_counts: { expired: 1 }, results_url: null });
+  expect(await accountStub(bindings, {}, 'alice').request(`req_${id}`)).toMatchObject({
+    status: 'unsent',
+    cost_usd: 0,
+  });
 });
 
 test('a batch that the upstream has forgotten is booked at its hold', async () => {
@@ -271,19 +335,8 @@ test('results that are not all there are read again, ever later, and settled whe
 });
 
 test('what is given up before its last byte is given back, wherever the object is by then', async () => {
-  const opening = async (id: string) => {
-    creates = 'answered';
-    const batch = await make('alice', [id]);
-    const journal = await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id: batch }), (_, ctx) =>
-      String(ctx.storage.sql.exec('select journal from record').one().journal),
-    );
-    return JSON.parse(journal) as BatchOpening;
-  };
-  const { rows, ...rest } = await opening('a1');
   for (const [nth, step] of (['prepared', 'closing', 'closing twice'] as const).entries()) {
-    const id = `msgbatch_${String(nth).padStart(26, '0')}`;
-    const stub = batchStub(bindings, {}, { account: 'alice', id });
-    await stub.prepare({ ...rest, id, rows: rows.map((row) => ({ ...row, requestId: `req_${id}` })) });
+    const { id, stub } = await prepared('alice', nth);
     if (step !== 'prepared') expect(await stub.closing()).toBe(true);
     if (step === 'closing twice') expect(await stub.closing()).toBe(true);
     expect((await stub.read()).kind).toBe('known');
@@ -299,14 +352,7 @@ test('what is given up before its last byte is given back, wherever the object i
 });
 
 test('an account that is erased while its batch is being sent sends nothing any more', async () => {
-  creates = 'answered';
-  const id = await make('alice', ['a1']);
-  const journal = await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id }), (_, ctx) =>
-    String(ctx.storage.sql.exec('select journal from record').one().journal),
-  );
-  const next = `msgbatch_${'0'.repeat(26)}`;
-  const stub = batchStub(bindings, {}, { account: 'alice', id: next });
-  await stub.prepare({ ...(JSON.parse(journal) as BatchOpening), id: next });
+  const { stub } = await prepared('alice');
   await stub.erase();
   expect(await stub.closing()).toBe(false);
 });

@@ -5,6 +5,7 @@ import { SCHEDULE, type Schedule } from '../../delivery/schedule.ts';
 import type { SignatureScheme, Verify } from '../../delivery/signature.ts';
 import { isAccount, sourceAccount } from '../../identity/identity.ts';
 import { parseRef } from '../../identity/version-ref.ts';
+import { SOURCE_NAME } from '../../settings/source-settings.ts';
 import type { Delivered, DeliveredAnswer } from '../webhooks-answers.schema.ts';
 
 /** A request whose signature is verified. */
@@ -16,7 +17,7 @@ export interface IncomingEvent<Body = Record<string, unknown>> {
 
 /** The members that every source of webhooks has. */
 interface WebhookSource<Body> {
-  /** Its name: `POST /webhooks/<source>`, and the settings `<SOURCE>_WEBHOOK_SECRET`, `…_DELIVER_URL`, `…_AGENT`. */
+  /** Its name: `POST /webhooks/<source>`, and `source` of its entry in the setting WEBHOOKS. */
   source: string;
   /** How the sender signs. A plain function is called when the body has been read, and counts as covering only the body. */
   verify: SignatureScheme | Verify;
@@ -48,8 +49,8 @@ interface WebhookSource<Body> {
 interface LabelledSource<Body> extends WebhookSource<Body>, TaskAsked {
   agent?: undefined;
   /**
-   * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. If the setting
-   * `<SOURCE>_WEBHOOK_AGENT` names an agent, the agent's answers go there.
+   * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. If the setting names an
+   * agent, the agent's answers go there.
    */
   deliver?: string | Deliver;
 }
@@ -91,9 +92,6 @@ export const MESSAGE_LABELS = [
 /** The default limit of a body: more than any sender except GitHub sends. Even unverified bodies are read up to this size. */
 const MOST_BODY_BYTES = 1024 * 1024;
 
-/** Matches a source's name. It has no underscore, because in an event's id the source ends at the first one. */
-const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
-
 /**
  * Defines a source of webhooks for `createApp({ webhooks: […] })` and `createConsumer({ webhooks: […] })`.
  *
@@ -111,7 +109,7 @@ const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
 export function defineWebhook<Body = Record<string, unknown>>(definition: WebhookDefinition<Body>): Webhook {
   const { source, verify, maxBodyBytes = MOST_BODY_BYTES, dedupe, ...read } = definition;
   const { id, text, subject, respond, account, deliver, schedule, agent, ...asked }: AnySource<Body> = read;
-  if (!SOURCE.test(source)) {
+  if (!SOURCE_NAME.test(source)) {
     throw new TypeError(`A source is named by lower-case letters, digits and hyphens: ${source} is not.`);
   }
   if (source === ALERT_SOURCE)

@@ -56,7 +56,7 @@ try {
 async function deploy(): Promise<void> {
   const config = readConfig(join(root, 'wrangler.toml'), environment);
   const settings = checkSettings(config.vars);
-  for (const remark of [...misspeltSettings(Object.keys(config.vars)), ...settings.outdated]) console.error(remark);
+  for (const remark of misspeltSettings(Object.keys(config.vars))) console.error(remark);
   await build();
   await putBundle(config.define);
   // Without a name, wrangler warns that there are several environments. It is to upload what is bundled as it is.

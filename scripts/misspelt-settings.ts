@@ -1,6 +1,5 @@
 /** Finds settings whose names are misspelt: they would be ignored without a word. */
 import { isUpstreamKey, settingsSchema } from '../src/settings/settings.ts';
-import { isWebhookSecret } from '../src/settings/source-settings.ts';
 import { isToolSecret } from '../src/settings/tool-secrets.ts';
 import { nearestName } from './nearest-name.ts';
 
@@ -8,8 +7,7 @@ import { nearestName } from './nearest-name.ts';
 export function misspeltSettings(names: Iterable<string>): string[] {
   const known = Object.keys(settingsSchema.shape);
   return [...names].flatMap((name) => {
-    const isNamed = [isUpstreamKey, isToolSecret, isWebhookSecret].some((isOne) => isOne(name));
-    const meant = isNamed ? undefined : nearestName(name, known);
+    const meant = isUpstreamKey(name) || isToolSecret(name) ? undefined : nearestName(name, known);
     return meant === undefined ? [] : [`${name} is no setting. Did you mean ${meant}?`];
   });
 }

@@ -2,15 +2,12 @@ import * as z from '../http/zod.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
 import { agentName, httpUrl, senderSecrets, standardSecrets } from './setting-forms.ts';
 
-/** Matches a source's name. It has no underscore, because in an event's id the source ends at the first one. */
-export const SOURCE_NAME = /^[a-z][a-z0-9-]{0,39}$/;
-
 /** @returns whether this can be the name of the secret of an entry of WEBHOOKS. */
-export const isWebhookSecret = (name: string): boolean => /^[A-Z][A-Z0-9_]*_WEBHOOK_SECRET$/.test(name);
+export const isWebhookSecret = (name: string): boolean => /^[A-Z0-9_]+_WEBHOOK_SECRET$/.test(name);
 
 const sourceEntry = z.strictObject({
-  source: z.string().check(z.regex(SOURCE_NAME, 'must be the name of a source, such as "github"')),
-  secret: z.string().check(z.refine(isWebhookSecret, 'must name a secret, such as GITHUB_WEBHOOK_SECRET')),
+  source: z.string(),
+  secret: z.string().check(z.refine(isWebhookSecret, 'must be a name such as GITHUB_WEBHOOK_SECRET')),
   deliver_url: z.optional(httpUrl),
   agent: z.optional(agentName),
 });
@@ -32,19 +29,21 @@ export function readSources(
   development: boolean,
 ) {
   const old = unnamedEntries(given, settings.WEBHOOKS);
-  const entries = new Map([...old, ...settings.WEBHOOKS].map((entry) => [entry.source, entry]));
   const sources = new Map<string, SourceEntry & { secrets: readonly string[] }>();
-  for (const [source, entry] of entries) {
+  for (const entry of [...settings.WEBHOOKS, ...old]) {
+    const { source, secret } = entry;
+    if (sources.has(source)) continue;
     checkDelivery(`WEBHOOKS.${source}.deliver_url`, entry.deliver_url, settings, development);
-    const form = z._default(source === 'standard' ? standardSecrets : senderSecrets, []);
-    const { data, error } = z.object({ [entry.secret]: form }).safeParse(given);
-    if (error) throw malformed(faultsOf(error));
-    sources.set(source, { ...entry, secrets: data[entry.secret] ?? [] });
+    const form = source === 'standard' ? standardSecrets : senderSecrets;
+    const { data: secrets, error } = form.safeParse(given[secret] ?? '');
+    if (error) throw malformed(`${secret}.${faultsOf(error)}`);
+    sources.set(source, { ...entry, secrets });
   }
   // What `npm start` makes is enough to try a source in development.
   const wrong = old.filter(({ deliver_url, agent }) => !development || deliver_url || agent);
-  const words = `The next release opens webhooks by WEBHOOKS alone: write ${JSON.stringify(wrong, ['source', 'secret'])} there, each with its "deliver_url" and "agent".`;
-  return { sources, outdated: wrong.length > 0 ? [words] : [] };
+  const words = ({ source, secret }: SourceEntry) =>
+    `The next release needs {"source":"${source}","secret":"${secret}"} in WEBHOOKS, with deliver_url and agent.`;
+  return { sources, outdated: wrong.map(words) };
 }
 
 /** @returns entries for other secrets, with the settings that the last release read beside each: `<SOURCE>_WEBHOOK_…`. */
@@ -52,7 +51,7 @@ function unnamedEntries(given: Readonly<Record<string, unknown>>, named: readonl
   return Object.keys(given)
     .filter((name) => isWebhookSecret(name) && !named.some(({ secret }) => secret === name))
     .map((secret) => ({
-      source: secret.replace('_WEBHOOK_SECRET', '').toLowerCase().replaceAll('_', '-'),
+      source: secret.slice(0, -'_WEBHOOK_SECRET'.length).toLowerCase().replaceAll('_', '-'),
       secret,
       deliver_url: given[secret.replace(/SECRET$/, 'DELIVER_URL')] as string | undefined,
       agent: given[secret.replace(/SECRET$/, 'AGENT')] as string | undefined,

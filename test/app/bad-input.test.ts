@@ -397,7 +397,7 @@ test('/health says what to write in place of settings of the last release, and t
   const warn = vi.spyOn(globalThis.console, 'warn').mockImplementation(() => {});
   onTestFinished(() => warn.mockRestore());
   const old = { GITHUB_WEBHOOK_SECRET: 'a secret of 20 letters', MODE: '', SIGNING_SECRET: 's'.repeat(32) };
-  const said = 'write [{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"}]';
+  const said = '{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"} in WEBHOOKS';
   const app = testApp(() => new Response(), old);
   for (const _ of [1, 2]) {
     const answer = await (await app.fetch('/health')).json();

@@ -96,7 +96,7 @@ const MALFORMED: [string, string][] = [
   ['WEBHOOKS', 'qqq'],
   ['WEBHOOKS', '{"source":"qqq","secret":"QQQ_WEBHOOK_SECRET"}'],
   ['WEBHOOKS', '[{"source":"github"}]'],
-  ['WEBHOOKS', '[{"source":"a_qqq","secret":"A_WEBHOOK_SECRET"}]'],
+  ['WEBHOOKS', '[{"source":98765,"secret":"A_WEBHOOK_SECRET"}]'],
   ['WEBHOOKS', '[{"source":"github","secret":"the-qqq-itself"}]'],
   ['WEBHOOKS', '[{"source":"github","secret":"ANTHROPIC_API_KEY"}]'],
   ['WEBHOOKS', '[{"source":"github","secret":"A_WEBHOOK_SECRET","deliver_url":"http:qqq"}]'],
@@ -368,7 +368,7 @@ describe('what a source of webhooks needs', () => {
     );
     expect(outdated).toEqual([]);
     expect(parseSettings({ ...env, SLACK_WEBHOOK_AGENT: 'triage' }).outdated).toEqual([
-      expect.stringContaining('[{"source":"slack","secret":"SLACK_WEBHOOK_SECRET"}]'),
+      expect.stringContaining('{"source":"slack","secret":"SLACK_WEBHOOK_SECRET"}'),
     ]);
   });
 
@@ -396,8 +396,8 @@ describe('what a source of webhooks needs', () => {
       },
     });
     expect(outdated).toEqual([
-      'The next release opens webhooks by WEBHOOKS alone: write [{"source":"slack","secret":"SLACK_WEBHOOK_SECRET"},' +
-        '{"source":"support-desk","secret":"SUPPORT_DESK_WEBHOOK_SECRET"}] there, each with its "deliver_url" and "agent".',
+      'The next release needs {"source":"slack","secret":"SLACK_WEBHOOK_SECRET"} in WEBHOOKS, with deliver_url and agent.',
+      'The next release needs {"source":"support-desk","secret":"SUPPORT_DESK_WEBHOOK_SECRET"} in WEBHOOKS, with deliver_url and agent.',
     ]);
     const wrong = { ...old, SLACK_WEBHOOK_DELIVER_URL: 'https://10.0.0.1/' };
     expect(refusal(wrong).message).toContain('slack.deliver_url');

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { descriptionOf } from '../src/http/zod.ts';
 import { isUpstreamKey, parseSettings, type Settings, settingsSchema } from '../src/settings/settings.ts';
+import { isWebhookSecret } from '../src/settings/source-settings.ts';
 import { isToolSecret } from '../src/settings/tool-secrets.ts';
 import { keyNames, readUpstreams } from '../src/upstream/kinds/entry.ts';
 import { build } from './build.ts';
@@ -69,6 +70,10 @@ async function deploy(): Promise<void> {
   const address = await deployWorker(deployArgs);
   const secrets = await namesOfSecrets();
   report(address, secrets, missingSecrets(settings, secrets), await health(address));
+  for (const { source, secret } of settings.WEBHOOKS) {
+    if (!secrets.includes(secret))
+      console.log(`Webhooks of ${source} are not open until then: ${secretCommand(secret)}`);
+  }
 }
 
 /** Bundles the Worker, and writes it with its source map, which wrangler uploads beside it. */
@@ -89,7 +94,7 @@ function checkSettings(vars: Record<string, unknown>): Settings {
     if (vars[name] === undefined || !descriptionOf(setting)?.startsWith('Secret.')) continue;
     throw new Error(`${name} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(name)}`);
   }
-  const key = Object.keys(vars).find((name) => isUpstreamKey(name) || isToolSecret(name));
+  const key = Object.keys(vars).find((name) => isUpstreamKey(name) || isToolSecret(name) || isWebhookSecret(name));
   if (key !== undefined) {
     throw new Error(`${key} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(key)}`);
   }
@@ -194,7 +199,7 @@ function report(address: string | undefined, secrets: string[], missing: string[
   }
   if (found?.ok === false) throw new Error(`${address}/health does not answer as it should: ${found.said}`);
   if (found) console.log(`/health: ${found.said}`);
-  if (secrets.some((name) => name.endsWith('_WEBHOOK_SECRET'))) {
+  if (secrets.some(isWebhookSecret)) {
     console.log(
       'Each source of webhooks may spend $1 a day, until PUT /accounts/webhook-SOURCE/limits says otherwise.',
     );

@@ -137,6 +137,7 @@ async function prepare(): Promise<{
       remarks: [
         ...misspeltSettings(Object.keys({ ...given, ...read.variables })),
         unusedKey(process.env, { ...given, ...read.variables }),
+        ...settings.outdated,
       ],
     };
   } catch (thrown) {

@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { signStandard } from '../src/delivery/standard-webhooks.ts';
+import { parseSettings } from '../src/settings/settings.ts';
 import { SHIPPED_SOURCES } from '../src/settings/shipped-sources.ts';
 import type { EventReport } from '../src/webhooks/webhooks-answers.schema.ts';
 import { readArguments } from './arguments.ts';
@@ -90,8 +91,11 @@ async function outcome(event: string): Promise<Json> {
 }
 
 async function secretOf(sender: Source): Promise<string> {
-  const name = `${sender.toUpperCase()}_WEBHOOK_SECRET`;
-  const [first] = (process.env[name] || (await readDevVars())[name] || '').split(',');
+  const vars = await readDevVars();
+  const given = (setting: string) => process.env[setting] || vars[setting] || '';
+  const { sources } = parseSettings({ ...vars, WEBHOOKS: given('WEBHOOKS'), MODE: 'development' });
+  const name = sources.get(sender)?.secret ?? `${sender.toUpperCase()}_WEBHOOK_SECRET`;
+  const [first] = given(name).split(',');
   if (!first) stop(`There is no ${name} in the environment or in .dev.vars. \`npm start\` makes one for development.`);
   return first.trim();
 }

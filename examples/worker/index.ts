@@ -7,7 +7,7 @@ import { type AppEnv, createApp, createConsumer, defineWebhook, hmac } from 'slu
 
 export { Account, Batch, BatchClaims, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
 
-/** `POST /ai/webhooks/tickets`, open once `TICKETS_WEBHOOK_SECRET` is set. */
+/** `POST /ai/webhooks/tickets`, open once the setting WEBHOOKS names it with its secret. */
 const tickets = defineWebhook<{ id: string; text: string }>({
   source: 'tickets',
   verify: hmac({ header: 'x-tickets-signature' }),

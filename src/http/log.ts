@@ -111,3 +111,8 @@ export function logFailure(of: Readonly<Record<string, string>>, thrown: unknown
   const failure = thrown instanceof Error ? thrown.message : 'unknown';
   console.error(masked(JSON.stringify({ ...of, failed_after_answer: failure })));
 }
+
+/** Writes a line about the settings. */
+export function logWarning(warning: string): void {
+  console.warn(JSON.stringify({ warning }));
+}

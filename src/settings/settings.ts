@@ -2,6 +2,7 @@ import { getOrMake } from '../cache/get-or-make.ts';
 import { misconfigured } from '../http/errors.ts';
 import { mayBeForwarded } from '../http/headers/headers-kept-here.ts';
 import { deliverFault, isHost, isLoopback } from '../http/headers/hosts.ts';
+import { logWarning } from '../http/log.ts';
 import * as z from '../http/zod.ts';
 import { isGroup } from '../identity/identity.ts';
 import { onlySchema } from '../identity/only.ts';
@@ -10,7 +11,6 @@ import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
 import { type Prices, priceTable } from './price-settings.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
 import {
-  agentName,
   anyHttpUrl,
   countSetting,
   httpUrl,
@@ -19,11 +19,9 @@ import {
   MOST_DAYS,
   origins,
   secret,
-  senderSecrets,
   standardSecret,
-  standardSecrets,
 } from './setting-forms.ts';
-import { SHIPPED_SOURCES } from './shipped-sources.ts';
+import { readSources, webhooksSchema } from './source-settings.ts';
 import { type ToolSecret, toolSecretsIn } from './tool-secrets.ts';
 import { checkVisitors, visitorsSchema } from './visitor-settings.ts';
 
@@ -34,8 +32,6 @@ const hosts = z.pipe(
 
 /** Which answers an upstream stops writing and billing when their connection is closed. */
 export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
-
-const senderSecret = z._default(senderSecrets, []);
 
 /** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
 export const settingsSchema = z.object({
@@ -209,27 +205,10 @@ export const settingsSchema = z.object({
     z.enum(['eu', 'us']),
     'Where objects live: `eu` or `us`. It is part of every object’s id: choose it before the first deploy.',
   ),
-  GITHUB_WEBHOOK_SECRET: z.described(
-    senderSecret,
-    'Secret. For GitHub’s webhooks at `/webhooks/github`: at least 16 characters. To rotate, several with commas.',
+  WEBHOOKS: z.described(
+    z._default(jsonSetting(webhooksSchema), []),
+    'JSON: who may send webhooks, each with the name of its secret: [{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"}].',
   ),
-  GITHUB_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results are sent. Without it they are only kept.'),
-  GITHUB_WEBHOOK_AGENT: z.optionally(
-    agentName,
-    'A stored agent that works on their texts. Without it they get labels.',
-  ),
-  STRIPE_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
-  STRIPE_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results are sent.'),
-  STRIPE_WEBHOOK_AGENT: z.optionally(agentName, 'The agent that works on them.'),
-  SLACK_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Slack: the app’s signing secret.'),
-  SLACK_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results are sent.'),
-  SLACK_WEBHOOK_AGENT: z.optionally(agentName, 'The agent that works on them.'),
-  STANDARD_WEBHOOK_SECRET: z.described(
-    z._default(standardSecrets, []),
-    'Secret. The same for any sender that follows Standard Webhooks: `whsec_…`.',
-  ),
-  STANDARD_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results are sent.'),
-  STANDARD_WEBHOOK_AGENT: z.optionally(agentName, 'The agent that works on them.'),
   DELIVER_HOSTS: z.described(z._default(hosts, []), 'Further hosts that results may be sent to, separated by commas.'),
   ALERT_URL: z.optionally(httpUrl, 'Where alerts are sent, signed. Without it they are only listed.'),
   BATCH_DELIVER_URL: z.optionally(
@@ -258,7 +237,7 @@ export const settingsSchema = z.object({
 });
 
 /** The settings of a deployment, parsed. */
-export interface Settings extends z.output<typeof settingsSchema> {
+export interface Settings extends z.output<typeof settingsSchema>, ReturnType<typeof readSources> {
   development: boolean;
   /** What plain `wrangler dev` runs: without a key it is open to this machine. Undefined for everything else. */
   wranglerDev: 'open' | 'closed' | undefined;
@@ -304,7 +283,11 @@ export function openWithoutKey(): void {
  * @throws ApiError 500 that names each malformed setting, never its value
  */
 export function settingsOf(env: Record<string, unknown>): Settings {
-  return getOrMake(parsedSettings, env, () => parseSettings(env));
+  return getOrMake(parsedSettings, env, () => {
+    const settings = parseSettings(env);
+    settings.outdated.map(logWarning);
+    return settings;
+  });
 }
 
 /**
@@ -339,12 +322,12 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   }
   if (!development) checkAddresses(settings);
   checkVisitors(settings, development);
-  const ofSources = SHIPPED_SOURCES.map((source) => `${source.toUpperCase()}_WEBHOOK_DELIVER_URL`);
-  for (const name of [...ofSources, 'ALERT_URL', 'BATCH_DELIVER_URL', 'TURN_DELIVER_URL']) {
-    checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);
+  for (const name of ['ALERT_URL', 'BATCH_DELIVER_URL', 'TURN_DELIVER_URL'] as const) {
+    checkDelivery(name, settings[name], settings, development);
   }
   return {
     ...settings,
+    ...readSources(given, settings, development),
     // The local runtime has only one location, and throws if another jurisdiction is named.
     JURISDICTION: development ? undefined : settings.JURISDICTION,
     development,

@@ -1,45 +1,59 @@
 import * as z from '../http/zod.ts';
-import { checkDelivery, malformed } from './setting-faults.ts';
-import { agentName, httpUrl, senderSecrets } from './setting-forms.ts';
-import type { Settings } from './settings.ts';
+import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
+import { agentName, httpUrl, senderSecrets, standardSecrets } from './setting-forms.ts';
 
-/** The settings of one source of webhooks, whether Sluice comes with it or it is defined in code. */
-export interface SourceSettings {
-  /** A webhook is accepted if any of them has signed it. */
-  secrets: readonly string[];
-  deliverUrl: string | undefined;
-  /** The agent that works on its events: `name` or `name@version`. */
-  agent: string | undefined;
-}
+/** @returns whether this can be the name of the secret of an entry of WEBHOOKS. */
+export const isWebhookSecret = (name: string): boolean => /^[A-Z0-9_]+_WEBHOOK_SECRET$/.test(name);
 
-const sourceSchema = z.object({
-  secret: z._default(senderSecrets, []),
-  url: z.optional(httpUrl),
+const sourceEntry = z.strictObject({
+  source: z.string(),
+  secret: z.string().check(z.refine(isWebhookSecret, 'must be a name such as GITHUB_WEBHOOK_SECRET')),
+  deliver_url: z.optional(httpUrl),
   agent: z.optional(agentName),
 });
+type SourceEntry = z.output<typeof sourceEntry>;
 
-/** @returns the beginning of the names of a source's settings: `SUPPORT_DESK_WEBHOOK` for `support-desk`. */
-export function sourcePrefix(source: string): string {
-  return `${source.toUpperCase().replaceAll('-', '_')}_WEBHOOK`;
-}
+export const webhooksSchema = z
+  .array(sourceEntry)
+  .check(z.refine((all) => new Set(all.map(({ source }) => source)).size === all.length, 'must name each source once'));
 
 /**
- * Reads `<SOURCE>_WEBHOOK_SECRET`, `<SOURCE>_WEBHOOK_DELIVER_URL` and `<SOURCE>_WEBHOOK_AGENT`.
+ * Reads WEBHOOKS with the secrets that it names: a webhook is accepted if any of them has signed it.
  *
+ * @returns the sources by their names, and what to write in place of settings of the last release, without their values
  * @throws ApiError 500 that names the malformed setting
  */
-export function sourceSettings(env: Record<string, unknown>, settings: Settings, source: string): SourceSettings {
-  const prefix = sourcePrefix(source);
-  const names = { secret: `${prefix}_SECRET`, url: `${prefix}_DELIVER_URL`, agent: `${prefix}_AGENT` };
-  const given = Object.fromEntries(Object.entries(names).map(([member, name]) => [member, env[name] || undefined]));
-  const result = sourceSchema.safeParse(given);
-  if (!result.success) {
-    const faults = result.error.issues.map(
-      ({ path, message }) => `${names[path[0] as keyof typeof names]} (${message})`,
-    );
-    throw malformed(faults.join('; '));
+export function readSources(
+  given: Readonly<Record<string, unknown>>,
+  settings: { WEBHOOKS: readonly SourceEntry[]; DELIVERY_SIGNING_SECRET?: string | undefined },
+  development: boolean,
+) {
+  const old = unnamedEntries(given, settings.WEBHOOKS);
+  const sources = new Map<string, SourceEntry & { secrets: readonly string[] }>();
+  for (const entry of [...settings.WEBHOOKS, ...old]) {
+    const { source, secret } = entry;
+    if (sources.has(source)) continue;
+    checkDelivery(`WEBHOOKS.${source}.deliver_url`, entry.deliver_url, settings, development);
+    const form = source === 'standard' ? standardSecrets : senderSecrets;
+    const { data: secrets, error } = form.safeParse(given[secret] ?? '');
+    if (error) throw malformed(`${secret}.${faultsOf(error)}`);
+    sources.set(source, { ...entry, secrets });
   }
-  checkDelivery(`${prefix}_DELIVER_URL`, result.data.url, settings, settings.development);
-  const { secret: secrets, url: deliverUrl, agent } = result.data;
-  return { secrets, deliverUrl, agent };
+  // What `npm start` makes is enough to try a source in development.
+  const wrong = old.filter(({ deliver_url, agent }) => !development || deliver_url || agent);
+  const words = ({ source, secret }: SourceEntry) =>
+    `The next release needs {"source":"${source}","secret":"${secret}"} in WEBHOOKS, with deliver_url and agent.`;
+  return { sources, outdated: wrong.map(words) };
+}
+
+/** @returns entries for other secrets, with the settings that the last release read beside each: `<SOURCE>_WEBHOOK_…`. */
+function unnamedEntries(given: Readonly<Record<string, unknown>>, named: readonly SourceEntry[]): SourceEntry[] {
+  return Object.keys(given)
+    .filter((name) => isWebhookSecret(name) && !named.some(({ secret }) => secret === name))
+    .map((secret) => ({
+      source: secret.slice(0, -'_WEBHOOK_SECRET'.length).toLowerCase().replaceAll('_', '-'),
+      secret,
+      deliver_url: given[secret.replace(/SECRET$/, 'DELIVER_URL')] as string | undefined,
+      agent: given[secret.replace(/SECRET$/, 'AGENT')] as string | undefined,
+    }));
 }

@@ -1,12 +1,12 @@
 import type { Target } from '../delivery/deliver.ts';
 import { hostsBeside } from '../delivery/deliver-event.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { SourceSettings } from '../settings/source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
 
 /** @returns where the results of a source are delivered; undefined if they are only kept */
-export function targetOf({ deliver }: Webhook, { deliverUrl }: SourceSettings, settings: Settings): Target | undefined {
+export function targetOf({ source, deliver }: Webhook, settings: Settings): Target | undefined {
   if (typeof deliver === 'function') return { kind: 'function', deliver };
+  const deliverUrl = settings.sources.get(source)?.deliver_url;
   const url = deliver ?? deliverUrl;
   return url === undefined ? undefined : { kind: 'url', url, hosts: hostsBeside(deliverUrl, settings) };
 }

@@ -15,7 +15,6 @@ import { toApiError } from '../http/errors.ts';
 import { logWork, type WorkLine } from '../http/log.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
-import { sourceSettings } from '../settings/source-settings.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { type AgentError, workOnEvent } from './agent-work.ts';
 import { callInbox } from './inbox/call-inbox.ts';
@@ -114,9 +113,8 @@ class WebhookJob {
       const message = `This deployment has no webhook ${this.#source} any more.`;
       return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
-    const settings = sourceSettings(this.#worker.env, this.#settings, this.#source);
-    const target = targetOf(webhook, settings, this.#settings);
-    const agent = webhook.agent ?? settings.agent;
+    const target = targetOf(webhook, this.#settings);
+    const agent = webhook.agent ?? this.#settings.sources.get(this.#source)?.agent;
     const done = agent === undefined ? 'classified' : 'answered';
     let { result, failures } = work;
     if (result === null) {

@@ -7,7 +7,6 @@ import { notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { validate } from '../http/validate.ts';
-import { sourcePrefix, sourceSettings } from '../settings/source-settings.ts';
 import { receive } from '../webhooks/receive.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
@@ -57,9 +56,9 @@ export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions =
 async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
   const { settings, entry } = c.var;
   const { source } = webhook;
-  const { secrets } = sourceSettings(c.env, settings, source);
+  const { secret, secrets = [] } = settings.sources.get(source) ?? {};
   if (secrets.length === 0) {
-    throw notFound(`Webhooks of ${source} are not open here: their secret ${sourcePrefix(source)}_SECRET is not set.`);
+    throw notFound(`Webhooks of ${source} are not open here: ${secret ?? 'their entry in WEBHOOKS'} is not set.`);
   }
   entry.line.account = webhook.account;
   const limits = { limitBytes: settings.MAX_BODY_BYTES, now: Date.now() };

@@ -2,6 +2,7 @@
  * Every route, with bodies that nest, are wide or huge, repeat keys or have the wrong types, and with any path, query
  * and headers. `FUZZ_RUNS=10000 FUZZ_SEED=$RANDOM npx vitest run --project workerd test/app/fuzz.test.ts` at night.
  */
+
 import fc from 'fast-check';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { createApp } from '../../src/app.ts';
@@ -12,6 +13,7 @@ import { simulate } from '../support/conversations.ts';
 import { simulatedUpstream } from '../support/prefixes.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 
 declare const FUZZ_RUNS: number;
 declare const FUZZ_SEED: number;
@@ -365,6 +367,7 @@ beforeEach(() => {
     {
       ...DEPLOYED,
       UPSTREAM_MAX_RETRIES: '0',
+      ...webhookVars('tickets'),
       TICKETS_WEBHOOK_SECRET: 'a-secret-of-the-tests-that-is-long',
       QUEUE: { send: async () => {} },
     },

@@ -11,6 +11,7 @@ import { resetAll } from '../support/reset.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { bodyOf } from '../support/turns.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 import { eventOf, inboxOf, worksOf } from '../support/webhooks.ts';
 
 atNoon();
@@ -152,7 +153,10 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
   },
   'A webhook is late': async () => {
     const deliveryFetch = async () => new Response(null, { status: 500 });
-    const works = worksOf({ deliveryFetch }, { GITHUB_WEBHOOK_DELIVER_URL: 'https://hooks.example.com/labels' });
+    const works = worksOf(
+      { deliveryFetch },
+      webhookVars('github', { deliver_url: 'https://hooks.example.com/labels' }),
+    );
     await inboxOf('github').accept(eventOf('github_1'));
     await works.consume(['github_1']);
     expect(await works.report('github_1')).toMatchObject({ state: 'delivering' });

@@ -12,7 +12,13 @@ const CONCURRENCY = 8;
 const COUNTED_EVENTS = 200;
 const AFTERWORK_MS = 300;
 
-const vars = { ...counted.vars, GITHUB_WEBHOOK_SECRET: SECRET, STANDARD_WEBHOOK_SECRET: STANDARD_SECRET };
+const vars = {
+  ...counted.vars,
+  WEBHOOKS:
+    '[{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"},{"source":"standard","secret":"STANDARD_WEBHOOK_SECRET"}]',
+  GITHUB_WEBHOOK_SECRET: SECRET,
+  STANDARD_WEBHOOK_SECRET: STANDARD_SECRET,
+};
 const counting: Contender = { ...counted, name: 'counted webhook', vars };
 
 interface Sent {

@@ -4,11 +4,11 @@ import { deliver } from '../../src/delivery/deliver.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
-import { sourceSettings } from '../../src/settings/source-settings.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/sources/define-webhook.ts';
 import { shippedWebhooks } from '../../src/webhooks/sources/shipped.ts';
 import { targetOf } from '../../src/webhooks/target.ts';
 import type { Delivered } from '../../src/webhooks/webhooks-answers.schema.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 import { labelled, WEBHOOK_SECRET } from '../support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/labels';
@@ -20,7 +20,7 @@ const RESULT: Delivered = {
   received_at: '2026-11-20T12:00:00.000Z',
   ...labelled('bug'),
 };
-const SET = { GITHUB_WEBHOOK_DELIVER_URL: URL, DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET };
+const SET = { ...webhookVars('github', { deliver_url: URL }), DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET };
 
 /** Delivers as the settings say. */
 async function delivering(
@@ -33,7 +33,7 @@ async function delivering(
   } = {},
 ) {
   const settings = parseSettings(vars);
-  const target = targetOf(webhook, sourceSettings(vars, settings, webhook.source), settings);
+  const target = targetOf(webhook, settings);
   if (!target) throw new Error('no target');
   return await deliver(RESULT, target, { env: {} as Bindings, settings, fetch, now, timeoutMs });
 }

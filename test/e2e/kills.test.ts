@@ -30,6 +30,7 @@ import {
 } from '../support/lives.ts';
 import { root } from '../support/root.ts';
 import { SECRET } from '../support/tokens.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 
 // Everything that the edge does is under way when it is killed, and whoever uses it notes what it was told. At the end all of
 // that must be there, once. By day this is the file of deaths: `KILLS=200 KILLS_SEED=…` kills more often, and as a failure did.
@@ -632,7 +633,7 @@ test.skipIf(!hasCompiler())(
       TOOL_SIGNING_SECRET: KEY,
       DELIVERY_SIGNING_SECRET: KEY,
       GITHUB_WEBHOOK_SECRET: GITHUB_SECRET,
-      GITHUB_WEBHOOK_DELIVER_URL: receiver.url,
+      ...webhookVars('github', { deliver_url: receiver.url }),
       TURN_DELIVER_URL: receiver.url,
       BATCH_DELIVER_URL: receiver.url,
     };

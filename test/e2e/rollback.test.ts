@@ -1,4 +1,5 @@
 /** Two releases on one disk: `test/durable` has one of them. */
+
 import { globSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
@@ -13,6 +14,7 @@ import { keptRelease } from '../support/kept-release.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 import { simulatorWithoutThinking } from '../support/without-thinking.ts';
 
 // A release that was kept and the present one take turns on one state, each ended by a power cut in mid-answer: an upgrade,
@@ -77,6 +79,7 @@ async function open({ code, folder }: Release) {
     ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
     ANTHROPIC_BASE_URL: upstream.url,
     GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET,
+    ...webhookVars('github'),
   };
   const edge = await startEdge(code, vars, state, folder);
   running = edge;

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { SECRET } from '../support/tokens.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 
 const MOST_ROUNDS = 10;
 const ENTRIES = 2_000;
@@ -15,6 +16,7 @@ beforeAll(async () => {
   edge = await startEdge(inject('worker'), {
     SIGNING_SECRET: SECRET,
     ANTHROPIC_API_KEY: 'none',
+    ...webhookVars('stripe'),
     STRIPE_WEBHOOK_SECRET: 'whsec_of-the-tests-only',
   });
 });

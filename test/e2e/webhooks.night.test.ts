@@ -1,4 +1,5 @@
 /** Events over HTTP and through kills: `test/webhooks/inbox` has no receiver of its own process, and loses no power. */
+
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -12,6 +13,7 @@ import type { EventReport, EventRow } from '../../src/webhooks/webhooks-answers.
 import { type Edge, startEdge } from '../support/edge.ts';
 import { runs } from '../support/runs.ts';
 import { SECRET } from '../support/tokens.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 
 const KEY = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 const settings = {
@@ -107,7 +109,7 @@ let state: string;
 let running: Edge[] = [];
 
 const start = async (script: string) => {
-  const edge = await startEdge(script, { ...settings, GITHUB_WEBHOOK_DELIVER_URL: receiver.url }, state);
+  const edge = await startEdge(script, { ...settings, ...webhookVars('github', { deliver_url: receiver.url }) }, state);
   running.push(edge);
   return edge;
 };

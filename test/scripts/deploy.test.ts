@@ -36,6 +36,15 @@ describe('npm run deploy', () => {
     expect((await deploy()).output).not.toContain('$1 a day');
   });
 
+  test('says which webhooks wait for their secrets', async () => {
+    const entries = `[{"source":"github","secret":"OUR_WEBHOOK_SECRET"},{"source":"slack","secret":"CHAT_WEBHOOK_SECRET"}]`;
+    await checkout.configure(`[vars]\nWEBHOOKS = '${entries}'`);
+    const { status, output } = await deploy({ secrets: { '': [...SECRETS, 'CHAT_WEBHOOK_SECRET'] } });
+    expect(status, output).toBe(0);
+    expect(output).toMatch(/github .*npx wrangler secret put OUR_WEBHOOK_SECRET$/m);
+    expect(output).not.toContain('secret put CHAT_WEBHOOK_SECRET');
+  });
+
   test('tells its options, and stops at a misspelt one before it touches anything', async () => {
     const help = await deploy({}, ['--help']);
     expect(help.status, help.output).toBe(0);
@@ -129,6 +138,8 @@ DEFAULT_LIMITS = '{"usd_per_day":1}'
     ['a secret for everybody to read', 'ANTHROPIC_API_KEY = "sk-ant-x"', 'npx wrangler secret put ANTHROPIC_API_KEY'],
     ['development mode', 'MODE = "development"', 'MODE'],
     ['an upstream that is not right', `UPSTREAMS = '[{"name":"east","kind":"bedrock"}]'`, 'the entry "east": region'],
+    ['webhooks that are not right', `WEBHOOKS = '[{"source":"github"}]'`, 'WEBHOOKS.0.secret'],
+    ['a secret of webhooks for everybody to read', 'OUR_WEBHOOK_SECRET = "sk-ant-x"', 'secret put OUR_WEBHOOK_SECRET'],
     ['a key of an upstream for everybody to read', 'UPSTREAM_EAST_KEY = "sk-ant-x"', 'secret put UPSTREAM_EAST_KEY'],
   ])('stops at %s before anything is touched', async (_, line, named) => {
     await checkout.configure(`[vars]\n${line}`);

@@ -77,10 +77,14 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
 
   test('under an id that is given, by the first of several secrets, from any file', async () => {
     const file = fileURLToPath(new URL('../../examples/webhooks/stripe/refund.json', import.meta.url));
-    const env = { STRIPE_WEBHOOK_SECRET: `${SECRET},another` };
+    const WEBHOOKS = '[{"source":"stripe","secret":"PAID_WEBHOOK_SECRET"}]';
+    const env = { WEBHOOKS, PAID_WEBHOOK_SECRET: `${SECRET},another`, STRIPE_WEBHOOK_SECRET: 'of another deployment' };
     const { status } = await run(['stripe', file, '--id', 'evt_mine'], env);
     expect(status).toBe(0);
     expect(JSON.parse(String(received[0]?.body))).toMatchObject({ id: 'evt_mine', type: 'refund.created' });
+    const headers = new Headers(received[0]?.headers as Record<string, string>);
+    const request = { headers, bytes: new Uint8Array(received[0]?.body ?? []), now: Date.now() };
+    expect(await verifyStripe.verify(request, [SECRET])).toBe('valid');
     // A message of Slack is known by its channel and its time.
     await run(['slack', 'message.json', '--id', 'mine']);
     expect(JSON.parse(String(received[0]?.body))).toMatchObject({ event_id: 'mine', event: { ts: 'mine' } });

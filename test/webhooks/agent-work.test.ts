@@ -13,10 +13,11 @@ import { rowsOf, stubOf } from '../support/conversations.ts';
 import { rounds } from '../support/rounds.ts';
 import { runs } from '../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../support/scripted-runs.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/answers';
-const VARS = { GITHUB_WEBHOOK_DELIVER_URL: URL, GITHUB_WEBHOOK_AGENT: 'sky' };
+const VARS = webhookVars('github', { deliver_url: URL, agent: 'sky' });
 const ACCOUNT = 'webhook-github';
 
 interface Posted {
@@ -95,7 +96,7 @@ test('an event is worked on by the agent that its source names, and the answer i
 test('an event whose agent chooses its model is answered by the model that its text means', async () => {
   const { up, labels, version } = await edgeWithRouter();
   const { posted, deliveryFetch } = receiver();
-  const works = worksOf({ deliveryFetch }, { ...VARS, GITHUB_WEBHOOK_AGENT: 'router' });
+  const works = worksOf({ deliveryFetch }, webhookVars('github', { deliver_url: URL, agent: 'router' }));
   await accept(works, 'github_1', 'An easy one.');
   await accept(works, 'github_2', 'A hard one.');
   for (const id of ['github_1', 'github_2']) await untilDone(works, id);
@@ -127,7 +128,7 @@ test('a source of one’s own names its agent in code, and takes the answer ther
 test('where there is nowhere to deliver it to, the answer is kept', async () => {
   await edgeWithSky();
   servingTools(() => new Response('sun'));
-  const works = worksOf({}, { GITHUB_WEBHOOK_AGENT: 'sky' });
+  const works = worksOf({}, webhookVars('github', { agent: 'sky' }));
   await accept(works, 'github_1');
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { agent: 'sky', text: 'Sun.' } });
@@ -165,14 +166,14 @@ test('an agent that takes long is not waited for: the event is looked at again',
 test('an agent that there is not is looked for again, and what its source may not spend waits', async () => {
   await edgeWithSky();
   servingTools(() => new Response('sun'));
-  const works = worksOf({}, { GITHUB_WEBHOOK_AGENT: 'nobody' });
+  const works = worksOf({}, webhookVars('github', { agent: 'nobody' }));
   await accept(works, 'github_1');
   await works.consume();
   expect(await works.report('github_1')).toMatchObject({
     state: 'accepted',
     attempts: [{ error: { type: 'not_found_error', message: expect.stringContaining('no agent nobody') } }],
   });
-  const poor = worksOf({}, { GITHUB_WEBHOOK_AGENT: 'sky' });
+  const poor = worksOf({}, webhookVars('github', { agent: 'sky' }));
   const account = accountOf(ACCOUNT);
   await account.setLimits({ usd_per_day: 1 });
   await account.settle({ requestId: 'req_spent', status: 'complete', cost: fromUsd(1), startedAt: poor.clock.now });
@@ -225,7 +226,7 @@ test('an upstream that is down is asked again, until the event is parked; a repl
   await edgeWithSky();
   let isDown = true;
   const bodies = answeringBy(() => (isDown ? new Response('{}', { status: 529 }) : says('Sun.')));
-  const works = worksOf({}, { GITHUB_WEBHOOK_AGENT: 'sky' });
+  const works = worksOf({}, webhookVars('github', { agent: 'sky' }));
   await accept(works, 'github_1');
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });

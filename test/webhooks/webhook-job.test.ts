@@ -7,12 +7,13 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { fromUsd } from '../../src/pricing/cost.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/labels';
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
-const DELIVERING = { GITHUB_WEBHOOK_DELIVER_URL: URL };
+const DELIVERING = webhookVars('github', { deliver_url: URL });
 
 interface Posted {
   id: string | null;

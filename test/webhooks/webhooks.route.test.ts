@@ -12,19 +12,19 @@ import refund from '../../examples/webhooks/stripe/refund.json';
 import { signGithub, signHmac, signSlack, signStripe } from '../../scripts/sign-webhook.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
 import { signStandard } from '../../src/delivery/standard-webhooks.ts';
+import { SHIPPED_SOURCES } from '../../src/settings/shipped-sources.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { EventReport, EventRow } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { webhookVars } from '../support/webhook-vars.ts';
 import { inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
 
 const OTHER = 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD';
 const SECRETS = {
-  GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET,
-  STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
-  SLACK_WEBHOOK_SECRET: WEBHOOK_SECRET,
-  STANDARD_WEBHOOK_SECRET: WEBHOOK_SECRET,
+  WEBHOOKS: JSON.stringify(SHIPPED_SOURCES.map((source) => ({ source, secret: 'OUR_WEBHOOK_SECRET' }))),
+  OUR_WEBHOOK_SECRET: WEBHOOK_SECRET,
 };
 
 interface Edge extends TestApp {
@@ -46,7 +46,7 @@ function edgeOf(vars: Record<string, unknown> = {}, webhooks?: Webhook[]): Edge 
   return { ...app, queued };
 }
 
-type Source = 'github' | 'stripe' | 'slack' | 'standard';
+type Source = (typeof SHIPPED_SOURCES)[number];
 
 /** The headers of a sender; `at` is when it was signed, in milliseconds from now. */
 async function signed(source: Source, body: string | Uint8Array, secret = WEBHOOK_SECRET, id = 'one', at = 0) {
@@ -151,7 +151,7 @@ describe('a signed event', () => {
   });
 
   test('holds by each of several secrets while one is rotated', async () => {
-    const edge = edgeOf({ GITHUB_WEBHOOK_SECRET: `${OTHER} , ${WEBHOOK_SECRET}` });
+    const edge = edgeOf({ OUR_WEBHOOK_SECRET: `${OTHER} , ${WEBHOOK_SECRET}` });
     expect((await send(edge, 'github', issue, WEBHOOK_SECRET, 'a')).status).toBe(202);
     expect((await send(edge, 'github', comment, OTHER, 'b')).status).toBe(202);
     expect((await send(edge, 'github', issue, 'a third one, and long', 'c')).status).toBe(401);
@@ -228,7 +228,7 @@ describe('a signed event', () => {
       text: () => 'x',
       labels: ['a', 'b'],
     });
-    const edge = edgeOf({ TICKETS_WEBHOOK_SECRET: WEBHOOK_SECRET }, [tickets]);
+    const edge = edgeOf({ ...webhookVars('tickets'), TICKETS_WEBHOOK_SECRET: WEBHOOK_SECRET }, [tickets]);
     const bytes = new TextEncoder().encode('{"text":"help"}');
     for (const [id, status] of [
       ['one', 202],
@@ -346,7 +346,7 @@ describe('what is no event', () => {
       text: () => 'x',
       labels: ['a', 'b'],
     });
-    const own = edgeOf({ SMALL_WEBHOOK_SECRET: WEBHOOK_SECRET }, [small]);
+    const own = edgeOf({ ...webhookVars('small'), SMALL_WEBHOOK_SECRET: WEBHOOK_SECRET }, [small]);
     const headers = { 'content-type': 'application/json' };
     for (const [length, status] of [
       [20, 202],
@@ -393,13 +393,15 @@ describe('what is no event', () => {
   });
 
   test('of a source that is unknown, or closed, is a 404 before anything of it is read', async () => {
-    const edge = edgeOf({ STRIPE_WEBHOOK_SECRET: '' });
-    for (const source of ['unknown', 'GITHUB', 'constructor', 'stripe', '%00']) {
+    const edge = edgeOf(webhookVars('stripe'));
+    for (const source of ['unknown', 'GITHUB', 'constructor', 'stripe', 'slack', '%00']) {
       const response = await edge.fetch(`/webhooks/${source}`, { method: 'POST', body });
       expect([source, response.status]).toEqual([source, 404]);
     }
     const closed = await edge.fetch('/webhooks/stripe', { method: 'POST', body });
     expect((await errorOf(closed)).message).toContain('STRIPE_WEBHOOK_SECRET');
+    const unnamed = await edge.fetch('/webhooks/slack', { method: 'POST', body });
+    expect((await errorOf(unnamed)).message).toContain('WEBHOOKS');
     expect((await edge.fetch('/webhooks/github')).status).toBe(405);
   });
 

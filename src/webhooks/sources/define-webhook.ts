@@ -16,7 +16,7 @@ export interface IncomingEvent<Body = Record<string, unknown>> {
 
 /** The members that every source of webhooks has. */
 interface WebhookSource<Body> {
-  /** Its name: `POST /webhooks/<source>`, and the settings `<SOURCE>_WEBHOOK_SECRET`, `…_DELIVER_URL`, `…_AGENT`. */
+  /** Its name: `POST /webhooks/<source>`, and `source` of its entry in the setting WEBHOOKS. */
   source: string;
   /** How the sender signs. A plain function is called when the body has been read, and counts as covering only the body. */
   verify: SignatureScheme | Verify;
@@ -48,8 +48,8 @@ interface WebhookSource<Body> {
 interface LabelledSource<Body> extends WebhookSource<Body>, TaskAsked {
   agent?: undefined;
   /**
-   * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. If the setting
-   * `<SOURCE>_WEBHOOK_AGENT` names an agent, the agent's answers go there.
+   * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. If the setting names an
+   * agent, the agent's answers go there.
    */
   deliver?: string | Deliver;
 }

@@ -1,4 +1,5 @@
 /** Each way that asks for something, and each limit: what limits it is said, and waited for, alike. */
+
 import { expect, test } from 'vitest';
 import { Account } from '../../../src/accounts/account.ts';
 import { refusalError } from '../../../src/accounts/admission/limit-headers.ts';
@@ -12,6 +13,7 @@ import { simulate } from '../../support/conversations.ts';
 import { answeringBy, call, calls, type Scripted, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { createWith, isForSummary, summaryRowsOf, talk, upstreamOf } from '../../support/summaries.ts';
 import { ask, bodyOf, say } from '../../support/turns.ts';
+import { webhookVars } from '../../support/webhook-vars.ts';
 import { eventOf, inboxOf, worksOf } from '../../support/webhooks.ts';
 
 const OWNERS = ['account', 'token', 'group', 'deployment', 'upstream'] as const;
@@ -123,7 +125,7 @@ const WAYS: Record<string, Way> = {
     await edgeWithSky();
     const there = limiting(by, kind);
     answeringBy((_, nth) => there(nth) ?? says('So.'));
-    return await stateOf(worksOf({}, { GITHUB_WEBHOOK_AGENT: 'sky' }), kind);
+    return await stateOf(worksOf({}, webhookVars('github', { agent: 'sky' })), kind);
   },
 };
 

@@ -117,7 +117,8 @@ export class StorageQuota extends Rows {
 
   /** @returns how many bytes a request stores, as far as they are known. */
   sizeOf({ bytes, copyOf }: StorageRequest): number {
-    return bytes + (copyOf === undefined ? 0 : (this.#conversations.bytesOf(copyOf) ?? 0));
+    if (copyOf === undefined) return bytes;
+    return bytes + (this.#conversations.bytesOf(copyOf) ?? 0) + (this.#coming.get(copyOf)?.bytes ?? 0);
   }
 
   #expire(now: number): void {

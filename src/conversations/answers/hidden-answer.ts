@@ -127,9 +127,10 @@ export function followed(
   after: number,
   seen: Visibility,
 ): ReadableStream<Uint8Array> {
+  // Made first: what is damaged takes no place among the followers.
+  const reader = seen.hides || seen.isText ? new HidingReader(seen, log.blocks) : undefined;
   const body = log.follow(after);
-  if (!seen.hides && !seen.isText) return body;
-  return new HidingReader(seen, log.blocks).through(body);
+  return reader?.through(body) ?? body;
 }
 
 /** @returns an answer of which only that is shown which its caller sees. @param hides as in `Visibility` */

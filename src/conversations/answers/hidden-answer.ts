@@ -147,7 +147,9 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: Runni
     return { ...answer, first, body: reader.through(answer.body) };
   }
   const message = readMessage(answer.body);
-  if (hides && message?.type === 'error') return { ...answer, body: quietError(message) };
+  // A refusal may come in any form.
+  const isRefusal = answer.status >= 400 || message?.type === 'error';
+  if (hides && isRefusal) return { ...answer, body: quietError(message ?? {}) };
   // Nobody has asked for an answer.
   if (!message || !Array.isArray(message.content)) return answer;
   if (seen.isText) message.content = readableBlocks(message.content);
@@ -159,6 +161,7 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: Runni
 }
 
 /** @returns an error of the API's form by its type alone, as JSON text. */
-export function quietError({ error, request_id }: Json): string {
+export function quietError({ error, request_id: id }: Json): string {
+  const request_id = /^req_[\w.]+$/.test(String(id)) ? id : undefined;
   return JSON.stringify({ type: 'error', error: { type: errorType({ error }), message: QUIET }, request_id });
 }

@@ -43,8 +43,7 @@ export class CustomIds {
   }
 
   /**
-   * @returns 16 hexadecimal digits, the same for the same ids in any batch. (Other ids with the same digits can be
-   * invented.)
+   * @returns 16 hexadecimal digits, the same for the same ids in any batch. (Other ids with the same digits can be invented.)
    */
   get likeness(): string {
     return this.#hexOf(4, PRIMES.length);

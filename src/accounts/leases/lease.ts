@@ -99,8 +99,7 @@ export class Lease {
 
   /**
    * @returns a purse for each limited window, from the pool's last answer. What is free in it is leased and unused, or leased
-   * by
-   *   nobody. An empty list if the lease cannot be used now
+   *   by nobody. An empty list if the lease cannot be used now
    */
   purses(now: number): Purse[] {
     if (now >= this.#usableUntil) return [];

@@ -87,7 +87,7 @@ class HidingReader extends FrameReader {
     const [head, digits] = PLAIN_DELTA.exec(event) ?? [];
     if (head) {
       const { isHidden, number } = this.#blocks.at(Number(digits)) ?? UNSEEN;
-      if (this.#isText ? number === undefined : isHidden) return '';
+      if ((this.#hides && isHidden) || (this.#isText && number === undefined)) return '';
       if (!this.#isText || number === Number(digits)) return event;
       return event.slice(0, at) + head.replace(/\d+/, String(number)) + event.slice(at + head.length);
     }

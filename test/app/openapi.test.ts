@@ -161,7 +161,7 @@ describe('the edge answers as it is described', () => {
 
   /** Makes a classification that has ended: all of its answers are known. */
   async function endedClassification(app: TestApp, headers: Record<string, string>): Promise<string> {
-    const body = { labels: ['a', 'b'], inputs: [{ id: 'one', input: 'a' }] };
+    const body = { labels: ['a', 'b'], inputs: [{ id: 'one', input: 'a' }], cache_seconds: 3_600 };
     await (await app.post('/classify', body, headers)).text();
     await app.settled();
     const { id, status } = (await (await app.post('/classify', { ...body, batch: true }, headers)).json()) as Record<

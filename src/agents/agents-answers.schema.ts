@@ -4,10 +4,7 @@ import { storedVersion } from '../versions/versions-answers.schema.ts';
 import { putAgent } from './agents.schema.ts';
 
 /** A version as it is stored. */
-export const agentContent = z.object({
-  ...storedVersion('agent'),
-  ...putAgent.fields.shape,
-});
+export const agentContent = z.object({ ...storedVersion('agent'), ...putAgent.fields.shape });
 export type AgentContent = z.output<typeof agentContent>;
 
 const arm = z.described(

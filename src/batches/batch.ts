@@ -191,13 +191,7 @@ export class Batch extends EdgeObject implements BatchObject {
   }
 
   #refuse({ kind: _, ...refusal }: Extract<CreateAnswer, { kind: 'refused' | 'doubtful' }>): void {
-    this.#record.change({
-      phase: 'refused',
-      refusal,
-      endedAt: this.now(),
-      upstreamId: undefined,
-      isGuess: undefined,
-    });
+    this.#record.change({ phase: 'refused', refusal, endedAt: this.now(), upstreamId: undefined, isGuess: undefined });
   }
 
   /** Gives up a wrong guess about the batch, if there was one: now the upstream has said which one it is. */

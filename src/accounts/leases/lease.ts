@@ -201,11 +201,7 @@ export class Lease {
 
   #each(): { id: string; period: Period; window: WindowTotal }[] {
     const windows = this.#windows();
-    return PERIODS.map((period) => ({
-      id: spanId(period, windows[period].start),
-      period,
-      window: windows[period],
-    }));
+    return PERIODS.map((period) => ({ id: spanId(period, windows[period].start), period, window: windows[period] }));
   }
 }
 

@@ -80,10 +80,7 @@ export class StorageQuota extends Rows {
     this.#expire(now);
     const { conversations, stored_bytes } = limitsOf(limits);
     const { count, bytes } = this.#used();
-    return {
-      conversations: { limit: conversations, used: count },
-      stored_bytes: { limit: stored_bytes, used: bytes },
-    };
+    return { conversations: { limit: conversations, used: count }, stored_bytes: { limit: stored_bytes, used: bytes } };
   }
 
   /** @param asked a conversation about which more will be asked */

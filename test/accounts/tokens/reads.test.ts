@@ -142,7 +142,10 @@ test('what visitors create and copy counts as requests, and comes to five millio
   // Nor is what has not told its size yet copied for nothing.
   const other = `visitor:${'c'.repeat(32)}`;
   expect(await decide(other, {}, { conversation: 'new', bytes: 3_000_000 })).toBe('admitted');
-  expect(await decide(other, {}, { conversation: 'c1', bytes: 0, copyOf: 'new' })).toMatchObject({ ...refused, retryAfter: 12 });
+  expect(await decide(other, {}, { conversation: 'c1', bytes: 0, copyOf: 'new' })).toMatchObject({
+    ...refused,
+    retryAfter: 12,
+  });
   expect(await decide(visitor, {}, fork('c6'))).toMatchObject({ retryAfter: 23 });
   // A request that is refused copies nothing, and another account has no such limit.
   const one = `visitor:${'b'.repeat(32)}`;

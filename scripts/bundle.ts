@@ -104,22 +104,91 @@ function leaveOut(): Plugin {
   };
 }
 
-/** Parts of packages that nothing here calls, where a bundler cannot see it: by the file's path, what is left out of it. */
-const UNUSED: readonly (readonly [file: RegExp, part: RegExp])[] = [
+/**
+ * Parts of packages that nothing here calls, where a bundler cannot see it: by the file's path, what is left out of it, each time
+ * with `g`, and what stands there instead. What a part would have refused is still refused: a promise in a schema throws.
+ */
+const UNUSED: readonly (readonly [file: RegExp, part: RegExp, instead?: string])[] = [
   // What zod calls formats of strings: no schema has one but a pattern. Schemas are asked by `safeParse` alone.
   [/\/zod\/v4\/locales\/en\.js$/, /(?<=const FormatDictionary = \{)[^{}]+/],
+  [/\/zod\/v4\/locales\/en\.js$/, /\n +(?:file|set|map): \{.*/g],
+  [/\/zod\/v4\/locales\/en\.js$/, /if \(_issue\.format === "starts_with"\)[\s\S]*?includes}"`;/],
+  [/\/zod\/v4\/locales\/en\.js$/, /case "(?:not_multiple_of|invalid_key|invalid_element)":\n.*/g],
+  [/\/zod\/v4\/locales\/en\.js$/, /case "invalid_union":\n[\s\S]*?return "Invalid input";/],
   [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}parse\(.*\n.*\n {4}\},/],
   [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}parseAsync\(.*\n.*\n {4}\},/],
   [/\/zod\/v4\/mini\/schemas\.js$/, /\n {4}safeParseAsync\(.*\n.*\n {4}\},/],
-  // Hono's apps within apps, tests, service workers, forms and pages.
+  [/\/zod\/v4\/mini\/schemas\.js$/, /get with\(\) \{[\s\S]*?\n {4}\},\n {4}set with[\s\S]*?\n {4}\},/],
+  [/\/zod\/v4\/mini\/schemas\.js$/, /brand\(\) \{[\s\S]*?\n {4}\},\n[\s\S]*?\n {4}\},\n[\s\S]*?\n {4}\},/],
+  [/\/zod\/v4\/mini\/schemas\.js$/, /def\.type !== "tuple"/, 'true'],
+  [/\/zod\/v4\/core\/util\.js$/, /\n +int32: [\s\S]*?(?=\n\}\))/],
+  // Promises in schemas, which throw where they arise, encoding, and forms for templates and discriminators.
+  [
+    /\/zod\/v4\/core\/schemas\.js$/,
+    /(?<!\w)(?:(?:result|canary|checkResult|left|right) instanceof Promise|r instanceof Promise(?=\) \{\s+proms)|asyncResult \|\| _ instanceof Promise|asyncResult(?=\) \{)|proms\.length|ctx\.direction === "backward"|ctx\.skipChecks|ctx\?\.skipChecks|ctx\.async(?=\) \{)|async(?=\)\n))/g,
+    'false',
+  ],
+  [/\/zod\/v4\/core\/schemas\.js$/, /ctx\?\.direction !== "backward"/g, 'true'],
+  [/\/zod\/v4\/core\/schemas\.js$/, /core\.globalConfig\.memoizer/g, 'undefined'],
+  [
+    /\/zod\/v4\/core\/schemas\.js$/,
+    /\n {4}util\.defineLazyInternal\(inst, "(?:pattern|values|propValues)", (?:.*\);(?=\n)|[\s\S]*?\n {4}\}\);)/g,
+  ],
+  [/\/zod\/v4\/core\/schemas\.js$/, /\n {4}inst\._zod\.pattern = .*/g],
+  [/\/zod\/v4\/core\/schemas\.js$/, /if \(def\.coerce\)\s+try \{\s+\S+ = (?:String|Boolean)[\s\S]*?catch \(_\) \{ \}/g],
+  [/\/zod\/v4\/core\/schemas\.js$/, /get "~standard"\(\) \{[\s\S]*?\n {4}\},\n {4}set[\s\S]*?\n {4}\},/],
+  // Hono's apps within apps, tests, service workers, forms, bodies and pages.
   [/\/hono\/dist\/hono-base\.js$/, /\n\tmount\([\s\S]*?\n\t\}/],
   [/\/hono\/dist\/hono-base\.js$/, /\n\trequest = [\s\S]*?\n\t\};/],
   [/\/hono\/dist\/hono-base\.js$/, /\n\tfire = [\s\S]*?\n\t\};/],
   [/\/hono\/dist\/request\.js$/, /\n\tasync parseBody\([\s\S]*?\n\t\}/],
+  [/\/hono\/dist\/request\.js$/, /\n\t#cachedBody = [\s\S]*?\n\t\};/],
+  [
+    /\/hono\/dist\/request\.js$/,
+    /\n\t(?:json|text|arrayBuffer|bytes|blob|formData|addValidatedData|valid|get matchedRoutes|get routePath)\(.*[\s\S]*?\n\t\}/g,
+  ],
   [/\/hono\/dist\/context\.js$/, /\n\trender = [\s\S]*?\n\tsetRenderer = [\s\S]*?\n\t\};/],
   [/\/hono\/dist\/context\.js$/, /\n\thtml = [\s\S]*?\n\t\};/],
-  // The service and the region of a signature are given.
+  [/\/hono\/dist\/context\.js$/, /\n\tget event\(\) [\s\S]*?\n\t\}/],
+  [/\/hono\/dist\/context\.js$/, /\n\tredirect = [\s\S]*?\n\t\};/],
+  // Times in words, tolerance of clocks, ages of tokens.
+  [/\/jose\/dist\/webapi\/lib\/jwt_claims_set\.js$/, /typeof value == "number" \? (?=validateInput)/],
+  [/\/jose\/dist\/webapi\/lib\/jwt_claims_set\.js$/, / : value instanceof Date .* secs\(value\)/],
+  [/\/jose\/dist\/webapi\/lib\/jwt_claims_set\.js$/, /value === void 0 \? .* \+ secs\(value\)\) : /],
+  [
+    /\/jose\/dist\/webapi\/lib\/jwt_claims_set\.js$/,
+    /const \{ clockTolerance \}[\s\S]*?option input"\);/,
+    'const tolerance = 0;',
+  ],
+  [/\/jose\/dist\/webapi\/lib\/jwt_claims_set\.js$/, /maxTokenAge !== void 0/g, 'false'],
+  [/\/jose\/dist\/webapi\/lib\/jwt_claims_set\.js$/, /\n {2}setNotBefore\([\s\S]*?\n {2}\}/],
+  // A key is a `CryptoKey`, or the bytes of a secret: any other is refused.
+  [/\/jose\/dist\/webapi\/lib\/key\.js$/, /if \(isObject\(key\)\) \{[\s\S]*?\} else \{/, '{'],
+  [/\/jose\/dist\/webapi\/lib\/key\.js$/, / \|\| isKeyObject\(key\)/],
+  [/\/jose\/dist\/webapi\/lib\/key\.js$/, /if \(isCryptoKey\(key\)\)\n(?= +return key)/],
+  [/\/jose\/dist\/webapi\/lib\/key\.js$/, /if \(keyObject = key[\s\S]*?jwkToKey\(entry, normalized\);/, '}'],
+  // Keys of a provider are read with what is usual, and nobody asks how fresh they are.
+  [/\/jose\/dist\/webapi\/jwks\/remote\.js$/, /typeof timeoutOption == "number"/g, 'false'],
+  [
+    /\/jose\/dist\/webapi\/jwks\/remote\.js$/,
+    /validateDuration\(opts\.cooldownDuration, (?=3e4)|validateDuration\(opts\.cacheMaxAge, (?=6e5)/g,
+  ],
+  [/\/jose\/dist\/webapi\/jwks\/remote\.js$/, /, "(?:cooldownDuration|cacheMaxAge)"\)/g],
+  [/\/jose\/dist\/webapi\/jwks\/remote\.js$/, /if \(cache && [\s\S]*?\n {2}\}/],
+  [/\/jose\/dist\/webapi\/jwks\/remote\.js$/, /cache && \(.*?\), /],
+  [/\/jose\/dist\/webapi\/jwks\/remote\.js$/, /Object\.defineProperties(?=\()/],
+  [/\/jose\/dist\/webapi\/jwks\/remote\.js$/, /, \{\s+coolingDown[\s\S]*?\n {2}\}(?=\);)/],
+  [/\/jose\/dist\/webapi\/jwks\/local\.js$/, /Object\.defineProperty(?=\()/],
+  [/\/jose\/dist\/webapi\/jwks\/local\.js$/, /, "jwks", \{[\s\S]*?\n {2}\}(?=\);)/],
+  // The service and the region of a signature are given, and the hash of the body. It stands in a header, and is not of S3.
   [/\/aws4fetch\/dist\/aws4fetch\.esm\.mjs$/, /\n\[guessedService, .*;/],
+  [
+    /\/aws4fetch\/dist\/aws4fetch\.esm\.mjs$/,
+    /this\.(?:service === 's3'|signQuery|appendSessionToken)(?! =)/g,
+    'false',
+  ],
+  [/\/aws4fetch\/dist\/aws4fetch\.esm\.mjs$/, /this\.(?:signQuery|appendSessionToken) = .*/g],
+  [/\/aws4fetch\/dist\/aws4fetch\.esm\.mjs$/, /if \(hashHeader == null\) [\s\S]*?\n {4}\}/],
 ];
 
 /** Makes a plugin that leaves out what packages have and nothing calls. */
@@ -130,10 +199,13 @@ function leaveOutUnused(): Plugin {
       filter: { id: UNUSED.map(([file]) => file) },
       handler: (code, id, { magicString }) => {
         if (!magicString) throw new Error('There is no magicString: rolldown has another name for it now.');
-        for (const [, part] of UNUSED.filter(([file]) => file.test(id))) {
-          const found = part.exec(code);
-          if (!found) throw new Error(`${id} has no ${part} any more.`);
-          magicString.remove(found.index, found.index + found[0].length);
+        for (const [, part, instead = ''] of UNUSED.filter(([file]) => file.test(id))) {
+          const found = part.global
+            ? [...code.matchAll(part)]
+            : [part.exec(code) ?? []].filter(({ length }) => length > 0);
+          if (found.length === 0) throw new Error(`${id} has no ${part} any more.`);
+          for (const { 0: text, index } of found as RegExpExecArray[])
+            magicString.update(index, index + text.length, instead);
         }
         return { code: magicString };
       },

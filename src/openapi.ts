@@ -78,12 +78,7 @@ export function createReference() {
   return createDocument(
     {
       openapi: '3.1.1',
-      info: {
-        title: 'Sluice',
-        version: '1',
-        description: INTRODUCTION,
-        license: { name: 'MIT', identifier: 'MIT' },
-      },
+      info: { title: 'Sluice', version: '1', description: INTRODUCTION, license: { name: 'MIT', identifier: 'MIT' } },
       servers: [{ url: '/', description: 'This deployment.' }],
       tags: RESOURCES.map(({ tag, description }) => ({ name: tag, description })),
       security: [{ bearer: [] }, { apiKey: [] }],

@@ -19,8 +19,7 @@ const ERASED_AT_ONCE = 5;
  * Begins to erase the account, or returns how far the erasure is. The alarm continues it.
  *
  * Revocations stay, and every credential is revoked. For each window that has begun, a sum without names stays. A request
- * that
- * is running is erased when it ends.
+ * that is running is erased when it ends.
  */
 export function eraseAccount(state: AccountState): Erasure {
   const now = state.advance();

@@ -36,11 +36,7 @@ const totalSchema = z.object({
   credit_usd: z.described(usd, 'What credit adds to the limit: what has expired counts as far as it was spent.'),
 });
 
-const tokenQuotaSchema = z.object({
-  limits: tokenLimits,
-  settled_usd: usd,
-  held_usd: usd,
-});
+const tokenQuotaSchema = z.object({ limits: tokenLimits, settled_usd: usd, held_usd: usd });
 
 const storedSchema = z.object({ limit: z.int(), used: z.int() });
 

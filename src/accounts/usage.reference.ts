@@ -67,10 +67,7 @@ const row = {
 };
 const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
 const listedSchema = z.withMeta(
-  z.extend(rowSchema, {
-    account: listedRequestSchema.shape.account,
-    refusal: listedRequestSchema.shape.refusal,
-  }),
+  z.extend(rowSchema, { account: listedRequestSchema.shape.account, refusal: listedRequestSchema.shape.refusal }),
   {
     id: 'ListedRequest',
   },
@@ -99,13 +96,7 @@ export const usage: Resource = resource({
         content: [
           {
             schema: z.withMeta(usageReportSchema, { id: 'Usage' }),
-            example: {
-              from: null,
-              to: null,
-              group_by: 'model',
-              data: [{ key: 'claude-haiku-5-5', ...total }],
-              total,
-            },
+            example: { from: null, to: null, group_by: 'model', data: [{ key: 'claude-haiku-5-5', ...total }], total },
           },
           { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd\r\n' },
         ],

@@ -3,10 +3,7 @@ import { storedVersion } from '../versions/versions-answers.schema.ts';
 import { putAgent } from './agents.schema.ts';
 
 /** A version as it is stored. */
-export const agentContent = z.object({
-  ...storedVersion('agent'),
-  ...putAgent.fields.shape,
-});
+export const agentContent = z.object({ ...storedVersion('agent'), ...putAgent.fields.shape });
 export type AgentContent = z.output<typeof agentContent>;
 
 export const agentDeleted = z.object({ type: z.literal('agent_deleted'), name: z.string() });

@@ -56,8 +56,7 @@ interface LaidBehind {
 
 /**
  * Writes the request that goes up: the few members that the caller decides, then the agent's. The caller's additions to
- * `system`
- * and `tools` come after the agent's own parts, whose bytes are the same in every request.
+ * `system` and `tools` come after the agent's own parts, whose bytes are the same in every request.
  *
  * @param members the caller's members as JSON texts
  * @param breakpoints how many cache breakpoints may be added: one goes after the agent's system, another after its tools

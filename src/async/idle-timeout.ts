@@ -1,7 +1,6 @@
 /**
  * Aborts when nothing has happened for too long: while waiting for an answer, and in silences of it. The timer is not
- * restarted
- * with each byte. When it runs out, it is set again for the rest of the time.
+ * restarted with each byte. When it runs out, it is set again for the rest of the time.
  */
 export class IdleTimeout {
   readonly #controller: AbortController;

@@ -13,8 +13,7 @@ const marks = new LruCache<string, string>({ most: MOST_MARKS });
 
 /**
  * Computes the mark of an account: the beginning of an HMAC of its name with a secret of the deployment. So nobody else can
- * see
- * from an id to which account it belongs.
+ * see from an id to which account it belongs.
  *
  * @returns eight characters; undefined if the deployment has no secret
  */

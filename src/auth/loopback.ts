@@ -7,14 +7,11 @@ import type { AppEnv } from './context.ts';
 
 /**
  * Restricts a development server to its own machine. Otherwise any web page (by its `Origin`) or any name that points here
- * (by
- * its `Host`: DNS rebinding) could spend the developer's key.
+ * (by its `Host`: DNS rebinding) could spend the developer's key.
  *
  * The local runtime takes a request's URL from a header that anybody can send. So `npm start` puts a proxy before it, which
- * sees
- * the real request and proves itself with a secret. Without this secret, in a Worker that somebody has built on the edge,
- * only
- * the URL can be checked.
+ * sees the real request and proves itself with a secret. Without this secret, in a Worker that somebody has built on the
+ * edge, only the URL can be checked.
  */
 export const loopbackOnly = createMiddleware<AppEnv>((c, next) => {
   const { development, START_SECRET } = c.get('settings');

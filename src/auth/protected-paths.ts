@@ -26,8 +26,7 @@ export const close = createMiddleware<AppEnv>((c, next) => {
 
 /**
  * Makes the middleware that asks for a credential. Every route of the app after it needs one, even a route that is added
- * later.
- * If the app has no route for a path, the request passes, because it may belong to another app.
+ * later. If the app has no route for a path, the request passes, because it may belong to another app.
  *
  * @param app the app that uses this middleware
  * @param signedIn finds out who asks, or refuses

@@ -3,12 +3,7 @@
 import { count, time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 
-const outcomes = {
-  succeeded: count,
-  errored: count,
-  canceled: count,
-  expired: count,
-};
+const outcomes = { succeeded: count, errored: count, canceled: count, expired: count };
 
 /** How many items have ended with each outcome. */
 export const outcomeCounts = z.object(outcomes);

@@ -239,8 +239,7 @@ function paramsOf(item: JsonBody): JsonBody {
 
 /**
  * A body whose bytes are made only when they are read. It is a class, because the engine makes a shape for each object
- * literal
- * with a getter, and the shape keeps the item in memory until a full garbage collection.
+ * literal with a getter, and the shape keeps the item in memory until a full garbage collection.
  */
 class LazyBody implements JsonBody {
   readonly text: string;

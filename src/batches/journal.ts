@@ -70,10 +70,7 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
     id,
     type: 'message_batch',
     processing_status: isEnded ? 'ended' : cancelAt === undefined ? 'in_progress' : 'canceling',
-    request_counts: {
-      processing: isEnded ? 0 : items,
-      ...(outcomes ?? NO_OUTCOMES),
-    },
+    request_counts: { processing: isEnded ? 0 : items, ...(outcomes ?? NO_OUTCOMES) },
     created_at: isoTime(createdAt),
     expires_at: expiresAt || isoTime(createdAt + EXPIRES_MS),
     ended_at: isoTimeOrNull(endedAt),

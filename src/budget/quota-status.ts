@@ -37,11 +37,7 @@ export function reportQuotaStatus(
   const sums = (period: Period) => {
     const { settled, held } = budget.windows[period];
     const limit = limitIn(budget, rules, period);
-    return {
-      limit_usd: limit === undefined ? null : toUsd(limit),
-      settled_usd: toUsd(settled),
-      held_usd: toUsd(held),
-    };
+    return { limit_usd: limit === undefined ? null : toUsd(limit), settled_usd: toUsd(settled), held_usd: toUsd(held) };
   };
   const spend = (period: Exclude<Period, 'total'>): QuotaReport['day'] => {
     const { start, end } = budget.windows[period];

@@ -11,8 +11,7 @@ export type StreamFormat = 'sse' | 'jsonl';
 
 const MEDIA_TYPES: Record<StreamFormat, string> = { sse: 'text/event-stream', jsonl: 'application/jsonl' };
 /**
- * After this many milliseconds without an event a comment is sent, because a proxy on the way would close an idle
- * connection.
+ * After this many milliseconds without an event a comment is sent, because a proxy on the way would close an idle connection.
  */
 const SILENCE_MS = 15_000;
 

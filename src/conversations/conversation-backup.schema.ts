@@ -32,12 +32,7 @@ const profileLine = z.strictObject({
     z.array(z.strictObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
   ),
   parent: z.optional(
-    z.strictObject({
-      conversation: nonEmpty,
-      toolUseId: nonEmpty,
-      depth: count,
-      retentionSeconds: retention,
-    }),
+    z.strictObject({ conversation: nonEmpty, toolUseId: nonEmpty, depth: count, retentionSeconds: retention }),
   ),
 });
 

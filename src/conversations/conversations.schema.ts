@@ -62,10 +62,7 @@ export function isConversationId(id: string): boolean {
 
 /** A Messages request to a conversation, which may have defaults for what the request leaves out. */
 export const conversationRequest = defaultedRequest.check(
-  z.refine(({ messages }) => messages.length <= MOST_IN_A_TURN, {
-    path: ['messages'],
-    error: TOO_MANY_IN_A_TURN,
-  }),
+  z.refine(({ messages }) => messages.length <= MOST_IN_A_TURN, { path: ['messages'], error: TOO_MANY_IN_A_TURN }),
 );
 
 const MONTH_SECONDS = 31 * 24 * 60 * 60;

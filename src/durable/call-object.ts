@@ -47,8 +47,7 @@ export class ObjectUnreachable extends ApiError {
 }
 
 /**
- * The average pauses before a call is repeated; milliseconds. `usual` has one, because a caller waits; `persistent` has
- * more.
+ * The average pauses before a call is repeated; milliseconds. `usual` has one, because a caller waits; `persistent` has more.
  */
 const PAUSES_MS = { usual: [50], persistent: [50, 200, 400, 800, 1_600] } as const;
 
@@ -57,8 +56,7 @@ const PAUSES_MS = { usual: [50], persistent: [50, 200, 400, 800, 1_600] } as con
  *
  * @param call makes the call by a new stub, because a stub that has thrown stays broken
  * @param persistence `usual` makes a second call if the platform says that it may succeed; `persistent` makes up to six,
- * after
- *   any error
+ *   after any error
  * @param onThrown called with the error of each failed call, before the next one
  * @throws ObjectUnreachable after the last call
  */

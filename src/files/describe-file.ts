@@ -5,12 +5,7 @@ import { describedFile } from './files.schema.ts';
 /** @returns a file as its account keeps it */
 function fileDescription(file: z.output<typeof describedFile>): FileDescription {
   const at = file.expires_at === undefined || file.expires_at === null ? Number.NaN : Date.parse(file.expires_at);
-  return {
-    id: file.id,
-    bytes: file.size_bytes,
-    expiresAt: Number.isNaN(at) ? null : at,
-    text: JSON.stringify(file),
-  };
+  return { id: file.id, bytes: file.size_bytes, expiresAt: Number.isNaN(at) ? null : at, text: JSON.stringify(file) };
 }
 
 /** @returns a file as its account keeps it; undefined for what does not describe one */

@@ -99,12 +99,7 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
   let response: Response;
   try {
     response = await relay(
-      {
-        path: '/v1/files',
-        caller: c.req.raw,
-        body: () => up.body,
-        routing: { streams: false, only: place },
-      },
+      { path: '/v1/files', caller: c.req.raw, body: () => up.body, routing: { streams: false, only: place } },
       {
         upstream,
         settings: { ...settings, UPSTREAM_MAX_RETRIES: 0 },

@@ -74,12 +74,6 @@ function statesOf({ all, health }: UpstreamPool, now: number): NonNullable<Healt
     max_concurrent: entry.max_concurrent ?? null,
     models: report
       .filter((one) => one.upstream === name)
-      .map(({ model, state, dueAt, tries, failed }) => ({
-        model,
-        state,
-        due_at: isoTimeOrNull(dueAt),
-        tries,
-        failed,
-      })),
+      .map(({ model, state, dueAt, tries, failed }) => ({ model, state, due_at: isoTimeOrNull(dueAt), tries, failed })),
   }));
 }

@@ -85,8 +85,7 @@ export function withText(body: JsonBody, text: string, json: Record<string, unkn
  * last.
  *
  * @param where in which objects: only the outermost one, so that the other bytes stay as they came; or all, for a body that
- * is
- *   stored and goes up again and again
+ *   is stored and goes up again and again
  * @throws ApiError 400 if the body nests too deep for that
  */
 export function withOneReading(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {

@@ -1,7 +1,6 @@
 /**
  * zod for every schema: the functions of `zod/mini`, of which only the used ones are deployed. The English messages, which
- * the
- * larger `zod` includes, are added here.
+ * the larger `zod` includes, are added here.
  */
 import { en } from 'zod/locales';
 import * as mini from 'zod/mini';

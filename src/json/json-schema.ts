@@ -1,7 +1,6 @@
 /**
  * Checks values by the part of JSON Schema that describes extracted fields: what the API's structured output supports, and
- * the
- * bounds that the API does not check. `format` and `pattern` go to the model, but are not checked here.
+ * the bounds that the API does not check. `format` and `pattern` go to the model, but are not checked here.
  */
 import { isObject, type Json } from './object.ts';
 

@@ -82,8 +82,7 @@ export async function keepAnswer(
  * Deletes a page of an account's answers.
  *
  * @param cursor where the page begins. It is needed because a page may be full of answers of other accounts, whose names
- * begin
- *   like this one. Those are not deleted
+ *   begin like this one. Those are not deleted
  * @returns where the next page begins; undefined if there is none
  */
 export async function forgetAnswers(

@@ -81,11 +81,7 @@ export function toldPrices(model: Model | undefined, now = Date.now()) {
   const fast = fastPricesOf(model, now);
   const { long_prompt, ...short } = usual;
   const long = long_prompt && { ...halfOf(long_prompt), above_tokens: long_prompt.above_tokens };
-  return {
-    ...usual,
-    ...(fast && { fast }),
-    batch: { ...halfOf(short), ...(long && { long_prompt: long }) },
-  };
+  return { ...usual, ...(fast && { fast }), batch: { ...halfOf(short), ...(long && { long_prompt: long }) } };
 }
 
 function halfOf({ input, output, cache_write_5m, cache_write_1h, cache_read }: TokenPrices): TokenPrices {

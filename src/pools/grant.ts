@@ -2,8 +2,7 @@
  * The arithmetic of a pool: how much each account may spend. No storage, no clock, no waiting.
  *
  * In every window, the sum of what is counted for all leases never exceeds the limit, because a grant is taken from what
- * nobody
- * has. The exceptions are debt, and a limit that was lowered.
+ * nobody has. The exceptions are debt, and a limit that was lowered.
  */
 
 import { MINUTE_MS } from '../async/durations.ts';
@@ -159,8 +158,7 @@ function heldByBatches(leases: Iterable<KnownLease>): HeldByBatches {
 
 /**
  * @returns what each window of a call gets in addition to what it keeps. If one window has too little, none gets anything:
- * the
- *   request could not use it, and other accounts would lack it
+ *   the request could not use it, and other accounts would lack it
  */
 function grantsFor(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): Nanodollars[] {
   const free = call.windows.map(({ id, period, spent, kept }) => {

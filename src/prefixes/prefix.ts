@@ -302,8 +302,7 @@ function needsAutomatic(prefix: Prefix, own: Record<Part, readonly unknown[]>, a
 
 /**
  * Finds breakpoints in the same places as the API: on tools, on blocks, and on blocks within blocks. It does not search
- * schemas,
- * which may have a property with the same name.
+ * schemas, which may have a property with the same name.
  */
 function breakpointsIn(part: Part, list: readonly unknown[]): Breakpoint[] {
   const found: Breakpoint[] = [];

@@ -22,10 +22,7 @@ export const prefixAnswer = z.object({
 });
 
 /** A version as it is stored. */
-export const prefixContent = z.object({
-  ...storedVersion('prefix'),
-  ...putPrefix.fields.shape,
-});
+export const prefixContent = z.object({ ...storedVersion('prefix'), ...putPrefix.fields.shape });
 
 export const prefixDeleted = z.object({ type: z.literal('prefix_deleted'), name: z.string() });
 

@@ -67,10 +67,7 @@ export const prefixes: Resource = resource({
         example: { type: 'prefix', name: 'support', version, owner: 'account', ...fields },
       },
       deleted: prefixDeleted,
-      remove: {
-        summary: 'Delete a prefix',
-        description: 'Its versions stay for those who name them: `name@version`.',
-      },
+      remove: { summary: 'Delete a prefix', description: 'Its versions stay for those who name them: `name@version`.' },
     }),
     'GET /prefixes/:name/stats': {
       operation: 'getPrefixStats',

@@ -89,8 +89,7 @@ export function tellsFallback(usage: Usage): boolean {
 
 /**
  * @returns the iterations, if each must be priced by itself: by its own model if a fallback has answered, by its own prompt
- * if
- *   long prompts are dearer. Undefined if the totals decide
+ *   if long prompts are dearer. Undefined if the totals decide
  */
 function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
   const steps = iterationsOf(usage, SAMPLED);

@@ -5,12 +5,11 @@ export const LONGEST_MODEL_NAME = 256;
  * The models this edge knows: limits, prices, and what they take. All that depends on the model is read here, by members: no
  * other file tests a model's name.
  *
- * Source: Anthropic's published model and price tables, read on 2026-11-26. Prices are US dollars per million
- * tokens. No column is derived from another, because the relations between them are not the same for all models.
- * Three things are not published. They are chosen so that no bill is higher than expected and caching is not overstated:
- * cache writes at fast speed (1.25 and 2 times the fast input price), the minimum cacheable length of Fable and
- * Mythos 5.2 (that of their predecessor), and the most tokens that a model writes in a second (several times what has
- * been seen of any).
+ * Source: Anthropic's published model and price tables, read on 2026-11-26. Prices are US dollars per million tokens. No
+ * column is derived from another, because the relations between them are not the same for all models. Three things are not
+ * published. They are chosen so that no bill is higher than expected and caching is not overstated: cache writes at fast
+ * speed (1.25 and 2 times the fast input price), the minimum cacheable length of Fable and Mythos 5.2 (that of their
+ * predecessor), and the most tokens that a model writes in a second (several times what has been seen of any).
  */
 
 /** US dollars per million tokens, by kind. */

@@ -21,10 +21,7 @@ const REQUEST_ID = 'req_01m7w6qgcqbcyj201bk2gjctdn';
 const withExamples = <Examples extends Partial<Record<ErrorType, string>>>(
   description: string,
   examples: Examples,
-) => ({
-  description,
-  examples,
-});
+) => ({ description, examples });
 
 /** The errors by status, each with examples of its messages. */
 export const ERRORS = {

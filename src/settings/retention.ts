@@ -9,8 +9,7 @@ export const UNREADABLE_MS = HOUR_MS;
 /**
  * @param settings reads the settings of the deployment
  * @returns milliseconds; undefined while the settings cannot be read. Then nothing may be deleted, because it is not known
- * what
- *   the operator wants
+ *   what the operator wants
  */
 export function retentionOf(settings: () => Pick<Settings, 'RETENTION_DAYS'>): number | undefined {
   try {

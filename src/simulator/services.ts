@@ -151,8 +151,7 @@ const SERVICE_NAMES = { aws: 'aws-external-anthropic', bedrock: 'bedrock-mantle'
 const SKEW_MS = 15 * 60_000;
 
 /**
- * Checks an API key, or everything in a signature that can be checked without its secret. The access key becomes the
- * account.
+ * Checks an API key, or everything in a signature that can be checked without its secret. The access key becomes the account.
  */
 async function checkAmazon(
   request: Request,

@@ -283,11 +283,10 @@ function streamed(source: AsyncGenerator<Uint8Array>, own: Record<string, string
 }
 
 /**
- * Makes a simulator of the Claude API in this process: messages (JSON and server-sent events), token counts, models,
- * batches and files, with the API's validation, prompt-cache accounting and headers. It answers with sentences about itself, calls the tools that
- * it is offered, and gives equal answers to equal requests. At the addresses of Amazon, Google and Microsoft it answers as
- * Claude does there. Its state (prompt cache, rates) is in memory; batches and
- * files are in its store.
+ * Makes a simulator of the Claude API in this process: messages (JSON and server-sent events), token counts, models, batches
+ * and files, with the API's validation, prompt-cache accounting and headers. It answers with sentences about itself, calls
+ * the tools that it is offered, and gives equal answers to equal requests. At the addresses of Amazon, Google and Microsoft
+ * it answers as Claude does there. Its state (prompt cache, rates) is in memory; batches and files are in its store.
  */
 export function createSimulator(options: SimulatorOptions): Simulator {
   const api = new SimulatedApi(options);

@@ -33,8 +33,7 @@ export class FrameReader {
    * Finds the events that this piece ends, without reading them.
    *
    * @param each called with a text and the position of an event in it, without the empty line. It returns where the next
-   * event
-   *   begins, or undefined to stop
+   *   event begins, or undefined to stop
    */
   scan(piece: Uint8Array, each: (text: string, start: number, end: number) => number | undefined): void {
     let text = this.#carriage + this.#decoder.decode(piece, { stream: true });

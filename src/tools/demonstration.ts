@@ -15,8 +15,7 @@ type Tools = WorkerTools<{
 
 /**
  * @returns a clock, dice, and a rollback that rolls nothing back. It is a function, so that a build that does not call it
- * leaves
- *   all of this out
+ *   leaves all of this out
  */
 export const demonstrationTools = (): Tools => ({
   edge_clock: {

@@ -1,7 +1,6 @@
 /**
  * The tools that a Worker defines in its own code. A request names one of them with `run: "worker"`. Its description and
- * schema
- * for the model are filled in here.
+ * schema for the model are filled in here.
  */
 
 import type { Bindings } from '../durable/bindings.ts';

@@ -1,6 +1,5 @@
 /**
- * Reads answers that do not stream. They are read to their end before anything is sent: half a JSON body would look
- * complete.
+ * Reads answers that do not stream. They are read to their end before anything is sent: half a JSON body would look complete.
  */
 
 import { joinedPieces } from '../http/body-pieces.ts';

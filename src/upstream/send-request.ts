@@ -76,8 +76,7 @@ export interface Payment {
    * Settles the failed try, and sets aside the most that the next fallback model can cost.
    *
    * @returns `none` if there is no other model: then nothing has changed. `refused` if no other model is admitted: then there
-   * is
-   *   no hold any more, and `admit` can place one for the model that was asked for
+   *   is no hold any more, and `admit` can place one for the model that was asked for
    */
   fallBack?(): Promise<{ model: string; body: BodyMaker } | 'none' | 'refused'>;
 }

@@ -1,10 +1,9 @@
 /**
  * Keeps copies of stored versions in KV: an immutable value for each version, found by the hash of its bytes, and for each
- * name
- * a pointer to its current version. Prefixes are one kind.
+ * name a pointer to its current version. Prefixes are one kind.
  *
- * Requests read from KV, which may be a minute behind. The owner's object is never behind; it is asked for a version that
- * KV does not have.
+ * Requests read from KV, which may be a minute behind. The owner's object is never behind; it is asked for a version that KV
+ * does not have.
  */
 import { hasScope } from '../auth/authenticate.ts';
 import { LruCache } from '../cache/lru.ts';

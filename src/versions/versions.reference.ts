@@ -58,10 +58,7 @@ export function storedRoutes(stored: StoredReference): Record<string, RouteTexts
       summary: 'Store a version, or point the name at one',
       description: 'What an admin stores is the deployment’s, for every account.',
       needs: 'prefixes',
-      body: {
-        schema: z.withMeta(z.union([fields, pointer]), { id: `${title}Request` }),
-        example: put.example,
-      },
+      body: { schema: z.withMeta(z.union([fields, pointer]), { id: `${title}Request` }), example: put.example },
       answer: put.answer,
       errors: put.errors,
     },

@@ -31,11 +31,7 @@ const attempt = z.object({
   at: z.iso.datetime(),
   ms: z.int(),
   error: z.nullable(
-    z.object({
-      type: z.string(),
-      message: z.string(),
-      status: z.optionally(z.int(), 'What the receiver answered.'),
-    }),
+    z.object({ type: z.string(), message: z.string(), status: z.optionally(z.int(), 'What the receiver answered.') }),
   ),
 });
 
@@ -70,11 +66,7 @@ const deliveredEvent = {
 };
 
 /** The body of a delivery. */
-const delivered = z.object({
-  type: z.literal('webhook_event.classified'),
-  ...deliveredEvent,
-  ...classification.shape,
-});
+const delivered = z.object({ type: z.literal('webhook_event.classified'), ...deliveredEvent, ...classification.shape });
 
 /** The body of a delivery if an agent has worked on the event. */
 const deliveredAnswer = z.object({

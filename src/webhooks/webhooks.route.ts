@@ -16,8 +16,7 @@ import { eventsQuery } from './webhooks.schema.ts';
 export interface WebhooksOptions {
   /**
    * The sources of webhooks, made by `defineWebhook`. Default: the sources that Sluice comes with. A source without its
-   * secret
-   * is closed.
+   * secret is closed.
    */
   webhooks?: readonly Webhook[];
 }

@@ -21,7 +21,7 @@ const OF_ONE_ROW = [
   'GET /alerts',
   'GET /pools/deployment',
   ...['agents', 'prefixes', 'classifiers'].map((kind) => `DELETE /${kind}/:name/versions/:hash`),
-  ...['agents', 'prefixes'].map((kind) => `GET /${kind}/:name/stats`),
+  'GET /prefixes/:name/stats',
   'DELETE /groups/:id/accounts/:account',
   'DELETE /accounts/:id/tokens/:jti',
   'GET /usage/requests/:request_id',

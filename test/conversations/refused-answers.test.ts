@@ -71,3 +71,37 @@ test.each([
     }
   },
 );
+
+/** Refusals in other forms than the API's, each of which quotes what went up. */
+const QUOTING = [
+  { error: { type: 'invalid_request_error', message: SECRET } },
+  { type: 'invalid_request_error', message: SECRET },
+  { object: 'error', message: SECRET, type: 'invalid_request_error' },
+  { type: 'error', error: SECRET },
+  { type: 'error', error: { type: 'invalid_request_error', message: SECRET, param: SECRET }, [SECRET]: SECRET },
+  { type: 'error', error: { type: 'invalid_request_error', message: WORDS }, request_id: SECRET },
+  [{ error: { message: SECRET } }],
+  SECRET,
+];
+
+test('a bound token is told nothing that a refusal quotes, in whatever form it comes', async () => {
+  const { app } = await edgeWithSky(SKY, 'none');
+  const only = { agents: ['sky'], conversations: ['web-*'] };
+  const caller = bearer(await tokenOf('bob', ['messages'], { only }));
+  for (const [at, body] of QUOTING.entries())
+    for (const status of [200, 400, 529])
+      for (const raw of [JSON.stringify(body), `event: error\ndata: ${JSON.stringify(body)}\n\n`]) {
+        const type = raw.startsWith('event') ? 'text/event-stream' : 'application/json';
+        answeringBy(() => new Response(raw, { status, headers: { 'content-type': type } }));
+        const conversation = `web-${at}-${status}-${type.length}`;
+        const asked = {
+          agent: 'sky',
+          conversation,
+          stream: at % 2 > 0,
+          messages: [{ role: 'user', content: 'Hello' }],
+        };
+        const response = await app.post('/v1/messages', asked, caller);
+        expect(await response.text(), `${status} ${raw}`).not.toContain(SECRET);
+        await app.settled();
+      }
+});

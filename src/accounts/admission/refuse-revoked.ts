@@ -9,8 +9,8 @@ import { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
 import { credentialUse, grantedBy, revoked } from './ask-account.ts';
 
-/** The end of the path by which a stream is resumed. */
-const STREAM = /[^/]{1,200}\/stream$/;
+/** The end of the path by which a stream is resumed. A conversation may be called `stream`, too. */
+const STREAM = /conversations\/[^/]{1,200}\/stream$/;
 
 type CheckedCaller = AccountRequest & { identity: Identity };
 

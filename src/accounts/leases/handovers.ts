@@ -14,8 +14,7 @@ interface PoolHandover extends Handover {
 
 /**
  * Keeps what must still be handed over to pools from an erased account. The first handover for a pool may be on its way, so
- * it
- * never changes: a pool takes each number once.
+ * it never changes: a pool takes each number once.
  */
 export class Handovers extends Rows {
   #left: PoolHandover[];

@@ -75,11 +75,7 @@ export class LeaseIdentity extends Rows {
     if (this.#isIncarnate && pools.includes(pool)) return known;
     const next = this.#isIncarnate ? incarnation : incarnation + 1;
     this.#isIncarnate = true;
-    return this.#store({
-      ...known,
-      incarnation: next,
-      pools: pools.includes(pool) ? pools : [...pools, pool],
-    });
+    return this.#store({ ...known, incarnation: next, pools: pools.includes(pool) ? pools : [...pools, pool] });
   }
 
   /** @returns the account's windows without what a pool counts for nobody. */

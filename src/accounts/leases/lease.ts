@@ -99,8 +99,7 @@ export class Lease {
 
   /**
    * @returns a purse for each limited window, from the pool's last answer. What is free in it is leased and unused, or leased
-   * by
-   *   nobody. An empty list if the lease cannot be used now
+   *   by nobody. An empty list if the lease cannot be used now
    */
   purses(now: number): Purse[] {
     if (now >= this.#usableUntil) return [];
@@ -202,11 +201,7 @@ export class Lease {
 
   #each(): { id: string; period: Period; window: WindowTotal }[] {
     const windows = this.#windows();
-    return PERIODS.map((period) => ({
-      id: spanId(period, windows[period].start),
-      period,
-      window: windows[period],
-    }));
+    return PERIODS.map((period) => ({ id: spanId(period, windows[period].start), period, window: windows[period] }));
   }
 }
 

@@ -16,8 +16,7 @@ export interface SentSums {
 
 /**
  * Keeps which of an account's sums the deployment's pool knows. Each answer of the pool says up to which change it knows
- * them.
- * So nothing is stored here: an object that wakes gets an answer before it reports anything.
+ * them. So nothing is stored here: an object that wakes gets an answer before it reports anything.
  */
 export class ToldSums {
   readonly #ledger: Ledger;

@@ -3,8 +3,7 @@
  * moves the marker between the two is here, since no step may change the sums. So the file is long.
  *
  * A settled row is not added to its rollup at once. Rows up to a marker have been folded into the rollups together; later
- * rows
- * are summed up when needed. So a request costs two written rows, and a thousand requests share the cost of a fold.
+ * rows are summed up when needed. So a request costs two written rows, and a thousand requests share the cost of a fold.
  */
 
 import { DAY_MS } from '../../async/durations.ts';
@@ -266,8 +265,7 @@ export class Ledger extends Tables {
 
   /**
    * Deletes what the money was spent on. The totals stay, as a nameless row for each window that has begun. Otherwise an
-   * erasure
-   * would give the account a new budget, and the sums would differ from the bill.
+   * erasure would give the account a new budget, and the sums would differ from the bill.
    *
    * @param starts when the windows began; milliseconds since 1970
    */

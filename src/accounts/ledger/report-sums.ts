@@ -1,13 +1,10 @@
 /**
  * Makes an account's reports of its ledger: absolute sums of what has changed since the last report. Repeating a report
- * changes
- * nothing.
+ * changes nothing.
  *
  * Changes are numbered by `ledger.seq`. Rows that are not folded yet are reported each time. Models are reported by whole
- * days.
- * For a day's tokens, users and tags only changed values are reported, unless some values share a row: which ones do is
- * decided
- * again at each fold, so then the whole dimension is reported.
+ * days. For a day's tokens, users and tags only changed values are reported, unless some values share a row: which ones do is
+ * decided again at each fold, so then the whole dimension is reported.
  */
 
 import { DAY_MS } from '../../async/durations.ts';
@@ -120,8 +117,7 @@ function unfoldedDays(ledger: Ledger): number[] {
 
 /**
  * Sums up what the requests of one day have cost, with a row for each group and model. Erased requests are not included,
- * because
- * they were handed over.
+ * because they were handed over.
  */
 function sumsOfDay(ledger: Ledger, day: number): SumRow[] {
   const unfolded = (more: string) =>

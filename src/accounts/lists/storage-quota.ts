@@ -80,10 +80,7 @@ export class StorageQuota extends Rows {
     this.#expire(now);
     const { conversations, stored_bytes } = limitsOf(limits);
     const { count, bytes } = this.#used();
-    return {
-      conversations: { limit: conversations, used: count },
-      stored_bytes: { limit: stored_bytes, used: bytes },
-    };
+    return { conversations: { limit: conversations, used: count }, stored_bytes: { limit: stored_bytes, used: bytes } };
   }
 
   /** @param asked a conversation about which more will be asked */
@@ -117,7 +114,8 @@ export class StorageQuota extends Rows {
 
   /** @returns how many bytes a request stores, as far as they are known. */
   sizeOf({ bytes, copyOf }: StorageRequest): number {
-    return bytes + (copyOf === undefined ? 0 : (this.#conversations.bytesOf(copyOf) ?? 0));
+    if (copyOf === undefined) return bytes;
+    return bytes + (this.#conversations.bytesOf(copyOf) ?? 0) + (this.#coming.get(copyOf)?.bytes ?? 0);
   }
 
   #expire(now: number): void {

@@ -8,7 +8,7 @@ const MOST_BUCKETS = 1_000;
 const FREE_MS = 5_000;
 const MOST_FREE = 3;
 
-/** MemoryBuckets in memory alone: an object that has slept was not asked for long. */
+/** Keeps buckets in memory alone: an object that has slept was not asked for long. */
 export class MemoryBuckets {
   readonly #fullAt = new LruCache<string, number>({ most: MOST_BUCKETS });
   /** The stream that each token has resumed last, and how often it still may for nothing. */

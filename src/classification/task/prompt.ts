@@ -125,10 +125,7 @@ export function classificationRequest(
     messages: [{ role: 'user', content }],
     ...(thinking && { thinking }),
     ...((structured || effort) && {
-      output_config: {
-        ...(structured && { format: { type: 'json_schema', schema } }),
-        ...(effort && { effort }),
-      },
+      output_config: { ...(structured && { format: { type: 'json_schema', schema } }), ...(effort && { effort }) },
     }),
     ...(!structured && {
       tools: [{ name: TOOL, description, input_schema: schema }],

@@ -87,7 +87,7 @@ class HidingReader extends FrameReader {
     const [head, digits] = PLAIN_DELTA.exec(event) ?? [];
     if (head) {
       const { isHidden, number } = this.#blocks.at(Number(digits)) ?? UNSEEN;
-      if (this.#isText ? number === undefined : isHidden) return '';
+      if ((this.#hides && isHidden) || (this.#isText && number === undefined)) return '';
       if (!this.#isText || number === Number(digits)) return event;
       return event.slice(0, at) + head.replace(/\d+/, String(number)) + event.slice(at + head.length);
     }
@@ -127,9 +127,10 @@ export function followed(
   after: number,
   seen: Visibility,
 ): ReadableStream<Uint8Array> {
+  // Made first: what is damaged takes no place among the followers.
+  const reader = seen.hides || seen.isText ? new HidingReader(seen, log.blocks) : undefined;
   const body = log.follow(after);
-  if (!seen.hides && !seen.isText) return body;
-  return new HidingReader(seen, log.blocks).through(body);
+  return reader?.through(body) ?? body;
 }
 
 /** @returns an answer of which only that is shown which its caller sees. @param hides as in `Visibility` */
@@ -146,7 +147,9 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: Runni
     return { ...answer, first, body: reader.through(answer.body) };
   }
   const message = readMessage(answer.body);
-  if (hides && message?.type === 'error') return { ...answer, body: quietError(message) };
+  // A refusal may come in any form.
+  const isRefusal = answer.status >= 400 || message?.type === 'error';
+  if (hides && isRefusal) return { ...answer, body: quietError(message ?? {}) };
   // Nobody has asked for an answer.
   if (!message || !Array.isArray(message.content)) return answer;
   if (seen.isText) message.content = readableBlocks(message.content);
@@ -158,6 +161,7 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: Runni
 }
 
 /** @returns an error of the API's form by its type alone, as JSON text. */
-export function quietError({ error, request_id }: Json): string {
+export function quietError({ error, request_id: id }: Json): string {
+  const request_id = /^req_[\w.]+$/.test(String(id)) ? id : undefined;
   return JSON.stringify({ type: 'error', error: { type: errorType({ error }), message: QUIET }, request_id });
 }

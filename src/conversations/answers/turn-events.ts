@@ -22,8 +22,7 @@ import type { ObjectContext } from './object-context.ts';
 import { describeTurn } from './turn-report.ts';
 
 /**
- * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this
- * time.
+ * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this time.
  */
 const LEASE_MS = 2 * SCHEDULE.deliveryTimeout;
 /** A longer event is sent without its message, and if it is still too long without its steps: receivers limit a body. */

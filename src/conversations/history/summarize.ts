@@ -68,13 +68,7 @@ export function nextSummary(transcript: Transcript, filled: number): PlannedSumm
   // Behind turns that fill the limit themselves no summary is ever sent.
   if (room < limit * MOST_SHARE) return undefined;
   const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } = history;
-  return {
-    base,
-    until: first - 1,
-    most,
-    room,
-    instructions: instructions?.trim() || undefined,
-  };
+  return { base, until: first - 1, most, room, instructions: instructions?.trim() || undefined };
 }
 
 /**

@@ -73,8 +73,7 @@ function readCalls(text: unknown): NewCall[] {
 
 /**
  * The rows of calls. Before any call of a step is made, all of them are stored in the step's own row, which is written
- * anyway.
- * Each call gets a row of its own with its result.
+ * anyway. Each call gets a row of its own with its result.
  */
 export class CallRows extends Rows {
   /** Stores that a call is made again. */

@@ -3,8 +3,7 @@
  *
  * Most events are deltas that differ from the one before in one string only. Of these only the string is written, and the
  * text before it once. Ids are left out, because they can be made from the numbers. The entries are separated by control
- * characters, which valid JSON must escape. A text without them could not be shortened: it has the
- * events as they are shown.
+ * characters, which valid JSON must escape. A text without them could not be shortened: it has the events as they are shown.
  */
 import { DELTA_END, DELTA_LINES, type SimilarDeltas } from '../../sse/frames.ts';
 import { DamagedRow } from './damaged-row.ts';

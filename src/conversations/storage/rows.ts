@@ -136,8 +136,7 @@ export interface TurnRow {
   events: number;
   /**
    * The number of its run; null if the turn is not a run. In the row of the run itself it is the row's own number: clients
-   * see
-   * this row, and it has the log. In the row of a step it is the run's number: steps have the messages.
+   * see this row, and it has the log. In the row of a step it is the run's number: steps have the messages.
    */
   run: number | null;
   /** Why its run has paused; null if it has not, or if that is not known. */

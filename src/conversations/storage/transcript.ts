@@ -142,8 +142,7 @@ export class Transcript extends Tables {
   }
 
   /**
-   * Keeps a profile in memory until the next one is saved. After a crash its changes are made again from rows: see
-   * `through`.
+   * Keeps a profile in memory until the next one is saved. After a crash its changes are made again from rows: see `through`.
    */
   keep(profile: Profile): void {
     this.#profile = profile;

@@ -238,8 +238,7 @@ export class EventLog {
 
   /**
    * Takes the complete log out of memory, if the turn has ended and the log is there as one text. Later listeners read it
-   * from
-   * the rows. If the ended turn kept the text, the text would stay in memory until a full garbage collection.
+   * from the rows. If the ended turn kept the text, the text would stay in memory until a full garbage collection.
    */
   takeComplete(): string | undefined {
     const isOne = this.#summary !== undefined && this.#rows === 1 && this.#frames.length === 0;

@@ -199,8 +199,7 @@ export class Turn {
 
   /**
    * Ends the turn: settles it, and stores its end, its answer and the conversation's totals. It does not wait, so all of that
-   * is
-   * stored together. If it throws, none of it may be stored.
+   * is stored together. If it throws, none of it may be stored.
    *
    * @param meter undefined if no hold was placed, so that nothing has to be settled
    * @param now milliseconds since 1970

@@ -22,11 +22,7 @@ export const state = signal<'starting' | 'gate' | 'ready' | 'unreachable'>('star
 export const refusal = signal<string | undefined>(undefined);
 
 const client = computed(() =>
-  createClient({
-    baseURL: location.origin,
-    fetch: sent,
-    ...(token.value === undefined ? {} : { token: token.value }),
-  }),
+  createClient({ baseURL: location.origin, fetch: sent, ...(token.value === undefined ? {} : { token: token.value }) }),
 );
 
 /** @returns the client with the current credential */

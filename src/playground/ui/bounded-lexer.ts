@@ -2,7 +2,7 @@ import { Lexer, type Token, type TokensList } from 'marked';
 
 /** Blocks that nest deeper are shown as they were written. */
 const MOST_NESTED = 50;
-/** A paragraph with more marks of emphasis is, too: the end of each is looked for in all that follows. */
+/** A paragraph with more marks of emphasis, or of images, is, too: the end of each is looked for in all that follows. */
 const MOST_MARKS = 1_000;
 /** So is one with a longer word before an `@`, where an address of e-mail may begin at each character. */
 const LONGEST_NAME = 2_000;
@@ -34,7 +34,7 @@ function plainly<Tokens extends Token[]>(text: string, tokens: Tokens): Tokens {
 function isDense(text: string): boolean {
   let marks = 0;
   // Of a long run each mark counts, because each may be the begin of another.
-  for (const [run] of text.matchAll(/[*_~]+/g)) marks += run.length > 3 ? run.length : 1;
+  for (const [run] of text.matchAll(/[*_~!]+/g)) marks += run.length > 3 ? run.length : 1;
   if (marks > MOST_MARKS) return true;
   return text.includes('@') && text.split(/\s+/).some((word) => word.length > LONGEST_NAME && word.includes('@'));
 }

@@ -9,10 +9,7 @@ const RARE: readonly { sign: RegExp; load(): Promise<MakeExtension> }[] = [
     sign: /\$\$|\\[([]|(?<![\w\\$])\$(?![\s$])(?:[^$\\\n]|\\.)*(?<!\s)\$(?![\w$])/,
     load: async () => (await import('./formulas.ts')).formulas,
   },
-  {
-    sign: /^ {0,3}\[\^[^\]\n]+\]:/m,
-    load: async () => (await import('./footnotes.ts')).footnotes,
-  },
+  { sign: /^ {0,3}\[\^[^\]\n]+\]:/m, load: async () => (await import('./footnotes.ts')).footnotes },
 ];
 const extensions = signal<ReadonlyMap<RegExp, MakeExtension>>(new Map());
 

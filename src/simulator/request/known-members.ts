@@ -73,12 +73,7 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   message: 'role content:block',
   system: { text: 'text cache_control:cache citations:citation' },
   cache: { ephemeral: 'ttl' },
-  thinking: {
-    adaptive: 'display',
-    enabled: 'budget_tokens display',
-    disabled: '',
-    between_tools: '',
-  },
+  thinking: { adaptive: 'display', enabled: 'budget_tokens display', disabled: '', between_tools: '' },
   output: 'effort format:format',
   format: { json_schema: 'schema' },
   choice: {

@@ -175,8 +175,7 @@ function checkMetadata(body: JsonObject): void {
 
 /**
  * Refuses to continue a thread, because the simulator keeps none. The official SDK treats this answer as a lost thread, and
- * sends
- * the whole conversation again.
+ * sends the whole conversation again.
  */
 function checkThread(body: JsonObject): void {
   const value = body.thread;

@@ -47,8 +47,7 @@ export interface UpstreamPool {
 type IsolateKnowledge = Pick<UpstreamPool, 'health' | 'homes'>;
 
 /**
- * The most lists of upstreams that are remembered. A deployment has one; there are more in tests, or while a setting
- * changes.
+ * The most lists of upstreams that are remembered. A deployment has one; there are more in tests, or while a setting changes.
  */
 const MOST_LISTS = 20;
 const MOST_HOMES = 5_000;

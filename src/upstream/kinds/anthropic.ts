@@ -8,9 +8,6 @@ export const anthropicKind = defineKind({
   open: ({ base_url }, secret) => {
     const base = withoutVersion(base_url ?? 'https://api.anthropic.com');
     const credential = { 'x-api-key': readApiKey(secret) };
-    return {
-      address: ({ path }) => base + path,
-      authorize: () => credential,
-    };
+    return { address: ({ path }) => base + path, authorize: () => credential };
   },
 });

@@ -226,8 +226,7 @@ class ModelIds {
   }
 
   /**
-   * @returns the key of a model, which is the same for all of its names: an upstream serves a model by all names, or by
-   * none.
+   * @returns the key of a model, which is the same for all of its names: an upstream serves a model by all names, or by none.
    */
   #key(name: string): string {
     return this.#table.find(name)?.id ?? undated(name);

@@ -186,8 +186,7 @@ export class Inbox extends EdgeObject implements InboxObject {
 
   /**
    * Starts work on an event again, in any state. If it has no result, it is worked on; otherwise the result is delivered
-   * under
-   * the same id. If a job works on it, nothing changes. The caller puts the event on the queue.
+   * under the same id. If a job works on it, nothing changes. The caller puts the event on the queue.
    *
    * @returns the event; undefined if there is none with this id
    */

@@ -111,6 +111,12 @@ const LONG = {
   ...{ cost: 0, paused: null, gone: false },
 };
 
+test('what is called like a stream and is none has its price each time', async () => {
+  const app = await edge();
+  const own = bearer(await tokenOf('ann', ['messages']));
+  expect(await readsOf(app, '/conversations/stream', own, 7)).toEqual([404, 404, 404, 404, 404, 404, 429]);
+});
+
 test('what visitors create and copy counts as requests, and comes to five million bytes in a minute', async () => {
   vi.setSystemTime(NOON);
   smallEdge();
@@ -133,6 +139,13 @@ test('what visitors create and copy counts as requests, and comes to five millio
   expect(await decide(visitor, {}, { conversation: 'c5', bytes: 5_000_001 })).toMatchObject({ never: true });
   wait(24_000);
   expect(await decide(visitor, {}, fork('c3'))).toBe('admitted');
+  // Nor is what has not told its size yet copied for nothing.
+  const other = `visitor:${'c'.repeat(32)}`;
+  expect(await decide(other, {}, { conversation: 'new', bytes: 3_000_000 })).toBe('admitted');
+  expect(await decide(other, {}, { conversation: 'c1', bytes: 0, copyOf: 'new' })).toMatchObject({
+    ...refused,
+    retryAfter: 12,
+  });
   expect(await decide(visitor, {}, fork('c6'))).toMatchObject({ retryAfter: 23 });
   // A request that is refused copies nothing, and another account has no such limit.
   const one = `visitor:${'b'.repeat(32)}`;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { followed, hiddenAnswer } from '../../../src/conversations/answers/hidden-answer.ts';
 import { hiddenBlock, readableBlocks } from '../../../src/conversations/history/hidden-blocks.ts';
 import { LogBlocks } from '../../../src/conversations/turn/log-blocks.ts';
@@ -362,4 +362,29 @@ test('shown as text, a stream has only blocks that every client reads, numbered 
     expect(built(both).map(plain)).toEqual(shown.map(plain));
     expect(both).not.toContain(SECRET);
   });
+});
+
+test('a log whose blocks cannot be read is not followed: that would take a place among the followers', () => {
+  const follow = vi.fn<() => ReadableStream<Uint8Array>>();
+  const damaged = {
+    follow,
+    get blocks(): LogBlocks {
+      throw new Error('damaged');
+    },
+  };
+  expect(() => followed(damaged, 0, HIDES)).toThrow('damaged');
+  expect(follow).not.toHaveBeenCalled();
+});
+
+test('a hidden block that begins with the number of one that is shown stays hidden, shown as text, too', async () => {
+  const events = [
+    { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
+    { type: 'content_block_start', index: 0, content_block: { type: 'mcp_tool_use', input: {} } },
+    { type: 'content_block_delta', index: 0, delta: { type: 'input_json_delta', partial_json: SECRET } },
+    { type: 'content_block_delta', delta: { type: 'input_json_delta', partial_json: SECRET }, index: 0 },
+  ].map((data, at) => `id: turn_1-${at + 1}\nevent: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`);
+  for (const isText of [false, true]) {
+    const body = followed(logFollowed(events, []), 0, { hides: true, isText });
+    expect(await new Response(body).text()).not.toContain(SECRET);
+  }
 });

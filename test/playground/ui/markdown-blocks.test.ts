@@ -120,6 +120,7 @@ test('long runs of marks, and a word before an @ that goes on and on, are shown 
     `a${'*'.repeat(20_000)}a${'*'.repeat(20_000)}`,
     `${'a.'.repeat(20_000)}@b`,
     `${'QUJD/+'.repeat(7_000)}@b`,
+    `${'!'.repeat(20_000)} **b**`,
   ]) {
     expect(htmlOf(text)).toEqual([`<p>${text}</p>`]);
   }

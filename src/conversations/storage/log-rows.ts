@@ -23,7 +23,7 @@ export interface GrowingRow {
 /** A row grows to so many characters: who reads one of its events reads all of it. */
 const MOST_OF_GROWING = 131_072;
 /** Shortened, a row may have many times as many, but so many are shown at once. */
-export const SHOWN_AT_ONCE = 262_144;
+export const SHOWN_AT_ONCE = 524_288;
 /** Numbers of deleted turns are used again, so only the rows say which logs have expired. */
 const EXPIRED_ROW = '(turn, n) = (select turn, n from log join turns on seq = turn where ended_at <= ? limit 1)';
 

@@ -15,7 +15,7 @@ import { listOf, readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
-import { idsNamed } from '../upstream/request/named-ids.ts';
+import { idsNamed, mayName } from '../upstream/request/named-ids.ts';
 import type { MadeId } from '../upstream/usage/made-ids.ts';
 import { crossingText, noConversation } from './answers/crossing-answer.ts';
 import { streamedTurn } from './answers/turn-stream.ts';
@@ -120,7 +120,7 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   await pauseAfterBody(body);
   // Later turns only check what is new in them. Of rows, only what is kept counts.
   const kept = messages.flatMap(({ status, content }) => (status === 'refused' ? [] : [content]));
-  await checkOwned(contextOf(c), idsNamed({ ...body.json, messages: kept }), notOwned);
+  await checkOwned(contextOf(c), mayName(body) ? idsNamed({ ...body.json, messages: kept }) : [], notOwned);
   const texts = memberTexts(body.text);
   const id = fields.id ?? newConversationId();
   refuseOtherConversation(identity, id);

@@ -9,8 +9,8 @@ import { RequestBody } from './request-body.ts';
 /** Matches escaped letters, by which a key could be hidden in the text. */
 const ESCAPED_ASCII = /\\u00([2-7][0-9a-f])/gi;
 
-/** @returns whether a request may contain such an id. It only searches the text, and is true for few requests. */
-function mayName({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
+/** @returns whether a body may contain such an id. It only searches the text, and is true for few requests. */
+export function mayName({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
   const { container = null, thread = null } = json;
   return container !== null || thread !== null || text.includes(FILE_KEY) || plainText(text).includes(FILE_KEY);
 }

@@ -76,8 +76,8 @@ export function checkMessage(at: HistoryState, message: SentMessage, path: strin
     if (at.role === 'assistant')
       throw invalidRequest(`${path}: two assistant messages in a row. Send one, or put a user message between them.`);
     checkAnswered(at, path);
-  } else if (message.role === 'user') return checkResults(at, message.content, path);
-  addToState(at, message);
+    addToState(at, message);
+  } else if (message.role === 'user') checkResults(at, message.content, path);
 }
 
 /** @returns whether a content begins with the block that stands for all messages before it. */

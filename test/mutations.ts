@@ -108,6 +108,18 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/e2e/repeats/stretches.timing.test.ts',
   },
   {
+    name: 'upstream: who reads a stream late takes all of it in one stretch',
+    file: 'src/upstream/carry/tee-reader.ts',
+    edits: [['    else await pacer.before(TEE_PIECE_BYTES);\n', '']],
+    foundBy: 'test/e2e/repeats/stretches.timing.test.ts',
+  },
+  {
+    name: 'conversations: a row of a log is shown in one piece',
+    file: 'src/conversations/storage/log-text.ts',
+    edits: [['    if (shown.length > most) return { text: shown, next: event };\n', '']],
+    foundBy: 'test/conversations/turn/event-log.test.ts',
+  },
+  {
     name: 'async: bytes are not counted',
     file: 'src/async/in-steps.ts',
     edits: [[' && this.#bytes <= BYTES_IN_A_STRETCH', '']],

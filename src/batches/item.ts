@@ -2,7 +2,7 @@
 
 import type { Context } from 'hono';
 import { checkOwned, unknownMade } from '../accounts/admission/check-owned.ts';
-import { inSteps } from '../async/in-steps.ts';
+import { parsedInSteps } from '../accounts/admission/read-body.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import type { JsonBody } from '../http/body/json-body.ts';
@@ -122,7 +122,7 @@ export class ItemReader {
   async read(bytes: Uint8Array, index: number): Promise<BoundedItem> {
     let customId: string | undefined;
     try {
-      const parsed = await inSteps(parsingLong(bytes));
+      const parsed = await parsedInSteps(parsingLong(bytes));
       const item = withOneReading(parsed, 'outermost');
       const { custom_id } = validate(batchItem, item.json);
       customId = custom_id;

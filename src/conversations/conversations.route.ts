@@ -15,7 +15,7 @@ import { listOf, readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
-import { idsNamed } from '../upstream/request/named-ids.ts';
+import { idsNamed, mayName } from '../upstream/request/named-ids.ts';
 import type { MadeId } from '../upstream/usage/made-ids.ts';
 import { crossingText, noConversation } from './answers/crossing-answer.ts';
 import { streamedTurn } from './answers/turn-stream.ts';
@@ -117,11 +117,11 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   // These go to the object as texts, because an object's call cannot carry deeply nested objects.
   const { system: _, messages = [], tools, ...fields } = validate(createConversation, body.json);
   checkRun({ tools }, identity, c.get('settings'));
+  const texts = memberTexts(body.text);
   await pauseAfterBody(body);
   // Later turns only check what is new in them. Of rows, only what is kept counts.
   const kept = messages.flatMap(({ status, content }) => (status === 'refused' ? [] : [content]));
-  await checkOwned(contextOf(c), idsNamed({ ...body.json, messages: kept }), notOwned);
-  const texts = memberTexts(body.text);
+  await checkOwned(contextOf(c), mayName(body) ? idsNamed({ ...body.json, messages: kept }) : [], notOwned);
   const id = fields.id ?? newConversationId();
   refuseOtherConversation(identity, id);
   checkRetention(c, fields.retention_seconds);

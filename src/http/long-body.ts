@@ -12,18 +12,20 @@ export class LongBody implements JsonBody {
   readonly json: Record<string, unknown>;
   readonly sources: readonly PieceSource[];
   readonly readings: JsonBody['readings'];
+  readonly keys: number | undefined;
   #joined: Uint8Array | undefined;
   #size: number | undefined;
 
   /** @param joined all bytes in one array, if there is one already */
   constructor(
-    { text, json, readings }: Pick<JsonBody, 'text' | 'json' | 'readings'>,
+    { text, json, readings, keys }: Pick<JsonBody, 'text' | 'json' | 'readings' | 'keys'>,
     sources: readonly PieceSource[],
     joined?: Uint8Array,
   ) {
     this.text = text;
     this.json = json;
     this.readings = readings;
+    this.keys = keys;
     this.sources = sources;
     this.#joined = joined;
   }

@@ -70,7 +70,7 @@ export function* parsingLong(bytes: Uint8Array, onShape: (shape: Shape) => void 
     const strings = new LongStrings(bytes, shape);
     const text = yield* strings.text();
     yield text.length;
-    return new LongBody({ text, json: JSON.parse(text) }, [strings], bytes);
+    return new LongBody({ text, json: JSON.parse(text), keys: shape.keys }, [strings], bytes);
   }, false);
 }
 

@@ -1,10 +1,7 @@
 /** Finds keys that an object repeats: some JSON readers take the first value, others the last. */
 
 import { COLON, QUOTE } from './characters.ts';
-import { endOfString } from './edit.ts';
-
-/** Space, tab, line feed, carriage return. */
-const SPACES: ReadonlySet<number> = new Set([32, 9, 10, 13]);
+import { endOfString, skipSpace } from './edit.ts';
 
 /**
  * @param json what the text parses to
@@ -42,12 +39,6 @@ function* keysOf(text: string): Generator<{ start: number; end: number; value: n
     if (text.charCodeAt(next) === COLON) yield { start, end, value: skipSpace(text, next + 1) };
     start = end;
   }
-}
-
-function skipSpace(text: string, from: number): number {
-  let at = from;
-  while (SPACES.has(text.charCodeAt(at))) at += 1;
-  return at;
 }
 
 /** @returns how many keys all objects in a value have. It does not recurse, because a body may nest very deep. */

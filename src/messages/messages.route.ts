@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
-import { readLong } from '../accounts/admission/read-body.ts';
+import { pauseAfterBody, readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { refuseSpent } from '../accounts/admission/spent-pools.ts';
 import { chosenHeader } from '../agents/choose-model.ts';
@@ -96,6 +96,7 @@ async function admittedMessage(
   const { identity, settings } = context;
   const { headers, signal } = caller;
   const { ids: named, body: own } = namedIds(await withoutEdgeBlocksIn(sent));
+  await pauseAfterBody(own);
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const body = await withUserId(prefixed.body, settings, identity.account);
   const request = validateMessages(body.json);

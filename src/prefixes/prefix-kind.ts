@@ -1,4 +1,4 @@
-import { inSteps } from '../async/in-steps.ts';
+import { parsedInSteps } from '../accounts/admission/read-body.ts';
 import { parsingLong } from '../http/read-json.ts';
 import type { StoredKind } from '../versions/find-stored.ts';
 import { type Prefix, readPrefix } from './prefix.ts';
@@ -7,6 +7,6 @@ import { type Prefix, readPrefix } from './prefix.ts';
 export const PREFIXES: StoredKind<Prefix> = {
   kind: 'prefix',
   path: '/prefixes',
-  read: async (bytes) => readPrefix(await inSteps(parsingLong(bytes))),
+  read: async (bytes) => readPrefix(await parsedInSteps(parsingLong(bytes))),
   memorySize: ({ memorySize }) => memorySize,
 };

@@ -56,7 +56,7 @@ export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): 
 }
 
 /** @returns the body that was parsed in steps. What is done with a long one begins after a break. */
-async function parsedInSteps(parsing: Steps<JsonBody>): Promise<JsonBody> {
+export async function parsedInSteps(parsing: Steps<JsonBody>): Promise<JsonBody> {
   const body = await inSteps(parsing);
   await pauseAfterBody(body);
   return body;

@@ -76,8 +76,8 @@ export function checkMessage(at: HistoryState, message: SentMessage, path: strin
     if (at.role === 'assistant')
       throw invalidRequest(`${path}: two assistant messages in a row. Send one, or put a user message between them.`);
     checkAnswered(at, path);
+    addToState(at, message);
   } else if (message.role === 'user') checkResults(at, message.content, path);
-  addToState(at, message);
 }
 
 /** @returns whether a content begins with the block that stands for all messages before it. */
@@ -85,7 +85,10 @@ function beginsCompacted(content: unknown): boolean {
   return Array.isArray(content) && memberOf(content[0], 'type') === 'compaction';
 }
 
-function checkResults({ called, answered }: HistoryState, content: unknown, path: string): void {
+/** Updates the state by a message of the user, too. */
+function checkResults(at: HistoryState, content: unknown, path: string): void {
+  const { called, answered } = at;
+  at.role = 'user';
   for (const id of answeredTools(content)) {
     if (!called.has(id)) {
       throw invalidRequest(

@@ -1,7 +1,7 @@
 import type { RawRow } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
 import { checked, checksumOf, DamagedRow, damageBy } from './damaged-row.ts';
-import { eventsAsShown } from './log-text.ts';
+import { eventsAsShown, type ShownEvents } from './log-text.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import { GRACE_MS, type TurnRow } from './rows.ts';
 
@@ -22,6 +22,8 @@ export interface GrowingRow {
 
 /** A row grows to so many characters: who reads one of its events reads all of it. */
 const MOST_OF_GROWING = 131_072;
+/** Shortened, a row may have many times as many, but so many are shown at once. */
+export const SHOWN_AT_ONCE = 524_288;
 /** Numbers of deleted turns are used again, so only the rows say which logs have expired. */
 const EXPIRED_ROW = '(turn, n) = (select turn, n from log join turns on seq = turn where ended_at <= ? limit 1)';
 
@@ -136,19 +138,20 @@ export class LogRows extends Rows {
   /**
    * Reads a row of the log. The id is checked too, because numbers of deleted turns are used again.
    *
-   * @returns its events as they are shown, or undefined after the last row
+   * @param from the number of the first event that is wanted
+   * @returns as many of its events as are shown at once, or undefined after the last row
    */
-  textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
+  textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number, from?: number): ShownEvents | undefined {
     const query =
       'select l.first, l.text, l.sum from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
     const [row] = this.tables.read(query, seq, n, id);
-    return row && shownOf(row, id);
+    return row && shownOf(row, id, from, SHOWN_AT_ONCE);
   }
 
   /** @returns the whole log of a turn, as it is shown. */
   of({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): { text: string; rows: number } {
     const rows = this.#rowsOf(seq);
-    return { text: rows.map((row) => shownOf(row, id)).join(''), rows: rows.length };
+    return { text: rows.map((row) => shownOf(row, id).text).join(''), rows: rows.length };
   }
 
   /** @returns the whole log of a turn, as it is stored: what is longer than others of its kind stands in it as it is shown. */
@@ -193,6 +196,10 @@ export class LogRows extends Rows {
 }
 
 /** @returns the events of a row as they are shown. @throws DamagedRow if its text is not what was written */
-function shownOf({ first, text, sum }: Record<string, SqlStorageValue>, turn: string): string {
-  return eventsAsShown(checked(`the log of ${turn}`, String(text), sum), turn, Number(first));
+function shownOf(
+  { first, text, sum }: Record<string, SqlStorageValue>,
+  turn: string,
+  ...piece: [from?: number, most?: number]
+): ShownEvents {
+  return eventsAsShown(checked(`the log of ${turn}`, String(text), sum), turn, Number(first), ...piece);
 }

@@ -52,38 +52,52 @@ export class LogText {
   }
 }
 
+/** Events as they are shown. */
+export interface ShownEvents {
+  text: string;
+  /** The number of the event that goes on; absent behind the last one. */
+  next?: number;
+}
+
 /**
  * Restores the events of a text.
  *
  * @param turn the id of the turn, with which its events' ids begin
  * @param first the number of the first event
- * @returns the events as they are shown
+ * @param from the number of the first one that is wanted. What could not be shortened comes as a whole
+ * @param most how many characters are enough
  * @throws DamagedRow for an entry without a kind or an end
  */
-export function eventsAsShown(text: string, turn: string, first: number): string {
-  if (!ENTRIES.test(text.charAt(0))) return text;
-  const parts: string[] = [];
+export function eventsAsShown(
+  text: string,
+  turn: string,
+  first: number,
+  from = first,
+  most = Number.POSITIVE_INFINITY,
+): ShownEvents {
+  if (!ENTRIES.test(text.charAt(0))) return { text };
+  let shown = '';
   let head = '';
   let event = first;
   for (let at = 0; at < text.length; ) {
+    if (shown.length > most) return { text: shown, next: event };
     const kind = text.charAt(at);
     if (kind === WHOLE) {
       const length = text.slice(at + 1).search(ENTRIES);
       const end = length < 0 ? text.length : at + 1 + length;
-      parts.push(`id: ${turn}-${event}\n`, text.slice(at + 1, end));
+      if (event >= from) shown += `id: ${turn}-${event}\n${text.slice(at + 1, end)}`;
       event += 1;
       at = end;
       continue;
     }
     const end = text.indexOf('\n', at);
     if (end < 0 || (kind !== HEAD && kind !== LIKE)) throw new DamagedRow(`the log of ${turn}`);
-    const entry = text.slice(at + 1, end);
-    if (kind === HEAD) head = entry;
+    if (kind === HEAD) head = text.slice(at + 1, end);
     else {
-      parts.push(`id: ${turn}-${event}\n${DELTA_LINES}${head}`, entry, DELTA_END);
+      if (event >= from) shown += `id: ${turn}-${event}\n${DELTA_LINES}${head}${text.slice(at + 1, end)}${DELTA_END}`;
       event += 1;
     }
     at = end + 1;
   }
-  return parts.join('');
+  return { text: shown };
 }

@@ -10,7 +10,7 @@ import { getOrMake } from '../../cache/get-or-make.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApiError } from '../../http/errors.ts';
 import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
-import type { GrowingRow } from '../storage/log-rows.ts';
+import { type GrowingRow, SHOWN_AT_ONCE } from '../storage/log-rows.ts';
 import { LogText } from '../storage/log-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -46,7 +46,6 @@ const ASLEEP_MS = 60_000;
 /** What reading a row takes at least, which is a turn of all paced work, and what more for each event that was not seen. */
 const READ_BYTES = 65_537;
 const EVENT_BYTES = 300;
-const EVENTS_IN_A_ROW = 20_000;
 
 /** What the logs of a conversation share: its listeners, and the blocks of the log that was asked for them last. */
 const sharedByLogs = new WeakMap<Transcript, { listeners: Set<Listener>; blocks?: LogBlocks }>();
@@ -275,8 +274,8 @@ export class EventLog {
         listener.askedAt = Date.now();
         const { row, cursor, pacer } = listener;
         if (row !== undefined || cursor < (this.#gapAfter ?? this.#stored)) {
-          const unseen = Math.min(this.#stored - cursor, EVENTS_IN_A_ROW);
-          await pacer.before(READ_BYTES + unseen * EVENT_BYTES);
+          const unseen = Math.min((this.#stored - cursor) * EVENT_BYTES, SHOWN_AT_ONCE);
+          await pacer.before(READ_BYTES + unseen);
         }
         listener.isWaiting = true;
         this.#serve(listener);
@@ -349,10 +348,15 @@ export class EventLog {
       return text === '' ? undefined : text;
     }
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
-    const text = latest ?? this.#transcript.log.textOf(this.#turn, listener.row);
-    if (text === undefined) return this.#lose(listener);
+    const read =
+      latest === undefined ? this.#transcript.log.textOf(this.#turn, listener.row, begins?.event) : { text: latest };
+    if (read === undefined) return this.#lose(listener);
+    const { text, next } = read;
     listener.row += 1;
-    if (listener.row >= this.#rows) {
+    if (next !== undefined) {
+      listener.row = undefined;
+      listener.cursor = next - 1;
+    } else if (listener.row >= this.#rows) {
       listener.row = undefined;
       listener.cursor = lastStored;
     }

@@ -3,6 +3,8 @@
  * relaying the chunk. But one late read brings everything that waits in memory.
  */
 
+import { Pacer } from '../../async/in-steps.ts';
+
 /** The result of a read. At the end of a stream the runtime returns the buffer, too, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
@@ -57,7 +59,7 @@ export function pausesOf(ms: number): { pause(): Promise<void>; wake(): void } {
 }
 
 /**
- * Reads a copy of a stream to its end, with pauses between the reads.
+ * Reads a copy of a stream to its end, with pauses between the reads. Where much has come, others come first behind each piece.
  *
  * @param carried settles when the stream itself has been carried on. Then the rest of the copy is read without pauses
  * @param take gets each piece, whether it was everything that had come, and the earliest time at which it may have come. It
@@ -79,10 +81,12 @@ export async function readTee(
   let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let needsLarge = false;
   let hasMore = false;
+  const pacer = new Pacer();
   /** The last time at which the copy had been read empty. */
   let emptyAt = Date.now();
   for (;;) {
     if (end === 'open' && !hasMore) await pause();
+    else await pacer.before(TEE_PIECE_BYTES);
     // After a complete stream nothing more will come. What waits in memory is read at once.
     const isRest = end === 'whole';
     const isLarge: boolean = isRest || needsLarge;

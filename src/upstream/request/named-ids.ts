@@ -9,8 +9,8 @@ import { RequestBody } from './request-body.ts';
 /** Matches escaped letters, by which a key could be hidden in the text. */
 const ESCAPED_ASCII = /\\u00([2-7][0-9a-f])/gi;
 
-/** @returns whether a request may contain such an id. It only searches the text, and is true for few requests. */
-function mayName({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
+/** @returns whether a body may contain such an id. It only searches the text, and is true for few requests. */
+export function mayName({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
   const { container = null, thread = null } = json;
   return container !== null || thread !== null || text.includes(FILE_KEY) || plainText(text).includes(FILE_KEY);
 }
@@ -42,15 +42,15 @@ export function idsInTurn(body: JsonBody): readonly MadeId[] {
 
 /** @returns the ids that a Messages request names, each once */
 export function idsNamed(request: Readonly<Record<string, unknown>>): readonly MadeId[] {
-  const found = new Map<string, MadeId>();
+  const found: MadeId[] = [];
   const add = (kind: MadeKind, id: unknown) => {
-    if (typeof id === 'string') found.set(`${kind} ${id}`, { kind, id });
+    if (typeof id === 'string') found.push({ kind, id });
   };
   const { container, thread } = request;
   add('container', isObject(container) ? container.id : container);
   if (isObject(thread)) add('thread', thread.previous_message_id);
-  for (const id of fileIdsIn(request)) add('file', id);
-  return [...found.values()];
+  for (const id of new Set(fileIdsIn(request))) add('file', id);
+  return found;
 }
 
 /** Tools that run in a container. An answer contains the container's id. */

@@ -21,7 +21,9 @@ export function* fileIdsIn(value: unknown): Generator<string> {
     if (typeof next !== 'object' || next === null) continue;
     const { [FILE_KEY]: id } = next as { [FILE_KEY]?: unknown };
     if (typeof id === 'string') yield id;
-    for (const member of Object.values(next)) if (typeof member === 'object' && member !== null) left.push(member);
+    // A list may have many: its members are not copied.
+    const members: unknown[] = Array.isArray(next) ? next : Object.values(next);
+    for (const member of members) if (typeof member === 'object' && member !== null) left.push(member);
   }
 }
 

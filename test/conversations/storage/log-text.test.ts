@@ -23,7 +23,7 @@ const entry = fc.oneof(
 
 test('a shortened log is shown as it was, whatever was said', () => {
   let shorter = 0;
-  tryCases(100, fc.array(entry), fc.nat(), (entries, before) => {
+  tryCases(100, fc.array(entry), fc.nat(), fc.nat(400), (entries, before, most) => {
     const log = new LogText();
     const whole: string[] = [];
     for (const [at, each] of entries.entries()) {
@@ -40,10 +40,22 @@ test('a shortened log is shown as it was, whatever was said', () => {
     }
     const all = whole.join('');
     expect(log.text).toBeDefined();
-    expect(eventsAsShown(log.text ?? '', 'turn_x', before + 1)).toBe(all);
+    expect(eventsAsShown(log.text ?? '', 'turn_x', before + 1).text).toBe(all);
+    // Who goes on in the middle of it gets the rest, a piece at a time.
+    const seen = most % (whole.length + 1);
+    const pieces: string[] = [];
+    for (let from: number | undefined = before + seen + 1; from !== undefined; ) {
+      const { text, next } = eventsAsShown(log.text ?? '', 'turn_x', before + 1, from, most);
+      pieces.push(text);
+      from = next;
+    }
+    expect(pieces.join('')).toBe(whole.slice(seen).join(''));
+    expect(pieces.length).toBeGreaterThanOrEqual(
+      Math.floor(pieces.join('').length / (most + Math.max(1, ...whole.map(({ length }) => length)))),
+    );
     if ((log.text ?? '').length * 2 < all.length) shorter += 1;
     // An older log has been stored as it was shown.
-    expect(eventsAsShown(all, 'turn_x', before + 1)).toBe(all);
+    expect(eventsAsShown(all, 'turn_x', before + 1).text).toBe(all);
   });
   expect(shorter).toBeGreaterThan(0);
 });

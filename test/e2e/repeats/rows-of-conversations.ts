@@ -106,6 +106,8 @@ export const CONVERSATION_ROWS: readonly Row[] = [
     what: 'tools of a conversation',
     where: ['POST /conversations'],
     n: 2_500,
+    // They are frozen in one transaction, with all that a conversation begins with: 9 MB of them.
+    mostMs: 90,
     asks: (n, id) => ({
       path: '/conversations',
       status: 201,
@@ -251,6 +253,8 @@ export const CONVERSATION_ROWS: readonly Row[] = [
     what: 'calls of tools, and their results',
     where: ['POST /messages'],
     n: 500,
+    // Nothing may come between planning a turn and storing it, and what goes up is parsed a second time.
+    mostMs: 90,
     asks: (n, id) => ({
       path: '/messages',
       body: {
@@ -296,6 +300,8 @@ export const CONVERSATION_ROWS: readonly Row[] = [
     what: 'deltas of a turn',
     where: ['POST /messages'],
     n: 2_000,
+    // No model says more in one answer.
+    most: 64_000,
     asks: (n, id) => ({
       path: '/messages',
       body: { ...ASKED, stream: true, conversation: id },

@@ -20,6 +20,7 @@ const DEAREST: Record<string, number> = {
   'messages that a conversation begins with': 8_000,
   'calls of the edge in one answer': 8_000,
   'deltas of an answer that a bound token follows': 12_000,
+  'blocks of a turn': 16_000,
 };
 
 let edge: MeasuredEdge;

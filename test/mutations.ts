@@ -128,13 +128,13 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'async: all who wait come at once',
     file: 'src/async/in-steps.ts',
-    edits: [['[first = mine] = waiting.keys();', 'first = mine;']],
+    edits: [['first = Math.min(mine, ...waiting.keys());', 'first = mine;']],
     foundBy: 'test/async/in-steps.test.ts',
   },
   {
     name: 'async: who has left keeps the others out',
     file: 'src/async/in-steps.ts',
-    edits: [['      if (front && front === late) waiting.delete(first);\n', '']],
+    edits: [['if (turn === first || until <= looked) waiting.delete(turn);', '']],
     foundBy: 'test/async/in-steps.test.ts',
   },
   {

@@ -17,13 +17,14 @@ const BYTES_IN_A_MS = 100_000;
 /** Nobody sleeps longer, in milliseconds, whatever the clock says: it may have been set back. */
 const LONGEST_SLEEP_MS = 1_000;
 /** Who is far behind need not look at every turn, but the others may leave. */
-const LONGEST_QUEUE_MS = 10;
+const LONGEST_QUEUE_MS = 50;
 
 /** How many turns were asked for in this isolate. */
 let asked = 0;
 /**
- * The turns that are waited for, in order, and until when each sleeps. There is no lock that a request which was dropped could
- * leave: whose time has passed, and who has not been awake when another looks again, has left.
+ * The turns that are waited for, and until when each sleeps. There is no lock that a request which was dropped could leave: whose
+ * time has passed, and who has not been awake when another looks again, has left, and so have all whose time had passed then. Who
+ * was only slow comes back to its place.
  */
 const waiting = new Map<number, { until: number }>();
 /** Until when a long piece leaves time to the others, and whose it was. */
@@ -49,15 +50,20 @@ export class Pacer {
     asked += 1;
     const mine = asked;
     let late: { until: number } | undefined;
+    let looked = 0;
     for (let first: number | undefined; first !== mine; ) {
-      [first = mine] = waiting.keys();
+      first = Math.min(mine, ...waiting.keys());
       const resting = rest && rest.of !== this ? asleep(rest.until) : 0;
-      const sleep = Math.max(resting, Math.min(Math.max(mine - first, 0) >> 1, LONGEST_QUEUE_MS));
+      const front = asleep(waiting.get(first)?.until ?? 0);
+      const sleep = Math.max(resting, front, Math.min((mine - first) >> 1, LONGEST_QUEUE_MS));
       waiting.set(mine, { until: Date.now() + sleep });
       await pause(sleep);
-      const front = waiting.get(first);
-      if (front && front === late) waiting.delete(first);
-      late = front && asleep(front.until) === 0 ? front : undefined;
+      const left = waiting.get(first);
+      if (left && left === late) {
+        for (const [turn, { until }] of waiting) if (turn === first || until <= looked) waiting.delete(turn);
+      }
+      late = left && asleep(left.until) === 0 ? left : undefined;
+      looked = Date.now();
     }
     waiting.delete(mine);
     if (bytes > BYTES_IN_A_STRETCH) rest = { until: Date.now() + bytes / BYTES_IN_A_MS, of: this };

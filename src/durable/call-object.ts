@@ -1,5 +1,5 @@
 import { pause } from '../async/pause.ts';
-import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
+import { ApiError } from '../http/errors.ts';
 
 /** An object's methods as others call them. (The platform's own type splits promises of unions.) */
 export type Remote<T> = {
@@ -33,11 +33,12 @@ export class ObjectUnreachable extends ApiError {
     const said = cause instanceof Error ? cause.message : 'unknown';
     const isDamaged = OF_A_FILE.test(said) && !isRetryable(cause);
     const sentence = isDamaged
-      ? 'cannot be opened: its stored data is damaged. The runbook says how to restore it from a backup.'
+      ? 'cannot be opened. If it stays so, its stored data is damaged: the runbook says how to restore it from a backup.'
       : 'could not be reached. Try again in a moment.';
     super('api_error', `${TITLES_OF_OBJECTS[object]} ${sentence}`, {
       status: isDamaged ? 500 : 503,
-      headers: isDamaged ? DO_NOT_RETRY : { 'retry-after': '1' },
+      // A platform's error may pass, so clients try as often as with any 500.
+      headers: isDamaged ? {} : { 'retry-after': '1' },
       logged: isDamaged ? `${object}_damaged: ${said}` : `${object}_unreachable: ${said}`,
       cause,
     });

@@ -12,7 +12,7 @@ import type { Transcript } from '../storage/transcript.ts';
 export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run' | 'origin'> &
   Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 
-const ROWS_AT_ONCE = 50;
+export const ROWS_AT_ONCE = 50;
 
 /**
  * Reads rows some at a time, as the caller takes them. So a page need not fit into memory, and no query stays open while the

@@ -35,10 +35,16 @@ interface RangeQuery {
  * Finds the rows that are shown after a message, or before it.
  *
  * @param cursor the number of any stored message; undefined for the beginning
+ * @param calls ids of all of the edge's calls
  */
-export function shownRanges(transcript: Transcript, cursor: number | undefined, query: RangeQuery): ShownRange[] {
+export function shownRanges(
+  transcript: Transcript,
+  cursor: number | undefined,
+  query: RangeQuery,
+  calls: ReadonlySet<string> = transcript.calls.ids,
+): ShownRange[] {
   const ranges: ShownRange[] = [];
-  for (const range of rangesFrom(transcript, cursor, query)) {
+  for (const range of rangesFrom(transcript, cursor, query, calls)) {
     // The search begins with the cursor itself, which may be in the middle of an answer.
     if (cursor !== undefined && range.from <= cursor && cursor <= range.to) continue;
     ranges.push(range);
@@ -51,11 +57,11 @@ function* rangesFrom(
   transcript: Transcript,
   cursor: number | undefined,
   { backwards, pending }: RangeQuery,
+  ids: ReadonlySet<string>,
 ): Generator<ShownRange> {
   const range = cursor === undefined ? {} : backwards ? { to: cursor } : { from: cursor };
   const rows = transcript.messages.outlines({ ...range, backwards, pending });
   const behind = backwards ? transcript.messages.turnBehind(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
-  const { ids } = transcript.calls;
   const runs = new Map<number, { first: number | undefined; status: TurnStatus | undefined }>();
   let answer: ShownRange | undefined;
   for (const { row, next } of backwards ? fromTheEnd(rows, behind) : forwards(rows)) {

@@ -12,7 +12,7 @@ import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { withoutAddresses } from './edge-tools.ts';
 import type { LeftOut } from './kept-messages.ts';
-import { messageText, objectText, rowsBetween } from './message-json.ts';
+import { messageText, objectText, ROWS_AT_ONCE, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
 import { summaryWords } from './summarize.ts';
 
@@ -163,8 +163,8 @@ function* shownTexts(
   pending = false,
   hides = false,
   isBound = false,
+  ids: ReadonlySet<string> = transcript.calls.ids,
 ): Generator<Iterable<string>> {
-  const { ids } = transcript.calls;
   /** Reads the messages between two answers of runs. */
   let rows: Iterator<MessageRow> | undefined;
   for (const [at, range] of found.entries()) {
@@ -178,26 +178,37 @@ function* shownTexts(
   }
 }
 
+/** Looks for the rows of a whole history some at a time, too. */
+function* allShown(transcript: Transcript): Generator<Iterable<string>> {
+  const { ids } = transcript.calls;
+  const some = { backwards: false, pending: false, limit: ROWS_AT_ONCE };
+  for (let last: ShownRange | undefined; ; ) {
+    const found = shownRanges(transcript, last?.to, some, ids);
+    yield* shownTexts(transcript, found, false, false, false, ids);
+    last = found.at(-1);
+    if (!last) return;
+  }
+}
+
 /**
  * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
  * (an interrupted stream looks complete).
  */
 export function exportLines(profile: Profile, transcript: Transcript, view?: View): ReadableStream<Uint8Array> {
   const own = describe(profile, transcript, undefined);
-  const all = { backwards: false, pending: false, limit: Number.POSITIVE_INFINITY };
   function* lines(): Generator<string> {
-    yield `${onOneLine(own)}\n`;
+    yield onOneLine(own);
     let messages = 0;
-    const rows =
-      view === 'shown'
-        ? shownTexts(transcript, shownRanges(transcript, undefined, all))
-        : storedTexts(transcript, 0, Number.MAX_SAFE_INTEGER);
+    const rows = view === 'shown' ? allShown(transcript) : storedTexts(transcript, 0, Number.MAX_SAFE_INTEGER);
     for (const pieces of rows) {
       messages += 1;
-      for (const piece of pieces) yield onOneLine(piece);
-      yield '\n';
+      let between = '\n';
+      for (const piece of pieces) {
+        yield between + onOneLine(piece);
+        between = '';
+      }
     }
-    yield `${JSON.stringify({ type: 'end', messages })}\n`;
+    yield `\n${JSON.stringify({ type: 'end', messages })}\n`;
   }
   return streamOfTexts(lines());
 }

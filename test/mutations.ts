@@ -128,13 +128,13 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'async: all who wait come at once',
     file: 'src/async/in-steps.ts',
-    edits: [['first = Math.min(mine, ...waiting.keys());', 'first = mine;']],
+    edits: [['while (turns[0] !== mine && turns.includes(mine)) {', 'while (turns.length === 0) {']],
     foundBy: 'test/async/in-steps.test.ts',
   },
   {
     name: 'async: who has left keeps the others out',
     file: 'src/async/in-steps.ts',
-    edits: [['if (turn === first || until <= looked) waiting.delete(turn);', '']],
+    edits: [['for (const one of gone) endTurn(one);', '']],
     foundBy: 'test/async/in-steps.test.ts',
   },
   {

@@ -14,19 +14,23 @@ const UNITS_IN_A_STRETCH = 50;
 const BYTES_IN_A_STRETCH = 65_536;
 /** A millisecond for so many bytes in one piece leaves the others as much time as they take. */
 const BYTES_IN_A_MS = 100_000;
-/** Nobody sleeps longer, in milliseconds, whatever the clock says: it may have been set back. */
-const LONGEST_SLEEP_MS = 1_000;
-/** Who is far behind need not look at every turn, but the others may leave. */
-const LONGEST_QUEUE_MS = 50;
+/** Nobody rests longer, in milliseconds, whatever the clock says: it may have been set back. */
+const LONGEST_REST_MS = 1_000;
+/** Who waits looks so often whether those in front are still there. */
+const PATIENCE_MS = 50;
 
-/** How many turns were asked for in this isolate. */
-let asked = 0;
+/** A turn that is waited for. */
+interface Turn {
+  wake(): void;
+  /** When it looks again at the latest, in milliseconds since 1970. */
+  until: number;
+}
+
 /**
- * The turns that are waited for, and until when each sleeps. There is no lock that a request which was dropped could leave: whose
- * time has passed, and who has not been awake when another looks again, has left, and so have all whose time had passed then. Who
- * was only slow comes back to its place.
+ * The turns that are waited for, in order. Each wakes the next. There is no lock that a request which was dropped could leave:
+ * who has not looked when it should have has left.
  */
-const waiting = new Map<number, { until: number }>();
+const turns: Turn[] = [];
 /** Until when a long piece leaves time to the others, and whose it was. */
 let rest: { until: number; of: Pacer } | undefined;
 
@@ -47,33 +51,38 @@ export class Pacer {
 
   /** Waits until all who asked before have had their turn, and then until what has come in meanwhile was heard. */
   async #turn(bytes: number): Promise<void> {
-    asked += 1;
-    const mine = asked;
-    let late: { until: number } | undefined;
-    let looked = 0;
-    for (let first: number | undefined; first !== mine; ) {
-      first = Math.min(mine, ...waiting.keys());
-      const resting = rest && rest.of !== this ? asleep(rest.until) : 0;
-      const front = asleep(waiting.get(first)?.until ?? 0);
-      const sleep = Math.max(resting, front, Math.min((mine - first) >> 1, LONGEST_QUEUE_MS));
-      waiting.set(mine, { until: Date.now() + sleep });
-      await pause(sleep);
-      const left = waiting.get(first);
-      if (left && left === late) {
-        for (const [turn, { until }] of waiting) if (turn === first || until <= looked) waiting.delete(turn);
-      }
-      late = left && asleep(left.until) === 0 ? left : undefined;
-      looked = Date.now();
+    const mine: Turn = { wake: () => {}, until: 0 };
+    turns.push(mine);
+    while (turns[0] !== mine && turns.includes(mine)) {
+      mine.until = Date.now() + PATIENCE_MS;
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      await new Promise<void>((resolve) => {
+        mine.wake = resolve;
+        timer = setTimeout(resolve, PATIENCE_MS);
+      });
+      clearTimeout(timer);
+      const gone = turns.filter((one) => one !== mine && hasLeft(one));
+      for (const one of gone) endTurn(one);
     }
-    waiting.delete(mine);
+    const resting = rest && rest.of !== this ? Math.max(0, rest.until - Date.now()) : 0;
+    const sleep = resting > LONGEST_REST_MS ? 0 : resting;
+    mine.until = Date.now() + sleep;
+    await pause(sleep);
+    endTurn(mine);
     if (bytes > BYTES_IN_A_STRETCH) rest = { until: Date.now() + bytes / BYTES_IN_A_MS, of: this };
   }
 }
 
-/** @returns for how many milliseconds somebody sleeps who wakes at a time */
-function asleep(until: number): number {
-  const left = until - Date.now();
-  return left > LONGEST_SLEEP_MS ? 0 : Math.max(left, 0);
+function hasLeft({ until }: Turn): boolean {
+  const late = Date.now() - until;
+  return late >= PATIENCE_MS || late < -LONGEST_REST_MS;
+}
+
+/** Takes a turn out of the line, and wakes who is in front now. */
+function endTurn(turn: Turn): void {
+  const at = turns.indexOf(turn);
+  if (at >= 0) turns.splice(at, 1);
+  turns[0]?.wake();
 }
 
 /** Does the same with each text, in order. */

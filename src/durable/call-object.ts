@@ -17,7 +17,7 @@ const TITLES_OF_OBJECTS = {
   inbox: 'The inbox of this source',
   pool: 'A budget that this account shares',
 } as const;
-/** What is said of an object whose database cannot be read: of a whole file the platform says nothing more, and will each time. */
+/** What is said of an object whose database cannot be read: of a whole file the platform says nothing more, and may each time. */
 const OF_A_FILE = /^internal error; reference|SQLITE_(?:CORRUPT|NOTADB)/;
 
 export type ObjectName = keyof typeof TITLES_OF_OBJECTS;

@@ -128,13 +128,13 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'async: all who wait come at once',
     file: 'src/async/in-steps.ts',
-    edits: [['while (turns[0] !== mine && turns.includes(mine)) {', 'while (turns.length === 0) {']],
+    edits: [['at + STRETCH_MS + (bytes', 'at + (bytes']],
     foundBy: 'test/async/in-steps.test.ts',
   },
   {
-    name: 'async: who has left keeps the others out',
+    name: 'async: a clock that was set back keeps everybody out',
     file: 'src/async/in-steps.ts',
-    edits: [['for (const one of gone) endTurn(one);', '']],
+    edits: [['Math.min(freeAt, now + LONGEST_WAIT_MS)', 'freeAt']],
     foundBy: 'test/async/in-steps.test.ts',
   },
   {

@@ -38,40 +38,46 @@ function beginsAnotherDay(): void {
   vi.useFakeTimers({ now: Date.now() + days * 86_400_000 });
 }
 
-test('a stretch ends behind 50 units or 64 kB, whichever is first, and others work in between', async () => {
+test('a stretch ends behind 100 units or 64 kB, whichever is first, and others work in between', async () => {
   const many: string[] = [];
-  expect(await stretchesOf(many, inSteps(work(units(120), many)))).toEqual([50, 50, 20]);
+  expect(await stretchesOf(many, inSteps(work(units(220), many)))).toEqual([100, 100, 20]);
   const long: string[] = [];
   expect(await stretchesOf(long, inSteps(work(Array<number>(5).fill(30_000), long)))).toEqual([2, 2, 1]);
   const texts: string[] = [];
-  const each = withEach(Array<string>(51).fill('a'), (text, index) => texts.push(`${index} ${text}`));
-  expect(await stretchesOf(texts, inSteps(each))).toEqual([50, 1]);
-  expect(texts.at(-1)).toBe('50 a');
+  const each = withEach(Array<string>(101).fill('a'), (text, index) => texts.push(`${index} ${text}`));
+  expect(await stretchesOf(texts, inSteps(each))).toEqual([100, 1]);
+  expect(texts.at(-1)).toBe('100 a');
 });
 
-test('24 works at once take turns: one stretch in a turn of the loop, and as many stretches as one after another', async () => {
+test('24 works at once take turns: a stretch in each turn, and as many stretches as one after another', async () => {
+  beginsAnotherDay();
   const done: string[] = [];
   const names = Array.from({ length: 24 }, (_, nth) => `work ${nth}`);
+  const all = Promise.all(names.map((name) => inSteps(work(units(400), done, name))));
   // The first stretch of each is part of what has begun it.
-  const all = Promise.all(names.map((name) => inSteps(work(units(200), done, name))));
-  const [first, ...stretches] = await stretchesOf(done, all);
-  expect(first).toBe(24 * 50);
-  expect(stretches).toEqual(Array<number>(24 * 3).fill(50));
+  expect(done).toHaveLength(24 * 100);
+  const stretches: number[] = [];
+  for (let turn = 0; turn < 24 * 3; turn += 1) {
+    const before = done.length;
+    await vi.advanceTimersByTimeAsync(turn === 0 ? 0 : 2);
+    stretches.push(done.length - before);
+  }
+  expect(stretches).toEqual(Array<number>(24 * 3).fill(100));
+  expect(await all).toEqual(names);
   // Nobody has a second turn before all have had the first one.
   for (let round = 0; round < 4; round += 1) {
-    expect(new Set(done.slice(round * 24 * 50, (round + 1) * 24 * 50)).size).toBe(24);
+    expect(new Set(done.slice(round * 24 * 100, (round + 1) * 24 * 100)).size).toBe(24);
   }
 });
 
-test('who leaves before its turn keeps nobody out, however many they are', async () => {
+test('who leaves before its turn keeps nobody out for longer than its turn', async () => {
   beginsAnotherDay();
   const done: string[] = [];
-  for (let left = 0; left < 300; left += 1) void inSteps(work(units(60), done, 'left'));
+  for (let left = 0; left < 300; left += 1) void inSteps(work(units(120), done, 'left'));
   // A request that is dropped takes its timers along.
   vi.clearAllTimers();
-  const others = Promise.all([inSteps(work(units(300), done, 'a')), inSteps(work(units(300), done, 'b'))]);
-  await vi.advanceTimersByTimeAsync(200);
-  expect(done.filter((name) => name !== 'left')).toHaveLength(600);
+  const others = Promise.all([inSteps(work(units(600), done, 'a')), inSteps(work(units(600), done, 'b'))]);
+  await vi.advanceTimersByTimeAsync(300 * 2 + 20);
   expect(await others).toEqual(['a', 'b']);
 });
 
@@ -79,7 +85,7 @@ test('alone, a work waits for nothing but the loop, however long its steps are',
   beginsAnotherDay();
   const done: string[] = [];
   const timers = vi.spyOn(globalThis, 'setTimeout');
-  const alone = inSteps(work([16 * MB, 16 * MB, ...units(1_000)], done, 'a'));
+  const alone = inSteps(work([16 * MB, 16 * MB, ...units(2_000)], done, 'a'));
   await vi.advanceTimersByTimeAsync(100);
   expect(await alone).toBe('a');
   expect(timers.mock.calls.map(([, sleep]) => sleep)).toEqual(Array<number>(22).fill(0));
@@ -112,7 +118,7 @@ test('a clock that was set back keeps nobody out', async () => {
   const done: string[] = [];
   void inSteps(work([16 * MB], done, 'a'));
   await vi.advanceTimersByTimeAsync(1);
-  void inSteps(work(units(60), done, 'left'));
+  void inSteps(work(units(120), done, 'left'));
   vi.clearAllTimers();
   vi.setSystemTime(Date.now() - 3_600_000);
   void inSteps(work([16 * MB], done, 'b'));
@@ -122,7 +128,7 @@ test('a clock that was set back keeps nobody out', async () => {
 
 test('one pacer counts all that is done with it', async () => {
   const pacer = new Pacer();
-  for (let unit = 0; unit < 50; unit += 1) expect(pacer.before(1)).toBeUndefined();
+  for (let unit = 0; unit < 100; unit += 1) expect(pacer.before(1)).toBeUndefined();
   await pacer.before(1);
   expect(pacer.before(65_535)).toBeUndefined();
   await pacer.before(1);

@@ -9,8 +9,8 @@ import { backupOf } from '../support/long-backup.ts';
 
 const TURNS = 400;
 const LINES = TURNS * 3;
-/** One behind each fifty lines, of the one who reads and of the one who writes. */
-const STRETCHES = LINES / 50;
+/** One behind each hundred lines, of the one who reads and of the one who writes. */
+const STRETCHES = LINES / 100;
 
 const streamOf = (text: string) => new Blob([text]).stream();
 const adopt = (id: string, text = backupOf(TURNS)) => stubOf(id).adopt({ account: 'alice', id }, streamOf(text));
@@ -88,7 +88,7 @@ test('an export and a page read many messages by one statement, whether as store
   const turns = countTurns();
   const stored = await exported('c1');
   expect(statements()).toBeLessThan(STRETCHES + 20);
-  expect(turns()).toBeGreaterThan((2 * TURNS) / 50 - 2);
+  expect(turns()).toBeGreaterThan((2 * TURNS) / 100 - 2);
   expect(rest(await exported('c1', 'shown'))).toBe(rest(stored));
   expect(await rowsOf('c1')).toHaveLength(2 * TURNS);
   expect(statements()).toBeLessThan(3 * STRETCHES + 60);

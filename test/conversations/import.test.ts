@@ -322,7 +322,7 @@ describe('a conversation that is created with messages', () => {
     expect(stops).toBeGreaterThan(1);
   });
 
-  test('is stored by few statements, of which none has many rows, in stretches of fifty messages', async () => {
+  test('is stored by few statements, of which none has many rows, in stretches of a hundred messages', async () => {
     const stored: number[] = [];
     const add = vi.spyOn(Transcript.prototype, 'insertAll').mockImplementation(function counting(
       this: Transcript,
@@ -338,8 +338,8 @@ describe('a conversation that is created with messages', () => {
     expect(await creating).toMatchObject({ ok: true });
     expect(stored.reduce((sum, rows) => sum + rows, 0)).toBe(1_200);
     expect(stored.length).toBe(Math.ceil(1_200 / 11));
-    // Kept, looked through, checked and stored: each in 24 stretches.
-    expect(breaks.mock.calls.length).toBeGreaterThan(4 * 22);
+    // Kept, looked through, checked and stored: each in 12 stretches.
+    expect(breaks.mock.calls.length).toBeGreaterThan(4 * 10);
   });
 
   test('names no file of another account, and is told which to remove', async () => {

@@ -117,7 +117,7 @@ const ATTACKS: Record<string, () => Ask | Ask[] | Promise<Ask[]>> = {
   '8 deletions at once': () => ofFresh(8, (id) => ({ method: 'DELETE', path: `/conversations/${id}` })),
   '20,000 calls of the edge in one message': () => asking({ ...ASKED, messages: calls }),
   '20,000 calls of the edge in a first turn': () =>
-    asking({ ...ASKED, conversation: crypto.randomUUID(), messages: calls }),
+    asking({ ...ASKED, conversation: crypto.randomUUID(), messages: calls }, 400),
   '20,000 calls of the edge in an import': () => asking({ messages: calls.slice(0, 2) }, 201, '/conversations'),
   'answers in a row to a conversation': () => asking(answers(16_000), 400),
   'answers in a row to be counted': () => asking(answers(16_000), 400, COUNT),

@@ -24,7 +24,7 @@ const timing = ['test/**/*.timing.test.ts', 'test/**/*.timing.night.test.ts'];
 const simulated = ['test/simulation/**/*.test.ts'];
 const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated, ...timing, ...leftForNight]);
 // What a Worker's own code decides holds for its whole isolate, as long as that lives: each of these has its own.
-const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
+const withOwnIsolate = ['test/edge/toolkit/**/*.test.ts'];
 
 /** how many hostile requests are tried, and from which seed on: a failure is repeated by its seed. By night 10,000. */
 const {

@@ -1,7 +1,8 @@
 /** Asks an upstream at the start whether it takes the key: otherwise the first caller would find out. */
-import { parseObject } from '../src/json/object.ts';
-import { explainRefusedKey } from '../src/upstream/explain-refused-key.ts';
-import { causeOf, told } from '../src/upstream/told.ts';
+
+import { explainRefusedKey } from '../src/edge/claude/explain-refused-key.ts';
+import { causeOf, told } from '../src/edge/claude/told.ts';
+import { parseObject } from '../src/edge/kit/json/object.ts';
 
 export const API_VERSION = '2023-06-01';
 export const MODELS_PATH = '/v1/models?limit=1';

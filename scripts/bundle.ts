@@ -38,7 +38,7 @@ export interface Bundle {
  */
 export async function bundleWorker(
   define: Record<string, string>,
-  entry = 'src/index.ts',
+  entry = 'src/edge/index.ts',
   plugins: readonly Plugin[] = [],
 ): Promise<Bundle> {
   const bundle = await rolldown({

@@ -3,7 +3,7 @@ import { appendFile, chmod, readFile, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseEnv } from 'node:util';
-import { SHIPPED_SOURCES } from '../src/settings/shipped-sources.ts';
+import { SHIPPED_SOURCES } from '../src/edge/rooms/webhooks/shipped-sources.ts';
 
 const FILE = fileURLToPath(new URL('../.dev.vars', import.meta.url));
 

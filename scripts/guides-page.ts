@@ -2,7 +2,7 @@
  * Runs in each guide and in the reference, before anything of it is shown: it has the theme of the page, its commands name the
  * origin at which it is read, and each block of code has a button that copies it. The list beside the reference is searched.
  */
-import { applyTheme, storedTheme } from '../src/playground/stored-theme.ts';
+import { applyTheme, storedTheme } from '../src/page/stored-theme.ts';
 
 /** The origin that the guides are written with. */
 const WRITTEN = 'http://localhost:8787';

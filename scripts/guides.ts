@@ -4,11 +4,11 @@ import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { Marked } from 'marked';
-import { highlight } from '../src/playground/ui/highlight.ts';
+import { highlight } from '../src/page/ui/highlight.ts';
 import { OUTPUT, TARGETS } from './page.ts';
 
 const ROOT = new URL('../', import.meta.url);
-const STYLE = fileURLToPath(new URL('../src/reference/guides.css', import.meta.url));
+const STYLE = fileURLToPath(new URL('../src/edge/kit/reference/guides.css', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('guides-page.ts', import.meta.url));
 
 /** A guide: its file below docs/, and the name that the README gives it. */

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { Plugin } from 'rolldown';
 import { type ESTree, parseSync } from 'rolldown/utils';
 
-const HELPER = fileURLToPath(new URL('../src/http/lazy.ts', import.meta.url));
+const HELPER = fileURLToPath(new URL('../src/edge/kit/http/lazy.ts', import.meta.url));
 /** What a file has that makes schemas. */
 const IMPORT = /import \* as z from '[^']*\/zod\.ts'/;
 

@@ -1,6 +1,6 @@
 /** Finds settings whose names are misspelt: they would be ignored without a word. */
-import { isUpstreamKey, settingsSchema } from '../src/settings/settings.ts';
-import { isToolSecret } from '../src/settings/tool-secrets.ts';
+import { isUpstreamKey, settingsSchema } from '../src/edge/gate/settings/settings.ts';
+import { isToolSecret } from '../src/edge/rooms/runs/tools/tool-secrets.ts';
 import { nearestName } from './nearest-name.ts';
 
 /** @param names of variables and secrets @returns a sentence for each that is probably meant to be a setting */

@@ -5,7 +5,7 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const SOURCE = fileURLToPath(new URL('../src/playground', import.meta.url));
+const SOURCE = fileURLToPath(new URL('../src/page', import.meta.url));
 const require = createRequire(import.meta.url);
 const CHARTS = require.resolve('charts.css/dist/charts.min.css');
 const FONT = require.resolve('@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2');

@@ -9,9 +9,9 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { isIP, type Socket } from 'node:net';
-import { ApiError, DO_NOT_RETRY, type ErrorOptions, errorBody } from '../src/http/errors.ts';
-import { isLoopback, START_SECRET_HEADER } from '../src/http/headers/hosts.ts';
-import { createRequestId, OWN_ID } from '../src/http/headers/request-id.ts';
+import { ApiError, DO_NOT_RETRY, type ErrorOptions, errorBody } from '../src/edge/kit/http/errors.ts';
+import { isLoopback, START_SECRET_HEADER } from '../src/edge/kit/http/headers/hosts.ts';
+import { createRequestId, OWN_ID } from '../src/edge/kit/http/headers/request-id.ts';
 
 export interface ProxyOptions {
   /** The secret without which the Worker refuses a request. */

@@ -1,7 +1,7 @@
 /** Signs events as their senders do, for trying webhooks and for tests. */
-import type { HmacOptions } from '../src/delivery/hmac.ts';
-import { sign } from '../src/delivery/signature.ts';
-import { toBase64, toHex } from '../src/http/bytes.ts';
+import type { HmacOptions } from '../src/edge/kit/delivery/hmac.ts';
+import { sign } from '../src/edge/kit/delivery/signature.ts';
+import { toBase64, toHex } from '../src/edge/kit/http/bytes.ts';
 
 /** @returns the headers that GitHub sends with a body */
 export async function signGithub(

@@ -1,6 +1,6 @@
 /** Reads the arguments of `npm start`: most are passed to `wrangler dev`, some are its own, some are refused. */
 import { parseArgs } from 'node:util';
-import { isLoopback } from '../src/http/headers/hosts.ts';
+import { isLoopback } from '../src/edge/kit/http/headers/hosts.ts';
 
 export interface StartOptions {
   port: number;

@@ -3,12 +3,12 @@
  * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`; a bound token by
  * `--agents support --classifiers tickets --conversations 'web-*'`.
  */
-import { mintToken } from '../src/auth/mint.ts';
-import { parseScopes } from '../src/auth/parse-scopes.ts';
-import * as z from '../src/http/zod.ts';
-import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/identity/identity.ts';
-import { BOUND_SCOPES, onlySchema } from '../src/identity/only.ts';
-import { settingsSchema } from '../src/settings/settings.ts';
+import { mintToken } from '../src/edge/gate/auth/mint.ts';
+import { parseScopes } from '../src/edge/gate/auth/parse-scopes.ts';
+import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/edge/gate/identity/identity.ts';
+import { settingsSchema } from '../src/edge/gate/settings/settings.ts';
+import * as z from '../src/edge/kit/http/zod.ts';
+import { BOUND_SCOPES, onlySchema } from '../src/edge/rooms/page-tokens/only.ts';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
 

@@ -1,5 +1,5 @@
 /** Finds rows of the setting PRICES that no model has: often the name is misspelt. */
-import { undated } from '../src/pricing/models.ts';
+import { undated } from '../src/edge/claude/pricing/models.ts';
 
 /**
  * Compares the rows with the upstream's models.

@@ -6,10 +6,10 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { signStandard } from '../src/delivery/standard-webhooks.ts';
-import { parseSettings } from '../src/settings/settings.ts';
-import { SHIPPED_SOURCES } from '../src/settings/shipped-sources.ts';
-import type { EventReport } from '../src/webhooks/webhooks-answers.schema.ts';
+import { parseSettings } from '../src/edge/gate/settings/settings.ts';
+import { signStandard } from '../src/edge/kit/delivery/standard-webhooks.ts';
+import { SHIPPED_SOURCES } from '../src/edge/rooms/webhooks/shipped-sources.ts';
+import type { EventReport } from '../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
 import { signGithub, signSlack, signStripe } from './sign-webhook.ts';

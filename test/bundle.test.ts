@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { expect, inject, test } from 'vitest';
-import { descriptionOf } from '../src/http/zod.ts';
-import { settingsSchema } from '../src/settings/settings.ts';
+import { settingsSchema } from '../src/edge/gate/settings/settings.ts';
+import { descriptionOf } from '../src/edge/kit/http/zod.ts';
 
 /**
  * Its schemas are those of zod/mini, its router is Hono's small one, and what only types and the reference need stays out.
@@ -37,7 +37,7 @@ test('one router is deployed', () => {
 
 test('what only the reference and types are made of is not deployed', () => {
   const { files } = inject('deployed');
-  expect(files).toContain('src/upstream/messages.schema.ts');
+  expect(files).toContain('src/edge/claude/messages.schema.ts');
   const isLeftOut = (file: string) => /-answers\.schema\.ts$|\.reference\.ts$|^src\/reference\//.test(file);
   expect(files.filter(isLeftOut)).toEqual([]);
 });
@@ -97,6 +97,6 @@ test('parts of packages that nothing calls are not deployed', async () => {
 
 test('nothing of the simulator is deployed', () => {
   const { files } = inject('deployed');
-  expect(files).toContain('src/upstream/upstream.ts');
+  expect(files).toContain('src/edge/claude/upstream.ts');
   expect(files.filter((file) => file.includes('simulator'))).toEqual([]);
 });

@@ -11,35 +11,46 @@ import { dirname } from 'node:path';
 
 /** A file of each way: the quickest that goes all of it. */
 const WAYS: Record<string, string> = {
-  relay: 'test/messages/edge-blocks.test.ts',
-  turn: 'test/conversations/conversation.test.ts',
-  run: 'test/conversations/runs/run-limits.test.ts',
-  batch: 'test/batches/ownership.test.ts',
+  relay: 'test/edge/talk/messages/edge-blocks.test.ts',
+  turn: 'test/edge/talk/conversations/conversation.test.ts',
+  run: 'test/edge/rooms/runs/run-limits.test.ts',
+  batch: 'test/edge/rooms/batches/ownership.test.ts',
   page: 'test/e2e/page/wire.test.ts',
 };
 
 /** Tests that stand elsewhere than in the folder of what they test. */
 const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
-  { of: 'src/accounts/ledger/', tests: ['test/accounts/totals.test.ts', 'test/accounts/wake.test.ts'] },
-  { of: 'src/accounts/leases/', tests: ['test/simulation/pool.test.ts'] },
+  {
+    of: 'src/edge/money/ledger/',
+    tests: ['test/edge/money/account/totals.test.ts', 'test/edge/money/account/wake.test.ts'],
+  },
+  { of: 'src/edge/rooms/pools/leases/', tests: ['test/simulation/pool.test.ts'] },
   // Those without a browser take two seconds.
-  { of: 'src/playground/', tests: ['test/playground/'] },
+  { of: 'src/page/', tests: ['test/page/'] },
   { of: 'scripts/', tests: ['test/scripts/'] },
 ];
 
 /** By the folders of the page, the test of it in a browser that goes through most of the folder: each takes half a minute. */
 const PAGES: Readonly<Record<string, string>> = {
-  'src/playground/': 'chat',
-  'src/playground/agents/': 'agents',
-  'src/playground/budget/': 'operator',
-  'src/playground/chat/message/': 'agents',
-  'src/playground/classify/': 'parts',
+  'src/page/': 'chat',
+  'src/page/agents/': 'agents',
+  'src/page/budget/': 'operator',
+  'src/page/chat/message/': 'agents',
+  'src/page/classify/': 'parts',
 };
 
 /** The quick files of a folder, in place of all: the others compute as much again for few mistakes that these miss. */
 const QUICK: Readonly<Record<string, readonly string[]>> = {
-  'test/accounts/': ['account', 'find-request', 'storage-quota', 'tokens.route', 'totals', 'usage.route', 'wake'],
-  'test/conversations/runs/': [
+  'test/edge/money/account/': [
+    'account',
+    'find-request',
+    'storage-quota',
+    'tokens.route',
+    'totals',
+    'usage.route',
+    'wake',
+  ],
+  'test/edge/rooms/runs/': [
     ...['call-mcp', 'call-tool', 'check-run', 'limits', 'run', 'run-cost', 'run-limits', 'run-races', 'subagents'],
     ...['tool-addresses', 'tool-usage'],
   ],

@@ -1,5 +1,5 @@
 /**
- * Runs the day's tests: `npm test`. With arguments it hands them to Vitest: `npm test -- test/budget`.
+ * Runs the day's tests: `npm test`. With arguments it hands them to Vitest: `npm test -- test/edge/money/budget`.
  *
  * Two processes of Vitest share the work: one runtime of workerd for all files that need it, since each more loads and
  * compiles all of the code once more, and beside it what runs in Node, starts processes, or looks at the page.

@@ -3,12 +3,12 @@ import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { anchorOf } from '../scripts/guides.ts';
-import type { Verdict } from '../src/delivery/signature.ts';
-import type { ObjectName } from '../src/durable/call-object.ts';
-import { RESOURCES } from '../src/openapi.ts';
-import { MODELS } from '../src/pricing/models.ts';
-import { roomForText } from '../src/pricing/thinking-off.ts';
-import { createSimulator } from '../src/toolkit/simulator.ts';
+import { MODELS } from '../src/edge/claude/pricing/models.ts';
+import { roomForText } from '../src/edge/claude/pricing/thinking-off.ts';
+import type { Verdict } from '../src/edge/kit/delivery/signature.ts';
+import type { ObjectName } from '../src/edge/kit/objects/call-object.ts';
+import { RESOURCES } from '../src/edge/openapi.ts';
+import { createSimulator } from '../src/edge/toolkit/simulator.ts';
 import { readGuide, readGuides, sectionIn } from './support/guides.ts';
 
 const root = new URL('..', import.meta.url);
@@ -66,7 +66,7 @@ test.each([...MAPS, 'CONTRIBUTING.md'])('%s names files and folders that are the
   const named = [...(await read(document)).matchAll(/`((?:[\w.-]+\/)+[\w.-]*|[\w.-]+\.ts)`/g)].map(
     ([, path = '']) => path,
   );
-  const places = ['', 'src/', 'src/conversations/', 'src/webhooks/', 'test/'];
+  const places = ['', 'src/', 'src/edge/talk/conversations/', 'src/edge/rooms/webhooks/', 'test/'];
   // The table of behaviours names tests without their endings.
   const endings = ['', '.test.ts', '.night.test.ts'];
   const missing = named.filter(
@@ -114,10 +114,8 @@ test('every guide is listed in the README', async () => {
 test('the runbook names what the page shows', async () => {
   const lines = [...(await readGuide('runbook')).matchAll(/^- \*\*Page\*\*: (.+)$/gm)].map(([, line = '']) => line);
   const words = new Set(lines.flatMap((line) => [...line.matchAll(/“(.+?)”/g)].map(([, said = '']) => said)));
-  const files = (await readdir(new URL('src/playground', root), { recursive: true })).filter((name) =>
-    /\.tsx?$/.test(name),
-  );
-  const page = (await Promise.all(files.map((file) => read(`src/playground/${file}`)))).join('\n');
+  const files = (await readdir(new URL('src/page', root), { recursive: true })).filter((name) => /\.tsx?$/.test(name));
+  const page = (await Promise.all(files.map((file) => read(`src/page/${file}`)))).join('\n');
   expect(words.size).toBeGreaterThan(10);
   expect([...words].filter((said) => !page.includes(said))).toEqual([]);
 });
@@ -178,13 +176,13 @@ const WORKING: readonly ObjectName[] = ['batch', 'classification'];
 
 test('the guide for operators names each field of the log', async () => {
   const guide = await readGuide('operating');
-  const log = await read('src/http/log.ts');
+  const log = await read('src/edge/kit/http/log.ts');
   const fieldsOf = (line: string) =>
     [...(new RegExp(`export interface ${line} \\{([\\s\\S]*?)\\n\\}`).exec(log)?.[1] ?? '').matchAll(FIELD)].map(
       ([, name = '']) => name,
     );
   const [, attributes = ''] =
-    /export function genAiOf[^{]*\{([\s\S]*?)\n\}/.exec(await read('src/http/gen-ai.ts')) ?? [];
+    /export function genAiOf[^{]*\{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/gen-ai.ts')) ?? [];
   const genAi = [...attributes.matchAll(/^ +'([\w.]+)':/gm)].map(([, name = '']) => name);
   expect(fieldsOf('LogLine')).toContain('gen_ai.provider.name');
   expect(fieldsOf('WorkLine')).toContain('source');
@@ -196,7 +194,7 @@ test('the guide for operators names each field of the log', async () => {
   const work = sectionIn(guide, 'Lines of other work');
   // What a webhook's event or an alert has come to. The type is of the Worker, which is not checked here.
   const [, to = ''] =
-    /export interface Conclusion \{([\s\S]*?)\n\}/.exec(await read('src/durable/contracts/inbox.ts')) ?? [];
+    /export interface Conclusion \{([\s\S]*?)\n\}/.exec(await read('src/edge/rooms/webhooks/contracts/inbox.ts')) ?? [];
   const states = [...to.matchAll(/'(\w+)'/g)].map(([, state = '']) => state);
   expect(states).toContain('again');
   expect([...fieldsOf('WorkLine'), ...states].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
@@ -223,7 +221,7 @@ describe('the guide for operators on `error_type`', () => {
       .flatMap(([, cell = '']) => [...cell.matchAll(/`([a-z_]+)`/g)].map(([, name]) => name));
 
   test('has a row for each type that callers get, with its status, and for no other', async () => {
-    const [, types = ''] = /const STATUS = \{([\s\S]*?)\n\}/.exec(await read('src/http/errors.ts')) ?? [];
+    const [, types = ''] = /const STATUS = \{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/errors.ts')) ?? [];
     const known = [...types.matchAll(/^ {2}(\w+): (\d+),$/gm)].map(([, type, status]) => [type, status]);
     expect(known.length).toBeGreaterThan(10);
     const rows = [...sectionIn(await readGuide('operating'), 'What callers get').matchAll(/^\| `(\w+)` +\| (\d+)/gm)];
@@ -257,7 +255,7 @@ const WRITES = /\b(?:logged|error_type)(?:: | = |\s*\?\?= )[^;\n]*|\btryAgain\([
 type Verdicts = Record<Exclude<Verdict, 'valid'>, true>;
 const VERDICTS: Verdicts = { missing: true, forged: true, stale: true };
 /** How an answer can end that was not whole. Its type is of the Worker, which is not checked here. */
-const [, endings = ''] = /export type StreamEnding = ([^;]+);/.exec(await read('src/upstream/stream.ts')) ?? [];
+const [, endings = ''] = /export type StreamEnding = ([^;]+);/.exec(await read('src/edge/claude/stream.ts')) ?? [];
 const ENDS = [...endings.matchAll(/'(\w+)'/g)]
   .map(([, end = '']) => end)
   .filter((end) => end !== 'complete' && end !== 'client_gone');

@@ -1,5 +1,5 @@
 /**
- * Follows one parameter through the source: `npm run -s handed-to -- src/messages/messages.route.ts answerMessage c`, with the
+ * Follows one parameter through the source: `npm run -s handed-to -- src/edge/talk/messages/messages.route.ts answerMessage c`, with the
  * root of another checkout as a fourth word to compare. It prints the functions and files that the value itself is handed to
  * (as an argument, inside an object that is one, or as a member of a class), and how often the way enters a file that it had
  * left. It reads the code in its order; what is handed to an unknown function is not followed.

@@ -138,19 +138,19 @@ function placeOf(path: string): number {
 }
 
 function isReference(path: string): boolean {
-  return path.endsWith('.reference.ts') || path.startsWith('src/reference/') || path === 'src/openapi.ts';
+  return path.endsWith('.reference.ts') || path.startsWith('src/edge/kit/reference/') || path === 'src/edge/openapi.ts';
 }
 
 /** @returns what is wrong with an import, if anything is. */
 function fault({ from, to, typeOnly }: Import): string | undefined {
   const inside = (folder: string) => from.startsWith(folder) && !to.startsWith(folder);
-  if (inside('src/sse/')) return 'sse imports nothing';
+  if (inside('src/edge/kit/sse/')) return 'sse imports nothing';
   if (inside('src/simulator/')) return to.startsWith('src/') ? 'the simulator imports nothing of the rest' : undefined;
   if (!to.startsWith('src/')) return to.startsWith('..') || to.startsWith('test') ? 'src stands alone' : undefined;
   if (/\.(css|svg)$/.test(to)) return undefined;
   if (isReference(to) && !isReference(from)) return 'the Worker does not have the reference in it';
   if (inside('src/client/') && !typeOnly) return 'the client imports types only';
-  if (inside('src/playground/') && !to.startsWith('src/client/') && !typeOnly) return 'the page imports types only';
+  if (inside('src/page/') && !to.startsWith('src/client/') && !typeOnly) return 'the page imports types only';
   const above = placeOf(from);
   const below = placeOf(to);
   if (above < 0 || below < 0) return 'a room that the design does not have';
@@ -199,15 +199,15 @@ test('no files import each other in a circle', () => {
 
 test('a request goes up by an exchange alone, and one that costs money is admitted by the metered one', async () => {
   const importersOf = (path: string) => imports.filter(({ to }) => to === path).map(({ from }) => from);
-  expect(importersOf('src/upstream/failover.ts')).toEqual(['src/upstream/send.ts']);
-  expect(importersOf('src/upstream/send.ts')).toEqual(['src/upstream/exchange.ts']);
+  expect(importersOf('src/edge/claude/failover.ts')).toEqual(['src/edge/claude/send.ts']);
+  expect(importersOf('src/edge/claude/send.ts')).toEqual(['src/edge/claude/exchange.ts']);
   const sources = await Promise.all(
     files.map(async (file) => [file, await readFile(join(root, file), 'utf8')] as const),
   );
   const admitting = sources.filter(([, source]) =>
     /import \{[^}]*\badmit\b[^}]*\} from '[^']*admission\.ts'/.test(source),
   );
-  expect(admitting.map(([file]) => file)).toEqual(['src/accounts/admission/metered-exchange.ts']);
+  expect(admitting.map(([file]) => file)).toEqual(['src/edge/money/admission/metered-exchange.ts']);
 });
 
 test('every file has a room', () => {
@@ -218,38 +218,44 @@ describe('the rule', () => {
   const wrong = (from: string, to: string, typeOnly = false) => fault({ from, to, typeOnly }) !== undefined;
 
   test('refuses what points up, types too', () => {
-    expect(wrong('src/upstream/relay.ts', 'src/messages/messages.route.ts')).toBe(true);
-    expect(wrong('src/upstream/relay.ts', 'src/messages/messages.route.ts', true)).toBe(true);
-    expect(wrong('src/messages/messages.route.ts', 'src/auth/verify.ts')).toBe(false);
-    expect(wrong('src/auth/verify.ts', 'src/accounts/account.ts', true)).toBe(true);
-    expect(wrong('src/http/errors.ts', 'src/pricing/models.ts')).toBe(true);
+    expect(wrong('src/edge/claude/relay.ts', 'src/edge/talk/messages/messages.route.ts')).toBe(true);
+    expect(wrong('src/edge/claude/relay.ts', 'src/edge/talk/messages/messages.route.ts', true)).toBe(true);
+    expect(wrong('src/edge/talk/messages/messages.route.ts', 'src/edge/gate/auth/verify.ts')).toBe(false);
+    expect(wrong('src/edge/gate/auth/verify.ts', 'src/edge/money/account/account.ts', true)).toBe(true);
+    expect(wrong('src/edge/kit/http/errors.ts', 'src/edge/claude/pricing/models.ts')).toBe(true);
   });
 
   test('has a folder above its sub-folders, and those in their order', () => {
-    expect(wrong('src/conversations/turn-proxy.ts', 'src/conversations/turn/turn.ts')).toBe(false);
-    expect(wrong('src/conversations/turn/turn.ts', 'src/conversations/conversation.ts', true)).toBe(true);
-    expect(wrong('src/conversations/history/forks.ts', 'src/conversations/storage/rows.ts')).toBe(false);
-    expect(wrong('src/conversations/storage/rows.ts', 'src/conversations/history/forks.ts')).toBe(true);
+    expect(wrong('src/edge/talk/conversations/turn-proxy.ts', 'src/edge/talk/turn/turn.ts')).toBe(false);
+    expect(wrong('src/edge/talk/turn/turn.ts', 'src/edge/talk/conversations/conversation.ts', true)).toBe(true);
+    expect(wrong('src/edge/rooms/transfer/forks.ts', 'src/edge/talk/storage/rows.ts')).toBe(false);
+    expect(wrong('src/edge/talk/storage/rows.ts', 'src/edge/rooms/transfer/forks.ts')).toBe(true);
   });
 
   test('has the schemas on one floor, which imports only itself and what is below', () => {
-    expect(wrong('src/kv/classified-answers.ts', 'src/classification/classify.schema.ts')).toBe(false);
-    expect(wrong('src/prefixes/prefixes.schema.ts', 'src/versions/versions.schema.ts')).toBe(false);
-    expect(wrong('src/versions/versions.schema.ts', 'src/prefixes/prefixes.schema.ts')).toBe(false);
-    expect(wrong('src/prefixes/prefixes.schema.ts', 'src/http/body.ts')).toBe(false);
-    expect(wrong('src/prefixes/prefixes.schema.ts', 'src/kv/name-list.ts')).toBe(true);
-    expect(wrong('src/upstream/relay.ts', 'src/prefixes/prefixes.schema.ts', true)).toBe(true);
+    expect(wrong('src/edge/named/classify/classified-answers.ts', 'src/edge/named/classify/classify.schema.ts')).toBe(
+      false,
+    );
+    expect(wrong('src/edge/named/prefixes/prefixes.schema.ts', 'src/edge/named/versions/versions.schema.ts')).toBe(
+      false,
+    );
+    expect(wrong('src/edge/named/versions/versions.schema.ts', 'src/edge/named/prefixes/prefixes.schema.ts')).toBe(
+      false,
+    );
+    expect(wrong('src/edge/named/prefixes/prefixes.schema.ts', 'src/http/body.ts')).toBe(false);
+    expect(wrong('src/edge/named/prefixes/prefixes.schema.ts', 'src/edge/kit/kv/name-list.ts')).toBe(true);
+    expect(wrong('src/edge/claude/relay.ts', 'src/edge/named/prefixes/prefixes.schema.ts', true)).toBe(true);
   });
 
   test('keeps apart what must run by itself', () => {
-    expect(wrong('src/sse/lines.ts', 'src/http/errors.ts', true)).toBe(true);
-    expect(wrong('src/sse/lines.ts', 'zod')).toBe(true);
-    expect(wrong('src/simulator/answer/answer.ts', 'src/http/errors.ts', true)).toBe(true);
-    expect(wrong('src/client/index.ts', 'src/http/errors.ts', true)).toBe(false);
-    expect(wrong('src/client/index.ts', 'src/http/errors.ts')).toBe(true);
-    expect(wrong('src/accounts/usage.reference.ts', 'src/accounts/usage.schema.ts')).toBe(false);
-    expect(wrong('src/accounts/usage.route.ts', 'src/accounts/usage.reference.ts')).toBe(true);
-    expect(wrong('src/app.ts', 'src/openapi.ts')).toBe(true);
+    expect(wrong('src/edge/kit/sse/lines.ts', 'src/edge/kit/http/errors.ts', true)).toBe(true);
+    expect(wrong('src/edge/kit/sse/lines.ts', 'zod')).toBe(true);
+    expect(wrong('src/simulator/answer/answer.ts', 'src/edge/kit/http/errors.ts', true)).toBe(true);
+    expect(wrong('src/client/index.ts', 'src/edge/kit/http/errors.ts', true)).toBe(false);
+    expect(wrong('src/client/index.ts', 'src/edge/kit/http/errors.ts')).toBe(true);
+    expect(wrong('src/edge/money/account/usage.reference.ts', 'src/edge/money/account/usage.schema.ts')).toBe(false);
+    expect(wrong('src/edge/money/account/usage.route.ts', 'src/edge/money/account/usage.reference.ts')).toBe(true);
+    expect(wrong('src/edge/app.ts', 'src/edge/openapi.ts')).toBe(true);
   });
 
   test('finds every form of an import', () => {
@@ -275,7 +281,7 @@ describe('the rule', () => {
 test('no file is named for everything at once', () => {
   expect(files.filter((file) => /\b(utils?|helpers?|common)\b/.test(file))).toEqual([]);
   expect(files.filter((file) => file.endsWith('/index.ts') && file !== 'src/client/index.ts')).toEqual(
-    files.filter((file) => file === 'src/index.ts'),
+    files.filter((file) => file === 'src/edge/index.ts'),
   );
 });
 

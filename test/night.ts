@@ -54,7 +54,7 @@ function partsOf(seed: number): Part[] {
     {
       name: 'tickets',
       env: { BATCH_TICKETS: '10000' },
-      args: vitest('test/classifications/begin-classification.test.ts'),
+      args: vitest('test/edge/rooms/classify-batches/begin-classification.test.ts'),
     },
     { name: 'race', env: { RACE_ACCOUNTS: '1000', RACE_CALLERS: '20' }, args: vitest('test/e2e/pools.night.test.ts') },
     {
@@ -68,7 +68,7 @@ function partsOf(seed: number): Part[] {
       args: vitest('test/e2e/visitors.night.test.ts'),
     },
     { name: 'crowd', env: { CROWD_ACCOUNTS: '300' }, args: vitest('test/simulation/batch-crowd.test.ts') },
-    { name: 'fuzz', env: { FUZZ_RUNS: '10000', FUZZ_SEED: String(seed) }, args: vitest('test/app/fuzz.test.ts') },
+    { name: 'fuzz', env: { FUZZ_RUNS: '10000', FUZZ_SEED: String(seed) }, args: vitest('test/edge/app/fuzz.test.ts') },
     { name: 'mutations', env: {}, args: ['test/simulation/hunt.ts'] },
     { name: 'planted', env: {}, args: ['test/planted.ts'] },
     {

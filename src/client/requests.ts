@@ -8,33 +8,37 @@ import type {
   ToolUnion,
 } from '@anthropic-ai/sdk/resources/messages';
 import type { MessageBatchIndividualResponse } from '@anthropic-ai/sdk/resources/messages/batches';
-import type { usageGroupSchema } from '../accounts/usage.schema.ts';
-import type { LedgerRow, ListedRequest, UsageReport } from '../accounts/usage-answers.schema.ts';
-import type { putAgent } from '../agents/agents.schema.ts';
-import type { AgentContent } from '../agents/agents-answers.schema.ts';
-import type { batchEstimate, deletedBatch, MessageBatch } from '../batches/batches-answers.schema.ts';
-import type { putClassifier } from '../classification/classifiers.schema.ts';
-import type { classifierContent } from '../classification/classifiers-answers.schema.ts';
-import type { classifyRequest } from '../classification/classify.schema.ts';
-import type { ClassifyAnswer, classifyResults } from '../classification/classify-answers.schema.ts';
-import type { evaluateRequest } from '../classification/evaluation.schema.ts';
-import type { evaluation } from '../classification/evaluation-answers.schema.ts';
-import type { decisionRequest } from '../conversations/approvals.schema.ts';
-import type { ConversationPatch, createConversation, forkRequest } from '../conversations/conversations.schema.ts';
+import type { listOf } from '../edge/kit/http/page.ts';
+import type * as z from '../edge/kit/http/zod.ts';
+import type { usageGroupSchema } from '../edge/money/account/usage.schema.ts';
+import type { LedgerRow, ListedRequest, UsageReport } from '../edge/money/account/usage-answers.schema.ts';
+import type { putClassifier } from '../edge/named/classify/classifiers.schema.ts';
+import type { classifierContent } from '../edge/named/classify/classifiers-answers.schema.ts';
+import type { classifyRequest } from '../edge/named/classify/classify.schema.ts';
+import type { ClassifyAnswer, classifyResults } from '../edge/named/classify/classify-answers.schema.ts';
+import type { putPrefix } from '../edge/named/prefixes/prefixes.schema.ts';
+import type { PrefixAnswer, PrefixStats } from '../edge/named/prefixes/prefixes-answers.schema.ts';
+import type { NamedRow, VersionRow } from '../edge/named/versions/versions-answers.schema.ts';
+import type { putAgent } from '../edge/rooms/agents/agents.schema.ts';
+import type { AgentContent } from '../edge/rooms/agents/agents-answers.schema.ts';
+import type { decisionRequest } from '../edge/rooms/approvals/approvals.schema.ts';
+import type { batchEstimate, deletedBatch, MessageBatch } from '../edge/rooms/batches/batches-answers.schema.ts';
+import type { evaluateRequest } from '../edge/rooms/evaluation/evaluation.schema.ts';
+import type { evaluation } from '../edge/rooms/evaluation/evaluation-answers.schema.ts';
+import type { anyRunSchema, runLimits } from '../edge/rooms/runs/runs.schema.ts';
+import type {
+  ConversationPatch,
+  createConversation,
+  forkRequest,
+} from '../edge/talk/conversations/conversations.schema.ts';
 import type {
   approvalRow,
   ConversationRow,
   conversationReport,
   messageRow,
   turnReport,
-} from '../conversations/conversations-answers.schema.ts';
-import type { anyRunSchema, runLimits } from '../conversations/runs/runs.schema.ts';
-import type { listOf } from '../http/page.ts';
-import type * as z from '../http/zod.ts';
-import type { CountAnswer } from '../messages/count-tokens-answers.schema.ts';
-import type { putPrefix } from '../prefixes/prefixes.schema.ts';
-import type { PrefixAnswer, PrefixStats } from '../prefixes/prefixes-answers.schema.ts';
-import type { NamedRow, VersionRow } from '../versions/versions-answers.schema.ts';
+} from '../edge/talk/conversations/conversations-answers.schema.ts';
+import type { CountAnswer } from '../edge/talk/messages/count-tokens-answers.schema.ts';
 
 export type {
   ClassifyAnswer,

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { mintToken } from '../../src/auth/mint.ts';
+import { mintToken } from '../../src/edge/gate/auth/mint.ts';
 import { backupOf } from '../support/long-backup.ts';
 import { type Contender, contenders, metered, newTurn, SIGNING_SECRET, WAKES, wokenTurn } from './contenders.ts';
 import { Client } from './measure.ts';

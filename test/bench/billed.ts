@@ -1,6 +1,6 @@
 /** What each kind of work is billed for until an hour later, and what a million of it cost by the price list of Workers Paid. */
 import { readFile, writeFile } from 'node:fs/promises';
-import { storeAfterMs } from '../../src/conversations/turn/store-schedule.ts';
+import { storeAfterMs } from '../../src/edge/talk/turn/store-schedule.ts';
 import { counted, countedTurn } from './contenders.ts';
 import { countBilled, type NamedCounts } from './counts.ts';
 import { countStep } from './runs.ts';

@@ -1,4 +1,4 @@
-import { mintToken } from '../../src/auth/mint.ts';
+import { mintToken } from '../../src/edge/gate/auth/mint.ts';
 import type { Ceiling } from './figures.ts';
 import { WOKEN_AFTER } from './workloads.ts';
 

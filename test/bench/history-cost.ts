@@ -1,6 +1,7 @@
 /** Prints what 500 turns of a conversation cost, by how its history is kept. Nothing is measured, so it takes no time. */
-import { BEGINS as BEGUN, FILLED, KEEPS as KEPT } from '../../src/conversations/history/shares.ts';
-import { ModelTable } from '../../src/pricing/models.ts';
+
+import { ModelTable } from '../../src/edge/claude/pricing/models.ts';
+import { BEGINS as BEGUN, FILLED, KEEPS as KEPT } from '../../src/edge/talk/history/shares.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from './history-model.ts';
 import { align } from './table.ts';
 

@@ -1,6 +1,6 @@
 /** What requests make an isolate hold, as the runtime's inspector tells it: the heap, and the bytes beside it. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { mintToken } from '../../src/auth/mint.ts';
+import { mintToken } from '../../src/edge/gate/auth/mint.ts';
 import { headersOfCaller, metered, SIGNING_SECRET } from './contenders.ts';
 import { Inspector } from './inspector.ts';
 import { nextMessage, startChild } from './processes.ts';

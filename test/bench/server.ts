@@ -45,7 +45,7 @@ export interface Bundle {
   code: string;
 }
 
-/** How the pattern begins by which `src/upstream/stream.ts` knows the services of the Claude API. */
+/** How the pattern begins by which `src/edge/claude/stream.ts` knows the services of the Claude API. */
 const SERVICE = String.raw`^https:\/\/(?:`;
 
 /**

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { MessageStream } from '../../src/client/index.ts';
-import { cutEnding } from '../../src/sse/endings.ts';
+import { cutEnding } from '../../src/edge/kit/sse/endings.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import {
   answerOf,

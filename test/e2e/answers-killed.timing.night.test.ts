@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
-import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
+import type { LedgerRow } from '../../src/edge/money/account/usage-answers.schema.ts';
 import { random } from '../support/audit.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';

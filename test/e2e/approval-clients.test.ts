@@ -17,7 +17,7 @@ import {
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createChatTransport, loadMessages } from '../../src/client/ai-sdk.ts';
 import { createClient } from '../../src/client/index.ts';
-import { eventsOf } from '../../src/conversations/turn/message-events.ts';
+import { eventsOf } from '../../src/edge/talk/turn/message-events.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { SDKS } from '../support/sdks.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';

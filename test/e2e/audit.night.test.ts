@@ -1,10 +1,10 @@
-/** Bills over HTTP: `test/accounts/admission/audit.test.ts` has no connection that breaks and no process that dies. */
+/** Bills over HTTP: `test/edge/money/admission/audit.test.ts` has no connection that breaks and no process that dies. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
+import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
 import {
   type Answer,
   answerOf,

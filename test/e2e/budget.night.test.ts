@@ -1,11 +1,11 @@
-/** Holds under a thousand callers at once and a kill: `test/accounts` has one process, which neither crowd nor power cut meets. */
+/** Holds under a thousand callers at once and a kill: `test/edge/money/account` has one process, which neither crowd nor power cut meets. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
-import type { Limits } from '../../src/settings/limits.schema.ts';
+import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
+import type { Limits } from '../../src/edge/money/budget/limits.schema.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';

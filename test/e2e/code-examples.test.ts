@@ -25,10 +25,10 @@ const requests = [{ custom_id: 'first', params: { model, max_tokens: 4_000, mess
 const ENTRIES = {
   'sluice/client': 'src/client/index.ts',
   'sluice/client/ai-sdk': 'src/client/ai-sdk.ts',
-  sluice: 'src/toolkit/worker.ts',
-  'sluice/simulator': 'src/toolkit/simulator.ts',
+  sluice: 'src/edge/toolkit/worker.ts',
+  'sluice/simulator': 'src/edge/toolkit/simulator.ts',
 };
-const SCHEMAS = 'src/toolkit/schemas.ts';
+const SCHEMAS = 'src/edge/toolkit/schemas.ts';
 
 /** An example, and what its docstring is about. */
 interface Example {

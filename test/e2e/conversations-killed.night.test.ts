@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, inject, test } from 'vitest';
-import type { QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
+import type { QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
 import { body, get, PACED, read, resume, rowsOf, say, settled } from '../support/conversing.ts';
 import { startEdge } from '../support/edge.ts';
 import { isAccepted } from '../support/lives.ts';

@@ -1,8 +1,8 @@
-/** Turns over HTTP: `test/conversations` has no connection that a client drops or a proxy cuts. */
+/** Turns over HTTP: `test/edge/talk/conversations` has no connection that a client drops or a proxy cuts. */
 import { createServer, request as httpRequest, type Server } from 'node:http';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
+import type { LedgerRow } from '../../src/edge/money/account/usage-answers.schema.ts';
 import { body, get, json, MODEL, PACED, read, resume, rowsOf, say, settled } from '../support/conversing.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import type { Event, Row } from '../support/lives.ts';

@@ -1,4 +1,4 @@
-/** The official SDKs where a stream is cut: `test/upstream/stream.test.ts` reads without them. */
+/** The official SDKs where a stream is cut: `test/edge/claude/stream.test.ts` reads without them. */
 import type { ServerResponse } from 'node:http';
 import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';

@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
-import { descriptionOf } from '../../src/http/zod.ts';
-import { settingsSchema } from '../../src/settings/settings.ts';
+import { settingsSchema } from '../../src/edge/gate/settings/settings.ts';
+import { descriptionOf } from '../../src/edge/kit/http/zod.ts';
 import { readGuide, readGuides } from '../support/guides.ts';
 import { root } from '../support/root.ts';
 import { sharedEdge } from '../support/shared-start.ts';

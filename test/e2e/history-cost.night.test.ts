@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
-import { BEGINS, FILLED, KEEPS } from '../../src/conversations/history/shares.ts';
-import { ModelTable } from '../../src/pricing/models.ts';
+import { ModelTable } from '../../src/edge/claude/pricing/models.ts';
+import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
+import { BEGINS, FILLED, KEEPS } from '../../src/edge/talk/history/shares.ts';
 import { costOfHistory, type HistoryStrategy } from '../bench/history-model.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';

@@ -1,9 +1,9 @@
-/** MCP servers beside a kill: `test/conversations/runs/call-mcp.test.ts` loses no power. */
+/** MCP servers beside a kill: `test/edge/rooms/mcp/call-mcp.test.ts` loses no power. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Json } from '../../src/json/object.ts';
+import type { Json } from '../../src/edge/kit/json/object.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { type ServedMcp, serveMcp } from '../support/mcp-server.ts';

@@ -1,10 +1,10 @@
-/** A hundred accounts that race in one process that is killed: `test/pools` has one request after the other. */
+/** A hundred accounts that race in one process that is killed: `test/edge/rooms/pools` has one request after the other. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { QuotaReport, UsageReport } from '../../src/accounts/usage-answers.schema.ts';
-import type { PoolQuotaReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
+import type { QuotaReport, UsageReport } from '../../src/edge/money/account/usage-answers.schema.ts';
+import type { PoolQuotaReport, SharedUsageReport } from '../../src/edge/rooms/pools/pools-answers.schema.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';

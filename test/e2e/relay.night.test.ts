@@ -1,4 +1,4 @@
-/** Upstreams that fall silent, for as long as a real clock takes. By day `test/upstream` shows it, whose clock is its own. */
+/** Upstreams that fall silent, for as long as a real clock takes. By day `test/edge/claude` shows it, whose clock is its own. */
 import { describe, expect, test } from 'vitest';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { startSimulatingEdge } from '../support/edge.ts';

@@ -1,4 +1,4 @@
-/** Two releases on one disk: `test/durable` has one of them. */
+/** Two releases on one disk: `test/edge/kit/objects` has one of them. */
 
 import { globSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { signGithub } from '../../scripts/sign-webhook.ts';
-import { FORMATS, type FormatName } from '../../src/durable/stored-format.ts';
+import { FORMATS, type FormatName } from '../../src/edge/kit/objects/stored-format.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { keptRelease } from '../support/kept-release.ts';
 import { runs } from '../support/runs.ts';

@@ -31,9 +31,13 @@ test('a key that the shell exports is named as not used at the start, and is not
 });
 
 describe.each([
-  ['of the Worker that cannot be read', 'src/health/health.route.ts', '\nconst = 1;\n'],
-  ['of the Worker that throws as it is loaded', 'src/health/health.route.ts', '\nthrow new TypeError("at the top");\n'],
-  ['of the page that cannot be read', 'src/playground/theme.ts', '\nconst = 1;\n'],
+  ['of the Worker that cannot be read', 'src/edge/health/health.route.ts', '\nconst = 1;\n'],
+  [
+    'of the Worker that throws as it is loaded',
+    'src/edge/health/health.route.ts',
+    '\nthrow new TypeError("at the top");\n',
+  ],
+  ['of the page that cannot be read', 'src/page/theme.ts', '\nconst = 1;\n'],
 ])('a source file %s', (_, file, broken) => {
   test('is answered with 503 until it is mended, and then the edge works again by itself', async () => {
     // What it said tells whether it has seen the change, and how that build has ended.

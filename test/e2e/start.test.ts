@@ -1,4 +1,4 @@
-/** `npm start` and the official SDKs of two years: `test/app` calls the app as a function. */
+/** `npm start` and the official SDKs of two years: `test/edge/app` calls the app as a function. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import AnthropicCurrent from '@anthropic-ai/sdk';

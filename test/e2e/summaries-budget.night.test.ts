@@ -1,7 +1,7 @@
-/** Summaries and turns that race for a budget over HTTP: `test/conversations/summaries.test.ts` has one after the other. */
+/** Summaries and turns that race for a budget over HTTP: `test/edge/talk/conversations/summaries.test.ts` has one after the other. */
 import { expect, inject, test } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
-import type { DeploymentReport } from '../../src/pools/pools-answers.schema.ts';
+import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
+import type { DeploymentReport } from '../../src/edge/rooms/pools/pools-answers.schema.ts';
 import { startEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { listening } from '../support/listening.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readStartOptions } from '../../scripts/start-options.ts';
-import type { Json } from '../../src/json/object.ts';
+import type { Json } from '../../src/edge/kit/json/object.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { blocksOf, readGuide } from '../support/guides.ts';

@@ -1,8 +1,8 @@
-/** Connections that break before a body went up: `test/upstream/send.test.ts` cannot break one. */
+/** Connections that break before a body went up: `test/edge/claude/send.test.ts` cannot break one. */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
+import type { LedgerRow } from '../../src/edge/money/account/usage-answers.schema.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { MODEL } from '../support/small-message.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';

@@ -1,4 +1,4 @@
-/** Events over HTTP and through kills: `test/webhooks/inbox` has no receiver of its own process, and loses no power. */
+/** Events over HTTP and through kills: `test/edge/rooms/webhooks/inbox` has no receiver of its own process, and loses no power. */
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { signGithub } from '../../scripts/sign-webhook.ts';
-import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
-import type { EventReport, EventRow } from '../../src/webhooks/webhooks-answers.schema.ts';
+import type { LedgerRow } from '../../src/edge/money/account/usage-answers.schema.ts';
+import type { EventReport, EventRow } from '../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { runs } from '../support/runs.ts';
 import { SECRET } from '../support/tokens.ts';

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
-import type { Bindings } from '../../src/durable/bindings.ts';
-import { Room, room } from '../../src/http/body-room.ts';
+import { Room, room } from '../../src/edge/kit/http/body-room.ts';
+import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
 import { watchObjects } from '../support/in-flight.ts';
 import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
 
@@ -11,8 +11,8 @@ const { STORE } = env as unknown as Bindings;
 const [PATIENCE_MS, LOOK_MS] = [15_000, 50];
 
 // What it waits before it goes on, or tries again, takes no time, but where a test has timers of its own.
-vi.mock('../../src/async/pause.ts', async (original) => {
-  const whole = await original<typeof import('../../src/async/pause.ts')>();
+vi.mock('../../src/edge/kit/async/pause.ts', async (original) => {
+  const whole = await original<typeof import('../../src/edge/kit/async/pause.ts')>();
   const taken = (ms: number) => (ms <= LOOK_MS || ms === PATIENCE_MS || vi.isFakeTimers() ? ms : 0);
   return { ...whole, pause: (ms: number, signal?: AbortSignal) => whole.pause(taken(ms), signal) };
 });

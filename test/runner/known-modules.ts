@@ -7,7 +7,7 @@ interface ModuleRunner {
 /** What runs modules in the isolate of the tests; Vitest has no other way to it. */
 declare const __vitest_mocker__: { moduleRunner: ModuleRunner };
 
-const MAIN = new URL('../../src/index.ts', import.meta.url).pathname;
+const MAIN = new URL('../../src/edge/index.ts', import.meta.url).pathname;
 
 // For every call of an object the plugin asks the process of Vitest where the Worker's module is, and the call waits for that.
 // Each file finds it once.

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { bundleWorker } from '../../scripts/bundle.ts';
-import { parseSettings } from '../../src/settings/settings.ts';
+import { parseSettings } from '../../src/edge/gate/settings/settings.ts';
 import * as ofSource from '../fixtures/users-of-packages.ts';
 import { SECRET } from '../support/tokens.ts';
 

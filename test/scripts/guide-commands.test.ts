@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { experimental_getWranglerCommands } from 'wrangler';
 import manifest from '../../package.json' with { type: 'json' };
-import { settingsSchema } from '../../src/settings/settings.ts';
+import { settingsSchema } from '../../src/edge/gate/settings/settings.ts';
 import { readGuides } from '../support/guides.ts';
 import { root } from '../support/root.ts';
 import { runScript } from '../support/run-script.ts';

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FILLED } from '../../src/conversations/history/shares.ts';
-import { MODELS, ModelTable } from '../../src/pricing/models.ts';
+import { MODELS, ModelTable } from '../../src/edge/claude/pricing/models.ts';
+import { FILLED } from '../../src/edge/talk/history/shares.ts';
 import { historyCostTables } from '../bench/history-cost.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from '../bench/history-model.ts';
 import { tryCases } from '../support/runs.ts';

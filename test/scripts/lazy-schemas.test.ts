@@ -7,8 +7,8 @@ import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { bundleWorker } from '../../scripts/bundle.ts';
-import type * as z from '../../src/http/zod.ts';
-import * as schemas from '../../src/toolkit/schemas.ts';
+import type * as z from '../../src/edge/kit/http/zod.ts';
+import * as schemas from '../../src/edge/toolkit/schemas.ts';
 import { runs, tryCases } from '../support/runs.ts';
 
 /** There are more than a thousand. What is built at the start is read there: the shipped webhooks are checked by theirs. */
@@ -39,7 +39,7 @@ test('an isolate that is new builds few of the schemas before it is asked', asyn
 });
 
 test('each schema in the bundle judges every value as that of the source does', async () => {
-  const { code } = await bundleWorker({}, 'src/toolkit/schemas.ts');
+  const { code } = await bundleWorker({}, 'src/edge/toolkit/schemas.ts');
   const file = join(folder, 'schemas.mjs');
   await writeFile(file, code.replace(/\n\/\/# sourceMappingURL=.*/, ''));
   const ofSource = schemasIn(schemas);

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { verifyToken } from '../../src/auth/verify.ts';
-import { parseSettings } from '../../src/settings/settings.ts';
+import { verifyToken } from '../../src/edge/gate/auth/verify.ts';
+import { parseSettings } from '../../src/edge/gate/settings/settings.ts';
 import { root } from '../support/root.ts';
 import { runScript } from '../support/run-script.ts';
 

@@ -2,10 +2,10 @@ import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { SignatureScheme } from '../../src/delivery/signature.ts';
-import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
-import { SHIPPED_SOURCES } from '../../src/settings/shipped-sources.ts';
-import { verifyGithub, verifySlack, verifyStripe } from '../../src/webhooks/sources/signatures.ts';
+import type { SignatureScheme } from '../../src/edge/kit/delivery/signature.ts';
+import { verifyStandard } from '../../src/edge/kit/delivery/standard-webhooks.ts';
+import { SHIPPED_SOURCES } from '../../src/edge/rooms/webhooks/shipped-sources.ts';
+import { verifyGithub, verifySlack, verifyStripe } from '../../src/edge/rooms/webhooks/sources/signatures.ts';
 import { runScript } from '../support/run-script.ts';
 
 const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';

@@ -3,8 +3,8 @@
  * the same time, while objects die and calls are lost or come twice. Each call comes to one outcome.
  */
 import fc from 'fast-check';
-import { callObject } from '../../src/durable/call-object.ts';
-import type { CalledDecision, DecisionAnswer, Result } from '../../src/durable/contracts/conversation.ts';
+import { callObject } from '../../src/edge/kit/objects/call-object.ts';
+import type { CalledDecision, DecisionAnswer, Result } from '../../src/edge/talk/contracts/conversation.ts';
 import { ApprovalsModel } from './approvals-model.ts';
 import { hostOf, inWorld } from './bindings.ts';
 import { ACCOUNT, Caller, ID } from './caller.ts';

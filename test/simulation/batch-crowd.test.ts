@@ -1,13 +1,13 @@
 /** Many accounts that share one budget, with batches and messages at the same time. */
 import { expect, test } from 'vitest';
-import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
-import { spanAt, spanId } from '../../src/budget/windows.ts';
-import { callAccount } from '../../src/durable/call-account.ts';
-import type { Remote } from '../../src/durable/call-object.ts';
-import type { AccountObject } from '../../src/durable/contracts/account.ts';
-import type { BatchDecision, BatchOrder } from '../../src/durable/contracts/batch.ts';
-import { settingsOf } from '../../src/settings/settings.ts';
-import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
+import type { Remote } from '../../src/edge/kit/objects/call-object.ts';
+import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
+import { spanAt, spanId } from '../../src/edge/money/budget/windows.ts';
+import type { AccountObject } from '../../src/edge/money/contracts/account.ts';
+import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
+import type { BatchDecision, BatchOrder } from '../../src/edge/rooms/batches/contracts/batch.ts';
+import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { type Clock, settle } from './clock.ts';
 import { type Host, Violation } from './host.ts';

@@ -1,11 +1,11 @@
 /** What the platform binds to the Worker, in a simulated world: objects, the store and the queue. */
 
-import { Account } from '../../src/accounts/account.ts';
-import { Conversation } from '../../src/conversations/conversation.ts';
-import type { Bindings } from '../../src/durable/bindings.ts';
-import { Pool } from '../../src/pools/pool.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
-import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
+import type { Upstream } from '../../src/edge/claude/upstream.ts';
+import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
+import { Account } from '../../src/edge/money/account/account.ts';
+import { Pool } from '../../src/edge/rooms/pools/pool.ts';
+import { Inbox } from '../../src/edge/rooms/webhooks/inbox/inbox.ts';
+import { Conversation } from '../../src/edge/talk/conversations/conversation.ts';
 import { alive, type Host, type Make } from './host.ts';
 import type { World } from './world.ts';
 

@@ -1,6 +1,6 @@
 /** Whoever calls a conversation's object as the edge does: asks, follows what is answered, and comes back when that breaks off. */
-import { unpack } from '../../src/conversations/answers/crossing-answer.ts';
-import type { PackedAnswer, Resumed, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
+import { unpack } from '../../src/edge/talk/answers/crossing-answer.ts';
+import type { PackedAnswer, Resumed, TurnAnswer, TurnRequest } from '../../src/edge/talk/contracts/conversation.ts';
 import type { Host } from './host.ts';
 import { type Listener, listen } from './listener.ts';
 import type { World } from './world.ts';

@@ -1,10 +1,10 @@
 /** Accounts that race for the budgets they share lease no more of them than their own limits let them use. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
-import { sendSettlement } from '../../src/durable/call-account.ts';
-import { settingsOf } from '../../src/settings/settings.ts';
-import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
+import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
+import { sendSettlement } from '../../src/edge/money/contracts/call-account.ts';
+import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
 import { Violation } from './host.ts';

@@ -2,17 +2,18 @@
  * Honest people on small budgets, on a clock of their own: how often they are refused or cut although there is money, and how often
  * they pay for an answer without a word. The admission, its line and its pools are those of the edge.
  */
-import { admit } from '../../src/accounts/admission/admission.ts';
-import type { MeterRequest } from '../../src/accounts/admission/metered-request.ts';
-import { rangeOf } from '../../src/budget/budget.ts';
-import { rulesOf } from '../../src/budget/rules.ts';
-import type { JsonBody } from '../../src/http/body/json-body.ts';
-import { ApiError } from '../../src/http/errors.ts';
-import type { Json } from '../../src/json/object.ts';
-import { ModelTable } from '../../src/pricing/models.ts';
-import { worstCaseOf } from '../../src/pricing/worst-case.ts';
-import type { Limits } from '../../src/settings/limits.schema.ts';
-import { settingsOf } from '../../src/settings/settings.ts';
+
+import { ModelTable } from '../../src/edge/claude/pricing/models.ts';
+import { worstCaseOf } from '../../src/edge/claude/pricing/worst-case.ts';
+import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
+import type { JsonBody } from '../../src/edge/kit/http/body/json-body.ts';
+import { ApiError } from '../../src/edge/kit/http/errors.ts';
+import type { Json } from '../../src/edge/kit/json/object.ts';
+import { admit } from '../../src/edge/money/admission/admission.ts';
+import type { MeterRequest } from '../../src/edge/money/admission/metered-request.ts';
+import { rangeOf } from '../../src/edge/money/budget/budget.ts';
+import type { Limits } from '../../src/edge/money/budget/limits.schema.ts';
+import { rulesOf } from '../../src/edge/money/budget/rules.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
 import { Violation } from './host.ts';

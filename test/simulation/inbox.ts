@@ -1,12 +1,12 @@
 /** Inboxes under any schedule: senders, a queue that brings things twice, and runs that die in their midst. */
 import fc from 'fast-check';
-import { leaseOf, SCHEDULE } from '../../src/delivery/schedule.ts';
-import { callAccount } from '../../src/durable/call-account.ts';
-import type { Remote } from '../../src/durable/call-object.ts';
-import type { Conclusion, InboxObject } from '../../src/durable/contracts/inbox.ts';
-import { settingsOf } from '../../src/settings/settings.ts';
-import { callInbox } from '../../src/webhooks/inbox/call-inbox.ts';
-import type { Classification } from '../../src/webhooks/webhooks-answers.schema.ts';
+import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
+import { leaseOf, SCHEDULE } from '../../src/edge/kit/delivery/schedule.ts';
+import type { Remote } from '../../src/edge/kit/objects/call-object.ts';
+import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
+import type { Conclusion, InboxObject } from '../../src/edge/rooms/webhooks/contracts/inbox.ts';
+import { callInbox } from '../../src/edge/rooms/webhooks/inbox/call-inbox.ts';
+import type { Classification } from '../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { outside } from './host.ts';
 import { InboxModel } from './inbox-model.ts';

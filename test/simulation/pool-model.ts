@@ -1,5 +1,5 @@
 /** What must hold of pools and the accounts that share them, after every step, and once everything is at rest. */
-import { PERIODS, type Period, spanAt, spanId } from '../../src/budget/windows.ts';
+import { PERIODS, type Period, spanAt, spanId } from '../../src/edge/money/budget/windows.ts';
 import { type Host, Violation } from './host.ts';
 import type { World } from './world.ts';
 

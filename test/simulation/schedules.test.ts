@@ -1,13 +1,13 @@
 /** Schedules that once went wrong, step by step. */
 
 import { expect, test } from 'vitest';
-import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
-import { callAccount } from '../../src/durable/call-account.ts';
-import type { Remote } from '../../src/durable/call-object.ts';
-import type { InboxObject } from '../../src/durable/contracts/inbox.ts';
-import { settingsOf } from '../../src/settings/settings.ts';
-import { callInbox } from '../../src/webhooks/inbox/call-inbox.ts';
-import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
+import type { Remote } from '../../src/edge/kit/objects/call-object.ts';
+import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
+import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
+import type { InboxObject } from '../../src/edge/rooms/webhooks/contracts/inbox.ts';
+import { callInbox } from '../../src/edge/rooms/webhooks/inbox/call-inbox.ts';
+import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { ByName } from './by-name.ts';
 import { Clients } from './conversation.ts';

@@ -1,15 +1,15 @@
 /** Requests whose upstreams hang, break and fail, under any schedule: each try has a hold of its own, and no limit is passed. */
 import fc from 'fast-check';
-import { MeteredExchange } from '../../src/accounts/admission/metered-exchange.ts';
-import type { MeterRequest } from '../../src/accounts/admission/metered-request.ts';
-import type { JsonBody } from '../../src/http/body/json-body.ts';
-import { ApiError } from '../../src/http/errors.ts';
-import { type Settings, settingsOf } from '../../src/settings/settings.ts';
-import { isolateKnowledge } from '../../src/upstream/choice/pool.ts';
-import { Exchange } from '../../src/upstream/exchange.ts';
-import { openUpstreams } from '../../src/upstream/kinds/entry.ts';
-import type { RequestOutcome } from '../../src/upstream/outcome.ts';
-import type { Upstream } from '../../src/upstream/upstream.ts';
+import { Exchange } from '../../src/edge/claude/exchange.ts';
+import { openUpstreams } from '../../src/edge/claude/kinds/entry.ts';
+import type { RequestOutcome } from '../../src/edge/claude/outcome.ts';
+import type { Upstream } from '../../src/edge/claude/upstream.ts';
+import { isolateKnowledge } from '../../src/edge/claude/upstreams/pool.ts';
+import { type Settings, settingsOf } from '../../src/edge/gate/settings/settings.ts';
+import type { JsonBody } from '../../src/edge/kit/http/body/json-body.ts';
+import { ApiError } from '../../src/edge/kit/http/errors.ts';
+import { MeteredExchange } from '../../src/edge/money/admission/metered-exchange.ts';
+import type { MeterRequest } from '../../src/edge/money/admission/metered-request.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { caller, type Host, Violation } from './host.ts';
 import { mishaps } from './mishaps.ts';

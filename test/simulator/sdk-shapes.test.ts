@@ -1,11 +1,11 @@
 // The edge and the simulator against all that the installed SDK can send.
 
 import { describe, expect, test } from 'vitest';
-import { createBatchRequest } from '../../src/batches/batches.schema.ts';
-import { MODELS } from '../../src/pricing/models.ts';
+import { countRequest, defaultedRequest, messagesRequest } from '../../src/edge/claude/messages.schema.ts';
+import { MODELS } from '../../src/edge/claude/pricing/models.ts';
+import { simulatedModels } from '../../src/edge/claude/simulated-models.ts';
+import { createBatchRequest } from '../../src/edge/rooms/batches/batches.schema.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
-import { countRequest, defaultedRequest, messagesRequest } from '../../src/upstream/messages.schema.ts';
-import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { HEADERS, requestsOf, type SdkRequest } from '../support/sdk/requests.ts';
 import { installedText, membersOf, SdkTypes } from '../support/sdk/types.ts';
 import { get, post, start } from './api.ts';

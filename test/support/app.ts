@@ -2,8 +2,8 @@ import { waitOnExecutionContext } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import type { Hono } from 'hono';
 import { onTestFinished, vi } from 'vitest';
-import { type AppOptions, createApp } from '../../src/app.ts';
-import type { AppEnv } from '../../src/auth/context.ts';
+import { type AppOptions, createApp } from '../../src/edge/app.ts';
+import type { AppEnv } from '../../src/edge/gate/auth/context.ts';
 import { inFlight, settling, trackedContext } from './in-flight.ts';
 import { rounds } from './rounds.ts';
 

@@ -1,11 +1,11 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
-import { Batch } from '../../src/batches/batch.ts';
-import type { Bindings } from '../../src/durable/bindings.ts';
-import { accountStub, batchStub } from '../../src/durable/stubs.ts';
-import { parseSettings, type Settings } from '../../src/settings/settings.ts';
-import type { Fetch, Upstream } from '../../src/upstream/upstream.ts';
+import type { Fetch, Upstream } from '../../src/edge/claude/upstream.ts';
+import { parseSettings, type Settings } from '../../src/edge/gate/settings/settings.ts';
+import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
+import { accountStub, batchStub } from '../../src/edge/kit/objects/stubs.ts';
+import { Batch } from '../../src/edge/rooms/batches/batch.ts';
 import { TEST_KEY } from './app.ts';
 import type { FakeBatchApi } from './batch-api.ts';
 import { eventually } from './eventually.ts';

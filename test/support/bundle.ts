@@ -19,7 +19,7 @@ export async function bundle(source: string, loader: 'js' | 'ts' = 'ts'): Promis
     alias: {
       'sluice/client/ai-sdk': './src/client/ai-sdk.ts',
       'sluice/client': './src/client/index.ts',
-      'sluice/simulator': './src/toolkit/simulator.ts',
+      'sluice/simulator': './src/edge/toolkit/simulator.ts',
     },
     define: { 'process.env.NODE_ENV': '"development"' },
   });

@@ -3,14 +3,14 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
-import { Batch } from '../../src/batches/batch.ts';
-import type { ClassifyResult, ClassifyUsage } from '../../src/classification/classify-answers.schema.ts';
-import { ClassificationJob } from '../../src/classifications/classification-job.ts';
-import type { Bindings } from '../../src/durable/bindings.ts';
-import type { ClassificationReport } from '../../src/durable/contracts/classification.ts';
-import { accountStub, batchStub } from '../../src/durable/stubs.ts';
-import { settingsOf } from '../../src/settings/settings.ts';
-import { type Fetch, type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
+import { type Fetch, type Upstream, upstreamOf } from '../../src/edge/claude/upstream.ts';
+import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
+import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
+import { accountStub, batchStub } from '../../src/edge/kit/objects/stubs.ts';
+import type { ClassifyResult, ClassifyUsage } from '../../src/edge/named/classify/classify-answers.schema.ts';
+import { Batch } from '../../src/edge/rooms/batches/batch.ts';
+import { ClassificationJob } from '../../src/edge/rooms/classify-batches/classification-job.ts';
+import type { ClassificationReport } from '../../src/edge/rooms/classify-batches/contracts/classification.ts';
 import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 

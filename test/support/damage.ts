@@ -1,8 +1,8 @@
 /** Stored rows that are taken from one conversation, damaged, and put into another. */
 import { runInDurableObject } from 'cloudflare:test';
-import { withoutSum, withSum } from '../../src/conversations/storage/damaged-row.ts';
-import { CONVERSATION_MIGRATIONS } from '../../src/conversations/storage/tables.ts';
-import { migrate } from '../../src/durable/migrations.ts';
+import { migrate } from '../../src/edge/kit/objects/migrations.ts';
+import { withoutSum, withSum } from '../../src/edge/talk/storage/damaged-row.ts';
+import { CONVERSATION_MIGRATIONS } from '../../src/edge/talk/storage/tables.ts';
 import { stubOf } from './conversations.ts';
 
 type Row = Record<string, SqlStorageValue>;

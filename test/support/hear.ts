@@ -1,13 +1,14 @@
 /** Hears answers of an audited API, as the edge does, until their connections end in every way. */
-import type { StoredGrant } from '../../src/accounts/admission/book-outcome.ts';
-import { MessageBuilder } from '../../src/conversations/turn/message-builder.ts';
-import { unseenAtCrash } from '../../src/conversations/turn/restore-turn.ts';
-import { storeAfterMs } from '../../src/conversations/turn/store-schedule.ts';
-import { utf8 } from '../../src/http/bytes.ts';
-import type { Json } from '../../src/json/object.ts';
-import type { RequestOutcome } from '../../src/upstream/outcome.ts';
-import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
-import { nothingSeen, type Report, reportOf } from '../../src/upstream/usage/usage-report.ts';
+
+import type { RequestOutcome } from '../../src/edge/claude/outcome.ts';
+import { UsageReader } from '../../src/edge/claude/usage/usage-reader.ts';
+import { nothingSeen, type Report, reportOf } from '../../src/edge/claude/usage/usage-report.ts';
+import { utf8 } from '../../src/edge/kit/http/bytes.ts';
+import type { Json } from '../../src/edge/kit/json/object.ts';
+import type { StoredGrant } from '../../src/edge/money/admission/book-outcome.ts';
+import { MessageBuilder } from '../../src/edge/talk/turn/message-builder.ts';
+import { unseenAtCrash } from '../../src/edge/talk/turn/restore-turn.ts';
+import { storeAfterMs } from '../../src/edge/talk/turn/store-schedule.ts';
 import { type Answer, billOf, type Deed, type Draw, type End, NOTICE_MS } from './audit.ts';
 
 /** Milliseconds of silence after which the edge counts an answer as cut. */

@@ -2,8 +2,8 @@
 import { createExecutionContext, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished } from 'vitest';
-import type { Bindings } from '../../src/durable/bindings.ts';
-import { Account, Batch, ClassificationJob, Conversation, Inbox, Pool } from '../../src/index.ts';
+import { Account, Batch, ClassificationJob, Conversation, Inbox, Pool } from '../../src/edge/index.ts';
+import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
 import { aheadMs, machineTime } from './calendar.ts';
 
 /** A request, or what an object does by itself. */

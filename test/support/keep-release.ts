@@ -37,7 +37,7 @@ await writeFile(join(RELEASE_FOLDER, 'release.json'), `${JSON.stringify(kept, un
 
 /** @returns the formats that a release reads; none for one from before they had versions */
 async function formatsOf(checkout: string): Promise<Kept['formats']> {
-  const file = pathToFileURL(join(checkout, 'src/durable/stored-format.ts')).href;
+  const file = pathToFileURL(join(checkout, 'src/edge/kit/objects/stored-format.ts')).href;
   const formats = await import(file).catch((thrown: { code?: unknown }) => {
     if (thrown.code === 'ERR_MODULE_NOT_FOUND') return undefined;
     throw thrown;

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliDecompressSync } from 'node:zlib';
-import type { Format } from '../../src/durable/stored-format.ts';
+import type { Format } from '../../src/edge/kit/objects/stored-format.ts';
 
 /** Where the kept release lies: its code, compressed, its wrangler.toml, and what it is. */
 export const RELEASE_FOLDER = fileURLToPath(new URL('../fixtures/release', import.meta.url));

@@ -1,7 +1,7 @@
 /** A Claude API that answers as a test says, and a server of tools: both in this isolate. */
 import { expect, onTestFinished, vi } from 'vitest';
-import { eventsOf } from '../../src/conversations/turn/message-events.ts';
-import type { Json } from '../../src/json/object.ts';
+import type { Json } from '../../src/edge/kit/json/object.ts';
+import { eventsOf } from '../../src/edge/talk/turn/message-events.ts';
 import { brokenRule } from './api-rules.ts';
 import { conversationsReach, simulate } from './conversations.ts';
 import { refusal, sse } from './wire.ts';

@@ -1,6 +1,6 @@
 /** Agents that call agents: stored by a test, and answered by its script. */
 
-import type { Json } from '../../src/json/object.ts';
+import type { Json } from '../../src/edge/kit/json/object.ts';
 import { as, simulatedEdge } from './prefixes.ts';
 import type { Asked } from './scripted-runs.ts';
 

@@ -1,8 +1,8 @@
 /** Conversations with the strategy `summarize`, at an upstream whose summaries a test makes. */
 import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
-import { Transcript } from '../../src/conversations/storage/transcript.ts';
-import { accountStub } from '../../src/durable/stubs.ts';
+import { accountStub } from '../../src/edge/kit/objects/stubs.ts';
+import { Transcript } from '../../src/edge/talk/storage/transcript.ts';
 import { brokenRule } from './api-rules.ts';
 import { bindings, conversationsReach, readOf, simulate, stubOf } from './conversations.ts';
 import { eventually } from './eventually.ts';

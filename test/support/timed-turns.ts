@@ -1,8 +1,8 @@
 /** Turns whose answers come on a clock that is the test's own. */
 import { afterEach, beforeEach, expect, onTestFinished, vi } from 'vitest';
-import { Conversation } from '../../src/conversations/conversation.ts';
-import { Turn } from '../../src/conversations/turn/turn.ts';
-import { accountStub } from '../../src/durable/stubs.ts';
+import { accountStub } from '../../src/edge/kit/objects/stubs.ts';
+import { Conversation } from '../../src/edge/talk/conversations/conversation.ts';
+import { Turn } from '../../src/edge/talk/turn/turn.ts';
 import { bindings, conversationsReach, simulate } from './conversations.ts';
 import { eventually } from './eventually.ts';
 import { resetAll } from './reset.ts';

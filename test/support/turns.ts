@@ -1,7 +1,8 @@
 /** Sends turns to a conversation's object as the edge does, and reads what is streamed. */
-import { unpack } from '../../src/conversations/answers/crossing-answer.ts';
-import type { PackedAnswer, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
-import { createRequestId } from '../../src/http/headers/request-id.ts';
+
+import { createRequestId } from '../../src/edge/kit/http/headers/request-id.ts';
+import { unpack } from '../../src/edge/talk/answers/crossing-answer.ts';
+import type { PackedAnswer, TurnAnswer, TurnRequest } from '../../src/edge/talk/contracts/conversation.ts';
 import { stubOf } from './conversations.ts';
 
 export interface Asked {

@@ -1,11 +1,11 @@
-import { Account as RealAccount } from '../../../src/accounts/account.ts';
-import { createApp } from '../../../src/app.ts';
-import { Batch as RealBatch } from '../../../src/batches/batch.ts';
-import { Conversation as RealConversation } from '../../../src/conversations/conversation.ts';
-import type { Bindings } from '../../../src/durable/bindings.ts';
-import { Pool as RealPool } from '../../../src/pools/pool.ts';
-import { Inbox as RealInbox } from '../../../src/webhooks/inbox/inbox.ts';
-import { createConsumer } from '../../../src/webhooks/webhook-job.ts';
+import { createApp } from '../../../src/edge/app.ts';
+import type { Bindings } from '../../../src/edge/kit/objects/bindings.ts';
+import { Account as RealAccount } from '../../../src/edge/money/account/account.ts';
+import { Batch as RealBatch } from '../../../src/edge/rooms/batches/batch.ts';
+import { Pool as RealPool } from '../../../src/edge/rooms/pools/pool.ts';
+import { Inbox as RealInbox } from '../../../src/edge/rooms/webhooks/inbox/inbox.ts';
+import { createConsumer } from '../../../src/edge/rooms/webhooks/webhook-job.ts';
+import { Conversation as RealConversation } from '../../../src/edge/talk/conversations/conversation.ts';
 import { labelled } from './labelled.ts';
 
 /** How far the clocks of all objects are turned; milliseconds. */
@@ -87,8 +87,8 @@ export class Batch extends RealBatch {
   }
 }
 
-export { BatchClaims } from '../../../src/batches/claims.ts';
-export { ClassificationJob } from '../../../src/classifications/classification-job.ts';
+export { BatchClaims } from '../../../src/edge/rooms/batches/claims.ts';
+export { ClassificationJob } from '../../../src/edge/rooms/classify-batches/classification-job.ts';
 
 export class Pool extends RealPool {
   constructor(ctx: DurableObjectState, env: Bindings) {

@@ -1,4 +1,4 @@
-import { joinedPieces } from '../../../src/http/body-pieces.ts';
+import { joinedPieces } from '../../../src/edge/kit/http/body-pieces.ts';
 
 interface Env {
   ANTHROPIC_BASE_URL: string;

@@ -1,4 +1,4 @@
-import { createApp } from '../../../src/app.ts';
+import { createApp } from '../../../src/edge/app.ts';
 
 /** The edge without accounts: what relaying alone costs. */
 export default { fetch: createApp({ isUnmetered: true }).fetch };

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { AgentContent } from '../../../src/agents/agents-answers.schema.ts';
 import type { Client } from '../../../src/client/index.ts';
+import type { AgentContent } from '../../../src/edge/rooms/agents/agents-answers.schema.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { answered, ask, servedPage } from '../../support/page.ts';
@@ -8,7 +8,7 @@ import { answered, ask, servedPage } from '../../support/page.ts';
 const HAIKU = 'claude-haiku-5-5';
 const PHONE = { width: 390, height: 844 };
 
-// Forms, deletions and decisions are in test/playground/agents/ and test/playground/chat/.
+// Forms, deletions and decisions are in test/page/agents/ and test/page/chat/.
 describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
   let client: Client;
   const server = servedPage();

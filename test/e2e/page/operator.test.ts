@@ -14,7 +14,7 @@ const VIEWS_SHOWN = [
   ['requests', 'Last requests'],
 ] as const;
 
-// What each list asks for and says is in test/playground/budget/operator.test.ts.
+// What each list asks for and says is in test/page/budget/operator.test.ts.
 describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium', () => {
   const server = servedPage(['admin']);
 

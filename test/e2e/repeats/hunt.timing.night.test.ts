@@ -17,14 +17,14 @@ const MISTAKES = [
   {
     row: 'messages',
     n: 1_000,
-    file: 'src/upstream/messages.schema.ts',
+    file: 'src/edge/claude/messages.schema.ts',
     right: 'messages.every(isPlainMessage)',
     wrong: 'messages.every((_, index) => messages.slice(0, index + 1).every(isPlainMessage))',
   },
   {
     row: 'messages of a first turn',
     n: 550,
-    file: 'src/conversations/history/continuation.ts',
+    file: 'src/edge/talk/history/continuation.ts',
     right: "if (message.role === 'assistant') {\n      if (!first) {",
     wrong:
       "if (JSON.stringify(messages.slice(0, index)) !== '' && message.role === 'assistant') {\n      if (!first) {",

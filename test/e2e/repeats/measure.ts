@@ -1,6 +1,6 @@
 /** Measures what requests cost an edge, in CPU of the thread that all of them share. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseOrUndefined } from '../../../src/json/parse.ts';
+import { parseOrUndefined } from '../../../src/edge/kit/json/parse.ts';
 import type { Edge, WatchedEdge } from '../../support/edge.ts';
 import type { Ask, Row, Send } from './row.ts';
 

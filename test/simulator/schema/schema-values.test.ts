@@ -201,13 +201,14 @@ describe('a value for a schema', () => {
         { type: key === 'count' ? 'integer' : 'string' },
       ]),
     );
-    const text = 'What about Lisbon on 2026-12-24 for 7 people? See src/app.ts at https://x.test/a or ask bo@x.test';
+    const text =
+      'What about Lisbon on 2026-12-24 for 7 people? See src/edge/app.ts at https://x.test/a or ask bo@x.test';
     expect(make({ type: 'object', properties, required: Object.keys(properties) }, text)).toEqual({
       city: 'Lisbon',
       query: text,
       email: 'bo@x.test',
       url: 'https://x.test/a',
-      path: 'src/app.ts',
+      path: 'src/edge/app.ts',
       count: 7,
       date: '2026-12-24',
     });

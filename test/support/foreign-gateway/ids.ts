@@ -1,5 +1,5 @@
 /** Gateways that give several answers the same id, or none that can be a message's. */
-import { asText, type Json } from '../../../src/json/object.ts';
+import { asText, type Json } from '../../../src/edge/kit/json/object.ts';
 import type { Scripted } from '../scripted-runs.ts';
 import { message } from '../wire.ts';
 

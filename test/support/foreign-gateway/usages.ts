@@ -1,6 +1,6 @@
 /** How gateways that speak the API's language tell what an answer has used, where it is not as the API tells it. */
 
-import type { Usage } from '../../../src/pricing/cost.ts';
+import type { Usage } from '../../../src/edge/claude/pricing/cost.ts';
 import { block, event, message, start } from '../wire.ts';
 
 /** What the answer has used in truth: the bill. */

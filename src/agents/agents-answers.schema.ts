@@ -1,9 +1,0 @@
-import * as z from '../http/zod.ts';
-import { storedVersion } from '../versions/versions-answers.schema.ts';
-import { putAgent } from './agents.schema.ts';
-
-/** A version as it is stored. */
-export const agentContent = z.object({ ...storedVersion('agent'), ...putAgent.fields.shape });
-export type AgentContent = z.output<typeof agentContent>;
-
-export const agentDeleted = z.object({ type: z.literal('agent_deleted'), name: z.string() });

@@ -1,0 +1,83 @@
+/**
+ * Asks for messages that the edge itself needs, such as a classification.
+ *
+ * They go up by the same exchange as a caller's own. The SDK's client could retry as well, but it would take a fifth of the
+ * Worker's allowed size.
+ */
+
+import type { Settings } from '../gate/settings/settings.ts';
+import { type ApiError, toApiError } from '../kit/http/errors.ts';
+import { readAnswer } from './buffered-answer.ts';
+import { Exchange } from './exchange.ts';
+import { endOf, interrupted, notTheApi } from './failure.ts';
+import type { BodyMaker } from './kinds/kind.ts';
+import type { RequestOutcome } from './outcome.ts';
+import type { Payment } from './send-request.ts';
+import type { Upstream } from './upstream.ts';
+import type { Routing } from './upstreams/pool.ts';
+import type { Report } from './usage/usage-report.ts';
+
+/** The `anthropic-version` of the edge's own requests. */
+export const API_VERSION = '2026-10-21';
+
+/** How a message is asked for. */
+export interface MessageCall {
+  upstream: Upstream;
+  settings: Settings;
+  /** Aborted when nobody waits for the answer any more. */
+  signal?: AbortSignal | undefined;
+  /** Faults that the simulator should make, as in the header `sluice-simulate`. A real upstream does not get them. */
+  simulate?: string | undefined;
+  /** What decides the choice between several upstreams. */
+  routing?: Routing | undefined;
+  /** Keeps work alive that the answer does not wait for. */
+  waitUntil?: ((work: Promise<unknown>) => void) | undefined;
+  /** Pays for another try after a try that may have run. Without it there is no other try. */
+  payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
+}
+
+/** The result of a request: either `message` or `error` is defined. `outcome` is what it is settled by. */
+export interface Reply {
+  outcome: RequestOutcome;
+  message: Record<string, unknown> | undefined;
+  error: ApiError | undefined;
+}
+
+/**
+ * Asks for a message and reads it to its end. It never rejects: an error is part of the reply.
+ *
+ * @param body a Messages request that does not stream
+ */
+export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Reply> {
+  const { upstream, settings, signal, simulate } = call;
+  const exchange = new Exchange({ upstream, settings, signal });
+  const headers = {
+    'content-type': 'application/json',
+    'anthropic-version': API_VERSION,
+    'x-api-key': upstream.apiKey,
+    'accept-encoding': 'identity',
+    ...(upstream.simulated && simulate !== undefined ? { 'sluice-simulate': simulate } : {}),
+  };
+  const tried = () => exchange.outcome(exchange.unusable('upstream_unreachable'), 'cut');
+  const failed = (end: RequestOutcome['end'], error: ApiError, report?: Report): Reply => {
+    const outcome = exchange.outcome(exchange.unusable(error.logged, report), end);
+    return { outcome, message: undefined, error };
+  };
+  try {
+    const { waitUntil } = call;
+    const response = await exchange.send(
+      { method: 'POST', path: '/v1/messages', headers, body, routing: call.routing },
+      { payment: call.payment?.(tried), ...(waitUntil && { waitUntil }) },
+    );
+    const { kind, json, report, refusal } = await readAnswer(response, exchange, 'message');
+    if (kind === 'answer') return { outcome: exchange.outcome(report, 'complete'), message: json, error: undefined };
+    if (kind === 'interrupted') throw interrupted(false);
+    return failed('error', refusal?.forCaller ?? notTheApi(), report);
+  } catch (thrown) {
+    const error = toApiError(thrown);
+    const isRefused = (exchange.status ?? 0) >= 300;
+    return failed(signal?.aborted ? 'client_gone' : isRefused ? 'error' : endOf(error), error);
+  } finally {
+    exchange.close();
+  }
+}

@@ -1,0 +1,204 @@
+/** One try at one of several upstreams: from the call to the first bytes of its answer. */
+
+import { decoder } from '../kit/http/bytes.ts';
+import { continued, readStart } from './carry/read-start.ts';
+import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
+import { isEventStream } from './content-type.ts';
+import { interrupted, notTheApi, refuseProvisional, timedOut } from './failure.ts';
+import { headersWithin } from './headers-within.ts';
+import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
+import type { OpenUpstream } from './kinds/entry.ts';
+import type { BodyMaker } from './kinds/kind.ts';
+import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
+import type { SendOptions, SendRequest } from './send-request.ts';
+import type { Leave } from './upstreams/breaker.ts';
+import type { TryChoice } from './upstreams/candidates.ts';
+import { noteHome, type Routing, type UpstreamPool } from './upstreams/pool.ts';
+
+/** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
+const QUICK_MS = 5_000;
+/** Milliseconds to wait for the text of an error. */
+const ERROR_BODY_MS = 5_000;
+
+/** A failed try. Its response, or the error for the caller, is the answer if no other try succeeds. */
+export interface FailedAttempt {
+  verdict: UpstreamRefusal;
+  response?: Response;
+  opening?: Uint8Array;
+  /** Whether its breaker has noted the failure already. */
+  isNoted?: boolean;
+  /** Whether it went up as a stream, though the caller has asked for a whole answer; and its upstream. */
+  rides?: boolean | undefined;
+  upstream?: string | undefined;
+}
+
+/** What a try needs. */
+export interface AttemptContext {
+  pool: UpstreamPool;
+  request: SendRequest;
+  options: SendOptions;
+  routing: Routing;
+  body: BodyMaker | undefined;
+  /** Whether several upstreams can take the request. */
+  isOneOfSeveral: boolean;
+  /** Whether another try can follow this one. */
+  hasOther: boolean;
+}
+
+/**
+ * Tries one upstream.
+ *
+ * @param leave the breaker's permission for this try
+ * @returns the answer, or how the try has failed
+ * @throws the reason of the controller when it was aborted
+ */
+export async function attemptAt(
+  choice: TryChoice,
+  leave: Leave,
+  given: AttemptContext,
+): Promise<Response | FailedAttempt> {
+  const { upstream, breaker } = choice;
+  const { pool, options, routing, isOneOfSeveral, hasOther } = given;
+  const { controller, course, streamHeadersMs, waitUntil = () => {} } = options;
+  const rides = ridesAt(pool, given.request, upstream.name);
+  course.rides = rides;
+  // If there is only one upstream, nothing ends this try except what ends the whole request.
+  const own = isOneOfSeveral ? new AbortController() : undefined;
+  const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
+  const { isQuick = false } = routing;
+  const streams = routing.streams || rides;
+  const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_MS) : upstream.entry.first_byte_ms;
+  let isNoted = false;
+  /** The time is up: the next upstream is tried, if there is one. If not, a late answer is better than none. */
+  const onLate = () => {
+    isNoted = true;
+    breaker.fail(leave, Date.now());
+    if (hasOther) own?.abort(timedOut());
+  };
+  let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(onLate, limit) : undefined;
+  let sentAt = Date.now();
+  let hasBegun = false;
+  try {
+    const fetchIt = pool.fetchOf(upstream);
+    const call = await upstream.prepare(callOf(upstream, given, rides), { signal, waitUntil, fetch: fetchIt });
+    const { method, url, headers } = call;
+    const body = typeof call.body === 'function' ? call.body() : (call.body ?? null);
+    // A caller who left before anything went up pays nothing.
+    signal.throwIfAborted();
+    sentAt = Date.now();
+    course.sentAt = sentAt;
+    const response = await headersWithin(streams ? streamHeadersMs : undefined, signal, (signal) =>
+      fetchIt(url, { method, headers, body, redirect: 'manual', signal }),
+    );
+    course.elapsedMs = Date.now() - sentAt;
+    if (response.status >= 300) {
+      const refused = await judgeRefused(response, upstream, given, own);
+      if (refused === 'takes no stream') {
+        // Nothing has run: the same upstream gets the same body as the caller sent it.
+        clearTimeout(timer);
+        timer = undefined;
+        const whole = await attemptAt(choice, leave, { ...given, request: { ...given.request, rides: false } });
+        if (whole instanceof Response && whole.ok) noteOnlyWhole(pool, given.request, upstream.name);
+        return whole;
+      }
+      return refused instanceof Response ? refused : { ...refused, isNoted };
+    }
+    hasBegun = true;
+    refuseProvisional(response);
+    // For an answer that does not stream, the headers come at its end. So only now the time for its bytes begins.
+    if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
+    const { opening, answer } = isOneOfSeveral
+      ? await openedAnswer(response)
+      : { opening: undefined, answer: response };
+    const judged = isOneOfSeveral ? openingVerdict(answer, opening, course.elapsedMs) : undefined;
+    if (judged && judged.kind !== 'answer') {
+      // An error or a page instead of a message: nothing has run.
+      if (!judged.mayHaveRun) course.sentAt = undefined;
+      return { verdict: judged, response: answer, isNoted, ...(opening && { opening }) };
+    }
+    if (!isNoted) breaker.succeed(leave, Date.now());
+    if (isOneOfSeveral) noteHome(pool, routing, upstream.name, Date.now());
+    course.opening = isEventStream(answer) ? opening : undefined;
+    return answer;
+  } catch (thrown) {
+    if (controller.signal.aborted) throw thrown;
+    const elapsedMs = Date.now() - sentAt;
+    course.elapsedMs = elapsedMs;
+    // An upstream that has begun to answer, or is late, has received the request, however soon the failure came.
+    const isThere = hasBegun || isNoted;
+    const judged = verdict({ thrown }, { text: '', elapsedMs });
+    if (!isThere && !judged.mayHaveRun) course.sentAt = undefined;
+    return { verdict: judged, isNoted };
+  } finally {
+    if (timer !== undefined) clearTimeout(timer);
+  }
+}
+
+function callOf(upstream: OpenUpstream, { request, routing, body: asked }: AttemptContext, rides: boolean) {
+  const { method, path, headers } = request;
+  const { model } = routing;
+  const streams = routing.streams || rides;
+  const body: BodyMaker | undefined = rides && asked ? (changes) => asked({ ...AS_STREAM, ...changes }) : asked;
+  const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
+  const kept = upstream.simulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
+  return { method, path, headers: kept, model, streams, body };
+}
+
+/**
+ * Judges an error of the upstream.
+ *
+ * @returns that the upstream takes no stream; otherwise how the try has failed
+ */
+async function judgeRefused(
+  response: Response,
+  upstream: OpenUpstream,
+  given: AttemptContext,
+  own: AbortController | undefined,
+): Promise<Response | FailedAttempt | 'takes no stream'> {
+  const { course } = given.options;
+  const { model } = given.routing;
+  const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
+  const { text, response: whole } = await readStart(response);
+  clearTimeout(timer);
+  const judged = verdict(response, { text, elapsedMs: course.elapsedMs ?? 0 });
+  if (course.rides === true && isStreamRefusal(response, judged, text)) {
+    await whole.body?.cancel();
+    return 'takes no stream';
+  }
+  // Another upstream might have the model.
+  const mayBeElsewhere = response.status === 404 && given.isOneOfSeveral && model !== undefined;
+  const isMissed = mayBeElsewhere && upstream.missesModel(text, model);
+  if (judged.kind === 'answer') return whole;
+  if (!judged.mayHaveRun) course.sentAt = undefined;
+  if (judged.kind === 'refused' || judged.kind === 'unclear') upstream.forgetCredential();
+  return { verdict: isMissed ? missingModel(judged) : judged, response: whole };
+}
+
+/**
+ * Waits for the first bytes of an answer. If it breaks before them, another upstream can still answer.
+ *
+ * @returns the bytes, and the answer. The body of a stream goes on after these bytes
+ * @throws UpstreamFailure if no bytes came
+ */
+async function openedAnswer(response: Response): Promise<{ opening: Uint8Array | undefined; answer: Response }> {
+  const { body } = response;
+  if (!body) return { opening: undefined, answer: response };
+  const streams = isEventStream(response);
+  const reader = body.getReader({ mode: 'byob' });
+  const { value, done } = await reader.read(new Uint8Array(takeBuffer()));
+  if (done || !value || value.length === 0) throw interrupted(false);
+  if (streams) {
+    reader.releaseLock();
+    // A copy, because the first bytes of a slow stream are few, and are kept as long as it is open.
+    const opening = value.slice();
+    keepBuffer(value);
+    return { opening, answer: response };
+  }
+  return { opening: value, answer: new Response(continued(value, reader), response) };
+}
+
+function openingVerdict(answer: Response, opening: Uint8Array | undefined, elapsedMs: number): UpstreamVerdict {
+  // Every call that goes up should get a body.
+  if (!opening) return verdict({ thrown: notTheApi() }, { text: '', elapsedMs });
+  return verdict(answer, { text: decoder.decode(opening), elapsedMs: 0 });
+}

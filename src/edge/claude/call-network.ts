@@ -1,0 +1,35 @@
+/** Calls the network, and tells of a call that failed whether the request has gone up. */
+
+import { isTaken, streamOfPieces } from '../kit/http/body-pieces.ts';
+import { encoder } from '../kit/http/bytes.ts';
+
+/** A failure of the network, of which it is known whether the connection was open when it came. */
+export class NetworkFailure extends Error {
+  override name = 'NetworkFailure';
+  /** Whether the runtime has taken the request's body, so that the other side may have got it. */
+  readonly isSent: boolean;
+
+  constructor(cause: unknown, isSent: boolean) {
+    super(cause instanceof Error ? cause.message : 'unknown', { cause });
+    this.isSent = isSent;
+  }
+}
+
+/**
+ * Calls the global `fetch`. A body goes up as a stream of known length: the runtime takes the second piece of it only when
+ * the connection is open. All failures of the network have the same words, and some take long, so nothing else tells.
+ *
+ * @throws NetworkFailure if the network failed, and the request has a body
+ * @throws the signal's reason when it is aborted
+ */
+export async function callNetwork(url: string, init: RequestInit): Promise<Response> {
+  const { body, signal } = init;
+  const bytes = typeof body === 'string' ? encoder.encode(body) : body;
+  const sendable = bytes instanceof Uint8Array && bytes.length > 1 ? streamOfPieces([bytes]) : bytes;
+  try {
+    return await fetch(url, { ...init, body: sendable ?? null });
+  } catch (thrown) {
+    const isSent = signal?.aborted ? undefined : isTaken(sendable);
+    throw isSent === undefined ? thrown : new NetworkFailure(thrown, isSent);
+  }
+}

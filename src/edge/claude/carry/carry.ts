@@ -1,0 +1,161 @@
+/** Carries the rest of a stream down. The native pipe carries the bytes where it can, and usage is read from a copy. */
+
+import type { IdleTimeout } from '../../kit/async/idle-timeout.ts';
+import type { UsageReader } from '../usage/usage-reader.ts';
+import type { ErrorMask } from './error-mask.ts';
+import { gather } from './gather.ts';
+import { type Piece, readTee, SMALL_PIECE_BYTES } from './tee-reader.ts';
+
+/**
+ * Milliseconds between two reads of the copy. One read takes everything that has come meanwhile, and each read wakes the
+ * isolate. Nobody has to wait for this, since the end of the pipe ends the pause.
+ */
+export const LAZY_WAIT_MS = 200;
+/**
+ * How many reads of the copy may still bring bytes after the pipe broke. If the upstream broke, there are at most two: one
+ * that was already waiting, and one for what came since. If there are more, the upstream goes on, so the caller is gone. A
+ * clock could not decide this, because a busy runtime may pause anywhere for any time.
+ */
+const READS_BEHIND_BREAK = 2;
+/** How often, and for how many milliseconds each time, to wait for a copy that neither brings bytes nor ends. */
+const COPY_WAITS = 20;
+const COPY_WAIT_MS = 50;
+
+/**
+ * Carries the rest of a stream down. It is gathered while it is dense; otherwise the native pipe carries it.
+ *
+ * @returns whether everything that came has been read; false if the caller has left
+ * @throws the error that broke a gathered stream, after everything that came before it
+ */
+export async function carryDown(
+  body: ReadableStream<Uint8Array>,
+  density: 'dense' | 'sparse',
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  mask: ErrorMask | undefined,
+  watchdog: IdleTimeout,
+): Promise<boolean> {
+  const carrySparse = (stream: ReadableStream<Uint8Array>) =>
+    mask ? carryMasked(stream, writable, usage, mask, watchdog) : carryNatively(stream, writable, usage, watchdog);
+  if (density === 'sparse') return await carrySparse(body);
+  const writer = writable.getWriter();
+  const gathered = await gather(body, {
+    take(piece) {
+      watchdog.touch();
+      usage.push(piece);
+      const bytes = mask ? mask.pass(piece) : piece;
+      return bytes.length > 0 ? writer.write(bytes) : Promise.resolve();
+    },
+    onWait: (waits) => (waits ? watchdog.pause() : watchdog.touch()),
+  }).finally(() => writer.releaseLock());
+  if (typeof gathered === 'string') return gathered === 'ended';
+  return await carrySparse(gathered.sparse);
+}
+
+/**
+ * Carries the rest of a stream piece by piece, so that its errors can be masked. The next piece is read once the one before is
+ * on its way down.
+ *
+ * @returns whether everything that came has been read; false if the caller has left
+ * @throws the error that broke the stream
+ */
+async function carryMasked(
+  body: ReadableStream<Uint8Array>,
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  mask: ErrorMask,
+  watchdog: IdleTimeout,
+): Promise<boolean> {
+  const reader = body.getReader({ mode: 'byob' });
+  const writer = writable.getWriter();
+  let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
+  try {
+    for (;;) {
+      const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
+      if (done || !value) return true;
+      buffer = value.buffer as ArrayBuffer;
+      watchdog.touch();
+      usage.push(value);
+      const bytes = mask.pass(value);
+      if (bytes.length === 0) continue;
+      watchdog.pause();
+      const isThere = await writer.write(bytes).then(
+        () => true,
+        () => false,
+      );
+      watchdog.touch();
+      if (isThere) continue;
+      reader.cancel().catch(ignoreGone);
+      return false;
+    }
+  } finally {
+    writer.releaseLock();
+  }
+}
+
+/**
+ * Carries the rest of a stream by the native pipe.
+ *
+ * @returns whether everything that came has been read; false if the caller has left
+ */
+async function carryNatively(
+  body: ReadableStream<Uint8Array>,
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  watchdog: IdleTimeout,
+): Promise<boolean> {
+  const [down, copy] = body.tee();
+  const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
+    () => true,
+    () => false,
+  );
+  let hasBroken = false;
+  let readsBehind = 0;
+  let goesOn: () => void = () => {};
+  const abandoned = new Promise<false>((resolve) => {
+    goesOn = () => resolve(false);
+  });
+  // The bytes so far must be seen before the stream can count as silent.
+  const waitMs = Math.min(LAZY_WAIT_MS, watchdog.limitMs / 4);
+  const reading = readCopy(copy, usage, pipe, waitMs, (isAll) => {
+    watchdog.touch(Date.now());
+    if (hasBroken && isAll) readsBehind += 1;
+    if (readsBehind > READS_BEHIND_BREAK) goesOn();
+  });
+  const isCarried = await pipe;
+  hasBroken = !isCarried;
+  return await (isCarried ? reading : Promise.race([reading, abandoned, wait()]));
+}
+
+/**
+ * Reads the copy of a stream to its end.
+ *
+ * @returns true at the end. It never rejects: a copy that breaks counts as ended there
+ */
+async function readCopy(
+  copy: ReadableStream<Uint8Array>,
+  usage: UsageReader,
+  pipe: Promise<boolean>,
+  waitMs: number,
+  onPiece: (isAll: boolean) => void,
+): Promise<boolean> {
+  try {
+    await readTee(copy.getReader({ mode: 'byob' }), pipe, waitMs, (piece, isAll, since) => {
+      onPiece(isAll);
+      usage.push(piece, false, Date.now(), since);
+      return false;
+    });
+  } catch {
+    // Nothing to do: the reader has seen no end, which shows the break.
+  }
+  return true;
+}
+
+/** Waits for a copy in several short pauses. After each pause, new bytes can be read first. */
+async function wait(): Promise<false> {
+  for (let turn = 0; turn < COPY_WAITS; turn += 1) await scheduler.wait(COPY_WAIT_MS);
+  return false;
+}
+
+/** Ignores the error of writing to a caller that has left meanwhile. */
+export function ignoreGone(): void {}

@@ -1,0 +1,54 @@
+import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { decoder } from '../../kit/http/bytes.ts';
+import { keepBuffer, takeBuffer } from './tee-reader.ts';
+
+/** How much of an error is read to judge it. */
+const MOST_ERROR_BYTES = 65_536;
+
+/**
+ * Reads the beginning of an error, to judge it.
+ *
+ * @returns it as text, and the response as it came, to be read from its first byte on. Of a body that broke off, it has
+ *   what came, without the length that was announced
+ */
+export async function readStart(response: Response): Promise<{ text: string; response: Response }> {
+  // No response can be made with a status below 200, and it has no body of its own.
+  const reader = response.status < 200 ? undefined : response.body?.getReader({ mode: 'byob' });
+  if (!reader) return { text: '', response };
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    while (bytes < MOST_ERROR_BYTES) {
+      const { value, done } = await reader.read(new Uint8Array(takeBuffer()));
+      if (done) break;
+      pieces.push(value.slice());
+      bytes += value.length;
+      keepBuffer(value);
+    }
+  } catch {
+    // The body broke off. The part that has come is judged, and told.
+    const { status, statusText } = response;
+    const headers = new Headers(response.headers);
+    headers.delete('content-length');
+    const came = joinedPieces(pieces);
+    return { text: decoder.decode(came), response: new Response(came, { status, statusText, headers }) };
+  }
+  const start = joinedPieces(pieces);
+  return { text: decoder.decode(start), response: new Response(continued(start, reader), response) };
+}
+
+/** Makes one stream of bytes that were read and of what follows them. */
+export function continued(start: Uint8Array, reader: ReadableStreamBYOBReader): ReadableStream<Uint8Array> {
+  const rest = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    const { value, done } = await reader.read(new Uint8Array(new ArrayBuffer(REST_BYTES)));
+    if (value && value.length > 0) controller.enqueue(value);
+    if (done) controller.close();
+  };
+  return new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(start),
+    pull: rest,
+    cancel: (reason) => reader.cancel(reason),
+  });
+}
+
+const REST_BYTES = 65_536;

@@ -1,0 +1,165 @@
+/**
+ * Reads copies of streams late. A read of a live stream brings one chunk of the network, and costs JavaScript more than
+ * relaying the chunk. But one late read brings everything that waits in memory.
+ */
+
+import { Pacer } from '../../kit/async/in-steps.ts';
+
+/** The result of a read. At the end of a stream the runtime returns the buffer, too, though the types do not say so. */
+export type Piece = { value?: Uint8Array | undefined; done: boolean };
+
+/** Called with how many bytes of a stream have come. It may return a promise that settles when more may come. */
+type RoomForMore = (bytes: number) => Promise<void> | undefined;
+
+/** The most bytes of an answer that is kept until its end, many times what a model writes. */
+export const LONGEST_ANSWER_BYTES = 32 * 1024 * 1024;
+export const TEE_PIECE_BYTES = 65_536;
+/** Enough for what a slow answer brings between two reads. An open answer must not hold a large buffer all the time. */
+export const SMALL_PIECE_BYTES = 4_096;
+/** Buffers to use again. A new buffer is filled with zeros, which costs more than reading a short answer into it. */
+const spareBuffers: ArrayBuffer[] = [];
+const MOST_SPARE_BUFFERS = 16;
+
+/** @returns a buffer of `TEE_PIECE_BYTES`. */
+export function takeBuffer(): ArrayBuffer {
+  return spareBuffers.pop() ?? new ArrayBuffer(TEE_PIECE_BYTES);
+}
+
+/** Puts the buffer of a piece back, to be used again. */
+export function keepBuffer({ buffer }: Uint8Array): void {
+  if (buffer.byteLength === TEE_PIECE_BYTES && spareBuffers.length < MOST_SPARE_BUFFERS)
+    spareBuffers.push(buffer as ArrayBuffer);
+}
+
+/** @returns the buffer for the piece after this one: a large one only while much comes, as an open answer must not hold it */
+export function nextBuffer(piece: Uint8Array): ArrayBuffer {
+  const isMuch = piece.length >= SMALL_PIECE_BYTES;
+  if (isMuch === piece.buffer.byteLength > SMALL_PIECE_BYTES) return piece.buffer as ArrayBuffer;
+  keepBuffer(piece);
+  return isMuch ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
+}
+
+/**
+ * @returns a function that pauses, and one that ends the pause. (A timer that is not ended would wake the isolate for
+ * nothing.)
+ */
+export function pausesOf(ms: number): { pause(): Promise<void>; wake(): void } {
+  let end: (() => void) | undefined;
+  let timer: ReturnType<typeof setTimeout>;
+  const pause = () =>
+    new Promise<void>((resolve) => {
+      end = resolve;
+      timer = setTimeout(resolve, ms);
+    });
+  const wake = () => {
+    clearTimeout(timer);
+    end?.();
+  };
+  return { pause, wake };
+}
+
+/**
+ * Reads a copy of a stream to its end, with pauses between the reads. Where much has come, others come first behind each piece.
+ *
+ * @param carried settles when the stream itself has been carried on. Then the rest of the copy is read without pauses
+ * @param take gets each piece, whether it was everything that had come, and the earliest time at which it may have come. It
+ *   returns true to end the reading. The buffer of the piece is reused
+ * @throws the error that broke the copy, after everything that came before it
+ */
+export async function readTee(
+  reader: ReadableStreamBYOBReader,
+  carried: Promise<boolean>,
+  pauseMs: number,
+  take: (piece: Uint8Array, isAll: boolean, since: number) => boolean,
+): Promise<void> {
+  let end = 'open' as 'open' | 'whole' | 'broken';
+  const { pause, wake } = pausesOf(pauseMs);
+  void carried.then((whole) => {
+    end = whole ? 'whole' : 'broken';
+    wake();
+  });
+  let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
+  let needsLarge = false;
+  let hasMore = false;
+  const pacer = new Pacer();
+  /** The last time at which the copy had been read empty. */
+  let emptyAt = Date.now();
+  for (;;) {
+    if (end === 'open' && !hasMore) await pause();
+    else await pacer.before(TEE_PIECE_BYTES);
+    // After a complete stream nothing more will come. What waits in memory is read at once.
+    const isRest = end === 'whole';
+    const isLarge: boolean = isRest || needsLarge;
+    const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
+    const room = view.length;
+    const lookedAt = Date.now();
+    const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
+    const length = value?.length ?? 0;
+    const readAt = Date.now();
+    // Bytes that were waiting are read at once, or in a moment if the runtime is busy. A longer read has waited for new
+    // bytes.
+    const since = readAt - lookedAt > pauseMs ? lookedAt : emptyAt;
+    const isTaken = value !== undefined && length > 0 && take(value, length < room, since);
+    if (length < room) emptyAt = readAt;
+    if (value && isLarge) keepBuffer(value);
+    else if (value) small = value.buffer as ArrayBuffer;
+    if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
+    needsLarge = length >= SMALL_PIECE_BYTES;
+    hasMore = length === room;
+  }
+}
+
+/**
+ * Lets a stream flow without reading it in JavaScript, so that its copy can be read late.
+ *
+ * The runtime's pipe takes each chunk as it comes. Reading many chunks at once would make the copy wait, too, and both would
+ * be lost if the stream breaks.
+ *
+ * @param room called with how many bytes have come. It may return a promise that settles when more may come. Default: at once
+ * @returns a reader, by which the stream can be cancelled, and a promise of whether the stream was complete. It never rejects
+ */
+export function pumpStream(
+  stream: ReadableStream<Uint8Array>,
+  room?: RoomForMore,
+): {
+  reader: ReadableStreamBYOBReader;
+  whole: Promise<boolean>;
+} {
+  const { readable, writable } = new IdentityTransformStream();
+  const reader = readable.getReader({ mode: 'byob' });
+  const whole = stream.pipeTo(writable).then(
+    () => true,
+    // The reader of the copy gets the error there.
+    () => false,
+  );
+  void drain(reader, room);
+  return { reader, whole };
+}
+
+/**
+ * Reads a stream to its end, and ignores the bytes. One without an end is cancelled.
+ *
+ * @returns whether the stream was complete. It never rejects
+ */
+export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore): Promise<boolean> {
+  // Only what is dense has a limit, and does not last.
+  let buffer = room ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
+  const { byteLength } = buffer;
+  let bytes = 0;
+  try {
+    for (;;) {
+      const { value, done }: Piece = await reader.readAtLeast(byteLength, new Uint8Array(buffer));
+      if (value) buffer = value.buffer as ArrayBuffer;
+      if (done || !value || value.length < byteLength) break;
+      bytes += value.length;
+      if (!room && bytes > LONGEST_ANSWER_BYTES) throw new RangeError('It has no end.');
+      await room?.(bytes);
+    }
+    keepBuffer(new Uint8Array(buffer));
+    return true;
+  } catch {
+    // A stream that has broken cannot be cancelled.
+    reader.cancel().catch(() => undefined);
+    return false;
+  }
+}

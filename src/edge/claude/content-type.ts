@@ -1,0 +1,33 @@
+/** Finds out in which form an upstream's answer comes: whether it is a stream, and whether its bytes can be read. */
+
+import { finalError } from '../kit/http/errors.ts';
+
+export const EVENT_STREAM = 'text/event-stream';
+
+/** Values of `content-encoding` that can be read here: the runtime decodes gzip and br by itself. */
+const READABLE: ReadonlySet<string> = new Set(['', 'identity', 'gzip', 'br']);
+
+/** @returns whether a response is a stream of events. A media type may be in upper or lower case. */
+export function isEventStream({ headers }: Pick<Response, 'headers'>): boolean {
+  const type = headers.get('content-type') ?? '';
+  return type.startsWith(EVENT_STREAM) || type.trim().slice(0, EVENT_STREAM.length).toLowerCase() === EVENT_STREAM;
+}
+
+/**
+ * Refuses an answer in an encoding that was not asked for and that the runtime does not decode. The edge could not read its
+ * usage. The caller could not read it either, because the `content-encoding` header does not go down. (Errors pass: their
+ * status is enough.)
+ *
+ * @throws ApiError for such an answer. Its body is cancelled
+ */
+export function refuseEncoding(response: Response): void {
+  const encoding = response.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
+  if (!response.ok || READABLE.has(encoding)) return;
+  // The body is not needed. A cancelled body may fail, which does not matter.
+  response.body?.cancel().catch(() => undefined);
+  throw finalError(
+    'api_error',
+    'The upstream answered in an encoding that was not asked for. The operator of this edge finds it in the log.',
+    { logged: `upstream_encoding: ${encoding.slice(0, 64)}` },
+  );
+}

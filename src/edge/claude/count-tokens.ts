@@ -1,0 +1,90 @@
+import type { Settings } from '../gate/settings/settings.ts';
+import { ApiError } from '../kit/http/errors.ts';
+import { readAnswer } from './buffered-answer.ts';
+import { Exchange } from './exchange.ts';
+import { interrupted, notTheApi } from './failure.ts';
+import { headersUp, type PlainHeaders } from './headers.ts';
+import type { BodyMaker } from './kinds/kind.ts';
+import { isCount } from './pricing/cost.ts';
+import { keyHealths, type Upstream } from './upstream.ts';
+import { NoUpstream } from './upstreams/pool.ts';
+
+/** How a count is asked for. */
+export interface CountOptions {
+  upstream: Upstream;
+  settings: Settings;
+  /** The model as the body names it. It decides which of several upstreams is chosen. */
+  model: string;
+  /** The caller's headers. `anthropic-version` and `anthropic-beta` change what is counted. */
+  headers: Headers | PlainHeaders;
+  /** The name of the only upstream that may be asked. */
+  only?: string | undefined;
+  /** Whether a request waits to be admitted. It waits less, and not for an upstream that has just failed to count. */
+  admits?: boolean;
+  /** Aborted when nobody waits for the count any more. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Milliseconds for all tries together, to the end of the answer; and where a request waits to be admitted. */
+export const COUNT_TIMEOUT_MS = 20_000;
+const ADMISSION_COUNT_MS = 3_000;
+/** Milliseconds for which an upstream that has failed to count is not asked for an admission. */
+const UNCOUNTED_MS = 60_000;
+/** Statuses by which a gateway, or a proxy before the API, refuses a prompt. Without the path it answers another one. */
+const OF_A_PROMPT: ReadonlySet<number> = new Set([400, 413, 422]);
+
+type CountedModel = Pick<CountOptions, 'upstream' | 'settings' | 'model'>;
+
+/** @returns whether any upstream may count the tokens of a model now, for an admission */
+export function mayCount(counting: CountedModel): boolean {
+  const names = [...keyHealths(counting.upstream).keys()];
+  return names.length === 0 || !names.every(uncountedAt(counting));
+}
+
+/** @returns a function that says of an upstream, by its name, whether it has just failed to count the tokens of a model */
+function uncountedAt({ upstream, settings, model }: CountedModel): (name: string) => boolean {
+  const healths = keyHealths(upstream);
+  return (name) => Date.now() < (healths.get(name)?.uncounted.get(tableIdOf(model, settings)) ?? 0);
+}
+
+/** @returns the name by which it is remembered that a model is not counted. Models that no table has share one */
+function tableIdOf(model: string, { models }: Settings): string {
+  return models.find(model)?.id ?? '';
+}
+
+/**
+ * Has the upstream count the tokens of a prompt.
+ *
+ * @param body JSON with only the members that counting accepts
+ * @throws ApiError if the upstream does not count it, and when the signal is aborted
+ */
+export async function countTokens(body: BodyMaker, counting: CountOptions): Promise<number> {
+  const { upstream, settings, model, headers, only, admits = false, signal } = counting;
+  const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
+  up['content-type'] = 'application/json';
+  const timeoutMs = Math.min(admits ? ADMISSION_COUNT_MS : COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
+  const exchange = new Exchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
+  const avoids = admits ? uncountedAt(counting) : undefined;
+  const routing = { model, streams: false, isQuick: true, only, avoids };
+  let isOfPrompt = false;
+  try {
+    const response = await exchange.send(
+      { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body, routing },
+      { payment: 'free' },
+    );
+    const { kind, json, refusal } = await readAnswer(response, exchange, 'anything');
+    const { input_tokens: tokens } = json ?? {};
+    if (!refusal && isCount(tokens)) return tokens;
+    // What is said of a prompt, in whichever form, says nothing of the next one.
+    isOfPrompt = refusal?.kind === 'request' && (refusal.isVerbatim || OF_A_PROMPT.has(refusal.forCaller.status));
+    throw kind === 'interrupted' ? interrupted(false) : (refusal?.forCaller ?? notTheApi());
+  } catch (thrown) {
+    isOfPrompt ||=
+      signal?.aborted || thrown instanceof NoUpstream || (thrown instanceof ApiError && thrown.status === 429);
+    const health = keyHealths(upstream).get(exchange.course.upstream ?? '');
+    if (!isOfPrompt) health?.uncounted.set(tableIdOf(model, settings), Date.now() + UNCOUNTED_MS);
+    throw thrown;
+  } finally {
+    exchange.close();
+  }
+}

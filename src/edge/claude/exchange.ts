@@ -1,0 +1,181 @@
+/** One call of the upstream, from its first try to the end of its answer. */
+
+import type { Settings } from '../gate/settings/settings.ts';
+import { IdleTimeout } from '../kit/async/idle-timeout.ts';
+import { PieceReader } from '../kit/http/body/piece-reader.ts';
+import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';
+import { headersUp, upstreamRequestId } from './headers.ts';
+import { type UpstreamRefusal, verdict } from './judge.ts';
+import type { RequestOutcome } from './outcome.ts';
+import { send } from './send.ts';
+import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
+import type { Upstream } from './upstream.ts';
+import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
+
+/** What a call of the upstream needs. */
+export interface ExchangeOptions {
+  upstream: Upstream;
+  settings: Settings;
+  /** Aborted when nobody waits for the answer any more. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds for all tries together, until the headers of the last one. Default: the setting UPSTREAM_TIMEOUT_MS. */
+  timeoutMs?: number;
+  /** Milliseconds to the end of the answer. Default: as long as it goes on. */
+  wholeMs?: number;
+}
+
+/** An answer whose body has not been read, and its call, which its reader closes. */
+export interface AnsweredCall {
+  response: Response;
+  exchange: Exchange;
+}
+
+/** What somebody has who watches a call by a timer of his own. */
+export interface OwnWatch {
+  /** Aborted when the time is up, or nobody waits any more. */
+  controller: AbortController;
+  /** How far the call has gone. */
+  course: SendProgress;
+}
+
+/**
+ * A call of the upstream. It owns what every call has: the controller, the leaving of the caller, the time that may pass, how
+ * far the call has gone, and the outcome of a try that nobody answered. Each call must be closed.
+ */
+export class Exchange {
+  readonly controller: AbortController;
+  readonly course: SendProgress;
+  /** When the call began; milliseconds since 1970. */
+  readonly startedAt = Date.now();
+  /** The HTTP status of the answer, and the upstream's name for it, as soon as its headers have come. */
+  status: number | undefined;
+  upstreamRequestId: string | undefined;
+  /** Tells what has been seen of an answer that is read as a stream. Without it, nothing has been seen. */
+  seen: (() => Report) | undefined;
+  readonly #options: ExchangeOptions;
+  readonly #timeoutMs: number;
+  readonly #isWatched: boolean;
+  readonly #leave = () => this.controller.abort(callerLeft());
+  #payment: SendOptions['payment'];
+  #watchdog: IdleTimeout | undefined;
+  #wholeTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param own if somebody else watches the call until its headers have come */
+  constructor(options: ExchangeOptions, own?: OwnWatch) {
+    const { signal, settings, timeoutMs = settings.UPSTREAM_TIMEOUT_MS, wholeMs } = options;
+    this.#options = options;
+    this.#timeoutMs = timeoutMs;
+    this.#isWatched = own !== undefined;
+    this.controller = own?.controller ?? new AbortController();
+    this.course = own?.course ?? { sentAt: undefined };
+    if (signal?.aborted) this.#leave();
+    signal?.addEventListener('abort', this.#leave, { once: true });
+    if (wholeMs !== undefined) this.#wholeTimer = setTimeout(() => this.controller.abort(timedOut()), wholeMs);
+  }
+
+  /** Aborts the call when nothing has happened for too long: at first, until the headers have come. */
+  get watchdog(): IdleTimeout {
+    const { STREAM_IDLE_MS: idleMs } = this.#options.settings;
+    const limitMs = this.#timeoutMs;
+    this.#watchdog ??= new IdleTimeout(this.controller, Math.min(idleMs, limitMs), limitMs, timedOut);
+    return this.#watchdog;
+  }
+
+  /** @returns the headers of a caller's own request, as they go up. Only a simulator gets the faults that it should make */
+  headersOf(caller: Headers): Record<string, string> {
+    const { upstream, settings } = this.#options;
+    const headers = headersUp(caller, upstream.apiKey, settings.FORWARD_HEADERS);
+    const simulate = upstream.simulated ? caller.get('sluice-simulate') : null;
+    if (simulate !== null) headers['sluice-simulate'] = simulate;
+    return headers;
+  }
+
+  /**
+   * Sends the request up.
+   *
+   * @returns the upstream's last response, whatever its status from 200 on
+   * @throws as `send`, and for a status below 200
+   */
+  async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'course'>> = {}): Promise<Response> {
+    const { upstream, settings } = this.#options;
+    this.#payment = how.payment;
+    if (!this.#isWatched) this.watchdog.expect(this.#timeoutMs, timedOut);
+    const response = await send(upstream, request, {
+      maxRetries: settings.UPSTREAM_MAX_RETRIES,
+      timeoutMs: this.#timeoutMs,
+      streamHeadersMs: settings.STREAM_HEADERS_MS < this.#timeoutMs ? settings.STREAM_HEADERS_MS : undefined,
+      controller: this.controller,
+      course: this.course,
+      ...how,
+    });
+    this.status = response.status;
+    this.upstreamRequestId = upstreamRequestId(response.headers);
+    refuseProvisional(response);
+    if (!this.#isWatched) this.expectBody();
+    return response;
+  }
+
+  /** @returns the outcome of the call. @param firstByte when its answer began; milliseconds since 1970 */
+  outcome(report: Report, end: RequestOutcome['end'], firstByte = Date.now()): RequestOutcome {
+    const { status, upstreamRequestId: upstream_request_id } = this;
+    const { sentAt, upstream, rides } = this.course;
+    const times = { ttft_ms: firstByte - this.startedAt, after_first_ms: Date.now() - firstByte };
+    return { ...report, status, upstream_request_id, upstream, rides, sent: sentAt !== undefined, end, ...times };
+  }
+
+  /** @returns the report of an answer that cannot be used. It is settled by what was seen, or by how long the call ran */
+  unusable(error_type: string | undefined, report = this.seen?.() ?? reportOf(undefined, 0)): Report {
+    const now = Date.now();
+    return { ...report, error_type, seen: report.seen ?? nothingSeen(now - (this.course.sentAt ?? now)) };
+  }
+
+  /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
+  judged(refusal: UpstreamRefusal | undefined): void {
+    const { key, pool } = this.#options.upstream;
+    const { upstream } = this.course;
+    (upstream === undefined ? key : pool?.health.key(upstream))?.note(refusal, Date.now());
+    if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
+  }
+
+  /** Judges how a stream begins. @returns what it means if it is nothing but an error: then it is free, and the call aborted */
+  refusedIn(head: Pick<Response, 'status' | 'headers'>, text: string): UpstreamRefusal | undefined {
+    if (text === '') return undefined;
+    const judged = verdict(head, { text, elapsedMs: 0 });
+    const refusal = judged.kind === 'answer' ? undefined : judged;
+    this.judged(refusal);
+    if (!refusal) return undefined;
+    this.course.sentAt = undefined;
+    this.controller.abort(refusal.forCaller);
+    return refusal;
+  }
+
+  /** Watches the silences of the body from now on. */
+  expectBody(): void {
+    this.watchdog.expect(this.#options.settings.STREAM_IDLE_MS, () => interrupted(true));
+  }
+
+  /** Yields a body as it comes. Only the upstream's silence counts, not the time of the work on a piece. */
+  async *pieces({ body }: Response): AsyncGenerator<Uint8Array, void> {
+    if (!body) return;
+    const reader = new PieceReader(body);
+    this.expectBody();
+    try {
+      for (let piece = await reader.read(); piece; piece = await reader.read()) {
+        this.watchdog.pause();
+        yield piece;
+        this.watchdog.touch();
+      }
+    } finally {
+      // A stream that has ended or broken cannot be cancelled.
+      reader.cancel().catch(() => undefined);
+    }
+  }
+
+  /** Ends the call. More than one call does no harm. */
+  close(end: RequestOutcome['end'] = 'complete'): void {
+    this.#options.signal?.removeEventListener('abort', this.#leave);
+    this.#watchdog?.stop();
+    clearTimeout(this.#wholeTimer);
+    this.course.leave?.(end === 'cut' || end === 'silent');
+  }
+}

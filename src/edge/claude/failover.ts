@@ -1,0 +1,315 @@
+/**
+ * Chooses an upstream for a request, and sends the request to the next one (failover) while no byte of an answer has come.
+ */
+
+import { pause } from '../kit/async/pause.ts';
+import { ApiError } from '../kit/http/errors.ts';
+import { isolateCounts } from '../kit/http/isolate-counts.ts';
+import { type AttemptContext, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
+import { mayRepeat } from './client-retries.ts';
+import { UpstreamFailure } from './failure.ts';
+import { reachedNobody, type UpstreamRefusal } from './judge.ts';
+import type { OpenUpstream } from './kinds/entry.ts';
+import type { BodyMaker } from './kinds/kind.ts';
+import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
+import { mayRunAgain, type SendOptions, type SendProgress, type SendRequest } from './send-request.ts';
+import { candidatesOf, type TryChoice } from './upstreams/candidates.ts';
+import { orderOfTries } from './upstreams/order.ts';
+import { homeOf, type Routing, type UpstreamPool, upstreamsFor } from './upstreams/pool.ts';
+
+/** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
+const SHORT_WAIT_MS = 2_000;
+/** How much a failure tells the caller; the highest is answered, and what an upstream next door refuses never. */
+const TELLING = { request: -1, refused: 0, unclear: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
+
+/** Sends a request to the upstreams that can take it, one after the other, until one of them answers. */
+export class Failover {
+  readonly #pool: UpstreamPool;
+  readonly #request: SendRequest;
+  readonly #options: SendOptions;
+  readonly #deadline: number;
+  readonly #course: SendProgress;
+  #routing: Routing;
+  #body: BodyMaker | undefined;
+  #able: readonly OpenUpstream[];
+  /** The names of the upstreams that were tried in this round. */
+  readonly #tried = new Set<string>();
+  /** The names of the upstreams that have already asked for a wait once. */
+  readonly #waitedFor = new Set<string>();
+  #rounds = 0;
+  #hasTried = false;
+  /** Whether upstreams with open breakers are tried, too. */
+  #isLastResort = false;
+  #canFallBack = true;
+  /** Whether no hold exists, because the account has not admitted another model. Then another try must be admitted first. */
+  #isUnpaid = false;
+  #best: FailedAttempt | undefined;
+  /** The first failure, its upstream, and the model that it was asked for. */
+  #first: { kind: UpstreamRefusal['kind']; name: string; model: string | undefined } | undefined;
+  /** Whether an upstream that failed in this round may soon work again. */
+  #isWorthWaiting = false;
+
+  /**
+   * @param deadline in milliseconds since 1970
+   * @throws NoUpstream if no upstream can take the request
+   */
+  constructor(pool: UpstreamPool, request: SendRequest, options: SendOptions, deadline: number) {
+    this.#pool = pool;
+    this.#request = request;
+    this.#options = options;
+    this.#deadline = deadline;
+    this.#course = options.course;
+    this.#routing = request.routing ?? { streams: false };
+    this.#body = request.body;
+    this.#able = upstreamsFor(pool, request, this.#routing);
+  }
+
+  /**
+   * @returns the first answer; if there is none, the refusal that tells the caller most
+   * @throws ApiError if no upstream could be reached
+   */
+  async run(): Promise<Response> {
+    for (;;) {
+      const { well, open } = this.#order();
+      const [next] = this.#isLastResort ? [...well, ...open] : well;
+      if (next) {
+        if (!(await this.#pay())) return this.#endWithoutAnswer();
+        // What is late may have run.
+        const hasOther = mayRunAgain(this.#options.payment) && (well.length + open.length > 1 || this.#mayRetry());
+        const answer = await this.#try(next, hasOther);
+        if (answer) return answer;
+        continue;
+      }
+      if (await this.#fallBack()) continue;
+      if (!this.#isLastResort && open.length > 0) this.#isLastResort = true;
+      else if (!(await this.#waitForNextRound())) return this.#endWithoutAnswer();
+    }
+  }
+
+  /** @returns the upstreams that are left in this round. */
+  #order(): ReturnType<typeof orderOfTries<TryChoice>> {
+    const now = Date.now();
+    const left = this.#able.filter(({ name }) => !this.#tried.has(name));
+    const choices = candidatesOf(this.#pool, left, this.#routing.model, now);
+    const home = this.#able.length > 1 ? homeOf(this.#pool, this.#routing, now) : undefined;
+    return orderOfTries(choices, home, !mayRunAgain(this.#options.payment));
+  }
+
+  /** Pays for another try if the one before may have run. @returns false if nobody pays for it */
+  async #pay(): Promise<boolean> {
+    const { payment } = this.#options;
+    if (this.#course.sentAt === undefined && !this.#isUnpaid) return true;
+    if (payment === undefined || !this.#mayGoOn()) return false;
+    if (payment !== 'free' && !this.#isUnpaid) await payment.settle();
+    this.#course.sentAt = undefined;
+    this.#course.upstream = undefined;
+    if (payment === 'free') return true;
+    try {
+      this.#body = await payment.admit();
+    } catch (thrown) {
+      // The caller did not ask for this try. If it is not admitted, the failed one is the answer.
+      if (this.#best) return false;
+      throw thrown;
+    }
+    this.#isUnpaid = false;
+    return true;
+  }
+
+  /** Tries one upstream. @returns the answer; undefined if the next upstream must be tried */
+  async #try(choice: TryChoice, hasOther: boolean): Promise<Response | undefined> {
+    const { name, breaker, state } = choice;
+    const now = Date.now();
+    const leave = breaker.enter(now) ?? (state === 'open' ? breaker.force() : undefined);
+    // Another request has become the breaker's probe meanwhile. For this request the breaker is open from now on.
+    if (!leave) return undefined;
+    this.#tried.add(name);
+    if (this.#hasTried) isolateCounts.retries += 1;
+    this.#hasTried = true;
+    const end = this.#pool.health.begin(name, now);
+    this.#course.upstream = name;
+    let failed: FailedAttempt;
+    try {
+      const attempt = await attemptAt(choice, leave, this.#attempt(hasOther));
+      // If the caller has left meanwhile, nobody would end the answer, so it must not be returned.
+      this.#options.controller.signal.throwIfAborted();
+      const answer = attempt instanceof Response ? attempt : this.#answerIn(attempt, name);
+      // An upstream that refuses the caller's own fault works as it should.
+      if (!(attempt instanceof Response || attempt.isNoted) && attempt.verdict.kind === 'request')
+        breaker.succeed(leave, Date.now());
+      if (answer) {
+        drop(this.#best);
+        this.#course.leave = (isCut) => {
+          end();
+          if (!isCut) return;
+          breaker.fail(leave, Date.now());
+          breaker.doubt(Date.now());
+        };
+        return answer;
+      }
+      failed = attempt as FailedAttempt;
+    } catch (thrown) {
+      // The time for all tries is up, or the caller has left. If the caller has left, that says nothing about this upstream.
+      end();
+      const { reason } = this.#options.controller.signal;
+      if (reason instanceof UpstreamFailure && reason.end !== 'client_gone') breaker.fail(leave, Date.now());
+      else breaker.leave(leave);
+      throw thrown;
+    }
+    end();
+    Object.assign(failed, { rides: this.#course.rides, upstream: name });
+    const { kind, waitMs } = failed.verdict;
+    this.#first ??= { kind, name, model: this.#routing.model };
+    this.#pool.health.key(name).note(failed.verdict, Date.now());
+    if (this.#course.sentAt !== undefined) breaker.doubt(Date.now());
+    const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
+    // Waits only once: an upstream that asks for a wait again and again would delay every request.
+    const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;
+    if (kind === 'again') breaker.succeed(leave, Date.now());
+    else if (waits || failed.isNoted || kind === 'request' || (kind === 'missing' && !this.#isListed()))
+      breaker.leave(leave);
+    else if (kind === 'unclear') breaker.suspect(leave, Date.now(), this.#routing.account, waitMs);
+    else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
+    this.#keepFailure(failed);
+    if (waits) {
+      this.#waitedFor.add(name);
+      await this.#wait(waitMs);
+      this.#tried.delete(name);
+    }
+    return undefined;
+  }
+
+  /** @returns a refusal of the caller's own fault, unless it is of an upstream next door, and may be about what that one takes. */
+  #answerIn({ verdict, response, opening }: FailedAttempt, name: string): Response | undefined {
+    const { kind = 'request', name: first = name, model } = this.#first ?? {};
+    const isNextDoor = first !== name || (this.#first && model !== this.#routing.model);
+    if (verdict.kind !== 'request' || (isNextDoor && kind !== 'missing' && !verdict.isPublished)) return undefined;
+    Object.assign(this.#course, { opening });
+    return response;
+  }
+
+  #attempt(hasOther: boolean): AttemptContext {
+    const isOneOfSeveral = this.#able.length > 1;
+    return {
+      pool: this.#pool,
+      request: this.#request,
+      options: this.#options,
+      routing: this.#routing,
+      body: this.#body,
+      isOneOfSeveral,
+      hasOther,
+    };
+  }
+
+  /** @returns whether the table has the model's name. A name that a caller has invented must not open a breaker. */
+  #isListed(): boolean {
+    const { model = '' } = this.#routing;
+    const row = this.#pool.models.find(model);
+    return row !== undefined && [row.id, ...row.aliases].includes(model);
+  }
+
+  /** Keeps the failure that tells the caller most. (A refused key, for example, tells only the operator something.) */
+  #keepFailure(failed: FailedAttempt): void {
+    // If a try may have run, its own answer is kept, because it is settled by that.
+    const { kind, waitMs = 0 } = failed.verdict;
+    this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= LONGEST_WAIT_MS;
+    const best = this.#best?.verdict;
+    const least = best && this.#course.sentAt === undefined ? TELLING[best.kind] : 0;
+    if (TELLING[kind] < least) {
+      drop(failed);
+      return;
+    }
+    // If all are overloaded, the caller may come back as soon as the first one takes requests again.
+    const isLater =
+      kind === 'overloaded' && best?.kind === kind && best.waitMs !== undefined && !(waitMs < best.waitMs);
+    drop(isLater ? failed : this.#best);
+    if (!isLater) this.#best = failed;
+  }
+
+  /** Asks whether another model may step in, and prepares its tries. @returns whether one does */
+  async #fallBack(): Promise<boolean> {
+    const { payment } = this.#options;
+    if (!this.#canFallBack || payment === undefined || payment === 'free' || !payment.fallBack) return false;
+    if (!this.#mayGoOn()) return false;
+    // If only one upstream can take the request, that one is asked before any other model.
+    const { owned, only } = this.#routing;
+    if ((owned ?? only) !== undefined && this.#best === undefined) return false;
+    const isBusy = this.#best === undefined || ['overloaded', 'missing'].includes(this.#best.verdict.kind);
+    if (!isBusy && this.#mayRetry()) return false;
+    const stepsIn = await payment.fallBack();
+    if (stepsIn === 'none' || stepsIn === 'refused') {
+      this.#canFallBack = false;
+      this.#isUnpaid = stepsIn === 'refused';
+      return false;
+    }
+    const { model, body } = stepsIn;
+    Object.assign(this.#course, { sentAt: undefined, upstream: undefined });
+    this.#routing = { ...this.#routing, model };
+    this.#body = body;
+    this.#able = upstreamsFor(this.#pool, this.#request, this.#routing);
+    this.#tried.clear();
+    this.#waitedFor.clear();
+    this.#rounds = 0;
+    this.#isLastResort = false;
+    return true;
+  }
+
+  #mayRetry(): boolean {
+    const { caller, maxRetries } = this.#options;
+    const isReached = this.#course.sentAt !== undefined || !this.#best || !reachedNobody(this.#best.response);
+    return this.#rounds < maxRetries && mayRepeat(caller, isReached) && this.#mayGoOn();
+  }
+
+  /** @returns whether another try may follow the latest one, which may have run. */
+  #mayGoOn(): boolean {
+    return this.#course.sentAt === undefined || mayRunAgain(this.#options.payment);
+  }
+
+  /** Waits, and begins another round over all upstreams. @returns false if there is no other round */
+  async #waitForNextRound(): Promise<boolean> {
+    if (!this.#isWorthWaiting || !this.#mayRetry()) return false;
+    // What one of several upstreams asks for need not be right for the others.
+    const wait = waitBeforeRetry(this.#able.length > 1 ? undefined : this.#best?.response, this.#rounds);
+    if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
+    await this.#wait(wait);
+    this.#rounds += 1;
+    this.#tried.clear();
+    this.#isLastResort = false;
+    this.#isWorthWaiting = false;
+    return true;
+  }
+
+  /** Waits. A failed try is settled by how long it ran, and this time is no part of that. */
+  async #wait(milliseconds: number): Promise<void> {
+    const began = Date.now();
+    try {
+      await pause(milliseconds, this.#options.controller.signal);
+    } finally {
+      if (this.#course.sentAt !== undefined) this.#course.sentAt += Date.now() - began;
+    }
+  }
+
+  /** Ends without a success. @returns the best refusal. @throws ApiError if there is no response to return */
+  #endWithoutAnswer(): Response {
+    if (this.#best?.response) {
+      const { opening, rides = false, upstream } = this.#best;
+      Object.assign(this.#course, { opening, rides, upstream });
+      return this.#best.response;
+    }
+    throw this.#best?.verdict.forCaller ?? allBusy();
+  }
+}
+
+/** Lets go of a refusal that is not answered: its body may be unread, and would keep its connection. */
+function drop(failed: FailedAttempt | undefined): void {
+  // A body that broke off cannot be cancelled any more, and need not be.
+  failed?.response?.body?.cancel().catch(() => {});
+}
+
+/** @returns the error for a request whose upstreams are all full, or not tried because they are down. */
+function allBusy(): ApiError {
+  return new ApiError(
+    'overloaded_error',
+    'Every upstream that could take this request is overloaded at the moment. Try again in a few seconds.',
+    { headers: { 'retry-after': '2' }, logged: 'upstreams_busy' },
+  );
+}

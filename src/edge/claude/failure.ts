@@ -1,0 +1,96 @@
+/** The errors of an answer that does not come, or does not come to its end. */
+import { ApiError, type ErrorType, finalError } from '../kit/http/errors.ts';
+import { masked } from '../kit/http/secrets.ts';
+import { LONGEST_ANSWER_BYTES } from './carry/tee-reader.ts';
+
+/** Where an operator writes the address of an upstream. */
+const ITS_ADDRESS = 'ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS';
+
+interface FailureOptions {
+  end: 'cut' | 'silent' | 'client_gone';
+  logged: string;
+  cause?: unknown;
+}
+
+/** A call of the upstream that did not end as the API ends calls. Its members decide what it costs, never its message. */
+export class UpstreamFailure extends ApiError {
+  readonly end: FailureOptions['end'];
+
+  constructor(type: ErrorType, message: string, { end, logged, cause }: FailureOptions) {
+    super(type, message, { logged, cause });
+    this.end = end;
+  }
+}
+
+/** @returns the error for an answer that broke off, or fell silent, before its end. */
+export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
+  const message = silent
+    ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
+    : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
+  const end = silent ? 'silent' : 'cut';
+  return new UpstreamFailure('api_error', message, { end, logged: `upstream_${end}`, cause });
+}
+
+/** @returns a function that takes each piece of an answer, and throws where it is too long: there it ends, as one that broke off */
+export function sizeGuard(): (piece: Uint8Array) => void {
+  let left = LONGEST_ANSWER_BYTES;
+  return ({ length }) => {
+    left -= length;
+    if (left < 0) throw interrupted(false, new Error('the answer is longer than 32 MB'));
+  };
+}
+
+/** @returns the reason for aborting a call whose caller has left. */
+export function callerLeft(): UpstreamFailure {
+  const message = 'The caller left before the answer ended.';
+  return new UpstreamFailure('api_error', message, { end: 'client_gone', logged: 'client_gone' });
+}
+
+/** @returns the error for an upstream whose headers did not come in time. */
+export function timedOut(): UpstreamFailure {
+  const message = 'The upstream did not answer in time. Try again, or stream the answer.';
+  return new UpstreamFailure('timeout_error', message, { end: 'cut', logged: 'upstream_timeout' });
+}
+
+/** @returns the error for an upstream that could not be reached, or whose connection broke. */
+export function upstreamUnreachable(cause: unknown): UpstreamFailure {
+  const message = 'The upstream could not be reached. Try again in a moment.';
+  // The text is masked because it is also in the ledger, where the caller can see it.
+  const logged = masked(`upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`);
+  return new UpstreamFailure('api_error', message, { end: 'cut', logged, cause });
+}
+
+/** @returns how the call that threw this error ended. */
+export function endOf(thrown: unknown): FailureOptions['end'] {
+  return thrown instanceof UpstreamFailure ? thrown.end : 'cut';
+}
+
+/** @returns the error for an upstream that answers with a redirect. Following it would send the key to another host. */
+export function redirected(): ApiError {
+  return finalError(
+    'api_error',
+    `The upstream answered with a redirect. Its operator must set ${ITS_ADDRESS}, to the final address.`,
+    { logged: 'upstream_redirect' },
+  );
+}
+
+/**
+ * Refuses a status below 200. It only says that the request was taken, but the runtime gives it for the answer, and the answer
+ * for its body. Its body is cancelled.
+ *
+ * @throws UpstreamFailure for such a status. The request may have run
+ */
+export function refuseProvisional({ status, body }: Response): void {
+  if (status >= 200) return;
+  body?.cancel().catch(() => undefined);
+  throw notTheApi();
+}
+
+/** @returns the error for the status of a success without a message: something other than the API has answered. */
+export function notTheApi(): UpstreamFailure {
+  return new UpstreamFailure(
+    'api_error',
+    `What answered in the place of the upstream is not the Claude API. Its operator must check ${ITS_ADDRESS}.`,
+    { end: 'cut', logged: 'upstream_no_answer' },
+  );
+}

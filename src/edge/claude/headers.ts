@@ -1,0 +1,156 @@
+import { DAY_MS } from '../kit/async/durations.ts';
+import { commaSeparated } from '../kit/http/headers/comma-list.ts';
+import { rememberingMatcher, staysHere } from '../kit/http/headers/headers-kept-here.ts';
+import { masked } from '../kit/http/secrets.ts';
+import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
+
+/**
+ * Headers that are not sent up unless FORWARD_HEADERS names them. With them a caller could choose a provider, a key or a rule
+ * of a gateway before the upstream, or another workspace of the operator.
+ */
+const WITHHELD: ReadonlySet<string> = new Set([
+  'anthropic-workspace-id',
+  'anthropic-user-profile-id',
+  'anthropic-organization-id',
+  'api-key',
+]);
+
+/**
+ * Headers that are never sent down. They belong to the connection, or are about the operator's account or the upstream's
+ * origin.
+ */
+const NOT_DOWN: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'content-encoding',
+  'content-length',
+  'set-cookie',
+  'alt-svc',
+  'strict-transport-security',
+  'anthropic-organization-id',
+  'via',
+  'server',
+]);
+// Only the operator may see what a gateway says about itself.
+const NOT_DOWN_PREFIXES = [
+  'anthropic-ratelimit-',
+  'anthropic-priority-',
+  'access-control-',
+  'cf-',
+  ...CHOOSING_PREFIXES,
+];
+
+const isWithheld = rememberingMatcher(WITHHELD, CHOOSING_PREFIXES);
+const staysAbove = rememberingMatcher(NOT_DOWN, NOT_DOWN_PREFIXES);
+
+/** The version of a request without `anthropic-version`. */
+const DEFAULT_VERSION = '2023-06-01';
+
+/**
+ * How many characters of a caller's headers go up. Those that do not fit stay here: a connection that breaks because of them
+ * would look like an upstream that fails.
+ */
+const MOST_UP = 8_192;
+
+/** @returns the value of `anthropic-beta` with the names that an agent needs, each once. @param own the caller's value */
+export function joinedBetas(own: string | null | undefined, betas: readonly string[]): string {
+  return [...new Set([...commaSeparated(own ?? ''), ...betas])].join();
+}
+
+/** Headers by their names in lower case. A plain object costs much less than the runtime's `Headers`. */
+export type PlainHeaders = Record<string, string>;
+
+/**
+ * Filters the caller's headers for the upstream: removes credentials and all others that must not go up, and adds the
+ * deployment's key.
+ *
+ * @param caller the caller's headers
+ * @param apiKey the deployment's key, which replaces the caller's credential
+ * @param forwarded the setting FORWARD_HEADERS: names, or beginnings of names with a `*` at the end
+ * @returns the headers that go up
+ */
+export function headersUp(caller: Headers, apiKey: string, forwarded: readonly string[]): PlainHeaders {
+  let left = MOST_UP;
+  const up = copied(caller, (name, value) => {
+    if (staysHere(name) || (isWithheld(name) && !isForwarded(name, forwarded))) return true;
+    const length = name.length + value.length;
+    if (length > left) return true;
+    left -= length;
+    return false;
+  });
+  up['x-api-key'] = apiKey;
+  up['accept-encoding'] = 'identity';
+  up['anthropic-version'] ??= DEFAULT_VERSION;
+  return up;
+}
+
+/**
+ * Filters the upstream's response headers for the caller: removes what must not go down, and masks secrets.
+ *
+ * @param upstream the upstream's response headers
+ * @returns the headers that go down
+ */
+export function headersDown(upstream: Headers): PlainHeaders {
+  const down = copied(upstream, staysAbove, masked);
+  for (const name of WAITS) {
+    const value = down[name];
+    if (value !== undefined && !isWaitable(name, value)) delete down[name];
+  }
+  return down;
+}
+
+/** Headers that say how long to wait, with their units in milliseconds. */
+const WAIT_UNITS_MS: Readonly<Record<string, number>> = { 'retry-after': 1_000, 'retry-after-ms': 1 };
+const WAITS = Object.keys(WAIT_UNITS_MS);
+/** No time that an upstream asks for is longer. Milliseconds. */
+const LONGEST_ASKED_MS = 7 * DAY_MS;
+
+/** @returns whether a header names no time, or one that a client can wait for. Some would wait for ever, or not at all. */
+export function isWaitable(name: string, value: string): boolean {
+  const unit = WAIT_UNITS_MS[name];
+  return unit === undefined || waitOf(value, unit) !== undefined;
+}
+
+/** @returns the milliseconds that a header names, as a number of units or a date; undefined if nobody can wait for that */
+export function waitOf(value: string | null, unitMs: number): number | undefined {
+  if (value === null || value.trim() === '') return undefined;
+  // Numbers come before dates, because `Date.parse` accepts even "-5" as a date.
+  const wait = Number.isNaN(Number(value)) ? Math.max(0, Date.parse(value) - Date.now()) : Number(value) * unitMs;
+  return wait >= 0 && wait <= LONGEST_ASKED_MS ? wait : undefined;
+}
+
+/** @returns the id that the upstream has given to a request. */
+export function upstreamRequestId(upstream: Headers): string | undefined {
+  const id = upstream.get('request-id');
+  return id === null ? undefined : masked(id);
+}
+
+/** @param forwarded names, or beginnings of names with a `*` at the end */
+export function isForwarded(name: string, forwarded: readonly string[]): boolean {
+  return forwarded.some((pattern) =>
+    pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern,
+  );
+}
+
+function copied(
+  headers: Headers,
+  isLeftOut: (name: string, value: string) => boolean,
+  as: (value: string) => string = (value) => value,
+): PlainHeaders {
+  // Without a prototype, because a header may have the name of a member of it, such as `constructor`.
+  const copy = Object.create(null) as PlainHeaders;
+  let connection: string | undefined;
+  // `forEach` is faster than an iterator, which makes an array for each header.
+  headers.forEach((value, name) => {
+    if (name === 'connection') connection = value;
+    else if (!isLeftOut(name, value)) copy[name] = as(value);
+  });
+  // The headers that `connection` names belong to the connection, too.
+  for (const name of connection?.split(',') ?? []) delete copy[name.trim().toLowerCase()];
+  return copy;
+}

@@ -1,0 +1,319 @@
+/** Finds, in one walk over a request's body, everything that makes its input cost more or less than its bytes. */
+
+import { isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
+import { furtherModels, usesOfModels } from './further-models.ts';
+
+const PER_MESSAGE = 16;
+/** Tokens that are added for all custom tools together, for an output format, and for a list of MCP tools. */
+const PER_SCHEMA = 1_024;
+/** Tokens of a tool that the API defines: its schema is not in the body. A toolset has many such schemas. */
+const PER_NATIVE_TOOL = 2_048;
+const PER_TOOLSET = 8_192;
+/**
+ * An image costs ⌈width/28⌉ × ⌈height/28⌉ tokens after it was scaled to the model's maximum, which is 4,784 tokens for
+ * the newest models and 1,568 for older ones (platform.claude.com/docs, "Vision", November 2026). The rest is room for
+ * what the API puts around it.
+ */
+export const PER_IMAGE = 5_000;
+/** The assumed steps of the API's own tool loop if no `max_uses` limits it, and the assumed searches in each step. */
+export const UNLIMITED_USES = 10;
+/** How deep content is read. The API accepts a nesting of at most four. */
+const DEEPEST_CONTENT = 32;
+/** Tokens of a fetched page's address, title and time. */
+const PER_PAGE = 1_000;
+
+/** Blocks that cost at most their bytes. */
+const LEAVES = new Set([
+  'text',
+  'thinking',
+  'redacted_thinking',
+  'tool_use',
+  'server_tool_use',
+  'mcp_tool_use',
+  'compaction',
+  'fallback',
+  'tool_removal',
+  'browser_state',
+  'web_search_result',
+  'advisor_result',
+  'advisor_redacted_result',
+  'code_execution_result',
+  'encrypted_code_execution_result',
+  'bash_code_execution_result',
+  'text_editor_code_execution_view_result',
+  'text_editor_code_execution_create_result',
+  'text_editor_code_execution_str_replace_result',
+]);
+/** Blocks whose `content` is a list of blocks, one block, or text. */
+const CONTAINERS = new Set([
+  'tool_result',
+  'search_result',
+  'mcp_tool_result',
+  'web_search_tool_result',
+  'web_fetch_tool_result',
+  'web_fetch_result',
+  'advisor_tool_result',
+  'code_execution_tool_result',
+  'bash_code_execution_tool_result',
+  'text_editor_code_execution_tool_result',
+  'tool_search_tool_result',
+]);
+/** Blocks that refer to something long at the API: a tool's definition, or a file that cannot change. */
+const REFERENCES = new Set(['tool_reference', 'tool_search_tool_search_result', 'container_upload']);
+/** Tools that the API itself calls and whose definition is short. */
+const SERVED_TOOLS = /^(web_search|web_fetch|code_execution|advisor|tool_search)_/;
+const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
+const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
+
+/** What was found in a body. */
+export interface PromptFeatures {
+  /** Tokens to add to the bytes of the body. Base64 of images is subtracted. */
+  extra: number;
+  /** What limits the input: the bytes of the body, a count of its tokens, or only the context window. */
+  by: 'bytes' | 'count' | 'window';
+  /** The longest cache lifetime asked for. */
+  cache: 'none' | '5m' | '1h';
+  /** How many images are given by URL. An image may change after it was counted. */
+  linkedImages: number;
+  /** Whether something else may grow after it was counted. */
+  changes: boolean;
+  /** Why only the context window limits the input, in words for the caller. */
+  because: string | undefined;
+  /** The tools that the API itself calls, added up. After each use it reads the whole prompt again. */
+  served: Served;
+  /** The most web searches that may be billed. */
+  searches: number;
+  /** Tools that ask for another model, at most `MOST_ADVISORS` + 1 of them. */
+  advisors: readonly Json[];
+}
+
+/** Sums over the tools that the API itself calls. (A list of them could be as long as the body.) */
+export interface Served {
+  tools: number;
+  /** The name of the first one. */
+  name: string;
+  /** The sum of `max_uses` over those that have it. */
+  uses: number;
+  /** Whether any has no `max_uses`. */
+  unlimited: boolean;
+  /** The most tokens that all uses add to the prompt, and that one does; infinite if nothing limits them. */
+  growth: number;
+  result: number;
+  /** Whether the prompt has definitions that are not in the body. */
+  hidden: boolean;
+}
+
+type ServedTool = Pick<Served, 'name' | 'growth' | 'result' | 'hidden'> & { uses: number | undefined };
+
+/** A member that makes the API call tools which the body does not list. */
+const HIDDEN = { uses: undefined, growth: Number.POSITIVE_INFINITY, result: Number.POSITIVE_INFINITY, hidden: true };
+const NONE_SERVED: Served = { tools: 0, name: '', uses: 0, unlimited: false, growth: 0, result: 0, hidden: false };
+/** The most advisors that a worst case adds up. No budget pays for a request with more of them. */
+export const MOST_ADVISORS = 64;
+
+/** The features of an empty list of messages. */
+export const NO_FEATURES: PromptFeatures = {
+  extra: 0,
+  by: 'bytes',
+  cache: 'none',
+  linkedImages: 0,
+  changes: false,
+  because: undefined,
+  served: NONE_SERVED,
+  searches: 0,
+  advisors: [],
+};
+
+/** @returns the features of messages, added to those of the messages before them. */
+export function featuresOf(messages: readonly unknown[], before: PromptFeatures = NO_FEATURES): PromptFeatures {
+  const found = { ...before };
+  readMessages(messages, found);
+  return found;
+}
+
+/** @returns the features of so many messages whose content is a text without a breakpoint, and of what comes before them. */
+export function withPlainMessages(messages: number, before: PromptFeatures): PromptFeatures {
+  return { ...before, extra: before.extra + messages * PER_MESSAGE };
+}
+
+/**
+ * @param lengthOf returns the length of a string. Needed if strings of the body stand for longer ones
+ * @returns the features of a whole body, added to those of the messages before it
+ */
+export function featuresOfBody(body: Json, before: PromptFeatures = NO_FEATURES, lengthOf?: LengthOf): PromptFeatures {
+  const found = { ...before };
+  readBody(body, found, lengthOf);
+  return found;
+}
+
+/** Returns how long a string of a body is. */
+type LengthOf = (value: string) => number;
+
+const ownLength: LengthOf = (value) => value.length;
+
+function readBody(body: Json, found: PromptFeatures, lengthOf?: LengthOf): void {
+  noteCache(body.cache_control, found);
+  readBlocks(body.system, found, lengthOf);
+  if (Array.isArray(body.messages)) readMessages(body.messages, found, lengthOf);
+  if (Array.isArray(body.tools) && body.tools.length > 0) {
+    found.extra += PER_SCHEMA;
+    for (const tool of body.tools) if (isObject(tool)) readTool(tool, found);
+  }
+  noteModels(furtherModels(body), found);
+  if (isObject(body.output_config) && body.output_config.format) found.extra += PER_SCHEMA;
+  if (body.output_format) found.extra += PER_SCHEMA;
+  if (Array.isArray(body.mcp_servers) && body.mcp_servers.length > 0) {
+    serve({ ...HIDDEN, name: 'mcp_servers' }, found);
+  }
+  if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
+    serve({ ...HIDDEN, name: 'skills' }, found);
+  }
+  // The API has the earlier messages of the thread. The body has only the new ones.
+  if (body.thread) byWindow('thread', found);
+}
+
+function readMessages(messages: readonly unknown[], found: PromptFeatures, lengthOf?: LengthOf): void {
+  found.extra += messages.length * PER_MESSAGE;
+  for (const message of messages) {
+    const content = isObject(message) ? message.content : undefined;
+    if (typeof content !== 'string') readBlocks(content, found, lengthOf);
+  }
+}
+
+/** Reads blocks level by level. It does not recurse, because a hostile body may nest very deep. */
+function readBlocks(content: unknown, found: PromptFeatures, lengthOf: LengthOf = ownLength): void {
+  if (typeof content !== 'object' || content === null) return;
+  let level: unknown[] = [content];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > DEEPEST_CONTENT) {
+      byWindow('content that is nested too deep', found);
+      return;
+    }
+    const next: unknown[] = [];
+    for (const node of level) {
+      if (Array.isArray(node)) for (const item of node) readNode(item, found, next, lengthOf);
+      else readNode(node, found, next, lengthOf);
+    }
+    level = next;
+  }
+}
+
+function readNode(node: unknown, found: PromptFeatures, next: unknown[], lengthOf: LengthOf): void {
+  if (Array.isArray(node)) {
+    next.push(node);
+    return;
+  }
+  if (!isObject(node)) return;
+  noteCache(node.cache_control, found);
+  const type = stringOrUndefined(node.type) ?? 'unknown';
+  if (LEAVES.has(type) || type.endsWith('_tool_result_error')) return;
+  if (type === 'image' || type === 'document') readSource(type, node.source, found, next, lengthOf);
+  else if (CONTAINERS.has(type)) {
+    if (typeof node.content === 'object' && node.content !== null) next.push(node.content);
+  } else if (REFERENCES.has(type)) byCount(found);
+  else if (type === 'mcp_tool_listing') found.extra += PER_SCHEMA;
+  else if (type === 'tool_addition') {
+    byCount(found);
+    if (isObject(node.tool)) readTool(node.tool, found);
+  } else byWindow(`a block of the type ${type.slice(0, 64)}`, found);
+}
+
+function readSource(
+  type: 'image' | 'document',
+  source: unknown,
+  found: PromptFeatures,
+  next: unknown[],
+  lengthOf: LengthOf,
+): void {
+  const kind = isObject(source) ? source.type : undefined;
+  if (type === 'image') {
+    // The API scales every image down, so its cost has a limit even if it is given by a URL.
+    if (kind === 'url') found.linkedImages += 1;
+    const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? lengthOf(source.data) : 0;
+    found.extra += PER_IMAGE - inBody;
+  } else if (!isObject(source) || typeof kind !== 'string') byWindow('a document without a source', found);
+  else if (kind === 'base64') {
+    // A PDF is compressed, so its bytes say neither how many pages nor how much text it has.
+    byCount(found);
+  } else if (kind === 'text') {
+    // Its bytes are in the body.
+  } else if (kind === 'content') {
+    if (typeof source.content === 'object' && source.content !== null) next.push(source.content);
+  } else if (kind === 'file') byCount(found);
+  else {
+    // The document may change after it was counted.
+    found.changes = true;
+    byWindow('a document by URL', found);
+  }
+}
+
+function readTool(tool: Json, found: PromptFeatures): void {
+  noteCache(tool.cache_control, found);
+  const type = typeof tool.type === 'string' ? tool.type : 'custom';
+  noteModels(usesOfModels(tool, type), found);
+  if (type === 'custom' || type === 'tool_reference') return;
+  if (CLIENT_TOOLS.test(type)) found.extra += PER_NATIVE_TOOL;
+  else if (CLIENT_TOOLSETS.test(type)) found.extra += PER_TOOLSET;
+  else {
+    found.extra += PER_NATIVE_TOOL;
+    serve(servedTool(type, tool), found);
+    const uses = wholeNumber(tool.max_uses);
+    if (type.startsWith('web_search')) found.searches += Math.min(uses ?? UNLIMITED_USES ** 2, 1_000_000);
+  }
+}
+
+function servedTool(type: string, tool: Json): ServedTool {
+  const uses = wholeNumber(tool.max_uses);
+  const content = wholeNumber(tool.max_content_tokens);
+  const isFetch = type.startsWith('web_fetch');
+  const result = isFetch && content !== undefined ? content + PER_PAGE : Number.POSITIVE_INFINITY;
+  return {
+    name: type.replace(/_\d+$/, '').slice(0, 64),
+    uses,
+    growth: uses === 0 ? 0 : (uses ?? Number.POSITIVE_INFINITY) * result,
+    result,
+    hidden: !SERVED_TOOLS.test(type),
+  };
+}
+
+/** Adds models that a request may use beside its own. Each is given in the form of a tool that names it. */
+export function noteModels(advisors: readonly Json[], found: PromptFeatures): void {
+  // One more than the maximum shows that there are too many.
+  if (found.advisors.length <= MOST_ADVISORS)
+    found.advisors = [...found.advisors, ...advisors].slice(0, MOST_ADVISORS + 1);
+}
+
+function serve(tool: ServedTool, found: PromptFeatures): void {
+  const { tools, name, uses, unlimited, growth, result, hidden } = found.served;
+  found.served = {
+    tools: tools + 1,
+    name: name || tool.name,
+    uses: uses + (tool.uses ?? 0),
+    unlimited: unlimited || tool.uses === undefined,
+    growth: growth + tool.growth,
+    result: Math.max(result, tool.result),
+    hidden: hidden || tool.hidden,
+  };
+}
+
+function byWindow(because: string, found: PromptFeatures): void {
+  found.by = 'window';
+  found.because ??= because;
+}
+
+function byCount(found: PromptFeatures): void {
+  if (found.by === 'bytes') found.by = 'count';
+}
+
+/** Keeps the longest cache lifetime that was asked for. */
+export function noteCache(control: unknown, found: PromptFeatures): void {
+  if (control === undefined || control === null) return;
+  const ttl = isObject(control) ? control.ttl : undefined;
+  if (ttl !== undefined && ttl !== null && ttl !== '5m') found.cache = '1h';
+  else if (found.cache === 'none') found.cache = '5m';
+}
+
+/** @returns a whole number that is not negative; undefined for anything else. */
+export function wholeNumber(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 ? value : undefined;
+}

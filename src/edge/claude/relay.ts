@@ -1,0 +1,155 @@
+import type { Settings } from '../gate/settings/settings.ts';
+import { decoder, NO_BYTES } from '../kit/http/bytes.ts';
+import { toApiError } from '../kit/http/errors.ts';
+import { maskedBytes } from '../kit/http/secrets.ts';
+import { type BufferedAnswer, bufferedResponse, readAnswer } from './buffered-answer.ts';
+import { isEventStream, refuseEncoding } from './content-type.ts';
+import { Exchange } from './exchange.ts';
+import { endOf } from './failure.ts';
+import type { BodyMaker } from './kinds/kind.ts';
+import type { RequestOutcome } from './outcome.ts';
+import { readRidden, wholeHead } from './ridden-answer.ts';
+import type { Payment } from './send-request.ts';
+import { relayStream } from './stream.ts';
+import type { Upstream } from './upstream.ts';
+import type { Routing } from './upstreams/pool.ts';
+import { idsMade } from './usage/made-ids.ts';
+import type { Report } from './usage/usage-report.ts';
+
+/** An error is searched for in this many bytes of a stream. */
+const ERROR_START_BYTES = 2_048;
+
+/** The request to relay. */
+export interface RelayRequest {
+  /** The caller's own request. Its method, headers and query go up. Its signal says when the caller has left. */
+  caller: Request;
+  /** The path at the upstream, beginning with `/v1`. */
+  path: string;
+  /** The caller's bytes, or the text after changes that were needed. */
+  body?: BodyMaker | undefined;
+  /** What decides the choice between several upstreams. */
+  routing?: Routing | undefined;
+  /** Whether only a message or an error counts as an answer. */
+  expectsMessage?: boolean;
+  /** Whether it goes up as a stream, though the caller has asked for a whole answer, which is then put together. */
+  rides?: boolean;
+  /**
+   * Whether another model may take over in the middle of the answer. Then the answer's blocks are read, since they say so.
+   */
+  hasFallbacks?: boolean;
+  /** Whether results of tools in its answer may repeat a secret that went up. */
+  repeatsSecrets?: boolean;
+  /** Whether to read the ids of what the answer makes: its container, its thread, its files. */
+  readsIds?: boolean;
+  /** The caller's `idempotency-key`, in the form that goes up. */
+  idempotencyKey?: string | undefined;
+}
+
+/** What a relay needs, and the functions that it calls. */
+export interface RelayOptions {
+  upstream: Upstream;
+  settings: Settings;
+  requestId: string;
+  waitUntil(work: Promise<unknown>): void;
+  /** Pays for another try after a try that may have run. Default: the request costs nothing. */
+  payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
+  /**
+   * Called when the answer is made; for a buffered answer after `onEnd`.
+   *
+   * @param buffered whether a buffered answer has the status of a success; undefined for a stream
+   * @returns the edge's own headers for it. Default: none
+   */
+  ownHeaders?(buffered?: { ok: boolean }): Record<string, string>;
+  /**
+   * Called once when the upstream's headers have come. No other try will be made, so the request body is not needed any more.
+   *
+   * @param upstream its name, if there are several
+   */
+  onHeaders?(upstream: string | undefined): void;
+  /**
+   * Called once with how the answer ended, even if the caller has left. It must return at once. Longer work must go on by
+   * itself.
+   *
+   * @returns text for a comment after a complete stream, without the colon
+   */
+  onEnd?(outcome: RequestOutcome): string | undefined;
+}
+
+/**
+ * Relays a caller's own request: its bytes up, the answer's bytes down, usage read from a copy.
+ *
+ * @returns the upstream's answer, streaming if the upstream streams; its 400 and 413 word for word
+ * @throws ApiError when nothing can be relayed: no answer, the deployment's key was refused, or the body was interrupted
+ */
+export async function relay(request: RelayRequest, options: RelayOptions): Promise<Response> {
+  const { upstream, settings } = options;
+  const { caller } = request;
+  const { signal } = caller;
+  const exchange = new Exchange({ upstream, settings, signal });
+  const { course, controller, watchdog, startedAt } = exchange;
+  const headers = exchange.headersOf(caller.headers);
+  if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
+
+  let hasEnded = false;
+  const finish = (report: Report, end: RequestOutcome['end'], firstByte: number) => {
+    hasEnded = true;
+    exchange.close(end);
+    return options.onEnd?.(exchange.outcome(report, end, firstByte));
+  };
+
+  const payment = options.payment?.(() => exchange.outcome(exchange.unusable('upstream_unreachable'), 'cut')) ?? 'free';
+  /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
+  let failed: 'error' | undefined;
+  const answered = ({ report, ...read }: Omit<BufferedAnswer, 'json'>, head: Pick<Response, 'status' | 'headers'>) =>
+    bufferedResponse(head, read, {
+      requestId: options.requestId,
+      ownHeaders: (ok) => {
+        finish(failed ? exchange.unusable(report.error_type, report) : report, failed ?? 'complete', Date.now());
+        return options.ownHeaders?.({ ok });
+      },
+    });
+  try {
+    const { body, routing, rides = false } = request;
+    const path = request.path + queryOf(caller.url);
+    const call = { method: caller.method, path, headers, body, routing, rides };
+    const response = await exchange.send(call, { caller: caller.headers, payment, waitUntil: options.waitUntil });
+    options.onHeaders?.(course.upstream);
+    refuseEncoding(response);
+    const isStream = response.ok && isEventStream(response);
+    const isRidden = isStream && course.rides === true;
+    const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
+    const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
+    if (isStream && response.body && !isRidden) {
+      const opened = (bytes: Uint8Array) => {
+        const refusal = exchange.refusedIn(response, decoder.decode(bytes.subarray(0, ERROR_START_BYTES)));
+        if (!refusal) return undefined;
+        failed = 'error';
+        const report = exchange.unusable(refusal.forOperator);
+        return answered({ kind: 'error', body: NO_BYTES, report, refusal }, response);
+      };
+      const state = { signal, controller, watchdog, reading, opening: course.opening, repeatsSecrets, opened };
+      return await relayStream(response, response.body, state, options, finish);
+    }
+    if (!response.ok) failed = 'error';
+    const expected = request.expectsMessage ? 'message' : 'anything';
+    const read =
+      isRidden && response.body
+        ? await readRidden(response, response.body, exchange, reading)
+        : await readAnswer(response, exchange, expected);
+    // What rides has its ids in its report.
+    const report = readsIds && !isRidden ? { ...read.report, made: idsMade(read.json) } : read.report;
+    if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
+    const shown = repeatsSecrets ? { ...read, body: maskedBytes(read.body) } : read;
+    return answered({ ...shown, report }, isRidden ? wholeHead(response) : response);
+  } catch (thrown) {
+    const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
+    if (!hasEnded) finish(exchange.unusable(toApiError(thrown).logged), end, Date.now());
+    throw thrown;
+  }
+}
+
+/** @returns the query of a URL, unchanged and with its question mark; empty if it has none. */
+export function queryOf(url: string): string {
+  const at = url.indexOf('?');
+  return at < 0 ? '' : url.slice(at);
+}

@@ -1,0 +1,21 @@
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import type { Sendable } from '../../kit/http/body/sendable.ts';
+import { LongBody } from '../../kit/http/long-body.ts';
+import { type Changes, edit } from '../../kit/json/edit.ts';
+import { RequestBody } from './request-body.ts';
+
+/**
+ * Makes the body that goes up.
+ *
+ * @param changes changes of its top-level members
+ * @returns the caller's own bytes if nothing changes; otherwise the changed text
+ */
+export function bodyUp(body: JsonBody, changes: Changes): Sendable {
+  // The text of a conversation's body is made only when it is read, and the history in it is not parsed.
+  const isSame = Object.keys(changes).length === 0;
+  if (!isSame && body instanceof RequestBody && changes.messages === undefined) return body.with(changes).bytes;
+  if (isSame && !(body instanceof LongBody)) return body.bytes;
+  const text = isSame ? body.text : edit(body.text, changes);
+  if (body instanceof LongBody) return body.sendable(text);
+  return text === body.text ? body.bytes : text;
+}

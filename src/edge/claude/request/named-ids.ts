@@ -1,0 +1,64 @@
+/** Finds the ids in a request that name things made earlier at an upstream. They belong to the account that made them. */
+
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { withOneReading } from '../../kit/http/read-json.ts';
+import { isObject } from '../../kit/json/object.ts';
+import { FILE_KEY, fileIdsIn, type MadeId, type MadeKind } from '../usage/made-ids.ts';
+import { RequestBody } from './request-body.ts';
+
+/** Matches escaped letters, by which a key could be hidden in the text. */
+const ESCAPED_ASCII = /\\u00([2-7][0-9a-f])/gi;
+
+/** @returns whether a body may contain such an id. It only searches the text, and is true for few requests. */
+export function mayName({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
+  const { container = null, thread = null } = json;
+  return container !== null || thread !== null || text.includes(FILE_KEY) || plainText(text).includes(FILE_KEY);
+}
+
+/** @returns a JSON text with its escaped letters decoded. The result may not be valid JSON */
+function plainText(text: string): string {
+  if (!text.includes('\\u00')) return text;
+  return text.replace(ESCAPED_ASCII, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
+}
+
+/**
+ * Finds the ids that a request names.
+ *
+ * @returns the ids, and the body that must go up. If it repeated a key, it is rewritten, so that the upstream cannot read
+ *   another value
+ * @throws ApiError 400 for a body that nests too deep to be checked
+ */
+export function namedIds(body: JsonBody): { ids: readonly MadeId[]; body: JsonBody } {
+  if (!mayName(body)) return { ids: [], body };
+  const read = withOneReading(body, 'everywhere');
+  return { ids: idsNamed(read.json), body: read };
+}
+
+/** @returns the ids that the new part of a turn names. The ids in its history were checked when they were new. */
+export function idsInTurn(body: JsonBody): readonly MadeId[] {
+  const own = body instanceof RequestBody ? { text: body.ownText, json: body.own } : body;
+  return mayName(own) ? idsNamed(own.json) : [];
+}
+
+/** @returns the ids that a Messages request names, each once */
+export function idsNamed(request: Readonly<Record<string, unknown>>): readonly MadeId[] {
+  const found: MadeId[] = [];
+  const add = (kind: MadeKind, id: unknown) => {
+    if (typeof id === 'string') found.push({ kind, id });
+  };
+  const { container, thread } = request;
+  add('container', isObject(container) ? container.id : container);
+  if (isObject(thread)) add('thread', thread.previous_message_id);
+  for (const id of new Set(fileIdsIn(request))) add('file', id);
+  return found;
+}
+
+/** Tools that run in a container. An answer contains the container's id. */
+const IN_CONTAINER = /^(code_execution|web_search_2026|web_fetch_2026)/;
+
+/** @returns whether the answer to a request may contain ids of things that it makes. */
+export function makesThings({ container = null, thread = null, tools }: Readonly<Record<string, unknown>>): boolean {
+  if (container !== null || thread !== null) return true;
+  if (!Array.isArray(tools)) return false;
+  return tools.some((tool) => isObject(tool) && typeof tool.type === 'string' && IN_CONTAINER.test(tool.type));
+}

@@ -1,0 +1,93 @@
+/**
+ * The body of a turn as it goes up: first the history as bytes, which are not parsed again, then the new messages as text.
+ */
+
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
+import { COMMA } from '../../kit/json/characters.ts';
+import { type Changes, edit, memberRange } from '../../kit/json/edit.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { PromptFeatures } from '../pricing/prompt-features.ts';
+import type { SentHistory } from './sent-history.ts';
+
+/** A Messages body of new messages with a history before them. Bytes, text and JSON are made when they are first read. */
+export class RequestBody implements JsonBody {
+  /** Always null: a conversation refuses a body that repeats keys. */
+  readonly readings = null;
+  /** The body without the history: its other members, and the new messages. */
+  readonly own: Json;
+  readonly #text: string;
+  readonly #history: SentHistory;
+  #bytes: Uint8Array | undefined;
+  #parsed: Pick<JsonBody, 'text' | 'json'> | undefined;
+
+  /** @param text a Messages body whose `messages` has only the new ones */
+  constructor(text: string, history: SentHistory) {
+    this.#text = text;
+    this.#history = history;
+    this.own = JSON.parse(text) as Json;
+  }
+
+  /** What was found in the messages of the history. */
+  get before(): PromptFeatures {
+    return this.#history.findings;
+  }
+
+  /** Whether there is a history before the new messages. */
+  get hasHistory(): boolean {
+    return this.#history.bytes.length > 0;
+  }
+
+  /** The text of the body without the history. */
+  get ownText(): string {
+    return this.#text;
+  }
+
+  get bytes(): Uint8Array {
+    this.#bytes ??= written(this.#text, this.#history.bytes);
+    return this.#bytes;
+  }
+
+  get text(): string {
+    return this.#read().text;
+  }
+
+  get json(): Record<string, unknown> {
+    return this.#read().json;
+  }
+
+  #read(): Pick<JsonBody, 'text' | 'json'> {
+    if (!this.#parsed) {
+      const text = exactDecoder.decode(this.bytes);
+      this.#parsed = { text, json: JSON.parse(text) as Record<string, unknown> };
+    }
+    return this.#parsed;
+  }
+
+  /** @returns the same body with some members changed. */
+  with(changes: Changes): RequestBody {
+    return new RequestBody(edit(this.#text, changes), this.#history);
+  }
+}
+
+/** @returns the members of a body, with only the new ones of a conversation's messages */
+export function ownOf(body: JsonBody): Json {
+  return body instanceof RequestBody ? body.own : body.json;
+}
+
+/** Writes a history into the list of messages of a body, before those that are there. */
+function written(text: string, history: Uint8Array): Uint8Array {
+  if (history.length === 0) return encoder.encode(text);
+  const range = memberRange(text, 'messages');
+  if (!range) throw new TypeError('A body without messages.');
+  const begins = range.start + 1;
+  const before = encoder.encode(text.slice(0, begins));
+  const after = encoder.encode(text.slice(begins));
+  const hasMore = text.slice(begins, range.end - 1).trim() !== '';
+  const bytes = new Uint8Array(before.length + history.length + Number(hasMore) + after.length);
+  bytes.set(before);
+  bytes.set(history, before.length);
+  if (hasMore) bytes[before.length + history.length] = COMMA;
+  bytes.set(after, bytes.length - after.length);
+  return bytes;
+}

@@ -1,0 +1,99 @@
+/**
+ * The messages of a conversation, in the form in which they go up with each turn. They are bytes and not objects, so that the
+ * garbage collector does not walk through them, and a turn only adds to their end.
+ */
+
+import { releaseBytes } from '../../kit/http/body/release-bytes.ts';
+import { lengthOf, setPieces } from '../../kit/http/body-pieces.ts';
+import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
+import { featuresOfJoined } from '../pricing/joined-messages.ts';
+import { featuresOf, NO_FEATURES, type PromptFeatures } from '../pricing/prompt-features.ts';
+
+/** A buffer that several histories share: each one is a longer beginning of it. */
+interface Shared {
+  bytes: Uint8Array;
+  /** The length of the longest history in it, in bytes. */
+  used: number;
+}
+
+/** A new buffer is this many times as long as its content, so that most turns need no copy. */
+const ROOM = 1.25;
+/** The most bytes that it is longer. */
+const MOST_ROOM = 262_144;
+
+const COMMA_BYTES = encoder.encode(',');
+
+/** Messages as JSON with commas between them, in UTF-8. */
+export interface JoinedMessages {
+  bytes: Uint8Array;
+  /** How many there are. */
+  messages: number;
+}
+
+/** An immutable list of messages as bytes. */
+export class SentHistory {
+  static readonly EMPTY = new SentHistory({ bytes: new Uint8Array(0), used: 0 }, 0, NO_FEATURES);
+
+  readonly #shared: Shared;
+  readonly #length: number;
+  /** What the messages contain that decides the cost of a request, beside their length. */
+  readonly findings: PromptFeatures;
+
+  private constructor(shared: Shared, length: number, findings: PromptFeatures) {
+    this.#shared = shared;
+    this.#length = length;
+    this.findings = findings;
+  }
+
+  /** @returns the history of messages that have been read from the database */
+  static of(pieces: readonly JoinedMessages[]): SentHistory {
+    let findings = NO_FEATURES;
+    for (const { bytes, messages } of pieces)
+      findings = featuresOfJoined(exactDecoder.decode(bytes), messages, findings);
+    const parts = pieces.flatMap((piece, index) => (index === 0 ? [piece.bytes] : [COMMA_BYTES, piece.bytes]));
+    const used = lengthOf(parts);
+    // Room for the turn that is about to begin: a copy of a long history would cost more.
+    const bytes = new Uint8Array(roomyLength(used));
+    setPieces(bytes, parts);
+    return new SentHistory({ bytes, used }, used, findings);
+  }
+
+  /** The messages as JSON with commas between them, in UTF-8. */
+  get bytes(): Uint8Array {
+    return this.#shared.bytes.subarray(0, this.#length);
+  }
+
+  /** Bytes of memory that its buffer takes. */
+  get size(): number {
+    return this.#shared.bytes.length;
+  }
+
+  /**
+   * @param texts the JSON of further messages
+   * @param parsed what they parse to, if that is known, but for breakpoints
+   * @returns a longer history; this one stays as it is
+   */
+  plus(texts: readonly string[], parsed?: readonly unknown[]): SentHistory {
+    if (texts.length === 0) return this;
+    const added = texts.flatMap((text, index) => [
+      ...(index > 0 || this.#length > 0 ? [COMMA_BYTES] : []),
+      encoder.encode(text),
+    ]);
+    const length = this.#length + lengthOf(added);
+    // If another history has already been continued from here, its bytes come after this one's.
+    const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
+    // A history that was just read from the database may be used only once, so it gets no spare room.
+    const size = this.#length > 0 ? roomyLength(length) : length;
+    const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
+    if (!hasRoom) shared.bytes.set(this.bytes);
+    setPieces(shared.bytes.subarray(this.#length), added);
+    for (const piece of added) if (piece !== COMMA_BYTES) releaseBytes(piece);
+    shared.used = length;
+    const messages = parsed ?? texts.map((text) => JSON.parse(text) as unknown);
+    return new SentHistory(shared, length, featuresOf(messages, this.findings));
+  }
+}
+
+function roomyLength(length: number): number {
+  return Math.min(Math.ceil(length * ROOM), length + MOST_ROOM);
+}

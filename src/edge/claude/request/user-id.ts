@@ -1,0 +1,78 @@
+/** Makes hashes of names, so that accounts and their users can be distinguished without saying who they are. */
+
+import type { Settings } from '../../gate/settings/settings.ts';
+import { LruCache } from '../../kit/cache/lru.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
+import { LongBody } from '../../kit/http/long-body.ts';
+import { withText } from '../../kit/http/read-json.ts';
+import { edit, memberTexts } from '../../kit/json/edit.ts';
+import { isObject } from '../../kit/json/object.ts';
+
+const MOST_USER_IDS = 1_000;
+const CHARACTERS = 32;
+const endUsers = new LruCache<string, string>({ most: MOST_USER_IDS });
+/** The most characters that the API accepts. */
+const LONGEST_USER_ID = 512;
+/** As an escape, `\u0000`. */
+const BYTES_OF_A_CHARACTER = 6;
+const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
+
+/** @returns the name of an account at the upstream: 32 hexadecimal digits, always the same. */
+async function nameUp(account: string): Promise<string> {
+  const known = userIds.get(account);
+  if (known !== undefined) return known;
+  const name = (await sha256Hex(utf8(`sluice account ${account}`))).slice(0, CHARACTERS);
+  userIds.set(account, name);
+  return name;
+}
+
+/**
+ * @returns a hash (32 hexadecimal digits) of the end user that a body names in `metadata.user_id`; undefined if it names
+ * none.
+ */
+export function endUserOf(body: JsonBody): string | undefined | Promise<string> {
+  const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
+  const told = isObject(metadata) ? metadata.user_id : undefined;
+  if (typeof told !== 'string') return undefined;
+  const named = body instanceof LongBody ? body.stringOf(told, LONGEST_USER_ID * BYTES_OF_A_CHARACTER) : told;
+  if (named === undefined || named === '' || named.length > LONGEST_USER_ID) return undefined;
+  return endUsers.get(named) ?? hashed(named);
+}
+
+async function hashed(named: string): Promise<string> {
+  const hash = (await sha256Hex(utf8(`sluice user ${named}`))).slice(0, CHARACTERS);
+  endUsers.set(named, hash);
+  return hash;
+}
+
+/**
+ * Makes the `idempotency-key` that goes up: a hash with the account's name. All accounts share one API key, and an account
+ * must not get the answer of another account that has chosen the same key.
+ */
+export function keyUp(caller: Headers, account: string): undefined | Promise<string> {
+  const key = caller.get('idempotency-key');
+  return key === null ? undefined : keyOfAccount(account, key);
+}
+
+async function keyOfAccount(account: string, key: string): Promise<string> {
+  // A header that an upstream does not accept would look like an upstream that fails.
+  const short = /^[\w.:-]{1,256}$/.test(key) ? key : await sha256Hex(utf8(key));
+  return `${await nameUp(account)}-${short}`;
+}
+
+/** @returns the body with the account's name in `metadata.user_id`, if UPSTREAM_USER_ID says so. */
+export function withUserId(body: JsonBody, settings: Settings, account: string): JsonBody | Promise<JsonBody> {
+  return settings.UPSTREAM_USER_ID === 'account' ? named(body, account) : body;
+}
+
+async function named(body: JsonBody, account: string): Promise<JsonBody> {
+  const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
+  // If it is neither an object nor null, the upstream judges it.
+  if (metadata !== undefined && metadata !== null && !isObject(metadata)) return body;
+  const user_id = await nameUp(account);
+  const sent = metadata ? (memberTexts(body.text).get('metadata') ?? '{}') : '{}';
+  const text = edit(body.text, { metadata: edit(sent, { user_id: JSON.stringify(user_id) }) });
+  const json = { ...body.json, metadata: { ...metadata, user_id } };
+  return withText(body, text, json);
+}

@@ -1,0 +1,82 @@
+/** The types of a request on its way up: how it is sent, how far it has gone, and how another try is paid for. */
+
+import type { UpstreamRefusal } from './judge.ts';
+import type { BodyMaker } from './kinds/kind.ts';
+import type { Routing } from './upstreams/pool.ts';
+
+/** A request as it goes up. */
+export interface SendRequest {
+  method: string;
+  /** Path and query, beginning with `/v1`. */
+  path: string;
+  headers: Readonly<Record<string, string>>;
+  body?: BodyMaker | undefined;
+  /** What decides the choice between several upstreams. */
+  routing?: Routing | undefined;
+  /** Whether it goes up as a stream, though the caller has asked for a whole answer. */
+  rides?: boolean | undefined;
+}
+
+/** How a request is sent. */
+export interface SendOptions {
+  maxRetries: number;
+  /** Milliseconds for all tries together, until the headers of the last one. */
+  timeoutMs: number;
+  /** Milliseconds until the headers of each try that streams. Default: as long as all tries together may take. */
+  streamHeadersMs?: number | undefined;
+  /** Aborted when the time is up, or nobody waits any more. This also ends the reading of the body. */
+  controller: AbortController;
+  /** The headers of the caller, if this is the caller's own request. If the client retries by itself, the edge does not. */
+  caller?: Headers | Readonly<Record<string, string>>;
+  /** Updated while the request goes up, so that others know what may have run. */
+  course: SendProgress;
+  /** Pays for another try after a try that may have run. Without it there is no other try. `free`: tries cost nothing. */
+  payment?: Payment | 'free' | undefined;
+  /** Keeps work alive that the answer does not wait for. Default: nothing keeps it alive. */
+  waitUntil?(work: Promise<unknown>): void;
+}
+
+/** How far a request has gone. */
+export interface SendProgress {
+  /** When the try that may now run at the upstream was sent; milliseconds since 1970. Undefined if none can be running. */
+  sentAt: number | undefined;
+  /** Milliseconds from sending the last try to its headers, or to its failure. */
+  elapsedMs?: number;
+  /** Whether the last try went up as a stream, though the caller has asked for a whole answer. */
+  rides?: boolean;
+  /** If there are several upstreams: the name of the one that was tried last. */
+  upstream?: string | undefined;
+  /** The beginning of a stream, if it has been read already. The response's body goes on after it. */
+  opening?: Uint8Array | undefined;
+  /** Must be called when the answer has ended, in any way. More than one call does no harm. */
+  leave?(isCut: boolean): void;
+}
+
+/** @returns whether a request may be sent again after a try that may have run. */
+export function mayRunAgain(payment: SendOptions['payment']): boolean {
+  return payment === 'free' || payment?.repeats() === true;
+}
+
+/** Pays for sending a request again after a try that may have run, and may be billed. */
+export interface Payment {
+  /** @returns whether the request may be sent again although its latest try may have run. */
+  repeats(): boolean;
+  /** Learns of a refusal that is the answer. */
+  refused?(refusal: UpstreamRefusal): void;
+  /** Settles the failed try. */
+  settle(): Promise<void>;
+  /**
+   * Sets aside the most that another try can cost.
+   *
+   * @returns the body that goes up now
+   * @throws ApiError if the budget does not allow it
+   */
+  admit(): Promise<BodyMaker>;
+  /**
+   * Settles the failed try, and sets aside the most that the next fallback model can cost.
+   *
+   * @returns `none` if there is no other model: then nothing has changed. `refused` if no other model is admitted: then there
+   *   is no hold any more, and `admit` can place one for the model that was asked for
+   */
+  fallBack?(): Promise<{ model: string; body: BodyMaker } | 'none' | 'refused'>;
+}

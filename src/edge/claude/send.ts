@@ -1,0 +1,107 @@
+import { pause } from '../kit/async/pause.ts';
+import { isolateCounts } from '../kit/http/isolate-counts.ts';
+import { readStart } from './carry/read-start.ts';
+import { mayRepeat } from './client-retries.ts';
+import { Failover } from './failover.ts';
+import { headersWithin } from './headers-within.ts';
+import { reachedNobody, verdict } from './judge.ts';
+import { readRefusal, waitBeforeRetry } from './retry.ts';
+import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
+import { mayRunAgain, type SendOptions, type SendRequest } from './send-request.ts';
+import type { Upstream } from './upstream.ts';
+import { upstreamRemoved } from './upstreams/pool.ts';
+
+/**
+ * Sends a request upstream. Before the first byte of an answer, it retries transient failures.
+ *
+ * @returns the upstream's last response, whatever its status
+ * @throws UpstreamFailure when no headers came in time, or when the network failed in every try
+ * @throws the signal's reason when it is aborted
+ */
+export async function send(upstream: Upstream, request: SendRequest, options: SendOptions): Promise<Response> {
+  try {
+    const deadline = Date.now() + options.timeoutMs;
+    const { pool } = upstream;
+    const only = request.routing?.only;
+    if (!pool && only !== undefined) throw upstreamRemoved(only);
+    if (pool) return await new Failover(pool, request, options, deadline).run();
+    return await sendUntil(upstream, request, options, deadline);
+  } catch (thrown) {
+    const { signal } = options.controller;
+    throw signal.aborted ? signal.reason : thrown;
+  }
+}
+
+async function sendUntil(
+  upstream: Upstream,
+  request: SendRequest,
+  { maxRetries, streamHeadersMs, controller: { signal }, caller, course, payment }: SendOptions,
+  deadline: number,
+): Promise<Response> {
+  const { method, path, headers, routing } = request;
+  let maker = request.body;
+  let rides = ridesAt(upstream, request);
+  /** Whether it was refused because it rides. */
+  let isRefused = false;
+  const made = () => maker?.(rides ? AS_STREAM : {}) ?? null;
+  let sendable = made();
+  for (let attempt = 0; ; attempt += 1) {
+    const last = attempt >= maxRetries;
+    let response: Response | undefined;
+    let failure: unknown;
+    signal.throwIfAborted();
+    const sentAt = Date.now();
+    Object.assign(course, { sentAt, rides });
+    const headersMs = rides || routing?.streams ? streamHeadersMs : undefined;
+    const body = typeof sendable === 'function' ? sendable() : sendable;
+    try {
+      response = await headersWithin(headersMs, signal, (signal) =>
+        upstream.fetch(upstream.baseURL + path, { method, headers, body, redirect: 'manual', signal }),
+      );
+    } catch (thrown) {
+      if (signal.aborted) throw thrown;
+      failure = thrown;
+    }
+    const elapsedMs = Date.now() - sentAt;
+    course.elapsedMs = elapsedMs;
+    const wait = last ? undefined : waitBeforeRetry(response, attempt);
+    const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
+    if (response && !again) {
+      if (response.ok && isRefused) noteOnlyWhole(upstream, request);
+      if (!rides || response.ok) return response;
+      const { text, response: refused } = await readStart(response);
+      if (!isStreamRefusal(refused, verdict(refused, { text, elapsedMs }), text)) return refused;
+      await refused.body?.cancel();
+      // Nothing has run: the same body goes up as the caller sent it.
+      isRefused = true;
+      rides = false;
+      sendable = made();
+      continue;
+    }
+    const tried = response
+      ? await readRefusal(response, elapsedMs)
+      : verdict({ thrown: failure }, { text: '', elapsedMs });
+    const { mayHaveRun: sent } = tried;
+    if (!sent) course.sentAt = undefined;
+    /** Ends with this try: returns its answer, or throws its failure. */
+    const endHere = () => {
+      if ('response' in tried) return tried.response;
+      throw tried.forCaller;
+    };
+    if (!again || (sent && !(mayRunAgain(payment) && mayRepeat(caller, sent)))) return endHere();
+    const paid = sent && payment !== 'free' ? payment : undefined;
+    await paid?.settle();
+    course.sentAt = undefined;
+    await pause(wait, signal);
+    isolateCounts.retries += 1;
+    if (!paid) continue;
+    try {
+      maker = await paid.admit();
+      sendable = made();
+    } catch {
+      // The failed try is settled, and the budget does not allow another one.
+      return endHere();
+    }
+    if ('response' in tried) await tried.response.body?.cancel();
+  }
+}

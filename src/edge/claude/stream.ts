@@ -1,0 +1,288 @@
+/**
+ * Relays streams down: the opening, the rest, and what the edge itself has to say at the end. If the stream is interrupted,
+ * the client is told by an `error` event in the stream.
+ */
+
+import type { IdleTimeout } from '../kit/async/idle-timeout.ts';
+import { joinedPieces } from '../kit/http/body-pieces.ts';
+import { encoder, NO_BYTES } from '../kit/http/bytes.ts';
+import { errorEvent } from '../kit/http/errors.ts';
+import { completion, cutEnding } from '../kit/sse/endings.ts';
+import { carryDown, ignoreGone } from './carry/carry.ts';
+import { ErrorMask } from './carry/error-mask.ts';
+import { probeDensity } from './carry/gather.ts';
+import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/tee-reader.ts';
+import { callerLeft, endOf, interrupted } from './failure.ts';
+import { headersDown } from './headers.ts';
+import { errorOfEvent } from './judge.ts';
+import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
+import type { Report } from './usage/usage-report.ts';
+
+/** This many streams that begin at the same time may hold a large buffer each. */
+const MOST_LARGE_OPENINGS = 16;
+/** The size of a buffer for bytes that should not come at all. */
+const SMALL_STREAM_BYTES = 1_024;
+/** Milliseconds that a complete answer waits for the upstream to close the stream after it. */
+export const MOMENT_MS = 25;
+/** The services of the Claude API themselves: they quote no key. Only what stands before them, a gateway, may do that. */
+const SERVICE = /^https:\/\/(?:api\.anthropic\.com|[\w.-]+\.(?:api\.aws|googleapis\.com|services\.ai\.azure\.com))\//;
+
+export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gone';
+
+/**
+ * Called once with how a stream ended, and when its first byte came.
+ *
+ * @returns a remark for a comment after a complete stream, without the colon
+ */
+type Finish = (report: Report, end: StreamEnding, firstByte: number) => string | undefined;
+
+/** What relaying a stream needs from its request. */
+interface StreamOptions {
+  requestId: string;
+  waitUntil(work: Promise<unknown>): void;
+  /** @returns the edge's own headers for the answer. Default: none */
+  ownHeaders?(): Record<string, string>;
+}
+
+/** What can end a stream early. */
+interface PipeState {
+  signal: AbortSignal;
+  controller: AbortController;
+  watchdog: IdleTimeout;
+  reading: UsageReaderOptions;
+  /** The beginning of the stream, if it has been read already; in a spare buffer. */
+  opening?: Uint8Array | undefined;
+  /** Whether results of tools in it may repeat a secret. */
+  repeatsSecrets?: boolean | undefined;
+  /** Takes the first bytes. @returns the answer in place of a stream that is nothing but an error. @throws the operator's */
+  opened?(opening: Uint8Array): Response | undefined;
+}
+
+/**
+ * Relays a stream. It reads the first piece before anything goes down. A short answer is often complete in this piece: then
+ * its price is known, and it needs no stream. Otherwise the native pipe carries the rest, and JavaScript reads only a copy,
+ * late and in large pieces.
+ */
+export async function relayStream(
+  response: Response,
+  body: ReadableStream<Uint8Array>,
+  course: PipeState,
+  { requestId, waitUntil, ownHeaders }: StreamOptions,
+  finish: Finish,
+): Promise<Response> {
+  const usage = new UsageReader(course.reading);
+  // It has to read each piece by itself, which costs more than the native pipe.
+  const { repeatsSecrets: repeats = false } = course;
+  const mask = !repeats && SERVICE.test(response.url) ? undefined : new ErrorMask(repeats);
+  const opening = await readOpening(body, usage, course.watchdog, course.opening);
+  const refused = course.opened?.(opening.bytes);
+  if (refused) return refused;
+  const report = opening.isAll ? usage.wholeReport : undefined;
+  if (report) {
+    course.watchdog.stop();
+    const remark = finish(report, 'complete', opening.firstByte);
+    const whole = withComment(mask?.pass(opening.bytes) ?? opening.bytes, remark);
+    const down = streamDown(response, whole, ownHeaders?.());
+    // The answer has a copy of the bytes, as the Fetch standard demands, so the buffer can be used again.
+    keepBuffer(opening.bytes);
+    return down;
+  }
+  const { readable, writable } = new IdentityTransformStream();
+  waitUntil(pour(opening, writable, usage, mask, course, requestId, finish));
+  return streamDown(response, readable, ownHeaders?.());
+}
+
+function streamDown(
+  { status, headers }: Response,
+  body: ReadableStream | Uint8Array,
+  own: Record<string, string> | undefined,
+): Response {
+  // All headers are given at once. Setting one on a finished response costs as much as several at its creation.
+  const down = Object.assign(headersDown(headers), own);
+  down['cache-control'] = 'no-cache, no-transform';
+  down['x-accel-buffering'] = 'no';
+  return new Response(body, { status, headers: down });
+}
+
+/** The part of a stream that came before anything went down. */
+interface StreamOpening {
+  /** The bytes, in a spare buffer. */
+  bytes: Uint8Array;
+  /** When the first byte came; milliseconds since 1970. */
+  firstByte: number;
+  /** Whether the stream has ended after these bytes. */
+  isAll: boolean;
+  /** The source of more bytes, with the read that already waits for them; undefined if nothing more can come. */
+  rest: { body: ReadableStream<Uint8Array>; reader: ReadableStreamBYOBReader; next?: Promise<Piece> } | undefined;
+}
+
+async function readOpening(
+  body: ReadableStream<Uint8Array>,
+  usage: UsageReader,
+  watchdog: IdleTimeout,
+  given: Uint8Array | undefined,
+): Promise<StreamOpening> {
+  const reader = body.getReader({ mode: 'byob' });
+  const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
+  try {
+    const { value, done }: Piece = given ? { value: given, done: false } : await readFirstPiece(reader);
+    opening.firstByte = Date.now();
+    watchdog.touch(opening.firstByte);
+    if (!value) return opening;
+    opening.bytes = value;
+    if (!done) opening.rest = { body, reader };
+    usage.push(opening.bytes, true);
+    if (!opening.rest || !usage.wholeReport) return opening;
+    // Normally nothing follows the API's last event. If an upstream sends more, it does so at once.
+    opening.rest.next = reader.read(new Uint8Array(new ArrayBuffer(SMALL_STREAM_BYTES)));
+    opening.isAll = (await withinMoment(opening.rest.next, MOMENT_MS))?.done === true;
+  } catch {
+    // Nothing to do: the usage reader has seen no end, which shows the break.
+    opening.rest = undefined;
+  }
+  return opening;
+}
+
+/** How many streams of this isolate wait for their first bytes. */
+let waitingStreams = 0;
+
+/** Reads the first bytes of a stream. If many streams wait at once, only some of them hold a large buffer. */
+export async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> {
+  waitingStreams += 1;
+  const isOneOfMany = waitingStreams > MOST_LARGE_OPENINGS;
+  try {
+    return await reader.read(new Uint8Array(isOneOfMany ? new ArrayBuffer(SMALL_PIECE_BYTES) : takeBuffer()));
+  } finally {
+    waitingStreams -= 1;
+  }
+}
+
+/** Writes the first bytes and puts their buffer back. Otherwise it would be taken until the answer ends. */
+function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>, mask: ErrorMask | undefined): void {
+  writeCopy(writable, opening.bytes, mask);
+  keepBuffer(opening.bytes);
+  opening.bytes = NO_BYTES;
+}
+
+/** Carries a stream down to its end, and then writes what the edge itself has to say. */
+async function pour(
+  opening: StreamOpening,
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  mask: ErrorMask | undefined,
+  { signal, controller, watchdog }: PipeState,
+  requestId: string,
+  finish: Finish,
+): Promise<void> {
+  const { firstByte, rest } = opening;
+  writeOpening(opening, writable, mask);
+  /** Whether the usage reader has seen everything that came. */
+  let isRead = true;
+  try {
+    const following = await rest?.next;
+    if (following?.value) {
+      usage.push(following.value);
+      writeCopy(writable, following.value, mask);
+    }
+    if (rest && !following?.done) {
+      const take = (piece: Uint8Array, at: number) => {
+        watchdog.touch(at);
+        usage.push(piece, false, at);
+      };
+      const density = await probeDensity(rest.reader, (piece, at) => {
+        writeCopy(writable, piece, mask);
+        take(piece, at);
+      });
+      if (density !== 'ended') {
+        rest.reader.releaseLock();
+        isRead = await carryDown(rest.body, density, writable, usage, mask, watchdog);
+      }
+    }
+  } catch {
+    // The stream broke after a complete answer, which does no harm.
+  }
+  watchdog.stop();
+  if (mask) write(writable, mask.rest());
+  let words = '';
+  try {
+    const report = usage.wholeReport;
+    if (report) {
+      words = comment(finish(report, 'complete', firstByte));
+    } else {
+      const completed = isRead && !usage.ended ? completion(usage.end) : undefined;
+      if (completed !== undefined) usage.complete(completed);
+      words = completed ?? '';
+      if (usage.ended) {
+        const { report } = usage;
+        const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
+        if (report.completed && usage.end.atBoundary) words += comment(remark);
+        const { namelessError } = usage;
+        if (!report.completed && namelessError !== undefined)
+          words += cutEnding(usage.end, errorEvent(errorOfEvent(namelessError), requestId));
+      } else if (signal.aborted || !isRead) {
+        controller.abort(callerLeft());
+        // If the caller is still there after all, this must not look like a clean end, wherever the stream stopped.
+        if (!signal.aborted) words = `\nevent: ping\n\n${errorEvent(interrupted(false), requestId)}`;
+        finish(usage.report, 'client_gone', firstByte);
+      } else {
+        const silent = endOf(controller.signal.reason) === 'silent';
+        words += cutEnding(usage.end, errorEvent(interrupted(silent), requestId));
+        finish(usage.report, silent ? 'silent' : 'cut', firstByte);
+      }
+    }
+  } finally {
+    writeLastWords(writable, words);
+  }
+}
+
+/** @returns the value of a promise, or undefined if it takes longer. */
+export function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const waiting = setTimeout(resolve, milliseconds, undefined);
+    coming.then(
+      (value) => {
+        clearTimeout(waiting);
+        resolve(value);
+      },
+      (thrown) => {
+        clearTimeout(waiting);
+        reject(thrown);
+      },
+    );
+  });
+}
+
+/** Writes without waiting: if the caller has stopped reading, it can take for ever. */
+function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
+  if (bytes.length === 0) return;
+  const writer = writable.getWriter();
+  writer.write(bytes).catch(ignoreGone);
+  writer.releaseLock();
+}
+
+/** Writes a copy, because the buffer of the piece is used again. */
+function writeCopy(writable: WritableStream<Uint8Array>, piece: Uint8Array, mask: ErrorMask | undefined): void {
+  write(writable, (mask?.pass(piece) ?? piece).slice());
+}
+
+/** Writes and closes without waiting: if the caller has stopped reading, it can take for ever. */
+function writeLastWords(writable: WritableStream, words: string): void {
+  const writer = writable.getWriter();
+  const written = words === '' ? undefined : writer.write(encoder.encode(words));
+  Promise.all([written, writer.close()]).catch(ignoreGone);
+}
+
+/** @returns the bytes with the remark after them, as a comment: in the same buffer, if it has room. */
+function withComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
+  if (remark === undefined) return bytes;
+  const words = encoder.encode(comment(remark));
+  const { buffer, byteOffset, length } = bytes;
+  if (byteOffset + length + words.length > buffer.byteLength) return joinedPieces([bytes, words]);
+  const whole = new Uint8Array(buffer, byteOffset, length + words.length);
+  whole.set(words, length);
+  return whole;
+}
+
+function comment(remark: string | undefined): string {
+  return remark === undefined ? '' : `: ${remark}\n\n`;
+}

@@ -1,0 +1,202 @@
+import { createSimulator } from '../../simulator/simulator.ts';
+import type { Settings } from '../gate/settings/settings.ts';
+import { orAborted } from '../kit/async/or-aborted.ts';
+import { misconfigured } from '../kit/http/errors.ts';
+import { keepSecrets } from '../kit/http/secrets.ts';
+import { callNetwork } from './call-network.ts';
+import { isEventStream } from './content-type.ts';
+import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
+import { simulatedModels } from './simulated-models.ts';
+import { simulatorStoreIn } from './simulator-store.ts';
+import { type KeyHealth, keyHealthOf } from './upstreams/key-health.ts';
+import { isolateKnowledge, type UpstreamPool } from './upstreams/pool.ts';
+
+/** Sends a request up: `fetch`, or what replaces it. */
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+
+/** Where requests go: the Claude API, a gateway before it, the built-in simulator, or one of several upstreams. */
+export interface Upstream {
+  baseURL: string;
+  apiKey: string;
+  fetch: Fetch;
+  /** Whether an answer may be the simulator's. */
+  simulated: boolean;
+  /** The upstreams of the setting UPSTREAMS, if it is set. Then `baseURL` and `apiKey` are empty. */
+  pool?: UpstreamPool | undefined;
+  /** What is known about the key of the only upstream; absent for those of UPSTREAMS, and for the simulator. */
+  key?: KeyHealth | undefined;
+}
+
+/**
+ * Whether the simulator is part of this bundle. wrangler.toml sets it to false, so that the deployed Worker does not contain
+ * the simulator. If no bundler sets it, the simulator is included.
+ */
+declare const SLUICE_SIMULATOR: boolean | undefined;
+
+const upstreams = new WeakMap<Settings, { upstream: Upstream; by: Fetch | undefined }>();
+
+/** The functions that the apps of this Worker call instead of `fetch`. More than one is an error. */
+const sharedFetches = new Set<Fetch>();
+
+/** Makes the Worker's Durable Objects call the upstream in the same way as its app. (They may start without an app.) */
+export function shareFetch(fetchUpstream: Fetch): void {
+  sharedFetches.add(fetchUpstream);
+}
+
+/**
+ * Finds the deployment's upstream by its settings. (Which of several takes a request is decided in `failover.ts`.)
+ *
+ * @param fetchUpstream called instead of `fetch`. Default: the function that an app of this Worker has shared. The simulator
+ *   ignores it
+ * @returns the deployment's upstream, the same for each request of an isolate
+ * @throws ApiError 500 for the operator: without a key outside development, without a simulator in the bundle, or when
+ * apps of this Worker have shared different functions
+ */
+export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream {
+  const known = upstreams.get(settings);
+  if (known && (known.upstream.simulated || known.by === fetchUpstream)) return known.upstream;
+  const upstream = makeUpstream(settings, fetchUpstream);
+  upstreams.set(settings, { upstream, by: fetchUpstream });
+  return upstream;
+}
+
+function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
+  if (settings.UPSTREAMS.length > 0) return pooledUpstream(settings, given);
+  const { ANTHROPIC_API_KEY: apiKey, UPSTREAM, development } = settings;
+  const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
+  if (simulated) {
+    // The condition must be written here: the bundler leaves the simulator out only if it sees that this branch is never
+    // taken.
+    if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) return simulatorUpstream(settings);
+    return simulatorOf(settings);
+  }
+  if (apiKey === undefined) {
+    throw misconfigured(
+      'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',
+    );
+  }
+  keepSecrets('ANTHROPIC_API_KEY', [apiKey]);
+  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...networkOf(given), simulated };
+}
+
+/** @returns what is known about each key, by the name of its upstream; an empty name is that of the only one. */
+export function keyHealths({ pool, key }: Upstream): Map<string, KeyHealth> {
+  if (pool) return new Map(pool.all.map(({ name }) => [name, pool.health.key(name)]));
+  return new Map(key && [['', key]]);
+}
+
+function networkOf(given: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
+  const own = given ?? sharedFetch();
+  return { fetch: own ? likeFetch(own) : callNetwork, key: keyHealthOf(own ?? callNetwork) };
+}
+
+function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream {
+  const all = openUpstreams(settings);
+  const { fetch: fetchIt } = networkOf(given);
+  const simulated = all.some((one) => one.simulated);
+  let simulate: Fetch | undefined;
+  if (simulated) {
+    // As above: the bundler must see that this branch is never taken.
+    if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) simulate = simulatorUpstream(settings).fetch;
+    else simulate = simulatorOf(settings).fetch;
+  }
+  const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);
+  const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
+  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool };
+}
+
+/** Makes a Worker's own function behave like `fetch`, because it may ignore the signal, or answer with any kind of stream. */
+function likeFetch(own: Fetch): Fetch {
+  return async (url, { signal, ...init }) => {
+    signal?.throwIfAborted();
+    const response = await (signal ? orAborted(own(url, { ...init, signal }), signal) : own(url, init));
+    // Only a response from the network has a URL. Any other stream may be of a kind that cannot be relayed as it is.
+    return byteBody(response, response.url !== '' || !isEventStream(response));
+  };
+}
+
+function sharedFetch(): Fetch | undefined {
+  if (sharedFetches.size > 1) {
+    throw misconfigured(
+      'Apps of this Worker were made with different `fetch` functions: its objects cannot know which one is theirs. Give all of them the same.',
+    );
+  }
+  const [only] = sharedFetches;
+  return only;
+}
+
+/** Gives a bundle that was made without the simulator the simulator all the same: plain `wrangler dev` does. */
+export function shareSimulator(open: typeof simulatorUpstream): void {
+  sharedSimulator = open;
+}
+
+let sharedSimulator: typeof simulatorUpstream | undefined;
+
+/** @throws ApiError 500 where the bundle has no simulator */
+function simulatorOf(settings: Settings): Upstream {
+  if (sharedSimulator) return sharedSimulator(settings);
+  throw misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
+}
+
+/** Opens the simulator as an upstream. */
+export function simulatorUpstream(settings: Settings): Upstream {
+  const simulate = createSimulator({
+    models: simulatedModels(settings.models.rows),
+    ttftMs: settings.SIMULATOR_TTFT_MS,
+    tokensPerSecond: settings.SIMULATOR_TOKENS_PER_SECOND,
+    batchMs: settings.SIMULATOR_BATCH_MS,
+    store: simulatorStoreIn(settings.simulatorStore),
+    faults: settings.development,
+  });
+  return {
+    baseURL: 'https://simulator.invalid',
+    apiKey: 'simulator',
+    fetch: async (url, init) => byteBody(await simulate(new Request(url, init)), true),
+    simulated: true,
+  };
+}
+
+/** Milliseconds that an error waits after the last bytes, because the metered copy is read late. */
+const BREAK_DELAY_MS = 100;
+
+/**
+ * Gives a body that JavaScript has made the form of one from the network, so that the same code relays both. It becomes a
+ * stream of bytes that can be piped into a transform stream, and whose error comes after all bytes before it. (The runtime's
+ * own transform streams cannot be piped into each other. A stream made by JavaScript drops unread bytes when it fails.)
+ *
+ * @param isNetworkLike whether a stream of bytes is known to have that form already
+ */
+function byteBody(response: Response, isNetworkLike: boolean): Response {
+  if (!response.body || (isNetworkLike && isOfBytes(response.body))) return response;
+  const reader = response.body.getReader();
+  const body = new ReadableStream(
+    {
+      type: 'bytes',
+      async pull(controller) {
+        try {
+          const { value, done } = await reader.read();
+          // At its end a stream may give an empty piece, which none may take.
+          if (value && value.length > 0) controller.enqueue(value);
+          if (!done) return;
+          controller.close();
+          controller.byobRequest?.respond(0);
+        } catch (thrown) {
+          await new Promise((resolve) => setTimeout(resolve, BREAK_DELAY_MS));
+          controller.error(thrown);
+        }
+      },
+      cancel: (reason) => reader.cancel(reason),
+    },
+    { highWaterMark: 0 },
+  );
+  return new Response(body, response);
+}
+
+function isOfBytes(body: ReadableStream): boolean {
+  try {
+    body.getReader({ mode: 'byob' }).releaseLock();
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,80 @@
+/** Keeps what this isolate knows about the upstreams: which are down, and how many requests run at each. */
+
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { LruCache } from '../../kit/cache/lru.ts';
+import { Breaker, type BreakerState } from './breaker.ts';
+import { KeyHealth } from './key-health.ts';
+
+/** An entry that is older than this belongs to a request that the platform has ended. Milliseconds. */
+const LONGEST_RUN_MS = 30 * 60_000;
+/** The most breakers that are kept: more than any table has models, so that no breaker of a known model is forgotten. */
+const MOST_BREAKERS = 500;
+
+/** The state of one upstream and model in this isolate. */
+export interface UpstreamHealth {
+  upstream: string;
+  model: string;
+  state: BreakerState;
+  /** When a probe will find out whether it works again; milliseconds since 1970. Null while the breaker is closed. */
+  dueAt: number | null;
+  /** The tries of the last 30 seconds. */
+  tries: number;
+  failed: number;
+}
+
+/** The breakers and running requests of the upstreams of one deployment, in one isolate. */
+export class HealthBook {
+  readonly #breakers = new LruCache<string, { upstream: string; model: string; breaker: Breaker }>({
+    most: MOST_BREAKERS,
+  });
+  readonly #keys = new Set<string>();
+  readonly #running = new Map<string, Set<{ since: number }>>();
+  readonly #refusals = new Map<string, KeyHealth>();
+
+  /** @returns the breaker of an upstream and a model. A new breaker is closed. */
+  breaker(upstream: string, model: string): Breaker {
+    const key = `${upstream}\n${model}`;
+    const known = this.#breakers.get(key);
+    if (known) return known.breaker;
+    const breaker = new Breaker();
+    this.#breakers.set(key, { upstream, model, breaker });
+    this.#keys.add(key);
+    if (this.#keys.size > MOST_BREAKERS)
+      for (const old of this.#keys) if (!this.#breakers.has(old)) this.#keys.delete(old);
+    return breaker;
+  }
+
+  /** @returns whether an upstream refuses its key. */
+  key(upstream: string): KeyHealth {
+    return getOrMake(this.#refusals, upstream, () => new KeyHealth());
+  }
+
+  /** @returns how many requests run at an upstream. */
+  running(upstream: string, now: number): number {
+    const running = this.#running.get(upstream);
+    if (!running) return 0;
+    for (const one of running) if (now - one.since > LONGEST_RUN_MS) running.delete(one);
+    return running.size;
+  }
+
+  /** Counts a request that begins to run. @returns a function that ends it. Calling it again does no harm */
+  begin(upstream: string, now: number): () => void {
+    const running = getOrMake(this.#running, upstream, () => new Set());
+    const one = { since: now };
+    running.add(one);
+    return () => {
+      running.delete(one);
+    };
+  }
+
+  /** @returns what is known about every upstream and model that was called. */
+  report(now: number): UpstreamHealth[] {
+    return [...this.#keys].flatMap((key) => {
+      const known = this.#breakers.get(key);
+      if (!known) return [];
+      const { upstream, model, breaker } = known;
+      const state = breaker.state(now);
+      return [{ upstream, model, state, dueAt: state === 'closed' ? null : breaker.dueAt, ...breaker.counts(now) }];
+    });
+  }
+}

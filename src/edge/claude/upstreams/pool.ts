@@ -1,0 +1,168 @@
+/** Finds which upstreams of a deployment can take a request, and where its prompt cache is. */
+
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { LruCache } from '../../kit/cache/lru.ts';
+import { ApiError, DO_NOT_RETRY } from '../../kit/http/errors.ts';
+import type { OpenUpstream } from '../kinds/entry.ts';
+import type { CanonicalCall } from '../kinds/kind.ts';
+import { LONGEST_MODEL_NAME, type ModelTable } from '../pricing/models.ts';
+import { HealthBook } from './health.ts';
+
+/** What decides the choice between several upstreams. Not used if there is only one. */
+export interface Routing {
+  /** The model, as the Claude API names it; undefined if the request has none. */
+  model?: string | undefined;
+  streams: boolean;
+  /** Whether the whole answer should come within a few seconds, as for a count or a list. */
+  isQuick?: boolean | undefined;
+  /** The account, whose earlier prompts an upstream may have in its cache. */
+  account?: string | undefined;
+  /** The upstream that answered the turn before. */
+  stays?: string | undefined;
+  /** What the request uses that only one upstream has. Then no other upstream is tried. */
+  owned?: Owned | undefined;
+  /** The name of the upstream that has what the request names, if it is known. The request goes there, or nowhere. */
+  only?: string | undefined;
+  /** Says of an upstream, by its name, that it need not be asked to count. */
+  avoids?: ((name: string) => boolean) | undefined;
+}
+
+/** What a request can use that belongs to one upstream. */
+export type Owned = 'a file' | 'a container' | 'a thread';
+
+/** The parts of a call that decide which upstreams can take it. */
+export type AskedCall = Pick<CanonicalCall, 'method' | 'path' | 'headers'>;
+
+/** The upstreams of the setting UPSTREAMS in their order, with what this isolate knows about them. */
+export interface UpstreamPool {
+  readonly all: readonly OpenUpstream[];
+  readonly health: HealthBook;
+  /** The upstream that last cached the prompts of an account and model. */
+  readonly homes: LruCache<string, { name: string; at: number }>;
+  readonly models: ModelTable;
+  /** @returns the function that replaces `fetch` for an upstream. */
+  fetchOf(upstream: OpenUpstream): (url: string, init: RequestInit) => Promise<Response>;
+}
+
+type IsolateKnowledge = Pick<UpstreamPool, 'health' | 'homes'>;
+
+/**
+ * The most lists of upstreams that are remembered. A deployment has one; there are more in tests, or while a setting changes.
+ */
+const MOST_LISTS = 20;
+const MOST_HOMES = 5_000;
+const known = new LruCache<string, IsolateKnowledge>({ most: MOST_LISTS });
+
+/** @returns what this isolate knows about a list of upstreams. Its Worker and its objects share it. */
+export function isolateKnowledge(list: unknown): IsolateKnowledge {
+  return getOrMake(known, JSON.stringify(list), () => ({
+    health: new HealthBook(),
+    homes: new LruCache({ most: MOST_HOMES }),
+  }));
+}
+
+/** Thrown if no upstream can take a request, now or later. */
+export class NoUpstream extends ApiError {
+  constructor(type: 'not_found_error' | 'invalid_request_error', message: string) {
+    super(type, message, { headers: DO_NOT_RETRY });
+  }
+}
+
+const COUNTS = '/v1/messages/count_tokens';
+const FILES = { method: 'GET', path: '/v1/files', headers: {} };
+
+/**
+ * @returns the upstreams that can take a request, in their order
+ * @throws NoUpstream 404 for a model that no upstream serves, or for an upstream that is gone; 400 for a feature that none of
+ *   the upstreams with this model has
+ */
+export function upstreamsFor(
+  { all, homes, models }: Pick<UpstreamPool, 'all' | 'homes' | 'models'>,
+  call: AskedCall,
+  { model, owned, stays, account, only, avoids }: Routing,
+): readonly OpenUpstream[] {
+  if (only !== undefined) return [namedUpstream(all, only, call, model)];
+  const serving = model === undefined ? all : all.filter((one) => one.idOf(model) !== undefined);
+  if (serving.length === 0) {
+    const message = `No upstream of this edge serves ${(model ?? '').slice(0, 128)}. GET /models lists the models that there are.`;
+    throw new NoUpstream('not_found_error', message);
+  }
+  const able = serving.filter((one) => lackOf(one, call, owned) === undefined && !avoids?.(one.name));
+  if (able.length === 0) {
+    const lack = serving.flatMap((one) => lackOf(one, call, owned) ?? [])[0] ?? 'this';
+    const others = all.filter((one) => lackOf(one, call, owned) === undefined).map(({ name }) => name);
+    const where = others.length > 0 ? `${others.join(', ')} could take it, with another model` : 'None of them could';
+    const of = model === undefined ? 'this edge' : model.slice(0, 128);
+    throw new NoUpstream('invalid_request_error', `The upstreams of ${of} do not have ${lack}. ${where}.`);
+  }
+  if (owned === undefined) return able;
+  const home = stays ?? (account === undefined ? undefined : homes.get(homeKey(models, account, model))?.name);
+  const owner = able.find(({ name }) => name === home);
+  if (owner) return [owner];
+  if (stays !== undefined && all.some(({ name }) => name === stays)) {
+    const asked = model === undefined ? 'this' : model.slice(0, 128);
+    const message = `The request names ${owned} that the upstream ${stays} has, and that one does not take ${asked}.`;
+    throw new NoUpstream('invalid_request_error', message);
+  }
+  return able.slice(0, 1);
+}
+
+/** @returns the only upstream that a request may go to. @throws NoUpstream if it is gone, or does not take the request */
+function namedUpstream(
+  all: readonly OpenUpstream[],
+  name: string,
+  call: AskedCall,
+  model: string | undefined,
+): OpenUpstream {
+  const one = all.find((upstream) => upstream.name === name);
+  if (!one) throw upstreamRemoved(name);
+  const isServed = model === undefined || one.idOf(model) !== undefined;
+  const lack = isServed ? lackOf(one, call, undefined) : model.slice(0, 128);
+  if (lack === undefined) return one;
+  const message = `What this request names is at the upstream ${name}, and that one does not have ${lack}.`;
+  throw new NoUpstream('invalid_request_error', message);
+}
+
+/** @returns the 404 for something at an upstream that the operator has removed from UPSTREAMS. */
+export function upstreamRemoved(name: string): NoUpstream {
+  const message = `What this request names was made at the upstream ${name}, which this edge no longer has. Make it anew, or ask the operator to bring ${name} back into UPSTREAMS.`;
+  return new NoUpstream('not_found_error', message);
+}
+
+function lackOf(one: OpenUpstream, call: AskedCall, owned: Owned | undefined): string | undefined {
+  const path = call.path.split('?', 1)[0];
+  if (path === COUNTS && !one.entry.count) return 'token counts';
+  return one.lacks(call) ?? (owned === 'a file' ? one.lacks(FILES) : undefined);
+}
+
+/** Milliseconds for which the API keeps a cached prompt. */
+const HOME_MS = 5 * 60_000;
+
+/**
+ * @returns the key of an account and model. The caller chooses the model's name, so a name that no table has is shortened.
+ */
+function homeKey(models: ModelTable, account: string, model = ''): string {
+  return `${account}\n${models.find(model)?.id ?? model.slice(0, LONGEST_MODEL_NAME)}`;
+}
+
+/** @returns the name of the upstream that probably has the cache of a request. */
+export function homeOf(
+  { homes, models }: Pick<UpstreamPool, 'homes' | 'models'>,
+  routing: Routing,
+  now: number,
+): string | undefined {
+  const { account, model, stays } = routing;
+  if (stays !== undefined || account === undefined) return stays;
+  const home = homes.get(homeKey(models, account, model));
+  return home && now - home.at < HOME_MS ? home.name : undefined;
+}
+
+/** Notes which upstream has answered an account: its next prompt will find its cache there. */
+export function noteHome(
+  { homes, models }: UpstreamPool,
+  { account, model, stays }: Routing,
+  name: string,
+  now: number,
+): void {
+  if (account !== undefined && stays === undefined) homes.set(homeKey(models, account, model), { name, at: now });
+}

@@ -1,0 +1,93 @@
+/** Finds what models cost at each upstream. */
+
+import type { Settings } from '../../gate/settings/settings.ts';
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { type OpenUpstream, openUpstreams } from '../kinds/entry.ts';
+import { highest, type Model, type ModelOverride, ModelTable, type TokenPrices } from '../pricing/models.ts';
+
+const KINDS_OF_TOKEN = ['input', 'output', 'cache_write_5m', 'cache_write_1h', 'cache_read'] as const;
+
+const tables = new WeakMap<Settings, Map<string, ModelTable>>();
+
+/**
+ * @param upstream its name; undefined if it is not known which one answered, or if there is only one
+ * @returns the prices by which a request that ran there is settled; the dearest of all if the upstream is not known
+ */
+export function pricesAt(settings: Settings, upstream: string | undefined): ModelTable {
+  if (settings.UPSTREAMS.length === 0) return settings.models;
+  const all = openUpstreams(settings);
+  const there = all.filter(({ name }) => name === upstream);
+  return dearestAt(settings, there.length > 0 ? there : all);
+}
+
+/** @returns for each model the dearest prices of these upstreams. A request that any of them may answer is held by these. */
+export function dearestAt(settings: Settings, upstreams: readonly OpenUpstream[]): ModelTable {
+  const known = getOrMake(tables, settings, () => new Map<string, ModelTable>());
+  const key = upstreams.map(({ name }) => name).join('\n');
+  return getOrMake(known, key, () => makeTable(settings, upstreams));
+}
+
+/** @returns the `cancel_stops` of an upstream's entry; undefined if the deployment's setting counts. */
+export function cancelStopsAt(settings: Settings, upstream: string | undefined): Settings['CANCEL_STOPS'] | undefined {
+  if (settings.UPSTREAMS.length === 0) return undefined;
+  return openUpstreams(settings).find(({ name }) => name === upstream)?.entry.cancel_stops;
+}
+
+function makeTable(settings: Settings, upstreams: readonly OpenUpstream[]): ModelTable {
+  const overrides: Record<string, ModelOverride> = {};
+  for (const row of settings.models.rows) {
+    const there = upstreams.flatMap((one) => {
+      const id = one.idOf(row.id);
+      return id === undefined ? [] : [{ id, prices: pricesThere(row, one, settings) }];
+    });
+    const prices = there
+      .map((one) => one.prices)
+      .reduce((left, right) => dearer(left, right), there[0]?.prices ?? row.prices);
+    const aliases = [...row.aliases, ...there.map(({ id }) => id).filter((id) => id !== row.id)];
+    overrides[row.id] = { ...row, aliases, prices };
+  }
+  for (const { entry } of upstreams) {
+    for (const [name, row] of Object.entries(entry.prices ?? {})) {
+      if (!settings.models.find(name)) overrides[name] ??= row as ModelOverride;
+    }
+  }
+  return new ModelTable(overrides, settings.MODEL_ALIASES);
+}
+
+/** @returns a model's prices at one upstream: from its own rows, or the deployment's prices times its factor, rounded up. */
+function pricesThere({ id, aliases, prices }: Model, { entry }: OpenUpstream, settings: Settings): Model['prices'] {
+  const { price_factor = 1, prices: own = {} } = entry;
+  const scaled = scaledPrices(prices, price_factor);
+  const name = Object.keys(own).find((one) => [id, ...aliases].includes(one) || settings.models.find(one)?.id === id);
+  const row = name === undefined ? undefined : (own[name]?.prices as Partial<Model['prices']> | undefined);
+  return { ...scaled, ...row };
+}
+
+function scaledPrices(prices: Model['prices'], factor: number): Model['prices'] {
+  if (factor === 1) return prices;
+  const { long_prompt, fast } = prices;
+  return {
+    ...scaled(prices, factor),
+    ...(long_prompt && { long_prompt: { ...scaled(long_prompt, factor), above_tokens: long_prompt.above_tokens } }),
+    ...(fast && { fast: scaled(fast, factor) }),
+  };
+}
+
+/** Rounds up to three decimals, which are whole nanodollars a token. Tiny remainders come only from the multiplication. */
+function scaled(prices: TokenPrices, factor: number): TokenPrices {
+  const times = (kind: (typeof KINDS_OF_TOKEN)[number]) =>
+    Math.ceil(Number((prices[kind] * factor * 1_000).toFixed(6))) / 1_000;
+  return Object.fromEntries(KINDS_OF_TOKEN.map((kind) => [kind, times(kind)])) as unknown as TokenPrices;
+}
+
+function dearer(left: Model['prices'], right: Model['prices']): Model['prices'] {
+  const long = [left.long_prompt, right.long_prompt].flatMap((one) => one ?? []);
+  const fast = [left.fast, right.fast].flatMap((one) => one ?? []);
+  return {
+    ...highest([left, right]),
+    ...(long.length > 0 && {
+      long_prompt: { ...highest(long), above_tokens: Math.min(...long.map((one) => one.above_tokens)) },
+    }),
+    ...(fast.length > 0 && { fast: highest(fast) }),
+  };
+}

@@ -1,0 +1,204 @@
+import { decoder, utf8 } from '../../kit/http/bytes.ts';
+import { BACKSLASH, QUOTE } from '../../kit/json/characters.ts';
+import { memberOf, stringOrUndefined } from '../../kit/json/object.ts';
+import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { isDigit, startsWith } from '../../kit/sse/bytes.ts';
+import { mostTokens, mostTokensOf } from '../pricing/most-tokens.ts';
+import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
+import { fallbacksIn, type Seen, type Timing } from './usage-report.ts';
+
+const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
+const DELTA_TYPE = utf8(',"delta":{"type":"');
+const THINKING = utf8('thinking_delta');
+const SIGNATURE = utf8('signature_delta');
+/** The API's own tools that cost nothing beside the steps that follow them. */
+const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
+/** Tools that add little to the prompt: an advice, and definitions of tools that stand in the request. */
+const SHORT_RESULTS = /^(?:advisor|tool_search)/;
+const CODE_TOOLS: ReadonlySet<string> = new Set([
+  'code_execution',
+  'bash_code_execution',
+  'text_editor_code_execution',
+]);
+/** Tokens that a block takes beside its text, and a tool call beside its name and input. */
+const PER_BLOCK = 4;
+const PER_CALL = 40;
+/** Deltas that the model has not written: signatures, and citations of a source that was paid for as input. */
+const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
+
+/** Measures the seen part of an answer, block by block, so that it can be settled if it is interrupted. */
+export class ObservedOutput {
+  /** The models that have written the answer, if one took over from another. */
+  fallbacks: readonly string[] | undefined;
+  readonly #clock: HiddenOutputClock;
+  #said = 0;
+  #thinking = 0;
+  #results = 0;
+  #searches = 0;
+  #advised = 0;
+  #advisedTokens = 0;
+  #opaqueUses = 0;
+  #uses = 0;
+  #runningUses = 0;
+  #longestResult = 0;
+  #runsCode = false;
+  #laterPrompts: Timing[] = [];
+  #handedOver: Timing | undefined;
+  /** Set after a use or a result of the API's own tool: then the next block begins a new step. */
+  #isStepOver = false;
+
+  /** @param sentAt when the request was sent; milliseconds since 1970 */
+  constructor(sentAt: number) {
+    this.#clock = new HiddenOutputClock(sentAt);
+  }
+
+  /**
+   * @param at when the answer was interrupted; milliseconds since 1970
+   * @param unfinished bytes whose rest has not come. The model has written them, or has read them in the next step: a result
+   *   of the API's own tool may be long
+   * @param final whether the final usage has come
+   * @returns what was seen until then, with its deltas measured
+   */
+  seenAt(at: number, unfinished: { isDelta: boolean; bytes: Uint8Array } | undefined, final: boolean): Seen {
+    const half = unfinished ? mostTokens(unfinished.bytes) : 0;
+    const isResult = this.#isStepOver && unfinished?.isDelta === false;
+    return {
+      said: Math.ceil(this.#said + (isResult ? 0 : half)),
+      thinking: Math.ceil(this.#thinking),
+      unseen_ms: this.#clock.until(at),
+      silent_ms: this.#clock.silence(at),
+      lost_ms: this.#clock.lost(at),
+      uses: this.#uses,
+      running_uses: this.#runningUses,
+      runs_tool: this.#clock.runsTool,
+      longest_result: Math.ceil(this.#longestResult),
+      runs_code: this.#runsCode,
+      searches: this.#searches,
+      advised: this.#advised,
+      advised_tokens: Math.ceil(this.#advisedTokens),
+      opaque_uses: this.#opaqueUses,
+      later_prompts: [...this.#laterPrompts, ...(this.#isStepOver ? [this.#carriedAt(at, isResult ? half : 0)] : [])],
+      handed_over: this.#handedOver,
+      final,
+    };
+  }
+
+  /** Notes that something came that is not measured. @param since the earliest time at which it may have come */
+  touch(since: number): void {
+    this.#clock.touch(since);
+  }
+
+  /** Notes a ping of the upstream. @param since the earliest time at which it may have come */
+  ping(since: number): void {
+    this.#clock.ping(since);
+  }
+
+  /** Notes the end of a block, which came between `since` and `at`. */
+  stopBlock(at: number, since: number): void {
+    this.#clock.stop(at, since);
+  }
+
+  /** The tokens that have come since the first prompt. */
+  get #tokens(): number {
+    return this.#said + this.#thinking + this.#results;
+  }
+
+  #carriedAt(at: number, more = 0): Timing {
+    return { tokens: Math.ceil(this.#tokens + more), unseen_ms: this.#clock.until(at) };
+  }
+
+  /**
+   * Notes the beginning of a block, which came between `since` and `at`.
+   *
+   * @param block the `content_block` of its start event
+   */
+  startBlock(block: unknown, at: number, since: number): void {
+    const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
+    const isResult = type.endsWith('_tool_result');
+    if (this.#isStepOver && !isResult) {
+      this.#laterPrompts.push(this.#carriedAt(at));
+      this.#isStepOver = false;
+    }
+    const name = stringOrUndefined(memberOf(block, 'name')) ?? '';
+    this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type, at, since);
+    if (isResult) {
+      if (!SHORT_RESULTS.test(type)) this.#runningUses = Math.max(0, this.#runningUses - 1);
+      const result = mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? ''));
+      this.#results += result;
+      this.#longestResult = Math.max(this.#longestResult, result);
+      this.#isStepOver = true;
+    } else if (type === 'fallback') {
+      this.#handedOver = this.#carriedAt(at);
+      this.fallbacks = [...(this.fallbacks ?? []), ...(fallbacksIn([block]) ?? [])];
+    } else if (type.endsWith('tool_use')) {
+      const input = memberOf(block, 'input');
+      this.#said += PER_CALL + mostTokensOf(name);
+      if (Object.keys(input ?? {}).length > 0) this.#said += mostTokensOf(JSON.stringify(input));
+      if (type === 'tool_use') return;
+      this.#isStepOver = true;
+      this.#uses += 1;
+      if (!SHORT_RESULTS.test(name)) this.#runningUses += 1;
+      if (type === 'mcp_tool_use') return;
+      if (type !== 'server_tool_use') this.#opaqueUses += 1;
+      else if (name === 'web_search') this.#searches += 1;
+      else if (CODE_TOOLS.has(name)) this.#runsCode = true;
+      else if (name === 'advisor') {
+        this.#advised += 1;
+        this.#advisedTokens += this.#tokens;
+      } else if (!COUNTED_TOOLS.has(name)) this.#opaqueUses += 1;
+    } else if (type === 'text' || type === 'thinking') {
+      const tokens = PER_BLOCK + mostTokensOf(stringOrUndefined(memberOf(block, type)) ?? '');
+      if (type === 'text') this.#said += tokens;
+      else this.#thinking += tokens;
+    } else if (!isThinkingType(type)) {
+      // The block type is not known here. Its content may come at once, or by deltas.
+      this.#said += mostTokensOf(JSON.stringify(block ?? ''));
+    }
+  }
+
+  /**
+   * Measures the data of a `content_block_delta`.
+   *
+   * @returns false if it is not complete JSON
+   */
+  countDelta(bytes: Uint8Array, start: number, end = bytes.length): boolean {
+    if (this.#countPlainDelta(bytes, start, end)) return true;
+    const event = parseOrUndefined(decoder.decode(bytes.subarray(start, end)));
+    if (event === undefined) return false;
+    const delta = memberOf(event, 'delta');
+    if (typeof delta !== 'object' || delta === null) return true;
+    const type = stringOrUndefined(memberOf(delta, 'type')) ?? '';
+    if (NOT_OUTPUT.has(type)) return true;
+    const strings = Object.entries(delta).filter(([key, value]) => key !== 'type' && typeof value === 'string');
+    const tokens = strings.reduce((sum, [, value]) => sum + mostTokensOf(String(value)), 0);
+    if (type === 'thinking_delta') this.#thinking += tokens;
+    else this.#said += tokens;
+    return true;
+  }
+
+  /**
+   * Measures a delta in the usual form (one string without escapes) without decoding it.
+   *
+   * @returns false for any other form
+   */
+  #countPlainDelta(bytes: Uint8Array, start: number, end: number): boolean {
+    if (!startsWith(bytes, start, end, DELTA_HEAD)) return false;
+    let at = start + DELTA_HEAD.length;
+    while (isDigit(bytes[at])) at += 1;
+    if (!startsWith(bytes, at, end, DELTA_TYPE)) return false;
+    const type = at + DELTA_TYPE.length;
+    const typeEnd = bytes.indexOf(QUOTE, type);
+    const key = bytes.indexOf(QUOTE, typeEnd + 1);
+    const keyEnd = bytes.indexOf(QUOTE, key + 1);
+    const open = bytes.indexOf(QUOTE, keyEnd + 1);
+    const close = bytes.indexOf(QUOTE, open + 1);
+    // `"}}` ends the line, so there is one string and no other field. A string with a backslash may contain escaped quotes.
+    if (close !== end - 3 || open !== keyEnd + 2 || key !== typeEnd + 2) return false;
+    if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return false;
+    if (startsWith(bytes, type, typeEnd, SIGNATURE)) return true;
+    const tokens = mostTokens(bytes, open + 1, close);
+    if (startsWith(bytes, type, typeEnd, THINKING)) this.#thinking += tokens;
+    else this.#said += tokens;
+    return true;
+  }
+}

@@ -1,0 +1,84 @@
+/** Says what an answer tells of its usage, and whether that is final. Whoever reads answers, in whatever form, asks here. */
+
+import { isObject, type Json, memberOf } from '../../kit/json/object.ts';
+import { isCount, promptTokens, tellsPrompt, type Usage, wholeCount } from '../pricing/cost.ts';
+
+/** The counts of the prompt. They are taken from one report: those of two do not belong together. */
+const OF_PROMPT = ['input_tokens', 'cache_read_input_tokens', 'cache_creation_input_tokens', 'cache_creation'];
+/** What only grows: counts, and members that have such counts. */
+const GROWING = ['output_tokens', 'output_tokens_details', 'server_tool_use'];
+/** Members of a usage that have members of their own. */
+const OBJECTS: ReadonlySet<string> = new Set(['cache_creation', 'output_tokens_details', 'server_tool_use']);
+
+/**
+ * What the reports of one answer tell together. Those of the API are cumulative; the later lacks the cache split, speed and
+ * geography. Behind a gateway it may tell 0, or what is no count, where the earlier has told a count: so the larger one holds.
+ */
+export class ToldUsage {
+  /** Without nulls and members that cannot be counts, because costs are computed from it. */
+  usage: Usage | undefined;
+  /** Whether a report behind the first has told the output. */
+  hasOutput = false;
+  /** Whether the answer has blocks. Then an output of 0 is none that was told. */
+  hasBlocks = false;
+  #isOther = false;
+
+  /** Takes the next report. @returns the usage that all of them tell together; undefined if none has told any */
+  take(report: unknown, isLater = false): Usage | undefined {
+    if (!isObject(report)) return this.usage;
+    const told: Json = Object.fromEntries(Object.entries(report).filter(canCount));
+    if (Array.isArray(told.iterations)) {
+      told.iterations = told.iterations.filter((step) => typeof memberOf(step, 'type') === 'string');
+      if ((told.iterations as Json[]).length === 0) delete told.iterations;
+    }
+    if (this.hasBlocks && told.output_tokens === 0 && !told.iterations) delete told.output_tokens;
+    this.hasOutput ||= isLater && isCount(told.output_tokens);
+    const earlier: Json = { ...this.usage };
+    if (this.#isOther) for (const kind of [...OF_PROMPT, ...GROWING, 'iterations']) delete earlier[kind];
+    this.#isOther = false;
+    const usage = { ...earlier, ...told };
+    for (const kind of GROWING) if (Object.hasOwn(told, kind)) usage[kind] = larger(earlier[kind], told[kind]);
+    const isLess = promptTokens(usage) < promptTokens(earlier);
+    if (isLess) for (const kind of OF_PROMPT) delete usage[kind];
+    this.usage = { ...earlier, ...usage };
+    return this.usage;
+  }
+
+  /** Notes that another model has stepped in. The next report is its own, and tells nothing of the one before. */
+  handOver(): void {
+    this.#isOther = true;
+  }
+}
+
+/** What a report of an answer says of its end. */
+interface ToldEnd {
+  usage: Usage | undefined;
+  stop_reason: string | null;
+  completed: boolean;
+  seen?: { final: boolean } | undefined;
+}
+
+/** @returns whether an answer has told what it costs: at its end, its output, and the prompt. A prompt of 0 is not told. */
+export function isFinal({ usage, stop_reason, completed, seen }: ToldEnd): boolean {
+  if (!usage || !(seen ? seen.final : completed)) return false;
+  const { input_tokens, output_tokens } = usage;
+  if (!isCount(input_tokens) || !isCount(output_tokens)) return false;
+  // What is refused before any output costs nothing.
+  return tellsPrompt(usage) || (stop_reason === 'refusal' && output_tokens === 0);
+}
+
+/** @param isWithin whether these are members of members, which have none that count */
+function larger(earlier: unknown, later: unknown, isWithin = false): unknown {
+  if (isCount(earlier)) return Math.max(earlier, wholeCount(later));
+  if (isWithin || !isObject(earlier) || !isObject(later)) return later ?? earlier;
+  return Object.fromEntries(
+    Object.keys({ ...earlier, ...later }).map((name) => [name, larger(earlier[name], later[name], true)]),
+  );
+}
+
+function canCount([kind, value]: [string, unknown]): boolean {
+  if (value === null) return false;
+  if (OBJECTS.has(kind)) return isObject(value);
+  if (kind === 'iterations') return Array.isArray(value);
+  return !kind.endsWith('_tokens') || isCount(value);
+}

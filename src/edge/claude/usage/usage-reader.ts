@@ -1,0 +1,300 @@
+import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { decoder, utf8 } from '../../kit/http/bytes.ts';
+import { LINE_FEED } from '../../kit/json/characters.ts';
+import { memberOf, stringOrUndefined } from '../../kit/json/object.ts';
+import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { skipOneSpace, startsWith } from '../../kit/sse/bytes.ts';
+import type { StreamEnd } from '../../kit/sse/endings.ts';
+import { LineReader, LONGEST_LINE_BYTES } from '../../kit/sse/lines.ts';
+import { MadeIds } from './made-ids.ts';
+import { ObservedOutput } from './observed-output.ts';
+import { isFinal, ToldUsage } from './told-usage.ts';
+import { errorType, isNothingButError, type Report } from './usage-report.ts';
+
+const EVENT = utf8('event:');
+const DATA = utf8('data:');
+const DELTA_NAME = 'content_block_delta';
+const DELTA_BYTES = utf8(DELTA_NAME);
+/** The events at the two ends of a stream, as the API writes them. */
+const MESSAGE_START = utf8('event: message_start\ndata: ');
+const BLOCK_STOP = utf8('data: {"type":"content_block_stop"');
+const MESSAGE_DELTA = utf8('\nevent: message_delta\n');
+const DELTA_EVENT = 'event: message_delta';
+const MESSAGE_STOP = utf8('\nevent: message_stop\ndata: {"type":"message_stop"}\n\n');
+/** The bytes after which a stream is read line by line as it comes, so that it need not stay in memory. */
+const UNREAD_BYTES = 262_144;
+/** The last events are searched for within this many bytes. */
+const TAIL_BYTES = 4_096;
+/** Replaces the data of a measured delta. Its text is not kept: later it matters only that it is complete JSON. */
+const COUNTED_DELTAS = '{}';
+
+/** A piece of a stream, with the earliest and the latest time at which it may have come; milliseconds since 1970. */
+interface Arrived {
+  piece: Uint8Array;
+  at: number;
+  since: number;
+}
+
+/** What a reader must know about the request. */
+export interface UsageReaderOptions {
+  /** When the request was sent; milliseconds since 1970. Default: now. */
+  sentAt?: number;
+  /** Whether blocks are read even if the answer is complete, because a block may say that another model has taken over. */
+  readsBlocks?: boolean;
+  /** Whether the ids of what the answer makes are collected. */
+  readsIds?: boolean;
+}
+
+/**
+ * Reads the usage of an answer from a copy of its stream. The pieces may be split anywhere.
+ *
+ * Deltas are only measured. Everything else that matters is in a few events, and only those are parsed.
+ */
+export class UsageReader {
+  /** The data of an error without a name, which clients leave out. */
+  namelessError: string | undefined;
+  /** Made when lines must be read. For most answers, only the beginning and the end are read. */
+  #reader: LineReader | undefined;
+  readonly #report: Report = {
+    model: undefined,
+    usage: undefined,
+    stop_reason: null,
+    bytes: 0,
+    completed: false,
+    error_type: undefined,
+  };
+  readonly #readsBlocks: boolean;
+  readonly #observed: ObservedOutput;
+  readonly #made: MadeIds | undefined;
+  /** The latest and the earliest time at which the current piece may have come. */
+  #at: number;
+  #since: number;
+  readonly #told = new ToldUsage();
+  /** Pieces of which no line has been read yet. Most streams end before that is necessary. */
+  #unread: Arrived[] = [];
+  #read = false;
+  #isWhole = false;
+  #atBoundary = true;
+  #isDelta = false;
+  #event = '';
+  #data: string | undefined;
+
+  constructor({ sentAt = Date.now(), readsBlocks = false, readsIds = false }: UsageReaderOptions = {}) {
+    this.#readsBlocks = readsBlocks || readsIds;
+    this.#made = readsIds ? new MadeIds() : undefined;
+    this.#observed = new ObservedOutput(sentAt);
+    this.#at = sentAt;
+    this.#since = sentAt;
+  }
+
+  /**
+   * Takes the next piece. Its buffer may be reused afterwards.
+   *
+   * @param isAll whether the piece is the whole stream. Then it usually need not be copied
+   * @param at when it came, or was read; milliseconds since 1970
+   * @param since the earliest time at which it may have come, if it was read late. Default: the same
+   */
+  push(piece: Uint8Array, isAll = false, at = Date.now(), since = at): void {
+    this.#report.bytes += piece.length;
+    if (this.#read) {
+      this.#readPiece({ piece, at, since });
+      return;
+    }
+    if (isAll && this.#unread.length === 0 && this.#readEnds([piece])) {
+      this.#isWhole = true;
+      return;
+    }
+    this.#unread.push({ piece: piece.slice(), at, since });
+    if (this.#report.bytes > UNREAD_BYTES) this.#readAll();
+  }
+
+  get #lines(): LineReader {
+    this.#reader ??= new LineReader((bytes, start, end) => this.#line(bytes, start, end));
+    return this.#reader;
+  }
+
+  /** Tells the reader that an event that lacked only its end has been completed. */
+  complete(completion: string): void {
+    this.#readAll();
+    this.#lines.push(utf8(completion));
+  }
+
+  /**
+   * Reads a complete stream by its first and its last events only. The events between are most of the bytes, but say nothing
+   * new once the answer is complete.
+   *
+   * @returns undefined if every line must be read, as in a long, broken or unusual stream
+   */
+  get wholeReport(): Readonly<Report> | undefined {
+    if (!this.#isWhole && !this.#read) this.#isWhole = this.#readEnds(this.#unread.map(({ piece }) => piece));
+    return this.#isWhole ? this.#report : undefined;
+  }
+
+  /** @returns whether the first and the last bytes are those of a stream that ended as the API ends it. */
+  #readEnds(pieces: readonly Uint8Array[]): boolean {
+    const [first] = pieces;
+    if (this.#readsBlocks || !first) return false;
+    const tail = lastBytes(pieces, TAIL_BYTES);
+    const startEnd = first.indexOf(LINE_FEED, MESSAGE_START.length);
+    if (!startsWith(first, 0, first.length, MESSAGE_START) || first[startEnd + 1] !== LINE_FEED) return false;
+    const deltaEnd = tail.length - MESSAGE_STOP.length;
+    if (deltaEnd < 1 || !startsWith(tail, deltaEnd, tail.length, MESSAGE_STOP)) return false;
+    const dataStart = tail.lastIndexOf(LINE_FEED, deltaEnd - 2) + 1;
+    const deltaStart = dataStart - MESSAGE_DELTA.length;
+    if (deltaStart < 1 || !startsWith(tail, deltaStart, deltaEnd, MESSAGE_DELTA)) return false;
+    // A block must end right before: otherwise an earlier `message_delta` could say something that the last one does not.
+    const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
+    if (before < 1 || !startsWith(tail, before, deltaStart, BLOCK_STOP)) return false;
+    // A gateway may report usage several times.
+    const text = decoder.decode(joinedPieces(pieces));
+    if (text.indexOf(DELTA_EVENT) !== text.lastIndexOf(DELTA_EVENT)) return false;
+    this.#event = 'message_start';
+    this.#data = decoder.decode(first.subarray(MESSAGE_START.length, startEnd));
+    this.#dispatch();
+    this.#told.hasBlocks = true;
+    this.#event = 'message_delta';
+    this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
+    this.#dispatch();
+    // If the ends do not tell all of the usage, the lines between must be read.
+    this.#report.completed = this.#hasEnd && isFinal({ ...this.#report, completed: true });
+    return this.#report.completed;
+  }
+
+  /** Everything that the stream has reported until now. */
+  get report(): Readonly<Report> {
+    return this.reportAt(Date.now());
+  }
+
+  /** @returns everything that the stream has reported, with its deltas measured, as if it was interrupted at that time. */
+  reportAt(at: number): Readonly<Report> {
+    this.#readAll();
+    this.#report.seen = this.#observed.seenAt(at, this.#unfinished, this.#hasEnd);
+    const { fallbacks } = this.#observed;
+    if (fallbacks) this.#report.fallbacks = fallbacks;
+    if (this.#made) this.#report.made = this.#made.all;
+    return this.#report;
+  }
+
+  /** The bytes of a delta, or of the beginning of a block, whose rest has not come. */
+  get #unfinished(): { isDelta: boolean; bytes: Uint8Array } | undefined {
+    if (this.#isDelta) return { isDelta: true, bytes: this.#lines.rest };
+    if (this.#event !== 'content_block_start') return undefined;
+    return { isDelta: false, bytes: this.#data === undefined ? this.#lines.rest : utf8(this.#data) };
+  }
+
+  /** Whether the API itself has ended the stream, with `message_stop` or an `error` event. */
+  get ended(): boolean {
+    this.#readAll();
+    return this.#report.completed || this.#report.error_type !== undefined;
+  }
+
+  #readAll(): void {
+    if (this.#read || this.#isWhole) return;
+    this.#read = true;
+    for (const arrived of this.#unread) this.#readPiece(arrived);
+    this.#unread = [];
+  }
+
+  #readPiece({ piece, at, since }: Arrived): void {
+    this.#at = at;
+    this.#since = since;
+    this.#lines.push(piece);
+  }
+
+  /** Where in the event format the stream is now. What can be written after it depends on that. */
+  get end(): StreamEnd {
+    this.#readAll();
+    const rest = this.#lines.rest;
+    return {
+      atBoundary: this.#atBoundary && rest.length === 0,
+      unfinishedLine: decoder.decode(rest),
+      data: this.#data,
+    };
+  }
+
+  #line(bytes: Uint8Array, start: number, end: number): void {
+    if (start === end) {
+      this.#dispatch();
+      return;
+    }
+    this.#atBoundary = false;
+    if (startsWith(bytes, start, end, DATA)) {
+      const from = skipOneSpace(bytes, start + DATA.length);
+      if (this.#isDelta && this.#data === undefined && this.#observed.countDelta(bytes, from, end))
+        this.#data = COUNTED_DELTAS;
+      else {
+        const value = decoder.decode(bytes.subarray(from, end));
+        if (this.#data === undefined) this.#data = value;
+        // What is longer is no event that must be read.
+        else if (this.#data.length <= LONGEST_LINE_BYTES) this.#data += `\n${value}`;
+      }
+    } else if (startsWith(bytes, start, end, EVENT)) {
+      const from = skipOneSpace(bytes, start + EVENT.length);
+      this.#isDelta = end - from === DELTA_BYTES.length && startsWith(bytes, from, end, DELTA_BYTES);
+      this.#event = this.#isDelta ? DELTA_NAME : decoder.decode(bytes.subarray(from, end));
+    }
+  }
+
+  #dispatch(): void {
+    const data = this.#data;
+    // The API names each event. Behind some gateways only its data says what it is.
+    const event = this.#event || (data === undefined ? '' : typeIn(data));
+    if (event === 'error' && this.#event === '') this.namelessError = data;
+    this.#atBoundary = true;
+    this.#isDelta = false;
+    this.#event = '';
+    this.#data = undefined;
+    if (event === '' || data === undefined) return;
+    if (event === DELTA_NAME) {
+      // Data in several lines, or before the event's name. The API does not write this, but the format allows it.
+      this.#observed.touch(this.#since);
+      if (data !== COUNTED_DELTAS) this.#observed.countDelta(utf8(data), 0);
+    } else if (event === 'message_stop') this.#report.completed = true;
+    else if (event === 'content_block_start') {
+      const value = parseOrUndefined(data);
+      this.#made?.take(value);
+      const block = memberOf(value, 'content_block');
+      if (memberOf(block, 'type') === 'fallback') this.#told.handOver();
+      else this.#told.hasBlocks = true;
+      this.#observed.startBlock(block, this.#at, this.#since);
+    } else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at, this.#since);
+    else if (event === 'ping') this.#observed.ping(this.#since);
+    else if (event === 'error') this.#report.error_type = errorType(parseOrUndefined(data));
+    else if (event === 'message_start') {
+      const value = parseOrUndefined(data);
+      this.#made?.take(value);
+      const message = memberOf(value, 'message');
+      this.#report.model = stringOrUndefined(memberOf(message, 'model'));
+      // Without a usage it has begun all the same.
+      this.#report.usage = this.#told.take(memberOf(message, 'usage') ?? {});
+    } else if (event === 'message_delta') {
+      const value = parseOrUndefined(data);
+      this.#made?.take(value);
+      const stopReason = stringOrUndefined(memberOf(memberOf(value, 'delta'), 'stop_reason'));
+      this.#report.stop_reason = stopReason ?? this.#report.stop_reason;
+      this.#report.usage = this.#told.take(memberOf(value, 'usage'), true);
+    }
+  }
+
+  /** Whether its end has come, and has told the output. */
+  get #hasEnd(): boolean {
+    return this.#told.hasOutput && (this.#report.completed || this.#report.stop_reason !== null);
+  }
+}
+
+/** @returns what the data of an event says that it is, since those of some gateways have no name; empty if it says nothing */
+export function typeIn(data: string): string {
+  const value = parseOrUndefined(data);
+  return isNothingButError(value) ? 'error' : (stringOrUndefined(memberOf(value, 'type')) ?? '');
+}
+
+/** @returns the last bytes of several pieces. Only the last two pieces are used, so there may be fewer bytes. */
+function lastBytes(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const last = pieces.at(-1) ?? new Uint8Array(0);
+  const before = pieces.at(-2);
+  if (last.length >= length || !before) return last.subarray(Math.max(0, last.length - length));
+  const joined = new Uint8Array(Math.min(length, before.length + last.length));
+  joined.set(before.subarray(Math.max(0, before.length + last.length - length)));
+  joined.set(last, joined.length - last.length);
+  return joined;
+}

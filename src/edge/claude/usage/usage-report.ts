@@ -1,0 +1,139 @@
+import { type ErrorType, isErrorType } from '../../kit/http/errors.ts';
+import { isObject, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
+import type { Usage } from '../pricing/cost.ts';
+import type { MadeId } from './made-ids.ts';
+import { ToldUsage } from './told-usage.ts';
+
+/** What had come of an answer at one moment, since its first prompt. */
+export interface Timing {
+  tokens: number;
+  /** Milliseconds in which unseen output may have been written. */
+  unseen_ms: number;
+}
+
+/**
+ * The seen part of an answer, and for how long unseen output may have been written. An interrupted answer is priced by it.
+ */
+export interface Seen {
+  /** Tokens of text and tool calls, with what frames them: an upper bound. */
+  said: number;
+  /** Tokens of the thinking that was shown: an upper bound. */
+  thinking: number;
+  /** Milliseconds in which something may have been written that was not seen. */
+  unseen_ms: number;
+  /** Milliseconds of silence at the end, in which output may have been written. */
+  silent_ms: number;
+  /** Milliseconds since the last event or ping: nobody saw what the API did in them. Release 0.1 stored none of these five. */
+  lost_ms?: number;
+  /** Uses of the API's own tools that have begun. */
+  uses?: number;
+  /** The uses whose result has not come. */
+  running_uses?: number;
+  /** Whether the last event is such a use: in the silence behind it the tool runs. */
+  runs_tool?: boolean | undefined;
+  /** The most tokens that the result of one of them has added to the prompt. */
+  longest_result?: number;
+  /** Whether the API has run code for the model. No `max_uses` limits how often it does. */
+  runs_code?: boolean;
+  /** Web searches that have begun. */
+  searches: number;
+  /** Uses of an advisor, and the sum of the tokens that had come before each use. */
+  advised: number;
+  advised_tokens: number;
+  /** Uses of tools that are not known here: nothing tells what they cost. */
+  opaque_uses: number;
+  /**
+   * The later prompts, by how much longer each is than the first. After results of its own tools the API reads the prompt
+   * again.
+   */
+  later_prompts: readonly Timing[];
+  /** What had come when another model last took over. */
+  handed_over?: Timing | undefined;
+  /** Whether the final usage has come: `message_delta` with its stop reason. */
+  final: boolean;
+}
+
+/** What an answer reports about itself, for the ledger and the log. */
+export interface Report {
+  model: string | undefined;
+  usage: Usage | undefined;
+  stop_reason: string | null;
+  /** Length of the body in bytes. */
+  bytes: number;
+  /** What an interrupted answer is settled by; absent if its end has come, which reports the usage. */
+  seen?: Seen | undefined;
+  /** The models that have written it, if one took over from another. */
+  fallbacks?: readonly string[] | undefined;
+  /** The ids of what the answer has made, if they were asked for. */
+  made?: readonly MadeId[] | undefined;
+  /** Whether the answer ended as the API ends it: with `message_stop`, or as a complete JSON message. */
+  completed: boolean;
+  /** The type of the `error` event or body, if that is how it ended. */
+  error_type: string | undefined;
+}
+
+/**
+ * @param message the parsed body; undefined if it could not be parsed
+ * @param bytes the length of the body
+ * @returns what a buffered answer reports about itself
+ */
+export function reportOf(message: object | undefined, bytes: number): Report {
+  const isMessage = memberOf(message, 'type') === 'message';
+  const content = memberOf(message, 'content');
+  const told = new ToldUsage();
+  told.hasBlocks = Array.isArray(content) && content.length > 0;
+  return {
+    model: stringOrUndefined(memberOf(message, 'model')),
+    usage: told.take(memberOf(message, 'usage')),
+    stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
+    bytes,
+    fallbacks: fallbacksIn(content),
+    completed: isMessage,
+    error_type: memberOf(message, 'type') === 'error' ? errorType(message) : undefined,
+  };
+}
+
+/** @returns the `Seen` of an answer of which nothing has come. @param unseen_ms the milliseconds that it has run */
+export function nothingSeen(unseen_ms: number): Seen {
+  return {
+    said: 0,
+    thinking: 0,
+    unseen_ms,
+    silent_ms: 0,
+    lost_ms: unseen_ms,
+    uses: 0,
+    running_uses: 0,
+    longest_result: 0,
+    runs_code: false,
+    searches: 0,
+    advised: 0,
+    advised_tokens: 0,
+    opaque_uses: 0,
+    later_prompts: [],
+    final: false,
+  };
+}
+
+/** @returns the models that have written an answer, if its blocks say that one took over from another. */
+export function fallbacksIn(content: unknown): string[] | undefined {
+  if (!Array.isArray(content)) return undefined;
+  const switches = content.filter((block) => memberOf(block, 'type') === 'fallback');
+  const models = switches.flatMap((one) =>
+    ['from', 'to'].flatMap((side) => stringOrUndefined(memberOf(memberOf(one, side), 'model')) ?? []),
+  );
+  return models.length > 0 ? models : undefined;
+}
+
+/** @returns the type of an `error` event or body. One that the API does not have may say anything. */
+export function errorType(body: unknown): ErrorType {
+  const type = String(memberOf(memberOf(body, 'error'), 'type'));
+  return isErrorType(type) ? type : 'api_error';
+}
+
+/** @returns whether a body is an error and nothing else, whatever its status: in the API's form, or in one of a gateway. */
+export function isNothingButError(body: unknown): boolean {
+  const one: unknown = Array.isArray(body) ? body[0] : body;
+  const { type, object, error } = isObject(one) ? one : {};
+  if (type === 'error' || object === 'error') return true;
+  return type === undefined && (isObject(error) || typeof error === 'string');
+}

@@ -1,0 +1,238 @@
+import { edit, endOfString, itemTexts, memberTexts } from '../kit/json/edit.ts';
+import type { Json } from '../kit/json/object.ts';
+import { parseOrUndefined } from '../kit/json/parse.ts';
+import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../kit/sse/frames.ts';
+import { ToldUsage } from './usage/told-usage.ts';
+import { typeIn } from './usage/usage-reader.ts';
+
+/** The JSON texts of an object's values, by key. */
+type Members = Map<string, string>;
+
+/** What ends a delta after its last string. The API pads some deltas with spaces. */
+const DELTA_TAIL = / *\} *\} */y;
+/** The JSON texts of types of deltas that do not simply add to members of the same names. */
+const INPUT_DELTA = '"input_json_delta"';
+const CITATION_DELTA = '"citations_delta"';
+const THINKING_DELTA = '"thinking_delta"';
+const FINAL_DELTAS = new Set(['"signature_delta"', '"compaction_delta"']);
+
+/** A block of a message: what its start has, and what its deltas have added. */
+class BlockText {
+  readonly #members: Members;
+  /** The insides of strings that have grown, by member. */
+  readonly #strings = new Map<string, string[]>();
+  /** The insides of the strings that together are the JSON of a tool's input. */
+  readonly #input: string[] = [];
+  readonly #citations: string[] = [];
+
+  constructor(members: Members) {
+    this.#members = members;
+  }
+
+  /** Adds a delta. @returns the list that the inside of its string was added to; undefined for any other delta */
+  add(delta: Members): string[] | undefined {
+    const type = delta.get('type') ?? '';
+    let list: string[] | undefined;
+    for (const [name, value] of delta) {
+      // A progress display, which is no member of the block.
+      if (name === 'type' || (type === THINKING_DELTA && name === 'estimated_tokens')) continue;
+      if (type === CITATION_DELTA && name === 'citation') this.#citations.push(value);
+      else if (type === INPUT_DELTA && name === 'partial_json') list = this.#input;
+      else if (FINAL_DELTAS.has(type) || !isString(value)) this.#replace(name, value);
+      else list = this.#stringsOf(name) ?? this.#replace(name, value);
+      if (list && isString(value)) list.push(value.slice(1, -1));
+    }
+    return delta.size === 2 ? list : undefined;
+  }
+
+  #replace(name: string, value: string): undefined {
+    this.#strings.delete(name);
+    this.#members.set(name, value);
+  }
+
+  #stringsOf(name: string): string[] | undefined {
+    const first = this.#members.get(name);
+    if (first === undefined || !isString(first)) return undefined;
+    const strings = this.#strings.get(name) ?? [first.slice(1, -1)];
+    this.#strings.set(name, strings);
+    return strings;
+  }
+
+  /** Yields its JSON, in parts. */
+  *parts(): Generator<string> {
+    if (this.#citations.length > 0) {
+      const cited = this.#members.get('citations') ?? '';
+      const all = [...(cited.startsWith('[') ? itemTexts(cited) : []), ...this.#citations];
+      this.#members.set('citations', `[${all.join(',')}]`);
+    }
+    const input = parseOrUndefined(`"${this.#input.join('')}"`);
+    // The end of an answer may have cut an input. Then it is not JSON, and the whole answer of the API has none, either.
+    if (typeof input === 'string' && parseOrUndefined(input) !== undefined) this.#members.set('input', input);
+    yield* objectParts(this.#members, (name, value) => {
+      const strings = this.#strings.get(name);
+      return strings ? ['"', ...strings, '"'] : [value];
+    });
+  }
+}
+
+/**
+ * Puts a message together from the events of its stream: the same JSON as the API's own whole answer. All of it stays text, so
+ * that each number, escape and tool input stays as it was written.
+ */
+export class WholeMessage {
+  /** Whether `message_stop` or an `error` has come. */
+  ended = false;
+  /** The data of an `error` event. */
+  error: string | undefined;
+  readonly #frames = new FrameReader();
+  #message: Members | undefined;
+  readonly #told = new ToldUsage();
+  /** By the text of their index, in the order of their starts. */
+  readonly #blocks = new Map<string, BlockText>();
+  /** How the last delta began, up to its string, if the next one may begin in the same way; and where its string belongs. */
+  #head = '';
+  #grown: string[] = [];
+  /** The strings of deltas with this beginning, as they are in this piece. */
+  #run: string[] = [];
+
+  /**
+   * Takes the next piece of the stream. Its buffer may be reused afterwards.
+   *
+   * @throws SyntaxError for data that is not JSON
+   */
+  push(piece: Uint8Array): void {
+    this.#frames.scan(piece, (text, start, end) => {
+      if (!this.#takeSimilar(text, start, end)) this.#take(readFrame(text, start, end));
+      return this.ended ? undefined : end + 2;
+    });
+    this.#endRun();
+  }
+
+  /** Takes an event at the end of the stream that lacks only its empty line. */
+  end(): void {
+    if (!this.ended) this.#take(this.#frames.last);
+  }
+
+  /** Whether it is a message, and has come to its end. */
+  get isWhole(): boolean {
+    return this.ended && this.#message?.get('type') === '"message"';
+  }
+
+  /** Yields the JSON of the message, in parts. It is valid, since all that came was. */
+  *parts(): Generator<string> {
+    const message = this.#message ?? new Map<string, string>();
+    if (!message.has('content')) message.set('content', '[]');
+    yield* objectParts(message, (name, value) => (name === 'content' ? this.#content() : [value]));
+  }
+
+  *#content(): Generator<string> {
+    let before = '[';
+    for (const block of this.#blocks.values()) {
+      yield before;
+      yield* block.parts();
+      before = ',';
+    }
+    yield before === '[' ? '[]' : ']';
+  }
+
+  /** Takes a delta that differs from the one before in its string only, as most do. @returns false for any other event */
+  #takeSimilar(text: string, start: number, end: number): boolean {
+    const head = this.#head;
+    if (head === '' || !text.startsWith(head, start)) return false;
+    const from = start + head.length;
+    const to = endOfString(text, from - 1);
+    if (!isDeltaTail(text, to, end)) return false;
+    this.#run.push(text.slice(from, to - 1));
+    return true;
+  }
+
+  /** Checks the strings of similar deltas, and joins them, so that the text of the piece does not stay because of them. */
+  #endRun(): void {
+    if (this.#run.length === 0) return;
+    const joined = this.#run.join('');
+    this.#run = [];
+    JSON.parse(`"${joined}"`);
+    this.#grown.push(joined);
+  }
+
+  #take(frame: Frame | undefined): void {
+    if (!frame) return;
+    const { data, text } = frame;
+    const event = frame.event || typeIn(data);
+    if (event === '' || event === 'ping') return;
+    this.#endRun();
+    this.#head = '';
+    if (event === 'error') this.error = data;
+    // Its members are found in its text, where not every fault would show.
+    else JSON.parse(data);
+    if (event === 'error' || event === 'message_stop') this.ended = true;
+    else if (event === 'message_start') {
+      this.#message = memberTexts(memberTexts(data).get('message') ?? '');
+      this.#told.take(parseOrUndefined(this.#message.get('usage') ?? ''));
+    } else if (event === 'content_block_start') this.#start(memberTexts(data));
+    else if (event === 'content_block_delta') this.#grow(memberTexts(data), text);
+    else if (event === 'message_delta') this.#change(memberTexts(data));
+  }
+
+  #start(event: Members): void {
+    const members = memberTexts(event.get('content_block') ?? '');
+    this.#blocks.set(event.get('index') ?? '', new BlockText(members));
+    if (members.get('type') !== '"fallback"') return;
+    this.#told.handOver();
+    // The model that steps in inside the API writes the rest of the answer.
+    const model = memberTexts(members.get('to') ?? '').get('model');
+    if (model !== undefined) this.#message?.set('model', model);
+  }
+
+  /** @param text the event as it came, if the next one may have the same form */
+  #grow(event: Members, text: string | undefined): void {
+    const delta = memberTexts(event.get('delta') ?? '');
+    const list = this.#blocks.get(event.get('index') ?? '')?.add(delta);
+    if (!list || !text?.startsWith(DELTA_LINES)) return;
+    const [name, string = ''] = [...delta].at(-1) ?? [];
+    if (name === 'type') return;
+    const at = text.lastIndexOf(string);
+    if (!isString(string) || !isDeltaTail(text, at + string.length, text.length - 2)) return;
+    this.#head = text.slice(0, at + 1);
+    this.#grown = list;
+  }
+
+  /** Merges a `message_delta`. Skips nulls, because it lacks much of what `message_start` has; its `delta` ends the message. */
+  #change(event: Members): void {
+    const message = this.#message;
+    if (!message) return;
+    for (const [name, value] of event) {
+      if (name === 'delta') {
+        for (const [key, told] of memberTexts(value))
+          if (key !== 'container' || told !== 'null') message.set(key, told);
+      } else if (name === 'usage') {
+        const all: Json = { ...this.#told.take(parseOrUndefined(value)) };
+        const told = [...memberTexts(value)].filter(([, text]) => text !== 'null');
+        // A count of an earlier event may hold.
+        const holds = ([key, text]: [string, string]) =>
+          !(key in all) || JSON.stringify(JSON.parse(text)) === JSON.stringify(all[key]);
+        message.set('usage', edit(message.get('usage') ?? '{}', Object.fromEntries(told.filter(holds))));
+      } else if (name !== 'type' && value !== 'null') message.set(name, value);
+    }
+  }
+}
+
+function isString(json: string): boolean {
+  return json.startsWith('"');
+}
+
+function isDeltaTail(text: string, at: number, end: number): boolean {
+  DELTA_TAIL.lastIndex = at;
+  return DELTA_TAIL.test(text) && DELTA_TAIL.lastIndex === end;
+}
+
+/** Yields the JSON of an object, in parts. @param partsOf returns the parts of a member's value */
+function* objectParts(members: Members, partsOf: (name: string, value: string) => Iterable<string>): Generator<string> {
+  let before = '{';
+  for (const [name, value] of members) {
+    yield `${before}${JSON.stringify(name)}:`;
+    yield* partsOf(name, value);
+    before = ',';
+  }
+  yield before === '{' ? '{}' : '}';
+}

@@ -1,0 +1,162 @@
+import type { Context } from 'hono';
+import { createMiddleware } from 'hono/factory';
+import { ApiError, closedToBound, finalError, invalidRequest, misconfigured } from '../../kit/http/errors.ts';
+import { withMark } from '../../kit/http/headers/request-id.ts';
+import { comesFrom, isOpenToBound } from '../../rooms/page-tokens/bound-routes.ts';
+import { type Only, scopesOfBound } from '../../rooms/page-tokens/only.ts';
+import { type Caller, callerSchema, type Identity } from '../identity/caller.ts';
+import { nameInRoom, SCOPES, type Scope } from '../identity/identity.ts';
+import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
+import type { Settings } from '../settings/settings.ts';
+import { accountMark } from './account-mark.ts';
+import type { AppEnv } from './context.ts';
+import { mayBeRebound } from './loopback.ts';
+import { isJwt, refuseOwnAccount, unauthenticated, verifiedBefore, verifyToken } from './verify.ts';
+
+const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 characters.';
+
+/** The account of development mode, which needs no credential. */
+const DEVELOPER: Identity = { account: 'dev', scopes: SCOPES, token: undefined };
+
+const KEYED =
+  'With a key, `wrangler dev` answers to tokens only: send one that `npm run token` has printed, or use `npm start`, which needs none on this machine.';
+
+const UNPROVEN =
+  'Under `wrangler dev` nothing shows that this request comes from your machine, and not from a web page: send a token that `npm run token` has printed, open the page in a browser, or use `npm start`.';
+
+/**
+ * A Worker's own function that says who sends a request.
+ *
+ * If it returns `undefined`, the edge's own credentials decide: a token of SIGNING_SECRET or of the identity provider. In
+ * development a request without one is the account `dev`. Everybody else gets a 401. If it throws, the request ends; an
+ * ApiError keeps its own status. It is called for every request, so it should cache costly results. Without a `token`, only
+ * this function can revoke a caller. A header of your own may go up to Claude, but `authorization`, `x-api-key`, `cookie`, `cf-*`
+ * and `sluice-*` never do, so put your own secret into one of these. If you trust a cookie, check `origin` too.
+ *
+ * @param request do not read its body; read that of `request.clone()`
+ * @param c has what the Worker's own middleware has set, such as `c.get('user')`
+ */
+export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | undefined | Promise<Caller | undefined>;
+
+/**
+ * Makes the middleware that finds out who is asking, before anything of an account is read or changed.
+ *
+ * @param own a Worker's own function, which is asked first
+ * @returns middleware that sets `identity`, or throws a 401
+ */
+export function authenticate(own?: Authenticate) {
+  return createMiddleware<AppEnv>(async (c, next) => {
+    const identity = (own && (await identifyBy(own, c))) ?? (await identifyCaller(c, own !== undefined));
+    const { line } = c.get('entry');
+    line.account = identity.account;
+    const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
+    c.set('requestId', requestId);
+    line.request_id = requestId;
+    c.get('share').ofCaller(nameInRoom(identity.account));
+    if (identity.only) refuseElsewhere(c, identity.only);
+    c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
+    await next();
+  });
+}
+
+/** @throws ApiError 403 for a bound token on a route that is closed to it, or from an origin that it does not name */
+function refuseElsewhere(c: Context<AppEnv>, only: Only): void {
+  if (!comesFrom(only, c.req.raw)) {
+    const origins = only.origins?.join(', ');
+    throw closedToBound(`This credential is for pages of ${origins} alone, and is sent by them.`);
+  }
+  if (isOpenToBound(c)) return;
+  throw closedToBound(
+    'This credential may only ask what its token names: POST /messages with an agent, POST /classify with a classifier. This route is closed to it.',
+  );
+}
+
+/** @throws ApiError 400 for malformed tags in the header. If the token has tags or is bound, the header does not count */
+function tagged(identity: Identity, header: string | null): Identity {
+  if (header === null || identity.tags !== undefined || identity.only) return identity;
+  const tags = parseTags(header);
+  if (tags === undefined) throw invalidRequest(`sluice-tags: ${TAGS_FORM}.`);
+  return { ...identity, tags };
+}
+
+async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identity | undefined> {
+  const request = c.req.raw;
+  const caller = await own(request, c);
+  if (request.bodyUsed) throw misconfigured('`authenticate` has read the body: it must read that of request.clone().');
+  if (caller === undefined) return undefined;
+  const { data, error } = callerSchema.safeParse(caller);
+  if (error) {
+    // The account's name may come from the request, so a bad name is a 401. Any other fault is the Worker's own.
+    if (error.issues.every(({ path }) => path[0] === 'account')) throw unauthenticated(NO_ACCOUNT);
+    const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
+    throw misconfigured(`\`authenticate\` has named a caller that is none: ${fields}.`);
+  }
+  const { account, token, group, only } = data;
+  const scopes = scopesOfBound(data.scopes, only);
+  const tags = data.tags && tagsOfClaim(data.tags);
+  refuseOwnAccount(account);
+  if (!token) return { account, scopes, token: undefined, tags, group, only };
+  const { jti, issued_at, expires_at } = token;
+  const known = { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' as const };
+  return { account, scopes, token: known, tags, group, only };
+}
+
+function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise<Identity> {
+  const settings = c.get('settings');
+  const credentials = credentialsOf(c.req.raw.headers);
+  const tokens = credentials.filter(isJwt);
+  const [token] = tokens;
+  if (settings.development && token === undefined) {
+    if (settings.wranglerDev === 'open' && mayBeRebound(c.req.raw)) throw unauthenticated(UNPROVEN);
+    return DEVELOPER;
+  }
+  if (settings.wranglerDev === 'closed' && token === undefined) throw unauthenticated(KEYED);
+  if (settings.SIGNING_SECRET === undefined && settings.JWKS_URL === undefined) {
+    if (hasOwn) throw unauthenticated('This edge does not know who is asking. Sign in first.');
+    throw misconfigured('This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.');
+  }
+  if (token !== undefined) return verifiedBefore(token, settings) ?? verifyFirst(tokens, settings);
+  throw unauthenticated(
+    credentials.length === 0
+      ? 'Send a credential of this edge as `Authorization: Bearer …` or `x-api-key`.'
+      : 'This is no credential of this edge: it must be a token that its operator or your sign-in has issued.',
+  );
+}
+
+/** Verifies tokens in turn. A platform before the edge may set `authorization` to a JWT of its own. @throws the first's error */
+async function verifyFirst([token = '', ...others]: readonly string[], settings: Settings): Promise<Identity> {
+  try {
+    return await verifyToken(token, settings);
+  } catch (thrown) {
+    if (others.length === 0 || !(thrown instanceof ApiError)) throw thrown;
+    return await verifyFirst(others, settings).catch(() => Promise.reject(thrown));
+  }
+}
+
+/** @returns the credentials of a request. Old official clients send `x-api-key`, new ones a bearer token, some both. */
+function credentialsOf(headers: Headers): string[] {
+  const bearer = /^bearer +(\S+)$/i.exec(headers.get('authorization') ?? '')?.[1];
+  const key = headers.get('x-api-key')?.trim();
+  return [bearer, key].filter((credential) => credential !== undefined && credential !== '') as string[];
+}
+
+/**
+ * @returns middleware that throws a 403 for a caller without the scope.
+ * @example
+ * const edge = createApp();
+ * edge.get('/report', requireScope('admin'), (c) => c.json({ for: c.get('identity').account }));
+ * export default edge;
+ */
+export function requireScope(scope: Scope) {
+  return createMiddleware<AppEnv>((c, next) => {
+    if (!hasScope(c.get('identity'), scope)) {
+      throw finalError('permission_error', `This credential lacks the scope \`${scope}\`.`);
+    }
+    return next();
+  });
+}
+
+/** @returns whether an identity has a scope; `admin` includes every other. */
+export function hasScope({ scopes }: Pick<Identity, 'scopes'>, scope: Scope): boolean {
+  return scopes.includes(scope) || scopes.includes('admin');
+}

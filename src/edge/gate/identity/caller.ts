@@ -1,0 +1,76 @@
+import * as z from '../../kit/http/zod.ts';
+import { type Only, onlySchema } from '../../rooms/page-tokens/only.ts';
+import { isAccount, isGroup, SCOPES, type Scope } from './identity.ts';
+import { tagsSchema } from './tags.ts';
+
+/** The verified caller of a request. */
+export interface Identity {
+  account: string;
+  scopes: readonly Scope[];
+  /** The token that was sent; undefined if none was needed, as in development. */
+  token: VerifiedToken | undefined;
+  /** The group that the credential names; absent if it names none. */
+  group?: string | undefined;
+  /** The tags of the request, as `tags.ts` writes them: from the token's claim, otherwise from the request's header. */
+  tags?: string | undefined;
+  /** A hash of the end user that the request names. */
+  user?: string | undefined;
+  /** What a bound token may ask; absent for any other credential. */
+  only?: Only | undefined;
+}
+
+/** How a token of this edge can be renewed. */
+export interface Session {
+  /** When it cannot be renewed any more; seconds since 1970. */
+  end: number;
+  /** How long each of its tokens is valid, in seconds. */
+  seconds: number;
+}
+
+/** What an account's object knows about a token, to refuse it once revoked and to list it. The token itself is not stored. */
+export interface VerifiedToken {
+  /** The token's own id, or for a provider's token without one, a hash of it. */
+  jti: string;
+  /** Seconds since 1970. */
+  issued_at: number | undefined;
+  /** Seconds since 1970. */
+  expires_at: number | undefined;
+  scopes: readonly Scope[];
+  label: string | undefined;
+  issuer: 'edge' | 'provider';
+  /** How it can be renewed; absent for a token that cannot be. */
+  session?: Session | undefined;
+  /** The mark of its account by the secret that signed it; absent for a provider's token. It shows whether that secret ended. */
+  mark?: string | undefined;
+}
+
+/** `z.readonly` would do the same and freeze them, but adds too much code. */
+const scopesSchema: z.ZodMiniType<readonly Scope[], readonly Scope[]> = z.array(z.enum(SCOPES));
+
+/** The form in which a Worker's own `authenticate` says who asks. */
+export const callerSchema = z.strictObject({
+  account: z.described(
+    z.custom<string>(isAccount, 'must be 1 to 128 characters'),
+    'Whose budget, conversations and prefixes these are.',
+  ),
+  scopes: z.described(z._default(scopesSchema, ['messages', 'classify']), 'What the caller may do.'),
+  group: z.optionally(
+    z.custom<string>(isGroup, 'must be 1 to 128 characters'),
+    'Whose shared budget pays too, unless an admin has chosen another group.',
+  ),
+  token: z.optionally(
+    z.strictObject({
+      jti: z.described(z.string().check(z.minLength(1), z.maxLength(256)), 'Its own id, not the credential itself.'),
+      issued_at: z.optionally(z.int(), 'Seconds since 1970; without it, revoking all revokes it for ever.'),
+      expires_at: z.optionally(z.int(), 'Seconds since 1970; the edge lists it until then, and refuses nothing by it.'),
+    }),
+    'The credential, if it shall be listed and revocable at this edge.',
+  ),
+  only: z.optionally(onlySchema, 'Makes it a bound caller, who may ask these and do nothing else.'),
+  tags: z.optionally(
+    tagsSchema,
+    'What the ledger books its requests under; without them the header `sluice-tags` says so.',
+  ),
+});
+
+export type Caller = z.input<typeof callerSchema>;

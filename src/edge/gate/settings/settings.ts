@@ -1,0 +1,372 @@
+import { type ModelOverride, ModelTable } from '../../claude/pricing/models.ts';
+import { type Prices, priceTable } from '../../claude/pricing/price-settings.ts';
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { misconfigured } from '../../kit/http/errors.ts';
+import { mayBeForwarded } from '../../kit/http/headers/headers-kept-here.ts';
+import { deliverFault, isHost, isLoopback } from '../../kit/http/headers/hosts.ts';
+import { logWarning } from '../../kit/http/log.ts';
+import * as z from '../../kit/http/zod.ts';
+import { limitsSchema, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
+import { onlySchema } from '../../rooms/page-tokens/only.ts';
+import { type ToolSecret, toolSecretsIn } from '../../rooms/runs/tools/tool-secrets.ts';
+import { checkVisitors, visitorsSchema } from '../../rooms/visitors/visitor-settings.ts';
+import { readSources, webhooksSchema } from '../../rooms/webhooks/source-settings.ts';
+import { isGroup } from '../identity/identity.ts';
+import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
+import {
+  anyHttpUrl,
+  countSetting,
+  httpUrl,
+  jsonSetting,
+  listed,
+  MOST_DAYS,
+  origins,
+  secret,
+  standardSecret,
+} from './setting-forms.ts';
+
+const hosts = z.pipe(
+  listed,
+  z.array(z.string().check(z.refine(isHost, 'must be hosts such as hooks.example.com, separated by commas'))),
+);
+
+/** Which answers an upstream stops writing and billing when their connection is closed. */
+export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
+
+/** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
+export const settingsSchema = z.object({
+  MODE: z.optionally(
+    z.enum(['development']),
+    'Passed by `npm start` alone; opens the edge to loopback without credentials.',
+  ),
+  START_SECRET: z.optionally(
+    secret,
+    'Secret. Made by `npm start` at each start; in development nobody is answered who does not know it.',
+  ),
+  ANTHROPIC_API_KEY: z.optionally(
+    z.string().check(z.minLength(1)),
+    'Secret. The key that is sent to the Claude API. Callers never see it.',
+  ),
+  ANTHROPIC_BASE_URL: z.described(
+    z._default(
+      z.pipe(
+        anyHttpUrl.check(z.refine((url) => !/[?#]/.test(url), 'must have no query')),
+        // Some clients include the version in the base URL, some do not.
+        z.transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, '')),
+      ),
+      'https://api.anthropic.com',
+    ),
+    'The address of the Claude API, or of a gateway in front of it.',
+  ),
+  UPSTREAM: z.optionally(
+    z.enum(['anthropic', 'simulator']),
+    '`anthropic` or `simulator`. The simulator is the default in development without a key. Elsewhere it is refused.',
+  ),
+  UPSTREAMS: z.described(
+    z._default(
+      jsonSetting(
+        z.array(z.looseObject({}, 'must be objects such as {"name":"east","kind":"bedrock"}')).check(z.maxLength(20)),
+      ),
+      [],
+    ),
+    'JSON: the places that serve Claude, in the order in which they are tried. Each has a secret `UPSTREAM_<NAME>_KEY`.',
+  ),
+  ALLOWED_ORIGINS: z.described(
+    z._default(origins, []),
+    'Web pages of these origins may call. Separated by commas; `*` is all.',
+  ),
+  MAX_BODY_BYTES: z.described(countSetting(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
+  MAX_BATCH_BYTES: z.described(
+    countSetting(100_000_000, 1, 256 * 1024 * 1024),
+    'Largest body of a batch, in bytes. With the texts of its prefixes it may have 256 MB.',
+  ),
+  MAX_FILE_BYTES: z.described(countSetting(100_000_000, 1), 'Largest file that may be uploaded, in bytes.'),
+  FORWARD_HEADERS: z.described(
+    z._default(
+      z.pipe(
+        listed,
+        z.array(
+          z
+            .string()
+            .check(z.toLowerCase(), z.refine(mayBeForwarded, 'must be headers that may go up, such as helicone-*')),
+        ),
+      ),
+      [],
+    ),
+    'Headers of callers that go up, and otherwise would not: `helicone-*`, `anthropic-workspace-id`, …',
+  ),
+  UPSTREAM_USER_ID: z.optionally(
+    z.enum(['account']),
+    '`account` puts a hash of the account into `metadata.user_id` of each request that goes up.',
+  ),
+  UPSTREAM_MAX_RETRIES: z.described(
+    countSetting(2),
+    'How often a request is sent again if it fails before the first byte of its answer.',
+  ),
+  UPSTREAM_TIMEOUT_MS: z.described(
+    countSetting(600_000, 1),
+    'How long to wait for the headers of an answer, retries included.',
+  ),
+  STREAM_HEADERS_MS: z.described(
+    countSetting(60_000, 1),
+    'How long to wait for the headers of a stream. Then the request may be sent again.',
+  ),
+  STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
+  RIDE_STREAMS: z.described(
+    z._default(z.enum(['true', 'false']), 'true'),
+    '`false`: a request without `stream` never goes up as a stream.',
+  ),
+  HOLD_WAIT_MS: z.described(
+    countSetting(30_000),
+    'How long a request waits its turn while only what others hold leaves no room. 0: it is refused at once.',
+  ),
+  CANCEL_STOPS: z.described(
+    z._default(z.enum(CANCEL_STOPS), 'streams'),
+    'Which answers the upstream stops writing and billing when their connection is closed: `streams`, `always`, `never`.',
+  ),
+  SERVED_STEP_TOKENS: z.described(
+    countSetting(25_000, 1),
+    'With `served_tools: "estimate"`: how many tokens one use of the API’s own tools may add to the prompt.',
+  ),
+  MODEL_ALIASES: z.described(
+    z._default(jsonSetting(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
+    'JSON: names of your own → model ids.',
+  ),
+  PRICES: z.described(
+    z._default(jsonSetting(priceTable), {}),
+    'JSON: prices of models, and what they take. They override or extend the built-in table.',
+  ),
+  SIGNING_SECRET: z.optionally(secret, 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
+  SIGNING_SECRET_PREVIOUS: z.optionally(secret, 'Secret. The one before. Its tokens stay valid while you rotate.'),
+  JWKS_URL: z.optionally(
+    anyHttpUrl,
+    'Where your identity provider has its keys. Needs the two below, and a limit in USD in `DEFAULT_LIMITS`.',
+  ),
+  JWT_ISSUER: z.optionally(z.string(), 'The `iss` of the provider’s tokens.'),
+  JWT_AUDIENCE: z.optionally(z.string(), 'The `aud` of the provider’s tokens.'),
+  JWT_ADMIN: z.described(
+    z._default(z.enum(['true', 'false']), 'false'),
+    '`true`: the scope `admin` of a provider’s token counts. Whoever can give it there makes admins here.',
+  ),
+  JWT_GROUP_CLAIM: z.optionally(
+    z.string().check(z.minLength(1)),
+    'The claim of a provider’s token that names its account’s group. A group that an admin has chosen wins.',
+  ),
+  JWT_GROUP_ORDER: z.described(
+    z._default(listed, []),
+    'Groups, separated by commas. If a token is in several, the first of them that stands here counts.',
+  ),
+  JWT_GROUP_DEFAULT: z.optionally(
+    z.custom<string>(isGroup, 'must be 1 to 128 characters'),
+    'The group of a provider’s token without the claim. Without this setting it is in none, and `/health` warns.',
+  ),
+  JWT_ONLY_CLAIM: z.optionally(
+    z.string().check(z.minLength(1)),
+    'The claim of a provider’s token that names the agents it may ask, in a list or with spaces. It makes all of them bound tokens.',
+  ),
+  JWT_ONLY: z.optionally(
+    jsonSetting(onlySchema),
+    'JSON: what a provider’s token without that claim may ask: {"agents": ["support"]}. Without JWT_ONLY_CLAIM it holds for all of them.',
+  ),
+  VISITORS: z.optionally(
+    jsonSetting(visitorsSchema),
+    'JSON: what people without a login may do: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
+  ),
+  VISITORS_WITHOUT_TURNSTILE: z.described(
+    z._default(z.enum(['true', 'false']), 'false'),
+    '`true`: VISITORS may say `"turnstile": false`. Then any program can be a visitor.',
+  ),
+  TURNSTILE_SECRET: z.optionally(
+    z.string().check(z.minLength(1)),
+    'Secret. That of the Turnstile widget on the pages of visitors.',
+  ),
+  TURNSTILE_VERIFY_URL: z.described(
+    z._default(anyHttpUrl, 'https://challenges.cloudflare.com/turnstile/v0/siteverify'),
+    'Where answers of Turnstile are verified. Another one is for tests.',
+  ),
+  DEFAULT_LIMITS: z.described(
+    z._default(jsonSetting(limitsSchema), {}),
+    'JSON: the limits of accounts that have none of their own.',
+  ),
+  DEPLOYMENT_LIMITS: z.optionally(
+    jsonSetting(poolLimitsSchema),
+    'JSON: limits in USD for all accounts together. With `{}` an admin can set them later.',
+  ),
+  READS_PER_MINUTE: z.described(
+    countSetting(600, 1),
+    'How many GETs a token may send in a minute. Those with the scope `admin` are not counted.',
+  ),
+  BOUND_READS_PER_MINUTE: z.described(countSetting(120, 1), 'The same for bound tokens and those of visitors.'),
+  RETENTION_DAYS: z.described(
+    countSetting(30, 1, MOST_DAYS),
+    'How long requests stay in the ledger. Conversations too, unless they say otherwise.',
+  ),
+  JURISDICTION: z.optionally(
+    z.enum(['eu', 'us']),
+    'Where objects live: `eu` or `us`. It is part of every object’s id: choose it before the first deploy.',
+  ),
+  WEBHOOKS: z.described(
+    z._default(jsonSetting(webhooksSchema), []),
+    'JSON: who may send webhooks, each with the name of its secret: [{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"}].',
+  ),
+  DELIVER_HOSTS: z.described(z._default(hosts, []), 'Further hosts that results may be sent to, separated by commas.'),
+  ALERT_URL: z.optionally(httpUrl, 'Where alerts are sent, signed. Without it they are only listed.'),
+  BATCH_DELIVER_URL: z.optionally(
+    httpUrl,
+    'Where the end of a batch is reported, unless the batch has a `deliver_url`.',
+  ),
+  TURN_DELIVER_URL: z.optionally(
+    httpUrl,
+    'Where the end of a turn in the background is reported, and what waits for approval, if it has no `deliver_url`.',
+  ),
+  DELIVERY_SIGNING_SECRET: z.optionally(
+    standardSecret,
+    'Secret. Signs what is delivered, as Standard Webhooks says: `whsec_…`.',
+  ),
+  TOOL_HOSTS: z.described(
+    z._default(hosts, []),
+    'Hosts of tools that the edge calls itself (`run`), separated by commas. With the port, if it is not 443.',
+  ),
+  TOOL_SIGNING_SECRET: z.optionally(
+    standardSecret,
+    'Secret. Signs the calls of such tools, as Standard Webhooks says: `whsec_…`. Without it only MCP servers are called.',
+  ),
+  SIMULATOR_TTFT_MS: z.described(countSetting(300), 'Milliseconds until the simulator’s first token.'),
+  SIMULATOR_TOKENS_PER_SECOND: z.described(countSetting(80), 'How fast the simulator writes. 0: at once.'),
+  SIMULATOR_BATCH_MS: z.described(countSetting(5000), 'How long a batch takes at the simulator, in milliseconds.'),
+});
+
+/** The settings of a deployment, parsed. */
+export interface Settings extends z.output<typeof settingsSchema>, ReturnType<typeof readSources> {
+  development: boolean;
+  /** What plain `wrangler dev` runs: without a key it is open to this machine. Undefined for everything else. */
+  wranglerDev: 'open' | 'closed' | undefined;
+  models: ModelTable;
+  /** The secrets of the entries of UPSTREAMS, by their names: `UPSTREAM_EAST_KEY`. */
+  upstreamKeys: Readonly<Record<string, string>>;
+  /** The secret headers of tools by their names: `TOOL_SECRET_WEATHER` is `WEATHER`. */
+  toolSecrets: Readonly<Record<string, ToolSecret>>;
+  /** The namespace of KV where the simulator keeps its batches and files; undefined outside development. */
+  simulatorStore: unknown;
+}
+
+let parsedSettings = new WeakMap<object, Settings>();
+
+/** The prices of the Worker's own code. Its Durable Objects need them, too, and may start without an app. */
+let sharedPrices: Prices | undefined;
+
+/**
+ * Adds the prices of the Worker's own code to the model table. Rows of the setting PRICES override them.
+ *
+ * @throws Error for a malformed table, and for a second table that differs from the first
+ */
+export function sharePrices(prices: Prices): void {
+  const { data, error } = priceTable.safeParse(prices);
+  if (error) throw new Error(`prices: ${faultsOf(error)}`);
+  if (sharedPrices && JSON.stringify(sharedPrices) !== JSON.stringify(data)) {
+    throw new Error('Apps of this Worker were made with different prices: its accounts know only one table.');
+  }
+  sharedPrices = data;
+  parsedSettings = new WeakMap();
+}
+
+let opensWithoutKey = false;
+
+/** Opens a Worker without MODE and without a key to its own machine. Called in plain `wrangler dev` alone. */
+export function openWithoutKey(): void {
+  opensWithoutKey = true;
+}
+
+/**
+ * Parses the settings once for each `env` object.
+ *
+ * @throws ApiError 500 that names each malformed setting, never its value
+ */
+export function settingsOf(env: Record<string, unknown>): Settings {
+  return getOrMake(parsedSettings, env, () => {
+    const settings = parseSettings(env);
+    settings.outdated.map(logWarning);
+    return settings;
+  });
+}
+
+/**
+ * Parses settings from any record of strings. Empty strings count as absent.
+ *
+ * @throws ApiError 500 that names each malformed setting, never its value
+ */
+export function parseSettings(env: Record<string, unknown>): Settings {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const result = settingsSchema.safeParse(given);
+  if (!result.success) {
+    throw malformed(faultsOf(result.error));
+  }
+  const settings = result.data;
+  const wranglerDev = judgeWranglerDev(settings);
+  const development = settings.MODE === 'development' || wranglerDev === 'open';
+  if (settings.UPSTREAM === 'simulator' && !development) {
+    throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
+  }
+  if (settings.UPSTREAM === 'simulator' && settings.UPSTREAMS.length > 0) {
+    throw misconfigured('UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.');
+  }
+  const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE, DEFAULT_LIMITS } = settings;
+  if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
+    throw misconfigured('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
+  }
+  const isCapped = Object.keys(DEFAULT_LIMITS).some((name) => name.startsWith('usd_'));
+  if (JWKS_URL !== undefined && !isCapped) {
+    throw misconfigured(
+      'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
+    );
+  }
+  if (!development) checkAddresses(settings);
+  checkVisitors(settings, development);
+  for (const name of ['ALERT_URL', 'BATCH_DELIVER_URL', 'TURN_DELIVER_URL'] as const) {
+    checkDelivery(name, settings[name], settings, development);
+  }
+  return {
+    ...settings,
+    ...readSources(given, settings, development),
+    // The local runtime has only one location, and throws if another jurisdiction is named.
+    JURISDICTION: development ? undefined : settings.JURISDICTION,
+    development,
+    wranglerDev,
+    simulatorStore: development ? env.STORE : undefined,
+    models: new ModelTable(
+      { ...sharedPrices, ...settings.PRICES } as Record<string, ModelOverride>,
+      settings.MODEL_ALIASES,
+    ),
+    toolSecrets: toolSecretsIn(given, development),
+    upstreamKeys: Object.fromEntries(
+      Object.entries(given).filter((pair): pair is [string, string] => {
+        return isUpstreamKey(pair[0]) && typeof pair[1] === 'string';
+      }),
+    ),
+  };
+}
+
+function judgeWranglerDev({ MODE, UPSTREAM, UPSTREAMS, ANTHROPIC_API_KEY }: z.output<typeof settingsSchema>) {
+  if (!opensWithoutKey || MODE !== undefined) return undefined;
+  const hasKey = ANTHROPIC_API_KEY !== undefined || UPSTREAM === 'anthropic' || UPSTREAMS.length > 0;
+  return hasKey ? ('closed' as const) : ('open' as const);
+}
+
+/** @returns whether this is the name of the secret of an entry of UPSTREAMS. */
+export function isUpstreamKey(name: string): boolean {
+  return /^UPSTREAM_[A-Z0-9_]+_KEY$/.test(name);
+}
+
+/**
+ * Refuses addresses without encryption: the API key, or the keys that verify credentials, could be read or changed on their
+ * way.
+ *
+ * @throws ApiError 500 that names the setting
+ */
+function checkAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settingsSchema>): void {
+  if (!ANTHROPIC_BASE_URL.startsWith('https:') && !isLoopback(ANTHROPIC_BASE_URL)) {
+    throw malformed('ANTHROPIC_BASE_URL (must be an https URL)');
+  }
+  const fault = JWKS_URL === undefined || isLoopback(JWKS_URL) ? undefined : deliverFault(JWKS_URL, false);
+  if (fault !== undefined) throw malformed(`JWKS_URL (${fault})`);
+}

@@ -1,0 +1,44 @@
+import { count, time } from '../kit/http/fields.ts';
+import * as z from '../kit/http/zod.ts';
+
+/** How one of several upstreams is, as far as the isolate knows that answers. */
+const upstreamState = z.object({
+  name: z.string(),
+  kind: z.string(),
+  running: z.described(count, 'Requests that run there now.'),
+  max_concurrent: z.nullable(count),
+  models: z.array(
+    z.object({
+      model: z.string(),
+      state: z.described(
+        z.enum(['closed', 'open', 'half_open']),
+        'closed: it is called. open: it failed and is left alone. half_open: one request finds out whether it is back.',
+      ),
+      due_at: z.described(z.nullable(time), 'When it is half open.'),
+      tries: z.described(count, 'In the last 30 s.'),
+      failed: count,
+    }),
+  ),
+});
+
+/** What `GET /health` answers. */
+export const healthAnswer = z.object({
+  status: z.described(
+    z.enum(['ok', 'degraded']),
+    'degraded: an upstream refuses this deployment (its key, its organization, or what it may spend), as far as the isolate knows that answers.',
+  ),
+  since: z.optionally(time, 'Since when it is degraded.'),
+  todo: z.optionally(z.string(), 'What its operator must do while it is degraded.'),
+  upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
+  warnings: z.optionally(z.array(z.string()), 'Settings that are valid, and hardly what was meant, or outdated.'),
+  tools: z.optionally(
+    z.array(z.string()),
+    'In development: the names of the Worker’s own tools, which a run can name.',
+  ),
+  upstreams: z.optionally(
+    z.array(upstreamState),
+    'With `?upstreams`, for admins: each of UPSTREAMS. Isolates find out by themselves, so another one may tell something else.',
+  ),
+});
+
+export type HealthAnswer = z.output<typeof healthAnswer>;

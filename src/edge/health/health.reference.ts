@@ -1,0 +1,28 @@
+import * as z from '../kit/http/zod.ts';
+import { jsonAnswer } from '../kit/reference/answers.ts';
+import type { Resource } from '../kit/reference/resource.ts';
+import { healthAnswer } from './health-answers.schema.ts';
+
+const healthQuery = z.object({
+  strict: z.optionally(
+    z.literal(''),
+    'Answers 503 instead of 200 while the edge is degraded and no other upstream is left.',
+  ),
+  upstreams: z.optionally(z.literal(''), 'Asks for the state of each upstream too; needs the scope `admin`.'),
+});
+
+export const health: Resource = {
+  tag: 'Health',
+  description: 'Whether the edge lives.',
+  routes: {
+    'GET /health': {
+      operation: 'health',
+      summary: 'Check that the edge is up',
+      needs: 'nothing',
+      description:
+        'With `?upstreams` an admin gets the state of each upstream. With `?strict` the status is 503 while every upstream refuses the deployment.',
+      query: healthQuery,
+      answer: jsonAnswer('It lives.', healthAnswer, { status: 'ok', upstream: 'anthropic' }),
+    },
+  },
+};

@@ -1,0 +1,127 @@
+/** Delivers a result: signed, always with the same id, and only to hosts that the operator has allowed. */
+
+import type { Settings } from '../../gate/settings/settings.ts';
+import type { Delivered, DeliveredAnswer } from '../../rooms/webhooks/webhooks-answers.schema.ts';
+import { deliverFault } from '../http/headers/hosts.ts';
+import { writeJson } from '../json/kept-text.ts';
+import type { Bindings } from '../objects/bindings.ts';
+import { signStandard } from './standard-webhooks.ts';
+
+/** A function that receives results. If it throws, the delivery has failed and is tried again. */
+export type Deliver<Result = Delivered> = (
+  result: Result,
+  context: {
+    /** The same id for each delivery of the same result. */
+    id: string;
+    env: Bindings;
+    /** Aborted when the time for a delivery is over. */
+    signal: AbortSignal;
+  },
+) => Promise<void>;
+
+/** Where the results of a source go. */
+export type Target<Result = Delivered | DeliveredAnswer> =
+  | { kind: 'function'; deliver: Deliver<Result> }
+  | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
+
+/** Why a delivery has failed. */
+export interface Undelivered {
+  type: string;
+  message: string;
+  /** What the receiver answered. */
+  status?: number;
+  /** Milliseconds that the receiver asks to wait before the next attempt. */
+  retryAfter?: number;
+  /** Whether the receiver wants no other attempt. */
+  final?: boolean;
+}
+
+export interface DeliveryOptions {
+  env: Bindings;
+  settings: Settings;
+  /** Replaces `fetch`. */
+  fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Milliseconds since 1970. */
+  now: number;
+  timeoutMs: number;
+}
+
+const MOST_RETRY_AFTER_MS = 24 * 60 * 60_000;
+
+/**
+ * Delivers a result once. It never throws.
+ *
+ * @returns why it failed; undefined when the receiver has taken the result
+ */
+export async function deliver<Result extends { event_id: string }>(
+  result: Result,
+  target: Target<Result>,
+  options: DeliveryOptions,
+): Promise<Undelivered | undefined> {
+  const signal = AbortSignal.timeout(options.timeoutMs);
+  try {
+    return target.kind === 'function'
+      ? await callFunction(result, target.deliver, options, signal)
+      : await post(result, target, options, signal);
+  } catch (thrown) {
+    if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
+    // The message of a network error may contain the URL, and the URL may contain a secret.
+    const message = target.kind === 'url' ? 'The receiver could not be reached.' : thrownMessage(thrown);
+    return { type: 'api_error', message };
+  }
+}
+
+async function callFunction<Result extends { event_id: string }>(
+  result: Result,
+  take: Extract<Target<Result>, { kind: 'function' }>['deliver'],
+  { env, timeoutMs }: DeliveryOptions,
+  signal: AbortSignal,
+): Promise<Undelivered | undefined> {
+  const late = new Promise<Undelivered>((resolve) => {
+    const message = `No end within ${timeoutMs} ms.`;
+    signal.addEventListener('abort', () => resolve({ type: 'timeout_error', message }), { once: true });
+  });
+  // The function may ignore the signal, so the time limit is also checked here.
+  return await Promise.race([take(result, { id: result.event_id, env, signal }).then(() => undefined), late]);
+}
+
+async function post(
+  result: { event_id: string },
+  { url, hosts }: Extract<Target, { kind: 'url' }>,
+  { settings, fetch, now }: DeliveryOptions,
+  signal: AbortSignal,
+): Promise<Undelivered | undefined> {
+  const fault = faultInTarget(url, hosts, settings);
+  if (fault !== undefined) return { type: 'invalid_request_error', message: `The deliver URL ${fault}.` };
+  const secret = settings.DELIVERY_SIGNING_SECRET;
+  if (secret === undefined) {
+    return { type: 'api_error', message: 'There is no DELIVERY_SIGNING_SECRET, and nothing goes out unsigned.' };
+  }
+  const body = writeJson(result);
+  const headers = await signStandard(body, secret, result.event_id, now);
+  headers.set('content-type', 'application/json');
+  headers.set('user-agent', 'sluice');
+  const response = await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal });
+  await response.body?.cancel();
+  const { status } = response;
+  if (status >= 200 && status < 300) return undefined;
+  const gone = status === 410;
+  const wait = Number(response.headers.get('retry-after') ?? 'none') * 1_000;
+  return {
+    type: 'api_error',
+    message: gone ? 'The receiver wants nothing more (410).' : `The receiver answered ${status}.`,
+    status,
+    ...(gone ? { final: true } : {}),
+    ...(wait > 0 ? { retryAfter: Math.min(wait, MOST_RETRY_AFTER_MS) } : {}),
+  };
+}
+
+function faultInTarget(url: string, hosts: ReadonlySet<string>, { development }: Settings): string | undefined {
+  const fault = deliverFault(url, development);
+  if (fault !== undefined) return fault;
+  return hosts.has(URL.parse(url)?.host ?? '') ? undefined : 'has a host that is not in DELIVER_HOSTS';
+}
+
+function thrownMessage(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
+}

@@ -1,0 +1,111 @@
+/** Keeps the journal of an object that works by itself: in memory, and in a table of one row. */
+
+import type { Settings } from '../../gate/settings/settings.ts';
+import type { AccountObject } from '../../money/contracts/account.ts';
+import { callAccount } from '../../money/contracts/call-account.ts';
+import { logFailure } from '../http/log.ts';
+import type { Bindings } from './bindings.ts';
+import type { ObjectName, Remote } from './call-object.ts';
+import type { Surroundings } from './edge-object.ts';
+import { type Migration, migrate, readMeta } from './migrations.ts';
+import { type FormatName, readFormat, writeFormat } from './stored-format.ts';
+import { Tables } from './tables.ts';
+
+/** Makes the table. Every object that has a record makes it in its first migration. */
+export const RECORD_TABLE =
+  'create table record (one integer primary key check (one = 1), journal text not null) strict;';
+
+/** What each journal says: whose object this is. */
+export interface ObjectJournal {
+  id: string;
+  account: string;
+}
+
+/** A change of a journal. Undefined members are removed from it. */
+type ChangeOf<Journal> = { [Name in keyof Journal]?: Journal[Name] | undefined };
+
+/** What the object is called, in which format its journal is stored, and how its tables are made. */
+export interface RecordKind {
+  name: ObjectName;
+  format: FormatName;
+  migrations: readonly Migration[];
+}
+
+/**
+ * Keeps the journal. After each wait, it must be read again: another call may have changed it meanwhile, or the object may be
+ * forgotten.
+ */
+export class ObjectRecord<Journal extends ObjectJournal> {
+  protected readonly around: Surroundings;
+  readonly #storage: DurableObjectStorage;
+  readonly #kind: RecordKind;
+  #journal: Journal | undefined;
+
+  constructor(storage: DurableObjectStorage, around: Surroundings, kind: RecordKind) {
+    this.#storage = storage;
+    this.around = around;
+    this.#kind = kind;
+    const meta = readMeta(storage.sql);
+    if (meta.size === 0) return;
+    migrate(storage, kind.migrations, meta);
+    const [row] = new Tables(storage).read<{ journal: string }>('select journal from record');
+    if (row) this.#journal = readFormat<Journal>(kind.format, row.journal);
+  }
+
+  /** The journal as it is now; undefined before it is begun, and after it is forgotten. */
+  get journal(): Journal | undefined {
+    return this.#journal;
+  }
+
+  get now(): number {
+    return this.around.now();
+  }
+
+  get settings(): Settings {
+    return this.around.settings();
+  }
+
+  get env(): Bindings {
+    return this.around.env;
+  }
+
+  /** Stores the first form of the journal. */
+  begin(journal: Journal): void {
+    migrate(this.#storage, this.#kind.migrations);
+    this.#save(journal);
+  }
+
+  /** Changes the journal and stores it. Does nothing if the object was forgotten meanwhile. */
+  change(change: ChangeOf<Journal>): void {
+    if (this.#journal) this.#save({ ...this.#journal, ...change });
+  }
+
+  /** Deletes everything. */
+  async forget(): Promise<void> {
+    this.#journal = undefined;
+    await this.around.deleteAll();
+  }
+
+  /** Calls the account that owns the object, and repeats the call for some seconds. @throws ObjectUnreachable 503 */
+  async account<T>(call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
+    const identity = { account: this.#journal?.account ?? '' };
+    return await callAccount({ identity, accounts: this.env, settings: this.settings }, call, 'persistent');
+  }
+
+  /** Does something that the alarm repeats if it fails. @returns whether it did not fail */
+  async try(work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (thrown) {
+      logFailure({ [this.#kind.name]: this.#journal?.id ?? '' }, thrown);
+      return false;
+    }
+  }
+
+  #save(journal: Journal): void {
+    const row = { one: 1, journal: writeFormat(this.#kind.format, journal) };
+    new Tables(this.#storage).insert('record', row, 'insert or replace');
+    this.#journal = journal;
+  }
+}

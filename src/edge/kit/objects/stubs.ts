@@ -1,0 +1,83 @@
+import type { Settings } from '../../gate/settings/settings.ts';
+import type { AccountObject } from '../../money/contracts/account.ts';
+import type { PoolObject } from '../../rooms/pools/contracts/pool.ts';
+import type { InboxObject } from '../../rooms/webhooks/contracts/inbox.ts';
+import { getOrMake } from '../cache/get-or-make.ts';
+import { LruCache } from '../cache/lru.ts';
+import type { Bindings } from './bindings.ts';
+
+/** The bindings that objects are reached by. */
+/** With that of the pools, where the operator can be told by it. */
+export type AccountBinding = Pick<Bindings, 'ACCOUNT'> & Partial<Pick<Bindings, 'POOL'>>;
+export type InboxBinding = Pick<Bindings, 'INBOX'>;
+export type PoolBinding = Pick<Bindings, 'POOL'>;
+
+/** `JURISDICTION` is part of an object's id. With another one, the same name means another, empty object. */
+interface Jurisdiction {
+  JURISDICTION?: string | undefined;
+}
+
+/** @returns the stub of an account's object. */
+export function accountStub(
+  env: AccountBinding,
+  settings: Jurisdiction,
+  accountId: string,
+): DurableObjectStub<AccountObject> {
+  const namespace = inJurisdiction(env.ACCOUNT, settings);
+  const known = getOrMake(ids, env.ACCOUNT, () => new LruCache({ most: MOST_IDS }));
+  const key = `${settings.JURISDICTION ?? ''}/${accountId}`;
+  return namespace.get(getOrMake(known, key, () => namespace.idFromName(accountId)));
+}
+
+/** A cache of ids by namespace and account. An id costs a hash, and most requests of an isolate are for few accounts. */
+const ids = new WeakMap<object, LruCache<string, DurableObjectId>>();
+const MOST_IDS = 1_000;
+
+/** Says which object of which account is meant. */
+export interface ObjectPlace<Binding extends string> {
+  env: Pick<Bindings, Binding>;
+  settings: Settings;
+  account: string;
+  id: string;
+}
+
+/** The stub of a conversation's object. */
+export const conversationStub = ownedStub(({ CONVERSATION }: Pick<Bindings, 'CONVERSATION'>) => CONVERSATION);
+
+/** The stub of a batch's object. */
+export const batchStub = ownedStub(({ BATCH }: Pick<Bindings, 'BATCH'>) => BATCH);
+
+/** The stub of a classification by batch. */
+export const classificationStub = ownedStub(({ CLASSIFICATION }: Pick<Bindings, 'CLASSIFICATION'>) => CLASSIFICATION);
+
+/** @returns a function that makes stubs. Both names are part of an object's id: nobody reaches another account's. */
+function ownedStub<Env, T extends Rpc.DurableObjectBranded>(everywhere: (env: Env) => DurableObjectNamespace<T>) {
+  return (env: Env, settings: Jurisdiction, { account, id }: Pick<ObjectPlace<string>, 'account' | 'id'>) =>
+    stubOf(everywhere(env), settings, JSON.stringify([account, id]));
+}
+
+/** @returns the stub of the inbox of a webhook source. */
+export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string): DurableObjectStub<InboxObject> {
+  return stubOf(env.INBOX, settings, source);
+}
+
+/** @returns the stub of a pool by its name, as `groupPool` makes it. */
+export function poolStub(env: PoolBinding, settings: Jurisdiction, name: string): DurableObjectStub<PoolObject> {
+  return stubOf(env.POOL, settings, name);
+}
+
+function stubOf<T extends Rpc.DurableObjectBranded>(
+  everywhere: DurableObjectNamespace<T>,
+  settings: Jurisdiction,
+  name: string,
+): DurableObjectStub<T> {
+  const namespace = inJurisdiction(everywhere, settings);
+  return namespace.get(namespace.idFromName(name));
+}
+
+function inJurisdiction<T extends Rpc.DurableObjectBranded>(
+  namespace: DurableObjectNamespace<T>,
+  { JURISDICTION }: Jurisdiction,
+): DurableObjectNamespace<T> {
+  return JURISDICTION ? namespace.jurisdiction(JURISDICTION as DurableObjectJurisdiction) : namespace;
+}

@@ -1,0 +1,200 @@
+import { retentionOf } from '../../gate/settings/retention.ts';
+import { type Settings, settingsOf } from '../../gate/settings/settings.ts';
+import type { Alarm } from '../../kit/objects/alarm.ts';
+import type { Bindings } from '../../kit/objects/bindings.ts';
+import type { Surroundings } from '../../kit/objects/edge-object.ts';
+import { VersionPublisher } from '../../named/versions/publish-versions.ts';
+import { Versions } from '../../named/versions/version-rows.ts';
+import { BatchList } from '../../rooms/batches/batch-list.ts';
+import { ClassificationList } from '../../rooms/classify-batches/classification-list.ts';
+import { AlertOutbox } from '../../rooms/operator/alert-outbox.ts';
+import { RefusalLog } from '../../rooms/operator/refusal-log.ts';
+import { Leases } from '../../rooms/pools/leases/leases.ts';
+import { Visit } from '../../rooms/visitors/visit.ts';
+import { InboxList } from '../../rooms/webhooks/inbox-list.ts';
+import { ConversationList } from '../../talk/lists/conversation-list.ts';
+import { AnswerLengths } from '../budget/answer-lengths.ts';
+import { addHold, advance, type Budget, emptyBudget, windowsOfGroup } from '../budget/state.ts';
+import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
+import type { CredentialUse } from '../contracts/admission.ts';
+import { Ledger } from '../ledger/ledger.ts';
+import { BelongingList } from '../lists/belonging-list.ts';
+import { StorageQuota } from '../lists/storage-quota.ts';
+import { MemoryBuckets } from '../tokens/buckets.ts';
+import { Credentials } from '../tokens/credentials.ts';
+import { RequestCounts } from '../tokens/request-counts.ts';
+import { TokensWithLimits } from '../tokens/token-limits.ts';
+import { TokenRowCache } from '../tokens/token-row-cache.ts';
+import { Credits } from './credits.ts';
+import { LimitsInForce } from './limits-in-force.ts';
+import { Line } from './line.ts';
+
+/** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
+export const ALARM_GRAIN_MS = 60_000;
+
+/** Holds what the parts of an account's object share: its rows, its budget in memory, its alarm and its clock. */
+export class AccountState {
+  /** The account's id; undefined if the platform does not know it. */
+  readonly accountId: string | undefined;
+  readonly ledger: Ledger;
+  readonly credentials: Credentials;
+  readonly limitedTokens: TokensWithLimits;
+  readonly requestCounts: RequestCounts;
+  readonly buckets = new MemoryBuckets();
+  readonly credits: Credits;
+  readonly refusals: RefusalLog;
+  readonly conversations: ConversationList;
+  readonly inboxes: InboxList;
+  readonly batches: BatchList;
+  readonly classifications: ClassificationList;
+  /** Its files, and the containers and threads of its answers. */
+  readonly belongings: BelongingList;
+  readonly versions: Versions;
+  readonly publisher: VersionPublisher;
+  readonly storage: StorageQuota;
+  readonly limits: LimitsInForce;
+  readonly budget: Budget;
+  readonly alarm: Alarm;
+  readonly leases: Leases;
+  readonly visit: Visit;
+  /** Who waits for money that others hold. */
+  readonly line: Line;
+  readonly lengths = new AnswerLengths(() => this.ledger.lastEnded());
+  /** The alerts that must be sent to the operator. */
+  readonly alerts: AlertOutbox;
+  /** Whether another state has replaced this one, so that this one must not decide anything any more. */
+  isReplaced = false;
+  readonly settings: () => Settings;
+  /** The clock, in milliseconds since 1970. */
+  readonly now: () => number;
+  readonly #around: Surroundings;
+  #listed: boolean;
+  #erasing: number;
+  #erasedAt: number;
+
+  constructor(ctx: DurableObjectState, around: Surroundings) {
+    this.#around = around;
+    this.settings = around.settings;
+    this.now = around.now;
+    this.alarm = around.alarm;
+    this.line = new Line(around.now);
+    this.accountId = ctx.id.name;
+    const ledger = new Ledger(ctx.storage, () => {
+      this.limits.store();
+      this.visit.begin(this.now());
+    });
+    this.ledger = ledger;
+    const { budget, hasCredit } = recallBudget(ledger, this.now());
+    this.budget = budget;
+    const tokenRows = new TokenRowCache(ledger);
+    this.limitedTokens = new TokensWithLimits(ledger, tokenRows, budget.holds);
+    this.alerts = new AlertOutbox(ledger, around);
+    this.credentials = new Credentials(ledger, tokenRows, this.limitedTokens);
+    this.requestCounts = new RequestCounts(ledger);
+    this.credits = new Credits(ledger, hasCredit);
+    this.refusals = new RefusalLog(ledger, () => this.leases.refused());
+    this.conversations = new ConversationList(ledger);
+    this.inboxes = new InboxList(ledger);
+    this.batches = new BatchList(ledger);
+    this.classifications = new ClassificationList(ledger);
+    this.belongings = new BelongingList(ledger);
+    this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');
+    this.publisher = new VersionPublisher(this.versions, around);
+    this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.belongings);
+    this.limits = new LimitsInForce(ledger);
+    const limits = () => this.limits;
+    this.visit = new Visit(ledger, { account: ctx.id.name, alarm: this.alarm });
+    const { refusals } = this;
+    this.leases = new Leases({ account: ctx.id.name, tables: ledger, budget, limits, refusals }, around);
+    this.#listed = ledger.meta('listed') !== undefined;
+    this.#erasing = Number(ledger.meta('erasing') ?? 0);
+    this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
+    ledger.awake();
+  }
+
+  /** Notes that a credential is used, so that it is listed, and its visitor stays. */
+  see(token: CredentialUse, now: number): void {
+    // Visitors are in no list.
+    if (this.visit.isVisitor) this.visit.note(token);
+    else this.credentials.see(token, now);
+  }
+
+  /** @returns the Worker's bindings. */
+  get env(): Bindings {
+    return this.#around.env;
+  }
+
+  /** Moves the budget to the present. @returns the time to decide by. It is never earlier than an earlier result */
+  advance(): number {
+    const now = advance(this.budget, this.now());
+    this.budget.credit = this.credits.usable(now);
+    return now;
+  }
+
+  /** @returns for how many milliseconds rows are kept; undefined while the setting cannot be read. */
+  get retention(): number | undefined {
+    return retentionOf(() => settingsOf(this.env));
+  }
+
+  /** @returns whether the account is on the list of accounts. */
+  get listed(): boolean {
+    return this.#listed;
+  }
+
+  /** Notes whether the account is on the list of accounts. */
+  setListed(listed: boolean): void {
+    if (listed === this.#listed) return;
+    this.ledger.setMeta('listed', listed ? '1' : undefined);
+    this.#listed = listed;
+  }
+
+  /** @returns the time up to which rows are being erased now; 0 while nothing is being erased. */
+  get erasing(): number {
+    return this.#erasing;
+  }
+
+  /** @returns the time up to which everything is being erased or has been erased; 0 for never. */
+  get erasedUntil(): number {
+    return Math.max(this.#erasing, this.#erasedAt);
+  }
+
+  /** Notes that all rows up to `now` must be erased. */
+  beginErasure(now: number): void {
+    this.ledger.setMeta('erasing', String(now));
+    this.#erasing = now;
+  }
+
+  /** Notes that all these rows are erased. */
+  endErasure(): void {
+    this.ledger.setMeta('erased_at', String(this.#erasing));
+    this.ledger.setMeta('erasing', undefined);
+    this.#erasedAt = this.#erasing;
+    this.#erasing = 0;
+  }
+}
+
+/**
+ * Reads the budget in the windows of `now`. Even an account without requests may have spent something: elsewhere, or before
+ * it was erased.
+ */
+function recallBudget(ledger: Ledger, now: number): { budget: Budget; hasCredit: boolean } {
+  const starts = startsOf(emptyBudget(now));
+  let memory = ledger.recall(starts);
+  const budget = emptyBudget(Math.max(memory.last, now));
+  const latest = startsOf(budget);
+  // If the clock has gone back, what counts are the windows of the latest time.
+  if (PERIODS.some((period) => latest[period] !== starts[period])) memory = ledger.recall(latest);
+  const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
+  budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
+  for (const period of PERIODS) budget.windows[period].settled = memory.settled[period];
+  for (const { group, settled } of memory.groups) {
+    const windows = windowsOfGroup(budget, group);
+    for (const period of PERIODS) windows[period].settled = settled[period];
+  }
+  for (const hold of memory.holds) addHold(budget, hold, budget.fullAt);
+  return { budget, hasCredit: memory.hasCredit };
+}
+
+function startsOf({ windows }: Budget): Record<Period, number> {
+  return byPeriod(PERIODS, (period) => windows[period].start);
+}

@@ -1,0 +1,163 @@
+import { pageSchema } from '../../kit/http/page.ts';
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { accountBackup } from '../../rooms/backup/account-backup.schema.ts';
+import { spendRow } from '../../rooms/pools/pools.reference.ts';
+import { accountSpendRow } from '../../rooms/pools/pools-answers.schema.ts';
+import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
+import { absentQuery, accountsQuery } from './usage.schema.ts';
+import { accountAnswer, accountRow, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
+
+const row = { type: 'account', id: 'alice' };
+const window = (name: string, limit: number | null, resets: string) => ({
+  window: name,
+  limit_usd: limit,
+  settled_usd: 0.0000358,
+  held_usd: 0,
+  resets_at: resets,
+});
+const limits = { usd_per_day: 0.5, requests_per_minute: 60 };
+const quotaExample = {
+  ...row,
+  limits,
+  own_limits: limits,
+  hour: window('2026-11-20T10', null, '2026-11-20T11:00:00.000Z'),
+  day: window('2026-11-20', 0.5, '2026-11-21T00:00:00.000Z'),
+  week: window('2026-W47', null, '2026-11-23T00:00:00.000Z'),
+  month: window('2026-11', null, '2026-12-01T00:00:00.000Z'),
+  total: { limit_usd: null, settled_usd: 0.0000358, held_usd: 0, credit_usd: 0 },
+  token: null,
+  requests: { limit: 60, remaining: 59, resets_at: '2026-11-20T10:06:15.000Z' },
+  input_tokens: null,
+  output_tokens: null,
+  count_requests: null,
+  running_requests: 0,
+  conversations: { limit: 10_000, used: 3 },
+  stored_bytes: { limit: 1_000_000_000, used: 122_880 },
+};
+const creditExample = {
+  type: 'credit',
+  id: 'credit_0b6f7c0e-3f1e-4a55-9b8e-2f6f0f3d7c11',
+  usd: 20,
+  spent_usd: 0.5,
+  left_usd: 19.5,
+  note: 'Invoice 2026-117',
+  created_at: '2026-11-20T10:06:14.000Z',
+  expires_at: '2027-01-01T00:00:00.000Z',
+};
+const backup = {
+  type: 'account_backup',
+  id: 'alice',
+  limits,
+  group: null,
+  revoked_before: 0,
+  credits: [],
+  tokens: [],
+  days: [],
+};
+const backupSchema = z.withMeta(accountBackup, { id: 'AccountBackup' });
+const restoredAnswer = z.withMeta(z.extend(accountRow, { restored: z.literal(true) }), { id: 'RestoredAccount' });
+const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
+const account = (description: string) => jsonAnswer(description, accountSchema, quotaExample);
+
+export const accounts: Resource = resource({
+  tag: 'Accounts',
+  description: 'Who may spend how much.',
+  parameters: { id: { description: 'The `sub` of its tokens, 1 to 128 characters.', example: 'alice' } },
+  needs: 'admin',
+  routes: {
+    'GET /accounts': {
+      operation: 'listAccounts',
+      summary: 'List the accounts',
+      description:
+        'What they have spent is told within a minute. Sorted otherwise than by name, `first_id` and `last_id` also have the value that was sorted by, so a page goes on where the page before it has ended, whatever was spent meanwhile.',
+      query: z.extend(pageSchema, accountsQuery.shape),
+      answer: pageAnswer(namedList('AccountList', accountSpendRow), spendRow, 'alice', 'A page of them.'),
+    },
+    'GET /accounts/:id': {
+      operation: 'getAccount',
+      summary: 'See where an account stands',
+      description: 'One’s own, or as an admin any.',
+      query: absentQuery,
+      needs: 'credential',
+      answer: account('Its limits, and every window and bucket.'),
+    },
+    'PUT /accounts/:id/limits': {
+      operation: 'setLimits',
+      summary: 'Replace the limits of an account',
+      description: 'What is absent is the deployment’s default.',
+      body: { schema: z.withMeta(limitsSchema, { id: 'Limits' }), example: limits },
+      answer: account('Where it stands under the new limits.'),
+    },
+    'PATCH /accounts/:id/limits': {
+      operation: 'changeLimits',
+      summary: 'Change some limits of an account',
+      description: 'What is null is removed, what is absent stays.',
+      body: { schema: z.withMeta(limitsPatch, { id: 'LimitsPatch' }), example: { usd_per_day: 2, models: null } },
+      answer: account('Where it stands under the new limits.'),
+    },
+    'POST /accounts/:id/credit': {
+      operation: 'giveCredit',
+      summary: 'Give an account credit beside its limit usd_total',
+      description:
+        'The earliest to expire is spent first; what has expired is gone. Repeated with the same header `idempotency-key`, it is given once. Where no usd_total is in force it limits nothing.',
+      body: {
+        schema: z.withMeta(creditRequest, { id: 'CreditRequest' }),
+        example: { usd: 20, expires_at: '2027-01-01T00:00:00Z', note: 'Invoice 2026-117' },
+      },
+      answers: {
+        201: jsonAnswer(
+          'The id of the credit, and where the account stands with it.',
+          z.withMeta(z.extend(accountAnswer, { credit: z.string() }), { id: 'CreditedAccount' }),
+          { credit: creditExample.id, ...quotaExample },
+        ),
+      },
+    },
+    'GET /accounts/:id/credit': {
+      operation: 'listCredit',
+      summary: 'List the credit of an account, newest first',
+      description: 'One’s own, or as an admin any.',
+      needs: 'credential',
+      query: pageSchema,
+      answer: pageAnswer(namedList('CreditList', creditRowSchema), creditExample, creditExample.id, 'A page of it.'),
+    },
+    'GET /accounts/:id/export': {
+      operation: 'exportAccount',
+      summary: 'Export a ledger',
+      description: 'One’s own, or as an admin any.',
+      needs: 'credential',
+      answer: {
+        description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
+        content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],
+      },
+    },
+    'GET /accounts/:id/backup': {
+      operation: 'backUpAccount',
+      summary: 'Read what a backup keeps of an account',
+      description:
+        'Its limits, group, credit, revoked tokens, and what it has spent on each day. Not its requests one by one.',
+      answer: jsonAnswer('The backup.', backupSchema, backup),
+    },
+    'PUT /accounts/:id/backup': {
+      operation: 'restoreAccount',
+      summary: 'Have a new account take up a backup',
+      description:
+        'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here, was given something or was erased is a 409.',
+      body: { schema: backupSchema, example: backup },
+      answer: jsonAnswer('It is taken up.', restoredAnswer, { ...row, restored: true }),
+      errors: [409],
+    },
+    'DELETE /accounts/:id': {
+      operation: 'eraseAccount',
+      summary: 'Erase an account: ledger, conversations, prefixes, tokens',
+      answers: {
+        202: jsonAnswer('It has begun, and goes on by itself.', z.withMeta(erasureAnswer, { id: 'Erasure' }), {
+          ...row,
+          done: false,
+          remaining: 1_200,
+        }),
+      },
+    },
+  },
+});

@@ -1,0 +1,154 @@
+import type { Context } from 'hono';
+import { accountMarks } from '../../gate/auth/account-mark.ts';
+import { forgetMark } from '../../gate/auth/account-marks.ts';
+import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
+import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
+import { listNamedAccount } from '../../gate/auth/list-account.ts';
+import { isSourceAccount } from '../../gate/identity/identity.ts';
+import { invalidRequest, notFound } from '../../kit/http/errors.ts';
+import { Hono } from '../../kit/http/hono.ts';
+import { listOf, readPage } from '../../kit/http/page.ts';
+import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { accountList } from '../../kit/kv/name-list.ts';
+import { deploymentPool } from '../../rooms/pools/pools.route.ts';
+import { unusedAccount } from '../../rooms/pools/spenders.ts';
+import { defaultLimits } from '../admission/default-limits.ts';
+import { readJson } from '../admission/read-body.ts';
+import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
+import { unpaidSearches } from '../budget/unpaid-searches.ts';
+import { absentQuery, accountsQuery } from './usage.schema.ts';
+
+const LONGEST_KEY = 256;
+
+/** Makes the routes of accounts. An admin sees and changes any account; everybody else sees only their own status. */
+export function accountsRoutes() {
+  return new Hono<AppEnv>()
+    .get('/accounts', requireScope('admin'), async (c) => {
+      const query = readPage(c.req.query());
+      const { sort, period } = validate(accountsQuery, c.req.query());
+      if (sort !== 'name') return c.json(await deploymentPool(c)((pool) => pool.accounts({ ...query, sort, period })));
+      const { limit, after_id: after, before_id: before } = query;
+      const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
+      const told = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
+      const known = new Map(told.map((row) => [row.id, row]));
+      const rows = names.map((id) => known.get(id) ?? unusedAccount(id));
+      return c.json(listOf(rows, hasMore, ({ id }) => id));
+    })
+    .get('/accounts/:id', async (c) => {
+      const id = ownOrAny(c, c.req.param('id'));
+      const answer = await accountAnswerOf(c, id);
+      if (answer.own_limits === null && answer.total.settled_usd === 0) await requireKnown(c, id);
+      return c.json(answer);
+    })
+    .put('/accounts/:id/limits', requireScope('admin'), async (c) => {
+      const id = c.req.param('id');
+      const { json } = await readJson(c);
+      const limits = validate(limitsSchema, json);
+      await accountOf(c, id)((object) => object.setLimits(limits));
+      listNamedAccount(contextOf(c), id);
+      return c.json(await changedAnswerOf(c, id));
+    })
+    .patch('/accounts/:id/limits', requireScope('admin'), async (c) => {
+      const id = c.req.param('id');
+      const { json } = await readJson(c);
+      const patch = validate(limitsPatch, json);
+      await accountOf(c, id)((object) => object.patchLimits(patch));
+      listNamedAccount(contextOf(c), id);
+      return c.json(await changedAnswerOf(c, id));
+    })
+    .post('/accounts/:id/credit', requireScope('admin'), async (c) => {
+      const id = c.req.param('id');
+      const { json } = await readJson(c);
+      const { usd, expires_at, note } = validate(creditRequest, json);
+      const expiresAt = expires_at === undefined ? null : Date.parse(expires_at);
+      if (expiresAt !== null && expiresAt <= Date.now()) throw invalidRequest('expires_at: must lie in the future');
+      const credit = { id: `credit_${crypto.randomUUID()}`, key: creditKey(c), usd, expiresAt, note };
+      const answer = await accountOf(c, id)((object) => object.giveCredit(credit));
+      if (answer.outcome === 'other') {
+        throw invalidRequest('This idempotency-key was used for another credit. Use a new key for a new credit.');
+      }
+      if (answer.outcome !== 'given') {
+        throw invalidRequest(
+          'An account can have 10,000 credits of $9,000,000 in all. Raise its limit usd_total instead.',
+        );
+      }
+      listNamedAccount(contextOf(c), id);
+      return c.json({ credit: answer.id, ...(await accountAnswerOf(c, id)) }, 201);
+    })
+    .get('/accounts/:id/credit', async (c) => {
+      const id = ownOrAny(c, c.req.param('id'));
+      const page = readPage(c.req.query());
+      const defaults = defaultLimits(id, c.get('settings'));
+      return c.json(await accountOf(c, id)((object) => object.credits(page, defaults)));
+    })
+    .get('/accounts/:id/export', (c) => {
+      const call = accountOf(c, ownOrAny(c, c.req.param('id')));
+      return new Response(streamOfTexts(jsonLines(call)), { headers: { 'content-type': 'application/jsonl' } });
+    })
+    .delete('/accounts/:id', requireScope('admin'), async (c) => {
+      const id = c.req.param('id');
+      const progress = await accountOf(c, id)((object) => object.erase());
+      await accountList.remove(c.env.STORE, id);
+      for (const mark of await accountMarks(id, c.get('settings'))) await forgetMark(c.env.STORE, mark);
+      return c.json({ type: 'account', id, ...progress }, 202);
+    });
+}
+
+async function accountAnswerOf(c: Context<AppEnv>, id: string) {
+  const { account, token } = c.get('identity');
+  const jti = account === id ? token?.jti : undefined;
+  const defaults = defaultLimits(id, c.get('settings'));
+  return { type: 'account', id, ...(await accountOf(c, id)((object) => object.standing(defaults, jti))) };
+}
+
+async function changedAnswerOf(c: Context<AppEnv>, id: string) {
+  const answer = await accountAnswerOf(c, id);
+  // Credit adds to usd_total.
+  const { limits, total } = answer;
+  const all = total.limit_usd === null ? limits : { ...limits, usd_total: total.limit_usd };
+  return { ...answer, ...unpaidSearches(all, c.get('settings')) };
+}
+
+function creditKey(c: Context<AppEnv>): string | undefined {
+  const key = c.req.header('idempotency-key');
+  if (key !== undefined && key.length > LONGEST_KEY) {
+    throw invalidRequest(`The header idempotency-key can have ${LONGEST_KEY} characters at most.`);
+  }
+  return key;
+}
+
+/** @throws ApiError 404 for somebody else's account, the same as for one that does not exist */
+export function ownOrAny(c: Context<AppEnv>, name: string): string {
+  const identity = c.get('identity');
+  if (name !== identity.account && !hasScope(identity, 'admin')) throw notFound('There is no such account.');
+  return name;
+}
+
+/**
+ * Has an admin who has mistyped a name hear of it. One's own account is always known, and so are those of webhook sources: the
+ * deployment makes them.
+ *
+ * A query with `if_absent=empty` asks for an account that may be new.
+ *
+ * @throws ApiError 404 if neither the list of accounts, nor the account's own object, nor the deployment's pool knows it
+ */
+export async function requireKnown(c: Context<AppEnv>, id: string): Promise<void> {
+  if (id === c.get('identity').account || isSourceAccount(id)) return;
+  if (validate(absentQuery, c.req.query()).if_absent) return;
+  if (await accountOf(c, id)((object) => object.isKnown())) return;
+  if (await accountList.has(c.env.STORE, id)) return;
+  const told = await deploymentPool(c)((pool) => pool.accountsNamed([id]));
+  // A visitor's may be told of by the row of all visitors.
+  if (told.every((row) => row.id !== id)) throw notFound('There is no such account. GET /accounts lists all.');
+}
+
+/** Yields the rows of a ledger, a line each, oldest first. */
+async function* jsonLines(call: ReturnType<typeof accountOf>): AsyncGenerator<string> {
+  for (let cursor: string | null = ''; cursor !== null; ) {
+    const from: string = cursor;
+    const { rows, next } = await call((object) => object.exportRows(from));
+    for (const row of rows) yield `${JSON.stringify(row)}\n`;
+    cursor = next;
+  }
+}

@@ -1,0 +1,134 @@
+/** Keeps credit: money that an account was given in addition to its limit `usd_total`, some of it with an expiry. */
+
+import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import { pageOfRows } from '../../kit/http/page.ts';
+import { isoTimeOrNull } from '../../kit/http/times.ts';
+import type { Page, PageOf } from '../../kit/objects/page.ts';
+import { Rows } from '../../kit/objects/rows.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
+import { MOST_USD } from '../budget/limits.schema.ts';
+import type { CreditAnswer, NewCredit } from '../contracts/account.ts';
+import type { CreditRow } from './usage-answers.schema.ts';
+
+/** One credit in memory. Times are milliseconds since 1970. */
+interface Credit {
+  id: string;
+  /** The caller's name of the grant, so that a repeated request does not give it twice. */
+  key: string | null;
+  amount: Nanodollars;
+  /** What was spent of it, if it expires. For other credits this is computed when somebody asks. */
+  spent: Nanodollars;
+  note: string | null;
+  createdAt: number;
+  expiresAt: number | null;
+}
+
+const ALL_CREDITS = `select id, key, amount, spent, note, created_at as createdAt, expires_at as expiresAt
+  from credits order by created_at, id`;
+const MOST_CREDITS = 10_000;
+const MOST_CREDIT: Nanodollars = fromUsd(MOST_USD);
+
+/**
+ * Keeps the credits of an account.
+ *
+ * The cost of a request is taken from the credits that had not expired when it was admitted, beginning with the earliest to
+ * expire. What they do not cover is taken from the rest: the limit, and the credits that never expire. Only a credit that
+ * expires must know what was spent of it. So the others cost no row per request.
+ */
+export class Credits extends Rows {
+  /** Oldest first. */
+  readonly #all: Credit[];
+
+  /** @param hasAny whether any credit was given. Most accounts have none, and then nothing is read */
+  constructor(tables: Tables, hasAny: boolean) {
+    super(tables);
+    this.#all = hasAny ? tables.read<Record<string, SqlStorageValue> & Credit>(ALL_CREDITS) : [];
+  }
+
+  /** Gives credit, once for each key. */
+  grant({ id, key, usd, expiresAt, note }: NewCredit, now: number): CreditAnswer {
+    const amount = fromUsd(usd);
+    const given = { id, key: key ?? null, amount, spent: 0, note: note ?? null, createdAt: now, expiresAt };
+    const known = key === undefined ? undefined : this.#all.find((credit) => credit.key === key);
+    if (known) {
+      const isSame = known.amount === amount && known.expiresAt === expiresAt;
+      return isSame ? { outcome: 'given', id: known.id } : { outcome: 'other' };
+    }
+    const sum = this.#all.reduce((before, credit) => before + credit.amount, amount);
+    if (this.#all.length >= MOST_CREDITS || sum > MOST_CREDIT) return { outcome: 'full' };
+    this.tables.write(
+      'insert into credits (id, key, amount, spent, note, created_at, expires_at) values (?, ?, ?, 0, ?, ?, ?)',
+      ...[given.id, given.key, amount, given.note, now, expiresAt],
+    );
+    this.#all.push(given);
+    return { outcome: 'given', id };
+  }
+
+  /** @returns how much all credits add to the limit. An expired credit adds only what was spent of it. */
+  usable(now: number): Nanodollars {
+    if (this.#all.length === 0) return 0;
+    return this.#all.reduce((sum, { amount, spent, expiresAt }) => {
+      return sum + (expiresAt !== null && expiresAt <= now ? spent : amount);
+    }, 0);
+  }
+
+  /**
+   * Takes the cost of a request from the credits that expire, the earliest first. A negative cost gives back.
+   *
+   * @param at when the request was admitted; milliseconds since 1970
+   */
+  charge(at: number, cost: Nanodollars): void {
+    if (cost === 0) return;
+    const open = this.#all
+      .filter(({ createdAt, expiresAt }) => expiresAt !== null && createdAt <= at && at < expiresAt)
+      .sort((left, right) => (left.expiresAt ?? 0) - (right.expiresAt ?? 0));
+    if (cost < 0) open.reverse();
+    let rest = cost;
+    for (const credit of open) {
+      const taken = rest > 0 ? Math.min(rest, credit.amount - credit.spent) : Math.max(rest, -credit.spent);
+      if (taken === 0) continue;
+      this.tables.write('update credits set spent = ? where id = ?', credit.spent + taken, credit.id);
+      credit.spent += taken;
+      rest -= taken;
+      if (rest === 0) return;
+    }
+  }
+
+  /** Deletes the notes of the credits. The money stays. */
+  forgetNotes(): void {
+    if (this.#all.every(({ note }) => note === null)) return;
+    this.tables.write('update credits set note = null where note is not null');
+    for (const credit of this.#all) credit.note = null;
+  }
+
+  /**
+   * @param limit the limit `usd_total`, which is spent before the credits that never expire
+   * @param settled what the account has spent in total
+   * @returns a page of the credits, newest first
+   */
+  page(page: PageOf, limit: Nanodollars, settled: Nanodollars, now: number): Page<CreditRow> {
+    const expiring = this.#all.reduce((sum, { spent, expiresAt }) => sum + (expiresAt === null ? 0 : spent), 0);
+    let rest = Math.max(0, settled - expiring - limit);
+    const rows = this.#all.map((credit) => {
+      const spent = credit.expiresAt === null ? Math.min(rest, credit.amount) : credit.spent;
+      if (credit.expiresAt === null) rest -= spent;
+      return creditRowOf(credit, spent, now);
+    });
+    rows.reverse();
+    return pageOfRows(rows, page, ({ id }) => id, 'end');
+  }
+}
+
+function creditRowOf({ id, amount, note, createdAt, expiresAt }: Credit, spent: Nanodollars, now: number): CreditRow {
+  const isGone = expiresAt !== null && expiresAt <= now;
+  return {
+    type: 'credit',
+    id,
+    usd: toUsd(amount),
+    spent_usd: toUsd(spent),
+    left_usd: toUsd(isGone ? 0 : amount - spent),
+    note,
+    created_at: new Date(createdAt).toISOString(),
+    expires_at: isoTimeOrNull(expiresAt),
+  };
+}

@@ -1,0 +1,401 @@
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
+import { HOUR_MS } from '../../kit/async/durations.ts';
+import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
+import type { Demand } from '../../rooms/pools/leases/lease.ts';
+import type { Leases } from '../../rooms/pools/leases/leases.ts';
+import { CHOICE } from '../admission/ask-account.ts';
+import { type Asking, refusalOfAll } from '../admission/may-ask.ts';
+import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
+import { type Purse, pursesOf } from '../budget/purses.ts';
+import { quotaStatusOf } from '../budget/quota-status.ts';
+import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
+import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
+import { PERIODS } from '../budget/windows.ts';
+import type {
+  AdmissionDecision,
+  AdmissionRequest,
+  CredentialUse,
+  LimitOwner,
+  QuotaStatus,
+  Refusal,
+} from '../contracts/admission.ts';
+import { openingOf } from '../ledger/settlement.ts';
+import type { AccountState } from './account-state.ts';
+import type { Ahead } from './line.ts';
+
+/** Milliseconds that a hold lasts if nobody renews it. */
+export const HOLD_MS = 15 * 60_000;
+/** How many bytes a visitor may copy, create or import in a minute. */
+const VISITORS_COPY = 5_000_000;
+/** How often a request asks its pools. Other requests may have taken what it got meanwhile. */
+const MOST_ROUNDS = 6;
+
+/** A request that would fit if these leases were larger. */
+export interface ShortOfLease {
+  outcome: 'short';
+  leases: ReturnType<Leases['of']>;
+  demand: Demand;
+}
+
+/** How a request is decided on. */
+interface DecisionOptions {
+  /** Whether a pool may still be asked: then a refusal by its earlier figures is not final. */
+  mayAsk: boolean;
+  /** Whether the request can wait for money that others hold. */
+  canWait: boolean;
+  /** Who waits already for the same payer. It passes them with a small hold only. */
+  ahead?: Ahead | undefined;
+}
+
+/**
+ * Decides on a request, and sets aside the most that it can cost. Nothing in here waits between a check and its hold, so no
+ * other request can come between. If only the holds of others leave no room, it waits in the line before it is refused.
+ *
+ * @throws TypeError if the worst case is invalid; nothing has changed then
+ */
+export function decideAdmission(
+  state: AccountState,
+  request: AdmissionRequest,
+): AdmissionDecision | Promise<AdmissionDecision> {
+  const { line } = state;
+  const waiting = line.find(request.requestId);
+  if (waiting !== undefined) return waiting;
+  const waits = (request.waitMs ?? 0) > 0;
+  const canWait = waits && !line.isFull;
+  const ahead = () => (waits ? line.ahead(payersOf(state, request), leastOf(state, request)) : undefined);
+  const tryIt = (mayAsk: boolean) => tryAdmission(state, request, { mayAsk, canWait, ahead: ahead() });
+  const attempt = tryIt(true);
+  const decided = (decision: AdmissionDecision) => {
+    if (!canWait || line.isFull || !isHeld(decision)) return noteRefusal(state, request, decision);
+    // Counted it may need less. Counted later it would lose its place.
+    if (request.bound?.countable && state.limits.rules.counts === undefined) return COUNT_NEEDED;
+    // While a pool was asked, it may have left, or have come once more.
+    if (state.ledger.find(request.requestId)) return decision;
+    return line.find(request.requestId) ?? waitInLine(state, request, decision);
+  };
+  if (attempt.outcome !== 'short') return decided(attempt);
+  return withLeases(state, attempt, () => tryIt(false)).then(decided);
+}
+
+const COUNT_NEEDED = { outcome: 'count_needed' } as const;
+
+type RefusedDecision = Extract<AdmissionDecision, { outcome: 'refused' }>;
+
+function isHeld(decision: AdmissionDecision): decision is RefusedDecision {
+  return decision.outcome === 'refused' && decision.refusal.reason === 'held' && !decision.refusal.byBatch;
+}
+
+/** Lets a request wait until others have settled, or its time is over. */
+function waitInLine(
+  state: AccountState,
+  request: AdmissionRequest,
+  refused: RefusedDecision,
+): Promise<AdmissionDecision> {
+  const { waitMs = 0, requestId } = request;
+  // `counted` takes from a bucket, and a request counts once.
+  const asked = { ...request, counted: false };
+  const { by, needed } = refused.refusal;
+  return state.line.join({
+    id: requestId,
+    payers: payersOf(state, request),
+    by: payerOf(state, request, by),
+    least: leastOf(state, request),
+    needed,
+    until: state.now() + waitMs,
+    refused,
+    purses: () => [...pursesOf(state.budget, state.limits.rules), ...otherPursesOf(state, request, state.advance())],
+    decide: (isLast, ahead) => {
+      // A backup was restored meanwhile, as in `withLeases`.
+      if (state.isReplaced) return { outcome: 'unreachable' };
+      const tryIt = (mayAsk: boolean) => tryAdmission(state, asked, { mayAsk, canWait: !isLast, ahead: ahead() });
+      const attempt = tryIt(isLast);
+      const decided = (decision: AdmissionDecision) => noteRefusal(state, asked, decision);
+      // It has left the line, so the pool is asked for it alone.
+      if (attempt.outcome === 'short' && isLast) return withLeases(state, attempt, () => tryIt(false)).then(decided);
+      const decision = attempt.outcome === 'short' ? lateByPool(state, attempt) : attempt;
+      if (!isHeld(decision) || isLast) return decided(decision);
+      const { refusal } = decision;
+      return { outcome: 'held', by: payerOf(state, request, refusal.by), needed: refusal.needed };
+    },
+    askPools: async () => {
+      const { bound } = request;
+      if (!bound) return;
+      const demand = rangeOf(bound, state.limits.rules);
+      await Promise.allSettled(state.leases.of(request).map((lease) => state.leases.gain(lease, demand)));
+    },
+  });
+}
+
+/** @returns the least that a request can hold, in nanodollars */
+function leastOf({ limits }: AccountState, { bound }: AdmissionRequest): Nanodollars {
+  return bound ? rangeOf(bound, limits.rules).least : 0;
+}
+
+/** @returns the limits in money that hold for a request beside its account's own */
+function otherPursesOf(state: AccountState, request: AdmissionRequest, now: number): Purse[] {
+  const ofToken = limitsOfToken(state, request.token?.jti).purses;
+  return [...ofToken, ...state.leases.of(request).flatMap(({ lease }) => lease.purses(now))];
+}
+
+/** @returns who pays for a request, each by one word. */
+function payersOf(state: AccountState, request: AdmissionRequest): string[] {
+  return (['account', 'token', 'group', 'deployment'] as const).map((by) => payerOf(state, request, by));
+}
+
+function payerOf({ leases }: AccountState, request: AdmissionRequest, by: LimitOwner): string {
+  return by === 'token' ? `token:${request.token?.jti}` : by === 'group' ? `group:${leases.groupOf(request)}` : by;
+}
+
+/** Notes a refusal, so that it can be looked up. @returns the decision */
+function noteRefusal(state: AccountState, request: AdmissionRequest, decision: AdmissionDecision): AdmissionDecision {
+  // A stranger must not have rows written by being refused.
+  if (state.visit.isVisitor) return decision;
+  if (decision.outcome === 'refused') {
+    // Where a later try is refused, the request was not: the failed try before it is its answer.
+    if (!request.earlier) state.refusals.add(request, decision.refusal, state.now());
+  } else if (decision.outcome === 'full') {
+    const { limit, most } = decision;
+    state.refusals.add(request, { kind: 'full', limit, most }, state.now());
+  }
+  return decision;
+}
+
+/**
+ * Leases what a request lacks, and decides again after each wait, as if the request had just come.
+ *
+ * @throws what `decideAgain` throws
+ */
+export async function withLeases<Decision extends { outcome: string }>(
+  state: AccountState,
+  first: ShortOfLease,
+  decideAgain: () => Decision | ShortOfLease,
+): Promise<Decision | AdmissionDecision> {
+  let attempt: Decision | ShortOfLease = first;
+  for (let rounds = 1; isShort(attempt); rounds += 1) {
+    try {
+      const { leases, demand } = attempt;
+      await Promise.all(leases.map((lease) => state.leases.gain(lease, demand, rounds === 1)));
+    } catch (thrown) {
+      // Without the pool nobody knows what others have spent, so the request is refused.
+      if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable', damage: thrown.damage };
+      throw thrown;
+    }
+    // A backup was restored meanwhile. The caller asks again, and the decision then includes what was spent elsewhere.
+    if (state.isReplaced) return { outcome: 'unreachable' };
+    attempt = decideAgain();
+    if (isShort(attempt) && rounds >= MOST_ROUNDS) return lateByPool(state, attempt);
+  }
+  return attempt;
+}
+
+/** @returns the refusal of a request for which its pools have room by their figures: others took it, or their answers came late. */
+function lateByPool(state: AccountState, { leases, demand }: ShortOfLease): AdmissionDecision {
+  const now = state.advance();
+  const by = leases[0]?.lease.id.kind ?? 'deployment';
+  const held = refusalBy('held', '', now, now + HELD_RETRY_MS, demand.least, 0, false);
+  return refuse(state, { ...held, by, late: true }, now);
+}
+
+function isShort(attempt: { outcome: string }): attempt is ShortOfLease {
+  return attempt.outcome === 'short';
+}
+
+function tryAdmission(
+  state: AccountState,
+  request: AdmissionRequest,
+  attempt: DecisionOptions,
+): AdmissionDecision | ShortOfLease {
+  const { bound: worstCase, token } = request;
+  if (worstCase) checkWorstCase(worstCase);
+  state.limits.noteDefaults(request.defaults);
+  const now = state.advance();
+  if (token) {
+    if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
+    state.see(token, now);
+  }
+  for (const kind of ['agent', 'prefix'] as const) {
+    const { [kind]: ref = '' } = request;
+    const [name = '', hash = ''] = ref.split('@');
+    if (name && state.versions.pointer(kind, name).withdrawn.includes(hash)) return { outcome: 'withdrawn', kind, ref };
+  }
+  return worstCase ? placeHold(state, request, worstCase, now, attempt) : admitUnheld(state, request, now);
+}
+
+/** @returns why any request of a caller would be refused; null if they may ask. Takes nothing from the budget. */
+export function refusalOfCaller(
+  state: AccountState,
+  { asking, token, defaults }: Pick<AdmissionRequest, 'token' | 'defaults'> & { asking: Asking },
+): AdmissionDecision | null {
+  state.limits.noteDefaults(defaults);
+  const now = state.advance();
+  if (token && state.credentials.isRevoked(token)) return { outcome: 'revoked' };
+  const { purses } = limitsOfToken(state, token?.jti);
+  const refusal = refusalOfAll(asking, state.budget, state.limits.rules, now, purses);
+  return refusal ? refuse(state, refusal, now, token?.jti) : null;
+}
+
+/**
+ * Admits a request that costs no money: a token count, or a request that never goes up. It takes from a bucket, without a
+ * hold.
+ */
+function admitUnheld(state: AccountState, { free }: AdmissionRequest, now: number): AdmissionDecision {
+  const { budget, ledger, storage } = state;
+  const { limits, rules } = state.limits;
+  const decision = (free ? takeFreeRequest : takeCountRequest)(budget, rules, now);
+  if (decision.kind === 'refused') return refuse(state, decision, now);
+  // Stored here, because such a request has no row in the ledger that could restore this when the object wakes.
+  if (free && rules.requests !== undefined) ledger.setMeta('requests_full_at', String(budget.fullAt.requests));
+  const storing = free?.storing;
+  const full = storing && storage.full(storing, limits, now);
+  if (full) return { outcome: 'full', ...full };
+  const copied = storing && state.visit.isVisitor ? storage.sizeOf(storing) : 0;
+  const tooMuch = state.buckets.take('', 'copied_bytes_per_minute', VISITORS_COPY, now, copied);
+  if (tooMuch) return refuse(state, tooMuch, now);
+  if (storing) storage.expect(storing, now);
+  return { outcome: 'admitted', hold: 0, standing: quotaStatusNow(state, now), unlisted: !state.listed };
+}
+
+function placeHold(
+  state: AccountState,
+  request: AdmissionRequest,
+  worstCase: WorstCase,
+  now: number,
+  { mayAsk, canWait, ahead }: DecisionOptions,
+): AdmissionDecision | ShortOfLease {
+  const { budget, ledger, storage } = state;
+  const { limits, rules } = state.limits;
+  const { requestId, prefix, token } = request;
+  // A choice stores nothing in its conversation, which may come to nothing.
+  const isChoice = request.route === CHOICE;
+  const { conversation } = isChoice ? {} : request;
+  const known = budget.holds.get(requestId);
+  if (known) return admitHeld(state, request, known, now, state.leases.of(request));
+  // How much the answer will store is not known yet, but the size of the question is.
+  const storing = conversation === undefined ? undefined : { conversation, bytes: request.adds ?? 1 };
+  const full = storing && storage.full(storing, limits, now);
+  if (full) return { outcome: 'full', ...full };
+
+  // A label is paid only where the request may go up for which it is.
+  const countedAs = (isChoice && request.chosenBy?.request_id) || requestId;
+  const usedUp = token && refusalOfUsedUp(state, token, countedAs, now);
+  if (usedUp) return refuse(state, usedUp, now, token.jti);
+  const { repeats, counted, most, earlier } = request;
+  const { models } = limitsOfToken(state, token?.jti);
+  const leases = state.leases.of(request);
+  const purses = otherPursesOf(state, request, now);
+  const typical = canWait || ahead ? (room: number) => state.lengths.typical(request.model, room) : undefined;
+  const circumstances = { repeats, counted, purses, models, most, earlier, typical, room: ahead?.room };
+  const decision = decide(budget, rules, worstCase, now, circumstances);
+  if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
+  const { least } = rangeOf(worstCase, rules);
+  if (decision.kind === 'behind') return refuse(state, { ...(ahead as Ahead).refusal, needed: least }, now, token?.jti);
+  const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
+  if (isByPool && mayAsk) {
+    return { outcome: 'short', leases, demand: rangeOf(worstCase, rules) };
+  }
+  if (decision.kind === 'refused') {
+    if (request.counted) takeCount(budget, rules);
+    return refuse(state, decision, now, token?.jti);
+  }
+  const { kind: _, ...granted } = decision;
+  const { nanodollars } = granted;
+  const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
+  if (lacking.length > 0) return { outcome: 'short', leases: lacking, demand: { least, most: nanodollars } };
+  const jti = token?.jti ?? null;
+  const group = state.leases.groupOf(request);
+  const whose = { id: requestId, token: jti, group };
+  const { model } = request;
+  const deadline = now + (request.holdMs ?? HOLD_MS);
+  const hold: Hold = { ...whose, ...granted, model, at: now, deadline, stage: 'admitted' };
+  const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
+  if (jti !== null) state.requestCounts.add(jti, requestId, request.route);
+  // The row comes first: an id that was used before throws here, before anything has changed.
+  ledger.open(
+    hold,
+    openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti, group }),
+    buckets,
+    request.keep,
+  );
+  addHold(budget, hold, buckets);
+  ahead?.pass(requestId, nanodollars);
+  state.limitedTokens.hold(jti, nanodollars);
+  if (storing) storage.expect(storing, now);
+  if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
+  if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
+  ledger.fold();
+  state.leases.noteHold(leases);
+  state.leases.renew(leases, now);
+  state.alarm.wakeFor(hold.deadline);
+  return admitHeld(state, request, hold, now, leases);
+}
+
+/** @returns the refusal by a token that may make no more requests; undefined for any other. */
+function refusalOfUsedUp(
+  { requestCounts }: AccountState,
+  { jti, maxRequests }: CredentialUse,
+  requestId: string,
+  now: number,
+): Refusal | undefined {
+  if (maxRequests === undefined || jti === undefined) return undefined;
+  if (requestCounts.of(jti) < maxRequests || requestCounts.has(requestId)) return undefined;
+  return { ...refusalBy('requests', 'max_requests', now, now + HOUR_MS, maxRequests, 0, true), by: 'token' };
+}
+
+function admitHeld(
+  state: AccountState,
+  request: AdmissionRequest,
+  hold: Hold,
+  now: number,
+  leases: ReturnType<Leases['of']>,
+): AdmissionDecision {
+  const isLowered = hold.maxTokens < (request.bound?.outputTokens ?? 0);
+  const standing = quotaStatusNow(state, now, hold.token ?? undefined);
+  const isOwn = standing.token !== undefined || PERIODS.some((period) => standing[period] !== undefined);
+  const inUsd = isOwn || leases.some(({ lease }) => lease.purses(now).length > 0);
+  return {
+    outcome: 'admitted',
+    hold: hold.nanodollars,
+    ...(isLowered && { maxTokens: hold.maxTokens }),
+    ...(inUsd && { inUsd }),
+    ...fallbacksOf(state),
+    standing,
+    unlisted: !state.listed,
+  };
+}
+
+/** @returns the account's answer for a refusal. */
+export function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
+  const standing = quotaStatusNow(state, now, jti);
+  return { outcome: 'refused', refusal, ...fallbacksOf(state), standing, unlisted: !state.listed };
+}
+
+function fallbacksOf({ limits }: AccountState): { fallbacks?: readonly string[] } {
+  const { fallback_models: fallbacks } = limits.limits;
+  return fallbacks === undefined ? {} : { fallbacks };
+}
+
+/** @returns the quota status as it is now. */
+export function quotaStatusNow(
+  { budget, limits, limitedTokens }: AccountState,
+  now: number,
+  jti?: string,
+): QuotaStatus {
+  const status = quotaStatusOf(budget, limits.rules, now);
+  const purse = limitedTokens.purseOf(jti);
+  if (!purse) return status;
+  return { ...status, token: { limit: purse.most, settled: purse.settled, held: purse.held, resetsAt: purse.end } };
+}
+
+/** @returns the limits of the credential, which apply in addition to those of its account. */
+export function limitsOfToken({ limitedTokens }: AccountState, jti: string | undefined) {
+  const purse = limitedTokens.purseOf(jti);
+  return { purses: purse ? [purse] : [], models: limitedTokens.modelsOf(jti) };
+}
+
+function checkWorstCase(worstCase: WorstCase): void {
+  const { inputTokens, inputCost, outputTokens, outputPrice, leastOutput, usefulOutput = 0 } = worstCase;
+  for (const value of [inputTokens, inputCost, outputTokens, outputPrice, leastOutput, usefulOutput]) {
+    if (!Number.isSafeInteger(value) || value < 0) throw new TypeError('A bound must be whole numbers, none negative.');
+  }
+}

@@ -1,0 +1,117 @@
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
+import {
+  BATCH_STAGE,
+  type Buckets,
+  bucketsAfterSettlement,
+  correct,
+  type Hold,
+  type Spent,
+  settle,
+} from '../budget/state.ts';
+import type { Settled, Settlement } from '../contracts/settlement.ts';
+import { closingOf, openingOf, safeAmount, spentOf } from '../ledger/settlement.ts';
+import type { AccountState } from './account-state.ts';
+
+const NOTHING_SPENT: Spent = { inputTokens: 0, outputTokens: 0 };
+
+/** Replaces a request's hold by what it cost. A repeated call changes nothing. */
+export function settleHold(state: AccountState, settlement: Settlement): Settled {
+  const { budget, ledger } = state;
+  const { requestId } = settlement;
+  const now = state.advance();
+  const hold = budget.holds.get(requestId);
+  if (hold) return closeHold(state, hold, settlement, now);
+  // Who leaves the line has cost nothing.
+  if (settlement.cost === 0 && state.line.leave(requestId)) return { outcome: 'unheld', cost: 0, overHold: false };
+  const row = ledger.find(requestId);
+  if (!row) return recordUnheld(state, settlement, now);
+  const unchanged = { cost: row.cost, overHold: row.cost > row.hold };
+  if (row.at <= state.erasing) return { outcome: 'erased', ...unchanged };
+  if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };
+  const closing = closingOf(settlement, row.hold, now, true);
+  ledger.close(requestId, closing, budget.fullAt);
+  correctAll(state, row, closing.cost - row.cost);
+  return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
+}
+
+/** Settles every request that was not renewed or settled in time at its whole hold. */
+export function settleOrphans(state: AccountState, now: number): void {
+  for (const hold of [...state.budget.holds.values()]) {
+    if (hold.deadline > now) continue;
+    const { id, nanodollars, inputTokens, outputTokens, stage } = hold;
+    const lost = { requestId: id, status: 'orphaned', stage, cost: nanodollars, estimated: true };
+    closeHold(state, hold, lost, now, { inputTokens, outputTokens });
+  }
+}
+
+/** @param spent the tokens to take out of the buckets, if the row does not have them */
+function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now: number, spent?: Spent): Settled {
+  const { budget, ledger, limits } = state;
+  const closing = closingOf(settlement, hold.nanodollars, now, false);
+  const { cost, overHold } = closing;
+  if (hold.at <= state.erasing) {
+    ledger.forgetRow(hold, closing);
+    state.leases.outlived(hold, closing);
+    settleAll(state, hold, cost, budget.fullAt);
+    return { outcome: 'erased', cost, overHold };
+  }
+  // The API has separate rate limits for batches, so their tokens are taken from no bucket.
+  const taken = hold.stage === BATCH_STAGE ? NOTHING_SPENT : (spent ?? spentOf(closing));
+  const buckets = bucketsAfterSettlement(budget, limits.rules, taken);
+  ledger.close(hold.id, closing, buckets);
+  settleAll(state, hold, cost, buckets);
+  if (closing.status === 'complete' && hold.model !== undefined)
+    state.lengths.note({ model: hold.model, tokens: closing.tokens.output });
+  state.leases.settled(hold, cost);
+  return { outcome: 'settled', cost, overHold };
+}
+
+/** Replaces a hold by its cost everywhere: in the windows, for its token, and in the credit from which it is taken. */
+function settleAll(state: AccountState, hold: Hold, cost: Nanodollars, buckets: Buckets): void {
+  settle(state.budget, hold, cost, buckets);
+  state.line.settled(hold.id, cost);
+  state.limitedTokens.settle(hold.token, hold.nanodollars, cost);
+  state.credits.charge(hold.at, cost);
+}
+
+/** Adds to the settled sums everywhere. @param more nanodollars; may be negative */
+function correctAll(
+  state: AccountState,
+  { at, token, group }: Pick<Hold, 'at' | 'token'> & { group?: string | null | undefined },
+  more: Nanodollars,
+): void {
+  correct(state.budget, at, more, group ?? undefined);
+  state.leases.corrected(group ?? undefined);
+  state.limitedTokens.settle(token, 0, more);
+  state.credits.charge(at, more);
+}
+
+/** Records a request that was never admitted here, or whose row is gone, unless it began before an erasure. */
+function recordUnheld(state: AccountState, settlement: Settlement, now: number): Settled {
+  const { budget, ledger, limits, alarm } = state;
+  const began = settlement.startedAt ?? now - safeAmount(settlement.ms ?? 0, 0);
+  const at = Math.min(now, safeAmount(began, now));
+  const closing = closingOf(settlement, 0, now, false);
+  const { cost, overHold } = closing;
+  if (at <= state.erasedUntil) return { outcome: 'erased', cost, overHold: false };
+  const hold: Hold = {
+    id: settlement.requestId,
+    at,
+    deadline: now,
+    nanodollars: 0,
+    inputTokens: 0,
+    outputTokens: 0,
+    maxTokens: 0,
+    stage: 'unheld',
+    token: settlement.opening?.token,
+    group: settlement.opening?.group ?? undefined,
+  };
+  const buckets = bucketsAfterSettlement(budget, limits.rules, spentOf(closing));
+  ledger.open(hold, openingOf({ model: settlement.answeredBy, ...settlement.opening }), buckets);
+  ledger.close(hold.id, closing, buckets);
+  budget.fullAt = buckets;
+  correctAll(state, hold, cost);
+  alarm.wakeFor(now + (state.retention ?? UNREADABLE_MS));
+  return { outcome: 'unheld', cost, overHold };
+}

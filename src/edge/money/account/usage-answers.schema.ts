@@ -1,0 +1,239 @@
+import { count, time, usd } from '../../kit/http/fields.ts';
+import * as z from '../../kit/http/zod.ts';
+import { outcomeCounts } from '../../rooms/batches/batches-answers.schema.ts';
+import { chosenBySchema } from '../../rooms/choice/chosen-by.schema.ts';
+import { limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
+import { usageGroupSchema } from './usage.schema.ts';
+
+const tokenCountsSchema = z.object({
+  input_tokens: z.described(count, 'Neither read from nor written to the cache.'),
+  output_tokens: count,
+  cache_read_input_tokens: count,
+  cache_write_5m_input_tokens: count,
+  cache_write_1h_input_tokens: count,
+  thinking_tokens: z.described(count, 'Of the output tokens.'),
+  web_search_requests: count,
+});
+
+const meterSchema = z.object({
+  limit: z.number(),
+  remaining: z.number(),
+  resets_at: z.described(time, 'When the bucket is full again, if nothing else happens.'),
+});
+
+const spendSchema = z.object({
+  window: z.described(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
+  limit_usd: z.nullable(usd),
+  settled_usd: usd,
+  held_usd: z.described(usd, 'Set aside for requests that are running.'),
+  resets_at: time,
+});
+
+const totalSchema = z.object({
+  limit_usd: z.described(z.nullable(usd), 'The limit usd_total, and what credit adds to it.'),
+  settled_usd: usd,
+  held_usd: usd,
+  credit_usd: z.described(usd, 'What credit adds to the limit: what has expired counts as far as it was spent.'),
+});
+
+const tokenQuotaSchema = z.object({ limits: tokenLimits, settled_usd: usd, held_usd: usd });
+
+const storedSchema = z.object({ limit: z.int(), used: z.int() });
+
+/** An account in the list of them. */
+export const accountRow = z.object({ type: z.literal('account'), id: z.string() });
+
+/** The quota status of an account, in every window and bucket. */
+export const quotaReportSchema = z.object({
+  limits: z.described(limitsSchema, 'The limits in force: the account’s own over the deployment’s.'),
+  own_limits: z.nullable(limitsSchema),
+  hour: spendSchema,
+  day: spendSchema,
+  week: spendSchema,
+  month: spendSchema,
+  total: z.described(totalSchema, 'Since the account’s first request.'),
+  token: z.described(z.nullable(tokenQuotaSchema), 'Of the token that asks, where it has limits of its own.'),
+  requests: z.nullable(meterSchema),
+  input_tokens: z.nullable(meterSchema),
+  output_tokens: z.nullable(meterSchema),
+  count_requests: z.nullable(meterSchema),
+  running_requests: z.int(),
+  conversations: storedSchema,
+  stored_bytes: z.described(
+    storedSchema,
+    'Of conversations (their databases, with the events of the last minutes), prefixes and classifiers.',
+  ),
+});
+
+/** An account as its own route answers it. */
+export const accountAnswer = z.extend(accountRow, {
+  ...quotaReportSchema.shape,
+  unpaid_searches: unpaidSearchesSchema,
+});
+
+/** How far an erasure has come. It goes on by itself. */
+export const erasureAnswer = z.extend(accountRow, {
+  done: z.boolean(),
+  remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
+});
+
+/** One request in an account's ledger. */
+export const ledgerRowSchema = z.object({
+  request_id: z.string(),
+  created_at: time,
+  settled_at: z.nullable(time),
+  route: z.string(),
+  model: z.string(),
+  answered_by: z.described(z.nullable(z.string()), 'The model that the upstream says it was.'),
+  conversation: z.nullable(z.string()),
+  prefix: z.nullable(z.string()),
+  agent: z.nullable(z.string()),
+  token: z.described(z.nullable(z.string()), 'The jti of the credential.'),
+  tags: z.described(
+    z.record(z.string(), z.string()),
+    'What it was for: the token’s claim `tags`, else the header `sluice-tags`.',
+  ),
+  user: z.described(
+    z.nullable(z.string()),
+    'Of `metadata.user_id`: the first 32 digits of the SHA-256 of `sluice user ` and it.',
+  ),
+  status: z.described(
+    z.string(),
+    'held, complete, cut, client_gone, refused_upstream, retried, orphaned, … `held` is a request that still runs.',
+  ),
+  stage: z.described(z.nullable(z.string()), 'The last stage that was reported.'),
+  max_tokens: z.nullable(count),
+  hold_usd: usd,
+  cost_usd: usd,
+  usage: tokenCountsSchema,
+  estimated: z.described(z.boolean(), 'The cost is not the upstream’s final word.'),
+  over_hold: z.described(z.boolean(), 'The upstream billed more than was set aside.'),
+  late: z.described(z.boolean(), 'Settled after the hold had expired; replaces the estimate.'),
+  unpriced: z.described(z.boolean(), 'The model is not in the price table; the dearest row was used.'),
+  stop_reason: z.nullable(z.string()),
+  error_type: z.nullable(z.string()),
+  upstream_request_id: z.nullable(z.string()),
+  upstream: z.described(z.nullable(z.string()), 'Where there are several: the name of the one that answered.'),
+  ttft_ms: z.nullable(z.number()),
+  ms: z.nullable(z.number()),
+  batch: z.described(z.nullable(z.string()), 'The batch that this is of: it has one row for each model.'),
+  outcomes: z.described(z.nullable(outcomeCounts), 'How many items of a batch have ended how, once it has.'),
+  chosen_by: z.optionally(chosenBySchema, 'Where its agent chooses its model: how it was chosen.'),
+});
+
+const refusalSchema = z.object({
+  limited_by: z.described(
+    z.string(),
+    'Whose limit it was, as the header sluice-limited-by said it; empty where a shared budget was too busy.',
+  ),
+  limit: z.described(z.string(), 'The limit, as it is named in the limits; empty like `limited_by`.'),
+  message: z.described(z.string(), 'What the caller was told.'),
+});
+
+/** A request in a list of them. */
+export const listedRequestSchema = z.extend(ledgerRowSchema, {
+  account: z.optionally(z.string(), 'Whose it is, where refused ones of all accounts are asked for.'),
+  refusal: z.described(z.optional(refusalSchema), 'Only where refused ones are asked for: why it was refused.'),
+});
+
+/** What a list of requests says beside its rows. */
+export const ownerOfListSchema = z.described(
+  z.nullable(z.string()),
+  'Whose requests these are. null: refused ones of all accounts.',
+);
+
+/** One request by its id, with each of its tries. Every try that may have run is paid for. */
+export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
+  account: z.optionally(z.string(), 'Whose it is; only an admin is told.'),
+  tries: z.described(
+    z.array(ledgerRowSchema),
+    'The rows of all its tries, this one first: `<request_id>.2` is the second. Those of a batch are of its models.',
+  ),
+  refusal: z.described(z.nullable(refusalSchema), 'Why it was refused, where its status is `refused`.'),
+});
+
+/** How fast streams were: counts and sums, so that those of several groups can be added. */
+const speedSchema = z.object({
+  timed_requests: z.described(count, 'The streams whose first event came.'),
+  ttft_ms: z.described(count, 'The sum of their milliseconds to it.'),
+  ttft_within_ms: z.described(
+    z.record(z.string(), count),
+    'How many of them had it within 250, 500, 1000, 2500, 5000, 10000 and 30000 milliseconds: the buckets of a histogram, each with those before it.',
+  ),
+  streamed_tokens: z.described(count, 'The output tokens of the streams that came to their end.'),
+  streamed_ms: z.described(
+    count,
+    'The milliseconds from the first event of these to their end, as callers have taken them: tokens a second are streamed_tokens / streamed_ms * 1000.',
+  ),
+});
+
+const usageTotalSchema = z.object({
+  requests: z.int(),
+  failed: z.described(count, 'Of the requests: those with an `error_type` in the ledger.'),
+  cost_usd: usd,
+  usage: tokenCountsSchema,
+  speed: speedSchema,
+});
+
+const dayOrMoment = z.nullable(z.union([z.iso.date(), z.iso.datetime({ offset: true })]));
+
+/** What was spent between two days or times, the second exclusive. */
+export const usageReportSchema = z.object({
+  from: z.described(dayOrMoment, 'What was summed: of all accounts whole days.'),
+  to: dayOrMoment,
+  group_by: usageGroupSchema,
+  data: z.array(
+    z.extend(usageTotalSchema, {
+      key: z.described(z.nullable(z.string()), 'The day, model, … of this group.'),
+      calls: z.optionally(
+        count,
+        'By tool: how often the edge has called it. `requests` are the steps that have taken up its results.',
+      ),
+      errors: z.optionally(count, 'By tool: how many of these calls have failed.'),
+      ms: z.optionally(count, 'By tool: how long all of them took, in milliseconds.'),
+    }),
+  ),
+  total: usageTotalSchema,
+});
+
+/** A credential that was minted here or seen in use, without the token itself. */
+export const tokenRowSchema = z.object({
+  jti: z.string(),
+  label: z.nullable(z.string()),
+  scopes: z.nullable(z.array(z.string())),
+  minted_at: z.described(z.nullable(time), 'null: issued elsewhere.'),
+  first_seen_at: z.nullable(time),
+  expires_at: z.nullable(time),
+  revoked_at: z.nullable(time),
+  limits: z.described(z.nullable(tokenLimits), 'Its own, beside those of its account.'),
+  spent_usd: z.described(z.nullable(usd), 'What its requests have cost; null for a token without limits of its own.'),
+});
+
+/** Money that an account was given in addition to its limit usd_total. */
+export const creditRowSchema = z.object({
+  type: z.literal('credit'),
+  id: z.string(),
+  usd,
+  spent_usd: z.described(
+    usd,
+    'The earliest to expire is spent first; what does not expire, after the limit usd_total.',
+  ),
+  left_usd: usd,
+  note: z.nullable(z.string()),
+  created_at: time,
+  expires_at: z.nullable(time),
+});
+
+/** What was revoked: one token, or all of an account. */
+export const revokedAnswer = z.object({
+  account: z.string(),
+  revoked: z.described(z.string(), 'The jti, or `all`: everything that was issued until now.'),
+});
+
+export type QuotaReport = z.output<typeof quotaReportSchema>;
+export type LedgerRequest = z.output<typeof ledgerRequestSchema>;
+export type ListedRequest = z.output<typeof listedRequestSchema>;
+export type LedgerRow = z.output<typeof ledgerRowSchema>;
+export type UsageReport = z.output<typeof usageReportSchema>;
+export type CreditRow = z.output<typeof creditRowSchema>;
+export type TokenRow = z.output<typeof tokenRowSchema>;

@@ -1,0 +1,135 @@
+import { listSchema, pageSchema } from '../../kit/http/page.ts';
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { accountQuery, requestsQuery, usageQuery } from './usage.schema.ts';
+import {
+  ledgerRequestSchema,
+  ledgerRowSchema,
+  listedRequestSchema,
+  ownerOfListSchema,
+  usageReportSchema,
+} from './usage-answers.schema.ts';
+
+const counted = {
+  input_tokens: 8,
+  output_tokens: 70,
+  cache_read_input_tokens: 0,
+  cache_write_5m_input_tokens: 0,
+  cache_write_1h_input_tokens: 0,
+  thinking_tokens: 0,
+  web_search_requests: 0,
+};
+const total = {
+  requests: 1,
+  failed: 0,
+  cost_usd: 0.0000358,
+  usage: counted,
+  speed: {
+    timed_requests: 1,
+    ttft_ms: 312,
+    ttft_within_ms: { 250: 0, 500: 1, 1000: 1, 2500: 1, 5000: 1, 10000: 1, 30000: 1 },
+    streamed_tokens: 70,
+    streamed_ms: 892,
+  },
+};
+const row = {
+  request_id: 'req_01m7w6qhfxbt0tfvnmx89rna1z',
+  created_at: '2026-11-20T10:06:14.000Z',
+  settled_at: '2026-11-20T10:06:15.000Z',
+  route: 'messages',
+  model: 'claude-haiku-5-5',
+  answered_by: 'claude-haiku-5-5',
+  conversation: 'trip',
+  prefix: null,
+  agent: null,
+  token: null,
+  tags: { feature: 'search' },
+  user: null,
+  status: 'complete',
+  stage: null,
+  max_tokens: 2_048,
+  hold_usd: 0.001128,
+  cost_usd: 0.0000358,
+  usage: counted,
+  estimated: false,
+  over_hold: false,
+  late: false,
+  unpriced: false,
+  stop_reason: 'end_turn',
+  error_type: null,
+  upstream_request_id: 'req_011CVuWyLpFkJiV6yJmMGfBD',
+  upstream: null,
+  ttft_ms: 312,
+  ms: 1_204,
+  batch: null,
+  outcomes: null,
+};
+const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
+const listedSchema = z.withMeta(
+  z.extend(rowSchema, { account: listedRequestSchema.shape.account, refusal: listedRequestSchema.shape.refusal }),
+  {
+    id: 'ListedRequest',
+  },
+);
+const ledgerPage = z.withMeta(z.extend(listSchema(listedSchema), { account: ownerOfListSchema }), { id: 'LedgerPage' });
+const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }), {
+  id: 'LedgerRequest',
+});
+
+export const usage: Resource = resource({
+  tag: 'Usage',
+  description: 'Where the money went. Everybody sees their own, an admin that of any account.',
+  parameters: {
+    request_id: { description: 'As the header `sluice-request-id` said it.', example: row.request_id },
+  },
+  needs: 'credential',
+  routes: {
+    'GET /usage': {
+      operation: 'getUsage',
+      summary: 'Sum what was spent',
+      description:
+        'An admin who names no account gets the sum of all, as accounts have told it: within a minute. By account and group only an admin gets sums, by conversation and tool only of one account, the own one by default. By token, user, agent, prefix, upstream and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null. Of one account a time is exact, as far back as its requests are kept. Of all accounts it counts with its whole day: `from` and `to` of the answer say so. `speed` has counts and sums, which add up.',
+      query: usageQuery,
+      answer: {
+        description: 'The sums, and their total.',
+        content: [
+          {
+            schema: z.withMeta(usageReportSchema, { id: 'Usage' }),
+            example: { from: null, to: null, group_by: 'model', data: [{ key: 'claude-haiku-5-5', ...total }], total },
+          },
+          { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd\r\n' },
+        ],
+      },
+      errors: [404],
+    },
+    'GET /usage/requests': {
+      operation: 'listRequests',
+      summary: 'Page through the ledger, newest first',
+      description:
+        'It is of one account: of the own one, where an admin names no other. The answer says whose it is. What failed has an `error_type`; nothing lists that of all accounts: `GET /usage?group_by=account` counts it (`failed`), and the log has each.',
+      query: z.extend(pageSchema, requestsQuery.shape),
+      answer: jsonAnswer('A page of requests.', ledgerPage, {
+        data: [row],
+        has_more: false,
+        first_id: row.request_id,
+        last_id: row.request_id,
+        account: 'alice',
+      }),
+      errors: [404],
+    },
+    'GET /usage/requests/:request_id': {
+      operation: 'getRequest',
+      summary: 'Read what one request was and cost, or why it was refused',
+      description:
+        'An admin needs not say whose it was: the id tells, and the answer names the `account`. Where the id does not tell, `account` is needed. Of a flood of refusals some are forgotten.',
+      query: accountQuery,
+      answer: jsonAnswer('The request, and each of its tries.', requestSchema, {
+        ...row,
+        account: 'alice',
+        tries: [row],
+        refusal: null,
+      }),
+    },
+  },
+});

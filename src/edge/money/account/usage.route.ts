@@ -1,0 +1,140 @@
+import type { Context } from 'hono';
+import { addSums, usageTotal } from '../../claude/pricing/usage-sums.ts';
+import { accountMarks } from '../../gate/auth/account-mark.ts';
+import { accountByMark, noteMark } from '../../gate/auth/account-marks.ts';
+import { hasScope } from '../../gate/auth/authenticate.ts';
+import { type AppEnv, accountOf } from '../../gate/auth/context.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import { finalError, invalidRequest, notFound } from '../../kit/http/errors.ts';
+import { markIn } from '../../kit/http/headers/request-id.ts';
+import { Hono } from '../../kit/http/hono.ts';
+import { type PageQuery, readPage } from '../../kit/http/page.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { accountList } from '../../kit/kv/name-list.ts';
+import { listedRefusalOf } from '../../rooms/operator/refusal-log.ts';
+import { deploymentPool } from '../../rooms/pools/pools.route.ts';
+import { spanId } from '../budget/windows.ts';
+import type { Days, RequestsFilter } from '../contracts/account.ts';
+import { timesOfDays } from '../ledger/queries.ts';
+import { ownOrAny, requireKnown } from './accounts.route.ts';
+import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usage.schema.ts';
+import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
+import { csvResponse } from './usage-csv.ts';
+
+/** Makes the routes of usage. A caller sees their own; an admin sees that of any account, or of all together. */
+export function usageRoutes() {
+  return new Hono<AppEnv>()
+    .get('/usage', async (c) => {
+      const { account, format, group, group_by, key, limit, from, to } = validate(usageQuery, c.req.query());
+      const days = { from, to };
+      const answer = (whole: UsageReport) => {
+        const all = key === undefined ? whole : ofKey(whole, key);
+        const report = { ...all, data: all.data.slice(0, limit) };
+        return format === 'csv' ? csvResponse(report) : c.json(report);
+      };
+      if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
+      if (isSharedGroup(group_by) || (isOfAny(c) && isReportedGroup(group_by))) {
+        return answer(
+          await deploymentPool(c)((pool) => pool.usage({ ...wholeDays(days), group_by, group, key, limit })),
+        );
+      }
+      if (group !== undefined)
+        throw invalidRequest('Sums by conversation and tool are of one account. Leave `group` out.');
+      const id = ownOrAny(c, account ?? c.get('identity').account);
+      const report = await accountOf(c, id)((object) => object.usage({ ...days, group_by, key }));
+      if (report.total.requests === 0) await requireKnown(c, id);
+      return answer(report);
+    })
+    .get('/usage/requests', async (c) => {
+      const page = readPage(c.req.query());
+      const { status, from, to, token } = validate(requestsQuery, c.req.query());
+      const filter = { from, to, token };
+      const isRefused = status === 'refused';
+      if (isRefused && isOfAny(c)) return c.json({ ...(await refusalsOfAll(c, page, filter)), account: null });
+      const id = accountAsked(c);
+      const list = await accountOf(
+        c,
+        id,
+      )((object) => (isRefused ? object.refusals(page, filter) : object.requests(page, filter)));
+      if (list.data.length === 0) await requireKnown(c, id);
+      return c.json({ ...list, account: id });
+    })
+    .get('/usage/requests/:request_id', async (c) => {
+      const id = c.req.param('request_id');
+      const row = await (isOfAny(c) ? requestOfAny(c, id) : requestOfAccount(c, accountAsked(c), id));
+      if (!row) {
+        throw notFound(
+          'There is no such request. Ask by the id in the header sluice-request-id. What was refused for its body or its token is only in the logs.',
+        );
+      }
+      return c.json(row);
+    });
+}
+
+/** @throws ApiError 400 if a sum over all accounts is asked for one account, 403 if the caller may not see other accounts */
+function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
+  if (!hasScope(c.get('identity'), 'admin')) {
+    throw finalError('permission_error', 'Sums by account or group, and of a group, need the scope `admin`.');
+  }
+  if (account !== undefined)
+    throw invalidRequest('Sums by account or group, and of a group, are of all accounts. Leave `account` out.');
+}
+
+/** @returns the days of these times, by which the pool sums. */
+function wholeDays({ from, to }: Days): Days {
+  const day = (time: string, round: (days: number) => number) =>
+    spanId('day', round(Date.parse(time) / DAY_MS) * DAY_MS);
+  return { from: from && day(from, Math.floor), to: to && day(to, Math.ceil) };
+}
+
+/** @returns a report of one of its groups alone */
+function ofKey(report: UsageReport, key: string): UsageReport {
+  const data = report.data.filter((group) => group.key === key);
+  const { key: _, ...total } = data[0] ?? { key, ...usageTotal(addSums([])) };
+  return { ...report, data, total };
+}
+
+/** @returns a page of what was refused, of all accounts as they have told it, each with its account's name */
+async function refusalsOfAll(c: Context<AppEnv>, page: PageQuery, { token, ...days }: RequestsFilter) {
+  const [from, to] = timesOfDays(days);
+  const list = await deploymentPool(c)((pool) => pool.refusals({ ...page, from, to, token }));
+  return { ...list, data: list.data.map(({ account, ...refused }) => ({ ...listedRefusalOf(refused), account })) };
+}
+
+/** @returns whether an admin asks without naming an account. */
+function isOfAny(c: Context<AppEnv>): boolean {
+  return c.req.query('account') === undefined && hasScope(c.get('identity'), 'admin');
+}
+
+/**
+ * Finds a request by the mark of the account in its id. It asks the account for which the mark was noted, then the admin's
+ * own, then every listed account with this mark.
+ */
+async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerRequest | undefined> {
+  const { STORE } = c.env;
+  const mark = markIn(id);
+  const noted = mark === undefined ? null : await accountByMark(STORE, mark);
+  const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
+  for (const account of tried) {
+    const row = await requestOfAccount(c, account, id);
+    if (row) return row;
+  }
+  if (mark === undefined) return undefined;
+  for await (const account of accountList.all(STORE)) {
+    if (tried.has(account) || !(await accountMarks(account, c.get('settings'))).includes(mark)) continue;
+    c.get('entry').during(noteMark(STORE, mark, account));
+    const row = await requestOfAccount(c, account, id);
+    if (row) return row;
+  }
+  return undefined;
+}
+
+/** @returns a request of an account, with the account's name where an admin asks */
+async function requestOfAccount(c: Context<AppEnv>, account: string, id: string): Promise<LedgerRequest | undefined> {
+  const row = await accountOf(c, account)((object) => object.request(id));
+  return row && hasScope(c.get('identity'), 'admin') ? { ...row, account } : row;
+}
+
+function accountAsked(c: Context<AppEnv>): string {
+  return ownOrAny(c, c.req.query('account') ?? c.get('identity').account);
+}

@@ -1,0 +1,106 @@
+import { DIMENSIONS } from '../../claude/pricing/usage-sums.ts';
+import { mostListed } from '../../kit/http/page.ts';
+import * as z from '../../kit/http/zod.ts';
+
+export const usageGroupSchema = z.enum([
+  'day',
+  'model',
+  'token',
+  'user',
+  'tag',
+  'conversation',
+  'prefix',
+  'agent',
+  'upstream',
+  'tool',
+  'account',
+  'group',
+]);
+
+const TIME_FAULT = 'Input should be a day, YYYY-MM-DD, or a time such as 2026-11-20T10:14:00Z';
+const dayOrTime = z
+  .string({ error: TIME_FAULT })
+  .check(
+    z.regex(/^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/, { error: TIME_FAULT, abort: true }),
+    z.refine(isInCalendar, TIME_FAULT),
+  );
+
+/** The time of a query: from the first (inclusive) to the second (exclusive). */
+export const daysQuery = z.object({
+  from: z.optionally(dayOrTime, 'The first day, YYYY-MM-DD (UTC), or a time: 2026-11-20T10:14:00Z.'),
+  to: z.optionally(dayOrTime, 'The day after the last, or a time.'),
+});
+
+/** The query by which an admin names another account. */
+export const accountQuery = z.object({
+  account: z.optionally(z.string(), 'An admin’s may be any account.'),
+});
+
+/** The query that asks for an account of which nobody may know yet. */
+export const absentQuery = z.object({
+  if_absent: z.optionally(z.literal('empty'), '`empty`: one that nobody knows counts as never used, and is no 404.'),
+});
+
+/** Which requests of a ledger are listed. */
+export const requestsQuery = z.object({
+  ...daysQuery.shape,
+  status: z.described(
+    z.optional(
+      z.literal('refused', {
+        error: 'Input should be `refused`. What failed is in its account’s list, and in the log',
+      }),
+    ),
+    '`refused`: those that this edge has refused, each with its reason, in place of the ledger’s; the last 1,000. To an admin who names no account: the last 10,000 of all accounts, as they have told them, within a minute.',
+  ),
+  token: z.optionally(z.string(), 'Only with the credential of this jti.'),
+  ...accountQuery.shape,
+  ...absentQuery.shape,
+});
+
+export const usageQuery = z.object({
+  ...daysQuery.shape,
+  group_by: z._default(usageGroupSchema, 'day'),
+  group: z.optionally(z.string(), 'Only of what this group has paid for. For an admin.'),
+  key: z.optionally(z.string(), 'Only this one of what is grouped by: with `group_by=agent`, this agent.'),
+  limit: z.optionally(mostListed, 'Only the first so many, the dearest or the earliest. The total is that of all.'),
+  format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
+  ...accountQuery.shape,
+  ...absentQuery.shape,
+});
+
+/** Groupings that only the deployment's pool can sum by, and not a single account. */
+const SHARED_GROUPS = ['account', 'group'] as const;
+/** Groupings that the deployment's pool can sum by. */
+const REPORTED_GROUPS = [...SHARED_GROUPS, 'day', 'model', ...DIMENSIONS] as const;
+
+/** @returns whether a grouping is over all accounts. */
+export function isSharedGroup(group: UsageGroup): group is (typeof SHARED_GROUPS)[number] {
+  return (SHARED_GROUPS as readonly string[]).includes(group);
+}
+
+/** @returns whether accounts report what this grouping needs. */
+export function isReportedGroup(group: UsageGroup): group is (typeof REPORTED_GROUPS)[number] {
+  return (REPORTED_GROUPS as readonly string[]).includes(group);
+}
+
+/** The query of the list of accounts: in the order of their names, or of something else. */
+export const accountsQuery = z.object({
+  sort: z.described(
+    z._default(z.enum(['name', 'spent', 'limit', 'used', 'last_seen', 'group']), 'name'),
+    'The largest first, names and groups in their order. `used` is the share of its limit that an account has spent.',
+  ),
+  period: z.described(
+    z._default(z.enum(['day', 'week', 'month']), 'month'),
+    'The window that `spent`, `limit` and `used` sort by.',
+  ),
+});
+
+export type AccountUsageGroup = Exclude<UsageGroup, (typeof SHARED_GROUPS)[number]>;
+
+export type UsageGroup = z.output<typeof usageGroupSchema>;
+
+function isInCalendar(time: string): boolean {
+  const day = time.slice(0, 10);
+  const date = new Date(day);
+  return !Number.isNaN(Date.parse(time)) && !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day);
+}

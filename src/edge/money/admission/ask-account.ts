@@ -1,0 +1,150 @@
+/** Asks an account's object to admit a request, and reads its answer. */
+
+import { LONGEST_MODEL_NAME } from '../../claude/pricing/models.ts';
+import type { RequestContext } from '../../gate/auth/context.ts';
+import { putOnList } from '../../gate/auth/list-account.ts';
+import type { Identity } from '../../gate/identity/caller.ts';
+import { isVisitor } from '../../gate/identity/identity.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { type ApiError, finalError } from '../../kit/http/errors.ts';
+import { isolateCounts } from '../../kit/http/isolate-counts.ts';
+import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
+import { withdrawn } from '../../named/versions/find-stored.ts';
+import type { AdmissionDecision, AdmissionRequest } from '../contracts/admission.ts';
+import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
+import type { Settlement } from '../contracts/settlement.ts';
+import { defaultLimits } from './default-limits.ts';
+import { refusalError, storageError } from './limit-headers.ts';
+import type { MeterRequest, Passed } from './metered-request.ts';
+
+/** The name in the ledger of the calls that choose a model for another request. */
+export const CHOICE = 'choice';
+
+/** @returns the members that every request sends to its account. */
+export function admissionRequestOf(
+  request: Pick<MeterRequest, Passed | 'requestId' | 'model' | 'identity' | 'settings'>,
+): AdmissionRequest {
+  const { requestId, route, model, conversation, parent, prefix, agent, chosenBy, holdMs, identity, settings } =
+    request;
+  return {
+    ...{ requestId, route, model, conversation, parent, prefix, agent, chosenBy, holdMs },
+    token: credentialUse(identity),
+    tags: identity.tags,
+    user: identity.user,
+    defaults: defaultLimits(identity.account, settings),
+    pools: poolsOf(identity, settings),
+  };
+}
+
+/** @returns what an account must know of the credential that is used; undefined if none is. */
+export function credentialUse({ token, only }: Identity): AdmissionRequest['token'] {
+  if (!token) return undefined;
+  const { jti, issued_at: iat, expires_at: exp, session } = token;
+  return { jti, iat, exp, sessionEnd: session?.end, maxRequests: only?.max_requests };
+}
+
+/** @returns the pools that also pay for an account's requests, as far as they are known here; undefined if there are none. */
+function poolsOf({ group }: Identity, { DEPLOYMENT_LIMITS }: Settings): AdmissionRequest['pools'] {
+  const deployment = DEPLOYMENT_LIMITS !== undefined;
+  return deployment || group !== undefined ? { deployment, group } : undefined;
+}
+
+/** @returns the account's decision. @throws ObjectUnreachable 503 while the account cannot be reached */
+export async function askForAdmission(
+  request: AccountRequest,
+  admissionRequest: AdmissionRequest,
+): Promise<AdmissionDecision> {
+  const text = JSON.stringify(admissionRequest);
+  const answered = isolateCounts.ask();
+  try {
+    return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
+  } finally {
+    answered();
+  }
+}
+
+/**
+ * Does what `askForAdmission` does, and adds the account to the list of accounts if it is not there. Refused accounts are
+ * added, too, so that an admin can find out why.
+ *
+ * @throws ObjectUnreachable as `askForAdmission`
+ */
+export async function askAndList(
+  request: AccountRequest & Pick<RequestContext, 'store' | 'waitUntil'>,
+  admissionRequest: AdmissionRequest,
+): Promise<AdmissionDecision> {
+  const decision = await askForAdmission(request, admissionRequest);
+  // Visitors are in no list.
+  const isListable = 'unlisted' in decision && decision.unlisted && !isVisitor(request.identity.account);
+  if (isListable) request.waitUntil(putOnList(request));
+  return decision;
+}
+
+/**
+ * Does what `askAndList` does. While only the holds of other requests leave no room, the request waits in its account's line; a
+ * caller who leaves leaves it.
+ *
+ * @param until when it has waited long enough; milliseconds since 1970
+ */
+export async function askInLine(
+  request: MeterRequest,
+  admissionRequest: AdmissionRequest,
+  until: number,
+): Promise<AdmissionDecision> {
+  const { signal, identity, accounts, settings, conversation } = request;
+  const waitMs = Math.max(0, until - Date.now());
+  // Where nothing is chosen there is another model, so a choice does not wait.
+  if (waitMs === 0 || signal?.aborted || request.route === CHOICE) return await askAndList(request, admissionRequest);
+  const leave = () => {
+    // A request that is settled waits no more, and what it was granted meanwhile is free again.
+    const left = JSON.stringify(unsent(request, 'client_gone', Date.now()));
+    request.waitUntil(sendSettlement({ identity, accounts, settings }, left));
+  };
+  // A turn settles itself.
+  if (conversation === undefined) signal?.addEventListener('abort', leave, { once: true });
+  try {
+    return await askAndList(request, { ...admissionRequest, waitMs });
+  } finally {
+    signal?.removeEventListener('abort', leave);
+  }
+}
+
+/** @returns the settlement of a request that was never sent: it costs nothing. */
+export function unsent(
+  { requestId, route, model, conversation, prefix, agent }: MeterRequest,
+  errorType: 'account_unreachable' | 'client_gone',
+  startedAt: number,
+): Settlement {
+  const named = { conversation: conversation ?? null, prefix: prefix ?? null, agent: agent ?? null };
+  const opening = { route, model: model.slice(0, LONGEST_MODEL_NAME), ...named };
+  const status = errorType === 'client_gone' ? errorType : 'unreachable';
+  return { requestId, status, cost: 0, errorType, startedAt, opening };
+}
+
+/**
+ * @returns the admission, if the account has admitted the request
+ * @throws ApiError for every other answer
+ */
+export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision, { outcome: 'admitted' }> {
+  switch (answer.outcome) {
+    case 'admitted':
+      return answer;
+    case 'revoked':
+      throw revoked();
+    case 'withdrawn':
+      throw withdrawn(answer.kind, answer.ref);
+    case 'refused':
+      throw refusalError(answer.refusal, answer.standing);
+    case 'full':
+      throw storageError(answer);
+    case 'unreachable':
+      throw new ObjectUnreachable('pool', answer.damage && new Error(answer.damage));
+    case 'count_needed':
+      throw finalError('api_error', 'This request could not be bounded. Send a smaller one.');
+  }
+}
+
+/** @returns the 401 for a credential that was revoked. */
+export function revoked(): ApiError {
+  return finalError('authentication_error', 'This credential has been revoked. Get a new one.');
+}

@@ -1,0 +1,123 @@
+/** Computes what a request is booked at when its answer has ended: complete, refused, stopped, left or cut. */
+
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import { cacheWrites, computeCost, type Nanodollars, tellsFallback, type Usage } from '../../claude/pricing/cost.ts';
+import type { Terms } from '../../claude/pricing/hold-terms.ts';
+import type { ModelTable } from '../../claude/pricing/models.ts';
+import { isFinal } from '../../claude/usage/told-usage.ts';
+import { nothingSeen } from '../../claude/usage/usage-report.ts';
+import type { Settlement, Tokens } from '../contracts/settlement.ts';
+import { interruptedCost } from './interrupted-cost.ts';
+
+/** Milliseconds of silence that are usual while one of the API's own tools runs. */
+const USUAL_TOOL_MS = 8_000;
+
+/** The part of an admission that settling needs. It is plain JSON, so that it can be stored. */
+export interface StoredGrant {
+  /** The name of the try in the ledger; absent if it is the request's id. */
+  requestId?: string | undefined;
+  /** When the try began, in milliseconds since 1970. If its row is gone, this shows whether the account was erased since. */
+  startedAt?: number | undefined;
+  /** If there are several upstreams: the name of the one that it went to first. Another one may have answered. */
+  upstream?: string | undefined;
+  /** What the earlier tries have cost; nanodollars. */
+  earlier?: Nanodollars | undefined;
+  /** What was set aside, in nanodollars; NaN if it is not known here. */
+  hold: Nanodollars;
+  /** What `max_tokens` was lowered to. */
+  lowered: number | undefined;
+  /** The most output tokens, if one step of one model writes all of them. */
+  mostOutput?: number | undefined;
+  /** Every model that may be billed, each with all of its names. */
+  models?: readonly string[][] | undefined;
+  /** Whether the upstream stops writing when the connection is closed. */
+  cancelStops?: boolean | undefined;
+  /** The prices for an interrupted answer; absent if they are not known here. */
+  terms?: Terms | undefined;
+}
+
+/** A grant that is not known here. The account settles it at its own figure: the hold, if there is one. */
+export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
+
+/** The request that is settled. */
+export interface Booked {
+  requestId: string;
+  /** The upstream's name of the model. */
+  model: string;
+  models: ModelTable;
+}
+
+/**
+ * Prices an outcome. If the upstream has reported its final usage, that decides. If not, the price is an upper bound, from
+ * what was seen and from the clock. A request that the upstream never worked on costs nothing.
+ */
+export function settlementOf(
+  { requestId, model, models }: Booked,
+  outcome: RequestOutcome,
+  grant: StoredGrant,
+): Settlement {
+  const answeredBy = models.price(outcome.model ?? model);
+  const asked = models.price(model).row;
+  // If no other model may step in, an unknown name must be a snapshot of the requested model.
+  const row = answeredBy.known || (grant.models?.length ?? 0) > 1 ? answeredBy.row : asked;
+  const settlement = {
+    requestId,
+    status: statusOf(outcome),
+    answeredBy: outcome.model,
+    stopReason: outcome.stop_reason ?? undefined,
+    errorType: outcome.error_type,
+    upstreamRequestId: outcome.upstream_request_id,
+    upstream: outcome.upstream,
+    ttftMs: outcome.ttft_ms,
+    ...streamTimes(outcome, grant),
+  };
+  const { usage } = outcome;
+  if (!outcome.sent || (outcome.end === 'error' && !usage && outcome.status === 200)) return { ...settlement, cost: 0 };
+  const { terms, hold } = grant;
+  const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
+  const others = (outcome.fallbacks ?? []).map((name) => models.price(name).row);
+  if (usage && isFinal(outcome)) {
+    const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
+    const rows = tellsFallback(usage) ? [row] : [row, ...others];
+    const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
+    return { ...settlement, cost: dearest, tokens: tokensByKind(usage, cacheTtl) };
+  }
+  // A whole answer of one step that told its output leaves nothing but its prompt to estimate.
+  const isHalf = outcome.completed && terms?.steps === 'one' && (usage?.output_tokens ?? 0) > 0;
+  const { seen = isHalf ? { ...nothingSeen(0), final: true } : undefined } = outcome;
+  if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
+  // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.
+  const isLeft = outcome.stopped || outcome.end === 'client_gone';
+  const isUsual = isLeft && seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
+  const estimate = interruptedCost(
+    { usage, seen: isUsual ? { ...seen, silent_ms: 0, lost_ms: 0 } : seen, fallbacks: others, row },
+    { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
+  );
+  return { ...settlement, cost: estimate.cost, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
+}
+
+/** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */
+function streamTimes(
+  { usage, rides, status, ttft_ms, after_first_ms, completed }: RequestOutcome,
+  { terms }: StoredGrant,
+): Pick<Settlement, 'firstEventMs' | 'afterFirstMs'> {
+  if (terms?.streams !== true || rides || status !== 200 || usage === undefined) return {};
+  return { firstEventMs: ttft_ms, ...(completed && after_first_ms && { afterFirstMs: after_first_ms }) };
+}
+
+function statusOf({ end, status, sent }: RequestOutcome): string {
+  if (end === 'error' && ((status !== undefined && status >= 300) || !sent)) return 'refused_upstream';
+  return end === 'cut' && !sent ? 'unreachable' : end;
+}
+
+/** @returns tokens by kind, without unused kinds, since every member costs time when it is passed to the object. */
+export function tokensByKind(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
+  const { fiveMinutes, oneHour } = cacheWrites(usage, cacheTtl);
+  const tokens: Partial<Tokens> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };
+  if (usage.cache_read_input_tokens) tokens.cacheRead = usage.cache_read_input_tokens;
+  if (fiveMinutes > 0) tokens.cacheWrite5m = fiveMinutes;
+  if (oneHour > 0) tokens.cacheWrite1h = oneHour;
+  if (usage.output_tokens_details?.thinking_tokens) tokens.thinking = usage.output_tokens_details.thinking_tokens;
+  if (usage.server_tool_use?.web_search_requests) tokens.webSearches = usage.server_tool_use.web_search_requests;
+  return tokens;
+}

@@ -1,0 +1,83 @@
+/** Ensures that only the account that made a file, container or thread at an upstream can use it. */
+
+import type { MadeId, MadeKind } from '../../claude/usage/made-ids.ts';
+import { pause } from '../../kit/async/pause.ts';
+import { type ApiError, finalError, invalidRequest } from '../../kit/http/errors.ts';
+import type { Belonging } from '../contracts/belongings.ts';
+import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
+
+/**
+ * Milliseconds to wait before the account is asked again about an unknown id. An answer may just have made it, and the report
+ * to the account is still on its way.
+ */
+const NOTED_AFTER_MS = 500;
+
+/** The API's words for something that does not exist. */
+const UNKNOWN: Readonly<Record<MadeKind, (id: string) => string>> = {
+  file: (id) => `File not found: ${id}`,
+  container: (id) => `Container not found: ${id}`,
+  thread: (id) => `thread: no usable Thread state was found for previous_message_id ${id}`,
+};
+
+/** @returns the 404 for something that does not exist, or belongs to somebody else. It does not say which of the two. */
+export function unknownMade({ kind, id }: MadeId): ApiError {
+  // This code tells the official client to send the whole conversation again.
+  const details = kind === 'thread' ? { error_code: 'thread_not_found' } : undefined;
+  return finalError('not_found_error', UNKNOWN[kind](id.slice(0, 128)), { details });
+}
+
+/**
+ * Finds which of the named things belong to the account, and where they are.
+ *
+ * @returns those that belong to the account, by id
+ */
+async function findOwn(request: AccountRequest, ids: readonly MadeId[]): Promise<Map<string, Belonging>> {
+  const found = await callAccount(request, (account) => account.belongings(ids.map(({ id }) => id)));
+  return new Map(found.map((one) => [`${one.kind} ${one.id}`, one]));
+}
+
+/**
+ * Checks that everything that a request names by id belongs to the account.
+ *
+ * @param refusalOf the error for those that do not
+ * @returns the only upstream that has these things, to which the request must go; undefined if the request names nothing, or
+ *   if there was only one upstream
+ * @throws ApiError 404 for a thing that does not belong to the account, or `refusalOf`; 400 for things of several upstreams
+ */
+export async function checkOwned(
+  request: AccountRequest,
+  ids: readonly MadeId[],
+  refusalOf: (unknown: readonly [MadeId, ...MadeId[]]) => ApiError = ([first]) => unknownMade(first),
+): Promise<string | undefined> {
+  if (ids.length === 0) return undefined;
+  const missing = (found: Map<string, Belonging>) => ids.filter(({ kind, id }) => !found.has(`${kind} ${id}`));
+  let found = await findOwn(request, ids);
+  if (missing(found).length > 0) {
+    await pause(NOTED_AFTER_MS);
+    found = await findOwn(request, ids);
+  }
+  const [unknown, ...more] = missing(found);
+  if (unknown) throw refusalOf([unknown, ...more]);
+  const [only, another] = new Set([...found.values()].map(({ upstream }) => upstream).filter((name) => name !== ''));
+  if (another !== undefined) {
+    throw invalidRequest(
+      `The request names what the upstream ${only} has, and what ${another} has. One request goes to one of them: upload the files again.`,
+    );
+  }
+  return only;
+}
+
+/**
+ * Notes in the account what an answer has made.
+ *
+ * @param upstream the name of the upstream that has answered; undefined if there is only one
+ */
+export async function noteMade(
+  request: AccountRequest,
+  made: readonly MadeId[] | undefined,
+  upstream: string | undefined,
+): Promise<void> {
+  if (!made || made.length === 0) return;
+  const belongings = made.map((one) => ({ ...one, upstream: upstream ?? '' }));
+  await callAccount(request, (account) => account.noteMade(belongings), 'persistent');
+}

@@ -1,0 +1,219 @@
+/** Computes the cost of an answer that was stopped, left or cut: an upper bound, limited by the time that has passed. */
+
+import {
+  computeCost,
+  isCount,
+  type Nanodollars,
+  nanodollarsPerToken,
+  promptTokens,
+  tellsPrompt,
+  type Usage,
+  WEB_SEARCH_NANODOLLARS,
+  wholeCount,
+} from '../../claude/pricing/cost.ts';
+import type { Terms } from '../../claude/pricing/hold-terms.ts';
+import type { Model } from '../../claude/pricing/models.ts';
+import { USUAL_PAUSE_MS } from '../../claude/usage/hidden-output.ts';
+import type { Seen } from '../../claude/usage/usage-report.ts';
+
+/** An interrupted answer, as far as it came. */
+export interface Interrupted {
+  usage: Usage | undefined;
+  seen: Seen;
+  /** The known models that took part before the last one, as the requested model or as a fallback. */
+  fallbacks: readonly Model[];
+  /** The model that answers last. */
+  row: Model;
+}
+
+export interface GrantedAtMost {
+  hold: Nanodollars;
+  /** The most output tokens that were granted, if one step of one model writes all of them. */
+  mostOutput: number | undefined;
+  terms: Terms;
+  /** Whether the upstream stops writing when the connection is closed. */
+  cancelStops: boolean;
+}
+
+export interface Estimate {
+  cost: Nanodollars;
+  usage: Usage;
+}
+
+/** Milliseconds for which the model may write on: what was on its way, and until the API notices the closed connection. */
+const IN_FLIGHT_MS = 250;
+/** Milliseconds that are usual before the first event. Only in a longer silence may a loop of tools have begun unseen. */
+const USUAL_START_MS = 2_000;
+/** Tokens of a result that may come while the end is on its way: those of a search in the API's documentation, and some more. */
+const USUAL_RESULT = 8_000;
+/** Tokens of a result in a silence: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
+const LONG_RESULT = 25_000;
+/**
+ * Milliseconds that a step of such a loop takes at least, beside its call: the tool answers, the prompt is read. Nobody has
+ * measured it. A search alone takes longer.
+ */
+const LEAST_STEP_MS = 300;
+/** The least tokens that a model writes to make a call. A step that runs code may take no longer than that. */
+const LEAST_CALL = 20;
+/** Tokens that an advisor reads beside the conversation. */
+const PER_ADVICE = 2_048;
+/** The factor by which the token counts of two models may differ for the same text. */
+const OTHER_TOKENIZER = 1.35;
+
+/** @returns the most tokens that may have been written in a time. */
+function byClock(milliseconds: number, tokensPerSecond: number): number {
+  return Math.ceil((Math.max(0, milliseconds) * tokensPerSecond) / 1_000);
+}
+
+/**
+ * Computes an upper bound of what the upstream bills, in nanodollars.
+ *
+ * Seen output is bounded by its characters, unseen output by the time in which it can have been written. Neither counts for
+ * more than the hold. Only usage that the upstream itself has reported may exceed it.
+ */
+export function interruptedCost(
+  { usage: begun, seen, fallbacks, row }: Interrupted,
+  { hold, mostOutput, terms, cancelStops }: GrantedAtMost,
+): Estimate {
+  const usage = begun ?? {};
+  // Some tell all of their output at their end, and nothing of their prompt.
+  const isEnded = seen.final && wholeCount(usage.output_tokens) > 0;
+  const unseen = byClock(seen.unseen_ms, terms.tokensPerSecond);
+  const silent = byClock(seen.silent_ms, terms.tokensPerSecond);
+  const inFlight = byClock(IN_FLIGHT_MS, terms.tokensPerSecond);
+  // The shown thinking may be only a summary of longer thinking.
+  const written = seen.said + silent + Math.max(seen.thinking, unseen) + inFlight;
+  const unended = isEnded ? 0 : Math.min(written, mostOutput ?? written);
+  const output = Math.max(unended, wholeCount(usage.output_tokens));
+  // If the cost cannot be derived from what came, all that was set aside is counted.
+  // (A grant that release 0.1 stored does not say what a loop of tools may do.)
+  const isCounted =
+    (cancelStops || isEnded) && seen.opaque_uses === 0 && (terms.steps === 'one' || terms.served !== undefined);
+  const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
+  // Without a prompt that was told, the one counts that was held.
+  const isSilent = !isCount(usage.input_tokens) || !tellsPrompt(usage);
+  const prompt = isSilent ? terms.promptTokens : promptTokens(usage);
+  const laterPrompts = seen.later_prompts.map(
+    ({ tokens, unseen_ms }) => prompt + tokens + byClock(unseen_ms, terms.tokensPerSecond),
+  );
+  const reread = laterPrompts.reduce((sum, tokens) => sum + tokens, 0);
+  const priced: Usage = { ...usage, output_tokens: output, ...(isSilent && { input_tokens: prompt }) };
+  const rows = [...new Set([row, ...fallbacks])];
+  const before = seen.handed_over
+    ? seen.handed_over.tokens + byClock(seen.handed_over.unseen_ms, terms.tokensPerSecond)
+    : 0;
+  const byModels =
+    fallbacks.length > 0 ? costOfAttempts(priced, rows, before, cacheTtl) : computeCost(priced, row, { cacheTtl });
+  const held = terms.promptCost * (terms.compacts ? 2 : 1) + output * terms.outputPrice;
+  const answered = isSilent ? Math.max(byModels, held) : byModels;
+  const summarized = terms.compacts && !isSilent ? terms.promptTokens : 0;
+  const advice = terms.advisor && seen.advised > 0 ? adviceCost(terms.advisor, seen, prompt, unseen) : 0;
+  const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
+  const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
+  const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
+  const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, Math.max(prompt, ...laterPrompts), usualMs);
+  const beside = later + unseenSteps + summarized * terms.inputPrice + advice;
+  const more = Math.ceil((beside * geographyOf(usage)) / 10);
+  const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
+  const told = computeCost(usage, row, { cacheTtl });
+  return {
+    cost: Math.max(told, isCounted ? Math.min(estimate, hold) : hold),
+    usage: {
+      ...priced,
+      input_tokens: wholeCount(priced.input_tokens) + reread,
+      server_tool_use: { ...usage.server_tool_use, web_search_requests: seen.searches },
+    },
+  };
+}
+
+/**
+ * Prices an answer in which several models took part. Each model that declined has read the prompt, and has written what
+ * came before another one stepped in.
+ *
+ * @param rows every model that took part; the last one is the one that answers
+ * @param before tokens that were written before the last one stepped in
+ */
+function costOfAttempts(usage: Usage, rows: readonly Model[], before: number, cacheTtl: '5m' | '1h'): Nanodollars {
+  const output = wholeCount(usage.output_tokens);
+  const first = { ...usage, output_tokens: Math.min(output, before) };
+  const stepped = rows.length > 1 ? rows.slice(0, -1) : rows;
+  const declined = Math.max(...stepped.map((row) => computeCost(first, row, { cacheTtl })));
+  const input_tokens = Math.ceil(promptTokens(usage) * OTHER_TOKENIZER);
+  const { inference_geo, speed } = usage;
+  const others = rows.slice(1).map((row, index) => {
+    const isLast = index === rows.length - 2;
+    const output_tokens = isLast ? Math.max(0, output - before) : 0;
+    return computeCost({ input_tokens, output_tokens, inference_geo, speed }, row, { cacheTtl });
+  });
+  return others.reduce((sum, one) => sum + one, declined);
+}
+
+/** Prices the input of later steps. In one of them the prompt may become a long one, for which every token is dearer. */
+function costOfLaterSteps(
+  { prices }: Model,
+  { inputPrice, cache }: Terms,
+  prompt: number,
+  laterPrompts: readonly number[],
+  output: number,
+): Nanodollars {
+  const long = prices.long_prompt;
+  const isLong = (tokens: number) => long !== undefined && tokens > long.above_tokens;
+  const kind = cache === '1h' ? 'cache_write_1h' : cache === '5m' ? 'cache_write_5m' : 'input';
+  const longPrice = long ? Math.max(inputPrice, nanodollarsPerToken(long[kind])) : inputPrice;
+  const read = laterPrompts.reduce((sum, tokens) => sum + tokens * (isLong(tokens) ? longPrice : inputPrice), 0);
+  const becomesLong = !isLong(prompt) && laterPrompts.some(isLong);
+  return read + (becomesLong && long ? output * nanodollarsPerToken(Math.max(0, long.output - prices.output)) : 0);
+}
+
+/**
+ * Prices what a loop of the API's own tools may have done that nobody saw. While the end is on its way, a running use may bring
+ * its result to the next prompt, and another use may begin. In a silence the uses that are left count, as many as there was time
+ * for, each with the prompt of its step. Nothing else limits how often code is run.
+ *
+ * @param prompt tokens of the last prompt that was seen
+ * @param usualMs milliseconds of silence that are usual there
+ */
+function costOfUnseenSteps(
+  { served, inputPrice, advisor, tokensPerSecond }: Terms,
+  { lost_ms = 0, uses = 0, running_uses: running = 0, searches, longest_result = 0, runs_code = false }: Seen,
+  prompt: number,
+  usualMs: number,
+): Nanodollars {
+  if (!served) return 0;
+  const searchesLeft = Math.max(0, served.searches - searches);
+  const resultOf = (tokens: number) => Math.max(Math.min(tokens, served.stepTokens), longest_result);
+  const dearest = Math.max(inputPrice, advisor?.inputPrice ?? 0);
+  if (lost_ms <= usualMs) {
+    const added = Math.min(running * resultOf(USUAL_RESULT), served.window);
+    return added * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
+  }
+  // Long pages take their time.
+  const result = resultOf(lost_ms > USUAL_START_MS ? LONG_RESULT : USUAL_RESULT);
+  const written = byClock(lost_ms, tokensPerSecond);
+  // The result of a running use may come at once. Behind it each prompt needs another step.
+  const stepMs = LEAST_STEP_MS + (LEAST_CALL * 1_000) / tokensPerSecond;
+  const left = Math.min(Math.max(0, served.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
+  // A step may search several times at once, but each call was written.
+  const calls = Math.ceil((written + byClock(IN_FLIGHT_MS, tokensPerSecond)) / LEAST_CALL);
+  const searched = Math.min(searchesLeft, calls) * WEB_SEARCH_NANODOLLARS;
+  if (runs_code) return (Math.ceil(written / LEAST_CALL) * prompt + running * result) * inputPrice + searched;
+  // The results of all uses before stand in each prompt. (1 + 2 + … + n = n (n + 1) / 2)
+  const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;
+  const tokens = Math.min(left * prompt + results, (left + 1) * served.window);
+  return tokens * dearest + searched + written * (advisor?.outputPrice ?? 0);
+}
+
+/** Prices advice. Each use is a request of its own, which reads everything that the model has read and written so far. */
+function adviceCost(
+  { inputPrice, outputPrice }: NonNullable<Terms['advisor']>,
+  { advised, advised_tokens }: Seen,
+  prompt: number,
+  written: number,
+): Nanodollars {
+  const read = Math.ceil((advised * prompt + advised_tokens) * OTHER_TOKENIZER) + advised * PER_ADVICE;
+  return read * inputPrice + written * outputPrice;
+}
+
+function geographyOf({ inference_geo }: Usage): number {
+  return inference_geo === 'us' ? 11 : 10;
+}

@@ -1,0 +1,234 @@
+import { sayAllowed } from '../../claude/pricing/allowed-models.ts';
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { ApiError, DO_NOT_RETRY, type ErrorType } from '../../kit/http/errors.ts';
+import { NEVER, PERIODS, type Period } from '../budget/windows.ts';
+import type { LimitOwner, QuotaStatus, RateStatus, Refusal, StorageRefusal } from '../contracts/admission.ts';
+
+const PERIOD_NAMES: Record<Period, string> = {
+  hour: 'hourly',
+  day: 'daily',
+  week: 'weekly',
+  month: 'monthly',
+  total: 'total',
+};
+const OWNER_NAMES: Record<LimitOwner, string> = {
+  account: 'this account',
+  token: 'this token',
+  group: 'this account’s group',
+  deployment: 'this deployment',
+  run: 'this run',
+};
+/** The shares of a spend limit at which clients show a warning. */
+const THRESHOLDS = [0.95, 0.75];
+const MOST_UTILIZATION = 0.99;
+/** Seconds up to which a client that waits by itself is asked to. */
+const LONGEST_RETRY_S = 60;
+
+/** What helps if a limit never resets. */
+const TOTAL_HELP: Record<LimitOwner, string> = {
+  account: 'It does not reset: its administrator can give it credit, or raise usd_total.',
+  token: 'It does not reset: ask for another token.',
+  group: 'It does not reset: an administrator can raise usd_total.',
+  deployment: 'It does not reset: its operator can raise usd_total.',
+  run: 'Send a larger max_usd.',
+};
+
+/** What a refusal adds where the prompt may have far fewer tokens than are needed for it. */
+const NOT_COUNTED = ' The upstream could not count this prompt, so the most that it can be is taken.';
+
+/** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
+export function quotaHeaders(quota: QuotaStatus): Record<string, string> {
+  return { ...bucketHeaders(quota), ...spendHeaders(quota) };
+}
+
+/**
+ * Makes the error of a refusal, with the headers that clients read, and a sentence that says what to do. The refusal is its
+ * cause.
+ */
+export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
+  const { by = 'account', model, retryAfter } = refusal;
+  const needsCount = ['spend', 'held'].includes(refusal.reason) || refusal.limit === 'input_tokens_per_minute';
+  const more = refusal.uncounted && needsCount ? NOT_COUNTED : '';
+  const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
+    new ApiError(type, message + more, {
+      headers: { ...(refusal.late ? {} : { 'sluice-limited-by': by }), ...headers },
+      cause: refusal,
+    });
+  const soon = { 'retry-after': String(retryAfter), ...quotaHeaders(quota) };
+  switch (refusal.reason) {
+    case 'model':
+      return errorOf(
+        'permission_error',
+        `This ${by === 'token' ? by : 'account'} may not use ${model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
+        DO_NOT_RETRY,
+      );
+    case 'unpriced':
+      return errorOf(
+        'permission_error',
+        `This account has a limit in USD, and this edge knows no price of ${model || 'this model'}. Use a model that /models lists, or have its operator add it to PRICES.`,
+        DO_NOT_RETRY,
+      );
+    case 'requests':
+      return errorOf(
+        'permission_error',
+        `This token has made ${refusal.needed} requests, as many as it may (max_requests). Get another one.`,
+        DO_NOT_RETRY,
+      );
+    case 'spend':
+      if (by === 'run') return errorOf('invalid_request_error', tooDearForRun(refusal), DO_NOT_RETRY);
+      return refusal.never
+        ? errorOf('billing_error', tooDearSentence(refusal), DO_NOT_RETRY)
+        : errorOf('billing_error', spendSentence(refusal), { ...DO_NOT_RETRY, ...spentHeaders(refusal) });
+    case 'held': {
+      const headers = retryAfter > LONGEST_RETRY_S ? { ...soon, ...DO_NOT_RETRY } : soon;
+      return errorOf('rate_limit_error', heldSentence(refusal), headers);
+    }
+    case 'concurrency':
+      return errorOf(
+        'rate_limit_error',
+        `This account has as many requests running as it may (${refusal.limit}). Wait for one of them to end.`,
+        soon,
+      );
+    case 'rate': {
+      const headers = refusal.never ? { ...quotaHeaders(quota), ...DO_NOT_RETRY } : soon;
+      return errorOf('rate_limit_error', rateSentence(refusal), headers);
+    }
+  }
+}
+
+function heldSentence(refusal: Refusal): string {
+  const { by, byBatch, late, resetsAt, retryAfter } = refusal;
+  if (late)
+    return `A budget that this account shares could not set aside what this request needs in time. Try again in ${retryAfter} s.`;
+  const left = `What is left of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its`;
+  return byBatch
+    ? `${left} batches that have not ended. It is free again at ${new Date(resetsAt).toISOString()} at the latest.`
+    : `${left} requests that are running. Try again in ${retryAfter} s.`;
+}
+
+function rateSentence({ by, limit, never, needed, left, retryAfter }: Refusal): string {
+  return never
+    ? `This request is larger than ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
+    : `This would exceed ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
+}
+
+function periodOf({ limit }: Refusal): Period {
+  return limit.replace(/^usd_(per_)?/, '') as Period;
+}
+
+/** @returns the sentence for a request that never fits. It names no time, since waiting does not help. */
+function tooDearSentence(refusal: Refusal): string {
+  const { needed, advice, by = 'account' } = refusal;
+  const whose = by === 'account' ? 'your' : `${OWNER_NAMES[by]}'s`;
+  return `This request may cost ${dollars(needed)}, which is larger than ${whose} whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
+}
+
+/** @returns the sentence for a step that does not fit into the rest of its run's own limit. */
+function tooDearForRun({ needed, left }: Refusal): string {
+  return `max_usd: this request may cost ${dollars(needed)}, and ${dollars(left)} is left of max_usd. Send a larger max_usd, or a shorter request.`;
+}
+
+function spendSentence(refusal: Refusal): string {
+  const { by = 'account', left, needed, resetsAt } = refusal;
+  const period = periodOf(refusal);
+  const isShared = by === 'group' || by === 'deployment';
+  // The caller must not learn how much others have spent.
+  const figures = isShared ? '' : `: ${dollars(left)} is left and this request needs ${dollars(needed)}`;
+  const help = period === 'total' ? TOTAL_HELP[by] : `It resets at ${new Date(resetsAt).toISOString()}.`;
+  return `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} is reached${figures}. ${help}`;
+}
+
+function dollars(nanodollars: number): string {
+  return `$${formatUsd(nanodollars)}`;
+}
+
+/** @returns the headers for a spend limit that is reached. If it never resets, they have no time. */
+function spentHeaders(refusal: Refusal): Record<string, string> {
+  const period = periodOf(refusal);
+  const resets = String(Math.ceil(refusal.resetsAt / 1_000));
+  return {
+    ...(period === 'total'
+      ? {}
+      : {
+          'retry-after': String(refusal.retryAfter),
+          'anthropic-ratelimit-unified-reset': resets,
+          'anthropic-ratelimit-unified-overage-reset': resets,
+        }),
+    'anthropic-ratelimit-unified-status': 'rejected',
+    'anthropic-ratelimit-unified-overage-utilization': '1',
+    'anthropic-ratelimit-unified-overage-surpassed-threshold': '1',
+    'anthropic-ratelimit-unified-overage-period': PERIOD_NAMES[period],
+    'anthropic-ratelimit-unified-overage-disabled-reason': 'org_spend_cap_reached',
+  };
+}
+
+function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Record<string, string> {
+  const headers: Record<string, string> = {};
+  const tell = (name: string, ...buckets: RateStatus[]) => {
+    const remaining = buckets.reduce((sum, one) => sum + Math.floor(one.remaining), 0);
+    headers[`anthropic-ratelimit-${name}-limit`] = String(buckets.reduce((sum, { limit }) => sum + limit, 0));
+    headers[`anthropic-ratelimit-${name}-remaining`] = String(remaining);
+    headers[`anthropic-ratelimit-${name}-reset`] = rfc3339(Math.max(...buckets.map(({ resetsAt }) => resetsAt)));
+  };
+  if (requests) tell('requests', requests);
+  if (inputTokens) tell('input-tokens', inputTokens);
+  if (outputTokens) tell('output-tokens', outputTokens);
+  // If both are limited, the sum of both kinds of tokens is also reported, as the API does.
+  if (inputTokens && outputTokens) tell('tokens', inputTokens, outputTokens);
+  return headers;
+}
+
+/** @returns headers about the spend window that is used up most. Held money does not count, since most of it comes back. */
+function spendHeaders(quota: QuotaStatus): Record<string, string> {
+  const windows = [...PERIODS, 'token' as const].flatMap((name) => quota[name] ?? []);
+  const shares = windows.map(({ limit, settled, resetsAt }) => ({
+    share: limit > 0 ? settled / limit : 1,
+    resets: resetsAt >= NEVER ? undefined : String(Math.ceil(resetsAt / 1_000)),
+  }));
+  const [most] = shares.sort((left, right) => right.share - left.share);
+  if (!most) return {};
+  const threshold = THRESHOLDS.find((least) => most.share >= least);
+  const status = threshold === undefined ? 'allowed' : 'allowed_warning';
+  return {
+    'anthropic-ratelimit-unified-status': status,
+    'anthropic-ratelimit-unified-representative-claim': 'overage',
+    'anthropic-ratelimit-unified-overage-status': status,
+    // 1 means refused, so the share of an account that is still admitted must not be rounded up to 1.
+    'anthropic-ratelimit-unified-overage-utilization': Math.min(most.share, MOST_UTILIZATION).toFixed(2),
+    ...(threshold === undefined
+      ? {}
+      : { 'anthropic-ratelimit-unified-overage-surpassed-threshold': String(threshold) }),
+    ...(most.resets === undefined
+      ? {}
+      : {
+          'anthropic-ratelimit-unified-reset': most.resets,
+          'anthropic-ratelimit-unified-overage-reset': most.resets,
+        }),
+  };
+}
+
+/** @returns US dollars as plain decimals without trailing zeros; at most nine. */
+export function formatUsd(nanodollars: number): string {
+  return toUsd(nanodollars)
+    .toFixed(9)
+    .replace(/\.?0+$/, '');
+}
+
+function rfc3339(milliseconds: number): string {
+  // With a tiny limit, paying back a large debt takes longer than a date can express.
+  return new Date(Math.min(milliseconds, 8.64e15)).toISOString();
+}
+
+/**
+ * @returns the 400 for something that does not fit into the account's storage. Waiting does not help, so it must not be
+ * retried.
+ */
+export function storageError({ limit, most }: StorageRefusal): ApiError {
+  const message =
+    limit === 'conversations'
+      ? `This account has ${most} conversations, as many as its limit conversations allows. Delete some, or ask the operator for more.`
+      : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete some of what is stored, or ask the operator for more.`;
+  return new ApiError('invalid_request_error', message, {
+    headers: { ...DO_NOT_RETRY, 'sluice-limited-by': 'account' },
+  });
+}

@@ -1,0 +1,228 @@
+/** A request that costs money: from what it names, over its admission and its tries, to its settlement. */
+
+import { callerLeft } from '../../claude/failure.ts';
+import type { BodyChanges, BodyMaker } from '../../claude/kinds/kind.ts';
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { retiresSoon } from '../../claude/pricing/models.ts';
+import { changedTexts } from '../../claude/pricing/takes.ts';
+import { bodyUp } from '../../claude/request/body-up.ts';
+import { makesThings } from '../../claude/request/named-ids.ts';
+import { ownedIn } from '../../claude/request/owned.ts';
+import { ownOf } from '../../claude/request/request-body.ts';
+import { isSameAsStream } from '../../claude/riding.ts';
+import type { Payment } from '../../claude/send-request.ts';
+import type { Routing } from '../../claude/upstreams/pool.ts';
+import type { MadeId } from '../../claude/usage/made-ids.ts';
+import { RELEASED } from '../../kit/http/body/json-body.ts';
+import { ApiError } from '../../kit/http/errors.ts';
+import { callAccount } from '../contracts/call-account.ts';
+import { admit } from './admission.ts';
+import { UNKNOWN_GRANT } from './book-outcome.ts';
+import { checkOwned, noteMade } from './check-owned.ts';
+import type { Admission, MeterRequest, RequestMeter } from './metered-request.ts';
+import { requestMeterOf } from './request-meter.ts';
+
+/** What differs between requests that cost money. */
+interface MeteredOptions {
+  /** What the request names by id. It must be the account's own. */
+  named?: readonly MadeId[];
+  /** The model as the body names it. */
+  modelInBody: string;
+  /** Members that the edge adds to the body. */
+  changes?: BodyChanges;
+  /** Adapts the body for another model than the one that it names. Default: only `model` is changed. */
+  asModel?(model: string, body: MeterRequest['body']): BodyChanges;
+  /** Called with each later try once it is admitted. */
+  onAdmitted?(granted: Admission): void;
+  /**
+   * Called before the account is asked for a later try, with what the earlier ones have cost. From then on the account may
+   * have placed a hold for it.
+   */
+  onAsking?(earlier: Nanodollars): void;
+  /** Whether its whole answer may go up as a stream, and be put together. */
+  mayRide?: boolean;
+  /** Whether it is not admitted and not booked, as in measurements. */
+  isUnmetered?: boolean | undefined;
+}
+
+/** The most tries of a request that may have run, at all upstreams together. */
+const MOST_RAN = 3;
+/** What must be at stake for a whole answer to ride: below it, what a cut may cost too much is less than what riding costs. */
+const RIDES_ABOVE: Nanodollars = 50_000_000;
+
+/** A request that costs money. It alone knows which try is the latest: each is admitted and settled by itself. */
+export class MeteredExchange {
+  /** Settles and renews the latest try. From the first question to the account on there may be something to settle. */
+  meter: Pick<RequestMeter, 'settle' | 'renew'> | undefined;
+  /** Whether the answer may have ids of things that it makes. */
+  readonly makesThings: boolean;
+  /** Whether its whole answer goes up as a stream. A lower hold of a later try does not change it. */
+  rides = false;
+  readonly #request: MeterRequest;
+  readonly #options: MeteredOptions;
+  #latest: Admission | undefined;
+  #earlier: Nanodollars = 0;
+  /** How many tries before the latest one may have run. */
+  #ran = 0;
+
+  constructor(request: MeterRequest, options: MeteredOptions) {
+    this.#request = request;
+    this.#options = options;
+    const { body } = request;
+    this.makesThings = makesThings(ownOf(body));
+  }
+
+  /**
+   * Checks what the request names, and has it admitted.
+   *
+   * @throws ApiError as `checkOwned` and `admit`
+   */
+  async open(): Promise<void> {
+    const request = this.#request;
+    const { named = [], isUnmetered = false } = this.#options;
+    let only: string | undefined;
+    if (named.length > 0) {
+      only = await checkOwned(request, named);
+      // A turn that was stopped meanwhile has ended: nobody would settle its hold.
+      if (request.signal?.aborted) throw callerLeft();
+    }
+    const { upstream, body } = request;
+    const { streams = false } = request;
+    request.routing = { streams, ...request.routing, only, owned: upstream.pool && ownedIn(body, upstream.pool) };
+    if (isUnmetered) return;
+    // Until the account answers, it may have placed a hold.
+    this.meter = requestMeterOf(request, UNKNOWN_GRANT);
+    try {
+      this.#latest = await admit(request);
+      this.meter = this.#latest;
+      this.rides = this.#mayRide(this.#latest);
+    } catch (thrown) {
+      // What was refused has no hold. What was lost may have one: `admit` settles it once, and a turn until it is heard.
+      if (thrown instanceof ApiError && thrown.status < 500) this.meter = undefined;
+      throw thrown;
+    }
+  }
+
+  /** The admission of the latest try. @throws TypeError while there is none */
+  get granted(): Admission {
+    if (this.#latest) return this.#latest;
+    throw new TypeError('The request was not admitted.');
+  }
+
+  /** The model of the latest try, by the upstream's name. */
+  get model(): string {
+    return this.#latest?.model ?? this.#request.model;
+  }
+
+  /** What decides the choice between several upstreams. */
+  get routing(): Routing {
+    const { streams = false, routing } = this.#request;
+    return { streams, ...routing, model: this.model };
+  }
+
+  /** The body that the latest admission allows. */
+  get body(): BodyMaker {
+    const { changes = {}, modelInBody, asModel = onlyNamed } = this.#options;
+    const { model } = this;
+    const maxTokens = this.#latest?.maxTokens;
+    return (more) =>
+      bodyUp(this.#request.body, {
+        ...changes,
+        ...changedTexts(this.#latest?.changes ?? {}),
+        ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
+        ...(model === modelInBody ? {} : asModel(model, this.#request.body)),
+        ...more,
+      });
+  }
+
+  /** @returns what pays for other tries of the request. @param tried makes the outcome of the failed try */
+  readonly payment = (tried: () => RequestOutcome): Payment => ({
+    // What does not stream may have cost a whole hold: whoever asked decides about that once more.
+    repeats: () =>
+      this.#ran < MOST_RAN - 1 &&
+      (this.granted.grant.terms?.streams === true || (this.rides && tried().rides !== false)),
+    refused: ({ forCaller }) => this.#noteGone(forCaller),
+    settle: () => this.#settleTried(tried()),
+    admit: async () => {
+      this.#options.onAsking?.(this.#earlier);
+      return this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: false }));
+    },
+    fallBack: async () => {
+      if (!this.granted.hasFallback()) return 'none';
+      await this.#settleTried(tried());
+      this.#options.onAsking?.(this.#earlier);
+      const granted = await this.granted.fallBack({ earlier: this.#earlier, waits: false });
+      return granted ? { body: this.#goOnWith(granted), model: granted.model } : 'refused';
+    },
+  });
+
+  /**
+   * Has another body go up in place of one that the upstream has refused.
+   *
+   * @param again the other body, and what it changes about its admission
+   * @param outcome how it was refused
+   * @throws ApiError as `open`
+   */
+  async restart(
+    again: Pick<MeterRequest, 'body'> & Partial<Pick<MeterRequest, 'count' | 'mayWrite'>>,
+    outcome: RequestOutcome,
+  ): Promise<void> {
+    await this.#settleTried(outcome);
+    Object.assign(this.#request, again);
+    this.#options.onAsking?.(this.#earlier);
+    this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: true }));
+  }
+
+  /** @returns the headers of the answer: the account's quota, the upstream that has answered, and when the model retires */
+  headers(upstream: string | undefined): Record<string, string> {
+    const retires = retiresSoon(this.#request.settings.models.find(this.model));
+    return {
+      ...this.#latest?.headers,
+      ...(upstream === undefined ? {} : { 'sluice-upstream': upstream }),
+      ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
+    };
+  }
+
+  /** Notes what the answer has made as the account's own. */
+  async note(made: readonly MadeId[] | undefined, upstream: string | undefined): Promise<void> {
+    await noteMade(this.#request, made, upstream);
+  }
+
+  /** Releases the memory of the body. After that no other try can go up. */
+  release(): void {
+    this.#request.body = RELEASED;
+  }
+
+  #mayRide({ inUsd, grant }: Admission): boolean {
+    const { streams, settings, body, headers } = this.#request;
+    if (!inUsd || streams || !this.#options.mayRide || !(grant.hold > RIDES_ABOVE)) return false;
+    return settings.RIDE_STREAMS === 'true' && isSameAsStream(body.json, headers);
+  }
+
+  /** Notes which of the named things the upstream says that it does not have any more. Others may be there. */
+  #noteGone({ status, message }: ApiError): void {
+    if (status !== 404 && status !== 410 && !/expired/i.test(message)) return;
+    for (const { kind, id } of this.#options.named ?? []) {
+      if (kind !== 'file' && message.includes(id))
+        this.#request.waitUntil(callAccount(this.#request, (account) => account.fileGone(id)));
+    }
+  }
+
+  async #settleTried(outcome: RequestOutcome): Promise<void> {
+    const { cost } = await this.granted.settle(outcome, { status: 'retried' }).done;
+    this.#earlier += cost;
+    if (outcome.sent) this.#ran += 1;
+  }
+
+  #goOnWith(granted: Admission): BodyMaker {
+    this.#latest = granted;
+    this.meter = granted;
+    this.#options.onAdmitted?.(granted);
+    return this.body;
+  }
+}
+
+function onlyNamed(model: string): BodyChanges {
+  return { model: JSON.stringify(model) };
+}

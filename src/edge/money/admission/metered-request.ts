@@ -1,0 +1,108 @@
+/** The types of a request before its admission, and of its meter after it. */
+
+import type { PlainHeaders } from '../../claude/headers.ts';
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { Upstream } from '../../claude/upstream.ts';
+import type { Routing } from '../../claude/upstreams/pool.ts';
+import type { RequestContext } from '../../gate/auth/context.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { AdmissionRequest } from '../contracts/admission.ts';
+import type { AccountRequest } from '../contracts/call-account.ts';
+import type { Settled, Settlement } from '../contracts/settlement.ts';
+import type { StoredGrant } from './book-outcome.ts';
+
+/** The members that go to its account unchanged. */
+export type Passed = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'chosenBy' | 'most' | 'adds' | 'holdMs';
+
+/** A request before its admission. */
+export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Passed> {
+  upstream: Upstream;
+  /** The body as it will go up. */
+  body: JsonBody;
+  /** The upstream's id of the model. */
+  model: string;
+  /** Makes the body for another model that steps in. Default: only `model` is changed. */
+  requestFor?: ((model: string) => Promise<JsonBody>) | undefined;
+  /** The models that may step in, as the caller names them. Default: those of the account's limits. */
+  fallbacks?: readonly string[] | undefined;
+  /** What decides the choice between several upstreams, beside the model. */
+  routing?: Omit<Routing, 'model'> | undefined;
+  /** The headers as they will go up, without the credential. */
+  headers: Headers | PlainHeaders;
+  /** The most tokens that the input can have, if that is known already. */
+  count?: number | undefined;
+  /** Whether its account may keep the grant, which settles it after a crash: then nobody else has to store that. */
+  keeps?: boolean | undefined;
+  /** Whether the answer streams although the body does not ask for it. */
+  streams?: boolean | undefined;
+  /** For the API's own summary, which is no answer: the most tokens that it can have. */
+  mayWrite?: number | undefined;
+  /** Aborted when the caller has left. */
+  signal?: AbortSignal | undefined;
+}
+
+/** The part of a request that is needed to settle it. */
+export type MeteredRequest = AccountRequest &
+  Pick<MeterRequest, 'requestId' | 'model'> &
+  Partial<Pick<MeterRequest, 'upstream' | 'waitUntil' | 'holdMs'>>;
+
+/** An admitted request: what it may do, and how it is settled. */
+export interface RequestMeter {
+  /** What `max_tokens` must be lowered to; undefined if it may stay. Each caller puts it into the body that goes up. */
+  maxTokens: number | undefined;
+  /** Headers for the response: the account's quota status. */
+  headers: Record<string, string>;
+  /** Replaces the hold by what the request cost. A repeated call does no harm. */
+  settle(outcome: RequestOutcome, extra?: Partial<Settlement>): Booking;
+  /** Renews the hold, because the request still runs. @param stage how far it has come */
+  renew(stage?: string): Promise<boolean>;
+  /**
+   * Admits another try of the request, after the one before was settled. This meter's `settle` and `renew` stay with the try
+   * before.
+   *
+   * @returns the try, with a meter of its own. What it settles includes the earlier tries
+   * @throws ApiError as `admit`
+   */
+  again(later: LaterTry): Promise<Admission>;
+  /** The admitted model, by the upstream's name. */
+  model: string;
+  /** @returns whether another model may step in. */
+  hasFallback(): boolean;
+  /**
+   * Admits the request for the next model that may step in, as `again` does.
+   *
+   * @returns undefined if the account admits none of them. Then `again` still means the present model
+   */
+  fallBack(later: LaterTry): Promise<Admission | undefined>;
+}
+
+/** Another try of a request: a hold of its own. */
+export interface LaterTry {
+  /** What the earlier tries have cost. It counts only against the most that the request itself may cost. */
+  earlier: Nanodollars;
+  /** Whether it may wait in the line: not where the answer is otherwise the failure of the try before. */
+  waits: boolean;
+}
+
+/** What a request was booked at. */
+interface Booking {
+  nanodollars: Nanodollars;
+  /** Output tokens as in the ledger; an estimate if the upstream did not report them. */
+  outputTokens: number | undefined;
+  done: Promise<Settled>;
+}
+
+/** An admission with what must be stored to settle it later. */
+export interface Admission extends RequestMeter {
+  /** The name of this try in the ledger. */
+  requestId: string;
+  grant: StoredGrant;
+  /** What is changed of the body for the admitted model. */
+  changes: Json;
+  /** Whether the account keeps the grant. */
+  isKept: boolean;
+  /** Whether a limit in USD holds, so that nobody wants more booked than was billed. */
+  inUsd: boolean;
+}

@@ -1,0 +1,82 @@
+/** Reads request bodies. A long one is read only after its account has said that the caller may ask at all. */
+import type { Context } from 'hono';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { inSteps, type Steps } from '../../kit/async/in-steps.ts';
+import { pause } from '../../kit/async/pause.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { LONG_BODY, shaping } from '../../kit/http/body-shape.ts';
+import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../kit/http/read-json.ts';
+import { type Asking, mayAsk } from './may-ask.ts';
+
+/** The least memory that a parsed JSON value takes up. */
+const BYTES_OF_A_VALUE = 24;
+
+/**
+ * Reads a body that must be a JSON object. It reserves memory for the body until the request has been answered.
+ *
+ * @param asking what the request takes from its account
+ * @throws ApiError 415 for another content type, 413 above the limit, 400 for anything but a JSON object in UTF-8, 503 if
+ *   there is no memory; for a long body also 401 for a revoked credential, 429 for a limit that is reached
+ */
+export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
+  const bytes = await bytesOf(c, asking);
+  // Twice, because it is in memory as bytes and as text.
+  return await parsedInSteps(
+    parsingJson(bytes, ({ values }) => c.get('share').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE)),
+  );
+}
+
+/**
+ * Reads a body like `readJson` that will be written as JSON again. A deeply nested value could not be written.
+ *
+ * @throws ApiError as `readJson`, and 413 for a body that nests too deep, even a short one
+ */
+export async function readToStore(c: Context<AppEnv>, asking: Asking): Promise<JsonBody> {
+  const body = await readJson(c, asking);
+  if (body.bytes.length <= LONG_BODY) await inSteps(shaping(body.bytes));
+  return body;
+}
+
+/** A short request of more messages than this takes a while to be judged. */
+const MANY_MESSAGES = 1_000;
+
+/**
+ * Reads a body like `readJson` that will go up. If it is long, its long strings stay in its bytes. If it is short, but has many
+ * messages, the account is asked before anything else is done with them.
+ */
+export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
+  const bytes = await bytesOf(c, asking);
+  const body = await parsedInSteps(
+    parsingLong(bytes, ({ values }) => c.get('share').grow(bytes.length + values * BYTES_OF_A_VALUE)),
+  );
+  const { messages } = body.json;
+  const hasMany = Array.isArray(messages) && messages.length > MANY_MESSAGES;
+  if (hasMany && bytes.length <= LONG_BODY && asking !== 'nothing') await mayAsk(contextOf(c), asking);
+  return body;
+}
+
+/** @returns the body that was parsed in steps. What is done with a long one begins after a break. */
+export async function parsedInSteps(parsing: Steps<JsonBody>): Promise<JsonBody> {
+  const body = await inSteps(parsing);
+  await pauseAfterBody(body);
+  return body;
+}
+
+/** Lets others work before more is done with a long body. */
+export async function pauseAfterBody(body: JsonBody): Promise<void> {
+  if (sizeOf(body) > LONG_BODY) await pause(0);
+}
+
+async function bytesOf(c: Context<AppEnv>, asking: Asking): Promise<Uint8Array> {
+  const request = c.req.raw;
+  requireJson(request);
+  const share = c.get('share');
+  let isAsked = false;
+  const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, (length) => {
+    if (length <= LONG_BODY || isAsked || asking === 'nothing') return share.grow(length);
+    isAsked = true;
+    return mayAsk(contextOf(c), asking).then(() => share.grow(length));
+  });
+  if (bytes.length > LONG_BODY) share.keep(bytes);
+  return bytes;
+}

@@ -1,0 +1,76 @@
+import type { Context } from 'hono';
+import { createMiddleware } from 'hono/factory';
+import { accountMarks } from '../../gate/auth/account-mark.ts';
+import { hasScope } from '../../gate/auth/authenticate.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import type { Identity } from '../../gate/identity/caller.ts';
+import { ApiError } from '../../kit/http/errors.ts';
+import type { AdmissionDecision, CountedRead } from '../contracts/admission.ts';
+import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
+import { credentialUse, grantedBy, revoked } from './ask-account.ts';
+
+/** The end of the path by which a stream is resumed. A conversation may be called `stream`, too. */
+const STREAM = /conversations\/[^/]{1,200}\/stream$/;
+
+type CheckedCaller = AccountRequest & { identity: Identity };
+
+/** Refuses a revoked credential. (Requests without a credential pass: their routes need none.) */
+export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
+  await checkRevoked(c);
+  await next();
+});
+
+/**
+ * Refuses a revoked credential at the end, for routes with an admission. The admission refuses it anyway, in a call that is
+ * needed anyway. This middleware asks only if the route has refused before the admission, so that a revoked credential
+ * learns nothing from that refusal.
+ */
+export const refuseRevokedInTheEnd = createMiddleware<AppEnv>(async (c, next) => {
+  await next();
+  if (c.error instanceof ApiError && c.error.status < 500 && !ASKED.has(c.error.status)) await checkRevoked(c);
+});
+
+/** Errors after which the credential need not be checked: they show that it was checked, or that the account was asked. */
+const ASKED: ReadonlySet<number> = new Set([401, 429]);
+
+async function checkRevoked(c: Context<AppEnv>): Promise<void> {
+  const identity = c.get('identity') as Identity | undefined;
+  if (!identity) return;
+  // The operator's page asks often, and a backup reads everything.
+  const isCounted = /^(GET|HEAD)$/.test(c.req.method) && !hasScope(identity, 'admin');
+  const { READS_PER_MINUTE, BOUND_READS_PER_MINUTE } = c.get('settings');
+  const read = {
+    most: identity.only ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE,
+    stream: STREAM.exec(c.req.path)?.[0],
+  };
+  await refuseRevokedCaller(contextOf(c), isCounted ? read : undefined);
+}
+
+/**
+ * Asks the account whether a credential is revoked, for answers without an admission.
+ *
+ * @param read counted in the same call
+ * @throws ApiError 401 if it is, 429 for one read too many
+ */
+export async function refuseRevokedCaller(request: CheckedCaller, read?: Omit<CountedRead, 'token'>): Promise<void> {
+  if (await isRevokedCaller(request, read)) throw revoked();
+}
+
+/**
+ * Asks the account whether a credential is revoked. An expired one is not: what it began may go on.
+ *
+ * @returns true also if the secret that signed it is none of the deployment's any more
+ * @throws ObjectUnreachable 503 while the account's object cannot be reached
+ */
+export async function isRevokedCaller(request: CheckedCaller, read?: Omit<CountedRead, 'token'>): Promise<boolean> {
+  const { account, token } = request.identity;
+  if (!token) return false;
+  const { mark } = token;
+  if (mark !== undefined && !(await accountMarks(account, request.settings)).includes(mark)) return true;
+  const seen = credentialUse(request.identity) ?? {};
+  if (!read) return await callAccount(request, (object) => object.isRevoked(seen));
+  const text = JSON.stringify({ ...read, token: seen });
+  const refused = JSON.parse(await callAccount(request, (object) => object.readJson(text))) as AdmissionDecision | null;
+  if (refused) grantedBy(refused);
+  return false;
+}

@@ -1,0 +1,126 @@
+/** Settles an admitted request: by the usage that the upstream has reported, or by an upper bound. */
+
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
+import { keyHealths, type Upstream } from '../../claude/upstream.ts';
+import { cancelStopsAt, pricesAt } from '../../claude/upstreams/prices.ts';
+import { speedsOf } from '../../claude/usage/writing-speeds.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import { callPool } from '../../rooms/pools/call-pool.ts';
+import { DEPLOYMENT_POOL } from '../../rooms/pools/pool-name.ts';
+import type { AdmissionDecision } from '../contracts/admission.ts';
+import { callAccount, sendSettlement } from '../contracts/call-account.ts';
+import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
+import type { MeteredRequest, RequestMeter } from './metered-request.ts';
+
+/** @returns the meter of an admitted request. It works even in another process than the admission. */
+export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pick<RequestMeter, 'settle' | 'renew'> {
+  const { requestId, model, settings, holdMs } = request;
+  return {
+    settle: (outcome, extra) => {
+      const { startedAt } = grant;
+      const models = pricesAt(settings, outcome.upstream);
+      const known = byLearnedSpeed(request, outcome, grantAt(settings, outcome, grant));
+      const priced = settlementOf({ requestId, model, models }, outcome, known);
+      const settlement = { ...priced, startedAt, ...extra };
+      const { cost, tokens } = settlement;
+      if (request.upstream) tellOfKeys(request, request.upstream);
+      return {
+        nanodollars: cost + (grant.earlier ?? 0),
+        outputTokens: tokens?.output,
+        // JSON writes NaN as null, which means an unknown cost to the account.
+        done: sendSettlement(request, JSON.stringify(settlement)),
+      };
+    },
+    renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage, holdMs)),
+  };
+}
+
+/** Tells the operator when an upstream begins to refuse its key, and when it answers again. */
+export function tellOfKeys(
+  { accounts: { POOL }, settings, waitUntil }: Pick<MeteredRequest, 'accounts' | 'settings' | 'waitUntil'>,
+  upstream: Upstream,
+): void {
+  if (!POOL) return;
+  const place = { pools: { POOL }, settings, name: DEPLOYMENT_POOL };
+  for (const [name, key] of keyHealths(upstream)) {
+    if (key.hasNews) waitUntil?.(key.tell((news) => callPool(place, (pool) => pool.noteKey(news, name))));
+  }
+}
+
+/** @returns the part of an admission that must be stored, so that the request can be settled later. */
+export function grantOf(
+  worstCase: WorstCase,
+  terms: Terms,
+  { hold, maxTokens }: Pick<Extract<AdmissionDecision, { outcome: 'admitted' }>, 'hold' | 'maxTokens'>,
+  { CANCEL_STOPS }: Settings,
+): StoredGrant {
+  const isOne = terms.steps === 'one' && worstCase.models.length === 1;
+  return {
+    hold,
+    lowered: maxTokens,
+    mostOutput: isOne ? (maxTokens ?? worstCase.outputTokens) : undefined,
+    models: worstCase.models,
+    cancelStops: doesStop(CANCEL_STOPS, terms.streams),
+    terms,
+  };
+}
+
+/** @returns the grant of a request that is not admitted yet, as its account keeps it */
+export function keptText(worstCase: WorstCase, terms: Terms, settings: Settings, startedAt: number): string {
+  return writeFormat('grant', { ...grantOf(worstCase, terms, UNKNOWN_GRANT, settings), startedAt });
+}
+
+/** Makes the meter of a request whose grant only its account may have. The cost is known once the account has been asked. */
+export function keptMeterOf(request: MeteredRequest): Pick<RequestMeter, 'settle'> {
+  return {
+    settle: (outcome, extra) => {
+      // What never went up costs nothing, whatever was granted.
+      const asking = outcome.sent ? keptGrantOf(request) : Promise.resolve(UNKNOWN_GRANT);
+      const done = asking.then((grant) => requestMeterOf(request, grant).settle(outcome, extra).done);
+      return { nanodollars: Number.NaN, outputTokens: undefined, done };
+    },
+  };
+}
+
+async function keptGrantOf(request: MeteredRequest): Promise<StoredGrant> {
+  const kept = await callAccount(request, (account) => account.kept(request.requestId));
+  if (!kept) return UNKNOWN_GRANT;
+  const { hold, maxTokens } = kept;
+  const grant = readFormat<StoredGrant>('grant', kept.keep);
+  return { ...grant, hold, ...(grant.mostOutput !== undefined && { mostOutput: maxTokens }) };
+}
+
+/**
+ * @returns the grant for a request that ran at an upstream. Upstreams differ in whether they stop when the connection
+ * closes, and what rides stops as a stream does.
+ */
+function grantAt(settings: Settings, { upstream, rides = false }: RequestOutcome, grant: StoredGrant): StoredGrant {
+  const stops = cancelStopsAt(settings, upstream) ?? (rides ? settings.CANCEL_STOPS : undefined);
+  return stops === undefined
+    ? grant
+    : { ...grant, cancelStops: doesStop(stops, rides || grant.terms?.streams === true) };
+}
+
+/** Notes how fast an answer was that has ended. @returns the grant of one that has not, with what was learned of others */
+function byLearnedSpeed(request: MeteredRequest, outcome: RequestOutcome, grant: StoredGrant): StoredGrant {
+  const { settings, model, identity } = request;
+  const { terms, models } = grant;
+  const now = Date.now();
+  const keyOf = (isFast: boolean) => {
+    const name = outcome.model ?? model;
+    const speed = isFast ? 'fast' : 'standard';
+    return `${settings.models.find(name)?.id ?? name}\n${outcome.upstream ?? ''}\n${speed}`;
+  };
+  const { written, usage } = outcome;
+  if (written) speedsOf(settings).note(keyOf(usage?.speed === 'fast'), identity.account, written, now);
+  // What several models write is bounded by the fastest one that may.
+  if (outcome.completed || terms?.isFast === undefined || terms.advisor || models?.length !== 1) return grant;
+  const tokensPerSecond = speedsOf(settings).most(keyOf(terms.isFast), terms.tokensPerSecond, now);
+  return { ...grant, terms: { ...terms, tokensPerSecond } };
+}
+
+function doesStop(stops: Settings['CANCEL_STOPS'], streams: boolean): boolean {
+  return stops === 'always' || (stops === 'streams' && streams);
+}

@@ -1,0 +1,131 @@
+import { usd } from '../../kit/http/fields.ts';
+import * as z from '../../kit/http/zod.ts';
+
+/** Nine million dollars: in nanodollars about the largest exact integer. It also means "no limit". */
+export const MOST_USD = 9_000_000;
+
+const nineDecimals = (value: number) => Math.round(value * 1e9) / 1e9 === value;
+const limitAmount = (most: number) =>
+  z.number().check(z.gte(0), z.lte(most), z.refine(nineDecimals, { error: 'must have at most nine decimals' }));
+const perMinute = z.optional(limitAmount(MOST_USD));
+const usdAmount = limitAmount(MOST_USD);
+const usdLimit = z.optional(usdAmount);
+const alertShares = z.optionally(
+  z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10)),
+  'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
+);
+const modelNames = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(100));
+
+/** Models that may step in for another, by id or alias. */
+export const fallbackModels = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(5));
+
+/** The limits of windows that begin again. */
+const usdWindows = {
+  usd_per_hour: z.described(usdLimit, 'US dollars an hour of the clock.'),
+  usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
+  usd_per_week: z.described(usdLimit, 'US dollars a week, from Monday (UTC).'),
+  usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
+};
+
+/**
+ * The limits of an account, and of DEFAULT_LIMITS. An absent limit has the deployment's default; without a default there is
+ * no limit.
+ */
+export const limitsSchema = z.strictObject({
+  requests_per_minute: z.described(perMinute, 'Requests a minute; the bucket refills continuously.'),
+  input_tokens_per_minute: z.described(perMinute, 'Input tokens a minute; cache reads do not count.'),
+  output_tokens_per_minute: z.described(perMinute, 'Output tokens a minute.'),
+  count_requests_per_minute: z.described(perMinute, 'Token counts a minute; they have no other limit.'),
+  ...usdWindows,
+  usd_total: z.described(
+    usdLimit,
+    'US dollars in all, since the account’s first request. Credit adds to it; 0 is prepaid.',
+  ),
+  concurrent_requests: z.optionally(z.int().check(z.gte(0)), 'Requests that may run at the same time.'),
+  conversations: z.optionally(z.int().check(z.gte(0)), 'Conversations that may be kept. Default 10,000.'),
+  stored_bytes: z.optionally(
+    z.int().check(z.gte(0)),
+    'Bytes that conversations, prefixes and classifiers may take up together. Default 1,000,000,000.',
+  ),
+  models: z.optionally(
+    modelNames,
+    'Models that may be used, by id or alias; `default` allows the API’s own choice of fallbacks.',
+  ),
+  alerts: alertShares,
+  fallback_models: z.optionally(
+    fallbackModels,
+    'Models that step in, in this order, where the asked one is overloaded at every upstream or the budget does not pay for it. A request may name its own.',
+  ),
+  on_shortfall: z.optionally(
+    z.enum(['clamp', 'refuse']),
+    'What happens if max_tokens is more than is left: it is lowered (`clamp`, the default), or refused.',
+  ),
+  min_output_tokens: z.optionally(
+    z.int().check(z.gte(1), z.lte(1_000_000)),
+    'The least max_tokens worth an answer: below it a request is refused. Default: 256 without thinking, else 1,024 at low effort, 2,048 at medium, 4,096 at high, 8,192 above; the budget and 256 where one is given.',
+  ),
+  served_tools: z.optionally(
+    z.enum(['exact', 'estimate']),
+    'What is set aside for a step of a tool that the API itself calls: the whole context window (`exact`, the default), or SERVED_STEP_TOKENS more than the step before (`estimate`), which a request may exceed. Batches are held exactly.',
+  ),
+});
+
+/** The limits of a pool, which accounts share. An absent limit means no limit. */
+export const poolLimitsSchema = z.strictObject({
+  ...usdWindows,
+  usd_total: z.described(
+    usdLimit,
+    'US dollars in all: what its accounts have spent of it since their first request, before this limit was set too.',
+  ),
+  alerts: alertShares,
+});
+
+export type PoolLimits = z.output<typeof poolLimitsSchema>;
+
+export type Limits = z.output<typeof limitsSchema>;
+
+/** A change of an account's own limits. Null removes a limit; absent limits stay. */
+export const limitsPatch = z.strictObject(
+  Object.fromEntries(Object.entries(limitsSchema.shape).map(([name, limit]) => [name, z.nullable(limit)])) as {
+    [Name in keyof Limits]-?: z.ZodMiniNullable<(typeof limitsSchema.shape)[Name]>;
+  },
+);
+
+export type LimitsPatch = z.output<typeof limitsPatch>;
+
+/** The limits of a single token. The account stores them, so they need not be in the token. */
+export const tokenLimits = z.strictObject({
+  usd_total: z.described(usdLimit, 'US dollars that its requests may cost in all.'),
+  models: z.optionally(modelNames, 'Models that it may use, of those that its account may.'),
+});
+
+export type TokenLimits = z.output<typeof tokenLimits>;
+
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+const moment = z
+  .string()
+  .check(
+    z.refine(
+      (text) => MOMENT.test(text) && Number.isFinite(Date.parse(text)),
+      'must be a time such as 2027-01-01T00:00:00Z',
+    ),
+  );
+
+/** What the answer to a change of limits says of searches that they can never pay for. */
+export const unpaidSearchesSchema = z.optionally(
+  z.object({
+    limit: z.string(),
+    models: z.array(z.object({ model: z.string(), exact_usd: usd, estimate_usd: usd })),
+    note: z.string(),
+  }),
+  'Only in answers to a change of limits, where the tightest cannot pay what `exact` sets aside for one web search: by which models, what `estimate` sets aside, and in `note` what it does not promise.',
+);
+
+export type UnpaidSearches = NonNullable<z.output<typeof unpaidSearchesSchema>>;
+
+/** US dollars that an account is given in addition to its limit `usd_total`. */
+export const creditRequest = z.strictObject({
+  usd: z.described(usdAmount.check(z.gt(0)), 'US dollars, at most nine decimals.'),
+  expires_at: z.optionally(moment, 'When what is left of it is gone. Default: never.'),
+  note: z.optionally(z.string().check(z.maxLength(512)), 'What it is for.'),
+});

@@ -1,0 +1,51 @@
+/** Limits in money, whoever sets them. Each one is a purse, and a request needs room in all of its purses. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { HeldByBatches } from '../../rooms/pools/contracts/pool.ts';
+import type { LimitOwner } from '../contracts/admission.ts';
+import { CEILING, type Rules } from './rules.ts';
+import type { Budget } from './state.ts';
+import { limitName, PERIODS, type Period } from './windows.ts';
+
+/** One limit in money, with what is settled and held of it until it resets. */
+export interface Purse {
+  by: LimitOwner;
+  /** The name of the limit, as its owner's limits have it. */
+  name: string;
+  most: Nanodollars;
+  settled: Nanodollars;
+  held: Nanodollars;
+  /** When it resets, in milliseconds since 1970; `NEVER` if it does not. */
+  end: number;
+  /** For a shared budget: what batches hold of it. */
+  batched?: HeldByBatches | undefined;
+}
+
+/**
+ * Makes the purses of an account, one for each window, at the time to which `budget` was moved. A calendar window without a
+ * limit gets the ceiling as its limit, so that its sums stay exact.
+ */
+export function pursesOf(budget: Budget, rules: Rules): Purse[] {
+  return PERIODS.flatMap((period) => {
+    const most = limitIn(budget, rules, period) ?? (period === 'total' ? undefined : CEILING);
+    if (most === undefined) return [];
+    const { settled, held, end } = budget.windows[period];
+    return [{ by: 'account' as const, name: limitName(period), most, settled, held, end }];
+  });
+}
+
+/** @returns the limit of a window, including credit; undefined if it has none. */
+export function limitIn(budget: Budget, rules: Rules, period: Period): Nanodollars | undefined {
+  const limit = rules.spend[period];
+  return limit !== undefined && period === 'total' ? Math.min(CEILING, limit + budget.credit) : limit;
+}
+
+/** @returns what is free in a purse; negative if it is overdrawn. */
+export function leftIn({ most, settled, held }: Purse): Nanodollars {
+  return most - settled - held;
+}
+
+/** @returns what is free in the tightest purse. */
+export function freeIn(purses: readonly Purse[]): Nanodollars {
+  return purses.reduce((least, purse) => Math.min(least, leftIn(purse)), CEILING);
+}

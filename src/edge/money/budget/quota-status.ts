@@ -1,0 +1,75 @@
+/** Reports how much of each limit is used: as values for response headers, and as JSON for answers. */
+
+import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import type { QuotaReport } from '../account/usage-answers.schema.ts';
+import type { QuotaStatus, RateStatus, SpendStatus } from '../contracts/admission.ts';
+import { level } from './bucket.ts';
+import type { Limits } from './limits.schema.ts';
+import { limitIn } from './purses.ts';
+import type { Rules } from './rules.ts';
+import { advance, type Buckets, type Budget } from './state.ts';
+import { byPeriod, CALENDAR, NEVER, PERIODS, type Period, spanId } from './windows.ts';
+
+/** @returns the status of every limit that is set. Holds count as used. */
+export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaStatus {
+  advance(budget, now);
+  const quotaStatus: QuotaStatus = {};
+  const { requests, input, output, counts } = rules;
+  if (requests !== undefined) quotaStatus.requests = rateStatusOf(budget, 'requests', requests, 0);
+  if (input !== undefined) quotaStatus.inputTokens = rateStatusOf(budget, 'input', input, budget.heldInput);
+  if (output !== undefined) quotaStatus.outputTokens = rateStatusOf(budget, 'output', output, budget.heldOutput);
+  if (counts !== undefined) quotaStatus.countRequests = rateStatusOf(budget, 'counts', counts, 0);
+  for (const period of PERIODS) {
+    const limit = limitIn(budget, rules, period);
+    if (limit !== undefined) quotaStatus[period] = spendStatusOf(budget, period, limit);
+  }
+  return quotaStatus;
+}
+
+/** @returns the status of every window and bucket, limited or not, as JSON. */
+export function reportQuotaStatus(
+  budget: Budget,
+  rules: Rules,
+  limits: { inForce: Limits; own: Limits | null },
+  now: number,
+): Omit<QuotaReport, 'conversations' | 'stored_bytes' | 'token'> {
+  const quotaStatus = quotaStatusOf(budget, rules, now);
+  const sums = (period: Period) => {
+    const { settled, held } = budget.windows[period];
+    const limit = limitIn(budget, rules, period);
+    return { limit_usd: limit === undefined ? null : toUsd(limit), settled_usd: toUsd(settled), held_usd: toUsd(held) };
+  };
+  const spend = (period: Exclude<Period, 'total'>): QuotaReport['day'] => {
+    const { start, end } = budget.windows[period];
+    return { window: spanId(period, start), ...sums(period), resets_at: new Date(end).toISOString() };
+  };
+  return {
+    limits: limits.inForce,
+    own_limits: limits.own,
+    ...byPeriod(CALENDAR, spend),
+    total: { ...sums('total'), credit_usd: toUsd(budget.credit) },
+    requests: reportRate(quotaStatus.requests),
+    input_tokens: reportRate(quotaStatus.inputTokens),
+    output_tokens: reportRate(quotaStatus.outputTokens),
+    count_requests: reportRate(quotaStatus.countRequests),
+    running_requests: budget.holds.size - budget.batched,
+  };
+}
+
+function rateStatusOf(budget: Budget, bucket: keyof Buckets, limit: number, held: number): RateStatus {
+  const fullAt = budget.fullAt[bucket];
+  const remaining = Math.max(0, level(fullAt, limit, budget.last) - held);
+  return { limit, remaining, resetsAt: Math.max(fullAt, budget.last) };
+}
+
+function spendStatusOf(budget: Budget, period: Period, limit: Nanodollars): SpendStatus {
+  const { settled, held, end } = budget.windows[period];
+  return { limit, settled, held, resetsAt: end };
+}
+
+function reportRate(value: RateStatus | undefined): QuotaReport['requests'] {
+  if (!value) return null;
+  const { limit, remaining, resetsAt } = value;
+  // With a tiny limit, paying back a large debt takes longer than a date can express.
+  return { limit, remaining, resets_at: new Date(Math.min(resetsAt, NEVER)).toISOString() };
+}

@@ -1,0 +1,137 @@
+/** Makes the refusals of requests that do not fit into a budget. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
+import type { HeldByBatches } from '../../rooms/pools/contracts/pool.ts';
+import type { Refusal } from '../contracts/admission.ts';
+import { capacity, level, waitFor } from './bucket.ts';
+import { leftIn, type Purse } from './purses.ts';
+import { BATCH_STAGE, type Budget } from './state.ts';
+import { limitName, NEVER, PERIODS } from './windows.ts';
+
+/** Milliseconds after which it is worth asking again for money that other requests hold. */
+export const HELD_RETRY_MS = 2_000;
+/** A shared budget counts as empty if no more than this share is left. */
+const EMPTY_SHARE = 0.01;
+/** The API ends a batch after a day. */
+const LONGEST_BATCH_MS = DAY_MS;
+
+/** @returns what an account's batches hold; undefined if it has none. */
+export function heldByBatchesOf({ batched, holds }: Budget, group: string | undefined): HeldByBatches | undefined {
+  if (batched === 0) return undefined;
+  const all = [...holds.values()].filter((hold) => hold.stage === BATCH_STAGE && (group ?? hold.group) === hold.group);
+  const nanodollars = all.reduce((sum, hold) => sum + hold.nanodollars, 0);
+  return { nanodollars, until: Math.max(0, ...all.map(({ at }) => at)) + LONGEST_BATCH_MS };
+}
+
+/**
+ * @param budget the account's own, at the time `now`
+ * @returns the refusal by the purse that stays too tight for the longest time; undefined if all purses have room
+ */
+export function shortOfMoney(
+  purses: readonly Purse[],
+  needed: Nanodollars,
+  now: number,
+  budget: Budget,
+): Refusal | undefined {
+  const short = purses.filter((purse) => leftIn(purse) < needed);
+  const never = short.filter(({ most }) => most < needed);
+  const spent = short.filter(({ most, settled }) => most - settled < needed);
+  // Most of what other requests hold is free again when they are answered.
+  const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
+  if (first === undefined) return undefined;
+  if (spent.length === 0) {
+    const freeAt = (purse: Purse) => freeAgainAt(purse, needed, now, budget);
+    const last = others.reduce((most, purse) => (freeAt(purse) > freeAt(most) ? purse : most), first);
+    const resetsAt = freeAt(last);
+    const refusal = refusalBy('held', last.name, now, resetsAt, needed, leftOf(last), false);
+    return { ...refusal, by: last.by, ...(resetsAt > now + HELD_RETRY_MS ? { byBatch: true } : {}) };
+  }
+  const longest = others.reduce((most, purse) => (purse.end > most.end ? purse : most), first);
+  return spendRefusal(longest, needed, now);
+}
+
+/**
+ * @returns when so much of a purse is free again, if nothing else is set aside meanwhile: in a moment, when running requests
+ * end, or at the latest end of a batch, or of the window; milliseconds since 1970
+ */
+function freeAgainAt(
+  { by, name, most, settled, end, batched: others }: Purse,
+  needed: Nanodollars,
+  now: number,
+  budget: Budget,
+): number {
+  const soon = now + HELD_RETRY_MS;
+  if (others && most - settled - others.nanodollars < needed) return Math.max(soon, Math.min(others.until, end));
+  const period = PERIODS.find((one) => limitName(one) === name);
+  if (by !== 'account' || budget.batched === 0 || period === undefined) return soon;
+  const { start } = budget.windows[period];
+  const batched = [...budget.holds.values()].filter(({ stage, at }) => stage === BATCH_STAGE && at >= start);
+  let free = batched.reduce((rest, { nanodollars }) => rest - nanodollars, most - settled);
+  let freeAt = soon;
+  for (const { at, nanodollars } of batched.sort((one, other) => one.at - other.at)) {
+    if (free >= needed) break;
+    free += nanodollars;
+    freeAt = at + LONGEST_BATCH_MS;
+  }
+  return Math.max(soon, Math.min(freeAt, end));
+}
+
+/**
+ * @returns the refusal by one purse. If it never resets, asking again in an hour may help: somebody may have added credit.
+ */
+function spendRefusal(purse: Purse, needed: Nanodollars, now: number): Refusal {
+  const { name, by, end, most } = purse;
+  const left = leftOf(purse);
+  const resetsAt = end >= NEVER ? now + HOUR_MS : end;
+  return { ...refusalBy('spend', name, now, resetsAt, needed, left, needed > most), by };
+}
+
+/** @returns the refusal by a shared budget in which next to nothing is left, for whatever request; undefined if there is none */
+export function refusalOfEmpty(purses: readonly Purse[], now: number): Refusal | undefined {
+  const [longest] = purses.filter(isEmptied).sort((one, other) => other.end - one.end);
+  return longest && spendRefusal(longest, 0, now);
+}
+
+function isEmptied({ most, settled }: Purse): boolean {
+  return most - settled <= most * EMPTY_SHARE;
+}
+
+function isShared({ by }: Purse): boolean {
+  return by === 'group' || by === 'deployment';
+}
+
+/**
+ * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would tell what others have spent.
+ */
+function leftOf(purse: Purse): Nanodollars {
+  return isShared(purse) ? 0 : Math.max(0, leftIn(purse));
+}
+
+/** @returns the refusal by a bucket. */
+export function rateRefusal(
+  name: string,
+  fullAt: number,
+  limit: number,
+  now: number,
+  units: number,
+  held: number,
+): Refusal {
+  const left = Math.max(0, level(fullAt, limit, now) - held);
+  const wait = waitFor(fullAt, limit, now, units + held);
+  return refusalBy('rate', name, now, now + Math.max(wait, 1), units, left, units > capacity(limit));
+}
+
+/** @returns a refusal by the account; times in milliseconds since 1970. */
+export function refusalBy(
+  reason: Refusal['reason'],
+  limit: string,
+  now: number,
+  resetsAt: number,
+  needed: number,
+  left: number,
+  never: boolean,
+): Refusal {
+  const retryAfter = Math.max(1, Math.ceil((resetsAt - now) / 1_000));
+  return { kind: 'refused', reason, by: 'account', limit, retryAfter, resetsAt, needed, left, never };
+}

@@ -1,0 +1,39 @@
+import { fromUsd, type Nanodollars } from '../../claude/pricing/cost.ts';
+import { type Limits, MOST_USD } from './limits.schema.ts';
+import { byPeriod, limitName, PERIODS, type Period } from './windows.ts';
+
+/** The limit that replaces an absent one. It is so high that nothing reaches it, and still an exact integer. */
+export const CEILING: Nanodollars = fromUsd(MOST_USD);
+
+/** Limits in the units in which decisions are made. */
+export interface Rules {
+  requests: number | undefined;
+  input: number | undefined;
+  output: number | undefined;
+  counts: number | undefined;
+  spend: Record<Period, Nanodollars | undefined>;
+  concurrent: number;
+  models: readonly string[] | undefined;
+  clamp: boolean;
+  /** The least `max_tokens` worth an answer; undefined if the model and the request decide. */
+  leastOutput: number | undefined;
+  /** Whether a step of the API's own tools is held at an estimate instead of its worst case. */
+  estimatesServed: boolean;
+}
+
+/** @returns the limits as rules: money in nanodollars, defaults filled in. */
+export function rulesOf(limits: Limits): Rules {
+  const money = (usd: number | undefined) => (usd === undefined ? undefined : fromUsd(usd));
+  return {
+    requests: limits.requests_per_minute,
+    input: limits.input_tokens_per_minute,
+    output: limits.output_tokens_per_minute,
+    counts: limits.count_requests_per_minute,
+    spend: byPeriod(PERIODS, (period) => money(limits[limitName(period)])),
+    concurrent: limits.concurrent_requests ?? Number.POSITIVE_INFINITY,
+    models: limits.models,
+    clamp: limits.on_shortfall !== 'refuse',
+    leastOutput: limits.min_output_tokens,
+    estimatesServed: limits.served_tools === 'estimate',
+  };
+}

@@ -1,0 +1,174 @@
+/** The state of an account's budget, and how it changes: windows, buckets, holds. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { take } from './bucket.ts';
+import type { Rules } from './rules.ts';
+import { byPeriod, PERIODS, type Period, type Span, spanAt } from './windows.ts';
+
+/** The stage of a batch's hold. Such a hold is only money, and does not count as a running request. */
+export const BATCH_STAGE = 'batch';
+
+/** What a running request has set aside. */
+export interface Hold {
+  id: string;
+  /** When it was admitted, in milliseconds since 1970. Its cost belongs to the windows of this time, whenever it is settled. */
+  at: number;
+  /** After this time it is an orphan, which the alarm settles; milliseconds since 1970. */
+  deadline: number;
+  nanodollars: Nanodollars;
+  inputTokens: number;
+  outputTokens: number;
+  maxTokens: number;
+  /** How far the request has come, as last reported. */
+  stage: string;
+  /** The group whose pool also pays; absent if there is none. */
+  group?: string | undefined;
+  /** The id of the credential; null in development without one. */
+  token?: string | null | undefined;
+  /** The model that was asked for; absent after the object has woken. */
+  model?: string | undefined;
+}
+
+export interface WindowTotal extends Span {
+  settled: Nanodollars;
+  held: Nanodollars;
+}
+
+/** The time at which each bucket will be full again. */
+export interface Buckets {
+  requests: number;
+  input: number;
+  output: number;
+  counts: number;
+}
+
+/** The budget of one account, in memory. */
+export interface Budget {
+  /** The latest time seen. If the clock goes back, this does not change. */
+  last: number;
+  windows: Record<Period, WindowTotal>;
+  /** The windows of each group for which the account has held or settled something. */
+  groups: Map<string, Record<Period, WindowTotal>>;
+  fullAt: Buckets;
+  heldInput: number;
+  heldOutput: number;
+  holds: Map<string, Hold>;
+  /** How many of the holds belong to batches. */
+  batched: number;
+  /** How much credit adds to the limit `usd_total`, at the time `last`. */
+  credit: Nanodollars;
+}
+
+/** What a request took out of the buckets. */
+export interface Spent {
+  /** Input tokens without cache reads. */
+  inputTokens: number;
+  outputTokens: number;
+}
+
+/** @returns the budget of an account that has used nothing, as of `now`. */
+export function emptyBudget(now: number): Budget {
+  return {
+    last: now,
+    windows: emptyWindows(now),
+    groups: new Map(),
+    fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
+    heldInput: 0,
+    heldOutput: 0,
+    holds: new Map(),
+    batched: 0,
+    credit: 0,
+  };
+}
+
+/**
+ * Moves the budget to `now`: replaces windows that have ended by new ones.
+ *
+ * @returns the time to decide by. It is never earlier than an earlier result
+ */
+export function advance(budget: Budget, now: number): number {
+  if (now > budget.last) budget.last = now;
+  roll(budget.windows, budget.last);
+  for (const windows of budget.groups.values()) roll(windows, budget.last);
+  return budget.last;
+}
+
+/** @returns the windows of a group. Makes empty ones if it has none yet. */
+export function windowsOfGroup(budget: Budget, group: string): Record<Period, WindowTotal> {
+  return getOrMake(budget.groups, group, () => emptyWindows(budget.last));
+}
+
+function emptyWindows(now: number): Record<Period, WindowTotal> {
+  return byPeriod(PERIODS, (period) => ({ ...spanAt(period, now), settled: 0, held: 0 }));
+}
+
+function roll(windows: Record<Period, WindowTotal>, now: number): void {
+  for (const period of PERIODS) {
+    if (now >= windows[period].end) windows[period] = { ...spanAt(period, now), settled: 0, held: 0 };
+  }
+}
+
+/** @returns every window that contains a time: the account's, and those of the group that also pays. */
+function windowsAt(budget: Budget, at: number, group: string | undefined): WindowTotal[] {
+  const own = PERIODS.map((period) => budget.windows[period]);
+  const all = group === undefined ? own : [...own, ...Object.values(windowsOfGroup(budget, group))];
+  return all.filter(({ start, end }) => at >= start && at < end);
+}
+
+/** Takes a token count out of its bucket. It was made for a request that was then refused. */
+export function takeCount(budget: Budget, rules: Rules): void {
+  if (rules.counts !== undefined) budget.fullAt.counts = take(budget.fullAt.counts, rules.counts, budget.last, 1);
+}
+
+/** @returns the buckets after a request was taken out. Pass them to `addHold`, and store them with the hold. */
+export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = false): Buckets {
+  const { fullAt, last } = budget;
+  return rules.requests === undefined || repeats
+    ? fullAt
+    : { ...fullAt, requests: take(fullAt.requests, rules.requests, last, 1) };
+}
+
+/** Adds a hold to the budget, with the buckets that `bucketsAfterAdmission` has returned. */
+export function addHold(budget: Budget, hold: Hold, buckets: Buckets): void {
+  budget.fullAt = buckets;
+  budget.holds.set(hold.id, hold);
+  if (hold.stage === BATCH_STAGE) budget.batched += 1;
+  budget.heldInput += hold.inputTokens;
+  budget.heldOutput += hold.outputTokens;
+  for (const window of windowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
+}
+
+/** @returns the buckets after `spent` was taken out. Pass them to `settle`, and store them with the settlement. */
+export function bucketsAfterSettlement(budget: Budget, rules: Rules, spent: Spent): Buckets {
+  const { fullAt, last } = budget;
+  return {
+    ...fullAt,
+    input: rules.input === undefined ? fullAt.input : take(fullAt.input, rules.input, last, spent.inputTokens),
+    output: rules.output === undefined ? fullAt.output : take(fullAt.output, rules.output, last, spent.outputTokens),
+  };
+}
+
+/**
+ * Replaces a hold by what the request cost, in the windows in which it was admitted. Does nothing if there is no such hold.
+ */
+export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: Buckets): void {
+  if (!budget.holds.delete(hold.id)) return;
+  if (hold.stage === BATCH_STAGE) budget.batched -= 1;
+  budget.fullAt = buckets;
+  budget.heldInput -= hold.inputTokens;
+  budget.heldOutput -= hold.outputTokens;
+  for (const window of windowsAt(budget, hold.at, hold.group)) {
+    window.held -= hold.nanodollars;
+    window.settled += spent;
+  }
+}
+
+/**
+ * Adds to the settled sums of the windows that contain `at`: for a request without a hold, or as a correction.
+ *
+ * @param difference nanodollars; may be negative
+ */
+export function correct(budget: Budget, at: number, difference: Nanodollars, group?: string): void {
+  for (const window of windowsAt(budget, at, group)) window.settled += difference;
+}

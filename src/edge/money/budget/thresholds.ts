@@ -1,0 +1,87 @@
+/** Finds when a share of a limit is spent, so that its owner gets an alert. */
+
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import type { DueAlert } from '../../rooms/operator/alert-outbox.ts';
+import type { Alert } from '../../rooms/operator/alerts-answers.schema.ts';
+import type { Purse } from './purses.ts';
+import { limitName, PERIODS, spanAt, spanId } from './windows.ts';
+
+/** Alerts of parked events are remembered for a day. A parked event has ended, so the same alert cannot come again. */
+const PARKED_MS = DAY_MS;
+
+/**
+ * Finds the shares of limits that are spent. Only settled money counts, because held money may come back.
+ *
+ * @param purses the limits of one node, each with its own sums. A limit of 0 is never partly spent
+ * @param shares the shares from the limits, such as 0.8
+ */
+export function thresholdsReached(
+  node: Alert['node'],
+  purses: readonly Purse[],
+  shares: readonly number[],
+  now: number,
+): DueAlert[] {
+  return purses.flatMap((purse) => {
+    const window = windowOf(purse);
+    if (window === undefined || purse.most <= 0) return [];
+    return shares
+      .filter((share) => purse.settled >= share * purse.most)
+      .map((threshold) =>
+        alertOf('threshold', node, now, purse.end, [node.type, node.id, purse.name, window, threshold], {
+          limit: purse.name,
+          window,
+          threshold,
+          limit_usd: toUsd(purse.most),
+          settled_usd: toUsd(purse.settled),
+        }),
+      );
+  });
+}
+
+/** @returns an alert. What the last argument leaves out is null. @param of with the kind its key, the same for the same alert */
+function alertOf(
+  kind: Alert['kind'],
+  node: Alert['node'],
+  now: number,
+  until: number,
+  of: readonly unknown[],
+  more: Partial<Alert>,
+): DueAlert {
+  const created_at = new Date(now).toISOString();
+  const nothing = { limit: null, window: null, threshold: null, limit_usd: null, settled_usd: null, subject: null };
+  return { key: JSON.stringify([kind, ...of]), until, alert: { kind, node, created_at, ...nothing, ...more } };
+}
+
+/** @returns the alert that a request cost more than was set aside for it. There is at most one per node and day. */
+export function overHoldAlert(node: Alert['node'], requestId: string, now: number): DueAlert {
+  const { start, end } = spanAt('day', now);
+  const window = spanId('day', start);
+  return alertOf('over_hold', node, now, end, [node.type, node.id, window], { window, subject: requestId });
+}
+
+/**
+ * @returns the alert that an event of a webhook is not tried any more. It comes again if a replay of the event fails, too.
+ */
+export function parkedAlert(source: string, eventId: string, runs: number, now: number): DueAlert {
+  const node = { type: 'webhook' as const, id: source };
+  return alertOf('webhook_parked', node, now, now + PARKED_MS, [eventId, runs], { subject: eventId });
+}
+
+/** @returns the alert that nobody knows whether the upstream has made a batch. It comes once for each. */
+export function unknownBatchAlert(account: string, batch: string, now: number): DueAlert {
+  return alertOf('batch_unknown', { type: 'account', id: account }, now, now, [batch], { subject: batch });
+}
+
+/** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
+export function keyAlert(said: string | null, upstream: string, now: number): DueAlert {
+  const kind = said === null ? 'key_works' : 'key_refused';
+  const node = { type: 'deployment' as const, id: 'deployment' };
+  const subject = [upstream, said ?? ''].filter((part) => part !== '').join(': ') || null;
+  return alertOf(kind, node, now, now + PARKED_MS, [now, upstream], { subject });
+}
+
+function windowOf({ name, end }: Purse): string | undefined {
+  const period = PERIODS.find((one) => limitName(one) === name);
+  return period && spanId(period, spanAt(period, end - 1).start);
+}

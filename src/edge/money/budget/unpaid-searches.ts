@@ -1,0 +1,44 @@
+/** Says of limits in USD which models' searches they can never pay for, since these are held exactly. */
+
+import { fromUsd, toUsd } from '../../claude/pricing/cost.ts';
+import { lifecycleOf } from '../../claude/pricing/models.ts';
+import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { ESTIMATE_HELPS, isAllowed, rangeOf } from './budget.ts';
+import type { Limits, UnpaidSearches } from './limits.schema.ts';
+import { rulesOf } from './rules.ts';
+import { limitName, PERIODS } from './windows.ts';
+
+/** A question that is searched for once. */
+const SEARCH = {
+  max_tokens: 4_096,
+  messages: [{ role: 'user', content: 'What is new?' }],
+  tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 1 }],
+};
+
+/** @param limits those in force @returns what their answer says of searches; empty where they can pay for one of each model */
+export function unpaidSearches(
+  limits: Limits,
+  { models, SERVED_STEP_TOKENS: servedStepTokens }: Pick<Settings, 'models' | 'SERVED_STEP_TOKENS'>,
+): { unpaid_searches?: UnpaidSearches } {
+  const rules = rulesOf(limits);
+  const [tightest] = PERIODS.map((period) => ({ limit: limitName(period), usd: limits[limitName(period)] }))
+    .filter(({ usd }) => usd !== undefined)
+    .sort((one, other) => (one.usd ?? 0) - (other.usd ?? 0));
+  // An account whose limit is 0 is to spend nothing.
+  if (!tightest?.usd || rules.estimatesServed) return {};
+  const { limit, usd } = tightest;
+  const unpaid = models.rows.flatMap((row) => {
+    const body = { ...SEARCH, model: row.id };
+    const { worstCase } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models, servedStepTokens });
+    const [names = []] = worstCase.models;
+    const { least } = rangeOf(worstCase, rules);
+    const isUsed = lifecycleOf(row) !== 'retired' && (!rules.models || isAllowed(names, rules.models));
+    if (!isUsed || least <= fromUsd(usd)) return [];
+    const estimate = rangeOf(worstCase, { ...rules, estimatesServed: true }).least;
+    return [{ model: row.id, exact_usd: toUsd(least), estimate_usd: toUsd(estimate) }];
+  });
+  if (unpaid.length === 0) return {};
+  const note = `${limit} cannot pay what is set aside for one web search by these models, so it is refused. What helps is ${ESTIMATE_HELPS}.`;
+  return { unpaid_searches: { limit, models: unpaid, note } };
+}

@@ -1,0 +1,188 @@
+import type { ConversationPage, Page, PageOf } from '../../kit/objects/page.ts';
+import type { PrefixStats } from '../../named/prefixes/prefixes-answers.schema.ts';
+import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
+import type { MessageBatch } from '../../rooms/batches/batches-answers.schema.ts';
+import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
+import type { AccountUsageGroup } from '../account/usage.schema.ts';
+import type {
+  CreditRow,
+  LedgerRequest,
+  LedgerRow,
+  ListedRequest,
+  QuotaReport,
+  TokenRow,
+  UsageReport,
+} from '../account/usage-answers.schema.ts';
+import type { Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.ts';
+import type { CredentialUse, KeptHold } from './admission.ts';
+import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
+import type { ConversationReport, Settled, Settlement } from './settlement.ts';
+
+/** The methods of an account's object. The object says what each one does. */
+export interface AccountObject extends Rpc.DurableObjectBranded {
+  admitJson(request: string): string | Promise<string>;
+  mayAskJson(request: string): string;
+  settle(settlement: Settlement): Settled;
+  settleJson(settlement: string): string;
+  renew(requestId: string, stage?: string, holdMs?: number): boolean;
+  kept(requestId: string): KeptHold | undefined;
+  standing(defaults?: Limits, jti?: string): QuotaReport;
+  setLimits(limits: Limits | null): void;
+  getGroup(): string | null;
+  setGroup(group: string | null): void;
+  reportTo(pool: string): Promise<void>;
+  patchLimits(patch: LimitsPatch): void;
+  giveCredit(credit: NewCredit): CreditAnswer;
+  credits(page: PageOf, defaults?: Limits): Page<CreditRow>;
+  listed(): void;
+  isListed(): boolean;
+  storesNothing(conversation: string): void;
+  erase(): Erasure;
+  backupJson(id: string): string;
+  restoreJson(backup: string, digest: string): boolean;
+
+  usage(query: UsageQuery): UsageReport;
+  savings(query: SavingsQuery): SavingsRow[];
+  requests(page: PageOf, filter?: RequestsFilter): Page<LedgerRow>;
+  refusals(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
+  request(id: string): LedgerRequest | undefined;
+  isKnown(): boolean;
+  exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
+
+  conversations(page: ConversationPage): Page<ConversationRow>;
+  noteConversation(report: ConversationReport): { erased: boolean };
+  noteInbox(source: string): { erasedUntil: number };
+
+  admitBatchJson(order: string): string | Promise<string>;
+  settleBatchJson(settlement: string): void;
+  noteBatch(id: string, report: MessageBatch | null): void;
+  batches(page: PageOf): Page<MessageBatch>;
+  noteClassification(id: string, isThere: boolean): void;
+  belongings(ids: readonly string[]): Belonging[];
+  noteMade(made: readonly Belonging[]): void;
+  beginUpload(upload: UploadRequest): UploadDecision;
+  endUpload(report: UploadReport): void;
+  files(page: PageOf): Page<FileRow>;
+  describeFile(file: FileDescription): void;
+  fileGone(id: string): void;
+
+  tokens(page?: PageOf): Page<TokenRow>;
+  rememberToken(minted: MintedToken): boolean;
+  revokeToken(jti: string): void;
+  revokeAll(): void;
+  isRevoked(token: CredentialUse): boolean;
+  readJson(read: string): string;
+
+  putVersion(version: NewVersion): Promise<PutAnswer>;
+  pointVersion(id: PointedVersion): Promise<PutAnswer>;
+  removeName(kind: string, name: string): Promise<PutAnswer>;
+  withdrawVersion(id: VersionId): Promise<PutAnswer>;
+  readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined;
+  storedName(kind: string, name: string): NameRow | undefined;
+  storedNames(kind: string, page: PageOf): NameRow[];
+  versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined;
+  versionsOf(kind: string, name: string): string[];
+  retainVersion(id: VersionId, holder: string): boolean;
+  releaseVersion(id: VersionId, holder: string): Promise<void>;
+}
+
+/** How far an erasure is. */
+export interface Erasure {
+  done: boolean;
+  /** How many rows, conversations, files and inboxes still must be erased. */
+  remaining: number;
+}
+
+/** A credential that was just minted. */
+export interface MintedToken extends CredentialUse {
+  jti: string;
+  scopes: string[];
+  label?: string | undefined;
+  limits?: TokenLimits | undefined;
+}
+
+/** Credit as it is given. */
+export interface NewCredit {
+  id: string;
+  /** The header `idempotency-key`: the same credit is given once. */
+  key?: string | undefined;
+  /** US dollars, at most nine decimals. */
+  usd: number;
+  /** Milliseconds since 1970; null for credit that does not expire. */
+  expiresAt: number | null;
+  note?: string | undefined;
+}
+
+/** `other`: the key was used for another credit. `full`: more than sums stay exact with. */
+export type CreditAnswer = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
+
+/** Days, `YYYY-MM-DD`, or times in ISO 8601; the second exclusive. */
+export interface Days {
+  from?: string | undefined;
+  to?: string | undefined;
+}
+
+/** Which requests are listed. */
+export interface RequestsFilter extends Days {
+  token?: string | undefined;
+}
+
+export interface UsageQuery extends Days {
+  group_by: AccountUsageGroup;
+  /** Only of the requests with this value: of `group_by`, which is `conversation`. */
+  key?: string | undefined;
+}
+
+export interface SavingsQuery extends Days {
+  /** Versions in the form of the ledger: name@version. */
+  versions: readonly string[];
+}
+
+export type SavingsRow = PrefixStats['data'][number];
+
+/** What identifies a version within its owner's object. */
+export interface VersionId {
+  kind: string;
+  name: string;
+  hash: string;
+}
+
+/** What is known of a name. */
+export interface NamePointer {
+  /** Its current version; empty where there is none. */
+  hash: string;
+  /** The versions that everybody who sees the name may ask for too. */
+  pinned: readonly string[];
+  /** The versions that nobody may use any more, not even who holds them. */
+  withdrawn: readonly string[];
+}
+
+/** A version to which a name points from now on. */
+export interface PointedVersion extends VersionId {
+  /** The hashes that everybody may ask for too; absent if they stay as they are. */
+  pinned?: readonly string[] | undefined;
+}
+
+/** A version as it is put. */
+export interface NewVersion extends PointedVersion {
+  bytes: Uint8Array;
+  description: string | null;
+}
+
+/**
+ * `published` is false if KV does not have it yet. Then it is written again later. `current`: a name points to what was to be
+ * withdrawn.
+ */
+export type PutAnswer =
+  | { outcome: 'stored'; published: boolean; pointer: NamePointer }
+  | { outcome: 'full' | 'unknown' | 'current' };
+
+/** A name and the version that it points to. */
+export interface NameRow {
+  name: string;
+  hash: string;
+  description: string | null;
+  bytes: number;
+  created_at: string;
+  updated_at: string;
+}

@@ -1,0 +1,216 @@
+/** The admission of a request by its account. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
+import type { ChosenBy } from '../../rooms/choice/chosen-by.schema.ts';
+import type { Limits } from '../budget/limits.schema.ts';
+import type { ListedParent } from './settlement.ts';
+
+/** Who asks an account to set something aside, and what decides beside the account's own limits. */
+export interface AdmissionCaller {
+  /** The caller's credential; absent in development without one. */
+  token?: CredentialUse | undefined;
+  /** The request's tags, as `identity/tags.ts` writes them. */
+  tags?: string | undefined;
+  /** A hash of the end user that the request names. */
+  user?: string | undefined;
+  /** The deployment's limits, for limits that the account does not set itself. */
+  defaults?: Limits | undefined;
+  /** The pools that also pay; absent if there are none. A group that an admin has chosen replaces the group here. */
+  pools?: { deployment: boolean; group?: string | undefined } | undefined;
+}
+
+/** A request for admission. */
+export interface AdmissionRequest extends AdmissionCaller {
+  /** The id of the try in the ledger. It sorts by time, and is used once. */
+  requestId: string;
+  /** The route's name in the ledger: messages, classify, … */
+  route: string;
+  model: string;
+  /** The worst case: the most that the request can cost. Absent if it costs nothing, as a token count. */
+  bound?: WorstCase | undefined;
+  conversation?: string | undefined;
+  /** The call that a subagent's conversation answers. */
+  parent?: ListedParent | undefined;
+  prefix?: string | undefined;
+  /** The agent that answers it, in the form of the ledger: name@version. */
+  agent?: string | undefined;
+  /** How its model was chosen, if its agent chooses. */
+  chosenBy?: ChosenBy | undefined;
+  /** Whether an earlier try of the same request was admitted and settled. */
+  repeats?: boolean | undefined;
+  /** The most that this request itself may cost: the rest of a run's `max_usd`. */
+  most?: Nanodollars | undefined;
+  /** What the earlier tries of the same request have cost; absent if nothing. It counts only against `most`. */
+  earlier?: Nanodollars | undefined;
+  /** Whether the upstream has counted the input for this decision. */
+  counted?: boolean | undefined;
+  /** Bytes that a turn adds to its conversation before the answer. */
+  adds?: number | undefined;
+  /**
+   * What the caller would need to settle the request after its own death, as text: it is kept with the hold until the request
+   * is settled, and given back by `kept`.
+   */
+  keep?: string | undefined;
+  /** Milliseconds for which the request can wait while only the holds of others leave no room. Default: not at all. */
+  waitMs?: number | undefined;
+  /** Milliseconds that its hold lasts if nobody renews it. Default: a quarter of an hour. */
+  holdMs?: number | undefined;
+  /** Set for a request that costs nothing and is not a token count. It counts in `requests_per_minute`. */
+  free?: { storing?: StorageRequest | undefined } | undefined;
+}
+
+/** A read of a caller, to be counted. */
+export interface CountedRead {
+  token: CredentialUse;
+  /** How many its token may make in a minute. */
+  most: number;
+  /** The stream that it resumes; absent if it resumes none. */
+  stream?: string | undefined;
+}
+
+/** What an account still has of a request that it was to keep something for. */
+export interface KeptHold {
+  keep: string;
+  hold: Nanodollars;
+  /** What `max_tokens` was set to. */
+  maxTokens: number;
+}
+
+/** An account's decision. After `count_needed`, which places no hold, the caller counts the input and asks again. */
+export type AdmissionDecision =
+  | { outcome: 'revoked' }
+  /** What the request stands behind was withdrawn by the account itself. */
+  | { outcome: 'withdrawn'; kind: 'agent' | 'prefix'; ref: string }
+  | { outcome: 'count_needed' }
+  | {
+      outcome: 'refused';
+      refusal: Refusal;
+      standing: QuotaStatus;
+      fallbacks?: readonly string[];
+      /** As for an admitted request. */
+      unlisted: boolean;
+    }
+  | ({ outcome: 'full' } & StorageRefusal)
+  /** A pool must be asked, but could not be reached. */
+  | { outcome: 'unreachable'; damage?: string | undefined }
+  | {
+      outcome: 'admitted';
+      hold: Nanodollars;
+      /** What `max_tokens` must be lowered to; absent if it may stay. */
+      maxTokens?: number;
+      /** Whether a limit in USD holds: the account's own, the credential's, or a pool's. Absent if none does. */
+      inUsd?: true;
+      standing: QuotaStatus;
+      /** The models that may step in, according to the account's limits. */
+      fallbacks?: readonly string[];
+      /** Whether this account is not on the list of accounts yet. Code that adds it then calls `listed()`. */
+      unlisted: boolean;
+    };
+
+/** The owner of a pool. */
+export type PoolKind = Extract<LimitOwner, 'group' | 'deployment'>;
+
+/** Why a request is refused: by which limit, and when it is worth trying again. */
+export interface Refusal {
+  kind: 'refused';
+  reason: 'model' | 'unpriced' | 'requests' | 'concurrency' | 'rate' | 'spend' | 'held';
+  by: LimitOwner;
+  /** The name of the limit, as its owner's limits have it; empty where `late`. */
+  limit: string;
+  /** Whole seconds, at least one. */
+  retryAfter: number;
+  /** Milliseconds since 1970. */
+  resetsAt: number;
+  /** The least that the request needs, and what is left; nanodollars for `spend`, units otherwise. */
+  needed: number;
+  left: number;
+  /** Whether batches hold the money: then it takes longer than a moment until it is free. */
+  byBatch?: boolean;
+  /** Whether the owner has room by its figures, and could not set it aside in time: then no limit has refused it. */
+  late?: boolean;
+  /** Whether the limit is too small for this request even when nothing is used. */
+  never: boolean;
+  /** The model that is not allowed, or has no price; and the models that are allowed. */
+  model?: string;
+  allowed?: readonly string[];
+  /** What helps if the limit is too small for this request, in words for the caller. */
+  advice?: string;
+  /** Whether the upstream did not count the prompt, so that the most it can be is needed. Only the asking process knows it. */
+  uncounted?: boolean;
+}
+
+/** The owner of a limit: an account, the credential, a budget that several accounts share, or the run of a step. */
+export type LimitOwner = 'account' | 'token' | 'group' | 'deployment' | 'run';
+
+/** The quota status: how much of each limit is used. Absent members have no limit. */
+export interface QuotaStatus {
+  requests?: RateStatus;
+  inputTokens?: RateStatus;
+  outputTokens?: RateStatus;
+  countRequests?: RateStatus;
+  hour?: SpendStatus;
+  day?: SpendStatus;
+  week?: SpendStatus;
+  month?: SpendStatus;
+  /** All time; it never resets. */
+  total?: SpendStatus;
+  /** What the credential may spend in total. */
+  token?: SpendStatus;
+}
+
+export interface RateStatus {
+  limit: number;
+  remaining: number;
+  /** When the bucket is full again; milliseconds since 1970. */
+  resetsAt: number;
+}
+
+export interface SpendStatus {
+  limit: Nanodollars;
+  settled: Nanodollars;
+  held: Nanodollars;
+  resetsAt: number;
+}
+
+/** What a request will store. */
+export interface StorageRequest {
+  /** The conversation to which it adds, or which it makes. */
+  conversation?: string | undefined;
+  bytes: number;
+  /** A conversation that is copied: its bytes are added to `bytes`. */
+  copyOf?: string | undefined;
+}
+
+/** The limit that leaves no room for what should be stored. */
+export interface StorageRefusal {
+  limit: 'conversations' | 'stored_bytes';
+  most: number;
+}
+
+/** A refused request, as its account keeps it and tells it to the deployment's pool. */
+export interface RefusedRequest {
+  id: string;
+  /** Milliseconds since 1970. Each refusal of an account has another time. */
+  at: number;
+  route: string;
+  model: string;
+  conversation?: string | undefined;
+  prefix?: string | undefined;
+  agent?: string | undefined;
+  token?: string | undefined;
+  tags?: string | undefined;
+  user?: string | undefined;
+  refusal: Refusal | ({ kind: 'full' } & StorageRefusal);
+}
+
+/** The claims of a verified credential; times as in a JWT, in seconds since 1970. */
+export interface CredentialUse {
+  jti?: string | undefined;
+  iat?: number | undefined;
+  exp?: number | undefined;
+  /** When it cannot be renewed any more; absent for a token that cannot be. */
+  sessionEnd?: number | undefined;
+  /** How many requests it may make in all; absent if as many as it likes. */
+  maxRequests?: number | undefined;
+}

@@ -1,0 +1,48 @@
+import type { Identity } from '../../gate/identity/caller.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { callObject, type Remote } from '../../kit/objects/call-object.ts';
+import { type AccountBinding, accountStub } from '../../kit/objects/stubs.ts';
+import type { AccountObject } from './account.ts';
+import type { Settled } from './settlement.ts';
+
+/** Says which account is called, and by which binding. */
+export interface AccountRequest {
+  identity: Pick<Identity, 'account'>;
+  accounts: AccountBinding;
+  settings: Settings;
+  /** The stub that was used last; absent at first, and after a call has failed. */
+  stub?: Remote<AccountObject> | undefined;
+}
+
+/**
+ * Calls an account's object, and again if the call was lost. (Every call here may be repeated.)
+ *
+ * @param persistence how often to try; see `callObject`
+ * @throws ObjectUnreachable 503 while the object cannot be reached
+ */
+export function callAccount<T>(
+  request: AccountRequest,
+  call: (account: Remote<AccountObject>) => Promise<T>,
+  persistence?: Parameters<typeof callObject>[2],
+): Promise<T> {
+  const { accounts, settings, identity } = request;
+  const callOnce = () => {
+    request.stub ??= accountStub(accounts, settings, identity.account) as unknown as Remote<AccountObject>;
+    return call(request.stub);
+  };
+  // A stub that has thrown stays broken.
+  const onThrown = () => {
+    request.stub = undefined;
+  };
+  return callObject('account', callOnce, persistence, onThrown);
+}
+
+/**
+ * Sends a settlement to its account. It is tried for seconds. If it fails, the account's alarm will settle at the whole hold.
+ *
+ * @param settlement as JSON
+ * @throws ObjectUnreachable as `callAccount`
+ */
+export async function sendSettlement(request: AccountRequest, settlement: string): Promise<Settled> {
+  return JSON.parse(await callAccount(request, (account) => account.settleJson(settlement), 'persistent')) as Settled;
+}

@@ -1,0 +1,106 @@
+/** The settlement of a request with its account. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { ChosenBy } from '../../rooms/choice/chosen-by.schema.ts';
+
+/** How a request has ended, and what it has cost. */
+export interface Settlement {
+  requestId: string;
+  /** complete, cut, client_gone, refused_upstream, …: stored in the row unchanged. */
+  status: string;
+  /** The cost, computed by `computeCost`; 0 if the upstream refused. */
+  cost: Nanodollars;
+  tokens?: Partial<Tokens> | undefined;
+  /** Whether the cost is an estimate, because the upstream has not reported the final usage. */
+  estimated?: boolean | undefined;
+  stage?: string | undefined;
+  answeredBy?: string | undefined;
+  stopReason?: string | undefined;
+  errorType?: string | undefined;
+  upstreamRequestId?: string | undefined;
+  /** If there are several upstreams: the name of the one that answered, or was tried last. */
+  upstream?: string | undefined;
+  ttftMs?: number | undefined;
+  ms?: number | undefined;
+  /** Of a stream: milliseconds to its first event; and from that to its end, if it came to it. */
+  firstEventMs?: number | undefined;
+  afterFirstMs?: number | undefined;
+  /** The beginning of the row, used if the account no longer has a row of this request. */
+  opening?: Partial<Opening> | undefined;
+  /** When the request began, in milliseconds since 1970. If it began before an erasure, it is not recorded again. */
+  startedAt?: number | undefined;
+  /** The calls of tools whose results it has taken up, by the names of the tools. */
+  tools?: Readonly<Record<string, CalledTool>> | undefined;
+  /** The conversation after this request. It is noted in the same call, whatever the result of the settlement is. */
+  conversation?: ConversationReport | undefined;
+}
+
+/** How often a tool was called, how often it failed, and how many milliseconds it took in total. */
+export type CalledTool = readonly [calls: number, errors: number, ms: number];
+
+/** What an account answers to a settlement. */
+export interface Settled {
+  /** `late` replaced an orphan's estimate; `unheld` was recorded without a hold; `duplicate` and `erased` changed nothing. */
+  outcome: 'settled' | 'late' | 'unheld' | 'duplicate' | 'erased';
+  cost: Nanodollars;
+  overHold: boolean;
+}
+
+/** Tokens that a request used, by kind. */
+export interface Tokens {
+  input: number;
+  output: number;
+  cacheRead: number;
+  cacheWrite5m: number;
+  cacheWrite1h: number;
+  thinking: number;
+  webSearches: number;
+}
+
+/** What is known about a request when it is admitted. */
+export interface Opening {
+  route: string;
+  model: string;
+  unpriced: boolean;
+  conversation: string | null;
+  prefix: string | null;
+  agent: string | null;
+  token: string | null;
+  /** The group whose pool also pays. */
+  group: string | null;
+  /** The tags, as `identity/tags.ts` writes them. */
+  tags: string | null;
+  /** A hash of the end user that the request named. */
+  user: string | null;
+  /** How its model was chosen; absent if its agent does not choose. */
+  chosenBy?: ChosenBy | undefined;
+}
+
+/** The call that a subagent's conversation answers, as lists show it. */
+export interface ListedParent {
+  /** The id of a conversation, and of a call that its run has made. */
+  conversation: string;
+  toolUseId: string;
+}
+
+/** The state of a conversation after a change. Versions only grow, so a late report changes nothing. */
+export interface ConversationReport {
+  id: string;
+  version: number;
+  /** Milliseconds since 1970. */
+  createdAt: number;
+  updatedAt: number;
+  title: string | null;
+  /** The call that it answers, if it is a subagent's conversation. */
+  parent?: ListedParent | undefined;
+  turns: number;
+  messages: number;
+  /** The bytes of its object, as the platform counts them. */
+  bytes: number;
+  /** What it has cost, without the request that this report comes with. */
+  cost: Nanodollars;
+  /** Whether its calls wait for approval. */
+  paused: 'approval' | null;
+  /** Whether it does not exist: it was deleted, or its first turn failed. */
+  gone: boolean;
+}

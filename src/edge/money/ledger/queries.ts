@@ -1,0 +1,255 @@
+/** Reads a ledger for answers: rows and sums in the form of the API. */
+
+import { toUsd } from '../../claude/pricing/cost.ts';
+import {
+  addSums,
+  DIMENSIONS,
+  type Dimension,
+  MOST_LISTED_VALUES,
+  reportTokens,
+  SUMMED_COLUMNS,
+  SUMMED_UP,
+  USED_IN_ALL,
+  type UsageSums,
+  type Used,
+  usageByValue,
+  usageTotal,
+} from '../../claude/pricing/usage-sums.ts';
+import { readTags } from '../../gate/identity/tags.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import { isoTimeOrNull } from '../../kit/http/times.ts';
+import type { Page, PageOf } from '../../kit/objects/page.ts';
+import type { OutcomeCounts } from '../../rooms/batches/batches-answers.schema.ts';
+import type { ChosenBy } from '../../rooms/choice/chosen-by.schema.ts';
+import type { LedgerRequest, LedgerRow, UsageReport } from '../account/usage-answers.schema.ts';
+import { spanId } from '../budget/windows.ts';
+import type { Days, RequestsFilter, UsageQuery } from '../contracts/account.ts';
+import { dimensionSums } from './dimensions.ts';
+import type { Ledger } from './ledger.ts';
+import { ROLLUP_MODEL } from './tables.ts';
+
+/** The columns that answers contain unchanged. */
+const SHOWN_COLUMNS = [
+  ...([
+    'route',
+    'model',
+    'answered_by',
+    'conversation',
+    'prefix',
+    'agent',
+    'token',
+    'user',
+    'status',
+    'stage',
+  ] as const),
+  ...([
+    'max_tokens',
+    'stop_reason',
+    'error_type',
+    'upstream_request_id',
+    'upstream',
+    'ttft_ms',
+    'ms',
+    'batch',
+  ] as const),
+] as const;
+
+type ShownColumns = Pick<LedgerRow, (typeof SHOWN_COLUMNS)[number]>;
+type LedgerTableRow = Record<string, SqlStorageValue> &
+  Used &
+  ShownColumns &
+  Record<'at' | 'unpriced' | 'hold' | 'estimated' | 'over_hold' | 'late', number> & {
+    id: string;
+    settled_at: number | null;
+    tags: string | null;
+    outcomes: string | null;
+    chosen_by: string | null;
+  };
+
+/** @returns a request's row with those of all its tries; undefined if there is none. */
+export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | undefined {
+  // The tries of a request have its id with a number after it.
+  const rows = ledger.read<LedgerTableRow>(
+    "select * from ledger where id = ?1 or (id > ?1 || '.' and id < ?1 || '/') order by id",
+    id,
+  );
+  const tries = rows.map(ledgerRow);
+  const row = tries.find(({ request_id }) => request_id === id);
+  return row && { ...row, tries, refusal: null };
+}
+
+/** @returns the conversations that these requests belong to. */
+export function conversationsOf(ledger: Ledger, requestIds: Iterable<string>): Set<string> {
+  const ids = new Set<string>();
+  for (const id of requestIds) {
+    const [row] = ledger.read<{ conversation: string | null }>('select conversation from ledger where id = ?', id);
+    if (row?.conversation) ids.add(row.conversation);
+  }
+  return ids;
+}
+
+/** @returns a page of the requests, newest first. */
+export function requestsOf(ledger: Ledger, page: PageOf, { token, ...days }: RequestsFilter): Page<LedgerRow> {
+  const select = '* from ledger where at >= ?3 and at < ?4 and (?5 is null or token = ?5)';
+  const rows = ledger.page<LedgerTableRow>({ select, order: ['id'] }, page, ...timesOfDays(days), token ?? null);
+  return { ...rows, data: rows.data.map(ledgerRow) };
+}
+
+/** @returns rows for an export, oldest first, and the cursor of the next page or null. */
+export function ledgerPageOf(
+  ledger: Ledger,
+  cursor: string,
+  limit: number,
+): { rows: LedgerRow[]; next: string | null } {
+  const rows = ledger.read<LedgerTableRow>('select * from ledger where id > ? order by id limit ?', cursor, limit + 1);
+  const page = rows.slice(0, limit);
+  return { rows: page.map(ledgerRow), next: rows.length > limit ? (page.at(-1)?.id ?? null) : null };
+}
+
+/**
+ * Sums up what was spent.
+ *
+ * By day, model and dimension for all time, from rollups and what is not in them yet. By conversation and tool, and between
+ * times that are not midnights, from the rows: so only as far back as these are kept.
+ */
+export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
+  if (query.group_by === 'tool') return usageByTool(ledger, query);
+  const dimension = DIMENSIONS.find((one) => one === query.group_by);
+  return dimension ? usageByDimension(ledger, query, dimension) : usageByRows(ledger, query);
+}
+
+/**
+ * Sums up by a dimension, for all time. Requests without a value are in the group null; with several, in each group.
+ */
+function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimension): UsageReport {
+  const { from, to, key } = query;
+  const areDays = areWholeDays(query);
+  // Which values have a row of their own is decided when rows are folded.
+  if (areDays) ledger.fold(true);
+  const all = addSums(groupsByRows(ledger, { from, to, group_by: 'model' }).groups);
+  const [first, end] = timesOfDays(query);
+  const groups = areDays
+    ? ledger.read<Record<string, SqlStorageValue> & ValueSums>(
+        `select value, ${SUMMED_UP} from dimensions where day >= ? and day < ? and dimension = ?
+         group by value having sum(requests) != 0 or sum(cost) != 0 order by cost desc, value`,
+        first / DAY_MS,
+        end / DAY_MS,
+        dimension,
+      )
+    : valuesOfRows(ledger, [first, end], dimension);
+  const data = usageByValue(
+    groups.filter(({ value }) => key === undefined || value === key),
+    all,
+    dimension,
+  );
+  return { from: from ?? null, to: to ?? null, group_by: dimension, data, total: usageTotal(all) };
+}
+
+type ValueSums = UsageSums & { value: string };
+
+/** @returns the sums of a dimension between two times, from the rows; the dearest first */
+function valuesOfRows(ledger: Ledger, times: [number, number], dimension: Dimension): ValueSums[] {
+  const values = new Map<string, UsageSums>();
+  for (const sum of dimensionSums(ledger, "status != 'held' and at >= ? and at < ?", ...times)) {
+    if (sum.dimension !== dimension) continue;
+    values.set(sum.value, addSums([sum.sums, ...(values.has(sum.value) ? [values.get(sum.value) as UsageSums] : [])]));
+  }
+  return [...values].map(([value, sums]) => ({ value, ...sums })).sort((left, right) => right.cost - left.cost);
+}
+
+/** Sums up by the tools that the edge has called. A request counts for each tool whose results it has taken up. */
+function usageByTool(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageReport {
+  const days = timesOfDays({ from, to });
+  const sums = (key: string, tables: string, where: string) =>
+    ledger.read<KeyedSums & Record<'calls' | 'errors' | 'ms', number>>(
+      `select ${key}, count(*) as requests, ${USED_IN_ALL} from ${tables}
+       where status != 'held' and at >= ? and at < ? and ${where} group by 1 order by cost desc, 1 limit ${MOST_LISTED_VALUES}`,
+      ...days,
+    );
+  const calls = ['calls', 'errors', 'ms'].map((name, at) => `sum(value ->> '$[${at}]') as ${name}`).join(', ');
+  const groups = sums(`key, ${calls}`, 'ledger, json_each(ledger.tools)', 'tools is not null');
+  const without = addSums(sums('null as key', 'ledger', 'tools is null'));
+  const all = addSums([without, ...sums('null as key', 'ledger', 'tools is not null')]);
+  const data: UsageReport['data'] = groups.map(({ key, calls, errors, ms, ...used }) => ({
+    ...{ key: String(key), ...usageTotal(used), calls, errors, ms },
+  }));
+  if (without.requests > 0) data.push({ key: null, ...usageTotal(without) });
+  data.sort((left, right) => right.cost_usd - left.cost_usd);
+  return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
+}
+
+/** @returns the beginning (inclusive) and the end (exclusive) of days, in milliseconds since 1970 */
+export function timesOfDays({ from, to }: Days): [from: number, to: number] {
+  return [from === undefined ? 0 : Date.parse(from), to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to)];
+}
+
+/** @returns whether days begin at both times, so that sums by day have all that is between them */
+function areWholeDays(days: Days): boolean {
+  return Object.values({ from: days.from, to: days.to }).every(
+    (at) => at === undefined || Date.parse(at) % DAY_MS === 0,
+  );
+}
+
+function usageByRows(ledger: Ledger, query: UsageQuery): UsageReport {
+  const { from, to, group_by } = query;
+  const { groups, all } = groupsByRows(ledger, query);
+  const data = groups.map((group) => ({
+    key: typeof group.key === 'number' ? spanId('day', group.key * DAY_MS) : group.key,
+    ...usageTotal(group),
+  }));
+  return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(addSums(all)) };
+}
+
+type KeyedSums = Record<string, SqlStorageValue> & UsageSums & { key: string | number | null };
+
+/** @returns the dearest sums by a column of the rows, and the sums of all */
+function groupsByRows(ledger: Ledger, query: UsageQuery): { groups: KeyedSums[]; all: KeyedSums[] } {
+  const { group_by, key: only = null } = query;
+  const [first, end] = timesOfDays(query);
+  const columns = SUMMED_COLUMNS.join(', ');
+  const isByDay = group_by === 'day' || group_by === 'model';
+  if (isByDay && areWholeDays(query)) {
+    const groups = ledger.read<KeyedSums>(
+      `select ${group_by} as key, ${SUMMED_UP} from (
+         select day, model, requests, ${columns} from rollups where day >= ?1 / ${DAY_MS} and day < ?2 / ${DAY_MS}
+         union all
+         select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as model, 1 as requests, ${columns} from ledger
+         where id > ?3 and status != 'held' and at >= ?1 and at < ?2
+       ) group by key order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
+      first,
+      end,
+      ledger.marker,
+    );
+    return { groups, all: groups };
+  }
+  const key = group_by === 'day' ? `at / ${DAY_MS}` : group_by === 'model' ? ROLLUP_MODEL : group_by;
+  const rows = (shown: string) => `select ${shown} as key, count(*) as requests, ${USED_IN_ALL} from ledger
+    where status != 'held' and at >= ?1 and at < ?2 and (?3 is null or ${key} = ?3)`;
+  const groups = ledger.read<KeyedSums>(
+    `${rows(key)} group by 1 order by ${group_by === 'day' ? '1' : `cost desc, 1 limit ${MOST_LISTED_VALUES}`}`,
+    first,
+    end,
+    isByDay ? null : only,
+  );
+  const isAll = isByDay || groups.length < MOST_LISTED_VALUES;
+  return { groups, all: isAll ? groups : ledger.read<KeyedSums>(rows('null'), first, end, only) };
+}
+
+function ledgerRow(row: LedgerTableRow): LedgerRow {
+  return {
+    request_id: row.id,
+    created_at: new Date(row.at).toISOString(),
+    settled_at: isoTimeOrNull(row.settled_at),
+    ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
+    tags: readTags(row.tags),
+    hold_usd: toUsd(row.hold),
+    cost_usd: toUsd(row.cost),
+    usage: reportTokens(row),
+    estimated: row.estimated === 1,
+    over_hold: row.over_hold === 1,
+    late: row.late === 1,
+    unpriced: row.unpriced === 1,
+    outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as OutcomeCounts),
+    ...(row.chosen_by !== null && { chosen_by: JSON.parse(row.chosen_by) as ChosenBy }),
+  };
+}

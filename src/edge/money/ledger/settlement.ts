@@ -1,0 +1,87 @@
+/** Makes the values of a settlement safe to be stored and summed up. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { Spent } from '../budget/state.ts';
+import type { Opening, Settlement, Tokens } from '../contracts/settlement.ts';
+import type { Closing } from './tables.ts';
+
+const MOST_COST: Nanodollars = 1e15;
+export const NO_TOKENS: Readonly<Tokens> = {
+  input: 0,
+  output: 0,
+  cacheRead: 0,
+  cacheWrite5m: 0,
+  cacheWrite1h: 0,
+  thinking: 0,
+  webSearches: 0,
+};
+
+/** @returns the beginning of a row. Missing values become `unknown` or null. */
+export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undefined }): Opening {
+  return {
+    route: known.route ?? 'unknown',
+    model: known.model ?? 'unknown',
+    unpriced: known.unpriced ?? false,
+    conversation: known.conversation ?? null,
+    prefix: known.prefix ?? null,
+    agent: known.agent ?? null,
+    token: known.token ?? null,
+    group: known.group ?? null,
+    tags: known.tags || null,
+    user: known.user ?? null,
+    ...(known.chosenBy && { chosenBy: known.chosenBy }),
+  };
+}
+
+/** @returns the end of a row. If the cost is not a number, it is the whole hold. */
+export function closingOf(settlement: Settlement, hold: Nanodollars, now: number, late: boolean): Closing {
+  const cost = Math.ceil(safeAmount(settlement.cost, hold));
+  return {
+    status: settlement.status === 'held' ? 'complete' : settlement.status,
+    stage: settlement.stage ?? null,
+    cost,
+    tokens: wholeTokens(settlement.tokens),
+    estimated: settlement.estimated === true || !Number.isFinite(settlement.cost),
+    overHold: cost > hold,
+    late,
+    answeredBy: settlement.answeredBy ?? null,
+    stopReason: settlement.stopReason ?? null,
+    errorType: settlement.errorType ?? null,
+    upstreamRequestId: settlement.upstreamRequestId ?? null,
+    upstream: settlement.upstream ?? null,
+    ttftMs: duration(settlement.ttftMs),
+    ms: duration(settlement.ms),
+    firstEventMs: wholeMs(settlement.firstEventMs),
+    afterFirstMs: wholeMs(settlement.afterFirstMs),
+    tools: settlement.tools ? JSON.stringify(settlement.tools) : null,
+    at: now,
+  };
+}
+
+function wholeTokens(given: Partial<Tokens> = {}): Tokens {
+  const tokens = { ...NO_TOKENS };
+  for (const kind of Object.keys(tokens) as (keyof Tokens)[])
+    tokens[kind] = Math.round(safeAmount(given[kind] ?? 0, 0));
+  return tokens;
+}
+
+/** @returns the tokens to take out of the buckets. Cache reads are not included. */
+export function spentOf({ tokens }: Closing): Spent {
+  const inputTokens = tokens.input + tokens.cacheWrite5m + tokens.cacheWrite1h;
+  return { inputTokens, outputTokens: tokens.output };
+}
+
+/** @returns an amount with which sums stay exact: not negative, and not more than any request can cost. */
+export function safeAmount(value: number, otherwise: number): number {
+  return Number.isFinite(value) ? Math.min(Math.max(0, value), MOST_COST) : otherwise;
+}
+
+/** @returns a time as whole milliseconds, with which sums stay exact; null if there is none */
+function wholeMs(value: number | undefined): number | null {
+  const ms = duration(value);
+  return ms === null ? null : Math.round(safeAmount(ms, 0));
+}
+
+function duration(value: number | undefined): number | null {
+  return value !== undefined && Number.isFinite(value) ? value : null;
+}

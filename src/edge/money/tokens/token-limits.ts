@@ -1,0 +1,126 @@
+/** Keeps the limits of single tokens (credentials), and what they have spent. */
+
+import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import { readFormat, withoutFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import type { QuotaReport, TokenRow } from '../account/usage-answers.schema.ts';
+import type { TokenLimits } from '../budget/limits.schema.ts';
+import type { Purse } from '../budget/purses.ts';
+import type { Hold } from '../budget/state.ts';
+import { NEVER } from '../budget/windows.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { TokenRowCache } from './token-row-cache.ts';
+
+interface LimitedToken {
+  limits: TokenLimits;
+  settled: Nanodollars;
+  held: Nanodollars;
+}
+
+/** What a token's row says about its limits. */
+export interface LimitsRow {
+  jti: string;
+  limits: string | null;
+  /** What it has settled, up to the last fold of the ledger. */
+  spent: Nanodollars;
+}
+
+const MOST_LIMITED_TOKENS = 1_000;
+
+/**
+ * Keeps what tokens with their own limits have spent and set aside. What a token has settled stands in its row, up to the
+ * last fold of the ledger, and in later rows of the ledger. It is read when the token is first used after a wake.
+ */
+export class TokensWithLimits {
+  readonly #ledger: Ledger;
+  readonly #rows: TokenRowCache;
+  readonly #holds: ReadonlyMap<string, Hold>;
+  /** Those that were used since the object woke. */
+  readonly #used = new Map<string, LimitedToken>();
+
+  /** @param holds all holds of the account */
+  constructor(ledger: Ledger, rows: TokenRowCache, holds: ReadonlyMap<string, Hold>) {
+    this.#ledger = ledger;
+    this.#rows = rows;
+    this.#holds = holds;
+  }
+
+  /** @returns the limits of a token in the form of its row; null if it has none. */
+  static textOf(limits: TokenLimits | undefined): string | null {
+    return limits === undefined ? null : writeFormat('limits', limits);
+  }
+
+  /** Notes that a token's row was made or deleted. */
+  changed(jti: string): void {
+    this.#used.delete(jti);
+  }
+
+  /** @returns the models that a token may use; undefined if it may use those of its account. */
+  modelsOf(jti: string | undefined): readonly string[] | undefined {
+    return this.#find(jti)?.limits.models;
+  }
+
+  /** @returns the purse of a token; undefined if its spending is not limited. */
+  purseOf(jti: string | undefined): Purse | undefined {
+    const token = this.#find(jti);
+    if (token?.limits.usd_total === undefined) return undefined;
+    const { settled, held, limits } = token;
+    return { by: 'token', name: 'usd_total', most: fromUsd(limits.usd_total ?? 0), settled, held, end: NEVER };
+  }
+
+  /** @returns the quota status of a token, in the form of answers; null if it has no limits. */
+  report(jti: string | undefined): QuotaReport['token'] {
+    const token = this.#find(jti);
+    if (!token) return null;
+    return { limits: withoutFormat(token.limits), settled_usd: toUsd(token.settled), held_usd: toUsd(token.held) };
+  }
+
+  /** @returns the limits of listed tokens, and what they have settled, in the form of answers. */
+  list(rows: readonly LimitsRow[]): Pick<TokenRow, 'limits' | 'spent_usd'>[] {
+    const areLimited = rows.some(({ limits }) => limits !== null);
+    const unfolded: ReadonlyMap<string, Nanodollars> = areLimited ? this.#ledger.unfoldedByToken() : new Map();
+    return rows.map(({ jti, limits, spent }) =>
+      limits === null
+        ? { limits, spent_usd: null }
+        : {
+            limits: withoutFormat(readFormat<TokenLimits>('limits', limits)),
+            spent_usd: toUsd(spent + (unfolded.get(jti) ?? 0)),
+          },
+    );
+  }
+
+  /** Adds a hold of a token's request, after it was added to all holds. */
+  hold(jti: string | null | undefined, nanodollars: Nanodollars): void {
+    const token = this.#usedBefore(jti);
+    if (token) token.held += nanodollars;
+  }
+
+  /** Replaces a hold by what the request cost, after that was stored. Without a hold it corrects the settled sum. */
+  settle(jti: string | null | undefined, held: Nanodollars, spent: Nanodollars): void {
+    const token = this.#usedBefore(jti);
+    if (!token) return;
+    token.held -= held;
+    token.settled += spent;
+  }
+
+  /** @returns a token whose sums are known. Those of any other are read later, and then have this change already. */
+  #usedBefore(jti: string | null | undefined): LimitedToken | undefined {
+    return jti === undefined || jti === null ? undefined : this.#used.get(jti);
+  }
+
+  #find(jti: string | undefined): LimitedToken | undefined {
+    const known = this.#usedBefore(jti);
+    if (known || jti === undefined) return known;
+    const limits = this.#rows.find(jti)?.limits ?? null;
+    if (limits === null) return undefined;
+    const token = this.#read(jti, readFormat<TokenLimits>('limits', limits));
+    if (this.#used.size >= MOST_LIMITED_TOKENS) this.#used.clear();
+    this.#used.set(jti, token);
+    return token;
+  }
+
+  #read(jti: string, limits: TokenLimits): LimitedToken {
+    let held = 0;
+    for (const { token, nanodollars } of this.#holds.values()) if (token === jti) held += nanodollars;
+    return { limits, settled: this.#ledger.settledByToken(jti), held };
+  }
+}

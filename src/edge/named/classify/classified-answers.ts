@@ -1,0 +1,99 @@
+/** Caches answers in KV: a key for each account, classifier version, model and input, with an expiry. */
+
+import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
+import { ApiError } from '../../kit/http/errors.ts';
+import type { ClassifyAnswer } from './classify-answers.schema.ts';
+
+/** The part of an answer that is stored. Its cost is not stored, because a cached answer costs nothing. */
+export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields'>;
+
+const ANSWER_PREFIX = 'classified:';
+const HASH_CHARACTERS = 64;
+/** How many keys are deleted at once. A request may make a thousand calls to KV, and each deletion is one. */
+const ANSWERS_AT_ONCE = 500;
+
+// The hash has no colon and a fixed length, so the account before it may have any.
+function answerKey(account: string, hash: string): string {
+  return `${ANSWER_PREFIX}${account}:${hash}`;
+}
+
+/** @returns the id of an answer within its account: a hash of all that decides the answer. */
+export async function answerHash(parts: readonly unknown[]): Promise<string> {
+  return await sha256Hex(utf8(JSON.stringify(parts)));
+}
+
+/** @returns a cached answer; undefined if there is none, or if KV does not respond. */
+export async function recallAnswer(store: KVNamespace, account: string, hash: string): Promise<KeptAnswer | undefined> {
+  try {
+    return (await store.get<KeptAnswer>(answerKey(account, hash), 'json')) ?? undefined;
+  } catch {
+    // The upstream can answer again, as if nothing were stored.
+    return undefined;
+  }
+}
+
+/** The most keys that KV reads at once. */
+export const RECALLED_AT_ONCE = 100;
+
+/**
+ * Reads many cached answers at once, at most `RECALLED_AT_ONCE`.
+ *
+ * @returns the cached answers by their hashes; none if KV does not respond
+ */
+export async function recallAnswers(
+  store: KVNamespace,
+  account: string,
+  hashes: readonly string[],
+): Promise<Map<string, KeptAnswer>> {
+  const found = new Map<string, KeptAnswer>();
+  try {
+    const keys = hashes.map((hash) => answerKey(account, hash));
+    const answers = await store.get<KeptAnswer>(keys, 'json');
+    for (const [index, hash] of hashes.entries()) {
+      const answer = answers.get(keys[index] ?? '');
+      if (answer) found.set(hash, answer);
+    }
+  } catch {
+    // The upstream can answer again, as if nothing were stored.
+  }
+  return found;
+}
+
+/**
+ * Stores an answer for some seconds.
+ *
+ * @throws ApiError 503 if KV does not accept it
+ */
+export async function keepAnswer(
+  store: KVNamespace,
+  account: string,
+  hash: string,
+  answer: KeptAnswer,
+  seconds: number,
+): Promise<void> {
+  try {
+    await store.put(answerKey(account, hash), JSON.stringify(answer), { expirationTtl: seconds });
+  } catch (cause) {
+    throw new ApiError('api_error', 'The answer could not be kept.', { status: 503, logged: 'kv_unavailable', cause });
+  }
+}
+
+/**
+ * Deletes a page of an account's answers.
+ *
+ * @param cursor where the page begins. It is needed because a page may be full of answers of other accounts, whose names
+ *   begin like this one. Those are not deleted
+ * @returns where the next page begins; undefined if there is none
+ */
+export async function forgetAnswers(
+  store: KVNamespace,
+  account: string,
+  cursor?: string | undefined,
+): Promise<string | undefined> {
+  const prefix = answerKey(account, '');
+  const page = await store.list({ prefix, limit: ANSWERS_AT_ONCE, ...(cursor === undefined ? {} : { cursor }) });
+  // A longer key belongs to an account whose name begins like this one.
+  const own = page.keys.filter(({ name }) => name.length === prefix.length + HASH_CHARACTERS);
+  await Promise.all(own.map(({ name }) => store.delete(name)));
+  return page.list_complete ? undefined : page.cursor;
+}

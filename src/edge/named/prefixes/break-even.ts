@@ -1,0 +1,37 @@
+/** Computes the break-even of caching: the number of requests from which it costs less than sending the prompt each time. */
+import { fromUsd, inputCosts } from '../../claude/pricing/cost.ts';
+import type { Model } from '../../claude/pricing/models.ts';
+
+/** What a prefix costs a request, in US dollars. */
+export interface CachedCosts {
+  /** For each request without caching. */
+  cold: number;
+  /** For the request that writes it to the cache. */
+  write: number;
+  /** For each request that reads it from the cache. */
+  read: number;
+}
+
+/** @returns what a number of tokens costs a request without the cache, written to it, and read from it */
+export function cachedCosts(tokens: number, model: Model, ttl: '5m' | '1h'): CachedCosts {
+  const costs = inputCosts(tokens, model);
+  return {
+    cold: costs.input,
+    write: ttl === '1h' ? costs.cache_write_1h : costs.cache_write_5m,
+    read: costs.cache_read,
+  };
+}
+
+/**
+ * Finds the break-even.
+ *
+ * @returns the smallest number of requests, within one lifetime of the cache, for which caching costs less; null if there
+ * is none
+ */
+export function paysFrom(costs: CachedCosts): number | null {
+  // Integers of nanodollars: with fractions a rounding error could decide where the costs are equal.
+  const [cold, write, read] = [fromUsd(costs.cold), fromUsd(costs.write), fromUsd(costs.read)];
+  if (read >= cold) return write < cold ? 1 : null;
+  // write + (n − 1) · read < n · cold, solved for n. It must be greater, so an integer solution is not enough: hence + 1.
+  return Math.max(1, Math.floor((write - read) / (cold - read)) + 1);
+}

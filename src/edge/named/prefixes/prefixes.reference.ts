@@ -1,0 +1,86 @@
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { daysQuery } from '../../money/account/usage.schema.ts';
+import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
+import { putPrefix } from './prefixes.schema.ts';
+import { prefixAnswer, prefixContent, prefixDeleted, prefixStats } from './prefixes-answers.schema.ts';
+
+const version = 'support@e53125914ba65717eeaabaa926446a5b';
+const fields = {
+  system: 'You answer for Acme, in one sentence.',
+  model: 'claude-haiku-5-5',
+  max_tokens: 2_048,
+  cache_ttl: '1h',
+  description: 'How Acme answers',
+};
+const savings = {
+  requests: 10,
+  answered: 10,
+  cache_writes: 1,
+  cache_reads: 9,
+  hit_rate: 0.9,
+  input_tokens: 120,
+  cache_read_input_tokens: 45_000,
+  cache_write_5m_input_tokens: 0,
+  cache_write_1h_input_tokens: 5_000,
+  tokens_saved: 45_000,
+  saved_usd: 0.00355,
+};
+
+export const prefixes: Resource = resource({
+  tag: 'Prefixes',
+  description: 'Beginnings of prompts, stored by version, so that the prompt cache hits.',
+  parameters: storedParameters('support'),
+  needs: 'messages',
+  routes: {
+    ...storedRoutes({
+      kind: 'prefix',
+      title: 'Prefix',
+      plural: 'prefixes',
+      example: { name: 'support', version, description: 'How Acme answers', bytes: 98 },
+      put: {
+        schemas: putPrefix,
+        example: fields,
+        answer: jsonAnswer(
+          'What the version comes to, and whether caching it pays.',
+          z.withMeta(prefixAnswer, { id: 'PrefixReport' }),
+          {
+            type: 'prefix',
+            name: 'support',
+            version,
+            model: 'claude-haiku-5-5',
+            input_tokens: 9,
+            minimum_cacheable_tokens: 512,
+            warnings: [
+              'This prefix has 9 tokens, and claude-haiku-5-5 caches from 512 on: by itself it is not cached.',
+            ],
+            notes: ['Tools come before system and messages in what the upstream caches.'],
+            cost_usd: { cold: 9e-7, write: 1.8e-6, read: 9e-8 },
+            pays_from_requests: null,
+          },
+        ),
+        errors: [429, 503, 504, 529],
+      },
+      content: {
+        schema: z.withMeta(prefixContent, { id: 'Prefix' }),
+        example: { type: 'prefix', name: 'support', version, owner: 'account', ...fields },
+      },
+      deleted: prefixDeleted,
+      remove: { summary: 'Delete a prefix', description: 'Its versions stay for those who name them: `name@version`.' },
+    }),
+    'GET /prefixes/:name/stats': {
+      operation: 'getPrefixStats',
+      summary: 'See what caching it has saved',
+      query: daysQuery,
+      answer: jsonAnswer('By day and version.', z.withMeta(prefixStats, { id: 'PrefixStats' }), {
+        name: 'support',
+        owner: 'account',
+        from: null,
+        to: null,
+        data: [{ day: '2026-11-20', version, ...savings }],
+        total: savings,
+      }),
+    },
+  },
+});

@@ -1,0 +1,133 @@
+import type { Context } from 'hono';
+import { countTokens } from '../../claude/count-tokens.ts';
+import { defaultModel } from '../../claude/pricing/default-model.ts';
+import { refuseUntaken } from '../../claude/pricing/takes.ts';
+import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
+import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
+import { type AppEnv, contextOf, objectOf } from '../../gate/auth/context.ts';
+import { DEPLOYMENT } from '../../gate/identity/identity.ts';
+import { piecesOf, streamOfPieces } from '../../kit/http/body-pieces.ts';
+import { encoder } from '../../kit/http/bytes.ts';
+import { Hono } from '../../kit/http/hono.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { daysQuery } from '../../money/account/usage.schema.ts';
+import { admitTokenCount } from '../../money/admission/admission.ts';
+import { admitStoring } from '../../money/admission/admit-free.ts';
+import type { SavingsRow } from '../../money/contracts/account.ts';
+import { addUp, totalSavings } from '../../rooms/choice/ledger/savings.ts';
+import { readWithTools, shownTools } from '../../rooms/runs/tools/stored-tools.ts';
+import { unknownVersion } from '../versions/find-stored.ts';
+import { type Found, usersOf } from '../versions/kv-copies.ts';
+import { namedRoutes, ownerName, ownersSeen } from '../versions/named-routes.ts';
+import { cachedCosts, paysFrom } from './break-even.ts';
+import { canonicalText, countBodies, type Prefix } from './prefix.ts';
+import { PREFIXES } from './prefix-kind.ts';
+import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
+import type { PrefixAnswer, PrefixStats } from './prefixes-answers.schema.ts';
+
+/** How many accounts' ledgers are asked at a time. */
+const OBJECTS_AT_ONCE = 20;
+
+const TOOLS_NOTE =
+  'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
+
+/** Makes the routes of prefixes. An admin stores the deployment's, everybody else those of their account. */
+export function prefixesRoutes(fetchUpstream?: Fetch) {
+  return new Hono<AppEnv>()
+    .route(
+      '/',
+      namedRoutes({
+        stored: PREFIXES,
+        scope: 'messages',
+        schemas: putPrefix,
+        maxBytes: MAX_PREFIX_BYTES,
+        readBody: (c) => readWithTools(c, 'count'),
+        write: (fields) => encoder.encode(canonicalText(fields)),
+        show: showPrefix,
+        // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
+        answerPut: (c, version) => prefixAnswerOf(c, version, fetchUpstream),
+        admit: admitStoring,
+      }),
+    )
+    .get('/prefixes/:name/stats', requireScope('messages'), async (c) => c.json(await stats(c)));
+}
+
+function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
+  const { content } = value;
+  const tools = shownTools(c, owner, content.tools);
+  const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...content, tools };
+  const body = streamOfPieces(piecesOf(JSON.stringify(told), value.sources));
+  return new Response(body, { headers: { 'content-type': 'application/json' } });
+}
+
+/** Describes a version: the upstream counts its tokens, and the price table gives its costs. */
+async function prefixAnswerOf(
+  c: Context<AppEnv>,
+  { name, hash, value: prefix }: Found<Prefix>,
+  fetchUpstream?: Fetch,
+): Promise<PrefixAnswer> {
+  const settings = c.get('settings');
+  const { model: own, fallback_models = [], max_tokens, cache_ttl } = prefix.content;
+  refuseUntaken(settings.models, [own, ...fallback_models], { max_tokens });
+  const upstream = upstreamOf(settings, fetchUpstream);
+  const model = settings.models.resolve(own ?? defaultModel(settings.models)?.id ?? '');
+  await admitTokenCount({ ...contextOf(c), route: 'prefixes', model });
+  const { headers, signal } = c.req.raw;
+  const counting = { upstream, settings, model, headers, signal };
+  const { complete, added } = countBodies(prefix, model);
+  const [all, rest] = await Promise.all([
+    countTokens(complete, counting),
+    added === undefined ? 0 : countTokens(added, counting),
+  ]);
+  const input_tokens = Math.max(0, all - rest);
+  const row = settings.models.find(model);
+  const costs = row && cachedCosts(input_tokens, row, cache_ttl);
+  const short = row !== undefined && input_tokens < row.minimum_cacheable_tokens;
+  const warnings: string[] = [];
+  if (!row) warnings.push(`${model} is not in the model table: its prices and its minimum for caching are not known.`);
+  if (row && short) {
+    warnings.push(
+      `This prefix has ${input_tokens} tokens, and ${row.id} caches from ${row.minimum_cacheable_tokens} on: by itself it is not cached.`,
+    );
+  }
+  if (row && input_tokens > row.max_input_tokens) {
+    warnings.push(`This prefix has ${input_tokens} tokens, and ${row.id} takes ${row.max_input_tokens} at the most.`);
+  }
+  return {
+    type: 'prefix',
+    name,
+    version: `${name}@${hash}`,
+    model,
+    input_tokens,
+    minimum_cacheable_tokens: row?.minimum_cacheable_tokens ?? null,
+    warnings,
+    notes: [TOOLS_NOTE],
+    cost_usd: costs ?? null,
+    pays_from_requests: costs && !short ? paysFrom(costs) : null,
+  };
+}
+
+async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
+  const { from, to } = validate(daysQuery, c.req.query());
+  const name = c.req.param('name') ?? '';
+  const { account } = c.get('identity');
+  for (const owner of ownersSeen(c)) {
+    const versions = await objectOf(c, owner)((object) => object.versionsOf(PREFIXES.kind, name));
+    if (versions.length === 0) continue;
+    const query = { versions, from, to };
+    const asked =
+      owner === DEPLOYMENT && hasScope(c.get('identity'), 'admin')
+        ? await Array.fromAsync(usersOf(c.env.STORE, PREFIXES.kind, name))
+        : [account];
+    const rows: SavingsRow[] = [];
+    for (let at = 0; at < asked.length; at += OBJECTS_AT_ONCE) {
+      const reports = asked
+        .slice(at, at + OBJECTS_AT_ONCE)
+        .map((user) => objectOf(c, user)((object) => object.savings(query)));
+      rows.push(...(await Promise.all(reports)).flat());
+    }
+    const data = addUp(rows);
+    return { name, owner: ownerName(owner), from: from ?? null, to: to ?? null, data, total: totalSavings(data) };
+  }
+  throw unknownVersion(PREFIXES, name);
+}

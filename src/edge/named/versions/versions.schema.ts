@@ -1,0 +1,29 @@
+/** The schemas that all stored things share: names, and versions that never change. */
+import * as z from '../../kit/http/zod.ts';
+import { HASH, NAME_RULE, parseRef } from './version-ref.ts';
+
+/** A member of every `PUT` of a name. */
+export const pinnedMember = z.object({
+  pinned: z.optionally(
+    z
+      .array(
+        z.string().check(z.regex(HASH, { error: 'Input should be the hash of a version: 32 digits, 0-9 and a-f' })),
+      )
+      .check(z.maxLength(32)),
+    'Versions of the name, by the hash behind the `@`, that everybody who sees it may ask for beside the current one. `[]` ends that; without it they stay as they are.',
+  ),
+});
+
+/** @param what the kind of thing, for the message: `prefix` */
+export function refSchema(what: string) {
+  return z.string({ error: 'Input should be a string' }).check(
+    z.refine((value) => parseRef(value) !== undefined, {
+      error: `Input should be the name of the ${what} (${NAME_RULE}), or name@version`,
+    }),
+  );
+}
+
+/** @returns the two bodies of `PUT` for a name: a new version, or a pointer to one that is already stored, newer or older */
+export function putBodies<Fields extends z.ZodMiniType>(fields: Fields, ref: ReturnType<typeof refSchema>) {
+  return { fields, pointer: z.strictObject({ version: ref }) };
+}

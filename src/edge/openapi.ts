@@ -1,0 +1,178 @@
+/** Makes the OpenAPI document of all routes, from the schemas that check their requests. */
+
+import {
+  createDocument,
+  type ZodOpenApiOperationObject,
+  type ZodOpenApiPathsObject,
+  type ZodOpenApiResponseObject,
+} from 'zod-openapi';
+import { models } from './claude/models/models.reference.ts';
+import type { Scope } from './gate/identity/identity.ts';
+import { health } from './health/health.reference.ts';
+import * as z from './kit/http/zod.ts';
+import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './kit/reference/errors.ts';
+import { HEADERS } from './kit/reference/headers.ts';
+import type { Answer, Content, Resource, Route } from './kit/reference/resource.ts';
+import { answersOf } from './kit/reference/resource.ts';
+import { accounts } from './money/account/accounts.reference.ts';
+import { usage } from './money/account/usage.reference.ts';
+import { tokens } from './money/tokens/tokens.reference.ts';
+import { classification } from './named/classify/classification.reference.ts';
+import { prefixes } from './named/prefixes/prefixes.reference.ts';
+import { agents } from './rooms/agents/agents.reference.ts';
+import { batches } from './rooms/batches/batches.reference.ts';
+import { classifications } from './rooms/classify-batches/classifications.reference.ts';
+import { files } from './rooms/files/files.reference.ts';
+import { alerts } from './rooms/operator/alerts.reference.ts';
+import { metrics } from './rooms/operator/metrics.reference.ts';
+import { deploymentPools, groups } from './rooms/pools/pools.reference.ts';
+import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
+import { conversations } from './talk/conversations/conversations.reference.ts';
+import { counts } from './talk/messages/count-tokens.reference.ts';
+import { messages } from './talk/messages/messages.reference.ts';
+
+/** All resources, in the order in which the page shows them. A new resource is a new entry. */
+export const RESOURCES: readonly Resource[] = [
+  messages,
+  counts,
+  models,
+  batches,
+  files,
+  conversations,
+  agents,
+  prefixes,
+  classification,
+  classifications,
+  webhooks,
+  groups,
+  deploymentPools,
+  usage,
+  accounts,
+  tokens,
+  alerts,
+  health,
+  metrics,
+];
+
+const INTRODUCTION = `Sluice stands between your frontends and the Claude API. Point a client of the Messages API at it by changing its base URL: \
+the Messages API is Anthropic's, with \`conversation\` and \`prefix\` added.
+
+Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. Money is in US dollars with at most nine decimals. \
+Times are RFC 3339 in UTC. Every answer has \`sluice-request-id\`.`;
+
+const IDS = {
+  'sluice-request-id': z.described(z.string(), 'This edge’s id of the request; the ledger finds it by this.'),
+  'request-id': z.described(z.string(), 'The upstream’s id where its answer was relayed, else ours.'),
+};
+
+/** @returns the OpenAPI 3.1 document as an object that can be written as JSON. */
+export function createReference() {
+  const paths: ZodOpenApiPathsObject = {};
+  for (const resource of RESOURCES) {
+    for (const [key, route] of Object.entries(resource.routes)) {
+      const [method = '', path = ''] = key.split(' ');
+      const template = path.replaceAll(/:(\w+)/g, '{$1}');
+      paths[template] = { ...paths[template], [method.toLowerCase()]: operation(resource, path, route, method) };
+    }
+  }
+  return createDocument(
+    {
+      openapi: '3.1.1',
+      info: { title: 'Sluice', version: '1', description: INTRODUCTION, license: { name: 'MIT', identifier: 'MIT' } },
+      servers: [{ url: '/', description: 'This deployment.' }],
+      tags: RESOURCES.map(({ tag, description }) => ({ name: tag, description })),
+      security: [{ bearer: [] }, { apiKey: [] }],
+      paths,
+      components: {
+        responses: Object.fromEntries(statuses().map((status) => [`Error${status}`, errorAnswer(status)])),
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A token of this edge.' },
+          apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same token.' },
+        },
+      },
+    },
+    {
+      override: ({ jsonSchema, io }) => {
+        // A later version may add members to an answer, and today's clients must accept them.
+        if (io === 'output' && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
+        // The bounds of JavaScript's integers are not bounds of this API.
+        if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+        if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+      },
+    },
+  );
+}
+
+function operation(resource: Resource, path: string, route: Route, method: string): ZodOpenApiOperationObject {
+  const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name);
+  const answers = Object.entries(answersOf(route)).map(([status, answer]) => [status, response(answer)] as const);
+  const errors = errorsOf(route, names.length > 0, method === 'GET').map(
+    (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
+  );
+  const scope = scopeOf(route);
+  const description = [route.description, scope && `Needs the scope \`${scope}\`.`].filter(Boolean).join('\n\n');
+  return {
+    operationId: route.operation,
+    tags: [resource.tag],
+    summary: route.summary,
+    ...(description === '' ? {} : { description }),
+    ...(route.needs === 'nothing' || route.needs === 'signature' ? { security: [] } : {}),
+    requestParams: {
+      ...(names.length > 0
+        ? { path: z.object(Object.fromEntries(names.map((name) => parameter(resource, name)))) }
+        : {}),
+      ...(route.query ? { query: route.query } : {}),
+      ...(route.headers ? { header: route.headers } : {}),
+    },
+    ...(route.body ? { requestBody: { required: true, content: mediaType(route.body) } } : {}),
+    responses: Object.fromEntries([...answers, ...errors]),
+  };
+}
+
+function parameter(resource: Resource, name: string) {
+  const told = resource.parameters?.[name];
+  if (told === undefined) throw new Error(`${resource.tag} does not describe the parameter ${name}`);
+  return [name, z.withMeta(z.string(), told)] as const;
+}
+
+function scopeOf({ needs }: Route): Scope | undefined {
+  return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
+}
+
+/** @returns the errors of a route: its own, and those that every request of its kind can get. */
+function errorsOf(route: Route, named: boolean, isRead: boolean): ErrorStatus[] {
+  const { needs, body, query, errors = [] } = route;
+  const all = new Set<ErrorStatus>([...errors, 500]);
+  if (needs !== 'nothing') all.add(401);
+  if (scopeOf(route) !== undefined) all.add(403);
+  // Reads are counted, but for those of an admin.
+  if (isRead && needs !== 'admin' && needs !== 'nothing') all.add(429);
+  if (body) for (const status of [400, 413, 415] as const) all.add(status);
+  if (query) all.add(400);
+  if (named) all.add(404);
+  return [...all].sort((left, right) => left - right);
+}
+
+function statuses(): ErrorStatus[] {
+  return Object.keys(ERRORS).map((status) => Number(status) as ErrorStatus);
+}
+
+function response({ description, content = [], headers = [] }: Answer): ZodOpenApiResponseObject {
+  const extra = Object.fromEntries(headers.map((name) => [name, z.optional(HEADERS[name])]));
+  return {
+    description,
+    headers: z.object({ ...IDS, ...extra }),
+    ...(content.length > 0 ? { content: Object.assign({}, ...content.map(mediaType)) } : {}),
+  };
+}
+
+function mediaType({ type = 'application/json', schema, example }: Content) {
+  return { [type]: { schema, example } };
+}
+
+function errorAnswer(status: ErrorStatus): ZodOpenApiResponseObject {
+  return {
+    description: ERRORS[status].description,
+    content: { 'application/json': { schema: errorSchema, examples: errorExamples(status) } },
+  };
+}

@@ -1,0 +1,12 @@
+import { decoder } from '../../kit/http/bytes.ts';
+import type { StoredKind } from '../../named/versions/find-stored.ts';
+import { type Agent, agentOf, sizeOfAgent } from './agent.ts';
+
+/** How agents are stored in versions. */
+export const AGENTS: StoredKind<Agent> = {
+  kind: 'agent',
+  path: '/agents',
+  read: (bytes) => agentOf(decoder.decode(bytes)),
+  memorySize: sizeOfAgent,
+  memoryBytes: 8 * 1024 * 1024,
+};

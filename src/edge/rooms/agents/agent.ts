@@ -1,0 +1,84 @@
+/** The stored form of a run: the model, the beginning of the prompt, the tools, and the limits. */
+
+import { encoder } from '../../kit/http/bytes.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import type { Json } from '../../kit/json/object.ts';
+import { runLimits } from '../runs/runs.schema.ts';
+import type { AgentFields } from './agents.schema.ts';
+
+/** A block of a system prompt. */
+type SystemBlock = Extract<AgentFields['system'], readonly unknown[]>[number];
+
+/** A stored version, with all its limits, and its system as blocks. */
+interface AgentDefinition extends Omit<AgentFields, 'system' | 'tools' | 'limits'> {
+  system: SystemBlock[];
+  tools: Json[];
+  limits: NonNullable<AgentFields['limits']>;
+}
+
+/** A version as requests use it. */
+export interface Agent {
+  definition: AgentDefinition;
+  /** The JSON text from which it is read. Its parts go up with these bytes, so that the upstream's cache finds them. */
+  text: string;
+}
+
+/** An estimate: parsed JSON takes at most this many times the length of its text. */
+const PARSED_SIZE = 4;
+
+/**
+ * Brings an agent into its stored form. Equal agents get equal bytes, even if their members were ordered, spaced or escaped
+ * differently. Within a tool or a block the order stays, because a model reads a schema in its order.
+ *
+ * @throws ApiError 400 for tools of the same name, and for breakpoints, which the edge places
+ */
+export function agentBytes(fields: AgentFields): Uint8Array {
+  const { description, model, max_tokens, system = [], tools = [], limits = {}, approvers, ...shaping } = fields;
+  const blocks = typeof system === 'string' ? systemBlocks(system) : system;
+  refuseBreakpoints('system', blocks);
+  refuseBreakpoints('tools', tools);
+  const names = new Set<unknown>();
+  for (const [index, { name }] of tools.entries()) {
+    if (name !== undefined && names.has(name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+    names.add(name);
+  }
+  const ordered = byName(shaping);
+  const choice = typeof model === 'string' ? model : byName({ ...model, models: byName(model.models) });
+  const definition: AgentDefinition = {
+    ...{ model: choice, max_tokens, system: blocks, tools, ...ordered },
+    limits: validate(runLimits, limits),
+    ...{ approvers, description },
+  };
+  return encoder.encode(JSON.stringify(definition));
+}
+
+/** @returns an object whose members are in the order of their names */
+function byName<T extends object>(members: T): T {
+  return Object.fromEntries(Object.entries(members).sort(([left], [right]) => (left < right ? -1 : 1))) as T;
+}
+
+function systemBlocks(text: string): SystemBlock[] {
+  return text === '' ? [] : [{ type: 'text', text }];
+}
+
+function refuseBreakpoints(part: string, list: readonly Json[]): void {
+  const at = list.findIndex((item) => Object.hasOwn(item, 'cache_control'));
+  if (at < 0) return;
+  throw invalidRequest(
+    `${part}.${at}.cache_control: an agent has none of its own: this edge places its breakpoint. Leave it out.`,
+  );
+}
+
+/** @returns an agent from its stored text */
+export function agentOf(text: string): Agent {
+  const definition = JSON.parse(text) as AgentDefinition;
+  // One of a release before may have a share of conversations to be compared with.
+  if (typeof definition.model === 'object') Reflect.deleteProperty(definition.model, 'control');
+  return { definition, text };
+}
+
+/** @returns the bytes of memory that an agent takes. */
+export function sizeOfAgent({ text }: Agent): number {
+  return text.length * (1 + PARSED_SIZE);
+}

@@ -1,0 +1,9 @@
+import * as z from '../../kit/http/zod.ts';
+import { storedVersion } from '../../named/versions/versions-answers.schema.ts';
+import { putAgent } from './agents.schema.ts';
+
+/** A version as it is stored. */
+export const agentContent = z.object({ ...storedVersion('agent'), ...putAgent.fields.shape });
+export type AgentContent = z.output<typeof agentContent>;
+
+export const agentDeleted = z.object({ type: z.literal('agent_deleted'), name: z.string() });

@@ -1,0 +1,57 @@
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { storedParameters, storedRoutes } from '../../named/versions/versions.reference.ts';
+import { putAgent } from './agents.schema.ts';
+import { agentContent, agentDeleted } from './agents-answers.schema.ts';
+
+const version = 'support@6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54';
+const fields = {
+  model: 'claude-sonnet-5-5',
+  max_tokens: 4_096,
+  system: 'You answer for Acme. Look the order up before you say anything of it.',
+  tools: [
+    {
+      name: 'find_order',
+      description: 'Tells where an order is.',
+      input_schema: { type: 'object', properties: { order: { type: 'string' } }, required: ['order'] },
+    },
+  ],
+  limits: { max_turns: 8, max_usd: 0.2 },
+  description: 'Answers about orders',
+};
+const stored = {
+  ...{ type: 'agent', name: 'support', version, owner: 'account', ...fields },
+  system: [{ type: 'text', text: fields.system }],
+  limits: { max_turns: 8, max_usd: 0.2, max_tool_calls: 100, parallel_tools: 6 },
+  approvers: 'owner',
+};
+const content = z.withMeta(agentContent, { id: 'Agent' });
+
+export const agents: Resource = resource({
+  tag: 'Agents',
+  description:
+    'Runs, stored by version: who answers, with which system and tools, within which limits. A message names one by `agent`, and its conversation keeps the version that it began with.',
+  parameters: storedParameters('support'),
+  needs: 'messages',
+  routes: {
+    ...storedRoutes({
+      kind: 'agent',
+      title: 'Agent',
+      plural: 'agents',
+      example: { name: 'support', version, description: fields.description, bytes: 412 },
+      put: {
+        schemas: putAgent,
+        example: fields,
+        answer: jsonAnswer('The version that the name points to now.', content, stored),
+        errors: [429, 503],
+      },
+      content: { schema: content, example: stored },
+      deleted: agentDeleted,
+      remove: {
+        summary: 'Delete an agent',
+        description: 'Conversations that began with it go on: each has a copy of its version.',
+      },
+    }),
+  },
+});

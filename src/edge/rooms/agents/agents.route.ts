@@ -1,0 +1,70 @@
+import type { Context } from 'hono';
+import { hasScope } from '../../gate/auth/authenticate.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
+import { DEPLOYMENT } from '../../gate/identity/identity.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { isObject, withoutUndefined } from '../../kit/json/object.ts';
+import { admitStoring } from '../../money/admission/admit-free.ts';
+import type { Found } from '../../named/versions/kv-copies.ts';
+import { namedRoutes, ownerName } from '../../named/versions/named-routes.ts';
+import { checkModels } from '../choice/check-choice.ts';
+import { readWithTools, seesAddresses, shownTools } from '../runs/tools/stored-tools.ts';
+import { type Agent, agentBytes } from './agent.ts';
+import { AGENTS } from './agent-kind.ts';
+import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
+import type { AgentContent } from './agents-answers.schema.ts';
+import { checkServers } from './called-servers.ts';
+import { describedTools } from './described-tools.ts';
+import { findAgent } from './find-agent.ts';
+import { withPartsOfPrefix } from './parts-of-prefix.ts';
+
+/** Makes the routes of agents. An admin stores the deployment's, everybody else those of their account. */
+export function agentsRoutes() {
+  return namedRoutes({
+    stored: AGENTS,
+    scope: 'messages',
+    schemas: putAgent,
+    maxBytes: MAX_AGENT_BYTES,
+    readBody: async (c) => {
+      const identity = c.get('identity');
+      const by = storedBy(c);
+      const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
+      if (isObject(json.model) && Object.hasOwn(json.model, 'control'))
+        throw invalidRequest(
+          'model.control: no share of conversations is answered without a label any more. Leave it out; to compare, ask an agent that has one model.',
+        );
+      if (!Array.isArray(json.tools)) return json;
+      const context = { env: c.env, settings: c.get('settings') };
+      return {
+        ...json,
+        tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)),
+      };
+    },
+    write: agentBytes,
+    show: (c, found) => c.json(agentContentOf(c, found)),
+    answerPut: async (c, found) => {
+      checkServers(found.value.definition, c.get('identity'), c.get('settings'));
+      await checkModels(c, found.value, storedBy(c));
+      return agentContentOf(c, found);
+    },
+    admit: admitStoring,
+  });
+}
+
+/** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */
+function storedBy(c: Context<AppEnv>): string {
+  const identity = c.get('identity');
+  return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
+}
+
+function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {
+  const { tools, mcp_servers: servers, ...definition } = value.definition;
+  const isOwn = owner === c.get('identity').account;
+  // Whoever may send a server in a request may read those without a secret.
+  const shown = seesAddresses(c, owner) ? servers : servers?.filter((server) => isOwn && !server.authorization_token);
+  return {
+    ...{ type: 'agent', name, version: `${name}@${hash}`, owner: ownerName(owner), ...definition },
+    ...withoutUndefined({ mcp_servers: shown }),
+    tools: shownTools(c, owner, tools),
+  };
+}

@@ -1,0 +1,154 @@
+import { messagesRequest } from '../../claude/messages.schema.ts';
+import { fieldError } from '../../kit/http/validate.ts';
+import * as z from '../../kit/http/zod.ts';
+import { fallbackModels } from '../../money/budget/limits.schema.ts';
+import { classifierRef } from '../../named/classify/classifiers.schema.ts';
+import { prefixRef } from '../../named/prefixes/prefixes.schema.ts';
+import { putBodies, refSchema } from '../../named/versions/versions.schema.ts';
+import { historySetting } from '../../talk/history/history.schema.ts';
+import { namedSecret, runLimits } from '../runs/runs.schema.ts';
+
+/** The most bytes of a stored version. Each conversation keeps a copy of its own. */
+export const MAX_AGENT_BYTES = 512 * 1024;
+
+export const agentRef = refSchema('agent');
+
+/** The extension field of a request. */
+export const namedAgent = z.object({ agent: agentRef });
+
+/** The field by which a request chooses among its agent's tools. It never goes up. */
+export const narrowedTools = z.object({
+  agent_tools: z.optionally(
+    z
+      .array(
+        z.union([z.string(), z.strictObject({ name: z.string(), approval: z.optional(z.literal('always')) })], {
+          error: 'Input should be the name of a tool of the agent, or {"name": …, "approval": "always"}',
+        }),
+        { error: 'Input should be a list of tools of the agent' },
+      )
+      .check(z.maxLength(1_000)),
+    'Of the agent’s tools only these are offered, by their names; with `{"name", "approval": "always"}` each call of one waits for an approval. Without it all are offered.',
+  ),
+});
+
+const anything = z.looseObject({});
+const number = z.optional(z.number());
+const word = z.optional(z.string().check(z.minLength(1), z.maxLength(64)));
+
+/** An MCP server that the API itself calls. */
+const calledServer = z.looseObject({
+  name: z.string(),
+  url: z.string().check(z.maxLength(2_048)),
+  authorization_token: z.optionally(
+    z.strictObject(namedSecret, {
+      error:
+        'must be {"secret": "NAME"}: a token itself is never stored. The operator sets TOOL_SECRET_NAME=host=token',
+    }),
+    '`{"secret": "NAME"}`, for the setting TOOL_SECRET_NAME, whose host must be that of the `url`; it needs the scope `tools`.',
+  ),
+});
+export type CalledServer = z.output<typeof calledServer>;
+
+const modelName = messagesRequest.shape.model.check(z.maxLength(256));
+
+/** How an agent chooses its model for each conversation. */
+export const modelByLabel = z.strictObject({
+  by: z.described(
+    classifierRef,
+    'The stored classifier that labels the question: `name`, which means the version of that moment, or `name@version`.',
+  ),
+  models: z.described(
+    z.catchall(z.object({}), modelName).check(
+      z.refine((models) => Object.keys(models).length > 0, {
+        error: 'Input should have a model for at least one label',
+      }),
+    ),
+    'The model for each label. A label that is not here means `otherwise`.',
+  ),
+  otherwise: z.described(modelName, 'Who answers where there is no label.'),
+  overridable: z.optionally(
+    z.boolean(),
+    'Whether a request may name one of these models by the header `sluice-model`. Default: no.',
+  ),
+});
+export type ModelByLabel = z.output<typeof modelByLabel>;
+
+/** The parts of a version. Only the API checks the rest. */
+const agentFields = z.strictObject({
+  description: z.optional(z.string().check(z.maxLength(1_000))),
+  model: z.described(
+    z.union([modelName, modelByLabel], {
+      error: fieldError(
+        'Input should be a model, or {"by": …, "models": {…}, "otherwise": …} to choose one by a classifier',
+      ),
+    }),
+    'Who answers, whatever a request says; or how a classifier chooses who answers.',
+  ),
+  max_tokens: z.described(messagesRequest.shape.max_tokens, 'The longest answer in tokens, whatever a request says.'),
+  system: z.optionally(
+    z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
+      error: 'Input should be a string or a list of text blocks',
+    }),
+    'The system prompt. What a request says as its `system` comes behind it.',
+  ),
+  prefix: z.optionally(
+    prefixRef,
+    'The stored prefix whose system and tools it takes, in place of its own, at the moment when it is stored: `name`, or `name@version`.',
+  ),
+  tools: z.optionally(
+    z.array(anything),
+    'Tools. The edge itself calls those with `run`; to store one with an address needs the scope `tools`. A request adds its own behind them.',
+  ),
+  mcp_servers: z.optionally(
+    z.array(calledServer).check(z.maxLength(20)),
+    'MCP servers that the API calls. The names of those that `agent_tools` offers stand beside those of the tools.',
+  ),
+  container: z.optionally(
+    z.strictObject(
+      { skills: z.array(anything).check(z.maxLength(20)) },
+      { error: 'Input should be {"skills": […]}: an agent names no container by its id' },
+    ),
+    'The skills that each of its containers begins with.',
+  ),
+  fallbacks: z.optionally(
+    z.union([z.literal('default'), z.array(z.looseObject({ model: z.string() })).check(z.maxLength(20))], {
+      error: 'Input should be "default", or a list of {"model": …}',
+    }),
+    'Models to which the API itself goes on where one declines; `fallback_models` are those of this edge.',
+  ),
+  betas: z.optionally(
+    z.array(z.string().check(z.regex(/^[\w.:-]{1,64}$/, 'must be the name of a beta'))).check(z.maxLength(20)),
+    'Names that join the header `anthropic-beta` of each request.',
+  ),
+  thinking: z.optional(anything),
+  tool_choice: z.optional(anything),
+  output_config: z.optional(anything),
+  context_management: z.optional(anything),
+  stop_sequences: z.optional(z.array(z.string())),
+  temperature: number,
+  top_p: number,
+  top_k: number,
+  service_tier: word,
+  speed: word,
+  inference_geo: word,
+  fallback_models: z.optionally(
+    fallbackModels,
+    'Models that step in where its own is overloaded, or the budget does not pay for it.',
+  ),
+  history: z.optionally(
+    historySetting,
+    'What happens to the histories of its conversations that grow too long, unless they say it.',
+  ),
+  limits: z.optionally(
+    z.strictObject(runLimits.shape),
+    'The limits of each of its runs. A request may lower them, and never raise them.',
+  ),
+  approvers: z.described(
+    z._default(z.enum(['owner', 'admin'], { error: "Input should be 'owner' or 'admin'" }), 'owner'),
+    'Who decides on calls that need an approval: the account whose conversation it is, or an admin alone.',
+  ),
+});
+export type AgentFields = z.output<typeof agentFields>;
+
+/** The two bodies of `PUT /agents/:name`. */
+export const putAgent = putBodies(agentFields, agentRef);

@@ -1,0 +1,206 @@
+/**
+ * Has a request answered by an agent.
+ *
+ * The request is written again from a few members of the caller and those of the agent. Nothing else of it goes up. So an
+ * unknown member cannot change the model, the price, or which tools may be called.
+ */
+
+import { changedTexts, takes } from '../../claude/pricing/takes.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { type Json, parseObject } from '../../kit/json/object.ts';
+import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
+import { IN_WORKER } from '../runs/tools/worker-tools.ts';
+import type { Agent } from './agent.ts';
+import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
+import { type SecretSettings, serversUp } from './called-servers.ts';
+
+/** The system and the tools that a conversation was created with, as JSON texts. A request without its own gets these. */
+export interface InheritedParts {
+  system: string | undefined;
+  tools: string | undefined;
+}
+
+/** Members that the caller decides. */
+const OF_CALLER = ['messages', 'stream', 'metadata', 'cache_control', 'on_pending_tools'] as const;
+/** Members of an agent that shape its answers. */
+const SHAPING = [
+  'thinking',
+  'tool_choice',
+  'output_config',
+  'context_management',
+  'container',
+  'fallbacks',
+  'stop_sequences',
+  'temperature',
+  'top_p',
+  'top_k',
+  'service_tier',
+  'speed',
+  'inference_geo',
+] as const satisfies readonly (keyof AgentFields)[];
+/** Those of them that the API accepts for a token count. */
+const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output_config', 'context_management']);
+/** The end of what is cached, as a member of a block, a tool, or the request. */
+export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
+
+/** How a request is laid behind an agent. */
+interface LaidBehind {
+  breakpoints: number;
+  counts?: boolean;
+  secrets?: SecretSettings & Pick<Settings, 'models'>;
+  model?: string | undefined;
+}
+
+/**
+ * Writes the request that goes up: the few members that the caller decides, then the agent's. The caller's additions to
+ * `system` and `tools` come after the agent's own parts, whose bytes are the same in every request.
+ *
+ * @param members the caller's members as JSON texts
+ * @param breakpoints how many cache breakpoints may be added: one goes after the agent's system, another after its tools
+ * @param secrets those of the agent's MCP servers; without them it does not go up, and names no servers
+ * @param model the model that was chosen, if the agent chooses. Default: its `otherwise`
+ * @throws ApiError 400 for a tool with the name of an agent's tool, for an unknown name in `agent_tools`, and for a malformed
+ *   limit; 500 for an MCP server whose secret is missing
+ */
+export function behindAgent(
+  members: ReadonlyMap<string, string>,
+  { definition, text }: Agent,
+  inherited: InheritedParts,
+  { breakpoints, counts = false, secrets, model }: LaidBehind,
+): string {
+  const { model: named } = definition;
+  // Members are changed so that the chosen model takes them.
+  const chosen = typeof named === 'string' ? undefined : (model ?? named.otherwise);
+  const changes = chosen !== undefined && {
+    ...takes(secrets?.models.find(chosen), { ...definition }).changes,
+    model: chosen,
+  };
+  const own = new Map([...memberTexts(text), ...Object.entries(changedTexts(changes || {}))]);
+  const parts: string[] = [];
+  const put = (name: string, value: string | undefined) => {
+    if (value !== undefined) parts.push(`${JSON.stringify(name)}:${value}`);
+  };
+  for (const name of OF_CALLER) put(name, members.get(name));
+  put('model', own.get('model'));
+  if (!counts) put('max_tokens', own.get('max_tokens'));
+  for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
+  const { offered, servers } = offeredOf(members, definition, itemTexts(own.get('tools') ?? '[]'));
+  if (secrets && servers.length > 0) put('mcp_servers', JSON.stringify(serversUp(servers, secrets)));
+  const tools = offered.map(({ text }) => text);
+  const system = itemTexts(own.get('system') ?? '[]');
+  const addedTools = addedItems('tools', members.get('tools') ?? inherited.tools);
+  refuseSameNames(definition, addedTools);
+  const lastTool = offered.findLastIndex(({ tool }) => tool.defer_loading !== true);
+  const marksTools = lastTool >= 0 && breakpoints >= (system.length > 0 ? 2 : 1);
+  put('tools', list(marksTools ? markedAt(tools, lastTool) : tools, addedTools));
+  put(
+    'system',
+    list(
+      breakpoints > 0 ? markedAt(system, system.length - 1) : system,
+      addedItems('system', members.get('system') ?? inherited.system),
+    ),
+  );
+  if (counts) return `{${parts.join(',')}}`;
+  for (const [name, value] of Object.entries(lowerLimits(members, definition.limits))) put(name, String(value));
+  return `{${parts.join(',')}}`;
+}
+
+/** @returns the limits of a run. Each is the lower of the agent's and the request's */
+function lowerLimits(members: ReadonlyMap<string, string>, ofAgent: RunLimits): Partial<RunLimits> {
+  const lower: Partial<RunLimits> = { ...ofAgent };
+  for (const name of RUN_MEMBERS) {
+    const text = members.get(name);
+    if (text === undefined) continue;
+    const { [name]: asked } = validate(runLimits, { [name]: JSON.parse(text) });
+    if (asked !== undefined) lower[name] = Math.min(asked, ofAgent[name] ?? asked);
+  }
+  return lower;
+}
+
+/** A tool of the agent, and its JSON text. */
+interface OfferedTool {
+  tool: Json;
+  text: string;
+}
+
+/**
+ * @returns the agent's tools and MCP servers that the model is offered. This request may demand approvals in addition to the
+ *   agent's own
+ */
+function offeredOf(
+  members: ReadonlyMap<string, string>,
+  { tools, mcp_servers: servers = [] }: Agent['definition'],
+  texts: readonly string[],
+): { offered: OfferedTool[]; servers: readonly CalledServer[] } {
+  const all = tools.map((tool, index) => ({ tool, text: texts[index] ?? '' }));
+  const asked = members.get('agent_tools');
+  if (asked === undefined) return { offered: all, servers };
+  const { agent_tools: items = [] } = validate(narrowedTools, { agent_tools: JSON.parse(asked) });
+  const known = namesOfTools(tools, servers);
+  const named = new Set<unknown>();
+  const kept = new Map<OfferedTool | undefined, string>();
+  for (const [index, item] of items.entries()) {
+    const { name, approval = undefined } = typeof item === 'string' ? { name: item } : item;
+    const at = known.indexOf(name);
+    if (at < 0) {
+      const names = [...new Set(known)].join(', ') || 'none';
+      throw invalidRequest(`agent_tools.${index}: the agent has no tool of this name. It has: ${names}.`);
+    }
+    named.add(name);
+    const one = all[at];
+    if (approval !== undefined && !(one && Object.hasOwn(one.tool, 'run'))) {
+      throw invalidRequest(
+        `agent_tools.${index}.approval: the edge does not call this tool itself. Leave the approval out.`,
+      );
+    }
+    // If a tool is named twice, the stricter entry counts.
+    if (one) kept.set(one, approval === undefined ? (kept.get(one) ?? one.text) : withApproval(one));
+  }
+  return {
+    offered: all.flatMap((one) => {
+      const text = kept.get(one);
+      return text === undefined ? [] : { tool: one.tool, text };
+    }),
+    servers: servers.filter(({ name }) => named.has(name)),
+  };
+}
+
+/** @returns the names of an agent's tools, and of its MCP servers behind them; a toolset has its server's name */
+function namesOfTools(tools: readonly Json[], servers: AgentFields['mcp_servers'] = []): unknown[] {
+  return [...tools.map(({ name, mcp_server_name: server }) => name ?? server), ...servers.map(({ name }) => name)];
+}
+
+function withApproval({ tool: { run }, text }: OfferedTool): string {
+  const called = run === IN_WORKER ? { worker: true } : run;
+  return edit(text, { run: JSON.stringify({ ...(called as Json), approval: 'always' }) });
+}
+
+/** @throws ApiError 400 if an added tool has the name of any tool of the agent, even one that is not offered now */
+function refuseSameNames({ tools, mcp_servers: servers }: Agent['definition'], added: readonly string[]): void {
+  const names = new Set(namesOfTools(tools, servers));
+  for (const [index, text] of added.entries()) {
+    const [name] = namesOfTools([parseObject(text) ?? {}]);
+    if (name === undefined || !names.has(name)) continue;
+    throw invalidRequest(`tools.${index}.name: the agent has a tool of this name. Give yours another name.`);
+  }
+}
+
+/** @returns the items of a list as JSON texts; a text is one block */
+function addedItems(name: 'system' | 'tools', text = '[]'): string[] {
+  if (text.startsWith('[')) return itemTexts(text);
+  if (name === 'system' && text.startsWith('"')) return text === '""' ? [] : [`{"type":"text","text":${text}}`];
+  if (text === 'null') return [];
+  throw invalidRequest(`${name}: Input should be a valid list`);
+}
+
+function markedAt(items: readonly string[], at: number): string[] {
+  return items.map((text, index) => (index === at ? edit(text, BREAKPOINT) : text));
+}
+
+function list(...items: readonly (readonly string[])[]): string | undefined {
+  const all = items.flat();
+  return all.length === 0 ? undefined : `[${all.join(',')}]`;
+}

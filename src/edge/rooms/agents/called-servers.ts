@@ -1,0 +1,69 @@
+/** MCP servers of an agent that the API itself calls. Their tokens are secrets of the operator's, and named alone. */
+
+import { hasScope } from '../../gate/auth/authenticate.ts';
+import type { Identity } from '../../gate/identity/caller.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { finalError, invalidRequest, misconfigured } from '../../kit/http/errors.ts';
+import { deliverFault } from '../../kit/http/headers/hosts.ts';
+import type { Json } from '../../kit/json/object.ts';
+import { faultOfSecret, valueOfSecret } from '../runs/tools/check-tools.ts';
+import { refuseEdgeServer } from '../runs/tools/edge-server.ts';
+import { withoutScheme } from '../runs/tools/tool-secrets.ts';
+import type { AgentFields, CalledServer } from './agents.schema.ts';
+
+/** The settings that decide which secrets there are, and where they may go. */
+export type SecretSettings = Pick<Settings, 'toolSecrets' | 'development'>;
+
+/**
+ * Checks the MCP servers of an agent before it is stored.
+ *
+ * @throws ApiError 400 for the edge's own name, and for a secret that may not go to the server; 403 for a caller without the
+ *   scope `tools` who names a secret
+ */
+export function checkServers(definition: AgentFields, identity: Identity, settings: SecretSettings): void {
+  refuseEdgeServer(definition);
+  for (const [index, server] of (definition.mcp_servers ?? []).entries()) {
+    if (server.authorization_token && !hasScope(identity, 'tools')) {
+      throw finalError(
+        'permission_error',
+        'This credential lacks the scope `tools`, which the token of a server needs.',
+      );
+    }
+    const fault = faultOfServer(server, settings);
+    if (fault !== undefined) throw invalidRequest(`mcp_servers.${index}.${fault}.`);
+  }
+}
+
+/**
+ * @returns the MCP servers with their tokens, as they go up
+ * @throws ApiError 500 for a token that this edge does not have any more, or for another host
+ */
+export function serversUp(servers: readonly CalledServer[], settings: SecretSettings): Json[] {
+  return servers.map((server) => {
+    const { url, authorization_token: token } = server;
+    if (!token) return server;
+    const fault = faultOfServer(server, settings);
+    if (fault !== undefined) {
+      const message = 'This agent cannot ask one of its MCP servers. Its operator finds the reason in the log.';
+      throw misconfigured(message, `mcp_servers: ${fault}`);
+    }
+    return {
+      ...server,
+      // Spelled as it was checked: another reader could see another host in it.
+      url: URL.parse(url)?.href,
+      // The API itself puts `Bearer` before it.
+      authorization_token: withoutScheme(valueOfSecret(token.secret, settings)),
+    };
+  });
+}
+
+function faultOfServer(
+  { url, authorization_token: token }: CalledServer,
+  settings: SecretSettings,
+): string | undefined {
+  if (!token) return undefined;
+  const fault = deliverFault(url, settings.development);
+  if (fault !== undefined) return `url: ${fault}`;
+  const missing = faultOfSecret(token.secret, URL.parse(url)?.host ?? '', settings);
+  return missing && `authorization_token: ${missing}`;
+}

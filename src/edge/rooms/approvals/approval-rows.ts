@@ -1,0 +1,123 @@
+import { membersOf, type RawRow } from '../../kit/objects/columns.ts';
+import { Rows } from '../../kit/objects/rows.ts';
+
+/** Who decides on a call: the account whose conversation it is, or an admin alone. */
+export type Approvers = 'owner' | 'admin';
+
+/** What was decided about a call. `cancel` means that its turn was cancelled before anybody had decided. */
+type CallDecision = 'approve' | 'deny' | 'cancel';
+
+/** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
+export interface ApprovalRow {
+  id: string;
+  /** The number of the run that has paused. */
+  run: number;
+  /** The number of the step whose answer called it, and which of its calls this is. */
+  turn: number;
+  n: number;
+  /** The id of its `tool_use`. */
+  toolUseId: string;
+  name: string;
+  approvers: Approvers;
+  createdAt: number;
+  /** Null while nobody has decided. */
+  decision: CallDecision | null;
+  reason: string | null;
+  /** The input that replaces the model's, as JSON text; null if the model's stays. */
+  input: string | null;
+  decidedAt: number | null;
+  /** The number of the run that has gone on with it. */
+  continuedBy: number | null;
+}
+
+/** A decision about a call. */
+export type Decided = Pick<ApprovalRow, 'reason' | 'input'> & { decision: CallDecision; decidedAt: number };
+
+/** The calls of a conversation that wait for approval. A decided row stays as long as its call is part of the history. */
+export class ApprovalRows extends Rows {
+  /** Whether the last read found no open call. Every turn asks, and most conversations never have such calls. */
+  #noneIsOpen = false;
+
+  add(row: Pick<ApprovalRow, 'id' | 'run' | 'turn' | 'n' | 'toolUseId' | 'name' | 'approvers' | 'createdAt'>): void {
+    this.#noneIsOpen = false;
+    const { id, run, turn, n, name, approvers } = row;
+    const shared = { id, run, turn, n, name, approvers };
+    this.tables.insert('approvals', { ...shared, tool_use_id: row.toolUseId, created_at: row.createdAt });
+  }
+
+  /** @returns the calls that nobody has decided on, in their order */
+  open(): ApprovalRow[] {
+    // Asked first: to prepare the query of the rows takes three times as long.
+    return this.#isAnyOpen() ? this.#where('decision is null') : [];
+  }
+
+  #isAnyOpen(): boolean {
+    this.#noneIsOpen ||= !this.tables.has('approvals where decision is null');
+    return !this.#noneIsOpen;
+  }
+
+  /** The value of `paused` in lists and reports: 'approval' while calls wait; null otherwise. */
+  get paused(): 'approval' | null {
+    return this.#isAnyOpen() ? 'approval' : null;
+  }
+
+  /** @returns all calls of a paused run, decided or not */
+  ofRun(run: number): ApprovalRow[] {
+    return this.#where('run = ?', run);
+  }
+
+  /** @returns whether a paused run has a call that nobody has decided on */
+  hasOpen(run: number): boolean {
+    return this.tables.has('approvals where run = ? and decision is null', run);
+  }
+
+  /** @returns the characters of all inputs that were changed in a paused run */
+  changedCharacters(run: number): number {
+    return this.tables.number('select sum(length(input)) from approvals where run = ?', run);
+  }
+
+  /** @returns all calls of a step, decided or not */
+  ofStep(turn: number): ApprovalRow[] {
+    return this.#where('turn = ?', turn);
+  }
+
+  /** @returns the calls that a run has taken up */
+  takenUpBy(run: number): ApprovalRow[] {
+    return this.#where('continued_by = ?', run);
+  }
+
+  find(id: string): ApprovalRow | undefined {
+    return this.#where('id = ?', id).at(0);
+  }
+
+  /** @returns when the newest open call was stored; undefined if none is open */
+  newestOpen(): number | undefined {
+    return this.tables.figure('select max(created_at) from approvals where decision is null');
+  }
+
+  decide(id: string, { decision, reason, input, decidedAt }: Decided): void {
+    this.tables.update('approvals', { decision, reason, input, decided_at: decidedAt }, 'id = ?', id);
+  }
+
+  /** Notes that a run takes up the calls of a paused run. */
+  takeUp(paused: number, by: number): void {
+    this.tables.update('approvals', { continued_by: by }, 'run = ? and continued_by is null', paused);
+  }
+
+  /** Deletes the calls of all turns from a number on, which are no longer part of the history. */
+  rewind(turn: number): void {
+    this.tables.write('delete from approvals where run >= ?', turn);
+    // The number may be used again for another turn.
+    this.tables.update('approvals', { continued_by: null }, 'continued_by >= ?', turn);
+  }
+
+  #where(condition: string, ...bindings: SqlStorageValue[]): ApprovalRow[] {
+    return this.tables
+      .read<RawRow>(`select * from approvals where ${condition} order by turn, n`, ...bindings)
+      .map((row) => {
+        // Nobody shall approve what is damaged: it throws here.
+        JSON.parse(String(row.input));
+        return membersOf(row) as unknown as ApprovalRow;
+      });
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * Sends the events of a conversation to the client's server: a turn in the background has ended, or calls wait for approval.
+ *
+ * An event is stored in the same step as the change that it reports. Its row is deleted once the receiver has the event, and
+ * the alarm repeats the others. So no event is lost in a crash, and an event that is sent twice has the same id.
+ */
+
+import { deliverEvent } from '../../kit/delivery/deliver-event.ts';
+import { SCHEDULE } from '../../kit/delivery/schedule.ts';
+import { logFailure } from '../../kit/http/log.ts';
+import type * as z from '../../kit/http/zod.ts';
+import { keepText, writeJson } from '../../kit/json/kept-text.ts';
+import { parseObject } from '../../kit/json/object.ts';
+import type { ObjectContext } from '../../talk/answers/object-context.ts';
+import { describeTurn } from '../../talk/answers/turn-report.ts';
+import type { approvalRequested, turnEnded } from '../../talk/conversations/conversations-answers.schema.ts';
+import { DamagedRow } from '../../talk/storage/damaged-row.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
+import type { RunningTurn } from '../../talk/turn/running-turn.ts';
+import { describeApprovals } from '../approvals/decide.ts';
+
+/**
+ * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this time.
+ */
+const LEASE_MS = 2 * SCHEDULE.deliveryTimeout;
+/** A longer event is sent without its message, and if it is still too long without its steps: receivers limit a body. */
+const MOST_EVENT_CHARACTERS = 262_144;
+
+type TurnEnded = z.output<typeof turnEnded>;
+
+/**
+ * @returns whether a turn failed before the account admitted it, and nobody knows of it yet. Then its caller gets the error.
+ */
+export function isRefused(transcript: Transcript, { row, ended, isReported }: RunningTurn): boolean {
+  if (isReported || ended?.status !== 'failed') return false;
+  const steps = row.run === null ? [row] : turnsOfRun(transcript, row.seq).slice(1);
+  return steps.every(({ grant }) => grant === null);
+}
+
+export class TurnEvents {
+  readonly #object: ObjectContext;
+  readonly #onSent: () => void;
+  #sending: Promise<void> | undefined;
+  #isOpen = false;
+
+  /** @param onSent is called when each event was sent, or waits for the alarm */
+  constructor(object: ObjectContext, onSent: () => void) {
+    this.#object = object;
+    this.#onSent = onSent;
+  }
+
+  /** Whether there may be an event for which only a watch wakes the object. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Stores the event of a turn's end, and begins to send it. Call it in the step that stores the end. */
+  noteEnd({ row, ended }: RunningTurn): void {
+    if (ended?.paused === 'approval') this.#noteApprovals(row);
+    if (!row.background || !ended) return;
+    const { transcript } = this.#object;
+    const event: TurnEnded = {
+      type: 'turn.ended',
+      ...this.#about(row),
+      turn: describeTurn(transcript, row),
+      message: (ended.message as TurnEnded['message'] | undefined) ?? null,
+    };
+    if (writeJson(event).length > MOST_EVENT_CHARACTERS) event.message = null;
+    if (writeJson(event).length > MOST_EVENT_CHARACTERS) event.turn.steps = [];
+    this.#add(event, row);
+  }
+
+  #noteApprovals(row: TurnRow): void {
+    const { transcript } = this.#object;
+    const about = this.#about(row);
+    const approvals = describeApprovals(transcript, transcript.approvals.ofRun(row.seq));
+    const event: z.output<typeof approvalRequested> = {
+      type: 'approval.requested',
+      ...about,
+      event_id: `${about.event_id}_approval`,
+      turn: row.id,
+      approvals,
+    };
+    if (writeJson(event).length > MOST_EVENT_CHARACTERS) {
+      for (const one of approvals) Object.assign(one, { input: null, input_text: null });
+    }
+    this.#add(event, row);
+  }
+
+  #about({ requestId }: TurnRow) {
+    const { transcript, now } = this.#object;
+    const { account = '', id: conversation = '' } = transcript.profile ?? {};
+    const event_id = `evt_${requestId.replace(/^req_/, '')}`;
+    return { event_id, created_at: new Date(now()).toISOString(), account, conversation };
+  }
+
+  #add(event: { event_id: string }, { deliverUrl: url = null }: TurnRow): void {
+    const { transcript, alarm, now, settings, waitUntil } = this.#object;
+    if (url === null && settings().TURN_DELIVER_URL === undefined) return;
+    transcript.deliveries.add({ id: event.event_id, url, body: writeJson(event), failures: 0, nextAt: now() });
+    this.#isOpen = true;
+    alarm.watch(now() + LEASE_MS);
+    // It is sent a moment later, because the event and what it reports are stored in one step first.
+    waitUntil(Promise.resolve().then(() => this.send()));
+  }
+
+  /** Sends the events that are due. Never rejects. */
+  async send(): Promise<void> {
+    this.#sending ??= this.#sendDue().finally(() => {
+      this.#sending = undefined;
+    });
+    await this.#sending;
+  }
+
+  async #sendDue(): Promise<void> {
+    const { transcript, alarm, now, settings, env } = this.#object;
+    for (let row = this.#due(); row; row = this.#due()) {
+      const { id, url, failures } = row;
+      this.#isOpen = true;
+      transcript.deliveries.postpone(id, failures, now() + LEASE_MS);
+      alarm.watch(now() + LEASE_MS);
+      const to = { url: url ?? undefined, usual: settings().TURN_DELIVER_URL, failures };
+      const event = parseObject(row.body);
+      if (!event) logFailure({ event_id: id }, new DamagedRow('an event'));
+      // A damaged event is dropped: it would only fail again.
+      const told = event && keepText({ ...event, event_id: id }, row.body);
+      const again = told && (await deliverEvent(told, to, { settings: settings(), env, now: now() }));
+      if (!transcript.profile) return;
+      if (again) {
+        transcript.deliveries.postpone(id, again.failures, again.nextAt);
+        alarm.wakeFor(again.nextAt);
+      } else transcript.deliveries.delete(id);
+    }
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#onSent();
+  }
+
+  #due() {
+    const { transcript, now } = this.#object;
+    return transcript.profile && transcript.deliveries.due(now());
+  }
+}

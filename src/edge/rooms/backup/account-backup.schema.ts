@@ -1,0 +1,65 @@
+import { isGroup } from '../../gate/identity/identity.ts';
+import { count, instant } from '../../kit/http/fields.ts';
+import * as z from '../../kit/http/zod.ts';
+import { limitsSchema, tokenLimits } from '../../money/budget/limits.schema.ts';
+
+const textUpTo = (most: number) => z.string().check(z.maxLength(most));
+const nanodollars = count;
+
+/**
+ * The backup of an account. Times are milliseconds since 1970, days are counted since then, and money is nanodollars. These
+ * are the units of its rows, so nothing is lost.
+ */
+export const accountBackup = z.strictObject({
+  type: z.literal('account_backup'),
+  id: z.string(),
+  limits: z.nullable(limitsSchema),
+  group: z.nullable(textUpTo(128).check(z.refine(isGroup, 'must be 1 to 128 characters'))),
+  revoked_before: z.described(instant, 'Tokens that were issued until then are revoked.'),
+  credits: z.array(
+    z.strictObject({
+      id: textUpTo(128),
+      key: z.nullable(textUpTo(256)),
+      amount: nanodollars,
+      spent: nanodollars,
+      note: z.nullable(textUpTo(512)),
+      created_at: instant,
+      expires_at: z.nullable(instant),
+    }),
+  ),
+  tokens: z.described(
+    z.array(
+      z.strictObject({
+        jti: textUpTo(256),
+        label: z.nullable(textUpTo(1_000)),
+        scopes: z.nullable(textUpTo(1_000)),
+        minted_at: z.nullable(instant),
+        first_seen_at: z.nullable(instant),
+        expires_at: z.nullable(instant),
+        revoked_at: z.nullable(instant),
+        limits: z.nullable(tokenLimits),
+        spent: nanodollars,
+      }),
+    ),
+    'What is known of them, never they themselves.',
+  ),
+  days: z.described(
+    z.array(
+      z.strictObject({
+        day: count,
+        requests: count,
+        cost: nanodollars,
+        input_tokens: count,
+        output_tokens: count,
+        cache_read_tokens: count,
+        cache_write_5m_tokens: count,
+        cache_write_1h_tokens: count,
+        thinking_tokens: count,
+        web_searches: count,
+      }),
+    ),
+    'What was spent on each day.',
+  ),
+});
+
+export type AccountBackup = z.output<typeof accountBackup>;

@@ -1,0 +1,172 @@
+/**
+ * Admits and settles batches. All items of a batch are one decision, and each of their models gets one row of the ledger. A
+ * batch holds only money: the API has separate rate limits for batches, and does not count them as running requests.
+ */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import type { AccountState } from '../../money/account/account-state.ts';
+import {
+  limitsOfToken,
+  quotaStatusNow,
+  refuse,
+  type ShortOfLease,
+  withLeases,
+} from '../../money/account/decide-admission.ts';
+import { settleHold } from '../../money/account/settle-hold.ts';
+import { decide } from '../../money/budget/budget.ts';
+import { addHold, BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
+import { openingOf } from '../../money/ledger/settlement.ts';
+import type { BatchDecision, BatchOrder, BatchSettlement } from './contracts/batch.ts';
+
+/**
+ * How long the hold of a batch lasts if nobody settles it; milliseconds. This is longer than the upstream works on it (a day)
+ * and keeps its results (29 days).
+ */
+const BATCH_HOLD_MS = 35 * DAY_MS;
+/** The most that a batch can cost. No budget pays for more, and up to here sums are exact. */
+const MOST_OF_A_BATCH: Nanodollars = 1e15;
+
+/**
+ * Decides on a batch, and sets aside the most that all of its items can cost. Between the check and the hold it never waits.
+ *
+ * @returns the decision. Asking again for the same batch changes nothing
+ */
+export function decideBatch(state: AccountState, order: BatchOrder): BatchDecision | Promise<BatchDecision> {
+  const attempt = tryBatch(state, order, true);
+  if (attempt.outcome !== 'short') return attempt;
+  return withLeases(state, attempt, () => tryBatch(state, order, false)) as Promise<BatchDecision>;
+}
+
+function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): BatchDecision | ShortOfLease {
+  const { budget, batches, credentials } = state;
+  const { batch, token, dryRun } = order;
+  state.limits.noteDefaults(order.defaults);
+  const now = state.advance();
+  if (token) {
+    if (credentials.isRevoked(token)) return { outcome: 'revoked' };
+    credentials.see(token, now);
+  }
+  const { rules } = state.limits;
+  const jti = token?.jti;
+  const most = order.rows.reduce((total, { cost }) => total + cost, 0);
+  const whole = wholeOf(order, Math.min(MOST_OF_A_BATCH, most));
+  const admitted = (hold: Nanodollars): BatchDecision => ({
+    outcome: 'admitted',
+    hold,
+    standing: quotaStatusNow(state, now, jti),
+    unlisted: !state.listed,
+  });
+  if (!dryRun && batches.has(batch)) return admitted(whole.inputCost);
+  const earlier = dryRun
+    ? undefined
+    : batches.earlier({ key: order.key, digest: order.digest, repeats: order.repeats }, now);
+  if (earlier) return earlier.isSame ? { outcome: 'attached', batch: earlier.id } : { outcome: 'mismatched' };
+
+  const { purses: ofToken, models } = limitsOfToken(state, jti);
+  const leases = state.leases.of(order);
+  const shared = leases.flatMap(({ lease }) => lease.purses(now));
+  const decision = decide(
+    budget,
+    { ...rules, input: undefined, output: undefined, concurrent: Number.POSITIVE_INFINITY },
+    whole,
+    now,
+    { purses: [...ofToken, ...shared], models },
+  );
+  if (decision.kind === 'count_needed') throw new TypeError('A batch is never counted.');
+  const demand = { least: whole.inputCost, most: whole.inputCost };
+  const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
+  if (isByPool && mayAsk) return { outcome: 'short', leases, demand };
+  if (decision.kind === 'refused') {
+    if (!dryRun)
+      state.refusals.add(
+        { requestId: order.requestId, route: 'batches', model: whole.models[0]?.[0] ?? '' },
+        decision,
+        now,
+      );
+    return refuse(state, decision, now, jti);
+  }
+  const lacking = leases.filter(({ lease }) => !lease.covers(whole.inputCost, now));
+  if (lacking.length > 0) return { outcome: 'short', leases: lacking, demand };
+  if (dryRun) return admitted(whole.inputCost);
+  placeAll(state, order, now);
+  state.leases.noteHold(leases);
+  state.leases.renew(leases, now);
+  state.alarm.wakeFor(now + BATCH_HOLD_MS);
+  return admitted(whole.inputCost);
+}
+
+/** @returns the worst case of a batch. It is one sum, and no `max_tokens` can lower it. */
+function wholeOf({ models, known }: BatchOrder, inputCost: Nanodollars): WorstCase {
+  return {
+    inputTokens: 0,
+    inputCost,
+    outputTokens: 0,
+    outputPrice: 0,
+    leastOutput: 0,
+    bounded: true,
+    countable: false,
+    known,
+    models,
+  };
+}
+
+function placeAll(state: AccountState, order: BatchOrder, now: number): void {
+  const { budget, ledger, batches, limitedTokens } = state;
+  const { rules } = state.limits;
+  const { batch, key, digest, token } = order;
+  const jti = token?.jti ?? null;
+  const group = state.leases.groupOf(order);
+  const buckets = bucketsAfterAdmission(budget, rules);
+  const holds = order.rows.map(
+    (row): Hold => ({
+      id: row.requestId,
+      at: now,
+      deadline: now + BATCH_HOLD_MS,
+      nanodollars: Math.min(MOST_OF_A_BATCH, row.cost),
+      inputTokens: 0,
+      outputTokens: 0,
+      maxTokens: 0,
+      stage: BATCH_STAGE,
+      token: jti,
+      group,
+    }),
+  );
+  // The rows come first: an id that was used before throws here, before anything has changed.
+  ledger.together(() => {
+    batches.begin({ id: batch, key, digest }, now);
+    for (const [index, hold] of holds.entries()) {
+      const { model, unpriced } = order.rows[index] ?? { model: '', unpriced: true };
+      const { tags, user } = order;
+      ledger.open(
+        hold,
+        openingOf({ route: 'batches', model, unpriced, token: token?.jti, tags, user, group }),
+        buckets,
+      );
+      ledger.ofBatch(hold.id, batch);
+    }
+  });
+  for (const hold of holds) {
+    addHold(budget, hold, buckets);
+    limitedTokens.hold(jti, hold.nanodollars);
+  }
+  ledger.fold();
+}
+
+/**
+ * Settles the results of a batch: replaces its holds by what its items have cost. A repeated call changes nothing.
+ *
+ * @returns whether something has changed
+ */
+export function settleBatch(state: AccountState, { batch, rows, startedAt }: BatchSettlement): boolean {
+  let isNew = false;
+  for (const { outcomes, model, ...row } of rows) {
+    const opening = { route: 'batches', model };
+    const settled = settleHold(state, { ...row, stage: BATCH_STAGE, opening, startedAt });
+    if (settled.outcome === 'duplicate' || settled.outcome === 'erased') continue;
+    isNew = true;
+    state.ledger.ofBatch(row.requestId, batch, outcomes ?? undefined);
+  }
+  return isNew;
+}

@@ -1,0 +1,108 @@
+import { pageSchema } from '../../kit/http/page.ts';
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { batchQuery, createBatchRequest } from './batches.schema.ts';
+import { batchEstimate, deletedBatch, messageBatch } from './batches-answers.schema.ts';
+
+const schema = z.withMeta(messageBatch, { id: 'MessageBatch' });
+const id = 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn';
+const example = {
+  id,
+  type: 'message_batch',
+  processing_status: 'ended',
+  request_counts: { processing: 0, succeeded: 1, errored: 0, canceled: 0, expired: 0 },
+  created_at: '2026-11-20T10:06:14.000Z',
+  expires_at: '2026-11-21T10:06:14.000Z',
+  ended_at: '2026-11-20T10:31:02.000Z',
+  cancel_initiated_at: null,
+  archived_at: null,
+  results_url: `https://claude.example.com/v1/messages/batches/${id}/results`,
+  cost_usd: 0.0001546,
+};
+const running = {
+  ...example,
+  processing_status: 'in_progress',
+  request_counts: { ...example.request_counts, processing: 1, succeeded: 0 },
+  ended_at: null,
+  results_url: null,
+  cost_usd: null,
+};
+const body = {
+  requests: [
+    {
+      custom_id: 'ticket-1',
+      params: {
+        model: 'claude-haiku-5-5',
+        max_tokens: 2_048,
+        messages: [{ role: 'user', content: 'Where is my order?' }],
+      },
+    },
+  ],
+};
+
+export const batches: Resource = resource({
+  tag: 'Batches',
+  description:
+    'Many requests at half price, as the API has them. A batch belongs to the account that made it. Its end is told, signed after Standard Webhooks: `batch.ended`, under one id however often it is tried.',
+  parameters: { id: { description: 'A batch’s id.', example: id } },
+  needs: 'messages',
+  routes: {
+    'POST /v1/messages/batches': {
+      operation: 'createBatch',
+      summary: 'Make a batch, or tell what it would cost',
+      description:
+        'At most MAX_BATCH_BYTES; an item has at most 16 MB, and may name a `prefix`. The whole is held at half price until it has ended. To send it again with the same `idempotency-key` answers the same batch.',
+      query: batchQuery,
+      body: { schema: createBatchRequest, example: body },
+      answer: {
+        description: 'The batch; with `dry_run=true` what it would cost.',
+        content: [
+          { schema: z.union([schema, z.withMeta(batchEstimate, { id: 'MessageBatchEstimate' })]), example: running },
+        ],
+      },
+      errors: [404, 429, 503, 504, 529],
+    },
+    'GET /v1/messages/batches': {
+      operation: 'listBatches',
+      summary: 'List the batches, newest first',
+      query: pageSchema,
+      answer: pageAnswer(namedList('MessageBatchList', schema), example, example.id, 'A page of them.'),
+    },
+    'GET /v1/messages/batches/:id': {
+      operation: 'getBatch',
+      summary: 'Read a batch',
+      answer: jsonAnswer('The batch.', schema, example),
+    },
+    'DELETE /v1/messages/batches/:id': {
+      operation: 'deleteBatch',
+      summary: 'Delete a batch that has ended, with its results',
+      answer: jsonAnswer('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }),
+      errors: [400, 503],
+    },
+    'POST /v1/messages/batches/:id/cancel': {
+      operation: 'cancelBatch',
+      summary: 'Cancel what no model has begun to answer',
+      answer: jsonAnswer('The batch.', schema, {
+        ...running,
+        processing_status: 'canceling',
+        cancel_initiated_at: '2026-11-20T10:07:00.000Z',
+      }),
+    },
+    'GET /v1/messages/batches/:id/results': {
+      operation: 'getBatchResults',
+      summary: 'Read the results of a batch that has ended, a line each, in any order',
+      answer: {
+        description: 'One JSON object a line.',
+        content: [
+          {
+            type: 'application/x-jsonl',
+            schema: z.string(),
+            example: '{"custom_id":"ticket-1","result":{"type":"expired"}}\n',
+          },
+        ],
+      },
+      errors: [503],
+    },
+  },
+});

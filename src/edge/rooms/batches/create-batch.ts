@@ -1,0 +1,368 @@
+/**
+ * Makes a batch. Its body is read as a stream: each item is checked, its cost is bounded, it is sent up, and forgotten. The
+ * last bytes go up only after the journal and the hold are stored. If something is refused before, the upload is aborted, and
+ * no batch exists.
+ */
+
+import { bufferedResponse } from '../../claude/buffered-answer.ts';
+import { readStart } from '../../claude/carry/read-start.ts';
+import { headersDown, headersUp } from '../../claude/headers.ts';
+import { verdict } from '../../claude/judge.ts';
+import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
+import { contextOf, type RequestContext } from '../../gate/auth/context.ts';
+import { putOnList } from '../../gate/auth/list-account.ts';
+import { pause } from '../../kit/async/pause.ts';
+import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
+import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
+import { ApiError, finalError, invalidRequest, notFound, tryAgain } from '../../kit/http/errors.ts';
+import { createRequestId } from '../../kit/http/headers/request-id.ts';
+import { requireJson } from '../../kit/http/read-json.ts';
+import { validate } from '../../kit/http/validate.ts';
+import type * as z from '../../kit/http/zod.ts';
+import { parseObject, stringOrUndefined } from '../../kit/json/object.ts';
+import { admissionRequestOf, grantedBy } from '../../money/admission/ask-account.ts';
+import { mayAsk } from '../../money/admission/may-ask.ts';
+import { tellOfKeys } from '../../money/admission/request-meter.ts';
+import { callAccount } from '../../money/contracts/call-account.ts';
+import type { LabelsOpening } from '../classify-batches/contracts/classification.ts';
+import { BatchBody, type OuterMember } from './batch-body.ts';
+import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
+import type { batchEstimate } from './batches-answers.schema.ts';
+import { type BatchPlace, callBatch } from './call-batch.ts';
+import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from './contracts/batch.ts';
+import { type BatchContext, ItemReader } from './item.ts';
+import { streamBody } from './stream-body.ts';
+import { BatchTotal } from './total.ts';
+import { RefusedEarly, Upload } from './upload.ts';
+import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.ts';
+
+/** The most bytes of an item. An item must be in memory as a whole before its end is known. */
+const MOST_ITEM_BYTES = 16 * 1024 * 1024;
+/** Bytes of memory for a batch of short items while it is made: pieces, ids, prices. */
+const ROOM_BYTES = 6 * 1024 * 1024;
+/** Milliseconds that the body of the upstream's answer to a create may take. */
+const ANSWER_BODY_MS = 15_000;
+const DELIVER_URL = 'deliver_url';
+/** The headers that later calls about a batch need. */
+const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
+
+type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
+
+/** The most bytes that the API accepts. In a classification the prompt is repeated in each item. */
+const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
+
+/** What the edge decides instead of the caller, for a batch that is a classification. */
+interface OwnBatch {
+  id: string;
+  /** A hash of the request for it. */
+  digest: string;
+  deliverUrl: string | undefined;
+  labels: LabelsOpening;
+  /** Hands the inputs to the object, once the hold stands and before the batch exists. */
+  giveInputs(place: BatchPlace): Promise<void>;
+}
+
+/** A request for a batch on its way. */
+interface Creation {
+  c: BatchContext;
+  context: RequestContext;
+  id: string;
+  items: ItemReader;
+  total: BatchTotal;
+  upload: Upload;
+  isDry: boolean;
+  /** If it is a classification. */
+  own: OwnBatch | undefined;
+}
+
+/**
+ * Makes a batch from the request's body, or returns what it would cost.
+ *
+ * @param own present if the edge has written that body itself
+ * @throws ApiError for a body that cannot be a batch, for a limit that is reached, and for a refusal of the upstream
+ */
+export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Response> {
+  const context = contextOf(c);
+  const { settings } = context;
+  requireJson(c.req.raw);
+  const { dry_run } = validate(batchQuery, c.req.query());
+  const isDry = dry_run === 'true';
+  const upstream = upstreamOf(settings, fetchUpstream);
+  await mayAsk(context, 'price');
+  c.get('share').grow(ROOM_BYTES);
+  const headers = headersUp(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
+  headers['content-type'] = 'application/json';
+  const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
+  if (simulate !== undefined) headers['sluice-simulate'] = simulate;
+  const query = queryUp(c.req.url);
+  const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
+  const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
+  const total = new BatchTotal();
+  const { id = newBatchId() } = own ?? {};
+  const creation: Creation = { c, context, id, items, total, upload, isDry, own };
+  try {
+    return await readAndClose(creation);
+  } catch (thrown) {
+    // The upstream's answer is read first, because it ends together with the upload.
+    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response, items) : undefined;
+    upload.abort();
+    if (!refused) throw thrown;
+    return refusedUpstream(refused, context);
+  } finally {
+    tellOfKeys(context, upstream);
+  }
+}
+
+/** @returns where the batch goes. Call it after the first item has been read. */
+function chosenTarget({ target }: ItemReader): BatchTarget {
+  if (!target) throw new TypeError('A batch without items goes nowhere.');
+  return target;
+}
+
+async function readAndClose(creation: Creation): Promise<Response> {
+  const { c, context, items, total, upload, isDry, own } = creation;
+  if (own?.labels.counts.requests === 0) {
+    return await closeBatch(creation, await orderOf(creation, own.digest), { url: own.deliverUrl, others: [] });
+  }
+  const mostBytes = own ? MOST_WRITTEN_BYTES : context.settings.MAX_BATCH_BYTES;
+  const body = new BatchBody(MOST_ITEM_BYTES);
+  const digest = new crypto.DigestStream('SHA-256');
+  const digestWriter = digest.getWriter();
+  for await (const piece of streamBody(c.req.raw, mostBytes)) {
+    await digestWriter.write(piece);
+    for (const bytes of body.push(piece)) {
+      if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
+      c.get('share').grow(ROOM_BYTES + bytes.length);
+      const item = await items.read(bytes, body.items);
+      total.add(item, body.items);
+      if (!isDry) await upload.add(item.pieces);
+    }
+  }
+  const { url, others } = outerMembers(body.end(), creation);
+  await items.checkNamed();
+  await digestWriter.close();
+  const order = await orderOf(creation, own?.digest ?? toHex(new Uint8Array(await digest.digest)));
+  if (isDry) return Response.json(await estimate(creation, order));
+  await upload.flush();
+  return await closeBatch(creation, order, { url, others });
+}
+
+/** Removes this edge's own members from the members beside the list. */
+function outerMembers(members: readonly OuterMember[], { context, own: ours }: Creation) {
+  if (ours) return { url: ours.deliverUrl, others: members };
+  const others = members.filter(({ key }) => key !== DELIVER_URL);
+  const own = members.findLast(({ key }) => key === DELIVER_URL);
+  const given: unknown = own && JSON.parse(own.text);
+  return { url: checkedDeliverUrl(given ?? undefined, context.settings.BATCH_DELIVER_URL, context.settings), others };
+}
+
+async function orderOf({ c, context, id, total, isDry }: Creation, digest: string): Promise<BatchOrder> {
+  const { identity, requestId } = context;
+  const key = c.req.header('idempotency-key');
+  const { token, tags, user, defaults, pools } = admissionRequestOf({ ...context, route: 'batches', model: '' });
+  return {
+    batch: id,
+    requestId,
+    items: total.items,
+    rows: total.rows(requestId),
+    models: total.models,
+    known: total.known,
+    digest,
+    key: key === undefined ? undefined : await sha256Hex(utf8(`${identity.account}\n${key}`)),
+    repeats: Number(c.req.header('x-stainless-retry-count') ?? 0) > 0,
+    dryRun: isDry,
+    ...{ token, tags, user, defaults, pools },
+  };
+}
+
+/** Asks the account, and sends the last bytes if it agrees. */
+async function closeBatch(
+  creation: Creation,
+  order: BatchOrder,
+  { url, others }: { url: string | undefined; others: readonly OuterMember[] },
+): Promise<Response> {
+  const { context, upload, id, total, own } = creation;
+  const place = { env: creation.c.env, settings: context.settings, account: context.identity.account, id };
+  await callBatch(place, (batch) => batch.prepare(batchOpening(creation, order, url)));
+  let isHeld = true;
+  let isClosing = false;
+  try {
+    const { decision, asked } = await decided(context, order);
+    isHeld = decision.outcome === 'admitted' || asked > 1;
+    if (decision.outcome === 'attached') {
+      upload.abort();
+      const first = { ...place, id: decision.batch };
+      const state = await callBatch(first, (batch) => batch.read());
+      const isSent = state.kind === 'refused' || (state.kind === 'known' && state.isSent);
+      if (!isSent) throw tryAgain('The first of these batches has not been sent yet. Send it again.', 'batch_late');
+      return batchOrRefusal(state, context);
+    }
+    if ('unlisted' in decision && decision.unlisted) context.waitUntil(putOnList(context));
+    if (decision.outcome !== 'admitted') throw refusal(decision, total);
+    await own?.giveInputs(place);
+    if (order.items === 0) {
+      isClosing = true;
+      await callBatch(place, (batch) => batch.endEmpty());
+      return batchOrRefusal(await callBatch(place, (batch) => batch.read()), context);
+    }
+    isClosing = await callBatch(place, (batch) => batch.closing());
+    if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
+  } finally {
+    if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld), 'persistent'));
+  }
+  // From here on a batch may exist, even after a crash. The journal knows it, and nothing is sent again.
+  const sending = finish(creation, others).then((answer) =>
+    callBatch(place, (batch) => batch.answered(answer), 'persistent'),
+  );
+  context.waitUntil(sending);
+  return batchOrRefusal(await sending, context);
+}
+
+/** @returns the account's decision, and how often it was asked: an earlier call may still arrive and place a hold */
+async function decided(
+  context: RequestContext,
+  order: BatchOrder,
+): Promise<{ decision: BatchDecision; asked: number }> {
+  const text = JSON.stringify(order);
+  let asked = 0;
+  const answer = await callAccount(context, (account) => {
+    asked += 1;
+    return account.admitBatchJson(text);
+  });
+  return { decision: JSON.parse(answer) as BatchDecision, asked };
+}
+
+function batchOrRefusal(state: BatchState, context: RequestContext): Response {
+  if (state.kind === 'known') {
+    const { batch } = state;
+    if (batch.unknown === undefined) return Response.json(batch);
+    throw finalError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
+  }
+  if (state.kind === 'none') throw notFound('The batch was deleted meanwhile.');
+  return refusedUpstream(state, context);
+}
+
+async function finish(
+  { upload, context, items }: Creation,
+  others: Parameters<Upload['finish']>[0],
+): Promise<CreateAnswer> {
+  let response: Response;
+  try {
+    response = await upload.finish(others, context.settings.UPSTREAM_TIMEOUT_MS);
+  } catch (thrown) {
+    if (!(thrown instanceof RefusedEarly)) return { kind: 'lost' };
+    response = thrown.response;
+  }
+  const refused = await refusedOf(response, items);
+  const json = parseObject(refused.body);
+  if (response.ok && typeof json?.id === 'string') {
+    return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
+  }
+  // Below 200 it was taken, and its answer is still to come.
+  if (response.status < 300) return { kind: 'lost' };
+  // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
+  const { kind } = verdict(response, { text: refused.body, elapsedMs: 0 });
+  return { kind: kind === 'down' ? 'doubtful' : 'refused', ...refused };
+}
+
+function batchOpening(
+  { c, context, id, items: reader, total, own }: Creation,
+  { rows, items }: BatchOrder,
+  url: string | undefined,
+): BatchOpening {
+  const headers: Record<string, string> = {};
+  for (const name of KEPT_HEADERS) {
+    const value = c.req.header(name);
+    if (value !== undefined) headers[name] = value;
+  }
+  const { origin, pathname } = new URL(c.req.url);
+  return {
+    id,
+    account: context.identity.account,
+    requestId: context.requestId,
+    base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + BATCHES_PATH,
+    items,
+    rows: rows.map(({ requestId, model, cost, items }) => ({ requestId, model, hold: cost, items })),
+    seed: [0, 0, 0, 0],
+    cacheTtl: total.cachesLong ? '1h' : '5m',
+    makesThings: total.makesThings,
+    upstream: reader.target?.name,
+    headers,
+    deliverUrl: url,
+    labels: own?.labels,
+  };
+}
+
+async function estimate({ context, total }: Creation, order: BatchOrder): Promise<z.output<typeof batchEstimate>> {
+  const { decision } = await decided(context, order);
+  if (decision.outcome === 'attached') throw new TypeError('A dry run attaches to nothing.');
+  const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
+  const told = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
+  if (decision.outcome === 'admitted') return { ...told, fits: true, fitting: order.items };
+  if (decision.outcome !== 'refused') throw refusal(decision, total);
+  return { ...told, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
+}
+
+/** @returns the 400 for a key under which another batch was sent. */
+function keyUsed(): ApiError {
+  const message = 'This idempotency-key was used for another batch. Use a new key for a new batch.';
+  return finalError('invalid_request_error', message);
+}
+
+/** @returns the error for a batch that the account does not admit. It says how many of its items would be admitted. */
+function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): unknown {
+  if (decision.outcome === 'mismatched') return keyUsed();
+  try {
+    return grantedBy(decision);
+  } catch (thrown) {
+    const left = moneyLeft(decision);
+    if (!(thrown instanceof ApiError) || left === undefined) return thrown;
+    const message = `${thrown.message} Of its ${total.items} items the first ${total.fitting(left)} would fit.`;
+    return new ApiError(thrown.type, message, thrown);
+  }
+}
+
+function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
+  if (decision.outcome !== 'refused') return undefined;
+  const { reason, left, late } = decision.refusal;
+  return (reason === 'spend' || reason === 'held') && !late ? left : undefined;
+}
+
+/** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
+function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
+  const response = { status, headers: new Headers(headers) };
+  const judged = verdict(response, { text: body, elapsedMs: 0 });
+  const refusal = judged.kind === 'answer' ? undefined : judged;
+  return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
+}
+
+async function refusedOf(response: Response, items: ItemReader): Promise<CreateRefusal> {
+  const { status, headers } = response;
+  // Only a few bytes. If they do not come, their text is lost.
+  const start = readStart(response).then(async ({ text, response: whole }) => {
+    await whole.body?.cancel();
+    return text;
+  });
+  const body = await Promise.race([start, pause(ANSWER_BODY_MS).then(() => '')]);
+  chosenTarget(items).noted(verdict(response, { text: body, elapsedMs: 0 }));
+  return { status, body, headers: { ...headersDown(headers) } };
+}
+
+/** @returns the query as it goes up, without this edge's own parameter. */
+function queryUp(url: string): string {
+  const { searchParams } = new URL(url);
+  searchParams.delete('dry_run');
+  const query = searchParams.toString();
+  return query === '' ? '' : `?${query}`;
+}
+
+/** @returns an id that sorts by time, like the ids of requests. */
+export function newBatchId(): string {
+  return createRequestId().replace('req_', 'msgbatch_');
+}
+
+/** @returns whether a text can be the id of a batch of this edge. */
+export function isBatchId(id: string): boolean {
+  return /^msgbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id);
+}

@@ -1,0 +1,122 @@
+/** The journal that the object of a batch keeps, and how it is shown. */
+
+import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import type { PendingDelivery } from '../../kit/delivery/deliver-event.ts';
+import { isoTime, isoTimeOrNull } from '../../kit/http/times.ts';
+import type { ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
+import type { ClassificationReport } from '../classify-batches/contracts/classification.ts';
+import type { MessageBatch, OutcomeCounts } from './batches-answers.schema.ts';
+import type { BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
+import { shownLabels } from './label-report.ts';
+
+/**
+ * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), unknown (the upstream has
+ * not said whether it was made), running (it is known there), ended (settled), refused (the upstream did not take it), unsent
+ * (given up before its last byte). The last release called `lost` what is unknown.
+ */
+type Phase = 'prepared' | 'closing' | 'unknown' | 'lost' | 'running' | 'ended' | 'refused' | 'unsent';
+
+export interface Journal extends BatchOpening {
+  phase: Phase;
+  /** Times in milliseconds since 1970. */
+  createdAt: number;
+  closingAt?: number;
+  upstreamId?: string;
+  /** Whether the upstream's id is a guess of the last release. */
+  isGuess?: boolean;
+  /** Whether the operator has been told that nobody knows whether it was made. */
+  isAlerted?: boolean;
+  /** Whether the upstream's whole list had no batch that it could be. */
+  isAbsent?: boolean;
+  expiresAt?: string;
+  cancelAt?: number;
+  /** Whether the upstream has been asked to cancel. */
+  isCancelTold?: boolean;
+  /** How often reading its results has failed, and when they are read again. */
+  misreads?: number;
+  readAt?: number;
+  endedAt?: number;
+  outcomes?: OutcomeCounts;
+  cost?: Nanodollars;
+  /** Of a classification: what has become of its inputs, and what its answers have used. */
+  labelled?: { labelled: number; failed: number };
+  usage?: ClassifyUsage | undefined;
+  refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
+  /** Whether the account knows the latest change. */
+  isReported?: boolean;
+  /** Whether the hold of a batch that was not made has been released. */
+  isReleased?: boolean;
+  /** The state of the delivery of its end; absent if nothing is delivered. */
+  delivery?: PendingDelivery;
+  isErased?: boolean;
+}
+
+/** The outcome counts of a batch in which no item has ended. */
+export const NO_OUTCOMES: Readonly<OutcomeCounts> = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
+
+/** Milliseconds that the upstream works on a batch: a day. */
+const EXPIRES_MS = DAY_MS;
+/** Milliseconds that the upstream keeps the results. */
+export const RESULTS_MS = 29 * DAY_MS;
+
+/** @returns a batch as the API shows it. */
+export function batchOf(journal: Journal, now: number): MessageBatch {
+  const { id, items, createdAt, endedAt, cancelAt, outcomes, cost, base, upstreamId, expiresAt } = journal;
+  const isEnded = journal.phase === 'ended';
+  const archivedAt = createdAt + RESULTS_MS;
+  const isArchived = isEnded && now >= archivedAt;
+  return {
+    id,
+    type: 'message_batch',
+    processing_status: isEnded ? 'ended' : cancelAt === undefined ? 'in_progress' : 'canceling',
+    request_counts: { processing: isEnded ? 0 : items, ...(outcomes ?? NO_OUTCOMES) },
+    created_at: isoTime(createdAt),
+    expires_at: expiresAt || isoTime(createdAt + EXPIRES_MS),
+    ended_at: isoTimeOrNull(endedAt),
+    cancel_initiated_at: isoTimeOrNull(cancelAt),
+    archived_at: isArchived ? isoTime(archivedAt) : null,
+    // A batch that was never made at the upstream has no results there.
+    results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
+    cost_usd: cost === undefined ? null : toUsd(cost),
+    ...(journal.phase === 'unknown' ? { unknown: toldOfUnknown(journal) } : {}),
+  };
+}
+
+function toldOfUnknown({ id, items, closingAt }: Journal): string {
+  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${items} items made about ${isoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
+}
+
+/** @returns a batch as a classification, if it is one */
+export function classificationOf({ id, phase, labels, ...journal }: Journal): ClassificationReport | undefined {
+  if (!labels) return undefined;
+  const { labelled, usage, cost, createdAt, cancelAt, endedAt } = journal;
+  const counts = { ...labels.counts, ...labelled };
+  return shownLabels({
+    ...{ ...labels, id: id.replace('msgbatch_', 'clsbatch_'), batch: id, isEnded: phase === 'ended', counts },
+    ...{ usage, cost, createdAt, cancelAt, endedAt },
+  });
+}
+
+/** @returns what other objects get to know about a batch. */
+export function stateOf(journal: Journal | undefined, now: number): BatchState {
+  if (!journal || journal.isErased || journal.phase === 'unsent') return { kind: 'none' };
+  if (journal.phase === 'refused') {
+    return journal.refusal ? { kind: 'refused', ...journal.refusal } : { kind: 'none' };
+  }
+  const { upstreamId, upstream: name, headers } = journal;
+  const isSent = journal.phase !== 'prepared';
+  const classification = isSent && classificationOf(journal);
+  return {
+    kind: 'known',
+    batch: batchOf(journal, now),
+    isSent,
+    ...(classification ? { classification } : {}),
+    upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
+  };
+}
+
+/** @returns whether the upstream may still work on a batch. */
+export function isOpen({ phase }: Journal): boolean {
+  return phase === 'closing' || phase === 'unknown' || phase === 'running';
+}

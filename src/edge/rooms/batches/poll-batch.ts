@@ -1,0 +1,150 @@
+/** Asks the upstream for the state of a batch, and settles the batch's results when it has ended. */
+
+import { pricesAt } from '../../claude/upstreams/prices.ts';
+import type { MadeId } from '../../claude/usage/made-ids.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
+import { inSteps } from '../../kit/async/in-steps.ts';
+import { firstDelivery } from '../../kit/delivery/deliver-event.ts';
+import { logFailure } from '../../kit/http/log.ts';
+import type { ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
+import type { BatchRecord } from './batch-record.ts';
+import type { BatchSettlementRow } from './contracts/batch.ts';
+import { type Journal, NO_OUTCOMES } from './journal.ts';
+import { countOutcomes, LabelWriter, RESULTS_AT_ONCE } from './label-results.ts';
+import { type ResultSums, readResults } from './read-results.ts';
+import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
+
+/** If the upstream has not known a batch for this time, it is settled at its hold. Milliseconds. */
+export const FORGOTTEN_MS = 30 * DAY_MS;
+
+/** The first pause before results are read again after a failure. Each failure doubles it. Milliseconds. */
+const FREE_MISREADS = 3;
+const READ_PAUSE_MS = MINUTE_MS;
+const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
+
+/** The sums of results; of a classification with what its answers have used. */
+type LabelledSums = ResultSums & { usage?: ClassifyUsage | undefined };
+
+/** Asks the upstream, and settles the batch if it has ended. */
+export async function pollBatch(record: BatchRecord, journal: Journal): Promise<void> {
+  const { upstreamId = '', closingAt = journal.createdAt, readAt = 0 } = journal;
+  if (record.now < readAt) return;
+  let sums: LabelledSums;
+  try {
+    const { status } = await record.calls.read(upstreamId);
+    if (status !== 'ended') return;
+    sums = await readSumsAgain(record, journal, upstreamId);
+  } catch (thrown) {
+    if (!isUnknownThere(thrown) || record.now <= closingAt + FORGOTTEN_MS) throw thrown;
+    // The upstream has forgotten the batch, so nobody can say any more what it has cost.
+    return await settleUnknown(record);
+  }
+  // It was forgotten meanwhile.
+  if (!record.journal) return;
+  const rows = sums.rows.map((sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }));
+  await settleRows(record, rows, sums);
+}
+
+/** Reads the results as `readSums` does. If that fails again and again, the pauses become longer. */
+async function readSumsAgain(record: BatchRecord, { items }: Journal, upstreamId: string): Promise<LabelledSums> {
+  try {
+    const sums = await readSums(record, upstreamId);
+    if (sums.items !== items) throw new Error(`${sums.items} of ${items} results`);
+    return sums;
+  } catch (thrown) {
+    const misreads = (record.journal?.misreads ?? 0) + 1;
+    const pauseMs = Math.min(MOST_READ_PAUSE_MS, READ_PAUSE_MS * 2 ** (misreads - FREE_MISREADS - 1));
+    record.change({ misreads, ...(misreads > FREE_MISREADS ? { readAt: record.now + pauseMs } : {}) });
+    throw thrown;
+  }
+}
+
+/** Reads the results of a batch at the upstream to their end. Notes the ids in them, and writes the labels. */
+async function readSums(record: BatchRecord, upstreamId: string): Promise<LabelledSums> {
+  const { settings, journal } = record;
+  if (!journal) throw new Error('The batch was deleted meanwhile.');
+  const answered = await record.calls.results(upstreamId);
+  const models = pricesAt(settings, journal.upstream);
+  const { makesThings, isErased, labels, upstream = '' } = journal;
+  const note = async (made: readonly MadeId[]) => {
+    // If the account was erased meanwhile, nothing is noted.
+    if (record.journal?.isErased) return;
+    await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
+  };
+  const writer =
+    labels &&
+    new LabelWriter(labels, (votes) => {
+      if (record.journal && !record.journal.isErased) record.labels.addVotes(votes);
+    });
+  const sums = await readResults(answered, journal, {
+    models,
+    note: makesThings && !isErased ? note : undefined,
+    write: writer && ((line) => writer.add(line)),
+  });
+  return { ...sums, usage: writer?.end() };
+}
+
+/** Books the hold of a batch as its cost, because the real cost is not known any more. */
+export async function settleUnknown(record: BatchRecord): Promise<void> {
+  const { journal } = record;
+  if (!journal) return;
+  const held = journal.rows.reduce((sum, { hold }) => sum + hold, 0);
+  const outcomes = { ...NO_OUTCOMES, errored: journal.items };
+  await settleRows(record, rowsWithoutResults(journal, 'unknown', 1), { outcomes, cost: held });
+}
+
+/** Settles the results with the account, then notes that the batch has ended. After a crash in between, it settles again. */
+async function settleRows(
+  record: BatchRecord,
+  rows: BatchSettlementRow[],
+  { outcomes, cost, usage }: Pick<LabelledSums, 'outcomes' | 'cost' | 'usage'>,
+): Promise<void> {
+  const { id: batch, createdAt: startedAt } = record.journal ?? {};
+  const text = JSON.stringify({ batch, rows, startedAt });
+  await record.account((account) => account.settleBatchJson(text));
+  await endBatch(record, { outcomes, cost, usage });
+}
+
+/** Notes that a batch has ended, and that its end must be delivered. */
+export async function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost' | 'usage'>): Promise<void> {
+  const { phase, labels } = record.journal ?? {};
+  const isOver = () => record.journal?.phase !== phase;
+  const partsAfter = (n: number) => (isOver() ? [] : record.labels.partsAfter(n, RESULTS_AT_ONCE));
+  const labelled = labels && (await inSteps(countOutcomes(partsAfter, labels)));
+  // It was ended or forgotten meanwhile.
+  const { journal, now } = record;
+  if (!journal || isOver()) return;
+  const delivery = journal.isErased ? {} : firstDelivery(record);
+  // Of what never went up the account has no batch to show.
+  const isReported = journal.items === 0;
+  record.change({ phase: 'ended', endedAt: now, isReported, ...more, ...(labelled && { labelled }), ...delivery });
+}
+
+/** Asks the upstream to cancel a batch, if that is wanted and not done yet. A failure is logged, and it is tried again. */
+export async function tellCancel(record: BatchRecord): Promise<void> {
+  const { id = '', cancelAt, isCancelTold, upstreamId } = record.journal ?? {};
+  if (cancelAt === undefined || isCancelTold || upstreamId === undefined) return;
+  try {
+    await record.calls.cancel(upstreamId);
+  } catch (thrown) {
+    // It has already ended, or is gone. The next poll will see that.
+    const isRefused = thrown instanceof BatchCallFailed && thrown.status >= 400 && thrown.status < 500;
+    if (!isRefused) return logFailure({ batch: id }, thrown);
+  }
+  if (record.journal?.upstreamId === upstreamId) record.change({ isCancelTold: true });
+}
+
+/** @returns the settlement rows of a batch without results. @param share 1 books its hold, 0 nothing */
+export function rowsWithoutResults(journal: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
+  const { upstream, rows } = journal;
+  return rows.map(({ requestId, model, hold }) => ({
+    requestId,
+    model,
+    status,
+    cost: hold * share,
+    estimated: share === 1,
+    tokens: {},
+    outcomes: null,
+    upstream,
+  }));
+}

@@ -1,0 +1,184 @@
+/** Reads the results of a batch once, and computes what each item has cost. */
+
+import type { AnsweredCall } from '../../claude/exchange.ts';
+import { computeCost, type Nanodollars } from '../../claude/pricing/cost.ts';
+import type { ModelTable } from '../../claude/pricing/models.ts';
+import { idsMade, type MadeId } from '../../claude/usage/made-ids.ts';
+import { isFinal } from '../../claude/usage/told-usage.ts';
+import { reportOf } from '../../claude/usage/usage-report.ts';
+import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { LINE_FEED } from '../../kit/json/characters.ts';
+import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { tokensByKind } from '../../money/admission/book-outcome.ts';
+import type { Tokens } from '../../money/contracts/settlement.ts';
+import { NO_TOKENS } from '../../money/ledger/settlement.ts';
+import type { OutcomeCounts } from './batches-answers.schema.ts';
+import type { Journal } from './journal.ts';
+import { NO_OUTCOMES } from './journal.ts';
+
+/** The most bytes of a result: several times the longest answer. */
+const MOST_LINE_BYTES = 16 * 1024 * 1024;
+
+/** The sums of the items of one model. */
+interface ModelSum {
+  requestId: string;
+  model: string;
+  cost: Nanodollars;
+  /** Whether a result had no usage. */
+  estimated: boolean;
+  tokens: Tokens;
+  outcomes: OutcomeCounts;
+}
+
+/** The sums of the results of a batch. */
+export interface ResultSums {
+  /** How many items the results have. */
+  items: number;
+  outcomes: OutcomeCounts;
+  cost: Nanodollars;
+  rows: ModelSum[];
+}
+
+/** What reading needs to know about a batch. */
+export type ReadBatch = Pick<Journal, 'rows' | 'cacheTtl' | 'items'>;
+
+/** How results are read. */
+interface ResultsReading {
+  /** The prices at the upstream that has answered. */
+  models: ModelTable;
+  /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
+  note?: ((made: readonly MadeId[]) => Promise<void>) | undefined;
+  /** Called with each result; absent if nothing of it is kept. */
+  write?: ((line: Json) => void) | undefined;
+}
+
+/** How many ids are noted in one call. */
+const NOTED_AT_ONCE = 500;
+
+/**
+ * Reads results to their end, and keeps only sums.
+ *
+ * @throws Error if they break off, or if a line is not a result
+ */
+export async function readResults(
+  answered: AnsweredCall,
+  batch: ReadBatch,
+  { models, note, write }: ResultsReading,
+): Promise<ResultSums> {
+  const sums = new Sums(batch, models, note !== undefined);
+  for await (const line of resultLines(answered)) {
+    const added = sums.add(line);
+    if (added) write?.(added);
+    if (note && sums.made.length >= NOTED_AT_ONCE) await note(sums.made.splice(0));
+  }
+  if (note && sums.made.length > 0) await note(sums.made.splice(0));
+  return sums.end();
+}
+
+/** Yields the lines of results as they come, and closes the call at their end. */
+export async function* resultLines({ response, exchange }: AnsweredCall): AsyncGenerator<Uint8Array, void> {
+  let held: Uint8Array[] = [];
+  let heldBytes = 0;
+  try {
+    for await (const piece of exchange.pieces(response)) {
+      let start = 0;
+      for (let end = piece.indexOf(LINE_FEED); end >= 0; end = piece.indexOf(LINE_FEED, start)) {
+        const rest = piece.subarray(start, end);
+        yield held.length === 0 ? rest : joinedPieces([...held, rest]);
+        held = [];
+        heldBytes = 0;
+        start = end + 1;
+      }
+      if (start === piece.length) continue;
+      held.push(piece.slice(start));
+      heldBytes += piece.length - start;
+      if (heldBytes > MOST_LINE_BYTES) throw new Error('a result that is too long');
+    }
+    if (heldBytes > 0) yield joinedPieces(held);
+  } finally {
+    exchange.close();
+  }
+}
+
+class Sums {
+  readonly #batch: ReadBatch;
+  readonly #models: ModelTable;
+  readonly #ids = new Set<string>();
+  readonly #rows: ModelSum[];
+  readonly #outcomes = { ...NO_OUTCOMES };
+  readonly #readsIds: boolean;
+  /** Ids in answers that are not noted yet. */
+  readonly made: MadeId[] = [];
+
+  constructor(batch: ReadBatch, models: ModelTable, readsIds: boolean) {
+    this.#batch = batch;
+    this.#models = models;
+    this.#readsIds = readsIds;
+    this.#rows = batch.rows.map(({ requestId, model }) => ({
+      requestId,
+      model,
+      cost: 0,
+      estimated: false,
+      tokens: { ...NO_TOKENS },
+      outcomes: { ...NO_OUTCOMES },
+    }));
+  }
+
+  /** Adds a line. @returns what it says, the first time. @throws Error if it is not a result */
+  add(bytes: Uint8Array): Json | undefined {
+    if (bytes.every((byte) => byte <= 32)) return undefined;
+    const line = parseObject(bytes);
+    const { custom_id: id, result } = line ?? {};
+    if (!line || typeof id !== 'string' || !isObject(result)) throw new Error('no result');
+    // A repeated result counts once.
+    if (this.#ids.has(id)) return undefined;
+    this.#ids.add(id);
+    const outcome = outcomeOf(result);
+    this.#outcomes[outcome] += 1;
+    const message = outcome === 'succeeded' && isObject(result.message) ? result.message : undefined;
+    const row = this.#rowOf(message);
+    row.outcomes[outcome] += 1;
+    if (outcome === 'succeeded') this.#price(row, message ?? {});
+    if (message && this.#readsIds) this.made.push(...idsMade(message));
+    return line;
+  }
+
+  end(): ResultSums {
+    return {
+      items: this.#ids.size,
+      outcomes: this.#outcomes,
+      cost: this.#rows.reduce((sum, row) => sum + row.cost, 0),
+      rows: this.#rows,
+    };
+  }
+
+  /** @returns the row in which an item is booked: that of its model; the first row if it does not name its model. */
+  #rowOf(message: Json | undefined): ModelSum {
+    const name = typeof message?.model === 'string' ? message.model : undefined;
+    const row = name === undefined ? undefined : this.#models.find(name);
+    const own = this.#rows.find(({ model }) => model === row?.id) ?? this.#rows[0];
+    if (!own) throw new TypeError('no rows');
+    return own;
+  }
+
+  #price(row: ModelSum, message: Json): void {
+    const report = reportOf(message, 0);
+    const { usage, model = row.model } = report;
+    if (!usage || !isFinal({ ...report, completed: true })) {
+      // Its usage is not known, so the average worst case of its model is booked.
+      const of = this.#batch.rows.find(({ requestId }) => requestId === row.requestId);
+      row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? this.#batch.items));
+      row.estimated = true;
+      return;
+    }
+    const priceOf = (name: string) => this.#models.price(name).row;
+    const { cacheTtl } = this.#batch;
+    row.cost += computeCost(usage, priceOf(model), { batch: true, priceOf, cacheTtl });
+    const kinds = Object.entries(tokensByKind(usage, cacheTtl)) as [keyof Tokens, number][];
+    for (const [kind, count] of kinds) row.tokens[kind] += count;
+  }
+}
+
+function outcomeOf({ type }: Json): keyof OutcomeCounts {
+  return type === 'succeeded' || type === 'canceled' || type === 'expired' ? type : 'errored';
+}

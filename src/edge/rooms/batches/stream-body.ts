@@ -1,0 +1,49 @@
+import { PieceReader } from '../../kit/http/body/piece-reader.ts';
+import { ApiError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
+import { discard, Pace } from '../../kit/http/read-json.ts';
+
+/** How often to check whether a body still comes, in milliseconds. */
+const LOOK_MS = 15_000;
+
+/**
+ * Reads a body piece by piece. Only the current piece is in memory. A piece is valid until the next one is taken.
+ *
+ * If reading stops early, the rest is read and dropped for a while. Otherwise the connection would be reset while the caller
+ * still sends, and the caller would never see why the request was refused.
+ *
+ * @throws ApiError 413 above the limit, 400 for a body that breaks off or comes too slowly
+ */
+export async function* streamBody(request: Request, limitBytes: number): AsyncGenerator<Uint8Array, void> {
+  if (Number(request.headers.get('content-length')) > limitBytes) throw tooLarge(limitBytes);
+  if (!request.body) return;
+  const reader = new PieceReader(request.body);
+  let length = 0;
+  let taken = 0;
+  let isEnded = false;
+  // The time in which the upstream takes a piece does not count as slowness of the caller.
+  const pace = new Pace(reader, () => (taken === length ? length : Number.POSITIVE_INFINITY), {
+    stretchMs: LOOK_MS,
+    longFrom: 0,
+  });
+  try {
+    for (;;) {
+      const piece = await reader.read();
+      pace.check();
+      isEnded = piece === undefined;
+      if (!piece) return;
+      length += piece.length;
+      if (length > limitBytes) throw tooLarge(limitBytes);
+      yield piece;
+      taken = length;
+    }
+  } catch (thrown) {
+    if (thrown instanceof ApiError) throw thrown;
+    isEnded = true;
+    // The fault is the caller's, not the edge's.
+    throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
+  } finally {
+    pace.stop();
+    reader.releaseLock();
+    if (!isEnded) await discard(request);
+  }
+}

@@ -1,0 +1,88 @@
+/** Adds up the items of a new batch while they are read. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import type { BatchOrderRow } from './contracts/batch.ts';
+import type { BoundedItem } from './item.ts';
+
+/** The model under which items with unknown models are booked. */
+const MODELS_UNKNOWN = '(unknown)';
+/** The most models of a batch. More names cannot be real models. */
+const MOST_MODELS = 200;
+const FIRST_COSTS = 1_024;
+
+interface ModelTotal {
+  items: number;
+  cost: Nanodollars;
+}
+
+/** Adds up items: their worst cases by model, and their custom ids, of which none may come twice. */
+export class BatchTotal {
+  /** A hundred thousand take some six megabytes. */
+  readonly #ids = new Set<string>();
+  readonly #rows = new Map<string, ModelTotal>();
+  readonly #models = new Map<string, readonly string[]>();
+  /** The most that each item can cost, with eight bytes per item. */
+  #costs = new Float64Array(FIRST_COSTS);
+  #items = 0;
+  /** Whether every model is in the price table. */
+  known = true;
+  /** Whether an item asks for a cache lifetime of an hour. */
+  cachesLong = false;
+  /** Whether an answer may contain ids of things that it makes. */
+  makesThings = false;
+
+  get items(): number {
+    return this.#items;
+  }
+
+  /** @returns every model that may be billed, each with all of its names. */
+  get models(): string[][] {
+    return [...this.#models.values()].map((names) => [...names]);
+  }
+
+  /** Adds an item. @throws ApiError 400 for a `custom_id` that came before */
+  add(item: BoundedItem, index: number): void {
+    if (this.#ids.has(item.customId)) {
+      throw invalidRequest(`requests.${index}.custom_id: ${item.customId} is not unique.`);
+    }
+    this.#ids.add(item.customId);
+    const { model = MODELS_UNKNOWN, cost } = item;
+    const row = this.#rows.get(model) ?? { items: 0, cost: 0 };
+    row.items += 1;
+    row.cost += cost;
+    this.#rows.set(model, row);
+    for (const names of item.models) this.#models.set(names.join('\n'), names);
+    if (this.#models.size > MOST_MODELS) throw invalidRequest(`requests: a batch may name ${MOST_MODELS} models.`);
+    this.known &&= item.known;
+    this.cachesLong ||= item.cachesLong;
+    this.makesThings ||= item.makesThings;
+    if (this.#items === this.#costs.length) {
+      const grown = new Float64Array(this.#costs.length * 2);
+      grown.set(this.#costs);
+      this.#costs = grown;
+    }
+    this.#costs[this.#items] = cost;
+    this.#items += 1;
+  }
+
+  /** @returns the order for the account, by model. @param requestId the id of the first row */
+  rows(requestId: string): BatchOrderRow[] {
+    return [...this.#rows].map(([model, row], index) => ({
+      requestId: index === 0 ? requestId : `${requestId}.${index + 1}`,
+      model,
+      unpriced: model === MODELS_UNKNOWN,
+      ...row,
+    }));
+  }
+
+  /** @returns how many items, from the first one on, an amount of money pays for. */
+  fitting(left: Nanodollars): number {
+    let sum = 0;
+    for (let at = 0; at < this.#items; at += 1) {
+      sum += this.#costs[at] as number;
+      if (sum > left) return at;
+    }
+    return this.#items;
+  }
+}

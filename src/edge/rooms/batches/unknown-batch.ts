@@ -1,0 +1,54 @@
+/** Decides what becomes of the hold of a batch of which nobody knows whether it was made. A create is never sent again. */
+
+import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
+import type { BatchRecord } from './batch-record.ts';
+import { type Journal, NO_OUTCOMES } from './journal.ts';
+import { endBatch, FORGOTTEN_MS, settleUnknown } from './poll-batch.ts';
+
+/** Milliseconds by which the upstream's clock may differ from this one, and that it may take to make a batch. */
+const CLOCK_MS = 2 * MINUTE_MS;
+const MAKING_MS = 15 * MINUTE_MS;
+/** After this time a batch that is not in the upstream's list was never made: it would have expired by now. */
+const LOST_MS = 25 * HOUR_MS;
+/** Milliseconds between two readings of the list. */
+const LIST_PAUSE_MS = HOUR_MS;
+
+/** @returns whether the upstream's list has a batch that it could be; undefined if it has none, but was not read whole. */
+export async function isListed(record: BatchRecord, journal: Journal): Promise<boolean | undefined> {
+  const { items, closingAt = journal.createdAt } = journal;
+  const { rows, isWhole } = await record.calls.since(closingAt - CLOCK_MS);
+  const isThere = rows.some((row) => row.items === items && row.createdAt <= closingAt + MAKING_MS);
+  return isThere || (isWhole ? false : undefined);
+}
+
+/**
+ * Books the hold if the list has a batch that it could be, or was never read whole. Gives it back if after 25 hours no list
+ * had one.
+ */
+export async function decideUnknown(record: BatchRecord, journal: Journal): Promise<void> {
+  const { items, createdAt, closingAt = createdAt, isAbsent } = journal;
+  const age = record.now - closingAt;
+  const isLate = age > LOST_MS;
+  if (age < MAKING_MS + CLOCK_MS) return;
+  let isThere = isAbsent ? false : undefined;
+  if (!(isAbsent && isLate)) {
+    try {
+      isThere = await isListed(record, journal);
+    } catch (thrown) {
+      if (age <= FORGOTTEN_MS) throw thrown;
+    }
+    // The answer to the create may have come meanwhile.
+    if (record.journal?.phase !== 'unknown') return;
+    if (isThere === false) record.change({ isAbsent: true });
+  }
+  if (isThere || (isThere === undefined && isLate)) await settleUnknown(record);
+  else if (isLate) await endBatch(record, { outcomes: { ...NO_OUTCOMES, expired: items }, cost: 0 });
+}
+
+/** @returns when the list is read next; milliseconds since 1970 */
+export function listedNextAt({ createdAt, closingAt = createdAt }: Journal, now: number): number {
+  const firstAt = closingAt + MAKING_MS + CLOCK_MS;
+  const lostAt = closingAt + LOST_MS + 1;
+  if (now < firstAt) return firstAt;
+  return now < lostAt ? Math.min(now + LIST_PAUSE_MS, lostAt) : now + LIST_PAUSE_MS;
+}

@@ -1,0 +1,172 @@
+/**
+ * Sends the body of a create up while it is still being read. Until its last bytes have gone up there is no batch: an aborted
+ * body is neither complete nor valid JSON.
+ */
+
+import { encoder } from '../../kit/http/bytes.ts';
+import { ApiError, tooLarge, tryAgain } from '../../kit/http/errors.ts';
+import { LONG_ITEM, type OuterMember } from './batch-body.ts';
+
+/** The most bytes that the API accepts, including prefixes. */
+const MOST_UPLOADED = 256 * 1024 * 1024;
+/** Nothing goes up before this many bytes were checked, so that an early refusal does not call the upstream at all. */
+const FIRST_BYTES = 1024 * 1024;
+/** If an upstream accepts no byte for this time, it has failed. Milliseconds. */
+const STALLED_MS = 120_000;
+/** Short items go up together, in pieces of this many bytes. */
+const TOGETHER_BYTES = LONG_ITEM;
+
+const BEFORE = encoder.encode('{"requests":[');
+const BETWEEN = encoder.encode(',');
+
+/** Sends a body. @param signal aborted if the upload is given up */
+type SendBody = (body: ReadableStream, signal: AbortSignal) => Promise<Response>;
+
+/** Thrown if an answer comes before the end of the body: the upstream has refused it. */
+export class RefusedEarly extends Error {
+  readonly response: Response;
+
+  constructor(response: Response) {
+    super();
+    this.response = response;
+  }
+}
+
+/** Writes the body of a create to the upstream. */
+export class Upload {
+  readonly #send: SendBody;
+  readonly #controller = new AbortController();
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #piece = new Uint8Array(TOGETHER_BYTES);
+  #filled = 0;
+  #bytes = 0;
+  #items = 0;
+  #writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  #answer: Promise<Response> | undefined;
+
+  constructor(send: SendBody) {
+    this.#send = send;
+  }
+
+  /**
+   * Adds an item.
+   *
+   * @throws ApiError 413 if all items together are more than the upstream accepts
+   * @throws RefusedEarly, ApiError 503 for a connection that fails
+   */
+  async add(pieces: readonly Uint8Array[]): Promise<void> {
+    const between = this.#items === 0 ? BEFORE : BETWEEN;
+    this.#items += 1;
+    let length = between.length;
+    for (const piece of pieces) length += piece.length;
+    this.#bytes += length;
+    if (this.#bytes > MOST_UPLOADED) throw tooLarge(MOST_UPLOADED);
+    await this.#put(between);
+    for (const piece of pieces) await this.#put(piece);
+  }
+
+  /**
+   * Sends everything except the end of the body, which has only a few bytes.
+   *
+   * @throws RefusedEarly, ApiError 503 for a connection that fails
+   */
+  async flush(): Promise<void> {
+    await this.#passOn();
+    await this.#drain();
+  }
+
+  /**
+   * Sends the end of the body.
+   *
+   * @param others members after the list
+   * @param timeoutMs how many milliseconds the answer may take
+   * @returns the upstream's answer
+   */
+  async finish(others: readonly OuterMember[], timeoutMs: number): Promise<Response> {
+    const members = others.map(({ key, text }) => `,${JSON.stringify(key)}:${text}`).join('');
+    const timer = setTimeout(() => this.abort(), timeoutMs);
+    try {
+      const answer = this.#begun().answer;
+      await this.#write(encoder.encode(`]${members}}`));
+      const closed = this.#begun().writer.close();
+      // The upstream may answer before it has read the end of the body.
+      await Promise.race([closed, answer]).catch(toldByAnswer);
+      return await answer;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Gives up the upload: closes the connection before the end of the body. */
+  abort(): void {
+    this.#controller.abort();
+    this.#writer?.abort().catch(toldByAnswer);
+    this.#answer?.then((response) => response.body?.cancel()).catch(toldByAnswer);
+    this.#waiting = [];
+  }
+
+  async #put(bytes: Uint8Array): Promise<void> {
+    if (bytes.length > TOGETHER_BYTES) {
+      await this.flush();
+      // Large bytes are sent without copying, because a copy would need the memory twice.
+      await this.#write(bytes);
+      return;
+    }
+    if (this.#filled + bytes.length > TOGETHER_BYTES) await this.#passOn();
+    this.#piece.set(bytes, this.#filled);
+    this.#filled += bytes.length;
+  }
+
+  /** Sends the collected bytes. Until the upload begins, they are kept. */
+  async #passOn(): Promise<void> {
+    if (this.#filled === 0) return;
+    const together = this.#piece.subarray(0, this.#filled);
+    this.#filled = 0;
+    if (this.#writer) return await this.#write(together);
+    this.#waiting.push(together.slice());
+    this.#waitingBytes += together.length;
+    if (this.#waitingBytes >= FIRST_BYTES) await this.#drain();
+  }
+
+  async #drain(): Promise<void> {
+    const all = this.#waiting;
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    for (const piece of all) await this.#write(piece);
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    const { writer, answer } = this.#begun();
+    const timer = setTimeout(() => this.abort(), STALLED_MS);
+    try {
+      // If the reader is gone, a write may never return. But the answer, or its failure, always comes.
+      await Promise.race([writer.write(bytes), answer.then(refuseEarly)]);
+    } catch (thrown) {
+      if (thrown instanceof RefusedEarly || thrown instanceof ApiError) throw thrown;
+      const message = 'The upstream did not take the batch, so there is none. Send it again.';
+      throw tryAgain(message, 'batch_upload', { cause: thrown });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #begun(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
+    if (!this.#writer || !this.#answer) {
+      // A stream of the runtime: when a write returns, its bytes have been read, and their memory can be reused.
+      const { readable, writable } = new IdentityTransformStream();
+      this.#writer = writable.getWriter();
+      this.#writer.closed.catch(toldByAnswer);
+      this.#answer = this.#send(readable, this.#controller.signal);
+      this.#answer.catch(toldByAnswer);
+    }
+    return { writer: this.#writer, answer: this.#answer };
+  }
+}
+
+function refuseEarly(response: Response): never {
+  throw new RefusedEarly(response);
+}
+
+/** Ignores the failure here: the code that waits for the answer gets it. */
+function toldByAnswer(): void {}

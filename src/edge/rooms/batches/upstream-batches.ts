@@ -1,0 +1,226 @@
+/** Calls the batches of an upstream. Every call except the create may be repeated. */
+
+import { readAnswer } from '../../claude/buffered-answer.ts';
+import { type AnsweredCall, Exchange, type ExchangeOptions } from '../../claude/exchange.ts';
+import { endOf } from '../../claude/failure.ts';
+import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
+import type { UpstreamVerdict } from '../../claude/judge.ts';
+import { wholeCount } from '../../claude/pricing/cost.ts';
+import type { ModelTable } from '../../claude/pricing/models.ts';
+import type { Upstream } from '../../claude/upstream.ts';
+import { type Owned, upstreamsFor } from '../../claude/upstreams/pool.ts';
+import { pricesAt } from '../../claude/upstreams/prices.ts';
+import { placeFor } from '../../claude/upstreams/takers.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import type { UpstreamBatch } from './contracts/batch.ts';
+
+export const BATCHES_PATH = '/v1/messages/batches';
+/** Milliseconds in which an answer about one batch must come, and results must begin. */
+const BATCH_CALL_MS = 60_000;
+/** The most rows of a page of the API. */
+const LIST_LIMIT = 1_000;
+/** A create follows no redirect: its body cannot be sent again. */
+const CREATE = { method: 'POST', redirect: 'manual' } as const;
+/** How many pages of a list are read to find a batch that was made minutes ago. */
+const MOST_LIST_PAGES = 10;
+
+/** The upstream of a new batch. */
+export interface BatchTarget {
+  /** Its name, if there are several. */
+  name: string | undefined;
+  models: ModelTable;
+  /** @returns the id by which a model is called there; undefined if it is not served there. */
+  idOf(model: string): string | undefined;
+  /** Sends a create, whose body is still being written. It is never sent again. */
+  create(query: string, headers: PlainHeaders, body: ReadableStream, signal: AbortSignal): Promise<Response>;
+  /** Notes how it has answered a create. */
+  noted(judged: UpstreamVerdict): void;
+}
+
+/**
+ * Chooses the upstream of a new batch.
+ *
+ * @param first `only`: the name of the upstream that has what the first item names. Without it: the first upstream that takes
+ *   batches, serves the `model` of that item, and can have what its prefix names (`owned`)
+ * @throws NoUpstream 400 if no upstream takes it; 404 for a model that none serves
+ */
+export function batchTarget(
+  upstream: Upstream,
+  settings: Settings,
+  { only, model, owned }: { only: string | undefined; model: string; owned?: Owned | undefined },
+): BatchTarget {
+  const { pool } = upstream;
+  const call = { method: 'POST', path: BATCHES_PATH, headers: {} };
+  if (!pool) {
+    return {
+      name: undefined,
+      models: settings.models,
+      idOf: (model) => model,
+      create: (query, headers, body, signal) =>
+        upstream.fetch(upstream.baseURL + BATCHES_PATH + query, { ...CREATE, headers, body, signal }),
+      noted: (judged) => upstream.key?.note(judged, Date.now()),
+    };
+  }
+  const place = only ?? (owned === undefined ? placeFor(pool, 'batches', model) : undefined);
+  const [one] = upstreamsFor(pool, call, { streams: false, model, only: place, owned });
+  if (!one) throw new TypeError('no upstream');
+  const breaker = pool.health.breaker(one.name, '');
+  let leave = breaker.force();
+  return {
+    name: one.name,
+    models: pricesAt(settings, one.name),
+    idOf: (model) => one.idOf(model),
+    create: async (query, headers, body, signal) => {
+      const { 'x-api-key': _, ...plain } = headers;
+      const asked = { method: 'POST', path: BATCHES_PATH + query, headers: plain, body: () => body };
+      const adapted = await one.prepare(asked, { signal, waitUntil: () => {} });
+      leave = breaker.enter(Date.now()) ?? leave;
+      return await pool.fetchOf(one)(adapted.url, { ...CREATE, headers: adapted.headers, body, signal });
+    },
+    noted: (judged) => {
+      pool.health.key(one.name).note(judged, Date.now());
+      // The next batch goes to another upstream, if there is one.
+      if (judged.kind === 'refused') breaker.fail(leave, Date.now(), judged.waitMs);
+      else breaker.succeed(leave, Date.now());
+    },
+  };
+}
+
+/** The needed parts of a batch, as the upstream describes it. */
+export interface UpstreamRow {
+  id: string;
+  status: string;
+  createdAt: number;
+  expiresAt: string;
+  /** How many items it has. */
+  items: number;
+}
+
+/** @returns a row of the upstream, parsed; undefined if it is not a row. */
+function upstreamRowOf(value: unknown): UpstreamRow | undefined {
+  if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') return undefined;
+  const counts = isObject(value.request_counts) ? Object.values(value.request_counts) : [];
+  return {
+    id: value.id,
+    status: asText(value.processing_status),
+    createdAt: Date.parse(value.created_at),
+    expiresAt: typeof value.expires_at === 'string' ? value.expires_at : '',
+    items: counts.reduce<number>((sum, count) => sum + wholeCount(count), 0),
+  };
+}
+
+/** Thrown if the upstream refuses a call, or something else has answered. */
+export class BatchCallFailed extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`The upstream answered ${status} to a call about a batch.`);
+    this.status = status;
+  }
+}
+
+/** Calls the upstream about its batches. */
+export class UpstreamBatches {
+  readonly #upstream: Upstream;
+  readonly #settings: Settings;
+  readonly #where: Pick<UpstreamBatch, 'name' | 'headers'>;
+
+  /** @param where the upstream, and the headers */
+  constructor(upstream: Upstream, settings: Settings, where: Pick<UpstreamBatch, 'name' | 'headers'>) {
+    this.#upstream = upstream;
+    this.#settings = settings;
+    this.#where = where;
+  }
+
+  /** @returns the state of a batch. @throws BatchCallFailed, UpstreamFailure */
+  async read(id: string): Promise<UpstreamRow> {
+    return rowOrThrow(await this.#json('GET', `/${encodeURIComponent(id)}`));
+  }
+
+  /** Cancels a batch. @returns its state after that */
+  async cancel(id: string): Promise<UpstreamRow> {
+    return rowOrThrow(await this.#json('POST', `/${encodeURIComponent(id)}/cancel`));
+  }
+
+  /** Deletes an ended batch. If it is gone already, that is not an error. */
+  async remove(id: string): Promise<void> {
+    try {
+      await this.#json('DELETE', `/${encodeURIComponent(id)}`);
+    } catch (thrown) {
+      if (!isUnknownThere(thrown)) throw thrown;
+    }
+  }
+
+  /**
+   * @returns the batches that were made since a time (milliseconds since 1970), newest first. `isWhole` is false if there are
+   *   more than were read
+   */
+  async since(time: number): Promise<{ rows: UpstreamRow[]; isWhole: boolean }> {
+    const rows: UpstreamRow[] = [];
+    let after = '';
+    for (let page = 0; page < MOST_LIST_PAGES; page += 1) {
+      const list = await this.#json('GET', `?limit=${LIST_LIMIT}${after}`);
+      const data = Array.isArray(list.data) ? list.data.flatMap((one) => upstreamRowOf(one) ?? []) : [];
+      rows.push(...data.filter(({ createdAt }) => createdAt >= time));
+      const last = data.at(-1);
+      if (!last || last.createdAt < time || list.has_more !== true) return { rows, isWhole: true };
+      after = `&after_id=${encodeURIComponent(last.id)}`;
+    }
+    return { rows, isWhole: false };
+  }
+
+  /**
+   * Asks for the results of a batch.
+   *
+   * @param signal aborted when nobody waits for them any more
+   * @throws BatchCallFailed, UpstreamFailure
+   */
+  async results(id: string, signal?: AbortSignal): Promise<AnsweredCall> {
+    const exchange = this.#exchange({ signal });
+    try {
+      const response = await this.#send(exchange, 'GET', `/${encodeURIComponent(id)}/results`);
+      if (response.ok) return { response, exchange };
+      await response.body?.cancel();
+      throw new BatchCallFailed(response.status);
+    } catch (thrown) {
+      exchange.close(endOf(thrown));
+      throw thrown;
+    }
+  }
+
+  async #json(method: string, rest: string): Promise<Json> {
+    // A body that stalls must not stall the batch.
+    const exchange = this.#exchange({ wholeMs: 2 * BATCH_CALL_MS });
+    try {
+      const response = await this.#send(exchange, method, rest);
+      const { json } = await readAnswer(response, exchange, 'anything');
+      if (response.ok && json) return json;
+      throw new BatchCallFailed(response.status);
+    } finally {
+      exchange.close();
+    }
+  }
+
+  #exchange(more: Pick<ExchangeOptions, 'signal' | 'wholeMs'>): Exchange {
+    return new Exchange({ upstream: this.#upstream, settings: this.#settings, timeoutMs: BATCH_CALL_MS, ...more });
+  }
+
+  async #send(exchange: Exchange, method: string, rest: string): Promise<Response> {
+    const { name, headers } = this.#where;
+    const up = headersUp(new Headers(headers), this.#upstream.apiKey, this.#settings.FORWARD_HEADERS);
+    const routing = { streams: false, isQuick: true, ...(name === undefined ? {} : { only: name }) };
+    return await exchange.send({ method, path: BATCHES_PATH + rest, headers: up, routing }, { payment: 'free' });
+  }
+}
+
+function rowOrThrow(json: Json): UpstreamRow {
+  const row = upstreamRowOf(json);
+  if (!row) throw new BatchCallFailed(200);
+  return row;
+}
+
+/** @returns whether the upstream does not know a batch, or is no longer configured. */
+export function isUnknownThere(thrown: unknown): boolean {
+  return (thrown as { status?: unknown }).status === 404;
+}

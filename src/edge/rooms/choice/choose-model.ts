@@ -1,0 +1,192 @@
+/** Chooses the model of an agent by a label of the question. */
+
+import type { ModelTable } from '../../claude/pricing/models.ts';
+import { takes } from '../../claude/pricing/takes.ts';
+import { DEPLOYMENT } from '../../gate/identity/identity.ts';
+import { within } from '../../kit/async/timeout.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
+import { logFailure } from '../../kit/http/log.ts';
+import { isObject } from '../../kit/json/object.ts';
+import { CLASSIFIERS } from '../../named/classify/task/classifier-kind.ts';
+import { classify } from '../../named/classify/task/classify.ts';
+import { labelsOf } from '../../named/classify/task/labels.ts';
+import type { Classifying } from '../../named/classify/task/take-vote.ts';
+import { prepare } from '../../named/classify/task/task.ts';
+import { requireStored } from '../../named/versions/find-stored.ts';
+import { ownerName } from '../../named/versions/named-routes.ts';
+import { parseRef } from '../../named/versions/version-ref.ts';
+import type { Agent } from '../agents/agent.ts';
+import type { ModelByLabel } from '../agents/agents.schema.ts';
+import type { ChosenBy } from './chosen-by.schema.ts';
+
+/** A model, by the name that the agent has for it, and how it was chosen. */
+export interface Chosen {
+  model: string;
+  by: ChosenBy;
+}
+
+/** What a model is chosen for. */
+interface Question {
+  /** The agent, as the ledger names it, and who has stored it. */
+  agent: { ref: string; owner: string };
+  /** The text to be labelled; undefined if there is none. */
+  text: string | undefined;
+  /** How the conversation's present model was chosen; undefined for its first question. */
+  before: Chosen | undefined;
+  conversation?: string | undefined;
+}
+
+/** The header by which a request names one of the agent's models. */
+export const MODEL_HEADER = 'sluice-model';
+/** How long a question waits for its label; milliseconds. */
+const CHOICE_MS = 5_000;
+
+/**
+ * @returns how an agent chooses its model; undefined if it has only one. What means a model that refuses what the agent asks means
+ *   `otherwise`
+ */
+export function choiceOf(agent: Pick<Agent, 'definition'> | undefined, models: ModelTable): ModelByLabel | undefined {
+  const { model: choice, ...asked } = agent?.definition ?? {};
+  if (typeof choice !== 'object') return undefined;
+  const from = models.find(choice.otherwise);
+  const fits = ([, name]: [string, string]) => !takes(models.find(name), asked, from).refused;
+  return { ...choice, models: Object.fromEntries(Object.entries(choice.models).filter(fits)) };
+}
+
+/** @returns the model of an agent; if it chooses, the one for questions without a label */
+export function modelOf({ model }: Agent['definition']): string {
+  return typeof model === 'string' ? model : model.otherwise;
+}
+
+/** @returns the models that an agent may choose, by the names that it has for them */
+export function modelsIn({ models, otherwise }: ModelByLabel): string[] {
+  return [...new Set([...Object.values(models), otherwise])];
+}
+
+/**
+ * @returns the model that a request names in place of a choice; undefined if it names none
+ * @throws ApiError 400 if the agent does not allow that, or has no such model
+ */
+export function modelAsked(choice: ModelByLabel, name: string | undefined, models: ModelTable): Chosen | undefined {
+  if (name === undefined) return undefined;
+  if (!choice.overridable) throw invalidRequest('sluice-model: this agent chooses its model itself. Leave it out.');
+  const all = modelsIn(choice);
+  const model = all.find((one) => one === name || models.resolve(one) === models.resolve(name));
+  if (model !== undefined) return { model, by: { ...NO_LABEL, arm: 'asked', why: 'asked' } };
+  throw invalidRequest(`sluice-model: this agent answers with ${all.join(', ')}. Name one of these, or leave it out.`);
+}
+
+const NO_LABEL = { label: null, classifier: null } as const;
+
+/** @returns whether the next question can change the model: only a step up does */
+export function mayStepUp(choice: ModelByLabel, { model }: Chosen, models: ModelTable): boolean {
+  return modelsIn(choice).some((other) => isDearer(other, model, models));
+}
+
+/** @returns whether one model has higher prices than another */
+export function isDearer(one: string, other: string, models: ModelTable): boolean {
+  const priceOf = (name: string) => {
+    const { input, output } = models.price(models.resolve(name)).row.prices;
+    return input + output;
+  };
+  return priceOf(one) > priceOf(other);
+}
+
+/**
+ * Chooses the model for a question by its label. Later questions of a conversation can only make a step up, where two labels in
+ * a row mean a dearer model. Never rejects: without a label the model is `otherwise`, or stays. What the label has cost is settled
+ * by itself.
+ */
+export async function chooseModel(choice: ModelByLabel, question: Question, by: Classifying): Promise<Chosen> {
+  const { before, agent, text } = question;
+  const leaving = new AbortController();
+  try {
+    if (text === undefined) throw new Error('The question has no text to be labelled.');
+    const labelling = labelOf(choice.by, question, { ...by, signal: leaving.signal });
+    // After the time is over it still settles what it has cost.
+    by.waitUntil(labelling.catch(() => {}));
+    const { label, classifier } = await within(labelling, CHOICE_MS);
+    const { model, why } = decideModel(choice, label, before, by.settings.models);
+    return { model, by: { label, classifier, arm: 'chosen', why } };
+  } catch (thrown) {
+    logFailure({ request_id: by.requestId, agent: agent.ref, classifier: choice.by }, thrown);
+    return withoutLabel(choice, before);
+  } finally {
+    leaving.abort();
+  }
+}
+
+/** @returns the model for a question without a label. @param before how the present one was chosen */
+function withoutLabel({ otherwise }: ModelByLabel, before: Chosen | undefined): Chosen {
+  return { model: before?.model ?? otherwise, by: { ...NO_LABEL, arm: 'chosen', why: 'failed' } };
+}
+
+/** @returns the label of a question, and the version that has given it. @throws Error if there is none */
+async function labelOf(
+  ref: string,
+  { agent, conversation, text }: Question,
+  by: Classifying,
+): Promise<{ label: string | null; classifier: string }> {
+  const { identity, accounts, store, settings } = by;
+  const { hash } = parseRef(ref) ?? {};
+  // Whoever has stored the agent has named this version.
+  const reader = { ...identity, listed: hash === undefined ? [] : [hash], accounts, store, settings };
+  const found = await requireStored(CLASSIFIERS, reader, ref, [agent.owner, DEPLOYMENT]);
+  const classifier = `${found.name}@${found.hash}`;
+  const request_id = by.requestId;
+  const chosenBy: ChosenBy = {
+    label: null,
+    classifier,
+    arm: 'chosen',
+    why: 'label',
+    owner: ownerName(agent.owner),
+    request_id,
+  };
+  const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, {
+    ...by,
+    requestId: anotherRequestId(request_id),
+    chooses: { conversation, agent: agent.ref, chosenBy },
+  });
+  if (outcome.outcome !== 'classified') throw outcome.error;
+  return { label: labelsOf(outcome.result)[0] ?? null, classifier };
+}
+
+/** Decides on the model by a label. @param before how the present model was chosen; undefined for a first question */
+export function decideModel(
+  choice: ModelByLabel,
+  label: string | null,
+  before: Chosen | undefined,
+  models: ModelTable,
+): Pick<Chosen, 'model'> & Pick<ChosenBy, 'why'> {
+  const meant = modelFor(choice, label);
+  if (!before) return { model: meant, why: 'label' };
+  const { model, by } = before;
+  const meantBefore = by.label === null ? model : modelFor(choice, by.label);
+  // Both labels mean at least the cheaper one of the two.
+  const agreed = isDearer(meant, meantBefore, models) ? meantBefore : meant;
+  return isDearer(agreed, model, models) ? { model: agreed, why: 'step_up' } : { model, why: 'kept' };
+}
+
+function modelFor({ models, otherwise }: ModelByLabel, label: string | null): string {
+  return label !== null && Object.hasOwn(models, label) ? (models[label] ?? otherwise) : otherwise;
+}
+
+/** @returns the text of the last question among messages; undefined if it has none */
+export function questionIn(messages: readonly { role: string; content?: unknown }[]): string | undefined {
+  const content = messages.findLast(({ role }) => role === 'user')?.content;
+  if (typeof content === 'string') return content;
+  const texts = Array.isArray(content)
+    ? content.filter(isObject).flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []))
+    : [];
+  return texts.length === 0 ? undefined : texts.join('\n\n');
+}
+
+/** @returns how a model was chosen, as the header `sluice-model-chosen` says it. @param hides whether only the model is told */
+export function chosenHeader({ model, by }: Chosen, hides: boolean): Record<string, string> {
+  const { label, classifier, arm, why } = by;
+  // A label may have any characters, and a header may not.
+  const said = label === null ? '' : `; label=${encodeURIComponent(label.toWellFormed())}`;
+  const more = `; arm=${arm}; why=${why}${said}${classifier === null ? '' : `; classifier=${classifier}`}`;
+  return { 'sluice-model-chosen': encodeURI(model.toWellFormed()) + (hides ? '' : more) };
+}

@@ -1,0 +1,118 @@
+/** Chooses the models of a conversation's turns, where its agent chooses. */
+
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { parseObject } from '../../kit/json/object.ts';
+import type { ObjectContext } from '../../talk/answers/object-context.ts';
+import type { TurnRequest } from '../../talk/contracts/conversation.ts';
+import type { NextRequest } from '../../talk/history/next-request.ts';
+import { type ChosenTurn, type RetainedAgent, refOf, type TurnStatus } from '../../talk/storage/rows.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import { turnWithId } from '../../talk/storage/turn-queries.ts';
+import { type Chosen, chooseModel, questionIn } from './choose-model.ts';
+import type { ChosenBy } from './chosen-by.schema.ts';
+
+/** Chooses models. It holds no lock: what was chosen counts once a turn has begun with it. */
+export class ModelChooser {
+  readonly #context: ObjectContext;
+  /** The choices on their way, by the hashes of their requests. */
+  readonly #running = new Map<string, Promise<Chosen>>();
+
+  constructor(context: ObjectContext) {
+    this.#context = context;
+  }
+
+  /** @returns whether the model of another request is being chosen */
+  isBusyWithOther(hash: string): boolean {
+    return this.#running.size > 0 && !this.#running.has(hash);
+  }
+
+  /** Chooses the model for a request. The same request again waits for the same choice. */
+  choose(
+    { place, hash, requestId, identity }: Omit<TurnRequest, 'body'>,
+    agent: RetainedAgent,
+    { choice, before }: NonNullable<NextRequest['toChoose']>,
+    messages: NextRequest['messages'],
+  ): Promise<Chosen> {
+    const { env, settings, upstream, waitUntil } = this.#context;
+    const question = messages.findLast(({ role }) => role === 'user');
+    return getOrMake(this.#running, hash, () =>
+      chooseModel(
+        choice,
+        {
+          agent: { ref: refOf(agent), owner: agent.owner },
+          text: question && questionIn([{ ...question, content: parseObject(question.text)?.content }]),
+          before,
+          conversation: place.id,
+        },
+        {
+          ...{ requestId, identity, accounts: env, store: env.STORE, settings: settings(), upstream: upstream() },
+          waitUntil,
+        },
+      ).finally(() => this.#running.delete(hash)),
+    );
+  }
+}
+
+/** The choice that is in force, and whether it was made for this very request, whose turn did not come to its end. */
+interface PresentChoice {
+  chosen: ChosenTurn | undefined;
+  isDecided: boolean;
+}
+
+/** @returns how the present model was chosen. @param hash that of the next request; without it, for no request */
+export function presentChoice(transcript: Transcript, hash?: string): PresentChoice {
+  const { choices = [] } = transcript.profile ?? {};
+  const last = choices.at(-1);
+  if (last && last.hash === hash && last.by.arm !== 'asked' && isTriedAgain(transcript.statusOf(last.turn)))
+    return { chosen: last, isDecided: true };
+  return { chosen: choices.findLast((one) => lasts(transcript, one)), isDecided: false };
+}
+
+/** @returns how the model of a turn was chosen; undefined if it was not */
+export function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | undefined {
+  const { choices } = transcript.profile ?? {};
+  if (!choices) return undefined;
+  const seq = turnWithId(transcript, id)?.seq ?? Number.POSITIVE_INFINITY;
+  return choices.findLast(({ turn }) => turn <= seq);
+}
+
+/**
+ * Stores how the model of a turn that begins was chosen. Of the turns of one model the first and the last stay.
+ *
+ * @returns what the turn is for its conversation
+ */
+export function storeChoice(
+  transcript: Transcript,
+  { seq, hash }: { seq: number; hash: string },
+  chosen: Chosen,
+): ChosenBy['part'] {
+  const { profile } = transcript;
+  if (!profile) return undefined;
+  const { choices: stored = [], asksAgain, ...others } = profile;
+  const choices = stored.filter((one) => one.turn < seq && lasts(transcript, one));
+  const isFirst = choices.length === 0;
+  const isNew = choices.at(-1) !== chosen;
+  const part = asksAgain ? 'again' : isFirst ? 'first' : isNew && chosen.by.why === 'step_up' ? 'step_up' : 'next';
+  if (isNew) {
+    const { model, by } = chosen;
+    if (choices.length > 1 && choices.slice(-2).every((one) => one.model === model)) choices.pop();
+    choices.push({ model, by, turn: seq, hash });
+  } else if (choices.length === stored.length && !asksAgain) return part;
+  transcript.save({ ...others, choices });
+  return part;
+}
+
+/** @returns whether a choice counts for later turns. What a request has named counts for that request alone */
+function lasts(transcript: Transcript, choice: ChosenTurn): boolean {
+  return choice.by.arm !== 'asked' && !isGone(transcript.statusOf(choice.turn));
+}
+
+/** @returns whether the same request again is another try, by the status of the turn that it began before */
+function isTriedAgain(status: TurnStatus | undefined): boolean {
+  return isGone(status) || status === 'interrupted';
+}
+
+/** @returns whether a turn is not in the history, by its status */
+function isGone(status: TurnStatus | undefined): boolean {
+  return status === undefined || status === 'failed';
+}

@@ -1,0 +1,96 @@
+import type { Context } from 'hono';
+import type { Fetch } from '../../claude/upstream.ts';
+import { requireScope } from '../../gate/auth/authenticate.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
+import { notFound } from '../../kit/http/errors.ts';
+import { Hono } from '../../kit/http/hono.ts';
+import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import type { BatchWork } from '../../named/classify/classify.route.ts';
+import { callBatch } from '../batches/call-batch.ts';
+import type { BatchState } from '../batches/contracts/batch.ts';
+import { beginClassification } from './begin-classification.ts';
+import { callClassification } from './call-classification.ts';
+import type { ClassificationReport, ResultPage } from './contracts/classification.ts';
+
+const PATH = '/classifications';
+
+/** A classification: how far it is, and what can be done with it. */
+interface FoundClassification {
+  report: ClassificationReport;
+  results(after: number): Promise<ResultPage>;
+  cancel(): Promise<ClassificationReport | undefined>;
+}
+
+/** Makes the routes of classifications by batch. Each belongs to the account that has made it. */
+export function classificationsRoutes() {
+  return new Hono<AppEnv>()
+    .get(`${PATH}/:id`, requireScope('classify'), async (c) => c.json(shownReport(c, (await found(c)).report)))
+    .get(`${PATH}/:id/results`, requireScope('classify'), async (c) => {
+      const classification = await found(c);
+      if (classification.report.status !== 'ended') {
+        throw notFound('This classification has no results yet. Wait until its status is ended.');
+      }
+      const lines = streamOfTexts(resultsOf(classification));
+      return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
+    })
+    .post(`${PATH}/:id/cancel`, requireScope('classify'), async (c) => {
+      const report = await (await found(c)).cancel();
+      return c.json(shownReport(c, report ?? missing()));
+    });
+}
+
+/** @returns the function that answers a request to `/classify` with `batch` */
+export function classifyByBatch(fetchUpstream: Fetch | undefined) {
+  return async (c: Context<AppEnv>, work: BatchWork): Promise<Response> => {
+    const begun = await beginClassification(c, work, fetchUpstream);
+    return begun instanceof Response ? begun : c.json(shownReport(c, begun), 202);
+  };
+}
+
+/** Yields the results in the order of the inputs, and the summary at the end. */
+async function* resultsOf({
+  report: { usage, cost_usd, model },
+  results,
+}: FoundClassification): AsyncGenerator<string> {
+  for (let after: number | null = -1; after !== null; ) {
+    const { lines, last }: ResultPage = await results(after);
+    if (last !== null) yield lines;
+    after = last;
+  }
+  yield `${JSON.stringify({ type: 'summary', usage, cost_usd, model })}\n`;
+}
+
+/** @throws ApiError 404 if the account has no such classification */
+async function found(c: Context<AppEnv>): Promise<FoundClassification> {
+  const id = c.req.param('id') ?? '';
+  if (!/^clsbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id)) missing();
+  const old = { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };
+  const place = { ...old, id: id.replace('clsbatch_', 'msgbatch_') };
+  const reportIn = (state: BatchState) => (state.kind === 'known' ? state.classification : undefined);
+  const report = reportIn(await callBatch(place, (batch) => batch.read()));
+  if (report) {
+    return {
+      report,
+      results: (after) => callBatch(place, (batch) => batch.results(after)),
+      cancel: async () => reportIn(await callBatch(place, (batch) => batch.cancel())),
+    };
+  }
+  // The last release had an object for each.
+  return {
+    report: (await callClassification(old, (job) => job.read())) ?? missing(),
+    results: (after) => callClassification(old, (job) => job.results(after)),
+    cancel: () => callClassification(old, (job) => job.cancel()),
+  };
+}
+
+/** @returns a report with the address of the results as this caller reaches the edge */
+function shownReport(c: Context<AppEnv>, report: ClassificationReport): ClassificationReport {
+  if (report.status !== 'ended') return report;
+  const { origin, pathname } = new URL(c.req.url);
+  const base = pathname.replace(/\/(classify|classifications(\/.*)?)$/, '');
+  return { ...report, results_url: `${origin}${base}${PATH}/${report.id}/results` };
+}
+
+function missing(): never {
+  throw notFound('There is no such classification. POST /classify with `batch: true` makes one.');
+}

@@ -1,0 +1,67 @@
+/** What a batch gets, and says, that is a classification; and what is left of the object of one. */
+
+import type * as z from '../../../kit/http/zod.ts';
+import type { KeptAnswer } from '../../../named/classify/classified-answers.ts';
+import type { classifierContent } from '../../../named/classify/classifiers-answers.schema.ts';
+import type { classificationReport } from '../classifications-answers.schema.ts';
+
+export type ClassificationReport = z.output<typeof classificationReport>;
+
+/** What is needed to read an answer. */
+type ChoosingClassifier = Pick<z.output<typeof classifierContent>, 'labels' | 'multi' | 'allow_none'> & {
+  fields?: Record<string, unknown>;
+};
+
+/** What reads an answer: the labels and fields, and whether they came as structured output. */
+export interface LabelTask {
+  classifier: ChoosingClassifier;
+  structured: boolean;
+  votes: number;
+}
+
+/** How many inputs there are: all, with a known answer, sharing an answer; and how many requests go up. */
+export type LabelCounts = Pick<ClassificationReport['counts'], 'inputs' | 'cached' | 'repeated' | 'requests'>;
+
+/** A classification by batch: everything that its inputs share. Plain JSON. */
+export interface LabelsOpening extends LabelTask {
+  /** How long its answers are cached; 0 for not at all. */
+  cacheSeconds: number;
+  model: string;
+  /** name@version of a stored classifier. */
+  version: string | null;
+  counts: LabelCounts;
+}
+
+/** One input on its way into the object. */
+export interface TakenInput {
+  id: string;
+  /** The place of the first input that is equal; null for what cannot be labelled. */
+  item: number | null;
+  /** Of the first of equal inputs, where answers are cached: the key of its answer. */
+  hash: string | null;
+  /** Why it cannot be labelled. */
+  fault: InputFault | null;
+  /** With the hash: its answer, if that was in the cache. */
+  known: KeptAnswer | null;
+}
+
+export interface InputFault {
+  type: string;
+  message: string;
+}
+
+/** A page of results as lines of JSON, and the place of the last one; null after the end. */
+export interface ResultPage {
+  lines: string;
+  last: number | null;
+}
+
+/** What is left of the object that a classification by batch of the last release had. */
+export interface ClassificationObject extends Rpc.DurableObjectBranded {
+  read(): ClassificationReport | undefined;
+  results(after: number): ResultPage;
+  /** Cancels the batch. The answers until then stay. */
+  cancel(): Promise<ClassificationReport | undefined>;
+  /** Erases everything, because the account is erased. (The account itself erases its batches.) */
+  erase(): Promise<void>;
+}

@@ -1,0 +1,88 @@
+/** Authorizes requests to a service of Amazon: by an API key, or by a signature (SigV4) with an access key. */
+
+import { AwsV4Signer } from 'aws4fetch';
+import { readApiKey } from '../../claude/kinds/api-key.ts';
+import { type AdaptedCall, type CallHeaders, KeyFault } from '../../claude/kinds/kind.ts';
+import type { Sendable } from '../../kit/http/body/sendable.ts';
+import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
+
+/** The service and region for which a signature is valid. */
+interface SigningScope {
+  service: string;
+  region: string;
+}
+
+const ACCESS_KEY = /^([A-Z0-9]{16,128}):([A-Za-z0-9/+=]{16,})(?::([A-Za-z0-9/+=]+))?$/;
+
+/** The secret of an entry, read. */
+export interface AwsKey {
+  /** Whether requests are signed, including their whole body. */
+  signs: boolean;
+  authorize(request: AdaptedCall): CallHeaders | Promise<CallHeaders>;
+}
+
+/**
+ * Reads the secret of an entry: an API key, or `accessKeyId:secretAccessKey[:sessionToken]`.
+ *
+ * @throws KeyFault for anything else
+ */
+export function readAwsKey(secret: string, scope: SigningScope): AwsKey {
+  const [, accessKeyId, secretAccessKey, sessionToken] = ACCESS_KEY.exec(secret) ?? [];
+  if (accessKeyId !== undefined && secretAccessKey !== undefined) {
+    const keys = new Map<string, ArrayBuffer>();
+    const credentials = { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) };
+    return { signs: true, authorize: (request) => signature(request, { ...scope, ...credentials }, keys) };
+  }
+  const must = 'must be an API key, or accessKeyId:secretAccessKey, or those two and :sessionToken';
+  if (secret.includes(':')) throw new KeyFault(must);
+  const headers = { authorization: `Bearer ${readApiKey(secret, must)}` };
+  return { signs: false, authorize: () => headers };
+}
+
+/**
+ * Signs a request with its body. Beside the body only the host and the `x-amz-…` headers are signed. The services require no
+ * more, and so an oddly written header of a caller cannot make the signature wrong.
+ *
+ * @param keys a cache of the keys that are derived from the credentials, by day
+ */
+async function signature(
+  { method, url, headers, body }: AdaptedCall,
+  credentials: SigningScope & { accessKeyId: string; secretAccessKey: string; sessionToken?: string },
+  keys: Map<string, ArrayBuffer>,
+): Promise<CallHeaders> {
+  // Each day has its own key.
+  if (keys.size > 2) keys.clear();
+  const own = Object.entries(headers).filter(([name]) => name.startsWith('x-amz-'));
+  const signer = new AwsV4Signer({
+    ...credentials,
+    method,
+    url,
+    headers: [...own, ['x-amz-content-sha256', await bodyHash(body)]],
+    cache: keys,
+    // Given here, because the signer would otherwise read its own clock when it is made.
+    datetime: new Date(Date.now()).toISOString().replace(/[:-]|\.\d{3}/g, ''),
+  });
+  const signed = await signer.sign();
+  return Object.fromEntries(signed.headers);
+}
+
+/** The part of the runtime's Web Crypto that hashes a stream; a browser's has none. */
+interface StreamHashing {
+  DigestStream: new (algorithm: string) => WritableStream<Uint8Array> & { digest: Promise<ArrayBuffer> };
+}
+
+/**
+ * @returns the SHA-256 of a body. A streamed body is made a second time for this, so that it is never in memory as a whole.
+ */
+async function bodyHash(body: Sendable | undefined): Promise<string> {
+  if (body === undefined) return await sha256Hex(new Uint8Array());
+  if (typeof body === 'string') return await sha256Hex(utf8(body));
+  if (body instanceof Uint8Array) return await sha256Hex(body);
+  const made = typeof body === 'function' ? body() : body;
+  if (typeof body !== 'function' || !(made instanceof ReadableStream)) {
+    throw new TypeError('Only a text, bytes, or a stream that can be made again is signed.');
+  }
+  const hash = new (crypto as unknown as StreamHashing).DigestStream('SHA-256');
+  await made.pipeTo(hash);
+  return toHex(new Uint8Array(await hash.digest));
+}

@@ -1,0 +1,85 @@
+import { onlyHas } from '../../claude/kinds/features.ts';
+import { baseUrl, hostLabel, segment } from '../../claude/kinds/fields.ts';
+import { type Authorizing, defineKind, type Endpoint } from '../../claude/kinds/kind.ts';
+import { errorInText } from '../../claude/kinds/missing-model.ts';
+import { toService } from '../../claude/kinds/service-headers.ts';
+import { asText } from '../../kit/json/object.ts';
+import { GoogleTokens } from './google-tokens.ts';
+
+/** The hosts of regions whose host does not have the usual name. */
+const HOSTS: ReadonlyMap<string, string> = new Map([
+  ['global', 'aiplatform.googleapis.com'],
+  ['us', 'aiplatform.us.rep.googleapis.com'],
+  ['eu', 'aiplatform.eu.rep.googleapis.com'],
+]);
+
+/** What an entry of this kind has. */
+interface VertexOptions {
+  base_url?: string | undefined;
+  project: string;
+  region: string;
+}
+
+/** Claude on Google Cloud's Vertex AI. */
+export const vertexKind = defineKind({
+  fields: { base_url: baseUrl, project: segment('my-project'), region: hostLabel('global') },
+  open: (options, secret) => {
+    const tokens = new GoogleTokens(secret);
+    const endpoint = vertexEndpoint(options, (by) => tokens.token(by));
+    return { ...endpoint, forgetCredential: () => tokens.forget() };
+  },
+});
+
+/** @returns an upstream of this kind. @param token gets an access token */
+export function vertexEndpoint(
+  { base_url, project, region }: VertexOptions,
+  tokenOf: (by: Authorizing) => Promise<string>,
+): Endpoint {
+  const base = base_url ?? `https://${HOSTS.get(region) ?? `${region}-aiplatform.googleapis.com`}/v1`;
+  const models = `${base}/projects/${project}/locations/${region}/publishers/anthropic/models`;
+  return {
+    address: ({ path, streams }, idThere = '') => {
+      const query = withoutBeta(path);
+      if (asksCount(path)) return `${models}/count-tokens:rawPredict${query}`;
+      return `${models}/${segmentOf(idThere)}:${streams ? 'streamRawPredict' : 'rawPredict'}${query}`;
+    },
+    adapt: ({ path, headers }) => {
+      const { 'anthropic-version': version, ...others } = toService(headers);
+      return {
+        headers: others,
+        changes: {
+          ...(asksCount(path) ? {} : { model: undefined }),
+          ...(version !== undefined && { anthropic_version: { ifAbsent: JSON.stringify(version) } }),
+        },
+      };
+    },
+    authorize: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),
+    missesModel: (text) => {
+      const { status, message } = errorInText(text);
+      return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(asText(message));
+    },
+    // There a snapshot's date comes after an @.
+    idOf: (model, known) => (model.includes('@') ? model : known.replace(/-(\d{8})$/, '@$1')),
+    lacks: onlyHas('messages', 'token counts'),
+  };
+}
+
+function asksCount(path: string): boolean {
+  return path.startsWith('/v1/messages/count_tokens');
+}
+
+/** @returns the path without `beta=true`, which marks the API's beta routes and has no meaning here. */
+function withoutBeta(path: string): string {
+  const at = path.indexOf('?');
+  const query = at < 0 ? [] : path.slice(at + 1).split('&');
+  const kept = query.filter((part) => part !== '' && !/^beta(?:=|$)/.test(part));
+  return kept.length > 0 ? `?${kept.join('&')}` : '';
+}
+
+/**
+ * @returns a model's name, safe for a path. The caller chooses the name, so it must not lead to another path or method. Half a
+ *   surrogate pair, which no path can have, becomes the sign for that
+ */
+function segmentOf(model: string): string {
+  return encodeURIComponent(model.toWellFormed()).replaceAll('%40', '@');
+}

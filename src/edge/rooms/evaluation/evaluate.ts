@@ -1,0 +1,118 @@
+/** Evaluates classifiers on examples whose labels are known. */
+
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
+import type { ClassificationResult } from '../../named/classify/task/classify.ts';
+import { classifyAll } from '../../named/classify/task/classify-all.ts';
+import type { Reason } from '../../named/classify/task/failure.ts';
+import { checkedLabels, labelsOf } from '../../named/classify/task/labels.ts';
+import type { Classifying } from '../../named/classify/task/take-vote.ts';
+import type { Task } from '../../named/classify/task/task.ts';
+import { Total } from '../../named/classify/task/total.ts';
+import type { EvaluateRequest } from './evaluation.schema.ts';
+import type { CandidateReport } from './evaluation-answers.schema.ts';
+import { hasSameLabels, type Judged, metricsOf } from './metrics.ts';
+
+/** An example. `expected` has its labels as a list, which is empty for no label. */
+export interface EvaluationExample {
+  id: string;
+  input: string;
+  expected: readonly string[];
+}
+
+export type Evaluated =
+  /** After each example. */
+  | { type: 'progress'; version: string; model: string; done: number; of: number }
+  /** After each candidate. */
+  | ({ type: 'candidate' } & CandidateReport);
+
+/** Failures that say nothing about the classifier, only about the budget, the network or the deployment. */
+const NOT_JUDGED: ReadonlySet<Reason> = new Set(['limited', 'unavailable', 'operator', 'cancelled']);
+
+/**
+ * Checks the examples of a request against the labels of a classifier.
+ *
+ * @returns the examples, each with an id and its labels as a list
+ * @throws ApiError 400 for an example whose label the classifier does not have
+ */
+export function examplesOf(
+  given: EvaluateRequest['examples'],
+  { classifier, version = '' }: Task,
+): EvaluationExample[] {
+  const examples = given.map((example, index) => {
+    const path = `examples.${index}`;
+    const { id, input } = example;
+    const expected = checkedLabels(example, path, classifier, version);
+    if (input.trim() === '') throw invalidRequest(`${path}.input: it is empty.`);
+    return { id: id ?? String(index), input, expected };
+  });
+  if (new Set(examples.map(({ id }) => id)).size < examples.length) {
+    throw invalidRequest('examples: each needs an id of its own.');
+  }
+  return examples;
+}
+
+/** Evaluates candidates one after the other, each on all examples. No answer comes from the cache. */
+export async function* evaluate(
+  candidates: readonly { task: Task; examples: readonly EvaluationExample[] }[],
+  by: Classifying,
+): AsyncGenerator<Evaluated, void, undefined> {
+  for (const [index, { task, examples }] of candidates.entries()) {
+    const { version = '', model } = task;
+    const outcomes: ClassificationResult[] = [];
+    const fresh = { ...task, cacheSeconds: 0 };
+    const asking = index === 0 ? by : { ...by, requestId: anotherRequestId(by.requestId) };
+    const inputs = examples.map(({ input }) => input);
+    for await (const outcome of classifyAll(fresh, inputs, asking)) {
+      outcomes.push(outcome);
+      yield { type: 'progress', version, model, done: outcomes.length, of: examples.length };
+    }
+    yield { type: 'candidate', ...evaluationReport(task, examples, outcomes) };
+  }
+}
+
+/** @returns the report on a classifier, from its outcomes in the order of the examples */
+function evaluationReport(
+  task: Task,
+  examples: readonly EvaluationExample[],
+  outcomes: readonly ClassificationResult[],
+): CandidateReport {
+  const { classifier, version = '', model } = task;
+  const total = new Total();
+  const judged: Judged[] = [];
+  const mistakes: CandidateReport['mistakes'] = [];
+  const skipped: CandidateReport['skipped'] = [];
+  for (const [index, outcome] of outcomes.entries()) {
+    total.add(outcome);
+    const example = examples[index];
+    if (!example) continue;
+    const { id, input, expected } = example;
+    if (outcome.outcome === 'unclassified' && NOT_JUDGED.has(outcome.reason)) {
+      const { type, message } = outcome.error;
+      skipped.push({ id, error: { type, message } });
+      continue;
+    }
+    const { given, confidence } = answerIn(outcome);
+    judged.push({ expected, given });
+    const isRight = given !== null && hasSameLabels(expected, given);
+    if (!isRight) mistakes.push({ id, input, expected: [...expected], given: given && [...given], confidence });
+  }
+  const names = classifier.labels.map(({ name }) => name);
+  const perThousand = judged.length === 0 ? null : toUsd(Math.round((total.nanodollars * 1_000) / judged.length));
+  return {
+    version,
+    model,
+    ...metricsOf(judged, names, classifier.multi),
+    mistakes,
+    skipped,
+    usage: total.usage,
+    cost_usd: toUsd(total.nanodollars),
+    cost_per_thousand_usd: perThousand,
+  };
+}
+
+function answerIn(outcome: ClassificationResult): { given: readonly string[] | null; confidence: number | null } {
+  if (outcome.outcome !== 'classified') return { given: null, confidence: null };
+  return { given: labelsOf(outcome.result), confidence: outcome.result.confidence };
+}

@@ -1,0 +1,49 @@
+/** The content of a file: it goes down as it comes, and nothing keeps it. */
+
+import type { Context } from 'hono';
+import { bufferedResponse, readAnswer } from '../../claude/buffered-answer.ts';
+import { carriedDown } from '../../claude/carried-down.ts';
+import { refuseEncoding } from '../../claude/content-type.ts';
+import { Exchange } from '../../claude/exchange.ts';
+import { endOf } from '../../claude/failure.ts';
+import { headersDown } from '../../claude/headers.ts';
+import { queryOf } from '../../claude/relay.ts';
+import type { Upstream } from '../../claude/upstream.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+
+/**
+ * Relays the content of a file.
+ *
+ * @param only the upstream that has it
+ * @returns its bytes, or the upstream's refusal
+ */
+export async function downloadFile(
+  c: Context<AppEnv>,
+  upstream: Upstream,
+  { id, only }: { id: string; only: string | undefined },
+): Promise<Response> {
+  const { settings, requestId, waitUntil } = contextOf(c);
+  const caller = c.req.raw;
+  const exchange = new Exchange({ upstream, settings, signal: caller.signal });
+  const headers = exchange.headersOf(caller.headers);
+  const path = `/v1/files/${id}/content${queryOf(caller.url)}`;
+  try {
+    const response = await exchange.send(
+      { method: 'GET', path, headers, routing: { streams: false, only } },
+      { caller: caller.headers, payment: 'free', waitUntil },
+    );
+    if (response.ok) {
+      refuseEncoding(response);
+      // It may be a page that a model has written. In a browser it must not run as a part of this edge.
+      const down = { ...headersDown(response.headers), 'content-security-policy': 'sandbox' };
+      return carriedDown({ response, exchange }, down, { entry: c.get('entry'), waitUntil });
+    }
+    const read = await readAnswer(response, exchange, 'anything');
+    c.get('entry').line.error_type = read.report.error_type;
+    exchange.close();
+    return bufferedResponse(response, read, { requestId });
+  } catch (thrown) {
+    exchange.close(endOf(thrown));
+    throw thrown;
+  }
+}

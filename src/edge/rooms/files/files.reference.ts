@@ -1,0 +1,65 @@
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { filesQuery } from './files.schema.ts';
+import { deletedFileAnswer, fileAnswer, fileListAnswer } from './files-answers.schema.ts';
+
+const ID = 'file_011CNha8iCJcU1wXNR6q4V8w';
+const schema = z.withMeta(fileAnswer, { id: 'File' });
+const example = {
+  type: 'file',
+  id: ID,
+  filename: 'report.pdf',
+  mime_type: 'application/pdf',
+  size_bytes: 102_400,
+  created_at: '2026-11-20T10:00:00Z',
+  downloadable: false,
+  expires_at: null,
+};
+const page = { data: [example], has_more: false, first_id: ID, last_id: ID, next_page: null };
+const form = z.described(z.object({ file: z.string(), expires_in_seconds: z.optional(z.int()) }), 'A form.');
+
+export const files: Resource = resource({
+  tag: 'Files',
+  description: 'Files for messages, as the Claude API has them; each belongs to the account that made it.',
+  parameters: { id: { description: 'A file’s id.', example: ID } },
+  needs: 'messages',
+  errors: [404, 429, 504, 529],
+  routes: {
+    'POST /v1/files': {
+      operation: 'uploadFile',
+      summary: 'Upload a file',
+      body: { type: 'multipart/form-data', schema: form, example: { file: 'the bytes of the file' } },
+      answer: jsonAnswer('The file.', schema, example),
+      errors: [413, 429, 504, 529],
+    },
+    'GET /v1/files': {
+      operation: 'listFiles',
+      summary: 'List the account’s files',
+      query: filesQuery,
+      answer: jsonAnswer('A page, newest first.', z.withMeta(fileListAnswer, { id: 'FileList' }), page),
+      errors: [429],
+    },
+    'GET /v1/files/:id': {
+      operation: 'getFile',
+      summary: 'Describe a file',
+      answer: jsonAnswer('The file.', schema, example),
+    },
+    'GET /v1/files/:id/content': {
+      operation: 'downloadFile',
+      summary: 'Read a file that a tool has made',
+      answer: {
+        description: 'Its bytes.',
+        content: [{ type: 'application/octet-stream', schema: z.string(), example: 'the bytes' }],
+      },
+    },
+    'DELETE /v1/files/:id': {
+      operation: 'deleteFile',
+      summary: 'Delete a file',
+      answer: jsonAnswer('It is gone.', z.withMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
+        type: 'file_deleted',
+        id: ID,
+      }),
+    },
+  },
+});

@@ -1,0 +1,141 @@
+import type { Context } from 'hono';
+import { relay } from '../../claude/relay.ts';
+import { type Fetch, type Upstream, upstreamOf } from '../../claude/upstream.ts';
+import { requireScope } from '../../gate/auth/authenticate.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { Hono } from '../../kit/http/hono.ts';
+import { listOf } from '../../kit/http/page.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { admitFree } from '../../money/admission/admit-free.ts';
+import { checkOwned } from '../../money/admission/check-owned.ts';
+import type { FileRow } from '../../money/contracts/belongings.ts';
+import { callAccount } from '../../money/contracts/call-account.ts';
+import { readDescription } from './describe-file.ts';
+import { downloadFile } from './download-file.ts';
+import { describedFiles, filesQuery } from './files.schema.ts';
+import { uploadFile } from './upload-file.ts';
+
+const MOST_FILE_IDS = 100;
+/** As the API forms its ids: nothing else may get into a path of the upstream. */
+const FILE_ID = /^[A-Za-z0-9_-]{1,128}$/;
+
+/** The Files API: each file belongs to the account that made it, and is at the upstream where it was made. */
+export function filesRoutes(fetchUpstream?: Fetch) {
+  const mayUse = requireScope('messages');
+  const upstream = (c: Context<AppEnv>) => upstreamOf(c.get('settings'), fetchUpstream);
+  return new Hono<AppEnv>()
+    .post('/v1/files', mayUse, (c) => withStanding(c, () => uploadFile(c, upstream(c))))
+    .get('/v1/files', mayUse, (c) => withStanding(c, () => listFiles(c, upstream(c))))
+    .get('/v1/files/:id', mayUse, (c) => withStanding(c, () => retrieveOrDelete(c, upstream(c))))
+    .get('/v1/files/:id/content', mayUse, (c) =>
+      withStanding(c, async () => {
+        const { id, only } = await ownFile(c);
+        return await downloadFile(c, upstream(c), { id, only });
+      }),
+    )
+    .delete('/v1/files/:id', mayUse, (c) => withStanding(c, () => retrieveOrDelete(c, upstream(c))));
+}
+
+/** Has the account admit a request, and tells in its answer where the account stands. */
+async function withStanding(c: Context<AppEnv>, answer: () => Promise<Response>): Promise<Response> {
+  const standing = await admitFree(c);
+  const { body, status, headers } = await answer();
+  const all = new Headers(headers);
+  for (const [name, value] of Object.entries(standing)) all.set(name, value);
+  return new Response(body, { status, headers: all });
+}
+
+/** @returns the file that a path names, and where it is. @throws ApiError 404 unless it is the account's own */
+async function ownFile(c: Context<AppEnv>): Promise<{ id: string; only: string | undefined }> {
+  const id = c.req.param('id') ?? '';
+  return { id, only: await checkOwned(contextOf(c), [{ kind: 'file', id: FILE_ID.test(id) ? id : '' }]) };
+}
+
+/** Relays a call about one file, or some, to the upstream that has them. */
+async function relayed(c: Context<AppEnv>, upstream: Upstream, path: string, only: string | undefined) {
+  const { settings, requestId, waitUntil } = contextOf(c);
+  const routing = { streams: false, isQuick: true, only };
+  return await relay({ path, caller: c.req.raw, routing }, { upstream, settings, requestId, waitUntil });
+}
+
+/** Retrieves or deletes a file. */
+async function retrieveOrDelete(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
+  const { id, only } = await ownFile(c);
+  const response = await relayed(c, upstream, `/v1/files/${id}`, only);
+  const isDeleted = response.ok && c.req.method === 'DELETE';
+  // Another call may have deleted it: then it is gone as well.
+  if (isDeleted || response.status === 404) await callAccount(contextOf(c), (account) => account.fileGone(id));
+  return response;
+}
+
+/** Lists the account's own files, newest first, as they were described when they were made. */
+async function listFiles(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
+  const context = contextOf(c);
+  const query = c.req.queries();
+  const ids = [...new Set([...(query.ids ?? []), ...(query['ids[]'] ?? [])])];
+  if (ids.length > 0) return Response.json(await filesOf(c, upstream, ids));
+  const { page, after_id, before_id, limit } = validate(filesQuery, c.req.query());
+  if ([page, after_id, before_id].filter((cursor) => cursor !== undefined).length > 1) {
+    throw invalidRequest('Send one of page, after_id and before_id.');
+  }
+  const rows = await callAccount(context, (account) => account.files({ limit, after_id: page ?? after_id, before_id }));
+  const data = await describedRows(c, upstream, rows.data);
+  const next = rows.has_more && before_id === undefined ? rows.last_id : null;
+  return Response.json({ ...rows, data, next_page: next });
+}
+
+/** @returns the descriptions of those of some files that are the account's */
+async function filesOf(c: Context<AppEnv>, upstream: Upstream, ids: readonly string[]) {
+  if (ids.length > MOST_FILE_IDS) throw invalidRequest(`ids: List should have at most ${MOST_FILE_IDS} items.`);
+  if (c.req.query('page') !== undefined || c.req.query('limit') !== undefined) {
+    throw invalidRequest('ids: not allowed with page or limit.');
+  }
+  const own = await callAccount(contextOf(c), (account) => account.belongings(ids));
+  const files = own.filter(({ kind }) => kind === 'file');
+  const data = await describedRows(
+    c,
+    upstream,
+    files.map(({ id, upstream: name }) => ({ id, upstream: name, text: null })),
+  );
+  return { ...listOf(data, false, ({ id }) => id), next_page: null };
+}
+
+/** @returns the descriptions of files; those that nobody has asked for yet are fetched, by one call for each upstream */
+async function describedRows(
+  c: Context<AppEnv>,
+  upstream: Upstream,
+  rows: readonly FileRow[],
+): Promise<{ id: string }[]> {
+  const found = new Map<string, { id: string }>();
+  const unknown = new Map<string, string[]>();
+  for (const { id, upstream: name, text } of rows) {
+    if (text !== null) found.set(id, parseOrUndefined(text) as { id: string });
+    else unknown.set(name, [...(unknown.get(name) ?? []), id]);
+  }
+  for (const [name, ids] of unknown) {
+    for (let at = 0; at < ids.length; at += MOST_FILE_IDS) {
+      const some = ids.slice(at, at + MOST_FILE_IDS);
+      for (const file of await fetched(c, upstream, name, some)) found.set(file.id, file);
+    }
+  }
+  return rows.flatMap(({ id }) => found.get(id) ?? []);
+}
+
+async function fetched(c: Context<AppEnv>, upstream: Upstream, name: string, ids: readonly string[]) {
+  const { settings, requestId, waitUntil, ...context } = contextOf(c);
+  const query = new URLSearchParams(ids.map((id) => ['ids[]', id]));
+  const caller = new Request(`${c.req.url.split('?', 1)[0]}?${query}`, c.req.raw);
+  const routing = { streams: false, isQuick: true, ...(name === '' ? {} : { only: name }) };
+  const response = await relay({ path: '/v1/files', caller, routing }, { upstream, settings, requestId, waitUntil });
+  const { data: files = [] } = describedFiles.safeParse(response.ok ? await response.json() : undefined).data ?? {};
+  // Nothing but what was asked for: a gateway may not know this query, and list everybody's.
+  const asked = files.filter(({ id }) => ids.includes(id));
+  for (const file of asked) {
+    const description = readDescription(file);
+    const request = { ...context, settings };
+    if (description) await callAccount(request, (account) => account.describeFile(description));
+  }
+  return asked;
+}

@@ -1,0 +1,18 @@
+import { pageSchema } from '../../kit/http/page.ts';
+import * as z from '../../kit/http/zod.ts';
+
+/** What this edge reads of the upstream's description of a file. */
+export const describedFile = z.looseObject({
+  id: z.string().check(z.minLength(1)),
+  size_bytes: z.int().check(z.gte(0)),
+  expires_at: z.optional(z.nullable(z.string())),
+});
+
+/** A list of such descriptions. */
+export const describedFiles = z.looseObject({ data: z.array(describedFile) });
+
+/** The query of the list of files. */
+export const filesQuery = z.object({
+  ...pageSchema.shape,
+  page: z.optionally(z.string().check(z.minLength(1)), 'The `next_page` of the page before.'),
+});

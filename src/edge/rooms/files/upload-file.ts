@@ -1,0 +1,146 @@
+/** The upload of a file: its bytes go up as they come, and nothing keeps them. */
+
+import type { Context } from 'hono';
+import { UpstreamFailure } from '../../claude/failure.ts';
+import { relay } from '../../claude/relay.ts';
+import type { Upstream } from '../../claude/upstream.ts';
+import { placeFor } from '../../claude/upstreams/takers.ts';
+import { type AppEnv, contextOf, type RequestContext } from '../../gate/auth/context.ts';
+import { PieceReader } from '../../kit/http/body/piece-reader.ts';
+import { type ApiError, finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
+import { discard, refuseCompressed } from '../../kit/http/read-json.ts';
+import { parseOrUndefined } from '../../kit/json/parse.ts';
+import type { UploadEnd, UploadReport } from '../../money/contracts/belongings.ts';
+import { callAccount } from '../../money/contracts/call-account.ts';
+import { readDescription } from './describe-file.ts';
+import { FORM_BYTES } from './tend-files.ts';
+
+/** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
+function formLength({ headers, body }: Request, most: number): number | undefined {
+  refuseCompressed(headers);
+  const type = headers.get('content-type') ?? '';
+  if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(type)) {
+    throw invalidRequest('Send the file as a form: content-type: multipart/form-data, with a boundary.', {
+      status: 415,
+    });
+  }
+  if (!body) throw invalidRequest('file: Field required');
+  const header = headers.get('content-length');
+  const length = header === null ? undefined : Number(header);
+  if (length !== undefined && length > most + FORM_BYTES) throw tooLarge(most);
+  return length;
+}
+
+/**
+ * Carries a body on as it comes.
+ *
+ * @param length how many bytes come; undefined where nobody has said
+ * @param room more bytes than these break it off
+ */
+function carried(request: Request, length: number | undefined, room: number): Carried {
+  const body = request.body as ReadableStream<Uint8Array>;
+  // The runtime itself counts the bytes of a body whose length is known, and nothing here has to touch them.
+  if (length !== undefined) {
+    return { body, isTooLong: () => false, bytes: () => length, dropRest: () => Promise.resolve() };
+  }
+  let come = 0;
+  const { readable, writable } = new IdentityTransformStream();
+  const reader = new PieceReader(body);
+  const writer = writable.getWriter();
+  const carry = async () => {
+    for (let piece = await reader.read(); piece; piece = await reader.read()) {
+      come += piece.length;
+      if (come > room) throw new Error('The file is longer than there is room for.');
+      await writer.write(piece);
+    }
+    await writer.close();
+  };
+  const carrying = carry().catch(async (thrown: unknown) => {
+    reader.releaseLock();
+    writer.abort(thrown).catch(toldByReader);
+    // A connection on which the rest of a body is left stands still for whatever the caller sends next.
+    await discard(request);
+  });
+  return { body: readable, isTooLong: () => come > room, bytes: () => come, dropRest: () => carrying };
+}
+
+/** The upload itself fails with it. */
+function toldByReader(): void {}
+
+interface Carried {
+  body: ReadableStream<Uint8Array>;
+  isTooLong(): boolean;
+  /** How many have come, or will. */
+  bytes(): number;
+  /** Reads what still comes of one that was broken off, for a while. */
+  dropRest(): Promise<void>;
+}
+
+/**
+ * Uploads the file of a form to one upstream, and notes it as the account's before anybody has its id.
+ *
+ * It goes up once: the edge keeps nothing to send again. Where its answer is lost, its bytes stay counted until the account
+ * has found out whether there is a file.
+ *
+ * @throws ApiError 413 and 415 for the form, 400 where there is no room, and what the upstream says
+ */
+export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
+  const context = contextOf(c);
+  const { requestId, settings, waitUntil } = context;
+  const most = settings.MAX_FILE_BYTES;
+  const bytes = formLength(c.req.raw, most);
+  const place = upstream.pool ? placeFor(upstream.pool, 'files') : undefined;
+  const upload = { id: requestId, upstream: place ?? '', bytes, most: most + FORM_BYTES };
+  const begun = await callAccount(context, (account) => account.beginUpload(upload));
+  if (begun.outcome === 'full') throw noRoom(begun.most);
+  const up = carried(c.req.raw, bytes, begun.room);
+  const report = (end: UploadEnd): UploadReport => ({ id: requestId, upstream: upload.upstream, at: begun.at, end });
+  let wasSent = false;
+  let response: Response;
+  try {
+    response = await relay(
+      { path: '/v1/files', caller: c.req.raw, body: () => up.body, routing: { streams: false, only: place } },
+      {
+        upstream,
+        settings: { ...settings, UPSTREAM_MAX_RETRIES: 0 },
+        requestId,
+        waitUntil,
+        onEnd: ({ sent }) => {
+          wasSent = sent;
+          return undefined;
+        },
+      },
+    );
+  } catch (thrown) {
+    // A part of a form is no file: nothing came of it.
+    const isNoFile = up.isTooLong() || !(wasSent || thrown instanceof UpstreamFailure);
+    waitUntil(tell(context, report(isNoFile ? { outcome: 'failed' } : { outcome: 'unknown', bytes: up.bytes() })));
+    if (up.isTooLong()) {
+      await up.dropRest();
+      throw bytes === undefined && begun.room < most ? noRoom(begun.room) : tooLarge(most);
+    }
+    throw thrown;
+  }
+  const text = await response.text();
+  const file = response.ok ? readDescription(parseOrUndefined(text)) : undefined;
+  const end: UploadEnd = file
+    ? { outcome: 'made', file }
+    : response.ok || wasSent
+      ? { outcome: 'unknown', bytes: up.bytes() }
+      : { outcome: 'failed' };
+  // The caller has the id once it is the account's: whoever knows it earlier could not use it.
+  await tell(context, report(end));
+  return new Response(text, response);
+}
+
+async function tell(context: RequestContext, report: UploadReport): Promise<void> {
+  await callAccount(context, (account) => account.endUpload(report), 'persistent');
+}
+
+function noRoom(most: number): ApiError {
+  return finalError(
+    'invalid_request_error',
+    `There is no room for this file: the account may store ${most} bytes (its limit stored_bytes). Delete files or conversations.`,
+    { details: { error_code: 'storage_quota_exceeded' } },
+  );
+}

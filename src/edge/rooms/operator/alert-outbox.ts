@@ -1,0 +1,128 @@
+/**
+ * Sends alerts from the object that raises them to the inbox of all alerts, which delivers and lists them.
+ *
+ * An alert is stored in the same step as the change that it reports. It is deleted once the inbox has it. Until then the
+ * object's alarm sends it again. The inbox keeps each id once. So a crash neither loses an alert nor sends it twice.
+ */
+
+import { settingsOf } from '../../gate/settings/settings.ts';
+import { within } from '../../kit/async/timeout.ts';
+import type { Target } from '../../kit/delivery/deliver.ts';
+import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
+import type { Bindings } from '../../kit/objects/bindings.ts';
+import type { Surroundings } from '../../kit/objects/edge-object.ts';
+import { inboxStub } from '../../kit/objects/stubs.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
+import type { Alert, AlertBody } from './alerts-answers.schema.ts';
+
+/** The name of the inbox of alerts, with which their ids begin. No source of webhooks can have this name. */
+export const ALERT_SOURCE = 'alert';
+
+const RETRY_MS = 10_000;
+/** Alarm times for alerts are rounded up to multiples of this, whatever the grain of their object is. Milliseconds. */
+const ALERT_GRAIN_MS = 1_000;
+const ALERT_CALL_MS = 20_000;
+const OUTBOX_KEY = 'alerts';
+
+/** Replaces an account's name, for alerts that belong to no account and are not erased with one. */
+export const OF_NO_ACCOUNT = '';
+
+/** An alert to raise, with the key that says whether it is the same as another one. */
+export interface DueAlert {
+  /** Alerts with the same key are one alert, which is sent once. */
+  key: string;
+  /** After this time the key cannot come again; milliseconds since 1970. */
+  until: number;
+  alert: Alert;
+}
+
+interface Stored {
+  /** Alerts to send, each with the account with which it is erased. */
+  due: (DueAlert & { account: string })[];
+  /** Keys of sent alerts, each with the time after which it cannot come again. */
+  told: Record<string, number>;
+}
+
+/** Keeps the alerts that an object must send. */
+export class AlertOutbox {
+  readonly #tables: Pick<Tables, 'meta' | 'setMeta'>;
+  readonly #around: Surroundings;
+  #stored: Stored;
+  #sending: Promise<void> | undefined;
+
+  constructor(tables: Pick<Tables, 'meta' | 'setMeta'>, around: Surroundings) {
+    this.#tables = tables;
+    this.#around = around;
+    this.#stored = JSON.parse(tables.meta(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as Stored;
+  }
+
+  /**
+   * Stores new alerts, and begins to send them. Call it in the step that stores what they report.
+   *
+   * @param account the account with which they are erased; `OF_NO_ACCOUNT` if they belong to none
+   */
+  raise(alerts: readonly DueAlert[], account: string): void {
+    const { due, told } = this.#stored;
+    const added = alerts.filter(({ key }) => told[key] === undefined && !due.some((one) => one.key === key));
+    if (added.length === 0) return;
+    const now = this.#around.now();
+    const kept = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
+    this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: kept });
+    // The alarm is set first, so that it rings even if the object dies during the call to the inbox.
+    this.#around.alarm.wakeFor(now + RETRY_MS, ALERT_GRAIN_MS);
+    this.#around.waitUntil(this.send());
+  }
+
+  /** Sends the alerts that the inbox has not confirmed. The alarm calls it again. It never throws. */
+  async send(): Promise<void> {
+    if (this.#stored.due.length === 0) return;
+    this.#sending ??= this.#sendAll().finally(() => {
+      this.#sending = undefined;
+    });
+    await this.#sending;
+  }
+
+  async #sendAll(): Promise<void> {
+    for (;;) {
+      const [next] = this.#stored.due;
+      if (!next) return;
+      try {
+        await sendAlert(this.#around.env, next);
+      } catch {
+        this.#around.alarm.wakeFor(this.#around.now() + RETRY_MS, ALERT_GRAIN_MS);
+        return;
+      }
+      const { due, told } = this.#stored;
+      this.#save({ due: due.filter(({ key }) => key !== next.key), told: { ...told, [next.key]: next.until } });
+    }
+  }
+
+  #save(stored: Stored): void {
+    this.#stored = stored;
+    this.#tables.setMeta(OUTBOX_KEY, JSON.stringify(stored));
+  }
+}
+
+/** Sends an alert to the inbox of all, which keeps each key once. @param account with which it is erased */
+export async function sendAlert(env: Bindings, { key, alert, account }: Stored['due'][number]): Promise<void> {
+  const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
+  const body: AlertBody = { type: 'alert', event_id: id, ...alert };
+  const text = JSON.stringify(body);
+  const event = { id, account, text, subject: null, digest: `sha256:${await sha256Hex(utf8(text))}` };
+  await within(inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(event), ALERT_CALL_MS);
+}
+
+/** @returns whether alerts are delivered: then failures raise alerts, too. (Unreadable settings are reported elsewhere.) */
+export function hasAlertUrl(env: Bindings): boolean {
+  try {
+    return settingsOf(env).ALERT_URL !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** @returns where alerts are delivered; undefined if they are only kept. */
+export function alertTarget({ ALERT_URL }: { ALERT_URL?: string | undefined }): Target<AlertBody> | undefined {
+  if (ALERT_URL === undefined) return undefined;
+  return { kind: 'url', url: ALERT_URL, hosts: new Set([URL.parse(ALERT_URL)?.host ?? '']) };
+}

@@ -1,0 +1,40 @@
+import { time, usd } from '../../kit/http/fields.ts';
+import * as z from '../../kit/http/zod.ts';
+
+/** What an alert says; a delivery has it as its body. */
+export const alertSchema = z.object({
+  type: z.literal('alert'),
+  event_id: z.described(z.string(), 'The same however often it is delivered.'),
+  kind: z.described(
+    z.enum(['threshold', 'over_hold', 'webhook_parked', 'batch_unknown', 'key_refused', 'key_works']),
+    'threshold: a share of a limit is spent. over_hold: the upstream billed more than was set aside. webhook_parked: an event of a webhook is tried no more. batch_unknown: the upstream did not say whether it has made a batch. key_refused: an upstream refuses the key of the deployment, its organization, or what it would spend, once for each outage. key_works: it answers again.',
+  ),
+  node: z.described(
+    z.object({ type: z.enum(['account', 'group', 'deployment', 'webhook']), id: z.string() }),
+    'Whose limit it is, or which source of webhooks.',
+  ),
+  created_at: time,
+  limit: z.described(z.nullable(z.string()), 'The limit, as it is named in the limits.'),
+  window: z.described(z.nullable(z.string()), 'The window that it counts in: 2026-11-20, 2026-W47, …'),
+  threshold: z.described(z.nullable(z.number()), 'The share of the limit that is spent, at least.'),
+  limit_usd: z.nullable(usd),
+  settled_usd: z.nullable(usd),
+  subject: z.described(
+    z.nullable(z.string()),
+    'The request, the event, or the batch, that it is about; for `key_refused` what the upstream says, behind its name where there are several.',
+  ),
+});
+
+/** An alert in the list of them. */
+export const alertRow = z.extend(alertSchema, {
+  state: z.described(
+    z.enum(['pending', 'delivered', 'parked', 'kept']),
+    'parked: the receiver did not take it in a day. kept: ALERT_URL is not set.',
+  ),
+  attempts: z.int(),
+});
+
+/** An alert before it has its id. */
+export type Alert = Omit<z.output<typeof alertSchema>, 'type' | 'event_id'>;
+export type AlertBody = z.output<typeof alertSchema>;
+export type AlertRow = z.output<typeof alertRow>;

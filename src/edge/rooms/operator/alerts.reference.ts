@@ -1,0 +1,37 @@
+import { pageSchema } from '../../kit/http/page.ts';
+import * as z from '../../kit/http/zod.ts';
+import { namedList, pageAnswer } from '../../kit/reference/answers.ts';
+import type { Resource } from '../../kit/reference/resource.ts';
+import { alertRow } from './alerts-answers.schema.ts';
+
+const row = {
+  type: 'alert',
+  event_id: 'alert_5d1f0c7b9a3e4c2d8f6071e2a3b4c5d6',
+  kind: 'threshold',
+  node: { type: 'account', id: 'alice' },
+  created_at: '2026-11-20T10:06:14.000Z',
+  limit: 'usd_per_day',
+  window: '2026-11-20',
+  threshold: 0.8,
+  limit_usd: 0.5,
+  settled_usd: 0.4021,
+  subject: null,
+  state: 'delivered',
+  attempts: 1,
+};
+
+export const alerts: Resource = {
+  tag: 'Alerts',
+  description:
+    'Told once for each limit, window and share in `alerts` of the limits, by what was billed, and for what goes wrong: to ALERT_URL, signed after Standard Webhooks, under one id however often it is tried.',
+  parameters: {},
+  routes: {
+    'GET /alerts': {
+      operation: 'listAlerts',
+      summary: 'List the alerts, newest first',
+      needs: 'admin',
+      query: pageSchema,
+      answer: pageAnswer(namedList('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
+    },
+  },
+};

@@ -1,0 +1,52 @@
+/** Makes metrics of what the isolate that answers has counted. */
+
+import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
+import { type IsolateCounts, isolateCounts, type LabelledCount } from '../../kit/http/isolate-counts.ts';
+import type { Family, Sample } from './exposition.ts';
+
+const OF_ISOLATE = 'Of this isolate alone, since its start.';
+const STATES = { closed: 0, half_open: 1, open: 2 } as const;
+
+/** @param pool the upstreams, if there are several. Only of these is known which are left alone */
+export function isolateFamilies(
+  pool: Pick<UpstreamPool, 'all' | 'health' | 'models'> | undefined,
+  now: number,
+  counts: IsolateCounts = isolateCounts,
+): Family[] {
+  const { begun, requests, errors, refusals, retries, waiting, asked, askedMs } = counts;
+  const family = (name: string, type: Family['type'], help: string, samples: readonly Sample[]): Family => ({
+    name: `sluice_isolate_${name}`,
+    type,
+    help: `${help} ${OF_ISOLATE}`,
+    samples: samples.map((sample) => ({ ...sample, labels: { isolate: begun.id, ...sample.labels } })),
+  });
+  const counter = (name: string, help: string, label: string, { counts: known }: LabelledCount) =>
+    family(
+      name,
+      'counter',
+      help,
+      [...known].map(([value, count]) => ({ suffix: '_total', labels: { [label]: value }, value: count })),
+    );
+  const ofUpstreams = (pool?.all ?? []).map(({ name }) => ({
+    labels: { upstream: name },
+    value: pool?.health.running(name, now) ?? 0,
+  }));
+  // Callers invent names of models, so only those of the table are told.
+  const breakers = (pool?.health.report(now) ?? [])
+    .filter(({ model }) => pool?.models.find(model) !== undefined)
+    .map(({ upstream, model, state }) => ({ labels: { upstream, model }, value: STATES[state] }));
+  return [
+    family('start_time_seconds', 'gauge', 'When its first request came.', [{ value: begun.at / 1_000 }]),
+    counter('requests', 'Requests by the status of their answer, this one not yet.', 'status', requests),
+    counter('errors', 'Answers with an error, by the error_type of the log.', 'type', errors),
+    counter('refusals', 'Requests that a limit has refused, by whose limit it was.', 'limited_by', refusals),
+    family('retries', 'counter', 'Tries beyond the first of a request.', [{ suffix: '_total', value: retries }]),
+    family('waiting_requests', 'gauge', 'Requests that wait for their admission.', [{ value: waiting }]),
+    family('admission_seconds', 'summary', 'Waits for admission that are over.', [
+      { suffix: '_count', value: asked },
+      { suffix: '_sum', value: askedMs / 1_000 },
+    ]),
+    family('upstream_running_requests', 'gauge', 'Requests that run at each of several upstreams.', ofUpstreams),
+    family('breaker_state', 'gauge', 'Of each of several upstreams: 0 called, 1 tried again, 2 left alone.', breakers),
+  ];
+}

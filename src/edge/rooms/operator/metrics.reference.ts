@@ -1,0 +1,25 @@
+import * as z from '../../kit/http/zod.ts';
+import type { Resource } from '../../kit/reference/resource.ts';
+
+const example = `# TYPE sluice_requests counter
+sluice_requests_total{model="claude-haiku-5-5"} 12
+# EOF
+`;
+
+export const metrics: Resource = {
+  tag: 'Metrics',
+  description: 'What Prometheus reads: of all accounts, and of the isolate that answers.',
+  routes: {
+    'GET /metrics': {
+      operation: 'metrics',
+      summary: 'Read the metrics, as OpenMetrics text',
+      needs: 'admin',
+      description:
+        '`sluice_isolate_…` is of the isolate that answers, since its start; its label `isolate` tells it apart. All others are of all accounts: counters of this day in UTC, so they begin anew at midnight. `docs/grafana.json` is a dashboard of them.',
+      answer: {
+        description: 'The metrics.',
+        content: [{ type: 'application/openmetrics-text', schema: z.string(), example }],
+      },
+    },
+  },
+};

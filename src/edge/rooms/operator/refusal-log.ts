@@ -1,0 +1,189 @@
+/** Keeps which requests an account has refused, and why, so that they can be looked up by their id. */
+
+import { reportTokens } from '../../claude/pricing/usage-sums.ts';
+import { readTags } from '../../gate/identity/tags.ts';
+import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
+import { pageOfRows } from '../../kit/http/page.ts';
+import type { Page, PageOf } from '../../kit/objects/page.ts';
+import { Rows } from '../../kit/objects/rows.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
+import type { LedgerRequest, LedgerRow, ListedRequest } from '../../money/account/usage-answers.schema.ts';
+import { refusalError, storageError } from '../../money/admission/limit-headers.ts';
+import type { RequestsFilter } from '../../money/contracts/account.ts';
+import type { AdmissionRequest, RefusedRequest } from '../../money/contracts/admission.ts';
+import { timesOfDays } from '../../money/ledger/queries.ts';
+
+/** At most one row is written in this time, since a refused caller may ask very often. */
+const WRITE_EVERY_MS = 1_000;
+/** The most refusals in a row. If there are more, the oldest are forgotten. */
+const MOST_IN_A_ROW = 200;
+const MOST_ROWS = 2_000;
+const MOST_REFUSALS_LISTED = 1_000;
+/** How many rows are read at once for a list. Each may have about 100 kB. */
+const REFUSAL_ROWS_AT_ONCE = 10;
+/** The most milliseconds between the making of a request's id and its refusal. A long body comes in between. */
+const MOST_BETWEEN_MS = 15 * 60_000;
+/** The most refusals that one report tells. Of a flood only the newest are told. */
+const MOST_TOLD = 200;
+/** The most characters of a model's name that are kept: a caller may name anything. */
+const LONGEST_MODEL = 200;
+
+/** Keeps the refusals of an account. Those of one second share a row, and are only in memory until the second is over. */
+export class RefusalLog extends Rows {
+  #unwritten: RefusedRequest[] = [];
+  #writtenAt = 0;
+  #rows: number | undefined;
+  /** Writes the refusals of the current second at its end, in case no other request comes. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #lastAt: number | undefined;
+  readonly #onAdded: () => void;
+
+  /** @param onAdded called after each refusal */
+  constructor(tables: Tables, onAdded: () => void) {
+    super(tables);
+    this.#onAdded = onAdded;
+  }
+
+  /** @returns the time of the last refusal, in milliseconds since 1970; 0 if there is none. */
+  get lastAt(): number {
+    this.#lastAt ??= this.tables.number('select max(at) from refusals');
+    return this.#lastAt;
+  }
+
+  /** @returns the newest refusals after a time, oldest first; 200 at most */
+  since(time: number): RefusedRequest[] {
+    return this.#between(time + 1, Number.MAX_SAFE_INTEGER, MOST_TOLD).reverse();
+  }
+
+  /** Notes a refused request. */
+  add(request: AdmissionRequest, refusal: RefusedRequest['refusal'], now: number): void {
+    const { requestId: id, route, conversation, prefix, agent, token, tags, user } = request;
+    // A request that costs nothing has no id.
+    if (id === '') return;
+    this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MOST_IN_A_ROW);
+    const model = request.model.slice(0, LONGEST_MODEL);
+    const named = { route, model, conversation, prefix, agent };
+    // Two at the same time could not be told apart by who knows all up to a time.
+    const at = Math.max(now, this.lastAt + 1);
+    this.#lastAt = at;
+    this.#unwritten.push({ id, at, ...named, token: token?.jti, tags, user, refusal });
+    if (at - this.#writtenAt >= WRITE_EVERY_MS) this.#write(at);
+    else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_EVERY_MS);
+    this.#onAdded();
+  }
+
+  /** @returns a refused request in the form of a ledger row, with the reason; undefined if it is not known here. */
+  find(id: string): LedgerRequest | undefined {
+    const found = this.#unwritten.find((one) => one.id === id) ?? this.#read(id);
+    return found && refusedRequestOf(found);
+  }
+
+  /**
+   * @returns a page of the refusals of some days, newest first. If there are more than 1,000, only the newest are searched.
+   */
+  page(page: PageOf, { token, ...days }: RequestsFilter): Page<ListedRequest> {
+    const found = this.#between(...timesOfDays(days), MOST_REFUSALS_LISTED);
+    const rows = found.filter((one) => token === undefined || one.token === token);
+    return pageOfRows(rows.map(listedRefusalOf), page, ({ request_id }) => request_id);
+  }
+
+  /** @returns the refusals from one time to before another, newest first; so many at most */
+  #between(from: number, to: number, most: number): RefusedRequest[] {
+    const isBetween = ({ at }: RefusedRequest) => at >= from && at < to;
+    const found = this.#unwritten.filter(isBetween).reverse();
+    // A row has the refusals since the row before it, so the first row after the days may also have some.
+    let before = this.tables.figure('select min(at) + 1 from refusals where at >= ?', to) ?? Number.MAX_SAFE_INTEGER;
+    while (found.length < most) {
+      const rows = this.tables.read<{ at: number; refused: string }>(
+        'select at, refused from refusals where at >= ? and at < ? order by at desc limit ?',
+        from,
+        before,
+        REFUSAL_ROWS_AT_ONCE,
+      );
+      for (const { refused } of rows)
+        found.push(...(JSON.parse(refused) as RefusedRequest[]).filter(isBetween).reverse());
+      if (rows.length < REFUSAL_ROWS_AT_ONCE) break;
+      before = rows.at(-1)?.at ?? 0;
+    }
+    return found.slice(0, most);
+  }
+
+  /** Deletes the refusals up to a time. */
+  prune(until: number): void {
+    this.#unwritten = this.#unwritten.filter(({ at }) => at > until);
+    if (!this.tables.has('refusals where at <= ?', until)) return;
+    this.tables.write('delete from refusals where at <= ?', until);
+    this.#rows = undefined;
+  }
+
+  #read(id: string): RefusedRequest | undefined {
+    const made = timeOfRequestId(id);
+    const rows = this.tables.read<{ refused: string }>(
+      'select refused from refusals where at >= ? and at <= ? order by at desc',
+      made ?? 0,
+      made === undefined ? Number.MAX_SAFE_INTEGER : made + MOST_BETWEEN_MS,
+    );
+    for (const { refused } of rows) {
+      const found = (JSON.parse(refused) as RefusedRequest[]).find((one) => one.id === id);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  #writeRest(): void {
+    this.#timer = undefined;
+    const last = this.#unwritten.at(-1);
+    // Each row needs a time of its own, later than that of the row before: the time is its key.
+    if (last) this.#write(Math.max(last.at, this.#writtenAt + 1));
+  }
+
+  #write(now: number): void {
+    this.tables.insert('refusals', { at: now, refused: JSON.stringify(this.#unwritten) }, 'insert or replace');
+    this.#unwritten = [];
+    this.#writtenAt = now;
+    this.#rows ??= this.tables.number('select count(*) from refusals');
+    this.#rows += 1;
+    if (this.#rows <= MOST_ROWS) return;
+    this.tables.write('delete from refusals where at = (select min(at) from refusals)');
+    this.#rows -= 1;
+  }
+}
+
+/** @returns a refused request in the form of a list's row, with the reason. */
+export function listedRefusalOf(refused: RefusedRequest): ListedRequest {
+  const { tries: _, refusal, ...row } = refusedRequestOf(refused);
+  return { ...row, ...(refusal ? { refusal } : {}) };
+}
+
+function refusedRequestOf({ id, at, tags, refusal, ...request }: RefusedRequest): LedgerRequest {
+  const { route, model, conversation = null, prefix = null, agent = null, token = null, user = null } = request;
+  const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
+  const row: LedgerRow = {
+    request_id: id,
+    created_at: new Date(at).toISOString(),
+    settled_at: null,
+    ...{ route, model, conversation, prefix, agent, token, user },
+    answered_by: null,
+    tags: readTags(tags ?? null),
+    status: 'refused',
+    stage: null,
+    max_tokens: null,
+    hold_usd: 0,
+    cost_usd: 0,
+    usage: reportTokens(),
+    estimated: false,
+    over_hold: false,
+    late: false,
+    unpriced: false,
+    stop_reason: null,
+    error_type: error.type,
+    upstream_request_id: null,
+    upstream: null,
+    ttft_ms: null,
+    ms: null,
+    batch: null,
+    outcomes: null,
+  };
+  const limited_by = error.headers['sluice-limited-by'] ?? '';
+  return { ...row, tries: [], refusal: { limited_by, limit: refusal.limit, message: error.message } };
+}

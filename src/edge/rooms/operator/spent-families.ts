@@ -1,0 +1,120 @@
+/** Makes metrics of what all accounts have told that they have spent. */
+
+import { fromUsd } from '../../claude/pricing/cost.ts';
+import { FIRST_EVENT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
+import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
+import type { UsageReport } from '../../money/account/usage-answers.schema.ts';
+import { formatUsd } from '../../money/admission/limit-headers.ts';
+import type { PoolQuotaReport } from '../pools/pools-answers.schema.ts';
+import type { Family, Sample } from './exposition.ts';
+
+type ToldSpent = UsageReport['total'];
+type TokenKind = keyof ToldSpent['usage'];
+
+const OF_ALL = 'Of all accounts, of this day in UTC, as told until a minute ago.';
+
+/** The kinds of tokens that are counted beside each other. Those of thinking are among the output's. */
+const TOKEN_KINDS: readonly (readonly [kind: string, of: TokenKind])[] = [
+  ['input', 'input_tokens'],
+  ['output', 'output_tokens'],
+  ['cache_read', 'cache_read_input_tokens'],
+  ['cache_write_5m', 'cache_write_5m_input_tokens'],
+  ['cache_write_1h', 'cache_write_1h_input_tokens'],
+];
+
+/** Each counter: its name, what it counts, its number in a sum, and how it is written. */
+const COUNTERS: readonly (readonly [
+  name: string,
+  help: string,
+  of: (sums: ToldSpent) => number,
+  write?: (number: number) => number | string,
+])[] = [
+  ['requests', 'Requests in the ledgers: each try that was admitted and has ended.', ({ requests }) => requests],
+  ['failed_requests', 'Those of them with an error_type in the ledgers.', ({ failed }) => failed],
+  ['cost_usd', 'What they have cost, to the nanodollar.', ({ cost_usd }) => fromUsd(cost_usd), formatUsd],
+  ['thinking_tokens', 'Output tokens that were thinking.', ({ usage }) => usage.thinking_tokens],
+  ['web_searches', 'Web searches that the API has made.', ({ usage }) => usage.web_search_requests],
+  ['streamed_tokens', 'Output tokens of streams that ended.', ({ speed }) => speed.streamed_tokens],
+  ['streamed_seconds', 'From their first event to their end.', ({ speed }) => speed.streamed_ms, toSeconds],
+];
+
+/**
+ * @param prefix begins the names
+ * @param label names what the rows are summed by
+ * @param known the values that keep their names. All others share one, so that nobody can make more of them
+ * @returns counters, and the histogram of the times to the first event
+ */
+export function spentFamilies(
+  prefix: string,
+  label: string,
+  { data }: UsageReport,
+  known: (key: string) => string | undefined,
+): Family[] {
+  const rows = Map.groupBy(data, ({ key }) => (key === null ? '(none)' : (known(key) ?? OTHER_LABEL)));
+  const family = (
+    name: string,
+    type: Family['type'],
+    help: string,
+    samplesOf: (sum: (of: (sums: ToldSpent) => number) => number) => readonly Sample[],
+  ): Family => ({
+    name: prefix + name,
+    type,
+    help: `${help} ${OF_ALL}`,
+    samples: [...rows].flatMap(([value, parts]) =>
+      samplesOf((of) => parts.reduce((all, one) => all + of(one), 0)).map((sample) => ({
+        ...sample,
+        labels: { [label]: value, ...sample.labels },
+      })),
+    ),
+  });
+  return [
+    ...COUNTERS.map(([name, help, of, write = Number]) =>
+      family(name, 'counter', help, (sum) => [{ suffix: '_total', value: write(sum(of)) }]),
+    ),
+    family('tokens', 'counter', 'Tokens by kind.', (sum) =>
+      TOKEN_KINDS.map(([kind, of]) => ({ suffix: '_total', labels: { kind }, value: sum(({ usage }) => usage[of]) })),
+    ),
+    family('time_to_first_event_seconds', 'histogram', 'Until the first event of streams.', (sum) => {
+      const bucket = (le: string, value: number) => ({ suffix: '_bucket', labels: { le }, value });
+      const timed = sum(({ speed }) => speed.timed_requests);
+      return [
+        ...FIRST_EVENT_BOUNDS_MS.map((ms) =>
+          bucket(
+            ms % 1_000 === 0 ? toSeconds(ms).toFixed(1) : String(toSeconds(ms)),
+            sum(({ speed }) => speed.ttft_within_ms[ms] ?? 0),
+          ),
+        ),
+        bucket('+Inf', timed),
+        { suffix: '_count', value: timed },
+        { suffix: '_sum', value: toSeconds(sum(({ speed }) => speed.ttft_ms)) },
+      ];
+    }),
+  ];
+}
+
+function toSeconds(ms: number): number {
+  return ms / 1_000;
+}
+
+/** @returns what is set aside, spent and allowed of the deployment's budget. */
+export function budgetFamilies(standing: PoolQuotaReport): Family[] {
+  const windows = (['hour', 'day', 'week', 'month', 'total'] as const).map((name) => ({ name, ...standing[name] }));
+  const gauge = (name: string, help: string, of: (one: (typeof windows)[number]) => number | null): Family => ({
+    name,
+    type: 'gauge',
+    help: `${help} Of all accounts, as told until a minute ago.`,
+    samples: windows.flatMap((one) => {
+      const value = of(one);
+      return value === null ? [] : { labels: { window: one.name }, value: formatUsd(fromUsd(value)) };
+    }),
+  });
+  return [
+    gauge('sluice_budget_spent_usd', 'Settled in the window.', ({ spent_usd }) => spent_usd),
+    gauge(
+      'sluice_budget_held_usd',
+      'Held for requests that run, or leased for the next.',
+      ({ leased_usd }) => leased_usd,
+    ),
+    gauge('sluice_budget_limit_usd', 'The limit of the window, if there is one.', ({ limit_usd }) => limit_usd),
+  ];
+}

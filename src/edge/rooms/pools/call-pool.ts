@@ -1,0 +1,21 @@
+import { within } from '../../kit/async/timeout.ts';
+import { callObject, type Remote } from '../../kit/objects/call-object.ts';
+import { type PoolBinding, poolStub } from '../../kit/objects/stubs.ts';
+import type { PoolObject } from './contracts/pool.ts';
+
+/** Milliseconds that a call may take, because a request waits for it. */
+const POOL_CALL_MS = 10_000;
+
+/**
+ * Calls a pool, and again if the call did not reach it. Every method of a pool may be repeated.
+ *
+ * @param name as `groupPool` makes it
+ * @throws ObjectUnreachable 503 while the object cannot be reached
+ */
+export async function callPool<T>(
+  place: { pools: PoolBinding; settings: { JURISDICTION?: string | undefined }; name: string },
+  call: (pool: Remote<PoolObject>) => Promise<T>,
+): Promise<T> {
+  const stub = () => poolStub(place.pools, place.settings, place.name) as unknown as Remote<PoolObject>;
+  return await callObject('pool', () => within(call(stub()), POOL_CALL_MS));
+}

@@ -1,0 +1,181 @@
+import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import type { Dimension, KeptDimension } from '../../../claude/pricing/usage-sums.ts';
+import type { Page, PageOf } from '../../../kit/objects/page.ts';
+import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
+import type { RefusedRequest } from '../../../money/contracts/admission.ts';
+import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
+
+/** The methods of a pool's object. The object says what each one does. */
+export interface PoolObject extends Rpc.DurableObjectBranded {
+  leaseJson(call: string): string;
+  lookJson(call: string): string;
+  refusals(query: RefusalsQuery): Page<RefusalOfAccount>;
+  standing(): PoolQuotaReport;
+  setLimits(limits: PoolLimits | null): void;
+  accounts(query: SpendQuery): Page<AccountSpendRow>;
+  accountsNamed(names: readonly string[]): AccountSpendRow[];
+  usage(query: SharedUsageQuery): SharedUsageReport;
+  recount(): { accounts: number };
+  dropLease(id: string): void;
+  noteKey(news: string | null, upstream?: string): void;
+}
+
+/** A call of an account to a pool. All figures are absolute, so a call may come twice, late, or never. */
+export interface LeaseCall {
+  /** The lease's own id. It identifies the account's figures even after the account's name was erased. */
+  lease: string;
+  /** The account's name, by which the pool can call it; absent if the platform does not know it. */
+  account?: string | undefined;
+  /** Whether nobody has used the account since its object woke. An erased account has no name until it is used. */
+  nameless?: boolean | undefined;
+  /** Grows each time the account's object wakes and leases again. */
+  incarnation: number;
+  /** Grows with each call within an incarnation. */
+  seq: number;
+  windows: LeaseFigures[];
+  /** What the account would like to keep unused for later requests, in addition to what it asks for. */
+  wish: Nanodollars;
+  /** When it was last used; milliseconds since 1970. */
+  seenAt?: number | undefined;
+  group?: string | undefined;
+  /** The account's own limits in USD, by the names of its windows. Absent windows have no limit. */
+  limits?: PoolLimits | undefined;
+  /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
+  sums?: SumsReport | undefined;
+  /** What it has refused since its last report. Only the deployment's pool gets it. */
+  refused?: RefusalsReport | undefined;
+  /** What its batches hold. */
+  batched?: HeldByBatches | undefined;
+  /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
+  owes?: boolean | undefined;
+  handover?: Handover | undefined;
+}
+
+/** What batches hold, for much longer than requests do. */
+export interface HeldByBatches {
+  nanodollars: Nanodollars;
+  /** When the last of them must have ended; milliseconds since 1970. */
+  until: number;
+}
+
+/** The figures of one window. */
+export interface LeaseFigures {
+  period: LeasePeriod;
+  /** 2026-11-20T12, 2026-11-20, 2026-W47, 2026-11 or total. */
+  id: string;
+  /** When it ends; milliseconds since 1970. */
+  end: number;
+  spent: Nanodollars;
+  /** What is held, or leased and kept. */
+  kept: Nanodollars;
+  /** What is asked for in addition, and the smallest useful part of it. */
+  want: Nanodollars;
+  least: Nanodollars;
+}
+
+type LeasePeriod = 'hour' | 'day' | 'week' | 'month' | 'total';
+
+/** A pool's answer to the newest call that it knows. This may not be the call that it answers. */
+export interface LeaseAnswer {
+  incarnation: number;
+  seq: number;
+  windows: LeaseGrant[];
+  /** The most that the account may keep without a hold. */
+  slice: Nanodollars;
+  /** What the batches of all accounts hold; told if there is no room. */
+  batched?: HeldByBatches | undefined;
+  /** The number of the last handover that the pool has taken. */
+  epoch: number;
+  /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */
+  told: number;
+  /** The time up to which the pool knows what the account has refused; milliseconds since 1970. */
+  refused: number;
+}
+
+export interface LeaseGrant {
+  id: string;
+  /** The most that the account may settle and hold together in this window; null if the pool has no limit. */
+  granted: Nanodollars | null;
+  limit: Nanodollars;
+  /** What nobody has leased; negative if more is leased than the limit, because the limit was lowered. */
+  free: Nanodollars;
+  /** What nobody has spent. This is more than `free` while others hold or lease something. */
+  left: Nanodollars;
+}
+
+/** A report of what an account has spent: absolute sums that have changed since the last report. */
+export interface SumsReport {
+  /**
+   * The change up to which the pool must know the sums already; otherwise it ignores this report. -1 if this report replaces
+   * all earlier ones.
+   */
+  since: number;
+  /** The change up to which this report goes. */
+  seq: number;
+  rows: SumRow[];
+  /** What the rows report completely. Everything else that the pool knows about it must be deleted. */
+  whole: Pick<SumRow, 'day' | 'dimension'>[];
+}
+
+export interface SumRow {
+  /** Days since 1970. */
+  day: number;
+  /** The group that has paid; empty if none has. */
+  group: string;
+  dimension: 'model' | KeptDimension;
+  /** The model, the jti, …; `(other)` for values without a row of their own; an empty tag for requests with any tag. */
+  value: string;
+  /** The sums, as `packSums` orders them. */
+  sums: number[];
+}
+
+/** A report of what an account has refused, between two times; milliseconds since 1970. */
+export interface RefusalsReport {
+  /** The time up to which the pool must know them already; otherwise it ignores this report. */
+  since: number;
+  until: number;
+  rows: RefusedRequest[];
+}
+
+/** Which of the last refusals of all accounts. */
+export interface RefusalsQuery extends PageOf {
+  /** From the first time to before the second; milliseconds since 1970. */
+  from: number;
+  to: number;
+  token?: string | undefined;
+}
+
+export interface RefusalOfAccount extends RefusedRequest {
+  account: string;
+}
+
+/** What an erased account leaves to a pool. The pool takes it once, by its number. */
+export interface Handover {
+  epoch: number;
+  /**
+   * What was not reported before the erasure, by day and group only. Absent if that was handed over before. Then what was
+   * reported since does not change.
+   */
+  sums?: SumsReport | undefined;
+  /** What was settled after the erasure, to be added. */
+  late: SumRow[];
+}
+
+export interface SpendQuery extends PageOf {
+  period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
+  /** `used` is the share of its limit that an account has spent. */
+  sort: 'spent' | 'limit' | 'used' | 'last_seen' | 'group';
+}
+
+export interface SharedUsageQuery {
+  /** Days, `YYYY-MM-DD`; the second exclusive. */
+  from?: string | undefined;
+  to?: string | undefined;
+  /** Only of this value of what is grouped by. */
+  key?: string | undefined;
+  group_by: 'day' | 'model' | Dimension | 'account' | 'group';
+  /** Only for what this group has paid. */
+  group?: string | undefined;
+  /** How many are listed at most. The total is that of all. */
+  limit?: number | undefined;
+}

@@ -1,0 +1,212 @@
+/**
+ * The arithmetic of a pool: how much each account may spend. No storage, no clock, no waiting.
+ *
+ * In every window, the sum of what is counted for all leases never exceeds the limit, because a grant is taken from what
+ * nobody has. The exceptions are debt, and a limit that was lowered.
+ */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { MINUTE_MS } from '../../kit/async/durations.ts';
+import type { HeldByBatches, LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from './contracts/pool.ts';
+
+/** Milliseconds for which a window is remembered after its end, because accounts with slow clocks are still in it. */
+const REMEMBERED_MS = 10 * MINUTE_MS;
+/** A lease is active if its account has called within this time. Active leases share what is left. Milliseconds. */
+const ACTIVE_MS = MINUTE_MS;
+/** Milliseconds for which a count of the active leases is used. */
+const COUNT_AGAIN_MS = 1_000;
+
+/** What a pool knows about one account in one window. */
+export interface LeasedWindow {
+  end: number;
+  spent: Nanodollars;
+  /** The most that the account may settle and hold; never less than what it has reported. */
+  granted: Nanodollars;
+}
+
+/** What a pool knows about one account. */
+export interface KnownLease {
+  id: string;
+  incarnation: number;
+  seq: number;
+  /** When it last called; milliseconds since 1970. */
+  toldAt: number;
+  /** Whether it has something that it has not spent, or not reported. Then the pool asks it if it stays silent. */
+  open: boolean;
+  windows: Record<string, LeasedWindow>;
+  /** What the account's batches hold. */
+  batched?: HeldByBatches | undefined;
+}
+
+/** A pool's open leases, and the sums of all leases in each window. A closed lease is only a row. */
+export interface LeaseBooks<Known extends KnownLease = KnownLease> {
+  open: Map<string, Known>;
+  counts: Map<string, LeasedWindow>;
+  active: { count: number; at: number };
+}
+
+/** The limits of a pool, by the period of the window. */
+export type PoolRules = Partial<Record<LeaseFigures['period'], Nanodollars | undefined>>;
+
+/** @returns the books of these leases. */
+export function booksOf<Known extends KnownLease>(leases: Iterable<Known>, now: number): LeaseBooks<Known> {
+  const books: LeaseBooks<Known> = {
+    open: new Map(),
+    counts: new Map(),
+    active: { count: 0, at: Number.NEGATIVE_INFINITY },
+  };
+  for (const lease of leases) {
+    if (lease.open) books.open.set(lease.id, lease);
+    addToCounts(books, lease, 1, now);
+  }
+  return books;
+}
+
+/** @returns whether a call is newer than the last known call of its lease. */
+export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, known: KnownLease | undefined): boolean {
+  if (!known) return true;
+  return call.incarnation > known.incarnation || (call.incarnation === known.incarnation && call.seq > known.seq);
+}
+
+/**
+ * Takes a newer call, and grants what it may have. Changes the counts. The caller must store the returned lease before it
+ * answers.
+ *
+ * @param before the lease as it was
+ * @returns the lease as it is now
+ */
+export function grantLease(
+  books: LeaseBooks,
+  rules: PoolRules,
+  call: LeaseCall,
+  before: KnownLease | undefined,
+  now: number,
+): KnownLease {
+  for (const [id, window] of books.counts) if (isOver(window, now)) books.counts.delete(id);
+  if (before) addToCounts(books, before, -1, now);
+  const windows: Record<string, LeasedWindow> = {};
+  for (const [id, window] of Object.entries(before?.windows ?? {})) if (!isOver(window, now)) windows[id] = window;
+  const given = grantsFor(books, rules, call, now);
+  for (const [at, { id, end, spent, kept }] of call.windows.entries()) {
+    windows[id] = { end, spent, granted: spent + kept + (given[at] ?? 0) };
+  }
+  const { lease: id, incarnation, seq, batched } = call;
+  const open = call.windows.some((window) => (windows[window.id]?.granted ?? 0) > window.spent);
+  const lease = { id, incarnation, seq, toldAt: now, open, windows, batched };
+  addToCounts(books, lease, 1, now);
+  return lease;
+}
+
+/**
+ * Moves what a lease has spent to the lease of nobody. Changes the counts. The caller must store both.
+ *
+ * @returns the windows of the lease of nobody as they are now
+ */
+export function moveToNobody(
+  books: LeaseBooks,
+  lease: KnownLease,
+  nobody: KnownLease | undefined,
+  now: number,
+): Record<string, LeasedWindow> {
+  addToCounts(books, lease, -1, now);
+  if (nobody) addToCounts(books, nobody, -1, now);
+  const windows: Record<string, LeasedWindow> = {};
+  for (const [id, window] of [...Object.entries(nobody?.windows ?? {}), ...Object.entries(lease.windows)]) {
+    if (isOver(window, now)) continue;
+    const spent = (windows[id]?.spent ?? 0) + window.spent;
+    windows[id] = { end: window.end, spent, granted: spent };
+  }
+  addToCounts(books, { ...lease, windows }, 1, now);
+  return windows;
+}
+
+/** @returns what a lease has in the requested windows, by their ids. */
+export function answerFor(
+  books: LeaseBooks,
+  rules: PoolRules,
+  lease: KnownLease,
+  asked: readonly LeaseFigures[],
+): Omit<LeaseAnswer, 'epoch' | 'told' | 'refused'> {
+  let slice = Number.POSITIVE_INFINITY;
+  let batched: HeldByBatches | undefined;
+  const windows = asked.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {
+    const known = lease.windows[id];
+    if (!known) return [];
+    const limit = rules[period];
+    if (limit === undefined) return [{ id, granted: null, limit: 0, free: 0, left: 0 }];
+    const total = books.counts.get(id) ?? { spent: 0, granted: 0 };
+    const free = limit - total.granted;
+    const isRefused = least > 0 && known.granted < spent + kept + least;
+    if (isRefused) batched ??= heldByBatches(books.open.values());
+    slice = Math.min(slice, isRefused ? 0 : sliceOf(free, books.active.count));
+    return [{ id, granted: known.granted, limit, free, left: Math.max(0, limit - total.spent) }];
+  });
+  const { incarnation, seq } = lease;
+  return { incarnation, seq, windows, slice: Number.isFinite(slice) ? slice : Number.MAX_SAFE_INTEGER, batched };
+}
+
+/** @returns what the batches of all leases hold, and when the last of them must have ended. */
+function heldByBatches(leases: Iterable<KnownLease>): HeldByBatches {
+  const sum = { nanodollars: 0, until: 0 };
+  for (const { batched } of leases) {
+    if (!batched) continue;
+    sum.nanodollars += batched.nanodollars;
+    sum.until = Math.max(sum.until, batched.until);
+  }
+  return sum;
+}
+
+/**
+ * @returns what each window of a call gets in addition to what it keeps. If one window has too little, none gets anything:
+ *   the request could not use it, and other accounts would lack it
+ */
+function grantsFor(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): Nanodollars[] {
+  const free = call.windows.map(({ id, period, spent, kept }) => {
+    const limit = rules[period];
+    // The counts no longer include this lease itself.
+    if (limit === undefined) return Number.POSITIVE_INFINITY;
+    return limit - (books.counts.get(id)?.granted ?? 0) - spent - kept;
+  });
+  const isEnough = (part: 'want' | 'least') => call.windows.every((window, at) => (free[at] ?? 0) >= window[part]);
+  const limited = call.windows.map(({ period }) => rules[period] !== undefined);
+  if (isEnough('want')) {
+    const spare = Math.min(...call.windows.map(({ want }, at) => (free[at] ?? 0) - want));
+    const more = Math.min(call.wish, sliceOf(spare, activeCount(books, call.lease, now)));
+    return call.windows.map(({ want }, at) => (limited[at] ? want + more : 0));
+  }
+  if (!isEnough('least')) return call.windows.map(() => 0);
+  // Half of what is free, as in an account's own budget, so that the next request finds room, too.
+  return call.windows.map(({ want, least }, at) =>
+    limited[at] ? Math.max(least, Math.min(want, Math.floor((free[at] ?? 0) / 2))) : 0,
+  );
+}
+
+/** @returns the part of the free amount that each of `active` leases may keep for later. Together they keep half of it. */
+function sliceOf(free: Nanodollars, active: number): Nanodollars {
+  return Math.max(0, Math.floor(free / (2 * Math.max(1, active))));
+}
+
+function activeCount(books: LeaseBooks, asking: string, now: number): number {
+  const { active } = books;
+  if (now - active.at >= COUNT_AGAIN_MS || now < active.at) {
+    let count = 1;
+    for (const { id, toldAt } of books.open.values()) if (id !== asking && toldAt > now - ACTIVE_MS) count += 1;
+    books.active = { count, at: now };
+  }
+  return books.active.count;
+}
+
+function addToCounts(books: LeaseBooks, { windows }: KnownLease, sign: 1 | -1, now: number): void {
+  for (const [id, window] of Object.entries(windows)) {
+    if (isOver(window, now)) continue;
+    const total = books.counts.get(id) ?? { end: window.end, spent: 0, granted: 0 };
+    total.spent += sign * window.spent;
+    total.granted += sign * window.granted;
+    books.counts.set(id, total);
+  }
+}
+
+/** @returns whether a window is not remembered any more. */
+function isOver({ end }: LeasedWindow, now: number): boolean {
+  return end + REMEMBERED_MS <= now;
+}

@@ -1,0 +1,56 @@
+import type { Surroundings } from '../../../kit/objects/edge-object.ts';
+
+/** An account that was not used for longer than this returns what it does not hold. Milliseconds. */
+const IDLE_MS = 2_000;
+/** After this many returns, the pools' alarms take over. */
+const MOST_RETURNS = 3;
+
+/** What the leases do once the account is not used any more. */
+interface Returns {
+  /** Returns what is not held. */
+  giveBack(): Promise<void>;
+  /** @returns whether a pool counts too much even so, or does not know everything */
+  owes(): boolean;
+}
+
+/** Returns the leases when nothing has happened for a while. If the object dies before, the pools' alarms ask. */
+export class IdleTimer {
+  readonly #around: Pick<Surroundings, 'waitUntil'>;
+  readonly #returns: Returns;
+  #uses = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(around: Pick<Surroundings, 'waitUntil'>, returns: Returns) {
+    this.#around = around;
+    this.#returns = returns;
+  }
+
+  /** @returns whether the account was used a short time ago */
+  get isRunning(): boolean {
+    return this.#timer !== undefined;
+  }
+
+  /** Notes that the leases are used. */
+  used(): void {
+    this.#uses += 1;
+    this.start();
+  }
+
+  /** Starts the timer, unless it runs. */
+  start(): void {
+    if (this.#timer === undefined) this.#wait(this.#uses, 0);
+  }
+
+  #wait(uses: number, returns: number): void {
+    this.#timer = setTimeout(() => {
+      if (this.#uses !== uses) return this.#wait(this.#uses, 0);
+      this.#timer = undefined;
+      // A call may have been for a request, which returns nothing, or may have been lost. So it checks again.
+      const again = this.#returns.giveBack().then(() => {
+        if (this.#timer !== undefined || returns + 1 >= MOST_RETURNS) return;
+        if (this.#returns.owes()) this.#wait(this.#uses, returns + 1);
+      });
+      this.#around.waitUntil(again);
+    }, IDLE_MS);
+  }
+}

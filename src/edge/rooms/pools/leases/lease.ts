@@ -1,0 +1,210 @@
+import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import type { SharedCall } from '../../../kit/async/shared-call.ts';
+import type { Purse } from '../../../money/budget/purses.ts';
+import type { WindowTotal } from '../../../money/budget/state.ts';
+import { limitName, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
+import type { HeldByBatches, LeaseAnswer, LeaseFigures, LeaseGrant } from '../contracts/pool.ts';
+import type { PoolId } from '../pool-name.ts';
+
+/**
+ * Milliseconds after its renewal in which an account may hold from a lease. A lowered limit takes at most as long to work.
+ */
+const USABLE_MS = 60_000;
+/** A busy account renews its leases after this part of that time, before a request has to wait for it. Milliseconds. */
+const RENEW_AFTER_MS = 30_000;
+/**
+ * The demand for later requests is estimated from the spending since the last call, over at least this time. Milliseconds.
+ */
+const LEAST_SPAN_MS = 1_000;
+
+/** What a request needs from a lease: the least useful amount, and all that it would take. */
+export interface Demand {
+  least: Nanodollars;
+  most: Nanodollars;
+}
+
+export const NO_DEMAND: Demand = { least: 0, most: 0 };
+
+/** A lease, and the calls that are made for it. */
+export interface OpenLease {
+  name: string;
+  lease: Lease;
+  calls: SharedCall;
+  demand: Demand;
+  /** Whether requests are held from it. Otherwise it is only there to report. */
+  isLeased: boolean;
+}
+
+/** What an account has leased from one pool. It is never stored: an object that wakes leases again. */
+export class Lease {
+  readonly id: PoolId;
+  readonly #windows: () => Record<Period, WindowTotal>;
+  readonly #grants = new Map<string, LeaseGrant>();
+  #seq = 0;
+  #usableUntil = Number.NEGATIVE_INFINITY;
+  #sentAt = Number.NEGATIVE_INFINITY;
+  #slice = Number.POSITIVE_INFINITY;
+  #batched: HeldByBatches | undefined;
+  #isOpen = false;
+  /** Whether the newest call keeps or wants anything. */
+  #keepsAny = false;
+  /** Whether it was used since the newest call. */
+  #isUsed = false;
+  /** By window: what the newest call tells that the account has spent. */
+  #telling: Record<string, Nanodollars> = {};
+  #told: Readonly<Record<string, Nanodollars>> | undefined;
+  /** What was settled since the last call. */
+  #flow = 0;
+  /** The most that was held at one time since the last call. */
+  #peak = 0;
+
+  /** @param windows returns what the account has settled and held now, as far as this pool pays for it */
+  constructor(id: PoolId, windows: () => Record<Period, WindowTotal>) {
+    this.id = id;
+    this.#windows = windows;
+  }
+
+  /** @returns the number of the newest call. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** @returns whether the pool may count more or less for this account than it has spent. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** @returns by window what the pool knows that the account has spent; undefined if a call may still change that. */
+  get told(): Readonly<Record<string, Nanodollars>> | undefined {
+    return this.#told;
+  }
+
+  /** @returns whether the pool may count more for this account than it has spent and holds. */
+  get keepsUnused(): boolean {
+    if (!this.#isOpen) return false;
+    return this.#each().some(({ id, window }) => {
+      const granted = this.#grants.get(id)?.granted;
+      return typeof granted === 'number' && restOf(granted, window) > 0;
+    });
+  }
+
+  /** @returns whether an amount may be held from this lease now, in every window. */
+  covers(amount: Nanodollars, now: number): boolean {
+    if (now >= this.#usableUntil) return false;
+    return this.#each().every(({ id, window }) => {
+      const grant = this.#grants.get(id);
+      return grant !== undefined && (grant.granted === null || restOf(grant.granted, window) >= amount);
+    });
+  }
+
+  /**
+   * @returns a purse for each limited window, from the pool's last answer. What is free in it is leased and unused, or leased
+   *   by nobody. An empty list if the lease cannot be used now
+   */
+  purses(now: number): Purse[] {
+    if (now >= this.#usableUntil) return [];
+    return this.#each().flatMap(({ id, period, window }) => {
+      const grant = this.#grants.get(id);
+      if (!grant || grant.granted === null) return [];
+      const free = restOf(grant.granted, window) + Math.max(0, grant.free);
+      const { limit: most, left } = grant;
+      const held = Math.max(0, left - free);
+      const { kind: by } = this.id;
+      const settled = most - free - held;
+      return [{ by, name: limitName(period), most, settled, held, end: window.end, batched: this.#batched }];
+    });
+  }
+
+  /** @returns whether it should be renewed now, because it soon cannot be used any more. */
+  isAging(now: number): boolean {
+    return now >= this.#sentAt + RENEW_AFTER_MS;
+  }
+
+  /** Notes what was settled, and how much is held. */
+  used(spent: Nanodollars): void {
+    this.#isOpen = true;
+    this.#isUsed = true;
+    this.#flow += spent;
+    this.#peak = Math.max(this.#peak, this.#held());
+  }
+
+  /**
+   * Makes the next call to the pool. From now on the account keeps to the figures in this call, whether it arrives or not.
+   *
+   * @param returns whether everything that is not held is given back
+   * @param own the most that the account can use beyond what it holds
+   */
+  compose(
+    demand: Demand,
+    now: number,
+    returns: boolean,
+    own: Nanodollars,
+  ): { seq: number; windows: LeaseFigures[]; wish: Nanodollars } {
+    const held = this.#held();
+    const span = Math.max(LEAST_SPAN_MS, now - this.#sentAt);
+    const flow = Math.ceil((this.#flow * USABLE_MS) / span);
+    const most = Math.min(demand.most, own);
+    const wish = returns ? 0 : Math.min(own - most, Math.max(0, this.#peak - held - demand.most) + flow);
+    const isUsable = now < this.#usableUntil;
+    const windows = this.#each().map(({ id, period, window }): LeaseFigures => {
+      const { settled, held: kept, end } = window;
+      const grant = this.#grants.get(id);
+      const granted = isUsable ? grant?.granted : undefined;
+      const unused = typeof granted === 'number' ? Math.max(0, restOf(granted, window)) : 0;
+      // A waiting request first gets what is unused.
+      const retained = returns ? 0 : Math.min(unused, this.#slice, Math.max(wish, most), own - wish);
+      if (grant && grant.granted !== null) grant.granted = settled + kept + retained;
+      return {
+        period,
+        id,
+        end,
+        spent: settled,
+        kept: kept + retained,
+        want: Math.max(0, most - retained),
+        least: Math.max(0, demand.least - retained),
+      };
+    });
+    this.#seq += 1;
+    this.#sentAt = now;
+    this.#flow = 0;
+    this.#peak = held + demand.most;
+    // The lease is closed when the pool has confirmed that.
+    this.#telling = Object.fromEntries(windows.map(({ id, spent }) => [id, spent]));
+    this.#told = undefined;
+    this.#keepsAny = windows.some(({ kept, want }) => kept + want > 0);
+    this.#isOpen = true;
+    this.#isUsed = false;
+    return { seq: this.#seq, windows, wish };
+  }
+
+  /** Takes the answer to the newest call. @param sentAt when that was made; milliseconds since 1970 */
+  take({ windows, slice, batched }: LeaseAnswer, sentAt: number): void {
+    this.#batched = batched;
+    this.#grants.clear();
+    const totals = new Map(this.#each().map(({ id, window }) => [id, window]));
+    for (const grant of windows) {
+      const window = totals.get(grant.id);
+      // If more is leased than the (lowered) limit, only what is held stays.
+      const isOver = grant.free < 0 && grant.granted !== null && window !== undefined;
+      const granted = isOver ? Math.min(grant.granted ?? 0, window.settled + window.held) : grant.granted;
+      this.#grants.set(grant.id, { ...grant, granted });
+    }
+    this.#slice = slice;
+    this.#told = this.#telling;
+    this.#isOpen = this.#keepsAny || this.#isUsed;
+    this.#usableUntil = sentAt + USABLE_MS;
+  }
+
+  #held(): Nanodollars {
+    return Math.max(...this.#each().map(({ window }) => window.held));
+  }
+
+  #each(): { id: string; period: Period; window: WindowTotal }[] {
+    const windows = this.#windows();
+    return PERIODS.map((period) => ({ id: spanId(period, windows[period].start), period, window: windows[period] }));
+  }
+}
+
+function restOf(granted: Nanodollars, { settled, held }: WindowTotal): Nanodollars {
+  return granted - settled - held;
+}

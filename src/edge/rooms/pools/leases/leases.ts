@@ -1,0 +1,417 @@
+/** Keeps and renews leases: what an account may hold from the pools that it shares. */
+
+import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import { isVisitor } from '../../../gate/identity/identity.ts';
+import { settingsOf } from '../../../gate/settings/settings.ts';
+import { SharedCall } from '../../../kit/async/shared-call.ts';
+import type { Remote } from '../../../kit/objects/call-object.ts';
+import type { Surroundings } from '../../../kit/objects/edge-object.ts';
+import type { Limits } from '../../../money/budget/limits.schema.ts';
+import { freeIn, pursesOf } from '../../../money/budget/purses.ts';
+import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
+import type { Rules } from '../../../money/budget/rules.ts';
+import { type Budget, type Hold, windowsOfGroup } from '../../../money/budget/state.ts';
+import type { AdmissionRequest } from '../../../money/contracts/admission.ts';
+import type { Ledger } from '../../../money/ledger/ledger.ts';
+import { namelessSums } from '../../../money/ledger/report-sums.ts';
+import type { Closing } from '../../../money/ledger/tables.ts';
+import { callPool } from '../call-pool.ts';
+import type { LeaseAnswer, LeaseCall, PoolObject, SumsReport } from '../contracts/pool.ts';
+import { DEPLOYMENT_POOL, groupPool, poolOf } from '../pool-name.ts';
+import { Handovers } from './handovers.ts';
+import { IdleTimer } from './idle-timer.ts';
+import { type Demand, Lease, NO_DEMAND, type OpenLease } from './lease.ts';
+import { LeaseIdentity } from './lease-identity.ts';
+import { ToldSums } from './told-sums.ts';
+import { UnreportedPools } from './unreported-pools.ts';
+import { type RefusalSource, UntoldRefusals } from './untold-refusals.ts';
+
+/** How many reports are sent one after the other. A long history needs several. */
+const MOST_REPORTS = 20;
+
+/** The account whose leases they are. */
+interface Leaseholder {
+  /** The account's name; undefined if the platform does not know it. */
+  account: string | undefined;
+  tables: Ledger;
+  budget: Budget;
+  limits: () => { limits: Limits; rules: Rules };
+  refusals: RefusalSource;
+}
+
+/**
+ * Keeps what an account has leased from the pools that it shares. Leases are only in memory: an object that wakes has none, and
+ * asks its pools again with a higher incarnation. Holds are rows, so they stay.
+ */
+export class Leases {
+  readonly #holder: Leaseholder;
+  readonly #around: Surroundings;
+  readonly #handovers: Handovers;
+  readonly #open = new Map<string, OpenLease>();
+  readonly #sums: ToldSums;
+  readonly #refusals: UntoldRefusals;
+  readonly #identity: LeaseIdentity;
+  readonly #unreported: UnreportedPools;
+  readonly #idle: IdleTimer;
+  #group: string | undefined;
+  #seenAt: number | undefined;
+
+  constructor(holder: Leaseholder, around: Surroundings) {
+    this.#holder = holder;
+    this.#around = around;
+    const { tables } = holder;
+    this.#identity = new LeaseIdentity(tables);
+    this.#group = tables.meta('group');
+    this.#unreported = new UnreportedPools(around, () => this.#poolsAfterWake());
+    this.#idle = new IdleTimer(around, { giveBack: () => this.#giveBack(), owes: () => this.#owes() });
+    this.#sums = new ToldSums(tables);
+    this.#refusals = new UntoldRefusals(holder.refusals);
+    this.#handovers = new Handovers(tables);
+  }
+
+  /** @returns the group that an admin has chosen; undefined if there is none. */
+  get group(): string | undefined {
+    return this.#group;
+  }
+
+  /** Chooses the account's group, whatever its credentials say; undefined means the credentials' group. */
+  setGroup(group: string | undefined): void {
+    if (group === this.#group) return;
+    this.#holder.tables.setMeta('group', group);
+    this.#group = group;
+  }
+
+  /** @returns the group that also pays for a request. */
+  groupOf({ pools }: Pick<AdmissionRequest, 'pools'>): string | undefined {
+    return this.#group ?? pools?.group;
+  }
+
+  /** @returns the leases from which a request must be held. */
+  of(request: Pick<AdmissionRequest, 'pools'>): readonly OpenLease[] {
+    const group = this.groupOf(request);
+    this.#identity.name();
+    this.#seenAt = this.#holder.budget.last;
+    if (group === undefined && !request.pools?.deployment) return NO_LEASES;
+    const leases: OpenLease[] = [];
+    if (request.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
+    if (group !== undefined) leases.push(this.#lease(groupPool(group)));
+    for (const open of leases) open.isLeased = true;
+    return leases;
+  }
+
+  /**
+   * Asks a pool for what a request needs. After that everything must be decided again, because other requests have come
+   * meanwhile.
+   *
+   * @param isFirst whether the request has not asked yet. For a visitor of whom nothing is stored it only looks then: a pool
+   *   that is spent makes no object
+   * @throws ObjectUnreachable 503 while the pool cannot be reached
+   */
+  async gain(open: OpenLease, { least, most }: Demand, isFirst = false): Promise<void> {
+    const { account = '', tables } = this.#holder;
+    if (isFirst && tables.areUnmade && isVisitor(account)) return await this.#look(open, { least, most });
+    const { demand } = open;
+    open.demand = {
+      least: demand.most === 0 ? least : Math.min(demand.least, least),
+      most: Math.min(Number.MAX_SAFE_INTEGER, demand.most + most),
+    };
+    this.#idle.start();
+    await open.calls.make();
+  }
+
+  /** Renews leases that are in use and will soon expire. Nobody waits for it. */
+  renew(leases: readonly OpenLease[], now: number): void {
+    for (const open of leases) {
+      if (!open.calls.isRunning && open.lease.isAging(now))
+        this.#around.waitUntil(open.calls.make().catch(leaveToNext));
+    }
+  }
+
+  /** Notes that a hold was placed. */
+  noteHold(leases: readonly OpenLease[]): void {
+    if (leases.length === 0) return;
+    for (const { lease } of leases) lease.used(0);
+    this.#idle.used();
+  }
+
+  /** Notes that a hold was replaced by what the request has cost. */
+  settled({ group }: Hold, cost: Nanodollars): void {
+    this.#sums.changed();
+    for (const name of this.#payersOf(group)) {
+      const open = this.#open.get(name);
+      if (open?.isLeased) {
+        open.lease.used(cost);
+        this.#idle.used();
+      } else this.#unreported.add(name);
+    }
+  }
+
+  /** @returns the names of the pools that count what a group's requests have cost. */
+  #payersOf(group: string | undefined): string[] {
+    if (group === undefined || !this.#identity.pools.includes(groupPool(group))) return [DEPLOYMENT_POOL];
+    return [DEPLOYMENT_POOL, groupPool(group)];
+  }
+
+  /** Notes what was spent without a hold, or settled late. No lease reports it. */
+  corrected(group: string | undefined): void {
+    this.#identity.name();
+    this.restored(group);
+  }
+
+  /** Notes that the sums have changed, other than by a request: by a backup, say. */
+  restored(group?: string): void {
+    this.#sums.changed();
+    for (const name of this.#payersOf(group)) this.#unreported.add(name);
+  }
+
+  /** Notes that a request was settled after the account was erased. */
+  outlived(hold: Hold, closing: Closing): void {
+    this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
+    // A pool cannot ask a lease without a name.
+    this.restored(hold.group);
+  }
+
+  /** Notes that a request was refused. The deployment's pool is told by the alarm, at most once a minute. */
+  refused(): void {
+    this.#identity.name();
+    this.#unreported.add(DEPLOYMENT_POOL);
+  }
+
+  /** Notes that the account is on the list of accounts. If no request is going to report it, the alarm does. */
+  listed(): void {
+    if (this.#holder.budget.holds.size === 0) this.#unreported.add(DEPLOYMENT_POOL);
+  }
+
+  /** Tells the deployment's pool that the account's listed data has changed. Nobody waits for it. */
+  described(): void {
+    if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
+    this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.make().catch(leaveToNext));
+  }
+
+  /** Reports to a pool that has asked. If the account is not in use, what it does not hold is returned. */
+  async report(name: string): Promise<void> {
+    const { isNamed, pools } = this.#identity;
+    // A pool may have asked an account just before that ended.
+    if (this.#holder.tables.areUnmade) return;
+    // An erased account that has given up its leases has nothing to report, and must not get new ones.
+    if (isNamed || pools.includes(name) || this.#handovers.pools.includes(name)) await this.#tell(this.#lease(name));
+  }
+
+  /** Reports what was spent to pools that may not know it, at most once a minute. The alarm calls it. */
+  async reportChanges(): Promise<void> {
+    await this.#unreported.report(async (name) => {
+      await this.#tell(this.#lease(name));
+      return !this.#isUnreported(name);
+    });
+  }
+
+  /** @returns the pools that may not know what was spent before the object woke. */
+  #poolsAfterWake(): Iterable<string> {
+    const { tables } = this.#holder;
+    const isKnown =
+      this.#identity.isNamed &&
+      (tables.meta('listed') !== undefined ||
+        ['ledger', 'rollups', 'refusals'].some((table) => tables.has(`${table} where true`)));
+    return new Set([...this.#identity.pools, ...(isKnown ? [DEPLOYMENT_POOL] : [])]);
+  }
+
+  /** Stores what must be handed over to the pools, before the rows it is made from are deleted. */
+  beginErasure(now: number): void {
+    const { tables } = this.#holder;
+    this.setGroup(undefined);
+    this.#identity.loseName();
+    this.#seenAt = undefined;
+    this.#unreported.clear();
+    const { told = Number.POSITIVE_INFINITY } = this.#sums;
+    // A report on its way may be lost, so only what the pool has confirmed is left out.
+    const left = namelessSums(tables, told > tables.seq ? -1 : told);
+    // It may have spent something that it has not reported yet.
+    for (const name of new Set([...this.#identity.pools, ...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])) {
+      this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? left : NO_SUMS);
+    }
+  }
+
+  /**
+   * Hands over to the pools what is left after an erasure. Then the account gives up its leases: its pools delete them, and
+   * count their sums for nobody. If it comes back, it gets new ones.
+   *
+   * @returns whether there is more to hand over
+   */
+  async handOver(): Promise<boolean> {
+    const untold = this.#isLeaving ? this.#identity.pools.filter((name) => !this.#open.get(name)?.lease.told) : [];
+    for (const name of new Set([...this.#handovers.pools, ...untold])) {
+      await this.#tell(this.#lease(name)).catch(leaveToNext);
+    }
+    if (this.#isLeaving && this.#handovers.pools.length === 0) this.#giveUp();
+    await this.#identity.drop(this.#around.env);
+    return this.isHandingOver;
+  }
+
+  /**
+   * Reports everything to the pools, and gives up the leases of an account that ends. Its pools count its sums for all that
+   * have ended so.
+   *
+   * @returns whether there is more to do
+   */
+  async leave(): Promise<boolean> {
+    // What was given up must not be reported again, under another id.
+    if (!this.#identity.hasGivenUp) {
+      const names = [...this.#poolsAfterWake()];
+      for (const name of names) await this.#tell(this.#lease(name)).catch(leaveToNext);
+      if (names.some((name) => this.#isUnreported(name)) || !this.#giveUp()) return true;
+    }
+    await this.#identity.drop(this.#around.env);
+    return this.#identity.isDropping;
+  }
+
+  /** @returns whether something is left to hand over, or to give up. */
+  get isHandingOver(): boolean {
+    return this.#handovers.pools.length > 0 || this.#identity.isDropping || this.#isLeaving;
+  }
+
+  /** @returns whether the account was erased, holds nothing any more, and was not used since. */
+  get #isLeaving(): boolean {
+    const { budget, tables } = this.#holder;
+    const isErased = !this.#identity.isNamed && budget.holds.size === 0 && tables.meta('erasing') === undefined;
+    return isErased && this.#identity.pools.length > 0;
+  }
+
+  /**
+   * Gives up the leases, if it is certain what each pool knows. What a pool does not know is told for the next lease.
+   *
+   * @returns whether it is certain
+   */
+  #giveUp(): boolean {
+    const told = new Map<string, Readonly<Record<string, Nanodollars>>>();
+    for (const name of this.#identity.pools) {
+      const open = this.#open.get(name);
+      if (!open?.lease.told || open.calls.isRunning) return false;
+      told.set(name, open.lease.told);
+    }
+    this.#identity.giveUp(told);
+    this.#open.clear();
+    this.#sums.forget();
+    this.#refusals.forget();
+    return true;
+  }
+
+  #lease(name: string): OpenLease {
+    const known = this.#open.get(name);
+    if (known) return known;
+    const id = poolOf(name);
+    const { budget } = this.#holder;
+    const { group } = id;
+    const windows = () => (group === undefined ? budget.windows : windowsOfGroup(budget, group));
+    const lease = new Lease(id, () => this.#identity.withoutBase(name, windows()));
+    const calls = new SharedCall(() => this.#call(open));
+    const open: OpenLease = { name, lease, calls, demand: NO_DEMAND, isLeased: false };
+    this.#open.set(name, open);
+    return open;
+  }
+
+  /** Calls a pool, and again while there are sums that the pool does not know. Its first answer says what it knows. */
+  async #tell(open: OpenLease): Promise<void> {
+    for (let rounds = 0; rounds < MOST_REPORTS; rounds += 1) {
+      const { told } = this.#sums;
+      await open.calls.make();
+      if (!this.#isUnreported(open.name) || (this.#sums.told === told && rounds > 0)) return;
+    }
+  }
+
+  async #look({ name, lease }: OpenLease, demand: Demand): Promise<void> {
+    const sentAt = this.#around.now();
+    const composed = lease.compose(demand, sentAt, false, this.#ownFree());
+    const text = JSON.stringify({ lease: '', incarnation: 0, ...composed });
+    const answer = JSON.parse(await this.#ask(name, (pool) => pool.lookJson(text))) as LeaseAnswer;
+    // Of a pool without limits a request could be held by this answer alone, and the pool would never hear of it.
+    if (answer.windows.some(({ granted }) => granted !== null)) lease.take(answer, sentAt);
+  }
+
+  #ask(name: string, call: (pool: Remote<PoolObject>) => Promise<string>): Promise<string> {
+    const { env } = this.#around;
+    return callPool({ pools: env, settings: settingsOf(env), name }, call);
+  }
+
+  async #call(open: OpenLease): Promise<void> {
+    const { name, lease, demand } = open;
+    open.demand = NO_DEMAND;
+    const sentAt = this.#around.now();
+    const identity = this.#identity.incarnate(name);
+    const handover = this.#handovers.first(name);
+    const isIdle = demand.most === 0 && (!this.#idle.isRunning || handover !== undefined);
+    const mayReport = name === DEPLOYMENT_POOL && handover === undefined;
+    const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
+    const call: LeaseCall = {
+      lease: identity.id,
+      account: this.#holder.account,
+      nameless: !this.#identity.isNamed,
+      incarnation: identity.incarnation,
+      ...lease.compose(demand, sentAt, isIdle, this.#ownFree()),
+      batched: heldByBatchesOf(this.#holder.budget, lease.id.group),
+      seenAt: this.#lastUse(),
+      group: this.#group,
+      limits: limitsInUsd(this.#holder.limits().limits),
+      sums: sent?.report,
+      refused: mayReport ? this.#refusals.compose(sentAt, isIdle) : undefined,
+      owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
+      handover,
+    };
+    const text = JSON.stringify(call);
+    const answer = JSON.parse(await this.#ask(name, (pool) => pool.leaseJson(text))) as LeaseAnswer;
+    if (answer.incarnation > identity.incarnation) this.#identity.outgrow(answer.incarnation);
+    if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);
+    // A later call has newer figures, so this answer is ignored.
+    if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
+    if (name === DEPLOYMENT_POOL) {
+      this.#sums.heard(answer.told, sent);
+      this.#refusals.heard(answer.refused);
+    }
+    lease.take(answer, sentAt);
+  }
+
+  /** @returns what is free of the account's own limits: it has no use for more */
+  #ownFree(): Nanodollars {
+    const { budget, limits } = this.#holder;
+    return Math.max(0, freeIn(pursesOf(budget, limits().rules)));
+  }
+
+  /** @returns when the account was last used; undefined if that is not known, or was before it was erased */
+  #lastUse(): number | undefined {
+    if (this.#seenAt !== undefined || !this.#identity.isNamed) return this.#seenAt;
+    return this.#holder.tables.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at;
+  }
+
+  #isUnreported(name: string): boolean {
+    return name === DEPLOYMENT_POOL && (this.#sums.isBehind || this.#refusals.areThere);
+  }
+
+  /** Returns what is not held. @returns once each pool has heard it, or cannot be reached */
+  async #giveBack(): Promise<void> {
+    const told = this.#leased().map((open) =>
+      // If the pool does not hear it, the alarm tells it.
+      open.lease.isOpen || this.#isUnreported(open.name)
+        ? open.calls.make().catch(() => this.#unreported.add(open.name))
+        : undefined,
+    );
+    await Promise.allSettled(told);
+  }
+
+  /** @returns whether a pool counts more than is held, or does not know everything that was spent. */
+  #owes(): boolean {
+    return this.#leased().some((open) => open.lease.keepsUnused || this.#isUnreported(open.name));
+  }
+
+  #leased(): OpenLease[] {
+    return [...this.#open.values()].filter(({ isLeased }) => isLeased);
+  }
+}
+
+const NO_LEASES: readonly OpenLease[] = [];
+const NO_SUMS: SumsReport = { since: 0, seq: 0, rows: [], whole: [] };
+
+/** Ignores the failure of a call that nobody waits for. The next call reports the same. */
+function leaveToNext(): void {}
+
+function limitsInUsd({ usd_per_day, usd_per_week, usd_per_month }: Limits): LeaseCall['limits'] {
+  return { usd_per_day, usd_per_week, usd_per_month };
+}

@@ -1,0 +1,57 @@
+import type { Surroundings } from '../../../kit/objects/edge-object.ts';
+
+/** Milliseconds after a change until the alarm reports it, and between two reports by the alarm. */
+const FIRST_REPORT_MS = 2_000;
+const NEXT_REPORT_MS = 60_000;
+
+/**
+ * Keeps the pools that may not know what was spent, and that no lease reports to. The alarm reports to them, at most once a
+ * minute. If the object dies before, the alarm still comes. So nothing is stored here.
+ */
+export class UnreportedPools {
+  readonly #around: Pick<Surroundings, 'alarm' | 'now'>;
+  readonly #afterWake: () => Iterable<string>;
+  /** How often each pool was noted. */
+  readonly #times = new Map<string, number>();
+  #isWoken = true;
+  #reportedAt = Number.NEGATIVE_INFINITY;
+
+  /** @param afterWake returns the pools that may not know what was spent before the object woke */
+  constructor(around: Pick<Surroundings, 'alarm' | 'now'>, afterWake: () => Iterable<string>) {
+    this.#around = around;
+    this.#afterWake = afterWake;
+  }
+
+  /** Has the alarm report to a pool. */
+  add(name: string): void {
+    this.#times.set(name, (this.#times.get(name) ?? 0) + 1);
+    this.#wake();
+  }
+
+  clear(): void {
+    this.#times.clear();
+    this.#isWoken = false;
+  }
+
+  /** Reports to each pool, if a report is due. @param tell returns whether the pool knows everything then */
+  async report(tell: (name: string) => Promise<boolean>): Promise<void> {
+    const now = this.#around.now();
+    if (this.#isWoken) for (const name of this.#afterWake()) this.#times.set(name, this.#times.get(name) ?? 1);
+    this.#isWoken = false;
+    if (this.#times.size === 0) return;
+    if (now >= this.#reportedAt + NEXT_REPORT_MS || now < this.#reportedAt) {
+      this.#reportedAt = now;
+      for (const [name, times] of [...this.#times]) {
+        const isTold = await tell(name).catch(() => false);
+        // If it was noted again meanwhile, it is told the rest a minute later.
+        if (isTold && this.#times.get(name) === times) this.#times.delete(name);
+      }
+    }
+    if (this.#times.size > 0) this.#wake();
+  }
+
+  #wake(): void {
+    const { alarm, now } = this.#around;
+    alarm.wakeFor(Math.max(now() + FIRST_REPORT_MS, this.#reportedAt + NEXT_REPORT_MS), 1);
+  }
+}

@@ -1,0 +1,118 @@
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
+import { makeOnWrite } from '../../kit/objects/migrations.ts';
+import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import { Tables } from '../../kit/objects/tables.ts';
+import type { PoolLimits } from '../../money/budget/limits.schema.ts';
+import type { KnownLease } from './grant.ts';
+import { POOL_MIGRATIONS } from './tables.ts';
+
+/** A lease with its owner. */
+export interface PoolLease extends KnownLease {
+  /** The account's name; null after it was erased and has nothing leased any more. */
+  account: string | null;
+  /** Whether it was erased and not used since. Then its name is not shown to anybody. */
+  isErased: boolean;
+  group: string | null;
+  /** When the account was last used; milliseconds since 1970. */
+  seenAt: number | null;
+  /** The account's own limits. */
+  limits: PoolLimits | null;
+  /** The number of the last handover that was taken. */
+  epoch: number;
+  /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
+  told: number;
+  /** The time up to which it has told what it has refused; milliseconds since 1970. */
+  refused: number;
+  /** When its erased account gave it up; milliseconds since 1970. Then its sums are counted for nobody. */
+  droppedAt: number | null;
+}
+
+/** What lists show of a lease. */
+export interface ListedLease extends Pick<PoolLease, 'id' | 'account' | 'isErased' | 'group' | 'seenAt' | 'limits'> {
+  /** What was spent in each of the windows that were asked for. */
+  spent: [Nanodollars, Nanodollars, Nanodollars];
+}
+
+/** The rows of a pool. */
+export class PoolStore extends Tables {
+  constructor(storage: DurableObjectStorage) {
+    super(storage, makeOnWrite(storage, POOL_MIGRATIONS));
+  }
+
+  /** @returns every lease, one after the other: all of them together would be too much to keep. */
+  *leases(): Generator<PoolLease> {
+    for (const row of this.select<RawRow>('select * from leases')) yield leaseOfRow(row);
+  }
+
+  /**
+   * Reads what lists show of leases. SQLite takes what was spent out of the grants: to parse those of ten thousand leases
+   * takes several times as long.
+   *
+   * @param windows the ids of the three windows whose sums are read
+   * @param names only those of these accounts
+   */
+  *listed(windows: readonly [string, string, string], names?: readonly string[]): Generator<ListedLease> {
+    const rows = this.select<RawRow>(
+      `select id, account, pool_group, seen_at, limits, erased,
+         coalesce(windows ->> ?1, 0) as first, coalesce(windows ->> ?2, 0) as second, coalesce(windows ->> ?3, 0) as third
+       from leases where ?4 is null or account in (select value from json_each(?4))`,
+      ...windows.map((id) => `$.windows."${id}".spent`),
+      names ? JSON.stringify(names) : null,
+    );
+    for (const { id, account, pool_group, seen_at, limits, erased, first, second, third } of rows) {
+      yield {
+        ...{
+          id: String(id),
+          account: account as string | null,
+          isErased: erased === 1,
+          group: pool_group as string | null,
+        },
+        ...{
+          seenAt: seen_at as number | null,
+          limits: limits === null ? null : (JSON.parse(String(limits)) as PoolLimits),
+        },
+        spent: [Number(first), Number(second), Number(third)],
+      };
+    }
+  }
+
+  /** @returns a lease by its id; undefined if there is none. */
+  lease(id: string): PoolLease | undefined {
+    const [row] = this.read('select * from leases where id = ?', id);
+    return row && leaseOfRow(row);
+  }
+
+  /**
+   * Deletes leases that were given up before a time.
+   *
+   * @returns when the first of the others was given up; milliseconds since 1970
+   */
+  forgetDropped(until: number): number | undefined {
+    this.write('delete from leases where dropped_at <= ?', until);
+    return this.figure('select min(dropped_at) from leases where dropped_at is not null');
+  }
+
+  /** Writes a lease as it is now. */
+  put({ isErased, group, windows, batched, limits, ...same }: PoolLease): void {
+    const row: RawRow = {
+      ...columnsOf(same),
+      erased: Number(isErased),
+      pool_group: group,
+      windows: writeFormat('grants', { windows, batched }),
+      limits: limits && JSON.stringify(limits),
+    };
+    this.insert('leases', row, 'insert or replace');
+  }
+}
+
+function leaseOfRow({ erased, pool_group, windows, limits, ...same }: RawRow): PoolLease {
+  return {
+    ...(membersOf(same) as unknown as PoolLease),
+    isErased: erased === 1,
+    group: pool_group as string | null,
+    open: same.open === 1,
+    ...readFormat<Pick<PoolLease, 'windows' | 'batched'>>('grants', String(windows)),
+    limits: limits === null ? null : (JSON.parse(String(limits)) as PoolLimits),
+  };
+}

@@ -1,0 +1,407 @@
+import { countTokens } from '../../claude/count-tokens.ts';
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { defaultModel } from '../../claude/pricing/default-model.ts';
+import { isVisitor } from '../../gate/identity/identity.ts';
+import { retentionOf } from '../../gate/settings/retention.ts';
+import { settingsOf } from '../../gate/settings/settings.ts';
+import { MINUTE_MS } from '../../kit/async/durations.ts';
+import { edit } from '../../kit/json/edit.ts';
+import { asText } from '../../kit/json/object.ts';
+import type { Bindings } from '../../kit/objects/bindings.ts';
+import { EdgeObject } from '../../kit/objects/edge-object.ts';
+import type { Page } from '../../kit/objects/page.ts';
+import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import type { PoolLimits } from '../../money/budget/limits.schema.ts';
+import { rulesOf } from '../../money/budget/rules.ts';
+import { keyAlert, thresholdsReached } from '../../money/budget/thresholds.ts';
+import { byPeriod, CALENDAR, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
+import { callAccount } from '../../money/contracts/call-account.ts';
+import { AlertOutbox, OF_NO_ACCOUNT } from '../operator/alert-outbox.ts';
+import { AccountRecount } from './account-recount.ts';
+import type {
+  LeaseAnswer,
+  LeaseCall,
+  LeaseFigures,
+  PoolObject,
+  RefusalOfAccount,
+  RefusalsQuery,
+  SharedUsageQuery,
+  SpendQuery,
+} from './contracts/pool.ts';
+import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, moveToNobody, type PoolRules } from './grant.ts';
+import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
+import { PoolRefusals } from './pool-refusals.ts';
+import { type PoolLease, PoolStore } from './pool-store.ts';
+import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
+import { pageOfSpenders, spendersOf } from './spenders.ts';
+import { NOBODY, VISITORS_LEASE } from './tables.ts';
+import { UsedSums } from './used-sums.ts';
+
+/** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
+const SILENT_MS = MINUTE_MS;
+/** The longest such time. An account whose request goes on is asked less and less often. Milliseconds. */
+const MOST_SILENT_MS = 15 * MINUTE_MS;
+/** How many accounts one alarm asks, and how many at the same time. (An object may have six open connections.) */
+const ASKED_AT_ONCE = 300;
+const ASKED_TOGETHER = 5;
+/** A call that was on its way when its lease was given up comes within this time. Milliseconds. */
+const DROPPED_MS = 10 * MINUTE_MS;
+const ASK_GRAIN_MS = 10_000;
+const ASK_ON_MS = 1_000;
+
+/** What an upstream said when it refused the deployment's key, behind this its name; absent while it works. */
+const KEY_REFUSED = 'key_refused';
+const TRY_KEY_MS = MINUTE_MS;
+/** What may be tried by a count: refusals that the API gives to counts, too. */
+const TRIED = /^(?:40[13] |\d+ \w+ (?:organization_on_hold|enforced_spend_limit_reached):)/;
+
+/**
+ * The object of a budget that accounts share: a group's, or the deployment's. It grants parts of each window, and keeps what
+ * accounts have reported. docs/design/pools.md describes the protocol.
+ *
+ * Grants are made in memory, which is rebuilt from the rows when the object wakes. A grant's row is written before the
+ * answer.
+ *
+ * @example export { Pool } from 'sluice';
+ */
+export class Pool extends EdgeObject implements PoolObject {
+  readonly #store: PoolStore;
+  readonly #used: UsedSums;
+  readonly #refusals: PoolRefusals;
+  readonly #recount: AccountRecount;
+  readonly #name: string;
+  readonly #alerts: AlertOutbox;
+  readonly #books: LeaseBooks<PoolLease>;
+  #own: PoolLimits | null;
+  #rules: PoolRules | undefined;
+  /**
+   * When each open lease was last asked, and how long it may be silent now. It is not stored, because it only saves calls.
+   */
+  readonly #asked = new Map<string, { at: number; waitMs: number }>();
+  /** The accounts that a recount asks by their leases. It need not call them by their names. */
+  #askedFirst: ReadonlySet<string | null> | undefined;
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env, ASK_GRAIN_MS);
+    this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
+    this.#store = new PoolStore(ctx.storage);
+    this.#used = new UsedSums(this.#store);
+    this.#refusals = new PoolRefusals(this.#store);
+    this.#recount = new AccountRecount(this.#store);
+    this.#alerts = new AlertOutbox(this.#store, this.around);
+    this.#books = booksOf(this.#store.leases(), this.now());
+    this.#own = readFormat<PoolLimits | null>('limits', this.#store.meta('limits') ?? 'null');
+  }
+
+  /** Takes an account's report, and grants what it may have. With JSON texts. A call that is not newer changes nothing. */
+  leaseJson(text: string): string {
+    const call = JSON.parse(text) as LeaseCall;
+    const known = this.#books.open.get(call.lease) ?? this.#store.lease(call.lease);
+    const lease = known && !isNewer(call, known) ? known : this.#take(call, known);
+    const answer: LeaseAnswer = {
+      ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
+      epoch: lease.epoch,
+      told: lease.told,
+      refused: lease.refused,
+    };
+    return JSON.stringify(answer);
+  }
+
+  /** Answers like `leaseJson` to an account that gets nothing. Nothing is stored, of neither. */
+  lookJson(text: string): string {
+    const { lease, windows, incarnation, seq } = JSON.parse(text) as LeaseCall;
+    const had = windows.map(({ id, end, spent, kept }) => [id, { end, spent, granted: spent + kept }]);
+    const nothing = { id: lease, incarnation, seq, toldAt: 0, open: false, windows: Object.fromEntries(had) };
+    const granted = answerFor(this.#books, this.#rulesNow(), nothing, windows);
+    const answer: LeaseAnswer = { ...granted, epoch: 0, told: -1, refused: 0 };
+    return JSON.stringify(answer);
+  }
+
+  /** Replaces the pool's limits; null means those of the setting, or none. Leased money may be used for another minute. */
+  setLimits(limits: PoolLimits | null): void {
+    this.#store.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
+    this.#own = limits;
+    this.#rules = undefined;
+    const now = this.now();
+    this.#raiseAlerts(PERIODS.map((period) => windowAt(period, now)));
+  }
+
+  /** @returns the status of the pool in every window. */
+  standing(): PoolQuotaReport {
+    const now = this.now();
+    const rules = this.#rulesNow();
+    const spend = (period: Period): PoolQuotaReport['day'] => {
+      const { start, end } = spanAt(period, now);
+      const window = spanId(period, start);
+      const { spent, granted } = this.#books.counts.get(window) ?? { spent: 0, granted: 0 };
+      const limit = rules[period];
+      return {
+        window,
+        limit_usd: limit === undefined ? null : toUsd(limit),
+        spent_usd: toUsd(spent),
+        leased_usd: toUsd(Math.max(0, granted - spent)),
+        resets_at: new Date(end).toISOString(),
+      };
+    };
+    const { resets_at: _, ...total } = spend('total');
+    return { limits: this.#limits, ...byPeriod(CALENDAR, spend), total };
+  }
+
+  /** @returns a page of the accounts that share the pool, as the query sorts them. */
+  accounts(query: SpendQuery): Page<AccountSpendRow> {
+    return pageOfSpenders(spendersOf(this.#store, this.now()), query);
+  }
+
+  /** @returns what is known of these accounts; nothing of those that the pool does not know */
+  accountsNamed(names: readonly string[]): AccountSpendRow[] {
+    return spendersOf(this.#store, this.now(), names);
+  }
+
+  /** @returns what accounts have reported that they have spent. */
+  usage(query: SharedUsageQuery): SharedUsageReport {
+    return this.#used.usage(query);
+  }
+
+  /** @returns a page of the last refusals of all accounts, newest first. */
+  refusals(query: RefusalsQuery): Page<RefusalOfAccount> {
+    return this.#refusals.page(query, this.now() - (this.#retention ?? this.now()));
+  }
+
+  get #retention(): number | undefined {
+    return retentionOf(() => this.settings());
+  }
+
+  /** Asks every account to report everything again, which replaces what is known. @returns how many accounts are asked */
+  recount(): { accounts: number } {
+    this.#store.together(() => {
+      this.#used.keepKnown();
+      this.#store.write('update leases set told = -1, open = 1 where account is not null');
+    });
+    const asked = [...this.#store.leases()].filter(({ account }) => account !== null);
+    for (const lease of asked) {
+      this.#books.open.set(lease.id, lease);
+      this.#asked.set(lease.id, { at: 0, waitMs: 0 });
+    }
+    this.#recount.begin();
+    this.#askedFirst = undefined;
+    this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
+    return { accounts: asked.length };
+  }
+
+  /** Deletes a lease that its erased account has given up. What was spent stays counted, for nobody. */
+  dropLease(id: string): void {
+    const lease = this.#books.open.get(id) ?? this.#store.lease(id);
+    if (!lease || lease.droppedAt !== null) return;
+    const now = this.now();
+    const ofVisitor = isVisitor(lease.account ?? '');
+    const heir = ofVisitor ? VISITORS_LEASE : NOBODY;
+    const windows = moveToNobody(this.#books, lease, this.#store.lease(heir), now);
+    const nameless = { account: null, isErased: true, group: null, seenAt: null, limits: null, open: false };
+    this.#store.together(() => {
+      if (ofVisitor) this.#used.joinVisitors(id);
+      else this.#used.drop(id);
+      this.#refusals.forget(id);
+      this.#store.put({ ...lease, ...nameless, id: heir, incarnation: 0, seq: 0, windows, toldAt: now });
+      // A call that was on its way must not bring it back, so its number is known for some time.
+      this.#store.put({ ...lease, ...nameless, windows: {}, droppedAt: now });
+    });
+    this.#books.open.delete(id);
+    this.around.alarm.wakeFor(now + DROPPED_MS);
+  }
+
+  /**
+   * Notes for the whole deployment that an upstream refuses its key, or answers again, and tells the operator: once each,
+   * whichever isolates have seen it.
+   *
+   * @param news what the upstream said; null if it answers again
+   * @param upstream its name; empty for the only one
+   */
+  noteKey(news: string | null, upstream = ''): void {
+    const place = KEY_REFUSED + upstream;
+    if ((news === null) === (this.#store.meta(place) === undefined)) return;
+    const now = this.now();
+    this.#store.setMeta(place, news ?? undefined);
+    this.#alerts.raise([keyAlert(news, upstream, now)], OF_NO_ACCOUNT);
+    if (news !== null) this.around.alarm.wakeFor(now + TRY_KEY_MS);
+  }
+
+  /**
+   * Tries a refused key by a count, which is free: whoever has put in another one has restarted all that knew of the refusal.
+   * An open bill is not tried, because counts may be free of that, too.
+   *
+   * @param name of the upstream; empty for the only one
+   */
+  async #tryKey(name: string): Promise<void> {
+    const said = this.#store.meta(KEY_REFUSED + name);
+    if (said === undefined || !TRIED.test(said)) return;
+    this.around.alarm.wakeFor(this.now() + TRY_KEY_MS);
+    const settings = this.settings();
+    try {
+      const upstream = this.upstream();
+      const one = upstream.pool?.all.find((any) => any.name === name);
+      const served = one && settings.models.rows.find(({ id }) => one.idOf(id) !== undefined);
+      const model = (served ?? defaultModel(settings.models))?.id ?? '';
+      const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
+      const asked = { upstream, settings, model, headers: {}, only: one?.name };
+      await countTokens((changes) => edit(body, changes), asked);
+      this.noteKey(null, name);
+    } catch {
+      // Refused as before, or not reached: the next alarm tries again.
+    }
+  }
+
+  /** Asks accounts that have a lease and have been silent. */
+  override async alarm(): Promise<void> {
+    this.around.alarm.fired();
+    const now = this.now();
+    await this.#alerts.send();
+    for (const name of ['', ...this.settings().UPSTREAMS.map((one) => asText(one.name))]) await this.#tryKey(name);
+    if (this.#retention !== undefined) {
+      const first = this.#refusals.prune(now - this.#retention);
+      if (first !== undefined) this.around.alarm.wakeFor(first + this.#retention + 1);
+    }
+    const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
+    const asked = silent.slice(0, ASKED_AT_ONCE);
+    for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
+      await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
+    }
+    await this.#goOnRecounting();
+    const dropped = this.#store.forgetDropped(now - DROPPED_MS);
+    if (dropped !== undefined) this.around.alarm.wakeFor(dropped + DROPPED_MS);
+    if (asked.length < silent.length) this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
+    for (const lease of this.#open()) this.around.alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
+  }
+
+  #take(call: LeaseCall, before: PoolLease | undefined): PoolLease {
+    const granted = grantLease(this.#books, this.#rulesNow(), call, before, this.now());
+    const { handover } = call;
+    const isHandedOver = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
+    const wasErased = isHandedOver && handover.sums !== undefined;
+    const kept = wasErased ? undefined : before;
+    const known = before?.told ?? -1;
+    // A report that leaves out something unknown here is ignored. The answer says from which change on to report.
+    const sums = call.sums && call.sums.since <= known ? call.sums : undefined;
+    const told = sums?.seq ?? known;
+    const heard = before?.refused ?? 0;
+    const refused = call.refused && call.refused.since <= heard ? call.refused : undefined;
+    const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
+    const open = granted.open || call.owes === true || isUntold;
+    const isErased = call.nameless === true && (wasErased || (before?.isErased ?? true));
+    const lease: PoolLease = {
+      ...granted,
+      open,
+      // While it still has something, it may have to be asked, so its name is kept.
+      account: isErased && !open ? null : (call.account ?? before?.account ?? null),
+      isErased,
+      group: call.group ?? (call.nameless === true ? (kept?.group ?? null) : null),
+      seenAt: call.seenAt ?? kept?.seenAt ?? null,
+      limits: isErased ? null : (call.limits ?? null),
+      epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
+      told,
+      refused: Math.max(heard, refused?.until ?? 0),
+      droppedAt: null,
+    };
+    if (open) this.#books.open.set(lease.id, lease);
+    else this.#books.open.delete(lease.id);
+    this.#store.together(() => {
+      this.#store.put(lease);
+      if (isHandedOver) this.#used.takeOver(lease.id, handover);
+      if (sums) this.#used.put(lease.id, sums);
+      if (wasErased) this.#refusals.forget(lease.id);
+      if (refused) this.#refusals.put(lease.id, { ...refused, since: heard });
+    });
+    if (refused && this.#retention !== undefined) this.around.alarm.wakeFor(this.now() + this.#retention);
+    // The long-running request has ended, so the pool asks often again.
+    if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
+    if (lease.open) this.around.alarm.wakeFor(this.#askAt(lease));
+    this.#raiseAlerts(call.windows);
+    return lease;
+  }
+
+  /** Raises the alerts that are due by the settled sums of these windows. It costs little if the limits have no `alerts`. */
+  #raiseAlerts(windows: readonly Pick<LeaseFigures, 'period' | 'id' | 'end'>[]): void {
+    const { alerts: shares } = this.#limits;
+    if (shares === undefined || shares.length === 0) return;
+    const { kind: by, group } = poolOf(this.#name);
+    const rules = this.#rulesNow();
+    const purses = windows.flatMap(({ period, id, end }) => {
+      const [most, count] = [rules[period], this.#books.counts.get(id)];
+      if (most === undefined || !count) return [];
+      return [{ by, name: limitName(period), most, settled: count.spent, held: 0, end }];
+    });
+    const node = { type: by, id: group ?? DEPLOYMENT_POOL };
+    const due = thresholdsReached(node, purses, shares, this.now());
+    if (due.length > 0) this.#alerts.raise(due, OF_NO_ACCOUNT);
+  }
+
+  /** Asks accounts that have not reported yet what they have spent, some at a time. */
+  async #goOnRecounting(): Promise<void> {
+    const wait = await this.#recount.go(this.env.STORE, async (accounts) => {
+      // Read once, because each step has only some of the names. An account that is missing in it is called once too often.
+      this.#askedFirst ??= new Set([...this.#store.leases()].map(({ account }) => account));
+      const unknown = accounts.filter((account) => !this.#askedFirst?.has(account));
+      const done: boolean[] = [];
+      for (let at = 0; at < unknown.length; at += ASKED_TOGETHER) {
+        done.push(...(await Promise.all(unknown.slice(at, at + ASKED_TOGETHER).map((one) => this.#reaches(one)))));
+      }
+      return !done.includes(false);
+    });
+    if (wait !== undefined) this.around.alarm.wakeFor(this.now() + wait, 1);
+    else this.#askedFirst = undefined;
+  }
+
+  /** Asks an account to report to the pool. @returns whether it could be reached */
+  async #reaches(account: string): Promise<boolean> {
+    const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
+    try {
+      await callAccount(request, (object) => object.reportTo(this.#name));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #ask(lease: PoolLease): Promise<void> {
+    const { id, account } = lease;
+    if (account === null) return;
+    // Until it answers, what it has stays counted.
+    await this.#reaches(account);
+    // While its request goes on, or it cannot be reached, it is asked less and less often.
+    const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
+    if (this.#books.open.has(id)) this.#asked.set(id, { at: this.now(), waitMs });
+    else this.#asked.delete(id);
+  }
+
+  #askAt({ id, toldAt }: PoolLease): number {
+    const { at, waitMs } = this.#asked.get(id) ?? { at: 0, waitMs: SILENT_MS };
+    return Math.max(toldAt, at) + waitMs;
+  }
+
+  #open(): PoolLease[] {
+    return [...this.#books.open.values()].filter(({ account }) => account !== null);
+  }
+
+  get #limits(): PoolLimits {
+    if (this.#own) return this.#own;
+    const { DEPLOYMENT_LIMITS, VISITORS } = settingsOf(this.env);
+    if (this.#name === DEPLOYMENT_POOL) return DEPLOYMENT_LIMITS ?? {};
+    return VISITORS && this.#name === groupPool(VISITORS.group) ? VISITORS.pool : {};
+  }
+
+  #rulesNow(): PoolRules {
+    this.#rules ??= rulesOf(this.#limits).spend;
+    return this.#rules;
+  }
+}
+
+function windowAt(period: Period, now: number): Pick<LeaseFigures, 'period' | 'id' | 'end'> {
+  const { start, end } = spanAt(period, now);
+  return { period, id: spanId(period, start), end };
+}
+
+function isChanged(before: PoolLease, { windows }: PoolLease): boolean {
+  return Object.entries(windows).some(([id, { spent, granted }]) => {
+    const known = before.windows[id];
+    return known === undefined || known.spent !== spent || known.granted !== granted;
+  });
+}

@@ -1,0 +1,69 @@
+import { time, usd } from '../../kit/http/fields.ts';
+import * as z from '../../kit/http/zod.ts';
+import type { usageReportSchema } from '../../money/account/usage-answers.schema.ts';
+import { poolLimitsSchema, unpaidSearchesSchema } from '../../money/budget/limits.schema.ts';
+
+const sharedSpendSchema = z.object({
+  window: z.described(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
+  limit_usd: z.nullable(usd),
+  spent_usd: z.described(usd, 'Settled, as accounts have told: a busy one tells it within a minute.'),
+  leased_usd: z.described(usd, 'Set aside for requests that are running, and for what comes next.'),
+  resets_at: time,
+});
+
+const sharedTotalSchema = z.omit(sharedSpendSchema, { resets_at: true });
+
+const sharedWindows = {
+  hour: sharedSpendSchema,
+  day: sharedSpendSchema,
+  week: sharedSpendSchema,
+  month: sharedSpendSchema,
+  total: z.described(sharedTotalSchema, 'Since the first request of each account.'),
+};
+
+/** The status of a shared budget. */
+const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
+
+/** What all accounts have spent, and their shared budget. `limits` is null if they share none. */
+export const deploymentAnswer = z.object({
+  type: z.literal('pool'),
+  id: z.literal('deployment'),
+  limits: z.nullable(poolLimitsSchema),
+  ...sharedWindows,
+  unpaid_searches: unpaidSearchesSchema,
+});
+
+/** A group, as its own route and the list of groups answer it. */
+export const groupAnswer = z.object({
+  type: z.literal('group'),
+  id: z.string(),
+  ...poolQuotaSchema.shape,
+  unpaid_searches: unpaidSearchesSchema,
+});
+
+/** The answer to the start of a recount. */
+export const recountAnswer = z.object({
+  type: z.literal('pool'),
+  id: z.literal('deployment'),
+  accounts: z.described(z.int(), 'How many are asked: some hundreds a second.'),
+});
+
+/** Which group an account is in. */
+export const membershipAnswer = z.object({ account: z.string(), group: z.nullable(z.string()) });
+
+const perPeriod = <T extends z.ZodMiniType>(schema: T) => z.object({ day: schema, week: schema, month: schema });
+
+/** What an account has spent, in the list by what was spent. */
+export const accountSpendRow = z.object({
+  type: z.literal('account'),
+  id: z.string(),
+  group: z.described(z.nullable(z.string()), 'The group that an admin has chosen.'),
+  spent_usd: perPeriod(usd),
+  limit_usd: z.described(perPeriod(z.nullable(usd)), 'The limits in force.'),
+  last_seen_at: z.described(z.nullable(time), 'Its last request, told within a minute.'),
+});
+
+export type DeploymentReport = z.output<typeof deploymentAnswer>;
+export type PoolQuotaReport = z.output<typeof poolQuotaSchema>;
+export type AccountSpendRow = z.output<typeof accountSpendRow>;
+export type SharedUsageReport = z.output<typeof usageReportSchema>;

@@ -1,0 +1,149 @@
+import { pageSchema } from '../../kit/http/page.ts';
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
+import { membersQuery } from './pools.schema.ts';
+import {
+  accountSpendRow,
+  deploymentAnswer,
+  groupAnswer,
+  membershipAnswer,
+  recountAnswer,
+} from './pools-answers.schema.ts';
+
+const sharedWindow = (name: string, limit: number | null, resets: string) => ({
+  window: name,
+  limit_usd: limit,
+  spent_usd: 12.5,
+  leased_usd: 0.75,
+  resets_at: resets,
+});
+const limits = { usd_per_day: 50 };
+const poolQuotaExample = {
+  limits,
+  hour: sharedWindow('2026-11-20T12', null, '2026-11-20T13:00:00.000Z'),
+  day: sharedWindow('2026-11-20', 50, '2026-11-21T00:00:00.000Z'),
+  week: sharedWindow('2026-W47', null, '2026-11-23T00:00:00.000Z'),
+  month: sharedWindow('2026-11', null, '2026-12-01T00:00:00.000Z'),
+  total: { window: 'total', limit_usd: null, spent_usd: 120.5, leased_usd: 0.75 },
+};
+const groupSchema = z.withMeta(groupAnswer, { id: 'Group' });
+const deploymentSchema = z.withMeta(deploymentAnswer, { id: 'DeploymentPool' });
+const limitsBody = { schema: z.withMeta(poolLimitsSchema, { id: 'PoolLimits' }), example: limits };
+const groupExample = { type: 'group', id: 'research', ...poolQuotaExample };
+const group = (description: string) => jsonAnswer(description, groupSchema, groupExample);
+const deployment = (description: string) =>
+  jsonAnswer(description, deploymentSchema, { type: 'pool', id: 'deployment', ...poolQuotaExample });
+const membership = (description: string, name: string | null) =>
+  jsonAnswer(description, membershipSchema, { account: 'alice', group: name });
+const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
+export const spendRow = {
+  type: 'account',
+  id: 'alice',
+  group: 'research',
+  spent_usd: { day: 0.25, week: 1.5, month: 4 },
+  limit_usd: { day: 1, week: null, month: null },
+  last_seen_at: '2026-11-20T10:06:14.000Z',
+};
+
+export const groups: Resource = resource({
+  tag: 'Groups',
+  description:
+    'Budgets that the accounts of a group share. An account is in the group that an admin has chosen, or in the one that the claim JWT_GROUP_CLAIM of its credential names.',
+  parameters: {
+    id: { description: 'The group, 1 to 128 characters.', example: 'research' },
+    account: { description: 'The account, 1 to 128 characters.', example: 'alice' },
+  },
+  needs: 'admin',
+  errors: [503],
+  routes: {
+    'GET /groups': {
+      operation: 'listGroups',
+      summary: 'List the groups that were given limits',
+      query: pageSchema,
+      answer: pageAnswer(
+        namedList('GroupList', groupAnswer),
+        groupExample,
+        'research',
+        'A page of them, in the order of their names, with where each stands.',
+      ),
+    },
+    'GET /groups/:id': {
+      operation: 'getGroup',
+      summary: 'See where a group stands',
+      answer: group('Its limits, and what its accounts have spent and leased.'),
+    },
+    'PUT /groups/:id/limits': {
+      operation: 'setGroupLimits',
+      summary: 'Replace the limits of a group',
+      description: 'A lowered limit is felt within a minute: what accounts have leased may be used for so long.',
+      body: limitsBody,
+      answer: group('Where it stands under the new limits.'),
+    },
+    'DELETE /groups/:id': {
+      operation: 'deleteGroup',
+      summary: 'Take the limits of a group away',
+      description: 'Its accounts stay in it until they are moved.',
+      answer: group('Where it stands without limits.'),
+    },
+    'GET /groups/:id/accounts': {
+      operation: 'listGroupAccounts',
+      summary: 'List the accounts of a group by what they have spent of it',
+      query: z.extend(pageSchema, membersQuery.shape),
+      answer: pageAnswer(
+        namedList('AccountSpendList', accountSpendRow),
+        spendRow,
+        'alice',
+        'A page of those that have asked for something, the dearest first.',
+      ),
+    },
+    'PUT /groups/:id/accounts/:account': {
+      operation: 'putGroupAccount',
+      summary: 'Put an account into a group',
+      description: 'Whatever its credentials say. Requests that run stay with the group before.',
+      answer: membership('It is in this group.', 'research'),
+    },
+    'DELETE /groups/:id/accounts/:account': {
+      operation: 'deleteGroupAccount',
+      summary: 'Take an account out of a group',
+      description: 'Then its credentials say in which group it is. One that is in another group stays there.',
+      answer: membership('No group is chosen for it.', null),
+    },
+  },
+});
+
+export const deploymentPools: Resource = resource({
+  tag: 'Deployment',
+  description: 'What all accounts have spent, and the budget that they share where the setting DEPLOYMENT_LIMITS is.',
+  needs: 'admin',
+  errors: [503],
+  routes: {
+    'GET /pools/deployment': {
+      operation: 'getDeploymentPool',
+      summary: 'See where the deployment stands',
+      description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then `limits` is null.',
+      answer: deployment('Its limits, and what all accounts have spent and leased.'),
+    },
+    'POST /pools/deployment/recount': {
+      operation: 'recountDeployment',
+      summary: 'Have every account report again what it has spent',
+      description:
+        'In place of what the sums of `GET /usage` say of it: for sums that are not those of the ledgers. What erased accounts have left stays as it is.',
+      answers: {
+        202: jsonAnswer('It goes on by itself.', z.withMeta(recountAnswer, { id: 'Recount' }), {
+          type: 'pool',
+          id: 'deployment',
+          accounts: 200,
+        }),
+      },
+    },
+    'PUT /pools/deployment/limits': {
+      operation: 'setDeploymentLimits',
+      summary: 'Replace the limits of the deployment',
+      description: 'They win over the setting. A lowered limit is felt within a minute.',
+      body: limitsBody,
+      answer: deployment('Where it stands under the new limits.'),
+    },
+  },
+});

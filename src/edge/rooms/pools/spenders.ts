@@ -1,0 +1,117 @@
+/** Lists the accounts that share a pool, with what each has spent. */
+
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { isVisitor } from '../../gate/identity/identity.ts';
+import { listOf } from '../../kit/http/page.ts';
+import { isoTimeOrNull } from '../../kit/http/times.ts';
+import type { Page } from '../../kit/objects/page.ts';
+import { byPeriod, spanAt, spanId } from '../../money/budget/windows.ts';
+import type { SpendQuery } from './contracts/pool.ts';
+import type { ListedLease, PoolStore } from './pool-store.ts';
+import type { AccountSpendRow } from './pools-answers.schema.ts';
+import { VISITORS, VISITORS_LEASE } from './tables.ts';
+
+/** The windows in the list of accounts. */
+const LISTED_PERIODS = ['day', 'week', 'month'] as const;
+type Listed = (typeof LISTED_PERIODS)[number];
+
+/** @returns a row for each account that was not erased, and one for all visitors together. @param names only those of these */
+export function spendersOf(store: PoolStore, now: number, names?: readonly string[]): AccountSpendRow[] {
+  const idOf = (period: Listed) => spanId(period, spanAt(period, now).start);
+  const usd = ([day, week, month]: ListedLease['spent']) => ({
+    day: toUsd(day),
+    week: toUsd(week),
+    month: toUsd(month),
+  });
+  const rows: AccountSpendRow[] = [];
+  let visitors: { spent: ListedLease['spent']; seenAt: number } | undefined;
+  for (const lease of store.listed([idOf('day'), idOf('week'), idOf('month')], names)) {
+    if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
+      const { spent, seenAt } = visitors ?? { spent: [0, 0, 0], seenAt: 0 };
+      const [day, week, month] = lease.spent;
+      visitors = {
+        spent: [spent[0] + day, spent[1] + week, spent[2] + month],
+        seenAt: Math.max(seenAt, lease.seenAt ?? 0),
+      };
+    } else if (lease.account !== null && !lease.isErased) {
+      rows.push({
+        type: 'account',
+        id: lease.account,
+        group: lease.group,
+        spent_usd: usd(lease.spent),
+        limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
+        last_seen_at: isoTimeOrNull(lease.seenAt),
+      });
+    }
+  }
+  if (visitors) {
+    const last_seen_at = isoTimeOrNull(visitors.seenAt || null);
+    rows.push({ ...unusedAccount(VISITORS), spent_usd: usd(visitors.spent), last_seen_at });
+  }
+  return rows;
+}
+
+/** @returns the row of an account of which the pool knows nothing */
+export function unusedAccount(id: string): AccountSpendRow {
+  const nothing = { spent_usd: byPeriod(LISTED_PERIODS, () => 0), limit_usd: byPeriod(LISTED_PERIODS, () => null) };
+  return { type: 'account', id, group: null, ...nothing, last_seen_at: null };
+}
+
+/** Where a row stands in the list: by its value, then by its id. */
+type ListPlace = readonly [value: number | string, id: string];
+
+/**
+ * Sorts rows, and makes a page of them. The ids of a page's edges have the value by which the list was sorted, too: so the next
+ * page goes on at the same place, even if that account has spent more, or was erased, since.
+ */
+export function pageOfSpenders(rows: AccountSpendRow[], query: SpendQuery): Page<AccountSpendRow> {
+  const { limit = 20, after_id, before_id, sort } = query;
+  const sign = sort === 'group' ? 1 : -1;
+  const placed = rows.map((row) => ({ row, place: [sortedBy(row, query), row.id] as ListPlace }));
+  const compare = ([value, id]: ListPlace, [other, otherId]: ListPlace) =>
+    sign * compareValues(value, other) || compareValues(id, otherId);
+  placed.sort((left, right) => compare(left.place, right.place));
+  /** @returns how many rows stand before a place, or at it too. */
+  const countTo = (cursor: string, isInclusive: boolean) => {
+    const edge = placed.find(({ row }) => row.id === cursor)?.place ?? readPlace(cursor);
+    return edge ? placed.filter(({ place }) => compare(place, edge) < (isInclusive ? 1 : 0)).length : 0;
+  };
+  const end = before_id === undefined ? rows.length : countTo(before_id, false);
+  const after = after_id === undefined ? 0 : countTo(after_id, true);
+  const start = before_id === undefined ? after : Math.max(0, end - limit);
+  const page = placed.slice(start, Math.min(end, start + limit));
+  const hasMore = before_id === undefined ? start + limit < rows.length : start > 0;
+  const list = listOf(page, hasMore, ({ place }) => JSON.stringify(place));
+  return { ...list, data: list.data.map(({ row }) => row) };
+}
+
+function sortedBy(row: AccountSpendRow, { sort, period }: SpendQuery): ListPlace[0] {
+  const { [period]: limit } = row.limit_usd;
+  const { [period]: spent } = row.spent_usd;
+  switch (sort) {
+    case 'spent':
+      return spent;
+    case 'limit':
+      return limit ?? -1;
+    case 'used':
+      return limit === null ? -1 : limit === 0 ? 1 : spent / limit;
+    case 'last_seen':
+      return row.last_seen_at ?? '';
+    case 'group':
+      return row.group ?? '';
+  }
+}
+
+function compareValues(left: number | string, right: number | string): number {
+  return left < right ? -1 : left > right ? 1 : 0;
+}
+
+/** @returns the place that the edge of a page names; undefined if it names none */
+function readPlace(cursor: string): ListPlace | undefined {
+  try {
+    const place: unknown = JSON.parse(cursor);
+    return Array.isArray(place) && place.length === 2 ? (place as unknown as ListPlace) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,73 @@
+/** Refuses visitors while their pool is spent. Everybody can be a visitor, any number of times, so this costs next to nothing. */
+
+import type { Context, MiddlewareHandler, Next } from 'hono';
+import { fromUsd } from '../../claude/pricing/cost.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
+import { isVisitor } from '../../gate/identity/identity.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { ApiError } from '../../kit/http/errors.ts';
+import { refusalError } from '../../money/admission/limit-headers.ts';
+import { whatLimited } from '../../money/admission/what-limited.ts';
+import type { Purse } from '../../money/budget/purses.ts';
+import { refusalOfEmpty } from '../../money/budget/refusals.ts';
+import { limitName, NEVER, PERIODS } from '../../money/budget/windows.ts';
+import { callPool } from './call-pool.ts';
+import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
+
+/** For how long it is known what a pool has left, in milliseconds. An admin may raise its limit at any time. */
+const KNOWN_MS = 60_000;
+
+/** What an isolate knows of the pools of a deployment's visitors: when it has looked, and what is spent. */
+interface Look {
+  at: number;
+  empty: readonly Purse[];
+}
+
+const looks = new WeakMap<Settings, Look>();
+
+/**
+ * Refuses visitors while their pool is spent: what makes their objects is not called, and an isolate asks the pool once a
+ * minute.
+ *
+ * @param middleware what the route has anyway, so that the requests of others pass no further function
+ * @throws ApiError 429 that says when it resets
+ */
+export function refuseSpent(middleware: MiddlewareHandler<AppEnv>): MiddlewareHandler<AppEnv> {
+  return (c, next) => middleware(c, isVisitor(c.get('identity').account) ? () => unlessSpent(c, next) : next);
+}
+
+async function unlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
+  const settings = c.get('settings');
+  const now = Date.now();
+  let known = looks.get(settings);
+  if (!known || now < known.at || now >= known.at + KNOWN_MS || known.empty.some(({ end }) => end <= now)) {
+    // Until this one has looked, the others go by what was known.
+    if (known) looks.set(settings, { at: now, empty: known.empty.filter(({ end }) => end > now) });
+    known = { at: now, empty: await emptyPurses(c, settings) };
+    looks.set(settings, known);
+  }
+  const refusal = refusalOfEmpty(known.empty, now);
+  if (refusal) throw refusalError(refusal, {});
+  await next();
+  // It was refused by a pool all the same, so the next one looks again.
+  const { error } = c;
+  const { by, passes } = error instanceof ApiError ? whatLimited(error) : {};
+  if ((by === 'group' || by === 'deployment') && passes !== 'soon') looks.delete(settings);
+}
+
+/** @returns the limits of the visitors' pools in which next to nothing is left */
+async function emptyPurses({ env }: Context<AppEnv>, settings: Settings): Promise<Purse[]> {
+  const { VISITORS, DEPLOYMENT_LIMITS } = settings;
+  const names = [...(VISITORS ? [groupPool(VISITORS.group)] : []), ...(DEPLOYMENT_LIMITS ? [DEPLOYMENT_POOL] : [])];
+  const purses = names.map(async (name) => {
+    const standing = await callPool({ pools: env, settings, name }, (pool) => pool.standing());
+    return PERIODS.flatMap((period) => {
+      const { limit_usd: limit, spent_usd: spent, ...window } = standing[period];
+      if (limit === null) return [];
+      const end = 'resets_at' in window ? Date.parse(String(window.resets_at)) : NEVER;
+      const sums = { most: fromUsd(limit), settled: fromUsd(spent), held: 0 };
+      return [{ by: poolOf(name).kind, name: limitName(period), ...sums, end }];
+    });
+  });
+  return (await Promise.all(purses)).flat().filter((purse) => refusalOfEmpty([purse], 0));
+}

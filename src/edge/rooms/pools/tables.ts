@@ -1,0 +1,70 @@
+/** The tables of a pool. */
+
+import { addedSum, COURSE_COLUMNS, SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
+import type { Migration } from '../../kit/objects/migrations.ts';
+
+/** Replaces a name that was erased. */
+export const ERASED = '(erased)';
+/** Replaces a lease's id, for the sums of erased accounts. */
+export const NOBODY = '';
+/** Replaces the name of each visitor in lists and sums. */
+export const VISITORS = '(visitors)';
+/** Replaces a lease's id, for the sums of visitors who have ended. */
+export const VISITORS_LEASE = 'visitors';
+
+/**
+ * A lease is one row, rewritten by each call that is newer. An erased account's name stays until it has nothing leased any
+ * more, only to be asked by; then `account` is null. When the account has given the lease up, its sums move to the row of
+ * nobody, or of all visitors, and it is deleted soon after `dropped_at`. `told` is the change up to which an account has reported its sums.
+ *
+ * `used` has the sums of a day by model, token, user or tag, and by the group that has paid. `lease` is empty for the sums of
+ * all that were erased.
+ *
+ * A row of `refusals` has what one report told of refused requests, as JSON; `first` and `at` are the times of the first and
+ * the last. `leases.refused` is the time up to which an account has told its own.
+ */
+export const POOL_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    sql: `
+      create table leases (
+        id text primary key,
+        account text,
+        erased integer not null,
+        pool_group text,
+        incarnation integer not null,
+        seq integer not null,
+        told_at integer not null,
+        open integer not null,
+        windows text not null,
+        seen_at integer,
+        limits text,
+        epoch integer not null,
+        told integer not null default -1,
+        dropped_at integer
+      ) strict, without rowid;
+      create index dropped on leases (dropped_at) where dropped_at is not null;
+      create table used (
+        dimension text not null,
+        day integer not null,
+        lease text not null,
+        value text not null,
+        pool_group text not null,
+        ${SUM_COLUMNS.map((column) => `${column} integer not null default 0`).join(', ')},
+        primary key (dimension, day, lease, value, pool_group)
+      ) strict, without rowid;`,
+  },
+  { version: 2, isInFirst: true, sql: COURSE_COLUMNS.map((column) => addedSum('used', column)).join(';') },
+  {
+    version: 3,
+    sql: `alter table leases add column refused integer not null default 0;
+      create table refusals (
+        at integer not null,
+        lease text not null,
+        first integer not null,
+        count integer not null,
+        refused text not null,
+        primary key (at, lease)
+      ) strict, without rowid;`,
+  },
+];

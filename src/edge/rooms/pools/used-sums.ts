@@ -1,0 +1,225 @@
+import {
+  ADD_SUMS,
+  addSums,
+  DIMENSIONS,
+  type Dimension,
+  KEPT_DIMENSIONS,
+  packSums,
+  SUM_COLUMNS,
+  SUMMED_UP,
+  type UsageSums,
+  unpackSums,
+  usageByValue,
+  usageTotal,
+} from '../../claude/pricing/usage-sums.ts';
+import { visitorAccount } from '../../gate/identity/identity.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import { Rows } from '../../kit/objects/rows.ts';
+import { spanId } from '../../money/budget/windows.ts';
+import type { Handover, SharedUsageQuery, SumRow, SumsReport } from './contracts/pool.ts';
+import type { SharedUsageReport } from './pools-answers.schema.ts';
+import { ERASED, NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
+
+type UsedRow = Record<string, SqlStorageValue> & UsageSums;
+
+const ALL = ['model', ...KEPT_DIMENSIONS] as const;
+const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
+
+/** What the sums by model are grouped by: each of them is in one group. */
+const KEYS = {
+  day: 'used.day',
+  model: 'used.value',
+  account: `case when used.lease = '${VISITORS_LEASE}' or leases.account glob '${visitorAccount('*')}' then '${VISITORS}'
+    when leases.erased = 0 then coalesce(leases.account, '${ERASED}') else '${ERASED}' end`,
+  group: "nullif(used.pool_group, '')",
+};
+
+/** Keeps what accounts have reported: a row for each day, account, group, and model, token, user or tag. */
+export class UsedSums extends Rows {
+  /** Takes an account's report. Writes only what differs. */
+  put(lease: string, { since, rows, whole }: SumsReport): void {
+    if (since < 0) this.#forget(lease);
+    for (const { day, dimension } of whole) {
+      const told = new Set(rows.filter((row) => row.day === day && row.dimension === dimension).map(keyOf));
+      for (const { value, group } of this.#valuesOf(lease, day, dimension)) {
+        if (!told.has(keyOf({ value, group }))) this.#delete(lease, { day, dimension, value, group });
+      }
+    }
+    for (const row of rows) this.#put(lease, row);
+  }
+
+  /** Takes what an erased account leaves: its sums lose their names, and late sums are added. */
+  takeOver(lease: string, { sums, late }: Handover): void {
+    const left = sums === undefined ? [] : this.#nameless(lease, sums);
+    if (sums !== undefined) this.#forget(lease);
+    for (const row of [...left, ...late]) {
+      this.tables.write(
+        `insert into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
+         values ('model', ?, '${NOBODY}', '${ERASED}', ?, ${SUM_COLUMNS.map(() => '?').join(', ')})
+         on conflict (dimension, day, lease, value, pool_group) do update set ${ADD_SUMS}`,
+        row.day,
+        row.group,
+        ...packSums(unpackSums(row.sums)),
+      );
+    }
+  }
+
+  /** Moves what a lease has reported to the sums of nobody. */
+  drop(lease: string): void {
+    this.takeOver(lease, { epoch: 0, sums: { since: 0, seq: 0, rows: [], whole: [] }, late: [] });
+  }
+
+  /** Moves what a visitor has spent to the sums of all visitors. Only the models are still named there. */
+  joinVisitors(lease: string): void {
+    for (const day of this.#days('model')) {
+      this.tables.write(
+        `insert into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
+         select dimension, day, '${VISITORS_LEASE}', value, pool_group, ${USED_COLUMN_NAMES} from used
+         where dimension = 'model' and day = ? and lease = ?
+         on conflict (dimension, day, lease, value, pool_group) do update set ${ADD_SUMS}`,
+        day,
+        lease,
+      );
+    }
+    this.#forget(lease);
+  }
+
+  /** Deletes the sums of leases that the pool does not know. */
+  keepKnown(): void {
+    this.tables.write(
+      `delete from used where lease not in ('${NOBODY}', '${VISITORS_LEASE}') and lease not in (select id from leases)`,
+    );
+  }
+
+  /** @returns what all accounts have spent, or only the part that one group has paid for. */
+  usage(query: SharedUsageQuery): SharedUsageReport {
+    const { from, to, group_by, limit } = query;
+    const dimension = DIMENSIONS.find((one) => one === group_by);
+    const groups = this.#read(dimension ? "'all'" : KEYS[group_by as keyof typeof KEYS], query, 'model');
+    const all = addSums(groups);
+    const data = dimension
+      ? this.#ofValues(query, dimension, all)
+      : groups.slice(0, limit).map((row) => ({
+          key: typeof row.key === 'number' ? spanId('day', row.key * DAY_MS) : row.key,
+          ...usageTotal(row),
+        }));
+    return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
+  }
+
+  #ofValues(query: SharedUsageQuery, dimension: Dimension, all: UsageSums): SharedUsageReport['data'] {
+    const groups = this.#read('used.value', query, dimension, query.key).map((row) => ({
+      ...row,
+      value: String(row.key),
+    }));
+    return usageByValue(
+      groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0),
+      all,
+      dimension,
+    );
+  }
+
+  #read(
+    key: string,
+    { from, to, group_by, group }: SharedUsageQuery,
+    dimension: SumRow['dimension'],
+    only: string | null = null,
+  ) {
+    const used = `used
+       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or pool_group = ?4) and (?5 is null or value = ?5)`;
+    // A lease is looked up once, not for each of its rows.
+    const ofLeases = `(select lease, ${SUMMED_UP} from ${used} group by 1) as used left join leases on leases.id = used.lease`;
+    return this.tables.read<UsedRow & { key: string | number | null }>(
+      `select ${key} as key, ${SUMMED_UP} from ${group_by === 'account' ? ofLeases : used}
+       group by 1 order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
+      dimension,
+      from === undefined ? 0 : Date.parse(from) / DAY_MS,
+      to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to) / DAY_MS,
+      group ?? null,
+      only,
+    );
+  }
+
+  /** @returns the sums of an account by day and group: of some days as it tells them now, of the others as it told them. */
+  #nameless(lease: string, { rows, whole }: SumsReport): Pick<SumRow, 'day' | 'group' | 'sums'>[] {
+    const told = new Set(whole.map(({ day }) => day));
+    const known = this.#days('model').flatMap((day) =>
+      told.has(day)
+        ? []
+        : this.tables
+            .read<UsedRow & { pool_group: string }>(
+              `select pool_group, ${SUMMED_UP} from used where dimension = 'model' and day = ? and lease = ? group by 1`,
+              day,
+              lease,
+            )
+            .map((row) => ({ day, group: row.pool_group, sums: packSums(row) })),
+    );
+    return [...known, ...rows];
+  }
+
+  #forget(lease: string): void {
+    for (const dimension of ALL) {
+      for (const day of this.#days(dimension)) {
+        if (this.#valuesOf(lease, day, dimension).length === 0) continue;
+        this.tables.write('delete from used where dimension = ? and day = ? and lease = ?', dimension, day, lease);
+      }
+    }
+  }
+
+  /** @returns the days from the first to the last with sums. Looking up each day costs less than reading all rows. */
+  #days(dimension: SumRow['dimension']): number[] {
+    const [edge] = this.tables.read<{ first: number | null; last: number | null }>(
+      `select (select min(day) from used where dimension = ?1) as first, (select max(day) from used where dimension = ?1) as last`,
+      dimension,
+    );
+    const { first, last } = edge ?? { first: null, last: null };
+    if (first === null || last === null) return [];
+    return Array.from({ length: last - first + 1 }, (_, at) => first + at);
+  }
+
+  #valuesOf(lease: string, day: number, dimension: SumRow['dimension']) {
+    return this.tables.read<{ value: string; group: string }>(
+      'select value, pool_group as "group" from used where dimension = ? and day = ? and lease = ?',
+      dimension,
+      day,
+      lease,
+    );
+  }
+
+  #put(lease: string, row: SumRow): void {
+    const sums = unpackSums(row.sums);
+    const { dimension, day, value, group } = row;
+    const [before] = this.tables.read<UsedRow>(
+      `select ${USED_COLUMN_NAMES} from used where dimension = ? and day = ? and lease = ? and value = ? and pool_group = ?`,
+      dimension,
+      day,
+      lease,
+      value,
+      group,
+    );
+    if (packSums(sums).every((number) => number === 0)) {
+      if (before) this.#delete(lease, row);
+      return;
+    }
+    if (before && SUM_COLUMNS.every((column) => before[column] === sums[column])) return;
+    this.tables.write(
+      `insert or replace into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
+       values (?, ?, ?, ?, ?, ${SUM_COLUMNS.map(() => '?').join(', ')})`,
+      ...[dimension, day, lease, value, group, ...packSums(sums)],
+    );
+  }
+
+  #delete(lease: string, { dimension, day, value, group }: Omit<SumRow, 'sums'>): void {
+    this.tables.write(
+      'delete from used where dimension = ? and day = ? and lease = ? and value = ? and pool_group = ?',
+      dimension,
+      day,
+      lease,
+      value,
+      group,
+    );
+  }
+}
+
+function keyOf({ value, group }: Pick<SumRow, 'value' | 'group'>): string {
+  return JSON.stringify([value, group]);
+}

@@ -1,0 +1,56 @@
+/** Finds, after a crash, which calls of the last step are made again, and which must not be made again. */
+
+import { asText } from '../../kit/json/object.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import { approvedCall, needsApproval } from '../approvals/approval.ts';
+import { HIDDEN_BY_CRASH } from './crashed-run.ts';
+import { toolsAskedIn } from './next-step.ts';
+import type { PlannedCall } from './planned-call.ts';
+import type { ToolRun } from './runs.schema.ts';
+import type { ShownRun } from './shown-run.ts';
+import { failedCall, type ToolResult } from './tool-result.ts';
+
+interface InterruptedRun {
+  transcript: Transcript;
+  shown: ShownRun;
+  tools: ReadonlyMap<string, ToolRun>;
+  now(): number;
+  /** Stores and shows a result for a call that is not made again. */
+  answer(call: PlannedCall, result: ToolResult): void;
+}
+
+/**
+ * Finds the calls of a step that have no result yet. A call that must not be made twice gets an error as its result.
+ *
+ * @returns the calls to make, and whether the step also called tools of the client; undefined if the edge has no calls to
+ * make
+ */
+export function callsAgain(
+  step: number,
+  { transcript, shown, tools, now, answer }: InterruptedRun,
+): { calls: PlannedCall[]; asksClient: boolean } | undefined {
+  const rows = transcript.calls.of(step);
+  if (rows.length === 0) return undefined;
+  const asked = toolsAskedIn(transcript, step);
+  const approvals = transcript.approvals.ofStep(step);
+  const calls = rows.flatMap((row): PlannedCall[] => {
+    const { turn, n, id, beganAt, endedAt, tries, subagent } = row;
+    const block = asked.find((one) => one.id === id);
+    if (!block || endedAt !== null) return [];
+    if (shown.isOfEdge(block)) shown.expect(id);
+    const decided = approvals.find(({ toolUseId }) => toolUseId === id);
+    const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
+    const run = tools.get(asText(block.name));
+    // It still waits for a person, so it was not made.
+    if (!decided && needsApproval(run, block.input)) return [planned];
+    const call = decided ? approvedCall({ ...planned, tries: tries + 1 }, decided) : { ...planned, tries: tries + 1 };
+    // A call of a subagent attaches to the one that was begun.
+    if (!run || 'agent' in run || !run.once) {
+      transcript.calls.beginAgain(row, now());
+      return [call];
+    }
+    answer({ ...call, tries }, failedCall(HIDDEN_BY_CRASH));
+    return [];
+  });
+  return { calls, asksClient: asked.length > rows.length };
+}

@@ -1,0 +1,98 @@
+/** Takes a decision about a call, and goes on with its run after the last decision. */
+
+import type { PlainHeaders } from '../../claude/headers.ts';
+import { finalError } from '../../kit/http/errors.ts';
+import { failedResult } from '../../talk/answers/crossing-answer.ts';
+import type { CalledDecision, DecisionAnswer, Result } from '../../talk/contracts/conversation.ts';
+import { newTurnRow, runContextOf, type TurnHooks, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
+import type { ConversationContext } from '../../talk/conversations/maintenance.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
+import { answerDecision, storeDecision } from '../approvals/decide.ts';
+import { hidesTools } from '../page-tokens/only.ts';
+import type { CarriedLimits } from './limits.ts';
+import { Run } from './run.ts';
+import { type RunRequest, storedRunOf } from './stored-run.ts';
+
+/** Stores a decision. After the last decision it also begins the turn that goes on. Does both or neither. */
+export function decideOn(
+  context: ConversationContext,
+  decision: CalledDecision,
+  hooks: TurnHooks,
+): { going?: Run; result: Result<DecisionAnswer> } {
+  const { transcript, now } = context;
+  const { id, requestId } = decision;
+  try {
+    return transcript.together(() => {
+      const goesOn = storeDecision(transcript, decision, now());
+      const going = goesOn && continueRun(context, { ...goesOn, requestId }, hooks);
+      const value = answerDecision(transcript, id, goesOn !== undefined, hidesTools(decision.by?.only));
+      return { ...(going ? { going } : {}), result: { ok: true, value } };
+    });
+  } catch (thrown) {
+    return { result: failedResult(thrown) };
+  }
+}
+
+/**
+ * Begins the turn that goes on with a run, for the caller of that run. Call it in one transaction. The turn runs without a
+ * listener.
+ *
+ * @param paused the run that has waited
+ * @param step the number of its step whose calls were decided
+ * @param requestId the id of the request that made the last decision; the new turn is named by it
+ * @throws ApiError if the deployment has no upstream
+ */
+function continueRun(
+  context: ConversationContext,
+  { paused, step, requestId }: { paused: TurnRow; step: number; requestId: string },
+  hooks: TurnHooks,
+): Run {
+  const { transcript, alarm, now, waitUntil } = context;
+  // This throws if the deployment has no upstream. So it comes before anything is stored.
+  context.upstream();
+  const stored = storedRunOf(context, paused);
+  if (!stored) {
+    throw finalError('api_error', 'This run cannot go on: its request is not there. Rewind the conversation.', {
+      logged: 'no_request_of_run',
+    });
+  }
+  const { request: asked, planned } = stored;
+  const told = { background: true, deliverUrl: paused.deliverUrl ?? undefined };
+  const headers = withoutKey(asked.headers);
+  const request: RunRequest = { ...asked, ...told, headers, requestId, key: undefined, stream: true };
+  const { model, sentFrom } = paused;
+  const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
+  const run = { ...row, run: row.seq };
+  const carried = carriedBy(transcript, paused, stored.carried);
+  transcript.beginTurn(run, []);
+  transcript.calls.deleteRequest(paused.seq);
+  transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
+  transcript.approvals.takeUp(paused.seq, run.seq);
+  alarm.watch(now() + WATCH_MS);
+  const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step);
+  // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
+  waitUntil(Promise.resolve().then(() => going.continue()));
+  return going;
+}
+
+/** @returns headers without the idempotency key: one key must not name two requests. */
+function withoutKey({ 'idempotency-key': _, ...headers }: PlainHeaders): PlainHeaders {
+  return headers;
+}
+
+/** @returns what a run and the runs before it have used of their limits. The time of waiting does not count. */
+function carriedBy(
+  transcript: Transcript,
+  { seq, cost, beganAt, endedAt }: TurnRow,
+  before?: CarriedLimits,
+): CarriedLimits {
+  const steps = turnsOfRun(transcript, seq).slice(1);
+  return {
+    steps: steps.filter(({ status }) => status !== 'failed').length + (before?.steps ?? 0),
+    calls: steps.reduce((sum, step) => sum + transcript.calls.of(step.seq).length, 0) + (before?.calls ?? 0),
+    cost: cost + (before?.cost ?? 0),
+    ms: (endedAt ?? beganAt) - beganAt + (before?.ms ?? 0),
+  };
+}

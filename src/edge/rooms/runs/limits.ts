@@ -1,0 +1,119 @@
+/** Keeps the limits of a run. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { RunLimits } from './runs.schema.ts';
+
+/** Why a run has paused: one of its own limits, or a refusal of its account. */
+export type PauseReason =
+  | 'max_turns'
+  | 'max_usd'
+  | 'max_seconds'
+  | 'max_tool_calls'
+  | 'repeated_call'
+  | 'approval'
+  | 'budget'
+  | 'revoked';
+
+/** Seconds that a run may take if its answer does not stream: most clients and proxies give up after ten minutes. */
+const BUFFERED_SECONDS = 540;
+/** How often in a row the same call may be made. */
+const MOST_REPEATS = 3;
+
+/** What a run has used of its limits before a crash. */
+export interface SpentSoFar {
+  steps: number;
+  calls: number;
+  cost: Nanodollars;
+}
+
+/** What the runs before this one have used of the limits. The time of waiting for approval does not count. */
+export interface CarriedLimits extends SpentSoFar {
+  ms: number;
+}
+
+interface MeteredRun {
+  isStreaming: boolean;
+  spent?: SpentSoFar | undefined;
+  carried?: CarriedLimits | undefined;
+}
+
+/** Counts what a run uses of its limits. */
+export class RunMeter {
+  readonly #limits: RunLimits;
+  readonly #beganAt: number;
+  readonly #mostMs: number;
+  #steps: number;
+  #calls: number;
+  #refusedCalls = 0;
+  #spent: Nanodollars;
+  readonly #carried: Nanodollars;
+  #last = '';
+  #repeats = 0;
+
+  /** @param beganAt milliseconds since 1970 */
+  constructor(limits: RunLimits, beganAt: number, { isStreaming, spent, carried }: MeteredRun) {
+    this.#limits = limits;
+    this.#beganAt = beganAt - (carried?.ms ?? 0);
+    const seconds = limits.max_seconds ?? (isStreaming ? Number.POSITIVE_INFINITY : BUFFERED_SECONDS);
+    this.#mostMs = seconds * 1_000;
+    this.#steps = (spent?.steps ?? 0) + (carried?.steps ?? 0);
+    this.#calls = (spent?.calls ?? 0) + (carried?.calls ?? 0);
+    this.#spent = spent?.cost ?? 0;
+    this.#carried = carried?.cost ?? 0;
+  }
+
+  get parallel(): number {
+    return this.#limits.parallel_tools;
+  }
+
+  /** What this run itself has cost so far, in nanodollars. */
+  get spent(): Nanodollars {
+    return this.#spent;
+  }
+
+  /** What the next step may cost, in nanodollars; undefined if it is not limited. */
+  get most(): Nanodollars | undefined {
+    const { max_usd } = this.#limits;
+    return max_usd === undefined ? undefined : Math.max(0, Math.floor(max_usd * 1e9) - this.#spent - this.#carried);
+  }
+
+  /** @returns the milliseconds that are left of the run. */
+  leftMs(now: number): number {
+    return Math.max(0, this.#beganAt + this.#mostMs - now);
+  }
+
+  /** Counts a step. @param isAnswer false if it failed before it had any output: then only its cost counts */
+  addStep(cost: Nanodollars, isAnswer: boolean): void {
+    this.#spent += cost;
+    if (isAnswer) this.#steps += 1;
+  }
+
+  /** Counts what a subagent has cost. */
+  addSubagent(cost: Nanodollars): void {
+    this.#spent += cost;
+  }
+
+  /** Counts a call. @returns whether it may be made */
+  addCall({ name, input }: Json): boolean {
+    const call = writeJson([name, input]);
+    this.#repeats = call === this.#last ? this.#repeats + 1 : 1;
+    this.#last = call;
+    if (this.#calls >= this.#limits.max_tool_calls) {
+      this.#refusedCalls += 1;
+      return false;
+    }
+    this.#calls += 1;
+    return true;
+  }
+
+  /** @returns why no further step may begin; undefined if one may */
+  pause(now: number): PauseReason | undefined {
+    if (this.#refusedCalls > 0) return 'max_tool_calls';
+    if (this.#repeats >= MOST_REPEATS) return 'repeated_call';
+    if (this.#steps >= this.#limits.max_turns) return 'max_turns';
+    if (this.leftMs(now) <= 0) return 'max_seconds';
+    return this.most === 0 ? 'max_usd' : undefined;
+  }
+}

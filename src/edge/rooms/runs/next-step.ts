@@ -1,0 +1,67 @@
+/** Makes the next step of a run. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
+import { readMessage } from '../../kit/json/block-texts.ts';
+import { edit } from '../../kit/json/edit.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import { whatLimited } from '../../money/admission/what-limited.ts';
+import type { Settled } from '../../money/contracts/settlement.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { PauseReason } from './limits.ts';
+
+/** The message that follows an interrupted answer. The model reads it; it is stored, but not shown. */
+const GO_ON = JSON.stringify([
+  { role: 'user', content: '[The connection broke here. Go on exactly where your answer ended.]' },
+]);
+
+/**
+ * Makes the body of a later step. The results of calls are added to it from their rows.
+ *
+ * @param asked the caller's body without its messages
+ * @param step `isInterrupted`: whether the answer before was interrupted; `model`: the model that has stepped in
+ */
+export function bodyOfStep(
+  asked: string,
+  { isInterrupted, model }: { isInterrupted: boolean; model: string | undefined },
+): string {
+  const rest = model === undefined ? asked : edit(asked, { model: JSON.stringify(model) });
+  const messages = isInterrupted ? GO_ON : '[]';
+  const { tool_choice: choice } = JSON.parse(rest) as Json;
+  // If the caller forces a tool's call, that is only for the first step.
+  if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return edit(rest, { messages });
+  const { name: _, ...kept } = choice;
+  return edit(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });
+}
+
+/** @returns the calls in the answer of a step, as they are stored. */
+export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
+  for (const { turn, role, text } of transcript.messages.history({ backwards: true })) {
+    if (turn !== step) break;
+    const { content } = readMessage(text) ?? {};
+    if (role === 'assistant' && Array.isArray(content)) {
+      return content.filter(isObject).filter(({ type }) => type === 'tool_use');
+    }
+  }
+  return [];
+}
+
+/** @returns why a run pauses after its next step was refused; undefined if it fails instead */
+export function pauseBy(error: ApiError | undefined): PauseReason | undefined {
+  if (error?.type === 'authentication_error') return 'revoked';
+  const { by, isOwn, passes } = error ? whatLimited(error) : {};
+  if (by === 'run') return 'max_usd';
+  // A full storage is told by its own words.
+  if (error?.type === 'invalid_request_error') return undefined;
+  return isOwn && passes !== 'soon' ? 'budget' : undefined;
+}
+
+/** @returns what steps have cost, as the account says; `most` if the account cannot be asked */
+export async function costOf(settlements: readonly Promise<Settled>[], most: Nanodollars): Promise<Nanodollars> {
+  try {
+    return (await Promise.all(settlements)).reduce((sum, { cost }) => sum + cost, 0);
+  } catch {
+    // The alarm will repeat the settlement. Until then the run may spend nothing more.
+    return most;
+  }
+}

@@ -1,0 +1,125 @@
+/** Calls a tool by a signed POST to a host that the operator has allowed. */
+
+import { signStandard } from '../../kit/delivery/standard-webhooks.ts';
+import { PieceReader } from '../../kit/http/body/piece-reader.ts';
+import { releaseBytes, releasedLength } from '../../kit/http/body/release-bytes.ts';
+import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { decoder, toBase64 } from '../../kit/http/bytes.ts';
+import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
+import type { Json } from '../../kit/json/object.ts';
+import { imageTypeOf } from './image-type.ts';
+import type { HttpRun } from './runs.schema.ts';
+import {
+  failedCall,
+  growingRoom,
+  type HoldRoom,
+  IMAGES,
+  MOST_IMAGE_BYTES,
+  MOST_TEXT_BYTES,
+  NO_CONTENT,
+  type ResultRoom,
+  SHORT_ANSWER_BYTES,
+  type ToolCall,
+  type ToolResult,
+  tooMuch,
+  tooMuchTogether,
+} from './tool-result.ts';
+import { headersOf, type ToolSettings } from './tools/check-tools.ts';
+
+/** What a call over HTTP needs. */
+export interface PostContext {
+  settings: ToolSettings;
+  /** Replaces `fetch`. */
+  fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Milliseconds since 1970. */
+  now: number;
+  /** The room that is left for the answer. The call subtracts the bytes that it has received. */
+  room: ResultRoom;
+  hold: HoldRoom;
+}
+
+/**
+ * Calls a tool by a signed POST.
+ *
+ * @returns its result
+ * @throws what `fetch` throws, and the reason of the signal
+ */
+export async function postCall(
+  call: ToolCall,
+  run: HttpRun,
+  { settings, fetch, now, room, hold }: PostContext,
+  signal: AbortSignal,
+): Promise<ToolResult> {
+  const body = writeJson(call);
+  const id = `${call.turn}_${call.tool_use_id}`;
+  const sent = await signStandard(body, settings.TOOL_SIGNING_SECRET ?? '', id, now);
+  for (const [name, value] of headersOf(run, settings)) sent.set(name, value);
+  sent.set('content-type', 'application/json');
+  sent.set('user-agent', 'sluice');
+  const response = await fetch(run.url, { method: 'POST', headers: sent, body, redirect: 'manual', signal });
+  const { status } = response;
+  if (status >= 300 && status < 400) {
+    await response.body?.cancel();
+    return failedCall('The tool answered with a redirect, which is not followed.');
+  }
+  const isError = status >= 400;
+  const type = mediaTypeOf(response);
+  const isImage = IMAGES.has(type) && !isError;
+  const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
+  const bytes = await readAtMost(response, most, { room, hold });
+  if (bytes === 'too much') return tooMuch(most);
+  if (bytes === 'no room') return tooMuchTogether();
+  if (isImage && bytes.length > 0) {
+    // The API refuses the whole request if an image has the wrong type, and the run could not go on.
+    const found = imageTypeOf(bytes);
+    if (found === undefined) return failedCall(`The tool said ${type}, but what it sent is no such image.`);
+    const content = [imageOf(found, bytes)];
+    return { content, isError, bytes: releasedLength(bytes) };
+  }
+  const text = decoder.decode(bytes);
+  const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
+  return { content, isError, bytes: releasedLength(bytes) };
+}
+
+/** @returns the bytes of an answer; `too much` or `no room` if it is too long: then the rest is not read */
+async function readAtMost(
+  { body }: Response,
+  most: number,
+  { room, hold }: Pick<PostContext, 'room' | 'hold'>,
+): Promise<Uint8Array | 'too much' | 'no room'> {
+  if (!body) return new Uint8Array(0);
+  const grow = growingRoom(hold, [SHORT_ANSWER_BYTES, most]);
+  const reader = new PieceReader(body);
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  let isWhole = false;
+  try {
+    for (let piece = await reader.read(); piece; piece = await reader.read()) {
+      length += piece.length;
+      room.left -= piece.length;
+      if (length > most) return 'too much';
+      if (room.left < 0) return 'no room';
+      await grow(length);
+      // The reader uses its buffer again.
+      pieces.push(piece.slice());
+    }
+    isWhole = true;
+  } finally {
+    if (!isWhole) {
+      room.left += length;
+      // A stream that has broken cannot be cancelled.
+      reader.cancel().catch(() => {});
+    }
+  }
+  const whole = joinedPieces(pieces);
+  for (const piece of pieces) releaseBytes(piece);
+  return whole;
+}
+
+function imageOf(media_type: string, bytes: Uint8Array): Json {
+  let data = '';
+  // Three bytes are four characters, so parts whose length is a multiple of three can be joined.
+  for (let at = 0; at < bytes.length; at += 24_576) data += toBase64(bytes.subarray(at, at + 24_576));
+  return { type: 'image', source: { type: 'base64', media_type, data } };
+}

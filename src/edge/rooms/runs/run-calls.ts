@@ -1,0 +1,155 @@
+/** Makes the calls of a run, some at the same time, and stores and shows their results. */
+
+import type { RoomShare } from '../../kit/http/body-room.ts';
+import { asText } from '../../kit/json/object.ts';
+import { conversationStub } from '../../kit/objects/stubs.ts';
+import { GRACE_MS } from '../../talk/storage/rows.ts';
+import { needsApproval, withNote } from '../approvals/approval.ts';
+import { McpSessions } from '../mcp/sessions.ts';
+import { type SubagentCallName, subagentId } from '../subagents/subagent-result.ts';
+import type { BegunCall } from './call-rows.ts';
+import { callTool } from './call-tool.ts';
+import type { RunMeter } from './limits.ts';
+import type { PlannedCall } from './planned-call.ts';
+import type { RunContext } from './run-context.ts';
+import { newShare, takeRoom } from './run-room.ts';
+import type { ToolRun } from './runs.schema.ts';
+import type { ShownRun } from './shown-run.ts';
+import { failedCall, MOST_STEP_BYTES, type ResultRoom, type ToolResult } from './tool-result.ts';
+
+/** What a run gives to those who make its calls. */
+export interface CallingRun
+  extends Pick<RunContext, 'transcript' | 'settings' | 'env' | 'account' | 'conversation' | 'caller' | 'now'> {
+  /** The id of the run's turn. */
+  turn: string;
+  tools: ReadonlyMap<string, ToolRun>;
+  shown: ShownRun;
+  meter: RunMeter;
+  /** Aborted when the run is stopped. */
+  signal: AbortSignal;
+  /** @returns whether it makes no further call, and only waits for those that it has made. */
+  isOver(): boolean;
+  /** Asks whether its credential still holds, where nobody would tell it. Never rejects. */
+  ask(): Promise<void>;
+}
+
+/** Characters of results that may wait in memory until the next write of the log. The rows of their calls have them too. */
+const MOST_UNSTORED = 16_384;
+
+const NOT_HOLDING = 'This tool was not called: the credential that began the run does not hold any more.';
+
+/** Makes the calls of a run, step by step. */
+export class RunCalls {
+  readonly #run: CallingRun;
+  readonly #sessions = new McpSessions();
+
+  constructor(run: CallingRun) {
+    this.#run = run;
+  }
+
+  /** Makes the calls of a step. Never rejects. */
+  async makeAll(calls: readonly PlannedCall[]): Promise<void> {
+    const waiting = [...calls];
+    const [first] = calls;
+    // Some may already have a result from before a crash.
+    const before = first ? this.#run.transcript.calls.of(first.turn).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
+    const room = { left: MOST_STEP_BYTES - before };
+    this.#reserveShares(calls);
+    const work = async () => {
+      for (let call = waiting.shift(); call; call = waiting.shift()) {
+        await this.#run.ask();
+        const beganAt = this.#run.now();
+        if (call.subagent) {
+          call.subagent.conversation ??= await subagentId(this.#named(call));
+          this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
+        }
+        const share = newShare();
+        try {
+          this.answer(call, withNote(await this.#make(call, room, share), call.note), beganAt);
+        } finally {
+          share.leave();
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(this.#run.meter.parallel, calls.length) }, work));
+  }
+
+  /**
+   * Reserves a share of the run's money for each subagent of a step. What is left is divided by the number of subagents plus
+   * one, so that the run itself can go on. A subagent that was begun before a crash keeps its share.
+   */
+  #reserveShares(calls: readonly PlannedCall[]): void {
+    const { tools, meter } = this.#run;
+    const subagents = calls.filter(({ block }) => 'agent' in (tools.get(asText(block.name)) ?? {}));
+    const fresh = subagents.filter(({ subagent }) => subagent === undefined);
+    const taken = subagents.reduce((sum, { subagent }) => sum + (subagent?.most ?? 0), 0);
+    const left = meter.most === undefined ? undefined : Math.max(0, meter.most - taken);
+    const most = left === undefined ? null : Math.floor(left / (fresh.length + 1));
+    for (const call of fresh) call.subagent = { most, cost: 0, attempt: 1 };
+  }
+
+  /** @returns the name of a call, from which the id of its subagent is made */
+  #named({ block }: PlannedCall): SubagentCallName {
+    const { conversation, turn } = this.#run;
+    return { conversation, turn, tool_use_id: asText(block.id) };
+  }
+
+  /** @returns whether a call waits until a person has approved it. */
+  needsApproval({ block, isApproved = false }: PlannedCall): boolean {
+    return !isApproved && needsApproval(this.#run.tools.get(asText(block.name)), block.input);
+  }
+
+  async #make(planned: PlannedCall, room: ResultRoom, share: RoomShare): Promise<ToolResult> {
+    const { settings, env, account, conversation, turn, tools, meter, caller, transcript, signal, now, isOver } =
+      this.#run;
+    const { block, subagent } = planned;
+    const { id, name, input } = block;
+    const run = tools.get(asText(name));
+    // For an agent the call is made even after a stop: a subagent that was begun before a crash has to be stopped.
+    if (!run || (signal.aborted && !('agent' in run))) return failedCall('stopped');
+    const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
+    const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
+    const leftMs = meter.leftMs(now());
+    const noteShare = () => transcript.calls.begin(rowOfCall(planned), now());
+    const reach = (id: string) => conversationStub(env, settings, { account, id });
+    const isAgain = planned.tries > 1;
+    // A subagent that was begun before ends by itself, and what it has cost counts.
+    if (isOver() && !('agent' in run && isAgain)) return failedCall(NOT_HOLDING);
+    const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
+    const own = subagent && { caller, reach, share: subagent, noteShare, isAgain, isLate };
+    return await callTool(call, run, {
+      ...{ settings, env, fetch: fetchTool, now: now(), leftMs, signal, room },
+      hold: (bytes) => takeRoom(share, bytes, meter.leftMs(now()), this.#run),
+      sessions: this.#sessions,
+      subagent: own,
+    });
+  }
+
+  /** Closes the sessions that were opened for the calls. */
+  close(): void {
+    this.#sessions.close();
+  }
+
+  /** Stores a call's result, and shows it. */
+  answer(call: PlannedCall, result: ToolResult, beganAt = this.#run.now()): void {
+    const { transcript, shown, meter, now } = this.#run;
+    const { content, isError, bytes, cost = 0 } = result;
+    const { id, subagent, ...row } = rowOfCall(call);
+    meter.addSubagent(cost);
+    const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
+    const event = shown.isExpected(id) ? shown.log.events + 1 : null;
+    transcript.calls.end({
+      ...{ ...row, id, beganAt, endedAt: now(), isError, bytes, event },
+      ...(subagent ? { subagent: { ...subagent, cost } } : {}),
+      result: JSON.stringify(told),
+    });
+    shown.showResult(id, result);
+    // The call's row already has what is shown here, so the log can be written later.
+    if (shown.log.unstored > MOST_UNSTORED) shown.log.store({ at: now(), unseenMs: 0 });
+    else shown.log.show();
+  }
+}
+
+function rowOfCall({ turn, n, block, tries, subagent }: PlannedCall): BegunCall {
+  return { turn, n, id: asText(block.id), name: asText(block.name), tries, subagent };
+}

@@ -1,0 +1,63 @@
+import type { Settings } from '../../gate/settings/settings.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { Bindings } from '../../kit/objects/bindings.ts';
+import type { Settled } from '../../money/contracts/settlement.ts';
+import type { NextRequest } from '../../talk/history/next-request.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
+import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
+import type { Approvers } from '../approvals/approval-rows.ts';
+import type { RunCaller } from '../subagents/call-agent.ts';
+import type { RunTurn } from './end-run.ts';
+import type { CarriedLimits } from './limits.ts';
+import type { StepLog } from './shown-run.ts';
+
+/** What a run needs from its object. */
+export interface RunContext {
+  transcript: Transcript;
+  settings: Settings;
+  env: Bindings;
+  account: string;
+  conversation: string;
+  requestId: string;
+  /** What subagents take over from the run's request. */
+  caller: RunCaller;
+  isStreaming: boolean;
+  /** Who decides on calls that need an approval. */
+  approvers: Approvers;
+  /** If it goes on after approvals: what the run before it has used of the same limits. */
+  carried: CarriedLimits | undefined;
+  now(): number;
+  /** @returns whether the credential of its caller has ended. @throws ObjectUnreachable while the account cannot be reached */
+  isRevoked(): Promise<boolean>;
+  /** Plans the next step from a body. Writes nothing. @throws ApiError as `nextRequest` */
+  plan(body: string): NextRequest;
+  /** Stores a step and makes its runner. */
+  begin(plan: NextRequest, step: NewStep): TurnRunner;
+  /** Follows up the settlement of a step until the account has confirmed it. */
+  settle(row: TurnRow, settled: Promise<Settled> | undefined): void;
+  /** Called in the step in which the run has ended. */
+  onEnd(turn: RunTurn): void;
+  onBroken(thrown: unknown): void;
+}
+
+/** A step that will begin. */
+interface NewStep {
+  run: RunTurn;
+  /** The name of its first try in the ledger. */
+  requestId: string;
+  /** Which of the run's steps it is, from 1. */
+  number: number;
+  /** Whether a step before it is part of the history. */
+  isLater: boolean;
+  /** Whether the edge has made its message, and not a client. */
+  isOfEdge: boolean;
+  /** What it may cost, in nanodollars; undefined if that is not limited. */
+  most: number | undefined;
+  /** The number of the last event before it. */
+  logged: number;
+  logOf(builder: MessageBuilder): StepLog;
+  callsIn(content: readonly Json[]): string | null;
+  onEnd(settled: Promise<Settled> | undefined): void;
+}

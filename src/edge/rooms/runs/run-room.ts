@@ -1,0 +1,38 @@
+/** Room in the isolate's memory for what the tools of a run answer, and for what its steps send up. */
+
+import { nameInRoom } from '../../gate/identity/identity.ts';
+import { RoomShare, room } from '../../kit/http/body-room.ts';
+
+/** Who takes room. */
+interface RoomTaker {
+  account: string;
+  conversation: string;
+  /** Aborted when the run is stopped. */
+  signal: AbortSignal;
+}
+
+/** A result is in memory in so many forms at once: as it came, as text, as it is stored and as it is shown. */
+const FORMS = 4;
+/** What a run that goes on after a crash takes until it has read what it needs. So a few do that at the same time. */
+export const RESUMING_BYTES = 2 * 1024 * 1024;
+/** The longest that room is waited for: a step that goes up has its room until its model begins to answer. */
+const MOST_WAIT_MS = 600_000;
+
+/** @returns the name by which the room of a conversation's object is known, even after its death */
+export function ownerOfRoom({ account, conversation }: Pick<RoomTaker, 'account' | 'conversation'>): string {
+  return JSON.stringify([account, conversation]);
+}
+
+/**
+ * Waits for room. Never call it while the run has other room: it might wait for ever for what it holds itself.
+ *
+ * @param bytes of an answer, or of a body; it takes a multiple of that
+ * @param leftMs milliseconds that are left of the run
+ * @throws ApiError 503 if there is none in time; the reason of the signal
+ */
+export async function takeRoom(share: RoomShare, bytes: number, leftMs: number, taker: RoomTaker): Promise<void> {
+  share.ofCaller(nameInRoom(taker.account));
+  await share.wait(bytes * FORMS, ownerOfRoom(taker), Math.min(leftMs, MOST_WAIT_MS), taker.signal);
+}
+
+export const newShare = () => new RoomShare(room);

@@ -1,0 +1,442 @@
+/**
+ * A run: a turn whose tools the edge calls itself, in several steps.
+ *
+ * Each step is a turn by itself: admitted, sent, stored and settled like any other. The run has a row of its own, by which
+ * clients know it, and one log, in which all steps are shown as one message. A step's answer is stored before its tools are
+ * called, and its row has the calls. The result of a call has a row of its own until it goes up with the next message. So
+ * the history can go on, however a run ends.
+ */
+
+import type { Identity } from '../../gate/identity/caller.ts';
+import { jittered, pause } from '../../kit/async/pause.ts';
+import type { RoomShare } from '../../kit/http/body-room.ts';
+import { isObject } from '../../kit/json/object.ts';
+import { numberOfTry, tryId } from '../../money/admission/admission.ts';
+import type { Settled } from '../../money/contracts/settlement.ts';
+import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
+import { EventLog } from '../../talk/turn/event-log.ts';
+import type { Started } from '../../talk/turn/read-buffered-answer.ts';
+import type { Runner } from '../../talk/turn/running-turn.ts';
+import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
+import { callsAgain } from './calls-again.ts';
+import type { CrashedRun } from './crashed-run.ts';
+import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
+import { RunMeter } from './limits.ts';
+import { bodyOfStep, costOf, pauseBy } from './next-step.ts';
+import { requestApprovals, showClientCalls, takeUpCalls } from './owed-calls.ts';
+import type { PlannedCall } from './planned-call.ts';
+import { RunCalls } from './run-calls.ts';
+import type { RunContext } from './run-context.ts';
+import { newShare, RESUMING_BYTES, takeRoom } from './run-room.ts';
+import { ShownRun, StepLog } from './shown-run.ts';
+import { failedCall, type ToolResult } from './tool-result.ts';
+
+/** What follows a step: calls of its tools, the next step, or the same step again. */
+type Following = { kind: 'calls'; calls: PlannedCall[]; asksClient: boolean } | { kind: 'step' | 'again' };
+
+const PING_EVERY_MS = 15_000;
+const NOT_CALLED =
+  'This tool was not called: the run has made as many calls as its max_tool_calls allows. Call it again if it is still needed.';
+const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
+/** Pauses before a step is tried again because the upstream or the account was too busy; milliseconds. */
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
+const MOST_PAUSES = 8;
+/** How many numbers of tries are skipped after a crash. */
+const SKIPPED_TRIES = 20;
+const BUSY: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
+
+export class Run implements Runner {
+  readonly turn: RunTurn;
+  readonly #started = Promise.withResolvers<Started>();
+  #admitted: Promise<void> = Promise.resolve();
+  readonly #done = Promise.withResolvers<void>();
+  readonly #context: RunContext;
+  readonly #planned: PlannedRun;
+  readonly #shown: ShownRun;
+  readonly #meter: RunMeter;
+  readonly #calls: RunCalls;
+  readonly #abort = new AbortController();
+  /** Aborted when its credential has ended. */
+  readonly #revoked = new AbortController();
+  #step: { runner: TurnRunner; log: StepLog } | undefined;
+  /** The number of the next step's first try, which is part of its name in the ledger. */
+  #nextTry = 1;
+  #isInterrupted = false;
+  /** The model that has stepped in for the requested one. It answers all later steps. */
+  #model: string | undefined;
+  #isWaiting = false;
+  #number = 1;
+  #pauses = 0;
+  #following: Following | undefined;
+  /** How it ends as soon as its calls have come back, because it may not go on. */
+  #over: EndOfRun | undefined;
+  /** The number of the step whose calls were made last. */
+  #called: number | undefined;
+
+  /** @param crashed where it goes on after a crash: then `goOnAfterCrash` runs it, and otherwise `go`, after `begin` */
+  constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: CrashedRun) {
+    this.#context = context;
+    this.#planned = planned;
+    const log = crashed?.turn.log ?? new EventLog(context.transcript, row);
+    this.turn = crashed?.turn ?? { row, log, ended: undefined, usages: [] };
+    this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
+    const { isStreaming, carried } = context;
+    this.#meter = new RunMeter(planned.limits, row.beganAt, { isStreaming, carried, spent: crashed?.spent });
+    const { transcript, settings, env, account, conversation, caller, now } = context;
+    this.#calls = new RunCalls({
+      ...{ transcript, settings, env, account, conversation, now, turn: row.id, tools: planned.tools.runs },
+      ...{ shown: this.#shown, meter: this.#meter, caller, signal: this.#abort.signal },
+      isOver: () => this.#over !== undefined,
+      // The account tells who has had a step lately. The one before an approval may be weeks ago.
+      ask: async () => {
+        if (!this.#step) await this.#askAccount();
+      },
+    });
+  }
+
+  /** Begins the first step without waiting: the caller takes the lock with it. */
+  begin(plan: NextRequest): this {
+    this.#step = this.#begin(plan, this.#context.requestId);
+    this.#started.resolve(this.#step.runner.started);
+    this.#admitted = this.#step.runner.admitted;
+    return this;
+  }
+
+  /** Takes up the decided calls of a step, and shows them. `continue` makes them. */
+  takeUp(step: number): this {
+    const { transcript, now } = this.#context;
+    this.turn.continues = step;
+    const answer = (call: PlannedCall, result: ToolResult) => this.#calls.answer(call, result);
+    this.#following = {
+      kind: 'calls',
+      ...takeUpCalls(step, { transcript, now, answer, shown: this.#shown, row: this.turn.row }),
+    };
+    this.#started.resolve({ kind: 'stream', headers: {} });
+    return this;
+  }
+
+  /** Goes on with the calls that were taken up. Never rejects. */
+  async continue(): Promise<void> {
+    await this.#askAccount();
+    await this.go(undefined);
+  }
+
+  get identity(): Identity {
+    return this.#context.caller.identity;
+  }
+
+  get started(): Promise<Started> {
+    return this.#started.promise;
+  }
+
+  /** Settles when the first step is admitted or refused. A later step that is refused only pauses the run. */
+  get admitted(): Promise<void> {
+    return this.#admitted;
+  }
+
+  get done(): Promise<void> {
+    return this.#done.promise;
+  }
+
+  /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
+  async goOnAfterCrash(crashed: CrashedRun): Promise<void> {
+    this.#started.resolve({ kind: 'stream', headers: {} });
+    // After the death of an isolate all of its runs wake at once, and each reads its history again.
+    const share = newShare();
+    try {
+      await this.#take(share, RESUMING_BYTES);
+      this.#restore(crashed);
+      this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
+    } catch (thrown) {
+      // What it has stored is damaged.
+      this.#context.onBroken(thrown);
+      return this.#done.resolve();
+    } finally {
+      share.leave();
+    }
+    await this.#askAccount();
+    await this.go(undefined);
+  }
+
+  /** Asks whether its credential still holds. Whoever has died, or waited, was not told that it has ended. Never rejects. */
+  async #askAccount(): Promise<void> {
+    try {
+      if (await this.#context.isRevoked()) this.revoke();
+    } catch (thrown) {
+      this.#over = { kind: 'error', error: thrown };
+    }
+  }
+
+  /** @param first the plan of the step that has begun; undefined where what follows is to be found first. Never rejects. */
+  async go(first: NextRequest | undefined): Promise<void> {
+    const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_EVERY_MS);
+    try {
+      for (let plan = first ?? (await this.#nextPlan()); plan; plan = await this.#nextPlan()) {
+        await this.#step?.runner.go(plan);
+      }
+    } catch (thrown) {
+      this.#context.onBroken(thrown);
+    } finally {
+      clearInterval(pings);
+      this.#calls.close();
+      this.#done.resolve();
+    }
+  }
+
+  stop(): void {
+    this.#abort.abort();
+    this.#step?.runner.stop();
+  }
+
+  revoke(): void {
+    this.#over = { kind: 'paused', reason: 'revoked' };
+    this.#revoked.abort();
+    this.#step?.runner.stop();
+  }
+
+  async renew(): Promise<void> {
+    await this.#step?.runner.renew();
+  }
+
+  #begin(plan: NextRequest, requestId: string): { runner: TurnRunner; log: StepLog } {
+    let log: StepLog | undefined;
+    const runner = this.#context.begin(plan, {
+      run: this.turn,
+      requestId,
+      number: this.#number,
+      isLater: this.turn.isCommitted === true,
+      isOfEdge: this.turn.isCommitted === true || this.turn.continues !== undefined,
+      most: this.#meter.most,
+      logged: this.#shown.log.events,
+      logOf: (builder) => {
+        log = new StepLog(this.#shown, builder);
+        return log;
+      },
+      callsIn: (content) => this.#shown.callsIn(content),
+      onEnd: (settled) => this.#step && this.#endStep(this.#step, settled),
+    });
+    if (!log) throw new TypeError('A step without a log.');
+    this.#number += 1;
+    return { runner, log };
+  }
+
+  /** Decides what follows a step. The decision is stored together with the step's end. */
+  #endStep({ runner, log }: { runner: TurnRunner; log: StepLog }, settled: Promise<Settled> | undefined): void {
+    const { row, ended, builder } = runner.turn;
+    this.#context.settle(row, settled);
+    if (!ended) throw new TypeError('A step that has not ended.');
+    const isAnswer = ended.status !== 'failed';
+    this.turn.isUnanswered = ended.isUnanswered;
+    this.#meter.addStep(ended.summary.nanodollars, isAnswer);
+    if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
+    this.turn.last = { outcome: ended.summary.outcome, delta: log.delta };
+    if (isAnswer && !this.turn.isCommitted) this.#model = this.#otherModel(runner.model);
+    this.turn.isCommitted ||= isAnswer;
+    // A step that was not admitted settles nothing, and so it reports nothing of those before it.
+    if (settled !== undefined) this.turn.isUnreported = typeof row.calls === 'string';
+    this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
+    if (isAnswer) this.#isInterrupted = false;
+    this.#following = this.#followingOf(runner, log);
+    if (this.#following) this.#shown.log.store({ at: this.#context.now(), unseenMs: 0 });
+  }
+
+  #followingOf(runner: TurnRunner, log: StepLog): Following | undefined {
+    const { row, ended, builder } = runner.turn;
+    const { stopReason, blocks } = builder;
+    switch (ended?.status) {
+      case 'complete': {
+        const asked = blocks
+          .filter(({ value, broken }) => value.type === 'tool_use' && !broken)
+          .map(({ value }) => value);
+        const own = asked.filter((block) => this.#shown.isOfEdge(block));
+        // Only the calls that its row names are in the history.
+        const calls = this.#context.transcript.calls.of(row.seq).flatMap(({ turn, n, id, tries }) => {
+          const block = own.find((one) => one.id === id);
+          return block ? [{ turn, n, block, tries }] : [];
+        });
+        if (stopReason === 'tool_use' && calls.length > 0 && !this.#abort.signal.aborted) {
+          const allowed = calls.filter((call) => this.#meter.addCall(call.block));
+          for (const call of calls) if (!allowed.includes(call)) this.#calls.answer(call, failedCall(NOT_CALLED));
+          return { kind: 'calls', calls: allowed, asksClient: own.length < asked.length };
+        }
+        for (const call of calls) this.#calls.answer(call, failedCall(CUT_SHORT));
+        if (stopReason === 'pause_turn' && !this.#ending) return { kind: 'step' };
+        this.#finish({ kind: 'complete' });
+        return undefined;
+      }
+      case 'failed': {
+        if (this.#ending) break;
+        const error = runner.failure;
+        const isLater = this.#isPart;
+        const reason = isLater && pauseBy(error);
+        if (reason) {
+          this.#finish({ kind: 'paused', reason });
+          return undefined;
+        }
+        if (isLater && BUSY.has(ended.error?.type ?? '') && this.#pauses < MOST_PAUSES) return { kind: 'again' };
+        break;
+      }
+      case 'empty':
+      case 'refused':
+        this.#finish({ kind: 'complete' });
+        return undefined;
+    }
+    const isPart = this.#isPart && !ended?.isUnanswered;
+    this.#finish(
+      this.#ending && isPart
+        ? this.#ending
+        : {
+            ...{ kind: 'error', error: ended?.error, data: isPart ? undefined : log.error },
+            isStopped: ended?.isStopped,
+          },
+    );
+    return undefined;
+  }
+
+  /** Makes the calls that follow, and begins the next step. @returns its plan; undefined if the run has ended */
+  async #nextPlan(): Promise<NextRequest | undefined> {
+    const following = this.#following;
+    if (!following) return undefined;
+    this.#isWaiting = true;
+    let asksClient = false;
+    if (following.kind === 'calls') {
+      const owed = following.calls.filter((call) => this.#calls.needsApproval(call));
+      await this.#calls.makeAll(following.calls.filter((call) => !owed.includes(call)));
+      this.#called = following.calls[0]?.turn;
+      this.#isWaiting = false;
+      if (owed.length > 0) return this.#waitForApproval(owed);
+      asksClient = following.asksClient;
+    } else if (following.kind === 'again') await this.#pause();
+    const share = newShare();
+    const mayGoOn = !asksClient && this.#meter.pause(this.#context.now()) === undefined;
+    this.#isWaiting = true;
+    const lacking = mayGoOn ? await this.#take(share, this.#bytesOfStep) : undefined;
+    this.#isWaiting = false;
+    let plan: NextRequest | undefined;
+    try {
+      plan = this.#planAfter(share, { asksClient, lacking });
+    } finally {
+      if (!plan) share.leave();
+    }
+    return plan;
+  }
+
+  #planAfter(share: RoomShare, { asksClient, lacking }: { asksClient: boolean; lacking: unknown }) {
+    const reason = this.#meter.pause(this.#context.now());
+    if (this.#ending) this.#finish(this.#ending);
+    else if (asksClient) {
+      showClientCalls(this.turn, this.#context.transcript, this.#shown);
+      this.#finish({ kind: 'complete' });
+    } else if (reason) this.#finish({ kind: 'paused', reason });
+    // The results are in their rows, and go up with the next message.
+    else if (lacking) this.#finish({ kind: 'error', error: lacking });
+    else {
+      try {
+        const plan = this.#beginNext();
+        share.keep(plan.body.bytes);
+        return { ...plan, share };
+      } catch (thrown) {
+        this.#finish({ kind: 'error', error: thrown });
+      }
+    }
+    return undefined;
+  }
+
+  /** How it ends now, if it was stopped or may not go on; undefined otherwise. */
+  get #ending(): EndOfRun | undefined {
+    return this.#over ?? (this.#abort.signal.aborted ? { kind: 'stopped' } : undefined);
+  }
+
+  /** Waits for room. @returns why there is none; undefined if there is */
+  async #take(share: RoomShare, bytes: number): Promise<unknown> {
+    const { account, conversation, now } = this.#context;
+    const signal = AbortSignal.any([this.#abort.signal, this.#revoked.signal]);
+    try {
+      await takeRoom(share, bytes, this.#meter.leftMs(now()), { account, conversation, signal });
+      return undefined;
+    } catch (thrown) {
+      return thrown;
+    }
+  }
+
+  /** About how many bytes the next step sends up: the history, and the results of the last calls, images in base64. */
+  get #bytesOfStep(): number {
+    const { transcript } = this.#context;
+    const results = this.#called === undefined ? [] : transcript.calls.of(this.#called);
+    const history = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
+    return history + Math.ceil(results.reduce((sum, { bytes }) => sum + bytes, 0) * (4 / 3));
+  }
+
+  /** Whether a step of the run is part of the history. */
+  get #isPart(): boolean {
+    return this.turn.isCommitted === true || this.turn.continues !== undefined;
+  }
+
+  /** Pauses the run until a person has decided on calls. */
+  #waitForApproval(owed: readonly PlannedCall[]): undefined {
+    if (this.#ending) {
+      for (const call of owed) this.#calls.answer(call, failedCall('stopped'));
+      this.#finish(this.#ending);
+      return;
+    }
+    requestApprovals(owed, { ...this.#context, row: this.turn.row });
+    this.#finish({ kind: 'paused', reason: 'approval' });
+  }
+
+  #beginNext(): NextRequest {
+    const body = bodyOfStep(this.#planned.rest, { isInterrupted: this.#isInterrupted, model: this.#model });
+    const plan = this.#context.plan(body);
+    this.#step = this.#begin(plan, tryId(this.#context.requestId, this.#nextTry));
+    plan.messages = [];
+    return plan;
+  }
+
+  /** Shows that the run goes on, and finds what is left to do. */
+  #restore({ open, unmade, last, number, tries }: CrashedRun): void {
+    const { transcript, now } = this.#context;
+    for (const index of open) this.#shown.add('content_block_stop', { index });
+    // The first event after the gap. A listener that resumes inside the gap begins here.
+    this.#shown.add('ping', {});
+    for (const id of unmade) {
+      this.#shown.expect(id);
+      this.#shown.showResult(id, failedCall(CUT_SHORT));
+    }
+    this.#shown.log.store({ at: now(), unseenMs: 0 });
+    this.#number = number + 1;
+    this.#model = this.#otherModel(last?.model);
+    // Later tries may have been admitted without their names being stored.
+    this.#nextTry = tries + SKIPPED_TRIES;
+    this.#following = { kind: 'step' };
+    if (!last) return;
+    this.#isInterrupted = last.status === 'interrupted';
+    this.#called = last.seq;
+    const again = callsAgain(last.seq, {
+      ...{ transcript, now, shown: this.#shown, tools: this.#planned.tools.runs },
+      answer: (call, result) => this.#calls.answer(call, result),
+    });
+    if (again) this.#following = { kind: 'calls', ...again };
+  }
+
+  /** @returns the model if it differs from the one that the run asked for; undefined otherwise */
+  #otherModel(model: string | undefined): string | undefined {
+    const { models } = this.#context.settings;
+    if (model === undefined || models.find(model)?.id === models.find(this.turn.row.model)?.id) return undefined;
+    return model;
+  }
+
+  async #pause(): Promise<void> {
+    const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#pauses);
+    this.#pauses += 1;
+    const ms = Math.min(jittered(longest), this.#meter.leftMs(this.#context.now()));
+    // A stop ends the pause early. The code after the pause checks for it.
+    await pause(ms, this.#abort.signal).catch(() => {});
+  }
+
+  #finish(end: EndOfRun): void {
+    const { transcript, now, requestId, onEnd } = this.#context;
+    endRun(this.turn, end, { transcript, shown: this.#shown, spent: this.#meter.spent, now: now(), requestId });
+    onEnd(this.turn);
+  }
+}

@@ -1,0 +1,75 @@
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { Json } from '../../kit/json/object.ts';
+
+/** What a tool receives with its call. */
+export interface ToolCall {
+  tool_use_id: string;
+  name: string;
+  input: unknown;
+  account: string;
+  conversation: string;
+  turn: string;
+}
+
+/** The result of a call. */
+export interface ToolResult {
+  /** As it goes up in a `tool_result`: a text, or blocks. */
+  content: string | Json[];
+  isError: boolean;
+  /** Bytes of the tool's answer. */
+  bytes: number;
+  /** What its subagent has cost, including the subagent's own subagents; absent if the tool is not an agent. */
+  cost?: Nanodollars;
+}
+
+/** A longer text would fill the context window of most models. */
+export const MOST_TEXT_BYTES = 1_000_000;
+/** The most bytes of an image: the API accepts 5 MB in base64, which is a third longer than the bytes. */
+export const MOST_IMAGE_BYTES = 3_750_000;
+/** The most bytes of all results of one step: they are in memory at the same time, and go up in one request. */
+export const MOST_STEP_BYTES = 3 * MOST_IMAGE_BYTES;
+/** Media types that the API accepts as images. */
+export const IMAGES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);
+export const NO_CONTENT = '(no content)';
+
+/** @returns a result that tells the model how a call has failed */
+export function failedCall(content: string): ToolResult {
+  return { content, isError: true, bytes: 0 };
+}
+
+/** @returns the result of a call whose answer is too long. @param most the most bytes allowed */
+export function tooMuch(most: number): ToolResult {
+  return failedCall(`The tool answered with more than ${most} bytes.`);
+}
+
+/** The bytes that the results of a step may still have. Calls that run at the same time share it. */
+export interface ResultRoom {
+  left: number;
+}
+
+/** Waits for room in the isolate's memory for so many bytes of an answer. @throws ApiError 503 if there is none in time */
+export type HoldRoom = (bytes: number) => Promise<void>;
+
+/**
+ * Waits for room for an answer while it comes. A call that waits holds no room, so it waits seldom: once for a short answer,
+ * and once more, at the latest, for the longest.
+ *
+ * @param sizes the sizes for which room is taken, in ascending order
+ * @returns a function to call with the length so far, before more is read
+ */
+export function growingRoom(hold: HoldRoom, sizes: readonly number[]): (length: number) => Promise<void> {
+  let held = 0;
+  return async (length) => {
+    if (length <= held) return;
+    held = sizes.find((size) => size >= length) ?? length;
+    await hold(held);
+  };
+}
+
+/** The bytes for which an answer takes room at first. Most results have fewer. */
+export const SHORT_ANSWER_BYTES = 65_536;
+
+/** @returns the result of a call whose answer does not fit beside the other answers of its step. */
+export function tooMuchTogether(): ToolResult {
+  return failedCall('The tools that were called together have answered too much. Call this one again by itself.');
+}

@@ -1,0 +1,151 @@
+/** Turns a list of tools into its stored form: each MCP server is replaced by the tools that it has now. */
+
+import type { Context } from 'hono';
+import { idsNamed } from '../../../claude/request/named-ids.ts';
+import { hasScope } from '../../../gate/auth/authenticate.ts';
+import { type AppEnv, contextOf } from '../../../gate/auth/context.ts';
+import type { Identity } from '../../../gate/identity/caller.ts';
+import type { Settings } from '../../../gate/settings/settings.ts';
+import { ApiError, finalError, invalidRequest } from '../../../kit/http/errors.ts';
+import { asText, isObject, type Json, withoutUndefined } from '../../../kit/json/object.ts';
+import { admitFree } from '../../../money/admission/admit-free.ts';
+import { checkOwned } from '../../../money/admission/check-owned.ts';
+import { readToStore } from '../../../money/admission/read-body.ts';
+import { type ListedTool, listTools } from '../../mcp/list-tools.ts';
+import { McpFault } from '../../mcp/mcp-fault.ts';
+import { McpSession } from '../../mcp/session.ts';
+import type { McpServerRun } from '../runs.schema.ts';
+import { checkTools, headersOf } from './check-tools.ts';
+
+/** Milliseconds that a server may take to list its tools. The caller who stores them waits for it. */
+const LISTING_SECONDS = 30;
+/** How many servers one list may name. All of them are asked at the same time. */
+const MOST_SERVERS = 10;
+const LONGEST_NAME = 128;
+
+/**
+ * Reads a body that will be stored, and turns its tools into their stored form.
+ *
+ * @param price what the request costs its account
+ * @param complete adds tools that the body only names
+ * @throws ApiError as `storedTools`, and 404 for an id of something that does not belong to the account
+ */
+export async function readWithTools(
+  c: Context<AppEnv>,
+  price: Parameters<typeof readToStore>[1],
+  complete: (sent: Json) => Json | Promise<Json> = (sent) => sent,
+): Promise<Json> {
+  const { json: sent } = await readToStore(c, price);
+  // Nothing that is stored may name a container, whoever has it.
+  await checkOwned(contextOf(c), idsNamed({ ...sent, container: undefined }));
+  const json = await complete(sent);
+  const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
+  return { ...json, ...withoutUndefined({ tools }) };
+}
+
+/**
+ * Checks a list of tools that will be stored, and lists the tools of its MCP servers.
+ *
+ * @param onListing called before a server is asked. If it throws, nothing is stored
+ * @returns the list in its stored form; unchanged if it is not a list, or names no server
+ * @throws ApiError 400 for a malformed tool, and for a server whose tools cannot be listed; 403 for a caller who may not send
+ *   tools with an address; 502 for a server whose tools may be listed later
+ */
+export async function storedTools(
+  tools: unknown,
+  identity: Identity,
+  settings: Settings,
+  onListing: () => Promise<unknown>,
+): Promise<unknown> {
+  checkTools(tools, identity, settings, 'stored');
+  if (!Array.isArray(tools)) return tools;
+  const servers = tools.filter(isServer).length;
+  if (servers === 0) return tools;
+  if (servers > MOST_SERVERS) throw invalidRequest(`tools: at most ${MOST_SERVERS} MCP servers.`);
+  await onListing();
+  const lists = tools.map((tool, index) => (isServer(tool) ? toolsOf(tool, index, settings) : [tool]));
+  const stored = (await Promise.all(lists)).flat();
+  const names = new Set<unknown>();
+  for (const tool of stored) {
+    const name = isObject(tool) ? tool.name : undefined;
+    if (name !== undefined && names.has(name)) {
+      throw invalidRequest(`tools: two of them would be named ${asText(name)}, tools of MCP servers among them.`);
+    }
+    names.add(name);
+  }
+  return stored;
+}
+
+/**
+ * An address and its headers may be secrets of those who have stored them. Those of the deployment are its admins', even where
+ * accounts may store tools of their own.
+ *
+ * @returns whether the caller may see how what this owner has stored is called
+ */
+export function seesAddresses(c: Context<AppEnv>, owner: string): boolean {
+  const identity = c.get('identity');
+  return hasScope(identity, 'admin') || (owner === identity.account && hasScope(identity, 'tools'));
+}
+
+/** @returns stored tools, without their `run` where the caller may not see it */
+export function shownTools(c: Context<AppEnv>, owner: string, tools: Json[]): Json[] {
+  return seesAddresses(c, owner) ? tools : tools.map(({ run: _, ...tool }) => tool);
+}
+
+/** An entry that names an MCP server. It was checked before. */
+interface ServerEntry extends Json {
+  name: string;
+  run: McpServerRun;
+}
+
+function isServer(tool: unknown): tool is ServerEntry {
+  return isObject(tool) && isObject(tool.run) && Object.hasOwn(tool.run, 'mcp') && !Object.hasOwn(tool.run, 'tool');
+}
+
+async function toolsOf({ name: server, run, ...entry }: ServerEntry, index: number, settings: Settings) {
+  const { tools: wanted, ...call } = run;
+  const path = `tools.${index}.run`;
+  const listed = await listedBy(run, path, settings);
+  const unknown = wanted?.find((name) => !listed.some((tool) => tool.name === name));
+  if (unknown !== undefined) {
+    const names = listed.map(({ name }) => name).join(', ');
+    throw invalidRequest(`${path}.tools: this server has no tool ${unknown}. It has: ${names}.`);
+  }
+  const chosen = wanted ? listed.filter(({ name }) => wanted.includes(name)) : listed;
+  if (chosen.length === 0) throw invalidRequest(`${path}.mcp: this server has no tools.`);
+  return chosen.map(({ name, description, input_schema, isRepeatable }) => ({
+    ...entry,
+    name: `${server}_${name}`.replace(/[^a-zA-Z0-9_-]/g, '_').slice(0, LONGEST_NAME),
+    ...withoutUndefined({ description }),
+    input_schema,
+    run: { ...call, tool: name, once: run.once ?? !isRepeatable },
+  }));
+}
+
+async function listedBy(run: McpServerRun, path: string, settings: Settings): Promise<ListedTool[]> {
+  const seconds = Math.min(run.timeout_seconds ?? LISTING_SECONDS, LISTING_SECONDS);
+  const signal = AbortSignal.timeout(seconds * 1_000);
+  const server = {
+    url: run.mcp,
+    headers: headersOf(run, settings),
+    fetch: (url: string, init: RequestInit) => fetch(url, init),
+  };
+  try {
+    const session = await McpSession.open(server, signal);
+    try {
+      return await listTools(session, signal);
+    } finally {
+      session.close();
+    }
+  } catch (thrown) {
+    const begin = `${path}.mcp: the tools of this server could not be listed.`;
+    if (thrown instanceof McpFault && !thrown.mayPass)
+      throw finalError('invalid_request_error', `${begin} ${thrown.message}`);
+    const why = signal.aborted
+      ? `It did not answer within ${seconds} s.`
+      : thrown instanceof McpFault
+        ? thrown.message
+        : 'It could not be reached.';
+    throw new ApiError('api_error', `${begin} ${why} Try again later.`, { status: 502, cause: thrown });
+  }
+}

@@ -1,0 +1,48 @@
+import { malformed } from '../../../gate/settings/setting-faults.ts';
+import { isHost } from '../../../kit/http/headers/hosts.ts';
+
+/** A secret that goes to only one host, as a header of a tool's call. */
+export interface ToolSecret {
+  /** The host in the form of a URL, with its port if that is not the usual one. */
+  host: string;
+  value: string;
+}
+
+const SETTING = /^TOOL_SECRET_([A-Z0-9_]+)$/;
+
+const LEAST_CHARACTERS = 16;
+
+/** @returns the value of a header without a word such as `Bearer`: a text may quote it so. */
+export function withoutScheme(value: string): string {
+  return value.replace(/^\S+ +/, '');
+}
+
+/** @returns whether this is the name of a secret header of a tool. */
+export function isToolSecret(name: string): boolean {
+  return SETTING.test(name);
+}
+
+/**
+ * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`.
+ *
+ * @param development whether short ones are taken. They cannot be masked surely: each might be a part of any text
+ * @returns the secrets by their names
+ * @throws ApiError 500 that names a malformed one, never its value
+ */
+export function toolSecretsIn(
+  env: Readonly<Record<string, unknown>>,
+  development: boolean,
+): Record<string, ToolSecret> {
+  const secrets: Record<string, ToolSecret> = {};
+  for (const [setting, text] of Object.entries(env)) {
+    const name = SETTING.exec(setting)?.[1];
+    if (name === undefined || typeof text !== 'string') continue;
+    const [, host = '', value = ''] = /^([^=]+)=([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/.exec(text) ?? [];
+    if (!isHost(host)) throw malformed(`${setting} (must be a host and a value, such as api.example.com=Bearer abc)`);
+    if (!development && withoutScheme(value).length < LEAST_CHARACTERS) {
+      throw malformed(`${setting} (its value must have at least ${LEAST_CHARACTERS} characters, without Bearer)`);
+    }
+    secrets[name] = { host, value };
+  }
+  return secrets;
+}

@@ -1,0 +1,167 @@
+/**
+ * Answers who does not see all of an answer. To a bound token that does not see its tools each event and message is the same but
+ * for what its hidden blocks say. Where an answer is shown as text, blocks that some clients cannot read are left out.
+ */
+
+import { errorType } from '../../claude/usage/usage-report.ts';
+import { encoder } from '../../kit/http/bytes.ts';
+import { readEvent, readMessage } from '../../kit/json/block-texts.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import { FrameReader } from '../../kit/sse/frames.ts';
+import type { TurnAnswer } from '../../talk/contracts/conversation.ts';
+import { TEXT_TURN } from '../../talk/storage/rows.ts';
+import type { TurnLog } from '../../talk/turn/event-log.ts';
+import { LogBlocks } from '../../talk/turn/log-blocks.ts';
+import type { RunningTurn } from '../../talk/turn/running-turn.ts';
+import { hiddenBlock, isHiddenBlock, isReadable, readableBlocks } from './hidden-blocks.ts';
+
+/** A comment, and the events that have no part of a block. */
+const PASSED = /^(:|message_|content_block_stop|ping)/;
+/** A delta of a form that everybody reads. Most events are such, and none of them need be parsed. */
+const PLAIN_DELTA =
+  /\{"type":"content_block_delta","index":(\d+),"delta":\{"type":"(?:text|thinking|signature|input_json)_delta"/y;
+/** A block of which nobody knows how it began. */
+const UNSEEN = { isHidden: true, number: undefined };
+/** What is told of an error in an answer: the upstream may quote what it was sent. */
+const QUIET = 'This answer was not given, or not to its end. Ask again.';
+
+/** What a listener sees of an answer. */
+export interface Visibility {
+  /** Whether it does not see what tools were given and gave back. */
+  hides: boolean;
+  /** Whether it sees only the blocks that every client reads. */
+  isText: boolean;
+}
+
+/** @returns what a listener sees of a turn. @param show how it wants to see it; undefined for as the turn was begun */
+export function visibilityOf(turn: string, hides: boolean, show?: string): Visibility {
+  return { hides, isText: show === undefined ? turn.startsWith(TEXT_TURN) : show === 'text' };
+}
+
+/** Hides blocks in the events of one turn, however its bytes are split. */
+class HidingReader extends FrameReader {
+  readonly #hides: boolean;
+  readonly #isText: boolean;
+  readonly #blocks: LogBlocks;
+
+  /** @param blocks those of the log that it reads: it may not see where they begin */
+  constructor({ hides, isText }: Visibility, blocks = new LogBlocks()) {
+    super();
+    this.#hides = hides;
+    this.#isText = isText;
+    this.#blocks = blocks;
+  }
+
+  /** @returns the events that these bytes end, as they are shown. */
+  read(bytes: Uint8Array): string {
+    let shown = '';
+    this.scan(bytes, (text, start, end) => {
+      shown += this.#shown(text.slice(start, end + 2));
+      return end + 2;
+    });
+    return shown;
+  }
+
+  readText(text: string): string {
+    return this.read(encoder.encode(text));
+  }
+
+  /** Hides tools in what is still to come. Behind the last event it has the turn's summary. */
+  through(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+    return body.pipeThrough(
+      new TransformStream<Uint8Array, Uint8Array>({
+        transform: (piece, to) => {
+          const shown = this.read(piece);
+          if (shown) to.enqueue(encoder.encode(shown));
+        },
+        flush: (to) => to.enqueue(encoder.encode(this.rest)),
+      }),
+    );
+  }
+
+  #shown(event: string): string {
+    const at = event.indexOf('data: ') + 6;
+    const told = (json: string) => `${event.slice(0, at)}${json}\n\n`;
+    PLAIN_DELTA.lastIndex = at;
+    const [head, digits] = PLAIN_DELTA.exec(event) ?? [];
+    if (head) {
+      const { isHidden, number } = this.#blocks.at(Number(digits)) ?? UNSEEN;
+      if ((this.#hides && isHidden) || (this.#isText && number === undefined)) return '';
+      if (!this.#isText || number === Number(digits)) return event;
+      return event.slice(0, at) + head.replace(/\d+/, String(number)) + event.slice(at + head.length);
+    }
+    const begun = this.#blocks.note(event, at);
+    if (this.#isText && begun && begun.number === undefined) return '';
+    if (!this.#isText && begun?.told !== undefined) return told(begun.told);
+    const data = readEvent(event.slice(at)) ?? { type: event };
+    const { type, index, delta, content_block: block, message = delta } = data;
+    const known = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.at(index) ?? UNSEEN);
+    if (this.#isText && index !== undefined) {
+      const { number } = known;
+      if (number === undefined || (isObject(delta) && !isReadable(delta))) return '';
+      data.index = number;
+      if (number !== index) event = told(writeJson(data));
+    }
+    if (!this.#hides) return PASSED.test(String(type)) || type === 'error' || index !== undefined ? event : '';
+    if (type === 'error') return told(quietError(data));
+    if (isObject(message) && message.container) {
+      // It names the agent's skills.
+      message.container = null;
+      return told(JSON.stringify(data));
+    }
+    if (PASSED.test(String(type))) return event;
+    if (!isObject(block)) {
+      return isObject(delta) && delta.type !== 'citations_delta' && !known.isHidden ? event : '';
+    }
+    const json = writeJson({ type, index: data.index, content_block: hiddenBlock(block) });
+    // The next listener need not parse what a tool gave back, which may be long.
+    if (isHiddenBlock(block) && begun) begun.told = json;
+    return told(json);
+  }
+}
+
+/** Follows a turn as `TurnLog.follow` does. @param seen what the listener sees of it */
+export function followed(
+  log: Pick<TurnLog, 'follow' | 'blocks'>,
+  after: number,
+  seen: Visibility,
+): ReadableStream<Uint8Array> {
+  // Made first: what is damaged takes no place among the followers.
+  const reader = seen.hides || seen.isText ? new HidingReader(seen, log.blocks) : undefined;
+  const body = log.follow(after);
+  return reader?.through(body) ?? body;
+}
+
+/** @returns an answer of which only that is shown which its caller sees. @param hides as in `Visibility` */
+export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: RunningTurn): TurnAnswer {
+  if (answer.kind === 'error') {
+    return hides && answer.isEnd ? { ...answer, error: { ...answer.error, message: QUIET } } : answer;
+  }
+  const seen = visibilityOf(answer.turn, hides);
+  if (!hides && !seen.isText) return answer;
+  const reader = new HidingReader(seen, running?.row.id === answer.turn ? running.log.blocks : undefined);
+  if (answer.kind === 'ended') return { ...answer, events: reader.readText(answer.events) };
+  if (answer.kind === 'stream') {
+    const first = reader.readText(answer.first ?? '');
+    return { ...answer, first, body: reader.through(answer.body) };
+  }
+  const message = readMessage(answer.body);
+  // A refusal may come in any form.
+  const isRefusal = answer.status >= 400 || message?.type === 'error';
+  if (hides && isRefusal) return { ...answer, body: quietError(message ?? {}) };
+  // Nobody has asked for an answer.
+  if (!message || !Array.isArray(message.content)) return answer;
+  if (seen.isText) message.content = readableBlocks(message.content);
+  if (hides) {
+    message.container &&= null;
+    message.content = (message.content as Json[]).map(hiddenBlock);
+  }
+  return { ...answer, body: writeJson(message) };
+}
+
+/** @returns an error of the API's form by its type alone, as JSON text. */
+export function quietError({ error, request_id: id }: Json): string {
+  const request_id = /^req_[\w.]+$/.test(String(id)) ? id : undefined;
+  return JSON.stringify({ type: 'error', error: { type: errorType({ error }), message: QUIET }, request_id });
+}

@@ -1,0 +1,222 @@
+/**
+ * Gives a task to a subagent. A subagent is an ordinary turn of another conversation, begun by the object of the run that
+ * called it. Its idempotency key is made from the call, so after a crash the run attaches to the same subagent again.
+ */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { orAborted } from '../../kit/async/or-aborted.ts';
+import { jittered, pause } from '../../kit/async/pause.ts';
+import { createRequestId } from '../../kit/http/headers/request-id.ts';
+import { isObject } from '../../kit/json/object.ts';
+import { callObject } from '../../kit/objects/call-object.ts';
+import type {
+  ConversationObject,
+  ConversationPlace,
+  PackedAnswer,
+  SubagentOutcome,
+  TurnRequest,
+} from '../../talk/contracts/conversation.ts';
+import { errorIn } from '../../talk/turn/turn-ending.ts';
+import type { SubagentShare } from '../runs/call-rows.ts';
+import type { AgentRun } from '../runs/runs.schema.ts';
+import { failedCall, type ToolCall, type ToolResult } from '../runs/tool-result.ts';
+import { resultOfSubagent, subagentId } from './subagent-result.ts';
+
+/** What subagents take over from the request of the run that calls them. */
+export interface RunCaller extends Pick<TurnRequest, 'identity' | 'headers' | 'query' | 'route'> {
+  /** How deep the run is. A run that a client has begun is at 1. */
+  depth: number;
+  /** How long its conversation is kept, in seconds; null means the deployment's retention. */
+  retentionSeconds: number | null;
+  /**
+   * @returns the account that has stored a tool with the conversation's agent or prefix; undefined for the caller's own tool
+   */
+  ownerOf(tool: string): string | undefined;
+}
+
+/** What a call of an agent needs in addition to what every call needs. */
+export interface SubagentCall {
+  caller: RunCaller;
+  /** Makes a new stub of a conversation of the account for each call: a stub that has thrown stays broken. */
+  reach(id: string): ConversationStub;
+  /** What the subagent may spend, and has spent. It changes with each attempt. */
+  share: SubagentShare;
+  /** Stores the share after a change. */
+  noteShare(): void;
+  /** Whether the subagent may have been begun before a crash. */
+  isAgain: boolean;
+  /** Whether that was so long ago that a failed attempt may be forgotten already. */
+  isLate: boolean;
+}
+
+interface AgentOptions extends SubagentCall {
+  /** Milliseconds that are left of the run. */
+  leftMs: number;
+  /** Aborted when the run is stopped. */
+  signal: AbortSignal;
+}
+
+/** How deep subagents may be. The subagents of a client's run are at 2, theirs at 3. */
+const MOST_DEPTH = 3;
+/** Errors that say that an upstream or an account was too busy. An attempt that has produced no output is made again. */
+const BUSY_TYPES: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
+const MOST_ATTEMPTS = 8;
+/** How often an object is called again after a lost call. */
+const MOST_LOST = 20;
+const FIRST_PAUSE_LOST_MS = 100;
+const LONGEST_PAUSE_LOST_MS = 10_000;
+const NO_MONEY = 'There is no money left for this task: the run has used up its max_usd.';
+
+/**
+ * Has a subagent do a task, and waits for its end. Stops the subagent when the run is stopped or the time is over. If the
+ * subagent's object cannot be reached, its cost is not known: then all that it might have spent is counted.
+ *
+ * @returns its last text; an error if it has failed, was refused, or did not end
+ */
+export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOptions): Promise<ToolResult> {
+  const { caller, leftMs, signal, share, isAgain, isLate } = options;
+  const { task } = isObject(call.input) ? call.input : {};
+  if (typeof task !== 'string' || task.trim() === '')
+    return failedCall('The input must be {"task": "…"}, with a text.');
+  if (caller.depth >= MOST_DEPTH) {
+    return failedCall('This is a subagent of a subagent, which has no subagents itself. Do the task without.');
+  }
+  if (signal.aborted && !isAgain) return failedCall('stopped');
+  const ms = Math.min((run.timeout_seconds ?? Number.POSITIVE_INFINITY) * 1_000, leftMs);
+  const late = Number.isFinite(ms) ? AbortSignal.timeout(ms) : undefined;
+  const ended = late ? AbortSignal.any([signal, late]) : signal;
+  const place = { account: call.account, id: await subagentId(call) };
+  const reach = () => options.reach(place.id);
+  let outcome: SubagentOutcome | undefined;
+  const before = isLate ? 'late' : isAgain;
+  for (let mayHaveBegun: boolean | 'late' = before; ; mayHaveBegun = false) {
+    const left = share.most === null ? undefined : share.most - share.cost;
+    if (left !== undefined && left <= 0) return { ...failedCall(NO_MONEY), cost: share.cost };
+    const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
+    const request = { ...requestOfCall(call, run, caller, place), key, hash: key, body: taskBody(task, left, ms) };
+    const working = follow(reach, request, mayHaveBegun, ended);
+    outcome = await orAborted(working, ended).catch(() => stop(reach, key));
+    // Nobody waits for it any more, so nobody needs its error.
+    working.catch(() => {});
+    // A subagent that waits for approval goes on by itself after the decision. The money for that stays set aside.
+    const isKnown = outcome !== undefined && outcome.cost !== null && outcome.paused !== 'approval';
+    share.cost += (isKnown ? outcome?.cost : (left ?? outcome?.cost)) ?? 0;
+    const isBusy = outcome?.status === 'failed' && BUSY_TYPES.has(outcome.error?.type ?? '');
+    if (!isBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
+    share.attempt += 1;
+    options.noteShare();
+    await waitBefore(share.attempt, ended);
+    if (ended.aborted) break;
+  }
+  const whyStopped = signal.aborted
+    ? 'It was stopped.'
+    : late?.aborted
+      ? `Its ${Math.ceil(ms / 1_000)} s were over.`
+      : '';
+  return { ...resultOfSubagent(outcome, whyStopped), cost: share.cost };
+}
+
+type ConversationStub = DurableObjectStub<ConversationObject>;
+type Reach = () => ConversationStub;
+
+/**
+ * Begins a subagent, or attaches to it, and follows it to its end, even if its object dies meanwhile.
+ *
+ * @returns undefined if its conversation was deleted meanwhile
+ * @throws what the last call has thrown, if its object cannot be reached
+ */
+async function follow(
+  reach: Reach,
+  { body, ...request }: Omit<TurnRequest, 'requestId'> & { key: string },
+  mayHaveBegun: boolean | 'late',
+  ended: AbortSignal,
+): Promise<SubagentOutcome | undefined> {
+  let isKnown = !mayHaveBegun;
+  for (let lost = 0; ; ) {
+    try {
+      const before = isKnown ? undefined : await reach().subagentOutcome(request.key);
+      if (before) return before;
+      // Nobody knows any more what it has cost. Beginning it again might spend its share twice.
+      if (mayHaveBegun === 'late') return FORGOTTEN;
+      isKnown = false;
+      ended.throwIfAborted();
+      const answer = await reach().turn(JSON.stringify({ ...request, requestId: createRequestId() }), body);
+      const error = typeof answer === 'string' ? null : whyRefused(answer);
+      // The stream is not needed here: a client that wants to see it follows the subagent's conversation.
+      if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
+      (answer as Partial<Disposable>)[Symbol.dispose]?.();
+      const outcome = await reach().subagentOutcome(request.key);
+      // A subagent that had begun and is not found any more was deleted, and its cost with it.
+      if (!error) return outcome;
+      return outcome?.status === 'failed' || !outcome ? { ...(outcome ?? UNBEGUN), error } : outcome;
+    } catch (thrown) {
+      lost += 1;
+      if (lost > MOST_LOST || ended.aborted) throw thrown;
+      await waitBefore(lost, ended);
+    }
+  }
+}
+
+const UNBEGUN: SubagentOutcome = {
+  ...{ turn: '', status: 'failed', paused: null, stop_reason: null, text: '', error: null },
+  ...{ cost_usd: 0, cost: 0 },
+};
+
+const FORGOTTEN: SubagentOutcome = {
+  ...UNBEGUN,
+  ...{
+    cost: null,
+    error: { type: 'api_error', message: 'The edge was interrupted for long, and what it has done is not known.' },
+  },
+};
+
+/** @returns why a turn was refused, by this edge or by the upstream; null if it was not refused */
+function whyRefused(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
+  if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
+  return answer.kind === 'whole' && answer.status >= 400 ? errorIn(answer.body) : null;
+}
+
+/** Stops a subagent, or prevents it from beginning. @returns its outcome; undefined if it cannot be reached */
+async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefined> {
+  try {
+    return await callObject('conversation', async () => (await reach().stopSubagent(key)) ?? UNBEGUN, 'persistent');
+  } catch {
+    return undefined;
+  }
+}
+
+async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
+  const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
+  // An abort ends the pause. The caller checks the signal afterwards.
+  await pause(jittered(longest), signal).catch(() => {});
+}
+
+function requestOfCall(
+  { conversation, tool_use_id: toolUseId, name }: ToolCall,
+  { agent }: AgentRun,
+  { depth, retentionSeconds, headers, ownerOf, ...caller }: RunCaller,
+  place: ConversationPlace,
+): Omit<TurnRequest, 'requestId' | 'body' | 'key' | 'hash'> {
+  // The caller's idempotency key belongs only to the caller's own request.
+  const { 'idempotency-key': _, ...others } = headers;
+  return {
+    ...caller,
+    place,
+    headers: others,
+    agent,
+    agentOwner: ownerOf(name),
+    retried: false,
+    again: false,
+    stream: true,
+    parent: { conversation, toolUseId, depth: depth + 1, retentionSeconds },
+  };
+}
+
+/** @param ms how many milliseconds the task may take; infinite if that is not limited */
+function taskBody(task: string, most: Nanodollars | undefined, ms: number): string {
+  return JSON.stringify({
+    messages: [{ role: 'user', content: task }],
+    ...(most === undefined ? {} : { max_usd: most / 1e9 }),
+    ...(Number.isFinite(ms) ? { max_seconds: Math.max(1, Math.ceil(ms / 1_000)) } : {}),
+  });
+}

@@ -1,0 +1,193 @@
+/** Asks the upstream for a summary, and reads it to its end. */
+
+import { readAnswer } from '../../claude/buffered-answer.ts';
+import { isEventStream } from '../../claude/content-type.ts';
+import { Exchange } from '../../claude/exchange.ts';
+import { endOf, interrupted, notTheApi, sizeGuard } from '../../claude/failure.ts';
+import { joinedBetas, type PlainHeaders } from '../../claude/headers.ts';
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { TokenCounts } from '../../claude/pricing/cost.ts';
+import type { Upstream } from '../../claude/upstream.ts';
+import { UsageReader } from '../../claude/usage/usage-reader.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { type ApiError, finalError, toApiError } from '../../kit/http/errors.ts';
+import { parseObject } from '../../kit/json/object.ts';
+import { FrameReader } from '../../kit/sse/frames.ts';
+import { numberOfTry, tryId } from '../../money/admission/admission.ts';
+import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
+import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
+import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
+import { MessageBuilder } from '../../talk/turn/message-builder.ts';
+import type { RunRequest } from '../runs/stored-run.ts';
+import { summaryMessage, summaryWords, withCompaction } from './summarize.ts';
+import type { SummaryRow } from './summary-rows.ts';
+
+/** The request of a turn, and its body without messages. */
+export interface SummaryCause {
+  request: RunRequest;
+  rest: string;
+}
+
+/** A hold ends after 15 minutes. Until then it is known what a summary has cost; milliseconds. */
+const LONGEST_MS = 840_000;
+
+interface SummaryCall {
+  /** The query and the headers of the turn; the headers as `headersOfSummary` has made them. */
+  query: string;
+  headers: PlainHeaders;
+  upstream: Upstream;
+  settings: Settings;
+  signal: AbortSignal;
+  /** Where the API is to make a block; undefined for a text. */
+  place: string | undefined;
+  /** The most tokens that it can have written when it is ended; undefined where `max_tokens` limits it. */
+  mayWrite: number | undefined;
+}
+
+/** What has come of it. */
+interface SummaryAnswer {
+  outcome: RequestOutcome;
+  /** The message with the summary as JSON text; undefined if none has come. */
+  text?: string | undefined;
+  tokens: number;
+  /** Whether the upstream has said that it makes no such blocks. */
+  lacksBlocks: boolean;
+}
+
+/**
+ * How many times as long a summary may take as the fastest model would. A model is taken to write 500 tokens a second at most and
+ * writes about 60: with less time, what was paid would be ended before it is whole.
+ */
+const PACE = 8;
+
+/**
+ * Asks for a summary. It streams, and is ended when the model may have written more than it is allowed to: the API says nothing
+ * of a block before it is whole. Never rejects.
+ */
+export async function askForSummary(paid: MeteredExchange, asking: SummaryCall): Promise<SummaryAnswer> {
+  const { query, headers, upstream, settings, signal, place, mayWrite } = asking;
+  const exchange = new Exchange({ upstream, settings, signal, wholeMs: LONGEST_MS });
+  const usage = new UsageReader({ readsBlocks: true });
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  try {
+    const { body, routing } = paid;
+    const path = `/v1/messages${query}`;
+    const sent = { ...headers, 'x-api-key': upstream.apiKey };
+    const response = await exchange.send({ method: 'POST', path, headers: sent, body, routing });
+    paid.release();
+    if (!response.ok || !isEventStream(response)) return await refusedSummary(response, exchange, place);
+    const { tokensPerSecond } = paid.granted.grant.terms ?? {};
+    if (mayWrite !== undefined && tokensPerSecond) {
+      const ms = Math.min(LONGEST_MS, ((mayWrite * PACE) / tokensPerSecond) * 1_000);
+      timer = setTimeout(() => exchange.controller.abort(interrupted(false)), ms);
+    }
+    const builder = new MessageBuilder();
+    const frames = new FrameReader();
+    exchange.seen = () => usage.report;
+    const takeSize = sizeGuard();
+    const take = (piece: Uint8Array) => {
+      takeSize(piece);
+      usage.push(piece);
+      for (const { data } of frames.push(piece)) builder.take(parseObject(data) ?? {});
+    };
+    if (exchange.course.opening) take(exchange.course.opening);
+    if (!builder.stopped)
+      for await (const piece of exchange.pieces(response)) {
+        take(piece);
+        if (builder.stopped) break;
+      }
+    const { completed, error_type } = usage.report;
+    const outcome = exchange.outcome(usage.report, completed ? 'complete' : error_type ? 'error' : 'cut');
+    const text = outcome.completed ? summaryIn(builder, place) : undefined;
+    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), tokensWritten(outcome));
+    return { outcome, text, tokens, lacksBlocks: false };
+  } catch (thrown) {
+    const error = toApiError(thrown);
+    const outcome = exchange.outcome(exchange.unusable(error.logged), endOf(error));
+    return { outcome, tokens: 0, lacksBlocks: false };
+  } finally {
+    clearTimeout(timer);
+    exchange.close();
+  }
+}
+
+/**
+ * @param needed the betas that the agent needs
+ * @param isBlock whether the API is to make its own block
+ * @returns the headers of a summary, from those of the turn
+ */
+export function headersOfSummary(
+  { 'idempotency-key': _, ...headers }: PlainHeaders,
+  { simulated }: Upstream,
+  needed: readonly string[],
+  isBlock: boolean,
+): PlainHeaders {
+  const betas = joinedBetas(headers['anthropic-beta'], needed);
+  if (isBlock || betas !== '') headers['anthropic-beta'] = isBlock ? withCompaction(betas) : betas;
+  if (!simulated) delete headers['sluice-simulate'];
+  return headers;
+}
+
+async function refusedSummary(
+  response: Response,
+  exchange: Exchange,
+  place: string | undefined,
+): Promise<SummaryAnswer> {
+  const { report, refusal } = await readAnswer(response, exchange, 'message');
+  const { message, details } = refusal?.forCaller ?? notTheApi();
+  // The API's own complaints about a block have a code.
+  const isUnknown = place !== undefined && !details?.error_code && /compact|anthropic-beta/.test(message);
+  const outcome = exchange.outcome(exchange.unusable(refusal?.forOperator, report), 'error');
+  return { outcome, tokens: 0, lacksBlocks: response.status === 400 && isUnknown };
+}
+
+/** @returns the message that stands for what was summarized; undefined where the answer is no summary */
+function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undefined): string | undefined {
+  const values = blocks.map(({ value }) => value);
+  if (place !== undefined) {
+    const block = values.find(({ type }) => type === 'compaction');
+    // Without content it is a failed one, which was paid.
+    if (typeof block?.content !== 'string' || block.content === '') return undefined;
+    return JSON.stringify({ role: 'assistant', content: [block] });
+  }
+  const said = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
+  const text = said.join('').trim();
+  return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;
+}
+
+/** @returns the tokens that it has written, with what it has thought; infinite where nothing is known */
+function tokensWritten(outcome: RequestOutcome): number {
+  return tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
+}
+
+/** @returns about how many tokens a text has. What is not ASCII has about one for each character */
+function tokensIn(text: string): number {
+  const others = text.replaceAll(/[\0-\x7f]+/g, '').length;
+  return others + Math.ceil((text.length - others) / CHARACTERS_PER_TOKEN);
+}
+
+/** @returns the tokens of a summary: those of the API's own are not in the totals; undefined where nothing is known */
+export function tokensOfSummary({ usage }: Pick<RequestOutcome, 'usage'>): TokenCounts | undefined {
+  return usage?.iterations?.find(({ type }) => type === 'compaction') ?? usage;
+}
+
+/** @returns the error for an account that cannot hold all of a summary */
+export function summaryTooDear(): ApiError {
+  return finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
+}
+
+/** Upstreams that have refused to make a block. They are asked as by a user. */
+export const withoutBlocks = new WeakSet<Upstream>();
+
+/** @returns the upstream whose blocks a summary is: only it can read them. Undefined where summaries are texts */
+export function placeOf(upstream: Upstream): string | undefined {
+  const { pool, baseURL, simulated } = upstream;
+  if (pool || withoutBlocks.has(upstream)) return undefined;
+  return simulated ? 'simulator' : baseURL;
+}
+
+/** @returns the grant of the next try before its account is asked for it: a crash settles its hold by this name */
+export function grantOfNextTry({ grant, requestId }: SummaryRow, startedAt: number): StoredGrant {
+  const before = grant?.requestId ?? requestId;
+  return { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), startedAt };
+}

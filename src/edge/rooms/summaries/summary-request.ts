@@ -1,0 +1,81 @@
+/** Builds the request for a summary. */
+
+import { roomForText, TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
+import { ownOf } from '../../claude/request/request-body.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { edit } from '../../kit/json/edit.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import { bodyOfTurn, type RequestOptions, readAsked, runIn, sentHistory } from '../../talk/history/next-request.ts';
+import { unboundTurns } from '../../talk/history/thinking.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import { type PlannedSummary, summaryQuestion } from './summarize.ts';
+
+/** Members of a request that a summary must not have: it is plain text, and made of all that is sent. */
+const NOT_IN_SUMMARY = {
+  context_management: undefined,
+  fallbacks: undefined,
+  thread: undefined,
+  stop_sequences: undefined,
+  output_format: undefined,
+  tool_choice: undefined,
+};
+
+/**
+ * Builds the request for a summary: that of a turn, with the same model, system, tools and thinking, so that its prompt is read
+ * from the cache. In place of a question it has the oldest messages alone.
+ *
+ * @param rest the turn's body without messages
+ * @param isBlock whether the API is to make its own block. Otherwise the model is asked as by a user
+ * @throws ApiError 413 if its messages are too large to go up
+ */
+export function summaryRequest(
+  rest: string,
+  { base, until, most, instructions }: PlannedSummary,
+  isBlock: boolean,
+  { transcript, settings, ...options }: { transcript: Transcript; settings: Settings } & RequestOptions,
+): { body: JsonBody; model: string } {
+  const asked = readAsked(edit(rest, { messages: '[]' }), transcript, settings, options);
+  const { models, MAX_BODY_BYTES: limit } = settings;
+  const model = models.resolve(asked.name);
+  const { output_config } = asked.json;
+  const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
+  if (isBlock) changes.compaction = JSON.stringify({ type: 'summarize', instructions });
+  if (isObject(output_config)) changes.output_config = asPlainText(output_config);
+  // What it thinks counts, too.
+  const maxTokens = most + roomForText(models.find(model), asked.json) - TEXT_TOKENS;
+  const plain = { ...asked, text: edit(asked.text, changes), maxTokens };
+  const unbound = () => unboundTurns(transcript, { from: base, model, follows: false }, models);
+  const { history } = sentHistory(transcript, unbound, { sentFrom: base, limit, stored: undefined, to: until });
+  const run = runIn(
+    asked.members,
+    asked.json,
+    { tools: asked.inherited.tools, runs: asked.frozen?.runs },
+    options.isRun === true,
+  );
+  const news = isBlock ? [] : [summaryQuestion(instructions)];
+  const bodyWith = (text: string) =>
+    bodyOfTurn({ ...plain, text }, { fresh: [], news, model }, history, run, options).body;
+  const body = bodyWith(plain.text);
+  // Nobody has asked for a call that the API would make by itself. What this costs of the cache is less than that.
+  const callsNone = !isBlock && callsItself(body.own);
+  return { body: callsNone ? bodyWith(edit(plain.text, { tool_choice: '{"type":"none"}' })) : body, model };
+}
+
+/** @returns whether the API may make calls of its own in an answer to a request */
+function callsItself({ tools, mcp_servers: servers }: Json): boolean {
+  const isServed = ({ type }: Json) => type !== undefined && type !== 'custom';
+  return (
+    (Array.isArray(servers) && servers.length > 0) || (Array.isArray(tools) && tools.filter(isObject).some(isServed))
+  );
+}
+
+/** @returns the most tokens that the API's own summary can have: its guide says that `max_tokens` limits it */
+export function mayWrite(body: JsonBody, most: number): number {
+  const { max_tokens } = ownOf(body);
+  return typeof max_tokens === 'number' ? max_tokens : most;
+}
+
+function asPlainText({ format: _, ...others }: Json): string {
+  return JSON.stringify(others);
+}

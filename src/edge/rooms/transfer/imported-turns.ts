@@ -1,0 +1,107 @@
+/** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
+
+import { type Steps, withEach } from '../../kit/async/in-steps.ts';
+import { createRequestId } from '../../kit/http/headers/request-id.ts';
+import { eachItem } from '../../kit/json/edit.ts';
+import { parseObject } from '../../kit/json/object.ts';
+import { checkMessage, checkMessages, emptyHistoryState } from '../../talk/history/continuation.ts';
+import { answeredTools } from '../../talk/history/replayable-blocks.ts';
+import { IMPORTED } from '../../talk/history/thinking.ts';
+import { withoutBreakpoints } from '../../talk/storage/message-text.ts';
+import type { BLANK_TURN, NewMessage, TurnRow } from '../../talk/storage/rows.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import { replaying } from '../runs/edge-blocks.ts';
+import { dropPendingCalls, keptMessages, type LeftOut } from './kept-messages.ts';
+
+/** So many short messages are stored together. A statement has room for no more. */
+const STORED_TOGETHER = 11;
+const LONG_TEXT = 4_096;
+
+interface ImportedMessage {
+  role: string;
+  text: string;
+  /** Whether it has results of calls. */
+  follows: boolean;
+}
+
+/** The turns of an import, and how much of what was sent is not in them. */
+export interface Imported {
+  turns: ImportedMessage[][];
+  left: LeftOut;
+}
+
+/**
+ * Checks messages that a new conversation begins with, by the API's rules for a history. It may end with an answer. Rows of
+ * another conversation become what would go up of them, and shown answers of runs become steps again.
+ *
+ * @param list the JSON text of the list, which the schema of a conversation has accepted
+ * @returns the messages of each turn. A turn begins with each question
+ * @throws ApiError 400 that says what to send instead
+ */
+export function* importing(list: string): Steps<Imported> {
+  const left: LeftOut = { thinking: 0, messages: 0, calls: 0, blank: 0 };
+  const texts = yield* replaying(yield* keptMessages(eachItem(list), left), true);
+  dropPendingCalls(texts, left);
+  const turns: ImportedMessage[][] = [];
+  const at = emptyHistoryState();
+  let before: string | undefined;
+  yield* withEach(texts, (text, index) => {
+    const { role: sent, content } = parseObject(text) ?? {};
+    const role = String(sent);
+    checkMessage(at, { role, content }, `messages.${index}`, true);
+    const message = { role, text: withoutBreakpoints(text), follows: answeredTools(content).length > 0 };
+    if (before === undefined || (role !== 'assistant' && before === 'assistant')) turns.push([]);
+    turns.at(-1)?.push(message);
+    before = role;
+  });
+  checkMessages(at, [], true);
+  return { turns, left };
+}
+
+/** Stores the turns of an import in an empty conversation. @param now milliseconds since 1970 */
+export function* storingImported(
+  transcript: Transcript,
+  turns: readonly ImportedMessage[][],
+  { model, now }: { model: string | null; now: number },
+): Steps<{ nextTurn: number; nextMessage: number }> {
+  let seq = Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1);
+  let nextMessage = 1;
+  const rows: Omit<TurnRow, keyof typeof BLANK_TURN | 'key' | 'frame'>[] = [];
+  const messageRows: NewMessage[] = [];
+  const store = () => {
+    transcript.addTurns(rows.splice(0));
+    transcript.addMessages(messageRows.splice(0));
+  };
+  for (const messages of turns) {
+    const row = importedRow(seq, model ?? '', now, messages[0]?.follows ?? false);
+    rows.push(row);
+    for (const [index, { role, text }] of messages.entries()) {
+      yield text.length;
+      const id = `msg_${row.id}_${index + 1}`;
+      messageRows.push({ seq: nextMessage, turn: seq, id, role, createdAt: now, text, origin: 'import' });
+      nextMessage += 1;
+      if (messageRows.length === STORED_TOGETHER || text.length > LONG_TEXT) store();
+    }
+    seq += 1;
+  }
+  store();
+  return { nextTurn: seq, nextMessage };
+}
+
+function importedRow(seq: number, model: string, now: number, follows: boolean) {
+  const requestId = createRequestId();
+  return {
+    seq,
+    id: `turn_${requestId.slice(-12)}`,
+    requestId,
+    hash: '',
+    status: 'complete' as const,
+    route: IMPORTED,
+    model,
+    beganAt: now,
+    endedAt: now,
+    settled: true,
+    sentFrom: 0,
+    follows,
+  };
+}

@@ -1,0 +1,28 @@
+import { MINUTE_MS } from '../../kit/async/durations.ts';
+import type { AccountState } from '../../money/account/account-state.ts';
+import { eraseElsewhere } from '../../money/account/erasure.ts';
+
+const GO_ON_MS = 1_000;
+
+/**
+ * Ends the account of a visitor who cannot come back: first its conversations and files, then its leases.
+ *
+ * @returns whether nothing is left of it anywhere else, so that its own rows can be deleted. The alarm goes on otherwise
+ */
+export async function endVisit(state: AccountState): Promise<boolean> {
+  const { visit, alarm, budget, belongings, leases } = state;
+  const endsAt = visit.endsAt();
+  if (endsAt === undefined) return false;
+  const now = state.advance();
+  if (now < endsAt) return false;
+  if (budget.holds.size > 0) {
+    alarm.wakeFor(now + MINUTE_MS);
+    return false;
+  }
+  belongings.erase(now);
+  await eraseElsewhere(state, now);
+  const left = [state.conversations, state.classifications, state.batches, belongings].some((list) => list.count(now));
+  if (!left && state.inboxes.until(now).length === 0 && !(await leases.leave())) return budget.holds.size === 0;
+  alarm.wakeFor(now + GO_ON_MS, 1);
+  return false;
+}

@@ -1,0 +1,86 @@
+/** Verifies that a person, and no program, has opened a page: an answer of Cloudflare Turnstile. */
+
+import type { Settings } from '../../gate/settings/settings.ts';
+import { type ApiError, finalError, invalidRequest, misconfigured, tryAgain } from '../../kit/http/errors.ts';
+import { isObject } from '../../kit/json/object.ts';
+import { isTurnstileTest } from './visitor-settings.ts';
+
+/** What the widgets of visitors are for, in their member `action`. */
+const ACTION = 'sluice';
+const VERIFY_MS = 5_000;
+const VERIFY_AGAIN_S = 5;
+
+/** What Turnstile says of an answer. Every member may be missing. */
+interface TurnstileVerdict {
+  success?: unknown;
+  hostname?: unknown;
+  action?: unknown;
+  challenge_ts?: unknown;
+  'error-codes'?: unknown;
+}
+
+/**
+ * Asks Turnstile whether an answer of its widget is valid.
+ *
+ * @param response what the widget has given to the page
+ * @param id a UUID that is the same for the same answer: so an answer that was lost can be asked for again
+ * @returns when the widget was solved; milliseconds since 1970
+ * @throws ApiError 400 for an answer that is not valid, or no longer, or of another page; 503 while Turnstile cannot be
+ *   reached; 500 for a secret that Turnstile refuses
+ */
+export async function verifyTurnstile(
+  { response, id, address }: { response: string; id: string; address: string | null },
+  { TURNSTILE_SECRET: secret = '', TURNSTILE_VERIFY_URL, VISITORS, development }: Settings,
+): Promise<number> {
+  const verdict = await ask(TURNSTILE_VERIFY_URL, {
+    secret,
+    response,
+    idempotency_key: id,
+    remoteip: address ?? undefined,
+  });
+  if (verdict.success !== true) throw refusalOf(verdict);
+  const solvedAt = Date.parse(String(verdict.challenge_ts));
+  // Answers to the secrets for tests name neither the page nor the action.
+  if (!development || !isTurnstileTest(secret)) {
+    const hosts = (VISITORS?.only.origins ?? []).map((origin) => new URL(origin).hostname);
+    if (!hosts.includes(String(verdict.hostname)) || verdict.action !== ACTION) {
+      throw invalidRequest(
+        `turnstile: this answer was made on another page, or for another action. Its widget needs the action \`${ACTION}\`, on a page of ${hosts.join(', ')}.`,
+      );
+    }
+  }
+  return Number.isFinite(solvedAt) ? solvedAt : Date.now();
+}
+
+async function ask(url: string, body: Record<string, string | undefined>): Promise<TurnstileVerdict> {
+  try {
+    const signal = AbortSignal.timeout(VERIFY_MS);
+    const headers = { 'content-type': 'application/json' };
+    const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body), signal });
+    // It answers so to faults of a request, too, and says in its body which.
+    const verdict: unknown = answer.status < 500 ? await answer.json() : undefined;
+    if (!isObject(verdict)) throw new TypeError(`It answered ${answer.status}.`);
+    return verdict;
+  } catch (cause) {
+    throw unreachable(cause);
+  }
+}
+
+function unreachable(cause: unknown): ApiError {
+  const message = 'Turnstile could not be asked whether you are a person. Send the same answer again in a moment.';
+  return tryAgain(message, 'turnstile_unreachable', { seconds: VERIFY_AGAIN_S, cause });
+}
+
+function refusalOf({ 'error-codes': codes = [] }: TurnstileVerdict): ApiError {
+  const told = Array.isArray(codes) ? codes.map(String) : [];
+  if (told.includes('internal-error')) return unreachable(told.join(', '));
+  if (told.some((code) => code.endsWith('-input-secret'))) {
+    return misconfigured(
+      'Turnstile refuses TURNSTILE_SECRET: set the secret of the widget that the pages of visitors show.',
+    );
+  }
+  return finalError(
+    'invalid_request_error',
+    'turnstile: this answer has expired, was used before, or is none. Reset the widget, and send its next answer.',
+  );
+}

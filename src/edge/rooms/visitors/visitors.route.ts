@@ -1,0 +1,55 @@
+import type { AppEnv } from '../../gate/auth/context.ts';
+import { mintToken } from '../../gate/auth/mint.ts';
+import { readShort } from '../../gate/auth/short-body.ts';
+import { visitorAccount } from '../../gate/identity/identity.ts';
+import { hmacOf, toHex, utf8 } from '../../kit/http/bytes.ts';
+import { notFound } from '../../kit/http/errors.ts';
+import { Hono } from '../../kit/http/hono.ts';
+import { isoTime } from '../../kit/http/times.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { visitorRequest } from '../../money/tokens/tokens.schema.ts';
+import type { VisitorTokenAnswer } from '../../money/tokens/tokens-answers.schema.ts';
+import { BOUND_SCOPES } from '../page-tokens/only.ts';
+import { verifyTurnstile } from './turnstile.ts';
+import { brake } from './visitor-brake.ts';
+
+/** How long each token of a visitor is valid, in seconds. It is renewed until the visitor's own time is over. */
+const TOKEN_SECONDS = 3_600;
+
+/**
+ * Makes the route by which a page gets a token for somebody without a login. It writes nothing: the token says everything, and
+ * the account is made by its first request.
+ */
+export function visitorsRoutes() {
+  return new Hono<AppEnv>().post('/tokens/visitor', async (c) => {
+    const settings = c.get('settings');
+    const { VISITORS: visitors, SIGNING_SECRET: secret } = settings;
+    if (!visitors || secret === undefined)
+      throw notFound('This deployment has no visitors. Get a token from the page’s own server.');
+    const address = c.req.header('cf-connecting-ip') ?? null;
+    await brake(c.env, address);
+    const sent = validate(visitorRequest(visitors.turnstile), await readShort(c));
+    const turnstile = visitors.turnstile ? sent.turnstile : undefined;
+    // The same answer of the widget makes the same visitor, so an answer of ours that was lost can be asked for again.
+    const seed = turnstile ?? crypto.randomUUID();
+    const mark = toHex(await hmacOf(utf8(`sluice visitor ${seed}`), utf8(secret), 'SHA-256')).slice(0, 32);
+    const id = mark.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+    const now = Date.now();
+    const bornAt =
+      turnstile === undefined ? now : await verifyTurnstile({ response: turnstile, id, address }, settings);
+    const born = Math.floor(Math.min(bornAt, now) / 1_000);
+    const session = { end: born + visitors.seconds, seconds: Math.min(TOKEN_SECONDS, visitors.seconds) };
+    const account = visitorAccount(mark);
+    c.get('entry').line.account = account;
+    const minted = await mintToken(secret, {
+      ...{ account, scopes: BOUND_SCOPES, only: visitors.only, session, renews: { jti: id, issuedAt: born } },
+      expiresIn: Math.min(session.seconds, session.end - Math.floor(now / 1_000)),
+    });
+    const answer: VisitorTokenAnswer = {
+      ...{ token: minted.token, jti: id, account },
+      expires_at: isoTime((minted.expires_at ?? session.end) * 1_000),
+      session_ends_at: isoTime(session.end * 1_000),
+    };
+    return c.json(answer, 201);
+  });
+}

@@ -1,0 +1,131 @@
+/**
+ * Has an agent work on an event, in a conversation of its own. The turn has the event's id as its idempotency key. So a later
+ * attempt, after any crash, finds the turn that was begun.
+ */
+
+import { headersUp } from '../../claude/headers.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { within } from '../../kit/async/timeout.ts';
+import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
+import type { Bindings } from '../../kit/objects/bindings.ts';
+import { callObject } from '../../kit/objects/call-object.ts';
+import { conversationStub } from '../../kit/objects/stubs.ts';
+import type { ConversationObject, PackedAnswer, TurnOutcome, TurnRequest } from '../../talk/contracts/conversation.ts';
+import { HOOK_ID } from '../../talk/conversations/conversations.schema.ts';
+import { errorIn } from '../../talk/turn/turn-ending.ts';
+import type { AgentTurn } from './contracts/inbox.ts';
+import type { AgentAnswer } from './webhooks-answers.schema.ts';
+
+/** An event on which an agent must work. */
+export interface AgentTask {
+  /** The agent, as the source names it. */
+  agent: string;
+  event: string;
+  account: string;
+  text: string;
+  /** The id of its turn, if it was begun before. */
+  turn: string | null;
+}
+
+export interface AgentContext {
+  env: Bindings;
+  settings: Settings;
+  requestId: string;
+  /** How many milliseconds a job waits for the end. After that the agent goes on without the job. */
+  waitMs: number;
+  /** Called with where the agent works, as soon as that is known. */
+  onBegun(turn: AgentTurn): Promise<void>;
+}
+
+/** How far an agent has come. */
+export type AgentProgress =
+  | { kind: 'ended'; answer: AgentAnswer }
+  | { kind: 'running' }
+  | { kind: 'failed'; error: AgentError };
+
+/** Why an agent has not worked on an event. The conversation has nothing of it, and the agent may be asked again. */
+export interface AgentError {
+  type: string;
+  message: string;
+  status: number;
+  headers: Record<string, string>;
+}
+
+const MOST_TEXT = 100_000;
+
+/**
+ * Begins an agent's turn, unless it was begun before, and waits for its end.
+ *
+ * @throws ApiError 503 while its conversation cannot be reached
+ */
+export async function workOnEvent(task: AgentTask, context: AgentContext): Promise<AgentProgress> {
+  const { env, settings, waitMs, onBegun } = context;
+  const until = Date.now() + waitMs;
+  // A hash of the event's id follows.
+  const id = HOOK_ID + (await sha256Hex(utf8(task.event))).slice(0, 32);
+  const place = { account: task.account, id };
+  const call = <T>(method: (object: DurableObjectStub<ConversationObject>) => PromiseLike<unknown>) =>
+    callObject('conversation', async () => (await method(conversationStub(env, settings, place))) as T);
+  const look = (isAwaited: boolean) =>
+    call<TurnOutcome | undefined>((object) => object.turnOutcome(task.event, isAwaited));
+  let outcome = await look(false);
+  // The conversation was deleted meanwhile. The agent's work must not be done a second time.
+  if (!outcome && task.turn !== null) return { kind: 'failed', error: DELETED };
+  if (!outcome || outcome.status === 'failed') {
+    const body = JSON.stringify({ messages: [{ role: 'user', content: task.text }] });
+    const request = await requestOf(task, body, place, context);
+    const error = await call<PackedAnswer>((object) => object.turn(JSON.stringify(request), body)).then(errorOf);
+    if (error) return { kind: 'failed', error };
+    outcome = await look(false);
+  }
+  if (outcome && outcome.status !== 'failed') await onBegun({ conversation: id, turn: outcome.turn });
+  // If it takes longer, or its object dies, a later job checks again.
+  if (outcome?.status === 'running') {
+    outcome = await within(look(true), Math.max(0, until - Date.now())).catch(() => outcome);
+  }
+  const { status = 'failed' } = outcome ?? {};
+  // A turn that waits for a person may wait for days.
+  if (status === 'running' || outcome?.paused === 'approval') return { kind: 'running' };
+  if (!outcome || status === 'failed') {
+    return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: {} } };
+  }
+  const { text, ...rest } = outcome;
+  const answered_at = new Date().toISOString();
+  const said = text.slice(0, MOST_TEXT).toWellFormed();
+  return { kind: 'ended', answer: { agent: task.agent, conversation: id, ...rest, status, text: said, answered_at } };
+}
+
+const DELETED: AgentError = {
+  type: 'not_found_error',
+  message: 'The conversation in which the agent worked on this event was deleted. A replay begins a new one.',
+  status: 410,
+  headers: {},
+};
+const UNSAID = { type: 'api_error', message: 'The agent’s turn has failed before it said anything.' };
+
+async function requestOf(
+  { agent, event: key }: AgentTask,
+  body: string,
+  place: TurnRequest['place'],
+  { settings, requestId }: AgentContext,
+): Promise<Omit<TurnRequest, 'body'>> {
+  const headers = headersUp(new Headers({ 'content-type': 'application/json' }), '', settings.FORWARD_HEADERS);
+  delete headers['x-api-key'];
+  return {
+    ...{ place, requestId, agent, key, headers },
+    hash: await sha256Hex(utf8(body)),
+    route: 'webhook',
+    identity: { account: place.account, scopes: [], token: undefined },
+    ...{ retried: false, again: false, stream: true, query: '' },
+  };
+}
+
+/** @returns why a turn has not begun, or has failed at once; undefined if it has begun */
+async function errorOf(answer: PackedAnswer): Promise<AgentError | undefined> {
+  if (typeof answer === 'string') return undefined;
+  if (answer.kind === 'error') return answer.error;
+  if (answer.kind === 'stream') await answer.body.cancel();
+  if (answer.kind !== 'whole' || answer.status < 400) return undefined;
+  const { status, headers } = answer;
+  return { ...errorIn(answer.body), status, headers };
+}

@@ -1,0 +1,35 @@
+/** Lists the webhook inboxes that an account pays for. They contain what was sent to it, and are erased with it. */
+import { Rows } from '../../kit/objects/rows.ts';
+
+const KEY = 'inboxes';
+
+/** Keeps the list of these inboxes. */
+export class InboxList extends Rows {
+  /** Notes an inbox by its source. An inbox that is being erased stays marked until that is done. */
+  note(source: string, now: number): void {
+    const noted = this.#noted();
+    if (noted[source] === undefined) this.#save({ ...noted, [source]: now });
+  }
+
+  /** @returns the sources that were noted up to a time. */
+  until(time: number): string[] {
+    return Object.entries(this.#noted())
+      .filter(([, at]) => at <= time)
+      .map(([source]) => source);
+  }
+
+  /** Takes an inbox off the list. */
+  forget(source: string): void {
+    const { [source]: _, ...rest } = this.#noted();
+    this.#save(rest);
+  }
+
+  /** @returns all noted sources. There are only a few, so they are in one row. */
+  #noted(): Record<string, number> {
+    return JSON.parse(this.tables.meta(KEY) ?? '{}') as Record<string, number>;
+  }
+
+  #save(noted: Record<string, number>): void {
+    this.tables.setMeta(KEY, Object.keys(noted).length === 0 ? undefined : JSON.stringify(noted));
+  }
+}

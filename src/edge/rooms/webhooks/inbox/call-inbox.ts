@@ -1,0 +1,20 @@
+import { within } from '../../../kit/async/timeout.ts';
+import type { Remote } from '../../../kit/objects/call-object.ts';
+import { callObject } from '../../../kit/objects/call-object.ts';
+import { type InboxBinding, inboxStub } from '../../../kit/objects/stubs.ts';
+import type { InboxObject } from '../contracts/inbox.ts';
+
+const INBOX_CALL_MS = 30_000;
+
+/**
+ * Calls the inbox of a source, and again if the call did not reach it. Every method of an inbox may be repeated safely.
+ *
+ * @throws ApiError 503 while the object cannot be reached
+ */
+export async function callInbox<T>(
+  place: { inboxes: InboxBinding; settings: { JURISDICTION?: string | undefined }; source: string },
+  call: (inbox: Remote<InboxObject>) => Promise<T>,
+): Promise<T> {
+  const stub = () => inboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
+  return await callObject('inbox', () => within(call(stub()), INBOX_CALL_MS));
+}

@@ -1,0 +1,256 @@
+/** The rows of an inbox: one for each event that has been received. */
+
+import { columnsOf, membersOf, type RawRow } from '../../../kit/objects/columns.ts';
+import { type Migration, makeOnWrite } from '../../../kit/objects/migrations.ts';
+import type { Page, PageOf } from '../../../kit/objects/page.ts';
+import { readFormat, writeFormat } from '../../../kit/objects/stored-format.ts';
+import { Tables } from '../../../kit/objects/tables.ts';
+import type { AlertBody, AlertRow } from '../../operator/alerts-answers.schema.ts';
+import type { NewEvent } from '../contracts/inbox.ts';
+import type { EventState } from '../webhooks.schema.ts';
+import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
+
+/**
+ * Few events have work to do at a time, and the index `due` has only those. `only_body` is the digest again, only for events
+ * for which it must be unique: others have null, and no entry in the index. An agent works on an event in `conversation`.
+ */
+export const EVENT_MIGRATIONS: readonly Migration[] = [
+  {
+    version: 1,
+    sql: `
+      create table events (
+        seq integer primary key,
+        id text not null unique,
+        account text not null,
+        state text not null,
+        received_at integer not null,
+        due_at integer,
+        waits integer not null default 0,
+        failures integer not null default 0,
+        runs integer not null default 0,
+        label text,
+        subject text,
+        digest text not null,
+        only_body text,
+        conversation text,
+        turn text,
+        result text,
+        attempts text not null default '[]',
+        text text
+      ) strict;
+      create index due on events (due_at) where due_at is not null;
+      create unique index bodies on events (only_body) where only_body is not null;`,
+  },
+];
+
+/** How many attempts of an event are kept. These are the newest. */
+const ATTEMPTS_KEPT = 50;
+
+/** An event as it is stored. Times are milliseconds since 1970. */
+export interface StoredEvent extends NewEvent {
+  seq: number;
+  state: EventState;
+  receivedAt: number;
+  /** When it is put on the queue again if no job has finished it by then; null if nothing is left to do. */
+  dueAt: number | null;
+  /** Whether nothing may be done before `dueAt`. */
+  waits: boolean;
+  /** How often the current stage (work or delivery) has failed in a row. */
+  failures: number;
+  /** How many attempts there were, including those that are no longer kept. */
+  runs: number;
+  result: EventResult | null;
+  attempts: Attempt[];
+  /** The conversation in which an agent works on it; null if no agent does. */
+  conversation: string | null;
+  turn: string | null;
+}
+
+/** The state of an alert by the state of its event. An alert needs no label, so it is only delivered or not. */
+const ALERT_STATES: Record<EventState, AlertRow['state']> = {
+  accepted: 'pending',
+  delivering: 'pending',
+  waiting: 'pending',
+  running: 'pending',
+  delivered: 'delivered',
+  classified: 'kept',
+  answered: 'kept',
+  parked: 'parked',
+  failed: 'parked',
+};
+
+const LISTED = 'seq, id, account, state, received_at, runs, label, conversation, turn';
+
+/** Stores the events of one source: the only SQL of an inbox. */
+export class EventStore extends Tables {
+  readonly #source: string;
+
+  constructor(storage: DurableObjectStorage, source: string) {
+    super(storage, makeOnWrite(storage, EVENT_MIGRATIONS));
+    this.#source = source;
+  }
+
+  /** @returns the keys that begin with the prefix and have this value, without the prefix */
+  metaKeys(prefix: string, value: string): string[] {
+    const rows = this.read<{ key: string }>(
+      'select key from meta where key >= ?1 and substr(key, 1, length(?1)) = ?1 and value = ?2',
+      prefix,
+      value,
+    );
+    return rows.map(({ key }) => key.slice(prefix.length));
+  }
+
+  /** Adds an event if it is new. @returns undefined if it was new; otherwise the id under which it is stored already */
+  add(
+    event: NewEvent,
+    now: number,
+    place: { state: EventState; dueAt: number | null; failure?: Attempt },
+  ): string | undefined {
+    const { id, account, text, subject, digest } = event;
+    const onlyBody = event.sameBodySameEvent ? digest : null;
+    const [known] = this.read<{ id: string }>('select id from events where id = ? or only_body = ?', id, onlyBody);
+    if (known) return known.id;
+    const { state, dueAt: due_at, failure } = place;
+    const attempts = JSON.stringify(failure ? [failure] : []);
+    const began = { state, received_at: now, due_at, runs: failure ? 1 : 0, attempts };
+    this.insert('events', { id, account, subject, digest, text, only_body: onlyBody, ...began });
+    return undefined;
+  }
+
+  find(id: string): StoredEvent | undefined {
+    const [row] = this.read('select * from events where id = ?', id);
+    return row && storedOf(row);
+  }
+
+  /** Changes an event. Absent members do not change. */
+  change(
+    { seq }: StoredEvent,
+    { result, attempts, ...changed }: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>,
+  ): void {
+    const columns = columnsOf(changed);
+    if (attempts !== undefined) columns.attempts = JSON.stringify(attempts.slice(-ATTEMPTS_KEPT));
+    if (result) {
+      columns.result = writeFormat('classification', result);
+      const { label, labels } = 'agent' in result ? {} : result;
+      columns.label = JSON.stringify(label ?? labels ?? null);
+    }
+    this.update('events', columns, 'seq = ?', seq);
+  }
+
+  /** @returns events that are due, those that have waited longest first */
+  due(now: number, limit: number): { seq: number; id: string }[] {
+    return this.read('select seq, id from events where due_at <= ? order by due_at, seq limit ?', now, limit);
+  }
+
+  /** @returns when the next event is due */
+  nextDue(): number | undefined {
+    return this.figure('select min(due_at) from events where due_at is not null');
+  }
+
+  /** Notes that events are on the queue. If no job takes them before `dueAt`, they are due again. */
+  enqueued(seqs: readonly number[], dueAt: number): void {
+    const among = 'seq in (select value from json_each(?))';
+    const change = `update events set due_at = ?, waits = 0 where ${among} and due_at is not null`;
+    this.write(change, dueAt, JSON.stringify(seqs));
+  }
+
+  /** Makes events due that wait for a budget, the oldest first. Skips events that a job works on. @returns how many */
+  release(now: number, limit: number): number {
+    const waiting = "due_at > ?1 and state = 'waiting' and waits = 1 order by seq limit ?2";
+    return this.#changed(
+      `update events set due_at = ?1 where seq in (select seq from events where ${waiting})`,
+      now,
+      limit,
+    );
+  }
+
+  /** Deletes finished events that were received before a time. @returns how many */
+  prune(before: number, limit: number): number {
+    const done = 'received_at < ? and due_at is null order by seq limit ?';
+    return this.#changed(`delete from events where seq in (select seq from events where ${done})`, before, limit);
+  }
+
+  /** @returns when the oldest finished event was received */
+  oldestDone(): number | undefined {
+    return this.figure('select received_at from events where due_at is null order by seq limit 1');
+  }
+
+  /** Erases events of an account that were received up to a time. @returns how many of them are left */
+  erase(account: string, until: number, limit: number): number {
+    const where = 'account = ? and received_at <= ?';
+    this.write(
+      `delete from events where seq in (select seq from events where ${where} limit ?)`,
+      account,
+      until,
+      limit,
+    );
+    return this.number(`select count(*) from events where ${where}`, account, until);
+  }
+
+  /** @returns whether events of an account are stored */
+  hasAny(account: string): boolean {
+    return this.has('events where account = ?', account);
+  }
+
+  /** @returns a page of the events, newest first */
+  list(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
+    const rows = this.#pageOf(page, LISTED);
+    return { ...rows, data: rows.data.map((row) => this.#listed(row)) };
+  }
+
+  /** @returns a page of the inbox of alerts, newest first */
+  alerts(page: PageOf): Page<AlertRow> {
+    const rows = this.#pageOf(page, `${LISTED}, text`);
+    const data = rows.data.map((row) => ({
+      ...(JSON.parse(String(row.text)) as AlertBody),
+      state: ALERT_STATES[row.state as EventState],
+      attempts: Number(row.runs),
+    }));
+    return { ...rows, data };
+  }
+
+  #pageOf({ state = null, ...page }: PageOf & { state?: EventState | null | undefined }, columns: string) {
+    const select = `${columns} from events where (?3 is null or state = ?3)`;
+    const list = { select, order: ['seq'], edge: 'select seq from events where id = ?1' };
+    return this.page<RawRow & { id: string }>(list, page, state);
+  }
+
+  /** @returns one event with its result and its attempts */
+  report(id: string): EventReport | undefined {
+    const [row] = this.read('select * from events where id = ?', id);
+    if (!row) return undefined;
+    const { attempts: _, ...listed } = this.#listed(row);
+    const { account, subject, digest, result, attempts, dueAt, waits } = storedOf(row);
+    const next = waits && dueAt !== null ? new Date(dueAt).toISOString() : null;
+    return { ...listed, account, subject, digest, result, attempts, next_attempt_at: next };
+  }
+
+  #listed(row: RawRow): EventRow {
+    return {
+      type: 'webhook_event',
+      event_id: String(row.id),
+      source: this.#source,
+      state: row.state as EventState,
+      label: JSON.parse(String(row.label ?? 'null')) as EventRow['label'],
+      conversation: row.conversation as string | null,
+      turn: row.turn as string | null,
+      received_at: new Date(Number(row.received_at)).toISOString(),
+      attempts: Number(row.runs),
+    };
+  }
+
+  /** Runs one statement. @returns how many rows of the table it has changed, not counting index entries */
+  #changed(query: string, ...values: SqlStorageValue[]): number {
+    this.write(query, ...values);
+    return this.number('select changes()');
+  }
+}
+
+function storedOf(row: RawRow): StoredEvent {
+  return {
+    ...(membersOf(row) as unknown as StoredEvent),
+    waits: row.waits === 1,
+    result: readFormat<EventResult | null>('classification', String(row.result ?? 'null')),
+    attempts: JSON.parse(String(row.attempts)) as Attempt[],
+  };
+}

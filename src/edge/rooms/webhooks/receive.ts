@@ -1,0 +1,108 @@
+/** Receives a webhook: nothing in it is trusted before its signature is verified. */
+
+import { inSteps } from '../../kit/async/in-steps.ts';
+import type { Verdict } from '../../kit/delivery/signature.ts';
+import { RoomShare, room } from '../../kit/http/body-room.ts';
+import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
+import { type ApiError, finalError } from '../../kit/http/errors.ts';
+import { parsingJson, readBytes, requireJson } from '../../kit/http/read-json.ts';
+import type { NewEvent } from './contracts/inbox.ts';
+import type { IncomingEvent, Webhook } from './sources/define-webhook.ts';
+
+/**
+ * The result of reading a request. `unreadable` is the name of the error that the definition threw, if it could not read it.
+ */
+export type Received =
+  | { kind: 'event'; event: NewEvent }
+  | { kind: 'answer'; response: Response }
+  | { kind: 'ignored'; unreadable?: string };
+
+/** The longest subject that is kept, in characters. */
+const MOST_SUBJECT = 512;
+/** Milliseconds for which a body may take up memory before its signature is verified. */
+const MOST_MS = 30_000;
+/** Matches an id that can be used in a path and in a header without encoding. */
+const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
+
+/**
+ * Reads a webhook. It checks in this order: content type, headers of the signature, size, signature, JSON.
+ *
+ * @param secrets the secrets of the source
+ * @throws ApiError 415 for another content type than JSON, 401 for a signature that is absent, stale or wrong, 413 above
+ * the limit, 400 for a signed body that is not a JSON object, 503 if there is no memory for a large body
+ */
+export async function receive(
+  request: Request,
+  webhook: Webhook,
+  secrets: readonly string[],
+  { limitBytes, now }: { limitBytes: number; now: number },
+): Promise<Received> {
+  requireJson(request);
+  const { headers } = request;
+  const { signature, maxBodyBytes } = webhook;
+  const lacking = signature.precheck?.(headers, now);
+  if (lacking) throw refusedError(lacking);
+  const limit = Math.min(limitBytes, maxBodyBytes);
+  const share = new RoomShare(room, true);
+  try {
+    const bytes = await readBytes(request, limit, (length) => share.grow(length), { isDoubted: true, mostMs: MOST_MS });
+    const verdict = await signature.verify({ headers, bytes, now }, secrets);
+    if (verdict !== 'valid') throw refusedError(verdict);
+    const { json } = await inSteps(parsingJson(bytes));
+    const digest = `sha256:${await sha256Hex(bytes)}`;
+    try {
+      return await read(webhook, { headers, body: json }, digest);
+    } catch (thrown) {
+      // A definition may throw on a payload that it does not know: then the event has no text and is ignored.
+      return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
+    }
+  } finally {
+    share.leave();
+  }
+}
+
+async function read(webhook: Webhook, event: IncomingEvent, digest: string): Promise<Received> {
+  const response = webhook.respond(event);
+  if (response) return { kind: 'answer', response };
+  const text = webhook.text(event);
+  if (typeof text !== 'string' || text.trim() === '') return { kind: 'ignored' };
+  const { source, account, sameBodySameEvent } = webhook;
+  const subject = webhook.subject(event)?.slice(0, MOST_SUBJECT) ?? null;
+  return {
+    kind: 'event',
+    event: {
+      id: await eventId(source, webhook.id(event) ?? digest),
+      account,
+      text,
+      subject,
+      digest,
+      sameBodySameEvent,
+    },
+  };
+}
+
+/**
+ * Makes the id of an event, for this edge and for the receiver of its result: the source's name, then the sender's id,
+ * so that two sources never share one. A sender's id that is not plain, or looks like a hash, is replaced by its hash.
+ */
+async function eventId(source: string, id: string): Promise<string> {
+  const plain = PLAIN_ID.test(id) && !id.startsWith('sha256');
+  return plain ? `${source}_${id}` : `${source}_sha256-${await sha256Hex(utf8(id))}`;
+}
+
+/** @returns the name of the source at the beginning of an event's id; empty if there is none */
+export function sourceOf(eventId: string): string {
+  return eventId.slice(0, Math.max(0, eventId.indexOf('_')));
+}
+
+/** Why a request is refused. */
+const REFUSALS: Record<Exclude<Verdict, 'valid'>, string> = {
+  missing: 'This request has no signature that its source would send.',
+  forged: 'The signature does not hold: the secret is another one, or the body was changed on its way.',
+  stale: 'The signature is too old, or of the future. Send it anew.',
+};
+
+function refusedError(verdict: keyof typeof REFUSALS): ApiError {
+  const logged = `webhook_signature_${verdict}`;
+  return finalError('authentication_error', REFUSALS[verdict], { logged });
+}

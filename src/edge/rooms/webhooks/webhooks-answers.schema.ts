@@ -1,0 +1,92 @@
+import * as z from '../../kit/http/zod.ts';
+import { classifiedFields } from '../../named/classify/classify-answers.schema.ts';
+import { eventState } from './webhooks.schema.ts';
+
+/** The labels of a text, and what they cost. */
+const classification = z.object({
+  ...classifiedFields,
+  model: z.string(),
+  classifier: z.described(z.nullable(z.string()), 'The version of a stored classifier: name@version.'),
+  usage: z.record(z.string(), z.number()),
+  cost_usd: z.number(),
+  classified_at: z.iso.datetime(),
+});
+
+/** The result of an agent. */
+const agentAnswer = z.object({
+  agent: z.described(z.string(), 'As the source names it.'),
+  conversation: z.string(),
+  turn: z.string(),
+  status: z.enum(['complete', 'stopped', 'interrupted', 'refused']),
+  paused: z.described(z.nullable(z.string()), 'Why its run has paused before its end, as the turn itself says it.'),
+  stop_reason: z.nullable(z.string()),
+  text: z.described(z.string(), 'What it said last: the first 100,000 characters.'),
+  error: z.nullable(z.object({ type: z.string(), message: z.string() })),
+  cost_usd: z.number(),
+  answered_at: z.iso.datetime(),
+});
+
+/** One attempt to work on an event, or to deliver its result. */
+const attempt = z.object({
+  at: z.iso.datetime(),
+  ms: z.int(),
+  error: z.nullable(
+    z.object({ type: z.string(), message: z.string(), status: z.optionally(z.int(), 'What the receiver answered.') }),
+  ),
+});
+
+/** An event in its source's list. */
+export const eventRow = z.object({
+  type: z.literal('webhook_event'),
+  event_id: z.string(),
+  source: z.string(),
+  state: eventState,
+  label: z.nullable(z.union([z.string(), z.array(z.string())])),
+  conversation: z.described(z.nullable(z.string()), 'Where an agent works on it, in the account of the source.'),
+  turn: z.nullable(z.string()),
+  received_at: z.iso.datetime(),
+  attempts: z.int(),
+});
+
+/** One event, with its result and its attempts. */
+export const eventReport = z.extend(z.omit(eventRow, { attempts: true }), {
+  account: z.string(),
+  subject: z.described(z.nullable(z.string()), 'What the text is found by at its sender.'),
+  digest: z.described(z.string(), 'Of the body as it came: sha256:…'),
+  result: z.nullable(z.union([classification, agentAnswer])),
+  attempts: z.described(z.array(attempt), 'Oldest first; the last fifty.'),
+  next_attempt_at: z.nullable(z.iso.datetime()),
+});
+
+const deliveredEvent = {
+  event_id: z.string(),
+  source: z.string(),
+  subject: z.nullable(z.string()),
+  received_at: z.iso.datetime(),
+};
+
+/** The body of a delivery. */
+const delivered = z.object({ type: z.literal('webhook_event.classified'), ...deliveredEvent, ...classification.shape });
+
+/** The body of a delivery if an agent has worked on the event. */
+const deliveredAnswer = z.object({
+  type: z.literal('webhook_event.answered'),
+  ...deliveredEvent,
+  ...agentAnswer.shape,
+});
+
+/** The answer to a sender. */
+export const received = z.object({
+  event_id: z.optionally(z.string(), 'The event’s id here, and at whoever gets its result.'),
+  status: z.enum(['accepted', 'duplicate', 'ignored']),
+});
+
+export type Classification = z.output<typeof classification>;
+export type AgentAnswer = z.output<typeof agentAnswer>;
+/** The stored result of an event. */
+export type EventResult = Classification | AgentAnswer;
+export type DeliveredAnswer = z.output<typeof deliveredAnswer>;
+export type Attempt = z.output<typeof attempt>;
+export type EventRow = z.output<typeof eventRow>;
+export type EventReport = z.output<typeof eventReport>;
+export type Delivered = z.output<typeof delivered>;

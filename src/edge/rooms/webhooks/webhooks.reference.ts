@@ -1,0 +1,89 @@
+import { pageSchema } from '../../kit/http/page.ts';
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { SHIPPED_SOURCES } from './shipped-sources.ts';
+import { eventsQuery } from './webhooks.schema.ts';
+import { eventReport, eventRow, received } from './webhooks-answers.schema.ts';
+
+const id = 'github_72d3162e-cc78-11e3-81ab-4c9367dc0958';
+const row = {
+  type: 'webhook_event',
+  event_id: id,
+  source: 'github',
+  state: 'delivered',
+  label: 'bug',
+  conversation: null,
+  turn: null,
+  received_at: '2026-11-20T10:06:16.310Z',
+  attempts: 1,
+};
+const { attempts: _, ...listed } = row;
+const report = {
+  ...listed,
+  account: 'webhook-github',
+  subject: 'https://github.com/acme/tables/issues/42',
+  digest: 'sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08',
+  result: {
+    label: 'bug',
+    confidence: null,
+    fields: null,
+    cached: false,
+    model: 'claude-haiku-5-5',
+    classifier: null,
+    usage: { input_tokens: 186, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 },
+    cost_usd: 0.0000231,
+    classified_at: '2026-11-20T10:06:16.780Z',
+  },
+  attempts: [{ at: '2026-11-20T10:06:16.330Z', ms: 520, error: null }],
+  next_attempt_at: null,
+};
+const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
+const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });
+
+export const webhooks: Resource = resource({
+  tag: 'Webhooks',
+  description: 'Signed events come in, are labelled or worked on by an agent once each, and the results go out signed.',
+  parameters: {
+    source: {
+      description: `${SHIPPED_SOURCES.map((name) => `\`${name}\``).join(', ')}, or one that is defined in code.`,
+      example: 'github',
+    },
+    id: { description: 'The event, as it was answered when it came.', example: id },
+  },
+  needs: 'admin',
+  routes: {
+    'POST /webhooks/:source': {
+      operation: 'receiveWebhook',
+      summary: 'Take an event',
+      description: 'Needs the signature of its sender alone. It is labelled, or worked on by an agent, afterwards.',
+      needs: 'signature',
+      answers: {
+        200: jsonAnswer(
+          'It was there already, or has no text; or what the sender’s protocol wants to hear.',
+          receivedSchema,
+          { status: 'ignored' },
+        ),
+        202: jsonAnswer('It is kept, and will be worked on.', receivedSchema, { event_id: id, status: 'accepted' }),
+      },
+      errors: [400, 413, 415, 503],
+    },
+    'GET /webhooks/:source/events': {
+      operation: 'listWebhookEvents',
+      summary: 'List the events of a source',
+      query: z.extend(pageSchema, eventsQuery.shape),
+      answer: pageAnswer(namedList('WebhookEventList', eventRow), row, id, 'A page of them, newest first.'),
+    },
+    'GET /webhooks/:source/events/:id': {
+      operation: 'getWebhookEvent',
+      summary: 'See what became of an event',
+      answer: jsonAnswer('Its result, and every attempt.', eventSchema, report),
+    },
+    'POST /webhooks/:source/events/:id/replay': {
+      operation: 'replayWebhookEvent',
+      summary: 'Have an event worked on again',
+      description: 'It is worked on if it has no result, and else delivered again under the same id.',
+      answers: { 202: jsonAnswer('As it stands now.', eventSchema, report) },
+    },
+  },
+});

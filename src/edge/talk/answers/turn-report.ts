@@ -1,0 +1,108 @@
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { isoTimeOrNull } from '../../kit/http/times.ts';
+import type * as z from '../../kit/http/zod.ts';
+import { readMessage } from '../../kit/json/block-texts.ts';
+import { parseKept, writeJson } from '../../kit/json/kept-text.ts';
+import { asText, isObject, withoutUndefined } from '../../kit/json/object.ts';
+import type { ApprovalRow } from '../../rooms/approvals/approval-rows.ts';
+import type { CrossingText, Result } from '../contracts/conversation.ts';
+import type { turnReport } from '../conversations/conversations-answers.schema.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { messagesOf, turnAt, turnsOfRun, turnWithId } from '../storage/turn-queries.ts';
+import { errorIn } from '../turn/turn-ending.ts';
+import { crossingText, noTurn } from './crossing-answer.ts';
+
+/** @returns what a turn did, as JSON text: its steps, and the calls of each */
+export function reportOfTurn(transcript: Transcript, id: string): Result<CrossingText> {
+  const row = turnWithId(transcript, id);
+  // Clients know a run, but not its steps.
+  if (!row || (row.run ?? row.seq) !== row.seq) return noTurn(id);
+  return { ok: true, value: crossingText(writeJson(describeTurn(transcript, row))) };
+}
+
+/** Describes what a turn did. A turn that is not a run is shown as one step. */
+export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typeof turnReport> {
+  const { id, status, beganAt, endedAt, cost, paused = null, run, seq } = row;
+  const steps = run === null ? [row] : turnsOfRun(transcript, seq).slice(1);
+  const [takenUp] = run === seq ? transcript.approvals.takenUpBy(seq) : [];
+  return {
+    type: 'turn',
+    id,
+    continues: takenUp ? (turnAt(transcript, takenUp.run)?.id ?? null) : null,
+    conversation: transcript.profile?.id ?? '',
+    status: statusTold(status),
+    paused,
+    error: status === 'failed' || status === 'interrupted' ? errorShown(transcript, row) : null,
+    began_at: new Date(beganAt).toISOString(),
+    ended_at: isoTimeOrNull(endedAt),
+    cost_usd: toUsd(endedAt === null ? steps.reduce((sum, step) => sum + step.cost, 0) : cost),
+    steps: steps.map((step) => describeStep(transcript, step)),
+  };
+}
+
+/** @returns the error that a turn has ended with; null if there was none, or its events are deleted already */
+function errorShown(transcript: Transcript, row: TurnRow): { type: string; message: string } | null {
+  const { text } = transcript.log.of(row);
+  const [, data] =
+    /\nevent: error\ndata: (.*)\n/.exec(text.slice(Math.max(0, text.lastIndexOf('\nevent: error\n')))) ?? [];
+  return data === undefined ? null : errorIn(data);
+}
+
+function describeStep(transcript: Transcript, { seq, status, model, cost, outcome, grant, requestId, run }: TurnRow) {
+  return {
+    request_id: grant?.requestId ?? requestId,
+    status: statusTold(status),
+    model,
+    stop_reason: outcome?.stop_reason ?? null,
+    usage: outcome?.usage ? { ...outcome.usage } : null,
+    cost_usd: toUsd(cost),
+    ttft_ms: outcome?.ttft_ms ?? null,
+    calls: run === null ? [] : describeCalls(transcript, seq),
+  };
+}
+
+function describeCalls(transcript: Transcript, step: number) {
+  const calls = transcript.calls.of(step);
+  const inputs = calls.length === 0 ? undefined : inputsIn(transcript, step);
+  const approvals = new Map(transcript.approvals.ofStep(step).map((row) => [row.toolUseId, row]));
+  return calls.map(({ id, name, beganAt, endedAt, isError, bytes, tries, subagent }) => ({
+    id,
+    name,
+    ...withoutUndefined({ conversation: subagent?.conversation }),
+    input: inputs?.get(id),
+    approval: approvalShown(approvals.get(id)),
+    ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,
+    is_error: endedAt === null ? null : isError,
+    bytes: endedAt === null ? null : bytes,
+    tries,
+  }));
+}
+
+function approvalShown(row: ApprovalRow | undefined) {
+  return row ? { id: row.id, ...describeDecision(row) } : null;
+}
+
+/** Describes what was decided about a call. All members are null while nobody has decided. */
+export function describeDecision({ decision, reason, input, decidedAt }: ApprovalRow) {
+  const changed_input: unknown = input === null ? null : parseKept(input);
+  return { decision, reason, changed_input, decided_at: isoTimeOrNull(decidedAt) };
+}
+
+/** @returns the inputs of a step's calls, by the ids of the calls */
+export function inputsIn(transcript: Transcript, step: number): Map<string, unknown> {
+  const inputs = new Map<string, unknown>();
+  for (const seq of messagesOf(transcript, step)) {
+    for (const { role, text } of transcript.messages.history({ from: seq, to: seq })) {
+      const { content } = role === 'assistant' ? (readMessage(text) ?? {}) : {};
+      for (const { type, id, input } of Array.isArray(content) ? content.filter(isObject) : []) {
+        if (type === 'tool_use') inputs.set(asText(id), input);
+      }
+    }
+  }
+  return inputs;
+}
+
+function statusTold(status: TurnRow['status']): Exclude<TurnRow['status'], 'empty'> {
+  return status === 'empty' ? 'complete' : status;
+}

@@ -1,0 +1,206 @@
+import type { PlainHeaders } from '../../claude/headers.ts';
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { Identity } from '../../gate/identity/caller.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
+import type { ListedParent } from '../../money/contracts/settlement.ts';
+import type { DecisionRequest } from '../../rooms/approvals/approvals.schema.ts';
+import type {
+  ConversationFields,
+  ConversationPatch,
+  HistoryQuery,
+  StopQuery,
+  View,
+} from '../conversations/conversations.schema.ts';
+
+/** A caller whose token is bound, for calls that must see what it may ask. */
+export type BoundCaller = Pick<Identity, 'account' | 'only'>;
+
+/** The methods of a conversation's object. The object says what each one does. */
+export interface ConversationObject extends Rpc.DurableObjectBranded {
+  turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer>;
+  prompt(request: PromptRequest): Promise<CountedPrompt | undefined>;
+  wake(): void;
+  checkCredential(): Promise<void>;
+  resume(after: string | undefined, by?: BoundCaller, show?: string): Resumed;
+  stop(only?: StopQuery, by?: BoundCaller): Promise<Result<CrossingText>>;
+  read(): Result<CrossingText>;
+  turnReport(id: string): Result<CrossingText>;
+  turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
+  cancel(turn: string): Promise<Result<CrossingText>>;
+  approvals(by?: BoundCaller): Result<CrossingText>;
+  decide(decision: CalledDecision): Promise<Result<DecisionAnswer>>;
+  messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
+  export(view?: View): Result<ReadableStream<Uint8Array>>;
+  create(
+    place: ConversationPlace,
+    fields: CreatedFields,
+    texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
+  ): Promise<Result<CrossingText>>;
+  patch(patch: ConversationPatch): Result<CrossingText>;
+  rewind(before: string): Result<CrossingText>;
+  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>>;
+  backup(): Result<ReadableStream<Uint8Array>>;
+  adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
+  erase(place?: ConversationPlace, ends?: boolean): Promise<boolean>;
+  subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;
+  stopSubagent(key: string): Promise<SubagentOutcome | undefined>;
+}
+
+/** A decision about a call that waits for approval. */
+export interface CalledDecision extends Omit<DecisionRequest, 'input' | 'input_text'> {
+  /** The input in place of the model's, as JSON text. */
+  input?: string | undefined;
+  /** The id of the approval. */
+  id: string;
+  /** Who decides, if the token is bound. */
+  by?: BoundCaller | undefined;
+  isAdmin: boolean;
+  requestId: string;
+}
+
+/** The answer to a decision: the call, or with 202 the turn that goes on. */
+export interface DecisionAnswer {
+  status: 200 | 202;
+  turn: string;
+  body: string;
+}
+
+/** The account and the id of a conversation. */
+export interface ConversationPlace {
+  account: string;
+  id: string;
+}
+
+/** The call that a subagent's conversation answers. */
+export interface ParentCall extends ListedParent {
+  /** How deep it is. A run that a client has begun is at 1, its subagents are at 2. */
+  depth: number;
+  /**
+   * Seconds for which the calling conversation is kept. Its subagents are not kept longer. Null: the deployment's retention.
+   */
+  retentionSeconds: number | null;
+}
+
+/** The outcome of a turn, for code that has begun it (and is not a client). */
+export interface TurnOutcome {
+  turn: string;
+  status: 'complete' | 'stopped' | 'interrupted' | 'refused' | 'running' | 'failed';
+  /** Why its run has paused. */
+  paused: string | null;
+  stop_reason: string | null;
+  /** The text of the last answer. */
+  text: string;
+  error: { type: string; message: string } | null;
+  cost_usd: number;
+}
+
+/** The outcome of a subagent's turn. */
+export interface SubagentOutcome extends TurnOutcome {
+  /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
+  cost: Nanodollars | null;
+}
+
+/** A turn's request, as the edge sends it to a conversation. */
+export interface TurnRequest {
+  place: ConversationPlace;
+  requestId: string;
+  route: string;
+  identity: Identity;
+  /** The caller's body, a JSON object; as a stream if it is too long for a call. */
+  body: CrossingText;
+  /** The SHA-256 of the body. */
+  hash: string;
+  /** The header `idempotency-key`. */
+  key: string | undefined;
+  /** Whether an official client says that this is a retry. */
+  retried: boolean;
+  /** Whether the same call was lost before. Then it must not begin a second turn. */
+  again: boolean;
+  stream: boolean;
+  /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
+  background?: boolean | undefined;
+  /** Whether a turn in the background goes up again after a crash, even if it may have run. */
+  retry?: boolean | undefined;
+  /** The address for this event, and for approvals that wait; absent for that of the setting TURN_DELIVER_URL. */
+  deliverUrl?: string | undefined;
+  /** How much of its answer is shown. */
+  show?: string | undefined;
+  prefix?: string | undefined;
+  agent?: string | undefined;
+  /**
+   * The account that stored the tool for this agent. The agent then belongs to it or to the deployment. Absent: the caller's
+   * own.
+   */
+  agentOwner?: string | undefined;
+  /** The versions of the agent that the caller's token lists. Absent: none. */
+  agentListed?: readonly string[] | undefined;
+  /** The model that the request names by a header, for an agent that allows it. */
+  model?: string | undefined;
+  /** The models that may step in, according to the request. */
+  fallbacks?: readonly string[] | undefined;
+  /** The headers as they go up, without the deployment's key. */
+  headers: PlainHeaders;
+  query: string;
+  /** The call of a run that it answers; absent in a client's request. */
+  parent?: ParentCall | undefined;
+}
+
+/** What a conversation is created with, and by whom. Its texts cross by themselves. */
+export type CreatedFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
+  Partial<Pick<TurnRequest, 'identity' | 'agentOwner' | 'agentListed'>>;
+
+/** A request for a conversation's next prompt, to count its tokens. */
+export type PromptRequest = Pick<
+  TurnRequest,
+  'place' | 'identity' | 'body' | 'prefix' | 'agent' | 'agentOwner' | 'agentListed'
+>;
+
+/** A prompt to count, and the betas that its agent needs. */
+export type CountedPrompt = Result<ReadableStream<Uint8Array>> & { betas?: string[] | undefined };
+
+/** An error as it crosses from the object to the edge. */
+export interface WireError {
+  type: ApiError['type'];
+  message: string;
+  status: number;
+  headers: Record<string, string>;
+  logged: string;
+  upstreamSaid?: string | undefined;
+}
+
+export type TurnAnswer =
+  /** `first` are the events that have been shown already. They come with the answer, and the stream has the rest. */
+  | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
+  | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: TurnSummary }
+  | {
+      kind: 'whole';
+      turn: string;
+      status: number;
+      headers: Record<string, string>;
+      body: string;
+      trailer?: TurnSummary | undefined;
+    }
+  /** `isEnd` where the answer had begun: then the error may be in the upstream's words. */
+  | { kind: 'error'; error: WireError; isEnd?: boolean };
+
+/** A turn's answer on its way to the edge. A complete one is packed into a text, which costs less to pass. */
+export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
+
+/** The answer to a client that resumes a turn. */
+export type Resumed =
+  | { kind: 'stream'; turn: string; body: ReadableStream<Uint8Array> }
+  | { kind: 'none' | 'gone' | 'unknown' }
+  | { kind: 'error'; error: WireError };
+
+/** A text on its way between the edge and an object. A call carries at most 32 MB, with up to two bytes per character. */
+export type CrossingText = string | ReadableStream<Uint8Array>;
+
+/** The answer to a call that changes or reads a conversation: JSON text, or the error. */
+export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };
+
+/** The turn's summary, for the edge's log line and headers. It follows the end of a stream. */
+export interface TurnSummary {
+  outcome: RequestOutcome;
+  nanodollars: Nanodollars;
+}

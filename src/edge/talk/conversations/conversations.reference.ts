@@ -1,0 +1,332 @@
+import { messageParam } from '../../claude/messages.schema.ts';
+import { pageSchema } from '../../kit/http/page.ts';
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, linesContent, namedList, pageAnswer } from '../../kit/reference/answers.ts';
+import { eventStream } from '../../kit/reference/event-stream.ts';
+import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { approvalsQuery, decisionRequest } from '../../rooms/approvals/approvals.schema.ts';
+import {
+  conversationsQuery,
+  createConversation,
+  exportQuery,
+  forkRequest,
+  historyQuery,
+  importedHistory,
+  patchConversation,
+  resumeQuery,
+  rewindRequest,
+  stopQuery,
+} from './conversations.schema.ts';
+import {
+  approvalRow,
+  conversationDeleted,
+  conversationReport,
+  conversationRow,
+  messageRow,
+  turnReport,
+} from './conversations-answers.schema.ts';
+
+const row = {
+  type: 'conversation',
+  id: 'trip',
+  title: 'A trip in May',
+  created_at: '2026-11-20T10:06:16.310Z',
+  updated_at: '2026-11-20T10:06:16.780Z',
+  turns: 1,
+  messages: 2,
+  cost_usd: 0.0000074,
+  state: 'idle',
+  paused: null,
+};
+const report = {
+  ...row,
+  turn: null,
+  model: 'claude-haiku-5-5',
+  max_tokens: 2_048,
+  system: 'You plan journeys by train.',
+  tools: null,
+  prefix: null,
+  agent: null,
+  metadata: { team: 'travel' },
+  retention_seconds: null,
+  history: null,
+  usage: { input_tokens: 14, output_tokens: 12 },
+};
+const message = {
+  type: 'message',
+  id: 'msg_01rUJBfm6UUf8pMu1YjVbpeB',
+  role: 'assistant',
+  content: [{ type: 'text', text: 'To Lisbon.' }],
+  model: 'claude-haiku-5-5',
+  stop_reason: 'end_turn',
+  paused: null,
+  usage: { input_tokens: 14, output_tokens: 12 },
+  cost_usd: 0.0000074,
+  created_at: '2026-11-20T10:06:16.780Z',
+  status: 'complete',
+  turn: 'turn_2m4gmfejmm3a',
+};
+
+const turn = {
+  type: 'turn',
+  id: 'turn_2m4gmfejmm3a',
+  continues: null,
+  conversation: 'trip',
+  status: 'complete',
+  paused: null,
+  error: null,
+  began_at: '2026-11-20T10:06:16.310Z',
+  ended_at: '2026-11-20T10:06:18.780Z',
+  cost_usd: 0.0002,
+  steps: [
+    {
+      request_id: 'req_01m7zceb0957qb2m4gmfejmm3a',
+      status: 'complete',
+      model: 'claude-haiku-5-5',
+      stop_reason: 'tool_use',
+      usage: { input_tokens: 400, output_tokens: 40 },
+      cost_usd: 0.0002,
+      ttft_ms: 310,
+      calls: [
+        {
+          id: 'toolu_01A',
+          name: 'get_weather',
+          input: { city: 'Bern' },
+          approval: null,
+          ms: 120,
+          tries: 1,
+          is_error: false,
+          bytes: 14,
+        },
+      ],
+    },
+  ],
+};
+
+const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
+const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
+const approval = {
+  type: 'approval',
+  id: 'appr_2m4gmfejmm3a_2_0',
+  tool_use_id: 'toolu_01A',
+  name: 'pay',
+  input: { amount: 500 },
+  input_text: '{"amount":500}',
+  turn: 'turn_2m4gmfejmm3a',
+  approvers: 'owner',
+  created_at: '2026-11-20T10:06:18.780Z',
+  decision: null,
+  reason: null,
+  changed_input: null,
+  decided_at: null,
+  continued_by: null,
+};
+const approvalSchema = z.withMeta(approvalRow, { id: 'Approval' });
+const conversationList = namedList('ConversationList', rowSchema);
+const approvalList = namedList('ApprovalList', approvalSchema);
+
+/** A turn in the reference. A request in the background is answered with it too. */
+export const turnSchema = z.withMeta(turnReport, { id: 'ConversationTurn' });
+const decided = z.union([approvalSchema, turnSchema]);
+const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
+const conversation = (description: string) => jsonAnswer(description, reportSchema, report);
+
+const backupContent = linesContent([
+  [
+    'profile',
+    {
+      title: 'A talk',
+      metadata: null,
+      model: 'claude-haiku-5-5',
+      maxTokens: 2_048,
+      prefix: null,
+      agent: null,
+      retentionSeconds: null,
+      history: null,
+      sentFrom: 0,
+      cost: 7_400,
+      inputTokens: 14,
+      outputTokens: 12,
+    },
+  ],
+  ['end', null],
+]);
+const creation = z.extend(createConversation, {
+  messages: z.optionally(z.array(messageParam).check(z.minLength(1)), importedHistory),
+});
+
+export const conversations: Resource = resource({
+  tag: 'Conversations',
+  description: 'Histories that the edge keeps. A turn goes on when its client has left.',
+  parameters: {
+    id: { description: '1 to 128 letters, digits, hyphens or underscores.', example: 'trip' },
+    conversation: { description: 'The id of a conversation.', example: 'talk' },
+    approval: { description: 'The id of what waits for approval.', example: 'appr_2m4gmfejmm3a_2_0' },
+    turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
+  },
+  needs: 'messages',
+  errors: [503],
+  routes: {
+    'GET /conversations': {
+      operation: 'listConversations',
+      summary: 'List one’s conversations, newest first',
+      description: 'Those of subagents are left out, unless their `parent` is named.',
+      query: z.extend(pageSchema, conversationsQuery.shape),
+      answer: pageAnswer(conversationList, row, row.id),
+      errors: [],
+    },
+    'GET /accounts/:id/conversations': {
+      operation: 'listConversationsOf',
+      summary: 'List the conversations of an account, newest first',
+      description: 'As `GET /conversations` lists one’s own.',
+      needs: 'admin',
+      query: z.extend(pageSchema, conversationsQuery.shape),
+      answer: pageAnswer(conversationList, row, row.id),
+      errors: [],
+    },
+    'GET /accounts/:id/conversations/:conversation/backup': {
+      operation: 'backUpConversation',
+      summary: 'Read what a backup keeps of a conversation',
+      description:
+        'All that its next turn needs: history, calls of tools, agent, the version of its prefix. A turn that runs and calls that wait for approval are not in it. The last line is `["end",null]`, or something went wrong.',
+      needs: 'admin',
+      answer: { description: 'JSON lines, to be sent back unchanged.', content: [backupContent] },
+    },
+    'PUT /accounts/:id/conversations/:conversation/backup': {
+      operation: 'restoreConversation',
+      summary: 'Make a conversation from a backup',
+      description:
+        'All of it, or nothing. The prefix that it holds must be stored first. It is new here: its retention begins now. One that is there already is a 409.',
+      needs: 'admin',
+      body: backupContent,
+      answers: { 201: conversation('The conversation, whose next message is answered.') },
+      errors: [409, 503],
+    },
+    'POST /conversations': {
+      operation: 'createConversation',
+      summary: 'Create a conversation with defaults, or with a history from elsewhere',
+      description:
+        'A conversation also comes to be by its first turn: `conversation` in a Messages request. `messages` may be rows as `GET …/messages` and `GET …/export` have them, in either view: the steps of a run that are shown as one message become messages again. `dropped` says what was left out. A file that the account does not have is a 400 that names it.',
+      body: {
+        schema: z.withMeta(creation, { id: 'ConversationRequest' }),
+        example: {
+          id: 'trip',
+          title: 'A trip in May',
+          model: 'claude-haiku-5-5',
+          max_tokens: 2_048,
+          system: 'You plan journeys by train.',
+          metadata: { team: 'travel' },
+        },
+      },
+      answers: { 201: conversation('It is there.') },
+      errors: [404, 409, 429, 503],
+    },
+    'GET /conversations/:id': {
+      operation: 'getConversation',
+      summary: 'Read a conversation: state, defaults, totals',
+      answer: conversation('The conversation, without its messages.'),
+    },
+    'PATCH /conversations/:id': {
+      operation: 'updateConversation',
+      summary: 'Change its title, metadata, retention or limits',
+      description: '`system`, `tools` and `model` are frozen, so that the upstream’s prompt cache keeps hitting.',
+      body: {
+        schema: z.withMeta(patchConversation, { id: 'ConversationPatch' }),
+        example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
+      },
+      answer: conversation('The conversation as it is now.'),
+      errors: [429, 503],
+    },
+    'GET /conversations/:id/messages': {
+      operation: 'listMessages',
+      summary: 'Page through its messages, oldest first',
+      query: z.extend(pageSchema, historyQuery.shape),
+      answer: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id),
+    },
+    'GET /conversations/:id/turns/:turn': {
+      operation: 'getTurn',
+      summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
+      answer: jsonAnswer('The turn.', turnSchema, turn),
+    },
+    'DELETE /conversations/:id/turns/:turn': {
+      operation: 'cancelTurn',
+      summary: 'Cancel a turn, and keep what was said',
+      answer: jsonAnswer('The turn; one that had ended has not changed.', turnSchema, turn),
+    },
+    'GET /conversations/:id/approvals': {
+      operation: 'listApprovals',
+      summary: 'List the calls that wait for approval',
+      query: approvalsQuery,
+      answer: jsonAnswer('All of them, in the order of their calls.', approvalList, {
+        ...{ data: [approval], has_more: false, first_id: approval.id, last_id: approval.id },
+      }),
+    },
+    'POST /conversations/:id/approvals/:approval': {
+      operation: 'decideApproval',
+      summary: 'Approve a call, or deny it',
+      description:
+        'By `approvers` of the agent: the account itself, or an admin. The same decision again changes nothing; another one is a 409.',
+      query: approvalsQuery,
+      body: {
+        schema: z.withMeta(decisionRequest, { id: 'ApprovalDecision' }),
+        example: { decision: 'deny', reason: 'It was paid in May.' },
+      },
+      answers: {
+        200: jsonAnswer(
+          'The call: others of its step still wait. Or the turn that has gone on with it.',
+          decided,
+          approval,
+        ),
+        202: jsonAnswer('The turn that goes on: all calls of the step are decided.', turnSchema, turn),
+      },
+      errors: [409],
+    },
+    'GET /conversations/:id/export': {
+      operation: 'exportConversation',
+      summary: 'Export a conversation',
+      query: exportQuery,
+      answer: {
+        description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
+        content: [linesContent([report, message, { type: 'end', messages: 1 }])],
+      },
+    },
+    'GET /conversations/:id/stream': {
+      operation: 'resumeTurn',
+      summary: 'Resume a stream, and follow it live',
+      description:
+        'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
+      headers: z.object({ 'last-event-id': z.optionally(z.string(), 'The last event that was received.') }),
+      query: resumeQuery,
+      answers: {
+        200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
+        204: { description: 'No turn is running.' },
+      },
+      errors: [410, 503],
+    },
+    'POST /conversations/:id/stop': {
+      operation: 'stopTurn',
+      summary: 'Stop the running turn, and keep what was said',
+      query: stopQuery,
+      answer: conversation('The conversation; where nothing ran, nothing has changed.'),
+    },
+    'POST /conversations/:id/rewind': {
+      operation: 'rewindConversation',
+      summary: 'Rewind to before a message',
+      body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
+      answer: conversation('The conversation without that message’s turn and all that followed.'),
+      errors: [409, 503],
+    },
+    'POST /conversations/:id/fork': {
+      operation: 'forkConversation',
+      summary: 'Fork a conversation',
+      body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
+      answers: { 201: conversation('The copy.') },
+      errors: [409, 429, 503],
+    },
+    'DELETE /conversations/:id': {
+      operation: 'deleteConversation',
+      summary: 'Delete a conversation and all that it holds',
+      answer: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
+    },
+  },
+});

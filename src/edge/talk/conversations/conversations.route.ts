@@ -1,0 +1,248 @@
+import type { Context } from 'hono';
+import { idsNamed, mayName } from '../../claude/request/named-ids.ts';
+import type { MadeId } from '../../claude/usage/made-ids.ts';
+import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
+import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { ApiError, invalidRequest, refuseOtherMembers } from '../../kit/http/errors.ts';
+import { Hono } from '../../kit/http/hono.ts';
+import { listOf, readPage } from '../../kit/http/page.ts';
+import { withOneReading } from '../../kit/http/read-json.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { memberTexts } from '../../kit/json/edit.ts';
+import { admitFree } from '../../money/admission/admit-free.ts';
+import { checkOwned } from '../../money/admission/check-owned.ts';
+import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts';
+import { callAccount } from '../../money/contracts/call-account.ts';
+import { openToBound } from '../../rooms/page-tokens/bound-routes.ts';
+import {
+  boundAgent,
+  boundCaller,
+  CREATED_MEMBERS,
+  refuseOtherConversation,
+  toldToBound,
+} from '../../rooms/page-tokens/bound-turn.ts';
+import { checkRun } from '../../rooms/runs/check-run.ts';
+import { withErrorLine } from '../../rooms/transfer/export-stream.ts';
+import { crossingText, noConversation } from '../answers/crossing-answer.ts';
+import { streamedTurn } from '../answers/turn-stream.ts';
+import type { CrossingText, Resumed } from '../contracts/conversation.ts';
+import {
+  conversationsQuery,
+  createConversation,
+  exportQuery,
+  forkRequest,
+  historyQuery,
+  isConversationId,
+  patchConversation,
+  resumeQuery,
+  rewindRequest,
+  stopQuery,
+} from './conversations.schema.ts';
+import {
+  apiErrorOf,
+  type ConversationCall,
+  callConversation,
+  callOwn,
+  mountedPath,
+  orAgain,
+  refuseSubagent,
+  showNamed,
+} from './turn-proxy.ts';
+
+/** Makes the routes of conversations. */
+export function conversationsRoutes() {
+  return new Hono<AppEnv>()
+    .use('/conversations/*', requireScope('messages'))
+    .get('/conversations', async (c) => {
+      const page = { ...readPage(c.req.query()), ...validate(conversationsQuery, c.req.query()) };
+      return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
+    })
+    .post('/conversations', openToBound(), async (c) => await createWith(c))
+    .get('/conversations/:id', async (c) => json(await callConversation(c, idOf(c), (object) => object.read())))
+    .patch('/conversations/:id', async (c) => {
+      const body = await bodyOf(c);
+      const patch = validate(patchConversation, body.json);
+      checkRetention(c, patch.retention_seconds);
+      const id = idOf(c);
+      const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
+      return json(await storing(c, id, (object) => object.patch(patch)), 200, quotaStatus);
+    })
+    .delete('/conversations/:id', async (c) => {
+      const id = idOf(c);
+      const place = { account: c.get('identity').account, id };
+      const erase = () => callOwn<boolean>(c, id, (object) => object.erase(place));
+      // A damaged table breaks the object that first writes to it. If a call is repeated, the one before may have deleted.
+      if (!(await orAgain(async (again) => (await erase()) || again))) throw noConversation();
+      return c.json({ type: 'conversation_deleted', id });
+    })
+    .get('/conversations/:id/messages', openToBound(), async (c) => await messagesPage(c))
+    .get('/conversations/:id/turns/:turn', async (c) =>
+      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
+    )
+    .delete('/conversations/:id/turns/:turn', async (c) =>
+      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
+    )
+    .get('/conversations/:id/export', async (c) => {
+      const { view } = validate(exportQuery, c.req.query());
+      const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export(view));
+      const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
+      return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
+    })
+    .get('/conversations/:id/stream', openToBound(), (c) => resume(c))
+    .post('/conversations/:id/stop', openToBound(), async (c) => {
+      const only = validate(stopQuery, c.req.query());
+      const id = boundIdOf(c);
+      return json(await callConversation(c, id, (object) => object.stop(only, boundCaller(c.get('identity')))));
+    })
+    .post('/conversations/:id/rewind', async (c) => {
+      const { before } = validate(rewindRequest, (await bodyOf(c)).json);
+      const id = idOf(c);
+      refuseSubagent(id);
+      return json(await callConversation(c, id, (object) => object.rewind(before)));
+    })
+    .post('/conversations/:id/fork', openToBound(), async (c) => {
+      const { at, id = newConversationId() } = validate(forkRequest, (await bodyOf(c)).json);
+      if (id === c.req.param('id'))
+        throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
+      const from = boundIdOf(c);
+      refuseOtherConversation(c.get('identity'), id);
+      const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
+      const by = boundCaller(c.get('identity'));
+      const copied = await storing(c, id, (object) => object.fork(id, at, by), from);
+      return json(by ? toldToBound({ id }) : copied, 201, quotaStatus);
+    });
+}
+
+/** Makes a conversation, perhaps with what has been said elsewhere. */
+async function createWith(c: Context<AppEnv>): Promise<Response> {
+  const body = await bodyOf(c);
+  const identity = c.get('identity');
+  if (identity.only) refuseOtherMembers(Object.keys(body.json), CREATED_MEMBERS, 'agent');
+  // These go to the object as texts, because an object's call cannot carry deeply nested objects.
+  const { system: _, messages = [], tools, ...fields } = validate(createConversation, body.json);
+  checkRun({ tools }, identity, c.get('settings'));
+  const texts = memberTexts(body.text);
+  await pauseAfterBody(body);
+  // Later turns only check what is new in them. Of rows, only what is kept counts.
+  const kept = messages.flatMap(({ status, content }) => (status === 'refused' ? [] : [content]));
+  await checkOwned(contextOf(c), mayName(body) ? idsNamed({ ...body.json, messages: kept }) : [], notOwned);
+  const id = fields.id ?? newConversationId();
+  refuseOtherConversation(identity, id);
+  checkRetention(c, fields.retention_seconds);
+  const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
+  const place = { account: identity.account, id };
+  const asked = { ...fields, ...boundAgent(identity, fields.agent), identity };
+  const given = (name: 'system' | 'tools' | 'messages') => {
+    const text = texts.get(name);
+    return text === undefined ? {} : { [name]: crossingText(text) };
+  };
+  const created = await storing(c, id, (object) =>
+    object.create(place, asked, { ...given('system'), ...given('tools'), ...given('messages') }),
+  );
+  return json(identity.only ? toldToBound({ id }) : created, 201, quotaStatus);
+}
+
+const MOST_IDS_TOLD = 20;
+
+function notOwned(unknown: readonly MadeId[]): ApiError {
+  const named = unknown.slice(0, MOST_IDS_TOLD).map(({ kind, id }) => `${kind} ${id.slice(0, 128)}`);
+  const more = unknown.length > MOST_IDS_TOLD ? ` and ${unknown.length - MOST_IDS_TOLD} more` : '';
+  return invalidRequest(
+    `This account does not have ${named.join(', ')}${more}. Remove the blocks that name them, or upload the files again and name the new ids.`,
+  );
+}
+
+async function messagesPage(c: Context<AppEnv>): Promise<Response> {
+  const { pending, view, if_absent } = validate(historyQuery, c.req.query());
+  const page = { ...readPage(c.req.query()), pending: pending === 'true', view };
+  const mayBeAbsent = if_absent && page.after_id === undefined && page.before_id === undefined;
+  const id = boundIdOf(c);
+  const by = boundCaller(c.get('identity'));
+  // What the edge and the model say to each other is no business of a page.
+  if (by) page.view = 'shown';
+  const body = await callConversation<ReadableStream<Uint8Array>>(c, id, (object) => object.messages(page, by)).catch(
+    (thrown: unknown) => {
+      if (mayBeAbsent && thrown instanceof ApiError && thrown.status === 404) return undefined;
+      throw thrown;
+    },
+  );
+  if (!body) return c.json(listOf([], false, String));
+  return new Response(body, { headers: { 'content-type': 'application/json' } });
+}
+
+async function resume(c: Context<AppEnv>): Promise<Response> {
+  const id = boundIdOf(c);
+  const { after: queried, show, if_absent } = validate(resumeQuery, c.req.query());
+  const shown = showNamed(c.req.raw.headers, { show });
+  const after = c.req.header('last-event-id') ?? queried;
+  const resumed = await callOwn<Resumed>(c, id, (object) =>
+    object.resume(after === '' ? undefined : after, boundCaller(c.get('identity')), shown),
+  );
+  switch (resumed.kind) {
+    case 'stream': {
+      const entry = c.get('entry');
+      entry.begin();
+      // The cost is logged by the request that began the turn.
+      const wake = () => callOwn(c, id, (object) => object.wake());
+      return streamedTurn(c, resumed, { 'sluice-turn': resumed.turn }, () => entry.end(), wake);
+    }
+    case 'none':
+      return c.body(null, 204);
+    case 'gone':
+      throw new ApiError(
+        'not_found_error',
+        `The events of this turn are no longer kept. Read its answer at GET /conversations/${id}/messages.`,
+        { status: 410, headers: { location: mountedPath(c, `/conversations/${id}/messages`) } },
+      );
+    case 'unknown':
+      if (if_absent) return c.body(null, 204);
+      throw noConversation();
+    case 'error':
+      throw apiErrorOf(c, resumed.error);
+  }
+}
+
+/** Calls a method that stores something in the conversation `id`. Releases the reserved storage if the call fails. */
+async function storing(c: Context<AppEnv>, id: string, method: ConversationCall, called = id): Promise<CrossingText> {
+  try {
+    return await callConversation(c, called, method);
+  } catch (thrown) {
+    c.get('entry').during(callAccount(contextOf(c), (account) => account.storesNothing(id)));
+    throw thrown;
+  }
+}
+
+/** @throws ApiError 404 for an invalid id, the same as for an unknown one */
+function idOf(c: Context<AppEnv>): string {
+  const id = c.req.param('id') ?? '';
+  if (!isConversationId(id)) throw noConversation();
+  return id;
+}
+
+/** The same on a route that is open to bound tokens. @throws ApiError 403 for one that such a token may not use */
+function boundIdOf(c: Context<AppEnv>): string {
+  const id = idOf(c);
+  refuseOtherConversation(c.get('identity'), id);
+  return id;
+}
+
+async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
+  return withOneReading(await readToStore(c, 'free'), 'everywhere');
+}
+
+/** @throws ApiError 400 for a retention longer than the deployment's; an admin may set any */
+function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
+  const most = c.get('settings').RETENTION_DAYS * (DAY_MS / 1_000);
+  if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;
+  throw invalidRequest(`retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`);
+}
+
+function json(text: CrossingText, status = 200, headers: Record<string, string> = {}): Response {
+  return new Response(text, { status, headers: { ...headers, 'content-type': 'application/json' } });
+}
+
+function newConversationId(): string {
+  return `conv_${crypto.randomUUID().replaceAll('-', '')}`;
+}

@@ -1,0 +1,360 @@
+/** The work of a conversation after a change: settlements, reports to its account, and deletion when it has expired. */
+
+import { DAY_MS } from '../../kit/async/durations.ts';
+import { within } from '../../kit/async/timeout.ts';
+import { toApiError } from '../../kit/http/errors.ts';
+import { logFailure } from '../../kit/http/log.ts';
+import { callAccount } from '../../money/contracts/call-account.ts';
+import type { Settled } from '../../money/contracts/settlement.ts';
+import { releasePrefix } from '../../named/prefixes/retained-prefix.ts';
+import { TurnEvents } from '../../rooms/background/turn-events.ts';
+import { type CrashedRun, closeCrashedRun, endCrashedRun } from '../../rooms/runs/crashed-run.ts';
+import type { Summarizer } from '../../rooms/summaries/summarizer.ts';
+import { turnInterrupted } from '../answers/crossing-answer.ts';
+import { accountRequestOf, type ObjectContext } from '../answers/object-context.ts';
+import { damageIn } from '../storage/damaged-row.ts';
+import { GRACE_MS, type Profile, type RetainedPrefix, type TurnRow } from '../storage/rows.ts';
+import { deleteExpired, endsToExpire, latestTurn, unsettledTurns, wakingTurns } from '../storage/turn-queries.ts';
+import { restoreCrashed } from '../turn/restore-turn.ts';
+import type { RunningTurn } from '../turn/running-turn.ts';
+import { conversationReportOf } from '../turn/turn-ending.ts';
+import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
+
+/** Milliseconds after which an unconfirmed settlement or report is repeated. */
+export const CONFIRM_AGAIN_MS = 15_000;
+
+/** Turns that end within so many milliseconds of each other share one watch. */
+const CLOSE_MS = 30_000;
+
+/** Milliseconds that a call may wait for its approval, even if the retention of its conversation is shorter. */
+const APPROVAL_MS = 30 * DAY_MS;
+
+/** What maintenance needs from its object. */
+interface Maintained extends SettlingObject {
+  /** Whether a turn or a copy is running, so that nothing may be deleted. */
+  isBusy(): boolean;
+}
+
+/** The object's context, with its maintenance. */
+export interface ConversationContext extends ObjectContext {
+  maintenance: Maintenance;
+  summarizer: Summarizer;
+}
+
+/** Maintains a conversation. A crash loses nothing: unconfirmed work is in the rows, and an alarm repeats it. */
+export class Maintenance {
+  readonly settlements: TurnSettlements;
+  readonly events: TurnEvents;
+  readonly #object: Maintained;
+  #isTidying = false;
+  /** When the object was last found at rest. */
+  #restedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(object: Maintained) {
+    this.#object = object;
+    this.events = new TurnEvents(object, () => this.rest());
+    const wake = () => this.#wakeToConfirm();
+    this.settlements = new TurnSettlements(object, { wake, onSettled: () => this.rest() });
+  }
+
+  /**
+   * Ends the turns that were running when the object crashed, and settles what is not settled.
+   *
+   * @param resume resumes a run, and returns whether it could
+   * @param beginAgain begins a turn again that has not gone up, and returns whether it could
+   */
+  endCrashedTurns(resume: (run: CrashedRun) => boolean, beginAgain: (turn: TurnRow) => boolean): void {
+    const { transcript, now, waitUntil } = this.#object;
+    const unsettled = wakingTurns(transcript);
+    const newest = latestTurn(transcript);
+    if (newest) this.settlements.doubt(newest);
+    const running = unsettled.filter(({ status }) => status === 'running');
+    let goesOn = false;
+    const damaged = new Set<TurnRow>();
+    for (const row of running) {
+      // Steps have no log.
+      const damage = transcript.log.cutDamage(row);
+      if (!damage) continue;
+      damaged.add(row);
+      this.noteDamage(damage);
+    }
+    for (const row of running.filter(({ run, seq }) => run === seq)) {
+      const meterOf = (step: TurnRow) => this.settlements.meterOf(step);
+      const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) =>
+        this.settlements.follow(step, settled);
+      const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
+      const crashed = transcript.together(() => closeCrashedRun(row, closing));
+      if (crashed.mayGoOn && resume(crashed)) goesOn = true;
+      else
+        transcript.together(() => {
+          endCrashedRun(crashed, closing);
+          this.events.noteEnd(crashed.turn);
+        });
+    }
+    for (const row of running.filter(({ run }) => run === null)) {
+      let error = turnInterrupted();
+      try {
+        // A turn in the background stores that it goes up before it does.
+        if (row.background && row.sentAt === null && beginAgain(row)) {
+          goesOn = true;
+          continue;
+        }
+      } catch (thrown) {
+        error = toApiError(thrown);
+      }
+      const turn = restoreCrashed(transcript, row, now());
+      // Whatever is left of its log, somebody has heard of it.
+      turn.isAcknowledged ||= damaged.has(row);
+      const meter = this.settlements.meterOf(turn.row);
+      const settled = transcript.together(() => {
+        const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
+        this.events.noteEnd(turn);
+        return confirmed;
+      });
+      if (settled !== undefined) waitUntil(this.settlements.confirm(turn.row, settled));
+    }
+    const { profile } = transcript;
+    // A first turn must not continue a copy that was interrupted.
+    if (profile && !profile.exists && !profile.deleted && !goesOn) transcript.dropUnborn();
+    if (unsettled.length > 0 || profile?.unreported) this.#wakeToConfirm();
+    else if (this.settlements.isInDoubt) this.#object.alarm.watch(now() + CONFIRM_AGAIN_MS);
+    else return;
+    waitUntil(this.#confirmPending());
+  }
+
+  /** Writes a log line that says what is damaged. @throws what is no damage */
+  noteDamage(thrown: unknown): void {
+    const damage = damageIn(thrown);
+    if (!damage) throw thrown;
+    const { account = '', id: conversation = '' } = this.#object.transcript.readable ?? {};
+    logFailure({ account, conversation }, damage);
+  }
+
+  /** Ends what an alarm could not end because it is damaged. The alarm comes again when the retention has ended, or a day later. */
+  async endAlarm(eraseDamaged: (profile: Profile) => Promise<unknown>): Promise<void> {
+    const { transcript, alarm, now } = this.#object;
+    const profile = transcript.readable;
+    if (!profile) return;
+    const end = this.#endOfRetention(profile);
+    if (profile.deleted || end <= now()) await eraseDamaged(profile);
+    else alarm.wakeFor(Math.max(end, now() + DAY_MS));
+  }
+
+  /** Deletes what has expired, repeats what was not confirmed, and sets the next alarm. */
+  async tidy(): Promise<void> {
+    const { transcript, isBusy } = this.#object;
+    this.#isTidying = true;
+    try {
+      this.#deleteExpired();
+      await this.#confirmPending();
+      if (!isBusy() && !transcript.profile?.exists) await this.clear();
+      else this.#wakeNext();
+    } finally {
+      this.#isTidying = false;
+    }
+    if (!this.#isOpen) this.#object.alarm.endWatch();
+  }
+
+  /** Whether something is under way for which only a watch wakes the object. */
+  get #isOpen(): boolean {
+    const { transcript, isBusy } = this.#object;
+    const { profile } = transcript;
+    if (isBusy() || this.#isTidying || this.events.isOpen || this.settlements.isOpen) return true;
+    return !profile || profile.deleted || profile.unreported;
+  }
+
+  /** Notes that the conversation is deleted after its retention. */
+  noteRetention(): void {
+    const { transcript, alarm } = this.#object;
+    if (transcript.profile) alarm.wakeFor(this.#endOfRetention(transcript.profile));
+  }
+
+  /** Notes how a turn has ended. A failed one is forgotten after the grace period. Other logs make room for later ones. */
+  noteEnd({ ended }: RunningTurn): void {
+    if (ended?.status === 'failed') this.#object.alarm.wakeFor(this.#object.now() + GRACE_MS);
+  }
+
+  /**
+   * Sets the alarm back to the next thing that is due, once nothing runs and the account has confirmed everything. So nothing
+   * wakes the object only to find that nothing is left to do.
+   */
+  rest(): void {
+    const { alarm, now } = this.#object;
+    if (this.#isOpen) return;
+    const before = this.#restedAt;
+    this.#restedAt = now();
+    // Turns that follow each other so closely share one watch: to set the alarm twice in each costs more than to wake once.
+    if (this.#restedAt - before < CLOSE_MS) return;
+    this.noteRetention();
+    alarm.endWatch();
+  }
+
+  /** Repeats the settlements and the report that were not confirmed. */
+  async #confirmPending(): Promise<void> {
+    await this.settlements.settlePending();
+    await this.#report();
+  }
+
+  /** Reports a change to the account that no settlement has reported. */
+  async #report(): Promise<void> {
+    const { transcript, erase } = this.#object;
+    const { profile } = transcript;
+    if (!profile?.unreported) return;
+    try {
+      const report = conversationReportOf(profile);
+      const request = accountRequestOf(this.#object, { account: profile.account });
+      const { erased } = await within(
+        callAccount(request, (account) => account.noteConversation(report)),
+        CONFIRM_MS,
+      );
+      const now = transcript.profile;
+      if (now?.version === profile.version) transcript.save({ ...now, unreported: false });
+      this.rest();
+      if (erased && !profile.deleted) await erase();
+    } catch {
+      this.#wakeToConfirm();
+    }
+  }
+
+  /** Deletes everything once the conversation is deleted and the account has confirmed all reports. */
+  async clear(): Promise<void> {
+    const { transcript, isBusy } = this.#object;
+    if (isBusy() || transcript.profile?.exists) return;
+    this.#deleteExpired();
+    await this.#confirmPending();
+    const { profile } = transcript;
+    if (isBusy() || !profile || profile.exists) return;
+    if (
+      profile.unreported ||
+      this.settlements.isInDoubt ||
+      transcript.has("turns where settled = 0 or status = 'running'")
+    ) {
+      this.#wakeToConfirm();
+      return;
+    }
+    if (!profile.deleted && transcript.has("turns where status = 'failed'")) {
+      // A client may still resume a first turn to see how it failed.
+      this.#wakeNext();
+      return;
+    }
+    if (profile.prefix && !(await this.#release(profile.prefix))) {
+      this.#wakeToConfirm();
+      return;
+    }
+    const nextDelivery = transcript.deliveries.next();
+    if (nextDelivery !== undefined) {
+      this.#object.alarm.wakeFor(nextDelivery);
+      return;
+    }
+    if (isBusy() || transcript.profile?.exists) return;
+    await this.#deleteRows();
+  }
+
+  /**
+   * Deletes everything in one step, for an account that ends and needs no report.
+   *
+   * @returns false if there is still something to tell. Then nothing has changed
+   */
+  async end(): Promise<boolean> {
+    const { transcript, isBusy } = this.#object;
+    const isOpen = () =>
+      isBusy() ||
+      this.settlements.isOpen ||
+      transcript.has("turns where settled = 0 or status = 'running'") ||
+      transcript.deliveries.next() !== undefined;
+    const { prefix } = transcript.profile ?? {};
+    if (isOpen() || (prefix && !(await this.#release(prefix))) || isOpen()) return false;
+    await this.#deleteRows();
+    return true;
+  }
+
+  /** Deletes all rows. What begins after a wait would be deleted, so nobody waits before. */
+  async #deleteRows(): Promise<void> {
+    const deleted = this.#object.deleteAll();
+    this.#object.transcript.forget();
+    await deleted;
+  }
+
+  /** Releases the prefix. @returns whether its owner has confirmed it */
+  async #release(retained: RetainedPrefix): Promise<boolean> {
+    try {
+      await within(releasePrefix(this.#object, retained), CONFIRM_MS);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Deletes the logs, and the failed turns, that ended too long ago to be resumed. */
+  #deleteExpired(): void {
+    const { transcript, now } = this.#object;
+    const oldest = endsToExpire(transcript)?.oldest;
+    const endedBy = now() - GRACE_MS;
+    // Many alarms find nothing to delete. The next alarm asks for these times anyway.
+    if (!oldest || oldest > endedBy) return;
+    deleteExpired(transcript, endedBy);
+  }
+
+  /** @returns when the conversation expires, in milliseconds since 1970. A call that waits for approval makes it later. */
+  expiresAt(profile: Profile): number {
+    const asked = this.#object.transcript.approvals.newestOpen();
+    return Math.max(this.#endOfRetention(profile), asked === undefined ? 0 : asked + APPROVAL_MS);
+  }
+
+  /** @returns when a conversation has been kept for as long as it is to be kept, in milliseconds since 1970. */
+  #endOfRetention({ updatedAt, retentionSeconds }: Profile): number {
+    const usual = this.#object.settings().RETENTION_DAYS * DAY_MS;
+    return updatedAt + (retentionSeconds === null ? usual : retentionSeconds * 1_000);
+  }
+
+  /** Sets the alarm for the next thing that is due. */
+  #wakeNext(): void {
+    const { transcript, isBusy } = this.#object;
+    const { profile } = transcript;
+    if (!profile) return;
+    // A summary that is made or settled must be looked after, too.
+    const isOpen = this.settlements.isInDoubt || unsettledTurns(transcript).length > 0 || isBusy();
+    if (isOpen || profile.unreported) this.#wakeToConfirm();
+    const nextDelivery = transcript.deliveries.next();
+    if (nextDelivery !== undefined) this.#object.alarm.wakeFor(nextDelivery);
+    // One alarm forgets all turns that have failed by now.
+    const failed = endsToExpire(transcript)?.failed;
+    if (failed) this.#object.alarm.wakeFor(failed + GRACE_MS);
+    if (profile.exists) this.#object.alarm.wakeFor(this.expiresAt(profile));
+  }
+
+  #wakeToConfirm(): void {
+    this.#object.alarm.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
+  }
+
+  /** Reports a change to the account in the background, if no settlement has reported it. */
+  reportSoon(): void {
+    const { transcript, waitUntil } = this.#object;
+    if (!transcript.profile?.unreported) return;
+    this.#watchReport();
+    waitUntil(this.#report());
+  }
+
+  /** Reports to the account whether calls wait for approval, if that has changed. */
+  notePaused(): void {
+    const { profile, approvals } = this.#object.transcript;
+    if (profile && profile.paused !== approvals.paused) this.change({ paused: approvals.paused });
+  }
+
+  /** Changes the profile, and reports that to the account. */
+  change(change: Partial<Profile>): void {
+    const { transcript, now, waitUntil } = this.#object;
+    const { profile } = transcript;
+    if (!profile) return;
+    const updatedAt = now();
+    const version = Math.max(profile.version + 1, updatedAt);
+    transcript.save({ ...profile, ...change, version, updatedAt, unreported: true });
+    this.#watchReport();
+    waitUntil(this.#report());
+  }
+
+  /** Has an alarm repeat a report that is on its way, in case the object dies before its confirmation. */
+  #watchReport(): void {
+    this.#object.alarm.watch(this.#object.now() + CONFIRM_AGAIN_MS);
+  }
+}

@@ -1,0 +1,231 @@
+/** Checks that messages continue a history, before anything is stored or goes up. */
+
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { isObject, type Json, memberOf } from '../../kit/json/object.ts';
+import { answeredTools, calledTools } from './replayable-blocks.ts';
+
+/** A message as it is sent and stored. */
+export interface SentMessage {
+  role: string;
+  content: unknown;
+}
+
+/** The state at the end of a history: the last role, and the tool calls that still need results. */
+export interface HistoryState {
+  role: 'user' | 'assistant' | undefined;
+  /** Ids of the last answer's tool calls. */
+  called: Set<string>;
+  /** Ids of those whose results the user has sent. */
+  answered: Set<string>;
+}
+
+/** @returns the state of an empty history. */
+export function emptyHistoryState(): HistoryState {
+  return { role: undefined, called: new Set(), answered: new Set() };
+}
+
+/** Updates the state by the next message of the history. */
+export function addToState(at: HistoryState, { role, content }: SentMessage): void {
+  if (role === 'assistant') {
+    if (at.role !== 'assistant') at.called.clear();
+    at.answered.clear();
+    for (const id of calledTools(content)) at.called.add(id);
+    at.role = 'assistant';
+  } else if (role === 'user') {
+    for (const id of answeredTools(content)) at.answered.add(id);
+    at.role = 'user';
+  }
+}
+
+/**
+ * Checks new messages by the API's rules for a conversation: the model must be able to answer them.
+ *
+ * @param first whether the history is empty: only then the messages may contain answers (an import)
+ * @throws ApiError 400 that says what to send instead
+ */
+export function checkContinuation(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
+  checkMessages(at, messages, first);
+  if (at.role === 'assistant') {
+    throw invalidRequest(
+      'messages: the last message must use the "user" role: a conversation’s answers are not prefilled.',
+    );
+  }
+}
+
+/**
+ * Checks messages as a part of a history, which may end with an answer, and updates the state by them.
+ *
+ * @param first as for `checkContinuation`
+ * @throws ApiError 400 that says what to send instead
+ */
+export function checkMessages(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
+  for (const [index, message] of messages.entries()) checkMessage(at, message, `messages.${index}`, first);
+  if (at.role !== 'assistant') checkAnswered(at, 'messages');
+}
+
+/** The same for one message, whose calls a later message may answer. */
+export function checkMessage(at: HistoryState, message: SentMessage, path: string, first: boolean): void {
+  if (message.role === 'assistant') {
+    if (!first) {
+      throw invalidRequest(
+        `${path}: this conversation keeps its history: send only what is new, or the whole history unchanged before it. An assistant message is new only in a conversation's first turn.`,
+      );
+    }
+    if (at.role === undefined && !beginsCompacted(message.content))
+      throw invalidRequest(`${path}: first message must use the "user" role`);
+    if (at.role === 'assistant')
+      throw invalidRequest(`${path}: two assistant messages in a row. Send one, or put a user message between them.`);
+    checkAnswered(at, path);
+    addToState(at, message);
+  } else if (message.role === 'user') checkResults(at, message.content, path);
+}
+
+/** @returns whether a content begins with the block that stands for all messages before it. */
+function beginsCompacted(content: unknown): boolean {
+  return Array.isArray(content) && memberOf(content[0], 'type') === 'compaction';
+}
+
+/** Updates the state by a message of the user, too. */
+function checkResults(at: HistoryState, content: unknown, path: string): void {
+  const { called, answered } = at;
+  at.role = 'user';
+  for (const id of answeredTools(content)) {
+    if (!called.has(id)) {
+      throw invalidRequest(
+        `${path}: \`tool_result\` answers nothing: the last answer has no \`tool_use\` with the id ${id}. Send results only for its own calls.`,
+      );
+    }
+    if (answered.has(id))
+      throw invalidRequest(`${path}: each tool_use must have a single result. ${id} has been answered.`);
+    answered.add(id);
+  }
+}
+
+function checkAnswered(at: HistoryState, path: string): void {
+  const missing = [...at.called].filter((id) => !at.answered.has(id));
+  if (missing.length === 0) return;
+  throw invalidRequest(
+    `${path}: the last answer’s \`tool_use\` needs its \`tool_result\` first: ${missing.join(', ')}. Send the results in the next user message, or rewind the conversation.`,
+  );
+}
+
+/** A message of the history, to be compared with what a client sends. */
+export interface StoredMessage extends SentMessage {
+  /** Whether its turn was interrupted: the client may have received less of the answer, or a little more. */
+  isPartial: boolean;
+}
+
+/**
+ * Finds what is new behind the messages that resend the history: many clients send all of it with each request.
+ *
+ * Answers that follow each other may come as one, because some clients join them. (A run that has waited for approval has
+ * such answers.) User messages must be equal. In answers only the text and the tool calls are compared, since clients drop
+ * thinking and reorder what they do not show. An answer without either may be missing, and the questions around it may come
+ * as one. A string equals one text block; cache breakpoints and nulls are ignored.
+ *
+ * @returns the new messages, of the first perhaps only the last blocks; undefined if they do not begin with the whole history
+ */
+export function newBehind(
+  history: Iterable<StoredMessage>,
+  messages: readonly SentMessage[],
+): readonly SentMessage[] | undefined {
+  let at = 0;
+  /** How many blocks of the message there are known. */
+  let within = 0;
+  for (const stored of withAnswersTogether(history)) {
+    const first = messages[at];
+    const [one] = stored;
+    const isAnswer = one?.role === 'assistant';
+    const isPartial = stored.some((one) => one.isPartial);
+    if (isAnswer && first?.role !== 'assistant' && (isPartial || isSilent(stored))) continue;
+    if (!first || first.role !== one?.role) return undefined;
+    if (isAnswer) {
+      let end = at + 1;
+      while (messages[end]?.role === 'assistant') end += 1;
+      if (!isSame(stored, messages.slice(at, end))) return undefined;
+      at = end;
+      continue;
+    }
+    const [known, blocks] = [blocksOf(one.content), blocksOf(first.content)];
+    const until = within + known.length;
+    if ((known.length > 0 || blocks.length === 0) && canonical(known) === canonical(blocks.slice(within, until))) {
+      within = until < blocks.length ? until : 0;
+      if (within === 0) at += 1;
+    }
+    // Some clients forget a question whose answer was interrupted.
+    else if (first.role !== 'user' || !isPartial) return undefined;
+  }
+  const [first, ...others] = messages.slice(at);
+  if (within === 0 || !first) return at === 0 ? undefined : messages.slice(at);
+  return [{ ...first, content: blocksOf(first.content).slice(within) }, ...others];
+}
+
+/** @returns how many of the messages are in the history already; 0 if they do not begin with the whole history */
+export function countResent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
+  return messages.length - (newBehind(history, messages) ?? messages).length;
+}
+
+/** Yields each message as a list of one, and answers in a row as one list. */
+function* withAnswersTogether(history: Iterable<StoredMessage>): Generator<StoredMessage[]> {
+  let together: StoredMessage[] = [];
+  for (const message of history) {
+    if (together.length > 0 && !(message.role === 'assistant' && together[0]?.role === 'assistant')) {
+      yield together;
+      together = [];
+    }
+    together.push(message);
+  }
+  if (together.length > 0) yield together;
+}
+
+/** @returns whether answers have nothing that every client keeps. */
+function isSilent(answers: readonly StoredMessage[]): boolean {
+  return textOfAnswers(answers) === '' && callsIn(answers) === '';
+}
+
+function isSame(stored: readonly StoredMessage[], messages: readonly SentMessage[]): boolean {
+  const [before, now] = [textOfAnswers(stored), textOfAnswers(messages)];
+  if (stored.some(({ isPartial }) => isPartial) && (before.startsWith(now) || now.startsWith(before))) return true;
+  return before === now && callsIn(stored) === callsIn(messages);
+}
+
+function textOfAnswers(answers: readonly SentMessage[]): string {
+  return answers.map(({ content }) => shownText(content)).join('');
+}
+
+function callsIn(answers: readonly SentMessage[]): string {
+  return answers.flatMap(({ content }) => calledTools(content)).join();
+}
+
+/** @returns the text of a content without white space, because clients join and trim blocks. */
+function shownText(content: unknown): string {
+  if (typeof content === 'string') return content.replace(/\s+/g, '');
+  if (!Array.isArray(content)) return '';
+  return content
+    .map((block) => (isObject(block) && block.type === 'text' && typeof block.text === 'string' ? block.text : ''))
+    .join('')
+    .replace(/\s+/g, '');
+}
+
+/** @throws ApiError 400 for a content that nests so deep that it cannot be compared */
+function canonical(content: unknown): string {
+  try {
+    return JSON.stringify(content, (_, value: unknown) => (isObject(value) ? plain(value) : value));
+  } catch (thrown) {
+    if (!(thrown instanceof RangeError)) throw thrown;
+    throw invalidRequest('messages: Input nests too deep.');
+  }
+}
+
+function blocksOf(content: unknown): unknown[] {
+  if (Array.isArray(content)) return content;
+  return (content ?? '') === '' ? [] : [{ type: 'text', text: content }];
+}
+
+/** @returns the members sorted by name, without cache breakpoints and nulls. */
+function plain(value: Json): Json {
+  const names = Object.keys(value).filter((name) => name !== 'cache_control' && value[name] !== null);
+  const sorted: Json = Object.fromEntries(names.sort().map((name) => [name, value[name]]));
+  if (value.type === 'tool_result') sorted.content = blocksOf(value.content);
+  return sorted;
+}

@@ -1,0 +1,58 @@
+import { RUN_MEMBERS } from '../../rooms/runs/runs.schema.ts';
+
+/** Members of a conversation's request that are for the edge alone. What they name is the same for all turns. */
+export const MEMBERS_FOR_EDGE = [
+  'conversation',
+  'prefix',
+  'agent',
+  'on_pending_tools',
+  'show',
+  'background',
+  'retry',
+  'deliver_url',
+] as const;
+/** Members of a request that do not change the length of the prompt. */
+const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
+  'messages',
+  ...MEMBERS_FOR_EDGE,
+  'stream',
+  'max_tokens',
+  'metadata',
+  'stop_sequences',
+  'temperature',
+  'top_p',
+  'top_k',
+  'cache_control',
+  'service_tier',
+  ...RUN_MEMBERS,
+]);
+/** The most characters of a frame; longer ones are not stored. */
+const LONGEST_FRAME = 4_000;
+
+/**
+ * Names everything that decides the length of a prompt beside its messages. Two prompts with the same frame differ by their
+ * messages alone.
+ *
+ * @param mark changes when the Worker's own tools do
+ * @returns null if the frame is too long to be stored
+ */
+export function frameOf(
+  members: Map<string, string>,
+  frozen: { system: string | undefined; tools: string | undefined } | undefined,
+  model: string,
+  betas: string | undefined,
+  mark = '',
+): string | null {
+  const parts = betas === undefined ? [model] : [model, `anthropic-beta:${betas}`];
+  if (mark !== '') parts.push(`worker-tools:${mark}`);
+  for (const [name, text] of members) {
+    if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
+    // What the first turn sends is frozen for the later ones, so it makes no difference.
+    if (name === 'system' || name === 'tools') {
+      if (!frozen || frozen[name] === text) continue;
+    }
+    parts.push(`${name}:${text}`);
+  }
+  const frame = parts.sort().join('\n');
+  return frame.length <= LONGEST_FRAME ? frame : null;
+}

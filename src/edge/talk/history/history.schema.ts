@@ -1,0 +1,38 @@
+import * as z from '../../kit/http/zod.ts';
+
+/** What a turn begins with is read, compared and stored in one piece, while others wait. An import is stored in steps. */
+export const MOST_IN_A_TURN = 5_000;
+export const TOO_MANY_IN_A_TURN = `A turn of a conversation takes at most ${MOST_IN_A_TURN} messages. Send new ones alone, or POST /conversations with the history first`;
+
+/** What happens to a history that has grown too long: of one conversation, or of each that begins with an agent or a prefix. */
+export const historySetting = z
+  .strictObject({
+    max_tokens: z.described(z.int().check(z.gte(1)), 'The most tokens of a prompt, about.'),
+    strategy: z.described(
+      z.enum(['error', 'truncate', 'summarize']),
+      '`truncate` sends without whole oldest turns, `summarize` with a summary in their place; all is kept.',
+    ),
+    instructions: z.optionally(
+      z.nullable(z.string().check(z.maxLength(8_192))),
+      'What a summary should keep; it replaces the usual instructions. Only with `summarize`.',
+    ),
+    summary_max_tokens: z.optionally(
+      z.int().check(z.gte(1)),
+      'The most tokens of a summary: below `max_tokens`. Default: a quarter of it, at most 8,192. Only with `summarize`.',
+    ),
+  })
+  .check(
+    z.refine(
+      ({ strategy, instructions, summary_max_tokens }) =>
+        strategy === 'summarize' || (instructions === undefined && summary_max_tokens === undefined),
+      { error: '`instructions` and `summary_max_tokens` need the strategy `summarize`' },
+    ),
+    z.refine(({ max_tokens, summary_max_tokens = 0 }) => summary_max_tokens < max_tokens, {
+      path: ['summary_max_tokens'],
+      error: 'must be below max_tokens: a summary takes the place of a part of the history',
+    }),
+  );
+export type HistorySetting = z.output<typeof historySetting>;
+
+/** The same where it can be taken away again. */
+export const history = z.nullable(historySetting);

@@ -1,0 +1,155 @@
+/** Finds which messages of a request are new, and what they continue. */
+
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { isObject } from '../../kit/json/object.ts';
+import { withCancelled } from '../../rooms/runs/cancelled-calls.ts';
+import { NOTHING_PENDING, type PendingResults, withResults } from '../../rooms/runs/edge-tools.ts';
+import type { MessageText } from '../storage/history-cache.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { latestTurn } from '../storage/turn-queries.ts';
+import {
+  addToState,
+  countResent,
+  emptyHistoryState,
+  type HistoryState,
+  newBehind,
+  type SentMessage,
+} from './continuation.ts';
+import { messageOf, shownMessages } from './shown-messages.ts';
+
+/** Turns whose answer is in the history. */
+export const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
+
+/** The new messages of a request, and what they continue. */
+export interface Continued {
+  fresh: readonly SentMessage[];
+  /** Their texts. */
+  news: readonly string[];
+  at: HistoryState;
+  /** Results of the edge's calls for the last answer. They go up with the next message. */
+  pending: PendingResults;
+}
+
+/** Separates the new messages from those that resend the history, and finds the state before the new ones. */
+export function newMessages(
+  incoming: readonly SentMessage[],
+  texts: readonly string[],
+  transcript: Transcript,
+  last: TurnRow | undefined,
+  tail: readonly MessageText[],
+): Continued {
+  const fresh = freshOf(incoming, transcript);
+  const { at, answers } = stateAfter(tail);
+  const pending = pendingAfter(transcript, last, at);
+  const continued = { fresh, news: textsOf(fresh, incoming, texts), at, pending };
+  // An empty turn does not count: it has not continued a paused answer.
+  const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
+  const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
+  const isRun = typeof answer?.run === 'number';
+  const again = () => isAgain(fresh, isRun ? lastShown(transcript) : answers);
+  const isUnanswered = last?.status === 'interrupted' && at.role !== 'assistant';
+  if (
+    ((paused || pending.size > 0) && (fresh.length === 0 || again())) ||
+    (isUnanswered && isAskedAgain(fresh, transcript))
+  ) {
+    return { ...continued, fresh: [], news: [] };
+  }
+  if (fresh.length === 0) {
+    throw invalidRequest(
+      'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
+    );
+  }
+  if (paused && fresh[0]?.role !== 'assistant' && owesResults(answers)) {
+    throw invalidRequest(
+      'messages: the last answer was paused in a tool of the API. Send the whole history, or that answer alone, to let it go on; or rewind the conversation.',
+    );
+  }
+  return continued;
+}
+
+/** @returns the messages that are not in the history yet. */
+function freshOf(incoming: readonly SentMessage[], transcript: Transcript): readonly SentMessage[] {
+  // One message resends nothing, unless it is two questions that a client has joined.
+  const isOne = incoming.length < 2;
+  if (isOne && !(Array.isArray(incoming[0]?.content) && incoming[0].content.length > 1)) return incoming;
+  const behind = (sent: boolean) => newBehind(shownMessages(transcript, sent), incoming);
+  const fresh = behind(false) ?? behind(true) ?? incoming;
+  return isOne && fresh.length === 0 ? incoming : fresh;
+}
+
+/** @returns the texts of the new messages. Of a message whose first blocks are known, it has the others as they came. */
+function textsOf(fresh: readonly SentMessage[], incoming: readonly SentMessage[], texts: readonly string[]): string[] {
+  const news = texts.slice(incoming.length - fresh.length);
+  const [first] = fresh;
+  const { length } = Array.isArray(first?.content) ? first.content : [];
+  const [text = ''] = news;
+  if (!first || first === incoming.at(-fresh.length)) return news;
+  const blocks = itemTexts(memberTexts(text).get('content') ?? '[]');
+  return [edit(text, { content: `[${blocks.slice(-length).join(',')}]` }), ...news.slice(1)];
+}
+
+/** @returns the results of the edge's calls for the last answer that are not in a message yet. */
+function pendingAfter(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
+  if (typeof last?.run !== 'number' || at.role !== 'assistant') return NOTHING_PENDING;
+  const results = [...transcript.calls.results(last.seq)];
+  return new Map(results.filter(([id]) => at.called.has(id)));
+}
+
+/** Puts the edge's results before the new messages. @param cancels whether calls without any result get an error */
+export function joinedResults(continued: Continued, cancels: boolean): Continued {
+  const { fresh, news, at } = continued;
+  const pending = cancels && at.role === 'assistant' ? withCancelled(at, continued.pending, fresh) : continued.pending;
+  if (pending.size === 0 || fresh[0]?.role === 'assistant') return continued;
+  const text = withResults(at.called, pending, news[0]);
+  return {
+    ...continued,
+    fresh: [messageOf({ role: 'user', text }), ...fresh.slice(1)],
+    news: [text, ...news.slice(1)],
+  };
+}
+
+/** Reads the last answer and what follows it. Earlier tool calls need no results any more. */
+export function tailIn(transcript: Transcript): readonly MessageText[] {
+  const tail: MessageText[] = [];
+  for (const { role, text } of transcript.messages.texts({ sent: true, backwards: true })) {
+    if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
+    tail.push({ role, text });
+  }
+  return tail.reverse();
+}
+
+function stateAfter(tail: readonly MessageText[]): { at: HistoryState; answers: SentMessage[] } {
+  const messages = tail.map(messageOf);
+  const at = emptyHistoryState();
+  for (const message of messages) addToState(at, message);
+  return { at, answers: messages.filter(({ role }) => role === 'assistant') };
+}
+
+/** @returns the last answer as its client has it. The answer of a run has more than its last step. */
+function lastShown(transcript: Transcript): SentMessage[] {
+  let last: SentMessage | undefined;
+  for (const message of shownMessages(transcript, true)) last = message;
+  return last ? [last] : [];
+}
+
+function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[]): boolean {
+  const [only] = fresh;
+  const last = answers.at(-1);
+  if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
+  return countResent([{ ...last, isPartial: false }], fresh) === 1;
+}
+
+/** @returns whether messages are those that the history ends with. They have no answer yet. */
+function isAskedAgain(fresh: readonly SentMessage[], transcript: Transcript): boolean {
+  if (fresh.length === 0) return true;
+  const asked = [...shownMessages(transcript, true)].slice(-fresh.length);
+  return countResent(asked, fresh) === fresh.length;
+}
+
+function owesResults(answers: readonly SentMessage[]): boolean {
+  const blocks = answers.flatMap(({ content }) => (Array.isArray(content) ? content.filter(isObject) : []));
+  const results = new Set(blocks.map(({ tool_use_id }) => tool_use_id));
+  return blocks.some(({ type, id }) => (type === 'server_tool_use' || type === 'mcp_tool_use') && !results.has(id));
+}

@@ -1,0 +1,416 @@
+/** Builds the request that goes up from the caller's body, the history and the conversation's defaults. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { changedTexts, takes } from '../../claude/pricing/takes.ts';
+import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
+import { RequestBody } from '../../claude/request/request-body.ts';
+import type { SentHistory } from '../../claude/request/sent-history.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { releasedLength } from '../../kit/http/body/release-bytes.ts';
+import type { RoomShare } from '../../kit/http/body-room.ts';
+import { encoder } from '../../kit/http/bytes.ts';
+import { ApiError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import type { Agent } from '../../rooms/agents/agent.ts';
+import type { ModelByLabel } from '../../rooms/agents/agents.schema.ts';
+import { behindAgent } from '../../rooms/agents/behind-agent.ts';
+import { refuseNarrowing } from '../../rooms/agents/named-agent.ts';
+import type { Chosen } from '../../rooms/choice/choose-model.ts';
+import type { ChosenBy } from '../../rooms/choice/chosen-by.schema.ts';
+import { checkBoundMessages } from '../../rooms/page-tokens/bound-messages.ts';
+import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../../rooms/runs/edge-tools.ts';
+import { RUN_MEMBERS, type RunLimits, runLimits } from '../../rooms/runs/runs.schema.ts';
+import { beginningOf, sayInWords } from '../../rooms/summaries/summarize.ts';
+import { pendingTools } from '../conversations/conversations.schema.ts';
+import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
+import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { latestTurn } from '../storage/turn-queries.ts';
+import { checkContinuation, type SentMessage } from './continuation.ts';
+import { frameOf, MEMBERS_FOR_EDGE } from './frame.ts';
+import type { HistorySetting } from './history.schema.ts';
+import { inheritedParts } from './inherited-parts.ts';
+import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
+import { answeredTools } from './replayable-blocks.ts';
+import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
+import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
+import { firstMessageSent, lacksSummary } from './truncate.ts';
+
+/** The plan of a turn. */
+export interface NextRequest {
+  messages: { role: string; text: string }[];
+  /** The body that goes up. */
+  body: JsonBody;
+  /** For a step: the history with its messages. Absent where what goes up is not what is stored. */
+  longer?: SentHistory | undefined;
+  /** The room that it takes until it has gone up. Absent where its caller's request has it. */
+  share?: RoomShare;
+  /** The upstream's name of the model. */
+  model: string;
+  maxTokens: number;
+  /** The most tokens that the prompt can have, if the last turn's usage says so. The next three are members of its row. */
+  count: number | undefined;
+  frame: string | null;
+  sentFrom: number;
+  follows: boolean;
+  /** Whether its oldest turns are left out, although a summary should stand in their place. */
+  isTruncated: boolean;
+  /** Plans it again without the API's own block of a summary; absent where it has none. Until it has gone up. */
+  withWords?: (() => NextRequest) | undefined;
+  /** The defaults that the conversation stores, if this is its first turn. */
+  defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
+  /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
+  most: Nanodollars | undefined;
+  /** How its model was chosen, if its agent chooses. */
+  chosen?: Chosen | undefined;
+  /** What it is for its conversation, if its model was chosen. */
+  part?: ChosenBy['part'];
+  /** What chooses its model, and how the present one was chosen; absent unless that is still to be done. */
+  toChoose?: { choice: ModelByLabel; before: Chosen | undefined } | undefined;
+  /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */
+  run?: PlannedRun | undefined;
+}
+
+/** What the steps of a run have in common. */
+export interface PlannedRun {
+  tools: EdgeTools;
+  limits: RunLimits;
+  /** The caller's body without its messages. */
+  rest: string;
+}
+
+/** The defaults that a prefix gives to a new conversation. */
+export interface PrefixDefaults {
+  model: string | undefined;
+  maxTokens: number | undefined;
+  history?: HistorySetting | undefined;
+  /** Its tools that the edge calls itself, with their names, as a JSON list. */
+  runs: string | undefined;
+}
+
+export interface RequestOptions {
+  /** The defaults of a new conversation. */
+  prefix?: PrefixDefaults | undefined;
+  /** The agent that answers the request. */
+  agent?: Agent | undefined;
+  /** The model that was chosen, if the agent chooses. Default: that of the newest turn. */
+  model?: string | undefined;
+  /** The header `anthropic-beta`, which can change how the API counts a prompt. */
+  betas?: string | undefined;
+  /** Whether the prompt is only counted. Then members about the answer are left out. */
+  counts?: boolean;
+  /** Whether it is a later step of a run. */
+  isStep?: boolean;
+  /** Whether it is a run even without tools that the edge calls. */
+  isRun?: boolean;
+  /** Whether its caller's token is bound: then new messages are questions and results of its own tools, and nothing else. */
+  isBound?: boolean;
+  /** Whether its messages are planned a second time: then they already have the edge's results. */
+  isAgain?: boolean;
+}
+
+/**
+ * Plans a turn. Writes nothing.
+ *
+ * @param text the caller's body, which the schema of a conversation's request has accepted; of a first turn what
+ *   `withoutEdgeBlocks` has made of it
+ * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
+ */
+export function nextRequest(
+  text: string,
+  transcript: Transcript,
+  settings: Settings,
+  options: RequestOptions = {},
+): NextRequest {
+  const asked = readAsked(text, transcript, settings, options);
+  const said = readSaid(asked, transcript, settings, options);
+  const { agent } = options;
+  const { json, sent, frozen, maxTokens, name } = asked;
+  const { fresh, news, last, follows, model } = said;
+  const run = runIn(
+    asked.members,
+    json,
+    { tools: asked.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
+    options.isRun === true,
+  );
+  const frame = frameOf(sent, frozen, model, options.betas, run?.tools.mark);
+  const { history, sentFrom } = readSentHistory(asked, said, transcript, settings);
+  const { body, longer } = bodyOfTurn(asked, said, history, run, options);
+  const limit = settings.MAX_BODY_BYTES;
+  if (body.bytes.length > limit) throw tooLargeToSend(limit, body.hasHistory);
+  // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
+  const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
+  const before = isExtended ? last.tokens : null;
+  const added = before === null ? undefined : tokensAdded(fresh, news, model, settings);
+  return {
+    messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
+    body,
+    longer,
+    model,
+    maxTokens,
+    count: before === null || added === undefined ? undefined : before + added,
+    frame,
+    sentFrom,
+    follows,
+    isTruncated: lacksSummary(asked.profile?.history, sentFrom),
+    withWords: beginningOf(transcript, sentFrom).summary?.place
+      ? () => {
+          sayInWords(transcript, -sentFrom);
+          return nextRequest(text, transcript, settings, options);
+        }
+      : undefined,
+    defaults: { model: name, maxTokens, system: given(sent, 'system'), tools: given(sent, 'tools') },
+    most: agent && !run ? mostOf(asked.members) : undefined,
+    run: run && { ...run, rest: edit(text, { messages: '[]' }) },
+  };
+}
+
+export type Asked = ReturnType<typeof readAsked>;
+type Said = ReturnType<typeof readSaid>;
+
+/** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
+export function readAsked(
+  text: string,
+  transcript: Transcript,
+  secrets: Settings,
+  {
+    prefix,
+    agent,
+    counts = false,
+    isBound = false,
+    model = transcript.profile?.choices?.at(-1)?.model,
+  }: RequestOptions,
+) {
+  const profile = transcript.profile?.exists ? transcript.profile : undefined;
+  const cached = transcript.cachedHistory;
+  const frozen = profile && (cached?.frozen ?? transcript.frozen);
+  const sent = memberTexts(text);
+  const inherited = inheritedParts(sent, frozen);
+  // The caller's breakpoints come before the results that a step adds. The API allows four in all.
+  // A bound token sends none of its own, and what it resends does not go up.
+  const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
+  const asked = agent ? behindAgent(sent, agent, inherited, { breakpoints, counts, secrets, model }) : text;
+  const json = JSON.parse(asked) as Json;
+  if (!agent) refuseNarrowing(json);
+  const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
+  if (name === undefined || name === null)
+    throw invalidRequest('model: Field required: this conversation has no default.');
+  const own = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
+  const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens);
+  if (maxTokens === undefined || maxTokens === null) {
+    throw invalidRequest('max_tokens: Field required: this conversation has no default.');
+  }
+  const members = agent ? memberTexts(asked) : sent;
+  const { models } = secrets;
+  return { text: asked, json, members, models, sent, inherited, used, profile, cached, frozen, name, maxTokens };
+}
+
+/** Reads which messages are new, and what they continue: that chooses the model. */
+function readSaid(
+  { json, members, profile, cached, name }: Asked,
+  transcript: Transcript,
+  { models, MAX_BODY_BYTES: limit }: Settings,
+  { agent, isAgain = false, isBound = false }: RequestOptions,
+) {
+  const asksFor = models.resolve(name);
+  const incoming = json.messages as SentMessage[];
+  const texts = itemTexts(members.get('messages') ?? '[]');
+  const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
+  const begin = beginningOf(transcript, profile?.sentFrom ?? 0).from;
+  const stored = cached || isLongHistory(transcript, begin) ? undefined : readHistory(transcript, begin, limit);
+  const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
+  const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
+  const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
+  if (isBound) checkBoundMessages(incomingOnly.fresh, callsOfClient(tail, agent));
+  const { fresh, at, news } = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
+  if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
+  const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
+  const continued = follows ? last : undefined;
+  const model = continued ? modelOfLoop(transcript, continued, asksFor, models) : asksFor;
+  return { fresh, news, last, tail, stored, follows, continued, model };
+}
+
+/**
+ * @returns the body that goes up. The results of a step, which may be long, are bytes in it at once: as text and parsed they
+ *   would be in memory several times more
+ */
+export function bodyOfTurn(
+  asked: Asked,
+  { fresh, news, model }: Pick<Said, 'fresh' | 'news' | 'model'>,
+  history: SentHistory,
+  run: Omit<PlannedRun, 'rest'> | undefined,
+  options: RequestOptions,
+): { body: RequestBody; longer: SentHistory | undefined } {
+  const { profile, used } = asked;
+  const { agent, isStep = false } = options;
+  const free = BREAKPOINTS_ALLOWED - (profile?.prefix || agent ? MOST_IN_PREFIX : 0);
+  const changes = changesFor(asked, model, run, options);
+  if (used === 0 || (isStep && used < free)) changes.cache_control = '{"type":"ephemeral"}';
+  const up = isStep && used + 1 < free ? news.map(withBreakpoint) : news;
+  const longer = isStep ? history.plus(up, fresh) : undefined;
+  const own = isStep ? [] : news;
+  return {
+    body: new RequestBody(edit(asked.text, { ...changes, messages: `[${own.join(',')}]` }), longer ?? history),
+    longer: up.every((text, at) => withoutBreakpoints(news[at] ?? '') === text) ? longer : undefined,
+  };
+}
+
+/** @returns how the members of the body that goes up differ from what is asked, beside its messages */
+function changesFor(
+  { inherited, json, maxTokens, models, name }: Asked,
+  model: string,
+  run: Omit<PlannedRun, 'rest'> | undefined,
+  { agent, counts = false }: RequestOptions,
+): Record<string, string | undefined> {
+  const changes: Record<string, string | undefined> = {
+    ...Object.fromEntries(MEMBERS_FOR_EDGE.map((name) => [name, undefined])),
+    stream: counts ? undefined : 'true',
+    // A loop is gone on with by the model that began it.
+    ...(model !== models.resolve(name) && changedTexts(takes(models.find(model), json, models.find(name)).changes)),
+    model: JSON.stringify(model),
+    max_tokens: counts ? undefined : String(maxTokens),
+  };
+  if (!agent && inherited.system !== undefined) changes.system = inherited.system;
+  if (!agent && inherited.tools !== undefined) changes.tools = inherited.tools;
+  if (run?.tools.sent !== undefined) changes.tools = run.tools.sent;
+  if (run || agent) for (const name of RUN_MEMBERS) changes[name] = undefined;
+  return changes;
+}
+
+/** Reads the history that goes up, and keeps it in memory for the next turn. */
+function readSentHistory(
+  { profile, cached, frozen }: Asked,
+  { news, last, tail, stored, follows, continued, model }: Said,
+  transcript: Transcript,
+  { models, MAX_BODY_BYTES: limit }: Settings,
+): { history: CachedHistory['history']; sentFrom: number } {
+  const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
+  const sentFrom = firstMessageSent(transcript, profile, newCharacters, continued?.sentFrom);
+  const isCached =
+    cached?.from === sentFrom &&
+    cached.model === model &&
+    (follows || !(cached.isForLoop || (last && !models.mayBeSame(last.model, model))));
+  const unbound = () => unboundTurns(transcript, { from: sentFrom, model, follows }, models);
+  const { history, isForLoop } = isCached ? cached : sentHistory(transcript, unbound, { sentFrom, limit, stored });
+  if (frozen) transcript.cacheHistory({ from: sentFrom, history, model, isForLoop, tail, last, frozen });
+  return { history, sentFrom };
+}
+
+/** @returns the ids of the calls in the last answer that its client makes: the edge calls the other tools of the agent. */
+function callsOfClient(tail: readonly MessageText[], agent: Agent | undefined): ReadonlySet<string> {
+  const own = new Set(agent?.definition.tools.filter((tool) => !Object.hasOwn(tool, 'run')).map(({ name }) => name));
+  const blocks = tail.flatMap(({ text }) => {
+    const content = parseObject(text)?.content;
+    return Array.isArray(content) ? content.filter(isObject) : [];
+  });
+  return new Set(blocks.flatMap(({ type, name, id }) => (type === 'tool_use' && own.has(name) ? [String(id)] : [])));
+}
+
+/** @returns the run planned from its stored request. @throws ApiError 400 for a malformed limit */
+export function plannedRun(
+  rest: string,
+  transcript: Transcript,
+  agent: Agent | undefined,
+  isRun: boolean,
+): PlannedRun | undefined {
+  const sent = memberTexts(rest);
+  const { frozen } = transcript;
+  const asked = agent ? behindAgent(sent, agent, inheritedParts(sent, frozen), { breakpoints: 0 }) : rest;
+  const run = runIn(memberTexts(asked), JSON.parse(asked) as Json, frozen, isRun);
+  return run && { ...run, rest };
+}
+
+/**
+ * @param isRun whether it is a run even without tools that the edge calls
+ * @returns the tools that the edge calls, and the run's limits; undefined if the request is not a run
+ */
+export function runIn(
+  members: Map<string, string>,
+  json: Json,
+  frozen: { tools: string | undefined; runs: string | undefined },
+  isRun: boolean,
+): Omit<PlannedRun, 'rest'> | undefined {
+  const tools = edgeToolsIn(members.get('tools') ?? frozen.tools, frozen.runs) ?? (isRun ? NO_EDGE_TOOLS : undefined);
+  return tools && { tools, limits: validate(runLimits, json) };
+}
+
+function given(members: Map<string, string>, name: string): string | undefined {
+  const text = members.get(name);
+  return text === 'null' ? undefined : text;
+}
+
+/** The most cache breakpoints of a request. */
+const BREAKPOINTS_ALLOWED = 4;
+/** The most cache breakpoints of a prefix or an agent. */
+const MOST_IN_PREFIX = 2;
+
+/**
+ * Counts the cache breakpoints of a caller's texts.
+ *
+ * @returns how many there are, and how many an agent may add
+ */
+export function breakpointsFor(...texts: readonly (string | undefined)[]): { used: number; breakpoints: number } {
+  const used = countBreakpoints(...texts);
+  return { used, breakpoints: Math.min(BREAKPOINTS_ALLOWED - used, MOST_IN_PREFIX) };
+}
+
+/** @returns what an answer may cost, by the members of a request behind an agent; undefined if they do not say so */
+export function mostOf(members: ReadonlyMap<string, string>): Nanodollars | undefined {
+  const usd = members.get('max_usd');
+  return usd === undefined ? undefined : Math.floor(Number(usd) * 1e9);
+}
+
+/**
+ * @param sentFrom what is sent first: the number of a message, or a summary's id below zero
+ * @param stored what has been read already; read again if it begins elsewhere
+ * @param to the last message; default: all
+ */
+export function sentHistory(
+  transcript: Transcript,
+  unbound: () => UnboundTurns,
+  { sentFrom, limit, stored, to }: { sentFrom: number; limit: number; stored: StoredHistory | undefined; to?: number },
+): Pick<CachedHistory, 'history' | 'isForLoop'> {
+  const { from, summary } = beginningOf(transcript, sentFrom);
+  const begins = summary?.text ? [summary.text] : [];
+  if (isLongHistory(transcript, from)) {
+    const { turns, later } = unbound();
+    const long = readLongHistory(transcript, { from, to, begins }, limit, turns);
+    if (long === undefined) throw tooLargeToSend(limit, true);
+    return { history: long, isForLoop: later };
+  }
+  const history = stored?.from === from ? stored : readHistory(transcript, from, limit, to);
+  if (history.isTooLong) throw tooLargeToSend(limit, true);
+  // Without thinking, an object that wakes has a query less to prepare.
+  const { turns, later } = history.messages.some(({ text }) => hasThinking(text)) ? unbound() : NONE_UNBOUND;
+  return { history: sentHistoryOf(history, turns, begins), isForLoop: later };
+}
+
+/** @returns the most tokens that new messages can have; undefined if that is not limited. */
+function tokensAdded(
+  messages: readonly SentMessage[],
+  texts: readonly string[],
+  model: string,
+  { models }: Settings,
+): number | undefined {
+  const bytes = texts.reduce((sum, text) => sum + releasedLength(encoder.encode(text)), 0);
+  const { worstCase } = worstCaseOf({ model, messages, max_tokens: 0 }, { bytes, models });
+  return worstCase.bounded ? worstCase.inputTokens : undefined;
+}
+
+/**
+ * Makes the 413 for a request that is too large to go up.
+ *
+ * @param hasHistory whether it has a history. Then a smaller request does not help, and the error says what helps
+ */
+export function tooLargeToSend(limitBytes: number, hasHistory: boolean): ApiError {
+  if (!hasHistory) return tooLarge(limitBytes);
+  return new ApiError(
+    'request_too_large',
+    `The history of this conversation has outgrown the ${limitBytes} bytes that one request may have. ` +
+      'Go back (POST /conversations/:id/rewind), go on from an earlier message (POST /conversations/:id/fork with `at`), ' +
+      'or have its oldest turns left out: PATCH /conversations/:id with {"history":{"max_tokens":…,"strategy":"truncate"}}.',
+  );
+}

@@ -1,0 +1,90 @@
+/** Chooses the blocks of an answer that go into the history: only blocks that the API accepts in the next request. */
+
+import { asText, isObject, type Json } from '../../kit/json/object.ts';
+
+/** A content block while it is streamed. */
+export interface Block {
+  value: Json;
+  /** Whether `content_block_stop` is still to come. */
+  open: boolean;
+  /** Whether the JSON of its input does not parse, because the answer was cut off at a limit. */
+  broken: boolean;
+}
+
+/** How an answer ended: completed by the API, or interrupted. */
+export type AnswerEnd = { complete: true; stopReason: string | null } | { complete: false };
+
+/** Stop reasons after which the result of a server tool may still come, with the next answer. */
+const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use']);
+
+/**
+ * Chooses the replayable blocks of an answer, unchanged.
+ *
+ * Leaves out blank text and thinking at the end (the API sends both, but does not accept them), and calls whose input was cut
+ * off. In an interrupted answer it also leaves out client tool calls, thinking without a signature, server tools without
+ * results, and unfinished blocks other than text.
+ */
+export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): Json[] {
+  const mayComeLater = ending.complete && isPending(ending.stopReason);
+  const results = new Set(blocks.filter(({ open }) => !open).map(({ value }) => asText(value.tool_use_id)));
+  const replayable = blocks.filter((block) => {
+    const { value, open, broken } = block;
+    if (broken) return false;
+    if (value.type === 'text') return !isBlank(value.text);
+    if (!ending.complete) {
+      if (open || value.type === 'tool_use') return false;
+      if (value.type === 'thinking' && !value.signature) return false;
+    }
+    if (isServed(value.type)) return mayComeLater || results.has(asText(value.id));
+    return true;
+  });
+  const values = replayable.map(({ value, open }) => (open ? wellEnded(value) : value));
+  while (isThinkingBlock(values.at(-1)?.type)) values.pop();
+  return values;
+}
+
+/** @returns whether results of server tools may still come in the next answer. */
+export function isPending(stopReason: string | null): boolean {
+  return RESULTS_TO_COME.has(stopReason ?? '');
+}
+
+/** @returns the content of a stored answer, without server tool calls that have no result. */
+export function withoutPending(content: readonly Json[], results: ReadonlySet<string>): Json[] {
+  const values = content.filter(({ type, id }) => !isServed(type) || results.has(asText(id)));
+  while (isThinkingBlock(values.at(-1)?.type)) values.pop();
+  return values;
+}
+
+/** @returns whether a text is blank, which the API does not accept as content. */
+export function isBlank(text: unknown): boolean {
+  return typeof text !== 'string' || text.trim() === '';
+}
+
+/** @returns the ids of the client tool calls in a message's content, in order. */
+export function calledTools(content: unknown): string[] {
+  return idsIn(content, 'tool_use', 'id');
+}
+
+/** @returns the ids of the calls whose results are in a message's content. */
+export function answeredTools(content: unknown): string[] {
+  return idsIn(content, 'tool_result', 'tool_use_id');
+}
+
+function idsIn(content: unknown, type: string, key: string): string[] {
+  if (!Array.isArray(content)) return [];
+  return content.filter((block) => isObject(block) && block.type === type).map((block: Json) => asText(block[key]));
+}
+
+function isServed(type: unknown): boolean {
+  return type === 'server_tool_use' || type === 'mcp_tool_use';
+}
+
+function isThinkingBlock(type: unknown): boolean {
+  return type === 'thinking' || type === 'redacted_thinking';
+}
+
+/** Removes half a surrogate pair from the end of a text. */
+function wellEnded(value: Json): Json {
+  if (typeof value.text !== 'string' || !/[\ud800-\udbff]$/.test(value.text)) return value;
+  return { ...value, text: value.text.slice(0, -1) };
+}

@@ -1,0 +1,59 @@
+/** Reads the history as clients have it: to them the steps of a run are one answer. */
+
+import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import { withoutCancelled } from '../../rooms/runs/cancelled-calls.ts';
+import type { MessageText } from '../storage/history-cache.ts';
+import type { TurnStatus } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import type { SentMessage, StoredMessage } from './continuation.ts';
+
+/** Reads the messages as they were shown, to compare them with what a client sends. @param sent leaves out refused turns */
+export function* shownMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
+  let calls: ReadonlySet<string> | undefined;
+  let answer: (StoredMessage & { run: number; turn: number; content: unknown[] }) | undefined;
+  for (const message of transcript.messages.texts({ sent })) {
+    const { status, run, turn, role } = message;
+    // The last message of a step is its answer. An earlier answer of the same step was imported with the question.
+    const isImported = answer?.turn === turn;
+    if (answer && (answer.run !== run || isImported)) {
+      if (isImported) answer.isPartial = false;
+      yield answer;
+      answer = undefined;
+    }
+    // Results of the edge may also be in a later turn that is not a run itself.
+    if (run !== null) calls ??= transcript.calls.ids;
+    const stored = messageOf(message).content;
+    const content = role === 'user' ? withoutCancelled(stored) : stored;
+    if (run === null && (calls === undefined || role === 'assistant')) {
+      yield { role, content, isPartial: isPartial(status) };
+      continue;
+    }
+    const own = withoutCalls(content, calls ?? NO_CALLS);
+    if (run !== null && role === 'assistant') {
+      // The run's own row says what went wrong between two steps.
+      answer ??= { role, run, turn, content: [], isPartial: isPartial(transcript.statusOf(run)) };
+      answer.turn = turn;
+      answer.content.push(...own);
+    } else if (!answer && own.length > 0) yield { role, content: own, isPartial: false };
+  }
+  if (answer) yield answer;
+}
+
+const NO_CALLS: ReadonlySet<string> = new Set();
+
+function isPartial(status: TurnStatus | undefined): boolean {
+  return status === 'interrupted' || status === 'stopped';
+}
+
+/** @returns the blocks of a content without the edge's calls and their results. */
+function withoutCalls(content: unknown, calls: ReadonlySet<string>): unknown[] {
+  if (!Array.isArray(content)) return content === '' ? [] : [{ type: 'text', text: content }];
+  const isOfEdge = ({ type, id, tool_use_id }: Json) =>
+    (type === 'tool_use' && calls.has(asText(id))) || (type === 'tool_result' && calls.has(asText(tool_use_id)));
+  return content.filter((block) => !(isObject(block) && isOfEdge(block)));
+}
+
+/** @returns a stored message, parsed. */
+export function messageOf({ role, text }: MessageText): SentMessage {
+  return { role, content: (JSON.parse(text) as { content?: unknown }).content };
+}

@@ -1,0 +1,82 @@
+import { type JoinedMessages, SentHistory } from '../../claude/request/sent-history.ts';
+import { encoder } from '../../kit/http/bytes.ts';
+import { type MessageText, tailOf } from '../storage/history-cache.ts';
+import { joinedTexts } from '../storage/joined-texts.ts';
+import { withoutThinking } from '../storage/message-text.ts';
+import type { Transcript } from '../storage/transcript.ts';
+
+/** The stored messages that go up, from one on, as one query has read them. */
+export interface StoredHistory {
+  /** The number of the first message. */
+  from: number;
+  messages: readonly (MessageText & { turn: number })[];
+  /** Whether there are more, which would be too large to go up. */
+  isTooLong: boolean;
+  /** The last answer and what follows it; undefined where that may begin before these messages. */
+  tail: readonly MessageText[] | undefined;
+}
+
+/**
+ * Reads the messages that go up.
+ *
+ * @param from the number of the first message
+ * @param limit about how many characters they may have; the rest is not read
+ * @param to the number of the last message; default: all
+ */
+export function readHistory(transcript: Transcript, from: number, limit: number, to?: number): StoredHistory {
+  const messages: (MessageText & { turn: number })[] = [];
+  let length = 0;
+  for (const { role, text, turn } of transcript.messages.texts({ from, to, sent: true })) {
+    length += text.length;
+    if (length > limit) return { from, messages, isTooLong: true, tail: undefined };
+    messages.push({ role, text, turn });
+  }
+  const tail = tailOf(messages);
+  return { from, messages, isTooLong: false, tail: tail.length < messages.length || from <= 1 ? tail : undefined };
+}
+
+/**
+ * @param unbound the turns whose thinking is left out
+ * @param begins the messages that are sent before it
+ * @returns a history in the form in which it goes up
+ */
+export function sentHistoryOf(
+  { messages }: StoredHistory,
+  unbound: ReadonlySet<number>,
+  begins: readonly string[] = [],
+): SentHistory {
+  const texts = messages.map(({ text, turn }) => (unbound.has(turn) ? withoutThinking(text) : text));
+  return SentHistory.EMPTY.plus(begins.length > 0 ? [...begins, ...texts] : texts);
+}
+
+/** A history of more messages is long. For a shorter one, an object that wakes has to prepare fewer queries by `readHistory`. */
+const LONG_HISTORY = 256;
+
+/** @returns whether a history is to be read by `readLongHistory`, which costs less for many messages */
+export function isLongHistory(transcript: Transcript, from: number): boolean {
+  return (transcript.profile?.nextMessage ?? 0) - from > LONG_HISTORY;
+}
+
+/**
+ * Reads a long history in the form in which it goes up.
+ *
+ * @param range the first message and the last one (default: all), and the messages that are sent before them
+ * @param limit the most bytes that it may have
+ * @param unbound the turns whose thinking is left out
+ * @returns undefined if it has more
+ */
+export function readLongHistory(
+  transcript: Transcript,
+  { from, to, begins }: { from: number; to: number | undefined; begins: readonly string[] },
+  limit: number,
+  unbound: ReadonlySet<number>,
+): SentHistory | undefined {
+  const pieces: JoinedMessages[] = begins.map((text) => ({ bytes: encoder.encode(text), messages: 1 }));
+  let length = 0;
+  for (const piece of joinedTexts(transcript, from, unbound, to)) {
+    length += piece.bytes.length;
+    if (length > limit) return undefined;
+    pieces.push(piece);
+  }
+  return SentHistory.of(pieces);
+}

@@ -1,0 +1,73 @@
+/**
+ * Decides which thinking goes up again. The API binds it to the conversation before it, to its model and to its end user, and
+ * refuses a request with thinking that comes back elsewhere.
+ */
+
+import type { ModelTable } from '../../claude/pricing/models.ts';
+import { hasThinking } from '../storage/message-text.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+
+/** The route of turns that were made elsewhere, perhaps for another account. */
+export const IMPORTED = 'import';
+
+/** What the thinking of the next answer will be bound to. */
+interface NextPrompt {
+  /** What is sent first: the number of a message, or a summary's id below zero. */
+  from: number;
+  model: string;
+  /** Whether it continues the last turn, whose thinking must then be there. */
+  follows: boolean;
+}
+
+/** The turns whose thinking does not go up. */
+export interface UnboundTurns {
+  turns: ReadonlySet<number>;
+  /** Whether there are more after the turns that the prompt continues: thinking goes up only while these are continued. */
+  later: boolean;
+}
+
+export const NONE_UNBOUND: UnboundTurns = { turns: new Set(), later: false };
+
+/** Finds the turns whose thinking is bound to another conversation, model or end user than the next prompt's. */
+export function unboundTurns(
+  transcript: Transcript,
+  { from, model, follows }: NextPrompt,
+  models: ModelTable,
+): UnboundTurns {
+  if (!transcript.profile) return NONE_UNBOUND;
+  const others = transcript.read<{ seq: number; model: string; route: string; sent_from: number }>(
+    'select seq, model, route, sent_from from turns where model != ? or sent_from != ? or route = ?',
+    model,
+    from,
+    IMPORTED,
+  );
+  const unbound = others.filter(
+    (turn) => turn.sent_from !== from || turn.route === IMPORTED || !models.mayBeSame(turn.model, model),
+  );
+  const begin = follows && unbound.length > 0 ? loopStart(transcript) : Number.POSITIVE_INFINITY;
+  const turns = new Set(unbound.flatMap(({ seq }) => (seq < begin ? [seq] : [])));
+  return { turns, later: turns.size < unbound.length };
+}
+
+/**
+ * Finds the model of the next step of a tool loop.
+ *
+ * @param last the turn that is continued
+ * @param asked the model that the request asks for
+ * @returns the model of the last step where the loop has thinking, which no other model can read
+ */
+export function modelOfLoop(transcript: Transcript, last: TurnRow, asked: string, models: ModelTable): string {
+  if (models.mayBeSame(last.model, asked)) return asked;
+  const first = transcript.figure('select min(seq) from messages where turn >= ?', loopStart(transcript));
+  for (const { role, text } of transcript.messages.texts({ from: first ?? 0, sent: true })) {
+    if (role === 'assistant' && hasThinking(text)) return last.model;
+  }
+  return asked;
+}
+
+/** @returns the number of the turn with which the last tool loop began */
+function loopStart(transcript: Transcript): number {
+  const status = "status in ('complete', 'interrupted', 'stopped', 'empty')";
+  return transcript.figure(`select max(seq) from turns where follows = 0 and ${status}`) ?? 0;
+}

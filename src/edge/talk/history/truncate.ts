@@ -1,0 +1,106 @@
+/** Leaves out the oldest turns if a history is longer than the conversation's limit. */
+import { invalidRequest } from '../../kit/http/errors.ts';
+import type { Profile } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { turnSizes } from '../storage/turn-queries.ts';
+import type { HistorySetting } from './history.schema.ts';
+import { FILLED } from './shares.ts';
+
+/** The size of a turn. */
+export interface SizedTurn {
+  /** The number of its first message. */
+  from: number;
+  /** Tokens that it adds to a prompt. */
+  tokens: number;
+  /** Whether it must not be sent without the turn before it. */
+  follows: boolean;
+}
+
+/** Most tokens have at least this many characters. */
+export const CHARACTERS_PER_TOKEN = 3;
+
+/**
+ * Finds the first message to send. Complete turns are left out, oldest first, and never a call without its result.
+ *
+ * @param start the first message that was sent until now
+ * @param fresh tokens of the new messages
+ * @param most the limit in tokens
+ * @returns `start` if everything fits
+ */
+export function firstToSend(turns: readonly SizedTurn[], start: number, fresh: number, most: number): number {
+  const sent = turns.filter(({ from }) => from >= start);
+  let tokens = fresh + sent.reduce((sum, turn) => sum + turn.tokens, 0);
+  if (tokens <= most) return start;
+  for (const [index, turn] of sent.entries()) {
+    if (index > 0 && !turn.follows && tokens <= most * FILLED) return turn.from;
+    tokens -= turn.tokens;
+  }
+  // The turn that the new messages continue is always sent, however long it is.
+  const last = sent.findLast(({ follows }) => !follows);
+  return last?.from ?? start;
+}
+
+/**
+ * Finds what is sent first, by the conversation's setting `history`: a message's number, or a summary's id below zero.
+ *
+ * @param characters the characters of the new messages
+ * @param continued what was sent first with the last turn, if the new messages continue it
+ * @throws ApiError 400 if the limit is exceeded and the strategy is `error`
+ */
+export function firstMessageSent(
+  transcript: Transcript,
+  profile: Profile | undefined,
+  characters: number,
+  continued: number | undefined,
+): number {
+  const from = transcript.summaries.inWords(continued ?? profile?.sentFrom ?? 0);
+  if (!profile?.history) return from;
+  const { max_tokens: most, strategy } = profile.history;
+  const turns = sizesOf(transcript);
+  const fresh = Math.ceil(characters / CHARACTERS_PER_TOKEN);
+  const total = (start: number) => fresh + tokensFrom(turns, start);
+  if (strategy === 'summarize') {
+    // A tool loop goes on behind what it has begun behind.
+    if (continued !== undefined) return from;
+    const summary = transcript.summaries.latest();
+    const start = summary ? summary.until + 1 : 0;
+    if (total(start) + (summary?.tokens ?? 0) <= most) return summary ? -summary.id : 0;
+    const first = firstToSend(turns, Math.max(start, from), fresh, most);
+    return total(first) > most ? profile.nextMessage : Math.max(1, first);
+  }
+  if (total(from) <= most) return from;
+  if (strategy === 'error') {
+    throw invalidRequest(
+      `messages: this conversation is longer than its limit of ${most} tokens. Rewind or fork it, or let it truncate (PATCH history).`,
+    );
+  }
+  // The thinking of a tool loop is bound to all that stands before it.
+  if (continued !== undefined) return from;
+  const first = firstToSend(turns, from, fresh, most);
+  // A new question can be sent without any earlier turn.
+  return total(first) > most ? profile.nextMessage : first;
+}
+
+/** @returns the tokens of the turns from a message on */
+export function tokensFrom(turns: readonly SizedTurn[], start: number): number {
+  return turns.reduce((sum, turn) => (turn.from >= start ? sum + turn.tokens : sum), 0);
+}
+
+/** @returns whether a history is sent without its oldest turns although its setting wants a summary of them */
+export function lacksSummary(history: HistorySetting | null | undefined, sentFrom: number): boolean {
+  return history?.strategy === 'summarize' && sentFrom > 0;
+}
+
+/** @returns about how many tokens each turn adds to a prompt, and what its own began with, oldest first */
+export function sizesOf(transcript: Transcript): (SizedTurn & { sentFrom: number })[] {
+  let before: { tokens: number; sentFrom: number } | undefined;
+  return turnSizes(transcript).map(({ first, characters, tokens, sentFrom, follows }) => {
+    const reported = tokens === null ? undefined : { tokens, sentFrom };
+    // One prompt is the beginning of the next: the difference is what the turn added.
+    const added = reported && before?.sentFrom === reported.sentFrom ? reported.tokens - before.tokens : 0;
+    const all = reported && !before ? reported.tokens : 0;
+    before = reported;
+    const estimated = Math.ceil(characters / CHARACTERS_PER_TOKEN);
+    return { from: first, tokens: added > 0 ? added : all > 0 ? all : estimated, follows, sentFrom };
+  });
+}

@@ -1,0 +1,219 @@
+/** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
+
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { pageOfSelected } from '../../kit/http/page.ts';
+import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import { isoTime } from '../../kit/http/times.ts';
+import type { Page } from '../../kit/objects/page.ts';
+import { withoutAddresses } from '../../rooms/runs/edge-tools.ts';
+import { summaryWords } from '../../rooms/summaries/summarize.ts';
+import type { SummaryRow } from '../../rooms/summaries/summary-rows.ts';
+import type { LeftOut } from '../../rooms/transfer/kept-messages.ts';
+import type { ParentCall } from '../contracts/conversation.ts';
+import type { HistoryQuery, View } from '../conversations/conversations.schema.ts';
+import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { messageText, objectText, ROWS_AT_ONCE, rowsBetween } from './message-json.ts';
+import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
+
+/**
+ * @param turn the id of the running turn
+ * @param left how much was left out when it was created
+ * @returns the JSON text of a conversation without its messages
+ */
+export function describe(profile: Profile, transcript: Transcript, turn: string | undefined, left?: LeftOut): string {
+  const { frozen } = transcript;
+  return objectText({
+    type: '"conversation"',
+    id: JSON.stringify(profile.id),
+    title: JSON.stringify(profile.title),
+    created_at: JSON.stringify(isoTime(profile.createdAt)),
+    updated_at: JSON.stringify(isoTime(profile.updatedAt)),
+    state: turn === undefined ? '"idle"' : '"running"',
+    paused: JSON.stringify(transcript.approvals.paused),
+    turn: JSON.stringify(turn ?? null),
+    model: JSON.stringify(profile.choices?.at(-1)?.model ?? profile.model),
+    max_tokens: String(profile.maxTokens),
+    system: frozen.system ?? 'null',
+    tools: withoutAddresses(frozen.tools ?? 'null'),
+    ...(profile.parent ? parentTexts(profile.parent) : {}),
+    prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
+    agent: JSON.stringify(profile.agent ? { name: profile.agent.name, version: refOf(profile.agent) } : null),
+    metadata: JSON.stringify(profile.metadata),
+    retention_seconds: String(profile.retentionSeconds),
+    history: JSON.stringify(profile.history),
+    turns: String(profile.turns),
+    messages: String(profile.messages),
+    cost_usd: String(toUsd(profile.cost)),
+    usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
+    ...(profile.summaries ? { summaries: JSON.stringify(describedSummaries(transcript)) } : {}),
+    ...(left && Object.values(left).some((many) => many > 0) ? { dropped: JSON.stringify(left) } : {}),
+  });
+}
+
+function describedSummaries(transcript: Transcript) {
+  const { summaries, messages } = transcript;
+  const last = { backwards: true, pending: false, limit: 1 };
+  // One that is said in words now is still one.
+  const byEnd = new Map<number, SummaryRow>();
+  for (const row of summaries.complete())
+    byEnd.set(row.until, { ...row, cost: row.cost + (byEnd.get(row.until)?.cost ?? 0) });
+  return [...byEnd.values()].map((row) => ({
+    until: messages.ids({ ...last, to: row.until })[0]?.id ?? null,
+    until_shown: shownRanges(transcript, row.until + 1, last)[0]?.id ?? null,
+    content: summaryWords(row),
+    model: row.model,
+    created_at: isoTime(row.beganAt),
+    cost_usd: toUsd(row.cost),
+  }));
+}
+
+function parentTexts({ conversation, toolUseId }: ParentCall): Record<string, string> {
+  return { parent: JSON.stringify(conversation), tool_use_id: JSON.stringify(toolUseId) };
+}
+
+/** A page: where it begins and ends, and the text of each row in pieces. */
+interface PageRows {
+  ends: Omit<Page<unknown>, 'data'>;
+  texts: Iterable<Iterable<string>>;
+}
+
+/**
+ * Reads a page of the messages, oldest first.
+ *
+ * @param hides whether its reader does not see tools. Such a reader has the view `shown`
+ * @param isBound whether its reader is not told how models were chosen
+ * @returns it as a stream of JSON text; undefined if the cursor is not a message
+ */
+export function pageOfMessages(
+  transcript: Transcript,
+  page: HistoryQuery,
+  hides = false,
+  isBound = hides,
+): ReadableStream<Uint8Array> | undefined {
+  const { after_id, before_id } = page;
+  const edge = after_id ?? before_id;
+  const at = edge === undefined ? undefined : transcript.messages.findMessage(edge);
+  if (edge !== undefined && !at) return undefined;
+  const isShown = page.view === 'shown' || hides;
+  return streamOfTexts(
+    pageText(
+      isShown ? shownPage(transcript, at?.seq, page, hides, isBound) : storedPage(transcript, at?.seq, page, isBound),
+    ),
+  );
+}
+function* pageText({ ends, texts }: PageRows): Generator<string> {
+  yield '{"data":[';
+  let between = '';
+  for (const pieces of texts) {
+    for (const piece of pieces) {
+      yield between + piece;
+      between = '';
+    }
+    between = ',';
+  }
+  yield `],${JSON.stringify(ends).slice(1)}`;
+}
+
+/** @param at the number of the message after which the page begins, or before which it ends */
+function storedPage(
+  transcript: Transcript,
+  at: number | undefined = 0,
+  { limit, before_id, pending = false }: HistoryQuery,
+  isBound: boolean,
+): PageRows {
+  const backwards = before_id !== undefined;
+  const range = backwards ? { to: at - 1 } : { from: at + 1 };
+  const rows = transcript.messages.ids({ ...range, backwards, pending, limit: limit + 1 });
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, (row) => transcript.messages.cursorOf(row));
+  const [first, last] = [data[0], data.at(-1)];
+  return { ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending, isBound) : [] };
+}
+
+function shownPage(
+  transcript: Transcript,
+  at: number | undefined,
+  page: HistoryQuery,
+  hides: boolean,
+  isBound: boolean,
+): PageRows {
+  const { limit, before_id, pending = false } = page;
+  const backwards = before_id !== undefined;
+  const rows = shownRanges(transcript, at, { backwards, pending, limit: limit + 1 });
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id, from }) =>
+    transcript.messages.cursorOf({ id, seq: from }),
+  );
+  return { ends, texts: shownTexts(transcript, data, pending, hides, isBound) };
+}
+
+function* storedTexts(
+  transcript: Transcript,
+  from: number,
+  to: number,
+  pending = false,
+  isBound = false,
+): Generator<string[]> {
+  for (const row of rowsBetween(transcript, from, to, pending))
+    yield [messageText(isBound ? { ...row, chosenBy: null } : row)];
+}
+
+function* shownTexts(
+  transcript: Transcript,
+  found: readonly ShownRange[],
+  pending = false,
+  hides = false,
+  isBound = false,
+  ids: ReadonlySet<string> = transcript.calls.ids,
+): Generator<Iterable<string>> {
+  /** Reads the messages between two answers of runs. */
+  let rows: Iterator<MessageRow> | undefined;
+  for (const [at, range] of found.entries()) {
+    if (range.run !== null) rows = undefined;
+    else if (!rows) {
+      let end = at;
+      while (found[end + 1]?.run === null) end += 1;
+      rows = rowsBetween(transcript, range.from, found[end]?.to ?? range.to, pending);
+    }
+    yield rowText(transcript, range, { pending, calls: ids, hides, isBound, rows });
+  }
+}
+
+/** Looks for the rows of a whole history some at a time, too. */
+function* allShown(transcript: Transcript): Generator<Iterable<string>> {
+  const { ids } = transcript.calls;
+  const some = { backwards: false, pending: false, limit: ROWS_AT_ONCE };
+  for (let last: ShownRange | undefined; ; ) {
+    const found = shownRanges(transcript, last?.to, some, ids);
+    yield* shownTexts(transcript, found, false, false, false, ids);
+    last = found.at(-1);
+    if (!last) return;
+  }
+}
+
+/**
+ * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
+ * (an interrupted stream looks complete).
+ */
+export function exportLines(profile: Profile, transcript: Transcript, view?: View): ReadableStream<Uint8Array> {
+  const own = describe(profile, transcript, undefined);
+  function* lines(): Generator<string> {
+    yield onOneLine(own);
+    let messages = 0;
+    const rows = view === 'shown' ? allShown(transcript) : storedTexts(transcript, 0, Number.MAX_SAFE_INTEGER);
+    for (const pieces of rows) {
+      messages += 1;
+      let between = '\n';
+      for (const piece of pieces) {
+        yield between + onOneLine(piece);
+        between = '';
+      }
+    }
+    yield `\n${JSON.stringify({ type: 'end', messages })}\n`;
+  }
+  return streamOfTexts(lines());
+}
+
+/** @returns a piece of JSON without its line ends. They occur only between members, never in a string. */
+export function onOneLine(json: string): string {
+  return json.replaceAll(/[\r\n]/g, ' ');
+}

@@ -1,0 +1,43 @@
+import { countFields, messagesRequest } from '../../claude/messages.schema.ts';
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../kit/reference/answers.ts';
+import type { Resource } from '../../kit/reference/resource.ts';
+import { namedPrefix } from '../../named/prefixes/prefixes.schema.ts';
+import { namedAgent } from '../../rooms/agents/agents.schema.ts';
+import { countAnswer } from './count-tokens-answers.schema.ts';
+import { messageList } from './messages.reference.ts';
+
+const body = z.withMeta(
+  z.extend(countFields, {
+    model: z.optional(messagesRequest.shape.model),
+    messages: messageList,
+    prefix: z.optional(namedPrefix.shape.prefix),
+    agent: z.optional(namedAgent.shape.agent),
+  }),
+  { id: 'CountRequest' },
+);
+
+const route = {
+  summary: 'Count a prompt before it is sent',
+  needs: 'messages',
+  body: {
+    schema: body,
+    example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
+  },
+  answer: jsonAnswer('The tokens, and what they mean for the model.', z.withMeta(countAnswer, { id: 'Count' }), {
+    input_tokens: 13,
+    context_window: 1_000_000,
+    fits: true,
+    cost_usd: { input: 1.3e-6, cache_write_5m: 1.625e-6, cache_write_1h: 2.6e-6, cache_read: 1.3e-7 },
+  }),
+  errors: [404, 429, 501, 503, 504, 529],
+} as const;
+
+export const counts: Resource = {
+  tag: 'Counts',
+  description: 'What a prompt comes to, in tokens and money. Counting is free.',
+  routes: {
+    'POST /count-tokens': { ...route, operation: 'countTokens' },
+    'POST /v1/messages/count_tokens': { ...route, operation: 'countMessageTokens' },
+  },
+};

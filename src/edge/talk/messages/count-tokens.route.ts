@@ -1,0 +1,139 @@
+import type { Context } from 'hono';
+import { COUNT_TIMEOUT_MS } from '../../claude/count-tokens.ts';
+import { countRequest } from '../../claude/messages.schema.ts';
+import { inputCosts } from '../../claude/pricing/cost.ts';
+import { relay } from '../../claude/relay.ts';
+import { bodyUp } from '../../claude/request/body-up.ts';
+import { namedIds } from '../../claude/request/named-ids.ts';
+import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
+import { requireScope } from '../../gate/auth/authenticate.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { ApiError } from '../../kit/http/errors.ts';
+import { Hono } from '../../kit/http/hono.ts';
+import { withOneReading, withText } from '../../kit/http/read-json.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { edit, memberTexts } from '../../kit/json/edit.ts';
+import { admitTokenCount } from '../../money/admission/admission.ts';
+import { checkOwned } from '../../money/admission/check-owned.ts';
+import { readLong } from '../../money/admission/read-body.ts';
+import { refuseRevokedInTheEnd } from '../../money/admission/refuse-revoked.ts';
+import { tellOfKeys } from '../../money/admission/request-meter.ts';
+import { withPrefix } from '../../named/prefixes/resolve.ts';
+import { behindAgent } from '../../rooms/agents/behind-agent.ts';
+import { openToBound } from '../../rooms/page-tokens/bound-routes.ts';
+import { plainCall, plainRequest, refuseOtherConversation } from '../../rooms/page-tokens/bound-turn.ts';
+import { checkRun } from '../../rooms/runs/check-run.ts';
+import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
+import { edgeToolsIn } from '../../rooms/runs/edge-tools.ts';
+import { hasRun } from '../../rooms/runs/tools/check-tools.ts';
+import { conversationRequest } from '../conversations/conversations.schema.ts';
+import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
+import { upstreamCount } from './count-tokens.schema.ts';
+import type { CountAnswer } from './count-tokens-answers.schema.ts';
+import { logOutcome } from './messages.route.ts';
+import { agentAsked, checkStatelessMessages, NOTHING_INHERITED, withBetas } from './stateless-message.ts';
+
+/** Makes the routes that count the tokens of a prompt, and say what the count means for its model. */
+export function countTokensRoutes(fetchUpstream?: Fetch) {
+  return new Hono<AppEnv>()
+    .post('/count-tokens', refuseRevokedInTheEnd, openToBound(requireScope('messages')), (c) =>
+      answerCount(c, fetchUpstream),
+    )
+    .post('/v1/messages/count_tokens', refuseRevokedInTheEnd, openToBound(requireScope('messages')), (c) =>
+      answerCount(c, fetchUpstream),
+    );
+}
+
+async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+  const context = contextOf(c);
+  const { requestId, settings, waitUntil } = context;
+  const upstream = upstreamOf(settings, fetchUpstream);
+  const isBound = c.get('identity').only !== undefined;
+  const given = withOneReading(await readLong(c, 'count'), isBound ? 'everywhere' : 'outermost');
+  const caller = isBound ? plainCall(c.req.raw) : c.req.raw;
+  const { ids, body: sent } = namedIds(isBound ? plainRequest(given) : given);
+  const only = await checkOwned(context, ids);
+  const { body, betas } = await promptAsked(c, caller.headers, sent);
+  const request = validate(countRequest, body.json);
+  const name = settings.models.resolve(request.model);
+  c.get('entry').line.model = name.slice(0, 128);
+  const quota = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
+  const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
+  const routing = { model: name, streams: false, isQuick: true, only };
+  let answeredBy: string | undefined;
+  const onHeaders = (name: string | undefined) => {
+    answeredBy = name;
+    c.get('share').leave();
+  };
+  const hasty = { ...settings, UPSTREAM_TIMEOUT_MS: Math.min(settings.UPSTREAM_TIMEOUT_MS, COUNT_TIMEOUT_MS) };
+  const response = await relay(
+    {
+      path: '/v1/messages/count_tokens',
+      body: (more) => bodyUp(body, { ...changes, ...more }),
+      caller: withBetas(caller, betas),
+      routing,
+    },
+    { upstream, settings: hasty, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
+  ).finally(() => tellOfKeys(context, upstream));
+  for (const [header, value] of Object.entries(quota)) response.headers.set(header, value);
+  if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
+  if (!response.ok) return response;
+  const counted = upstreamCount.safeParse(await response.json()).data;
+  if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
+  // The rest would tell which model answers.
+  if (isBound) return Response.json({ input_tokens: counted.input_tokens }, { headers: response.headers });
+  const model = settings.models.find(name);
+  const meaning: CountAnswer = {
+    ...counted,
+    context_window: model?.max_input_tokens ?? null,
+    fits: model ? counted.input_tokens <= model.max_input_tokens : null,
+    cost_usd: model ? inputCosts(counted.input_tokens, model) : null,
+  };
+  return Response.json(meaning, { headers: response.headers });
+}
+
+/**
+ * @returns the prompt to count: the request, with its conversation's history, and its prefix or its agent before it; and the betas
+ *   of the agent
+ */
+async function promptAsked(
+  c: Context<AppEnv>,
+  headers: Headers,
+  sent: JsonBody,
+): Promise<{ body: JsonBody; betas?: readonly string[] | undefined }> {
+  const identity = c.get('identity');
+  const id = conversationOf(headers, sent.json);
+  checkRun(sent.json, identity, c.get('settings'));
+  if (id === undefined) refuseOtherConversation(identity, '');
+  else {
+    validate(conversationRequest, sent.json);
+    const prompt = await countedPromptOf(c, headers, sent, id);
+    if (prompt) return prompt;
+    // The conversation does not exist yet, so it would begin with this request.
+    const { conversation: _, stream: _stream, max_tokens: _tokens, show: _show, ...json } = sent.json;
+    const text = edit(sent.text, {
+      conversation: undefined,
+      stream: undefined,
+      max_tokens: undefined,
+      show: undefined,
+    });
+    sent = withText(sent, text, json);
+  }
+  const agent = await agentAsked(c, headers, sent.json);
+  if (!agent) return await withPrefix(c, await asTold(sent), { counts: true });
+  checkStatelessMessages(identity, sent.json);
+  const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
+  const laid = behindAgent(memberTexts(sent.text), agent, NOTHING_INHERITED, how);
+  const text = edit(laid, { stream: undefined });
+  return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
+}
+
+/** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */
+async function asTold(given: JsonBody): Promise<JsonBody> {
+  const body = await withoutEdgeBlocksIn(given);
+  if (!hasRun(body.json.tools)) return body;
+  const sent = edgeToolsIn(memberTexts(body.text).get('tools'))?.sent;
+  if (sent === undefined) return body;
+  return withText(body, edit(body.text, { tools: sent }), { ...body.json, tools: JSON.parse(sent) });
+}

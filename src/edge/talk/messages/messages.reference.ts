@@ -1,0 +1,179 @@
+import { defaultedRequest, messageParam, messagesRequest } from '../../claude/messages.schema.ts';
+import * as z from '../../kit/http/zod.ts';
+import { eventStream } from '../../kit/reference/event-stream.ts';
+import type { Content, Resource } from '../../kit/reference/resource.ts';
+import { namedPrefix } from '../../named/prefixes/prefixes.schema.ts';
+import { namedAgent, narrowedTools } from '../../rooms/agents/agents.schema.ts';
+import { anyRunSchema, runLimits } from '../../rooms/runs/runs.schema.ts';
+import { turnSchema } from '../conversations/conversations.reference.ts';
+import { backgroundTurn, namedConversation, pendingTools, shownAnswer } from '../conversations/conversations.schema.ts';
+
+export const messageList = z.described(
+  z.array(messageParam).check(z.minLength(1)),
+  'The messages, or what is new of them in a conversation.',
+);
+
+/** Members that Sluice checks or adds. Anthropic describes the others, which go up unchanged. */
+const body = z.withMeta(
+  z.described(
+    z.safeExtend(defaultedRequest, {
+      model: z.optionally(
+        messagesRequest.shape.model,
+        'A model’s id, or an alias of this deployment. A conversation, a prefix or an agent may give it.',
+      ),
+      max_tokens: z.optionally(
+        messagesRequest.shape.max_tokens,
+        'At most so many output tokens. A conversation, a prefix or an agent may give it.',
+      ),
+      messages: messageList,
+      stream: z.described(
+        messagesRequest.shape.stream,
+        'On `/messages` true by default, on `/v1/messages` false; null is false.',
+      ),
+      conversation: z.optionally(
+        namedConversation.shape.conversation,
+        'The conversation that this is a turn of; also as the header `sluice-conversation`.',
+      ),
+      prefix: z.optionally(
+        namedPrefix.shape.prefix,
+        'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
+      ),
+      agent: z.optionally(
+        namedAgent.shape.agent,
+        'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. A conversation keeps the version; without one, the agent may offer no tools with `run`. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
+      ),
+      ...narrowedTools.shape,
+      tools: z.optionally(
+        z.array(z.looseObject({ run: z.optional(anyRunSchema) })),
+        'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
+      ),
+      ...z.partial(runLimits).shape,
+      ...pendingTools.shape,
+      show: z.optionally(
+        shownAnswer.shape.show,
+        'In a conversation, `text` hides from the answer what some clients cannot read; also as the header `sluice-show`. Text, thinking and calls of your own tools stay. What is hidden is kept, and a history that comes back without it is the same history. Default `all`.',
+      ),
+      ...backgroundTurn.shape,
+    }),
+    'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
+  ),
+  { id: 'MessagesRequest' },
+);
+
+const message = z.withMeta(
+  z.described(
+    z.looseObject({
+      id: z.string(),
+      type: z.literal('message'),
+      role: z.literal('assistant'),
+      model: z.string(),
+      content: z.array(z.looseObject({ type: z.string() })),
+      stop_reason: z.nullable(z.string()),
+      stop_sequence: z.nullable(z.string()),
+      usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int() }),
+    }),
+    'A message, as Anthropic’s API has it.',
+  ),
+  { id: 'Message' },
+);
+
+const ask = {
+  model: 'claude-haiku-5-5',
+  max_tokens: 2_048,
+  messages: [{ role: 'user', content: 'Hello, who are you?' }],
+};
+
+const headers = [
+  'sluice-cost-usd',
+  'sluice-max-tokens',
+  'sluice-turn',
+  'sluice-agent',
+  'sluice-model-chosen',
+  'sluice-history',
+  'sluice-paused',
+  'sluice-model-retires',
+  'sluice-upstream',
+  'sluice-fallback-from',
+  'anthropic-ratelimit-requests-remaining',
+] as const;
+
+const whole: Content = {
+  schema: message,
+  example: {
+    id: 'msg_01XFDUDYJgAACzvnptvVoYEL',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-haiku-5-5',
+    content: [{ type: 'text', text: 'I am Claude.' }],
+    stop_reason: 'end_turn',
+    stop_sequence: null,
+    usage: { input_tokens: 13, output_tokens: 5 },
+  },
+};
+
+const requestHeaders = z.object({
+  'idempotency-key': z.optionally(
+    z.string().check(z.maxLength(256)),
+    'With a conversation: sent again, the request attaches to the turn that it began.',
+  ),
+  'anthropic-version': z.optionally(z.string(), 'Absent, it is 2023-06-01.'),
+  'anthropic-beta': z.optionally(z.string(), 'Goes up as it came.'),
+});
+
+const answer = {
+  description: 'The message, whole or as events. A stream that breaks ends with an `error` event.',
+  headers,
+};
+
+/** With `background`: the turn, which goes on by itself. */
+const begun = {
+  202: {
+    description: 'The turn in the background, as `GET /conversations/:id/turns/:turn` tells it.',
+    content: [
+      {
+        schema: turnSchema,
+        example: {
+          type: 'turn',
+          id: 'turn_2m4gmfejmm3a',
+          continues: null,
+          conversation: 'trip',
+          status: 'running',
+          paused: null,
+          error: null,
+          began_at: '2026-11-20T10:06:16.310Z',
+          ended_at: null,
+          cost_usd: 0,
+          steps: [],
+        },
+      },
+    ],
+    headers: ['sluice-turn'],
+  },
+} as const;
+
+const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 423, 429, 503, 504, 529] } as const;
+
+export const messages: Resource = {
+  tag: 'Messages',
+  description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
+  routes: {
+    'POST /messages': {
+      ...route,
+      operation: 'streamMessage',
+      summary: 'Stream a message',
+      description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
+      body: { schema: body, example: ask },
+      answer: { ...answer, content: [eventStream, whole] },
+      answers: begun,
+    },
+    'POST /v1/messages': {
+      ...route,
+      operation: 'createMessage',
+      summary: 'Create a message',
+      description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
+      body: { schema: body, example: ask },
+      answer: { ...answer, content: [whole, eventStream] },
+      answers: begun,
+    },
+  },
+};

@@ -1,0 +1,168 @@
+/** Reads a message without a conversation: which agent it asks, and what goes up of it. */
+
+import type { Context } from 'hono';
+import { joinedBetas } from '../../claude/headers.ts';
+import { defaultedRequest } from '../../claude/messages.schema.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { Upstream } from '../../claude/upstream.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import type { Identity } from '../../gate/identity/caller.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { closedToBound } from '../../kit/http/errors.ts';
+import { withOneReading, withText } from '../../kit/http/read-json.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { edit, memberTexts } from '../../kit/json/edit.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import { prefixNamed } from '../../named/prefixes/resolve.ts';
+import { BREAKPOINT, behindAgent } from '../../rooms/agents/behind-agent.ts';
+import { type FoundAgent, findAgent } from '../../rooms/agents/find-agent.ts';
+import { agentNamed, refuseNarrowing } from '../../rooms/agents/named-agent.ts';
+import { refuseBoth } from '../../rooms/agents/retained-agent.ts';
+import {
+  type Chosen,
+  choiceOf,
+  chooseModel,
+  MODEL_HEADER,
+  modelAsked,
+  questionIn,
+} from '../../rooms/choice/choose-model.ts';
+import { checkBoundMessages } from '../../rooms/page-tokens/bound-messages.ts';
+import {
+  boundAgent,
+  plainCall,
+  plainRequest,
+  refusalOfAgent,
+  refuseOtherConversation,
+} from '../../rooms/page-tokens/bound-turn.ts';
+import { hidesTools } from '../../rooms/page-tokens/only.ts';
+import { refuseRun } from '../../rooms/runs/check-run.ts';
+import { RUN_MEMBERS } from '../../rooms/runs/runs.schema.ts';
+import type { SentMessage } from '../history/continuation.ts';
+import { breakpointsFor, mostOf } from '../history/next-request.ts';
+
+/** A message without a conversation. */
+export interface StatelessMessage {
+  /** The body, with the parts of the agent. */
+  body: JsonBody;
+  /** The request whose headers and query go up. */
+  caller: Request;
+  /** The agent that it names. */
+  agent?: FoundAgent | undefined;
+  /** How its model was chosen, if the agent chooses. */
+  chosen?: Chosen | undefined;
+  /** What the answer may cost, if the agent or the message limits that. */
+  most?: Nanodollars | undefined;
+}
+
+/** There is no conversation from which it could take more. */
+export const NOTHING_INHERITED = { system: undefined, tools: undefined };
+/** What a message says to the edge alone. */
+const FOR_EDGE = Object.fromEntries([...RUN_MEMBERS, 'on_pending_tools'].map((name) => [name, undefined]));
+
+/**
+ * Finds the agent that a request without a conversation names.
+ *
+ * @returns undefined if it names none
+ * @throws ApiError 400 for a prefix beside it, and for tools of no agent; 403 for what a bound token may not ask; 404 for an
+ *   unknown agent
+ */
+export async function agentAsked(c: Context<AppEnv>, headers: Headers, body: Json): Promise<FoundAgent | undefined> {
+  const identity = c.get('identity');
+  const { agent, agentOwner, agentListed } = boundAgent(identity, agentNamed(headers, body));
+  let found: FoundAgent | undefined;
+  if (agent !== undefined) {
+    refuseBoth({ agent, prefix: prefixNamed(headers, body) });
+    const place = { env: c.env, settings: c.get('settings') };
+    found = await findAgent(place, identity, agent, agentOwner, agentListed);
+  } else refuseNarrowing(body);
+  const refused = refusalOfAgent(identity, found);
+  if (refused) throw refused;
+  return found;
+}
+
+/** @throws ApiError 400 for messages that are none; 403 for those that a bound token may not send */
+export function checkStatelessMessages({ only }: Identity, body: Json): void {
+  const { messages } = validate(defaultedRequest, body);
+  if (only) checkBoundMessages(messages as SentMessage[], new Set());
+}
+
+/**
+ * Puts a message without a conversation behind the agent that it names: what goes up is what the first turn of a conversation
+ * of that agent would send. A message that names none does not change.
+ *
+ * @throws ApiError 400 for what needs a conversation, and for what the agent does not allow; 403 for what a bound token may not
+ *   ask; 404 for an unknown agent
+ */
+export async function statelessMessage(
+  c: Context<AppEnv>,
+  given: JsonBody,
+  upstream: Upstream,
+): Promise<StatelessMessage> {
+  const identity = c.get('identity');
+  const { raw } = c.req;
+  const isBound = identity.only !== undefined;
+  refuseOtherConversation(identity, '');
+  const caller = isBound ? plainCall(raw) : raw;
+  const sent = isBound ? plainRequest(given) : given;
+  refuseRun(sent.json);
+  const agent = await agentAsked(c, caller.headers, sent.json);
+  if (!agent) return { body: sent, caller };
+  checkStatelessMessages(identity, sent.json);
+  c.get('entry').line.agent = agent.version;
+  const read = withOneReading(sent, 'everywhere');
+  // A bound token sends no breakpoints of its own.
+  const { used, breakpoints } = breakpointsFor(isBound ? '' : read.text);
+  const secrets = c.get('settings');
+  const lay = (model?: string) => {
+    const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints, secrets, model });
+    const text = edit(laid, { ...FOR_EDGE, ...(used === 0 && BREAKPOINT) });
+    return { text, json: JSON.parse(text) as Json, most: mostOf(memberTexts(laid)) };
+  };
+  let { text, json, most } = lay();
+  refuseRun(json);
+  const { tools, mcp_servers: servers, container } = json;
+  const isServed = servers ?? container ?? (Array.isArray(tools) && tools.some(mayBeServed));
+  if (hidesTools(identity.only) && isServed) {
+    throw closedToBound('conversation: Field required: what the API’s own tools of this agent find is hidden there.');
+  }
+  // Only now: the label of what is refused would be paid in vain.
+  const chosen = await choiceFor(c, agent, caller.headers, sent.json, upstream);
+  if (chosen) ({ text, json, most } = lay(chosen.model));
+  return {
+    ...{ body: withText(sent, text, json), agent, chosen, most },
+    caller: withBetas(caller, agent.definition.betas),
+  };
+}
+
+/** @returns the model that a request names or its question means; undefined if the agent does not choose */
+async function choiceFor(
+  c: Context<AppEnv>,
+  agent: FoundAgent,
+  headers: Headers,
+  { messages }: Json,
+  upstream: Upstream,
+): Promise<Chosen | undefined> {
+  const context = contextOf(c);
+  const choice = choiceOf(agent, context.settings.models);
+  if (!choice) return undefined;
+  const asked = modelAsked(choice, headers.get(MODEL_HEADER) ?? undefined, context.settings.models);
+  if (asked) return asked;
+  const text = questionIn(messages as SentMessage[]);
+  const question = { agent: { ref: agent.version, owner: agent.owner }, text, before: undefined };
+  return await chooseModel(choice, question, { ...context, upstream });
+}
+
+/** @returns a call with the betas that an agent needs; then without its body */
+export function withBetas(call: Request, betas: readonly string[] | undefined): Request {
+  if (!betas) return call;
+  const { url, method, signal } = call;
+  const headers = new Headers(call.headers);
+  headers.set('anthropic-beta', joinedBetas(headers.get('anthropic-beta'), betas));
+  return new Request(url, { method, headers, signal });
+}
+
+/** @returns whether the API may call a tool itself. Some tools with a type of its own are the client's, but not all. */
+function mayBeServed(tool: unknown): boolean {
+  const { type = 'custom' } = isObject(tool) ? tool : {};
+  return type !== 'custom';
+}

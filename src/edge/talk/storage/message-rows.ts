@@ -1,0 +1,136 @@
+/** The messages of the history, as they are read. They are written with the turn that they belong to. */
+
+import type { RawRow } from '../../kit/objects/columns.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
+import { isEdgeId } from './answer-ids.ts';
+import { checked } from './damaged-row.ts';
+import type { MessageText } from './history-cache.ts';
+import { readDivided } from './pieces.ts';
+import { type MessageOutline, type MessageRow, messageRowOf, type Profile, type TurnStatus } from './rows.ts';
+import { COMMITTED, NO_ANSWER, SHOWN } from './tables.ts';
+
+/** Some of the messages of the history, by their numbers. */
+interface Range {
+  from?: number;
+  to?: number | undefined;
+  backwards?: boolean;
+  /** Adds the messages of the running turn. */
+  pending?: boolean;
+  /** Leaves out what does not go up: refused turns, and answers of which nothing is left. */
+  sent?: boolean;
+}
+
+/** Fifty texts of so many characters are as long as a stretch of work may be. */
+const SHORT_MESSAGE = 1_300;
+
+/** @returns the columns of a message and its turn. @param text what selects its text */
+const columnsWith = (text: string) =>
+  `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.sum, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
+   t.chosen_by, coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
+
+export class MessageRows {
+  /** `readable` is the profile. Without one there may be no tables. */
+  readonly #tables: Tables & { readonly readable: Profile | undefined };
+
+  constructor(tables: Tables & { readonly readable: Profile | undefined }) {
+    this.#tables = tables;
+  }
+
+  /** Reads the history in order, one message at a time. */
+  *history(range: Range = {}): Generator<MessageRow> {
+    for (const row of this.#select(columnsWith('m.text'), range) ?? [])
+      yield messageRowOf(row, (seq) => readDivided(this.#tables, seq));
+  }
+
+  /** Reads as many messages at once, but each long text only when it is taken: no query stays open, and they need not fit into memory. */
+  *some(range: Range & { limit: number }): Generator<MessageRow> {
+    const short = `case when m.characters <= ${SHORT_MESSAGE} then m.text end as text`;
+    for (const row of this.#select(columnsWith(short), range)?.toArray() ?? [])
+      yield messageRowOf(row, (seq) => this.#textAt(seq));
+  }
+
+  /** Reads only role, text and status of each message: in a long history every further column costs time. */
+  *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
+    const columns = 'm.seq, m.turn, m.role, m.text, m.sum, t.status, t.run';
+    for (const [seq, turn, role, text, sum, status, run] of this.#select(columns, range)?.raw() ?? []) {
+      yield {
+        turn: Number(turn),
+        run: typeof run === 'number' ? run : null,
+        role: String(role),
+        text: this.#textOf(seq, text, sum),
+        status: String(status) as TurnStatus,
+      };
+    }
+  }
+
+  /**
+   * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
+   */
+  *outlines(range: Range = {}): Generator<MessageOutline> {
+    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.sum";
+    for (const [seq, turn, id, role, run, text, sum] of this.#select(columns, range)?.raw() ?? []) {
+      yield {
+        seq: Number(seq),
+        turn: Number(turn),
+        id: String(id),
+        role: String(role),
+        run: typeof run === 'number' ? run : null,
+        text: () => this.#textOf(seq, text, sum),
+      };
+    }
+  }
+
+  /** @returns the turn of the next message after a number, whatever its status is. */
+  turnBehind(seq: number): number | undefined {
+    return this.#tables.figure('select turn from messages where seq > ? order by seq limit 1', seq);
+  }
+
+  /** @returns the numbers and ids of messages, without their texts. */
+  ids(range: Range & { limit: number }): { seq: number; id: string }[] {
+    const rows = this.#select('m.seq, m.id', range)?.toArray() ?? [];
+    return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
+  }
+
+  #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
+    if (!this.#tables.readable) return undefined;
+    const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, backwards, pending } = range;
+    return this.#tables.select<RawRow>(
+      `select ${columns} from messages m join turns t on t.seq = m.turn
+       where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
+             ${sent ? `and t.status != 'refused' and m.text is not '${NO_ANSWER}'` : ''}
+       order by m.seq ${backwards ? 'desc' : ''} limit ?`,
+      from,
+      to,
+      limit,
+    );
+  }
+
+  /** @returns where the message with an id is, of several the newest, or the one that `cursorOf` named; undefined if nowhere. */
+  findMessage(named: string): { seq: number; turn: number } | undefined {
+    if (!this.#tables.readable) return undefined;
+    // Older releases have stored ids with dots.
+    const [, id = named, seq] = /^(.*)\.(\d+)$/s.exec(named) ?? [];
+    const [row] = this.#tables.read(
+      `select m.seq, m.turn from messages m join turns t on t.seq = m.turn
+       where m.id = ?1 and m.seq >= ?2 and (m.seq = ?2 or ?2 = 0) and t.status in ${COMMITTED} order by m.seq desc limit 1`,
+      id,
+      Number(seq ?? 0),
+    );
+    return row && { seq: Number(row.seq), turn: Number(row.turn) };
+  }
+
+  /** @returns what names a message in a page: its id, with its number if an older release has stored a newer one of this id. */
+  cursorOf({ id, seq }: { id: string; seq: number }): string {
+    return isEdgeId(id) || this.findMessage(id)?.seq === seq ? id : `${id}.${seq}`;
+  }
+
+  #textAt(seq: number): string {
+    const [row] = this.#tables.read('select text from messages where seq = ?', seq);
+    return typeof row?.text === 'string' ? row.text : readDivided(this.#tables, seq);
+  }
+
+  #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {
+    const whole = typeof text === 'string' ? text : readDivided(this.#tables, Number(seq));
+    return checked(`message number ${seq}`, whole, sum);
+  }
+}

@@ -1,0 +1,359 @@
+/**
+ * The rows of a conversation: its profile, turns, messages, and the log of the turn that runs.
+ *
+ * A turn's user messages are written when it begins, and its answer when it ends. They belong to the history once the turn's
+ * own row says how it ended. So nothing is written twice, and a turn is in the history as a whole or not at all. This file is
+ * long because it keeps together what must be written together.
+ */
+
+import { encoder } from '../../kit/http/bytes.ts';
+import type { RawRow } from '../../kit/objects/columns.ts';
+import { migrate, readMeta } from '../../kit/objects/migrations.ts';
+import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import { Tables } from '../../kit/objects/tables.ts';
+import { ApprovalRows } from '../../rooms/approvals/approval-rows.ts';
+import { DeliveryRows } from '../../rooms/background/delivery-rows.ts';
+import { CallRows } from '../../rooms/runs/call-rows.ts';
+import { SummaryRows } from '../../rooms/summaries/summary-rows.ts';
+import { checksumOf, type DamagedRow, damageBy, withoutSum, withSum } from './damaged-row.ts';
+import { type CachedHistory, historyCache } from './history-cache.ts';
+import { LogRows } from './log-rows.ts';
+import { MessageRows } from './message-rows.ts';
+import { PIECE_CHARACTERS } from './message-text.ts';
+import { pieceOf, readDivided, writeDivided } from './pieces.ts';
+import { type NewMessage, type Profile, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
+import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN } from './tables.ts';
+
+/** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
+type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
+const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
+
+/** The size of the database is read again after this many bytes were added. */
+const ASK_SIZE_AFTER = 32_768;
+/** About how many bytes a row takes beside its text. The row of a turn takes most. */
+const ROW_BYTES = 400;
+
+/** What an object reads of its turns when it wakes. */
+interface WakingTurns {
+  /** The newest turn, of whatever status. */
+  newest: TurnRow | undefined;
+  unsettled: readonly TurnRow[];
+}
+
+export class Transcript extends Tables {
+  readonly log: LogRows;
+  readonly calls: CallRows;
+  readonly deliveries: DeliveryRows;
+  readonly approvals: ApprovalRows;
+  readonly messages: MessageRows;
+  readonly summaries: SummaryRows;
+  readonly #key = {};
+  #profile: Profile | undefined;
+  /** Why nothing of it can be used, not even its profile. */
+  damage: DamagedRow | undefined;
+  /** Whether the profile in memory is newer than the stored one. */
+  #isKept = false;
+  /** Whether there are no tables. */
+  #isEmpty: boolean;
+  /** The number of the newest turn; undefined while it is not known. */
+  #newest: number | undefined;
+  /** The turns that were read when the object woke; only until something is written. */
+  #sinceWake: WakingTurns | undefined;
+  /** The size of the database when it was last read, and about how much was added since; bytes. */
+  #size: { asked: number; added: number } | undefined;
+
+  constructor(storage: DurableObjectStorage) {
+    super(storage);
+    this.log = new LogRows(this);
+    this.calls = new CallRows(this);
+    this.deliveries = new DeliveryRows(this);
+    this.approvals = new ApprovalRows(this);
+    this.messages = new MessageRows(this);
+    this.summaries = new SummaryRows(this);
+    this.#isEmpty = false;
+    // An object that cannot be made could not be deleted either.
+    this.damage = damageBy(() => {
+      // Reading an unknown id must store nothing, so the first write makes the tables.
+      const meta = readMeta(storage.sql);
+      this.#isEmpty = meta.size === 0 && !this.has("sqlite_master where name = 'turns'");
+      if (!this.#isEmpty) this.#open(meta);
+    });
+  }
+
+  /** @throws DamagedRow if it cannot be read */
+  get profile(): Profile | undefined {
+    if (this.damage) throw this.damage;
+    return this.#profile;
+  }
+
+  /** The profile if it can be read. */
+  get readable(): Profile | undefined {
+    return this.#profile;
+  }
+
+  /** The cached history; undefined if it must be read. */
+  get cachedHistory(): CachedHistory | undefined {
+    return historyCache.get(this.#key);
+  }
+
+  /** Caches the history until it changes. */
+  cacheHistory(history: CachedHistory): void {
+    historyCache.set(this.#key, history);
+  }
+
+  /** The number of the newest turn, whatever its status is; 0 if there is none. */
+  get newestTurn(): number {
+    this.#newest ??= this.number('select max(seq) from turns');
+    return this.#newest;
+  }
+
+  #forgetHistory(): void {
+    historyCache.delete(this.#key);
+    this.#sinceWake = undefined;
+    this.#newest = undefined;
+  }
+
+  /** Makes the tables and writes a new conversation's profile. @returns whether the object was empty before */
+  create(profile: Profile): boolean {
+    const isNew = this.#isEmpty;
+    this.#forgetHistory();
+    if (isNew) migrate(this.storage, CONVERSATION_MIGRATIONS, new Map());
+    this.#isEmpty = false;
+    if (isNew) this.#newest = 0;
+    this.#size = undefined;
+    this.save(profile);
+    return isNew;
+  }
+
+  /** Forgets everything in memory, after the rows and tables were deleted. */
+  forget(): void {
+    this.#forgetHistory();
+    this.#profile = undefined;
+    this.damage = undefined;
+    this.#size = undefined;
+    this.#isEmpty = true;
+  }
+
+  save(profile: Profile, bytes = this.bytes): void {
+    const saved = { ...profile, bytes: bytes + this.#growth(profile) };
+    this.setMeta('profile', withSum('its profile', writeFormat('profile', saved)));
+    this.#profile = saved;
+    this.#isKept = false;
+  }
+
+  /**
+   * Keeps a profile in memory until the next one is saved. After a crash its changes are made again from rows: see `through`.
+   */
+  keep(profile: Profile): void {
+    this.#profile = profile;
+    this.#isKept = true;
+  }
+
+  /** Saves the profile if it is newer than the stored one. */
+  saveKept(): void {
+    if (this.#isKept && this.#profile) this.save(this.#profile);
+  }
+
+  /** @returns by how many bytes the profile's row will grow. The size of the database does not have them yet. */
+  #growth(profile: Profile): number {
+    const before = this.#profile;
+    // Most changes do not touch these two members.
+    if (before?.title === profile.title && before.metadata === profile.metadata) return 0;
+    return Math.max(0, profileSizeOf(profile) - (before ? profileSizeOf(before) : 0));
+  }
+
+  /**
+   * The bytes of the database with its tables and logs, as the platform bills them. What was added since the last read is
+   * estimated, because reading the size takes as long as a statement.
+   */
+  get bytes(): number {
+    if (this.#size === undefined || this.#size.added > ASK_SIZE_AFTER) {
+      this.#size = { asked: this.storage.sql.databaseSize, added: 0 };
+    }
+    return this.#size.asked + this.#size.added;
+  }
+
+  /** The turns that were read when the object woke; undefined since something was written. */
+  get sinceWake(): WakingTurns | undefined {
+    return this.#sinceWake;
+  }
+
+  /** Keeps the turns that were read when the object woke: an object that wakes has to prepare each query anew. */
+  noteWake(turns: WakingTurns): void {
+    this.#sinceWake = turns;
+    if (this.#profile) this.#newest = turns.newest?.seq ?? 0;
+    if (turns.newest) this.log.noteEnd(turns.newest);
+  }
+
+  override write(statement: string, ...bindings: SqlStorageValue[]): number {
+    this.#sinceWake = undefined;
+    return super.write(statement, ...bindings);
+  }
+
+  override insertAll(table: string, rows: readonly RawRow[], verb?: string): void {
+    super.insertAll(table, rows, verb);
+    if (this.#size)
+      for (const { text } of rows) this.#size.added += ROW_BYTES + (typeof text === 'string' ? text.length : 0);
+  }
+
+  /** The JSON texts of the frozen `system` and `tools`. */
+  get frozen(): Record<Exclude<FrozenOwner, 'agent'>, string | undefined> {
+    const texts = new Map<number, string>();
+    const pieces = this.#profile
+      ? this.read('select owner, text, sum from pieces where owner between ? and -1 order by owner, n', OWNERS.runs)
+      : [];
+    for (const piece of pieces) {
+      const owner = Number(piece.owner);
+      texts.set(owner, (texts.get(owner) ?? '') + pieceOf(piece));
+    }
+    const { system, tools, runs } = OWNERS;
+    return {
+      system: texts.get(system),
+      tools: texts.get(tools),
+      runs: this.#profile?.prefix ? texts.get(runs) : undefined,
+    };
+  }
+
+  /** The JSON text of its agent. */
+  get frozenAgent(): string {
+    return this.#profile ? readDivided(this, OWNERS.agent) : '';
+  }
+
+  freeze(owner: FrozenOwner, text: string | undefined): void {
+    this.#forgetHistory();
+    this.write('delete from pieces where owner = ?', OWNERS[owner]);
+    if (text !== undefined) writeDivided(this, OWNERS[owner], text);
+  }
+
+  /**
+   * Stores a turn and its messages, all or nothing. (The platform stores all writes between two waits together. A transaction
+   * that could only undo them would cost as much as two rows.)
+   */
+  beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
+    const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
+    this.#newest = Math.max(seq, this.#newest ?? seq);
+    const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...toldOf(turn) };
+    this.insert('turns', turnColumns({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
+    try {
+      this.addMessages(messages);
+    } catch (thrown) {
+      this.deleteMessages('turn = ?', seq);
+      this.deleteTurns('seq = ?', seq);
+      throw thrown;
+    }
+  }
+
+  /** Stores turns that have ended elsewhere and have the same columns, without their messages. */
+  addTurns(turns: readonly Partial<TurnRow>[]): void {
+    this.#forgetHistory();
+    this.insertAll('turns', turns.map(turnColumns));
+  }
+
+  /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
+  changeTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, change: Partial<TurnRow>): void {
+    this.update('turns', turnColumns(change), 'seq = ? and id = ?', seq, id);
+  }
+
+  /** Stores the end of a turn, and drops the cached history, which lacks it. */
+  endTurn(turn: TurnRow): void {
+    historyCache.delete(this.#key);
+    const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, calls = null } = turn;
+    const called = { ...(calls === null ? {} : { calls }), ...(turn.background ? { request: null } : {}) };
+    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, ...called });
+    this.log.noteEnd(turn);
+  }
+
+  /** Deletes the turns that meet a condition on their columns, and their calls. */
+  deleteTurns(where: string, ...bindings: SqlStorageValue[]): void {
+    this.#forgetHistory();
+    this.calls.deleteOf(`select seq from turns where ${where}`, ...bindings);
+    this.write(`delete from turns where ${where}`, ...bindings);
+  }
+
+  /**
+   * Takes all turns from a number on out of the history. Rows that are not settled stay, and their idempotency keys can be used
+   * again. A step whose run said whether it is settled says it itself, since the run is no longer in the history.
+   */
+  leaveTurns(from: number): void {
+    this.#forgetHistory();
+    this.write('delete from log where turn >= ?', from);
+    this.write(
+      `update turns set status = 'failed', key = null, settled = 0
+       where seq >= ? and (settled = 0 or (status = 'complete' and ${OF_UNSETTLED_RUN}))`,
+      from,
+    );
+    this.deleteTurns('settled = 1 and seq >= ?', from);
+  }
+
+  /** @returns the turns that meet a condition on their columns, oldest first. */
+  turns(where = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
+    if (!this.#profile) return [];
+    return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
+  }
+
+  /** @returns the status of a turn; undefined if there is no turn with this number. */
+  statusOf(seq: number): TurnStatus | undefined {
+    return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
+  }
+
+  addMessage(message: NewMessage): void {
+    this.addMessages([message]);
+  }
+
+  addMessages(messages: readonly NewMessage[]): void {
+    const haveOrigin = messages.some(({ origin }) => origin);
+    const rows = messages.map(({ seq, turn, id, role, createdAt, text, origin = null }) => {
+      const { length: characters } = text;
+      const stored = { characters, text: characters > PIECE_CHARACTERS ? null : text, sum: checksumOf(text) };
+      return { seq, turn, id, role, created_at: createdAt, ...stored, ...(haveOrigin && { origin }) };
+    });
+    this.insertAll('messages', rows);
+    for (const [at, { seq, text }] of messages.entries()) if (rows[at]?.text === null) writeDivided(this, seq, text);
+  }
+
+  /** Deletes the messages that meet a condition on their columns. */
+  deleteMessages(where: string, ...bindings: SqlStorageValue[]): void {
+    this.#forgetHistory();
+    const divided = `select seq from messages where text is null and ${where}`;
+    this.write(`delete from pieces where owner in (${divided})`, ...bindings);
+    this.write(`delete from messages where ${where}`, ...bindings);
+  }
+
+  /** Deletes everything except the profile and the turns that are not settled yet. */
+  empty(): void {
+    this.#forgetHistory();
+    for (const table of ['messages', 'pieces', 'log', 'calls', 'approvals']) this.write(`delete from ${table}`);
+    this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
+    this.summaries.clear();
+  }
+
+  /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */
+  dropUnborn(): void {
+    this.#forgetHistory();
+    for (const table of ['messages', 'pieces', 'calls', 'approvals']) this.write(`delete from ${table}`);
+    this.write(`delete from turns where status in ${COMMITTED}`);
+  }
+
+  #open(meta: Map<string, string>): void {
+    migrate(this.storage, CONVERSATION_MIGRATIONS, meta);
+    const profile = meta.get('profile');
+    // Tables without a row are nobody's.
+    if (profile === undefined && !this.has('turns')) return;
+    this.#profile = readFormat<Profile>('profile', withoutSum('its profile', profile ?? ''));
+  }
+}
+
+/** @returns the columns of a turn in the background. Most turns have none, so that fewer columns are written. */
+function toldOf({ background, deliverUrl, request, chosenBy }: TurnRow): Partial<TurnRow> {
+  return {
+    ...(chosenBy ? { chosenBy } : {}),
+    ...(background ? { background } : {}),
+    ...(deliverUrl ? { deliverUrl } : {}),
+    ...(request ? { request } : {}),
+  };
+}
+
+/** @returns the bytes of the members that a caller can make long. */
+function profileSizeOf({ title, metadata }: Profile): number {
+  return encoder.encode(JSON.stringify([title, metadata])).length;
+}

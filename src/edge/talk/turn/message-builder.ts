@@ -1,0 +1,146 @@
+import type { Usage } from '../../claude/pricing/cost.ts';
+import { ToldUsage } from '../../claude/usage/told-usage.ts';
+import { parseKept } from '../../kit/json/kept-text.ts';
+import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import type { Block } from '../history/replayable-blocks.ts';
+import { type DeltaForm, deltaFormOf, isWholeValue } from './similar-deltas.ts';
+
+/**
+ * Builds a message from its events, as the official SDKs do: blocks as they came, with deltas added to them. It refuses
+ * nothing, and keeps unknown kinds of blocks and deltas as they came.
+ */
+export class MessageBuilder {
+  /** The message of `message_start`, with the changes of `message_delta`. */
+  message: Json | undefined;
+  readonly blocks: Block[] = [];
+  /** Whether `message_stop` has come. */
+  stopped = false;
+  readonly told = new ToldUsage();
+  readonly #byIndex = new Map<number, Block>();
+  readonly #inputs = new Map<Block, string>();
+  #form: DeltaForm | undefined;
+
+  /** The form of the delta that was taken last: the next may have it, too. Undefined after any other event. */
+  get form(): DeltaForm | undefined {
+    return this.#form;
+  }
+
+  /** Takes the data of the next event. @param text the same data as text, if the next event may have the same form */
+  take(event: Json, text?: string): void {
+    this.#form = undefined;
+    switch (event.type) {
+      case 'message_start':
+        this.message = { ...(isObject(event.message) ? event.message : {}) };
+        // Without a usage it has begun all the same.
+        this.told.take(this.message.usage ?? {});
+        break;
+      case 'content_block_start':
+        this.#start(event);
+        break;
+      case 'content_block_delta':
+        this.#grow(event);
+        if (text !== undefined) this.#form = this.#formOf(event, text);
+        break;
+      case 'content_block_stop':
+        this.#stop(event);
+        break;
+      case 'message_delta':
+        this.#change(event);
+        break;
+      case 'message_stop':
+        this.stopped = true;
+        break;
+    }
+  }
+
+  /** @returns the indices of the blocks that are still open, in their order. */
+  get openIndices(): number[] {
+    return [...this.#byIndex].filter(([, block]) => block.open).map(([index]) => index);
+  }
+
+  /** @returns the JSON of a tool's input, as far as it has come. */
+  inputOf(block: Block): string | undefined {
+    return this.#inputs.get(block);
+  }
+
+  get stopReason(): string | null {
+    return typeof this.message?.stop_reason === 'string' ? this.message.stop_reason : null;
+  }
+
+  get usage(): Usage | undefined {
+    return this.told.usage;
+  }
+
+  #start({ index, content_block }: Json): void {
+    if (typeof index !== 'number') return;
+    const block: Block = { value: isObject(content_block) ? { ...content_block } : {}, open: true, broken: false };
+    this.blocks.push(block);
+    this.#byIndex.set(index, block);
+    const { type, to } = block.value;
+    if (type === 'fallback') this.told.handOver();
+    else this.told.hasBlocks = true;
+    // The model that steps in inside the API writes the rest of the answer.
+    if (type === 'fallback' && this.message && isObject(to)) this.message.model = to.model;
+  }
+
+  /** @returns the block with an index of the upstream. */
+  blockAt(index: unknown): Block | undefined {
+    return typeof index === 'number' ? this.#byIndex.get(index) : undefined;
+  }
+
+  #grow({ index, delta }: Json): void {
+    const block = this.blockAt(index);
+    if (!block || !isObject(delta)) return;
+    const { value } = block;
+    for (const [name, added] of Object.entries(delta)) {
+      // A progress display, which is no member of the block.
+      if (name === 'type' || (delta.type === 'thinking_delta' && name === 'estimated_tokens')) continue;
+      if (delta.type === 'input_json_delta' && name === 'partial_json') {
+        this.#append(block, undefined, asText(added));
+      } else if (delta.type === 'citations_delta' && name === 'citation') {
+        value.citations = [...(Array.isArray(value.citations) ? value.citations : []), added];
+      } else if (typeof added === 'string' && typeof value[name] === 'string' && !isWholeValue(delta)) {
+        value[name] += added;
+      } else value[name] = added;
+    }
+  }
+
+  /** @returns the form of a delta; undefined if it has more than one string. */
+  #formOf(event: Json, data: string): DeltaForm | undefined {
+    const block = this.blockAt(event.index);
+    return block && deltaFormOf(event, data, block, (name, string) => this.#append(block, name, string));
+  }
+
+  #stop({ index }: Json): void {
+    const block = this.blockAt(index);
+    if (!block) return;
+    block.open = false;
+    const input = this.#inputs.get(block);
+    if (input === undefined || input === '') return;
+    try {
+      block.value.input = parseKept(input);
+    } catch {
+      block.broken = true;
+    }
+  }
+
+  /** Merges a `message_delta` into the message. Skips nulls, because it lacks much of what `message_start` has. */
+  #change({ type: _, delta, usage, ...others }: Json): void {
+    const message = this.message ?? {};
+    this.message = message;
+    const { container, ...ended } = isObject(delta) ? delta : {};
+    Object.assign(message, ended, withoutNulls({ container, ...others }));
+    if (isObject(usage))
+      message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...this.told.take(usage, true) };
+  }
+
+  /** @param name the block's member that the string is added to; undefined for the JSON of a tool's input */
+  #append(block: Block, name: string | undefined, string: string): void {
+    if (name === undefined) this.#inputs.set(block, (this.#inputs.get(block) ?? '') + string);
+    else block.value[name] += string;
+  }
+}
+
+function withoutNulls(json: Json): Json {
+  return Object.fromEntries(Object.entries(json).filter(([, value]) => (value ?? undefined) !== undefined));
+}

@@ -1,0 +1,110 @@
+import { drain, keepBuffer, nextBuffer, type Piece, pumpStream, readTee } from '../../claude/carry/tee-reader.ts';
+import { endOf, interrupted, sizeGuard } from '../../claude/failure.ts';
+import { readFirstPiece } from '../../claude/stream.ts';
+import type { Publisher } from './publisher.ts';
+import type { Turn } from './turn.ts';
+import type { TurnAbort } from './turn-abort.ts';
+import type { TurnEnd } from './turn-ending.ts';
+import type { TurnTimer } from './turn-timer.ts';
+
+/**
+ * Milliseconds between two times at which the pieces so far are taken, once the first delta has been shown. Of 40 tokens a
+ * second four come together, about three words: ten times a second a text still grows evenly before the eye. Each time costs
+ * the same, however much has come: at 50 ms a stream takes half as much CPU again.
+ */
+const SHOW_MS = 100;
+
+/** What reading an answer needs from its turn. */
+export interface AnswerReader {
+  /** The beginning of the stream, if it has been read already. */
+  opening?: Uint8Array | undefined;
+  turn: Turn;
+  publisher: Publisher;
+  timer: TurnTimer;
+  abort: TurnAbort;
+  now(): number;
+  /** Called when there are events for the caller. It may be called often. */
+  onEvents(): void;
+}
+
+/**
+ * Reads the upstream's stream to its end, and publishes what comes.
+ *
+ * @returns how the turn ends. `rest` settles when the stream has closed after the last event, if that can be awaited
+ */
+export async function readAnswerStream(
+  body: ReadableStream<Uint8Array>,
+  { opening, turn, publisher, timer, abort, now, onEvents }: AnswerReader,
+): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {
+  let how: TurnEnd | undefined;
+  const takeSize = sizeGuard();
+  /** @returns whether this piece ends the turn */
+  const take = (piece: Uint8Array, since?: number): boolean => {
+    // An abort cancels the readers, which ends every wait. A race for each read would cost as much as the read.
+    if (abort.reason) throw abort.reason;
+    takeSize(piece);
+    timer.touch();
+    turn.firstByteAt ??= now();
+    const taken = turn.take(piece, now(), since === undefined ? 0 : Date.now() - since);
+    how = taken.how;
+    if (how) return true;
+    publisher.publish(taken);
+    // An answer that ends with its first piece is passed on as one text. For any other the caller is answered now.
+    if (turn.log.events > 0) onEvents();
+    return false;
+  };
+  let rest: Promise<boolean> | undefined;
+  try {
+    const reader = await readFirst(body, opening, publisher, abort, take);
+    if (reader && how) rest = drain(reader);
+    else if (reader) {
+      // From here on pieces are taken together every few milliseconds. Reading each piece by itself would cost too much.
+      reader.releaseLock();
+      const [stream, copy] = body.tee();
+      const teeReader = copy.getReader({ mode: 'byob' });
+      const driven = pumpStream(stream);
+      abort.readers = [driven.reader, teeReader];
+      rest = driven.whole;
+      await readTee(teeReader, rest, SHOW_MS, (piece, _, since) => take(piece, since));
+      teeReader.cancel().catch(() => {});
+    }
+    if (abort.reason) throw abort.reason;
+    how ??= turn.takeRest() ?? { kind: 'cut', error: interrupted(false), end: 'cut' };
+  } catch (thrown) {
+    const reason = abort.reason ?? thrown;
+    const end = interruptedEnd(reason);
+    how = abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error: interrupted(end === 'silent', reason), end };
+  }
+  return { how, rest };
+}
+
+/**
+ * Reads piece by piece until the first delta, so that it is shown at once.
+ *
+ * @returns the reader; undefined if the stream has ended
+ */
+async function readFirst(
+  body: ReadableStream<Uint8Array>,
+  opening: Uint8Array | undefined,
+  publisher: Publisher,
+  abort: TurnAbort,
+  take: (piece: Uint8Array) => boolean,
+): Promise<ReadableStreamBYOBReader | undefined> {
+  const reader = body.getReader({ mode: 'byob' });
+  abort.readers = [reader];
+  let buffer: ArrayBuffer | undefined;
+  let isLast = opening !== undefined && take(opening);
+  while (!publisher.hasDelta && !isLast) {
+    const { value, done }: Piece = await (buffer ? reader.read(new Uint8Array(buffer)) : readFirstPiece(reader));
+    if (done || !value) return undefined;
+    isLast = take(value);
+    buffer = nextBuffer(value);
+  }
+  if (buffer) keepBuffer(new Uint8Array(buffer));
+  return reader;
+}
+
+/** @returns how an interrupted turn is recorded: `silent` if the upstream was idle for too long, otherwise `cut`. */
+export function interruptedEnd(thrown: unknown): 'cut' | 'silent' {
+  return endOf(thrown) === 'silent' ? 'silent' : 'cut';
+}

@@ -1,0 +1,81 @@
+import { type BufferedAnswer, bufferedResponse, readAnswer } from '../../claude/buffered-answer.ts';
+import type { Exchange } from '../../claude/exchange.ts';
+import { interrupted, notTheApi } from '../../claude/failure.ts';
+import { headersDown, type PlainHeaders } from '../../claude/headers.ts';
+import { decoder, encoder } from '../../kit/http/bytes.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
+import { keepInputs } from '../../kit/json/block-texts.ts';
+import { eventsOf } from './message-events.ts';
+import type { Turn } from './turn.ts';
+import type { TurnEnd } from './turn-ending.ts';
+
+/** What is known when the upstream has answered. */
+export type Started =
+  | { kind: 'stream'; headers: Record<string, string> }
+  | { kind: 'refused'; status: number; headers: Record<string, string>; body: string }
+  | { kind: 'error'; error: ApiError };
+
+/** Response headers of the upstream that describe the connection to it, not the answer. */
+const OF_THE_CONNECTION = ['date', 'content-type', 'cache-control', 'vary', 'server', 'via'];
+
+interface BufferedTurnOptions {
+  /** The headers of the account's limits. */
+  quotaStatus: Record<string, string>;
+  exchange: Exchange;
+  requestId: string;
+  now(): number;
+}
+
+/**
+ * Reads an answer that is not a stream. The caller gets a refusal of the upstream word for word. A message becomes the events
+ * of the turn. (A gateway may answer with a message although a stream was asked for.)
+ *
+ * @returns what the caller gets, and how the turn ends
+ * @throws ApiError 500 for an answer that was interrupted
+ */
+export async function readBufferedAnswer(
+  response: Response,
+  turn: Turn,
+  { quotaStatus, exchange, requestId, now }: BufferedTurnOptions,
+): Promise<{ how: TurnEnd; started: Started }> {
+  const read = await readAnswer(response, exchange, 'message');
+  const { kind, body, json } = read;
+  if (kind === 'answer' && json?.type === 'message') {
+    keepInputs(json, decoder.decode(body));
+    turn.firstByteAt = now();
+    const { how } = turn.take(encoder.encode(eventsOf(json)), now());
+    return {
+      how: how ?? { kind: 'cut', error: interrupted(false), end: 'cut' },
+      started: { kind: 'stream', headers: { ...callerHeaders(response.headers), ...quotaStatus } },
+    };
+  }
+  if (kind === 'answer' || kind === 'interrupted') throw interrupted(false);
+  return await refusedTurn(response, read, { quotaStatus, requestId });
+}
+
+/** @returns what the caller gets of an upstream's refusal, and how its turn ends. */
+export async function refusedTurn(
+  response: Response,
+  read: Pick<BufferedAnswer, 'kind' | 'body' | 'refusal'>,
+  { quotaStatus, requestId }: Pick<BufferedTurnOptions, 'quotaStatus' | 'requestId'>,
+): Promise<{ how: TurnEnd; started: Started }> {
+  const { refusal } = read;
+  const error = refusal?.forCaller ?? notTheApi();
+  const how = { kind: 'cut', error, end: 'error' } as const;
+  try {
+    // An error whose type the API does not have is told in words alone.
+    const told = refusal && error.logged !== error.type ? { ...refusal, isVerbatim: false } : refusal;
+    const answer = bufferedResponse(response, { ...read, refusal: told }, { requestId });
+    const headers = { ...error.headers, ...quotaStatus };
+    return { how, started: { kind: 'refused', status: answer.status, headers, body: await answer.text() } };
+  } catch {
+    return { how, started: { kind: 'error', error } };
+  }
+}
+
+/** @returns the headers of the upstream's answer that go to the caller of a turn. */
+export function callerHeaders(headers: Headers): PlainHeaders {
+  const down = headersDown(headers);
+  for (const name of OF_THE_CONNECTION) delete down[name];
+  return down;
+}

@@ -1,0 +1,104 @@
+/** Restores turns from their rows: turns that a crash interrupted, and turns that a client asks for again. */
+
+import { isThinkingType } from '../../claude/usage/hidden-output.ts';
+import { encoder } from '../../kit/http/bytes.ts';
+import { readEvent } from '../../kit/json/block-texts.ts';
+import { FrameReader } from '../../kit/sse/frames.ts';
+import type { StoredGrant } from '../../money/admission/book-outcome.ts';
+import { replayableBlocks } from '../history/replayable-blocks.ts';
+import type { RowTime } from '../storage/log-rows.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { EventLog } from './event-log.ts';
+import { MessageBuilder } from './message-builder.ts';
+import { storeAfterMs } from './store-schedule.ts';
+import { Turn } from './turn.ts';
+import { type Ended, errorIn } from './turn-ending.ts';
+import { COVER_MS } from './turn-grants.ts';
+
+/** Milliseconds for which a timer or the end of a connection may be late. */
+const LATE_MS = 1_000;
+/** How many event numbers are skipped after a crash: more than can have been shown without being stored. */
+export const SKIPPED_EVENT_NUMBERS = 100_000;
+
+/**
+ * Restores a turn that a crash interrupted, as far as its log was stored.
+ *
+ * @param wokeAt when the object woke again; milliseconds since 1970
+ */
+export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: number): Turn {
+  const { text, rows } = transcript.log.of(row);
+  const stored = encoder.encode(text);
+  const frames = new FrameReader();
+  const builder = new MessageBuilder();
+  let events = 0;
+  for (const { data } of frames.push(stored)) {
+    events += 1;
+    if (builder.form?.takeData(data) === undefined) builder.take(readEvent(data) ?? {}, data);
+  }
+  const log = new EventLog(transcript, row, { events, rows });
+  log.skip(SKIPPED_EVENT_NUMBERS);
+  const unseen = unseenAtCrash(transcript.log.last(row.run ?? row.seq), row, builder, wokeAt);
+  const turn = new Turn(transcript, row, 1, { recovered: { log, builder, frames, bytes: stored.length, ...unseen } });
+  // Without a stored time, assume the earliest: the request may have been sent as soon as the turn began.
+  turn.progress.sentAt = row.sentAt ?? row.beganAt;
+  turn.status = events > 0 ? 200 : undefined;
+  // A caller hears of it by its first event, by a ping after a silence, or by the answer 202.
+  const wasSilent = (row.coversUntil ?? 0) > turn.progress.sentAt + COVER_MS;
+  turn.isAcknowledged = rows > 0 || wasSilent || row.background === 1;
+  return turn;
+}
+
+/** Restores a turn that has ended, from its log. */
+export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
+  const { outcome, status } = row;
+  if (!outcome) throw new TypeError('A turn that has not ended.');
+  const turn = new Turn(transcript, row, 1);
+  let error: Ended['error'];
+  for (const { event, data } of new FrameReader().push(encoder.encode(transcript.log.of(row).text))) {
+    if (event === 'error') error = errorIn(data);
+    else turn.builder.take(readEvent(data) ?? {});
+  }
+  const { message, blocks } = turn.builder;
+  const content =
+    status === 'stopped' ? replayableBlocks(blocks, { complete: false }) : blocks.map(({ value }) => value);
+  const summary = { outcome, nanodollars: row.cost };
+  const paused = typeof row.paused === 'string' ? { paused: row.paused } : {};
+  turn.ended = { status, summary, message: error ? undefined : { ...message, content }, error, ...paused };
+  return turn;
+}
+
+/** For how long nobody saw what the model did before a crash; milliseconds. */
+interface UnseenAtCrash {
+  /** How long it may have written unseen output, in all. */
+  unseenMs: number;
+  /** The last part of it: since the newest row. */
+  lostMs: number;
+}
+
+/**
+ * Measures what a crash has hidden, as far as the turn's rows say. The connection to the upstream died with the object, so it
+ * ended at the latest when the object woke again. While a text was shown, it ended when the next row was due.
+ *
+ * @param newest the times of the newest row of its log
+ * @param wokeAt when the object woke again; milliseconds since 1970
+ */
+export function unseenAtCrash(
+  newest: RowTime | undefined,
+  row: Pick<TurnRow, 'sentAt' | 'beganAt' | 'coversUntil'> & { grant: Pick<StoredGrant, 'terms'> | null },
+  { blocks, openIndices }: Pick<MessageBuilder, 'blocks' | 'openIndices'>,
+  wokeAt: number,
+): UnseenAtCrash {
+  const sentAt = row.sentAt ?? row.beganAt;
+  // In the log of a run the newest row may belong to the step before.
+  const { at, unseenMs } = newest && newest.at >= sentAt ? newest : { at: sentAt, unseenMs: 0 };
+  const last = blocks.at(-1);
+  // The input of a call may come in large pieces.
+  const isHidden = isThinkingType(last?.value.type) || last?.value.type === 'tool_use';
+  const isUnseen = !last || openIndices.length === 0 || isHidden;
+  const due = isUnseen
+    ? Math.max(row.coversUntil ?? 0, at + COVER_MS)
+    : at + storeAfterMs(at - sentAt, row.grant?.terms?.served !== undefined) + LATE_MS;
+  const lostMs = Math.max(0, Math.min(due, Math.max(wokeAt, at) + LATE_MS) - at);
+  return { unseenMs: unseenMs + lostMs, lostMs };
+}

@@ -1,0 +1,60 @@
+/** Stores the end of a turn: its answer, its row, and the conversation's profile. */
+
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { Profile, TurnRow, TurnStatus } from '../storage/rows.ts';
+import { NO_ANSWER } from '../storage/tables.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import type { repairPaused } from './turn-ending.ts';
+
+/** What the end of a turn changes. */
+export interface PlannedEnd {
+  complete: boolean;
+  outcome: RequestOutcome;
+  /** The replayable blocks of the answer. */
+  content: Json[];
+  status: TurnStatus;
+  committed: boolean;
+  /** Whether only the question is kept. */
+  isUnanswered: boolean;
+  /** Whether the answer has a row, which is empty where only the question is kept. */
+  hasRow: boolean;
+  /** Messages of a paused answer that change. */
+  repaired: ReturnType<typeof repairPaused>;
+  /** The conversation's profile afterwards. */
+  next: Profile;
+  /** The bytes of the conversation before the end. */
+  bytes: number;
+  /** The edge's calls in the answer, as the row stores them. */
+  calls: string | null;
+}
+
+/**
+ * Call it in one transaction.
+ *
+ * @param of the id of the answer, and whether the turn is a later step of a run
+ * @returns the text of the answer; undefined without one
+ */
+export function storeEnd(
+  transcript: Transcript,
+  { content, status, committed, hasRow, repaired, next, bytes }: PlannedEnd,
+  row: TurnRow,
+  of: { id: string; isLater: boolean | undefined; now: number },
+): string | undefined {
+  const text = content.length > 0 ? writeJson({ role: 'assistant', content }) : undefined;
+  if (!committed) transcript.deleteMessages('turn = ?', row.seq);
+  else if (hasRow) {
+    const key = { seq: next.nextMessage - 1, turn: row.seq, id: of.id };
+    transcript.addMessage({ ...key, role: 'assistant', createdAt: of.now, text: text ?? NO_ANSWER });
+  }
+  for (const { content, ...message } of repaired) {
+    transcript.deleteMessages('seq = ?', message.seq);
+    if (content.length === 0) continue;
+    transcript.addMessage({ ...message, text: writeJson({ role: 'assistant', content }) });
+  }
+  transcript.endTurn(row);
+  if (row.run !== null && status === 'complete' && of.isLater) transcript.keep(next);
+  else transcript.save(next, bytes);
+  return text;
+}

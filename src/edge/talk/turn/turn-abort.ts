@@ -1,0 +1,40 @@
+import { type ApiError, finalError } from '../../kit/http/errors.ts';
+
+/** Ends all waits of a turn: the request to the upstream, the readers of its stream, and any other promise. */
+export class TurnAbort {
+  readonly controller = new AbortController();
+  /** The readers of the upstream's stream and of its copy. */
+  readers: readonly ReadableStreamBYOBReader[] = [];
+  /** Whether a client has stopped the turn. */
+  isStopped = false;
+  /** The first reason for which the turn was aborted; undefined while it goes on. */
+  reason: ApiError | undefined;
+  readonly #aborted = Promise.withResolvers<never>();
+
+  constructor() {
+    this.#aborted.promise.catch(() => {});
+  }
+
+  /** Aborts the turn because a client stops it. */
+  stop(): void {
+    this.isStopped = true;
+    this.abort(stopped());
+  }
+
+  abort(reason: ApiError): void {
+    this.reason ??= reason;
+    this.controller.abort(reason);
+    this.#aborted.reject(reason);
+    for (const reader of this.readers) reader.cancel(reason).catch(() => {});
+  }
+
+  /** Waits for work, until the turn is aborted at most. @throws ApiError the reason of the abort */
+  async race<T>(work: Promise<T>): Promise<T> {
+    return await Promise.race([work, this.#aborted.promise]);
+  }
+}
+
+/** @returns the error of a turn that was stopped on purpose. Some clients would send a 5xx again, and nobody wants that here. */
+export function stopped(message = 'This turn was stopped before anything was said.'): ApiError {
+  return finalError('not_found_error', message, { status: 410, logged: 'stopped' });
+}

@@ -1,0 +1,162 @@
+/** Decides the end of a turn: its status, its last events, and the conversation's profile afterwards. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { type ApiError, errorBody } from '../../kit/http/errors.ts';
+import { readMessage } from '../../kit/json/block-texts.ts';
+import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import type { Frame } from '../../kit/sse/frames.ts';
+import { formatUsd } from '../../money/admission/limit-headers.ts';
+import type { ConversationReport, ListedParent } from '../../money/contracts/settlement.ts';
+import type { TurnSummary } from '../contracts/conversation.ts';
+import { withoutPending } from '../history/replayable-blocks.ts';
+import type { MessageRow, Profile, TurnStatus } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import type { TurnLog } from './event-log.ts';
+
+const STOPPED_REMARK = ': sluice-stopped\n\n';
+const NOTHING_SAID = 'This turn was stopped before anything was said';
+const NOT_KEPT = `${NOTHING_SAID}: it has not become part of the conversation.`;
+const QUESTION_KEPT = `${NOTHING_SAID}: only the question is kept in the conversation.`;
+
+/** How a turn ends: completed by the API, stopped by a client, with an `error` event of the API, or interrupted. */
+export type TurnEnd =
+  | { kind: 'complete' }
+  | { kind: 'stopped' }
+  | { kind: 'error'; frame: Frame }
+  | { kind: 'cut'; error: Pick<ApiError, 'type' | 'message' | 'logged'>; end: 'cut' | 'silent' | 'error' };
+
+/** The result of a turn. */
+export interface Ended {
+  status: TurnStatus;
+  summary: TurnSummary;
+  /** For a caller who does not stream: the message, or the error. */
+  message: Json | undefined;
+  error: { type: string; message: string } | undefined;
+  /** Why a run has paused. */
+  paused?: string;
+  /** Whether only its question is kept. */
+  isUnanswered?: boolean;
+  /** Whether a client has stopped it. */
+  isStopped?: boolean;
+}
+
+/**
+ * @returns the status of a turn that has ended. `hasAnswer` says whether its answer has replayable blocks; `isAcknowledged`
+ *   whether it has a question that stays without an answer, too
+ */
+export function turnStatusOf(
+  how: TurnEnd,
+  of: { hasAnswer: boolean; isAcknowledged: boolean; stopReason: string | null; maxTokens: number },
+): TurnStatus {
+  const { hasAnswer, isAcknowledged, stopReason, maxTokens } = of;
+  if (how.kind !== 'complete') {
+    if (!hasAnswer) return isAcknowledged && !isUnacceptable(how) ? 'interrupted' : 'failed';
+    return how.kind === 'stopped' ? 'stopped' : 'interrupted';
+  }
+  if (stopReason === 'refusal') return 'refused';
+  if (hasAnswer) return 'complete';
+  // No answer was asked for: the request only warmed the prompt cache.
+  return maxTokens === 0 ? 'failed' : 'empty';
+}
+
+/** @returns whether the API does not accept the question. In the history it would spoil each later request. */
+function isUnacceptable(how: TurnEnd): boolean {
+  const error = how.kind === 'error' ? errorIn(how.frame.data) : how.kind === 'cut' ? how.error : undefined;
+  return error?.type === 'invalid_request_error' || error?.type === 'request_too_large';
+}
+
+/**
+ * Adds the last events of a turn to its log.
+ *
+ * @param open the indices of blocks that have not ended
+ * @returns the error in these events, if there is one
+ */
+export function addEnd(
+  log: Pick<TurnLog, 'add'>,
+  how: TurnEnd,
+  open: Iterable<number>,
+  { status, output, cost, requestId }: { status: TurnStatus; output: number; cost: Nanodollars; requestId: string },
+): Ended['error'] {
+  const add = (type: string, fields: object = {}, remark?: string) =>
+    log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
+  const fail = (error: { type: string; message: string }) => {
+    log.add({ event: 'error', data: JSON.stringify(errorBody(error, requestId)) });
+    return { type: error.type, message: error.message };
+  };
+  const price = `: sluice-cost-usd=${formatUsd(cost)}\n\n`;
+  if (how.kind === 'complete') {
+    add('message_stop', {}, price);
+    return undefined;
+  }
+  if (how.kind === 'error') {
+    const { data } = how.frame;
+    if (!parseObject(data)) return fail(errorIn(data));
+    log.add({ event: 'error', data });
+    return errorIn(data);
+  }
+  if (how.kind === 'cut') return fail(how.error);
+  if (status !== 'stopped') return fail({ type: 'api_error', message: status === 'failed' ? NOT_KEPT : QUESTION_KEPT });
+  for (const index of open) add('content_block_stop', { index });
+  const delta = { stop_reason: 'end_turn', stop_sequence: null };
+  add('message_delta', { delta, usage: { output_tokens: output } });
+  add('message_stop', {}, STOPPED_REMARK + price);
+  return undefined;
+}
+
+/**
+ * Removes the server tool calls without results from a paused answer, after its continuation has ended without the results.
+ * Otherwise the API would not accept another question.
+ *
+ * @param continuation the replayable blocks of the continuation
+ * @returns the messages that change, with their new content. A message with empty content must be deleted
+ */
+export function repairPaused(
+  transcript: Transcript,
+  continuation: readonly Json[],
+): (Omit<MessageRow, 'text'> & { content: Json[] })[] {
+  const paused: (MessageRow & { content: Json[] })[] = [];
+  for (const row of transcript.messages.history({ sent: true, backwards: true })) {
+    if (row.role !== 'assistant') break;
+    const { content } = readMessage(row.text) ?? {};
+    if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });
+  }
+  const blocks = [...paused.flatMap(({ content }) => content), ...continuation];
+  const results = new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
+  return paused.flatMap(({ text: _, ...row }) => {
+    const content = withoutPending(row.content, results);
+    return content.length === row.content.length ? [] : [{ ...row, content }];
+  });
+}
+
+/** @returns the report of a conversation for its account. @param own the part of its cost that the same call settles */
+export function conversationReportOf(profile: Profile, own: Nanodollars = 0): ConversationReport {
+  const { id, version, createdAt, updatedAt, title, paused, turns, messages, bytes, exists, deleted } = profile;
+  const cost = profile.cost - own;
+  const parent = profile.parent && listedParentOf(profile.parent);
+  const counted = { turns, messages, bytes, cost };
+  return { id, version, createdAt, updatedAt, title, paused, parent, ...counted, gone: deleted || !exists };
+}
+
+/** @returns the part of a subagent's parent that lists show */
+export function listedParentOf({ conversation, toolUseId }: ListedParent): ListedParent {
+  return { conversation, toolUseId };
+}
+
+/** @returns a conversation's profile after a turn. @param added how many messages the turn has, including its answer */
+export function nextProfile(profile: Profile, committed: boolean, added: number, now: number): Profile {
+  const version = Math.max(profile.version + 1, now);
+  if (!committed) return { ...profile, version };
+  const messages = profile.messages + added;
+  const nextMessage = profile.nextMessage + added;
+  return { ...profile, exists: true, updatedAt: now, version, turns: profile.turns + 1, messages, nextMessage };
+}
+
+/** @returns the error in the data of an `error` event. */
+export function errorIn(data: string): { type: string; message: string } {
+  const error = parseObject(data)?.error;
+  const { type, message } = isObject(error) ? error : {};
+  return {
+    type: typeof type === 'string' ? type : 'api_error',
+    message: typeof message === 'string' ? message : 'The upstream ended its answer with an error.',
+  };
+}

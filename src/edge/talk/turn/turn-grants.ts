@@ -1,0 +1,80 @@
+/** Stores the grant of a turn's last try in the turn's row: what was set aside, and until when that covers the cost. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { numberOfTry, tryId } from '../../money/admission/admission.ts';
+import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
+import type { Admission } from '../../money/admission/metered-request.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+
+/**
+ * Milliseconds for which a stored row covers the cost of a running turn. The turn stores one at least every fifteen seconds.
+ */
+export const COVER_MS = 20_000;
+
+/** Milliseconds. A turn that waited longer before it went up stores when that was: no output is counted for the time before. */
+const SOON_MS = 1_000;
+
+/**
+ * Keeps in a turn's row what is needed to settle it after a crash, where its account does not keep it. Times are milliseconds
+ * since 1970.
+ */
+export class TurnGrants {
+  readonly #transcript: Transcript;
+  readonly #row: TurnRow;
+  #isStored = true;
+  #hasEnded = false;
+  /** The grant of the try before, while the account is asked for another try. */
+  #before: StoredGrant | null | undefined;
+
+  constructor(transcript: Transcript, row: TurnRow) {
+    this.#transcript = transcript;
+    this.#row = row;
+  }
+
+  /**
+   * Stores the name of the next try before the account is asked for it. If the object dies, the account's hold is settled by
+   * that name.
+   */
+  expect(earlier: Nanodollars, startedAt: number): void {
+    if (this.#hasEnded) return;
+    const before = this.#row.grant?.requestId ?? this.#row.requestId;
+    const grant = { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), earlier, startedAt };
+    this.#before = this.#row.grant;
+    this.#row.grant = grant;
+    this.#transcript.changeTurn(this.#row, { grant });
+  }
+
+  /** Notes the grant of a try that was admitted and sent. `store` stores it, in case the object dies. */
+  take(admission: Pick<Admission, 'requestId' | 'grant' | 'isKept'>, upstream: string | undefined, now: number): void {
+    const { requestId, grant, isKept } = admission;
+    this.#before = undefined;
+    Object.assign(this.#row, {
+      grant: { ...grant, requestId, ...(upstream === undefined ? {} : { upstream }) },
+      sentAt: now,
+      coversUntil: now + COVER_MS,
+    });
+    this.#isStored = isKept && now - this.#row.beganAt < SOON_MS;
+  }
+
+  /** Stores the grant of the try that has gone up, unless it is stored already. */
+  store(): void {
+    if (this.#isStored || this.#hasEnded) return;
+    this.#isStored = true;
+    const { grant, sentAt, coversUntil } = this.#row;
+    this.#transcript.changeTurn(this.#row, { grant, sentAt, coversUntil });
+  }
+
+  /** Stores during a silence that the turn still runs, so that a crash is settled for this time as well. */
+  cover(now: number): void {
+    const coversUntil = now + COVER_MS;
+    this.#row.coversUntil = coversUntil;
+    this.#transcript.changeTurn(this.#row, { coversUntil });
+  }
+
+  /** Goes back to the grant of the last admitted try. The turn ends with it. */
+  end(): void {
+    if (this.#before !== undefined) this.#row.grant = this.#before;
+    this.#hasEnded = true;
+  }
+}

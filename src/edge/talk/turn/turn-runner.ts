@@ -1,0 +1,360 @@
+import { isEventStream, refuseEncoding } from '../../claude/content-type.ts';
+import { Exchange } from '../../claude/exchange.ts';
+import { interrupted, timedOut } from '../../claude/failure.ts';
+import { errorOfEvent } from '../../claude/judge.ts';
+import type { BodyChanges } from '../../claude/kinds/kind.ts';
+import { unanswered } from '../../claude/outcome.ts';
+import { idsInTurn } from '../../claude/request/named-ids.ts';
+import { idsMade } from '../../claude/usage/made-ids.ts';
+import type { Identity } from '../../gate/identity/caller.ts';
+import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
+import { NO_BYTES } from '../../kit/http/bytes.ts';
+import { type ApiError, toApiError, tryAgain } from '../../kit/http/errors.ts';
+import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
+import type { Admission } from '../../money/admission/metered-request.ts';
+import { withCompaction } from '../../rooms/summaries/summarize.ts';
+import type { NextRequest } from '../history/next-request.ts';
+import { withoutThinking } from '../storage/message-text.ts';
+import { Publisher } from './publisher.ts';
+import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
+import { callerHeaders, readBufferedAnswer, refusedTurn, type Started } from './read-buffered-answer.ts';
+import type { Runner } from './running-turn.ts';
+import type { Turn } from './turn.ts';
+import { stopped, TurnAbort } from './turn-abort.ts';
+import type { TurnContext } from './turn-context.ts';
+import type { TurnEnd } from './turn-ending.ts';
+import { TurnTimer } from './turn-timer.ts';
+
+/**
+ * Milliseconds to wait for an admission, beside its time in the line: an account that does not answer must not lock a
+ * conversation for ever.
+ */
+export const ADMIT_MS = 45_000;
+const RENEW_MS = 180_000;
+/** Milliseconds that the stream may take to end after its last event. */
+const DRAIN_MS = 5_000;
+
+/** Runs one turn: has it admitted, sends it, reads the answer, stores and shows it, and ends the turn. */
+export class TurnRunner implements Runner {
+  readonly turn: Turn;
+  /** Why the turn has failed before the upstream answered. */
+  failure: ApiError | undefined;
+  /** The model that was admitted last, by the upstream's name. Another model may have stepped in. */
+  model: string | undefined;
+  readonly #started = Promise.withResolvers<Started>();
+  readonly #admitted = Promise.withResolvers<void>();
+  readonly #done = Promise.withResolvers<void>();
+  readonly #context: TurnContext;
+  readonly #publisher: Publisher;
+  readonly #timer: TurnTimer;
+  readonly #abort = new TurnAbort();
+  /** Answers the caller once the headers have come. Further calls change nothing. */
+  #answerCaller: () => void = () => {};
+  #paid: MeteredExchange | undefined;
+  #renewedAt: number;
+  #hasEnded = false;
+  /** Whether a try was admitted and has gone up. */
+  #isSent = false;
+  /** Whether a grant that comes now is stored at once. */
+  #storesGrants = false;
+  /** Whether the turn has ended but its stream has not. */
+  #isDraining = false;
+
+  constructor(turn: Turn, context: TurnContext) {
+    this.turn = turn;
+    this.#context = context;
+    this.#renewedAt = context.now();
+    this.#publisher = new Publisher(turn, context.now);
+    this.#timer = new TurnTimer(this.#publisher, context.settings, {
+      onTimeout: (reason) => this.#abort.abort(reason),
+      onSilence: () => this.#ping(),
+      // A short answer stores its grant together with its end, which saves a write.
+      onFirstTick: () => {
+        if (!this.#isSent) return false;
+        this.#storesGrants = true;
+        this.turn.grants.store();
+        return true;
+      },
+    });
+    this.#timer.expect(ADMIT_MS, accountSilent);
+  }
+
+  get identity(): Identity {
+    return this.#context.identity;
+  }
+
+  /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
+  get started(): Promise<Started> {
+    return this.#started.promise;
+  }
+
+  get admitted(): Promise<void> {
+    return this.#admitted.promise;
+  }
+
+  /** Settles when the turn has ended. Never rejects. */
+  get done(): Promise<void> {
+    return this.#done.promise;
+  }
+
+  /** Runs the turn to its end. Never rejects. */
+  async go(plan: NextRequest): Promise<void> {
+    this.#timer.start();
+    try {
+      await this.#go(plan);
+    } catch (thrown) {
+      const error = toApiError(thrown);
+      this.failure = error;
+      this.#started.resolve({ kind: 'error', error });
+      this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: interruptedEnd(error) });
+    } finally {
+      plan.share?.leave();
+      // A timer that is left running would wake the isolate once more for nothing.
+      if (!this.#isDraining) this.#timer.clear();
+      this.#admitted.resolve();
+      this.#done.resolve();
+    }
+  }
+
+  /** Ends the turn, and stores the part of the answer that has come. */
+  stop(): void {
+    this.#abort.stop();
+  }
+
+  revoke(): void {
+    this.stop();
+  }
+
+  /** Renews the hold, at most every three minutes. */
+  async renew(): Promise<void> {
+    const now = this.#context.now();
+    const meter = this.#paid?.meter;
+    if (!meter || now - this.#renewedAt < RENEW_MS) return;
+    this.#renewedAt = now;
+    await meter.renew('streaming');
+  }
+
+  async #go(plan: NextRequest): Promise<void> {
+    const { settings, upstream, headers, lay } = this.#context;
+    // A count of its tokens needs it, too.
+    if (plan.withWords) headers['anthropic-beta'] = withCompaction(headers['anthropic-beta']);
+    const named = idsInTurn(plan.body);
+    let { fallbacks } = this.#context;
+    if (lay) {
+      const laid = await this.#abort.race(lay(plan.body));
+      plan.body = laid.body;
+      fallbacks ??= laid.fallbacks;
+    }
+    // No other model can read the thinking of a tool loop.
+    if (plan.follows) fallbacks = [];
+    const paid = this.#open(plan, { named, fallbacks });
+    this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
+    await this.#abort.race(paid.open());
+    // The edge has removed the other headers that do not go up.
+    if (!upstream.simulated) delete headers['sluice-simulate'];
+    headers['x-api-key'] = upstream.apiKey;
+    await this.#send(plan, paid);
+  }
+
+  async #send(plan: NextRequest, paid: MeteredExchange): Promise<void> {
+    const { settings, upstream, headers, query } = this.#context;
+    const { granted, body } = paid;
+    this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
+    const { progress } = this.turn;
+    const payment = paid.payment(() => unanswered(progress, this.#context.now()));
+    const { background } = this.#context;
+    if (background) {
+      // Before it goes up, its row says that it does. Without that, it begins again after a crash.
+      this.#take(granted);
+      this.turn.grants.store();
+    }
+    const { controller } = this.#abort;
+    const exchange = new Exchange({ upstream, settings }, { controller, course: progress });
+    const answering = exchange.send(
+      { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
+      { caller: headers, payment, waitUntil: (work) => this.#context.waitUntil(work) },
+    );
+    // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
+    if (!background || progress.upstream !== undefined) this.#take(granted);
+    if (background) this.#acknowledge();
+    this.#admitted.resolve();
+    const response = await this.#abort.race(answering);
+    const mayRefuse = plan.withWords && (response.status === 400 || response.status === 529);
+    const words = mayRefuse && (await this.#abort.race(isAboutSummary(response))) && plan.withWords?.();
+    if (words) {
+      await response.body?.cancel();
+      exchange.close('error');
+      // Nothing has run. What is sent now begins with a text in place of a block.
+      progress.sentAt = undefined;
+      this.turn.sendFrom(words);
+      // The refused body must not stay in memory beside the one that goes up now.
+      const { body, count } = Object.assign(plan, words, { messages: [] });
+      this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
+      await this.#abort.race(paid.restart({ body, count }, unanswered(progress, this.#context.now())));
+      return await this.#send(plan, paid);
+    }
+    plan.body = RELEASED;
+    plan.withWords = undefined;
+    paid.release();
+    plan.share?.leave();
+    const told = paid.headers(progress.upstream);
+    this.turn.begin(this.#context.now());
+    this.turn.status = response.status;
+    this.turn.upstreamRequestId = exchange.upstreamRequestId;
+    refuseEncoding(response);
+    if (!response.ok || !response.body || !isEventStream(response)) {
+      await this.#answerBuffered(response, exchange, told);
+      return;
+    }
+    let started: Started = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...told } };
+    let isShown = Boolean(background);
+    this.#answerCaller = () => {
+      isShown = true;
+      this.#started.resolve(started);
+    };
+    this.#acknowledge();
+    let how = await this.#read(response.body, progress.opening);
+    const text =
+      how.kind === 'error' && !this.turn.builder.message ? how.frame.data : how.kind === 'complete' ? '{}' : '';
+    const refusal = exchange.refusedIn(response, text);
+    if (refusal) {
+      const options = { quotaStatus: told, requestId: this.#context.requestId };
+      ({ how, started } = await refusedTurn(response, { kind: 'error', body: NO_BYTES, refusal }, options));
+      this.turn.isAcknowledged &&= isShown;
+    } else if (how.kind === 'error' && how.frame.event === '')
+      how = { kind: 'cut', error: errorOfEvent(how.frame.data), end: 'error' };
+    this.#end(how);
+    this.#started.resolve(started);
+  }
+
+  /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */
+  #acknowledge(): void {
+    this.turn.isAcknowledged = !this.#context.parent;
+  }
+
+  async #answerBuffered(response: Response, exchange: Exchange, told: Record<string, string>): Promise<void> {
+    // Reading the answer has a timeout of its own.
+    this.#timer.expect(Number.POSITIVE_INFINITY, timedOut);
+    const { requestId, now } = this.#context;
+    const options = { quotaStatus: told, exchange, requestId, now };
+    const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() => exchange.close());
+    // The turn is ended first, because an answer in one piece is taken from its log.
+    this.#end(how);
+    this.#started.resolve(started);
+  }
+
+  async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
+    this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true));
+    const { how, rest } = await readAnswerStream(body, {
+      opening,
+      turn: this.turn,
+      publisher: this.#publisher,
+      timer: this.#timer,
+      abort: this.#abort,
+      now: this.#context.now,
+      onEvents: () => this.#answerCaller(),
+    });
+    if (rest !== undefined && how.kind === 'complete') {
+      this.#isDraining = true;
+      this.#context.waitUntil(this.#drain(rest));
+    } else {
+      // The turn has ended, so the upstream must not go on writing what would have to be paid.
+      this.#abort.abort(stopped());
+    }
+    return how;
+  }
+
+  /** Waits for the stream to end after its last event. Only then can its connection be used again. */
+  async #drain(rest: Promise<boolean>): Promise<void> {
+    this.#timer.expect(DRAIN_MS, stopped);
+    await rest;
+    this.#timer.clear();
+  }
+
+  /** Takes over the admission of a try, and stores its grant. */
+  #take(admission: Admission): void {
+    if (this.#hasEnded) {
+      // The turn was stopped during the admission, so this try never goes up.
+      const { done } = admission.settle(unanswered(this.turn.progress, this.#context.now()));
+      this.#context.waitUntil(done);
+      return;
+    }
+    this.model = admission.model;
+    this.turn.grants.take(admission, this.turn.progress.upstream, this.#context.now());
+    this.#isSent = true;
+    if (this.#storesGrants) this.turn.grants.store();
+  }
+
+  /** @returns the turn's request, before its admission */
+  #open(
+    plan: NextRequest,
+    { named, fallbacks }: { named: ReturnType<typeof idsInTurn>; fallbacks: TurnContext['fallbacks'] },
+  ): MeteredExchange {
+    const { identity, stays } = this.#context;
+    const { body, model, count } = plan;
+    const paid = new MeteredExchange(
+      {
+        ...this.#context,
+        route: this.turn.row.route,
+        body,
+        model,
+        count,
+        streams: true,
+        keeps: !this.#context.background,
+        fallbacks,
+        routing: { streams: true, account: identity.account, stays },
+        signal: this.#abort.controller.signal,
+      },
+      {
+        named,
+        modelInBody: model,
+        asModel: asOf,
+        onAdmitted: (again) => this.#take(again),
+        onAsking: (earlier) => this.turn.grants.expect(earlier, this.#context.now()),
+      },
+    );
+    this.#paid = paid;
+    return paid;
+  }
+
+  #ping(): void {
+    // A caller waits for the answer until the first ping at most.
+    this.#answerCaller();
+    this.#publisher.ping();
+    this.turn.grants.cover(this.#context.now());
+  }
+
+  #end(how: TurnEnd): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.turn.progress.leave?.(how.kind === 'cut' && how.end !== 'error');
+    this.#publisher.end();
+    const { onEnd, onBroken, now, requestId } = this.#context;
+    try {
+      onEnd(this.turn.end(how, this.#paid?.meter, now(), requestId));
+    } catch (thrown) {
+      onBroken(thrown);
+    }
+    if (!this.#paid?.makesThings) return;
+    // What an answer has made is there, however the answer ended.
+    const { message, blocks } = this.turn.builder;
+    const made = idsMade({ ...message, content: blocks.map(({ value }) => value) });
+    this.#context.waitUntil(this.#paid.note(made, this.turn.progress.upstream));
+  }
+}
+
+/** @returns whether a refusal is about the block that stands for the messages before it */
+async function isAboutSummary(response: Response): Promise<boolean> {
+  return /"compaction_\w+"/.test(await response.clone().text());
+}
+
+/** @returns the changes of a body for another model, which can read no thinking of the one that was asked for. */
+function asOf(model: string, body: JsonBody): BodyChanges {
+  const messages = itemTexts(memberTexts(body.text).get('messages') ?? '[]');
+  return { model: JSON.stringify(model), messages: `[${messages.map(withoutThinking).join(',')}]` };
+}
+
+function accountSilent(): ApiError {
+  return tryAgain('The account did not answer in time. Try again in a moment.', 'account_unreachable: no answer');
+}

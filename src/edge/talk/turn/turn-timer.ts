@@ -1,0 +1,76 @@
+import type { Settings } from '../../gate/settings/settings.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
+import type { Publisher } from './publisher.ts';
+
+/** After so many milliseconds of silence a caller gets a ping. */
+export const PING_MS = 15_000;
+const FIRST_TICKS_MS = 50;
+
+interface TimerEvents {
+  onTimeout(reason: ApiError): void;
+  /** Called when nothing was shown for 15 seconds. */
+  onSilence(): void;
+  /** Called every `FIRST_TICKS_MS` at first. @returns true when these quick ticks are no longer needed */
+  onFirstTick(): boolean;
+}
+
+/** The only timer of a turn. It notices silences, and aborts what takes too long. */
+export class TurnTimer {
+  readonly #publisher: Publisher;
+  /** The longest time between two ticks; milliseconds. */
+  readonly #stepMs: number;
+  readonly #events: TimerEvents;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isQuick = true;
+  /** What is expected next: how many milliseconds it may take, since when, and the error if it does not come. */
+  #expected: { ms: number; since: number; reason: () => ApiError } | undefined;
+
+  constructor(
+    publisher: Publisher,
+    { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS }: Pick<Settings, 'STREAM_IDLE_MS' | 'UPSTREAM_TIMEOUT_MS'>,
+    events: TimerEvents,
+  ) {
+    this.#publisher = publisher;
+    this.#stepMs = Math.min(STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS);
+    this.#events = events;
+  }
+
+  start(): void {
+    this.#tickIn(Math.min(FIRST_TICKS_MS, this.#stepMs));
+  }
+
+  /**
+   * Sets how many milliseconds the next expected event may take from now on.
+   *
+   * @param reason makes the error if it does not come
+   */
+  expect(ms: number, reason: () => ApiError): void {
+    this.#expected = { ms, since: Date.now(), reason };
+  }
+
+  /** Restarts the time, because a part of what is expected has come. */
+  touch(): void {
+    if (this.#expected) this.#expected.since = Date.now();
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #tickIn(ms: number): void {
+    this.#timer = setTimeout(() => this.#tick(), Math.max(1, ms));
+  }
+
+  #tick(): void {
+    const now = Date.now();
+    const timeoutAt = this.#expected ? this.#expected.since + this.#expected.ms : Number.POSITIVE_INFINITY;
+    if (this.#expected && now >= timeoutAt) {
+      this.#events.onTimeout(this.#expected.reason());
+      return;
+    }
+    if (now - this.#publisher.at >= PING_MS) this.#events.onSilence();
+    if (this.#isQuick) this.#isQuick = !this.#events.onFirstTick();
+    const step = this.#isQuick ? Math.min(FIRST_TICKS_MS, this.#stepMs) : this.#stepMs;
+    this.#tickIn(Math.min(timeoutAt - now, this.#publisher.at + PING_MS - now, step));
+  }
+}

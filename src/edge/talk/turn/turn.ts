@@ -1,0 +1,419 @@
+/** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
+
+import { interrupted } from '../../claude/failure.ts';
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { SendProgress } from '../../claude/send-request.ts';
+import { ADVISOR, HiddenOutputClock } from '../../claude/usage/hidden-output.ts';
+import { isFinal } from '../../claude/usage/told-usage.ts';
+import { typeIn } from '../../claude/usage/usage-reader.ts';
+import type { Seen } from '../../claude/usage/usage-report.ts';
+import { openOutputIn } from '../../claude/usage/writing-speeds.ts';
+import { masked } from '../../kit/http/secrets.ts';
+import { readEvent } from '../../kit/json/block-texts.ts';
+import { edit, memberTexts } from '../../kit/json/edit.ts';
+import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { type Frame, FrameReader, readFrame } from '../../kit/sse/frames.ts';
+import type { RequestMeter } from '../../money/admission/metered-request.ts';
+import type { Settled } from '../../money/contracts/settlement.ts';
+import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
+import { isFreeId, withAnswerId } from '../storage/answer-ids.ts';
+import { withTurn } from '../storage/history-cache.ts';
+import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
+import { completeReport, inputTokens, partialReport } from './answer-report.ts';
+import { EventLog, type TurnLog } from './event-log.ts';
+import { MessageBuilder } from './message-builder.ts';
+import { type PlannedEnd, storeEnd } from './store-end.ts';
+import {
+  addEnd,
+  conversationReportOf,
+  type Ended,
+  nextProfile,
+  repairPaused,
+  type TurnEnd,
+  turnStatusOf,
+} from './turn-ending.ts';
+import { TurnGrants } from './turn-grants.ts';
+
+/** What a piece of the upstream's stream had in it. */
+export interface TakenPiece {
+  /** Whether it had an event that frames the answer. */
+  hasFraming: boolean;
+  /** Whether it had one that must not be lost: of a call, of a result, or of the end. */
+  hasEffect: boolean;
+  hasDelta: boolean;
+  /** How the turn ends, if this piece ended it. */
+  how?: TurnEnd;
+}
+
+export interface TurnOptions {
+  /** For a step of a run: makes its part of the run's log. */
+  logOf?: (builder: MessageBuilder) => TurnLog;
+  /** For a step of a run: returns its calls of the edge's tools as its row stores them; null if there are none. */
+  callsIn?: (content: readonly Json[]) => string | null;
+  /** Whether it is a later step of a run. (A run counts as one turn.) */
+  isLater?: boolean;
+  /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */
+  isOfEdge?: boolean;
+  /** For a step of a run: the run, as clients know it. */
+  shownAs?: { isReported?: boolean };
+  /** How many new messages the turn has; absent if they must be counted in the rows. */
+  newMessages?: number;
+  /** The state of a turn that was interrupted by a crash, restored from its log. */
+  recovered?: {
+    log: TurnLog;
+    builder: MessageBuilder;
+    frames: FrameReader;
+    bytes: number;
+    /** Milliseconds in which unseen output may have been written. */
+    unseenMs: number;
+    /** Milliseconds of which nothing was stored before the crash. */
+    lostMs: number;
+    /** Whether its run may go on. */
+    goesOn?: boolean;
+  };
+}
+
+/** Types of blocks without any effect. */
+const WORDS = new Set(['text', 'thinking', 'redacted_thinking']);
+
+type EndMeter = Pick<RequestMeter, 'settle'>;
+
+export class Turn {
+  readonly row: TurnRow;
+  readonly grants: TurnGrants;
+  readonly maxTokens: number;
+  readonly log: TurnLog;
+  readonly builder: MessageBuilder;
+  /** The status of the upstream's response. */
+  status: number | undefined;
+  upstreamRequestId: string | undefined;
+  /** How far the request has gone. */
+  readonly progress: SendProgress = { sentAt: undefined };
+  firstByteAt: number | undefined;
+  /** Whether a caller may know that the turn has begun. From then on its question stays. */
+  isAcknowledged = false;
+  /** Set once the turn has ended. */
+  ended: Ended | undefined;
+  isReported = false;
+  readonly #transcript: Transcript;
+  readonly #frames: FrameReader;
+  /** Bytes of the upstream's stream. */
+  #bytes: number;
+  #clock: HiddenOutputClock | undefined;
+  /** When the current piece came. */
+  #now = 0;
+  readonly #options: TurnOptions;
+
+  constructor(transcript: Transcript, row: TurnRow, maxTokens: number, options: TurnOptions = {}) {
+    const { recovered } = options;
+    this.#transcript = transcript;
+    this.row = row;
+    this.grants = new TurnGrants(transcript, row);
+    this.maxTokens = maxTokens;
+    this.#options = options;
+    this.builder = recovered?.builder ?? new MessageBuilder();
+    this.log = recovered?.log ?? options.logOf?.(this.builder) ?? new EventLog(transcript, row);
+    this.#frames = recovered?.frames ?? new FrameReader();
+    this.#bytes = recovered?.bytes ?? 0;
+  }
+
+  /**
+   * Takes a piece of the upstream's stream.
+   *
+   * @param now when it came, or was read; milliseconds since 1970
+   * @param lateMs how much earlier it may have come
+   */
+  take(piece: Uint8Array, now: number, lateMs = 0): TakenPiece {
+    this.#bytes += piece.length;
+    this.#now = now;
+    const all: TakenPiece = { hasFraming: false, hasEffect: false, hasDelta: false };
+    this.#frames.scan(piece, (text, start, end) => {
+      const deltas = this.builder.form?.take(text, start, end);
+      if (deltas) {
+        this.log.addDeltas(deltas);
+        all.hasDelta = true;
+        return start + deltas.text.length;
+      }
+      const frame = readFrame(text, start, end);
+      if (!frame) return end + 2;
+      const { hasFraming, hasEffect, hasDelta, how } = this.#takeFrame(frame);
+      all.hasFraming ||= hasFraming;
+      all.hasEffect ||= hasEffect;
+      all.hasDelta ||= hasDelta;
+      if (how) all.how = how;
+      return how === undefined ? end + 2 : undefined;
+    });
+    if (all.hasDelta) this.#clock?.touch(now, now - lateMs);
+    return all;
+  }
+
+  /**
+   * Takes the last event of a stream that has ended, if only its empty line is missing.
+   *
+   * @returns how that event ends the turn
+   */
+  takeRest(): TurnEnd | undefined {
+    const { last } = this.#frames;
+    return last && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
+  }
+
+  #takeFrame(frame: Frame): TakenPiece {
+    const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
+    const isError = frame.event === 'error' || (frame.event === '' && typeIn(frame.data) === 'error');
+    // No client reads an event without a name.
+    if (frame.event === '' && !isError) return { hasFraming: false, hasEffect: false, hasDelta: false };
+    const data = readEvent(frame.data);
+    if (isError) {
+      return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
+    }
+    // The stream broke inside an event, which no client can read.
+    if (data === undefined) return { ...framing, how: { kind: 'cut', error: interrupted(false), end: 'cut' } };
+    if (blockTypeOf(data) === 'mcp_tool_result') {
+      // A server may repeat the secret that it was sent.
+      const shown = masked(frame.data);
+      if (shown !== frame.data) return this.#takeFrame({ event: frame.event, data: shown });
+    }
+    if (data.type === 'message_start' && isObject(data.message) && !isFreeId(this.#transcript, data.message.id)) {
+      data.message.id = this.#ownId;
+      const message = edit(memberTexts(frame.data).get('message') ?? '', { id: JSON.stringify(this.#ownId) });
+      frame = { event: frame.event, data: edit(frame.data, { message }) };
+    }
+    this.builder.take(data, frame.data);
+    if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
+    else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
+    else if (data.type === 'ping') this.#clock?.ping(this.#now);
+    if (this.builder.stopped) return { ...framing, how: { kind: 'complete' } };
+    this.log.add(frame);
+    const hasDelta = frame.event === 'content_block_delta';
+    const hasFraming = !hasDelta && frame.event !== 'ping';
+    return { hasFraming, hasEffect: hasFraming && !this.#isQuiet(data), hasDelta };
+  }
+
+  /** Whether an event frames words or thoughts alone: a crash may lose it together with them. */
+  #isQuiet({ type, index }: Json): boolean {
+    if (type !== 'content_block_start' && type !== 'content_block_stop') return false;
+    return WORDS.has(String(this.builder.blockAt(index)?.value.type));
+  }
+
+  /**
+   * Ends the turn: settles it, and stores its end, its answer and the conversation's totals. It does not wait, so all of that
+   * is stored together. If it throws, none of it may be stored.
+   *
+   * @param meter undefined if no hold was placed, so that nothing has to be settled
+   * @param now milliseconds since 1970
+   * @returns the settlement's confirmation
+   */
+  end(
+    how: TurnEnd,
+    meter: EndMeter | undefined,
+    now: number,
+    requestId = this.row.requestId,
+  ): Promise<Settled> | undefined {
+    // If the next try was not admitted, the one before is settled.
+    this.grants.end();
+    const plan = this.#planEnd(how, now);
+    const { outcome, content, status, isUnanswered, next } = plan;
+    const settlement = this.#settle(plan, meter, now);
+    // If only the account knows the cost, it comes with its answer to the settlement.
+    const { nanodollars = Number.NaN } = settlement ?? {};
+    const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
+    next.cost += cost;
+    next.inputTokens += inputTokens(outcome.usage);
+    next.outputTokens += outcome.usage?.output_tokens ?? 0;
+    const output = settlement?.outputTokens ?? outcome.seen?.said ?? 0;
+    const error = addEnd(this.log, how, this.builder.openIndices, { status, output, cost, requestId });
+    const summary = { outcome, nanodollars: cost };
+    this.log.finish(JSON.stringify(summary));
+    this.#storeEnd(plan, this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined }), now);
+    const stoppedUsage = { ...outcome.usage, output_tokens: output };
+    const message = this.#message(how, status, stoppedUsage, content);
+    this.ended = { status, summary, message, error, isUnanswered, isStopped: how.kind === 'stopped' };
+    this.log.end();
+    return settlement?.done;
+  }
+
+  /** Decides what the end of the turn changes. */
+  #planEnd(how: TurnEnd, now: number): PlannedEnd {
+    const { profile, bytes } = this.#transcript;
+    if (!profile) throw new TypeError('A turn without a conversation.');
+    const { blocks, stopReason } = this.builder;
+    const { isOfEdge, shownAs = this, recovered, callsIn, isLater } = this.#options;
+    const complete = how.kind === 'complete';
+    const content = replayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
+    const hasAnswer = content.length > 0;
+    const newMessages = this.#newMessages();
+    const isKnown = this.isAcknowledged || shownAs.isReported === true;
+    const isAcknowledged = isKnown && newMessages > 0 && !isOfEdge;
+    const status = turnStatusOf(how, { hasAnswer, isAcknowledged, stopReason, maxTokens: this.maxTokens });
+    const committed = status !== 'failed';
+    const isUnanswered = status === 'interrupted' && !hasAnswer;
+    const hasRow = hasAnswer || (isUnanswered && !recovered?.goesOn);
+    const continuesPaused = hasAnswer && this.row.follows && newMessages === 0;
+    const mayResume = complete && isPending(stopReason);
+    const repaired = continuesPaused && !mayResume ? repairPaused(this.#transcript, content) : [];
+    const next = nextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
+    // Only committed turns count: the number of a failed turn may be used again.
+    if (committed) {
+      next.through = this.row.seq;
+      next.answerIds = withAnswerId(this.#transcript, this.#answerId, next.nextMessage);
+    }
+    if (committed && isLater) next.turns -= 1;
+    next.messages -= repaired.filter((message) => message.content.length === 0).length;
+    const calls = (status === 'complete' && callsIn?.(content)) || null;
+    const outcome = this.#outcome(how, now);
+    return { complete, outcome, content, status, committed, isUnanswered, hasRow, repaired, next, bytes, calls };
+  }
+
+  #settle({ outcome, status, committed, next, bytes, calls }: PlannedEnd, meter: EndMeter | undefined, now: number) {
+    const { agent, id } = next;
+    // The answer is read without waiting for any listener.
+    const written = outcome.completed && this.#clock ? openOutputIn(outcome.usage, this.#clock) : undefined;
+    return meter?.settle(written ? { ...outcome, written } : outcome, {
+      ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
+      ms: now - this.row.beganAt,
+      opening: {
+        ...{ route: this.row.route, model: this.row.model, conversation: id },
+        agent: agent ? refOf(agent) : null,
+      },
+      startedAt: this.row.beganAt,
+      tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
+      // A step that calls tools goes on. The conversation is reported with the last step, or by its run.
+      ...(calls === null
+        ? { conversation: conversationReportOf({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
+        : {}),
+    });
+  }
+
+  #endedRow(
+    { complete, outcome, content, status, calls }: PlannedEnd,
+    { now, cost, output, isUnmetered }: { now: number; cost: number; output: number; isUnmetered: boolean },
+  ): TurnRow {
+    const { usage } = outcome;
+    return {
+      ...this.row,
+      status,
+      endedAt: now,
+      outcome: complete ? outcome : { ...outcome, estimated_output: output },
+      cost,
+      tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
+      frame: complete && content.length === this.builder.blocks.length ? this.row.frame : null,
+      events: this.log.events,
+      settled: isUnmetered || this.#isSettledBy(status),
+      model: outcome.model ?? this.row.model,
+      calls,
+    };
+  }
+
+  /**
+   * Whether a row may say at its end that it is settled, although that is not confirmed yet. Of a step its run says it; of the
+   * newest turn the alarm, until everything is confirmed.
+   */
+  #isSettledBy(status: TurnStatus): boolean {
+    if (this.row.run !== null) return status === 'complete';
+    return status !== 'failed' && !this.#options.recovered;
+  }
+
+  /** Stores the end, and shows it. */
+  #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): void {
+    const cached = this.#transcript.cachedHistory;
+    const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
+    // This is last because it shows the end. Everything before it has succeeded by then.
+    this.log.store();
+    Object.assign(this.row, row);
+    const { committed, status, repaired } = plan;
+    if (cached?.fresh?.turn === row.seq && committed && status !== 'refused' && repaired.length === 0) {
+      this.#transcript.cacheHistory(withTurn(cached, this.row, text));
+    }
+  }
+
+  /** Notes that its prompt begins with something else than was planned. */
+  sendFrom({ sentFrom, frame }: Pick<TurnRow, 'sentFrom' | 'frame'>): void {
+    Object.assign(this.row, { sentFrom, frame });
+    this.#transcript.changeTurn(this.row, { sentFrom, frame });
+  }
+
+  /** Notes that the upstream has answered the try that went up last. */
+  begin(now: number): void {
+    this.#clock = new HiddenOutputClock(this.progress.sentAt ?? now);
+    this.#now = now;
+  }
+
+  /** @returns for how many milliseconds, up to a time, unseen output may have been written. */
+  unseenUntil(at: number): number {
+    return this.#options.recovered?.unseenMs ?? this.#clock?.until(at) ?? at - (this.progress.sentAt ?? at);
+  }
+
+  #timesUntil(at: number): Pick<Seen, 'unseen_ms' | 'silent_ms' | 'lost_ms'> {
+    const { lostMs } = this.#options.recovered ?? {};
+    const unseen_ms = this.unseenUntil(at);
+    return {
+      unseen_ms,
+      silent_ms: this.#clock?.silence(at) ?? 0,
+      lost_ms: lostMs ?? this.#clock?.lost(at) ?? unseen_ms,
+    };
+  }
+
+  #outcome(how: TurnEnd, now: number): RequestOutcome {
+    const whole = how.kind === 'complete' && this.builder.told.hasOutput && completeReport(this.builder, this.#bytes);
+    const report =
+      whole && isFinal(whole)
+        ? whole
+        : partialReport(how, {
+            shown: this.log.text,
+            rest: this.#frames.rest,
+            bytes: this.#bytes,
+            times: this.#timesUntil(now),
+          });
+    return {
+      ...report,
+      completed: how.kind === 'complete',
+      error_type: how.kind === 'cut' ? how.error.logged : report.error_type,
+      status: this.status,
+      sent: this.progress.sentAt !== undefined,
+      // Of both nobody saw the rest.
+      end: how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind,
+      stopped: how.kind === 'stopped' || undefined,
+      upstream_request_id: this.upstreamRequestId,
+      ...this.#told,
+      ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),
+      after_first_ms: Math.max(0, now - (this.firstByteAt ?? now)),
+    };
+  }
+
+  /** If there are several upstreams: the name of the one that answered, or was tried last. */
+  get #told(): Pick<RequestOutcome, 'upstream'> {
+    const upstream = this.progress.upstream ?? this.row.grant?.upstream;
+    return upstream === undefined ? {} : { upstream };
+  }
+
+  /** @returns the message for a caller who does not stream; undefined for a turn that was interrupted. */
+  #message(how: TurnEnd, status: TurnStatus, usage: Json, content: Json[]): Json | undefined {
+    const { message, blocks } = this.builder;
+    if (how.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
+    if (status !== 'stopped') return undefined;
+    return { ...message, content, stop_reason: 'end_turn', stop_sequence: null, usage };
+  }
+
+  #newMessages(): number {
+    return this.#options.newMessages ?? messagesOf(this.#transcript, this.row.seq).length;
+  }
+
+  /** The id of the answer, as `message_start` has told it. */
+  get #answerId(): string {
+    const id = this.builder.message?.id;
+    return typeof id === 'string' ? id : this.#ownId;
+  }
+
+  /** The id of the answer if the upstream's cannot be used. A turn that is sent again after a crash has the same id, not number. */
+  get #ownId(): string {
+    return `msg_${this.row.id}_answer_${this.row.seq}`;
+  }
+}
+
+function blockTypeOf({ content_block }: Json): unknown {
+  if (!isObject(content_block)) return undefined;
+  const { type, name } = content_block;
+  return type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type;
+}

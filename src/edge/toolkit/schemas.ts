@@ -1,0 +1,53 @@
+/** Exports the zod schemas of requests and answers, and their types. */
+
+export { countRequest, messagesRequest } from '../claude/messages.schema.ts';
+export { callerSchema } from '../gate/identity/caller.ts';
+export {
+  type LedgerRequest,
+  type LedgerRow,
+  ledgerRequestSchema,
+  ledgerRowSchema,
+  type QuotaReport,
+  quotaReportSchema,
+  type TokenRow,
+  tokenRowSchema,
+  type UsageReport,
+  usageReportSchema,
+} from '../money/account/usage-answers.schema.ts';
+export { type Limits, limitsSchema } from '../money/budget/limits.schema.ts';
+export { mintRequest } from '../money/tokens/tokens.schema.ts';
+export { type MintedTokenAnswer, mintedToken } from '../money/tokens/tokens-answers.schema.ts';
+export { type ClassifierFields, putClassifier } from '../named/classify/classifiers.schema.ts';
+export { classifierContent } from '../named/classify/classifiers-answers.schema.ts';
+export { classifyRequest } from '../named/classify/classify.schema.ts';
+export {
+  type ClassifyAnswer,
+  type ClassifyResult,
+  classifyAnswer,
+  classifyResult,
+} from '../named/classify/classify-answers.schema.ts';
+export { putPrefix } from '../named/prefixes/prefixes.schema.ts';
+export {
+  type PrefixAnswer,
+  type PrefixStats,
+  prefixAnswer,
+  prefixStats,
+} from '../named/prefixes/prefixes-answers.schema.ts';
+export { type NamedRow, nameRow, type VersionRow, versionRow } from '../named/versions/versions-answers.schema.ts';
+export { putAgent } from '../rooms/agents/agents.schema.ts';
+export { type AgentContent, agentContent } from '../rooms/agents/agents-answers.schema.ts';
+export {
+  type ConversationFields,
+  type ConversationPatch,
+  conversationRequest,
+  createConversation,
+  forkRequest,
+  patchConversation,
+  rewindRequest,
+} from '../talk/conversations/conversations.schema.ts';
+export {
+  type ConversationRow,
+  conversationReport,
+  conversationRow,
+} from '../talk/conversations/conversations-answers.schema.ts';
+export { type CountAnswer, countAnswer } from '../talk/messages/count-tokens-answers.schema.ts';

@@ -1,0 +1,28 @@
+/**
+ * Exports what another Worker imports from `sluice`. Only a list of names: a bundler takes only the modules that are used.
+ */
+
+export { type AppOptions, createApp } from '../app.ts';
+export type { Prices } from '../claude/pricing/price-settings.ts';
+export { type Authenticate, requireScope } from '../gate/auth/authenticate.ts';
+export type { AppEnv } from '../gate/auth/context.ts';
+export type { Caller, Identity } from '../gate/identity/caller.ts';
+export type { Scope } from '../gate/identity/identity.ts';
+export type { Deliver } from '../kit/delivery/deliver.ts';
+export { type HmacOptions, hmac } from '../kit/delivery/hmac.ts';
+export type { SignatureScheme, Verify } from '../kit/delivery/signature.ts';
+export { verifyStandard } from '../kit/delivery/standard-webhooks.ts';
+export { ApiError } from '../kit/http/errors.ts';
+export type { Bindings } from '../kit/objects/bindings.ts';
+export { Account } from '../money/account/account.ts';
+export { Batch } from '../rooms/batches/batch.ts';
+export { BatchClaims } from '../rooms/batches/claims.ts';
+export { ClassificationJob } from '../rooms/classify-batches/classification-job.ts';
+export { Pool } from '../rooms/pools/pool.ts';
+export type { ToolContext, ToolSchema, WorkerTool, WorkerTools } from '../rooms/runs/tools/worker-tools.ts';
+export { Inbox } from '../rooms/webhooks/inbox/inbox.ts';
+export { defineWebhook, type Webhook } from '../rooms/webhooks/sources/define-webhook.ts';
+export { shippedWebhooks } from '../rooms/webhooks/sources/shipped.ts';
+export { type ConsumerOptions, createConsumer } from '../rooms/webhooks/webhook-job.ts';
+export { Conversation } from '../talk/conversations/conversation.ts';
+export * as schemas from './schemas.ts';

@@ -1,0 +1,112 @@
+/** Loads the stored agents, with what they cost and what they did last. */
+import { signal } from '@preact/signals';
+import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
+import type { VersionRow } from '../../edge/named/versions/versions-answers.schema.ts';
+import type { AgentContent } from '../../edge/rooms/agents/agents-answers.schema.ts';
+import { nameIn, refreshAgents } from '../edge/agents.ts';
+import { edge, readJson } from '../edge/client.ts';
+import { poll } from '../edge/poll.ts';
+import { Removals } from '../edge/removals.ts';
+import { go } from '../ui/route.ts';
+
+/** What was spent by an agent, or by one version of it. */
+export interface AgentSpend {
+  requests: number;
+  usd: number;
+}
+
+/** What each version has spent, by `name@version`. */
+export const spent = signal<ReadonlyMap<string, AgentSpend>>(new Map());
+/** The last requests that ran with an agent, newest first. */
+export const agentRequests = signal<LedgerRow[]>([]);
+/** The conversations that wait for approval. */
+const waiting = signal<ReadonlySet<string>>(new Set());
+export const agentsFault = signal<string | undefined>(undefined);
+
+const AGENTS_EVERY_MS = 5_000;
+const MOST_VERSIONS = 1_000;
+/** Of the last requests, those of agents are shown. */
+const REQUESTS_READ = 200;
+
+/** Keeps all of it up to date while the page is visible. */
+export function keepAgents(): () => void {
+  return poll(
+    async (isCurrent) => {
+      const [usage, page, conversations] = await Promise.all([
+        readJson<UsageReport>('/usage', { query: { group_by: 'agent' } }),
+        edge().requests({ limit: REQUESTS_READ }),
+        edge().conversations.list({ limit: REQUESTS_READ }),
+        refreshAgents(),
+      ]);
+      if (!isCurrent()) return;
+      spent.value = new Map(
+        usage.data.flatMap(({ key, requests, cost_usd }) => (key === null ? [] : [[key, { requests, usd: cost_usd }]])),
+      );
+      waiting.value = new Set(conversations.data.filter(({ paused }) => paused !== null).map(({ id }) => id));
+      agentRequests.value = page.data.filter(({ agent }) => agent !== null);
+    },
+    AGENTS_EVERY_MS,
+    agentsFault,
+  );
+}
+
+/** @returns what all versions of an agent have spent */
+export function spentBy(name: string): AgentSpend {
+  const versions = [...spent.value].filter(([version]) => nameIn(version) === name);
+  return versions.reduce((sum, [, { requests, usd }]) => ({ requests: sum.requests + requests, usd: sum.usd + usd }), {
+    requests: 0,
+    usd: 0,
+  });
+}
+
+/** Reads an agent as it is stored now, and its versions, newest first. */
+export async function readAgent(name: string): Promise<{ content: AgentContent; versions: VersionRow[] }> {
+  const [content, versions] = await Promise.all([
+    readVersion(name),
+    readJson<Page<VersionRow>>(`${agentPath(name)}/versions`, { query: { limit: MOST_VERSIONS } }),
+  ]);
+  return { content, versions: versions.data };
+}
+
+/** Reads one version. @param version `name@version`, or a name, for the current one */
+export async function readVersion(version: string): Promise<AgentContent> {
+  return await readJson<AgentContent>(agentPath(version));
+}
+
+/** Stores a version, which is the current one from now on; the others are kept. @throws SluiceError in the words of the edge */
+export async function storeAgent(name: string, fields: object): Promise<AgentContent> {
+  const stored = await readJson<AgentContent>(agentPath(name), { method: 'PUT', body: fields });
+  await refreshAgents();
+  return stored;
+}
+
+export const removedAgents = new Removals();
+
+/** Deletes an agent that is open. Until that can no longer be undone it stays in the list. */
+export function removeAgent(name: string): void {
+  removedAgents.remove(name, {
+    leave: () => go('agents'),
+    finish: async () => {
+      await edge().fetch(agentPath(name), { method: 'DELETE', keepalive: true });
+      await refreshAgents();
+    },
+  });
+}
+
+function agentPath(name: string): string {
+  return `/agents/${encodeURIComponent(name)}`;
+}
+
+/** @returns whether a request's conversation waits for approval since that request: it is the last one there */
+export function waitsSince({ request_id, conversation }: LedgerRow): boolean {
+  if (conversation === null || !waiting.value.has(conversation)) return false;
+  return agentRequests.value.find((row) => row.conversation === conversation)?.request_id === request_id;
+}
+
+/** @returns whether a conversation with this agent waits for approval */
+export function isWaiting(name: string): boolean {
+  return agentRequests.value.some(
+    ({ agent, conversation }) =>
+      agent !== null && nameIn(agent) === name && conversation !== null && waiting.value.has(conversation),
+  );
+}

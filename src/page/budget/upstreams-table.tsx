@@ -1,0 +1,70 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { HealthAnswer } from '../../edge/health/health-answers.schema.ts';
+import { useAction } from '../edge/async-action.ts';
+import { readJson } from '../edge/client.ts';
+import { poll } from '../edge/poll.ts';
+import { Fault } from '../ui/fault.tsx';
+import { formatMoment } from '../ui/format.ts';
+import { Table } from '../ui/table.tsx';
+
+type UpstreamStates = NonNullable<HealthAnswer['upstreams']>;
+
+const STATES_EVERY_MS = 2_000;
+const SAID: Record<UpstreamStates[number]['models'][number]['state'], string> = {
+  closed: 'healthy',
+  open: 'paused',
+  half_open: 'being tried again',
+};
+
+/** Shows how each upstream is, where there are several. */
+export function UpstreamsTable() {
+  const states = useSignal<UpstreamStates | undefined>(undefined);
+  const { fault, run } = useAction();
+  useEffect(() => {
+    const look = async () => {
+      // After a failure it asks no more, and where there is one upstream only neither.
+      if (fault.peek() !== undefined || states.peek()?.length === 0) return;
+      await run(async () => {
+        states.value = (await readJson<HealthAnswer>('/health', { query: { upstreams: '' } })).upstreams ?? [];
+      });
+    };
+    return poll(look, STATES_EVERY_MS);
+  }, [states, fault, run]);
+  if (!states.value?.length) return null;
+  return (
+    <section class="stack" aria-labelledby="upstreams">
+      <h3 id="upstreams">Upstreams</h3>
+      {fault.value && <Fault text={fault.value} />}
+      <Table label="States of upstreams" columns={['Upstream', 'Kind', 'Running', 'Model', 'State', 'Failed in 30 s']}>
+        {states.value.flatMap(({ name, kind, running, max_concurrent, models }) =>
+          (models.length > 0 ? models : [undefined]).map((one) => (
+            <tr key={`${name} ${one?.model}`}>
+              <th scope="row">{name}</th>
+              <td>{kind}</td>
+              <td>{max_concurrent === null ? running : `${running} of ${max_concurrent}`}</td>
+              <td>{one ? <ModelTried name={one.model} /> : '–'}</td>
+              <td>{one ? stateOf(one) : 'not called yet'}</td>
+              <td>{one ? `${one.failed} of ${one.tries}` : '–'}</td>
+            </tr>
+          )),
+        )}
+      </Table>
+    </section>
+  );
+}
+
+/** What stands in place of a model, and what it says. */
+const NO_MODEL: Readonly<Record<string, readonly [shown: string, meaning: string]>> = {
+  '': ['none', 'Calls that name no model: the list of models, files and batches.'],
+  '(unknown)': ['(unknown)', 'All models that are not in the price table.'],
+};
+
+function ModelTried({ name }: { name: string }) {
+  const [shown, meaning] = NO_MODEL[name] ?? [];
+  return meaning === undefined ? name : <abbr title={meaning}>{shown}</abbr>;
+}
+
+function stateOf({ state, due_at }: UpstreamStates[number]['models'][number]): string {
+  return state === 'open' && due_at !== null ? `${SAID.open} until ${formatMoment(due_at)}` : SAID[state];
+}

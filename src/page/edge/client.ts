@@ -1,0 +1,78 @@
+/** Connects the page to the edge: the state of the connection, the credential, and the client. */
+import { computed, signal } from '@preact/signals';
+import { errorIn } from '../../client/errors.ts';
+import { type Client, createClient, SluiceError } from '../../client/index.ts';
+import type { HealthAnswer } from '../../edge/health/health-answers.schema.ts';
+import { loadModels } from './models.ts';
+import { record } from './recording.ts';
+import { detailsOf, sayError } from './sentences.ts';
+
+const TOKEN_KEY = 'sluice-token';
+
+/** The credential. It is kept only for the session of this tab. */
+export const token = signal(sessionStorage.getItem(TOKEN_KEY) ?? undefined);
+export const upstream = signal<HealthAnswer['upstream'] | undefined>(undefined);
+/** Since when an upstream refuses the deployment, and what its operator must do; both undefined while none does. */
+export const deploymentRefused = signal<Pick<HealthAnswer, 'since' | 'todo'>>({});
+/** The names of the edge's own tools; it tells them in development. */
+export const toolsOfEdge = signal<readonly string[]>([]);
+/** `gate`: the page asks for a token. */
+export const state = signal<'starting' | 'gate' | 'ready' | 'unreachable'>('starting');
+/** Why the edge has refused. */
+export const refusal = signal<string | undefined>(undefined);
+
+const client = computed(() =>
+  createClient({ baseURL: location.origin, fetch: sent, ...(token.value === undefined ? {} : { token: token.value }) }),
+);
+
+/** @returns the client with the current credential */
+export function edge(): Client {
+  return client.value;
+}
+
+/** Asks the edge for JSON. @throws SluiceError in the words of the edge */
+export async function readJson<T>(...request: Parameters<Client['fetch']>): Promise<T> {
+  return (await (await edge().fetch(...request)).json()) as T;
+}
+
+/** Finds out whether the edge answers and the credential is valid. */
+export async function start(): Promise<void> {
+  try {
+    const health = await readJson<HealthAnswer>('/health');
+    upstream.value = health.upstream;
+    deploymentRefused.value = health;
+    toolsOfEdge.value = health.tools ?? [];
+    await loadModels(edge());
+    if (state.value !== 'gate') state.value = 'ready';
+  } catch (thrown) {
+    if (state.value === 'gate') return;
+    refusal.value = sentenceOf(thrown);
+    state.value = 'unreachable';
+  }
+}
+
+/** Sets or removes the token. */
+export async function takeToken(next: string | undefined): Promise<void> {
+  if (next === undefined) sessionStorage.removeItem(TOKEN_KEY);
+  else sessionStorage.setItem(TOKEN_KEY, next);
+  token.value = next;
+  refusal.value = undefined;
+  state.value = 'starting';
+  await start();
+}
+
+/** @returns an error as a sentence for the user; what the edge said of it stands on the lines below, see `Fault` */
+export function sentenceOf(thrown: unknown): string {
+  if (thrown instanceof SluiceError) return `${sayError(thrown)}\n${detailsOf(thrown)}`;
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+async function sent(url: string, init: RequestInit): Promise<Response> {
+  const response = await record(url, init);
+  if (response.status === 401) {
+    // A newcomer without a token has made no mistake, so this is not shown as an error.
+    refusal.value = token.value === undefined ? undefined : sentenceOf(await errorIn(response.clone()));
+    state.value = 'gate';
+  }
+  return response;
+}

@@ -1,0 +1,46 @@
+/** Says errors as people say them. */
+import type { SluiceError } from '../../client/index.ts';
+import type { ErrorType } from '../../edge/kit/http/errors.ts';
+import { formatWhen } from '../ui/format.ts';
+
+/** What is said of each type of error, and of no answer at all. */
+const SENTENCES: Readonly<Record<ErrorType | 'connection_error' | 'closed', string>> = {
+  invalid_request_error: 'This was not accepted as it is. Change it, then try again.',
+  authentication_error: 'Your token is not valid here, or has ended. Enter another one.',
+  billing_error: 'The budget is used up.',
+  permission_error: 'You are not allowed to do this. Ask whoever runs this edge.',
+  not_found_error: 'This does not exist, or not any more.',
+  conflict_error: 'Something else is under way here. Wait until it has ended, then try again.',
+  request_too_large: 'This is too large to send. Send less text, or smaller files.',
+  rate_limit_error: 'This is more than is allowed at once. Wait a moment, then try again.',
+  api_error: 'Something went wrong at the edge or at Claude. Try again; if it stays so, tell whoever runs this edge.',
+  timeout_error: 'The answer took too long. Try again.',
+  overloaded_error: 'Claude is very busy now. Try again in a moment.',
+  not_supported: 'This edge does not offer this.',
+  connection_error: 'The edge cannot be reached. Check your connection, then try again.',
+  closed: 'This was ended before the answer was complete.',
+};
+const LIMITS = ['billing_error', 'rate_limit_error'];
+/** Who waits longer than this is told until when. */
+const MOMENT_SECONDS = 300;
+
+/** @returns a sentence for somebody who knows nothing of the edge: what is wrong, and what helps */
+export function sayError(error: SluiceError): string {
+  const { type, status = 500, retryAfter = 0 } = error;
+  if (waitsForDecision(error)) return 'Decide above first: the answer waits for you.';
+  const unknown = status < 500 ? 'invalid_request_error' : 'api_error';
+  const said = SENTENCES[Object.hasOwn(SENTENCES, type) ? (type as keyof typeof SENTENCES) : unknown];
+  if (!LIMITS.includes(type) || retryAfter <= MOMENT_SECONDS) return said;
+  return `${said} There is room again ${formatWhen(new Date(Date.now() + retryAfter * 1_000).toISOString())}.`;
+}
+
+/** @returns what the edge said, with what its operator can find it by */
+export function detailsOf({ type, status, requestId, message }: SluiceError): string {
+  const kind = [type, status === undefined ? [] : `HTTP ${status}`, requestId ?? []].flat().join(' · ');
+  return `${kind}\n${message}`;
+}
+
+/** @returns whether a conversation has refused a turn because a person must decide on its calls first */
+export function waitsForDecision({ type, status, headers }: SluiceError): boolean {
+  return type === 'conflict_error' && (status === 423 || headers?.get('sluice-paused') === 'approval');
+}

@@ -1,0 +1,351 @@
+import { runInDurableObject } from 'cloudflare:test';
+import fc from 'fast-check';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { accountStub } from '../../../src/edge/kit/objects/stubs.ts';
+import type { Account } from '../../../src/edge/money/account/account.ts';
+import { errorOf, type TestApp, testApp } from '../../support/app.ts';
+import { bindings, simulate } from '../../support/conversations.ts';
+import { resetAll } from '../../support/reset.ts';
+import { tryAsyncCases } from '../../support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+
+const DAY = 86_400_000;
+const BOUNDED = { leastOutput: 0, bounded: true, countable: false, known: true, models: [['claude-haiku-5-5']] };
+const CREDIT = { id: 'crd_1', key: null, amount: 5, spent: 0, note: null, created_at: 1, expires_at: null };
+let app: TestApp;
+beforeEach(() => {
+  simulate();
+  app = testApp(() => Response.json({ input_tokens: 9 }), DEPLOYED);
+});
+const admin = async () => bearer(await tokenOf('root', ['admin']));
+const alice = async () => bearer(await tokenOf('alice', ['messages', 'prefixes']));
+
+async function call(method: string, path: string, body?: unknown, type = 'application/json') {
+  const headers = { ...(await admin()), ...(body === undefined ? {} : { 'content-type': type }) };
+  const text = body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) };
+  return await app.fetch(path, { method, headers, ...text });
+}
+const put = (path: string, body: unknown) => call('PUT', path, body);
+const putLines = (path: string, lines: string) => call('PUT', path, lines, 'application/jsonl');
+const read = async (path: string) => (await (await call('GET', path)).json()) as Record<string, unknown>;
+
+async function say(content: string, more: object = {}): Promise<Response> {
+  const body = { conversation: 'trip', stream: false, messages: [{ role: 'user', content }], ...more };
+  return await app.post('/messages', body, await alice());
+}
+const FIRST = { model: 'claude-haiku-5-5', max_tokens: 30, system: 'You plan.' };
+
+async function rows(path = '/conversations/trip/messages'): Promise<Record<string, unknown>[]> {
+  const response = await app.fetch(path, { headers: await alice() });
+  return ((await response.json()) as { data: Record<string, unknown>[] }).data;
+}
+
+/** Another deployment: nothing of this one is there. */
+async function elsewhere(): Promise<void> {
+  await app.settled();
+  await resetAll();
+  simulate();
+}
+
+describe('a conversation', () => {
+  test('goes to another deployment whole, and the next message answers', async () => {
+    await (await say('Where to?', FIRST)).text();
+    await (await say('And then?')).text();
+    await app.fetch('/conversations/trip', {
+      method: 'PATCH',
+      headers: { 'content-type': 'application/json', ...(await alice()) },
+      body: JSON.stringify({ title: 'A trip', metadata: { team: 'travel' } }),
+    });
+    const before = await rows();
+    const told = await (await app.fetch('/conversations/trip', { headers: await alice() })).json();
+    await app.settled();
+    expect(await read('/accounts/alice/conversations')).toMatchObject({ data: [{ id: 'trip' }] });
+    const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
+    await elsewhere();
+
+    const made = await putLines('/accounts/alice/conversations/trip/backup', backup);
+    expect(made.status).toBe(201);
+    expect(await rows()).toEqual(before);
+    const { created_at: _, updated_at: __, ...same } = told as Record<string, unknown>;
+    expect(await made.json()).toMatchObject(same);
+    await app.settled();
+    // What it has cost is told with it, and nothing of it was spent here.
+    const [listed] = await rows('/conversations');
+    expect(listed).toMatchObject({ id: 'trip', title: 'A trip', messages: 4, cost_usd: same.cost_usd });
+    expect(await read('/usage?account=alice')).toMatchObject({ total: { requests: 0, cost_usd: 0 } });
+    expect(await read('/accounts')).toMatchObject({ data: [{ id: 'alice' }] });
+
+    const answered = await say('Thanks');
+    expect(answered.status).toBe(200);
+    expect(await rows()).toHaveLength(6);
+    await app.settled();
+    expect(await read('/usage?account=alice')).toMatchObject({ total: { requests: 1 } });
+    expect((await putLines('/accounts/alice/conversations/trip/backup', backup)).status).toBe(409);
+    expect(await rows()).toHaveLength(6);
+  });
+
+  test('that holds a prefix needs it stored first, and has its very version then', async () => {
+    const prefix = { system: 'You are brief.', model: 'claude-haiku-5-5', max_tokens: 20 };
+    const store = async () =>
+      await app.fetch('/prefixes/brief', {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json', ...(await alice()) },
+        body: JSON.stringify(prefix),
+      });
+    expect((await store()).status).toBe(200);
+    expect((await say('Hi', { prefix: 'brief' })).status).toBe(200);
+    await app.settled();
+    const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
+    await elsewhere();
+    const refused = await putLines('/accounts/alice/conversations/trip/backup', backup);
+    expect(refused.status).toBe(404);
+    expect((await errorOf(refused)).message).toContain('brief@');
+    expect((await app.fetch('/conversations/trip', { headers: await alice() })).status).toBe(404);
+    await store();
+    expect((await putLines('/accounts/alice/conversations/trip/backup', backup)).status).toBe(201);
+    expect((await say('More')).status).toBe(200);
+  });
+
+  test('that was sent over several lines is copied and backed up whole, and no line of its own is taken for another', async () => {
+    const forged = '["profile",{"title":"forged","cost":7}]';
+    const schema = `{"type":"object","properties":{"a":{"enum":\n${forged}\n}}}`;
+    const body = `{"conversation":"trip","stream":false,"model":"claude-haiku-5-5","max_tokens":30,\r\n"tools":[{"name":"a","input_schema":${schema}}],
+      "messages":[{"role":"user",\n"content":[\n{"type":"text","text":"Hi\u2029"}\r\n]}]}`;
+    const headers = { 'content-type': 'application/json', ...(await alice()) };
+    expect((await app.fetch('/messages', { method: 'POST', headers, body })).status).toBe(200);
+    await app.settled();
+    const before = await rows();
+    expect((await app.post('/conversations/trip/fork', { id: 'copy' }, await alice())).status).toBe(201);
+    const lines = await (await app.fetch('/conversations/trip/export', { headers: await alice() })).text();
+    const types = lines
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { type: string }).type);
+    expect(types).toEqual(['conversation', 'message', 'message', 'end']);
+    const said = before.map(({ content }) => ({ content }));
+    expect(await rows('/conversations/copy/messages')).toMatchObject(said);
+    expect((await rows('/conversations')).map(({ title }) => title)).toEqual([null, null]);
+    await app.settled();
+    const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
+    await elsewhere();
+    expect((await putLines('/accounts/alice/conversations/trip/backup', backup)).status).toBe(201);
+    expect(await rows()).toEqual(before);
+    expect((await say('More')).status).toBe(200);
+  });
+
+  test('is taken up as fast whether a line comes in one piece or in many', async () => {
+    await (await say('Where to?', FIRST)).text();
+    await app.settled();
+    const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
+    await elsewhere();
+    const bytes = new TextEncoder().encode(backup.replace('You plan.', `You plän.${' '.repeat(20_000)}`));
+    let at = 0;
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (at < bytes.length) controller.enqueue(bytes.slice(at, ++at));
+        else controller.close();
+      },
+    });
+    const headers = { ...(await admin()), 'content-type': 'application/jsonl' };
+    const path = '/accounts/alice/conversations/trip/backup';
+    expect((await app.fetch(path, { method: 'PUT', headers, body })).status).toBe(201);
+    expect(await (await call('GET', path)).text()).toContain('plän');
+  });
+
+  test('comes to be whole or not at all, whatever is wrong with the lines', async () => {
+    await (await say('Where to?', FIRST)).text();
+    await app.settled();
+    const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
+    const lines = backup.trimEnd().split('\n');
+    const at = fc.nat(lines.length - 1);
+    const wrong = fc.oneof(
+      // Cut at any byte but the last one, a line left out, twice, or another in its place, and a member changed.
+      fc.nat(backup.length - 3).map((end) => backup.slice(0, end)),
+      fc
+        .tuple(at, fc.constantFrom('', '{}', '["end"]', '["turn",{}]', '["message",{},{}]', '["profile",1]', '['))
+        .map(([index, line]) => lines.with(index, line).join('\n')),
+      at.map((index) => [...lines.slice(0, index + 1), ...lines.slice(index)].join('\n')),
+      fc.constantFrom(
+        backup.replaceAll(/"seq":\d+/g, '"seq":-1'),
+        backup.replaceAll('"role":"user"', '"role":7'),
+        backup.replace('"settled":true', '"settled":false'),
+        backup.replace('"deliverUrl":null', '"deliverUrl":"https://elsewhere.test/"'),
+        backup.replace('"background":null', '"background":true'),
+        backup.replace('"retentionSeconds":null', '"retentionSeconds":9007199254740991'),
+        backup.replaceAll(/"createdAt":\d+/g, '"createdAt":9007199254740991'),
+        backup.replace('"status":"complete"', '"status":"running"'),
+      ),
+    );
+    let number = 0;
+    await tryAsyncCases(60, wrong, async (text) => {
+      number += 1;
+      const path = `/accounts/alice/conversations/w${number}`;
+      const response = await putLines(`${path}/backup`, text);
+      expect({ text, status: response.status }).toEqual({ text, status: 400 });
+      expect((await call('GET', `${path}/backup`)).status).toBe(404);
+    });
+    expect((await putLines('/accounts/alice/conversations/w1/backup', backup)).status).toBe(201);
+  });
+
+  test('is backed up and made by an admin alone', async () => {
+    await (await say('Hi', FIRST)).text();
+    for (const [method, path] of [
+      ['GET', '/accounts/alice/conversations'],
+      ['GET', '/accounts/alice/conversations/trip/backup'],
+      ['PUT', '/accounts/alice/conversations/other/backup'],
+      ['GET', '/accounts/alice/backup'],
+      ['PUT', '/accounts/alice/backup'],
+    ] as const) {
+      const response = await app.fetch(path, { method, headers: await alice() });
+      expect(response.status, path).toBe(403);
+    }
+    expect((await call('PUT', '/accounts/alice/conversations/other/backup', '{}')).status).toBe(415);
+    expect((await call('GET', '/accounts/alice/conversations/none/backup')).status).toBe(404);
+  });
+});
+
+describe('an account', () => {
+  const spent = async (day: number, cost: number, id: string) =>
+    await accountStub(bindings, {}, 'alice').settle({
+      requestId: id,
+      status: 'complete',
+      cost,
+      startedAt: Date.now() - day * DAY,
+      tokens: { input: 5 },
+      opening: { route: 'messages', model: 'claude-haiku-5-5' },
+    });
+
+  test('goes with its limits, group, credit, revocations, and what it has spent, which is not spent once more', async () => {
+    await put('/accounts/alice/limits', { usd_total: 2, requests_per_minute: 60 });
+    await put('/groups/red/accounts/alice', {});
+    await call('POST', '/accounts/alice/credit', { usd: 3, note: 'Invoice' });
+    const minted = (await (
+      await call('POST', '/tokens', { account: 'alice', scopes: ['messages'], limits: { usd_total: 1 } })
+    ).json()) as { token: string; jti: string };
+    await call('DELETE', `/accounts/alice/tokens/${minted.jti}`);
+    await spent(40, 250_000_000, 'req_1');
+    await spent(39, 500_000_000, 'req_2');
+    await app.settled();
+    const before = await read('/accounts/alice');
+    const credit = await read('/accounts/alice/credit');
+    const days = await read('/usage?account=alice&group_by=day');
+    const backup = await read('/accounts/alice/backup');
+    expect(JSON.stringify(backup)).not.toContain(minted.token);
+    await elsewhere();
+
+    expect((await put('/accounts/alice/backup', backup)).status).toBe(200);
+    await app.settled();
+    const after = await read('/accounts/alice');
+    for (const name of ['own_limits', 'total', 'day', 'week', 'requests'] as const) {
+      const { resets_at: _, ...was } = before[name] as Record<string, unknown>;
+      expect(after[name], name).toMatchObject(was);
+    }
+    expect(after.total).toMatchObject({ settled_usd: 0.75, credit_usd: 3 });
+    expect(after.day).toMatchObject({ settled_usd: 0 });
+    expect(await read('/accounts/alice/credit')).toEqual(credit);
+    expect(await read('/usage?account=alice&group_by=day')).toEqual(days);
+    const models = await read('/usage?account=alice&group_by=model');
+    expect(models.data).toMatchObject([{ key: '(imported)', requests: 2, cost_usd: 0.75 }]);
+    expect((await app.post('/messages', {}, bearer(minted.token))).status).toBe(401);
+    expect(await read('/accounts/alice/backup')).toMatchObject({ group: 'red', limits: before.own_limits });
+    expect(await read('/accounts')).toMatchObject({ data: [{ id: 'alice' }] });
+
+    // The same once more changes nothing, and another one is refused.
+    expect((await put('/accounts/alice/backup', backup)).status).toBe(200);
+    expect((await read('/accounts/alice')).total).toEqual(after.total);
+    expect((await put('/accounts/alice/backup', { ...backup, group: 'blue' })).status).toBe(409);
+  });
+
+  test('cannot spend anew there what it has spent today', async () => {
+    await put('/accounts/alice/limits', { usd_per_day: 1 });
+    await spent(0, 1_000_000_000, 'req_1');
+    await app.settled();
+    const backup = await read('/accounts/alice/backup');
+    await elsewhere();
+
+    expect((await put('/accounts/alice/backup', backup)).status).toBe(200);
+    for (const window of ['day', 'week', 'month', 'total'])
+      expect((await read('/accounts/alice'))[window], window).toMatchObject({ settled_usd: 1 });
+    const refused = await say('Where to?', FIRST);
+    expect(refused.status).toBe(429);
+    expect(await errorOf(refused)).toMatchObject({ type: 'billing_error' });
+  });
+
+  test('that has been used, given something or erased here does not take up another past', async () => {
+    const empty = await read('/accounts/alice/backup');
+    for (const use of [
+      () => spent(0, 5, 'req_3'),
+      () => put('/accounts/alice/limits', { usd_per_day: 1 }),
+      () => call('POST', '/accounts/alice/credit', { usd: 3 }),
+      () => put('/groups/red/accounts/alice', {}),
+      () => call('DELETE', '/accounts/alice'),
+    ]) {
+      await use();
+      expect((await put('/accounts/alice/backup', empty)).status).toBe(409);
+      await elsewhere();
+    }
+  });
+
+  test('admits nobody by what it was before, who waited for a shared budget meanwhile', async () => {
+    const backup = {
+      ...(await read('/accounts/alice/backup')),
+      limits: { usd_total: 1 },
+      days: [{ ...sums(1), cost: 1e9 }],
+    };
+    await put('/groups/red/limits', { usd_per_day: 5 });
+    const asks = (requestId: string) =>
+      JSON.stringify({
+        requestId,
+        route: 'messages',
+        model: 'claude-haiku-5-5',
+        bound: { inputTokens: 5, inputCost: 500, outputTokens: 5, outputPrice: 100, ...BOUNDED },
+        pools: { deployment: false, group: 'red' },
+      });
+    const outcomes = await runInDurableObject(accountStub(bindings, {}, 'alice'), async (account: Account) => {
+      const waits = account.admitJson(asks('req_w'));
+      const isRestored = account.restoreJson(JSON.stringify(backup), 'digest');
+      const decisions = [await waits, await account.admitJson(asks('req_x'))];
+      return [isRestored, ...decisions.map((text) => (JSON.parse(text) as { outcome: string }).outcome)];
+    });
+    expect(outcomes).toEqual([true, 'unreachable', 'refused']);
+  });
+
+  test('keeps revoked what was revoked here, though the backup does not know of it', async () => {
+    const { token, jti } = (await (
+      await call('POST', '/tokens', { account: 'alice', scopes: ['messages'] })
+    ).json()) as { token: string; jti: string };
+    const backup = await read('/accounts/alice/backup');
+    await elsewhere();
+    await call('DELETE', `/accounts/alice/tokens/${jti}`);
+    expect((await put('/accounts/alice/backup', backup)).status).toBe(200);
+    expect((await app.post('/messages', {}, bearer(token))).status).toBe(401);
+
+    await elsewhere();
+    await call('DELETE', '/accounts/alice/tokens');
+    const { revoked_before } = await read('/accounts/alice/backup');
+    expect((await put('/accounts/alice/backup', { ...backup, revoked_before: 5, tokens: [] })).status).toBe(200);
+    expect(await read('/accounts/alice/backup')).toMatchObject({ revoked_before });
+    expect((await app.post('/messages', {}, bearer(token))).status).toBe(401);
+  });
+
+  test.each([
+    ['of another account', { id: 'bob' }, 'bob'],
+    ['of a day to come', { days: [{ ...sums(1e6), day: 1e6 }] }, 'days.0.day'],
+    ['with a sum below nothing', { days: [{ ...sums(1), requests: -1 }] }, 'days.0.requests'],
+    ['with a cost below nothing', { days: [{ ...sums(1), cost: -1 }] }, 'days.0.cost'],
+    ['with credit below nothing', { credits: [{ ...CREDIT, amount: -1 }] }, 'credits.0.amount'],
+    ['with credit of which less than nothing is spent', { credits: [{ ...CREDIT, spent: -1 }] }, 'credits.0.spent'],
+    ['with a group that has no name', { group: '' }, 'group'],
+    ['with a limit that is none', { limits: { usd_per_year: 1 } }, 'usd_per_year'],
+  ])('is refused a backup %s', async (_, change, named) => {
+    const backup = { ...(await read('/accounts/alice/backup')), ...change };
+    const response = await put('/accounts/alice/backup', backup);
+    expect(response.status).toBe(400);
+    expect((await errorOf(response)).message).toContain(named);
+  });
+});
+
+function sums(day: number) {
+  const tokens = { input_tokens: 0, output_tokens: 0, cache_read_tokens: 0, cache_write_5m_tokens: 0 };
+  return { day, requests: 1, cost: 1, ...tokens, cache_write_1h_tokens: 0, thinking_tokens: 0, web_searches: 0 };
+}

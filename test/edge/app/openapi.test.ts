@@ -1,0 +1,295 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { signGithub } from '../../../scripts/sign-webhook.ts';
+import { createApp } from '../../../src/edge/app.ts';
+import { SCOPES } from '../../../src/edge/gate/identity/identity.ts';
+import { ApiError, type ErrorType } from '../../../src/edge/kit/http/errors.ts';
+import { ERRORS } from '../../../src/edge/kit/reference/errors.ts';
+import type { Content, Resource, Route } from '../../../src/edge/kit/reference/resource.ts';
+import { answersOf } from '../../../src/edge/kit/reference/resource.ts';
+import { createReference, RESOURCES } from '../../../src/edge/openapi.ts';
+import type { MessageBatch } from '../../../src/edge/rooms/batches/batches-answers.schema.ts';
+import { errorOf, settledApps, type TestApp } from '../../support/app.ts';
+import { batchesReach, wakeBatch } from '../../support/batch-objects.ts';
+import { atNoon } from '../../support/calendar.ts';
+import { simulate } from '../../support/conversations.ts';
+import { eventually } from '../../support/eventually.ts';
+import { type SimulatedEdge, simulatedEdge, simulatedUpstream } from '../../support/prefixes.ts';
+import { resetAll } from '../../support/reset.ts';
+import { bearer, tokenOf } from '../../support/tokens.ts';
+import { settingsWithVisitors } from '../../support/visitors.ts';
+import { eventOf, inboxOf, WEBHOOK_SECRET } from '../../support/webhooks.ts';
+
+interface Described {
+  key: string;
+  route: Route;
+  parameters: Resource['parameters'];
+}
+
+/** Senders are welcome, and nothing works on what is put on the queue. */
+const SENDERS = { GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET, QUEUE: { send: async () => {} } };
+
+/** Programs are welcome as visitors. */
+const VISITORS = settingsWithVisitors({ turnstile: false }, { VISITORS_WITHOUT_TURNSTILE: 'true' });
+
+atNoon();
+
+const described = RESOURCES.flatMap<Described>(({ parameters, routes }) =>
+  Object.entries(routes).map(([key, route]) => ({ key, route, parameters })),
+);
+
+test('every route of the app is described, and nothing else', () => {
+  const routes = createApp().routes.filter(({ method }) => method !== 'ALL');
+  const keys = [...new Set(routes.map(({ method, path }) => `${method} ${path}`))];
+  expect(keys.length).toBeGreaterThan(30);
+  expect(described.map(({ key }) => key).sort(), 'each *.reference.ts describes the routes of its folder').toEqual(
+    keys.sort(),
+  );
+  const document = createReference();
+  const written = Object.entries(document.paths ?? {}).flatMap(([path, item]) =>
+    Object.keys(item).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
+  );
+  expect(written.sort()).toEqual(keys);
+});
+
+test('no two routes have the same name', () => {
+  const names = described.map(({ route }) => route.operation);
+  expect(new Set(names).size).toBe(names.length);
+});
+
+/** What a schema makes of a value, without what it does not know. */
+const held = ({ schema, example }: Content) => schema.parse(example);
+
+test('every example holds to its schema, which knows all of it', () => {
+  for (const { key, route } of described) {
+    const contents = Object.values(answersOf(route)).flatMap(({ content = [] }) => content);
+    for (const content of contents) expect(held(content), key).toEqual(content.example);
+    // A default may join what was given.
+    if (route.body) expect(held(route.body), key).toMatchObject(route.body.example as object);
+  }
+});
+
+test('every error has its status, its envelope, and an example', () => {
+  // The type says more than the status, for these three.
+  const others: Readonly<Record<number, ErrorType>> = {
+    410: 'not_found_error',
+    415: 'invalid_request_error',
+    423: 'conflict_error',
+  };
+  for (const [status, { examples }] of Object.entries(ERRORS)) {
+    for (const type of Object.keys(examples) as ErrorType[]) {
+      if (others[Number(status)] === type || (status === '503' && type === 'api_error')) continue;
+      expect(new ApiError(type, '').status, type).toBe(Number(status));
+    }
+  }
+  const { responses } = createReference().components ?? {};
+  expect(Object.keys(responses ?? {})).toEqual(Object.keys(ERRORS).map((status) => `Error${status}`));
+});
+
+describe('the edge answers as it is described', () => {
+  beforeEach(() => {
+    simulate();
+  });
+  afterEach(async () => {
+    await settledApps();
+    await resetAll();
+  });
+
+  /** @param names what earlier answers have told, for the path */
+  async function send(
+    app: TestApp,
+    { key, route, parameters }: Described,
+    headers: Record<string, string>,
+    names: Record<string, string> = {},
+    body: unknown = route.body?.example,
+  ) {
+    const [method = '', path = ''] = key.split(' ');
+    const [, kind = ''] = /\/(batches|classifications)\//.exec(path) ?? [];
+    const own = names[kind];
+    const known = own === undefined ? names : { ...names, id: own };
+    const url = path.replaceAll(/:(\w+)/g, (_, name: string) => known[name] ?? parameters?.[name]?.example ?? name);
+    const json = body === undefined ? {} : { 'content-type': route.body?.type ?? 'application/json' };
+    const sent = body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) };
+    return await app.fetch(url, { method, headers: { ...headers, ...json }, ...sent });
+  }
+
+  /** @returns the hash of a version of the name in a path that is not current */
+  async function oldVersion(app: TestApp, { key, ...rest }: Described, admin: Record<string, string>): Promise<string> {
+    const put = described.find((one) => one.key === key.replace('DELETE', 'PUT').replace('/versions/:hash', ''));
+    if (!put) throw new TypeError(`Nothing is put for ${key}.`);
+    const example = put.route.body?.example as object;
+    const answers = [];
+    for (const description of ['old', 'new']) {
+      const answer = await send(app, { ...rest, ...put }, admin, {}, { ...example, description });
+      answers.push((await answer.json()) as { version: string });
+    }
+    return answers[0]?.version.split('@')[1] ?? '';
+  }
+
+  async function expectDescribed({ key, route }: Described, response: Response): Promise<unknown> {
+    const text = new TextDecoder().decode(await response.arrayBuffer());
+    const answer = answersOf(route)[response.status];
+    expect(answer, `${key} answers ${response.status}: ${text}`).toBeDefined();
+    expect(response.headers.get('sluice-request-id'), key).toMatch(/^req_/);
+    const type = response.headers.get('content-type')?.split(';')[0] ?? null;
+    const content = answer?.content?.find((one) => (one.type ?? 'application/json') === type);
+    expect(content === undefined ? null : type, `${key} answers ${type}`).toBe(type);
+    const body: unknown = type === 'application/json' ? JSON.parse(text) : text;
+    expect(content ? content.schema.parse(body) : '', key).toEqual(body);
+    return body;
+  }
+
+  /** @returns the id of a batch that has ended. */
+  async function endedBatch(app: SimulatedEdge, headers: Record<string, string>): Promise<string> {
+    const params = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Where to?' }] };
+    const made = await app.post('/v1/messages/batches', { requests: [{ custom_id: 'a', params }] }, headers);
+    const { id } = (await made.json()) as { id: string };
+    await eventually(async () => {
+      app.clock.now += 1_000;
+      await wakeBatch(id, 'alice');
+      const batch = (await (await app.fetch(`/v1/messages/batches/${id}`, { headers })).json()) as MessageBatch;
+      expect(batch.processing_status).toBe('ended');
+    });
+    return id;
+  }
+
+  /** What is made comes before what is read, and what is deleted after everything else. */
+  const makes = (key: string) => /^(PUT|POST \/(conversations|tokens)$)/.test(key);
+  const deletes = (key: string) => key.startsWith('DELETE');
+  const decides = (key: string) => key.endsWith('/approvals/:approval');
+  const renews = (key: string) => key === 'POST /tokens/renew';
+  const aboutFiles = (key: string) => key.includes(' /v1/files');
+
+  /** Makes a classification that has ended: all of its answers are known. */
+  async function endedClassification(app: TestApp, headers: Record<string, string>): Promise<string> {
+    const body = { labels: ['a', 'b'], inputs: [{ id: 'one', input: 'a' }], cache_seconds: 60 };
+    await (await app.post('/classify', body, headers)).text();
+    await app.settled();
+    const { id, status } = (await (
+      await app.post('/classify', { ...body, batch: true, cache_seconds: 3_600 }, headers)
+    ).json()) as Record<'id' | 'status', string>;
+    expect(status).toBe('ended');
+    return id;
+  }
+
+  test('to each route’s own example', async () => {
+    const clock = { now: Date.now() };
+    const upstream = simulatedUpstream(clock);
+    batchesReach((url, init) => upstream(new Request(url, init)));
+    const app = simulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
+    const admin = bearer(await tokenOf('alice', SCOPES));
+    await inboxOf('github').accept(eventOf('github_72d3162e-cc78-11e3-81ab-4c9367dc0958'));
+    // A backup is only taken up by what is new.
+    const restores = ({ key }: Described) => Number(key.endsWith('/backup'));
+    const making = described.filter(({ key }) => makes(key)).sort((left, right) => restores(right) - restores(left));
+    for (const one of making) await expectDescribed(one, await send(app, one, admin));
+    const ask = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Where to?' }] };
+    const turn = { ...ask, conversation: 'trip' };
+    const said = [await app.post('/v1/messages', turn, admin), await app.post('/v1/messages', turn, admin)];
+    for (const response of said) expect(response.status, await response.text()).toBe(200);
+    const prefixed = await app.post('/v1/messages', { ...ask, prefix: 'support' }, admin);
+    expect(prefixed.status, await prefixed.text()).toBe(200);
+    await app.settled();
+    const page = await app.fetch('/conversations/trip/messages', { headers: admin });
+    const { data } = (await page.json()) as { data: { id: string }[] };
+    const names = {
+      request_id: said[0]?.headers.get('sluice-request-id') ?? '',
+      turn: said[0]?.headers.get('sluice-turn') ?? '',
+      batches: await endedBatch(app, admin),
+      classifications: await endedClassification(app, admin),
+    };
+    for (const one of described.filter(({ key }) => !makes(key) && !deletes(key) && !aboutFiles(key))) {
+      if (one.route.needs === 'signature' || decides(one.key) || renews(one.key)) continue;
+      const body = one.key.endsWith('/rewind') ? { before: data[2]?.id } : undefined;
+      await expectDescribed(one, await send(app, one, admin, names, body));
+    }
+    const session = { end: Math.floor(clock.now / 1_000) + 3_600, seconds: 60 };
+    const renewable = bearer(await tokenOf('alice', ['messages'], { session, expiresIn: 60 }));
+    for (const one of described.filter(({ key }) => renews(key)))
+      await expectDescribed(one, await send(app, one, renewable));
+    for (const one of described.filter(({ route }) => route.needs === 'signature')) {
+      for (const payload of [{ action: 'opened', issue: { title: 'A bug' } }, { zen: 'Keep it simple.' }]) {
+        const text = JSON.stringify(payload);
+        const signed = Object.fromEntries(await signGithub(text, WEBHOOK_SECRET, 'issues', 'one'));
+        await expectDescribed(one, await send(app, one, signed, {}, payload));
+      }
+    }
+    // Who erases an account, or revokes its tokens, is not heard any more.
+    const other = bearer(await tokenOf('root', SCOPES));
+    for (const one of described.filter(({ key }) => deletes(key) && !aboutFiles(key))) {
+      const of = one.key.includes(':hash') ? { ...names, hash: await oldVersion(app, one, admin) } : names;
+      await expectDescribed(one, await send(app, one, one.key.includes('/accounts/') ? other : admin, of));
+    }
+  });
+
+  test('about a call that waits for an approval', async () => {
+    const app = simulatedEdge();
+    const headers = bearer(await tokenOf('alice', SCOPES));
+    const asked = await app.post(
+      '/v1/messages',
+      {
+        model: 'claude-haiku-5-5',
+        max_tokens: 200,
+        conversation: 'waits',
+        tools: [{ name: 'edge_clock', run: { worker: true, approval: 'always' } }],
+        messages: [{ role: 'user', content: 'Ask edge_clock for UTC' }],
+      },
+      headers,
+    );
+    expect(await asked.json()).toMatchObject({ stop_reason: 'pause_turn' });
+    const [lists, decision] = ['GET /conversations/:id/approvals', 'POST /conversations/:id/approvals/:approval'].map(
+      (wanted) => described.find(({ key }) => key === wanted),
+    );
+    if (!lists || !decision) throw new Error('No such routes.');
+    const { data } = (await expectDescribed(lists, await send(app, lists, headers, { id: 'waits' }))) as {
+      data: { id: string }[];
+    };
+    const names = { id: 'waits', approval: data[0]?.id ?? '' };
+    await expectDescribed(decision, await send(app, decision, headers, names, { decision: 'approve' }));
+  });
+
+  test('about files that are there', async () => {
+    const app = simulatedEdge();
+    const headers = bearer(await tokenOf('alice', ['messages']));
+    let names: Record<string, string> = {};
+    // As they are listed: it is uploaded first, and deleted at last.
+    for (const one of described.filter(({ key }) => aboutFiles(key))) {
+      const form = new FormData();
+      form.set('file', new File(['some text'], 'a.txt', { type: 'text/plain' }));
+      const uploads = one.key.startsWith('POST');
+      const response = uploads
+        ? await app.fetch('/v1/files', { method: 'POST', headers, body: form })
+        : await send(app, one, headers, names);
+      if (one.key.endsWith('/content')) {
+        // Only what a tool has made can be read: the upstream says so, and is relayed.
+        expect([response.status, await response.text()]).toEqual([
+          400,
+          expect.stringContaining('file_not_downloadable'),
+        ]);
+        continue;
+      }
+      const body = await expectDescribed(one, response);
+      if (uploads) names = { id: (body as { id: string }).id };
+    }
+  });
+
+  test('and asks for the credential and the scope that it says', async () => {
+    const app = simulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' });
+    for (const one of described) {
+      const { key, route } = one;
+      const bare = await send(app, one, {}, {}, route.needs === 'signature' ? {} : route.body?.example);
+      if (route.needs === 'nothing') {
+        await expectDescribed(one, bare);
+        continue;
+      }
+      expect(bare.status, key).toBe(401);
+      if (route.needs === 'credential' || route.needs === 'signature') continue;
+      const scopes = SCOPES.filter((scope) => scope !== route.needs && scope !== 'admin');
+      const without = await send(app, one, bearer(await tokenOf('bob', scopes)));
+      expect(without.status, key).toBe(403);
+      expect((await errorOf(without)).message).toContain(`\`${route.needs}\``);
+      const within = await send(app, one, bearer(await tokenOf('carol', [route.needs])));
+      expect([401, 403], key).not.toContain(within.status);
+      await within.body?.cancel();
+    }
+  });
+});

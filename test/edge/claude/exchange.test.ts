@@ -1,0 +1,126 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Exchange, type ExchangeOptions } from '../../../src/edge/claude/exchange.ts';
+import type { Fetch } from '../../../src/edge/claude/upstream.ts';
+import { parseSettings } from '../../../src/edge/gate/settings/settings.ts';
+
+const REQUEST = { method: 'POST', path: '/v1/messages', headers: {}, body: () => '{}' };
+const settings = parseSettings({ ANTHROPIC_API_KEY: 'key', STREAM_IDLE_MS: '2000', UPSTREAM_TIMEOUT_MS: '9000' });
+
+/** A call of an upstream that gives one answer after the other. Without another one it hangs until it is aborted. */
+function calling(answers: ((signal: AbortSignal) => Response)[], more: Partial<ExchangeOptions> = {}) {
+  let calls = 0;
+  const fetch: Fetch = (_, { signal }) => {
+    const answer = answers[calls];
+    calls += 1;
+    if (!signal) throw new TypeError('a call that nobody can end');
+    if (answer) return Promise.resolve(answer(signal));
+    return new Promise((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason));
+    });
+  };
+  const upstream = { baseURL: 'https://upstream.test', apiKey: 'key', fetch, simulated: false };
+  const exchange = new Exchange({ upstream, settings, ...more });
+  return { exchange, calls: () => calls };
+}
+
+/** A body whose next piece comes when this many milliseconds have passed, until the call is aborted. */
+const dripping = (everyMs: number) => (signal: AbortSignal) =>
+  new Response(
+    new ReadableStream({
+      pull: async (controller) => {
+        await new Promise((resolve) => {
+          setTimeout(resolve, everyMs);
+        });
+        if (signal.aborted) controller.error(signal.reason);
+        else controller.enqueue(Uint8Array.of(120));
+      },
+    }),
+  );
+
+/** Reads a body until it ends or breaks. */
+async function read(exchange: Exchange, response: Response): Promise<void> {
+  const { signal } = exchange.controller;
+  try {
+    for await (const _ of exchange.pieces(response));
+  } catch (thrown) {
+    expect(thrown).toBe(signal.reason);
+  }
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  expect(vi.getTimerCount()).toBe(0);
+  vi.useRealTimers();
+});
+
+test('all tries together have one time limit, and beyond it the call is a 504', async () => {
+  const busy = () => new Response('busy', { status: 503, headers: { 'retry-after-ms': '60' } });
+  const { exchange, calls } = calling([busy]);
+  const began = Date.now();
+  const sent = exchange.send(REQUEST, { payment: 'free' }).catch((thrown: unknown) => thrown);
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(await sent).toMatchObject({ type: 'timeout_error', status: 504, end: 'cut' });
+  expect(calls()).toBe(2);
+  expect(exchange.controller.signal.aborted).toBe(true);
+  expect(Date.now() - began).toBe(20_000);
+  expect(exchange.outcome(exchange.unusable('upstream_timeout'), 'cut')).toMatchObject({
+    sent: true,
+    status: undefined,
+  });
+  exchange.close('cut');
+});
+
+test.each([
+  ['a body that goes on is never cut', 1_900, {}, undefined],
+  ['a silence in a body ends it', 2_100, {}, { end: 'silent' }],
+  [
+    'a call with a time for the whole ends, however its body goes on',
+    500,
+    { wholeMs: 20_000 },
+    { end: 'cut', status: 504 },
+  ],
+])('%s', async (_, everyMs, more, expected) => {
+  const { exchange } = calling([dripping(everyMs)], more);
+  const response = await exchange.send(REQUEST);
+  const reading = read(exchange, response);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(exchange.controller.signal.reason).toEqual(expected && expect.objectContaining(expected));
+  exchange.controller.abort('the test is over');
+  await vi.advanceTimersByTimeAsync(5_000);
+  await reading;
+  exchange.close();
+});
+
+test('the time of the work on a piece is no silence', async () => {
+  const { exchange } = calling([() => new Response('some text')]);
+  const response = await exchange.send(REQUEST);
+  const pieces: number[] = [];
+  for await (const piece of exchange.pieces(response)) {
+    await vi.advanceTimersByTimeAsync(60_000);
+    pieces.push(piece.length);
+  }
+  expect([pieces, exchange.controller.signal.aborted]).toEqual([[9], false]);
+  exchange.close();
+});
+
+test('a caller who leaves ends the call, but not one that is closed', async () => {
+  for (const isClosed of [false, true]) {
+    const caller = new AbortController();
+    const { exchange } = calling([], { signal: caller.signal });
+    const sent = exchange.send(REQUEST).catch((thrown: unknown) => thrown);
+    if (isClosed) exchange.close();
+    caller.abort();
+    expect(exchange.controller.signal.reason).toEqual(
+      isClosed ? undefined : expect.objectContaining({ end: 'client_gone' }),
+    );
+    exchange.controller.abort('the test is over');
+    await sent;
+    exchange.close();
+  }
+  const gone = calling([], { signal: AbortSignal.abort() });
+  await expect(gone.exchange.send(REQUEST)).rejects.toMatchObject({ end: 'client_gone' });
+  expect(gone.calls()).toBe(0);
+  gone.exchange.close();
+});

@@ -1,0 +1,1278 @@
+// In workerd: requests, answers and aborts are the runtime's.
+import { env } from 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
+import { type Settings, settingsOf } from '../../../src/edge/gate/settings/settings.ts';
+import type { Bindings } from '../../../src/edge/kit/objects/bindings.ts';
+import { accountStub } from '../../../src/edge/kit/objects/stubs.ts';
+import { Conversation } from '../../../src/edge/talk/conversations/conversation.ts';
+import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../../support/app.ts';
+import { letClockGo, passTime, stopClock } from '../../support/calendar.ts';
+import { NEXT_DOOR, namelessError, PUBLISHED, refusedBy, TOO_LONG } from '../../support/foreign-gateway/errors.ts';
+import { countless, hastenCounts, isCount } from '../../support/foreign-gateway/hanging-count.ts';
+import { resetAll } from '../../support/reset.ts';
+import { rounds } from '../../support/rounds.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '../../support/tokens.ts';
+import { block, end, event, message, sse, start, textBlock } from '../../support/wire.ts';
+
+const MODEL = 'claude-opus-5-5';
+const HAIKU = 'claude-haiku-5-5';
+const USAGE = { input_tokens: 100, output_tokens: 100 };
+const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'Hi' }] };
+
+const LABEL = '{"label":"a"}';
+const messageOf = (model: unknown) => message({ model, content: [{ type: 'text', text: LABEL }], usage: USAGE });
+const streamOf = (model: unknown) => start({ model, usage: USAGE }) + textBlock([LABEL]) + end(USAGE);
+
+function answered({ text }: Sent): Response {
+  const { model, stream } = JSON.parse(text || '{}') as { model?: unknown; stream?: unknown };
+  if (stream !== true) return Response.json(messageOf(model));
+  return sse(bodyOf([streamOf(model)]));
+}
+
+/** A body that falls silent behind its first bytes, and is broken off by an abort, as one of the network is. */
+function silentBody(begun: string, signal: AbortSignal | undefined): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    type: 'bytes',
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode(begun));
+      signal?.addEventListener('abort', () => controller.error(signal.reason), { once: true });
+    },
+  });
+}
+
+/** An answer that never comes, until an abort ends the wait, as `fetch` does. */
+function hangingAnswer(signal: AbortSignal | undefined): Promise<Response> {
+  return new Promise((_, reject) => {
+    if (signal?.aborted) reject(signal.reason);
+    signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+}
+
+const refusal =
+  (status: number, type: string, headers: Record<string, string> = {}) =>
+  () =>
+    Response.json({ type: 'error', error: { type, message: 'No.' } }, { status, headers });
+
+/** Everything that an upstream can do instead of an answer, before the first byte of one. */
+const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
+  'a refused connection': () => Promise.reject(new TypeError('connection refused')),
+  'a refused key': refusal(401, 'authentication_error'),
+  'a 403 about the key': () =>
+    Response.json(
+      { type: 'error', error: { type: 'permission_error', message: 'This API key may not.' } },
+      { status: 403 },
+    ),
+  'a 403 that does not say whose it is': refusal(403, 'forbidden'),
+  'no money': refusal(402, 'billing_error'),
+  'no credit': () =>
+    Response.json(
+      { type: 'error', error: { type: 'invalid_request_error', message: 'Your credit balance is too low.' } },
+      { status: 400 },
+    ),
+  'a 408': refusal(408, 'timeout_error'),
+  'a 500': refusal(500, 'api_error'),
+  'a 529': refusal(529, 'overloaded_error'),
+  'a long 429': refusal(429, 'rate_limit_error', { 'retry-after': '60' }),
+  'a 429 without a time': refusal(429, 'rate_limit_error'),
+  'a redirect': () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } }),
+  'a stream that begins with an error': () =>
+    sse(bodyOf([event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })])),
+  'a body without a byte': () => sse(bodyOf([])),
+  'a page of something else': () => new Response('<html>Log in</html>', { headers: { 'content-type': 'text/html' } }),
+  'an error with the status of a success': () =>
+    Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }),
+  'a success without a body': () => new Response(null, { status: 204 }),
+  'a body that breaks at once': () =>
+    new Response(bodyOf([], 'cut'), { headers: { 'content-type': 'application/json' } }),
+};
+
+/** Failures after which a request may have run. What does not stream is not sent again then: the caller's SDK does that. */
+const MAY_HAVE_RUN = ['a body without a byte', 'a body that breaks at once'];
+const WHOLE = ['a whole message', 'a classification'];
+
+let counter = 0;
+let says: Record<string, (sent: Sent) => Response | Promise<Response>>;
+
+/** An entry of UPSTREAMS. Each test has hosts of its own, so that it begins with closed breakers. */
+type Entry = { name: string } & Record<string, unknown>;
+
+const nameIn = (sent: Sent) => sent.url.hostname.split('.')[0] ?? '';
+const placesOf = (app: TestApp) => app.sent.map(nameIn);
+
+function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): TestApp {
+  counter += 1;
+  const all = entries.map(({ name, ...entry }) => ({
+    name,
+    kind: 'anthropic',
+    base_url: `https://${name}.n${counter}.test`,
+    ...entry,
+  }));
+  const keys = entries.map(({ name }) => [`UPSTREAM_${name.toUpperCase()}_KEY`, `key-${name}`]);
+  const settings = {
+    UPSTREAM: '',
+    ANTHROPIC_API_KEY: '',
+    UPSTREAM_MAX_RETRIES: '0',
+    UPSTREAMS: JSON.stringify(all),
+    ...Object.fromEntries(keys),
+    ...vars,
+  };
+  const answer = (sent: Sent) => {
+    // A moment, so that what is booked has an order.
+    passTime(1);
+    return (says[nameIn(sent)] ?? answered)(sent);
+  };
+  const app = testApp((sent) => {
+    expect(sent.headers.get('x-api-key')).toBe(`key-${nameIn(sent)}`);
+    return answer(sent);
+  }, settings);
+  const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
+  const parsed = settingsOf({ MODE: 'development', ...settings });
+  vi.spyOn(inside, 'settings').mockReturnValue(parsed);
+  vi.spyOn(inside, 'upstream').mockImplementation(() =>
+    upstreamOf(parsed, async (url, init) => {
+      const text = await new Response(init.body ?? '').text();
+      const { signal } = init;
+      const sent = { method: 'POST', url: new URL(url), headers: new Headers(init.headers), text, signal } as Sent;
+      app.sent.push(sent);
+      return await answer(sent);
+    }),
+  );
+  return app;
+}
+
+/** Has the account own a container, and a file, as what an upstream has made. */
+async function makeThings(upstream: string): Promise<void> {
+  const account = accountStub(env as unknown as Bindings, settingsOf({ MODE: 'development' }), 'dev');
+  await account.noteMade([
+    { kind: 'container', id: 'container_1', upstream },
+    { kind: 'file', id: 'file_1', upstream },
+  ]);
+}
+
+const TWO: readonly Entry[] = [{ name: 'east' }, { name: 'west' }];
+
+/** About when an open breaker lets a probe through. */
+const OPEN_MS = 1_000;
+
+beforeEach(() => {
+  // How soon something fails says whether it has run: a busy machine must not.
+  stopClock();
+  says = {};
+});
+interface Row {
+  model: string;
+  upstream: string | null;
+  status: string;
+  cost_usd: number;
+  hold_usd: number;
+}
+async function rowsOf(app: TestApp): Promise<Row[]> {
+  await app.settled();
+  return ((await (await app.fetch('/usage/requests?limit=100')).json()) as { data: Row[] }).data;
+}
+
+const WAYS: Record<string, (more?: object) => [string, object]> = {
+  'a streamed message': (more) => ['/messages', { ...ASK, ...more }],
+  'a whole message': (more) => ['/v1/messages', { ...ASK, ...more }],
+  'a turn of a conversation': (more) => ['/messages', { ...ASK, conversation: `c${counter}`, ...more }],
+  'a classification': () => ['/classify', { input: 'x', labels: ['a', 'b'], model: MODEL, cache_seconds: 0 }],
+};
+
+describe.each(Object.keys(WAYS))('%s', (way) => {
+  const ask = async (app: TestApp, headers: Record<string, string> = {}, more: object = {}) => {
+    const [path, body] = WAYS[way]?.(more) ?? ['', {}];
+    const response = await app.post(path, body, headers);
+    return { response, text: await response.text() };
+  };
+
+  const isRepeated = (failure: string) => !(WHOLE.includes(way) && MAY_HAVE_RUN.includes(failure));
+
+  test.each(Object.keys(FAILURES).filter(isRepeated))('goes to the next upstream after %s', async (failure) => {
+    const app = edge(TWO);
+    says.east = FAILURES[failure] ?? answered;
+    for (const headers of [{}, { 'x-stainless-retry-count': '0' }] as Record<string, string>[]) {
+      app.sent.length = 0;
+      const { response, text } = await ask(app, headers);
+      expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+      expect(text).toContain('label');
+      if (way !== 'a turn of a conversation') expect(placesOf(app).at(-1)).toBe('west');
+    }
+    const rows = await rowsOf(app);
+    expect(rows.filter(({ status }) => status === 'complete').map(({ upstream }) => upstream)).toContain('west');
+    expect(rows.every(({ status }) => status !== 'held')).toBe(true);
+  });
+
+  test.each(Object.keys(FAILURES).filter((failure) => !isRepeated(failure)))('ends after %s', async (failure) => {
+    const app = edge(TWO);
+    says.east = FAILURES[failure] ?? answered;
+    const { response } = await ask(app);
+    expect(response.status).toBe(500);
+    expect(placesOf(app)).toEqual(['east']);
+    const [row, ...others] = await rowsOf(app);
+    expect(others).toEqual([]);
+    expect(row?.cost_usd).toBe(row?.hold_usd);
+  });
+
+  test('does not get what an upstream next door refuses, but the first failure', async () => {
+    for (const [form, words, status] of NEXT_DOOR) {
+      const app = edge(TWO);
+      says = { east: refusal(529, 'overloaded_error'), west: () => refusedBy(form, words, status) };
+      const { response, text } = await ask(app);
+      expect([response.status, text]).toEqual([529, expect.not.stringContaining(words)]);
+      expect(placesOf(app)).toEqual(['east', 'west']);
+      expect((await rowsOf(app)).every(({ cost_usd }) => cost_usd === 0)).toBe(true);
+    }
+  });
+
+  test('gets what any upstream refuses, in whichever form', async () => {
+    for (const form of ['the form of the API', 'a list']) {
+      const app = edge(TWO);
+      says = { east: refusal(529, 'overloaded_error'), west: () => refusedBy(form, TOO_LONG) };
+      const { response, text } = await ask(app);
+      expect([response.status, response.headers.get('sluice-upstream')]).toEqual([400, 'west']);
+      expect(text).toContain(TOO_LONG);
+    }
+  });
+
+  test('goes on behind what an upstream next door refuses', async () => {
+    const app = edge([...TWO, { name: 'north' }]);
+    says = {
+      east: FAILURES['a refused connection'] ?? answered,
+      west: () => refusedBy('a message', 'invalid beta flag'),
+    };
+    const { response } = await ask(app);
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'north']);
+    expect(placesOf(app)).toEqual(['east', 'west', 'north']);
+  });
+
+  test('stays where its cache is while that is well, and comes back to no other', async () => {
+    const app = edge(TWO);
+    says.east = refusal(529, 'overloaded_error');
+    const first = await ask(app);
+    expect(first.response.headers.get('sluice-upstream')).toBe('west');
+    says.east = answered;
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect((await ask(app)).response.headers.get('sluice-upstream')).toBe('west');
+    }
+  });
+
+  test('another model steps in where the asked one is overloaded everywhere, if that was asked for', async () => {
+    const models = [MODEL, HAIKU];
+    const app = edge(TWO.map((one) => ({ ...one, models })));
+    const busy = (sent: Sent) =>
+      (JSON.parse(sent.text) as { model: string }).model === MODEL
+        ? refusal(529, 'overloaded_error')()
+        : answered(sent);
+    says = { east: busy, west: busy };
+    expect((await ask(app)).response.status).toBe(529);
+    const { response, text } = await ask(app, { 'sluice-fallback-models': `claude-nobody, ${HAIKU}` });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('sluice-fallback-from')).toBe(MODEL);
+    if (way !== 'a classification') expect(text).toContain(HAIKU);
+    else expect((JSON.parse(text) as { model: string }).model).toBe(HAIKU);
+    const rows = await rowsOf(app);
+    const [last] = rows;
+    expect([last?.model, last?.status]).toEqual([HAIKU, 'complete']);
+    expect(rows.filter(({ model }) => model === MODEL).every(({ cost_usd }) => cost_usd === 0)).toBe(true);
+  });
+});
+
+describe('a 400 from next door', () => {
+  const betaRefused = () => refusedBy('the form of the API', 'invalid beta flag');
+
+  test.each(Object.keys(FAILURES).filter((failure) => !MAY_HAVE_RUN.includes(failure)))(
+    'is not the answer after %s',
+    async (failure) => {
+      const alone = edge([{ name: 'east' }]);
+      says.east = FAILURES[failure] ?? answered;
+      const first = await alone.post('/v1/messages', ASK);
+      const app = edge(TWO);
+      says.west = betaRefused;
+      const response = await app.post('/v1/messages', ASK);
+      expect(response.status).toBe(first.status);
+      expect((await errorOf(response)).message).toBe((await errorOf(first)).message);
+      expect(placesOf(app)).toEqual(['east', 'west']);
+    },
+  );
+
+  test.each(Object.entries(PUBLISHED))('is the answer where the API publishes it: %s', async (_, words) => {
+    const app = edge(TWO);
+    says = { east: refusal(500, 'api_error'), west: () => refusedBy('a message', words) };
+    const response = await app.post('/v1/messages', ASK);
+    expect([response.status, (await errorOf(response)).message]).toEqual([400, words]);
+  });
+
+  test('is none in a stream, either, and the first failure is the answer to a count', async () => {
+    const app = edge(TWO);
+    const beta = () => sse(bodyOf([namelessError({ error: { message: 'invalid beta flag', code: 400 } })]));
+    says = { east: refusal(529, 'overloaded_error'), west: beta };
+    expect((await app.post('/messages', ASK)).status).toBe(529);
+    says.west = betaRefused;
+    const { model, messages } = ASK;
+    expect((await app.post('/v1/messages/count_tokens', { model, messages })).status).toBe(529);
+    says.west = () => sse(bodyOf([namelessError({ error: { message: TOO_LONG } })]));
+    const response = await app.post('/messages', ASK);
+    expect([response.status, (await errorOf(response)).message]).toEqual([400, TOO_LONG]);
+  });
+
+  test('is the answer of the upstream that has failed itself, or of one that has the model which another lacks', async () => {
+    const app = edge(TWO, { UPSTREAM_MAX_RETRIES: '1' });
+    let asked = 0;
+    says.east = () => {
+      asked += 1;
+      return asked === 1 ? refusal(529, 'overloaded_error')() : betaRefused();
+    };
+    says.west = betaRefused;
+    expect((await app.post('/v1/messages', ASK)).status).toBe(400);
+    expect(placesOf(app)).toEqual(['east', 'west', 'east']);
+    const other = edge(TWO);
+    says.east = () =>
+      Response.json({ type: 'error', error: { type: 'not_found_error', message: `model: ${MODEL}` } }, { status: 404 });
+    expect((await other.post('/v1/messages', ASK)).status).toBe(400);
+  });
+
+  test('counts for no breaker, and is not what another model’s refusal hides', async () => {
+    const app = edge(TWO);
+    for (let nth = 0; nth < 7; nth += 1) {
+      says = { east: nth === 0 ? refusal(529, 'overloaded_error') : betaRefused, west: betaRefused };
+      await app.post('/v1/messages', ASK);
+    }
+    const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { models: { state: string }[] }[];
+    };
+    expect(upstreams.flatMap(({ models }) => models.map(({ state }) => state))).toEqual(['closed', 'closed']);
+    says = {
+      east: (sent) => (sent.text.includes(MODEL) ? refusal(529, 'overloaded_error')() : betaRefused()),
+      west: betaRefused,
+    };
+    const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
+    expect(response.status).toBe(529);
+    expect((await rowsOf(app)).every(({ cost_usd }) => cost_usd === 0)).toBe(true);
+  });
+});
+
+/** When the first byte is late, in tests of that: as much time passes. */
+const LATE_MS = 60;
+const late = () => {
+  passTime(LATE_MS);
+  return new Promise<Response>(() => {});
+};
+
+/** The rows of a request that west has answered after east. */
+const WEST_AFTER_EAST = [
+  ['west', 'complete'],
+  ['east', 'retried'],
+];
+
+test('what the caller can correct is the answer of the first upstream, and no breaker counts it', async () => {
+  const app = edge(TWO);
+  for (const [status, type] of [
+    [400, 'invalid_request_error'],
+    [404, 'not_found_error'],
+    [413, 'request_too_large'],
+  ] as const) {
+    says.east = refusal(status, type);
+    for (let nth = 0; nth < 7; nth += 1) {
+      const response = await app.post('/v1/messages', ASK);
+      expect([response.status, response.headers.get('sluice-upstream')]).toEqual([status, 'east']);
+    }
+  }
+  expect(placesOf(app)).not.toContain('west');
+});
+
+test.each([
+  [403, () => refusal(403, 'forbidden')()],
+  [401, () => new Response('<html>Who are you?</html>', { status: 401 })],
+  [307, () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } })],
+])('a %i that may be about one caller keeps nobody else away, until a second caller gets it', async (_, answer) => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  const askAs = async (name: string) =>
+    (await app.post('/v1/messages', ASK, bearer(await tokenOf(`${name}${counter}`)))).headers.get('sluice-upstream');
+  says.east = answer;
+  expect(await askAs('alice')).toBe('west');
+  says.east = answered;
+  expect(await askAs('bob')).toBe('east');
+  says.east = answer;
+  for (const name of ['carol', 'dave', 'erin']) expect(await askAs(name)).toBe('west');
+  expect(placesOf(app)).toEqual(['east', 'west', 'east', 'east', 'west', 'east', 'west', 'west']);
+});
+
+test('a probe that the upstream refuses for the caller’s own fault closes the breaker', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  const ask = async (nth: number) => await app.post('/v1/messages', ASK, bearer(await tokenOf(`p${counter}-${nth}`)));
+  says.east = refusal(529, 'overloaded_error');
+  for (let nth = 0; nth < 5; nth += 1) await ask(nth);
+  says.east = refusal(400, 'invalid_request_error');
+  let nth = 5;
+  await expect
+    .poll(async () => {
+      passTime(OPEN_MS);
+      nth += 1;
+      return (await ask(nth)).headers.get('sluice-upstream');
+    })
+    .toBe('east');
+  says.east = answered;
+  for (let more = 0; more < 3; more += 1)
+    expect((await ask(nth + 1 + more)).headers.get('sluice-upstream')).toBe('east');
+});
+
+describe('an upstream that does not have the model after all', () => {
+  const missing = (sent: Sent) => {
+    const { model } = JSON.parse(sent.text) as { model: string };
+    const error = { type: 'not_found_error', message: `model: ${model}` };
+    return Response.json({ type: 'error', error }, { status: 404 });
+  };
+
+  test.each(Object.keys(WAYS))('is passed over by %s, and left alone for a while', async (way) => {
+    const app = edge(TWO);
+    says.east = missing;
+    for (let nth = 0; nth < 3; nth += 1) {
+      const [path, body] = WAYS[way]?.() ?? ['', {}];
+      const response = await app.post(path, { ...body, input: `x${nth}` });
+      expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+      await response.text();
+    }
+    expect(placesOf(app)).toEqual(['east', 'west', 'west', 'west']);
+    expect((await rowsOf(app)).filter(({ status }) => status !== 'complete')).toEqual([]);
+    expect((await app.post('/v1/messages', { ...ASK, model: HAIKU })).status).toBe(200);
+  });
+
+  test('is passed over by a count', async () => {
+    const app = edge(TWO);
+    says = { east: missing, west: () => Response.json({ input_tokens: 7 }) };
+    const { model, messages } = ASK;
+    const response = await app.post('/v1/messages/count_tokens', { model, messages });
+    expect([response.status, await response.json()]).toEqual([200, expect.objectContaining({ input_tokens: 7 })]);
+  });
+
+  test('is the answer where no other has it; one that is only down tells more', async () => {
+    const app = edge(TWO);
+    says = { east: missing, west: missing };
+    const response = await app.post('/v1/messages', ASK);
+    expect([response.status, (await errorOf(response)).message]).toEqual([404, `model: ${MODEL}`]);
+    const busy = refusal(529, 'overloaded_error');
+    const locked = refusal(401, 'authentication_error');
+    for (const [east, west, status] of [
+      [missing, busy, 529],
+      [busy, missing, 529],
+      [missing, locked, 404],
+      [locked, missing, 404],
+    ] as const) {
+      const other = edge(TWO);
+      says = { east, west };
+      expect((await other.post('/v1/messages', ASK)).status).toBe(status);
+    }
+  });
+
+  test('opens no breaker for a name that a caller has made up', async () => {
+    const app = edge(TWO);
+    for (const model of ['claude-nobody', `${MODEL}-20990101`]) {
+      says = { east: missing, west: missing };
+      for (let nth = 0; nth < 6; nth += 1) expect((await app.post('/v1/messages', { ...ASK, model })).status).toBe(404);
+    }
+    says = {};
+    const response = await app.post('/v1/messages', ASK);
+    expect(response.headers.get('sluice-upstream')).toBe('east');
+    const health = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { models: { state: string }[] }[];
+    };
+    expect(health.upstreams.flatMap(({ models }) => models).every(({ state }) => state === 'closed')).toBe(true);
+  });
+});
+
+test('a short 429 is waited for once: the cache is there', async () => {
+  const app = edge(TWO);
+  let nth = 0;
+  says.east = (sent) => {
+    nth += 1;
+    return nth === 1 ? refusal(429, 'rate_limit_error', { 'retry-after': '1' })() : answered(sent);
+  };
+  const response = await app.post('/v1/messages', ASK);
+  expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'east']);
+  says.east = refusal(429, 'rate_limit_error', { 'retry-after': '1' });
+  app.sent.length = 0;
+  const next = await app.post('/v1/messages', ASK);
+  expect([next.status, placesOf(app)]).toEqual([200, ['east', 'east', 'west']]);
+});
+
+test('a stream whose first byte is late is asked for elsewhere; what may have run is paid for', async () => {
+  const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }]);
+  says.east = late;
+  const response = await app.post('/messages', ASK);
+  expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+  await response.text();
+  const rows = await rowsOf(app);
+  expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(WEST_AFTER_EAST);
+  for (const { cost_usd, hold_usd } of rows) {
+    expect(cost_usd).toBeGreaterThan(0);
+    expect(cost_usd).toBeLessThanOrEqual(hold_usd);
+  }
+});
+
+/** What an upstream does that may have written all of an answer before it fails. */
+const SICK: Record<string, () => Response | Promise<Response>> = {
+  hangs: () => new Promise(() => {}),
+  'resets the connection': () => Promise.reject(new Error('Network connection lost.')),
+  fails: () => new Response('<html>', { status: 502 }),
+  'breaks behind its headers': () => sse(bodyOf([], 'cut')),
+};
+
+test.each(Object.keys(SICK))(
+  'where the first upstream %s, the second answers: with a limit and without, whatever max_tokens',
+  async (sick) => {
+    for (const limits of [{}, { usd_per_day: 20 }, { usd_per_day: 20, on_shortfall: 'refuse' }]) {
+      for (const max_tokens of [300, 1_023, 4_096, 32_000, 128_000]) {
+        await resetAll();
+        const app = edge([{ name: 'east', first_byte_ms: 20 }, { name: 'west' }], {
+          DEFAULT_LIMITS: JSON.stringify(limits),
+        });
+        // By the clock all of its answer may have been written.
+        says.east = () => {
+          passTime(280_000);
+          return SICK[sick]?.() ?? Promise.reject(new Error('well'));
+        };
+        const isTurn = max_tokens === 4_096 || max_tokens === 300;
+        const more = isTurn ? { conversation: `sick${counter}` } : {};
+        const response = await app.post('/messages', { ...ASK, max_tokens, ...more });
+        expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+        expect(response.headers.get('sluice-max-tokens')).toBeNull();
+        await response.text();
+        const rows = await rowsOf(app);
+        expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(WEST_AFTER_EAST);
+        const [west, east] = rows;
+        expect(west?.hold_usd).toBe(east?.hold_usd);
+        expect(east?.cost_usd).toBeGreaterThan(0.9 * (east?.hold_usd ?? Number.NaN));
+      }
+    }
+  },
+);
+
+test('where the budget does not pay for another try, the failed one is the answer', async () => {
+  const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }], {
+    DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.006, min_output_tokens: 200 }),
+  });
+  says.east = (sent) => (isCount(sent) ? Response.json({ input_tokens: 9 }) : late());
+  const response = await app.post('/messages', ASK);
+  expect([response.status, (await errorOf(response)).type]).toEqual([504, 'timeout_error']);
+  expect(app.sent.filter((sent) => !isCount(sent)).map(nameIn)).toEqual(['east']);
+  expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['retried']);
+});
+
+test('a later try waits for nobody: where others hold the money, the failed one is the answer', async () => {
+  // Two have room, and after one has failed only one.
+  const app = edge(TWO, { DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.2, on_shortfall: 'refuse' }) });
+  const others = Promise.withResolvers<Response>();
+  let other: Promise<Response> | undefined;
+  says.east = async () => {
+    if (other !== undefined) return await others.promise;
+    other = app.post('/messages', ASK);
+    await expect.poll(() => app.sent).toHaveLength(2);
+    passTime(280_000);
+    return new Response('<html>', { status: 502 });
+  };
+  const response = await app.post('/messages', ASK);
+  expect([response.status, (await errorOf(response)).type]).toEqual([502, 'api_error']);
+  expect(placesOf(app)).toEqual(['east', 'east']);
+  others.resolve(sse(bodyOf([streamOf(MODEL)])));
+  expect((await other)?.status).toBe(200);
+  await (await other)?.text();
+  expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['complete', 'retried']);
+  expect(await (await app.fetch('/usage/requests?status=refused')).json()).toMatchObject({ data: [] });
+});
+
+test('nothing goes anywhere else once the first byte has gone down', async () => {
+  const app = edge(TWO);
+  const begun = streamOf(MODEL).slice(0, 400);
+  says.east = () => sse(bodyOf([begun], 'cut'));
+  const text = await (await app.post('/messages', ASK)).text();
+  expect(text).toContain('event: error');
+  expect(placesOf(app)).toEqual(['east']);
+});
+
+test('an open breaker keeps requests away, and one probe brings them back', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  says.east = refusal(529, 'overloaded_error');
+  const states = async () => {
+    const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { name: string; models: { model: string; state: string }[] }[];
+    };
+    return upstreams.map(({ name, models }) => [name, ...models.map(({ state }) => state)]);
+  };
+  // Each of another account: none has a cache anywhere.
+  const ask = async (nth: number) => {
+    const response = await app.post('/messages', ASK, bearer(await tokenOf(`open-${counter}-${nth}`)));
+    await response.text();
+    return response.headers.get('sluice-upstream');
+  };
+  for (let nth = 0; nth < 5; nth += 1) expect(await ask(nth)).toBe('west');
+  expect(await states()).toEqual([
+    ['east', 'open'],
+    ['west', 'closed'],
+  ]);
+  app.sent.length = 0;
+  for (let nth = 5; nth < 15; nth += 1) expect(await ask(nth)).toBe('west');
+  // No probe sooner than three quarters of a second after it opened.
+  expect(placesOf(app)).not.toContain('east');
+  passTime(740);
+  expect(await ask(15)).toBe('west');
+  expect(placesOf(app)).not.toContain('east');
+  // At most a second after it there is one, and the next one only after longer.
+  passTime(OPEN_MS);
+  for (let nth = 16; nth < 20; nth += 1) expect(await ask(nth)).toBe('west');
+  expect(placesOf(app).filter((place) => place === 'east')).toHaveLength(1);
+  says = {};
+  passTime(2 * OPEN_MS + OPEN_MS);
+  expect(await ask(20)).toBe('east');
+  expect(await states()).toEqual([
+    ['east', 'closed'],
+    ['west', 'closed'],
+  ]);
+});
+
+test('how the upstreams are is told to admins alone', async () => {
+  const app = edge(TWO, { ...DEPLOYED });
+  const state = async (headers: Record<string, string> = {}) =>
+    (await app.fetch('/health?upstreams', { headers })).status;
+  expect(await state()).toBe(401);
+  expect(await state(bearer(await tokenOf('somebody', ['messages'])))).toBe(403);
+  expect(await state(bearer(await tokenOf('somebody', ['admin'])))).toBe(200);
+  expect(await (await app.fetch('/health')).json()).toEqual({ status: 'ok', upstream: 'anthropic' });
+});
+
+test('with every breaker open an upstream is tried all the same, where no other model may step in', async () => {
+  const app = edge(TWO);
+  says = { east: refusal(500, 'api_error'), west: refusal(500, 'api_error') };
+  for (let nth = 0; nth < 6; nth += 1) expect((await app.post('/v1/messages', ASK)).status).toBe(500);
+  says = {};
+  expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+});
+
+test('no more requests run at an upstream than it may have', async () => {
+  const app = edge([
+    { name: 'east', max_concurrent: 2 },
+    { name: 'west', max_concurrent: 1 },
+  ]);
+  const waiting: (() => void)[] = [];
+  const slow = (sent: Sent) => new Promise<Response>((resolve) => waiting.push(() => resolve(answered(sent))));
+  says = { east: slow, west: slow };
+  const running = [app.post('/v1/messages', ASK), app.post('/v1/messages', ASK), app.post('/v1/messages', ASK)];
+  await expect.poll(() => waiting.length).toBe(3);
+  expect([...placesOf(app)].sort()).toEqual(['east', 'east', 'west']);
+  const refused = await app.post('/v1/messages', ASK);
+  expect([refused.status, (await errorOf(refused)).type, refused.headers.get('retry-after')]).toEqual([
+    529,
+    'overloaded_error',
+    '2',
+  ]);
+  for (const go of waiting) go();
+  for (const one of running) expect((await one).status).toBe(200);
+  says = {};
+  expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+});
+
+test('what belongs to one upstream goes to it alone', async () => {
+  const app = edge(TWO);
+  says.east = refusal(529, 'overloaded_error');
+  await makeThings('east');
+  const file = [{ type: 'document', source: { type: 'file', file_id: 'file_1' } }];
+  for (const more of [
+    { container: 'container_1' },
+    { container: { id: 'container_1', skills: [] } },
+    { messages: [{ role: 'user', content: file }] },
+  ]) {
+    app.sent.length = 0;
+    expect((await app.post('/v1/messages', { ...ASK, ...more })).status).toBe(529);
+    expect(placesOf(app)).toEqual(['east']);
+  }
+  // A container that is yet to be made can be made anywhere.
+  expect((await app.post('/v1/messages', { ...ASK, container: { skills: [] } })).status).toBe(200);
+});
+
+describe('models and counts', () => {
+  test('go where they are served, by the id that they have there', async () => {
+    const app = edge([
+      { name: 'east', models: [HAIKU] },
+      { name: 'west', models: { [MODEL]: 'opus-there' } },
+    ]);
+    const response = await app.post('/v1/messages', ASK);
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+    expect(JSON.parse(app.sent[0]?.text ?? '')).toMatchObject({ ...ASK, model: 'opus-there' });
+    expect((await rowsOf(app))[0]).toMatchObject({ model: MODEL, cost_usd: 0.0024, upstream: 'west' });
+    const none = await app.post('/v1/messages', { ...ASK, model: 'claude-sonnet-5-5' });
+    const { type, message } = await errorOf(none);
+    expect([none.status, type]).toEqual([404, 'not_found_error']);
+    expect(message).toContain('claude-sonnet-5-5');
+    expect(app.sent).toHaveLength(1);
+  });
+
+  test('a count goes to one that counts; where none does it is a 400 that says who could', async () => {
+    const counts = (sent: Sent) =>
+      sent.url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 7 }) : answered(sent);
+    const app = edge([
+      { name: 'east', count: false },
+      { name: 'west', models: [MODEL] },
+    ]);
+    says = { east: counts, west: counts };
+    const { max_tokens: _, ...prompt } = ASK;
+    expect(await (await app.post('/count-tokens', prompt)).json()).toMatchObject({ input_tokens: 7 });
+    expect(placesOf(app)).toEqual(['west']);
+    const none = await app.post('/count-tokens', { ...prompt, model: HAIKU });
+    expect(none.status).toBe(400);
+    expect((await errorOf(none)).message).toMatch(/token counts.*west/);
+  });
+
+  test('an admission’s count goes past one that has just hung, and a file is counted where it is', async () => {
+    const limits = { usd_per_day: 0.02, min_output_tokens: 200 };
+    const app = edge(TWO, { DEFAULT_LIMITS: JSON.stringify(limits) });
+    const missing = (sent: Sent) => (sent.text.includes('file_1') ? refusal(404, 'not_found_error')() : answered(sent));
+    says.east = countless(missing);
+    says.west = countless(answered, () => Response.json({ input_tokens: 9 }));
+    const placesOfCounts = () => app.sent.splice(0).filter(isCount).map(nameIn);
+    const long = { ...ASK, messages: [{ role: 'user', content: 'x'.repeat(2_500) }] };
+    const end = hastenCounts();
+    expect((await app.post('/v1/messages', long)).status).toBe(200);
+    expect(placesOfCounts()).toEqual(['east']);
+    end();
+    expect((await app.post('/v1/messages', long)).status).toBe(200);
+    expect(placesOfCounts()).toEqual(['west']);
+    passTime(61_000);
+    says.east = countless(missing, refusal(404, 'not_found_error'));
+    await accountStub(env as unknown as Bindings, {}, 'dev').noteMade([
+      { kind: 'file', id: 'file_1', upstream: 'west' },
+    ]);
+    const source = { type: 'file', file_id: 'file_1' };
+    const file = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
+    expect((await app.post('/v1/messages', file)).status).toBe(200);
+    expect(placesOfCounts()).toEqual(['west']);
+  });
+
+  test('what runs at an upstream is priced by it, and the hold is the dearest of those that could answer', async () => {
+    const factors = fc.integer({ min: 1, max: 400 }).map((hundredths) => hundredths / 100);
+    await tryAsyncCases(runs(20), factors, factors, fc.boolean(), async (first, second, fails) => {
+      const app = edge([
+        { name: 'east', price_factor: first },
+        { name: 'west', price_factor: second },
+      ]);
+      says = fails ? { east: refusal(529, 'overloaded_error') } : {};
+      expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+      const [row] = await rowsOf(app);
+      const factor = fails ? second : first;
+      // $4 and $20 for a million tokens; a price has three decimals, and is rounded up.
+      const price = (usd: number) => Math.ceil(Number((usd * factor * 1_000).toFixed(6)));
+      expect(row?.cost_usd).toBeCloseTo((100 * price(4) + 100 * price(20)) / 1e9, 12);
+      const [plain] = await (async () => {
+        const other = edge([{ name: 'east', price_factor: Math.max(first, second) }]);
+        await other.post('/v1/messages', ASK);
+        return await rowsOf(other);
+      })();
+      expect(row?.hold_usd).toBe(plain?.hold_usd);
+    });
+  });
+
+  test('the models of an account’s limits step in where the budget no longer pays', async () => {
+    const limits = { usd_per_day: 0.003, min_output_tokens: 200, on_shortfall: 'refuse' };
+    const app = edge([{ name: 'east' }], {
+      DEFAULT_LIMITS: JSON.stringify({ ...limits, fallback_models: ['claude-sonnet-5-5', HAIKU] }),
+    });
+    const response = await app.post('/v1/messages', { ...ASK, max_tokens: 300 });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('sluice-fallback-from')).toBe(MODEL);
+    expect((JSON.parse(app.sent.at(-1)?.text ?? '') as { model: string }).model).toBe(HAIKU);
+    const none = await app.post('/v1/messages', { ...ASK, max_tokens: 300 }, { 'sluice-fallback-models': '' });
+    expect(none.status).toBe(429);
+  });
+
+  test('the models of a prefix step in for whoever uses it, also in a conversation', async () => {
+    const app = edge([{ name: 'east', models: [MODEL, HAIKU] }]);
+    says.east = (sent) => {
+      if (sent.url.pathname.endsWith('count_tokens')) return Response.json({ input_tokens: 9 });
+      return sent.text.includes(MODEL) ? refusal(529, 'overloaded_error')() : answered(sent);
+    };
+    const put = await app.fetch('/prefixes/support', {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ system: 'You are kind.', fallback_models: [HAIKU] }),
+    });
+    expect(put.status).toBe(200);
+    for (const more of [{}, { conversation: `prefixed-${counter}` }]) {
+      const response = await app.post('/v1/messages', { ...ASK, prefix: 'support', ...more });
+      expect([response.status, response.headers.get('sluice-fallback-from')]).toEqual([200, MODEL]);
+      expect(((await response.json()) as { model: string }).model).toBe(HAIKU);
+    }
+  });
+
+  test('the list says where each model is served, by which id and at which price', async () => {
+    const app = edge([
+      { name: 'east', models: { [MODEL]: 'opus-there' }, price_factor: 1.1 },
+      { name: 'west', models: [MODEL, HAIKU] },
+    ]);
+    const listed = { type: 'model', id: MODEL, display_name: 'Opus', created_at: '2026-10-01T00:00:00Z' };
+    const list = () => Response.json({ data: [listed], has_more: false, first_id: MODEL, last_id: MODEL });
+    says = { east: list, west: list };
+    const { data } = (await (await app.fetch('/models')).json()) as { data: Record<string, unknown>[] };
+    expect(data.map(({ id }) => id)).toEqual([MODEL, HAIKU]);
+    expect(data[0]).toMatchObject({
+      ...listed,
+      prices: { input: 4.4, output: 22 },
+      upstreams: [
+        { name: 'east', id: 'opus-there', prices: { input: 4.4, output: 22 } },
+        { name: 'west', id: MODEL, prices: { input: 4, output: 20 } },
+      ],
+    });
+    expect(data[1]).toMatchObject({ id: HAIKU, upstreams: [{ name: 'west', id: HAIKU }] });
+    expect(await (await app.fetch(`/models/${HAIKU}`)).json()).toMatchObject({
+      id: HAIKU,
+      upstreams: [{ name: 'west' }],
+    });
+    expect((await app.fetch('/models/claude-sonnet-5-5')).status).toBe(404);
+  });
+
+  test('the list is there while no upstream that has one answers, and the log says why it is short', async () => {
+    for (const failure of Object.values(FAILURES)) {
+      const app = edge([{ name: 'east', models: [MODEL] }]);
+      says.east = failure;
+      const response = await app.fetch('/models');
+      const { data } = (await response.json()) as { data: { id: string }[] };
+      expect([response.status, data.map(({ id }) => id)]).toEqual([200, [MODEL]]);
+      await app.settled();
+      expect(app.log.at(-1)).toMatchObject({ route: '/models', status: 200, error_type: expect.any(String) });
+    }
+  });
+
+  test('a model steps in only if the account may use it', async () => {
+    const app = edge([{ name: 'east' }], { DEFAULT_LIMITS: JSON.stringify({ models: [MODEL] }) });
+    says.east = refusal(529, 'overloaded_error');
+    const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
+    expect(response.status).toBe(529);
+    expect(placesOf(app)).toEqual(['east']);
+    expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
+  });
+
+  test('where no model that may step in is admitted, the asked one is tried all the same, and paid for', async () => {
+    const app = edge([{ name: 'east' }], {
+      DEFAULT_LIMITS: JSON.stringify({ models: [MODEL], concurrent_requests: 1 }),
+      SIGNING_SECRET: SECRET,
+    });
+    says.east = refusal(529, 'overloaded_error');
+    for (let nth = 0; nth < 5; nth += 1) await app.post('/v1/messages', ASK);
+    // The breaker is open now.
+    says = {};
+    for (const more of [{}, { conversation: `open${counter}` }]) {
+      app.sent.length = 0;
+      const fallbacks = { 'sluice-fallback-models': `claude-nobody, ${HAIKU}` };
+      const response = await app.post('/v1/messages', { ...ASK, ...more }, fallbacks);
+      expect([response.status, app.sent.length]).toEqual([200, 1]);
+      expect(response.headers.get('sluice-fallback-from')).toBe(null);
+      expect(await response.json()).toMatchObject({ model: MODEL });
+      const [last, before] = await rowsOf(app);
+      expect([last?.status, last?.model, before?.status, before?.cost_usd]).toEqual(['complete', MODEL, 'retried', 0]);
+      expect(last?.cost_usd).toBeGreaterThan(0);
+      says.east = refusal(529, 'overloaded_error');
+      await app.post('/v1/messages', ASK);
+      says = {};
+    }
+  });
+
+  test('where the budget is gone by the time that no other model is admitted, what the upstream said is the answer', async () => {
+    const limits = JSON.stringify({ models: [MODEL] });
+    const app = edge([{ name: 'east' }], { DEFAULT_LIMITS: limits, UPSTREAM_MAX_RETRIES: '1' });
+    says.east = async () => {
+      const body = JSON.stringify({ models: [MODEL], usd_per_day: 0 });
+      const headers = { 'content-type': 'application/json' };
+      expect((await app.fetch('/accounts/dev/limits', { method: 'PUT', body, headers })).status).toBe(200);
+      return refusal(529, 'overloaded_error')();
+    };
+    const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
+    expect([response.status, (await errorOf(response)).type]).toEqual([529, 'overloaded_error']);
+    expect(placesOf(app)).toEqual(['east']);
+    expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
+  });
+
+  const busyBut =
+    (...models: string[]) =>
+    (sent: Sent) =>
+      models.includes(String(JSON.parse(sent.text).model)) ? answered(sent) : refusal(529, 'overloaded_error')();
+  const sentTo = (app: TestApp, model: string) =>
+    app.sent.map(({ text }) => JSON.parse(text)).filter((body) => body.model === model);
+  const THINKING = '{ "type": "adaptive",  "display": "summarized" }';
+
+  test.each(['alone', 'in a conversation'])(
+    'a model that steps in gets the thinking that it takes, %s',
+    async (where) => {
+      const app = edge([{ name: 'east' }]);
+      says.east = busyBut('claude-haiku-4-5');
+      const more = where === 'alone' ? '' : `"conversation": "taken${counter}", `;
+      const effort = '{ "effort": "xhigh",  "format": null }';
+      const body = `{${more}"thinking": ${THINKING}, "output_config": ${effort}, ${JSON.stringify(ASK).slice(1)}`;
+      const headers = { 'content-type': 'application/json', 'sluice-fallback-models': `${HAIKU}, claude-haiku-4-5` };
+      const response = await app.fetch('/v1/messages', { method: 'POST', headers, body });
+      expect([response.status, response.headers.get('sluice-fallback-from')]).toEqual([200, MODEL]);
+      await response.text();
+      // The model that was named gets every byte of it.
+      for (const { text } of app.sent.filter((sent) => sent.text.includes(MODEL))) {
+        expect(text).toContain(`"thinking": ${THINKING}, "output_config": ${effort}`);
+      }
+      expect(sentTo(app, MODEL)).not.toEqual([]);
+      const asked = { ...ASK, thinking: JSON.parse(THINKING), output_config: JSON.parse(effort) };
+      expect(sentTo(app, HAIKU)[0]).toMatchObject({ ...asked, model: HAIKU });
+      const [last] = sentTo(app, 'claude-haiku-4-5');
+      expect(last).toMatchObject({
+        ...ASK,
+        model: 'claude-haiku-4-5',
+        thinking: { type: 'enabled', display: 'summarized', budget_tokens: 3_840 },
+        output_config: { format: null },
+      });
+      expect(last.output_config).not.toHaveProperty('effort');
+      expect((await rowsOf(app))[0]).toMatchObject({ model: 'claude-haiku-4-5-20251001', status: 'complete' });
+    },
+  );
+
+  test('a tool loop that another model began is gone on with by that, with the thinking that it takes', async () => {
+    const app = edge([{ name: 'east' }]);
+    const model = 'claude-haiku-4-5';
+    says.east = (sent) => {
+      if (!sent.text.includes(model)) return refusal(529, 'overloaded_error')();
+      if (sent.text.includes('tool_result')) return answered(sent);
+      const thought = block({ type: 'thinking', thinking: 'Hm.', signature: 'sig' });
+      const call = block({ type: 'tool_use', id: 'toolu_1', name: 'find', input: {} }, [], 1);
+      return sse(bodyOf([start({ model, usage: USAGE }) + thought + call + end(USAGE, 'tool_use')]));
+    };
+    const asked = {
+      ...ASK,
+      conversation: `loop${counter}`,
+      thinking: { type: 'adaptive' },
+      tools: [{ name: 'find', input_schema: { type: 'object' } }],
+    };
+    const headers = { 'sluice-fallback-models': model };
+    const first = await app.post('/v1/messages', asked, headers);
+    expect(first.headers.get('sluice-fallback-from')).toBe(MODEL);
+    await first.text();
+    const result = { type: 'tool_result', tool_use_id: 'toolu_1', content: 'There.' };
+    const messages = [{ role: 'user', content: [result] }];
+    const second = await app.post('/v1/messages', { ...asked, messages }, headers);
+    expect([second.status, await second.json()]).toMatchObject([200, { model }]);
+    const bodies = sentTo(app, model);
+    // As much as the model that was asked for thinks by default.
+    const budget = { type: 'enabled', budget_tokens: 2_048 };
+    expect(bodies.map(({ thinking }) => thinking)).toEqual([budget, budget]);
+    expect(bodies[1].messages.at(-1)).toMatchObject({ role: 'user', content: [result] });
+  });
+
+  test('a model that refuses what is asked is passed over, and the asked one is tried where none is left', async () => {
+    const app = edge([{ name: 'east' }]);
+    const body = { ...ASK, model: HAIKU, tools: [], tool_choice: { type: 'any' } };
+    says.east = busyBut('claude-opus-4-8');
+    const passed = `claude-sonnet-5-5, ${MODEL}`;
+    const response = await app.post('/v1/messages', body, { 'sluice-fallback-models': `${passed}, claude-opus-4-8` });
+    expect(await response.json()).toMatchObject({ model: 'claude-opus-4-8' });
+    expect([...new Set(app.sent.map(({ text }) => JSON.parse(text).model))]).toEqual([HAIKU, 'claude-opus-4-8']);
+    const none = await app.post('/v1/messages', body, { 'sluice-fallback-models': passed });
+    expect(none.status).toBe(529);
+    const short = { ...ASK, model: 'claude-haiku-4-5', max_tokens: 300 };
+    says.east = busyBut(MODEL);
+    const fallbacks = { 'sluice-fallback-models': MODEL };
+    expect((await app.post('/v1/messages', short, fallbacks)).status).toBe(529);
+    expect((await app.post('/v1/messages', { ...short, max_tokens: 2_048 }, fallbacks)).status).toBe(200);
+  });
+
+  test('more models than may step in are a 400', async () => {
+    const app = edge(TWO);
+    const header = { 'sluice-fallback-models': 'a,b,c,d,e,f' };
+    const response = await app.post('/v1/messages', ASK, header);
+    expect([response.status, app.sent.length]).toEqual([400, 0]);
+  });
+});
+
+test('what a caller does wrong in a conversation opens the breaker for nobody', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  says.east = refusal(400, 'invalid_request_error');
+  for (let nth = 0; nth < 12; nth += 1) {
+    const response = await app.post('/messages', { ...ASK, conversation: `bad${counter}-${nth}` });
+    expect([nth, response.status, placesOf(app).at(-1)]).toEqual([nth, 400, 'east']);
+    await response.text();
+  }
+  says = {};
+  const other = await app.post('/v1/messages', ASK, bearer(await tokenOf(`well-${counter}`)));
+  expect(other.headers.get('sluice-upstream')).toBe('east');
+});
+
+test('an answer that breaks behind its headers may have run, however soon: it is paid for', async () => {
+  for (const more of [{}, { stream: true }]) {
+    await resetAll();
+    const app = edge(TWO);
+    const type = 'stream' in more ? 'text/event-stream' : 'application/json';
+    says.east = () => new Response(bodyOf([]), { headers: { 'content-type': type } });
+    const response = await app.post('/v1/messages', { ...ASK, ...more });
+    const streams = 'stream' in more;
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual(streams ? [200, 'west'] : [500, null]);
+    await response.text();
+    const rows = await rowsOf(app);
+    expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(
+      streams ? WEST_AFTER_EAST : [['east', 'cut']],
+    );
+    expect(rows.at(-1)?.cost_usd).toBeGreaterThan(0);
+  }
+});
+
+test('an upstream that asks for a short wait each time is left alone after a while', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  says.east = refusal(429, 'rate_limit_error', { 'retry-after-ms': '5' });
+  for (let nth = 0; nth < 6; nth += 1) {
+    const response = await app.post('/v1/messages', ASK, bearer(await tokenOf(`short-${counter}-${nth}`)));
+    expect(response.headers.get('sluice-upstream')).toBe('west');
+  }
+  app.sent.length = 0;
+  await app.post('/v1/messages', ASK, bearer(await tokenOf(`short-${counter}-last`)));
+  expect(placesOf(app)).toEqual(['west']);
+});
+
+test('what one upstream alone has goes to no other, also by another model', async () => {
+  const app = edge([{ name: 'east', models: [MODEL] }, { name: 'west' }]);
+  const conversation = `owned${counter}`;
+  expect((await app.post('/v1/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('east');
+  says.east = refusal(529, 'overloaded_error');
+  await makeThings('east');
+  app.sent.length = 0;
+  const response = await app.post(
+    '/v1/messages',
+    { ...ASK, conversation, container: 'container_1' },
+    { 'sluice-fallback-models': HAIKU },
+  );
+  expect([response.status, new Set(placesOf(app))]).toEqual([529, new Set(['east'])]);
+});
+
+test('a model that nobody serves does not hide why the asked one did not answer', async () => {
+  const app = edge(TWO.map((one) => ({ ...one, models: [MODEL] })));
+  says = { east: refusal(529, 'overloaded_error'), west: refusal(529, 'overloaded_error') };
+  const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
+  expect([response.status, (await errorOf(response)).type]).toEqual([529, 'overloaded_error']);
+});
+
+describe('a count', () => {
+  test.each(Object.keys(FAILURES))('goes to the next upstream after %s', async (failure) => {
+    const app = edge(TWO);
+    says = { east: FAILURES[failure] ?? answered, west: () => Response.json({ input_tokens: 7 }) };
+    const { model, messages } = ASK;
+    const response = await app.post('/v1/messages/count_tokens', { model, messages });
+    expect([response.status, await response.json()]).toEqual([200, expect.objectContaining({ input_tokens: 7 })]);
+    expect(placesOf(app).at(-1)).toBe('west');
+    expect(await rowsOf(app)).toEqual([]);
+  });
+});
+
+test('of several that ask to wait, the shortest time is told', async () => {
+  const limited = (seconds: number) => refusal(429, 'rate_limit_error', { 'retry-after': String(seconds) });
+  for (const [first, second] of [
+    [60, 20],
+    [20, 60],
+  ] as const) {
+    const app = edge(TWO);
+    says = { east: limited(first), west: limited(second) };
+    const response = await app.post('/v1/messages', ASK);
+    expect([response.status, response.headers.get('retry-after')]).toEqual([429, '20']);
+    expect(response.headers.get('sluice-limited-by')).toBe('upstream');
+  }
+});
+
+test('a conversation goes on elsewhere once its upstream is gone from the settings', async () => {
+  const conversation = `moved${counter}`;
+  const before = edge([{ name: 'north' }]);
+  expect((await before.post('/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('north');
+  await before.settled();
+  // Made when there was one upstream only, which has no name.
+  await makeThings('');
+  const after = edge(TWO);
+  for (const more of [{}, { container: 'container_1' }]) {
+    const response = await after.post('/v1/messages', { ...ASK, ...more, conversation });
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'east']);
+    await response.text();
+  }
+  expect(JSON.parse(after.sent.at(-1)?.text ?? '')).toMatchObject({ messages: { length: 5 } });
+});
+
+test('a key that was refused is used again soon after it was changed', async () => {
+  const app = edge([{ name: 'east' }], { UPSTREAM_EAST_KEY: 'key-east' });
+  says.east = refusal(401, 'authentication_error');
+  expect((await app.post('/v1/messages', ASK)).status).toBe(500);
+  // The same list, so that what is known of its upstreams stands; the new key takes the old one's place.
+  says.east = answered;
+  expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+});
+
+describe('the places that an upstream has', () => {
+  const health = async (app: TestApp) => {
+    const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { name: string; running: number }[];
+    };
+    return upstreams.map(({ running }) => running);
+  };
+
+  test('are all free after a storm of requests that are aborted anywhere', async () => {
+    await tryAsyncCases(
+      runs(40),
+      fc.array(
+        fc.record({
+          way: fc.constantFrom(...Object.keys(WAYS)),
+          after: fc.constantFrom(undefined, 0, 1, 5, 20, 60),
+          stops: fc.boolean(),
+          mood: fc.constantFrom('well', 'slow', 'hangs', 'breaks', 'busy', 'silent'),
+        }),
+        { minLength: 5, maxLength: 20 },
+      ),
+      async (storm) => {
+        // A silence comes to its end.
+        letClockGo();
+        const app = edge(
+          TWO.map((one) => ({ ...one, max_concurrent: 3, first_byte_ms: 40 })),
+          { STREAM_IDLE_MS: '200', UPSTREAM_TIMEOUT_MS: '400' },
+        );
+        const moods: Record<string, string> = {};
+        const play = async (sent: Sent): Promise<Response> => {
+          const mood = moods[/storm (\d+)/.exec(sent.text)?.[1] ?? ''] ?? 'well';
+          if (mood === 'busy') return refusal(529, 'overloaded_error')();
+          if (mood === 'hangs') return await hangingAnswer(sent.signal);
+          if (mood === 'slow') await rounds(10);
+          const begun = streamOf(MODEL).slice(0, 300);
+          if (mood === 'breaks') return sse(bodyOf([begun], 'cut'));
+          if (mood === 'silent') return sse(silentBody(begun, sent.signal));
+          return answered(sent);
+        };
+        says = { east: play, west: play };
+        await Promise.all(
+          storm.map(async ({ way, after, mood, stops }, nth) => {
+            moods[String(nth)] = mood;
+            const messages = [{ role: 'user', content: `storm ${nth} ` }];
+            const [path, body] = WAYS[way]?.({ messages }) ?? ['', {}];
+            const conversation = `storm${counter}-${nth}`;
+            const own = 'conversation' in body ? { conversation } : {};
+            const controller = new AbortController();
+            const init = {
+              method: 'POST',
+              headers: { 'content-type': 'application/json' },
+              signal: controller.signal,
+            };
+            const asked = app
+              .fetch(path, { ...init, body: JSON.stringify({ ...body, input: `storm ${nth} `, ...own }) })
+              .then((response) => response.text())
+              .catch(() => '');
+            if (after !== undefined) {
+              await rounds(after);
+              if (stops && 'conversation' in body) {
+                await app.fetch(`/conversations/${conversation}/stop`, { method: 'POST' });
+              } else controller.abort();
+            }
+            // Who has left reads no more: what becomes of the answer, the checks below tell.
+            if (!controller.signal.aborted) await asked;
+          }),
+        );
+        await expect.poll(() => health(app)).toEqual([0, 0]);
+        // A place is free before the settlement has arrived.
+        await expect.poll(async () => (await rowsOf(app)).filter(({ status }) => status === 'held')).toEqual([]);
+      },
+    );
+  });
+
+  test('and what is remembered of models, are bounded however many names are asked for', async () => {
+    const app = edge(TWO, { DEFAULT_LIMITS: '' });
+    for (let nth = 0; nth < 150; nth += 1) {
+      const response = await app.post('/v1/messages', {
+        ...ASK,
+        model: `claude-${nth}-${'x'.repeat(nth % 3 ? 5 : 5_000)}`,
+      });
+      expect(response.status).toBe(200);
+    }
+    const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
+      upstreams: { models: unknown[] }[];
+    };
+    expect(upstreams.map(({ models }) => models.length)).toEqual([1, 1]);
+  });
+});
+
+test('a probe that hangs holds up nobody else, and the next one is made when it is due', async () => {
+  const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }], { SIGNING_SECRET: SECRET });
+  let asked = 0;
+  const ask = async () => {
+    asked += 1;
+    const response = await app.post('/messages', ASK, bearer(await tokenOf(`probe${counter}-${asked}`)));
+    await response.text();
+    return response.headers.get('sluice-upstream');
+  };
+  says.east = refusal(529, 'overloaded_error');
+  for (let nth = 0; nth < 5; nth += 1) expect(await ask()).toBe('west');
+  says.east = () => new Promise<Response>(() => {});
+  app.sent.length = 0;
+  // It is half open after a second: one of all these requests is its probe.
+  passTime(OPEN_MS);
+  expect(await Promise.all([ask(), ask(), ask()])).toEqual(['west', 'west', 'west']);
+  expect(placesOf(app).filter((place) => place === 'east')).toHaveLength(1);
+  says.east = answered;
+  passTime(3 * OPEN_MS);
+  expect(await ask()).toBe('east');
+});
+
+test('a probe whose caller leaves gives its place to the next one at once', async () => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  says.east = refusal(529, 'overloaded_error');
+  for (let nth = 0; nth < 5; nth += 1)
+    await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-${nth}`)));
+  const probing = Promise.withResolvers<void>();
+  says.east = () => {
+    probing.resolve();
+    return new Promise<Response>(() => {});
+  };
+  app.sent.length = 0;
+  passTime(OPEN_MS);
+  const controller = new AbortController();
+  const body = JSON.stringify(ASK);
+  // An account that has moved stays where it is: this is another one.
+  const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(`gone${counter}-probe`)) };
+  const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: controller.signal });
+  const ended = asking.catch(() => null);
+  await probing.promise;
+  controller.abort();
+  await ended;
+  expect(placesOf(app)).toEqual(['east']);
+  says.east = answered;
+  const next = await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-next`)));
+  expect(next.headers.get('sluice-upstream')).toBe('east');
+});
+
+describe("a refusal of the caller's own fault", () => {
+  const BOUND = 65_536;
+  /** Letters of two bytes: a bound of bytes falls into one of them. */
+  const refusalOf = (length: number) =>
+    `{"type":"error","error":{"type":"invalid_request_error","message":"x${'ü'.repeat(length)}"}}`;
+
+  test.each([1, BOUND / 2 - 40, BOUND / 2 - 20, BOUND, 5 * BOUND])('of %d letters is relayed whole', async (length) => {
+    const text = refusalOf(length);
+    const bytes = new TextEncoder().encode(text);
+    for (const announced of [{}, { 'content-length': String(bytes.length) }] as Record<string, string>[]) {
+      const app = edge(TWO);
+      const headers = { 'content-type': 'application/json', ...announced };
+      says.east = () => new Response(bodyOf([text]), { status: 400, headers });
+      const response = await app.post('/v1/messages', ASK);
+      expect(response.status).toBe(400);
+      expect(await response.text()).toBe(text);
+      expect(response.headers.get('content-length') ?? String(bytes.length)).toBe(String(bytes.length));
+      expect(placesOf(app)).toEqual(['east']);
+    }
+  });
+
+  test('that another upstream answers instead of is let go', async () => {
+    const app = edge(TWO);
+    const cancelled = vi.fn();
+    const endless = () =>
+      new ReadableStream({
+        type: 'bytes',
+        pull: (c) => c.enqueue(new Uint8Array(BOUND)),
+        cancel: cancelled,
+      });
+    says.east = () => new Response(endless(), { status: 529 });
+    expect((await app.post('/v1/messages', ASK)).headers.get('sluice-upstream')).toBe('west');
+    expect(cancelled).toHaveBeenCalledTimes(1);
+  });
+});

@@ -1,0 +1,84 @@
+// In workerd: requests, answers and objects are the runtime's.
+import 'cloudflare:workers';
+
+import { expect, test } from 'vitest';
+import { bodyOf, type TestApp, testApp } from '../../support/app.ts';
+import { conversationsReach, simulate } from '../../support/conversations.ts';
+import { namelessError, TOO_LONG } from '../../support/foreign-gateway/errors.ts';
+import { PING, sse, start, TEXT_BEGINS, textDelta } from '../../support/wire.ts';
+
+/** Errors of a gateway that have no name, and come when the stream has begun to go down: no client reads them. */
+const ASKED = { model: 'claude-opus-5-5', max_tokens: 10, messages: [{ role: 'user', content: 'Hi' }] };
+const BEGUN = start({ model: 'claude-opus-5-5' }) + TEXT_BEGINS + textDelta('Hello');
+
+function edge(pieces: readonly string[]): TestApp {
+  const vars = { UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', UPSTREAM_MAX_RETRIES: '0' };
+  simulate(vars);
+  const answer = () => sse(bodyOf(pieces));
+  conversationsReach(() => Promise.resolve(answer()));
+  return testApp(answer, vars);
+}
+
+const WAYS = [
+  ['a relayed stream', {}],
+  ['a turn', { conversation: 'late' }],
+] as const;
+
+test.each(
+  WAYS.flatMap(([way, more]) => [
+    { way, more, when: 'behind a ping', before: PING, body: { error: { message: TOO_LONG } }, says: TOO_LONG },
+    { way, more, when: 'behind an answer', before: BEGUN, body: { error: TOO_LONG }, says: TOO_LONG },
+    {
+      ...{ way, more, when: 'of the operator behind an answer', before: BEGUN },
+      ...{
+        body: { error: { message: 'Budget of key 1 is spent', code: 400 } },
+        says: 'The upstream answered 400 without',
+      },
+    },
+    {
+      ...{ way, more, when: 'in the form of the API behind an answer', before: BEGUN },
+      ...{ body: { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }, says: 'Overloaded' },
+    },
+  ]),
+)('an error without a name in $way, $when, is told by one with a name', async ({ more, before, body, says }) => {
+  for (const last of [namelessError(body), namelessError(body).trimEnd()]) {
+    const app = edge([before, last]);
+    const named = 'conversation' in more ? { conversation: `late-${crypto.randomUUID()}` } : {};
+    const response = await app.post('/messages', { ...ASKED, ...named });
+    const text = await response.text();
+    const told = text.slice(text.lastIndexOf(response.status === 200 ? 'event: error\ndata: ' : '{'));
+    expect(told).toContain(says);
+    expect(told).not.toContain('Send the request again');
+    expect(told).not.toContain('Budget');
+    await app.settled();
+    const { data } = (await (await app.fetch('/usage/requests?limit=1')).json()) as { data: { cost_usd: number }[] };
+    if (before === PING) expect(data[0]?.cost_usd).toBe(0);
+    else expect(data[0]?.cost_usd).toBeGreaterThan(0);
+  }
+});
+
+test.each(WAYS)('an error behind an answer whose usage was not told is not free: %s', async (_way, more) => {
+  const begun = BEGUN.replace(/,?"usage":\{[^}]*\}/, '');
+  expect(begun).not.toContain('usage');
+  const app = edge([begun, namelessError({ error: TOO_LONG })]);
+  await (await app.post('/messages', { ...ASKED, ...more })).text();
+  await app.settled();
+  const { data } = (await (await app.fetch('/usage/requests?limit=1')).json()) as { data: { cost_usd: number }[] };
+  expect(data[0]?.cost_usd).toBeGreaterThan(0);
+});
+
+test('a question that its caller knows to be taken stays, though its stream is nothing but an error', async () => {
+  const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+  for (const [pieces, kept] of [
+    [[PING, namelessError(overloaded)], 1],
+    [[namelessError(overloaded)], 0],
+  ] as const) {
+    const app = edge(pieces);
+    const conversation = `kept-${kept}`;
+    const response = await app.post('/messages', { ...ASKED, conversation });
+    expect(await response.text()).toContain('Overloaded');
+    expect(response.status).toBe(kept === 1 ? 200 : 529);
+    const rows = (await (await app.fetch(`/conversations/${conversation}/messages`)).json()) as { data?: unknown[] };
+    expect((rows.data ?? []).length > 0).toBe(kept === 1);
+  }
+});

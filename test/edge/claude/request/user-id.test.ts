@@ -1,0 +1,46 @@
+// In workerd: what turns bytes into text there is the runtime's.
+import 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { endUserOf, keyUp } from '../../../../src/edge/claude/request/user-id.ts';
+import { encoder } from '../../../../src/edge/kit/http/bytes.ts';
+import { LongBody } from '../../../../src/edge/kit/http/long-body.ts';
+import { parsingJson, parsingLong } from '../../../../src/edge/kit/http/read-json.ts';
+import { atOnce } from '../../../support/at-once.ts';
+import { tryAsyncCases } from '../../../support/runs.ts';
+
+const parseJson = (bytes: Uint8Array) => atOnce(parsingJson(bytes));
+const parseLong = (bytes: Uint8Array) => atOnce(parsingLong(bytes));
+const LONGEST = 512;
+const padding = 'x'.repeat(300_000);
+
+test('a long body names the same end user as a short one, and none whose id is too long', async () => {
+  const unit = fc.constantFrom('a', '~', 'ü', '漢', '🌊', '"', '\\', '\u0001');
+  const id = fc.oneof(
+    fc.string({ unit, minLength: 1, maxLength: 40 }),
+    fc.string({ unit, minLength: 250, maxLength: 530 }),
+  );
+  await tryAsyncCases(100, id, async (user_id) => {
+    const metadata = { user_id };
+    const short = parseJson(encoder.encode(JSON.stringify({ metadata })));
+    const long = parseLong(encoder.encode(JSON.stringify({ metadata, messages: [padding] })));
+    expect(long).toBeInstanceOf(LongBody);
+    expect(await endUserOf(long)).toBe(await endUserOf(short));
+    expect((await endUserOf(long)) === undefined).toBe(user_id.length > LONGEST);
+  });
+});
+
+test('a caller’s idempotency key goes up as it is where each upstream takes it, and as a hash where one may not', async () => {
+  const up = async (key: string, account = 'alice') => await keyUp(new Headers({ 'idempotency-key': key }), account);
+  const plain = fc.stringMatching(/^[\w.:-]{1,256}$/);
+  const strange = fc.stringMatching(/^[!-~]{257,2000}$|^[!-~]{0,40}[/@~][!-~]{0,40}$/);
+  await tryAsyncCases(100, plain, strange, async (key, other) => {
+    expect(await up(key)).toMatch(/^[0-9a-f]{32}-/);
+    expect((await up(key))?.slice(33)).toBe(key);
+    expect(await up(other)).toMatch(/^[0-9a-f]{32}-[0-9a-f]{64}$/);
+    expect(await up(other)).not.toBe(await up(`${other}a`));
+    expect(await up(key)).not.toBe(await up(key, 'bob'));
+  });
+  expect(keyUp(new Headers(), 'alice')).toBeUndefined();
+});

@@ -1,0 +1,176 @@
+/** Who rides, and what goes up once a stream was refused. In workerd. */
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { LedgerRow, QuotaReport } from '../../../src/edge/money/account/usage-answers.schema.ts';
+import { bodyOf, type Sent, type TestApp, testApp } from '../../support/app.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import { apart, end, message, sse, start, textBlock } from '../../support/wire.ts';
+
+const MODEL = 'claude-opus-5-5';
+const HAIKU = 'claude-haiku-5-5';
+const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'What do you know about Paris?' }] };
+const LIMITED = { DEFAULT_LIMITS: '{"usd_per_day":1000000}' };
+const WHOLE = message({ content: [{ type: 'text', text: ' one two' }] });
+
+const EVENTS = apart(start() + textBlock([' one', ' two']) + end(undefined, { stop_reason: 'end_turn' }));
+
+const isRidden = ({ text } = { text: '' }) => /"stream": ?true/.test(text);
+const askedOf = ({ text }: Sent) => JSON.parse(text) as { model: string; max_tokens: number };
+const answered = (sent: Sent, events: readonly string[] = EVENTS) =>
+  isRidden(sent)
+    ? sse(bodyOf(events), { 'request-id': 'req_up' })
+    : Response.json(WHOLE, { headers: { 'request-id': 'req_up' } });
+const refusal = (message: string, status = 400, type = 'invalid_request_error') =>
+  Response.json({ type: 'error', error: { type, message } }, { status, headers: { 'request-id': 'req_up' } });
+/** Writes all that it may. */
+const written = (sent: Sent) => {
+  const { model, max_tokens } = askedOf(sent);
+  const usage = { input_tokens: 100, output_tokens: max_tokens };
+  return Response.json({ ...WHOLE, model, usage }, { headers: { 'request-id': 'req_up' } });
+};
+
+async function rowsOf(app: TestApp): Promise<LedgerRow[]> {
+  await app.settled();
+  return ((await (await app.fetch('/usage/requests?limit=1000')).json()) as { data: LedgerRow[] }).data;
+}
+
+/** Lets every answer of the upstream take so long. */
+function slowBy(milliseconds: number): () => void {
+  let late = 0;
+  const now = Date.now.bind(Date);
+  const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + late);
+  onTestFinished(() => clock.mockRestore());
+  return () => {
+    late += milliseconds;
+  };
+}
+
+const ONE = {
+  UPSTREAMS: JSON.stringify([{ name: 'a', kind: 'anthropic', base_url: 'https://a.example' }]),
+  UPSTREAM_A_KEY: 'k1',
+  UPSTREAM_MAX_RETRIES: '0',
+};
+
+describe('what goes up whole after a refused stream', () => {
+  test('is what the latest try was admitted for', async () => {
+    const pass = slowBy(4_000);
+    let calls = 0;
+    const app = testApp(
+      (sent) => {
+        calls += 1;
+        if (calls > 1) return isRidden(sent) ? refusal('this gateway takes no stream') : written(sent);
+        pass();
+        throw new Error('reset');
+      },
+      { DEFAULT_LIMITS: '{"usd_per_day":0.15}' },
+    );
+    expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+    const [first = 0, ...later] = app.sent.map((sent) => askedOf(sent).max_tokens);
+    expect(later).toHaveLength(2);
+    expect(new Set(later).size).toBe(1);
+    expect(later[0]).toBeLessThan(first);
+    for (const { cost_usd, hold_usd } of await rowsOf(app)) expect(cost_usd).toBeLessThanOrEqual(hold_usd);
+  });
+
+  test('is for the model that has stepped in, and twenty at once spend no more than the limit', async () => {
+    const app = testApp(
+      (sent) => {
+        if (!isRidden(sent)) return written(sent);
+        return askedOf(sent).model === MODEL
+          ? refusal('Overloaded', 529, 'overloaded_error')
+          : refusal('stream: not available');
+      },
+      { ...ONE, DEFAULT_LIMITS: '{"usd_per_day":4}' },
+    );
+    const ask = { ...ASK, max_tokens: 128_000 };
+    const all = Array.from({ length: 20 }, () => app.post('/v1/messages', ask, { 'sluice-fallback-models': HAIKU }));
+    const models = await Promise.all(
+      (await Promise.all(all)).map(async (one) => ((await one.json()) as { model?: string }).model),
+    );
+    // Who holds too little does not ride, and Opus answers.
+    expect(models).toContain(HAIKU);
+    for (const { cost_usd, hold_usd } of await rowsOf(app)) expect(cost_usd).toBeLessThanOrEqual(hold_usd + 1e-9);
+    const { day } = (await (await app.fetch('/accounts/dev')).json()) as QuotaReport;
+    expect(day.settled_usd).toBeLessThanOrEqual(4);
+  });
+
+  test('is nothing where another upstream has answered: one answer is asked for', async () => {
+    const app = testApp(
+      (sent) =>
+        sent.url.host === 'a.example'
+          ? refusal(`model ${MODEL} is not available for streaming`, 404, 'not_found_error')
+          : answered(sent),
+      {
+        ...LIMITED,
+        UPSTREAMS: JSON.stringify(
+          ['a', 'b'].map((name) => ({ name, kind: 'anthropic', base_url: `https://${name}.example` })),
+        ),
+        UPSTREAM_A_KEY: 'k1',
+        UPSTREAM_B_KEY: 'k2',
+      },
+    );
+    expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+    expect(app.sent.filter(({ url }) => url.host === 'b.example')).toHaveLength(1);
+    expect(app.sent.map(isRidden)).toEqual([true, true]);
+  });
+});
+
+describe('a caller', () => {
+  test('who makes an upstream refuse a stream changes it for nobody else', async () => {
+    const app = testApp(
+      (sent) => (isRidden(sent) && sent.text.includes('odd') ? refusal('odd stream') : answered(sent)),
+      { ...DEPLOYED, ...LIMITED },
+    );
+    const as = async (account: string) => bearer(await tokenOf(account));
+    const odd = { ...ASK, messages: [{ role: 'user', content: 'odd' }] };
+    expect((await app.post('/v1/messages', odd, await as('mallory'))).status).toBe(200);
+    for (const [account, rides] of [
+      ['mallory', false],
+      ['alice', true],
+    ] as const) {
+      await app.post('/v1/messages', ASK, await as(account));
+      expect(isRidden(app.sent.at(-1)), account).toBe(rides);
+    }
+    await app.settled();
+  });
+
+  test('who only warms the cache does not ride', async () => {
+    const app = testApp((sent) => answered(sent), LIMITED);
+    const warm = { ...ASK, max_tokens: 0, messages: [{ role: 'user', content: 'x'.repeat(60_000) }] };
+    expect((await app.post('/v1/messages', warm)).status).toBe(200);
+    expect(app.sent.map(isRidden)).toEqual([false]);
+    await app.settled();
+  });
+});
+
+test('a proxy that gives up on what rides is booked by the clock, and not by the hold', async () => {
+  const pass = slowBy(300);
+  const app = testApp(
+    () => {
+      pass();
+      return new Response('<html>gateway timeout</html>', { status: 504, headers: { 'content-type': 'text/html' } });
+    },
+    { ...LIMITED, UPSTREAM_MAX_RETRIES: '0' },
+  );
+  expect((await app.post('/v1/messages', { ...ASK, max_tokens: 100_000 })).status).toBe(504);
+  const [row] = await rowsOf(app);
+  expect(row?.hold_usd).toBeGreaterThan(2);
+  expect(row?.cost_usd).toBeGreaterThan(0);
+  expect(row?.cost_usd).toBeLessThan(0.1);
+});
+
+test.each([
+  ['whose events have no names', EVENTS.map((text) => text.replace(/^event: .*\n/, ''))],
+  [
+    'whose deltas say their type last',
+    EVENTS.map((text) =>
+      text.replace(/("delta":\{)"type":"text_delta",("text":"[^"]*")\}/, '$1$2,"type":"text_delta"}'),
+    ),
+  ],
+])('a stream %s is put together as any other', async (_, events) => {
+  expect(events).not.toEqual(EVENTS);
+  const app = testApp((sent) => answered(sent, events), LIMITED);
+  const response = await app.post('/v1/messages', ASK);
+  expect(await response.json()).toEqual(WHOLE);
+  expect(app.sent.map(isRidden)).toEqual([true]);
+  await app.settled();
+});

@@ -1,0 +1,195 @@
+// In workerd: the pipe is the runtime's.
+import 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { TEE_PIECE_BYTES } from '../../../src/edge/claude/carry/tee-reader.ts';
+import { relayStream, type StreamEnding } from '../../../src/edge/claude/stream.ts';
+import { UsageReader } from '../../../src/edge/claude/usage/usage-reader.ts';
+import { IdleTimeout } from '../../../src/edge/kit/async/idle-timeout.ts';
+import { utf8 } from '../../../src/edge/kit/http/bytes.ts';
+import { keepSecrets } from '../../../src/edge/kit/http/secrets.ts';
+import { TEXT_STREAM } from '../../fixtures/streams.ts';
+import { passTime } from '../../support/calendar.ts';
+import { untilSo } from '../../support/eventually.ts';
+import { rounds } from '../../support/rounds.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
+import { PING } from '../../support/wire.ts';
+
+const KEY = 'sk-ant-nobody-may-see-this-key';
+const SERVICES = [
+  'https://api.anthropic.com/v1/messages',
+  'https://bedrock-mantle.us-east-1.api.aws/anthropic/v1/messages',
+  'https://aiplatform.us.rep.googleapis.com/v1/projects/p/locations/us/publishers/anthropic/models/m:streamRawPredict',
+  'https://mine.services.ai.azure.com/anthropic/v1/messages',
+];
+const GATEWAYS = [
+  '',
+  'https://gateway.example.com/v1/messages',
+  'https://api.anthropic.com.example.com/v1/messages',
+  'https://example.com/api.anthropic.com/v1/messages',
+  'http://api.anthropic.com/v1/messages',
+];
+
+/** Milliseconds between two pieces: too many for a dense stream. */
+const SPARSE_MS = 5;
+
+/** Relays a stream from an address. @returns the answer, the work behind it, and how it ended */
+async function relayFrom(
+  url: string,
+  body: ReadableStream<Uint8Array>,
+  { controller = new AbortController(), idleMs = 10_000, remark }: Course = {},
+) {
+  const response = new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+  Object.defineProperty(response, 'url', { value: url });
+  const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => new Error('silent'));
+  const works: Promise<unknown>[] = [];
+  const endings: StreamEnding[] = [];
+  const down = await relayStream(
+    response,
+    body,
+    { signal: new AbortController().signal, controller, watchdog, reading: {} },
+    { requestId: 'req_1', waitUntil: (work) => works.push(work) },
+    (_, ending) => {
+      endings.push(ending);
+      return remark;
+    },
+  );
+  return { down, works, endings };
+}
+
+interface Course {
+  controller?: AbortController;
+  idleMs?: number;
+  remark?: string | undefined;
+}
+
+const { push } = UsageReader.prototype;
+
+/** @returns how many bytes of the stream have been read for its usage */
+function readBytes(): () => number {
+  let bytes = 0;
+  const spy = vi.spyOn(UsageReader.prototype, 'push').mockImplementation(function (this: UsageReader, ...of) {
+    bytes += of[0].length;
+    return push.apply(this, of);
+  });
+  onTestFinished(() => spy.mockRestore());
+  return () => bytes;
+}
+
+/** Relays a stream that comes slowly from an address. @returns the answer, how it ended, and what has not come yet */
+async function relay(url: string, events: readonly string[], end: 'end' | 'cut' = 'end') {
+  const coming = [...events];
+  const { length } = utf8(events.join(''));
+  const hasRead = readBytes();
+  const body: ReadableStream<Uint8Array> = new ReadableStream(
+    {
+      type: 'bytes',
+      async pull(controller) {
+        passTime(SPARSE_MS);
+        await rounds();
+        const next = coming.shift();
+        if (next !== undefined) return controller.enqueue(utf8(next));
+        // A break comes behind the bytes: a stream made by JavaScript drops what its readers have not taken yet.
+        if (end === 'cut') {
+          await untilSo(() => hasRead() >= length);
+          await rounds(20);
+          return controller.error(new Error('connection reset'));
+        }
+        controller.close();
+        controller.byobRequest?.respond(0);
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  return { ...(await relayFrom(url, body)), coming };
+}
+
+/** @returns what the caller gets of a stream that came slowly from an address, and how it ended */
+async function relayed(...of: Parameters<typeof relay>) {
+  const { down, works, endings } = await relay(...of);
+  const text = await down.text();
+  await Promise.all(works);
+  return { text, endings };
+}
+
+const events = TEXT_STREAM.split(/(?<=\n\n)/);
+const quoting = (key: string) =>
+  `event: error\ndata: {"type":"error","error":{"type":"api_error","message":"${key}"}}\n\n`;
+
+test.each([...SERVICES, ...GATEWAYS])('a slow stream goes down as it came, from %s', async (url) => {
+  const slow = [...Array<string>(8).fill(PING), ...events];
+  expect(await relayed(url, slow)).toEqual({ text: slow.join(''), endings: ['complete'] });
+});
+
+test('where nobody takes what comes from a gateway, it is not read on, until somebody does', async () => {
+  const slow = [...Array<string>(120).fill(PING), ...events];
+  const { down, works, endings, coming } = await relay('https://gateway.example.com/v1/messages', slow);
+  // In fewer rounds it would have been read to its end.
+  await rounds(200);
+  expect(coming.length).toBeGreaterThan(slow.length - 30);
+  expect(await down.text()).toBe(slow.join(''));
+  await Promise.all(works);
+  expect(endings).toEqual(['complete']);
+});
+
+test.each([...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 1)])('a cut of one is told, from %s', async (url) => {
+  const slow = [...Array<string>(8).fill(PING), ...events.slice(0, 3), 'event: content_block_delta\ndata: {"ty'];
+  const { text, endings } = await relayed(url, slow, 'cut');
+  expect(endings).toEqual(['cut']);
+  expect(text.startsWith(`${slow.join('')}\nevent: ping\n\nevent: error\ndata: {"type":"error"`)).toBe(true);
+});
+
+test('only the streams of the services themselves are not searched for the key in errors', async () => {
+  keepSecrets('test', [KEY]);
+  const slow = [...Array<string>(8).fill(PING), quoting(KEY)];
+  for (const url of GATEWAYS) {
+    const { text, endings } = await relayed(url, slow);
+    expect({ text, endings }).toEqual({ text: slow.join('').replace(KEY, '[secret]'), endings: ['error'] });
+  }
+  for (const url of SERVICES) expect((await relayed(url, slow)).text).toBe(slow.join(''));
+});
+
+/** @returns a stream with a text of so many bytes, which ends as the API ends it */
+function streamOf(bytes: number): string {
+  const [start = '', ...rest] = events;
+  const comment = ': ';
+  const missing = bytes - TEXT_STREAM.length - comment.length - 2;
+  return [start, ...(missing < 0 ? [] : [`${comment}${'x'.repeat(missing)}\n\n`]), ...rest].join('');
+}
+
+test('an answer that came whole keeps its bytes, with its remark, while others come in its buffer', async () => {
+  const size = fc.oneof(fc.nat(2_000), fc.integer({ min: TEE_PIECE_BYTES - 60, max: TEE_PIECE_BYTES + 20 }));
+  const remark = fc.option(fc.stringMatching(/^[ -~]{1,40}$/), { nil: undefined });
+  const answer = fc.record({ size, remark, url: fc.constantFrom(...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 2)) });
+  await tryAsyncCases(runs(60), fc.array(answer, { minLength: 1, maxLength: 6 }), async (answers) => {
+    const relayed = [];
+    for (const { size, remark, url } of answers) {
+      const text = streamOf(size);
+      const { body } = new Response(utf8(text));
+      if (!body) throw new Error('a response without a body');
+      relayed.push({ text, remark, ...(await relayFrom(url, body, { remark })) });
+    }
+    for (const { text, remark, down, works, endings } of relayed.toReversed()) {
+      expect(await down.text()).toBe(remark === undefined ? text : `${text}: ${remark}\n\n`);
+      await Promise.all(works);
+      expect(endings).toEqual(['complete']);
+    }
+  });
+});
+
+test('an upstream that stays open after a complete answer is left when it has been silent for too long', async () => {
+  const controller = new AbortController();
+  const body: ReadableStream<Uint8Array> = new ReadableStream({
+    type: 'bytes',
+    start(stream) {
+      stream.enqueue(utf8(TEXT_STREAM));
+      controller.signal.addEventListener('abort', () => stream.error(controller.signal.reason));
+    },
+  });
+  const { down, works, endings } = await relayFrom('https://gateway.example.com/', body, { controller, idleMs: 20 });
+  expect(await down.text()).toBe(TEXT_STREAM);
+  await Promise.all(works);
+  expect(endings).toEqual(['complete']);
+  expect(controller.signal.aborted).toBe(true);
+});

@@ -1,0 +1,226 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import {
+  BREAKER_OPTIONS,
+  Breaker,
+  type BreakerOptions,
+  type Leave,
+} from '../../../../src/edge/claude/upstreams/breaker.ts';
+import { tryCases } from '../../../support/runs.ts';
+
+const OPTIONS = { ...BREAKER_OPTIONS, random: () => 0 };
+
+/** What callers do, each after some milliseconds: ask for leave, and later say how a try of theirs has ended. */
+const happening = fc.record({
+  wait: fc.oneof(fc.nat(50), fc.nat(2_000), fc.nat(90_000)),
+  what: fc.constantFrom('enter', 'succeed', 'fail', 'leave', 'limited'),
+  which: fc.nat(5),
+});
+
+function enter(breaker: Breaker, now: number): Leave {
+  const leave = breaker.enter(now);
+  if (!leave) throw new Error('No leave.');
+  return leave;
+}
+
+/** Fails until the breaker is open. */
+function opened(now: number, options: Partial<BreakerOptions> = {}): Breaker {
+  const breaker = new Breaker({ ...OPTIONS, ...options });
+  for (let nth = 0; nth < OPTIONS.failures; nth += 1) breaker.fail(enter(breaker, now), now);
+  return breaker;
+}
+
+test('whatever happens in whatever order, at most one probe is out, and nobody else goes up while it is', () => {
+  tryCases(100, fc.array(happening, { maxLength: 200 }), (happenings) => {
+    const breaker = new Breaker({ ...OPTIONS, random: () => 0.5 });
+    let running: { leave: Leave; at: number }[] = [];
+    let now = 1_000_000;
+    for (const { wait, what, which } of happenings) {
+      now += wait;
+      if (what === 'enter') {
+        const before = breaker.state(now);
+        const lets = breaker.lets(now);
+        const leave = breaker.enter(now);
+        if (before === 'open') expect(leave).toBeUndefined();
+        expect(leave !== undefined).toBe(lets);
+        if (before === 'closed') expect(leave?.isProbe).toBe(false);
+        if (before !== 'closed' && leave) {
+          expect(leave.isProbe).toBe(true);
+          const others = running.filter((other) => other.leave.isProbe && now - other.at < OPTIONS.probeMs);
+          const deciding = others.filter((other) => other.leave.generation === leave.generation);
+          expect(deciding).toEqual([]);
+        }
+        if (leave) running.push({ leave, at: now });
+        continue;
+      }
+      const one = running[which % Math.max(1, running.length)];
+      if (!one) continue;
+      running = running.filter((other) => other !== one);
+      const before = breaker.state(now);
+      if (what === 'succeed') breaker.succeed(one.leave, now);
+      else if (what === 'leave') breaker.leave(one.leave);
+      else breaker.fail(one.leave, now, what === 'limited' ? 20_000 : undefined);
+      const after = breaker.state(now);
+      // It closes by a probe that was answered, and opens by a failure: by nothing else.
+      if (before !== 'closed' && after === 'closed') expect([what, one.leave.isProbe]).toEqual(['succeed', true]);
+      if (before === 'closed' && after !== 'closed') expect(['fail', 'limited']).toContain(what);
+    }
+    // It is never open for good: after the longest wait somebody may try.
+    expect(breaker.enter(now + OPTIONS.longestWaitMs + OPTIONS.probeMs)).toBeDefined();
+  });
+});
+
+test('a breaker opens with the last of so many failures in a row, and not before', () => {
+  tryCases(100, fc.integer({ min: 1, max: 8 }), (failures) => {
+    const breaker = new Breaker({ ...OPTIONS, failures, leastTries: 1_000 });
+    for (let nth = 1; nth <= failures; nth += 1) {
+      expect(breaker.state(0)).toBe('closed');
+      breaker.fail(enter(breaker, 0), 0);
+    }
+    expect(breaker.state(0)).toBe('open');
+  });
+});
+
+test('refusals that may be about one account open it by the second account, or by the tenth in a row', () => {
+  const REFUSED_MS = 30_000;
+  tryCases(
+    100,
+    fc.array(fc.constantFrom('alice', 'bob', undefined, 'answer'), { minLength: 1, maxLength: 40 }),
+    (happenings) => {
+      const breaker = new Breaker(OPTIONS);
+      let row: (string | undefined)[] = [];
+      for (const by of happenings) {
+        if (by === 'answer') breaker.succeed(enter(breaker, 0), 0);
+        else breaker.suspect(enter(breaker, 0), 0, by, REFUSED_MS);
+        row = by === 'answer' ? [] : [...row, by];
+        const accounts = new Set(row.filter((one) => one !== undefined));
+        expect(breaker.state(0)).toBe(accounts.size > 1 || row.length >= 10 ? 'open' : 'closed');
+        if (breaker.state(0) === 'closed') continue;
+        expect(breaker.dueAt).toBe(REFUSED_MS);
+        // What still refuses when it is tried again stays alone.
+        breaker.suspect(enter(breaker, REFUSED_MS), REFUSED_MS, 'alice', REFUSED_MS);
+        expect(breaker.dueAt).toBe(2 * REFUSED_MS);
+        return;
+      }
+    },
+  );
+});
+
+test('a breaker opens where half of the tries of the last 30 s failed, however they are mixed', () => {
+  tryCases(100, fc.array(fc.tuple(fc.boolean(), fc.nat(4_000)), { maxLength: 80 }), (tries) => {
+    const breaker = new Breaker({ ...OPTIONS, failures: 1_000 });
+    const noted: { failed: boolean; at: number }[] = [];
+    let now = 1_000_000_000;
+    for (const [failed, wait] of tries) {
+      now += wait;
+      const leave = breaker.enter(now);
+      if (!leave || leave.isProbe) return;
+      if (failed) breaker.fail(leave, now);
+      else breaker.succeed(leave, now);
+      noted.push({ failed, at: now });
+      const share = (ms: number) => {
+        const since = noted.filter(({ at }) => now - at < ms);
+        return { all: since.length, bad: since.filter((one) => one.failed).length };
+      };
+      // The window is counted in ten parts, so that its oldest part may be in or out.
+      const [longer, shorter] = [share(30_000), share(27_000)];
+      const isMet = ({ all, bad }: { all: number; bad: number }) => all >= OPTIONS.leastTries && bad * 2 >= all;
+      const state = breaker.state(now);
+      if (failed && isMet(longer) && isMet(shorter) && longer.all === shorter.all) expect(state).toBe('open');
+      if (state === 'open') {
+        expect(failed).toBe(true);
+        expect(longer.all).toBeGreaterThanOrEqual(OPTIONS.leastTries);
+        return;
+      }
+    }
+  });
+});
+
+test('each probe that fails doubles the wait to a minute, less a quarter at most by chance; one that is answered ends it', () => {
+  tryCases(100, fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), fc.nat(12), (random, probes) => {
+    let now = 5_000_000;
+    const breaker = opened(now, { random: () => random });
+    for (let nth = 0; nth <= probes; nth += 1) {
+      const wait = breaker.dueAt - now;
+      expect(wait).toBeCloseTo(Math.min(1_000 * 2 ** nth, 60_000) * (1 - random / 4), 6);
+      expect(breaker.state(breaker.dueAt - 1)).toBe('open');
+      now = Math.ceil(breaker.dueAt);
+      expect(breaker.state(now)).toBe('half_open');
+      if (nth < probes) breaker.fail(enter(breaker, now), now);
+    }
+    breaker.succeed(enter(breaker, now), now);
+    expect(breaker.state(now)).toBe('closed');
+    // It has forgotten what was: one failure does not open it again.
+    breaker.fail(enter(breaker, now), now);
+    expect(breaker.state(now)).toBe('closed');
+  });
+});
+
+test('an upstream that names a time is left alone for that time, but for no more than a minute', () => {
+  tryCases(100, fc.nat(300_000), (asked) => {
+    const breaker = new Breaker(OPTIONS);
+    breaker.fail(enter(breaker, 0), 0, asked);
+    expect(breaker.dueAt).toBe(Math.max(1_000, Math.min(asked, 60_000)));
+  });
+});
+
+test('what tries say that began before it opened neither closes it nor keeps it open for longer', () => {
+  const breaker = new Breaker(OPTIONS);
+  const early = Array.from({ length: 20 }, () => enter(breaker, 0));
+  for (const leave of early.slice(0, 5)) breaker.fail(leave, 0);
+  const { dueAt } = breaker;
+  for (const leave of early.slice(5, 12)) breaker.fail(leave, 500);
+  for (const leave of early.slice(12)) breaker.succeed(leave, 600);
+  expect([breaker.state(999), breaker.dueAt]).toEqual(['open', dueAt]);
+});
+
+test('a probe whose caller left leaves its place at once, and one that was forgotten after a minute', () => {
+  const breaker = opened(0);
+  const gone = enter(breaker, 1_000);
+  expect(breaker.enter(1_000)).toBeUndefined();
+  breaker.leave(gone);
+  const silent = enter(breaker, 1_001);
+  expect(breaker.enter(61_000)).toBeUndefined();
+  const last = enter(breaker, 61_001);
+  // The forgotten one comes back after all: the other decides.
+  breaker.succeed(silent, 61_002);
+  expect(breaker.state(61_002)).toBe('half_open');
+  breaker.succeed(last, 61_003);
+  expect(breaker.state(61_003)).toBe('closed');
+});
+
+test('a try that is made all the same says nothing about the breaker', () => {
+  const breaker = opened(0);
+  const { dueAt } = breaker;
+  breaker.fail(breaker.force(), 10);
+  breaker.succeed(breaker.force(), 20);
+  expect([breaker.state(20), breaker.dueAt]).toEqual(['open', dueAt]);
+});
+
+const START_MS = 1_800_000_000_000;
+
+test('after an outage of whatever length an upstream is back within a minute, as long as somebody asks', () => {
+  tryCases(
+    100,
+    fc.integer({ min: 1, max: 6 * 3_600_000 }),
+    fc.integer({ min: 10, max: 5_000 }),
+    fc.double({ min: 0, max: 1, noNaN: true }),
+    (outageMs, everyMs, random) => {
+      const breaker = new Breaker({ random: () => random });
+      let now = START_MS;
+      const ask = (isWell: boolean) => {
+        const leave = breaker.enter(now);
+        if (!leave) return;
+        if (isWell) breaker.succeed(leave, now);
+        else breaker.fail(leave, now);
+      };
+      for (; now < START_MS + outageMs; now += Math.max(everyMs, outageMs / 5_000)) ask(false);
+      const backAt = now;
+      while (breaker.state(now) !== 'closed') {
+        now += everyMs;
+        ask(true);
+      }
+      expect(now - backAt).toBeLessThanOrEqual(60_000 + everyMs);
+    },
+  );
+});

@@ -1,0 +1,51 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { orderOfTries, type TryCandidate } from '../../../../src/edge/claude/upstreams/order.ts';
+import { tryCases } from '../../../support/runs.ts';
+
+const NAMES = ['a', 'b', 'c', 'd', 'e'];
+const candidates = fc
+  .uniqueArray(
+    fc.record({
+      name: fc.constantFrom(...NAMES),
+      state: fc.constantFrom('closed' as const, 'open' as const, 'half_open' as const),
+      dueAt: fc.nat(100),
+      isFull: fc.boolean(),
+      isDoubtful: fc.boolean(),
+    }),
+    { selector: ({ name }) => name },
+  )
+  .map((given): TryCandidate[] => given);
+const stays = fc.option(fc.constantFrom(...NAMES), { nil: undefined });
+
+test('each upstream with room stands in the order once, the open ones behind the others', () => {
+  tryCases(100, candidates, stays, (given, home) => {
+    const { well, open } = orderOfTries(given, home);
+    const all = [...well, ...open];
+    expect(new Set(all)).toEqual(new Set(given.filter(({ isFull }) => !isFull)));
+    expect(all.length).toBe(new Set(all).size);
+    expect(well.every(({ state }) => state !== 'open')).toBe(true);
+    expect(open.every(({ state }) => state === 'open')).toBe(true);
+    expect(open.map(({ dueAt }) => dueAt)).toEqual(open.map(({ dueAt }) => dueAt).sort((x, y) => x - y));
+  });
+});
+
+test('the one with the cache is first while it is well; the others keep the order in which they are configured', () => {
+  tryCases(100, candidates, stays, (given, home) => {
+    const { well } = orderOfTries(given, home);
+    const isWell = given.some(({ name, state, isFull }) => name === home && state === 'closed' && !isFull);
+    if (isWell) expect(well[0]?.name).toBe(home);
+    const places = well.filter(({ name }) => !isWell || name !== home).map((one) => given.indexOf(one));
+    expect(places).toEqual([...places].sort((left, right) => left - right));
+  });
+});
+
+test('where no other try can follow, those whose last try failed stand behind the others; else they keep their places', () => {
+  tryCases(100, candidates, stays, (given, home) => {
+    const { well } = orderOfTries(given, home);
+    const { well: once, open } = orderOfTries(given, home, true);
+    const sound = (one: TryCandidate) => !one.isDoubtful;
+    expect(once).toEqual([...well.filter(sound), ...well.filter((one) => one.isDoubtful)]);
+    expect(open).toEqual(orderOfTries(given, home).open);
+  });
+});

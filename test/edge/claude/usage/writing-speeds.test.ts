@@ -1,0 +1,126 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { HiddenOutputClock } from '../../../../src/edge/claude/usage/hidden-output.ts';
+import { openOutputIn, WritingSpeeds } from '../../../../src/edge/claude/usage/writing-speeds.ts';
+import { tryCases } from '../../../support/runs.ts';
+
+const TABLE = 500;
+const KEY = 'a model';
+const HOUR_MS = 3_600_000;
+const NOON = Date.UTC(2027, 0, 1, 12);
+
+/** @returns speeds that have learned of so many answers, from so many accounts. */
+function taught(answers: number, accounts: number, perSecond = 80, now = NOON): WritingSpeeds {
+  const speeds = new WritingSpeeds();
+  for (let index = 0; index < answers; index += 1) {
+    speeds.note(KEY, `account-${index % accounts}`, { tokens: perSecond * 10, ms: 10_000 }, now);
+  }
+  return speeds;
+}
+
+test('fifty answers of three accounts teach a speed, twice of which is the most; fewer teach nothing', () => {
+  expect(taught(50, 3).most(KEY, TABLE, NOON)).toBe(160);
+  expect(taught(49, 3).most(KEY, TABLE, NOON)).toBe(TABLE);
+  expect(taught(500, 2).most(KEY, TABLE, NOON)).toBe(TABLE);
+  expect(taught(50, 3).most('another', TABLE, NOON)).toBe(TABLE);
+});
+
+test('an answer with fewer than 300 tokens teaches nothing', () => {
+  const speeds = taught(49, 3);
+  speeds.note(KEY, 'account-0', { tokens: 299, ms: 3_000 }, NOON);
+  expect(speeds.most(KEY, TABLE, NOON)).toBe(TABLE);
+  speeds.note(KEY, 'account-0', { tokens: 300, ms: 3_750 }, NOON);
+  expect(speeds.most(KEY, TABLE, NOON)).toBe(160);
+});
+
+test('the most is at least 100 tokens a second, and at most what the price table says', () => {
+  expect(taught(50, 3, 30).most(KEY, TABLE, NOON)).toBe(100);
+  expect(taught(50, 3, 30).most(KEY, 60, NOON)).toBe(60);
+  expect(taught(50, 3, 400).most(KEY, TABLE, NOON)).toBe(TABLE);
+});
+
+test('one faster answer raises it at once, and one that came all together makes the table count', () => {
+  const speeds = taught(50, 3);
+  speeds.note(KEY, 'account-9', { tokens: 1_000, ms: 5_000 }, NOON);
+  expect(speeds.most(KEY, TABLE, NOON)).toBe(400);
+  speeds.note(KEY, 'account-9', { tokens: 1_000, ms: 0 }, NOON);
+  expect(speeds.most(KEY, TABLE, NOON)).toBe(TABLE);
+});
+
+test('what is six hours old is forgotten', () => {
+  const speeds = taught(50, 3);
+  expect(speeds.most(KEY, TABLE, NOON + 5 * HOUR_MS)).toBe(160);
+  expect(speeds.most(KEY, TABLE, NOON + 6 * HOUR_MS)).toBe(TABLE);
+});
+
+test('what it keeps does not grow with answers, hours and accounts, and the least used models go first', () => {
+  const speeds = new WritingSpeeds();
+  for (let index = 0; index < 20_000; index += 1) {
+    const now = NOON + index * 60_000;
+    speeds.note(`model-${index % 400}`, `account-${index}`, { tokens: 1_000, ms: 10_000 }, now);
+  }
+  for (let index = 0; index < 60; index += 1) speeds.note(KEY, `a${index}`, { tokens: 800, ms: 10_000 }, NOON);
+  expect(speeds.most(KEY, TABLE, NOON)).toBe(160);
+  for (let index = 0; index < 200; index += 1) speeds.note(`m${index}`, 'a', { tokens: 800, ms: 10_000 }, NOON);
+  expect(speeds.most(KEY, TABLE, NOON)).toBe(TABLE);
+});
+
+/** What the API sends, and how much later it is read, at the most. */
+const deltas = fc.array(
+  fc.record({ tokens: fc.integer({ min: 1, max: 40 }), late: fc.integer({ min: 0, max: 400 }) }),
+  {
+    minLength: 2,
+    maxLength: 80,
+  },
+);
+
+test('no answer seems slower than it was written, however late it is read', () => {
+  tryCases(100, deltas, fc.integer({ min: 20, max: 400 }), (parts, perSecond) => {
+    const clock = new HiddenOutputClock(0);
+    clock.start('text', 500);
+    let at = 500;
+    let readAt = 500;
+    let output = 0;
+    for (const { tokens, late } of parts) {
+      at += (tokens / perSecond) * 1_000;
+      output += tokens;
+      readAt = Math.max(readAt, at + late);
+      clock.touch(readAt, at);
+    }
+    const written = openOutputIn({ output_tokens: output }, clock);
+    expect(((written?.tokens ?? 0) * 1_000) / (written?.ms ?? Number.NaN)).toBeGreaterThanOrEqual(perSecond * 0.999);
+  });
+});
+
+/** An answer with these blocks, each with two deltas a second apart. */
+function clockOf(...types: string[]): HiddenOutputClock {
+  const clock = new HiddenOutputClock(0);
+  let at = 1_000;
+  for (const type of types) {
+    clock.start(type, at);
+    clock.touch(at);
+    at += 1_000;
+    clock.touch(at);
+    clock.stop(at);
+  }
+  return clock;
+}
+
+test.each([
+  [['text'], {}, { tokens: 900, ms: 1_000 }],
+  [['text', 'tool_use'], {}, { tokens: 900, ms: 2_000 }],
+  // What was thought is not measured: it may be shown in part, or not at all.
+  [['thinking', 'text'], { output_tokens_details: { thinking_tokens: 500 } }, { tokens: 400, ms: 1_000 }],
+  [['thinking', 'text'], {}, undefined],
+  // The input of a call may come in one piece when it is complete.
+  [['tool_use'], {}, undefined],
+  // Steps of which nobody says how long they took.
+  [['text', 'server_tool_use', 'web_search_tool_result', 'text'], {}, undefined],
+  [['mcp_tool_use', 'mcp_tool_result', 'text'], {}, undefined],
+  [['text', 'advisor'], {}, undefined],
+  [['text', 'fallback', 'text'], {}, undefined],
+  [['compaction', 'text'], {}, undefined],
+  [[], {}, undefined],
+])('of the blocks %j is taken what was written in the open', (types, details, expected) => {
+  expect(openOutputIn({ output_tokens: 900, ...details }, clockOf(...types))).toEqual(expected);
+});

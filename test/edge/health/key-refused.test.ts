@@ -1,0 +1,173 @@
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { type Upstream, upstreamOf } from '../../../src/edge/claude/upstream.ts';
+import { parseSettings, type Settings } from '../../../src/edge/gate/settings/settings.ts';
+import { Pool } from '../../../src/edge/rooms/pools/pool.ts';
+import { TEST_KEY, testApp } from '../../support/app.ts';
+import { bindings } from '../../support/conversations.ts';
+import { eventually } from '../../support/eventually.ts';
+import { bodyOf } from '../../support/turns.ts';
+import { inboxOf, worksOf } from '../../support/webhooks.ts';
+
+const refusal = (status: number, type: string, message: string) =>
+  Response.json({ type: 'error', error: { type, message } }, { status });
+const unknownKey = () => refusal(401, 'authentication_error', 'invalid x-api-key');
+const message = () =>
+  Response.json({
+    ...{ id: 'msg_1', type: 'message', role: 'assistant', model: 'claude-opus-5-5', stop_reason: 'end_turn' },
+    ...{ content: [{ type: 'text', text: 'Hi.' }], usage: { input_tokens: 10, output_tokens: 10 } },
+  });
+const alerts = async () =>
+  (await inboxOf('alert').alerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
+const pool = () => bindings.POOL.get(bindings.POOL.idFromName('deployment'));
+
+/** An edge whose upstream answers as it is told to. */
+function edge() {
+  worksOf();
+  const said = { now: unknownKey as () => Response };
+  const app = testApp(() => said.now());
+  const ask = async () => {
+    const { status } = await app.post('/v1/messages', bodyOf('Hi.'));
+    await app.settled();
+    return status;
+  };
+  const health = async (query = '') => {
+    const answer = await app.fetch(`/health${query}`);
+    return { status: answer.status, json: (await answer.json()) as { status: string; since?: string; todo?: string } };
+  };
+  return { said, app, ask, health };
+}
+
+test.each([
+  ['is not known', unknownKey],
+  ['may not be used', () => refusal(403, 'permission_error', 'This API key is disabled.')],
+  ['has an open bill', () => refusal(402, 'billing_error', 'Your bill is open.')],
+  ['has no credit', () => refusal(400, 'invalid_request_error', 'Your credit balance is too low.')],
+])('a key that %s makes the edge degraded, and is told once, and so is its end', async (_, refused) => {
+  const { said, ask, health } = edge();
+  expect(await health('?strict')).toMatchObject({ status: 200, json: { status: 'ok' } });
+  said.now = refused;
+  const before = Date.now();
+  expect(await ask()).toBe(500);
+  const { status, json } = await health();
+  expect([status, json.status]).toEqual([200, 'degraded']);
+  expect(Date.parse(json.since ?? '')).toBeGreaterThanOrEqual(before - 1);
+  expect((await health('?strict')).status).toBe(503);
+  expect(await ask()).toBe(500);
+  expect((await health()).json.since).toBe(json.since);
+  await eventually(async () => expect(await alerts()).toEqual([['key_refused', expect.stringMatching(/^40\d \w+: /)]]));
+  said.now = message;
+  expect(await ask()).toBe(200);
+  expect(await health('?strict')).toMatchObject({ status: 200, json: { status: 'ok' } });
+  await eventually(async () => expect(await alerts()).toHaveLength(2));
+  expect((await alerts())[0]).toEqual(['key_works', null]);
+});
+
+test.each([
+  ['the request', () => refusal(400, 'invalid_request_error', 'max_tokens: too large')],
+  ['a model', () => refusal(403, 'permission_error', 'You may not use this model.')],
+  ['nobody knows what', () => new Response('<h1>Forbidden</h1>', { status: 403 })],
+  ['too many requests', () => refusal(429, 'rate_limit_error', 'Slower.')],
+])('a refusal that is about %s says nothing about the key', async (_, refused) => {
+  const { said, ask, health } = edge();
+  said.now = refused;
+  await ask();
+  expect((await health()).json.status).toBe('ok');
+  expect(await alerts()).toEqual([]);
+});
+
+test('who develops is told what to do, and so is the health, which has none of the upstream’s words', async () => {
+  const { said, app, health } = edge();
+  const details = { error_code: 'organization_on_hold', appeal_url: 'https://appeal.test/acme' };
+  const error = { type: 'invalid_request_error', message: 'Acme has been disabled.', details };
+  said.now = () => Response.json({ type: 'error', error }, { status: 400 });
+  const todo =
+    'The Claude API has put the organization on hold. Appeal, or put the key of another organization in ANTHROPIC_API_KEY.';
+  const answer = await app.post('/v1/messages', bodyOf('Hi.'));
+  expect((await answer.json()) as object).toMatchObject({
+    error: { message: `${todo} It says (400): Acme has been disabled.` },
+  });
+  expect((await health()).json.todo).toBe(todo);
+});
+
+test('whoever knows of no refusal tells nothing: the deployment tries the key until it works, and an open bill not', async () => {
+  worksOf();
+  const settings = parseSettings({ MODE: 'development', ANTHROPIC_API_KEY: TEST_KEY });
+  const answers = [unknownKey, () => Response.json({ input_tokens: 8 })];
+  const paths: string[] = [];
+  const upstream: Upstream = {
+    ...{ baseURL: 'https://upstream.invalid', apiKey: TEST_KEY, simulated: false },
+    fetch: async (url) => {
+      paths.push(new URL(url).pathname);
+      return answers.shift()?.() ?? Response.error();
+    },
+  };
+  const inside = Pool.prototype as unknown as { settings(): Settings; upstream(): Upstream };
+  const spies = [
+    vi.spyOn(inside, 'settings').mockReturnValue(settings),
+    vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
+  ];
+  onTestFinished(() => {
+    for (const spy of spies) spy.mockRestore();
+  });
+  await pool().noteKey('401 authentication_error: invalid x-api-key');
+  await pool().noteKey('401 authentication_error: told by another isolate');
+  await runDurableObjectAlarm(pool());
+  expect(await alerts()).toEqual([['key_refused', '401 authentication_error: invalid x-api-key']]);
+  await runDurableObjectAlarm(pool());
+  await eventually(async () => expect((await alerts()).map(([kind]) => kind)).toEqual(['key_works', 'key_refused']));
+  expect(paths).toEqual(['/v1/messages/count_tokens', '/v1/messages/count_tokens']);
+  for (const said of [
+    '402 billing_error: Your bill is open.',
+    '429 rate_limit_error contract_spend_limit_reached: Acme',
+  ]) {
+    await pool().noteKey(said);
+    await runDurableObjectAlarm(pool());
+    expect(paths).toHaveLength(2);
+    await pool().noteKey(null);
+  }
+  answers.push(() => Response.json({ input_tokens: 8 }));
+  await pool().noteKey('400 invalid_request_error organization_on_hold: Acme');
+  await runDurableObjectAlarm(pool());
+  expect(paths).toHaveLength(3);
+  await eventually(async () => expect((await alerts())[0]).toEqual(['key_works', null]));
+  await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
+});
+
+test('of several upstreams each is told by its name, and tried by itself with a model that it serves', async () => {
+  worksOf();
+  const settings = parseSettings({
+    ...{ MODE: 'development', UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },
+    UPSTREAMS: JSON.stringify([
+      { name: 'east', kind: 'anthropic', base_url: 'https://east.keys.test', models: ['claude-haiku-4-5'] },
+      { name: 'west', kind: 'anthropic', base_url: 'https://west.keys.test' },
+    ]),
+  });
+  const asked: string[] = [];
+  const upstream = upstreamOf(settings, async (url, { body }) => {
+    const { model } = (await new Response(body ?? '').json()) as { model: string };
+    asked.push(`${new URL(url).host} ${model}`);
+    return Response.json({ input_tokens: 8 });
+  });
+  const inside = Pool.prototype as unknown as { settings(): Settings; upstream(): Upstream };
+  const spies = [
+    vi.spyOn(inside, 'settings').mockReturnValue(settings),
+    vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
+  ];
+  onTestFinished(() => {
+    for (const spy of spies) spy.mockRestore();
+  });
+  await pool().noteKey('401 authentication_error: Acme', 'east');
+  await pool().noteKey('402 billing_error: Acme', 'west');
+  await pool().noteKey('401 authentication_error: told by another isolate', 'east');
+  await runDurableObjectAlarm(pool());
+  expect(asked).toEqual(['east.keys.test claude-haiku-4-5-20251001']);
+  await eventually(async () =>
+    expect(await alerts()).toEqual([
+      ['key_works', 'east'],
+      ['key_refused', 'west: 402 billing_error: Acme'],
+      ['key_refused', 'east: 401 authentication_error: Acme'],
+    ]),
+  );
+  await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
+});

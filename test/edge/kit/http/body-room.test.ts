@@ -1,0 +1,266 @@
+import fc from 'fast-check';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Room, RoomShare } from '../../../../src/edge/kit/http/body-room.ts';
+import { eventually } from '../../../support/eventually.ts';
+import { tryCases } from '../../../support/runs.ts';
+
+const MB = 1024 * 1024;
+
+test('whatever comes and goes, all room is given back, and there is never more taken than there is', () => {
+  const step = fc.record({
+    who: fc.nat(9),
+    does: fc.oneof(
+      fc.constant('leaves' as const),
+      fc.oneof(fc.nat(300_000), fc.nat(8 * MB), fc.nat(100 * MB)).map((bytes) => ({ bytes })),
+    ),
+  });
+  tryCases(100, fc.array(fc.boolean(), { minLength: 10, maxLength: 10 }), fc.array(step), (strange, steps) => {
+    const room = new Room();
+    const shares = strange.map((isStrange) => new RoomShare(room, isStrange));
+    for (const [index, share] of shares.entries()) if (index % 2 === 0) share.ofCaller(`caller ${index % 3}`);
+    for (const { who, does } of steps) {
+      const share = shares[who];
+      if (does === 'leaves') share?.leave();
+      else {
+        const before = room.taken;
+        try {
+          share?.grow(does.bytes);
+        } catch (thrown) {
+          expect(thrown).toMatchObject({ type: 'api_error', status: 503, headers: { 'retry-after': '2' } });
+          expect(room.taken).toBe(before);
+        }
+      }
+      expect(room.taken).toBeLessThanOrEqual(48 * MB);
+      expect(room.strange).toBeLessThanOrEqual(Math.min(room.taken, 26 * MB));
+    }
+    for (const share of shares) share.leave();
+    expect(room).toEqual(new Room());
+  });
+});
+
+test('the largest body finds room beside short ones, and short ones beside it', () => {
+  const room = new Room();
+  for (let count = 0; count < 20; count += 1) new RoomShare(room).grow(100_000);
+  new RoomShare(room).grow(1_000 * MB);
+  expect(() => new RoomShare(room).grow(8 * MB)).toThrow('Too many large requests');
+  expect(() => new RoomShare(room).grow(200_000)).not.toThrow();
+});
+
+test('one caller leaves room for the others, whatever they send at a time', () => {
+  const room = new Room();
+  const of = (caller: string) => {
+    const share = new RoomShare(room);
+    share.ofCaller(caller);
+    return share;
+  };
+  for (const _ of [1, 2, 3, 4, 5]) of('alice').grow(6 * MB);
+  expect(() => of('alice').grow(6 * MB)).toThrow('Too many large requests');
+  expect(() => of('alice').grow(200_000)).not.toThrow();
+  expect(() => of('bob').grow(9 * MB)).not.toThrow();
+});
+
+test('one caller leaves room for the others, whatever number of short bodies it sends at a time', () => {
+  const room = new Room();
+  const of = (caller: string) => {
+    const share = new RoomShare(room);
+    share.ofCaller(caller);
+    return share;
+  };
+  const alices = Array.from({ length: 200 }, () => of('alice'));
+  for (const share of alices) {
+    try {
+      share.grow(262_144);
+    } catch {
+      // She has too much already.
+    }
+  }
+  const bob = of('bob');
+  expect(() => bob.grow(1_000)).not.toThrow();
+  for (const share of [bob, ...alices]) share.leave();
+  expect(room).toEqual(new Room());
+});
+
+test('the largest body of a caller fits alone, also one that grows while it comes', () => {
+  const room = new Room();
+  const share = new RoomShare(room);
+  share.ofCaller('alice');
+  for (const size of [1, 8, 21, 31]) share.grow(size * MB);
+  share.leave();
+  expect(() => share.grow(31 * MB)).not.toThrow();
+});
+
+test('strangers leave room for callers', () => {
+  const room = new Room();
+  new RoomShare(room, true).grow(25 * MB);
+  expect(() => new RoomShare(room, true).grow(2 * MB)).toThrow('Too many large requests');
+  expect(() => new RoomShare(room).grow(12 * MB)).not.toThrow();
+});
+
+test('the memory of what was kept is given back with the share', () => {
+  const share = new RoomShare(new Room());
+  const bytes = new Uint8Array(1_000);
+  share.keep(bytes);
+  share.leave();
+  expect(bytes.length).toBe(0);
+});
+
+describe('who waits', () => {
+  const { signal } = new AbortController();
+  /** Long enough that no test sees its end. */
+  const LONG_MS = 3_600_000;
+  const waiting = (room: Room, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
+    const share = new RoomShare(room);
+    share.ofCaller(of);
+    const state = { has: false };
+    const done = share.wait(bytes, object, LONG_MS, stops).then(() => {
+      state.has = true;
+    });
+    return { share, state, done };
+  };
+
+  test('gets room as soon as there is some, in the order of the waiting', async () => {
+    const room = new Room();
+    const first = waiting(room, 24 * MB, { of: 'alice' });
+    const second = waiting(room, 24 * MB, { of: 'bob' });
+    const third = waiting(room, 9 * MB, { of: 'carol' });
+    await first.done;
+    // There would be room for the third. But then the second might wait for ever.
+    expect([second.state.has, third.state.has]).toEqual([false, false]);
+    expect(room.taken).toBe(24 * MB);
+    first.share.leave();
+    await Promise.all([second.done, third.done]);
+    expect(room.taken).toBe(33 * MB);
+    for (const { share } of [second, third]) share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('lets others pass where only its own caller has too much', async () => {
+    const room = new Room();
+    const first = waiting(room, 20 * MB);
+    const second = waiting(room, 20 * MB);
+    const other = waiting(room, 15 * MB, { of: 'bob' });
+    await Promise.all([first.done, other.done]);
+    expect(second.state.has).toBe(false);
+    for (const { share } of [first, other]) share.leave();
+    await second.done;
+    second.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('lets others pass where its own caller holds what it waits for', async () => {
+    const room = new Room();
+    const own = new RoomShare(room);
+    own.ofCaller('alice');
+    own.grow(12 * MB);
+    const waits = waiting(room, 36 * MB, { of: 'alice' });
+    const other = waiting(room, MB, { of: 'bob', object: 'other' });
+    await eventually(() => expect(other.state.has).toBe(true));
+    expect(waits.state.has).toBe(false);
+    other.share.leave();
+    own.leave();
+    await waits.done;
+    waits.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('is not starved by bodies that come as soon as others have gone', async () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const room = new Room();
+    const sends = (of: string) => {
+      const share = new RoomShare(room);
+      share.ofCaller(of);
+      share.grow(MB);
+      return share;
+    };
+    const bodies = Array.from({ length: 40 }, (_, n) => sends(`caller ${n % 4}`));
+    const waits = waiting(room, 2 * MB);
+    for (let n = 0; n < 1_000 && !waits.state.has; n += 1) {
+      bodies.shift()?.leave();
+      await vi.advanceTimersByTimeAsync(500);
+      try {
+        bodies.push(sends(`caller ${n % 4}`));
+      } catch {
+        // It is told to come again.
+      }
+    }
+    expect(waits.state.has).toBe(true);
+    for (const share of [waits.share, ...bodies]) share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('for little does not wait behind one who wants much: short ones always find room', async () => {
+    const room = new Room();
+    const much = waiting(room, 30 * MB);
+    await much.done;
+    const more = waiting(room, 20 * MB, { of: 'bob' });
+    const little = waiting(room, 262_144, { of: 'carol' });
+    await eventually(() => expect(little.state.has).toBe(true));
+    expect(more.state.has).toBe(false);
+    for (const { share } of [little, much]) share.leave();
+    await more.done;
+    more.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('looks the more seldom the more wait', async () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const room = new Room();
+    const first = waiting(room, 30 * MB);
+    await vi.advanceTimersByTimeAsync(100);
+    const stop = new AbortController();
+    const others = Array.from({ length: 200 }, () => waiting(room, MB, { stops: stop.signal }));
+    const ends = Promise.allSettled(others.map(({ done }) => done));
+    const looks = vi.spyOn(globalThis, 'setTimeout');
+    await vi.advanceTimersByTimeAsync(1_000);
+    const { length } = looks.mock.calls;
+    looks.mockRestore();
+    expect(length).toBeLessThan(3_000);
+    stop.abort(new Error('stopped'));
+    await ends;
+    first.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('holds nothing meanwhile: two who want more than there is beside each other both get it', async () => {
+    const room = new Room();
+    const both = [waiting(room, 4 * MB), waiting(room, 4 * MB)];
+    await Promise.all(both.map(({ done }) => done));
+    const ends = both.map(async ({ share }) => {
+      await share.wait(28 * MB, 'alice', LONG_MS, signal);
+      share.leave();
+    });
+    await Promise.all(ends);
+    expect(room).toEqual(new Room());
+  });
+
+  test('leaves the line when it is stopped, and when its time is over', async () => {
+    const room = new Room();
+    const first = waiting(room, 28 * MB);
+    await first.done;
+    const stop = new AbortController();
+    const stopped = waiting(room, 28 * MB, { stops: stop.signal });
+    const late = new RoomShare(room);
+    late.ofCaller('alice');
+    stop.abort(new Error('stopped'));
+    await expect(stopped.done).rejects.toThrow('stopped');
+    await expect(late.wait(28 * MB, 'alice', 0, signal)).rejects.toMatchObject({ status: 503 });
+    await expect(late.wait(1, 'alice', 0, stop.signal)).rejects.toThrow('stopped');
+    first.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('is forgotten with all that its object had when that has died', async () => {
+    const room = new Room();
+    const dead = waiting(room, 28 * MB, { object: 'dead' });
+    const waits = waiting(room, 28 * MB, { object: 'dead' });
+    const lives = waiting(room, 28 * MB, { object: 'lives' });
+    await dead.done;
+    room.forget('dead');
+    await Promise.all([lives.done, expect(waits.done).rejects.toMatchObject({ status: 503 })]);
+    expect(room.taken).toBe(28 * MB);
+    lives.share.leave();
+    expect(room).toEqual(new Room());
+  });
+});

@@ -1,0 +1,124 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { deliverFault, isHost, isLoopback } from '../../../../../src/edge/kit/http/headers/hosts.ts';
+import { tryCases } from '../../../../support/runs.ts';
+
+describe('nothing is delivered', () => {
+  test.each([
+    'http://hooks.example.com/x',
+    'ftp://hooks.example.com/x',
+    'javascript:alert(1)',
+    'hooks.example.com',
+    '',
+    'https://user:password@hooks.example.com/',
+    'https://user@hooks.example.com/',
+    'https://localhost/',
+    'https://app.localhost./',
+    'https://printer/',
+    'https://router.local/',
+    'https://10.0.0.1.nip.io/',
+    'https://169-254-169-254.sslip.io/latest',
+    'https://anything.localtest.me./',
+    'https://metadata.google.internal/computeMetadata/v1/',
+    'https://127.0.0.1/',
+    'https://127.1/',
+    'https://2130706433/',
+    'https://0x7f.1/',
+    'https://0/',
+    'https://10.1.2.3/',
+    'https://100.64.0.1/',
+    'https://169.254.169.254/latest/meta-data/',
+    'https://172.16.0.1/',
+    'https://172.31.255.255/',
+    'https://192.168.0.1/',
+    'https://192.0.2.1/',
+    'https://198.18.0.1/',
+    'https://198.51.100.1/',
+    'https://203.0.113.1/',
+    'https://224.0.0.1/',
+    'https://255.255.255.255/',
+    'https://[::1]/',
+    'https://[::]/',
+    'https://[::ffff:10.0.0.1]/',
+    'https://[64:ff9b::a00:1]/',
+    'https://[fc00::1]/',
+    'https://[fd12:3456::1]/',
+    'https://[fe80::1]/',
+    'https://[ff02::1]/',
+    'https://[2001:db8::1]/',
+    'https://[2001::1]/',
+    'https://[2002:a00:1::]/',
+  ])('to %s', (url) => {
+    expect(deliverFault(url, false)).toBeDefined();
+  });
+
+  test('to any private IPv4 address, however it is written', () => {
+    const privates = fc.oneof(
+      fc.tuple(fc.constantFrom(10, 127, 0), fc.nat(255), fc.nat(255), fc.nat(255)),
+      fc.tuple(fc.constant(192), fc.constant(168), fc.nat(255), fc.nat(255)),
+      fc.tuple(fc.constant(172), fc.integer({ min: 16, max: 31 }), fc.nat(255), fc.nat(255)),
+      fc.tuple(fc.constant(169), fc.constant(254), fc.nat(255), fc.nat(255)),
+    );
+    tryCases(100, privates, ([a, b, c, d]) => {
+      const number = ((a * 256 + b) * 256 + c) * 256 + d;
+      const octal = [a, b, c, d].map((part) => `0${part.toString(8)}`).join('.');
+      for (const host of [`${a}.${b}.${c}.${d}`, String(number), `0x${number.toString(16)}`, octal]) {
+        expect(deliverFault(`https://${host}/`, false), host).toBeDefined();
+      }
+    });
+  });
+});
+
+test.each([
+  'https://hooks.example.com/labels?token=1',
+  'https://hooks.example.com:8443/',
+  'https://1.1.1.1/',
+  'https://172.32.0.1/',
+  'https://100.128.0.1/',
+  'https://[2606:4700:4700::1111]/',
+  'https://bücher.example/',
+  'https://notnip.io/',
+  'https://nip.io.example.com/',
+])('something is delivered to %s', (url) => {
+  expect(deliverFault(url, false)).toBeUndefined();
+  expect(deliverFault(url, true)).toBeUndefined();
+});
+
+test('loopback is for development, where https is not needed for it, and nothing else changes', () => {
+  for (const url of ['http://localhost:3000/x', 'http://127.0.0.1:1/', 'http://[::1]:1/', 'http://app.localhost/']) {
+    expect(isLoopback(url)).toBe(true);
+    expect(deliverFault(url, true)).toBeUndefined();
+    expect(deliverFault(url, false)).toBeDefined();
+  }
+  for (const url of [
+    'http://hooks.example.com/',
+    'https://10.0.0.1/',
+    'http://localhost.example.com/',
+    'ftp://localhost/',
+    'capacitor://localhost',
+    'chrome-extension://localhost',
+    'ws://localhost:3000/',
+    'file://localhost/',
+  ]) {
+    expect(isLoopback(url)).toBe(false);
+    expect(deliverFault(url, true)).toBeDefined();
+  }
+});
+
+test('a host is what URLs call so', () => {
+  for (const host of ['hooks.example.com', 'hooks.example.com:8443', '1.1.1.1', '[2606:4700:4700::1111]']) {
+    expect(isHost(host), host).toBe(true);
+  }
+  for (const host of [
+    '',
+    '*',
+    'https://a.example',
+    'a.example/x',
+    'A.example',
+    'a b',
+    'a.example:443',
+    'u@a.example',
+  ]) {
+    expect(isHost(host), host).toBe(false);
+  }
+});

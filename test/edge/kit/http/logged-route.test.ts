@@ -1,0 +1,47 @@
+import { Hono } from 'hono';
+import { describe, expect, test } from 'vitest';
+import type { AppEnv } from '../../../../src/edge/gate/auth/context.ts';
+import { RESOURCES } from '../../../../src/edge/openapi.ts';
+import { type TestApp, testApp } from '../../../support/app.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+
+const ROUTES = RESOURCES.flatMap(({ routes }) => Object.keys(routes));
+const answer = () => Response.json({});
+
+/** Sends a request without a body. @returns the route that its line in the log has */
+async function logged(app: TestApp, method: string, path: string, headers: Record<string, string> = {}) {
+  await app.fetch(path, { method, headers });
+  await app.settled();
+  const { route } = app.log.at(-1) ?? {};
+  return route;
+}
+
+describe('the log has the route of a request', () => {
+  test('as the reference writes it, without the ids in it, also if nobody is let in', async () => {
+    const app = testApp(answer, DEPLOYED);
+    const written: unknown[] = [];
+    for (const key of ROUTES) {
+      const [method = '', path = ''] = key.split(' ');
+      written.push(`${method} ${await logged(app, method, path.replaceAll(/:\w+/g, 'an-id-7'))}`);
+    }
+    expect(ROUTES.length).toBeGreaterThan(30);
+    expect(written).toEqual(ROUTES);
+  });
+
+  test('under the path at which the edge stands, and beside a page for every path', async () => {
+    const around = (edge: Hono<AppEnv>) =>
+      new Hono<AppEnv>()
+        .get('*', (_, next) => next())
+        .route('/t/:tenant', edge)
+        .get('*', (c) => c.text('the page'));
+    const app = testApp(answer, DEPLOYED, { around });
+    const headers = bearer(await tokenOf('alice'));
+    expect(await logged(app, 'GET', '/t/acme/conversations/c1', headers)).toBe('/t/:tenant/conversations/:id');
+  });
+
+  test('and the path itself, where there is no such route', async () => {
+    const app = testApp(answer);
+    expect(await logged(app, 'POST', '/v1/v1/messages')).toBe('/v1/v1/messages');
+    expect(await logged(app, 'PUT', '/conversations/c1')).toBe('/conversations/c1');
+  });
+});

@@ -1,0 +1,107 @@
+// In workerd: what turns bytes into text there is the runtime's.
+import 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { JsonBody } from '../../../../src/edge/kit/http/body/json-body.ts';
+import { joinedPieces, piecesOf } from '../../../../src/edge/kit/http/body-pieces.ts';
+import { LongBody } from '../../../../src/edge/kit/http/long-body.ts';
+import { parsingJson, parsingLong, sizeOf, withText } from '../../../../src/edge/kit/http/read-json.ts';
+import { atOnce } from '../../../support/at-once.ts';
+import { tryCases } from '../../../support/runs.ts';
+
+const parseJson = (bytes: Uint8Array) => atOnce(parsingJson(bytes));
+const parseLong = (bytes: Uint8Array) => atOnce(parsingLong(bytes));
+const encode = (text: string) => new TextEncoder().encode(text);
+const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+/** So long that its strings stay in its bytes, and more than once as long as what is judged at a time. */
+const FILLER = 'The gate keeper wrote it down. '.repeat(20_000);
+
+/** A body with its long strings put back. */
+function whole(body: JsonBody): unknown {
+  const { sources } = body as LongBody;
+  return JSON.parse(decode(joinedPieces(piecesOf(JSON.stringify(body.json), sources))));
+}
+
+const character = fc.oneof(
+  fc.constantFrom('"', '\\', '\\\\', '\n', '\u0000', '🌊', 'é', '€', '\ud800', 'u', '\\u12', '~', '~string:0:1~'),
+  fc.string({ unit: 'binary', maxLength: 3 }),
+);
+const longText = fc.tuple(fc.array(character, { maxLength: 60 }), fc.nat(70_000)).map(([some, length]) => {
+  const unit = some.join('') || 'x';
+  return unit.repeat(Math.ceil(length / unit.length));
+});
+
+test('a long body is read as any other, and its text has the very bytes', () => {
+  tryCases(60, fc.array(longText, { maxLength: 4 }), fc.jsonValue(), (texts, value) => {
+    const text = JSON.stringify({ filler: FILLER, texts, value, last: 1 });
+    const body = parseLong(encode(text));
+    expect(body).toBeInstanceOf(LongBody);
+    expect(decode(joinedPieces(piecesOf(body.text, (body as LongBody).sources)))).toBe(text);
+    expect(whole(body)).toEqual(JSON.parse(text));
+    expect(body.text.length).toBeLessThan(text.length / 2);
+    expect(sizeOf(body)).toBe(encode(text).length);
+  });
+});
+
+test('a short body stays as it is', () => {
+  const body = parseLong(encode(JSON.stringify({ a: 'x'.repeat(100_000) })));
+  expect(body.text.length).toBeGreaterThan(100_000);
+});
+
+test.each([
+  ['a control character', [0x61, 0x0a, 0x61]],
+  ['an escape that JSON does not have', [...encode('\\x61')]],
+  ['half an escape', [...encode('\\u12g4')]],
+  ['what is no UTF-8', [0xff, 0xfe]],
+  ['half a character', [0xf0, 0x9f]],
+])('%s in a long string is refused, wherever it stands', (_, fault) => {
+  for (const before of [0, 1_000, 65_530, 65_533, 65_535, 65_536, 131_070]) {
+    const bytes = joinedPieces([encode(`{"a":"${'x'.repeat(before)}`), Uint8Array.from(fault), encode(`${FILLER}"}`)]);
+    expect(() => parseLong(bytes)).toThrow('not valid JSON');
+    expect(() => parseJson(bytes)).toThrow('not valid JSON');
+  }
+});
+
+test.each([
+  ['a string that does not end', `{"a":"${FILLER}`],
+  ['something behind its end', `{"a":"${FILLER}"}x`],
+  ['a member without a value', `{"a":"${FILLER}","b"}`],
+  ['a list', `["${FILLER}"]`],
+])('a long body with %s is refused', (_, text) => {
+  expect(() => parseLong(encode(text))).toThrow(/not valid JSON|must be a JSON object/);
+});
+
+test('a caller who writes a stand-in means its letters', () => {
+  const text = JSON.stringify({
+    filler: FILLER,
+    forged: '~string:0000000000000000:0~',
+    part: '~part:0000000000000000:0~',
+  });
+  const body = parseLong(encode(text)) as LongBody;
+  expect(decode(joinedPieces(piecesOf(body.text, body.sources)))).toBe(text);
+  expect(body.lengthOf('~string:0000000000000000:0~')).toBe(27);
+});
+
+test('how long a string is, is known without it', () => {
+  const { json, lengthOf } = (() => {
+    const body = parseLong(encode(JSON.stringify({ filler: FILLER, short: 'abc' }))) as LongBody;
+    return { json: body.json, lengthOf: body.lengthOf.bind(body) };
+  })();
+  expect(lengthOf(String(json.filler))).toBe(FILLER.length);
+  expect(lengthOf(String(json.short))).toBe(3);
+});
+
+test('a body that was changed goes up as a stream, anew for each try', async () => {
+  const huge = JSON.stringify({ a: FILLER.repeat(5), b: '🌊' });
+  const body = parseLong(encode(huge)) as LongBody;
+  expect(body.sendable(body.text)).toBe(body.bytes);
+  const changed = withText(body, body.text.replace('"b"', '"c"'), body.json) as LongBody;
+  const up = changed.sendable(changed.text);
+  for (let attempt = 0; attempt < 2; attempt += 1) {
+    const made = typeof up === 'function' ? up() : up;
+    expect(made).toBeInstanceOf(ReadableStream);
+    expect(await new Response(made).text()).toBe(huge.replace('"b"', '"c"'));
+  }
+  expect(sizeOf(changed)).toBe(encode(huge).length);
+});

@@ -1,0 +1,120 @@
+// In workerd: what turns bytes into text there is the runtime's.
+import 'cloudflare:workers';
+
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { tooLarge } from '../../../../src/edge/kit/http/errors.ts';
+import { readBytes } from '../../../../src/edge/kit/http/read-json.ts';
+import { rounds } from '../../../support/rounds.ts';
+
+test('a body that does not come to its end is not waited for without end', async () => {
+  let cancelled = false;
+  const body = new ReadableStream({
+    start: (controller) => controller.enqueue(new Uint8Array(10)),
+    cancel: () => {
+      cancelled = true;
+    },
+  });
+  const heard: number[] = [];
+  const onLength = (length: number) => {
+    heard.push(length);
+  };
+  const request = new Request('http://edge/webhooks/github', { method: 'POST', body });
+  const reading = readBytes(request, 1_000, onLength, { isDoubted: true, mostMs: 50 });
+  await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
+  expect([heard, cancelled]).toEqual([[10], true]);
+});
+
+test('a body is heard of before it is held, at once where its length is believed', async () => {
+  for (const isDoubted of [false, true]) {
+    const heard: number[] = [];
+    const onLength = (length: number) => {
+      heard.push(length);
+    };
+    const headers = { 'content-length': '4' };
+    const request = new Request('http://edge/messages', { method: 'POST', headers, body: 'abcd' });
+    expect(await readBytes(request, 1_000, onLength, { isDoubted })).toEqual(new TextEncoder().encode('abcd'));
+    expect(heard).toEqual([4]);
+  }
+});
+
+test('a body that comes byte by byte takes no more memory than its bytes', async () => {
+  const whole = Uint8Array.from({ length: 9_000 }, (_, at) => at % 251);
+  const { readable, writable } = new IdentityTransformStream();
+  const writing = (async () => {
+    const writer = writable.getWriter();
+    for (let at = 0; at < whole.length; at += 1) await writer.write(whole.slice(at, at + 1));
+    await writer.close();
+  })();
+  const heard: number[] = [];
+  const onLength = (length: number) => {
+    heard.push(length);
+  };
+  const request = new Request('http://edge/webhooks/github', { method: 'POST', body: readable });
+  expect(await readBytes(request, 10_000, onLength, { isDoubted: true })).toEqual(whole);
+  // Each piece has a buffer of thousands of bytes.
+  expect(heard).toEqual([4_096, 8_192, 9_000]);
+  await writing;
+});
+
+test('a long body that stops to come is given up, as one piece and in many', async () => {
+  for (const isDoubted of [false, true]) {
+    const { readable, writable } = new FixedLengthStream(1_000_000);
+    const writer = writable.getWriter();
+    const written = writer.write(new Uint8Array(300_000)).catch(() => 'cancelled');
+    const headers = { 'content-length': '1000000' };
+    const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
+    const reading = readBytes(request, 2_000_000, () => {}, { isDoubted, stretchMs: 50 });
+    await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
+    await written;
+  }
+});
+
+test('a short body that stops to come is given up, as one piece and in many', async () => {
+  for (const isDoubted of [false, true]) {
+    const { readable, writable } = new FixedLengthStream(1_000);
+    const writer = writable.getWriter();
+    const written = writer.write(new Uint8Array(10)).catch(() => 'cancelled');
+    const headers = { 'content-length': '1000' };
+    const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
+    const reading = readBytes(request, 2_000_000, () => {}, { isDoubted, shortMs: 50 });
+    await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
+    await written;
+  }
+});
+
+test('a refused body whose rest does not come is not waited for', async () => {
+  const { readable } = new FixedLengthStream(1_000_000);
+  const headers = { 'content-length': '1000000' };
+  const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
+  const refuse = () => {
+    throw tooLarge(1);
+  };
+  await expect(readBytes(request, 2_000_000, refuse, { discardMs: 50 })).rejects.toMatchObject({ status: 413 });
+});
+
+test('a long body that comes slowly, and goes on to come, is read whole', async () => {
+  let look = () => {};
+  const looking = vi.spyOn(globalThis, 'setInterval').mockImplementation(((run: () => void) => {
+    look = run;
+  }) as never);
+  onTestFinished(() => looking.mockRestore());
+  for (const isDoubted of [false, true]) {
+    const whole = Uint8Array.from({ length: 500_000 }, (_, at) => at % 251);
+    const { readable, writable } = new FixedLengthStream(whole.length);
+    const writing = (async () => {
+      const writer = writable.getWriter();
+      for (let at = 0; at < whole.length; at += 100_000) {
+        await writer.write(whole.subarray(at, at + 100_000));
+        await rounds(3);
+        // Each time, as much has come as must at least.
+        look();
+      }
+      await writer.close();
+    })();
+    const headers = { 'content-length': String(whole.length) };
+    const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
+    const bytes = await readBytes(request, 2_000_000, () => {}, { isDoubted, stretchMs: 2_000 });
+    expect([bytes.length, bytes.every((byte, at) => byte === whole[at])]).toEqual([whole.length, true]);
+    await writing;
+  }
+});

@@ -1,0 +1,119 @@
+import { Hono } from 'hono';
+import { describe, expect, test } from 'vitest';
+import type { AppEnv } from '../../../../src/edge/gate/auth/context.ts';
+import { errorOf, testApp } from '../../../support/app.ts';
+
+const edge = () => testApp(() => Response.json({ type: 'message', content: [], input_tokens: 1 }));
+const BODY = { model: 'claude-haiku-4-5', max_tokens: 1, messages: [{ role: 'user', content: 'Hi' }] };
+
+describe('a path that there is not', () => {
+  test.each([
+    ['//v1/messages', 'POST /v1/messages', '“/”'],
+    ['///v1/messages/count_tokens', 'POST /v1/messages/count_tokens', '“//”'],
+    ['/v1/v1/messages', 'POST /v1/messages', '“/v1”'],
+    ['/v1/messages/v1/messages', 'POST /v1/messages', '“/v1/messages”'],
+    ['//messages', 'POST /messages', '“/”'],
+  ])('but for a wrong base URL says how to set it: %s', async (path, meant, extra) => {
+    const app = edge();
+    const response = await app.post(path, BODY);
+    expect(response.status).toBe(404);
+    const { type, message } = await errorOf(response);
+    expect(type).toBe('not_found_error');
+    expect(message).toContain(`It is ${meant}. Take ${extra} away from the end of your client’s base URL.`);
+    // What it advises is true: what is left, is there.
+    const [, mended = ''] = meant.split(' ');
+    expect((await app.post(mended, BODY)).status).toBe(200);
+    await app.settled();
+  });
+
+  test('but for a slash at its end names the one without', async () => {
+    const { message } = await errorOf(await edge().post('/v1/messages/', BODY));
+    expect(message).toBe('There is nothing at /v1/messages/. It is POST /v1/messages.');
+  });
+
+  test('but was there in a release before says what there is in place of it', async () => {
+    const response = await edge().fetch('/agents/router/stats?from=2026-11-20');
+    expect(response.status).toBe(404);
+    expect((await errorOf(response)).message).toBe(
+      'There is nothing at /agents/router/stats any more. What an agent costs is at GET /usage?group_by=agent, and how its models were chosen in `chosen_by` at GET /usage/requests.',
+    );
+  });
+
+  test.each(['/v1/chat/completions', '/chat/completions', '/v1/responses', '/v1/complete'])(
+    'but is another API’s names the route that answers here: %s',
+    async (path) => {
+      const response = await edge().post(path, BODY);
+      expect(response.status).toBe(501);
+      expect(response.headers.get('x-should-retry')).toBe('false');
+      const { type, message } = await errorOf(response);
+      expect(type).toBe('not_supported');
+      expect(message).toContain('POST /v1/messages');
+    },
+  );
+
+  test('but is the Claude API’s says what there is of it, and each of that is there', async () => {
+    const app = edge();
+    const response = await app.fetch('/v1/skills');
+    expect(response.status).toBe(501);
+    const { message } = await errorOf(response);
+    const named = [...message.matchAll(/(GET|POST) (\/v1\S*?)(?=,| and|\.$)/g)];
+    expect(named.map(([name]) => name)).toEqual(
+      expect.arrayContaining(['POST /v1/messages', 'POST /v1/messages/count_tokens', 'GET /v1/models']),
+    );
+    for (const [, method = '', path = ''] of named) {
+      expect((await app.fetch(path, { method })).status, path).not.toBe(501);
+    }
+    await app.settled();
+  });
+
+  describe('and that a browser was led to', () => {
+    const NAVIGATION = { accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8' };
+
+    test('is a page with a way back, which no path can write into', async () => {
+      const app = edge();
+      const response = await app.fetch('/no/such?<script>/page', { headers: NAVIGATION });
+      expect(response.status).toBe(404);
+      expect(response.headers.get('content-type')).toBe('text/html; charset=utf-8');
+      expect(response.headers.get('content-security-policy')).toContain("default-src 'none'");
+      expect(response.headers.get('request-id')).toMatch(/^req_/);
+      const page = await response.text();
+      expect(page).toContain('There is nothing at /no/such.');
+      expect(page).toContain('<a href="/">');
+      const tricky = await (await app.fetch('/<b>&"\'', { headers: NAVIGATION })).text();
+      expect(tricky).toContain('nothing at /');
+      expect(tricky).not.toContain('<b>');
+      await app.settled();
+      expect(app.log.map(({ error_type, status }) => [error_type, status])).toEqual([
+        ['not_found_error', 404],
+        ['not_found_error', 404],
+      ]);
+    });
+
+    test('leads back to the edge where another app has mounted it, and to nothing where there is nothing', async () => {
+      const around = (inner: Hono<AppEnv>) => new Hono<AppEnv>().route('/ai', inner);
+      const mounted = testApp(() => Response.json({}), {}, { around });
+      expect(await (await mounted.fetch('/ai/x', { headers: NAVIGATION })).text()).toContain('<a href="/ai/">');
+      const root = await edge().fetch('/', { headers: NAVIGATION });
+      expect([root.status, (await root.text()).includes('<a ')]).toEqual([404, false]);
+    });
+
+    test.each([
+      ['GET', '*/*'],
+      ['GET', 'application/json'],
+      ['POST', 'text/html'],
+    ])('stays JSON for a %s that accepts %s', async (method, accept) => {
+      const response = await edge().fetch('/no/such', { method, headers: { accept } });
+      expect(response.status).toBe(404);
+      expect((await errorOf(response)).type).toBe('not_found_error');
+    });
+  });
+
+  test('is named as it was asked for, wherever the edge stands', async () => {
+    const around = (inner: Hono<AppEnv>) => new Hono<AppEnv>().route('/ai', inner);
+    const app = testApp(() => Response.json({}), {}, { around });
+    const told = async (path: string) => (await errorOf(await app.fetch(path, { method: 'POST' }))).message;
+    expect(await told('/ai/v1/v1/messages')).toContain('nothing at /ai/v1/v1/messages. It is POST /ai/v1/messages.');
+    expect(await told('/ai/v1/skills')).toMatch(/offer \/ai\/v1\/skills\..*POST \/ai\/v1\/messages/);
+    expect(await told(`/ai/${'x'.repeat(8_000)}`)).toHaveLength('There is nothing at .'.length + 200);
+  });
+});

@@ -1,0 +1,81 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { type Changes, edit, withoutRepeatedKeys } from '../../../../src/edge/kit/json/edit.ts';
+import { runs, tryCases } from '../../../support/runs.ts';
+
+const key = fc.constantFrom('model', 'stream', 'max_tokens', 'prefix', 'a"b', '\\', '', '__proto__', 'é');
+const value = fc.jsonValue().map((json) => JSON.stringify(json));
+const space = fc.constantFrom('', ' ', '\n\t', '\r\n');
+
+/** The text of an object with any order, spacing and repetition of its keys. */
+const object = fc.tuple(fc.array(fc.tuple(key, value, space, space), { maxLength: 8 }), space).map(([members, end]) => {
+  const inner = members.map(
+    ([name, json, before, after]) => `${before}${JSON.stringify(name)}${after}:${before}${json}${after}`,
+  );
+  return `${end}{${inner.join(',')}${end}}`;
+});
+
+const fallback = value.map((ifAbsent) => ({ ifAbsent }));
+const changes = fc.dictionary(key, fc.option(fc.oneof(value, fallback), { nil: undefined }), {
+  maxKeys: 4,
+  noNullPrototype: false,
+});
+
+/** What a change means, said by parsing and writing the whole object anew. */
+function changed(text: string, wanted: Changes): unknown {
+  const members = new Map(Object.entries(JSON.parse(text) as object));
+  for (const [name, json] of Object.entries(wanted)) {
+    if (json === undefined) members.delete(name);
+    else if (typeof json === 'object') members.has(name) || members.set(name, JSON.parse(json.ifAbsent));
+    else members.set(name, JSON.parse(json));
+  }
+  return sorted(members.entries());
+}
+
+function sorted(entries: Iterable<[string, unknown]>): unknown {
+  return [...entries].sort(([left], [right]) => (left < right ? -1 : 1));
+}
+
+test('an edited object means what the change says, for any members, spacing and repetition', () => {
+  tryCases(runs(3_000), object, changes, (text, wanted) => {
+    const edited = edit(text, wanted);
+    expect(sorted(Object.entries(JSON.parse(edited) as object))).toEqual(changed(text, wanted));
+  });
+});
+
+test('bytes that no change names stay where they are', () => {
+  const text = ' {\n  "model" : "m",\t"x": [ {"model": 1e0, "s": "}\\\\\\"{"} ],\r\n "stream":false }\n';
+  expect(edit(text, { model: '"n"' })).toBe(text.replace('"m"', '"n"'));
+  expect(edit(text, { stream: 'true' })).toBe(text.replace('false', 'true'));
+  expect(edit(text, { x: undefined })).toBe(' {\n  "model" : "m",\t"stream":false }\n');
+  expect(edit(text, { stream: undefined })).toBe(' {\n  "model" : "m",\t"x": [ {"model": 1e0, "s": "}\\\\\\"{"} ] }\n');
+  expect(edit('{}', { stream: 'true' })).toBe('{"stream":true}');
+  expect(edit(text, {})).toBe(text);
+});
+
+/** The names of an object's own members, as often as they are written. */
+function namesIn(text: string): string[] {
+  let depth = 0;
+  const names: string[] = [];
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"\s*:?|[[\]{}]/g)) {
+    if (token === '{' || token === '[') depth += 1;
+    else if (token === '}' || token === ']') depth -= 1;
+    else if (depth === 1 && token.endsWith(':')) names.push(JSON.parse(token.slice(0, -1)) as string);
+  }
+  return names;
+}
+
+test('of a repeated key the member that was judged here is the only one that goes up', () => {
+  tryCases(100, object, (text) => {
+    const json = JSON.parse(text) as Record<string, unknown>;
+    const single = withoutRepeatedKeys(text, json);
+    expect(JSON.parse(single)).toEqual(json);
+    const names = namesIn(single);
+    expect(names).toHaveLength(new Set(names).size);
+    expect(single.length).toBeLessThanOrEqual(text.length);
+  });
+  expect(withoutRepeatedKeys('{"model":"dear","model":"cheap"}', { model: 'cheap' })).toBe('{"model":"cheap"}');
+  expect(withoutRepeatedKeys('{"mod\\u0065l":"dear","model":"cheap"}', { model: 'cheap' })).toBe('{"model":"cheap"}');
+  const plain = '{"model":"m","tools":[{"model":1,"name":"model"}]}';
+  expect(withoutRepeatedKeys(plain, JSON.parse(plain))).toBe(plain);
+});

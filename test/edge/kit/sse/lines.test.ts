@@ -1,0 +1,75 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { LineReader } from '../../../../src/edge/kit/sse/lines.ts';
+import { runs, tryCases } from '../../../support/runs.ts';
+
+const decoder = new TextDecoder('latin1');
+
+/** Every line and the rest, each byte one character. */
+function read(pieces: readonly Uint8Array[]): { lines: string[]; rest: string } {
+  const lines: string[] = [];
+  const reader = new LineReader((bytes, start, end) => lines.push(decoder.decode(bytes.subarray(start, end))));
+  for (const piece of pieces) reader.push(piece);
+  return { lines, rest: decoder.decode(reader.rest) };
+}
+
+/** Bytes in which line ends are frequent, and every other byte may stand. */
+const bytes = fc
+  .array(fc.oneof(fc.constantFrom(10, 13, 13, 10, 0, 32), fc.integer({ min: 0, max: 255 })), { maxLength: 60 })
+  .map((list) => Uint8Array.from(list));
+
+const places = fc.array(fc.nat(60), { maxLength: 12 });
+
+function split(whole: Uint8Array, at: readonly number[]): Uint8Array[] {
+  const bounds = [0, ...at.map((place) => Math.min(place, whole.length)).sort((a, b) => a - b), whole.length];
+  return bounds.slice(1).map((end, index) => whole.slice(bounds[index], end));
+}
+
+test('lines end at LF, CRLF or CR and are the same however the bytes are split, empty pieces included', () => {
+  tryCases(runs(3_000), bytes, places, (whole, at) => {
+    // What follows a carriage return at the end has not come yet: it may be the other half of a line end.
+    const lines = decoder.decode(whole).split(/\r\n|\n|\r(?!$)/);
+    const rest = lines.pop() ?? '';
+    expect(read(split(whole, at))).toEqual({ lines, rest });
+  });
+});
+
+test('a byte order mark at the beginning is no part of the first line, and stays in any other', () => {
+  const marked = new TextEncoder().encode('\uFEFFevent: a\n\uFEFFevent: b\n');
+  for (let at = 0; at <= marked.length; at += 1) {
+    expect(read([marked.slice(0, at), marked.slice(at)]).lines).toEqual(['event: a', '\xef\xbb\xbfevent: b']);
+  }
+});
+
+test('a piece that its owner reuses after the call does not change what is kept of it', () => {
+  const buffer = new Uint8Array(4);
+  const lines: string[] = [];
+  const reader = new LineReader((at, start, end) => lines.push(decoder.decode(at.subarray(start, end))));
+  for (const text of ['data', ': ab', 'cd\nx']) {
+    buffer.set(new TextEncoder().encode(text));
+    reader.push(buffer);
+  }
+  expect(lines).toEqual(['data: abcd']);
+  expect(decoder.decode(reader.rest)).toBe('x');
+});
+
+test('a line above a megabyte is not kept, and what follows it is read', () => {
+  const lines: string[] = [];
+  const reader = new LineReader((at, start, end) => lines.push(decoder.decode(at.subarray(start, end))));
+  const push = (text: string) => reader.push(new TextEncoder().encode(text));
+  for (const end of ['\n', '\r\n', '\r']) {
+    push(`event: a${end}data: `);
+    let most = 0;
+    for (let pieces = 0; pieces < 80; pieces += 1) {
+      push('x'.repeat(65_536));
+      most = Math.max(most, reader.rest.length);
+    }
+    expect(most).toBeLessThan(1_200_000);
+    // Where it is cut here, all see that it has not come to its end.
+    expect(reader.rest.length).toBeLessThan(2_000);
+    expect(decoder.decode(reader.rest)).toMatch(/^data: x+$/);
+    push(`y${end}event: b${end}`);
+    push('data: z\n');
+    expect(lines.splice(0)).toEqual(['event: a', expect.stringMatching(/^data: x{900,1100}$/), 'event: b', 'data: z']);
+  }
+});

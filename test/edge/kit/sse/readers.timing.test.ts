@@ -1,0 +1,60 @@
+import { expect, test } from 'vitest';
+import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
+import { LineReader } from '../../../../src/edge/kit/sse/lines.ts';
+import { leastCpu } from '../../../support/least-cpu.ts';
+
+/** What is shorter is too near to what a process does besides. */
+const LEAST_MS = 0.01;
+const encoder = new TextEncoder();
+
+test('many lines in one piece take linear time, whatever ends them', () => {
+  const timeFor = (end: string, count: number) => {
+    const piece = encoder.encode(`data: x${end}`.repeat(count));
+    return leastCpu(() => {
+      let lines = 0;
+      const reader = new LineReader(() => {
+        lines += 1;
+      });
+      reader.push(piece);
+      expect(lines).toBeGreaterThanOrEqual(count - 1);
+    });
+  };
+  // A hundred times as much: with a search to the end of the piece for each line, ten thousand times as long.
+  for (const end of ['\n', '\r\n', '\r']) {
+    expect(timeFor(end, 300_000)).toBeLessThan(3_000 * Math.max(LEAST_MS, timeFor(end, 3_000)));
+  }
+});
+
+test('a line of 1 MB in small pieces takes linear time, and so does a longer one', () => {
+  const piece = new Uint8Array(100).fill(97);
+  const timeFor = (length: number) =>
+    leastCpu(() => {
+      let longest = 0;
+      const reader = new LineReader((_, start, end) => {
+        longest = Math.max(longest, end - start);
+      });
+      for (let at = 0; at < length; at += piece.length) reader.push(piece);
+      reader.push(Uint8Array.of(13, 10));
+      expect(longest).toBe(length > 1_048_576 ? 1_024 : length);
+    });
+  // A hundred times as much: quadratic, it would take ten thousand times as long.
+  for (const length of [1_000_000, 14_000_000])
+    expect(timeFor(length)).toBeLessThan(1_500 * Math.max(LEAST_MS, timeFor(length / 100)));
+});
+
+test.each([
+  ['one line', 'x'.repeat(65_536)],
+  ['many lines', `data: ${'x'.repeat(65_529)}\n`],
+])('a long event of %s in many pieces takes linear time', (_, text) => {
+  const piece = encoder.encode(text);
+  const timeFor = (count: number) =>
+    leastCpu(() => {
+      const reader = new FrameReader();
+      reader.push(encoder.encode('event: a\ndata: '));
+      for (let i = 0; i < count; i += 1) reader.push(piece);
+      expect(reader.push(encoder.encode('\n\n'))[0]?.data.length).toBeGreaterThan(count * 65_000);
+    });
+  // Ten times as much: quadratic, it would take a hundred times as long, more than half a second. The garbage of 20 MB can cost
+  // some ten milliseconds by itself, and none is collected of 2 MB.
+  expect(timeFor(300)).toBeLessThan(40 * Math.max(2, timeFor(30)));
+});

@@ -1,0 +1,133 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { RequestOutcome } from '../../../../src/edge/claude/outcome.ts';
+import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
+import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
+import { type StoredGrant, settlementOf } from '../../../../src/edge/money/admission/book-outcome.ts';
+import { decide } from '../../../../src/edge/money/budget/budget.ts';
+import { rulesOf } from '../../../../src/edge/money/budget/rules.ts';
+import { emptyBudget } from '../../../../src/edge/money/budget/state.ts';
+import { closingOf } from '../../../../src/edge/money/ledger/settlement.ts';
+import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../../support/billed-answer.ts';
+import { tryCases } from '../../../support/runs.ts';
+import { NOON } from './admission-requests.ts';
+
+const models = new ModelTable();
+const encoder = new TextEncoder();
+/** In a loop of tools a running use may bring its result, and another search may begin, while the end is on its way. */
+const LOOPS: ReadonlySet<string> = new Set(['search', 'fetch', 'steps']);
+
+/** @returns the grant of a request that has a large budget. */
+function grantOf({ body, count }: BilledAnswer): StoredGrant {
+  const text = JSON.stringify(body);
+  const bytes = encoder.encode(text).length;
+  const { worstCase, terms } = worstCaseOf(body, { bytes, models, ...(count === undefined ? {} : { count }) });
+  const decision = decide(
+    emptyBudget(NOON),
+    rulesOf({ usd_per_month: 100_000 }),
+    { ...worstCase, countable: false },
+    NOON,
+  );
+  if (decision.kind !== 'admitted') throw new Error(`not admitted: ${JSON.stringify(decision)}`);
+  return {
+    hold: decision.nanodollars,
+    lowered: undefined,
+    mostOutput: terms.steps === 'one' && worstCase.models.length === 1 ? decision.maxTokens : undefined,
+    models: worstCase.models,
+    cancelStops: true,
+    terms,
+  };
+}
+
+/** Where a stream is broken off: behind so many events, and so many bytes of the next one. */
+interface Break {
+  events: number;
+  bytes: number;
+  end: RequestOutcome['end'];
+}
+
+/** @returns what an answer is booked at that is broken off there, and what it was billed. */
+function booked(
+  answer: BilledAnswer,
+  { events, bytes, end }: Break,
+): { booked: number; billed: number; hold: number; overHold: boolean } {
+  const whole = answer.events.slice(0, events);
+  const next = answer.events[events];
+  const part =
+    next && bytes > 0 ? encoder.encode(next.text).subarray(0, Math.min(bytes, next.text.length - 1)) : undefined;
+  const reader = new UsageReader({ sentAt: 0, readsBlocks: answer.kind === 'fallback' });
+  for (const { at, text } of whole) reader.push(encoder.encode(text), false, at);
+  if (part && next) reader.push(part, false, next.at);
+  const first = answer.events[0]?.at ?? 0;
+  const at = part && next ? next.at : (whole.at(-1)?.at ?? first / 2);
+  const report = reader.reportAt(at);
+  const outcome: RequestOutcome = {
+    ...report,
+    end: report.completed ? 'complete' : end,
+    status: events > 0 || part ? 200 : undefined,
+    sent: true,
+    upstream_request_id: undefined,
+    ttft_ms: 0,
+  };
+  const grant = grantOf(answer);
+  const settlement = settlementOf({ requestId: 'req_1', model: answer.model, models }, outcome, grant);
+  const { cost, overHold } = closingOf(settlement, grant.hold, at, false);
+  return { booked: cost, billed: answer.billedAt(at), hold: grant.hold, overHold };
+}
+
+function quantile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+const anywhere = fc.record({
+  // Without fast-check's preference for the ends of a range: where an answer is broken off is anywhere.
+  share: fc.noBias(fc.integer({ min: 0, max: 10_000 })),
+  bytes: fc.constantFrom(0, 0, 7, 60),
+  end: fc.constantFrom('cut' as const, 'client_gone' as const, 'silent' as const),
+});
+
+describe('an answer that is broken off anywhere', () => {
+  test.each(KINDS)('%s: what is booked is what is billed or more, and not much more', (kind) => {
+    const ratios: number[] = [];
+    // How much more is a matter of which answers are tried: the same ones each time.
+    tryCases({ numRuns: 150, seed: 2026 }, fc.noBias(planOf(kind)), anywhere, (plan, { share, bytes, end }) => {
+      const answer = billedAnswer(plan);
+      const events = Math.round((share / 10_000) * answer.events.length);
+      const result = booked(answer, { events, bytes, end });
+      expect(result.booked).toBeGreaterThanOrEqual(Math.floor(result.billed));
+      expect(result.booked <= result.hold || result.overHold).toBe(true);
+      if (result.billed > 0) ratios.push(result.booked / result.billed);
+    });
+    ratios.sort((left, right) => left - right);
+    const [median, high] = [quantile(ratios, 0.5), quantile(ratios, 0.95)];
+    // biome-ignore lint/suspicious/noConsole: the figures are what this test is for.
+    console.info(`${kind}: booked / billed, median ${median.toFixed(2)}, 95th percentile ${high.toFixed(2)}`);
+    expect(median, kind).toBeLessThanOrEqual(2);
+    expect(high, kind).toBeLessThanOrEqual(LOOPS.has(kind) ? 6.5 : 4);
+  });
+
+  test('of any kind, with other answers each time', () => {
+    const plans = fc.constantFrom(...KINDS).chain(planOf);
+    tryCases(600, plans, anywhere, (plan, { share, bytes, end }) => {
+      const answer = billedAnswer(plan);
+      const events = Math.round((share / 10_000) * answer.events.length);
+      const result = booked(answer, { events, bytes, end });
+      expect(result.booked).toBeGreaterThanOrEqual(Math.floor(result.billed));
+    });
+  });
+
+  test('at every event and every byte of one of each kind', () => {
+    for (const kind of KINDS) {
+      const plan = fc.sample(planOf(kind), { numRuns: 1, seed: 7 })[0];
+      if (!plan) throw new Error('no plan');
+      const answer = billedAnswer({ ...plan, length: 60, rounds: 2 });
+      for (let events = 0; events <= answer.events.length; events += 1) {
+        for (const bytes of [0, 30, 100]) {
+          const result = booked(answer, { events, bytes, end: 'cut' });
+          expect(result.booked, `${kind} behind ${events} events`).toBeGreaterThanOrEqual(Math.floor(result.billed));
+        }
+      }
+    }
+  });
+});

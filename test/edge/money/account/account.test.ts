@@ -1,0 +1,698 @@
+import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import fc from 'fast-check';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Account } from '../../../../src/edge/money/account/account.ts';
+import {
+  ledgerRequestSchema,
+  quotaReportSchema,
+  tokenRowSchema,
+  usageReportSchema,
+} from '../../../../src/edge/money/account/usage-answers.schema.ts';
+import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import type { AdmissionDecision, AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
+import type { Settlement } from '../../../../src/edge/money/contracts/settlement.ts';
+import { resetAll } from '../../../support/reset.ts';
+import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import { admitAt, admitInside, NOON, worstCaseWith } from './admission-requests.ts';
+import { runInAccount } from './run-in-account.ts';
+
+const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
+const MINUTE = 60_000;
+const DAY = 86_400_000;
+
+let clock = NOON;
+let retentionDays = 30;
+let ids = 0;
+
+beforeEach(() => {
+  // The alarm's time is real: a clock that is ahead keeps it from coming by itself.
+  const later = new Date(Date.now() + 100 * DAY);
+  // Not at the end of a month, whose sums begin anew then.
+  clock = Math.max(NOON, Date.UTC(later.getUTCFullYear(), later.getUTCMonth(), 10));
+  // An object that is made anew has the same clock.
+  vi.spyOn(Date, 'now').mockImplementation(() => clock);
+  retentionDays = 30;
+});
+const stub = (name = 'alice') => accountStub(bindings, {}, name);
+
+/** Runs in the object, by the test's clock. */
+async function inAccount<T>(run: (account: Account, state: DurableObjectState) => T | Promise<T>): Promise<T> {
+  return await runInAccount(stub(), { now: () => clock, retentionDays }, run);
+}
+
+async function wake(): Promise<void> {
+  await inAccount(() => undefined);
+  await runDurableObjectAlarm(stub());
+}
+
+const nextId = () => `req_${String(++ids).padStart(12, '0')}`;
+const usd = (nanodollars: number) => nanodollars / 1e9;
+
+function askOf(more: Partial<AdmissionRequest> & { id?: string; size?: Partial<WorstCase> } = {}): AdmissionRequest {
+  const { id = nextId(), size, ...rest } = more;
+  return {
+    requestId: id,
+    route: 'messages',
+    model: 'claude-opus-5-5',
+    bound: worstCaseWith(size),
+    defaults: {},
+    ...rest,
+  };
+}
+
+const ended = (requestId: string, more: Partial<Settlement> = {}): Settlement => ({
+  requestId,
+  status: 'complete',
+  cost: 500,
+  tokens: { input: 40, output: 46 },
+  ...more,
+});
+
+function limited(limits: Limits) {
+  return (more: Parameters<typeof askOf>[0] = {}) => askOf({ defaults: limits, ...more });
+}
+
+describe('admit and settle', () => {
+  test('a hold becomes what the request cost', async () => {
+    const ask = limited({ usd_per_day: usd(22_000) })();
+    expect(await admitAt(stub(), ask)).toMatchObject({
+      outcome: 'admitted',
+      hold: 11_000,
+      unlisted: true,
+      standing: { day: { limit: 22_000, settled: 0, held: 11_000 } },
+    });
+    expect(await stub().request(ask.requestId)).toMatchObject({ status: 'held', hold_usd: usd(11_000), cost_usd: 0 });
+    expect(await stub().settle(ended(ask.requestId, { stopReason: 'end_turn', ms: 12.5 }))).toEqual({
+      outcome: 'settled',
+      cost: 500,
+      overHold: false,
+    });
+    const standing = await stub().standing();
+    expect(standing.day).toMatchObject({ settled_usd: usd(500), held_usd: 0, limit_usd: usd(22_000) });
+    expect(quotaReportSchema.parse(standing)).toEqual(standing);
+    const row = await stub().request(ask.requestId);
+    expect(row).toMatchObject({ status: 'complete', stop_reason: 'end_turn', ms: 12.5, estimated: false });
+    expect(ledgerRequestSchema.parse(row)).toEqual(row);
+  });
+
+  test('a request is shown with all its tries, and with those of no other', async () => {
+    const ask = limited({ requests_per_minute: 1 });
+    const first = nextId();
+    const tries = [first, `${first}.2`, `${first}.3`];
+    for (const [n, id] of tries.entries()) {
+      expect(await admitAt(stub(), ask({ id, repeats: n > 0 }))).toMatchObject({ outcome: 'admitted' });
+      await stub().settle(ended(id, n < 2 ? { status: 'retried' } : {}));
+    }
+    await stub().settle(ended(`${first}0`, { opening: { route: 'messages', model: 'claude-haiku-5-5' } }));
+    const row = await stub().request(first);
+    expect(row).toMatchObject({ request_id: first, status: 'retried' });
+    expect(row?.tries.map(({ request_id, status }) => [request_id, status])).toEqual([
+      [first, 'retried'],
+      [`${first}.2`, 'retried'],
+      [`${first}.3`, 'complete'],
+    ]);
+    expect((await stub().request(`${first}.2`))?.tries).toHaveLength(1);
+  });
+
+  test('settling is idempotent, also after a crash', async () => {
+    const ask = askOf();
+    await admitAt(stub(), ask);
+    await stub().settle(ended(ask.requestId));
+    expect(await stub().settle(ended(ask.requestId, { cost: 900 }))).toMatchObject({ outcome: 'duplicate', cost: 500 });
+    await abortAllDurableObjects();
+    expect(await stub().settle(ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
+    expect((await stub().standing()).day.settled_usd).toBe(usd(500));
+  });
+
+  test('asking again by the same id is the same hold', async () => {
+    const ask = limited({ concurrent_requests: 1 })();
+    await admitAt(stub(), ask);
+    expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 11_000 });
+    expect((await stub().standing()).day.held_usd).toBe(usd(11_000));
+    await stub().settle(ended(ask.requestId));
+    await inAccount((account) => {
+      expect(() => admitInside(account, ask)).toThrow(/UNIQUE/);
+      expect(account.standing().day.held_usd).toBe(0);
+    });
+  });
+
+  test('what was never admitted is recorded without a hold, once', async () => {
+    const lost = ended('req_lost', { opening: { route: 'messages', model: 'claude-haiku-5-5' } });
+    expect(await stub().settle(lost)).toEqual({ outcome: 'unheld', cost: 500, overHold: true });
+    expect(await stub().settle(lost)).toMatchObject({ outcome: 'duplicate' });
+    expect(await stub().request('req_lost')).toMatchObject({ model: 'claude-haiku-5-5', hold_usd: 0, over_hold: true });
+    expect((await stub().standing()).day.settled_usd).toBe(usd(500));
+  });
+
+  test('numbers that are none corrupt nothing', async () => {
+    await inAccount((account) => {
+      for (const inputCost of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0.5, 1e300]) {
+        expect(() => admitInside(account, askOf({ size: { inputCost } }))).toThrow(TypeError);
+      }
+      const ask = askOf();
+      admitInside(account, ask);
+      const odd = ended(ask.requestId, { cost: Number.NaN, tokens: { input: Number.NaN, output: -5 }, ms: Number.NaN });
+      expect(account.settle(odd)).toMatchObject({ cost: 11_000 });
+      expect(account.request(ask.requestId)).toMatchObject({ estimated: true, ms: null });
+      expect(account.settle(ended('req_x', { cost: -4 }))).toMatchObject({ cost: 0 });
+      expect(account.standing().day).toMatchObject({ settled_usd: usd(11_000), held_usd: 0 });
+    });
+  });
+
+  test('a count needs no row and no hold', async () => {
+    const ask = { ...limited({ count_requests_per_minute: 1 })(), route: 'count', bound: undefined };
+    expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 0 });
+    expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'refused', refusal: { reason: 'rate' } });
+    expect((await stub().requests({})).data).toEqual([]);
+  });
+
+  test('a lowered max_tokens is told; what does not fit asks for a count', async () => {
+    const ask = limited({ usd_per_day: usd(7_120) });
+    expect(await admitAt(stub(), ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
+    // Half of what is free pays for as much as it needs at the least; so does the rest.
+    expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'admitted', maxTokens: 256 });
+    expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'admitted', maxTokens: 256 });
+    const refusal = { reason: 'held', limit: 'usd_per_day' };
+    expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'refused', refusal });
+  });
+
+  test('a count that was made for a request which is refused comes out of the bucket for counts', async () => {
+    const ask = limited({ usd_per_day: usd(3_600), count_requests_per_minute: 1 });
+    expect(await admitAt(stub(), ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
+    const counted = ask({ size: { inputCost: 2_000 }, counted: true });
+    expect(await admitAt(stub(), counted)).toMatchObject({ outcome: 'refused', refusal: { reason: 'spend' } });
+    expect(await admitAt(stub(), ask({ size: { countable: true } }))).toMatchObject({
+      outcome: 'refused',
+      refusal: { limit: 'count_requests_per_minute' },
+    });
+  });
+
+  test('of 1,000 concurrent requests exactly those are admitted that there is room for', async () => {
+    const ask = limited({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
+    const answers = await Promise.all(Array.from({ length: 1_000 }, () => admitAt(stub(), ask())));
+    expect(answers.filter(({ outcome }) => outcome === 'admitted')).toHaveLength(137);
+    expect((await stub().standing()).day.held_usd).toBe(usd(11_000 * 137));
+    await abortAllDurableObjects();
+    expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'refused' });
+    expect((await stub().standing()).running_requests).toBe(137);
+  });
+});
+
+describe('limits', () => {
+  test('the account’s own stand over the deployment’s, also after a crash', async () => {
+    await stub().setLimits({ usd_per_day: 2 });
+    await stub().standing({ usd_per_day: 1, concurrent_requests: 3 });
+    await abortAllDurableObjects();
+    const standing = await stub().standing();
+    expect(standing.limits).toEqual({ usd_per_day: 2, concurrent_requests: 3 });
+    expect(standing.own_limits).toEqual({ usd_per_day: 2 });
+    await stub().setLimits(null);
+    expect(await stub().standing()).toMatchObject({
+      own_limits: null,
+      limits: { usd_per_day: 1, concurrent_requests: 3 },
+    });
+  });
+
+  test('a rate survives a crash', async () => {
+    await inAccount((account) => {
+      const ask = limited({ requests_per_minute: 1, output_tokens_per_minute: 1_000 })();
+      admitInside(account, ask);
+      account.settle(ended(ask.requestId, { tokens: { output: 1_000 } }));
+    });
+    await abortAllDurableObjects();
+    await inAccount((account) => {
+      expect(account.standing()).toMatchObject({ requests: { remaining: 0 }, output_tokens: { remaining: 0 } });
+    });
+  });
+});
+
+describe('orphans', () => {
+  test('are settled at their hold after the deadline, and say what happened', async () => {
+    const ask = askOf();
+    await inAccount((account) => {
+      admitInside(account, ask);
+      account.renew(ask.requestId, 'streaming');
+    });
+    clock += 14 * MINUTE;
+    await wake();
+    expect(await stub().request(ask.requestId)).toMatchObject({ status: 'held' });
+    clock += 2 * MINUTE;
+    await wake();
+    expect(await stub().request(ask.requestId)).toMatchObject({
+      status: 'orphaned',
+      stage: 'streaming',
+      cost_usd: usd(11_000),
+      estimated: true,
+    });
+    expect((await stub().standing()).running_requests).toBe(0);
+  });
+
+  test('a late settlement replaces the estimate, once', async () => {
+    const ask = askOf();
+    await inAccount((account) => admitInside(account, ask));
+    await abortAllDurableObjects();
+    clock += 16 * MINUTE;
+    await wake();
+    expect(await stub().settle(ended(ask.requestId))).toMatchObject({ outcome: 'late', cost: 500 });
+    expect(await stub().settle(ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
+    expect(await stub().request(ask.requestId)).toMatchObject({ status: 'complete', late: true, estimated: false });
+    expect((await stub().standing()).day.settled_usd).toBe(usd(500));
+    expect((await stub().usage({ group_by: 'day' })).total.cost_usd).toBe(usd(500));
+  });
+
+  test('a running turn renews its deadline, with a row every five minutes at most', async () => {
+    const ask = askOf();
+    await inAccount((account) => admitInside(account, ask));
+    for (let minute = 1; minute <= 40; minute++) {
+      clock += MINUTE;
+      await inAccount((account) => expect(account.renew(ask.requestId, 'streaming')).toBe(true));
+    }
+    expect(await written(() => undefined)).toBe(0);
+    expect(await written((account) => account.renew(ask.requestId))).toBe(0);
+    await abortAllDurableObjects();
+    clock += 9 * MINUTE;
+    await wake();
+    expect((await stub().standing()).running_requests).toBe(1);
+    clock += 7 * MINUTE;
+    await wake();
+    expect(await stub().request(ask.requestId)).toMatchObject({ status: 'orphaned', stage: 'streaming' });
+    await inAccount((account) => expect(account.renew(ask.requestId)).toBe(false));
+  });
+});
+
+/** @returns rows written by what is done, and alarms set, each a row too. */
+async function written(act: (account: Account) => unknown): Promise<number> {
+  return await inAccount(async (account, state) => {
+    // The object's own count is of its cursors' `rowsWritten`, summed by the ledger.
+    const { exec } = state.storage.sql;
+    const { setAlarm } = state.storage;
+    let rows = 0;
+    Object.assign(state.storage.sql, {
+      exec(...of: Parameters<SqlStorage['exec']>) {
+        const cursor = exec.apply(state.storage.sql, of);
+        rows += cursor.rowsWritten;
+        return cursor;
+      },
+    });
+    Object.assign(state.storage, {
+      setAlarm(time: number) {
+        rows += 1;
+        return setAlarm.call(state.storage, time);
+      },
+    });
+    try {
+      await act(account);
+    } finally {
+      Object.assign(state.storage.sql, { exec });
+      Object.assign(state.storage, { setAlarm });
+    }
+    return rows;
+  });
+}
+
+describe('rows written', () => {
+  const token = { jti: 'jti_1' };
+
+  test('two for a request, where one follows another', async () => {
+    const defaults: Limits = { usd_per_day: 9, requests_per_minute: 1e6, input_tokens_per_minute: 1e9 };
+    await inAccount((account) => void admitInside(account, askOf({ token, defaults })));
+    const rows = await written((account) => {
+      for (let i = 0; i < 100; i++) {
+        const ask = askOf({ token, defaults });
+        admitInside(account, ask);
+        account.settle(ended(ask.requestId));
+      }
+    });
+    // The first one sets the alarm that reports them all.
+    expect(rows).toBe(201);
+  });
+
+  test('a thousand requests share what their rollups cost', async () => {
+    await inAccount((account) => void admitInside(account, askOf({ token })));
+    const rows = await written((account) => {
+      for (let i = 0; i < 2_000; i++) {
+        const ask = askOf({ token });
+        admitInside(account, ask);
+        account.settle(ended(ask.requestId));
+      }
+    });
+    expect(rows / 2_000).toBeLessThan(2.01);
+  });
+
+  test('four for one that comes alone, the alarm before and after it included', async () => {
+    await inAccount((account) => void admitInside(account, askOf({ token })));
+    clock += 20 * MINUTE;
+    await wake();
+    const ask = askOf({ token });
+    const rows = await written((account) => {
+      admitInside(account, ask);
+      account.settle(ended(ask.requestId));
+      clock += 16 * MINUTE;
+      return account.alarm();
+    });
+    expect(rows).toBeLessThanOrEqual(4);
+  });
+});
+
+describe('rollups', () => {
+  test('tell the same as the rows, whatever was folded', async () => {
+    const open: string[] = [];
+    await inAccount((account) => {
+      for (let i = 0; i < 2_500; i++) {
+        clock += 4 * MINUTE;
+        const ask = askOf({ model: i % 3 ? 'claude-opus-5-5' : 'claude-haiku-5-5', conversation: `c${i % 2}` });
+        admitInside(account, ask);
+        if (i % 100 === 0) open.push(ask.requestId);
+        else account.settle(ended(ask.requestId, { cost: i }));
+      }
+    });
+    await abortAllDurableObjects();
+    expect((await stub().standing()).running_requests).toBe(25);
+    await inAccount((account) => {
+      for (const id of open.slice(5)) account.settle(ended(id, { cost: 1_000_000 }));
+    });
+    // The other five are orphans, some behind the last fold and some before it.
+    clock += 20 * MINUTE;
+    await wake();
+    for (const id of open.slice(0, 3)) await stub().settle(ended(id, { cost: 7 }));
+    const before = await reports();
+    await abortAllDurableObjects();
+    expect(await reports()).toEqual(before);
+    const [day, model, conversation] = before;
+    expect(day.data.length).toBeGreaterThan(5);
+    expect(day.total).toEqual(model.total);
+    expect(day.total).toEqual(conversation.total);
+    expect(day.total.requests).toBe(2_500);
+    expect(model.data.map(({ key }) => key).sort()).toEqual(['claude-haiku-5-5', 'claude-opus-5-5']);
+    expect(usageReportSchema.parse(day)).toEqual(day);
+    const [from, to] = [day.data[1]?.key ?? '', day.data[2]?.key ?? ''];
+    expect((await stub().usage({ group_by: 'day', from, to })).data).toEqual([day.data[1]]);
+  });
+
+  test('an id that sorts before the last fold is neither lost nor counted twice', async () => {
+    await inAccount((account) => {
+      for (let i = 0; i < 1_100; i++) {
+        const ask = askOf();
+        admitInside(account, ask);
+        account.settle(ended(ask.requestId, { cost: 1 }));
+      }
+      admitInside(account, askOf({ id: 'req_00' }));
+      admitInside(account, askOf({ id: 'req_01' }));
+    });
+    await abortAllDurableObjects();
+    await inAccount((account) => {
+      expect(account.standing()).toMatchObject({ running_requests: 2, day: { settled_usd: usd(1_100) } });
+      account.settle(ended('req_00', { cost: 50 }));
+    });
+    await abortAllDurableObjects();
+    await inAccount((account) => {
+      expect(account.standing()).toMatchObject({ running_requests: 1, day: { settled_usd: usd(1_150) } });
+      expect(account.usage({ group_by: 'model' }).total).toMatchObject({ requests: 1_101, cost_usd: usd(1_150) });
+    });
+  });
+
+  async function reports() {
+    const account = stub();
+    return [
+      await account.usage({ group_by: 'day' }),
+      await account.usage({ group_by: 'model' }),
+      await account.usage({ group_by: 'conversation' }),
+    ] as const;
+  }
+
+  test('names that nobody knows and nobody paid for share one', async () => {
+    for (let i = 0; i < 3; i++) {
+      const ask = askOf({ model: `made-up-${i}`, size: { known: false } });
+      await admitAt(stub(), ask);
+      await stub().settle(ended(ask.requestId, { cost: 0, status: 'refused_upstream' }));
+    }
+    const { data } = await stub().usage({ group_by: 'model' });
+    expect(data).toMatchObject([{ key: '(unknown)', requests: 3, cost_usd: 0 }]);
+  });
+});
+
+describe('retention', () => {
+  test('rows go, sums stay', async () => {
+    await inAccount((account) => {
+      for (let i = 0; i < 40; i++) {
+        const ask = askOf();
+        admitInside(account, ask);
+        account.settle(ended(ask.requestId));
+        clock += DAY;
+      }
+    });
+    await wake();
+    expect((await stub().requests({ limit: 100 })).data).toHaveLength(30);
+    expect((await stub().usage({ group_by: 'day' })).data).toHaveLength(40);
+    await inAccount(async (_, state) => expect(await state.storage.getAlarm()).not.toBeNull());
+  });
+});
+
+describe('lists', () => {
+  test('page by id, newest first', async () => {
+    const all: string[] = [];
+    for (let i = 0; i < 7; i++) {
+      const ask = askOf();
+      all.unshift(ask.requestId);
+      await admitAt(stub(), ask);
+    }
+    const first = await stub().requests({ limit: 3 });
+    expect(first).toMatchObject({ has_more: true, first_id: all[0], last_id: all[2] });
+    const second = await stub().requests({ limit: 3, after_id: all[2] });
+    expect(second.data.map((row) => row.request_id)).toEqual(all.slice(3, 6));
+    const back = await stub().requests({ limit: 2, before_id: all[3] });
+    expect(back).toMatchObject({ has_more: true, first_id: all[1], last_id: all[2] });
+    expect(await stub().requests({ limit: 3, after_id: all[5] })).toMatchObject({ has_more: false });
+  });
+
+  test('an export is all rows, in pieces', async () => {
+    for (let i = 0; i < 5; i++) await admitAt(stub(), askOf());
+    const first = await stub().exportRows('', 3);
+    expect(first.rows).toHaveLength(3);
+    const second = await stub().exportRows(first.next ?? '', 3);
+    expect(second).toMatchObject({ next: null });
+    expect(second.rows).toHaveLength(2);
+  });
+});
+
+describe('credentials', () => {
+  test('one that is seen is listed, and refused once it is revoked', async () => {
+    const token = { jti: 'jti_a', iat: Math.floor(clock / 1_000), exp: Math.floor(clock / 1_000) + 60 };
+    await admitAt(stub(), askOf({ token }));
+    expect((await stub().tokens()).data).toMatchObject([{ jti: 'jti_a', minted_at: null, revoked_at: null }]);
+    await stub().revokeToken('jti_a');
+    expect(await admitAt(stub(), askOf({ token }))).toEqual({ outcome: 'revoked' });
+    expect(await stub().isRevoked(token)).toBe(true);
+    const [row] = (await stub().tokens()).data;
+    expect(tokenRowSchema.parse(row)).toEqual(row);
+    expect(row?.revoked_at).not.toBeNull();
+  });
+
+  test('one that was never seen can be revoked', async () => {
+    await stub().revokeToken('jti_unknown');
+    await abortAllDurableObjects();
+    expect(await stub().isRevoked({ jti: 'jti_unknown' })).toBe(true);
+  });
+
+  test('all until now can be revoked; what is minted in the same second holds', async () => {
+    await inAccount((account) => {
+      const iat = Math.floor(clock / 1_000);
+      account.rememberToken({ jti: 'old', iat, scopes: ['messages'], label: 'laptop' });
+      clock += 100;
+      account.revokeAll();
+      clock += 100;
+      account.rememberToken({ jti: 'new', iat, scopes: ['messages', 'classify'] });
+      expect(account.isRevoked({ jti: 'old', iat })).toBe(true);
+      expect(account.isRevoked({ jti: 'elsewhere', iat })).toBe(true);
+      expect(account.isRevoked({ iat: iat - 5 })).toBe(true);
+      expect(account.isRevoked({})).toBe(true);
+      expect(account.isRevoked({ jti: 'new', iat })).toBe(false);
+      expect(account.isRevoked({ jti: 'later', iat: iat + 1 })).toBe(false);
+      expect(account.tokens().data.find(({ jti }) => jti === 'new')?.scopes).toEqual(['messages', 'classify']);
+    });
+  });
+
+  test('an expired one is let go', async () => {
+    await inAccount((account) => {
+      admitInside(account, askOf({ token: { jti: 'short', exp: clock / 1_000 + 60 } }));
+      account.isRevoked({ jti: 'endless' });
+    });
+    clock += 2 * DAY;
+    await wake();
+    expect((await stub().tokens()).data.map(({ jti }) => jti)).toEqual(['endless']);
+  });
+});
+
+describe('erasure', () => {
+  test('erases all but the revocations, and waits for what runs', async () => {
+    const running = askOf({ token: { jti: 'jti_a', iat: 5 } });
+    await inAccount((account) => {
+      account.setLimits({ usd_per_day: 1 });
+      account.rememberToken({ jti: 'jti_a', scopes: ['messages'], label: 'Alice’s phone' });
+      account.listed();
+      for (let i = 0; i < 20; i++) {
+        const ask = askOf();
+        admitInside(account, ask);
+        account.settle(ended(ask.requestId));
+      }
+      admitInside(account, running);
+      expect(account.erase()).toEqual({ done: false, remaining: 1 });
+      const later = askOf();
+      admitInside(account, later);
+      account.settle(ended(later.requestId));
+      expect(account.settle(ended(running.requestId))).toMatchObject({ outcome: 'erased' });
+      expect(account.requests({}).data.map((row) => row.request_id)).toEqual([later.requestId]);
+    });
+    await abortAllDurableObjects();
+    clock += 16 * MINUTE;
+    await wake();
+    await inAccount((account) => {
+      // What was spent stays as a sum without names: to be erased is no new budget.
+      expect(account.standing().day).toMatchObject({ settled_usd: usd(22 * 500), held_usd: 0 });
+      expect(account.usage({ group_by: 'model' }).data).toMatchObject([
+        { key: '(erased)', requests: 21, cost_usd: usd(21 * 500), usage: { input_tokens: 21 * 40 } },
+        { key: 'claude-opus-5-5', requests: 1, cost_usd: usd(500) },
+      ]);
+      expect(account.requests({}).data).toHaveLength(1);
+      expect(account.standing().own_limits).toBeNull();
+      expect(account.isRevoked({ jti: 'jti_a', iat: 5 })).toBe(true);
+      expect(account.isRevoked({ jti: 'jti_never_seen', iat: 5 })).toBe(true);
+      expect(account.tokens().data).toMatchObject([{ jti: 'jti_a', label: null, scopes: null }]);
+      expect(account.settle(ended('req_000', { startedAt: clock - 17 * MINUTE }))).toMatchObject({ outcome: 'erased' });
+      expect(admitInside(account, askOf())).toMatchObject({ unlisted: true });
+    });
+  });
+
+  test('goes on by itself after a crash', async () => {
+    await inAccount((account) => {
+      for (let i = 0; i < 6_000; i++) {
+        const ask = askOf();
+        admitInside(account, ask);
+        account.settle(ended(ask.requestId));
+      }
+      expect(account.erase()).toEqual({ done: false, remaining: 1_000 });
+    });
+    await abortAllDurableObjects();
+    clock += MINUTE;
+    await wake();
+    expect((await stub().requests({})).data).toEqual([]);
+    expect((await stub().standing()).day.settled_usd).toBe(usd(6_000 * 500));
+    expect((await stub().usage({ group_by: 'model' })).data).toMatchObject([{ key: '(erased)', requests: 6_000 }]);
+    // Each window keeps its own sum.
+    clock += DAY;
+    const { day, month } = await inAccount((account) => account.standing());
+    expect([day.settled_usd, month.settled_usd]).toEqual([0, usd(6_000 * 500)]);
+  });
+});
+
+test('a jurisdiction is part of the object’s place', () => {
+  const asked: string[] = [];
+  const inside = { idFromName: (name: string) => `eu/${name}`, get: (id: string) => id };
+  const outside = {
+    jurisdiction(name: string) {
+      asked.push(name);
+      return inside;
+    },
+  };
+  const place = { ACCOUNT: outside as unknown as DurableObjectNamespace<Account> };
+  expect(accountStub(place, { JURISDICTION: 'eu' }, 'alice')).toBe('eu/alice');
+  expect(asked).toEqual(['eu']);
+});
+
+type Step =
+  | { do: 'admit'; size: Partial<WorstCase> }
+  | { do: 'settle'; which: number; share: number; twice: boolean }
+  | { do: 'crash' }
+  | { do: 'alarm' }
+  | { do: 'wait'; ms: number };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc
+      .record({ inputCost: fc.integer({ min: 0, max: 9_000 }), outputTokens: fc.integer({ min: 0, max: 2_000 }) })
+      .map((size) => ({ do: 'admit' as const, size })),
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('settle' as const),
+      which: fc.nat(),
+      share: fc.double({ min: 0, max: 1, noNaN: true }),
+      twice: fc.boolean(),
+    }),
+  },
+  { weight: 1, arbitrary: fc.constant({ do: 'crash' as const }) },
+  { weight: 1, arbitrary: fc.constant({ do: 'alarm' as const }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('wait' as const),
+      ms: fc.oneof(fc.integer({ min: -DAY, max: DAY }), fc.integer({ min: 0, max: 20 * MINUTE })),
+    }),
+  },
+);
+
+test('whatever happens to the object, settled + held ≤ limit, and nothing is held at rest or settled twice', async () => {
+  const limits: Limits = { usd_per_day: usd(60_000), usd_per_month: usd(200_000), min_output_tokens: 50 };
+  await tryAsyncCases(runs(60), fc.array(step, { minLength: 10, maxLength: 60, size: 'max' }), async (steps) => {
+    await resetAll();
+    clock = NOON + 1_000 * DAY;
+    // Every row is still there at the end, to be compared.
+    retentionDays = 10_000;
+    const ids: string[] = [];
+    const costs = new Map<string, number>();
+    const settleOne = (account: Account, id: string, share: number) => {
+      const hold = Math.round((account.request(id)?.hold_usd ?? 0) * 1e9);
+      const result = account.settle(ended(id, { cost: Math.floor(hold * share) }));
+      if (result.outcome !== 'duplicate') costs.set(id, result.cost);
+      return result.outcome;
+    };
+    for (const next of steps) {
+      if (next.do === 'wait') clock += next.ms;
+      else if (next.do === 'crash') await abortAllDurableObjects();
+      else if (next.do === 'alarm') await wake();
+      else {
+        await inAccount((account) => {
+          if (next.do === 'admit') {
+            const ask = askOf({ size: next.size, defaults: limits });
+            const answer: AdmissionDecision = admitInside(account, ask);
+            if (answer.outcome === 'admitted') ids.push(ask.requestId);
+          } else {
+            const id = ids[next.which % ids.length];
+            if (id === undefined) return;
+            const outcome = settleOne(account, id, next.share);
+            if (next.twice || outcome === 'duplicate') expect(settleOne(account, id, 1)).toBe('duplicate');
+          }
+        });
+      }
+      await inAccount((account) => {
+        const { day, month } = account.standing(limits);
+        expect(Math.round((day.settled_usd + day.held_usd) * 1e9)).toBeLessThanOrEqual(60_000);
+        expect(Math.round((month.settled_usd + month.held_usd) * 1e9)).toBeLessThanOrEqual(200_000);
+      });
+    }
+    // Until now the clock may have gone back; it stands still until it is where it was.
+    clock += 100 * DAY;
+    await inAccount((account) => account.standing());
+    await wake();
+    await inAccount((account) => {
+      expect(account.standing().running_requests).toBe(0);
+      let sum = 0;
+      for (const id of ids) {
+        const row = account.request(id);
+        const cost = Math.round((row?.cost_usd ?? Number.NaN) * 1e9);
+        expect(cost).toBe(costs.get(id) ?? Math.round((row?.hold_usd ?? Number.NaN) * 1e9));
+        expect(row?.status).toBe(costs.has(id) ? 'complete' : 'orphaned');
+        sum += cost;
+      }
+      const report = account.usage({ group_by: 'day' });
+      for (const { cost_usd } of report.data) expect(Math.round(cost_usd * 1e9)).toBeLessThanOrEqual(60_000);
+      expect(report.total.requests).toBe(ids.length);
+      expect(Math.round(report.total.cost_usd * 1e9)).toBe(sum);
+    });
+  });
+});

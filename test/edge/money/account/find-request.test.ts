@@ -1,0 +1,249 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { describe, expect, test } from 'vitest';
+import * as z from 'zod/mini';
+import { markIn } from '../../../../src/edge/kit/http/headers/request-id.ts';
+import { accountList } from '../../../../src/edge/kit/kv/name-list.ts';
+import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Account } from '../../../../src/edge/money/account/account.ts';
+import {
+  type ListedRequest,
+  ledgerRequestSchema,
+  listedRequestSchema,
+} from '../../../../src/edge/money/account/usage-answers.schema.ts';
+import { errorOf, type TestApp } from '../../../support/app.ts';
+import { atNoon } from '../../../support/calendar.ts';
+import { countRows } from '../../../support/conversations.ts';
+import { bearer, SECRET, tokenOf } from '../../../support/tokens.ts';
+import { admitInside, worstCaseWith } from './admission-requests.ts';
+import { runInAccount } from './run-in-account.ts';
+import { smallEdge } from './small-edge.ts';
+import { ASK } from './small-request.ts';
+
+const bindings = env as unknown as Bindings;
+const DAY = 86_400_000;
+
+atNoon();
+
+const admin = async () => bearer(await tokenOf('root', ['admin']));
+const object = (name: string) => accountStub(bindings, {}, name);
+
+async function asked(app: TestApp, account: string): Promise<{ id: string; response: Response }> {
+  const response = await app.post('/messages', ASK, bearer(await tokenOf(account)));
+  await app.settled();
+  return { id: response.headers.get('sluice-request-id') ?? '', response };
+}
+
+async function found(app: TestApp, id: string, query = '', headers?: Record<string, string>) {
+  const response = await app.fetch(`/usage/requests/${id}${query}`, { headers: headers ?? (await admin()) });
+  await app.settled();
+  if (response.status === 404) return undefined;
+  expect(response.status).toBe(200);
+  return z.strictObject(ledgerRequestSchema.shape).parse(await response.json());
+}
+
+describe('an admin finds a request by its id alone', () => {
+  test('whosever it is, and a user their own; nobody else finds it', async () => {
+    const app = smallEdge();
+    const alice = await asked(app, 'alice');
+    const bob = await asked(app, 'bob');
+    const ofAlice = { request_id: alice.id, account: 'alice', status: 'complete', refusal: null };
+    expect(await found(app, alice.id)).toMatchObject(ofAlice);
+    expect(await found(app, bob.id)).toMatchObject({ request_id: bob.id, account: 'bob' });
+    expect(await found(app, bob.id, '?account=bob')).toMatchObject({ request_id: bob.id, account: 'bob' });
+    const byBob = await found(app, bob.id, '', bearer(await tokenOf('bob')));
+    expect(byBob).toMatchObject({ request_id: bob.id });
+    expect(byBob).not.toHaveProperty('account');
+    expect(await found(app, bob.id, '', bearer(await tokenOf('alice')))).toBeUndefined();
+    expect(await found(app, bob.id, '?account=alice')).toBeUndefined();
+    // Its own requests an admin finds as before.
+    const own = await asked(app, 'root');
+    expect(await found(app, own.id)).toMatchObject({ request_id: own.id });
+  });
+
+  test('also of an account that was put on the list before marks were noted, and after the secret was rotated', async () => {
+    const before = smallEdge();
+    const { id } = await asked(before, 'alice');
+    for (const { name } of (await bindings.STORE.list({ prefix: 'mark:' })).keys) await bindings.STORE.delete(name);
+    const next = 'another-signing-secret-of-the-tests';
+    const rotated = smallEdge({ SIGNING_SECRET: next, SIGNING_SECRET_PREVIOUS: SECRET });
+    expect(await found(rotated, id)).toMatchObject({ request_id: id, account: 'alice' });
+    expect((await bindings.STORE.list({ prefix: 'mark:' })).keys).toHaveLength(1);
+    expect(await found(rotated, id)).toMatchObject({ request_id: id });
+  });
+
+  test('of an id from before only with the account’s name', async () => {
+    const app = smallEdge();
+    await accountList.add(bindings.STORE, 'alice');
+    const id = 'req_01m7w6qhfxbt0tfvnmx89rna1z';
+    await object('alice').settle({ requestId: id, status: 'complete', cost: 1 });
+    expect(await found(app, id)).toBeUndefined();
+    expect(await found(app, id, '?account=alice')).toMatchObject({ request_id: id });
+    for (const none of ['x', 'req_', encodeURIComponent('req_01m7w6qhfxbt0tfvnmx89rna1z.2')]) {
+      expect(await found(app, none)).toBeUndefined();
+    }
+  });
+});
+
+describe('a mark', () => {
+  test('is the same in all ids of an account, another for another account, and another for another secret', async () => {
+    const app = smallEdge();
+    const marks = async (account: string, by = app) => markIn((await asked(by, account)).id);
+    const alice = await marks('alice');
+    expect(alice).toHaveLength(8);
+    expect(await marks('alice')).toBe(alice);
+    expect(await marks('bob')).not.toBe(alice);
+    const other = smallEdge({ SIGNING_SECRET: 'another-signing-secret-of-the-tests' });
+    const response = await other.fetch('/usage', { headers: await admin() });
+    // A credential that does not hold has no account: its ids tell nothing, not even that they are of one caller.
+    const strange = await other.fetch('/usage', { headers: await admin() });
+    const ids = [response, strange].map(({ headers }) => markIn(headers.get('sluice-request-id') ?? ''));
+    expect(ids[0]).not.toBe(ids[1]);
+  });
+
+  test('leaves ids in the order of their time, and each its own', async () => {
+    const app = smallEdge();
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i += 1) ids.push((await asked(app, 'alice')).id);
+    expect([...ids].sort((left, right) => (left.slice(0, 14) < right.slice(0, 14) ? -1 : 1))).toEqual(ids);
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const id of ids) expect(id).toMatch(/^req_[0-9a-hjkmnp-tv-z]{26}$/);
+    const { request_id } = await errorOf(await app.post('/messages', {}, bearer(await tokenOf('alice'))));
+    expect(markIn(request_id)).toBe(markIn(ids[0] ?? ''));
+  });
+});
+
+describe('a refused request', () => {
+  test('of an account that was never admitted is found by its id alone', async () => {
+    const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
+    const { id, response } = await asked(app, 'alice');
+    expect(response.status).toBe(403);
+    const refused = { request_id: id, account: 'alice', status: 'refused', refusal: { limit: 'models' } };
+    expect(await found(app, id)).toMatchObject(refused);
+  });
+
+  test('is found with the limit that refused it, and what the caller was told', async () => {
+    const app = smallEdge();
+    await object('alice').setLimits({ usd_per_day: 0.0001, on_shortfall: 'refuse' });
+    let last = await asked(app, 'alice');
+    for (let i = 0; i < 50 && last.response.ok; i += 1) last = await asked(app, 'alice');
+    const { message } = await errorOf(last.response);
+    expect(await found(app, last.id)).toMatchObject({
+      request_id: last.id,
+      status: 'refused',
+      model: 'claude-haiku-5-5',
+      error_type: 'billing_error',
+      cost_usd: 0,
+      tries: [],
+      refusal: { limited_by: 'account', limit: 'usd_per_day', message },
+    });
+    expect(await found(app, last.id, '', bearer(await tokenOf('bob')))).toBeUndefined();
+  });
+
+  test('is listed by its days, newest first, a page at a time, and by nobody but its account and an admin', async () => {
+    const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
+    const today = new Date().toISOString().slice(0, 10);
+    // A row from before, which has what was refused since yesterday: some of it on each side of midnight.
+    // The first request makes the tables.
+    const ids = [(await asked(app, 'alice')).id, (await asked(app, 'alice')).id];
+    await runInDurableObject(object('alice'), (_, { storage }) => {
+      const midnight = Date.parse(today);
+      const refused = [-2, -1, 0, 1].map((index) => ({
+        id: `req_${index}`,
+        at: midnight + index * 1_000,
+        route: 'messages',
+        model: 'claude-haiku-5-5',
+        refusal: {
+          ...{
+            kind: 'refused',
+            reason: 'model',
+            by: 'account',
+            limit: 'models',
+            model: 'claude-haiku-5-5',
+            allowed: [],
+          },
+          ...{ retryAfter: 1, resetsAt: midnight, needed: 1, left: 0, never: true },
+        },
+      }));
+      storage.sql.exec('insert into refusals (at, refused) values (?, ?)', midnight + 1_500, JSON.stringify(refused));
+    });
+    const listed = async (query: string, headers?: Record<string, string>) => {
+      const response = await app.fetch(`/usage/requests?status=refused&${query}`, {
+        headers: headers ?? (await admin()),
+      });
+      await app.settled();
+      expect(response.status).toBe(200);
+      const page = (await response.json()) as { data: ListedRequest[]; has_more: boolean };
+      const rows = page.data.map((row) => z.strictObject(listedRequestSchema.shape).parse(row));
+      for (const row of rows) expect(row).toMatchObject({ status: 'refused', refusal: { limit: 'models' } });
+      return [rows.map(({ request_id }) => request_id), page.has_more];
+    };
+    const newest = [...ids].reverse();
+    expect(await listed('account=alice')).toEqual([[...newest, 'req_1', 'req_0', 'req_-1', 'req_-2'], false]);
+    expect(await listed(`account=alice&from=${today}`)).toEqual([[...newest, 'req_1', 'req_0'], false]);
+    expect(await listed(`account=alice&to=${today}`)).toEqual([['req_-1', 'req_-2'], false]);
+    expect(await listed('account=alice&limit=1')).toEqual([[newest[0]], true]);
+    expect(await listed(`account=alice&limit=2&after_id=${newest[0]}`)).toEqual([[newest[1], 'req_1'], true]);
+    expect(await listed('', bearer(await tokenOf('bob')))).toEqual([[], false]);
+    // Without `status` they are the requests that went up.
+    const asIs = await app.fetch(`/usage/requests?account=alice&from=${today}`, { headers: await admin() });
+    expect(await asIs.json()).toMatchObject({ data: [] });
+  });
+
+  test('is known after a crash a second later, also as the last of several at once', async () => {
+    const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
+    const ids = await Promise.all([1, 2, 3].map(async () => (await asked(app, 'alice')).id));
+    const written = () =>
+      runInDurableObject(object('alice'), (_, { storage }) =>
+        storage.sql.exec<{ refused: string }>('select refused from refusals').toArray(),
+      );
+    await expect
+      .poll(async () => (await written()).flatMap(({ refused }) => JSON.parse(refused) as unknown[]).length, {
+        timeout: 20_000,
+      })
+      .toBe(3);
+    await abortAllDurableObjects();
+    for (const id of ids) expect(await found(app, id)).toMatchObject({ status: 'refused' });
+  });
+
+  test('is known after a crash; a flood costs a row a second, and what was refused long ago is let go', async () => {
+    let clock = Date.now() + 100 * DAY;
+    const inAccount = async <T>(run: (account: Account) => T) =>
+      await runInAccount(object('alice'), { now: () => clock, retentionDays: 1 }, run);
+    const limits = { models: [] };
+    const refuseIn = (account: Account, requestId: string) =>
+      admitInside(account, {
+        requestId,
+        route: 'messages',
+        model: 'claude-opus-5-5',
+        defaults: limits,
+        bound: worstCaseWith({ inputTokens: 1, inputCost: 1, outputTokens: 1, outputPrice: 1 }),
+      });
+    const refuse = (requestId: string) => inAccount((account) => refuseIn(account, requestId));
+    expect((await refuse('first')).outcome).toBe('refused');
+    await abortAllDurableObjects();
+    expect(await inAccount((account) => account.request('first'))).toMatchObject({ refusal: { limit: 'models' } });
+    const rows = await countRows(object('alice'));
+    clock += 1;
+    const began = Date.now();
+    for (let i = 0; i < 1_000; i += 10) {
+      await inAccount((account) => {
+        for (let n = i; n < i + 10; n += 1) {
+          clock += 10;
+          refuseIn(account, `flood ${n}`);
+        }
+      });
+    }
+    // A row for each of the ten seconds of the test's clock, and one for each second that this takes.
+    expect(rows()).toBeLessThanOrEqual(12 + (Date.now() - began) / 1_000);
+    expect(await inAccount((account) => account.request('flood 999'))).toMatchObject({ status: 'refused' });
+    clock += 2 * DAY;
+    await inAccount((account) => account.alarm());
+    expect(await inAccount((account) => account.request('flood 500'))).toBeUndefined();
+    await refuse('last');
+    await inAccount((account) => account.erase());
+    expect(await inAccount((account) => account.request('last'))).toBeUndefined();
+    await runDurableObjectAlarm(object('alice'));
+  });
+});

@@ -1,0 +1,928 @@
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts';
+import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
+import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Account } from '../../../../src/edge/money/account/account.ts';
+import type { LedgerRow } from '../../../../src/edge/money/account/usage-answers.schema.ts';
+import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { bodyOf, errorOf, type Sent, testApp } from '../../../support/app.ts';
+import { atNoon, passTime, stopClock } from '../../../support/calendar.ts';
+import { ERROR_BODIES, refusedBy } from '../../../support/foreign-gateway/errors.ts';
+import { countless, hastenCounts, isCount, UNCOUNTED } from '../../../support/foreign-gateway/hanging-count.ts';
+import { workerDied } from '../../../support/in-flight.ts';
+import { rounds } from '../../../support/rounds.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import {
+  blockEnd,
+  end,
+  event,
+  sse,
+  start as startOf,
+  textDelta as text,
+  message as wholeMessage,
+} from '../../../support/wire.ts';
+
+const bindings = env as unknown as Bindings;
+
+atNoon();
+const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
+
+// Claude Haiku 4.5: $1, $5, $1.25, $2 and $0.10 for a million tokens; a token is a thousand nanodollars, and so on.
+const PRICE = { input: 1_000, output: 5_000, write5m: 1_250, write1h: 2_000, read: 100 };
+const HAIKU = 'claude-haiku-4-5-20251001';
+const ASK = {
+  model: HAIKU,
+  max_tokens: 1_000,
+  stream: false,
+  messages: [{ role: 'user', content: 'Tell me about sluices.' }],
+};
+const usd = (nanodollars: number) => nanodollars / 1e9;
+
+const message = (usage: object = {}, more: object = {}) =>
+  wholeMessage({ model: HAIKU, usage: { input_tokens: 20, output_tokens: 30, ...usage }, ...more });
+const start = (usage: object = {}) =>
+  startOf({ model: HAIKU, usage: { input_tokens: 20, output_tokens: 1, ...usage } });
+const block = (content_block: object = { type: 'text', text: '' }) =>
+  event('content_block_start', { index: 0, content_block });
+const ending = (usage: object) => blockEnd() + end(usage);
+const refusal = (type: string, status: number, headers: Record<string, string> = {}) =>
+  Response.json({ type: 'error', error: { type, message: 'no' } }, { status, headers });
+
+/** The account's binding with something between it and its callers. */
+function between(around: (stub: DurableObjectStub<Account>) => object): Pick<Bindings, 'ACCOUNT'> {
+  const { ACCOUNT } = bindings;
+  const namespace = {
+    idFromName: (name: string) => ACCOUNT.idFromName(name),
+    get(id: DurableObjectId) {
+      const stub = ACCOUNT.get(id);
+      const changed = around(stub);
+      return new Proxy(stub, {
+        get: (target, name) => (name in changed ? changed[name as keyof typeof changed] : Reflect.get(target, name)),
+      });
+    },
+  };
+  return { ACCOUNT: namespace as unknown as Bindings['ACCOUNT'] };
+}
+
+/** Tokens that may be on their way: a quarter of a second at 500 tokens a second. */
+const IN_FLIGHT = 125;
+
+let accounts = 0;
+
+/** An account of its own that asks a deployed edge, and what its object says of it. */
+function caller(answer: (sent: Sent) => Response | Promise<Response>, limits: Limits = {}, vars: object = {}) {
+  const account = `account-${++accounts}`;
+  const app = testApp(answer, {
+    ...DEPLOYED,
+    UPSTREAM_MAX_RETRIES: '0',
+    DEFAULT_LIMITS: JSON.stringify(limits),
+    ...vars,
+  });
+  const object = () => accountStub(bindings, {}, account);
+  const ask = async (body: unknown = ASK, init: { path?: string; headers?: object; signal?: AbortSignal } = {}) => {
+    const { path = '/v1/messages', headers = {}, signal } = init;
+    return await app.fetch(path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...bearer(await tokenOf(account)), ...headers },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+      ...(signal ? { signal } : {}),
+    });
+  };
+  /** The only row, at rest. */
+  const row = async (): Promise<LedgerRow> => {
+    await app.settled();
+    const { data } = await object().requests({});
+    const [only] = data;
+    if (!only || data.length !== 1) throw new Error(`${data.length} rows`);
+    const { day, running_requests } = await object().standing();
+    expect({ held: day.held_usd, running_requests }).toEqual({ held: 0, running_requests: 0 });
+    expect(day.settled_usd).toBe(only.cost_usd);
+    return only;
+  };
+  return { account, app, object, ask, row };
+}
+
+function worstOf(body: object) {
+  return worstCaseOf(body as Record<string, unknown>, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+}
+
+/** What a request sets aside: the worst case of its body. */
+function holdOf(body: object): number {
+  const { inputCost, outputTokens, outputPrice } = worstOf(body).worstCase;
+  return usd(inputCost + outputTokens * outputPrice);
+}
+
+/** @returns the most tokens of a text block that broke off: its frame, its characters, what was on its way. */
+function tokensOf(said: string): number {
+  return Math.ceil(4 + mostTokensOf(said)) + IN_FLIGHT;
+}
+
+describe('a whole answer', () => {
+  test('is settled at what it used, by kind, and says its price', async () => {
+    const usage = {
+      input_tokens: 20,
+      output_tokens: 30,
+      cache_read_input_tokens: 40,
+      cache_creation_input_tokens: 60,
+      cache_creation: { ephemeral_5m_input_tokens: 50, ephemeral_1h_input_tokens: 10 },
+      output_tokens_details: { thinking_tokens: 7 },
+    };
+    const { ask, row } = caller(() => Response.json(message(usage), { headers: { 'request-id': 'req_up' } }));
+    const response = await ask();
+    const cost = 20 * PRICE.input + 30 * PRICE.output + 40 * PRICE.read + 50 * PRICE.write5m + 10 * PRICE.write1h;
+    expect(response.headers.get('sluice-cost-usd')).toBe('0.0002565');
+    expect(usd(cost)).toBe(0.0002565);
+    expect(await row()).toMatchObject({
+      request_id: response.headers.get('sluice-request-id'),
+      route: 'messages',
+      model: HAIKU,
+      answered_by: HAIKU,
+      status: 'complete',
+      max_tokens: 1_000,
+      hold_usd: holdOf(ASK),
+      cost_usd: usd(cost),
+      usage: {
+        input_tokens: 20,
+        output_tokens: 30,
+        cache_read_input_tokens: 40,
+        cache_write_5m_input_tokens: 50,
+        cache_write_1h_input_tokens: 10,
+        thinking_tokens: 7,
+        web_search_requests: 0,
+      },
+      estimated: false,
+      over_hold: false,
+      unpriced: false,
+      stop_reason: 'end_turn',
+      upstream_request_id: 'req_up',
+      error_type: null,
+    });
+  });
+
+  test('that streams is settled the same, and says its price behind its end', async () => {
+    const stream = start() + block() + text('Hello') + ending({ output_tokens: 30 });
+    const { ask, row, app } = caller(() => sse(bodyOf([stream])));
+    const response = await ask(ASK, { path: '/messages' });
+    expect(response.headers.has('sluice-cost-usd')).toBe(false);
+    expect(await response.text()).toBe(`${stream}: sluice-cost-usd=0.00017\n\n`);
+    expect(await row()).toMatchObject({ status: 'complete', cost_usd: 0.00017, estimated: false });
+    expect(app.log.at(-1)).toMatchObject({ cost_usd: 0.00017, status: 200 });
+  });
+
+  test('says where the account stands, and nothing of the upstream’s own limits', async () => {
+    const upstream = { 'anthropic-ratelimit-requests-limit': '4000', 'anthropic-ratelimit-unified-status': 'rejected' };
+    const answer = () => Response.json(message({ output_tokens: 1_000 }), { headers: upstream });
+    const { ask, app } = caller(answer, { usd_per_day: 0.02 });
+    // What is settled counts, not what is held.
+    for (const utilization of ['0.00', '0.25']) {
+      const { headers } = await ask();
+      expect(headers.get('anthropic-ratelimit-unified-status')).toBe('allowed');
+      expect(headers.get('anthropic-ratelimit-unified-overage-utilization')).toBe(utilization);
+      expect(headers.has('anthropic-ratelimit-requests-limit')).toBe(false);
+      expect(headers.has('sluice-max-tokens')).toBe(false);
+      await app.settled();
+    }
+  });
+
+  test('whose model the table does not know is priced at the dearest, and marked', async () => {
+    const { ask, row } = caller(() => Response.json(message({}, { model: 'claude-of-the-future' })));
+    await ask({ ...ASK, model: 'claude-of-the-future' });
+    // $10 and $50 for a million tokens.
+    expect(await row()).toMatchObject({ unpriced: true, cost_usd: usd(20 * 10_000 + 30 * 50_000), over_hold: false });
+  });
+
+  test('by a snapshot that the table does not know is priced as the model that was asked for', async () => {
+    const { ask, row } = caller(() => Response.json(message({}, { model: 'claude-haiku-5-5-20261015' })));
+    await ask({ ...ASK, model: 'claude-haiku-5-5' });
+    expect(await row()).toMatchObject({
+      model: 'claude-haiku-5-5',
+      answered_by: 'claude-haiku-5-5-20261015',
+      cost_usd: usd(20 * 100 + 30 * 500),
+      over_hold: false,
+    });
+  });
+
+  test('by another model that the request allowed is priced as that one', async () => {
+    const { ask, row } = caller(() => Response.json(message({}, { model: 'claude-opus-5-5' })));
+    await ask({ ...ASK, fallbacks: [{ model: 'claude-opus-5-5' }] });
+    expect(await row()).toMatchObject({ cost_usd: usd(20 * 4_000 + 30 * 20_000), over_hold: false });
+  });
+
+  test('that tells no usage is settled at its hold', async () => {
+    const { ask, row } = caller(() => Response.json(message({}, { usage: undefined })));
+    await ask();
+    expect(await row()).toMatchObject({ status: 'complete', estimated: true, cost_usd: holdOf(ASK) });
+  });
+
+  test('that cost more than its hold is settled whole and marked, and the next request is refused', async () => {
+    const limits = { usd_per_day: 0.01 };
+    const { ask, row, app } = caller(() => Response.json(message({ output_tokens: 3_000 })), limits);
+    expect((await ask()).status).toBe(200);
+    expect(await row()).toMatchObject({ over_hold: true, cost_usd: usd(20 * PRICE.input + 3_000 * PRICE.output) });
+    const refused = await ask();
+    expect({ status: refused.status, ...(await errorOf(refused)) }).toMatchObject({
+      status: 429,
+      type: 'billing_error',
+    });
+    expect(app.sent).toHaveLength(1);
+  });
+
+  test('of server tools is bounded by their steps, and pays for its searches', async () => {
+    const body = { ...ASK, tools: [{ type: 'web_search_20250305', name: 'web_search', max_uses: 2 }] };
+    const usage = { input_tokens: 9_000, server_tool_use: { web_search_requests: 2, web_fetch_requests: 0 } };
+    const { ask, row, app } = caller(() => Response.json(message(usage)));
+    await ask(body);
+    const { hold_usd, ...settled } = await row();
+    expect(settled).toMatchObject({
+      cost_usd: usd(9_000 * PRICE.input + 30 * PRICE.output + 2 * 10_000_000),
+      usage: { web_search_requests: 2 },
+      over_hold: false,
+    });
+    // The first prompt, two steps with the whole window, every token of the answer in each, and two searches.
+    expect(hold_usd).toBe(holdOf(body));
+    const later = 2 * 200_000 * PRICE.input + 3 * 1_000 * PRICE.output + 2 * 10_000_000;
+    expect(hold_usd).toBeGreaterThan(usd(later));
+    expect(hold_usd).toBeLessThan(usd(later * 1.1 + 10_000 * PRICE.input));
+    expect(app.sent).toHaveLength(1);
+  });
+
+  test('goes by the deployment’s aliases and prices', async () => {
+    const vars = {
+      MODEL_ALIASES: '{"fast":"claude-of-ours"}',
+      PRICES: JSON.stringify({
+        'claude-of-ours': {
+          prices: { input: 7, output: 70, cache_write_5m: 7, cache_write_1h: 7, cache_read: 7 },
+        },
+      }),
+    };
+    const limits = { models: ['fast'] };
+    const { ask, row, app } = caller(() => Response.json(message({}, { model: 'claude-of-ours' })), limits, vars);
+    expect((await ask({ ...ASK, model: 'fast' })).status).toBe(200);
+    expect(JSON.parse(app.sent[0]?.text ?? '')).toEqual({ ...ASK, model: 'claude-of-ours' });
+    expect(await row()).toMatchObject({ unpriced: false, cost_usd: usd(20 * 7_000 + 30 * 70_000) });
+    const refused = await ask();
+    expect({ status: refused.status, ...(await errorOf(refused)) }).toMatchObject({
+      status: 403,
+      type: 'permission_error',
+    });
+    expect(refused.headers.get('sluice-limited-by')).toBe('account');
+  });
+
+  test('is priced by what answered, also where an alias gives that name to another model', async () => {
+    const vars = { MODEL_ALIASES: '{"claude-haiku-5-5":"claude-opus-5-5","claude-opus-5-5":"claude-haiku-5-5"}' };
+    const { ask, row, app } = caller(() => Response.json(message({}, { model: 'claude-opus-5-5' })), {}, vars);
+    await ask({ ...ASK, model: 'claude-haiku-5-5' });
+    expect(JSON.parse(app.sent[0]?.text ?? '')).toMatchObject({ model: 'claude-opus-5-5' });
+    expect(await row()).toMatchObject({
+      model: 'claude-opus-5-5',
+      cost_usd: usd(20 * 4_000 + 30 * 20_000),
+      over_hold: false,
+    });
+  });
+});
+
+test('a fallback is held as the model that the upstream knows by its name, not as what an alias makes of it', async () => {
+  const vars = { MODEL_ALIASES: '{"claude-opus-5-5":"claude-haiku-5-5"}' };
+  const fallbacks = [{ model: 'claude-opus-5-5' }];
+  const answer = () => Response.json(message({ output_tokens: 900 }, { model: 'claude-opus-5-5' }));
+  const { ask, row } = caller(answer, {}, vars);
+  await ask({ ...ASK, max_tokens: 1_000, fallbacks });
+  expect(await row()).toMatchObject({ cost_usd: usd(20 * 4_000 + 900 * 20_000), over_hold: false });
+});
+
+describe('an answer that does not come to its end', () => {
+  // So long that the clock, by which unseen tokens are estimated, does not decide on a slow machine.
+  const long = 'é'.repeat(200);
+  const begun = start({ cache_read_input_tokens: 40 }) + block() + text(long);
+  const input = 20 * PRICE.input + 40 * PRICE.read;
+
+  const seen = tokensOf(long);
+
+  test('because it was cut is settled at its input and the most tokens that were seen', async () => {
+    stopClock();
+    const { ask, row } = caller(() => sse(bodyOf([begun], 'cut')));
+    await (await ask({ ...ASK, stream: true })).text();
+    expect(await row()).toMatchObject({
+      status: 'cut',
+      estimated: true,
+      cost_usd: usd(input + seen * PRICE.output),
+      usage: { input_tokens: 20, cache_read_input_tokens: 40, output_tokens: seen },
+    });
+  });
+
+  test('because it fell silent is settled the same', async () => {
+    stopClock();
+    const silent = ({ signal }: Sent) =>
+      new ReadableStream({
+        type: 'bytes',
+        start(controller) {
+          controller.enqueue(new TextEncoder().encode(begun));
+          signal?.addEventListener('abort', () => controller.error(signal.reason));
+        },
+      });
+    const { ask, row } = caller((sent) => sse(silent(sent)), {}, { STREAM_IDLE_MS: '100' });
+    const answer = await ask({ ...ASK, stream: true });
+    passTime(100);
+    await answer.text();
+    expect(await row()).toMatchObject({
+      status: 'silent',
+      estimated: true,
+      cost_usd: usd(input + seen * PRICE.output),
+    });
+  });
+
+  test('because the API said so is settled the same, and the row has its reason', async () => {
+    stopClock();
+    const error = event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
+    const { ask, row } = caller(() => sse(bodyOf([begun, error])));
+    await (await ask({ ...ASK, stream: true })).text();
+    expect(await row()).toMatchObject({
+      status: 'error',
+      error_type: 'overloaded_error',
+      estimated: true,
+      cost_usd: usd(input + seen * PRICE.output),
+    });
+  });
+
+  test('because the API refused it in the stream’s first event is free: nothing was generated', async () => {
+    const error = event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
+    const { ask, row } = caller(() => sse(bodyOf([error])));
+    await (await ask({ ...ASK, stream: true })).text();
+    expect(await row()).toMatchObject({ status: 'refused_upstream', error_type: 'overloaded_error', cost_usd: 0 });
+  });
+
+  test('after the upstream said more than was seen is settled at what it said', async () => {
+    stopClock();
+    const told = event('message_delta', { delta: {}, usage: { output_tokens: 900 } });
+    const { ask, row } = caller(() => sse(bodyOf([begun + told], 'cut')));
+    await (await ask({ ...ASK, stream: true })).text();
+    expect(await row()).toMatchObject({ estimated: true, cost_usd: usd(input + 900 * PRICE.output) });
+  });
+
+  test('behind its final usage is settled at that', async () => {
+    const told = event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 40 } });
+    const { ask, row } = caller(() => sse(bodyOf([begun + told], 'cut')));
+    await (await ask({ ...ASK, stream: true })).text();
+    expect(await row()).toMatchObject({ estimated: false, cost_usd: usd(input + 40 * PRICE.output) });
+  });
+
+  test('and was thinking unseen is settled by the clock, and by max_tokens at the most', async () => {
+    const hidden = start() + block({ type: 'thinking', thinking: '', signature: '' });
+    const { ask, row } = caller(() => sse(bodyOf([hidden], 'cut')));
+    const before = Date.now();
+    await (await ask({ ...ASK, max_tokens: 32_000, stream: true })).text();
+    const { cost_usd, estimated } = await row();
+    const ms = (cost_usd - usd(20 * PRICE.input)) / usd(PRICE.output / 2);
+    expect(estimated).toBe(true);
+    expect(ms).toBeGreaterThanOrEqual(249);
+    expect(ms).toBeLessThanOrEqual(Date.now() - before + 252);
+    const short = caller(() => sse(bodyOf([hidden], 'cut')));
+    await (await short.ask({ ...ASK, max_tokens: 100, stream: true })).text();
+    expect(await short.row()).toMatchObject({ cost_usd: usd(20 * PRICE.input + 100 * PRICE.output) });
+  });
+
+  test('never costs more than max_tokens allow, however much was seen', async () => {
+    const body = { ...ASK, max_tokens: 10, stream: true };
+    const { ask, row } = caller(() => sse(bodyOf([start() + block() + text('x'.repeat(9_000))], 'cut')));
+    await (await ask(body)).text();
+    const cost_usd = usd(20 * PRICE.input + 10 * PRICE.output);
+    expect(await row()).toMatchObject({ estimated: true, over_hold: false, cost_usd, usage: { output_tokens: 10 } });
+  });
+
+  test('before its first event is settled at the input’s bound, and by the clock', async () => {
+    const body = { ...ASK, max_tokens: 32_000, stream: true };
+    const { ask, row } = caller(() => sse(bodyOf([], 'cut')));
+    const before = Date.now();
+    await (await ask(body)).text();
+    const { status, estimated, cost_usd } = await row();
+    expect({ status, estimated }).toEqual({ status: 'cut', estimated: true });
+    const { inputCost } = worstOf(body).worstCase;
+    const most = Math.ceil((Date.now() - before) / 2) + 1 + IN_FLIGHT;
+    expect(cost_usd).toBeGreaterThanOrEqual(usd(inputCost + IN_FLIGHT * PRICE.output));
+    // A tenth for a geography that nobody has told.
+    expect(cost_usd).toBeLessThanOrEqual(usd(inputCost + most * PRICE.output * 1.1));
+    const small = caller(() => sse(bodyOf([], 'cut')));
+    await (await small.ask({ ...ASK, max_tokens: 10, stream: true })).text();
+    expect((await small.row()).cost_usd).toBeLessThanOrEqual(holdOf({ ...ASK, max_tokens: 10, stream: true }));
+  });
+
+  test('and was a JSON body is a 500 that is settled at its hold', async () => {
+    const { ask, row } = caller(
+      () =>
+        new Response(bodyOf(['{"type":"message","usage":{"inp'], 'cut'), {
+          headers: { 'content-type': 'application/json' },
+        }),
+    );
+    expect((await ask()).status).toBe(500);
+    expect(await row()).toMatchObject({ status: 'cut', estimated: true, cost_usd: holdOf(ASK) });
+  });
+});
+
+test('the price that is told is that of all tries together, each of which is booked by itself', async () => {
+  let tries = 0;
+  const { now } = Date;
+  // Each try takes longer than a connection takes to fail: it may have run.
+  const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 80 * tries);
+  onTestFinished(() => clock.mockRestore());
+  const answer = () => {
+    tries += 1;
+    if (tries === 3) return sse(start() + block() + text('Hi') + ending({ output_tokens: 30 }));
+    return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+  };
+  const { app, object, ask } = caller(answer, {}, { UPSTREAM_MAX_RETRIES: '2' });
+  const response = await ask({ ...ASK, max_tokens: 16_000, stream: true });
+  const [, price] = /sluice-cost-usd=([\d.]+)/.exec(await response.text()) ?? [];
+  await app.settled();
+  const { data } = await object().requests({});
+  expect(data.map(({ status }) => status)).toEqual(['complete', 'retried', 'retried']);
+  const costs = data.map(({ cost_usd }) => cost_usd);
+  expect(Math.min(...costs)).toBeGreaterThan(0);
+  const sum = costs.reduce((total, cost) => total + cost, 0);
+  expect(Number(price)).toBeCloseTo(sum, 9);
+});
+
+describe('a caller that leaves', () => {
+  test('before anything went up has nothing to pay', async () => {
+    const { ask, row, app } = caller(() => Response.json(message()));
+    await ask(ASK, { signal: AbortSignal.abort() }).catch(() => undefined);
+    expect(app.sent).toEqual([]);
+    expect(await row()).toMatchObject({ status: 'client_gone', cost_usd: 0 });
+  });
+
+  async function leaving(body: object, vars: object = {}): Promise<LedgerRow> {
+    const controller = new AbortController();
+    const { ask, row, app } = caller(() => new Promise(() => {}), {}, vars);
+    const asked = ask(body, { signal: controller.signal }).catch(() => undefined);
+    await expect.poll(() => app.sent.length).toBe(1);
+    controller.abort();
+    await asked;
+    const left = await row();
+    expect(left).toMatchObject({ status: 'client_gone', estimated: true });
+    return left;
+  }
+
+  test('a whole answer before it came pays its hold: it may be generated to its end', async () => {
+    expect(await leaving(ASK)).toMatchObject({ cost_usd: holdOf(ASK) });
+    const body = { ...ASK, max_tokens: 32_000 };
+    expect((await leaving(body, { CANCEL_STOPS: 'always' })).cost_usd).toBeLessThan(holdOf(body) / 5);
+  });
+
+  test('a stream before it came pays what can have been generated by the clock', async () => {
+    const body = { ...ASK, max_tokens: 32_000, stream: true };
+    expect((await leaving(body)).cost_usd).toBeLessThan(holdOf(body) / 5);
+    expect(await leaving(body, { CANCEL_STOPS: 'never' })).toMatchObject({ cost_usd: holdOf(body) });
+  });
+
+  test('in a stream pays its input and what was generated until then', async () => {
+    const encoder = new TextEncoder();
+    let pieces = [start() + block() + text('x'.repeat(60))];
+    const endless = new ReadableStream({
+      type: 'bytes',
+      async pull(stream) {
+        const [piece = event('ping'), ...rest] = pieces;
+        pieces = rest;
+        await rounds();
+        stream.enqueue(encoder.encode(piece));
+      },
+    });
+    stopClock();
+    const controller = new AbortController();
+    const { ask, row } = caller(() => sse(endless));
+    const response = await ask({ ...ASK, stream: true }, { signal: controller.signal });
+    const reader = response.body?.getReader();
+    await reader?.read();
+    controller.abort();
+    await reader?.cancel();
+    expect(await row()).toMatchObject({
+      status: 'client_gone',
+      estimated: true,
+      cost_usd: usd(20 * PRICE.input + tokensOf('x'.repeat(60)) * PRICE.output),
+    });
+  });
+});
+
+describe('a request that the upstream does not take', () => {
+  test.each([
+    [400, 'invalid_request_error'],
+    [404, 'not_found_error'],
+    [413, 'request_too_large'],
+    [429, 'rate_limit_error'],
+    [500, 'api_error'],
+    [529, 'overloaded_error'],
+    [401, 'authentication_error'],
+    [403, 'permission_error'],
+  ])('with %d is free, and its row says why', async (status, type) => {
+    const { ask, row } = caller(() => refusal(type, status), { usd_per_day: 1 });
+    const response = await ask();
+    expect(response.status).toBe(status === 401 ? 500 : status);
+    expect(response.headers.has('sluice-cost-usd')).toBe(false);
+    expect(await row()).toMatchObject({ status: 'refused_upstream', cost_usd: 0, estimated: false });
+  });
+
+  test('because it cannot be reached is free', async () => {
+    const { ask, row } = caller(() => Promise.reject(new Error('connection refused')));
+    expect((await ask()).status).toBe(500);
+    expect(await row()).toMatchObject({ status: 'unreachable', cost_usd: 0 });
+  });
+
+  test('in time is settled at its hold: it may still be answering', async () => {
+    const { ask, row } = caller(() => new Promise(() => {}), {}, { UPSTREAM_TIMEOUT_MS: '50' });
+    expect((await ask()).status).toBe(504);
+    expect(await row()).toMatchObject({ estimated: true, cost_usd: holdOf(ASK) });
+  });
+
+  test('says that the upstream limited it', async () => {
+    const { ask } = caller(() => refusal('rate_limit_error', 429, { 'retry-after': '60' }), { usd_per_day: 1 });
+    const { headers } = await ask();
+    expect(headers.get('sluice-limited-by')).toBe('upstream');
+    expect(headers.get('anthropic-ratelimit-unified-status')).toBe('allowed');
+  });
+});
+
+describe('a request that does not fit by its bytes', () => {
+  const long = { ...ASK, max_tokens: 300, messages: [{ role: 'user', content: 'x'.repeat(20_000) }] };
+  const counting = (count: () => Response | Promise<Response>) => (sent: Sent) =>
+    sent.url.pathname.endsWith('/count_tokens') ? count() : Response.json(message());
+
+  test('is counted once, by a body that the count takes, and then fits', async () => {
+    const { ask, row, app } = caller(
+      counting(() => Response.json({ input_tokens: 2_500 })),
+      { usd_per_day: 0.02 },
+    );
+    const body = { ...long, metadata: { user_id: 'x' }, temperature: 1, thinking: { type: 'disabled' } };
+    const asked = await ask(body, { headers: { 'anthropic-beta': 'a-beta', 'idempotency-key': 'once' } });
+    expect(asked.status).toBe(200);
+    expect(app.sent.map(({ url }) => url.pathname)).toEqual(['/v1/messages/count_tokens', '/v1/messages']);
+    const [count] = app.sent;
+    const { model, messages, thinking } = body;
+    expect(JSON.parse(count?.text ?? '')).toEqual({ model, messages, thinking });
+    expect(count?.headers.get('anthropic-beta')).toBe('a-beta');
+    expect(count?.headers.has('idempotency-key')).toBe(false);
+    expect(count?.headers.has('authorization')).toBe(false);
+    // Two percent, at least 64, and a tenth for a geography that the workspace may set.
+    expect((await row()).hold_usd).toBe(usd(2_564 * 1_100 + 300 * 5_500));
+  });
+
+  test('is not counted where there is room for its bytes', async () => {
+    const { ask, app } = caller(
+      counting(() => Response.json({ input_tokens: 1 })),
+      { usd_per_day: 1 },
+    );
+    await ask(long);
+    expect(app.sent).toHaveLength(1);
+  });
+
+  test('is not counted where no count can help', async () => {
+    const { ask, app } = caller(
+      counting(() => Response.json({ input_tokens: 1 })),
+      { usd_per_day: 0.000001 },
+    );
+    expect((await ask(long)).status).toBe(429);
+    expect(app.sent).toHaveLength(0);
+  });
+
+  test('is refused if it is counted and still does not fit, and leaves nothing behind', async () => {
+    const { ask, app, object } = caller(
+      counting(() => Response.json({ input_tokens: 19_000 })),
+      { usd_per_day: 0.02 },
+    );
+    expect((await ask(long)).status).toBe(429);
+    expect(app.sent).toHaveLength(1);
+    expect((await object().requests({})).data).toEqual([]);
+  });
+
+  test.each([
+    ['refuses', () => refusal('invalid_request_error', 400)],
+    ['does not say a number', () => Response.json({ input_tokens: 'many' })],
+    ['says less than nothing', () => Response.json({ input_tokens: -5_000 })],
+    ['says a fraction', () => Response.json({ input_tokens: 10.5 })],
+    ['answers null', () => Response.json(null)],
+    ['answers a page', () => new Response('<html>')],
+  ])('whose count %s holds the whole window', async (_, count) => {
+    const poor = caller(counting(count), { usd_per_day: 0.02 });
+    expect((await poor.ask(long)).status).toBe(429);
+    expect(poor.app.sent).toHaveLength(1);
+    // A file has no bytes here: it is counted, or it is a window.
+    const source = { type: 'file', file_id: 'file_1' };
+    const file = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
+    const own = { kind: 'file', id: 'file_1', upstream: '' } as const;
+    const window = 200_000 * 1_100 + 256 * 5_500;
+    const rich = caller(counting(count), { usd_per_day: usd(window) });
+    await rich.object().noteMade([own]);
+    const { headers } = await rich.ask({ ...file, max_tokens: 64_000 });
+    expect(rich.app.sent).toHaveLength(2);
+    expect(headers.get('sluice-max-tokens')).toBe('256');
+    const short = caller(counting(count), { usd_per_day: usd(window - 1) });
+    await short.object().noteMade([own]);
+    expect((await short.ask({ ...file, max_tokens: 64_000 })).status).toBe(429);
+  });
+
+  test('whose count is limited may be sent again, as any other that the upstream answers 429', async () => {
+    const { ask, object } = caller(
+      counting(() => refusal('rate_limit_error', 429)),
+      { usd_per_day: 0.02 },
+    );
+    const response = await ask(long);
+    expect(response.status).toBe(429);
+    expect(response.headers.get('sluice-limited-by')).toBe('upstream');
+    expect(response.headers.has('x-should-retry')).toBe(false);
+    expect((await object().requests({})).data).toEqual([]);
+  });
+
+  test.each([400, 413, 422])(
+    'that refuses a prompt with a %i, in whichever form, is asked to count the next one',
+    async (status) => {
+      const page = () => new Response('<html>', { status });
+      for (const refused of [page, ...Object.keys(ERROR_BODIES).map((form) => () => refusedBy(form, 'Bad.', status))]) {
+        const { ask, app } = caller(
+          countless(() => Response.json(message()), refused),
+          { usd_per_day: 0.02 },
+        );
+        for (let time = 1; time < 3; time += 1) {
+          expect((await ask(long)).status).toBe(429);
+          expect(app.sent.filter(isCount)).toHaveLength(time);
+        }
+      }
+    },
+  );
+
+  describe.each(UNCOUNTED)('whose count %s', (_, count) => {
+    const answers = countless(() => Response.json(message()), count);
+    const byBytes = 18_000 * 1_100 + 256 * 5_500;
+    const body = { ...long, messages: [{ role: 'user', content: 'x'.repeat(17_000) }] };
+    const source = { type: 'base64', media_type: 'application/pdf', data: '' };
+    const pdf = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
+
+    test('is bounded by its bytes, and not counted again for a minute', async () => {
+      hastenCounts();
+      const { ask, app, object } = caller(answers, { usd_per_day: usd(byBytes) });
+      const counts = () => app.sent.filter(isCount).length;
+      for (const [waitMs, counted] of [
+        [0, 1],
+        [30_000, 1],
+        [31_000, 2],
+      ] as const) {
+        passTime(waitMs);
+        expect((await ask(body)).status).toBe(200);
+        expect(counts()).toBe(counted);
+        await app.settled();
+      }
+      const [row] = (await object().requests({})).data;
+      expect(row?.hold_usd).toBeGreaterThan(usd(17_000 * 1_100));
+    });
+
+    test('says so where it does not fit', async () => {
+      hastenCounts();
+      const poor = caller(answers, { usd_per_day: 0.01 });
+      for (let time = 0; time < 2; time += 1) {
+        const refused = await poor.ask(body);
+        expect(refused.status).toBe(429);
+        expect((await errorOf(refused)).message).toMatch(/because of its length: .* could not count/);
+      }
+      expect(poor.app.sent).toHaveLength(1);
+      // A PDF is counted, or it is a window: no shorter one helps.
+      const short = caller(answers, { usd_per_day: 0.1 });
+      const { message: words } = await errorOf(await short.ask(pdf));
+      expect(words).toMatch(/may cost \$0\.22.* what the upstream cannot count.* could not count/);
+      expect(words).not.toContain('shorter');
+      const tokens = caller(answers, { input_tokens_per_minute: 1_000 });
+      expect((await errorOf(await tokens.ask(body))).message).toMatch(/input_tokens_per_minute.* could not count/);
+    });
+  });
+});
+
+describe('a request that asks for more than is left', () => {
+  // Bytes that a parser would change, and `max_tokens` in other places than its own.
+  const before = '{ "model":"claude-haiku-4-5-20251001","metadata":{"max_tokens" : 128000},\n "max_tokens" : ';
+  const after =
+    ',"messages":[{"role":"user","content":"\\u0041 \\"max_tokens\\":128000"}],"stream":false, "x":1e0,"y":[{"max_tokens":1}] }';
+  const whole = `${before}128000${after}`;
+  const counted = ({ url }: Sent) =>
+    Response.json(url.pathname.endsWith('count_tokens') ? { input_tokens: 36 } : message());
+
+  test('has its max_tokens lowered at that place alone, and is told', async () => {
+    const { ask, row, app } = caller(counted, { usd_per_day: 0.05 });
+    const { headers } = await ask(whole);
+    const lowered = headers.get('sluice-max-tokens');
+    expect(app.sent.at(-1)?.text).toBe(before + lowered + after);
+    expect(Number(lowered)).toBeGreaterThan(4_000);
+    const { max_tokens, hold_usd } = await row();
+    expect(max_tokens).toBe(Number(lowered));
+    expect(hold_usd).toBeLessThanOrEqual(0.025);
+    // One token more would be more than half of what is free.
+    expect(hold_usd + usd(5_500)).toBeGreaterThan(0.025);
+  });
+
+  test('is refused instead where the account says so', async () => {
+    const { ask, app } = caller(counted, { usd_per_day: 0.05, on_shortfall: 'refuse' });
+    expect((await ask(whole)).status).toBe(429);
+    expect(app.sent.filter(({ url }) => url.pathname === '/v1/messages')).toEqual([]);
+  });
+
+  test('is lowered to min_output_tokens and no further', async () => {
+    // The count and its margin are a hundred tokens.
+    const input = 100 * 1_100;
+    for (const [left, status] of [
+      [500 * 5_500, 200],
+      [500 * 5_500 - 1, 429],
+    ] as const) {
+      const { ask } = caller(counted, { usd_per_day: usd(input + left), min_output_tokens: 500 });
+      const response = await ask();
+      expect(response.status).toBe(status);
+      if (status === 200) expect(response.headers.get('sluice-max-tokens')).toBe('500');
+    }
+  });
+
+  test('is never lowered below thinking’s budget and 256 tokens of text', async () => {
+    const thinking = { type: 'enabled', budget_tokens: 5_000 };
+    const body = { ...ASK, max_tokens: 20_000, thinking };
+    // The count and its margin are a hundred tokens.
+    const enough = caller(counted, { usd_per_day: usd(100 * 1_100 + 5_256 * 5_500) });
+    const { headers } = await enough.ask(body);
+    expect(headers.get('sluice-max-tokens')).toBe('5256');
+    const short = caller(counted, { usd_per_day: usd(100 * 1_100 + 5_256 * 5_500 - 1) });
+    expect((await short.ask(body)).status).toBe(429);
+    expect(short.app.sent.filter(({ url }) => url.pathname === '/v1/messages')).toEqual([]);
+  });
+});
+
+describe('what only some bodies do', () => {
+  test.each([
+    ['3 MB', 'x'.repeat(3_000_000)],
+    ['no text', 'x\ud800y'],
+    ['a null', 'x\u0000y'],
+    ['another script', 'モデル'],
+  ])('a model whose name is %s goes up, and is answered as the upstream answers', async (_, model) => {
+    const { ask, row } = caller(() => refusal('not_found_error', 404));
+    const response = await ask({ ...ASK, model });
+    expect(response.status).toBe(404);
+    const { model: kept, cost_usd } = await row();
+    expect(cost_usd).toBe(0);
+    expect(kept.length).toBeLessThan(1_000);
+  });
+});
+
+describe('counting tokens', () => {
+  const COUNT = { model: HAIKU, messages: ASK.messages };
+
+  test('costs nothing, holds nothing, and has a limit of its own', async () => {
+    const limits = { count_requests_per_minute: 2, usd_per_day: 0, requests_per_minute: 0 };
+    const { ask, app, object } = caller(() => Response.json({ input_tokens: 5 }), limits);
+    for (const path of ['/count-tokens', '/v1/messages/count_tokens']) {
+      const counted = await ask(COUNT, { path });
+      expect(counted.status).toBe(200);
+      expect(counted.headers.has('sluice-cost-usd')).toBe(false);
+    }
+    const refused = await ask(COUNT, { path: '/count-tokens' });
+    expect({ status: refused.status, ...(await errorOf(refused)) }).toMatchObject({
+      status: 429,
+      type: 'rate_limit_error',
+    });
+    expect(refused.headers.get('sluice-limited-by')).toBe('account');
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect(app.sent).toHaveLength(2);
+    expect((await object().requests({})).data).toEqual([]);
+  });
+});
+
+describe('a call to the account that is lost', () => {
+  const lost = (retryable: boolean) => Object.assign(new Error('lost'), { retryable });
+
+  test('on its way is repeated, and an answer that was lost settles nothing twice', async () => {
+    let calls = 0;
+    const flaky = between((stub) => ({
+      async admitJson(ask: string) {
+        calls += 1;
+        if (calls === 1) throw lost(true);
+        return await stub.admitJson(ask);
+      },
+      async settleJson(settlement: string) {
+        calls += 1;
+        const settled = await stub.settleJson(settlement);
+        if (calls < 6) throw lost(calls % 2 === 0);
+        return settled;
+      },
+    }));
+    const { ask, row } = caller(() => Response.json(message()), {}, flaky);
+    expect((await ask()).status).toBe(200);
+    expect(await row()).toMatchObject({ status: 'complete', cost_usd: usd(20 * PRICE.input + 30 * PRICE.output) });
+    expect(calls).toBe(6);
+  });
+
+  test('with its answer sets nothing aside for good: what was never sent costs nothing', async () => {
+    const mute = between((stub) => ({
+      async admitJson(ask: string) {
+        await stub.admitJson(ask);
+        throw lost(false);
+      },
+    }));
+    const { ask, app, object, row } = caller(() => Response.json(message()), { usd_per_day: 1 }, mute);
+    expect((await ask()).status).toBe(503);
+    expect(app.sent).toEqual([]);
+    await app.settled();
+    const { day, running_requests } = await object().standing();
+    expect({ day, running_requests }).toMatchObject({ day: { held_usd: 0, settled_usd: 0 }, running_requests: 0 });
+    expect(await row()).toMatchObject({ status: 'unreachable', cost_usd: 0, route: 'messages' });
+  });
+
+  test('settles a try that is sent again once, also where the account is erased meanwhile', async () => {
+    let calls = 0;
+    const erased = between((stub) => ({
+      async settleJson(settlement: string) {
+        calls += 1;
+        if (calls === 1) await stub.erase();
+        const settled = await stub.settleJson(settlement);
+        if (calls === 1) throw lost(true);
+        return settled;
+      },
+    }));
+    const broken = async () => {
+      passTime(100);
+      throw new Error('Network connection lost.');
+    };
+    const { ask, app, object } = caller(broken, {}, { ...erased, UPSTREAM_MAX_RETRIES: '1' });
+    expect((await ask()).status).toBe(500);
+    await app.settled();
+    expect(calls).toBeGreaterThan(1);
+    expect((await object().requests({})).data).toEqual([]);
+    const { total } = await object().usage({ group_by: 'day' });
+    expect(total.requests).toBe(1);
+    expect((await object().standing()).day).toMatchObject({ settled_usd: total.cost_usd, held_usd: 0 });
+  });
+
+  test('for good is a 503 that may be tried again, and nothing goes up', async () => {
+    const dead = between(() => ({ admitJson: () => Promise.reject(lost(false)) }));
+    const { ask, app } = caller(() => Response.json(message()), {}, dead);
+    const response = await ask();
+    expect({ status: response.status, ...(await errorOf(response)) }).toMatchObject({ status: 503, type: 'api_error' });
+    expect(response.headers.get('retry-after')).toBe('1');
+    expect(response.headers.has('x-should-retry')).toBe(false);
+    expect(app.sent).toEqual([]);
+  });
+});
+
+describe('a request whose Worker dies', () => {
+  const begun = start() + block() + text('Hello');
+  const dying = between(() => ({ settleJson: () => new Promise(() => {}) }));
+
+  test.each<[string, (gone: Promise<Response>) => Response | Promise<Response>, boolean]>([
+    ['before the upstream answered', (gone) => gone, false],
+    ['in the stream', () => sse(bodyOf([begun], 'silence')), false],
+    ['before it was settled', () => sse(bodyOf([begun + ending({ output_tokens: 3 })])), true],
+  ])('%s leaves no hold behind after its deadline, and its row says what happened', async (_, answer, whole) => {
+    // A Worker that is gone never settles; for the account nothing else can be seen of it.
+    const gone = Promise.withResolvers<Response>();
+    const { ask, app, object } = caller(() => answer(gone.promise), { usd_per_day: 1 }, dying);
+    await wakeLater(object(), 0);
+    const asked = ask({ ...ASK, stream: true });
+    if (whole) await (await asked).text();
+    await expect.poll(() => app.sent.length).toBe(1);
+    const hold = holdOf({ ...ASK, stream: true });
+    expect((await object().standing()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
+    await wakeLater(object(), 14 * MINUTE);
+    expect((await object().standing()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
+    await wakeLater(object(), 16 * MINUTE);
+    const standing = await object().standing();
+    expect(standing.day).toMatchObject({ held_usd: 0, settled_usd: hold });
+    expect(standing.running_requests).toBe(0);
+    const [row] = (await object().requests({})).data;
+    expect(row).toMatchObject({ status: 'orphaned', stage: 'admitted', estimated: true, cost_usd: hold });
+    expect(row?.settled_at).not.toBeNull();
+    // The isolate of the tests has not died: its request ends, and gives back what it has.
+    gone.resolve(sse(bodyOf([begun + ending({ output_tokens: 3 })])));
+    if (!whole) await (await asked).body?.cancel();
+    workerDied();
+  });
+
+  /** Has the alarm come when it is that much later than tomorrow's noon: the day does not end in the meantime. */
+  async function wakeLater(stub: DurableObjectStub<Account>, milliseconds: number): Promise<void> {
+    const noon = (Math.floor(Date.now() / DAY) + 1.5) * DAY;
+    await runInDurableObject(stub, (account: Account) => {
+      Object.assign(account, { now: () => noon + milliseconds });
+    });
+    await runDurableObjectAlarm(stub);
+  }
+});
+
+describe('the list of accounts', () => {
+  test('has an account once it has asked for something, by two keys that are written once', async () => {
+    const put: string[] = [];
+    const STORE = {
+      put: async (key: string, value: string) => {
+        put.push(key);
+        await bindings.STORE.put(key, value);
+      },
+    };
+    const { ask, app, account } = caller(() => Response.json(message()), {}, { STORE });
+    for (let i = 0; i < 3; i += 1) {
+      await ask();
+      await app.settled();
+    }
+    expect(put).toEqual([expect.stringMatching(/^mark:[0-9a-z]{8}$/), `account:${account}`]);
+  });
+});

@@ -1,0 +1,205 @@
+import { writeFileSync } from 'node:fs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { RequestOutcome } from '../../../../src/edge/claude/outcome.ts';
+import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
+import { HiddenOutputClock, USUAL_PAUSE_MS } from '../../../../src/edge/claude/usage/hidden-output.ts';
+import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
+import { openOutputIn } from '../../../../src/edge/claude/usage/writing-speeds.ts';
+import { parseSettings, type Settings } from '../../../../src/edge/gate/settings/settings.ts';
+import { getOrMake } from '../../../../src/edge/kit/cache/get-or-make.ts';
+import type { AccountBinding } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { StoredGrant } from '../../../../src/edge/money/admission/book-outcome.ts';
+import { grantOf, requestMeterOf } from '../../../../src/edge/money/admission/request-meter.ts';
+import {
+  type Answer,
+  answerOf,
+  billOf,
+  CLASSES,
+  type Class,
+  ENDS,
+  type End,
+  modelOf,
+  random,
+} from '../../../support/audit.ts';
+import { hear } from '../../../support/hear.ts';
+
+const CASES = 150;
+const [TAUGHT, TAUGHT_UNASKED] = [200, 100];
+
+const nobody = {} as AccountBinding;
+/** A deployment that has learned nothing yet. */
+const newEdge = () => parseSettings({});
+
+function grantFor({ body }: Answer, settings: Settings): StoredGrant {
+  const { worstCase, terms } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: settings.models });
+  const hold = worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
+  return grantOf(worstCase, terms, { outcome: 'admitted', hold, maxTokens: undefined } as never, settings);
+}
+
+/** @returns what an edge books for an answer; nanodollars */
+function booked(answer: Answer, settings: Settings, outcome: Partial<RequestOutcome>, account = 'alice'): number {
+  const request = {
+    identity: { account },
+    accounts: nobody,
+    settings,
+    requestId: 'req_1',
+    model: answer.model.id,
+    stub: { settleJson: async () => '{}' } as never,
+  };
+  const ended = { status: 200, end: 'cut', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
+  return requestMeterOf(request, grantFor(answer, settings)).settle({ ...ended, ...outcome } as RequestOutcome)
+    .nanodollars;
+}
+
+/** Has an edge hear answers to their end, as its turns do. Each is booked at its bill. */
+function teach(settings: Settings): void {
+  for (let seed = 0; seed < TAUGHT + TAUGHT_UNASKED; seed += 1) {
+    const draw = random(1_000_000 + seed);
+    // Half of them think. None is shorter than what counts.
+    const kind = seed % 8 < 4 ? 'text' : 'thinking';
+    const model = modelOf(seed < TAUGHT ? kind : 'unasked', seed);
+    const answer = answerOf(kind, model, draw, { mosts: [1_024, 2_048] });
+    const clock = new HiddenOutputClock(0);
+    const reader = new UsageReader({ sentAt: 0 });
+    for (const { at, event } of answer.deeds) {
+      if (event === undefined) continue;
+      reader.push(new TextEncoder().encode(event), false, at);
+      const { type, content_block } = JSON.parse(event.slice(event.indexOf('data: ') + 6));
+      if (type === 'content_block_start') clock.start(content_block.type, at);
+      else if (type === 'content_block_stop') clock.stop(at);
+      else if (type === 'content_block_delta') clock.touch(at, at - draw(0, 16));
+    }
+    const { report } = reader;
+    const outcome = { ...report, end: 'complete', written: openOutputIn(report.usage, clock) } as const;
+    const bill = billOf(answer, Number.POSITIVE_INFINITY);
+    expect(booked(answer, settings, outcome, `account-${seed % 5}`) / bill).toBeCloseTo(1, 2);
+  }
+}
+
+/** What an answer was booked at, as a multiple of its bill, by an edge that has learned and by one that has not. */
+interface Case {
+  learned: number;
+  unlearned: number;
+  isSeen: boolean;
+  /** Milliseconds of silence behind a use of a tool that ran; undefined where something else was last. */
+  toolMs: number | undefined;
+}
+
+const [learned, unlearned] = [newEdge(), newEdge()];
+beforeAll(() => teach(learned));
+
+const tried = new Map<string, readonly Case[]>();
+
+/** @param isLate whether an object that died may wake a minute later only */
+function casesOf(kind: Class, end: End, isLate = false): readonly Case[] {
+  return getOrMake(tried, `${kind} ${end} ${isLate}`, () =>
+    Array.from({ length: CASES }, (_, seed) => {
+      const draw = random(seed * 7_919 + CLASSES.indexOf(kind) * 101 + ENDS.indexOf(end));
+      const goesOn = end === 'stalled' || end === 'silent';
+      const answer = answerOf(kind, modelOf(kind, seed), draw, { goesOn });
+      const { report, billed } = hear(answer, end, draw, { isLate, grant: grantFor(answer, unlearned) });
+      const times = (settings: Settings) => booked(answer, settings, report) / billed;
+      const { said = 0, thinking = 0, runs_tool: runsTool, lost_ms: lostMs } = report.seen ?? {};
+      const toolMs = runsTool ? lostMs : undefined;
+      return { learned: times(learned), unlearned: times(unlearned), isSeen: said + thinking > 0, toolMs };
+    }),
+  );
+}
+
+/** @returns the least, the median and the 95th percentile */
+function quantiles(values: readonly number[]): { least: number; median: number; high: number } {
+  const sorted = values.toSorted((one, other) => one - other);
+  const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
+  return { least: at(0), median: at(0.5), high: at(0.95) };
+}
+
+/** Booked less than this, an answer is booked below its bill: beyond the rounding of sums. */
+const WHOLE_BILL = 1 - 1e-9;
+
+describe.each(CLASSES)('an answer of the class %s that did not end by itself', (kind) => {
+  test.each(ENDS)('is never booked below its bill, whatever was learned: %s', (end) => {
+    const cases = [...casesOf(kind, end), ...(end === 'killed' ? casesOf(kind, end, true) : [])];
+    for (const one of cases) {
+      expect(one.unlearned).toBeGreaterThanOrEqual(WHOLE_BILL);
+      expect(one.learned).toBeGreaterThanOrEqual(WHOLE_BILL);
+      expect(one.learned).toBeLessThanOrEqual(one.unlearned);
+    }
+  });
+});
+
+/**
+ * The most that the median and the 95th percentile may be. Behind a use of the API's own tools more steps may have run than
+ * anybody saw, each with all results before it: how many is bounded by a least time, and most take several times as long.
+ */
+type Most = Partial<Record<'silence' | End, readonly [number, number]>> & { any: readonly [number, number] };
+const PLAIN: Most = { any: [2, 4] };
+const SERVED: Most = { any: [2, 9], silence: [3, 6], killed: [6, 40] };
+const MOST: Partial<Record<Class, Most>> = {
+  search: SERVED,
+  fetch: SERVED,
+  mcp: SERVED,
+  code: { any: [2, 16], silence: [60, 120], killed: [12, 120] },
+  slow: { any: [2, 4], cut: [3, 60], silence: [3, 16], killed: [8, 80] },
+  // While it thinks unseen, it may as well have searched.
+  pondered: { any: [2, 25], silence: [3, 12], killed: [6, 60] },
+};
+
+function mostOf(kind: Class, end: End): readonly [number, number] {
+  const of = MOST[kind] ?? PLAIN;
+  return of[end === 'stalled' || end === 'silent' ? 'silence' : end] ?? of.any;
+}
+
+describe.each(ENDS)('what is booked where the end was: %s', (end) => {
+  test.each(CLASSES.filter((kind) => kind !== 'whole'))('is not much more than the bill: %s', (kind) => {
+    const seen = casesOf(kind, end).filter(({ isSeen }) => isSeen);
+    expect(seen.length).toBeGreaterThan(CASES / 2);
+    const { median, high } = quantiles(seen.map((one) => one.learned));
+    const [mostMedian, mostHigh] = mostOf(kind, end);
+    expect(median).toBeLessThanOrEqual(mostMedian);
+    expect(high).toBeLessThanOrEqual(mostHigh);
+  });
+
+  test('is not much more than the bill where nothing was seen, of a whole answer or another', () => {
+    const all = (['text', 'thinking', 'tools', 'whole', 'unasked'] as const).flatMap((kind) => casesOf(kind, end));
+    const { median, high } = quantiles(all.filter(({ isSeen }) => !isSeen).map((one) => one.learned));
+    expect(median).toBeLessThanOrEqual(3);
+    expect(high).toBeLessThanOrEqual(8);
+  });
+});
+
+test.each(['stopped', 'left'] as const)(
+  'a search is booked at about twice its bill if it is %s while it runs',
+  (end) => {
+    const running = casesOf('slow', end).filter(({ toolMs = 0 }) => toolMs > USUAL_PAUSE_MS && toolMs <= 8_000);
+    expect(running.length).toBeGreaterThan(CASES / 4);
+    const { median, high } = quantiles(running.map((one) => one.learned));
+    expect(median).toBeLessThanOrEqual(2.25);
+    expect(high).toBeLessThanOrEqual(3);
+  },
+);
+
+test('what was learned brings hidden thinking nearer to its bill', () => {
+  const seen = casesOf('thinking', 'stopped').filter(({ isSeen }) => isSeen);
+  const [known, unknown] = [quantiles(seen.map((one) => one.learned)), quantiles(seen.map((one) => one.unlearned))];
+  expect(known.high).toBeLessThan(unknown.high * 0.8);
+});
+
+// FIGURES=<file> writes the table of all figures there.
+test.runIf(process.env.FIGURES)('the figures are written down', () => {
+  const told = (values: readonly number[]) => {
+    const { least, median, high } = quantiles(values);
+    return [values.length, ...[least, median, high].map((one) => one.toFixed(2))].join(' ');
+  };
+  const lines = CLASSES.flatMap((kind) =>
+    ENDS.flatMap((end) =>
+      [true, false].flatMap((isSeen) => {
+        const cases = casesOf(kind, end).filter((one) => one.isSeen === isSeen);
+        if (cases.length === 0) return [];
+        const figures = [told(cases.map((one) => one.learned)), told(cases.map((one) => one.unlearned))];
+        return [kind, end, isSeen ? 'seen' : 'unseen', ...figures].join(' ');
+      }),
+    ),
+  );
+  const heading = 'class end seen cases min median p95 (learned) cases min median p95 (not learned)';
+  writeFileSync(process.env.FIGURES ?? '', [heading, ...lines, ''].join('\n'));
+});

@@ -1,0 +1,674 @@
+import { env } from 'cloudflare:workers';
+import fc from 'fast-check';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts';
+import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import firstPrompt from '../../../fixtures/claude-code/first-prompt.json';
+import title from '../../../fixtures/claude-code/title.json';
+import { bodyOf, errorOf, type Sent, testApp } from '../../../support/app.ts';
+import { passTime, stopClock } from '../../../support/calendar.ts';
+import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import {
+  block as blockOf,
+  event,
+  end as final,
+  sse,
+  start as startOf,
+  message as wholeMessage,
+} from '../../../support/wire.ts';
+
+const bindings = env as unknown as Bindings;
+const OPUS = 'claude-opus-5-5';
+/** A quarter of a second at 500 tokens a second. */
+const IN_FLIGHT = 125;
+const ASK = {
+  model: OPUS,
+  max_tokens: 128_000,
+  stream: true,
+  messages: [{ role: 'user', content: 'Tell me about sluices.' }],
+};
+
+const message = (usage: object) => wholeMessage({ model: OPUS, usage });
+const start = (usage: object, model = OPUS) => startOf({ model, usage: { output_tokens: 1, ...usage } });
+const block = (index: number, content_block: object, ...deltas: object[]) => blockOf(content_block, deltas, index);
+const said = (text: string) => ({ type: 'text_delta', text });
+
+let accounts = 0;
+
+/** An account of its own at a deployed edge, whose upstream answers like this. */
+function account(answer: (sent: Sent) => Response | Promise<Response>, limits: Limits = {}, vars: object = {}) {
+  const id = `books-${++accounts}`;
+  const app = testApp(answer, {
+    ...DEPLOYED,
+    UPSTREAM_MAX_RETRIES: '0',
+    DEFAULT_LIMITS: JSON.stringify(limits),
+    ...vars,
+  });
+  const object = () => accountStub(bindings, {}, id);
+  return {
+    app,
+    object,
+    ask: async (body: object = ASK, init: { path?: string; headers?: object; signal?: AbortSignal } = {}) =>
+      await app.fetch(init.path ?? '/v1/messages', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...init.headers, ...bearer(await tokenOf(id)) },
+        body: JSON.stringify(body),
+        ...(init.signal ? { signal: init.signal } : {}),
+      }),
+    /** The ledger, at rest. */
+    rows: async () => {
+      await app.settled();
+      const { data } = await object().requests({ limit: 1_000 });
+      const { day, running_requests } = await object().standing();
+      expect({ held: day.held_usd, running_requests }).toEqual({ held: 0, running_requests: 0 });
+      return data;
+    },
+  };
+}
+
+/** Puts the clock of the edge into a test's hands. */
+function clock(): { now: number } {
+  const virtual = { now: Date.now() };
+  const spy = vi.spyOn(Date, 'now').mockImplementation(() => virtual.now);
+  onTestFinished(() => spy.mockRestore());
+  return virtual;
+}
+
+describe('what an answer costs that did not end by itself', () => {
+  test('150 stopped turns with searches are booked at what was billed, or more', async () => {
+    stopClock();
+    const search = { type: 'web_search_20260209', name: 'web_search', max_uses: 8 };
+    const results = [
+      { type: 'web_search_result', url: 'https://example.com', encrypted_content: 'aB3+'.repeat(2_500) },
+    ];
+    const step = (index: number) =>
+      block(index, { type: 'server_tool_use', id: `srv_${index}`, name: 'web_search', input: {} }) +
+      block(index + 1, { type: 'web_search_tool_result', tool_use_id: `srv_${index}`, content: results });
+    const PROMPT = 3_000;
+    const stream =
+      start({ input_tokens: PROMPT }) +
+      [0, 2, 4, 6].map(step).join('') +
+      block(8, { type: 'text', text: '' }, said('It is so: '));
+    // Each search, and each prompt: the first one, with what four searches brought, one after the other.
+    const perResult = 5_000;
+    const prompts = [0, 1, 2, 3, 4].reduce((sum, round) => sum + PROMPT + round * (perResult + 40), 0);
+    const billed = 4 * 10_000_000 + prompts * 4_000 + 200 * 20_000;
+    const left = account(() => sse(bodyOf([stream], 'cut')));
+    await Promise.all(
+      Array.from({ length: 150 }, async () => {
+        const response = await left.ask({ ...ASK, max_tokens: 2_000, tools: [search] });
+        await response.text();
+      }),
+    );
+    const rows = await left.rows();
+    expect(rows).toHaveLength(150);
+    for (const row of rows) expect(row).toMatchObject({ estimated: true, status: 'cut' });
+    const booked = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+    expect(booked).toBeGreaterThanOrEqual((150 * billed) / 1e9);
+    expect(booked).toBeLessThanOrEqual((3 * 150 * billed) / 1e9);
+  });
+
+  test.each([1_000, 32_000, 128_000])(
+    'an Escape after two seconds books at most $0.03 above the input’s bound, with max_tokens %i',
+    async (max_tokens) => {
+      const time = clock();
+      const leaving = new AbortController();
+      const left = account(async () => {
+        time.now += 2_000;
+        leaving.abort();
+        return await new Promise<Response>(() => {});
+      });
+      const response = left.ask({ ...ASK, max_tokens }, { signal: leaving.signal });
+      await response.catch(() => undefined);
+      const [row] = await left.rows();
+      const bytes = JSON.stringify({ ...ASK, max_tokens }).length;
+      const input = ((bytes + 16 + 256) * 4_400) / 1e9;
+      expect(row).toMatchObject({ status: 'client_gone', estimated: true });
+      expect(row?.cost_usd).toBeGreaterThan(0);
+      expect(row?.cost_usd).toBeLessThanOrEqual(input + 0.03 + 1e-9);
+    },
+  );
+
+  test.each([
+    [8_000, 0, 0.08],
+    // Four thousand tokens, and the uses that are left.
+    [8_001, 0.16, Number.POSITIVE_INFINITY],
+  ])('an Escape %i ms into a search books more than $%d and less than $%d', async (silentMs, least, most) => {
+    const time = clock();
+    const leaving = new AbortController();
+    const use = { type: 'server_tool_use', id: 'srv_1', name: 'web_search', input: {} };
+    const running = new TextEncoder().encode(start({ input_tokens: 100 }) + block(0, use));
+    const left = account(({ signal }) =>
+      sse(
+        new ReadableStream({
+          type: 'bytes',
+          start: (body) => {
+            body.enqueue(running);
+            signal?.addEventListener('abort', () => body.error(signal.reason), { once: true });
+          },
+        }),
+      ),
+    );
+    const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }];
+    const response = await left.ask({ ...ASK, tools }, { signal: leaving.signal });
+    const reader = response.body?.getReader();
+    await reader?.read();
+    time.now += silentMs;
+    leaving.abort();
+    await reader?.cancel();
+    const [row] = await left.rows();
+    expect(row).toMatchObject({ status: 'client_gone', estimated: true });
+    expect(row?.cost_usd).toBeGreaterThan(least);
+    expect(row?.cost_usd).toBeLessThan(most);
+  });
+
+  test('the ledger’s row of an answer with a fallback is the bill', async () => {
+    const iterations = [
+      { type: 'message', model: null, input_tokens: 1_000, output_tokens: 500 },
+      { type: 'fallback_message', model: 'claude-fable-5-1', input_tokens: 1_100, output_tokens: 700 },
+    ];
+    const body = { ...ASK, model: 'claude-haiku-4-5', fallbacks: [{ model: 'claude-fable-5-1' }] };
+    const hop = { type: 'fallback', from: { model: 'claude-haiku-4-5' }, to: { model: 'claude-fable-5-1' } };
+    const stream = (usage: object) =>
+      start({ input_tokens: 1_000 }, 'claude-haiku-4-5') +
+      block(0, hop) +
+      block(1, { type: 'text', text: '' }, said('Hello')) +
+      final({ input_tokens: 1_100, output_tokens: 700, ...usage });
+    const told = account(() => sse(stream({ iterations })));
+    await (await told.ask(body)).text();
+    const [exact] = await told.rows();
+    // 1,000 and 500 at $1 and $5 a million; 1,100 and 700 at $10 and $50.
+    expect(exact?.cost_usd).toBeCloseTo((1_000 * 1 + 500 * 5 + 1_100 * 10 + 700 * 50) / 1e6, 9);
+    const untold = account(() => sse(stream({})));
+    await (await untold.ask(body)).text();
+    const [dearest] = await untold.rows();
+    expect(dearest?.cost_usd).toBeCloseTo((1_100 * 10 + 700 * 50) / 1e6, 9);
+  });
+
+  test('a reset after the send is booked, and so is each further try', async () => {
+    let tries = 0;
+    const broken = account(
+      async () => {
+        tries += 1;
+        passTime(80);
+        if (tries < 3) throw new Error('Network connection lost.');
+        return sse(
+          start({ input_tokens: 20 }) + block(0, { type: 'text', text: '' }, said('Hi')) + final({ output_tokens: 5 }),
+        );
+      },
+      { requests_per_minute: 10 },
+      { UPSTREAM_MAX_RETRIES: '2' },
+    );
+    const response = await broken.ask();
+    expect(response.status).toBe(200);
+    await response.text();
+    const rows = await broken.rows();
+    const id = response.headers.get('sluice-request-id') ?? '';
+    expect(rows.map(({ request_id, status }) => [request_id, status])).toEqual([
+      [`${id}.3`, 'complete'],
+      [`${id}.2`, 'retried'],
+      [id, 'retried'],
+    ]);
+    for (const row of rows.slice(1)) {
+      expect(row.estimated).toBe(true);
+      // The prompt, and a third of a second.
+      expect(row.cost_usd).toBeGreaterThan(0.003);
+      expect(row.cost_usd).toBeLessThan(0.03);
+    }
+    const request = await broken.object().request(id);
+    expect(request?.tries.map(({ request_id }) => request_id)).toEqual([id, `${id}.2`, `${id}.3`]);
+    expect((await broken.object().standing()).requests?.remaining).toBe(9);
+  });
+
+  test('a connection that was refused at once costs nothing, however often it is tried', async () => {
+    const refused = account(
+      () => {
+        throw new Error('Network connection lost.');
+      },
+      {},
+      { UPSTREAM_MAX_RETRIES: '2' },
+    );
+    expect((await refused.ask()).status).toBe(500);
+    expect(refused.app.sent).toHaveLength(3);
+    const [row, ...others] = await refused.rows();
+    expect(others).toEqual([]);
+    expect(row).toMatchObject({ status: 'unreachable', cost_usd: 0 });
+  });
+
+  test.each([
+    [521, {}, 0],
+    [530, {}, 0],
+    [504, { 'request-id': 'req_up' }, 0],
+    [504, {}, 1],
+    [502, {}, 1],
+  ])('a status %i with the headers %j costs %i', async (status, headers, costs) => {
+    const gateway = account(async () => {
+      passTime(80);
+      return new Response('<html>no</html>', { status, headers: { 'content-type': 'text/html', ...headers } });
+    });
+    expect((await gateway.ask()).status).toBeGreaterThanOrEqual(500);
+    const [row] = await gateway.rows();
+    expect(Math.sign(row?.cost_usd ?? Number.NaN)).toBe(costs);
+    expect(row?.cost_usd).toBeLessThan(0.05);
+  });
+
+  test('a cut between the final usage and the end of the stream costs what the usage says', async () => {
+    const whole = start({ input_tokens: 100 }) + block(0, { type: 'text', text: '' }, said('word '.repeat(50)));
+    const delta = event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 60 } });
+    const cut = account(() => sse(bodyOf([whole + delta], 'cut')));
+    await (await cut.ask()).text();
+    const [row] = await cut.rows();
+    expect(row).toMatchObject({ status: 'cut', estimated: false });
+    expect(row?.cost_usd).toBeCloseTo((100 * 4 + 60 * 20) / 1e6, 9);
+  });
+
+  test('cache writes that grow in a loop of tools cost the longest lifetime that was asked for', async () => {
+    const usage = {
+      input_tokens: 10,
+      cache_creation_input_tokens: 1_000,
+      cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 1_000 },
+    };
+    const stream =
+      start(usage) +
+      block(0, { type: 'text', text: '' }, said('Hi')) +
+      final({ output_tokens: 5, cache_creation_input_tokens: 3_000 });
+    const grows = account(() => sse(stream));
+    await (await grows.ask({ ...ASK, cache_control: { type: 'ephemeral', ttl: '1h' } })).text();
+    const [row] = await grows.rows();
+    expect(row?.cost_usd).toBeCloseTo((10 * 4 + 3_000 * 8 + 5 * 20) / 1e6, 9);
+    expect(row?.usage.cache_write_1h_input_tokens).toBe(3_000);
+  });
+
+  test.each([
+    ['prose', 'It was the best of times. '.repeat(40), 280],
+    ['digits', '31415926535897932384 '.repeat(40), 300],
+    ['JSON', '{"id":1,"tags":["a","b"]},'.repeat(40), 500],
+    ['Chinese', '人人生而自由,在尊严和权利上一律平等。'.repeat(40), 800],
+  ])('%s that was seen is booked by its characters', async (_, text, least) => {
+    stopClock();
+    const stream =
+      start({ input_tokens: 10 }) +
+      event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +
+      event('content_block_delta', { index: 0, delta: said(text) });
+    const cut = account(() => sse(bodyOf([stream], 'cut')));
+    await (await cut.ask()).text();
+    const [row] = await cut.rows();
+    expect(row?.usage.output_tokens).toBeGreaterThanOrEqual(least);
+    expect(row?.usage.output_tokens).toBeLessThanOrEqual(Math.ceil(mostTokensOf(text)) + 24 + IN_FLIGHT);
+  });
+
+  test.each([
+    ['HTML', () => new Response('<html>', { headers: { 'content-type': 'text/html' } })],
+    ['no content type', () => new Response(new TextEncoder().encode('hello'))],
+    ['nothing', () => new Response(null, { status: 204 })],
+    ['an empty body', () => new Response('', { headers: { 'content-type': 'application/json' } })],
+    ['a list', () => Response.json([])],
+  ])('a success that is %s is no answer of the API: it costs nothing, and is an error', async (_, answer) => {
+    // How soon it came says that it has not run: a busy machine must not.
+    stopClock();
+    const strange = account(answer);
+    const response = await strange.ask({ ...ASK, stream: false });
+    expect(response.status).toBe(500);
+    expect((await errorOf(response)).message).toContain('ANTHROPIC_BASE_URL');
+    expect((await strange.rows())[0]).toMatchObject({ cost_usd: 0, status: 'refused_upstream' });
+  });
+
+  test('a success that is an error is the error that it says', async () => {
+    const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+    const strange = account(() => Response.json(overloaded));
+    const response = await strange.ask({ ...ASK, stream: false });
+    expect(response.status).toBe(529);
+    expect(await errorOf(response)).toMatchObject({ type: 'overloaded_error', message: 'Overloaded' });
+    expect((await strange.rows())[0]).toMatchObject({ cost_usd: 0, error_type: 'overloaded_error' });
+  });
+});
+
+test.each([[[null]], [{}], ['x']])('a final usage whose iterations are %j settles its request', async (iterations) => {
+  const strange = account(() =>
+    sse(
+      start({ input_tokens: 10 }) +
+        block(0, { type: 'text', text: '' }, said('Hi')) +
+        final({ output_tokens: 5, iterations }),
+    ),
+  );
+  await (await strange.ask()).text();
+  const [row] = await strange.rows();
+  expect(row).toMatchObject({ status: 'complete', estimated: false });
+  expect(row?.cost_usd).toBeCloseTo((10 * 4 + 5 * 20) / 1e6, 9);
+});
+
+test.each([{}, { output_tokens: '20' }, { output_tokens: -5 }, { output_tokens: 1e30 }])(
+  'an answer whose final usage is %j is estimated by what was seen',
+  async (usage) => {
+    const stream =
+      start({ input_tokens: 10 }) + block(0, { type: 'text', text: '' }, said('word '.repeat(100))) + final(usage);
+    const strange = account(() => sse(stream));
+    await (await strange.ask()).text();
+    const [row] = await strange.rows();
+    expect(row).toMatchObject({ status: 'complete', estimated: true });
+    expect(row?.usage.output_tokens).toBeGreaterThanOrEqual(100);
+    expect(row?.usage.output_tokens).toBeLessThan(500);
+  },
+);
+
+test('what a request is said to cost counts each of its tries', async () => {
+  let tries = 0;
+  const broken = account(
+    async () => {
+      tries += 1;
+      passTime(80);
+      if (tries === 1) throw new Error('Network connection lost.');
+      return sse(
+        start({ input_tokens: 20 }) + block(0, { type: 'text', text: '' }, said('Hi')) + final({ output_tokens: 5 }),
+      );
+    },
+    {},
+    { UPSTREAM_MAX_RETRIES: '1', CANCEL_STOPS: 'always' },
+  );
+  const [, price] = /sluice-cost-usd=([\d.]+)/.exec(await (await broken.ask()).text()) ?? [];
+  const rows = await broken.rows();
+  const spent = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+  expect(rows).toHaveLength(2);
+  expect(Number(price)).toBeCloseTo(spent, 9);
+});
+
+test('each try of a request is a hold of its own, and at most three of them may have run', async () => {
+  const ends = fc.constantFrom<'overloaded' | 'broken' | 'gateway' | 'silent' | 'told'>(
+    'overloaded',
+    'broken',
+    'gateway',
+    'silent',
+    'told',
+  );
+  let most = 0;
+  await tryAsyncCases(
+    { numRuns: runs(120), examples: [[['broken', 'gateway', 'broken', 'told'], 128_000, true]] },
+    fc.array(ends, { minLength: 1, maxLength: 6 }),
+    fc.constantFrom(500, 2_000, 128_000),
+    fc.boolean(),
+    async (tries, max_tokens, stream) => {
+      let nth = 0;
+      let ran = 0;
+      const { now } = Date;
+      const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_000 * nth);
+      try {
+        const sick = account(
+          () => {
+            const end = tries[nth] ?? 'told';
+            nth += 1;
+            if (end === 'overloaded') {
+              const error = { type: 'overloaded_error', message: 'no' };
+              return Response.json({ type: 'error', error }, { status: 529, headers: { 'retry-after-ms': '1' } });
+            }
+            ran += 1;
+            if (end === 'broken') throw new Error('Network connection lost.');
+            if (end === 'gateway') return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+            if (end === 'silent') return sse(bodyOf([': nothing yet\n\n'], 'cut'));
+            return sse(start({ input_tokens: 20 }) + final({ output_tokens: 5 }));
+          },
+          { usd_per_day: 60 },
+          { UPSTREAM_MAX_RETRIES: '6' },
+        );
+        const body = { ...ASK, max_tokens, stream };
+        await (await sick.ask(body)).text();
+        const rows = await sick.rows();
+        expect(rows.filter(({ cost_usd }) => cost_usd > 0)).toHaveLength(ran);
+        for (const { cost_usd, hold_usd, max_tokens: went } of rows) {
+          expect(went).toBe(max_tokens);
+          expect(cost_usd).toBeLessThanOrEqual(hold_usd);
+        }
+        // A whole answer with so much at stake rides on a stream.
+        expect(ran).toBeLessThanOrEqual(stream || max_tokens === 128_000 ? 3 : 1);
+        most = Math.max(most, ran);
+      } finally {
+        clock.mockRestore();
+      }
+    },
+  );
+  expect(most).toBe(3);
+});
+
+describe('room for more than one', () => {
+  /** An answer of some 70 tokens: $0.0014 on Opus 5.5. */
+  const short = () =>
+    sse(
+      start({ input_tokens: 20 }) +
+        block(0, { type: 'text', text: '' }, said('Hello there')) +
+        final({ output_tokens: 66 }),
+    );
+
+  test('six parallel requests with an SDK’s max_tokens are answered under $2 a day, ten times in a row', async () => {
+    const fresh = account(short, { usd_per_day: 2 });
+    for (let round = 0; round < 10; round += 1) {
+      const answers = await Promise.all(Array.from({ length: 6 }, () => fresh.ask()));
+      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200]);
+      for (const answer of answers) await answer.text();
+      const rows = await fresh.rows();
+      expect(rows).toHaveLength((round + 1) * 6);
+    }
+    expect((await fresh.object().standing()).day.settled_usd).toBeCloseTo(60 * 0.0014, 4);
+  });
+
+  test('Claude Code’s first prompt and its title request, at once, are answered under $2 a day', async () => {
+    const fresh = account(short, { usd_per_day: 2 });
+    for (let round = 0; round < 5; round += 1) {
+      const requests = [title, firstPrompt].map(({ body, headers, path }) => {
+        const { 'x-api-key': _, 'Content-Type': __, ...rest } = headers;
+        return fresh.ask(body, { path, headers: rest });
+      });
+      const answers = await Promise.all(requests);
+      expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+      for (const answer of answers) {
+        await answer.text();
+        // Nothing is spent, so nothing is nearly spent.
+        expect(answer.headers.get('anthropic-ratelimit-unified-overage-utilization')).toMatch(/^0\.0\d$/);
+      }
+      await fresh.rows();
+    }
+  });
+
+  test('300 answers that race for a small budget use it to 95 % or more, and never more than it', async () => {
+    const LIMIT = 0.5;
+    const greedy = account(
+      ({ text, url }) => {
+        if (url.pathname.endsWith('count_tokens')) return Response.json({ input_tokens: 20 });
+        const { max_tokens } = JSON.parse(text) as { max_tokens: number };
+        return Response.json(message({ input_tokens: 20, output_tokens: max_tokens }));
+      },
+      { usd_per_day: LIMIT },
+    );
+    const statuses = new Map<number, number>();
+    const one = async () => {
+      const response = await greedy.ask({ ...ASK, stream: false });
+      await response.text();
+      statuses.set(response.status, (statuses.get(response.status) ?? 0) + 1);
+    };
+    await Promise.all(Array.from({ length: 300 }, one));
+    await greedy.rows();
+    const { settled_usd } = (await greedy.object().standing()).day;
+    expect(settled_usd).toBeLessThanOrEqual(LIMIT);
+    expect(settled_usd).toBeGreaterThanOrEqual(0.95 * LIMIT);
+    expect([...statuses.keys()].sort()).toEqual([200, 429]);
+  });
+
+  /** An account whose first answer, which holds nearly all of its money, comes when it is let. */
+  async function busy(vars: Record<string, string>) {
+    const opened = Promise.withResolvers<void>();
+    const slow = account(
+      async ({ url }) => {
+        if (url.pathname.endsWith('count_tokens')) return Response.json({ input_tokens: 20 });
+        await opened.promise;
+        return Response.json(message({ input_tokens: 20, output_tokens: 5 }));
+      },
+      { usd_per_day: 0.05, on_shortfall: 'refuse' },
+      vars,
+    );
+    const ask = () => slow.ask({ ...ASK, stream: false, max_tokens: 2_000 });
+    const first = ask();
+    await expect.poll(() => slow.app.sent.length).toBe(1);
+    return { ...slow, first, ask, open: opened.resolve };
+  }
+
+  test('what only others’ holds keep out is told to try again shortly, and not that anything is spent', async () => {
+    // It waits until the line is looked at for the first time.
+    const { first, ask, open, rows } = await busy({ HOLD_WAIT_MS: '1' });
+    const second = await ask();
+    expect(second.status).toBe(429);
+    expect(await errorOf(second)).toMatchObject({ type: 'rate_limit_error' });
+    expect(second.headers.get('retry-after')).toBe('2');
+    expect(second.headers.get('x-should-retry')).toBeNull();
+    expect(second.headers.get('anthropic-ratelimit-unified-status')).toBe('allowed');
+    open();
+    expect((await first).status).toBe(200);
+    await rows();
+  });
+
+  test('who waits is served as soon as the other one has ended, and needs not even know', async () => {
+    const { first, ask, open, rows, app } = await busy({});
+    const second = ask();
+    open();
+    expect([(await second).status, (await first).status]).toEqual([200, 200]);
+    expect(app.sent.filter(({ url }) => url.pathname === '/v1/messages')).toHaveLength(2);
+    await rows();
+  });
+});
+
+describe('features that a dollar a day pays for, on Opus 5.5', () => {
+  const DAY = { usd_per_day: 1 };
+  const answer = () =>
+    sse(
+      start({ input_tokens: 1_700 }) +
+        block(0, { type: 'text', text: '' }, said('A sluice.')) +
+        final({ output_tokens: 60 }),
+    );
+
+  test('an image by URL, and five more turns', async () => {
+    const poor = account(answer, DAY);
+    const image = { type: 'image', source: { type: 'url', url: 'https://example.com/sluice.png' } };
+    const messages: object[] = [{ role: 'user', content: [image, { type: 'text', text: 'What is this?' }] }];
+    for (let turn = 0; turn < 6; turn += 1) {
+      const response = await poor.ask({ ...ASK, messages });
+      expect(response.status).toBe(200);
+      await response.text();
+      messages.push({ role: 'assistant', content: 'A sluice.' }, { role: 'user', content: 'And now?' });
+      await poor.rows();
+    }
+  });
+
+  const search = (max_uses: number) => ({
+    ...ASK,
+    max_tokens: 4_000,
+    tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses }],
+  });
+
+  test('web_search with three uses, where its steps are estimated', async () => {
+    const poor = account(answer, { ...DAY, served_tools: 'estimate' });
+    const response = await poor.ask(search(3));
+    expect(response.status).toBe(200);
+    await response.text();
+    expect((await poor.rows())[0]?.hold_usd).toBeLessThanOrEqual(1);
+  });
+
+  test('where they are held exactly, the refusal names the tool and what would help', async () => {
+    const poor = account(answer, DAY);
+    const response = await poor.ask(search(3));
+    expect(response.status).toBe(429);
+    const { type, message: sentence } = await errorOf(response);
+    expect(type).toBe('billing_error');
+    expect(sentence).toContain('larger than your whole daily limit, because of web_search');
+    expect(sentence).toContain(
+      'served_tools: estimate in the account’s limits (it sets aside what such tools usually read',
+    );
+    expect(sentence).toContain('a request may cost more than that, and pass the limit');
+    expect(sentence).not.toContain('resets');
+    expect(response.headers.get('retry-after')).toBeNull();
+    expect(response.headers.get('x-should-retry')).toBe('false');
+    const richer = account(answer, { usd_per_day: 10 });
+    expect((await errorOf(await richer.ask(search(3)))).message).toContain('max_uses 2 would fit');
+    expect((await richer.ask(search(1))).status).toBe(200);
+  });
+
+  test('what goes beyond an estimate is booked, and its row says so', async () => {
+    const dear = () =>
+      sse(
+        start({ input_tokens: 1_700 }) +
+          block(0, { type: 'text', text: '' }, said('Hi')) +
+          final({ input_tokens: 900_000, output_tokens: 60 }),
+      );
+    const poor = account(dear, { ...DAY, served_tools: 'estimate' });
+    await (await poor.ask(search(1))).text();
+    const [row] = await poor.rows();
+    expect(row).toMatchObject({ over_hold: true, estimated: false });
+    expect(row?.cost_usd).toBeCloseTo((900_000 * 4 + 60 * 20) / 1e6, 9);
+    expect((await poor.ask()).status).toBe(429);
+  });
+});
+
+describe('models', () => {
+  const ok = () => Response.json(message({ input_tokens: 1_000, output_tokens: 10 }));
+
+  test.each(['claude-sonnet-5-5-20261001', 'claude-sonnet-5-5-latest'])(
+    '%s is Sonnet 5.5: in its price, and in what an account may use',
+    async (model) => {
+      const limited = account(ok, { usd_per_day: 1, models: ['claude-sonnet-5-5'] });
+      const response = await limited.ask({ ...ASK, model, stream: false });
+      expect(response.status).toBe(200);
+      const [row] = await limited.rows();
+      expect(row).toMatchObject({ model: 'claude-sonnet-5-5', unpriced: false });
+      expect((await limited.ask({ ...ASK, model: 'claude-haiku-4-5' })).status).toBe(403);
+    },
+  );
+
+  test('a list that names a snapshot allows its model', async () => {
+    const limited = account(ok, { models: ['claude-sonnet-5-5-20261001'] });
+    expect((await limited.ask({ ...ASK, model: 'claude-sonnet-5-5', stream: false })).status).toBe(200);
+  });
+
+  test('a model without a price is refused where a limit in USD holds, with a sentence that names PRICES', async () => {
+    const limited = account(ok, { usd_per_month: 100 });
+    const response = await limited.ask({ ...ASK, model: 'claude-next-7', stream: false });
+    expect(response.status).toBe(403);
+    expect((await errorOf(response)).message).toContain('PRICES');
+    expect(limited.app.sent).toEqual([]);
+    const priced = account(ok, { usd_per_month: 100 }, { PRICES: '{"claude-next-7":{"prices":{"input":1}}}' });
+    expect((await priced.ask({ ...ASK, model: 'claude-next-7', stream: false })).status).toBe(200);
+    const free = account(ok, {});
+    expect((await free.ask({ ...ASK, model: 'claude-next-7', stream: false })).status).toBe(200);
+  });
+});
+
+test('a refused request that cost a count takes it out of the counts’ bucket', async () => {
+  const poor = account(
+    ({ url }) => (url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 100_000 }) : Response.json({})),
+    { usd_per_day: 0.2, count_requests_per_minute: 2 },
+  );
+  const long = { ...ASK, messages: [{ role: 'user', content: 'word '.repeat(100_000) }] };
+  for (const counts of [1, 2]) {
+    expect((await poor.ask(long)).status).toBe(429);
+    expect(poor.app.sent).toHaveLength(counts);
+  }
+  const third = await poor.ask(long);
+  expect((await errorOf(third)).message).toContain('count_requests_per_minute');
+  expect(poor.app.sent).toHaveLength(2);
+});
+
+test('to be erased is not to be given a new budget', async () => {
+  const spender = account(() => Response.json(message({ input_tokens: 1_000, output_tokens: 1_000 })), {
+    usd_per_day: 1,
+  });
+  await spender.ask({ ...ASK, stream: false });
+  await spender.rows();
+  const before = await spender.object().standing();
+  await spender.object().erase();
+  const after = await spender.object().standing();
+  for (const window of ['day', 'week', 'month'] as const) {
+    expect(after[window].settled_usd).toBe(before[window].settled_usd);
+  }
+  const { data, total } = await spender.object().usage({ group_by: 'model' });
+  expect(data.map(({ key }) => key)).toEqual(['(erased)']);
+  expect(total.cost_usd).toBe(before.month.settled_usd);
+  expect((await spender.object().requests({})).data).toEqual([]);
+});

@@ -1,0 +1,67 @@
+import { expect, test } from 'vitest';
+import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
+import type { Seen } from '../../../../src/edge/claude/usage/usage-report.ts';
+import { interruptedCost } from '../../../../src/edge/money/admission/interrupted-cost.ts';
+
+const models = new ModelTable();
+const MODEL = 'claude-opus-5-5';
+const { row } = models.price(MODEL);
+const ASK = { model: MODEL, max_tokens: 1_000, messages: [{ role: 'user', content: 'Hi' }] };
+const { terms } = worstCaseOf(ASK, { bytes: 100, models });
+const SEEN: Seen = {
+  ...{ said: 0, thinking: 0, unseen_ms: 0, silent_ms: 0, searches: 0, advised: 0, advised_tokens: 0, opaque_uses: 0 },
+  ...{ later_prompts: [], final: false },
+};
+// Nanodollars a token.
+const [INPUT, OUTPUT] = [4_000, 20_000];
+const SEARCH = 10_000_000;
+const usage = { input_tokens: 100, output_tokens: 1 };
+/** The prompt, and what may be on its way: a quarter of a second at 500 tokens a second. */
+const LEAST = 100 * INPUT + 125 * OUTPUT;
+
+/** @returns what an answer is booked at of which this was seen; nanodollars */
+function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}): number {
+  const grant = { hold: 1e12, mostOutput: undefined, terms, cancelStops: true, ...granted };
+  return interruptedCost({ usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row }, grant).cost;
+}
+
+test('what was seen counts, with what may be on its way behind it, and the searches once', () => {
+  expect(booked({})).toBe(LEAST);
+  expect(booked({ said: 50 })).toBe(LEAST + 50 * OUTPUT);
+  expect(booked({ searches: 3 })).toBe(LEAST + 3 * SEARCH);
+  expect(booked({ searches: 3 }, { server_tool_use: { web_search_requests: 2 } })).toBe(LEAST + 3 * SEARCH);
+});
+
+test('time without words counts as the most that the model can have written in it, and never more than was granted', () => {
+  // 500 tokens a second.
+  expect(booked({ silent_ms: 2_000 })).toBe(LEAST + 1_000 * OUTPUT);
+  expect(booked({ unseen_ms: 1_500 })).toBe(LEAST + 750 * OUTPUT);
+  expect(booked({ silent_ms: 20_000 }, {}, { mostOutput: 1_000 })).toBe(100 * INPUT + 1_000 * OUTPUT);
+  expect(booked({ silent_ms: 20_000 }, {}, { hold: 5_000_000 })).toBe(5_000_000);
+});
+
+test('a later prompt is read again with what was added to it, dearer in the US', () => {
+  const later = { later_prompts: [{ tokens: 400, unseen_ms: 0 }] };
+  expect(booked(later)).toBe(500 * INPUT + LEAST);
+  expect(booked(later, { inference_geo: 'us' })).toBe(((500 * INPUT + LEAST) * 11) / 10);
+});
+
+test('what runs on after its connection is closed, or cannot be derived from what came, is booked at its hold', () => {
+  expect(booked({}, {}, { cancelStops: false, hold: 7_000_000 })).toBe(7_000_000);
+  expect(booked({ opaque_uses: 1 }, {}, { hold: 7_000_000 })).toBe(7_000_000);
+});
+
+test('a prompt that was told as 0 counts as it was held, and what is told at the end is not measured again', () => {
+  const held = terms.promptCost + 125 * OUTPUT;
+  expect(booked({}, { input_tokens: 0 })).toBe(held);
+  expect(booked({ searches: 2 }, { input_tokens: 0 })).toBe(held + 2 * SEARCH);
+  expect(booked({}, { input_tokens: 0 }, { hold: 1_000_000 })).toBe(1_000_000);
+  // Its iterations tell one.
+  const iterations = [{ type: 'message', input_tokens: 100, output_tokens: 125 }];
+  expect(booked({}, { input_tokens: 0, iterations })).toBe(LEAST);
+  const ended = { input_tokens: 0, output_tokens: 40 };
+  const told = terms.promptCost + 40 * OUTPUT;
+  expect(booked({ final: true, said: 90, silent_ms: 9_000 }, ended, { cancelStops: false })).toBe(told);
+  expect(booked({ final: false, said: 90 }, ended)).toBe(held + 90 * OUTPUT);
+});

@@ -1,0 +1,260 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { formatUsd, quotaHeaders, refusalError } from '../../../../src/edge/money/admission/limit-headers.ts';
+import { decide } from '../../../../src/edge/money/budget/budget.ts';
+import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { quotaStatusOf } from '../../../../src/edge/money/budget/quota-status.ts';
+import { rulesOf } from '../../../../src/edge/money/budget/rules.ts';
+import { addHold, BATCH_STAGE, emptyBudget } from '../../../../src/edge/money/budget/state.ts';
+import type { QuotaStatus, Refusal } from '../../../../src/edge/money/contracts/admission.ts';
+import { tryCases } from '../../../support/runs.ts';
+import { NOON, worstCaseWith } from '../account/admission-requests.ts';
+
+const DAY_END = Date.parse('2026-11-21T00:00:00Z');
+const WEEK_END = Date.parse('2026-11-23T00:00:00Z');
+const MONTH_END = Date.parse('2026-12-01T00:00:00Z');
+const seconds = (milliseconds: number) => String(milliseconds / 1_000);
+
+const spend = (limit: number, settled: number, held = 0, resetsAt = DAY_END) => ({ limit, settled, held, resetsAt });
+
+/** All that `claude-api.md` lets stand in an answer that was admitted. */
+const allowed = (status: string, utilization: string, resets: number, threshold?: string) => ({
+  'anthropic-ratelimit-unified-status': status,
+  'anthropic-ratelimit-unified-representative-claim': 'overage',
+  'anthropic-ratelimit-unified-overage-status': status,
+  'anthropic-ratelimit-unified-overage-utilization': utilization,
+  ...(threshold === undefined ? {} : { 'anthropic-ratelimit-unified-overage-surpassed-threshold': threshold }),
+  'anthropic-ratelimit-unified-reset': seconds(resets),
+  'anthropic-ratelimit-unified-overage-reset': seconds(resets),
+});
+
+/** The error for a request that an account refuses which has spent so much, and set so much aside. */
+function refused(limits: Limits, more: Parameters<typeof worstCaseWith>[0] = {}, { settled = 0, held = 0 } = {}) {
+  const rules = rulesOf(limits);
+  const budget = emptyBudget(NOON);
+  for (const window of Object.values(budget.windows)) Object.assign(window, { settled, held });
+  const decision = decide(budget, rules, worstCaseWith(more), NOON);
+  if (decision.kind !== 'refused') throw new Error(decision.kind);
+  return refusalError(decision, quotaStatusOf(budget, rules, NOON));
+}
+
+describe('an admitted request', () => {
+  test('of an account without limits has no such headers', () => {
+    expect(quotaHeaders({})).toEqual({});
+  });
+
+  test.each([
+    [0, 0, 'allowed', '0.00', undefined],
+    [500, 100, 'allowed', '0.50', undefined],
+    [749, 0, 'allowed', '0.75', undefined],
+    [0, 1_000, 'allowed', '0.00', undefined],
+    [750, 0, 'allowed_warning', '0.75', '0.75'],
+    [700, 249, 'allowed', '0.70', undefined],
+    [949, 0, 'allowed_warning', '0.95', '0.75'],
+    [950, 50, 'allowed_warning', '0.95', '0.95'],
+    [999, 0, 'allowed_warning', '0.99', '0.95'],
+    [1_200, 0, 'allowed_warning', '0.99', '0.95'],
+  ] as const)('with %d settled and %d held of 1,000 is %s at %s', (settled, held, status, utilization, threshold) => {
+    expect(quotaHeaders({ day: spend(1_000, settled, held) })).toEqual(
+      allowed(status, utilization, DAY_END, threshold),
+    );
+  });
+
+  test('hears of the window that is used up most', () => {
+    const standing: QuotaStatus = {
+      day: spend(1_000, 100),
+      week: spend(2_000, 1_600, 0, WEEK_END),
+      month: spend(100_000, 1_700, 0, MONTH_END),
+    };
+    expect(quotaHeaders(standing)).toEqual(allowed('allowed_warning', '0.80', WEEK_END, '0.75'));
+    expect(quotaHeaders({ ...standing, day: spend(100, 99) })).toEqual(
+      allowed('allowed_warning', '0.99', DAY_END, '0.95'),
+    );
+  });
+
+  test('is never said to have used up all, and warned exactly once three quarters are settled, whatever is held', () => {
+    const amount = fc.integer({ min: 0, max: 1e15 });
+    tryCases(100, amount, amount, amount, (limit, settled, held) => {
+      const headers = quotaHeaders({ month: spend(limit, settled, held, MONTH_END) });
+      const told = headers['anthropic-ratelimit-unified-overage-utilization'] ?? '';
+      expect(told).toMatch(/^0\.\d\d$/);
+      const share = limit === 0 ? 1 : settled / limit;
+      expect(Math.abs(Number(told) - Math.min(share, 0.99))).toBeLessThanOrEqual(0.005 + 1e-9);
+      const threshold = share >= 0.95 ? '0.95' : share >= 0.75 ? '0.75' : undefined;
+      expect(headers).toEqual(allowed(threshold ? 'allowed_warning' : 'allowed', told, MONTH_END, threshold));
+    });
+  });
+
+  test('hears of each bucket that limits it, of tokens together if both kinds are limited, and of no other', () => {
+    const bucket = (limit: number, remaining: number, after: number) => ({ limit, remaining, resetsAt: NOON + after });
+    expect(quotaHeaders({ requests: bucket(50, 49, 1_200) })).toEqual({
+      'anthropic-ratelimit-requests-limit': '50',
+      'anthropic-ratelimit-requests-remaining': '49',
+      'anthropic-ratelimit-requests-reset': '2026-11-20T12:00:01.200Z',
+    });
+    expect(
+      quotaHeaders({
+        inputTokens: bucket(1_000, 10, 0),
+        outputTokens: bucket(500, 0, 30_000),
+        countRequests: bucket(1, 1, 0),
+      }),
+    ).toEqual({
+      'anthropic-ratelimit-input-tokens-limit': '1000',
+      'anthropic-ratelimit-input-tokens-remaining': '10',
+      'anthropic-ratelimit-input-tokens-reset': '2026-11-20T12:00:00.000Z',
+      'anthropic-ratelimit-output-tokens-limit': '500',
+      'anthropic-ratelimit-output-tokens-remaining': '0',
+      'anthropic-ratelimit-output-tokens-reset': '2026-11-20T12:00:30.000Z',
+      'anthropic-ratelimit-tokens-limit': '1500',
+      'anthropic-ratelimit-tokens-remaining': '10',
+      'anthropic-ratelimit-tokens-reset': '2026-11-20T12:00:30.000Z',
+    });
+    expect(quotaHeaders({ requests: bucket(0.001, 0, 1e300) })['anthropic-ratelimit-requests-reset']).toMatch(/Z$/);
+  });
+});
+
+describe('a refused request', () => {
+  test.each([
+    ['usd_per_day', 'daily', DAY_END],
+    ['usd_per_week', 'weekly', WEEK_END],
+    ['usd_per_month', 'monthly', MONTH_END],
+  ] as const)('by %s hears of the %s limit in exactly the headers that clients know', (limit, period, resets) => {
+    const error = refused({ [limit]: 0.000003, min_output_tokens: 100 }, {}, { settled: 2_000 });
+    expect(error).toMatchObject({ type: 'billing_error', status: 429 });
+    expect(error.headers).toEqual({
+      'sluice-limited-by': 'account',
+      'x-should-retry': 'false',
+      'retry-after': seconds(resets - NOON),
+      'anthropic-ratelimit-unified-status': 'rejected',
+      'anthropic-ratelimit-unified-reset': seconds(resets),
+      'anthropic-ratelimit-unified-overage-reset': seconds(resets),
+      'anthropic-ratelimit-unified-overage-utilization': '1',
+      'anthropic-ratelimit-unified-overage-surpassed-threshold': '1',
+      'anthropic-ratelimit-unified-overage-period': period,
+      'anthropic-ratelimit-unified-overage-disabled-reason': 'org_spend_cap_reached',
+    });
+    expect(error.message).toBe(
+      `The ${period} spend limit of this account is reached: $0.000001 is left and this request needs $0.000002. ` +
+        `It resets at ${new Date(resets).toISOString()}.`,
+    );
+  });
+
+  test('by several windows hears of the one that stays closed for the longest', () => {
+    const limits = { usd_per_day: 0.00001, usd_per_week: 0.00001, usd_per_month: 0.00001 };
+    const { headers } = refused(limits, {}, { settled: 9_000 });
+    expect(headers['anthropic-ratelimit-unified-overage-period']).toBe('monthly');
+  });
+
+  test.each([
+    ['usd_per_day', 'daily'],
+    ['usd_per_week', 'weekly'],
+    ['usd_per_month', 'monthly'],
+  ] as const)('that is larger than all of %s hears what would fit, and of no time', (limit, period) => {
+    const error = refused({ [limit]: 0.000001, min_output_tokens: 100 });
+    expect(error).toMatchObject({ type: 'billing_error', status: 429 });
+    expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
+    expect(error.message).toBe(
+      `This request may cost $0.000002, which is larger than your whole ${period} limit, ` +
+        'because of its length: send a shorter one, or use a cheaper model.',
+    );
+  });
+
+  test('by what others have set aside may try again in a moment, and is not told that anything is spent', () => {
+    const error = refused({ usd_per_day: 0.00001 }, {}, { held: 9_000 });
+    expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
+    expect(error.headers).toEqual({
+      'sluice-limited-by': 'account',
+      'retry-after': '2',
+      ...allowed('allowed', '0.00', DAY_END),
+    });
+    expect(error.message).toBe(
+      "What is left of this account's daily spend limit is set aside for its requests that are running. Try again in 2 s.",
+    );
+  });
+
+  test('by what a batch holds is told until when, and that asking again does not help', () => {
+    const budget = emptyBudget(NOON);
+    const hold = { id: 'batch', at: NOON, deadline: NOON, nanodollars: 9_000, stage: BATCH_STAGE };
+    addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
+    const rules = rulesOf({ usd_per_day: 0.00001 });
+    const decision = decide(budget, rules, worstCaseWith(), NOON);
+    if (decision.kind !== 'refused') throw new Error(decision.kind);
+    const error = refusalError(decision, quotaStatusOf(budget, rules, NOON));
+    expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
+    expect(error.headers).toMatchObject({ 'retry-after': '43200', 'x-should-retry': 'false' });
+    expect(error.message).toBe(
+      "What is left of this account's daily spend limit is set aside for its batches that have not ended. It is free again at 2026-11-21T00:00:00.000Z at the latest.",
+    );
+  });
+
+  test('by a limit in USD for want of a price hears of PRICES', () => {
+    const error = refused({ usd_per_day: 1 }, { known: false, models: [['claude-next']] });
+    expect(error).toMatchObject({ type: 'permission_error', status: 403 });
+    expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
+    expect(error.message).toContain('claude-next');
+    expect(error.message).toContain('PRICES');
+  });
+
+  test('by a rate is a rate limit that official clients wait for', () => {
+    const limits = { requests_per_minute: 6, usd_per_day: 1 };
+    const rules = rulesOf(limits);
+    const budget = emptyBudget(NOON);
+    budget.fullAt.requests = NOON + 60_000;
+    const decision = decide(budget, rules, worstCaseWith(), NOON);
+    const error = refusalError(decision as Refusal, quotaStatusOf(budget, rules, NOON));
+    expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
+    expect(error.headers).toEqual({
+      'sluice-limited-by': 'account',
+      'retry-after': '10',
+      'anthropic-ratelimit-requests-limit': '6',
+      'anthropic-ratelimit-requests-remaining': '0',
+      'anthropic-ratelimit-requests-reset': '2026-11-20T12:01:00.000Z',
+      ...allowed('allowed', '0.00', DAY_END),
+    });
+    expect(error.message).toContain('requests_per_minute');
+    expect(error.message).toContain('Try again in 10 s.');
+  });
+
+  test('by a rate that it can never keep is not worth repeating', () => {
+    for (const [limits, name] of [
+      [{ input_tokens_per_minute: 99 }, 'input_tokens_per_minute'],
+      [{ output_tokens_per_minute: 255 }, 'output_tokens_per_minute'],
+    ] as const) {
+      const error = refused(limits);
+      expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
+      expect(error.headers).toMatchObject({ 'x-should-retry': 'false', 'sluice-limited-by': 'account' });
+      expect(error.message).toContain(name);
+    }
+  });
+
+  test('by what already runs may try again in a second', () => {
+    const error = refused({ concurrent_requests: 0 });
+    expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
+    expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'retry-after': '1' });
+    expect(error.message).toContain('concurrent_requests');
+  });
+
+  test('by the models that it may use is forbidden, by the model’s name', () => {
+    const error = refused({ models: ['claude-haiku-5-5'] });
+    expect(error).toMatchObject({ type: 'permission_error', status: 403 });
+    expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
+    expect(error.message).toContain('claude-opus-5-5');
+  });
+});
+
+test('money is told in plain decimals that lose nothing', () => {
+  for (const [nanodollars, text] of [
+    [0, '0'],
+    [1, '0.000000001'],
+    [100, '0.0000001'],
+    [1e9, '1'],
+    [100e9, '100'],
+    [1_500_000_000, '1.5'],
+  ] as const) {
+    expect(formatUsd(nanodollars)).toBe(text);
+  }
+  tryCases(100, fc.integer({ min: 0, max: 1e15 }), (nanodollars) => {
+    expect(formatUsd(nanodollars)).toMatch(/^\d+(\.\d*[1-9])?$/);
+    expect(Math.round(Number(formatUsd(nanodollars)) * 1e9)).toBe(nanodollars);
+  });
+});

@@ -1,0 +1,100 @@
+// In workerd: requests, answers and objects are the runtime's.
+import { describe, expect, test } from 'vitest';
+import { computeCost } from '../../../../src/edge/claude/pricing/cost.ts';
+import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { bodyOf, testApp } from '../../../support/app.ts';
+import { stopClock } from '../../../support/calendar.ts';
+import { conversationsReach, simulate } from '../../../support/conversations.ts';
+import {
+  AS_THE_API,
+  begunStream,
+  USAGE_FORMS,
+  USED,
+  type UsageForm,
+  usageMessage,
+  usageStream,
+} from '../../../support/foreign-gateway/usages.ts';
+import { sse } from '../../../support/wire.ts';
+
+const MODEL = 'claude-opus-5-5';
+const FORMS = Object.entries({ 'as the API': AS_THE_API, ...USAGE_FORMS });
+/** Its bytes are no fewer than the tokens that its prompt has in truth. */
+const ASK = {
+  model: MODEL,
+  max_tokens: 4_096,
+  messages: [{ role: 'user', content: 'Tell me about sluices. '.repeat(900) }],
+  tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 5 }],
+};
+const { row: MODEL_ROW } = new ModelTable().price(MODEL);
+const BILL = computeCost(USED, MODEL_ROW) / 1e9;
+/** What the half of the answer has cost: with its searches, and at least a token a word. */
+const HALF = computeCost({ ...USED, output_tokens: 20 }, MODEL_ROW) / 1e9;
+
+interface Row {
+  status: string;
+  cost_usd: number;
+  hold_usd: number;
+  estimated: boolean;
+}
+
+/** How the answer comes, and what is asked. */
+interface Way {
+  body: object;
+  answer: (form: UsageForm) => Response;
+  /** What the form tells on this way; `half` is the answer that was cut. */
+  tells: (form: UsageForm) => UsageForm['tells'] | 'half';
+  vars?: Record<string, string>;
+}
+
+const stream = (form: UsageForm) => sse(bodyOf([usageStream(form)]));
+const whole = (form: UsageForm) => Response.json(usageMessage(form));
+const cut = (form: UsageForm) => sse(bodyOf([begunStream(form)], 'cut'));
+const ofStream = ({ tells }: UsageForm) => tells;
+const ofWhole = ({ wholeTells }: UsageForm) => wholeTells;
+const half = () => 'half' as const;
+
+const WAYS: Record<string, Way> = {
+  'a stream': { body: { ...ASK, stream: true }, answer: stream, tells: ofStream },
+  'a stream that was cut': { body: { ...ASK, stream: true }, answer: cut, tells: half },
+  'a whole answer of one step': { body: { ...ASK, tools: [] }, answer: whole, tells: ofWhole },
+  'a whole answer': { body: ASK, answer: whole, tells: ofWhole },
+  'an answer that rides': {
+    body: ASK,
+    answer: stream,
+    tells: ofStream,
+    vars: { DEFAULT_LIMITS: '{"usd_per_day":1000}' },
+  },
+  'a turn': { body: { ...ASK, stream: true, conversation: 'c' }, answer: stream, tells: ofStream },
+  'a turn that came whole': { body: { ...ASK, conversation: 'c' }, answer: whole, tells: ofWhole },
+  'a turn that was cut': { body: { ...ASK, stream: true, conversation: 'c' }, answer: cut, tells: half },
+};
+
+let asked = 0;
+
+async function booked({ body, answer, vars = {} }: Way, form: UsageForm): Promise<Row> {
+  simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', ...vars });
+  conversationsReach(async () => answer(form));
+  const app = testApp(() => answer(form), vars);
+  const own = 'conversation' in body ? { conversation: `told-${++asked}` } : {};
+  await (await app.post('/v1/messages', { ...body, ...own })).text();
+  await app.settled();
+  const { data } = (await (await app.fetch('/usage/requests')).json()) as { data: Row[] };
+  expect(data).toHaveLength(1);
+  return data[0] as Row;
+}
+
+describe.each(Object.entries(WAYS))('%s', (_, way) => {
+  test.each(FORMS)('is booked at its bill, or for the account estimated and no lower: %s', async (_name, form) => {
+    stopClock();
+    const { cost_usd, hold_usd, estimated } = await booked(way, form);
+    const tells = way.tells(form);
+    expect(estimated).toBe(tells !== 'all');
+    if (tells === 'all') expect(cost_usd).toBe(BILL);
+    else {
+      expect(cost_usd).toBeGreaterThanOrEqual(tells === 'half' ? HALF : BILL);
+      expect(cost_usd).toBeLessThanOrEqual(hold_usd);
+    }
+    // The output was told, and of the prompt no more counts than was held for it, in each step that was seen.
+    if (tells === 'output' && way !== WAYS['a whole answer']) expect(cost_usd).toBeLessThan(5 * BILL);
+  });
+});

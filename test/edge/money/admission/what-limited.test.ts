@@ -1,0 +1,199 @@
+/** Each way that asks for something, and each limit: what limits it is said, and waited for, alike. */
+
+import { expect, test } from 'vitest';
+import { Account } from '../../../../src/edge/money/account/account.ts';
+import { refusalError } from '../../../../src/edge/money/admission/limit-headers.ts';
+import { whatLimited } from '../../../../src/edge/money/admission/what-limited.ts';
+import { refusalBy } from '../../../../src/edge/money/budget/refusals.ts';
+import type { LimitOwner, Refusal } from '../../../../src/edge/money/contracts/admission.ts';
+import { edgeWithSky } from '../../../support/agents.ts';
+import { caller, LABELS } from '../../../support/classification.ts';
+import { around, inputsOf, jobEdge } from '../../../support/classification-jobs.ts';
+import { simulate } from '../../../support/conversations.ts';
+import {
+  answeringBy,
+  call,
+  calls,
+  type Scripted,
+  says,
+  servingTools,
+  weather,
+} from '../../../support/scripted-runs.ts';
+import { createWith, isForSummary, summaryRowsOf, talk, upstreamOf } from '../../../support/summaries.ts';
+import { ask, bodyOf, say } from '../../../support/turns.ts';
+import { webhookVars } from '../../../support/webhook-vars.ts';
+import { eventOf, inboxOf, worksOf } from '../../../support/webhooks.ts';
+
+const OWNERS = ['account', 'token', 'group', 'deployment', 'upstream'] as const;
+const KINDS = ['held', 'spent', 'rate', 'never'] as const;
+type Kind = (typeof KINDS)[number];
+type By = (typeof OWNERS)[number];
+
+const SECOND = 1_000;
+const DAY = 86_400 * SECOND;
+const WAITS: Record<Kind, number> = { held: 2 * SECOND, rate: 10 * SECOND, spent: DAY, never: 0 };
+const PASSES = { held: 'soon', rate: 'soon', spent: 'later', never: 'never' } as const;
+
+function refusalOf(by: LimitOwner, kind: Kind): Refusal {
+  const now = Date.now();
+  const reason = kind === 'spent' || kind === 'never' ? 'spend' : kind;
+  const limit = kind === 'rate' ? 'requests_per_minute' : 'usd_per_day';
+  return { ...refusalBy(reason, limit, now, now + WAITS[kind], 10, 0, kind === 'never'), by };
+}
+
+/** Has the account refuse what it admits otherwise. @param of by the number of the request, and its route */
+function refusing(by: LimitOwner, kind: Kind, of: (nth: number, route: string) => boolean = () => true) {
+  let requests = 0;
+  const refused = { outcome: 'refused', refusal: refusalOf(by, kind), standing: {}, unlisted: false };
+  for (const method of ['admitJson', 'admitBatchJson'])
+    around(Account, method, (whole, first) => {
+      requests += 1;
+      const { route = 'batches' } = JSON.parse(String(first)) as { route?: string };
+      return of(requests, route) ? JSON.stringify(refused) : whole();
+    });
+}
+
+/** What an upstream says whose own limit is reached. */
+function refusedThere(kind: Kind): Response {
+  if (kind === 'rate') {
+    const error = { type: 'rate_limit_error', message: 'Too many.' };
+    return Response.json({ type: 'error', error }, { status: 429, headers: { 'retry-after': '10' } });
+  }
+  const details = { error_code: 'enforced_spend_limit_reached' };
+  const error = { type: 'invalid_request_error', message: 'No more this month.', details };
+  return Response.json({ type: 'error', error }, { status: 400 });
+}
+
+/** Has a way limited from its `from`th request on. @returns what its upstream says, in place of an answer */
+function limiting(by: By, kind: Kind, { only, route }: { only?: number; route?: string } = {}) {
+  if (by !== 'upstream') refusing(by, kind, (nth, of) => (only ?? nth) === nth && (route ?? of) === of);
+  return (nth: number) => (by === 'upstream' && (only ?? nth) === nth ? refusedThere(kind) : undefined);
+}
+
+/** What a caller hears. */
+const heard = (headers: Headers | Record<string, string>) => {
+  const plain = Object.fromEntries(headers instanceof Headers ? headers : Object.entries(headers));
+  const { passes } = whatLimited({ headers: plain });
+  return `${plain['sluice-limited-by']} ${passes}`;
+};
+
+type Way = (by: By, kind: Kind) => Promise<string>;
+
+const WAYS: Record<string, Way> = {
+  message: async (by, kind) => {
+    const there = limiting(by, kind);
+    const { ask: send } = await caller((_, nth) => there(nth + 1) ?? {}, { scopes: ['messages'] });
+    const answer = await send(bodyOf('Hi'), { path: '/v1/messages' });
+    return heard(answer.headers);
+  },
+  turn: async (by, kind) => {
+    const there = limiting(by, kind);
+    answeringBy((_, nth) => there(nth) ?? says('So.'));
+    const answer = await ask(bodyOf('Hi'));
+    return answer.kind === 'error' ? heard(answer.error.headers) : answer.kind === 'whole' ? heard(answer.headers) : '';
+  },
+  step: async (by, kind) => {
+    const there = limiting(by, kind, { only: 2 });
+    const script = (_: unknown, nth: number): Scripted | Response =>
+      there(nth) ?? (nth === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.'));
+    answeringBy(script);
+    servingTools(() => new Response('sun'));
+    const { text } = await say(bodyOf('Hi', { tools: [weather()] }));
+    return text.includes('Sun.') ? 'waits' : (/: sluice-paused=(\w+)/.exec(text)?.[1] ?? 'ends');
+  },
+  vote: async (by, kind) => {
+    const there = limiting(by, kind);
+    const { ask: send } = await caller((_, nth) => there(nth + 1) ?? {});
+    return heard((await send({ input: 'It crashes', labels: LABELS })).headers);
+  },
+  'batch vote': async (by, kind) => {
+    const there = limiting(by, kind);
+    const edge = jobEdge();
+    edge.instead = ({ method }) => (method === 'POST' ? there(1) : undefined);
+    return heard((await edge.ask({ inputs: inputsOf(1) })).headers);
+  },
+  summary: async (by, kind) => {
+    const there = limiting(by, kind, { route: 'summary' });
+    upstreamOf((body) => (isForSummary(body) ? there(1) : undefined));
+    await createWith({ max_tokens: 1_000 });
+    await talk(5);
+    const rows = await summaryRowsOf();
+    // What waits is asked for with each answer, and what has failed ever later.
+    return rows.length > 1 && rows.every(({ status, cost }) => status === 'void' && cost === 0)
+      ? 'waits'
+      : String(rows[0]?.status);
+  },
+  'webhook label': async (by, kind) => {
+    const there = limiting(by, kind);
+    const works = worksOf();
+    works.upstream.answer = () => there(1);
+    return await stateOf(works, kind);
+  },
+  'webhook agent': async (by, kind) => {
+    await edgeWithSky();
+    const there = limiting(by, kind);
+    answeringBy((_, nth) => there(nth) ?? says('So.'));
+    return await stateOf(worksOf({}, webhookVars('github', { agent: 'sky' })), kind);
+  },
+};
+
+/** @returns what becomes of an event, and when it is looked at again */
+async function stateOf(works: ReturnType<typeof worksOf>, kind: Kind): Promise<string> {
+  const began = works.clock.now;
+  await inboxOf('github').accept(eventOf('github_1'));
+  await works.consume(['github_1']);
+  const { state, next_attempt_at } = await works.report('github_1');
+  const after = Date.parse(next_attempt_at ?? '') - began;
+  const isThen = after >= WAITS[kind] - SECOND && after < WAITS[kind] + 10 * SECOND;
+  return state === 'waiting' && !isThen ? `waiting for ${after} ms` : state;
+}
+
+/** What each way comes to, by what limits it. */
+function expected(way: string, by: By, kind: Kind): string {
+  const passes = PASSES[kind];
+  switch (way) {
+    case 'step':
+      if (passes === 'soon') return 'waits';
+      return by === 'upstream' ? 'ends' : 'budget';
+    case 'summary':
+      return passes === 'soon' && by !== 'upstream' ? 'waits' : 'failed';
+    case 'webhook label':
+    case 'webhook agent':
+      return by === 'upstream' || passes === 'never' ? 'accepted' : 'waiting';
+    default:
+      return `${by} ${passes}`;
+  }
+}
+
+/** Nobody holds anything of an upstream's limit, and it says of none that it is for ever. */
+const LIMITS = OWNERS.flatMap((by) =>
+  KINDS.filter((kind) => by !== 'upstream' || kind === 'rate' || kind === 'spent').map((kind) => [kind, by] as const),
+);
+
+test.each(Object.keys(WAYS).flatMap((way) => LIMITS.map(([kind, by]) => [way, kind, by] as const)))(
+  'a %s that is limited: %s, by the %s',
+  async (way, kind, by) => {
+    simulate();
+    expect(await WAYS[way]?.(by, kind)).toBe(expected(way, by, kind));
+  },
+);
+
+test('what never resets is asked for again after an hour, and no limit at all has no owner', () => {
+  const now = Date.now();
+  const spent = { ...refusalBy('spend', 'usd_total', now, now + DAY, 10, 0, false), by: 'group' as const };
+  expect(whatLimited(refusalError(spent, {}), now)).toEqual({
+    ...{ by: 'group', isOwn: true, passes: 'later', retryAt: now + 3_600 * SECOND },
+  });
+  expect(whatLimited({ headers: {} }, now)).toMatchObject({ by: undefined, isOwn: false, passes: 'soon' });
+  // What batches hold is not free again in a moment.
+  const byBatch = { ...refusalBy('held', 'usd_per_day', now, now + 3_600 * SECOND, 10, 0, false), byBatch: true };
+  expect(whatLimited(refusalError(byBatch, {}), now)).toMatchObject({ passes: 'later', retryAt: now + 3_600 * SECOND });
+  // A pool that has room by its figures has limited nothing, so no payer is named.
+  const late = { ...refusalBy('held', '', now, now + 2 * SECOND, 10, 0, false), by: 'deployment' as const, late: true };
+  expect(whatLimited(refusalError(late, {}), now)).toEqual({
+    ...{ by: undefined, isOwn: false, passes: 'soon', retryAt: now + 2 * SECOND },
+  });
+  expect(refusalError(late, {})).toMatchObject({ status: 429, message: expect.not.stringMatching(/deployment|limit/) });
+  const tooLarge = refusalBy('rate', 'input_tokens_per_minute', now, now + SECOND, 10, 0, true);
+  expect(whatLimited(refusalError(tooLarge, {}), now)).toMatchObject({ passes: 'never', retryAt: null });
+});

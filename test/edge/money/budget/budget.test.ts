@@ -1,0 +1,781 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
+import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
+import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
+import { DAY_MS } from '../../../../src/edge/kit/async/durations.ts';
+import { capacity, level } from '../../../../src/edge/money/budget/bucket.ts';
+import {
+  type Circumstances,
+  type Decision,
+  decide,
+  ESTIMATE_HELPS,
+  takeCountRequest,
+} from '../../../../src/edge/money/budget/budget.ts';
+import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { CEILING, type Rules, rulesOf } from '../../../../src/edge/money/budget/rules.ts';
+import {
+  addHold,
+  advance,
+  BATCH_STAGE,
+  type Budget,
+  bucketsAfterAdmission,
+  bucketsAfterSettlement,
+  emptyBudget,
+  settle,
+  takeCount,
+} from '../../../../src/edge/money/budget/state.ts';
+import { limitName, NEVER, PERIODS, spanAt } from '../../../../src/edge/money/budget/windows.ts';
+import { runs, tryCases } from '../../../support/runs.ts';
+import { NOON, worstCaseWith } from '../account/admission-requests.ts';
+
+let ids = 0;
+
+function admit(budget: Budget, rules: Rules, bound: WorstCase, now: number): Decision & { id: string } {
+  const decision = decide(budget, rules, bound, now);
+  const id = `req_${++ids}`;
+  if (decision.kind === 'admitted') {
+    const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
+    const at = budget.last;
+    const hold = { id, at, deadline: at + 900_000, nanodollars, inputTokens, outputTokens, maxTokens, stage: '' };
+    addHold(budget, hold, bucketsAfterAdmission(budget, rules));
+  }
+  return { ...decision, id };
+}
+
+function end(budget: Budget, rules: Rules, id: string, cost: number, inputTokens = 0, outputTokens = 0): void {
+  const hold = budget.holds.get(id);
+  if (!hold) throw new Error(`${id} has no hold`);
+  settle(budget, hold, cost, bucketsAfterSettlement(budget, rules, { inputTokens, outputTokens }));
+}
+
+const usd = (nanodollars: number) => nanodollars / 1e9;
+
+describe('spend', () => {
+  test('room for the holds of exactly so many', () => {
+    const rules = rulesOf({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    const answers = Array.from({ length: 1_000 }, () => admit(budget, rules, worstCaseWith(), NOON).kind);
+    expect(answers.filter((kind) => kind === 'admitted')).toHaveLength(137);
+  });
+
+  test('what a request did not use comes back', () => {
+    const rules = rulesOf({ usd_per_day: usd(11_000), on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
+      kind: 'refused',
+      reason: 'held',
+      never: false,
+    });
+    end(budget, rules, id, 0);
+    expect(admit(budget, rules, worstCaseWith(), NOON).kind).toBe('admitted');
+  });
+
+  test('what only others hold is worth asking for again in a moment; what is spent, when the window ends', () => {
+    const rules = rulesOf({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
+      reason: 'held',
+      limit: 'usd_per_day',
+      retryAfter: 2,
+      resetsAt: NOON + 2_000,
+      needed: 11_000,
+      left: 9_000,
+    });
+    end(budget, rules, id, 9_001);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
+      reason: 'spend',
+      limit: 'usd_per_day',
+      resetsAt: spanAt('day', NOON).end,
+      never: false,
+      left: 10_999,
+    });
+    // Both: it is the window that must end.
+    admit(budget, rules, worstCaseWith({ outputTokens: 0 }), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', left: 9_999 });
+  });
+
+  test('a refusal says when the window that is short for the longest ends', () => {
+    const rules = rulesOf({ usd_per_day: usd(5), usd_per_month: usd(5), usd_per_week: 1 });
+    expect(decide(emptyBudget(NOON), rules, worstCaseWith(), NOON)).toEqual({
+      kind: 'refused',
+      reason: 'spend',
+      by: 'account',
+      limit: 'usd_per_month',
+      resetsAt: Date.parse('2026-12-01T00:00:00Z'),
+      retryAfter: 907_200,
+      needed: 3_560,
+      left: 5,
+      never: true,
+      advice:
+        'because of the shortest answer that counts (256 tokens): use a cheaper model, or have min_output_tokens lowered',
+    });
+  });
+
+  test('what batches hold is free at the end of the window, or a day after they began; no sooner is worth a try', () => {
+    const rules = rulesOf({ usd_per_week: usd(20_000), on_shortfall: 'refuse' });
+    const batchAt = (budget: Budget, at: number, nanodollars: number) => {
+      const hold = { id: `batch_${++ids}`, at, deadline: at + 35 * DAY_MS, nanodollars, stage: BATCH_STAGE };
+      addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
+    };
+    // Friday noon: a day later the week goes on.
+    const budget = emptyBudget(NOON);
+    batchAt(budget, NOON, 15_000);
+    const refusal = admit(budget, rules, worstCaseWith(), NOON);
+    expect(refusal).toMatchObject({ reason: 'held', byBatch: true, retryAfter: 86_400, resetsAt: NOON + DAY_MS });
+    const daily = rulesOf({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
+    const midnight = Date.UTC(2026, 10, 21);
+    expect(admit(budget, daily, worstCaseWith(), NOON)).toMatchObject({ byBatch: true, resetsAt: midnight });
+    // Beside a small batch it is the running request that holds what is missing.
+    const running = emptyBudget(NOON);
+    batchAt(running, NOON, 5_000);
+    expect(admit(running, rules, worstCaseWith(), NOON).kind).toBe('admitted');
+    const soon = admit(running, rules, worstCaseWith(), NOON);
+    expect(soon).toMatchObject({ reason: 'held', retryAfter: 2 });
+    expect(soon).not.toHaveProperty('byBatch');
+  });
+
+  test('length is blamed only where the input costs more than the answer', () => {
+    const adviceOf = (more: Partial<WorstCase>, limits: Limits = {}) => {
+      const decision = decide(
+        emptyBudget(NOON),
+        rulesOf({ usd_per_day: usd(5), ...limits }),
+        worstCaseWith(more),
+        NOON,
+      );
+      return decision.kind === 'refused' ? decision.advice : undefined;
+    };
+    expect(adviceOf({ inputCost: 1_000, outputPrice: 10 })).toContain('the shortest answer that counts (256 tokens)');
+    expect(adviceOf({ inputCost: 1_000, outputPrice: 10 }, { on_shortfall: 'refuse' })).toContain('max_tokens (1000)');
+    expect(adviceOf({ inputCost: 9_000, outputPrice: 10 })).toContain('its length');
+  });
+
+  test('a request that never fits is told what would', () => {
+    const advice = (given: Limits, more: Partial<WorstCase>) => {
+      const decision = decide(emptyBudget(NOON), rulesOf(given), worstCaseWith(more), NOON);
+      return decision.kind === 'refused' && decision.never ? decision.advice : decision;
+    };
+    // Two uses at 10,000 and their output beside a first prompt of 1,000; estimated at 2,000 each.
+    const served = {
+      tool: 'web_search',
+      single: true,
+      uses: 2,
+      inputTokens: 500,
+      inputCost: 5_000,
+      useCost: 10_000,
+      estimatedUseCost: 2_000,
+      useOutputPrice: 10,
+    };
+    const searching = { inputCost: 21_000, outputPrice: 30, served };
+    const exact = { usd_per_day: usd(28_679) };
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(28_680) }), worstCaseWith(searching), NOON).kind).toBe(
+      'admitted',
+    );
+    expect(advice(exact, searching)).toBe(`because of web_search: max_uses 1 would fit, or ${ESTIMATE_HELPS}`);
+    const two = { ...searching, served: { ...served, single: false } };
+    expect(advice(exact, two)).toBe(`because of web_search: ${ESTIMATE_HELPS}`);
+    const estimating = { served_tools: 'estimate' } as const;
+    expect(
+      decide(emptyBudget(NOON), rulesOf({ ...exact, ...estimating }), worstCaseWith(searching), NOON),
+    ).toMatchObject({
+      kind: 'admitted',
+      inputTokens: 500,
+    });
+    expect(advice({ usd_per_day: usd(12_679), ...estimating }, searching)).toBe(
+      'because of web_search: max_uses 1 would fit',
+    );
+    expect(advice({ usd_per_day: usd(5_000) }, searching)).toBe(
+      'because of web_search: leave it out, or have the limit raised',
+    );
+    expect(advice({ usd_per_day: usd(5) }, { because: 'a document by URL' })).toBe(
+      'because of a document by URL, whose size is not known: send its content in the request',
+    );
+    expect(advice({ usd_per_day: 0 }, {})).toBe('which is 0: its administrator can raise it');
+  });
+
+  test('all of what was billed beyond a hold is settled, and the next request is refused', () => {
+    const rules = rulesOf({ usd_per_day: usd(20_000) });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
+    end(budget, rules, id, 50_000);
+    expect(budget.windows.day.settled).toBe(50_000);
+    expect(admit(budget, rules, worstCaseWith({ outputTokens: 0 }), NOON)).toMatchObject({ reason: 'spend', left: 0 });
+    expect(admit(budget, rules, worstCaseWith(), NOON + 86_400_000).kind).toBe('admitted');
+  });
+
+  test('a hold belongs to the window that it was admitted in', () => {
+    const rules = rulesOf({ usd_per_day: usd(11_000), usd_per_month: usd(100_000), on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
+    const tomorrow = NOON + 86_400_000;
+    expect(admit(budget, rules, worstCaseWith(), tomorrow).kind).toBe('admitted');
+    end(budget, rules, id, 11_000);
+    expect(budget.windows.day).toMatchObject({ settled: 0, held: 11_000 });
+    expect(budget.windows.month).toMatchObject({ settled: 11_000, held: 11_000 });
+  });
+
+  test('money without a limit stays exact', () => {
+    const budget = emptyBudget(NOON);
+    const dear = worstCaseWith({ inputCost: 1e15, outputTokens: 0 });
+    const kinds = Array.from({ length: 12 }, () => admit(budget, rulesOf({}), dear, NOON).kind);
+    expect(kinds.filter((kind) => kind === 'admitted')).toHaveLength(9);
+  });
+});
+
+describe('clamp', () => {
+  const rules = rulesOf({ usd_per_day: usd(5_000) });
+
+  test('max_tokens is lowered to what half of what is free pays for, so that the next one finds room', () => {
+    const budget = emptyBudget(NOON);
+    const wider = rulesOf({ usd_per_day: usd(16_000) });
+    expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 700, nanodollars: 8_000 });
+    expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 300, nanodollars: 4_000 });
+    // Half of what is free is less than it needs at the least.
+    expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 256, nanodollars: 3_560 });
+    expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ reason: 'held', left: 440 });
+  });
+
+  test('not where that would save less than a tenth, while all that was asked for fits', () => {
+    const searching = worstCaseWith({ inputCost: 6_000, outputTokens: 350 });
+    const of = (nanodollars: number, more: Partial<WorstCase> = {}) =>
+      decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(nanodollars) }), { ...searching, ...more }, NOON);
+    const whole = { maxTokens: 350, nanodollars: 9_500 };
+    // 256 tokens would save 940.
+    for (const free of [9_500, 12_000, 19_000]) expect(of(free)).toMatchObject(whole);
+    expect(of(9_499)).toMatchObject({ maxTokens: 256, nanodollars: 8_560 });
+    // Here they would save 960 of 9,520, until half of what is free pays for one more.
+    const longer = { outputTokens: 352 };
+    for (const free of [9_520, 17_139]) expect(of(free, longer)).toMatchObject({ maxTokens: 256 });
+    expect(of(17_140, longer)).toMatchObject({ maxTokens: 352, nanodollars: 9_520 });
+    // An input that can still be counted may be no more than half.
+    expect(of(9_500, { countable: true }).kind).toBe('count_needed');
+    // The tightest purse decides, whose ever it is, and what others hold is not free.
+    const purse = { by: 'token', name: 'usd_total', most: 9_499, settled: 0, held: 0, end: NEVER } as const;
+    const rules = rulesOf({ usd_per_day: usd(11_000) });
+    const by = (more: object) => decide(emptyBudget(NOON), rules, searching, NOON, { purses: [{ ...purse, ...more }] });
+    expect(by({})).toMatchObject({ maxTokens: 256 });
+    expect(by({ most: 11_500, held: 1_000, settled: 1_000 })).toMatchObject(whole);
+    expect(by({ most: 11_500, held: 1_000, settled: 1_001 })).toMatchObject({ maxTokens: 256 });
+    const tokens = rulesOf({ usd_per_day: usd(11_000), output_tokens_per_minute: 600 });
+    expect(decide(emptyBudget(NOON), tokens, searching, NOON)).toMatchObject({ maxTokens: 300, nanodollars: 9_000 });
+  });
+
+  test('the more is free, the more is held', () => {
+    const money = fc.integer({ min: 0, max: 40_000 });
+    const asked = fc.record({ inputCost: fc.nat(20_000), outputTokens: fc.nat(2_000), usefulOutput: fc.nat(600) });
+    const around = fc.record({ held: fc.nat(9_000), typical: fc.option(fc.nat(2_000), { nil: undefined }) });
+    tryCases(runs(2_000), money, money, asked, around, (one, other, more, { held, typical }) => {
+      const of = (free: number) => {
+        const purse = { by: 'token', name: 'usd_total', most: free + held, settled: 0, held, end: NEVER } as const;
+        const circumstances = { purses: [purse], ...(typical !== undefined && { typical: () => typical }) };
+        return decide(emptyBudget(NOON), rulesOf({}), worstCaseWith(more), NOON, circumstances);
+      };
+      const [less, most] = [of(Math.min(one, other)), of(Math.max(one, other))];
+      // Who can wait may get even more later.
+      const waits = typical !== undefined && held > 0 && most.kind === 'refused' && most.reason === 'held';
+      if (less.kind === 'admitted' && !waits) expect(most).toMatchObject({ kind: 'admitted' });
+      if (less.kind === 'admitted' && most.kind === 'admitted')
+        expect(most.maxTokens).toBeGreaterThanOrEqual(less.maxTokens);
+    });
+  });
+
+  test('who waits does so for no more than is unspent, and gets all of that', () => {
+    const decided = (held: number) => {
+      const purse = { by: 'token', name: 'usd_total', most: 20_000, settled: 8_000, held, end: NEVER } as const;
+      // It is likely to take 19,000 nanodollars beside its input. 11,000 of these are left.
+      const circumstances = { purses: [purse], typical: () => 1_900 };
+      const asked = worstCaseWith({ outputTokens: 2_000, usefulOutput: 100 });
+      return decide(emptyBudget(NOON), rulesOf({}), asked, NOON, circumstances);
+    };
+    expect(decided(9_000)).toMatchObject({ reason: 'held', by: 'token', needed: 12_000 });
+    expect(decided(0)).toMatchObject({ kind: 'admitted', maxTokens: 1_100 });
+  });
+
+  test('a search chat on $10 a day is cut only near the end', () => {
+    const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 2 }];
+    const messages = [{ role: 'user', content: 'What is new?' }];
+    const body = { model: 'claude-sonnet-5-5', max_tokens: 8_192, messages, tools };
+    const { worstCase } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+    const { inputCost, outputTokens, outputPrice } = worstCase;
+    const whole = inputCost + outputTokens * outputPrice;
+    const daily = rulesOf({ usd_per_day: 10 });
+    const budget = emptyBudget(NOON);
+    let uncut = 0;
+    while (fromUsd(10) - budget.windows.day.settled >= whole) {
+      const decision = admit(budget, daily, worstCase, NOON);
+      expect(decision).toMatchObject({ maxTokens: 8_192, nanodollars: whole });
+      uncut += 1;
+      end(budget, daily, decision.id, fromUsd(0.05));
+    }
+    expect(uncut).toBeGreaterThan(50);
+    // Sonnet 5.5 thinks at effort high.
+    expect(admit(budget, daily, worstCase, NOON)).toMatchObject({ kind: 'admitted', maxTokens: 4_096 });
+  });
+
+  test('not below the least that is worth an answer', () => {
+    const low = rulesOf({ usd_per_day: usd(1_000 + 2_550) });
+    expect(decide(emptyBudget(NOON), low, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', needed: 3_560 });
+    expect(decide(emptyBudget(NOON), low, worstCaseWith({ outputTokens: 255 }), NOON).kind).toBe('admitted');
+    const lower = rulesOf({ usd_per_day: usd(1_100), min_output_tokens: 10 });
+    expect(decide(emptyBudget(NOON), lower, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 10 });
+  });
+
+  test('not below what leaves room for text beside thinking, unless the limits say less; and the refusal says so', () => {
+    const thinks = worstCaseWith({ outputTokens: 9_000, usefulOutput: 2_048 });
+    const enough = rulesOf({ usd_per_day: usd(1_000 + 20_480) });
+    expect(decide(emptyBudget(NOON), enough, thinks, NOON)).toMatchObject({ maxTokens: 2_048 });
+    const less = { usd_per_day: usd(1_000 + 20_479) };
+    expect(decide(emptyBudget(NOON), rulesOf(less), thinks, NOON)).toMatchObject({
+      reason: 'spend',
+      advice: expect.stringContaining('room for text (2048 tokens), as the model may think'),
+    });
+    const set = rulesOf({ ...less, min_output_tokens: 100 });
+    expect(decide(emptyBudget(NOON), set, thinks, NOON).kind).toBe('admitted');
+    // Never more than was asked.
+    const asked = worstCaseWith({ outputTokens: 300, usefulOutput: 2_048 });
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(4_000) }), asked, NOON)).toMatchObject({
+      maxTokens: 300,
+    });
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(3_999) }), asked, NOON)).toMatchObject({
+      advice: expect.stringContaining('max_tokens (300), which is not lowered'),
+    });
+  });
+
+  test('not to the budget of thinking or below', () => {
+    expect(decide(emptyBudget(NOON), rules, worstCaseWith({ leastOutput: 401 }), NOON)).toMatchObject({
+      reason: 'spend',
+      never: true,
+    });
+    expect(decide(emptyBudget(NOON), rules, worstCaseWith({ leastOutput: 400 }), NOON)).toMatchObject({
+      maxTokens: 400,
+    });
+  });
+
+  test('a dollar serves a client whose default is 128,000', () => {
+    const bound = worstCaseWith({
+      inputTokens: 500,
+      inputCost: 500 * 4_400,
+      outputTokens: 128_000,
+      outputPrice: 22_000,
+    });
+    const decision = decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), bound, NOON);
+    expect(decision).toMatchObject({ kind: 'admitted', maxTokens: 22_627 });
+  });
+
+  test('a cache is warmed with no output at all', () => {
+    expect(decide(emptyBudget(NOON), rules, worstCaseWith({ outputTokens: 0 }), NOON)).toMatchObject({ maxTokens: 0 });
+  });
+
+  test('refuse does not clamp', () => {
+    const strict = rulesOf({ usd_per_day: usd(5_000), on_shortfall: 'refuse' });
+    expect(decide(emptyBudget(NOON), strict, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', needed: 11_000 });
+  });
+});
+
+describe('a later try', () => {
+  const worstCase = worstCaseWith({ outputTokens: 300 });
+  const again = (given: Limits, more: Circumstances) =>
+    decide(emptyBudget(NOON), rulesOf(given), worstCase, NOON, more);
+
+  test('is admitted whole, whoever limits the money and whatever the earlier ones have cost', () => {
+    const purse = { by: 'token', name: 'usd_total', most: 1e9, settled: 0, held: 0, end: NEVER } as const;
+    const limited: [Limits, Circumstances][] = [
+      [{}, {}],
+      [{ requests_per_minute: 9 }, {}],
+      [{ concurrent_requests: 9, on_shortfall: 'refuse' }, {}],
+      ...PERIODS.map((period): [Limits, Circumstances] => [{ [limitName(period)]: 1 }, {}]),
+      [{}, { purses: [purse] }],
+      [{}, { purses: [{ ...purse, by: 'group' }] }],
+      [{}, { most: 1e9 }],
+    ];
+    for (const [given, more] of limited) {
+      for (const earlier of [1, 3_999, 40_000])
+        expect(again(given, { ...more, earlier })).toMatchObject({ kind: 'admitted', maxTokens: 300 });
+    }
+  });
+
+  test('and the earlier ones cost no more together than the request itself may cost', () => {
+    expect(again({}, { most: 4_000, earlier: 1 })).toMatchObject({ kind: 'admitted', maxTokens: 299 });
+    expect(again({}, { most: 4_000, earlier: 440 })).toMatchObject({ kind: 'admitted', maxTokens: 256 });
+    expect(again({}, { most: 4_000, earlier: 441 })).toMatchObject({ kind: 'refused', by: 'run', left: 3_559 });
+    expect(again({ usd_per_day: 1, on_shortfall: 'refuse' }, { most: 4_000, earlier: 1 })).toMatchObject({ by: 'run' });
+  });
+
+  test('by a model without a price is refused only where money is limited', () => {
+    const unknown = { ...worstCase, known: false };
+    const more = { earlier: 1 };
+    expect(decide(emptyBudget(NOON), rulesOf({}), unknown, NOON, more).kind).toBe('admitted');
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_total: 1 }), unknown, NOON, more)).toMatchObject({
+      reason: 'unpriced',
+    });
+  });
+});
+
+describe('a count is asked for', () => {
+  const countable = (more: Partial<WorstCase> = {}) => worstCaseWith({ countable: true, ...more });
+
+  test('only if the bound does not fit', () => {
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), countable(), NOON).kind).toBe('admitted');
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(5_000) }), countable(), NOON).kind).toBe(
+      'count_needed',
+    );
+    const tokens = rulesOf({ input_tokens_per_minute: 99 });
+    expect(decide(emptyBudget(NOON), tokens, countable(), NOON).kind).toBe('count_needed');
+    expect(decide(emptyBudget(NOON), tokens, worstCaseWith(), NOON)).toMatchObject({ reason: 'rate', never: true });
+  });
+
+  test('not if it could not help', () => {
+    const broke = rulesOf({ usd_per_day: usd(2_000) });
+    expect(decide(emptyBudget(NOON), broke, countable(), NOON)).toMatchObject({ reason: 'spend' });
+    const none = rulesOf({ concurrent_requests: 0, input_tokens_per_minute: 1 });
+    expect(decide(emptyBudget(NOON), none, countable(), NOON)).toMatchObject({ reason: 'concurrency' });
+  });
+
+  test('not for a clamp that leaves enough', () => {
+    const plenty = countable({ outputTokens: 128_000 });
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(100_000) }), plenty, NOON)).toMatchObject({
+      kind: 'admitted',
+      maxTokens: 4_900,
+    });
+    // Sixteen times the least, in half of what is free.
+    const dear = countable({ inputCost: 20_000, outputTokens: 128_000 });
+    const enough = 2 * (20_000 + 16 * 256 * 10);
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(enough) }), dear, NOON)).toMatchObject({
+      kind: 'admitted',
+      maxTokens: 16 * 256,
+    });
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(enough - 1) }), dear, NOON).kind).toBe('count_needed');
+  });
+
+  test('not for an input that is a small part of what is to be paid', () => {
+    const rules = rulesOf({ usd_per_day: usd(80_000) });
+    const ask = (inputCost: number) => countable({ inputCost, outputTokens: 128_000 });
+    expect(decide(emptyBudget(NOON), rules, ask(10_000), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 3_000 });
+    expect(decide(emptyBudget(NOON), rules, ask(10_001), NOON).kind).toBe('count_needed');
+  });
+
+  test('by the bucket for counts, out of which it is taken where the request is refused', () => {
+    const counting = rulesOf({ usd_per_day: usd(5_000), count_requests_per_minute: 1 });
+    const budget = emptyBudget(NOON);
+    expect(decide(budget, counting, countable(), NOON).kind).toBe('count_needed');
+    takeCount(budget, counting);
+    expect(decide(budget, counting, countable(), NOON)).toMatchObject({
+      reason: 'rate',
+      limit: 'count_requests_per_minute',
+      retryAfter: 60,
+    });
+    expect(decide(budget, counting, countable(), NOON, { counted: true }).kind).toBe('count_needed');
+    expect(decide(budget, counting, countable(), NOON + 60_000).kind).toBe('count_needed');
+  });
+
+  test('before a hold that fits without its input only', () => {
+    const rules = rulesOf({ usd_per_day: usd(20_000) });
+    const budget = emptyBudget(NOON);
+    admit(budget, rules, worstCaseWith({ inputCost: 6_000, outputTokens: 0, leastOutput: 0 }), NOON);
+    const bound = countable({ inputCost: 2_000, outputTokens: 50_000, outputPrice: 1 });
+    // It would rather wait than get less, and 13,000 of what is free do not pay for its input, too.
+    expect(decide(budget, rules, bound, NOON, { typical: () => 13_000 }).kind).toBe('count_needed');
+    // Who passes others needs room in limits that they do not have.
+    const token = { by: 'token', name: 'usd_per_day', most: 1_500, settled: 0, held: 0, end: NEVER } as const;
+    const small = countable({ inputCost: 2_000, outputTokens: 300, outputPrice: 1 });
+    expect(decide(budget, rules, small, NOON, { purses: [token], typical: () => 0, room: 5_000 }).kind).toBe(
+      'count_needed',
+    );
+  });
+});
+
+describe('rates', () => {
+  test('a request beyond the rate is refused until there is room', () => {
+    const rules = rulesOf({ requests_per_minute: 2 });
+    const budget = emptyBudget(NOON);
+    admit(budget, rules, worstCaseWith(), NOON);
+    admit(budget, rules, worstCaseWith(), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
+      reason: 'rate',
+      limit: 'requests_per_minute',
+      retryAfter: 30,
+    });
+    // Another try of a request is the same entry.
+    expect(decide(budget, rules, worstCaseWith(), NOON, { repeats: true }).kind).toBe('admitted');
+    expect(bucketsAfterAdmission(budget, rules, true)).toEqual(budget.fullAt);
+    expect(admit(budget, rules, worstCaseWith(), NOON + 30_000).kind).toBe('admitted');
+  });
+
+  test('output is clamped to half of what is free in the bucket, and comes back when unused', () => {
+    const rules = rulesOf({ output_tokens_per_minute: 1_200 });
+    const budget = emptyBudget(NOON);
+    const running = [600, 300, 256].map((maxTokens) => {
+      const decision = admit(budget, rules, worstCaseWith(), NOON);
+      expect(decision).toMatchObject({ kind: 'admitted', maxTokens });
+      return decision.id;
+    });
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
+      reason: 'rate',
+      limit: 'output_tokens_per_minute',
+      left: 44,
+    });
+    for (const id of running) end(budget, rules, id, 0, 0, 200);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 300 });
+  });
+
+  test('output that is not to be lowered takes what it asks for', () => {
+    const rules = rulesOf({ output_tokens_per_minute: 1_200, on_shortfall: 'refuse' });
+    const budget = emptyBudget(NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 1_000 });
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'rate', left: 200 });
+  });
+
+  test('what nothing bounds takes the whole bucket, and is made up for', () => {
+    const rules = rulesOf({ input_tokens_per_minute: 1_000 });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, worstCaseWith({ inputTokens: 1_000_000, bounded: false }), NOON);
+    expect(budget.heldInput).toBe(1_000);
+    end(budget, rules, id, 0, 3_000);
+    expect(admit(budget, rules, worstCaseWith(), NOON + 119_000)).toMatchObject({ reason: 'rate' });
+    expect(admit(budget, rules, worstCaseWith(), NOON + 126_000).kind).toBe('admitted');
+  });
+
+  test('counts have a bucket of their own', () => {
+    const rules = rulesOf({ count_requests_per_minute: 1, requests_per_minute: 0 });
+    const budget = emptyBudget(NOON);
+    expect(takeCountRequest(budget, rules, NOON).kind).toBe('admitted');
+    expect(takeCountRequest(budget, rules, NOON)).toMatchObject({ limit: 'count_requests_per_minute', retryAfter: 60 });
+  });
+
+  test('a request beyond the concurrent ones is refused', () => {
+    const rules = rulesOf({ concurrent_requests: 1 });
+    const budget = emptyBudget(NOON);
+    const { id } = admit(budget, rules, worstCaseWith(), NOON);
+    expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'concurrency', retryAfter: 1 });
+    end(budget, rules, id, 0);
+    expect(admit(budget, rules, worstCaseWith(), NOON).kind).toBe('admitted');
+  });
+});
+
+test('every model that may be billed must be allowed, by any of its names', () => {
+  const rules = rulesOf({ models: ['claude-haiku-4-5'] });
+  const names = ['claude-haiku-4-5-20251001', 'claude-haiku-4-5'];
+  expect(decide(emptyBudget(NOON), rules, worstCaseWith({ models: [names] }), NOON).kind).toBe('admitted');
+  expect(decide(emptyBudget(NOON), rules, worstCaseWith({ models: [names, ['default']] }), NOON)).toMatchObject({
+    reason: 'model',
+    model: 'default',
+  });
+});
+
+test('a dated or -latest name is allowed as its model is, and an allowed snapshot is that one alone', () => {
+  const allowed = (models: string[], names: string[]) =>
+    decide(emptyBudget(NOON), rulesOf({ models }), worstCaseWith({ models: [names] }), NOON).kind === 'admitted';
+  const snapshot = ['claude-sonnet-5-5-20261001', 'claude-sonnet-5-5'];
+  expect(allowed(['claude-sonnet-5-5'], snapshot)).toBe(true);
+  expect(allowed(['claude-sonnet-5-5-20261001'], snapshot)).toBe(true);
+  expect(allowed(['claude-sonnet-5'], snapshot)).toBe(false);
+});
+
+test('a model without a price is refused where a limit in USD holds, and only there', () => {
+  const unknown = worstCaseWith({ known: false, models: [['claude-next']] });
+  for (const given of [{ usd_per_day: 1 }, { usd_per_week: 1 }, { usd_per_month: 1 }]) {
+    expect(decide(emptyBudget(NOON), rulesOf(given), unknown, NOON)).toMatchObject({
+      reason: 'unpriced',
+      model: 'claude-next',
+      never: true,
+    });
+  }
+  expect(decide(emptyBudget(NOON), rulesOf({ requests_per_minute: 1 }), unknown, NOON).kind).toBe('admitted');
+});
+
+test('a clock that goes back stands still', () => {
+  const budget = emptyBudget(NOON);
+  expect(advance(budget, NOON - 1e9)).toBe(NOON);
+  expect(budget.windows.day).toMatchObject(spanAt('day', NOON));
+});
+
+type Step =
+  | { do: 'admit'; inputCost: number; inputTokens: number; outputTokens: number; bounded: boolean; countable: boolean }
+  | { do: 'settle'; which: number; share: number }
+  | { do: 'expire' }
+  | { do: 'wait'; ms: number };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('admit' as const),
+      inputCost: fc.integer({ min: 0, max: 20_000 }),
+      inputTokens: fc.integer({ min: 0, max: 500 }),
+      outputTokens: fc.integer({ min: 0, max: 2_000 }),
+      bounded: fc.constant(true),
+      countable: fc.boolean(),
+    }),
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('settle' as const),
+      which: fc.nat(),
+      share: fc.double({ min: 0, max: 1, noNaN: true }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('expire' as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('wait' as const),
+      ms: fc.oneof(fc.integer({ min: -100_000_000, max: 100_000_000 }), fc.integer({ min: 0, max: 90_000 })),
+    }),
+  },
+);
+
+const limits: fc.Arbitrary<Limits> = fc.record(
+  {
+    requests_per_minute: fc.integer({ min: 1, max: 100 }),
+    input_tokens_per_minute: fc.integer({ min: 0, max: 3_000 }),
+    output_tokens_per_minute: fc.integer({ min: 0, max: 5_000 }),
+    usd_per_day: fc.integer({ min: 0, max: 200_000 }).map(usd),
+    usd_per_week: fc.integer({ min: 0, max: 400_000 }).map(usd),
+    usd_per_month: fc.integer({ min: 0, max: 800_000 }).map(usd),
+    concurrent_requests: fc.integer({ min: 1, max: 20 }),
+    on_shortfall: fc.constantFrom('clamp' as const, 'refuse' as const),
+    min_output_tokens: fc.integer({ min: 1, max: 600 }),
+  },
+  { requiredKeys: [] },
+) as fc.Arbitrary<Limits>;
+
+test('whatever happens, in every window settled + held ≤ limit, and at rest nothing is held', () => {
+  tryCases(runs(1_000), limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
+    const rules = rulesOf(given);
+    const budget = emptyBudget(NOON);
+    let clock = NOON;
+    // Told apart from the budget's own sums: every request, when it was admitted and what it has cost.
+    const all = new Map<string, { at: number; open: boolean; amount: number }>();
+    const uses: { at: number; input: number; output: number }[] = [];
+    const finish = (id: string, share: number) => {
+      const hold = budget.holds.get(id);
+      const known = all.get(id);
+      if (!hold || !known) throw new Error('lost');
+      const cost = Math.floor(hold.nanodollars * share);
+      const [input, output] = [Math.floor(hold.inputTokens * share), Math.floor(hold.outputTokens * share)];
+      end(budget, rules, id, cost, input, output);
+      Object.assign(known, { open: false, amount: cost });
+      uses.push({ at: budget.last, input, output });
+    };
+    const check = () => {
+      for (const period of PERIODS) {
+        const sums = new Map<number, number>();
+        for (const { at, amount } of all.values()) {
+          const { start } = spanAt(period, at);
+          sums.set(start, (sums.get(start) ?? 0) + amount);
+        }
+        const limit = rules.spend[period] ?? Number.POSITIVE_INFINITY;
+        for (const sum of sums.values()) expect(sum).toBeLessThanOrEqual(limit);
+        const { start, settled, held } = budget.windows[period];
+        expect(settled + held).toBe(sums.get(start) ?? 0);
+      }
+      const now = budget.last;
+      // Within what a float loses.
+      if (rules.input !== undefined)
+        expect(budget.heldInput).toBeLessThanOrEqual(level(budget.fullAt.input, rules.input, now) + 1);
+      if (rules.output !== undefined)
+        expect(budget.heldOutput).toBeLessThanOrEqual(level(budget.fullAt.output, rules.output, now) + 1);
+      expect(budget.holds.size).toBeLessThanOrEqual(rules.concurrent);
+    };
+    for (const next of steps) {
+      if (next.do === 'wait') clock = Math.max(0, clock + next.ms);
+      else if (next.do === 'admit') {
+        const { do: _, ...more } = next;
+        const decision = admit(budget, rules, worstCaseWith(more), clock);
+        if (decision.kind === 'admitted') {
+          all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
+          expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
+          const least =
+            next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? (rules.leastOutput ?? 256) : 2_000);
+          const whole = next.inputCost + 10 * next.outputTokens;
+          const free = PERIODS.map((period) => {
+            const { settled, held } = budget.windows[period];
+            return (rules.spend[period] ?? CEILING) - settled - held + decision.nanodollars;
+          });
+          const tightest = Math.min(...free);
+          // Nobody takes more than half of what is free, unless it needs that at the least, or that saves less than a tenth.
+          const takesAll = whole <= tightest && whole - Math.max(Math.floor(tightest / 2), least) < whole / 10 - 10;
+          if (takesAll && rules.output === undefined) expect(decision.nanodollars).toBe(whole);
+          // What is left of a rate may have lowered it after that.
+          const mayBeWhole = decision.nanodollars === whole || (rules.output !== undefined && whole <= tightest);
+          const half = mayBeWhole ? Math.min(decision.nanodollars, whole * 0.9) : decision.nanodollars;
+          for (const one of free) expect(half).toBeLessThanOrEqual(Math.max(one / 2, least));
+        }
+      } else {
+        advance(budget, clock);
+        const open = [...budget.holds.values()];
+        if (next.do === 'settle') {
+          const hold = open[next.which % open.length];
+          if (hold) finish(hold.id, next.share);
+        } else for (const hold of open) if (hold.deadline <= budget.last) finish(hold.id, 1);
+      }
+      check();
+    }
+    for (const id of [...budget.holds.keys()]) finish(id, 0.5);
+    check();
+    expect([budget.heldInput, budget.heldOutput]).toEqual([0, 0]);
+    for (const period of PERIODS) expect(budget.windows[period].held).toBe(0);
+    // Of any stretch of time: no more was used than a full bucket and what flowed in.
+    for (const kind of ['input', 'output'] as const) {
+      const limit = rules[kind];
+      if (limit === undefined) continue;
+      for (let from = 0; from < uses.length; from++) {
+        let sum = 0;
+        for (let to = from; to < uses.length; to++) {
+          sum += uses[to]?.[kind] ?? 0;
+          const ms = (uses[to]?.at ?? 0) - (uses[from]?.at ?? 0);
+          expect(sum).toBeLessThanOrEqual(capacity(limit) + (limit * ms) / 60_000 + 1e-2);
+        }
+      }
+    }
+  });
+});
+
+test('no hold is more than what is left in any purse, and no more than its request may still cost', () => {
+  const money = (most: number) => fc.integer({ min: 0, max: most });
+  const purse = fc
+    .record({ by: fc.constantFrom('token' as const, 'group' as const), free: money(40_000), held: money(9_000) })
+    .map(({ by, free, held }) => ({ by, name: 'usd_total', most: free + held + 9, settled: 9, held, end: NEVER }));
+  const circumstances = fc.record(
+    {
+      purses: fc.array(purse, { maxLength: 3 }),
+      most: money(40_000),
+      earlier: money(20_000),
+      typical: fc.nat(2_000).map((tokens) => () => tokens),
+      room: money(40_000),
+    },
+    { requiredKeys: [] },
+  ) as fc.Arbitrary<Circumstances>;
+  const tokens = { outputTokens: money(2_000), leastOutput: money(500) };
+  const asked = fc.record({ inputCost: money(20_000), ...tokens, countable: fc.boolean() });
+  tryCases(runs(2_000), limits, money(9_000), asked, circumstances, (given, settled, more, around) => {
+    const rules = rulesOf(given);
+    const budget = emptyBudget(NOON);
+    for (const period of PERIODS) budget.windows[period].settled = settled;
+    const worstCase = worstCaseWith(more);
+    const decision = decide(budget, rules, worstCase, NOON, around);
+    const { purses = [], most, earlier = 0, room } = around;
+    const isLimited =
+      purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
+    if (most === undefined) {
+      const { earlier: _, ...first } = around;
+      expect(decide(budget, rules, worstCase, NOON, first)).toEqual(decision);
+    }
+    if (decision.kind !== 'admitted') {
+      const isPassing = room !== undefined;
+      expect(isLimited || isPassing || rules.input !== undefined || rules.output !== undefined).toBe(true);
+      return;
+    }
+    const { nanodollars, maxTokens } = decision;
+    expect(nanodollars).toBe(worstCase.inputCost + maxTokens * worstCase.outputPrice);
+    for (const period of PERIODS) expect(settled + nanodollars).toBeLessThanOrEqual(rules.spend[period] ?? CEILING);
+    for (const one of purses) expect(one.settled + one.held + nanodollars).toBeLessThanOrEqual(one.most);
+    if (most !== undefined) expect(earlier + nanodollars).toBeLessThanOrEqual(most);
+    if (room !== undefined) expect(nanodollars).toBeLessThanOrEqual(room);
+    if (!isLimited && room === undefined && rules.output === undefined) expect(maxTokens).toBe(worstCase.outputTokens);
+  });
+});

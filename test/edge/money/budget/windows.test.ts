@@ -1,0 +1,32 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { PERIODS, spanAt, spanId } from '../../../../src/edge/money/budget/windows.ts';
+import { tryCases } from '../../../support/runs.ts';
+
+test.each([
+  ['2026-11-20T23:59:59.999Z', '2026-11-20', '2026-W47', '2026-11'],
+  ['2026-11-16T00:00:00Z', '2026-11-16', '2026-W47', '2026-11'],
+  ['2026-11-15T23:59:59Z', '2026-11-15', '2026-W46', '2026-11'],
+  ['2027-01-01T00:00:00Z', '2027-01-01', '2026-W53', '2027-01'],
+  ['2024-12-30T12:00:00Z', '2024-12-30', '2025-W01', '2024-12'],
+  ['2028-02-29T12:00:00Z', '2028-02-29', '2028-W09', '2028-02'],
+])('%s lies in %s, %s and %s', (time, day, week, month) => {
+  const at = Date.parse(time);
+  const hour = new Date(at).toISOString().slice(0, 13);
+  expect(PERIODS.map((period) => spanId(period, spanAt(period, at).start))).toEqual([hour, day, week, month, 'total']);
+});
+
+test('windows follow each other without a gap, and their ids differ', () => {
+  tryCases(
+    100,
+    fc.integer({ min: 0, max: 4e12 }),
+    fc.constantFrom(...PERIODS.filter((period) => period !== 'total')),
+    (time, period) => {
+      const { start, end } = spanAt(period, time);
+      expect(start <= time && time < end).toBe(true);
+      expect(spanAt(period, end - 1)).toEqual({ start, end });
+      expect(spanAt(period, end).start).toBe(end);
+      expect(spanId(period, end)).not.toBe(spanId(period, start));
+    },
+  );
+});

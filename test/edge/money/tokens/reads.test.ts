@@ -1,0 +1,156 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
+import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import type { Account } from '../../../../src/edge/money/account/account.ts';
+import type { AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
+import { ask } from '../../../support/agents.ts';
+import { errorOf, type TestApp } from '../../../support/app.ts';
+import { bearer, tokenOf } from '../../../support/tokens.ts';
+import { countedBindings } from '../../../support/visitors.ts';
+import { admitAt, NOON } from '../account/admission-requests.ts';
+import { smallEdge } from '../account/small-edge.ts';
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
+afterEach(() => void vi.useRealTimers());
+
+const wait = (ms: number) => vi.setSystemTime(Date.now() + ms);
+const bound = async () => bearer(await tokenOf('bob', ['messages'], { only: { agents: ['sky'] } }));
+
+/** @returns the statuses of so many reads. */
+async function readsOf(app: TestApp, path: string, headers: Record<string, string>, times: number): Promise<number[]> {
+  const statuses: number[] = [];
+  for (let at = 0; at < times; at += 1) {
+    const response = await app.fetch(path, { headers });
+    await response.body?.cancel();
+    statuses.push(response.status);
+  }
+  return statuses;
+}
+
+/** An edge where a bound token may read four times in a minute, another one six times. */
+async function edge(vars: Record<string, unknown> = {}): Promise<TestApp> {
+  const app = smallEdge({ BOUND_READS_PER_MINUTE: '4', READS_PER_MINUTE: '6', ...vars });
+  const root = bearer(await tokenOf('root', ['admin']));
+  const agent = { model: 'claude-opus-5-5', max_tokens: 64 };
+  expect((await ask(app, 'PUT', '/agents/sky', root, agent)).status).toBe(200);
+  return app;
+}
+const MESSAGES = '/conversations/c1/messages?if_absent=empty';
+const STREAM = '/conversations/c1/stream?if_absent=empty';
+
+test('each token reads so often in a minute, and is told when it may again, without a further call', async () => {
+  const { bindings, calls } = countedBindings();
+  const app = await edge(bindings);
+  const [page, other] = [await bound(), await bound()];
+  const before = calls();
+  expect(await readsOf(app, MESSAGES, page, 4)).toEqual([200, 200, 200, 200]);
+  // One of the account and one of the conversation.
+  expect(calls() - before).toBe(8);
+  const refused = await app.fetch(MESSAGES, { headers: page });
+  expect(calls() - before).toBe(9);
+  expect(Object.fromEntries(refused.headers)).toMatchObject({ 'sluice-limited-by': 'token', 'retry-after': '15' });
+  expect([refused.status, await errorOf(refused)]).toMatchObject([
+    429,
+    {
+      type: 'rate_limit_error',
+      message: "This would exceed this token's limit reads_per_minute (it needs 1, 0 are left). Try again in 15 s.",
+    },
+  ]);
+  // What does not read is not counted, nor is another token.
+  expect((await ask(app, 'POST', '/conversations', page, { id: 'c2', agent: 'sky' })).status).toBe(201);
+  expect((await app.fetch(MESSAGES, { method: 'HEAD', headers: page })).status).toBe(429);
+  expect(await readsOf(app, MESSAGES, other, 1)).toEqual([200]);
+  wait(14_000);
+  expect(await readsOf(app, MESSAGES, page, 1)).toEqual([429]);
+  wait(1_000);
+  expect(await readsOf(app, MESSAGES, page, 2)).toEqual([200, 429]);
+  wait(MINUTE_MS);
+  expect(await readsOf(app, MESSAGES, page, 5)).toEqual([200, 200, 200, 200, 429]);
+  // It is in memory alone.
+  await abortAllDurableObjects();
+  expect(await readsOf(app, MESSAGES, page, 1)).toEqual([200]);
+});
+
+test('a token that is not bound reads more often, an admin without end, and a revoked one is told that it is', async () => {
+  const app = await edge();
+  const own = bearer(await tokenOf('ann', ['messages']));
+  expect(await readsOf(app, '/conversations', own, 7)).toEqual([200, 200, 200, 200, 200, 200, 429]);
+  // Whatever it reads.
+  expect(await readsOf(app, '/usage', own, 1)).toEqual([429]);
+  const root = bearer(await tokenOf('ann', ['admin']));
+  expect(new Set(await readsOf(app, '/conversations', root, 20))).toEqual(new Set([200]));
+  const jti = 'jti-of-eve';
+  const eve = bearer(await tokenOf('eve', ['messages'], { renews: { jti, issuedAt: Math.floor(Date.now() / 1_000) } }));
+  expect(await readsOf(app, '/conversations', eve, 7)).toEqual([200, 200, 200, 200, 200, 200, 429]);
+  expect((await app.fetch(`/accounts/eve/tokens/${jti}`, { method: 'DELETE', headers: root })).status).toBe(200);
+  expect(await readsOf(app, '/conversations', eve, 1)).toEqual([401]);
+});
+
+test('a resumed stream counts, and one that is resumed again within five seconds does not, three times', async () => {
+  const app = await edge();
+  const page = await bound();
+  expect(await readsOf(app, STREAM, page, 4)).toEqual([204, 204, 204, 204]);
+  expect(await readsOf(app, MESSAGES, page, 3)).toEqual([200, 200, 200]);
+  // Nothing is left. What it may do again, it has done.
+  expect(await readsOf(app, STREAM, page, 1)).toEqual([429]);
+  wait(15_000);
+  expect(await readsOf(app, STREAM, page, 2)).toEqual([204, 204]);
+  // Another stream is not the same one.
+  expect(await readsOf(app, STREAM.replace('c1', 'c2'), page, 1)).toEqual([429]);
+  wait(4_999);
+  expect(await readsOf(app, STREAM, page, 1)).toEqual([204]);
+  wait(1);
+  expect(await readsOf(app, STREAM, page, 1)).toEqual([429]);
+});
+
+/** A conversation of two million bytes, as it tells its account. */
+const LONG = {
+  ...{ id: 'long', version: 1, createdAt: NOON, updatedAt: NOON, title: null, turns: 1, messages: 2, bytes: 2_000_000 },
+  ...{ cost: 0, paused: null, gone: false },
+};
+
+test('what is called like a stream and is none has its price each time', async () => {
+  const app = await edge();
+  const own = bearer(await tokenOf('ann', ['messages']));
+  expect(await readsOf(app, '/conversations/stream', own, 7)).toEqual([404, 404, 404, 404, 404, 404, 429]);
+});
+
+test('what visitors create and copy counts as requests, and comes to five million bytes in a minute', async () => {
+  vi.setSystemTime(NOON);
+  smallEdge();
+  const accounts = (env as unknown as Bindings).ACCOUNT as unknown as DurableObjectNamespace<Account>;
+  const decide = async (name: string, defaults: AdmissionRequest['defaults'], storing: object) => {
+    const stub = accounts.get(accounts.idFromName(name)) as unknown as Parameters<typeof admitAt>[0] & Account;
+    await stub.noteConversation(LONG);
+    const request = { requestId: '', route: '', model: '', defaults, free: { storing } } as AdmissionRequest;
+    const decision = await admitAt(stub, request);
+    return decision.outcome === 'refused' ? decision.refusal : decision.outcome;
+  };
+  const visitor = `visitor:${'a'.repeat(32)}`;
+  const fork = (id: string) => ({ conversation: id, bytes: 0, copyOf: 'long' });
+  expect(await decide(visitor, {}, fork('c1'))).toBe('admitted');
+  expect(await decide(visitor, {}, fork('c2'))).toBe('admitted');
+  const refused = { reason: 'rate', by: 'account', limit: 'copied_bytes_per_minute', retryAfter: 12, never: false };
+  expect(await decide(visitor, {}, fork('c3'))).toMatchObject(refused);
+  // A small one still fits, and one that is larger than all of it never does.
+  expect(await decide(visitor, {}, { conversation: 'c4', bytes: 900_000 })).toBe('admitted');
+  expect(await decide(visitor, {}, { conversation: 'c5', bytes: 5_000_001 })).toMatchObject({ never: true });
+  wait(24_000);
+  expect(await decide(visitor, {}, fork('c3'))).toBe('admitted');
+  // Nor is what has not told its size yet copied for nothing.
+  const other = `visitor:${'c'.repeat(32)}`;
+  expect(await decide(other, {}, { conversation: 'new', bytes: 3_000_000 })).toBe('admitted');
+  expect(await decide(other, {}, { conversation: 'c1', bytes: 0, copyOf: 'new' })).toMatchObject({
+    ...refused,
+    retryAfter: 12,
+  });
+  expect(await decide(visitor, {}, fork('c6'))).toMatchObject({ retryAfter: 23 });
+  // A request that is refused copies nothing, and another account has no such limit.
+  const one = `visitor:${'b'.repeat(32)}`;
+  expect(await decide(one, { requests_per_minute: 1 }, fork('c1'))).toBe('admitted');
+  expect(await decide(one, { requests_per_minute: 1 }, fork('c2'))).toMatchObject({ limit: 'requests_per_minute' });
+  expect(await decide(one, {}, fork('c3'))).toBe('admitted');
+  for (const id of ['c1', 'c2', 'c3', 'c4']) expect(await decide('ann', {}, fork(id))).toBe('admitted');
+});

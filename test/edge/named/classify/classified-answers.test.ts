@@ -1,0 +1,34 @@
+import { env } from 'cloudflare:workers';
+import { expect, test } from 'vitest';
+import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import {
+  answerHash,
+  forgetAnswers,
+  keepAnswer,
+  recallAnswer,
+} from '../../../../src/edge/named/classify/classified-answers.ts';
+
+const { STORE } = env as unknown as Bindings;
+const ANSWER = { label: 'bug', confidence: null, fields: null };
+
+test('all answers of an account are forgotten, page by page, and none of an account whose name begins like it', async () => {
+  // As long as a hash, and before every hash in the order of the keys.
+  const others = ['alice:0', 'alice:'];
+  // A page and a little more.
+  const hashes = await Promise.all(Array.from({ length: 520 }, (_, n) => answerHash([n])));
+  const keepAll = async (account: string, kept: readonly string[]) =>
+    await Promise.all(kept.map((hash) => keepAnswer(STORE, account, hash, ANSWER, 3_600)));
+  for (const account of [...others, 'alice']) await keepAll(account, hashes);
+  // No prefix of alice's finds these.
+  await keepAll('alic', hashes.slice(0, 1));
+  let cursor: string | undefined;
+  let pages = 0;
+  do {
+    cursor = await forgetAnswers(STORE, 'alice', cursor);
+    pages += 1;
+  } while (cursor !== undefined && pages < 20);
+  expect(pages).toBeLessThan(20);
+  for (const hash of hashes) expect(await recallAnswer(STORE, 'alice', hash)).toBeUndefined();
+  for (const account of [...others, 'alic'])
+    expect(await recallAnswer(STORE, account, hashes[0] ?? '')).toEqual(ANSWER);
+});

@@ -1,0 +1,73 @@
+/**
+ * `BATCH_TICKETS=10000 npx vitest run --project workerd test/edge/rooms/classify-batches/begin-classification.test.ts` labels so many
+ * tickets, at night.
+ */
+import { array, assert, asyncProperty, boolean, constantFrom, oneof, record, string } from 'fast-check';
+import { expect, test } from 'vitest';
+import { inputsOf, jobEdge, LABELS, nanodollarsOf, paidBy } from '../../../support/classification-jobs.ts';
+import { runs } from '../../../support/runs.ts';
+
+declare const BATCH_TICKETS: number;
+
+test(`${BATCH_TICKETS} tickets by batch equal the same by /classify, at half the cost, each asked about once`, async () => {
+  const edge = jobEdge();
+  const inputs = inputsOf(BATCH_TICKETS);
+  const begun = await edge.begin({ inputs });
+  expect(begun.counts).toMatchObject({ inputs: BATCH_TICKETS, requests: BATCH_TICKETS, cached: 0, repeated: 0 });
+  const ended = await edge.finish(begun);
+  expect(ended.counts).toMatchObject({ labelled: BATCH_TICKETS, failed: 0, processing: 0 });
+  expect(edge.asked()).toEqual(new Map(inputs.map(({ input }) => [input, 1])));
+  const { rows, summary } = await edge.resultsOf(ended);
+  const direct = await edge.classified({ inputs }, 'grace');
+  expect(rows).toEqual(direct.rows);
+  expect(new Set(rows.map(({ label }) => label))).toEqual(new Set(LABELS.map(({ name }) => name)));
+  expect(summary).toMatchObject({ usage: direct.usage, cost_usd: ended.cost_usd });
+  const cost = nanodollarsOf(ended.cost_usd);
+  expect(cost * 2).toBe(direct.cost);
+  expect(await paidBy('ada')).toEqual({ held: 0, settled: cost, rows: 1, booked: cost });
+});
+
+/** Texts of which some are equal, some hard to carry, and some no text at all. */
+const input = oneof(
+  { weight: 4, arbitrary: constantFrom(...inputsOf(4).map((one) => one.input)) },
+  { weight: 2, arbitrary: string({ unit: 'binary', minLength: 1, maxLength: 40 }) },
+  constantFrom('', ' \n', '\ud800', '\udc00x', 'a\u0000b', 5, null, { text: 'x' }),
+);
+const id = oneof(string({ unit: 'binary', maxLength: 12 }), constantFrom('\ud800', '\u0000'));
+const inputs = array(record({ id, input }), { minLength: 1, maxLength: 12 }).map((all) =>
+  all.map((one, index) => ({ ...one, id: `${one.id}${index}` })),
+);
+const task = record(
+  {
+    votes: constantFrom(1, 2, 3),
+    cache_seconds: constantFrom(0, 3_600),
+    multi: boolean(),
+    allow_none: boolean(),
+    fields: constantFrom({ type: 'object', properties: { urgent: { type: 'boolean' } }, required: ['urgent'] }),
+    instructions: string({ minLength: 1 }),
+  },
+  { requiredKeys: [] },
+);
+
+test('whatever is asked, a batch says what /classify says, at half the cost, and asks as often', async () => {
+  const edge = jobEdge();
+  let tried = 0;
+  await assert(
+    asyncProperty(inputs, task, async (given, more) => {
+      tried += 1;
+      const [account, other] = [`ada${tried}`, `grace${tried}`];
+      const body = { ...more, inputs: given };
+      edge.app.sent.length = 0;
+      const ended = await edge.finish(await edge.begin(body, account), account);
+      const { rows, summary } = await edge.resultsOf(ended, account);
+      const byBatch = edge.asked();
+      edge.app.sent.length = 0;
+      const direct = await edge.classified(body, other);
+      expect(rows).toEqual(direct.rows);
+      expect(byBatch).toEqual(edge.asked());
+      expect(summary.usage).toEqual(direct.usage);
+      expect(nanodollarsOf(ended.cost_usd) * 2).toBe(direct.cost);
+    }),
+    { numRuns: runs(50) },
+  );
+});

@@ -1,0 +1,152 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { describe, expect, test } from 'vitest';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { testApp } from '../../../support/app.ts';
+import { bindings, conversationsReach, simulate } from '../../../support/conversations.ts';
+import { eventually } from '../../../support/eventually.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { ask, bodyOf, listen } from '../../../support/turns.ts';
+import { block, end, sse, start } from '../../../support/wire.ts';
+import { runInAccount } from '../../money/account/run-in-account.ts';
+
+const OUTPUT = { type: 'bash_code_execution_output', file_id: 'file_made' };
+const RESULT = {
+  type: 'bash_code_execution_tool_result',
+  tool_use_id: 'srvtoolu_1',
+  content: { type: 'bash_code_execution_result', stdout: '', stderr: '', return_code: 0, content: [OUTPUT] },
+};
+const USAGE = { input_tokens: 10, output_tokens: 1 };
+const MESSAGE = { id: 'msg_made', type: 'message', role: 'assistant', model: 'claude-opus-5-5', usage: USAGE };
+/** An answer whose tool has made a file, in a container that only its last events name. */
+const ANSWER =
+  start(MESSAGE) +
+  block(RESULT) +
+  end(
+    { output_tokens: 5 },
+    { stop_reason: 'end_turn', container: { id: 'container_made', expires_at: '2026-11-21T00:00:00Z' } },
+  );
+const streamed = () => sse(ANSWER);
+const CODE = { tools: [{ type: 'code_execution_20250825', name: 'code_execution' }] };
+const ASK = {
+  model: 'claude-opus-5-5',
+  max_tokens: 64,
+  messages: [{ role: 'user', content: 'Plot it.' }],
+  stream: true,
+};
+const WAYS: [string, object][] = [
+  ['a relayed answer', { ...ASK, ...CODE }],
+  ['a relayed answer with a prefix', { ...ASK, prefix: 'plots' }],
+  ['a conversation', { ...ASK, ...CODE, conversation: 'c1' }],
+  ['a conversation with a prefix', { ...ASK, prefix: 'plots', conversation: 'c1' }],
+  ['an agent', { messages: ASK.messages, stream: true, agent: 'plotter', conversation: 'c1' }],
+  ['a turn in the background', { ...ASK, ...CODE, conversation: 'c1', background: true, stream: false }],
+  [
+    'a turn with a prefix in the background',
+    { ...ASK, prefix: 'plots', conversation: 'c1', background: true, stream: false },
+  ],
+];
+
+/** Has conversations answered like this. */
+function answering(answer: () => Response): void {
+  simulate();
+  conversationsReach(async () => answer());
+}
+
+test.each(WAYS)('what %s has made is its account’s', async (_, body) => {
+  answering(streamed);
+  const app = testApp(
+    ({ url }) => (url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 100 }) : streamed()),
+    DEPLOYED,
+  );
+  const as = async (account: string, scope: 'admin' | 'messages') => ({
+    'content-type': 'application/json',
+    ...bearer(await tokenOf(account, [scope])),
+  });
+  const root = await as('root', 'admin');
+  const put = async (path: string, of: object) =>
+    expect((await app.fetch(path, { method: 'PUT', headers: root, body: JSON.stringify(of) })).status).toBeLessThan(
+      300,
+    );
+  await put('/prefixes/plots', { ...CODE, system: 'You plot.', model: 'claude-opus-5-5' });
+  await put('/agents/plotter', { model: 'claude-opus-5-5', max_tokens: 64, system: 'You plot.', ...CODE });
+  const answer = await app.post('/v1/messages', body, await as('alice', 'messages'));
+  await answer.text();
+  expect(answer.status).toBeLessThan(300);
+  await eventually(async () => {
+    const found = await accountStub(bindings, {}, 'alice').belongings(['container_made', 'file_made']);
+    expect(found.map(({ id }) => id)).toEqual(['container_made', 'file_made']);
+  });
+});
+
+const RESULT_ENDS = ANSWER.indexOf('event: message_delta');
+const ENDS: [string, string[], () => Response][] = [
+  [
+    'came in one piece, as a gateway may answer,',
+    ['container_made', 'file_made'],
+    () =>
+      Response.json({ ...MESSAGE, stop_reason: 'end_turn', content: [RESULT], container: { id: 'container_made' } }),
+  ],
+  ['broke off', ['file_made'], () => sse(ANSWER.slice(0, RESULT_ENDS))],
+];
+
+test.each(ENDS)('what an answer has made that %s is its account’s', async (_, ids, answer) => {
+  answering(answer);
+  await ask({ ...bodyOf('Plot it.'), ...CODE }).then(
+    async (given) => given.kind === 'stream' && (await listen(given.body)),
+  );
+  await eventually(async () => {
+    const found = await accountStub(bindings, {}, 'alice').belongings(['container_made', 'file_made']);
+    expect(found.map(({ id }) => id)).toEqual(ids);
+  });
+});
+
+describe('a container', () => {
+  const END = Date.now() + 3_600_000;
+  const owned = async () =>
+    (await accountStub(bindings, {}, 'alice').belongings(['container_made', 'file_made'])).map(({ id }) => id);
+  const container = (expiresAt: number) => ({
+    id: 'container_made',
+    kind: 'container' as const,
+    upstream: '',
+    expiresAt,
+  });
+  const at = async (now: number) =>
+    await runInAccount(accountStub(bindings, {}, 'alice'), { now: () => now, retentionDays: 30 }, (object) =>
+      object.alarm(),
+    );
+
+  test('belongs to its account until it ends, later where it was used again, and its file stays', async () => {
+    const stub = accountStub(bindings, {}, 'alice');
+    await stub.noteMade([container(END), { id: 'file_made', kind: 'file', upstream: '' }]);
+    const alarmAt = async () => await runInDurableObject(stub, (_, { storage }) => storage.getAlarm());
+    expect(await alarmAt()).toBeGreaterThan(END);
+    await stub.noteMade([container(END + 600_000)]);
+    await stub.noteMade([container(END)]);
+    await at(END + 590_000);
+    expect(await owned()).toEqual(['container_made', 'file_made']);
+    expect(await alarmAt()).toBeGreaterThanOrEqual(END + 600_000);
+    await at(END + 700_000);
+    expect(await owned()).toEqual(['file_made']);
+  });
+
+  test.each([
+    [404, 'not_found_error', 'Container not found: container_made', []],
+    [410, 'not_found_error', 'container_made is gone', []],
+    [400, 'invalid_request_error', 'Container container_made has expired.', []],
+    [404, 'not_found_error', 'model: claude-none', ['container_made']],
+    [400, 'invalid_request_error', 'container_made is busy', ['container_made']],
+  ])('that the upstream answers %i about as %s “%s” leaves %j', async (status, type, message, left) => {
+    await accountStub(bindings, {}, 'alice').noteMade([container(END)]);
+    const refused = () => Response.json({ type: 'error', error: { type, message } }, { status });
+    const app = testApp(refused, DEPLOYED);
+    const body = { ...ASK, stream: false, container: 'container_made' };
+    const answer = await app.post('/v1/messages', body, bearer(await tokenOf('alice')));
+    expect(answer.status).toBe(status);
+    await app.settled();
+    expect(await owned()).toEqual(left);
+    await accountStub(bindings, {}, 'alice').noteMade([container(END)]);
+    answering(refused);
+    await ask({ ...bodyOf('Plot it.'), ...CODE, container: 'container_made' });
+    await eventually(async () => expect(await owned()).toEqual(left));
+  });
+});

@@ -1,0 +1,82 @@
+import { expect, test } from 'vitest';
+import { upstreamOf } from '../../../../src/edge/claude/upstream.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { atRest, bindings, countRows, simulate, stubOf } from '../../../support/conversations.ts';
+import { untilSo } from '../../../support/eventually.ts';
+import { alarmsByHand } from '../../../support/in-flight.ts';
+import { resetAll } from '../../../support/reset.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import { bodyOf, say } from '../../../support/turns.ts';
+
+/** Runs of so many steps that call so many tools each. @returns the rows that both objects have written for one more */
+async function rowsOfRun(steps: number, tools: number): Promise<number> {
+  let step = 0;
+  answeringBy(() => {
+    step += 1;
+    const asked = Array.from({ length: tools }, (_, n) => call(`toolu_${step}_${n}`, `city ${step} ${n}`));
+    return step % steps === 0 ? says('Done.') : calls(...asked);
+  });
+  servingTools(() => new Response('sun'));
+  const body = bodyOf('Hi', { tools: [weather()] });
+  await say(body);
+  await atRest();
+  const counts = [await countRows(stubOf()), await countRows(accountStub(bindings, {}, 'alice'))];
+  await say(bodyOf('Again', { tools: [weather()] }));
+  await atRest();
+  return counts.reduce((sum, count) => sum + count(), 0);
+}
+
+test('a step writes few rows, and a further call in it two', async () => {
+  alarmsByHand();
+  const two = await rowsOfRun(2, 1);
+  await resetAll();
+  const four = await rowsOfRun(4, 1);
+  await resetAll();
+  const more = await rowsOfRun(2, 3);
+  expect((four - two) / 2).toBeLessThanOrEqual(8);
+  // In the run of two steps one calls tools.
+  expect((more - two) / 2).toBeLessThanOrEqual(2);
+});
+
+test.each([1, 6, 15])(
+  'each step reads from the cache what the step before has had up, with %i tools',
+  async (tools) => {
+    const simulator = upstreamOf(simulate());
+    const steps = 4;
+    const bodies = answeringBy((_, step) => {
+      const asked = Array.from({ length: tools }, (_, n) => call(`toolu_${step}_${n}`, `city ${step} ${n}`));
+      return step === steps ? says('Done.') : calls({ type: 'text', text: 'I look.' }, ...asked);
+    });
+    servingTools(() => new Response('sun'));
+    await say(bodyOf('Hi', { tools: [weather()], system: 'You know the weather of every city. '.repeat(1_000) }));
+    expect(bodies).toHaveLength(steps);
+    let before = 0;
+    for (const body of bodies) {
+      const answer = await simulator.fetch('https://api.anthropic.com/v1/messages', {
+        method: 'POST',
+        headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
+        body: JSON.stringify({ ...body, stream: false, max_tokens: 1 }),
+      });
+      const { usage } = (await answer.json()) as { usage: Record<string, number> };
+      const { input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 } = usage;
+      expect(cache_read_input_tokens).toBeGreaterThanOrEqual(before);
+      before = input_tokens + cache_read_input_tokens + cache_creation_input_tokens;
+      expect(before).toBeGreaterThan(4_096);
+    }
+  },
+);
+
+test('six calls are made at the same time', async () => {
+  answeringBy((_, number) =>
+    number === 1 ? calls(...Array.from({ length: 6 }, (_, n) => call(`toolu_${n}`, `city ${n}`))) : says('Done.'),
+  );
+  let answered = 0;
+  const called = servingTools(async () => {
+    // All have been called before the first has answered.
+    await untilSo(() => called.length === 6);
+    answered += 1;
+    return new Response('sun');
+  });
+  await say(bodyOf('Hi', { tools: [weather()] }));
+  expect(answered).toBe(6);
+});

@@ -1,0 +1,141 @@
+import { describe, expect, test } from 'vitest';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { receivedText } from '../../../../src/edge/talk/answers/crossing-answer.ts';
+import type { CrossingText } from '../../../../src/edge/talk/contracts/conversation.ts';
+import { brokenRule } from '../../../support/api-rules.ts';
+import { atRest, bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
+import { eventually } from '../../../support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import { ask, bodyOf, listen, say, textOf } from '../../../support/turns.ts';
+
+const asked = () => bodyOf('How is the weather?', { tools: [weather()] });
+
+/** A run whose tool is called, and answers when that is wanted. */
+async function calling() {
+  const answered = Promise.withResolvers<Response>();
+  const bodies = answeringBy((_, number) =>
+    number === 1
+      ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'))
+      : says('Sun.'),
+  );
+  const tools = servingTools(({ body, signal }) =>
+    body.tool_use_id === 'toolu_1'
+      ? new Response('sun')
+      : Promise.race([
+          answered.promise,
+          new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+        ]),
+  );
+  const answer = await ask(asked(), { key: 'one' });
+  if (answer.kind !== 'stream') throw new Error(answer.kind);
+  const listening = listen(answer.body);
+  await eventually(() => expect(tools).toHaveLength(2));
+  return { bodies, tools, listening, turn: answer.turn, answer: () => answered.resolve(new Response('rain')) };
+}
+
+describe('while a tool is called', () => {
+  test('two stops end the run once, and both say how the conversation is', async () => {
+    const { listening, bodies } = await calling();
+    const stops = await Promise.all([stubOf().stop(), stubOf().stop()]);
+    expect(stops.map(({ ok }) => ok)).toEqual([true, true]);
+    const { events, text } = await listening;
+    expect(events.filter(({ event }) => event === 'message_stop')).toHaveLength(1);
+    expect(text).toContain(': sluice-stopped');
+    expect(bodies).toHaveLength(1);
+    await atRest();
+    expect(await readOf()).toMatchObject({ state: 'idle', turns: 1 });
+    await say(bodyOf('And now?', { tools: [weather()] }));
+    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+  });
+
+  test('the same request attaches, another one and a rewind are told to wait', async () => {
+    const { listening, answer, bodies, tools, turn } = await calling();
+    const [first] = await rowsOf();
+    expect(first).toBeDefined();
+    const again = await ask(asked(), { key: 'one' });
+    if (again.kind !== 'stream') throw new Error(again.kind);
+    expect(again.turn).toBe(turn);
+    expect(await ask(bodyOf('Hello?'))).toMatchObject({ kind: 'error', error: { status: 409 } });
+    expect(await stubOf().rewind(String(first?.id))).toMatchObject({ ok: false, error: { status: 409 } });
+    const attached = listen(again.body);
+    answer();
+    const all = await Promise.all([listening, attached]);
+    expect(all[1].events.filter(({ id }) => id)).toEqual(all[0].events.filter(({ id }) => id));
+    expect(bodies).toHaveLength(2);
+    expect(tools).toHaveLength(2);
+  });
+
+  test('a copy has what has come back, and is told that it has not got the rest', async () => {
+    const { listening, answer, bodies, turn } = await calling();
+    await eventually(async () => {
+      const told = await stubOf().turnReport(turn);
+      expect(told.ok && (await receivedText(told.value as CrossingText))).toContain('"is_error":false');
+    });
+    const copied = await stubOf().fork('c2', undefined);
+    expect(copied.ok).toBe(true);
+    answer();
+    expect(textOf((await listening).events)).toBe('I look. Sun.');
+    await say(bodyOf('And now?', { tools: [weather()] }), { id: 'c2' });
+    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    expect(bodies.at(-1)?.messages.at(-1)?.content).toMatchObject([
+      { tool_use_id: 'toolu_1', content: 'sun' },
+      { tool_use_id: 'toolu_2', is_error: true },
+      { text: 'And now?' },
+    ]);
+  });
+
+  test('the conversation can be deleted: the run ends, is paid, and leaves nothing', async () => {
+    const { listening } = await calling();
+    expect(await stubOf().erase()).toBe(true);
+    await listening;
+    const account = accountStub(bindings, {}, 'alice');
+    await eventually(async () => expect((await account.standing()).running_requests).toBe(0));
+    const { data } = await account.requests({ limit: 10 });
+    expect(data.map(({ status }) => status)).toEqual(['complete']);
+    expect(await readOf()).toBeUndefined();
+    await eventually(async () => expect((await account.conversations({ limit: 10 })).data).toEqual([]));
+  });
+});
+
+describe('a tool that answers', () => {
+  test.each([
+    ['no UTF-8', () => new Response(new Uint8Array([0x73, 0xff, 0xfe, 0x75])), /^s\uFFFD+u$/],
+    [
+      'an image of a kind that the API does not take',
+      () => new Response('<svg/>', { headers: { 'content-type': 'image/svg+xml' } }),
+      /^<svg\/>$/,
+    ],
+    [
+      'a redirect',
+      () => new Response(null, { status: 302, headers: { location: 'https://169.254.169.254/' } }),
+      /redirect/,
+    ],
+    ['without end', () => endless(), /more than 1000000 bytes/],
+    ['and breaks off', () => breaking(), /could not be reached/],
+  ])('%s gives a result that goes up, and the run goes on', async (_, answer, told) => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
+    servingTools(answer);
+    const { events } = await say(asked());
+    expect(textOf(events)).toBe('Sun.');
+    expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([{ content: expect.stringMatching(told) }]);
+  });
+});
+
+/** Pieces of 64 kB, until somebody has had enough of them. */
+function endless(): Response {
+  const piece = new Uint8Array(65_536).fill(0x61);
+  return new Response(new ReadableStream({ pull: (controller) => controller.enqueue(piece) }));
+}
+
+function breaking(): Response {
+  let isFirst = true;
+  return new Response(
+    new ReadableStream({
+      pull(controller) {
+        if (isFirst) controller.enqueue(new TextEncoder().encode('su'));
+        else controller.error(new Error('the connection broke'));
+        isFirst = false;
+      },
+    }),
+  );
+}

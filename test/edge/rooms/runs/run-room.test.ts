@@ -1,0 +1,208 @@
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { Room, RoomShare, room } from '../../../../src/edge/kit/http/body-room.ts';
+import { Account } from '../../../../src/edge/money/account/account.ts';
+import { atRest, readOf, stubOf } from '../../../support/conversations.ts';
+import { eventually } from '../../../support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
+
+const MB = 1024 * 1024;
+/** All room that long bodies may have, and all room. */
+const ALL_LONG = [36 * MB, 4 * MB];
+const ALL = [...ALL_LONG, ...Array<number>(32).fill(MB / 4)];
+
+const asked = (more: object = {}) =>
+  bodyOf('What is there to know?', { tools: [weather({ timeout_seconds: 600 })], ...more });
+const long = (length = 1_000_000) => new Response('x'.repeat(length));
+/** Each run asks for results once, and then says how many whole ones it got. */
+const reads = (results: number) => (body: { messages: { content: unknown }[] }) => {
+  const last = body.messages.at(-1)?.content;
+  const got = Array.isArray(last)
+    ? last.filter(({ type, content }) => type === 'tool_result' && content.length > 9e5)
+    : [];
+  return got.length > 0 || Array.isArray(last)
+    ? says(`${got.length} whole.`)
+    : calls(...Array.from({ length: results }, (_, n) => call(`toolu_${n}`, `${n}`)));
+};
+
+/** @returns the most room that was taken, and the most who waited for it at a time, so far */
+function watching(): { taken: number; waiting: number } {
+  const most = { taken: 0, waiting: 0 };
+  const { set } = room.waiting;
+  const spy = vi.spyOn(room.waiting, 'set').mockImplementation((...entry) => {
+    const all = set.apply(room.waiting, entry);
+    most.waiting = Math.max(most.waiting, room.waiting.size);
+    most.taken = Math.max(most.taken, room.taken);
+    return all;
+  });
+  onTestFinished(() => spy.mockRestore());
+  return most;
+}
+
+test('50 runs with two results of 1 MB at once wait for room, all come to their end, and give it back', async () => {
+  const most = watching();
+  answeringBy(reads(2));
+  servingTools(() => long());
+  const all = Array.from({ length: 50 }, (_, n) => say(asked(), { id: `c${n}`, account: n % 2 ? 'alice' : 'bob' }));
+  const texts = (await Promise.all(all)).map(({ events }) => textOf(events));
+  expect(texts).toEqual(Array(50).fill('2 whole.'));
+  expect({ ...room }).toEqual({ ...new Room() });
+  expect(most.waiting).toBeGreaterThan(20);
+  expect(most.taken).toBeGreaterThan(8 * MB);
+  expect(most.taken).toBeLessThanOrEqual(48 * MB);
+});
+
+/** Takes room. @returns a function that gives it back */
+function fillRoom(sizes: readonly number[]): () => void {
+  const shares = sizes.map((size) => {
+    const share = new RoomShare(room);
+    share.grow(size);
+    return share;
+  });
+  const empty = () => {
+    for (const share of shares) share.leave();
+  };
+  onTestFinished(empty);
+  return empty;
+}
+
+test('a step waits for room with its results in their rows, and goes up when there is some', async () => {
+  const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
+  let empty = () => {};
+  servingTools(() => {
+    empty = fillRoom(ALL_LONG);
+    return new Response('sun');
+  });
+  const running = say({ ...asked(), system: 'x'.repeat(100_000) });
+  await eventually(() => expect(room.waiting.size).toBe(1));
+  const results = await runInDurableObject(stubOf('c1'), (_, { storage }) =>
+    storage.sql.exec("select result from calls where result like '%sun%'").toArray(),
+  );
+  expect(results).toHaveLength(1);
+  expect(bodies).toHaveLength(1);
+  empty();
+  expect(textOf((await running).events)).toBe('Sun.');
+  expect({ ...room }).toEqual({ ...new Room() });
+});
+
+test('a run that is stopped while it waits for room ends, and leaves the line', async () => {
+  answeringBy(() => calls(call('toolu_1', 'Bern')));
+  const empty = fillRoom(ALL);
+  servingTools(() => long());
+  const running = say(asked());
+  await eventually(() => expect(room.waiting.size).toBe(1));
+  await stubOf('c1').stop();
+  expect(room.waiting.size).toBe(0);
+  await running;
+  expect(await readOf()).toMatchObject({ state: 'idle' });
+  empty();
+  expect({ ...room }).toEqual({ ...new Room() });
+});
+
+test('a run that is killed while it has room, or waits for it, gives it back when it wakes, and goes on', async () => {
+  answeringBy(reads(1));
+  servingTools((_, number) => {
+    if (number > 1) return long();
+    // It stays open, with room taken for what is still to come.
+    const begins = new TextEncoder().encode('x'.repeat(100_000));
+    return new Response(new ReadableStream({ start: (controller) => controller.enqueue(begins) }));
+  });
+  await ask(asked());
+  await eventually(() => expect(room.taken).toBeGreaterThan(MB));
+  const empty = fillRoom([36 * MB]);
+  const other = await ask(asked(), { id: 'c2' });
+  expect(other.kind).toBe('stream');
+  await eventually(() => expect(room.waiting.size).toBe(1));
+  await abortAllDurableObjects();
+  empty();
+  for (const id of ['c1', 'c2']) {
+    await stubOf(id).wake();
+    await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle' }));
+  }
+  await atRest();
+  expect({ ...room }).toEqual({ ...new Room() });
+});
+
+test('of many runs that were killed together only a few begin at a time, and all come to their end', async () => {
+  const RUNS = 12;
+  const bodies = answeringBy((_, number) => (number <= RUNS ? calls(call(`toolu_${number}`, 'Bern')) : says('Sun.')));
+  servingTools(() => new Response('sun'));
+  const { admitJson, settleJson } = Account.prototype;
+  let admissions = 0;
+  // The hold of each second step stands, and nobody has heard of it: so the account is asked for its cost.
+  const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (
+    this: Account,
+    ...request
+  ) {
+    const answer = await admitJson.apply(this, request);
+    admissions += 1;
+    if (admissions > RUNS && admissions <= 2 * RUNS) await new Promise(() => {});
+    return answer;
+  });
+  const told = Promise.withResolvers<void>();
+  let isDead = false;
+  const settling = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (
+    this: Account,
+    ...settlement
+  ) {
+    const answer = settleJson.apply(this, settlement);
+    return (isDead ? told.promise.then(() => answer) : answer) as never;
+  });
+  onTestFinished(() => {
+    told.resolve();
+    admitting.mockRestore();
+    settling.mockRestore();
+  });
+  const ids = Array.from({ length: RUNS }, (_, n) => `c${n}`);
+  await Promise.all(ids.map((id) => ask(asked(), { id })));
+  await eventually(() => expect(admissions).toBe(2 * RUNS));
+  isDead = true;
+  await abortAllDurableObjects();
+  await Promise.all(ids.map((id) => stubOf(id).wake()));
+  await eventually(() => expect(room.byObject.size).toBe(RUNS));
+  expect(room.waiting.size).toBeGreaterThanOrEqual(RUNS - 5);
+  expect(room.waiting.size).toBeLessThan(RUNS);
+  told.resolve();
+  for (const id of ids) await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle' }));
+  expect(bodies).toHaveLength(2 * RUNS);
+  await atRest();
+  expect({ ...room }).toEqual({ ...new Room() });
+});
+
+test('a run that was killed, and of which something is damaged, gives its room back, and ends', async () => {
+  answeringBy(reads(1));
+  const called = Promise.withResolvers<void>();
+  servingTools(async () => {
+    called.resolve();
+    return await new Promise(() => {});
+  });
+  await ask(asked());
+  await called.promise;
+  await runInDurableObject(stubOf('c1'), (_, { storage }) => {
+    storage.sql.exec("update messages set sum = sum + 1 where role = 'assistant'");
+  });
+  await abortAllDurableObjects();
+  await stubOf('c1').wake();
+  await eventually(async () => {
+    const running = await runInDurableObject(stubOf('c1'), (_, { storage }) =>
+      storage.sql.exec("select id from turns where status = 'running'").toArray(),
+    ).catch(() => ['it is aborted']);
+    expect({ running, taken: room.taken }).toEqual({ running: [], taken: 0 });
+  });
+});
+
+test('a step takes at least the room of its body in two forms, whatever its results have become in JSON', async () => {
+  const sent = { taken: 0, body: 0 };
+  answeringBy((body, number) => {
+    if (number === 1) return calls(call('toolu_small', 'Bern'));
+    if (number === 2) return calls(...Array.from({ length: 3 }, (_, n) => call(`toolu_${n}`, `${n}`)));
+    Object.assign(sent, { taken: room.taken, body: JSON.stringify(body).length });
+    return says('Sun.');
+  });
+  servingTools((_, number) => new Response(number === 1 ? 'sun' : '\u0001'.repeat(1_000_000)));
+  await say(asked());
+  expect(sent.body).toBeGreaterThan(0);
+  expect(Math.max(sent.taken, MB)).toBeGreaterThanOrEqual(Math.min(36 * MB, 2 * sent.body));
+  await atRest();
+});

@@ -1,0 +1,45 @@
+import { expect, test } from 'vitest';
+import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
+
+const VISITORS = { only: { agents: ['sky'], origins: ['https://shop.example'] }, pool: { usd_per_day: 5 } };
+const REST = {
+  ANTHROPIC_API_KEY: 'sk-ant-key',
+  SIGNING_SECRET: 'the-signing-secret-of-the-tests-only',
+  ALLOWED_ORIGINS: 'https://shop.example',
+  TURNSTILE_SECRET: '0x4AAAAAAAthe-secret-of-a-widget',
+};
+const TEST_SECRET = '1x0000000000000000000000000000000AA';
+
+const parsed = (visitors: object, vars: object = {}) =>
+  parseSettings({ ...REST, VISITORS: JSON.stringify({ ...VISITORS, ...visitors }), ...vars });
+
+test('visitors are known for a day and pay by a pool of their own, unless the operator says otherwise', () => {
+  expect(parsed({}).VISITORS).toEqual({ ...VISITORS, limits: {}, group: 'visitors', seconds: 86_400, turnstile: true });
+  expect(parsed({}, { TURNSTILE_SECRET: TEST_SECRET, MODE: 'development' }).VISITORS).toBeDefined();
+});
+
+test.each([
+  ['no pages', { only: { agents: ['sky'] } }, {}, /origins/],
+  ['nothing that they may ask', { only: { origins: ['https://shop.example'] } }, {}, /must name agents or classifiers/],
+  ['pages that may not call', {}, { ALLOWED_ORIGINS: 'https://other.example' }, /none of ALLOWED_ORIGINS/],
+  ['a pool without a limit', { pool: { alerts: [1] } }, {}, /budget of all visitors/],
+  ['no secret to sign with', {}, { SIGNING_SECRET: '' }, /SIGNING_SECRET/],
+  ['no secret of a widget', {}, { TURNSTILE_SECRET: '' }, /TURNSTILE_SECRET/],
+  ['a secret for tests', {}, { TURNSTILE_SECRET: TEST_SECRET }, /let everybody pass/],
+  ['no Turnstile, said once', { turnstile: false }, {}, /VISITORS_WITHOUT_TURNSTILE=true/],
+  [
+    'another place to verify, unencrypted',
+    {},
+    { TURNSTILE_VERIFY_URL: 'http://proxy.example/verify' },
+    /TURNSTILE_VERIFY_URL/,
+  ],
+  ['a member that nobody knows', { agents: ['sky'] }, {}, /VISITORS/],
+])('visitors with %s are refused at start', (_, visitors, vars, words) => {
+  expect(() => parsed(visitors, vars)).toThrow(words);
+});
+
+test('without Turnstile they are welcome where that is said twice', () => {
+  expect(
+    parsed({ turnstile: false }, { VISITORS_WITHOUT_TURNSTILE: 'true', TURNSTILE_SECRET: '' }).VISITORS,
+  ).toBeDefined();
+});

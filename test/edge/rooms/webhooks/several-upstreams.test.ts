@@ -1,0 +1,88 @@
+/** Events of webhooks at an edge that has several upstreams. */
+
+import { expect, test } from 'vitest';
+import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../../../support/webhooks.ts';
+import { refusal } from '../../../support/wire.ts';
+
+let deployments = 0;
+
+/** Two upstreams, whose hosts and breakers no other test has. */
+function several(more: object = {}): Record<string, string> {
+  deployments += 1;
+  const entry = (name: string) => ({
+    name,
+    kind: 'anthropic',
+    base_url: `https://${name}.w${deployments}.test`,
+    ...more,
+  });
+  return {
+    ANTHROPIC_API_KEY: '',
+    UPSTREAMS: JSON.stringify([entry('east'), entry('west')]),
+    UPSTREAM_EAST_KEY: 'key-of-east',
+    UPSTREAM_WEST_KEY: 'key-of-west',
+  };
+}
+
+const isEast = ({ url }: Request) => new URL(url).hostname.startsWith('east.');
+const busy = () => refusal(529, 'overloaded_error', 'Overloaded');
+
+const accept = async (works: Works, id: string) => {
+  await inboxOf('github').accept(eventOf(id));
+  works.queue.ids.push(id);
+};
+const rowsOf = async () => (await accountOf('webhook-github').requests({})).data;
+
+test('an event is classified by the second while the first is down, and booked once, there', async () => {
+  const works = worksOf({}, several());
+  const keys: (string | null)[] = [];
+  works.upstream.answer = (request) => {
+    keys.push(request.headers.get('x-api-key'));
+    return isEast(request) ? busy() : undefined;
+  };
+  await accept(works, 'github_1');
+  expect(await works.consume()).toEqual([]);
+  const report = await works.report('github_1');
+  expect(report).toMatchObject({ state: 'classified', label: 'bug' });
+  expect(keys).toEqual(['key-of-east', 'key-of-west']);
+  expect(await rowsOf()).toMatchObject([
+    { route: 'webhook', status: 'complete', upstream: 'west', cost_usd: report.result?.cost_usd },
+  ]);
+});
+
+test('a first try that may have run is booked as well; the next attempt goes to the other upstream', async () => {
+  const works = worksOf({}, several());
+  // A body that ends without a byte: the upstream had the request.
+  works.upstream.answer = (request) =>
+    isEast(request) ? new Response('', { headers: { 'content-type': 'application/json' } }) : undefined;
+  await accept(works, 'github_1');
+  await works.consume();
+  const { next_attempt_at } = await works.report('github_1');
+  await works.wakeAt('github', Date.parse(next_attempt_at ?? '') + 1_000);
+  await works.consume();
+  expect(await works.report('github_1')).toMatchObject({ state: 'classified', label: 'bug' });
+  const [last, first, ...others] = await rowsOf();
+  expect([last?.upstream, last?.status, first?.upstream, first?.status, others]).toEqual([
+    'west',
+    'complete',
+    'east',
+    'cut',
+    [],
+  ]);
+  expect(first?.cost_usd).toBeGreaterThan(0);
+});
+
+test('while both are down an event waits, costs nothing, and is classified once one of them is back', async () => {
+  const works = worksOf({}, several());
+  works.upstream.answer = busy;
+  await accept(works, 'github_1');
+  await works.consume();
+  const waiting = await works.report('github_1');
+  expect(waiting.next_attempt_at).not.toBe(null);
+  expect((await rowsOf()).every(({ cost_usd, status }) => cost_usd === 0 && status !== 'held')).toBe(true);
+  works.upstream.answer = (request) => (isEast(request) ? busy() : undefined);
+  await works.wakeAt('github', Date.parse(waiting.next_attempt_at ?? '') + 1_000);
+  await works.consume();
+  expect(await works.report('github_1')).toMatchObject({ state: 'classified', label: 'bug' });
+  const paid = (await rowsOf()).filter(({ cost_usd }) => cost_usd > 0);
+  expect(paid).toMatchObject([{ upstream: 'west', status: 'complete' }]);
+});

@@ -1,0 +1,144 @@
+import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
+import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { brokenRule } from '../../../support/api-rules.ts';
+import { approvalsOf, bindings, jsonOf, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
+import { eventually } from '../../../support/eventually.ts';
+import { rounds } from '../../../support/rounds.ts';
+import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import { answeringBy, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import { ask, bodyOf, listen, say } from '../../../support/turns.ts';
+
+const RUNS = runs(100);
+const OPERATIONS = ['approve', 'deny', 'stop', 'cancel', 'rewind', 'message', 'crash'] as const;
+type Operation = (typeof OPERATIONS)[number];
+
+/** What becomes of a call that waits for approval. */
+type Outcome = 'waits' | 'approved' | 'denied' | 'cancelled' | 'rewound';
+
+const NEXT = { messages: [{ role: 'user', content: 'And now?' }] };
+
+/** A conversation whose call waits. */
+interface Waiting {
+  id: string;
+  approval: string;
+  turn: string;
+  question: string;
+}
+
+async function waitingIn(id: string): Promise<Waiting> {
+  const tools = [weather({ approval: 'always', once: true }, 'pay')];
+  const { turn } = await say(bodyOf('Pay the bill.', { tools }), { id });
+  const [row] = await approvalsOf(id);
+  const [message] = await rowsOf(id);
+  return { id, turn, approval: String(row?.id), question: String(message?.id) };
+}
+
+/** Does one thing to it. @returns whether that has changed something; undefined where the object died meanwhile */
+async function perform(operation: Operation, { id, approval, turn, question }: Waiting): Promise<boolean | undefined> {
+  try {
+    switch (operation) {
+      case 'approve':
+      case 'deny': {
+        const decision = { id: approval, decision: operation, isAdmin: false, requestId: createRequestId() };
+        return (await stubOf(id).decide(decision)).ok;
+      }
+      case 'stop':
+        return (await stubOf(id).stop()).ok;
+      case 'cancel':
+        return (await stubOf(id).cancel(turn)).ok;
+      case 'rewind':
+        return (await stubOf(id).rewind(question)).ok;
+      case 'message': {
+        const answer = await ask(NEXT, { id });
+        if (answer.kind === 'stream') await listen(answer.body);
+        return answer.kind === 'stream';
+      }
+      case 'crash':
+        await abortAllDurableObjects();
+        return true;
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes leave one outcome each`, async () => {
+  const faults: string[] = [];
+  answeringBy((body) => {
+    const fault = brokenRule(body.messages as never);
+    if (fault !== undefined) faults.push(fault);
+    const { messages } = body;
+    return JSON.stringify(messages.at(-1)?.content).includes('Pay the bill.')
+      ? calls({ type: 'tool_use', id: `toolu_${createRequestId().slice(4)}`, name: 'pay', input: { amount: 500 } })
+      : says('Well.');
+  });
+  const came = servingTools(async () => {
+    await rounds(3);
+    return new Response('paid');
+  });
+  const counts: Record<string, number> = {};
+  let number = 0;
+  const operations = fc.array(fc.tuple(fc.constantFrom(...OPERATIONS), fc.constantFrom(0, 0, 2, 8)), {
+    minLength: 2,
+    maxLength: 6,
+  });
+  await tryAsyncCases(RUNS, operations, async (planned) => {
+    number += 1;
+    const place = await waitingIn(`i${number}`);
+    const { id, turn, approval } = place;
+    const done = await Promise.all(
+      planned.map(async ([operation, after]) => {
+        await rounds(after);
+        return { operation, hasWorked: await perform(operation, place) };
+      }),
+    );
+    // It comes to rest by itself, whoever died.
+    await eventually(async () => {
+      await runDurableObjectAlarm(stubOf(id));
+      expect(await readOf(id)).toMatchObject({ state: 'idle' });
+    });
+    const told = await stubOf(id).turnReport(turn);
+    const account = told.ok ? await jsonOf(told) : undefined;
+    const [step] = (account?.steps ?? []) as Json[];
+    const [call] = (step?.calls ?? []) as (Json & { approval: Json | null })[];
+    const decision = call?.approval?.decision as string | null | undefined;
+    const outcomes: Record<string, Outcome> = { approve: 'approved', deny: 'denied', cancel: 'cancelled' };
+    // A turn that was rewound stays until it is settled.
+    const outcome: Outcome =
+      !account || account.status === 'failed' ? 'rewound' : decision ? (outcomes[decision] ?? 'waits') : 'waits';
+    counts[outcome] = (counts[outcome] ?? 0) + 1;
+
+    // Of two decisions one counts.
+    const worked = (wanted: Operation) => done.some(({ operation, hasWorked }) => operation === wanted && hasWorked);
+    expect(worked('approve') && worked('deny')).toBe(false);
+    const made = came.filter(({ body }) => body.conversation === id);
+    // What was not approved is not called, and what was is called once.
+    expect(made.length).toBeLessThanOrEqual(1);
+    if (outcome !== 'approved' && outcome !== 'rewound') expect(made).toEqual([]);
+    const isSaid = (wanted: Operation) => planned.some(([operation]) => operation === wanted);
+    if (made.length > 0) expect(isSaid('approve')).toBe(true);
+    if (outcome === 'approved' && !isSaid('crash') && !isSaid('stop') && !isSaid('cancel')) {
+      expect(made).toHaveLength(1);
+    }
+    if (outcome === 'waits') {
+      expect((await ask(NEXT, { id })).kind).toBe('error');
+      const again = { id: approval, decision: 'deny' as const, isAdmin: false, requestId: createRequestId() };
+      expect(await stubOf(id).decide(again)).toMatchObject({ ok: true, value: { status: 202 } });
+      await eventually(async () => {
+        expect(await readOf(id)).toMatchObject({ state: 'idle' });
+      });
+    }
+    // The conversation goes on, with a history that the API accepts.
+    expect((await say(NEXT, { id })).text).toContain('Well.');
+    expect(faults).toEqual([]);
+  });
+  await eventually(async () => {
+    expect(await accountStub(bindings, {}, 'alice').standing()).toMatchObject({ running_requests: 0 });
+  });
+  // biome-ignore lint/suspicious/noConsole: the table of what has become of them.
+  console.log(`calls that waited: ${JSON.stringify(counts)}`);
+});

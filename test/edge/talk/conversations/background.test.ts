@@ -1,0 +1,404 @@
+import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
+import fc from 'fast-check';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { verifyStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
+import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { Account } from '../../../../src/edge/money/account/account.ts';
+import { receivedText } from '../../../../src/edge/talk/answers/crossing-answer.ts';
+import type { CrossingText } from '../../../../src/edge/talk/contracts/conversation.ts';
+import { turnEnded, turnReport } from '../../../../src/edge/talk/conversations/conversations-answers.schema.ts';
+import { errorOf, testApp } from '../../../support/app.ts';
+import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '../../../support/conversations.ts';
+import { eventually, untilSo } from '../../../support/eventually.ts';
+import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import {
+  answeringBy,
+  type Called,
+  call,
+  calls,
+  says,
+  servingTools,
+  TOOL_URL,
+  weather,
+} from '../../../support/scripted-runs.ts';
+import { type Asked, bodyOf, requestOf, turnOf } from '../../../support/turns.ts';
+
+const HOOK = 'https://hooks.example.com/turns';
+const SECRET = `whsec_${btoa('the secret of the deliveries 123')}`;
+const VARS = { DELIVERY_SIGNING_SECRET: SECRET, TURN_DELIVER_URL: HOOK };
+const HOUR_MS = 3_600_000;
+
+/** Begins a turn that nobody waits for. */
+async function begin(body: object, asked: Asked & { deliverUrl?: string; retry?: boolean } = {}): Promise<Json> {
+  const { deliverUrl, retry, ...others } = asked;
+  const answer = await turnOf({ ...requestOf(body, others), background: true, deliverUrl, retry });
+  if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
+  expect(answer.status).toBe(202);
+  expect(answer.headers.location).toBe(`/conversations/${asked.id ?? 'c1'}/turns/${answer.turn}`);
+  return JSON.parse(answer.body) as Json;
+}
+
+/** @returns the events that a receiver got, of all that came in */
+const told = (came: readonly Called[]) => came.filter(({ url }) => url !== TOOL_URL);
+
+describe('a turn in the background', () => {
+  test('goes on by itself, and its end is told: signed, with the answer', async () => {
+    answeringBy(() => says('It is done.'), { vars: VARS });
+    const came = servingTools(() => new Response(null, { status: 204 }));
+    const turn = await begin(bodyOf('Do it.'));
+    expect(turnReport.parse(turn)).toMatchObject({ type: 'turn', conversation: 'c1', error: null });
+    await eventually(() => expect(told(came)).toHaveLength(1));
+
+    const [{ url, headers, text, body } = {} as Called] = came;
+    const verdict = await verifyStandard.verify({ headers, bytes: new TextEncoder().encode(text), now: Date.now() }, [
+      SECRET,
+    ]);
+    expect([url, verdict]).toEqual([HOOK, 'valid']);
+    expect(headers.get('webhook-id')).toBe(body.event_id);
+    expect(turnEnded.parse(body)).toMatchObject({
+      account: 'alice',
+      conversation: 'c1',
+      turn: { id: turn.id, status: 'complete', error: null },
+      message: { role: 'assistant', content: [{ type: 'text', text: 'It is done.' }], stop_reason: 'end_turn' },
+    });
+    expect((await rowsOf()).map(({ role, status }) => [role, status])).toEqual([
+      ['user', 'complete'],
+      ['assistant', 'complete'],
+    ]);
+    await atRest();
+  });
+
+  test('is followed like any other, and one that has ended can be read again from its first event', async () => {
+    const answered = Promise.withResolvers<void>();
+    answeringBy(() => says('Here.'), { vars: VARS, after: () => answered.promise });
+    servingTools(() => new Response());
+    const { id } = await begin(bodyOf('Where?'));
+    expect(await turnNow(id)).toMatchObject({ status: 'running', ended_at: null });
+    const live = await stubOf().resume(undefined);
+    answered.resolve();
+    if (live.kind !== 'stream') throw new Error(live.kind);
+    const text = await new Response(live.body as ReadableStream).text();
+    expect(text).toContain('message_stop');
+    const again = await stubOf().resume(`${id}-0`);
+    if (again.kind !== 'stream') throw new Error(again.kind);
+    expect(await new Response(again.body as ReadableStream).text()).toBe(text);
+  });
+
+  test('that the same key begins again is the same one, also after its end', async () => {
+    const bodies = answeringBy(() => says('Once.'), { vars: VARS });
+    const came = servingTools(() => new Response());
+    const asked = { key: 'k1', hash: 'h' };
+    const [one, other] = await Promise.all([begin(bodyOf('Do it.'), asked), begin(bodyOf('Do it.'), asked)]);
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    const later = await begin(bodyOf('Do it.'), asked);
+    expect([other.id, later.id, later.status]).toEqual([one.id, one.id, 'complete']);
+    expect(bodies).toHaveLength(1);
+  });
+
+  test('that the API refuses is told with the error, and can be read for a while though no conversation came of it', async () => {
+    const error = { type: 'error', error: { type: 'invalid_request_error', message: 'no such thing' } };
+    answeringBy(() => Response.json(error, { status: 400 }), { vars: VARS });
+    const came = servingTools(() => new Response());
+    const { id } = await begin(bodyOf('Do it.'));
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    const failed = { status: 'failed', error: { type: 'invalid_request_error', message: 'no such thing' } };
+    expect(came[0]?.body).toMatchObject({ type: 'turn.ended', turn: { id, ...failed }, message: null });
+    expect(await turnNow(id)).toMatchObject(failed);
+  });
+
+  test('that its budget refuses is refused to its caller, and nothing is told', async () => {
+    const bodies = answeringBy(() => says('never'), { vars: VARS });
+    const came = servingTools(() => new Response());
+    await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
+    for (const more of [{}, { tools: [weather()] }]) {
+      const answer = await turnOf({ ...requestOf(bodyOf('Do it.', more)), background: true });
+      expect(answer).toMatchObject({ kind: 'error', error: { status: 429, type: 'billing_error' } });
+    }
+    await runDurableObjectAlarm(stubOf());
+    expect([bodies.length, told(came)]).toEqual([0, []]);
+  });
+
+  test.each([
+    ['is refused', 'interrupted'],
+    ['dies, and is stopped', 'stopped'],
+  ])(
+    'that %s before anything goes up is told to those who asked again, and keeps its question',
+    async (what, status) => {
+      answeringBy(() => says('never'), { vars: VARS });
+      const came = servingTools(() => new Response());
+      await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
+      const refused = Promise.withResolvers<void>();
+      let reached = 0;
+      const { admitJson } = Account.prototype;
+      const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
+        reached += 1;
+        // The first one is lost with the object.
+        if (reached > 1 || what === 'is refused') await refused.promise;
+        else await new Promise(() => {});
+        return await admitJson.apply(this, one);
+      });
+      onTestFinished(() => spy.mockRestore());
+      const [body, asked] = [bodyOf('Do it.', { tools: [weather()] }), { key: 'k1', hash: 'h' }];
+      // Its caller hears nothing more where it dies.
+      turnOf({ ...requestOf(body, asked), background: true }).catch(() => {});
+      await eventually(() => expect(reached).toBe(1));
+      if (what !== 'is refused') await abortAllDurableObjects();
+      const turn = await begin(body, asked);
+      const cancelled = what === 'is refused' ? undefined : stubOf().cancel(String(turn.id));
+      refused.resolve();
+      await cancelled;
+      await eventually(() => expect(told(came)).toHaveLength(1));
+      expect(came[0]?.body).toMatchObject({ type: 'turn.ended', turn: { id: turn.id, status } });
+      expect((await rowsOf())[0]).toMatchObject({ role: 'user', content: 'Do it.' });
+    },
+  );
+
+  test('that has not gone up when its object dies begins again by itself', async () => {
+    for (const [at, more] of [{}, { system: 'Be brief.', temperature: 0.5 }].entries()) {
+      const id = `c${at}`;
+      const bodies = answeringBy(() => says('Done.'), { vars: VARS });
+      const came = servingTools(() => new Response());
+      let reached = 0;
+      const { admitJson } = Account.prototype;
+      const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
+        reached += 1;
+        // The first hold is placed, and the object dies before it knows.
+        const answer = await admitJson.apply(this, one);
+        return reached === 1 ? await new Promise<never>(() => {}) : answer;
+      });
+      turnOf({ ...requestOf(bodyOf('Do it.', more), { id }), background: true }).catch(() => {});
+      await eventually(() => expect(reached).toBe(1));
+      await abortAllDurableObjects();
+      await eventually(async () => {
+        await runDurableObjectAlarm(stubOf(id));
+        expect(told(came)).toHaveLength(1);
+      });
+      spy.mockRestore();
+      expect(came[0]?.body).toMatchObject({ turn: { status: 'complete' } });
+      expect(bodies).toMatchObject([{ ...more, messages: [{ role: 'user', content: 'Do it.' }] }]);
+      expect((await rowsOf(id)).map(({ role, status }) => [role, status])).toEqual([
+        ['user', 'complete'],
+        ['assistant', 'complete'],
+      ]);
+      await eventually(async () => {
+        const { day, running_requests } = await accountStub(bindings, {}, 'alice').standing();
+        expect([day.held_usd, running_requests]).toEqual([0, 0]);
+      });
+    }
+  });
+
+  test.each([
+    ['only where its request says so', false, 'interrupted', 1],
+    ['and both tries are in the ledger', true, 'complete', 2],
+  ])('that may have run when its object dies goes up again: %s', async (_, retry, status, tries) => {
+    const bodies = answeringBy(() => says('Done.'), {
+      vars: VARS,
+      after: () => (bodies.length === 1 ? new Promise(() => {}) : Promise.resolve()),
+    });
+    const came = servingTools(() => new Response());
+    const turn = await begin(bodyOf('Do it.'), { retry });
+    await eventually(() => expect(bodies).toHaveLength(1));
+    await abortAllDurableObjects();
+    await eventually(async () => {
+      await runDurableObjectAlarm(stubOf());
+      expect(told(came)).toHaveLength(1);
+    });
+    expect(came[0]?.body).toMatchObject({ turn: { id: turn.id, status } });
+    expect(bodies.map(({ messages }) => messages)).toEqual(Array(tries).fill([{ role: 'user', content: 'Do it.' }]));
+    expect((await rowsOf())[0]).toMatchObject({ content: 'Do it.' });
+    await atRest();
+    await eventually(async () => {
+      const { data } = await accountStub(bindings, {}, 'alice').requests({});
+      expect(data.map((row) => row.estimated)).toEqual(retry ? [false, true] : [true]);
+      expect((await accountStub(bindings, {}, 'alice').standing()).day.held_usd).toBe(0);
+    });
+  });
+
+  test('that goes up again and is cut before a word keeps its question, and says that it is interrupted', async () => {
+    const bodies = answeringBy(
+      () => ({
+        ...says('Done.'),
+        change: () => new ReadableStream({ type: 'bytes', start: (c) => c.error(new Error('cut')) }),
+      }),
+      {
+        vars: VARS,
+        after: () => (bodies.length === 1 ? new Promise(() => {}) : Promise.resolve()),
+      },
+    );
+    const came = servingTools(() => new Response());
+    await begin(bodyOf('Do it.'), { retry: true });
+    await eventually(() => expect(bodies).toHaveLength(1));
+    await abortAllDurableObjects();
+    await eventually(async () => {
+      await runDurableObjectAlarm(stubOf());
+      expect(told(came)).toHaveLength(1);
+    });
+    expect((await rowsOf()).map(({ role, content, status }) => [role, content, status])).toEqual([
+      ['user', 'Do it.', 'interrupted'],
+      ['assistant', [], 'interrupted'],
+    ]);
+    await atRest();
+  });
+
+  test('that is asked anew and dies without a word, too, has failed: the question is kept once, with the turn before', async () => {
+    answeringBy(() => says('Done.'), { vars: VARS, after: () => new Promise(() => {}) });
+    const came = servingTools(() => new Response());
+    const turns: Json[] = [];
+    for (const nth of [1, 2]) {
+      turns.push(await begin(bodyOf('Do it.'), { key: 'one' }));
+      await abortAllDurableObjects();
+      await eventually(async () => {
+        await runDurableObjectAlarm(stubOf());
+        expect(told(came)).toHaveLength(nth);
+      });
+    }
+    const [first, second] = turns;
+    expect(told(came).map(({ body }) => body)).toMatchObject([
+      { turn: { id: first?.id, status: 'interrupted' } },
+      { turn: { id: second?.id, status: 'failed' } },
+    ]);
+    expect((await rowsOf()).map(({ turn, role, content }) => [turn, role, content])).toEqual([
+      [first?.id, 'user', 'Do it.'],
+      [first?.id, 'assistant', []],
+    ]);
+    await atRest();
+  });
+
+  test('is cancelled once: what was said is kept, and what has ended stays as it is', async () => {
+    simulate({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });
+    const came = servingTools(() => new Response());
+    const { id } = await begin(bodyOf('Tell me a long story.', { max_tokens: 2_000 }));
+    const live = await stubOf().resume(undefined);
+    if (live.kind !== 'stream') throw new Error(live.kind);
+    const reader = (live.body as ReadableStream<Uint8Array>).getReader();
+    let text = '';
+    while (!text.includes('text_delta')) text += new TextDecoder().decode((await reader.read()).value);
+    await reader.cancel();
+
+    const cancelled = await stubOf().cancel(String(id));
+    const again = await stubOf().cancel(String(id));
+    if (!cancelled.ok || !again.ok) throw new Error('not cancelled');
+    const [first, second] = [
+      await receivedText(cancelled.value as CrossingText),
+      await receivedText(again.value as CrossingText),
+    ];
+    expect(JSON.parse(first)).toMatchObject({ id, status: 'stopped' });
+    expect(second).toBe(first);
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    expect(came[0]?.body).toMatchObject({ turn: { id, status: 'stopped' } });
+    expect(await stubOf().cancel('turn_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
+  });
+
+  test('whose receiver fails is told again after a while, under the same id and with the same words', async () => {
+    answeringBy(() => says('Done.'), { vars: VARS });
+    const pass = passingTime();
+    const came = servingTools((_, number) => new Response(null, { status: number < 3 ? 500 : 200 }));
+    await begin(bodyOf('Do it.'), { deliverUrl: 'https://hooks.example.com/own' });
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    for (const times of [2, 3]) {
+      await atRest();
+      pass(HOUR_MS);
+      await eventually(async () => {
+        await runDurableObjectAlarm(stubOf());
+        expect(told(came)).toHaveLength(times);
+      });
+    }
+    pass(HOUR_MS);
+    await runDurableObjectAlarm(stubOf());
+    expect(came.map(({ url }) => url)).toEqual(Array(3).fill('https://hooks.example.com/own'));
+    expect(new Set(came.map(({ text }) => text)).size).toBe(1);
+    expect(new Set(came.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+  });
+});
+
+const KILLED = runs(100);
+
+test(`${KILLED} turns in the background, plain ones and runs, end and are told under one id, whenever the object dies`, async () => {
+  let isReached = false;
+  // An object that is killed waits for ever; the next one does not.
+  const waits = async () => {
+    isReached = true;
+    await new Promise(() => {});
+  };
+  answeringBy(
+    (body) =>
+      Array.isArray(body.tools) && !JSON.stringify(body.messages).includes('tool_result')
+        ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'))
+        : says('Sun.'),
+    { vars: VARS, before: () => (point === 'before the answer' ? waits() : Promise.resolve()) },
+  );
+  let point = '';
+  const came = servingTools(async ({ url }) => {
+    if (url === TOOL_URL && point === 'in a call') await waits();
+    if (url === HOOK && point === 'in the delivery') await waits();
+    return new Response('sun');
+  });
+  const places = ['at once', 'before the answer', 'in a call', 'in the delivery'];
+  const points = fc.constantFrom(...places);
+  const counts: Record<string, number> = {};
+  let number = 0;
+  await tryAsyncCases(
+    // Chance alone leaves one of the places out once in eighty times.
+    { numRuns: KILLED, examples: places.map((place) => [place, true]) },
+    points,
+    fc.boolean(),
+    async (where, isRun) => {
+      number += 1;
+      const id = `k${number}`;
+      counts[where] = (counts[where] ?? 0) + 1;
+      point = where;
+      isReached = false;
+      const turn = await begin(bodyOf('How is it?', isRun ? { tools: [weather()] } : {}), { id });
+      // An object cannot be aborted from inside: what it says is looked at from out here.
+      const isMet = where !== 'at once' && (where !== 'in a call' || isRun);
+      if (isMet) await untilSo(() => isReached);
+      point = '';
+      await abortAllDurableObjects();
+      // Nobody asks: only its alarm wakes it.
+      await eventually(async () => {
+        await runDurableObjectAlarm(stubOf(id));
+        const own = told(came).filter(({ body }) => body.conversation === id);
+        expect(own.length).toBeGreaterThan(0);
+      });
+      const own = told(came).filter(({ body }) => body.conversation === id);
+      expect(new Set(own.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+      const ended = own.at(-1)?.body.turn as Json;
+      expect(ended.id).toBe(turn.id);
+      expect(ended.status).not.toBe('running');
+      expect(await turnNow(turn.id, id)).toMatchObject({ status: ended.status });
+      expect((await rowsOf(id))[0]).toMatchObject({ role: 'user', content: 'How is it?' });
+    },
+  );
+  expect(Object.keys(counts)).toHaveLength(4);
+  // biome-ignore lint/suspicious/noConsole: the table of the kills.
+  console.log(`turns in the background, killed: ${JSON.stringify(counts)}`);
+});
+
+describe('POST /messages', () => {
+  test('begins a turn in the background, which DELETE cancels; without a conversation it is a 400', async () => {
+    answeringBy(() => says('Done.'), { vars: VARS });
+    servingTools(() => new Response());
+    const app = testApp(() => Response.json({}));
+    const response = await app.post('/v1/messages', { ...bodyOf('Do it.'), conversation: 'c1', background: true });
+    expect(response.status).toBe(202);
+    const turn = turnReport.parse(await response.json());
+    expect(response.headers.get('location')).toBe(`/conversations/c1/turns/${turn.id}`);
+    expect(response.headers.get('sluice-turn')).toBe(turn.id);
+    const cancelled = await app.fetch(`/conversations/c1/turns/${turn.id}`, { method: 'DELETE' });
+    expect(cancelled.status).toBe(200);
+    expect(await cancelled.json()).toMatchObject({ id: turn.id, conversation: 'c1' });
+
+    for (const [body, said] of [
+      [{ ...bodyOf('Do it.'), background: true }, /background: it needs a conversation/],
+      [{ ...bodyOf('Do it.'), conversation: 'c2', background: 'yes' }, /background: Input should be a valid boolean/],
+      [{ ...bodyOf('Do it.'), conversation: 'c2', retry: true }, /retry: it is for a turn in the background/],
+      [{ ...bodyOf('Do it.'), conversation: 'c2', deliver_url: 'https://a.test/' }, /deliver_url: its host/],
+    ] as const) {
+      const refused = await app.post('/messages', body);
+      expect(refused.status).toBe(400);
+      expect((await errorOf(refused)).message).toMatch(said);
+    }
+    await app.settled();
+  });
+});

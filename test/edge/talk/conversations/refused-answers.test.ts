@@ -1,0 +1,107 @@
+import { expect, test } from 'vitest';
+import { STATUS } from '../../../../src/edge/kit/http/errors.ts';
+import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { edgeWithSky, SKY } from '../../../support/agents.ts';
+import { answeringBy } from '../../../support/scripted-runs.ts';
+import { bearer, tokenOf } from '../../../support/tokens.ts';
+
+const SECRET = 'told-to-nobody';
+const WORDS = 'messages: this is not how it goes';
+/** What a gateway adds to its answers. */
+const OF_GATEWAY = {
+  'x-gateway-account': SECRET,
+  'x-request-id': SECRET,
+  'x-envoy-upstream-service-time': SECRET,
+  'report-to': SECRET,
+  location: `https://${SECRET}.example`,
+};
+const error = (type: string) => JSON.stringify({ type: 'error', error: { type, message: WORDS }, request_id: 'req_1' });
+
+/** An upstream's refusal: its status, and the type that its body says. */
+const REFUSALS: [number, string][] = [
+  ...[400, 404, 413, 422, 500, 503, 529].map((status): [number, string] => [status, SECRET]),
+  ...([400, 404, 413, 529] as const).map((status): [number, string] => {
+    const [type = ''] = Object.entries(STATUS).find(([, one]) => one === status) ?? [];
+    return [status, type];
+  }),
+];
+
+test.each([
+  ['bound', true],
+  ['plain', false],
+])(
+  'in a conversation a %s token gets no header of an upstream that refuses, and no type that the API does not have',
+  async (_, isBound) => {
+    const { app } = await edgeWithSky(SKY, 'none');
+    const only = { agents: ['sky'], conversations: ['web-*'] };
+    const caller = bearer(await tokenOf('bob', ['messages'], isBound ? { only } : {}));
+    for (const [at, [status, type]] of REFUSALS.entries()) {
+      for (const form of ['whole', 'stream', 'asked-whole'] as const) {
+        const name = `${status} ${type} ${form}`;
+        answeringBy(() => {
+          const [body, kind] =
+            form === 'stream'
+              ? [`event: error\ndata: ${error(type)}\n\n`, 'text/event-stream']
+              : [error(type), 'application/json'];
+          const headers = { ...OF_GATEWAY, 'content-type': kind, 'request-id': 'req_1', 'retry-after': '7' };
+          return new Response(body, { status: form === 'stream' ? 200 : status, headers });
+        });
+        app.log.length = 0;
+        const response = await app.post(
+          '/v1/messages',
+          {
+            ...{ agent: 'sky', conversation: `web-${at}-${form}`, stream: form !== 'asked-whole' },
+            messages: [{ role: 'user', content: 'Hello' }],
+          },
+          caller,
+        );
+        const { status: got, headers } = response;
+        const body = (await response.json()) as Json;
+        await app.settled();
+        expect(got, name).toBeGreaterThanOrEqual(400);
+        if (form !== 'stream') expect([got, headers.get('retry-after')], name).toEqual([status, '7']);
+        expect(headers.get('request-id'), name).toBe('req_1');
+        const told = body.error as { type: string; message: string };
+        expect(Object.keys(STATUS), name).toContain(told.type);
+        if (type !== SECRET) expect(told.type, name).toBe(type);
+        if (!isBound) expect(told.message, name).toContain(WORDS);
+        expect(JSON.stringify([body, [...headers], app.log]), name).not.toContain(SECRET);
+        expect(JSON.stringify(app.log), name).toContain('"error_type"');
+      }
+    }
+  },
+);
+
+/** Refusals in other forms than the API's, each of which quotes what went up. */
+const QUOTING = [
+  { error: { type: 'invalid_request_error', message: SECRET } },
+  { type: 'invalid_request_error', message: SECRET },
+  { object: 'error', message: SECRET, type: 'invalid_request_error' },
+  { type: 'error', error: SECRET },
+  { type: 'error', error: { type: 'invalid_request_error', message: SECRET, param: SECRET }, [SECRET]: SECRET },
+  { type: 'error', error: { type: 'invalid_request_error', message: WORDS }, request_id: SECRET },
+  [{ error: { message: SECRET } }],
+  SECRET,
+];
+
+test('a bound token is told nothing that a refusal quotes, in whatever form it comes', async () => {
+  const { app } = await edgeWithSky(SKY, 'none');
+  const only = { agents: ['sky'], conversations: ['web-*'] };
+  const caller = bearer(await tokenOf('bob', ['messages'], { only }));
+  for (const [at, body] of QUOTING.entries())
+    for (const status of [200, 400, 529])
+      for (const raw of [JSON.stringify(body), `event: error\ndata: ${JSON.stringify(body)}\n\n`]) {
+        const type = raw.startsWith('event') ? 'text/event-stream' : 'application/json';
+        answeringBy(() => new Response(raw, { status, headers: { 'content-type': type } }));
+        const conversation = `web-${at}-${status}-${type.length}`;
+        const asked = {
+          agent: 'sky',
+          conversation,
+          stream: at % 2 > 0,
+          messages: [{ role: 'user', content: 'Hello' }],
+        };
+        const response = await app.post('/v1/messages', asked, caller);
+        expect(await response.text(), `${status} ${raw}`).not.toContain(SECRET);
+        await app.settled();
+      }
+});

@@ -1,0 +1,122 @@
+import { expect, test } from 'vitest';
+import { computeCost } from '../../../../src/edge/claude/pricing/cost.ts';
+import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
+import {
+  booked,
+  createWith,
+  isForSummary,
+  refusal,
+  streamOf,
+  summariesOf,
+  summaryRowsOf,
+  talk,
+  type Up,
+  upstreamOf,
+} from '../../../support/summaries.ts';
+import { apart, block, end, message, start } from '../../../support/wire.ts';
+
+const USAGE = { input_tokens: 1_800, output_tokens: 300 };
+const model = parseSettings({ MODE: 'development' }).models.find('claude-opus-5-5');
+if (!model) throw new Error('no such model');
+const BILL = computeCost(USAGE, model, { cacheTtl: '5m' }) / 1e9;
+
+const START = start({ id: 'msg_s', usage: { input_tokens: USAGE.input_tokens, output_tokens: 1 } });
+const blockOf = (content_block: object, index = 0) => apart(block(content_block, [], index));
+const endOf = (stop_reason: string) => apart(end(USAGE, stop_reason));
+const summary = (content: unknown, signature = 's') => ({ type: 'compaction', content, signature });
+const text = (said: string) => ({ type: 'text', text: said });
+const whole = (blocks: readonly object[], reason = 'compaction') => [
+  START,
+  ...blocks.flatMap((block, at) => blockOf(block, at)),
+  ...endOf(reason),
+];
+const WHOLE = whole([summary('Boxes have come.')]);
+const json = () => Response.json(message({ id: 'msg_s', content: [], usage: USAGE }));
+
+type Made = (signal: AbortSignal | null | undefined) => Response;
+
+/** Each end of a summary, and what the API bills for it; USD. */
+const ENDS: Record<string, { made: Made; bill?: number; blocks?: boolean; isCut?: boolean }> = {
+  ...Object.fromEntries(
+    [400, 401, 403, 404, 413, 429, 500, 529].flatMap((status) => [
+      [`${status} in the API’s form`, { made: () => refusal(status) }],
+      [`${status} without JSON`, { made: () => new Response('<p>No</p>', { status }) }],
+    ]),
+  ),
+  'no answer': {
+    made: () => {
+      throw new Error('connection refused');
+    },
+  },
+  '200 with JSON in place of a stream': { made: json, bill: BILL },
+  '200 with a page': { made: () => new Response('<p>Hello</p>', { headers: { 'content-type': 'text/html' } }) },
+  'an empty stream': { made: () => streamOf([], 'whole') },
+  silence: { made: (signal) => streamOf(WHOLE.slice(0, 2), 'silent', signal), bill: BILL, isCut: true },
+  ...Object.fromEntries(
+    WHOLE.slice(0, -1).map((_, at) => [
+      `cut after event ${at + 1}`,
+      { made: () => streamOf(WHOLE.slice(0, at + 1), 'cut'), bill: BILL, isCut: true },
+    ]),
+  ),
+  'a block without content': { made: () => streamOf(whole([summary(null)]), 'whole'), bill: BILL },
+  'an empty block': { made: () => streamOf(whole([summary('')]), 'whole'), bill: BILL },
+  'a block of 3 MB': { made: () => streamOf(whole([summary('x'.repeat(3_000_000))]), 'whole'), bill: BILL },
+  'no block': { made: () => streamOf(whole([]), 'whole'), bill: BILL },
+  'a refusal': { made: () => streamOf(whole([], 'refusal'), 'whole'), bill: BILL },
+  'a call of a tool in place of a text': {
+    made: () => streamOf(whole([{ type: 'tool_use', id: 'toolu_1', name: 'f', input: {} }], 'tool_use'), 'whole'),
+    bill: BILL,
+    blocks: false,
+  },
+  'a text that is refused': {
+    made: () => streamOf(whole([text('No.')], 'refusal'), 'whole'),
+    bill: BILL,
+    blocks: false,
+  },
+};
+
+test.each(Object.keys(ENDS))(
+  'a summary that ends with %s costs what it was billed, and no turn waits for ever',
+  async (name) => {
+    const { made, bill = 0, blocks = true, isCut = false } = ENDS[name] ?? { made: () => refusal(500) };
+    let asked = 0;
+    const { sent } = upstreamOf(
+      (body: Up, { signal }) => {
+        if (!isForSummary(body) || (!blocks && body.compaction)) return undefined;
+        asked += 1;
+        return made(signal);
+      },
+      { blocks, vars: { STREAM_IDLE_MS: '60', UPSTREAM_TIMEOUT_MS: '2000' } },
+    );
+    await createWith();
+    const told = await talk(11);
+    expect(told.at(-1)).toBe('truncated');
+    const { summaries, rows } = await booked();
+    expect(asked).toBeGreaterThan(0);
+    expect(rows).toBeGreaterThanOrEqual(asked);
+    // What ended by itself is booked at its bill. Of what was cut the usage may not have come.
+    if (isCut) expect(summaries).toBeGreaterThanOrEqual((bill * asked) / 3);
+    else if (bill > 0) expect(summaries).toBeCloseTo(bill * asked, 9);
+    else if (name.startsWith('4')) expect(summaries).toBe(0);
+    expect(await summariesOf()).toEqual([]);
+    // After each failure the next waits for twice as many answers.
+    expect((await summaryRowsOf()).length).toBeLessThanOrEqual(4);
+    expect(sent.filter((body) => !isForSummary(body))).toHaveLength(11);
+  },
+);
+
+test.each([
+  { name: 'two blocks', pieces: whole([summary('The first.'), summary('The second.')]), blocks: true },
+  { name: 'a text in two blocks', pieces: whole([text('The first.'), text(' Second.')], 'end_turn'), blocks: false },
+])('a summary of $name is one', async ({ pieces, blocks }) => {
+  const { sent } = upstreamOf(
+    (body) => (isForSummary(body) && (blocks || !body.compaction) ? streamOf(pieces, 'whole') : undefined),
+    { blocks },
+  );
+  await createWith();
+  expect(new Set(await talk(11))).toEqual(new Set([undefined]));
+  const { summaries, rows } = await booked();
+  expect(summaries).toBeCloseTo(BILL * (await summariesOf()).length, 9);
+  expect(rows).toBeGreaterThan(0);
+  expect(JSON.stringify(sent.at(-1)?.messages[0])).toContain('The first.');
+});

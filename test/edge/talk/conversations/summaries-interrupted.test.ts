@@ -1,0 +1,340 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { Account } from '../../../../src/edge/money/account/account.ts';
+import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
+import { eventually, untilSo } from '../../../support/eventually.ts';
+import { rounds } from '../../../support/rounds.ts';
+import {
+  booked,
+  createWith,
+  isForSummary,
+  long,
+  question,
+  refusal,
+  summariesOf,
+  summaryRowsOf,
+  talk,
+  type Up,
+  upstreamOf,
+} from '../../../support/summaries.ts';
+import { type Asked, ask, requestOf, turnOf } from '../../../support/turns.ts';
+
+/** Has the first summary wait at the upstream until it is let go. (A promise of the test must not wake another object.) */
+function held() {
+  const state = { isGoing: false, asked: 0 };
+  const up = upstreamOf(async (body: Up, { signal }) => {
+    if (!isForSummary(body)) return undefined;
+    state.asked += 1;
+    if (state.asked > 1) return undefined;
+    await untilSo(() => {
+      signal?.throwIfAborted();
+      return state.isGoing;
+    });
+    return undefined;
+  });
+  return {
+    ...up,
+    go: () => {
+      state.isGoing = true;
+    },
+  };
+}
+
+const read = async (asked: Asked = {}, content = long(90)) => {
+  const answer = await ask(question(content), asked);
+  if (answer.kind === 'stream') await new Response(answer.body).text();
+  return answer;
+};
+
+/** Talks until a turn waits for a summary. `talking` is that talk to its end */
+async function untilAsked(up: ReturnType<typeof held>): Promise<{ talking: Promise<unknown> }> {
+  await createWith();
+  const talking = talk(11).catch((thrown: unknown) => thrown);
+  await eventually(() => expect(up.sent.some(isForSummary)).toBe(true));
+  return { talking };
+}
+
+test('a turn that waits for a summary is stopped before anything goes up for it, and so is the summary', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  let isOver = false;
+  void talking.then(() => {
+    isOver = true;
+  });
+  await eventually(async () => {
+    // While none runs, only one that waits can be meant.
+    if ((await readOf())?.state === 'idle') await stubOf().stop();
+    expect(isOver).toBe(true);
+  });
+  expect(await talking).toMatchObject({ message: expect.stringContaining('stopped before anything was said') });
+  const said = up.sent.filter((body) => !isForSummary(body)).length;
+  expect(await rowsOf()).toHaveLength(2 * said);
+  expect(await summaryRowsOf()).toMatchObject([{ status: 'failed' }]);
+  up.go();
+  expect(await read()).toMatchObject({ kind: 'stream' });
+  await booked();
+});
+
+test('twenty turns that wait for one summary make one, one of them is answered, and the others are told that it runs', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  const all = Array.from({ length: 20 }, () => read());
+  await eventually(() => expect(up.sent.filter(isForSummary)).toHaveLength(1));
+  up.go();
+  const kinds = (await Promise.all(all)).map((answer) => (answer.kind === 'error' ? answer.error.status : answer.kind));
+  await talking;
+  await booked();
+  expect(new Set(kinds.filter((kind) => kind !== 'stream'))).toEqual(new Set([409]));
+});
+
+test('the same request again, in the middle of the summary that it waits for, is one turn', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  const request = requestOf(question('Once only'), { key: 'k1' });
+  const both = [turnOf({ ...request }), turnOf({ ...request, retried: true })];
+  up.go();
+  const answers = await Promise.all(both);
+  await talking;
+  for (const answer of answers) if (answer.kind === 'stream') await new Response(answer.body).text();
+  await booked();
+  expect((await rowsOf()).filter(({ content }) => content === 'Once only').length).toBeLessThanOrEqual(1);
+});
+
+test.each([
+  { name: 'a rewind', act: async () => await stubOf().rewind(String((await rowsOf())[0]?.id)) },
+  { name: 'a patch to no limit', act: () => stubOf().patch({ history: null }) },
+  { name: 'a patch to truncate', act: () => stubOf().patch({ history: { max_tokens: 1_000, strategy: 'truncate' } }) },
+  {
+    name: 'a patch to a lower limit',
+    act: () => stubOf().patch({ history: { max_tokens: 900, strategy: 'summarize' } }),
+  },
+  { name: 'a fork', act: () => stubOf().fork('c2', undefined) },
+])('$name in the middle of a summary leaves the books right, and the next turn is answered', async ({ act }) => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  await act();
+  up.go();
+  await talking;
+  expect((await read()).kind).toBe('stream');
+  expect((await read({}, 'And then?')).kind).toBe('stream');
+  await booked();
+  for (const { status } of await summaryRowsOf()) expect(status).not.toBe('running');
+});
+
+test('a deletion in the middle of a summary ends it, books it, and leaves nothing', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  await stubOf().erase();
+  expect(await readOf()).toBeUndefined();
+  const account = accountStub(bindings, {}, 'alice');
+  await eventually(async () => {
+    expect(await account.standing()).toMatchObject({ running_requests: 0, day: { held_usd: 0 } });
+  });
+  expect((await account.requests({ limit: 100 })).data.filter(({ route }) => route === 'summary')).toHaveLength(1);
+  await eventually(async () => {
+    await runDurableObjectAlarm(stubOf());
+    const tables = await runInDurableObject(stubOf(), (_, { storage }) =>
+      storage.sql.exec("select name from sqlite_master where name = 'turns'").toArray(),
+    );
+    expect(tables).toEqual([]);
+  });
+  await talking;
+});
+
+test('a conversation whose summary was not settled when it was deleted is gone once it is', async () => {
+  const up = held();
+  const lost = { settlements: false, alarms: 0 };
+  const { settleJson } = Account.prototype;
+  const spy = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, ...of) {
+    if (!String(of[0]).includes('"summary"')) return settleJson.apply(this, of);
+    if (lost.settlements) return Promise.reject(new Error('lost')) as never;
+    // It comes back later than everything else that alarms ask.
+    return untilSo(() => lost.alarms > 3).then(() => settleJson.apply(this, of)) as never;
+  });
+  onTestFinished(() => spy.mockRestore());
+  const { talking } = await untilAsked(up);
+  lost.settlements = true;
+  await stubOf().erase();
+  lost.settlements = false;
+  let isLeft = true;
+  for (let round = 0; isLeft && round < 200; round += 1) {
+    await runDurableObjectAlarm(stubOf());
+    lost.alarms += 1;
+    await rounds(5);
+    const { tables, alarm } = await runInDurableObject(stubOf(), async (_, { storage }) => ({
+      tables: storage.sql.exec("select name from sqlite_master where name = 'turns'").toArray(),
+      alarm: await storage.getAlarm(),
+    }));
+    isLeft = tables.length > 0;
+    // As long as something is left, something wakes it.
+    if (isLeft) expect(alarm).not.toBeNull();
+  }
+  expect(isLeft).toBe(false);
+  await talking;
+});
+
+test('a summary whose object dies is settled from above when it wakes, and not made again before the next answer', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  await abortAllDurableObjects();
+  await stubOf().read();
+  await eventually(async () => expect((await summaryRowsOf()).every(({ settled }) => settled)).toBe(true));
+  expect(await summaryRowsOf()).toMatchObject([{ status: 'failed', settled: true }]);
+  expect((await booked()).summaries).toBeGreaterThan(0);
+  await talk(2, 50);
+  await eventually(async () => expect(await summariesOf()).toHaveLength(1));
+  const [died, next] = await summaryRowsOf();
+  expect(next?.turn).toBeGreaterThan(died?.turn ?? 0);
+  await booked();
+  await talking;
+});
+
+test('an account that does not answer fails no turn, and holds none for longer than its own admission', async () => {
+  upstreamOf(undefined, { vars: { HOLD_WAIT_MS: '0' } });
+  await createWith();
+  const { admitJson } = Account.prototype;
+  const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(function (this: Account, ...of) {
+    if (String(of[0]).includes('"route":"summary"')) return new Promise(() => {}) as never;
+    return admitJson.apply(this, of);
+  });
+  onTestFinished(() => spy.mockRestore());
+  const { setTimeout: wait } = globalThis;
+  const hurry = vi
+    .spyOn(globalThis, 'setTimeout')
+    .mockImplementation(((run: () => void, ms?: number) => wait(run, ms === 45_000 ? 200 : ms)) as typeof setTimeout);
+  onTestFinished(() => hurry.mockRestore());
+  expect((await talk(11)).at(-1)).toBe('truncated');
+  spy.mockRestore();
+  await booked();
+});
+
+test('an account that cannot be reached for a summary fails no turn', async () => {
+  upstreamOf();
+  await createWith();
+  const { admitJson } = Account.prototype;
+  const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(function (this: Account, ...of) {
+    if (!String(of[0]).includes('"route":"summary"')) return admitJson.apply(this, of);
+    // Its hold is placed, and the answer is lost.
+    void admitJson.apply(this, of);
+    throw new Error('lost');
+  });
+  onTestFinished(() => spy.mockRestore());
+  expect((await talk(11)).at(-1)).toBe('truncated');
+  await booked();
+});
+
+test('a table that cannot be written fails no turn', async () => {
+  upstreamOf();
+  await createWith();
+  await runInDurableObject(stubOf(), (_, { storage }) => {
+    storage.sql.exec('create table summaries (id integer primary key)');
+  });
+  expect((await talk(11)).at(-1)).toBe('truncated');
+  await stubOf().erase();
+  expect(await readOf()).toBeUndefined();
+});
+
+test('a summary ends when the credential that pays for it is revoked, and another token goes on', async () => {
+  const up = held();
+  await createWith();
+  const { identity } = requestOf({});
+  const now = Math.floor(Date.now() / 1_000);
+  const times = { issued_at: now - 60, expires_at: now + 3_600 };
+  const token = { jti: 'lost', ...times, scopes: ['messages'], label: undefined, issuer: 'edge' } as const;
+  const by = { ...identity, token } as typeof identity;
+  let answer: Awaited<ReturnType<typeof turnOf>> | undefined;
+  const talking = (async () => {
+    for (let turn = 0; answer?.kind !== 'error' && turn < 12; turn += 1) {
+      answer = await turnOf({ ...requestOf(question(long(turn))), identity: by });
+      if (answer.kind === 'stream') await new Response(answer.body).text();
+    }
+  })();
+  await eventually(() => expect(up.sent.some(isForSummary)).toBe(true));
+  await accountStub(bindings, {}, 'alice').revokeToken('lost');
+  await talking;
+  expect(answer).toMatchObject({ kind: 'error', error: { status: 401 } });
+  await eventually(async () => expect((await summaryRowsOf())[0]).toMatchObject({ status: 'failed', settled: true }));
+  expect(await talk(1, 50)).not.toEqual([]);
+  await booked();
+});
+
+test('a turn in the background that waits for a summary is answered behind it', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  up.go();
+  await talking;
+  for (let turn = 20; turn < 30; turn += 1) {
+    const answer = await turnOf({ ...requestOf(question(long(turn))), background: true });
+    expect(answer).toMatchObject({ kind: 'whole', status: 202 });
+    await eventually(async () => expect((await readOf())?.state).toBe('idle'));
+  }
+  expect((await summariesOf()).length).toBeGreaterThan(1);
+  await booked();
+  const asked = (await rowsOf()).filter(({ role }) => role === 'user');
+  expect(asked.map(({ content }) => content)).toEqual(expect.arrayContaining([long(20), long(29)]));
+});
+
+test('a summary ends with its account, and nothing of either is left', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  await stubOf().erase({ account: 'alice', id: 'c1' }, true);
+  await eventually(async () => {
+    await runDurableObjectAlarm(stubOf());
+    const tables = await runInDurableObject(stubOf(), (_, { storage }) =>
+      storage.sql.exec("select name from sqlite_master where name = 'turns'").toArray(),
+    );
+    expect(tables).toEqual([]);
+  });
+  await talking;
+});
+
+const LOOP = { tools: [{ name: 'f', description: 'Calls', input_schema: { type: 'object', properties: {} } }] };
+
+test.each(['compaction_signature_invalid', 'compaction_unavailable'])(
+  'in a tool loop, too, a block that is refused with %s goes up once, and its words from then on',
+  async (code) => {
+    let refuses = false;
+    const up = upstreamOf((body) =>
+      refuses && JSON.stringify(body.messages[0]).includes('"compaction"')
+        ? refusal(code === 'compaction_unavailable' ? 529 : 400, 'No.', code)
+        : undefined,
+    );
+    await createWith();
+    await talk(11);
+    expect((await summariesOf()).length).toBeGreaterThan(0);
+    const call = await ask(question('Use the tool f', LOOP));
+    if (call.kind !== 'stream') throw new Error(JSON.stringify(call));
+    const id = /"id":"(toolu_[^"]+)"/.exec(await new Response(call.body).text())?.[1];
+    refuses = true;
+    const before = up.sent.length;
+    const result = [{ type: 'tool_result', tool_use_id: id, content: 'Done' }];
+    const next = await ask({ messages: [{ role: 'user', content: result }], ...LOOP });
+    if (next.kind !== 'stream') throw new Error(JSON.stringify(next));
+    await new Response(next.body).text();
+    const [refused, again, ...more] = up.sent.slice(before).filter((body) => !isForSummary(body));
+    expect(JSON.stringify(refused?.messages[0])).toContain('"compaction"');
+    expect(JSON.stringify(again?.messages[0])).toContain('This is a summary');
+    expect(more).toEqual([]);
+    await booked();
+  },
+);
+
+test('in a tool loop, too, a block goes up only to the upstream that has made it', async () => {
+  const up = upstreamOf();
+  await createWith();
+  await talk(11);
+  const call = await ask(question('Use the tool f', LOOP));
+  if (call.kind !== 'stream') throw new Error(JSON.stringify(call));
+  const id = /"id":"(toolu_[^"]+)"/.exec(await new Response(call.body).text())?.[1];
+  up.upstream.baseURL = 'https://another.test';
+  const before = up.sent.length;
+  const result = [{ type: 'tool_result', tool_use_id: id, content: 'Done' }];
+  const next = await ask({ messages: [{ role: 'user', content: result }], ...LOOP });
+  if (next.kind === 'stream') await new Response(next.body).text();
+  const [sent] = up.sent.slice(before).filter((body) => !isForSummary(body));
+  expect(JSON.stringify(sent?.messages[0])).toContain('This is a summary');
+  expect(JSON.stringify(up.sent.slice(before).filter((body) => !isForSummary(body)))).not.toContain(
+    '"type":"compaction"',
+  );
+});

@@ -1,0 +1,115 @@
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { stubOf } from '../../../support/conversations.ts';
+import { eventually, untilSo } from '../../../support/eventually.ts';
+import {
+  booked,
+  createWith,
+  isForSummary,
+  long,
+  question,
+  refusal,
+  summariesOf,
+  type Up,
+  upstreamOf,
+} from '../../../support/summaries.ts';
+import { ask } from '../../../support/turns.ts';
+
+const [PING_MS, MOST_MS] = [15_000, 20_000];
+const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
+
+/** A conversation whose summary does not come before it may, by a clock that is the test's own. */
+async function slow(answering: (body: Up) => Response | undefined = () => undefined) {
+  const state = { isGoing: false, isLate: false, pings: 0 };
+  const { setTimeout: wait } = globalThis;
+  // Whoever waits looks by itself: a promise of the test must not wake another object.
+  const late = (run: () => void): unknown => wait(() => (state.isLate ? run() : late(run)), 1);
+  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms?: number) => {
+    if (ms === MOST_MS) return late(run);
+    if (ms !== PING_MS) return wait(run, ms);
+    state.pings += 1;
+    return wait(run, state.pings > 3 ? ms : 0);
+  }) as typeof setTimeout);
+  onTestFinished(() => {
+    Object.assign(state, { isGoing: true, isLate: true });
+    spy.mockRestore();
+  });
+  const up = upstreamOf(async (body: Up, { signal }) => {
+    if (!isForSummary(body)) return answering(body);
+    await untilSo(() => {
+      signal?.throwIfAborted();
+      return state.isGoing;
+    });
+    return undefined;
+  });
+  await createWith();
+  return { state, ...up };
+}
+
+/** Talks until a turn waits for a summary. @returns that turn, with what it says until then */
+async function untilItWaits() {
+  for (let turn = 0; turn < 20; turn += 1) {
+    const answer = await ask(question(long(turn)));
+    if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    const first = answer.first ?? (await reader.read()).value ?? '';
+    const rest = async () => {
+      let text = '';
+      for (let next = await reader.read(); !next.done; next = await reader.read()) text += next.value;
+      return text;
+    };
+    if (first.startsWith(PING)) return { turn: answer.turn, headers: answer.headers, rest };
+    await rest();
+  }
+  throw new Error('None has waited.');
+}
+
+test('a turn that waits for a summary sends pings, and goes on without it; the next one has it', async () => {
+  const { state, sent } = await slow();
+  const { turn, rest } = await untilItWaits();
+  const before = sent.length;
+  state.isLate = true;
+  const text = await rest();
+  expect(text).toMatch(/^(event: ping\ndata: .*\n\n)*: sluice-history truncated\n\nid: /);
+  expect(text).toContain(`id: ${turn}-1\nevent: message_start\n`);
+  expect(text).toMatch(/event: message_stop.*\0\{"outcome":/s);
+  // What went up has none, since it still goes on.
+  expect(sent.slice(before).map(isForSummary)).toEqual([false]);
+  expect(await summariesOf()).toEqual([]);
+  state.isGoing = true;
+  await eventually(async () => expect(await summariesOf()).toHaveLength(1));
+  const next = await ask(question('And now?'));
+  if (next.kind !== 'stream') throw new Error(JSON.stringify(next));
+  await new Response(next.body).text();
+  expect(next.headers).not.toHaveProperty('sluice-history');
+  expect(JSON.stringify(sent.at(-1)?.messages[0])).toContain('compaction');
+  await booked();
+});
+
+test.each([
+  ['a stop', 'stopped before anything was said'],
+  ['a refusal of the upstream', 'No such thing.'],
+])('%s behind the pings is an error of the stream', async (why, says) => {
+  let refuses = false;
+  const { state } = await slow(() => (refuses ? refusal(400, 'No such thing.') : undefined));
+  const { rest } = await untilItWaits();
+  refuses = true;
+  if (why === 'a stop') await stubOf().stop();
+  state.isLate = true;
+  const told = new RegExp(`event: error\\ndata: {"type":"error".*${says}.*\\n\\n\\0{"outcome":`);
+  expect(await rest()).toMatch(told);
+  state.isGoing = true;
+  await booked();
+});
+
+test('who does not stream waits as long, and gets the whole answer', async () => {
+  const { state } = await slow();
+  state.isLate = true;
+  for (let turn = 0; turn < 12; turn += 1) {
+    const answer = await ask(question(long(turn), { stream: false }), { stream: false });
+    expect(answer).toMatchObject({ kind: 'whole', status: 200 });
+    if (answer.kind === 'whole' && answer.headers['sluice-history'] === 'truncated') break;
+    expect(turn).toBeLessThan(11);
+  }
+  state.isGoing = true;
+  await booked();
+});

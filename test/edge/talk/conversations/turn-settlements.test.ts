@@ -1,0 +1,49 @@
+import { env, runInDurableObject } from 'cloudflare:test';
+import fc from 'fast-check';
+import { beforeEach, expect, test } from 'vitest';
+import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import { EdgeObject } from '../../../../src/edge/kit/objects/edge-object.ts';
+import { TurnSettlements } from '../../../../src/edge/talk/conversations/turn-settlements.ts';
+import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
+import { turnAt } from '../../../../src/edge/talk/storage/turn-queries.ts';
+import { atRest, simulate, stubOf } from '../../../support/conversations.ts';
+import { tryAsyncCases } from '../../../support/runs.ts';
+import { bodyOf, say } from '../../../support/turns.ts';
+
+beforeEach(() => {
+  simulate();
+});
+/** Shows what an object passes to the modules that do its work. */
+class Shown extends EdgeObject {
+  get surroundings() {
+    return this.around;
+  }
+}
+
+test('a conversation has cost what the account says of its turn, however often that is heard', async () => {
+  await say(bodyOf('Hello'));
+  await atRest();
+  await runInDurableObject(stubOf(), async (_, state) => {
+    const transcript = new Transcript(state.storage);
+    const [ended] = transcript.turns();
+    const others = (transcript.profile?.cost ?? 0) - (ended?.cost ?? 0);
+    const { surroundings } = new Shown(state, env as unknown as Bindings);
+    const object = { ...surroundings, transcript, erase: async () => {} };
+    const settlements = new TurnSettlements(object, { wake: () => {}, onSettled: () => {} });
+    // What is heard again is heard by somebody who knows the turn as it was, or as it has become.
+    const heard = fc.record({ cost: fc.nat(1_000_000), stale: fc.nat(2), fresh: fc.nat(2) });
+    await tryAsyncCases(40, fc.array(heard, { minLength: 1, maxLength: 4 }), async (figures) => {
+      for (const { cost, stale, fresh } of figures) {
+        const known = turnAt(transcript, ended?.seq ?? 0);
+        if (!known) throw new TypeError('no turn');
+        const settled = async () => ({ outcome: 'settled' as const, cost, overHold: false });
+        for (let times = 0; times <= stale; times += 1) await settlements.confirm({ ...known }, settled());
+        for (let times = 0; times < fresh; times += 1) {
+          await settlements.confirm(turnAt(transcript, known.seq) ?? known, settled());
+        }
+        expect(turnAt(transcript, known.seq)?.cost).toBe(cost);
+        expect(transcript.profile?.cost).toBe(others + cost);
+      }
+    });
+  });
+});

@@ -1,0 +1,97 @@
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { testApp } from '../../../support/app.ts';
+import { simulate } from '../../../support/conversations.ts';
+import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../../../support/prefixes.ts';
+
+const MODEL = 'claude-opus-5-5';
+const TOOLS = [{ name: 'look', description: prose(40), input_schema: { type: 'object', properties: {} } }];
+const question = (content: string) => ({ messages: [{ role: 'user', content }] });
+const opening = (more: object = {}) => ({ model: MODEL, max_tokens: 64, ...question('Good morning'), ...more });
+
+async function count(app: SimulatedEdge, body: object, headers: Record<string, string>): Promise<number> {
+  const response = await app.post('/count-tokens', body, headers);
+  const answer = (await response.json()) as { input_tokens: number };
+  if (response.status !== 200) throw new Error(JSON.stringify(answer));
+  return answer.input_tokens;
+}
+
+/** @returns every token of the prompt that a turn has sent, cached or not. */
+async function turn(app: SimulatedEdge, body: object, headers: Record<string, string>): Promise<number> {
+  const response = await app.post('/v1/messages', { conversation: 'c1', ...body }, headers);
+  const { usage } = (await response.json()) as { usage: Usage };
+  await app.settled();
+  return usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
+}
+
+describe('a count that names a conversation', () => {
+  test('is what the next turn’s prompt comes to: its history, its system and tools, and what is new', async () => {
+    simulate();
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const first = opening({ system: prose(50), tools: TOOLS, tool_choice: { type: 'none' } });
+    // Before there is a conversation the request is all there is.
+    const begun = await count(app, { conversation: 'c1', ...first }, alice);
+    expect(await turn(app, first, alice)).toBe(begun);
+    const second = { ...question('And now?'), tool_choice: { type: 'none' } };
+    const counted = await count(app, { conversation: 'c1', ...second }, alice);
+    expect(counted).toBeGreaterThan(begun);
+    expect(await count(app, second, { ...alice, 'sluice-conversation': 'c1' })).toBe(counted);
+    expect(await turn(app, second, alice)).toBe(counted);
+  });
+
+  test('has the prefix in it that the conversation holds, or will begin with', async () => {
+    simulate();
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    await put(app, 'support', { system: prose(300), model: MODEL, max_tokens: 64 }, alice);
+    const first = { prefix: 'support', ...question('Good morning') };
+    const begun = await count(app, { conversation: 'c1', ...first }, alice);
+    expect(begun).toBeGreaterThan(300);
+    expect(await turn(app, first, alice)).toBe(begun);
+    const counted = await count(app, { conversation: 'c1', ...question('And now?') }, alice);
+    expect(await turn(app, question('And now?'), alice)).toBe(counted);
+    const other = await app.post('/count-tokens', { conversation: 'c1', prefix: 'other', ...question('x') }, alice);
+    expect(other.status).toBe(400);
+  });
+
+  test('begins no turn, and is refused where a turn would be', async () => {
+    simulate();
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    await turn(app, opening(), alice);
+    const read = async () => (await app.fetch('/conversations/c1', { headers: alice })).json();
+    const before = await read();
+    await count(app, { conversation: 'c1', ...question('And now?') }, alice);
+    const answers = { messages: [{ role: 'assistant', content: 'I said nothing of the kind' }] };
+    expect((await app.post('/count-tokens', { conversation: 'c1', ...answers }, alice)).status).toBe(400);
+    expect((await app.post('/count-tokens', { conversation: 'c 1', ...question('x') }, alice)).status).toBe(400);
+    expect(await read()).toEqual(before);
+  });
+
+  test('of somebody else counts nothing of theirs', async () => {
+    simulate();
+    const app = simulatedEdge();
+    await turn(app, opening({ system: prose(500) }), await as('alice'));
+    const bob = await as('bob');
+    expect(await count(app, { conversation: 'c1', ...opening() }, bob)).toBe(
+      await count(app, opening({ max_tokens: undefined }), bob),
+    );
+    const response = await app.post('/count-tokens', { conversation: 'c1', ...question('x') }, bob);
+    expect(response.status).toBe(400);
+  });
+});
+
+test('a count that hangs is given up after 20 seconds', async () => {
+  const { setTimeout: wait } = globalThis;
+  const soon = (run: () => void, ms = 0) => wait(run, ms > 19_000 && ms <= 20_000 ? 1 : ms);
+  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
+  onTestFinished(() => spy.mockRestore());
+  const app = testApp(() => {
+    const then = Date.now() + 20_000;
+    const clock = vi.spyOn(Date, 'now').mockReturnValue(then);
+    onTestFinished(() => clock.mockRestore());
+    return new Promise(() => {});
+  });
+  const response = await app.post('/v1/messages/count_tokens', { model: MODEL, ...question('How long?') });
+  expect([response.status, app.sent.length]).toEqual([504, 1]);
+});

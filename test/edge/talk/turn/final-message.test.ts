@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest';
+import { isObject, type Json } from '../../../../src/edge/kit/json/object.ts';
+import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
+import { finalMessage, madeMessage } from '../../../support/made-messages.ts';
+import { tryAsyncCases } from '../../../support/runs.ts';
+
+test('a message is built from its events as the official client builds it', async () => {
+  await tryAsyncCases(200, madeMessage, async (events) => {
+    const builder = new MessageBuilder();
+    for (const event of events) {
+      const text = JSON.stringify(event);
+      if (builder.form?.takeData(text) === undefined) builder.take(JSON.parse(text) as Json, text);
+    }
+    const built = { ...builder.message, content: builder.blocks.map(({ value }) => value) };
+    const expected = await finalMessage(events);
+    expect(isObject(expected)).toBe(true);
+    expect(JSON.parse(JSON.stringify(built))).toEqual(expected);
+  });
+});

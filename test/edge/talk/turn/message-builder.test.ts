@@ -1,0 +1,154 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
+import { eventsAsShown } from '../../../../src/edge/talk/storage/log-text.ts';
+import type { TurnRow } from '../../../../src/edge/talk/storage/rows.ts';
+import type { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
+import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
+import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
+import { Turn } from '../../../../src/edge/talk/turn/turn.ts';
+import { tryCases } from '../../../support/runs.ts';
+
+const encoder = new TextEncoder();
+
+/** Strings with all that JSON escapes, and the ends of a delta in the middle. */
+const said = fc.oneof(
+  fc.string(),
+  fc.string({ unit: 'binary' }),
+  fc.constantFrom('"}}', '\\', '"', '\u0000', '\ud800', '\n', '}', ' ', '"},"x":{"y":"'),
+);
+const index = fc.constantFrom(0, 1);
+const delta: fc.Arbitrary<Json> = fc.oneof(
+  { weight: 4, arbitrary: said.map((text) => ({ type: 'text_delta', text })) },
+  said.map((thinking) => ({ type: 'thinking_delta', thinking })),
+  said.map((signature) => ({ type: 'signature_delta', signature })),
+  said.map((partial_json) => ({ type: 'input_json_delta', partial_json })),
+  said.map((citation) => ({ type: 'citations_delta', citation })),
+  said.map((text) => ({ text, type: 'text_delta' })),
+  fc.record({ type: fc.constant('of_the_future'), text: said, more: said }),
+  fc.record({ type: fc.constant('of_the_future'), ['__proto__']: said, text: fc.oneof(said, fc.nat()) }),
+);
+const block = fc.constantFrom<Json>(
+  { type: 'text', text: '' },
+  { type: 'thinking', thinking: '', signature: '' },
+  { type: 'tool_use', id: 't', name: 'n', input: {} },
+  { type: 'of_the_future', text: 'a' },
+);
+const event: fc.Arbitrary<Json> = fc.oneof(
+  { weight: 8, arbitrary: fc.record({ type: fc.constant('content_block_delta'), index, delta }) },
+  fc.record({ type: fc.constant('content_block_start'), index, content_block: block }),
+  fc.record({ type: fc.constant('content_block_stop'), index }),
+  fc.constant({ type: 'ping' }),
+);
+/** A block and what it says, as the API sends them: this is what the quick way is for. */
+const saying: fc.Arbitrary<Json[]> = fc
+  .tuple(
+    fc.constantFrom(
+      [{ type: 'text', text: '' }, 'text_delta', 'text'] as const,
+      [{ type: 'thinking', thinking: '' }, 'thinking_delta', 'thinking'] as const,
+      [{ type: 'tool_use', id: 't', name: 'n', input: {} }, 'input_json_delta', 'partial_json'] as const,
+    ),
+    index,
+    fc.array(said, { maxLength: 10 }),
+  )
+  .map(([[content_block, type, name], at, strings]) => [
+    { type: 'content_block_start', index: at, content_block },
+    ...strings.map((text) => ({ type: 'content_block_delta', index: at, delta: { type, [name]: text } })),
+  ]);
+/** How one event is written: as JSON writes it, with the API's padding, with spaces, or with a member repeated. */
+const written = (data: Json) => {
+  const plain = JSON.stringify(data);
+  const others = [plain.replace(/}$/, '   }'), plain.replace(/:/, ' : '), plain.replace(/}}$/, ',"text":"again"}}')];
+  return fc.oneof({ weight: 8, arbitrary: fc.constant(plain) }, fc.constantFrom(...others));
+};
+const parsed = (text: string): Json => {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return {};
+  }
+};
+
+/** A turn whose log goes into a list. */
+function aTurn(): { turn: Turn; stored: string[] } {
+  const stored: string[] = [];
+  const write: Transcript['log']['write'] = (_, row, __, ___, { text, short }) => {
+    stored.push(short ?? text);
+    return { next: row + 1 };
+  };
+  const row: Pick<TurnRow, 'seq' | 'id'> = { seq: 1, id: 'turn_x' };
+  return { turn: new Turn({ log: { write } } as Transcript, row as TurnRow, 1, { newMessages: 1 }), stored };
+}
+
+test('deltas that are read by their strings alone come to the same as those that are parsed, split at any byte', () => {
+  let quick = 0;
+  let together = 0;
+  tryCases(
+    500,
+    fc
+      .array(fc.oneof(saying, fc.array(event, { maxLength: 5 })), { maxLength: 6 })
+      .chain((runs) => fc.tuple(...runs.flat().map((data) => written(data).map((text) => ({ data, text }))))),
+    fc.array(fc.nat(4_000), { maxLength: 20 }),
+    (events, places) => {
+      const slow = new MessageBuilder();
+      for (const { text } of events) slow.take(parsed(text));
+      const bytes = encoder.encode(events.map(({ data, text }) => `event: ${data.type}\ndata: ${text}\n\n`).join(''));
+      const cuts = [0, ...places.filter((place) => place < bytes.length).sort((a, b) => a - b), bytes.length];
+      const fast = new MessageBuilder();
+      const reader = new FrameReader();
+      const { turn, stored } = aTurn();
+      let text = '';
+      for (const [at, to] of cuts.slice(1).entries()) {
+        const before = turn.log.events;
+        turn.take(bytes.slice(cuts[at], to), 0);
+        if (turn.log.events > before + 2) together += 1;
+        for (const frame of reader.push(bytes.slice(cuts[at], to))) {
+          text += frame.text;
+          if (fast.form?.takeData(frame.data) !== undefined) quick += 1;
+          else fast.take(parsed(frame.data), frame.data);
+        }
+      }
+      expect(text).toBe(new TextDecoder().decode(bytes));
+      expect(fast.blocks).toEqual(slow.blocks);
+      expect(fast.openIndices).toEqual(slow.openIndices);
+      expect(turn.builder.blocks).toEqual(slow.blocks);
+      turn.log.store();
+      const told = text.split(/(?<=\n\n)/).map((frame, number) => `id: turn_x-${number + 1}\n${frame}`);
+      expect(stored.map((row) => eventsAsShown(row, 'turn_x', 1).text)).toEqual(text === '' ? [] : [told.join('')]);
+    },
+  );
+  expect(quick).toBeGreaterThan(100);
+  expect(together).toBeGreaterThan(100);
+});
+
+test('a message that came whole is the same when it is told as events', () => {
+  const content = fc.array(
+    fc.oneof(
+      said.map((text) => ({ type: 'text', text })),
+      fc.record({ type: fc.constant('text'), text: said, citations: fc.array(fc.record({ cited_text: said })) }),
+      fc.record({ type: fc.constant('thinking'), thinking: said, signature: said }),
+      said.map((data) => ({ type: 'redacted_thinking', data })),
+      fc.dictionary(fc.string(), said).map((input) => ({ type: 'tool_use', id: 't', name: 'n', input })),
+    ),
+  );
+  const message = fc.record({
+    id: fc.constant('msg_1'),
+    type: fc.constant('message'),
+    role: fc.constant('assistant'),
+    model: fc.constant('m'),
+    content,
+    stop_reason: fc.constantFrom('end_turn', 'tool_use'),
+    stop_sequence: fc.constant(null),
+    usage: fc.record({ input_tokens: fc.nat(1e8), output_tokens: fc.nat(1e8) }),
+  });
+  tryCases(100, message, (whole) => {
+    const builder = new MessageBuilder();
+    const frames = new FrameReader().push(encoder.encode(eventsOf(whole)));
+    for (const { data } of frames) builder.take(JSON.parse(data) as Json);
+    expect(builder.stopped).toBe(true);
+    // What bytes cannot say, the halves of a character, becomes the sign for that.
+    const told = { ...builder.message, content: builder.blocks.map(({ value }) => value) };
+    expect(told).toEqual(JSON.parse(JSON.stringify(whole)));
+  });
+});

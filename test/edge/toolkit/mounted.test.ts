@@ -1,0 +1,173 @@
+import fc from 'fast-check';
+import { Hono } from 'hono';
+import { expect, test } from 'vitest';
+import { createApp } from '../../../src/edge/app.ts';
+import type { AppEnv } from '../../../src/edge/gate/auth/context.ts';
+import { errorOf, type TestApp, testApp } from '../../support/app.ts';
+import { simulate } from '../../support/conversations.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import { eventsIn } from '../../support/turns.ts';
+
+const MESSAGE = {
+  type: 'message',
+  model: 'claude-haiku-5-5',
+  content: [],
+  usage: { input_tokens: 1, output_tokens: 1 },
+};
+const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, messages: [{ role: 'user', content: 'Hi' }] };
+const ORIGIN = 'https://app.example.com';
+const VARS = { ...DEPLOYED, ALLOWED_ORIGINS: ORIGIN };
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'];
+
+const answer = () => Response.json(MESSAGE);
+const under = (path: string) => (edge: Hono<AppEnv>) => new Hono<AppEnv>().route(path, edge);
+
+/** Every path that the app has, with a name in each place, and some that it has not. */
+const PATHS = [
+  ...new Set(createApp().routes.map(({ path }) => path.replaceAll(/:\w+/g, 'x').replaceAll('*', 'nothing'))),
+  '/nope',
+  '/v1/files',
+  '/conversations/x/nope',
+  '/messages/',
+  '//messages',
+];
+
+/** What a caller sees of an answer, without what is new in each. */
+async function seen(response: Response, path: string) {
+  const { 'sluice-request-id': id, 'request-id': _, ...headers } = Object.fromEntries(response.headers);
+  const text = await response.text();
+  return {
+    status: response.status,
+    headers,
+    text: text
+      .replaceAll(id ?? '', 'ID')
+      .replaceAll(/"resets_at":"[^"]*"/g, '')
+      // What an isolate has counted counts the other request, too.
+      .replaceAll(/sluice_isolate_.*/g, '')
+      .replaceAll(path, ''),
+  };
+}
+
+test('under any path of another app each request gets the answer that it gets without one', async () => {
+  const alone = testApp(answer, VARS);
+  const apps = new Map<string, TestApp>();
+  const token = await tokenOf('alice', ['admin']);
+  const requests = fc.record({
+    path: fc.constantFrom('/ai', '/a/b', '/t/:tenant', '/'),
+    to: fc.constantFrom(...PATHS),
+    method: fc.constantFrom(...METHODS),
+    headers: fc.constantFrom(
+      {},
+      { origin: ORIGIN },
+      { origin: 'https://evil.example' },
+      bearer(token),
+      bearer('eyJ.a.b'),
+    ),
+  });
+  await tryAsyncCases(runs(400), requests, async ({ path, to, method, headers }) => {
+    const mounted = apps.get(path) ?? testApp(answer, VARS, { around: under(path) });
+    apps.set(path, mounted);
+    const reached = path === '/' ? '' : path.replace(':tenant', 'acme');
+    const preflight = method === 'OPTIONS' ? { 'access-control-request-method': 'POST' } : {};
+    const init = { method, headers: { ...headers, ...preflight } };
+    const [expected, got] = [await alone.fetch(to, init), await mounted.fetch(`${reached}${to}`, init)];
+    expect(await seen(got, reached)).toEqual(await seen(expected, ''));
+  });
+  for (const app of [alone, ...apps.values()]) await app.settled();
+});
+
+test('what has no route says so under its path: 405 with the methods, 404, 501', async () => {
+  const app = testApp(answer, VARS, { around: under('/ai') });
+  const headers = bearer(await tokenOf('alice'));
+  const wrong = await app.fetch('/ai/messages', { headers });
+  expect(wrong.headers.get('allow')).toBe('POST');
+  expect([wrong.status, (await errorOf(wrong)).type]).toEqual([405, 'invalid_request_error']);
+  const nothing = await app.fetch('/ai/nope');
+  expect([nothing.status, (await errorOf(nothing)).message]).toEqual([404, 'There is nothing at /ai/nope.']);
+  const skills = await app.fetch('/ai/v1/skills', { headers });
+  expect([skills.status, (await errorOf(skills)).type]).toEqual([501, 'not_supported']);
+  expect((await app.fetch('/ai/v1/skills')).status).toBe(401);
+  // What is not under the path is the other app's.
+  const outside = await app.fetch('/messages', { headers });
+  expect([outside.status, await outside.text()]).toEqual([404, '404 Not Found']);
+});
+
+test('a page of the Worker’s own for every path does not hide what the edge says, but its routes within the path count', async () => {
+  const app = testApp(answer, VARS, {
+    around: (edge) =>
+      new Hono<AppEnv>()
+        .route('/t/:tenant', edge)
+        .get('/t/:tenant/extra', (c) => c.text(`extra of ${c.req.param('tenant')}`))
+        .get('*', (c) => c.text('the page')),
+  });
+  const headers = bearer(await tokenOf('alice'));
+  const told = async (path: string) => {
+    const response = await app.fetch(path, { headers });
+    return [response.status, (await response.text()).slice(0, 16)];
+  };
+  expect(await told('/t/acme/extra')).toEqual([200, 'extra of acme']);
+  expect(await told('/t/acme/messages')).toEqual([405, '{"type":"error",']);
+  expect(await told('/t/acme/nope')).toEqual([404, '{"type":"error",']);
+  expect(await told('/else')).toEqual([200, 'the page']);
+});
+
+test('a location, and the sentence that names it, say the path by which the edge is reached', async () => {
+  simulate({ SIMULATOR_TTFT_MS: '1500' });
+  const app = testApp(answer, { MODE: 'development' }, { around: under('/deep/ai') });
+  const ask = () => app.post('/deep/ai/messages', { ...ASK, conversation: 'c1' });
+  const first = await ask();
+  const second = await ask();
+  expect(second.status).toBe(409);
+  const location = second.headers.get('location') ?? '';
+  expect(location).toBe('/deep/ai/conversations/c1/stream');
+  expect((await errorOf(second)).message).toContain(`GET ${location},`);
+  const followed = await app.fetch(location);
+  expect(followed.headers.get('sluice-turn')).toBe(first.headers.get('sluice-turn'));
+  expect(eventsIn(await followed.text())).toEqual(eventsIn(await first.text()));
+  const stale = await app.fetch(location, { headers: { 'last-event-id': 'turn_longgone-3' } });
+  expect([stale.status, stale.headers.get('location')]).toEqual([410, '/deep/ai/conversations/c1/messages']);
+  expect((await app.fetch('/deep/ai/conversations/c1/messages')).status).toBe(200);
+  await app.settled();
+});
+
+test('a Worker adds routes and middleware of its own before and behind', async () => {
+  const app = testApp(answer, VARS, {
+    options: { publicPaths: ['/broken'] },
+    around: (edge) => {
+      edge.get('/notes/:id', (c) => c.json({ id: c.req.param('id'), account: c.get('identity').account }));
+      edge.get('/broken', () => {
+        throw new Error('a secret of the Worker');
+      });
+      return new Hono<AppEnv>()
+        .use(async (c, next) => {
+          if (c.req.query('blocked') !== undefined) return c.text('blocked', 418);
+          await next();
+          c.header('x-own', 'before');
+        })
+        .get('/health', (c) => c.text('the Worker’s own'))
+        .route('/', edge)
+        .get('/behind', (c) => c.text('behind'))
+        .post('/messages/own', (c) => c.text('own'));
+    },
+  });
+  const own = async (path: string, init?: RequestInit) => {
+    const response = await app.fetch(path, init);
+    return [response.status, response.headers.get('x-own'), await response.text()];
+  };
+  const headers = bearer(await tokenOf('alice'));
+  expect(await own('/health')).toEqual([200, 'before', 'the Worker’s own']);
+  expect(await own('/behind')).toEqual([200, 'before', 'behind']);
+  expect(await own('/messages/own', { method: 'POST' })).toEqual([200, 'before', 'own']);
+  expect(await own('/messages?blocked', { method: 'POST' })).toEqual([418, null, 'blocked']);
+  expect(await own('/notes/7', { headers })).toEqual([200, 'before', '{"id":"7","account":"alice"}']);
+  expect((await own('/notes/7'))[0]).toBe(401);
+  const broken = await app.fetch('/broken');
+  expect(broken.status).toBe(500);
+  expect((await errorOf(broken)).message).not.toContain('secret');
+  const answered = await app.post('/messages', { ...ASK, stream: false }, headers);
+  expect([answered.status, answered.headers.get('x-own')]).toEqual([200, 'before']);
+  expect(await answered.json()).toEqual(MESSAGE);
+  await app.settled();
+  expect(app.log.at(-1)).toMatchObject({ account: 'alice', status: 200 });
+});

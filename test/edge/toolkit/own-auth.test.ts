@@ -1,0 +1,144 @@
+import { Hono } from 'hono';
+import { expect, test, vi } from 'vitest';
+import type { AppOptions } from '../../../src/edge/app.ts';
+import type { AppEnv } from '../../../src/edge/gate/auth/context.ts';
+import { ApiError } from '../../../src/edge/kit/http/errors.ts';
+import { errorOf, testApp } from '../../support/app.ts';
+import { SMALL_MESSAGE } from '../../support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+
+type Authenticate = NonNullable<AppOptions['authenticate']>;
+
+declare module 'hono' {
+  interface ContextVariableMap {
+    /** What a Worker's own middleware has found out. */
+    user: string;
+  }
+}
+
+const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
+
+/** A credential of the test's own kind. */
+const as = (user: string) => ({ 'sluice-user': user });
+const byHeader: Authenticate = (request) => {
+  const account = request.headers.get('sluice-user');
+  return account === null ? undefined : { account };
+};
+const withAuth = (authenticate: Authenticate, vars: Record<string, unknown> = DEPLOYED) =>
+  testApp(() => Response.json(SMALL_MESSAGE), vars, { options: { authenticate } });
+
+test('whom the Worker names is the account, and its secret does not go up', async () => {
+  const app = withAuth(byHeader);
+  expect((await app.post('/messages', ASK, as('alice'))).status).toBe(200);
+  await app.settled();
+  expect(app.log.at(-1)).toMatchObject({ account: 'alice', status: 200 });
+  expect(app.sent[0]?.headers.has('sluice-user')).toBe(false);
+  const usage = await app.fetch('/usage', { headers: as('alice') });
+  expect(await usage.json()).toMatchObject({ total: { requests: 1 } });
+  // The scopes are those of a provider's token that names none.
+  expect((await app.fetch('/accounts', { headers: as('alice') })).status).toBe(403);
+  expect((await app.fetch('/accounts/bob', { headers: as('alice') })).status).toBe(404);
+});
+
+test('whom it does not know is asked for a credential of the edge, and is nobody without one', async () => {
+  const both = withAuth(byHeader);
+  expect((await both.fetch('/accounts', { headers: bearer(await tokenOf('root', ['admin'])) })).status).toBe(200);
+  for (const vars of [DEPLOYED, { MODE: '' }]) {
+    const app = withAuth(byHeader, vars);
+    for (const headers of [{}, bearer('anything'), bearer('eyJ.a.b')]) {
+      const refused = await app.post('/messages', ASK, headers);
+      expect([refused.status, (await errorOf(refused)).type]).toEqual([401, 'authentication_error']);
+    }
+    expect(app.sent).toEqual([]);
+  }
+});
+
+test('in development an own check of credentials is asked as well, and nobody is the account dev', async () => {
+  const app = withAuth(byHeader, {});
+  await app.post('/messages', ASK, as('alice'));
+  await app.post('/messages', ASK);
+  await app.settled();
+  expect(app.log.map(({ account }) => account)).toEqual(['alice', 'dev']);
+});
+
+test('an own check of credentials is asked at private paths alone', async () => {
+  const asked = vi.fn(byHeader);
+  const app = withAuth(asked);
+  await app.fetch('/health');
+  await app.fetch('/nope');
+  expect(asked).not.toHaveBeenCalled();
+  await app.fetch('/usage', { headers: as('alice') });
+  expect(asked).toHaveBeenCalledTimes(1);
+});
+
+test('a token that it names is listed and revoked at the edge; without one there is nothing to revoke', async () => {
+  const issued_at = Math.floor(Date.now() / 1_000) - 60;
+  const app = withAuth((request) => {
+    const [account, jti] = request.headers.get('sluice-user')?.split('/') ?? [];
+    if (account === undefined) return undefined;
+    return jti === undefined ? { account } : { account, scopes: ['messages'], token: { jti, issued_at } };
+  });
+  const root = bearer(await tokenOf('root', ['admin']));
+  const status = async (user: string) => (await app.post('/messages', ASK, as(user))).status;
+  expect([await status('alice/s1'), await status('alice/s2'), await status('alice')]).toEqual([200, 200, 200]);
+  const listed = await app.fetch('/accounts/alice/tokens', { headers: root });
+  const { data } = (await listed.json()) as { data: { jti: string }[] };
+  expect(data.map(({ jti }) => jti).sort()).toEqual(['s1', 's2']);
+  await app.fetch('/accounts/alice/tokens/s1', { method: 'DELETE', headers: root });
+  expect([await status('alice/s1'), await status('alice/s2')]).toEqual([401, 200]);
+  expect((await app.fetch('/conversations', { headers: as('alice/s1') })).status).toBe(401);
+  await app.fetch('/accounts/alice/tokens', { method: 'DELETE', headers: root });
+  expect([await status('alice/s2'), await status('alice/s3'), await status('alice')]).toEqual([401, 401, 200]);
+});
+
+test('what it throws ends the request: an ApiError as it says, anything else without its details', async () => {
+  const app = withAuth((request) => {
+    if (request.headers.has('sluice-user')) throw new ApiError('permission_error', 'You are banned.');
+    throw new Error('the password of the database');
+  });
+  const banned = await app.post('/messages', ASK, as('alice'));
+  expect([banned.status, (await errorOf(banned)).message]).toEqual([403, 'You are banned.']);
+  const broken = await app.post('/messages', ASK);
+  expect(broken.status).toBe(500);
+  expect(await broken.text()).not.toContain('password');
+  expect(app.sent).toEqual([]);
+});
+
+test('a name that is none, or nobody’s, is a 401; a wrong answer of the function is the operator’s to mend', async () => {
+  const app = withAuth(byHeader);
+  for (const name of ['', 'x'.repeat(129), '..', '.', 'webhook-github']) {
+    expect((await app.post('/messages', ASK, as(name))).status, name).toBe(401);
+  }
+  for (const caller of [{ account: 'alice', scopes: ['root'] }, { account: 'alice', scope: 'messages' }, 'alice']) {
+    const wrong = withAuth(() => caller as unknown as { account: string });
+    const response = await wrong.post('/messages', ASK);
+    expect([response.status, response.headers.get('x-should-retry')]).toEqual([500, 'false']);
+    expect((await errorOf(response)).message).toContain('`authenticate`');
+    expect(wrong.sent).toEqual([]);
+  }
+});
+
+test('an own check of credentials may read the body of a clone, and is told when it has taken the request’s own', async () => {
+  const clone = withAuth(async (request) => ({ account: `a${(await request.clone().text()).length}` }));
+  expect((await clone.post('/messages', ASK)).status).toBe(200);
+  await clone.settled();
+  expect(clone.log.at(-1)).toMatchObject({ account: `a${JSON.stringify(ASK).length}` });
+  const taken = withAuth(async (request) => ({ account: `a${(await request.text()).length}` }));
+  expect((await errorOf(await taken.post('/messages', ASK))).message).toContain('clone');
+});
+
+test('an own check of credentials sees what the Worker’s own middleware has found out', async () => {
+  const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED, {
+    options: { authenticate: (_, c) => ({ account: c.get('user') }) },
+    around: (edge) =>
+      new Hono<AppEnv>()
+        .use(async (c, next) => {
+          c.set('user', 'carol');
+          await next();
+        })
+        .route('/ai', edge),
+  });
+  expect((await app.post('/ai/messages', ASK)).status).toBe(200);
+  await app.settled();
+  expect(app.log.at(-1)).toMatchObject({ account: 'carol' });
+});

@@ -1,0 +1,134 @@
+// @vitest-environment jsdom
+import '../../support/without-layout.ts';
+import { h } from 'preact';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { agentDrafts } from '../../../src/page/agents/agent-draft.ts';
+import { Agents } from '../../../src/page/agents/agents.tsx';
+import { agents } from '../../../src/page/edge/agents.ts';
+import { toolsOfEdge } from '../../../src/page/edge/client.ts';
+import { models } from '../../../src/page/edge/models.ts';
+import { click, fakeEdge, fill, goTo, named, refusal, show, shows } from '../../support/dom.ts';
+
+const HAIKU = 'claude-haiku-5-5';
+/** The agents that are stored, by their names. */
+let stored: Map<string, object>;
+/** What the edge says of the next one that is sent. */
+let refused: string | undefined;
+let root: HTMLElement;
+
+const contentOf = (name: string, fields: object) => ({
+  ...{ type: 'agent', name, version: `${name}@0123456789`, owner: 'deployment', model: HAIKU, max_tokens: 200 },
+  ...{ approvers: 'owner', description: 'Keeps', updated_at: '2026-11-20T10:00:00Z', ...fields },
+});
+const field = (name: string) => named(root, name);
+const type = async (name: string, text: string) => {
+  fill(field(name), text);
+  await expect.poll(() => field(name).value).toBe(text);
+};
+const invalid = () =>
+  [...root.querySelectorAll<HTMLInputElement>('[aria-invalid=true]')].map((one) => one.labels?.[0]?.textContent);
+const save = () => click(root, 'Store agent');
+
+beforeEach(() => {
+  stored = new Map();
+  refused = undefined;
+  agents.value = undefined;
+  agentDrafts.value = {};
+  toolsOfEdge.value = ['edge_clock', 'edge_dice'];
+  models.value = [{ id: HAIKU, display_name: 'Claude Haiku 5.5', prices: { input: 1 } } as never];
+  fakeEdge(({ method, path, body }) => {
+    const name = decodeURIComponent(/^\/agents\/([^/?]+)/.exec(path)?.[1] ?? '');
+    if (path.includes('/versions') || !name) {
+      const rows = path.startsWith('/agents?') ? [...stored].map(([of, fields]) => contentOf(of, fields)) : [];
+      return { data: rows, has_more: false };
+    }
+    if (method === 'DELETE') return stored.delete(name);
+    if (method === 'PUT') {
+      if (refused !== undefined) return refusal(400, 'invalid_request_error', refused);
+      stored.set(name, body as object);
+    }
+    return contentOf(name, stored.get(name) ?? {});
+  });
+  onTestFinished(() => void vi.useRealTimers());
+});
+
+const open = (hash: string) => {
+  goTo(hash);
+  root = show(h(Agents, {}));
+};
+
+test('what the edge refuses of an agent stands at its field, which has the focus, until it is changed', async () => {
+  open('#/agents/@new');
+  await type('Name', 'clerk');
+  for (const [name, text, said] of [
+    ['Steps of the model', '1000', 'limits.max_turns: expected at most 100'],
+    ['Tools, as JSON', '[]', 'tools.0.run.url: name its host in TOOL_HOSTS'],
+    ['More fields', '{"history": {"max_tokens": -1}}', 'history.max_tokens: expected at least 1'],
+    ['Name', '-', 'The name of the agent must begin with a letter.'],
+  ] as const) {
+    await type(name, text);
+    refused = said;
+    await save();
+    await expect.poll(invalid).toEqual([name]);
+    expect(document.activeElement).toBe(field(name));
+    expect(root.querySelector('[role=alert]')?.textContent).toContain(said.split(': ').at(-1));
+    await type(name, name === 'Name' ? 'clerk' : '');
+    await expect.poll(invalid).toEqual([]);
+  }
+  refused = undefined;
+  // What cannot be read is not sent at all.
+  await type('Tools, as JSON', '[{"name": ');
+  await save();
+  await expect.poll(invalid).toEqual(['Tools, as JSON']);
+  expect(stored.size).toBe(0);
+  await type('Tools, as JSON', '');
+  for (const name of ['edge_clock', 'edge_dice']) await click(root, `Add ${name}`);
+  await expect.poll(() => root.textContent).not.toContain('Add edge_');
+  await save();
+  await expect.poll(() => location.hash).toBe('#/agents/clerk');
+  const tools = ['edge_clock', 'edge_dice'].map((name) => ({ name, run: 'worker' }));
+  expect(stored.get('clerk')).toMatchObject({ model: HAIKU, tools });
+});
+
+test('what is typed is kept, wherever one goes, until it is stored; one that is there is not replaced by chance', async () => {
+  stored.set('clerk', {});
+  open('#/agents/@new');
+  await type('System prompt', 'You are a clerk.');
+  goTo('#/agents');
+  await shows(root, 'Go on with the new agent');
+  // As a reload finds it.
+  expect(sessionStorage.getItem('sluice-agent-drafts')).toContain('You are a clerk.');
+  goTo('#/agents/@new');
+  await shows(root, 'not stored yet');
+  expect(field('System prompt').value).toBe('You are a clerk.');
+  await type('Name', 'clerk');
+  await save();
+  await expect.poll(invalid).toEqual(['Name']);
+  expect(stored.get('clerk')).toEqual({});
+  await type('Name', 'second');
+  await save();
+  await expect.poll(() => stored.get('second')).toMatchObject({ system: 'You are a clerk.' });
+  expect(agentDrafts.value).toEqual({});
+  goTo('#/agents/@new');
+  await expect.poll(() => field('System prompt').value).toBe('');
+  await type('Name', 'third');
+  await click(root, 'Discard changes');
+  await expect.poll(() => field('Name').value).toBe('');
+});
+
+test('a deletion is undone where it is listed, and opens again what was open', async () => {
+  stored.set('keeper', {});
+  open('#/agents/keeper');
+  await click(root, 'Delete');
+  await click(root, 'Undo deleting keeper');
+  await shows(root, 'All agents');
+  expect(location.hash).toBe('#/agents/keeper');
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  await click(root, 'Delete');
+  await shows(root, 'Undo');
+  await vi.advanceTimersByTimeAsync(19_000);
+  expect(stored.size).toBe(1);
+  await vi.advanceTimersByTimeAsync(2_000);
+  await shows(root, 'No agents yet');
+  expect(stored.size).toBe(0);
+});

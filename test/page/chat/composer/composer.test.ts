@@ -1,0 +1,93 @@
+// @vitest-environment jsdom
+import { h } from 'preact';
+import { beforeEach, expect, test } from 'vitest';
+import { Composer } from '../../../../src/page/chat/composer/composer.tsx';
+import { clearDraft } from '../../../../src/page/chat/composer/draft.ts';
+import { session } from '../../../../src/page/chat/session/conversations.ts';
+import { Session } from '../../../../src/page/chat/session/session.ts';
+import { fakeEdge, fill, named, press, show } from '../../../support/dom.ts';
+
+const MESSAGE = { type: 'message', id: 'msg_1', role: 'assistant', model: 'm', content: [], stop_reason: null };
+const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+const BEGIN = [
+  event('message_start', { message: { ...MESSAGE, usage: { input_tokens: 1, output_tokens: 1 } } }),
+  event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }),
+  event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'A weir' } }),
+].join('');
+const END = [
+  event('content_block_stop', { index: 0 }),
+  event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 2 } }),
+  event('message_stop', {}),
+].join('');
+
+/** An edge whose answer goes on until it is stopped. */
+function answering() {
+  let more!: ReadableStreamDefaultController<Uint8Array>;
+  const body = new ReadableStream<Uint8Array>({
+    start: (controller) => {
+      more = controller;
+    },
+  });
+  const say = (text: string) => more.enqueue(new TextEncoder().encode(text));
+  const asked = fakeEdge(({ method, path }) => {
+    if (path === '/messages') {
+      say(BEGIN);
+      return new Response(body, { headers: { 'content-type': 'text/event-stream', 'sluice-turn': 'turn_1' } });
+    }
+    if (path.startsWith('/conversations/c1/stop')) {
+      say(END);
+      more.close();
+    }
+    return method === 'POST' || path.startsWith('/accounts/')
+      ? {}
+      : { id: 'c1', state: 'idle', data: [], has_more: false };
+  });
+  return { asked, posts: () => asked.filter(({ method }) => method === 'POST').map(({ path }) => path) };
+}
+
+async function composer() {
+  session.value = new Session('c1', () => Promise.resolve());
+  await session.value.open();
+  const root = show(h(Composer, {}));
+  return { root, draft: named<HTMLTextAreaElement>(root, 'Message') };
+}
+
+const isDisabled = (root: HTMLElement) => named<HTMLButtonElement>(root, 'Send').disabled;
+
+beforeEach(() => {
+  clearDraft();
+  session.value = undefined;
+});
+
+test('a question goes up by Enter, and Stop stops its answer at the edge', async () => {
+  const { asked, posts } = answering();
+  const { root, draft } = await composer();
+  expect(isDisabled(root)).toBe(true);
+  fill(draft, ' What is a weir? ');
+  await expect.poll(() => isDisabled(root)).toBe(false);
+  press(draft, 'Enter', { shiftKey: true });
+  expect(posts()).toEqual([]);
+  press(draft, 'Enter');
+  await expect.poll(() => root.querySelector('[aria-label=Stop]')).not.toBeNull();
+  expect(draft.value).toBe('');
+  const question = { role: 'user', content: 'What is a weir?' };
+  expect(asked.find(({ path }) => path === '/messages')?.body).toMatchObject({
+    conversation: 'c1',
+    messages: [question],
+  });
+  await expect.poll(() => session.value?.live.value?.stream.message?.content.length).toBe(1);
+  named(root, 'Stop').click();
+  await expect.poll(() => posts()[1]).toMatch(/^\/conversations\/c1\/stop\?key=/);
+  await expect.poll(() => root.querySelector('[aria-label=Send]')).not.toBeNull();
+  expect(session.value?.failure.value).toBeUndefined();
+});
+
+test('while a call waits for a decision nothing is sent, that is said, and what is typed stays', async () => {
+  const { posts } = answering();
+  const { root, draft } = await composer();
+  if (session.value) session.value.rows.value = [{ role: 'assistant', paused: 'approval', content: [] } as never];
+  fill(draft, 'And a cake?');
+  await expect.poll(() => root.textContent).toContain('Decide above first: the answer waits for you.');
+  press(draft, 'Enter');
+  expect([isDisabled(root), draft.value, posts()]).toEqual([true, 'And a cake?', []]);
+});

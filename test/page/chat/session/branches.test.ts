@@ -1,0 +1,98 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import {
+  type Branch,
+  branchIn,
+  branchMetadata,
+  choicesIn,
+  nextBranchId,
+  oneOfEach,
+  originOf,
+  possibleIdsOf,
+} from '../../../../src/page/chat/session/branches.ts';
+import { runs } from '../../../support/runs.ts';
+
+interface Kept {
+  branch: Branch;
+  rows: { id: string }[];
+}
+
+/** Asks again and goes on, in conversations that are chosen at random. */
+const steps = fc.array(fc.record({ which: fc.nat(), at: fc.nat(), goesOn: fc.boolean() }), { maxLength: 14 });
+
+function familyAfter(done: { which: number; at: number; goesOn: boolean }[]): Kept[] {
+  let last = 0;
+  const row = () => {
+    last += 1;
+    return { id: `row_${last}` };
+  };
+  const family: Kept[] = [{ branch: { id: 'c', of: undefined, at: '' }, rows: [row(), row()] }];
+  for (const { which, at, goesOn } of done) {
+    const from = family[which % family.length] as Kept;
+    if (goesOn) {
+      from.rows.push(row());
+      continue;
+    }
+    const shared = at % from.rows.length;
+    const branches = family.map(({ branch }) => branch);
+    const origin = originOf(from.branch.id, branches, from.rows, shared);
+    const id = nextBranchId(from.branch.id, branches) ?? '';
+    const metadata = branchMetadata({ theirs: 'stays' }, origin);
+    expect(metadata).toMatchObject({ theirs: 'stays' });
+    family.push({ branch: branchIn({ id, metadata }), rows: [...from.rows.slice(0, shared), row(), row()] });
+  }
+  return family;
+}
+
+test('whichever branch is shown, each other one is reached by choosing, and each choice tells the truth', () => {
+  fc.assert(
+    fc.property(steps, (done) => {
+      const family = familyAfter(done);
+      const branches = family.map(({ branch }) => branch);
+      const find = (id: string) => family.find(({ branch }) => branch.id === id) as Kept;
+      for (const { branch, rows } of family) {
+        for (const [index, { ids, shown }] of choicesIn(branches, branch.id, rows)) {
+          expect(ids.length).toBeGreaterThan(1);
+          // All have what stands before, and the one that is marked has what is shown.
+          for (const id of ids) expect(find(id).rows.slice(0, index)).toEqual(rows.slice(0, index));
+          expect(find(ids[shown] as string).rows[index]).toEqual(rows[index]);
+          const versions = ids.map((id) => find(id).rows[index]?.id);
+          expect(new Set(versions).size).toBe(ids.length);
+        }
+        const reached = new Set([branch.id]);
+        for (const id of reached) {
+          for (const { ids } of choicesIn(branches, id, find(id).rows).values())
+            for (const each of ids) reached.add(each);
+        }
+        expect(reached.size).toBe(family.length);
+      }
+    }),
+    { numRuns: runs(300) },
+  );
+});
+
+const listed = (id: string, updated_at: string) => ({
+  type: 'conversation' as const,
+  id,
+  title: id,
+  created_at: updated_at,
+  updated_at,
+  turns: 1,
+  messages: 2,
+  cost_usd: 0,
+  state: 'idle' as const,
+  paused: null,
+});
+
+test('a list has one row for each family: the member that changed last', () => {
+  const rows = [
+    listed('a-sluice-branch-2', '2026-01-02T00:00:00Z'),
+    listed('b-branch-2', '2026-01-01T00:00:00Z'),
+    listed('a-sluice-branch-3', '2026-01-03T00:00:00Z'),
+    listed('a', '2026-01-01T00:00:00Z'),
+  ];
+  expect(oneOfEach(rows).map(({ id }) => id)).toEqual(['a-sluice-branch-3', 'b-branch-2']);
+  expect(possibleIdsOf('a', rows)).toEqual(['a', 'a-sluice-branch-2', 'a-sluice-branch-3']);
+  expect(nextBranchId('a-sluice-branch-2', rows)).toBe('a-sluice-branch-4');
+  expect(nextBranchId('a'.repeat(125), rows)).toBeUndefined();
+});

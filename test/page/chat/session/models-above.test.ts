@@ -1,0 +1,32 @@
+import { expect, test } from 'vitest';
+import { withModelsAbove } from '../../../../src/page/chat/session/models-above.ts';
+
+const entry = (role: 'user' | 'assistant', part: string, model: string | null = null) => ({
+  role,
+  parts: [{ type: part }],
+  row: { model },
+});
+
+type Placed = Parameters<typeof withModelsAbove>[0][number];
+
+test('an answer knows the model of the one above it, unless a question stands between them', () => {
+  const entries = withModelsAbove<Placed>([
+    entry('user', 'text'),
+    entry('assistant', 'tool_use', 'haiku'),
+    entry('user', 'tool_result'),
+    entry('assistant', 'text', 'haiku'),
+    entry('assistant', 'text', 'opus'),
+    entry('user', 'text'),
+    entry('assistant', 'text', 'opus'),
+    { ...entry('assistant', 'text'), row: undefined },
+    entry('assistant', 'text', 'opus'),
+  ]);
+  expect(entries.filter(({ role }) => role === 'assistant').map(({ modelAbove }) => modelAbove)).toEqual([
+    undefined,
+    'haiku',
+    'haiku',
+    undefined,
+    'opus',
+    undefined,
+  ]);
+});

@@ -1,0 +1,59 @@
+import { beforeEach, expect, test, vi } from 'vitest';
+import { Session } from '../../../../src/page/chat/session/session.ts';
+
+/** What the edge has: the conversation's messages, and what it was asked. */
+const edge = vi.hoisted(() => ({ rows: [] as object[], asked: [] as unknown[] }));
+
+// The page's client needs a browser.
+vi.mock('../../../../src/page/edge/client.ts', () => ({
+  edge: () => ({
+    conversations: {
+      get: () => Promise.resolve({ id: 'c1', state: 'idle' }),
+      messages: () => Promise.resolve({ data: [...edge.rows], has_more: false }),
+    },
+    messages: {
+      stream: ({ messages }: { messages: { content: unknown }[] }) => {
+        edge.asked.push(messages[0]?.content);
+        throw new Error('The connection is lost.');
+      },
+    },
+  }),
+}));
+vi.mock('../../../../src/page/edge/account.ts', () => ({ refreshQuota: () => Promise.resolve() }));
+vi.mock('../../../../src/page/edge/models.ts', () => ({ model: { value: { id: 'm' } } }));
+vi.mock('../../../../src/page/chat/session/options.ts', () => ({
+  maxTokens: { value: 10 },
+  thinking: { value: false },
+}));
+vi.mock('../../../../src/page/chat/session/tools.ts', () => ({
+  ...{ offeredTools: () => [], toolResults: () => [], callsOurTools: () => false },
+}));
+
+const row = (id: string, role: string, content: unknown) => ({ id, role, content, status: 'complete' });
+
+beforeEach(() => {
+  edge.rows = [];
+  edge.asked = [];
+});
+
+test('a question that has failed is asked again by Retry, unless it has arrived all the same', async () => {
+  const session = new Session('c1', () => Promise.resolve());
+  await session.open();
+  session.fail(new Error('The connection is lost.'), 'What is a weir?');
+  await session.retry().catch(() => {});
+  expect(edge.asked).toEqual(['What is a weir?']);
+
+  session.fail(new Error('The connection is lost.'), 'And a dam?');
+  edge.rows = [row('msg_1', 'user', 'And a dam?'), row('msg_2', 'assistant', [{ type: 'text', text: 'A wall.' }])];
+  await session.retry();
+  expect(edge.asked).toEqual(['What is a weir?']);
+  expect([session.failure.value, session.rows.value.length]).toEqual([undefined, 2]);
+});
+
+test('the history is shown, too, where the report of an answer without text cannot be read', async () => {
+  edge.rows = [{ id: 'm1', role: 'user', content: 'Why?', status: 'complete', turn: 't1' }];
+  const session = new Session('c1', () => Promise.resolve());
+  await session.open();
+  expect(session.rows.value).toHaveLength(1);
+  expect(session.failure.value).toBeUndefined();
+});

@@ -1,0 +1,28 @@
+import { expect, test, vi } from 'vitest';
+import { fill, formText, run, stored } from '../../../src/page/classify/form.ts';
+
+const asked = vi.hoisted((): unknown[] => []);
+
+// The page's client needs a browser.
+vi.mock('../../../src/page/edge/client.ts', () => ({
+  edge: () => ({
+    classify: (request: unknown) => {
+      asked.push(request);
+      return Promise.resolve({ label: 'bug' });
+    },
+  }),
+}));
+vi.mock('../../../src/page/edge/account.ts', () => ({ refreshQuota: () => Promise.resolve() }));
+
+test('a sample is classified by its own labels, whatever was chosen before', async () => {
+  stored.value = 'mine';
+  formText.value = 'It crashes';
+  await run();
+  fill({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea: a wish'], multi: true });
+  await run();
+  const labels = ['bug', { name: 'idea', description: 'a wish' }];
+  expect(asked).toEqual([
+    { classifier: 'mine', input: 'It crashes' },
+    { labels, multi: true, input: 'Could you…' },
+  ]);
+});

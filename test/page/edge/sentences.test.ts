@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest';
+import { SluiceError } from '../../../src/client/index.ts';
+import { STATUS } from '../../../src/edge/kit/http/errors.ts';
+import { detailsOf, sayError, waitsForDecision } from '../../../src/page/edge/sentences.ts';
+
+const TYPES = [...Object.keys(STATUS), 'connection_error', 'closed'];
+const UNKNOWN = sayError(new SluiceError('a_new_error', ''));
+/** Names of fields, routes, methods and placeholders: what only a programmer knows. */
+const FOR_PROGRAMMERS = /[_/{}<>`=]|\b(GET|POST|PUT|PATCH|HTTP|JSON|API|SDK|token limit|retry-after|upstream|null)\b/;
+
+test.each(TYPES)('%s has a sentence for people, which says nothing that only programmers know', (type) => {
+  const error = new SluiceError(type, 'messages.0: see GET /conversations/c1/approvals', {
+    status: 400,
+    requestId: 'req_1',
+  });
+  const said = sayError(error);
+  expect(said).toMatch(/^[A-Z].*\.$/);
+  expect(said).not.toMatch(FOR_PROGRAMMERS);
+  if (type !== 'api_error') expect(said, type).not.toBe(UNKNOWN);
+  // What the edge said is not lost.
+  expect(detailsOf(error)).toBe(`${type} · HTTP 400 · req_1\nmessages.0: see GET /conversations/c1/approvals`);
+});
+
+test('a type that is not known is said by its status', () => {
+  const like = (type: string) => sayError(new SluiceError(type, ''));
+  expect(sayError(new SluiceError('toString', '', { status: 418 }))).toBe(like('invalid_request_error'));
+  expect(sayError(new SluiceError('a_new_error', '', { status: 503 }))).toBe(like('api_error'));
+});
+
+test('who waits long for room is told until when', () => {
+  const spent = (retryAfter: number) => sayError(new SluiceError('billing_error', '', { status: 429, retryAfter }));
+  expect(spent(60)).toBe('The budget is used up.');
+  expect(spent(40 * 86_400)).toMatch(/^The budget is used up\. There is room again on \d+ [A-Z]\w+ at \d\d:\d\d\.$/);
+});
+
+test.each([
+  [409, { 'sluice-paused': 'approval' }, true],
+  [423, {}, true],
+  [409, {}, false],
+])('a conversation that answers %i with %o waits for a decision: %o', (status, headers, waits) => {
+  const error = new SluiceError('conflict_error', 'Decide.', { status, headers: new Headers(headers) });
+  expect(waitsForDecision(error)).toBe(waits);
+  expect(sayError(error) === 'Decide above first: the answer waits for you.').toBe(waits);
+});

@@ -1,0 +1,78 @@
+// @vitest-environment jsdom
+import { expect, test } from 'vitest';
+import { MarkdownBlocks } from '../../../src/page/ui/markdown-blocks.ts';
+import { sanitize } from '../../../src/page/ui/sanitize.ts';
+
+/** @returns an answer as it is shown */
+function shown(markdown: string): HTMLElement {
+  const root = document.createElement('div');
+  for (const block of new MarkdownBlocks().split(markdown))
+    if (block.kind === 'text') root.append(sanitize(block.html));
+  return root;
+}
+
+test('a link of an answer opens beside the page, and tells nobody from where', () => {
+  const link = shown('[gates](https://example.com/a)').querySelector('a');
+  expect(['href', 'target', 'rel'].map((name) => link?.getAttribute(name))).toEqual([
+    'https://example.com/a',
+    '_blank',
+    'noopener noreferrer',
+  ]);
+});
+
+test.each([
+  'javascript:alert(1)',
+  'JavaScript:alert(1)',
+  'java&#10;script:alert(1)',
+  '&#1;javascript:alert(1)',
+  'data:text/html,<script>alert(1)</script>',
+  'vbscript:x',
+  'file:///etc/passwd',
+  '/accounts',
+  '#/budget',
+])('%s is no link', (address) => {
+  for (const root of [
+    shown(`[here](${address})`),
+    shown(`[here](<${address}>)`),
+    sanitized(`<a href="${address}">here</a>`),
+  ]) {
+    expect(root.querySelectorAll('[href]').length, root.innerHTML).toBe(0);
+    expect(root.textContent).toContain('here');
+  }
+});
+
+function sanitized(html: string): HTMLElement {
+  const root = document.createElement('div');
+  root.append(sanitize(html));
+  return root;
+}
+
+test('HTML of an answer is text, and a picture is a link: nothing loads or runs', () => {
+  const root = shown(
+    '<img src=x onerror="alert(1)"><script>alert(2)</script>\n\n![a picture](https://example.com/t.png)',
+  );
+  expect(root.textContent).toContain('<script>');
+  expect(root.querySelectorAll('img, script, [onerror]').length).toBe(0);
+  expect(root.querySelector('a')?.textContent).toBe('a picture');
+});
+
+test.each([
+  '<form action="https://example.com"><input name="token"><button>Go</button></form>',
+  '<img src="https://example.com/t.png"><svg><image href="https://example.com/t.png"/></svg><style>p{}</style>',
+  '<iframe src="https://example.com"></iframe><object data="x"></object><video src="x"></video>',
+  '<p style="background:url(https://example.com)" onclick="alert(1)" class="fault" id="draft">Hi</p>',
+])('of %s nothing is left that loads, runs, submits, or looks like the page', (html) => {
+  const root = sanitized(html);
+  const names = 'form, input, button, img, svg, image, style, iframe, object, video';
+  expect(root.querySelectorAll(`${names}, [style], [onclick], [id], .fault`).length, root.innerHTML).toBe(0);
+});
+
+test('tables keep their columns, lists the number they begin with, and ticks are signs', () => {
+  const root = shown('| gate | minutes |\n|---|---:|\n| upper | 6 |\n\n3. Open it\n4. Wait\n\n- [x] Build\n- [ ] Open');
+  expect([...root.querySelectorAll('td')].map((cell) => cell.getAttribute('align'))).toEqual([null, 'right']);
+  expect(root.querySelector('ol')?.start).toBe(3);
+  expect([...root.querySelectorAll('ul li')].map(({ textContent }) => textContent?.trim())).toEqual([
+    '☑ Build',
+    '☐ Open',
+  ]);
+});

@@ -48,6 +48,10 @@ const define = () => ({
 });
 
 if (!/^\d+%$/.test(PROPERTY_RUNS)) throw new Error('PROPERTY_RUNS is a share in percent: 100% for every case.');
+// The houses that stand by themselves. Their tests run alone: `npm test -- --project client`.
+const HOUSES = ['client', 'page', 'simulator'];
+const testsOf = (house: string) => [`test/${house}/**/*.test.ts`];
+
 const common = {
   provide: {
     propertyRuns: Number.parseInt(PROPERTY_RUNS, 10) / 100,
@@ -94,6 +98,20 @@ const workerd = () => ({
   logLevel: 'error' as const,
 });
 
+const inNode = (name: string, include: string[], exclude: string[]) => ({
+  plugins: [notesProcesses()],
+  define: define(),
+  test: {
+    ...common,
+    name,
+    include,
+    exclude: [...exclude, ...timing, ...inWorkerd, ...leftForNight],
+    // They share nothing that one could leave behind for another, and a process each would take longer.
+    isolate: false,
+    setupFiles: ['./test/runner/seeds.ts', './test/runner/calendar.ts'],
+  },
+});
+
 export default defineConfig({
   test: {
     // At most so many runtimes of workerd: each more loads and compiles all of the code once more. `npm test` has one.
@@ -118,19 +136,8 @@ export default defineConfig({
           env: { WRANGLER_LOG: log },
         },
       },
-      {
-        plugins: [notesProcesses()],
-        define: define(),
-        test: {
-          ...common,
-          name: 'node',
-          include: ['test/**/*.test.ts'],
-          exclude: [...ofTheWhole, ...simulated, ...timing, ...inWorkerd, ...leftForNight],
-          // They share nothing that one could leave behind for another, and a process each would take longer.
-          isolate: false,
-          setupFiles: ['./test/runner/seeds.ts', './test/runner/calendar.ts'],
-        },
-      },
+      ...HOUSES.map((house) => inNode(house, testsOf(house), [])),
+      inNode('edge', ['test/**/*.test.ts'], [...ofTheWhole, ...simulated, ...HOUSES.flatMap(testsOf)]),
       {
         plugins: [notesProcesses()],
         resolve: {

@@ -25,7 +25,7 @@ export async function build(): Promise<void> {
   const files: Record<string, string | Uint8Array> = {
     ...(await bundlePage()),
     ...(await bundleGuides()),
-    _headers: await readFile(join(SOURCE, '_headers')),
+    _headers: await readFile(join(SOURCE, 'page/_headers')),
     'docs.html': referencePage(reference),
     'openapi.json': JSON.stringify(reference),
   };
@@ -67,7 +67,7 @@ async function buildForWrangler(command: string): Promise<void> {
 }
 
 function moduleOf(added: 'development' | 'no-development'): Buffer {
-  return Buffer.from(`export { development } from '../../src/${added}.ts';\n`);
+  return Buffer.from(`export { development } from '../../src/edge/${added}.ts';\n`);
 }
 
 if (import.meta.main) {

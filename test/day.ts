@@ -23,7 +23,16 @@ const VITEST = ['node_modules/vitest/vitest.mjs', 'run'];
 const HALVES: Readonly<Record<string, readonly string[]>> = {
   workerd: ['--project=workerd', '--project=workerd-alone', '--maxWorkers=1'],
   // Servers and browsers are waited for.
-  others: ['--project=e2e', '--project=node', '--project=simulation', '--project=timing', '--maxWorkers=2'],
+  others: [
+    '--project=e2e',
+    '--project=edge',
+    '--project=client',
+    '--project=page',
+    '--project=simulator',
+    '--project=simulation',
+    '--project=timing',
+    '--maxWorkers=2',
+  ],
 };
 /** The runtime of workerd works at one file at a time, so it goes before what can use more processors. */
 const PRIORITY_OF_OTHERS = 5;

@@ -16,25 +16,25 @@ const read = (name: string) => readFile(new URL(name, root), 'utf8');
 
 /** The folder of each resource, by its tag in the reference. */
 const FOLDERS: Readonly<Record<string, string>> = {
-  Messages: 'messages',
-  Counts: 'messages',
-  Models: 'models',
-  Batches: 'batches',
-  Files: 'files',
-  Conversations: 'conversations',
-  Agents: 'agents',
-  Prefixes: 'prefixes',
-  Classification: 'classification',
-  Classifications: 'classifications',
-  Webhooks: 'webhooks',
-  Usage: 'accounts',
-  Accounts: 'accounts',
-  Tokens: 'accounts',
-  Groups: 'pools',
-  Deployment: 'pools',
-  Alerts: 'alerts',
+  Messages: 'talk/messages',
+  Counts: 'talk/messages',
+  Models: 'claude/models',
+  Batches: 'rooms/batches',
+  Files: 'rooms/files',
+  Conversations: 'talk/conversations',
+  Agents: 'rooms/agents',
+  Prefixes: 'named/prefixes',
+  Classification: 'named/classify',
+  Classifications: 'rooms/classify-batches',
+  Webhooks: 'rooms/webhooks',
+  Usage: 'money/account',
+  Accounts: 'money/account',
+  Tokens: 'money/tokens',
+  Groups: 'rooms/pools',
+  Deployment: 'rooms/pools',
+  Alerts: 'rooms/operator',
   Health: 'health',
-  Metrics: 'metrics',
+  Metrics: 'rooms/operator',
 };
 
 /** The map of the code, and the pages that it links. */
@@ -66,7 +66,7 @@ test.each([...MAPS, 'CONTRIBUTING.md'])('%s names files and folders that are the
   const named = [...(await read(document)).matchAll(/`((?:[\w.-]+\/)+[\w.-]*|[\w.-]+\.ts)`/g)].map(
     ([, path = '']) => path,
   );
-  const places = ['', 'src/', 'src/edge/talk/conversations/', 'src/edge/rooms/webhooks/', 'test/'];
+  const places = ['', 'src/', 'src/edge/', 'test/'];
   // The table of behaviours names tests without their endings.
   const endings = ['', '.test.ts', '.night.test.ts'];
   const missing = named.filter(
@@ -83,7 +83,7 @@ test.each([
   const rows = [...(await read(map)).matchAll(/^\| [^|]+ \| `([\w/.-]+\.ts)` +\| `(\w+)` *\|$/gm)];
   const wrong: string[] = [];
   for (const [, path = '', name = ''] of rows) {
-    if (!new RegExp(`\\b${name}\\(|\\b${name}<`).test(await read(`src/${path}`))) wrong.push(`${path}: ${name}`);
+    if (!new RegExp(`\\b${name}\\(|\\b${name}<`).test(await read(`src/edge/${path}`))) wrong.push(`${path}: ${name}`);
   }
   expect(rows.length).toBeGreaterThan(atLeast);
   expect(wrong).toEqual([]);
@@ -128,7 +128,7 @@ test('no example asks for less room than its model needs for a text behind what 
   for (const folder of ['examples', 'src']) {
     for (const name of await readdir(new URL(folder, root), { recursive: true })) {
       const file = `${folder}/${name}`;
-      const isShown = /^(examples|src\/(client|toolkit|playground))\/.*\.(m?ts|tsx|mjs)$|\.reference\.ts$/.test(file);
+      const isShown = /^(examples|src\/(client|page|edge\/toolkit))\/.*\.(m?ts|tsx|mjs)$|\.reference\.ts$/.test(file);
       if (isShown) shown.push([file, await read(file)]);
     }
   }
@@ -231,7 +231,7 @@ describe('the guide for operators on `error_type`', () => {
   test('has each that only the log tells, and none that is never written', async () => {
     const written = new Set<string>();
     for (const file of await readdir(new URL('src', root), { recursive: true })) {
-      if (!file.endsWith('.ts') || /^(playground|client|simulator)\//.test(file)) continue;
+      if (!file.endsWith('.ts') || /^(page|client|simulator)\//.test(file)) continue;
       for (const [statement] of (await read(`src/${file}`)).matchAll(WRITES)) {
         for (const [, literal = ''] of statement.matchAll(/['`]([a-z_$][^'`]*?)(?::[^'`]*)?['`]/g)) {
           // Whatever else is filled in needs its values here.

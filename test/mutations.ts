@@ -128,13 +128,13 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'async: all who wait come at once',
     file: 'src/edge/kit/async/in-steps.ts',
-    edits: [['at + STRETCH_MS + (bytes', 'at + (bytes']],
+    edits: [['at + TURN_MS + (bytes', 'at + (bytes']],
     foundBy: 'test/edge/kit/async/in-steps.test.ts',
   },
   {
     name: 'async: a clock that was set back keeps everybody out',
     file: 'src/edge/kit/async/in-steps.ts',
-    edits: [['Math.min(freeAt, now + LONGEST_WAIT_MS)', 'freeAt']],
+    edits: [['Math.min(freeAt, now + LONGEST_QUEUE_MS)', 'freeAt']],
     foundBy: 'test/edge/kit/async/in-steps.test.ts',
   },
   {

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { root } from './support/root.ts';
 
 /** Programs of their own, each with its own words. */
-const PROGRAMS = ['client', 'playground', 'simulator', 'toolkit'];
+const PROGRAMS = ['client', 'page', 'simulator', 'edge/toolkit'];
 
 /** Names that may stand in several files: they mean the same there. */
 const MEANT: ReadonlySet<string> = new Set(['LINE_FEED', 'SLUICE_SIMULATOR', 'development']);
@@ -14,8 +14,8 @@ const DECLARATION =
 
 /** @returns which program a file belongs to; the worker's reference describes things by their plain names. */
 function programOf(path: string): string {
-  const [folder = ''] = path.split('/');
-  if (PROGRAMS.includes(folder)) return folder;
+  const program = PROGRAMS.find((folder) => path.startsWith(`${folder}/`));
+  if (program) return program;
   return path.endsWith('.reference.ts') ? path : 'worker';
 }
 

@@ -1,4 +1,4 @@
-import type { ErrorBody, ErrorType } from '../edge/kit/http/errors.ts';
+import type { ErrorBody, ErrorType } from '../edge/answers.ts';
 
 /**
  * Says what went wrong: an error type of the API, even one that is not known here; `connection_error` if the network failed;

@@ -1,4 +1,5 @@
 /** The types of requests and answers, taken from the server's schemas and the API's types. */
+
 import type {
   ContentBlockParam,
   MessageCountTokensParams,
@@ -8,37 +9,43 @@ import type {
   ToolUnion,
 } from '@anthropic-ai/sdk/resources/messages';
 import type { MessageBatchIndividualResponse } from '@anthropic-ai/sdk/resources/messages/batches';
-import type { listOf } from '../edge/kit/http/page.ts';
-import type * as z from '../edge/kit/http/zod.ts';
-import type { usageGroupSchema } from '../edge/money/account/usage.schema.ts';
-import type { LedgerRow, ListedRequest, UsageReport } from '../edge/money/account/usage-answers.schema.ts';
-import type { putClassifier } from '../edge/named/classify/classifiers.schema.ts';
-import type { classifierContent } from '../edge/named/classify/classifiers-answers.schema.ts';
-import type { classifyRequest } from '../edge/named/classify/classify.schema.ts';
-import type { ClassifyAnswer, classifyResults } from '../edge/named/classify/classify-answers.schema.ts';
-import type { putPrefix } from '../edge/named/prefixes/prefixes.schema.ts';
-import type { PrefixAnswer, PrefixStats } from '../edge/named/prefixes/prefixes-answers.schema.ts';
-import type { NamedRow, VersionRow } from '../edge/named/versions/versions-answers.schema.ts';
-import type { putAgent } from '../edge/rooms/agents/agents.schema.ts';
-import type { AgentContent } from '../edge/rooms/agents/agents-answers.schema.ts';
-import type { decisionRequest } from '../edge/rooms/approvals/approvals.schema.ts';
-import type { batchEstimate, deletedBatch, MessageBatch } from '../edge/rooms/batches/batches-answers.schema.ts';
-import type { evaluateRequest } from '../edge/rooms/evaluation/evaluation.schema.ts';
-import type { evaluation } from '../edge/rooms/evaluation/evaluation-answers.schema.ts';
-import type { anyRunSchema, runLimits } from '../edge/rooms/runs/runs.schema.ts';
 import type {
-  ConversationPatch,
-  createConversation,
-  forkRequest,
-} from '../edge/talk/conversations/conversations.schema.ts';
-import type {
+  AgentContent,
+  anyRunSchema,
   approvalRow,
+  batchEstimate,
+  ClassifyAnswer,
+  ConversationPatch,
   ConversationRow,
+  CountAnswer,
+  classifierContent,
+  classifyRequest,
+  classifyResults,
   conversationReport,
+  createConversation,
+  decisionRequest,
+  deletedBatch,
+  evaluateRequest,
+  evaluation,
+  forkRequest,
+  LedgerRow,
+  ListedRequest,
+  listOf,
+  MessageBatch,
   messageRow,
+  NamedRow,
+  PrefixAnswer,
+  PrefixStats,
+  putAgent,
+  putClassifier,
+  putPrefix,
+  runLimits,
   turnReport,
-} from '../edge/talk/conversations/conversations-answers.schema.ts';
-import type { CountAnswer } from '../edge/talk/messages/count-tokens-answers.schema.ts';
+  UsageReport,
+  usageGroupSchema,
+  VersionRow,
+  z,
+} from '../edge/answers.ts';
 
 export type {
   ClassifyAnswer,

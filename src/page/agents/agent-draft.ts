@@ -1,6 +1,7 @@
 /** Keeps what was typed of agents and is not stored yet, until it is stored or let go: a click elsewhere loses nothing. */
+
 import { signal } from '@preact/signals';
-import type { AgentContent } from '../../edge/rooms/agents/agents-answers.schema.ts';
+import type { AgentContent } from '../../edge/answers.ts';
 import { NEW_AGENT } from '../ui/route.ts';
 import { LIMIT_FIELDS, plainSystem } from './members.ts';
 

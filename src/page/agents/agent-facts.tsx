@@ -1,4 +1,4 @@
-import type { AgentContent } from '../../edge/rooms/agents/agents-answers.schema.ts';
+import type { AgentContent } from '../../edge/answers.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { formatCount } from '../ui/format.ts';

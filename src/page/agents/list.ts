@@ -1,8 +1,8 @@
 /** Loads the stored agents, with what they cost and what they did last. */
+
 import { signal } from '@preact/signals';
 import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
-import type { VersionRow } from '../../edge/named/versions/versions-answers.schema.ts';
-import type { AgentContent } from '../../edge/rooms/agents/agents-answers.schema.ts';
+import type { AgentContent, VersionRow } from '../../edge/answers.ts';
 import { nameIn, refreshAgents } from '../edge/agents.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';

@@ -1,5 +1,5 @@
 /** Says how members of an agent read on the page. */
-import type { AgentContent } from '../../edge/rooms/agents/agents-answers.schema.ts';
+import type { AgentContent } from '../../edge/answers.ts';
 
 /** The limits of a run, by the paths with which the edge names them. */
 export const LIMIT_FIELDS = [

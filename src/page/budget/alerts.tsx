@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
-import type { AlertRow } from '../../edge/rooms/operator/alerts-answers.schema.ts';
+import type { AlertRow } from '../../edge/answers.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { formatMoment, formatShare } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';

@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { SluiceError } from '../../client/index.ts';
-import type { LedgerRequest } from '../../edge/money/account/usage-answers.schema.ts';
+import type { LedgerRequest } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { Fault } from '../ui/fault.tsx';

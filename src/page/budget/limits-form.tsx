@@ -1,4 +1,4 @@
-import type { Limits } from '../../edge/money/budget/limits.schema.ts';
+import type { Limits } from '../../edge/answers.ts';
 import type { AccountQuota } from '../edge/account.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';

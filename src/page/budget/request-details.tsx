@@ -1,5 +1,5 @@
 import type { ListedRequest } from '../../client/index.ts';
-import type { LedgerRequest } from '../../edge/money/account/usage-answers.schema.ts';
+import type { LedgerRequest } from '../../edge/answers.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { formatMoment, sayTimes } from '../ui/format.ts';

@@ -1,9 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect, useRef } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import type { Scope } from '../../edge/gate/identity/identity.ts';
-import type { TokenRow } from '../../edge/money/account/usage-answers.schema.ts';
-import type { MintedTokenAnswer } from '../../edge/money/tokens/tokens-answers.schema.ts';
+import type { MintedTokenAnswer, Scope, TokenRow } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { SmallButton } from '../ui/button.tsx';

@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import type { HealthAnswer } from '../../edge/health/health-answers.schema.ts';
+import type { HealthAnswer } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';

@@ -1,8 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import type { SHIPPED_SOURCES } from '../../edge/rooms/webhooks/shipped-sources.ts';
-import type { EventRow } from '../../edge/rooms/webhooks/webhooks-answers.schema.ts';
+import type { EventRow, SHIPPED_SOURCES } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';

@@ -1,8 +1,8 @@
 /** Keeps the account's quota status, which is loaded again when something was spent. */
+
 import { signal } from '@preact/signals';
 import type { NamedRow } from '../../client/index.ts';
-import type * as z from '../../edge/kit/http/zod.ts';
-import type { accountAnswer } from '../../edge/money/account/usage-answers.schema.ts';
+import type { accountAnswer, z } from '../../edge/answers.ts';
 import { edge, readJson } from './client.ts';
 import { identity } from './identity.ts';
 

@@ -1,8 +1,9 @@
 /** Connects the page to the edge: the state of the connection, the credential, and the client. */
+
 import { computed, signal } from '@preact/signals';
 import { errorIn } from '../../client/errors.ts';
 import { type Client, createClient, SluiceError } from '../../client/index.ts';
-import type { HealthAnswer } from '../../edge/health/health-answers.schema.ts';
+import type { HealthAnswer } from '../../edge/answers.ts';
 import { loadModels } from './models.ts';
 import { record } from './recording.ts';
 import { detailsOf, sayError } from './sentences.ts';

@@ -1,7 +1,6 @@
 import { computed, signal } from '@preact/signals';
 import type { Client } from '../../client/index.ts';
-import type { modelAnswer } from '../../edge/claude/models/models-answers.schema.ts';
-import type * as z from '../../edge/kit/http/zod.ts';
+import type { modelAnswer, z } from '../../edge/answers.ts';
 
 export type Model = z.output<typeof modelAnswer>;
 

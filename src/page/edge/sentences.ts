@@ -1,6 +1,7 @@
 /** Says errors as people say them. */
+
 import type { SluiceError } from '../../client/index.ts';
-import type { ErrorType } from '../../edge/kit/http/errors.ts';
+import type { ErrorType } from '../../edge/answers.ts';
 import { formatWhen } from '../ui/format.ts';
 
 /** What is said of each type of error, and of no answer at all. */

@@ -1,12 +1,8 @@
 /** Loads what an admin sees of the whole deployment: the shared budget and its alerts; accounts and groups. */
+
 import { signal } from '@preact/signals';
 import type { Page } from '../../../client/index.ts';
-import type { AlertRow } from '../../../edge/rooms/operator/alerts-answers.schema.ts';
-import type {
-  AccountSpendRow,
-  DeploymentReport,
-  PoolQuotaReport,
-} from '../../../edge/rooms/pools/pools-answers.schema.ts';
+import type { AccountSpendRow, AlertRow, DeploymentReport, PoolQuotaReport } from '../../../edge/answers.ts';
 import { readJson } from '../../edge/client.ts';
 import { poll } from '../../edge/poll.ts';
 import { patchLimits } from './patch-limits.ts';

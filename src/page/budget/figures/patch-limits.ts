@@ -1,5 +1,5 @@
 /** Changes some of somebody's limits: those of an account, of a group, or of the whole deployment. */
-import type { PoolQuotaReport } from '../../../edge/rooms/pools/pools-answers.schema.ts';
+import type { PoolQuotaReport } from '../../../edge/answers.ts';
 import type { AccountQuota } from '../../edge/account.ts';
 import { readJson } from '../../edge/client.ts';
 

@@ -1,0 +1,46 @@
+/** The types of requests and answers that clients and the page need. They import nothing else of the edge. */
+
+export type { modelAnswer } from './claude/models/models-answers.schema.ts';
+export type { Scope } from './gate/identity/identity.ts';
+export type { HealthAnswer } from './health/health-answers.schema.ts';
+export type { ErrorBody, ErrorType } from './kit/http/errors.ts';
+export type { listOf } from './kit/http/page.ts';
+export type * as z from './kit/http/zod.ts';
+export type { usageGroupSchema } from './money/account/usage.schema.ts';
+export type {
+  accountAnswer,
+  LedgerRequest,
+  LedgerRow,
+  ListedRequest,
+  TokenRow,
+  UsageReport,
+} from './money/account/usage-answers.schema.ts';
+export type { Limits } from './money/budget/limits.schema.ts';
+export type { MintedTokenAnswer } from './money/tokens/tokens-answers.schema.ts';
+export type { putClassifier } from './named/classify/classifiers.schema.ts';
+export type { classifierContent } from './named/classify/classifiers-answers.schema.ts';
+export type { classifyRequest } from './named/classify/classify.schema.ts';
+export type { ClassifyAnswer, classifyResults } from './named/classify/classify-answers.schema.ts';
+export type { putPrefix } from './named/prefixes/prefixes.schema.ts';
+export type { PrefixAnswer, PrefixStats } from './named/prefixes/prefixes-answers.schema.ts';
+export type { NamedRow, VersionRow } from './named/versions/versions-answers.schema.ts';
+export type { putAgent } from './rooms/agents/agents.schema.ts';
+export type { AgentContent } from './rooms/agents/agents-answers.schema.ts';
+export type { decisionRequest } from './rooms/approvals/approvals.schema.ts';
+export type { batchEstimate, deletedBatch, MessageBatch } from './rooms/batches/batches-answers.schema.ts';
+export type { evaluateRequest } from './rooms/evaluation/evaluation.schema.ts';
+export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts';
+export type { AlertRow } from './rooms/operator/alerts-answers.schema.ts';
+export type { AccountSpendRow, DeploymentReport, PoolQuotaReport } from './rooms/pools/pools-answers.schema.ts';
+export type { anyRunSchema, runLimits } from './rooms/runs/runs.schema.ts';
+export type { SHIPPED_SOURCES } from './rooms/webhooks/shipped-sources.ts';
+export type { EventRow } from './rooms/webhooks/webhooks-answers.schema.ts';
+export type { ConversationPatch, createConversation, forkRequest } from './talk/conversations/conversations.schema.ts';
+export type {
+  approvalRow,
+  ConversationRow,
+  conversationReport,
+  messageRow,
+  turnReport,
+} from './talk/conversations/conversations-answers.schema.ts';
+export type { CountAnswer } from './talk/messages/count-tokens-answers.schema.ts';

@@ -16,8 +16,8 @@ const BYTES_IN_A_STRETCH = 65_536;
 /** How long a stretch has the isolate for itself among other paced work, and so many bytes more in one piece. */
 const TURN_MS = 2;
 const BYTES_IN_A_MS = 100_000;
-/** Nobody waits longer, whatever the clock says: it may have been set back. */
-const LONGEST_QUEUE_MS = 1_000;
+/** No line is longer. What seems so is a clock that was set back. */
+const LONGEST_QUEUE_MS = 60_000;
 /**
  * When the next stretch of any work in this isolate may begin. A time cannot be left locked by a request that was dropped, as a
  * lock can, and no request waits for what belongs to another one, which workerd does not allow.
@@ -44,7 +44,8 @@ export class Pacer {
   /** @returns in how many milliseconds this work may go on: at once where no other has taken a turn since its own */
   #turn(bytes: number): number {
     const now = Date.now();
-    const at = freeAt === this.#until ? now : Math.max(now, Math.min(freeAt, now + LONGEST_QUEUE_MS));
+    const isFirst = freeAt === this.#until || freeAt > now + LONGEST_QUEUE_MS;
+    const at = isFirst ? now : Math.max(now, freeAt);
     freeAt = at + TURN_MS + (bytes > BYTES_IN_A_STRETCH ? bytes / BYTES_IN_A_MS : 0);
     this.#until = freeAt;
     return at - now;

@@ -190,7 +190,7 @@ async function whileCounting<T>(counting: () => Promise<T>, meanwhile: () => Pro
 }
 
 /** So many that counting them takes a break. */
-const MANY = inputsOf(60);
+const MANY = inputsOf(120);
 const stubOf = ({ batch }: { batch: string | null }) => batchStub(bindings, {}, { account, id: batch ?? '' });
 
 test('a classification by batch is counted once where it is cancelled, and its alarm comes again, while its outcomes are counted', async () => {
@@ -206,7 +206,7 @@ test('a classification by batch is counted once where it is cancelled, and its a
     edge.pass(MINUTE_MS);
   });
   const ended = await edge.finish(report, account);
-  expect(ended).toMatchObject({ status: 'ended', ended_at, counts: { labelled: 60, failed: 0 } });
+  expect(ended).toMatchObject({ status: 'ended', ended_at, counts: { labelled: 120, failed: 0 } });
   await expectPaid(edge, ended);
 });
 
@@ -239,7 +239,7 @@ test('a classification by batch ends once where its making is told twice while i
     },
   );
   const report = (await response.json()) as ClassificationReport;
-  expect(report).toMatchObject({ status: 'ended', batch: null, counts: { inputs: 60, failed: 60, labelled: 0 } });
+  expect(report).toMatchObject({ status: 'ended', batch: null, counts: { inputs: 120, failed: 120, labelled: 0 } });
   await second;
   expect(await edge.read(report.id, account)).toEqual(report);
   expect(edge.requestsUp()).toEqual([]);

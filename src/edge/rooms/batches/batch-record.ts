@@ -14,7 +14,8 @@ export class BatchRecord extends ObjectRecord<Journal> {
     this.labels = new LabelTables(storage);
     const { phase, isGuess } = this.journal ?? {};
     // The last release went on searching, and took a guess for an answer.
-    if (phase === 'lost' || isGuess) this.change({ phase: 'unknown', upstreamId: undefined, isGuess: undefined });
+    if (phase === 'lost' || isGuess)
+      this.change({ phase: 'unknown', upstreamId: undefined, isGuess: undefined, isReported: false });
   }
 
   /** The upstream's side of the batch. */

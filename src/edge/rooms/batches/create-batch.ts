@@ -259,11 +259,12 @@ async function finish(
   if (response.ok && typeof json?.id === 'string') {
     return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
   }
-  // Below 200 it was taken, and its answer is still to come.
-  if (response.status < 300) return { kind: 'lost' };
-  // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
   const { kind } = verdict(response, { text: refused.body, elapsedMs: 0 });
-  return { kind: kind === 'down' ? 'doubtful' : 'refused', ...refused };
+  // Below 200 it was taken, and its answer is still to come. Above 500 a gateway has lost it, or has not waited for it.
+  if (response.status < 300 || (response.status > 500 && kind === 'down')) return { kind: 'lost' };
+  // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
+  const isOfGateway = response.status > 500 && json?.type !== 'error';
+  return { kind: kind === 'down' || isOfGateway ? 'doubtful' : 'refused', ...refused };
 }
 
 function batchOpening(

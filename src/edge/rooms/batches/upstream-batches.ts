@@ -97,19 +97,6 @@ export interface UpstreamRow {
   items: number;
 }
 
-/** @returns a row of the upstream, parsed; undefined if it is not a row. */
-function upstreamRowOf(value: unknown): UpstreamRow | undefined {
-  if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') return undefined;
-  const counts = isObject(value.request_counts) ? Object.values(value.request_counts) : [];
-  return {
-    id: value.id,
-    status: asText(value.processing_status),
-    createdAt: Date.parse(value.created_at),
-    expiresAt: typeof value.expires_at === 'string' ? value.expires_at : '',
-    items: counts.reduce<number>((sum, count) => sum + wholeCount(count), 0),
-  };
-}
-
 /** Thrown if the upstream refuses a call, or something else has answered. */
 export class BatchCallFailed extends Error {
   readonly status: number;
@@ -155,16 +142,19 @@ export class UpstreamBatches {
   /**
    * @returns the batches that were made since a time (milliseconds since 1970), newest first. `isWhole` is false if there are
    *   more than were read
+   * @throws BatchCallFailed, UpstreamFailure
    */
   async since(time: number): Promise<{ rows: UpstreamRow[]; isWhole: boolean }> {
     const rows: UpstreamRow[] = [];
     let after = '';
     for (let page = 0; page < MOST_LIST_PAGES; page += 1) {
       const list = await this.#json('GET', `?limit=${LIST_LIMIT}${after}`);
-      const data = Array.isArray(list.data) ? list.data.flatMap((one) => upstreamRowOf(one) ?? []) : [];
+      if (!Array.isArray(list.data)) throw new BatchCallFailed(200);
+      const data = list.data.map(rowOrThrow);
       rows.push(...data.filter(({ createdAt }) => createdAt >= time));
       const last = data.at(-1);
-      if (!last || last.createdAt < time || list.has_more !== true) return { rows, isWhole: true };
+      if (list.has_more !== true || (last && last.createdAt < time)) return { rows, isWhole: true };
+      if (!last) break;
       after = `&after_id=${encodeURIComponent(last.id)}`;
     }
     return { rows, isWhole: false };
@@ -214,10 +204,19 @@ export class UpstreamBatches {
   }
 }
 
-function rowOrThrow(json: Json): UpstreamRow {
-  const row = upstreamRowOf(json);
-  if (!row) throw new BatchCallFailed(200);
-  return row;
+/** @returns a row of the upstream, parsed. @throws BatchCallFailed if it is none */
+function rowOrThrow(value: unknown): UpstreamRow {
+  if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') {
+    throw new BatchCallFailed(200);
+  }
+  const counts = isObject(value.request_counts) ? Object.values(value.request_counts) : [];
+  return {
+    id: value.id,
+    status: asText(value.processing_status),
+    createdAt: Date.parse(value.created_at),
+    expiresAt: typeof value.expires_at === 'string' ? value.expires_at : '',
+    items: counts.reduce<number>((sum, count) => sum + wholeCount(count), 0),
+  };
 }
 
 /** @returns whether the upstream does not know a batch, or is no longer configured. */

@@ -126,12 +126,13 @@ describe('a batch', () => {
   test.each([
     ['that has none like it', 'refused', 500],
     ['that may have it', 'made', 504],
-  ])('that fails at an upstream with a list %s', async (_, made, status) => {
+    ['that may have it, behind a gateway', 'made', 504, new Response('<html>No upstream</html>', { status: 503 })],
+  ])('that fails at an upstream with a list %s', async (_, made, status, said?: Response) => {
     start();
     instead = ({ method, url, text }) => {
       if (method !== 'POST' || !url.pathname.endsWith('/batches')) return undefined;
       if (made === 'made') api.handle(method, url.pathname, text);
-      return Response.json({ type: 'error', error: { type: 'api_error', message: 'Oops' } }, { status: 500 });
+      return said ?? Response.json({ type: 'error', error: { type: 'api_error', message: 'Oops' } }, { status: 500 });
     };
     const response = await app.post(PATH, items('a', 'b'));
     expect(response.status).toBe(status);

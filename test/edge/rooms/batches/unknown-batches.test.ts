@@ -24,8 +24,10 @@ const DAY_MS = 24 * 60 * MINUTE_MS;
 
 let api: FakeBatchApi;
 let app: TestApp;
-/** What becomes of a create: it arrives and is answered, or only arrives, or neither. */
-let creates: 'answered' | 'unanswered' | 'lost';
+/** What becomes of a create: it arrives and is answered, or only arrives, or neither; or a gateway says that it takes long. */
+let creates: 'answered' | 'unanswered' | 'lost' | 'late';
+/** How many were sent. */
+let posts = 0;
 /** What the upstream says to any other call, if not what it should. */
 let instead: (method: string, path: string) => Response | undefined;
 /** How far the clock of everybody is ahead, in milliseconds. */
@@ -33,11 +35,14 @@ let late = 0;
 
 beforeEach(() => {
   late = 0;
+  posts = 0;
   creates = 'unanswered';
   instead = () => undefined;
   api = fakeBatchApi({ now: () => Date.now() + late });
   app = testApp(({ method, url, text }) => {
     if (method !== 'POST' || creates === 'answered') return api.handle(method, url.pathname + url.search, text);
+    posts += 1;
+    if (creates === 'late') return new Response('<html>Gateway time-out</html>', { status: 504 });
     if (creates === 'unanswered') api.handle(method, url.pathname, text);
     throw new Error('connection reset');
   }, DEPLOYED);
@@ -194,6 +199,34 @@ test('a list that is longer than is read does not prove that a batch was never m
   expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
 });
 
+test.each([
+  ['no list', {}],
+  ['a list of what are no batches', { data: [{ id: 'msgbatch_other' }], has_more: false }],
+  ['an empty page before others', { data: [], has_more: true }],
+])('what answers with %s does not prove that a batch was never made: it is booked', async (_, list) => {
+  creates = 'lost';
+  const id = await lose('alice', ['a1', 'a2']);
+  const held = (await day('alice')).held_usd;
+  instead = () => Response.json(list);
+  for (const pause of [20 * MINUTE_MS, DAY_MS, 31 * DAY_MS]) {
+    late += pause;
+    await wakeSeveralTimes(['alice', id]);
+  }
+  await ended(['alice', id]);
+  expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
+});
+
+test('a gateway that has waited too long does not prove it either: the upstream may still make it', async () => {
+  const key = { ...bearer(await tokenOf('alice')), 'idempotency-key': 'once' };
+  creates = 'late';
+  for (let times = 0; times < 2; times += 1) {
+    expect((await app.post(PATH, bodyOf(['a1', 'a2']), key)).status).toBe(504);
+    api.handle('POST', PATH, JSON.stringify(bodyOf(['a1', 'a2'])));
+  }
+  expect(posts).toBe(1);
+  expect((await day('alice')).held_usd).toBeGreaterThan(0);
+});
+
 test('an upstream that cannot be asked for a month is no proof either', async () => {
   creates = 'lost';
   const id = await lose('alice', ['a1', 'a2']);
@@ -226,7 +259,7 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
 
 test.each([
   ['closing', {}],
-  ['lost', { wrong: ['msgbatch_other'] }],
+  ['lost', { wrong: ['msgbatch_other'], isReported: true }],
   ['running', { isGuess: true, isClaimed: true, upstreamId: 'msgbatch_upstream_0001', isReported: true }],
 ])('a journal of the last release that was %s is ended the same way', async (phase, more) => {
   const { id, opening } = await prepared('alice');
@@ -236,10 +269,15 @@ test.each([
   await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id }), (_, { storage }) => {
     storage.sql.exec('update record set journal = ?', text);
   });
+  await runInDurableObject(accountStub(bindings, {}, 'alice'), (_, { storage }) => {
+    storage.sql.exec("insert into batches (id, created_at, digest) values (?, ?, 'd')", id, closingAt);
+  });
   await abortAllDurableObjects();
   late += 12 * MINUTE_MS;
   await wakeBatch(id, 'alice');
   expect((await shown('alice', id)).unknown).toContain(id);
+  const { data } = await accountStub(bindings, {}, 'alice').batches({});
+  expect(data.find((batch) => batch.id === id)?.unknown).toContain(id);
   late += 26 * 60 * MINUTE_MS;
   await wakeBatch(id, 'alice');
   await ended(['alice', id]);

@@ -85,7 +85,9 @@ async function outcome(event: string): Promise<Json> {
     if (!read.ok) stop(`${read.status} ${await read.text()}`);
     const report = (await read.json()) as EventReport;
     const { state, label, subject } = report;
-    if (state !== 'accepted' || report.attempts.length > 0 || Date.now() > deadline) return { state, label, subject };
+    // An agent works on it, or nobody has yet.
+    const isOpen = state === 'running' || (state === 'accepted' && report.attempts.length === 0);
+    if (!isOpen || Date.now() > deadline) return { state, label, subject };
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }

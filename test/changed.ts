@@ -24,6 +24,10 @@ const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
     of: 'src/edge/money/ledger/',
     tests: ['test/edge/money/account/totals.test.ts', 'test/edge/money/account/wake.test.ts'],
   },
+  { of: 'src/edge/rooms/background/', tests: ['test/edge/talk/conversations/background.test.ts'] },
+  { of: 'src/edge/rooms/backup/', tests: ['test/edge/app/backup.test.ts'] },
+  { of: 'src/edge/rooms/subagents/', tests: ['test/edge/rooms/runs/subagents.test.ts'] },
+  { of: 'src/edge/rooms/summaries/', tests: ['test/edge/talk/conversations/summaries.test.ts'] },
   { of: 'src/edge/rooms/pools/leases/', tests: ['test/simulation/pool.test.ts'] },
   // Those without a browser take two seconds.
   { of: 'src/page/', tests: ['test/page/'] },
@@ -41,17 +45,9 @@ const PAGES: Readonly<Record<string, string>> = {
 
 /** The quick files of a folder, in place of all: the others compute as much again for few mistakes that these miss. */
 const QUICK: Readonly<Record<string, readonly string[]>> = {
-  'test/edge/money/account/': [
-    'account',
-    'find-request',
-    'storage-quota',
-    'tokens.route',
-    'totals',
-    'usage.route',
-    'wake',
-  ],
+  'test/edge/money/account/': ['account', 'find-request', 'totals', 'usage.route', 'wake'],
   'test/edge/rooms/runs/': [
-    ...['call-mcp', 'call-tool', 'check-run', 'limits', 'run', 'run-cost', 'run-limits', 'run-races', 'subagents'],
+    ...['call-tool', 'check-run', 'limits', 'run', 'run-cost', 'run-limits', 'run-races', 'subagents'],
     ...['tool-addresses', 'tool-usage'],
   ],
 };
@@ -61,11 +57,23 @@ const all = globSync('test/**/*.test.ts').filter((file) => !/\.(timing|night)\.t
 
 const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8' }).split('\n').filter(Boolean);
 
-/** @returns the deepest folder of tests that mirrors where a file of the source is; undefined where there is none */
+// What was moved or renamed would be left out in silence.
+const named = [
+  ...Object.values(WAYS),
+  ...ELSEWHERE.flatMap(({ tests }) => tests),
+  ...Object.values(PAGES).map((name) => `test/e2e/page/${name}.test.ts`),
+  ...Object.entries(QUICK).flatMap(([folder, names]) => names.map((name) => `${folder}${name}.test.ts`)),
+];
+const missing = named.filter(
+  (name) => !all.some((file) => file === name || (name.endsWith('/') && file.startsWith(name))),
+);
+if (missing.length > 0) throw new Error(`test/changed.ts names what is not there: ${missing.join(', ')}`);
+
+/** @returns the deepest folder with tests that mirrors where a file of the source is: none of a house as a whole */
 function mirrorOf(file: string): string | undefined {
   for (let folder = dirname(file); folder.startsWith('src/'); folder = dirname(folder)) {
     const mirror = folder.replace(/^src/, 'test');
-    if (all.some((test) => test.startsWith(`${mirror}/`))) return `${mirror}/`;
+    if (all.some((test) => dirname(test) === mirror)) return `${mirror}/`;
   }
   return undefined;
 }

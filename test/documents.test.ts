@@ -56,10 +56,32 @@ test.each(DESIGN)('%s ends with what was rejected', async (page) => {
 
 test('the design names each route with its folder and what it needs', async () => {
   const lines = (await read('docs/design/routes.md')).split('\n').map((line) => line.replace(/\s+/g, ' ').trim());
+  // A route that a room adds to a resource is in that room: its file says so.
+  const folders = new Map<string, string>();
+  const edge = new URL('src/edge/', root);
+  for (const file of await readdir(edge, { recursive: true })) {
+    if (!file.endsWith('.route.ts')) continue;
+    const source = await readFile(new URL(file, edge), 'utf8');
+    for (const [, path = ''] of source.matchAll(/\.(?:get|put|post|patch|delete)\('(\/[^']*)'/g)) {
+      folders.set(path, file.slice(0, file.lastIndexOf('/')));
+    }
+  }
+  expect(folders.size).toBeGreaterThan(50);
   const rows = RESOURCES.flatMap(({ tag, routes }) =>
-    Object.entries(routes).map(([route, { needs }]) => `| \`${route}\` | \`${FOLDERS[tag]}/\` | ${needs} |`),
+    Object.entries(routes).map(([route, { needs }]) => {
+      const folder = folders.get(route.split(' ')[1] ?? '') ?? FOLDERS[tag];
+      return `| \`${route}\` | \`${folder}/\` | ${needs} |`;
+    }),
   );
   expect(lines.filter((line) => /^\| `(GET|POST|PUT|PATCH|DELETE) /.test(line))).toEqual(rows);
+});
+
+test('the picture and the table of rooms have every room', async () => {
+  const rooms = (await readdir(new URL('src/edge/rooms', root))).toSorted();
+  const listed = [...(await read('docs/design/places.md')).matchAll(/^\| `rooms\/([\w-]+)\/` +\| \w/gm)];
+  expect(listed.map(([, room]) => room)).toEqual(rooms);
+  const picture = /^ {2}rooms\/ +([^(]*?)\n {2}health\//ms.exec(await read('ARCHITECTURE.md'))?.[1] ?? '';
+  expect(picture.match(/[\w-]+/g)?.toSorted()).toEqual(rooms);
 });
 
 test.each([...MAPS, 'CONTRIBUTING.md'])('%s names files and folders that are there', async (document) => {

@@ -406,25 +406,25 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/edge/rooms/operator/metrics.route.test.ts',
   },
   {
-    name: 'playground: links to javascript: are let through',
+    name: 'page: links to javascript: are let through',
     file: 'src/page/ui/sanitize.ts',
     edits: [['/^(?:(?:https?|mailto):|#note-)/i', '/^(?:[a-z]+:|#note-)/i']],
     foundBy: 'test/page/ui/sanitize.test.ts',
   },
   {
-    name: 'playground: an emptied limit of an account becomes $0',
+    name: 'page: an emptied limit of an account becomes $0',
     file: 'src/page/budget/limits-form.tsx',
     edits: [["return [name, value === '' ? null : Number(value)];", 'return [name, Number(value)];']],
     foundBy: 'test/page/budget/limits.test.ts',
   },
   {
-    name: 'playground: an emptied limit in a row becomes $0',
+    name: 'page: an emptied limit in a row becomes $0',
     file: 'src/page/budget/limit-cell.tsx',
     edits: [["const usd = text.trim() === '' ? null : Number(text);", 'const usd = Number(text);']],
     foundBy: 'test/page/budget/limits.test.ts',
   },
   {
-    name: 'playground: Stop only stops listening',
+    name: 'page: Stop only stops listening',
     file: 'src/page/chat/session/session.ts',
     edits: [
       [
@@ -435,13 +435,13 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/page/chat/composer/composer.test.ts',
   },
   {
-    name: 'playground: Stop of the page does nothing',
+    name: 'page: Stop of the page does nothing',
     file: 'src/page/chat/composer/composer.tsx',
     edits: [['title="Stop" onClick={() => void current?.stop()}', 'title="Stop"']],
     foundBy: 'test/page/chat/composer/composer.test.ts',
   },
   {
-    name: 'playground: the last of the chosen days is left out',
+    name: 'page: the last of the chosen days is left out',
     file: 'src/page/budget/figures/days.ts',
     edits: [['to: dayAfter(ownDays.value.last)', 'to: ownDays.value.last']],
     foundBy: 'test/page/budget/figures/days.test.ts',

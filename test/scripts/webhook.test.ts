@@ -19,6 +19,8 @@ interface Received {
 let server: Server;
 let url: string;
 let received: Received[] = [];
+/** What the edge says of its event before it has ended. */
+let before: { state: string; attempts: object[] }[] = [];
 
 /** An edge that accepts everything, and has labelled it at once. */
 beforeAll(async () => {
@@ -29,7 +31,8 @@ beforeAll(async () => {
     const isPost = request.method === 'POST';
     if (isPost) received.push({ path, headers: request.headers, body: Buffer.concat(pieces) });
     response.writeHead(isPost ? 202 : 200, { 'content-type': 'application/json' });
-    const event = { state: 'classified', label: 'bug', subject: null, attempts: [{}] };
+    const ended = { state: 'classified', label: 'bug', subject: null, attempts: [{}] };
+    const event = isPost ? ended : { ...ended, ...before.shift() };
     response.end(JSON.stringify(isPost ? { event_id: 'github_1', status: 'accepted' } : event));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -101,6 +104,16 @@ test.each([
   expect(status).toBe(1);
   expect(stderr).toContain(sentence);
   expect(received).toEqual([]);
+});
+
+test('an event that nobody has begun, or an agent works on, is waited for', async () => {
+  before = [
+    { state: 'accepted', attempts: [] },
+    { state: 'running', attempts: [{}] },
+  ];
+  const { stdout } = await run(['slack', 'message.json']);
+  expect(stdout).toContain('{"state":"classified",');
+  expect(before).toEqual([]);
 });
 
 test('where nothing listens, that is said, with what to do', async () => {

@@ -97,6 +97,15 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       const ticks = (await axis.allTextContents()).map((tick) => Number(tick.slice(1)));
       expect(ticks).toEqual([ticks[0], (ticks[0] ?? 0) / 2, 0]);
       const column = page.locator('.spend-chart tbody tr').last().locator('td').last();
+      const ends = await page.locator('.chart-axis').evaluate((list) => {
+        const middles = [...list.children]
+          .map((tick) => tick.getBoundingClientRect())
+          .map((at) => (at.top + at.bottom) / 2);
+        const body = document.querySelector('.spend-chart tbody')?.getBoundingClientRect();
+        const zero = document.querySelector('.spend-chart tbody tr:last-child td')?.getBoundingClientRect();
+        return [(middles.at(0) ?? 0) - (body?.top ?? 0), (middles.at(-1) ?? 0) - (zero?.bottom ?? 0)];
+      });
+      for (const apart of ends) expect(Math.abs(apart)).toBeLessThan(3);
       await column.hover();
       await expect
         .poll(() => column.locator('.tooltip').evaluate((tip) => getComputedStyle(tip).visibility))
@@ -110,7 +119,7 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       // In cents, then exactly for screen readers.
       for (const cost of await costs.allTextContents())
         expect(cost).toMatch(/^(≈ )?(<\$0\.01\$0\.00\d+|\$\d+\.\d\d(\$.+)?)$/);
-      const ends = await costs.evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell).textAlign));
-      expect(new Set(ends)).toEqual(new Set(['right']));
+      const sides = await costs.evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell).textAlign));
+      expect(new Set(sides)).toEqual(new Set(['right']));
     }));
 });

@@ -8,7 +8,6 @@ import { backupOf, restoreAccount } from '../../rooms/backup/account-backup.ts';
 import { decideBatch, settleBatch } from '../../rooms/batches/admit-batch.ts';
 import type { MessageBatch } from '../../rooms/batches/batches-answers.schema.ts';
 import type { BatchOrder, BatchSettlement } from '../../rooms/batches/contracts/batch.ts';
-import { savingsOf } from '../../rooms/choice/ledger/savings.ts';
 import { beginUpload, endUpload, tendFiles } from '../../rooms/files/tend-files.ts';
 import { raiseAlerts } from '../../rooms/operator/raise-alerts.ts';
 import { endVisit } from '../../rooms/visitors/end-visit.ts';
@@ -42,6 +41,7 @@ import type {
 } from '../contracts/belongings.ts';
 import type { ConversationReport, Settled, Settlement } from '../contracts/settlement.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
+import { savingsOf } from '../ledger/savings.ts';
 import { isForgotten } from '../tokens/credentials.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller, refuse } from './decide-admission.ts';

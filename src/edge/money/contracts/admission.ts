@@ -10,7 +10,7 @@ import type { ListedParent } from './settlement.ts';
 export interface AdmissionCaller {
   /** The caller's credential; absent in development without one. */
   token?: CredentialUse | undefined;
-  /** The request's tags, as `identity/tags.ts` writes them. */
+  /** The request's tags, as `gate/identity/tags.ts` writes them. */
   tags?: string | undefined;
   /** A hash of the end user that the request names. */
   user?: string | undefined;

@@ -68,7 +68,7 @@ export interface Opening {
   token: string | null;
   /** The group whose pool also pays. */
   group: string | null;
-  /** The tags, as `identity/tags.ts` writes them. */
+  /** The tags, as `gate/identity/tags.ts` writes them. */
   tags: string | null;
   /** A hash of the end user that the request named. */
   user: string | null;

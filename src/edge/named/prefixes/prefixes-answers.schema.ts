@@ -51,5 +51,4 @@ export const prefixStats = z.object({
 });
 
 export type PrefixAnswer = z.output<typeof prefixAnswer>;
-export type Savings = z.output<typeof prefixStats>['total'];
 export type PrefixStats = z.output<typeof prefixStats>;

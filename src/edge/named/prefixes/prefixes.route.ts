@@ -14,7 +14,7 @@ import { daysQuery } from '../../money/account/usage.schema.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
 import type { SavingsRow } from '../../money/contracts/account.ts';
-import { addUp, totalSavings } from '../../rooms/choice/ledger/savings.ts';
+import { addUp, totalSavings } from '../../money/ledger/savings.ts';
 import { readWithTools, shownTools } from '../../rooms/runs/tools/stored-tools.ts';
 import { unknownVersion } from '../versions/find-stored.ts';
 import { type Found, usersOf } from '../versions/kv-copies.ts';

@@ -2,13 +2,14 @@
  * Computes from a ledger what caching has saved the requests of a prefix, compared with the same requests without caching.
  */
 
-import { fromUsd, nanodollarsPerToken, toUsd } from '../../../claude/pricing/cost.ts';
-import type { ModelTable } from '../../../claude/pricing/models.ts';
-import { DAY_MS } from '../../../kit/async/durations.ts';
-import { spanId } from '../../../money/budget/windows.ts';
-import type { SavingsQuery, SavingsRow } from '../../../money/contracts/account.ts';
-import type { Ledger } from '../../../money/ledger/ledger.ts';
-import type { Savings } from '../../../named/prefixes/prefixes-answers.schema.ts';
+import { fromUsd, nanodollarsPerToken, toUsd } from '../../claude/pricing/cost.ts';
+import type { ModelTable } from '../../claude/pricing/models.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import { spanId } from '../budget/windows.ts';
+import type { SavingsQuery, SavingsRow } from '../contracts/account.ts';
+import type { Ledger } from './ledger.ts';
+
+type Savings = Omit<SavingsRow, 'day' | 'version'>;
 
 /** What the requests of a day with one version and model have used. Those with a long prompt are separate. */
 type Group = Record<string, SqlStorageValue> &

@@ -356,25 +356,20 @@ export class Account extends EdgeObject implements AccountObject {
     noteEnded(this.#state, now);
   }
 
-  /** @returns whether the credential is revoked, for routes without an admission. Otherwise it is noted as seen now. */
-  isRevoked(token: CredentialUse): boolean {
+  /**
+   * Tells whether a credential is revoked, for routes without an admission. Otherwise it is noted as seen now, and a read is
+   * counted.
+   *
+   * @param text the read as JSON. The object of a version before counts none, so nothing is refused there
+   * @returns for one read too many why it may not be answered, as JSON like `admitJson`
+   */
+  isRevoked(token: CredentialUse, text?: string): boolean | string {
     const now = this.#state.advance();
     if (this.#state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
     this.#state.see(token, now);
-    return false;
-  }
-
-  /**
-   * Counts a read, in the call that asks whether its credential is revoked. With JSON texts, like `admitJson`.
-   *
-   * @returns why it may not be answered; `null` if it may
-   */
-  readJson(text: string): string {
-    const read = JSON.parse(text) as CountedRead;
-    if (this.isRevoked(read.token)) return JSON.stringify({ outcome: 'revoked' });
-    const now = this.#state.advance();
-    const refusal = this.#state.buckets.read(read, now);
-    return JSON.stringify(refusal ? refuse(this.#state, refusal, now, read.token.jti) : null);
+    const read = text === undefined ? undefined : (JSON.parse(text) as CountedRead);
+    const refusal = read && this.#state.buckets.read(token.jti, read, now);
+    return refusal ? JSON.stringify(refuse(this.#state, refusal, now, token.jti)) : false;
   }
 
   /** Releases the room that was set aside for a conversation that was not created, or did not grow. */

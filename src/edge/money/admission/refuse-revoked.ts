@@ -52,7 +52,7 @@ async function checkRevoked(c: Context<AppEnv>): Promise<void> {
  * @param read counted in the same call
  * @throws ApiError 401 if it is, 429 for one read too many
  */
-export async function refuseRevokedCaller(request: CheckedCaller, read?: Omit<CountedRead, 'token'>): Promise<void> {
+export async function refuseRevokedCaller(request: CheckedCaller, read?: CountedRead): Promise<void> {
   if (await isRevokedCaller(request, read)) throw revoked();
 }
 
@@ -62,15 +62,15 @@ export async function refuseRevokedCaller(request: CheckedCaller, read?: Omit<Co
  * @returns true also if the secret that signed it is none of the deployment's any more
  * @throws ObjectUnreachable 503 while the account's object cannot be reached
  */
-export async function isRevokedCaller(request: CheckedCaller, read?: Omit<CountedRead, 'token'>): Promise<boolean> {
+export async function isRevokedCaller(request: CheckedCaller, read?: CountedRead): Promise<boolean> {
   const { account, token } = request.identity;
   if (!token) return false;
   const { mark } = token;
   if (mark !== undefined && !(await accountMarks(account, request.settings)).includes(mark)) return true;
   const seen = credentialUse(request.identity) ?? {};
-  if (!read) return await callAccount(request, (object) => object.isRevoked(seen));
-  const text = JSON.stringify({ ...read, token: seen });
-  const refused = JSON.parse(await callAccount(request, (object) => object.readJson(text))) as AdmissionDecision | null;
-  if (refused) grantedBy(refused);
+  const text = read && JSON.stringify(read);
+  const told = await callAccount(request, (object) => object.isRevoked(seen, text));
+  if (typeof told === 'boolean') return told;
+  grantedBy(JSON.parse(told) as AdmissionDecision);
   return false;
 }

@@ -70,8 +70,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   rememberToken(minted: MintedToken): boolean;
   revokeToken(jti: string): void;
   revokeAll(): void;
-  isRevoked(token: CredentialUse): boolean;
-  readJson(read: string): string;
+  isRevoked(token: CredentialUse, read?: string): boolean | string;
 
   putVersion(version: NewVersion): Promise<PutAnswer>;
   pointVersion(id: PointedVersion): Promise<PutAnswer>;

@@ -62,7 +62,6 @@ export interface AdmissionRequest extends AdmissionCaller {
 
 /** A read of a caller, to be counted. */
 export interface CountedRead {
-  token: CredentialUse;
   /** How many its token may make in a minute. */
   most: number;
   /** The stream that it resumes; absent if it resumes none. */

@@ -15,7 +15,7 @@ export class MemoryBuckets {
   readonly #resumed = new LruCache<string, { stream: string; until: number; left: number }>({ most: MOST_BUCKETS });
 
   /** Counts a read by its token. @returns the refusal of one too many */
-  read({ token: { jti = '' }, most, stream }: CountedRead, now: number): Refusal | undefined {
+  read(jti = '', { most, stream }: CountedRead, now: number): Refusal | undefined {
     const resumed = this.#resumed.get(jti);
     if (resumed?.stream === stream && resumed && now < resumed.until && resumed.left > 0) {
       resumed.left -= 1;

@@ -86,7 +86,12 @@ quietKilledRuntimes();
 const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
 
-const inIsolate = ['./test/runner/seeds.ts', './test/runner/calendar.ts', './test/runner/known-modules.ts'];
+const inIsolate = [
+  './test/runner/all-rooms.ts',
+  './test/runner/seeds.ts',
+  './test/runner/calendar.ts',
+  './test/runner/known-modules.ts',
+];
 const workerd = () => ({
   plugins: [
     cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false }),
@@ -108,7 +113,11 @@ const inNode = (name: string, include: string[], exclude: string[]) => ({
     exclude: [...exclude, ...timing, ...inWorkerd, ...leftForNight],
     // They share nothing that one could leave behind for another, and a process each would take longer.
     isolate: false,
-    setupFiles: ['./test/runner/seeds.ts', './test/runner/calendar.ts'],
+    setupFiles: [
+      ...(name === 'edge' ? ['./test/runner/all-rooms.ts'] : []),
+      './test/runner/seeds.ts',
+      './test/runner/calendar.ts',
+    ],
   },
 });
 
@@ -151,7 +160,7 @@ export default defineConfig({
           exclude: leftForNight,
           // A world gives the machine its clock back, and each file has worlds of its own.
           isolate: false,
-          setupFiles: './test/runner/seeds.ts',
+          setupFiles: ['./test/runner/all-rooms.ts', './test/runner/seeds.ts'],
         },
       },
       {
@@ -186,7 +195,7 @@ export default defineConfig({
           exclude: leftForNight,
           // What is timed by day are functions.
           globalSetup: isNight ? './test/runner/build.ts' : [],
-          setupFiles: ['./test/runner/seeds.ts', './test/runner/connections.ts'],
+          setupFiles: ['./test/runner/all-rooms.ts', './test/runner/seeds.ts', './test/runner/connections.ts'],
           isolate: false,
           maxWorkers: 1,
           sequence: { groupOrder: 1 },

@@ -8,7 +8,7 @@ import { parseScopes } from '../src/edge/gate/auth/parse-scopes.ts';
 import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/edge/gate/identity/identity.ts';
 import { settingsSchema } from '../src/edge/gate/settings/settings.ts';
 import * as z from '../src/edge/kit/http/zod.ts';
-import { BOUND_SCOPES, onlySchema } from '../src/edge/rooms/page-tokens/only.ts';
+import { BOUND_SCOPES, onlySchema } from '../src/edge/gate/identity/only.ts';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
 

@@ -77,7 +77,8 @@ test('the design names each route with its folder and what it needs', async () =
 });
 
 test('the picture and the table of rooms have every room', async () => {
-  const rooms = (await readdir(new URL('src/edge/rooms', root))).toSorted();
+  const entries = await readdir(new URL('src/edge/rooms', root), { withFileTypes: true });
+  const rooms = entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).toSorted();
   const listed = [...(await read('docs/design/places.md')).matchAll(/^\| `rooms\/([\w-]+)\/` +\| \w/gm)];
   expect(listed.map(([, room]) => room)).toEqual(rooms);
   const picture = /^ {2}rooms\/ +([^(]*?)\n {2}health\//ms.exec(await read('ARCHITECTURE.md'))?.[1] ?? '';

@@ -145,11 +145,11 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'auth: a token that should be bound is free',
-    file: 'src/edge/rooms/page-tokens/only-claim.ts',
+    file: 'src/edge/gate/auth/only-claim.ts',
     edits: [
       ["  if (!otherwise) throw unboundable(name, 'is absent, and JWT_ONLY does not say what counts then');\n", ''],
     ],
-    foundBy: 'test/edge/rooms/page-tokens/only-claim.test.ts',
+    foundBy: 'test/edge/gate/auth/only-claim.test.ts',
   },
   {
     name: 'auth: a household has 256 brakes',

@@ -20,6 +20,7 @@ import { Hono } from './kit/http/hono.ts';
 import { LogEntry, type LogLine } from './kit/http/log.ts';
 import { asksForPage, missingPage } from './kit/http/missing-page.ts';
 import { unknownPath } from './kit/http/unknown-path.ts';
+import { shareRooms } from './kit/rooms/rooms.ts';
 import { accountsRoutes } from './money/account/accounts.route.ts';
 import { usageRoutes } from './money/account/usage.route.ts';
 import { refuseRevoked } from './money/admission/refuse-revoked.ts';
@@ -37,6 +38,7 @@ import { filesRoutes } from './rooms/files/files.route.ts';
 import { alertsRoutes } from './rooms/operator/alerts.route.ts';
 import { metricsRoutes } from './rooms/operator/metrics.route.ts';
 import { poolsRoutes } from './rooms/pools/pools.route.ts';
+import type { Room } from './rooms/room.ts';
 import { shareTools, type WorkerTools } from './rooms/runs/tools/worker-tools.ts';
 import { visitorsRoutes } from './rooms/visitors/visitors.route.ts';
 import { type WebhooksOptions, webhooksRoutes } from './rooms/webhooks/webhooks.route.ts';
@@ -45,10 +47,12 @@ import { countTokensRoutes } from './talk/messages/count-tokens.route.ts';
 import { type MessagesOptions, messagesRoutes } from './talk/messages/messages.route.ts';
 
 /**
- * What a Worker decides in its own code. `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong to the
- * Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
+ * What a Worker decides in its own code. `rooms`, `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong
+ * to the Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
  */
 export interface AppOptions<Inputs extends object = Record<string, unknown>> extends MessagesOptions, WebhooksOptions {
+  /** The features beside the core. Default: those of the Worker's first app, or none. */
+  rooms?: readonly Room[];
   /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
   authenticate?: Authenticate;
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
@@ -68,7 +72,7 @@ export interface AppOptions<Inputs extends object = Record<string, unknown>> ext
  * Makes the edge: middleware in the order in which a request passes it, then the routes.
  *
  * @returns a Hono app: export it as a Worker, add routes to it, or mount it in another app, `app.route('/ai', edge)`
- * @throws Error for malformed prices and tools
+ * @throws Error for malformed prices and tools, and for other rooms than those of the Worker's first app
  * @example
  * const edge = createApp({ publicPaths: ['/status'] });
  * edge.get('/status', (c) => c.text('up'));
@@ -77,6 +81,7 @@ export interface AppOptions<Inputs extends object = Record<string, unknown>> ext
 export function createApp<Inputs extends object = Record<string, unknown>>(
   options: AppOptions<Inputs> = {},
 ): Hono<AppEnv> {
+  if (options.rooms) shareRooms(options.rooms);
   if (options.fetch) shareFetch(options.fetch);
   if (options.prices) sharePrices(options.prices);
   if (options.tools) shareTools(options.tools);

@@ -2,13 +2,14 @@ import { development } from '#development';
 import { createApp } from './app.ts';
 import { demonstrationTools } from './rooms/runs/tools/demonstration.ts';
 import { createConsumer } from './rooms/webhooks/webhook-job.ts';
+import { ROOMS } from './rooms.ts';
 
 /** Says whether this is built for development. What only that needs is left out of a deploy. */
 declare const SLUICE_SIMULATOR: boolean | undefined;
 
 const tools = typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR ? demonstrationTools() : development?.tools();
 
-export default { fetch: createApp({ ...(tools ? { tools } : {}) }).fetch, queue: createConsumer() };
+export default { fetch: createApp({ rooms: ROOMS, ...(tools ? { tools } : {}) }).fetch, queue: createConsumer() };
 export { Account } from './money/account/account.ts';
 export { Batch } from './rooms/batches/batch.ts';
 export { BatchClaims } from './rooms/batches/claims.ts';

@@ -2,7 +2,7 @@
  * Exports what another Worker imports from `sluice`. Only a list of names: a bundler takes only the modules that are used.
  */
 
-export { type AppOptions, createApp } from '../app.ts';
+export type { AppOptions } from '../app.ts';
 export type { Prices } from '../claude/pricing/price-settings.ts';
 export { type Authenticate, requireScope } from '../gate/auth/authenticate.ts';
 export type { AppEnv } from '../gate/auth/context.ts';
@@ -25,4 +25,5 @@ export { defineWebhook, type Webhook } from '../rooms/webhooks/sources/define-we
 export { shippedWebhooks } from '../rooms/webhooks/sources/shipped.ts';
 export { type ConsumerOptions, createConsumer } from '../rooms/webhooks/webhook-job.ts';
 export { Conversation } from '../talk/conversations/conversation.ts';
+export { createEdge as createApp } from './create-edge.ts';
 export * as schemas from './schemas.ts';

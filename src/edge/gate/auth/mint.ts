@@ -1,8 +1,8 @@
 import { type JWTPayload, SignJWT } from 'jose';
 import { utf8 } from '../../kit/http/bytes.ts';
-import type { Only } from '../../rooms/page-tokens/only.ts';
 import type { Session } from '../identity/caller.ts';
 import type { Scope } from '../identity/identity.ts';
+import type { Only } from '../identity/only.ts';
 
 /** What a new token says. */
 export interface MintOptions {

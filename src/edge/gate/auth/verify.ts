@@ -11,15 +11,15 @@ import { LruCache } from '../../kit/cache/lru.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import { ApiError, finalError, tryAgain } from '../../kit/http/errors.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { scopesOfBound } from '../../rooms/page-tokens/only.ts';
-import { onlyOfClaims } from '../../rooms/page-tokens/only-claim.ts';
 import type { Identity, Session, VerifiedToken } from '../identity/caller.ts';
 import { isAccount, isSourceAccount, isVisitor } from '../identity/identity.ts';
+import { scopesOfBound } from '../identity/only.ts';
 import { tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
 import { markBy } from './account-mark.ts';
 import { groupOfClaims } from './group-claim.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
+import { onlyOfClaims } from './only-claim.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './parse-scopes.ts';
 
 /** Algorithms of an identity provider's tokens. All use a private key, since a shared secret would have to be given away. */

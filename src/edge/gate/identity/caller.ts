@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { type Only, onlySchema } from '../../rooms/page-tokens/only.ts';
 import { isAccount, isGroup, SCOPES, type Scope } from './identity.ts';
+import { type Only, onlySchema } from './only.ts';
 import { tagsSchema } from './tags.ts';
 
 /** The verified caller of a request. */

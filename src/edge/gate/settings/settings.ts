@@ -7,11 +7,11 @@ import { deliverFault, isHost, isLoopback } from '../../kit/http/headers/hosts.t
 import { logWarning } from '../../kit/http/log.ts';
 import * as z from '../../kit/http/zod.ts';
 import { limitsSchema, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
-import { onlySchema } from '../../rooms/page-tokens/only.ts';
 import { type ToolSecret, toolSecretsIn } from '../../rooms/runs/tools/tool-secrets.ts';
 import { checkVisitors, visitorsSchema } from '../../rooms/visitors/visitor-settings.ts';
 import { readSources, webhooksSchema } from '../../rooms/webhooks/source-settings.ts';
 import { isGroup } from '../identity/identity.ts';
+import { onlySchema } from '../identity/only.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
 import {
   anyHttpUrl,

@@ -28,7 +28,7 @@ const LOOK_EVERY_MS = 20;
 const LOOK_SELDOM_MS = 2_000;
 
 /** How many bytes the bodies of an isolate take. */
-export class Room {
+export class BodyRoom {
   /** Bytes of all bodies. */
   taken = 0;
   /** Bytes of the bodies whose senders are not known yet. */
@@ -52,11 +52,11 @@ export class Room {
 }
 
 /** The room of this isolate. */
-export const room = new Room();
+export const room = new BodyRoom();
 
 /** The share of one request's body in a room. `leave` must be called at the end of the request, however it ends. */
 export class RoomShare {
-  readonly #room: Room;
+  readonly #room: BodyRoom;
   readonly #isStrange: boolean;
   #own = 0;
   /** The bytes that count for its caller. */
@@ -68,7 +68,7 @@ export class RoomShare {
   #since = 0;
 
   /** @param isStrange whether the sender is not known yet */
-  constructor(into: Room, isStrange = false) {
+  constructor(into: BodyRoom, isStrange = false) {
     this.#room = into;
     this.#isStrange = isStrange;
   }
@@ -101,7 +101,7 @@ export class RoomShare {
    * Takes room, and waits until there is some. First it gives back what it has: whoever waits holds nothing, so those who wait
    * never wait for each other.
    *
-   * @param object who waits. If it dies, `Room.forget` gives the room back
+   * @param object who waits. If it dies, `BodyRoom.forget` gives the room back
    * @throws ApiError 503 after so many milliseconds; the reason of the signal
    */
   async wait(bytes: number, object: string, mostMs: number, signal: AbortSignal): Promise<void> {
@@ -133,7 +133,7 @@ export class RoomShare {
    * Gives room to those who wait, in their order. Nobody is passed over but who has too much already, and who waits for much
    * by who waits for little.
    */
-  static #serve({ waiting }: Room): void {
+  static #serve({ waiting }: BodyRoom): void {
     let isFull = false;
     for (const [share, bytes] of waiting) {
       const isLong = bytes > LONG_BODY;

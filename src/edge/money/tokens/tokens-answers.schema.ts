@@ -1,6 +1,6 @@
 import { SCOPES } from '../../gate/identity/identity.ts';
+import { onlySchema } from '../../gate/identity/only.ts';
 import * as z from '../../kit/http/zod.ts';
-import { onlySchema } from '../../rooms/page-tokens/only.ts';
 import { tokenLimits } from '../budget/limits.schema.ts';
 
 /** A minted token: shown once, and never again. */

@@ -1,4 +1,5 @@
 import { requireScope } from '../../gate/auth/authenticate.ts';
+import { openToBound, unknownOrigin } from '../../gate/auth/bound-routes.ts';
 import { type AppEnv, accountOf } from '../../gate/auth/context.ts';
 import { mintToken } from '../../gate/auth/mint.ts';
 import { readTags } from '../../gate/identity/tags.ts';
@@ -8,7 +9,6 @@ import { Hono } from '../../kit/http/hono.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { isoTime } from '../../kit/http/times.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { openToBound, unknownOrigin } from '../../rooms/page-tokens/bound-routes.ts';
 import { readJson } from '../admission/read-body.ts';
 import { MOST_MINTED } from './credentials.ts';
 import { mintRequest } from './tokens.schema.ts';

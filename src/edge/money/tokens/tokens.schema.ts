@@ -1,8 +1,8 @@
 import { isAccount, isSourceAccount, isVisitor, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../../gate/identity/identity.ts';
+import { BOUND_SCOPES, onlySchema } from '../../gate/identity/only.ts';
 import { tagsSchema } from '../../gate/identity/tags.ts';
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
-import { BOUND_SCOPES, onlySchema } from '../../rooms/page-tokens/only.ts';
 import { tokenLimits } from '../budget/limits.schema.ts';
 
 /** What a token is minted from. */

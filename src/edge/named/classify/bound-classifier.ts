@@ -1,7 +1,7 @@
 import type { Identity } from '../../gate/identity/caller.ts';
+import { type BoundName, boundName, namesTold } from '../../gate/identity/only.ts';
 import { closedToBound, refuseOtherMembers } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
-import { type BoundName, boundName, namesTold } from '../../rooms/page-tokens/only.ts';
 
 /** Members of a bound token's request that count. The classifier says all others. */
 const OF_BOUND: ReadonlySet<string> = new Set(['classifier', 'input', 'inputs', 'stream']);

@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
+import { openToBound } from '../../gate/auth/bound-routes.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { isAccount } from '../../gate/identity/identity.ts';
@@ -13,7 +14,6 @@ import { noConversation } from '../../talk/answers/crossing-answer.ts';
 import type { BoundCaller, CrossingText, DecisionAnswer } from '../../talk/contracts/conversation.ts';
 import { isConversationId } from '../../talk/conversations/conversations.schema.ts';
 import { type ConversationCall, callConversation, mountedPath } from '../../talk/conversations/turn-proxy.ts';
-import { openToBound } from '../page-tokens/bound-routes.ts';
 import { boundCaller, refuseOtherConversation } from '../page-tokens/bound-turn.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 

@@ -3,6 +3,7 @@
  * and has new messages: everything else is left out, or refused.
  */
 
+import { allowsConversation, allowsStored, boundName, namesTold } from '../../gate/identity/only.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { type ApiError, closedToBound, refuseOtherMembers } from '../../kit/http/errors.ts';
 import { withText } from '../../kit/http/read-json.ts';
@@ -14,7 +15,6 @@ import type { Transcript } from '../../talk/storage/transcript.ts';
 import { hasOthersWords } from '../../talk/storage/turn-queries.ts';
 import type { Taken } from '../agents/retained-agent.ts';
 import { RUN_MEMBERS } from '../runs/runs.schema.ts';
-import { allowsConversation, allowsStored, boundName, namesTold } from './only.ts';
 
 /** Members that count. */
 const COUNTED_MEMBERS: ReadonlySet<string> = new Set([

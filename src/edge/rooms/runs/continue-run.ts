@@ -1,6 +1,7 @@
 /** Takes a decision about a call, and goes on with its run after the last decision. */
 
 import type { PlainHeaders } from '../../claude/headers.ts';
+import { hidesTools } from '../../gate/identity/only.ts';
 import { finalError } from '../../kit/http/errors.ts';
 import { failedResult } from '../../talk/answers/crossing-answer.ts';
 import type { CalledDecision, DecisionAnswer, Result } from '../../talk/contracts/conversation.ts';
@@ -10,7 +11,6 @@ import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
 import { answerDecision, storeDecision } from '../approvals/decide.ts';
-import { hidesTools } from '../page-tokens/only.ts';
 import type { CarriedLimits } from './limits.ts';
 import { Run } from './run.ts';
 import { type RunRequest, storedRunOf } from './stored-run.ts';

@@ -1,13 +1,13 @@
 /** The setting VISITORS: what people without a login may do. */
 
 import { isGroup } from '../../gate/identity/identity.ts';
+import { onlySchema } from '../../gate/identity/only.ts';
 import { malformed } from '../../gate/settings/setting-faults.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { misconfigured } from '../../kit/http/errors.ts';
 import { deliverFault } from '../../kit/http/headers/hosts.ts';
 import * as z from '../../kit/http/zod.ts';
 import { limitsSchema, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
-import { onlySchema } from '../page-tokens/only.ts';
 
 /** It counts from when the widget was solved, which may be five minutes ago. */
 const LEAST_VISIT_S = 600;

@@ -2,6 +2,7 @@ import type { AppEnv } from '../../gate/auth/context.ts';
 import { mintToken } from '../../gate/auth/mint.ts';
 import { readShort } from '../../gate/auth/short-body.ts';
 import { visitorAccount } from '../../gate/identity/identity.ts';
+import { BOUND_SCOPES } from '../../gate/identity/only.ts';
 import { hmacOf, toHex, utf8 } from '../../kit/http/bytes.ts';
 import { notFound } from '../../kit/http/errors.ts';
 import { Hono } from '../../kit/http/hono.ts';
@@ -9,7 +10,6 @@ import { isoTime } from '../../kit/http/times.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { visitorRequest } from '../../money/tokens/tokens.schema.ts';
 import type { VisitorTokenAnswer } from '../../money/tokens/tokens-answers.schema.ts';
-import { BOUND_SCOPES } from '../page-tokens/only.ts';
 import { verifyTurnstile } from './turnstile.ts';
 import { brake } from './visitor-brake.ts';
 

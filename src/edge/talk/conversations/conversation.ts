@@ -3,6 +3,7 @@
  * that it imports. What all calls share is here: the lock, and the recovery after a crash.
  */
 
+import { hidesTools } from '../../gate/identity/only.ts';
 import { retentionOf, UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { within } from '../../kit/async/timeout.ts';
@@ -27,7 +28,6 @@ import { beginAgain, resumeRun } from '../../rooms/background/begin-again.ts';
 import type { Chosen } from '../../rooms/choice/choose-model.ts';
 import { ModelChooser } from '../../rooms/choice/model-chooser.ts';
 import { refusalOfTurn, refusedToBound, toldToBound } from '../../rooms/page-tokens/bound-turn.ts';
-import { hidesTools } from '../../rooms/page-tokens/only.ts';
 import { decideOn } from '../../rooms/runs/continue-run.ts';
 import { withoutEdgeBlocks } from '../../rooms/runs/edge-blocks.ts';
 import { ownerOfRoom } from '../../rooms/runs/run-room.ts';

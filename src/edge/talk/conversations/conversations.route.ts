@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { idsNamed, mayName } from '../../claude/request/named-ids.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
 import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
+import { openToBound } from '../../gate/auth/bound-routes.ts';
 import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
@@ -15,7 +16,6 @@ import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { openToBound } from '../../rooms/page-tokens/bound-routes.ts';
 import {
   boundAgent,
   boundCaller,

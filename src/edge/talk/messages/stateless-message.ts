@@ -7,6 +7,7 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
+import { hidesTools } from '../../gate/identity/only.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { closedToBound } from '../../kit/http/errors.ts';
 import { withOneReading, withText } from '../../kit/http/read-json.ts';
@@ -34,7 +35,6 @@ import {
   refusalOfAgent,
   refuseOtherConversation,
 } from '../../rooms/page-tokens/bound-turn.ts';
-import { hidesTools } from '../../rooms/page-tokens/only.ts';
 import { refuseRun } from '../../rooms/runs/check-run.ts';
 import { RUN_MEMBERS } from '../../rooms/runs/runs.schema.ts';
 import type { SentMessage } from '../history/continuation.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { Room, RoomShare } from '../../../../src/edge/kit/http/body-room.ts';
+import { BodyRoom, RoomShare } from '../../../../src/edge/kit/http/body-room.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { tryCases } from '../../../support/runs.ts';
 
@@ -15,7 +15,7 @@ test('whatever comes and goes, all room is given back, and there is never more t
     ),
   });
   tryCases(100, fc.array(fc.boolean(), { minLength: 10, maxLength: 10 }), fc.array(step), (strange, steps) => {
-    const room = new Room();
+    const room = new BodyRoom();
     const shares = strange.map((isStrange) => new RoomShare(room, isStrange));
     for (const [index, share] of shares.entries()) if (index % 2 === 0) share.ofCaller(`caller ${index % 3}`);
     for (const { who, does } of steps) {
@@ -34,12 +34,12 @@ test('whatever comes and goes, all room is given back, and there is never more t
       expect(room.strange).toBeLessThanOrEqual(Math.min(room.taken, 26 * MB));
     }
     for (const share of shares) share.leave();
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 });
 
 test('the largest body finds room beside short ones, and short ones beside it', () => {
-  const room = new Room();
+  const room = new BodyRoom();
   for (let count = 0; count < 20; count += 1) new RoomShare(room).grow(100_000);
   new RoomShare(room).grow(1_000 * MB);
   expect(() => new RoomShare(room).grow(8 * MB)).toThrow('Too many large requests');
@@ -47,7 +47,7 @@ test('the largest body finds room beside short ones, and short ones beside it', 
 });
 
 test('one caller leaves room for the others, whatever they send at a time', () => {
-  const room = new Room();
+  const room = new BodyRoom();
   const of = (caller: string) => {
     const share = new RoomShare(room);
     share.ofCaller(caller);
@@ -60,7 +60,7 @@ test('one caller leaves room for the others, whatever they send at a time', () =
 });
 
 test('one caller leaves room for the others, whatever number of short bodies it sends at a time', () => {
-  const room = new Room();
+  const room = new BodyRoom();
   const of = (caller: string) => {
     const share = new RoomShare(room);
     share.ofCaller(caller);
@@ -77,11 +77,11 @@ test('one caller leaves room for the others, whatever number of short bodies it 
   const bob = of('bob');
   expect(() => bob.grow(1_000)).not.toThrow();
   for (const share of [bob, ...alices]) share.leave();
-  expect(room).toEqual(new Room());
+  expect(room).toEqual(new BodyRoom());
 });
 
 test('the largest body of a caller fits alone, also one that grows while it comes', () => {
-  const room = new Room();
+  const room = new BodyRoom();
   const share = new RoomShare(room);
   share.ofCaller('alice');
   for (const size of [1, 8, 21, 31]) share.grow(size * MB);
@@ -90,14 +90,14 @@ test('the largest body of a caller fits alone, also one that grows while it come
 });
 
 test('strangers leave room for callers', () => {
-  const room = new Room();
+  const room = new BodyRoom();
   new RoomShare(room, true).grow(25 * MB);
   expect(() => new RoomShare(room, true).grow(2 * MB)).toThrow('Too many large requests');
   expect(() => new RoomShare(room).grow(12 * MB)).not.toThrow();
 });
 
 test('the memory of what was kept is given back with the share', () => {
-  const share = new RoomShare(new Room());
+  const share = new RoomShare(new BodyRoom());
   const bytes = new Uint8Array(1_000);
   share.keep(bytes);
   share.leave();
@@ -108,7 +108,7 @@ describe('who waits', () => {
   const { signal } = new AbortController();
   /** Long enough that no test sees its end. */
   const LONG_MS = 3_600_000;
-  const waiting = (room: Room, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
+  const waiting = (room: BodyRoom, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
     const share = new RoomShare(room);
     share.ofCaller(of);
     const state = { has: false };
@@ -119,7 +119,7 @@ describe('who waits', () => {
   };
 
   test('gets room as soon as there is some, in the order of the waiting', async () => {
-    const room = new Room();
+    const room = new BodyRoom();
     const first = waiting(room, 24 * MB, { of: 'alice' });
     const second = waiting(room, 24 * MB, { of: 'bob' });
     const third = waiting(room, 9 * MB, { of: 'carol' });
@@ -131,11 +131,11 @@ describe('who waits', () => {
     await Promise.all([second.done, third.done]);
     expect(room.taken).toBe(33 * MB);
     for (const { share } of [second, third]) share.leave();
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 
   test('lets others pass where only its own caller has too much', async () => {
-    const room = new Room();
+    const room = new BodyRoom();
     const first = waiting(room, 20 * MB);
     const second = waiting(room, 20 * MB);
     const other = waiting(room, 15 * MB, { of: 'bob' });
@@ -144,11 +144,11 @@ describe('who waits', () => {
     for (const { share } of [first, other]) share.leave();
     await second.done;
     second.share.leave();
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 
   test('lets others pass where its own caller holds what it waits for', async () => {
-    const room = new Room();
+    const room = new BodyRoom();
     const own = new RoomShare(room);
     own.ofCaller('alice');
     own.grow(12 * MB);
@@ -160,13 +160,13 @@ describe('who waits', () => {
     own.leave();
     await waits.done;
     waits.share.leave();
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 
   test('is not starved by bodies that come as soon as others have gone', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
-    const room = new Room();
+    const room = new BodyRoom();
     const sends = (of: string) => {
       const share = new RoomShare(room);
       share.ofCaller(of);
@@ -186,11 +186,11 @@ describe('who waits', () => {
     }
     expect(waits.state.has).toBe(true);
     for (const share of [waits.share, ...bodies]) share.leave();
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 
   test('for little does not wait behind one who wants much: short ones always find room', async () => {
-    const room = new Room();
+    const room = new BodyRoom();
     const much = waiting(room, 30 * MB);
     await much.done;
     const more = waiting(room, 20 * MB, { of: 'bob' });
@@ -200,13 +200,13 @@ describe('who waits', () => {
     for (const { share } of [little, much]) share.leave();
     await more.done;
     more.share.leave();
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 
   test('looks the more seldom the more wait', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
-    const room = new Room();
+    const room = new BodyRoom();
     const first = waiting(room, 30 * MB);
     await vi.advanceTimersByTimeAsync(100);
     const stop = new AbortController();
@@ -220,11 +220,11 @@ describe('who waits', () => {
     stop.abort(new Error('stopped'));
     await ends;
     first.share.leave();
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 
   test('holds nothing meanwhile: two who want more than there is beside each other both get it', async () => {
-    const room = new Room();
+    const room = new BodyRoom();
     const both = [waiting(room, 4 * MB), waiting(room, 4 * MB)];
     await Promise.all(both.map(({ done }) => done));
     const ends = both.map(async ({ share }) => {
@@ -232,11 +232,11 @@ describe('who waits', () => {
       share.leave();
     });
     await Promise.all(ends);
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 
   test('leaves the line when it is stopped, and when its time is over', async () => {
-    const room = new Room();
+    const room = new BodyRoom();
     const first = waiting(room, 28 * MB);
     await first.done;
     const stop = new AbortController();
@@ -248,11 +248,11 @@ describe('who waits', () => {
     await expect(late.wait(28 * MB, 'alice', 0, signal)).rejects.toMatchObject({ status: 503 });
     await expect(late.wait(1, 'alice', 0, stop.signal)).rejects.toThrow('stopped');
     first.share.leave();
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 
   test('is forgotten with all that its object had when that has died', async () => {
-    const room = new Room();
+    const room = new BodyRoom();
     const dead = waiting(room, 28 * MB, { object: 'dead' });
     const waits = waiting(room, 28 * MB, { object: 'dead' });
     const lives = waiting(room, 28 * MB, { object: 'lives' });
@@ -261,6 +261,6 @@ describe('who waits', () => {
     await Promise.all([lives.done, expect(waits.done).rejects.toMatchObject({ status: 503 })]);
     expect(room.taken).toBe(28 * MB);
     lives.share.leave();
-    expect(room).toEqual(new Room());
+    expect(room).toEqual(new BodyRoom());
   });
 });

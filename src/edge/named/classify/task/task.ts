@@ -1,9 +1,9 @@
 import { defaultModel } from '../../../claude/pricing/default-model.ts';
 import type { RequestContext } from '../../../gate/auth/context.ts';
 import type { Identity } from '../../../gate/identity/caller.ts';
+import type { BoundName } from '../../../gate/identity/only.ts';
 import type { Settings } from '../../../gate/settings/settings.ts';
 import { invalidRequest, misconfigured } from '../../../kit/http/errors.ts';
-import type { BoundName } from '../../../rooms/page-tokens/only.ts';
 import type { Prefix } from '../../prefixes/prefix.ts';
 import { PREFIXES } from '../../prefixes/prefix-kind.ts';
 import { requireStored } from '../../versions/find-stored.ts';

@@ -1,8 +1,8 @@
 /** What a bound token may ask: agents and classifiers by name, in its own conversations. Whoever holds it cannot do more. */
 
-import { DEPLOYMENT, type Scope } from '../../gate/identity/identity.ts';
 import * as z from '../../kit/http/zod.ts';
 import { NAME_RULE, parseRef } from '../../named/versions/version-ref.ts';
+import { DEPLOYMENT, type Scope } from './identity.ts';
 
 /** Marks a name that the account itself has stored. Any other name is the deployment's. */
 const OWN = 'own:';

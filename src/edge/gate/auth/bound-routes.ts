@@ -4,9 +4,9 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { matchedRoutes } from 'hono/route';
 import { findTargetHandler } from 'hono/utils/handler';
-import type { AppEnv } from '../../gate/auth/context.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
-import type { Only } from './only.ts';
+import type { Only } from '../identity/only.ts';
+import type { Settings } from '../settings/settings.ts';
+import type { AppEnv } from './context.ts';
 
 /** The middleware that opens the routes in whose definitions it stands. */
 const opening = new WeakSet<object>();

@@ -1,9 +1,9 @@
 import type { JWTPayload } from 'jose';
-import { isLeftOut } from '../../gate/auth/group-claim.ts';
-import type { VerifiedToken } from '../../gate/identity/caller.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
 import { type ApiError, finalError } from '../../kit/http/errors.ts';
-import { type Only, onlySchema } from './only.ts';
+import type { VerifiedToken } from '../identity/caller.ts';
+import { type Only, onlySchema } from '../identity/only.ts';
+import type { Settings } from '../settings/settings.ts';
+import { isLeftOut } from './group-claim.ts';
 
 /**
  * Reads from the claims of a token what it may ask, if it is bound: in a token of this edge the claim `only`, in a provider's

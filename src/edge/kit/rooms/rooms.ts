@@ -1,0 +1,66 @@
+/**
+ * The rooms of this Worker, and what they plug into the core. The core knows no room: it asks for what all rooms in use have at
+ * one seam, in the order of their list.
+ */
+
+/** What every room has. */
+export interface AnyRoom {
+  readonly name: string;
+  /** The rooms without which it cannot work. */
+  readonly needs?: readonly AnyRoom[];
+}
+
+/** A seam: the member of a room's object that the core reads, and the type of what stands there. */
+export interface Seam<Name extends string, Plug> {
+  readonly name: Name;
+  /** Absent at run time: it carries the type. */
+  readonly '~plug'?: (plug: Plug) => Plug;
+}
+
+/** What a room may plug into a seam. */
+export type Plugged<S> = S extends Seam<infer Name, infer Plug> ? { readonly [N in Name]?: Plug } : never;
+
+/** Makes a seam. @example const ALARMS = seam<Alarm>()('alarm'); */
+export function seam<Plug>() {
+  return <Name extends string>(name: Name): Seam<Name, Plug> => ({ name });
+}
+
+let shared: readonly AnyRoom[] | undefined;
+
+/**
+ * Sets the rooms of this Worker. Its Durable Objects need them, too, and may start without an app.
+ *
+ * @throws Error for a room whose needs are not in the list, two of one name, and a list that differs from the first
+ */
+export function shareRooms(rooms: readonly AnyRoom[]): void {
+  const differs = shared && (shared.length !== rooms.length || shared.some((room, at) => room !== rooms[at]));
+  if (differs) throw new Error('Apps of this Worker were made with different rooms: its objects know only one list.');
+  for (const { name, needs = [] } of rooms) {
+    if (rooms.filter((one) => one.name === name).length > 1) throw new Error(`rooms: two are called ${name}.`);
+    const missing = needs.find((one) => !rooms.includes(one));
+    if (missing) throw new Error(`rooms: ${name} needs ${missing.name}. Put it into the list, too.`);
+  }
+  shared = rooms;
+}
+
+/** @returns what the rooms in use have at a seam, in the order of their list */
+export function pluggedInto<Name extends string, Plug>({ name }: Seam<Name, Plug>): Plug[] {
+  return (shared ?? []).flatMap((room) => {
+    // The only cast: rooms are typed where they are written, and `AnyRoom` names no seam.
+    const plug = (room as Plugged<Seam<Name, Plug>>)[name];
+    return plug === undefined ? [] : [plug];
+  });
+}
+
+/**
+ * Makes something of the rooms in use, once.
+ *
+ * @param make called at the first use: the list is set when modules have been loaded
+ */
+export function ofRooms<T>(make: () => T): () => T {
+  let made: { of: typeof shared; value: T } | undefined;
+  return () => {
+    if (made?.of !== shared || made === undefined) made = { of: shared, value: make() };
+    return made.value;
+  };
+}

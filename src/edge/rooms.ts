@@ -1,0 +1,47 @@
+import { agentsRoom } from './rooms/agents/room.ts';
+import { approvalsRoom } from './rooms/approvals/room.ts';
+import { backgroundRoom } from './rooms/background/room.ts';
+import { backupRoom } from './rooms/backup/room.ts';
+import { batchesRoom } from './rooms/batches/room.ts';
+import { choiceRoom } from './rooms/choice/room.ts';
+import { classifyBatchesRoom } from './rooms/classify-batches/room.ts';
+import { cloudsRoom } from './rooms/clouds/room.ts';
+import { evaluationRoom } from './rooms/evaluation/room.ts';
+import { filesRoom } from './rooms/files/room.ts';
+import { mcpRoom } from './rooms/mcp/room.ts';
+import { operatorRoom } from './rooms/operator/room.ts';
+import { pageTokensRoom } from './rooms/page-tokens/room.ts';
+import { poolsRoom } from './rooms/pools/room.ts';
+import type { Room } from './rooms/room.ts';
+import { runsRoom } from './rooms/runs/room.ts';
+import { showRoom } from './rooms/show/room.ts';
+import { subagentsRoom } from './rooms/subagents/room.ts';
+import { summariesRoom } from './rooms/summaries/room.ts';
+import { transferRoom } from './rooms/transfer/room.ts';
+import { visitorsRoom } from './rooms/visitors/room.ts';
+import { webhooksRoom } from './rooms/webhooks/room.ts';
+
+/** All rooms, in the one order in which the core asks them. A new feature is a new line. */
+export const ROOMS: readonly Room[] = [
+  visitorsRoom,
+  pageTokensRoom,
+  agentsRoom,
+  choiceRoom,
+  summariesRoom,
+  runsRoom,
+  approvalsRoom,
+  subagentsRoom,
+  mcpRoom,
+  backgroundRoom,
+  showRoom,
+  transferRoom,
+  backupRoom,
+  webhooksRoom,
+  batchesRoom,
+  classifyBatchesRoom,
+  filesRoom,
+  evaluationRoom,
+  cloudsRoom,
+  poolsRoom,
+  operatorRoom,
+];

@@ -1,0 +1,4 @@
+import type { Room } from '../room.ts';
+
+/** The choice of a model by a label. */
+export const choiceRoom: Room = { name: 'choice' };

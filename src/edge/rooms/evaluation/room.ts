@@ -1,0 +1,4 @@
+import type { Room } from '../room.ts';
+
+/** Evaluations of classifiers. */
+export const evaluationRoom: Room = { name: 'evaluation' };

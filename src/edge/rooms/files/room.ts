@@ -1,0 +1,4 @@
+import type { Room } from '../room.ts';
+
+/** Files of accounts. */
+export const filesRoom: Room = { name: 'files' };

@@ -1,0 +1,4 @@
+import type { AnyRoom } from '../kit/rooms/rooms.ts';
+
+/** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
+export interface Room extends AnyRoom {}

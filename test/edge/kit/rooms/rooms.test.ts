@@ -1,0 +1,34 @@
+import { beforeEach, expect, test, vi } from 'vitest';
+
+// What is shared holds for the whole isolate: each test has the module anew.
+let rooms: typeof import('../../../../src/edge/kit/rooms/rooms.ts');
+beforeEach(async () => {
+  vi.resetModules();
+  rooms = await import('../../../../src/edge/kit/rooms/rooms.ts');
+});
+
+test('what rooms plug into a seam comes in the order of their list', () => {
+  const bells = rooms.seam<string>()('bell');
+  expect(rooms.pluggedInto(bells)).toEqual([]);
+  const list = [{ name: 'a', bell: 'ding' }, { name: 'silent' }, { name: 'b', bell: 'dong' }];
+  rooms.shareRooms(list);
+  rooms.shareRooms([...list]);
+  expect(rooms.pluggedInto(bells)).toEqual(['ding', 'dong']);
+});
+
+test('a second list, a name twice and a need that is absent are refused by their names', () => {
+  const tower = { name: 'tower' };
+  expect(() => rooms.shareRooms([{ name: 'clock', needs: [tower] }])).toThrow('clock needs tower');
+  expect(() => rooms.shareRooms([tower, { name: 'tower' }])).toThrow('two are called tower');
+  rooms.shareRooms([{ name: 'clock', needs: [tower] }, tower]);
+  expect(() => rooms.shareRooms([tower])).toThrow('different rooms');
+});
+
+test('what is made of the rooms is made once for each list', () => {
+  const make = vi.fn(() => rooms.pluggedInto(rooms.seam<string>()('bell')).join());
+  const bells = rooms.ofRooms(make);
+  expect(bells()).toBe('');
+  rooms.shareRooms([{ name: 'a', bell: 'ding' } as { name: string }]);
+  expect([bells(), bells()]).toEqual(['ding', 'ding']);
+  expect(make).toHaveBeenCalledTimes(2);
+});

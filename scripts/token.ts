@@ -6,9 +6,9 @@
 import { mintToken } from '../src/edge/gate/auth/mint.ts';
 import { parseScopes } from '../src/edge/gate/auth/parse-scopes.ts';
 import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/edge/gate/identity/identity.ts';
+import { BOUND_SCOPES, onlySchema } from '../src/edge/gate/identity/only.ts';
 import { settingsSchema } from '../src/edge/gate/settings/settings.ts';
 import * as z from '../src/edge/kit/http/zod.ts';
-import { BOUND_SCOPES, onlySchema } from '../src/edge/gate/identity/only.ts';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
 

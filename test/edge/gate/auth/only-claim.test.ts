@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { onlyOfClaims } from '../../../../src/edge/gate/auth/only-claim.ts';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { onlyOfClaims } from '../../../../src/edge/gate/auth/only-claim.ts';
 import { tryCases } from '../../../support/runs.ts';
 
 const OTHERWISE = { agents: ['guest'] };

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { Room, RoomShare, room } from '../../../../src/edge/kit/http/body-room.ts';
+import { BodyRoom, RoomShare, room } from '../../../../src/edge/kit/http/body-room.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { atRest, readOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
@@ -47,7 +47,7 @@ test('50 runs with two results of 1 MB at once wait for room, all come to their 
   const all = Array.from({ length: 50 }, (_, n) => say(asked(), { id: `c${n}`, account: n % 2 ? 'alice' : 'bob' }));
   const texts = (await Promise.all(all)).map(({ events }) => textOf(events));
   expect(texts).toEqual(Array(50).fill('2 whole.'));
-  expect({ ...room }).toEqual({ ...new Room() });
+  expect({ ...room }).toEqual({ ...new BodyRoom() });
   expect(most.waiting).toBeGreaterThan(20);
   expect(most.taken).toBeGreaterThan(8 * MB);
   expect(most.taken).toBeLessThanOrEqual(48 * MB);
@@ -83,7 +83,7 @@ test('a step waits for room with its results in their rows, and goes up when the
   expect(bodies).toHaveLength(1);
   empty();
   expect(textOf((await running).events)).toBe('Sun.');
-  expect({ ...room }).toEqual({ ...new Room() });
+  expect({ ...room }).toEqual({ ...new BodyRoom() });
 });
 
 test('a run that is stopped while it waits for room ends, and leaves the line', async () => {
@@ -97,7 +97,7 @@ test('a run that is stopped while it waits for room ends, and leaves the line', 
   await running;
   expect(await readOf()).toMatchObject({ state: 'idle' });
   empty();
-  expect({ ...room }).toEqual({ ...new Room() });
+  expect({ ...room }).toEqual({ ...new BodyRoom() });
 });
 
 test('a run that is killed while it has room, or waits for it, gives it back when it wakes, and goes on', async () => {
@@ -121,7 +121,7 @@ test('a run that is killed while it has room, or waits for it, gives it back whe
     await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle' }));
   }
   await atRest();
-  expect({ ...room }).toEqual({ ...new Room() });
+  expect({ ...room }).toEqual({ ...new BodyRoom() });
 });
 
 test('of many runs that were killed together only a few begin at a time, and all come to their end', async () => {
@@ -167,7 +167,7 @@ test('of many runs that were killed together only a few begin at a time, and all
   for (const id of ids) await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle' }));
   expect(bodies).toHaveLength(2 * RUNS);
   await atRest();
-  expect({ ...room }).toEqual({ ...new Room() });
+  expect({ ...room }).toEqual({ ...new BodyRoom() });
 });
 
 test('a run that was killed, and of which something is damaged, gives its room back, and ends', async () => {

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
-import { Room, room } from '../../src/edge/kit/http/body-room.ts';
+import { BodyRoom, room } from '../../src/edge/kit/http/body-room.ts';
 import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
 import { watchObjects } from '../support/in-flight.ts';
 import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
@@ -38,7 +38,7 @@ afterAll(async () => {
 afterEach(async ({ task }) => {
   try {
     const timeout = task.result?.state === 'fail' ? 0 : MOST_MS;
-    await vi.waitFor(() => expect({ ...room }).toEqual({ ...new Room() }), { timeout, interval: 1 });
+    await vi.waitFor(() => expect({ ...room }).toEqual({ ...new BodyRoom() }), { timeout, interval: 1 });
   } finally {
     Object.assign(room, { taken: 0, strange: 0 });
     for (const left of [room.byCaller, room.waiting, room.byObject]) left.clear();

@@ -3,16 +3,17 @@ import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { explainedTo } from './claude/explain-refused-key.ts';
 import { openUpstreams } from './claude/kinds/entry.ts';
-import { modelsRoutes } from './claude/models/models.route.ts';
+import { MODEL_ROUTES } from './claude/models/models.route.ts';
 import type { Prices } from './claude/pricing/price-settings.ts';
 import { shareFetch } from './claude/upstream.ts';
-import { type Authenticate, authenticate } from './gate/auth/authenticate.ts';
-import type { AppEnv } from './gate/auth/context.ts';
+import { signIn } from './gate/auth/authenticate.ts';
+import type { AppChoices, AppEnv } from './gate/auth/context.ts';
 import { loopbackOnly } from './gate/auth/loopback.ts';
 import { allowOrigins } from './gate/auth/origins.ts';
 import { close, closedUnlessOpened, handlersOf, open } from './gate/auth/protected-paths.ts';
+import { type AnyRoute, mount, ROUTES } from './gate/auth/route.ts';
 import { settingsOf, sharePrices } from './gate/settings/settings.ts';
-import { healthRoutes } from './health/health.route.ts';
+import { HEALTH_ROUTES } from './health/health.route.ts';
 import { RoomShare, room } from './kit/http/body-room.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './kit/http/errors.ts';
 import { commonHeaders, createRequestId, OWN_ID } from './kit/http/headers/request-id.ts';
@@ -20,41 +21,43 @@ import { Hono } from './kit/http/hono.ts';
 import { LogEntry, type LogLine } from './kit/http/log.ts';
 import { asksForPage, missingPage } from './kit/http/missing-page.ts';
 import { unknownPath } from './kit/http/unknown-path.ts';
-import { shareRooms } from './kit/rooms/rooms.ts';
-import { accountsRoutes } from './money/account/accounts.route.ts';
-import { usageRoutes } from './money/account/usage.route.ts';
-import { refuseRevoked } from './money/admission/refuse-revoked.ts';
-import { tokensRoutes } from './money/tokens/tokens.route.ts';
-import { classifiersRoutes } from './named/classify/classifiers.route.ts';
-import { classifyRoutes } from './named/classify/classify.route.ts';
-import { prefixesRoutes } from './named/prefixes/prefixes.route.ts';
-import { agentsRoutes } from './rooms/agents/agents.route.ts';
-import { approvalsRoutes } from './rooms/approvals/approvals.route.ts';
-import { accountBackupRoutes } from './rooms/backup/account-backup.route.ts';
-import { conversationBackupRoutes } from './rooms/backup/conversation-backup.route.ts';
-import { batchesRoutes } from './rooms/batches/batches.route.ts';
-import { classificationsRoutes, classifyByBatch } from './rooms/classify-batches/classifications.route.ts';
-import { filesRoutes } from './rooms/files/files.route.ts';
-import { alertsRoutes } from './rooms/operator/alerts.route.ts';
-import { metricsRoutes } from './rooms/operator/metrics.route.ts';
-import { poolsRoutes } from './rooms/pools/pools.route.ts';
+import { pluggedInto, shareRooms } from './kit/rooms/rooms.ts';
+import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
+import { USAGE_ROUTES } from './money/account/usage.route.ts';
+import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-revoked.ts';
+import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
+import { CLASSIFIER_ROUTES } from './named/classify/classifiers.route.ts';
+import { CLASSIFY_ROUTES } from './named/classify/classify.route.ts';
+import { PREFIX_ROUTES } from './named/prefixes/prefixes.route.ts';
 import type { Room } from './rooms/room.ts';
 import { shareTools, type WorkerTools } from './rooms/runs/tools/worker-tools.ts';
-import { visitorsRoutes } from './rooms/visitors/visitors.route.ts';
-import { type WebhooksOptions, webhooksRoutes } from './rooms/webhooks/webhooks.route.ts';
-import { conversationsRoutes } from './talk/conversations/conversations.route.ts';
-import { countTokensRoutes } from './talk/messages/count-tokens.route.ts';
-import { type MessagesOptions, messagesRoutes } from './talk/messages/messages.route.ts';
+import type { WebhooksOptions } from './rooms/webhooks/webhooks.route.ts';
+import { CONVERSATION_ROUTES } from './talk/conversations/conversations.route.ts';
+import { COUNT_ROUTES } from './talk/messages/count-tokens.route.ts';
+import { MESSAGE_ROUTES } from './talk/messages/messages.route.ts';
+
+/** The routes of the core. */
+const CORE_ROUTES: readonly AnyRoute[] = [
+  ...MESSAGE_ROUTES,
+  ...COUNT_ROUTES,
+  ...HEALTH_ROUTES,
+  ...CONVERSATION_ROUTES,
+  ...PREFIX_ROUTES,
+  ...CLASSIFY_ROUTES,
+  ...CLASSIFIER_ROUTES,
+  ...MODEL_ROUTES,
+  ...ACCOUNT_ROUTES,
+  ...TOKEN_ROUTES,
+  ...USAGE_ROUTES,
+];
 
 /**
  * What a Worker decides in its own code. `rooms`, `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong
  * to the Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
  */
-export interface AppOptions<Inputs extends object = Record<string, unknown>> extends MessagesOptions, WebhooksOptions {
+export interface AppOptions<Inputs extends object = Record<string, unknown>> extends AppChoices, WebhooksOptions {
   /** The features beside the core. Default: those of the Worker's first app, or none. */
   rooms?: readonly Room[];
-  /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
-  authenticate?: Authenticate;
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
   prices?: Prices;
   /** Tools that the edge calls in this Worker itself, for every caller whose request names one with `run: "worker"`. */
@@ -94,52 +97,34 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
     const explained = development && UPSTREAMS.length === 0 ? explainedTo(error) : undefined;
     return errorResponse(error, c.get('requestId'), explained);
   });
-  app.use(identify, loopbackOnly, allowOrigins);
-  // These need no credential: health, webhooks, which need only their signature, and who wants one without a login.
-  app.route('/', healthRoutes(options.fetch, options.authenticate));
-  app.route('/', visitorsRoutes());
-  const webhooks = webhooksRoutes(options);
-  app.route('/', webhooks.receiving);
+  app.use(identifyIn(options), loopbackOnly, allowOrigins);
+  const all = [...CORE_ROUTES, ...pluggedInto(ROUTES).flat()];
+  // Health, webhooks, which need only their signature, and who wants a credential without a login.
+  const isPublic = ({ needs }: AnyRoute) => needs === 'nothing' || needs === 'signature';
+  mount(app, all.filter(isPublic));
   for (const path of options.publicPaths ?? []) app.use(path, open);
-  const edge = ownRoutes(options).route('/', webhooks.events);
+  const edge = new Hono<AppEnv>();
+  const others = all.filter((one) => !isPublic(one));
+  mount(
+    edge,
+    others.filter(({ admits }) => admits),
+    refuseRevokedInTheEnd,
+  );
+  edge.use(refuseRevoked);
+  mount(
+    edge,
+    others.filter(({ admits }) => !admits),
+  );
   for (const path of [...foldersOf(edge), ...(options.privatePaths ?? [])]) app.use(path, close);
   const unknown = refuseUnknown(app);
   const passing = new Set<unknown>([refuseRevoked, unknown]);
   let own: ReadonlySet<unknown> = new Set();
   // All routes from here on need a credential, also those that a Worker adds to the app.
-  app.use(closedUnlessOpened(app, authenticate(options.authenticate), () => ({ own, passing })));
+  app.use(closedUnlessOpened(app, signIn, () => ({ own, passing })));
   app.route('/', edge);
   app.use(unknown);
   own = handlersOf(app);
   return app;
-}
-
-/** Makes the routes that need a credential. */
-function ownRoutes<Inputs extends object>(options: AppOptions<Inputs>): Hono<AppEnv> {
-  const edge = new Hono<AppEnv>();
-  // These two need no `refuseRevoked`: their admission asks the account whether the credential is revoked.
-  edge.route('/', messagesRoutes(options));
-  edge.route('/', countTokensRoutes(options.fetch));
-  edge.use(refuseRevoked);
-  edge.route('/', batchesRoutes(options.fetch));
-  edge.route('/', conversationsRoutes());
-  edge.route('/', approvalsRoutes());
-  edge.route('/', agentsRoutes());
-  edge.route('/', prefixesRoutes(options.fetch));
-  edge.route('/', classifyRoutes(options.fetch, classifyByBatch(options.fetch)));
-  edge.route('/', classificationsRoutes());
-  edge.route('/', classifiersRoutes(options.fetch));
-  edge.route('/', modelsRoutes(options.fetch));
-  edge.route('/', filesRoutes(options.fetch));
-  edge.route('/', accountsRoutes());
-  edge.route('/', accountBackupRoutes());
-  edge.route('/', conversationBackupRoutes());
-  edge.route('/', tokensRoutes());
-  edge.route('/', usageRoutes());
-  edge.route('/', poolsRoutes());
-  edge.route('/', alertsRoutes());
-  edge.route('/', metricsRoutes(options.fetch));
-  return edge;
 }
 
 /**
@@ -173,41 +158,43 @@ function refuseUnknown(app: Hono<AppEnv>) {
   });
 }
 
-/** Gives the request an id, parses the settings, and writes the log line when the answer has ended. */
-const identify = createMiddleware<AppEnv>(async (c, next) => {
-  const made = createRequestId();
-  c.set('requestId', made);
-  const entry = new LogEntry(made, c.req.method, loggedRoute(c));
-  c.set('entry', entry);
-  c.executionCtx.waitUntil(entry.closed);
-  const share = new RoomShare(room);
-  c.set('share', share);
-  try {
-    c.set('settings', settingsOf(c.env));
-    openUpstreams(c.get('settings'));
-    await next();
-  } catch (thrown) {
-    const error = toApiError(thrown);
-    entry.line.error_type ??= error.logged;
-    entry.line.upstream_said ??= error.upstreamSaid;
-    c.res = errorResponse(error, c.get('requestId'));
-  } finally {
-    share.leave();
-  }
-  // Once it was known who asks, it has got their account's mark.
-  const requestId = c.get('requestId');
-  const { status, headers } = c.res;
-  // A relayed answer was made with them.
-  if (headers.get(OWN_ID) !== requestId) {
-    const { 'cache-control': kept, ...common } = commonHeaders(requestId);
-    for (const [name, value] of Object.entries(common)) headers.set(name, value);
-    if (kept !== undefined && !headers.has('cache-control')) headers.set('cache-control', kept);
-  }
-  if (!headers.has('request-id')) headers.set('request-id', requestId);
-  entry.line.status = status;
-  if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];
-  entry.end();
-});
+/** Makes what gives a request an id, parses the settings, and writes the log line when the answer has ended. */
+const identifyIn = (app: AppChoices) =>
+  createMiddleware<AppEnv>(async (c, next) => {
+    c.set('app', app);
+    const made = createRequestId();
+    c.set('requestId', made);
+    const entry = new LogEntry(made, c.req.method, loggedRoute(c));
+    c.set('entry', entry);
+    c.executionCtx.waitUntil(entry.closed);
+    const share = new RoomShare(room);
+    c.set('share', share);
+    try {
+      c.set('settings', settingsOf(c.env));
+      openUpstreams(c.get('settings'));
+      await next();
+    } catch (thrown) {
+      const error = toApiError(thrown);
+      entry.line.error_type ??= error.logged;
+      entry.line.upstream_said ??= error.upstreamSaid;
+      c.res = errorResponse(error, c.get('requestId'));
+    } finally {
+      share.leave();
+    }
+    // Once it was known who asks, it has got their account's mark.
+    const requestId = c.get('requestId');
+    const { status, headers } = c.res;
+    // A relayed answer was made with them.
+    if (headers.get(OWN_ID) !== requestId) {
+      const { 'cache-control': kept, ...common } = commonHeaders(requestId);
+      for (const [name, value] of Object.entries(common)) headers.set(name, value);
+      if (kept !== undefined && !headers.has('cache-control')) headers.set('cache-control', kept);
+    }
+    if (!headers.has('request-id')) headers.set('request-id', requestId);
+    entry.line.status = status;
+    if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];
+    entry.end();
+  });
 
 /** @returns the route that a request asks for, as the app has it: ids stay out of the log. Its path, if there is no such route */
 function loggedRoute(c: Context<AppEnv>): string {

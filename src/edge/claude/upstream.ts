@@ -1,4 +1,6 @@
+import type { Context } from 'hono';
 import { createSimulator } from '../../simulator/simulator.ts';
+import type { AppEnv } from '../gate/auth/context.ts';
 import type { Settings } from '../gate/settings/settings.ts';
 import { orAborted } from '../kit/async/or-aborted.ts';
 import { misconfigured } from '../kit/http/errors.ts';
@@ -58,6 +60,11 @@ export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream 
   const upstream = makeUpstream(settings, fetchUpstream);
   upstreams.set(settings, { upstream, by: fetchUpstream });
   return upstream;
+}
+
+/** @returns the upstream as the app calls it that a request came to. @throws ApiError as `upstreamOf` */
+export function upstreamFor(c: Pick<Context<AppEnv>, 'get'>): Upstream {
+  return upstreamOf(c.get('settings'), c.get('app').fetch);
 }
 
 function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {

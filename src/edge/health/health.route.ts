@@ -1,30 +1,26 @@
-import type { MiddlewareHandler } from 'hono';
 import { loggedParts, ONLY_UPSTREAM, remedyFor } from '../claude/explain-refused-key.ts';
 import { keyNameOf } from '../claude/kinds/entry.ts';
-import type { Fetch } from '../claude/upstream.ts';
-import { keyHealths, upstreamOf } from '../claude/upstream.ts';
+import { keyHealths, upstreamFor } from '../claude/upstream.ts';
 import type { KeyHealth } from '../claude/upstreams/key-health.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
-import { type Authenticate, authenticate, requireScope } from '../gate/auth/authenticate.ts';
-import type { AppEnv } from '../gate/auth/context.ts';
+import { checkScope, signIn } from '../gate/auth/authenticate.ts';
+import { route } from '../gate/auth/route.ts';
 import type { Settings } from '../gate/settings/settings.ts';
-import { Hono } from '../kit/http/hono.ts';
 import { isoTimeOrNull } from '../kit/http/times.ts';
-import { refuseRevoked } from '../money/admission/refuse-revoked.ts';
+import { checkRevoked } from '../money/admission/refuse-revoked.ts';
 import { workerToolNames } from '../rooms/runs/tools/worker-tools.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 
-/**
- * Answers whether the settings are valid, and which upstream answers; for admins, with `?upstreams`, how each upstream is.
- *
- * @param own a Worker's own function that says who is asking
- */
-export function healthRoutes(fetchUpstream?: Fetch, own?: Authenticate) {
-  const known = whereAsked(authenticate(own));
-  const current = whereAsked(refuseRevoked);
-  const admin = whereAsked(requireScope('admin'));
-  return new Hono<AppEnv>().get('/health', known, current, admin, (c) => {
-    const upstream = upstreamOf(c.get('settings'), fetchUpstream);
+/** Tells whether the settings are valid, and which upstream answers; for admins, with `?upstreams`, how each upstream is. */
+export const HEALTH_ROUTES = [
+  route('GET /health', { needs: 'nothing' }, async (c) => {
+    const tellsUpstreams = c.req.query('upstreams') !== undefined;
+    if (tellsUpstreams) {
+      await signIn(c);
+      await checkRevoked(c);
+      checkScope(c.get('identity'), 'admin');
+    }
+    const upstream = upstreamFor(c);
     const { simulated, pool } = upstream;
     const isSimulated = pool?.all.every((one) => one.simulated) ?? simulated;
     const keys = [...keyHealths(upstream)];
@@ -36,10 +32,10 @@ export function healthRoutes(fetchUpstream?: Fetch, own?: Authenticate) {
     const warnings = warningsOf(c.get('settings'));
     if (warnings.length > 0) answer.warnings = warnings;
     if (c.get('settings').development) answer.tools = workerToolNames();
-    if (c.req.query('upstreams') !== undefined) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
+    if (tellsUpstreams) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
     return c.json(answer, isDown && c.req.query('strict') !== undefined ? 503 : 200);
-  });
-}
+  }),
+];
 
 /** @returns since when upstreams refuse the deployment, and what its operator must do. */
 function whatToDo(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 'todo'> {
@@ -57,11 +53,6 @@ function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, outdated }: Settings):
     ...outdated,
     'A token without the claim of JWT_GROUP_CLAIM is in no group, and no group’s budget holds it: set JWT_GROUP_DEFAULT.',
   ];
-}
-
-/** @returns a middleware only for requests that ask for the upstreams: all others need no credential. */
-function whereAsked(middleware: MiddlewareHandler<AppEnv>): MiddlewareHandler<AppEnv> {
-  return async (c, next) => (c.req.query('upstreams') === undefined ? await next() : await middleware(c, next));
 }
 
 /** @returns how the upstreams are, as far as this isolate knows. */

@@ -4,8 +4,8 @@
 
 export type { AppOptions } from '../app.ts';
 export type { Prices } from '../claude/pricing/price-settings.ts';
-export { type Authenticate, requireScope } from '../gate/auth/authenticate.ts';
-export type { AppEnv } from '../gate/auth/context.ts';
+export { requireScope } from '../gate/auth/authenticate.ts';
+export type { AppEnv, Authenticate } from '../gate/auth/context.ts';
 export type { Caller, Identity } from '../gate/identity/caller.ts';
 export type { Scope } from '../gate/identity/identity.ts';
 export type { Deliver } from '../kit/delivery/deliver.ts';

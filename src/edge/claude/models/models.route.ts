@@ -1,11 +1,10 @@
 import type { Context } from 'hono';
-import { requireScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { notFound, toApiError } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { pageOfRows, readPage } from '../../kit/http/page.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
@@ -16,7 +15,7 @@ import { isForwarded } from '../headers.ts';
 import { mayUse, usableModels } from '../pricing/allowed-models.ts';
 import { lifecycleOf, type Model } from '../pricing/models.ts';
 import { queryOf, relay } from '../relay.ts';
-import { type Fetch, type Upstream, upstreamOf } from '../upstream.ts';
+import { type Upstream, upstreamFor } from '../upstream.ts';
 import type { UpstreamPool } from '../upstreams/pool.ts';
 import {
   isModelRow,
@@ -54,52 +53,49 @@ const VARIES_BY = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
 const remembered = new WeakMap<Upstream, LruCache<string, { make(): Response; until: number }>>();
 
 /**
- * Makes the routes that list the upstream's models, with the limits and prices that this edge knows. Only allowed models are
+ * The routes that list the upstream's models, with the limits and prices that this edge knows. Only allowed models are
  * listed.
  */
-export function modelsRoutes(fetchUpstream?: Fetch) {
-  const mayRead = requireScope('messages');
-  const list = async (c: Context<AppEnv>) => {
-    const allowed = await allowedModels(c);
-    const { pool } = upstreamOf(c.get('settings'), fetchUpstream);
-    const settings = c.get('settings');
-    if (!allowed && !pool && Object.keys(settings.MODEL_ALIASES).length === 0)
-      return await answerModels(c, LIST, fetchUpstream);
-    const page = readPage(c.req.query());
-    // A page of the upstream could have none of the allowed models, and it knows no aliases. So all are fetched, and paged here.
-    const all = pool
-      ? await answerPooled(c, pool, fetchUpstream)
-      : await answerModels(c, LIST, fetchUpstream, allOf(c.req.raw));
-    if (!all.ok) return all;
-    const rows = withAliases(rowsIn(await all.json()), settings);
-    const usable = allowed ? usableModels(rows, allowed, settings.models) : rows;
-    return Response.json(
-      pageOfRows(usable, page, ({ id }) => id),
-      { headers: all.headers },
-    );
-  };
-  const one = async (c: Context<AppEnv>) => {
-    const settings = c.get('settings');
-    const { models } = settings;
-    const name = c.req.param('id') ?? '';
-    // Such a name could reach another path of the upstream, if a proxy before it decodes the escaped characters.
-    if (!MODEL_NAME.test(name)) throw unknownModel();
-    const allowed = await allowedModels(c);
-    if (allowed && !mayUse(name, allowed, models)) {
-      throw notFound(`This account may not use ${name.slice(0, 128)}. GET /models lists the models that it may.`);
-    }
-    const { pool } = upstreamOf(settings, fetchUpstream);
-    if (!pool) return await answerModels(c, `${LIST}/${encodeURIComponent(models.resolve(name))}`, fetchUpstream);
-    const quota = await admitFree(c);
-    const row = servedModel(pool, name, settings);
-    if (!row) throw unknownModel();
-    return Response.json(joined(row, settings, pool), { headers: quota });
-  };
-  return new Hono<AppEnv>()
-    .get('/v1/models', mayRead, list)
-    .get('/models', mayRead, list)
-    .get('/v1/models/:id', mayRead, one)
-    .get('/models/:id', mayRead, one);
+export const MODEL_ROUTES = [
+  route('GET /v1/models', { needs: 'messages', pages: true }, listModels),
+  route('GET /models', { needs: 'messages', pages: true }, listModels),
+  route('GET /v1/models/:id', { needs: 'messages' }, readModel),
+  route('GET /models/:id', { needs: 'messages' }, readModel),
+];
+
+async function listModels(c: Context<AppEnv>): Promise<Response> {
+  const allowed = await allowedModels(c);
+  const { pool } = upstreamFor(c);
+  const settings = c.get('settings');
+  if (!allowed && !pool && Object.keys(settings.MODEL_ALIASES).length === 0) return await answerModels(c, LIST);
+  const page = readPage(c.req.query());
+  // A page of the upstream could have none of the allowed models, and it knows no aliases. So all are fetched, and paged here.
+  const all = pool ? await answerPooled(c, pool) : await answerModels(c, LIST, allOf(c.req.raw));
+  if (!all.ok) return all;
+  const rows = withAliases(rowsIn(await all.json()), settings);
+  const usable = allowed ? usableModels(rows, allowed, settings.models) : rows;
+  return Response.json(
+    pageOfRows(usable, page, ({ id }) => id),
+    { headers: all.headers },
+  );
+}
+
+async function readModel(c: Context<AppEnv>): Promise<Response> {
+  const settings = c.get('settings');
+  const { models } = settings;
+  const name = c.req.param('id') ?? '';
+  // Such a name could reach another path of the upstream, if a proxy before it decodes the escaped characters.
+  if (!MODEL_NAME.test(name)) throw unknownModel();
+  const allowed = await allowedModels(c);
+  if (allowed && !mayUse(name, allowed, models)) {
+    throw notFound(`This account may not use ${name.slice(0, 128)}. GET /models lists the models that it may.`);
+  }
+  const { pool } = upstreamFor(c);
+  if (!pool) return await answerModels(c, `${LIST}/${encodeURIComponent(models.resolve(name))}`);
+  const quota = await admitFree(c);
+  const row = servedModel(pool, name, settings);
+  if (!row) throw unknownModel();
+  return Response.json(joined(row, settings, pool), { headers: quota });
 }
 
 function unknownModel() {
@@ -121,16 +117,10 @@ function allOf(caller: Request): Request {
   return new Request(`${caller.url.split('?', 1)[0]}?${query}`, caller);
 }
 
-async function answerModels(
-  c: Context<AppEnv>,
-  path: string,
-  fetchUpstream?: Fetch,
-  caller: Request = c.req.raw,
-): Promise<Response> {
+async function answerModels(c: Context<AppEnv>, path: string, caller: Request = c.req.raw): Promise<Response> {
   const { settings } = c.var;
   const quota = await admitFree(c);
-  const response =
-    path === LIST ? await relayList(c, caller, fetchUpstream) : await relayModels(c, path, caller, fetchUpstream);
+  const response = path === LIST ? await relayList(c, caller) : await relayModels(c, path, caller);
   if (!response) return ownList(caller, settings, quota);
   for (const [name, value] of Object.entries(quota)) response.headers.set(name, value);
   if (!response.ok) return response;
@@ -144,12 +134,7 @@ async function answerModels(
 }
 
 /** @throws ApiError for a stream, which is not an answer to this question. It is cancelled */
-async function relayModels(
-  c: Context<AppEnv>,
-  path: string,
-  caller: Request,
-  fetchUpstream?: Fetch,
-): Promise<Response> {
+async function relayModels(c: Context<AppEnv>, path: string, caller: Request): Promise<Response> {
   const { settings: all, requestId, waitUntil } = contextOf(c);
   const { UPSTREAM_TIMEOUT_MS, STREAM_IDLE_MS } = all;
   const mostMs = path === LIST ? LIST_MS : MODEL_MS;
@@ -159,7 +144,7 @@ async function relayModels(
     STREAM_IDLE_MS: Math.min(STREAM_IDLE_MS, mostMs),
   };
   const routing = { streams: false, isQuick: true };
-  const upstream = upstreamOf(all, fetchUpstream);
+  const upstream = upstreamFor(c);
   const response = await relay({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
   if (!isEventStream(response)) return response;
   // Nobody needs it any more, however it ends.
@@ -168,15 +153,15 @@ async function relayModels(
 }
 
 /** @returns the upstream's list, for some minutes the same, or what it answers instead. @throws ApiError as `relayModels` */
-async function rememberedList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response> {
+async function rememberedList(c: Context<AppEnv>, caller: Request): Promise<Response> {
   const settings = c.get('settings');
-  const upstream = upstreamOf(settings, fetchUpstream);
+  const upstream = upstreamFor(c);
   const lists = getOrMake(remembered, upstream, () => new LruCache({ most: MOST_MODEL_LISTS }));
   const goUp = [...caller.headers].filter(([name]) => isForwarded(name, [...VARIES_BY, ...settings.FORWARD_HEADERS]));
   const key = JSON.stringify([queryOf(caller.url), goUp]);
   const known = lists.get(key);
   if (known && Date.now() < known.until) return known.make();
-  const response = await relayModels(c, LIST, new Request(caller, { headers: goUp }), fetchUpstream);
+  const response = await relayModels(c, LIST, new Request(caller, { headers: goUp }));
   if (!response.ok) return response;
   const text = await response.text();
   const { 'request-id': _, ...headers } = Object.fromEntries(response.headers);
@@ -185,9 +170,9 @@ async function rememberedList(c: Context<AppEnv>, caller: Request, fetchUpstream
 }
 
 /** @returns the upstream's list; undefined if it has none, or does not send it in time. The log says so. */
-async function relayList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response | undefined> {
+async function relayList(c: Context<AppEnv>, caller: Request): Promise<Response | undefined> {
   try {
-    const response = await rememberedList(c, caller, fetchUpstream);
+    const response = await rememberedList(c, caller);
     return HAS_NO_LIST.has(response.status) ? undefined : response;
   } catch (thrown) {
     const { logged } = toApiError(thrown);
@@ -210,12 +195,12 @@ function ownList(caller: Request, settings: Settings, quota: Record<string, stri
 }
 
 /** @returns all models of several upstreams: those in the list of one of them, and those in this edge's table. */
-async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool, fetchUpstream?: Fetch): Promise<Response> {
+async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool): Promise<Response> {
   const { settings } = contextOf(c);
   const asked = { method: 'GET', path: LIST, headers: {} };
   const hasList = pool.all.some((one) => one.lacks(asked) === undefined);
   const quota = await admitFree(c);
-  const listed = hasList ? await listFrom(c, fetchUpstream) : undefined;
+  const listed = hasList ? await listFrom(c) : undefined;
   const headers = listed?.headers ?? new Headers();
   for (const [name, value] of Object.entries(quota)) headers.set(name, value);
   const rows = servedModels(pool, listed?.rows ?? [], settings, Date.now());
@@ -223,13 +208,10 @@ async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool, fetchUpstrea
 }
 
 /** @returns the list of an upstream that has one; undefined while none of them answers. The log says so. */
-async function listFrom(
-  c: Context<AppEnv>,
-  fetchUpstream?: Fetch,
-): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
+async function listFrom(c: Context<AppEnv>): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
   const { line } = c.get('entry');
   try {
-    const listed = await rememberedList(c, allOf(c.req.raw), fetchUpstream);
+    const listed = await rememberedList(c, allOf(c.req.raw));
     if (listed.ok) return { headers: listed.headers, rows: rowsIn(await listed.json()) };
     line.error_type = `upstream_${listed.status}`;
   } catch (thrown) {

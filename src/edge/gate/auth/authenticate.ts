@@ -2,14 +2,14 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { ApiError, closedToBound, finalError, invalidRequest, misconfigured } from '../../kit/http/errors.ts';
 import { withMark } from '../../kit/http/headers/request-id.ts';
-import { type Caller, callerSchema, type Identity } from '../identity/caller.ts';
+import { callerSchema, type Identity } from '../identity/caller.ts';
 import { nameInRoom, SCOPES, type Scope } from '../identity/identity.ts';
 import { type Only, scopesOfBound } from '../identity/only.ts';
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
 import { accountMark } from './account-mark.ts';
 import { comesFrom, isOpenToBound } from './bound-routes.ts';
-import type { AppEnv } from './context.ts';
+import type { AppEnv, Authenticate } from './context.ts';
 import { mayBeRebound } from './loopback.ts';
 import { isJwt, refuseOwnAccount, unauthenticated, verifiedBefore, verifyToken } from './verify.ts';
 
@@ -25,38 +25,22 @@ const UNPROVEN =
   'Under `wrangler dev` nothing shows that this request comes from your machine, and not from a web page: send a token that `npm run token` has printed, open the page in a browser, or use `npm start`.';
 
 /**
- * A Worker's own function that says who sends a request.
+ * Finds out who is asking, before anything of an account is read or changed: a Worker's own function is asked first. Sets
+ * `identity`.
  *
- * If it returns `undefined`, the edge's own credentials decide: a token of SIGNING_SECRET or of the identity provider. In
- * development a request without one is the account `dev`. Everybody else gets a 401. If it throws, the request ends; an
- * ApiError keeps its own status. It is called for every request, so it should cache costly results. Without a `token`, only
- * this function can revoke a caller. A header of your own may go up to Claude, but `authorization`, `x-api-key`, `cookie`, `cf-*`
- * and `sluice-*` never do, so put your own secret into one of these. If you trust a cookie, check `origin` too.
- *
- * @param request do not read its body; read that of `request.clone()`
- * @param c has what the Worker's own middleware has set, such as `c.get('user')`
+ * @throws ApiError 401 if nobody is known
  */
-export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | undefined | Promise<Caller | undefined>;
-
-/**
- * Makes the middleware that finds out who is asking, before anything of an account is read or changed.
- *
- * @param own a Worker's own function, which is asked first
- * @returns middleware that sets `identity`, or throws a 401
- */
-export function authenticate(own?: Authenticate) {
-  return createMiddleware<AppEnv>(async (c, next) => {
-    const identity = (own && (await identifyBy(own, c))) ?? (await identifyCaller(c, own !== undefined));
-    const { line } = c.get('entry');
-    line.account = identity.account;
-    const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
-    c.set('requestId', requestId);
-    line.request_id = requestId;
-    c.get('share').ofCaller(nameInRoom(identity.account));
-    if (identity.only) refuseElsewhere(c, identity.only);
-    c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
-    await next();
-  });
+export async function signIn(c: Context<AppEnv>): Promise<void> {
+  const own = c.get('app').authenticate;
+  const identity = (own && (await identifyBy(own, c))) ?? (await identifyCaller(c, own !== undefined));
+  const { line } = c.get('entry');
+  line.account = identity.account;
+  const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
+  c.set('requestId', requestId);
+  line.request_id = requestId;
+  c.get('share').ofCaller(nameInRoom(identity.account));
+  if (identity.only) refuseElsewhere(c, identity.only);
+  c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
 }
 
 /** @throws ApiError 403 for a bound token on a route that is closed to it, or from an origin that it does not name */
@@ -149,11 +133,16 @@ function credentialsOf(headers: Headers): string[] {
  */
 export function requireScope(scope: Scope) {
   return createMiddleware<AppEnv>((c, next) => {
-    if (!hasScope(c.get('identity'), scope)) {
-      throw finalError('permission_error', `This credential lacks the scope \`${scope}\`.`);
-    }
+    checkScope(c.get('identity'), scope);
     return next();
   });
+}
+
+/** @throws ApiError 403 for a caller without the scope */
+export function checkScope(identity: Identity, scope: Scope): void {
+  if (!hasScope(identity, scope)) {
+    throw finalError('permission_error', `This credential lacks the scope \`${scope}\`.`);
+  }
 }
 
 /** @returns whether an identity has a scope; `admin` includes every other. */

@@ -1,26 +1,17 @@
 /** Where a bound token may be used: on routes whose definition says so, and from the origins that it names. */
 
-import type { Context, MiddlewareHandler } from 'hono';
-import { createMiddleware } from 'hono/factory';
+import type { Context, Handler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import { findTargetHandler } from 'hono/utils/handler';
 import type { Only } from '../identity/only.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { AppEnv } from './context.ts';
 
-/** The middleware that opens the routes in whose definitions it stands. */
 const opening = new WeakSet<object>();
 
-/**
- * Opens the route in whose definition it stands to bound tokens. The route itself must see what they may ask there.
- *
- * @param middleware what the route has anyway, so that its requests pass no further function
- */
-export function openToBound(
-  middleware: MiddlewareHandler<AppEnv> = createMiddleware((_, next) => next()),
-): MiddlewareHandler<AppEnv> {
-  opening.add(middleware);
-  return middleware;
+/** Opens the route to which a function belongs to bound tokens. The route itself must see what they may ask there. */
+export function openToBound(handler: Handler<AppEnv>): void {
+  opening.add(handler);
 }
 
 /** @returns whether a route that answers this request is open to bound tokens. */

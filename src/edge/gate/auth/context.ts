@@ -7,14 +7,46 @@ import type { Remote } from '../../kit/objects/call-object.ts';
 import type { AccountBinding } from '../../kit/objects/stubs.ts';
 import type { AccountObject } from '../../money/contracts/account.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import type { Identity } from '../identity/caller.ts';
+import type { Caller, Identity } from '../identity/caller.ts';
 import { isAccount } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
+
+/**
+ * A Worker's own function that says who sends a request.
+ *
+ * If it returns `undefined`, the edge's own credentials decide: a token of SIGNING_SECRET or of the identity provider. In
+ * development a request without one is the account `dev`. Everybody else gets a 401. If it throws, the request ends; an
+ * ApiError keeps its own status. It is called for every request, so it should cache costly results. Without a `token`, only
+ * this function can revoke a caller. A header of your own may go up to Claude, but `authorization`, `x-api-key`, `cookie`, `cf-*`
+ * and `sluice-*` never do, so put your own secret into one of these. If you trust a cookie, check `origin` too.
+ *
+ * @param request do not read its body; read that of `request.clone()`
+ * @param c has what the Worker's own middleware has set, such as `c.get('user')`
+ */
+export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | undefined | Promise<Caller | undefined>;
+
+/** What a Worker decides for one of its apps. Routes are the same for every app: they find this in the context. */
+export interface AppChoices {
+  /**
+   * Called instead of `fetch` for everything that goes to the Claude API: the binding of a gateway, or a simulator in a test.
+   * It should end when `signal` is aborted. The key in its headers is the setting ANTHROPIC_API_KEY.
+   */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>;
+  /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
+  authenticate?: Authenticate;
+  /**
+   * Whether requests are neither admitted nor booked.
+   *
+   * @internal for measurements. Conversations are still metered
+   */
+  isUnmetered?: boolean;
+}
 
 /** The context of a request for middleware and routes: `c.env` and `c.get(…)`. */
 export interface AppEnv {
   Bindings: Bindings;
   Variables: {
+    app: AppChoices;
     requestId: string;
     settings: Settings;
     entry: LogEntry;

@@ -1,4 +1,4 @@
-import type { Context, Hono, MiddlewareHandler } from 'hono';
+import type { Context, Hono } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { matchedRoutes } from 'hono/route';
 import { findTargetHandler } from 'hono/utils/handler';
@@ -29,10 +29,14 @@ export const close = createMiddleware<AppEnv>((c, next) => {
  * later. If the app has no route for a path, the request passes, because it may belong to another app.
  *
  * @param app the app that uses this middleware
- * @param signedIn finds out who asks, or refuses
+ * @param known finds out who asks, or throws
  * @param behind returns the app's own routes. It is called when all of them exist
  */
-export function closedUnlessOpened(app: Hono<AppEnv>, signedIn: MiddlewareHandler<AppEnv>, behind: () => Behind) {
+export function closedUnlessOpened(
+  app: Hono<AppEnv>,
+  known: (c: Context<AppEnv>) => Promise<void>,
+  behind: () => Behind,
+) {
   let all: ReadonlySet<unknown> | undefined;
   const isClosed = (c: Context<AppEnv>): boolean => {
     if (c.get('closed')) return true;
@@ -46,7 +50,10 @@ export function closedUnlessOpened(app: Hono<AppEnv>, signedIn: MiddlewareHandle
       .map(({ handler }) => findTargetHandler(handler as never))
       .some((handler) => !passing.has(handler) && (own.has(handler) || (!opened && all?.has(handler))));
   };
-  return createMiddleware<AppEnv>((c, next) => (isClosed(c) ? signedIn(c, next) : next()));
+  return createMiddleware<AppEnv>(async (c, next) => {
+    if (isClosed(c)) await known(c);
+    await next();
+  });
 }
 
 /** @returns the functions of an app's routes, also of routes from apps mounted in it. */

@@ -44,12 +44,14 @@ export function shareRooms(rooms: readonly AnyRoom[]): void {
 }
 
 /** @returns what the rooms in use have at a seam, in the order of their list */
-export function pluggedInto<Name extends string, Plug>({ name }: Seam<Name, Plug>): Plug[] {
-  return (shared ?? []).flatMap((room) => {
-    // The only cast: rooms are typed where they are written, and `AnyRoom` names no seam.
-    const plug = (room as Plugged<Seam<Name, Plug>>)[name];
-    return plug === undefined ? [] : [plug];
-  });
+export function pluggedInto<Name extends string, Plug>(at: Seam<Name, Plug>): Plug[] {
+  return (shared ?? []).flatMap((room) => pluggedBy(room, at) ?? []);
+}
+
+/** @returns what a room has at a seam, or what a Worker gives to a room by the options of an app */
+export function pluggedBy<Name extends string, Plug>(from: object, { name }: Seam<Name, Plug>): Plug | undefined {
+  // The only cast: rooms and options are typed where they are written, and the core names none of their seams.
+  return (from as Plugged<Seam<Name, Plug>>)[name];
 }
 
 /**

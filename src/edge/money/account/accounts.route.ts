@@ -1,12 +1,12 @@
 import type { Context } from 'hono';
 import { accountMarks } from '../../gate/auth/account-mark.ts';
 import { forgetMark } from '../../gate/auth/account-marks.ts';
-import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
+import { hasScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { listNamedAccount } from '../../gate/auth/list-account.ts';
+import { route } from '../../gate/auth/route.ts';
 import { isSourceAccount } from '../../gate/identity/identity.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
@@ -21,79 +21,78 @@ import { absentQuery, accountsQuery } from './usage.schema.ts';
 
 const LONGEST_KEY = 256;
 
-/** Makes the routes of accounts. An admin sees and changes any account; everybody else sees only their own status. */
-export function accountsRoutes() {
-  return new Hono<AppEnv>()
-    .get('/accounts', requireScope('admin'), async (c) => {
-      const query = readPage(c.req.query());
-      const { sort, period } = validate(accountsQuery, c.req.query());
-      if (sort !== 'name') return c.json(await deploymentPool(c)((pool) => pool.accounts({ ...query, sort, period })));
-      const { limit, after_id: after, before_id: before } = query;
-      const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
-      const told = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
-      const known = new Map(told.map((row) => [row.id, row]));
-      const rows = names.map((id) => known.get(id) ?? unusedAccount(id));
-      return c.json(listOf(rows, hasMore, ({ id }) => id));
-    })
-    .get('/accounts/:id', async (c) => {
-      const id = ownOrAny(c, c.req.param('id'));
-      const answer = await accountAnswerOf(c, id);
-      if (answer.own_limits === null && answer.total.settled_usd === 0) await requireKnown(c, id);
-      return c.json(answer);
-    })
-    .put('/accounts/:id/limits', requireScope('admin'), async (c) => {
-      const id = c.req.param('id');
-      const { json } = await readJson(c);
-      const limits = validate(limitsSchema, json);
-      await accountOf(c, id)((object) => object.setLimits(limits));
-      listNamedAccount(contextOf(c), id);
-      return c.json(await changedAnswerOf(c, id));
-    })
-    .patch('/accounts/:id/limits', requireScope('admin'), async (c) => {
-      const id = c.req.param('id');
-      const { json } = await readJson(c);
-      const patch = validate(limitsPatch, json);
-      await accountOf(c, id)((object) => object.patchLimits(patch));
-      listNamedAccount(contextOf(c), id);
-      return c.json(await changedAnswerOf(c, id));
-    })
-    .post('/accounts/:id/credit', requireScope('admin'), async (c) => {
-      const id = c.req.param('id');
-      const { json } = await readJson(c);
-      const { usd, expires_at, note } = validate(creditRequest, json);
-      const expiresAt = expires_at === undefined ? null : Date.parse(expires_at);
-      if (expiresAt !== null && expiresAt <= Date.now()) throw invalidRequest('expires_at: must lie in the future');
-      const credit = { id: `credit_${crypto.randomUUID()}`, key: creditKey(c), usd, expiresAt, note };
-      const answer = await accountOf(c, id)((object) => object.giveCredit(credit));
-      if (answer.outcome === 'other') {
-        throw invalidRequest('This idempotency-key was used for another credit. Use a new key for a new credit.');
-      }
-      if (answer.outcome !== 'given') {
-        throw invalidRequest(
-          'An account can have 10,000 credits of $9,000,000 in all. Raise its limit usd_total instead.',
-        );
-      }
-      listNamedAccount(contextOf(c), id);
-      return c.json({ credit: answer.id, ...(await accountAnswerOf(c, id)) }, 201);
-    })
-    .get('/accounts/:id/credit', async (c) => {
-      const id = ownOrAny(c, c.req.param('id'));
-      const page = readPage(c.req.query());
-      const defaults = defaultLimits(id, c.get('settings'));
-      return c.json(await accountOf(c, id)((object) => object.credits(page, defaults)));
-    })
-    .get('/accounts/:id/export', (c) => {
-      const call = accountOf(c, ownOrAny(c, c.req.param('id')));
-      return new Response(streamOfTexts(jsonLines(call)), { headers: { 'content-type': 'application/jsonl' } });
-    })
-    .delete('/accounts/:id', requireScope('admin'), async (c) => {
-      const id = c.req.param('id');
-      const progress = await accountOf(c, id)((object) => object.erase());
-      await accountList.remove(c.env.STORE, id);
-      for (const mark of await accountMarks(id, c.get('settings'))) await forgetMark(c.env.STORE, mark);
-      return c.json({ type: 'account', id, ...progress }, 202);
-    });
-}
+/** The routes of accounts. An admin sees and changes any account; everybody else sees only their own status. */
+export const ACCOUNT_ROUTES = [
+  route('GET /accounts', { needs: 'admin', pages: true, query: accountsQuery }, async (c, { query }) => {
+    const page = readPage(c.req.query());
+    const { sort, period } = validate(query, c.req.query());
+    if (sort !== 'name') return c.json(await deploymentPool(c)((pool) => pool.accounts({ ...page, sort, period })));
+    const { limit, after_id: after, before_id: before } = page;
+    const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
+    const told = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
+    const known = new Map(told.map((row) => [row.id, row]));
+    const rows = names.map((id) => known.get(id) ?? unusedAccount(id));
+    return c.json(listOf(rows, hasMore, ({ id }) => id));
+  }),
+  route('GET /accounts/:id', { needs: 'credential', query: absentQuery }, async (c) => {
+    const id = ownOrAny(c, c.req.param('id'));
+    const answer = await accountAnswerOf(c, id);
+    if (answer.own_limits === null && answer.total.settled_usd === 0) await requireKnown(c, id);
+    return c.json(answer);
+  }),
+  route('PUT /accounts/:id/limits', { needs: 'admin', body: limitsSchema }, async (c, { body }) => {
+    const id = c.req.param('id');
+    const { json } = await readJson(c);
+    const limits = validate(body, json);
+    await accountOf(c, id)((object) => object.setLimits(limits));
+    listNamedAccount(contextOf(c), id);
+    return c.json(await changedAnswerOf(c, id));
+  }),
+  route('PATCH /accounts/:id/limits', { needs: 'admin', body: limitsPatch }, async (c, { body }) => {
+    const id = c.req.param('id');
+    const { json } = await readJson(c);
+    const patch = validate(body, json);
+    await accountOf(c, id)((object) => object.patchLimits(patch));
+    listNamedAccount(contextOf(c), id);
+    return c.json(await changedAnswerOf(c, id));
+  }),
+  route('POST /accounts/:id/credit', { needs: 'admin', body: creditRequest }, async (c, { body }) => {
+    const id = c.req.param('id');
+    const { json } = await readJson(c);
+    const { usd, expires_at, note } = validate(body, json);
+    const expiresAt = expires_at === undefined ? null : Date.parse(expires_at);
+    if (expiresAt !== null && expiresAt <= Date.now()) throw invalidRequest('expires_at: must lie in the future');
+    const credit = { id: `credit_${crypto.randomUUID()}`, key: creditKey(c), usd, expiresAt, note };
+    const answer = await accountOf(c, id)((object) => object.giveCredit(credit));
+    if (answer.outcome === 'other') {
+      throw invalidRequest('This idempotency-key was used for another credit. Use a new key for a new credit.');
+    }
+    if (answer.outcome !== 'given') {
+      throw invalidRequest(
+        'An account can have 10,000 credits of $9,000,000 in all. Raise its limit usd_total instead.',
+      );
+    }
+    listNamedAccount(contextOf(c), id);
+    return c.json({ credit: answer.id, ...(await accountAnswerOf(c, id)) }, 201);
+  }),
+  route('GET /accounts/:id/credit', { needs: 'credential', pages: true }, async (c) => {
+    const id = ownOrAny(c, c.req.param('id'));
+    const page = readPage(c.req.query());
+    const defaults = defaultLimits(id, c.get('settings'));
+    return c.json(await accountOf(c, id)((object) => object.credits(page, defaults)));
+  }),
+  route('GET /accounts/:id/export', { needs: 'credential' }, (c) => {
+    const call = accountOf(c, ownOrAny(c, c.req.param('id')));
+    return new Response(streamOfTexts(jsonLines(call)), { headers: { 'content-type': 'application/jsonl' } });
+  }),
+  route('DELETE /accounts/:id', { needs: 'admin' }, async (c) => {
+    const id = c.req.param('id');
+    const progress = await accountOf(c, id)((object) => object.erase());
+    await accountList.remove(c.env.STORE, id);
+    for (const mark of await accountMarks(id, c.get('settings'))) await forgetMark(c.env.STORE, mark);
+    return c.json({ type: 'account', id, ...progress }, 202);
+  }),
+];
 
 async function accountAnswerOf(c: Context<AppEnv>, id: string) {
   const { account, token } = c.get('identity');

@@ -4,10 +4,10 @@ import { accountMarks } from '../../gate/auth/account-mark.ts';
 import { accountByMark, noteMark } from '../../gate/auth/account-marks.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, accountOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { finalError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { markIn } from '../../kit/http/headers/request-id.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { type PageQuery, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
@@ -21,55 +21,52 @@ import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usa
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 import { csvResponse } from './usage-csv.ts';
 
-/** Makes the routes of usage. A caller sees their own; an admin sees that of any account, or of all together. */
-export function usageRoutes() {
-  return new Hono<AppEnv>()
-    .get('/usage', async (c) => {
-      const { account, format, group, group_by, key, limit, from, to } = validate(usageQuery, c.req.query());
-      const days = { from, to };
-      const answer = (whole: UsageReport) => {
-        const all = key === undefined ? whole : ofKey(whole, key);
-        const report = { ...all, data: all.data.slice(0, limit) };
-        return format === 'csv' ? csvResponse(report) : c.json(report);
-      };
-      if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
-      if (isSharedGroup(group_by) || (isOfAny(c) && isReportedGroup(group_by))) {
-        return answer(
-          await deploymentPool(c)((pool) => pool.usage({ ...wholeDays(days), group_by, group, key, limit })),
-        );
-      }
-      if (group !== undefined)
-        throw invalidRequest('Sums by conversation and tool are of one account. Leave `group` out.');
-      const id = ownOrAny(c, account ?? c.get('identity').account);
-      const report = await accountOf(c, id)((object) => object.usage({ ...days, group_by, key }));
-      if (report.total.requests === 0) await requireKnown(c, id);
-      return answer(report);
-    })
-    .get('/usage/requests', async (c) => {
-      const page = readPage(c.req.query());
-      const { status, from, to, token } = validate(requestsQuery, c.req.query());
-      const filter = { from, to, token };
-      const isRefused = status === 'refused';
-      if (isRefused && isOfAny(c)) return c.json({ ...(await refusalsOfAll(c, page, filter)), account: null });
-      const id = accountAsked(c);
-      const list = await accountOf(
-        c,
-        id,
-      )((object) => (isRefused ? object.refusals(page, filter) : object.requests(page, filter)));
-      if (list.data.length === 0) await requireKnown(c, id);
-      return c.json({ ...list, account: id });
-    })
-    .get('/usage/requests/:request_id', async (c) => {
-      const id = c.req.param('request_id');
-      const row = await (isOfAny(c) ? requestOfAny(c, id) : requestOfAccount(c, accountAsked(c), id));
-      if (!row) {
-        throw notFound(
-          'There is no such request. Ask by the id in the header sluice-request-id. What was refused for its body or its token is only in the logs.',
-        );
-      }
-      return c.json(row);
-    });
-}
+/** The routes of usage. A caller sees their own; an admin sees that of any account, or of all together. */
+export const USAGE_ROUTES = [
+  route('GET /usage', { needs: 'credential', query: usageQuery }, async (c, { query }) => {
+    const { account, format, group, group_by, key, limit, from, to } = validate(query, c.req.query());
+    const days = { from, to };
+    const answer = (whole: UsageReport) => {
+      const all = key === undefined ? whole : ofKey(whole, key);
+      const report = { ...all, data: all.data.slice(0, limit) };
+      return format === 'csv' ? csvResponse(report) : c.json(report);
+    };
+    if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
+    if (isSharedGroup(group_by) || (isOfAny(c) && isReportedGroup(group_by))) {
+      return answer(await deploymentPool(c)((pool) => pool.usage({ ...wholeDays(days), group_by, group, key, limit })));
+    }
+    if (group !== undefined)
+      throw invalidRequest('Sums by conversation and tool are of one account. Leave `group` out.');
+    const id = ownOrAny(c, account ?? c.get('identity').account);
+    const report = await accountOf(c, id)((object) => object.usage({ ...days, group_by, key }));
+    if (report.total.requests === 0) await requireKnown(c, id);
+    return answer(report);
+  }),
+  route('GET /usage/requests', { needs: 'credential', pages: true, query: requestsQuery }, async (c, { query }) => {
+    const page = readPage(c.req.query());
+    const { status, from, to, token } = validate(query, c.req.query());
+    const filter = { from, to, token };
+    const isRefused = status === 'refused';
+    if (isRefused && isOfAny(c)) return c.json({ ...(await refusalsOfAll(c, page, filter)), account: null });
+    const id = accountAsked(c);
+    const list = await accountOf(
+      c,
+      id,
+    )((object) => (isRefused ? object.refusals(page, filter) : object.requests(page, filter)));
+    if (list.data.length === 0) await requireKnown(c, id);
+    return c.json({ ...list, account: id });
+  }),
+  route('GET /usage/requests/:request_id', { needs: 'credential' }, async (c) => {
+    const id = c.req.param('request_id');
+    const row = await (isOfAny(c) ? requestOfAny(c, id) : requestOfAccount(c, accountAsked(c), id));
+    if (!row) {
+      throw notFound(
+        'There is no such request. Ask by the id in the header sluice-request-id. What was refused for its body or its token is only in the logs.',
+      );
+    }
+    return c.json(row);
+  }),
+];
 
 /** @throws ApiError 400 if a sum over all accounts is asked for one account, 403 if the caller may not see other accounts */
 function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {

@@ -33,7 +33,8 @@ export const refuseRevokedInTheEnd = createMiddleware<AppEnv>(async (c, next) =>
 /** Errors after which the credential need not be checked: they show that it was checked, or that the account was asked. */
 const ASKED: ReadonlySet<number> = new Set([401, 429]);
 
-async function checkRevoked(c: Context<AppEnv>): Promise<void> {
+/** @throws ApiError 401 for a revoked credential, 429 for one read too many */
+export async function checkRevoked(c: Context<AppEnv>): Promise<void> {
   const identity = c.get('identity') as Identity | undefined;
   if (!identity) return;
   // The operator's page asks often, and a backup reads everything.

@@ -1,17 +1,15 @@
 import type { Context } from 'hono';
 import { loggedTokens, toUsd } from '../../claude/pricing/cost.ts';
-import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
-import { requireScope } from '../../gate/auth/authenticate.ts';
-import { openToBound } from '../../gate/auth/bound-routes.ts';
+import { upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
-import { ApiError } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
+import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
-import { refuseSpent } from '../../rooms/pools/spent-pools.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
 import { boundClassifier } from './bound-classifier.ts';
 import { classifyRequest } from './classify.schema.ts';
@@ -33,46 +31,48 @@ export interface BatchWork {
   deliverUrl: string | undefined;
 }
 
-/**
- * Makes the route `/classify`, which labels one text or many.
- *
- * @param byBatch answers a request that wants a batch
- */
-export function classifyRoutes(
-  fetchUpstream: Fetch | undefined,
-  byBatch: (c: Context<AppEnv>, work: BatchWork) => Promise<Response>,
-) {
-  return new Hono<AppEnv>().post('/classify', openToBound(refuseSpent(requireScope('classify'))), async (c) => {
-    const { json, bytes } = await readJson(c, 'price');
-    const request = validate(classifyRequest, json);
-    const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = request;
-    const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);
-    const by = classifyingIn(c, fetchUpstream);
-    const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by, bound);
-    c.get('entry').line.model = task.model.slice(0, 128);
-    if (batch && inputs) {
-      const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
-      return await byBatch(c, { task, inputs, digest, deliverUrl });
-    }
-    const format = formatAsked(c, stream);
-    const items = inputs ?? [{ id: undefined, input }];
-    if (format) return streamedResults(c, format, classifyItems(c, task, items, by), by);
-    if (!inputs) return await classifyOne(c, task, input, by);
-    const results: ClassifyResult[] = [];
-    for await (const { type, ...rest } of classifyItems(c, task, inputs, by)) {
-      if (type === 'result') results.push(rest as unknown as ClassifyResult);
-      else return answerWithCost({ results, ...rest }, Number(rest.cost_usd), by);
-    }
-    throw new ApiError('api_error', 'The results ended without their sum. Try again.');
-  });
-}
+/** What answers a request that wants a batch. */
+export const BY_BATCH = seam<(c: Context<AppEnv>, work: BatchWork) => Promise<Response>>()('classifyByBatch');
+
+/** The route `/classify`, which labels one text or many. */
+export const CLASSIFY_ROUTES = [
+  route(
+    'POST /classify',
+    { needs: 'classify', bound: true, spends: true, body: classifyRequest },
+    async (c, { body }) => {
+      const { json, bytes } = await readJson(c, 'price');
+      const request = validate(body, json);
+      const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = request;
+      const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);
+      const by = classifyingIn(c);
+      const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by, bound);
+      c.get('entry').line.model = task.model.slice(0, 128);
+      if (batch && inputs) {
+        const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
+        const [byBatch] = pluggedInto(BY_BATCH);
+        if (!byBatch) throw invalidRequest('batch: this edge labels nothing by batch. Leave it out.');
+        return await byBatch(c, { task, inputs, digest, deliverUrl });
+      }
+      const format = formatAsked(c, stream);
+      const items = inputs ?? [{ id: undefined, input }];
+      if (format) return streamedResults(c, format, classifyItems(c, task, items, by), by);
+      if (!inputs) return await classifyOne(c, task, input, by);
+      const results: ClassifyResult[] = [];
+      for await (const { type, ...rest } of classifyItems(c, task, inputs, by)) {
+        if (type === 'result') results.push(rest as unknown as ClassifyResult);
+        else return answerWithCost({ results, ...rest }, Number(rest.cost_usd), by);
+      }
+      throw new ApiError('api_error', 'The results ended without their sum. Try again.');
+    },
+  ),
+];
 
 /** @returns the context in which a request classifies: who pays, and how the upstream is reached */
-export function classifyingIn(c: Context<AppEnv>, fetchUpstream?: Fetch): Classifying {
+export function classifyingIn(c: Context<AppEnv>): Classifying {
   const isBound = c.get('identity').only !== undefined;
   return {
     ...contextOf(c),
-    upstream: upstreamOf(c.get('settings'), fetchUpstream),
+    upstream: upstreamFor(c),
     signal: c.req.raw.signal,
     simulate: isBound ? undefined : c.req.header('sluice-simulate'),
     fallbacks: isBound ? undefined : fallbacksNamed(c.req.raw.headers),

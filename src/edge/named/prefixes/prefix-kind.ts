@@ -4,7 +4,7 @@ import type { StoredKind } from '../versions/find-stored.ts';
 import { type Prefix, readPrefix } from './prefix.ts';
 
 /** How prefixes are stored in versions. */
-export const PREFIXES: StoredKind<Prefix> = {
+export const PREFIXES: StoredKind<Prefix, '/prefixes'> = {
   kind: 'prefix',
   path: '/prefixes',
   read: async (bytes) => readPrefix(await parsedInSteps(parsingLong(bytes))),

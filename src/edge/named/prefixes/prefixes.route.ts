@@ -2,13 +2,13 @@ import type { Context } from 'hono';
 import { countTokens } from '../../claude/count-tokens.ts';
 import { defaultModel } from '../../claude/pricing/default-model.ts';
 import { refuseUntaken } from '../../claude/pricing/takes.ts';
-import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
-import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
+import { upstreamFor } from '../../claude/upstream.ts';
+import { hasScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, contextOf, objectOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import { piecesOf, streamOfPieces } from '../../kit/http/body-pieces.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { daysQuery } from '../../money/account/usage.schema.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
@@ -31,26 +31,22 @@ const OBJECTS_AT_ONCE = 20;
 const TOOLS_NOTE =
   'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
 
-/** Makes the routes of prefixes. An admin stores the deployment's, everybody else those of their account. */
-export function prefixesRoutes(fetchUpstream?: Fetch) {
-  return new Hono<AppEnv>()
-    .route(
-      '/',
-      namedRoutes({
-        stored: PREFIXES,
-        scope: 'messages',
-        schemas: putPrefix,
-        maxBytes: MAX_PREFIX_BYTES,
-        readBody: (c) => readWithTools(c, 'count'),
-        write: (fields) => encoder.encode(canonicalText(fields)),
-        show: showPrefix,
-        // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
-        answerPut: (c, version) => prefixAnswerOf(c, version, fetchUpstream),
-        admit: admitStoring,
-      }),
-    )
-    .get('/prefixes/:name/stats', requireScope('messages'), async (c) => c.json(await stats(c)));
-}
+/** The routes of prefixes. An admin stores the deployment's, everybody else those of their account. */
+export const PREFIX_ROUTES = [
+  ...namedRoutes({
+    stored: PREFIXES,
+    scope: 'messages',
+    schemas: putPrefix,
+    maxBytes: MAX_PREFIX_BYTES,
+    readBody: (c) => readWithTools(c, 'count'),
+    write: (fields) => encoder.encode(canonicalText(fields)),
+    show: showPrefix,
+    // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
+    answerPut: prefixAnswerOf,
+    admit: admitStoring,
+  }),
+  route('GET /prefixes/:name/stats', { needs: 'messages', query: daysQuery }, async (c) => c.json(await stats(c))),
+];
 
 function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
   const { content } = value;
@@ -61,15 +57,11 @@ function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Pref
 }
 
 /** Describes a version: the upstream counts its tokens, and the price table gives its costs. */
-async function prefixAnswerOf(
-  c: Context<AppEnv>,
-  { name, hash, value: prefix }: Found<Prefix>,
-  fetchUpstream?: Fetch,
-): Promise<PrefixAnswer> {
+async function prefixAnswerOf(c: Context<AppEnv>, { name, hash, value: prefix }: Found<Prefix>): Promise<PrefixAnswer> {
   const settings = c.get('settings');
   const { model: own, fallback_models = [], max_tokens, cache_ttl } = prefix.content;
   refuseUntaken(settings.models, [own, ...fallback_models], { max_tokens });
-  const upstream = upstreamOf(settings, fetchUpstream);
+  const upstream = upstreamFor(c);
   const model = settings.models.resolve(own ?? defaultModel(settings.models)?.id ?? '');
   await admitTokenCount({ ...contextOf(c), route: 'prefixes', model });
   const { headers, signal } = c.req.raw;

@@ -19,11 +19,12 @@ import {
 import { parseRef, type VersionRef } from './version-ref.ts';
 
 /** One kind of stored things: its name in keys and rows, and how its text is read. */
-export interface StoredKind<T> extends Pick<VersionSource<T>, 'kind' | 'read' | 'memorySize'> {
+export interface StoredKind<T, Path extends string = string>
+  extends Pick<VersionSource<T>, 'kind' | 'read' | 'memorySize'> {
   /** How many bytes of it an isolate remembers. Default: that of `VersionMemory`. */
   memoryBytes?: number;
   /** The path of its routes: `/prefixes`. */
-  path: string;
+  path: Path;
 }
 
 /** The deployment in which something is stored. */

@@ -1,10 +1,10 @@
 /** Makes the routes that prefixes, classifiers and agents share: names, versions, and owners. */
 import type { Context } from 'hono';
-import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
+import { hasScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, objectOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import { DEPLOYMENT, type Scope } from '../../gate/identity/identity.ts';
 import { invalidRequest, tooLarge } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
@@ -26,8 +26,8 @@ import { pinnedMember } from './versions.schema.ts';
 import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
 
 /** What the routes need to know about one kind. `T` is a version's value, `F` its schema in a `PUT`. */
-export interface NamedKind<T, F extends z.ZodMiniType<{ description?: string | undefined }>> {
-  stored: StoredKind<T>;
+export interface NamedKind<T, F extends z.ZodMiniType<{ description?: string | undefined }>, Path extends string> {
+  stored: StoredKind<T, Path>;
   /** The scope for reading. The scope for writing is `prefixes`. */
   scope: Scope;
   /** The two bodies that a `PUT` takes: a new version, or one that is stored already. */
@@ -46,37 +46,44 @@ export interface NamedKind<T, F extends z.ZodMiniType<{ description?: string | u
 }
 
 /** Makes the routes that every kind of named things has: list, put, get, list versions, delete, withdraw. */
-export function namedRoutes<T, F extends z.ZodMiniType<{ description?: string | undefined }>>(named: NamedKind<T, F>) {
+export function namedRoutes<
+  T,
+  F extends z.ZodMiniType<{ description?: string | undefined }>,
+  Path extends `/${string}`,
+>(named: NamedKind<T, F, Path>) {
   const { stored, scope } = named;
   const { kind, path } = stored;
-  return new Hono<AppEnv>()
-    .get(path, requireScope(scope), async (c) => c.json(await listNames(c, kind)))
-    .put(`${path}/:name`, requireScope('prefixes'), async (c) => c.json(await putNamed(c, named)))
-    .get(`${path}/:name/versions`, requireScope(scope), async (c) =>
-      c.json(await historyOf(c, stored, c.req.param('name') ?? '')),
-    )
-    .get(`${path}/:name`, requireScope(scope), async (c) =>
-      named.show(c, await findAsked(c, stored, c.req.param('name') ?? '')),
-    )
-    .delete(`${path}/:name`, requireScope('prefixes'), async (c) => {
-      const name = c.req.param('name') ?? '';
+  return [
+    route(`GET ${path}`, { needs: scope, pages: true }, async (c) => c.json(await listNames(c, kind))),
+    route(`PUT ${path}/:name`, { needs: 'prefixes' }, async (c) => c.json(await putNamed(c, named))),
+    route(`GET ${path}/:name/versions`, { needs: scope, pages: true }, async (c) =>
+      c.json(await historyOf(c, stored, nameIn(c))),
+    ),
+    route(`GET ${path}/:name`, { needs: scope }, async (c) => named.show(c, await findAsked(c, stored, nameIn(c)))),
+    route(`DELETE ${path}/:name`, { needs: 'prefixes' }, async (c) => {
+      const name = nameIn(c);
       await publish(c, stored, storedPlaceFor(c, kind, name), name, (object) => object.removeName(kind, name));
       return c.json({ type: `${kind}_deleted`, name });
-    })
-    .delete(`${path}/:name/versions/:hash`, requireScope('prefixes'), async (c) => {
+    }),
+    route(`DELETE ${path}/:name/versions/:hash`, { needs: 'prefixes' }, async (c: Context<AppEnv>) => {
       const { name = '', hash = '' } = c.req.param();
       const version = `${name}@${hash}`;
       if (!parseRef(version)) throw unknownVersion(stored, version);
       const id = { kind, name, hash };
       await publish(c, stored, storedPlaceFor(c, kind, name), version, (object) => object.withdrawVersion(id));
       return c.json({ type: `${kind}_version_withdrawn`, version });
-    });
+    }),
+  ];
+}
+
+function nameIn(c: Context<AppEnv>): string {
+  return c.req.param('name') ?? '';
 }
 
 /** Stores a version under a name, or points the name to a version that is stored already. */
 async function putNamed<T, F extends z.ZodMiniType<{ description?: string | undefined }>>(
   c: Context<AppEnv>,
-  { stored, schemas, maxBytes, readBody, write, answerPut, admit }: NamedKind<T, F>,
+  { stored, schemas, maxBytes, readBody, write, answerPut, admit }: NamedKind<T, F, string>,
 ): Promise<object> {
   const { kind } = stored;
   const name = c.req.param('name') ?? '';

@@ -3,7 +3,7 @@ import type { StoredKind } from '../../named/versions/find-stored.ts';
 import { type Agent, agentOf, sizeOfAgent } from './agent.ts';
 
 /** How agents are stored in versions. */
-export const AGENTS: StoredKind<Agent> = {
+export const AGENTS: StoredKind<Agent, '/agents'> = {
   kind: 'agent',
   path: '/agents',
   read: (bytes) => agentOf(decoder.decode(bytes)),

@@ -18,38 +18,36 @@ import { describedTools } from './described-tools.ts';
 import { findAgent } from './find-agent.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
 
-/** Makes the routes of agents. An admin stores the deployment's, everybody else those of their account. */
-export function agentsRoutes() {
-  return namedRoutes({
-    stored: AGENTS,
-    scope: 'messages',
-    schemas: putAgent,
-    maxBytes: MAX_AGENT_BYTES,
-    readBody: async (c) => {
-      const identity = c.get('identity');
-      const by = storedBy(c);
-      const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
-      if (isObject(json.model) && Object.hasOwn(json.model, 'control'))
-        throw invalidRequest(
-          'model.control: no share of conversations is answered without a label any more. Leave it out; to compare, ask an agent that has one model.',
-        );
-      if (!Array.isArray(json.tools)) return json;
-      const context = { env: c.env, settings: c.get('settings') };
-      return {
-        ...json,
-        tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)),
-      };
-    },
-    write: agentBytes,
-    show: (c, found) => c.json(agentContentOf(c, found)),
-    answerPut: async (c, found) => {
-      checkServers(found.value.definition, c.get('identity'), c.get('settings'));
-      await checkModels(c, found.value, storedBy(c));
-      return agentContentOf(c, found);
-    },
-    admit: admitStoring,
-  });
-}
+/** The routes of agents. An admin stores the deployment's, everybody else those of their account. */
+export const AGENT_ROUTES = namedRoutes({
+  stored: AGENTS,
+  scope: 'messages',
+  schemas: putAgent,
+  maxBytes: MAX_AGENT_BYTES,
+  readBody: async (c) => {
+    const identity = c.get('identity');
+    const by = storedBy(c);
+    const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
+    if (isObject(json.model) && Object.hasOwn(json.model, 'control'))
+      throw invalidRequest(
+        'model.control: no share of conversations is answered without a label any more. Leave it out; to compare, ask an agent that has one model.',
+      );
+    if (!Array.isArray(json.tools)) return json;
+    const context = { env: c.env, settings: c.get('settings') };
+    return {
+      ...json,
+      tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)),
+    };
+  },
+  write: agentBytes,
+  show: (c, found) => c.json(agentContentOf(c, found)),
+  answerPut: async (c, found) => {
+    checkServers(found.value.definition, c.get('identity'), c.get('settings'));
+    await checkModels(c, found.value, storedBy(c));
+    return agentContentOf(c, found);
+  },
+  admit: admitStoring,
+});
 
 /** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */
 function storedBy(c: Context<AppEnv>): string {

@@ -1,11 +1,10 @@
 import type { Context } from 'hono';
-import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
-import { openToBound } from '../../gate/auth/bound-routes.ts';
+import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { isAccount } from '../../gate/identity/identity.ts';
 import { closedToBound, finalError } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { memberTexts } from '../../kit/json/edit.ts';
@@ -17,19 +16,20 @@ import { type ConversationCall, callConversation, mountedPath } from '../../talk
 import { boundCaller, refuseOtherConversation } from '../page-tokens/bound-turn.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 
-/** Makes the routes of calls that wait for approval. */
-export function approvalsRoutes() {
-  return new Hono<AppEnv>()
-    .use('/conversations/:id/approvals/*', requireScope('messages'))
-    .get('/conversations/:id/approvals', openToBound(), async (c) => {
-      const by = boundApprover(c.get('identity'));
-      const text = await callNamed<CrossingText>(c, (object) => object.approvals(by));
-      return new Response(text, { headers: { 'content-type': 'application/json' } });
-    })
-    .post('/conversations/:id/approvals/:approval', openToBound(), async (c) => {
+/** The routes of calls that wait for approval. */
+export const APPROVAL_ROUTES = [
+  route('GET /conversations/:id/approvals', { needs: 'messages', bound: true, query: approvalsQuery }, async (c) => {
+    const by = boundApprover(c.get('identity'));
+    const text = await callNamed<CrossingText>(c, (object) => object.approvals(by));
+    return new Response(text, { headers: { 'content-type': 'application/json' } });
+  }),
+  route(
+    'POST /conversations/:id/approvals/:approval',
+    { needs: 'messages', bound: true, query: approvalsQuery, body: decisionRequest },
+    async (c, request) => {
       const by = boundApprover(c.get('identity'));
       const sent = withOneReading(await readToStore(c, 'free'), 'everywhere');
-      const { input_text, input: _, ...decision } = validate(decisionRequest, sent.json);
+      const { input_text, input: _, ...decision } = validate(request.body, sent.json);
       const input = input_text ?? memberTexts(sent.text).get('input');
       if (by && input !== undefined) throw closedToBound('input: a call is approved or denied as the model made it.');
       const { status, turn, body } = await callNamed<DecisionAnswer>(c, (object) =>
@@ -45,8 +45,9 @@ export function approvalsRoutes() {
       const headers: Record<string, string> = { 'content-type': 'application/json', 'sluice-turn': turn };
       if (status === 202) headers.location = mountedPath(c, `/conversations/${c.req.param('id')}/turns/${turn}`);
       return new Response(body, { status, headers });
-    });
-}
+    },
+  ),
+];
 
 /** @returns the caller whose token is bound; undefined for any other @throws ApiError 403 for one that may not decide */
 function boundApprover(identity: Identity): BoundCaller | undefined {

@@ -1,40 +1,38 @@
-import { requireScope } from '../../gate/auth/authenticate.ts';
-import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
+import { accountOf, contextOf } from '../../gate/auth/context.ts';
 import { listNamedAccount } from '../../gate/auth/list-account.ts';
+import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, invalidRequest } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { accountBackup } from './account-backup.schema.ts';
 
-/** Makes the routes by which an admin moves accounts to another deployment. */
-export function accountBackupRoutes() {
-  return new Hono<AppEnv>()
-    .get('/accounts/:id/backup', requireScope('admin'), async (c) => {
-      const id = c.req.param('id');
-      const text = await accountOf(c, id)((object) => object.backupJson(id));
-      return c.body(text, 200, { 'content-type': 'application/json' });
-    })
-    .put('/accounts/:id/backup', requireScope('admin'), async (c) => {
-      const id = c.req.param('id');
-      const { json, bytes } = await readJson(c);
-      const backup = validate(accountBackup, json);
-      if (backup.id !== id) throw invalidRequest(`id: this is a backup of ${backup.id}. Send it to its own account.`);
-      const today = Math.floor(Date.now() / DAY_MS);
-      const future = backup.days.findIndex(({ day }) => day > today);
-      if (future >= 0) throw invalidRequest(`days.${future}.day: lies in the future`);
-      const digest = await sha256Hex(bytes);
-      const isRestored = await accountOf(c, id)((object) => object.restoreJson(JSON.stringify(backup), digest));
-      if (!isRestored) {
-        throw new ApiError(
-          'conflict_error',
-          'This account has been used here: only one that has spent nothing, and was given nothing, takes up a backup.',
-          { headers: DO_NOT_RETRY },
-        );
-      }
-      listNamedAccount(contextOf(c), id);
-      return c.json({ type: 'account', id, restored: true });
-    });
-}
+/** The routes by which an admin moves accounts to another deployment. */
+export const ACCOUNT_BACKUP_ROUTES = [
+  route('GET /accounts/:id/backup', { needs: 'admin' }, async (c) => {
+    const id = c.req.param('id');
+    const text = await accountOf(c, id)((object) => object.backupJson(id));
+    return c.body(text, 200, { 'content-type': 'application/json' });
+  }),
+  route('PUT /accounts/:id/backup', { needs: 'admin', body: accountBackup }, async (c, { body }) => {
+    const id = c.req.param('id');
+    const { json, bytes } = await readJson(c);
+    const backup = validate(body, json);
+    if (backup.id !== id) throw invalidRequest(`id: this is a backup of ${backup.id}. Send it to its own account.`);
+    const today = Math.floor(Date.now() / DAY_MS);
+    const future = backup.days.findIndex(({ day }) => day > today);
+    if (future >= 0) throw invalidRequest(`days.${future}.day: lies in the future`);
+    const digest = await sha256Hex(bytes);
+    const isRestored = await accountOf(c, id)((object) => object.restoreJson(JSON.stringify(backup), digest));
+    if (!isRestored) {
+      throw new ApiError(
+        'conflict_error',
+        'This account has been used here: only one that has spent nothing, and was given nothing, takes up a backup.',
+        { headers: DO_NOT_RETRY },
+      );
+    }
+    listNamedAccount(contextOf(c), id);
+    return c.json({ type: 'account', id, restored: true });
+  }),
+];

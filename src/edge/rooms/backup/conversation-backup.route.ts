@@ -1,11 +1,10 @@
 import type { Context } from 'hono';
-import { requireScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { listNamedAccount } from '../../gate/auth/list-account.ts';
+import { route } from '../../gate/auth/route.ts';
 import { isAccount } from '../../gate/identity/identity.ts';
 import { type ApiError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { noConversation } from '../../talk/answers/crossing-answer.ts';
@@ -16,38 +15,41 @@ import { checkedLines } from './checked-backup.ts';
 
 const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;
 
-/** Makes the routes by which an admin moves a conversation of any account to another deployment. */
-export function conversationBackupRoutes() {
-  return new Hono<AppEnv>()
-    .get('/accounts/:id/conversations', requireScope('admin'), async (c) => {
-      const page = { ...readPage(c.req.query()), ...validate(conversationsQuery, c.req.query()) };
+/** The routes by which an admin moves a conversation of any account to another deployment. */
+export const CONVERSATION_BACKUP_ROUTES = [
+  route(
+    'GET /accounts/:id/conversations',
+    { needs: 'admin', pages: true, query: conversationsQuery },
+    async (c, { query }) => {
+      const page = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
       return c.json(await accountOf(c, c.req.param('id'))((account) => account.conversations(page)));
-    })
-    .get('/accounts/:id/conversations/:conversation/backup', requireScope('admin'), async (c) => {
-      const { account, id } = placeNamed(c);
-      const lines = await callOwn<Result<ReadableStream<Uint8Array>>>(c, id, (object) => object.backup(), account);
-      if (!lines.ok) throw apiErrorOf(c, lines.error);
-      return new Response(lines.value, { headers: { 'content-type': 'application/jsonl' } });
-    })
-    .put('/accounts/:id/conversations/:conversation/backup', requireScope('admin'), async (c) => {
-      const { account, id } = placeNamed(c);
-      if (!LINES.test(mediaTypeOf(c.req.raw))) {
-        throw invalidRequest('Send the lines of a backup, with the header content-type: application/jsonl.', {
-          status: 415,
-        });
-      }
-      const { body } = c.req.raw;
-      if (!body) throw invalidRequest('The backup is missing. Send the lines that GET …/backup has given.');
-      const { lines, fault } = checkedLines(body, c.get('settings').MAX_BODY_BYTES);
-      const adopt = (object: Parameters<Parameters<typeof callOwn>[2]>[0]) => object.adopt({ account, id }, lines);
-      const adopted = await callOwn<Result<CrossingText>>(c, id, adopt, account).catch((thrown: unknown) => {
-        throw faultOfCaller(fault()) ?? thrown;
+    },
+  ),
+  route('GET /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
+    const { account, id } = placeNamed(c);
+    const lines = await callOwn<Result<ReadableStream<Uint8Array>>>(c, id, (object) => object.backup(), account);
+    if (!lines.ok) throw apiErrorOf(c, lines.error);
+    return new Response(lines.value, { headers: { 'content-type': 'application/jsonl' } });
+  }),
+  route('PUT /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
+    const { account, id } = placeNamed(c);
+    if (!LINES.test(mediaTypeOf(c.req.raw))) {
+      throw invalidRequest('Send the lines of a backup, with the header content-type: application/jsonl.', {
+        status: 415,
       });
-      if (!adopted.ok) throw faultOfCaller(fault()) ?? apiErrorOf(c, adopted.error);
-      listNamedAccount(contextOf(c), account);
-      return new Response(adopted.value, { status: 201, headers: { 'content-type': 'application/json' } });
+    }
+    const { body } = c.req.raw;
+    if (!body) throw invalidRequest('The backup is missing. Send the lines that GET …/backup has given.');
+    const { lines, fault } = checkedLines(body, c.get('settings').MAX_BODY_BYTES);
+    const adopt = (object: Parameters<Parameters<typeof callOwn>[2]>[0]) => object.adopt({ account, id }, lines);
+    const adopted = await callOwn<Result<CrossingText>>(c, id, adopt, account).catch((thrown: unknown) => {
+      throw faultOfCaller(fault()) ?? thrown;
     });
-}
+    if (!adopted.ok) throw faultOfCaller(fault()) ?? apiErrorOf(c, adopted.error);
+    listNamedAccount(contextOf(c), account);
+    return new Response(adopted.value, { status: 201, headers: { 'content-type': 'application/json' } });
+  }),
+];
 
 /**
  * @returns the fault if the caller has caused it. A line that could not be written is only the consequence of another fault.

@@ -9,7 +9,7 @@ import { readStart } from '../../claude/carry/read-start.ts';
 import { headersDown, headersUp } from '../../claude/headers.ts';
 import { verdict } from '../../claude/judge.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
-import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
+import { upstreamFor } from '../../claude/upstream.ts';
 import { contextOf, type RequestContext } from '../../gate/auth/context.ts';
 import { putOnList } from '../../gate/auth/list-account.ts';
 import { pause } from '../../kit/async/pause.ts';
@@ -82,13 +82,13 @@ interface Creation {
  * @param own present if the edge has written that body itself
  * @throws ApiError for a body that cannot be a batch, for a limit that is reached, and for a refusal of the upstream
  */
-export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Response> {
+export async function createBatch(c: BatchContext, own?: OwnBatch): Promise<Response> {
   const context = contextOf(c);
   const { settings } = context;
   requireJson(c.req.raw);
   const { dry_run } = validate(batchQuery, c.req.query());
   const isDry = dry_run === 'true';
-  const upstream = upstreamOf(settings, fetchUpstream);
+  const upstream = upstreamFor(c);
   await mayAsk(context, 'price');
   c.get('share').grow(ROOM_BYTES);
   const headers = headersUp(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);

@@ -1,4 +1,5 @@
 import type { Room } from '../room.ts';
+import { BATCH_ROUTES } from './batches.route.ts';
 
 /** Batches of messages. */
-export const batchesRoom: Room = { name: 'batches' };
+export const batchesRoom: Room = { name: 'batches', routes: BATCH_ROUTES };

@@ -3,7 +3,6 @@
 import type { Context } from 'hono';
 import { HonoRequest } from 'hono/request';
 import { API_VERSION } from '../../claude/ask-message.ts';
-import type { Fetch } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { inSteps, Pacer, type Steps } from '../../kit/async/in-steps.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
@@ -51,7 +50,6 @@ interface Plan {
 export async function beginClassification(
   c: Context<AppEnv>,
   { task, inputs, digest, deliverUrl: asked }: BatchWork,
-  fetchUpstream: Fetch | undefined,
 ): Promise<ClassificationReport | Response> {
   const { identity, settings } = contextOf(c);
   const deliverUrl = checkedDeliverUrl(asked, settings.BATCH_DELIVER_URL, settings);
@@ -68,7 +66,7 @@ export async function beginClassification(
     );
   }
   const labels = { classifier, structured: prompt.structured, votes, cacheSeconds, model, version, counts };
-  const made = await createBatch(contextOfBatch(c, plan, task), fetchUpstream, {
+  const made = await createBatch(contextOfBatch(c, plan, task), {
     id: place.id,
     digest,
     deliverUrl,

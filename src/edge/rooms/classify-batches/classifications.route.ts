@@ -1,9 +1,7 @@
 import type { Context } from 'hono';
-import type { Fetch } from '../../claude/upstream.ts';
-import { requireScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import { notFound } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import type { BatchWork } from '../../named/classify/classify.route.ts';
 import { callBatch } from '../batches/call-batch.ts';
@@ -21,30 +19,29 @@ interface FoundClassification {
   cancel(): Promise<ClassificationReport | undefined>;
 }
 
-/** Makes the routes of classifications by batch. Each belongs to the account that has made it. */
-export function classificationsRoutes() {
-  return new Hono<AppEnv>()
-    .get(`${PATH}/:id`, requireScope('classify'), async (c) => c.json(shownReport(c, (await found(c)).report)))
-    .get(`${PATH}/:id/results`, requireScope('classify'), async (c) => {
-      const classification = await found(c);
-      if (classification.report.status !== 'ended') {
-        throw notFound('This classification has no results yet. Wait until its status is ended.');
-      }
-      const lines = streamOfTexts(resultsOf(classification));
-      return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
-    })
-    .post(`${PATH}/:id/cancel`, requireScope('classify'), async (c) => {
-      const report = await (await found(c)).cancel();
-      return c.json(shownReport(c, report ?? missing()));
-    });
-}
+/** The routes of classifications by batch. Each belongs to the account that has made it. */
+export const CLASSIFICATION_ROUTES = [
+  route('GET /classifications/:id', { needs: 'classify' }, async (c) =>
+    c.json(shownReport(c, (await found(c)).report)),
+  ),
+  route('GET /classifications/:id/results', { needs: 'classify' }, async (c) => {
+    const classification = await found(c);
+    if (classification.report.status !== 'ended') {
+      throw notFound('This classification has no results yet. Wait until its status is ended.');
+    }
+    const lines = streamOfTexts(resultsOf(classification));
+    return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
+  }),
+  route('POST /classifications/:id/cancel', { needs: 'classify' }, async (c) => {
+    const report = await (await found(c)).cancel();
+    return c.json(shownReport(c, report ?? missing()));
+  }),
+];
 
-/** @returns the function that answers a request to `/classify` with `batch` */
-export function classifyByBatch(fetchUpstream: Fetch | undefined) {
-  return async (c: Context<AppEnv>, work: BatchWork): Promise<Response> => {
-    const begun = await beginClassification(c, work, fetchUpstream);
-    return begun instanceof Response ? begun : c.json(shownReport(c, begun), 202);
-  };
+/** Answers a request to `/classify` with `batch`. */
+export async function classifyByBatch(c: Context<AppEnv>, work: BatchWork): Promise<Response> {
+  const begun = await beginClassification(c, work);
+  return begun instanceof Response ? begun : c.json(shownReport(c, begun), 202);
 }
 
 /** Yields the results in the order of the inputs, and the summary at the end. */

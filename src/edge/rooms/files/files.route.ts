@@ -1,10 +1,9 @@
 import type { Context } from 'hono';
 import { relay } from '../../claude/relay.ts';
-import { type Fetch, type Upstream, upstreamOf } from '../../claude/upstream.ts';
-import { requireScope } from '../../gate/auth/authenticate.ts';
+import { type Upstream, upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { listOf } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
@@ -22,21 +21,22 @@ const MOST_FILE_IDS = 100;
 const FILE_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 /** The Files API: each file belongs to the account that made it, and is at the upstream where it was made. */
-export function filesRoutes(fetchUpstream?: Fetch) {
-  const mayUse = requireScope('messages');
-  const upstream = (c: Context<AppEnv>) => upstreamOf(c.get('settings'), fetchUpstream);
-  return new Hono<AppEnv>()
-    .post('/v1/files', mayUse, (c) => withStanding(c, () => uploadFile(c, upstream(c))))
-    .get('/v1/files', mayUse, (c) => withStanding(c, () => listFiles(c, upstream(c))))
-    .get('/v1/files/:id', mayUse, (c) => withStanding(c, () => retrieveOrDelete(c, upstream(c))))
-    .get('/v1/files/:id/content', mayUse, (c) =>
-      withStanding(c, async () => {
-        const { id, only } = await ownFile(c);
-        return await downloadFile(c, upstream(c), { id, only });
-      }),
-    )
-    .delete('/v1/files/:id', mayUse, (c) => withStanding(c, () => retrieveOrDelete(c, upstream(c))));
-}
+export const FILE_ROUTES = [
+  route('POST /v1/files', { needs: 'messages' }, (c) => withStanding(c, () => uploadFile(c, upstreamFor(c)))),
+  route('GET /v1/files', { needs: 'messages', query: filesQuery }, (c, { query }) =>
+    withStanding(c, () => listFiles(c, upstreamFor(c), query)),
+  ),
+  route('GET /v1/files/:id', { needs: 'messages' }, (c) => withStanding(c, () => retrieveOrDelete(c, upstreamFor(c)))),
+  route('GET /v1/files/:id/content', { needs: 'messages' }, (c) =>
+    withStanding(c, async () => {
+      const { id, only } = await ownFile(c);
+      return await downloadFile(c, upstreamFor(c), { id, only });
+    }),
+  ),
+  route('DELETE /v1/files/:id', { needs: 'messages' }, (c) =>
+    withStanding(c, () => retrieveOrDelete(c, upstreamFor(c))),
+  ),
+];
 
 /** Has the account admit a request, and tells in its answer where the account stands. */
 async function withStanding(c: Context<AppEnv>, answer: () => Promise<Response>): Promise<Response> {
@@ -71,12 +71,12 @@ async function retrieveOrDelete(c: Context<AppEnv>, upstream: Upstream): Promise
 }
 
 /** Lists the account's own files, newest first, as they were described when they were made. */
-async function listFiles(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
+async function listFiles(c: Context<AppEnv>, upstream: Upstream, schema: typeof filesQuery): Promise<Response> {
   const context = contextOf(c);
   const query = c.req.queries();
   const ids = [...new Set([...(query.ids ?? []), ...(query['ids[]'] ?? [])])];
   if (ids.length > 0) return Response.json(await filesOf(c, upstream, ids));
-  const { page, after_id, before_id, limit } = validate(filesQuery, c.req.query());
+  const { page, after_id, before_id, limit } = validate(schema, c.req.query());
   if ([page, after_id, before_id].filter((cursor) => cursor !== undefined).length > 1) {
     throw invalidRequest('Send one of page, after_id and before_id.');
   }

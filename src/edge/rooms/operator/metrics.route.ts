@@ -1,7 +1,5 @@
-import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
-import { requireScope } from '../../gate/auth/authenticate.ts';
-import type { AppEnv } from '../../gate/auth/context.ts';
-import { Hono } from '../../kit/http/hono.ts';
+import { upstreamFor } from '../../claude/upstream.ts';
+import { route } from '../../gate/auth/route.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { spanAt, spanId } from '../../money/budget/windows.ts';
 import { deploymentPool } from '../pools/pools.route.ts';
@@ -10,10 +8,10 @@ import { isolateFamilies } from './isolate-families.ts';
 import { budgetFamilies, spentFamilies } from './spent-families.ts';
 
 /** Metrics for Prometheus: the sums of the deployment's pool, in three calls of it at most, and the counts of this isolate. */
-export function metricsRoutes(fetchUpstream?: Fetch) {
-  return new Hono<AppEnv>().get('/metrics', requireScope('admin'), async (c) => {
+export const METRICS_ROUTES = [
+  route('GET /metrics', { needs: 'admin' }, async (c) => {
     const settings = c.get('settings');
-    const { pool } = upstreamOf(settings, fetchUpstream);
+    const { pool } = upstreamFor(c);
     const now = Date.now();
     const from = spanId('day', spanAt('day', now).start);
     const call = deploymentPool(c);
@@ -48,5 +46,5 @@ export function metricsRoutes(fetchUpstream?: Fetch) {
     return c.text(expositionOf([up, ...families, ...isolateFamilies(pool, now)]), 200, {
       'content-type': OPEN_METRICS,
     });
-  });
-}
+  }),
+];

@@ -1,11 +1,10 @@
 import type { Context } from 'hono';
-import { requireScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { listNamedAccount } from '../../gate/auth/list-account.ts';
+import { route } from '../../gate/auth/route.ts';
 import { readShort } from '../../gate/auth/short-body.ts';
 import { isGroup } from '../../gate/identity/identity.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { groupList } from '../../kit/kv/name-list.ts';
@@ -20,80 +19,79 @@ import { membersQuery } from './pools.schema.ts';
 /** Groups whose pools are asked at the same time. */
 const GROUPS_AT_ONCE = 20;
 
-/** Makes the routes of shared budgets: those of groups, and the deployment's. All of them are for admins. */
-export function poolsRoutes() {
-  return new Hono<AppEnv>()
-    .get('/groups', requireScope('admin'), async (c) => {
-      const { limit, after_id, before_id } = readPage(c.req.query());
-      const page = await groupList.page(c.env.STORE, { limit, after: after_id, before: before_id });
-      const rows: Awaited<ReturnType<typeof groupAnswerOf>>[] = [];
-      for (let at = 0; at < page.names.length; at += GROUPS_AT_ONCE) {
-        const names = page.names.slice(at, at + GROUPS_AT_ONCE);
-        rows.push(...(await Promise.all(names.map((id) => groupAnswerOf(c, id)))));
-      }
-      return c.json(listOf(rows, page.hasMore, ({ id }) => id));
-    })
-    .get('/groups/:id', requireScope('admin'), async (c) => {
-      return c.json(await groupAnswerOf(c, groupNamed(c)));
-    })
-    .put('/groups/:id/limits', requireScope('admin'), async (c) => {
-      const id = groupNamed(c);
-      const limits = validate(poolLimitsSchema, await readShort(c));
-      await poolNamed(c, groupPool(id))((pool) => pool.setLimits(limits));
-      await groupList.add(c.env.STORE, id);
-      return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
-    })
-    .delete('/groups/:id', requireScope('admin'), async (c) => {
-      const id = groupNamed(c);
-      await poolNamed(c, groupPool(id))((pool) => pool.setLimits(null));
-      await groupList.remove(c.env.STORE, id);
-      return c.json(await groupAnswerOf(c, id));
-    })
-    .get('/groups/:id/accounts', requireScope('admin'), async (c) => {
-      const { limit, after_id, before_id } = readPage(c.req.query());
-      const { period } = validate(membersQuery, c.req.query());
-      const query = { limit, after_id, before_id, period, sort: 'spent' as const };
-      return c.json(await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(query)));
-    })
-    .put('/groups/:id/accounts/:account', requireScope('admin'), async (c) => {
-      const group = groupNamed(c);
-      const account = c.req.param('account');
-      await accountOf(c, account)((object) => object.setGroup(group));
-      listNamedAccount(contextOf(c), account);
-      return c.json({ account, group });
-    })
-    .delete('/groups/:id/accounts/:account', requireScope('admin'), async (c) => {
-      const group = groupNamed(c);
-      const account = c.req.param('account');
-      const call = accountOf(c, account);
-      const known = await call((object) => object.getGroup());
-      // Removing it twice changes nothing. If it was moved to another group meanwhile, it stays there.
-      if (known !== group) return c.json({ account, group: known });
-      await call((object) => object.setGroup(null));
-      return c.json({ account, group: null });
-    })
-    .get('/pools/deployment', requireScope('admin'), async (c) => {
-      const standing = await deploymentPool(c)((pool) => pool.standing());
-      const limits = hasDeploymentLimits(c) ? standing.limits : null;
-      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, limits });
-    })
-    .post('/pools/deployment/recount', requireScope('admin'), async (c) => {
-      const { accounts } = await deploymentPool(c)((pool) => pool.recount());
-      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, accounts }, 202);
-    })
-    .put('/pools/deployment/limits', requireScope('admin'), async (c) => {
-      if (!hasDeploymentLimits(c)) {
-        throw invalidRequest(
-          'Accounts of this deployment share no budget. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
-        );
-      }
-      const call = deploymentPool(c);
-      const limits = validate(poolLimitsSchema, await readShort(c));
-      await call((pool) => pool.setLimits(limits));
-      const standing = await call((pool) => pool.standing());
-      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, ...unpaidSearches(limits, c.get('settings')) });
-    });
-}
+/** The routes of shared budgets: those of groups, and the deployment's. All of them are for admins. */
+export const POOL_ROUTES = [
+  route('GET /groups', { needs: 'admin', pages: true }, async (c) => {
+    const { limit, after_id, before_id } = readPage(c.req.query());
+    const page = await groupList.page(c.env.STORE, { limit, after: after_id, before: before_id });
+    const rows: Awaited<ReturnType<typeof groupAnswerOf>>[] = [];
+    for (let at = 0; at < page.names.length; at += GROUPS_AT_ONCE) {
+      const names = page.names.slice(at, at + GROUPS_AT_ONCE);
+      rows.push(...(await Promise.all(names.map((id) => groupAnswerOf(c, id)))));
+    }
+    return c.json(listOf(rows, page.hasMore, ({ id }) => id));
+  }),
+  route('GET /groups/:id', { needs: 'admin' }, async (c) => {
+    return c.json(await groupAnswerOf(c, groupNamed(c)));
+  }),
+  route('PUT /groups/:id/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
+    const id = groupNamed(c);
+    const limits = validate(body, await readShort(c));
+    await poolNamed(c, groupPool(id))((pool) => pool.setLimits(limits));
+    await groupList.add(c.env.STORE, id);
+    return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
+  }),
+  route('DELETE /groups/:id', { needs: 'admin' }, async (c) => {
+    const id = groupNamed(c);
+    await poolNamed(c, groupPool(id))((pool) => pool.setLimits(null));
+    await groupList.remove(c.env.STORE, id);
+    return c.json(await groupAnswerOf(c, id));
+  }),
+  route('GET /groups/:id/accounts', { needs: 'admin', pages: true, query: membersQuery }, async (c, { query }) => {
+    const { limit, after_id, before_id } = readPage(c.req.query());
+    const { period } = validate(query, c.req.query());
+    const asked = { limit, after_id, before_id, period, sort: 'spent' as const };
+    return c.json(await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(asked)));
+  }),
+  route('PUT /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
+    const group = groupNamed(c);
+    const account = c.req.param('account');
+    await accountOf(c, account)((object) => object.setGroup(group));
+    listNamedAccount(contextOf(c), account);
+    return c.json({ account, group });
+  }),
+  route('DELETE /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
+    const group = groupNamed(c);
+    const account = c.req.param('account');
+    const call = accountOf(c, account);
+    const known = await call((object) => object.getGroup());
+    // Removing it twice changes nothing. If it was moved to another group meanwhile, it stays there.
+    if (known !== group) return c.json({ account, group: known });
+    await call((object) => object.setGroup(null));
+    return c.json({ account, group: null });
+  }),
+  route('GET /pools/deployment', { needs: 'admin' }, async (c) => {
+    const standing = await deploymentPool(c)((pool) => pool.standing());
+    const limits = hasDeploymentLimits(c) ? standing.limits : null;
+    return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, limits });
+  }),
+  route('POST /pools/deployment/recount', { needs: 'admin' }, async (c) => {
+    const { accounts } = await deploymentPool(c)((pool) => pool.recount());
+    return c.json({ type: 'pool', id: DEPLOYMENT_POOL, accounts }, 202);
+  }),
+  route('PUT /pools/deployment/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
+    if (!hasDeploymentLimits(c)) {
+      throw invalidRequest(
+        'Accounts of this deployment share no budget. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
+      );
+    }
+    const call = deploymentPool(c);
+    const limits = validate(body, await readShort(c));
+    await call((pool) => pool.setLimits(limits));
+    const standing = await call((pool) => pool.standing());
+    return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, ...unpaidSearches(limits, c.get('settings')) });
+  }),
+];
 
 type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T>;
 

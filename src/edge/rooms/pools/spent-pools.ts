@@ -29,12 +29,10 @@ const looks = new WeakMap<Settings, Look>();
  * Refuses visitors while their pool is spent: what makes their objects is not called, and an isolate asks the pool once a
  * minute.
  *
- * @param middleware what the route has anyway, so that the requests of others pass no further function
  * @throws ApiError 429 that says when it resets
  */
-export function refuseSpent(middleware: MiddlewareHandler<AppEnv>): MiddlewareHandler<AppEnv> {
-  return (c, next) => middleware(c, isVisitor(c.get('identity').account) ? () => unlessSpent(c, next) : next);
-}
+export const refuseSpent: MiddlewareHandler<AppEnv> = (c, next) =>
+  isVisitor(c.get('identity').account) ? unlessSpent(c, next) : next();
 
 async function unlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
   const settings = c.get('settings');

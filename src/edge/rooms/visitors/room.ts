@@ -1,4 +1,5 @@
 import type { Room } from '../room.ts';
+import { VISITOR_ROUTES } from './visitors.route.ts';
 
 /** People without a login: tokens and pools of their own. */
-export const visitorsRoom: Room = { name: 'visitors' };
+export const visitorsRoom: Room = { name: 'visitors', routes: VISITOR_ROUTES };

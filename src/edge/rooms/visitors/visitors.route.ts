@@ -1,14 +1,13 @@
-import type { AppEnv } from '../../gate/auth/context.ts';
 import { mintToken } from '../../gate/auth/mint.ts';
+import { route } from '../../gate/auth/route.ts';
 import { readShort } from '../../gate/auth/short-body.ts';
 import { visitorAccount } from '../../gate/identity/identity.ts';
 import { BOUND_SCOPES } from '../../gate/identity/only.ts';
 import { hmacOf, toHex, utf8 } from '../../kit/http/bytes.ts';
 import { notFound } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { isoTime } from '../../kit/http/times.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { visitorRequest } from '../../money/tokens/tokens.schema.ts';
+import { visitorRequest, withTurnstile } from '../../money/tokens/tokens.schema.ts';
 import type { VisitorTokenAnswer } from '../../money/tokens/tokens-answers.schema.ts';
 import { verifyTurnstile } from './turnstile.ts';
 import { brake } from './visitor-brake.ts';
@@ -17,11 +16,11 @@ import { brake } from './visitor-brake.ts';
 const TOKEN_SECONDS = 3_600;
 
 /**
- * Makes the route by which a page gets a token for somebody without a login. It writes nothing: the token says everything, and
+ * The route by which a page gets a token for somebody without a login. It writes nothing: the token says everything, and
  * the account is made by its first request.
  */
-export function visitorsRoutes() {
-  return new Hono<AppEnv>().post('/tokens/visitor', async (c) => {
+export const VISITOR_ROUTES = [
+  route('POST /tokens/visitor', { needs: 'nothing', body: withTurnstile }, async (c) => {
     const settings = c.get('settings');
     const { VISITORS: visitors, SIGNING_SECRET: secret } = settings;
     if (!visitors || secret === undefined)
@@ -51,5 +50,5 @@ export function visitorsRoutes() {
       session_ends_at: isoTime(session.end * 1_000),
     };
     return c.json(answer, 201);
-  });
-}
+  }),
+];

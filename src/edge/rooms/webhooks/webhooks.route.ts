@@ -1,11 +1,12 @@
 import type { Context } from 'hono';
-import { requireScope } from '../../gate/auth/authenticate.ts';
-import type { AppEnv } from '../../gate/auth/context.ts';
+import type { AppChoices, AppEnv } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { notFound } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type { Remote } from '../../kit/objects/call-object.ts';
+import { pluggedBy, seam } from '../../kit/rooms/rooms.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { receive } from './receive.ts';
@@ -21,35 +22,41 @@ export interface WebhooksOptions {
   webhooks?: readonly Webhook[];
 }
 
-/** Makes the routes of webhooks. Senders need only their signature; the events are for admins. */
-export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions = {}) {
-  const sources = webhooksBySource(webhooks);
-  /** @throws ApiError 404 for a source that this deployment does not have */
-  const sourceOf = (c: Context<AppEnv>): Webhook => {
-    const webhook = sources.get(c.req.param('source') ?? '');
-    if (!webhook) throw notFound('There is no such source of webhooks.');
-    return webhook;
-  };
-  const receiving = new Hono<AppEnv>().post('/webhooks/:source', (c) => receiveEvent(c, sourceOf(c)));
-  const events = new Hono<AppEnv>()
-    .use('/webhooks/:source/events/*', requireScope('admin'))
-    .get('/webhooks/:source/events', async (c) => {
-      const query = { ...readPage(c.req.query()), ...validate(eventsQuery, c.req.query()) };
-      return c.json(await inboxOf(c, sourceOf(c))((inbox) => inbox.list(query)));
-    })
-    .get('/webhooks/:source/events/:id', async (c) => {
-      const report = await inboxOf(c, sourceOf(c))((inbox) => inbox.read(c.req.param('id')));
-      if (!report) throw unknownEvent();
-      return c.json(report);
-    })
-    .post('/webhooks/:source/events/:id/replay', async (c) => {
-      const id = c.req.param('id');
-      const report = await inboxOf(c, sourceOf(c))((inbox) => inbox.replay(id));
-      if (!report) throw unknownEvent();
-      enqueue(c, id);
-      return c.json(report, 202);
-    });
-  return { receiving, events };
+/** The sources that a Worker gives to one of its apps. */
+const SOURCES_GIVEN = seam<readonly Webhook[]>()('webhooks');
+/** The sources of each app by their names. */
+const sourcesOfApps = new WeakMap<AppChoices, ReadonlyMap<string, Webhook>>();
+
+/** The routes of webhooks. Senders need only their signature; the events are for admins. */
+export const WEBHOOK_ROUTES = [
+  route('POST /webhooks/:source', { needs: 'signature' }, (c) => receiveEvent(c, sourceOf(c))),
+  route('GET /webhooks/:source/events', { needs: 'admin', pages: true, query: eventsQuery }, async (c, { query }) => {
+    const asked = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
+    return c.json(await inboxOf(c, sourceOf(c))((inbox) => inbox.list(asked)));
+  }),
+  route('GET /webhooks/:source/events/:id', { needs: 'admin' }, async (c) => {
+    const report = await inboxOf(c, sourceOf(c))((inbox) => inbox.read(c.req.param('id')));
+    if (!report) throw unknownEvent();
+    return c.json(report);
+  }),
+  route('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
+    const id = c.req.param('id');
+    const report = await inboxOf(c, sourceOf(c))((inbox) => inbox.replay(id));
+    if (!report) throw unknownEvent();
+    enqueue(c, id);
+    return c.json(report, 202);
+  }),
+];
+
+/** @throws ApiError 404 for a source that this deployment does not have */
+function sourceOf(c: Context<AppEnv>): Webhook {
+  const app = c.get('app');
+  const sources = getOrMake(sourcesOfApps, app, () =>
+    webhooksBySource(pluggedBy(app, SOURCES_GIVEN) ?? shippedWebhooks),
+  );
+  const webhook = sources.get(c.req.param('source') ?? '');
+  if (!webhook) throw notFound('There is no such source of webhooks.');
+  return webhook;
 }
 
 async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {

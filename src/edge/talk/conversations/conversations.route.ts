@@ -1,13 +1,12 @@
 import type { Context } from 'hono';
 import { idsNamed, mayName } from '../../claude/request/named-ids.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
-import { hasScope, requireScope } from '../../gate/auth/authenticate.ts';
-import { openToBound } from '../../gate/auth/bound-routes.ts';
+import { hasScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { ApiError, invalidRequest, refuseOtherMembers } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
@@ -51,69 +50,76 @@ import {
   showNamed,
 } from './turn-proxy.ts';
 
-/** Makes the routes of conversations. */
-export function conversationsRoutes() {
-  return new Hono<AppEnv>()
-    .use('/conversations/*', requireScope('messages'))
-    .get('/conversations', async (c) => {
-      const page = { ...readPage(c.req.query()), ...validate(conversationsQuery, c.req.query()) };
-      return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
-    })
-    .post('/conversations', openToBound(), async (c) => await createWith(c))
-    .get('/conversations/:id', async (c) => json(await callConversation(c, idOf(c), (object) => object.read())))
-    .patch('/conversations/:id', async (c) => {
-      const body = await bodyOf(c);
-      const patch = validate(patchConversation, body.json);
-      checkRetention(c, patch.retention_seconds);
-      const id = idOf(c);
-      const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
-      return json(await storing(c, id, (object) => object.patch(patch)), 200, quotaStatus);
-    })
-    .delete('/conversations/:id', async (c) => {
-      const id = idOf(c);
-      const place = { account: c.get('identity').account, id };
-      const erase = () => callOwn<boolean>(c, id, (object) => object.erase(place));
-      // A damaged table breaks the object that first writes to it. If a call is repeated, the one before may have deleted.
-      if (!(await orAgain(async (again) => (await erase()) || again))) throw noConversation();
-      return c.json({ type: 'conversation_deleted', id });
-    })
-    .get('/conversations/:id/messages', openToBound(), async (c) => await messagesPage(c))
-    .get('/conversations/:id/turns/:turn', async (c) =>
-      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
-    )
-    .delete('/conversations/:id/turns/:turn', async (c) =>
-      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
-    )
-    .get('/conversations/:id/export', async (c) => {
-      const { view } = validate(exportQuery, c.req.query());
-      const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export(view));
-      const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
-      return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
-    })
-    .get('/conversations/:id/stream', openToBound(), (c) => resume(c))
-    .post('/conversations/:id/stop', openToBound(), async (c) => {
-      const only = validate(stopQuery, c.req.query());
-      const id = boundIdOf(c);
-      return json(await callConversation(c, id, (object) => object.stop(only, boundCaller(c.get('identity')))));
-    })
-    .post('/conversations/:id/rewind', async (c) => {
-      const { before } = validate(rewindRequest, (await bodyOf(c)).json);
-      const id = idOf(c);
-      refuseSubagent(id);
-      return json(await callConversation(c, id, (object) => object.rewind(before)));
-    })
-    .post('/conversations/:id/fork', openToBound(), async (c) => {
-      const { at, id = newConversationId() } = validate(forkRequest, (await bodyOf(c)).json);
-      if (id === c.req.param('id'))
-        throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
-      const from = boundIdOf(c);
-      refuseOtherConversation(c.get('identity'), id);
-      const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
-      const by = boundCaller(c.get('identity'));
-      const copied = await storing(c, id, (object) => object.fork(id, at, by), from);
-      return json(by ? toldToBound({ id }) : copied, 201, quotaStatus);
-    });
-}
+/** The routes of conversations. */
+export const CONVERSATION_ROUTES = [
+  route('GET /conversations', { needs: 'messages', pages: true, query: conversationsQuery }, async (c, { query }) => {
+    const page = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
+    return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
+  }),
+  route(
+    'POST /conversations',
+    { needs: 'messages', bound: true, body: createConversation },
+    async (c) => await createWith(c),
+  ),
+  route('GET /conversations/:id', { needs: 'messages' }, async (c) =>
+    json(await callConversation(c, idOf(c), (object) => object.read())),
+  ),
+  route('PATCH /conversations/:id', { needs: 'messages', body: patchConversation }, async (c, request) => {
+    const body = await bodyOf(c);
+    const patch = validate(request.body, body.json);
+    checkRetention(c, patch.retention_seconds);
+    const id = idOf(c);
+    const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
+    return json(await storing(c, id, (object) => object.patch(patch)), 200, quotaStatus);
+  }),
+  route('DELETE /conversations/:id', { needs: 'messages' }, async (c) => {
+    const id = idOf(c);
+    const place = { account: c.get('identity').account, id };
+    const erase = () => callOwn<boolean>(c, id, (object) => object.erase(place));
+    // A damaged table breaks the object that first writes to it. If a call is repeated, the one before may have deleted.
+    if (!(await orAgain(async (again) => (await erase()) || again))) throw noConversation();
+    return c.json({ type: 'conversation_deleted', id });
+  }),
+  route(
+    'GET /conversations/:id/messages',
+    { needs: 'messages', bound: true, pages: true, query: historyQuery },
+    async (c) => await messagesPage(c),
+  ),
+  route('GET /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
+    json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
+  ),
+  route('DELETE /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
+    json(await callConversation<CrossingText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
+  ),
+  route('GET /conversations/:id/export', { needs: 'messages', query: exportQuery }, async (c, { query }) => {
+    const { view } = validate(query, c.req.query());
+    const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export(view));
+    const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
+    return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
+  }),
+  route('GET /conversations/:id/stream', { needs: 'messages', bound: true, query: resumeQuery }, (c) => resume(c)),
+  route('POST /conversations/:id/stop', { needs: 'messages', bound: true, query: stopQuery }, async (c, { query }) => {
+    const only = validate(query, c.req.query());
+    const id = boundIdOf(c);
+    return json(await callConversation(c, id, (object) => object.stop(only, boundCaller(c.get('identity')))));
+  }),
+  route('POST /conversations/:id/rewind', { needs: 'messages', body: rewindRequest }, async (c, { body }) => {
+    const { before } = validate(body, (await bodyOf(c)).json);
+    const id = idOf(c);
+    refuseSubagent(id);
+    return json(await callConversation(c, id, (object) => object.rewind(before)));
+  }),
+  route('POST /conversations/:id/fork', { needs: 'messages', bound: true, body: forkRequest }, async (c, { body }) => {
+    const { at, id = newConversationId() } = validate(body, (await bodyOf(c)).json);
+    if (id === c.req.param('id')) throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
+    const from = boundIdOf(c);
+    refuseOtherConversation(c.get('identity'), id);
+    const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
+    const by = boundCaller(c.get('identity'));
+    const copied = await storing(c, id, (object) => object.fork(id, at, by), from);
+    return json(by ? toldToBound({ id }) : copied, 201, quotaStatus);
+  }),
+];
 
 /** Makes a conversation, perhaps with what has been said elsewhere. */
 async function createWith(c: Context<AppEnv>): Promise<Response> {

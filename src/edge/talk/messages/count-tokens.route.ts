@@ -5,20 +5,17 @@ import { inputCosts } from '../../claude/pricing/cost.ts';
 import { relay } from '../../claude/relay.ts';
 import { bodyUp } from '../../claude/request/body-up.ts';
 import { namedIds } from '../../claude/request/named-ids.ts';
-import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
-import { requireScope } from '../../gate/auth/authenticate.ts';
-import { openToBound } from '../../gate/auth/bound-routes.ts';
+import { upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { withOneReading, withText } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { readLong } from '../../money/admission/read-body.ts';
-import { refuseRevokedInTheEnd } from '../../money/admission/refuse-revoked.ts';
 import { tellOfKeys } from '../../money/admission/request-meter.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
 import { behindAgent } from '../../rooms/agents/behind-agent.ts';
@@ -34,21 +31,20 @@ import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import { logOutcome } from './messages.route.ts';
 import { agentAsked, checkStatelessMessages, NOTHING_INHERITED, withBetas } from './stateless-message.ts';
 
-/** Makes the routes that count the tokens of a prompt, and say what the count means for its model. */
-export function countTokensRoutes(fetchUpstream?: Fetch) {
-  return new Hono<AppEnv>()
-    .post('/count-tokens', refuseRevokedInTheEnd, openToBound(requireScope('messages')), (c) =>
-      answerCount(c, fetchUpstream),
-    )
-    .post('/v1/messages/count_tokens', refuseRevokedInTheEnd, openToBound(requireScope('messages')), (c) =>
-      answerCount(c, fetchUpstream),
-    );
-}
+/** The routes that count the tokens of a prompt, and say what the count means for its model. */
+export const COUNT_ROUTES = [
+  route('POST /count-tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, (c) =>
+    answerCount(c),
+  ),
+  route('POST /v1/messages/count_tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, (c) =>
+    answerCount(c),
+  ),
+];
 
-async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<Response> {
+async function answerCount(c: Context<AppEnv>): Promise<Response> {
   const context = contextOf(c);
   const { requestId, settings, waitUntil } = context;
-  const upstream = upstreamOf(settings, fetchUpstream);
+  const upstream = upstreamFor(c);
   const isBound = c.get('identity').only !== undefined;
   const given = withOneReading(await readLong(c, 'count'), isBound ? 'everywhere' : 'outermost');
   const caller = isBound ? plainCall(c.req.raw) : c.req.raw;

@@ -5,76 +5,52 @@ import { loggedTokens, type Nanodollars, toUsd } from '../../claude/pricing/cost
 import { relay } from '../../claude/relay.ts';
 import { namedIds } from '../../claude/request/named-ids.ts';
 import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
-import { type Fetch, type Upstream, upstreamOf } from '../../claude/upstream.ts';
-import { requireScope } from '../../gate/auth/authenticate.ts';
-import { openToBound } from '../../gate/auth/bound-routes.ts';
+import { type Upstream, upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { noteAsked } from '../../kit/http/gen-ai.ts';
 import { commonHeaders } from '../../kit/http/headers/request-id.ts';
-import { Hono } from '../../kit/http/hono.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { pauseAfterBody, readLong } from '../../money/admission/read-body.ts';
-import { refuseRevokedInTheEnd } from '../../money/admission/refuse-revoked.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
 import { ownerName } from '../../named/versions/named-routes.ts';
 import { chosenHeader } from '../../rooms/choice/choose-model.ts';
 import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
-import { refuseSpent } from '../../rooms/pools/spent-pools.ts';
 import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
 import { quietError } from '../../rooms/show/hidden-answer.ts';
 import { conversationOf, proxyTurn, showNamed } from '../conversations/turn-proxy.ts';
 import { type StatelessMessage, statelessMessage } from './stateless-message.ts';
 
 /**
- * Makes the routes of the Messages API: `/v1/messages` as Anthropic has it, and `/messages` with streaming as the default.
+ * The routes of the Messages API: `/v1/messages` as Anthropic has it, and `/messages` with streaming as the default.
  */
-export function messagesRoutes(options: MessagesOptions = {}) {
-  return new Hono<AppEnv>()
-    .post('/messages', refuseRevokedInTheEnd, openToBound(refuseSpent(requireScope('messages'))), (c) =>
-      answerMessage(c, true, options),
-    )
-    .post('/v1/messages', refuseRevokedInTheEnd, openToBound(refuseSpent(requireScope('messages'))), (c) =>
-      answerMessage(c, false, options),
-    );
-}
-
-/** What a Worker can decide about how messages are answered. */
-export interface MessagesOptions {
-  /**
-   * Called instead of `fetch` for everything that goes to the Claude API: the binding of a gateway, or a simulator in a test.
-   * It should end when `signal` is aborted. The key in its headers is the setting ANTHROPIC_API_KEY.
-   */
-  fetch?: Fetch;
-  /**
-   * Whether requests are neither admitted nor booked.
-   *
-   * @internal for measurements. Conversations are still metered
-   */
-  isUnmetered?: boolean;
-}
+export const MESSAGE_ROUTES = [
+  route('POST /messages', { needs: 'messages', bound: true, spends: true, admits: true }, (c) =>
+    answerMessage(c, true),
+  ),
+  route('POST /v1/messages', { needs: 'messages', bound: true, spends: true, admits: true }, (c) =>
+    answerMessage(c, false),
+  ),
+];
 
 /** Without a conversation nobody would have the hidden blocks, which the API needs in the next request. */
 const SHOWN_IN_CONVERSATIONS =
   'show: it needs a conversation, which keeps what is hidden. Send `conversation`, with an id of your own.';
 
-async function answerMessage(
-  c: Context<AppEnv>,
-  streamByDefault: boolean,
-  options: MessagesOptions,
-): Promise<Response> {
-  const upstream = upstreamOf(c.get('settings'), options.fetch);
-  const sent = withOneReading(await readLong(c, options.isUnmetered ? 'nothing' : 'price'), 'outermost');
+async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Promise<Response> {
+  const upstream = upstreamFor(c);
+  const { isUnmetered = false } = c.get('app');
+  const sent = withOneReading(await readLong(c, isUnmetered ? 'nothing' : 'price'), 'outermost');
   const conversation = conversationOf(c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
   if (showNamed(c.req.raw.headers, sent.json) !== undefined) throw invalidRequest(SHOWN_IN_CONVERSATIONS);
-  const { isUnmetered = false } = options;
   const stateless = await statelessMessage(c, sent, upstream);
   const message = await admittedMessage(c, stateless, { upstream, streamByDefault, isUnmetered });
   return await relayedMessage(c, message, { upstream, isUnmetered });

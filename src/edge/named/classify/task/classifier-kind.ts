@@ -2,7 +2,7 @@ import type { StoredKind } from '../../versions/find-stored.ts';
 import { type Classifier, readClassifier } from './classifier.ts';
 
 /** How classifiers are stored in versions. */
-export const CLASSIFIERS: StoredKind<Classifier> = {
+export const CLASSIFIERS: StoredKind<Classifier, '/classifiers'> = {
   kind: 'classifier',
   path: '/classifiers',
   memoryBytes: 8 * 1024 * 1024,

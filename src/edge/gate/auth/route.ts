@@ -1,0 +1,90 @@
+import type { Context, Handler, MiddlewareHandler } from 'hono';
+import type { Hono } from '../../kit/http/hono.ts';
+import type * as z from '../../kit/http/zod.ts';
+import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import type { Scope } from '../identity/identity.ts';
+import { checkScope } from './authenticate.ts';
+import { openToBound } from './bound-routes.ts';
+import type { AppEnv } from './context.ts';
+
+type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+/** A method and a path, as the router has them: `GET /accounts/:id`. */
+export type RouteName = `${Method} /${string}`;
+
+/** The path in a route's name. */
+export type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
+
+/** The schemas by which a route checks what is sent to it. The reference describes the request from them. */
+interface Request<Body, Query> {
+  body?: Body;
+  query?: Query;
+}
+
+/** What must hold before a route's handler is called, and what it reads. */
+interface Terms<Body, Query> extends Request<Body, Query> {
+  /** The scope that it needs. `credential`: any scope will do; `signature`: the body must be signed; `nothing`: it is public. */
+  needs: Scope | 'credential' | 'signature' | 'nothing';
+  /** Whether its query also says which page of a list is asked for: `readPage` reads that. */
+  pages?: true;
+  /** Whether bound tokens may use it. Then the handler must see what they may ask there. */
+  bound?: true;
+  /** Whether its admission asks the account if the credential is revoked. Of all others it is asked before them. */
+  admits?: true;
+  /** Whether it spends money at once, so that rooms may refuse it before its body is read. */
+  spends?: true;
+}
+
+/** One route: all that the core, its rooms and the reference know of it. */
+export interface Route<Name extends RouteName, Body, Query> extends Terms<Body, Query> {
+  readonly name: Name;
+  // A method, so that routes of different paths stand in one list.
+  answer(c: Context<AppEnv, PathOf<Name>>, request: { body: Body; query: Query }): Response | Promise<Response>;
+}
+
+export type AnyRoute = Route<RouteName, z.ZodMiniType | undefined, z.ZodMiniObject | undefined>;
+
+/** The routes that rooms add. */
+export const ROUTES = seam<readonly AnyRoute[]>()('routes');
+/** What rooms ask before a route that spends money: it refuses, or calls `next`. */
+export const BEFORE_SPENDING = seam<MiddlewareHandler<AppEnv>>()('beforeSpending');
+
+/**
+ * Makes a route.
+ *
+ * @param answer gets the schemas of the request, too: it reads the body when it is known who may send how much
+ */
+export function route<
+  const Name extends RouteName,
+  Body extends z.ZodMiniType | undefined = undefined,
+  Query extends z.ZodMiniObject | undefined = undefined,
+>(name: Name, terms: Terms<Body, Query>, answer: Route<Name, Body, Query>['answer']): Route<Name, Body, Query> {
+  return { ...terms, name, answer };
+}
+
+/**
+ * Adds routes to an app. The first function of each also asks for the scope.
+ *
+ * @param first middleware before each of them
+ */
+export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: MiddlewareHandler<AppEnv>[]): void {
+  for (const { name, needs, bound, spends, body, query, answer } of routes) {
+    const [method = '', path = ''] = name.split(' ');
+    const request = { body, query };
+    const answering: Handler<AppEnv> = (c) => answer(c, request);
+    const [head = answering, ...others] = [...(spends ? pluggedInto(BEFORE_SPENDING) : []), answering];
+    const scope = scopeOf(needs);
+    // New for every app, so that it knows its own from those of another one.
+    const checked: Handler<AppEnv> = (c, next) => {
+      if (scope) checkScope(c.get('identity'), scope);
+      return head(c, next);
+    };
+    if (bound) openToBound(checked);
+    app.on(method, [path], ...first, checked, ...others);
+  }
+}
+
+/** @returns the scope that a route needs; undefined if any credential will do, or none */
+export function scopeOf(needs: AnyRoute['needs']): Scope | undefined {
+  return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
+}

@@ -28,7 +28,7 @@ import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-r
 import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
 import { CLASSIFIER_ROUTES } from './named/classify/classifiers.route.ts';
 import { CLASSIFY_ROUTES } from './named/classify/classify.route.ts';
-import { PREFIX_ROUTES } from './named/prefixes/prefixes.route.ts';
+import { PREFIX_ROUTES, PREFIX_STATS_ROUTES } from './named/prefixes/prefixes.route.ts';
 import type { Room } from './rooms/room.ts';
 import { shareTools, type WorkerTools } from './rooms/runs/tools/worker-tools.ts';
 import type { WebhooksOptions } from './rooms/webhooks/webhooks.route.ts';
@@ -43,6 +43,7 @@ const CORE_ROUTES: readonly AnyRoute[] = [
   ...HEALTH_ROUTES,
   ...CONVERSATION_ROUTES,
   ...PREFIX_ROUTES,
+  ...PREFIX_STATS_ROUTES,
   ...CLASSIFY_ROUTES,
   ...CLASSIFIER_ROUTES,
   ...MODEL_ROUTES,

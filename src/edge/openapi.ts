@@ -7,12 +7,12 @@ import {
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
 import { models } from './claude/models/models.reference.ts';
-import type { Scope } from './gate/identity/identity.ts';
+import { scopeOf } from './gate/auth/route.ts';
 import { health } from './health/health.reference.ts';
 import * as z from './kit/http/zod.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './kit/reference/errors.ts';
 import { HEADERS } from './kit/reference/headers.ts';
-import type { Answer, Content, Resource, Route } from './kit/reference/resource.ts';
+import type { Answer, Content, Described, Resource } from './kit/reference/resource.ts';
 import { answersOf } from './kit/reference/resource.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
@@ -20,12 +20,16 @@ import { tokens } from './money/tokens/tokens.reference.ts';
 import { classification } from './named/classify/classification.reference.ts';
 import { prefixes } from './named/prefixes/prefixes.reference.ts';
 import { agents } from './rooms/agents/agents.reference.ts';
+import { approvals } from './rooms/approvals/approvals.reference.ts';
+import { accountBackups, conversationBackups } from './rooms/backup/backup.reference.ts';
 import { batches } from './rooms/batches/batches.reference.ts';
 import { classifications } from './rooms/classify-batches/classifications.reference.ts';
+import { evaluations } from './rooms/evaluation/evaluation.reference.ts';
 import { files } from './rooms/files/files.reference.ts';
 import { alerts } from './rooms/operator/alerts.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
 import { deploymentPools, groups } from './rooms/pools/pools.reference.ts';
+import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
 import { counts } from './talk/messages/count-tokens.reference.ts';
@@ -39,16 +43,21 @@ export const RESOURCES: readonly Resource[] = [
   batches,
   files,
   conversations,
+  approvals,
+  conversationBackups,
   agents,
   prefixes,
   classification,
+  evaluations,
   classifications,
   webhooks,
   groups,
   deploymentPools,
   usage,
   accounts,
+  accountBackups,
   tokens,
+  visitors,
   alerts,
   health,
   metrics,
@@ -80,7 +89,9 @@ export function createReference() {
       openapi: '3.1.1',
       info: { title: 'Sluice', version: '1', description: INTRODUCTION, license: { name: 'MIT', identifier: 'MIT' } },
       servers: [{ url: '/', description: 'This deployment.' }],
-      tags: RESOURCES.map(({ tag, description }) => ({ name: tag, description })),
+      tags: RESOURCES.flatMap(({ tag: name, description }) =>
+        description === undefined ? [] : [{ name, description }],
+      ),
       security: [{ bearer: [] }, { apiKey: [] }],
       paths,
       components: {
@@ -103,13 +114,13 @@ export function createReference() {
   );
 }
 
-function operation(resource: Resource, path: string, route: Route, method: string): ZodOpenApiOperationObject {
+function operation(resource: Resource, path: string, route: Described, method: string): ZodOpenApiOperationObject {
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name);
   const answers = Object.entries(answersOf(route)).map(([status, answer]) => [status, response(answer)] as const);
-  const errors = errorsOf(route, names.length > 0, method === 'GET').map(
+  const errors = errorsOf(resource, route, names.length > 0, method === 'GET').map(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );
-  const scope = scopeOf(route);
+  const scope = scopeOf(route.needs);
   const description = [route.description, scope && `Needs the scope \`${scope}\`.`].filter(Boolean).join('\n\n');
   return {
     operationId: route.operation,
@@ -135,16 +146,12 @@ function parameter(resource: Resource, name: string) {
   return [name, z.withMeta(z.string(), told)] as const;
 }
 
-function scopeOf({ needs }: Route): Scope | undefined {
-  return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
-}
-
 /** @returns the errors of a route: its own, and those that every request of its kind can get. */
-function errorsOf(route: Route, named: boolean, isRead: boolean): ErrorStatus[] {
-  const { needs, body, query, errors = [] } = route;
+function errorsOf(resource: Resource, route: Described, named: boolean, isRead: boolean): ErrorStatus[] {
+  const { needs, body, query, errors = resource.errors ?? [] } = route;
   const all = new Set<ErrorStatus>([...errors, 500]);
   if (needs !== 'nothing') all.add(401);
-  if (scopeOf(route) !== undefined) all.add(403);
+  if (scopeOf(route.needs) !== undefined) all.add(403);
   // Reads are counted, but for those of an admin.
   if (isRead && needs !== 'admin' && needs !== 'nothing') all.add(429);
   if (body) for (const status of [400, 413, 415] as const) all.add(status);

@@ -1,6 +1,7 @@
 import * as z from '../kit/http/zod.ts';
 import { jsonAnswer } from '../kit/reference/answers.ts';
-import type { Resource } from '../kit/reference/resource.ts';
+import { type Resource, words } from '../kit/reference/resource.ts';
+import { HEALTH_ROUTES } from './health.route.ts';
 import { healthAnswer } from './health-answers.schema.ts';
 
 const healthQuery = z.object({
@@ -14,15 +15,14 @@ const healthQuery = z.object({
 export const health: Resource = {
   tag: 'Health',
   description: 'Whether the edge lives.',
-  routes: {
+  routes: words(HEALTH_ROUTES, {
     'GET /health': {
       operation: 'health',
       summary: 'Check that the edge is up',
-      needs: 'nothing',
       description:
         'With `?upstreams` an admin gets the state of each upstream. With `?strict` the status is 503 while every upstream refuses the deployment.',
       query: healthQuery,
       answer: jsonAnswer('It lives.', healthAnswer, { status: 'ok', upstream: 'anthropic' }),
     },
-  },
+  }),
 };

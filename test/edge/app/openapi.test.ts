@@ -4,7 +4,7 @@ import { createApp } from '../../../src/edge/app.ts';
 import { SCOPES } from '../../../src/edge/gate/identity/identity.ts';
 import { ApiError, type ErrorType } from '../../../src/edge/kit/http/errors.ts';
 import { ERRORS } from '../../../src/edge/kit/reference/errors.ts';
-import type { Content, Resource, Route } from '../../../src/edge/kit/reference/resource.ts';
+import type { Content, Described, Resource } from '../../../src/edge/kit/reference/resource.ts';
 import { answersOf } from '../../../src/edge/kit/reference/resource.ts';
 import { createReference, RESOURCES } from '../../../src/edge/openapi.ts';
 import type { MessageBatch } from '../../../src/edge/rooms/batches/batches-answers.schema.ts';
@@ -19,9 +19,9 @@ import { bearer, tokenOf } from '../../support/tokens.ts';
 import { settingsWithVisitors } from '../../support/visitors.ts';
 import { eventOf, inboxOf, WEBHOOK_SECRET } from '../../support/webhooks.ts';
 
-interface Described {
+interface Asked {
   key: string;
-  route: Route;
+  route: Described;
   parameters: Resource['parameters'];
 }
 
@@ -33,7 +33,7 @@ const VISITORS = settingsWithVisitors({ turnstile: false }, { VISITORS_WITHOUT_T
 
 atNoon();
 
-const described = RESOURCES.flatMap<Described>(({ parameters, routes }) =>
+const described = RESOURCES.flatMap<Asked>(({ parameters, routes }) =>
   Object.entries(routes).map(([key, route]) => ({ key, route, parameters })),
 );
 
@@ -97,7 +97,7 @@ describe('the edge answers as it is described', () => {
   /** @param names what earlier answers have told, for the path */
   async function send(
     app: TestApp,
-    { key, route, parameters }: Described,
+    { key, route, parameters }: Asked,
     headers: Record<string, string>,
     names: Record<string, string> = {},
     body: unknown = route.body?.example,
@@ -113,7 +113,7 @@ describe('the edge answers as it is described', () => {
   }
 
   /** @returns the hash of a version of the name in a path that is not current */
-  async function oldVersion(app: TestApp, { key, ...rest }: Described, admin: Record<string, string>): Promise<string> {
+  async function oldVersion(app: TestApp, { key, ...rest }: Asked, admin: Record<string, string>): Promise<string> {
     const put = described.find((one) => one.key === key.replace('DELETE', 'PUT').replace('/versions/:hash', ''));
     if (!put) throw new TypeError(`Nothing is put for ${key}.`);
     const example = put.route.body?.example as object;
@@ -125,7 +125,7 @@ describe('the edge answers as it is described', () => {
     return answers[0]?.version.split('@')[1] ?? '';
   }
 
-  async function expectDescribed({ key, route }: Described, response: Response): Promise<unknown> {
+  async function expectDescribed({ key, route }: Asked, response: Response): Promise<unknown> {
     const text = new TextDecoder().decode(await response.arrayBuffer());
     const answer = answersOf(route)[response.status];
     expect(answer, `${key} answers ${response.status}: ${text}`).toBeDefined();
@@ -179,7 +179,7 @@ describe('the edge answers as it is described', () => {
     const admin = bearer(await tokenOf('alice', SCOPES));
     await inboxOf('github').accept(eventOf('github_72d3162e-cc78-11e3-81ab-4c9367dc0958'));
     // A backup is only taken up by what is new.
-    const restores = ({ key }: Described) => Number(key.endsWith('/backup'));
+    const restores = ({ key }: Asked) => Number(key.endsWith('/backup'));
     const making = described.filter(({ key }) => makes(key)).sort((left, right) => restores(right) - restores(left));
     for (const one of making) await expectDescribed(one, await send(app, one, admin));
     const ask = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Where to?' }] };

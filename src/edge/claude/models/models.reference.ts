@@ -1,7 +1,8 @@
 import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { MODEL_ROUTES } from './models.route.ts';
 import { modelAnswer } from './models-answers.schema.ts';
 
 const schema = z.withMeta(modelAnswer, { id: 'Model' });
@@ -49,15 +50,14 @@ const one = {
   errors: [404, 429, 504, 529],
 } as const;
 
-export const models: Resource = resource({
+export const models: Resource = {
   tag: 'Models',
   description: 'Limits, prices, thinking, efforts, retirement.',
   parameters: { id: { description: 'A model’s id, or an alias of this deployment.', example: 'claude-haiku-5-5' } },
-  needs: 'messages',
-  routes: {
+  routes: words(MODEL_ROUTES, {
     'GET /models': { ...list, operation: 'listModels' },
     'GET /v1/models': { ...list, operation: 'listModelsV1' },
     'GET /models/:id': { ...one, operation: 'getModel' },
     'GET /v1/models/:id': { ...one, operation: 'getModelV1' },
-  },
-});
+  }),
+};

@@ -1,9 +1,9 @@
-import type { Scope } from '../../gate/identity/identity.ts';
-import type * as z from '../http/zod.ts';
+import type { AnyRoute } from '../../gate/auth/route.ts';
+import { getOrMake } from '../cache/get-or-make.ts';
+import { pageSchema } from '../http/page.ts';
+import * as z from '../http/zod.ts';
 import type { ErrorStatus } from './errors.ts';
 import type { HeaderName } from './headers.ts';
-
-type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /** The body of a request or an answer. The example must satisfy the schema. */
 export interface Content {
@@ -29,21 +29,22 @@ export interface Answer {
   headers?: readonly HeaderName[];
 }
 
-/**
- * A route as a caller sees it. Everything that all routes have is added automatically: the parameters of the path, the errors
- * of bodies and credentials, the headers with ids.
- */
-export interface Route {
+/** The words for a body whose schema the route has. */
+interface BodyWords extends Pick<Content, 'example'> {
+  /** The name of its schema in the document. */
+  id?: string;
+  /** In place of that of the route, where the reference tells more than is checked at once. */
+  schema?: z.ZodMiniType;
+}
+
+/** What a route's file does not say: the words for callers. */
+interface Told {
   /** Its name in generated clients. */
   operation: string;
   summary: string;
   description?: string;
-  /** The scope that it needs. `credential`: any scope will do; `signature`: the body must be signed; `nothing`: it is public. */
-  needs: Scope | 'credential' | 'signature' | 'nothing';
-  query?: z.ZodMiniObject;
   /** Request headers beside the credential. */
   headers?: z.ZodMiniObject;
-  body?: Content;
   /** The answer with the status 200. */
   answer?: Answer;
   /** The answers with other statuses, and also with 200 if there are several answers. */
@@ -52,32 +53,75 @@ export interface Route {
   errors?: readonly ErrorStatus[];
 }
 
+/** The words of a route. What it takes is told here only where nothing checks it. */
+type WordsOf<R extends AnyRoute> = Told &
+  ([NonNullable<R['body']>] extends [never] ? { body?: Content } : { body: BodyWords }) &
+  ([NonNullable<R['query']>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
+
+/**
+ * A route as a caller sees it. Everything that all routes have is added automatically: the parameters of the path, the errors
+ * of bodies and credentials, the headers with ids.
+ */
+export interface Described extends Told, Pick<AnyRoute, 'needs'> {
+  query?: z.ZodMiniObject | undefined;
+  body?: Content | undefined;
+}
+
 /** The routes of one resource, by method and path as the router has them. */
 export interface Resource {
   tag: string;
-  description: string;
+  /** Absent for the routes that a room adds to a resource of the core. */
+  description?: string;
   /** The parameters of its paths, with an example of each. */
   parameters?: Readonly<Record<string, { description: string; example: string }>>;
-  routes: Readonly<Record<RouteName, Route>>;
+  /** The errors of each route that does not say its own. */
+  errors?: readonly ErrorStatus[];
+  routes: Readonly<Record<string, Described>>;
 }
 
-type RouteName = `${Method} /${string}`;
+/** The schemas of bodies with their names. */
+const named = new WeakMap<z.ZodMiniType, z.ZodMiniType>();
 
-/** A route as the file of its resource describes it. */
-export type RouteTexts = Partial<Pick<Route, 'needs'>> & Omit<Route, 'needs'>;
-
-/** A resource as its file describes it. `needs` and `errors` apply to each route that does not override them. */
-interface ResourceTexts extends Omit<Resource, 'routes'>, Pick<Route, 'needs' | 'errors'> {
-  routes: Readonly<Record<RouteName, RouteTexts>>;
+/**
+ * Adds words to routes.
+ *
+ * @param told the words of each of them by its name, in the order in which the page shows them
+ */
+export function words<R extends AnyRoute>(
+  routes: readonly R[],
+  told: { readonly [Name in R['name']]: WordsOf<Extract<R, { name: Name }>> },
+): Record<string, Described> {
+  return wordsByName(routes, told);
 }
 
-/** Describes a resource. */
-export function resource({ needs, errors = [], routes, ...texts }: ResourceTexts): Resource {
-  const described = Object.entries(routes).map(([name, route]) => [name, { needs, errors, ...route }]);
-  return { ...texts, routes: Object.fromEntries(described) };
+/** The same for routes whose names are made. */
+export function wordsByName(
+  routes: readonly AnyRoute[],
+  told: Readonly<Record<string, Told & { body?: BodyWords; query?: z.ZodMiniObject }>>,
+): Record<string, Described> {
+  const known = new Map<string, AnyRoute>(routes.map((route) => [route.name, route]));
+  return Object.fromEntries(
+    Object.entries(told).map(([name, { body, query, ...texts }]) => {
+      const route = known.get(name);
+      if (!route) throw new Error(`There is no route ${name}.`);
+      const { needs } = route;
+      return [name, { ...texts, needs, query: query ?? queryOf(route), body: body && bodyOf(route, body) }];
+    }),
+  );
+}
+
+function queryOf({ pages, query }: AnyRoute): z.ZodMiniObject | undefined {
+  if (!pages) return query;
+  return query ? z.extend(pageSchema, query.shape) : pageSchema;
+}
+
+function bodyOf({ body }: AnyRoute, { id, schema = body, ...content }: BodyWords): Content {
+  if (!schema) throw new Error('Neither the route nor its words have a schema of its body.');
+  const told = id === undefined ? schema : getOrMake(named, schema, () => z.withMeta(schema, { id }));
+  return { ...content, schema: told };
 }
 
 /** @returns the answers of a route by their statuses. */
-export function answersOf({ answer, answers }: Route): Readonly<Record<number, Answer>> {
+export function answersOf({ answer, answers }: Described): Readonly<Record<number, Answer>> {
   return { ...(answer && { 200: answer }), ...answers };
 }

@@ -1,13 +1,10 @@
-import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
-import { accountBackup } from '../../rooms/backup/account-backup.schema.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
 import { spendRow } from '../../rooms/pools/pools.reference.ts';
 import { accountSpendRow } from '../../rooms/pools/pools-answers.schema.ts';
-import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
-import { absentQuery, accountsQuery } from './usage.schema.ts';
-import { accountAnswer, accountRow, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
+import { ACCOUNT_ROUTES } from './accounts.route.ts';
+import { accountAnswer, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
 
 const row = { type: 'account', id: 'alice' };
 const window = (name: string, limit: number | null, resets: string) => ({
@@ -46,55 +43,41 @@ const creditExample = {
   created_at: '2026-11-20T10:06:14.000Z',
   expires_at: '2027-01-01T00:00:00.000Z',
 };
-const backup = {
-  type: 'account_backup',
-  id: 'alice',
-  limits,
-  group: null,
-  revoked_before: 0,
-  credits: [],
-  tokens: [],
-  days: [],
-};
-const backupSchema = z.withMeta(accountBackup, { id: 'AccountBackup' });
-const restoredAnswer = z.withMeta(z.extend(accountRow, { restored: z.literal(true) }), { id: 'RestoredAccount' });
 const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
 const account = (description: string) => jsonAnswer(description, accountSchema, quotaExample);
 
-export const accounts: Resource = resource({
+export const accountId = { description: 'The `sub` of its tokens, 1 to 128 characters.', example: 'alice' };
+
+export const accounts: Resource = {
   tag: 'Accounts',
   description: 'Who may spend how much.',
-  parameters: { id: { description: 'The `sub` of its tokens, 1 to 128 characters.', example: 'alice' } },
-  needs: 'admin',
-  routes: {
+  parameters: { id: accountId },
+  routes: words(ACCOUNT_ROUTES, {
     'GET /accounts': {
       operation: 'listAccounts',
       summary: 'List the accounts',
       description:
         'What they have spent is told within a minute. Sorted otherwise than by name, `first_id` and `last_id` also have the value that was sorted by, so a page goes on where the page before it has ended, whatever was spent meanwhile.',
-      query: z.extend(pageSchema, accountsQuery.shape),
       answer: pageAnswer(namedList('AccountList', accountSpendRow), spendRow, 'alice', 'A page of them.'),
     },
     'GET /accounts/:id': {
       operation: 'getAccount',
       summary: 'See where an account stands',
       description: 'One’s own, or as an admin any.',
-      query: absentQuery,
-      needs: 'credential',
       answer: account('Its limits, and every window and bucket.'),
     },
     'PUT /accounts/:id/limits': {
       operation: 'setLimits',
       summary: 'Replace the limits of an account',
       description: 'What is absent is the deployment’s default.',
-      body: { schema: z.withMeta(limitsSchema, { id: 'Limits' }), example: limits },
+      body: { id: 'Limits', example: limits },
       answer: account('Where it stands under the new limits.'),
     },
     'PATCH /accounts/:id/limits': {
       operation: 'changeLimits',
       summary: 'Change some limits of an account',
       description: 'What is null is removed, what is absent stays.',
-      body: { schema: z.withMeta(limitsPatch, { id: 'LimitsPatch' }), example: { usd_per_day: 2, models: null } },
+      body: { id: 'LimitsPatch', example: { usd_per_day: 2, models: null } },
       answer: account('Where it stands under the new limits.'),
     },
     'POST /accounts/:id/credit': {
@@ -103,7 +86,7 @@ export const accounts: Resource = resource({
       description:
         'The earliest to expire is spent first; what has expired is gone. Repeated with the same header `idempotency-key`, it is given once. Where no usd_total is in force it limits nothing.',
       body: {
-        schema: z.withMeta(creditRequest, { id: 'CreditRequest' }),
+        id: 'CreditRequest',
         example: { usd: 20, expires_at: '2027-01-01T00:00:00Z', note: 'Invoice 2026-117' },
       },
       answers: {
@@ -118,35 +101,16 @@ export const accounts: Resource = resource({
       operation: 'listCredit',
       summary: 'List the credit of an account, newest first',
       description: 'One’s own, or as an admin any.',
-      needs: 'credential',
-      query: pageSchema,
       answer: pageAnswer(namedList('CreditList', creditRowSchema), creditExample, creditExample.id, 'A page of it.'),
     },
     'GET /accounts/:id/export': {
       operation: 'exportAccount',
       summary: 'Export a ledger',
       description: 'One’s own, or as an admin any.',
-      needs: 'credential',
       answer: {
         description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
         content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],
       },
-    },
-    'GET /accounts/:id/backup': {
-      operation: 'backUpAccount',
-      summary: 'Read what a backup keeps of an account',
-      description:
-        'Its limits, group, credit, revoked tokens, and what it has spent on each day. Not its requests one by one.',
-      answer: jsonAnswer('The backup.', backupSchema, backup),
-    },
-    'PUT /accounts/:id/backup': {
-      operation: 'restoreAccount',
-      summary: 'Have a new account take up a backup',
-      description:
-        'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here, was given something or was erased is a 409.',
-      body: { schema: backupSchema, example: backup },
-      answer: jsonAnswer('It is taken up.', restoredAnswer, { ...row, restored: true }),
-      errors: [409],
     },
     'DELETE /accounts/:id': {
       operation: 'eraseAccount',
@@ -159,5 +123,5 @@ export const accounts: Resource = resource({
         }),
       },
     },
-  },
-});
+  }),
+};

@@ -1,8 +1,9 @@
-import { listSchema, pageSchema } from '../../kit/http/page.ts';
+import { listSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
-import { accountQuery, requestsQuery, usageQuery } from './usage.schema.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { USAGE_ROUTES } from './usage.route.ts';
+import { accountQuery } from './usage.schema.ts';
 import {
   ledgerRequestSchema,
   ledgerRowSchema,
@@ -77,20 +78,18 @@ const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.sh
   id: 'LedgerRequest',
 });
 
-export const usage: Resource = resource({
+export const usage: Resource = {
   tag: 'Usage',
   description: 'Where the money went. Everybody sees their own, an admin that of any account.',
   parameters: {
     request_id: { description: 'As the header `sluice-request-id` said it.', example: row.request_id },
   },
-  needs: 'credential',
-  routes: {
+  routes: words(USAGE_ROUTES, {
     'GET /usage': {
       operation: 'getUsage',
       summary: 'Sum what was spent',
       description:
         'An admin who names no account gets the sum of all, as accounts have told it: within a minute. By account and group only an admin gets sums, by conversation and tool only of one account, the own one by default. By token, user, agent, prefix, upstream and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null. Of one account a time is exact, as far back as its requests are kept. Of all accounts it counts with its whole day: `from` and `to` of the answer say so. `speed` has counts and sums, which add up.',
-      query: usageQuery,
       answer: {
         description: 'The sums, and their total.',
         content: [
@@ -108,7 +107,6 @@ export const usage: Resource = resource({
       summary: 'Page through the ledger, newest first',
       description:
         'It is of one account: of the own one, where an admin names no other. The answer says whose it is. What failed has an `error_type`; nothing lists that of all accounts: `GET /usage?group_by=account` counts it (`failed`), and the log has each.',
-      query: z.extend(pageSchema, requestsQuery.shape),
       answer: jsonAnswer('A page of requests.', ledgerPage, {
         data: [row],
         has_more: false,
@@ -131,5 +129,5 @@ export const usage: Resource = resource({
         refusal: null,
       }),
     },
-  },
-});
+  }),
+};

@@ -1,13 +1,12 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, linesContent } from '../../kit/reference/answers.ts';
-import { type Content, type Resource, resource } from '../../kit/reference/resource.ts';
+import { type Content, type Resource, words } from '../../kit/reference/resource.ts';
 import { classificationReport } from '../../rooms/classify-batches/classifications-answers.schema.ts';
-import { evaluateRequest } from '../../rooms/evaluation/evaluation.schema.ts';
-import { evaluation } from '../../rooms/evaluation/evaluation-answers.schema.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
+import { CLASSIFIER_ROUTES } from './classifiers.route.ts';
 import { putClassifier } from './classifiers.schema.ts';
 import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';
-import { classifyRequest } from './classify.schema.ts';
+import { CLASSIFY_ROUTES } from './classify.route.ts';
 import { classifyAnswer, classifyResults } from './classify-answers.schema.ts';
 
 const version = 'tickets@de2c16f90b30cb81a5d9fa6ff0b5cb2e';
@@ -49,12 +48,6 @@ const events: Content = {
 const STREAMS =
   'With `stream: true` each result is a server-sent event; with `accept: application/jsonl` a line of JSON. The last one has the type `summary`: without it the stream was cut.';
 
-/** The figures of a label that was given `support` times, each time rightly. */
-const figuresOf = (label: string, support: 0 | 1) => ({
-  ...{ label, support, true_positives: support, false_positives: 0, false_negatives: 0 },
-  ...{ precision: support || null, recall: support || null, f1: support || null },
-});
-
 const evaluationContent: Content = {
   schema: z.union([
     z.withMeta(classifyResults, { id: 'Classifications' }),
@@ -65,31 +58,35 @@ const evaluationContent: Content = {
 
 const classifier = z.withMeta(classifierContent, { id: 'Classifier' });
 
-export const classification: Resource = resource({
+/** What every answer of several labels has. */
+export const severalLabels = { version, usage, headers, streams: STREAMS, contents: [events, jsonLines] };
+
+export const classification: Resource = {
   tag: 'Classification',
   description: 'Labels for texts, always of those that were given, and how good they are.',
   parameters: storedParameters('tickets'),
-  needs: 'classify',
   routes: {
-    'POST /classify': {
-      operation: 'classify',
-      summary: 'Label a text, or up to 256 of them',
-      description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
-      body: {
-        schema: z.withMeta(classifyRequest, { id: 'ClassifyRequest' }),
-        example: { input: 'I was charged twice', labels },
-      },
-      answers: {
-        200: {
-          description: 'One answer for `input`; `results` and their sum for `inputs`.',
-          content: [evaluationContent, events, jsonLines],
-          headers,
+    ...words(CLASSIFY_ROUTES, {
+      'POST /classify': {
+        operation: 'classify',
+        summary: 'Label a text, or up to 256 of them',
+        description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
+        body: {
+          id: 'ClassifyRequest',
+          example: { input: 'I was charged twice', labels },
         },
-        202: jsonAnswer('With `batch`: how the classification stands.', classificationBatch, runningClassification),
+        answers: {
+          200: {
+            description: 'One answer for `input`; `results` and their sum for `inputs`.',
+            content: [evaluationContent, ...severalLabels.contents],
+            headers,
+          },
+          202: jsonAnswer('With `batch`: how the classification stands.', classificationBatch, runningClassification),
+        },
+        errors: [404, 429, 503, 504, 529],
       },
-      errors: [404, 429, 503, 504, 529],
-    },
-    ...storedRoutes({
+    }),
+    ...storedRoutes(CLASSIFIER_ROUTES, {
       kind: 'classifier',
       title: 'Classifier',
       plural: 'classifiers',
@@ -104,48 +101,5 @@ export const classification: Resource = resource({
       deleted: classifierDeleted,
       remove: { summary: 'Take the name away' },
     }),
-    'POST /classifiers/:name/evaluate': {
-      operation: 'evaluateClassifier',
-      summary: 'Try it on labelled examples',
-      description: `Several versions and models side by side: accuracy, F1, precision and recall of each label, the confusion matrix, the cost of a thousand, the mistakes themselves. Nothing comes from the cache.\n\n${STREAMS} Progress is told after each example.`,
-      body: {
-        schema: z.withMeta(evaluateRequest, { id: 'EvaluateRequest' }),
-        example: { examples: [{ input: 'I was charged twice', label: 'billing' }] },
-      },
-      answer: {
-        description: 'A report for each version and model.',
-        content: [
-          {
-            schema: z.withMeta(evaluation, { id: 'Evaluation' }),
-            example: {
-              type: 'evaluation',
-              name: 'tickets',
-              candidates: [
-                {
-                  version,
-                  model: 'claude-haiku-5-5',
-                  examples: 1,
-                  accuracy: 1,
-                  macro_f1: 1,
-                  labels: [figuresOf('billing', 1), figuresOf('bug', 0), figuresOf('other', 0)],
-                  confusion: null,
-                  mistakes: [],
-                  skipped: [],
-                  usage,
-                  cost_usd: 0.0000304,
-                  cost_per_thousand_usd: 0.0304,
-                },
-              ],
-              usage,
-              cost_usd: 0.0000304,
-            },
-          },
-          events,
-          jsonLines,
-        ],
-        headers,
-      },
-      errors: [503],
-    },
   },
-});
+};

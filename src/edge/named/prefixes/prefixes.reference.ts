@@ -1,8 +1,8 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
-import { daysQuery } from '../../money/account/usage.schema.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
+import { PREFIX_ROUTES, PREFIX_STATS_ROUTES } from './prefixes.route.ts';
 import { putPrefix } from './prefixes.schema.ts';
 import { prefixAnswer, prefixContent, prefixDeleted, prefixStats } from './prefixes-answers.schema.ts';
 
@@ -28,13 +28,12 @@ const savings = {
   saved_usd: 0.00355,
 };
 
-export const prefixes: Resource = resource({
+export const prefixes: Resource = {
   tag: 'Prefixes',
   description: 'Beginnings of prompts, stored by version, so that the prompt cache hits.',
   parameters: storedParameters('support'),
-  needs: 'messages',
   routes: {
-    ...storedRoutes({
+    ...storedRoutes(PREFIX_ROUTES, {
       kind: 'prefix',
       title: 'Prefix',
       plural: 'prefixes',
@@ -69,18 +68,19 @@ export const prefixes: Resource = resource({
       deleted: prefixDeleted,
       remove: { summary: 'Delete a prefix', description: 'Its versions stay for those who name them: `name@version`.' },
     }),
-    'GET /prefixes/:name/stats': {
-      operation: 'getPrefixStats',
-      summary: 'See what caching it has saved',
-      query: daysQuery,
-      answer: jsonAnswer('By day and version.', z.withMeta(prefixStats, { id: 'PrefixStats' }), {
-        name: 'support',
-        owner: 'account',
-        from: null,
-        to: null,
-        data: [{ day: '2026-11-20', version, ...savings }],
-        total: savings,
-      }),
-    },
+    ...words(PREFIX_STATS_ROUTES, {
+      'GET /prefixes/:name/stats': {
+        operation: 'getPrefixStats',
+        summary: 'See what caching it has saved',
+        answer: jsonAnswer('By day and version.', z.withMeta(prefixStats, { id: 'PrefixStats' }), {
+          name: 'support',
+          owner: 'account',
+          from: null,
+          to: null,
+          data: [{ day: '2026-11-20', version, ...savings }],
+          total: savings,
+        }),
+      },
+    }),
   },
-});
+};

@@ -32,19 +32,20 @@ const TOOLS_NOTE =
   'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
 
 /** The routes of prefixes. An admin stores the deployment's, everybody else those of their account. */
-export const PREFIX_ROUTES = [
-  ...namedRoutes({
-    stored: PREFIXES,
-    scope: 'messages',
-    schemas: putPrefix,
-    maxBytes: MAX_PREFIX_BYTES,
-    readBody: (c) => readWithTools(c, 'count'),
-    write: (fields) => encoder.encode(canonicalText(fields)),
-    show: showPrefix,
-    // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
-    answerPut: prefixAnswerOf,
-    admit: admitStoring,
-  }),
+export const PREFIX_ROUTES = namedRoutes({
+  stored: PREFIXES,
+  scope: 'messages',
+  schemas: putPrefix,
+  maxBytes: MAX_PREFIX_BYTES,
+  readBody: (c) => readWithTools(c, 'count'),
+  write: (fields) => encoder.encode(canonicalText(fields)),
+  show: showPrefix,
+  // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
+  answerPut: prefixAnswerOf,
+  admit: admitStoring,
+});
+
+export const PREFIX_STATS_ROUTES = [
   route('GET /prefixes/:name/stats', { needs: 'messages', query: daysQuery }, async (c) => c.json(await stats(c))),
 ];
 

@@ -1,8 +1,8 @@
-import { pageSchema } from '../../kit/http/page.ts';
+import type { AnyRoute } from '../../gate/auth/route.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import type { ErrorStatus } from '../../kit/reference/errors.ts';
-import type { Answer, RouteTexts } from '../../kit/reference/resource.ts';
+import { type Answer, type Resource, wordsByName } from '../../kit/reference/resource.ts';
 import { pinnedMember } from './versions.schema.ts';
 import { nameRow, versionRow, versionWithdrawn } from './versions-answers.schema.ts';
 
@@ -37,8 +37,8 @@ export const storedParameters = (example: string) => ({
   hash: { description: 'What stands behind the `@` of a version.', example: '6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54' },
 });
 
-/** Describes the routes that every kind stored in versions has. The scope for reading is that of the resource. */
-export function storedRoutes(stored: StoredReference): Record<string, RouteTexts> {
+/** Describes the routes that every kind stored in versions has. */
+export function storedRoutes(routes: readonly AnyRoute[], stored: StoredReference): Resource['routes'] {
   const { kind, title, plural, put, content, deleted, remove } = stored;
   const { name, version, description, bytes } = stored.example;
   const shared = { version, description, bytes, created_at: storedAt };
@@ -46,19 +46,17 @@ export function storedRoutes(stored: StoredReference): Record<string, RouteTexts
   const versionExample = { type: `${kind}_version`, current: true, pinned: false, ...shared };
   const fields = z.withMeta(z.extend(put.schemas.fields, pinnedMember.shape), { id: `${title}Fields` });
   const pointer = z.withMeta(z.extend(put.schemas.pointer, pinnedMember.shape), { id: `${title}Pointer` });
-  return {
+  return wordsByName(routes, {
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
       summary: `List the ${plural} that one can use`,
-      query: pageSchema,
       answer: pageAnswer(nameList, row, name, 'A page of them, in the order of their names.'),
     },
     [`PUT /${plural}/:name`]: {
       operation: `put${title}`,
       summary: 'Store a version, or point the name at one',
       description: 'What an admin stores is the deployment’s, for every account.',
-      needs: 'prefixes',
-      body: { schema: z.withMeta(z.union([fields, pointer]), { id: `${title}Request` }), example: put.example },
+      body: { id: `${title}Request`, schema: z.union([fields, pointer]), example: put.example },
       answer: put.answer,
       errors: put.errors,
     },
@@ -71,13 +69,11 @@ export function storedRoutes(stored: StoredReference): Record<string, RouteTexts
     [`GET /${plural}/:name/versions`]: {
       operation: `list${title}Versions`,
       summary: 'Page through its versions, newest first',
-      query: pageSchema,
       answer: pageAnswer(versionList, versionExample, version),
     },
     [`DELETE /${plural}/:name`]: {
       operation: `delete${title}`,
       ...remove,
-      needs: 'prefixes',
       answer: jsonAnswer('It is gone.', deleted, { type: `${kind}_deleted`, name }),
       errors: [503],
     },
@@ -85,11 +81,10 @@ export function storedRoutes(stored: StoredReference): Record<string, RouteTexts
       operation: `withdraw${title}Version`,
       summary: 'Take a version back from everybody',
       description: 'Conversations that hold it get a 409 at their next turn. To put the same again ends that.',
-      needs: 'prefixes',
       answer: jsonAnswer('Nobody can use it any more.', withdrawnVersion, {
         ...{ type: `${kind}_version_withdrawn`, version },
       }),
       errors: [400, 404, 503],
     },
-  };
+  });
 }

@@ -1,7 +1,8 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
+import type { Resource } from '../../kit/reference/resource.ts';
 import { storedParameters, storedRoutes } from '../../named/versions/versions.reference.ts';
+import { AGENT_ROUTES } from './agents.route.ts';
 import { putAgent } from './agents.schema.ts';
 import { agentContent, agentDeleted } from './agents-answers.schema.ts';
 
@@ -28,30 +29,27 @@ const stored = {
 };
 const content = z.withMeta(agentContent, { id: 'Agent' });
 
-export const agents: Resource = resource({
+export const agents: Resource = {
   tag: 'Agents',
   description:
     'Runs, stored by version: who answers, with which system and tools, within which limits. A message names one by `agent`, and its conversation keeps the version that it began with.',
   parameters: storedParameters('support'),
-  needs: 'messages',
-  routes: {
-    ...storedRoutes({
-      kind: 'agent',
-      title: 'Agent',
-      plural: 'agents',
-      example: { name: 'support', version, description: fields.description, bytes: 412 },
-      put: {
-        schemas: putAgent,
-        example: fields,
-        answer: jsonAnswer('The version that the name points to now.', content, stored),
-        errors: [429, 503],
-      },
-      content: { schema: content, example: stored },
-      deleted: agentDeleted,
-      remove: {
-        summary: 'Delete an agent',
-        description: 'Conversations that began with it go on: each has a copy of its version.',
-      },
-    }),
-  },
-});
+  routes: storedRoutes(AGENT_ROUTES, {
+    kind: 'agent',
+    title: 'Agent',
+    plural: 'agents',
+    example: { name: 'support', version, description: fields.description, bytes: 412 },
+    put: {
+      schemas: putAgent,
+      example: fields,
+      answer: jsonAnswer('The version that the name points to now.', content, stored),
+      errors: [429, 503],
+    },
+    content: { schema: content, example: stored },
+    deleted: agentDeleted,
+    remove: {
+      summary: 'Delete an agent',
+      description: 'Conversations that began with it go on: each has a copy of its version.',
+    },
+  }),
+};

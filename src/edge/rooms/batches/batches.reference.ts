@@ -1,8 +1,8 @@
-import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
-import { batchQuery, createBatchRequest } from './batches.schema.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { BATCH_ROUTES } from './batches.route.ts';
+import { createBatchRequest } from './batches.schema.ts';
 import { batchEstimate, deletedBatch, messageBatch } from './batches-answers.schema.ts';
 
 const schema = z.withMeta(messageBatch, { id: 'MessageBatch' });
@@ -41,19 +41,17 @@ const body = {
   ],
 };
 
-export const batches: Resource = resource({
+export const batches: Resource = {
   tag: 'Batches',
   description:
     'Many requests at half price, as the API has them. A batch belongs to the account that made it. Its end is told, signed after Standard Webhooks: `batch.ended`, under one id however often it is tried.',
   parameters: { id: { description: 'A batch’s id.', example: id } },
-  needs: 'messages',
-  routes: {
+  routes: words(BATCH_ROUTES, {
     'POST /v1/messages/batches': {
       operation: 'createBatch',
       summary: 'Make a batch, or tell what it would cost',
       description:
         'At most MAX_BATCH_BYTES; an item has at most 16 MB, and may name a `prefix`. The whole is held at half price until it has ended. To send it again with the same `idempotency-key` answers the same batch.',
-      query: batchQuery,
       body: { schema: createBatchRequest, example: body },
       answer: {
         description: 'The batch; with `dry_run=true` what it would cost.',
@@ -66,7 +64,6 @@ export const batches: Resource = resource({
     'GET /v1/messages/batches': {
       operation: 'listBatches',
       summary: 'List the batches, newest first',
-      query: pageSchema,
       answer: pageAnswer(namedList('MessageBatchList', schema), example, example.id, 'A page of them.'),
     },
     'GET /v1/messages/batches/:id': {
@@ -104,5 +101,5 @@ export const batches: Resource = resource({
       },
       errors: [503],
     },
-  },
-});
+  }),
+};

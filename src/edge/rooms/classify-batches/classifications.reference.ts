@@ -1,6 +1,7 @@
 import { jsonAnswer, linesContent } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
 import { classificationBatch, runningClassification } from '../../named/classify/classification.reference.ts';
+import { CLASSIFICATION_ROUTES } from './classifications.route.ts';
 
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 const ended = {
@@ -14,14 +15,13 @@ const ended = {
 };
 const label = { type: 'result', id: 'a', label: 'billing', confidence: null, fields: null, cached: false, error: null };
 
-export const classifications: Resource = resource({
+export const classifications: Resource = {
   tag: 'Classifications',
   description:
     'Labels for up to 100,000 texts at half price: `POST /classify` with `batch: true`. The end is told, signed after Standard Webhooks: `classification.ended`, under one id however often it is tried.',
   parameters: { id: { description: 'Its id.', example: runningClassification.id } },
-  needs: 'classify',
   errors: [404, 503],
-  routes: {
+  routes: words(CLASSIFICATION_ROUTES, {
     'GET /classifications/:id': {
       operation: 'getClassification',
       summary: 'How far it is, and what it has cost',
@@ -43,5 +43,5 @@ export const classifications: Resource = resource({
       description: 'It still has to end. What was labelled until then stays, and what was not says so.',
       answer: jsonAnswer('The classification.', classificationBatch, { ...runningClassification, status: 'canceling' }),
     },
-  },
-});
+  }),
+};

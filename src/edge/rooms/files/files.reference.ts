@@ -1,7 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
-import { filesQuery } from './files.schema.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { FILE_ROUTES } from './files.route.ts';
 import { deletedFileAnswer, fileAnswer, fileListAnswer } from './files-answers.schema.ts';
 
 const ID = 'file_011CNha8iCJcU1wXNR6q4V8w';
@@ -19,13 +19,12 @@ const example = {
 const page = { data: [example], has_more: false, first_id: ID, last_id: ID, next_page: null };
 const form = z.described(z.object({ file: z.string(), expires_in_seconds: z.optional(z.int()) }), 'A form.');
 
-export const files: Resource = resource({
+export const files: Resource = {
   tag: 'Files',
   description: 'Files for messages, as the Claude API has them; each belongs to the account that made it.',
   parameters: { id: { description: 'A file’s id.', example: ID } },
-  needs: 'messages',
   errors: [404, 429, 504, 529],
-  routes: {
+  routes: words(FILE_ROUTES, {
     'POST /v1/files': {
       operation: 'uploadFile',
       summary: 'Upload a file',
@@ -36,7 +35,6 @@ export const files: Resource = resource({
     'GET /v1/files': {
       operation: 'listFiles',
       summary: 'List the account’s files',
-      query: filesQuery,
       answer: jsonAnswer('A page, newest first.', z.withMeta(fileListAnswer, { id: 'FileList' }), page),
       errors: [429],
     },
@@ -61,5 +59,5 @@ export const files: Resource = resource({
         id: ID,
       }),
     },
-  },
-});
+  }),
+};

@@ -1,7 +1,7 @@
-import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import type { Resource } from '../../kit/reference/resource.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { ALERT_ROUTES } from './alerts.route.ts';
 import { alertRow } from './alerts-answers.schema.ts';
 
 const row = {
@@ -25,13 +25,11 @@ export const alerts: Resource = {
   description:
     'Told once for each limit, window and share in `alerts` of the limits, by what was billed, and for what goes wrong: to ALERT_URL, signed after Standard Webhooks, under one id however often it is tried.',
   parameters: {},
-  routes: {
+  routes: words(ALERT_ROUTES, {
     'GET /alerts': {
       operation: 'listAlerts',
       summary: 'List the alerts, newest first',
-      needs: 'admin',
-      query: pageSchema,
       answer: pageAnswer(namedList('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
     },
-  },
+  }),
 };

@@ -1,5 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import type { Resource } from '../../kit/reference/resource.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { METRICS_ROUTES } from './metrics.route.ts';
 
 const example = `# TYPE sluice_requests counter
 sluice_requests_total{model="claude-haiku-5-5"} 12
@@ -9,11 +10,10 @@ sluice_requests_total{model="claude-haiku-5-5"} 12
 export const metrics: Resource = {
   tag: 'Metrics',
   description: 'What Prometheus reads: of all accounts, and of the isolate that answers.',
-  routes: {
+  routes: words(METRICS_ROUTES, {
     'GET /metrics': {
       operation: 'metrics',
       summary: 'Read the metrics, as OpenMetrics text',
-      needs: 'admin',
       description:
         '`sluice_isolate_…` is of the isolate that answers, since its start; its label `isolate` tells it apart. All others are of all accounts: counters of this day in UTC, so they begin anew at midnight. `docs/grafana.json` is a dashboard of them.',
       answer: {
@@ -21,5 +21,5 @@ export const metrics: Resource = {
         content: [{ type: 'application/openmetrics-text', schema: z.string(), example }],
       },
     },
-  },
+  }),
 };

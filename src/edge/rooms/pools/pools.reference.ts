@@ -1,9 +1,7 @@
-import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
-import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
-import { membersQuery } from './pools.schema.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
 import {
   accountSpendRow,
   deploymentAnswer,
@@ -30,7 +28,7 @@ const poolQuotaExample = {
 };
 const groupSchema = z.withMeta(groupAnswer, { id: 'Group' });
 const deploymentSchema = z.withMeta(deploymentAnswer, { id: 'DeploymentPool' });
-const limitsBody = { schema: z.withMeta(poolLimitsSchema, { id: 'PoolLimits' }), example: limits };
+const limitsBody = { id: 'PoolLimits', example: limits };
 const groupExample = { type: 'group', id: 'research', ...poolQuotaExample };
 const group = (description: string) => jsonAnswer(description, groupSchema, groupExample);
 const deployment = (description: string) =>
@@ -47,7 +45,7 @@ export const spendRow = {
   last_seen_at: '2026-11-20T10:06:14.000Z',
 };
 
-export const groups: Resource = resource({
+export const groups: Resource = {
   tag: 'Groups',
   description:
     'Budgets that the accounts of a group share. An account is in the group that an admin has chosen, or in the one that the claim JWT_GROUP_CLAIM of its credential names.',
@@ -55,13 +53,11 @@ export const groups: Resource = resource({
     id: { description: 'The group, 1 to 128 characters.', example: 'research' },
     account: { description: 'The account, 1 to 128 characters.', example: 'alice' },
   },
-  needs: 'admin',
   errors: [503],
-  routes: {
+  routes: words(GROUP_ROUTES, {
     'GET /groups': {
       operation: 'listGroups',
       summary: 'List the groups that were given limits',
-      query: pageSchema,
       answer: pageAnswer(
         namedList('GroupList', groupAnswer),
         groupExample,
@@ -90,7 +86,6 @@ export const groups: Resource = resource({
     'GET /groups/:id/accounts': {
       operation: 'listGroupAccounts',
       summary: 'List the accounts of a group by what they have spent of it',
-      query: z.extend(pageSchema, membersQuery.shape),
       answer: pageAnswer(
         namedList('AccountSpendList', accountSpendRow),
         spendRow,
@@ -110,15 +105,14 @@ export const groups: Resource = resource({
       description: 'Then its credentials say in which group it is. One that is in another group stays there.',
       answer: membership('No group is chosen for it.', null),
     },
-  },
-});
+  }),
+};
 
-export const deploymentPools: Resource = resource({
+export const deploymentPools: Resource = {
   tag: 'Deployment',
   description: 'What all accounts have spent, and the budget that they share where the setting DEPLOYMENT_LIMITS is.',
-  needs: 'admin',
   errors: [503],
-  routes: {
+  routes: words(DEPLOYMENT_ROUTES, {
     'GET /pools/deployment': {
       operation: 'getDeploymentPool',
       summary: 'See where the deployment stands',
@@ -145,5 +139,5 @@ export const deploymentPools: Resource = resource({
       body: limitsBody,
       answer: deployment('Where it stands under the new limits.'),
     },
-  },
-});
+  }),
+};

@@ -20,7 +20,7 @@ import { membersQuery } from './pools.schema.ts';
 const GROUPS_AT_ONCE = 20;
 
 /** The routes of shared budgets: those of groups, and the deployment's. All of them are for admins. */
-export const POOL_ROUTES = [
+export const GROUP_ROUTES = [
   route('GET /groups', { needs: 'admin', pages: true }, async (c) => {
     const { limit, after_id, before_id } = readPage(c.req.query());
     const page = await groupList.page(c.env.STORE, { limit, after: after_id, before: before_id });
@@ -70,6 +70,10 @@ export const POOL_ROUTES = [
     await call((object) => object.setGroup(null));
     return c.json({ account, group: null });
   }),
+];
+
+/** Those of the deployment's pool. */
+export const DEPLOYMENT_ROUTES = [
   route('GET /pools/deployment', { needs: 'admin' }, async (c) => {
     const standing = await deploymentPool(c)((pool) => pool.standing());
     const limits = hasDeploymentLimits(c) ? standing.limits : null;

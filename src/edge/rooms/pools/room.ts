@@ -1,6 +1,10 @@
 import type { Room } from '../room.ts';
-import { POOL_ROUTES } from './pools.route.ts';
+import { DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
 import { refuseSpent } from './spent-pools.ts';
 
 /** Budgets that accounts share. */
-export const poolsRoom: Room = { name: 'pools', routes: POOL_ROUTES, beforeSpending: refuseSpent };
+export const poolsRoom: Room = {
+  name: 'pools',
+  routes: [...GROUP_ROUTES, ...DEPLOYMENT_ROUTES],
+  beforeSpending: refuseSpent,
+};

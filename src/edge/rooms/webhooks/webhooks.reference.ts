@@ -1,9 +1,8 @@
-import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
-import { eventsQuery } from './webhooks.schema.ts';
+import { WEBHOOK_ROUTES } from './webhooks.route.ts';
 import { eventReport, eventRow, received } from './webhooks-answers.schema.ts';
 
 const id = 'github_72d3162e-cc78-11e3-81ab-4c9367dc0958';
@@ -41,7 +40,7 @@ const report = {
 const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
 const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });
 
-export const webhooks: Resource = resource({
+export const webhooks: Resource = {
   tag: 'Webhooks',
   description: 'Signed events come in, are labelled or worked on by an agent once each, and the results go out signed.',
   parameters: {
@@ -51,13 +50,11 @@ export const webhooks: Resource = resource({
     },
     id: { description: 'The event, as it was answered when it came.', example: id },
   },
-  needs: 'admin',
-  routes: {
+  routes: words(WEBHOOK_ROUTES, {
     'POST /webhooks/:source': {
       operation: 'receiveWebhook',
       summary: 'Take an event',
       description: 'Needs the signature of its sender alone. It is labelled, or worked on by an agent, afterwards.',
-      needs: 'signature',
       answers: {
         200: jsonAnswer(
           'It was there already, or has no text; or what the sender’s protocol wants to hear.',
@@ -71,7 +68,6 @@ export const webhooks: Resource = resource({
     'GET /webhooks/:source/events': {
       operation: 'listWebhookEvents',
       summary: 'List the events of a source',
-      query: z.extend(pageSchema, eventsQuery.shape),
       answer: pageAnswer(namedList('WebhookEventList', eventRow), row, id, 'A page of them, newest first.'),
     },
     'GET /webhooks/:source/events/:id': {
@@ -85,5 +81,5 @@ export const webhooks: Resource = resource({
       description: 'It is worked on if it has no result, and else delivered again under the same id.',
       answers: { 202: jsonAnswer('As it stands now.', eventSchema, report) },
     },
-  },
-});
+  }),
+};

@@ -1,24 +1,11 @@
 import { messageParam } from '../../claude/messages.schema.ts';
-import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, linesContent, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { eventStream } from '../../kit/reference/event-stream.ts';
-import { type Resource, resource } from '../../kit/reference/resource.ts';
-import { approvalsQuery, decisionRequest } from '../../rooms/approvals/approvals.schema.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { CONVERSATION_ROUTES } from './conversations.route.ts';
+import { createConversation, forkRequest, importedHistory, rewindRequest } from './conversations.schema.ts';
 import {
-  conversationsQuery,
-  createConversation,
-  exportQuery,
-  forkRequest,
-  historyQuery,
-  importedHistory,
-  patchConversation,
-  resumeQuery,
-  rewindRequest,
-  stopQuery,
-} from './conversations.schema.ts';
-import {
-  approvalRow,
   conversationDeleted,
   conversationReport,
   conversationRow,
@@ -26,7 +13,7 @@ import {
   turnReport,
 } from './conversations-answers.schema.ts';
 
-const row = {
+export const conversationExample = {
   type: 'conversation',
   id: 'trip',
   title: 'A trip in May',
@@ -39,7 +26,7 @@ const row = {
   paused: null,
 };
 const report = {
-  ...row,
+  ...conversationExample,
   turn: null,
   model: 'claude-haiku-5-5',
   max_tokens: 2_048,
@@ -67,7 +54,7 @@ const message = {
   turn: 'turn_2m4gmfejmm3a',
 };
 
-const turn = {
+export const turnExample = {
   type: 'turn',
   id: 'turn_2m4gmfejmm3a',
   continues: null,
@@ -105,102 +92,37 @@ const turn = {
 
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
 const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
-const approval = {
-  type: 'approval',
-  id: 'appr_2m4gmfejmm3a_2_0',
-  tool_use_id: 'toolu_01A',
-  name: 'pay',
-  input: { amount: 500 },
-  input_text: '{"amount":500}',
-  turn: 'turn_2m4gmfejmm3a',
-  approvers: 'owner',
-  created_at: '2026-11-20T10:06:18.780Z',
-  decision: null,
-  reason: null,
-  changed_input: null,
-  decided_at: null,
-  continued_by: null,
-};
-const approvalSchema = z.withMeta(approvalRow, { id: 'Approval' });
-const conversationList = namedList('ConversationList', rowSchema);
-const approvalList = namedList('ApprovalList', approvalSchema);
+export const conversationList = namedList('ConversationList', rowSchema);
 
 /** A turn in the reference. A request in the background is answered with it too. */
 export const turnSchema = z.withMeta(turnReport, { id: 'ConversationTurn' });
-const decided = z.union([approvalSchema, turnSchema]);
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
-const conversation = (description: string) => jsonAnswer(description, reportSchema, report);
+export const conversationAnswer = (description: string) => jsonAnswer(description, reportSchema, report);
 
-const backupContent = linesContent([
-  [
-    'profile',
-    {
-      title: 'A talk',
-      metadata: null,
-      model: 'claude-haiku-5-5',
-      maxTokens: 2_048,
-      prefix: null,
-      agent: null,
-      retentionSeconds: null,
-      history: null,
-      sentFrom: 0,
-      cost: 7_400,
-      inputTokens: 14,
-      outputTokens: 12,
-    },
-  ],
-  ['end', null],
-]);
 const creation = z.extend(createConversation, {
   messages: z.optionally(z.array(messageParam).check(z.minLength(1)), importedHistory),
 });
 
-export const conversations: Resource = resource({
+export const conversationId = {
+  description: '1 to 128 letters, digits, hyphens or underscores.',
+  example: 'trip',
+};
+
+export const conversations: Resource = {
   tag: 'Conversations',
   description: 'Histories that the edge keeps. A turn goes on when its client has left.',
   parameters: {
-    id: { description: '1 to 128 letters, digits, hyphens or underscores.', example: 'trip' },
-    conversation: { description: 'The id of a conversation.', example: 'talk' },
-    approval: { description: 'The id of what waits for approval.', example: 'appr_2m4gmfejmm3a_2_0' },
+    id: conversationId,
     turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
   },
-  needs: 'messages',
   errors: [503],
-  routes: {
+  routes: words(CONVERSATION_ROUTES, {
     'GET /conversations': {
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
       description: 'Those of subagents are left out, unless their `parent` is named.',
-      query: z.extend(pageSchema, conversationsQuery.shape),
-      answer: pageAnswer(conversationList, row, row.id),
+      answer: pageAnswer(conversationList, conversationExample, conversationExample.id),
       errors: [],
-    },
-    'GET /accounts/:id/conversations': {
-      operation: 'listConversationsOf',
-      summary: 'List the conversations of an account, newest first',
-      description: 'As `GET /conversations` lists one’s own.',
-      needs: 'admin',
-      query: z.extend(pageSchema, conversationsQuery.shape),
-      answer: pageAnswer(conversationList, row, row.id),
-      errors: [],
-    },
-    'GET /accounts/:id/conversations/:conversation/backup': {
-      operation: 'backUpConversation',
-      summary: 'Read what a backup keeps of a conversation',
-      description:
-        'All that its next turn needs: history, calls of tools, agent, the version of its prefix. A turn that runs and calls that wait for approval are not in it. The last line is `["end",null]`, or something went wrong.',
-      needs: 'admin',
-      answer: { description: 'JSON lines, to be sent back unchanged.', content: [backupContent] },
-    },
-    'PUT /accounts/:id/conversations/:conversation/backup': {
-      operation: 'restoreConversation',
-      summary: 'Make a conversation from a backup',
-      description:
-        'All of it, or nothing. The prefix that it holds must be stored first. It is new here: its retention begins now. One that is there already is a 409.',
-      needs: 'admin',
-      body: backupContent,
-      answers: { 201: conversation('The conversation, whose next message is answered.') },
-      errors: [409, 503],
     },
     'POST /conversations': {
       operation: 'createConversation',
@@ -208,7 +130,8 @@ export const conversations: Resource = resource({
       description:
         'A conversation also comes to be by its first turn: `conversation` in a Messages request. `messages` may be rows as `GET …/messages` and `GET …/export` have them, in either view: the steps of a run that are shown as one message become messages again. `dropped` says what was left out. A file that the account does not have is a 400 that names it.',
       body: {
-        schema: z.withMeta(creation, { id: 'ConversationRequest' }),
+        id: 'ConversationRequest',
+        schema: creation,
         example: {
           id: 'trip',
           title: 'A trip in May',
@@ -218,73 +141,43 @@ export const conversations: Resource = resource({
           metadata: { team: 'travel' },
         },
       },
-      answers: { 201: conversation('It is there.') },
+      answers: { 201: conversationAnswer('It is there.') },
       errors: [404, 409, 429, 503],
     },
     'GET /conversations/:id': {
       operation: 'getConversation',
       summary: 'Read a conversation: state, defaults, totals',
-      answer: conversation('The conversation, without its messages.'),
+      answer: conversationAnswer('The conversation, without its messages.'),
     },
     'PATCH /conversations/:id': {
       operation: 'updateConversation',
       summary: 'Change its title, metadata, retention or limits',
       description: '`system`, `tools` and `model` are frozen, so that the upstream’s prompt cache keeps hitting.',
       body: {
-        schema: z.withMeta(patchConversation, { id: 'ConversationPatch' }),
+        id: 'ConversationPatch',
         example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
       },
-      answer: conversation('The conversation as it is now.'),
+      answer: conversationAnswer('The conversation as it is now.'),
       errors: [429, 503],
     },
     'GET /conversations/:id/messages': {
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
-      query: z.extend(pageSchema, historyQuery.shape),
       answer: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id),
     },
     'GET /conversations/:id/turns/:turn': {
       operation: 'getTurn',
       summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
-      answer: jsonAnswer('The turn.', turnSchema, turn),
+      answer: jsonAnswer('The turn.', turnSchema, turnExample),
     },
     'DELETE /conversations/:id/turns/:turn': {
       operation: 'cancelTurn',
       summary: 'Cancel a turn, and keep what was said',
-      answer: jsonAnswer('The turn; one that had ended has not changed.', turnSchema, turn),
-    },
-    'GET /conversations/:id/approvals': {
-      operation: 'listApprovals',
-      summary: 'List the calls that wait for approval',
-      query: approvalsQuery,
-      answer: jsonAnswer('All of them, in the order of their calls.', approvalList, {
-        ...{ data: [approval], has_more: false, first_id: approval.id, last_id: approval.id },
-      }),
-    },
-    'POST /conversations/:id/approvals/:approval': {
-      operation: 'decideApproval',
-      summary: 'Approve a call, or deny it',
-      description:
-        'By `approvers` of the agent: the account itself, or an admin. The same decision again changes nothing; another one is a 409.',
-      query: approvalsQuery,
-      body: {
-        schema: z.withMeta(decisionRequest, { id: 'ApprovalDecision' }),
-        example: { decision: 'deny', reason: 'It was paid in May.' },
-      },
-      answers: {
-        200: jsonAnswer(
-          'The call: others of its step still wait. Or the turn that has gone on with it.',
-          decided,
-          approval,
-        ),
-        202: jsonAnswer('The turn that goes on: all calls of the step are decided.', turnSchema, turn),
-      },
-      errors: [409],
+      answer: jsonAnswer('The turn; one that had ended has not changed.', turnSchema, turnExample),
     },
     'GET /conversations/:id/export': {
       operation: 'exportConversation',
       summary: 'Export a conversation',
-      query: exportQuery,
       answer: {
         description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
         content: [linesContent([report, message, { type: 'end', messages: 1 }])],
@@ -296,7 +189,6 @@ export const conversations: Resource = resource({
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
       headers: z.object({ 'last-event-id': z.optionally(z.string(), 'The last event that was received.') }),
-      query: resumeQuery,
       answers: {
         200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
         204: { description: 'No turn is running.' },
@@ -306,21 +198,20 @@ export const conversations: Resource = resource({
     'POST /conversations/:id/stop': {
       operation: 'stopTurn',
       summary: 'Stop the running turn, and keep what was said',
-      query: stopQuery,
-      answer: conversation('The conversation; where nothing ran, nothing has changed.'),
+      answer: conversationAnswer('The conversation; where nothing ran, nothing has changed.'),
     },
     'POST /conversations/:id/rewind': {
       operation: 'rewindConversation',
       summary: 'Rewind to before a message',
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
-      answer: conversation('The conversation without that message’s turn and all that followed.'),
+      answer: conversationAnswer('The conversation without that message’s turn and all that followed.'),
       errors: [409, 503],
     },
     'POST /conversations/:id/fork': {
       operation: 'forkConversation',
       summary: 'Fork a conversation',
       body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
-      answers: { 201: conversation('The copy.') },
+      answers: { 201: conversationAnswer('The copy.') },
       errors: [409, 429, 503],
     },
     'DELETE /conversations/:id': {
@@ -328,5 +219,5 @@ export const conversations: Resource = resource({
       summary: 'Delete a conversation and all that it holds',
       answer: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
     },
-  },
-});
+  }),
+};

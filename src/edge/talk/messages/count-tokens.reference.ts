@@ -1,9 +1,10 @@
 import { countFields, messagesRequest } from '../../claude/messages.schema.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
-import type { Resource } from '../../kit/reference/resource.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
 import { namedPrefix } from '../../named/prefixes/prefixes.schema.ts';
 import { namedAgent } from '../../rooms/agents/agents.schema.ts';
+import { COUNT_ROUTES } from './count-tokens.route.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { messageList } from './messages.reference.ts';
 
@@ -19,7 +20,6 @@ const body = z.withMeta(
 
 const route = {
   summary: 'Count a prompt before it is sent',
-  needs: 'messages',
   body: {
     schema: body,
     example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
@@ -36,8 +36,8 @@ const route = {
 export const counts: Resource = {
   tag: 'Counts',
   description: 'What a prompt comes to, in tokens and money. Counting is free.',
-  routes: {
+  routes: words(COUNT_ROUTES, {
     'POST /count-tokens': { ...route, operation: 'countTokens' },
     'POST /v1/messages/count_tokens': { ...route, operation: 'countMessageTokens' },
-  },
+  }),
 };

@@ -1,12 +1,13 @@
 import { defaultedRequest, messageParam, messagesRequest } from '../../claude/messages.schema.ts';
 import * as z from '../../kit/http/zod.ts';
 import { eventStream } from '../../kit/reference/event-stream.ts';
-import type { Content, Resource } from '../../kit/reference/resource.ts';
+import { type Content, type Resource, words } from '../../kit/reference/resource.ts';
 import { namedPrefix } from '../../named/prefixes/prefixes.schema.ts';
 import { namedAgent, narrowedTools } from '../../rooms/agents/agents.schema.ts';
 import { anyRunSchema, runLimits } from '../../rooms/runs/runs.schema.ts';
 import { turnSchema } from '../conversations/conversations.reference.ts';
 import { backgroundTurn, namedConversation, pendingTools, shownAnswer } from '../conversations/conversations.schema.ts';
+import { MESSAGE_ROUTES } from './messages.route.ts';
 
 export const messageList = z.described(
   z.array(messageParam).check(z.minLength(1)),
@@ -156,7 +157,7 @@ const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 4
 export const messages: Resource = {
   tag: 'Messages',
   description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
-  routes: {
+  routes: words(MESSAGE_ROUTES, {
     'POST /messages': {
       ...route,
       operation: 'streamMessage',
@@ -175,5 +176,5 @@ export const messages: Resource = {
       answer: { ...answer, content: [whole, eventStream] },
       answers: begun,
     },
-  },
+  }),
 };

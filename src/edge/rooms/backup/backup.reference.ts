@@ -1,0 +1,104 @@
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, linesContent, pageAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { accountId } from '../../money/account/accounts.reference.ts';
+import { accountRow } from '../../money/account/usage-answers.schema.ts';
+import {
+  conversationAnswer,
+  conversationExample,
+  conversationId,
+  conversationList,
+} from '../../talk/conversations/conversations.reference.ts';
+import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
+import { accountBackup } from './account-backup.schema.ts';
+import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';
+
+const backup = {
+  type: 'account_backup',
+  id: 'alice',
+  limits: { usd_per_day: 0.5, requests_per_minute: 60 },
+  group: null,
+  revoked_before: 0,
+  credits: [],
+  tokens: [],
+  days: [],
+};
+const backupSchema = z.withMeta(accountBackup, { id: 'AccountBackup' });
+const restoredAnswer = z.withMeta(z.extend(accountRow, { restored: z.literal(true) }), { id: 'RestoredAccount' });
+const backupContent = linesContent([
+  [
+    'profile',
+    {
+      title: 'A talk',
+      metadata: null,
+      model: 'claude-haiku-5-5',
+      maxTokens: 2_048,
+      prefix: null,
+      agent: null,
+      retentionSeconds: null,
+      history: null,
+      sentFrom: 0,
+      cost: 7_400,
+      inputTokens: 14,
+      outputTokens: 12,
+    },
+  ],
+  ['end', null],
+]);
+
+export const accountBackups: Resource = {
+  tag: 'Accounts',
+  parameters: { id: accountId },
+  routes: words(ACCOUNT_BACKUP_ROUTES, {
+    'GET /accounts/:id/backup': {
+      operation: 'backUpAccount',
+      summary: 'Read what a backup keeps of an account',
+      description:
+        'Its limits, group, credit, revoked tokens, and what it has spent on each day. Not its requests one by one.',
+      answer: jsonAnswer('The backup.', backupSchema, backup),
+    },
+    'PUT /accounts/:id/backup': {
+      operation: 'restoreAccount',
+      summary: 'Have a new account take up a backup',
+      description:
+        'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here, was given something or was erased is a 409.',
+      body: { schema: backupSchema, example: backup },
+      answer: jsonAnswer('It is taken up.', restoredAnswer, { type: 'account', id: 'alice', restored: true }),
+      errors: [409],
+    },
+  }),
+};
+
+export const conversationBackups: Resource = {
+  tag: 'Conversations',
+  parameters: {
+    id: conversationId,
+    conversation: { description: 'The id of a conversation.', example: 'talk' },
+  },
+  errors: [503],
+  routes: words(CONVERSATION_BACKUP_ROUTES, {
+    'GET /accounts/:id/conversations': {
+      operation: 'listConversationsOf',
+      summary: 'List the conversations of an account, newest first',
+      description: 'As `GET /conversations` lists one’s own.',
+      answer: pageAnswer(conversationList, conversationExample, conversationExample.id),
+      errors: [],
+    },
+    'GET /accounts/:id/conversations/:conversation/backup': {
+      operation: 'backUpConversation',
+      summary: 'Read what a backup keeps of a conversation',
+      description:
+        'All that its next turn needs: history, calls of tools, agent, the version of its prefix. A turn that runs and calls that wait for approval are not in it. The last line is `["end",null]`, or something went wrong.',
+      answer: { description: 'JSON lines, to be sent back unchanged.', content: [backupContent] },
+    },
+    'PUT /accounts/:id/conversations/:conversation/backup': {
+      operation: 'restoreConversation',
+      summary: 'Make a conversation from a backup',
+      description:
+        'All of it, or nothing. The prefix that it holds must be stored first. It is new here: its retention begins now. One that is there already is a 409.',
+      body: backupContent,
+      answers: { 201: conversationAnswer('The conversation, whose next message is answered.') },
+      errors: [409, 503],
+    },
+  }),
+};

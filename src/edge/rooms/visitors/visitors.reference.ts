@@ -1,0 +1,31 @@
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../kit/reference/answers.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import { tokenId } from '../../money/tokens/tokens.reference.ts';
+import { visitorToken } from '../../money/tokens/tokens-answers.schema.ts';
+import { VISITOR_ROUTES } from './visitors.route.ts';
+
+export const visitors: Resource = {
+  tag: 'Tokens',
+  routes: words(VISITOR_ROUTES, {
+    'POST /tokens/visitor': {
+      operation: 'mintVisitorToken',
+      summary: 'Get a token for somebody without a login',
+      description: 'Where VISITORS is set. The token is bound to what VISITORS says, and renewed like any other.',
+      body: {
+        id: 'VisitorTokenRequest',
+        example: { turnstile: '0.zrSnRHO7h0HwSjSCU8oyzbjEtD8p' },
+      },
+      answers: {
+        201: jsonAnswer('The token.', z.withMeta(visitorToken, { id: 'VisitorToken' }), {
+          token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+          jti: tokenId,
+          account: 'visitor:6a5b2b1e3a0e4c569d5b0d7a0e1f2c3d',
+          expires_at: '2026-11-20T11:06:14.000Z',
+          session_ends_at: '2026-11-21T10:06:14.000Z',
+        }),
+      },
+      errors: [404, 429, 503],
+    },
+  }),
+};

@@ -14,28 +14,8 @@ import { readGuide, readGuides, sectionIn } from './support/guides.ts';
 const root = new URL('..', import.meta.url);
 const read = (name: string) => readFile(new URL(name, root), 'utf8');
 
-/** The folder of each resource, by its tag in the reference. */
-const FOLDERS: Readonly<Record<string, string>> = {
-  Messages: 'talk/messages',
-  Counts: 'talk/messages',
-  Models: 'claude/models',
-  Batches: 'rooms/batches',
-  Files: 'rooms/files',
-  Conversations: 'talk/conversations',
-  Agents: 'rooms/agents',
-  Prefixes: 'named/prefixes',
-  Classification: 'named/classify',
-  Classifications: 'rooms/classify-batches',
-  Webhooks: 'rooms/webhooks',
-  Usage: 'money/account',
-  Accounts: 'money/account',
-  Tokens: 'money/tokens',
-  Groups: 'rooms/pools',
-  Deployment: 'rooms/pools',
-  Alerts: 'rooms/operator',
-  Health: 'health',
-  Metrics: 'rooms/operator',
-};
+/** The names of all routes. */
+const described = RESOURCES.flatMap(({ routes }) => Object.keys(routes));
 
 /** The map of the code, and the pages that it links. */
 const DESIGN = (await readdir(new URL('docs/design', root))).map((name) => `docs/design/${name}`);
@@ -54,26 +34,31 @@ test.each(DESIGN)('%s ends with what was rejected', async (page) => {
   expect(sectionIn(await read(page), 'Rejected').length).toBeGreaterThan(100);
 });
 
-test('the design names each route with its folder and what it needs', async () => {
-  const lines = (await read('docs/design/routes.md')).split('\n').map((line) => line.replace(/\s+/g, ' ').trim());
-  // A route that a room adds to a resource is in that room: its file says so.
+test('the design names each route with its folder and what it needs, and clients know its path', async () => {
   const folders = new Map<string, string>();
   const edge = new URL('src/edge/', root);
   for (const file of await readdir(edge, { recursive: true })) {
     if (!file.endsWith('.route.ts')) continue;
     const source = await readFile(new URL(file, edge), 'utf8');
-    for (const [, path = ''] of source.matchAll(/\.(?:get|put|post|patch|delete)\('(\/[^']*)'/g)) {
-      folders.set(path, file.slice(0, file.lastIndexOf('/')));
-    }
+    const names = [...source.matchAll(/\broute\(\s*'([A-Z]+ \/[^']*)'/g)].map(([, name = '']) => name);
+    // Those of what is stored in versions are made of its path.
+    const kind = /namedRoutes\(\{\s+stored: ([A-Z]+),/.exec(source)?.[1];
+    const made = kind === undefined ? [] : described.filter((name) => name.split('/')[1] === kind.toLowerCase());
+    for (const name of [...made, ...names]) folders.set(name, file.slice(0, file.lastIndexOf('/')));
   }
-  expect(folders.size).toBeGreaterThan(50);
-  const rows = RESOURCES.flatMap(({ tag, routes }) =>
-    Object.entries(routes).map(([route, { needs }]) => {
-      const folder = folders.get(route.split(' ')[1] ?? '') ?? FOLDERS[tag];
-      return `| \`${route}\` | \`${folder}/\` | ${needs} |`;
-    }),
+  const cells = RESOURCES.flatMap(({ routes }) =>
+    Object.entries(routes).map(([name, { needs }]) => [`\`${name}\``, `\`${folders.get(name)}/\``, needs]),
   );
-  expect(lines.filter((line) => /^\| `(GET|POST|PUT|PATCH|DELETE) /.test(line))).toEqual(rows);
+  expect(cells.length).toBeGreaterThan(80);
+  const widths = [0, 1, 2].map((at) => Math.max(...cells.map((row) => row[at]?.length ?? 0)));
+  const lineOf = (row: readonly string[]) => `| ${row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' | ')} |\n`;
+  const table = [['route', 'folder', 'needs'], widths.map((width) => '-'.repeat(width)), ...cells].map(lineOf).join('');
+  const page = await read('docs/design/routes.md');
+  await expect(page.replace(/^\| route [^]*?\n(?=\n)/m, table)).toMatchFileSnapshot('../docs/design/routes.md');
+  const paths = [...new Set(described.map((name) => name.split(' ')[1]))].toSorted();
+  const type = `export type Path =\n${paths.map((path) => `  | '${path}'`).join('\n')};\n`;
+  const source = await read('src/edge/paths.ts');
+  await expect(source.replace(/export type Path =[^]*?;\n/, type)).toMatchFileSnapshot('../src/edge/paths.ts');
 });
 
 test('the picture and the table of rooms have every room', async () => {

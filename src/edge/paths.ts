@@ -1,0 +1,91 @@
+/** The paths of all routes, written from these by `npx vitest run test/documents.test.ts --update`. Only types. */
+
+export type Path =
+  | '/accounts'
+  | '/accounts/:id'
+  | '/accounts/:id/backup'
+  | '/accounts/:id/conversations'
+  | '/accounts/:id/conversations/:conversation/backup'
+  | '/accounts/:id/credit'
+  | '/accounts/:id/export'
+  | '/accounts/:id/limits'
+  | '/accounts/:id/tokens'
+  | '/accounts/:id/tokens/:jti'
+  | '/agents'
+  | '/agents/:name'
+  | '/agents/:name/versions'
+  | '/agents/:name/versions/:hash'
+  | '/alerts'
+  | '/classifications/:id'
+  | '/classifications/:id/cancel'
+  | '/classifications/:id/results'
+  | '/classifiers'
+  | '/classifiers/:name'
+  | '/classifiers/:name/evaluate'
+  | '/classifiers/:name/versions'
+  | '/classifiers/:name/versions/:hash'
+  | '/classify'
+  | '/conversations'
+  | '/conversations/:id'
+  | '/conversations/:id/approvals'
+  | '/conversations/:id/approvals/:approval'
+  | '/conversations/:id/export'
+  | '/conversations/:id/fork'
+  | '/conversations/:id/messages'
+  | '/conversations/:id/rewind'
+  | '/conversations/:id/stop'
+  | '/conversations/:id/stream'
+  | '/conversations/:id/turns/:turn'
+  | '/count-tokens'
+  | '/groups'
+  | '/groups/:id'
+  | '/groups/:id/accounts'
+  | '/groups/:id/accounts/:account'
+  | '/groups/:id/limits'
+  | '/health'
+  | '/messages'
+  | '/metrics'
+  | '/models'
+  | '/models/:id'
+  | '/pools/deployment'
+  | '/pools/deployment/limits'
+  | '/pools/deployment/recount'
+  | '/prefixes'
+  | '/prefixes/:name'
+  | '/prefixes/:name/stats'
+  | '/prefixes/:name/versions'
+  | '/prefixes/:name/versions/:hash'
+  | '/tokens'
+  | '/tokens/renew'
+  | '/tokens/visitor'
+  | '/usage'
+  | '/usage/requests'
+  | '/usage/requests/:request_id'
+  | '/v1/files'
+  | '/v1/files/:id'
+  | '/v1/files/:id/content'
+  | '/v1/messages'
+  | '/v1/messages/batches'
+  | '/v1/messages/batches/:id'
+  | '/v1/messages/batches/:id/cancel'
+  | '/v1/messages/batches/:id/results'
+  | '/v1/messages/count_tokens'
+  | '/v1/models'
+  | '/v1/models/:id'
+  | '/webhooks/:source'
+  | '/webhooks/:source/events'
+  | '/webhooks/:source/events/:id'
+  | '/webhooks/:source/events/:id/replay';
+
+/** A part of a path that is escaped. */
+export type Segment = string & { readonly '~segment': true };
+
+/** A path with escaped parts in place of its names. */
+type Filled<P extends string> = P extends `${infer Before}:${string}/${infer After}`
+  ? `${Before}${Segment}/${Filled<After>}`
+  : P extends `${infer Before}:${string}`
+    ? `${Before}${Segment}`
+    : P;
+
+/** What the edge serves: a path that no route has does not compile. */
+export type ServedPath = Filled<Path>;

@@ -54,11 +54,11 @@ test('the design names each route with its folder and what it needs, and clients
   const lineOf = (row: readonly string[]) => `| ${row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' | ')} |\n`;
   const table = [['route', 'folder', 'needs'], widths.map((width) => '-'.repeat(width)), ...cells].map(lineOf).join('');
   const page = await read('docs/design/routes.md');
-  await expect(page.replace(/^\| route [^]*?\n(?=\n)/m, table)).toMatchFileSnapshot('../docs/design/routes.md');
+  await expect(page.replace(/^\| route [\s\S]*?\n(?=\n)/m, table)).toMatchFileSnapshot('../docs/design/routes.md');
   const paths = [...new Set(described.map((name) => name.split(' ')[1]))].toSorted();
   const type = `export type Path =\n${paths.map((path) => `  | '${path}'`).join('\n')};\n`;
   const source = await read('src/edge/paths.ts');
-  await expect(source.replace(/export type Path =[^]*?;\n/, type)).toMatchFileSnapshot('../src/edge/paths.ts');
+  await expect(source.replace(/export type Path =[\s\S]*?;\n/, type)).toMatchFileSnapshot('../src/edge/paths.ts');
 });
 
 test('the picture and the table of rooms have every room', async () => {

@@ -1,12 +1,13 @@
+import type { Below, ServedPath } from '../edge/answers.ts';
 import { isRetryable, mayPass } from './errors.ts';
 import { readLines } from './lines.ts';
 import { MOST_PAUSE_MS, patiently } from './patiently.ts';
 import { pause, pauseBefore } from './pause.ts';
 import type { Batch, BatchDeletion, BatchEstimate, BatchRequest, BatchResult, Page, PageRequest } from './requests.ts';
-import { connectionError, newKey, type Transport } from './transport.ts';
+import { connectionError, inPath, newKey, type Transport } from './transport.ts';
 
 const PATH = '/v1/messages/batches';
-const pathOf = (id: string, rest = '') => `${PATH}/${encodeURIComponent(id)}${rest}`;
+const pathOf = (id: string, rest: Below<'/v1/messages/batches/:id'> = ''): ServedPath => `${PATH}/${inPath(id)}${rest}`;
 
 /** After this many failures in a row, waiting is given up. That takes about eight minutes while the machine is awake. */
 const MOST_FAILURES = 20;

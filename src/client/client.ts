@@ -1,3 +1,4 @@
+import type { Below, Segment, ServedPath } from '../edge/answers.ts';
 import { batchesOf } from './batches.ts';
 import { conversationsOf } from './conversations.ts';
 import type {
@@ -30,7 +31,7 @@ import type {
 } from './requests.ts';
 import { Run, type RunRequest } from './run.ts';
 import { MessageStream, type StreamOptions } from './stream.ts';
-import { type Call, type ClientOptions, newKey, Transport } from './transport.ts';
+import { type Call, type ClientOptions, inPath, newKey, Transport } from './transport.ts';
 
 /** A client of one edge. */
 export type Client = ReturnType<typeof createClient>;
@@ -96,7 +97,7 @@ export function createClient(options: ClientOptions) {
       ...stored<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
       /** Gets what a prefix has saved, by day and version. @example show(await sluice.prefixes.stats('manual')); */
       stats: (name: string, days?: PrefixStatsRequest): Promise<PrefixStats> =>
-        transport.json(`/prefixes/${encodeURIComponent(name)}/stats`, { query: days }),
+        transport.json(`/prefixes/${inPath(name)}/stats`, { query: days }),
     },
     /**
      * Labels one text, or several texts in one request.
@@ -118,7 +119,7 @@ export function createClient(options: ClientOptions) {
        * show(await sluice.classifiers.evaluate('tickets', { examples }));
        */
       evaluate: (name: string, request: EvaluateRequest): Promise<Evaluation> =>
-        transport.json(`/classifiers/${encodeURIComponent(name)}/evaluate`, { method: 'POST', body: request }),
+        transport.json(`/classifiers/${inPath(name)}/evaluate`, { method: 'POST', body: request }),
     },
     /**
      * Gets what was spent, as sums by day, model, conversation, prefix or agent, in US dollars.
@@ -144,9 +145,10 @@ export function createClient(options: ClientOptions) {
 }
 
 /** Makes the calls for things that are stored by name, in versions that never change. */
-function stored<Put, Answer, Stored>(transport: Transport, path: string) {
+function stored<Put, Answer, Stored>(transport: Transport, path: '/agents' | '/classifiers' | '/prefixes') {
   // The `@` before a version is not encoded.
-  const at = (name: string, rest = '') => `${path}/${encodeURIComponent(name).replace('%40', '@')}${rest}`;
+  const at = (name: string, rest: Below<'/agents/:name'> = ''): ServedPath =>
+    `${path}/${inPath(name).replace('%40', '@') as Segment}${rest}`;
   return {
     /**
      * Stores a new version, or points the name to a stored one.
@@ -180,7 +182,7 @@ function stored<Put, Answer, Stored>(transport: Transport, path: string) {
      */
     withdraw: async (ref: string): Promise<void> => {
       const [name = '', hash = ''] = ref.split('@');
-      await transport.send(at(name, `/versions/${encodeURIComponent(hash)}`), { method: 'DELETE' });
+      await transport.send(at(name, `/versions/${inPath(hash)}`), { method: 'DELETE' });
     },
   };
 }

@@ -1,3 +1,4 @@
+import type { Below, ServedPath } from '../edge/answers.ts';
 import { SluiceError } from './errors.ts';
 import { readLines } from './lines.ts';
 import type {
@@ -16,9 +17,9 @@ import type {
   Page,
 } from './requests.ts';
 import { MessageStream, type StreamOptions } from './stream.ts';
-import type { Transport } from './transport.ts';
+import { inPath, type Transport } from './transport.ts';
 
-const at = (id: string, rest = '') => `/conversations/${encodeURIComponent(id)}${rest}`;
+const at = (id: string, rest: Below<'/conversations/:id'> = ''): ServedPath => `/conversations/${inPath(id)}${rest}`;
 
 /** The conversations of the account. */
 export function conversationsOf(transport: Transport) {
@@ -71,8 +72,7 @@ export function conversationsOf(transport: Transport) {
      * const { data } = await sluice.conversations.messages('trip');
      * if (data[0]) show(await sluice.conversations.turn('trip', data[0].turn));
      */
-    turn: (id: string, turn: string): Promise<ConversationTurn> =>
-      transport.json(at(id, `/turns/${encodeURIComponent(turn)}`)),
+    turn: (id: string, turn: string): Promise<ConversationTurn> => transport.json(at(id, `/turns/${inPath(turn)}`)),
     /**
      * Stops a turn, and keeps the part of the answer that has come. An ended turn does not change.
      *
@@ -81,7 +81,7 @@ export function conversationsOf(transport: Transport) {
      * show((await sluice.conversations.cancel('report', id)).status);
      */
     cancel: (id: string, turn: string): Promise<ConversationTurn> =>
-      transport.json(at(id, `/turns/${encodeURIComponent(turn)}`), { method: 'DELETE' }),
+      transport.json(at(id, `/turns/${inPath(turn)}`), { method: 'DELETE' }),
     /**
      * Lists the calls that wait for approval. While there are any, the conversation accepts no message. Show people `input_text`: it
      * has each number as the tool gets it, where `input` has rounded long ones.
@@ -106,7 +106,7 @@ export function conversationsOf(transport: Transport) {
       decision: ApprovalDecision = { decision: 'approve' },
       whose: { account?: string } = {},
     ): Promise<ConversationTurn | Approval> => {
-      const path = at(id, `/approvals/${encodeURIComponent(approval)}`);
+      const path = at(id, `/approvals/${inPath(approval)}`);
       return transport.json(path, { method: 'POST', body: decision, query: whose });
     },
     /**

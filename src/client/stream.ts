@@ -1,10 +1,11 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
+import type { ServedPath } from '../edge/answers.ts';
 import { errorOf, isRetryable, parse, SluiceError } from './errors.ts';
 import { numberOf, readEvents, type ServerSentEvent } from './events.ts';
 import { MessageBuilder } from './message.ts';
 import { onReturn, pause, pauseBefore } from './pause.ts';
 import { SdkReader } from './sdk-reader.ts';
-import { connectionError, newKey, type Transport } from './transport.ts';
+import { connectionError, inPath, newKey, type Transport } from './transport.ts';
 
 export interface StreamOptions {
   /** Aborting it closes the stream, as `close()` does. */
@@ -153,7 +154,7 @@ export class MessageStream extends SdkReader {
     if (this.#complete || this.#failure) return;
     this.#stopping = true;
     const stop = async () => {
-      const path = `/conversations/${encodeURIComponent(conversation)}/stop`;
+      const path: ServedPath = `/conversations/${inPath(conversation)}/stop`;
       // Only this turn is stopped, not one of another window. The key is safer than the turn's id: an id that came in a
       // header may be incomplete.
       const query = this.#begin.body === undefined ? { turn: this.turn } : { key: this.#key };
@@ -229,13 +230,14 @@ export class MessageStream extends SdkReader {
       if (this.#turn === undefined && body !== undefined && !(this.#stopping && this.turn !== undefined)) {
         const headers = Object.fromEntries(new Headers(this.#options.headers));
         if (conversation !== undefined) headers['idempotency-key'] = this.#key;
-        return this.#transport.send('/messages', { method: 'POST', body, headers, signal });
+        return this.#transport.send('/messages' satisfies ServedPath, { method: 'POST', body, headers, signal });
       }
       // After the last event nothing more is sent. To get the cost, that event is asked for again.
       const last = this.#complete ? this.#number - 1 : this.#number;
       const headers: Record<string, string> =
         this.turn === undefined ? {} : { 'last-event-id': `${this.turn}-${last}` };
-      return this.#transport.send(`/conversations/${encodeURIComponent(conversation ?? '')}/stream`, {
+      const path: ServedPath = `/conversations/${inPath(conversation ?? '')}/stream`;
+      return this.#transport.send(path, {
         headers,
         query: { if_absent: this.#options.ifAbsent },
         signal,

@@ -1,3 +1,4 @@
+import type { Segment, ServedPath } from '../edge/answers.ts';
 import { errorIn, SluiceError } from './errors.ts';
 import { checkedToken, type GetToken, RenewingToken } from './renewing-token.ts';
 
@@ -27,6 +28,9 @@ export interface Patience {
   /** How long to try to resume a turn that has started (10 minutes; the edge keeps its events no longer). */
   resumeMs: number;
 }
+
+/** Escapes a part of a path. */
+export const inPath = encodeURIComponent as (part: string) => Segment;
 
 /** A call of a route. */
 export interface Call {
@@ -72,7 +76,7 @@ export class Transport {
   }
 
   /** Sends a request. @returns the JSON of the answer */
-  async json<T>(path: string, call?: Call): Promise<T> {
+  async json<T>(path: ServedPath, call?: Call): Promise<T> {
     const response = await this.send(path, call);
     try {
       return (await response.json()) as T;
@@ -82,7 +86,7 @@ export class Transport {
   }
 
   /** The same as `json`, but gives up a connection that stays silent. */
-  async jsonSoon<T>(path: string, call: Call): Promise<T> {
+  async jsonSoon<T>(path: ServedPath, call: Call): Promise<T> {
     const { signal } = call;
     const connection = new AbortController();
     const abort = () => connection.abort();

@@ -24,6 +24,7 @@ export type { ClassifyAnswer, classifyResults } from './named/classify/classify-
 export type { putPrefix } from './named/prefixes/prefixes.schema.ts';
 export type { PrefixAnswer, PrefixStats } from './named/prefixes/prefixes-answers.schema.ts';
 export type { NamedRow, VersionRow } from './named/versions/versions-answers.schema.ts';
+export type { Below, Segment, ServedPath } from './paths.ts';
 export type { putAgent } from './rooms/agents/agents.schema.ts';
 export type { AgentContent } from './rooms/agents/agents-answers.schema.ts';
 export type { decisionRequest } from './rooms/approvals/approvals.schema.ts';

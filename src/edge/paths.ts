@@ -89,3 +89,6 @@ type Filled<P extends string> = P extends `${infer Before}:${string}/${infer Aft
 
 /** What the edge serves: a path that no route has does not compile. */
 export type ServedPath = Filled<Path>;
+
+/** What stands in paths behind one that they have in common. */
+export type Below<P extends string, All extends string = Path> = All extends `${P}${infer Rest}` ? Filled<Rest> : never;

@@ -2,7 +2,8 @@
 
 import { signal } from '@preact/signals';
 import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
-import type { AgentContent, VersionRow } from '../../edge/answers.ts';
+import { inPath } from '../../client/transport.ts';
+import type { AgentContent, Below, ServedPath, VersionRow } from '../../edge/answers.ts';
 import { nameIn, refreshAgents } from '../edge/agents.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
@@ -63,7 +64,7 @@ export function spentBy(name: string): AgentSpend {
 export async function readAgent(name: string): Promise<{ content: AgentContent; versions: VersionRow[] }> {
   const [content, versions] = await Promise.all([
     readVersion(name),
-    readJson<Page<VersionRow>>(`${agentPath(name)}/versions`, { query: { limit: MOST_VERSIONS } }),
+    readJson<Page<VersionRow>>(agentPath(name, '/versions'), { query: { limit: MOST_VERSIONS } }),
   ]);
   return { content, versions: versions.data };
 }
@@ -93,8 +94,8 @@ export function removeAgent(name: string): void {
   });
 }
 
-function agentPath(name: string): string {
-  return `/agents/${encodeURIComponent(name)}`;
+function agentPath(name: string, rest: Below<'/agents/:name'> = ''): ServedPath {
+  return `/agents/${inPath(name)}${rest}`;
 }
 
 /** @returns whether a request's conversation waits for approval since that request: it is the last one there */

@@ -1,5 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { SluiceError } from '../../client/index.ts';
+import { inPath } from '../../client/transport.ts';
 import type { LedgerRequest } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
@@ -53,7 +54,7 @@ export function FindRequest() {
 /** @throws Error that says where else to look, for an id that no ledger has */
 async function readRequest(id: string): Promise<LedgerRequest> {
   try {
-    return await readJson<LedgerRequest>(`/usage/requests/${encodeURIComponent(id)}`);
+    return await readJson<LedgerRequest>(`/usage/requests/${inPath(id)}`);
   } catch (thrown) {
     throw thrown instanceof SluiceError && thrown.status === 404 ? new Error(UNKNOWN) : thrown;
   }

@@ -1,4 +1,5 @@
-import type { Limits } from '../../edge/answers.ts';
+import { inPath } from '../../client/transport.ts';
+import type { Limits, ServedPath } from '../../edge/answers.ts';
 import type { AccountQuota } from '../edge/account.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
@@ -41,7 +42,7 @@ export function LimitsForm() {
       return [name, value === '' ? null : Number(value)];
     });
     await run(async () => {
-      const path = `/accounts/${encodeURIComponent(account.value)}/limits`;
+      const path: ServedPath = `/accounts/${inPath(account.value)}/limits`;
       reportedQuota.value = await readJson<AccountQuota>(path, {
         method: 'PATCH',
         body: { ...Object.fromEntries(limits), alerts: sharesIn(String(form.get('alerts'))) },

@@ -1,7 +1,8 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect, useRef } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import type { MintedTokenAnswer, Scope, TokenRow } from '../../edge/answers.ts';
+import { inPath } from '../../client/transport.ts';
+import type { MintedTokenAnswer, Scope, ServedPath, TokenRow } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { SmallButton } from '../ui/button.tsx';
@@ -23,7 +24,7 @@ export function Tokens() {
   const minted = useSignal<string | undefined>(undefined);
   const { fault, run } = useAction();
   const reads = useRef(0);
-  const path = `/accounts/${encodeURIComponent(account.value)}/tokens`;
+  const path: ServedPath = `/accounts/${inPath(account.value)}/tokens`;
   const attempt = useCallback(
     (work?: () => Promise<unknown>) =>
       run(async () => {

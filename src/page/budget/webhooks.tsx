@@ -1,7 +1,8 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import type { EventRow, SHIPPED_SOURCES } from '../../edge/answers.ts';
+import { inPath } from '../../client/transport.ts';
+import type { EventRow, ServedPath, SHIPPED_SOURCES } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
@@ -23,7 +24,7 @@ export function Webhooks() {
   const source = useSignal(SOURCES[0] ?? '');
   const rows = useSignal<EventRow[] | undefined>(undefined);
   const { fault, run } = useAction();
-  const path = `/webhooks/${encodeURIComponent(source.value)}/events`;
+  const path: ServedPath = `/webhooks/${inPath(source.value)}/events`;
   const attempt = useCallback(
     async (work?: () => Promise<unknown>) => {
       const done = await run(async () => {

@@ -2,6 +2,7 @@
 
 import { signal } from '@preact/signals';
 import type { NamedRow } from '../../client/index.ts';
+import { inPath } from '../../client/transport.ts';
 import type { accountAnswer, z } from '../../edge/answers.ts';
 import { edge, readJson } from './client.ts';
 import { identity } from './identity.ts';
@@ -20,7 +21,7 @@ export function ofAccount(account: string) {
 
 export async function readQuota(account: string): Promise<AccountQuota> {
   const { if_absent } = ofAccount(account);
-  return await readJson<AccountQuota>(`/accounts/${encodeURIComponent(account)}`, { query: { if_absent } });
+  return await readJson<AccountQuota>(`/accounts/${inPath(account)}`, { query: { if_absent } });
 }
 
 /** Loads the quota status of the user's own account. If several loads overlap, the last one counts. */

@@ -3,7 +3,7 @@
 import { computed, signal } from '@preact/signals';
 import { errorIn } from '../../client/errors.ts';
 import { type Client, createClient, SluiceError } from '../../client/index.ts';
-import type { HealthAnswer } from '../../edge/answers.ts';
+import type { HealthAnswer, ServedPath } from '../../edge/answers.ts';
 import { loadModels } from './models.ts';
 import { record } from './recording.ts';
 import { detailsOf, sayError } from './sentences.ts';
@@ -32,8 +32,8 @@ export function edge(): Client {
 }
 
 /** Asks the edge for JSON. @throws SluiceError in the words of the edge */
-export async function readJson<T>(...request: Parameters<Client['fetch']>): Promise<T> {
-  return (await (await edge().fetch(...request)).json()) as T;
+export async function readJson<T>(path: ServedPath, call?: Parameters<Client['fetch']>[1]): Promise<T> {
+  return (await (await edge().fetch(path, call)).json()) as T;
 }
 
 /** Finds out whether the edge answers and the credential is valid. */

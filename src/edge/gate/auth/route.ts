@@ -15,16 +15,13 @@ export type RouteName = `${Method} /${string}`;
 /** The path in a route's name. */
 export type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
-/** The schemas by which a route checks what is sent to it. The reference describes the request from them. */
-interface Request<Body, Query> {
-  body?: Body;
-  query?: Query;
-}
-
 /** What must hold before a route's handler is called, and what it reads. */
-interface Terms<Body, Query> extends Request<Body, Query> {
+interface RouteTerms<Body, Query> {
   /** The scope that it needs. `credential`: any scope will do; `signature`: the body must be signed; `nothing`: it is public. */
   needs: Scope | 'credential' | 'signature' | 'nothing';
+  /** By these the handler checks what is sent, and from these the reference describes it. */
+  body?: Body;
+  query?: Query;
   /** Whether its query also says which page of a list is asked for: `readPage` reads that. */
   pages?: true;
   /** Whether bound tokens may use it. Then the handler must see what they may ask there. */
@@ -36,7 +33,7 @@ interface Terms<Body, Query> extends Request<Body, Query> {
 }
 
 /** One route: all that the core, its rooms and the reference know of it. */
-export interface Route<Name extends RouteName, Body, Query> extends Terms<Body, Query> {
+export interface Route<Name extends RouteName, Body, Query> extends RouteTerms<Body, Query> {
   readonly name: Name;
   // A method, so that routes of different paths stand in one list.
   answer(c: Context<AppEnv, PathOf<Name>>, request: { body: Body; query: Query }): Response | Promise<Response>;
@@ -58,7 +55,7 @@ export function route<
   const Name extends RouteName,
   Body extends z.ZodMiniType | undefined = undefined,
   Query extends z.ZodMiniObject | undefined = undefined,
->(name: Name, terms: Terms<Body, Query>, answer: Route<Name, Body, Query>['answer']): Route<Name, Body, Query> {
+>(name: Name, terms: RouteTerms<Body, Query>, answer: Route<Name, Body, Query>['answer']): Route<Name, Body, Query> {
   return { ...terms, name, answer };
 }
 

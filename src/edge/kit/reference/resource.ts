@@ -38,7 +38,7 @@ interface BodyWords extends Pick<Content, 'example'> {
 }
 
 /** What a route's file does not say: the words for callers. */
-interface Told {
+interface RouteTexts {
   /** Its name in generated clients. */
   operation: string;
   summary: string;
@@ -54,7 +54,7 @@ interface Told {
 }
 
 /** The words of a route. What it takes is told here only where nothing checks it. */
-type WordsOf<R extends AnyRoute> = Told &
+type WordsOf<R extends AnyRoute> = RouteTexts &
   ([NonNullable<R['body']>] extends [never] ? { body?: Content } : { body: BodyWords }) &
   ([NonNullable<R['query']>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
 
@@ -62,7 +62,7 @@ type WordsOf<R extends AnyRoute> = Told &
  * A route as a caller sees it. Everything that all routes have is added automatically: the parameters of the path, the errors
  * of bodies and credentials, the headers with ids.
  */
-export interface Described extends Told, Pick<AnyRoute, 'needs'> {
+export interface Described extends RouteTexts, Pick<AnyRoute, 'needs'> {
   query?: z.ZodMiniObject | undefined;
   body?: Content | undefined;
 }
@@ -80,7 +80,7 @@ export interface Resource {
 }
 
 /** The schemas of bodies with their names. */
-const named = new WeakMap<z.ZodMiniType, z.ZodMiniType>();
+const namedSchemas = new WeakMap<z.ZodMiniType, z.ZodMiniType>();
 
 /**
  * Adds words to routes.
@@ -97,7 +97,7 @@ export function words<R extends AnyRoute>(
 /** The same for routes whose names are made. */
 export function wordsByName(
   routes: readonly AnyRoute[],
-  told: Readonly<Record<string, Told & { body?: BodyWords; query?: z.ZodMiniObject }>>,
+  told: Readonly<Record<string, RouteTexts & { body?: BodyWords; query?: z.ZodMiniObject }>>,
 ): Record<string, Described> {
   const known = new Map<string, AnyRoute>(routes.map((route) => [route.name, route]));
   return Object.fromEntries(
@@ -105,19 +105,22 @@ export function wordsByName(
       const route = known.get(name);
       if (!route) throw new Error(`There is no route ${name}.`);
       const { needs } = route;
-      return [name, { ...texts, needs, query: query ?? queryOf(route), body: body && bodyOf(route, body) }];
+      return [
+        name,
+        { ...texts, needs, query: query ?? describedQuery(route), body: body && describedBody(route, body) },
+      ];
     }),
   );
 }
 
-function queryOf({ pages, query }: AnyRoute): z.ZodMiniObject | undefined {
+function describedQuery({ pages, query }: AnyRoute): z.ZodMiniObject | undefined {
   if (!pages) return query;
   return query ? z.extend(pageSchema, query.shape) : pageSchema;
 }
 
-function bodyOf({ body }: AnyRoute, { id, schema = body, ...content }: BodyWords): Content {
+function describedBody({ body }: AnyRoute, { id, schema = body, ...content }: BodyWords): Content {
   if (!schema) throw new Error('Neither the route nor its words have a schema of its body.');
-  const told = id === undefined ? schema : getOrMake(named, schema, () => z.withMeta(schema, { id }));
+  const told = id === undefined ? schema : getOrMake(namedSchemas, schema, () => z.withMeta(schema, { id }));
   return { ...content, schema: told };
 }
 

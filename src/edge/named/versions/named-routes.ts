@@ -57,11 +57,11 @@ export function namedRoutes<
     route(`GET ${path}`, { needs: scope, pages: true }, async (c) => c.json(await listNames(c, kind))),
     route(`PUT ${path}/:name`, { needs: 'prefixes' }, async (c) => c.json(await putNamed(c, named))),
     route(`GET ${path}/:name/versions`, { needs: scope, pages: true }, async (c) =>
-      c.json(await historyOf(c, stored, nameIn(c))),
+      c.json(await historyOf(c, stored, nameAsked(c))),
     ),
-    route(`GET ${path}/:name`, { needs: scope }, async (c) => named.show(c, await findAsked(c, stored, nameIn(c)))),
+    route(`GET ${path}/:name`, { needs: scope }, async (c) => named.show(c, await findAsked(c, stored, nameAsked(c)))),
     route(`DELETE ${path}/:name`, { needs: 'prefixes' }, async (c) => {
-      const name = nameIn(c);
+      const name = nameAsked(c);
       await publish(c, stored, storedPlaceFor(c, kind, name), name, (object) => object.removeName(kind, name));
       return c.json({ type: `${kind}_deleted`, name });
     }),
@@ -76,7 +76,7 @@ export function namedRoutes<
   ];
 }
 
-function nameIn(c: Context<AppEnv>): string {
+function nameAsked(c: Context<AppEnv>): string {
   return c.req.param('name') ?? '';
 }
 

@@ -29,19 +29,19 @@ const sourcesOfApps = new WeakMap<AppChoices, ReadonlyMap<string, Webhook>>();
 
 /** The routes of webhooks. Senders need only their signature; the events are for admins. */
 export const WEBHOOK_ROUTES = [
-  route('POST /webhooks/:source', { needs: 'signature' }, (c) => receiveEvent(c, sourceOf(c))),
+  route('POST /webhooks/:source', { needs: 'signature' }, (c) => receiveEvent(c, webhookNamed(c))),
   route('GET /webhooks/:source/events', { needs: 'admin', pages: true, query: eventsQuery }, async (c, { query }) => {
     const asked = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
-    return c.json(await inboxOf(c, sourceOf(c))((inbox) => inbox.list(asked)));
+    return c.json(await inboxOf(c, webhookNamed(c))((inbox) => inbox.list(asked)));
   }),
   route('GET /webhooks/:source/events/:id', { needs: 'admin' }, async (c) => {
-    const report = await inboxOf(c, sourceOf(c))((inbox) => inbox.read(c.req.param('id')));
+    const report = await inboxOf(c, webhookNamed(c))((inbox) => inbox.read(c.req.param('id')));
     if (!report) throw unknownEvent();
     return c.json(report);
   }),
   route('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
     const id = c.req.param('id');
-    const report = await inboxOf(c, sourceOf(c))((inbox) => inbox.replay(id));
+    const report = await inboxOf(c, webhookNamed(c))((inbox) => inbox.replay(id));
     if (!report) throw unknownEvent();
     enqueue(c, id);
     return c.json(report, 202);
@@ -49,7 +49,7 @@ export const WEBHOOK_ROUTES = [
 ];
 
 /** @throws ApiError 404 for a source that this deployment does not have */
-function sourceOf(c: Context<AppEnv>): Webhook {
+function webhookNamed(c: Context<AppEnv>): Webhook {
   const app = c.get('app');
   const sources = getOrMake(sourcesOfApps, app, () =>
     webhooksBySource(pluggedBy(app, SOURCES_GIVEN) ?? shippedWebhooks),

@@ -64,14 +64,6 @@ export const CONVERSATION_ROUTES = [
   route('GET /conversations/:id', { needs: 'messages' }, async (c) =>
     json(await callConversation(c, idOf(c), (object) => object.read())),
   ),
-  route('PATCH /conversations/:id', { needs: 'messages', body: patchConversation }, async (c, request) => {
-    const body = await bodyOf(c);
-    const patch = validate(request.body, body.json);
-    checkRetention(c, patch.retention_seconds);
-    const id = idOf(c);
-    const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
-    return json(await storing(c, id, (object) => object.patch(patch)), 200, quotaStatus);
-  }),
   route('DELETE /conversations/:id', { needs: 'messages' }, async (c) => {
     const id = idOf(c);
     const place = { account: c.get('identity').account, id };
@@ -79,6 +71,14 @@ export const CONVERSATION_ROUTES = [
     // A damaged table breaks the object that first writes to it. If a call is repeated, the one before may have deleted.
     if (!(await orAgain(async (again) => (await erase()) || again))) throw noConversation();
     return c.json({ type: 'conversation_deleted', id });
+  }),
+  route('PATCH /conversations/:id', { needs: 'messages', body: patchConversation }, async (c, request) => {
+    const body = await bodyOf(c);
+    const patch = validate(request.body, body.json);
+    checkRetention(c, patch.retention_seconds);
+    const id = idOf(c);
+    const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
+    return json(await storing(c, id, (object) => object.patch(patch)), 200, quotaStatus);
   }),
   route(
     'GET /conversations/:id/messages',

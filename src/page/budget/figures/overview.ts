@@ -2,7 +2,13 @@
 
 import { signal } from '@preact/signals';
 import type { Page } from '../../../client/index.ts';
-import type { AccountSpendRow, AlertRow, DeploymentReport, PoolQuotaReport } from '../../../edge/answers.ts';
+import type {
+  AccountSpendRow,
+  AlertRow,
+  DeploymentReport,
+  PoolQuotaReport,
+  ServedPath,
+} from '../../../edge/answers.ts';
 import { readJson } from '../../edge/client.ts';
 import { poll } from '../../edge/poll.ts';
 import { patchLimits } from './patch-limits.ts';
@@ -113,6 +119,6 @@ function byPeriod<T>(read: (period: Period) => T): Record<Period, T> {
   return { day: read('day'), week: read('week'), month: read('month') };
 }
 
-function listOf<T>(path: string, query: Record<string, string | number>): Promise<Page<T>> {
+function listOf<T>(path: ServedPath, query: Record<string, string | number>): Promise<Page<T>> {
   return readJson<Page<T>>(path, { query });
 }

@@ -1,5 +1,6 @@
 /** Changes some of somebody's limits: those of an account, of a group, or of the whole deployment. */
-import type { PoolQuotaReport } from '../../../edge/answers.ts';
+import { inPath } from '../../../client/transport.ts';
+import type { PoolQuotaReport, Segment } from '../../../edge/answers.ts';
 import type { AccountQuota } from '../../edge/account.ts';
 import { readJson } from '../../edge/client.ts';
 
@@ -31,6 +32,6 @@ export async function limitsOf(kind: Limited, id: string): Promise<PoolQuotaRepo
   return (await readJson<AccountQuota>(path)).own_limits ?? {};
 }
 
-function limitedPath(kind: Limited, id: string): string {
-  return kind === 'deployment' ? '/pools/deployment' : `/${kind}s/${encodeURIComponent(id)}`;
+function limitedPath(kind: Limited, id: string): '/pools/deployment' | `/${'account' | 'group'}s/${Segment}` {
+  return kind === 'deployment' ? '/pools/deployment' : `/${kind}s/${inPath(id)}`;
 }

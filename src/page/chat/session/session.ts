@@ -12,6 +12,8 @@ import {
   SluiceError,
   type StreamOptions,
 } from '../../../client/index.ts';
+import { inPath } from '../../../client/transport.ts';
+import type { ServedPath } from '../../../edge/answers.ts';
 import { refreshQuota } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
@@ -162,7 +164,7 @@ export class Session {
 
   /** Reads what a run did so far, where it is not known, or may have changed. */
   async readRun(turn: string): Promise<void> {
-    const path = `/conversations/${encodeURIComponent(this.id)}/turns/${encodeURIComponent(turn)}`;
+    const path: ServedPath = `/conversations/${inPath(this.id)}/turns/${inPath(turn)}`;
     const response = await edge().fetch(path).catch(ignoreDeleted);
     const run = response && exactJson(await response.text());
     if (run && !this.#left) this.runs.value = new Map(this.runs.peek()).set(turn, run as ConversationTurn);

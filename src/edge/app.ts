@@ -11,6 +11,7 @@ import type { AppEnv } from './gate/auth/context.ts';
 import { loopbackOnly } from './gate/auth/loopback.ts';
 import { allowOrigins } from './gate/auth/origins.ts';
 import { close, closedUnlessOpened, handlersOf, open } from './gate/auth/protected-paths.ts';
+import { OPEN_ROUTES, OPTIONS, ROUTES } from './gate/auth/room-routes.ts';
 import { settingsOf, sharePrices } from './gate/settings/settings.ts';
 import { healthRoutes } from './health/health.route.ts';
 import { RoomShare, room } from './kit/http/body-room.ts';
@@ -20,7 +21,7 @@ import { Hono } from './kit/http/hono.ts';
 import { LogEntry, type LogLine } from './kit/http/log.ts';
 import { asksForPage, missingPage } from './kit/http/missing-page.ts';
 import { unknownPath } from './kit/http/unknown-path.ts';
-import { shareRooms } from './kit/rooms/rooms.ts';
+import { pluggedInto, shareRooms } from './kit/rooms/rooms.ts';
 import { accountsRoutes } from './money/account/accounts.route.ts';
 import { usageRoutes } from './money/account/usage.route.ts';
 import { refuseRevoked } from './money/admission/refuse-revoked.ts';
@@ -28,20 +29,8 @@ import { tokensRoutes } from './money/tokens/tokens.route.ts';
 import { classifiersRoutes } from './named/classify/classifiers.route.ts';
 import { classifyRoutes } from './named/classify/classify.route.ts';
 import { prefixesRoutes } from './named/prefixes/prefixes.route.ts';
-import { agentsRoutes } from './rooms/agents/agents.route.ts';
-import { approvalsRoutes } from './rooms/approvals/approvals.route.ts';
-import { accountBackupRoutes } from './rooms/backup/account-backup.route.ts';
-import { conversationBackupRoutes } from './rooms/backup/conversation-backup.route.ts';
-import { batchesRoutes } from './rooms/batches/batches.route.ts';
-import { classificationsRoutes, classifyByBatch } from './rooms/classify-batches/classifications.route.ts';
-import { filesRoutes } from './rooms/files/files.route.ts';
-import { alertsRoutes } from './rooms/operator/alerts.route.ts';
-import { metricsRoutes } from './rooms/operator/metrics.route.ts';
-import { poolsRoutes } from './rooms/pools/pools.route.ts';
 import type { Room } from './rooms/room.ts';
-import { shareTools, type WorkerTools } from './rooms/runs/tools/worker-tools.ts';
-import { visitorsRoutes } from './rooms/visitors/visitors.route.ts';
-import { type WebhooksOptions, webhooksRoutes } from './rooms/webhooks/webhooks.route.ts';
+import type { RoomOptions } from './rooms.ts';
 import { conversationsRoutes } from './talk/conversations/conversations.route.ts';
 import { countTokensRoutes } from './talk/messages/count-tokens.route.ts';
 import { type MessagesOptions, messagesRoutes } from './talk/messages/messages.route.ts';
@@ -50,15 +39,15 @@ import { type MessagesOptions, messagesRoutes } from './talk/messages/messages.r
  * What a Worker decides in its own code. `rooms`, `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong
  * to the Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
  */
-export interface AppOptions<Inputs extends object = Record<string, unknown>> extends MessagesOptions, WebhooksOptions {
+export interface AppOptions<Inputs extends object = Record<string, unknown>>
+  extends MessagesOptions,
+    RoomOptions<Inputs> {
   /** The features beside the core. Default: those of the Worker's first app, or none. */
   rooms?: readonly Room[];
   /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
   authenticate?: Authenticate;
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
   prices?: Prices;
-  /** Tools that the edge calls in this Worker itself, for every caller whose request names one with `run: "worker"`. */
-  tools?: WorkerTools<Inputs>;
   /**
    * Paths of routes that the Worker adds to this app and that need no credential. All other added routes need one, and
    * have `c.get('identity')`. The edge's own routes cannot be opened.
@@ -84,7 +73,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   if (options.rooms) shareRooms(options.rooms);
   if (options.fetch) shareFetch(options.fetch);
   if (options.prices) sharePrices(options.prices);
-  if (options.tools) shareTools(options.tools);
+  for (const share of pluggedInto(OPTIONS)) share(options);
   const app = new Hono<AppEnv>();
   app.onError((thrown, c) => {
     const error = toApiError(thrown);
@@ -95,13 +84,11 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
     return errorResponse(error, c.get('requestId'), explained);
   });
   app.use(identify, loopbackOnly, allowOrigins);
-  // These need no credential: health, webhooks, which need only their signature, and who wants one without a login.
+  // These need no credential: health, and what rooms have, such as webhooks, which need only their signature.
   app.route('/', healthRoutes(options.fetch, options.authenticate));
-  app.route('/', visitorsRoutes());
-  const webhooks = webhooksRoutes(options);
-  app.route('/', webhooks.receiving);
+  for (const routes of pluggedInto(OPEN_ROUTES).flatMap((make) => make(options))) app.route('/', routes);
   for (const path of options.publicPaths ?? []) app.use(path, open);
-  const edge = ownRoutes(options).route('/', webhooks.events);
+  const edge = ownRoutes(options);
   for (const path of [...foldersOf(edge), ...(options.privatePaths ?? [])]) app.use(path, close);
   const unknown = refuseUnknown(app);
   const passing = new Set<unknown>([refuseRevoked, unknown]);
@@ -121,24 +108,15 @@ function ownRoutes<Inputs extends object>(options: AppOptions<Inputs>): Hono<App
   edge.route('/', messagesRoutes(options));
   edge.route('/', countTokensRoutes(options.fetch));
   edge.use(refuseRevoked);
-  edge.route('/', batchesRoutes(options.fetch));
   edge.route('/', conversationsRoutes());
-  edge.route('/', approvalsRoutes());
-  edge.route('/', agentsRoutes());
   edge.route('/', prefixesRoutes(options.fetch));
-  edge.route('/', classifyRoutes(options.fetch, classifyByBatch(options.fetch)));
-  edge.route('/', classificationsRoutes());
-  edge.route('/', classifiersRoutes(options.fetch));
+  edge.route('/', classifyRoutes(options.fetch));
+  edge.route('/', classifiersRoutes());
   edge.route('/', modelsRoutes(options.fetch));
-  edge.route('/', filesRoutes(options.fetch));
   edge.route('/', accountsRoutes());
-  edge.route('/', accountBackupRoutes());
-  edge.route('/', conversationBackupRoutes());
   edge.route('/', tokensRoutes());
   edge.route('/', usageRoutes());
-  edge.route('/', poolsRoutes());
-  edge.route('/', alertsRoutes());
-  edge.route('/', metricsRoutes(options.fetch));
+  for (const routes of pluggedInto(ROUTES).flatMap((make) => make(options))) edge.route('/', routes);
   return edge;
 }
 

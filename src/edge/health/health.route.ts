@@ -10,9 +10,11 @@ import type { AppEnv } from '../gate/auth/context.ts';
 import type { Settings } from '../gate/settings/settings.ts';
 import { Hono } from '../kit/http/hono.ts';
 import { isoTimeOrNull } from '../kit/http/times.ts';
+import { missingBindings } from '../kit/objects/needed-bindings.ts';
+import { pluggedInto } from '../kit/rooms/rooms.ts';
 import { refuseRevoked } from '../money/admission/refuse-revoked.ts';
-import { workerToolNames } from '../rooms/runs/tools/worker-tools.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
+import { HEALTH } from './told.ts';
 
 /**
  * Answers whether the settings are valid, and which upstream answers; for admins, with `?upstreams`, how each upstream is.
@@ -33,9 +35,9 @@ export function healthRoutes(fetchUpstream?: Fetch, own?: Authenticate) {
     if (refused.length > 0) Object.assign(answer, { status: 'degraded', ...whatToDo(refused) });
     // Where another upstream answers, the edge is of use.
     const isDown = refused.length > 0 && refused.length === keys.length;
-    const warnings = warningsOf(c.get('settings'));
+    const warnings = [...warningsOf(c.get('settings')), ...missingBindings(c.env)];
     if (warnings.length > 0) answer.warnings = warnings;
-    if (c.get('settings').development) answer.tools = workerToolNames();
+    for (const tell of pluggedInto(HEALTH)) Object.assign(answer, tell(c.get('settings')));
     if (c.req.query('upstreams') !== undefined) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
     return c.json(answer, isDown && c.req.query('strict') !== undefined ? 503 : 200);
   });
@@ -51,7 +53,7 @@ function whatToDo(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 
   return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };
 }
 
-function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, outdated }: Settings): string[] {
+function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, outdated }: Settings): readonly string[] {
   if (JWT_GROUP_CLAIM === undefined || JWT_GROUP_DEFAULT !== undefined) return outdated;
   return [
     ...outdated,

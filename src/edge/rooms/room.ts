@@ -1,4 +1,24 @@
-import type { AnyRoom } from '../kit/rooms/rooms.ts';
+import type { KINDS } from '../claude/kinds/kinds.ts';
+import type { SIMULATED_KINDS } from '../claude/kinds/simulator.ts';
+import type { OPEN_ROUTES, OPTIONS, ROUTES } from '../gate/auth/room-routes.ts';
+import type { SETTINGS } from '../gate/settings/room-settings.ts';
+import type { HEALTH, METRICS } from '../health/told.ts';
+import type { QUEUE } from '../kit/delivery/queue.ts';
+import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
+import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
+import type { CLASSIFY_BY_BATCH } from '../named/classify/classify.route.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
-export interface Room extends AnyRoom {}
+export interface Room
+  extends AnyRoom,
+    Plugged<typeof ROUTES>,
+    Plugged<typeof OPEN_ROUTES>,
+    Plugged<typeof OPTIONS>,
+    Plugged<typeof QUEUE>,
+    Plugged<typeof BINDINGS>,
+    Plugged<typeof SETTINGS>,
+    Plugged<typeof HEALTH>,
+    Plugged<typeof METRICS>,
+    Plugged<typeof KINDS>,
+    Plugged<typeof SIMULATED_KINDS>,
+    Plugged<typeof CLASSIFY_BY_BATCH> {}

@@ -5,9 +5,10 @@ import { requireScope } from '../../gate/auth/authenticate.ts';
 import { openToBound } from '../../gate/auth/bound-routes.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
-import { ApiError } from '../../kit/http/errors.ts';
+import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { Hono } from '../../kit/http/hono.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
@@ -33,15 +34,13 @@ export interface BatchWork {
   deliverUrl: string | undefined;
 }
 
-/**
- * Makes the route `/classify`, which labels one text or many.
- *
- * @param byBatch answers a request that wants a batch
- */
-export function classifyRoutes(
-  fetchUpstream: Fetch | undefined,
-  byBatch: (c: Context<AppEnv>, work: BatchWork) => Promise<Response>,
-) {
+/** Makes the function that answers a request which wants a batch. */
+export const CLASSIFY_BY_BATCH =
+  seam<(fetchUpstream?: Fetch) => (c: Context<AppEnv>, work: BatchWork) => Promise<Response>>()('classifyByBatch');
+
+/** Makes the route `/classify`, which labels one text or many. */
+export function classifyRoutes(fetchUpstream?: Fetch) {
+  const [byBatch] = pluggedInto(CLASSIFY_BY_BATCH).map((make) => make(fetchUpstream));
   return new Hono<AppEnv>().post('/classify', openToBound(refuseSpent(requireScope('classify'))), async (c) => {
     const { json, bytes } = await readJson(c, 'price');
     const request = validate(classifyRequest, json);
@@ -51,6 +50,7 @@ export function classifyRoutes(
     const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by, bound);
     c.get('entry').line.model = task.model.slice(0, 128);
     if (batch && inputs) {
+      if (!byBatch) throw invalidRequest('batch: This edge does not classify by batch.');
       const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
       return await byBatch(c, { task, inputs, digest, deliverUrl });
     }

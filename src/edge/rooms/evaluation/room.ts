@@ -1,4 +1,5 @@
 import type { Room } from '../room.ts';
+import { evaluationRoutes } from './evaluation.route.ts';
 
 /** Evaluations of classifiers. */
-export const evaluationRoom: Room = { name: 'evaluation' };
+export const evaluationRoom: Room = { name: 'evaluation', routes: ({ fetch }) => [evaluationRoutes(fetch)] };

@@ -1,4 +1,11 @@
 import type { Room } from '../room.ts';
+import { webhooksRoom } from '../webhooks/room.ts';
+import { alertsRoutes } from './alerts.route.ts';
+import { metricsRoutes } from './metrics.route.ts';
 
-/** What operators look at: metrics, alerts, refusals. */
-export const operatorRoom: Room = { name: 'operator' };
+/** What operators look at: metrics, alerts, refusals. Alerts are delivered as what webhooks have brought is. */
+export const operatorRoom: Room = {
+  name: 'operator',
+  needs: [webhooksRoom],
+  routes: ({ fetch }) => [alertsRoutes(), metricsRoutes(fetch)],
+};

@@ -1,6 +1,7 @@
 import type { Context } from 'hono';
 import { requireScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
+import type { RouteOptions } from '../../gate/auth/room-routes.ts';
 import { notFound } from '../../kit/http/errors.ts';
 import { Hono } from '../../kit/http/hono.ts';
 import { readPage } from '../../kit/http/page.ts';
@@ -9,6 +10,7 @@ import type { Remote } from '../../kit/objects/call-object.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { receive } from './receive.ts';
+import { sourcesOf } from './source-settings.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
 import { shippedWebhooks } from './sources/shipped.ts';
 import { eventsQuery } from './webhooks.schema.ts';
@@ -22,7 +24,7 @@ export interface WebhooksOptions {
 }
 
 /** Makes the routes of webhooks. Senders need only their signature; the events are for admins. */
-export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions = {}) {
+export function webhooksRoutes({ webhooks = shippedWebhooks }: RouteOptions & WebhooksOptions = {}) {
   const sources = webhooksBySource(webhooks);
   /** @throws ApiError 404 for a source that this deployment does not have */
   const sourceOf = (c: Context<AppEnv>): Webhook => {
@@ -55,7 +57,7 @@ export function webhooksRoutes({ webhooks = shippedWebhooks }: WebhooksOptions =
 async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
   const { settings, entry } = c.var;
   const { source } = webhook;
-  const { secret, secrets = [] } = settings.sources.get(source) ?? {};
+  const { secret, secrets = [] } = sourcesOf(settings).sources.get(source) ?? {};
   if (secrets.length === 0) {
     throw notFound(`Webhooks of ${source} are not open here: ${secret ?? 'their entry in WEBHOOKS'} is not set.`);
   }

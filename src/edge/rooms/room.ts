@@ -1,7 +1,7 @@
 import type { KINDS } from '../claude/kinds/kinds.ts';
 import type { SIMULATED_KINDS } from '../claude/kinds/simulator.ts';
 import type { OPEN_ROUTES, OPTIONS, ROUTES } from '../gate/auth/room-routes.ts';
-import type { SETTINGS } from '../gate/settings/room-settings.ts';
+import type { SETTINGS } from '../gate/settings/settings.ts';
 import type { HEALTH, METRICS } from '../health/told.ts';
 import type { QUEUE } from '../kit/delivery/queue.ts';
 import type { BINDINGS } from '../kit/objects/needed-bindings.ts';

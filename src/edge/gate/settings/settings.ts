@@ -7,11 +7,10 @@ import { deliverFault, isHost, isLoopback } from '../../kit/http/headers/hosts.t
 import { logWarning } from '../../kit/http/log.ts';
 import * as z from '../../kit/http/zod.ts';
 import { missingBindings } from '../../kit/objects/needed-bindings.ts';
-import { ofRooms, pluggedInto } from '../../kit/rooms/rooms.ts';
+import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { limitsSchema, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { isGroup } from '../identity/identity.ts';
 import { onlySchema } from '../identity/only.ts';
-import { SETTINGS } from './room-settings.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
 import {
   anyHttpUrl,
@@ -253,6 +252,18 @@ export interface Settings extends z.output<typeof settingsSchema> {
   /** The namespace of KV where the simulator keeps its batches and files; undefined outside development. */
   simulatorStore: unknown;
 }
+
+/** What a room has to do with the settings of a deployment. */
+export interface RoomSettings {
+  /** Its own settings: the meaning, the form and the default of each, as in `settingsSchema`. */
+  schema?: z.ZodMiniObject;
+  /** @throws ApiError 500 that names a setting with which the room cannot work, never its value */
+  check?(settings: Settings): unknown;
+  /** @returns what is valid, and hardly what was meant, or outdated */
+  warnings?(settings: Settings): readonly string[];
+}
+
+export const SETTINGS = seam<RoomSettings>()('settings');
 
 let parsedSettings = new WeakMap<object, Settings>();
 

@@ -1,4 +1,4 @@
-import { readerOfSettings } from '../../gate/settings/room-settings.ts';
+import { readerOfSettings } from '../../gate/settings/reader-of-settings.ts';
 import { checkDelivery, faultsOf, malformed } from '../../gate/settings/setting-faults.ts';
 import { agentName, httpUrl, jsonSetting, senderSecrets, standardSecrets } from '../../gate/settings/setting-forms.ts';
 import type { Settings } from '../../gate/settings/settings.ts';

@@ -1,4 +1,4 @@
-import { readerOfSettings } from '../../../gate/settings/room-settings.ts';
+import { readerOfSettings } from '../../../gate/settings/reader-of-settings.ts';
 import { malformed } from '../../../gate/settings/setting-faults.ts';
 import type { Settings } from '../../../gate/settings/settings.ts';
 import { isHost } from '../../../kit/http/headers/hosts.ts';

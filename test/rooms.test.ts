@@ -115,12 +115,14 @@ beforeAll(async () => {
   contained = metafile.outputs;
   const scripts = new Map(outputFiles.map(({ path, text }) => [path, text]));
   const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
+  // What wrangler gives has no type.
+  const objects = config.durable_objects.bindings as { name: string; class_name: string }[];
   const { workerOptions } = unstable_getMiniflareWorkerOptions(config);
   const { modulesRules: _, assets: __, queueConsumers: ___, ...configured } = workerOptions;
   const worker = ({ name, absent }: Without, unbound?: string): V4WorkerOptions => {
     const same = absent.size === 0 ? WITH_ALL.name : name;
     const script = scripts.get(join(root, `${same}.js`)) ?? '';
-    const bound = config.durable_objects.bindings.filter(
+    const bound = objects.filter(
       (one) => one.name !== unbound && entries.get(same)?.includes(`export { ${one.class_name} }`),
     );
     return {

@@ -9,10 +9,11 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { keyNames, readUpstreams } from '../src/edge/claude/kinds/entry.ts';
-import { isUpstreamKey, parseSettings, type Settings, settingsSchema } from '../src/edge/gate/settings/settings.ts';
+import { isUpstreamKey, parseSettings, type Settings, settingsShape } from '../src/edge/gate/settings/settings.ts';
 import { descriptionOf } from '../src/edge/kit/http/zod.ts';
 import { isToolSecret } from '../src/edge/rooms/runs/tools/tool-secrets.ts';
-import { isWebhookSecret } from '../src/edge/rooms/webhooks/source-settings.ts';
+import { isWebhookSecret, sourcesOf } from '../src/edge/rooms/webhooks/source-settings.ts';
+import './all-rooms.mjs';
 import { build } from './build.ts';
 import { bundleWorker } from './bundle.ts';
 import { checkDeployOptions, deployHelp } from './deploy-options.ts';
@@ -70,7 +71,7 @@ async function deploy(): Promise<void> {
   const address = await deployWorker(deployArgs);
   const secrets = await namesOfSecrets();
   report(address, secrets, missingSecrets(settings, secrets), await health(address));
-  for (const { source, secret } of settings.WEBHOOKS) {
+  for (const { source, secret } of sourcesOf(settings).sources.values()) {
     if (!secrets.includes(secret))
       console.log(`Webhooks of ${source} are not open until then: ${secretCommand(secret)}`);
   }
@@ -90,7 +91,7 @@ async function putBundle(define: Record<string, string>): Promise<void> {
  * @throws Error that names a malformed setting, or a secret, which must not stand in that file
  */
 function checkSettings(vars: Record<string, unknown>): Settings {
-  for (const [name, setting] of Object.entries(settingsSchema.shape)) {
+  for (const [name, setting] of Object.entries(settingsShape())) {
     if (vars[name] === undefined || !descriptionOf(setting)?.startsWith('Secret.')) continue;
     throw new Error(`${name} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(name)}`);
   }

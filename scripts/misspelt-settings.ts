@@ -1,11 +1,12 @@
 /** Finds settings whose names are misspelt: they would be ignored without a word. */
-import { isUpstreamKey, settingsSchema } from '../src/edge/gate/settings/settings.ts';
+import { isUpstreamKey, settingsShape } from '../src/edge/gate/settings/settings.ts';
 import { isToolSecret } from '../src/edge/rooms/runs/tools/tool-secrets.ts';
+import './all-rooms.mjs';
 import { nearestName } from './nearest-name.ts';
 
 /** @param names of variables and secrets @returns a sentence for each that is probably meant to be a setting */
 export function misspeltSettings(names: Iterable<string>): string[] {
-  const known = Object.keys(settingsSchema.shape);
+  const known = Object.keys(settingsShape());
   return [...names].flatMap((name) => {
     const meant = isUpstreamKey(name) || isToolSecret(name) ? undefined : nearestName(name, known);
     return meant === undefined ? [] : [`${name} is no setting. Did you mean ${meant}?`];

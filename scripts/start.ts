@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { keyNameOf, type OpenUpstream, openUpstreams } from '../src/edge/claude/kinds/entry.ts';
 import { parseSettings, type Settings } from '../src/edge/gate/settings/settings.ts';
 import { START_SECRET_HEADER } from '../src/edge/kit/http/headers/hosts.ts';
+import './all-rooms.mjs';
 import { tellUsage } from './arguments.ts';
 import { API_VERSION, askUpstream, MODELS_PATH } from './ask-upstream.ts';
 import { build } from './build.ts';

@@ -9,7 +9,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { parseSettings } from '../src/edge/gate/settings/settings.ts';
 import { signStandard } from '../src/edge/kit/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '../src/edge/rooms/webhooks/shipped-sources.ts';
+import { sourcesOf } from '../src/edge/rooms/webhooks/source-settings.ts';
 import type { EventReport } from '../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
+import './all-rooms.mjs';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
 import { signGithub, signSlack, signStripe } from './sign-webhook.ts';
@@ -95,7 +97,7 @@ async function outcome(event: string): Promise<Json> {
 async function secretOf(sender: Source): Promise<string> {
   const vars = await readDevVars();
   const given = (setting: string) => process.env[setting] || vars[setting] || '';
-  const { sources } = parseSettings({ ...vars, WEBHOOKS: given('WEBHOOKS'), MODE: 'development' });
+  const { sources } = sourcesOf(parseSettings({ ...vars, WEBHOOKS: given('WEBHOOKS'), MODE: 'development' }));
   const name = sources.get(sender)?.secret ?? `${sender.toUpperCase()}_WEBHOOK_SECRET`;
   const [first] = given(name).split(',');
   if (!first) stop(`There is no ${name} in the environment or in .dev.vars. \`npm start\` makes one for development.`);

@@ -66,7 +66,7 @@ test('the picture and the table of rooms have every room', async () => {
   const rooms = entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).toSorted();
   const listed = [...(await read('docs/design/places.md')).matchAll(/^\| `rooms\/([\w-]+)\/` +\| \w/gm)];
   expect(listed.map(([, room]) => room)).toEqual(rooms);
-  const picture = /^ {2}rooms\/ +([^(]*?)\n {2}health\//ms.exec(await read('ARCHITECTURE.md'))?.[1] ?? '';
+  const picture = /^ {2}rooms\/ +([^(]*?)\n {2}toolkit\//ms.exec(await read('ARCHITECTURE.md'))?.[1] ?? '';
   expect(picture.match(/[\w-]+/g)?.toSorted()).toEqual(rooms);
 });
 

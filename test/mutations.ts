@@ -401,7 +401,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'metrics: an unknown name becomes a label',
-    file: 'src/edge/rooms/operator/spent-families.ts',
+    file: 'src/edge/rooms/pools/spent-families.ts',
     edits: [['(known(key) ?? OTHER_LABEL)', '(known(key) ?? key)']],
     foundBy: 'test/edge/rooms/operator/metrics.route.test.ts',
   },

@@ -11,7 +11,7 @@ import type { AppChoices, AppEnv } from './gate/auth/context.ts';
 import { loopbackOnly } from './gate/auth/loopback.ts';
 import { allowOrigins } from './gate/auth/origins.ts';
 import { close, closedUnlessOpened, handlersOf, open } from './gate/auth/protected-paths.ts';
-import { type AnyRoute, mount, ROUTES } from './gate/auth/route.ts';
+import { type AnyRoute, mount, OPTIONS, ROUTES } from './gate/auth/route.ts';
 import { settingsOf, sharePrices } from './gate/settings/settings.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
 import { RoomShare, room } from './kit/http/body-room.ts';
@@ -30,8 +30,7 @@ import { CLASSIFIER_ROUTES } from './named/classify/classifiers.route.ts';
 import { CLASSIFY_ROUTES } from './named/classify/classify.route.ts';
 import { PREFIX_ROUTES, PREFIX_STATS_ROUTES } from './named/prefixes/prefixes.route.ts';
 import type { Room } from './rooms/room.ts';
-import { shareTools, type WorkerTools } from './rooms/runs/tools/worker-tools.ts';
-import type { WebhooksOptions } from './rooms/webhooks/webhooks.route.ts';
+import type { RoomOptions } from './rooms.ts';
 import { CONVERSATION_ROUTES } from './talk/conversations/conversations.route.ts';
 import { COUNT_ROUTES } from './talk/messages/count-tokens.route.ts';
 import { MESSAGE_ROUTES } from './talk/messages/messages.route.ts';
@@ -56,13 +55,11 @@ const CORE_ROUTES: readonly AnyRoute[] = [
  * What a Worker decides in its own code. `rooms`, `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong
  * to the Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
  */
-export interface AppOptions<Inputs extends object = Record<string, unknown>> extends AppChoices, WebhooksOptions {
+export interface AppOptions<Inputs extends object = Record<string, unknown>> extends AppChoices, RoomOptions<Inputs> {
   /** The features beside the core. Default: those of the Worker's first app, or none. */
   rooms?: readonly Room[];
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
   prices?: Prices;
-  /** Tools that the edge calls in this Worker itself, for every caller whose request names one with `run: "worker"`. */
-  tools?: WorkerTools<Inputs>;
   /**
    * Paths of routes that the Worker adds to this app and that need no credential. All other added routes need one, and
    * have `c.get('identity')`. The edge's own routes cannot be opened.
@@ -88,7 +85,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   if (options.rooms) shareRooms(options.rooms);
   if (options.fetch) shareFetch(options.fetch);
   if (options.prices) sharePrices(options.prices);
-  if (options.tools) shareTools(options.tools);
+  for (const share of pluggedInto(OPTIONS)) share(options);
   const app = new Hono<AppEnv>();
   app.onError((thrown, c) => {
     const error = toApiError(thrown);

@@ -14,12 +14,14 @@ import { pageTokensRoom } from './rooms/page-tokens/room.ts';
 import { poolsRoom } from './rooms/pools/room.ts';
 import type { Room } from './rooms/room.ts';
 import { runsRoom } from './rooms/runs/room.ts';
+import type { ToolsOptions } from './rooms/runs/tools/worker-tools.ts';
 import { showRoom } from './rooms/show/room.ts';
 import { subagentsRoom } from './rooms/subagents/room.ts';
 import { summariesRoom } from './rooms/summaries/room.ts';
 import { transferRoom } from './rooms/transfer/room.ts';
 import { visitorsRoom } from './rooms/visitors/room.ts';
 import { webhooksRoom } from './rooms/webhooks/room.ts';
+import type { WebhooksOptions } from './rooms/webhooks/webhooks.route.ts';
 
 /** All rooms, in the one order in which the core asks them. A new feature is a new line. */
 export const ROOMS: readonly Room[] = [
@@ -45,3 +47,8 @@ export const ROOMS: readonly Room[] = [
   poolsRoom,
   operatorRoom,
 ];
+
+/** What a Worker decides in its own code for rooms. */
+export interface RoomOptions<Inputs extends object = Record<string, unknown>>
+  extends WebhooksOptions,
+    ToolsOptions<Inputs> {}

@@ -1,7 +1,7 @@
 /** The world that a run with approvals acts on: an API that calls tools, and tools that pay and look. */
 import type Anthropic from '@anthropic-ai/sdk';
 import * as z from 'zod';
-import { shareTools } from '../../src/edge/rooms/runs/tools/worker-tools.ts';
+import { shareToolsOf } from '../../src/edge/rooms/runs/tools/worker-tools.ts';
 import { caller, type Host, Violation } from './host.ts';
 import type { Script } from './upstream.ts';
 import type { World } from './world.ts';
@@ -85,7 +85,7 @@ const tool = (name: string) => ({
   run: (given: z.infer<typeof input>, { tool_use_id: id }: { tool_use_id: string }) =>
     open?.take({ id, name, input: given }),
 });
-shareTools({ pay: tool('pay'), remind: tool('remind'), look: tool('look') });
+shareToolsOf({ tools: { pay: tool('pay'), remind: tool('remind'), look: tool('look') } });
 
 /** Questions that have tools called, by their words. */
 const CALLED: Readonly<Record<string, readonly { name: string; input: object }[]>> = {

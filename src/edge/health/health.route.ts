@@ -7,9 +7,11 @@ import { checkScope, signIn } from '../gate/auth/authenticate.ts';
 import { route } from '../gate/auth/route.ts';
 import type { Settings } from '../gate/settings/settings.ts';
 import { isoTimeOrNull } from '../kit/http/times.ts';
+import { missingBindings } from '../kit/objects/needed-bindings.ts';
+import { pluggedInto } from '../kit/rooms/rooms.ts';
 import { checkRevoked } from '../money/admission/refuse-revoked.ts';
-import { workerToolNames } from '../rooms/runs/tools/worker-tools.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
+import { HEALTH } from './told.ts';
 
 /** Tells whether the settings are valid, and which upstream answers; for admins, with `?upstreams`, how each upstream is. */
 export const HEALTH_ROUTES = [
@@ -29,9 +31,9 @@ export const HEALTH_ROUTES = [
     if (refused.length > 0) Object.assign(answer, { status: 'degraded', ...whatToDo(refused) });
     // Where another upstream answers, the edge is of use.
     const isDown = refused.length > 0 && refused.length === keys.length;
-    const warnings = warningsOf(c.get('settings'));
+    const warnings = [...warningsOf(c.get('settings')), ...missingBindings(c.env)];
     if (warnings.length > 0) answer.warnings = warnings;
-    if (c.get('settings').development) answer.tools = workerToolNames();
+    for (const tell of pluggedInto(HEALTH)) Object.assign(answer, tell(c.get('settings')));
     if (tellsUpstreams) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
     return c.json(answer, isDown && c.req.query('strict') !== undefined ? 503 : 200);
   }),
@@ -47,7 +49,7 @@ function whatToDo(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 
   return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };
 }
 
-function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, outdated }: Settings): string[] {
+function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, outdated }: Settings): readonly string[] {
   if (JWT_GROUP_CLAIM === undefined || JWT_GROUP_DEFAULT !== undefined) return outdated;
   return [
     ...outdated,

@@ -1,4 +1,10 @@
-import type { BEFORE_SPENDING, ROUTES } from '../gate/auth/route.ts';
+import type { KINDS } from '../claude/kinds/kinds.ts';
+import type { SIMULATED_KINDS } from '../claude/kinds/simulator.ts';
+import type { BEFORE_SPENDING, OPTIONS, ROUTES } from '../gate/auth/route.ts';
+import type { SETTINGS } from '../gate/settings/settings.ts';
+import type { HEALTH, METRICS } from '../health/told.ts';
+import type { QUEUE } from '../kit/delivery/queue.ts';
+import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
 
@@ -7,4 +13,12 @@ export interface Room
   extends AnyRoom,
     Plugged<typeof ROUTES>,
     Plugged<typeof BEFORE_SPENDING>,
+    Plugged<typeof OPTIONS>,
+    Plugged<typeof QUEUE>,
+    Plugged<typeof BINDINGS>,
+    Plugged<typeof SETTINGS>,
+    Plugged<typeof HEALTH>,
+    Plugged<typeof METRICS>,
+    Plugged<typeof KINDS>,
+    Plugged<typeof SIMULATED_KINDS>,
     Plugged<typeof BY_BATCH> {}

@@ -9,6 +9,7 @@ import { asText, isObject } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { type ModelTable, undated } from '../pricing/models.ts';
 import { priceTable } from '../pricing/price-settings.ts';
+import { oneOf } from './fields.ts';
 import {
   type Adaptation,
   type AdaptedCall,
@@ -19,7 +20,7 @@ import {
   type Endpoint,
   KeyFault,
 } from './kind.ts';
-import { KINDS } from './kinds.ts';
+import { kinds } from './kinds.ts';
 import { saysModelIsMissing } from './missing-model.ts';
 
 const modelId = z.string().check(z.minLength(1), z.maxLength(256));
@@ -29,7 +30,7 @@ const common = {
   name: z
     .string('must be a name such as "east"')
     .check(z.maxLength(40), z.regex(/^[a-z](?:[a-z0-9-]*[a-z0-9])?$/, 'must be a name such as "east-2"')),
-  kind: z.enum(Object.keys(KINDS), { error: () => `must be one of ${Object.keys(KINDS).join(', ')}` }),
+  kind: oneOf(kinds),
   models: z.optional(
     z
       .union([
@@ -93,7 +94,7 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
   const names = new Set<string>();
   for (const [index, given] of settings.UPSTREAMS.entries()) {
     const called = typeof given.name === 'string' ? JSON.stringify(given.name.slice(0, 40)) : `number ${index + 1}`;
-    const kind = typeof given.kind === 'string' && Object.hasOwn(KINDS, given.kind) ? KINDS[given.kind] : undefined;
+    const kind = typeof given.kind === 'string' && Object.hasOwn(kinds(), given.kind) ? kinds()[given.kind] : undefined;
     const { data, error } = z.strictObject({ ...kind?.fields, ...common }).safeParse(given);
     const fault = data && kind?.fault?.(data);
     const told = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
@@ -108,7 +109,7 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
     else entries.push(data as UpstreamEntry);
   }
   if (faults.length > 0) throw misconfigured(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
-  const simulated = entries.filter(({ kind }) => KINDS[kind]?.simulated);
+  const simulated = entries.filter(({ kind }) => kinds()[kind]?.simulated);
   if (simulated.length > 0 && !settings.development) {
     throw misconfigured(
       `The simulator is for development only. Remove from UPSTREAMS: ${simulated.map(({ name }) => name).join(', ')}.`,
@@ -119,7 +120,7 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
 
 /** @returns the names of the secrets that the entries need. */
 export function keyNames(entries: readonly UpstreamEntry[]): string[] {
-  return entries.filter(({ kind }) => !KINDS[kind]?.keyless).map(({ name }) => keyNameOf(name));
+  return entries.filter(({ kind }) => !kinds()[kind]?.keyless).map(({ name }) => keyNameOf(name));
 }
 
 const opened = new WeakMap<Settings, readonly OpenUpstream[]>();
@@ -135,7 +136,7 @@ export function openUpstreams(settings: Settings): readonly OpenUpstream[] {
 }
 
 function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
-  const kind = KINDS[entry.kind];
+  const kind = kinds()[entry.kind];
   if (!kind) throw new TypeError(`There is no kind ${entry.kind}.`);
   const keyName = keyNameOf(entry.name);
   const secret = settings.upstreamKeys[keyName]?.trim();

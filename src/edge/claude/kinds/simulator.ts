@@ -1,56 +1,51 @@
 import * as z from '../../kit/http/zod.ts';
-import { awsKind } from '../../rooms/clouds/aws.ts';
-import { bedrockKind } from '../../rooms/clouds/bedrock.ts';
-import { foundryKind } from '../../rooms/clouds/foundry.ts';
-import { vertexEndpoint } from '../../rooms/clouds/vertex.ts';
+import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { anthropicKind } from './anthropic.ts';
+import { oneOf } from './fields.ts';
 import { defineKind, type Endpoint } from './kind.ts';
 
-const SIMULATED_HOST = 'simulator.invalid';
-const SIMULATED_REGION = 'us-east-1';
-const SIMULATED_KEY = 'simulator';
-/** An access key to sign with. The simulator does not know the secret, and checks everything else. */
-const SIMULATED_SIGNER = 'AKIASIMULATOR0000000:the/secret/of/the/simulator/is/no/secret';
+/** What a kind needs to be opened where the simulator answers. No key is a real one. */
+export const SIMULATED = {
+  host: 'simulator.invalid',
+  region: 'us-east-1',
+  key: 'simulator',
+  /** An access key to sign with. The simulator does not know the secret, and checks everything else. */
+  signer: 'AKIASIMULATOR0000000:the/secret/of/the/simulator/is/no/secret',
+} as const;
 
-/** The kinds that the simulator can answer for, each opened with a key that is not a real one. */
-const SIMULATED = {
-  anthropic: () => anthropicKind.open({ base_url: `https://${SIMULATED_HOST}` }, SIMULATED_KEY),
-  aws: (key: string) =>
-    awsKind.open(
-      {
-        base_url: `https://aws-external-anthropic.${SIMULATED_REGION}.${SIMULATED_HOST}`,
-        region: SIMULATED_REGION,
-        workspace: 'wrkspc_0',
-      },
-      key,
+/** A kind that the simulator answers for. */
+export interface SimulatedKind {
+  open(key: string): Endpoint;
+  /** Whether it can sign its calls. */
+  signs?: true;
+}
+
+/** The kinds of rooms that the simulator can answer for. */
+export const SIMULATED_KINDS = seam<Readonly<Record<string, SimulatedKind>>>()('simulatedKinds');
+
+const played = ofRooms(
+  (): Readonly<Record<string, SimulatedKind>> =>
+    Object.assign(
+      { anthropic: { open: () => anthropicKind.open({ base_url: `https://${SIMULATED.host}` }, SIMULATED.key) } },
+      ...pluggedInto(SIMULATED_KINDS),
     ),
-  bedrock: (key: string) =>
-    bedrockKind.open(
-      { base_url: `https://bedrock-mantle.${SIMULATED_REGION}.${SIMULATED_HOST}/anthropic`, region: SIMULATED_REGION },
-      key,
-    ),
-  vertex: () =>
-    vertexEndpoint(
-      { base_url: `https://aiplatform.${SIMULATED_HOST}/v1`, project: 'simulator', region: 'global' },
-      async () => SIMULATED_KEY,
-    ),
-  foundry: () =>
-    foundryKind.open({ base_url: `https://simulator.services.ai.${SIMULATED_HOST}/anthropic` }, SIMULATED_KEY),
-} satisfies Record<string, (key: string) => Endpoint>;
+);
 
 /** The built-in simulator. It answers without a key, in development only. It can play any other kind. */
 export const simulatorKind = defineKind({
   fields: {
-    as: z._default(
-      z.enum(Object.keys(SIMULATED) as (keyof typeof SIMULATED)[], {
-        error: () => `must be one of ${Object.keys(SIMULATED).join(', ')}`,
-      }),
-      'anthropic',
-    ),
+    as: z._default(oneOf(played), 'anthropic'),
     signs: z._default(z.boolean(), false),
   },
-  fault: ({ as, signs }) => (signs && as !== 'aws' && as !== 'bedrock' ? 'signs as aws or bedrock only' : undefined),
+  fault: ({ as, signs }) => {
+    const signing = Object.keys(played()).filter((name) => played()[name]?.signs);
+    return signs && !signing.includes(as) ? `signs as ${signing.join(' or ')} only` : undefined;
+  },
   keyless: true,
   simulated: true,
-  open: ({ as, signs }) => SIMULATED[as](signs ? SIMULATED_SIGNER : SIMULATED_KEY),
+  open: ({ as, signs }) => {
+    const kind = played()[as];
+    if (!kind) throw new TypeError(`The simulator plays no ${as}.`);
+    return kind.open(signs ? SIMULATED.signer : SIMULATED.key);
+  },
 });

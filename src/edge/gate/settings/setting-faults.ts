@@ -3,7 +3,7 @@ import { deliverFault } from '../../kit/http/headers/hosts.ts';
 import type * as z from '../../kit/http/zod.ts';
 
 /** @returns what is wrong with a setting or a table, with the path of each fault. */
-export function faultsOf({ issues }: z.core.$ZodError): string {
+export function faultsOf({ issues }: Pick<z.core.$ZodError, 'issues'>): string {
   return [...new Set(issues.map(({ path, message }) => `${path.join('.')} (${message})`))].join('; ');
 }
 

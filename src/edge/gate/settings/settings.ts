@@ -6,10 +6,9 @@ import { mayBeForwarded } from '../../kit/http/headers/headers-kept-here.ts';
 import { deliverFault, isHost, isLoopback } from '../../kit/http/headers/hosts.ts';
 import { logWarning } from '../../kit/http/log.ts';
 import * as z from '../../kit/http/zod.ts';
+import { missingBindings } from '../../kit/objects/needed-bindings.ts';
+import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { limitsSchema, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
-import { type ToolSecret, toolSecretsIn } from '../../rooms/runs/tools/tool-secrets.ts';
-import { checkVisitors, visitorsSchema } from '../../rooms/visitors/visitor-settings.ts';
-import { readSources, webhooksSchema } from '../../rooms/webhooks/source-settings.ts';
 import { isGroup } from '../identity/identity.ts';
 import { onlySchema } from '../identity/only.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
@@ -24,6 +23,7 @@ import {
   secret,
   standardSecret,
 } from './setting-forms.ts';
+import { visitorsSchema } from './visitors.ts';
 
 const hosts = z.pipe(
   listed,
@@ -33,7 +33,7 @@ const hosts = z.pipe(
 /** Which answers an upstream stops writing and billing when their connection is closed. */
 export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
 
-/** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
+/** Every setting of the core: its meaning, its form and its default. */
 export const settingsSchema = z.object({
   MODE: z.optionally(
     z.enum(['development']),
@@ -205,10 +205,6 @@ export const settingsSchema = z.object({
     z.enum(['eu', 'us']),
     'Where objects live: `eu` or `us`. It is part of every object’s id: choose it before the first deploy.',
   ),
-  WEBHOOKS: z.described(
-    z._default(jsonSetting(webhooksSchema), []),
-    'JSON: who may send webhooks, each with the name of its secret: [{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"}].',
-  ),
   DELIVER_HOSTS: z.described(z._default(hosts, []), 'Further hosts that results may be sent to, separated by commas.'),
   ALERT_URL: z.optionally(httpUrl, 'Where alerts are sent, signed. Without it they are only listed.'),
   BATCH_DELIVER_URL: z.optionally(
@@ -236,19 +232,38 @@ export const settingsSchema = z.object({
   SIMULATOR_BATCH_MS: z.described(countSetting(5000), 'How long a batch takes at the simulator, in milliseconds.'),
 });
 
-/** The settings of a deployment, parsed. */
-export interface Settings extends z.output<typeof settingsSchema>, ReturnType<typeof readSources> {
+/** Every setting of a deployment by its name, those of rooms behind the core's. The table of the guide is compared with this. */
+export const settingsShape = ofRooms((): Readonly<Record<string, z.ZodMiniType>> => {
+  return Object.assign({}, settingsSchema.shape, ...pluggedInto(SETTINGS).map(({ schema }) => schema?.shape));
+});
+
+/** The settings of a deployment, parsed. Rooms read their own of what was given. */
+export interface Settings extends z.output<typeof settingsSchema> {
+  /** What was set, without empty strings: other settings too, and bindings. */
+  given: Readonly<Record<string, unknown>>;
+  /** What is valid, and hardly what was meant, or outdated. */
+  outdated: readonly string[];
   development: boolean;
   /** What plain `wrangler dev` runs: without a key it is open to this machine. Undefined for everything else. */
   wranglerDev: 'open' | 'closed' | undefined;
   models: ModelTable;
   /** The secrets of the entries of UPSTREAMS, by their names: `UPSTREAM_EAST_KEY`. */
   upstreamKeys: Readonly<Record<string, string>>;
-  /** The secret headers of tools by their names: `TOOL_SECRET_WEATHER` is `WEATHER`. */
-  toolSecrets: Readonly<Record<string, ToolSecret>>;
   /** The namespace of KV where the simulator keeps its batches and files; undefined outside development. */
   simulatorStore: unknown;
 }
+
+/** What a room has to do with the settings of a deployment. */
+export interface RoomSettings {
+  /** Its own settings: the meaning, the form and the default of each, as in `settingsSchema`. */
+  schema?: z.ZodMiniObject;
+  /** @throws ApiError 500 that names a setting with which the room cannot work, never its value */
+  check?(settings: Settings): unknown;
+  /** @returns what is valid, and hardly what was meant, or outdated */
+  warnings?(settings: Settings): readonly string[];
+}
+
+export const SETTINGS = seam<RoomSettings>()('settings');
 
 let parsedSettings = new WeakMap<object, Settings>();
 
@@ -285,7 +300,7 @@ export function openWithoutKey(): void {
 export function settingsOf(env: Record<string, unknown>): Settings {
   return getOrMake(parsedSettings, env, () => {
     const settings = parseSettings(env);
-    settings.outdated.map(logWarning);
+    [...settings.outdated, ...missingBindings(env)].map(logWarning);
     return settings;
   });
 }
@@ -297,20 +312,19 @@ export function settingsOf(env: Record<string, unknown>): Settings {
  */
 export function parseSettings(env: Record<string, unknown>): Settings {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
-  const result = settingsSchema.safeParse(given);
-  if (!result.success) {
-    throw malformed(faultsOf(result.error));
-  }
-  const settings = result.data;
-  const wranglerDev = judgeWranglerDev(settings);
-  const development = settings.MODE === 'development' || wranglerDev === 'open';
-  if (settings.UPSTREAM === 'simulator' && !development) {
+  const rooms = pluggedInto(SETTINGS);
+  const { data: core, error } = settingsSchema.safeParse(given);
+  const faults = rooms.flatMap(({ schema }) => schema?.safeParse(given).error?.issues ?? []);
+  if (!core || faults.length > 0) throw malformed(faultsOf({ issues: [...(error?.issues ?? []), ...faults] }));
+  const wranglerDev = judgeWranglerDev(core);
+  const development = core.MODE === 'development' || wranglerDev === 'open';
+  if (core.UPSTREAM === 'simulator' && !development) {
     throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
   }
-  if (settings.UPSTREAM === 'simulator' && settings.UPSTREAMS.length > 0) {
+  if (core.UPSTREAM === 'simulator' && core.UPSTREAMS.length > 0) {
     throw misconfigured('UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.');
   }
-  const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE, DEFAULT_LIMITS } = settings;
+  const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE, DEFAULT_LIMITS } = core;
   if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
     throw misconfigured('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
   }
@@ -320,30 +334,28 @@ export function parseSettings(env: Record<string, unknown>): Settings {
       'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
     );
   }
-  if (!development) checkAddresses(settings);
-  checkVisitors(settings, development);
+  if (!development) checkAddresses(core);
   for (const name of ['ALERT_URL', 'BATCH_DELIVER_URL', 'TURN_DELIVER_URL'] as const) {
-    checkDelivery(name, settings[name], settings, development);
+    checkDelivery(name, core[name], core, development);
   }
-  return {
-    ...settings,
-    ...readSources(given, settings, development),
+  const settings: Settings = {
+    ...core,
+    given,
+    outdated: [],
     // The local runtime has only one location, and throws if another jurisdiction is named.
-    JURISDICTION: development ? undefined : settings.JURISDICTION,
+    JURISDICTION: development ? undefined : core.JURISDICTION,
     development,
     wranglerDev,
     simulatorStore: development ? env.STORE : undefined,
-    models: new ModelTable(
-      { ...sharedPrices, ...settings.PRICES } as Record<string, ModelOverride>,
-      settings.MODEL_ALIASES,
-    ),
-    toolSecrets: toolSecretsIn(given, development),
+    models: new ModelTable({ ...sharedPrices, ...core.PRICES } as Record<string, ModelOverride>, core.MODEL_ALIASES),
     upstreamKeys: Object.fromEntries(
       Object.entries(given).filter((pair): pair is [string, string] => {
         return isUpstreamKey(pair[0]) && typeof pair[1] === 'string';
       }),
     ),
   };
+  for (const { check } of rooms) check?.(settings);
+  return { ...settings, outdated: rooms.flatMap(({ warnings }) => warnings?.(settings) ?? []) };
 }
 
 function judgeWranglerDev({ MODE, UPSTREAM, UPSTREAMS, ANTHROPIC_API_KEY }: z.output<typeof settingsSchema>) {

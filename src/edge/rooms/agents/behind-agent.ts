@@ -12,10 +12,11 @@ import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { type Json, parseObject } from '../../kit/json/object.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
+import type { SecretSettings } from '../runs/tools/tool-secrets.ts';
 import { IN_WORKER } from '../runs/tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
-import { type SecretSettings, serversUp } from './called-servers.ts';
+import { serversUp } from './called-servers.ts';
 
 /** The system and the tools that a conversation was created with, as JSON texts. A request without its own gets these. */
 export interface InheritedParts {

@@ -2,17 +2,13 @@
 
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
 import { finalError, invalidRequest, misconfigured } from '../../kit/http/errors.ts';
 import { deliverFault } from '../../kit/http/headers/hosts.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { faultOfSecret, valueOfSecret } from '../runs/tools/check-tools.ts';
 import { refuseEdgeServer } from '../runs/tools/edge-server.ts';
-import { withoutScheme } from '../runs/tools/tool-secrets.ts';
+import { type SecretSettings, withoutScheme } from '../runs/tools/tool-secrets.ts';
 import type { AgentFields, CalledServer } from './agents.schema.ts';
-
-/** The settings that decide which secrets there are, and where they may go. */
-export type SecretSettings = Pick<Settings, 'toolSecrets' | 'development'>;
 
 /**
  * Checks the MCP servers of an agent before it is stored.

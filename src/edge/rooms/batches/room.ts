@@ -2,4 +2,4 @@ import type { Room } from '../room.ts';
 import { BATCH_ROUTES } from './batches.route.ts';
 
 /** Batches of messages. */
-export const batchesRoom: Room = { name: 'batches', routes: BATCH_ROUTES };
+export const batchesRoom: Room = { name: 'batches', routes: BATCH_ROUTES, bindings: { BATCH: 'Batch' } };

@@ -1,20 +1,6 @@
 /** Writes metrics as OpenMetrics text, which Prometheus and what speaks its language read. */
 
-/** A number of a family, with what tells it from the others. Without a suffix its name is the family's. */
-export interface Sample {
-  suffix?: string;
-  labels?: Readonly<Record<string, string>>;
-  /** A text for a number that a float would round. */
-  value: number | string;
-}
-
-/** A metric: what it is, and its numbers. */
-export interface Family {
-  name: string;
-  type: 'counter' | 'gauge' | 'histogram' | 'summary';
-  help: string;
-  samples: readonly Sample[];
-}
+import type { Family } from '../../health/told.ts';
 
 export const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
 

@@ -1,8 +1,8 @@
 /** Makes metrics of what the isolate that answers has counted. */
 
 import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
+import type { Family, Sample } from '../../health/told.ts';
 import { type IsolateCounts, isolateCounts, type LabelledCount } from '../../kit/http/isolate-counts.ts';
-import type { Family, Sample } from './exposition.ts';
 
 const OF_ISOLATE = 'Of this isolate alone, since its start.';
 const STATES = { closed: 0, half_open: 1, open: 2 } as const;

@@ -1,4 +1,5 @@
 import type { Room } from '../room.ts';
+import { poolFamilies } from './pool-families.ts';
 import { DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
 import { refuseSpent } from './spent-pools.ts';
 
@@ -7,4 +8,6 @@ export const poolsRoom: Room = {
   name: 'pools',
   routes: [...GROUP_ROUTES, ...DEPLOYMENT_ROUTES],
   beforeSpending: refuseSpent,
+  bindings: { POOL: 'Pool' },
+  metrics: poolFamilies,
 };

@@ -1,5 +1,6 @@
 import type { Room } from '../room.ts';
+import { checkVisitors } from './visitor-settings.ts';
 import { VISITOR_ROUTES } from './visitors.route.ts';
 
 /** People without a login: tokens and pools of their own. */
-export const visitorsRoom: Room = { name: 'visitors', routes: VISITOR_ROUTES };
+export const visitorsRoom: Room = { name: 'visitors', routes: VISITOR_ROUTES, settings: { check: checkVisitors } };

@@ -1,48 +1,7 @@
-/** The setting VISITORS: what people without a login may do. */
-
-import { isGroup } from '../../gate/identity/identity.ts';
-import { onlySchema } from '../../gate/identity/only.ts';
 import { malformed } from '../../gate/settings/setting-faults.ts';
-import { DAY_MS } from '../../kit/async/durations.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
 import { misconfigured } from '../../kit/http/errors.ts';
 import { deliverFault } from '../../kit/http/headers/hosts.ts';
-import * as z from '../../kit/http/zod.ts';
-import { limitsSchema, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
-
-/** It counts from when the widget was solved, which may be five minutes ago. */
-const LEAST_VISIT_S = 600;
-/** The longest that a visitor may be known, in seconds. */
-export const LONGEST_VISIT_S = (30 * DAY_MS) / 1_000;
-
-export const visitorsSchema = z.strictObject({
-  /** Which pages may be visited is never left open. */
-  only: onlySchema.check(
-    z.refine(({ origins }) => origins !== undefined, 'must name `origins`: the pages that people visit'),
-  ),
-  /** The limits of each of them. */
-  limits: z._default(limitsSchema, {}),
-  /** The group whose pool pays for all of them. */
-  group: z._default(z.custom<string>(isGroup, 'must be 1 to 128 characters'), 'visitors'),
-  /** The limits of that pool, unless an admin has set others. */
-  pool: poolLimitsSchema.check(
-    z.refine((limits) => Object.keys(limits).some((name) => name.startsWith('usd_')), {
-      error: 'must have a limit in USD, such as {"usd_per_day":5}: it is the budget of all visitors',
-    }),
-  ),
-  /** How long a visitor is known. */
-  seconds: z._default(z.int().check(z.gte(LEAST_VISIT_S), z.lte(LONGEST_VISIT_S)), 86_400),
-  turnstile: z._default(z.boolean(), true),
-});
-
-/** Settings that visitors need. */
-interface VisitorSettings {
-  VISITORS?: z.output<typeof visitorsSchema> | undefined;
-  VISITORS_WITHOUT_TURNSTILE: 'true' | 'false';
-  TURNSTILE_SECRET?: string | undefined;
-  TURNSTILE_VERIFY_URL: string;
-  SIGNING_SECRET?: string | undefined;
-  ALLOWED_ORIGINS: readonly string[];
-}
 
 /** @returns whether Turnstile accepts or refuses everything by this secret. Cloudflare has published these for tests. */
 export function isTurnstileTest(secret: string): boolean {
@@ -50,8 +9,8 @@ export function isTurnstileTest(secret: string): boolean {
 }
 
 /** @throws ApiError 500 for settings with which strangers could do more than the operator has said */
-export function checkVisitors(settings: VisitorSettings, development: boolean): void {
-  const { VISITORS, TURNSTILE_SECRET: secret, ALLOWED_ORIGINS } = settings;
+export function checkVisitors(settings: Settings): void {
+  const { VISITORS, TURNSTILE_SECRET: secret, ALLOWED_ORIGINS, development } = settings;
   if (!VISITORS) return;
   if (settings.SIGNING_SECRET === undefined)
     throw misconfigured('VISITORS needs SIGNING_SECRET, which signs their tokens.');

@@ -1,5 +1,17 @@
 import type { Room } from '../room.ts';
+import { sourcesOf, webhookSettings } from './source-settings.ts';
+import { createConsumer } from './webhook-job.ts';
 import { WEBHOOK_ROUTES } from './webhooks.route.ts';
 
 /** Webhooks: events that are classified or answered. */
-export const webhooksRoom: Room = { name: 'webhooks', routes: WEBHOOK_ROUTES };
+export const webhooksRoom: Room = {
+  name: 'webhooks',
+  routes: WEBHOOK_ROUTES,
+  queue: createConsumer(),
+  bindings: { INBOX: 'Inbox', QUEUE: null },
+  settings: {
+    schema: webhookSettings,
+    check: sourcesOf,
+    warnings: (settings) => sourcesOf(settings).outdated,
+  },
+};

@@ -1,5 +1,7 @@
+import { readerOfSettings } from '../../gate/settings/reader-of-settings.ts';
 import { checkDelivery, faultsOf, malformed } from '../../gate/settings/setting-faults.ts';
-import { agentName, httpUrl, senderSecrets, standardSecrets } from '../../gate/settings/setting-forms.ts';
+import { agentName, httpUrl, jsonSetting, senderSecrets, standardSecrets } from '../../gate/settings/setting-forms.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /** @returns whether this can be the name of the secret of an entry of WEBHOOKS. */
@@ -13,9 +15,24 @@ const sourceEntry = z.strictObject({
 });
 type SourceEntry = z.output<typeof sourceEntry>;
 
-export const webhooksSchema = z
-  .array(sourceEntry)
-  .check(z.refine((all) => new Set(all.map(({ source }) => source)).size === all.length, 'must name each source once'));
+export const webhookSettings = z.object({
+  WEBHOOKS: z.described(
+    z._default(
+      jsonSetting(
+        z
+          .array(sourceEntry)
+          .check(
+            z.refine(
+              (all) => new Set(all.map(({ source }) => source)).size === all.length,
+              'must name each source once',
+            ),
+          ),
+      ),
+      [],
+    ),
+    'JSON: who may send webhooks, each with the name of its secret: [{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"}].',
+  ),
+});
 
 /**
  * Reads WEBHOOKS with the secrets that it names: a webhook is accepted if any of them has signed it.
@@ -23,14 +40,13 @@ export const webhooksSchema = z
  * @returns the sources by their names, and what to write in place of settings of the last release, without their values
  * @throws ApiError 500 that names the malformed setting
  */
-export function readSources(
-  given: Readonly<Record<string, unknown>>,
-  settings: { WEBHOOKS: readonly SourceEntry[]; DELIVERY_SIGNING_SECRET?: string | undefined },
-  development: boolean,
-) {
-  const old = unnamedEntries(given, settings.WEBHOOKS);
+export const sourcesOf = readerOfSettings((settings: Settings) => {
+  const { given, development } = settings;
+  const { data: named, error: fault } = webhookSettings.safeParse(given);
+  if (fault) throw malformed(faultsOf(fault));
+  const old = unnamedEntries(given, named.WEBHOOKS);
   const sources = new Map<string, SourceEntry & { secrets: readonly string[] }>();
-  for (const entry of [...settings.WEBHOOKS, ...old]) {
+  for (const entry of [...named.WEBHOOKS, ...old]) {
     const { source, secret } = entry;
     if (sources.has(source)) continue;
     checkDelivery(`WEBHOOKS.${source}.deliver_url`, entry.deliver_url, settings, development);
@@ -44,7 +60,7 @@ export function readSources(
   const words = ({ source, secret }: SourceEntry) =>
     `The next release needs {"source":"${source}","secret":"${secret}"} in WEBHOOKS, with deliver_url and agent.`;
   return { sources, outdated: wrong.map(words) };
-}
+});
 
 /** @returns entries for other secrets, with the settings that the last release read beside each: `<SOURCE>_WEBHOOK_…`. */
 function unnamedEntries(given: Readonly<Record<string, unknown>>, named: readonly SourceEntry[]): SourceEntry[] {

@@ -1,12 +1,13 @@
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { Target } from '../../kit/delivery/deliver.ts';
 import { hostsBeside } from '../../kit/delivery/deliver-event.ts';
+import { sourcesOf } from './source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
 
 /** @returns where the results of a source are delivered; undefined if they are only kept */
 export function targetOf({ source, deliver }: Webhook, settings: Settings): Target | undefined {
   if (typeof deliver === 'function') return { kind: 'function', deliver };
-  const deliverUrl = settings.sources.get(source)?.deliver_url;
+  const deliverUrl = sourcesOf(settings).sources.get(source)?.deliver_url;
   const url = deliver ?? deliverUrl;
   return url === undefined ? undefined : { kind: 'url', url, hosts: hostsBeside(deliverUrl, settings) };
 }

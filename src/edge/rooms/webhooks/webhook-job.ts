@@ -19,6 +19,7 @@ import { type AgentError, workOnEvent } from './agent-work.ts';
 import type { Conclusion, InboxObject, Work } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
+import { sourcesOf } from './source-settings.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
 import { shippedWebhooks } from './sources/shipped.ts';
 import { targetOf } from './target.ts';
@@ -114,7 +115,7 @@ class WebhookJob {
       return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
     const target = targetOf(webhook, this.#settings);
-    const agent = webhook.agent ?? this.#settings.sources.get(this.#source)?.agent;
+    const agent = webhook.agent ?? sourcesOf(this.#settings).sources.get(this.#source)?.agent;
     const done = agent === undefined ? 'classified' : 'answered';
     let { result, failures } = work;
     if (result === null) {

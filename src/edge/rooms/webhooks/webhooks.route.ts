@@ -10,6 +10,7 @@ import { pluggedBy, seam } from '../../kit/rooms/rooms.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { receive } from './receive.ts';
+import { sourcesOf } from './source-settings.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
 import { shippedWebhooks } from './sources/shipped.ts';
 import { eventsQuery } from './webhooks.schema.ts';
@@ -62,7 +63,7 @@ function webhookNamed(c: Context<AppEnv>): Webhook {
 async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
   const { settings, entry } = c.var;
   const { source } = webhook;
-  const { secret, secrets = [] } = settings.sources.get(source) ?? {};
+  const { secret, secrets = [] } = sourcesOf(settings).sources.get(source) ?? {};
   if (secrets.length === 0) {
     throw notFound(`Webhooks of ${source} are not open here: ${secret ?? 'their entry in WEBHOOKS'} is not set.`);
   }

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseSettings, settingsSchema } from '../../../../src/edge/gate/settings/settings.ts';
+import { parseSettings, settingsShape } from '../../../../src/edge/gate/settings/settings.ts';
 import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
 import { SHIPPED_SOURCES } from '../../../../src/edge/rooms/webhooks/shipped-sources.ts';
+import { sourcesOf } from '../../../../src/edge/rooms/webhooks/source-settings.ts';
 import { shippedWebhooks } from '../../../../src/edge/rooms/webhooks/sources/shipped.ts';
 import { tryCases } from '../../../support/runs.ts';
 
@@ -52,7 +53,7 @@ test('without a setting the defaults of the design hold, and nothing is on that 
 });
 
 test('an empty setting is an absent one', () => {
-  const empty = Object.fromEntries(Object.keys(settingsSchema.shape).map((name) => [name, '']));
+  const empty = Object.fromEntries(Object.keys(settingsShape()).map((name) => [name, '']));
   const { models: _, ...settings } = parseSettings(empty);
   const { models: __, ...defaults } = parseSettings({});
   expect(settings).toEqual(defaults);
@@ -293,6 +294,10 @@ test('a jurisdiction holds where objects have a place, which development has not
 });
 
 describe('what a source of webhooks needs', () => {
+  const sourcesIn = (env: Record<string, unknown>) => {
+    const settings = parseSettings(env);
+    return { sources: sourcesOf(settings).sources, outdated: settings.outdated };
+  };
   const SIGNING_SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
   const SIGNING = { DELIVERY_SIGNING_SECRET: SIGNING_SECRET };
   const slack = (more: object) => ({
@@ -301,7 +306,7 @@ describe('what a source of webhooks needs', () => {
   });
 
   test('is read by its name, whether it is shipped or not, with the secret that it names', () => {
-    const { sources, outdated } = parseSettings({
+    const { sources, outdated } = sourcesIn({
       WEBHOOKS: `[
         {"source":"slack","secret":"CHAT_WEBHOOK_SECRET","agent":"triage"},
         {"source":"support-desk","secret":"DESK_WEBHOOK_SECRET","deliver_url":"https://hooks.example.com/x"},
@@ -355,14 +360,14 @@ describe('what a source of webhooks needs', () => {
   });
 
   test('may be loopback in development', () => {
-    const settings = parseSettings({ ...slack({ deliver_url: 'http://localhost:3000/x' }), MODE: 'development' });
-    expect(settings.sources.get('slack')?.deliver_url).toBe('http://localhost:3000/x');
+    const { sources } = sourcesIn({ ...slack({ deliver_url: 'http://localhost:3000/x' }), MODE: 'development' });
+    expect(sources.get('slack')?.deliver_url).toBe('http://localhost:3000/x');
   });
 
   test('is in development what `npm start` makes, for each source that is shipped', () => {
     const made = SHIPPED_SOURCES.map((source) => [`${source.toUpperCase()}_WEBHOOK_SECRET`, SIGNING_SECRET]);
     const env = { ...Object.fromEntries(made), MODE: 'development' };
-    const { sources, outdated } = parseSettings(env);
+    const { sources, outdated } = sourcesIn(env);
     expect([...sources].map(([source, { secrets }]) => [source, ...secrets])).toEqual(
       SHIPPED_SOURCES.map((source) => [source, SIGNING_SECRET]),
     );
@@ -380,7 +385,7 @@ describe('what a source of webhooks needs', () => {
       SUPPORT_DESK_WEBHOOK_SECRET: 'three-of-16-letters',
       SUPPORT_DESK_WEBHOOK_AGENT: 'triage',
     };
-    const { sources, outdated } = parseSettings(old);
+    const { sources, outdated } = sourcesIn(old);
     expect(Object.fromEntries(sources)).toEqual({
       slack: {
         source: 'slack',
@@ -401,14 +406,14 @@ describe('what a source of webhooks needs', () => {
     ]);
     const wrong = { ...old, SLACK_WEBHOOK_DELIVER_URL: 'https://10.0.0.1/' };
     expect(refusal(wrong).message).toContain('slack.deliver_url');
-    const both = parseSettings({ ...wrong, ...slack({ agent: 'router' }), CHAT_WEBHOOK_SECRET: 'five-of-16-letters' });
-    expect(both.sources.get('slack')).toEqual({
+    const both = { ...wrong, ...slack({ agent: 'router' }), CHAT_WEBHOOK_SECRET: 'five-of-16-letters' };
+    expect(sourcesIn(both).sources.get('slack')).toEqual({
       source: 'slack',
       secret: 'CHAT_WEBHOOK_SECRET',
       secrets: ['five-of-16-letters'],
       agent: 'router',
     });
-    expect(both.sources.get('support-desk')?.agent).toBe('triage');
+    expect(sourcesIn(both).sources.get('support-desk')?.agent).toBe('triage');
   });
 });
 

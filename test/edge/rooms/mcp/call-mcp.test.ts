@@ -26,7 +26,7 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Cal
   const settings = {
     TOOL_HOSTS: [host],
     TOOL_SIGNING_SECRET: undefined,
-    toolSecrets: { MCP: { host, value: SECRET } },
+    given: { TOOL_SECRET_MCP: `${host}=${SECRET}` },
     development: true,
   };
   const call = async (tool: string, input: unknown = {}, run: object = {}, now: Partial<CallOptions> = {}) => {

@@ -11,9 +11,9 @@ const call = { tool_use_id: 'toolu_1', name: 'get_weather', input: {}, account: 
 const settings: CallOptions['settings'] = {
   TOOL_HOSTS: ['tools.example.com', '127.0.0.1:3000', '10.0.0.1'],
   TOOL_SIGNING_SECRET: TOOL_SECRET,
-  toolSecrets: {
-    WEATHER: { host: 'tools.example.com', value: 'Bearer s3cret' },
-    OTHER: { host: 'other.example.com', value: 'Bearer other' },
+  given: {
+    TOOL_SECRET_WEATHER: 'tools.example.com=Bearer a-secret-of-tools',
+    TOOL_SECRET_OTHER: 'other.example.com=Bearer another-of-tools',
   },
   development: false,
 };
@@ -158,7 +158,7 @@ describe('a tool is called', () => {
       return new Response('sun');
     };
     await calling({ headers: { authorization: { secret: 'WEATHER' }, 'x-team': 'a' } }, listening);
-    expect(headers[0]?.get('authorization')).toBe('Bearer s3cret');
+    expect(headers[0]?.get('authorization')).toBe('Bearer a-secret-of-tools');
     expect(headers[0]?.get('x-team')).toBe('a');
     for (const secret of ['OTHER', 'NONE', '__proto__']) {
       const { content } = await calling({ headers: { authorization: { secret } } }, never);
@@ -168,14 +168,14 @@ describe('a tool is called', () => {
   });
 
   test('with a secret that no answer repeats, with or without its scheme, as text or within JSON', async () => {
-    const value = 'Bearer t0p/"s3cret"';
-    const toolSecrets = { ECHO: { host: 'tools.example.com', value } };
+    const value = 'Bearer t0p/"s3cret"-of-tools';
+    const given = { TOOL_SECRET_ECHO: `tools.example.com=${value}` };
     const echo: CallOptions['fetch'] = async (_, { headers }) => {
       const sent = new Headers(headers).get('authorization') ?? '';
       return new Response(`${sent} ${sent.slice(7)} ${JSON.stringify({ sent })}`, { status: 403 });
     };
     const run = { headers: { authorization: { secret: 'ECHO' } } };
-    expect(await calling(run, echo, { settings: { ...settings, toolSecrets } })).toMatchObject({
+    expect(await calling(run, echo, { settings: { ...settings, given } })).toMatchObject({
       content: '[secret] [secret] {"sent":"[secret]"}',
       isError: true,
     });

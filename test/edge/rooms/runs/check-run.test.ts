@@ -3,6 +3,7 @@ import type { Scope } from '../../../../src/edge/gate/identity/identity.ts';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
 import { checkRun, refuseRun } from '../../../../src/edge/rooms/runs/check-run.ts';
+import { toolSecretsOf } from '../../../../src/edge/rooms/runs/tools/tool-secrets.ts';
 import { TOOL_URL, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
 
 /** The error that a request raises. */
@@ -70,8 +71,8 @@ test('without a signing secret there are no tools with an address, and without a
 
 test('secrets of tools are read with their hosts, and a malformed one is named, never shown', () => {
   const value = 'Bearer a=b-and-16-in-all';
-  const { toolSecrets } = parseSettings({ TOOL_SECRET_A: `tools.example.com=${value}` });
-  expect(toolSecrets).toEqual({ A: { host: 'tools.example.com', value } });
+  const settings = parseSettings({ TOOL_SECRET_A: `tools.example.com=${value}` });
+  expect(toolSecretsOf(settings)).toEqual({ A: { host: 'tools.example.com', value } });
   for (const value of ['s3cret', 'https://a.example.com=s3cret', '=s3cret', 'a.example.com=', '*.example.com=s3cret']) {
     expect(() => parseSettings({ TOOL_SECRET_A: value })).toThrow(/TOOL_SECRET_A(?!.*s3cret)/);
   }
@@ -81,7 +82,7 @@ test('a secret of fewer than 16 characters, without its scheme, is taken in deve
   for (const value of ['x'.repeat(15), `Bearer ${'x'.repeat(15)}`, `Basic  ${'x'.repeat(15)}`]) {
     const given = { TOOL_SECRET_A: `tools.example.com=${value}` };
     expect(() => parseSettings(given)).toThrow(/TOOL_SECRET_A.*16 characters/);
-    expect(parseSettings({ ...given, MODE: 'development' }).toolSecrets.A?.value).toBe(value);
-    expect(parseSettings({ TOOL_SECRET_A: `${given.TOOL_SECRET_A}x` }).toolSecrets.A?.value).toBe(`${value}x`);
+    expect(toolSecretsOf(parseSettings({ ...given, MODE: 'development' })).A?.value).toBe(value);
+    expect(toolSecretsOf(parseSettings({ TOOL_SECRET_A: `${given.TOOL_SECRET_A}x` })).A?.value).toBe(`${value}x`);
   }
 });

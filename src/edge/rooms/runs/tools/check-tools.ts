@@ -9,11 +9,11 @@ import { keepSecrets } from '../../../kit/http/secrets.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
 import { agentTool, type HttpRun, type McpRun, mcpServer, mcpTool, runTool, workerToolEntry } from '../runs.schema.ts';
 import { isAgentRun } from './agent-tools.ts';
-import { withoutScheme } from './tool-secrets.ts';
+import { type SecretSettings, toolSecretsOf, withoutScheme } from './tool-secrets.ts';
 import { IN_WORKER, isWorkerRun, workerTool, workerToolNames } from './worker-tools.ts';
 
 /** The settings that decide how tools are called. */
-export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET' | 'toolSecrets' | 'development'>;
+export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET'> & SecretSettings;
 
 /** @returns whether a list has a tool that the edge must call itself. */
 export function hasRun(tools: unknown): boolean {
@@ -130,18 +130,15 @@ export function faultOfAddress(run: AddressedRun, settings: ToolSettings): strin
 }
 
 /** @returns why a secret may not go to a host; undefined if it may */
-export function faultOfSecret(
-  name: string,
-  host: string,
-  { toolSecrets }: Pick<ToolSettings, 'toolSecrets'>,
-): string | undefined {
+export function faultOfSecret(name: string, host: string, settings: SecretSettings): string | undefined {
+  const toolSecrets = toolSecretsOf(settings);
   if (Object.hasOwn(toolSecrets, name) && toolSecrets[name]?.host === host) return undefined;
   return `this edge has no TOOL_SECRET_${name} for this host; its operator can set it, as host=value`;
 }
 
 /** @returns the value of a secret, which is masked from now on where an answer repeats it. It must have been checked before */
-export function valueOfSecret(name: string, { toolSecrets }: Pick<ToolSettings, 'toolSecrets'>): string {
-  const { value = '' } = toolSecrets[name] ?? {};
+export function valueOfSecret(name: string, settings: SecretSettings): string {
+  const { value = '' } = toolSecretsOf(settings)[name] ?? {};
   // It may be quoted without its scheme, such as `Bearer`.
   keepSecrets(`TOOL_SECRET_${name}`, [value, withoutScheme(value)]);
   return value;

@@ -1,4 +1,6 @@
+import { readerOfSettings } from '../../../gate/settings/reader-of-settings.ts';
 import { malformed } from '../../../gate/settings/setting-faults.ts';
+import type { Settings } from '../../../gate/settings/settings.ts';
 import { isHost } from '../../../kit/http/headers/hosts.ts';
 
 /** A secret that goes to only one host, as a header of a tool's call. */
@@ -22,19 +24,19 @@ export function isToolSecret(name: string): boolean {
   return SETTING.test(name);
 }
 
+/** The settings that have the secrets. */
+export type SecretSettings = Pick<Settings, 'given' | 'development'>;
+
 /**
- * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`.
+ * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`. In development short ones are taken, too, which cannot be masked
+ * surely: each might be a part of any text.
  *
- * @param development whether short ones are taken. They cannot be masked surely: each might be a part of any text
- * @returns the secrets by their names
+ * @returns the secrets by their names: `TOOL_SECRET_WEATHER` is `WEATHER`
  * @throws ApiError 500 that names a malformed one, never its value
  */
-export function toolSecretsIn(
-  env: Readonly<Record<string, unknown>>,
-  development: boolean,
-): Record<string, ToolSecret> {
+export const toolSecretsOf = readerOfSettings(({ given, development }: SecretSettings) => {
   const secrets: Record<string, ToolSecret> = {};
-  for (const [setting, text] of Object.entries(env)) {
+  for (const [setting, text] of Object.entries(given)) {
     const name = SETTING.exec(setting)?.[1];
     if (name === undefined || typeof text !== 'string') continue;
     const [, host = '', value = ''] = /^([^=]+)=([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/.exec(text) ?? [];
@@ -45,4 +47,4 @@ export function toolSecretsIn(
     secrets[name] = { host, value };
   }
   return secrets;
-}
+});

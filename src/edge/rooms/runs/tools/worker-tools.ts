@@ -3,6 +3,7 @@
  * schema for the model are filled in here.
  */
 
+import type { AppChoices } from '../../../gate/auth/context.ts';
 import { edit } from '../../../kit/json/edit.ts';
 import { asText, isObject, type Json } from '../../../kit/json/object.ts';
 import type { Bindings } from '../../../kit/objects/bindings.ts';
@@ -60,6 +61,12 @@ export type WorkerTools<Inputs extends object = Record<string, unknown>> = {
   [Name in keyof Inputs]: WorkerTool<Inputs[Name]>;
 };
 
+/** What a Worker decides in its own code for runs. */
+export interface ToolsOptions<Inputs extends object = Record<string, unknown>> {
+  /** Tools that the edge calls in this Worker itself, for every caller whose request names one with `run: "worker"`. */
+  tools?: WorkerTools<Inputs>;
+}
+
 /** The value of `run` that replaces an address. */
 export const IN_WORKER = 'worker';
 
@@ -78,8 +85,8 @@ interface KnownTool {
 const sharedTools = new Map<string, KnownTool>();
 
 /** @throws Error for a malformed tool, and for a second tool with the same name */
-export function shareTools<Inputs extends object>(tools: WorkerTools<Inputs>): void {
-  for (const [name, tool] of Object.entries(tools as Record<string, WorkerTool>)) {
+export function shareToolsOf({ tools = {} }: AppChoices & ToolsOptions): void {
+  for (const [name, tool] of Object.entries(tools)) {
     const before = sharedTools.get(name)?.tool;
     if (before && before !== tool) {
       throw new Error(`tools.${name}: apps of this Worker have different tools of this name, and its objects one.`);

@@ -2,11 +2,11 @@
 
 import { fromUsd } from '../../claude/pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
+import type { Family, Sample } from '../../health/told.ts';
 import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import type { UsageReport } from '../../money/account/usage-answers.schema.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
-import type { PoolQuotaReport } from '../pools/pools-answers.schema.ts';
-import type { Family, Sample } from './exposition.ts';
+import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
 type ToldSpent = UsageReport['total'];
 type TokenKind = keyof ToldSpent['usage'];

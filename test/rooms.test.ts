@@ -1,0 +1,264 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { build, type Metafile } from 'esbuild';
+import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'miniflare';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
+import { neededBindings } from '../src/edge/kit/objects/needed-bindings.ts';
+import { type AnyRoom, shareRooms } from '../src/edge/kit/rooms/rooms.ts';
+import { root } from './support/root.ts';
+
+/** Its types are the runtime's, which tests in Node do not have. */
+const list: string = join(root, 'src/edge/rooms.ts');
+const { ROOMS } = (await import(list)) as { ROOMS: readonly AnyRoom[] };
+
+shareRooms(ROOMS);
+
+/** Rooms of which nothing is left in a Worker that does not have them. It may only grow. */
+const GONE = ['clouds', 'evaluation'];
+
+/** A path of each room that has one. */
+const PATHS: Readonly<Record<string, readonly [method: string, path: string]>> = {
+  agents: ['GET', '/agents'],
+  approvals: ['GET', '/conversations/rooms/approvals'],
+  backup: ['GET', '/accounts/dev/backup'],
+  batches: ['GET', '/v1/messages/batches'],
+  'classify-batches': ['GET', '/classifications'],
+  evaluation: ['POST', '/classifiers/mood/evaluate'],
+  files: ['GET', '/v1/files'],
+  operator: ['GET', '/metrics'],
+  pools: ['GET', '/pools/deployment'],
+  visitors: ['POST', '/tokens/visitor'],
+  webhooks: ['POST', '/webhooks/github'],
+};
+
+/** A Worker: the rooms that it does not have. */
+interface Without {
+  name: string;
+  absent: ReadonlySet<string>;
+}
+
+/** @returns the rooms without which there is one less, with all that need it. */
+function without(room: string): Without {
+  const absent = new Set([room]);
+  const needsOne = ({ name, needs = [] }: AnyRoom) => !absent.has(name) && needs.some((one) => absent.has(one.name));
+  for (let found = ROOMS.find(needsOne); found; found = ROOMS.find(needsOne)) absent.add(found.name);
+  return { name: `without-${room}`, absent };
+}
+
+const WITH_ALL: Without = { name: 'all', absent: new Set() };
+const WORKERS: readonly Without[] = [
+  WITH_ALL,
+  ...ROOMS.map(({ name }) => without(name)),
+  { name: 'none', absent: new Set(ROOMS.map(({ name }) => name)) },
+];
+const UNBOUND = 'unbound';
+
+let miniflare: Miniflare | undefined;
+let contained: Metafile['outputs'] = {};
+const logged: string[] = [];
+
+/** @returns the code of each Worker's entry, as src/edge/index.ts without the lines of absent rooms. */
+async function entriesOf(workers: readonly Without[]): Promise<ReadonlyMap<string, string>> {
+  const listed = await readFile(list, 'utf8');
+  const index = await readFile(join(root, 'src/edge/index.ts'), 'utf8');
+  const isAbsent = (line: string, { absent }: Without) => absent.has(/rooms\/([\w-]+)\//.exec(line)?.[1] ?? '');
+  return new Map(
+    workers.map((worker) => {
+      const rooms = [...listed.matchAll(/^import \{ (\w+) \} from '.*\/room.ts';$/gm)].filter(
+        ([line]) => !isAbsent(line, worker),
+      );
+      const classes = index.split('\n').filter((line) => line.startsWith('export {') && !isAbsent(line, worker));
+      const code = `
+        import { createApp } from './app.ts';
+        import { consumeQueue } from './kit/delivery/queue.ts';
+        ${rooms.map(([line]) => line).join('\n')}
+        const app = createApp({ rooms: [${rooms.map(([, name]) => name).join()}] });
+        export default { fetch: app.fetch, queue: consumeQueue };
+        ${classes.join('\n')}`;
+      return [worker.name, code] as const;
+    }),
+  );
+}
+
+beforeAll(async () => {
+  const entries = await entriesOf(WORKERS);
+  const { outputFiles, metafile } = await build({
+    // One build: each file is parsed once for all of them.
+    entryPoints: Object.fromEntries([...entries.keys()].map((name) => [name, `entry:${name}`])),
+    bundle: true,
+    write: false,
+    outdir: root,
+    metafile: true,
+    format: 'esm',
+    target: 'esnext',
+    minifySyntax: true,
+    absWorkingDir: root,
+    conditions: ['workerd', 'worker', 'browser'],
+    mainFields: ['browser', 'module', 'main'],
+    external: ['cloudflare:*', 'node:*'],
+    define: { SLUICE_SIMULATOR: 'true' },
+    plugins: [
+      {
+        name: 'entries',
+        setup: ({ onResolve, onLoad }) => {
+          onResolve({ filter: /^entry:/ }, ({ path }) => ({ path, namespace: 'entry' }));
+          onLoad({ filter: /.*/, namespace: 'entry' }, ({ path }) => ({
+            contents: entries.get(path.slice('entry:'.length)) ?? '',
+            resolveDir: join(root, 'src/edge'),
+            loader: 'ts',
+          }));
+        },
+      },
+    ],
+  });
+  contained = metafile.outputs;
+  const scripts = new Map(outputFiles.map(({ path, text }) => [path, text]));
+  const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
+  // What wrangler gives has no type.
+  const objects = config.durable_objects.bindings as { name: string; class_name: string }[];
+  const { workerOptions } = unstable_getMiniflareWorkerOptions(config);
+  const { modulesRules: _, assets: __, queueConsumers: ___, ...configured } = workerOptions;
+  const worker = ({ name, absent }: Without, unbound?: string): V4WorkerOptions => {
+    const same = absent.size === 0 ? WITH_ALL.name : name;
+    const script = scripts.get(join(root, `${same}.js`)) ?? '';
+    const bound = objects.filter(
+      (one) => one.name !== unbound && entries.get(same)?.includes(`export { ${one.class_name} }`),
+    );
+    return {
+      ...configured,
+      name,
+      modules: true,
+      script,
+      kvNamespaces: { STORE: name },
+      durableObjects: Object.fromEntries(
+        bound.map((one) => [one.name, { className: one.class_name, useSQLite: true }]),
+      ),
+      bindings: {
+        MODE: 'development',
+        UPSTREAM: 'simulator',
+        SIMULATOR_TTFT_MS: '0',
+        SIMULATOR_TOKENS_PER_SECOND: '0',
+      },
+      unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
+    };
+  };
+  miniflare = new Miniflare(
+    convertV4MiniflareOptions({
+      workers: [...WORKERS.map((one) => worker(one)), worker({ ...WITH_ALL, name: UNBOUND }, 'CLASSIFICATION')],
+      handleStructuredLogs: ({ message }) => logged.push(message),
+      cf: false,
+    }),
+  );
+  await miniflare.ready;
+});
+
+afterAll(() => miniflare?.dispose());
+
+/** Asks a Worker. @returns the answer after its ids, dates and connection */
+async function ask(worker: string, method: string, path: string, body?: object) {
+  const { origin } = (await miniflare?.unsafeGetDirectURL(worker)) ?? {};
+  const response = await fetch(`${origin}${path}`, {
+    method,
+    headers: { 'content-type': 'application/json' },
+    ...(body ? { body: JSON.stringify(body) } : {}),
+  });
+  const plain = (text: string) =>
+    text
+      .replaceAll(/\b(req|msg|turn|toolu)_\w+/g, '$1_')
+      .replaceAll(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, 'uuid')
+      .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'time');
+  const headers = [...response.headers]
+    .filter(([name]) => name !== 'date')
+    .map(([name, value]) => [name, plain(value)]);
+  return { status: response.status, headers, text: plain(await response.text()) };
+}
+
+/** The ways of the card, one behind the other. */
+async function cardOf(worker: string) {
+  const question = { role: 'user', content: 'How high is the Eiffel Tower?' };
+  const prompt = { model: 'claude-haiku-5-5', messages: [question] };
+  const message = { ...prompt, max_tokens: 4_000 };
+  const labels = [{ name: 'question' }, { name: 'other' }];
+  const answers = [
+    await ask(worker, 'POST', '/v1/messages', message),
+    await ask(worker, 'POST', '/messages', message),
+    // What keeps a text within its marks is drawn anew each time, and counted.
+    JSON.stringify(await ask(worker, 'POST', '/classify', { input: question.content, labels })).replaceAll(
+      /(?<=input_tokens\\":)\d+|0\.0000\d+/g,
+      '…',
+    ),
+    await ask(worker, 'POST', '/count-tokens', prompt),
+    await ask(worker, 'POST', '/messages', { ...message, conversation: 'rooms' }),
+    await ask(worker, 'GET', '/conversations/rooms/messages'),
+  ];
+  const { status, text } = await ask(worker, 'GET', '/health');
+  // Runs tell the tools of the Worker there.
+  const { tools: _, ...told } = JSON.parse(text) as { tools?: string[] };
+  return [...answers, { status, told }];
+}
+
+describe('each room can be left out, and all of them', () => {
+  let card: Awaited<ReturnType<typeof cardOf>> = [];
+
+  beforeAll(async () => {
+    card = await cardOf(WITH_ALL.name);
+  });
+
+  test('with all of them the ways of the card work', () => {
+    expect(JSON.stringify(card).match(/\bstatus\W+\d+/g)).toHaveLength(7);
+    expect(JSON.stringify(card).match(/\bstatus\W+200\b/g)).toHaveLength(7);
+  });
+
+  test.each(WORKERS.filter((one) => one !== WITH_ALL))('$name', async ({ name, absent }) => {
+    expect(await cardOf(name)).toEqual(card);
+    for (const room of absent) {
+      const [method, path] = PATHS[room] ?? [];
+      if (method === undefined || path === undefined) continue;
+      const { status } = await ask(name, method, path);
+      expect([room, status]).toEqual([room, (await ask(name, method, `${path}x`)).status]);
+      expect([404, 501]).toContain(status);
+      expect((await ask(WITH_ALL.name, method, path)).status).not.toBe(501);
+    }
+  });
+
+  test('of those that nothing of the core imports, nothing is left', () => {
+    const left = (room: string) => {
+      const { inputs = {} } = contained[`without-${room}.js`] ?? {};
+      expect(Object.keys(inputs).length).toBeGreaterThan(100);
+      const files = Object.entries(inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
+      return files.map(([file]) => file).filter((file) => file.startsWith(`src/edge/rooms/${room}/`));
+    };
+    const all = Object.keys(contained['all.js']?.inputs ?? {});
+    const known = ROOMS.map(({ name }) => name).filter((room) => all.some((file) => file.includes(`/rooms/${room}/`)));
+    expect(known.filter((room) => left(room).length === 0).toSorted()).toEqual(GONE);
+  });
+});
+
+test('wrangler.toml binds what the core and all rooms need, in each environment', async () => {
+  const toml = await readFile(join(root, 'wrangler.toml'), 'utf8');
+  const needed = Object.entries(neededBindings());
+  const objects = needed.filter(([, of]) => of !== null);
+  for (const environment of ['', 'env.staging.']) {
+    const wanted = objects.map(
+      ([name, of]) => `[[${environment}durable_objects.bindings]]\nname = "${name}"\nclass_name = "${of}"\n`,
+    );
+    // What stands there is this text: paste it where it differs.
+    expect(toml).toContain(`\n${wanted.join('\n')}\n[[${environment}queues.producers]]\n`);
+    for (const [name] of needed.filter(([, of]) => of === null)) {
+      expect(toml).toContain(`[[${environment}queues.producers]]\nbinding = "${name}"\n`);
+    }
+  }
+  expect(toml.match(/durable_objects\.bindings\]\]/g)).toHaveLength(2 * objects.length);
+  const made = /^new_sqlite_classes = \[([^\]]*)\]/m.exec(toml)?.[1]?.match(/\w+/g);
+  expect(objects.filter(([, of]) => !made?.includes(String(of)))).toEqual([]);
+});
+
+test('a binding that a room needs and that is missing is said at the start, and by the health', async () => {
+  const { text } = await ask(UNBOUND, 'GET', '/health');
+  const words = expect.stringContaining('The binding CLASSIFICATION is missing');
+  expect(JSON.parse(text)).toMatchObject({ warnings: [words] });
+  await ask(UNBOUND, 'GET', '/health');
+  expect(logged.filter((line) => line.includes('CLASSIFICATION'))).toHaveLength(1);
+  expect(logged.filter((line) => /is missing/.test(line))).toEqual([words]);
+});

@@ -1,0 +1,111 @@
+import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { Account } from '../../../../src/edge/money/account/account.ts';
+import { CallRows } from '../../../../src/edge/rooms/runs/call-rows.ts';
+import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
+import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
+import { ask, edgeWithSky, turnWith } from '../../../support/agents.ts';
+import { jsonOf, stubOf } from '../../../support/conversations.ts';
+import { eventually } from '../../../support/eventually.ts';
+import { servingTools } from '../../../support/scripted-runs.ts';
+
+// Requests cross to objects, and are stored there, as the next release writes them: what rooms are asked stands by its name.
+
+const NAMES: Record<string, string> = {
+  ...{ show: 'show', background: 'background', retry: 'retry', deliverUrl: 'deliver_url', prefix: 'prefix' },
+  ...{ agent: 'agent', agentOwner: 'agent_owner', agentListed: 'agent_listed', parent: 'parent' },
+};
+
+function byName<Request extends object>(request: Request): Request {
+  const members = Object.entries(request);
+  const asked = members.flatMap(([member, value]) => (member in NAMES ? [[NAMES[member], value]] : []));
+  const others = members.filter(([member]) => !(member in NAMES));
+  return { ...Object.fromEntries(others), asked: Object.fromEntries(asked) } as Request;
+}
+
+const storedByName = (text: string) => {
+  const stored = JSON.parse(text) as { request: Json };
+  return JSON.stringify({ ...stored, request: byName(stored.request) });
+};
+
+/** Has all requests to conversations, and all that are stored, in the form of the next release. @returns what was so */
+function asNextRelease(): Set<string> {
+  const seen = new Set<string>();
+  const { turn, prompt, create } = Conversation.prototype;
+  const { saveRequest } = CallRows.prototype;
+  const { beginTurn } = Transcript.prototype;
+  const spies = [
+    vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: Conversation, call, sent) {
+      seen.add('turn');
+      return turn.call(this, JSON.stringify(byName(JSON.parse(call))), sent);
+    }),
+    vi.spyOn(Conversation.prototype, 'prompt').mockImplementation(function (this: Conversation, request) {
+      seen.add('prompt');
+      return prompt.call(this, byName(request));
+    }),
+    vi.spyOn(Conversation.prototype, 'create').mockImplementation(function (this: Conversation, place, fields, texts) {
+      seen.add('create');
+      return create.call(this, place, byName(fields), texts);
+    }),
+    vi.spyOn(CallRows.prototype, 'saveRequest').mockImplementation(function (this: CallRows, run, text) {
+      seen.add('run');
+      saveRequest.call(this, run, storedByName(text));
+    }),
+    vi.spyOn(Transcript.prototype, 'beginTurn').mockImplementation(function (this: Transcript, row, messages) {
+      if (row.request !== null) seen.add('background');
+      beginTurn.call(this, { ...row, request: row.request && storedByName(row.request) }, messages);
+    }),
+  ];
+  onTestFinished(() => {
+    for (const spy of spies) spy.mockRestore();
+  });
+  return seen;
+}
+
+test('an object answers requests, and goes on with stored ones, in the form of the next release', async () => {
+  const { app, bob, bodies, version } = await edgeWithSky();
+  const seen = asNextRelease();
+  const created = await ask(app, 'POST', '/conversations', bob, { id: 'c1', agent: 'sky' });
+  expect(created.body).toMatchObject({ id: 'c1', agent: { name: 'sky', version } });
+  const messages = [{ role: 'user', content: 'Hi' }];
+  const count = (agent: string) =>
+    ask(app, 'POST', '/v1/messages/count_tokens', bob, { messages, conversation: 'c1', agent });
+  expect([(await count('sky')).status, (await count('sea')).status]).toEqual([200, 400]);
+
+  // Its object dies while a tool is called: the run goes on with what it was asked.
+  const tools = servingTools((_, number) => (number === 1 ? new Promise<never>(() => {}) : new Response('sun')));
+  const asked = { conversation: 'c1', messages, agent: 'sky', background: true, show: 'text' };
+  const begun = (await ask(app, 'POST', '/v1/messages', bob, asked)).body;
+  expect(String(begun.id)).toMatch(/^turn_text_/);
+  await eventually(() => expect(tools).toHaveLength(1));
+  await abortAllDurableObjects();
+  const ended = async (conversation: string, turn: unknown) => {
+    await runDurableObjectAlarm(stubOf(conversation, 'bob'));
+    const told = await jsonOf(await stubOf(conversation, 'bob').turnReport(String(turn)));
+    expect(told).toMatchObject({ status: 'complete' });
+    return told;
+  };
+  await eventually(async () => expect((await ended('c1', begun.id)).steps).toHaveLength(2));
+
+  // Here it dies before anything has gone up: the turn begins again.
+  const { admitJson } = Account.prototype;
+  let reached = 0;
+  const admit = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
+    reached += 1;
+    return reached === 1 ? await new Promise<never>(() => {}) : await admitJson.apply(this, one);
+  });
+  onTestFinished(() => admit.mockRestore());
+  const plain = { conversation: 'c2', messages, model: 'claude-opus-5-5', max_tokens: 50, background: true };
+  const sent = ask(app, 'POST', '/v1/messages', { ...bob, 'idempotency-key': 'k' }, plain);
+  await eventually(() => expect(reached).toBe(1));
+  await abortAllDurableObjects();
+  // The edge calls again, and finds the turn that it had begun.
+  const { id } = (await sent).body;
+  await eventually(async () => expect((await ended('c2', id)).steps).toHaveLength(1));
+  expect(bodies.at(-1)).toMatchObject({ messages: [{ role: 'user', content: 'Hi' }] });
+  const { status } = await turnWith(app, bob, { conversation: 'c2', agent: 'sky' });
+  expect(status).toBe(400);
+  await app.settled();
+  expect([...seen].sort()).toEqual(['background', 'create', 'prompt', 'run', 'turn']);
+});

@@ -8,13 +8,19 @@ import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { ask, edgeWithSky, turnWith } from '../../../support/agents.ts';
 import { jsonOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
-import { servingTools } from '../../../support/scripted-runs.ts';
+import { answeringBy, says } from '../../../support/scripted-runs.ts';
 
 // Requests cross to objects, and are stored there, as the next release writes them: what rooms are asked stands by its name.
 
 const NAMES: Record<string, string> = {
   ...{ show: 'show', background: 'background', retry: 'retry', deliverUrl: 'deliver_url', prefix: 'prefix' },
-  ...{ agent: 'agent', agentOwner: 'agent_owner', agentListed: 'agent_listed', parent: 'parent' },
+  ...{
+    agent: 'agent',
+    agentOwner: 'agent_owner',
+    agentListed: 'agent_listed',
+    parent: 'parent',
+    fallbacks: 'fallback_models',
+  },
 };
 
 function byName<Request extends object>(request: Request): Request {
@@ -64,7 +70,7 @@ function asNextRelease(): Set<string> {
 }
 
 test('an object answers requests, and goes on with stored ones, in the form of the next release', async () => {
-  const { app, bob, bodies, version } = await edgeWithSky();
+  const { app, bob, version } = await edgeWithSky();
   const seen = asNextRelease();
   const created = await ask(app, 'POST', '/conversations', bob, { id: 'c1', agent: 'sky' });
   expect(created.body).toMatchObject({ id: 'c1', agent: { name: 'sky', version } });
@@ -73,22 +79,29 @@ test('an object answers requests, and goes on with stored ones, in the form of t
     ask(app, 'POST', '/v1/messages/count_tokens', bob, { messages, conversation: 'c1', agent });
   expect([(await count('sky')).status, (await count('sea')).status]).toEqual([200, 400]);
 
-  // Its object dies while a tool is called: the run goes on with what it was asked.
-  const tools = servingTools((_, number) => (number === 1 ? new Promise<never>(() => {}) : new Response('sun')));
-  const asked = { conversation: 'c1', messages, agent: 'sky', background: true, show: 'text' };
-  const begun = (await ask(app, 'POST', '/v1/messages', bob, asked)).body;
-  expect(String(begun.id)).toMatch(/^turn_text_/);
-  await eventually(() => expect(tools).toHaveLength(1));
-  await abortAllDurableObjects();
-  const ended = async (conversation: string, turn: unknown) => {
-    await runDurableObjectAlarm(stubOf(conversation, 'bob'));
-    const told = await jsonOf(await stubOf(conversation, 'bob').turnReport(String(turn)));
-    expect(told).toMatchObject({ status: 'complete' });
-    return told;
-  };
-  await eventually(async () => expect((await ended('c1', begun.id)).steps).toHaveLength(2));
+  const begin = (body: object, headers = {}) =>
+    ask(app, 'POST', '/v1/messages', { ...bob, ...headers }, { messages, background: true, ...body });
+  const ended = async (conversation: string, turn: unknown) =>
+    await eventually(async () => {
+      await runDurableObjectAlarm(stubOf(conversation, 'bob'));
+      const told = await jsonOf(await stubOf(conversation, 'bob').turnReport(String(turn)));
+      expect(told).toMatchObject({ status: 'complete' });
+    });
 
-  // Here it dies before anything has gone up: the turn begins again.
+  // Its object dies when it has gone up: it goes up again, as it has asked.
+  const plain = { model: 'claude-opus-5-5', max_tokens: 50 };
+  const dying = answeringBy(() => says('Done.'), {
+    after: async () => (dying.length === 1 ? await new Promise<never>(() => {}) : undefined),
+  });
+  const begun = (await begin({ ...plain, conversation: 'c2', show: 'text', retry: true })).body;
+  expect(String(begun.id)).toMatch(/^turn_text_/);
+  await eventually(() => expect(dying).toHaveLength(1));
+  await abortAllDurableObjects();
+  await ended('c2', begun.id);
+  expect(dying).toHaveLength(2);
+
+  // Its object dies before it has gone up: it begins again.
+  const bodies = answeringBy(() => says('Done.'));
   const { admitJson } = Account.prototype;
   let reached = 0;
   const admit = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
@@ -96,15 +109,13 @@ test('an object answers requests, and goes on with stored ones, in the form of t
     return reached === 1 ? await new Promise<never>(() => {}) : await admitJson.apply(this, one);
   });
   onTestFinished(() => admit.mockRestore());
-  const plain = { conversation: 'c2', messages, model: 'claude-opus-5-5', max_tokens: 50, background: true };
-  const sent = ask(app, 'POST', '/v1/messages', { ...bob, 'idempotency-key': 'k' }, plain);
+  const sent = begin({ ...plain, conversation: 'c3' }, { 'idempotency-key': 'k' });
   await eventually(() => expect(reached).toBe(1));
   await abortAllDurableObjects();
   // The edge calls again, and finds the turn that it had begun.
-  const { id } = (await sent).body;
-  await eventually(async () => expect((await ended('c2', id)).steps).toHaveLength(1));
-  expect(bodies.at(-1)).toMatchObject({ messages: [{ role: 'user', content: 'Hi' }] });
-  const { status } = await turnWith(app, bob, { conversation: 'c2', agent: 'sky' });
+  await ended('c3', (await sent).body.id);
+  expect(bodies).toMatchObject([{ messages }]);
+  const { status } = await turnWith(app, bob, { conversation: 'c3', agent: 'sky' });
   expect(status).toBe(400);
   await app.settled();
   expect([...seen].sort()).toEqual(['background', 'create', 'prompt', 'run', 'turn']);

@@ -1,14 +1,16 @@
-import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { CallRows } from '../../../../src/edge/rooms/runs/call-rows.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
+import type { Profile } from '../../../../src/edge/talk/storage/rows.ts';
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { ask, edgeWithSky, turnWith } from '../../../support/agents.ts';
-import { jsonOf, stubOf } from '../../../support/conversations.ts';
+import { atRest, jsonOf, readOf, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, says } from '../../../support/scripted-runs.ts';
+import { bodyOf, say } from '../../../support/turns.ts';
 
 // Requests cross to objects, and are stored there, as the next release writes them: what rooms are asked stands by its name.
 
@@ -119,4 +121,38 @@ test('an object answers requests, and goes on with stored ones, in the form of t
   expect(status).toBe(400);
   await app.settled();
   expect([...seen].sort()).toEqual(['background', 'create', 'prompt', 'run', 'turn']);
+});
+
+test('what a newer release has stored about a conversation and its turns stays, whatever is done here', async () => {
+  simulate();
+  await say(bodyOf('Hi'));
+  await atRest();
+  const inside = async <T>(look: (transcript: Transcript) => T) =>
+    await runInDurableObject(stubOf(), (_, { storage }) => look(new Transcript(storage)));
+  await inside((transcript) => {
+    transcript.save({ ...transcript.profile, votes: { of: 'turns' } } as unknown as Profile);
+    transcript.write('alter table turns add column votes text');
+    transcript.write("update turns set votes = '[1]'");
+    transcript.write('create table votes (id text primary key) strict');
+    transcript.setMeta('schema_version', '99');
+  });
+  await abortAllDurableObjects();
+  await say(bodyOf('And then?'));
+  await stubOf().patch({ title: 'Voted' });
+  await atRest();
+  const left = await inside((transcript) => ({
+    profile: transcript.profile,
+    votes: transcript.read('select votes from turns order by seq').map(({ votes }) => votes),
+  }));
+  expect(left).toMatchObject({ profile: { title: 'Voted', votes: { of: 'turns' } }, votes: ['[1]', null] });
+  expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+  expect((await rowsOf('c2')).map(({ content }) => content)).toEqual((await rowsOf()).map(({ content }) => content));
+  // A conversation that is deleted leaves nothing of it.
+  await stubOf().erase();
+  await eventually(async () => {
+    const tables = await runInDurableObject(stubOf(), (_, { storage }) =>
+      storage.sql.exec("select name from sqlite_master where name = 'votes'").toArray(),
+    );
+    expect([tables, await readOf()]).toEqual([[], undefined]);
+  });
 });

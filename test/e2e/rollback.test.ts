@@ -12,6 +12,8 @@ import { keptRelease } from '../support/kept-release.ts';
 import {
   type Asking,
   asking,
+  beginPaying,
+  denyPaying,
   ENDLESS,
   MODEL,
   message,
@@ -101,6 +103,7 @@ async function work(opened: Opened, done: Done): Promise<void> {
   done.said.push(`Turn ${n}`);
   await ask('alice', 'POST', '/v1/messages', message(`Turn ${n}`, { conversation: 'c' }));
   await ask('alice', 'POST', '/conversations/c/fork', { id: `fork-${n}` });
+  await beginPaying(opened, `pays-${n}`);
   await sendEvent(opened, n);
   await expect.poll(() => statesOf(opened)).toHaveLength(n);
   await expect.poll(() => statesOf(opened)).toEqual(Array(n).fill('classified'));
@@ -176,6 +179,8 @@ async function verify(opened: Opened, done: Done): Promise<void> {
     expect(refused.status).toBe(401);
     await refused.text();
   }
+  // What waits for a decision goes on by the request that the other release has stored.
+  await denyPaying(opened, `pays-${done.boots}`);
 }
 
 test('the kept release and the present one take turns on one state, and neither loses or misreads what the other did', async () => {

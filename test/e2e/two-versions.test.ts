@@ -6,6 +6,8 @@ import { keptRelease } from '../support/kept-release.ts';
 import {
   type Asking,
   asking,
+  beginPaying,
+  denyPaying,
   ENDLESS,
   MODEL,
   message,
@@ -21,25 +23,12 @@ import type { FakeUpstream } from '../support/upstream.ts';
 
 // The edge whose objects are another release's does most; the other one goes on with it, and reads the same.
 
-interface Turn {
-  id: string;
-  status: string;
-  paused: string | null;
-}
-
 const EACH = [
   ['kept', 'present'],
   ['present', 'kept'],
 ] as const;
 /** The conversations that come of it. */
 const MADE = ['c', 'd', 'e', 'endless', 'endless-too', 'f', 'g', 'pays', 'pays-too'];
-const PAY = {
-  name: 'pay',
-  description: 'Pays an order.',
-  input_schema: { type: 'object', properties: { order: { type: 'string' } }, required: ['order'] },
-  run: { url: 'https://tools.example.com/pay', approval: 'always' },
-};
-
 let upstream: FakeUpstream;
 let stop: (() => Promise<void>) | undefined;
 
@@ -54,12 +43,7 @@ afterEach(async () => {
 /** Starts two edges. @returns the one whose objects are the other's, and the one that has them */
 async function openBoth(edge: 'kept' | 'present', objects: 'kept' | 'present') {
   const releases = { kept: await keptRelease(), present: { code: inject('deployed').code } };
-  const vars = {
-    ...varsOf(upstream),
-    TOOL_HOSTS: 'tools.example.com',
-    TOOL_SIGNING_SECRET: `whsec_${btoa('0123456789abcdef0123456789abcdef')}`,
-  };
-  const both = await startBeside(releases[objects], releases[edge], vars);
+  const both = await startBeside(releases[objects], releases[edge], varsOf(upstream));
   stop = both.stop;
   return { here: await asking(both.beside), there: await asking(both.own) };
 }
@@ -79,7 +63,10 @@ test.each(EACH)(
     await converse(here, there);
     await followAndStop('endless', here, there);
     await followAndStop('endless-too', there, here);
-    await decide(here, there);
+    await beginPaying(here, 'pays');
+    await denyPaying(there, 'pays');
+    await beginPaying(there, 'pays-too');
+    await denyPaying(here, 'pays-too');
     await batch(here, there);
 
     for (const { ask } of both) {
@@ -165,29 +152,6 @@ async function followAndStop(id: string, here: Asking, there: Asking): Promise<v
       rest += new TextDecoder().decode(piece.value);
     }
     expect(rest).toContain('event: message_stop');
-  }
-}
-
-/** A run that waits for approval: begun by one edge, denied by the other. In the background, so that its report is read, too. */
-async function decide(here: Asking, there: Asking): Promise<void> {
-  for (const [from, to, id] of [
-    [here, there, 'pays'],
-    [there, here, 'pays-too'],
-  ] as const) {
-    const begun = await from.ask<Turn>('alice', 'POST', '/v1/messages', {
-      ...message('Call pay for order 7.', { conversation: id, tools: [PAY], max_tokens: 200 }),
-      background: true,
-    });
-    const turnOf = async (turn: string) => await to.ask<Turn>('alice', 'GET', `/conversations/${id}/turns/${turn}`);
-    await expect.poll(async () => (await turnOf(begun.id)).paused).toBe('approval');
-    const { data } = await to.ask<Page<{ id: string }>>('alice', 'GET', `/conversations/${id}/approvals`);
-    expect(data).toHaveLength(1);
-    const path = `/conversations/${id}/approvals/${data[0]?.id}`;
-    const going = await to.ask<{ turn?: string; id: string }>('alice', 'POST', path, {
-      decision: 'deny',
-      reason: 'No.',
-    });
-    await expect.poll(async () => (await turnOf(going.turn ?? going.id)).status).toBe('complete');
   }
 }
 

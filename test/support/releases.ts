@@ -12,6 +12,14 @@ const WEBHOOK_SECRET = 'a-webhook-secret-of-the-tests-that-is-long-enough';
 /** A message that says this gets the beginning of an answer, and no more. */
 export const ENDLESS = 'Speak without an end';
 
+/** A tool of the edge. Its calls wait for approval. */
+const PAY = {
+  name: 'pay',
+  description: 'Pays an order.',
+  input_schema: { type: 'object', properties: { order: { type: 'string' } }, required: ['order'] },
+  run: { url: 'https://tools.example.com/pay', approval: 'always' },
+};
+
 export interface Page<T> {
   data: T[];
 }
@@ -50,6 +58,8 @@ export const varsOf = (api: FakeUpstream) => ({
   ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
   ANTHROPIC_BASE_URL: api.url,
   GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET,
+  TOOL_HOSTS: 'tools.example.com',
+  TOOL_SIGNING_SECRET: `whsec_${btoa('0123456789abcdef0123456789abcdef')}`,
   ...webhookVars('github'),
 });
 
@@ -111,4 +121,29 @@ export async function readBegun(response: Response) {
     seen += new TextDecoder().decode(piece?.value);
   }
   return { reader, seen };
+}
+
+interface Turn {
+  id: string;
+  status: string;
+  paused: string | null;
+}
+
+const turnOf = async ({ ask }: Asking, id: string, turn: string) =>
+  await ask<Turn>('alice', 'GET', `/conversations/${id}/turns/${turn}`);
+
+/** Begins a run in the background, and waits until its call waits for approval. */
+export async function beginPaying(asking: Asking, id: string): Promise<void> {
+  const asked = message('Call pay for order 7.', { conversation: id, tools: [PAY], max_tokens: 200, background: true });
+  const { id: turn } = await asking.ask<Turn>('alice', 'POST', '/v1/messages', asked);
+  await expect.poll(async () => (await turnOf(asking, id, turn)).paused).toBe('approval');
+}
+
+/** Denies what waits in a conversation, and waits until its run has ended. */
+export async function denyPaying(asking: Asking, id: string): Promise<void> {
+  const { data } = await asking.ask<Page<{ id: string }>>('alice', 'GET', `/conversations/${id}/approvals`);
+  expect(data).toHaveLength(1);
+  const path = `/conversations/${id}/approvals/${data[0]?.id}`;
+  const going = await asking.ask<Turn>('alice', 'POST', path, { decision: 'deny', reason: 'No.' });
+  await expect.poll(async () => (await turnOf(asking, id, going.id)).status).toBe('complete');
 }

@@ -2,39 +2,43 @@
 
 import { globSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { signGithub } from '../../scripts/sign-webhook.ts';
 import { FORMATS, type FormatName } from '../../src/edge/kit/objects/stored-format.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { keptRelease } from '../support/kept-release.ts';
+import {
+  type Asking,
+  asking,
+  beginPaying,
+  denyPaying,
+  ENDLESS,
+  MODEL,
+  message,
+  type Page,
+  readBegun,
+  sendEvent,
+  startApi,
+  statesOf,
+  varsOf,
+} from '../support/releases.ts';
 import { runs } from '../support/runs.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
-import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
-import { webhookVars } from '../support/webhook-vars.ts';
-import { simulatorWithoutThinking } from '../support/without-thinking.ts';
+import { bearer } from '../support/tokens.ts';
+import type { FakeUpstream } from '../support/upstream.ts';
 
 // A release that was kept and the present one take turns on one state, each ended by a power cut in mid-answer: an upgrade,
 // a rollback, and the upgrade after it. Each finds what the others did, and goes on with it.
 
-const MODEL = 'claude-haiku-5-5';
-const WEBHOOK_SECRET = 'a-webhook-secret-of-the-tests-that-is-long-enough';
 /** By day the first three: an upgrade and a rollback. */
 const TURNS = ['kept', 'present', 'kept', 'present', 'present', 'kept'] as const;
-/** A message that says this gets the beginning of an answer, and no more. */
-const ENDLESS = 'Speak without an end';
 
 interface Release {
   name: 'kept' | 'present';
   code: string;
   /** Where its wrangler.toml is. */
   folder?: string;
-}
-interface Page<T> {
-  data: T[];
 }
 interface Row {
   request_id: string;
@@ -47,8 +51,7 @@ let state: string;
 let running: Edge | undefined;
 
 beforeEach(async () => {
-  const simulate = simulatorWithoutThinking();
-  upstream = await startUpstream((request, response) => void answer(simulate, request, response));
+  upstream = await startApi();
   state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
 });
 afterEach(async () => {
@@ -57,58 +60,13 @@ afterEach(async () => {
   await rm(state, { recursive: true, force: true });
 });
 
-async function answer(
-  simulate: (request: Request) => Promise<Response>,
-  { method, path, headers, body }: Received,
-  response: ServerResponse,
-): Promise<void> {
-  const sent = new Headers(headers as Record<string, string>);
-  const told = await simulate(new Request(`https://api.test${path}`, { method, headers: sent, body: String(body) }));
-  const text = await told.text();
-  response.writeHead(told.status, Object.fromEntries(told.headers));
-  const last = (JSON.parse(String(body)) as { messages: unknown[] }).messages.at(-1);
-  if (path === '/v1/messages' && JSON.stringify(last).includes(ENDLESS)) {
-    response.write(text.slice(0, text.indexOf('event: content_block_stop')));
-  } else response.end(text);
-}
-
-/** An edge with what is asked of it here, as two accounts that use it and as its operator. */
+/** An edge that runs, and what is asked of it. */
 async function open({ code, folder }: Release) {
-  const vars = {
-    SIGNING_SECRET: SECRET,
-    ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
-    ANTHROPIC_BASE_URL: upstream.url,
-    GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET,
-    ...webhookVars('github'),
-  };
-  const edge = await startEdge(code, vars, state, folder);
+  const edge = await startEdge(code, varsOf(upstream), state, folder);
   running = edge;
-  const credentials = {
-    alice: await tokenOf('alice', ['messages', 'classify', 'prefixes']),
-    root: await tokenOf('root', ['admin']),
-  };
-  const send = async (who: keyof typeof credentials, method: string, path: string, body?: unknown) =>
-    await fetch(edge.url + path, {
-      method,
-      headers: { 'content-type': 'application/json', ...bearer(credentials[who]) },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-  const ask = async <T>(who: keyof typeof credentials, method: string, path: string, body?: unknown): Promise<T> => {
-    const response = await send(who, method, path, body);
-    const text = await response.text();
-    expect(response.ok, `${method} ${path}: ${response.status} ${text}`).toBe(true);
-    return (text === '' ? undefined : JSON.parse(text)) as T;
-  };
-  return { edge, send, ask };
+  return { edge, ...(await asking(edge)) };
 }
-type Opened = Awaited<ReturnType<typeof open>>;
-
-const message = (content: string, more: object = {}) => ({
-  model: MODEL,
-  max_tokens: 50,
-  messages: [{ role: 'user', content }],
-  ...more,
-});
+type Opened = Asking & { edge: Edge };
 
 const textOf = (content: unknown) =>
   typeof content === 'string' ? content : (content as { text?: string }[]).map(({ text }) => text ?? '').join('');
@@ -145,23 +103,15 @@ async function work(opened: Opened, done: Done): Promise<void> {
   done.said.push(`Turn ${n}`);
   await ask('alice', 'POST', '/v1/messages', message(`Turn ${n}`, { conversation: 'c' }));
   await ask('alice', 'POST', '/conversations/c/fork', { id: `fork-${n}` });
-  const event = JSON.stringify({ action: 'opened', issue: { title: `Bug ${n}`, body: 'It crashes.', html_url: '' } });
-  const headers = await signGithub(event, WEBHOOK_SECRET, 'issues', `event-${n}`);
-  headers.set('content-type', 'application/json');
-  const taken = await fetch(`${edge.url}/webhooks/github`, { method: 'POST', headers, body: event });
-  expect(taken.ok, await taken.text()).toBe(true);
+  await beginPaying(opened, `pays-${n}`);
+  await sendEvent(opened, n);
   await expect.poll(() => statesOf(opened)).toHaveLength(n);
   await expect.poll(() => statesOf(opened)).toEqual(Array(n).fill('classified'));
   done.rows = await rowsOf(opened);
 
   done.said.push(`${ENDLESS} ${n}`);
   const endless = await send('alice', 'POST', '/messages', message(`${ENDLESS} ${n}`, { conversation: 'c' }));
-  const reader = endless.body?.getReader();
-  for (let seen = ''; !seen.includes('content_block_delta'); ) {
-    const piece = await reader?.read();
-    expect(piece?.done, seen).toBe(false);
-    seen += new TextDecoder().decode(piece?.value);
-  }
+  const { reader } = await readBegun(endless);
   await expect.poll(storedOfAnswer).toMatch(/This[\s\S]* is\b/);
   await edge.kill();
   running = undefined;
@@ -184,10 +134,6 @@ function storedOfAnswer(): string {
     }
   });
   return texts.map(({ text }) => String(text)).join('');
-}
-
-async function statesOf({ ask }: Opened): Promise<string[]> {
-  return (await ask<Page<{ state: string }>>('root', 'GET', '/webhooks/github/events')).data.map(({ state }) => state);
 }
 
 /** Holds everything that was done before against what this release says of it. */
@@ -233,6 +179,8 @@ async function verify(opened: Opened, done: Done): Promise<void> {
     expect(refused.status).toBe(401);
     await refused.text();
   }
+  // What waits for a decision goes on by the request that the other release has stored.
+  await denyPaying(opened, `pays-${done.boots}`);
 }
 
 test('the kept release and the present one take turns on one state, and neither loses or misreads what the other did', async () => {

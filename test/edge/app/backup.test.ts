@@ -152,6 +152,47 @@ describe('a conversation', () => {
     expect(await (await call('GET', path)).text()).toContain('plän');
   });
 
+  test('has lines of kinds that are not known here, and each copy of it has them behind the same turns', async () => {
+    await (await say('Where to?', FIRST)).text();
+    await (await say('And then?')).text();
+    await app.settled();
+    const path = '/accounts/alice/conversations/trip/backup';
+    const linesOf = async (id: string) =>
+      (await (await call('GET', `/accounts/alice/conversations/${id}/backup`)).text()).trimEnd().split('\n');
+    const own = await linesOf('trip');
+    const [, second = 0] = own.flatMap((line, at) => (line.startsWith('["turn"') ? [at] : []));
+    // Longer than a row may be, with spaces as they came.
+    const notes = ['early', ' two ', 'x'.repeat(2_500_000), 'late'].map((text) => `["votes",{"of" : "${text}"},1.0]`);
+    const [early = '', two = '', long = '', late = ''] = notes;
+    const all = [...own.slice(0, 2), early, ...own.slice(2, second), two, long, ...own.slice(second)];
+    const end = all.length - 1;
+    await elsewhere();
+    const given = [...all.slice(0, end), late, ...all.slice(end)];
+    const stored = await putLines(path, given.join('\n'));
+    expect([stored.status, await stored.text()]).toEqual([201, expect.any(String)]);
+    const votesOf = (lines: string[]) => lines.filter((line) => line.startsWith('["votes"'));
+    const back = await linesOf('trip');
+    expect(votesOf(back)).toEqual(notes);
+    const turnsBefore = (lines: string[], line: string) =>
+      lines.slice(0, lines.indexOf(line)).filter((one) => one.startsWith('["turn"')).length;
+    for (const line of notes) expect(turnsBefore(back, line)).toBe(turnsBefore(given, line));
+
+    const [, answer] = await rows();
+    const copies = [
+      { id: 'whole', expected: notes },
+      { id: 'part', at: answer?.id, expected: [early, two, long] },
+    ];
+    for (const { expected, ...fork } of copies) {
+      expect((await app.post('/conversations/trip/fork', fork, await alice())).status).toBe(201);
+      expect(votesOf(await linesOf(fork.id))).toEqual(expected);
+    }
+    const rewound = await app.post('/conversations/trip/rewind', { before: answer?.id }, await alice());
+    expect(rewound.status, await rewound.text()).toBe(200);
+    expect((await say('More')).status).toBe(200);
+    await app.settled();
+    expect(votesOf(await linesOf('trip'))).toEqual([early]);
+  });
+
   test('comes to be whole or not at all, whatever is wrong with the lines', async () => {
     await (await say('Where to?', FIRST)).text();
     await app.settled();
@@ -162,7 +203,19 @@ describe('a conversation', () => {
       // Cut at any byte but the last one, a line left out, twice, or another in its place, and a member changed.
       fc.nat(backup.length - 3).map((end) => backup.slice(0, end)),
       fc
-        .tuple(at, fc.constantFrom('', '{}', '["end"]', '["turn",{}]', '["message",{},{}]', '["profile",1]', '['))
+        .tuple(
+          at,
+          fc.constantFrom(
+            '',
+            '{}',
+            '["end"]',
+            '["turn",{}]',
+            '["message",{},{}]',
+            '["profile",1]',
+            '[',
+            '["damaged",""]',
+          ),
+        )
         .map(([index, line]) => lines.with(index, line).join('\n')),
       at.map((index) => [...lines.slice(0, index + 1), ...lines.slice(index)].join('\n')),
       fc.constantFrom(
@@ -174,6 +227,8 @@ describe('a conversation', () => {
         backup.replace('"retentionSeconds":null', '"retentionSeconds":9007199254740991'),
         backup.replaceAll(/"createdAt":\d+/g, '"createdAt":9007199254740991'),
         backup.replace('"status":"complete"', '"status":"running"'),
+        `["votes",1]\n${backup}`,
+        backup.replace('["end"', '["changed"'),
       ),
     );
     let number = 0;

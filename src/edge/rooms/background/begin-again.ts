@@ -5,6 +5,7 @@ import { edit } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import { UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
+import { readRequest } from '../../talk/contracts/read-request.ts';
 import {
   planAgain,
   runContextOf,
@@ -51,7 +52,7 @@ export function beginAgain(context: ConversationContext, row: TurnRow, hooks: Tu
   const before = row.grant?.requestId ?? row.requestId;
   const number = numberOfTry(before) + 1;
   if (!stored || number > MOST_BEGINNINGS) return undefined;
-  const request = stored.request as RunRequest;
+  const request = readRequest(stored.request as RunRequest);
   const question = messagesOf(transcript, row.seq).flatMap((seq) =>
     Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
   );

@@ -5,10 +5,14 @@ import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, invalidRequest, toApiError, tooLarge } from '../../kit/http/errors.ts';
 import { PIECE } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { MOST_CARRIED } from '../transfer/carried-lines.ts';
 import { BACKUP_LINES } from './conversation-backup.schema.ts';
 
 type LineKind = keyof typeof BACKUP_LINES;
 
+/** Kinds of lines that say why a copy is not whole. */
+const NOT_WHOLE: ReadonlySet<string> = new Set(['changed', 'damaged']);
+const KIND = /^[a-z][a-z_]{0,63}$/;
 const OF_TURNS: ReadonlySet<LineKind> = new Set(['turn', 'call', 'message']);
 
 /** A body that is being checked. */
@@ -93,6 +97,7 @@ class LineOrder {
   #summary = 0;
   #call = -1;
   #message = 0;
+  #carried = 0;
 
   get isEnded(): boolean {
     return this.#seen.has('end');
@@ -102,6 +107,10 @@ class LineOrder {
   add(line: string, number: number): void {
     const [kind, ...values] = partsOfLine(line, number);
     const at = `line ${number}`;
+    if (!isKnown(kind)) {
+      this.#carry(kind, at);
+      return;
+    }
     const schemas = BACKUP_LINES[kind];
     if (values.length !== schemas.length) throw invalidRequest(`${at}: a line of ${kind} has ${schemas.length} parts`);
     for (const [index, schema] of schemas.entries()) validated(schema, values[index], `${at}: ${kind}`);
@@ -116,6 +125,7 @@ class LineOrder {
     if (kind === 'turn') {
       this.#turn = grown(this.#turn, first.seq, at);
       this.#call = -1;
+      this.#carried = 0;
     } else if (kind === 'call') {
       if (first.turn !== this.#turn) throw invalidRequest(`${at}: this call is of another turn`);
       this.#call = grown(this.#call, first.n, at);
@@ -123,6 +133,13 @@ class LineOrder {
       if (first.turn !== this.#turn) throw invalidRequest(`${at}: this message is of another turn`);
       this.#message = grown(this.#message, first.seq, at);
     }
+  }
+
+  /** Lines of a newer release, or of a room that is not here, are kept as they are. */
+  #carry(kind: string, at: string): void {
+    if (this.isEnded || !this.#seen.has('profile')) throw invalidRequest(`${at}: ${kind} has no place here`);
+    this.#carried += 1;
+    if (this.#carried > MOST_CARRIED) throw invalidRequest(`${at}: too many lines of kinds that are not known here`);
   }
 
   #fits(kind: LineKind): boolean {
@@ -137,19 +154,21 @@ function grown(before: number, now: number, at: string): number {
   return now;
 }
 
-function partsOfLine(line: string, number: number): [LineKind, ...unknown[]] {
+const isKnown = (kind: string): kind is LineKind => Object.hasOwn(BACKUP_LINES, kind);
+
+function partsOfLine(line: string, number: number): [string, ...unknown[]] {
   let parts: unknown;
   try {
     parts = JSON.parse(line);
   } catch {
     parts = undefined;
   }
-  if (!Array.isArray(parts) || typeof parts[0] !== 'string' || !Object.hasOwn(BACKUP_LINES, parts[0])) {
+  if (!Array.isArray(parts) || typeof parts[0] !== 'string' || !KIND.test(parts[0]) || NOT_WHOLE.has(parts[0])) {
     throw invalidRequest(
       `line ${number}: not a line of a conversation’s backup. Send what GET …/backup has given, unchanged.`,
     );
   }
-  return parts as [LineKind, ...unknown[]];
+  return parts as [string, ...unknown[]];
 }
 
 function validated(schema: Parameters<typeof validate>[0], value: unknown, at: string): void {

@@ -163,6 +163,7 @@ export class CallRows extends Rows {
   }
 }
 
-function resultOwner(turn: number, n: number): number {
+/** @returns the owner of a result's pieces */
+export function resultOwner(turn: number, n: number): number {
   return FIRST_OWNER - turn * MOST_IN_A_STEP - n;
 }

@@ -3,6 +3,7 @@
 import { parseObject } from '../../kit/json/object.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
+import { readRequest } from '../../talk/contracts/read-request.ts';
 import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import { retainedAgent } from '../agents/retained-agent.ts';
@@ -26,7 +27,7 @@ export function storedRunOf(
 ): { request: RunRequest; planned: PlannedRun; carried: CarriedLimits | undefined } | undefined {
   const stored = parseObject(context.transcript.calls.requestOf(seq));
   if (!stored) return undefined;
-  const request = stored.request as RunRequest;
+  const request = readRequest(stored.request as RunRequest);
   const planned = plannedRun(String(stored.rest ?? '{}'), context.transcript, retainedAgent(context), isRun(request));
   return planned && { request, planned, carried: stored.carried as CarriedLimits | undefined };
 }

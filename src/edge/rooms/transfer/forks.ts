@@ -13,6 +13,7 @@ import type { Transcript } from '../../talk/storage/transcript.ts';
 import { committedTurns, countHistory, lastCommitted, turnAt, turnsOfRun } from '../../talk/storage/turn-queries.ts';
 import type { CallRow } from '../runs/call-rows.ts';
 import { BLANK_SUMMARY, type SummaryRow } from '../summaries/summary-rows.ts';
+import { carriedLines, carryLine } from './carried-lines.ts';
 
 /**
  * Deletes the turn of a message and all later turns. An import is one turn: in it the deletion begins with the message
@@ -101,7 +102,7 @@ export function copyLines(
   const until = last ?? lastCommitted(transcript);
   const lastMessage = transcript.number('select max(seq) from messages where turn <= ?', until);
   // A rewind during the copy makes the copy incomplete. Then the last line says so.
-  const { version } = profile;
+  const { version, carried } = profile;
   function* lines(): Generator<string> {
     const { account, title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
     const { retentionSeconds, history, sentFrom } = others;
@@ -116,6 +117,7 @@ export function copyLines(
       lastMessage,
     ))
       yield line('summary', JSON.stringify({ id, until, turn, model, place, tokens, cost, beganAt }), text ?? '');
+    if (carried) yield* carriedLines(transcript, 0);
     // Looking for the messages of each turn would read all numbers for each.
     const messages = rowsBetween(transcript, 0, lastMessage);
     let message = messages.next().value;
@@ -125,6 +127,7 @@ export function copyLines(
         const { seq, turn, id, role, createdAt, text, origin } = message;
         yield line('message', JSON.stringify({ seq, turn, id, role, createdAt, origin }), text);
       }
+      if (carried) yield* carriedLines(transcript, turn.seq);
     }
     const isSame = transcript.profile?.version === version || turnAt(transcript, until) !== undefined;
     yield line(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
@@ -205,6 +208,9 @@ export async function storeCopiedLines(
   let nextTurn = transcript.profile?.nextTurn ?? 1;
   const taken = nextTurn - 1;
   let nextMessage = 1;
+  /** The turn that lines stand behind, and how many of them are carried. */
+  const behind = { turn: 0, carried: 0 };
+  let isCarrying = false;
   const summaries: SummaryRow[] = [];
   let isComplete = false;
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
@@ -242,6 +248,7 @@ export async function storeCopiedLines(
         const turn = copyOfTurn(JSON.parse(first) as TurnRow, taken);
         turns.push(isOfOther ? { ...turn, route: IMPORTED } : turn);
         nextTurn = turn.seq + 1;
+        Object.assign(behind, { turn: turn.seq, carried: 0 });
       } else if (kind === '"call"') {
         const call = JSON.parse(first) as CallRow;
         const copy = { ...call, turn: taken + call.turn };
@@ -251,7 +258,12 @@ export async function storeCopiedLines(
         messages.push({ ...message, turn: taken + message.turn, text: second });
         nextMessage = message.seq + 1;
       } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
-      else if (kind !== undefined) isComplete = kind === '"end"';
+      else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';
+      else if (kind !== undefined) {
+        carryLine(transcript, behind.turn, behind.carried, text);
+        behind.carried += 1;
+        isCarrying = true;
+      }
     }
     parts.push(rest);
   }
@@ -267,6 +279,7 @@ export async function storeCopiedLines(
     ...copied,
     ...choicesUpTo(copied, Number.POSITIVE_INFINITY, copied.asksAgain, taken),
     ...(given === undefined ? {} : { summaries: given }),
+    ...(isCarrying && { carried: true }),
     ...countHistory(transcript),
     nextTurn,
     nextMessage,

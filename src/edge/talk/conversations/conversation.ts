@@ -76,6 +76,7 @@ import type {
   TurnOutcome,
   TurnRequest,
 } from '../contracts/conversation.ts';
+import { readRequest } from '../contracts/read-request.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import { lacksSummary } from '../history/truncate.ts';
 import { describe, exportLines, pageOfMessages } from '../history/views.ts';
@@ -144,7 +145,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
-    return this.#answerTo({ ...(JSON.parse(call) as Omit<TurnRequest, 'body'>), body: sent }).then(pack);
+    return this.#answerTo({ ...readRequest(JSON.parse(call) as Omit<TurnRequest, 'body'>), body: sent }).then(pack);
   }
 
   async #answerTo(request: TurnRequest): Promise<TurnAnswer> {
@@ -173,7 +174,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
   async prompt(request: PromptRequest): Promise<CountedPrompt | undefined> {
     this.#recover();
-    return await promptToCount(this.#context, () => this.#present(), request);
+    return await promptToCount(this.#context, () => this.#present(), readRequest(request));
   }
 
   /** Ends what a crash has interrupted. Whoever carries a stream that broke calls it: then the turn is booked until now. */
@@ -297,9 +298,10 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
   async create(
     place: ConversationPlace,
-    fields: CreatedFields,
+    given: CreatedFields,
     texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
   ): Promise<Result<CrossingText>> {
+    const fields = readRequest(given);
     const system = texts.system && (await receivedText(texts.system));
     const tools = texts.tools && (await receivedText(texts.tools));
     const messages = texts.messages && (await receivedText(texts.messages));

@@ -89,6 +89,8 @@ export interface Profile {
   choices?: readonly ChosenTurn[];
   /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. The release before reads the arm. */
   asksAgain?: Pick<ChosenBy, 'arm'> | undefined;
+  /** Set if a copy has brought lines of a kind that is not known here. */
+  carried?: true;
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */

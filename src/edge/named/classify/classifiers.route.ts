@@ -9,6 +9,7 @@ import { Hono } from '../../kit/http/hono.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
+import { noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson, readToStore } from '../../money/admission/read-body.ts';
 import { type EvaluationExample, evaluate, examplesOf } from '../../rooms/evaluation/evaluate.ts';
 import { evaluateRequest, MOST_CANDIDATES } from '../../rooms/evaluation/evaluation.schema.ts';
@@ -16,7 +17,7 @@ import type { CandidateReport } from '../../rooms/evaluation/evaluation-answers.
 import type { Found } from '../versions/kv-copies.ts';
 import { findAsked, namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from './classifiers.schema.ts';
-import { answerWithCost, classifyingIn, noteCost, streamedResults } from './classify.route.ts';
+import { answerWithCost, classifyingIn, streamedResults } from './classify.route.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
 import { type Classifier, classifierOf } from './task/classifier.ts';
 import { CLASSIFIERS } from './task/classifier-kind.ts';
@@ -76,7 +77,11 @@ async function evaluateClassifier(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
   for await (const { type, ...rest } of evaluationResults(c, name, candidates, by)) {
     if (type === 'candidate') reports.push(rest as unknown as CandidateReport);
     if (type === 'summary') {
-      return answerWithCost({ type: 'evaluation', name, candidates: reports, ...rest }, Number(rest.cost_usd), by);
+      return answerWithCost(
+        { type: 'evaluation', name, candidates: reports, ...rest },
+        fromUsd(Number(rest.cost_usd)),
+        by,
+      );
     }
   }
   throw new ApiError('api_error', 'The evaluation ended without its sum. Try again.');
@@ -99,6 +104,6 @@ async function* evaluationResults(
     if (event.type === 'candidate') total.add({ usage: event.usage, nanodollars: fromUsd(event.cost_usd) });
     yield event;
   }
-  noteCost(c, total);
+  noteEnd(c.get('entry').line, total, total.nanodollars);
   yield { type: 'summary', name, usage: total.usage, cost_usd: toUsd(total.nanodollars) };
 }

@@ -83,8 +83,8 @@ export class ApiError extends Error {
 export const DO_NOT_RETRY = { 'x-should-retry': 'false' };
 
 /** @returns an error that repeating the request will not change. */
-export function finalError(type: ErrorType, message: string, options?: Omit<ErrorOptions, 'headers'>): ApiError {
-  return new ApiError(type, message, { ...options, headers: DO_NOT_RETRY });
+export function finalError(type: ErrorType, message: string, options?: ErrorOptions): ApiError {
+  return new ApiError(type, message, { ...options, headers: { ...DO_NOT_RETRY, ...options?.headers } });
 }
 
 /** @returns the 403 for what a bound token may not do. */
@@ -115,19 +115,30 @@ export function tooLarge(limitBytes: number): ApiError {
   );
 }
 
-/** @returns a 503 with `retry-after` in seconds, for something that cannot be reached now but may be later. */
-export function tryAgain(message: string, logged: string, { seconds = 1, cause }: RetryOptions = {}): ApiError {
-  return new ApiError('api_error', message, {
-    status: 503,
-    headers: { 'retry-after': String(seconds) },
-    logged,
-    cause,
-  });
+/** @returns the header that says after how many seconds to come again. */
+export function comeAgain(seconds = 1): { 'retry-after': string } {
+  return { 'retry-after': String(seconds) };
+}
+
+/**
+ * @param as its type, and the seconds after which to come again
+ * @returns an error for what is busy, or cannot be reached, and may not be so later: a 503, or with a type the status of that
+ */
+export function tryAgain(message: string, logged?: string, as: RetryOptions = {}): ApiError {
+  const { type = 'api_error', seconds, cause } = as;
+  const status = type === 'api_error' ? 503 : STATUS[type];
+  return new ApiError(type, message, { status, headers: comeAgain(seconds), logged: logged ?? type, cause });
 }
 
 interface RetryOptions {
+  type?: ErrorType;
   seconds?: number;
   cause?: unknown;
+}
+
+/** @returns whether an error of this type says that an upstream or an account was too busy. */
+export function isBusyType(type: string | undefined): boolean {
+  return type === 'rate_limit_error' || type === 'overloaded_error';
 }
 
 /** @returns a 405 with the `allow` header that HTTP requires. */

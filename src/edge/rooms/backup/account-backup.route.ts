@@ -3,7 +3,7 @@ import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { listNamedAccount } from '../../gate/auth/list-account.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest } from '../../kit/http/errors.ts';
+import { finalError, invalidRequest } from '../../kit/http/errors.ts';
 import { Hono } from '../../kit/http/hono.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { readJson } from '../../money/admission/read-body.ts';
@@ -28,10 +28,9 @@ export function accountBackupRoutes() {
       const digest = await sha256Hex(bytes);
       const isRestored = await accountOf(c, id)((object) => object.restoreJson(JSON.stringify(backup), digest));
       if (!isRestored) {
-        throw new ApiError(
+        throw finalError(
           'conflict_error',
           'This account has been used here: only one that has spent nothing, and was given nothing, takes up a backup.',
-          { headers: DO_NOT_RETRY },
         );
       }
       listNamedAccount(contextOf(c), id);

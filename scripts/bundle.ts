@@ -124,6 +124,17 @@ const UNUSED: readonly (readonly [file: RegExp, part: RegExp, instead?: string])
   [/\/zod\/v4\/core\/util\.js$/, /\n +int32: [\s\S]*?(?=\n\}\))/],
   [/\/zod\/v4\/locales\/en\.js$/, /(?<=must match pattern \$\{_issue\.pattern\}`;)\n.*/],
   [/\/zod\/v4\/core\/checks\.js$/, /if \(def\.pattern\)\n +\(_a = inst\._zod\)\.check[\s\S]*?\(\) => \{ \}\);/],
+  // Names and instances of its classes, what changes each schema, and options of parsing: nobody has one.
+  [/\/zod\/v4\/core\/core\.js$/, /\n {4}Object\.defineProperty\((?:Definition|_), "name".*/g],
+  [/\/zod\/v4\/core\/core\.js$/, /\n {4}Object\.defineProperty\(_, Symbol\.hasInstance[\s\S]*?\n {4}\}\);/],
+  [/\/zod\/v4\/core\/core\.js$/, /\n {8}const pp = [\s\S]*?pp\(inst\);/],
+  [/\/zod\/v4\/core\/util\.js$/, /if \(o instanceof (?:Map|Set)\)\n.*/g],
+  [
+    /\/zod\/v4\/core\/schemas\.js$/,
+    /(?:ctx\?\.)?abortEarly === true|ctx\?\.abortEarly\b(?! =)|\babortEarly(?= && )|payload\.memo(?=\))/g,
+    'false',
+  ],
+  [/\/zod\/v4\/core\/schemas\.js$/, /\n {4}inst\._zod\.version = version;/],
   // Its errors are read by their issues alone.
   [/\/zod\/v4\/core\/errors\.js$/, /Object\.defineProperty\(inst, "message", _messageDesc\);[\s\S]*?\n {4}\}(?=\n\};)/],
   // Promises in schemas, which throw where they arise, encoding, and forms for templates and discriminators.

@@ -10,6 +10,7 @@ import {
   type ErrorType,
   finalError,
   isErrorType,
+  tryAgain,
   upstreamRefusedKey,
 } from '../kit/http/errors.ts';
 import { masked } from '../kit/http/secrets.ts';
@@ -229,8 +230,7 @@ function ofUpstream(
   }
   if (error && KIND_OF_CODE.get(error.code) === 'overloaded') {
     const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
-    const options = { headers: { ...comeAgain(), ...passed }, upstreamSaid: saidIn(status, error) };
-    return new ApiError('api_error', message, { status: 503, logged: `upstream_${status}`, ...options });
+    return tryAgain(message, `upstream_${status}`, { headers: passed, upstreamSaid: saidIn(status, error) });
   }
   const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
   // Whoever answers may put anything where the API has a type, also what it was sent.

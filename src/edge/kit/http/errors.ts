@@ -125,15 +125,15 @@ export function comeAgain(seconds = 1): { 'retry-after': string } {
  * @returns an error for what is busy, or cannot be reached, and may not be so later: a 503, or with a type the status of that
  */
 export function tryAgain(message: string, logged?: string, as: RetryOptions = {}): ApiError {
-  const { type = 'api_error', seconds, cause } = as;
+  const { type = 'api_error', seconds, ...options } = as;
   const status = type === 'api_error' ? 503 : STATUS[type];
-  return new ApiError(type, message, { status, headers: comeAgain(seconds), logged: logged ?? type, cause });
+  const headers = { ...comeAgain(seconds), ...options.headers };
+  return new ApiError(type, message, { ...options, status, headers, logged: logged ?? type });
 }
 
-interface RetryOptions {
+interface RetryOptions extends Omit<ErrorOptions, 'status' | 'logged'> {
   type?: ErrorType;
   seconds?: number;
-  cause?: unknown;
 }
 
 /** @returns whether an error of this type says that an upstream or an account was too busy. */

@@ -4,7 +4,7 @@ import type { Fetch } from '../../claude/upstream.ts';
 import { requireScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
 import { Hono } from '../../kit/http/hono.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
@@ -13,11 +13,10 @@ import { noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson, readToStore } from '../../money/admission/read-body.ts';
 import { type EvaluationExample, evaluate, examplesOf } from '../../rooms/evaluation/evaluate.ts';
 import { evaluateRequest, MOST_CANDIDATES } from '../../rooms/evaluation/evaluation.schema.ts';
-import type { CandidateReport } from '../../rooms/evaluation/evaluation-answers.schema.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { findAsked, namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from './classifiers.schema.ts';
-import { answerWithCost, classifyingIn, streamedResults } from './classify.route.ts';
+import { answerResults, classifyingIn } from './classify.route.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
 import { type Classifier, classifierOf } from './task/classifier.ts';
 import { CLASSIFIERS } from './task/classifier-kind.ts';
@@ -72,19 +71,8 @@ async function evaluateClassifier(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
     }
   }
   const format = formatAsked(c, stream);
-  if (format) return streamedResults(c, format, evaluationResults(c, name, candidates, by), by);
-  const reports: CandidateReport[] = [];
-  for await (const { type, ...rest } of evaluationResults(c, name, candidates, by)) {
-    if (type === 'candidate') reports.push(rest as unknown as CandidateReport);
-    if (type === 'summary') {
-      return answerWithCost(
-        { type: 'evaluation', name, candidates: reports, ...rest },
-        fromUsd(Number(rest.cost_usd)),
-        by,
-      );
-    }
-  }
-  throw new ApiError('api_error', 'The evaluation ended without its sum. Try again.');
+  const whole = { of: 'candidate', as: 'candidates', behind: { type: 'evaluation', name } };
+  return await answerResults(c, format, evaluationResults(c, name, candidates, by), by, whole);
 }
 
 interface Candidate {

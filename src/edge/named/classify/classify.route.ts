@@ -56,14 +56,8 @@ export function classifyRoutes(
     }
     const format = formatAsked(c, stream);
     const items = inputs ?? [{ id: undefined, input }];
-    if (format) return streamedResults(c, format, classifyItems(c, task, items, by), by);
-    if (!inputs) return await classifyOne(c, task, input, by);
-    const results: ClassifyResult[] = [];
-    for await (const { type, ...rest } of classifyItems(c, task, inputs, by)) {
-      if (type === 'result') results.push(rest as unknown as ClassifyResult);
-      else return answerWithCost({ results, ...rest }, fromUsd(Number(rest.cost_usd)), by);
-    }
-    throw new ApiError('api_error', 'The results ended without their sum. Try again.');
+    if (!format && !inputs) return await classifyOne(c, task, input, by);
+    return await answerResults(c, format, classifyItems(c, task, items, by), by, { of: 'result', as: 'results' });
   });
 }
 
@@ -94,8 +88,7 @@ async function classifyOne(c: Context<AppEnv>, task: Task, input: unknown, by: C
     ...simulatorHeader(by),
     ...endHeaders(upstream, nanodollars),
   };
-  const { type, message, status, logged, upstreamSaid } = error;
-  throw new ApiError(type, message, { status, headers, logged, upstreamSaid, cause: error });
+  throw new ApiError(error.type, error.message, { ...error, headers, cause: error });
 }
 
 /** Yields a result for each input, and the summary at the end. */
@@ -135,13 +128,27 @@ export function resultOf(
   return { ...none, confidence: null, fields: null, cached: false, error: { type, message } };
 }
 
-/** Streams results. The log line is written after the last one is sent. */
-export function streamedResults(
+/**
+ * Answers with results, in one piece or as a stream, whose log line is written after the last one is sent.
+ *
+ * @param whole how one piece has them: which events, and as which member behind others
+ */
+export async function answerResults(
   c: Context<AppEnv>,
-  format: NonNullable<ReturnType<typeof formatAsked>>,
+  format: ReturnType<typeof formatAsked>,
   results: AsyncGenerator<StreamedResult, void, undefined>,
   by: Classifying,
-): Response {
+  whole: { of: string; as: string; behind?: object },
+): Promise<Response> {
+  if (!format) {
+    const list: object[] = [];
+    for await (const { type, ...rest } of results) {
+      if (type === whole.of) list.push(rest);
+      if (type !== 'summary') continue;
+      return answerWithCost({ ...whole.behind, [whole.as]: list, ...rest }, fromUsd(Number(rest.cost_usd)), by);
+    }
+    throw new ApiError('api_error', 'The results ended without their sum. Try again.');
+  }
   const entry = c.get('entry');
   entry.begin();
   const response = streamResults(c, format, results, () => entry.end());
@@ -150,7 +157,7 @@ export function streamedResults(
 }
 
 /** @returns an answer as JSON, with its cost in a header */
-export function answerWithCost(
+function answerWithCost(
   body: object,
   cost: Nanodollars,
   by: Classifying,

@@ -123,15 +123,10 @@ export async function proxyTurn(
   if (answer.kind === 'stream') {
     return streamedTurn(c, answer, headers, logOutcome(c), () => callOwn(c, id, (object) => object.wake()));
   }
-  if (answer.kind === 'ended') {
-    logOutcome(c)(answer.trailer.outcome, answer.trailer.nanodollars);
-    return new Response(answer.events, { headers: eventStreamHeaders(headers) });
-  }
-  if (answer.trailer) {
-    const { outcome, nanodollars } = answer.trailer;
-    if (answer.status < 300) Object.assign(headers, endHeaders(undefined, nanodollars));
-    logOutcome(c)(outcome, nanodollars);
-  }
+  const { outcome, nanodollars } = answer.trailer ?? {};
+  if (outcome) logOutcome(c)(outcome, nanodollars);
+  if (answer.kind === 'ended') return new Response(answer.events, { headers: eventStreamHeaders(headers) });
+  if (answer.status < 300) Object.assign(headers, endHeaders(undefined, nanodollars));
   headers['content-type'] = 'application/json';
   if (background && headers.location !== undefined) headers.location = mountedPath(c, headers.location);
   return new Response(answer.body, { status: answer.status, headers });
@@ -244,13 +239,15 @@ function bodyFor(body: JsonBody): TurnRequest['body'] {
 
 /** @returns an object's error as an `ApiError` that the app can throw. */
 export function apiErrorOf(c: Context<AppEnv>, error: WireError): ApiError {
-  const { type, message, status, headers, logged, upstreamSaid } = error;
+  const { type, message, headers } = error;
   const { location } = headers;
-  if (location === undefined) return new ApiError(type, message, { status, headers, logged, upstreamSaid });
+  if (location === undefined) return new ApiError(type, message, error);
   // The object does not know the path under which the app is mounted.
   const reached = mountedPath(c, location);
-  const options = { status, headers: { ...headers, location: reached }, logged, upstreamSaid };
-  return new ApiError(type, message.replaceAll(location, reached), options);
+  return new ApiError(type, message.replaceAll(location, reached), {
+    ...error,
+    headers: { ...headers, location: reached },
+  });
 }
 
 /** @returns a path of this edge as callers reach it, even if the app is mounted in another one. */

@@ -130,8 +130,8 @@ export class Exchange {
   }
 
   /** @returns the outcome of a call that ended without an answer that can be used */
-  failed(error_type: string | undefined, end: RequestOutcome['end'] = 'cut', report?: Report): RequestOutcome {
-    return this.outcome(this.unusable(error_type, report), end);
+  failed(why: string | undefined, end: RequestOutcome['end'] = 'cut', report?: Report): RequestOutcome {
+    return this.outcome(this.unusable(why, report), end);
   }
 
   /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */

@@ -136,11 +136,6 @@ interface RetryOptions extends Omit<ErrorOptions, 'status' | 'logged'> {
   seconds?: number;
 }
 
-/** @returns whether an error of this type says that an upstream or an account was too busy. */
-export function isBusyType(type: string | undefined): boolean {
-  return type === 'rate_limit_error' || type === 'overloaded_error';
-}
-
 /** @returns a 405 with the `allow` header that HTTP requires. */
 export function methodNotAllowed(method: string, allowed: readonly string[]): ApiError {
   const allow = allowed.join(', ');

@@ -10,9 +10,9 @@
 import type { Identity } from '../../gate/identity/caller.ts';
 import { jittered, pause } from '../../kit/async/pause.ts';
 import type { RoomShare } from '../../kit/http/body-room.ts';
-import { isBusyType } from '../../kit/http/errors.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
+import { isBusyType } from '../../money/admission/what-limited.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';

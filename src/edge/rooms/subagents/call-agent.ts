@@ -6,10 +6,10 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { orAborted } from '../../kit/async/or-aborted.ts';
 import { jittered, pause } from '../../kit/async/pause.ts';
-import { isBusyType } from '../../kit/http/errors.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { callObject } from '../../kit/objects/call-object.ts';
+import { isBusyType } from '../../money/admission/what-limited.ts';
 import type {
   ConversationObject,
   ConversationPlace,

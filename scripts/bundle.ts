@@ -49,7 +49,7 @@ export async function bundleWorker(
     // As wrangler resolves packages.
     resolve: { conditionNames: ['workerd', 'worker', 'browser'], mainFields: ['browser', 'module', 'main'] },
     transform: { define: { ...define, 'navigator.userAgent': '"Cloudflare-Workers"' } },
-    plugins: [...plugins, lazySchemas(), leaveOut(), leaveOutUnused()],
+    plugins: [...plugins, lazySchemas(), leaveOut(), leaveOutUnused(), leaveOutWords()],
     experimental: { nativeMagicString: true },
     checks: { pluginTimings: false },
     treeshake: { unknownGlobalSideEffects: false, propertyReadSideEffects: false },
@@ -122,6 +122,21 @@ const UNUSED: readonly (readonly [file: RegExp, part: RegExp, instead?: string])
   [/\/zod\/v4\/mini\/schemas\.js$/, /brand\(\) \{[\s\S]*?\n {4}\},\n[\s\S]*?\n {4}\},\n[\s\S]*?\n {4}\},/],
   [/\/zod\/v4\/mini\/schemas\.js$/, /def\.type !== "tuple"/, 'true'],
   [/\/zod\/v4\/core\/util\.js$/, /\n +int32: [\s\S]*?(?=\n\}\))/],
+  [/\/zod\/v4\/locales\/en\.js$/, /(?<=must match pattern \$\{_issue\.pattern\}`;)\n.*/],
+  [/\/zod\/v4\/core\/checks\.js$/, /if \(def\.pattern\)\n +\(_a = inst\._zod\)\.check[\s\S]*?\(\) => \{ \}\);/],
+  // Names and instances of its classes, what changes each schema, and options of parsing: nobody has one.
+  [/\/zod\/v4\/core\/core\.js$/, /\n {4}Object\.defineProperty\((?:Definition|_), "name".*/g],
+  [/\/zod\/v4\/core\/core\.js$/, /\n {4}Object\.defineProperty\(_, Symbol\.hasInstance[\s\S]*?\n {4}\}\);/],
+  [/\/zod\/v4\/core\/core\.js$/, /\n {8}const pp = [\s\S]*?pp\(inst\);/],
+  [/\/zod\/v4\/core\/util\.js$/, /if \(o instanceof (?:Map|Set)\)\n.*/g],
+  [
+    /\/zod\/v4\/core\/schemas\.js$/,
+    /(?:ctx\?\.)?abortEarly === true|ctx\?\.abortEarly\b(?! =)|\babortEarly(?= && )|payload\.memo(?=\))/g,
+    'false',
+  ],
+  [/\/zod\/v4\/core\/schemas\.js$/, /\n {4}inst\._zod\.version = version;/],
+  // Its errors are read by their issues alone.
+  [/\/zod\/v4\/core\/errors\.js$/, /Object\.defineProperty\(inst, "message", _messageDesc\);[\s\S]*?\n {4}\}(?=\n\};)/],
   // Promises in schemas, which throw where they arise, encoding, and forms for templates and discriminators.
   [
     /\/zod\/v4\/core\/schemas\.js$/,
@@ -167,6 +182,23 @@ const UNUSED: readonly (readonly [file: RegExp, part: RegExp, instead?: string])
   [/\/jose\/dist\/webapi\/lib\/key\.js$/, / \|\| isKeyObject\(key\)/],
   [/\/jose\/dist\/webapi\/lib\/key\.js$/, /if \(isCryptoKey\(key\)\)\n(?= +return key)/],
   [/\/jose\/dist\/webapi\/lib\/key\.js$/, /if \(keyObject = key[\s\S]*?jwkToKey\(entry, normalized\);/, '}'],
+  [
+    /\/jose\/dist\/webapi\/lib\/key\.js$/,
+    /const types = \["CryptoKey"[\s\S]*?\.\.\.types\)\)/,
+    'return new TypeError()',
+  ],
+  // Algorithms that no token may have. Errors are known by their classes, and by the claim.
+  [/\/jose\/dist\/webapi\/lib\/jws_algorithms\.js$/, /\n {2}(?:HS384|HS512|Ed25519|"ML-DSA-\d+"): .*/g],
+  [/\/jose\/dist\/webapi\/util\/errors\.js$/, /\n {2}(?:(?:static )?code = .*|reason;|payload;)/g],
+  [/\/jose\/dist\/webapi\/util\/errors\.js$/, /\n {2}constructor\(message = .*\n.*\n {2}\}/g],
+  [/\/jose\/dist\/webapi\/util\/errors\.js$/, /, \{ cause: \{ claim, reason, payload \} \}|, this\.reason = .*(?=;)/g],
+  [/\/jose\/dist\/webapi\/util\/errors\.js$/, /\n {2}\[Symbol\.asyncIterator\] = .*\n {2}\};/],
+  [/\/jose\/dist\/webapi\/jwks\/local\.js$/, /const error = (?=new JWKSMultiple)/, 'throw '],
+  [/\/jose\/dist\/webapi\/jwks\/local\.js$/, /throw error\[Symbol\.asyncIterator\][\s\S]*?, error;/],
+  [
+    /\/jose\/dist\/webapi\/util\/decode_protected_header\.js$/,
+    / else if \(typeof token == "object"[\s\S]*?Protected Header"\);/,
+  ],
   // Keys of a provider are read with what is usual, and nobody asks how fresh they are.
   [/\/jose\/dist\/webapi\/jwks\/remote\.js$/, /typeof timeoutOption == "number"/g, 'false'],
   [
@@ -208,6 +240,24 @@ function leaveOutUnused(): Plugin {
             magicString.update(index, index + text.length, instead);
         }
         return { code: magicString };
+      },
+    },
+  };
+}
+
+/** What an error of jose says, which nobody is told: a caller gets a sentence of the edge. */
+const WORDS_OF_JOSE =
+  /(?<=new (?:Type)?Err(?:or|orClass)?\(|new J[A-Z]+\w*\()(?:"(?:[^"\n\\]|\\.)*"|'[^'\n]*'|`[^`\n]*`)(?=[,)])/g;
+
+/** Makes a plugin that leaves out the words of errors that are known by their classes. */
+function leaveOutWords(): Plugin {
+  return {
+    name: 'leave-out-words',
+    transform: {
+      filter: { id: /\/jose\/dist\/webapi\// },
+      handler: (_code, _id, { magicString }) => {
+        if (!magicString) throw new Error('There is no magicString: rolldown has another name for it now.');
+        return { code: magicString.replaceAll(WORDS_OF_JOSE, '""') };
       },
     },
   };

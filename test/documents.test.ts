@@ -244,7 +244,8 @@ describe('the guide for operators on `error_type`', () => {
         for (const [, literal = ''] of statement.matchAll(/['`]([a-z_$][^'`]*?)(?::[^'`]*)?['`]/g)) {
           // Whatever else is filled in needs its values here.
           if (literal.includes('$')) expect(Object.keys(FILLED_IN), `${file}: ${statement}`).toContain(literal);
-          const isWritten = /[$_]/.test(literal) || new RegExp(`(?<!=)[:=?] ['\`]${literal}\\b`).test(statement);
+          const isWritten =
+            /[$_]/.test(literal) || new RegExp(`(?<!=)[:=?] ['\`]${literal}\\b|, '${literal}'$`).test(statement);
           if (isWritten) {
             for (const name of FILLED_IN[literal] ?? [literal]) written.add(name);
           }

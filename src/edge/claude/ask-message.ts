@@ -58,16 +58,14 @@ export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Re
     'accept-encoding': 'identity',
     ...(upstream.simulated && simulate !== undefined ? { 'sluice-simulate': simulate } : {}),
   };
-  const tried = () => exchange.outcome(exchange.unusable('upstream_unreachable'), 'cut');
   const failed = (end: RequestOutcome['end'], error: ApiError, report?: Report): Reply => {
-    const outcome = exchange.outcome(exchange.unusable(error.logged, report), end);
-    return { outcome, message: undefined, error };
+    return { outcome: exchange.failed(error.logged, end, report), message: undefined, error };
   };
   try {
     const { waitUntil } = call;
     const response = await exchange.send(
       { method: 'POST', path: '/v1/messages', headers, body, routing: call.routing },
-      { payment: call.payment?.(tried), ...(waitUntil && { waitUntil }) },
+      { payment: call.payment?.(() => exchange.failed('upstream_unreachable')), ...(waitUntil && { waitUntil }) },
     );
     const { kind, json, report, refusal } = await readAnswer(response, exchange, 'message');
     if (kind === 'answer') return { outcome: exchange.outcome(report, 'complete'), message: json, error: undefined };

@@ -4,6 +4,7 @@ import type { LogEntry } from '../kit/http/log.ts';
 import type { AnsweredCall } from './exchange.ts';
 import { callerLeft, endOf } from './failure.ts';
 import type { PlainHeaders } from './headers.ts';
+import { loggedEnd } from './outcome.ts';
 
 /** What carrying needs of the request. */
 interface CarryOptions {
@@ -53,6 +54,6 @@ async function carryToEnd({ response, exchange }: AnsweredCall, writable: Writab
     exchange.controller.abort(callerLeft());
     // Whoever has left does not hear it.
     writer.abort(thrown).catch(() => undefined);
-    return end === 'client_gone' ? end : `upstream_${end}`;
+    return loggedEnd(end);
   }
 }

@@ -129,6 +129,11 @@ export class Exchange {
     return { ...report, error_type, seen: report.seen ?? nothingSeen(now - (this.course.sentAt ?? now)) };
   }
 
+  /** @returns the outcome of a call that ended without an answer that can be used */
+  failed(why: string | undefined, end: RequestOutcome['end'] = 'cut', report?: Report): RequestOutcome {
+    return this.outcome(this.unusable(why, report), end);
+  }
+
   /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
   judged(refusal: UpstreamRefusal | undefined): void {
     const { key, pool } = this.#options.upstream;

@@ -3,7 +3,7 @@
  */
 
 import { pause } from '../kit/async/pause.ts';
-import { ApiError } from '../kit/http/errors.ts';
+import { type ApiError, tryAgain } from '../kit/http/errors.ts';
 import { isolateCounts } from '../kit/http/isolate-counts.ts';
 import { type AttemptContext, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
 import { mayRepeat } from './client-retries.ts';
@@ -307,9 +307,7 @@ function drop(failed: FailedAttempt | undefined): void {
 
 /** @returns the error for a request whose upstreams are all full, or not tried because they are down. */
 function allBusy(): ApiError {
-  return new ApiError(
-    'overloaded_error',
-    'Every upstream that could take this request is overloaded at the moment. Try again in a few seconds.',
-    { headers: { 'retry-after': '2' }, logged: 'upstreams_busy' },
-  );
+  const message =
+    'Every upstream that could take this request is overloaded at the moment. Try again in a few seconds.';
+  return tryAgain(message, 'upstreams_busy', { type: 'overloaded_error', seconds: 2 });
 }

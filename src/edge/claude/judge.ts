@@ -4,7 +4,15 @@
  */
 
 import { DAY_MS } from '../kit/async/durations.ts';
-import { ApiError, DO_NOT_RETRY, type ErrorType, isErrorType, upstreamRefusedKey } from '../kit/http/errors.ts';
+import {
+  ApiError,
+  comeAgain,
+  type ErrorType,
+  finalError,
+  isErrorType,
+  tryAgain,
+  upstreamRefusedKey,
+} from '../kit/http/errors.ts';
 import { masked } from '../kit/http/secrets.ts';
 import { memberOf } from '../kit/json/object.ts';
 import { parseOrUndefined } from '../kit/json/parse.ts';
@@ -188,11 +196,10 @@ function ofOperator(status: number, error: Told | undefined, body: string): ApiE
   const now = Date.now();
   const end = (error && endOfLimit(error, now)) ?? 0;
   if (!(end > now && end - now <= LONGEST_LIMIT_MS)) return upstreamRefusedKey(upstreamSaid);
-  const wait = { 'retry-after': String(Math.ceil((end - now) / 1_000)), 'sluice-limited-by': 'upstream' };
+  const headers = { ...comeAgain(Math.ceil((end - now) / 1_000)), 'sluice-limited-by': 'upstream' };
   const until = new Date(end).toISOString();
   const message = `The upstream takes nothing from this deployment until ${until}. Its operator finds the reason in the log.`;
-  const headers = { ...DO_NOT_RETRY, ...wait };
-  return new ApiError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
+  return finalError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
 }
 
 /** @returns what only the operator gets: status, type, code, and the upstream's words. */
@@ -223,8 +230,7 @@ function ofUpstream(
   }
   if (error && KIND_OF_CODE.get(error.code) === 'overloaded') {
     const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
-    const options = { headers: { 'retry-after': '1', ...passed }, upstreamSaid: saidIn(status, error) };
-    return new ApiError('api_error', message, { status: 503, logged: `upstream_${status}`, ...options });
+    return tryAgain(message, `upstream_${status}`, { headers: passed, upstreamSaid: saidIn(status, error) });
   }
   const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
   // Whoever answers may put anything where the API has a type, also what it was sent.

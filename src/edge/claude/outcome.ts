@@ -29,6 +29,11 @@ export interface RequestOutcome extends Report {
   written?: OpenOutput | undefined;
 }
 
+/** @returns what the log says of an answer that ended so, if the answer itself has not told it */
+export function loggedEnd(end: Exclude<StreamEnding, 'complete'>): string {
+  return end === 'client_gone' ? end : `upstream_${end}`;
+}
+
 /** @returns the outcome of a try that nobody has answered. Times are milliseconds since 1970. */
 export function unanswered({ sentAt, upstream }: SendProgress, now: number): RequestOutcome {
   return {

@@ -97,7 +97,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     return options.onEnd?.(exchange.outcome(report, end, firstByte));
   };
 
-  const payment = options.payment?.(() => exchange.outcome(exchange.unusable('upstream_unreachable'), 'cut')) ?? 'free';
+  const payment = options.payment?.(() => exchange.failed('upstream_unreachable')) ?? 'free';
   /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
   const answered = ({ report, ...read }: Omit<BufferedAnswer, 'json'>, head: Pick<Response, 'status' | 'headers'>) =>

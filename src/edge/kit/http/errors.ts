@@ -83,8 +83,8 @@ export class ApiError extends Error {
 export const DO_NOT_RETRY = { 'x-should-retry': 'false' };
 
 /** @returns an error that repeating the request will not change. */
-export function finalError(type: ErrorType, message: string, options?: Omit<ErrorOptions, 'headers'>): ApiError {
-  return new ApiError(type, message, { ...options, headers: DO_NOT_RETRY });
+export function finalError(type: ErrorType, message: string, options?: ErrorOptions): ApiError {
+  return new ApiError(type, message, { ...options, headers: { ...DO_NOT_RETRY, ...options?.headers } });
 }
 
 /** @returns the 403 for what a bound token may not do. */
@@ -115,19 +115,25 @@ export function tooLarge(limitBytes: number): ApiError {
   );
 }
 
-/** @returns a 503 with `retry-after` in seconds, for something that cannot be reached now but may be later. */
-export function tryAgain(message: string, logged: string, { seconds = 1, cause }: RetryOptions = {}): ApiError {
-  return new ApiError('api_error', message, {
-    status: 503,
-    headers: { 'retry-after': String(seconds) },
-    logged,
-    cause,
-  });
+/** @returns the header that says after how many seconds to come again. */
+export function comeAgain(seconds = 1): { 'retry-after': string } {
+  return { 'retry-after': String(seconds) };
 }
 
-interface RetryOptions {
+/**
+ * @param as its type, and the seconds after which to come again
+ * @returns an error for what is busy, or cannot be reached, and may not be so later: a 503, or with a type the status of that
+ */
+export function tryAgain(message: string, logged?: string, as: RetryOptions = {}): ApiError {
+  const { type = 'api_error', seconds, ...options } = as;
+  const status = type === 'api_error' ? 503 : STATUS[type];
+  const headers = { ...comeAgain(seconds), ...options.headers };
+  return new ApiError(type, message, { ...options, status, headers, logged: logged ?? type });
+}
+
+interface RetryOptions extends Omit<ErrorOptions, 'status' | 'logged'> {
+  type?: ErrorType;
   seconds?: number;
-  cause?: unknown;
 }
 
 /** @returns a 405 with the `allow` header that HTTP requires. */

@@ -1,5 +1,5 @@
 import { pause } from '../async/pause.ts';
-import { ApiError } from '../http/errors.ts';
+import { ApiError, comeAgain } from '../http/errors.ts';
 
 /** An object's methods as others call them. (The platform's own type splits promises of unions.) */
 export type Remote<T> = {
@@ -38,7 +38,7 @@ export class ObjectUnreachable extends ApiError {
     super('api_error', `${TITLES_OF_OBJECTS[object]} ${sentence}`, {
       status: isDamaged ? 500 : 503,
       // A platform's error may pass, so clients try as often as with any 500.
-      headers: isDamaged ? {} : { 'retry-after': '1' },
+      headers: isDamaged ? {} : comeAgain(),
       logged: isDamaged ? `${object}_damaged: ${said}` : `${object}_unreachable: ${said}`,
       cause,
     });

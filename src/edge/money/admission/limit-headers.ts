@@ -1,6 +1,6 @@
 import { sayAllowed } from '../../claude/pricing/allowed-models.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
-import { ApiError, DO_NOT_RETRY, type ErrorType } from '../../kit/http/errors.ts';
+import { ApiError, comeAgain, DO_NOT_RETRY, type ErrorType, finalError } from '../../kit/http/errors.ts';
 import { NEVER, PERIODS, type Period } from '../budget/windows.ts';
 import type { LimitOwner, QuotaStatus, RateStatus, Refusal, StorageRefusal } from '../contracts/admission.ts';
 
@@ -54,7 +54,7 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
       headers: { ...(refusal.late ? {} : { 'sluice-limited-by': by }), ...headers },
       cause: refusal,
     });
-  const soon = { 'retry-after': String(retryAfter), ...quotaHeaders(quota) };
+  const soon = { ...comeAgain(retryAfter), ...quotaHeaders(quota) };
   switch (refusal.reason) {
     case 'model':
       return errorOf(
@@ -150,7 +150,7 @@ function spentHeaders(refusal: Refusal): Record<string, string> {
     ...(period === 'total'
       ? {}
       : {
-          'retry-after': String(refusal.retryAfter),
+          ...comeAgain(refusal.retryAfter),
           'anthropic-ratelimit-unified-reset': resets,
           'anthropic-ratelimit-unified-overage-reset': resets,
         }),
@@ -228,7 +228,5 @@ export function storageError({ limit, most }: StorageRefusal): ApiError {
     limit === 'conversations'
       ? `This account has ${most} conversations, as many as its limit conversations allows. Delete some, or ask the operator for more.`
       : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete some of what is stored, or ask the operator for more.`;
-  return new ApiError('invalid_request_error', message, {
-    headers: { ...DO_NOT_RETRY, 'sluice-limited-by': 'account' },
-  });
+  return finalError('invalid_request_error', message, { headers: { 'sluice-limited-by': 'account' } });
 }

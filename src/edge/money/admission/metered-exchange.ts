@@ -18,6 +18,7 @@ import { RELEASED } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { callAccount } from '../contracts/call-account.ts';
 import { admit } from './admission.ts';
+import { endHeaders } from './answer-end.ts';
 import { UNKNOWN_GRANT } from './book-outcome.ts';
 import { checkOwned, noteMade } from './check-owned.ts';
 import type { Admission, MeterRequest, RequestMeter } from './metered-request.ts';
@@ -174,12 +175,12 @@ export class MeteredExchange {
     this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: true }));
   }
 
-  /** @returns the headers of the answer: the account's quota, the upstream that has answered, and when the model retires */
-  headers(upstream: string | undefined): Record<string, string> {
+  /** @returns the headers of the answer: the account's quota, who has answered, what it has cost, and when the model retires */
+  headers(upstream: string | undefined, cost?: Nanodollars): Record<string, string> {
     const retires = retiresSoon(this.#request.settings.models.find(this.model));
     return {
       ...this.#latest?.headers,
-      ...(upstream === undefined ? {} : { 'sluice-upstream': upstream }),
+      ...endHeaders(upstream, cost),
       ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
     };
   }

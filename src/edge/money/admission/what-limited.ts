@@ -27,3 +27,8 @@ export function whatLimited({ headers }: Pick<ApiError, 'headers'>, now = Date.n
   const passes = headers['x-should-retry'] !== 'false' ? 'soon' : after === null ? 'never' : 'later';
   return { by, isOwn, passes, retryAt: after === null ? null : now + after };
 }
+
+/** @returns whether an error of this type says that an upstream or an account was too busy. */
+export function isBusyType(type: string | undefined): boolean {
+  return type === 'rate_limit_error' || type === 'overloaded_error';
+}

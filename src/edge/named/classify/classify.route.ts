@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { loggedTokens, toUsd } from '../../claude/pricing/cost.ts';
+import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
@@ -7,7 +7,7 @@ import { sha256Hex } from '../../kit/http/bytes.ts';
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
-import { formatUsd } from '../../money/admission/limit-headers.ts';
+import { endHeaders, noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
@@ -15,7 +15,7 @@ import { boundClassifier } from './bound-classifier.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
-import { type ClassificationResult, type Classified, classify } from './task/classify.ts';
+import { type Classified, classify } from './task/classify.ts';
 import { classifyAll } from './task/classify-all.ts';
 import type { NotClassified } from './task/failure.ts';
 import type { Classifying } from './task/take-vote.ts';
@@ -55,14 +55,8 @@ export const CLASSIFY_ROUTES = [
       }
       const format = formatAsked(c, stream);
       const items = inputs ?? [{ id: undefined, input }];
-      if (format) return streamedResults(c, format, classifyItems(c, task, items, by), by);
-      if (!inputs) return await classifyOne(c, task, input, by);
-      const results: ClassifyResult[] = [];
-      for await (const { type, ...rest } of classifyItems(c, task, inputs, by)) {
-        if (type === 'result') results.push(rest as unknown as ClassifyResult);
-        else return answerWithCost({ results, ...rest }, Number(rest.cost_usd), by);
-      }
-      throw new ApiError('api_error', 'The results ended without their sum. Try again.');
+      if (!format && !inputs) return await classifyOne(c, task, input, by);
+      return await answerResults(c, format, classifyItems(c, task, items, by), by, { of: 'result', as: 'results' });
     },
   ),
 ];
@@ -81,27 +75,20 @@ export function classifyingIn(c: Context<AppEnv>): Classifying {
 
 async function classifyOne(c: Context<AppEnv>, task: Task, input: unknown, by: Classifying): Promise<Response> {
   const outcome = await classify(task, input, by);
-  noteCost(c, outcome);
-  c.get('entry').line.upstream_request_id = outcome.upstreamRequestId;
-  if (outcome.upstream !== undefined) c.get('entry').line.upstream = outcome.upstream;
-  const cost_usd = toUsd(outcome.nanodollars);
+  const { nanodollars, upstream, usage, model } = outcome;
+  noteEnd(c.get('entry').line, outcome, nanodollars);
   if (outcome.outcome === 'classified') {
-    const { result, usage, model, headers } = outcome;
-    return answerWithCost({ ...result, usage, cost_usd, model }, cost_usd, by, {
-      ...headers,
-      ...upstreamHeader(outcome),
-    });
+    const body = { ...outcome.result, usage, cost_usd: toUsd(nanodollars), model };
+    return answerWithCost(body, nanodollars, by, { ...outcome.headers, ...endHeaders(upstream) });
   }
   const { error } = outcome;
   const headers = {
     ...outcome.headers,
     ...error.headers,
     ...simulatorHeader(by),
-    ...upstreamHeader(outcome),
-    'sluice-cost-usd': formatUsd(outcome.nanodollars),
+    ...endHeaders(upstream, nanodollars),
   };
-  const { type, message, status, logged, upstreamSaid } = error;
-  throw new ApiError(type, message, { status, headers, logged, upstreamSaid, cause: error });
+  throw new ApiError(error.type, error.message, { ...error, headers, cause: error });
 }
 
 /** Yields a result for each input, and the summary at the end. */
@@ -123,7 +110,7 @@ async function* classifyItems(
     index += 1;
     yield { type: 'result', ...(id === undefined ? {} : { id }), ...resultOf(task, outcome) };
   }
-  noteCost(c, total);
+  noteEnd(c.get('entry').line, total, total.nanodollars);
   yield { type: 'summary', usage: total.usage, cost_usd: toUsd(total.nanodollars), model: task.model };
 }
 
@@ -141,13 +128,27 @@ export function resultOf(
   return { ...none, confidence: null, fields: null, cached: false, error: { type, message } };
 }
 
-/** Streams results. The log line is written after the last one is sent. */
-export function streamedResults(
+/**
+ * Answers with results, in one piece or as a stream, whose log line is written after the last one is sent.
+ *
+ * @param whole how one piece has them: which events, and as which member behind others
+ */
+export async function answerResults(
   c: Context<AppEnv>,
-  format: NonNullable<ReturnType<typeof formatAsked>>,
+  format: ReturnType<typeof formatAsked>,
   results: AsyncGenerator<StreamedResult, void, undefined>,
   by: Classifying,
-): Response {
+  whole: { of: string; as: string; behind?: object },
+): Promise<Response> {
+  if (!format) {
+    const list: object[] = [];
+    for await (const { type, ...rest } of results) {
+      if (type === whole.of) list.push(rest);
+      if (type !== 'summary') continue;
+      return answerWithCost({ ...whole.behind, [whole.as]: list, ...rest }, fromUsd(Number(rest.cost_usd)), by);
+    }
+    throw new ApiError('api_error', 'The results ended without their sum. Try again.');
+  }
   const entry = c.get('entry');
   entry.begin();
   const response = streamResults(c, format, results, () => entry.end());
@@ -156,14 +157,13 @@ export function streamedResults(
 }
 
 /** @returns an answer as JSON, with its cost in a header */
-export function answerWithCost(
+function answerWithCost(
   body: object,
-  costUsd: number,
+  cost: Nanodollars,
   by: Classifying,
   headers: Record<string, string> = {},
 ): Response {
-  const price = formatUsd(Math.round(costUsd * 1e9));
-  return Response.json(body, { headers: { ...headers, ...simulatorHeader(by), 'sluice-cost-usd': price } });
+  return Response.json(body, { headers: { ...headers, ...simulatorHeader(by), ...endHeaders(undefined, cost) } });
 }
 
 /** @returns the header that marks a simulated answer, so that nobody thinks it is Claude's */
@@ -171,19 +171,4 @@ function simulatorHeader({ upstream }: Classifying): Record<string, string> {
   const { simulated, pool } = upstream;
   const isAll = pool?.all.every((one) => one.simulated) ?? simulated;
   return isAll ? { 'sluice-upstream': 'simulator' } : {};
-}
-
-/** @returns the header that says which of several upstreams has answered. */
-function upstreamHeader({ upstream }: ClassificationResult): Record<string, string> {
-  return upstream === undefined ? {} : { 'sluice-upstream': upstream };
-}
-
-/** Writes the cost and the tokens of a request into its log line. */
-export function noteCost(
-  c: Context<AppEnv>,
-  { nanodollars, usage }: Pick<ClassificationResult, 'nanodollars' | 'usage'>,
-): void {
-  const { line } = c.get('entry');
-  line.cost_usd = toUsd(nanodollars);
-  line.tokens = loggedTokens(usage);
 }

@@ -3,7 +3,7 @@ import { listNamedAccount } from '../../gate/auth/list-account.ts';
 import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest } from '../../kit/http/errors.ts';
+import { finalError, invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { accountBackup } from './account-backup.schema.ts';
@@ -26,10 +26,9 @@ export const ACCOUNT_BACKUP_ROUTES = [
     const digest = await sha256Hex(bytes);
     const isRestored = await accountOf(c, id)((object) => object.restoreJson(JSON.stringify(backup), digest));
     if (!isRestored) {
-      throw new ApiError(
+      throw finalError(
         'conflict_error',
         'This account has been used here: only one that has spent nothing, and was given nothing, takes up a backup.',
-        { headers: DO_NOT_RETRY },
       );
     }
     listNamedAccount(contextOf(c), id);

@@ -290,13 +290,7 @@ function ofItem(error: ApiError, index: number, customId: string | undefined): A
   const named = customId === undefined ? '' : ` (custom_id ${customId})`;
   const [, field] = /^([a-z_]+)[.:]/.exec(error.message) ?? [];
   const path = field === undefined ? ': ' : /^(custom_id|params)$/.test(field) ? '.' : '.params.';
-  return new ApiError(error.type, `requests.${index}${path}${error.message}${named}`, {
-    status: error.status,
-    details: error.details,
-    headers: error.headers,
-    logged: error.logged,
-    cause: error,
-  });
+  return new ApiError(error.type, `requests.${index}${path}${error.message}${named}`, { ...error, cause: error });
 }
 
 function idIn(bytes: Uint8Array): string | undefined {

@@ -2,11 +2,12 @@ import type { Context } from 'hono';
 import { fromUsd, toUsd } from '../../claude/pricing/cost.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
-import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
+import { noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
-import { answerWithCost, classifyingIn, noteCost, streamedResults } from '../../named/classify/classify.route.ts';
+import { answerResults, classifyingIn } from '../../named/classify/classify.route.ts';
 import { formatAsked, type StreamedResult } from '../../named/classify/result-stream.ts';
 import { CLASSIFIERS } from '../../named/classify/task/classifier-kind.ts';
 import type { Classifying } from '../../named/classify/task/take-vote.ts';
@@ -15,7 +16,6 @@ import { Total } from '../../named/classify/task/total.ts';
 import { findAsked } from '../../named/versions/named-routes.ts';
 import { type EvaluationExample, evaluate, examplesOf } from './evaluate.ts';
 import { evaluateRequest, MOST_CANDIDATES } from './evaluation.schema.ts';
-import type { CandidateReport } from './evaluation-answers.schema.ts';
 
 /** The route that tries a classifier on labelled examples. */
 export const EVALUATION_ROUTES = [
@@ -43,15 +43,8 @@ export const EVALUATION_ROUTES = [
       }
     }
     const format = formatAsked(c, stream);
-    if (format) return streamedResults(c, format, evaluationResults(c, name, candidates, by), by);
-    const reports: CandidateReport[] = [];
-    for await (const { type, ...rest } of evaluationResults(c, name, candidates, by)) {
-      if (type === 'candidate') reports.push(rest as unknown as CandidateReport);
-      if (type === 'summary') {
-        return answerWithCost({ type: 'evaluation', name, candidates: reports, ...rest }, Number(rest.cost_usd), by);
-      }
-    }
-    throw new ApiError('api_error', 'The evaluation ended without its sum. Try again.');
+    const whole = { of: 'candidate', as: 'candidates', behind: { type: 'evaluation', name } };
+    return await answerResults(c, format, evaluationResults(c, name, candidates, by), by, whole);
   }),
 ];
 
@@ -72,6 +65,6 @@ async function* evaluationResults(
     if (event.type === 'candidate') total.add({ usage: event.usage, nanodollars: fromUsd(event.cost_usd) });
     yield event;
   }
-  noteCost(c, total);
+  noteEnd(c.get('entry').line, total, total.nanodollars);
   yield { type: 'summary', name, usage: total.usage, cost_usd: toUsd(total.nanodollars) };
 }

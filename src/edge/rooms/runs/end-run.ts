@@ -8,7 +8,7 @@ import { errorBody, toApiError } from '../../kit/http/errors.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
-import { formatUsd } from '../../money/admission/limit-headers.ts';
+import { endRemarks } from '../../money/admission/answer-end.ts';
 import type { TurnRow, TurnStatus } from '../../talk/storage/rows.ts';
 import { NO_ANSWER } from '../../talk/storage/tables.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
@@ -76,8 +76,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     const ownReason = turn.continues !== undefined && last === undefined ? 'tool_use' : null;
     const stopReason = { stop_reason: ownReason, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
     shown.add('message_delta', { ...others, delta: stopReason, usage: summedUsage(usages) }, remark);
-    const stopped = end.kind === 'stopped' ? ': sluice-stopped\n\n' : '';
-    shown.add('message_stop', {}, `${stopped}: sluice-cost-usd=${formatUsd(spent)}\n\n`);
+    shown.add('message_stop', {}, endRemarks(spent, end.kind === 'stopped'));
   }
   const status = statusOfRun(turn, end);
   const known = last?.outcome ?? unanswered({ sentAt: undefined }, now);

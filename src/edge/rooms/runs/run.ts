@@ -12,6 +12,7 @@ import { jittered, pause } from '../../kit/async/pause.ts';
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
+import { isBusyType } from '../../money/admission/what-limited.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
@@ -45,7 +46,6 @@ const LONGEST_PAUSE_MS = 30_000;
 const MOST_PAUSES = 8;
 /** How many numbers of tries are skipped after a crash. */
 const SKIPPED_TRIES = 20;
-const BUSY: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
 
 export class Run implements Runner {
   readonly turn: RunTurn;
@@ -275,7 +275,7 @@ export class Run implements Runner {
           this.#finish({ kind: 'paused', reason });
           return undefined;
         }
-        if (isLater && BUSY.has(ended.error?.type ?? '') && this.#pauses < MOST_PAUSES) return { kind: 'again' };
+        if (isLater && isBusyType(ended.error?.type) && this.#pauses < MOST_PAUSES) return { kind: 'again' };
         break;
       }
       case 'empty':

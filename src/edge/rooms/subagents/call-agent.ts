@@ -9,6 +9,7 @@ import { jittered, pause } from '../../kit/async/pause.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { callObject } from '../../kit/objects/call-object.ts';
+import { isBusyType } from '../../money/admission/what-limited.ts';
 import type {
   ConversationObject,
   ConversationPlace,
@@ -58,8 +59,7 @@ interface AgentOptions extends SubagentCall {
 
 /** How deep subagents may be. The subagents of a client's run are at 2, theirs at 3. */
 const MOST_DEPTH = 3;
-/** Errors that say that an upstream or an account was too busy. An attempt that has produced no output is made again. */
-const BUSY_TYPES: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
+/** How often one is made that has produced no output, since an upstream or an account was too busy. */
 const MOST_ATTEMPTS = 8;
 /** How often an object is called again after a lost call. */
 const MOST_LOST = 20;
@@ -101,7 +101,7 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     // A subagent that waits for approval goes on by itself after the decision. The money for that stays set aside.
     const isKnown = outcome !== undefined && outcome.cost !== null && outcome.paused !== 'approval';
     share.cost += (isKnown ? outcome?.cost : (left ?? outcome?.cost)) ?? 0;
-    const isBusy = outcome?.status === 'failed' && BUSY_TYPES.has(outcome.error?.type ?? '');
+    const isBusy = outcome?.status === 'failed' && isBusyType(outcome.error?.type);
     if (!isBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
     share.attempt += 1;
     options.noteShare();

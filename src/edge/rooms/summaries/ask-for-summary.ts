@@ -103,8 +103,7 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
     return { outcome, text, tokens, lacksBlocks: false };
   } catch (thrown) {
     const error = toApiError(thrown);
-    const outcome = exchange.outcome(exchange.unusable(error.logged), endOf(error));
-    return { outcome, tokens: 0, lacksBlocks: false };
+    return { outcome: exchange.failed(error.logged, endOf(error)), tokens: 0, lacksBlocks: false };
   } finally {
     clearTimeout(timer);
     exchange.close();
@@ -137,7 +136,7 @@ async function refusedSummary(
   const { message, details } = refusal?.forCaller ?? notTheApi();
   // The API's own complaints about a block have a code.
   const isUnknown = place !== undefined && !details?.error_code && /compact|anthropic-beta/.test(message);
-  const outcome = exchange.outcome(exchange.unusable(refusal?.forOperator, report), 'error');
+  const outcome = exchange.failed(refusal?.forOperator, 'error', report);
   return { outcome, tokens: 0, lacksBlocks: response.status === 400 && isUnknown };
 }
 

@@ -1,6 +1,6 @@
 /** Slows down whoever makes many visitors: counts them by address, at the place where they ask. Nothing is stored. */
 
-import { ApiError, misconfigured } from '../../kit/http/errors.ts';
+import { misconfigured, tryAgain } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 
 const BRAKED_S = 60;
@@ -19,10 +19,8 @@ export async function brake({ VISITOR_BRAKE }: Bindings, address: string | null)
   }
   const { success } = await VISITOR_BRAKE.limit({ key: householdOf(address ?? '') });
   if (success) return;
-  throw new ApiError('rate_limit_error', 'Too many visitors have come from your address. Try again in a minute.', {
-    headers: { 'retry-after': String(BRAKED_S) },
-    logged: 'visitor_brake',
-  });
+  const message = 'Too many visitors have come from your address. Try again in a minute.';
+  throw tryAgain(message, 'visitor_brake', { type: 'rate_limit_error', seconds: BRAKED_S });
 }
 
 /** @returns an IPv4 address as it is; of an IPv6 address the first 56 bits. */

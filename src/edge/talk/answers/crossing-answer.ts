@@ -81,33 +81,26 @@ const KNOWN_TYPES = [
 export function conflict(id: string, turn: string): ApiError {
   const location = `/conversations/${id}/stream`;
   const message = `This conversation has a turn running. Follow it at GET ${location}, or stop it.`;
-  return new ApiError('conflict_error', message, { headers: { ...DO_NOT_RETRY, 'sluice-turn': turn, location } });
+  return finalError('conflict_error', message, { headers: { 'sluice-turn': turn, location } });
 }
 
 /** @returns the 409 for a conversation in which the model of another question is being chosen. */
 export function isChoosing(): ApiError {
-  return new ApiError(
-    'conflict_error',
-    'The model for another question of this conversation is being chosen. Send yours after it.',
-    {
-      headers: { 'retry-after': '1' },
-    },
-  );
+  const message = 'The model for another question of this conversation is being chosen. Send yours after it.';
+  return tryAgain(message, undefined, { type: 'conflict_error' });
 }
 
 /** @returns the 409 for a conversation that is being copied or deleted. */
 export function inTransit(): ApiError {
-  return new ApiError('conflict_error', 'This conversation is being copied or deleted. Try again in a moment.', {
-    headers: { 'retry-after': '1' },
-  });
+  const message = 'This conversation is being copied or deleted. Try again in a moment.';
+  return tryAgain(message, undefined, { type: 'conflict_error' });
 }
 
 /** @returns the 409 for a repeated request whose events are deleted already. */
 export function turnHasEnded(id: string, turn: string): ApiError {
   const location = `/conversations/${id}/messages`;
-  return new ApiError('conflict_error', `This request's turn has ended; its answer is at GET ${location}.`, {
-    headers: { ...DO_NOT_RETRY, 'sluice-turn': turn, location },
-  });
+  const message = `This request's turn has ended; its answer is at GET ${location}.`;
+  return finalError('conflict_error', message, { headers: { 'sluice-turn': turn, location } });
 }
 
 /** @returns the 503 for a call that was interrupted before it began a turn. */

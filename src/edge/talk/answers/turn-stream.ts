@@ -2,23 +2,19 @@
 import type { Context } from 'hono';
 import { nextBuffer, SMALL_PIECE_BYTES } from '../../claude/carry/tee-reader.ts';
 import { EVENT_STREAM } from '../../claude/content-type.ts';
-import type { RequestOutcome } from '../../claude/outcome.ts';
-import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { reportOf } from '../../claude/usage/usage-report.ts';
+import { unanswered } from '../../claude/outcome.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { joinedPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { ApiError, errorEvent } from '../../kit/http/errors.ts';
 import { LINE_FEED } from '../../kit/json/characters.ts';
 import { cutEnding } from '../../kit/sse/endings.ts';
+import type { LogOutcome } from '../../money/admission/answer-end.ts';
 import type { TurnSummary } from '../contracts/conversation.ts';
 import { END_OF_STREAM } from '../turn/event-log.ts';
 
 /** Marks an error of the connection. Without it the error would seem to have the id of the unfinished event. */
 const CUT_REMARK = ': sluice-cut\n';
-
-/** Logs how a turn has ended. */
-export type Log = (outcome: RequestOutcome, nanodollars?: Nanodollars) => void;
 
 /**
  * Carries a conversation's stream to the caller.
@@ -32,7 +28,7 @@ export function streamedTurn(
   c: Context<AppEnv>,
   answer: { first?: string; body: ReadableStream<Uint8Array> },
   headers: Record<string, string>,
-  log: Log,
+  log: (...end: Parameters<LogOutcome>) => void,
   wake: () => Promise<unknown>,
 ): Response {
   const { readable, writable } = new IdentityTransformStream();
@@ -45,7 +41,7 @@ export function streamedTurn(
     isOpen = false;
     const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
     if (summary) log(summary.outcome, summary.nanodollars);
-    else log({ ...NOTHING_KNOWN, end: otherwise });
+    else log({ ...unanswered({ sentAt: undefined }, 0), error_type: undefined, end: otherwise });
     // The result of an object's call must be disposed of.
     (answer as Partial<Disposable>)[Symbol.dispose]?.();
     carried.resolve();
@@ -115,14 +111,6 @@ async function carry(
   writer.close().catch(() => {});
   return summary;
 }
-
-const NOTHING_KNOWN: Omit<RequestOutcome, 'end'> = {
-  ...reportOf(undefined, 0),
-  status: undefined,
-  upstream_request_id: undefined,
-  sent: true,
-  ttft_ms: 0,
-};
 
 /** The bytes since the last complete event, which decide how an error can be appended. */
 class Tail {

@@ -2,7 +2,6 @@
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
-import { toUsd } from '../../claude/pricing/cost.ts';
 import { queryOf } from '../../claude/relay.ts';
 import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
@@ -17,7 +16,7 @@ import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { isOverloaded, ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
-import { formatUsd } from '../../money/admission/limit-headers.ts';
+import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
 import { prefixNamed } from '../../named/prefixes/resolve.ts';
 import { agentNamed } from '../../rooms/agents/named-agent.ts';
 import { MODEL_HEADER } from '../../rooms/choice/choose-model.ts';
@@ -25,7 +24,7 @@ import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
 import { boundAgent, plainHeaders, plainRequest, refuseOtherConversation } from '../../rooms/page-tokens/bound-turn.ts';
 import { checkRun } from '../../rooms/runs/check-run.ts';
 import { unpack } from '../answers/crossing-answer.ts';
-import { eventStreamHeaders, type Log, streamedTurn } from '../answers/turn-stream.ts';
+import { eventStreamHeaders, streamedTurn } from '../answers/turn-stream.ts';
 import type {
   CountedPrompt,
   CrossingText,
@@ -43,12 +42,6 @@ import {
   SUBAGENT_ID,
   shownAnswer,
 } from './conversations.schema.ts';
-
-export interface TurnProxyOptions {
-  streamByDefault: boolean;
-  /** Opens the log line; the returned function closes it, and must be called. */
-  log(): Log;
-}
 
 /** The most bytes that go in a call to an object. (The platform's limit is 32 MB.) A longer body goes as a stream. */
 const MOST_IN_A_CALL = 8 * 1024 * 1024;
@@ -78,7 +71,7 @@ export async function proxyTurn(
   c: Context<AppEnv>,
   body: JsonBody,
   id: string,
-  { streamByDefault, log }: TurnProxyOptions,
+  streamByDefault: boolean,
 ): Promise<Response> {
   const identity = c.get('identity');
   const entry = c.get('entry');
@@ -128,18 +121,12 @@ export async function proxyTurn(
   const asked = entry.line.model_chosen?.split(';', 1)[0] ?? fields.model;
   entry.line.model = typeof asked === 'string' ? asked.slice(0, 128) : undefined;
   if (answer.kind === 'stream') {
-    return streamedTurn(c, answer, headers, log(), () => callOwn(c, id, (object) => object.wake()));
+    return streamedTurn(c, answer, headers, logOutcome(c), () => callOwn(c, id, (object) => object.wake()));
   }
-  if (answer.kind === 'ended') {
-    log()(answer.trailer.outcome, answer.trailer.nanodollars);
-    return new Response(answer.events, { headers: eventStreamHeaders(headers) });
-  }
-  if (answer.trailer) {
-    const { outcome, nanodollars } = answer.trailer;
-    if (answer.status < 300) headers['sluice-cost-usd'] = formatUsd(nanodollars);
-    entry.line.cost_usd = toUsd(nanodollars);
-    log()(outcome, nanodollars);
-  }
+  const { outcome, nanodollars } = answer.trailer ?? {};
+  if (outcome) logOutcome(c)(outcome, nanodollars);
+  if (answer.kind === 'ended') return new Response(answer.events, { headers: eventStreamHeaders(headers) });
+  if (answer.status < 300) Object.assign(headers, endHeaders(undefined, nanodollars));
   headers['content-type'] = 'application/json';
   if (background && headers.location !== undefined) headers.location = mountedPath(c, headers.location);
   return new Response(answer.body, { status: answer.status, headers });
@@ -252,13 +239,15 @@ function bodyFor(body: JsonBody): TurnRequest['body'] {
 
 /** @returns an object's error as an `ApiError` that the app can throw. */
 export function apiErrorOf(c: Context<AppEnv>, error: WireError): ApiError {
-  const { type, message, status, headers, logged, upstreamSaid } = error;
+  const { type, message, headers } = error;
   const { location } = headers;
-  if (location === undefined) return new ApiError(type, message, { status, headers, logged, upstreamSaid });
+  if (location === undefined) return new ApiError(type, message, error);
   // The object does not know the path under which the app is mounted.
   const reached = mountedPath(c, location);
-  const options = { status, headers: { ...headers, location: reached }, logged, upstreamSaid };
-  return new ApiError(type, message.replaceAll(location, reached), options);
+  return new ApiError(type, message.replaceAll(location, reached), {
+    ...error,
+    headers: { ...headers, location: reached },
+  });
 }
 
 /** @returns a path of this edge as callers reach it, even if the app is mounted in another one. */

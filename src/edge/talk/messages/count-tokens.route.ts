@@ -14,6 +14,7 @@ import { withOneReading, withText } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
+import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { readLong } from '../../money/admission/read-body.ts';
 import { tellOfKeys } from '../../money/admission/request-meter.ts';
@@ -28,7 +29,6 @@ import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
 import { upstreamCount } from './count-tokens.schema.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
-import { logOutcome } from './messages.route.ts';
 import { agentAsked, checkStatelessMessages, NOTHING_INHERITED, withBetas } from './stateless-message.ts';
 
 /** The routes that count the tokens of a prompt, and say what the count means for its model. */
@@ -72,8 +72,8 @@ async function answerCount(c: Context<AppEnv>): Promise<Response> {
     },
     { upstream, settings: hasty, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
   ).finally(() => tellOfKeys(context, upstream));
-  for (const [header, value] of Object.entries(quota)) response.headers.set(header, value);
-  if (answeredBy !== undefined) response.headers.set('sluice-upstream', answeredBy);
+  const told = { ...quota, ...endHeaders(answeredBy) };
+  for (const [header, value] of Object.entries(told)) response.headers.set(header, value);
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');

@@ -1,7 +1,6 @@
 import type { Context } from 'hono';
 import { validateMessages } from '../../claude/messages.schema.ts';
-import type { RequestOutcome } from '../../claude/outcome.ts';
-import { loggedTokens, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { relay } from '../../claude/relay.ts';
 import { namedIds } from '../../claude/request/named-ids.ts';
 import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
@@ -10,11 +9,10 @@ import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { noteAsked } from '../../kit/http/gen-ai.ts';
 import { commonHeaders } from '../../kit/http/headers/request-id.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import { formatUsd } from '../../money/admission/limit-headers.ts';
+import { costRemark, logOutcome } from '../../money/admission/answer-end.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { pauseAfterBody, readLong } from '../../money/admission/read-body.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
@@ -48,7 +46,7 @@ async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Prom
   const sent = withOneReading(await readLong(c, isUnmetered ? 'nothing' : 'price'), 'outermost');
   const conversation = conversationOf(c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
-    return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
+    return await proxyTurn(c, sent, conversation, streamByDefault);
   }
   if (showNamed(c.req.raw.headers, sent.json) !== undefined) throw invalidRequest(SHOWN_IN_CONVERSATIONS);
   const stateless = await statelessMessage(c, sent, upstream);
@@ -121,7 +119,7 @@ async function relayedMessage(
   const share = c.get('share');
   const told = chosen && chosenHeader(chosen, c.get('identity').only !== undefined);
   c.get('entry').line.model_chosen = told?.['sluice-model-chosen'];
-  let price: string | undefined;
+  let cost: Nanodollars | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
   const response = await relay(
@@ -144,11 +142,10 @@ async function relayedMessage(
       waitUntil,
       payment: isUnmetered ? undefined : meter.payment,
       ownHeaders: (buffered) => ({
-        ...meter.headers(answeredBy),
         // A stream tells the price in a comment behind its end.
+        ...meter.headers(answeredBy, buffered?.ok ? cost : undefined),
         ...(agent && { 'sluice-agent': agent.version }),
         ...told,
-        ...(buffered?.ok && price !== undefined ? { 'sluice-cost-usd': price } : {}),
         ...commonHeaders(requestId),
       }),
       onHeaders: (name) => {
@@ -164,10 +161,9 @@ async function relayedMessage(
           waitUntil(noted);
         }
         if (!settled) return undefined;
-        const { nanodollars, done } = settled;
-        waitUntil(done);
-        price = formatUsd(nanodollars);
-        return `sluice-cost-usd=${price}`;
+        waitUntil(settled.done);
+        cost = settled.nanodollars;
+        return costRemark(cost);
       },
     },
   );
@@ -177,22 +173,4 @@ async function relayedMessage(
   const headers = new Headers(response.headers);
   headers.delete('content-length');
   return new Response(quietError(parseObject(await response.text()) ?? {}), { status: response.status, headers });
-}
-
-/** @returns a function to call once with the outcome of the answer. It fills in the log line, so that it can be written. */
-export function logOutcome(c: Context<AppEnv>): (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined {
-  const entry = c.get('entry');
-  entry.begin();
-  return ({ usage, model, end, error_type, upstream, upstream_request_id, ttft_ms }, nanodollars) => {
-    const { line } = entry;
-    noteAsked(line, c.get('settings').UPSTREAMS.find(({ name }) => name === upstream)?.kind);
-    line.model = model ?? line.model;
-    line.upstream_request_id = upstream_request_id;
-    if (upstream !== undefined) line.upstream = upstream;
-    line.ttft_ms = ttft_ms;
-    if (end !== 'complete') line.error_type = error_type ?? (end === 'client_gone' ? end : `upstream_${end}`);
-    if (nanodollars !== undefined) line.cost_usd = toUsd(nanodollars);
-    if (usage) line.tokens = loggedTokens(usage);
-    entry.end();
-  };
 }

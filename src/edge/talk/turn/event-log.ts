@@ -8,7 +8,7 @@
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { ApiError } from '../../kit/http/errors.ts';
+import { type ApiError, tryAgain } from '../../kit/http/errors.ts';
 import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../kit/sse/frames.ts';
 import { type GrowingRow, SHOWN_AT_ONCE } from '../storage/log-rows.ts';
 import { LogText } from '../storage/log-text.ts';
@@ -405,5 +405,5 @@ function gapRemark(first: number, last: number): string {
 
 function tooManyFollow(): ApiError {
   const message = `${MOST_FOLLOWERS} streams follow this conversation already. Close some, or read its messages once its turn has ended.`;
-  return new ApiError('rate_limit_error', message, { headers: { 'retry-after': '5' }, logged: 'followers' });
+  return tryAgain(message, 'followers', { type: 'rate_limit_error', seconds: 5 });
 }

@@ -5,7 +5,7 @@ import { type ApiError, errorBody } from '../../kit/http/errors.ts';
 import { readMessage } from '../../kit/json/block-texts.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Frame } from '../../kit/sse/frames.ts';
-import { formatUsd } from '../../money/admission/limit-headers.ts';
+import { endRemarks } from '../../money/admission/answer-end.ts';
 import type { ConversationReport, ListedParent } from '../../money/contracts/settlement.ts';
 import type { TurnSummary } from '../contracts/conversation.ts';
 import { withoutPending } from '../history/replayable-blocks.ts';
@@ -13,7 +13,6 @@ import type { MessageRow, Profile, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { TurnLog } from './event-log.ts';
 
-const STOPPED_REMARK = ': sluice-stopped\n\n';
 const NOTHING_SAID = 'This turn was stopped before anything was said';
 const NOT_KEPT = `${NOTHING_SAID}: it has not become part of the conversation.`;
 const QUESTION_KEPT = `${NOTHING_SAID}: only the question is kept in the conversation.`;
@@ -83,9 +82,8 @@ export function addEnd(
     log.add({ event: 'error', data: JSON.stringify(errorBody(error, requestId)) });
     return { type: error.type, message: error.message };
   };
-  const price = `: sluice-cost-usd=${formatUsd(cost)}\n\n`;
   if (how.kind === 'complete') {
-    add('message_stop', {}, price);
+    add('message_stop', {}, endRemarks(cost));
     return undefined;
   }
   if (how.kind === 'error') {
@@ -99,7 +97,7 @@ export function addEnd(
   for (const index of open) add('content_block_stop', { index });
   const delta = { stop_reason: 'end_turn', stop_sequence: null };
   add('message_delta', { delta, usage: { output_tokens: output } });
-  add('message_stop', {}, STOPPED_REMARK + price);
+  add('message_stop', {}, endRemarks(cost, true));
   return undefined;
 }
 

@@ -110,6 +110,6 @@ function failed(task: Task, failure: FailedCall, calls: readonly Call[]): Classi
 
 function totalCost({ model: asked }: Task, calls: readonly Call[]) {
   const { usage, nanodollars } = calls.reduce((total, call) => total.add(call), new Total());
-  const { model = asked, headers = {}, upstreamRequestId, upstream } = calls.at(-1) ?? {};
-  return { model, usage, nanodollars, headers, upstreamRequestId, upstream };
+  const { model = asked, headers = {}, upstream_request_id, upstream } = calls.at(-1) ?? {};
+  return { model, usage, nanodollars, headers, upstream_request_id, upstream };
 }

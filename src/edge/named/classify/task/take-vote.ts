@@ -1,7 +1,8 @@
 /** Makes one call that labels a text: admits it, calls the upstream, settles it, and asks again once: with a correction, or with more room. */
 
 import { API_VERSION, askMessage } from '../../../claude/ask-message.ts';
-import type { Nanodollars, Usage } from '../../../claude/pricing/cost.ts';
+import type { RequestOutcome } from '../../../claude/outcome.ts';
+import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import { thinkingOff, unthinkingModels } from '../../../claude/pricing/thinking-off.ts';
 import { withUserId } from '../../../claude/request/user-id.ts';
 import type { Upstream } from '../../../claude/upstream.ts';
@@ -38,15 +39,11 @@ export interface Classifying extends RequestContext {
   limiter?: ConcurrencyLimiter | undefined;
 }
 
-/** What one call of the upstream has cost. */
-export interface Call {
+/** What one call of the upstream has cost, and who has answered it. */
+export interface Call extends Pick<RequestOutcome, 'usage' | 'upstream' | 'upstream_request_id'> {
   nanodollars: Nanodollars;
-  usage: Usage | undefined;
   /** The account's rate limit headers, for the response. */
   headers: Record<string, string>;
-  upstreamRequestId: string | undefined;
-  /** If there are several upstreams: the name of the one that answered. */
-  upstream: string | undefined;
   model: string;
 }
 
@@ -184,14 +181,9 @@ async function callModel(
   // If it fails, it is logged, and the account's alarm settles the call.
   by.waitUntil(done);
   await done.catch(() => undefined);
-  const made: Call = {
-    nanodollars,
-    usage: outcome.usage,
-    headers: meter.granted.headers,
-    upstreamRequestId: outcome.upstream_request_id,
-    upstream: outcome.upstream,
-    model: meter.model,
-  };
+  const { usage, upstream: answeredBy, upstream_request_id } = outcome;
+  const { headers } = meter.granted;
+  const made: Call = { nanodollars, usage, headers, upstream: answeredBy, upstream_request_id, model: meter.model };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
     return { failure: failureOf(error ?? unlabelled('there was none'), reason), call: made };

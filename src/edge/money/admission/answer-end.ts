@@ -1,0 +1,59 @@
+/** Tells how an answer has ended and what it has cost: its caller by headers or comments, its operator by the log line. */
+
+import type { Context } from 'hono';
+import { loggedEnd, type RequestOutcome } from '../../claude/outcome.ts';
+import { loggedTokens, type Nanodollars, type TokenCounts, toUsd } from '../../claude/pricing/cost.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
+import { noteAsked } from '../../kit/http/gen-ai.ts';
+import type { LogLine } from '../../kit/http/log.ts';
+import { formatUsd } from './limit-headers.ts';
+
+/** Logs how the answer of a request has ended. */
+export type LogOutcome = (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined;
+
+/** @returns the headers that say which of several upstreams has answered, and what it has cost. What is undefined is not told */
+export function endHeaders(upstream: string | undefined, nanodollars?: Nanodollars): Record<string, string> {
+  return {
+    ...(upstream === undefined ? {} : { 'sluice-upstream': upstream }),
+    ...(nanodollars === undefined ? {} : { 'sluice-cost-usd': formatUsd(nanodollars) }),
+  };
+}
+
+/** @returns the text of the comment that says behind a stream what it has cost */
+export function costRemark(nanodollars: Nanodollars): string {
+  return `sluice-cost-usd=${formatUsd(nanodollars)}`;
+}
+
+/** @returns the comments behind the last event of a turn */
+export function endRemarks(nanodollars: Nanodollars, isStopped = false): string {
+  return `${isStopped ? ': sluice-stopped\n\n' : ''}: ${costRemark(nanodollars)}\n\n`;
+}
+
+/** Notes in a log line who has answered, what was used, and what that has cost. */
+export function noteEnd(
+  line: Pick<LogLine, 'upstream' | 'upstream_request_id' | 'tokens' | 'cost_usd'>,
+  end: Partial<Pick<RequestOutcome, 'upstream' | 'upstream_request_id'>> & { usage?: TokenCounts | undefined },
+  nanodollars: Nanodollars | undefined,
+): void {
+  const { usage, upstream, upstream_request_id } = end;
+  line.upstream_request_id = upstream_request_id;
+  if (upstream !== undefined) line.upstream = upstream;
+  if (usage) line.tokens = loggedTokens(usage);
+  if (nanodollars !== undefined) line.cost_usd = toUsd(nanodollars);
+}
+
+/** @returns a function to call once with the outcome of the answer. It fills in the log line, so that it can be written. */
+export function logOutcome(c: Context<AppEnv>): LogOutcome {
+  const entry = c.get('entry');
+  entry.begin();
+  return (outcome, nanodollars) => {
+    const { line } = entry;
+    const { model, end, error_type, ttft_ms } = outcome;
+    noteAsked(line, c.get('settings').UPSTREAMS.find(({ name }) => name === outcome.upstream)?.kind);
+    line.model = model ?? line.model;
+    line.ttft_ms = ttft_ms;
+    if (end !== 'complete') line.error_type = error_type ?? loggedEnd(end);
+    noteEnd(line, outcome, nanodollars);
+    entry.end();
+  };
+}

@@ -1,9 +1,9 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { SharedCall } from '../../../kit/async/shared-call.ts';
-import type { Purse } from '../../../money/budget/purses.ts';
+import type { HeldByBatches, Purse } from '../../../money/budget/purses.ts';
 import type { WindowTotal } from '../../../money/budget/state.ts';
 import { limitName, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
-import type { HeldByBatches, LeaseAnswer, LeaseFigures, LeaseGrant } from '../contracts/pool.ts';
+import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../contracts/pool.ts';
 import type { PoolId } from '../pool-name.ts';
 
 /**

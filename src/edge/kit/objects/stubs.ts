@@ -1,6 +1,5 @@
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { AccountObject } from '../../money/contracts/account.ts';
-import type { PoolObject } from '../../rooms/pools/contracts/pool.ts';
 import type { InboxObject } from '../../rooms/webhooks/contracts/inbox.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import { LruCache } from '../cache/lru.ts';
@@ -62,8 +61,8 @@ export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: str
 }
 
 /** @returns the stub of a pool by its name, as `groupPool` makes it. */
-export function poolStub(env: PoolBinding, settings: Jurisdiction, name: string): DurableObjectStub<PoolObject> {
-  return stubOf(env.POOL, settings, name);
+export function poolStub({ POOL }: PoolBinding, settings: Jurisdiction, name: string) {
+  return stubOf(POOL, settings, name);
 }
 
 function stubOf<T extends Rpc.DurableObjectBranded>(

@@ -114,7 +114,11 @@ export class AccountState {
     const group = () => this.#group;
     const [share] = pluggedInto(SHARED_BUDGETS);
     this.shared = share?.({ account: ctx.id.name, tables: ledger, budget, limits, refusals, group }, around);
-    this.payers = [ownBudget(this), this.limitedTokens, ...(this.shared ? [this.shared] : [])];
+    this.payers = [
+      ownBudget(budget, this.limits, this.credits),
+      this.limitedTokens,
+      ...(this.shared ? [this.shared] : []),
+    ];
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);

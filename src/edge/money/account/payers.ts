@@ -10,7 +10,8 @@ import { addHold, type Buckets, type Budget, correct, type Hold, settle } from '
 import type { AdmissionCaller, LimitOwner, RefusedRequest } from '../contracts/admission.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Closing } from '../ledger/tables.ts';
-import type { AccountState } from './account-state.ts';
+import type { Credits } from './credits.ts';
+import type { LimitsInForce } from './limits-in-force.ts';
 
 /** What decides who pays for a request. */
 export type Want = Pick<AdmissionCaller, 'token' | 'pools'>;
@@ -113,7 +114,7 @@ export interface SharedBudgets extends Payer {
 export const SHARED_BUDGETS = seam<(account: SharingAccount, around: Surroundings) => SharedBudgets>()('sharedBudgets');
 
 /** @returns the account's own budget, with its credit, as a payer */
-export function ownBudget({ budget, limits, credits }: Pick<AccountState, 'budget' | 'limits' | 'credits'>): Payer {
+export function ownBudget(budget: Budget, limits: LimitsInForce, credits: Credits): Payer {
   return {
     owners: ['account'],
     key: (by) => by,

@@ -1,10 +1,22 @@
 import { within } from '../../kit/async/timeout.ts';
 import { callObject, type Remote } from '../../kit/objects/call-object.ts';
 import { type PoolBinding, poolStub } from '../../kit/objects/stubs.ts';
+import type { AccountRequest } from '../../money/contracts/call-account.ts';
 import type { PoolObject } from './contracts/pool.ts';
+import { DEPLOYMENT_POOL } from './pool-name.ts';
 
 /** Milliseconds that a call may take, because a request waits for it. */
 const POOL_CALL_MS = 10_000;
+
+/** Tells the deployment's pool, which alerts the operator. */
+export async function tellOfKey(
+  { accounts: { POOL }, settings }: Pick<AccountRequest, 'accounts' | 'settings'>,
+  news: string | null,
+  upstream: string,
+): Promise<void> {
+  if (POOL)
+    await callPool({ pools: { POOL }, settings, name: DEPLOYMENT_POOL }, (pool) => pool.noteKey(news, upstream));
+}
 
 /**
  * Calls a pool, and again if the call did not reach it. Every method of a pool may be repeated.

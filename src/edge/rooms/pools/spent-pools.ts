@@ -1,9 +1,8 @@
 /** Refuses visitors while their pool is spent. Everybody can be a visitor, any number of times, so this costs next to nothing. */
 
-import type { Context, MiddlewareHandler, Next } from 'hono';
+import type { Context, Next } from 'hono';
 import { fromUsd } from '../../claude/pricing/cost.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
-import { isVisitor } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { refusalError } from '../../money/admission/limit-headers.ts';
@@ -25,18 +24,8 @@ interface Look {
 
 const looks = new WeakMap<Settings, Look>();
 
-/**
- * Refuses visitors while their pool is spent: what makes their objects is not called, and an isolate asks the pool once a
- * minute.
- *
- * @param middleware what the route has anyway, so that the requests of others pass no further function
- * @throws ApiError 429 that says when it resets
- */
-export function refuseSpent(middleware: MiddlewareHandler<AppEnv>): MiddlewareHandler<AppEnv> {
-  return (c, next) => middleware(c, isVisitor(c.get('identity').account) ? () => unlessSpent(c, next) : next);
-}
-
-async function unlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
+/** Goes on unless the pools of visitors are spent. An isolate asks them once a minute. @throws ApiError 429 that says when they reset */
+export async function unlessPoolsSpent(c: Context<AppEnv>, next: Next): Promise<void> {
   const settings = c.get('settings');
   const now = Date.now();
   let known = looks.get(settings);

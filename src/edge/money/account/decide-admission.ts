@@ -295,9 +295,7 @@ function placeHold(
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
   const { requestId, prefix, token } = request;
-  // A choice stores nothing in its conversation, which may come to nothing.
-  const isChoice = request.route === CHOICE;
-  const { conversation } = isChoice ? {} : request;
+  const { conversation, countedAs } = placeOf(request);
   const known = budget.holds.get(requestId);
   if (known) return admitHeld(state, request, known, now, pursesFor(state, request, now));
   // How much the answer will store is not known yet, but the size of the question is.
@@ -305,8 +303,6 @@ function placeHold(
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
-  // A label is paid only where the request may go up for which it is.
-  const countedAs = (isChoice && request.chosenBy?.request_id) || requestId;
   const usedUp = token && refusalOfUsedUp(state, token, countedAs, now);
   if (usedUp) return refuse(state, usedUp, now, token.jti);
   const { repeats, counted, most, earlier } = request;
@@ -353,6 +349,16 @@ function placeHold(
   for (const lease of leases) lease.held(now);
   state.alarm.wakeFor(hold.deadline);
   return admitHeld(state, request, hold, now, purses);
+}
+
+/**
+ * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing in its
+ *   conversation, which may come to nothing, and is paid only where the request may go up for which it is
+ */
+function placeOf({ route, requestId, conversation, chosenBy }: AdmissionRequest) {
+  return route === CHOICE
+    ? { conversation: undefined, countedAs: chosenBy?.request_id || requestId }
+    : { conversation, countedAs: requestId };
 }
 
 /** @returns the refusal by a token that may make no more requests; undefined for any other. */

@@ -93,8 +93,7 @@ export async function askInLine(
 ): Promise<AdmissionDecision> {
   const { signal, identity, accounts, settings, conversation } = request;
   const waitMs = Math.max(0, until - Date.now());
-  // Where nothing is chosen there is another model, so a choice does not wait.
-  if (waitMs === 0 || signal?.aborted || request.route === CHOICE) return await askAndList(request, admissionRequest);
+  if (waitMs === 0 || signal?.aborted) return await askAndList(request, admissionRequest);
   const leave = () => {
     // A request that is settled waits no more, and what it was granted meanwhile is free again.
     const left = JSON.stringify(unsent(request, 'client_gone', Date.now()));

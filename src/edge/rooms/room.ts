@@ -1,5 +1,5 @@
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
-import type { SHARED_BUDGETS } from '../money/account/payers.ts';
+import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
 import type { UNLESS_SPENT } from '../money/admission/refuse-spent.ts';
 import type { KEY_NEWS } from '../money/admission/request-meter.ts';
 

@@ -3,7 +3,7 @@ import { type Settings, settingsOf } from '../../gate/settings/settings.ts';
 import type { Alarm } from '../../kit/objects/alarm.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
-import { pluggedInto } from '../../kit/rooms/rooms.ts';
+import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { VersionPublisher } from '../../named/versions/publish-versions.ts';
 import { Versions } from '../../named/versions/version-rows.ts';
 import { BatchList } from '../../rooms/batches/batch-list.ts';
@@ -28,10 +28,13 @@ import { TokenRowCache } from '../tokens/token-row-cache.ts';
 import { Credits } from './credits.ts';
 import { LimitsInForce } from './limits-in-force.ts';
 import { Line } from './line.ts';
-import { ownBudget, type Payer, SHARED_BUDGETS, type SharedBudgets } from './payers.ts';
+import { ownBudget, type Payer, type SharedBudgets } from './payers.ts';
 
 /** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
+
+/** What makes the budgets that an account shares. Without a room for them, what they would pay for is refused. */
+export const SHARED_BUDGETS = seam<(state: AccountState, around: Surroundings) => SharedBudgets>()('sharedBudgets');
 
 /** Holds what the parts of an account's object share: its rows, its budget in memory, its alarm and its clock. */
 export class AccountState {
@@ -107,13 +110,10 @@ export class AccountState {
     this.publisher = new VersionPublisher(this.versions, around);
     this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.belongings);
     this.limits = new LimitsInForce(ledger);
-    const limits = () => this.limits;
     this.visit = new Visit(ledger, { account: ctx.id.name, alarm: this.alarm });
-    const { refusals } = this;
     this.#group = ledger.meta('group');
-    const group = () => this.#group;
     const [share] = pluggedInto(SHARED_BUDGETS);
-    this.shared = share?.({ account: ctx.id.name, tables: ledger, budget, limits, refusals, group }, around);
+    this.shared = share?.(this, around);
     this.payers = [
       ownBudget(budget, this.limits, this.credits),
       this.limitedTokens,

@@ -1,14 +1,9 @@
 /** Who pays for what is asked of an account: its own budget, its caller's token, and budgets that it shares. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { Surroundings } from '../../kit/objects/edge-object.ts';
-import { seam } from '../../kit/rooms/rooms.ts';
-import type { Limits } from '../budget/limits.schema.ts';
 import { type Purse, pursesOf } from '../budget/purses.ts';
-import type { Rules } from '../budget/rules.ts';
 import { addHold, type Buckets, type Budget, correct, type Hold, settle } from '../budget/state.ts';
-import type { AdmissionCaller, LimitOwner, RefusedRequest } from '../contracts/admission.ts';
-import type { Ledger } from '../ledger/ledger.ts';
+import type { AdmissionCaller, LimitOwner } from '../contracts/admission.ts';
 import type { Closing } from '../ledger/tables.ts';
 import type { Credits } from './credits.ts';
 import type { LimitsInForce } from './limits-in-force.ts';
@@ -65,26 +60,6 @@ export interface LeasedMoney {
   held(now: number): void;
 }
 
-/** The account that shares budgets. */
-export interface SharingAccount {
-  /** Its name; undefined if the platform does not know it. */
-  account: string | undefined;
-  tables: Ledger;
-  budget: Budget;
-  limits: () => { limits: Limits; rules: Rules };
-  refusals: RefusalSource;
-  /** @returns the group that an admin has chosen; undefined if there is none */
-  group: () => string | undefined;
-}
-
-/** Where the refusals of an account are. */
-export interface RefusalSource {
-  /** The time of the last one, in milliseconds since 1970; 0 if there is none. */
-  readonly lastAt: number;
-  /** @returns the newest ones after a time, oldest first */
-  since(time: number): RefusedRequest[];
-}
-
 /** The budgets that an account shares. Whoever keeps them must be told what it has spent, also where they do not pay. */
 export interface SharedBudgets extends Payer {
   leases(want: Want): readonly LeasedMoney[];
@@ -109,9 +84,6 @@ export interface SharedBudgets extends Payer {
   /** Reports everything of an account that ends. @returns whether there is more to do */
   leave(): Promise<boolean>;
 }
-
-/** The room of shared budgets. Without one, what they would pay for is refused. */
-export const SHARED_BUDGETS = seam<(account: SharingAccount, around: Surroundings) => SharedBudgets>()('sharedBudgets');
 
 /** @returns the account's own budget, with its credit, as a payer */
 export function ownBudget(budget: Budget, limits: LimitsInForce, credits: Credits): Payer {

@@ -6,7 +6,7 @@ import { unlessPoolsSpent } from './spent-pools.ts';
 /** Budgets that accounts share. */
 export const poolsRoom: Room = {
   name: 'pools',
-  sharedBudgets: (account, around) => new Leases(account, around),
+  sharedBudgets: (state, around) => new Leases(state, around),
   unlessSpent: unlessPoolsSpent,
   keyNews: tellOfKey,
 };

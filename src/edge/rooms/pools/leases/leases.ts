@@ -6,7 +6,8 @@ import { settingsOf } from '../../../gate/settings/settings.ts';
 import { SharedCall } from '../../../kit/async/shared-call.ts';
 import type { Remote } from '../../../kit/objects/call-object.ts';
 import type { Surroundings } from '../../../kit/objects/edge-object.ts';
-import type { Demand, HoldEnd, SharedBudgets, SharingAccount, Want } from '../../../money/account/payers.ts';
+import type { AccountState } from '../../../money/account/account-state.ts';
+import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
 import type { Limits } from '../../../money/budget/limits.schema.ts';
 import { freeIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
@@ -34,7 +35,7 @@ const MOST_REPORTS = 20;
  */
 export class Leases implements SharedBudgets {
   readonly owners = ['deployment', 'group'] as const;
-  readonly #holder: SharingAccount;
+  readonly #holder: AccountState;
   readonly #around: Surroundings;
   readonly #handovers: Handovers;
   readonly #open = new Map<string, OpenLease>();
@@ -45,20 +46,20 @@ export class Leases implements SharedBudgets {
   readonly #idle: IdleTimer;
   #seenAt: number | undefined;
 
-  constructor(holder: SharingAccount, around: Surroundings) {
+  constructor(holder: AccountState, around: Surroundings) {
     this.#holder = holder;
     this.#around = around;
-    const { tables } = holder;
-    this.#identity = new LeaseIdentity(tables);
+    const { ledger } = holder;
+    this.#identity = new LeaseIdentity(ledger);
     this.#unreported = new UnreportedPools(around, () => this.#poolsAfterWake());
     this.#idle = new IdleTimer(around, { giveBack: () => this.#giveBack(), owes: () => this.#owes() });
-    this.#sums = new ToldSums(tables);
+    this.#sums = new ToldSums(ledger);
     this.#refusals = new UntoldRefusals(holder.refusals);
-    this.#handovers = new Handovers(tables);
+    this.#handovers = new Handovers(ledger);
   }
 
   key(by: LimitOwner, want: Want): string {
-    return by === 'group' ? groupPool(String(this.#groupOf(want))) : by;
+    return by === 'group' ? groupPool(String(this.#holder.groupOf(want))) : by;
   }
 
   purses(want: Want, now: number): Purse[] {
@@ -66,7 +67,7 @@ export class Leases implements SharedBudgets {
   }
 
   leases(want: Want): readonly OpenLease[] {
-    const group = this.#groupOf(want);
+    const group = this.#holder.groupOf(want);
     this.#identity.name();
     this.#seenAt = this.#holder.budget.last;
     if (group === undefined && !want.pools?.deployment) return NO_LEASES;
@@ -77,14 +78,10 @@ export class Leases implements SharedBudgets {
     return leases;
   }
 
-  #groupOf({ pools }: Want): string | undefined {
-    return this.#holder.group() ?? pools?.group;
-  }
-
   /** Asks a pool. For a visitor of whom nothing is stored it only looks at first: a pool that is spent makes no object. */
   async #gain(open: OpenLease, { least, most }: Demand, isFirst = false): Promise<void> {
-    const { account = '', tables } = this.#holder;
-    if (isFirst && tables.areUnmade && isVisitor(account)) return await this.#look(open, { least, most });
+    const { accountId = '', ledger } = this.#holder;
+    if (isFirst && ledger.areUnmade && isVisitor(accountId)) return await this.#look(open, { least, most });
     const { demand } = open;
     open.demand = {
       least: demand.most === 0 ? least : Math.min(demand.least, least),
@@ -153,7 +150,7 @@ export class Leases implements SharedBudgets {
   async report(name: string): Promise<void> {
     const { isNamed, pools } = this.#identity;
     // A pool may have asked an account just before that ended.
-    if (this.#holder.tables.areUnmade) return;
+    if (this.#holder.ledger.areUnmade) return;
     // An erased account that has given up its leases has nothing to report, and must not get new ones.
     if (isNamed || pools.includes(name) || this.#handovers.pools.includes(name)) await this.#tell(this.#lease(name));
   }
@@ -168,22 +165,22 @@ export class Leases implements SharedBudgets {
 
   /** @returns the pools that may not know what was spent before the object woke. */
   #poolsAfterWake(): Iterable<string> {
-    const { tables } = this.#holder;
+    const { ledger } = this.#holder;
     const isKnown =
       this.#identity.isNamed &&
-      (tables.meta('listed') !== undefined ||
-        ['ledger', 'rollups', 'refusals'].some((table) => tables.has(`${table} where true`)));
+      (ledger.meta('listed') !== undefined ||
+        ['ledger', 'rollups', 'refusals'].some((table) => ledger.has(`${table} where true`)));
     return new Set([...this.#identity.pools, ...(isKnown ? [DEPLOYMENT_POOL] : [])]);
   }
 
   beginErasure(now: number): void {
-    const { tables } = this.#holder;
+    const { ledger } = this.#holder;
     this.#identity.loseName();
     this.#seenAt = undefined;
     this.#unreported.clear();
     const { told = Number.POSITIVE_INFINITY } = this.#sums;
     // A report on its way may be lost, so only what the pool has confirmed is left out.
-    const left = namelessSums(tables, told > tables.seq ? -1 : told);
+    const left = namelessSums(ledger, told > ledger.seq ? -1 : told);
     // It may have spent something that it has not reported yet.
     for (const name of new Set([...this.#identity.pools, ...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])) {
       this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? left : NO_SUMS);
@@ -222,8 +219,8 @@ export class Leases implements SharedBudgets {
 
   /** @returns whether the account was erased, holds nothing any more, and was not used since. */
   get #isLeaving(): boolean {
-    const { budget, tables } = this.#holder;
-    const isErased = !this.#identity.isNamed && budget.holds.size === 0 && tables.meta('erasing') === undefined;
+    const { budget, ledger } = this.#holder;
+    const isErased = !this.#identity.isNamed && budget.holds.size === 0 && ledger.meta('erasing') === undefined;
     return isErased && this.#identity.pools.length > 0;
   }
 
@@ -299,14 +296,14 @@ export class Leases implements SharedBudgets {
     const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
     const call: LeaseCall = {
       lease: identity.id,
-      account: this.#holder.account,
+      account: this.#holder.accountId,
       nameless: !this.#identity.isNamed,
       incarnation: identity.incarnation,
       ...lease.compose(demand, sentAt, isIdle, this.#ownFree()),
       batched: heldByBatchesOf(this.#holder.budget, lease.id.group),
       seenAt: this.#lastUse(),
-      group: this.#holder.group(),
-      limits: limitsInUsd(this.#holder.limits().limits),
+      group: this.#holder.group,
+      limits: limitsInUsd(this.#holder.limits.limits),
       sums: sent?.report,
       refused: mayReport ? this.#refusals.compose(sentAt, isIdle) : undefined,
       owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
@@ -328,13 +325,13 @@ export class Leases implements SharedBudgets {
   /** @returns what is free of the account's own limits: it has no use for more */
   #ownFree(): Nanodollars {
     const { budget, limits } = this.#holder;
-    return Math.max(0, freeIn(pursesOf(budget, limits().rules)));
+    return Math.max(0, freeIn(pursesOf(budget, limits.rules)));
   }
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */
   #lastUse(): number | undefined {
     if (this.#seenAt !== undefined || !this.#identity.isNamed) return this.#seenAt;
-    return this.#holder.tables.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at;
+    return this.#holder.ledger.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at;
   }
 
   #isUnreported(name: string): boolean {

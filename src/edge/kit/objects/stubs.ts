@@ -12,7 +12,7 @@ export type InboxBinding = Pick<Bindings, 'INBOX'>;
 export type PoolBinding = Pick<Bindings, 'POOL'>;
 
 /** `JURISDICTION` is part of an object's id. With another one, the same name means another, empty object. */
-interface Jurisdiction {
+export interface Jurisdiction {
   JURISDICTION?: string | undefined;
 }
 
@@ -60,12 +60,8 @@ export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: str
   return stubOf(env.INBOX, settings, source);
 }
 
-/** @returns the stub of a pool by its name, as `groupPool` makes it. */
-export function poolStub({ POOL }: PoolBinding, settings: Jurisdiction, name: string) {
-  return stubOf(POOL, settings, name);
-}
-
-function stubOf<T extends Rpc.DurableObjectBranded>(
+/** @returns the stub of an object by its name */
+export function stubOf<T extends Rpc.DurableObjectBranded>(
   everywhere: DurableObjectNamespace<T>,
   settings: Jurisdiction,
   name: string,

@@ -1,12 +1,17 @@
 import { within } from '../../kit/async/timeout.ts';
 import { callObject, type Remote } from '../../kit/objects/call-object.ts';
-import { type PoolBinding, poolStub } from '../../kit/objects/stubs.ts';
+import { type Jurisdiction, type PoolBinding, stubOf } from '../../kit/objects/stubs.ts';
 import type { AccountRequest } from '../../money/contracts/call-account.ts';
 import type { PoolObject } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL } from './pool-name.ts';
 
 /** Milliseconds that a call may take, because a request waits for it. */
 const POOL_CALL_MS = 10_000;
+
+/** @returns the stub of a pool by its name, as `groupPool` makes it */
+export function poolStub({ POOL }: PoolBinding, settings: Jurisdiction, name: string): DurableObjectStub<PoolObject> {
+  return stubOf(POOL, settings, name) as DurableObjectStub<PoolObject>;
+}
 
 /** Tells the deployment's pool, which alerts the operator. */
 export async function tellOfKey(
@@ -25,7 +30,7 @@ export async function tellOfKey(
  * @throws ObjectUnreachable 503 while the object cannot be reached
  */
 export async function callPool<T>(
-  place: { pools: PoolBinding; settings: { JURISDICTION?: string | undefined }; name: string },
+  place: { pools: PoolBinding; settings: Jurisdiction; name: string },
   call: (pool: Remote<PoolObject>) => Promise<T>,
 ): Promise<T> {
   const stub = () => poolStub(place.pools, place.settings, place.name) as unknown as Remote<PoolObject>;

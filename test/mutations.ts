@@ -81,7 +81,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'accounts: a later try waits in the line',
     file: 'src/edge/rooms/choice/ask-for-model.ts',
-    edits: [['(later?.waits === false ? 0 : settings.HOLD_WAIT_MS)', 'settings.HOLD_WAIT_MS']],
+    edits: [['later?.waits === false || ', '']],
     foundBy: 'test/edge/claude/failover.test.ts',
   },
   {

@@ -2,6 +2,7 @@ import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { type Upstream, upstreamOf } from '../../../src/edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '../../../src/edge/gate/settings/settings.ts';
+import { poolStub } from '../../../src/edge/rooms/pools/call-pool.ts';
 import { Pool } from '../../../src/edge/rooms/pools/pool.ts';
 import { TEST_KEY, testApp } from '../../support/app.ts';
 import { bindings } from '../../support/conversations.ts';
@@ -19,7 +20,7 @@ const message = () =>
   });
 const alerts = async () =>
   (await inboxOf('alert').alerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
-const pool = () => bindings.POOL.get(bindings.POOL.idFromName('deployment'));
+const pool = () => poolStub(bindings, {}, 'deployment');
 
 /** An edge whose upstream answers as it is told to. */
 function edge() {

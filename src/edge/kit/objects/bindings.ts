@@ -1,7 +1,6 @@
 import type { AccountObject } from '../../money/contracts/account.ts';
 import type { BatchObject } from '../../rooms/batches/contracts/batch.ts';
 import type { ClassificationObject } from '../../rooms/classify-batches/contracts/classification.ts';
-import type { PoolObject } from '../../rooms/pools/contracts/pool.ts';
 import type { InboxObject } from '../../rooms/webhooks/contracts/inbox.ts';
 import type { ConversationObject } from '../../talk/contracts/conversation.ts';
 
@@ -11,7 +10,7 @@ export interface Bindings {
   ACCOUNT: DurableObjectNamespace<AccountObject>;
   CONVERSATION: DurableObjectNamespace<ConversationObject>;
   INBOX: DurableObjectNamespace<InboxObject>;
-  POOL: DurableObjectNamespace<PoolObject>;
+  POOL: DurableObjectNamespace<Rpc.DurableObjectBranded>;
   BATCH: DurableObjectNamespace<BatchObject>;
   CLASSIFICATION: DurableObjectNamespace<ClassificationObject>;
   /** The queue with the ids of webhook events to work on. */

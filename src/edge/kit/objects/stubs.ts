@@ -1,6 +1,5 @@
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { AccountObject } from '../../money/contracts/account.ts';
-import type { PoolObject } from '../../rooms/pools/contracts/pool.ts';
 import type { InboxObject } from '../../rooms/webhooks/contracts/inbox.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import { LruCache } from '../cache/lru.ts';
@@ -13,7 +12,7 @@ export type InboxBinding = Pick<Bindings, 'INBOX'>;
 export type PoolBinding = Pick<Bindings, 'POOL'>;
 
 /** `JURISDICTION` is part of an object's id. With another one, the same name means another, empty object. */
-interface Jurisdiction {
+export interface Jurisdiction {
   JURISDICTION?: string | undefined;
 }
 
@@ -61,12 +60,8 @@ export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: str
   return stubOf(env.INBOX, settings, source);
 }
 
-/** @returns the stub of a pool by its name, as `groupPool` makes it. */
-export function poolStub(env: PoolBinding, settings: Jurisdiction, name: string): DurableObjectStub<PoolObject> {
-  return stubOf(env.POOL, settings, name);
-}
-
-function stubOf<T extends Rpc.DurableObjectBranded>(
+/** @returns the stub of an object by its name */
+export function stubOf<T extends Rpc.DurableObjectBranded>(
   everywhere: DurableObjectNamespace<T>,
   settings: Jurisdiction,
   name: string,

@@ -3,20 +3,20 @@ import { type Settings, settingsOf } from '../../gate/settings/settings.ts';
 import type { Alarm } from '../../kit/objects/alarm.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
+import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { VersionPublisher } from '../../named/versions/publish-versions.ts';
 import { Versions } from '../../named/versions/version-rows.ts';
 import { BatchList } from '../../rooms/batches/batch-list.ts';
 import { ClassificationList } from '../../rooms/classify-batches/classification-list.ts';
 import { AlertOutbox } from '../../rooms/operator/alert-outbox.ts';
 import { RefusalLog } from '../../rooms/operator/refusal-log.ts';
-import { Leases } from '../../rooms/pools/leases/leases.ts';
 import { Visit } from '../../rooms/visitors/visit.ts';
 import { InboxList } from '../../rooms/webhooks/inbox-list.ts';
 import { ConversationList } from '../../talk/lists/conversation-list.ts';
 import { AnswerLengths } from '../budget/answer-lengths.ts';
 import { addHold, advance, type Budget, emptyBudget, windowsOfGroup } from '../budget/state.ts';
 import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
-import type { CredentialUse } from '../contracts/admission.ts';
+import type { AdmissionCaller, CredentialUse } from '../contracts/admission.ts';
 import { Ledger } from '../ledger/ledger.ts';
 import { BelongingList } from '../lists/belonging-list.ts';
 import { StorageQuota } from '../lists/storage-quota.ts';
@@ -28,9 +28,13 @@ import { TokenRowCache } from '../tokens/token-row-cache.ts';
 import { Credits } from './credits.ts';
 import { LimitsInForce } from './limits-in-force.ts';
 import { Line } from './line.ts';
+import { ownBudget, type Payer, type SharedBudgets } from './payers.ts';
 
 /** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
+
+/** What makes the budgets that an account shares. Without a room for them, what they would pay for is refused. */
+export const SHARED_BUDGETS = seam<(state: AccountState, around: Surroundings) => SharedBudgets>()('sharedBudgets');
 
 /** Holds what the parts of an account's object share: its rows, its budget in memory, its alarm and its clock. */
 export class AccountState {
@@ -55,7 +59,10 @@ export class AccountState {
   readonly limits: LimitsInForce;
   readonly budget: Budget;
   readonly alarm: Alarm;
-  readonly leases: Leases;
+  /** The budgets that it shares; undefined in a Worker without a room for them. */
+  readonly shared: SharedBudgets | undefined;
+  /** Who pays, in the order in which they are asked. */
+  readonly payers: readonly Payer[];
   readonly visit: Visit;
   /** Who waits for money that others hold. */
   readonly line: Line;
@@ -68,6 +75,7 @@ export class AccountState {
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
   readonly #around: Surroundings;
+  #group: string | undefined;
   #listed: boolean;
   #erasing: number;
   #erasedAt: number;
@@ -92,7 +100,7 @@ export class AccountState {
     this.credentials = new Credentials(ledger, tokenRows, this.limitedTokens);
     this.requestCounts = new RequestCounts(ledger);
     this.credits = new Credits(ledger, hasCredit);
-    this.refusals = new RefusalLog(ledger, () => this.leases.refused());
+    this.refusals = new RefusalLog(ledger, () => this.shared?.refused());
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
     this.batches = new BatchList(ledger);
@@ -102,10 +110,15 @@ export class AccountState {
     this.publisher = new VersionPublisher(this.versions, around);
     this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.belongings);
     this.limits = new LimitsInForce(ledger);
-    const limits = () => this.limits;
     this.visit = new Visit(ledger, { account: ctx.id.name, alarm: this.alarm });
-    const { refusals } = this;
-    this.leases = new Leases({ account: ctx.id.name, tables: ledger, budget, limits, refusals }, around);
+    this.#group = ledger.meta('group');
+    const [share] = pluggedInto(SHARED_BUDGETS);
+    this.shared = share?.(this, around);
+    this.payers = [
+      ownBudget(budget, this.limits, this.credits),
+      this.limitedTokens,
+      ...(this.shared ? [this.shared] : []),
+    ];
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
@@ -134,6 +147,23 @@ export class AccountState {
   /** @returns for how many milliseconds rows are kept; undefined while the setting cannot be read. */
   get retention(): number | undefined {
     return retentionOf(() => settingsOf(this.env));
+  }
+
+  /** @returns the group that an admin has chosen; undefined if there is none. */
+  get group(): string | undefined {
+    return this.#group;
+  }
+
+  /** Chooses the account's group, whatever its credentials say; undefined means the credentials' group. */
+  setGroup(group: string | undefined): void {
+    if (group === this.#group) return;
+    this.ledger.setMeta('group', group);
+    this.#group = group;
+  }
+
+  /** @returns the group that also pays for a request. */
+  groupOf({ pools }: Pick<AdmissionCaller, 'pools'>): string | undefined {
+    return this.#group ?? pools?.group;
   }
 
   /** @returns whether the account is on the list of accounts. */

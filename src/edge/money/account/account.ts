@@ -222,25 +222,25 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.limits.setOwn(limits);
     this.#state.advance();
     raiseAlerts(this.#state);
-    this.#state.leases.described();
+    this.#state.shared?.described();
   }
 
   /** @returns the group that an admin has chosen for the account, or null. */
   getGroup(): string | null {
-    return this.#state.leases.group ?? null;
+    return this.#state.group ?? null;
   }
 
   /** Chooses the account's group; null means the group of its credentials. Earlier holds stay with the earlier group. */
   setGroup(group: string | null): void {
-    this.#state.leases.setGroup(group ?? undefined);
+    this.#state.setGroup(group ?? undefined);
     this.#state.advance();
-    this.#state.leases.described();
+    this.#state.shared?.described();
   }
 
   /** Reports to a pool that has asked, including all changes that the pool does not know. */
   async reportTo(pool: string): Promise<void> {
     this.#state.advance();
-    await this.#state.leases.report(pool);
+    await this.#state.shared?.report(pool);
   }
 
   /** Changes the account's own limits. Null in the patch removes a limit. Limits that are not in the patch stay. */
@@ -248,7 +248,7 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.limits.patchOwn(patch);
     this.#state.advance();
     raiseAlerts(this.#state);
-    this.#state.leases.described();
+    this.#state.shared?.described();
   }
 
   /** Gives the account credit in addition to its limit `usd_total`, once for each key. */
@@ -390,7 +390,7 @@ export class Account extends EdgeObject implements AccountObject {
   /** Notes that the account is on the list of accounts. */
   listed(): void {
     this.#state.setListed(true);
-    this.#state.leases.listed();
+    this.#state.shared?.listed();
   }
 
   /** Stores a version, and makes its name point to it. */
@@ -479,7 +479,7 @@ export class Account extends EdgeObject implements AccountObject {
       // This state still has the memory of an empty account. A request that is waiting for a pool must not be admitted by it.
       this.#state.isReplaced = true;
       this.#state = new AccountState(this.ctx, this.around);
-      this.#state.leases.restored();
+      this.#state.shared?.restored();
     }
     return outcome !== 'used';
   }
@@ -510,7 +510,7 @@ export class Account extends EdgeObject implements AccountObject {
     await tellEnded(this.#state);
     await alerts.send();
     if (await endVisit(this.#state)) return await this.#end();
-    await this.#state.leases.reportChanges();
+    await this.#state.shared?.reportChanges();
     await eraseElsewhere(this.#state);
     await tendFiles(this.#state);
     await publisher.publishAll();

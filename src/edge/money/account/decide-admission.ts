@@ -2,15 +2,13 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
-import type { Demand } from '../../rooms/pools/leases/lease.ts';
-import type { Leases } from '../../rooms/pools/leases/leases.ts';
 import { CHOICE } from '../admission/ask-account.ts';
 import { type Asking, refusalOfAll } from '../admission/may-ask.ts';
-import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
-import { type Purse, pursesOf } from '../budget/purses.ts';
+import { type Decision, decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
+import type { Purse } from '../budget/purses.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
-import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
+import { bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type {
   AdmissionDecision,
@@ -23,6 +21,7 @@ import type {
 import { openingOf } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
 import type { Ahead } from './line.ts';
+import type { Demand, LeasedMoney, Want } from './payers.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
@@ -34,7 +33,7 @@ const MOST_ROUNDS = 6;
 /** A request that would fit if these leases were larger. */
 export interface ShortOfLease {
   outcome: 'short';
-  leases: ReturnType<Leases['of']>;
+  leases: readonly LeasedMoney[];
   demand: Demand;
 }
 
@@ -104,7 +103,7 @@ function waitInLine(
     needed,
     until: state.now() + waitMs,
     refused,
-    purses: () => [...pursesOf(state.budget, state.limits.rules), ...otherPursesOf(state, request, state.advance())],
+    purses: () => pursesFor(state, request, state.advance()),
     decide: (isLast, ahead) => {
       // A backup was restored meanwhile, as in `withLeases`.
       if (state.isReplaced) return { outcome: 'unreachable' };
@@ -122,7 +121,7 @@ function waitInLine(
       const { bound } = request;
       if (!bound) return;
       const demand = rangeOf(bound, state.limits.rules);
-      await Promise.allSettled(state.leases.of(request).map((lease) => state.leases.gain(lease, demand)));
+      await Promise.allSettled(leasesFor(state, request).map((lease) => lease.gain(demand)));
     },
   });
 }
@@ -132,19 +131,48 @@ function leastOf({ limits }: AccountState, { bound }: AdmissionRequest): Nanodol
   return bound ? rangeOf(bound, limits.rules).least : 0;
 }
 
-/** @returns the limits in money that hold for a request beside its account's own */
-function otherPursesOf(state: AccountState, request: AdmissionRequest, now: number): Purse[] {
-  const ofToken = limitsOfToken(state, request.token?.jti).purses;
-  return [...ofToken, ...state.leases.of(request).flatMap(({ lease }) => lease.purses(now))];
+/** @returns all limits in money that hold for a request */
+export function pursesFor({ payers }: AccountState, want: Want, now: number): Purse[] {
+  return payers.flatMap((payer) => payer.purses(want, now));
 }
 
-/** @returns who pays for a request, each by one word. */
-function payersOf(state: AccountState, request: AdmissionRequest): string[] {
-  return (['account', 'token', 'group', 'deployment'] as const).map((by) => payerOf(state, request, by));
+/** @returns what a request must be held from, where the money itself is elsewhere */
+export function leasesFor({ payers }: AccountState, want: Want): LeasedMoney[] {
+  return payers.flatMap((payer) => payer.leases?.(want) ?? []);
 }
 
-function payerOf({ leases }: AccountState, request: AdmissionRequest, by: LimitOwner): string {
-  return by === 'token' ? `token:${request.token?.jti}` : by === 'group' ? `group:${leases.groupOf(request)}` : by;
+/**
+ * @returns the decision that a request needs more leased: of all if one of them refuses it and may still be asked, or of those that do
+ *   not cover its hold. Undefined if it needs none
+ */
+export function shortOf(
+  decision: Exclude<Decision, { kind: 'count_needed' | 'behind' }>,
+  leases: readonly LeasedMoney[],
+  demand: Demand,
+  mayAsk: boolean,
+  now: number,
+): ShortOfLease | undefined {
+  if (decision.kind === 'refused') {
+    return mayAsk && leases.some(({ by }) => by === decision.by) ? { outcome: 'short', leases, demand } : undefined;
+  }
+  const { nanodollars: most } = decision;
+  const lacking = leases.filter((lease) => !lease.covers(most, now));
+  return lacking.length > 0 ? { outcome: 'short', leases: lacking, demand: { ...demand, most } } : undefined;
+}
+
+/** @returns the decision on a request for which a shared budget should pay that this Worker has no room for; undefined for any other */
+export function withoutPayer(state: AccountState, want: Want): { outcome: 'unpayable' } | undefined {
+  const isShared = want.pools?.deployment || state.groupOf(want) !== undefined;
+  return isShared && !state.shared ? { outcome: 'unpayable' } : undefined;
+}
+
+/** @returns who may pay for a request, each by one word */
+function payersOf({ payers }: AccountState, want: Want): string[] {
+  return payers.flatMap((payer) => payer.owners.map((by) => payer.key(by, want)));
+}
+
+function payerOf({ payers }: AccountState, want: Want, by: LimitOwner): string {
+  return payers.find(({ owners }) => owners.includes(by))?.key(by, want) ?? by;
 }
 
 /** Notes a refusal, so that it can be looked up. @returns the decision */
@@ -175,7 +203,7 @@ export async function withLeases<Decision extends { outcome: string }>(
   for (let rounds = 1; isShort(attempt); rounds += 1) {
     try {
       const { leases, demand } = attempt;
-      await Promise.all(leases.map((lease) => state.leases.gain(lease, demand, rounds === 1)));
+      await Promise.all(leases.map((lease) => lease.gain(demand, rounds === 1)));
     } catch (thrown) {
       // Without the pool nobody knows what others have spent, so the request is refused.
       if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable', damage: thrown.damage };
@@ -192,7 +220,7 @@ export async function withLeases<Decision extends { outcome: string }>(
 /** @returns the refusal of a request for which its pools have room by their figures: others took it, or their answers came late. */
 function lateByPool(state: AccountState, { leases, demand }: ShortOfLease): AdmissionDecision {
   const now = state.advance();
-  const by = leases[0]?.lease.id.kind ?? 'deployment';
+  const by = leases[0]?.by ?? 'deployment';
   const held = refusalBy('held', '', now, now + HELD_RETRY_MS, demand.least, 0, false);
   return refuse(state, { ...held, by, late: true }, now);
 }
@@ -230,7 +258,8 @@ export function refusalOfCaller(
   state.limits.noteDefaults(defaults);
   const now = state.advance();
   if (token && state.credentials.isRevoked(token)) return { outcome: 'revoked' };
-  const { purses } = limitsOfToken(state, token?.jti);
+  // Who leases money is asked once the request is known.
+  const purses = state.payers.flatMap((payer) => (payer.leases ? [] : payer.purses({ token }, now)));
   const refusal = refusalOfAll(asking, state.budget, state.limits.rules, now, purses);
   return refusal ? refuse(state, refusal, now, token?.jti) : null;
 }
@@ -266,44 +295,38 @@ function placeHold(
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
   const { requestId, prefix, token } = request;
-  // A choice stores nothing in its conversation, which may come to nothing.
-  const isChoice = request.route === CHOICE;
-  const { conversation } = isChoice ? {} : request;
+  const { conversation, countedAs } = placeOf(request);
   const known = budget.holds.get(requestId);
-  if (known) return admitHeld(state, request, known, now, state.leases.of(request));
+  if (known) return admitHeld(state, request, known, now, pursesFor(state, request, now));
   // How much the answer will store is not known yet, but the size of the question is.
   const storing = conversation === undefined ? undefined : { conversation, bytes: request.adds ?? 1 };
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
-  // A label is paid only where the request may go up for which it is.
-  const countedAs = (isChoice && request.chosenBy?.request_id) || requestId;
   const usedUp = token && refusalOfUsedUp(state, token, countedAs, now);
   if (usedUp) return refuse(state, usedUp, now, token.jti);
   const { repeats, counted, most, earlier } = request;
-  const { models } = limitsOfToken(state, token?.jti);
-  const leases = state.leases.of(request);
-  const purses = otherPursesOf(state, request, now);
+  const models = state.limitedTokens.modelsOf(token?.jti);
+  const without = withoutPayer(state, request);
+  if (without) return without;
+  const leases = leasesFor(state, request);
+  const purses = pursesFor(state, request, now);
   const typical = canWait || ahead ? (room: number) => state.lengths.typical(request.model, room) : undefined;
   const circumstances = { repeats, counted, purses, models, most, earlier, typical, room: ahead?.room };
   const decision = decide(budget, rules, worstCase, now, circumstances);
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
   const { least } = rangeOf(worstCase, rules);
   if (decision.kind === 'behind') return refuse(state, { ...(ahead as Ahead).refusal, needed: least }, now, token?.jti);
-  const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
-  if (isByPool && mayAsk) {
-    return { outcome: 'short', leases, demand: rangeOf(worstCase, rules) };
-  }
+  const short = shortOf(decision, leases, rangeOf(worstCase, rules), mayAsk, now);
+  if (short) return short;
   if (decision.kind === 'refused') {
     if (request.counted) takeCount(budget, rules);
     return refuse(state, decision, now, token?.jti);
   }
   const { kind: _, ...granted } = decision;
   const { nanodollars } = granted;
-  const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
-  if (lacking.length > 0) return { outcome: 'short', leases: lacking, demand: { least, most: nanodollars } };
   const jti = token?.jti ?? null;
-  const group = state.leases.groupOf(request);
+  const group = state.groupOf(request);
   const whose = { id: requestId, token: jti, group };
   const { model } = request;
   const deadline = now + (request.holdMs ?? HOLD_MS);
@@ -317,17 +340,25 @@ function placeHold(
     buckets,
     request.keep,
   );
-  addHold(budget, hold, buckets);
+  for (const payer of state.payers) payer.hold?.(hold, buckets);
   ahead?.pass(requestId, nanodollars);
-  state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
   ledger.fold();
-  state.leases.noteHold(leases);
-  state.leases.renew(leases, now);
+  for (const lease of leases) lease.held(now);
   state.alarm.wakeFor(hold.deadline);
-  return admitHeld(state, request, hold, now, leases);
+  return admitHeld(state, request, hold, now, purses);
+}
+
+/**
+ * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing in its
+ *   conversation, which may come to nothing, and is paid only where the request may go up for which it is
+ */
+function placeOf({ route, requestId, conversation, chosenBy }: AdmissionRequest) {
+  return route === CHOICE
+    ? { conversation: undefined, countedAs: chosenBy?.request_id || requestId }
+    : { conversation, countedAs: requestId };
 }
 
 /** @returns the refusal by a token that may make no more requests; undefined for any other. */
@@ -347,12 +378,11 @@ function admitHeld(
   request: AdmissionRequest,
   hold: Hold,
   now: number,
-  leases: ReturnType<Leases['of']>,
+  purses: readonly Purse[],
 ): AdmissionDecision {
   const isLowered = hold.maxTokens < (request.bound?.outputTokens ?? 0);
   const standing = quotaStatusNow(state, now, hold.token ?? undefined);
-  const isOwn = standing.token !== undefined || PERIODS.some((period) => standing[period] !== undefined);
-  const inUsd = isOwn || leases.some(({ lease }) => lease.purses(now).length > 0);
+  const inUsd = PERIODS.some((period) => standing[period] !== undefined) || purses.some(({ by }) => by !== 'account');
   return {
     outcome: 'admitted',
     hold: hold.nanodollars,
@@ -385,12 +415,6 @@ export function quotaStatusNow(
   const purse = limitedTokens.purseOf(jti);
   if (!purse) return status;
   return { ...status, token: { limit: purse.most, settled: purse.settled, held: purse.held, resetsAt: purse.end } };
-}
-
-/** @returns the limits of the credential, which apply in addition to those of its account. */
-export function limitsOfToken({ limitedTokens }: AccountState, jti: string | undefined) {
-  const purse = limitedTokens.purseOf(jti);
-  return { purses: purse ? [purse] : [], models: limitedTokens.modelsOf(jti) };
 }
 
 function checkWorstCase(worstCase: WorstCase): void {

@@ -33,7 +33,7 @@ export function eraseAccount(state: AccountState): Erasure {
     belongings.count(until) +
     batches.count(until) +
     classifications.count(until);
-  if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
+  if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.shared?.isHandingOver) {
     wakeSoon(state, now);
   }
   return { done: remaining + others === 0, remaining: remaining + others };
@@ -47,7 +47,8 @@ function begin(state: AccountState, now: number): void {
   credits.forgetNotes();
   refusals.prune(now);
   limits.setOwn(null);
-  state.leases.beginErasure(now);
+  state.setGroup(undefined);
+  state.shared?.beginErasure(now);
   ledger.forgetNames(PERIODS.map((period) => budget.windows[period].start));
   state.setListed(false);
   state.beginErasure(now);
@@ -71,7 +72,7 @@ export function continueRows(state: AccountState, now: number): void {
  */
 export async function eraseElsewhere(state: AccountState, until = state.erasedUntil): Promise<void> {
   const { accountId } = state;
-  if (state.leases.isHandingOver && (await state.leases.handOver())) wakeSoon(state, state.now());
+  if (state.shared?.isHandingOver && (await state.shared.handOver())) wakeSoon(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
   if (accountId === undefined || until === 0) return;
   const { env, conversations, batches, classifications } = state;

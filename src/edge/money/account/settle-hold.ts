@@ -1,17 +1,10 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
-import {
-  BATCH_STAGE,
-  type Buckets,
-  bucketsAfterSettlement,
-  correct,
-  type Hold,
-  type Spent,
-  settle,
-} from '../budget/state.ts';
+import { BATCH_STAGE, bucketsAfterSettlement, type Hold, type Spent } from '../budget/state.ts';
 import type { Settled, Settlement } from '../contracts/settlement.ts';
 import { closingOf, openingOf, safeAmount, spentOf } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
+import type { HoldEnd } from './payers.ts';
 
 const NOTHING_SPENT: Spent = { inputTokens: 0, outputTokens: 0 };
 
@@ -52,39 +45,33 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
   const { cost, overHold } = closing;
   if (hold.at <= state.erasing) {
     ledger.forgetRow(hold, closing);
-    state.leases.outlived(hold, closing);
-    settleAll(state, hold, cost, budget.fullAt);
+    settleAll(state, hold, { closing, buckets: budget.fullAt, isErased: true });
     return { outcome: 'erased', cost, overHold };
   }
   // The API has separate rate limits for batches, so their tokens are taken from no bucket.
   const taken = hold.stage === BATCH_STAGE ? NOTHING_SPENT : (spent ?? spentOf(closing));
   const buckets = bucketsAfterSettlement(budget, limits.rules, taken);
   ledger.close(hold.id, closing, buckets);
-  settleAll(state, hold, cost, buckets);
+  settleAll(state, hold, { closing, buckets, isErased: false });
   if (closing.status === 'complete' && hold.model !== undefined)
     state.lengths.note({ model: hold.model, tokens: closing.tokens.output });
-  state.leases.settled(hold, cost);
   return { outcome: 'settled', cost, overHold };
 }
 
-/** Replaces a hold by its cost everywhere: in the windows, for its token, and in the credit from which it is taken. */
-function settleAll(state: AccountState, hold: Hold, cost: Nanodollars, buckets: Buckets): void {
-  settle(state.budget, hold, cost, buckets);
-  state.line.settled(hold.id, cost);
-  state.limitedTokens.settle(hold.token, hold.nanodollars, cost);
-  state.credits.charge(hold.at, cost);
+/** Replaces a hold by its cost, for all who pay. */
+function settleAll({ payers, line }: AccountState, hold: Hold, end: HoldEnd): void {
+  for (const payer of payers) payer.settle(hold, end);
+  line.settled(hold.id, end.closing.cost);
 }
 
-/** Adds to the settled sums everywhere. @param more nanodollars; may be negative */
+/** Adds to the settled sums of all who pay. @param more nanodollars; may be negative */
 function correctAll(
-  state: AccountState,
-  { at, token, group }: Pick<Hold, 'at' | 'token'> & { group?: string | null | undefined },
+  { payers }: AccountState,
+  row: Pick<Hold, 'at' | 'token'> & { group?: string | null | undefined },
   more: Nanodollars,
 ): void {
-  correct(state.budget, at, more, group ?? undefined);
-  state.leases.corrected(group ?? undefined);
-  state.limitedTokens.settle(token, 0, more);
-  state.credits.charge(at, more);
+  const paid = { ...row, group: row.group ?? undefined };
+  for (const payer of payers) payer.correct(paid, more);
 }
 
 /** Records a request that was never admitted here, or whose row is gone, unless it began before an erasure. */

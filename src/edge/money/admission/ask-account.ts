@@ -6,7 +6,7 @@ import { putOnList } from '../../gate/auth/list-account.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { isVisitor } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import { type ApiError, finalError } from '../../kit/http/errors.ts';
+import { type ApiError, finalError, misconfigured } from '../../kit/http/errors.ts';
 import { isolateCounts } from '../../kit/http/isolate-counts.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { withdrawn } from '../../named/versions/find-stored.ts';
@@ -93,8 +93,7 @@ export async function askInLine(
 ): Promise<AdmissionDecision> {
   const { signal, identity, accounts, settings, conversation } = request;
   const waitMs = Math.max(0, until - Date.now());
-  // Where nothing is chosen there is another model, so a choice does not wait.
-  if (waitMs === 0 || signal?.aborted || request.route === CHOICE) return await askAndList(request, admissionRequest);
+  if (waitMs === 0 || signal?.aborted) return await askAndList(request, admissionRequest);
   const leave = () => {
     // A request that is settled waits no more, and what it was granted meanwhile is free again.
     const left = JSON.stringify(unsent(request, 'client_gone', Date.now()));
@@ -137,6 +136,10 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
       throw refusalError(answer.refusal, answer.standing);
     case 'full':
       throw storageError(answer);
+    case 'unpayable':
+      throw misconfigured(
+        'DEPLOYMENT_LIMITS and groups need the room `pools`, and this Worker was made without it: put it into the list.',
+      );
     case 'unreachable':
       throw new ObjectUnreachable('pool', answer.damage && new Error(answer.damage));
     case 'count_needed':

@@ -1,6 +1,7 @@
 import { sayAllowed } from '../../claude/pricing/allowed-models.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { ApiError, comeAgain, DO_NOT_RETRY, type ErrorType, finalError } from '../../kit/http/errors.ts';
+import { isShared } from '../budget/purses.ts';
 import { NEVER, PERIODS, type Period } from '../budget/windows.ts';
 import type { LimitOwner, QuotaStatus, RateStatus, Refusal, StorageRefusal } from '../contracts/admission.ts';
 
@@ -131,9 +132,8 @@ function tooDearForRun({ needed, left }: Refusal): string {
 function spendSentence(refusal: Refusal): string {
   const { by = 'account', left, needed, resetsAt } = refusal;
   const period = periodOf(refusal);
-  const isShared = by === 'group' || by === 'deployment';
   // The caller must not learn how much others have spent.
-  const figures = isShared ? '' : `: ${dollars(left)} is left and this request needs ${dollars(needed)}`;
+  const figures = isShared(by) ? '' : `: ${dollars(left)} is left and this request needs ${dollars(needed)}`;
   const help = period === 'total' ? TOTAL_HELP[by] : `It resets at ${new Date(resetsAt).toISOString()}.`;
   return `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} is reached${figures}. ${help}`;
 }

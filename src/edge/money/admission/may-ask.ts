@@ -32,7 +32,7 @@ export function refusalOfAll(
   budget: Budget,
   rules: Rules,
   now: number,
-  purses: readonly Purse[] = [],
+  purses?: readonly Purse[],
 ): Refusal | undefined {
   if (asking === 'nothing') return undefined;
   // The decision is made on a copy of the budget, because an admission takes from a bucket and nothing may be taken here.

@@ -39,6 +39,8 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Pas
   streams?: boolean | undefined;
   /** For the API's own summary, which is no answer: the most tokens that it can have. */
   mayWrite?: number | undefined;
+  /** Whether it may wait in the line for money that others hold. Default: it may. */
+  waits?: boolean | undefined;
   /** Aborted when the caller has left. */
   signal?: AbortSignal | undefined;
 }

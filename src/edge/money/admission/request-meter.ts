@@ -3,12 +3,12 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { keyHealths, type Upstream } from '../../claude/upstream.ts';
+import type { KeyNews } from '../../claude/upstreams/key-health.ts';
 import { cancelStopsAt, pricesAt } from '../../claude/upstreams/prices.ts';
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
-import { callPool } from '../../rooms/pools/call-pool.ts';
-import { DEPLOYMENT_POOL } from '../../rooms/pools/pool-name.ts';
+import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
 import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
@@ -37,15 +37,18 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
   };
 }
 
-/** Tells the operator when an upstream begins to refuse its key, and when it answers again. */
-export function tellOfKeys(
-  { accounts: { POOL }, settings, waitUntil }: Pick<MeteredRequest, 'accounts' | 'settings' | 'waitUntil'>,
-  upstream: Upstream,
-): void {
-  if (!POOL) return;
-  const place = { pools: { POOL }, settings, name: DEPLOYMENT_POOL };
+type TellingPlace = Pick<MeteredRequest, 'accounts' | 'settings' | 'waitUntil'>;
+
+/** Tells the operator that an upstream refuses its key, in its words, or with null that it answers again. */
+export const KEY_NEWS = seam<(place: TellingPlace, news: KeyNews, upstream: string) => Promise<void>>()('keyNews');
+
+/** Has the operator told when an upstream begins to refuse its key, and when it answers again. */
+export function tellOfKeys(place: TellingPlace, upstream: Upstream): void {
+  if (!place.accounts.POOL) return;
   for (const [name, key] of keyHealths(upstream)) {
-    if (key.hasNews) waitUntil?.(key.tell((news) => callPool(place, (pool) => pool.noteKey(news, name))));
+    if (!key.hasNews) continue;
+    const [tell] = pluggedInto(KEY_NEWS);
+    if (tell) place.waitUntil?.(key.tell((news) => tell(place, news, name)));
   }
 }
 

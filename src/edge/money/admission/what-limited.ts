@@ -6,9 +6,9 @@ import type { LimitOwner } from '../contracts/admission.ts';
 
 /** What limited a request, and whether that passes. */
 interface Limitation {
-  /** Whose limit it was; undefined if it was none. */
+  /** Whose limit it was; undefined if it was none, or a shared budget was too busy. */
   by: LimitOwner | 'upstream' | undefined;
-  /** Whether it was a limit of this edge. */
+  /** Whether it was a limit of this edge, or a budget of it that was too busy. */
   isOwn: boolean;
   /** `soon`: a rate, or what others hold; `later`: once a window begins, or batches have ended; `never`: by itself not at all. */
   passes: 'soon' | 'later' | 'never';
@@ -16,10 +16,13 @@ interface Limitation {
   retryAt: number | null;
 }
 
-/** Says of an error what limited it, and whether that passes. Its headers say it: all that comes from another object. */
-export function whatLimited({ headers }: Pick<ApiError, 'headers'>, now = Date.now()): Limitation {
+/** Says of an error what limited it, and whether that passes. Its headers say it, or name nobody: all that comes from another object. */
+export function whatLimited(
+  { type, headers }: { type?: string; headers: ApiError['headers'] },
+  now = Date.now(),
+): Limitation {
   const by = headers['sluice-limited-by'] as Limitation['by'];
-  const isOwn = by !== undefined && by !== 'upstream';
+  const isOwn = by === undefined ? type === 'rate_limit_error' : by !== 'upstream';
   const seconds = Number(headers['retry-after'] ?? Number.NaN);
   // What never resets has no time, but somebody may add credit.
   const isSpent = headers['anthropic-ratelimit-unified-status'] === 'rejected';

@@ -12,7 +12,7 @@ import { undated } from '../../claude/pricing/models.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
 import type { Refusal } from '../contracts/admission.ts';
 import { capacity, level, take } from './bucket.ts';
-import { freeIn, type Purse, pursesOf } from './purses.ts';
+import { freeIn, isShared, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { advance, type Budget } from './state.ts';
@@ -73,7 +73,7 @@ export interface Circumstances {
   repeats?: boolean | undefined;
   /** Whether the upstream was asked to count its input, only for this decision. */
   counted?: boolean | undefined;
-  /** Limits in money beside the account's own: of the credential, or of budgets that several accounts share. */
+  /** The limits in money of all who pay. Default: those of the account. */
   purses?: readonly Purse[] | undefined;
   /** Models that the credential may use; absent if they are the same as those of its account. */
   models?: readonly string[] | undefined;
@@ -99,16 +99,7 @@ export function decide(
   rules: Rules,
   exact: WorstCase,
   now: number,
-  {
-    repeats = false,
-    counted = false,
-    purses: others = [],
-    models,
-    most,
-    earlier = 0,
-    typical,
-    room,
-  }: Circumstances = {},
+  { repeats = false, counted = false, purses: given, models, most, earlier = 0, typical, room }: Circumstances = {},
 ): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
@@ -118,10 +109,12 @@ export function decide(
     if (!barred) continue;
     return { ...refusalBy('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
-  const purses = [...pursesOf(budget, rules), ...others];
+  const purses = given ?? pursesOf(budget, rules);
   // An account without limits has purses, too: those of the ceiling.
   const isLimited =
-    others.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
+    purses.some(({ by }) => by !== 'account') ||
+    most !== undefined ||
+    PERIODS.some((period) => rules.spend[period] !== undefined);
   const own: Purse[] =
     most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: earlier, held: 0, end: NEVER }];
   if (!worstCase.known && isLimited) {
@@ -178,7 +171,7 @@ export function decide(
     const short = shortOfMoney(all, sure + (patient - least) * worstCase.outputPrice, time, budget);
     if (short?.reason === 'held' && !short.byBatch) return short;
     // It takes more than that only where that is free, and only from nobody else: others need what is free of a shared budget.
-    const spare = others.some(({ by }) => by !== 'token') ? 0 : affordableOutput(free, worstCase);
+    const spare = purses.some(({ by }) => isShared(by)) ? 0 : affordableOutput(free, worstCase);
     if (!short) atLeast = Math.max(patient, Math.min(asked, typical(text), spare));
   }
   if (room !== undefined && worstCase.inputCost + atLeast * worstCase.outputPrice > room) return { kind: 'behind' };

@@ -1,11 +1,17 @@
 /** Limits in money, whoever sets them. Each one is a purse, and a request needs room in all of its purses. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { HeldByBatches } from '../../rooms/pools/contracts/pool.ts';
-import type { LimitOwner } from '../contracts/admission.ts';
+import type { LimitOwner, PoolKind } from '../contracts/admission.ts';
 import { CEILING, type Rules } from './rules.ts';
 import type { Budget } from './state.ts';
 import { limitName, PERIODS, type Period } from './windows.ts';
+
+/** What batches hold, for much longer than requests do. */
+export interface HeldByBatches {
+  nanodollars: Nanodollars;
+  /** When the last of them must have ended; milliseconds since 1970. */
+  until: number;
+}
 
 /** One limit in money, with what is settled and held of it until it resets. */
 export interface Purse {
@@ -19,6 +25,11 @@ export interface Purse {
   end: number;
   /** For a shared budget: what batches hold of it. */
   batched?: HeldByBatches | undefined;
+}
+
+/** @returns whether several accounts share a budget. */
+export function isShared(by: LimitOwner | 'upstream' | undefined): by is PoolKind {
+  return by === 'group' || by === 'deployment';
 }
 
 /**

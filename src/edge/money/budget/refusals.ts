@@ -2,10 +2,9 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
-import type { HeldByBatches } from '../../rooms/pools/contracts/pool.ts';
 import type { Refusal } from '../contracts/admission.ts';
 import { capacity, level, waitFor } from './bucket.ts';
-import { leftIn, type Purse } from './purses.ts';
+import { type HeldByBatches, isShared, leftIn, type Purse } from './purses.ts';
 import { BATCH_STAGE, type Budget } from './state.ts';
 import { limitName, NEVER, PERIODS } from './windows.ts';
 
@@ -97,15 +96,11 @@ function isEmptied({ most, settled }: Purse): boolean {
   return most - settled <= most * EMPTY_SHARE;
 }
 
-function isShared({ by }: Purse): boolean {
-  return by === 'group' || by === 'deployment';
-}
-
 /**
  * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would tell what others have spent.
  */
 function leftOf(purse: Purse): Nanodollars {
-  return isShared(purse) ? 0 : Math.max(0, leftIn(purse));
+  return isShared(purse.by) ? 0 : Math.max(0, leftIn(purse));
 }
 
 /** @returns the refusal by a bucket. */

@@ -19,7 +19,7 @@ import {
   withoutSums,
 } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import type { SumRow, SumsReport } from '../../rooms/pools/contracts/pool.ts';
+import type { SumRow, SumsReport } from '../contracts/sums.ts';
 import { type DimensionSum, dimensionSums, NO_GROUP, OTHER_VALUE, Rooms } from './dimensions.ts';
 import type { Ledger } from './ledger.ts';
 import { ERASED_MODEL, ROLLUP_MODEL } from './tables.ts';

@@ -7,7 +7,9 @@ import type { TokenLimits } from '../budget/limits.schema.ts';
 import type { Purse } from '../budget/purses.ts';
 import type { Hold } from '../budget/state.ts';
 import { NEVER } from '../budget/windows.ts';
+import type { AdmissionCaller } from '../contracts/admission.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import type { Closing } from '../ledger/tables.ts';
 import type { TokenRowCache } from './token-row-cache.ts';
 
 interface LimitedToken {
@@ -31,6 +33,7 @@ const MOST_LIMITED_TOKENS = 1_000;
  * last fold of the ledger, and in later rows of the ledger. It is read when the token is first used after a wake.
  */
 export class TokensWithLimits {
+  readonly owners = ['token'] as const;
   readonly #ledger: Ledger;
   readonly #rows: TokenRowCache;
   readonly #holds: ReadonlyMap<string, Hold>;
@@ -88,18 +91,32 @@ export class TokensWithLimits {
     );
   }
 
-  /** Adds a hold of a token's request, after it was added to all holds. */
-  hold(jti: string | null | undefined, nanodollars: Nanodollars): void {
-    const token = this.#usedBefore(jti);
-    if (token) token.held += nanodollars;
+  key(_: string, { token }: Pick<AdmissionCaller, 'token'>): string {
+    return `token:${token?.jti}`;
   }
 
-  /** Replaces a hold by what the request cost, after that was stored. Without a hold it corrects the settled sum. */
-  settle(jti: string | null | undefined, held: Nanodollars, spent: Nanodollars): void {
+  purses({ token }: Pick<AdmissionCaller, 'token'>): Purse[] {
+    const purse = this.purseOf(token?.jti);
+    return purse ? [purse] : [];
+  }
+
+  /** Adds a hold of a token's request, after it was added to all holds. */
+  hold(hold: Hold): void {
+    const token = this.#usedBefore(hold.token);
+    if (token) token.held += hold.nanodollars;
+  }
+
+  /** Replaces a hold by what the request cost, after that was stored. */
+  settle(hold: Hold, { closing }: { closing: Pick<Closing, 'cost'> }): void {
+    const token = this.#usedBefore(hold.token);
+    if (token) token.held -= hold.nanodollars;
+    this.correct(hold, closing.cost);
+  }
+
+  /** Corrects the settled sum. */
+  correct({ token: jti }: Pick<Hold, 'token'>, more: Nanodollars): void {
     const token = this.#usedBefore(jti);
-    if (!token) return;
-    token.held -= held;
-    token.settled += spent;
+    if (token) token.settled += more;
   }
 
   /** @returns a token whose sums are known. Those of any other are read later, and then have this change already. */

@@ -14,7 +14,7 @@ type BackupToken = Omit<AccountBackup['tokens'][number], 'limits'> & { limits: s
 
 /** @returns the limits, group, credit, tokens and sums of an account. */
 export function backupOf(state: AccountState, id: string): AccountBackup {
-  const { ledger, limits, leases } = state;
+  const { ledger, limits } = state;
   // After the ledger is folded, the rows of tokens and days say what they have spent.
   ledger.fold(true);
   const tokens = ledger.read<Record<string, SqlStorageValue> & BackupToken>(
@@ -27,7 +27,7 @@ export function backupOf(state: AccountState, id: string): AccountBackup {
     type: 'account_backup',
     id,
     limits: limits.own && withoutFormat<Limits>(limits.own),
-    group: leases.group ?? null,
+    group: state.group ?? null,
     revoked_before: Number(ledger.meta('revoked_before') ?? 0),
     credits: ledger.read<Record<string, SqlStorageValue> & AccountBackup['credits'][number]>(
       'select id, key, amount, spent, note, created_at, expires_at from credits order by created_at, id',
@@ -52,14 +52,14 @@ export function restoreAccount(
   backup: AccountBackup,
   digest: string,
 ): 'restored' | 'unchanged' | 'used' {
-  const { ledger, limits, leases, budget } = state;
+  const { ledger, limits, budget } = state;
   if (ledger.meta(RESTORED) === digest) return 'unchanged';
   const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.has(`${table} where true`));
-  const isGiven = limits.own !== null || leases.group !== undefined;
+  const isGiven = limits.own !== null || state.group !== undefined;
   if (isUsed || isGiven || budget.holds.size > 0 || state.erasedUntil > 0) return 'used';
   ledger.together(() => {
     limits.setOwn(backup.limits);
-    leases.setGroup(backup.group ?? undefined);
+    state.setGroup(backup.group ?? undefined);
     // A credential that was revoked here stays revoked, even if the backup does not know it.
     const revokedBefore = Math.max(backup.revoked_before, Number(ledger.meta('revoked_before') ?? 0));
     if (revokedBefore > 0) ledger.setMeta('revoked_before', String(revokedBefore));

@@ -8,15 +8,18 @@ import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
 import {
-  limitsOfToken,
+  leasesFor,
+  pursesFor,
   quotaStatusNow,
   refuse,
   type ShortOfLease,
+  shortOf,
   withLeases,
+  withoutPayer,
 } from '../../money/account/decide-admission.ts';
 import { settleHold } from '../../money/account/settle-hold.ts';
 import { decide } from '../../money/budget/budget.ts';
-import { addHold, BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
+import { BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
 import { openingOf } from '../../money/ledger/settlement.ts';
 import type { BatchDecision, BatchOrder, BatchSettlement } from './contracts/batch.ts';
 
@@ -64,20 +67,19 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
     : batches.earlier({ key: order.key, digest: order.digest, repeats: order.repeats }, now);
   if (earlier) return earlier.isSame ? { outcome: 'attached', batch: earlier.id } : { outcome: 'mismatched' };
 
-  const { purses: ofToken, models } = limitsOfToken(state, jti);
-  const leases = state.leases.of(order);
-  const shared = leases.flatMap(({ lease }) => lease.purses(now));
+  const without = withoutPayer(state, order);
+  if (without) return without;
+  const leases = leasesFor(state, order);
   const decision = decide(
     budget,
     { ...rules, input: undefined, output: undefined, concurrent: Number.POSITIVE_INFINITY },
     whole,
     now,
-    { purses: [...ofToken, ...shared], models },
+    { purses: pursesFor(state, order, now), models: state.limitedTokens.modelsOf(jti) },
   );
-  if (decision.kind === 'count_needed') throw new TypeError('A batch is never counted.');
-  const demand = { least: whole.inputCost, most: whole.inputCost };
-  const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
-  if (isByPool && mayAsk) return { outcome: 'short', leases, demand };
+  if (decision.kind === 'count_needed' || decision.kind === 'behind') throw new TypeError('A batch is never counted.');
+  const short = shortOf(decision, leases, { least: whole.inputCost, most: whole.inputCost }, mayAsk, now);
+  if (short) return short;
   if (decision.kind === 'refused') {
     if (!dryRun)
       state.refusals.add(
@@ -87,12 +89,9 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
       );
     return refuse(state, decision, now, jti);
   }
-  const lacking = leases.filter(({ lease }) => !lease.covers(whole.inputCost, now));
-  if (lacking.length > 0) return { outcome: 'short', leases: lacking, demand };
   if (dryRun) return admitted(whole.inputCost);
   placeAll(state, order, now);
-  state.leases.noteHold(leases);
-  state.leases.renew(leases, now);
+  for (const lease of leases) lease.held(now);
   state.alarm.wakeFor(now + BATCH_HOLD_MS);
   return admitted(whole.inputCost);
 }
@@ -113,11 +112,11 @@ function wholeOf({ models, known }: BatchOrder, inputCost: Nanodollars): WorstCa
 }
 
 function placeAll(state: AccountState, order: BatchOrder, now: number): void {
-  const { budget, ledger, batches, limitedTokens } = state;
+  const { budget, ledger, batches, payers } = state;
   const { rules } = state.limits;
   const { batch, key, digest, token } = order;
   const jti = token?.jti ?? null;
-  const group = state.leases.groupOf(order);
+  const group = state.groupOf(order);
   const buckets = bucketsAfterAdmission(budget, rules);
   const holds = order.rows.map(
     (row): Hold => ({
@@ -148,8 +147,7 @@ function placeAll(state: AccountState, order: BatchOrder, now: number): void {
     }
   });
   for (const hold of holds) {
-    addHold(budget, hold, buckets);
-    limitedTokens.hold(jti, hold.nanodollars);
+    for (const payer of payers) payer.hold?.(hold, buckets);
   }
   ledger.fold();
 }

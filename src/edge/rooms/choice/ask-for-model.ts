@@ -78,7 +78,7 @@ export async function askForModel(
     count = null;
     ({ worstCase, terms } = bounded(count));
   }
-  const until = startedAt + (later?.waits === false ? 0 : settings.HOLD_WAIT_MS);
+  const until = startedAt + (later?.waits === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
   const keep = () =>
     isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, settings, startedAt) } : {};
   let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);

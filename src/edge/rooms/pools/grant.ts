@@ -7,7 +7,8 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import type { HeldByBatches, LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from './contracts/pool.ts';
+import type { HeldByBatches } from '../../money/budget/purses.ts';
+import type { LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from './contracts/pool.ts';
 
 /** Milliseconds for which a window is remembered after its end, because accounts with slow clocks are still in it. */
 const REMEMBERED_MS = 10 * MINUTE_MS;

@@ -1,4 +1,6 @@
 import type { Room } from '../room.ts';
+import { tellOfKey } from './call-pool.ts';
+import { Leases } from './leases/leases.ts';
 import { poolFamilies } from './pool-families.ts';
 import { DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
 import { refuseSpent } from './spent-pools.ts';
@@ -10,4 +12,6 @@ export const poolsRoom: Room = {
   beforeSpending: refuseSpent,
   bindings: { POOL: 'Pool' },
   metrics: poolFamilies,
+  sharedBudgets: (state, around) => new Leases(state, around),
+  keyNews: tellOfKey,
 };

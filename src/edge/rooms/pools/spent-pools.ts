@@ -8,7 +8,7 @@ import type { Settings } from '../../gate/settings/settings.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { refusalError } from '../../money/admission/limit-headers.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
-import type { Purse } from '../../money/budget/purses.ts';
+import { isShared, type Purse } from '../../money/budget/purses.ts';
 import { refusalOfEmpty } from '../../money/budget/refusals.ts';
 import { limitName, NEVER, PERIODS } from '../../money/budget/windows.ts';
 import { callPool } from './call-pool.ts';
@@ -50,7 +50,7 @@ async function unlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
   // It was refused by a pool all the same, so the next one looks again.
   const { error } = c;
   const { by, passes } = error instanceof ApiError ? whatLimited(error) : {};
-  if ((by === 'group' || by === 'deployment') && passes !== 'soon') looks.delete(settings);
+  if (isShared(by) && passes !== 'soon') looks.delete(settings);
 }
 
 /** @returns the limits of the visitors' pools in which next to nothing is left */

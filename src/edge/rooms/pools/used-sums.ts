@@ -16,7 +16,8 @@ import { visitorAccount } from '../../gate/identity/identity.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import { spanId } from '../../money/budget/windows.ts';
-import type { Handover, SharedUsageQuery, SumRow, SumsReport } from './contracts/pool.ts';
+import type { SumRow, SumsReport } from '../../money/contracts/sums.ts';
+import type { Handover, SharedUsageQuery } from './contracts/pool.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
 import { ERASED, NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
 

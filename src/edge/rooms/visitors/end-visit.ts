@@ -10,7 +10,7 @@ const GO_ON_MS = 1_000;
  * @returns whether nothing is left of it anywhere else, so that its own rows can be deleted. The alarm goes on otherwise
  */
 export async function endVisit(state: AccountState): Promise<boolean> {
-  const { visit, alarm, budget, belongings, leases } = state;
+  const { visit, alarm, budget, belongings, shared } = state;
   const endsAt = visit.endsAt();
   if (endsAt === undefined) return false;
   const now = state.advance();
@@ -22,7 +22,7 @@ export async function endVisit(state: AccountState): Promise<boolean> {
   belongings.erase(now);
   await eraseElsewhere(state, now);
   const left = [state.conversations, state.classifications, state.batches, belongings].some((list) => list.count(now));
-  if (!left && state.inboxes.until(now).length === 0 && !(await leases.leave())) return budget.holds.size === 0;
+  if (!left && state.inboxes.until(now).length === 0 && !(await shared?.leave())) return budget.holds.size === 0;
   alarm.wakeFor(now + GO_ON_MS, 1);
   return false;
 }

@@ -294,7 +294,7 @@ function madeNothing(
   retry: (notBefore: number | null) => Next,
   to?: Next,
 ): Made {
-  const { isOwn, passes, retryAt } = whatLimited({ headers });
+  const { isOwn, passes, retryAt } = whatLimited({ type, headers });
   // Reaching a limit of the account or its pools is not a failure. Reaching the upstream's limit is.
   const waits = isOwn && passes !== 'never';
   const at = (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random());

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { refusalError } from '../../../../src/edge/money/admission/limit-headers.ts';
 import { whatLimited } from '../../../../src/edge/money/admission/what-limited.ts';
+import { isShared } from '../../../../src/edge/money/budget/purses.ts';
 import { refusalBy } from '../../../../src/edge/money/budget/refusals.ts';
 import type { LimitOwner, Refusal } from '../../../../src/edge/money/contracts/admission.ts';
 import { edgeWithSky } from '../../../support/agents.ts';
@@ -25,20 +26,20 @@ import { webhookVars } from '../../../support/webhook-vars.ts';
 import { eventOf, inboxOf, worksOf } from '../../../support/webhooks.ts';
 
 const OWNERS = ['account', 'token', 'group', 'deployment', 'upstream'] as const;
-const KINDS = ['held', 'spent', 'rate', 'never'] as const;
+const KINDS = ['held', 'late', 'spent', 'rate', 'never'] as const;
 type Kind = (typeof KINDS)[number];
 type By = (typeof OWNERS)[number];
 
 const SECOND = 1_000;
 const DAY = 86_400 * SECOND;
-const WAITS: Record<Kind, number> = { held: 2 * SECOND, rate: 10 * SECOND, spent: DAY, never: 0 };
-const PASSES = { held: 'soon', rate: 'soon', spent: 'later', never: 'never' } as const;
+const WAITS: Record<Kind, number> = { held: 2 * SECOND, late: 2 * SECOND, rate: 10 * SECOND, spent: DAY, never: 0 };
+const PASSES = { held: 'soon', late: 'soon', rate: 'soon', spent: 'later', never: 'never' } as const;
 
 function refusalOf(by: LimitOwner, kind: Kind): Refusal {
   const now = Date.now();
-  const reason = kind === 'spent' || kind === 'never' ? 'spend' : kind;
+  const reason = kind === 'spent' || kind === 'never' ? 'spend' : kind === 'late' ? 'held' : kind;
   const limit = kind === 'rate' ? 'requests_per_minute' : 'usd_per_day';
-  return { ...refusalBy(reason, limit, now, now + WAITS[kind], 10, 0, kind === 'never'), by };
+  return { ...refusalBy(reason, limit, now, now + WAITS[kind], 10, 0, kind === 'never'), by, late: kind === 'late' };
 }
 
 /** Has the account refuse what it admits otherwise. @param of by the number of the request, and its route */
@@ -161,13 +162,16 @@ function expected(way: string, by: By, kind: Kind): string {
     case 'webhook agent':
       return by === 'upstream' || passes === 'never' ? 'accepted' : 'waiting';
     default:
-      return `${by} ${passes}`;
+      // Its budget has room by its figures, so no payer is named.
+      return `${kind === 'late' ? undefined : by} ${passes}`;
   }
 }
 
-/** Nobody holds anything of an upstream's limit, and it says of none that it is for ever. */
+/** Only a shared budget is asked elsewhere, and may be too late. Nobody holds anything of an upstream's limit, and it says of none that it is for ever. */
 const LIMITS = OWNERS.flatMap((by) =>
-  KINDS.filter((kind) => by !== 'upstream' || kind === 'rate' || kind === 'spent').map((kind) => [kind, by] as const),
+  KINDS.filter((kind) =>
+    kind === 'late' ? isShared(by) : by !== 'upstream' || kind === 'rate' || kind === 'spent',
+  ).map((kind) => [kind, by] as const),
 );
 
 test.each(Object.keys(WAYS).flatMap((way) => LIMITS.map(([kind, by]) => [way, kind, by] as const)))(
@@ -191,7 +195,7 @@ test('what never resets is asked for again after an hour, and no limit at all ha
   // A pool that has room by its figures has limited nothing, so no payer is named.
   const late = { ...refusalBy('held', '', now, now + 2 * SECOND, 10, 0, false), by: 'deployment' as const, late: true };
   expect(whatLimited(refusalError(late, {}), now)).toEqual({
-    ...{ by: undefined, isOwn: false, passes: 'soon', retryAt: now + 2 * SECOND },
+    ...{ by: undefined, isOwn: true, passes: 'soon', retryAt: now + 2 * SECOND },
   });
   expect(refusalError(late, {})).toMatchObject({ status: 429, message: expect.not.stringMatching(/deployment|limit/) });
   const tooLarge = refusalBy('rate', 'input_tokens_per_minute', now, now + SECOND, 10, 0, true);

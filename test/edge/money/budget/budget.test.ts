@@ -14,6 +14,7 @@ import {
   takeCountRequest,
 } from '../../../../src/edge/money/budget/budget.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { pursesOf } from '../../../../src/edge/money/budget/purses.ts';
 import { CEILING, type Rules, rulesOf } from '../../../../src/edge/money/budget/rules.ts';
 import {
   addHold,
@@ -255,7 +256,10 @@ describe('clamp', () => {
     // The tightest purse decides, whose ever it is, and what others hold is not free.
     const purse = { by: 'token', name: 'usd_total', most: 9_499, settled: 0, held: 0, end: NEVER } as const;
     const rules = rulesOf({ usd_per_day: usd(11_000) });
-    const by = (more: object) => decide(emptyBudget(NOON), rules, searching, NOON, { purses: [{ ...purse, ...more }] });
+    const by = (more: object) => {
+      const purses = [...pursesOf(emptyBudget(NOON), rules), { ...purse, ...more }];
+      return decide(emptyBudget(NOON), rules, searching, NOON, { purses });
+    };
     expect(by({})).toMatchObject({ maxTokens: 256 });
     expect(by({ most: 11_500, held: 1_000, settled: 1_000 })).toMatchObject(whole);
     expect(by({ most: 11_500, held: 1_000, settled: 1_001 })).toMatchObject({ maxTokens: 256 });
@@ -481,9 +485,8 @@ describe('a count is asked for', () => {
     // Who passes others needs room in limits that they do not have.
     const token = { by: 'token', name: 'usd_per_day', most: 1_500, settled: 0, held: 0, end: NEVER } as const;
     const small = countable({ inputCost: 2_000, outputTokens: 300, outputPrice: 1 });
-    expect(decide(budget, rules, small, NOON, { purses: [token], typical: () => 0, room: 5_000 }).kind).toBe(
-      'count_needed',
-    );
+    const purses = [...pursesOf(budget, rules), token];
+    expect(decide(budget, rules, small, NOON, { purses, typical: () => 0, room: 5_000 }).kind).toBe('count_needed');
   });
 });
 
@@ -757,12 +760,13 @@ test('no hold is more than what is left in any purse, and no more than its reque
     const budget = emptyBudget(NOON);
     for (const period of PERIODS) budget.windows[period].settled = settled;
     const worstCase = worstCaseWith(more);
-    const decision = decide(budget, rules, worstCase, NOON, around);
     const { purses = [], most, earlier = 0, room } = around;
+    const paid = { ...around, purses: [...pursesOf(budget, rules), ...purses] };
+    const decision = decide(budget, rules, worstCase, NOON, paid);
     const isLimited =
       purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
     if (most === undefined) {
-      const { earlier: _, ...first } = around;
+      const { earlier: _, ...first } = paid;
       expect(decide(budget, rules, worstCase, NOON, first)).toEqual(decision);
     }
     if (decision.kind !== 'admitted') {

@@ -2,9 +2,10 @@ import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub, poolStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { AdmissionDecision } from '../../../../src/edge/money/contracts/admission.ts';
+import { poolStub } from '../../../../src/edge/rooms/pools/call-pool.ts';
 import { worstCaseWith } from '../../money/account/admission-requests.ts';
 
 const bindings = env as unknown as Bindings;

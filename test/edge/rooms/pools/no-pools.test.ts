@@ -1,13 +1,21 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
+import type { Surroundings } from '../../../../src/edge/kit/objects/edge-object.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
+import { AccountState } from '../../../../src/edge/money/account/account-state.ts';
+import { decideAdmission } from '../../../../src/edge/money/account/decide-admission.ts';
+import { settleHold } from '../../../../src/edge/money/account/settle-hold.ts';
+import { grantedBy } from '../../../../src/edge/money/admission/ask-account.ts';
+import type { AdmissionDecision } from '../../../../src/edge/money/contracts/admission.ts';
+import { decideBatch } from '../../../../src/edge/rooms/batches/admit-batch.ts';
 import { testApp } from '../../../support/app.ts';
 import { bindings, countRows } from '../../../support/conversations.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';
 import { MODEL, SMALL_MESSAGE } from '../../../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { worstCaseWith } from '../../money/account/admission-requests.ts';
 
 const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
 const answer = () => Response.json(SMALL_MESSAGE);
@@ -117,4 +125,38 @@ test('a request costs as much where the deployment shares a budget, but for what
   expect(calls.ACCOUNT).toEqual(['admitJson', 'settleJson']);
   expect(calls.POOL.length).toBeGreaterThan(0);
   expect(rows).toBe(2);
+});
+
+test('in a Worker without a room for shared budgets the account pays, and what one would pay for, too, is refused', async () => {
+  await runInDurableObject(account(), (object, ctx) => {
+    const { around } = object as unknown as { around: Surroundings };
+    const state = new AccountState(ctx, around);
+    const payers = state.payers.filter(({ leases }) => leases === undefined);
+    expect(payers.flatMap(({ owners }) => owners)).toEqual(['account', 'token']);
+    Object.assign(state, { shared: undefined, payers });
+    let asked = 0;
+    const decide = (pools?: { deployment: boolean; group?: string }) => {
+      asked += 1;
+      const requestId = `req_${asked}`;
+      return decideAdmission(state, { requestId, route: 'messages', model: MODEL, bound: worstCaseWith(), pools });
+    };
+    const row = { requestId: 'req_batch', model: MODEL, unpriced: false, items: 1, cost: 1 };
+    const order = { batch: 'msgbatch_1', requestId: 'req_batch', items: 1, rows: [row], models: [[MODEL]] };
+    const more = { known: true, digest: 'one', repeats: false, dryRun: false, pools: { deployment: true } };
+    const unpayable = { outcome: 'unpayable' };
+    expect(decide({ deployment: true })).toEqual(unpayable);
+    expect(decide({ deployment: false, group: 'team' })).toEqual(unpayable);
+    expect(decideBatch(state, { ...order, ...more })).toEqual(unpayable);
+    state.setGroup('team');
+    expect(decide()).toEqual(unpayable);
+    expect(state.budget.holds.size).toBe(0);
+    state.setGroup(undefined);
+    const admitted = decide() as Extract<AdmissionDecision, { outcome: 'admitted' }>;
+    expect(state.budget.windows.day).toMatchObject({ settled: 0, held: admitted.hold });
+    settleHold(state, { requestId: `req_${asked}`, status: 'complete', cost: 7 });
+    expect(state.budget.windows.day).toMatchObject({ settled: 7, held: 0 });
+  });
+  expect(() => grantedBy({ outcome: 'unpayable' })).toThrow(
+    expect.objectContaining({ status: 500, message: expect.stringContaining('`pools`') }),
+  );
 });

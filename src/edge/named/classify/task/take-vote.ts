@@ -155,6 +155,8 @@ async function callModel(
       routing: { streams: false, account: identity.account },
       signal,
       holdMs: LABEL_HOLD_MS,
+      // Where nothing is chosen there is another model.
+      waits: by.chooses === undefined,
       waitUntil: (work) => by.waitUntil(work),
     },
     { modelInBody: model },

@@ -1,8 +1,10 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { Dimension, KeptDimension } from '../../../claude/pricing/usage-sums.ts';
+import type { Dimension } from '../../../claude/pricing/usage-sums.ts';
 import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
+import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { RefusedRequest } from '../../../money/contracts/admission.ts';
+import type { SumRow, SumsReport } from '../../../money/contracts/sums.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 
 /** The methods of a pool's object. The object says what each one does. */
@@ -51,13 +53,6 @@ export interface LeaseCall {
   handover?: Handover | undefined;
 }
 
-/** What batches hold, for much longer than requests do. */
-export interface HeldByBatches {
-  nanodollars: Nanodollars;
-  /** When the last of them must have ended; milliseconds since 1970. */
-  until: number;
-}
-
 /** The figures of one window. */
 export interface LeaseFigures {
   period: LeasePeriod;
@@ -101,32 +96,6 @@ export interface LeaseGrant {
   free: Nanodollars;
   /** What nobody has spent. This is more than `free` while others hold or lease something. */
   left: Nanodollars;
-}
-
-/** A report of what an account has spent: absolute sums that have changed since the last report. */
-export interface SumsReport {
-  /**
-   * The change up to which the pool must know the sums already; otherwise it ignores this report. -1 if this report replaces
-   * all earlier ones.
-   */
-  since: number;
-  /** The change up to which this report goes. */
-  seq: number;
-  rows: SumRow[];
-  /** What the rows report completely. Everything else that the pool knows about it must be deleted. */
-  whole: Pick<SumRow, 'day' | 'dimension'>[];
-}
-
-export interface SumRow {
-  /** Days since 1970. */
-  day: number;
-  /** The group that has paid; empty if none has. */
-  group: string;
-  dimension: 'model' | KeptDimension;
-  /** The model, the jti, …; `(other)` for values without a row of their own; an empty tag for requests with any tag. */
-  value: string;
-  /** The sums, as `packSums` orders them. */
-  sums: number[];
 }
 
 /** A report of what an account has refused, between two times; milliseconds since 1970. */

@@ -4,9 +4,10 @@ import { Rows } from '../../../kit/objects/rows.ts';
 import { readFormat, writeFormat } from '../../../kit/objects/stored-format.ts';
 import type { Tables } from '../../../kit/objects/tables.ts';
 import type { Hold } from '../../../money/budget/state.ts';
+import type { SumRow, SumsReport } from '../../../money/contracts/sums.ts';
 import { sumsOfClosing } from '../../../money/ledger/ledger.ts';
 import { type Closing, ERASED_MODEL } from '../../../money/ledger/tables.ts';
-import type { Handover, SumRow, SumsReport } from '../contracts/pool.ts';
+import type { Handover } from '../contracts/pool.ts';
 
 interface PoolHandover extends Handover {
   pool: string;

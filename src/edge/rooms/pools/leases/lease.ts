@@ -1,9 +1,10 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { SharedCall } from '../../../kit/async/shared-call.ts';
-import type { Purse } from '../../../money/budget/purses.ts';
+import type { Demand, LeasedMoney } from '../../../money/account/payers.ts';
+import type { HeldByBatches, Purse } from '../../../money/budget/purses.ts';
 import type { WindowTotal } from '../../../money/budget/state.ts';
 import { limitName, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
-import type { HeldByBatches, LeaseAnswer, LeaseFigures, LeaseGrant } from '../contracts/pool.ts';
+import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../contracts/pool.ts';
 import type { PoolId } from '../pool-name.ts';
 
 /**
@@ -17,16 +18,10 @@ const RENEW_AFTER_MS = 30_000;
  */
 const LEAST_SPAN_MS = 1_000;
 
-/** What a request needs from a lease: the least useful amount, and all that it would take. */
-export interface Demand {
-  least: Nanodollars;
-  most: Nanodollars;
-}
-
 export const NO_DEMAND: Demand = { least: 0, most: 0 };
 
 /** A lease, and the calls that are made for it. */
-export interface OpenLease {
+export interface OpenLease extends LeasedMoney {
   name: string;
   lease: Lease;
   calls: SharedCall;

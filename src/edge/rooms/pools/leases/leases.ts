@@ -6,45 +6,36 @@ import { settingsOf } from '../../../gate/settings/settings.ts';
 import { SharedCall } from '../../../kit/async/shared-call.ts';
 import type { Remote } from '../../../kit/objects/call-object.ts';
 import type { Surroundings } from '../../../kit/objects/edge-object.ts';
+import type { AccountState } from '../../../money/account/account-state.ts';
+import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
 import type { Limits } from '../../../money/budget/limits.schema.ts';
-import { freeIn, pursesOf } from '../../../money/budget/purses.ts';
+import { freeIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
-import type { Rules } from '../../../money/budget/rules.ts';
-import { type Budget, type Hold, windowsOfGroup } from '../../../money/budget/state.ts';
-import type { AdmissionRequest } from '../../../money/contracts/admission.ts';
-import type { Ledger } from '../../../money/ledger/ledger.ts';
+import { type Hold, windowsOfGroup } from '../../../money/budget/state.ts';
+import type { LimitOwner } from '../../../money/contracts/admission.ts';
+import type { SumsReport } from '../../../money/contracts/sums.ts';
 import { namelessSums } from '../../../money/ledger/report-sums.ts';
-import type { Closing } from '../../../money/ledger/tables.ts';
 import { callPool } from '../call-pool.ts';
-import type { LeaseAnswer, LeaseCall, PoolObject, SumsReport } from '../contracts/pool.ts';
+import type { LeaseAnswer, LeaseCall, PoolObject } from '../contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from '../pool-name.ts';
 import { Handovers } from './handovers.ts';
 import { IdleTimer } from './idle-timer.ts';
-import { type Demand, Lease, NO_DEMAND, type OpenLease } from './lease.ts';
+import { Lease, NO_DEMAND, type OpenLease } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
 import { UnreportedPools } from './unreported-pools.ts';
-import { type RefusalSource, UntoldRefusals } from './untold-refusals.ts';
+import { UntoldRefusals } from './untold-refusals.ts';
 
 /** How many reports are sent one after the other. A long history needs several. */
 const MOST_REPORTS = 20;
-
-/** The account whose leases they are. */
-interface Leaseholder {
-  /** The account's name; undefined if the platform does not know it. */
-  account: string | undefined;
-  tables: Ledger;
-  budget: Budget;
-  limits: () => { limits: Limits; rules: Rules };
-  refusals: RefusalSource;
-}
 
 /**
  * Keeps what an account has leased from the pools that it shares. Leases are only in memory: an object that wakes has none, and
  * asks its pools again with a higher incarnation. Holds are rows, so they stay.
  */
-export class Leases {
-  readonly #holder: Leaseholder;
+export class Leases implements SharedBudgets {
+  readonly owners = ['deployment', 'group'] as const;
+  readonly #holder: AccountState;
   readonly #around: Surroundings;
   readonly #handovers: Handovers;
   readonly #open = new Map<string, OpenLease>();
@@ -53,63 +44,44 @@ export class Leases {
   readonly #identity: LeaseIdentity;
   readonly #unreported: UnreportedPools;
   readonly #idle: IdleTimer;
-  #group: string | undefined;
   #seenAt: number | undefined;
 
-  constructor(holder: Leaseholder, around: Surroundings) {
+  constructor(holder: AccountState, around: Surroundings) {
     this.#holder = holder;
     this.#around = around;
-    const { tables } = holder;
-    this.#identity = new LeaseIdentity(tables);
-    this.#group = tables.meta('group');
+    const { ledger } = holder;
+    this.#identity = new LeaseIdentity(ledger);
     this.#unreported = new UnreportedPools(around, () => this.#poolsAfterWake());
     this.#idle = new IdleTimer(around, { giveBack: () => this.#giveBack(), owes: () => this.#owes() });
-    this.#sums = new ToldSums(tables);
+    this.#sums = new ToldSums(ledger);
     this.#refusals = new UntoldRefusals(holder.refusals);
-    this.#handovers = new Handovers(tables);
+    this.#handovers = new Handovers(ledger);
   }
 
-  /** @returns the group that an admin has chosen; undefined if there is none. */
-  get group(): string | undefined {
-    return this.#group;
+  key(by: LimitOwner, want: Want): string {
+    return by === 'group' ? groupPool(String(this.#holder.groupOf(want))) : by;
   }
 
-  /** Chooses the account's group, whatever its credentials say; undefined means the credentials' group. */
-  setGroup(group: string | undefined): void {
-    if (group === this.#group) return;
-    this.#holder.tables.setMeta('group', group);
-    this.#group = group;
+  purses(want: Want, now: number): Purse[] {
+    return this.leases(want).flatMap(({ lease }) => lease.purses(now));
   }
 
-  /** @returns the group that also pays for a request. */
-  groupOf({ pools }: Pick<AdmissionRequest, 'pools'>): string | undefined {
-    return this.#group ?? pools?.group;
-  }
-
-  /** @returns the leases from which a request must be held. */
-  of(request: Pick<AdmissionRequest, 'pools'>): readonly OpenLease[] {
-    const group = this.groupOf(request);
+  leases(want: Want): readonly OpenLease[] {
+    const group = this.#holder.groupOf(want);
     this.#identity.name();
     this.#seenAt = this.#holder.budget.last;
-    if (group === undefined && !request.pools?.deployment) return NO_LEASES;
+    if (group === undefined && !want.pools?.deployment) return NO_LEASES;
     const leases: OpenLease[] = [];
-    if (request.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
+    if (want.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
     if (group !== undefined) leases.push(this.#lease(groupPool(group)));
     for (const open of leases) open.isLeased = true;
     return leases;
   }
 
-  /**
-   * Asks a pool for what a request needs. After that everything must be decided again, because other requests have come
-   * meanwhile.
-   *
-   * @param isFirst whether the request has not asked yet. For a visitor of whom nothing is stored it only looks then: a pool
-   *   that is spent makes no object
-   * @throws ObjectUnreachable 503 while the pool cannot be reached
-   */
-  async gain(open: OpenLease, { least, most }: Demand, isFirst = false): Promise<void> {
-    const { account = '', tables } = this.#holder;
-    if (isFirst && tables.areUnmade && isVisitor(account)) return await this.#look(open, { least, most });
+  /** Asks a pool. For a visitor of whom nothing is stored it only looks at first: a pool that is spent makes no object. */
+  async #gain(open: OpenLease, { least, most }: Demand, isFirst = false): Promise<void> {
+    const { accountId = '', ledger } = this.#holder;
+    if (isFirst && ledger.areUnmade && isVisitor(accountId)) return await this.#look(open, { least, most });
     const { demand } = open;
     open.demand = {
       least: demand.most === 0 ? least : Math.min(demand.least, least),
@@ -119,28 +91,22 @@ export class Leases {
     await open.calls.make();
   }
 
-  /** Renews leases that are in use and will soon expire. Nobody waits for it. */
-  renew(leases: readonly OpenLease[], now: number): void {
-    for (const open of leases) {
-      if (!open.calls.isRunning && open.lease.isAging(now))
-        this.#around.waitUntil(open.calls.make().catch(leaveToNext));
-    }
-  }
-
-  /** Notes that a hold was placed. */
-  noteHold(leases: readonly OpenLease[]): void {
-    if (leases.length === 0) return;
-    for (const { lease } of leases) lease.used(0);
+  /** Notes that a hold was placed. A lease that will soon expire is renewed; nobody waits for it. */
+  #held({ lease, calls }: OpenLease, now: number): void {
+    lease.used(0);
     this.#idle.used();
+    if (!calls.isRunning && lease.isAging(now)) this.#around.waitUntil(calls.make().catch(leaveToNext));
   }
 
-  /** Notes that a hold was replaced by what the request has cost. */
-  settled({ group }: Hold, cost: Nanodollars): void {
+  settle(hold: Hold, { closing, isErased }: HoldEnd): void {
+    const { group } = hold;
     this.#sums.changed();
+    if (isErased) this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
     for (const name of this.#payersOf(group)) {
       const open = this.#open.get(name);
-      if (open?.isLeased) {
-        open.lease.used(cost);
+      // A pool cannot ask a lease without a name.
+      if (open?.isLeased && !isErased) {
+        open.lease.used(closing.cost);
         this.#idle.used();
       } else this.#unreported.add(name);
     }
@@ -152,52 +118,44 @@ export class Leases {
     return [DEPLOYMENT_POOL, groupPool(group)];
   }
 
-  /** Notes what was spent without a hold, or settled late. No lease reports it. */
-  corrected(group: string | undefined): void {
+  /** No lease reports what was spent without a hold. */
+  correct({ group }: Pick<Hold, 'group'>): void {
     this.#identity.name();
     this.restored(group);
   }
 
-  /** Notes that the sums have changed, other than by a request: by a backup, say. */
   restored(group?: string): void {
     this.#sums.changed();
     for (const name of this.#payersOf(group)) this.#unreported.add(name);
   }
 
-  /** Notes that a request was settled after the account was erased. */
-  outlived(hold: Hold, closing: Closing): void {
-    this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
-    // A pool cannot ask a lease without a name.
-    this.restored(hold.group);
-  }
-
-  /** Notes that a request was refused. The deployment's pool is told by the alarm, at most once a minute. */
+  /** The deployment's pool is told by the alarm, at most once a minute. */
   refused(): void {
     this.#identity.name();
     this.#unreported.add(DEPLOYMENT_POOL);
   }
 
-  /** Notes that the account is on the list of accounts. If no request is going to report it, the alarm does. */
+  /** If no request is going to report it, the alarm does. */
   listed(): void {
     if (this.#holder.budget.holds.size === 0) this.#unreported.add(DEPLOYMENT_POOL);
   }
 
-  /** Tells the deployment's pool that the account's listed data has changed. Nobody waits for it. */
+  /** Tells the deployment's pool. Nobody waits for it. */
   described(): void {
     if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
     this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.make().catch(leaveToNext));
   }
 
-  /** Reports to a pool that has asked. If the account is not in use, what it does not hold is returned. */
+  /** If the account is not in use, what it does not hold is returned. */
   async report(name: string): Promise<void> {
     const { isNamed, pools } = this.#identity;
     // A pool may have asked an account just before that ended.
-    if (this.#holder.tables.areUnmade) return;
+    if (this.#holder.ledger.areUnmade) return;
     // An erased account that has given up its leases has nothing to report, and must not get new ones.
     if (isNamed || pools.includes(name) || this.#handovers.pools.includes(name)) await this.#tell(this.#lease(name));
   }
 
-  /** Reports what was spent to pools that may not know it, at most once a minute. The alarm calls it. */
+  /** Reports to pools that may not know what was spent, at most once a minute. */
   async reportChanges(): Promise<void> {
     await this.#unreported.report(async (name) => {
       await this.#tell(this.#lease(name));
@@ -207,24 +165,22 @@ export class Leases {
 
   /** @returns the pools that may not know what was spent before the object woke. */
   #poolsAfterWake(): Iterable<string> {
-    const { tables } = this.#holder;
+    const { ledger } = this.#holder;
     const isKnown =
       this.#identity.isNamed &&
-      (tables.meta('listed') !== undefined ||
-        ['ledger', 'rollups', 'refusals'].some((table) => tables.has(`${table} where true`)));
+      (ledger.meta('listed') !== undefined ||
+        ['ledger', 'rollups', 'refusals'].some((table) => ledger.has(`${table} where true`)));
     return new Set([...this.#identity.pools, ...(isKnown ? [DEPLOYMENT_POOL] : [])]);
   }
 
-  /** Stores what must be handed over to the pools, before the rows it is made from are deleted. */
   beginErasure(now: number): void {
-    const { tables } = this.#holder;
-    this.setGroup(undefined);
+    const { ledger } = this.#holder;
     this.#identity.loseName();
     this.#seenAt = undefined;
     this.#unreported.clear();
     const { told = Number.POSITIVE_INFINITY } = this.#sums;
     // A report on its way may be lost, so only what the pool has confirmed is left out.
-    const left = namelessSums(tables, told > tables.seq ? -1 : told);
+    const left = namelessSums(ledger, told > ledger.seq ? -1 : told);
     // It may have spent something that it has not reported yet.
     for (const name of new Set([...this.#identity.pools, ...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])) {
       this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? left : NO_SUMS);
@@ -234,8 +190,6 @@ export class Leases {
   /**
    * Hands over to the pools what is left after an erasure. Then the account gives up its leases: its pools delete them, and
    * count their sums for nobody. If it comes back, it gets new ones.
-   *
-   * @returns whether there is more to hand over
    */
   async handOver(): Promise<boolean> {
     const untold = this.#isLeaving ? this.#identity.pools.filter((name) => !this.#open.get(name)?.lease.told) : [];
@@ -247,12 +201,7 @@ export class Leases {
     return this.isHandingOver;
   }
 
-  /**
-   * Reports everything to the pools, and gives up the leases of an account that ends. Its pools count its sums for all that
-   * have ended so.
-   *
-   * @returns whether there is more to do
-   */
+  /** Gives up the leases, too. The pools count its sums for all accounts that have ended so. */
   async leave(): Promise<boolean> {
     // What was given up must not be reported again, under another id.
     if (!this.#identity.hasGivenUp) {
@@ -264,15 +213,14 @@ export class Leases {
     return this.#identity.isDropping;
   }
 
-  /** @returns whether something is left to hand over, or to give up. */
   get isHandingOver(): boolean {
     return this.#handovers.pools.length > 0 || this.#identity.isDropping || this.#isLeaving;
   }
 
   /** @returns whether the account was erased, holds nothing any more, and was not used since. */
   get #isLeaving(): boolean {
-    const { budget, tables } = this.#holder;
-    const isErased = !this.#identity.isNamed && budget.holds.size === 0 && tables.meta('erasing') === undefined;
+    const { budget, ledger } = this.#holder;
+    const isErased = !this.#identity.isNamed && budget.holds.size === 0 && ledger.meta('erasing') === undefined;
     return isErased && this.#identity.pools.length > 0;
   }
 
@@ -304,7 +252,12 @@ export class Leases {
     const windows = () => (group === undefined ? budget.windows : windowsOfGroup(budget, group));
     const lease = new Lease(id, () => this.#identity.withoutBase(name, windows()));
     const calls = new SharedCall(() => this.#call(open));
-    const open: OpenLease = { name, lease, calls, demand: NO_DEMAND, isLeased: false };
+    const open: OpenLease = {
+      ...{ name, lease, calls, demand: NO_DEMAND, isLeased: false, by: id.kind },
+      covers: (amount, now) => lease.covers(amount, now),
+      gain: (demand, isFirst) => this.#gain(open, demand, isFirst),
+      held: (now) => this.#held(open, now),
+    };
     this.#open.set(name, open);
     return open;
   }
@@ -343,14 +296,14 @@ export class Leases {
     const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
     const call: LeaseCall = {
       lease: identity.id,
-      account: this.#holder.account,
+      account: this.#holder.accountId,
       nameless: !this.#identity.isNamed,
       incarnation: identity.incarnation,
       ...lease.compose(demand, sentAt, isIdle, this.#ownFree()),
       batched: heldByBatchesOf(this.#holder.budget, lease.id.group),
       seenAt: this.#lastUse(),
-      group: this.#group,
-      limits: limitsInUsd(this.#holder.limits().limits),
+      group: this.#holder.group,
+      limits: limitsInUsd(this.#holder.limits.limits),
       sums: sent?.report,
       refused: mayReport ? this.#refusals.compose(sentAt, isIdle) : undefined,
       owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
@@ -372,13 +325,13 @@ export class Leases {
   /** @returns what is free of the account's own limits: it has no use for more */
   #ownFree(): Nanodollars {
     const { budget, limits } = this.#holder;
-    return Math.max(0, freeIn(pursesOf(budget, limits().rules)));
+    return Math.max(0, freeIn(pursesOf(budget, limits.rules)));
   }
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */
   #lastUse(): number | undefined {
     if (this.#seenAt !== undefined || !this.#identity.isNamed) return this.#seenAt;
-    return this.#holder.tables.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at;
+    return this.#holder.ledger.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at;
   }
 
   #isUnreported(name: string): boolean {

@@ -1,0 +1,27 @@
+import type { KeptDimension } from '../../claude/pricing/usage-sums.ts';
+
+/** A report of what an account has spent: absolute sums that have changed since the last report. */
+export interface SumsReport {
+  /**
+   * The change up to which the pool must know the sums already; otherwise it ignores this report. -1 if this report replaces
+   * all earlier ones.
+   */
+  since: number;
+  /** The change up to which this report goes. */
+  seq: number;
+  rows: SumRow[];
+  /** What the rows report completely. Everything else that the pool knows about it must be deleted. */
+  whole: Pick<SumRow, 'day' | 'dimension'>[];
+}
+
+export interface SumRow {
+  /** Days since 1970. */
+  day: number;
+  /** The group that has paid; empty if none has. */
+  group: string;
+  dimension: 'model' | KeptDimension;
+  /** The model, the jti, …; `(other)` for values without a row of their own; an empty tag for requests with any tag. */
+  value: string;
+  /** The sums, as `packSums` orders them. */
+  sums: number[];
+}

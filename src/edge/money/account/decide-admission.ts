@@ -12,6 +12,7 @@ import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
 import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
+import { aboutIn, dimensions, OF_PREFIX, placeAmong, readAbout } from '../contracts/about.ts';
 import type {
   AdmissionDecision,
   AdmissionRequest,
@@ -214,8 +215,9 @@ function tryAdmission(
     if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
     state.see(token, now);
   }
-  for (const kind of ['agent', 'prefix'] as const) {
-    const { [kind]: ref = '' } = request;
+  const about = aboutIn(request);
+  for (const { name: kind, isVersion } of dimensions()) {
+    const ref = isVersion ? String(about[kind] ?? '') : '';
     const [name = '', hash = ''] = ref.split('@');
     if (name && state.versions.pointer(kind, name).withdrawn.includes(hash)) return { outcome: 'withdrawn', kind, ref };
   }
@@ -265,7 +267,8 @@ function placeHold(
 ): AdmissionDecision | ShortOfLease {
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
-  const { requestId, prefix, token } = request;
+  const { requestId, token } = request;
+  const about = aboutIn(request);
   // A choice stores nothing in its conversation, which may come to nothing.
   const isChoice = request.route === CHOICE;
   const { conversation } = isChoice ? {} : request;
@@ -277,7 +280,7 @@ function placeHold(
   if (full) return { outcome: 'full', ...full };
 
   // A label is paid only where the request may go up for which it is.
-  const countedAs = (isChoice && request.chosenBy?.request_id) || requestId;
+  const countedAs = (isChoice && placeAmong(about)) || requestId;
   const usedUp = token && refusalOfUsedUp(state, token, countedAs, now);
   if (usedUp) return refuse(state, usedUp, now, token.jti);
   const { repeats, counted, most, earlier } = request;
@@ -322,6 +325,7 @@ function placeHold(
   state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
+  const prefix = readAbout(about, OF_PREFIX);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
   ledger.fold();
   state.leases.noteHold(leases);

@@ -2,7 +2,8 @@ import { listSchema, pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, resource } from '../../kit/reference/resource.ts';
-import { accountQuery, requestsQuery, usageQuery } from './usage.schema.ts';
+import { dimensions } from '../contracts/about.ts';
+import { accountQuery, requestsQuery, usageGroupSchema, usageQuery } from './usage.schema.ts';
 import {
   ledgerRequestSchema,
   ledgerRowSchema,
@@ -65,7 +66,8 @@ const row = {
   batch: null,
   outcomes: null,
 };
-const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
+const ofRooms = Object.assign({}, ...dimensions().map(({ shown }) => shown));
+const rowSchema = z.withMeta(z.extend(ledgerRowSchema, ofRooms), { id: 'LedgerRow' });
 const listedSchema = z.withMeta(
   z.extend(rowSchema, { account: listedRequestSchema.shape.account, refusal: listedRequestSchema.shape.refusal }),
   {
@@ -90,12 +92,12 @@ export const usage: Resource = resource({
       summary: 'Sum what was spent',
       description:
         'An admin who names no account gets the sum of all, as accounts have told it: within a minute. By account and group only an admin gets sums, by conversation and tool only of one account, the own one by default. By token, user, agent, prefix, upstream and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null. Of one account a time is exact, as far back as its requests are kept. Of all accounts it counts with its whole day: `from` and `to` of the answer say so. `speed` has counts and sums, which add up.',
-      query: usageQuery,
+      query: usageQuery(),
       answer: {
         description: 'The sums, and their total.',
         content: [
           {
-            schema: z.withMeta(usageReportSchema, { id: 'Usage' }),
+            schema: z.withMeta(z.extend(usageReportSchema, { group_by: usageGroupSchema() }), { id: 'Usage' }),
             example: { from: null, to: null, group_by: 'model', data: [{ key: 'claude-haiku-5-5', ...total }], total },
           },
           { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd\r\n' },

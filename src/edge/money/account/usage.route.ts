@@ -25,7 +25,7 @@ import { csvResponse } from './usage-csv.ts';
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, format, group, group_by, key, limit, from, to } = validate(usageQuery, c.req.query());
+      const { account, format, group, group_by, key, limit, from, to } = validate(usageQuery(), c.req.query());
       const days = { from, to };
       const answer = (whole: UsageReport) => {
         const all = key === undefined ? whole : ofKey(whole, key);

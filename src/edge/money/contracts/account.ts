@@ -3,7 +3,6 @@ import type { PrefixStats } from '../../named/prefixes/prefixes-answers.schema.t
 import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
 import type { MessageBatch } from '../../rooms/batches/batches-answers.schema.ts';
 import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
-import type { AccountUsageGroup } from '../account/usage.schema.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -127,7 +126,7 @@ export interface RequestsFilter extends Days {
 }
 
 export interface UsageQuery extends Days {
-  group_by: AccountUsageGroup;
+  group_by: string;
   /** Only of the requests with this value: of `group_by`, which is `conversation`. */
   key?: string | undefined;
 }

@@ -22,6 +22,7 @@ import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import type { OutcomeCounts } from '../../rooms/batches/batches-answers.schema.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
+import { columnsAbout } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';
 import type { Opening } from '../contracts/settlement.ts';
 import { rollUpDimensions } from './dimensions.ts';
@@ -117,7 +118,7 @@ export class Ledger extends Tables {
 
   /** Writes the row of a request that was admitted; `hold.id` must be new. @param keep is kept until it is settled */
   open(hold: Hold, opening: Opening, buckets: Buckets, keep?: string): void {
-    const { unpriced, group, chosenBy, ...known } = opening;
+    const { unpriced, group, about, ...known } = opening;
     this.insert('ledger', {
       id: hold.id,
       at: hold.at,
@@ -135,7 +136,7 @@ export class Ledger extends Tables {
       output_full_at: buckets.output,
       pool_group: group,
       ...(keep !== undefined && { keep }),
-      ...(chosenBy && { chosen_by: JSON.stringify(chosenBy) }),
+      ...columnsAbout(about),
     });
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });

@@ -1,4 +1,8 @@
+import type { Dimension } from '../../money/contracts/about.ts';
 import type { Room } from '../room.ts';
 
+/** The version of the agent that answers, name@version. */
+export const OF_AGENT: Dimension<string> = { name: 'agent', group: 'agent', isVersion: true };
+
 /** Agents: prompts, tools and models stored by name. */
-export const agentsRoom: Room = { name: 'agents' };
+export const agentsRoom: Room = { name: 'agents', dimensions: [OF_AGENT] };

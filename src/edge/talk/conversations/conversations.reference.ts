@@ -4,6 +4,7 @@ import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, linesContent, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { eventStream } from '../../kit/reference/event-stream.ts';
 import { type Resource, resource } from '../../kit/reference/resource.ts';
+import { dimensions } from '../../money/contracts/about.ts';
 import { approvalsQuery, decisionRequest } from '../../rooms/approvals/approvals.schema.ts';
 import {
   conversationsQuery,
@@ -104,7 +105,8 @@ const turn = {
 };
 
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
-const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
+const ofRooms = Object.assign({}, ...dimensions().map(({ shownInMessage }) => shownInMessage));
+const messageSchema = z.withMeta(z.extend(messageRow, ofRooms), { id: 'ConversationMessage' });
 const approval = {
   type: 'approval',
   id: 'appr_2m4gmfejmm3a_2_0',

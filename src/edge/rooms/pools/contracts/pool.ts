@@ -1,5 +1,4 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { Dimension, KeptDimension } from '../../../claude/pricing/usage-sums.ts';
 import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { RefusedRequest } from '../../../money/contracts/admission.ts';
@@ -122,7 +121,7 @@ export interface SumRow {
   day: number;
   /** The group that has paid; empty if none has. */
   group: string;
-  dimension: 'model' | KeptDimension;
+  dimension: string;
   /** The model, the jti, …; `(other)` for values without a row of their own; an empty tag for requests with any tag. */
   value: string;
   /** The sums, as `packSums` orders them. */
@@ -173,7 +172,7 @@ export interface SharedUsageQuery {
   to?: string | undefined;
   /** Only of this value of what is grouped by. */
   key?: string | undefined;
-  group_by: 'day' | 'model' | Dimension | 'account' | 'group';
+  group_by: string;
   /** Only for what this group has paid. */
   group?: string | undefined;
   /** How many are listed at most. The total is that of all. */

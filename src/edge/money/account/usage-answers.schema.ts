@@ -1,6 +1,5 @@
 import { count, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { outcomeCounts } from '../../rooms/batches/batches-answers.schema.ts';
 import { limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
 import type { ShownAbout } from '../contracts/about.ts';
 
@@ -75,6 +74,9 @@ export const erasureAnswer = z.extend(accountRow, {
   done: z.boolean(),
   remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
 });
+
+/** How many items of a batch have ended with each outcome. */
+export const outcomeCounts = z.object({ succeeded: count, errored: count, canceled: count, expired: count });
 
 /** One request in an account's ledger. */
 export const ledgerRowSchema = z.object({

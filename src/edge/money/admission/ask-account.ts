@@ -10,7 +10,7 @@ import { type ApiError, finalError } from '../../kit/http/errors.ts';
 import { isolateCounts } from '../../kit/http/isolate-counts.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { withdrawn } from '../../named/versions/find-stored.ts';
-import { crossing, OF_TAGS, OF_USER, say, summedOf } from '../contracts/about.ts';
+import { aboutCaller, crossing, summedOf } from '../contracts/about.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../contracts/admission.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
@@ -26,11 +26,10 @@ export function admissionRequestOf(
   request: Pick<MeterRequest, Passed | 'about' | 'requestId' | 'model' | 'identity' | 'settings'>,
 ): AdmissionRequest {
   const { requestId, route, model, conversation, parent, about, holdMs, identity, settings } = request;
-  const { tags, user } = identity;
   return {
     ...{ requestId, route, model, conversation, parent, holdMs },
     token: credentialUse(identity),
-    ...crossing({ ...about, ...say(OF_TAGS, tags), ...say(OF_USER, user) }),
+    ...crossing({ ...about, ...aboutCaller(identity) }),
     defaults: defaultLimits(identity.account, settings),
     pools: poolsOf(identity, settings),
   };

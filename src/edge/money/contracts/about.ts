@@ -1,6 +1,7 @@
 /** What a request is about, for the ledger: who or what it is for. It goes through untouched, from the request to its row. */
 
 import { ANY_VALUE } from '../../claude/pricing/usage-sums.ts';
+import type { Identity } from '../../gate/identity/caller.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 
@@ -12,6 +13,8 @@ export interface Dimension<T = unknown> {
   readonly name: string;
   /** As what `GET /usage` sums by it: its texts. Absent if it is in the rows alone. */
   readonly group?: string;
+  /** @returns what the caller says of it; undefined if nothing */
+  ofCaller?(identity: Identity): T | undefined;
   /** Where a request has several values, and counts in each: what they are. */
   values?(value: T): readonly string[];
   /** Whether it is a version, name@version, of what is stored by its name: once withdrawn it is refused. */
@@ -32,9 +35,14 @@ export const DIMENSIONS = seam<readonly Dimension[]>()('dimensions');
 /** The version of a prefix, name@version. */
 export const OF_PREFIX: Dimension<string> = { name: 'prefix', group: 'prefix', isVersion: true };
 /** Tags, as `gate/identity/tags.ts` writes them. */
-export const OF_TAGS: Dimension<string> = { name: 'tags', group: 'tag', values: (tags) => tags.split(',') };
+export const OF_TAGS: Dimension<string> = {
+  name: 'tags',
+  group: 'tag',
+  ofCaller: ({ tags }) => tags,
+  values: (tags) => tags.split(','),
+};
 /** A hash of the end user that the request names. */
-export const OF_USER: Dimension<string> = { name: 'user', group: 'user' };
+export const OF_USER: Dimension<string> = { name: 'user', group: 'user', ofCaller: ({ user }) => user };
 
 /** All dimensions, those of rooms first. */
 export const dimensions = ofRooms((): readonly Dimension[] => [
@@ -69,12 +77,13 @@ export const summedBy = ofRooms((): readonly SummedBy[] => {
   const own = (group: string): SummedBy => ({ group, sql: group, hasSeveral: false, valuesIn: (cell) => [cell] });
   return [
     own('token'),
-    ...dimensions().flatMap((one) => (one.group ? [summedByIt(one, one.group)] : [])),
+    ...dimensions().flatMap((one) => (one.group ? [columnFor(one, one.group)] : [])),
     own('upstream'),
   ];
 });
 
-function summedByIt({ name, values }: Dimension, group: string): SummedBy {
+/** @returns how a dimension is summed up by */
+export function columnFor({ name, values }: Dimension, group: string): SummedBy {
   const column = RELEASED_COLUMNS.get(name);
   const read = (cell: string): unknown => (column ? cell : JSON.parse(cell));
   return {
@@ -90,6 +99,11 @@ export function say<T>({ name }: Dimension<T>, value: T | undefined): About {
   return value === undefined ? {} : { [name]: value };
 }
 
+/** @returns what a caller's requests are about, whatever they are */
+export function aboutCaller(identity: Identity): About {
+  return Object.assign({}, ...dimensions().map((one) => say(one, one.ofCaller?.(identity))));
+}
+
 /** @returns what was said of one dimension */
 export function readAbout<T>(about: About, { name }: Dimension<T>): T | undefined {
   return about[name] as T | undefined;
@@ -97,14 +111,14 @@ export function readAbout<T>(about: About, { name }: Dimension<T>): T | undefine
 
 /** @returns the request whose place among those of its token this one has; undefined for a place of its own */
 export function placeAmong(about: About): string | undefined {
-  return dimensions()
-    .map((one) => one.placeOf && about[one.name] !== undefined && one.placeOf(about[one.name]))
-    .find(Boolean) as string | undefined;
+  const labels = dimensions().find(({ name, placeOf }) => placeOf && about[name] !== undefined);
+  return labels?.placeOf?.(about[labels.name]);
 }
 
-/** @returns only that by which is summed */
+/** @returns it without what is known to be in the rows alone, and summed by nowhere */
 export function summedOf(about: About): About {
-  return Object.assign({}, ...dimensions().map((one) => (one.group ? say(one, about[one.name]) : {})));
+  const isInRowsAlone = (name: string) => dimensions().some((one) => one.name === name && !one.group);
+  return Object.fromEntries(Object.entries(about).filter(([name]) => !isInRowsAlone(name)));
 }
 
 /**
@@ -122,10 +136,10 @@ export interface CrossedAbout {
 
 /** @returns how it goes to an account */
 export function crossing(about: About): CrossedAbout {
-  const entries = Object.entries(about);
-  const others = entries.filter(([name]) => !RELEASED_COLUMNS.has(name));
-  const released = Object.fromEntries(entries.filter(([name]) => RELEASED_COLUMNS.has(name)));
-  return others.length === 0 ? released : { ...released, about: Object.fromEntries(others) };
+  const { released = [], others } = Object.groupBy(Object.entries(about), ([name]) =>
+    RELEASED_COLUMNS.has(name) ? 'released' : 'others',
+  );
+  return { ...Object.fromEntries(released), ...(others && { about: Object.fromEntries(others) }) };
 }
 
 /** @returns what was said, in either form */

@@ -1,7 +1,6 @@
 import type { ConversationPage, Page, PageOf } from '../../kit/objects/page.ts';
 import type { PrefixStats } from '../../named/prefixes/prefixes-answers.schema.ts';
 import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
-import type { MessageBatch } from '../../rooms/batches/batches-answers.schema.ts';
 import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
 import type {
   CreditRow,
@@ -54,8 +53,6 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
 
   admitBatchJson(order: string): string | Promise<string>;
   settleBatchJson(settlement: string): void;
-  noteBatch(id: string, report: MessageBatch | null): void;
-  batches(page: PageOf): Page<MessageBatch>;
   noteClassification(id: string, isThere: boolean): void;
   belongings(ids: readonly string[]): Belonging[];
   noteMade(made: readonly Belonging[]): void;

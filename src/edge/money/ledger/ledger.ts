@@ -20,7 +20,6 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import { migrate, migratedMeta } from '../../kit/objects/migrations.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import { Tables } from '../../kit/objects/tables.ts';
-import type { OutcomeCounts } from '../../rooms/batches/batches-answers.schema.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
 import { columnsAbout } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';
@@ -143,7 +142,7 @@ export class Ledger extends Tables {
   }
 
   /** Notes in a row to which batch it belongs, and after its end the outcomes of its items. */
-  ofBatch(id: string, batch: string, outcomes?: OutcomeCounts): void {
+  ofBatch(id: string, batch: string, outcomes?: Readonly<Record<string, number>>): void {
     const text = outcomes === undefined ? null : JSON.stringify(outcomes);
     this.write('update ledger set batch = ?, outcomes = ? where id = ?', batch, text, id);
   }

@@ -17,7 +17,6 @@ import { readTags } from '../../gate/identity/tags.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
-import type { OutcomeCounts } from '../../rooms/batches/batches-answers.schema.ts';
 import type { LedgerRequest, LedgerRow, UsageReport } from '../account/usage-answers.schema.ts';
 import { spanId } from '../budget/windows.ts';
 import { type SummedBy, shownAbout, summedBy } from '../contracts/about.ts';
@@ -248,7 +247,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     over_hold: row.over_hold === 1,
     late: row.late === 1,
     unpriced: row.unpriced === 1,
-    outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as OutcomeCounts),
+    outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as LedgerRow['outcomes']),
     ...shownAbout(row),
   };
 }

@@ -3,8 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { shareRooms } from '../src/edge/kit/rooms/rooms.ts';
-import { ROOMS } from '../src/edge/rooms.ts';
+import { createReference } from '../src/edge/openapi.ts';
 import { bundleGuides } from './guides.ts';
 import { bundlePage } from './page.ts';
 import { referencePage } from './reference.ts';
@@ -22,9 +21,6 @@ export async function build(): Promise<void> {
   await mkdir(UNFINISHED, { recursive: true });
   // wrangler.toml names it, so wrangler stops without it. With MODE, as `npm start` passes it, either does the same.
   if (!existsSync(DEVELOPMENT)) await put(DEVELOPMENT, moduleOf('no-development'));
-  // What rooms plug in stands in the reference: they come first.
-  shareRooms(ROOMS);
-  const { createReference } = await import('../src/edge/openapi.ts');
   const reference = createReference();
   const files: Record<string, string | Uint8Array> = {
     ...(await bundlePage()),

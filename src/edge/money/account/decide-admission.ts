@@ -12,7 +12,7 @@ import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
 import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
-import { aboutIn, dimensions, OF_PREFIX, placeAmong, readAbout } from '../contracts/about.ts';
+import { aboutIn, dimensions, OF_PREFIX, placeAmong } from '../contracts/about.ts';
 import type {
   AdmissionDecision,
   AdmissionRequest,
@@ -325,8 +325,8 @@ function placeHold(
   state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
-  const prefix = readAbout(about, OF_PREFIX);
-  if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
+  const { [OF_PREFIX.name]: prefix } = about;
+  if (prefix !== undefined) state.publisher.use('prefix', String(prefix).split('@')[0] ?? '', now);
   ledger.fold();
   state.leases.noteHold(leases);
   state.leases.renew(leases, now);

@@ -104,15 +104,10 @@ export function aboutCaller(identity: Identity): About {
   return Object.assign({}, ...dimensions().map((one) => say(one, one.ofCaller?.(identity))));
 }
 
-/** @returns what was said of one dimension */
-export function readAbout<T>(about: About, { name }: Dimension<T>): T | undefined {
-  return about[name] as T | undefined;
-}
-
 /** @returns the request whose place among those of its token this one has; undefined for a place of its own */
 export function placeAmong(about: About): string | undefined {
-  const labels = dimensions().find(({ name, placeOf }) => placeOf && about[name] !== undefined);
-  return labels?.placeOf?.(about[labels.name]);
+  for (const { name, placeOf } of dimensions()) if (placeOf && about[name] !== undefined) return placeOf(about[name]);
+  return undefined;
 }
 
 /** @returns it without what is known to be in the rows alone, and summed by nowhere */
@@ -136,10 +131,10 @@ export interface CrossedAbout {
 
 /** @returns how it goes to an account */
 export function crossing(about: About): CrossedAbout {
-  const { released = [], others } = Object.groupBy(Object.entries(about), ([name]) =>
-    RELEASED_COLUMNS.has(name) ? 'released' : 'others',
-  );
-  return { ...Object.fromEntries(released), ...(others && { about: Object.fromEntries(others) }) };
+  const crossed: Record<string, unknown> = {};
+  const others: Record<string, unknown> = {};
+  for (const name of Object.keys(about)) (RELEASED_COLUMNS.has(name) ? crossed : others)[name] = about[name];
+  return Object.keys(others).length === 0 ? crossed : { ...crossed, about: others };
 }
 
 /** @returns what was said, in either form */
@@ -154,15 +149,10 @@ export function aboutIn(crossed: CrossedAbout): About {
 
 /** @returns the columns of a row that say it */
 export function columnsAbout(about: About): Record<string, string> {
-  const columns: Record<string, string> = {};
-  const others: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(about)) {
-    const column = RELEASED_COLUMNS.get(name);
-    if (value === undefined || value === null || value === '') continue;
-    if (column) columns[column] = sumText(value);
-    else others[name] = value;
-  }
-  return Object.keys(others).length === 0 ? columns : { ...columns, about: JSON.stringify(others) };
+  const { about: others, ...released } = crossing(about);
+  const said = Object.entries(released).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  const columns = said.map(([name, value]) => [RELEASED_COLUMNS.get(name), sumText(value)]);
+  return { ...Object.fromEntries(columns), ...(others && { about: JSON.stringify(others) }) };
 }
 
 /** @returns a value as a text that can be summed by */

@@ -32,22 +32,20 @@ export const narrowedTools = z.object({
 });
 
 const anything = z.looseObject({});
-const tagged = z.looseObject({
-  type: z.string({ error: fieldError('Input should be a valid string') }).check(z.minLength(1)),
-});
-const thinking = z.extend(tagged, { budget_tokens: z.optional(z.int().check(z.gte(1_024))) }).check(
+const tag = { type: z.string({ error: fieldError('Input should be a valid string') }).check(z.minLength(1)) };
+const tagged = z.looseObject(tag);
+const thinking = z.looseObject({ ...tag, budget_tokens: z.optional(z.int()) }).check(
   z.refine(({ type, budget_tokens }) => type !== 'enabled' || budget_tokens !== undefined, {
     path: ['budget_tokens'],
     error: 'Field required',
   }),
 );
-const INTERLEAVED = 'interleaved-thinking-';
 const number = z.optional(z.number());
 const word = z.optional(z.string().check(z.minLength(1), z.maxLength(64)));
 
 /** An MCP server that the API itself calls. */
 const calledServer = z.looseObject({
-  type: z.string({ error: fieldError('Input should be a valid string') }),
+  ...tag,
   name: z.string(),
   url: z.string().check(z.maxLength(2_048)),
   authorization_token: z.optionally(
@@ -166,7 +164,7 @@ const agentFields = z
   .check(
     z.refine(
       ({ thinking, max_tokens, betas = [] }) =>
-        (thinking?.budget_tokens ?? 0) < max_tokens || betas.some((name) => name.startsWith(INTERLEAVED)),
+        (thinking?.budget_tokens ?? 0) < max_tokens || betas.some((name) => name.startsWith('interleaved-thinking-')),
       { path: ['thinking', 'budget_tokens'], error: 'must be below max_tokens' },
     ),
   );

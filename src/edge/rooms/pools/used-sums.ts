@@ -164,12 +164,10 @@ export class UsedSums extends Rows {
 
   /** @returns what sums were told by, also by another release. Looking up each costs less than reading all rows. */
   #dimensions(): string[] {
-    const after = 'select min(dimension) as next from used where dimension > ?';
+    const next = 'select dimension from used where dimension > ? order by dimension limit 1';
     const all: string[] = [];
-    for (let next: string | null | undefined = ''; typeof next === 'string'; ) {
-      next = this.tables.read<{ next: string | null }>(after, next)[0]?.next;
-      if (typeof next === 'string') all.push(next);
-    }
+    const after = (last: string) => this.tables.read<{ dimension: string }>(next, last)[0]?.dimension;
+    for (let one = after(''); one !== undefined; one = after(one)) all.push(one);
     return all;
   }
 

@@ -46,7 +46,8 @@ const SETTINGS = {
 const WRONG = [null, '', 7, -1, true, [], {}, [1], { a: 1 }];
 
 /** Of words that the API alone knows, and members that it may have got since, nothing is said when an agent is stored. */
-const OF_THE_API = /Extra inputs are not permitted|Input tag '[^']+' found|Input should be '(?!object')|while providing tools/;
+const OF_THE_API =
+  /Extra inputs are not permitted|Input tag '[^']+' found|Input should be '(?!object')|greater than or equal|while providing tools/;
 
 type Path = readonly (string | number)[];
 const isHolder = (value: unknown): value is Json => typeof value === 'object' && value !== null;

@@ -40,9 +40,10 @@ import type {
   putClassifier,
   putPrefix,
   runLimits,
+  ShownAbout,
   turnReport,
+  UsageGroup,
   UsageReport,
-  usageGroupSchema,
   VersionRow,
   z,
 } from '../edge/answers.ts';
@@ -207,7 +208,7 @@ export type ConversationFork = z.input<typeof forkRequest>;
 export type Conversation = z.output<typeof conversationReport>;
 /** A summary that goes up, or has gone up, in the place of a conversation's oldest messages. */
 export type ConversationSummary = NonNullable<Conversation['summaries']>[number];
-export type ConversationMessage = z.output<typeof messageRow>;
+export type ConversationMessage = z.output<typeof messageRow> & ShownAbout;
 /** What a turn did: its requests to the model, and the calls of tools that the edge made. */
 export type ConversationTurn = z.output<typeof turnReport>;
 /** A call that waits for approval, or has waited. */
@@ -238,7 +239,7 @@ export type Evaluation = z.output<typeof evaluation>;
 export interface UsageRequest {
   from?: string;
   to?: string;
-  group_by?: z.output<typeof usageGroupSchema>;
+  group_by?: UsageGroup;
   /** Only this one of what is grouped by. */
   key?: string;
   /** How many are listed at most. The total is that of all. */

@@ -6,7 +6,7 @@ export type { HealthAnswer } from './health/health-answers.schema.ts';
 export type { ErrorBody, ErrorType } from './kit/http/errors.ts';
 export type { listOf } from './kit/http/page.ts';
 export type * as z from './kit/http/zod.ts';
-export type { usageGroupSchema } from './money/account/usage.schema.ts';
+export type { UsageGroup } from './money/account/usage.schema.ts';
 export type {
   accountAnswer,
   LedgerRequest,
@@ -16,6 +16,7 @@ export type {
   UsageReport,
 } from './money/account/usage-answers.schema.ts';
 export type { Limits } from './money/budget/limits.schema.ts';
+export type { ShownAbout } from './money/contracts/about.ts';
 export type { MintedTokenAnswer } from './money/tokens/tokens-answers.schema.ts';
 export type { putClassifier } from './named/classify/classifiers.schema.ts';
 export type { classifierContent } from './named/classify/classifiers-answers.schema.ts';
@@ -29,6 +30,7 @@ export type { putAgent } from './rooms/agents/agents.schema.ts';
 export type { AgentContent } from './rooms/agents/agents-answers.schema.ts';
 export type { decisionRequest } from './rooms/approvals/approvals.schema.ts';
 export type { batchEstimate, deletedBatch, MessageBatch } from './rooms/batches/batches-answers.schema.ts';
+export type { ChosenBy } from './rooms/choice/chosen-by.schema.ts';
 export type { evaluateRequest } from './rooms/evaluation/evaluation.schema.ts';
 export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts';
 export type { AlertRow } from './rooms/operator/alerts-answers.schema.ts';

@@ -1,5 +1,7 @@
 /** Makes the OpenAPI document of all routes, from the schemas that check their requests. */
 
+import './with-all-rooms.ts';
+
 import {
   createDocument,
   type ZodOpenApiOperationObject,

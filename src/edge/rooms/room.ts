@@ -8,6 +8,7 @@ import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
 import type { KEY_NEWS } from '../money/admission/request-meter.ts';
+import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
@@ -25,4 +26,5 @@ export interface Room
     Plugged<typeof SIMULATED_KINDS>,
     Plugged<typeof BY_BATCH>,
     Plugged<typeof SHARED_BUDGETS>,
-    Plugged<typeof KEY_NEWS> {}
+    Plugged<typeof KEY_NEWS>,
+    Plugged<typeof DIMENSIONS> {}

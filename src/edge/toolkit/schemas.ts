@@ -1,12 +1,23 @@
 /** Exports the zod schemas of requests and answers, and their types. */
 
+import * as z from '../kit/http/zod.ts';
+import {
+  ledgerRequestSchema as requestOfCore,
+  ledgerRowSchema as rowOfCore,
+} from '../money/account/usage-answers.schema.ts';
+import { chosenByShown } from '../rooms/choice/chosen-by.schema.ts';
+
+export const ledgerRowSchema = z.extend(rowOfCore, chosenByShown.shown);
+export const ledgerRequestSchema = z.extend(requestOfCore, {
+  ...chosenByShown.shown,
+  tries: z.array(ledgerRowSchema),
+});
+
 export { countRequest, messagesRequest } from '../claude/messages.schema.ts';
 export { callerSchema } from '../gate/identity/caller.ts';
 export {
   type LedgerRequest,
   type LedgerRow,
-  ledgerRequestSchema,
-  ledgerRowSchema,
   type QuotaReport,
   quotaReportSchema,
   type TokenRow,

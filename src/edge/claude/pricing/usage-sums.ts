@@ -57,16 +57,8 @@ export function addedSum(table: string, column: string): string {
   return `alter table ${table} add column ${column} integer not null default 0`;
 }
 
-/** The properties of requests by which sums can be asked for, beside their models. */
-export const DIMENSIONS = ['token', 'user', 'agent', 'prefix', 'upstream', 'tag'] as const;
-/** Those of which tables may have rows. By `choice` a release before has summed up: it is reported and erased, and never read. */
-export const KEPT_DIMENSIONS = [...DIMENSIONS, 'choice'] as const;
-
-export type Dimension = (typeof DIMENSIONS)[number];
-export type KeptDimension = (typeof KEPT_DIMENSIONS)[number];
-
-/** The value of the sum of all requests with any tag. */
-export const TAGGED = '';
+/** Where a request may have several values: the value of the sum of all requests with any. */
+export const ANY_VALUE = '';
 
 /** The most values in a report. The dearest ones are listed. */
 export const MOST_LISTED_VALUES = 1_000;
@@ -127,12 +119,12 @@ export function reportTokens(used: Readonly<Omit<Used, 'cost'>> = NO_USE) {
  *
  * @param groups the sums by value, the dearest first
  * @param all the sum of all requests
+ * @param hasSeveral whether a request may have several values
  */
-export function usageByValue(groups: readonly (UsageSums & { value: string })[], all: UsageSums, dimension: Dimension) {
-  const isTag = dimension === 'tag';
-  // A request counts once in each of its tags, but only once in the sum of all tagged requests.
-  const counted = isTag ? groups.filter(({ value }) => value === TAGGED) : groups;
-  const named = groups.filter(({ value }) => !isTag || value !== TAGGED);
+export function usageByValue(groups: readonly (UsageSums & { value: string })[], all: UsageSums, hasSeveral: boolean) {
+  // A request counts once in each of its values, but only once in the sum of all requests with any.
+  const counted = hasSeveral ? groups.filter(({ value }) => value === ANY_VALUE) : groups;
+  const named = groups.filter(({ value }) => !hasSeveral || value !== ANY_VALUE);
   const data: ({ key: string | null } & ReturnType<typeof usageTotal>)[] = named
     .slice(0, MOST_LISTED_VALUES)
     .map((group) => ({ key: group.value, ...usageTotal(group) }));

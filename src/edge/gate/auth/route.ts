@@ -21,7 +21,8 @@ interface RouteTerms<Body, Query> {
   needs: Scope | 'credential' | 'signature' | 'nothing';
   /** By these the handler checks what is sent, and from these the reference describes it. */
   body?: Body;
-  query?: Query;
+  /** As a function where rooms have their share in it. */
+  query?: Query | (() => NonNullable<Query>);
   /** Whether its query also says which page of a list is asked for: `readPage` reads that. */
   pages?: true;
   /** Whether bound tokens may use it. Then the handler must see what they may ask there. */
@@ -69,7 +70,12 @@ export function route<
 export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: MiddlewareHandler<AppEnv>[]): void {
   for (const { name, needs, bound, spends, body, query, answer } of routes) {
     const [method = '', path = ''] = name.split(' ');
-    const request = { body, query };
+    const request = {
+      body,
+      get query() {
+        return queryOf(query);
+      },
+    };
     const answering: Handler<AppEnv> = (c) => answer(c, request);
     const [head = answering, ...others] = [...(spends ? pluggedInto(BEFORE_SPENDING) : []), answering];
     const scope = scopeOf(needs);
@@ -81,6 +87,11 @@ export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: 
     if (bound) openToBound(checked);
     app.on(method, [path], ...first, checked, ...others);
   }
+}
+
+/** @returns the schema of a route's query */
+export function queryOf(query: AnyRoute['query']): z.ZodMiniObject | undefined {
+  return typeof query === 'function' ? query() : query;
 }
 
 /** @returns the scope that a route needs; undefined if any credential will do, or none */

@@ -1,4 +1,4 @@
-import type { AnyRoute } from '../../gate/auth/route.ts';
+import { type AnyRoute, queryOf } from '../../gate/auth/route.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
@@ -56,7 +56,7 @@ interface RouteTexts {
 /** The words of a route. What it takes is told here only where nothing checks it. */
 type WordsOf<R extends AnyRoute> = RouteTexts &
   ([NonNullable<R['body']>] extends [never] ? { body?: Content } : { body: BodyWords }) &
-  ([NonNullable<R['query']>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
+  ([Exclude<NonNullable<R['query']>, () => never>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
 
 /**
  * A route as a caller sees it. Everything that all routes have is added automatically: the parameters of the path, the errors
@@ -113,7 +113,8 @@ export function wordsByName(
   );
 }
 
-function describedQuery({ pages, query }: AnyRoute): z.ZodMiniObject | undefined {
+function describedQuery({ pages, ...route }: AnyRoute): z.ZodMiniObject | undefined {
+  const query = queryOf(route.query);
   if (!pages) return query;
   return query ? z.extend(pageSchema, query.shape) : pageSchema;
 }

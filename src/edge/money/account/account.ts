@@ -6,7 +6,6 @@ import type { VersionRow } from '../../named/versions/versions-answers.schema.ts
 import type { AccountBackup } from '../../rooms/backup/account-backup.schema.ts';
 import { backupOf, restoreAccount } from '../../rooms/backup/account-backup.ts';
 import { decideBatch, settleBatch } from '../../rooms/batches/admit-batch.ts';
-import type { MessageBatch } from '../../rooms/batches/batches-answers.schema.ts';
 import type { BatchOrder, BatchSettlement } from '../../rooms/batches/contracts/batch.ts';
 import { beginUpload, endUpload, tendFiles } from '../../rooms/files/tend-files.ts';
 import { raiseAlerts } from '../../rooms/operator/raise-alerts.ts';
@@ -159,7 +158,7 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /** Notes the state of a batch; null if it was deleted. */
-  noteBatch(id: string, report: MessageBatch | null): void {
+  noteBatch(id: string, report: Parameters<AccountState['batches']['note']>[0] | null): void {
     if (report) this.#state.batches.note(report);
     else this.#state.batches.forget(id);
   }
@@ -172,7 +171,7 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /** @returns a page of the account's batches, newest first. */
-  batches(page: PageOf): Page<MessageBatch> {
+  batches(page: PageOf): ReturnType<AccountState['batches']['page']> {
     return this.#state.batches.page(page);
   }
 

@@ -10,6 +10,7 @@ import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
 import { bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
+import { type About, aboutIn, dimensions, OF_PREFIX, placeAmong } from '../contracts/about.ts';
 import type {
   AdmissionDecision,
   AdmissionRequest,
@@ -242,8 +243,9 @@ function tryAdmission(
     if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
     state.see(token, now);
   }
-  for (const kind of ['agent', 'prefix'] as const) {
-    const { [kind]: ref = '' } = request;
+  const about = aboutIn(request);
+  for (const { name: kind, isVersion } of dimensions()) {
+    const ref = isVersion ? String(about[kind] ?? '') : '';
     const [name = '', hash = ''] = ref.split('@');
     if (name && state.versions.pointer(kind, name).withdrawn.includes(hash)) return { outcome: 'withdrawn', kind, ref };
   }
@@ -294,8 +296,9 @@ function placeHold(
 ): AdmissionDecision | ShortOfLease {
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
-  const { requestId, prefix, token } = request;
-  const { conversation, countedAs } = placeOf(request);
+  const { requestId, token } = request;
+  const about = aboutIn(request);
+  const { conversation, countedAs } = placeOf(request, about);
   const known = budget.holds.get(requestId);
   if (known) return admitHeld(state, request, known, now, pursesFor(state, request, now));
   // How much the answer will store is not known yet, but the size of the question is.
@@ -344,7 +347,8 @@ function placeHold(
   ahead?.pass(requestId, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
-  if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
+  const { [OF_PREFIX.name]: prefix } = about;
+  if (prefix !== undefined) state.publisher.use('prefix', String(prefix).split('@')[0] ?? '', now);
   ledger.fold();
   for (const lease of leases) lease.held(now);
   state.alarm.wakeFor(hold.deadline);
@@ -355,9 +359,9 @@ function placeHold(
  * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing in its
  *   conversation, which may come to nothing, and is paid only where the request may go up for which it is
  */
-function placeOf({ route, requestId, conversation, chosenBy }: AdmissionRequest) {
+function placeOf({ route, requestId, conversation }: AdmissionRequest, about: About) {
   return route === CHOICE
-    ? { conversation: undefined, countedAs: chosenBy?.request_id || requestId }
+    ? { conversation: undefined, countedAs: placeAmong(about) || requestId }
     : { conversation, countedAs: requestId };
 }
 

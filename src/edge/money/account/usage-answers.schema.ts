@@ -1,9 +1,7 @@
 import { count, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { outcomeCounts } from '../../rooms/batches/batches-answers.schema.ts';
-import { chosenBySchema } from '../../rooms/choice/chosen-by.schema.ts';
 import { limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
-import { usageGroupSchema } from './usage.schema.ts';
+import type { ShownAbout } from '../contracts/about.ts';
 
 const tokenCountsSchema = z.object({
   input_tokens: z.described(count, 'Neither read from nor written to the cache.'),
@@ -77,6 +75,9 @@ export const erasureAnswer = z.extend(accountRow, {
   remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
 });
 
+/** How many items of a batch have ended with each outcome. */
+export const outcomeCounts = z.object({ succeeded: count, errored: count, canceled: count, expired: count });
+
 /** One request in an account's ledger. */
 export const ledgerRowSchema = z.object({
   request_id: z.string(),
@@ -118,7 +119,6 @@ export const ledgerRowSchema = z.object({
   ms: z.nullable(z.number()),
   batch: z.described(z.nullable(z.string()), 'The batch that this is of: it has one row for each model.'),
   outcomes: z.described(z.nullable(outcomeCounts), 'How many items of a batch have ended how, once it has.'),
-  chosen_by: z.optionally(chosenBySchema, 'Where its agent chooses its model: how it was chosen.'),
 });
 
 const refusalSchema = z.object({
@@ -181,7 +181,7 @@ const dayOrMoment = z.nullable(z.union([z.iso.date(), z.iso.datetime({ offset: t
 export const usageReportSchema = z.object({
   from: z.described(dayOrMoment, 'What was summed: of all accounts whole days.'),
   to: dayOrMoment,
-  group_by: usageGroupSchema,
+  group_by: z.string(),
   data: z.array(
     z.extend(usageTotalSchema, {
       key: z.described(z.nullable(z.string()), 'The day, model, … of this group.'),
@@ -231,9 +231,9 @@ export const revokedAnswer = z.object({
 });
 
 export type QuotaReport = z.output<typeof quotaReportSchema>;
-export type LedgerRequest = z.output<typeof ledgerRequestSchema>;
-export type ListedRequest = z.output<typeof listedRequestSchema>;
-export type LedgerRow = z.output<typeof ledgerRowSchema>;
+export type LedgerRow = z.output<typeof ledgerRowSchema> & ShownAbout;
+export type LedgerRequest = Omit<z.output<typeof ledgerRequestSchema>, 'tries'> & ShownAbout & { tries: LedgerRow[] };
+export type ListedRequest = z.output<typeof listedRequestSchema> & ShownAbout;
 export type UsageReport = z.output<typeof usageReportSchema>;
 export type CreditRow = z.output<typeof creditRowSchema>;
 export type TokenRow = z.output<typeof tokenRowSchema>;

@@ -2,8 +2,9 @@ import { listSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
+import { dimensions } from '../contracts/about.ts';
 import { USAGE_ROUTES } from './usage.route.ts';
-import { accountQuery } from './usage.schema.ts';
+import { accountQuery, usageGroupSchema } from './usage.schema.ts';
 import {
   ledgerRequestSchema,
   ledgerRowSchema,
@@ -66,7 +67,8 @@ const row = {
   batch: null,
   outcomes: null,
 };
-const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
+const ofRooms = Object.assign({}, ...dimensions().map(({ shown }) => shown));
+const rowSchema = z.withMeta(z.extend(ledgerRowSchema, ofRooms), { id: 'LedgerRow' });
 const listedSchema = z.withMeta(
   z.extend(rowSchema, { account: listedRequestSchema.shape.account, refusal: listedRequestSchema.shape.refusal }),
   {
@@ -94,7 +96,7 @@ export const usage: Resource = {
         description: 'The sums, and their total.',
         content: [
           {
-            schema: z.withMeta(usageReportSchema, { id: 'Usage' }),
+            schema: z.withMeta(z.extend(usageReportSchema, { group_by: usageGroupSchema() }), { id: 'Usage' }),
             example: { from: null, to: null, group_by: 'model', data: [{ key: 'claude-haiku-5-5', ...total }], total },
           },
           { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd\r\n' },

@@ -1,21 +1,17 @@
-import { DIMENSIONS } from '../../claude/pricing/usage-sums.ts';
 import { mostListed } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { summedBy } from '../contracts/about.ts';
 
-export const usageGroupSchema = z.enum([
-  'day',
-  'model',
-  'token',
-  'user',
-  'tag',
-  'conversation',
-  'prefix',
-  'agent',
-  'upstream',
-  'tool',
-  'account',
-  'group',
-]);
+const OWN_GROUPS = ['day', 'model', 'token', 'user', 'tag', 'conversation', 'prefix'] as const;
+const LAST_GROUPS = ['upstream', 'tool', 'account', 'group'] as const;
+
+/** What usage can be grouped by. Those of rooms have any names. */
+export const usageGroupSchema = ofRooms(() => {
+  const own: readonly string[] = [...OWN_GROUPS, ...LAST_GROUPS];
+  const ofRoom = summedBy().flatMap(({ group }) => (own.includes(group) ? [] : [group]));
+  return z.enum([...OWN_GROUPS, ...ofRoom, ...LAST_GROUPS]);
+});
 
 const TIME_FAULT = 'Input should be a day, YYYY-MM-DD, or a time such as 2026-11-20T10:14:00Z';
 const dayOrTime = z
@@ -57,30 +53,33 @@ export const requestsQuery = z.object({
   ...absentQuery.shape,
 });
 
-export const usageQuery = z.object({
-  ...daysQuery.shape,
-  group_by: z._default(usageGroupSchema, 'day'),
-  group: z.optionally(z.string(), 'Only of what this group has paid for. For an admin.'),
-  key: z.optionally(z.string(), 'Only this one of what is grouped by: with `group_by=agent`, this agent.'),
-  limit: z.optionally(mostListed, 'Only the first so many, the dearest or the earliest. The total is that of all.'),
-  format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
-  ...accountQuery.shape,
-  ...absentQuery.shape,
-});
+export const usageQuery = ofRooms(() =>
+  z.object({
+    ...daysQuery.shape,
+    group_by: z._default(usageGroupSchema(), 'day'),
+    group: z.optionally(z.string(), 'Only of what this group has paid for. For an admin.'),
+    key: z.optionally(z.string(), 'Only this one of what is grouped by: with `group_by=agent`, this agent.'),
+    limit: z.optionally(mostListed, 'Only the first so many, the dearest or the earliest. The total is that of all.'),
+    format: z.described(
+      z._default(z.enum(['json', 'csv']), 'json'),
+      'csv has a line for each group, without the total.',
+    ),
+    ...accountQuery.shape,
+    ...absentQuery.shape,
+  }),
+);
 
 /** Groupings that only the deployment's pool can sum by, and not a single account. */
-const SHARED_GROUPS = ['account', 'group'] as const;
-/** Groupings that the deployment's pool can sum by. */
-const REPORTED_GROUPS = [...SHARED_GROUPS, 'day', 'model', ...DIMENSIONS] as const;
+const SHARED_GROUPS: readonly string[] = ['account', 'group'];
 
 /** @returns whether a grouping is over all accounts. */
-export function isSharedGroup(group: UsageGroup): group is (typeof SHARED_GROUPS)[number] {
-  return (SHARED_GROUPS as readonly string[]).includes(group);
+export function isSharedGroup(group: string): boolean {
+  return SHARED_GROUPS.includes(group);
 }
 
 /** @returns whether accounts report what this grouping needs. */
-export function isReportedGroup(group: UsageGroup): group is (typeof REPORTED_GROUPS)[number] {
-  return (REPORTED_GROUPS as readonly string[]).includes(group);
+export function isReportedGroup(group: string): boolean {
+  return ['day', 'model'].includes(group) || isSharedGroup(group) || summedBy().some((one) => one.group === group);
 }
 
 /** The query of the list of accounts: in the order of their names, or of something else. */
@@ -95,9 +94,7 @@ export const accountsQuery = z.object({
   ),
 });
 
-export type AccountUsageGroup = Exclude<UsageGroup, (typeof SHARED_GROUPS)[number]>;
-
-export type UsageGroup = z.output<typeof usageGroupSchema>;
+export type UsageGroup = (typeof OWN_GROUPS | typeof LAST_GROUPS)[number] | (string & {});
 
 function isInCalendar(time: string): boolean {
   const day = time.slice(0, 10);

@@ -10,6 +10,7 @@ import { type ApiError, finalError, misconfigured } from '../../kit/http/errors.
 import { isolateCounts } from '../../kit/http/isolate-counts.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { withdrawn } from '../../named/versions/find-stored.ts';
+import { aboutCaller, crossing, summedOf } from '../contracts/about.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../contracts/admission.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
@@ -22,15 +23,13 @@ export const CHOICE = 'choice';
 
 /** @returns the members that every request sends to its account. */
 export function admissionRequestOf(
-  request: Pick<MeterRequest, Passed | 'requestId' | 'model' | 'identity' | 'settings'>,
+  request: Pick<MeterRequest, Passed | 'about' | 'requestId' | 'model' | 'identity' | 'settings'>,
 ): AdmissionRequest {
-  const { requestId, route, model, conversation, parent, prefix, agent, chosenBy, holdMs, identity, settings } =
-    request;
+  const { requestId, route, model, conversation, parent, about, holdMs, identity, settings } = request;
   return {
-    ...{ requestId, route, model, conversation, parent, prefix, agent, chosenBy, holdMs },
+    ...{ requestId, route, model, conversation, parent, holdMs },
     token: credentialUse(identity),
-    tags: identity.tags,
-    user: identity.user,
+    ...crossing({ ...about, ...aboutCaller(identity) }),
     defaults: defaultLimits(identity.account, settings),
     pools: poolsOf(identity, settings),
   };
@@ -110,12 +109,12 @@ export async function askInLine(
 
 /** @returns the settlement of a request that was never sent: it costs nothing. */
 export function unsent(
-  { requestId, route, model, conversation, prefix, agent }: MeterRequest,
+  { requestId, route, model, conversation, about = {} }: MeterRequest,
   errorType: 'account_unreachable' | 'client_gone',
   startedAt: number,
 ): Settlement {
-  const named = { conversation: conversation ?? null, prefix: prefix ?? null, agent: agent ?? null };
-  const opening = { route, model: model.slice(0, LONGEST_MODEL_NAME), ...named };
+  const named = { route, model: model.slice(0, LONGEST_MODEL_NAME), conversation: conversation ?? null };
+  const opening = { ...named, ...crossing(summedOf(about)) };
   const status = errorType === 'client_gone' ? errorType : 'unreachable';
   return { requestId, status, cost: 0, errorType, startedAt, opening };
 }

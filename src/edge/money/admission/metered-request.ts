@@ -8,16 +8,19 @@ import type { Routing } from '../../claude/upstreams/pool.ts';
 import type { RequestContext } from '../../gate/auth/context.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import type { Json } from '../../kit/json/object.ts';
+import type { About } from '../contracts/about.ts';
 import type { AdmissionRequest } from '../contracts/admission.ts';
 import type { AccountRequest } from '../contracts/call-account.ts';
 import type { Settled, Settlement } from '../contracts/settlement.ts';
 import type { StoredGrant } from './book-outcome.ts';
 
 /** The members that go to its account unchanged. */
-export type Passed = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'chosenBy' | 'most' | 'adds' | 'holdMs';
+export type Passed = 'route' | 'conversation' | 'parent' | 'most' | 'adds' | 'holdMs';
 
 /** A request before its admission. */
 export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Passed> {
+  /** What it is about, beside what its identity says. */
+  about?: About | undefined;
   upstream: Upstream;
   /** The body as it will go up. */
   body: JsonBody;

@@ -1,9 +1,7 @@
 import type { ConversationPage, Page, PageOf } from '../../kit/objects/page.ts';
 import type { PrefixStats } from '../../named/prefixes/prefixes-answers.schema.ts';
 import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
-import type { MessageBatch } from '../../rooms/batches/batches-answers.schema.ts';
 import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
-import type { AccountUsageGroup } from '../account/usage.schema.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -55,8 +53,6 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
 
   admitBatchJson(order: string): string | Promise<string>;
   settleBatchJson(settlement: string): void;
-  noteBatch(id: string, report: MessageBatch | null): void;
-  batches(page: PageOf): Page<MessageBatch>;
   noteClassification(id: string, isThere: boolean): void;
   belongings(ids: readonly string[]): Belonging[];
   noteMade(made: readonly Belonging[]): void;
@@ -127,7 +123,7 @@ export interface RequestsFilter extends Days {
 }
 
 export interface UsageQuery extends Days {
-  group_by: AccountUsageGroup;
+  group_by: string;
   /** Only of the requests with this value: of `group_by`, which is `conversation`. */
   key?: string | undefined;
 }

@@ -2,18 +2,14 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
-import type { ChosenBy } from '../../rooms/choice/chosen-by.schema.ts';
 import type { Limits } from '../budget/limits.schema.ts';
+import type { CrossedAbout } from './about.ts';
 import type { ListedParent } from './settlement.ts';
 
 /** Who asks an account to set something aside, and what decides beside the account's own limits. */
-export interface AdmissionCaller {
+export interface AdmissionCaller extends CrossedAbout {
   /** The caller's credential; absent in development without one. */
   token?: CredentialUse | undefined;
-  /** The request's tags, as `gate/identity/tags.ts` writes them. */
-  tags?: string | undefined;
-  /** A hash of the end user that the request names. */
-  user?: string | undefined;
   /** The deployment's limits, for limits that the account does not set itself. */
   defaults?: Limits | undefined;
   /** The pools that also pay; absent if there are none. A group that an admin has chosen replaces the group here. */
@@ -32,11 +28,6 @@ export interface AdmissionRequest extends AdmissionCaller {
   conversation?: string | undefined;
   /** The call that a subagent's conversation answers. */
   parent?: ListedParent | undefined;
-  prefix?: string | undefined;
-  /** The agent that answers it, in the form of the ledger: name@version. */
-  agent?: string | undefined;
-  /** How its model was chosen, if its agent chooses. */
-  chosenBy?: ChosenBy | undefined;
   /** Whether an earlier try of the same request was admitted and settled. */
   repeats?: boolean | undefined;
   /** The most that this request itself may cost: the rest of a run's `max_usd`. */
@@ -80,7 +71,7 @@ export interface KeptHold {
 export type AdmissionDecision =
   | { outcome: 'revoked' }
   /** What the request stands behind was withdrawn by the account itself. */
-  | { outcome: 'withdrawn'; kind: 'agent' | 'prefix'; ref: string }
+  | { outcome: 'withdrawn'; kind: string; ref: string }
   | { outcome: 'count_needed' }
   | {
       outcome: 'refused';
@@ -190,18 +181,14 @@ export interface StorageRefusal {
 }
 
 /** A refused request, as its account keeps it and tells it to the deployment's pool. */
-export interface RefusedRequest {
+export interface RefusedRequest extends CrossedAbout {
   id: string;
   /** Milliseconds since 1970. Each refusal of an account has another time. */
   at: number;
   route: string;
   model: string;
   conversation?: string | undefined;
-  prefix?: string | undefined;
-  agent?: string | undefined;
   token?: string | undefined;
-  tags?: string | undefined;
-  user?: string | undefined;
   refusal: Refusal | ({ kind: 'full' } & StorageRefusal);
 }
 

@@ -1,7 +1,7 @@
 /** The settlement of a request with its account. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { ChosenBy } from '../../rooms/choice/chosen-by.schema.ts';
+import type { About, CrossedAbout } from './about.ts';
 
 /** How a request has ended, and what it has cost. */
 export interface Settlement {
@@ -26,7 +26,7 @@ export interface Settlement {
   firstEventMs?: number | undefined;
   afterFirstMs?: number | undefined;
   /** The beginning of the row, used if the account no longer has a row of this request. */
-  opening?: Partial<Opening> | undefined;
+  opening?: (Partial<Omit<Opening, 'about'>> & CrossedAbout) | undefined;
   /** When the request began, in milliseconds since 1970. If it began before an erasure, it is not recorded again. */
   startedAt?: number | undefined;
   /** The calls of tools whose results it has taken up, by the names of the tools. */
@@ -63,17 +63,10 @@ export interface Opening {
   model: string;
   unpriced: boolean;
   conversation: string | null;
-  prefix: string | null;
-  agent: string | null;
   token: string | null;
   /** The group whose pool also pays. */
   group: string | null;
-  /** The tags, as `gate/identity/tags.ts` writes them. */
-  tags: string | null;
-  /** A hash of the end user that the request named. */
-  user: string | null;
-  /** How its model was chosen; absent if its agent does not choose. */
-  chosenBy?: ChosenBy | undefined;
+  about: About;
 }
 
 /** The call that a subagent's conversation answers, as lists show it. */

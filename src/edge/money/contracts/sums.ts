@@ -1,5 +1,3 @@
-import type { KeptDimension } from '../../claude/pricing/usage-sums.ts';
-
 /** A report of what an account has spent: absolute sums that have changed since the last report. */
 export interface SumsReport {
   /**
@@ -19,7 +17,7 @@ export interface SumRow {
   day: number;
   /** The group that has paid; empty if none has. */
   group: string;
-  dimension: 'model' | KeptDimension;
+  dimension: string;
   /** The model, the jti, …; `(other)` for values without a row of their own; an empty tag for requests with any tag. */
   value: string;
   /** The sums, as `packSums` orders them. */

@@ -1,5 +1,5 @@
 /**
- * Keeps rollups by token, user, agent, prefix, upstream and tag: a row for each day and value. They are written when rows are
+ * Keeps rollups by token, upstream, and what requests are about: a row for each day and value. They are written when rows are
  * folded, so that they cost no single request anything. What a group pays for has a row of its own in addition.
  *
  * A day has rows for at most 200 values of a dimension; all other values share one row. A request with several tags counts in
@@ -8,17 +8,17 @@
 
 import {
   ADD_SUMS,
+  ANY_VALUE,
   addSums,
-  DIMENSIONS,
-  type KeptDimension,
   SUM_COLUMNS,
-  TAGGED,
   USED_IN_ALL,
   type UsageSums,
 } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { summedBy } from '../contracts/about.ts';
 
 /** The value of the row that all other values share. */
 export const OTHER_VALUE = '(other)';
@@ -28,18 +28,23 @@ export const NO_GROUP = '';
 /** How many values of a dimension a day has rows for. */
 const VALUES_A_DAY = 200;
 
-type LedgerGroup = Record<string, SqlStorageValue> &
-  UsageSums & { day: number; pool_group: string } & Record<(typeof DIMENSION_COLUMNS)[number] | 'tags', string | null>;
+type LedgerGroup = Record<string, SqlStorageValue> & UsageSums & { day: number; pool_group: string };
 
-/** The dimensions of which a request has one value at most. */
-const DIMENSION_COLUMNS = DIMENSIONS.filter((dimension) => dimension !== 'tag');
-/** By their numbers among what is selected. */
-const GROUPED = ['day', 'pool_group', 'tags', ...DIMENSION_COLUMNS].map((_, at) => at + 1).join(', ');
+/** What of a row is summed by, in SQL. */
+const selected = ofRooms(() => {
+  const cells = summedBy().map(({ sql }, at) => ({ as: `by_${at}`, sql }));
+  return {
+    cells: cells.map(({ as, sql }) => `${sql} as ${as}`).join(', '),
+    any: `coalesce(${cells.map(({ sql }) => sql).join(', ')})`,
+    // By their numbers among what is selected.
+    grouped: ['day', 'pool_group', ...cells].map((_, at) => at + 1).join(', '),
+  };
+});
 
 /** What the requests of a day with the same value have used, and the group that paid for them. */
 export interface DimensionSum {
   day: number;
-  dimension: KeptDimension;
+  dimension: string;
   value: string;
   group: string;
   sums: UsageSums;
@@ -71,24 +76,26 @@ function keyOfSum({ day, dimension, value, group }: Omit<DimensionSum, 'sums'>):
  * @param where chooses the rows, by these bindings
  */
 export function dimensionSums(tables: Tables, where: string, ...bindings: SqlStorageValue[]): DimensionSum[] {
+  const { cells, any, grouped } = selected();
   const rows = tables.read<LedgerGroup>(
-    `select at / ${DAY_MS} as day, coalesce(pool_group, '${NO_GROUP}') as pool_group, tags,
-       ${DIMENSION_COLUMNS.join(', ')},
+    `select at / ${DAY_MS} as day, coalesce(pool_group, '${NO_GROUP}') as pool_group, ${cells},
        count(*) as requests, ${USED_IN_ALL}
-     from ledger where ${where} and coalesce(tags, ${DIMENSION_COLUMNS.join(', ')}) is not null
-     group by ${GROUPED}`,
+     from ledger where ${where} and ${any} is not null
+     group by ${grouped}`,
     ...bindings,
   );
   const groups = new Map<string, DimensionSum>();
-  const count = (row: LedgerGroup, dimension: KeptDimension, value: string) => {
+  const count = (row: LedgerGroup, dimension: string, value: string) => {
     const { day, pool_group: group } = row;
     const key = keyOfSum({ day, dimension, value, group });
     const before = groups.get(key)?.sums;
     groups.set(key, { day, dimension, value, group, sums: addSums(before ? [before, row] : [row]) });
   };
   for (const row of rows) {
-    for (const column of DIMENSION_COLUMNS) if (row[column] !== null) count(row, column, row[column]);
-    if (row.tags !== null) for (const tag of [TAGGED, ...row.tags.split(',')]) count(row, 'tag', tag);
+    for (const [at, { group, valuesIn }] of summedBy().entries()) {
+      const cell = row[`by_${at}`];
+      if (typeof cell === 'string') for (const value of valuesIn(cell)) count(row, group, value);
+    }
   }
   return [...groups.values()];
 }
@@ -102,21 +109,21 @@ export class Rooms extends Rows {
     const key = `${day} ${dimension}`;
     const room = this.#rooms.get(key) ?? this.#read(day, dimension);
     this.#rooms.set(key, room);
-    if (value === TAGGED || room.known.has(value)) return value;
+    if (value === ANY_VALUE || room.known.has(value)) return value;
     if (sign < 0 || room.values >= VALUES_A_DAY) return OTHER_VALUE;
     room.known.add(value);
     room.values += 1;
     return value;
   }
 
-  #read(day: number, dimension: KeptDimension): { known: Set<string>; values: number } {
+  #read(day: number, dimension: string): { known: Set<string>; values: number } {
     const rows = this.tables.read<{ value: string }>(
       'select value from dimensions where day = ? and dimension = ?',
       day,
       dimension,
     );
     const known = new Set(rows.map(({ value }) => value));
-    return { known, values: rows.filter(({ value }) => value !== TAGGED && value !== OTHER_VALUE).length };
+    return { known, values: rows.filter(({ value }) => value !== ANY_VALUE && value !== OTHER_VALUE).length };
   }
 }
 

@@ -20,8 +20,8 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import { migrate, migratedMeta } from '../../kit/objects/migrations.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import { Tables } from '../../kit/objects/tables.ts';
-import type { OutcomeCounts } from '../../rooms/batches/batches-answers.schema.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
+import { columnsAbout } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';
 import type { Opening } from '../contracts/settlement.ts';
 import { rollUpDimensions } from './dimensions.ts';
@@ -117,7 +117,7 @@ export class Ledger extends Tables {
 
   /** Writes the row of a request that was admitted; `hold.id` must be new. @param keep is kept until it is settled */
   open(hold: Hold, opening: Opening, buckets: Buckets, keep?: string): void {
-    const { unpriced, group, chosenBy, ...known } = opening;
+    const { unpriced, group, about, ...known } = opening;
     this.insert('ledger', {
       id: hold.id,
       at: hold.at,
@@ -135,14 +135,14 @@ export class Ledger extends Tables {
       output_full_at: buckets.output,
       pool_group: group,
       ...(keep !== undefined && { keep }),
-      ...(chosenBy && { chosen_by: JSON.stringify(chosenBy) }),
+      ...columnsAbout(about),
     });
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
   }
 
   /** Notes in a row to which batch it belongs, and after its end the outcomes of its items. */
-  ofBatch(id: string, batch: string, outcomes?: OutcomeCounts): void {
+  ofBatch(id: string, batch: string, outcomes?: Readonly<Record<string, number>>): void {
     const text = outcomes === undefined ? null : JSON.stringify(outcomes);
     this.write('update ledger set batch = ?, outcomes = ? where id = ?', batch, text, id);
   }

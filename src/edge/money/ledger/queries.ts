@@ -3,8 +3,6 @@
 import { toUsd } from '../../claude/pricing/cost.ts';
 import {
   addSums,
-  DIMENSIONS,
-  type Dimension,
   MOST_LISTED_VALUES,
   reportTokens,
   SUMMED_COLUMNS,
@@ -19,10 +17,9 @@ import { readTags } from '../../gate/identity/tags.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
-import type { OutcomeCounts } from '../../rooms/batches/batches-answers.schema.ts';
-import type { ChosenBy } from '../../rooms/choice/chosen-by.schema.ts';
 import type { LedgerRequest, LedgerRow, UsageReport } from '../account/usage-answers.schema.ts';
 import { spanId } from '../budget/windows.ts';
+import { type SummedBy, shownAbout, summedBy } from '../contracts/about.ts';
 import type { Days, RequestsFilter, UsageQuery } from '../contracts/account.ts';
 import { dimensionSums } from './dimensions.ts';
 import type { Ledger } from './ledger.ts';
@@ -64,6 +61,7 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     tags: string | null;
     outcomes: string | null;
     chosen_by: string | null;
+    about: string | null;
   };
 
 /** @returns a request's row with those of all its tries; undefined if there is none. */
@@ -114,14 +112,14 @@ export function ledgerPageOf(
  */
 export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
   if (query.group_by === 'tool') return usageByTool(ledger, query);
-  const dimension = DIMENSIONS.find((one) => one === query.group_by);
+  const dimension = summedBy().find(({ group }) => group === query.group_by);
   return dimension ? usageByDimension(ledger, query, dimension) : usageByRows(ledger, query);
 }
 
 /**
  * Sums up by a dimension, for all time. Requests without a value are in the group null; with several, in each group.
  */
-function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimension): UsageReport {
+function usageByDimension(ledger: Ledger, query: UsageQuery, { group, hasSeveral }: SummedBy): UsageReport {
   const { from, to, key } = query;
   const areDays = areWholeDays(query);
   // Which values have a row of their own is decided when rows are folded.
@@ -134,21 +132,21 @@ function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimensio
          group by value having sum(requests) != 0 or sum(cost) != 0 order by cost desc, value`,
         first / DAY_MS,
         end / DAY_MS,
-        dimension,
+        group,
       )
-    : valuesOfRows(ledger, [first, end], dimension);
+    : valuesOfRows(ledger, [first, end], group);
   const data = usageByValue(
     groups.filter(({ value }) => key === undefined || value === key),
     all,
-    dimension,
+    hasSeveral,
   );
-  return { from: from ?? null, to: to ?? null, group_by: dimension, data, total: usageTotal(all) };
+  return { from: from ?? null, to: to ?? null, group_by: group, data, total: usageTotal(all) };
 }
 
 type ValueSums = UsageSums & { value: string };
 
 /** @returns the sums of a dimension between two times, from the rows; the dearest first */
-function valuesOfRows(ledger: Ledger, times: [number, number], dimension: Dimension): ValueSums[] {
+function valuesOfRows(ledger: Ledger, times: [number, number], dimension: string): ValueSums[] {
   const values = new Map<string, UsageSums>();
   for (const sum of dimensionSums(ledger, "status != 'held' and at >= ? and at < ?", ...times)) {
     if (sum.dimension !== dimension) continue;
@@ -249,7 +247,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     over_hold: row.over_hold === 1,
     late: row.late === 1,
     unpriced: row.unpriced === 1,
-    outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as OutcomeCounts),
-    ...(row.chosen_by !== null && { chosen_by: JSON.parse(row.chosen_by) as ChosenBy }),
+    outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as LedgerRow['outcomes']),
+    ...shownAbout(row),
   };
 }

@@ -9,7 +9,6 @@
 
 import {
   addSums,
-  type KeptDimension,
   packSums,
   SUM_COLUMNS,
   SUMMED_COLUMNS,
@@ -59,7 +58,7 @@ export function reportSums(ledger: Ledger, since: number): SumsReport {
     report.rows.push(...sumsOfDay(ledger, day));
     report.whole.push({ day, dimension: 'model' });
   }
-  const changed = ledger.read<{ day: number; dimension: KeptDimension; value: string }>(
+  const changed = ledger.read<{ day: number; dimension: string; value: string }>(
     'select day, dimension, value from dimensions where day >= ? and seq > ? and seq <= ?',
     from,
     since,

@@ -2,6 +2,7 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { Spent } from '../budget/state.ts';
+import { aboutIn } from '../contracts/about.ts';
 import type { Opening, Settlement, Tokens } from '../contracts/settlement.ts';
 import type { Closing } from './tables.ts';
 
@@ -16,20 +17,18 @@ export const NO_TOKENS: Readonly<Tokens> = {
   webSearches: 0,
 };
 
+type OpeningSaid = NonNullable<Settlement['opening']>;
+
 /** @returns the beginning of a row. Missing values become `unknown` or null. */
-export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undefined }): Opening {
+export function openingOf(known: { [key in keyof OpeningSaid]?: OpeningSaid[key] | undefined }): Opening {
   return {
     route: known.route ?? 'unknown',
     model: known.model ?? 'unknown',
     unpriced: known.unpriced ?? false,
     conversation: known.conversation ?? null,
-    prefix: known.prefix ?? null,
-    agent: known.agent ?? null,
     token: known.token ?? null,
     group: known.group ?? null,
-    tags: known.tags || null,
-    user: known.user ?? null,
-    ...(known.chosenBy && { chosenBy: known.chosenBy }),
+    about: aboutIn(known),
   };
 }
 

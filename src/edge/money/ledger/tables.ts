@@ -200,4 +200,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
     ].join(';'),
   },
   { version: 4, sql: 'alter table ledger add column chosen_by text' },
+  { version: 5, sql: 'alter table ledger add column about text' },
 ];

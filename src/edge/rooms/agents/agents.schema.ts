@@ -32,11 +32,20 @@ export const narrowedTools = z.object({
 });
 
 const anything = z.looseObject({});
+const tag = { type: z.string({ error: fieldError('Input should be a valid string') }).check(z.minLength(1)) };
+const tagged = z.looseObject(tag);
+const thinking = z.looseObject({ ...tag, budget_tokens: z.optional(z.int()) }).check(
+  z.refine(({ type, budget_tokens }) => type !== 'enabled' || budget_tokens !== undefined, {
+    path: ['budget_tokens'],
+    error: 'Field required',
+  }),
+);
 const number = z.optional(z.number());
 const word = z.optional(z.string().check(z.minLength(1), z.maxLength(64)));
 
 /** An MCP server that the API itself calls. */
 const calledServer = z.looseObject({
+  ...tag,
   name: z.string(),
   url: z.string().check(z.maxLength(2_048)),
   authorization_token: z.optionally(
@@ -74,80 +83,91 @@ export const modelByLabel = z.strictObject({
 export type ModelByLabel = z.output<typeof modelByLabel>;
 
 /** The parts of a version. Only the API checks the rest. */
-const agentFields = z.strictObject({
-  description: z.optional(z.string().check(z.maxLength(1_000))),
-  model: z.described(
-    z.union([modelName, modelByLabel], {
-      error: fieldError(
-        'Input should be a model, or {"by": …, "models": {…}, "otherwise": …} to choose one by a classifier',
-      ),
-    }),
-    'Who answers, whatever a request says; or how a classifier chooses who answers.',
-  ),
-  max_tokens: z.described(messagesRequest.shape.max_tokens, 'The longest answer in tokens, whatever a request says.'),
-  system: z.optionally(
-    z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
-      error: 'Input should be a string or a list of text blocks',
-    }),
-    'The system prompt. What a request says as its `system` comes behind it.',
-  ),
-  prefix: z.optionally(
-    prefixRef,
-    'The stored prefix whose system and tools it takes, in place of its own, at the moment when it is stored: `name`, or `name@version`.',
-  ),
-  tools: z.optionally(
-    z.array(anything),
-    'Tools. The edge itself calls those with `run`; to store one with an address needs the scope `tools`. A request adds its own behind them.',
-  ),
-  mcp_servers: z.optionally(
-    z.array(calledServer).check(z.maxLength(20)),
-    'MCP servers that the API calls. The names of those that `agent_tools` offers stand beside those of the tools.',
-  ),
-  container: z.optionally(
-    z.strictObject(
-      { skills: z.array(anything).check(z.maxLength(20)) },
-      { error: 'Input should be {"skills": […]}: an agent names no container by its id' },
+const agentFields = z
+  .strictObject({
+    description: z.optional(z.string().check(z.maxLength(1_000))),
+    model: z.described(
+      z.union([modelName, modelByLabel], {
+        error: fieldError(
+          'Input should be a model, or {"by": …, "models": {…}, "otherwise": …} to choose one by a classifier',
+        ),
+      }),
+      'Who answers, whatever a request says; or how a classifier chooses who answers.',
     ),
-    'The skills that each of its containers begins with.',
-  ),
-  fallbacks: z.optionally(
-    z.union([z.literal('default'), z.array(z.looseObject({ model: z.string() })).check(z.maxLength(20))], {
-      error: 'Input should be "default", or a list of {"model": …}',
-    }),
-    'Models to which the API itself goes on where one declines; `fallback_models` are those of this edge.',
-  ),
-  betas: z.optionally(
-    z.array(z.string().check(z.regex(/^[\w.:-]{1,64}$/, 'must be the name of a beta'))).check(z.maxLength(20)),
-    'Names that join the header `anthropic-beta` of each request.',
-  ),
-  thinking: z.optional(anything),
-  tool_choice: z.optional(anything),
-  output_config: z.optional(anything),
-  context_management: z.optional(anything),
-  stop_sequences: z.optional(z.array(z.string())),
-  temperature: number,
-  top_p: number,
-  top_k: number,
-  service_tier: word,
-  speed: word,
-  inference_geo: word,
-  fallback_models: z.optionally(
-    fallbackModels,
-    'Models that step in where its own is overloaded, or the budget does not pay for it.',
-  ),
-  history: z.optionally(
-    historySetting,
-    'What happens to the histories of its conversations that grow too long, unless they say it.',
-  ),
-  limits: z.optionally(
-    z.strictObject(runLimits.shape),
-    'The limits of each of its runs. A request may lower them, and never raise them.',
-  ),
-  approvers: z.described(
-    z._default(z.enum(['owner', 'admin'], { error: "Input should be 'owner' or 'admin'" }), 'owner'),
-    'Who decides on calls that need an approval: the account whose conversation it is, or an admin alone.',
-  ),
-});
+    max_tokens: z.described(messagesRequest.shape.max_tokens, 'The longest answer in tokens, whatever a request says.'),
+    system: z.optionally(
+      z.union(
+        [z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string().check(z.minLength(1)) }))],
+        {
+          error: 'Input should be a string or a list of text blocks',
+        },
+      ),
+      'The system prompt. What a request says as its `system` comes behind it.',
+    ),
+    prefix: z.optionally(
+      prefixRef,
+      'The stored prefix whose system and tools it takes, in place of its own, at the moment when it is stored: `name`, or `name@version`.',
+    ),
+    tools: z.optionally(
+      z.array(anything),
+      'Tools. The edge itself calls those with `run`; to store one with an address needs the scope `tools`. A request adds its own behind them.',
+    ),
+    mcp_servers: z.optionally(
+      z.array(calledServer).check(z.maxLength(20)),
+      'MCP servers that the API calls. The names of those that `agent_tools` offers stand beside those of the tools.',
+    ),
+    container: z.optionally(
+      z.strictObject(
+        { skills: z.array(anything).check(z.maxLength(20)) },
+        { error: 'Input should be {"skills": […]}: an agent names no container by its id' },
+      ),
+      'The skills that each of its containers begins with.',
+    ),
+    fallbacks: z.optionally(
+      z.union([z.literal('default'), z.array(z.looseObject({ model: z.string() })).check(z.maxLength(20))], {
+        error: 'Input should be "default", or a list of {"model": …}',
+      }),
+      'Models to which the API itself goes on where one declines; `fallback_models` are those of this edge.',
+    ),
+    betas: z.optionally(
+      z.array(z.string().check(z.regex(/^[\w.:-]{1,64}$/, 'must be the name of a beta'))).check(z.maxLength(20)),
+      'Names that join the header `anthropic-beta` of each request.',
+    ),
+    thinking: z.optional(thinking),
+    tool_choice: z.optional(tagged),
+    output_config: z.optional(z.looseObject({ effort: z.optional(z.string().check(z.minLength(1))) })),
+    context_management: z.optional(z.looseObject({ edits: z.optional(z.array(tagged)) })),
+    stop_sequences: z.optional(z.array(z.string().check(z.regex(/\S/, 'must have more than white space')))),
+    temperature: number,
+    top_p: number,
+    top_k: number,
+    service_tier: word,
+    speed: word,
+    inference_geo: word,
+    fallback_models: z.optionally(
+      fallbackModels,
+      'Models that step in where its own is overloaded, or the budget does not pay for it.',
+    ),
+    history: z.optionally(
+      historySetting,
+      'What happens to the histories of its conversations that grow too long, unless they say it.',
+    ),
+    limits: z.optionally(
+      z.strictObject(runLimits.shape),
+      'The limits of each of its runs. A request may lower them, and never raise them.',
+    ),
+    approvers: z.described(
+      z._default(z.enum(['owner', 'admin'], { error: "Input should be 'owner' or 'admin'" }), 'owner'),
+      'Who decides on calls that need an approval: the account whose conversation it is, or an admin alone.',
+    ),
+  })
+  .check(
+    z.refine(
+      ({ thinking, max_tokens, betas = [] }) =>
+        (thinking?.budget_tokens ?? 0) < max_tokens || betas.some((name) => name.startsWith('interleaved-thinking-')),
+      { path: ['thinking', 'budget_tokens'], error: 'must be below max_tokens' },
+    ),
+  );
 export type AgentFields = z.output<typeof agentFields>;
 
 /** The two bodies of `PUT /agents/:name`. */

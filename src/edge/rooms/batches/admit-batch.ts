@@ -137,12 +137,7 @@ function placeAll(state: AccountState, order: BatchOrder, now: number): void {
     batches.begin({ id: batch, key, digest }, now);
     for (const [index, hold] of holds.entries()) {
       const { model, unpriced } = order.rows[index] ?? { model: '', unpriced: true };
-      const { tags, user } = order;
-      ledger.open(
-        hold,
-        openingOf({ route: 'batches', model, unpriced, token: token?.jti, tags, user, group }),
-        buckets,
-      );
+      ledger.open(hold, openingOf({ ...order, route: 'batches', model, unpriced, token: token?.jti, group }), buckets);
       ledger.ofBatch(hold.id, batch);
     }
   });

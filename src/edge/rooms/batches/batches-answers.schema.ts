@@ -2,11 +2,8 @@
 
 import { count, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
+import { outcomeCounts } from '../../money/account/usage-answers.schema.ts';
 
-const outcomes = { succeeded: count, errored: count, canceled: count, expired: count };
-
-/** How many items have ended with each outcome. */
-export const outcomeCounts = z.object(outcomes);
 export type OutcomeCounts = z.output<typeof outcomeCounts>;
 
 /** A batch, as the API has it. */
@@ -15,7 +12,7 @@ export const messageBatch = z.object({
   type: z.literal('message_batch'),
   processing_status: z.enum(['in_progress', 'canceling', 'ended']),
   request_counts: z.described(
-    z.object({ processing: count, ...outcomes }),
+    z.object({ processing: count, ...outcomeCounts.shape }),
     'Until the batch has ended all of them are `processing`.',
   ),
   created_at: time,

@@ -8,6 +8,7 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { isObject } from '../../kit/json/object.ts';
+import { type About, say } from '../../money/contracts/about.ts';
 import { CLASSIFIERS } from '../../named/classify/task/classifier-kind.ts';
 import { classify } from '../../named/classify/task/classify.ts';
 import { labelsOf } from '../../named/classify/task/labels.ts';
@@ -18,7 +19,9 @@ import { ownerName } from '../../named/versions/named-routes.ts';
 import { parseRef } from '../../named/versions/version-ref.ts';
 import type { Agent } from '../agents/agent.ts';
 import type { ModelByLabel } from '../agents/agents.schema.ts';
+import { OF_AGENT } from '../agents/room.ts';
 import type { ChosenBy } from './chosen-by.schema.ts';
+import { OF_CHOICE } from './room.ts';
 
 /** A model, by the name that the agent has for it, and how it was chosen. */
 export interface Chosen {
@@ -146,10 +149,20 @@ async function labelOf(
   const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, {
     ...by,
     requestId: anotherRequestId(request_id),
-    chooses: { conversation, agent: agent.ref, chosenBy },
+    chooses: { conversation, about: { ...say(OF_AGENT, agent.ref), ...say(OF_CHOICE, chosenBy) } },
   });
   if (outcome.outcome !== 'classified') throw outcome.error;
   return { label: labelsOf(outcome.result)[0] ?? null, classifier };
+}
+
+/** @returns what a request is about that an agent answers: the agent, and how its model was chosen */
+export function aboutAnswer(
+  { ref, owner }: Question['agent'],
+  chosen: Chosen | undefined,
+  part: ChosenBy['part'],
+): About {
+  const by = chosen && { ...chosen.by, part, owner: ownerName(owner) };
+  return { ...say(OF_AGENT, ref), ...say(OF_CHOICE, by) };
 }
 
 /** Decides on the model by a label. @param before how the present model was chosen; undefined for a first question */

@@ -23,3 +23,20 @@ export const chosenBySchema = z.object({
   ),
 });
 export type ChosenBy = z.output<typeof chosenBySchema>;
+
+declare module '../../money/contracts/about.ts' {
+  interface ShownAbout {
+    chosen_by?: ChosenBy;
+  }
+}
+
+/** How rows of the ledger show it, and messages. */
+export const chosenByShown = {
+  shown: { chosen_by: z.optionally(chosenBySchema, 'Where its agent chooses its model: how it was chosen.') },
+  shownInMessage: {
+    chosen_by: z.optionally(
+      chosenBySchema,
+      'Of an answer whose agent chooses its model: how it was chosen. A bound token is not told.',
+    ),
+  },
+};

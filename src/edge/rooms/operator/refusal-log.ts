@@ -9,6 +9,7 @@ import { Rows } from '../../kit/objects/rows.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { LedgerRequest, LedgerRow, ListedRequest } from '../../money/account/usage-answers.schema.ts';
 import { refusalError, storageError } from '../../money/admission/limit-headers.ts';
+import { aboutIn, columnsAbout, crossing, shownAbout, summedOf } from '../../money/contracts/about.ts';
 import type { RequestsFilter } from '../../money/contracts/account.ts';
 import type { AdmissionRequest, RefusedRequest } from '../../money/contracts/admission.ts';
 import { timesOfDays } from '../../money/ledger/queries.ts';
@@ -57,16 +58,16 @@ export class RefusalLog extends Rows {
 
   /** Notes a refused request. */
   add(request: AdmissionRequest, refusal: RefusedRequest['refusal'], now: number): void {
-    const { requestId: id, route, conversation, prefix, agent, token, tags, user } = request;
+    const { requestId: id, route, conversation, token } = request;
     // A request that costs nothing has no id.
     if (id === '') return;
     this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MOST_IN_A_ROW);
     const model = request.model.slice(0, LONGEST_MODEL);
-    const named = { route, model, conversation, prefix, agent };
+    const named = { route, model, conversation, ...crossing(summedOf(aboutIn(request))) };
     // Two at the same time could not be told apart by who knows all up to a time.
     const at = Math.max(now, this.lastAt + 1);
     this.#lastAt = at;
-    this.#unwritten.push({ id, at, ...named, token: token?.jti, tags, user, refusal });
+    this.#unwritten.push({ id, at, ...named, token: token?.jti, refusal });
     if (at - this.#writtenAt >= WRITE_EVERY_MS) this.#write(at);
     else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_EVERY_MS);
     this.#onAdded();
@@ -155,8 +156,9 @@ export function listedRefusalOf(refused: RefusedRequest): ListedRequest {
   return { ...row, ...(refusal ? { refusal } : {}) };
 }
 
-function refusedRequestOf({ id, at, tags, refusal, ...request }: RefusedRequest): LedgerRequest {
-  const { route, model, conversation = null, prefix = null, agent = null, token = null, user = null } = request;
+function refusedRequestOf({ id, at, refusal, ...request }: RefusedRequest): LedgerRequest {
+  const { route, model, conversation = null, token = null } = request;
+  const { prefix = null, agent = null, user = null, tags = null, about = null } = columnsAbout(aboutIn(request));
   const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
   const row: LedgerRow = {
     request_id: id,
@@ -164,7 +166,7 @@ function refusedRequestOf({ id, at, tags, refusal, ...request }: RefusedRequest)
     settled_at: null,
     ...{ route, model, conversation, prefix, agent, token, user },
     answered_by: null,
-    tags: readTags(tags ?? null),
+    tags: readTags(tags),
     status: 'refused',
     stage: null,
     max_tokens: null,
@@ -183,6 +185,7 @@ function refusedRequestOf({ id, at, tags, refusal, ...request }: RefusedRequest)
     ms: null,
     batch: null,
     outcomes: null,
+    ...shownAbout({ chosen_by: null, about }),
   };
   const limited_by = error.headers['sluice-limited-by'] ?? '';
   return { ...row, tries: [], refusal: { limited_by, limit: refusal.limit, message: error.message } };

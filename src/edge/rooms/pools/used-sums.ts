@@ -1,9 +1,6 @@
 import {
   ADD_SUMS,
   addSums,
-  DIMENSIONS,
-  type Dimension,
-  KEPT_DIMENSIONS,
   packSums,
   SUM_COLUMNS,
   SUMMED_UP,
@@ -16,6 +13,7 @@ import { visitorAccount } from '../../gate/identity/identity.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import { spanId } from '../../money/budget/windows.ts';
+import { type SummedBy, summedBy } from '../../money/contracts/about.ts';
 import type { SumRow, SumsReport } from '../../money/contracts/sums.ts';
 import type { Handover, SharedUsageQuery } from './contracts/pool.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
@@ -23,7 +21,6 @@ import { ERASED, NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
 
 type UsedRow = Record<string, SqlStorageValue> & UsageSums;
 
-const ALL = ['model', ...KEPT_DIMENSIONS] as const;
 const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
 
 /** What the sums by model are grouped by: each of them is in one group. */
@@ -95,7 +92,7 @@ export class UsedSums extends Rows {
   /** @returns what all accounts have spent, or only the part that one group has paid for. */
   usage(query: SharedUsageQuery): SharedUsageReport {
     const { from, to, group_by, limit } = query;
-    const dimension = DIMENSIONS.find((one) => one === group_by);
+    const dimension = summedBy().find(({ group }) => group === group_by);
     const groups = this.#read(dimension ? "'all'" : KEYS[group_by as keyof typeof KEYS], query, 'model');
     const all = addSums(groups);
     const data = dimension
@@ -107,15 +104,15 @@ export class UsedSums extends Rows {
     return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
   }
 
-  #ofValues(query: SharedUsageQuery, dimension: Dimension, all: UsageSums): SharedUsageReport['data'] {
-    const groups = this.#read('used.value', query, dimension, query.key).map((row) => ({
+  #ofValues(query: SharedUsageQuery, { group, hasSeveral }: SummedBy, all: UsageSums): SharedUsageReport['data'] {
+    const groups = this.#read('used.value', query, group, query.key).map((row) => ({
       ...row,
       value: String(row.key),
     }));
     return usageByValue(
       groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0),
       all,
-      dimension,
+      hasSeveral,
     );
   }
 
@@ -158,12 +155,21 @@ export class UsedSums extends Rows {
   }
 
   #forget(lease: string): void {
-    for (const dimension of ALL) {
+    for (const dimension of this.#dimensions()) {
       for (const day of this.#days(dimension)) {
         if (this.#valuesOf(lease, day, dimension).length === 0) continue;
         this.tables.write('delete from used where dimension = ? and day = ? and lease = ?', dimension, day, lease);
       }
     }
+  }
+
+  /** @returns what sums were told by, also by another release. Looking up each costs less than reading all rows. */
+  #dimensions(): string[] {
+    const next = 'select dimension from used where dimension > ? order by dimension limit 1';
+    const all: string[] = [];
+    const after = (last: string) => this.tables.read<{ dimension: string }>(next, last)[0]?.dimension;
+    for (let one = after(''); one !== undefined; one = after(one)) all.push(one);
+    return all;
   }
 
   /** @returns the days from the first to the last with sums. Looking up each day costs less than reading all rows. */

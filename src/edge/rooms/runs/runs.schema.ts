@@ -1,3 +1,4 @@
+import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { refSchema } from '../../named/versions/versions.schema.ts';
 
@@ -118,21 +119,46 @@ export const anyRunSchema = z.union([
 /** How a call is made: over HTTP, by an MCP server, as the task of an agent, or in the Worker itself. */
 export type ToolRun = HttpRun | McpRun | AgentRun | z.output<typeof workerRunSchema>;
 
-const toolName = z.string().check(z.minLength(1), z.maxLength(128));
+/** What a `run` may have. The tool around it goes up, where the API refuses these in each request. */
+const IN_RUN: ReadonlySet<string> = new Set(
+  [runSchema, agentRunSchema, mcpRunSchema, mcpServerSchema, workerRunSchema].flatMap(({ shape }) =>
+    Object.keys(shape),
+  ),
+);
 
-/** A tool that the edge calls itself, as far as the edge reads it. */
-export const runTool = z.looseObject({ name: toolName, run: runSchema });
+/** @returns a tool with this `run`, as far as it is known what the API takes of it */
+function toolWith<Run extends z.ZodMiniType, More extends z.core.$ZodLooseShape>(run: Run, more: More) {
+  return z.looseObject({ ...told, ...more, run }).check(({ value, issues }) => {
+    const name = Object.keys(value).find((one) => IN_RUN.has(one));
+    if (name === undefined) return;
+    const message = `it has no effect beside \`run\`. Put it into \`run\`${value.run === 'worker' ? `: {"worker": true, "${name}": …}` : ''}`;
+    issues.push({ code: 'custom', input: value, message, path: [name] });
+  });
+}
 
+const told = {
+  name: z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -')),
+  description: z.optional(z.string()),
+};
+const inputSchema = z.looseObject(
+  { type: z.literal('object', { error: fieldError("Input should be 'object'") }) },
+  { error: fieldError('Input should be a JSON schema: an object') },
+);
+const described = { input_schema: inputSchema };
+const filled = { input_schema: z.optional(inputSchema) };
+
+/** A tool that the client runs. */
+export const clientTool = z.looseObject({ ...told, ...described });
+/** A tool that the edge calls over HTTP. */
+export const runTool = toolWith(runSchema, described);
 /** A tool that is an agent. */
-export const agentTool = z.looseObject({ name: toolName, run: agentRunSchema });
-
-/** A tool that the Worker's own code defines. */
-export const workerToolEntry = z.looseObject({ name: runTool.shape.name, run: workerRunSchema });
-
-const shortName = z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -'));
+export const agentTool = toolWith(agentRunSchema, filled);
+/** A tool that the Worker's own code defines, which says the rest: as it says, or otherwise called. */
+export const ownTool = toolWith(z.literal('worker'), {});
+export const workerToolEntry = toolWith(workerRunSchema, {});
 /** A tool of an MCP server, and a server with all of its tools. Both occur only in stored prefixes and agents. */
-export const mcpTool = z.looseObject({ name: shortName, run: mcpRunSchema });
-export const mcpServer = z.looseObject({ name: shortName, run: mcpServerSchema });
+export const mcpTool = toolWith(mcpRunSchema, described);
+export const mcpServer = toolWith(mcpServerSchema, {});
 
 /** The limits of a run: members of its request. */
 export const runLimits = z.object({

@@ -11,6 +11,7 @@ import { tokensByKind } from '../../money/admission/book-outcome.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
+import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
@@ -24,6 +25,7 @@ import { stopped, TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { conversationReportOf } from '../../talk/turn/turn-ending.ts';
 import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
 import { layerOf, retainedAgent } from '../agents/retained-agent.ts';
+import { OF_AGENT } from '../agents/room.ts';
 import { newShare, takeRoom } from '../runs/run-room.ts';
 import { isRun } from '../runs/stored-run.ts';
 import {
@@ -230,8 +232,10 @@ export class Summarizer {
         {
           ...{ requestId: row.requestId, identity: request.identity, accounts: env, store: env.STORE, settings },
           ...{ upstream, waitUntil, model, route: ROUTE, conversation, adds: 0, body, headers, streams: true },
-          prefix: profile?.prefix ? refOf(profile.prefix) : undefined,
-          agent: profile?.agent ? refOf(profile.agent) : undefined,
+          about: {
+            ...say(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),
+            ...say(OF_AGENT, profile?.agent ? refOf(profile.agent) : undefined),
+          },
           mayWrite: most,
           signal,
         },

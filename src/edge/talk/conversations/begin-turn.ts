@@ -3,12 +3,19 @@
 import { joinedBetas, type PlainHeaders } from '../../claude/headers.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
+import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { checkRetained } from '../../named/prefixes/retained-prefix.ts';
-import { ownerName } from '../../named/versions/named-routes.ts';
 import type { ModelByLabel } from '../../rooms/agents/agents.schema.ts';
 import { layerOf, ownerOfTool, retainedAgent, type Taken } from '../../rooms/agents/retained-agent.ts';
 import { isRefused } from '../../rooms/background/turn-events.ts';
-import { type Chosen, choiceOf, isDearer, mayStepUp, modelAsked } from '../../rooms/choice/choose-model.ts';
+import {
+  aboutAnswer,
+  type Chosen,
+  choiceOf,
+  isDearer,
+  mayStepUp,
+  modelAsked,
+} from '../../rooms/choice/choose-model.ts';
 import { presentChoice, storeChoice } from '../../rooms/choice/model-chooser.ts';
 import type { CarriedLimits } from '../../rooms/runs/limits.ts';
 import { Run } from '../../rooms/runs/run.ts';
@@ -364,10 +371,11 @@ function runnerOf(
     conversation: place.id,
     parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
-    prefix: prefix ? refOf(prefix) : undefined,
     lay: layerOf(context, transcript.profile),
-    agent: agent ? refOf(agent) : undefined,
-    chosenBy: chosen && agent ? { ...chosen.by, part, owner: ownerName(agent.owner) } : undefined,
+    about: {
+      ...say(OF_PREFIX, prefix ? refOf(prefix) : undefined),
+      ...(agent && aboutAnswer({ ref: refOf(agent), owner: agent.owner }, chosen, part)),
+    },
     settings: context.settings(),
     upstream,
     stays,

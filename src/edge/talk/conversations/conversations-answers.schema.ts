@@ -1,5 +1,4 @@
 import * as z from '../../kit/http/zod.ts';
-import { chosenBySchema } from '../../rooms/choice/chosen-by.schema.ts';
 import { history } from '../history/history.schema.ts';
 
 /** A conversation in its account's list. */
@@ -93,10 +92,6 @@ export const messageRow = z.object({
   origin: z.optionally(
     z.enum(['edge', 'import']),
     '`edge`: no client has sent it, the edge has put it between two steps of a run. `import`: the conversation began with it.',
-  ),
-  chosen_by: z.optionally(
-    chosenBySchema,
-    'Of an answer whose agent chooses its model: how it was chosen. A bound token is not told.',
   ),
 });
 

@@ -3,6 +3,7 @@ import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, linesContent, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { eventStream } from '../../kit/reference/event-stream.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
+import { dimensions } from '../../money/contracts/about.ts';
 import { CONVERSATION_ROUTES } from './conversations.route.ts';
 import { createConversation, forkRequest, importedHistory, rewindRequest } from './conversations.schema.ts';
 import {
@@ -91,7 +92,8 @@ export const turnExample = {
 };
 
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
-const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
+const ofRooms = Object.assign({}, ...dimensions().map(({ shownInMessage }) => shownInMessage));
+const messageSchema = z.withMeta(z.extend(messageRow, ofRooms), { id: 'ConversationMessage' });
 export const conversationList = namedList('ConversationList', rowSchema);
 
 /** A turn in the reference. A request in the background is answered with it too. */

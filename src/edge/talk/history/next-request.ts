@@ -19,7 +19,6 @@ import type { ModelByLabel } from '../../rooms/agents/agents.schema.ts';
 import { behindAgent } from '../../rooms/agents/behind-agent.ts';
 import { refuseNarrowing } from '../../rooms/agents/named-agent.ts';
 import type { Chosen } from '../../rooms/choice/choose-model.ts';
-import type { ChosenBy } from '../../rooms/choice/chosen-by.schema.ts';
 import { checkBoundMessages } from '../../rooms/page-tokens/bound-messages.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../../rooms/runs/edge-tools.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../../rooms/runs/runs.schema.ts';
@@ -67,7 +66,7 @@ export interface NextRequest {
   /** How its model was chosen, if its agent chooses. */
   chosen?: Chosen | undefined;
   /** What it is for its conversation, if its model was chosen. */
-  part?: ChosenBy['part'];
+  part?: Chosen['by']['part'];
   /** What chooses its model, and how the present one was chosen; absent unless that is still to be done. */
   toChoose?: { choice: ModelByLabel; before: Chosen | undefined } | undefined;
   /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */

@@ -15,8 +15,8 @@ import { parseObject } from '../../kit/json/object.ts';
 import { costRemark, logOutcome } from '../../money/admission/answer-end.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { pauseAfterBody, readLong } from '../../money/admission/read-body.ts';
+import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
-import { ownerName } from '../../named/versions/named-routes.ts';
 import { chosenHeader } from '../../rooms/choice/choose-model.ts';
 import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
 import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
@@ -63,7 +63,7 @@ interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent' | 'c
 /** Puts the prefix into a message, checks the message, and has it admitted. */
 async function admittedMessage(
   c: Context<AppEnv>,
-  { body: sent, caller, agent, chosen, most }: StatelessMessage,
+  { body: sent, caller, agent, chosen, about, most }: StatelessMessage,
   { upstream, streamByDefault, isUnmetered }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean },
 ): Promise<AdmittedMessage> {
   const context = contextOf(c);
@@ -87,9 +87,7 @@ async function admittedMessage(
       model,
       headers,
       streams,
-      prefix: prefixed.prefix,
-      agent: agent?.version,
-      chosenBy: chosen && agent && { ...chosen.by, part: 'first', owner: ownerName(agent.owner) },
+      about: { ...about, ...say(OF_PREFIX, prefixed.prefix) },
       most,
       fallbacks: agent ? agent.definition.fallback_models : (fallbacksNamed(headers) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },

@@ -14,12 +14,14 @@ import { withOneReading, withText } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
+import type { About } from '../../money/contracts/about.ts';
 import { prefixNamed } from '../../named/prefixes/resolve.ts';
 import { BREAKPOINT, behindAgent } from '../../rooms/agents/behind-agent.ts';
 import { type FoundAgent, findAgent } from '../../rooms/agents/find-agent.ts';
 import { agentNamed, refuseNarrowing } from '../../rooms/agents/named-agent.ts';
 import { refuseBoth } from '../../rooms/agents/retained-agent.ts';
 import {
+  aboutAnswer,
   type Chosen,
   choiceOf,
   chooseModel,
@@ -50,6 +52,8 @@ export interface StatelessMessage {
   agent?: FoundAgent | undefined;
   /** How its model was chosen, if the agent chooses. */
   chosen?: Chosen | undefined;
+  /** What it is about, for the ledger. */
+  about?: About | undefined;
   /** What the answer may cost, if the agent or the message limits that. */
   most?: Nanodollars | undefined;
 }
@@ -130,6 +134,7 @@ export async function statelessMessage(
   if (chosen) ({ text, json, most } = lay(chosen.model));
   return {
     ...{ body: withText(sent, text, json), agent, chosen, most },
+    about: aboutAnswer({ ref: agent.version, owner: agent.owner }, chosen, 'first'),
     caller: withBetas(caller, agent.definition.betas),
   };
 }

@@ -5,7 +5,6 @@ import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts'
 import { type FormatName, readFormat } from '../../kit/objects/stored-format.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import type { Chosen } from '../../rooms/choice/choose-model.ts';
-import type { ChosenBy } from '../../rooms/choice/chosen-by.schema.ts';
 import type { ParentCall } from '../contracts/conversation.ts';
 import type { HistorySetting } from '../history/history.schema.ts';
 import { checked, DamagedRow, withoutSum, withSum } from './damaged-row.ts';
@@ -88,7 +87,7 @@ export interface Profile {
    */
   choices?: readonly ChosenTurn[];
   /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. The release before reads the arm. */
-  asksAgain?: Pick<ChosenBy, 'arm'> | undefined;
+  asksAgain?: Pick<Chosen['by'], 'arm'> | undefined;
   /** Set if a copy has brought lines of a kind that is not known here. */
   carried?: true;
   /** The call that this conversation answers, if it is a subagent's. */

@@ -23,14 +23,9 @@ export interface TurnContext extends RequestContext {
   /** Bytes of the new messages. */
   adds: number;
   most?: MeterRequest['most'];
-  /** The conversation's prefix, as the ledger names it: name@version. */
-  prefix?: string | undefined;
+  about: MeterRequest['about'];
   /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */
   lay?: ((body: JsonBody) => Promise<LaidBody>) | undefined;
-  /** The conversation's agent, as the ledger names it: name@version. */
-  agent?: string | undefined;
-  /** How its model was chosen, if its agent chooses. */
-  chosenBy?: MeterRequest['chosenBy'];
   upstream: Upstream;
   /** If there are several upstreams: the name of the one that answered the turn before. */
   stays?: string | undefined;

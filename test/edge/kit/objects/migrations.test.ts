@@ -112,7 +112,7 @@ test.each([
   ['born before it', [2]],
   ['born with the columns of how requests went', [3]],
   ['born before those, and brought to them', [2, 3]],
-] as const)('a ledger says how a model was chosen, and keeps its rows: %s', async (_, releases) => {
+] as const)('a ledger says how a model was chosen and what else a request is about, and keeps its rows: %s', async (_, releases) => {
   await runInDurableObject(stubOf('older'), async (__, { storage }) => {
     await storage.deleteAll();
     for (const release of releases) {
@@ -122,10 +122,10 @@ test.each([
     storage.sql.exec(`insert into ledger (id, at, route, model, unpriced, status, hold, held_input, held_output, deadline,
       requests_full_at, input_full_at, output_full_at) values ('old', 1, 'messages', 'm', 0, 'complete', 0, 0, 0, 0, 0, 0, 0)`);
     migrate(storage, LEDGER_MIGRATIONS);
-    expect(storage.sql.exec('select id, failed, first_ms, chosen_by from ledger').toArray()).toEqual([
-      { id: 'old', failed: 0, first_ms: 0, chosen_by: null },
+    expect(storage.sql.exec('select id, failed, first_ms, chosen_by, about from ledger').toArray()).toEqual([
+      { id: 'old', failed: 0, first_ms: 0, chosen_by: null, about: null },
     ]);
-    expect(storage.sql.exec("select value from meta where key = 'schema_version'").one()).toEqual({ value: '4' });
+    expect(storage.sql.exec("select value from meta where key = 'schema_version'").one()).toEqual({ value: '5' });
   });
 });
 

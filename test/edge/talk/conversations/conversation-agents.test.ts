@@ -223,7 +223,7 @@ test('a request has calls of its tools wait for an approval, and takes none away
   expect((await turnWith(app, bob, { agent: 'sky', agent_tools: ['get_weather'] })).body.stop_reason).toBe(
     'pause_turn',
   );
-  const other = await edgeWithSky({ ...SKY, tools: [weather(), { name: 'note', input_schema: {} }] });
+  const other = await edgeWithSky({ ...SKY, tools: [weather(), { name: 'note', input_schema: { type: 'object' } }] });
   const agent_tools = [{ name: 'get_weather', approval: 'always' }, 'get_weather'];
   const waiting = await turnWith(other.app, other.bob, { conversation: 'c2', agent: 'sky', agent_tools });
   expect(waiting.body.stop_reason).toBe('pause_turn');

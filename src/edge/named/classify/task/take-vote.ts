@@ -13,6 +13,7 @@ import { tryId } from '../../../money/admission/admission.ts';
 import { CHOICE } from '../../../money/admission/ask-account.ts';
 import { MeteredExchange } from '../../../money/admission/metered-exchange.ts';
 import type { MeterRequest } from '../../../money/admission/metered-request.ts';
+import { OF_PREFIX, say } from '../../../money/contracts/about.ts';
 import type { Refusal } from '../../../money/contracts/admission.ts';
 import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
 import { cancelled, type FailedCall, failureAfterCut, failureOf, unlabelled } from './failure.ts';
@@ -25,8 +26,8 @@ import type { Task } from './task.ts';
  */
 export interface Classifying extends RequestContext {
   upstream: Upstream;
-  /** Where a model is chosen by it: for which request, and its conversation and agent. */
-  chooses?: Pick<MeterRequest, 'conversation' | 'agent' | 'chosenBy'> | undefined;
+  /** Where a model is chosen by it: for which request, and its conversation. */
+  chooses?: Pick<MeterRequest, 'conversation' | 'about'> | undefined;
   /** The route's name in the ledger. Default `classify`. */
   route?: string | undefined;
   /** When it is aborted, no other call begins, and running calls are ended and settled. */
@@ -150,7 +151,7 @@ async function callModel(
       model,
       requestFor,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
-      prefix,
+      about: { ...by.chooses?.about, ...say(OF_PREFIX, prefix) },
       fallbacks: by.fallbacks ?? task.fallbacks,
       routing: { streams: false, account: identity.account },
       signal,

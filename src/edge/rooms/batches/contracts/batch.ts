@@ -1,6 +1,7 @@
 /** The contracts of a batch's object, and of an account's decisions about batches. */
 
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
 import type { Tokens } from '../../../money/contracts/settlement.ts';
 import type { KeptAnswer } from '../../../named/classify/classified-answers.ts';
@@ -11,6 +12,14 @@ import type {
   TakenInput,
 } from '../../classify-batches/contracts/classification.ts';
 import type { MessageBatch, OutcomeCounts } from '../batches-answers.schema.ts';
+
+// What an account's object does for batches alone.
+declare module '../../../money/contracts/account.ts' {
+  interface AccountObject {
+    noteBatch(id: string, report: MessageBatch | null): void;
+    batches(page: PageOf): Page<MessageBatch>;
+  }
+}
 
 /** Asks an account to set aside the cost of a batch. */
 export interface BatchOrder extends AdmissionCaller {
@@ -36,6 +45,7 @@ export interface BatchOrder extends AdmissionCaller {
 }
 
 /** What the items of one model can cost. */
+/** Asks an account to set aside the cost of a batch. */
 export interface BatchOrderRow {
   requestId: string;
   model: string;

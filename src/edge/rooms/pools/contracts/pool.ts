@@ -1,5 +1,4 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { Dimension } from '../../../claude/pricing/usage-sums.ts';
 import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
@@ -142,7 +141,7 @@ export interface SharedUsageQuery {
   to?: string | undefined;
   /** Only of this value of what is grouped by. */
   key?: string | undefined;
-  group_by: 'day' | 'model' | Dimension | 'account' | 'group';
+  group_by: string;
   /** Only for what this group has paid. */
   group?: string | undefined;
   /** How many are listed at most. The total is that of all. */

@@ -7,7 +7,17 @@ import { finalError, invalidRequest } from '../../../kit/http/errors.ts';
 import { deliverFault } from '../../../kit/http/headers/hosts.ts';
 import { keepSecrets } from '../../../kit/http/secrets.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
-import { agentTool, type HttpRun, type McpRun, mcpServer, mcpTool, runTool, workerToolEntry } from '../runs.schema.ts';
+import {
+  agentTool,
+  clientTool,
+  type HttpRun,
+  type McpRun,
+  mcpServer,
+  mcpTool,
+  ownTool,
+  runTool,
+  workerToolEntry,
+} from '../runs.schema.ts';
 import { isAgentRun } from './agent-tools.ts';
 import { type SecretSettings, toolSecretsOf, withoutScheme } from './tool-secrets.ts';
 import { IN_WORKER, isWorkerRun, workerTool, workerToolNames } from './worker-tools.ts';
@@ -62,8 +72,11 @@ function faultOfTool(tool: Json, identity: Identity, settings: Settings, place: 
 }
 
 /** @returns why the API would refuse a tool that the client runs, as far as it is known here */
-function faultOfClients({ name, type, input_schema: schema }: Json): string | undefined {
-  if (schema !== undefined || (type !== undefined && type !== 'custom')) return undefined;
+function faultOfClients(tool: Json): string | undefined {
+  const { name, type, input_schema: schema } = tool;
+  if (type !== undefined && type !== null && type !== 'custom')
+    return typeof type === 'string' && type !== '' ? undefined : 'type: Input should be a valid string';
+  if (schema !== undefined) return faultIn(clientTool.safeParse(tool));
   const own = typeof name === 'string' && workerTool(name) ? ' Did you mean `"run": "worker"`?' : '';
   return `input_schema: Field required, where the tool has no \`run\`.${own}`;
 }
@@ -97,8 +110,8 @@ const MCP_IS_STORED =
 
 function faultOfOwn(tool: Json): string | undefined {
   const { name, run } = tool;
-  const [issue] = run === IN_WORKER ? [] : (workerToolEntry.safeParse(tool).error?.issues ?? []);
-  if (issue) return `${issue.path.join('.')}: ${issue.message}`;
+  const fault = faultIn((run === IN_WORKER ? ownTool : workerToolEntry).safeParse(tool));
+  if (fault !== undefined) return fault;
   if (typeof name === 'string' && workerTool(name)) return undefined;
   const names = workerToolNames();
   const told = names.length > 0 ? `It has: ${names.join(', ')}.` : 'It has none: they are given to createApp.';

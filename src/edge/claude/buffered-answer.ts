@@ -12,8 +12,7 @@ import { isEventStream } from './content-type.ts';
 import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, notTheApi, sizeGuard, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
-import { type UpstreamRefusal, verdict } from './judge.ts';
-import type { SendProgress } from './send-request.ts';
+import { refusalIn, type UpstreamRefusal, verdict } from './judge.ts';
 import { isNothingButError, type Report, reportOf } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */
@@ -108,7 +107,7 @@ export async function readAnswer(
 ): Promise<BufferedAnswer> {
   const { course } = exchange;
   // This is needed even if the body breaks off: then nobody can tell whether it was an error of the API.
-  if (!response.ok && !upstreamRefusalIn(response, '', course)?.mayHaveRun) course.sentAt = undefined;
+  if (!response.ok && !refusalIn(response, '', course.elapsedMs)?.mayHaveRun) course.sentAt = undefined;
   const { rides = false } = course;
   // An answer that comes whole is not stopped by closing its connection; whatever else comes may be.
   if (rides && response.ok) course.rides = false;
@@ -129,7 +128,7 @@ export async function readAnswer(
   if (!response.ok || isNothingButError(json) || streams) {
     body = maskedBytes(body);
     json = parseObject(body);
-    refusal = upstreamRefusalIn(response, decoder.decode(body), course);
+    refusal = refusalIn(response, decoder.decode(body), course.elapsedMs);
   }
   const report = reportOf(json, body.length);
   const isWhole = expected === 'message' ? report.completed : json !== undefined;
@@ -141,15 +140,6 @@ export async function readAnswer(
   // The API has not worked on a request if something else answered, or if it answered at once with an error.
   if (kind === 'nothing' || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
   return { kind, body, json, report, refusal };
-}
-
-function upstreamRefusalIn(
-  response: Response,
-  text: string,
-  { elapsedMs = 0 }: SendProgress,
-): UpstreamRefusal | undefined {
-  const judged = verdict(response, { text, elapsedMs });
-  return judged.kind === 'answer' ? undefined : judged;
 }
 
 interface BufferedOptions {

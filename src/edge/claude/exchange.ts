@@ -5,7 +5,7 @@ import { IdleTimeout } from '../kit/async/idle-timeout.ts';
 import { PieceReader } from '../kit/http/body/piece-reader.ts';
 import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
-import { type UpstreamRefusal, verdict } from './judge.ts';
+import { refusalIn, type UpstreamRefusal } from './judge.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { send } from './send.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
@@ -145,8 +145,7 @@ export class Exchange {
   /** Judges how a stream begins. @returns what it means if it is nothing but an error: then it is free, and the call aborted */
   refusedIn(head: Pick<Response, 'status' | 'headers'>, text: string): UpstreamRefusal | undefined {
     if (text === '') return undefined;
-    const judged = verdict(head, { text, elapsedMs: 0 });
-    const refusal = judged.kind === 'answer' ? undefined : judged;
+    const refusal = refusalIn(head, text);
     this.judged(refusal);
     if (!refusal) return undefined;
     this.course.sentAt = undefined;

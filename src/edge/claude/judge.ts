@@ -137,10 +137,15 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
   };
 }
 
+/** @returns what an answer means that is a refusal; undefined for any other. @param elapsedMs as in `Evidence` */
+export function refusalIn(head: AnswerHead, text: string, elapsedMs = 0): UpstreamRefusal | undefined {
+  const judged = verdict(head, { text, elapsedMs });
+  return judged.kind === 'answer' ? undefined : judged;
+}
+
 /** @returns the error of an event in a stream, as its caller may see it. */
 export function errorOfEvent(data: string): ApiError {
-  const judged = verdict(new Response(), { text: data, elapsedMs: 0 });
-  return judged.kind === 'answer' ? interrupted(false) : judged.forCaller;
+  return refusalIn(new Response(), data)?.forCaller ?? interrupted(false);
 }
 
 /** @returns whether there is no answer, or only that of a proxy that could not reach the upstream. */

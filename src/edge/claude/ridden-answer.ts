@@ -10,7 +10,7 @@ import { LAZY_WAIT_MS } from './carry/carry.ts';
 import { keepBuffer, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, sizeGuard, timedOut } from './failure.ts';
-import { verdict } from './judge.ts';
+import { refusalIn } from './judge.ts';
 import { MOMENT_MS, withinMoment } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
@@ -120,8 +120,8 @@ function* encoded(parts: Iterable<string>): Steps<Uint8Array> {
 
 /** @returns the answer for an `error` event. What came before it is settled as that of a stream */
 function refusedAnswer(response: Response, error: string, report: Report, exchange: Exchange): BufferedAnswer {
-  const refusal = verdict(response, { text: error, elapsedMs: 0 });
-  if (refusal.kind === 'answer') throw interrupted(false);
+  const refusal = refusalIn(response, error);
+  if (!refusal) throw interrupted(false);
   exchange.judged(refusal);
   // Of nothing but an error nothing has run.
   if (!report.usage) exchange.course.sentAt = undefined;

@@ -7,7 +7,7 @@
 import { bufferedResponse } from '../../claude/buffered-answer.ts';
 import { readStart } from '../../claude/carry/read-start.ts';
 import { headersDown, headersUp } from '../../claude/headers.ts';
-import { verdict } from '../../claude/judge.ts';
+import { refusalIn, verdict } from '../../claude/judge.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
 import { contextOf, type RequestContext } from '../../gate/auth/context.ts';
@@ -333,8 +333,7 @@ function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
 /** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
 function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
   const response = { status, headers: new Headers(headers) };
-  const judged = verdict(response, { text: body, elapsedMs: 0 });
-  const refusal = judged.kind === 'answer' ? undefined : judged;
+  const refusal = refusalIn(response, body);
   return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
 }
 

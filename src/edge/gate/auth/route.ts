@@ -22,7 +22,7 @@ interface RouteTerms<Body, Query> {
   /** By these the handler checks what is sent, and from these the reference describes it. */
   body?: Body;
   /** As a function where rooms have their share in it. */
-  query?: Query | (() => NonNullable<Query>);
+  query?: Query | (() => Query);
   /** Whether its query also says which page of a list is asked for: `readPage` reads that. */
   pages?: true;
   /** Whether bound tokens may use it. Then the handler must see what they may ask there. */

@@ -56,7 +56,7 @@ interface RouteTexts {
 /** The words of a route. What it takes is told here only where nothing checks it. */
 type WordsOf<R extends AnyRoute> = RouteTexts &
   ([NonNullable<R['body']>] extends [never] ? { body?: Content } : { body: BodyWords }) &
-  ([Exclude<NonNullable<R['query']>, () => never>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
+  ([Exclude<NonNullable<R['query']>, () => unknown>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
 
 /**
  * A route as a caller sees it. Everything that all routes have is added automatically: the parameters of the path, the errors

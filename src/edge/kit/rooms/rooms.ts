@@ -43,12 +43,12 @@ export function shareRooms(rooms: readonly AnyRoom[]): void {
   shared = rooms;
 }
 
-/** @returns what the rooms in use have at a seam, in the order of their list */
-export function pluggedInto<Name extends string, Plug>({ name }: Seam<Name, Plug>): Plug[] {
-  return (shared ?? []).flatMap((room) => {
+/** @returns what the rooms in use have at a seam, in the order of their list. @param room of this one alone */
+export function pluggedInto<Name extends string, Plug>({ name }: Seam<Name, Plug>, room?: string): Plug[] {
+  return (shared ?? []).flatMap((one) => {
     // The only cast: rooms are typed where they are written, and `AnyRoom` names no seam.
-    const plug = (room as Plugged<Seam<Name, Plug>>)[name];
-    return plug === undefined ? [] : [plug];
+    const plug = (one as Plugged<Seam<Name, Plug>>)[name];
+    return plug === undefined || one.name !== (room ?? one.name) ? [] : [plug];
   });
 }
 

@@ -1,4 +1,13 @@
 import type { Room } from '../room.ts';
+import { runsRoom } from '../runs/room.ts';
+import { approvedCall, needsApproval } from './approval.ts';
+import { requestApprovals } from './owed-calls.ts';
+import { approvalsPart } from './part.ts';
 
 /** Calls that wait until a person approves. */
-export const approvalsRoom: Room = { name: 'approvals' };
+export const approvalsRoom: Room = {
+  name: 'approvals',
+  needs: [runsRoom],
+  conversation: approvalsPart,
+  pause: { holds: needsApproval, released: approvedCall, request: requestApprovals },
+};

@@ -10,10 +10,11 @@ import type { ConversationContext } from '../../talk/conversations/maintenance.t
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
-import { answerDecision, storeDecision } from '../approvals/decide.ts';
-import type { CarriedLimits } from './limits.ts';
-import { Run } from './run.ts';
-import { type RunRequest, storedRunOf } from './stored-run.ts';
+import type { CarriedLimits } from '../runs/limits.ts';
+import { Run } from '../runs/run.ts';
+import { type RunRequest, storedRunOf } from '../runs/stored-run.ts';
+import { answerDecision, storeDecision } from './decide.ts';
+import { takeUpCalls } from './owed-calls.ts';
 
 /** Stores a decision. After the last decision it also begins the turn that goes on. Does both or neither. */
 export function decideOn(
@@ -69,9 +70,9 @@ function continueRun(
   transcript.beginTurn(run, []);
   transcript.calls.deleteRequest(paused.seq);
   transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
-  transcript.approvals.takeUp(paused.seq, run.seq);
+  transcript.update('approvals', { continued_by: run.seq }, 'run = ? and continued_by is null', paused.seq);
   alarm.watch(now() + WATCH_MS);
-  const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step);
+  const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step, takeUpCalls);
   // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
   waitUntil(Promise.resolve().then(() => going.continue()));
   return going;

@@ -100,18 +100,10 @@ export function storeDecision(
       `input: with this one the inputs that were changed would have more than ${MOST_INPUTS_CHARACTERS} characters together. Approve the call as it is, or deny it.`,
     );
   }
-  store(transcript, id, { decision, reason, input: changed, decided_at: now });
+  transcript.update('approvals', { decision, reason, input: changed, decided_at: now }, 'id = ?', id);
   const paused = turnAt(transcript, row.run);
   const isOpen = transcript.has('approvals where run = ? and decision is null', row.run);
   return isOpen || !paused ? undefined : { paused, step: row.turn };
-}
-
-function store(
-  transcript: Transcript,
-  id: string,
-  decided: Pick<ApprovalRow, 'decision' | 'reason' | 'input'> & { decided_at: number },
-): void {
-  transcript.update('approvals', decided, 'id = ?', id);
 }
 
 /** Cancels a turn that waits for approval. Its open calls are not made, and the conversation is free for a new turn. */
@@ -121,7 +113,8 @@ export function cancelWaiting(transcript: Transcript, id: string, now: number): 
   if (!turn || !open.some(({ decision }) => decision === null)) return;
   transcript.together(() => {
     for (const { id, toolUseId: tool_use_id, name, turn: step, n } of open) {
-      store(transcript, id, { decision: 'cancel', reason: null, input: null, decided_at: now });
+      const cancelled = { decision: 'cancel', reason: null, input: null, decided_at: now };
+      transcript.update('approvals', cancelled, 'id = ?', id);
       const content = 'This call was not made: its turn was cancelled while it waited for approval.';
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
       const times = { beganAt: now, endedAt: now };

@@ -25,6 +25,7 @@ interface Source {
 }
 
 const ROOT = new URL('../../', import.meta.url);
+const ROOMS = new URL('src/edge/kit/rooms/rooms.ts', ROOT).href;
 /** What the runtime has of its own. */
 const STAND_INS = new Map([['cloudflare:workers', new URL('./workers.ts', import.meta.url).href]]);
 const simulationOf = (object: Mutation['object']) => new URL(`./${object}.ts`, import.meta.url).href;
@@ -76,7 +77,8 @@ export class Simulations {
     const right = this.#sources.get(address);
     if (!right) throw new Error(`No simulation imports ${mutation.file}.`);
     const sources = new Map(this.#sources).set(address, await sourceOf(address, mistaken(right.text, mutation)));
-    const affected = this.#importersOf(address);
+    // The list of rooms is set once in each world, and has what the mistake has changed.
+    const affected = new Set([address, ROOMS].flatMap((one) => [...this.#importersOf(one)]));
     // Everything is made once without the mistake, so that the rest is there.
     this.right(mutation.object);
     const made = new Map([...this.#made].filter(([made]) => !affected.has(made)));

@@ -18,7 +18,8 @@ import { DamagedRow } from '../../talk/storage/damaged-row.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
-import type { RunningTurn, TurnEvent } from '../../talk/turn/running-turn.ts';
+import type { RunningTurn } from '../../talk/turn/running-turn.ts';
+import type { TurnEvent } from '../../talk/turn/turn-event.ts';
 
 /**
  * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this time.

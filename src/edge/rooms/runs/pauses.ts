@@ -1,11 +1,23 @@
 /** What makes a run pause before a call. Runs ask it, and know no room that has calls wait. */
 
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
-import type { ApprovalRow } from '../../talk/storage/approval-rows.ts';
+import { type ApprovalRow, type Approvers, DECIDING_ROOM } from '../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { TurnEvent } from '../../talk/turn/turn-event.ts';
 import type { PlannedCall } from './planned-call.ts';
-import type { RunContext } from './run-context.ts';
 import type { ToolRun } from './runs.schema.ts';
+
+/** A run that pauses before calls. */
+export interface PausingRun {
+  transcript: Transcript;
+  row: TurnRow;
+  /** Who decides on calls that need an approval. */
+  approvers: Approvers;
+  now(): number;
+  /** Stores an event of the run, and begins to send it. */
+  tell<Members extends object>(event: TurnEvent<Members>, members: Members): void;
+}
 
 /** Has calls wait until somebody has decided. */
 export interface Pause {
@@ -14,14 +26,16 @@ export interface Pause {
   /** @returns a call as it was decided */
   released(call: PlannedCall, decided: ApprovalRow): PlannedCall;
   /** Stores that calls wait. Call it in the step in which their run pauses. */
-  request(calls: readonly PlannedCall[], run: RunContext & { row: TurnRow }): void;
+  request(calls: readonly PlannedCall[], run: PausingRun): void;
 }
 export const PAUSES = seam<Pause>()('pause');
 
 /** @returns what has calls wait; undefined where its room is not in use */
 export const pauseInUse = ofRooms(() => pluggedInto(PAUSES).at(0));
 
-/** @returns whether nobody could approve the calls of a tool that wait: then none is made */
-export function isUndecidable(tool: ToolRun): boolean {
-  return tool.approval !== undefined && !pauseInUse();
+/** @returns why no call of a tool is made: nobody could decide on those that wait; undefined if that is no reason */
+export function lacksPause({ approval }: { approval?: unknown }): string | undefined {
+  return approval === undefined || pauseInUse()
+    ? undefined
+    : `its calls wait, and this edge has no room "${DECIDING_ROOM}".`;
 }

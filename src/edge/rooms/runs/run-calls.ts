@@ -3,14 +3,13 @@
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { asText } from '../../kit/json/object.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
-import { DECIDING_ROOM } from '../../talk/storage/approval-rows.ts';
 import { GRACE_MS } from '../../talk/storage/rows.ts';
 import { McpSessions } from '../mcp/sessions.ts';
 import { type SubagentCallName, subagentId } from '../subagents/subagent-result.ts';
 import type { BegunCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
-import { isUndecidable, pauseInUse } from './pauses.ts';
+import { lacksPause, pauseInUse } from './pauses.ts';
 import type { PlannedCall } from './planned-call.ts';
 import type { RunContext } from './run-context.ts';
 import { newShare, takeRoom } from './run-room.ts';
@@ -37,7 +36,6 @@ export interface CallingRun
 /** Characters of results that may wait in memory until the next write of the log. The rows of their calls have them too. */
 const MOST_UNSTORED = 16_384;
 
-const NOT_DECIDABLE = `This tool was not called: its calls wait for approval, and this edge has no room "${DECIDING_ROOM}".`;
 const NOT_HOLDING = 'This tool was not called: the credential that began the run does not hold any more.';
 
 /** Makes the calls of a run, step by step. */
@@ -109,7 +107,8 @@ export class RunCalls {
     const run = tools.get(asText(name));
     // For an agent the call is made even after a stop: a subagent that was begun before a crash has to be stopped.
     if (!run || (signal.aborted && !('agent' in run))) return failedCall('stopped');
-    if (isUndecidable(run)) return failedCall(NOT_DECIDABLE);
+    const lacking = lacksPause(run);
+    if (lacking) return failedCall(`This tool was not called: ${lacking}`);
     const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());

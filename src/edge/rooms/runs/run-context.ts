@@ -3,20 +3,17 @@ import type { Json } from '../../kit/json/object.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
-import type { Approvers } from '../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import type { TurnEvent } from '../../talk/turn/running-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import type { RunCaller } from '../subagents/call-agent.ts';
 import type { RunTurn } from './end-run.ts';
 import type { CarriedLimits } from './limits.ts';
+import type { PausingRun } from './pauses.ts';
 import type { StepLog } from './shown-run.ts';
 
 /** What a run needs from its object. */
-export interface RunContext {
-  transcript: Transcript;
+export interface RunContext extends Omit<PausingRun, 'row'> {
   settings: Settings;
   env: Bindings;
   account: string;
@@ -25,11 +22,8 @@ export interface RunContext {
   /** What subagents take over from the run's request. */
   caller: RunCaller;
   isStreaming: boolean;
-  /** Who decides on calls that need an approval. */
-  approvers: Approvers;
   /** If it goes on after approvals: what the run before it has used of the same limits. */
   carried: CarriedLimits | undefined;
-  now(): number;
   /** @returns whether the credential of its caller has ended. @throws ObjectUnreachable while the account cannot be reached */
   isRevoked(): Promise<boolean>;
   /** Plans the next step from a body. Writes nothing. @throws ApiError as `nextRequest` */
@@ -38,8 +32,6 @@ export interface RunContext {
   begin(plan: NextRequest, step: NewStep): TurnRunner;
   /** Follows up the settlement of a step until the account has confirmed it. */
   settle(row: TurnRow, settled: Promise<Settled> | undefined): void;
-  /** Stores an event of the run, and begins to send it. */
-  tell<Members extends object>(event: TurnEvent<Members>, members: Members): void;
   /** Called in the step in which the run has ended. */
   onEnd(turn: RunTurn): void;
   onBroken(thrown: unknown): void;

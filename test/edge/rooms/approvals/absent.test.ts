@@ -1,10 +1,12 @@
 /** What a conversation that waits for approval does on an edge without the room of approvals. */
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { expect, onTestFinished, test } from 'vitest';
+import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
 import { approvalsRoom } from '../../../../src/edge/rooms/approvals/room.ts';
+import { checkTools } from '../../../../src/edge/rooms/runs/tools/check-tools.ts';
 import { ROOMS } from '../../../../src/edge/rooms.ts';
 import { approvalsOf, passingTime, readOf, rowsOf, stubOf, turnNow } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
@@ -12,7 +14,8 @@ import { answeringBy, calls, says, servingTools, weather } from '../../../suppor
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
 
 const payment = calls({ type: 'tool_use', id: 'toolu_1', name: 'pay', input: { city: 'Bern' } });
-const asked = () => bodyOf('Pay the bill.', { tools: [weather({ approval: 'always' }, 'pay')] });
+const tools = [weather({ approval: 'always' }, 'pay')];
+const asked = () => bodyOf('Pay the bill.', { tools });
 const LACKS = /waits for an approval, and this edge has no room "approvals"/;
 
 /** Has the edge have no approvals until the test ends, or until what is returned is called. */
@@ -63,6 +66,8 @@ test('it wakes, is read, told and backed up with what waits, goes on only where 
 
   again();
   expect((await approvalsOf()).map((one) => one.id)).toEqual([id]);
+  expect(await stubOf().part('approvals', 'list')).toEqual(await stubOf().approvals());
+  expect(await stubOf().part('approvals', 'erase')).toMatchObject({ ok: false, error: { status: 409 } });
   const decided = await stubOf().decide(decision);
   const next = decided.ok ? (JSON.parse(decided.value.body) as Json).id : undefined;
   await eventually(async () => expect(await turnNow(next)).toMatchObject({ status: 'complete', continues: turn }));
@@ -76,12 +81,19 @@ test('it wakes, is read, told and backed up with what waits, goes on only where 
   expect(await readOf('c2')).toMatchObject({ turns: 1, paused: null });
 });
 
-test('a call that would wait is not made, and the model is told why', async () => {
+test('a tool whose calls would wait is refused, and one that is there already is not called', async () => {
   const bodies = answeringBy((body) =>
     JSON.stringify(body.messages).includes('tool_result') ? says('Nobody can approve.') : payment,
   );
   const came = servingTools(() => new Response('paid'));
   withoutApprovals();
+  const isRefused = () =>
+    checkTools(
+      tools,
+      { account: 'alice', scopes: ['tools'], token: undefined },
+      parseSettings({ MODE: 'development' }),
+    );
+  expect(isRefused).toThrow('tools.0.run.approval: its calls wait, and this edge has no room "approvals".');
   expect(textOf((await say(asked())).events)).toBe('Nobody can approve.');
   expect(came).toEqual([]);
   expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([

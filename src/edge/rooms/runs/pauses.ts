@@ -1,5 +1,7 @@
 /** What makes a run pause before a call. Runs ask it, and know no room that has calls wait. */
 
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { isObject } from '../../kit/json/object.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { type ApprovalRow, type Approvers, DECIDING_ROOM } from '../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
@@ -38,4 +40,12 @@ export function lacksPause({ approval }: { approval?: unknown }): string | undef
   return approval === undefined || pauseInUse()
     ? undefined
     : `its calls wait, and this edge has no room "${DECIDING_ROOM}".`;
+}
+
+/** @throws ApiError 400 for a tool whose calls would wait, where nobody could decide */
+export function refuseUndecidable(tools: unknown): void {
+  for (const [index, tool] of Array.isArray(tools) ? tools.entries() : []) {
+    const lacking = isObject(tool) && isObject(tool.run) && lacksPause(tool.run);
+    if (lacking) throw invalidRequest(`tools.${index}.run.approval: ${lacking}`);
+  }
 }

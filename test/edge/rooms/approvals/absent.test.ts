@@ -6,7 +6,7 @@ import { createRequestId } from '../../../../src/edge/kit/http/headers/request-i
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
 import { approvalsRoom } from '../../../../src/edge/rooms/approvals/room.ts';
-import { checkTools } from '../../../../src/edge/rooms/runs/tools/check-tools.ts';
+import { checkRun } from '../../../../src/edge/rooms/runs/check-run.ts';
 import { ROOMS } from '../../../../src/edge/rooms.ts';
 import { approvalsOf, passingTime, readOf, rowsOf, stubOf, turnNow } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
@@ -88,8 +88,8 @@ test('a tool whose calls would wait is refused, and one that is there already is
   const came = servingTools(() => new Response('paid'));
   withoutApprovals();
   const isRefused = () =>
-    checkTools(
-      tools,
+    checkRun(
+      { tools },
       { account: 'alice', scopes: ['tools'], token: undefined },
       parseSettings({ MODE: 'development' }),
     );

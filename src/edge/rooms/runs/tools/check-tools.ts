@@ -7,7 +7,6 @@ import { finalError, invalidRequest } from '../../../kit/http/errors.ts';
 import { deliverFault } from '../../../kit/http/headers/hosts.ts';
 import { keepSecrets } from '../../../kit/http/secrets.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
-import { lacksPause } from '../pauses.ts';
 import { agentTool, type HttpRun, type McpRun, mcpServer, mcpTool, runTool, workerToolEntry } from '../runs.schema.ts';
 import { isAgentRun } from './agent-tools.ts';
 import { withoutScheme } from './tool-secrets.ts';
@@ -56,8 +55,6 @@ export function checkTools(
 
 /** @throws ApiError 403 for a caller who may not send tools with an address */
 function faultOfTool(tool: Json, identity: Identity, settings: Settings, place: PlaceOfTools): string | undefined {
-  const lacking = isObject(tool.run) && lacksPause(tool.run);
-  if (lacking) return `run.approval: ${lacking}`;
   if (tool.run === IN_WORKER || isWorkerRun(tool.run)) return faultOfOwn(tool);
   // Using an agent needs no scope, so a tool that is an agent needs none either.
   if (isAgentRun(tool.run)) return faultIn(agentTool.safeParse(tool));

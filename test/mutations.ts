@@ -286,6 +286,12 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/edge/talk/history/truncate.test.ts',
   },
   {
+    name: 'approvals: a call that nobody could approve, and is made',
+    file: 'src/edge/rooms/runs/run-calls.ts',
+    edits: [['if (lacking) return failedCall', "if (lacking === '') return failedCall"]],
+    foundBy: 'test/edge/rooms/approvals/absent.test.ts',
+  },
+  {
     name: 'conversations: a run pauses a step late',
     file: 'src/edge/rooms/runs/limits.ts',
     edits: [['this.#steps >= this.#limits.max_turns', 'this.#steps > this.#limits.max_turns']],

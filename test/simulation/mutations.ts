@@ -266,12 +266,12 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a run that goes on before all of its calls are decided',
     object: 'approvals',
     file: 'src/edge/rooms/approvals/decide.ts',
-    edits: [['return approvals.hasOpen(row.run) || !paused ?', 'return !paused ?']],
+    edits: [['return isOpen || !paused ?', 'return !paused ?']],
   },
   {
     name: 'a call that is denied, and made',
     object: 'approvals',
-    file: 'src/edge/rooms/runs/owed-calls.ts',
+    file: 'src/edge/rooms/approvals/owed-calls.ts',
     edits: [["if (approval.decision === 'approve') calls", 'if (approval.id) calls']],
   },
   {
@@ -284,7 +284,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a call that a crash has made twice',
     object: 'approvals',
     file: 'src/edge/rooms/runs/calls-again.ts',
-    edits: [["if (!run || 'agent' in run || !run.once) {", 'if (run) {']],
+    edits: [["if (call && (!run || 'agent' in run || !run.once)) {", 'if (call) {']],
   },
   {
     name: 'a rewind that leaves what waits',

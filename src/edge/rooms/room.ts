@@ -10,6 +10,8 @@ import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
 import type { KEY_NEWS } from '../money/admission/request-meter.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
+import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
+import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
 export interface Room
@@ -27,4 +29,6 @@ export interface Room
     Plugged<typeof BY_BATCH>,
     Plugged<typeof SHARED_BUDGETS>,
     Plugged<typeof KEY_NEWS>,
-    Plugged<typeof DIMENSIONS> {}
+    Plugged<typeof DIMENSIONS>,
+    Plugged<typeof CONVERSATION_PARTS>,
+    Plugged<typeof PAUSES> {}

@@ -43,9 +43,9 @@ export function shareRooms(rooms: readonly AnyRoom[]): void {
   shared = rooms;
 }
 
-/** @returns what the rooms in use have at a seam, in the order of their list */
-export function pluggedInto<Name extends string, Plug>(at: Seam<Name, Plug>): Plug[] {
-  return (shared ?? []).flatMap((room) => pluggedBy(room, at) ?? []);
+/** @returns what the rooms in use have at a seam, in the order of their list. @param room of this one alone */
+export function pluggedInto<Name extends string, Plug>(at: Seam<Name, Plug>, room?: string): Plug[] {
+  return (shared ?? []).flatMap((one) => (room === undefined || one.name === room ? (pluggedBy(one, at) ?? []) : []));
 }
 
 /** @returns what a room has at a seam, or what a Worker gives to a room by the options of an app */

@@ -2,10 +2,10 @@
 
 import { isAmbiguous, parseKept } from '../../kit/json/kept-text.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
+import type { ApprovalRow } from '../../talk/storage/approval-rows.ts';
 import type { PlannedCall } from '../runs/planned-call.ts';
 import type { ToolRun } from '../runs/runs.schema.ts';
 import { failedCall, type ToolResult } from '../runs/tool-result.ts';
-import type { ApprovalRow } from './approval-rows.ts';
 
 /** @returns whether a call needs an approval. It also does if the number that decides is missing or is not a number. */
 export function needsApproval(run: ToolRun | undefined, input: unknown): boolean {
@@ -32,12 +32,4 @@ export function deniedCall({ reason }: Pick<ApprovalRow, 'reason'>): ToolResult 
       ? 'This call was denied by the person who was asked. It was not made.'
       : `This call was denied by the person who was asked, and not made. The reason: ${reason}`,
   );
-}
-
-/** @returns a result with a note in front, which the model reads first */
-export function withNote(result: ToolResult, note: string | undefined): ToolResult {
-  if (note === undefined) return result;
-  const { content } = result;
-  if (typeof content === 'string') return { ...result, content: `${note}\n${content}` };
-  return { ...result, content: [{ type: 'text', text: note }, ...content] };
 }

@@ -35,7 +35,6 @@ export const decisionRequest = z
       error: 'send it or `input`, not both',
     }),
   );
-export type DecisionRequest = z.output<typeof decisionRequest>;
 
 /** Whose conversation is meant: an admin may decide for any account. */
 export const approvalsQuery = z.object({

@@ -7,10 +7,10 @@ import { writeJson } from '../../kit/json/kept-text.ts';
 import { describeDecision, describeTurn, inputsIn } from '../../talk/answers/turn-report.ts';
 import type { CalledDecision, DecisionAnswer } from '../../talk/contracts/conversation.ts';
 import type { approvalRow } from '../../talk/conversations/conversations-answers.schema.ts';
+import type { ApprovalRow } from '../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnAt, turnWithId } from '../../talk/storage/turn-queries.ts';
-import type { ApprovalRow } from './approval-rows.ts';
 
 export type ShownApproval = z.output<typeof approvalRow>;
 
@@ -94,15 +94,16 @@ export function storeDecision(
     const was = { approve: 'was approved', deny: 'was denied', cancel: 'was cancelled' }[row.decision];
     throw finalError('conflict_error', `This call ${was} before, and that stays. Read it at GET …/turns/:turn.`);
   }
-  const { approvals } = transcript;
-  if (changed !== null && changed.length + approvals.changedCharacters(row.run) > MOST_INPUTS_CHARACTERS) {
+  const before = () => transcript.number('select sum(length(input)) from approvals where run = ?', row.run);
+  if (changed !== null && changed.length + before() > MOST_INPUTS_CHARACTERS) {
     throw invalidRequest(
       `input: with this one the inputs that were changed would have more than ${MOST_INPUTS_CHARACTERS} characters together. Approve the call as it is, or deny it.`,
     );
   }
-  approvals.decide(id, { decision, reason, input: changed, decidedAt: now });
+  transcript.update('approvals', { decision, reason, input: changed, decided_at: now }, 'id = ?', id);
   const paused = turnAt(transcript, row.run);
-  return approvals.hasOpen(row.run) || !paused ? undefined : { paused, step: row.turn };
+  const isOpen = transcript.has('approvals where run = ? and decision is null', row.run);
+  return isOpen || !paused ? undefined : { paused, step: row.turn };
 }
 
 /** Cancels a turn that waits for approval. Its open calls are not made, and the conversation is free for a new turn. */
@@ -112,7 +113,8 @@ export function cancelWaiting(transcript: Transcript, id: string, now: number): 
   if (!turn || !open.some(({ decision }) => decision === null)) return;
   transcript.together(() => {
     for (const { id, toolUseId: tool_use_id, name, turn: step, n } of open) {
-      transcript.approvals.decide(id, { decision: 'cancel', reason: null, input: null, decidedAt: now });
+      const cancelled = { decision: 'cancel', reason: null, input: null, decided_at: now };
+      transcript.update('approvals', cancelled, 'id = ?', id);
       const content = 'This call was not made: its turn was cancelled while it waited for approval.';
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
       const times = { beganAt: now, endedAt: now };

@@ -1,5 +1,15 @@
 import type { Room } from '../room.ts';
+import { runsRoom } from '../runs/room.ts';
+import { approvedCall, needsApproval } from './approval.ts';
 import { APPROVAL_ROUTES } from './approvals.route.ts';
+import { requestApprovals } from './owed-calls.ts';
+import { approvalsPart } from './part.ts';
 
 /** Calls that wait until a person approves. */
-export const approvalsRoom: Room = { name: 'approvals', routes: APPROVAL_ROUTES };
+export const approvalsRoom: Room = {
+  name: 'approvals',
+  needs: [runsRoom],
+  routes: APPROVAL_ROUTES,
+  conversation: approvalsPart,
+  pause: { holds: needsApproval, released: approvedCall, request: requestApprovals },
+};

@@ -13,13 +13,13 @@ import { keepText, writeJson } from '../../kit/json/kept-text.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import { describeTurn } from '../../talk/answers/turn-report.ts';
-import type { approvalRequested, turnEnded } from '../../talk/conversations/conversations-answers.schema.ts';
+import type { turnEnded } from '../../talk/conversations/conversations-answers.schema.ts';
 import { DamagedRow } from '../../talk/storage/damaged-row.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
 import type { RunningTurn } from '../../talk/turn/running-turn.ts';
-import { describeApprovals } from '../approvals/decide.ts';
+import type { TurnEvent } from '../../talk/turn/turn-event.ts';
 
 /**
  * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this time.
@@ -58,48 +58,41 @@ export class TurnEvents {
 
   /** Stores the event of a turn's end, and begins to send it. Call it in the step that stores the end. */
   noteEnd({ row, ended }: RunningTurn): void {
-    if (ended?.paused === 'approval') this.#noteApprovals(row);
     if (!row.background || !ended) return;
-    const { transcript } = this.#object;
-    const event: TurnEnded = {
+    const turn = describeTurn(this.#object.transcript, row);
+    const message = (ended.message as TurnEnded['message'] | undefined) ?? null;
+    const event: TurnEvent<Pick<TurnEnded, 'turn' | 'message'>> = {
       type: 'turn.ended',
-      ...this.#about(row),
-      turn: describeTurn(transcript, row),
-      message: (ended.message as TurnEnded['message'] | undefined) ?? null,
+      shorter: [
+        (members) => {
+          members.message = null;
+        },
+        (members) => {
+          members.turn.steps = [];
+        },
+      ],
     };
-    if (writeJson(event).length > MOST_EVENT_CHARACTERS) event.message = null;
-    if (writeJson(event).length > MOST_EVENT_CHARACTERS) event.turn.steps = [];
-    this.#add(event, row);
+    this.tell(row, event, { turn, message });
   }
 
-  #noteApprovals(row: TurnRow): void {
-    const { transcript } = this.#object;
-    const about = this.#about(row);
-    const approvals = describeApprovals(transcript, transcript.approvals.ofRun(row.seq));
-    const event: z.output<typeof approvalRequested> = {
-      type: 'approval.requested',
-      ...about,
-      event_id: `${about.event_id}_approval`,
-      turn: row.id,
-      approvals,
-    };
-    if (writeJson(event).length > MOST_EVENT_CHARACTERS) {
-      for (const one of approvals) Object.assign(one, { input: null, input_text: null });
-    }
-    this.#add(event, row);
-  }
-
-  #about({ requestId }: TurnRow) {
-    const { transcript, now } = this.#object;
-    const { account = '', id: conversation = '' } = transcript.profile ?? {};
-    const event_id = `evt_${requestId.replace(/^req_/, '')}`;
-    return { event_id, created_at: new Date(now()).toISOString(), account, conversation };
-  }
-
-  #add(event: { event_id: string }, { deliverUrl: url = null }: TurnRow): void {
+  /** Stores an event of a turn, and begins to send it. Call it in the step that stores what it reports. */
+  tell<Members extends object>(
+    { requestId, deliverUrl: url = null }: TurnRow,
+    { type, mark = '', shorter }: TurnEvent<Members>,
+    members: Members,
+  ): void {
     const { transcript, alarm, now, settings, waitUntil } = this.#object;
     if (url === null && settings().TURN_DELIVER_URL === undefined) return;
-    transcript.deliveries.add({ id: event.event_id, url, body: writeJson(event), failures: 0, nextAt: now() });
+    const { account = '', id: conversation = '' } = transcript.profile ?? {};
+    const id = `evt_${requestId.replace(/^req_/, '')}${mark}`;
+    const about = { type, event_id: id, created_at: new Date(now()).toISOString(), account, conversation };
+    let body = writeJson({ ...about, ...members });
+    for (const shorten of shorter) {
+      if (body.length <= MOST_EVENT_CHARACTERS) break;
+      shorten(members);
+      body = writeJson({ ...about, ...members });
+    }
+    transcript.deliveries.add({ id, url, body, failures: 0, nextAt: now() });
     this.#isOpen = true;
     alarm.watch(now() + LEASE_MS);
     // It is sent a moment later, because the event and what it reports are stored in one step first.

@@ -2,9 +2,9 @@
 
 import { asText } from '../../kit/json/object.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { approvedCall, needsApproval } from '../approvals/approval.ts';
 import { HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { toolsAskedIn } from './next-step.ts';
+import { pauseInUse } from './pauses.ts';
 import type { PlannedCall } from './planned-call.ts';
 import type { ToolRun } from './runs.schema.ts';
 import type { ShownRun } from './shown-run.ts';
@@ -33,6 +33,7 @@ export function callsAgain(
   if (rows.length === 0) return undefined;
   const asked = toolsAskedIn(transcript, step);
   const approvals = transcript.approvals.ofStep(step);
+  const pause = pauseInUse();
   const calls = rows.flatMap((row): PlannedCall[] => {
     const { turn, n, id, beganAt, endedAt, tries, subagent } = row;
     const block = asked.find((one) => one.id === id);
@@ -42,14 +43,15 @@ export function callsAgain(
     const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
     const run = tools.get(asText(block.name));
     // It still waits for a person, so it was not made.
-    if (!decided && needsApproval(run, block.input)) return [planned];
-    const call = decided ? approvedCall({ ...planned, tries: tries + 1 }, decided) : { ...planned, tries: tries + 1 };
+    if (!decided && pause?.holds(run, block.input)) return [planned];
+    const again = { ...planned, tries: tries + 1 };
+    const call = decided ? pause?.released(again, decided) : again;
     // A call of a subagent attaches to the one that was begun.
-    if (!run || 'agent' in run || !run.once) {
+    if (call && (!run || 'agent' in run || !run.once)) {
       transcript.calls.beginAgain(row, now());
       return [call];
     }
-    answer({ ...call, tries }, failedCall(HIDDEN_BY_CRASH));
+    answer(planned, failedCall(HIDDEN_BY_CRASH));
     return [];
   });
   return { calls, asksClient: asked.length > rows.length };

@@ -4,6 +4,7 @@ import type { Identity } from '../../gate/identity/caller.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { refuseUndecidable } from './pauses.ts';
 import { runLimits } from './runs.schema.ts';
 import { checkTools, hasRun } from './tools/check-tools.ts';
 import { refuseEdgeServer } from './tools/edge-server.ts';
@@ -16,7 +17,10 @@ import { refuseEdgeServer } from './tools/edge-server.ts';
 export function checkRun(body: Readonly<Record<string, unknown>>, identity: Identity, settings: Settings): void {
   const { tools } = body;
   refuseEdgeServer(body);
-  if (hasRun(tools)) validate(runLimits, body);
+  if (hasRun(tools)) {
+    validate(runLimits, body);
+    refuseUndecidable(tools);
+  }
   checkTools(tools, identity, settings);
 }
 

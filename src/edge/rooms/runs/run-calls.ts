@@ -4,18 +4,18 @@ import type { RoomShare } from '../../kit/http/body-room.ts';
 import { asText } from '../../kit/json/object.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
 import { GRACE_MS } from '../../talk/storage/rows.ts';
-import { needsApproval, withNote } from '../approvals/approval.ts';
 import { McpSessions } from '../mcp/sessions.ts';
 import { type SubagentCallName, subagentId } from '../subagents/subagent-result.ts';
 import type { BegunCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
+import { lacksPause, pauseInUse } from './pauses.ts';
 import type { PlannedCall } from './planned-call.ts';
 import type { RunContext } from './run-context.ts';
 import { newShare, takeRoom } from './run-room.ts';
 import type { ToolRun } from './runs.schema.ts';
 import type { ShownRun } from './shown-run.ts';
-import { failedCall, MOST_STEP_BYTES, type ResultRoom, type ToolResult } from './tool-result.ts';
+import { failedCall, MOST_STEP_BYTES, type ResultRoom, type ToolResult, withNote } from './tool-result.ts';
 
 /** What a run gives to those who make its calls. */
 export interface CallingRun
@@ -94,9 +94,9 @@ export class RunCalls {
     return { conversation, turn, tool_use_id: asText(block.id) };
   }
 
-  /** @returns whether a call waits until a person has approved it. */
-  needsApproval({ block, isApproved = false }: PlannedCall): boolean {
-    return !isApproved && needsApproval(this.#run.tools.get(asText(block.name)), block.input);
+  /** @returns whether a call waits until somebody has decided. */
+  waits({ block, isApproved = false }: PlannedCall): boolean {
+    return !isApproved && pauseInUse()?.holds(this.#run.tools.get(asText(block.name)), block.input) === true;
   }
 
   async #make(planned: PlannedCall, room: ResultRoom, share: RoomShare): Promise<ToolResult> {
@@ -107,6 +107,8 @@ export class RunCalls {
     const run = tools.get(asText(name));
     // For an agent the call is made even after a stop: a subagent that was begun before a crash has to be stopped.
     if (!run || (signal.aborted && !('agent' in run))) return failedCall('stopped');
+    const lacking = lacksPause(run);
+    if (lacking) return failedCall(`This tool was not called: ${lacking}`);
     const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());

@@ -4,18 +4,16 @@ import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
-import type { Approvers } from '../approvals/approval-rows.ts';
 import type { RunCaller } from '../subagents/call-agent.ts';
 import type { RunTurn } from './end-run.ts';
 import type { CarriedLimits } from './limits.ts';
+import type { PausingRun } from './pauses.ts';
 import type { StepLog } from './shown-run.ts';
 
 /** What a run needs from its object. */
-export interface RunContext {
-  transcript: Transcript;
+export interface RunContext extends Omit<PausingRun, 'row'> {
   settings: Settings;
   env: Bindings;
   account: string;
@@ -24,11 +22,8 @@ export interface RunContext {
   /** What subagents take over from the run's request. */
   caller: RunCaller;
   isStreaming: boolean;
-  /** Who decides on calls that need an approval. */
-  approvers: Approvers;
   /** If it goes on after approvals: what the run before it has used of the same limits. */
   carried: CarriedLimits | undefined;
-  now(): number;
   /** @returns whether the credential of its caller has ended. @throws ObjectUnreachable while the account cannot be reached */
   isRevoked(): Promise<boolean>;
   /** Plans the next step from a body. Writes nothing. @throws ApiError as `nextRequest` */

@@ -25,7 +25,8 @@ import type { CrashedRun } from './crashed-run.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
 import { RunMeter } from './limits.ts';
 import { bodyOfStep, costOf, pauseBy } from './next-step.ts';
-import { requestApprovals, showClientCalls, takeUpCalls } from './owed-calls.ts';
+import { showClientCalls } from './owed-calls.ts';
+import { pauseInUse } from './pauses.ts';
 import type { PlannedCall } from './planned-call.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
@@ -34,7 +35,21 @@ import { ShownRun, StepLog } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
 /** What follows a step: calls of its tools, the next step, or the same step again. */
-type Following = { kind: 'calls'; calls: PlannedCall[]; asksClient: boolean } | { kind: 'step' | 'again' };
+type Following = ({ kind: 'calls' } & TakenUpCalls) | { kind: 'step' | 'again' };
+
+/** The calls of a step that are to be made, and whether the step also called tools of the client. */
+export interface TakenUpCalls {
+  calls: PlannedCall[];
+  asksClient: boolean;
+}
+
+/** A run that goes on with the calls of a paused one. */
+export interface TakingRun extends Pick<RunContext, 'transcript' | 'now'> {
+  shown: ShownRun;
+  row: TurnRow;
+  /** Stores and shows a result for a call that is not made. */
+  answer(call: PlannedCall, result: ToolResult): void;
+}
 
 const PING_EVERY_MS = 15_000;
 const NOT_CALLED =
@@ -104,15 +119,13 @@ export class Run implements Runner {
     return this;
   }
 
-  /** Takes up the decided calls of a step, and shows them. `continue` makes them. */
-  takeUp(step: number): this {
+  /** Takes up the decided calls of a step. `continue` makes them. @param take shows them, and says which are to be made */
+  takeUp(step: number, take: (step: number, run: TakingRun) => TakenUpCalls): this {
     const { transcript, now } = this.#context;
     this.turn.continues = step;
     const answer = (call: PlannedCall, result: ToolResult) => this.#calls.answer(call, result);
-    this.#following = {
-      kind: 'calls',
-      ...takeUpCalls(step, { transcript, now, answer, shown: this.#shown, row: this.turn.row }),
-    };
+    const taken = take(step, { transcript, now, answer, shown: this.#shown, row: this.turn.row });
+    this.#following = { kind: 'calls', ...taken };
     this.#started.resolve({ kind: 'stream', headers: {} });
     return this;
   }
@@ -302,7 +315,7 @@ export class Run implements Runner {
     this.#isWaiting = true;
     let asksClient = false;
     if (following.kind === 'calls') {
-      const owed = following.calls.filter((call) => this.#calls.needsApproval(call));
+      const owed = following.calls.filter((call) => this.#calls.waits(call));
       await this.#calls.makeAll(following.calls.filter((call) => !owed.includes(call)));
       this.#called = following.calls[0]?.turn;
       this.#isWaiting = false;
@@ -381,7 +394,7 @@ export class Run implements Runner {
       this.#finish(this.#ending);
       return;
     }
-    requestApprovals(owed, { ...this.#context, row: this.turn.row });
+    pauseInUse()?.request(owed, { ...this.#context, row: this.turn.row });
     this.#finish({ kind: 'paused', reason: 'approval' });
   }
 

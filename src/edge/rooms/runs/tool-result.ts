@@ -42,6 +42,14 @@ export function tooMuch(most: number): ToolResult {
   return failedCall(`The tool answered with more than ${most} bytes.`);
 }
 
+/** @returns a result with a note in front, which the model reads first */
+export function withNote(result: ToolResult, note: string | undefined): ToolResult {
+  if (note === undefined) return result;
+  const { content } = result;
+  if (typeof content === 'string') return { ...result, content: `${note}\n${content}` };
+  return { ...result, content: [{ type: 'text', text: note }, ...content] };
+}
+
 /** The bytes that the results of a step may still have. Calls that run at the same time share it. */
 export interface ResultRoom {
   left: number;

@@ -1,7 +1,6 @@
 /** Answers a request from its turn, which runs or has ended: the request that began the turn, and the same request again. */
 
 import { writeJson } from '../../kit/json/kept-text.ts';
-import { awaitsApproval } from '../../rooms/approvals/decide.ts';
 import { isRefused } from '../../rooms/background/turn-events.ts';
 import type { TurnAnswer, TurnRequest } from '../contracts/conversation.ts';
 import { GRACE_MS, type TurnRow } from '../storage/rows.ts';
@@ -111,10 +110,8 @@ export async function answerRepeated(
   return bufferedAnswer(restoreEnded(transcript, stored), headers);
 }
 
-/** @throws ApiError 409 while a turn runs, and while the conversation is copied or deleted; 423 while it waits for approval */
+/** @throws ApiError 409 while a turn runs, and while the conversation is copied or deleted */
 export function refuseBusy(transcript: Transcript, running: Runner | undefined, isInTransit: boolean): void {
   if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);
   if (isInTransit) throw inTransit();
-  const waiting = awaitsApproval(transcript);
-  if (waiting) throw waiting;
 }

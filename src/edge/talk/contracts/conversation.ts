@@ -4,7 +4,6 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import type { ListedParent } from '../../money/contracts/settlement.ts';
-import type { DecisionRequest } from '../../rooms/approvals/approvals.schema.ts';
 import type {
   ConversationFields,
   ConversationPatch,
@@ -28,7 +27,8 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   turnReport(id: string): Result<CrossingText>;
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
-  approvals(by?: BoundCaller): Result<CrossingText>;
+  part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
+  approvals(by?: BoundCaller): Promise<Result<CrossingText>>;
   decide(decision: CalledDecision): Promise<Result<DecisionAnswer>>;
   messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Result<ReadableStream<Uint8Array>>;
@@ -48,7 +48,10 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
 }
 
 /** A decision about a call that waits for approval. */
-export interface CalledDecision extends Omit<DecisionRequest, 'input' | 'input_text'> {
+export interface CalledDecision {
+  decision: 'approve' | 'deny';
+  /** Why it is denied. */
+  reason?: string | undefined;
   /** The input in place of the model's, as JSON text. */
   input?: string | undefined;
   /** The id of the approval. */

@@ -278,6 +278,7 @@ export function runContextOf(
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
+    tell: (event, members) => maintenance.events.tell(run, event, members),
     onEnd: (ended) => {
       onEnd();
       maintenance.noteEnd(ended);

@@ -8,11 +8,13 @@ import { retentionOf, UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { room } from '../../kit/http/body-room.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { edit } from '../../kit/json/edit.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
+import { pluggedInto } from '../../kit/rooms/rooms.ts';
 import { isRevokedCaller, refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
 import {
@@ -23,12 +25,10 @@ import {
   withAgentNamed,
   withdrawnFrom,
 } from '../../rooms/agents/retained-agent.ts';
-import { awaitsApproval, cancelWaiting, openApprovals } from '../../rooms/approvals/decide.ts';
 import { beginAgain, resumeRun } from '../../rooms/background/begin-again.ts';
 import type { Chosen } from '../../rooms/choice/choose-model.ts';
 import { ModelChooser } from '../../rooms/choice/model-chooser.ts';
 import { refusalOfTurn, refusedToBound, toldToBound } from '../../rooms/page-tokens/bound-turn.ts';
-import { decideOn } from '../../rooms/runs/continue-run.ts';
 import { withoutEdgeBlocks } from '../../rooms/runs/edge-blocks.ts';
 import { ownerOfRoom } from '../../rooms/runs/run-room.ts';
 import { hiddenAnswer } from '../../rooms/show/hidden-answer.ts';
@@ -46,6 +46,7 @@ import {
   idTaken,
   interruptedCall,
   isChoosing,
+  lacksRoom,
   noMessage,
   pack,
   receivedText,
@@ -80,6 +81,7 @@ import { readRequest } from '../contracts/read-request.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import { lacksSummary } from '../history/truncate.ts';
 import { describe, exportLines, pageOfMessages } from '../history/views.ts';
+import { DECIDING_ROOM } from '../storage/approval-rows.ts';
 import { DamagedTable, damageBy, damageIn } from '../storage/damaged-row.ts';
 import { GRACE_MS, type Profile } from '../storage/rows.ts';
 import { Transcript } from '../storage/transcript.ts';
@@ -90,6 +92,7 @@ import { beginTurn, planTurn, type ReadRequest, turnIdOf, WATCH_MS } from './beg
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { promptToCount } from './count-prompt.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
+import { CONVERSATION_PARTS, type OpenConversation, partsInUse } from './parts.ts';
 import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
 
 /** How long a stop or a deletion waits for the turn to end. */
@@ -255,29 +258,41 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** Stops a turn, and keeps what has come. A turn that has ended stays as it is. @returns what the turn did */
   async cancel(turn: string): Promise<Result<CrossingText>> {
     await this.stop({ turn });
-    cancelWaiting(this.#transcript, turn, this.now());
+    for (const { cancel } of partsInUse()) cancel?.(this.#transcript, turn, this.now());
     this.#maintenance.notePaused();
     return this.turnReport(turn);
   }
 
-  /** @returns the calls that wait for approval, as JSON text. */
-  approvals(by?: BoundCaller): Result<CrossingText> {
-    if (!this.#currentProfile()) return unknownConversation();
-    const refused = refusedToBound(by, this.#transcript);
-    return refused ? failedResult(refused) : { ok: true, value: openApprovals(this.#transcript) };
+  /** Calls a method of what a room has in this object. @returns what it returns; a 409 where that room is not in use */
+  async part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>> {
+    const [part] = pluggedInto(CONVERSATION_PARTS, room);
+    const called = part?.methods[method];
+    if (!called) return failedResult(lacksRoom(room, 'This is for a room to answer'));
+    const object: OpenConversation = {
+      context: this.#context,
+      hooks: this.#hooks,
+      profile: () => this.#currentProfile(),
+      refusalOf: (by) => refusedToBound(by, this.#transcript),
+      withdrawal: () => withdrawnFrom(this.#context, this.#currentProfile()),
+      begun: (runner) => {
+        this.#runner = runner;
+      },
+    };
+    // The room types its method, and the caller what it awaits, as with every call of an object.
+    return (await called(object, ...args)) as Result<T>;
   }
 
-  /** Decides on a call that waits for approval. The last decision of a step begins the turn that goes on. */
-  async decide(decision: CalledDecision): Promise<Result<DecisionAnswer>> {
-    const withdrawn = decision.decision === 'approve' && (await withdrawnFrom(this.#context, this.#currentProfile()));
-    if (withdrawn) return failedResult(withdrawn);
-    if (!this.#currentProfile()) return unknownConversation();
-    const refused = refusedToBound(decision.by, this.#transcript);
-    if (refused) return failedResult(refused);
-    const { going = this.#runner, result } = decideOn(this.#context, decision, this.#hooks);
-    this.#runner = going;
-    this.#maintenance.notePaused();
-    return result;
+  /**
+   * Lists what waits for approval, as `part` does. The release before calls this and `decide`, and objects of it know nothing
+   * else, so this release calls them, too. The next one calls `part`, and the one after it takes the two away.
+   */
+  approvals(by?: BoundCaller): Promise<Result<CrossingText>> {
+    return this.part(DECIDING_ROOM, 'list', by);
+  }
+
+  /** Decides on a call that waits for approval, as `part` does: see `approvals`. */
+  decide(decision: CalledDecision): Promise<Result<DecisionAnswer>> {
+    return this.part(DECIDING_ROOM, 'decide', decision);
   }
 
   /** @returns a page of messages as JSON text. */
@@ -499,7 +514,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (this.#transcript.profile?.deleted) await this.#maintenance.clear();
     this.#checkBound(request, taken);
     const findRepeated = () => findRepeatedTurn(this.#transcript, request, this.now());
-    if (findRepeated() || this.#runner || this.#isInTransit || awaitsApproval(this.#transcript)) {
+    if (findRepeated() || this.#runner || this.#isInTransit || this.#awaited) {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       // While the account was asked, the other turn may have ended or failed, and a copy may be there: look again.
       this.#checkBound(request, taken);
@@ -510,6 +525,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
           repeated.sentFrom,
         );
       refuseBusy(this.#transcript, this.#runner, this.#isInTransit);
+      const awaited = this.#awaited;
+      if (awaited) throw awaited;
       // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
       if (namesBeginning(request) && !taken && !this.#present()) throw interruptedCall();
     }
@@ -617,6 +634,17 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (namesBeginning(request) && !taken && !present) throw interruptedCall();
     const refused = refusalOfTurn(request.identity, this.#transcript, present, taken);
     if (refused) throw refused;
+  }
+
+  /** Why no turn may begin while calls wait for a decision; undefined while none waits. */
+  get #awaited(): ApiError | undefined {
+    const { profile, approvals } = this.#transcript;
+    for (const { refusal } of partsInUse()) {
+      const refused = refusal?.(this.#transcript);
+      if (refused) return refused;
+    }
+    if (!profile || approvals.paused === null) return undefined;
+    return lacksRoom(DECIDING_ROOM, 'This conversation waits for an approval');
   }
 
   get #isInTransit(): boolean {

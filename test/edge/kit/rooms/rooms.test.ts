@@ -14,6 +14,7 @@ test('what rooms plug into a seam comes in the order of their list', () => {
   rooms.shareRooms(list);
   rooms.shareRooms([...list]);
   expect(rooms.pluggedInto(bells)).toEqual(['ding', 'dong']);
+  expect(['a', 'silent', 'none'].map((room) => rooms.pluggedInto(bells, room))).toEqual([['ding'], [], []]);
 });
 
 test('a second list, a name twice and a need that is absent are refused by their names', () => {

@@ -74,7 +74,7 @@ function approvingBeforeOutcomes(untilEnded: boolean): void {
   ) {
     const first = await subagentOutcome.call(this, key);
     if (first?.paused !== 'approval') return first;
-    const waiting = this.approvals();
+    const waiting = await this.approvals();
     if (!waiting.ok) throw new TypeError('There is no conversation.');
     const { data } = JSON.parse(await receivedText(waiting.value)) as { data: { id: string }[] };
     for (const { id } of data) {

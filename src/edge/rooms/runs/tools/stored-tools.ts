@@ -14,6 +14,7 @@ import { readToStore } from '../../../money/admission/read-body.ts';
 import { type ListedTool, listTools } from '../../mcp/list-tools.ts';
 import { McpFault } from '../../mcp/mcp-fault.ts';
 import { McpSession } from '../../mcp/session.ts';
+import { refuseUndecidable } from '../pauses.ts';
 import type { McpServerRun } from '../runs.schema.ts';
 import { checkTools, headersOf } from './check-tools.ts';
 
@@ -58,6 +59,7 @@ export async function storedTools(
   onListing: () => Promise<unknown>,
 ): Promise<unknown> {
   checkTools(tools, identity, settings, 'stored');
+  refuseUndecidable(tools);
   if (!Array.isArray(tools)) return tools;
   const servers = tools.filter(isServer).length;
   if (servers === 0) return tools;

@@ -1,11 +1,11 @@
 import { membersOf, type RawRow } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 
+/** The room that decides. Its table was released with the others, so its rows are kept also where the room is not in use. */
+export const DECIDING_ROOM = 'approvals';
+
 /** Who decides on a call: the account whose conversation it is, or an admin alone. */
 export type Approvers = 'owner' | 'admin';
-
-/** What was decided about a call. `cancel` means that its turn was cancelled before anybody had decided. */
-type CallDecision = 'approve' | 'deny' | 'cancel';
 
 /** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
 export interface ApprovalRow {
@@ -20,8 +20,8 @@ export interface ApprovalRow {
   name: string;
   approvers: Approvers;
   createdAt: number;
-  /** Null while nobody has decided. */
-  decision: CallDecision | null;
+  /** Null while nobody has decided. `cancel` means that its turn was cancelled before anybody had. */
+  decision: 'approve' | 'deny' | 'cancel' | null;
   reason: string | null;
   /** The input that replaces the model's, as JSON text; null if the model's stays. */
   input: string | null;
@@ -29,9 +29,6 @@ export interface ApprovalRow {
   /** The number of the run that has gone on with it. */
   continuedBy: number | null;
 }
-
-/** A decision about a call. */
-export type Decided = Pick<ApprovalRow, 'reason' | 'input'> & { decision: CallDecision; decidedAt: number };
 
 /** The calls of a conversation that wait for approval. A decided row stays as long as its call is part of the history. */
 export class ApprovalRows extends Rows {
@@ -66,16 +63,6 @@ export class ApprovalRows extends Rows {
     return this.#where('run = ?', run);
   }
 
-  /** @returns whether a paused run has a call that nobody has decided on */
-  hasOpen(run: number): boolean {
-    return this.tables.has('approvals where run = ? and decision is null', run);
-  }
-
-  /** @returns the characters of all inputs that were changed in a paused run */
-  changedCharacters(run: number): number {
-    return this.tables.number('select sum(length(input)) from approvals where run = ?', run);
-  }
-
   /** @returns all calls of a step, decided or not */
   ofStep(turn: number): ApprovalRow[] {
     return this.#where('turn = ?', turn);
@@ -93,15 +80,6 @@ export class ApprovalRows extends Rows {
   /** @returns when the newest open call was stored; undefined if none is open */
   newestOpen(): number | undefined {
     return this.tables.figure('select max(created_at) from approvals where decision is null');
-  }
-
-  decide(id: string, { decision, reason, input, decidedAt }: Decided): void {
-    this.tables.update('approvals', { decision, reason, input, decided_at: decidedAt }, 'id = ?', id);
-  }
-
-  /** Notes that a run takes up the calls of a paused run. */
-  takeUp(paused: number, by: number): void {
-    this.tables.update('approvals', { continued_by: by }, 'run = ? and continued_by is null', paused);
   }
 
   /** Deletes the calls of all turns from a number on, which are no longer part of the history. */

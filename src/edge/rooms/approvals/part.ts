@@ -1,37 +1,59 @@
-/** Takes a decision about a call, and goes on with its run after the last decision. */
+/** What approvals have in a conversation's object: they list calls, take decisions, and go on with a run after the last one. */
 
 import type { PlainHeaders } from '../../claude/headers.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
 import { finalError } from '../../kit/http/errors.ts';
-import { failedResult } from '../../talk/answers/crossing-answer.ts';
-import type { CalledDecision, DecisionAnswer, Result } from '../../talk/contracts/conversation.ts';
+import { failedResult, unknownConversation } from '../../talk/answers/crossing-answer.ts';
+import type { BoundCaller, CalledDecision, DecisionAnswer, Result } from '../../talk/contracts/conversation.ts';
 import { newTurnRow, runContextOf, type TurnHooks, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
 import type { ConversationContext } from '../../talk/conversations/maintenance.ts';
+import type { ConversationPart, OpenConversation } from '../../talk/conversations/parts.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
-import { answerDecision, storeDecision } from '../approvals/decide.ts';
-import type { CarriedLimits } from './limits.ts';
-import { Run } from './run.ts';
-import { type RunRequest, storedRunOf } from './stored-run.ts';
+import type { CarriedLimits } from '../runs/limits.ts';
+import { Run } from '../runs/run.ts';
+import { type RunRequest, storedRunOf } from '../runs/stored-run.ts';
+import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
+import { takeUpCalls } from './owed-calls.ts';
 
-/** Stores a decision. After the last decision it also begins the turn that goes on. Does both or neither. */
-export function decideOn(
-  context: ConversationContext,
+export const approvalsPart: ConversationPart = {
+  refusal: awaitsApproval,
+  cancel: cancelWaiting,
+  methods: { list: listOpen, decide: decideOn },
+};
+
+/** @returns the calls that wait for approval, as JSON text */
+function listOpen({ context, profile, refusalOf }: OpenConversation, by?: BoundCaller): Result<string> {
+  if (!profile()) return unknownConversation();
+  const refused = refusalOf(by);
+  return refused ? failedResult(refused) : { ok: true, value: openApprovals(context.transcript) };
+}
+
+/** Stores a decision. After the last decision of a step it also begins the turn that goes on. Does both or neither. */
+async function decideOn(
+  { context, hooks, profile, refusalOf, withdrawal, begun }: OpenConversation,
   decision: CalledDecision,
-  hooks: TurnHooks,
-): { going?: Run; result: Result<DecisionAnswer> } {
-  const { transcript, now } = context;
-  const { id, requestId } = decision;
+): Promise<Result<DecisionAnswer>> {
+  const { transcript, now, maintenance } = context;
+  const { id, requestId, by } = decision;
+  const withdrawn = decision.decision === 'approve' && (await withdrawal());
+  if (withdrawn) return failedResult(withdrawn);
+  if (!profile()) return unknownConversation();
+  const refused = refusalOf(by);
+  if (refused) return failedResult(refused);
   try {
-    return transcript.together(() => {
+    const { going, value } = transcript.together(() => {
       const goesOn = storeDecision(transcript, decision, now());
       const going = goesOn && continueRun(context, { ...goesOn, requestId }, hooks);
-      const value = answerDecision(transcript, id, goesOn !== undefined, hidesTools(decision.by?.only));
-      return { ...(going ? { going } : {}), result: { ok: true, value } };
+      return { going, value: answerDecision(transcript, id, goesOn !== undefined, hidesTools(by?.only)) };
     });
+    if (going) begun(going);
+    return { ok: true, value };
   } catch (thrown) {
-    return { result: failedResult(thrown) };
+    return failedResult(thrown);
+  } finally {
+    maintenance.notePaused();
   }
 }
 
@@ -69,9 +91,9 @@ function continueRun(
   transcript.beginTurn(run, []);
   transcript.calls.deleteRequest(paused.seq);
   transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
-  transcript.approvals.takeUp(paused.seq, run.seq);
+  transcript.update('approvals', { continued_by: run.seq }, 'run = ? and continued_by is null', paused.seq);
   alarm.watch(now() + WATCH_MS);
-  const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step);
+  const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step, takeUpCalls);
   // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
   waitUntil(Promise.resolve().then(() => going.continue()));
   return going;

@@ -14,6 +14,7 @@ import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './kit/refe
 import { HEADERS } from './kit/reference/headers.ts';
 import type { Answer, Content, Resource, Route } from './kit/reference/resource.ts';
 import { answersOf } from './kit/reference/resource.ts';
+import { shareRooms } from './kit/rooms/rooms.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
 import { tokens } from './money/tokens/tokens.reference.ts';
@@ -27,9 +28,13 @@ import { alerts } from './rooms/operator/alerts.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
 import { deploymentPools, groups } from './rooms/pools/pools.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
+import { ROOMS } from './rooms.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
 import { counts } from './talk/messages/count-tokens.reference.ts';
 import { messages } from './talk/messages/messages.reference.ts';
+
+// What is described is the Worker with all rooms.
+shareRooms(ROOMS);
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
 export const RESOURCES: readonly Resource[] = [

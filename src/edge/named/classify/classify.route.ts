@@ -10,9 +10,8 @@ import { Hono } from '../../kit/http/hono.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
 import { readJson } from '../../money/admission/read-body.ts';
-import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
 import { refuseSpent } from '../../rooms/pools/spent-pools.ts';
-import { prefixNamed } from '../prefixes/resolve.ts';
+import { askedMember, refuseAbsent } from '../../talk/contracts/members.ts';
 import { boundClassifier } from './bound-classifier.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
@@ -44,11 +43,12 @@ export function classifyRoutes(
 ) {
   return new Hono<AppEnv>().post('/classify', openToBound(refuseSpent(requireScope('classify'))), async (c) => {
     const { json, bytes } = await readJson(c, 'price');
+    refuseAbsent({}, c.req.raw.headers);
     const request = validate(classifyRequest, json);
     const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = request;
     const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);
     const by = classifyingIn(c, fetchUpstream);
-    const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by, bound);
+    const task = await taskOf({ ...asked, prefix: askedMember('prefix', c.req.raw.headers, json) }, by, bound);
     c.get('entry').line.model = task.model.slice(0, 128);
     if (batch && inputs) {
       const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
@@ -75,7 +75,7 @@ export function classifyingIn(c: Context<AppEnv>, fetchUpstream?: Fetch): Classi
     upstream: upstreamOf(c.get('settings'), fetchUpstream),
     signal: c.req.raw.signal,
     simulate: isBound ? undefined : c.req.header('sluice-simulate'),
-    fallbacks: isBound ? undefined : fallbacksNamed(c.req.raw.headers),
+    fallbacks: isBound ? undefined : askedMember('fallback_models', c.req.raw.headers, {}),
   };
 }
 

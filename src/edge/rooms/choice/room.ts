@@ -1,4 +1,32 @@
+import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
+import * as z from '../../kit/http/zod.ts';
+import { fallbackModels } from '../../money/budget/limits.schema.ts';
 import type { Room } from '../room.ts';
 
-/** The choice of a model by a label. */
-export const choiceRoom: Room = { name: 'choice' };
+/** The choice of a model, by a label or a budget. */
+export const choiceRoom: Room = {
+  name: 'choice',
+  members: {
+    model: {
+      schema: z.optional(z.string()),
+      header: 'sluice-model',
+      ofHeader: (text) => text,
+      inPrompt: false,
+      open: [],
+    },
+    // None: the request wants no fallback.
+    fallback_models: {
+      schema: z.optional(
+        z
+          .array(z.string())
+          .check(
+            z.refine((names) => fallbackModels.safeParse(names).success, 'at most five models, separated by commas.'),
+          ),
+      ),
+      header: 'sluice-fallback-models',
+      ofHeader: commaSeparated,
+      inPrompt: false,
+      open: [],
+    },
+  },
+};

@@ -10,7 +10,6 @@ import { requireScope } from '../../gate/auth/authenticate.ts';
 import { openToBound } from '../../gate/auth/bound-routes.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
 import { noteAsked } from '../../kit/http/gen-ai.ts';
 import { commonHeaders } from '../../kit/http/headers/request-id.ts';
 import { Hono } from '../../kit/http/hono.ts';
@@ -23,11 +22,11 @@ import { refuseRevokedInTheEnd } from '../../money/admission/refuse-revoked.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
 import { ownerName } from '../../named/versions/named-routes.ts';
 import { chosenHeader } from '../../rooms/choice/choose-model.ts';
-import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
 import { refuseSpent } from '../../rooms/pools/spent-pools.ts';
 import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
 import { quietError } from '../../rooms/show/hidden-answer.ts';
-import { conversationOf, proxyTurn, showNamed } from '../conversations/turn-proxy.ts';
+import { askedMember, refuseAbsent } from '../contracts/members.ts';
+import { proxyTurn } from '../conversations/turn-proxy.ts';
 import { type StatelessMessage, statelessMessage } from './stateless-message.ts';
 
 /**
@@ -58,10 +57,6 @@ export interface MessagesOptions {
   isUnmetered?: boolean;
 }
 
-/** Without a conversation nobody would have the hidden blocks, which the API needs in the next request. */
-const SHOWN_IN_CONVERSATIONS =
-  'show: it needs a conversation, which keeps what is hidden. Send `conversation`, with an id of your own.';
-
 async function answerMessage(
   c: Context<AppEnv>,
   streamByDefault: boolean,
@@ -69,11 +64,11 @@ async function answerMessage(
 ): Promise<Response> {
   const upstream = upstreamOf(c.get('settings'), options.fetch);
   const sent = withOneReading(await readLong(c, options.isUnmetered ? 'nothing' : 'price'), 'outermost');
-  const conversation = conversationOf(c.req.raw.headers, sent.json);
+  refuseAbsent(sent.json, c.req.raw.headers);
+  const conversation = askedMember('conversation', c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
-  if (showNamed(c.req.raw.headers, sent.json) !== undefined) throw invalidRequest(SHOWN_IN_CONVERSATIONS);
   const { isUnmetered = false } = options;
   const stateless = await statelessMessage(c, sent, upstream);
   const message = await admittedMessage(c, stateless, { upstream, streamByDefault, isUnmetered });
@@ -117,7 +112,9 @@ async function admittedMessage(
       agent: agent?.version,
       chosenBy: chosen && agent && { ...chosen.by, part: 'first', owner: ownerName(agent.owner) },
       most,
-      fallbacks: agent ? agent.definition.fallback_models : (fallbacksNamed(headers) ?? prefixed.fallbacks),
+      fallbacks: agent
+        ? agent.definition.fallback_models
+        : (askedMember('fallback_models', headers, own.json) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },
       signal,
     },

@@ -1,0 +1,103 @@
+/** All members of a request that are for the edge alone: the core's, and those of the rooms in use. Everything reads this list. */
+
+import { invalidRequest } from '../../kit/http/errors.ts';
+import type { Json } from '../../kit/json/object.ts';
+import { ofRooms, pluggedInto } from '../../kit/rooms/rooms.ts';
+import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
+import { CONVERSATION_MEMBER } from '../conversations/conversations.schema.ts';
+import {
+  type KnownMembers,
+  MEMBERS,
+  type RequestMember,
+  type RequestMembers,
+  saidOf,
+  type ValueName,
+  type ValueOf,
+} from './member.ts';
+
+const allMembers = ofRooms(() => {
+  let all: RequestMembers = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER };
+  for (const members of pluggedInto(MEMBERS)) all = { ...all, ...members };
+  return all;
+});
+const ofBodies = ofRooms(() => Object.entries(allMembers()).filter(([, { ofHeader }]) => !ofHeader));
+
+/** Members that releases have given to rooms. A request that names one is refused where its room is absent. */
+const RELEASED_MEMBERS = [
+  ...['agent', 'agent_tools', 'show', 'background', 'retry', 'deliver_url', 'on_pending_tools'],
+  ...['max_turns', 'max_usd', 'max_seconds', 'max_tool_calls', 'parallel_tools'],
+];
+const RELEASED_HEADERS = ['sluice-agent', 'sluice-show', 'sluice-model', 'sluice-fallback-models'];
+
+const absentMembers = ofRooms(() => {
+  const headers = memberHeaders(() => true);
+  return {
+    names: RELEASED_MEMBERS.filter((name) => !Object.hasOwn(allMembers(), name)),
+    headers: RELEASED_HEADERS.filter((name) => !headers.includes(name)),
+  };
+});
+
+/** @throws ApiError 400 for a member of a room that is not in this edge */
+export function refuseAbsent(body: Json, headers?: Headers): void {
+  const absent = absentMembers();
+  const name =
+    absent.names.find((one) => Object.hasOwn(body, one)) ?? absent.headers.find((header) => headers?.has(header));
+  if (name !== undefined) throw invalidRequest(`${name}: this edge is without what reads it. Leave it out.`);
+}
+
+/** @returns the names of members that a body may have. @param which only those of which this holds; default: all */
+export function memberNames(which: (member: RequestMember) => boolean = () => true): string[] {
+  return ofBodies().flatMap(([name, member]) => (which(member) ? [name] : []));
+}
+
+/** Members that are limits of a run, with their names. */
+export const limitsOfRun = ofRooms(() => ofBodies().filter(([, { isLimit }]) => isLimit));
+
+/** @returns the headers that say members of which this holds */
+export function memberHeaders(which: (member: RequestMember) => boolean): string[] {
+  return Object.values(allMembers()).flatMap((member) => (member.header && which(member) ? [member.header] : []));
+}
+
+/** @returns the schemas of members of a body, with their words. @param which as for `memberNames` */
+export function memberSchemas(which: (member: RequestMember) => boolean = () => true) {
+  return Object.fromEntries(ofBodies().flatMap(([name, member]) => (which(member) ? [[name, member.schema]] : [])));
+}
+
+/** Reads a member as `saidOf` does. @returns undefined, too, where its room is absent. @throws ApiError 400 as that does */
+export function askedMember<Name extends ValueName>(
+  name: Name,
+  headers: Headers | undefined,
+  body: Json,
+): ValueOf<Name> | undefined {
+  const known: KnownMembers = allMembers();
+  const member = known[name];
+  return member && saidOf<ValueOf<Name>>(name, member, headers, body);
+}
+
+/** @throws ApiError 400 for a member that needs a conversation, in a request without one */
+export function refuseKept(headers: Headers, body: Json): void {
+  for (const [name, member] of ofBodies()) {
+    if (member.keeps === undefined || !(saidOf(name, member, headers, body) ?? false)) continue;
+    throw invalidRequest(
+      `${name}: it needs a conversation, which keeps ${member.keeps}. Send \`conversation\`, with an id of your own.`,
+    );
+  }
+}
+
+/** @throws ApiError 400 for a member that means something to an agent alone, in a request that asks none */
+export function refuseWithoutAgent(body: Json): void {
+  for (const [name, { withoutAgent }] of ofBodies()) {
+    if (withoutAgent !== undefined && Object.hasOwn(body, name)) throw invalidRequest(`${name}: ${withoutAgent}`);
+  }
+}
+
+/** Takes members of a request away, by `edit`. Limits stay where nothing runs. */
+export const withoutMembers = ofRooms(() => ({
+  ofTurn: removing(memberNames(({ isLimit }) => !isLimit)),
+  all: removing(memberNames()),
+  notCounted: removing(memberNames(({ open }) => !open.includes('count'))),
+}));
+
+function removing(names: readonly string[]): Readonly<Record<string, undefined>> {
+  return Object.fromEntries(names.map((name) => [name, undefined]));
+}

@@ -1,5 +1,6 @@
+import type { HeadersPlugged } from '../kit/http/headers/answer-headers.ts';
 import type { AnyRoom } from '../kit/rooms/rooms.ts';
 import type { MembersPlugged } from '../talk/contracts/member.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
-export interface Room extends AnyRoom, MembersPlugged {}
+export interface Room extends AnyRoom, MembersPlugged, HeadersPlugged {}

@@ -1,7 +1,6 @@
 import type { Scope } from '../../gate/identity/identity.ts';
 import type * as z from '../http/zod.ts';
 import type { ErrorStatus } from './errors.ts';
-import type { HeaderName } from './headers.ts';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -26,7 +25,9 @@ export interface Answer {
   description: string;
   /** Absent if there is no body; several if the request decides which one it gets. */
   content?: readonly Content[];
-  headers?: readonly HeaderName[];
+  headers?: readonly string[];
+  /** Whether rooms add their headers to it. */
+  isOfRooms?: boolean;
 }
 
 /**

@@ -1,11 +1,19 @@
+import type { WordsOf } from '../../kit/http/headers/answer-headers.ts';
 import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
 import type { Room } from '../room.ts';
 
+const CHOICE_HEADERS = ['sluice-model-chosen'] as const;
+export const CHOICE_HEADER_WORDS: WordsOf<typeof CHOICE_HEADERS> = {
+  'sluice-model-chosen':
+    'Where the agent chooses its model: the one that it has chosen, then `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
+};
+
 /** The choice of a model, by a label or a budget. */
 export const choiceRoom: Room = {
   name: 'choice',
+  headers: CHOICE_HEADERS,
   members: {
     model: {
       schema: z.optional(z.string()),

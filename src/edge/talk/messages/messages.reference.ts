@@ -76,10 +76,6 @@ const headers = [
   'sluice-cost-usd',
   'sluice-max-tokens',
   'sluice-turn',
-  'sluice-agent',
-  'sluice-model-chosen',
-  'sluice-history',
-  'sluice-paused',
   'sluice-model-retires',
   'sluice-upstream',
   'sluice-fallback-from',
@@ -112,6 +108,7 @@ const requestHeaders = z.object({
 const answer = {
   description: 'The message, whole or as events. A stream that breaks ends with an `error` event.',
   headers,
+  isOfRooms: true,
 };
 
 /** With `background`: the turn, which goes on by itself. */

@@ -1,5 +1,8 @@
-import { CORE_HEADER_WORDS, type HeaderWords } from '../http/headers/answer-headers.ts';
+import { CORE_HEADER_WORDS } from '../http/headers/answer-headers.ts';
 import * as z from '../http/zod.ts';
+
+/** What is said of a header; with the one value that it has, if it has only one. */
+type HeaderWords = string | { only: string; words: string };
 
 /** The core's headers of answers, and those of other programs. */
 export const TOLD_HEADERS: Readonly<Record<string, HeaderWords>> = {

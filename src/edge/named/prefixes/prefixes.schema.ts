@@ -18,7 +18,6 @@ export const PREFIX_MEMBER: RequestMember<string> = {
     'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
   ),
   header: 'sluice-prefix',
-  inPrompt: false,
   open: ['item', 'count'],
 };
 

@@ -36,7 +36,6 @@ export const AGENT_MEMBERS: RequestMembers = {
     ),
     header: 'sluice-agent',
     mayBeNull: true,
-    inPrompt: false,
     open: ['bound', 'count'],
   },
   agent_tools: {

@@ -13,7 +13,7 @@ import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { type Json, parseObject } from '../../kit/json/object.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { saidOf } from '../../talk/contracts/member.ts';
-import { limitsOfRun, memberNames } from '../../talk/contracts/members.ts';
+import { isOpenTo, limitsOfRun, memberNames } from '../../talk/contracts/members.ts';
 import { IN_WORKER } from '../runs/tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
@@ -28,7 +28,7 @@ export interface InheritedParts {
 /** Members that the caller decides. */
 const ofCaller = ofRooms(() => [
   ...['messages', 'stream', 'metadata', 'cache_control'],
-  ...memberNames(({ open }) => open.includes('agent')),
+  ...memberNames(isOpenTo('agent')),
 ]);
 /** Members of an agent that shape its answers. */
 const SHAPING = [

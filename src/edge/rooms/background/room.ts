@@ -12,8 +12,6 @@ export const backgroundRoom: Room = {
         flag,
         '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
       ),
-      inPrompt: false,
-      open: [],
       keeps: 'the answer',
     },
     retry: {
@@ -21,16 +19,12 @@ export const backgroundRoom: Room = {
         flag,
         '`true`: if a crash interrupts a turn in the background, it goes up again, though it may have run. Each try is paid.',
       ),
-      inPrompt: false,
-      open: [],
     },
     deliver_url: {
       schema: z.optionally(
         z.string({ error: 'Input should be a valid string' }),
         'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
       ),
-      inPrompt: false,
-      open: [],
     },
   },
 };

@@ -28,7 +28,7 @@ import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
 import { readerOf } from '../../named/versions/named-routes.ts';
-import { memberNames, refuseAbsent } from '../../talk/contracts/members.ts';
+import { isOpenTo, memberNames, refuseAbsent } from '../../talk/contracts/members.ts';
 import { withoutEdgeBlocksIn } from '../runs/edge-blocks.ts';
 import { refuseEdgeServer } from '../runs/tools/edge-server.ts';
 import { batchItem } from './batches.schema.ts';
@@ -56,7 +56,7 @@ const CUSTOM_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
 /** How many bytes of an item that cannot be parsed are searched for its id. */
 const SEARCHED_BYTES = 4_096;
 /** Members that are for the edge alone, and not for items. */
-const notInItems = ofRooms(() => memberNames(({ open }) => !open.includes('item')));
+const notInItems = ofRooms(() => memberNames((member) => !isOpenTo('item')(member)));
 /** The most prefixes of a batch. Each is read once, so that all items have the same version. */
 const MOST_PREFIXES = 100;
 

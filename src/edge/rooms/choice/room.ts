@@ -1,11 +1,10 @@
-import type { WordsOf } from '../../kit/http/headers/answer-headers.ts';
 import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
 import type { Room } from '../room.ts';
 
-const CHOICE_HEADERS = ['sluice-model-chosen'] as const;
-export const CHOICE_HEADER_WORDS: WordsOf<typeof CHOICE_HEADERS> = {
+/** For the reference alone: no Worker has them in it. */
+export const CHOICE_HEADER_WORDS = {
   'sluice-model-chosen':
     'Where the agent chooses its model: the one that it has chosen, then `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
 };
@@ -13,28 +12,22 @@ export const CHOICE_HEADER_WORDS: WordsOf<typeof CHOICE_HEADERS> = {
 /** The choice of a model, by a label or a budget. */
 export const choiceRoom: Room = {
   name: 'choice',
-  headers: CHOICE_HEADERS,
+  headers: ['sluice-model-chosen'],
   members: {
     model: {
-      schema: z.optional(z.string()),
+      schema: z.string(),
       header: 'sluice-model',
       ofHeader: (text) => text,
-      inPrompt: false,
-      open: [],
     },
     // None: the request wants no fallback.
     fallback_models: {
-      schema: z.optional(
-        z
-          .array(z.string())
-          .check(
-            z.refine((names) => fallbackModels.safeParse(names).success, 'at most five models, separated by commas.'),
-          ),
-      ),
+      schema: z
+        .array(z.string())
+        .check(
+          z.refine((names) => fallbackModels.safeParse(names).success, 'at most five models, separated by commas.'),
+        ),
       header: 'sluice-fallback-models',
       ofHeader: commaSeparated,
-      inPrompt: false,
-      open: [],
     },
   },
 };

@@ -11,15 +11,16 @@ import { memberTexts } from '../../kit/json/edit.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { noConversation } from '../../talk/answers/crossing-answer.ts';
 import type { BoundCaller, TurnRequest } from '../../talk/contracts/conversation.ts';
-import type { RequestMember } from '../../talk/contracts/member.ts';
-import { memberHeaders, memberNames } from '../../talk/contracts/members.ts';
+import { isOpenTo, memberHeaders, memberNames } from '../../talk/contracts/members.ts';
 import type { Profile, RetainedAgent } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { hasOthersWords } from '../../talk/storage/turn-queries.ts';
 import type { Taken } from '../agents/retained-agent.ts';
 
 /** Members that count. */
-const countedMembers = ofRooms((): ReadonlySet<string> => new Set(['messages', 'stream', ...memberNames(isOfBound)]));
+const countedMembers = ofRooms(
+  (): ReadonlySet<string> => new Set(['messages', 'stream', ...memberNames(isOpenTo('bound'))]),
+);
 /** These, and members that clients send by themselves. They have no effect: the agent says them. */
 const allowedMembers = ofRooms(
   (): ReadonlySet<string> =>
@@ -31,7 +32,7 @@ const allowedMembers = ofRooms(
 /** Members of a new conversation that count. */
 export const CREATED_MEMBERS: ReadonlySet<string> = new Set(['id', 'title', 'metadata', 'agent']);
 /** Headers that count. */
-const countedHeaders = ofRooms(() => ['idempotency-key', ...memberHeaders(isOfBound)]);
+const countedHeaders = ofRooms(() => ['idempotency-key', ...memberHeaders(isOpenTo('bound'))]);
 
 /** @returns the headers of a bound token's request that count. @throws ApiError 403 for one that would add to the prompt */
 export function plainHeaders(headers: Headers): Headers {
@@ -129,10 +130,6 @@ export function refusedToBound(by: BoundCaller | undefined, transcript: Transcri
 /** @returns what a bound token is told of a conversation, as JSON text: its title and metadata may be the server's own */
 export function toldToBound({ id }: Pick<Profile, 'id'>, turn?: string): string {
   return JSON.stringify({ type: 'conversation', id, state: turn ? 'running' : 'idle', turn: turn ?? null });
-}
-
-function isOfBound({ open }: RequestMember): boolean {
-  return open.includes('bound');
 }
 
 function hasMore(transcript: Transcript): boolean {

@@ -154,7 +154,7 @@ export const runLimits = z.object({
 });
 export type RunLimits = z.output<typeof runLimits>;
 
-const limit = { inPrompt: false, open: ['bound'], isLimit: true } as const;
+const limit = { open: ['bound'], isLimit: true } as const;
 /** What a request says of its run. */
 export const RUN_MEMBERS: RequestMembers = {
   ...Object.fromEntries(Object.entries(runLimits.shape).map(([name, schema]) => [name, { ...limit, schema }])),
@@ -163,7 +163,6 @@ export const RUN_MEMBERS: RequestMembers = {
       z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' }),
       '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
     ),
-    inPrompt: false,
     open: ['bound', 'agent'],
   },
 };

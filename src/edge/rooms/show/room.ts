@@ -1,9 +1,11 @@
 import * as z from '../../kit/http/zod.ts';
 import type { Room } from '../room.ts';
+import { isReadable, readableBlocks } from './readable-blocks.ts';
 
 /** Answers of which a part is shown. */
 export const showRoom: Room = {
   name: 'show',
+  view: { name: 'text', turns: 'turn_text_', has: isReadable, of: readableBlocks },
   members: {
     show: {
       schema: z.optionally(
@@ -12,7 +14,6 @@ export const showRoom: Room = {
       ),
       header: 'sluice-show',
       mayBeNull: true,
-      inPrompt: false,
       open: ['bound'],
       // Nobody else would have the hidden blocks, which the API needs in the next request.
       keeps: 'what is hidden',

@@ -15,12 +15,12 @@ export interface RequestMember<T = unknown> {
   /** Whether null is the same as its absence. */
   mayBeNull?: boolean;
   /** Whether it changes the length of the prompt. */
-  inPrompt: boolean;
+  inPrompt?: boolean;
   /**
    * Who may say it: a bound token, the caller of an agent, an item of a batch. A count without a conversation is laid out by
    * those that are open to `count`, and leaves out the others.
    */
-  open: readonly ('bound' | 'agent' | 'item' | 'count')[];
+  open?: readonly ('bound' | 'agent' | 'item' | 'count')[];
   /** Whether it is a limit of a run. An agent lowers it, and where nothing runs it goes up as it came. */
   isLimit?: boolean;
   /** What its conversation keeps, if it needs one. */
@@ -30,7 +30,7 @@ export interface RequestMember<T = unknown> {
 }
 
 /** The members that the core reads, whoever declares them. */
-interface MemberValues {
+export interface MemberValues {
   conversation: string;
   prefix: string;
   agent: string;
@@ -42,12 +42,10 @@ interface MemberValues {
   model: string;
   fallback_models: readonly string[];
 }
-export type ValueName = keyof MemberValues;
-export type ValueOf<Name extends ValueName> = MemberValues[Name];
 
 /** Members by their names. */
 export type RequestMembers = { readonly [name: string]: RequestMember } & KnownMembers;
-export type KnownMembers = { readonly [Name in ValueName]?: RequestMember<MemberValues[Name]> };
+export type KnownMembers = { readonly [Name in keyof MemberValues]?: RequestMember<MemberValues[Name]> };
 
 /** What rooms add to requests. */
 export const MEMBERS = seam<RequestMembers>()('members');

@@ -8,11 +8,10 @@ import { CONVERSATION_MEMBER } from '../conversations/conversations.schema.ts';
 import {
   type KnownMembers,
   MEMBERS,
+  type MemberValues,
   type RequestMember,
   type RequestMembers,
   saidOf,
-  type ValueName,
-  type ValueOf,
 } from './member.ts';
 
 const allMembers = ofRooms(() => {
@@ -22,27 +21,28 @@ const allMembers = ofRooms(() => {
 });
 const ofBodies = ofRooms(() => Object.entries(allMembers()).filter(([, { ofHeader }]) => !ofHeader));
 
-/** Members that releases have given to rooms. A request that names one is refused where its room is absent. */
+/** What releases have given to rooms. A request that names one is refused where its room is absent. */
 const RELEASED_MEMBERS = [
   ...['agent', 'agent_tools', 'show', 'background', 'retry', 'deliver_url', 'on_pending_tools'],
   ...['max_turns', 'max_usd', 'max_seconds', 'max_tool_calls', 'parallel_tools'],
+  ...['sluice-agent', 'sluice-show', 'sluice-model', 'sluice-fallback-models'],
 ];
-const RELEASED_HEADERS = ['sluice-agent', 'sluice-show', 'sluice-model', 'sluice-fallback-models'];
-
 const absentMembers = ofRooms(() => {
-  const headers = memberHeaders(() => true);
-  return {
-    names: RELEASED_MEMBERS.filter((name) => !Object.hasOwn(allMembers(), name)),
-    headers: RELEASED_HEADERS.filter((name) => !headers.includes(name)),
-  };
+  const present = [...memberNames(), ...memberHeaders(() => true)];
+  return RELEASED_MEMBERS.filter((name) => !present.includes(name));
 });
 
 /** @throws ApiError 400 for a member of a room that is not in this edge */
 export function refuseAbsent(body: Json, headers?: Headers): void {
-  const absent = absentMembers();
-  const name =
-    absent.names.find((one) => Object.hasOwn(body, one)) ?? absent.headers.find((header) => headers?.has(header));
+  const isNamed = (name: string) =>
+    name.startsWith('sluice-') ? headers?.has(name) === true : Object.hasOwn(body, name);
+  const name = absentMembers().find(isNamed);
   if (name !== undefined) throw invalidRequest(`${name}: this edge is without what reads it. Leave it out.`);
+}
+
+/** @returns a test of members: whether they are open to somebody */
+export function isOpenTo(who: NonNullable<RequestMember['open']>[number]): (member: RequestMember) => boolean {
+  return ({ open }) => open?.includes(who) === true;
 }
 
 /** @returns the names of members that a body may have. @param which only those of which this holds; default: all */
@@ -64,14 +64,14 @@ export function memberSchemas(which: (member: RequestMember) => boolean = () => 
 }
 
 /** Reads a member as `saidOf` does. @returns undefined, too, where its room is absent. @throws ApiError 400 as that does */
-export function askedMember<Name extends ValueName>(
+export function askedMember<Name extends keyof MemberValues>(
   name: Name,
   headers: Headers | undefined,
   body: Json,
-): ValueOf<Name> | undefined {
+): MemberValues[Name] | undefined {
   const known: KnownMembers = allMembers();
   const member = known[name];
-  return member && saidOf<ValueOf<Name>>(name, member, headers, body);
+  return member && saidOf<MemberValues[Name]>(name, member, headers, body);
 }
 
 /** @throws ApiError 400 for a member that needs a conversation, in a request without one */
@@ -91,13 +91,13 @@ export function refuseWithoutAgent(body: Json): void {
   }
 }
 
-/** Takes members of a request away, by `edit`. Limits stay where nothing runs. */
-export const withoutMembers = ofRooms(() => ({
-  ofTurn: removing(memberNames(({ isLimit }) => !isLimit)),
-  all: removing(memberNames()),
-  notCounted: removing(memberNames(({ open }) => !open.includes('count'))),
-}));
-
-function removing(names: readonly string[]): Readonly<Record<string, undefined>> {
-  return Object.fromEntries(names.map((name) => [name, undefined]));
-}
+/** What takes members of a request away, by `edit`. Limits stay where nothing runs. */
+export const withoutMembers = ofRooms(() => {
+  const removing = (which?: (member: RequestMember) => boolean) =>
+    Object.fromEntries(memberNames(which).map((name) => [name, undefined]));
+  return {
+    ofTurn: removing(({ isLimit }) => !isLimit),
+    all: removing(),
+    notCounted: removing((member) => !isOpenTo('count')(member)),
+  };
+});

@@ -34,7 +34,6 @@ export const CONVERSATION_MEMBER: RequestMember<string> = {
   ),
   header: 'sluice-conversation',
   mayBeNull: true,
-  inPrompt: false,
   open: ['bound'],
 };
 

@@ -30,7 +30,7 @@ import type {
   TurnRequest,
   WireError,
 } from '../contracts/conversation.ts';
-import type { ValueName } from '../contracts/member.ts';
+import type { MemberValues } from '../contracts/member.ts';
 import { askedMember } from '../contracts/members.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import { conversationRequest, SUBAGENT_ID } from './conversations.schema.ts';
@@ -69,7 +69,7 @@ export async function proxyTurn(
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
-  const said = <Name extends ValueName>(name: Name) => askedMember(name, caller, body.json);
+  const said = <Name extends keyof MemberValues>(name: Name) => askedMember(name, caller, body.json);
   const background = said('background') ?? false;
   const retry = said('retry') ?? false;
   const deliverUrl = said('deliver_url');

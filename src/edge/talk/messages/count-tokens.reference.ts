@@ -3,7 +3,7 @@ import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
 import type { Resource } from '../../kit/reference/resource.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
-import { memberSchemas } from '../contracts/members.ts';
+import { isOpenTo, memberSchemas } from '../contracts/members.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { messageList } from './messages.reference.ts';
 
@@ -12,7 +12,7 @@ const body = ofRooms(() =>
     z.extend(countFields, {
       model: z.optional(messagesRequest.shape.model),
       messages: messageList,
-      ...memberSchemas(({ open }) => open.includes('count')),
+      ...memberSchemas(isOpenTo('count')),
     }),
     { id: 'CountRequest' },
   ),

@@ -24,7 +24,7 @@ import { ownerName } from '../../named/versions/named-routes.ts';
 import { chosenHeader } from '../../rooms/choice/choose-model.ts';
 import { refuseSpent } from '../../rooms/pools/spent-pools.ts';
 import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
-import { quietError } from '../../rooms/show/hidden-answer.ts';
+import { quietError } from '../answers/hidden-answer.ts';
 import { askedMember, refuseAbsent } from '../contracts/members.ts';
 import { proxyTurn } from '../conversations/turn-proxy.ts';
 import { type StatelessMessage, statelessMessage } from './stateless-message.ts';

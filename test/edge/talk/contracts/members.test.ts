@@ -1,4 +1,5 @@
 import { beforeEach, expect, test, vi } from 'vitest';
+import * as z from '../../../../src/edge/kit/http/zod.ts';
 import type { Room } from '../../../../src/edge/rooms/room.ts';
 
 // The rooms hold for the whole isolate: each test has the modules anew.
@@ -35,16 +36,15 @@ test.each([
 
 test('a member of a new room is everywhere by its declaration alone', () => {
   const mood = {
-    schema: members.memberSchemas().conversation,
+    schema: z.string(),
     header: 'sluice-mood',
-    inPrompt: false,
     open: ['bound'],
   } as const;
   use([...rooms, { name: 'moods', members: { mood } }]);
   members.refuseAbsent({ mood: 'good' });
-  expect(members.memberNames(({ open }) => open.includes('bound'))).toContain('mood');
-  expect(members.memberHeaders(({ open }) => open.includes('bound'))).toContain('sluice-mood');
-  expect(members.memberNames(({ open }) => open.includes('item'))).toEqual(['prefix']);
+  expect(members.memberNames(members.isOpenTo('bound'))).toContain('mood');
+  expect(members.memberHeaders(members.isOpenTo('bound'))).toContain('sluice-mood');
+  expect(members.memberNames(members.isOpenTo('item'))).toEqual(['prefix']);
   expect(members.withoutMembers().ofTurn).toHaveProperty('mood', undefined);
   expect(members.withoutMembers().ofTurn).not.toHaveProperty('max_turns');
   // What the body never says is the API's there.

@@ -2,15 +2,8 @@
 
 import { type Plugged, seam } from '../../rooms/rooms.ts';
 
-type OwnHeader = `sluice-${string}`;
-
-/** What the reference says of a header; with the one value that it has, if it has only one. */
-export type HeaderWords = string | { only: string; words: string };
-/** Those of several headers. They are no part of a room's object, so that no Worker has them in it. */
-export type WordsOf<Names extends readonly OwnHeader[]> = Readonly<Record<Names[number], HeaderWords>>;
-
 /** What rooms add to answers. */
-export const HEADERS = seam<readonly OwnHeader[]>()('headers');
+export const HEADERS = seam<readonly `sluice-${string}`[]>()('headers');
 export type HeadersPlugged = Plugged<typeof HEADERS>;
 
 /** The core's own. */
@@ -25,7 +18,8 @@ export const CORE_HEADERS = [
   'sluice-turn',
 ] as const;
 
-export const CORE_HEADER_WORDS: WordsOf<typeof CORE_HEADERS> = {
+/** For the reference alone: no Worker has them in it. */
+export const CORE_HEADER_WORDS: Readonly<Record<(typeof CORE_HEADERS)[number], string>> = {
   'sluice-request-id': 'This edge’s id of the request; the ledger finds it by this.',
   'sluice-upstream': 'Which one of several upstreams has answered; `simulator` where the built-in simulator has.',
   'sluice-fallback-from': 'The model that was asked for, where another one has stepped in.',

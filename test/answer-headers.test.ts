@@ -1,10 +1,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { CORE_HEADERS, HEADERS } from '../../../../../src/edge/kit/http/headers/answer-headers.ts';
-import { pluggedInto } from '../../../../../src/edge/kit/rooms/rooms.ts';
-import { memberHeaders } from '../../../../../src/edge/talk/contracts/members.ts';
-import { root } from '../../../../support/root.ts';
+import { CORE_HEADERS, HEADERS } from '../src/edge/kit/http/headers/answer-headers.ts';
+import { pluggedInto } from '../src/edge/kit/rooms/rooms.ts';
+import { memberHeaders } from '../src/edge/talk/contracts/members.ts';
+import './runner/all-rooms.ts';
+import { root } from './support/root.ts';
 
 /** What requests say beside their members. */
 const OF_REQUESTS = ['sluice-simulate', 'sluice-start-secret', 'sluice-tags'];

@@ -2,6 +2,7 @@ import type { Room } from '../room.ts';
 
 /** For the reference alone: no Worker has them in it. */
 export const SUMMARY_HEADER_WORDS = {
+  'sluice-summary': 'The summary that went up.',
   'sluice-history': {
     only: 'truncated',
     words: 'It went up without its oldest turns, and there was no summary of them.',
@@ -9,4 +10,4 @@ export const SUMMARY_HEADER_WORDS = {
 };
 
 /** Summaries in place of a conversation's oldest turns. */
-export const summariesRoom: Room = { name: 'summaries', headers: ['sluice-history'] };
+export const summariesRoom: Room = { name: 'summaries', headers: ['sluice-history', 'sluice-summary'] };

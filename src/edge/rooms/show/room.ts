@@ -7,11 +7,6 @@ export const showRoom: Room = {
   name: 'show',
   view: { name: 'text', turns: 'turn_text_', has: isReadable, of: readableBlocks },
   members: {
-    mood: {
-      schema: z.optionally(z.enum(['good', 'bad']), 'How it is felt; also as the header `sluice-mood`.'),
-      header: 'sluice-mood',
-      open: ['bound'],
-    },
     show: {
       schema: z.optionally(
         z.enum(['all', 'text'], { error: 'Input should be all or text' }),

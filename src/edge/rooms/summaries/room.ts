@@ -2,7 +2,6 @@ import type { Room } from '../room.ts';
 
 /** For the reference alone: no Worker has them in it. */
 export const SUMMARY_HEADER_WORDS = {
-  'sluice-summary': 'The summary that went up.',
   'sluice-history': {
     only: 'truncated',
     words: 'It went up without its oldest turns, and there was no summary of them.',
@@ -10,4 +9,4 @@ export const SUMMARY_HEADER_WORDS = {
 };
 
 /** Summaries in place of a conversation's oldest turns. */
-export const summariesRoom: Room = { name: 'summaries', headers: ['sluice-history', 'sluice-summary'] };
+export const summariesRoom: Room = { name: 'summaries', headers: ['sluice-history'] };

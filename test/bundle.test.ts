@@ -2,7 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { expect, inject, test } from 'vitest';
 import { settingsShape } from '../src/edge/gate/settings/settings.ts';
+import { CORE_HEADER_WORDS } from '../src/edge/kit/http/headers/answer-headers.ts';
 import { descriptionOf } from '../src/edge/kit/http/zod.ts';
+import { AGENT_HEADER_WORDS } from '../src/edge/rooms/agents/room.ts';
 import '../scripts/all-rooms.mjs';
 
 /**
@@ -51,11 +53,13 @@ test('of the official SDK its strict schemas alone are deployed, and not its cli
   ]);
 });
 
-test('no description of a schema is deployed', () => {
+test('no description of a schema is deployed, and none of a header', () => {
   const { code } = inject('deployed');
   const descriptions = Object.values(settingsShape()).flatMap((setting) => descriptionOf(setting) ?? []);
   expect(descriptions.length).toBeGreaterThan(20);
   expect(descriptions.filter((description) => code.includes(description))).toEqual([]);
+  const words = [...Object.values(CORE_HEADER_WORDS), ...Object.values(AGENT_HEADER_WORDS)].map(String);
+  expect(words.filter((text) => code.includes(text.replace('’', '\\u2019')) || code.includes(text))).toEqual([]);
 });
 
 test('what is deployed words its refusals in English, as zod/mini does only when it is told to', () => {

@@ -301,7 +301,7 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'conversations: what a hidden block says is shown',
     file: 'src/edge/talk/turn/log-blocks.ts',
     edits: [['    known.isHidden ||= isHiddenBlock(block);\n', '']],
-    foundBy: 'test/edge/rooms/show/hidden-answer.test.ts',
+    foundBy: 'test/edge/talk/answers/hidden-answer.test.ts',
   },
   {
     name: 'conversations: event numbers are given again after a crash',

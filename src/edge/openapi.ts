@@ -11,26 +11,32 @@ import {
 import { models } from './claude/models/models.reference.ts';
 import { scopeOf } from './gate/auth/route.ts';
 import { health } from './health/health.reference.ts';
+import { HEADERS } from './kit/http/headers/answer-headers.ts';
 import * as z from './kit/http/zod.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './kit/reference/errors.ts';
-import { HEADERS } from './kit/reference/headers.ts';
+import { headerSchema, TOLD_HEADERS } from './kit/reference/headers.ts';
 import type { Answer, Content, Described, Resource } from './kit/reference/resource.ts';
 import { answersOf } from './kit/reference/resource.ts';
+import { pluggedInto } from './kit/rooms/rooms.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
 import { tokens } from './money/tokens/tokens.reference.ts';
 import { classification } from './named/classify/classification.reference.ts';
 import { prefixes } from './named/prefixes/prefixes.reference.ts';
 import { agents } from './rooms/agents/agents.reference.ts';
+import { AGENT_HEADER_WORDS } from './rooms/agents/room.ts';
 import { approvals } from './rooms/approvals/approvals.reference.ts';
 import { accountBackups, conversationBackups } from './rooms/backup/backup.reference.ts';
 import { batches } from './rooms/batches/batches.reference.ts';
+import { CHOICE_HEADER_WORDS } from './rooms/choice/room.ts';
 import { classifications } from './rooms/classify-batches/classifications.reference.ts';
 import { evaluations } from './rooms/evaluation/evaluation.reference.ts';
 import { files } from './rooms/files/files.reference.ts';
 import { alerts } from './rooms/operator/alerts.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
 import { deploymentPools, groups } from './rooms/pools/pools.reference.ts';
+import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
+import { SUMMARY_HEADER_WORDS } from './rooms/summaries/room.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
@@ -71,9 +77,15 @@ the Messages API is Anthropic's, with \`conversation\` and \`prefix\` added.
 Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. Money is in US dollars with at most nine decimals. \
 Times are RFC 3339 in UTC. Every answer has \`sluice-request-id\`.`;
 
-const IDS = {
-  'sluice-request-id': z.described(z.string(), 'This edge’s id of the request; the ledger finds it by this.'),
-  'request-id': z.described(z.string(), 'The upstream’s id where its answer was relayed, else ours.'),
+/** The headers that every answer has. */
+const IDS = ['sluice-request-id', 'request-id'];
+/** What all headers of answers mean. A room with headers is a new line. */
+const HEADER_WORDS: typeof TOLD_HEADERS = {
+  ...TOLD_HEADERS,
+  ...AGENT_HEADER_WORDS,
+  ...CHOICE_HEADER_WORDS,
+  ...SUMMARY_HEADER_WORDS,
+  ...RUN_HEADER_WORDS,
 };
 
 /** @returns the OpenAPI 3.1 document as an object that can be written as JSON. */
@@ -166,11 +178,15 @@ function statuses(): ErrorStatus[] {
   return Object.keys(ERRORS).map((status) => Number(status) as ErrorStatus);
 }
 
-function response({ description, content = [], headers = [] }: Answer): ZodOpenApiResponseObject {
-  const extra = Object.fromEntries(headers.map((name) => [name, z.optional(HEADERS[name])]));
+function response({ description, content = [], headers = [], isOfRooms }: Answer): ZodOpenApiResponseObject {
+  const schemaOf = (name: string) => headerSchema(name, HEADER_WORDS[name]);
+  const extra = [...headers, ...(isOfRooms ? pluggedInto(HEADERS).flat() : [])];
   return {
     description,
-    headers: z.object({ ...IDS, ...extra }),
+    headers: z.object({
+      ...Object.fromEntries(IDS.map((name) => [name, schemaOf(name)])),
+      ...Object.fromEntries(extra.map((name) => [name, z.optional(schemaOf(name))])),
+    }),
     ...(content.length > 0 ? { content: Object.assign({}, ...content.map(mediaType)) } : {}),
   };
 }

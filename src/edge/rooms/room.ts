@@ -4,12 +4,15 @@ import type { BEFORE_SPENDING, OPTIONS, ROUTES } from '../gate/auth/route.ts';
 import type { SETTINGS } from '../gate/settings/settings.ts';
 import type { HEALTH, METRICS } from '../health/told.ts';
 import type { QUEUE } from '../kit/delivery/queue.ts';
+import type { HeadersPlugged } from '../kit/http/headers/answer-headers.ts';
 import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
 import type { KEY_NEWS } from '../money/admission/request-meter.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
+import type { ViewPlugged } from '../talk/contracts/answer-view.ts';
+import type { MembersPlugged } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
@@ -31,4 +34,7 @@ export interface Room
     Plugged<typeof KEY_NEWS>,
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
-    Plugged<typeof PAUSES> {}
+    Plugged<typeof PAUSES>,
+    MembersPlugged,
+    HeadersPlugged,
+    ViewPlugged {}

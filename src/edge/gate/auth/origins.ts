@@ -1,6 +1,8 @@
 import { cors } from 'hono/cors';
 import { createMiddleware } from 'hono/factory';
+import { CORE_HEADERS, HEADERS } from '../../kit/http/headers/answer-headers.ts';
 import { isLoopback } from '../../kit/http/headers/hosts.ts';
+import { ofRooms, pluggedInto } from '../../kit/rooms/rooms.ts';
 import type { AppEnv } from './context.ts';
 
 const PREFLIGHT_SECONDS = 3_600;
@@ -19,32 +21,23 @@ const EXPOSED_HEADERS = [
     ...['status', 'reset', 'representative-claim', 'overage-status', 'overage-reset', 'overage-utilization'],
     ...['overage-surpassed-threshold', 'overage-period', 'overage-disabled-reason'],
   ].map((what) => `anthropic-ratelimit-unified-${what}`),
-  'sluice-request-id',
-  'sluice-upstream',
-  'sluice-fallback-from',
-  'sluice-limited-by',
-  'sluice-model-retires',
-  'sluice-max-tokens',
-  'sluice-cost-usd',
-  'sluice-turn',
-  'sluice-agent',
-  'sluice-model-chosen',
-  'sluice-history',
-  'sluice-paused',
+  ...CORE_HEADERS,
 ];
 
-const answerCors = cors({
-  origin: (origin, c) => {
-    const { development, ALLOWED_ORIGINS } = c.get('settings') as AppEnv['Variables']['settings'];
-    if (development) return isLoopback(origin) ? origin : null;
-    if (ALLOWED_ORIGINS.includes('*')) return '*';
-    return ALLOWED_ORIGINS.includes(origin) ? origin : null;
-  },
-  exposeHeaders: EXPOSED_HEADERS,
-  maxAge: PREFLIGHT_SECONDS,
-});
+const answerCors = ofRooms(() =>
+  cors({
+    origin: (origin, c) => {
+      const { development, ALLOWED_ORIGINS } = c.get('settings') as AppEnv['Variables']['settings'];
+      if (development) return isLoopback(origin) ? origin : null;
+      if (ALLOWED_ORIGINS.includes('*')) return '*';
+      return ALLOWED_ORIGINS.includes(origin) ? origin : null;
+    },
+    exposeHeaders: [...EXPOSED_HEADERS, ...pluggedInto(HEADERS).flat()],
+    maxAge: PREFLIGHT_SECONDS,
+  }),
+);
 
 /** Adds CORS headers for the origins of ALLOWED_ORIGINS. A request without an `Origin` is not from a page, and needs none. */
 export const allowOrigins = createMiddleware<AppEnv>((c, next) =>
-  c.req.raw.headers.has('origin') ? answerCors(c, next) : next(),
+  c.req.raw.headers.has('origin') ? answerCors()(c, next) : next(),
 );

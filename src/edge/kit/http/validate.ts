@@ -7,13 +7,14 @@ const FIRST_FAULT: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly:
 /**
  * Validates a value by a schema.
  *
+ * @param name what the value is called in its request, if it is a member
  * @throws ApiError 400 that names the first fault by its path, as the API words it: `messages.0.role: …`
  */
-export function validate<T extends z.ZodMiniType>(schema: T, value: unknown): z.output<T> {
+export function validate<T extends z.ZodMiniType>(schema: T, value: unknown, name?: string): z.output<T> {
   const result = schema.safeParse(value, FIRST_FAULT);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  const path = issue?.path.join('.') ?? '';
+  const path = [...(name === undefined ? [] : [name]), ...(issue?.path ?? [])].join('.');
   const message = issue?.message ?? 'Invalid value';
   throw invalidRequest(path === '' ? message : `${path}: ${message}`);
 }

@@ -1,33 +1,19 @@
+import { CORE_HEADER_WORDS } from '../http/headers/answer-headers.ts';
 import * as z from '../http/zod.ts';
 
-export type HeaderName = keyof typeof HEADERS;
+/** What is said of a header; with the one value that it has, if it has only one. */
+type HeaderWords = string | { only: string; words: string };
 
-/** Response headers, beside the ids that every answer carries. */
-export const HEADERS = {
-  'sluice-upstream': z.described(
-    z.string(),
-    'Which one of several upstreams has answered; `simulator` where the built-in simulator has.',
-  ),
-  'sluice-fallback-from': z.described(z.string(), 'The model that was asked for, where another one has stepped in.'),
-  'sluice-cost-usd': z.described(z.string(), 'What it cost in US dollars; a stream says it in a comment at its end.'),
-  'sluice-max-tokens': z.described(z.string(), 'What `max_tokens` was lowered to, so that the budget can pay for it.'),
-  'sluice-agent': z.described(z.string(), 'The agent that has answered: name@version.'),
-  'sluice-model-chosen': z.described(
-    z.string(),
-    'Where the agent chooses its model: the one that it has chosen, then `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
-  ),
-  'sluice-history': z.described(
-    z.literal('truncated'),
-    'It went up without its oldest turns, and there was no summary of them.',
-  ),
-  'sluice-turn': z.described(z.string(), 'The turn of the conversation.'),
-  'sluice-paused': z.described(
-    z.string(),
-    'Why a run has paused, where the answer does not stream; a stream says it in a comment.',
-  ),
-  'sluice-model-retires': z.described(z.string(), 'When the model retires, if it does so soon.'),
-  'anthropic-ratelimit-requests-remaining': z.described(
-    z.string(),
+/** The core's headers of answers, and those of other programs. */
+export const TOLD_HEADERS: Readonly<Record<string, HeaderWords>> = {
+  ...CORE_HEADER_WORDS,
+  'request-id': 'The upstream’s id where its answer was relayed, else ours.',
+  'anthropic-ratelimit-requests-remaining':
     'One of the `anthropic-ratelimit-*` headers, which tell where this account stands.',
-  ),
-} as const;
+};
+
+/** @returns the schema of a header with its words. @throws Error for one that has none */
+export function headerSchema(name: string, told: HeaderWords | undefined): z.ZodMiniType {
+  if (told === undefined) throw new Error(`No words say what the header ${name} is.`);
+  return typeof told === 'string' ? z.described(z.string(), told) : z.described(z.literal(told.only), told.words);
+}

@@ -3,7 +3,6 @@ import { getOrMake } from '../cache/get-or-make.ts';
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import type { ErrorStatus } from './errors.ts';
-import type { HeaderName } from './headers.ts';
 
 /** The body of a request or an answer. The example must satisfy the schema. */
 export interface Content {
@@ -26,7 +25,9 @@ export interface Answer {
   description: string;
   /** Absent if there is no body; several if the request decides which one it gets. */
   content?: readonly Content[];
-  headers?: readonly HeaderName[];
+  headers?: readonly string[];
+  /** Whether rooms add their headers to it. */
+  isOfRooms?: boolean;
 }
 
 /** The words for a body whose schema the route has. */

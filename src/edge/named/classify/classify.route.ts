@@ -9,8 +9,7 @@ import { validate } from '../../kit/http/validate.ts';
 import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { endHeaders, noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
-import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
-import { prefixNamed } from '../prefixes/resolve.ts';
+import { askedMember, refuseAbsent } from '../../talk/contracts/members.ts';
 import { boundClassifier } from './bound-classifier.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
@@ -41,11 +40,12 @@ export const CLASSIFY_ROUTES = [
     { needs: 'classify', bound: true, spends: true, body: classifyRequest },
     async (c, { body }) => {
       const { json, bytes } = await readJson(c, 'price');
+      refuseAbsent({}, c.req.raw.headers);
       const request = validate(body, json);
       const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = request;
       const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);
       const by = classifyingIn(c);
-      const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by, bound);
+      const task = await taskOf({ ...asked, prefix: askedMember('prefix', c.req.raw.headers, json) }, by, bound);
       c.get('entry').line.model = task.model.slice(0, 128);
       if (batch && inputs) {
         const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
@@ -69,7 +69,7 @@ export function classifyingIn(c: Context<AppEnv>): Classifying {
     upstream: upstreamFor(c),
     signal: c.req.raw.signal,
     simulate: isBound ? undefined : c.req.header('sluice-simulate'),
-    fallbacks: isBound ? undefined : fallbacksNamed(c.req.raw.headers),
+    fallbacks: isBound ? undefined : askedMember('fallback_models', c.req.raw.headers, {}),
   };
 }
 

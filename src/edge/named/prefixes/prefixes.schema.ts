@@ -2,6 +2,7 @@ import { messagesRequest } from '../../claude/messages.schema.ts';
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
+import type { RequestMember } from '../../talk/contracts/member.ts';
 import { historySetting } from '../../talk/history/history.schema.ts';
 import { putBodies, refSchema } from '../versions/versions.schema.ts';
 
@@ -10,8 +11,15 @@ export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
 
 export const prefixRef = refSchema('prefix');
 
-/** The extension field of a request. */
-export const namedPrefix = z.object({ prefix: prefixRef });
+/** The stored prefix of a request. */
+export const PREFIX_MEMBER: RequestMember<string> = {
+  schema: z.optionally(
+    prefixRef,
+    'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
+  ),
+  header: 'sluice-prefix',
+  open: ['item', 'count'],
+};
 
 const lists = 'Input should be a valid list of objects';
 const block = z.looseObject({ type: z.string({ error: fieldError('Input should be a valid string') }) });

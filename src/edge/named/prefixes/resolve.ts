@@ -4,14 +4,14 @@ import { defaultedRequest } from '../../claude/messages.schema.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { tooLarge } from '../../kit/http/errors.ts';
-import { extensionField } from '../../kit/http/extension-field.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { saidOf } from '../../talk/contracts/member.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import { readerOf } from '../versions/named-routes.ts';
 import { expand, refuseRuns } from './prefix.ts';
 import { PREFIXES } from './prefix-kind.ts';
-import { namedPrefix } from './prefixes.schema.ts';
+import { PREFIX_MEMBER } from './prefixes.schema.ts';
 
 /** A body with its prefix expanded. */
 export interface PrefixedBody {
@@ -21,14 +21,6 @@ export interface PrefixedBody {
   prefix: string | undefined;
   /** The models that may step in, according to the prefix. */
   fallbacks?: readonly string[] | undefined;
-}
-
-/**
- * @returns the prefix that a request names in its body or its header
- * @throws ApiError 400 if it cannot be a name, or if body and header differ
- */
-export function prefixNamed(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
-  return extensionField('prefix', namedPrefix, body.prefix, headers);
 }
 
 /**
@@ -43,7 +35,7 @@ export function withPrefix(
   body: JsonBody,
   options: ExpandOptions = {},
 ): PrefixedBody | Promise<PrefixedBody> {
-  const ref = prefixNamed(c.req.raw.headers, body.json);
+  const ref = saidOf('prefix', PREFIX_MEMBER, c.req.raw.headers, body.json);
   return ref === undefined ? { body, prefix: undefined } : behindPrefix(c, body, ref, options);
 }
 

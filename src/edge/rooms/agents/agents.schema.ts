@@ -5,6 +5,7 @@ import { fallbackModels } from '../../money/budget/limits.schema.ts';
 import { classifierRef } from '../../named/classify/classifiers.schema.ts';
 import { prefixRef } from '../../named/prefixes/prefixes.schema.ts';
 import { putBodies, refSchema } from '../../named/versions/versions.schema.ts';
+import type { RequestMembers } from '../../talk/contracts/member.ts';
 import { historySetting } from '../../talk/history/history.schema.ts';
 import { namedSecret, runLimits } from '../runs/runs.schema.ts';
 
@@ -13,23 +14,37 @@ export const MAX_AGENT_BYTES = 512 * 1024;
 
 export const agentRef = refSchema('agent');
 
-/** The extension field of a request. */
-export const namedAgent = z.object({ agent: agentRef });
+/** The field by which a request chooses among its agent's tools. */
+export const narrowedTools = z.optionally(
+  z
+    .array(
+      z.union([z.string(), z.strictObject({ name: z.string(), approval: z.optional(z.literal('always')) })], {
+        error: 'Input should be the name of a tool of the agent, or {"name": …, "approval": "always"}',
+      }),
+      { error: 'Input should be a list of tools of the agent' },
+    )
+    .check(z.maxLength(1_000)),
+  'Of the agent’s tools only these are offered, by their names; with `{"name", "approval": "always"}` each call of one waits for an approval. Without it all are offered.',
+);
 
-/** The field by which a request chooses among its agent's tools. It never goes up. */
-export const narrowedTools = z.object({
-  agent_tools: z.optionally(
-    z
-      .array(
-        z.union([z.string(), z.strictObject({ name: z.string(), approval: z.optional(z.literal('always')) })], {
-          error: 'Input should be the name of a tool of the agent, or {"name": …, "approval": "always"}',
-        }),
-        { error: 'Input should be a list of tools of the agent' },
-      )
-      .check(z.maxLength(1_000)),
-    'Of the agent’s tools only these are offered, by their names; with `{"name", "approval": "always"}` each call of one waits for an approval. Without it all are offered.',
-  ),
-});
+/** What a request says of its agent. */
+export const AGENT_MEMBERS: RequestMembers = {
+  agent: {
+    schema: z.optionally(
+      agentRef,
+      'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. A conversation keeps the version; without one, the agent may offer no tools with `run`. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
+    ),
+    header: 'sluice-agent',
+    mayBeNull: true,
+    open: ['bound', 'count'],
+  },
+  agent_tools: {
+    schema: narrowedTools,
+    inPrompt: true,
+    open: ['count'],
+    withoutAgent: 'there is no agent here whose tools it could narrow. Name one by `agent`, or leave it out.',
+  },
+};
 
 const anything = z.looseObject({});
 const tag = { type: z.string({ error: fieldError('Input should be a valid string') }).check(z.minLength(1)) };

@@ -11,7 +11,9 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { type Json, parseObject } from '../../kit/json/object.ts';
-import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { saidOf } from '../../talk/contracts/member.ts';
+import { isOpenTo, limitsOfRun, memberNames } from '../../talk/contracts/members.ts';
 import type { SecretSettings } from '../runs/tools/tool-secrets.ts';
 import { IN_WORKER } from '../runs/tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
@@ -25,7 +27,10 @@ export interface InheritedParts {
 }
 
 /** Members that the caller decides. */
-const OF_CALLER = ['messages', 'stream', 'metadata', 'cache_control', 'on_pending_tools'] as const;
+const ofCaller = ofRooms(() => [
+  ...['messages', 'stream', 'metadata', 'cache_control'],
+  ...memberNames(isOpenTo('agent')),
+]);
 /** Members of an agent that shape its answers. */
 const SHAPING = [
   'thinking',
@@ -84,7 +89,7 @@ export function behindAgent(
   const put = (name: string, value: string | undefined) => {
     if (value !== undefined) parts.push(`${JSON.stringify(name)}:${value}`);
   };
-  for (const name of OF_CALLER) put(name, members.get(name));
+  for (const name of ofCaller()) put(name, members.get(name));
   put('model', own.get('model'));
   if (!counts) put('max_tokens', own.get('max_tokens'));
   for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
@@ -110,13 +115,15 @@ export function behindAgent(
 }
 
 /** @returns the limits of a run. Each is the lower of the agent's and the request's */
-function lowerLimits(members: ReadonlyMap<string, string>, ofAgent: RunLimits): Partial<RunLimits> {
-  const lower: Partial<RunLimits> = { ...ofAgent };
-  for (const name of RUN_MEMBERS) {
+function lowerLimits(
+  members: ReadonlyMap<string, string>,
+  ofAgent: Readonly<Record<string, number | undefined>>,
+): Record<string, number | undefined> {
+  const lower = { ...ofAgent };
+  for (const [name, member] of limitsOfRun()) {
     const text = members.get(name);
-    if (text === undefined) continue;
-    const { [name]: asked } = validate(runLimits, { [name]: JSON.parse(text) });
-    if (asked !== undefined) lower[name] = Math.min(asked, ofAgent[name] ?? asked);
+    const asked = text === undefined ? undefined : saidOf(name, member, undefined, { [name]: JSON.parse(text) });
+    if (typeof asked === 'number') lower[name] = Math.min(asked, ofAgent[name] ?? asked);
   }
   return lower;
 }
@@ -139,7 +146,7 @@ function offeredOf(
   const all = tools.map((tool, index) => ({ tool, text: texts[index] ?? '' }));
   const asked = members.get('agent_tools');
   if (asked === undefined) return { offered: all, servers };
-  const { agent_tools: items = [] } = validate(narrowedTools, { agent_tools: JSON.parse(asked) });
+  const items = validate(narrowedTools, JSON.parse(asked), 'agent_tools') ?? [];
   const known = namesOfTools(tools, servers);
   const named = new Set<unknown>();
   const kept = new Map<OfferedTool | undefined, string>();

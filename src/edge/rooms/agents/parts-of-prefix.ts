@@ -9,7 +9,7 @@ import { finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
-import { namedPrefix } from '../../named/prefixes/prefixes.schema.ts';
+import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
 import { findAsked } from '../../named/versions/named-routes.ts';
 import { hasRun } from '../runs/tools/check-tools.ts';
 import { MAX_AGENT_BYTES } from './agents.schema.ts';
@@ -24,7 +24,7 @@ import { MAX_AGENT_BYTES } from './agents.schema.ts';
  */
 export async function withPartsOfPrefix(c: Context<AppEnv>, fields: Json, by: string): Promise<Json> {
   if (fields.prefix === undefined) return fields;
-  const { prefix: ref } = validate(namedPrefix, fields);
+  const ref = validate(PREFIX_MEMBER.schema, fields.prefix, 'prefix') ?? '';
   if (fields.system !== undefined || fields.tools !== undefined) {
     throw invalidRequest('prefix: not allowed with system or tools: it brings both. Send one of the two.');
   }

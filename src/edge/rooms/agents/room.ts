@@ -1,9 +1,21 @@
 import type { Dimension } from '../../money/contracts/about.ts';
 import type { Room } from '../room.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
+import { AGENT_MEMBERS } from './agents.schema.ts';
 
 /** The version of the agent that answers, name@version. */
 export const OF_AGENT: Dimension<string> = { name: 'agent', group: 'agent', isVersion: true };
 
+/** For the reference alone: no Worker has them in it. */
+export const AGENT_HEADER_WORDS = {
+  'sluice-agent': 'The agent that has answered: name@version.',
+};
+
 /** Agents: prompts, tools and models stored by name. */
-export const agentsRoom: Room = { name: 'agents', routes: AGENT_ROUTES, dimensions: [OF_AGENT] };
+export const agentsRoom: Room = {
+  name: 'agents',
+  routes: AGENT_ROUTES,
+  headers: ['sluice-agent'],
+  members: AGENT_MEMBERS,
+  dimensions: [OF_AGENT],
+};

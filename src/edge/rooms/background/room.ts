@@ -1,4 +1,30 @@
+import * as z from '../../kit/http/zod.ts';
 import type { Room } from '../room.ts';
 
-/** Turns in the background. */
-export const backgroundRoom: Room = { name: 'background' };
+const flag = z.boolean({ error: 'Input should be a valid boolean' });
+
+/** Turns in the background: nobody waits for one, and its end is sent to an address. */
+export const backgroundRoom: Room = {
+  name: 'background',
+  members: {
+    background: {
+      schema: z.optionally(
+        flag,
+        '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
+      ),
+      keeps: 'the answer',
+    },
+    retry: {
+      schema: z.optionally(
+        flag,
+        '`true`: if a crash interrupts a turn in the background, it goes up again, though it may have run. Each try is paid.',
+      ),
+    },
+    deliver_url: {
+      schema: z.optionally(
+        z.string({ error: 'Input should be a valid string' }),
+        'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
+      ),
+    },
+  },
+};

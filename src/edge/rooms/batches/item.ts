@@ -20,13 +20,15 @@ import { parsingLong, sizeOf, withOneReading } from '../../kit/http/read-json.ts
 import { validate } from '../../kit/http/validate.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { checkOwned, unknownMade } from '../../money/admission/check-owned.ts';
 import { parsedInSteps } from '../../money/admission/read-body.ts';
 import { expand, type Prefix, refuseRuns } from '../../named/prefixes/prefix.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
-import { namedPrefix } from '../../named/prefixes/prefixes.schema.ts';
+import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
 import { readerOf } from '../../named/versions/named-routes.ts';
+import { isOpenTo, memberNames, refuseAbsent } from '../../talk/contracts/members.ts';
 import { withoutEdgeBlocksIn } from '../runs/edge-blocks.ts';
 import { refuseEdgeServer } from '../runs/tools/edge-server.ts';
 import { batchItem } from './batches.schema.ts';
@@ -53,6 +55,8 @@ export interface BoundedItem {
 const CUSTOM_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
 /** How many bytes of an item that cannot be parsed are searched for its id. */
 const SEARCHED_BYTES = 4_096;
+/** Members that are for the edge alone, and not for items. */
+const notInItems = ofRooms(() => memberNames((member) => !isOpenTo('item')(member)));
 /** The most prefixes of a batch. Each is read once, so that all items have the same version. */
 const MOST_PREFIXES = 100;
 
@@ -197,7 +201,7 @@ export class ItemReader {
   }
 
   async #prefixOf(params: JsonBody): Promise<NamedPrefix> {
-    const { prefix: ref } = validate(namedPrefix, { prefix: params.json.prefix });
+    const ref = validate(PREFIX_MEMBER.schema, params.json.prefix, 'prefix') ?? '';
     validate(defaultedRequest, params.json);
     let named = this.#prefixes.get(ref);
     if (!named) {
@@ -279,7 +283,8 @@ function piecesUp(
 function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
   const tools = Array.isArray(params.tools) ? params.tools : [];
   const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
-  const own = ['conversation', 'agent', 'show'].find((name) => params[name] !== undefined);
+  refuseAbsent(params);
+  const own = notInItems().find((name) => params[name] !== undefined);
   const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
   if (name !== undefined) throw invalidRequest(`${name}: a batch has none. Send this item to /v1/messages.`);
   refuseEdgeServer(params);

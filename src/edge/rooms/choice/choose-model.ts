@@ -40,8 +40,6 @@ interface Question {
   conversation?: string | undefined;
 }
 
-/** The header by which a request names one of the agent's models. */
-export const MODEL_HEADER = 'sluice-model';
 /** How long a question waits for its label; milliseconds. */
 const CHOICE_MS = 5_000;
 

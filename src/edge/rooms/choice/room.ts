@@ -1,3 +1,6 @@
+import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
+import * as z from '../../kit/http/zod.ts';
+import { fallbackModels } from '../../money/budget/limits.schema.ts';
 import type { Dimension } from '../../money/contracts/about.ts';
 import type { Room } from '../room.ts';
 import { type ChosenBy, chosenByShown } from './chosen-by.schema.ts';
@@ -9,5 +12,32 @@ export const OF_CHOICE: Dimension<ChosenBy> = {
   ...chosenByShown,
 };
 
-/** The choice of a model by a label. */
-export const choiceRoom: Room = { name: 'choice', dimensions: [OF_CHOICE] };
+/** For the reference alone: no Worker has them in it. */
+export const CHOICE_HEADER_WORDS = {
+  'sluice-model-chosen':
+    'Where the agent chooses its model: the one that it has chosen, then `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
+};
+
+/** The choice of a model, by a label or a budget. */
+export const choiceRoom: Room = {
+  name: 'choice',
+  dimensions: [OF_CHOICE],
+  headers: ['sluice-model-chosen'],
+  members: {
+    model: {
+      schema: z.string(),
+      header: 'sluice-model',
+      ofHeader: (text) => text,
+    },
+    // None: the request wants no fallback.
+    fallback_models: {
+      schema: z
+        .array(z.string())
+        .check(
+          z.refine((names) => fallbackModels.safeParse(names).success, 'at most five models, separated by commas.'),
+        ),
+      header: 'sluice-fallback-models',
+      ofHeader: commaSeparated,
+    },
+  },
+};

@@ -15,7 +15,7 @@ const isCitations: Check = (value) =>
 const isAnything: Check = () => true;
 
 /** What a block may have. */
-const MEMBERS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
+const OF_BLOCKS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
   text: { type: isText, text: isText },
   image: { type: isText, source: isAnything },
   document: { type: isText, source: isAnything, title: isTextOrNull, context: isTextOrNull, citations: isCitations },
@@ -26,7 +26,7 @@ const MEMBERS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
     is_error: (value) => typeof value === 'boolean',
   },
 };
-const SOURCES: typeof MEMBERS = {
+const SOURCES: typeof OF_BLOCKS = {
   base64: { type: isText, media_type: isText, data: isText },
   file: { type: isText, file_id: isText },
 };
@@ -53,7 +53,7 @@ function checkBlocks(path: string, blocks: unknown, calls?: ReadonlySet<string>)
   for (const [index, block] of blocks.entries()) {
     const at = `${path}.${index}`;
     const type = isObject(block) && typeof block.type === 'string' ? block.type : '';
-    const members = Object.hasOwn(MEMBERS, type) ? MEMBERS[type] : undefined;
+    const members = Object.hasOwn(OF_BLOCKS, type) ? OF_BLOCKS[type] : undefined;
     if (!isObject(block) || !members || (type === 'tool_result' && !calls)) {
       throw wrongPart(at, `a block is a text, an image or a document${calls ? ', or the result of a tool' : ''}`);
     }

@@ -8,46 +8,37 @@ import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { type ApiError, closedToBound, refuseOtherMembers } from '../../kit/http/errors.ts';
 import { withText } from '../../kit/http/read-json.ts';
 import { memberTexts } from '../../kit/json/edit.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { noConversation } from '../../talk/answers/crossing-answer.ts';
 import type { BoundCaller, TurnRequest } from '../../talk/contracts/conversation.ts';
+import { isOpenTo, memberHeaders, memberNames } from '../../talk/contracts/members.ts';
 import type { Profile, RetainedAgent } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { hasOthersWords } from '../../talk/storage/turn-queries.ts';
 import type { Taken } from '../agents/retained-agent.ts';
-import { RUN_MEMBERS } from '../runs/runs.schema.ts';
 
 /** Members that count. */
-const COUNTED_MEMBERS: ReadonlySet<string> = new Set([
-  'messages',
-  'stream',
-  'conversation',
-  'agent',
-  'on_pending_tools',
-  'show',
-  ...RUN_MEMBERS,
-]);
+const countedMembers = ofRooms(
+  (): ReadonlySet<string> => new Set(['messages', 'stream', ...memberNames(isOpenTo('bound'))]),
+);
 /** These, and members that clients send by themselves. They have no effect: the agent says them. */
-const ALLOWED_MEMBERS: ReadonlySet<string> = new Set([
-  ...COUNTED_MEMBERS,
-  'model',
-  'max_tokens',
-  'metadata',
-  'cache_control',
-  'stop_sequences',
-  'temperature',
-  'top_p',
-  'top_k',
-]);
+const allowedMembers = ofRooms(
+  (): ReadonlySet<string> =>
+    new Set([
+      ...countedMembers(),
+      ...['model', 'max_tokens', 'metadata', 'cache_control', 'stop_sequences', 'temperature', 'top_p', 'top_k'],
+    ]),
+);
 /** Members of a new conversation that count. */
 export const CREATED_MEMBERS: ReadonlySet<string> = new Set(['id', 'title', 'metadata', 'agent']);
 /** Headers that count. */
-const COUNTED_HEADERS = ['idempotency-key', 'sluice-conversation', 'sluice-agent', 'sluice-show'];
+const countedHeaders = ofRooms(() => ['idempotency-key', ...memberHeaders(isOpenTo('bound'))]);
 
 /** @returns the headers of a bound token's request that count. @throws ApiError 403 for one that would add to the prompt */
 export function plainHeaders(headers: Headers): Headers {
   if (headers.has('sluice-prefix'))
     throw closedToBound('sluice-prefix: a bound token asks an agent, and has no prefix.');
-  const known = COUNTED_HEADERS.flatMap((name): [string, string][] => {
+  const known = countedHeaders().flatMap((name): [string, string][] => {
     const value = headers.get(name);
     return value === null ? [] : [[name, value]];
   });
@@ -66,11 +57,12 @@ export function plainCall({ url, method, headers, signal }: Request): Request {
  */
 export function plainRequest(body: JsonBody): JsonBody {
   const members = memberTexts(body.text);
-  refuseOtherMembers(members.keys(), ALLOWED_MEMBERS, 'agent');
+  refuseOtherMembers(members.keys(), allowedMembers(), 'agent');
+  const counted = countedMembers();
   const kept: string[] = [];
-  for (const [name, text] of members) if (COUNTED_MEMBERS.has(name)) kept.push(`${JSON.stringify(name)}:${text}`);
+  for (const [name, text] of members) if (counted.has(name)) kept.push(`${JSON.stringify(name)}:${text}`);
   if (kept.length === members.size) return body;
-  const json = Object.fromEntries(Object.entries(body.json).filter(([name]) => COUNTED_MEMBERS.has(name)));
+  const json = Object.fromEntries(Object.entries(body.json).filter(([name]) => counted.has(name)));
   return withText(body, `{${kept.join(',')}}`, json);
 }
 

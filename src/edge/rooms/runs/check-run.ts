@@ -24,14 +24,9 @@ export function checkRun(body: Readonly<Record<string, unknown>>, identity: Iden
   checkTools(tools, identity, settings);
 }
 
-/** @throws ApiError 400 if a request without a conversation has tools with `run`, or asks for the background */
+/** @throws ApiError 400 if a request without a conversation has tools with `run` */
 export function refuseRun(body: Readonly<Record<string, unknown>>): void {
   refuseEdgeServer(body);
-  if (body.background === true) {
-    throw invalidRequest(
-      'background: it needs a conversation, which keeps the answer. Send `conversation`, with an id of your own.',
-    );
-  }
   if (!hasRun(body.tools)) return;
   throw invalidRequest(
     'tools: those with `run` need a conversation, which keeps the steps. Send `conversation`, with an id of your own.',

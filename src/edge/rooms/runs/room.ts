@@ -1,10 +1,18 @@
 import type { Room } from '../room.ts';
+import { RUN_MEMBERS } from './runs.schema.ts';
 import { toolSecretsOf } from './tools/tool-secrets.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
+
+/** For the reference alone: no Worker has them in it. */
+export const RUN_HEADER_WORDS = {
+  'sluice-paused': 'Why a run has paused, where the answer does not stream; a stream says it in a comment.',
+};
 
 /** Runs: the edge calls tools itself. */
 export const runsRoom: Room = {
   name: 'runs',
+  headers: ['sluice-paused'],
+  members: RUN_MEMBERS,
   options: shareToolsOf,
   settings: { check: toolSecretsOf },
   health: ({ development }) => (development ? { tools: workerToolNames() } : {}),

@@ -1,6 +1,7 @@
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { refSchema } from '../../named/versions/versions.schema.ts';
+import type { RequestMembers } from '../../talk/contracts/member.ts';
 
 const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
 /** Headers that the edge sets itself, or that belong to the connection. */
@@ -179,5 +180,15 @@ export const runLimits = z.object({
 });
 export type RunLimits = z.output<typeof runLimits>;
 
-/** The names of these limits in a request. They never go up. */
-export const RUN_MEMBERS = Object.keys(runLimits.shape) as (keyof RunLimits)[];
+const limit = { open: ['bound'], isLimit: true } as const;
+/** What a request says of its run. */
+export const RUN_MEMBERS: RequestMembers = {
+  ...Object.fromEntries(Object.entries(runLimits.shape).map(([name, schema]) => [name, { ...limit, schema }])),
+  on_pending_tools: {
+    schema: z.optionally(
+      z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' }),
+      '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
+    ),
+    open: ['bound', 'agent'],
+  },
+};

@@ -1,7 +1,7 @@
 /** Resumes a turn for a listener that was disconnected: it gets the events that it missed. */
 
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
-import { followed, visibilityOf } from '../../rooms/show/hidden-answer.ts';
+import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { Resumed, TurnSummary } from '../contracts/conversation.ts';
 import { GRACE_MS, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -9,6 +9,7 @@ import { turnWithId } from '../storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import type { Runner, RunningTurn } from '../turn/running-turn.ts';
 import { wireError } from './crossing-answer.ts';
+import { followed } from './hidden-answer.ts';
 import type { ObjectContext } from './object-context.ts';
 
 interface Listening {
@@ -46,7 +47,7 @@ function resumed(
   { hides, show }: Listening,
 ): Resumed {
   const stream = (log: EventLog | RunningTurn['log'], event: number): Resumed => {
-    return { kind: 'stream', turn: log.id, body: followed(log, event, visibilityOf(log.id, hides, show)) };
+    return { kind: 'stream', turn: log.id, body: followed(log, event, { hides, view: viewOfTurn(log.id, show) }) };
   };
   const isPresent = transcript.profile?.exists || running !== undefined;
   if (after === undefined) {

@@ -22,10 +22,11 @@ import { Run } from '../../rooms/runs/run.ts';
 import type { RunContext } from '../../rooms/runs/run-context.ts';
 import { isRun, type RunRequest } from '../../rooms/runs/stored-run.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
+import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from '../history/next-request.ts';
 import { PIECE_CHARACTERS } from '../storage/message-text.ts';
-import { BLANK_TURN, type Profile, refOf, TEXT_TURN, type TurnRow, type TurnStatus } from '../storage/rows.ts';
+import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import type { Runner } from '../turn/running-turn.ts';
@@ -393,7 +394,7 @@ function runnerOf(
 
 /** @returns the id of the turn that a request begins */
 export function turnIdOf({ show, requestId }: Pick<TurnRequest, 'show' | 'requestId'>): string {
-  return (show === 'text' ? TEXT_TURN : 'turn_') + requestId.slice(-12);
+  return (viewOfTurn('', show)?.turns ?? 'turn_') + requestId.slice(-12);
 }
 
 /** @returns the row of a turn that begins */

@@ -31,7 +31,6 @@ import { ModelChooser } from '../../rooms/choice/model-chooser.ts';
 import { refusalOfTurn, refusedToBound, toldToBound } from '../../rooms/page-tokens/bound-turn.ts';
 import { withoutEdgeBlocks } from '../../rooms/runs/edge-blocks.ts';
 import { ownerOfRoom } from '../../rooms/runs/run-room.ts';
-import { hiddenAnswer } from '../../rooms/show/hidden-answer.ts';
 import { subagentOutcomeOf } from '../../rooms/subagents/subagent-outcome.ts';
 import { Summarizer } from '../../rooms/summaries/summarizer.ts';
 import { backupLines, copyLines, rewindTo } from '../../rooms/transfer/forks.ts';
@@ -54,6 +53,7 @@ import {
   unknownConversation,
   wireError,
 } from '../answers/crossing-answer.ts';
+import { hiddenAnswer } from '../answers/hidden-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { pingedAnswer } from '../answers/pinged-answer.ts';
 import { resumeTurn } from '../answers/resume-turn.ts';

@@ -27,6 +27,7 @@ import { withErrorLine } from '../../rooms/transfer/export-stream.ts';
 import { crossingText, noConversation } from '../answers/crossing-answer.ts';
 import { streamedTurn } from '../answers/turn-stream.ts';
 import type { CrossingText, Resumed } from '../contracts/conversation.ts';
+import { askedMember, refuseAbsent } from '../contracts/members.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -47,7 +48,6 @@ import {
   mountedPath,
   orAgain,
   refuseSubagent,
-  showNamed,
 } from './turn-proxy.ts';
 
 /** The routes of conversations. */
@@ -181,7 +181,8 @@ async function messagesPage(c: Context<AppEnv>): Promise<Response> {
 async function resume(c: Context<AppEnv>): Promise<Response> {
   const id = boundIdOf(c);
   const { after: queried, show, if_absent } = validate(resumeQuery, c.req.query());
-  const shown = showNamed(c.req.raw.headers, { show });
+  refuseAbsent(c.req.query(), c.req.raw.headers);
+  const shown = askedMember('show', c.req.raw.headers, { show });
   const after = c.req.header('last-event-id') ?? queried;
   const resumed = await callOwn<Resumed>(c, id, (object) =>
     object.resume(after === '' ? undefined : after, boundCaller(c.get('identity')), shown),

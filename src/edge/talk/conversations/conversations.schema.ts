@@ -4,6 +4,7 @@ import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { prefixRef } from '../../named/prefixes/prefixes.schema.ts';
 import { agentRef } from '../../rooms/agents/agents.schema.ts';
+import type { RequestMember } from '../contracts/member.ts';
 import { history, MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from '../history/history.schema.ts';
 
 /** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
@@ -25,35 +26,16 @@ const ownConversationId = conversationId.check(
   }),
 );
 
-/** The extension field of a Messages request. */
-export const namedConversation = z.object({ conversation: conversationId });
-
-/** Says what happens to calls of the client's own tools that a new message leaves without results. */
-export const pendingTools = z.object({
-  on_pending_tools: z.optionally(
-    z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' }),
-    '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
+/** The conversation that a request is a turn of. */
+export const CONVERSATION_MEMBER: RequestMember<string> = {
+  schema: z.optionally(
+    conversationId,
+    'The conversation that this is a turn of; also as the header `sluice-conversation`.',
   ),
-});
-
-/** The extension field that says how much of an answer is shown. */
-export const shownAnswer = z.object({ show: z.enum(['all', 'text'], { error: 'Input should be all or text' }) });
-
-/** The members of a request for a turn in the background: nobody waits for it, its end is sent to an address. */
-export const backgroundTurn = z.object({
-  background: z.optionally(
-    z.boolean({ error: 'Input should be a valid boolean' }),
-    '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
-  ),
-  retry: z.optionally(
-    z.boolean({ error: 'Input should be a valid boolean' }),
-    '`true`: if a crash interrupts a turn in the background, it goes up again, though it may have run. Each try is paid.',
-  ),
-  deliver_url: z.optionally(
-    z.string({ error: 'Input should be a valid string' }),
-    'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
-  ),
-});
+  header: 'sluice-conversation',
+  mayBeNull: true,
+  open: ['bound'],
+};
 
 /** @returns whether a string can name a conversation. */
 export function isConversationId(id: string): boolean {
@@ -161,7 +143,7 @@ export const historyQuery = z.object({
 export const resumeQuery = z.object({
   after: z.optionally(z.string(), 'The same, where no header can be sent.'),
   show: z.optionally(
-    shownAnswer.shape.show,
+    z.enum(['all', 'text'], { error: 'Input should be all or text' }),
     '`all` or `text`, as in a Messages request; also as the header `sluice-show`. Default: as the turn was begun.',
   ),
   if_absent,

@@ -10,17 +10,12 @@ import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { streamOfPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, sha256Hex } from '../../kit/http/bytes.ts';
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
-import { extensionField } from '../../kit/http/extension-field.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { isOverloaded, ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
 import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
-import { prefixNamed } from '../../named/prefixes/resolve.ts';
-import { agentNamed } from '../../rooms/agents/named-agent.ts';
-import { MODEL_HEADER } from '../../rooms/choice/choose-model.ts';
-import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
 import { boundAgent, plainHeaders, plainRequest, refuseOtherConversation } from '../../rooms/page-tokens/bound-turn.ts';
 import { checkRun } from '../../rooms/runs/check-run.ts';
 import { unpack } from '../answers/crossing-answer.ts';
@@ -34,33 +29,16 @@ import type {
   TurnRequest,
   WireError,
 } from '../contracts/conversation.ts';
+import type { MemberValues } from '../contracts/member.ts';
+import { askedMember } from '../contracts/members.ts';
 import { damageIn } from '../storage/damaged-row.ts';
-import {
-  backgroundTurn,
-  conversationRequest,
-  namedConversation,
-  SUBAGENT_ID,
-  shownAnswer,
-} from './conversations.schema.ts';
+import { conversationRequest, SUBAGENT_ID } from './conversations.schema.ts';
 
 /** The most bytes that go in a call to an object. (The platform's limit is 32 MB.) A longer body goes as a stream. */
 const MOST_IN_A_CALL = 8 * 1024 * 1024;
 const MOST_KEY = 256;
 const RETRY_ALONE = 'retry: it is for a turn in the background. Send `background` with it, or leave it out.';
 const TWO_HISTORIES = 'thread: not allowed with conversation: each keeps the history by itself. Send one of the two.';
-
-/**
- * @returns the conversation that a request names, by its body or its header
- * @throws ApiError 400 for an invalid id, and if body and header differ
- */
-export function conversationOf(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
-  return extensionField('conversation', namedConversation, body.conversation ?? undefined, headers);
-}
-
-/** @returns how much of an answer a request asks to be shown. @throws ApiError 400 as `conversationOf` does */
-export function showNamed(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
-  return extensionField('show', shownAnswer, body.show ?? undefined, headers);
-}
 
 /**
  * Has a conversation's object answer a Messages request.
@@ -84,10 +62,13 @@ export async function proxyTurn(
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
-  const { background = false, retry = false, deliver_url } = validate(backgroundTurn, body.json);
+  const said = <Name extends keyof MemberValues>(name: Name) => askedMember(name, caller, body.json);
+  const background = said('background') ?? false;
+  const retry = said('retry') ?? false;
+  const deliverUrl = said('deliver_url');
   if (retry && !background) throw invalidRequest(RETRY_ALONE);
   const { TURN_DELIVER_URL } = c.get('settings');
-  if (deliver_url !== undefined) checkedDeliverUrl(deliver_url, TURN_DELIVER_URL, c.get('settings'));
+  if (deliverUrl !== undefined) checkedDeliverUrl(deliverUrl, TURN_DELIVER_URL, c.get('settings'));
   // A turn in the background runs like a stream whose reader has left.
   const stream = background || (fields.stream === undefined ? streamByDefault : fields.stream === true);
   const place = { account: identity.account, id };
@@ -102,12 +83,12 @@ export async function proxyTurn(
     stream,
     background,
     retry,
-    deliverUrl: deliver_url,
-    show: showNamed(caller, body.json),
-    prefix: prefixNamed(caller, body.json),
-    ...boundAgent(identity, agentNamed(caller, body.json)),
-    model: caller.get(MODEL_HEADER) ?? undefined,
-    fallbacks: fallbacksNamed(caller),
+    deliverUrl,
+    show: said('show'),
+    prefix: said('prefix'),
+    ...boundAgent(identity, said('agent')),
+    model: said('model'),
+    fallbacks: said('fallback_models'),
     headers: await headersToObject(c, caller),
     query: isBound ? '' : queryOf(c.req.raw.url),
   };
@@ -217,8 +198,8 @@ export async function countedPromptOf(
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
   refuseOtherConversation(identity, id);
-  const prefix = prefixNamed(caller, request.json);
-  const named = boundAgent(identity, agentNamed(caller, request.json));
+  const prefix = askedMember('prefix', caller, request.json);
+  const named = boundAgent(identity, askedMember('agent', caller, request.json));
   const place = { account: identity.account, id };
   const prompt = await callOwn<CountedPrompt | undefined>(c, id, (object) =>
     object.prompt({ place, identity, prefix, ...named, body: bodyFor(request) }),

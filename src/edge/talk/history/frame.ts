@@ -1,31 +1,15 @@
-import { RUN_MEMBERS } from '../../rooms/runs/runs.schema.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { memberNames } from '../contracts/members.ts';
 
-/** Members of a conversation's request that are for the edge alone. What they name is the same for all turns. */
-export const MEMBERS_FOR_EDGE = [
-  'conversation',
-  'prefix',
-  'agent',
-  'on_pending_tools',
-  'show',
-  'background',
-  'retry',
-  'deliver_url',
-] as const;
 /** Members of a request that do not change the length of the prompt. */
-const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
-  'messages',
-  ...MEMBERS_FOR_EDGE,
-  'stream',
-  'max_tokens',
-  'metadata',
-  'stop_sequences',
-  'temperature',
-  'top_p',
-  'top_k',
-  'cache_control',
-  'service_tier',
-  ...RUN_MEMBERS,
-]);
+const outsideThePrompt = ofRooms(
+  (): ReadonlySet<string> =>
+    new Set([
+      ...['messages', 'stream', 'max_tokens', 'metadata', 'stop_sequences', 'temperature', 'top_p', 'top_k'],
+      ...['cache_control', 'service_tier'],
+      ...memberNames(({ inPrompt }) => !inPrompt),
+    ]),
+);
 /** The most characters of a frame; longer ones are not stored. */
 const LONGEST_FRAME = 4_000;
 
@@ -45,8 +29,9 @@ export function frameOf(
 ): string | null {
   const parts = betas === undefined ? [model] : [model, `anthropic-beta:${betas}`];
   if (mark !== '') parts.push(`worker-tools:${mark}`);
+  const outside = outsideThePrompt();
   for (const [name, text] of members) {
-    if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
+    if (outside.has(name) || name === 'model') continue;
     // What the first turn sends is frozen for the later ones, so it makes no difference.
     if (name === 'system' || name === 'tools') {
       if (!frozen || frozen[name] === text) continue;

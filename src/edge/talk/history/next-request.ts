@@ -17,19 +17,18 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Agent } from '../../rooms/agents/agent.ts';
 import type { ModelByLabel } from '../../rooms/agents/agents.schema.ts';
 import { behindAgent } from '../../rooms/agents/behind-agent.ts';
-import { refuseNarrowing } from '../../rooms/agents/named-agent.ts';
 import type { Chosen } from '../../rooms/choice/choose-model.ts';
 import { checkBoundMessages } from '../../rooms/page-tokens/bound-messages.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../../rooms/runs/edge-tools.ts';
-import { RUN_MEMBERS, type RunLimits, runLimits } from '../../rooms/runs/runs.schema.ts';
+import { type RunLimits, runLimits } from '../../rooms/runs/runs.schema.ts';
 import { beginningOf, sayInWords } from '../../rooms/summaries/summarize.ts';
-import { pendingTools } from '../conversations/conversations.schema.ts';
+import { askedMember, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
 import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
 import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
-import { frameOf, MEMBERS_FOR_EDGE } from './frame.ts';
+import { frameOf } from './frame.ts';
 import type { HistorySetting } from './history.schema.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
@@ -193,7 +192,7 @@ export function readAsked(
   const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
   const asked = agent ? behindAgent(sent, agent, inherited, { breakpoints, counts, secrets, model }) : text;
   const json = JSON.parse(asked) as Json;
-  if (!agent) refuseNarrowing(json);
+  if (!agent) refuseWithoutAgent(json);
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
   if (name === undefined || name === null)
     throw invalidRequest('model: Field required: this conversation has no default.');
@@ -221,7 +220,7 @@ function readSaid(
   const begin = beginningOf(transcript, profile?.sentFrom ?? 0).from;
   const stored = cached || isLongHistory(transcript, begin) ? undefined : readHistory(transcript, begin, limit);
   const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
-  const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
+  const cancels = askedMember('on_pending_tools', undefined, json) === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
   if (isBound) checkBoundMessages(incomingOnly.fresh, callsOfClient(tail, agent));
   const { fresh, at, news } = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
@@ -265,7 +264,7 @@ function changesFor(
   { agent, counts = false }: RequestOptions,
 ): Record<string, string | undefined> {
   const changes: Record<string, string | undefined> = {
-    ...Object.fromEntries(MEMBERS_FOR_EDGE.map((name) => [name, undefined])),
+    ...(run || agent ? withoutMembers().all : withoutMembers().ofTurn),
     stream: counts ? undefined : 'true',
     // A loop is gone on with by the model that began it.
     ...(model !== models.resolve(name) && changedTexts(takes(models.find(model), json, models.find(name)).changes)),
@@ -275,7 +274,6 @@ function changesFor(
   if (!agent && inherited.system !== undefined) changes.system = inherited.system;
   if (!agent && inherited.tools !== undefined) changes.tools = inherited.tools;
   if (run?.tools.sent !== undefined) changes.tools = run.tools.sent;
-  if (run || agent) for (const name of RUN_MEMBERS) changes[name] = undefined;
   return changes;
 }
 

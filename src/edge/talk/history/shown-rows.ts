@@ -9,10 +9,10 @@ import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, parseObject } from '../../kit/json/object.ts';
 import type { CallRow } from '../../rooms/runs/call-rows.ts';
 import { shownCall, shownResult } from '../../rooms/runs/edge-blocks.ts';
-import { hiddenBlock } from '../../rooms/show/hidden-blocks.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { firstStepOf, turnAt } from '../storage/turn-queries.ts';
+import { hiddenBlock } from './hidden-blocks.ts';
 import { aroundContent, contentOf, type MessageHead, messageText, rowsBetween } from './message-json.ts';
 
 /** A shown row: one message, or the messages `from` … `to` of a run's answer. */

@@ -2,26 +2,29 @@ import { countFields, messagesRequest } from '../../claude/messages.schema.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
-import { namedPrefix } from '../../named/prefixes/prefixes.schema.ts';
-import { namedAgent } from '../../rooms/agents/agents.schema.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { isOpenTo, memberSchemas } from '../contracts/members.ts';
 import { COUNT_ROUTES } from './count-tokens.route.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { messageList } from './messages.reference.ts';
 
-const body = z.withMeta(
-  z.extend(countFields, {
-    model: z.optional(messagesRequest.shape.model),
-    messages: messageList,
-    prefix: z.optional(namedPrefix.shape.prefix),
-    agent: z.optional(namedAgent.shape.agent),
-  }),
-  { id: 'CountRequest' },
+const body = ofRooms(() =>
+  z.withMeta(
+    z.extend(countFields, {
+      model: z.optional(messagesRequest.shape.model),
+      messages: messageList,
+      ...memberSchemas(isOpenTo('count')),
+    }),
+    { id: 'CountRequest' },
+  ),
 );
 
 const route = {
   summary: 'Count a prompt before it is sent',
   body: {
-    schema: body,
+    get schema() {
+      return body();
+    },
     example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
   },
   answer: jsonAnswer('The tokens, and what they mean for the model.', z.withMeta(countAnswer, { id: 'Count' }), {

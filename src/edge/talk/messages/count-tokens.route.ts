@@ -13,6 +13,7 @@ import { ApiError } from '../../kit/http/errors.ts';
 import { withOneReading, withText } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
+import type { Json } from '../../kit/json/object.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
 import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
@@ -25,8 +26,9 @@ import { checkRun } from '../../rooms/runs/check-run.ts';
 import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
 import { edgeToolsIn } from '../../rooms/runs/edge-tools.ts';
 import { hasRun } from '../../rooms/runs/tools/check-tools.ts';
+import { askedMember, refuseAbsent, withoutMembers } from '../contracts/members.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
-import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
+import { countedPromptOf } from '../conversations/turn-proxy.ts';
 import { upstreamCount } from './count-tokens.schema.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import { agentAsked, checkStatelessMessages, NOTHING_INHERITED, withBetas } from './stateless-message.ts';
@@ -99,7 +101,8 @@ async function promptAsked(
   sent: JsonBody,
 ): Promise<{ body: JsonBody; betas?: readonly string[] | undefined }> {
   const identity = c.get('identity');
-  const id = conversationOf(headers, sent.json);
+  refuseAbsent(sent.json, c.req.raw.headers);
+  const id = askedMember('conversation', headers, sent.json);
   checkRun(sent.json, identity, c.get('settings'));
   if (id === undefined) refuseOtherConversation(identity, '');
   else {
@@ -107,14 +110,8 @@ async function promptAsked(
     const prompt = await countedPromptOf(c, headers, sent, id);
     if (prompt) return prompt;
     // The conversation does not exist yet, so it would begin with this request.
-    const { conversation: _, stream: _stream, max_tokens: _tokens, show: _show, ...json } = sent.json;
-    const text = edit(sent.text, {
-      conversation: undefined,
-      stream: undefined,
-      max_tokens: undefined,
-      show: undefined,
-    });
-    sent = withText(sent, text, json);
+    const text = edit(sent.text, { ...withoutMembers().notCounted, stream: undefined, max_tokens: undefined });
+    sent = withText(sent, text, JSON.parse(text) as Json);
   }
   const agent = await agentAsked(c, headers, sent.json);
   if (!agent) return await withPrefix(c, await asTold(sent), { counts: true });

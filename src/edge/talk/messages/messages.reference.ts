@@ -2,11 +2,10 @@ import { defaultedRequest, messageParam, messagesRequest } from '../../claude/me
 import * as z from '../../kit/http/zod.ts';
 import { eventStream } from '../../kit/reference/event-stream.ts';
 import { type Content, type Resource, words } from '../../kit/reference/resource.ts';
-import { namedPrefix } from '../../named/prefixes/prefixes.schema.ts';
-import { namedAgent, narrowedTools } from '../../rooms/agents/agents.schema.ts';
-import { anyRunSchema, runLimits } from '../../rooms/runs/runs.schema.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { anyRunSchema } from '../../rooms/runs/runs.schema.ts';
+import { memberSchemas } from '../contracts/members.ts';
 import { turnSchema } from '../conversations/conversations.reference.ts';
-import { backgroundTurn, namedConversation, pendingTools, shownAnswer } from '../conversations/conversations.schema.ts';
 import { MESSAGE_ROUTES } from './messages.route.ts';
 
 export const messageList = z.described(
@@ -14,52 +13,48 @@ export const messageList = z.described(
   'The messages, or what is new of them in a conversation.',
 );
 
+const ask = {
+  model: 'claude-haiku-5-5',
+  max_tokens: 2_048,
+  messages: [{ role: 'user', content: 'Hello, who are you?' }],
+};
+
 /** Members that Sluice checks or adds. Anthropic describes the others, which go up unchanged. */
-const body = z.withMeta(
-  z.described(
-    z.safeExtend(defaultedRequest, {
-      model: z.optionally(
-        messagesRequest.shape.model,
-        'A model’s id, or an alias of this deployment. A conversation, a prefix or an agent may give it.',
-      ),
-      max_tokens: z.optionally(
-        messagesRequest.shape.max_tokens,
-        'At most so many output tokens. A conversation, a prefix or an agent may give it.',
-      ),
-      messages: messageList,
-      stream: z.described(
-        messagesRequest.shape.stream,
-        'On `/messages` true by default, on `/v1/messages` false; null is false.',
-      ),
-      conversation: z.optionally(
-        namedConversation.shape.conversation,
-        'The conversation that this is a turn of; also as the header `sluice-conversation`.',
-      ),
-      prefix: z.optionally(
-        namedPrefix.shape.prefix,
-        'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
-      ),
-      agent: z.optionally(
-        namedAgent.shape.agent,
-        'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. A conversation keeps the version; without one, the agent may offer no tools with `run`. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
-      ),
-      ...narrowedTools.shape,
-      tools: z.optionally(
-        z.array(z.looseObject({ run: z.optional(anyRunSchema) })),
-        'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
-      ),
-      ...z.partial(runLimits).shape,
-      ...pendingTools.shape,
-      show: z.optionally(
-        shownAnswer.shape.show,
-        'In a conversation, `text` hides from the answer what some clients cannot read; also as the header `sluice-show`. Text, thinking and calls of your own tools stay. What is hidden is kept, and a history that comes back without it is the same history. Default `all`.',
-      ),
-      ...backgroundTurn.shape,
-    }),
-    'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
+const body = ofRooms(() =>
+  z.withMeta(
+    z.described(
+      z.safeExtend(defaultedRequest, {
+        model: z.optionally(
+          messagesRequest.shape.model,
+          'A model’s id, or an alias of this deployment. A conversation, a prefix or an agent may give it.',
+        ),
+        max_tokens: z.optionally(
+          messagesRequest.shape.max_tokens,
+          'At most so many output tokens. A conversation, a prefix or an agent may give it.',
+        ),
+        messages: messageList,
+        stream: z.described(
+          messagesRequest.shape.stream,
+          'On `/messages` true by default, on `/v1/messages` false; null is false.',
+        ),
+        tools: z.optionally(
+          z.array(z.looseObject({ run: z.optional(anyRunSchema) })),
+          'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
+        ),
+        ...memberSchemas(),
+      }),
+      'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
+    ),
+    { id: 'MessagesRequest' },
   ),
-  { id: 'MessagesRequest' },
 );
+/** Made when it is read: the rooms must be known. */
+const asked = {
+  get schema() {
+    return body();
+  },
+  example: ask,
+};
 
 const message = z.withMeta(
   z.described(
@@ -78,20 +73,10 @@ const message = z.withMeta(
   { id: 'Message' },
 );
 
-const ask = {
-  model: 'claude-haiku-5-5',
-  max_tokens: 2_048,
-  messages: [{ role: 'user', content: 'Hello, who are you?' }],
-};
-
 const headers = [
   'sluice-cost-usd',
   'sluice-max-tokens',
   'sluice-turn',
-  'sluice-agent',
-  'sluice-model-chosen',
-  'sluice-history',
-  'sluice-paused',
   'sluice-model-retires',
   'sluice-upstream',
   'sluice-fallback-from',
@@ -124,6 +109,7 @@ const requestHeaders = z.object({
 const answer = {
   description: 'The message, whole or as events. A stream that breaks ends with an `error` event.',
   headers,
+  isOfRooms: true,
 };
 
 /** With `background`: the turn, which goes on by itself. */
@@ -163,7 +149,7 @@ export const messages: Resource = {
       operation: 'streamMessage',
       summary: 'Stream a message',
       description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
-      body: { schema: body, example: ask },
+      body: asked,
       answer: { ...answer, content: [eventStream, whole] },
       answers: begun,
     },
@@ -172,7 +158,7 @@ export const messages: Resource = {
       operation: 'createMessage',
       summary: 'Create a message',
       description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
-      body: { schema: body, example: ask },
+      body: asked,
       answer: { ...answer, content: [whole, eventStream] },
       answers: begun,
     },

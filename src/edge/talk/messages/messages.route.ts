@@ -8,7 +8,6 @@ import { type Upstream, upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
 import { commonHeaders } from '../../kit/http/headers/request-id.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { parseObject } from '../../kit/json/object.ts';
@@ -18,10 +17,10 @@ import { pauseAfterBody, readLong } from '../../money/admission/read-body.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
 import { chosenHeader } from '../../rooms/choice/choose-model.ts';
-import { fallbacksNamed } from '../../rooms/choice/fallbacks.ts';
 import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
-import { quietError } from '../../rooms/show/hidden-answer.ts';
-import { conversationOf, proxyTurn, showNamed } from '../conversations/turn-proxy.ts';
+import { quietError } from '../answers/hidden-answer.ts';
+import { askedMember, refuseAbsent } from '../contracts/members.ts';
+import { proxyTurn } from '../conversations/turn-proxy.ts';
 import { type StatelessMessage, statelessMessage } from './stateless-message.ts';
 
 /**
@@ -36,19 +35,15 @@ export const MESSAGE_ROUTES = [
   ),
 ];
 
-/** Without a conversation nobody would have the hidden blocks, which the API needs in the next request. */
-const SHOWN_IN_CONVERSATIONS =
-  'show: it needs a conversation, which keeps what is hidden. Send `conversation`, with an id of your own.';
-
 async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Promise<Response> {
   const upstream = upstreamFor(c);
   const { isUnmetered = false } = c.get('app');
   const sent = withOneReading(await readLong(c, isUnmetered ? 'nothing' : 'price'), 'outermost');
-  const conversation = conversationOf(c.req.raw.headers, sent.json);
+  refuseAbsent(sent.json, c.req.raw.headers);
+  const conversation = askedMember('conversation', c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, streamByDefault);
   }
-  if (showNamed(c.req.raw.headers, sent.json) !== undefined) throw invalidRequest(SHOWN_IN_CONVERSATIONS);
   const stateless = await statelessMessage(c, sent, upstream);
   const message = await admittedMessage(c, stateless, { upstream, streamByDefault, isUnmetered });
   return await relayedMessage(c, message, { upstream, isUnmetered });
@@ -89,7 +84,9 @@ async function admittedMessage(
       streams,
       about: { ...about, ...say(OF_PREFIX, prefixed.prefix) },
       most,
-      fallbacks: agent ? agent.definition.fallback_models : (fallbacksNamed(headers) ?? prefixed.fallbacks),
+      fallbacks: agent
+        ? agent.definition.fallback_models
+        : (askedMember('fallback_models', headers, own.json) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },
       signal,
     },

@@ -15,17 +15,14 @@ import { validate } from '../../kit/http/validate.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import type { About } from '../../money/contracts/about.ts';
-import { prefixNamed } from '../../named/prefixes/resolve.ts';
 import { BREAKPOINT, behindAgent } from '../../rooms/agents/behind-agent.ts';
 import { type FoundAgent, findAgent } from '../../rooms/agents/find-agent.ts';
-import { agentNamed, refuseNarrowing } from '../../rooms/agents/named-agent.ts';
 import { refuseBoth } from '../../rooms/agents/retained-agent.ts';
 import {
   aboutAnswer,
   type Chosen,
   choiceOf,
   chooseModel,
-  MODEL_HEADER,
   modelAsked,
   questionIn,
 } from '../../rooms/choice/choose-model.ts';
@@ -38,7 +35,7 @@ import {
   refuseOtherConversation,
 } from '../../rooms/page-tokens/bound-turn.ts';
 import { refuseRun } from '../../rooms/runs/check-run.ts';
-import { RUN_MEMBERS } from '../../rooms/runs/runs.schema.ts';
+import { askedMember, refuseKept, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
 import type { SentMessage } from '../history/continuation.ts';
 import { breakpointsFor, mostOf } from '../history/next-request.ts';
 
@@ -60,8 +57,6 @@ export interface StatelessMessage {
 
 /** There is no conversation from which it could take more. */
 export const NOTHING_INHERITED = { system: undefined, tools: undefined };
-/** What a message says to the edge alone. */
-const FOR_EDGE = Object.fromEntries([...RUN_MEMBERS, 'on_pending_tools'].map((name) => [name, undefined]));
 
 /**
  * Finds the agent that a request without a conversation names.
@@ -72,13 +67,13 @@ const FOR_EDGE = Object.fromEntries([...RUN_MEMBERS, 'on_pending_tools'].map((na
  */
 export async function agentAsked(c: Context<AppEnv>, headers: Headers, body: Json): Promise<FoundAgent | undefined> {
   const identity = c.get('identity');
-  const { agent, agentOwner, agentListed } = boundAgent(identity, agentNamed(headers, body));
+  const { agent, agentOwner, agentListed } = boundAgent(identity, askedMember('agent', headers, body));
   let found: FoundAgent | undefined;
   if (agent !== undefined) {
-    refuseBoth({ agent, prefix: prefixNamed(headers, body) });
+    refuseBoth({ agent, prefix: askedMember('prefix', headers, body) });
     const place = { env: c.env, settings: c.get('settings') };
     found = await findAgent(place, identity, agent, agentOwner, agentListed);
-  } else refuseNarrowing(body);
+  } else refuseWithoutAgent(body);
   const refused = refusalOfAgent(identity, found);
   if (refused) throw refused;
   return found;
@@ -108,6 +103,7 @@ export async function statelessMessage(
   refuseOtherConversation(identity, '');
   const caller = isBound ? plainCall(raw) : raw;
   const sent = isBound ? plainRequest(given) : given;
+  refuseKept(caller.headers, sent.json);
   refuseRun(sent.json);
   const agent = await agentAsked(c, caller.headers, sent.json);
   if (!agent) return { body: sent, caller };
@@ -119,7 +115,7 @@ export async function statelessMessage(
   const secrets = c.get('settings');
   const lay = (model?: string) => {
     const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints, secrets, model });
-    const text = edit(laid, { ...FOR_EDGE, ...(used === 0 && BREAKPOINT) });
+    const text = edit(laid, { ...withoutMembers().all, ...(used === 0 && BREAKPOINT) });
     return { text, json: JSON.parse(text) as Json, most: mostOf(memberTexts(laid)) };
   };
   let { text, json, most } = lay();
@@ -150,7 +146,7 @@ async function choiceFor(
   const context = contextOf(c);
   const choice = choiceOf(agent, context.settings.models);
   if (!choice) return undefined;
-  const asked = modelAsked(choice, headers.get(MODEL_HEADER) ?? undefined, context.settings.models);
+  const asked = modelAsked(choice, askedMember('model', headers, {}), context.settings.models);
   if (asked) return asked;
   const text = questionIn(messages as SentMessage[]);
   const question = { agent: { ref: agent.version, owner: agent.owner }, text, before: undefined };

@@ -99,12 +99,6 @@ export interface Profile {
 /** Milliseconds after its end in which a turn can still be resumed and attached to. After that a failed turn is forgotten. */
 export const GRACE_MS = 10 * 60_000;
 
-/**
- * The ids of turns whose answer is shown as text begin with this. So whoever resumes one sees the same as before, and nothing
- * more is stored.
- */
-export const TEXT_TURN = 'turn_text_';
-
 /** A turn. Its members are the columns of its table. */
 export interface TurnRow {
   seq: number;

@@ -192,6 +192,7 @@ describe('a batch', () => {
   test.each([
     [{ requests: [item('a'), item('a')] }, 'requests.1.custom_id: a is not unique.'],
     [{ requests: [item('a', { conversation: 'c' })] }, 'requests.0.params.conversation: a batch has none.'],
+    [{ requests: [item('a', { background: true })] }, 'requests.0.params.background: a batch has none.'],
     [{ requests: [item('a', { messages: [] })] }, 'requests.0.params.messages: at least one message is required'],
     [{ requests: [item('a b')] }, 'requests.0.custom_id: String should match pattern'],
     [{ ...items('a'), deliver_url: 'https://hooks.example.com/x' }, 'deliver_url: '],

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { itemTexts, memberTexts } from '../../../../src/edge/kit/json/edit.ts';
-import { hiddenAnswer } from '../../../../src/edge/rooms/show/hidden-answer.ts';
+import { hiddenAnswer } from '../../../../src/edge/talk/answers/hidden-answer.ts';
 import { testApp } from '../../../support/app.ts';
 import { conversationsReach, simulate } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';

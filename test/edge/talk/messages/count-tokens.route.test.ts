@@ -31,6 +31,9 @@ describe('a count that names a conversation', () => {
     const first = opening({ system: prose(50), tools: TOOLS, tool_choice: { type: 'none' } });
     // Before there is a conversation the request is all there is.
     const begun = await count(app, { conversation: 'c1', ...first }, alice);
+    // What is for the edge alone is no part of a prompt, here as later.
+    const forEdge = { show: 'text', background: true, retry: true, on_pending_tools: 'cancel', max_turns: 3 };
+    expect(await count(app, { conversation: 'c1', ...first, ...forEdge }, alice)).toBe(begun);
     expect(await turn(app, first, alice)).toBe(begun);
     const second = { ...question('And now?'), tool_choice: { type: 'none' } };
     const counted = await count(app, { conversation: 'c1', ...second }, alice);

@@ -1,7 +1,4 @@
-/**
- * Hides blocks of an answer, or what is in them. Most bound tokens only see that a tool was called. A client that was made before
- * the API had such blocks sees none of them.
- */
+/** Hides what is in blocks of an answer: most bound tokens only see that a tool was called. */
 
 import { isObject, type Json } from '../../kit/json/object.ts';
 
@@ -78,26 +75,4 @@ function hiddenResult(tool: string, content: unknown): unknown {
   const empty = RESULTS[tool];
   // Whether a program failed, but not how.
   return return_code && isObject(empty) && 'return_code' in empty ? { ...empty, return_code: 1 } : empty;
-}
-
-/** What clients have always read. */
-const READ_BY_ALL = /^((redacted_)?thinking|text|tool_use|(text|thinking|signature|input_json)_delta)$/;
-const CITATIONS_READ_BY_ALL = /^(page|char|web_search_result)_location$/;
-
-/** @returns whether every client reads a block, or a delta, of this type. To others one alone may break the whole answer */
-export function isReadable({ type, citation }: Json): boolean {
-  return type === 'citations_delta' ? isReadableCitation(citation) : READ_BY_ALL.test(String(type));
-}
-
-/** @returns the blocks that every client reads, with the citations that every client reads. */
-export function readableBlocks(content: readonly Json[]): Json[] {
-  return content
-    .filter(isReadable)
-    .map(({ citations, ...block }) =>
-      Array.isArray(citations) ? { ...block, citations: citations.filter(isReadableCitation) } : block,
-    );
-}
-
-function isReadableCitation(citation: unknown): boolean {
-  return isObject(citation) && CITATIONS_READ_BY_ALL.test(String(citation.type)) && citation.title !== null;
 }

@@ -1,0 +1,31 @@
+/** The headers of answers that are the edge's own. A page of another origin may read each. */
+
+import { type Plugged, seam } from '../../rooms/rooms.ts';
+
+/** What rooms add to answers. */
+export const HEADERS = seam<readonly `sluice-${string}`[]>()('headers');
+export type HeadersPlugged = Plugged<typeof HEADERS>;
+
+/** The core's own. */
+export const CORE_HEADERS = [
+  'sluice-request-id',
+  'sluice-upstream',
+  'sluice-fallback-from',
+  'sluice-limited-by',
+  'sluice-model-retires',
+  'sluice-max-tokens',
+  'sluice-cost-usd',
+  'sluice-turn',
+] as const;
+
+/** For the reference alone: no Worker has them in it. */
+export const CORE_HEADER_WORDS: Readonly<Record<(typeof CORE_HEADERS)[number], string>> = {
+  'sluice-request-id': 'This edge’s id of the request; the ledger finds it by this.',
+  'sluice-upstream': 'Which one of several upstreams has answered; `simulator` where the built-in simulator has.',
+  'sluice-fallback-from': 'The model that was asked for, where another one has stepped in.',
+  'sluice-limited-by': 'What has limited it, where it was refused.',
+  'sluice-model-retires': 'When the model retires, if it does so soon.',
+  'sluice-max-tokens': 'What `max_tokens` was lowered to, so that the budget can pay for it.',
+  'sluice-cost-usd': 'What it cost in US dollars; a stream says it in a comment at its end.',
+  'sluice-turn': 'The turn of the conversation.',
+};

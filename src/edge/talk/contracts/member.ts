@@ -1,0 +1,74 @@
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import type * as z from '../../kit/http/zod.ts';
+import type { Json } from '../../kit/json/object.ts';
+import { type Plugged, seam } from '../../kit/rooms/rooms.ts';
+
+/** A member of a request that is for the edge alone: it never goes up. This is the one place that says what it is. */
+export interface RequestMember<T = unknown> {
+  /** With its words for the reference. */
+  schema: z.ZodMiniType<T | undefined>;
+  /** A header that may say it, for clients that cannot add members. */
+  header?: `sluice-${string}`;
+  /** How its header is read, where the body never says it. */
+  ofHeader?: (text: string) => unknown;
+  /** Whether null is the same as its absence. */
+  mayBeNull?: boolean;
+  /** Whether it changes the length of the prompt. */
+  inPrompt?: boolean;
+  /**
+   * Who may say it: a bound token, the caller of an agent, an item of a batch. A count without a conversation is laid out by
+   * those that are open to `count`, and leaves out the others.
+   */
+  open?: readonly ('bound' | 'agent' | 'item' | 'count')[];
+  /** Whether it is a limit of a run. An agent lowers it, and where nothing runs it goes up as it came. */
+  isLimit?: boolean;
+  /** What its conversation keeps, if it needs one. */
+  keeps?: string;
+  /** What a request is told that has it and asks no agent, if it needs one. */
+  withoutAgent?: string;
+}
+
+/** The members that the core reads, whoever declares them. */
+export interface MemberValues {
+  conversation: string;
+  prefix: string;
+  agent: string;
+  show: string;
+  background: boolean;
+  retry: boolean;
+  deliver_url: string;
+  on_pending_tools: 'refuse' | 'cancel';
+  model: string;
+  fallback_models: readonly string[];
+}
+
+/** Members by their names. */
+export type RequestMembers = { readonly [name: string]: RequestMember } & KnownMembers;
+export type KnownMembers = { readonly [Name in keyof MemberValues]?: RequestMember<MemberValues[Name]> };
+
+/** What rooms add to requests. */
+export const MEMBERS = seam<RequestMembers>()('members');
+export type MembersPlugged = Plugged<typeof MEMBERS>;
+
+/**
+ * Reads a member of a request: from its body, or from its header.
+ *
+ * @returns undefined if neither is present
+ * @throws ApiError 400 for a malformed value, and if body and header differ
+ */
+export function saidOf<T>(
+  name: string,
+  { schema, header = undefined, ofHeader, mayBeNull }: RequestMember<T>,
+  headers: Headers | undefined,
+  body: Json,
+): T | undefined {
+  const said = (header && headers?.get(header)) ?? undefined;
+  const given = ofHeader || (mayBeNull && body[name] === null) ? undefined : body[name];
+  const present = given === undefined ? said : given;
+  if (present === undefined) return undefined;
+  if (ofHeader && said !== undefined) return validate(schema, ofHeader(said), header);
+  const value = validate(schema, present, name);
+  if (said === undefined || said === value) return value;
+  throw invalidRequest(`${name}: the body and the header ${header} name different ones. Send one.`);
+}

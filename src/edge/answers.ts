@@ -1,5 +1,8 @@
 /** The types of requests and answers that clients and the page need. They import nothing else of the edge. */
 
+// It says what rows and messages show of a choice.
+import type {} from './rooms/choice/chosen-by.schema.ts';
+
 export type { modelAnswer } from './claude/models/models-answers.schema.ts';
 export type { Scope } from './gate/identity/identity.ts';
 export type { HealthAnswer } from './health/health-answers.schema.ts';
@@ -30,7 +33,6 @@ export type { putAgent } from './rooms/agents/agents.schema.ts';
 export type { AgentContent } from './rooms/agents/agents-answers.schema.ts';
 export type { decisionRequest } from './rooms/approvals/approvals.schema.ts';
 export type { batchEstimate, deletedBatch, MessageBatch } from './rooms/batches/batches-answers.schema.ts';
-export type { ChosenBy } from './rooms/choice/chosen-by.schema.ts';
 export type { evaluateRequest } from './rooms/evaluation/evaluation.schema.ts';
 export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts';
 export type { AlertRow } from './rooms/operator/alerts-answers.schema.ts';

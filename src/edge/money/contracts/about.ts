@@ -42,7 +42,7 @@ export const OF_TAGS: Dimension<string> = {
   values: (tags) => tags.split(','),
 };
 /** A hash of the end user that the request names. */
-export const OF_USER: Dimension<string> = { name: 'user', group: 'user', ofCaller: ({ user }) => user };
+const OF_USER: Dimension<string> = { name: 'user', group: 'user', ofCaller: ({ user }) => user };
 
 /** All dimensions, those of rooms first. */
 export const dimensions = ofRooms((): readonly Dimension[] => [

@@ -48,7 +48,7 @@ export const AGENT_MEMBERS: RequestMembers = {
 
 const anything = z.looseObject({});
 const tag = { type: z.string({ error: fieldError('Input should be a valid string') }).check(z.minLength(1)) };
-const tagged = z.looseObject(tag);
+const withType = z.looseObject(tag);
 const thinking = z.looseObject({ ...tag, budget_tokens: z.optional(z.int()) }).check(
   z.refine(({ type, budget_tokens }) => type !== 'enabled' || budget_tokens !== undefined, {
     path: ['budget_tokens'],
@@ -149,9 +149,9 @@ const agentFields = z
       'Names that join the header `anthropic-beta` of each request.',
     ),
     thinking: z.optional(thinking),
-    tool_choice: z.optional(tagged),
+    tool_choice: z.optional(withType),
     output_config: z.optional(z.looseObject({ effort: z.optional(z.string().check(z.minLength(1))) })),
-    context_management: z.optional(z.looseObject({ edits: z.optional(z.array(tagged)) })),
+    context_management: z.optional(z.looseObject({ edits: z.optional(z.array(withType)) })),
     stop_sequences: z.optional(z.array(z.string().check(z.regex(/\S/, 'must have more than white space')))),
     temperature: number,
     top_p: number,

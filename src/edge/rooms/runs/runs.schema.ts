@@ -129,7 +129,7 @@ const IN_RUN: ReadonlySet<string> = new Set(
 
 /** @returns a tool with this `run`, as far as it is known what the API takes of it */
 function toolWith<Run extends z.ZodMiniType, More extends z.core.$ZodLooseShape>(run: Run, more: More) {
-  return z.looseObject({ ...told, ...more, run }).check(({ value, issues }) => {
+  return z.looseObject({ ...goesUp, ...more, run }).check(({ value, issues }) => {
     const name = Object.keys(value).find((one) => IN_RUN.has(one));
     if (name === undefined) return;
     const message = `it has no effect beside \`run\`. Put it into \`run\`${value.run === 'worker' ? `: {"worker": true, "${name}": …}` : ''}`;
@@ -137,28 +137,28 @@ function toolWith<Run extends z.ZodMiniType, More extends z.core.$ZodLooseShape>
   });
 }
 
-const told = {
+const goesUp = {
   name: z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -')),
   description: z.optional(z.string()),
 };
-const inputSchema = z.looseObject(
+const schemaOfObject = z.looseObject(
   { type: z.literal('object', { error: fieldError("Input should be 'object'") }) },
   { error: fieldError('Input should be a JSON schema: an object') },
 );
-const described = { input_schema: inputSchema };
-const filled = { input_schema: z.optional(inputSchema) };
+const withSchema = { input_schema: schemaOfObject };
+const mayHaveSchema = { input_schema: z.optional(schemaOfObject) };
 
 /** A tool that the client runs. */
-export const clientTool = z.looseObject({ ...told, ...described });
+export const clientTool = z.looseObject({ ...goesUp, ...withSchema });
 /** A tool that the edge calls over HTTP. */
-export const runTool = toolWith(runSchema, described);
+export const runTool = toolWith(runSchema, withSchema);
 /** A tool that is an agent. */
-export const agentTool = toolWith(agentRunSchema, filled);
+export const agentTool = toolWith(agentRunSchema, mayHaveSchema);
 /** A tool that the Worker's own code defines, which says the rest: as it says, or otherwise called. */
 export const ownTool = toolWith(z.literal('worker'), {});
 export const workerToolEntry = toolWith(workerRunSchema, {});
 /** A tool of an MCP server, and a server with all of its tools. Both occur only in stored prefixes and agents. */
-export const mcpTool = toolWith(mcpRunSchema, described);
+export const mcpTool = toolWith(mcpRunSchema, withSchema);
 export const mcpServer = toolWith(mcpServerSchema, {});
 
 /** The limits of a run: members of its request. */

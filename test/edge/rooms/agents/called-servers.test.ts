@@ -385,7 +385,10 @@ test('a secret goes to no other host than the operator’s, also where that was 
 });
 
 test('`agent_tools` offers a server by its name, and nobody puts a toolset of theirs in its place', async () => {
-  const { tell, bob, ups } = await edgeWith({ ...AGENT, tools: [...AGENT.tools, { name: 'pick', input_schema: { type: 'object' } }] });
+  const { tell, bob, ups } = await edgeWith({
+    ...AGENT,
+    tools: [...AGENT.tools, { name: 'pick', input_schema: { type: 'object' } }],
+  });
   const { conversation: _, ...sent } = SENT;
   const offered = async (agent_tools: string[]) => {
     ups.length = 0;

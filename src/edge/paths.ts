@@ -16,7 +16,6 @@ export type Path =
   | '/agents/:name/versions'
   | '/agents/:name/versions/:hash'
   | '/alerts'
-  | '/alerts/newest'
   | '/classifications/:id'
   | '/classifications/:id/cancel'
   | '/classifications/:id/results'

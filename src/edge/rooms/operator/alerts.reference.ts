@@ -1,5 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
+import { namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 import { alertRow } from './alerts-answers.schema.ts';
@@ -30,11 +30,6 @@ export const alerts: Resource = {
       operation: 'listAlerts',
       summary: 'List the alerts, newest first',
       answer: pageAnswer(namedList('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
-    },
-    'GET /alerts/newest': {
-      operation: 'getNewestAlert',
-      summary: 'Read the newest alert',
-      answer: jsonAnswer('It, or null.', z.object({ newest: z.nullable(alertRow) }), { newest: row }),
     },
   }),
 };

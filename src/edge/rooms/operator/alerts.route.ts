@@ -10,11 +10,4 @@ export const ALERT_ROUTES = [
     const place = { inboxes: c.env, settings: c.get('settings'), source: ALERT_SOURCE };
     return c.json(await callInbox(place, (inbox) => inbox.alerts(page)));
   }),
-  route('GET /alerts/newest', { needs: 'admin' }, async (c) => {
-    const place = { inboxes: c.env, settings: c.get('settings'), source: ALERT_SOURCE };
-    const { data } = await callInbox(place, (inbox) =>
-      inbox.alerts({ limit: 1, after_id: undefined, before_id: undefined }),
-    );
-    return c.json({ newest: data[0] ?? null });
-  }),
 ];

@@ -11,7 +11,7 @@ import type { AppChoices, AppEnv } from './gate/auth/context.ts';
 import { loopbackOnly } from './gate/auth/loopback.ts';
 import { allowOrigins } from './gate/auth/origins.ts';
 import { close, closedUnlessOpened, handlersOf, open } from './gate/auth/protected-paths.ts';
-import { type AnyRoute, mount, ROUTES } from './gate/auth/route.ts';
+import { type AnyRoute, mount, ROUTES, TAKE_OPTIONS } from './gate/auth/route.ts';
 import { settingsOf, sharePrices } from './gate/settings/settings.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
 import { RoomShare, room } from './kit/http/body-room.ts';
@@ -89,6 +89,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   if (options.fetch) shareFetch(options.fetch);
   if (options.prices) sharePrices(options.prices);
   if (options.tools) shareTools(options.tools);
+  for (const take of pluggedInto(TAKE_OPTIONS)) take(options);
   const app = new Hono<AppEnv>();
   app.onError((thrown, c) => {
     const error = toApiError(thrown);

@@ -1,4 +1,4 @@
-import type { BEFORE_SPENDING, ROUTES } from '../gate/auth/route.ts';
+import type { BEFORE_SPENDING, ROUTES, TAKE_OPTIONS } from '../gate/auth/route.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
 
@@ -6,5 +6,6 @@ import type { BY_BATCH } from '../named/classify/classify.route.ts';
 export interface Room
   extends AnyRoom,
     Plugged<typeof ROUTES>,
+    Plugged<typeof TAKE_OPTIONS>,
     Plugged<typeof BEFORE_SPENDING>,
     Plugged<typeof BY_BATCH> {}

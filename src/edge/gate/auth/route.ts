@@ -5,7 +5,7 @@ import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { Scope } from '../identity/identity.ts';
 import { checkScope } from './authenticate.ts';
 import { openToBound } from './bound-routes.ts';
-import type { AppEnv } from './context.ts';
+import type { AppChoices, AppEnv } from './context.ts';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -43,6 +43,8 @@ export type AnyRoute = Route<RouteName, z.ZodMiniType | undefined, z.ZodMiniObje
 
 /** The routes that rooms add. */
 export const ROUTES = seam<readonly AnyRoute[]>()('routes');
+/** What rooms do with the options of each app when it is made. It throws for those that it cannot take. */
+export const TAKE_OPTIONS = seam<(options: AppChoices) => void>()('takeOptions');
 /** What rooms ask before a route that spends money: it refuses, or calls `next`. */
 export const BEFORE_SPENDING = seam<MiddlewareHandler<AppEnv>>()('beforeSpending');
 

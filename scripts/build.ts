@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createReference } from '../src/edge/openapi.ts';
+import { createReference } from './described-edge.ts';
 import { bundleGuides } from './guides.ts';
 import { bundlePage } from './page.ts';
 import { referencePage } from './reference.ts';

@@ -1,6 +1,6 @@
 /** Makes the page of the reference of the OpenAPI document: each route, each schema and each error, by its own anchor. */
 import { Marked } from 'marked';
-import type { createReference } from '../src/edge/openapi.ts';
+import type { createReference } from './described-edge.ts';
 import { codeOf, escaped, framed } from './guides.ts';
 
 type Reference = ReturnType<typeof createReference>;

@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { RESOURCES } from '../scripts/described-edge.ts';
 import { anchorOf } from '../scripts/guides.ts';
 import { MODELS } from '../src/edge/claude/pricing/models.ts';
 import { roomForText } from '../src/edge/claude/pricing/thinking-off.ts';
 import type { Verdict } from '../src/edge/kit/delivery/signature.ts';
 import type { ObjectName } from '../src/edge/kit/objects/call-object.ts';
-import { RESOURCES } from '../src/edge/openapi.ts';
 import { createSimulator } from '../src/edge/toolkit/simulator.ts';
 import { readGuide, readGuides, sectionIn } from './support/guides.ts';
 
@@ -56,9 +56,9 @@ test('the design names each route with its folder and what it needs, and clients
   const page = await read('docs/design/routes.md');
   await expect(page.replace(/^\| route [\s\S]*?\n(?=\n)/m, table)).toMatchFileSnapshot('../docs/design/routes.md');
   const paths = [...new Set(described.map((name) => name.split(' ')[1]))].toSorted();
-  const type = `export type Path =\n${paths.map((path) => `  | '${path}'`).join('\n')};\n`;
+  const type = `type Path =\n${paths.map((path) => `  | '${path}'`).join('\n')};\n`;
   const source = await read('src/edge/paths.ts');
-  await expect(source.replace(/export type Path =[\s\S]*?;\n/, type)).toMatchFileSnapshot('../src/edge/paths.ts');
+  await expect(source.replace(/type Path =[\s\S]*?;\n/, type)).toMatchFileSnapshot('../src/edge/paths.ts');
 });
 
 test('the picture and the table of rooms have every room', async () => {

@@ -1,6 +1,6 @@
 /** The paths of all routes, written from these by `npx vitest run test/documents.test.ts --update`. Only types. */
 
-export type Path =
+type Path =
   | '/accounts'
   | '/accounts/:id'
   | '/accounts/:id/backup'

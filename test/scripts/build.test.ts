@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { describe, expect, test } from 'vitest';
 import { build } from '../../scripts/build.ts';
-import { createReference, RESOURCES } from '../../src/edge/openapi.ts';
+import { createReference, RESOURCES } from '../../scripts/described-edge.ts';
 
 const built = fileURLToPath(new URL('../../build', import.meta.url));
 /** The page of the reference, compressed. */

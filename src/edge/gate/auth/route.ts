@@ -13,7 +13,7 @@ type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 export type RouteName = `${Method} /${string}`;
 
 /** The path in a route's name. */
-export type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
+type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
 /** What must hold before a route's handler is called, and what it reads. */
 interface RouteTerms<Body, Query> {

@@ -1,12 +1,13 @@
 import type { Room } from '../room.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';
 import { createConsumer } from './webhook-job.ts';
-import { WEBHOOK_ROUTES } from './webhooks.route.ts';
+import { takeSources, WEBHOOK_ROUTES } from './webhooks.route.ts';
 
 /** Webhooks: events that are classified or answered. */
 export const webhooksRoom: Room = {
   name: 'webhooks',
   routes: WEBHOOK_ROUTES,
+  options: takeSources,
   queue: createConsumer(),
   bindings: { INBOX: 'Inbox', QUEUE: null },
   settings: {

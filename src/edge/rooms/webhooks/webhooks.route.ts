@@ -49,13 +49,14 @@ export const WEBHOOK_ROUTES = [
   }),
 ];
 
+/** @returns the sources of an app by their names @throws Error for two of one name */
+export function takeSources(app: AppChoices): ReadonlyMap<string, Webhook> {
+  return getOrMake(sourcesOfApps, app, () => webhooksBySource(pluggedBy(app, SOURCES_GIVEN) ?? shippedWebhooks));
+}
+
 /** @throws ApiError 404 for a source that this deployment does not have */
 function webhookNamed(c: Context<AppEnv>): Webhook {
-  const app = c.get('app');
-  const sources = getOrMake(sourcesOfApps, app, () =>
-    webhooksBySource(pluggedBy(app, SOURCES_GIVEN) ?? shippedWebhooks),
-  );
-  const webhook = sources.get(c.req.param('source') ?? '');
+  const webhook = takeSources(c.get('app')).get(c.req.param('source') ?? '');
   if (!webhook) throw notFound('There is no such source of webhooks.');
   return webhook;
 }

@@ -1,0 +1,17 @@
+/**
+ * Loads what describes the edge. It is made of the Worker's routes, whose types are of another runtime than those of scripts: so
+ * it is loaded by its URL, with these types alone.
+ */
+import type { createDocument } from 'zod-openapi';
+
+interface DescribedEdge {
+  createReference(): ReturnType<typeof createDocument>;
+  RESOURCES: readonly {
+    tag: string;
+    routes: Readonly<Record<string, { needs: string; body?: { example: unknown } | undefined }>>;
+  }[];
+}
+
+export const { createReference, RESOURCES }: DescribedEdge = await import(
+  new URL('../src/edge/openapi.ts', import.meta.url).href
+);

@@ -295,7 +295,7 @@ function placeHold(
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
   const { requestId, prefix, token } = request;
-  const { conversation, countedAs } = placeOf(request);
+  const { conversation, countedAs } = whereStored(request);
   const known = budget.holds.get(requestId);
   if (known) return admitHeld(state, request, known, now, pursesFor(state, request, now));
   // How much the answer will store is not known yet, but the size of the question is.
@@ -355,7 +355,7 @@ function placeHold(
  * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing in its
  *   conversation, which may come to nothing, and is paid only where the request may go up for which it is
  */
-function placeOf({ route, requestId, conversation, chosenBy }: AdmissionRequest) {
+function whereStored({ route, requestId, conversation, chosenBy }: AdmissionRequest) {
   return route === CHOICE
     ? { conversation: undefined, countedAs: chosenBy?.request_id || requestId }
     : { conversation, countedAs: requestId };

@@ -298,7 +298,7 @@ function placeHold(
   const { limits, rules } = state.limits;
   const { requestId, token } = request;
   const about = aboutIn(request);
-  const { conversation, countedAs } = placeOf(request, about);
+  const { conversation, countedAs } = whereStored(request, about);
   const known = budget.holds.get(requestId);
   if (known) return admitHeld(state, request, known, now, pursesFor(state, request, now));
   // How much the answer will store is not known yet, but the size of the question is.
@@ -359,7 +359,7 @@ function placeHold(
  * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing in its
  *   conversation, which may come to nothing, and is paid only where the request may go up for which it is
  */
-function placeOf({ route, requestId, conversation }: AdmissionRequest, about: About) {
+function whereStored({ route, requestId, conversation }: AdmissionRequest, about: About) {
   return route === CHOICE
     ? { conversation: undefined, countedAs: placeAmong(about) || requestId }
     : { conversation, countedAs: requestId };

@@ -5,7 +5,7 @@ import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, invalidRequest, toApiError, tooLarge } from '../../kit/http/errors.ts';
 import { PIECE } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { MOST_CARRIED } from '../transfer/carried-lines.ts';
+import { MOST_CARRIED } from '../../talk/storage/carried-lines.ts';
 import { BACKUP_LINES } from './conversation-backup.schema.ts';
 
 type LineKind = keyof typeof BACKUP_LINES;

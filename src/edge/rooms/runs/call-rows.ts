@@ -3,7 +3,7 @@ import { columnsOf, membersOf } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import { checked, checksumOf, DamagedRow } from '../../talk/storage/damaged-row.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
-import { readDivided, writeDivided } from '../../talk/storage/pieces.ts';
+import { ownersIn, pieceOwner, readDivided, writeDivided } from '../../talk/storage/pieces.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface CallRow {
@@ -49,11 +49,6 @@ export type EndedCall = Omit<CallRow, 'beganAt' | 'endedAt'> & { beganAt: number
 /** A call that begins now. */
 export type BegunCall = Pick<CallRow, 'turn' | 'n' | 'id' | 'name' | 'tries' | 'subagent'>;
 
-/** The most calls of a step. An answer has far fewer. */
-const MOST_IN_A_STEP = 10_000;
-/** The owners of results' pieces begin here and go down: all other owners have greater numbers. */
-const FIRST_OWNER = -1_000;
-
 /** @returns the calls of a step as its own row has them. */
 export function writeCalls(calls: readonly NewCall[]): string {
   return JSON.stringify(calls.map(({ id, name }) => [id, name]));
@@ -93,7 +88,7 @@ export class CallRows extends Rows {
     const stored = isDivided ? { result: null } : { result, sum: checksumOf(result) };
     const all = { ...row, ...subagentColumn(subagent), ...stored };
     this.tables.insert('calls', all, 'insert or replace');
-    if (isDivided) writeDivided(this.tables, resultOwner(turn, n), result);
+    if (isDivided) writeDivided(this.tables, pieceOwner(turn, n), result);
   }
 
   /** @returns the calls of a step, in their order. */
@@ -126,7 +121,7 @@ export class CallRows extends Rows {
         String(id),
         typeof result === 'string'
           ? checked('the result of a call', result, sum)
-          : readDivided(this.tables, resultOwner(turn, Number(n))),
+          : readDivided(this.tables, pieceOwner(turn, Number(n))),
       ]),
     );
   }
@@ -143,27 +138,21 @@ export class CallRows extends Rows {
    * has.
    */
   saveRequest(run: number, text: string): void {
-    writeDivided(this.tables, resultOwner(run, 0), text);
+    writeDivided(this.tables, pieceOwner(run, 0), text);
   }
 
   /** @returns the stored request of a run; empty after the run has ended */
   requestOf(run: number): string {
-    return readDivided(this.tables, resultOwner(run, 0));
+    return readDivided(this.tables, pieceOwner(run, 0));
   }
 
   deleteRequest(run: number): void {
-    this.tables.write('delete from pieces where owner = ?', resultOwner(run, 0));
+    this.tables.write('delete from pieces where owner = ?', pieceOwner(run, 0));
   }
 
   /** Deletes the calls of turns. @param turns a query of their numbers */
   deleteOf(turns: string, ...bindings: SqlStorageValue[]): void {
-    const ofResult = `owner <= ${FIRST_OWNER} and (${FIRST_OWNER} - owner) / ${MOST_IN_A_STEP} in (${turns})`;
-    this.tables.write(`delete from pieces where ${ofResult}`, ...bindings);
+    this.tables.write(`delete from pieces where ${ownersIn(turns)}`, ...bindings);
     this.tables.write(`delete from calls where turn in (${turns})`, ...bindings);
   }
-}
-
-/** @returns the owner of a result's pieces */
-export function resultOwner(turn: number, n: number): number {
-  return FIRST_OWNER - turn * MOST_IN_A_STEP - n;
 }

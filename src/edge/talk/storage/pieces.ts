@@ -2,6 +2,21 @@ import type { Tables } from '../../kit/objects/tables.ts';
 import { checked, checksumOf } from './damaged-row.ts';
 import { divideText } from './message-text.ts';
 
+/** The most owners behind a turn: results of calls, of which an answer has far fewer, and from the half on carried lines. */
+const MOST_BEHIND = 10_000;
+/** The owners behind turns begin here and go down: all other owners have greater numbers. */
+const FIRST_BEHIND = -1_000;
+
+/** @returns the owner of the nth text behind a turn */
+export function pieceOwner(turn: number, n: number): number {
+  return FIRST_BEHIND - turn * MOST_BEHIND - n;
+}
+
+/** @returns the condition on owners for all that is behind turns. @param turns a query of their numbers */
+export function ownersIn(turns: string): string {
+  return `owner <= ${FIRST_BEHIND} and (${FIRST_BEHIND} - owner) / ${MOST_BEHIND} in (${turns})`;
+}
+
 /** Stores a text of any length in as many rows as it needs. @param owner the number under which it is found again */
 export function writeDivided(tables: Tables, owner: number, whole: string): void {
   for (const [n, text] of divideText(whole).entries())

@@ -3,8 +3,7 @@
  * them again, each behind the turn that it has come behind. So such a line names no turn: its place says it.
  */
 import type { Tables } from '../../kit/objects/tables.ts';
-import { readDivided, writeDivided } from '../../talk/storage/pieces.ts';
-import { resultOwner } from '../runs/call-rows.ts';
+import { pieceOwner, readDivided, writeDivided } from './pieces.ts';
 
 /** They are stored behind the results of all calls that a turn can have, and deleted with these. */
 const FIRST_CARRIED = 5_000;
@@ -13,13 +12,13 @@ export const MOST_CARRIED = 5_000;
 
 /** Stores a line. @param n how many are stored already behind the same turn; 0 as the turn: before the first one */
 export function carryLine(tables: Tables, turn: number, n: number, line: string): void {
-  writeDivided(tables, resultOwner(turn, FIRST_CARRIED + n), line);
+  writeDivided(tables, pieceOwner(turn, FIRST_CARRIED + n), line);
 }
 
 /** Yields the lines behind a turn. */
 export function* carriedLines(tables: Tables, turn: number): Generator<string> {
   for (let n = 0; n < MOST_CARRIED; n += 1) {
-    const line = readDivided(tables, resultOwner(turn, FIRST_CARRIED + n));
+    const line = readDivided(tables, pieceOwner(turn, FIRST_CARRIED + n));
     if (line === '') return;
     yield `${line}\n`;
   }

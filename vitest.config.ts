@@ -87,7 +87,7 @@ const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
 
 const inIsolate = [
-  './test/runner/all-rooms.ts',
+  './src/edge/with-all-rooms.ts',
   './test/runner/seeds.ts',
   './test/runner/calendar.ts',
   './test/runner/known-modules.ts',
@@ -114,7 +114,7 @@ const inNode = (name: string, include: string[], exclude: string[]) => ({
     // They share nothing that one could leave behind for another, and a process each would take longer.
     isolate: false,
     setupFiles: [
-      ...(name === 'edge' ? ['./test/runner/all-rooms.ts'] : []),
+      ...(name === 'edge' ? ['./src/edge/with-all-rooms.ts'] : []),
       './test/runner/seeds.ts',
       './test/runner/calendar.ts',
     ],
@@ -160,7 +160,7 @@ export default defineConfig({
           exclude: leftForNight,
           // A world gives the machine its clock back, and each file has worlds of its own.
           isolate: false,
-          setupFiles: ['./test/runner/all-rooms.ts', './test/runner/seeds.ts'],
+          setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/seeds.ts'],
         },
       },
       {
@@ -195,7 +195,7 @@ export default defineConfig({
           exclude: leftForNight,
           // What is timed by day are functions.
           globalSetup: isNight ? './test/runner/build.ts' : [],
-          setupFiles: ['./test/runner/all-rooms.ts', './test/runner/seeds.ts', './test/runner/connections.ts'],
+          setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/seeds.ts', './test/runner/connections.ts'],
           isolate: false,
           maxWorkers: 1,
           sequence: { groupOrder: 1 },

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { CORE_HEADERS, HEADERS } from '../src/edge/kit/http/headers/answer-headers.ts';
 import { pluggedInto } from '../src/edge/kit/rooms/rooms.ts';
 import { memberHeaders } from '../src/edge/talk/contracts/members.ts';
-import './runner/all-rooms.ts';
+import '../scripts/all-rooms.mjs';
 import { root } from './support/root.ts';
 
 /** What requests say beside their members. */

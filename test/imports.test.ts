@@ -85,6 +85,11 @@ const partOf = (path: string) => path.split('/').slice(0, 3).join('/');
 const UPWARDS = 'an import upwards';
 const BETWEEN_ROOMS = 'an import of another room';
 
+/** What may import rooms: their list, and what puts all together. */
+const MAY_IMPORT_ROOMS = /^src\/edge\/(?:(?:rooms|index|openapi|answers|development)\.ts$|toolkit\/)/;
+/** What a room says of itself: there it names those that it needs. */
+const OF_A_ROOM = /^src\/edge\/rooms\/[^/]+\/room\.ts$/;
+
 /** What a room is called, if a file is in one. */
 const roomOf = (path: string) => /^src\/edge\/rooms\/([^/]+)\//.exec(path)?.[1];
 
@@ -146,7 +151,9 @@ function fault({ from, to, typeOnly }: Import): string | undefined {
   const above = placeOf(from);
   const below = placeOf(to);
   if (above < 0 || below < 0) return 'a room that the picture does not have';
+  if (OF_A_ROOM.test(from) && OF_A_ROOM.test(to)) return undefined;
   if (roomOf(from) !== roomOf(to) && roomOf(from) && roomOf(to)) return BETWEEN_ROOMS;
+  if (roomOf(to) && !roomOf(from) && !MAY_IMPORT_ROOMS.test(from)) return UPWARDS;
   // The schemas of a part of the core form its lowest floor.
   const isSchema = to.endsWith('.schema.ts') && partOf(from) === partOf(to);
   return dirname(from) === dirname(to) || below >= above || isSchema ? undefined : UPWARDS;
@@ -239,6 +246,13 @@ describe('the rule', () => {
     const { from, to } = { from: 'src/edge/rooms/agents/agent.ts', to: 'src/edge/rooms/runs/limits.ts' };
     expect(fault({ from, to, typeOnly: true })).toBe(BETWEEN_ROOMS);
     expect(wrong(from, 'src/edge/rooms/agents/find-agent.ts')).toBe(false);
+  });
+
+  test('lets only the list of rooms know them', () => {
+    expect(wrong('src/edge/rooms.ts', 'src/edge/rooms/files/room.ts')).toBe(false);
+    expect(wrong('src/edge/app.ts', 'src/edge/rooms/files/room.ts', true)).toBe(true);
+    expect(wrong('src/edge/app.ts', 'src/edge/rooms/room.ts', true)).toBe(false);
+    expect(wrong('src/edge/rooms/operator/room.ts', 'src/edge/rooms/webhooks/room.ts')).toBe(false);
   });
 
   test('keeps apart what must run by itself', () => {

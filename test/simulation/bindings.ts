@@ -1,6 +1,6 @@
 /** What the platform binds to the Worker, in a simulated world: objects, the store and the queue. */
 
-import '../runner/all-rooms.ts';
+import '../../src/edge/with-all-rooms.ts';
 import type { Upstream } from '../../src/edge/claude/upstream.ts';
 import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
 import { Account } from '../../src/edge/money/account/account.ts';

@@ -8,7 +8,6 @@ export { requireScope } from '../gate/auth/authenticate.ts';
 export type { AppEnv, Authenticate } from '../gate/auth/context.ts';
 export type { Caller, Identity } from '../gate/identity/caller.ts';
 export type { Scope } from '../gate/identity/identity.ts';
-export type { Deliver } from '../kit/delivery/deliver.ts';
 export { type HmacOptions, hmac } from '../kit/delivery/hmac.ts';
 export type { SignatureScheme, Verify } from '../kit/delivery/signature.ts';
 export { verifyStandard } from '../kit/delivery/standard-webhooks.ts';
@@ -21,7 +20,7 @@ export { ClassificationJob } from '../rooms/classify-batches/classification-job.
 export { Pool } from '../rooms/pools/pool.ts';
 export type { ToolContext, ToolSchema, WorkerTool, WorkerTools } from '../rooms/runs/tools/worker-tools.ts';
 export { Inbox } from '../rooms/webhooks/inbox/inbox.ts';
-export { defineWebhook, type Webhook } from '../rooms/webhooks/sources/define-webhook.ts';
+export { type Deliver, defineWebhook, type Webhook } from '../rooms/webhooks/sources/define-webhook.ts';
 export { shippedWebhooks } from '../rooms/webhooks/sources/shipped.ts';
 export { type ConsumerOptions, createConsumer } from '../rooms/webhooks/webhook-job.ts';
 export { Conversation } from '../talk/conversations/conversation.ts';

@@ -1,14 +1,13 @@
 /** Delivers a result: signed, always with the same id, and only to hosts that the operator has allowed. */
 
 import type { Settings } from '../../gate/settings/settings.ts';
-import type { Delivered, DeliveredAnswer } from '../../rooms/webhooks/webhooks-answers.schema.ts';
 import { deliverFault } from '../http/headers/hosts.ts';
 import { writeJson } from '../json/kept-text.ts';
 import type { Bindings } from '../objects/bindings.ts';
 import { signStandard } from './standard-webhooks.ts';
 
 /** A function that receives results. If it throws, the delivery has failed and is tried again. */
-export type Deliver<Result = Delivered> = (
+export type DeliverResult<Result> = (
   result: Result,
   context: {
     /** The same id for each delivery of the same result. */
@@ -20,8 +19,8 @@ export type Deliver<Result = Delivered> = (
 ) => Promise<void>;
 
 /** Where the results of a source go. */
-export type Target<Result = Delivered | DeliveredAnswer> =
-  | { kind: 'function'; deliver: Deliver<Result> }
+export type Target<Result> =
+  | { kind: 'function'; deliver: DeliverResult<Result> }
   | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
 
 /** Why a delivery has failed. */
@@ -87,7 +86,7 @@ async function callFunction<Result extends { event_id: string }>(
 
 async function post(
   result: { event_id: string },
-  { url, hosts }: Extract<Target, { kind: 'url' }>,
+  { url, hosts }: Extract<Target<unknown>, { kind: 'url' }>,
   { settings, fetch, now }: DeliveryOptions,
   signal: AbortSignal,
 ): Promise<Undelivered | undefined> {

@@ -14,7 +14,6 @@ import { type Json, parseObject } from '../../kit/json/object.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { saidOf } from '../../talk/contracts/member.ts';
 import { isOpenTo, limitsOfRun, memberNames } from '../../talk/contracts/members.ts';
-import type { SecretSettings } from '../runs/tools/tool-secrets.ts';
 import { IN_WORKER } from '../runs/tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
@@ -56,7 +55,7 @@ export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
 interface LaidBehind {
   breakpoints: number;
   counts?: boolean;
-  secrets?: SecretSettings & Pick<Settings, 'models'>;
+  secrets?: Pick<Settings, 'given' | 'development' | 'models'>;
   model?: string | undefined;
 }
 

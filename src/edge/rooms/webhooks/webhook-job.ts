@@ -214,7 +214,12 @@ class WebhookJob {
     await this.#send(JSON.parse(work.text) as AlertBody, target, ALERT_SCHEDULE, work);
   }
 
-  async #deliver(webhook: Webhook, target: Target, work: TakenWork, result: EventResult): Promise<void> {
+  async #deliver(
+    webhook: Webhook,
+    target: Target<Delivered | DeliveredAnswer>,
+    work: TakenWork,
+    result: EventResult,
+  ): Promise<void> {
     const { subject, receivedAt } = work;
     const event = {
       event_id: this.#id,

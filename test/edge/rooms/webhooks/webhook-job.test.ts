@@ -1,11 +1,11 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
 import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
-import type { Deliver } from '../../../../src/edge/kit/delivery/deliver.ts';
 import { hmac } from '../../../../src/edge/kit/delivery/hmac.ts';
 import type { Schedule } from '../../../../src/edge/kit/delivery/schedule.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Inbox } from '../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
+import type { Deliver } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import { defineWebhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import { webhookVars } from '../../../support/webhook-vars.ts';
 import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../../../support/webhooks.ts';

@@ -4,7 +4,7 @@ import type { Settings } from '../../../gate/settings/settings.ts';
 import { isHost } from '../../../kit/http/headers/hosts.ts';
 
 /** A secret that goes to only one host, as a header of a tool's call. */
-export interface ToolSecret {
+interface ToolSecret {
   /** The host in the form of a URL, with its port if that is not the usual one. */
   host: string;
   value: string;

@@ -86,12 +86,7 @@ quietKilledRuntimes();
 const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
 
-const inIsolate = [
-  './src/edge/with-all-rooms.ts',
-  './test/runner/seeds.ts',
-  './test/runner/calendar.ts',
-  './test/runner/known-modules.ts',
-];
+const inIsolate = ['./test/runner/seeds.ts', './test/runner/calendar.ts', './test/runner/known-modules.ts'];
 const workerd = () => ({
   plugins: [
     cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false }),

@@ -5,11 +5,11 @@ import {
   ledgerRequestSchema as requestOfCore,
   ledgerRowSchema as rowOfCore,
 } from '../money/account/usage-answers.schema.ts';
-import { chosenByShown } from '../rooms/choice/chosen-by.schema.ts';
+import { OF_CHOICE } from '../rooms/choice/chosen-by.schema.ts';
 
-export const ledgerRowSchema = z.extend(rowOfCore, chosenByShown.shown);
+export const ledgerRowSchema = z.extend(rowOfCore, OF_CHOICE.shown);
 export const ledgerRequestSchema = z.extend(requestOfCore, {
-  ...chosenByShown.shown,
+  ...OF_CHOICE.shown,
   tries: z.array(ledgerRowSchema),
 });
 

@@ -1,4 +1,5 @@
 import { decoder } from '../../kit/http/bytes.ts';
+import type { Dimension } from '../../money/contracts/about.ts';
 import type { StoredKind } from '../../named/versions/find-stored.ts';
 import { type Agent, agentOf, sizeOfAgent } from './agent.ts';
 
@@ -10,3 +11,6 @@ export const AGENTS: StoredKind<Agent, '/agents'> = {
   memorySize: sizeOfAgent,
   memoryBytes: 8 * 1024 * 1024,
 };
+
+/** The version of the agent that answers, name@version. */
+export const OF_AGENT: Dimension<string> = { name: 'agent', group: 'agent', isVersion: true };

@@ -1,10 +1,7 @@
-import type { Dimension } from '../../money/contracts/about.ts';
 import type { Room } from '../room.ts';
+import { OF_AGENT } from './agent-kind.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { AGENT_MEMBERS } from './agents.schema.ts';
-
-/** The version of the agent that answers, name@version. */
-export const OF_AGENT: Dimension<string> = { name: 'agent', group: 'agent', isVersion: true };
 
 /** For the reference alone: no Worker has them in it. */
 export const AGENT_HEADER_WORDS = {

@@ -18,10 +18,9 @@ import { requireStored } from '../../named/versions/find-stored.ts';
 import { ownerName } from '../../named/versions/named-routes.ts';
 import { parseRef } from '../../named/versions/version-ref.ts';
 import type { Agent } from '../agents/agent.ts';
+import { OF_AGENT } from '../agents/agent-kind.ts';
 import type { ModelByLabel } from '../agents/agents.schema.ts';
-import { OF_AGENT } from '../agents/room.ts';
-import type { ChosenBy } from './chosen-by.schema.ts';
-import { OF_CHOICE } from './room.ts';
+import { type ChosenBy, OF_CHOICE } from './chosen-by.schema.ts';
 
 /** A model, by the name that the agent has for it, and how it was chosen. */
 export interface Chosen {

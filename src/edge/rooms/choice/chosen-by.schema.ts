@@ -1,4 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
+import type { Dimension } from '../../money/contracts/about.ts';
 
 /** Why a request went to its model, where its agent chooses. */
 export const chosenBySchema = z.object({
@@ -30,8 +31,10 @@ declare module '../../money/contracts/about.ts' {
   }
 }
 
-/** How rows of the ledger show it, and messages. */
-export const chosenByShown = {
+/** How the model was chosen. A label has the place of the request that it is for. */
+export const OF_CHOICE = {
+  name: 'chosenBy',
+  placeOf: ({ request_id }) => request_id,
   shown: { chosen_by: z.optionally(chosenBySchema, 'Where its agent chooses its model: how it was chosen.') },
   shownInMessage: {
     chosen_by: z.optionally(
@@ -39,4 +42,4 @@ export const chosenByShown = {
       'Of an answer whose agent chooses its model: how it was chosen. A bound token is not told.',
     ),
   },
-};
+} satisfies Dimension<ChosenBy>;

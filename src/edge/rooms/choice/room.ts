@@ -1,16 +1,8 @@
 import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
-import type { Dimension } from '../../money/contracts/about.ts';
 import type { Room } from '../room.ts';
-import { type ChosenBy, chosenByShown } from './chosen-by.schema.ts';
-
-/** How the model was chosen. A label has the place of the request that it is for. */
-export const OF_CHOICE: Dimension<ChosenBy> = {
-  name: 'chosenBy',
-  placeOf: ({ request_id }) => request_id,
-  ...chosenByShown,
-};
+import { OF_CHOICE } from './chosen-by.schema.ts';
 
 /** For the reference alone: no Worker has them in it. */
 export const CHOICE_HEADER_WORDS = {

@@ -24,8 +24,8 @@ import { lastCommitted, latestTurn } from '../../talk/storage/turn-queries.ts';
 import { stopped, TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { conversationReportOf } from '../../talk/turn/turn-ending.ts';
 import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
+import { OF_AGENT } from '../agents/agent-kind.ts';
 import { layerOf, retainedAgent } from '../agents/retained-agent.ts';
-import { OF_AGENT } from '../agents/room.ts';
 import { newShare, takeRoom } from '../runs/run-room.ts';
 import { isRun } from '../runs/stored-run.ts';
 import {

@@ -18,6 +18,7 @@ export type {
   TokenRow,
   UsageReport,
 } from './money/account/usage-answers.schema.ts';
+export type { AlertRow } from './money/alerts/alerts-answers.schema.ts';
 export type { Limits } from './money/budget/limits.schema.ts';
 export type { ShownAbout } from './money/contracts/about.ts';
 export type { MintedTokenAnswer } from './money/tokens/tokens-answers.schema.ts';
@@ -35,7 +36,6 @@ export type { decisionRequest } from './rooms/approvals/approvals.schema.ts';
 export type { batchEstimate, deletedBatch, MessageBatch } from './rooms/batches/batches-answers.schema.ts';
 export type { evaluateRequest } from './rooms/evaluation/evaluation.schema.ts';
 export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts';
-export type { AlertRow } from './rooms/operator/alerts-answers.schema.ts';
 export type { AccountSpendRow, DeploymentReport, PoolQuotaReport } from './rooms/pools/pools-answers.schema.ts';
 export type { anyRunSchema, runLimits } from './rooms/runs/runs.schema.ts';
 export type { SHIPPED_SOURCES } from './rooms/webhooks/shipped-sources.ts';

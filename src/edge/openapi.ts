@@ -34,7 +34,7 @@ import { evaluations } from './rooms/evaluation/evaluation.reference.ts';
 import { files } from './rooms/files/files.reference.ts';
 import { alerts } from './rooms/operator/alerts.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
-import { deploymentPools, groups } from './rooms/pools/pools.reference.ts';
+import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
 import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
 import { SUMMARY_HEADER_WORDS } from './rooms/summaries/room.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
@@ -62,6 +62,7 @@ export const RESOURCES: readonly Resource[] = [
   groups,
   deploymentPools,
   usage,
+  spenders,
   accounts,
   accountBackups,
   tokens,

@@ -1,12 +1,10 @@
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { AccountObject } from '../../money/contracts/account.ts';
-import type { InboxObject } from '../../rooms/webhooks/contracts/inbox.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import { LruCache } from '../cache/lru.ts';
 import type { Bindings } from './bindings.ts';
 
-/** The bindings that objects are reached by. */
-/** With that of the pools, where the operator can be told by it. */
+/** The binding that accounts are reached by; with that of the pools, where the operator can be told by it. */
 export type AccountBinding = Pick<Bindings, 'ACCOUNT'> & Partial<Pick<Bindings, 'POOL'>>;
 export type InboxBinding = Pick<Bindings, 'INBOX'>;
 export type PoolBinding = Pick<Bindings, 'POOL'>;
@@ -56,7 +54,7 @@ function ownedStub<Env, T extends Rpc.DurableObjectBranded>(everywhere: (env: En
 }
 
 /** @returns the stub of the inbox of a webhook source. */
-export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string): DurableObjectStub<InboxObject> {
+export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string) {
   return stubOf(env.INBOX, settings, source);
 }
 

@@ -1,8 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
-import { spendRow } from '../../rooms/pools/pools.reference.ts';
-import { accountSpendRow } from '../../rooms/pools/pools-answers.schema.ts';
 import { ACCOUNT_ROUTES } from './accounts.route.ts';
 import { accountAnswer, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
 
@@ -53,13 +51,6 @@ export const accounts: Resource = {
   description: 'Who may spend how much.',
   parameters: { id: accountId },
   routes: words(ACCOUNT_ROUTES, {
-    'GET /accounts': {
-      operation: 'listAccounts',
-      summary: 'List the accounts',
-      description:
-        'What they have spent is told within a minute. Sorted otherwise than by name, `first_id` and `last_id` also have the value that was sorted by, so a page goes on where the page before it has ended, whatever was spent meanwhile.',
-      answer: pageAnswer(namedList('AccountList', accountSpendRow), spendRow, 'alice', 'A page of them.'),
-    },
     'GET /accounts/:id': {
       operation: 'getAccount',
       summary: 'See where an account stands',

@@ -7,33 +7,21 @@ import { listNamedAccount } from '../../gate/auth/list-account.ts';
 import { route } from '../../gate/auth/route.ts';
 import { isSourceAccount } from '../../gate/identity/identity.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { listOf, readPage } from '../../kit/http/page.ts';
+import { readPage } from '../../kit/http/page.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
 import { deploymentPool } from '../../rooms/pools/pools.route.ts';
-import { unusedAccount } from '../../rooms/pools/spenders.ts';
 import { defaultLimits } from '../admission/default-limits.ts';
 import { readJson } from '../admission/read-body.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { unpaidSearches } from '../budget/unpaid-searches.ts';
-import { absentQuery, accountsQuery } from './usage.schema.ts';
+import { absentQuery } from './usage.schema.ts';
 
 const LONGEST_KEY = 256;
 
 /** The routes of accounts. An admin sees and changes any account; everybody else sees only their own status. */
 export const ACCOUNT_ROUTES = [
-  route('GET /accounts', { needs: 'admin', pages: true, query: accountsQuery }, async (c, { query }) => {
-    const page = readPage(c.req.query());
-    const { sort, period } = validate(query, c.req.query());
-    if (sort !== 'name') return c.json(await deploymentPool(c)((pool) => pool.accounts({ ...page, sort, period })));
-    const { limit, after_id: after, before_id: before } = page;
-    const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
-    const told = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
-    const known = new Map(told.map((row) => [row.id, row]));
-    const rows = names.map((id) => known.get(id) ?? unusedAccount(id));
-    return c.json(listOf(rows, hasMore, ({ id }) => id));
-  }),
   route('GET /accounts/:id', { needs: 'credential', query: absentQuery }, async (c) => {
     const id = ownOrAny(c, c.req.param('id'));
     const answer = await accountAnswerOf(c, id);

@@ -2,8 +2,8 @@
 
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import type { DueAlert } from '../../rooms/operator/alert-outbox.ts';
-import type { Alert } from '../../rooms/operator/alerts-answers.schema.ts';
+import type { DueAlert } from '../alerts/alert-outbox.ts';
+import type { Alert } from '../alerts/alerts-answers.schema.ts';
 import type { Purse } from './purses.ts';
 import { limitName, PERIODS, spanAt, spanId } from './windows.ts';
 

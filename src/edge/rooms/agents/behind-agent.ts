@@ -14,16 +14,11 @@ import { type Json, parseObject } from '../../kit/json/object.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { saidOf } from '../../talk/contracts/member.ts';
 import { isOpenTo, limitsOfRun, memberNames } from '../../talk/contracts/members.ts';
+import type { InheritedParts } from '../../talk/history/inherited-parts.ts';
 import { IN_WORKER } from '../runs/tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
 import { serversUp } from './called-servers.ts';
-
-/** The system and the tools that a conversation was created with, as JSON texts. A request without its own gets these. */
-export interface InheritedParts {
-  system: string | undefined;
-  tools: string | undefined;
-}
 
 /** Members that the caller decides. */
 const ofCaller = ofRooms(() => [

@@ -9,6 +9,7 @@ import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from '../../
 import { memoryOf, refuseWithdrawn } from '../../named/versions/find-stored.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { ConversationPlace, TurnAnswer } from '../../talk/contracts/conversation.ts';
+import type { InheritedParts } from '../../talk/history/inherited-parts.ts';
 import type { PrefixDefaults } from '../../talk/history/next-request.ts';
 import { type Profile, type RetainedAgent, refOf } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
@@ -17,7 +18,7 @@ import { chosenHeader, modelOf } from '../choice/choose-model.ts';
 import { choiceOfTurn } from '../choice/model-chooser.ts';
 import { type Agent, agentOf } from './agent.ts';
 import { AGENTS } from './agent-kind.ts';
-import { behindAgent, type InheritedParts } from './behind-agent.ts';
+import { behindAgent } from './behind-agent.ts';
 import { findAgent } from './find-agent.ts';
 
 /** An agent with the defaults that it gives to a new conversation. */

@@ -1,8 +1,8 @@
 /** Tidies up a batch: releases unneeded holds, reports its state, and forgets it when nothing is left to do. */
 
 import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
+import { sendAlert } from '../../money/alerts/alert-outbox.ts';
 import { unknownBatchAlert } from '../../money/budget/thresholds.ts';
-import { sendAlert } from '../operator/alert-outbox.ts';
 import type { BatchRecord } from './batch-record.ts';
 import { batchOf, isOpen, type Journal, RESULTS_MS } from './journal.ts';
 import { rowsWithoutResults } from './poll-batch.ts';

@@ -1,8 +1,8 @@
 import * as z from '../../kit/http/zod.ts';
 import { namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
+import { alertRow } from '../../money/alerts/alerts-answers.schema.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
-import { alertRow } from './alerts-answers.schema.ts';
 
 const row = {
   type: 'alert',

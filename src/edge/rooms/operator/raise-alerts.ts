@@ -1,7 +1,7 @@
 import type { AccountState } from '../../money/account/account-state.ts';
+import { type DueAlert, hasAlertUrl } from '../../money/alerts/alert-outbox.ts';
 import { pursesOf } from '../../money/budget/purses.ts';
 import { overHoldAlert, thresholdsReached } from '../../money/budget/thresholds.ts';
-import { type DueAlert, hasAlertUrl } from './alert-outbox.ts';
 
 /**
  * Raises the alerts that are due by the account's sums. It costs little if its limits have no `alerts`.

@@ -11,12 +11,12 @@ import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import type { Page } from '../../kit/objects/page.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
 import type { PoolLimits } from '../../money/budget/limits.schema.ts';
 import { rulesOf } from '../../money/budget/rules.ts';
 import { keyAlert, thresholdsReached } from '../../money/budget/thresholds.ts';
 import { byPeriod, CALENDAR, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { AlertOutbox, OF_NO_ACCOUNT } from '../operator/alert-outbox.ts';
 import { AccountRecount } from './account-recount.ts';
 import type {
   LeaseAnswer,

@@ -1,7 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
-import { DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
+import { DEPLOYMENT_ROUTES, GROUP_ROUTES, SPENDER_ROUTES } from './pools.route.ts';
 import {
   accountSpendRow,
   deploymentAnswer,
@@ -36,13 +36,26 @@ const deployment = (description: string) =>
 const membership = (description: string, name: string | null) =>
   jsonAnswer(description, membershipSchema, { account: 'alice', group: name });
 const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
-export const spendRow = {
+const spendRow = {
   type: 'account',
   id: 'alice',
   group: 'research',
   spent_usd: { day: 0.25, week: 1.5, month: 4 },
   limit_usd: { day: 1, week: null, month: null },
   last_seen_at: '2026-11-20T10:06:14.000Z',
+};
+
+export const spenders: Resource = {
+  tag: 'Accounts',
+  routes: words(SPENDER_ROUTES, {
+    'GET /accounts': {
+      operation: 'listAccounts',
+      summary: 'List the accounts',
+      description:
+        'What they have spent is told within a minute. Sorted otherwise than by name, `first_id` and `last_id` also have the value that was sorted by, so a page goes on where the page before it has ended, whatever was spent meanwhile.',
+      answer: pageAnswer(namedList('AccountList', accountSpendRow), spendRow, 'alice', 'A page of them.'),
+    },
+  }),
 };
 
 export const groups: Resource = {

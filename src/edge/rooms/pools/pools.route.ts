@@ -7,17 +7,34 @@ import { isGroup } from '../../gate/identity/identity.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { groupList } from '../../kit/kv/name-list.ts';
+import { accountList, groupList } from '../../kit/kv/name-list.ts';
 import type { Remote } from '../../kit/objects/call-object.ts';
+import { accountsQuery } from '../../money/account/usage.schema.ts';
 import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { unpaidSearches } from '../../money/budget/unpaid-searches.ts';
 import { callPool } from './call-pool.ts';
 import type { PoolObject } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
 import { membersQuery } from './pools.schema.ts';
+import { unusedAccount } from './spenders.ts';
 
 /** Groups whose pools are asked at the same time. */
 const GROUPS_AT_ONCE = 20;
+
+/** The list of accounts, with what they have told the deployment's pool. */
+export const SPENDER_ROUTES = [
+  route('GET /accounts', { needs: 'admin', pages: true, query: accountsQuery }, async (c, { query }) => {
+    const page = readPage(c.req.query());
+    const { sort, period } = validate(query, c.req.query());
+    if (sort !== 'name') return c.json(await deploymentPool(c)((pool) => pool.accounts({ ...page, sort, period })));
+    const { limit, after_id: after, before_id: before } = page;
+    const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
+    const told = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
+    const known = new Map(told.map((row) => [row.id, row]));
+    const rows = names.map((id) => known.get(id) ?? unusedAccount(id));
+    return c.json(listOf(rows, hasMore, ({ id }) => id));
+  }),
+];
 
 /** The routes of shared budgets: those of groups, and the deployment's. All of them are for admins. */
 export const GROUP_ROUTES = [

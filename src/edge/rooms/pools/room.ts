@@ -2,13 +2,13 @@ import type { Room } from '../room.ts';
 import { tellOfKey } from './call-pool.ts';
 import { Leases } from './leases/leases.ts';
 import { poolFamilies } from './pool-families.ts';
-import { DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
+import { DEPLOYMENT_ROUTES, GROUP_ROUTES, SPENDER_ROUTES } from './pools.route.ts';
 import { refuseSpent } from './spent-pools.ts';
 
 /** Budgets that accounts share. */
 export const poolsRoom: Room = {
   name: 'pools',
-  routes: [...GROUP_ROUTES, ...DEPLOYMENT_ROUTES],
+  routes: [...SPENDER_ROUTES, ...GROUP_ROUTES, ...DEPLOYMENT_ROUTES],
   beforeSpending: refuseSpent,
   bindings: { POOL: 'Pool' },
   metrics: poolFamilies,

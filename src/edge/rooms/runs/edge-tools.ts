@@ -2,6 +2,7 @@
 
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, parseObject } from '../../kit/json/object.ts';
+import type { PendingResults } from '../../talk/history/cancelled-calls.ts';
 import type { ToolRun } from './runs.schema.ts';
 import { filledAgentTool, isAgentRun } from './tools/agent-tools.ts';
 import { filledTool, IN_WORKER, isWorkerRun, markOfTools, workerTool } from './tools/worker-tools.ts';
@@ -78,8 +79,7 @@ export function withoutAddresses(tools: string): string {
   return `[${shown.join(',')}]`;
 }
 
-/** Results of calls that the edge has made for the last answer, by call id. They are not in the history yet. */
-export type PendingResults = ReadonlyMap<string, string>;
+/** The edge has made no calls for the last answer. */
 export const NOTHING_PENDING: PendingResults = new Map();
 
 /**

@@ -1,4 +1,8 @@
-import type { InheritedParts } from '../../rooms/agents/behind-agent.ts';
+/** The system and the tools that a conversation was created with, as JSON texts. A request without its own gets these. */
+export interface InheritedParts {
+  system: string | undefined;
+  tools: string | undefined;
+}
 
 /**
  * Finds the system and tools that a request takes from its conversation, because it has none itself.

@@ -3,12 +3,12 @@
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { withCancelled } from '../../rooms/runs/cancelled-calls.ts';
-import { NOTHING_PENDING, type PendingResults, withResults } from '../../rooms/runs/edge-tools.ts';
+import { NOTHING_PENDING, withResults } from '../../rooms/runs/edge-tools.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
+import { type PendingResults, withCancelled } from './cancelled-calls.ts';
 import {
   addToState,
   countResent,

@@ -5,7 +5,7 @@ import * as z from 'zod/mini';
 import { verifyStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { alertRow, alertSchema } from '../../../../src/edge/rooms/operator/alerts-answers.schema.ts';
+import { alertRow, alertSchema } from '../../../../src/edge/money/alerts/alerts-answers.schema.ts';
 import { defineWebhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import { testApp } from '../../../support/app.ts';
 import { bindings } from '../../../support/conversations.ts';

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { verifyStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
-import type { AlertBody } from '../../../../src/edge/rooms/operator/alerts-answers.schema.ts';
+import type { AlertBody } from '../../../../src/edge/money/alerts/alerts-answers.schema.ts';
 import type { LeaseCall } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
 import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
 import { testApp } from '../../../support/app.ts';

@@ -13,6 +13,12 @@ import type {
 } from '../../classify-batches/contracts/classification.ts';
 import type { MessageBatch, OutcomeCounts } from '../batches-answers.schema.ts';
 
+declare module '../../../kit/objects/bindings.ts' {
+  interface Bindings {
+    BATCH: DurableObjectNamespace<BatchObject>;
+  }
+}
+
 // What an account's object does for batches alone.
 declare module '../../../money/contracts/account.ts' {
   interface AccountObject {

@@ -56,6 +56,12 @@ export interface ResultPage {
   last: number | null;
 }
 
+declare module '../../../kit/objects/bindings.ts' {
+  interface Bindings {
+    CLASSIFICATION: DurableObjectNamespace<ClassificationObject>;
+  }
+}
+
 /** What is left of the object that a classification by batch of the last release had. */
 export interface ClassificationObject extends Rpc.DurableObjectBranded {
   read(): ClassificationReport | undefined;

@@ -1,7 +1,13 @@
 import type { Page, PageOf } from '../../../kit/objects/page.ts';
-import type { AlertRow } from '../../operator/alerts-answers.schema.ts';
+import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
+
+declare module '../../../kit/objects/bindings.ts' {
+  interface Bindings {
+    INBOX: DurableObjectNamespace<InboxObject>;
+  }
+}
 
 /** The methods of the inbox of a webhook source. The object says what each one does. */
 export interface InboxObject extends Rpc.DurableObjectBranded {

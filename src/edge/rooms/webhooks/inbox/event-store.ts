@@ -5,7 +5,7 @@ import { type Migration, makeOnWrite } from '../../../kit/objects/migrations.ts'
 import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import { readFormat, writeFormat } from '../../../kit/objects/stored-format.ts';
 import { Tables } from '../../../kit/objects/tables.ts';
-import type { AlertBody, AlertRow } from '../../operator/alerts-answers.schema.ts';
+import type { AlertBody, AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
 import type { NewEvent } from '../contracts/inbox.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';

@@ -3,9 +3,11 @@
  */
 
 import { isObject } from '../../kit/json/object.ts';
-import type { HistoryState, SentMessage } from '../../talk/history/continuation.ts';
-import { answeredTools } from '../../talk/history/replayable-blocks.ts';
-import type { PendingResults } from './edge-tools.ts';
+import type { HistoryState, SentMessage } from './continuation.ts';
+import { answeredTools } from './replayable-blocks.ts';
+
+/** Results of calls that the edge has made for the last answer, by call id. They are not in the history yet. */
+export type PendingResults = ReadonlyMap<string, string>;
 
 const CANCELLED = 'This call was cancelled: the user went on without its result.';
 

@@ -208,7 +208,7 @@ export type ConversationFork = z.input<typeof forkRequest>;
 export type Conversation = z.output<typeof conversationReport>;
 /** A summary that goes up, or has gone up, in the place of a conversation's oldest messages. */
 export type ConversationSummary = NonNullable<Conversation['summaries']>[number];
-export type ConversationMessage = z.output<typeof messageRow> & ShownAbout;
+export type ConversationMessage = z.output<typeof messageRow> & Pick<ShownAbout, keyof ShownAbout>;
 /** What a turn did: its requests to the model, and the calls of tools that the edge made. */
 export type ConversationTurn = z.output<typeof turnReport>;
 /** A call that waits for approval, or has waited. */

@@ -74,10 +74,6 @@ export interface AppOptions<Inputs extends object = Record<string, unknown>> ext
  *
  * @returns a Hono app: export it as a Worker, add routes to it, or mount it in another app, `app.route('/ai', edge)`
  * @throws Error for malformed prices and tools, and for other rooms than those of the Worker's first app
- * @example
- * const edge = createApp({ publicPaths: ['/status'] });
- * edge.get('/status', (c) => c.text('up'));
- * export default { fetch: edge.fetch, queue: createConsumer() };
  */
 export function createApp<Inputs extends object = Record<string, unknown>>(
   options: AppOptions<Inputs> = {},

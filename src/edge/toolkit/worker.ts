@@ -24,5 +24,5 @@ export { type Deliver, defineWebhook, type Webhook } from '../rooms/webhooks/sou
 export { shippedWebhooks } from '../rooms/webhooks/sources/shipped.ts';
 export { type ConsumerOptions, createConsumer } from '../rooms/webhooks/webhook-job.ts';
 export { Conversation } from '../talk/conversations/conversation.ts';
-export { createEdge as createApp } from './create-edge.ts';
+export { createApp } from './create-app.ts';
 export * as schemas from './schemas.ts';

@@ -73,7 +73,7 @@ export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: 
     const request = {
       body,
       get query() {
-        return queryOf(query);
+        return querySchema(query);
       },
     };
     const answering: Handler<AppEnv> = (c) => answer(c, request);
@@ -90,7 +90,7 @@ export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: 
 }
 
 /** @returns the schema of a route's query */
-export function queryOf(query: AnyRoute['query']): z.ZodMiniObject | undefined {
+export function querySchema(query: AnyRoute['query']): z.ZodMiniObject | undefined {
   return typeof query === 'function' ? query() : query;
 }
 

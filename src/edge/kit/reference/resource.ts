@@ -1,4 +1,4 @@
-import { type AnyRoute, queryOf } from '../../gate/auth/route.ts';
+import { type AnyRoute, querySchema } from '../../gate/auth/route.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
@@ -115,7 +115,7 @@ export function wordsByName(
 }
 
 function describedQuery({ pages, ...route }: AnyRoute): z.ZodMiniObject | undefined {
-  const query = queryOf(route.query);
+  const query = querySchema(route.query);
   if (!pages) return query;
   return query ? z.extend(pageSchema, query.shape) : pageSchema;
 }

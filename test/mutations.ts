@@ -485,7 +485,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'pricing: a request counts once more for each of its tags',
     file: 'src/edge/claude/pricing/usage-sums.ts',
-    edits: [['isTag ? groups.filter(({ value }) => value === TAGGED) : groups', 'groups']],
+    edits: [['hasSeveral ? groups.filter(({ value }) => value === ANY_VALUE) : groups', 'groups']],
     foundBy: 'test/edge/claude/pricing/usage-sums.test.ts',
   },
   {

@@ -87,7 +87,7 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   // A turn that waits for a person may wait for days.
   if (status === 'running' || outcome?.paused === 'approval') return { kind: 'running' };
   if (!outcome || status === 'failed') {
-    return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: {} } };
+    return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: OF_A_TURN } };
   }
   const { text, ...rest } = outcome;
   const answered_at = new Date().toISOString();
@@ -101,6 +101,8 @@ const DELETED: AgentError = {
   status: 410,
   headers: {},
 };
+/** A turn does not keep whose limit has ended it. As that of an upstream it counts as a failure, so that it is not tried for ever. */
+const OF_A_TURN = { 'sluice-limited-by': 'upstream' };
 const UNSAID = { type: 'api_error', message: 'The agent’s turn has failed before it said anything.' };
 
 async function requestOf(

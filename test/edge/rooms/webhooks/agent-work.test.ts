@@ -1,12 +1,13 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
 import { hmac } from '../../../../src/edge/kit/delivery/hmac.ts';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import { defineWebhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import type { DeliveredAnswer } from '../../../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
 import { receivedText } from '../../../../src/edge/talk/answers/crossing-answer.ts';
+import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
 import { edgeWithSky, SKY } from '../../../support/agents.ts';
 import { edgeWithRouter, LARGE, ledgerOf, SMALL } from '../../../support/chosen-models.ts';
 import { rowsOf, stubOf } from '../../../support/conversations.ts';
@@ -237,6 +238,24 @@ test('an upstream that is down is asked again, until the event is parked; a repl
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { text: 'Sun.' } });
   expect(bodies.length).toBe(asked + 1);
+});
+
+test('a turn of an earlier job that a limit has ended is a failure, whosever it was: the event is not tried for ever', async () => {
+  await edgeWithSky();
+  const error = { type: 'rate_limit_error', message: 'Try again.' };
+  const turn = { turn: 'turn_1', paused: null, stop_reason: null, text: '', cost_usd: 0 };
+  const spy = vi
+    .spyOn(Conversation.prototype, 'turnOutcome')
+    .mockImplementation(async (_, isAwaited) =>
+      isAwaited ? { ...turn, status: 'failed', error } : { ...turn, status: 'running', error: null },
+    );
+  onTestFinished(() => spy.mockRestore());
+  const works = worksOf({}, webhookVars('github', { agent: 'sky' }));
+  await accept(works, 'github_1');
+  await works.consume();
+  expect(await works.report('github_1')).toMatchObject({ state: 'accepted', attempts: [{ error }] });
+  await untilDone(works, 'github_1');
+  expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
 });
 
 // biome-ignore lint/suspicious/noConsole: where it died is what one wants to know; what the edge logs is kept from it.

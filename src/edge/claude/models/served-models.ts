@@ -12,7 +12,6 @@ export interface ModelRow {
   [key: string]: unknown;
 }
 
-/** What decides which models are served. */
 interface Serving {
   all: readonly Pick<UpstreamPool['all'][number], 'idOf'>[];
 }

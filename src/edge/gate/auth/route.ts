@@ -12,7 +12,6 @@ type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 /** A method and a path, as the router has them: `GET /accounts/:id`. */
 export type RouteName = `${Method} /${string}`;
 
-/** The path in a route's name. */
 type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
 /** What must hold before a route's handler is called, and what it reads. */
@@ -89,7 +88,6 @@ export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: 
   }
 }
 
-/** @returns the schema of a route's query */
 export function querySchema(query: AnyRoute['query']): z.ZodMiniObject | undefined {
   return typeof query === 'function' ? query() : query;
 }

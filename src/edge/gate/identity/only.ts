@@ -8,7 +8,6 @@ import { DEPLOYMENT, type Scope } from './identity.ts';
 const OWN = 'own:';
 const MOST_BOUND_NAMES = 64;
 
-/** The scopes that a bound token may have. */
 export const BOUND_SCOPES: readonly Scope[] = ['messages', 'classify'];
 
 const boundRef = z.string().check(

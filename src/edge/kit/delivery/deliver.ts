@@ -38,7 +38,6 @@ export interface Undelivered {
 export interface DeliveryOptions {
   env: Bindings;
   settings: Settings;
-  /** Replaces `fetch`. */
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
   now: number;

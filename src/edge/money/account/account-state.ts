@@ -166,12 +166,10 @@ export class AccountState {
     return this.#group ?? pools?.group;
   }
 
-  /** @returns whether the account is on the list of accounts. */
   get listed(): boolean {
     return this.#listed;
   }
 
-  /** Notes whether the account is on the list of accounts. */
   setListed(listed: boolean): void {
     if (listed === this.#listed) return;
     this.ledger.setMeta('listed', listed ? '1' : undefined);

@@ -306,7 +306,6 @@ export class Account extends EdgeObject implements AccountObject {
     return beginUpload(this.#state, upload, now);
   }
 
-  /** Notes how an upload has ended. */
   endUpload(report: UploadReport): void {
     this.#state.advance();
     endUpload(this.#state, report);
@@ -381,12 +380,10 @@ export class Account extends EdgeObject implements AccountObject {
     return !this.#state.ledger.areUnmade;
   }
 
-  /** @returns whether the account is on the list of accounts. */
   isListed(): boolean {
     return this.#state.listed;
   }
 
-  /** Notes that the account is on the list of accounts. */
   listed(): void {
     this.#state.setListed(true);
     this.#state.shared?.listed();
@@ -454,7 +451,6 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.versions.hold(id, holder);
   }
 
-  /** Releases a held version. */
   async releaseVersion(id: VersionId, holder: string): Promise<void> {
     this.#state.versions.release(id, holder);
     await this.#state.publisher.publish(id.kind, id.name);

@@ -64,7 +64,6 @@ interface Place extends Waiting {
   passed: Nanodollars;
 }
 
-/** The line of one account. */
 export class Line {
   readonly #now: () => number;
   #places: Place[] = [];

@@ -72,7 +72,6 @@ export const usageQuery = ofRooms(() =>
 /** Groupings that only the deployment's pool can sum by, and not a single account. */
 const SHARED_GROUPS: readonly string[] = ['account', 'group'];
 
-/** @returns whether a grouping is over all accounts. */
 export function isSharedGroup(group: string): boolean {
   return SHARED_GROUPS.includes(group);
 }

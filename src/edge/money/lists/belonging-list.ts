@@ -34,7 +34,6 @@ export const UPLOAD_MS = 20 * MINUTE_MS;
 /** Milliseconds for which deleted things are remembered. */
 const GONE_MS = 90 * DAY_MS;
 
-/** Keeps these rows. */
 export class BelongingList extends ListedRows {
   protected readonly table = 'belongings';
   /** The sum of all bytes that count; undefined until somebody asks. */

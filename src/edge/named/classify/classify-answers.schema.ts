@@ -18,7 +18,6 @@ export const classifiedFields = {
 };
 const spent = { usage: classifyUsage, cost_usd: usd, model: z.string() };
 
-/** The answer to one input. */
 export const classifyAnswer = z.object({ ...classifiedFields, ...spent });
 
 const failure = z.object({ type: z.string(), message: z.string() });

@@ -3,7 +3,6 @@ import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { classifierParts, classifierRef } from './classifiers.schema.ts';
 
 const MOST_INPUTS = 256;
-/** The most inputs of a batch. */
 const MOST_BATCH_INPUTS = 100_000;
 /** The longest input, in UTF-8 bytes. */
 export const MAX_INPUT_BYTES = 1_048_576;

@@ -155,7 +155,7 @@ export interface RateStatus {
   resetsAt: number;
 }
 
-export interface SpendStatus {
+interface SpendStatus {
   limit: Nanodollars;
   settled: Nanodollars;
   held: Nanodollars;

@@ -13,13 +13,12 @@ import { ListedRows } from './listed-rows.ts';
  * expired. It still belongs to its owner, and the upstream refuses requests that name it. `erasing`: it must be deleted
  * upstream.
  */
-type BelongingState = 'uploading' | 'kept' | 'gone' | 'erasing';
 
 /** Something with work that is due: for what is `kept` its end. */
 export type DueRow = Record<string, SqlStorageValue> & {
   id: string;
   upstream: string;
-  state: BelongingState;
+  state: 'uploading' | 'kept' | 'gone' | 'erasing';
   /** The bytes of an upload, including its form. If `is_exact` is 0, the most that may have come. */
   bytes: number;
   is_exact: number;

@@ -41,7 +41,6 @@ export interface Route<Name extends RouteName, Body, Query> extends RouteTerms<B
 
 export type AnyRoute = Route<RouteName, z.ZodMiniType | undefined, z.ZodMiniObject | undefined>;
 
-/** The routes that rooms add. */
 export const ROUTES = seam<readonly AnyRoute[]>()('routes');
 /** Takes what a Worker decides for a room in its own code, once for each app. */
 export const OPTIONS = seam<(app: AppChoices) => void>()('options');

@@ -132,7 +132,6 @@ export class AccountState {
     else this.credentials.see(token, now);
   }
 
-  /** @returns the Worker's bindings. */
   get env(): Bindings {
     return this.#around.env;
   }

@@ -163,7 +163,6 @@ export class Account extends EdgeObject implements AccountObject {
     else this.#state.batches.forget(id);
   }
 
-  /** Notes a classification by batch, or that it was deleted. */
   noteClassification(id: string, isThere: boolean): void {
     const { classifications } = this.#state;
     if (isThere) classifications.note(id, this.#state.advance());
@@ -224,7 +223,6 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.shared?.described();
   }
 
-  /** @returns the group that an admin has chosen for the account, or null. */
   getGroup(): string | null {
     return this.#state.group ?? null;
   }

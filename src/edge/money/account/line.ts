@@ -102,7 +102,6 @@ export class Line {
     return { refusal, room, pass };
   }
 
-  /** Notes what a request has cost. */
   settled(id: string, cost: Nanodollars): void {
     for (const place of this.#places) if (place.passers.delete(id)) place.passed += cost;
   }

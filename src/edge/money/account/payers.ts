@@ -62,7 +62,6 @@ export interface SharedBudgets extends Payer {
   leases(want: Want): readonly LeasedMoney[];
   /** Notes that the sums have changed, other than by a request: by a backup, say. */
   restored(): void;
-  /** Notes that a request was refused. */
   refused(): void;
   listed(): void;
   /** Notes that the account's listed data has changed. */

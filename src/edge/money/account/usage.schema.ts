@@ -37,7 +37,6 @@ export const absentQuery = z.object({
   if_absent: z.optionally(z.literal('empty'), '`empty`: one that nobody knows counts as never used, and is no 404.'),
 });
 
-/** Which requests of a ledger are listed. */
 export const requestsQuery = z.object({
   ...daysQuery.shape,
   status: z.described(

@@ -162,7 +162,6 @@ interface SpendStatus {
   resetsAt: number;
 }
 
-/** What a request will store. */
 export interface StorageRequest {
   /** The conversation to which it adds, or which it makes. */
   conversation?: string | undefined;

@@ -19,7 +19,6 @@ export const taskAsked = z.strictObject(taskFields);
 /** The `input` is not checked here: a wrong one gets its own error, and the others are still labelled. */
 const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(256)), input: z.optional(z.unknown()) });
 
-/** The body of `POST /classify`. */
 export const classifyRequest = z
   .strictObject({
     ...taskFields,

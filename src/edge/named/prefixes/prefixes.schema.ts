@@ -55,5 +55,4 @@ const prefixFields = z.strictObject({
 export type PrefixFields = z.output<typeof prefixFields>;
 export type CacheTtl = PrefixFields['cache_ttl'];
 
-/** The two bodies of `PUT /prefixes/:name`. */
 export const putPrefix = putBodies(prefixFields, prefixRef);

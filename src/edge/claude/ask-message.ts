@@ -20,7 +20,6 @@ import type { Report } from './usage/usage-report.ts';
 /** The `anthropic-version` of the edge's own requests. */
 export const API_VERSION = '2026-10-21';
 
-/** How a message is asked for. */
 export interface MessageCall {
   upstream: Upstream;
   settings: Settings;

@@ -9,7 +9,6 @@ import { isCount } from './pricing/cost.ts';
 import { keyHealths, type Upstream } from './upstream.ts';
 import { NoUpstream } from './upstreams/pool.ts';
 
-/** How a count is asked for. */
 export interface CountOptions {
   upstream: Upstream;
   settings: Settings;

@@ -153,7 +153,6 @@ export function reachedNobody(answer: Pick<Response, 'status'> | undefined): boo
   return answer === undefined || NOT_REACHED.has(answer.status);
 }
 
-/** @returns the refusal of an upstream that does not have the model. */
 export function missingModel(refusal: UpstreamRefusal): UpstreamRefusal {
   return { ...refusal, kind: 'missing', waitMs: REFUSED_MS };
 }

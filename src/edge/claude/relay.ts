@@ -19,7 +19,6 @@ import type { Report } from './usage/usage-report.ts';
 /** An error is searched for in this many bytes of a stream. */
 const ERROR_START_BYTES = 2_048;
 
-/** The request to relay. */
 export interface RelayRequest {
   /** The caller's own request. Its method, headers and query go up. Its signal says when the caller has left. */
   caller: Request;

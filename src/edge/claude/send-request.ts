@@ -17,7 +17,6 @@ export interface SendRequest {
   rides?: boolean | undefined;
 }
 
-/** How a request is sent. */
 export interface SendOptions {
   maxRetries: number;
   /** Milliseconds for all tries together, until the headers of the last one. */

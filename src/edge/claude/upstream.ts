@@ -145,7 +145,6 @@ function simulatorOf(settings: Settings): Upstream {
   throw misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
 }
 
-/** Opens the simulator as an upstream. */
 export function simulatorUpstream(settings: Settings): Upstream {
   const simulate = createSimulator({
     models: simulatedModels(settings.models.rows),

@@ -21,7 +21,6 @@ const upstreamState = z.object({
   ),
 });
 
-/** What `GET /health` answers. */
 export const healthAnswer = z.object({
   status: z.described(
     z.enum(['ok', 'degraded']),

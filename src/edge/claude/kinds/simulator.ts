@@ -13,7 +13,6 @@ export const SIMULATED = {
   signer: 'AKIASIMULATOR0000000:the/secret/of/the/simulator/is/no/secret',
 } as const;
 
-/** A kind that the simulator answers for. */
 export interface SimulatedKind {
   open(key: string): Endpoint;
   /** Whether it can sign its calls. */

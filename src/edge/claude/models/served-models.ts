@@ -12,11 +12,6 @@ export interface ModelRow {
   [key: string]: unknown;
 }
 
-/** What decides which models are served. */
-interface Serving {
-  all: readonly Pick<UpstreamPool['all'][number], 'idOf'>[];
-}
-
 /** The API's value for a model whose release date is not known. */
 export const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
 
@@ -25,7 +20,7 @@ export const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
  * @returns the models that are served, the listed ones first. Retired models are included only if they are listed
  */
 export function servedModels(
-  pool: Serving,
+  pool: { all: readonly Pick<UpstreamPool['all'][number], 'idOf'>[] },
   listed: readonly ModelRow[],
   { models }: Pick<Settings, 'models'>,
   now: number,

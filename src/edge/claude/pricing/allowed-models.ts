@@ -1,10 +1,6 @@
 /** The models that an account with the limit `models` may use. */
 import type { ModelTable } from './models.ts';
 
-interface AllowedModel {
-  id: string;
-}
-
 /** More names than these make a sentence that nobody reads. */
 const MOST_NAMED = 10;
 
@@ -19,7 +15,7 @@ export function mayUse(name: string, allowed: readonly string[], models: ModelTa
  * @param allowed the account's limit `models`
  * @returns the models that may be used. A model that is allowed only by an alias of this deployment is listed under the alias
  */
-export function usableModels<T extends AllowedModel>(
+export function usableModels<T extends { id: string }>(
   rows: readonly T[],
   allowed: readonly string[],
   models: ModelTable,

@@ -88,7 +88,7 @@ export interface PromptFeatures {
 }
 
 /** Sums over the tools that the API itself calls. (A list of them could be as long as the body.) */
-export interface Served {
+interface Served {
   tools: number;
   /** The name of the first one. */
   name: string;

@@ -5,7 +5,6 @@ import { isObject, type Json } from '../../kit/json/object.ts';
 import { EFFORTS, type Effort, fastPricesOf, type Model, type ModelTable, THINKING_TYPES } from './models.ts';
 import { roomForText, switchesOff, TEXT_TOKENS } from './thinking-off.ts';
 
-/** The least `budget_tokens`. */
 const LEAST_BUDGET = 1_024;
 const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefined, null]);
 
@@ -82,7 +81,6 @@ export function refuseUntaken(models: ModelTable, names: readonly (string | unde
   }
 }
 
-/** @returns changed members as JSON texts */
 export function changedTexts(changes: Json): Record<string, string | undefined> {
   return Object.fromEntries(Object.entries(changes).map(([name, value]) => [name, JSON.stringify(value)]));
 }

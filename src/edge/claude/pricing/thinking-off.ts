@@ -22,7 +22,6 @@ export function thinkingOff(row: Model | undefined): ThinkingOff {
     : { thinking: { type }, effort: undefined, thinks: false };
 }
 
-/** @returns whether a type of `thinking` switches it off */
 export function switchesOff(type: unknown): boolean {
   return type === 'disabled' || type === 'between_tools';
 }

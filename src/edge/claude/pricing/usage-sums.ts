@@ -35,7 +35,6 @@ export const COURSE_COLUMNS = [
 /** The columns of a sum: how many requests, what they have used together, and how they went. */
 export const SUM_COLUMNS = ['requests', ...USED_COLUMNS, ...COURSE_COLUMNS] as const;
 
-/** What one request has used. */
 export type Used = Record<(typeof USED_COLUMNS)[number], number>;
 
 /** What several requests have used together. */

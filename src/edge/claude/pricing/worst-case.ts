@@ -20,7 +20,6 @@ import {
   noteModels,
   PER_IMAGE,
   type PromptFeatures,
-  type Served,
   UNLIMITED_USES,
   wholeNumber,
 } from './prompt-features.ts';
@@ -70,7 +69,8 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
   const found = featuresOfBody(body, options.before, options.lengthOf);
   found.extra += PER_REQUEST;
   if (readings) noteModels(modelsOfOtherReadings(readings.text, readings.json), found);
-  const uses = servedUses(found.served);
+  // How often the API may call tools of its own.
+  const uses = found.served.uses + (found.served.unlimited ? UNLIMITED_USES - 1 : 0);
   const steps = Math.min(MOST_STEPS, uses + 1);
   // Where nothing limits the uses, the API ends after so many steps; an estimate counts one for each use.
   const estimatedSteps = steps + Number(found.served.unlimited);
@@ -197,11 +197,6 @@ function promptTokensIn(
   // count_tokens only estimates. It is wrong by at most two percent, or by a few dozen tokens on short prompts.
   const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
   return { tokens: Math.min(byBytes, count + margin), bounded: true };
-}
-
-/** @returns how often the API may call tools of its own. */
-function servedUses({ uses, unlimited }: Served): number {
-  return uses + (unlimited ? UNLIMITED_USES - 1 : 0);
 }
 
 /** @returns the tokens that steps read together, of which each reads so many more than the one before, up to the window */

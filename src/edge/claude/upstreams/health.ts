@@ -44,7 +44,6 @@ export class HealthBook {
     return breaker;
   }
 
-  /** @returns whether an upstream refuses its key. */
   key(upstream: string): KeyHealth {
     return getOrMake(this.#refusals, upstream, () => new KeyHealth());
   }

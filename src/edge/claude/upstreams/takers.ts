@@ -10,7 +10,6 @@ const MAKING = {
   files: { method: 'POST', path: '/v1/files', headers: {} },
 } as const;
 
-/** What is made at one upstream. */
 export type MadeThing = keyof typeof MAKING;
 
 /**

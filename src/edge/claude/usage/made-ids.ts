@@ -58,7 +58,6 @@ export class MadeIds {
   }
 }
 
-/** @returns the ids of what a whole message has made */
 export function idsMade(message: unknown): readonly MadeId[] {
   const made = new MadeIds();
   made.take(message);

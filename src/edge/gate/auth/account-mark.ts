@@ -27,7 +27,6 @@ export async function accountMarks(account: string, settings: Secrets): Promise<
   return await Promise.all(secretsOf(settings).map(async (secret) => await markBy(secret, account)));
 }
 
-/** @returns an id for a request of an account, with its mark. */
 export async function requestIdOf(account: string, settings: Secrets): Promise<string> {
   return withMark(createRequestId(), await accountMark(account, settings));
 }

@@ -12,7 +12,6 @@ export async function accountByMark(store: KVNamespace, mark: string): Promise<s
   return await store.get(MARK_PREFIX + mark);
 }
 
-/** Forgets a mark. */
 export async function forgetMark(store: KVNamespace, mark: string): Promise<void> {
   await store.delete(MARK_PREFIX + mark);
 }

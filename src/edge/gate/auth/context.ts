@@ -88,7 +88,6 @@ export function accountOf(c: Context<AppEnv>, name: string) {
   return objectOf(c, name);
 }
 
-/** @returns the context for the work on this request. */
 export function contextOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): RequestContext {
   const entry = c.get('entry');
   return {

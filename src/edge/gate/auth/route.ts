@@ -12,7 +12,6 @@ type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 /** A method and a path, as the router has them: `GET /accounts/:id`. */
 export type RouteName = `${Method} /${string}`;
 
-/** The path in a route's name. */
 type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
 /** What must hold before a route's handler is called, and what it reads. */
@@ -42,7 +41,6 @@ export interface Route<Name extends RouteName, Body, Query> extends RouteTerms<B
 
 export type AnyRoute = Route<RouteName, z.ZodMiniType | undefined, z.ZodMiniObject | undefined>;
 
-/** The routes that rooms add. */
 export const ROUTES = seam<readonly AnyRoute[]>()('routes');
 /** Takes what a Worker decides for a room in its own code, once for each app. */
 export const OPTIONS = seam<(app: AppChoices) => void>()('options');
@@ -89,7 +87,6 @@ export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: 
   }
 }
 
-/** @returns the schema of a route's query */
 export function querySchema(query: AnyRoute['query']): z.ZodMiniObject | undefined {
   return typeof query === 'function' ? query() : query;
 }

@@ -6,7 +6,6 @@ export type Scope = (typeof SCOPES)[number];
 /** The longest name of an account, which is the `sub` of its tokens. */
 export const MAX_ACCOUNT_CHARACTERS = 128;
 
-/** @returns whether a string can name an account. */
 export function isAccount(name: unknown): name is string {
   if (typeof name !== 'string' || name.length < 1 || name.length > MAX_ACCOUNT_CHARACTERS) return false;
   // In an object's name a lone surrogate becomes the replacement character, so that two accounts would be one.

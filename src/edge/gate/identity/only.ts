@@ -8,7 +8,6 @@ import { DEPLOYMENT, type Scope } from './identity.ts';
 const OWN = 'own:';
 const MOST_BOUND_NAMES = 64;
 
-/** The scopes that a bound token may have. */
 export const BOUND_SCOPES: readonly Scope[] = ['messages', 'classify'];
 
 const boundRef = z.string().check(
@@ -71,13 +70,6 @@ export function scopesOfBound(scopes: readonly Scope[], only: Only | undefined):
   return only ? scopes.filter((scope) => BOUND_SCOPES.includes(scope)) : scopes;
 }
 
-/** Something stored: whose it is, its name, and its version. */
-interface StoredVersion {
-  owner: string;
-  name: string;
-  hash: string;
-}
-
 /** What a bound token means by a name: who must own it, and the version that the token lists. */
 export interface BoundName {
   owner: string;
@@ -99,7 +91,11 @@ export function boundName(names: readonly string[] = [], account: string, ref: s
 }
 
 /** @returns whether a bound token may ask what a conversation was begun with, in whatever version it was then. */
-export function allowsStored(names: readonly string[] = [], account: string, stored: StoredVersion): boolean {
+export function allowsStored(
+  names: readonly string[] = [],
+  account: string,
+  stored: { owner: string; name: string; hash: string },
+): boolean {
   return names.some((entry) => {
     const { name, hash } = parseRef(nameIn(entry)) ?? {};
     const isVersion = hash === undefined || hash === stored.hash;

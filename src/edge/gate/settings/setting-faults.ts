@@ -7,7 +7,6 @@ export function faultsOf({ issues }: Pick<z.core.$ZodError, 'issues'>): string {
   return [...new Set(issues.map(({ path, message }) => `${path.join('.')} (${message})`))].join('; ');
 }
 
-/** @returns the 500 that names malformed settings. */
 export function malformed(faults: string): ApiError {
   return misconfigured(`This deployment has malformed settings: ${faults}.`);
 }

@@ -34,7 +34,6 @@ export const origins = z.pipe(listed, z.array(origin));
 
 export const secret = z.string().check(z.minLength(32, 'must have at least 32 characters'));
 
-/** The name of a stored agent. */
 export const agentName = z
   .string()
   .check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/, 'must be the name of an agent, or name@version'));

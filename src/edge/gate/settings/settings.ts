@@ -253,7 +253,6 @@ export interface Settings extends z.output<typeof settingsSchema> {
   simulatorStore: unknown;
 }
 
-/** What a room has to do with the settings of a deployment. */
 export interface RoomSettings {
   /** Its own settings: the meaning, the form and the default of each, as in `settingsSchema`. */
   schema?: z.ZodMiniObject;

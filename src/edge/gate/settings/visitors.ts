@@ -16,7 +16,6 @@ export const visitorsSchema = z.strictObject({
   only: onlySchema.check(
     z.refine(({ origins }) => origins !== undefined, 'must name `origins`: the pages that people visit'),
   ),
-  /** The limits of each of them. */
   limits: z._default(limitsSchema, {}),
   /** The group whose pool pays for all of them. */
   group: z._default(z.custom<string>(isGroup, 'must be 1 to 128 characters'), 'visitors'),
@@ -26,7 +25,6 @@ export const visitorsSchema = z.strictObject({
       error: 'must have a limit in USD, such as {"usd_per_day":5}: it is the budget of all visitors',
     }),
   ),
-  /** How long a visitor is known. */
   seconds: z._default(z.int().check(z.gte(LEAST_VISIT_S), z.lte(LONGEST_VISIT_S)), 86_400),
   turnstile: z._default(z.boolean(), true),
 });

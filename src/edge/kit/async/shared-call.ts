@@ -8,7 +8,6 @@ export class SharedCall {
     this.#call = call;
   }
 
-  /** @returns whether a call is running. */
   get isRunning(): boolean {
     return this.#current !== undefined;
   }

@@ -38,7 +38,6 @@ export interface Undelivered {
 export interface DeliveryOptions {
   env: Bindings;
   settings: Settings;
-  /** Replaces `fetch`. */
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
   now: number;
@@ -65,8 +64,9 @@ export async function deliver<Result extends { event_id: string }>(
   } catch (thrown) {
     if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
     // The message of a network error may contain the URL, and the URL may contain a secret.
-    const message = target.kind === 'url' ? 'The receiver could not be reached.' : thrownMessage(thrown);
-    return { type: 'api_error', message };
+    if (target.kind === 'url') return { type: 'api_error', message: 'The receiver could not be reached.' };
+    const said = thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
+    return { type: 'api_error', message: said };
   }
 }
 
@@ -119,8 +119,4 @@ function faultInTarget(url: string, hosts: ReadonlySet<string>, { development }:
   const fault = deliverFault(url, development);
   if (fault !== undefined) return fault;
   return hosts.has(URL.parse(url)?.host ?? '') ? undefined : 'has a host that is not in DELIVER_HOSTS';
-}
-
-function thrownMessage(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
 }

@@ -12,7 +12,6 @@ export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: 
 /** Decodes UTF-8. Invalid bytes become the replacement character. */
 export const decoder = new TextDecoder();
 
-/** Encodes text as UTF-8. */
 export const encoder = new TextEncoder();
 
 /** @returns the SHA-256 of bytes as 64 hexadecimal digits in lower case. */
@@ -32,7 +31,6 @@ export function utf8(text: string): Bytes {
   return encoder.encode(text) as Bytes;
 }
 
-/** @returns bytes as base64 text */
 export function toBase64(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes));
 }
@@ -47,7 +45,6 @@ export function base64Bytes(text: string): Bytes {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
-/** @returns the HMAC of a content by a secret */
 export async function hmacOf(content: Bytes, secret: Bytes, hash: string): Promise<Bytes> {
   const key = await crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash }, false, ['sign']);
   return new Uint8Array(await crypto.subtle.sign('HMAC', key, content));

@@ -23,7 +23,6 @@ export function statusOfType(type: string): number {
   return isErrorType(type) ? STATUS[type] : 500;
 }
 
-/** @returns whether the API has errors of this type. */
 export function isErrorType(type: string): type is ErrorType {
   return Object.hasOwn(STATUS, type);
 }
@@ -107,7 +106,6 @@ export function notFound(message: string): ApiError {
   return new ApiError('not_found_error', message);
 }
 
-/** @returns a 413 that names the limit. */
 export function tooLarge(limitBytes: number): ApiError {
   return new ApiError(
     'request_too_large',
@@ -147,7 +145,6 @@ export function unsupportedMediaType(): ApiError {
   return invalidRequest('Send the body as JSON, with the header content-type: application/json.', { status: 415 });
 }
 
-/** @returns a 415 for a body that is compressed. */
 export function compressedBody(): ApiError {
   return invalidRequest('Send the body as it is, without content-encoding.', { status: 415 });
 }

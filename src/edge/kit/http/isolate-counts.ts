@@ -11,7 +11,6 @@ export const OTHER_LABEL = '(other)';
 export class LabelledCount {
   readonly counts = new Map<string, number>();
 
-  /** Counts one more. */
   add(value: string): void {
     const kept = this.counts.has(value) || this.counts.size < MOST_SERIES ? value : OTHER_LABEL;
     this.counts.set(kept, (this.counts.get(kept) ?? 0) + 1);

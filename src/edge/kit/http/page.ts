@@ -30,7 +30,6 @@ export function readPage(query: Record<string, string>): PageQuery {
   return page;
 }
 
-/** @returns the schema of a page of rows. */
 export function listSchema<T extends z.ZodMiniType>(row: T) {
   return z.object({
     data: z.array(row),

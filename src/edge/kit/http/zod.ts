@@ -30,7 +30,6 @@ export function withMeta<T extends mini.ZodMiniType>(schema: T, meta: mini.core.
   return copy;
 }
 
-/** @returns the description of a schema; undefined if it has none. */
 export function descriptionOf(schema: mini.ZodMiniType): string | undefined {
   return mini.globalRegistry.get(schema)?.description;
 }

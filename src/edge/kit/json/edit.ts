@@ -104,7 +104,6 @@ export function memberRange(object: string, key: string): { start: number; end: 
   return member && { start: member.valueStart, end: member.end };
 }
 
-/** @returns the JSON text of each item of an array. */
 export function itemTexts(array: string): string[] {
   return [...eachItem(array)];
 }

@@ -1,6 +1,5 @@
 import { parseOrUndefined } from './parse.ts';
 
-/** A JSON object with unknown members. */
 export type Json = Record<string, unknown>;
 
 /** @returns whether a value is an object with members: not null, and not a list. */
@@ -8,12 +7,10 @@ export function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** @returns a member of a value; undefined if the value is not an object. */
 export function memberOf(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
 
-/** @returns the value if it is a string. */
 export function stringOrUndefined(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }

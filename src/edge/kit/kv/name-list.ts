@@ -15,7 +15,6 @@ class NameList {
     this.prefix = prefix;
   }
 
-  /** Puts a name on the list. */
   async add(store: KVNamespace, name: string): Promise<void> {
     await store.put(this.prefix + name, '');
   }
@@ -25,7 +24,6 @@ class NameList {
     await store.delete(this.prefix + name);
   }
 
-  /** @returns whether a name is on the list. */
   async has(store: KVNamespace, name: string): Promise<boolean> {
     const key = this.prefix + name;
     return encoder.encode(key).length <= LONGEST_KEY_BYTES && (await store.get(key)) !== null;

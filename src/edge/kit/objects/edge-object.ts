@@ -7,12 +7,10 @@ import type { Bindings } from './bindings.ts';
 /** What an object passes to the modules that do its work. */
 export interface Surroundings {
   readonly env: Bindings;
-  /** The one alarm of the object. */
   readonly alarm: Alarm;
   /** The clock; milliseconds since 1970. */
   now(): number;
   settings(): Settings;
-  /** @returns the upstream. */
   upstream(): Upstream;
   waitUntil(work: Promise<unknown>): void;
   /** Deletes everything stored, and the alarm, in one step. Rows without an alarm would stay for ever. */

@@ -80,7 +80,6 @@ export class ObjectRecord<Journal extends ObjectJournal> {
     if (this.#journal) this.#save({ ...this.#journal, ...change });
   }
 
-  /** Deletes everything. */
   async forget(): Promise<void> {
     this.#journal = undefined;
     await this.around.deleteAll();

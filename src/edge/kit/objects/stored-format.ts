@@ -17,11 +17,8 @@ export interface Format {
 }
 
 export const FORMATS = {
-  /** The profile of a conversation. */
   profile: { reads: 1, writes: 1 },
-  /** The grant of a turn. */
   grant: { reads: 1, writes: 1 },
-  /** The outcome of a turn. */
   outcome: { reads: 1, writes: 1 },
   /** An account's own limits. */
   limits: { reads: 1, writes: 1 },

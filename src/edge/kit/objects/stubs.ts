@@ -14,7 +14,6 @@ export interface Jurisdiction {
   JURISDICTION?: string | undefined;
 }
 
-/** @returns the stub of an account's object. */
 export function accountStub(
   env: AccountBinding,
   settings: Jurisdiction,
@@ -38,13 +37,10 @@ export interface ObjectPlace<Binding extends string> {
   id: string;
 }
 
-/** The stub of a conversation's object. */
 export const conversationStub = ownedStub(({ CONVERSATION }: Pick<Bindings, 'CONVERSATION'>) => CONVERSATION);
 
-/** The stub of a batch's object. */
 export const batchStub = ownedStub(({ BATCH }: Pick<Bindings, 'BATCH'>) => BATCH);
 
-/** The stub of a classification by batch. */
 export const classificationStub = ownedStub(({ CLASSIFICATION }: Pick<Bindings, 'CLASSIFICATION'>) => CLASSIFICATION);
 
 /** @returns a function that makes stubs. Both names are part of an object's id: nobody reaches another account's. */
@@ -53,12 +49,10 @@ function ownedStub<Env, T extends Rpc.DurableObjectBranded>(everywhere: (env: En
     stubOf(everywhere(env), settings, JSON.stringify([account, id]));
 }
 
-/** @returns the stub of the inbox of a webhook source. */
 export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string) {
   return stubOf(env.INBOX, settings, source);
 }
 
-/** @returns the stub of an object by its name */
 export function stubOf<T extends Rpc.DurableObjectBranded>(
   everywhere: DurableObjectNamespace<T>,
   settings: Jurisdiction,

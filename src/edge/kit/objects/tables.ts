@@ -118,7 +118,6 @@ export class Tables {
     return this.write(statement, ...Object.values(change), ...by);
   }
 
-  /** @returns the rows of one query. */
   read<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
     return this.select<Row>(query, ...bindings).toArray();
   }
@@ -168,7 +167,6 @@ export class Tables {
     return this.figure(query, ...bindings) ?? 0;
   }
 
-  /** @returns the value of a key in the table `meta`, or undefined. */
   meta(key: string): string | undefined {
     return this.read<{ value: string }>('select value from meta where key = ?', key)[0]?.value;
   }

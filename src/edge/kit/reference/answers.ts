@@ -3,7 +3,6 @@ import { listSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import type { Answer, Content } from './resource.ts';
 
-/** Describes an answer with one JSON body. */
 export function jsonAnswer(description: string, schema: z.ZodMiniType, example: unknown): Answer {
   return { description, content: [{ schema, example }] };
 }

@@ -20,7 +20,6 @@ export interface Content {
   example: unknown;
 }
 
-/** One answer of a route. */
 export interface Answer {
   description: string;
   /** Absent if there is no body; several if the request decides which one it gets. */
@@ -46,7 +45,6 @@ interface RouteTexts {
   description?: string;
   /** Request headers beside the credential. */
   headers?: z.ZodMiniObject;
-  /** The answer with the status 200. */
   answer?: Answer;
   /** The answers with other statuses, and also with 200 if there are several answers. */
   answers?: Readonly<Record<number, Answer>>;
@@ -80,7 +78,6 @@ export interface Resource {
   routes: Readonly<Record<string, Described>>;
 }
 
-/** The schemas of bodies with their names. */
 const namedSchemas = new WeakMap<z.ZodMiniType, z.ZodMiniType>();
 
 /**

@@ -3,7 +3,6 @@
  * one seam, in the order of their list.
  */
 
-/** What every room has. */
 export interface AnyRoom {
   readonly name: string;
   /** The rooms without which it cannot work. */
@@ -17,7 +16,6 @@ export interface Seam<Name extends string, Plug> {
   readonly '~plug'?: (plug: Plug) => Plug;
 }
 
-/** What a room may plug into a seam. */
 export type Plugged<S> = S extends Seam<infer Name, infer Plug> ? { readonly [N in Name]?: Plug } : never;
 
 /** Makes a seam. @example const ALARMS = seam<Alarm>()('alarm'); */

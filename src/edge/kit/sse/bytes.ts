@@ -12,7 +12,6 @@ export function skipOneSpace(bytes: Uint8Array, at: number): number {
   return bytes[at] === SPACE_BYTE ? at + 1 : at;
 }
 
-/** @returns whether a byte is one of 0 to 9. */
 export function isDigit(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 48 && byte <= 57;
 }

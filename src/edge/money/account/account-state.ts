@@ -132,7 +132,6 @@ export class AccountState {
     else this.credentials.see(token, now);
   }
 
-  /** @returns the Worker's bindings. */
   get env(): Bindings {
     return this.#around.env;
   }
@@ -166,12 +165,10 @@ export class AccountState {
     return this.#group ?? pools?.group;
   }
 
-  /** @returns whether the account is on the list of accounts. */
   get listed(): boolean {
     return this.#listed;
   }
 
-  /** Notes whether the account is on the list of accounts. */
   setListed(listed: boolean): void {
     if (listed === this.#listed) return;
     this.ledger.setMeta('listed', listed ? '1' : undefined);

@@ -163,7 +163,6 @@ export class Account extends EdgeObject implements AccountObject {
     else this.#state.batches.forget(id);
   }
 
-  /** Notes a classification by batch, or that it was deleted. */
   noteClassification(id: string, isThere: boolean): void {
     const { classifications } = this.#state;
     if (isThere) classifications.note(id, this.#state.advance());
@@ -224,7 +223,6 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.shared?.described();
   }
 
-  /** @returns the group that an admin has chosen for the account, or null. */
   getGroup(): string | null {
     return this.#state.group ?? null;
   }
@@ -306,7 +304,6 @@ export class Account extends EdgeObject implements AccountObject {
     return beginUpload(this.#state, upload, now);
   }
 
-  /** Notes how an upload has ended. */
   endUpload(report: UploadReport): void {
     this.#state.advance();
     endUpload(this.#state, report);
@@ -381,12 +378,10 @@ export class Account extends EdgeObject implements AccountObject {
     return !this.#state.ledger.areUnmade;
   }
 
-  /** @returns whether the account is on the list of accounts. */
   isListed(): boolean {
     return this.#state.listed;
   }
 
-  /** Notes that the account is on the list of accounts. */
   listed(): void {
     this.#state.setListed(true);
     this.#state.shared?.listed();
@@ -454,7 +449,6 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.versions.hold(id, holder);
   }
 
-  /** Releases a held version. */
   async releaseVersion(id: VersionId, holder: string): Promise<void> {
     this.#state.versions.release(id, holder);
     await this.#state.publisher.publish(id.kind, id.name);

@@ -38,7 +38,6 @@ export interface ShortOfLease {
   demand: Demand;
 }
 
-/** How a request is decided on. */
 interface DecisionOptions {
   /** Whether a pool may still be asked: then a refusal by its earlier figures is not final. */
   mayAsk: boolean;
@@ -409,7 +408,6 @@ function fallbacksOf({ limits }: AccountState): { fallbacks?: readonly string[] 
   return fallbacks === undefined ? {} : { fallbacks };
 }
 
-/** @returns the quota status as it is now. */
 export function quotaStatusNow(
   { budget, limits, limitedTokens }: AccountState,
   now: number,

@@ -64,7 +64,6 @@ interface Place extends Waiting {
   passed: Nanodollars;
 }
 
-/** The line of one account. */
 export class Line {
   readonly #now: () => number;
   #places: Place[] = [];
@@ -103,7 +102,6 @@ export class Line {
     return { refusal, room, pass };
   }
 
-  /** Notes what a request has cost. */
   settled(id: string, cost: Nanodollars): void {
     for (const place of this.#places) if (place.passers.delete(id)) place.passed += cost;
   }

@@ -17,7 +17,6 @@ export interface Demand {
   most: Nanodollars;
 }
 
-/** How a hold has ended. */
 export interface HoldEnd {
   closing: Closing;
   /** The buckets of the account's rates, as they are then. */
@@ -28,7 +27,6 @@ export interface HoldEnd {
 
 /** Pays for requests. Each needs room in all purses of all payers. */
 export interface Payer {
-  /** Whose limits it has. */
   readonly owners: readonly LimitOwner[];
   /** @returns one word for whose money it is. Who waits for the same money waits in one line */
   key(by: LimitOwner, want: Want): string;
@@ -47,7 +45,6 @@ export interface Payer {
 /** What another object has set aside for an account. */
 export interface LeasedMoney {
   readonly by: LimitOwner;
-  /** @returns whether an amount may be held from it now */
   covers(amount: Nanodollars, now: number): boolean;
   /**
    * Asks for what a request needs. After that everything must be decided again.
@@ -65,9 +62,7 @@ export interface SharedBudgets extends Payer {
   leases(want: Want): readonly LeasedMoney[];
   /** Notes that the sums have changed, other than by a request: by a backup, say. */
   restored(): void;
-  /** Notes that a request was refused. */
   refused(): void;
-  /** Notes that the account is on the list of accounts. */
   listed(): void;
   /** Notes that the account's listed data has changed. */
   described(): void;
@@ -85,7 +80,6 @@ export interface SharedBudgets extends Payer {
   leave(): Promise<boolean>;
 }
 
-/** @returns the account's own budget, with its credit, as a payer */
 export function ownBudget(budget: Budget, limits: LimitsInForce, credits: Credits): Payer {
   return {
     owners: ['account'],

@@ -1,5 +1,5 @@
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import { DELETED_AT_ONCE, deleteRowsBefore, oldestRowAt } from '../ledger/delete-rows.ts';
+import { DELETED_AT_ONCE, deleteRowsBefore } from '../ledger/delete-rows.ts';
 import type { AccountState } from './account-state.ts';
 
 const NEXT_PAGE_MS = 1_000;
@@ -9,7 +9,7 @@ const NEXT_PAGE_MS = 1_000;
  * ones. Their cost stays in the rollups.
  */
 export function pruneLedger({ ledger, alarm }: AccountState, now: number, retention: number): void {
-  const oldest = oldestRowAt(ledger);
+  const oldest = ledger.figure('select at from ledger order by id limit 1');
   if (oldest === undefined) return;
   if (oldest >= now - retention) {
     alarm.wakeFor(Math.max(oldest + retention, now + HOUR_MS));

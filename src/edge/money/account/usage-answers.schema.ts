@@ -38,7 +38,6 @@ const tokenQuotaSchema = z.object({ limits: tokenLimits, settled_usd: usd, held_
 
 const storedSchema = z.object({ limit: z.int(), used: z.int() });
 
-/** An account in the list of them. */
 export const accountRow = z.object({ type: z.literal('account'), id: z.string() });
 
 /** The quota status of an account, in every window and bucket. */
@@ -78,7 +77,6 @@ export const erasureAnswer = z.extend(accountRow, {
 /** How many items of a batch have ended with each outcome. */
 export const outcomeCounts = z.object({ succeeded: count, errored: count, canceled: count, expired: count });
 
-/** One request in an account's ledger. */
 export const ledgerRowSchema = z.object({
   request_id: z.string(),
   created_at: time,

@@ -37,7 +37,6 @@ export const absentQuery = z.object({
   if_absent: z.optionally(z.literal('empty'), '`empty`: one that nobody knows counts as never used, and is no 404.'),
 });
 
-/** Which requests of a ledger are listed. */
 export const requestsQuery = z.object({
   ...daysQuery.shape,
   status: z.described(
@@ -72,7 +71,6 @@ export const usageQuery = ofRooms(() =>
 /** Groupings that only the deployment's pool can sum by, and not a single account. */
 const SHARED_GROUPS: readonly string[] = ['account', 'group'];
 
-/** @returns whether a grouping is over all accounts. */
 export function isSharedGroup(group: string): boolean {
   return SHARED_GROUPS.includes(group);
 }

@@ -8,7 +8,6 @@ import { noteAsked } from '../../kit/http/gen-ai.ts';
 import type { LogLine } from '../../kit/http/log.ts';
 import { formatUsd } from './limit-headers.ts';
 
-/** Logs how the answer of a request has ended. */
 export type LogOutcome = (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined;
 
 /** @returns the headers that say which of several upstreams has answered, and what it has cost. What is undefined is not told */

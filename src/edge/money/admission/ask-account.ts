@@ -146,7 +146,6 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
   }
 }
 
-/** @returns the 401 for a credential that was revoked. */
 export function revoked(): ApiError {
   return finalError('authentication_error', 'This credential has been revoked. Get a new one.');
 }

@@ -5,7 +5,6 @@ import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
 
-/** A request whose input can be counted. */
 interface CountableRequest extends CountOptions {
   /** The body as it will go up. */
   body: JsonBody;

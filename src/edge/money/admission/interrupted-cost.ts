@@ -113,7 +113,7 @@ export function interruptedCost(
   const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
   const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, Math.max(prompt, ...laterPrompts), usualMs);
   const beside = later + unseenSteps + summarized * terms.inputPrice + advice;
-  const more = Math.ceil((beside * geographyOf(usage)) / 10);
+  const more = Math.ceil((beside * (usage.inference_geo === 'us' ? 11 : 10)) / 10);
   const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
   const told = computeCost(usage, row, { cacheTtl });
   return {
@@ -212,8 +212,4 @@ function adviceCost(
 ): Nanodollars {
   const read = Math.ceil((advised * prompt + advised_tokens) * OTHER_TOKENIZER) + advised * PER_ADVICE;
   return read * inputPrice + written * outputPrice;
-}
-
-function geographyOf({ inference_geo }: Usage): number {
-  return inference_geo === 'us' ? 11 : 10;
 }

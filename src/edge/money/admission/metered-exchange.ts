@@ -124,7 +124,7 @@ export class MeteredExchange {
 
   /** The body that the latest admission allows. */
   get body(): BodyMaker {
-    const { changes = {}, modelInBody, asModel = onlyNamed } = this.#options;
+    const { changes = {}, modelInBody, asModel = (name) => ({ model: JSON.stringify(name) }) } = this.#options;
     const { model } = this;
     const maxTokens = this.#latest?.maxTokens;
     return (more) =>
@@ -222,8 +222,4 @@ export class MeteredExchange {
     this.#options.onAdmitted?.(granted);
     return this.body;
   }
-}
-
-function onlyNamed(model: string): BodyChanges {
-  return { model: JSON.stringify(model) };
 }

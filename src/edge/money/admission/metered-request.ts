@@ -91,7 +91,6 @@ export interface LaterTry {
   waits: boolean;
 }
 
-/** What a request was booked at. */
 interface Booking {
   nanodollars: Nanodollars;
   /** Output tokens as in the ledger; an estimate if the upstream did not report them. */

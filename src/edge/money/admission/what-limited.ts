@@ -4,7 +4,6 @@ import { HOUR_MS } from '../../kit/async/durations.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import type { LimitOwner } from '../contracts/admission.ts';
 
-/** What limited a request, and whether that passes. */
 interface Limitation {
   /** Whose limit it was; undefined if it was none, or a shared budget was too busy. */
   by: LimitOwner | 'upstream' | undefined;

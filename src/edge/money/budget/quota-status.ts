@@ -1,8 +1,8 @@
 /** Reports how much of each limit is used: as values for response headers, and as JSON for answers. */
 
-import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import { toUsd } from '../../claude/pricing/cost.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
-import type { QuotaStatus, RateStatus, SpendStatus } from '../contracts/admission.ts';
+import type { QuotaStatus, RateStatus } from '../contracts/admission.ts';
 import { level } from './bucket.ts';
 import type { Limits } from './limits.schema.ts';
 import { limitIn } from './purses.ts';
@@ -21,7 +21,8 @@ export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaS
   if (counts !== undefined) quotaStatus.countRequests = rateStatusOf(budget, 'counts', counts, 0);
   for (const period of PERIODS) {
     const limit = limitIn(budget, rules, period);
-    if (limit !== undefined) quotaStatus[period] = spendStatusOf(budget, period, limit);
+    const { settled, held, end: resetsAt } = budget.windows[period];
+    if (limit !== undefined) quotaStatus[period] = { limit, settled, held, resetsAt };
   }
   return quotaStatus;
 }
@@ -60,11 +61,6 @@ function rateStatusOf(budget: Budget, bucket: keyof Buckets, limit: number, held
   const fullAt = budget.fullAt[bucket];
   const remaining = Math.max(0, level(fullAt, limit, budget.last) - held);
   return { limit, remaining, resetsAt: Math.max(fullAt, budget.last) };
-}
-
-function spendStatusOf(budget: Budget, period: Period, limit: Nanodollars): SpendStatus {
-  const { settled, held, end } = budget.windows[period];
-  return { limit, settled, held, resetsAt: end };
 }
 
 function reportRate(value: RateStatus | undefined): QuotaReport['requests'] {

@@ -103,7 +103,6 @@ function leftOf(purse: Purse): Nanodollars {
   return isShared(purse.by) ? 0 : Math.max(0, leftIn(purse));
 }
 
-/** @returns the refusal by a bucket. */
 export function rateRefusal(
   name: string,
   fullAt: number,

@@ -45,7 +45,6 @@ export function spanAt(period: Period, time: number): Span {
   return { start: Date.UTC(year, month), end: Date.UTC(year, month + 1) };
 }
 
-/** @returns the name of a window's limit. */
 export function limitName(period: Period): 'usd_total' | `usd_per_${Exclude<Period, 'total'>}` {
   return period === 'total' ? 'usd_total' : `usd_per_${period}`;
 }

@@ -82,7 +82,6 @@ export const summedBy = ofRooms((): readonly SummedBy[] => {
   ];
 });
 
-/** @returns how a dimension is summed up by */
 export function columnFor({ name, values }: Dimension, group: string): SummedBy {
   const column = RELEASED_COLUMNS.get(name);
   const read = (cell: string): unknown => (column ? cell : JSON.parse(cell));
@@ -155,7 +154,6 @@ export function columnsAbout(about: About): Record<string, string> {
   return { ...Object.fromEntries(columns), ...(others && { about: JSON.stringify(others) }) };
 }
 
-/** @returns a value as a text that can be summed by */
 function sumText(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }

@@ -81,7 +81,6 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   releaseVersion(id: VersionId, holder: string): Promise<void>;
 }
 
-/** How far an erasure is. */
 export interface Erasure {
   done: boolean;
   /** How many rows, conversations, files and inboxes still must be erased. */
@@ -96,7 +95,6 @@ export interface MintedToken extends CredentialUse {
   limits?: TokenLimits | undefined;
 }
 
-/** Credit as it is given. */
 export interface NewCredit {
   id: string;
   /** The header `idempotency-key`: the same credit is given once. */
@@ -117,7 +115,6 @@ export interface Days {
   to?: string | undefined;
 }
 
-/** Which requests are listed. */
 export interface RequestsFilter extends Days {
   token?: string | undefined;
 }

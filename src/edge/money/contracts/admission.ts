@@ -16,7 +16,6 @@ export interface AdmissionCaller extends CrossedAbout {
   pools?: { deployment: boolean; group?: string | undefined } | undefined;
 }
 
-/** A request for admission. */
 export interface AdmissionRequest extends AdmissionCaller {
   /** The id of the try in the ledger. It sorts by time, and is used once. */
   requestId: string;
@@ -63,7 +62,6 @@ export interface CountedRead {
 export interface KeptHold {
   keep: string;
   hold: Nanodollars;
-  /** What `max_tokens` was set to. */
   maxTokens: number;
 }
 
@@ -100,7 +98,6 @@ export type AdmissionDecision =
       unlisted: boolean;
     };
 
-/** The owner of a pool. */
 export type PoolKind = Extract<LimitOwner, 'group' | 'deployment'>;
 
 /** Why a request is refused: by which limit, and when it is worth trying again. */
@@ -158,14 +155,13 @@ export interface RateStatus {
   resetsAt: number;
 }
 
-export interface SpendStatus {
+interface SpendStatus {
   limit: Nanodollars;
   settled: Nanodollars;
   held: Nanodollars;
   resetsAt: number;
 }
 
-/** What a request will store. */
 export interface StorageRequest {
   /** The conversation to which it adds, or which it makes. */
   conversation?: string | undefined;

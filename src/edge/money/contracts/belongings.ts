@@ -27,7 +27,6 @@ export type UploadEnd =
   | { outcome: 'failed' }
   | { outcome: 'unknown'; bytes: number };
 
-/** The report of an ended upload. */
 export interface UploadReport {
   id: string;
   upstream: string;

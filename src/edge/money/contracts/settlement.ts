@@ -38,7 +38,6 @@ export interface Settlement {
 /** How often a tool was called, how often it failed, and how many milliseconds it took in total. */
 export type CalledTool = readonly [calls: number, errors: number, ms: number];
 
-/** What an account answers to a settlement. */
 export interface Settled {
   /** `late` replaced an orphan's estimate; `unheld` was recorded without a hold; `duplicate` and `erased` changed nothing. */
   outcome: 'settled' | 'late' | 'unheld' | 'duplicate' | 'erased';

@@ -3,11 +3,6 @@ import type { Ledger } from './ledger.ts';
 /** The most rows that are deleted at once, because an object does nothing else meanwhile. */
 export const DELETED_AT_ONCE = 5_000;
 
-/** @returns when the oldest request was admitted, in milliseconds since 1970; undefined if the ledger is empty. */
-export function oldestRowAt(ledger: Ledger): number | undefined {
-  return ledger.figure('select at from ledger order by id limit 1');
-}
-
 /** Deletes settled rows admitted before `time`, after adding them to the rollups. @returns how many rows were written */
 export function deleteRowsBefore(ledger: Ledger, time: number): number {
   ledger.foldBefore(time);

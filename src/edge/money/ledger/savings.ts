@@ -78,7 +78,6 @@ export function addUp(rows: readonly SavingsRow[]): SavingsRow[] {
   return [...sums.keys()].sort().flatMap((key) => sums.get(key) ?? []);
 }
 
-/** @returns the sum of all rows. */
 export function totalSavings(rows: readonly Savings[]): Savings {
   return rows.reduce(addSavings, NO_SAVINGS);
 }

@@ -13,13 +13,12 @@ import { ListedRows } from './listed-rows.ts';
  * expired. It still belongs to its owner, and the upstream refuses requests that name it. `erasing`: it must be deleted
  * upstream.
  */
-type BelongingState = 'uploading' | 'kept' | 'gone' | 'erasing';
 
 /** Something with work that is due: for what is `kept` its end. */
 export type DueRow = Record<string, SqlStorageValue> & {
   id: string;
   upstream: string;
-  state: BelongingState;
+  state: 'uploading' | 'kept' | 'gone' | 'erasing';
   /** The bytes of an upload, including its form. If `is_exact` is 0, the most that may have come. */
   bytes: number;
   is_exact: number;
@@ -34,7 +33,6 @@ export const UPLOAD_MS = 20 * MINUTE_MS;
 /** Milliseconds for which deleted things are remembered. */
 const GONE_MS = 90 * DAY_MS;
 
-/** Keeps these rows. */
 export class BelongingList extends ListedRows {
   protected readonly table = 'belongings';
   /** The sum of all bytes that count; undefined until somebody asks. */

@@ -15,12 +15,10 @@ export abstract class ListedRows extends Rows {
     return this.tables.number(`select count(*) from ${this.table} where created_at <= ?`, time);
   }
 
-  /** @returns whether it is in the list. */
   has(id: string): boolean {
     return this.tables.has(`${this.table} where id = ?`, id);
   }
 
-  /** Removes a row from the list. */
   forget(id: string): void {
     this.tables.write(`delete from ${this.table} where id = ?`, id);
   }

@@ -24,7 +24,6 @@ export class RequestCounts extends Rows {
     return count;
   }
 
-  /** @returns whether anything of a request was admitted. */
   has(requestId: string): boolean {
     const [id = ''] = requestId.split('.');
     return this.tables.has("ledger where id >= ?1 and id < ?1 || '/'", id);

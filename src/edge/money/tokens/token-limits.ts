@@ -113,7 +113,6 @@ export class TokensWithLimits {
     this.correct(hold, closing.cost);
   }
 
-  /** Corrects the settled sum. */
   correct({ token: jti }: Pick<Hold, 'token'>, more: Nanodollars): void {
     const token = this.#usedBefore(jti);
     if (token) token.settled += more;

@@ -61,7 +61,11 @@ export const TOKEN_ROUTES = [
     const { account, scopes, token, tags, only } = c.get('identity');
     const { session, jti, label, issued_at: issuedAt } = token ?? {};
     const left = (session?.end ?? 0) - Math.floor(Date.now() / 1_000);
-    if (!session || jti === undefined || issuedAt === undefined || left <= 0) throw notRenewable();
+    if (!session || jti === undefined || issuedAt === undefined || left <= 0) {
+      throw invalidRequest(
+        'This credential cannot be renewed: it was minted without `session`, or its session has ended. Get a new one.',
+      );
+    }
     const renewed = await mintToken(secretOf(c.get('settings')), {
       ...{ account, scopes, label, only, session, renews: { jti, issuedAt } },
       expiresIn: Math.min(session.seconds, left),
@@ -100,9 +104,3 @@ function secretOf({ SIGNING_SECRET }: Settings): string {
 
 /** @returns the time as text. @param seconds since 1970 */
 const isoSeconds = (seconds: number): string => isoTime(seconds * 1_000);
-
-function notRenewable() {
-  return invalidRequest(
-    'This credential cannot be renewed: it was minted without `session`, or its session has ended. Get a new one.',
-  );
-}

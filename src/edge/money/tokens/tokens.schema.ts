@@ -5,7 +5,6 @@ import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { tokenLimits } from '../budget/limits.schema.ts';
 
-/** What a token is minted from. */
 export const mintRequest = z
   .strictObject({
     account: z.string({ error: fieldError('Input should be a valid string') }).check(

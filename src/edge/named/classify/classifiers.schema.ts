@@ -77,7 +77,6 @@ const classifierFields = z.strictObject({
   description: z.optional(text.check(z.maxLength(1_000))),
 });
 
-/** The two bodies of `PUT /classifiers/:name`. */
 export const putClassifier = putBodies(classifierFields, classifierRef);
 
 export type ClassifierFields = z.output<typeof classifierFields>;

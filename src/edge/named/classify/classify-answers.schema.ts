@@ -8,7 +8,6 @@ export const classifyUsage = z.object({
   cache_creation_input_tokens: count,
 });
 
-/** The labels of a text. */
 export const classifiedFields = {
   label: z.optionally(z.nullable(z.string()), 'One of those given; null is none of them, where that is allowed.'),
   labels: z.optionally(z.array(z.string()), 'In place of `label`, with `multi`.'),
@@ -18,7 +17,6 @@ export const classifiedFields = {
 };
 const spent = { usage: classifyUsage, cost_usd: usd, model: z.string() };
 
-/** The answer to one input. */
 export const classifyAnswer = z.object({ ...classifiedFields, ...spent });
 
 const failure = z.object({ type: z.string(), message: z.string() });
@@ -31,7 +29,6 @@ export const classifyResult = z.object({
   error: z.nullable(failure),
 });
 
-/** The answer to several inputs. */
 export const classifyResults = z.object({ results: z.array(classifyResult), ...spent });
 
 export type ClassifyAnswer = z.output<typeof classifyAnswer>;

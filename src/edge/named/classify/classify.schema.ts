@@ -3,7 +3,6 @@ import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { classifierParts, classifierRef } from './classifiers.schema.ts';
 
 const MOST_INPUTS = 256;
-/** The most inputs of a batch. */
 const MOST_BATCH_INPUTS = 100_000;
 /** The longest input, in UTF-8 bytes. */
 export const MAX_INPUT_BYTES = 1_048_576;
@@ -20,7 +19,6 @@ export const taskAsked = z.strictObject(taskFields);
 /** The `input` is not checked here: a wrong one gets its own error, and the others are still labelled. */
 const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(256)), input: z.optional(z.unknown()) });
 
-/** The body of `POST /classify`. */
 export const classifyRequest = z
   .strictObject({
     ...taskFields,

@@ -3,7 +3,6 @@ import { parsedInSteps } from '../../money/admission/read-body.ts';
 import type { StoredKind } from '../versions/find-stored.ts';
 import { type Prefix, readPrefix } from './prefix.ts';
 
-/** How prefixes are stored in versions. */
 export const PREFIXES: StoredKind<Prefix, '/prefixes'> = {
   kind: 'prefix',
   path: '/prefixes',

@@ -101,7 +101,6 @@ export function canonicalText(fields: PrefixFields): string {
   return JSON.stringify(content);
 }
 
-/** @returns a prefix from what was stored */
 export function readPrefix(body: JsonBody): Prefix {
   const content = body.json as unknown as PrefixContent;
   const sources = body instanceof LongBody ? body.sources : [];

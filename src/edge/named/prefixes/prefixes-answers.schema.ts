@@ -21,7 +21,6 @@ export const prefixAnswer = z.object({
   pays_from_requests: z.described(z.nullable(z.int()), 'Requests within one lifetime from which caching is cheaper.'),
 });
 
-/** A version as it is stored. */
 export const prefixContent = z.object({ ...storedVersion('prefix'), ...putPrefix.fields.shape });
 
 export const prefixDeleted = z.object({ type: z.literal('prefix_deleted'), name: z.string() });

@@ -11,7 +11,6 @@ export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
 
 export const prefixRef = refSchema('prefix');
 
-/** The stored prefix of a request. */
 export const PREFIX_MEMBER: RequestMember<string> = {
   schema: z.optionally(
     prefixRef,
@@ -56,5 +55,4 @@ const prefixFields = z.strictObject({
 export type PrefixFields = z.output<typeof prefixFields>;
 export type CacheTtl = PrefixFields['cache_ttl'];
 
-/** The two bodies of `PUT /prefixes/:name`. */
 export const putPrefix = putBodies(prefixFields, prefixRef);

@@ -22,7 +22,6 @@ export interface VersionPlace {
   name: string;
 }
 
-/** A version that was found. */
 export interface Found<T> {
   owner: string;
   name: string;
@@ -42,7 +41,6 @@ export interface VersionSource<T> {
   /** Asks the owner's object for the bytes of a version. @param isAny whether it need not be current or pinned */
   ask(place: VersionPlace, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
   read(bytes: Uint8Array): T | Promise<T>;
-  /** @returns the bytes of memory that a value takes. */
   memorySize(value: T, bytes: number): number;
 }
 
@@ -255,7 +253,6 @@ export class VersionMemory<T> {
     return Date.now();
   }
 
-  /** @returns a remembered value, or undefined. */
   value(place: VersionPlace, hash: string): T | undefined {
     return this.#values.get(valueKey(place, hash))?.value;
   }

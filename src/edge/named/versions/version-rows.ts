@@ -49,7 +49,6 @@ export class Versions {
     this.#bytes = bytes;
   }
 
-  /** @returns the bytes of all versions together. */
   get bytes(): number {
     this.#bytes ??= this.#tables.number('select sum(bytes) from versions');
     return this.#bytes;
@@ -134,7 +133,6 @@ export class Versions {
     return rows.map(({ hash }) => `${name}@${hash}`);
   }
 
-  /** @returns one name, or undefined. */
   name(kind: string, name: string): NameRow | undefined {
     return this.#names('n.kind = ? and n.name = ?', [kind, name], '')[0];
   }

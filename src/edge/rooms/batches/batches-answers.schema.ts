@@ -29,7 +29,6 @@ export const messageBatch = z.object({
 });
 export type MessageBatch = z.output<typeof messageBatch>;
 
-/** What is left of a batch that was deleted. */
 export const deletedBatch = z.object({ id: z.string(), type: z.literal('message_batch_deleted') });
 
 /** The most that a batch would cost, and whether the budget has room for it. */

@@ -16,7 +16,6 @@ export const batchItem = z.looseObject({
   params: z.looseObject({}, { error: fieldError('Input should be an object') }),
 });
 
-/** The query of a create. */
 export const batchQuery = z.looseObject({
   dry_run: z.optionally(
     z.enum(['true', 'false'], { error: 'Input should be true or false' }),

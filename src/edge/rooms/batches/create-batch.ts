@@ -305,15 +305,12 @@ async function estimate({ context, total }: Creation, order: BatchOrder): Promis
   return { ...told, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
 }
 
-/** @returns the 400 for a key under which another batch was sent. */
-function keyUsed(): ApiError {
-  const message = 'This idempotency-key was used for another batch. Use a new key for a new batch.';
-  return finalError('invalid_request_error', message);
-}
-
 /** @returns the error for a batch that the account does not admit. It says how many of its items would be admitted. */
 function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): unknown {
-  if (decision.outcome === 'mismatched') return keyUsed();
+  if (decision.outcome === 'mismatched') {
+    const message = 'This idempotency-key was used for another batch. Use a new key for a new batch.';
+    return finalError('invalid_request_error', message);
+  }
   try {
     return grantedBy(decision);
   } catch (thrown) {

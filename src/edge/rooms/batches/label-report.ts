@@ -5,7 +5,6 @@ import { isoTimeOrNull } from '../../kit/http/times.ts';
 import { Total } from '../../named/classify/task/total.ts';
 import type { ClassificationReport, LabelCounts, LabelsOpening } from '../classify-batches/contracts/classification.ts';
 
-/** What a report is made of. */
 interface Reported extends Pick<LabelsOpening, 'model' | 'version'> {
   id: string;
   batch: string;

@@ -40,7 +40,6 @@ export class LabelWriter {
     if (this.#votes.length >= VOTES_AT_ONCE) this.#store(this.#votes.splice(0));
   }
 
-  /** @returns the usage of all answers */
   end(): ClassifyUsage {
     this.#store(this.#votes.splice(0));
     return this.#total.usage;

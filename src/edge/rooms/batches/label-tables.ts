@@ -36,7 +36,6 @@ type InputRow = { n: number; id: string; item: number | null; fault: string | nu
 
 /** Reads and writes the rows of a classification. */
 export class LabelTables extends Tables {
-  /** Makes the tables. */
   begin(): void {
     this.storage.sql.exec(LABEL_TABLES);
   }

@@ -30,9 +30,7 @@ interface ModelSum {
   outcomes: OutcomeCounts;
 }
 
-/** The sums of the results of a batch. */
 export interface ResultSums {
-  /** How many items the results have. */
   items: number;
   outcomes: OutcomeCounts;
   cost: Nanodollars;
@@ -42,7 +40,6 @@ export interface ResultSums {
 /** What reading needs to know about a batch. */
 export type ReadBatch = Pick<Journal, 'rows' | 'cacheTtl' | 'items'>;
 
-/** How results are read. */
 interface ResultsReading {
   /** The prices at the upstream that has answered. */
   models: ModelTable;

@@ -93,7 +93,6 @@ export interface UpstreamRow {
   status: string;
   createdAt: number;
   expiresAt: string;
-  /** How many items it has. */
   items: number;
 }
 

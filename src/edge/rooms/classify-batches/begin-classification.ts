@@ -172,7 +172,6 @@ function contextOfBatch(c: Context<AppEnv>, plan: Plan, task: Task): BatchContex
   return { req: new HonoRequest(request), env: c.env, get: c.get };
 }
 
-/** Yields the body of the batch. */
 async function* bodyOfBatch({ inputs, items, known }: Plan, task: Task): AsyncGenerator<string> {
   // Limits may allow a model by its alias, so they get the requested name.
   const room = task.prompt.room && BATCH_THINKING_TOKENS;

@@ -4,7 +4,6 @@
 
 import { ListedRows } from '../../money/lists/listed-rows.ts';
 
-/** Keeps the list of classifications. */
 export class ClassificationList extends ListedRows {
   protected readonly table = 'classifications';
 

@@ -60,7 +60,6 @@ async function relayed(c: Context<AppEnv>, upstream: Upstream, path: string, onl
   return await relay({ path, caller: c.req.raw, routing }, { upstream, settings, requestId, waitUntil });
 }
 
-/** Retrieves or deletes a file. */
 async function retrieveOrDelete(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
   const { id, only } = await ownFile(c);
   const response = await relayed(c, upstream, `/v1/files/${id}`, only);

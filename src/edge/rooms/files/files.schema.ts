@@ -11,7 +11,6 @@ export const describedFile = z.looseObject({
 /** A list of such descriptions. */
 export const describedFiles = z.looseObject({ data: z.array(describedFile) });
 
-/** The query of the list of files. */
 export const filesQuery = z.object({
   ...pageSchema.shape,
   page: z.optionally(z.string().check(z.minLength(1)), 'The `next_page` of the page before.'),

@@ -56,7 +56,6 @@ export class RefusalLog extends Rows {
     return this.#between(time + 1, Number.MAX_SAFE_INTEGER, MOST_TOLD).reverse();
   }
 
-  /** Notes a refused request. */
   add(request: AdmissionRequest, refusal: RefusedRequest['refusal'], now: number): void {
     const { requestId: id, route, conversation, token } = request;
     // A request that costs nothing has no id.

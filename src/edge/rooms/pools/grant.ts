@@ -49,7 +49,6 @@ export interface LeaseBooks<Known extends KnownLease = KnownLease> {
 /** The limits of a pool, by the period of the window. */
 export type PoolRules = Partial<Record<LeaseFigures['period'], Nanodollars | undefined>>;
 
-/** @returns the books of these leases. */
 export function booksOf<Known extends KnownLease>(leases: Iterable<Known>, now: number): LeaseBooks<Known> {
   const books: LeaseBooks<Known> = {
     open: new Map(),

@@ -6,19 +6,16 @@ import type { PoolKind } from '../../money/contracts/admission.ts';
 export const DEPLOYMENT_POOL = 'deployment';
 const GROUP_POOL = 'group:';
 
-/** Identifies a pool. */
 export interface PoolId {
   kind: PoolKind;
   /** The group; absent for the deployment. */
   group?: string | undefined;
 }
 
-/** @returns the name of a group's pool. */
 export function groupPool(group: string): string {
   return GROUP_POOL + group;
 }
 
-/** @returns which pool has this name. */
 export function poolOf(name: string): PoolId {
   return name.startsWith(GROUP_POOL) ? { kind: 'group', group: name.slice(GROUP_POOL.length) } : { kind: 'deployment' };
 }

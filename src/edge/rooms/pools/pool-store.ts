@@ -7,7 +7,6 @@ import type { PoolLimits } from '../../money/budget/limits.schema.ts';
 import type { KnownLease } from './grant.ts';
 import { POOL_MIGRATIONS } from './tables.ts';
 
-/** A lease with its owner. */
 export interface PoolLease extends KnownLease {
   /** The account's name; null after it was erased and has nothing leased any more. */
   account: string | null;
@@ -34,7 +33,6 @@ export interface ListedLease extends Pick<PoolLease, 'id' | 'account' | 'isErase
   spent: [Nanodollars, Nanodollars, Nanodollars];
 }
 
-/** The rows of a pool. */
 export class PoolStore extends Tables {
   constructor(storage: DurableObjectStorage) {
     super(storage, makeOnWrite(storage, POOL_MIGRATIONS));

@@ -41,14 +41,12 @@ export const groupAnswer = z.object({
   unpaid_searches: unpaidSearchesSchema,
 });
 
-/** The answer to the start of a recount. */
 export const recountAnswer = z.object({
   type: z.literal('pool'),
   id: z.literal('deployment'),
   accounts: z.described(z.int(), 'How many are asked: some hundreds a second.'),
 });
 
-/** Which group an account is in. */
 export const membershipAnswer = z.object({ account: z.string(), group: z.nullable(z.string()) });
 
 const perPeriod = <T extends z.ZodMiniType>(schema: T) => z.object({ day: schema, week: schema, month: schema });

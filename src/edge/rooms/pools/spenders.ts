@@ -13,11 +13,10 @@ import { VISITORS, VISITORS_LEASE } from './tables.ts';
 
 /** The windows in the list of accounts. */
 const LISTED_PERIODS = ['day', 'week', 'month'] as const;
-type Listed = (typeof LISTED_PERIODS)[number];
 
 /** @returns a row for each account that was not erased, and one for all visitors together. @param names only those of these */
 export function spendersOf(store: PoolStore, now: number, names?: readonly string[]): AccountSpendRow[] {
-  const idOf = (period: Listed) => spanId(period, spanAt(period, now).start);
+  const idOf = (period: (typeof LISTED_PERIODS)[number]) => spanId(period, spanAt(period, now).start);
   const usd = ([day, week, month]: ListedLease['spent']) => ({
     day: toUsd(day),
     week: toUsd(week),

@@ -9,12 +9,11 @@ import { formatUsd } from '../../money/admission/limit-headers.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
 type ToldSpent = UsageReport['total'];
-type TokenKind = keyof ToldSpent['usage'];
 
 const OF_ALL = 'Of all accounts, of this day in UTC, as told until a minute ago.';
 
 /** The kinds of tokens that are counted beside each other. Those of thinking are among the output's. */
-const TOKEN_KINDS: readonly (readonly [kind: string, of: TokenKind])[] = [
+const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof ToldSpent['usage']])[] = [
   ['input', 'input_tokens'],
   ['output', 'output_tokens'],
   ['cache_read', 'cache_read_input_tokens'],

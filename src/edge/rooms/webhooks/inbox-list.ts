@@ -3,7 +3,6 @@ import { Rows } from '../../kit/objects/rows.ts';
 
 const KEY = 'inboxes';
 
-/** Keeps the list of these inboxes. */
 export class InboxList extends Rows {
   /** Notes an inbox by its source. An inbox that is being erased stays marked until that is done. */
   note(source: string, now: number): void {

@@ -30,7 +30,6 @@ export interface ConsumerOptions {
   webhooks?: readonly Webhook[];
   /** Replaces `fetch` for everything that goes to the Claude API. */
   fetch?: Fetch;
-  /** Replaces `fetch` for deliveries. */
   deliveryFetch?: Fetch;
 }
 

@@ -12,7 +12,6 @@ const classification = z.object({
   classified_at: z.iso.datetime(),
 });
 
-/** The result of an agent. */
 const agentAnswer = z.object({
   agent: z.described(z.string(), 'As the source names it.'),
   conversation: z.string(),
@@ -48,7 +47,6 @@ export const eventRow = z.object({
   attempts: z.int(),
 });
 
-/** One event, with its result and its attempts. */
 export const eventReport = z.extend(z.omit(eventRow, { attempts: true }), {
   account: z.string(),
   subject: z.described(z.nullable(z.string()), 'What the text is found by at its sender.'),
@@ -65,7 +63,6 @@ const deliveredEvent = {
   received_at: z.iso.datetime(),
 };
 
-/** The body of a delivery. */
 const delivered = z.object({ type: z.literal('webhook_event.classified'), ...deliveredEvent, ...classification.shape });
 
 /** The body of a delivery if an agent has worked on the event. */
@@ -75,7 +72,6 @@ const deliveredAnswer = z.object({
   ...agentAnswer.shape,
 });
 
-/** The answer to a sender. */
 export const received = z.object({
   event_id: z.optionally(z.string(), 'The event’s id here, and at whoever gets its result.'),
   status: z.enum(['accepted', 'duplicate', 'ignored']),
@@ -83,7 +79,6 @@ export const received = z.object({
 
 export type Classification = z.output<typeof classification>;
 export type AgentAnswer = z.output<typeof agentAnswer>;
-/** The stored result of an event. */
 export type EventResult = Classification | AgentAnswer;
 export type DeliveredAnswer = z.output<typeof deliveredAnswer>;
 export type Attempt = z.output<typeof attempt>;

@@ -1,6 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
 
-/** The states of an event. */
 export const eventState = z.described(
   z.enum(['accepted', 'waiting', 'running', 'delivering', 'classified', 'answered', 'delivered', 'parked', 'failed']),
   '`accepted`: to be classified, or answered by an agent; `waiting`: for the budget’s next window; `running`: an agent is ' +

@@ -1,7 +1,6 @@
 import type { StoredKind } from '../../versions/find-stored.ts';
 import { type Classifier, readClassifier } from './classifier.ts';
 
-/** How classifiers are stored in versions. */
 export const CLASSIFIERS: StoredKind<Classifier, '/classifiers'> = {
   kind: 'classifier',
   path: '/classifiers',

@@ -65,7 +65,6 @@ export function classifierOf(given: ClassifierFields): Classifier {
   };
 }
 
-/** @returns a classifier from its stored text */
 export function readClassifier(text: string): Classifier {
   return JSON.parse(text) as Classifier;
 }

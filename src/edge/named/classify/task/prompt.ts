@@ -157,7 +157,7 @@ function systemTextOf({ labels, multi, allow_none, instructions, examples, field
     ? `Give the text every label that fits it${allow_none ? ', or none if none does' : ', at least one'}.`
     : `Give the text the one label that fits it best${allow_none ? ', or null if none does' : ''}.`;
   const lines = labels.map(({ name, description, examples: texts = [] }) => {
-    const said = description === undefined ? '' : `: ${oneLine(description)}`;
+    const said = description === undefined ? '' : `: ${description.replace(/\s+/g, ' ').trim()}`;
     const like = texts.length === 0 ? '' : ` (for example ${texts.map((text) => JSON.stringify(text)).join(', ')})`;
     return `- ${name}${said}${like}`;
   });
@@ -173,10 +173,6 @@ function systemTextOf({ labels, multi, allow_none, instructions, examples, field
     ...(instructions === undefined || instructions === '' ? [] : [`Instructions:\n${instructions}`]),
     ...(shown.length === 0 ? [] : [`Examples:\n${shown.join('\n')}`]),
   ].join('\n\n');
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s+/g, ' ').trim();
 }
 
 function correctionOf({ fault }: AnswerFault, { multi }: Classifier): string {
@@ -200,10 +196,6 @@ function labelsSchema({ labels, multi, allow_none }: Classifier) {
 
 const labelsSchemas = new WeakMap<Classifier, ReturnType<typeof labelsSchema>>();
 
-function labelsSchemaOf(classifier: Classifier) {
-  return getOrMake(labelsSchemas, classifier, () => labelsSchema(classifier));
-}
-
 /**
  * Reads the answer of a model.
  *
@@ -226,7 +218,7 @@ export function readChoice(
   const blocks = Array.isArray(content) ? (content as unknown[]).filter(isObject) : [];
   const value = structured ? parseOrUndefined(saidText(blocks)) : toolInput(blocks);
   if (value === undefined) return invalid(blocks.length === 0 ? 'it was empty' : 'it was not in the given form');
-  const labelled = labelsSchemaOf(classifier).safeParse(value);
+  const labelled = getOrMake(labelsSchemas, classifier, () => labelsSchema(classifier)).safeParse(value);
   if (!labelled.success) return invalid('its label was none of those given');
   const given = 'labels' in labelled.data ? new Set(labelled.data.labels) : new Set([labelled.data.label ?? []].flat());
   const labels = classifier.labels.map(({ name }) => name).filter((name) => given.has(name));

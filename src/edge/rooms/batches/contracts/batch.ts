@@ -51,7 +51,6 @@ export interface BatchOrder extends AdmissionCaller {
 }
 
 /** What the items of one model can cost. */
-/** Asks an account to set aside the cost of a batch. */
 export interface BatchOrderRow {
   requestId: string;
   model: string;
@@ -115,7 +114,6 @@ export interface BatchOpening {
 
 /** The upstream's answer to a create. */
 export type CreateAnswer =
-  /** It was made, and has this id at the upstream. */
   | { kind: 'made'; id: string; expiresAt: string }
   /** It was not made. The answer is kept for callers who send the same again. */
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
@@ -145,7 +143,6 @@ export interface UpstreamBatch {
   headers: Record<string, string>;
 }
 
-/** The object of one batch. */
 export interface BatchObject extends Rpc.DurableObjectBranded {
   /** Stores the batch, before anything is set aside for it. */
   prepare(opening: BatchOpening): void;
@@ -171,7 +168,6 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
    * @param isHeld whether something may have been set aside for it
    */
   drop(isHeld: boolean): Promise<void>;
-  /** @returns the state of the batch. */
   read(): BatchState;
   /** Asks the upstream to cancel the items that no model has begun to answer. */
   cancel(): Promise<BatchState>;

@@ -45,14 +45,12 @@ export interface LeaseCall {
   sums?: SumsReport | undefined;
   /** What it has refused since its last report. Only the deployment's pool gets it. */
   refused?: RefusalsReport | undefined;
-  /** What its batches hold. */
   batched?: HeldByBatches | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
   handover?: Handover | undefined;
 }
 
-/** The figures of one window. */
 export interface LeaseFigures {
   period: LeasePeriod;
   /** 2026-11-20T12, 2026-11-20, 2026-W47, 2026-11 or total. */

@@ -30,7 +30,6 @@ export class Handovers extends Rows {
     return [...new Set(this.#left.map(({ pool }) => pool))];
   }
 
-  /** @returns the next handover for a pool. */
   first(pool: string): Handover | undefined {
     const first = this.#left.find((one) => one.pool === pool);
     return first && { epoch: first.epoch, sums: first.sums, late: first.late };

@@ -30,7 +30,6 @@ export class IdleTimer {
     return this.#timer !== undefined;
   }
 
-  /** Notes that the leases are used. */
   used(): void {
     this.#uses += 1;
     this.start();

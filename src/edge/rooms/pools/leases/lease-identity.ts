@@ -93,7 +93,6 @@ export class LeaseIdentity extends Rows {
     return (this.#stored?.dropped ?? []).length > 0;
   }
 
-  /** @returns whether leases were given up. */
   get hasGivenUp(): boolean {
     return Object.keys(this.#stored?.base ?? {}).length > 0;
   }

@@ -8,7 +8,6 @@ import type { Remote } from '../../../kit/objects/call-object.ts';
 import type { Surroundings } from '../../../kit/objects/edge-object.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
-import type { Limits } from '../../../money/budget/limits.schema.ts';
 import { freeIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { type Hold, windowsOfGroup } from '../../../money/budget/state.ts';
@@ -294,6 +293,7 @@ export class Leases implements SharedBudgets {
     const isIdle = demand.most === 0 && (!this.#idle.isRunning || handover !== undefined);
     const mayReport = name === DEPLOYMENT_POOL && handover === undefined;
     const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
+    const { usd_per_day, usd_per_week, usd_per_month } = this.#holder.limits.limits;
     const call: LeaseCall = {
       lease: identity.id,
       account: this.#holder.accountId,
@@ -303,7 +303,7 @@ export class Leases implements SharedBudgets {
       batched: heldByBatchesOf(this.#holder.budget, lease.id.group),
       seenAt: this.#lastUse(),
       group: this.#holder.group,
-      limits: limitsInUsd(this.#holder.limits.limits),
+      limits: { usd_per_day, usd_per_week, usd_per_month },
       sums: sent?.report,
       refused: mayReport ? this.#refusals.compose(sentAt, isIdle) : undefined,
       owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
@@ -364,7 +364,3 @@ const NO_SUMS: SumsReport = { since: 0, seq: 0, rows: [], whole: [] };
 
 /** Ignores the failure of a call that nobody waits for. The next call reports the same. */
 function leaveToNext(): void {}
-
-function limitsInUsd({ usd_per_day, usd_per_week, usd_per_month }: Limits): LeaseCall['limits'] {
-  return { usd_per_day, usd_per_week, usd_per_month };
-}

@@ -142,7 +142,6 @@ export class EventStore extends Tables {
     return this.read('select seq, id from events where due_at <= ? order by due_at, seq limit ?', now, limit);
   }
 
-  /** @returns when the next event is due */
   nextDue(): number | undefined {
     return this.figure('select min(due_at) from events where due_at is not null');
   }
@@ -187,7 +186,6 @@ export class EventStore extends Tables {
     return this.number(`select count(*) from events where ${where}`, account, until);
   }
 
-  /** @returns whether events of an account are stored */
   hasAny(account: string): boolean {
     return this.has('events where account = ?', account);
   }

@@ -347,7 +347,7 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   ...planted('src/edge/claude/pricing/usage-sums.ts', 'test/edge/claude/pricing/usage-sums.test.ts', {
     'pricing: a request counts once more for each of its tags': [
-      ['isTag ? groups.filter(({ value }) => value === TAGGED) : groups', 'groups'],
+      ['hasSeveral ? groups.filter(({ value }) => value === ANY_VALUE) : groups', 'groups'],
     ],
   }),
   ...planted('src/edge/claude/pricing/takes.ts', 'test/edge/claude/pricing/takes.test.ts', {

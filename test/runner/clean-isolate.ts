@@ -33,6 +33,9 @@ afterAll(async () => {
   }
 });
 
+// What a test has mocked ends behind all that is looked at here.
+afterEach(() => void vi.restoreAllMocks());
+
 // A request that has ended, however it ended, has given back the room of its body. Where one has not, this test fails, and no
 // other: what a failed test leaves is not waited for.
 afterEach(async ({ task }) => {

@@ -32,102 +32,82 @@ function isRefused(work: () => unknown): boolean {
   }
 }
 
+/** @returns what is asked, with what is answered */
+const command = (name: string, answer: unknown, ask: Asked['ask']): Asked => ({ name, ask, answer });
+
 export const COMMANDS: readonly Asked[] = [
-  {
-    name: 'values come back as they were stored',
-    ask: (storage) => {
+  command(
+    'values come back as they were stored',
+    [
+      { id: 'a', n: 1, r: 0.5, x: null },
+      { id: 'b', n: 9_007_199_254_740_991, r: 2, x: 'é 😀' },
+    ],
+    (storage) => {
       const sql = made(storage);
       sql.exec('insert into t values (?, ?, ?, ?)', 'a', 1, 0.5, null);
       sql.exec('insert into t values (?, ?, ?, ?)', 'b', 9_007_199_254_740_991, 2, 'é 😀');
       return sql.exec('select * from t order by id').toArray();
     },
-    answer: [
-      { id: 'a', n: 1, r: 0.5, x: null },
-      { id: 'b', n: 9_007_199_254_740_991, r: 2, x: 'é 😀' },
-    ],
-  },
-  {
-    name: 'a number is bound as a real one',
-    ask: ({ sql }) => sql.exec('select typeof(?) as kind, ? as value', 1, 1).one(),
-    answer: { kind: 'real', value: 1 },
-  },
-  {
-    name: 'parameters by their numbers are bound each once',
-    ask: ({ sql }) => sql.exec('select ?1 || ?2 || ?1 as text', 'a', 'b').one(),
-    answer: { text: 'aba' },
-  },
-  {
-    name: 'bytes come back as a buffer',
-    ask: (storage) => {
-      storage.sql.exec('create table b (bytes blob not null) strict');
-      storage.sql.exec('insert into b values (?)', new Uint8Array([1, 2, 3]).buffer);
-      const { bytes } = storage.sql.exec<{ bytes: ArrayBuffer }>('select bytes from b').one();
-      return [bytes instanceof ArrayBuffer, ...new Uint8Array(bytes)];
-    },
-    answer: [true, 1, 2, 3],
-  },
-  {
-    name: 'several statements run at once',
-    ask: ({ sql }) => {
-      sql.exec("create table a (x text) strict; insert into a values ('1'); insert into a values ('2')");
-      return sql.exec('select count(*) as rows from a').one();
-    },
-    answer: { rows: 2 },
-  },
-  {
-    name: 'a statement says how many rows it has written',
-    ask: (storage) => {
-      const sql = made(storage);
-      const written = (query: string) => sql.exec(query).rowsWritten;
-      return [
-        written("insert into t (id, n) values ('a', 1), ('b', 1), ('c', 2)"),
-        written('update t set r = 1 where n = 1'),
-        written('delete from t where n = 1'),
-        written('delete from t where n = 1'),
-        sql.exec('select * from t').rowsWritten,
-      ];
-    },
-    answer: [3, 2, 2, 0, 0],
-  },
-  {
-    name: 'how many rows have changed can be asked',
-    ask: (storage) => {
-      const sql = made(storage);
-      sql.exec("insert into t (id, n) values ('a', 1), ('b', 1)");
-      sql.exec('update t set n = 2');
-      return sql.exec('select changes() as rows').one();
-    },
-    answer: { rows: 2 },
-  },
-  {
-    name: 'rows are iterated, and come as lists',
-    ask: (storage) => {
-      const sql = made(storage);
-      sql.exec("insert into t (id, n) values ('a', 1), ('b', 2)");
-      const iterated = [...sql.exec('select id, n from t order by id')].map(({ id }) => id);
-      return [iterated, [...sql.exec('select id, n from t order by id').raw()]];
-    },
-    answer: [
+  ),
+  command('a number is bound as a real one', { kind: 'real', value: 1 }, ({ sql }) =>
+    sql.exec('select typeof(?) as kind, ? as value', 1, 1).one(),
+  ),
+  command('parameters by their numbers are bound each once', { text: 'aba' }, ({ sql }) =>
+    sql.exec('select ?1 || ?2 || ?1 as text', 'a', 'b').one(),
+  ),
+  command('bytes come back as a buffer', [true, 1, 2, 3], (storage) => {
+    storage.sql.exec('create table b (bytes blob not null) strict');
+    storage.sql.exec('insert into b values (?)', new Uint8Array([1, 2, 3]).buffer);
+    const { bytes } = storage.sql.exec<{ bytes: ArrayBuffer }>('select bytes from b').one();
+    return [bytes instanceof ArrayBuffer, ...new Uint8Array(bytes)];
+  }),
+  command('several statements run at once', { rows: 2 }, ({ sql }) => {
+    sql.exec("create table a (x text) strict; insert into a values ('1'); insert into a values ('2')");
+    return sql.exec('select count(*) as rows from a').one();
+  }),
+  command('a statement says how many rows it has written', [3, 2, 2, 0, 0], (storage) => {
+    const sql = made(storage);
+    const written = (query: string) => sql.exec(query).rowsWritten;
+    return [
+      written("insert into t (id, n) values ('a', 1), ('b', 1), ('c', 2)"),
+      written('update t set r = 1 where n = 1'),
+      written('delete from t where n = 1'),
+      written('delete from t where n = 1'),
+      sql.exec('select * from t').rowsWritten,
+    ];
+  }),
+  command('how many rows have changed can be asked', { rows: 2 }, (storage) => {
+    const sql = made(storage);
+    sql.exec("insert into t (id, n) values ('a', 1), ('b', 1)");
+    sql.exec('update t set n = 2');
+    return sql.exec('select changes() as rows').one();
+  }),
+  command(
+    'rows are iterated, and come as lists',
+    [
       ['a', 'b'],
       [
         ['a', 1],
         ['b', 2],
       ],
     ],
-  },
-  {
-    name: 'one row is one row',
-    ask: (storage) => {
+    (storage) => {
       const sql = made(storage);
-      const none = isRefused(() => sql.exec('select * from t').one());
-      sql.exec("insert into t (id) values ('a'), ('b')");
-      return [none, isRefused(() => sql.exec('select * from t').one())];
+      sql.exec("insert into t (id, n) values ('a', 1), ('b', 2)");
+      const iterated = [...sql.exec('select id, n from t order by id')].map(({ id }) => id);
+      return [iterated, [...sql.exec('select id, n from t order by id').raw()]];
     },
-    answer: [true, true],
-  },
-  {
-    name: 'what a strict table does not take is refused, and changes nothing',
-    ask: (storage) => {
+  ),
+  command('one row is one row', [true, true], (storage) => {
+    const sql = made(storage);
+    const none = isRefused(() => sql.exec('select * from t').one());
+    sql.exec("insert into t (id) values ('a'), ('b')");
+    return [none, isRefused(() => sql.exec('select * from t').one())];
+  }),
+  command(
+    'what a strict table does not take is refused, and changes nothing',
+    [[true, true, true, true], [{ id: 'a', n: 1 }]],
+    (storage) => {
       const sql = made(storage);
       sql.exec("insert into t (id, n) values ('a', 1)");
       const refused = [
@@ -138,11 +118,11 @@ export const COMMANDS: readonly Asked[] = [
       ];
       return [refused, rows(sql)];
     },
-    answer: [[true, true, true, true], [{ id: 'a', n: 1 }]],
-  },
-  {
-    name: 'what is written together is stored together, or not at all',
-    ask: (storage) => {
+  ),
+  command(
+    'what is written together is stored together, or not at all',
+    ['given', true, [{ id: 'a', n: 1 }]],
+    (storage) => {
       const sql = made(storage);
       const given = storage.transactionSync(() => {
         sql.exec("insert into t (id, n) values ('a', 1)");
@@ -156,11 +136,14 @@ export const COMMANDS: readonly Asked[] = [
       );
       return [given, refused, rows(sql)];
     },
-    answer: ['given', true, [{ id: 'a', n: 1 }]],
-  },
-  {
-    name: 'a part that is taken back leaves the rest',
-    ask: (storage) => {
+  ),
+  command(
+    'a part that is taken back leaves the rest',
+    [
+      { id: 'a', n: 1 },
+      { id: 'c', n: 3 },
+    ],
+    (storage) => {
       const sql = made(storage);
       storage.transactionSync(() => {
         sql.exec("insert into t (id, n) values ('a', 1)");
@@ -174,14 +157,14 @@ export const COMMANDS: readonly Asked[] = [
       });
       return rows(sql);
     },
-    answer: [
-      { id: 'a', n: 1 },
-      { id: 'c', n: 3 },
+  ),
+  command(
+    'columns can be added, and a row replaced',
+    [
+      { id: 'a', n: 6, late: null },
+      { id: 'a', n: null, late: 2 },
     ],
-  },
-  {
-    name: 'columns can be added, and a row replaced',
-    ask: (storage) => {
+    (storage) => {
       const sql = made(storage);
       sql.exec("insert into t (id, n) values ('a', 1)");
       sql.exec('alter table t add column late integer');
@@ -190,42 +173,29 @@ export const COMMANDS: readonly Asked[] = [
       sql.exec("insert or replace into t (id, late) values ('a', 2)");
       return [grown, sql.exec('select id, n, late from t').one()];
     },
-    answer: [
-      { id: 'a', n: 6, late: null },
-      { id: 'a', n: null, late: 2 },
-    ],
-  },
-  {
-    name: 'a table that is not there leaves no trace when it is looked for',
-    ask: ({ sql }) => sql.exec("select 1 from sqlite_master where type = 'table' and name = 'meta'").toArray(),
-    answer: [],
-  },
-  {
-    name: 'what is stored takes up pages',
-    ask: (storage) => {
-      const sql = made(storage);
-      const before = sql.databaseSize;
-      sql.exec('insert into t (id) values (?)', 'x'.repeat(20_000));
-      return [before % 4_096, before > 0, sql.databaseSize > before];
-    },
-    answer: [0, true, true],
-  },
-  {
-    name: 'an alarm is set, set anew and deleted',
-    ask: async (storage) => {
-      const told: unknown[] = [await storage.getAlarm()];
-      for (const time of [FAR, FAR + 1]) {
-        void storage.setAlarm(time);
-        told.push(await storage.getAlarm());
-      }
-      await storage.deleteAlarm();
-      return [...told, await storage.getAlarm()];
-    },
-    answer: [null, FAR, FAR + 1, null],
-  },
-  {
-    name: 'everything goes at once when all is deleted, and what is written before that is confirmed stays',
-    ask: async (storage) => {
+  ),
+  command('a table that is not there leaves no trace when it is looked for', [], ({ sql }) =>
+    sql.exec("select 1 from sqlite_master where type = 'table' and name = 'meta'").toArray(),
+  ),
+  command('what is stored takes up pages', [0, true, true], (storage) => {
+    const sql = made(storage);
+    const before = sql.databaseSize;
+    sql.exec('insert into t (id) values (?)', 'x'.repeat(20_000));
+    return [before % 4_096, before > 0, sql.databaseSize > before];
+  }),
+  command('an alarm is set, set anew and deleted', [null, FAR, FAR + 1, null], async (storage) => {
+    const told: unknown[] = [await storage.getAlarm()];
+    for (const time of [FAR, FAR + 1]) {
+      void storage.setAlarm(time);
+      told.push(await storage.getAlarm());
+    }
+    await storage.deleteAlarm();
+    return [...told, await storage.getAlarm()];
+  }),
+  command(
+    'everything goes at once when all is deleted, and what is written before that is confirmed stays',
+    [[], [{ id: 'b', n: 2 }], FAR + 1],
+    async (storage) => {
       made(storage).exec("insert into t (id) values ('a')");
       void storage.setAlarm(FAR);
       const gone = [storage.deleteAlarm(), storage.deleteAll()];
@@ -235,8 +205,7 @@ export const COMMANDS: readonly Asked[] = [
       await Promise.all(gone);
       return [left, rows(storage.sql), await storage.getAlarm()];
     },
-    answer: [[], [{ id: 'b', n: 2 }], FAR + 1],
-  },
+  ),
 ];
 
 /** What an alarm's handler does, what it is told, and which alarm stands afterwards. */

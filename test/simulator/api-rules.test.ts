@@ -45,6 +45,21 @@ interface Row extends Options {
   check?: (answer: Answer, model: string) => unknown;
 }
 
+/** Makes a row. @param told the words of a refusal, how an answer is looked at, or all that a row has beside */
+const rowThat =
+  (is: number) =>
+  (
+    rule: number,
+    of: readonly string[],
+    asks: Row['asks'],
+    told: string | NonNullable<Row['check']> | Partial<Row> = {},
+  ): Row => {
+    const more = typeof told === 'string' ? { says: told } : typeof told === 'function' ? { check: told } : told;
+    return { rule, of, asks, is, ...more };
+  };
+const takes = rowThat(200);
+const refuses = rowThat(400);
+
 const A = ['fable-5-2', 'mythos-5-2', 'fable-5-1', 'mythos-5-1', 'fable-5', 'mythos-5', 'opus-5-5'];
 const B = ['opus-5', 'sonnet-5', 'sonnet-5-5', 'haiku-5-5'];
 const C = ['opus-4-8', 'opus-4-7'];
@@ -206,259 +221,149 @@ const deltas = (answer: Answer) =>
   );
 
 const THINKS: readonly Row[] = [
-  {
-    rule: 1,
-    of: [...A, ...B],
-    asks: {},
-    is: 200,
-    check: async (answer, model) => {
-      const same = await ask(model, { thinking: { type: 'adaptive' } });
-      expect([kinds(same), thought(same)]).toEqual([kinds(answer), thought(answer)]);
-      const long = await ask(model, {}, { headers: THINKING });
-      expect([kinds(long), thought(long)]).toEqual([['thinking', 'text'], 60]);
-    },
-  },
-  { rule: 2, of: [...C, ...D, ...E], asks: {}, is: 200, check: unthought },
-  ...[undefined, 'low', 'max'].map((effort) => ({
-    rule: 3,
-    of: A,
-    asks: off('disabled', effort),
-    is: 400,
-    says: notSupported('disabled'),
-  })),
-  {
-    rule: 4,
-    of: [...A, ...B, ...C],
-    asks: { thinking: { type: 'enabled', budget_tokens: 2_048 } },
-    is: 400,
-    says: notSupported('enabled'),
-  },
-  {
-    rule: 5,
-    of: ['sonnet-5-5'],
-    asks: off('disabled'),
-    is: 400,
-    says: 'To turn thinking off on this model, send "thinking": {"type": "between_tools"} instead of {"type": "disabled"}.',
-  },
-  ...[undefined, 'low', 'medium', 'high'].map((effort) => ({
-    rule: 6,
-    of: ['sonnet-5-5'],
-    asks: off('between_tools', effort),
-    is: 200,
-    check: unthought,
-  })),
-  ...['xhigh', 'max'].map((effort) => ({
-    rule: 7,
-    of: ['sonnet-5-5'],
-    asks: off('between_tools', effort),
-    is: 400,
-    says: TOO_HIGH(effort),
-  })),
+  takes(1, [...A, ...B], {}, async (answer, model) => {
+    const same = await ask(model, { thinking: { type: 'adaptive' } });
+    expect([kinds(same), thought(same)]).toEqual([kinds(answer), thought(answer)]);
+    const long = await ask(model, {}, { headers: THINKING });
+    expect([kinds(long), thought(long)]).toEqual([['thinking', 'text'], 60]);
+  }),
+  takes(2, [...C, ...D, ...E], {}, unthought),
+  ...[undefined, 'low', 'max'].map((effort) => refuses(3, A, off('disabled', effort), notSupported('disabled'))),
+  refuses(4, [...A, ...B, ...C], { thinking: { type: 'enabled', budget_tokens: 2_048 } }, notSupported('enabled')),
+  refuses(
+    5,
+    ['sonnet-5-5'],
+    off('disabled'),
+    'To turn thinking off on this model, send "thinking": {"type": "between_tools"} instead of {"type": "disabled"}.',
+  ),
+  ...[undefined, 'low', 'medium', 'high'].map((effort) =>
+    takes(6, ['sonnet-5-5'], off('between_tools', effort), unthought),
+  ),
+  ...['xhigh', 'max'].map((effort) => refuses(7, ['sonnet-5-5'], off('between_tools', effort), TOO_HIGH(effort))),
   ...[{ display: 'omitted' }, { budget_tokens: 2_048 }, { block_binding: { prefix_mismatch_behavior: 'error' } }].map(
-    (more) => ({
-      rule: 8,
-      of: ['sonnet-5-5'],
-      asks: { thinking: { type: 'between_tools', ...more } },
-      headers: beta(BINDING),
-      is: 400,
+    (more) => refuses(8, ['sonnet-5-5'], { thinking: { type: 'between_tools', ...more } }, { headers: beta(BINDING) }),
+  ),
+  takes(9, ['sonnet-5-5'], off('between_tools'), unthought),
+  takes(9, ['sonnet-5-5'], { ...off('between_tools'), ...loops }, (answer) => {
+    expect(kinds(answer)).toEqual(['thinking', 'tool_use']);
+    expect(answer.body.content[0]?.thinking).toContain('weather');
+  }),
+  refuses(
+    10,
+    without(ALL, 'sonnet-5-5'),
+    off('between_tools'),
+    '"thinking.type.between_tools" is not supported for this model.',
+  ),
+  ...[undefined, 'low', 'medium', 'high'].map((effort) =>
+    takes(11, ['opus-5', 'haiku-5-5'], off('disabled', effort), unthought),
+  ),
+  ...['xhigh', 'max'].map((effort) => refuses(12, ['opus-5', 'haiku-5-5'], off('disabled', effort), TOO_HIGH(effort))),
+  ...[undefined, 'low', 'medium', 'high'].map((effort) => takes(13, ['sonnet-5'], off('disabled', effort), unthought)),
+  ...['adaptive', 'disabled'].map((type) => takes(14, [...C, ...D], { thinking: { type } })),
+  takes(14, D, { thinking: { type: 'enabled', budget_tokens: 1_024 } }),
+  refuses(15, E, { thinking: { type: 'adaptive' } }, 'adaptive thinking is not supported on this model'),
+  refuses(16, [...D, ...E], { thinking: { type: 'enabled', budget_tokens: 1_023 } }),
+  refuses(16, [...D, ...E], { thinking: { type: 'enabled', budget_tokens: 8_192 } }),
+  takes(
+    16,
+    [...D, ...E],
+    { thinking: { type: 'enabled', budget_tokens: 8_192 } },
+    { headers: beta('interleaved-thinking-2025-05-14') },
+  ),
+  ...['summarized', 'omitted'].map((display) =>
+    takes(17, ALL, (model: string) => ({ thinking: { ...thinkingOf(model), display } }), {
+      headers: THINKING,
+      check: ({ body }: Answer) => expect(body.content[0]?.thinking === '').toBe(display === 'omitted'),
     }),
   ),
-  { rule: 9, of: ['sonnet-5-5'], asks: off('between_tools'), is: 200, check: unthought },
-  {
-    rule: 9,
-    of: ['sonnet-5-5'],
-    asks: { ...off('between_tools'), ...loops },
-    is: 200,
-    check: (answer) => {
-      expect(kinds(answer)).toEqual(['thinking', 'tool_use']);
-      expect(answer.body.content[0]?.thinking).toContain('weather');
-    },
-  },
-  {
-    rule: 10,
-    of: without(ALL, 'sonnet-5-5'),
-    asks: off('between_tools'),
-    is: 400,
-    says: '"thinking.type.between_tools" is not supported for this model.',
-  },
-  ...[undefined, 'low', 'medium', 'high'].map((effort) => ({
-    rule: 11,
-    of: ['opus-5', 'haiku-5-5'],
-    asks: off('disabled', effort),
-    is: 200,
-    check: unthought,
-  })),
-  ...['xhigh', 'max'].map((effort) => ({
-    rule: 12,
-    of: ['opus-5', 'haiku-5-5'],
-    asks: off('disabled', effort),
-    is: 400,
-    says: TOO_HIGH(effort),
-  })),
-  ...[undefined, 'low', 'medium', 'high'].map((effort) => ({
-    rule: 13,
-    of: ['sonnet-5'],
-    asks: off('disabled', effort),
-    is: 200,
-    check: unthought,
-  })),
-  ...['adaptive', 'disabled'].map((type) => ({ rule: 14, of: [...C, ...D], asks: { thinking: { type } }, is: 200 })),
-  { rule: 14, of: D, asks: { thinking: { type: 'enabled', budget_tokens: 1_024 } }, is: 200 },
-  {
-    rule: 15,
-    of: E,
-    asks: { thinking: { type: 'adaptive' } },
-    is: 400,
-    says: 'adaptive thinking is not supported on this model',
-  },
-  { rule: 16, of: [...D, ...E], asks: { thinking: { type: 'enabled', budget_tokens: 1_023 } }, is: 400 },
-  { rule: 16, of: [...D, ...E], asks: { thinking: { type: 'enabled', budget_tokens: 8_192 } }, is: 400 },
-  {
-    rule: 16,
-    of: [...D, ...E],
-    asks: { thinking: { type: 'enabled', budget_tokens: 8_192 } },
-    headers: beta('interleaved-thinking-2025-05-14'),
-    is: 200,
-  },
-  ...['summarized', 'omitted'].map((display) => ({
-    rule: 17,
-    of: ALL,
-    asks: (model: string) => ({ thinking: { ...thinkingOf(model), display } }),
+  takes(17, ALL, on, {
     headers: THINKING,
-    is: 200,
-    check: ({ body }: Answer) => expect(body.content[0]?.thinking === '').toBe(display === 'omitted'),
-  })),
-  {
-    rule: 17,
-    of: ALL,
-    asks: on,
-    headers: THINKING,
-    is: 200,
     check: ({ body }, model) => expect(body.content[0]?.thinking === '').toBe([...A, ...B, ...C].includes(model)),
-  },
-  {
-    rule: 18,
-    of: A,
-    asks: { thinking: { type: 'adaptive', display: 'updates' } },
-    headers: beta('another-2026-01-01'),
-    is: 400,
-  },
-  {
-    rule: 18,
-    of: ['fable-5-1', 'fable-5-2'],
-    asks: { thinking: { type: 'adaptive', display: 'updates' } },
-    headers: beta('thinking-display-updates-2026-08-18'),
-    is: 200,
-  },
-  {
-    rule: 19,
-    of: [...C, ...D, ...E, 'haiku-5-5'],
-    asks: { thinking: { type: 'disabled', display: 'omitted' } },
-    is: 400,
-  },
-  {
-    rule: 20,
-    of: ALL,
-    asks: (model) => ({ thinking: { ...thinkingOf(model), block_binding: { prefix_mismatch_behavior: 'error' } } }),
-    headers: beta('another-2026-01-01'),
-    is: 400,
-    says: 'block_binding: Extra inputs are not permitted',
-  },
-  ...['between_tools', 'disabled', 'enabled'].map((type) => ({
-    rule: 20,
-    of: ['sonnet-5-5', 'haiku-5-5'],
-    asks: { thinking: { type, block_binding: {} } },
-    headers: beta(BINDING),
-    is: 400,
-  })),
-  {
-    rule: 21,
-    of: [...D, ...E],
-    asks: async (model) => ({
+  }),
+  refuses(18, A, { thinking: { type: 'adaptive', display: 'updates' } }, { headers: beta('another-2026-01-01') }),
+  takes(
+    18,
+    ['fable-5-1', 'fable-5-2'],
+    { thinking: { type: 'adaptive', display: 'updates' } },
+    { headers: beta('thinking-display-updates-2026-08-18') },
+  ),
+  refuses(19, [...C, ...D, ...E, 'haiku-5-5'], { thinking: { type: 'disabled', display: 'omitted' } }),
+  refuses(
+    20,
+    ALL,
+    (model) => ({ thinking: { ...thinkingOf(model), block_binding: { prefix_mismatch_behavior: 'error' } } }),
+    { headers: beta('another-2026-01-01'), says: 'block_binding: Extra inputs are not permitted' },
+  ),
+  ...['between_tools', 'disabled', 'enabled'].map((type) =>
+    refuses(20, ['sonnet-5-5', 'haiku-5-5'], { thinking: { type, block_binding: {} } }, { headers: beta(BINDING) }),
+  ),
+  takes(
+    21,
+    [...D, ...E],
+    async (model) => ({
       ...(await loop(model, (content) => content.filter(({ type }) => type !== 'thinking'))),
       thinking: { type: 'enabled', budget_tokens: 1_024 },
     }),
+    { headers: THINKING, check: unthought },
+  ),
+  takes(21, [...C, ...D], (model) => loop(model, (content) => content.filter(({ type }) => type !== 'thinking')), {
     headers: THINKING,
-    is: 200,
-    check: unthought,
-  },
-  {
-    rule: 21,
-    of: [...C, ...D],
-    asks: (model) => loop(model, (content) => content.filter(({ type }) => type !== 'thinking')),
-    headers: THINKING,
-    is: 200,
     check: (answer) => expect(kinds(answer)).toEqual(['thinking', 'text']),
-  },
+  }),
 ];
 
 const ANSWERS: readonly Row[] = [
-  {
-    rule: 23,
-    of: [...A, ...B, ...C, ...D],
-    asks: on,
+  takes(23, [...A, ...B, ...C, ...D], on, {
     headers: THINKING,
-    is: 200,
     check: (answer) => expect(kinds(answer)).toEqual(['thinking', 'text']),
-  },
-  {
-    rule: 23,
-    of: ['haiku-5-5', 'sonnet-5'],
-    asks: {},
-    is: 200,
-    check: async (_, model) => expect(await withoutThought(model, 'low')).toBeGreaterThan(40),
-  },
-  {
-    rule: 24,
-    of: [...A, ...B],
-    asks: {},
-    headers: THINKING,
-    is: 200,
-    check: ({ body }) =>
-      expect(body.content[0]).toEqual({ type: 'thinking', thinking: '', signature: expect.stringMatching(/./) }),
-  },
-  {
-    rule: 25,
-    of: ALL,
-    asks: (model) => ({ thinking: { ...thinkingOf(model), display: 'summarized' } }),
+  }),
+  takes(23, ['haiku-5-5', 'sonnet-5'], {}, async (_, model) =>
+    expect(await withoutThought(model, 'low')).toBeGreaterThan(40),
+  ),
+  takes(
+    24,
+    [...A, ...B],
+    {},
+    {
+      headers: THINKING,
+      check: ({ body }) =>
+        expect(body.content[0]).toEqual({ type: 'thinking', thinking: '', signature: expect.stringMatching(/./) }),
+    },
+  ),
+  takes(25, ALL, (model) => ({ thinking: { ...thinkingOf(model), display: 'summarized' } }), {
     headers: { 'sluice-simulate': 'thinking=700' },
-    is: 200,
     check: (answer) => {
       expect(thought(answer)).toBe(700);
       expect(answer.body.usage.output_tokens).toBeGreaterThan(700);
       expect(String(answer.body.content[0]?.thinking).length).toBeLessThan(700);
     },
-  },
-  {
-    rule: 26,
-    of: [...A, ...B],
-    asks: { max_tokens: 30 },
-    headers: THINKING,
-    is: 200,
-    check: (answer) => {
-      expect(answer.body).toMatchObject({ stop_reason: 'max_tokens', usage: { output_tokens: 30 } });
-      expect(kinds(answer)).toEqual(['thinking']);
+  }),
+  takes(
+    26,
+    [...A, ...B],
+    { max_tokens: 30 },
+    {
+      headers: THINKING,
+      check: (answer) => {
+        expect(answer.body).toMatchObject({ stop_reason: 'max_tokens', usage: { output_tokens: 30 } });
+        expect(kinds(answer)).toEqual(['thinking']);
+      },
     },
-  },
-  {
-    rule: 27,
-    of: [...A, ...B],
-    asks: { max_tokens: 40, messages: [user(says('What is 8?'))], output_config: { effort: 'high' } },
-    is: 200,
-    check: async (answer, model) => {
+  ),
+  takes(
+    27,
+    [...A, ...B],
+    { max_tokens: 40, messages: [user(says('What is 8?'))], output_config: { effort: 'high' } },
+    async (answer, model) => {
       const messages = [user(says('What is 8?'))];
       const again = await ask(model, { max_tokens: 40, messages, output_config: { effort: 'high' } });
       expect([kinds(again), again.body.stop_reason]).toEqual([['thinking'], 'max_tokens']);
       expect(kinds(answer)).toEqual(kinds(again));
       expect(kinds(await ask(model, { messages, output_config: { effort: 'high' } }))).toEqual(['thinking', 'text']);
     },
-  },
-  {
-    rule: 28,
-    of: ['fable-5-2', 'fable-5-1', 'fable-5', 'opus-5-5', 'sonnet-5-5'],
-    asks: loops,
+  ),
+  takes(28, ['fable-5-2', 'fable-5-1', 'fable-5', 'opus-5-5', 'sonnet-5-5'], loops, {
     headers: THINKING,
-    is: 200,
     check: async (answer, model) => {
       expect(kinds(answer)).toEqual(['thinking', 'thinking', 'tool_use']);
       expect(answer.body.content[1]?.thinking).toBe('');
@@ -466,54 +371,39 @@ const ANSWERS: readonly Row[] = [
       const { content } = (await ask(model, cut, { headers: THINKING })).body;
       expect(content.at(-1)?.thinking).toBe('This part of the response was interrupted before it finished.');
     },
-  },
-  {
-    rule: 28,
-    of: ['opus-5', 'haiku-5-5'],
-    asks: loops,
+  }),
+  takes(28, ['opus-5', 'haiku-5-5'], loops, {
     headers: THINKING,
-    is: 200,
     check: (answer) => expect(kinds(answer)).toEqual(['thinking', 'text', 'tool_use']),
-  },
-  {
-    rule: 29,
-    of: ['haiku-5-5'],
-    asks: { ...force, output_config: { effort: 'high' } },
-    is: 200,
-    check: (answer) => expect(kinds(answer)).toEqual(['tool_use']),
-  },
-  { rule: 30, of: ALL, asks: {}, is: 200, check: ({ body }) => expect(body.diagnostics).toBeNull() },
-  {
-    rule: 31,
-    of: [...A, ...B],
-    asks: { stream: true },
-    headers: THINKING,
-    is: 200,
-    check: (answer) => {
-      expect(deltas(answer)).toEqual(['signature_delta']);
-      const start = streamed(answer).find(({ name }) => name === 'content_block_start');
-      expect(start?.data.content_block).toEqual({ type: 'thinking', thinking: '', signature: '' });
+  }),
+  takes(29, ['haiku-5-5'], { ...force, output_config: { effort: 'high' } }, (answer) =>
+    expect(kinds(answer)).toEqual(['tool_use']),
+  ),
+  takes(30, ALL, {}, ({ body }) => expect(body.diagnostics).toBeNull()),
+  takes(
+    31,
+    [...A, ...B],
+    { stream: true },
+    {
+      headers: THINKING,
+      check: (answer) => {
+        expect(deltas(answer)).toEqual(['signature_delta']);
+        const start = streamed(answer).find(({ name }) => name === 'content_block_start');
+        expect(start?.data.content_block).toEqual({ type: 'thinking', thinking: '', signature: '' });
+      },
     },
-  },
-  {
-    rule: 32,
-    of: ALL,
-    asks: (model) => ({ stream: true, thinking: { ...thinkingOf(model), display: 'summarized' } }),
+  ),
+  takes(32, ALL, (model) => ({ stream: true, thinking: { ...thinkingOf(model), display: 'summarized' } }), {
     headers: THINKING,
-    is: 200,
     check: (answer) => {
       const found = deltas(answer);
       expect(found.pop()).toBe('signature_delta');
       expect(found.length).toBeGreaterThan(3);
       expect(new Set(found)).toEqual(new Set(['thinking_delta']));
     },
-  },
-  {
-    rule: 33,
-    of: ALL,
-    asks: (model) => ({ ...on(model), stream: true }),
+  }),
+  takes(33, ALL, (model) => ({ ...on(model), stream: true }), {
     headers: THINKING,
-    is: 200,
     check: (answer) => {
       const [first] = streamed(answer);
       const message = first?.data.message as Json;
@@ -530,68 +420,68 @@ const ANSWERS: readonly Row[] = [
       ]);
       expect(usage.input_tokens).toBe((message.usage as Json).input_tokens);
     },
-  },
-  {
-    rule: 34,
-    of: ['haiku-5-5'],
-    asks: { stream: true },
-    headers: { 'sluice-simulate': 'error-after=6' },
-    is: 200,
-    check: (answer) => {
-      const events = streamed(answer);
-      expect(events.map(({ name }) => name)).toContain('ping');
-      expect(events.at(-1)?.data).toEqual({
-        type: 'error',
-        error: { type: 'overloaded_error', message: 'Overloaded' },
-      });
+  }),
+  takes(
+    34,
+    ['haiku-5-5'],
+    { stream: true },
+    {
+      headers: { 'sluice-simulate': 'error-after=6' },
+      check: (answer) => {
+        const events = streamed(answer);
+        expect(events.map(({ name }) => name)).toContain('ping');
+        expect(events.at(-1)?.data).toEqual({
+          type: 'error',
+          error: { type: 'overloaded_error', message: 'Overloaded' },
+        });
+      },
     },
-  },
-  {
-    rule: 35,
-    of: ['fable-5-2', 'haiku-5-5'],
-    asks: { stream: true },
-    headers: { 'sluice-simulate': 'stop-reason=refusal' },
-    is: 200,
-    check: (answer) => {
-      const events = streamed(answer);
-      expect(
-        events.filter(({ data }) => (data.delta as Json | undefined)?.type === 'text_delta').length,
-      ).toBeGreaterThan(0);
-      const end: Json = events.find(({ name }) => name === 'message_delta')?.data ?? {};
-      expect((end.delta as Json).stop_reason).toBe('refusal');
-      expect((end.usage as Json).output_tokens).toBeGreaterThan(5);
+  ),
+  takes(
+    35,
+    ['fable-5-2', 'haiku-5-5'],
+    { stream: true },
+    {
+      headers: { 'sluice-simulate': 'stop-reason=refusal' },
+      check: (answer) => {
+        const events = streamed(answer);
+        expect(
+          events.filter(({ data }) => (data.delta as Json | undefined)?.type === 'text_delta').length,
+        ).toBeGreaterThan(0);
+        const end: Json = events.find(({ name }) => name === 'message_delta')?.data ?? {};
+        expect((end.delta as Json).stop_reason).toBe('refusal');
+        expect((end.usage as Json).output_tokens).toBeGreaterThan(5);
+      },
     },
-  },
+  ),
 ];
 
 const LIMITS: readonly Row[] = [
-  {
-    rule: 36,
-    of: ['sonnet-4-5-20250929', 'haiku-4-5-20251001'],
-    asks: { output_config: { effort: 'low' } },
-    is: 400,
-    says: 'This model does not support the effort parameter.',
-  },
-  {
-    rule: 37,
-    of: D,
-    asks: { output_config: { effort: 'xhigh' } },
-    is: 400,
-    says: "This model does not support effort level 'xhigh'. Supported levels: high, low, max, medium.",
-  },
-  ...['xhigh', 'max'].map((effort) => ({
-    rule: 37,
-    of: ['opus-4-5-20251101'],
-    asks: { output_config: { effort } },
-    is: 400,
-    says: `This model does not support effort level '${effort}'. Supported levels: high, low, medium.`,
-  })),
-  {
-    rule: 38,
-    of: without(ALL, 'sonnet-4-5-20250929', 'haiku-4-5-20251001', 'opus-4-5-20251101'),
-    asks: { thinking: { type: 'adaptive' } },
-    is: 200,
-    check: async (answer, model) => {
+  refuses(
+    36,
+    ['sonnet-4-5-20250929', 'haiku-4-5-20251001'],
+    { output_config: { effort: 'low' } },
+    'This model does not support the effort parameter.',
+  ),
+  refuses(
+    37,
+    D,
+    { output_config: { effort: 'xhigh' } },
+    "This model does not support effort level 'xhigh'. Supported levels: high, low, max, medium.",
+  ),
+  ...['xhigh', 'max'].map((effort) =>
+    refuses(
+      37,
+      ['opus-4-5-20251101'],
+      { output_config: { effort } },
+      `This model does not support effort level '${effort}'. Supported levels: high, low, medium.`,
+    ),
+  ),
+  takes(
+    38,
+    without(ALL, 'sonnet-4-5-20250929', 'haiku-4-5-20251001', 'opus-4-5-20251101'),
+    { thinking: { type: 'adaptive' } },
+    async (answer, model) => {
       const effort = ['opus-5-5', 'haiku-5-5'].includes(model) ? 'medium' : 'high';
       const system = [{ ...says('Be kind. '.repeat(3_000)), cache_control: { type: 'ephemeral' } }];
       const same = await ask(model, { thinking: { type: 'adaptive' }, output_config: { effort } });
@@ -599,188 +489,142 @@ const LIMITS: readonly Row[] = [
       await ask(model, { system, output_config: { effort } });
       expect((await ask(model, { system })).body.usage.cache_read_input_tokens).toBeGreaterThan(5_000);
     },
-  },
-  {
-    rule: 39,
-    of: ['fable-5-2', 'mythos-5-2', 'fable-5-1', 'mythos-5-1', 'opus-5', 'opus-5-5', 'sonnet-5-5', 'haiku-5-5'],
-    asks: { messages: effortNow('max') },
-    headers: PER_TURN,
-    is: 200,
-    check: (answer) => expect(thought(answer)).toBeGreaterThanOrEqual(100),
-  },
-  {
-    rule: 39,
-    of: ['fable-5', 'mythos-5', 'sonnet-5', ...C, ...D, ...E],
-    asks: { messages: effortNow('low') },
-    headers: PER_TURN,
-    is: 400,
-    says: 'output_config.effort requires a model that supports per-turn effort; this model does not',
-  },
-  { rule: 39, of: ['opus-5'], asks: { messages: effortNow('low') }, is: 400 },
-  {
-    rule: 40,
-    of: ['opus-5'],
-    asks: { ...off('disabled'), messages: effortNow('low') },
-    headers: PER_TURN,
-    is: 400,
-    says: "messages.1: output_config.effort 'low' differs from the 'high' in effect before it; effort cannot change when thinking is disabled on this model.",
-  },
-  { rule: 40, of: ['opus-5'], asks: { ...off('disabled'), messages: effortNow('high') }, headers: PER_TURN, is: 200 },
-  {
-    rule: 41,
-    of: ['sonnet-4-5', 'sonnet-4-5-20250929'],
-    asks: { max_tokens: 128_000 },
-    is: 400,
-    says: 'max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-sonnet-4-5-20250929',
-  },
-  { rule: 41, of: without(ALL, ...E), asks: { max_tokens: 128_001 }, is: 400, says: 'max_tokens: 128001 > 128000' },
-  {
-    rule: 42,
-    of: ALL,
-    asks: { max_tokens: 0, system: [{ ...says('Wait. '.repeat(6_000)), cache_control: { type: 'ephemeral' } }] },
-    is: 200,
-    check: ({ body }) => {
+  ),
+  takes(
+    39,
+    ['fable-5-2', 'mythos-5-2', 'fable-5-1', 'mythos-5-1', 'opus-5', 'opus-5-5', 'sonnet-5-5', 'haiku-5-5'],
+    { messages: effortNow('max') },
+    { headers: PER_TURN, check: (answer) => expect(thought(answer)).toBeGreaterThanOrEqual(100) },
+  ),
+  refuses(
+    39,
+    ['fable-5', 'mythos-5', 'sonnet-5', ...C, ...D, ...E],
+    { messages: effortNow('low') },
+    {
+      headers: PER_TURN,
+      says: 'output_config.effort requires a model that supports per-turn effort; this model does not',
+    },
+  ),
+  refuses(39, ['opus-5'], { messages: effortNow('low') }),
+  refuses(
+    40,
+    ['opus-5'],
+    { ...off('disabled'), messages: effortNow('low') },
+    {
+      headers: PER_TURN,
+      says: "messages.1: output_config.effort 'low' differs from the 'high' in effect before it; effort cannot change when thinking is disabled on this model.",
+    },
+  ),
+  takes(40, ['opus-5'], { ...off('disabled'), messages: effortNow('high') }, { headers: PER_TURN }),
+  refuses(
+    41,
+    ['sonnet-4-5', 'sonnet-4-5-20250929'],
+    { max_tokens: 128_000 },
+    'max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-sonnet-4-5-20250929',
+  ),
+  refuses(41, without(ALL, ...E), { max_tokens: 128_001 }, 'max_tokens: 128001 > 128000'),
+  takes(
+    42,
+    ALL,
+    { max_tokens: 0, system: [{ ...says('Wait. '.repeat(6_000)), cache_control: { type: 'ephemeral' } }] },
+    ({ body }) => {
       expect(body).toMatchObject({ content: [], stop_reason: 'max_tokens', usage: { output_tokens: 0 } });
       const { cache_creation_input_tokens: written, cache_read_input_tokens: read } = body.usage;
       expect(Number(written) + Number(read)).toBeGreaterThan(4_096);
     },
-  },
-  ...[{ stream: true }, format(), force].map((more) => ({
-    rule: 43,
-    of: ['haiku-5-5', 'opus-4-6'],
-    asks: { max_tokens: 0, ...more },
-    is: 400,
-  })),
-  {
-    rule: 43,
-    of: E,
-    asks: { max_tokens: 0, thinking: { type: 'enabled', budget_tokens: 1_024 } },
-    headers: beta('interleaved-thinking-2025-05-14'),
-    is: 400,
-  },
-  { rule: 43, of: ['haiku-5-5'], asks: { max_tokens: 0 }, inBatch: true, is: 400 },
-  {
-    rule: 44,
-    of: ['haiku-4-5'],
-    asks: { max_tokens: 64_000, messages: [user(says('sky '.repeat(199_980)))] },
-    is: 200,
-    check: ({ body }) => expect(body.stop_reason).toBe('model_context_window_exceeded'),
-  },
-  { rule: 44, of: ['haiku-4-5'], asks: { messages: [user(says('sky '.repeat(200_001)))] }, is: 400 },
-  {
-    rule: 45,
-    of: ['opus-4-6-20260205', 'haiku-5-5-20261007', 'opus-4-1', 'mythos-preview', 'unknown'],
-    asks: {},
-    is: 404,
-  },
-  { rule: 45, of: ['opus-4-5', 'sonnet-4-5', 'haiku-4-5'], asks: {}, is: 200 },
+  ),
+  ...[{ stream: true }, format(), force].map((more) =>
+    refuses(43, ['haiku-5-5', 'opus-4-6'], { max_tokens: 0, ...more }),
+  ),
+  refuses(
+    43,
+    E,
+    { max_tokens: 0, thinking: { type: 'enabled', budget_tokens: 1_024 } },
+    { headers: beta('interleaved-thinking-2025-05-14') },
+  ),
+  refuses(43, ['haiku-5-5'], { max_tokens: 0 }, { inBatch: true }),
+  takes(44, ['haiku-4-5'], { max_tokens: 64_000, messages: [user(says('sky '.repeat(199_980)))] }, ({ body }) =>
+    expect(body.stop_reason).toBe('model_context_window_exceeded'),
+  ),
+  refuses(44, ['haiku-4-5'], { messages: [user(says('sky '.repeat(200_001)))] }),
+  refuses(45, ['opus-4-6-20260205', 'haiku-5-5-20261007', 'opus-4-1', 'mythos-preview', 'unknown'], {}, { is: 404 }),
+  takes(45, ['opus-4-5', 'sonnet-4-5', 'haiku-4-5'], {}),
 ];
 
 const SAMPLES: readonly Row[] = [
-  ...[{ temperature: 1 }, { top_p: 0.99 }, { top_k: 5 }, { temperature: 0 }].map((more) => ({
-    rule: 46,
-    of: ALL,
-    asks: more,
-    headers: { 'anthropic-version': '2026-10-21' },
-    is: 400,
-    says: `${Object.keys(more)[0]}: Extra inputs are not permitted`,
-  })),
-  {
-    rule: 47,
-    of: [...A, ...B, ...C],
-    asks: { temperature: 0.5 },
-    is: 400,
-    says: '`temperature` is deprecated for this model.',
-  },
-  { rule: 47, of: [...A, ...B, ...C], asks: { temperature: 1 }, is: 200 },
-  { rule: 48, of: [...A, ...B, ...C], asks: { top_p: 0.98 }, is: 400 },
-  { rule: 48, of: [...A, ...B, ...C], asks: { top_p: 0.99 }, is: 200 },
-  { rule: 48, of: ['haiku-5-5', 'fable-5-1', 'fable-5-2'], asks: { top_p: 1 }, is: 400 },
-  { rule: 49, of: [...A, ...B, ...C], asks: { top_k: 40 }, is: 400 },
-  { rule: 49, of: [...A, ...B, ...C], asks: { temperature: 1, top_p: 0.99 }, is: 400 },
-  {
-    rule: 50,
-    of: [...D, ...E],
-    asks: { temperature: 0.5, top_p: 0.5 },
-    is: 400,
-    says: 'temperature and top_p cannot both be specified for this model. Please use only one.',
-  },
-  ...[{ temperature: 0.5 }, { top_p: 0.5 }].map((more) => ({ rule: 50, of: [...D, ...E], asks: more, is: 200 })),
-  ...[{ temperature: 0.5 }, { top_p: 0.94 }, { top_k: 5 }].map((more) => ({
-    rule: 51,
-    of: [...D, ...E],
-    asks: (model: string) => ({ ...on(model), ...more }),
-    is: 400,
-  })),
-  ...[{ temperature: 1 }, { top_p: 0.95 }].map((more) => ({
-    rule: 51,
-    of: [...D, ...E],
-    asks: (model: string) => ({ ...on(model), ...more }),
-    is: 200,
-  })),
-  { rule: 52, of: [...A, ...B, ...C, ...D], asks: prefilled, is: 400, says: NO_PREFILL },
-  {
-    rule: 52,
-    of: ['haiku-5-5', 'opus-5', ...C, ...D],
-    asks: { ...prefilled, ...off('disabled') },
-    is: 400,
-    says: NO_PREFILL,
-  },
-  { rule: 53, of: E, asks: prefilled, is: 200 },
-  { rule: 53, of: E, asks: { ...prefilled, thinking: { type: 'enabled', budget_tokens: 1_024 } }, is: 400 },
+  ...[{ temperature: 1 }, { top_p: 0.99 }, { top_k: 5 }, { temperature: 0 }].map((more) =>
+    refuses(46, ALL, more, {
+      headers: { 'anthropic-version': '2026-10-21' },
+      says: `${Object.keys(more)[0]}: Extra inputs are not permitted`,
+    }),
+  ),
+  refuses(47, [...A, ...B, ...C], { temperature: 0.5 }, '`temperature` is deprecated for this model.'),
+  takes(47, [...A, ...B, ...C], { temperature: 1 }),
+  refuses(48, [...A, ...B, ...C], { top_p: 0.98 }),
+  takes(48, [...A, ...B, ...C], { top_p: 0.99 }),
+  refuses(48, ['haiku-5-5', 'fable-5-1', 'fable-5-2'], { top_p: 1 }),
+  refuses(49, [...A, ...B, ...C], { top_k: 40 }),
+  refuses(49, [...A, ...B, ...C], { temperature: 1, top_p: 0.99 }),
+  refuses(
+    50,
+    [...D, ...E],
+    { temperature: 0.5, top_p: 0.5 },
+    'temperature and top_p cannot both be specified for this model. Please use only one.',
+  ),
+  ...[{ temperature: 0.5 }, { top_p: 0.5 }].map((more) => takes(50, [...D, ...E], more)),
+  ...[{ temperature: 0.5 }, { top_p: 0.94 }, { top_k: 5 }].map((more) =>
+    refuses(51, [...D, ...E], (model: string) => ({ ...on(model), ...more })),
+  ),
+  ...[{ temperature: 1 }, { top_p: 0.95 }].map((more) =>
+    takes(51, [...D, ...E], (model: string) => ({ ...on(model), ...more })),
+  ),
+  refuses(52, [...A, ...B, ...C, ...D], prefilled, NO_PREFILL),
+  refuses(52, ['haiku-5-5', 'opus-5', ...C, ...D], { ...prefilled, ...off('disabled') }, NO_PREFILL),
+  takes(53, E, prefilled),
+  refuses(53, E, { ...prefilled, thinking: { type: 'enabled', budget_tokens: 1_024 } }),
   ...['any', 'tool'].flatMap((type) => {
     const choice = { tools: [weather], tool_choice: type === 'any' ? { type } : { type, name: 'weather' } };
     return [
-      { rule: 54, of: F, asks: choice, is: 400, says: NO_FORCE },
-      { rule: 54, of: F, asks: choice, path: COUNT, is: 400, says: NO_FORCE },
-      { rule: 55, of: without([...B, ...C, ...D], 'sonnet-5-5'), asks: choice, is: 200 },
-      { rule: 56, of: [...D, ...E], asks: { ...choice, thinking: { type: 'enabled', budget_tokens: 1_024 } }, is: 400 },
+      refuses(54, F, choice, NO_FORCE),
+      refuses(54, F, choice, { path: COUNT, says: NO_FORCE }),
+      takes(55, without([...B, ...C, ...D], 'sonnet-5-5'), choice),
+      refuses(56, [...D, ...E], { ...choice, thinking: { type: 'enabled', budget_tokens: 1_024 } }),
     ];
   }),
-  ...['auto', 'none'].map((type) => ({
-    rule: 57,
-    of: ALL,
-    asks: { tools: [weather], tool_choice: { type } },
-    is: 200,
-  })),
-  { rule: 58, of: ALL, asks: { ...format(), messages: [user(cited, says('What?'))] }, is: 400 },
-  { rule: 58, of: E, asks: { ...format(), ...prefilled }, is: 400 },
-  {
-    rule: 58,
-    of: ['haiku-5-5'],
-    asks: { tools: Array.from({ length: 21 }, (_, index) => ({ ...weather, name: `t${index}`, strict: true })) },
-    is: 400,
-  },
-  { rule: 58, of: ['haiku-5-5'], asks: format(optional(25)), is: 400 },
-  { rule: 58, of: ['haiku-5-5'], asks: format(optional(24)), is: 200 },
-  {
-    rule: 58,
-    of: ['haiku-5-5'],
-    asks: format(optional(1_001)),
-    is: 400,
-    says: 'Schema is too complex for compilation.',
-  },
-  ...['refusal', 'max_tokens'].map((reason) => ({
-    rule: 59,
-    of: ['haiku-5-5', 'fable-5-2'],
-    asks: format({ type: 'object', properties: { words: { type: 'string', minLength: 500 } }, required: ['words'] }),
-    headers: { 'sluice-simulate': `stop-reason=${reason}` },
-    is: 200,
-    check: ({ body }: Answer) => {
-      expect(body.stop_reason).toBe(reason);
-      expect(() => JSON.parse(String(body.content.at(-1)?.text))).toThrow();
-    },
-  })),
+  ...['auto', 'none'].map((type) => takes(57, ALL, { tools: [weather], tool_choice: { type } })),
+  refuses(58, ALL, { ...format(), messages: [user(cited, says('What?'))] }),
+  refuses(58, E, { ...format(), ...prefilled }),
+  refuses(58, ['haiku-5-5'], {
+    tools: Array.from({ length: 21 }, (_, index) => ({ ...weather, name: `t${index}`, strict: true })),
+  }),
+  refuses(58, ['haiku-5-5'], format(optional(25))),
+  takes(58, ['haiku-5-5'], format(optional(24))),
+  refuses(58, ['haiku-5-5'], format(optional(1_001)), 'Schema is too complex for compilation.'),
+  ...['refusal', 'max_tokens'].map((reason) =>
+    takes(
+      59,
+      ['haiku-5-5', 'fable-5-2'],
+      format({ type: 'object', properties: { words: { type: 'string', minLength: 500 } }, required: ['words'] }),
+      {
+        headers: { 'sluice-simulate': `stop-reason=${reason}` },
+        check: ({ body }: Answer) => {
+          expect(body.stop_reason).toBe(reason);
+          expect(() => JSON.parse(String(body.content.at(-1)?.text))).toThrow();
+        },
+      },
+    ),
+  ),
   ...['opus-5-5', 'sonnet-5-5', 'fable-5-2', 'haiku-5-5'].map((model) => {
     const type = model === 'haiku-5-5' ? 'computer_20250124' : 'computer_20251124';
-    return {
-      rule: 60,
-      of: [model],
-      asks: { tools: [{ type, name: 'computer', display_width_px: 800, display_height_px: 600 }] },
-      headers: beta('computer-use-2025-11-24'),
-      is: 400,
-      says: `'claude-${model}' does not support tool types: ${type}. Did you mean one of`,
-    };
+    return refuses(
+      60,
+      [model],
+      { tools: [{ type, name: 'computer', display_width_px: 800, display_height_px: 600 }] },
+      {
+        headers: beta('computer-use-2025-11-24'),
+        says: `'claude-${model}' does not support tool types: ${type}. Did you mean one of`,
+      },
+    );
   }),
   ...[
     ['sonnet-5-5', ['opus-4-7', 'opus-4-8', 'sonnet-5', 'haiku-5-5'], 400],
@@ -788,35 +632,28 @@ const SAMPLES: readonly Row[] = [
     ['fable-5-2', ['fable-5-1', 'opus-5-5', 'haiku-4-5'], 400],
     ['fable-5-2', ['fable-5-2', 'mythos-5-2'], 200],
   ].flatMap(([model, advisors, is]) =>
-    (advisors as string[]).map((advisor) => ({
-      rule: 61,
-      of: [String(model)],
-      asks: { tools: [{ type: 'advisor_20260301', name: 'advisor', model: `claude-${advisor}` }] },
-      headers: beta('advisor-tool-2026-03-01'),
-      is: Number(is),
-    })),
+    (advisors as string[]).map((advisor) =>
+      refuses(
+        61,
+        [String(model)],
+        { tools: [{ type: 'advisor_20260301', name: 'advisor', model: `claude-${advisor}` }] },
+        { is: Number(is), headers: beta('advisor-tool-2026-03-01') },
+      ),
+    ),
   ),
-  {
-    rule: 62,
-    of: [...without(A, 'none'), 'opus-4-8', 'opus-5', 'sonnet-5-5', 'haiku-5-5'],
-    asks: { messages: [QUESTION, { role: 'system', content: 'Be short.' }] },
-    is: 200,
-  },
-  {
-    rule: 62,
-    of: ['opus-4-7', 'sonnet-5'],
-    asks: { messages: [QUESTION, { role: 'system', content: 'Be short.' }] },
-    is: 400,
-  },
+  takes(62, [...without(A, 'none'), 'opus-4-8', 'opus-5', 'sonnet-5-5', 'haiku-5-5'], {
+    messages: [QUESTION, { role: 'system', content: 'Be short.' }],
+  }),
+  refuses(62, ['opus-4-7', 'sonnet-5'], { messages: [QUESTION, { role: 'system', content: 'Be short.' }] }),
   ...[
     [{ role: 'system', content: 'Be short.' }, QUESTION],
     [QUESTION, { role: 'system', content: 'Be short.' }, NEXT],
     [QUESTION, { role: 'assistant', content: 'So.' }, { role: 'system', content: 'Be short.' }],
-  ].map((messages) => ({ rule: 63, of: ['opus-5', 'haiku-5-5'], asks: { messages }, is: 400 })),
-  {
-    rule: 64,
-    of: ALL,
-    asks: {
+  ].map((messages) => refuses(63, ['opus-5', 'haiku-5-5'], { messages })),
+  refuses(
+    64,
+    ALL,
+    {
       tools: [weather],
       messages: [
         QUESTION,
@@ -824,9 +661,8 @@ const SAMPLES: readonly Row[] = [
         NEXT,
       ],
     },
-    is: 400,
-    says: 'tool_use` ids were found without `tool_result` blocks immediately after',
-  },
+    'tool_use` ids were found without `tool_result` blocks immediately after',
+  ),
 ];
 
 const reads: readonly (readonly [reader: string, makers: readonly string[], isRead: boolean])[] = [
@@ -850,108 +686,95 @@ const CHANGED: readonly ((made: { messages: Json[] }) => Json)[] = [
 const PREFIX = 'prefix_binding_mismatch';
 
 const COMES_BACK: readonly Row[] = [
-  ...[otherSignature, (block: Block) => ({ ...block, thinking: `${block.thinking}x` })].map((change) => ({
-    rule: 65,
-    of: ALL,
-    asks: async (model: string) => ({ ...on(model), ...altered(await talk(model), change) }),
-    is: 400,
-    says: `messages.1.content.0: ${SWAPPED}`,
-  })),
-  {
-    rule: 66,
-    of: ALL,
-    asks: (model) => loop(model, ([first, ...rest]) => (first ? [otherSignature(first), ...rest] : rest)),
-    is: 400,
-    says: '`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.',
-  },
-  {
-    rule: 66,
-    of: ['fable-5-1', 'opus-5-5', 'sonnet-5-5'],
-    asks: (model) => loop(model, ([, ...rest]) => rest),
-    is: 400,
-    says: '`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.',
-  },
-  { rule: 66, of: ALL, asks: (model) => loop(model, (content) => content), is: 200 },
-  {
-    rule: 67,
-    of: ['fable-5-2', 'mythos-5-2', 'sonnet-5-5', 'haiku-5-5'],
-    asks: async (model) => ({ ...on(model), ...(await talk('opus-5', {}, LONG)) }),
-    headers: beta(BINDING),
-    is: 200,
-    check: (answer) => {
-      expect(changes(answer)).toEqual(['thinking_dropped: model_binding_mismatch']);
-      expect(answer.body.input_transformations).toMatchObject([{ path: 'messages.1.content.0' }]);
-      expect(answer.body.usage.input_tokens).toBeLessThan(900);
-    },
-  },
-  ...['sonnet-5-5', 'haiku-5-5'].map((model) => ({
-    rule: 67,
-    of: [model],
-    asks: async () => ({ ...on(model), ...(await talk(model, {}, LONG)) }),
-    headers: { ...beta(BINDING), 'x-api-key': 'another' },
-    is: 200,
-    check: async (answer: Answer) => {
-      expect(changes(answer)).toEqual(['thinking_dropped: organization_binding_mismatch']);
-      expect(answer.body.usage.input_tokens).toBeLessThan(900);
-    },
-  })),
-  ...reads.flatMap(([reader, makers, isRead]) =>
-    makers.map((maker) => ({
-      rule: 68,
-      of: [reader],
-      asks: async () => ({ ...on(reader), ...(await talk(maker)) }),
+  ...[otherSignature, (block: Block) => ({ ...block, thinking: `${block.thinking}x` })].map((change) =>
+    refuses(
+      65,
+      ALL,
+      async (model: string) => ({ ...on(model), ...altered(await talk(model), change) }),
+      `messages.1.content.0: ${SWAPPED}`,
+    ),
+  ),
+  refuses(
+    66,
+    ALL,
+    (model) => loop(model, ([first, ...rest]) => (first ? [otherSignature(first), ...rest] : rest)),
+    '`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.',
+  ),
+  refuses(
+    66,
+    ['fable-5-1', 'opus-5-5', 'sonnet-5-5'],
+    (model) => loop(model, ([, ...rest]) => rest),
+    '`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.',
+  ),
+  takes(66, ALL, (model) => loop(model, (content) => content)),
+  takes(
+    67,
+    ['fable-5-2', 'mythos-5-2', 'sonnet-5-5', 'haiku-5-5'],
+    async (model) => ({ ...on(model), ...(await talk('opus-5', {}, LONG)) }),
+    {
       headers: beta(BINDING),
-      is: 200,
-      check: (answer: Answer) =>
-        expect(changes(answer)).toEqual(isRead ? [] : ['thinking_dropped: model_binding_mismatch']),
-    })),
+      check: (answer) => {
+        expect(changes(answer)).toEqual(['thinking_dropped: model_binding_mismatch']);
+        expect(answer.body.input_transformations).toMatchObject([{ path: 'messages.1.content.0' }]);
+        expect(answer.body.usage.input_tokens).toBeLessThan(900);
+      },
+    },
+  ),
+  ...['sonnet-5-5', 'haiku-5-5'].map((model) =>
+    takes(67, [model], async () => ({ ...on(model), ...(await talk(model, {}, LONG)) }), {
+      headers: { ...beta(BINDING), 'x-api-key': 'another' },
+      check: async (answer: Answer) => {
+        expect(changes(answer)).toEqual(['thinking_dropped: organization_binding_mismatch']);
+        expect(answer.body.usage.input_tokens).toBeLessThan(900);
+      },
+    }),
+  ),
+  ...reads.flatMap(([reader, makers, isRead]) =>
+    makers.map((maker) =>
+      takes(68, [reader], async () => ({ ...on(reader), ...(await talk(maker)) }), {
+        headers: beta(BINDING),
+        check: (answer: Answer) =>
+          expect(changes(answer)).toEqual(isRead ? [] : ['thinking_dropped: model_binding_mismatch']),
+      }),
+    ),
   ),
   ...CHANGED.flatMap((change) => {
     const asks = async (model: string) => ({ ...on(model), ...change(await talk(model)) });
     const asksYoung = async (model: string) => ({ ...on(model), ...change(await talk(model, {}, { young: true })) });
     const allowed = (answer: Answer) => expect(changes(answer)).toEqual([`thinking_mismatch_allowed: ${PREFIX}`]);
     return [
-      { rule: 69, of: BOUND, asks, is: 400, says: MOVED },
-      { rule: 69, of: NEWLY, asks: asksYoung, young: true, is: 400, says: MOVED },
-      { rule: 70, of: BOUND, asks, headers: beta(BINDING), is: 400, says: MOVED },
-      { rule: 70, of: NEWLY, asks, headers: beta(BINDING), is: 200, check: allowed },
-      {
-        rule: 70,
-        of: NEWLY,
-        asks: async (model: string) => ({
+      refuses(69, BOUND, asks, MOVED),
+      refuses(69, NEWLY, asksYoung, { young: true, says: MOVED }),
+      refuses(70, BOUND, asks, { headers: beta(BINDING), says: MOVED }),
+      takes(70, NEWLY, asks, { headers: beta(BINDING), check: allowed }),
+      refuses(
+        70,
+        NEWLY,
+        async (model: string) => ({
           ...change(await talk(model)),
           thinking: { type: 'adaptive', block_binding: { prefix_mismatch_behavior: 'error' } },
         }),
-        headers: beta(BINDING),
-        is: 400,
-        says: MOVED,
-      },
-      {
-        rule: 70,
-        of: ['fable-5', 'opus-5', 'sonnet-5', ...C, ...D, ...E],
-        asks: asksYoung,
+        { headers: beta(BINDING), says: MOVED },
+      ),
+      takes(70, ['fable-5', 'opus-5', 'sonnet-5', ...C, ...D, ...E], asksYoung, {
         young: true,
         headers: beta(BINDING),
-        is: 200,
         check: (answer: Answer) => expect(changes(answer)).toEqual([]),
-      },
-      {
-        rule: 71,
-        of: [...BOUND, ...NEWLY],
-        asks: async (model: string) => ({ ...change(await talk(model)), thinking: { type: 'adaptive', ...dropping } }),
-        headers: beta(BINDING),
-        is: 200,
-        check: (answer: Answer) => expect(changes(answer)).toEqual([`thinking_dropped: ${PREFIX}`]),
-      },
-      {
-        rule: 71,
-        of: BOUND,
-        asks,
+      }),
+      takes(
+        71,
+        [...BOUND, ...NEWLY],
+        async (model: string) => ({ ...change(await talk(model)), thinking: { type: 'adaptive', ...dropping } }),
+        {
+          headers: beta(BINDING),
+          check: (answer: Answer) => expect(changes(answer)).toEqual([`thinking_dropped: ${PREFIX}`]),
+        },
+      ),
+      takes(71, BOUND, asks, {
         headers: beta(BINDING),
         inBatch: true,
-        is: 200,
         check: (answer: Answer) => expect(changes(answer)).toEqual([`thinking_dropped: ${PREFIX}`]),
-      },
+      }),
     ];
   }),
   ...[
@@ -960,53 +783,43 @@ const COMES_BACK: readonly Row[] = [
     { tools: [weather], tool_choice: { type: 'none' } },
     { metadata: { user_id: 'someone' } },
     { cache_control: { type: 'ephemeral' } },
-  ].map((more) => ({
-    rule: 72,
-    of: [...BOUND, ...NEWLY],
-    asks: async (model: string) => {
-      const tools = 'tools' in more ? { tools: [weather] } : {};
-      return { ...on(model), ...(await talk(model, tools, { young: true })), ...more };
-    },
-    headers: beta(BINDING),
-    young: true,
-    is: 200,
-    check: (answer: Answer) => expect(changes(answer)).toEqual([]),
-  })),
-  {
-    rule: 73,
-    of: [...BOUND, ...NEWLY],
-    asks: (model) => threeAnswers(model, 0),
+  ].map((more) =>
+    takes(
+      72,
+      [...BOUND, ...NEWLY],
+      async (model: string) => {
+        const tools = 'tools' in more ? { tools: [weather] } : {};
+        return { ...on(model), ...(await talk(model, tools, { young: true })), ...more };
+      },
+      { headers: beta(BINDING), young: true, check: (answer: Answer) => expect(changes(answer)).toEqual([]) },
+    ),
+  ),
+  takes(73, [...BOUND, ...NEWLY], (model) => threeAnswers(model, 0), {
     young: true,
     headers: beta(BINDING),
-    is: 200,
     check: (answer) => expect(changes(answer)).toEqual([]),
-  },
-  { rule: 73, of: [...BOUND, ...NEWLY], asks: (model) => threeAnswers(model, 1), young: true, is: 400, says: SWAPPED },
-  {
-    rule: 74,
-    of: BOUND,
-    asks: async (model) => ({ ...on(model), ...CHANGED[0]?.(await talk(model)) }),
-    is: 400,
+  }),
+  refuses(73, [...BOUND, ...NEWLY], (model) => threeAnswers(model, 1), { young: true, says: SWAPPED }),
+  refuses(74, BOUND, async (model) => ({ ...on(model), ...CHANGED[0]?.(await talk(model)) }), {
     says: MOVED,
     check: async (_, model) => {
       const body = { ...on(model), ...CHANGED[0]?.(await talk(model)) };
       const [first, second] = [await ask(model, body), await ask(model, body)];
       expect([second.status, second.body.error]).toEqual([first.status, first.body.error]);
     },
-  },
-  {
-    rule: 75,
-    of: without(ALL, 'mythos-5-1'),
-    asks: async (model) => ({
+  }),
+  takes(
+    75,
+    without(ALL, 'mythos-5-1'),
+    async (model) => ({
       ...on(model),
       ...(await talk(model, {}, LONG)),
     }),
-    is: 200,
-    check: ({ body }, model) => {
+    ({ body }, model) => {
       const isStripped = ['sonnet-4-5-20250929', 'haiku-4-5-20251001'].includes(model);
       expect(body.usage.input_tokens > 900).toBe(!isStripped);
     },
-  },
+  ),
 ];
 
 /** A conversation of three answers, of which one lost its thinking. */
@@ -1022,161 +835,105 @@ async function threeAnswers(model: string, lost: number): Promise<Json> {
 }
 
 const SPEEDS: readonly Row[] = [
-  ...['fable-5-2', 'mythos-5-2', 'opus-5-5'].map((model) => ({
-    rule: 83,
-    of: [model],
-    asks: { speed: 'fast' },
-    is: 200,
-    check: ({ body }: Answer) => expect(body.usage.speed).toBe('fast'),
-  })),
-  { rule: 84, of: ['opus-5', 'opus-4-8'], asks: { speed: 'fast' }, is: 400 },
-  {
-    rule: 84,
-    of: ['opus-5', 'opus-4-8'],
-    asks: { speed: 'fast' },
-    headers: beta('fast-mode-2026-02-01'),
-    is: 200,
-    check: async ({ body }, model) => {
-      expect(body.usage.speed).toBe('fast');
-      const later = createSimulator({ now: () => Date.parse('2026-11-30T00:00:00Z') });
-      const asked = { model: `claude-${model}`, max_tokens: 99, messages: [QUESTION], speed: 'fast' };
-      const headers = { ...requiredHeaders, ...beta('fast-mode-2026-02-01') };
-      const init = { method: 'POST', headers, body: JSON.stringify(asked) };
-      expect((await later('https://api.test/v1/messages', init)).status).toBe(model === 'opus-5' ? 200 : 400);
+  ...['fable-5-2', 'mythos-5-2', 'opus-5-5'].map((model) =>
+    takes(83, [model], { speed: 'fast' }, ({ body }: Answer) => expect(body.usage.speed).toBe('fast')),
+  ),
+  refuses(84, ['opus-5', 'opus-4-8'], { speed: 'fast' }),
+  takes(
+    84,
+    ['opus-5', 'opus-4-8'],
+    { speed: 'fast' },
+    {
+      headers: beta('fast-mode-2026-02-01'),
+      check: async ({ body }, model) => {
+        expect(body.usage.speed).toBe('fast');
+        const later = createSimulator({ now: () => Date.parse('2026-11-30T00:00:00Z') });
+        const asked = { model: `claude-${model}`, max_tokens: 99, messages: [QUESTION], speed: 'fast' };
+        const headers = { ...requiredHeaders, ...beta('fast-mode-2026-02-01') };
+        const init = { method: 'POST', headers, body: JSON.stringify(asked) };
+        expect((await later('https://api.test/v1/messages', init)).status).toBe(model === 'opus-5' ? 200 : 400);
+      },
     },
-  },
-  {
-    rule: 85,
-    of: ['opus-4-6'],
-    asks: { speed: 'fast' },
-    is: 200,
-    check: ({ body }) => expect(body.usage.speed).toBe('standard'),
-  },
-  {
-    rule: 85,
-    of: without(ALL, 'fable-5-2', 'mythos-5-2', 'opus-5-5', 'opus-5', 'opus-4-8', 'opus-4-6'),
-    asks: { speed: 'fast' },
-    headers: beta('fast-mode-2026-02-01'),
-    is: 400,
-  },
-  { rule: 86, of: ['fable-5-2', 'opus-5-5'], asks: { speed: 'fast' }, inBatch: true, is: 400 },
-  {
-    rule: 86,
-    of: ['opus-5-5'],
-    asks: { speed: 'fast' },
-    is: 200,
-    check: ({ headers }) => {
-      for (const kind of ['input', 'output'])
-        expect(headers.get(`anthropic-fast-${kind}-tokens-remaining`)).toMatch(/^\d+$/);
-    },
-  },
-  { rule: 87, of: E, asks: { inference_geo: 'us' }, is: 400 },
-  { rule: 87, of: without(ALL, ...E), asks: { inference_geo: 'us' }, is: 200 },
+  ),
+  takes(85, ['opus-4-6'], { speed: 'fast' }, ({ body }) => expect(body.usage.speed).toBe('standard')),
+  refuses(
+    85,
+    without(ALL, 'fable-5-2', 'mythos-5-2', 'opus-5-5', 'opus-5', 'opus-4-8', 'opus-4-6'),
+    { speed: 'fast' },
+    { headers: beta('fast-mode-2026-02-01') },
+  ),
+  refuses(86, ['fable-5-2', 'opus-5-5'], { speed: 'fast' }, { inBatch: true }),
+  takes(86, ['opus-5-5'], { speed: 'fast' }, ({ headers }) => {
+    for (const kind of ['input', 'output'])
+      expect(headers.get(`anthropic-fast-${kind}-tokens-remaining`)).toMatch(/^\d+$/);
+  }),
+  refuses(87, E, { inference_geo: 'us' }),
+  takes(87, without(ALL, ...E), { inference_geo: 'us' }),
 ];
 
 const refused = { messages: [user(says(REFUSAL_TRIGGER))] };
 const FALLING = beta('server-side-fallback-2026-07-01');
 const STOPS: readonly Row[] = [
-  {
-    rule: 88,
-    of: [...A, ...B],
-    asks: refused,
-    is: 200,
-    check: ({ body }) =>
-      expect(body).toMatchObject({
-        content: [],
-        stop_reason: 'refusal',
-        stop_details: { type: 'refusal', category: null, explanation: null },
-      }),
-  },
-  {
-    rule: 89,
-    of: ['fable-5-2', 'haiku-5-5'],
-    asks: refused,
+  takes(88, [...A, ...B], refused, ({ body }) =>
+    expect(body).toMatchObject({
+      content: [],
+      stop_reason: 'refusal',
+      stop_details: { type: 'refusal', category: null, explanation: null },
+    }),
+  ),
+  takes(89, ['fable-5-2', 'haiku-5-5'], refused, {
     headers: { 'x-api-key': 'of rule 89' },
-    is: 200,
     check: async ({ headers }, model) => {
       const next = await ask(model, refused, { headers: { 'x-api-key': 'of rule 89' } });
       const left = (of: Headers) => Number(of.get('anthropic-ratelimit-input-tokens-remaining'));
       expect(left(next.headers)).toBeLessThan(left(headers));
     },
-  },
-  {
-    rule: 90,
-    of: [...A, ...B],
-    asks: refused,
-    is: 200,
-    check: ({ body }) => {
-      expect(body.usage.input_tokens).toBeGreaterThan(20);
-      expect(body.usage.output_tokens).toBe(0);
-    },
-  },
-  ...[[{ model: 'claude-opus-4-8' }], 'default'].map((fallbacks) => ({
-    rule: 91,
-    of: ['fable-5-2', 'opus-5', 'sonnet-5-5'],
-    asks: { ...refused, fallbacks },
-    headers: FALLING,
-    is: 200,
-    check: (answer: Answer, model: string) => {
-      expect(answer.body.stop_reason).toBe('end_turn');
-      expect(answer.body.model).not.toBe(`claude-${model}`);
-      expect(kinds(answer)).toEqual(['fallback', ...(kinds(answer).includes('thinking') ? ['thinking'] : []), 'text']);
-    },
-  })),
-  { rule: 91, of: ['fable-5-2'], asks: { fallbacks: 'default' }, is: 400 },
-  {
-    rule: 91,
-    of: ['fable-5-2'],
-    asks: { fallbacks: ['a', 'b', 'c', 'd'].map((model) => ({ model })) },
-    headers: FALLING,
-    is: 400,
-  },
-  { rule: 91, of: ['haiku-5-5'], asks: { fallbacks: [{ model: 'claude-opus-4-8' }] }, headers: FALLING, is: 400 },
-  {
-    rule: 91,
-    of: ['fable-5-2'],
-    asks: { fallbacks: [{ model: 'claude-opus-4-8' }] },
-    headers: FALLING,
-    inBatch: true,
-    is: 400,
-  },
+  }),
+  takes(90, [...A, ...B], refused, ({ body }) => {
+    expect(body.usage.input_tokens).toBeGreaterThan(20);
+    expect(body.usage.output_tokens).toBe(0);
+  }),
+  ...[[{ model: 'claude-opus-4-8' }], 'default'].map((fallbacks) =>
+    takes(
+      91,
+      ['fable-5-2', 'opus-5', 'sonnet-5-5'],
+      { ...refused, fallbacks },
+      {
+        headers: FALLING,
+        check: (answer: Answer, model: string) => {
+          expect(answer.body.stop_reason).toBe('end_turn');
+          expect(answer.body.model).not.toBe(`claude-${model}`);
+          expect(kinds(answer)).toEqual([
+            'fallback',
+            ...(kinds(answer).includes('thinking') ? ['thinking'] : []),
+            'text',
+          ]);
+        },
+      },
+    ),
+  ),
+  refuses(91, ['fable-5-2'], { fallbacks: 'default' }),
+  refuses(91, ['fable-5-2'], { fallbacks: ['a', 'b', 'c', 'd'].map((model) => ({ model })) }, { headers: FALLING }),
+  refuses(91, ['haiku-5-5'], { fallbacks: [{ model: 'claude-opus-4-8' }] }, { headers: FALLING }),
+  refuses(91, ['fable-5-2'], { fallbacks: [{ model: 'claude-opus-4-8' }] }, { headers: FALLING, inBatch: true }),
 ];
 
 const BATCHES = '/v1/messages/batches';
 const items = (...ids: string[]) => ({ requests: ids.map((custom_id) => ({ custom_id, params: {} })) });
 const COUNTED: readonly Row[] = [
-  ...[items(), items('a', 'a'), items('a b'), items('x'.repeat(65)), items('')].map((asks) => ({
-    rule: 94,
-    of: ['haiku-5-5'],
-    asks,
-    path: BATCHES,
-    is: 400,
-  })),
-  {
-    rule: 94,
-    of: ['haiku-5-5'],
-    asks: () => items(...Array.from({ length: 100_001 }, (_, index) => String(index))),
-    path: BATCHES,
-    is: 400,
-  },
-  { rule: 94, of: ['haiku-5-5'], asks: items('a_-9'.repeat(16)), path: BATCHES, is: 200 },
-  ...[{ stream: true }, { speed: 'fast' }, { max_tokens: 0 }, { fallbacks: 'default' }, { messages: [] }].map(
-    (more) => ({
-      rule: 95,
-      of: ['fable-5-2', 'haiku-5-5'],
-      asks: more,
-      headers: FALLING,
-      inBatch: true,
-      is: 400,
-    }),
+  ...[items(), items('a', 'a'), items('a b'), items('x'.repeat(65)), items('')].map((asks) =>
+    refuses(94, ['haiku-5-5'], asks, { path: BATCHES }),
   ),
-  {
-    rule: 96,
-    of: ['haiku-5-5'],
-    asks: items('one'),
+  refuses(94, ['haiku-5-5'], () => items(...Array.from({ length: 100_001 }, (_, index) => String(index))), {
+    path: BATCHES,
+  }),
+  takes(94, ['haiku-5-5'], items('a_-9'.repeat(16)), { path: BATCHES }),
+  ...[{ stream: true }, { speed: 'fast' }, { max_tokens: 0 }, { fallbacks: 'default' }, { messages: [] }].map((more) =>
+    refuses(95, ['fable-5-2', 'haiku-5-5'], more, { headers: FALLING, inBatch: true }),
+  ),
+  takes(96, ['haiku-5-5'], items('one'), {
     path: BATCHES,
     headers: { 'sluice-simulate': `batch-ms=${30 * 3_600_000}` },
-    is: 200,
     check: async ({ body }) => {
       const path = `${BATCHES}/${body.id}`;
       const hours = 3_600_000;
@@ -1190,74 +947,42 @@ const COUNTED: readonly Row[] = [
       expect((await ask('', {}, { path: `${path}/results`, method: 'GET' })).status).toBe(404);
       now = begun;
     },
-  },
-  {
-    rule: 97,
-    of: ['opus-5-5', 'opus-5', ...C, ...D, 'sonnet-5-5', 'sonnet-5', 'haiku-5-5'],
-    asks: { max_tokens: 300_000 },
-    headers: beta('output-300k-2026-03-24'),
-    inBatch: true,
-    is: 200,
-  },
-  {
-    rule: 97,
-    of: ['haiku-5-5'],
-    asks: { max_tokens: 300_001 },
-    headers: beta('output-300k-2026-03-24'),
-    inBatch: true,
-    is: 400,
-  },
-  { rule: 97, of: ['haiku-5-5'], asks: { max_tokens: 300_000 }, headers: beta('output-300k-2026-03-24'), is: 400 },
-  {
-    rule: 97,
-    of: ['fable-5-2', ...E],
-    asks: { max_tokens: 300_000 },
-    headers: beta('output-300k-2026-03-24'),
-    inBatch: true,
-    is: 400,
-  },
-  {
-    rule: 98,
-    of: without(ALL, 'haiku-4-5-20251001'),
-    asks: async (model) => {
-      const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
-      const messages = [user(says('Search the web for the news of today.'))];
-      const { body } = await ask(model, { tools, messages });
-      const end = body.content.findLastIndex(({ type }) => type === 'web_search_tool_result');
-      expect(end).toBeGreaterThan(0);
-      return { tools, messages: [...messages, { role: 'assistant', content: body.content.slice(0, end + 1) }] };
-    },
-    is: 200,
-  },
-  {
-    rule: 99,
-    of: ALL,
-    asks: on,
-    path: COUNT,
-    is: 200,
-    check: ({ body }) => expect(Object.keys(body)).toEqual(['input_tokens']),
-  },
-  { rule: 99, of: A, asks: off('disabled'), path: COUNT, is: 400, says: notSupported('disabled') },
-  {
-    rule: 99,
-    of: E,
-    asks: { thinking: { type: 'adaptive' } },
-    path: COUNT,
-    is: 400,
-    says: 'adaptive thinking is not supported on this model',
-  },
-  { rule: 99, of: ['haiku-5-5'], asks: off('disabled', 'max'), path: COUNT, is: 400, says: TOO_HIGH('max') },
-  {
-    rule: 99,
-    of: without(ALL, 'mythos-5-1'),
-    asks: async (model) => ({
+  }),
+  takes(
+    97,
+    ['opus-5-5', 'opus-5', ...C, ...D, 'sonnet-5-5', 'sonnet-5', 'haiku-5-5'],
+    { max_tokens: 300_000 },
+    { headers: beta('output-300k-2026-03-24'), inBatch: true },
+  ),
+  refuses(97, ['haiku-5-5'], { max_tokens: 300_001 }, { headers: beta('output-300k-2026-03-24'), inBatch: true }),
+  refuses(97, ['haiku-5-5'], { max_tokens: 300_000 }, { headers: beta('output-300k-2026-03-24') }),
+  refuses(97, ['fable-5-2', ...E], { max_tokens: 300_000 }, { headers: beta('output-300k-2026-03-24'), inBatch: true }),
+  takes(98, without(ALL, 'haiku-4-5-20251001'), async (model) => {
+    const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
+    const messages = [user(says('Search the web for the news of today.'))];
+    const { body } = await ask(model, { tools, messages });
+    const end = body.content.findLastIndex(({ type }) => type === 'web_search_tool_result');
+    expect(end).toBeGreaterThan(0);
+    return { tools, messages: [...messages, { role: 'assistant', content: body.content.slice(0, end + 1) }] };
+  }),
+  takes(99, ALL, on, { path: COUNT, check: ({ body }) => expect(Object.keys(body)).toEqual(['input_tokens']) }),
+  refuses(99, A, off('disabled'), { path: COUNT, says: notSupported('disabled') }),
+  refuses(
+    99,
+    E,
+    { thinking: { type: 'adaptive' } },
+    { path: COUNT, says: 'adaptive thinking is not supported on this model' },
+  ),
+  refuses(99, ['haiku-5-5'], off('disabled', 'max'), { path: COUNT, says: TOO_HIGH('max') }),
+  takes(
+    99,
+    without(ALL, 'mythos-5-1'),
+    async (model) => ({
       ...on(model),
       ...(await talk(model, {}, LONG)),
     }),
-    path: COUNT,
-    is: 200,
-    check: ({ body }) => expect(Number(body.input_tokens)).toBeLessThan(900),
-  },
+    { path: COUNT, check: ({ body }) => expect(Number(body.input_tokens)).toBeLessThan(900) },
+  ),
 ];
 
 const account = (name: string) => ({ 'sluice-simulate': `account=${name}` });
@@ -1270,74 +995,62 @@ const ERRORS: readonly Row[] = [
       [BATCHES, 256],
       ['/v1/files', 500],
     ] as const
-  ).map(([path, megabytes]) => ({
-    rule: 101,
-    of: ['haiku-5-5'],
-    asks: '{}',
-    path,
-    headers: {
-      'content-length': String(megabytes * 1_048_576 + 1),
-      ...(path === '/v1/files' && { 'content-type': 'multipart/form-data; boundary=b' }),
-    },
-    is: 413,
-  })),
-  {
-    rule: 104,
-    of: ['haiku-5-5'],
-    asks: {},
-    headers: account('limit'),
-    is: 400,
-    says: 'You have reached your specified API usage limits',
-  },
-  {
-    rule: 104,
-    of: ['haiku-5-5'],
-    asks: {},
-    headers: account('workspace-limit'),
-    is: 400,
-    says: 'specified workspace API usage limits',
-  },
-  {
-    rule: 105,
-    of: ['haiku-5-5'],
-    asks: {},
-    headers: account('credit'),
-    is: 400,
-    says: 'Your credit balance is too low to access the Anthropic API',
-  },
-  ...HELD.map((path) => ({
-    rule: 106,
-    of: ['haiku-5-5'],
-    asks: {},
-    path,
-    headers: account('on-hold'),
-    is: 400,
-    says: 'This organization has been disabled.',
-    check: ({ body }: Answer) =>
-      expect(body.error).toMatchObject({
-        details: { error_code: 'organization_on_hold', appeal_url: expect.stringContaining('https://') },
-      }),
-  })),
-  {
-    rule: 106,
-    of: ['haiku-5-5'],
-    asks: '',
+  ).map(([path, megabytes]) =>
+    refuses(101, ['haiku-5-5'], '{}', {
+      is: 413,
+      path,
+      headers: {
+        'content-length': String(megabytes * 1_048_576 + 1),
+        ...(path === '/v1/files' && { 'content-type': 'multipart/form-data; boundary=b' }),
+      },
+    }),
+  ),
+  refuses(
+    104,
+    ['haiku-5-5'],
+    {},
+    { headers: account('limit'), says: 'You have reached your specified API usage limits' },
+  ),
+  refuses(
+    104,
+    ['haiku-5-5'],
+    {},
+    { headers: account('workspace-limit'), says: 'specified workspace API usage limits' },
+  ),
+  refuses(
+    105,
+    ['haiku-5-5'],
+    {},
+    { headers: account('credit'), says: 'Your credit balance is too low to access the Anthropic API' },
+  ),
+  ...HELD.map((path) =>
+    refuses(
+      106,
+      ['haiku-5-5'],
+      {},
+      {
+        path,
+        headers: account('on-hold'),
+        says: 'This organization has been disabled.',
+        check: ({ body }: Answer) =>
+          expect(body.error).toMatchObject({
+            details: { error_code: 'organization_on_hold', appeal_url: expect.stringContaining('https://') },
+          }),
+      },
+    ),
+  ),
+  refuses(106, ['haiku-5-5'], '', {
     path: '/v1/models',
     method: 'GET',
     headers: account('on-hold'),
-    is: 400,
     says: 'This organization has been disabled.',
-  },
+  }),
 ];
 
 const LISTED: readonly Row[] = [
-  {
-    rule: 113,
-    of: ALL,
-    asks: '',
+  takes(113, ALL, '', {
     path: '/v1/models?limit=100',
     method: 'GET',
-    is: 200,
     check: ({ body }, model) => {
       const row = (body.data as Json[]).find(({ id }) => id === `claude-${model}`);
       const { line, display_name, max_input_tokens, max_tokens } =
@@ -1355,27 +1068,19 @@ const LISTED: readonly Row[] = [
       expect(row?.retires_at === null).toBe(!isLeaving);
       expect(row).toHaveProperty('deprecated_at');
     },
-  },
-  {
-    rule: 113,
-    of: ['haiku-5-5'],
-    asks: '',
+  }),
+  takes(113, ['haiku-5-5'], '', {
     path: '/v1/models?lifecycle=deprecated',
     method: 'GET',
-    is: 200,
     check: ({ body }) =>
       expect((body.data as Json[]).map(({ id }) => id).sort()).toEqual([
         'claude-opus-4-5-20251101',
         'claude-sonnet-4-5-20250929',
       ]),
-  },
-  {
-    rule: 114,
-    of: ALL,
-    asks: '',
+  }),
+  takes(114, ALL, '', {
     path: '/v1/models?limit=100',
     method: 'GET',
-    is: 200,
     check: async ({ body }, model) => {
       const row = (body.data as Json[]).find(({ id }) => id === `claude-${model}`);
       const { thinking, effort } = Object(row?.capabilities) as { thinking: { types: Json }; effort: Json };
@@ -1391,11 +1096,11 @@ const LISTED: readonly Row[] = [
         expect(effort[level]).toEqual({ supported: status === 200 });
       }
     },
-  },
-  { rule: 115, of: without(ALL, ...E), asks: images(601), is: 400 },
-  { rule: 115, of: ['haiku-5-5'], asks: images(600), is: 200 },
-  { rule: 115, of: E, asks: images(101), is: 400 },
-  { rule: 115, of: E, asks: images(100), is: 200 },
+  }),
+  refuses(115, without(ALL, ...E), images(601)),
+  takes(115, ['haiku-5-5'], images(600)),
+  refuses(115, E, images(101)),
+  takes(115, E, images(100)),
   ...[
     [1, 8_001, 400],
     [20, 2_001, 200],
@@ -1410,23 +1115,17 @@ const LISTED: readonly Row[] = [
         expect(body.error).toMatchObject({ details: { error_code: 'image_dimensions_too_large' } }),
     }),
   })),
-  {
-    rule: 116,
-    of: ALL,
-    asks: images(1),
-    is: 200,
-    check: async (_, model) => {
-      const of = (width: number, height: number) => tokensOf(model, { messages: [user(image(width, height))] });
-      const one = Number(await of(1, 1)) - 1;
-      expect(Number(await of(300, 250)) - one).toBe(11 * 9);
-      const isNew = [...A, ...B, ...C].includes(model);
-      // The long side alone is scaled: to 2,576 and 1,568 pixels.
-      expect(Number(await of(5_152, 28)) - one).toBe(isNew ? 92 : 56);
-      const largest = Number(await of(4_000, 4_000)) - one;
-      expect(largest).toBeLessThanOrEqual(isNew ? 4_784 : 1_568);
-      expect(largest).toBeGreaterThan(isNew ? 4_600 : 1_450);
-    },
-  },
+  takes(116, ALL, images(1), async (_, model) => {
+    const of = (width: number, height: number) => tokensOf(model, { messages: [user(image(width, height))] });
+    const one = Number(await of(1, 1)) - 1;
+    expect(Number(await of(300, 250)) - one).toBe(11 * 9);
+    const isNew = [...A, ...B, ...C].includes(model);
+    // The long side alone is scaled: to 2,576 and 1,568 pixels.
+    expect(Number(await of(5_152, 28)) - one).toBe(isNew ? 92 : 56);
+    const largest = Number(await of(4_000, 4_000)) - one;
+    expect(largest).toBeLessThanOrEqual(isNew ? 4_784 : 1_568);
+    expect(largest).toBeGreaterThan(isNew ? 4_600 : 1_450);
+  }),
 ];
 
 const ROWS: readonly Row[] = [

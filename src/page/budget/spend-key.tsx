@@ -4,6 +4,8 @@ import { nameOf } from '../edge/models.ts';
 const MEANINGS: Readonly<Record<string, string>> = {
   '(imported)': 'Spent before, and taken over from a backup: it has the sums of each day, not the models.',
   '(other)': 'A day has 200 values at most. These are the rest.',
+  '(none)': 'Calls that name no model: the list of models, files and batches.',
+  '(unknown)': 'All models that are not in the price table.',
   '(erased)': 'Spent by accounts that were erased.',
 };
 

@@ -7,6 +7,7 @@ import { poll } from '../edge/poll.ts';
 import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
+import { SpendKey } from './spend-key.tsx';
 
 type UpstreamStates = NonNullable<HealthAnswer['upstreams']>;
 
@@ -43,7 +44,7 @@ export function UpstreamsTable() {
               <th scope="row">{name}</th>
               <td>{kind}</td>
               <td>{max_concurrent === null ? running : `${running} of ${max_concurrent}`}</td>
-              <td>{one ? <ModelTried name={one.model} /> : '–'}</td>
+              <td>{one ? <SpendKey name={one.model || '(none)'} /> : '–'}</td>
               <td>{one ? stateOf(one) : 'not called yet'}</td>
               <td>{one ? `${one.failed} of ${one.tries}` : '–'}</td>
             </tr>
@@ -52,17 +53,6 @@ export function UpstreamsTable() {
       </Table>
     </section>
   );
-}
-
-/** What stands in place of a model, and what it says. */
-const NO_MODEL: Readonly<Record<string, readonly [shown: string, meaning: string]>> = {
-  '': ['none', 'Calls that name no model: the list of models, files and batches.'],
-  '(unknown)': ['(unknown)', 'All models that are not in the price table.'],
-};
-
-function ModelTried({ name }: { name: string }) {
-  const [shown, meaning] = NO_MODEL[name] ?? [];
-  return meaning === undefined ? name : <abbr title={meaning}>{shown}</abbr>;
 }
 
 function stateOf({ state, due_at }: UpstreamStates[number]['models'][number]): string {

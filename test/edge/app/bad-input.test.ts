@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { runs, tryAsyncCases } from '../../support/runs.ts';
 
@@ -395,7 +395,6 @@ test('/health warns where a token may be in no group, and nobody’s budget hold
 
 test('/health says what to write in place of settings of the last release, and the log says it once', async () => {
   const warn = vi.spyOn(globalThis.console, 'warn').mockImplementation(() => {});
-  onTestFinished(() => warn.mockRestore());
   const old = { GITHUB_WEBHOOK_SECRET: 'a secret of 20 letters', MODE: '', SIGNING_SECRET: 's'.repeat(32) };
   const said = '{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"} in WEBHOOKS';
   const app = testApp(() => new Response(), old);

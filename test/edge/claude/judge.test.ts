@@ -201,8 +201,7 @@ describe('a spend limit', () => {
     ],
     ['of its own may say nothing', '2026-11-26T12:00:00Z', saying(OWN), undefined],
   ])('%s', (_, now, text, seconds) => {
-    const clock = vi.spyOn(Date, 'now').mockReturnValue(Date.parse(now));
-    onTestFinished(() => void clock.mockRestore());
+    vi.spyOn(Date, 'now').mockReturnValue(Date.parse(now));
     const { kind, forCaller } = refusalOf(400, text);
     const known = seconds === undefined ? [500, 'api_error', undefined] : [429, 'billing_error', String(seconds)];
     expect([kind, forCaller.status, forCaller.type, forCaller.headers['retry-after']]).toEqual(['refused', ...known]);

@@ -1,5 +1,5 @@
 /** Who rides, and what goes up once a stream was refused. In workerd. */
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { LedgerRow, QuotaReport } from '../../../src/edge/money/account/usage-answers.schema.ts';
 import { bodyOf, type Sent, type TestApp, testApp } from '../../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
@@ -37,8 +37,7 @@ async function rowsOf(app: TestApp): Promise<LedgerRow[]> {
 function slowBy(milliseconds: number): () => void {
   let late = 0;
   const now = Date.now.bind(Date);
-  const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + late);
-  onTestFinished(() => clock.mockRestore());
+  vi.spyOn(Date, 'now').mockImplementation(() => now() + late);
   return () => {
     late += milliseconds;
   };

@@ -2,7 +2,7 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { TEE_PIECE_BYTES } from '../../../src/edge/claude/carry/tee-reader.ts';
 import { relayStream, type StreamEnding } from '../../../src/edge/claude/stream.ts';
 import { UsageReader } from '../../../src/edge/claude/usage/usage-reader.ts';
@@ -69,11 +69,10 @@ const { push } = UsageReader.prototype;
 /** @returns how many bytes of the stream have been read for its usage */
 function readBytes(): () => number {
   let bytes = 0;
-  const spy = vi.spyOn(UsageReader.prototype, 'push').mockImplementation(function (this: UsageReader, ...of) {
+  vi.spyOn(UsageReader.prototype, 'push').mockImplementation(function (this: UsageReader, ...of) {
     bytes += of[0].length;
     return push.apply(this, of);
   });
-  onTestFinished(() => spy.mockRestore());
   return () => bytes;
 }
 

@@ -1,5 +1,5 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { type Upstream, upstreamOf } from '../../../src/edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '../../../src/edge/gate/settings/settings.ts';
 import { poolStub } from '../../../src/edge/rooms/pools/call-pool.ts';
@@ -104,13 +104,8 @@ test('whoever knows of no refusal tells nothing: the deployment tries the key un
     },
   };
   const inside = Pool.prototype as unknown as { settings(): Settings; upstream(): Upstream };
-  const spies = [
-    vi.spyOn(inside, 'settings').mockReturnValue(settings),
-    vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
-  ];
-  onTestFinished(() => {
-    for (const spy of spies) spy.mockRestore();
-  });
+  vi.spyOn(inside, 'settings').mockReturnValue(settings);
+  vi.spyOn(inside, 'upstream').mockReturnValue(upstream);
   await pool().noteKey('401 authentication_error: invalid x-api-key');
   await pool().noteKey('401 authentication_error: told by another isolate');
   await runDurableObjectAlarm(pool());
@@ -151,13 +146,8 @@ test('of several upstreams each is told by its name, and tried by itself with a 
     return Response.json({ input_tokens: 8 });
   });
   const inside = Pool.prototype as unknown as { settings(): Settings; upstream(): Upstream };
-  const spies = [
-    vi.spyOn(inside, 'settings').mockReturnValue(settings),
-    vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
-  ];
-  onTestFinished(() => {
-    for (const spy of spies) spy.mockRestore();
-  });
+  vi.spyOn(inside, 'settings').mockReturnValue(settings);
+  vi.spyOn(inside, 'upstream').mockReturnValue(upstream);
   await pool().noteKey('401 authentication_error: Acme', 'east');
   await pool().noteKey('402 billing_error: Acme', 'west');
   await pool().noteKey('401 authentication_error: told by another isolate', 'east');

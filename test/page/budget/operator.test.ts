@@ -87,7 +87,7 @@ test('shows how each of several upstreams is, and that one is left alone while i
   await expect
     .poll(rows)
     .toEqual([
-      'eastanthropic0nonehealthy0 of 5',
+      'eastanthropic0(none)healthy0 of 5',
       expect.stringMatching(/^eastanthropic0claude-haiku-5-5paused until .*10:005 of 5$/),
       'westsimulator0 of 7(unknown)being tried again0 of 5',
       'northsimulator0 of 7–not called yet–',

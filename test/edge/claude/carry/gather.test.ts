@@ -2,7 +2,7 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { gather, type PieceSink, probeDensity } from '../../../../src/edge/claude/carry/gather.ts';
 import { joinedPieces } from '../../../../src/edge/kit/http/body-pieces.ts';
 import { passTime, stopClock } from '../../../support/calendar.ts';
@@ -132,8 +132,7 @@ function pausesByHand() {
     end = run;
     return 0;
   };
-  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(byHand as never);
-  onTestFinished(() => spy.mockRestore());
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(byHand as never);
   return { asked, end: () => end() };
 }
 

@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { toldPrices } from '../../../../src/edge/claude/models/served-models.ts';
 import { lifecycleOf, ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
 import { errorOf, type Sent, testApp } from '../../../support/app.ts';
@@ -228,8 +228,7 @@ describe('what answers in the place of a list of models', () => {
       if (ms === 2_000) waits += 1;
       return wait(run, ms === 2_000 ? 0 : ms);
     };
-    const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
-    onTestFinished(() => spy.mockRestore());
+    vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
     const app = testApp(() => new Promise(() => {}));
     const response = await app.fetch('/v1/models?limit=1000');
     expect((await response.json<List>()).data.map(({ id }) => id)).toContain('claude-haiku-5-5');

@@ -45,96 +45,84 @@ const tool = (name: string) => ({ name, description: 'Says "größer" 漢字', i
 describe('a hold covers the dearest thing that the API can report', () => {
   // Each usage is the worst the API's rules allow for the body: every byte a token, every later step the whole window.
   const cases: [name: string, body: Body, usage: (bytes: number) => Usage][] = [
-    ['plain text', ask(), (bytes) => ({ input_tokens: bytes + 272, output_tokens: 1_000 })],
+    ['plain text', ask(), (bytes) => ({ input_tokens: bytes + 272 })],
     [
       'text outside ASCII, and escapes',
       ask(blocks({ type: 'text', text: '漢字\n"\u0000😀' })),
-      (bytes) => ({ input_tokens: bytes + 272, output_tokens: 1_000 }),
+      (bytes) => ({ input_tokens: bytes + 272 }),
     ],
     [
       'a workspace whose default geography is the US',
       ask(),
-      (bytes) => ({ input_tokens: bytes + 272, output_tokens: 1_000, inference_geo: 'us' }),
+      (bytes) => ({ input_tokens: bytes + 272, inference_geo: 'us' }),
     ],
-    [
-      'inference_geo',
-      ask({ inference_geo: 'us' }),
-      (bytes) => ({ input_tokens: bytes + 272, output_tokens: 1_000, inference_geo: 'us' }),
-    ],
-    [
-      'speed',
-      ask({ speed: 'fast' }),
-      (bytes) => ({ input_tokens: bytes + 272, output_tokens: 1_000, speed: 'fast', inference_geo: 'us' }),
-    ],
+    ['inference_geo', ask({ inference_geo: 'us' }), (bytes) => ({ input_tokens: bytes + 272, inference_geo: 'us' })],
+    ['speed', ask({ speed: 'fast' }), (bytes) => ({ input_tokens: bytes + 272, speed: 'fast', inference_geo: 'us' })],
     [
       'cache of five minutes',
       ask({ cache_control: EPHEMERAL }),
-      (bytes) => ({ cache_creation_input_tokens: bytes + 272, output_tokens: 1_000 }),
+      (bytes) => ({ cache_creation_input_tokens: bytes + 272 }),
     ],
     [
       'cache of an hour, deep in a tool result',
       ask(
         blocks({ type: 'tool_result', tool_use_id: 't', content: [{ type: 'text', text: 'x', cache_control: HOUR }] }),
       ),
-      (bytes) => ({ cache_creation: { ephemeral_1h_input_tokens: bytes + 272 }, output_tokens: 1_000 }),
+      (bytes) => ({ cache_creation: { ephemeral_1h_input_tokens: bytes + 272 } }),
     ],
     [
       'cache of an hour on a tool',
       ask({ tools: [{ ...tool('a'), cache_control: HOUR }] }),
-      (bytes) => ({ cache_creation: { ephemeral_1h_input_tokens: bytes + 1_296 }, output_tokens: 1_000 }),
+      (bytes) => ({ cache_creation: { ephemeral_1h_input_tokens: bytes + 1_296 } }),
     ],
     [
       'many tools',
       ask({ tools: Array.from({ length: 64 }, (_, i) => tool(`tool_${i}`)) }),
-      (bytes) => ({ input_tokens: bytes + 1_296, output_tokens: 1_000 }),
+      (bytes) => ({ input_tokens: bytes + 1_296 }),
     ],
     [
       'structured output',
       ask({ output_config: { format: { type: 'json_schema', schema: { type: 'object' } } } }),
-      (bytes) => ({ input_tokens: bytes + 1_296, output_tokens: 1_000 }),
+      (bytes) => ({ input_tokens: bytes + 1_296 }),
     ],
-    ['an image of few bytes', ask(blocks(png(40))), () => ({ input_tokens: 4_784 + 272, output_tokens: 1_000 })],
+    ['an image of few bytes', ask(blocks(png(40))), () => ({ input_tokens: 4_784 + 272 })],
     [
       'images in a tool result',
       ask(blocks({ type: 'tool_result', tool_use_id: 't', content: [png(40), png(4_000)] })),
-      () => ({ input_tokens: 2 * 4_784 + 272, output_tokens: 1_000 }),
+      () => ({ input_tokens: 2 * 4_784 + 272 }),
     ],
     [
       'an image by URL',
       ask(blocks({ type: 'image', source: { type: 'url', url: 'https://x.test/a.png' } })),
-      (bytes) => ({ input_tokens: bytes + 4_784 + 272, output_tokens: 1_000, inference_geo: 'us' }),
+      (bytes) => ({ input_tokens: bytes + 4_784 + 272, inference_geo: 'us' }),
     ],
     [
       'an image in a file',
       ask(blocks({ type: 'image', source: { type: 'file', file_id: 'file_1' } })),
-      (bytes) => ({ input_tokens: bytes + 4_784 + 272, output_tokens: 1_000, inference_geo: 'us' }),
+      (bytes) => ({ input_tokens: bytes + 4_784 + 272, inference_geo: 'us' }),
     ],
     [
       'a document by URL',
       ask(blocks({ type: 'document', source: { type: 'url', url: 'https://x.test/a.pdf' } })),
-      () => ({ input_tokens: MILLION, output_tokens: 1_000, inference_geo: 'us' }),
+      () => ({ input_tokens: MILLION, inference_geo: 'us' }),
     ],
     [
       'a file',
       ask(blocks({ type: 'document', source: { type: 'file', file_id: 'file_1' } })),
-      () => ({ input_tokens: MILLION, output_tokens: 1_000 }),
+      () => ({ input_tokens: MILLION }),
     ],
     [
       'a PDF of few bytes, of any number of pages',
       ask(blocks({ type: 'document', source: { type: 'base64', media_type: 'application/pdf', data: 'AAAA' } })),
-      () => ({ input_tokens: MILLION, output_tokens: 1_000 }),
+      () => ({ input_tokens: MILLION }),
     ],
-    [
-      'an unknown block',
-      ask(blocks({ type: 'hologram' })),
-      () => ({ input_tokens: MILLION, output_tokens: 1_000, inference_geo: 'us' }),
-    ],
+    ['an unknown block', ask(blocks({ type: 'hologram' })), () => ({ input_tokens: MILLION, inference_geo: 'us' })],
     [
       'an unknown block with a cache',
       ask(blocks({ type: 'hologram', cache_control: HOUR })),
-      () => ({ cache_creation: { ephemeral_1h_input_tokens: MILLION }, output_tokens: 1_000 }),
+      () => ({ cache_creation: { ephemeral_1h_input_tokens: MILLION } }),
     ],
-    ['a thread at the API', ask({ thread: { id: 't' } }), () => ({ input_tokens: MILLION, output_tokens: 1_000 })],
+    ['a thread at the API', ask({ thread: { id: 't' } }), () => ({ input_tokens: MILLION })],
     [
       'web search with max_uses',
       ask({ tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: 3 }] }),
@@ -195,12 +183,12 @@ describe('a hold covers the dearest thing that the API can report', () => {
     [
       'Haiku at the edge of its tier',
       ask({ model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'x'.repeat(99_800) }] }),
-      () => ({ input_tokens: 100_001, output_tokens: 1_000, inference_geo: 'us' }),
+      () => ({ input_tokens: 100_001, inference_geo: 'us' }),
     ],
     [
       'Haiku with a cache of an hour, long',
       ask({ model: 'claude-haiku-5-5', cache_control: HOUR, ...blocks({ type: 'text', text: 'x'.repeat(150_000) }) }),
-      () => ({ cache_creation: { ephemeral_1h_input_tokens: 150_000 }, output_tokens: 1_000 }),
+      () => ({ cache_creation: { ephemeral_1h_input_tokens: 150_000 } }),
     ],
     [
       'compaction on the way',
@@ -209,7 +197,6 @@ describe('a hold covers the dearest thing that the API can report', () => {
       }),
       (bytes) => ({
         input_tokens: bytes + 272,
-        output_tokens: 1_000,
         iterations: [{ type: 'compaction', input_tokens: bytes + 272, output_tokens: 128_000 }],
       }),
     ],
@@ -231,7 +218,8 @@ describe('a hold covers the dearest thing that the API can report', () => {
   ];
 
   test.each(cases)('%s', (_, body, usage) => {
-    expect(hold(bound(body))).toBeGreaterThanOrEqual(price(usage(bytesOf(body)), String(body.model)));
+    const used = { output_tokens: 1_000, ...usage(bytesOf(body)) };
+    expect(hold(bound(body))).toBeGreaterThanOrEqual(price(used, String(body.model)));
   });
 
   test('a chain of fallbacks, each billed', () => {

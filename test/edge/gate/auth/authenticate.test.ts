@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { createApp } from '../../../../src/edge/app.ts';
 import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
 import { SCOPES, type Scope } from '../../../../src/edge/gate/identity/identity.ts';
@@ -341,8 +341,7 @@ test('an identity provider alone is enough to verify by, and minting then says w
 });
 
 test('a token of a provider whose keys cannot be read does not hide one of this edge', async () => {
-  const fetch = vi.spyOn(globalThis, 'fetch').mockRejectedValue(new Error('connection refused'));
-  onTestFinished(() => fetch.mockRestore());
+  vi.spyOn(globalThis, 'fetch').mockRejectedValue(new Error('connection refused'));
   const app = answering({
     JWKS_URL: 'https://login.example.com/keys',
     DEFAULT_LIMITS: '{"usd_per_day":1}',

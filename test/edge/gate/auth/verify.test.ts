@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
-import { afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { markBy } from '../../../../src/edge/gate/auth/account-mark.ts';
 import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
 import { isJwt, verifyToken } from '../../../../src/edge/gate/auth/verify.ts';
@@ -442,7 +442,6 @@ describe('a token of an identity provider', () => {
     const settings = settingsOf();
     const token = await signed(rsa);
     const clock = vi.spyOn(Date, 'now');
-    onTestFinished(() => clock.mockRestore());
     let moment = 0;
     for (const trouble of [
       async () => await Promise.reject(new Error('connection refused')),

@@ -1,7 +1,7 @@
 // In workerd: what turns bytes into text there is the runtime's.
 import 'cloudflare:workers';
 
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { tooLarge } from '../../../../src/edge/kit/http/errors.ts';
 import { readBytes } from '../../../../src/edge/kit/http/read-json.ts';
 import { rounds } from '../../../support/rounds.ts';
@@ -94,10 +94,9 @@ test('a refused body whose rest does not come is not waited for', async () => {
 
 test('a long body that comes slowly, and goes on to come, is read whole', async () => {
   let look = () => {};
-  const looking = vi.spyOn(globalThis, 'setInterval').mockImplementation(((run: () => void) => {
+  vi.spyOn(globalThis, 'setInterval').mockImplementation(((run: () => void) => {
     look = run;
   }) as never);
-  onTestFinished(() => looking.mockRestore());
   for (const isDoubted of [false, true]) {
     const whole = Uint8Array.from({ length: 500_000 }, (_, at) => at % 251);
     const { readable, writable } = new FixedLengthStream(whole.length);

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import { Ledger } from '../../../../src/edge/money/ledger/ledger.ts';
@@ -157,7 +157,6 @@ test('a day has 200 values, and one for all others; no sum is lost', async () =>
 
 test('the row that values share is written once by a fold, however many these are', async () => {
   const written = vi.spyOn(Ledger.prototype, 'write');
-  onTestFinished(() => written.mockRestore());
   await inAccount((account) => {
     for (let nth = 0; nth < 300; nth += 1) {
       ids += 1;

@@ -1,6 +1,6 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
 import { mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
@@ -427,8 +427,7 @@ test('the price that is told is that of all tries together, each of which is boo
   let tries = 0;
   const { now } = Date;
   // Each try takes longer than a connection takes to fail: it may have run.
-  const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 80 * tries);
-  onTestFinished(() => clock.mockRestore());
+  vi.spyOn(Date, 'now').mockImplementation(() => now() + 80 * tries);
   const answer = () => {
     tries += 1;
     if (tries === 3) return sse(start() + block() + text('Hi') + ending({ output_tokens: 30 }));

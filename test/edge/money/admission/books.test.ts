@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
@@ -72,8 +72,7 @@ function account(answer: (sent: Sent) => Response | Promise<Response>, limits: L
 /** Puts the clock of the edge into a test's hands. */
 function clock(): { now: number } {
   const virtual = { now: Date.now() };
-  const spy = vi.spyOn(Date, 'now').mockImplementation(() => virtual.now);
-  onTestFinished(() => spy.mockRestore());
+  vi.spyOn(Date, 'now').mockImplementation(() => virtual.now);
   return virtual;
 }
 

@@ -1,7 +1,7 @@
 /** Batches under kills: of the edge, of the batch's object, of the account's, at each step from the journal to the delivery. */
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { computeCost, toUsd } from '../../../../src/edge/claude/pricing/cost.ts';
 import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
@@ -178,10 +178,9 @@ function around<Of extends object>(
 ): void {
   const methods = prototype as unknown as Record<string, Method>;
   const original = methods[name] as (this: Of, ...args: unknown[]) => unknown;
-  const spy = vi.spyOn(methods, name).mockImplementation(function (this: unknown, ...args: unknown[]) {
+  vi.spyOn(methods, name).mockImplementation(function (this: unknown, ...args: unknown[]) {
     return wrap(this as Of, () => original.apply(this as Of, args), args);
   } as Method);
-  onTestFinished(() => spy.mockRestore());
 }
 
 /** Has each method die where the killer says so. */
@@ -313,7 +312,7 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
     };
     return { baseURL: 'https://api.anthropic.com', apiKey: 'key', simulated: false, fetch };
   });
-  const network = vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
+  vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
     const text = await new Response(init?.body ?? '').text();
     const { batch } = JSON.parse(text) as { batch: MessageBatch };
     const all = told.get(batch.id) ?? [];
@@ -323,7 +322,6 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
     if (object && killer.at('delivery: the object dies once it is told', account)) return await killer.die(object);
     return new Response(null, { status: 204 });
   });
-  onTestFinished(() => network.mockRestore());
 
   // Each caller sends its batch until it is answered, as an SDK does.
   for (const order of orders) {

@@ -1,6 +1,6 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub, batchStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
@@ -53,8 +53,7 @@ async function make(account: string, body: unknown): Promise<string> {
 /** Moves the clock of every batch on. */
 function later(ms: number): void {
   const now = Date.now() + ms;
-  const spy = vi.spyOn(Batch.prototype as unknown as { now(): number }, 'now').mockReturnValue(now);
-  onTestFinished(() => spy.mockRestore());
+  vi.spyOn(Batch.prototype as unknown as { now(): number }, 'now').mockReturnValue(now);
 }
 
 test.each([
@@ -150,13 +149,12 @@ test('nobody reaches the batch of another account', async () => {
 async function endUntold() {
   const url = 'https://hooks.example.com/ended';
   const told: { id: string | null; event: Record<string, unknown> }[] = [];
-  const network = vi.spyOn(globalThis, 'fetch').mockImplementation(async (to, init) => {
+  vi.spyOn(globalThis, 'fetch').mockImplementation(async (to, init) => {
     expect(String(to)).toBe(url);
     const text = await new Response(init?.body ?? '').text();
     told.push({ id: new Headers(init?.headers).get('webhook-id'), event: JSON.parse(text) as Record<string, unknown> });
     return new Response(null, { status: told.length === 1 ? 500 : 204 });
   });
-  onTestFinished(() => network.mockRestore());
   const secret = `whsec_${btoa('the-secret-of-the-deliveries-of-tests')}`;
   start({ DELIVER_HOSTS: 'hooks.example.com', DELIVERY_SIGNING_SECRET: secret });
   const id = await make('alice', { requests: [plain], deliver_url: url });

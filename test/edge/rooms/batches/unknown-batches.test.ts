@@ -2,7 +2,7 @@
 
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub, batchStub, inboxStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
@@ -51,8 +51,7 @@ beforeEach(() => {
     return instead(method, pathname + search) ?? api.handle(method, pathname + search, '');
   });
   const clock = Batch.prototype as unknown as { now(): number };
-  const spy = vi.spyOn(clock, 'now').mockImplementation(() => Date.now() + late);
-  onTestFinished(() => spy.mockRestore());
+  vi.spyOn(clock, 'now').mockImplementation(() => Date.now() + late);
 });
 const params = (content: string) => ({
   model: 'claude-sonnet-5-5',

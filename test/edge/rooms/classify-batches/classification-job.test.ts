@@ -2,7 +2,7 @@
 
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { DAY_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub, classificationStub } from '../../../../src/edge/kit/objects/stubs.ts';
@@ -100,11 +100,10 @@ test('what runs there ends with the results of its batch, and is told', async ()
     DELIVERY_SIGNING_SECRET: 'whsec_dGhlIHNlY3JldCBvZiB0aGUgZGVsaXZlcmllcyBvZiB0ZXN0cw==',
   });
   const told: string[] = [];
-  const network = vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
+  vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
     told.push((JSON.parse(await new Response(init?.body).text()) as { event_id: string }).event_id);
     return new Response(null, { status: 204 });
   });
-  onTestFinished(() => network.mockRestore());
   // Any batch does: what the last release has sent up has a mark behind its ids.
   const made = await edge.begin({ inputs: inputsOf(1), deliver_url: 'https://a.test/' });
   await leave('sending', { batch: made.batch, deliverUrl: 'https://a.test/' });

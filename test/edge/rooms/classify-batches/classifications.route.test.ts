@@ -1,6 +1,6 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { HOUR_MS } from '../../../../src/edge/kit/async/durations.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub, batchStub } from '../../../../src/edge/kit/objects/stubs.ts';
@@ -220,13 +220,12 @@ describe('a classification by batch', () => {
       DELIVERY_SIGNING_SECRET: 'whsec_dGhlIHNlY3JldCBvZiB0aGUgZGVsaXZlcmllcyBvZiB0ZXN0cw==',
     });
     const told: { id: string | null; signature: string | null; body: Record<string, unknown> }[] = [];
-    const taken = vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
+    vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
       const headers = new Headers(init?.headers);
       const body = JSON.parse(await new Response(init?.body).text());
       told.push({ id: headers.get('webhook-id'), signature: headers.get('webhook-signature'), body });
       return new Response(null, { status: told.length === 1 ? 500 : 204 });
     });
-    onTestFinished(() => taken.mockRestore());
     const ended = await edge.finish(await edge.begin({ inputs: inputsOf(2), deliver_url: 'https://a.test/hook' }));
     for (let alarms = 0; alarms < 3; alarms += 1) {
       await edge.wake();

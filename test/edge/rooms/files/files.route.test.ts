@@ -2,7 +2,7 @@ import { runInDurableObject } from 'cloudflare:test';
 import Anthropic, { NotFoundError, toFile } from '@anthropic-ai/sdk';
 import AnthropicZero from 'anthropic-sdk-0';
 import fc from 'fast-check';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
 import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
 import { simulatorStoreIn } from '../../../../src/edge/claude/simulator-store.ts';
@@ -309,7 +309,6 @@ test('a thread and a conversation do not go together, and only a thread that goe
 test('an ordinary message costs its account no more calls, and is told from one that names something', async () => {
   const app = edge();
   const spy = vi.spyOn(Account.prototype, 'belongings');
-  onTestFinished(() => spy.mockRestore());
   const plain = { model: HAIKU, max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }] };
   await app.post('/v1/messages', plain, await headersOf('alice'));
   expect(spy).not.toHaveBeenCalled();
@@ -378,10 +377,7 @@ test('what the upstream refuses leaves nothing that counts', async () => {
 
 /** Has accounts call the simulator by these settings, until the test ends. */
 function withSettings(settings: () => Settings): void {
-  const spy = vi
-    .spyOn(Account.prototype as unknown as { settings(): Settings }, 'settings')
-    .mockImplementation(settings);
-  onTestFinished(() => spy.mockRestore());
+  vi.spyOn(Account.prototype as unknown as { settings(): Settings }, 'settings').mockImplementation(settings);
 }
 
 const simulatorSettings = (store: unknown = bindings.STORE) =>
@@ -466,11 +462,10 @@ test('an upload whose account dies between the upstream’s answer and the row i
   const app = edge();
   const real = Account.prototype.endUpload;
   let deaths = 2;
-  const spy = vi.spyOn(Account.prototype, 'endUpload').mockImplementation(function (this: Account, report) {
+  vi.spyOn(Account.prototype, 'endUpload').mockImplementation(function (this: Account, report) {
     if (deaths-- > 0) throw Object.assign(new Error('The object died.'), { retryable: true });
     real.call(this, report);
   });
-  onTestFinished(() => spy.mockRestore());
   const client = await clientFor(app, 'alice');
   const file = await client.files.upload({ file: await fileOf(10) });
   expect((await client.files.list()).data).toEqual([file]);

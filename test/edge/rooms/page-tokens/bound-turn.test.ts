@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { decodeJwt } from 'jose';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
@@ -631,28 +631,20 @@ test('a bound token does not slip into a conversation while that is copied', asy
   });
   let [isCopying, isAsked, isCopied] = [false, false, false];
   const { jti } = decodeJwt(page.authorization?.split(' ')[1] ?? '');
-  const revoking = vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async (token: { jti?: string }) => {
+  vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async (token: { jti?: string }) => {
     if (token.jti !== jti) return false;
     isAsked = true;
     await untilSo(() => isCopied);
     return false;
   }) as never);
   const { adopt } = Conversation.prototype;
-  const adopting = vi.spyOn(Conversation.prototype, 'adopt').mockImplementation(async function (
-    this: Conversation,
-    place,
-    lines,
-  ) {
+  vi.spyOn(Conversation.prototype, 'adopt').mockImplementation(async function (this: Conversation, place, lines) {
     isCopying = true;
     return await adopt.call(
       this,
       place,
       lines.pipeThrough(new TransformStream({ flush: () => untilSo(() => isAsked) })),
     );
-  });
-  onTestFinished(() => {
-    revoking.mockRestore();
-    adopting.mockRestore();
   });
   const before = bodies.length;
   const forked = ask(app, 'POST', '/conversations/source/fork', storing, { id: 'web-copy' });

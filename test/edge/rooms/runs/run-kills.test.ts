@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { upstreamOf } from '../../../../src/edge/claude/upstream.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
@@ -77,25 +77,15 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     { before: () => killer.at('step committed'), after: () => killer.at('last byte sent up') },
   );
   const { admitJson, settleJson } = Account.prototype;
-  const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (
-    this: Account,
-    ...request
-  ) {
+  vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...request) {
     const answer = await admitJson.apply(this, request);
     await killer.at('hold stands');
     return answer;
   });
-  const settling = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (
-    this: Account,
-    ...settlement
-  ) {
+  vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, ...settlement) {
     const answer = settleJson.apply(this, settlement);
     // As a call it is awaited, whatever it returns.
     return killer.at('in mid-settlement').then(() => answer) as never;
-  });
-  onTestFinished(() => {
-    admitting.mockRestore();
-    settling.mockRestore();
   });
   const tools = servingTools(async ({ body }, number) => {
     await killer.at('before a call’s answer');

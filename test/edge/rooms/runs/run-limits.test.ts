@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { upstreamOf } from '../../../../src/edge/claude/upstream.ts';
 import type { VerifiedToken } from '../../../../src/edge/gate/identity/caller.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
@@ -147,7 +147,7 @@ test('a step whose upstream fails goes to the next one, and the run is one messa
     ...TOOL_VARS,
   });
   const asks: string[] = [];
-  const fetching = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
+  vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
     const request = new Request(input, init);
     const { host } = new URL(request.url);
     if (host === 'tools.example.com') return new Response('sun');
@@ -161,13 +161,9 @@ test('a step whose upstream fails goes to the next one, and the run is one messa
     const message = { id: `msg_${asks.length}`, type: 'message', role: 'assistant', model: 'claude-opus-5-5' };
     return sse(eventsOf({ ...message, content, ...ends }));
   });
-  const upstream = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): unknown }, 'upstream')
-    .mockReturnValue(upstreamOf(settings, (url, init) => fetch(url, init)));
-  onTestFinished(() => {
-    fetching.mockRestore();
-    upstream.mockRestore();
-  });
+  vi.spyOn(Conversation.prototype as unknown as { upstream(): unknown }, 'upstream').mockReturnValue(
+    upstreamOf(settings, (url, init) => fetch(url, init)),
+  );
   const { events, whole } = await runOf(requestOf(asked()));
   expect(whole).toBe(true);
   const [first, second] = asks;

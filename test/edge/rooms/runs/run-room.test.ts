@@ -30,13 +30,12 @@ const reads = (results: number) => (body: { messages: { content: unknown }[] }) 
 function watching(): { taken: number; waiting: number } {
   const most = { taken: 0, waiting: 0 };
   const { set } = room.waiting;
-  const spy = vi.spyOn(room.waiting, 'set').mockImplementation((...entry) => {
+  vi.spyOn(room.waiting, 'set').mockImplementation((...entry) => {
     const all = set.apply(room.waiting, entry);
     most.waiting = Math.max(most.waiting, room.waiting.size);
     most.taken = Math.max(most.taken, room.taken);
     return all;
   });
-  onTestFinished(() => spy.mockRestore());
   return most;
 }
 

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { verifyStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
@@ -568,17 +568,13 @@ describe('a run whose object dies', () => {
     );
     servingTools(() => new Response('sun'));
     const { admitJson } = Account.prototype;
-    const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (
-      this: Account,
-      ...of
-    ) {
+    vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...of) {
       const answer = await admitJson.apply(this, of);
       asks += 1;
       // The account has set it aside, and nobody is told.
       if (asks === 3) await new Promise(() => {});
       return answer;
     });
-    onTestFinished(() => admitting.mockRestore());
     const { listening } = await begun(asked({ max_usd: 0.05 }));
     await eventually(() => expect(asks).toBe(3));
     await abortAllDurableObjects();
@@ -606,16 +602,12 @@ describe('a run whose object dies', () => {
     const { admitJson } = Account.prototype;
     const dying = new Set([2, 3, 5]);
     let asks = 0;
-    const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (
-      this: Account,
-      ...of
-    ) {
+    vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...of) {
       const answer = await admitJson.apply(this, of);
       asks += 1;
       if (dying.has(asks)) await new Promise(() => {});
       return answer;
     });
-    onTestFinished(() => admitting.mockRestore());
     const { listening } = await begun(asked({ max_usd: 1 }));
     for (const death of dying) {
       await eventually(() => expect(asks).toBe(death));

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
@@ -159,35 +159,30 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
 function killing(killer: Killer<Point>): void {
   const { admitJson, settleJson } = Account.prototype;
   const { turn, subagentOutcome } = Conversation.prototype;
-  const spies = [
-    vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...request) {
-      const answer = await admitJson.apply(this, request);
-      await killer.at('hold stands');
-      return answer;
-    }),
-    vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, ...settlement) {
-      const answer = settleJson.apply(this, settlement);
-      // As a call it is awaited, whatever it returns.
-      return killer.at('in mid-settlement').then(() => answer) as never;
-    }),
-    vi.spyOn(Conversation.prototype, 'turn').mockImplementation(async function (this: Conversation, call, body) {
-      const { parent, place } = JSON.parse(call) as Json & { place: { id: string } };
-      if (!parent) return await turn.call(this, call, body);
-      killer.victims.push(place.id);
-      await killer.at('subagent not begun');
-      const answer = await turn.call(this, call, body);
-      await killer.at('subagent begun');
-      return answer;
-    }),
-    vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (this: Conversation, key) {
-      await killer.at('outcome asked for');
-      const outcome = await subagentOutcome.call(this, key);
-      await killer.at('outcome known');
-      return outcome;
-    }),
-  ];
-  onTestFinished(() => {
-    for (const spy of spies) spy.mockRestore();
+  vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...request) {
+    const answer = await admitJson.apply(this, request);
+    await killer.at('hold stands');
+    return answer;
+  });
+  vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, ...settlement) {
+    const answer = settleJson.apply(this, settlement);
+    // As a call it is awaited, whatever it returns.
+    return killer.at('in mid-settlement').then(() => answer) as never;
+  });
+  vi.spyOn(Conversation.prototype, 'turn').mockImplementation(async function (this: Conversation, call, body) {
+    const { parent, place } = JSON.parse(call) as Json & { place: { id: string } };
+    if (!parent) return await turn.call(this, call, body);
+    killer.victims.push(place.id);
+    await killer.at('subagent not begun');
+    const answer = await turn.call(this, call, body);
+    await killer.at('subagent begun');
+    return answer;
+  });
+  vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (this: Conversation, key) {
+    await killer.at('outcome asked for');
+    const outcome = await subagentOutcome.call(this, key);
+    await killer.at('outcome known');
+    return outcome;
   });
 }
 

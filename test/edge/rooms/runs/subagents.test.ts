@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { subagentId } from '../../../../src/edge/rooms/subagents/subagent-result.ts';
@@ -57,21 +57,17 @@ const unfinished = (until: Promise<unknown>, said = 'Slowly.'): Scripted => ({
 function toldToSubagents(): Json[] {
   const told: Json[] = [];
   const { turn } = Conversation.prototype;
-  const spy = vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: Conversation, call, body) {
+  vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: Conversation, call, body) {
     if ((JSON.parse(call) as Json).parent) told.push(JSON.parse(String(body)) as Json);
     return turn.call(this, call, body);
   });
-  onTestFinished(() => spy.mockRestore());
   return told;
 }
 
 /** Has a person approve what waits in a subagent before its run hears of it, and lets it go on. */
 function approvingBeforeOutcomes(untilEnded: boolean): void {
   const { subagentOutcome } = Conversation.prototype;
-  const spy = vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (
-    this: Conversation,
-    key,
-  ) {
+  vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (this: Conversation, key) {
     const first = await subagentOutcome.call(this, key);
     if (first?.paused !== 'approval') return first;
     const waiting = await this.approvals();
@@ -83,7 +79,6 @@ function approvingBeforeOutcomes(untilEnded: boolean): void {
     if (untilEnded) await eventually(() => expect(JSON.parse(text(this.read()))).toMatchObject({ state: 'idle' }));
     return await subagentOutcome.call(this, key);
   });
-  onTestFinished(() => spy.mockRestore());
 }
 
 const text = (result: Result<CrossingText>): string => {
@@ -272,14 +267,10 @@ describe('a subagent', () => {
     const bodies = answeringBy(calling(() => says('Found.'), task('toolu_1', 'researcher')));
     await storeAgents({ researcher: {} });
     const { subagentOutcome } = Conversation.prototype;
-    const spy = vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (
-      this: Conversation,
-      key,
-    ) {
+    vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (this: Conversation, key) {
       if ((await subagentOutcome.call(this, key))?.status === 'complete') await this.erase();
       return await subagentOutcome.call(this, key);
     });
-    onTestFinished(() => spy.mockRestore());
     const { text, events } = await say(asked({ max_usd: 0.06 }));
     expect(textOf(events)).toBe('Done.');
     expect(resultOf(bodies)).toMatchObject({ is_error: true });
@@ -393,12 +384,11 @@ describe('a subagent', () => {
     await runInDurableObject(stubOf(await idOf(answer.turn, 'toolu_1')), (_, state) => state.storage.deleteAll());
     await abortAllDurableObjects();
     const { now } = Conversation.prototype as unknown as { now(): number };
-    const later = vi.spyOn(Conversation.prototype as unknown as { now(): number }, 'now').mockImplementation(function (
+    vi.spyOn(Conversation.prototype as unknown as { now(): number }, 'now').mockImplementation(function (
       this: Conversation,
     ) {
       return now.call(this) + 11 * 60_000;
     });
-    onTestFinished(() => later.mockRestore());
     const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
     await listen(resumed.body as ReadableStream<Uint8Array>);

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { CallRows } from '../../../../src/edge/rooms/runs/call-rows.ts';
@@ -43,30 +43,25 @@ function asNextRelease(): Set<string> {
   const { turn, prompt, create } = Conversation.prototype;
   const { saveRequest } = CallRows.prototype;
   const { beginTurn } = Transcript.prototype;
-  const spies = [
-    vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: Conversation, call, sent) {
-      seen.add('turn');
-      return turn.call(this, JSON.stringify(byName(JSON.parse(call))), sent);
-    }),
-    vi.spyOn(Conversation.prototype, 'prompt').mockImplementation(function (this: Conversation, request) {
-      seen.add('prompt');
-      return prompt.call(this, byName(request));
-    }),
-    vi.spyOn(Conversation.prototype, 'create').mockImplementation(function (this: Conversation, place, fields, texts) {
-      seen.add('create');
-      return create.call(this, place, byName(fields), texts);
-    }),
-    vi.spyOn(CallRows.prototype, 'saveRequest').mockImplementation(function (this: CallRows, run, text) {
-      seen.add('run');
-      saveRequest.call(this, run, storedByName(text));
-    }),
-    vi.spyOn(Transcript.prototype, 'beginTurn').mockImplementation(function (this: Transcript, row, messages) {
-      if (row.request !== null) seen.add('background');
-      beginTurn.call(this, { ...row, request: row.request && storedByName(row.request) }, messages);
-    }),
-  ];
-  onTestFinished(() => {
-    for (const spy of spies) spy.mockRestore();
+  vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: Conversation, call, sent) {
+    seen.add('turn');
+    return turn.call(this, JSON.stringify(byName(JSON.parse(call))), sent);
+  });
+  vi.spyOn(Conversation.prototype, 'prompt').mockImplementation(function (this: Conversation, request) {
+    seen.add('prompt');
+    return prompt.call(this, byName(request));
+  });
+  vi.spyOn(Conversation.prototype, 'create').mockImplementation(function (this: Conversation, place, fields, texts) {
+    seen.add('create');
+    return create.call(this, place, byName(fields), texts);
+  });
+  vi.spyOn(CallRows.prototype, 'saveRequest').mockImplementation(function (this: CallRows, run, text) {
+    seen.add('run');
+    saveRequest.call(this, run, storedByName(text));
+  });
+  vi.spyOn(Transcript.prototype, 'beginTurn').mockImplementation(function (this: Transcript, row, messages) {
+    if (row.request !== null) seen.add('background');
+    beginTurn.call(this, { ...row, request: row.request && storedByName(row.request) }, messages);
   });
   return seen;
 }
@@ -106,11 +101,10 @@ test('an object answers requests, and goes on with stored ones, in the form of t
   const bodies = answeringBy(() => says('Done.'));
   const { admitJson } = Account.prototype;
   let reached = 0;
-  const admit = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
+  vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
     reached += 1;
     return reached === 1 ? await new Promise<never>(() => {}) : await admitJson.apply(this, one);
   });
-  onTestFinished(() => admit.mockRestore());
   const sent = begin({ ...plain, conversation: 'c3' }, { 'idempotency-key': 'k' });
   await eventually(() => expect(reached).toBe(1));
   await abortAllDurableObjects();

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { verifyStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
@@ -131,14 +131,13 @@ describe('a turn in the background', () => {
       const refused = Promise.withResolvers<void>();
       let reached = 0;
       const { admitJson } = Account.prototype;
-      const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
+      vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
         reached += 1;
         // The first one is lost with the object.
         if (reached > 1 || what === 'is refused') await refused.promise;
         else await new Promise(() => {});
         return await admitJson.apply(this, one);
       });
-      onTestFinished(() => spy.mockRestore());
       const [body, asked] = [bodyOf('Do it.', { tools: [weather()] }), { key: 'k1', hash: 'h' }];
       // Its caller hears nothing more where it dies.
       turnOf({ ...requestOf(body, asked), background: true }).catch(() => {});

@@ -294,7 +294,6 @@ test('an agent with one model, and no agent, cost and say nothing of a choice', 
   const { app, root, bob } = await edgeWithRouter();
   await store(app, root, '/agents/plain', { max_tokens: 64, model: SMALL });
   const spied = vi.spyOn(Account.prototype, 'admitJson');
-  onTestFinished(() => spied.mockRestore());
   const said = await question(app, bob, 'easy', { agent: 'plain' });
   await question(app, bob, 'easy', { agent: null, conversation: 'c2', model: SMALL, max_tokens: 9 });
   expect([said.chosen, spied.mock.calls.length]).toEqual(['', 2]);

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { atRest, passingTime, simulate, stubOf } from '../../../support/conversations.ts';
@@ -123,7 +123,6 @@ test('a turn that is not settled is watched: its settlement is repeated within h
   const lost = vi
     .spyOn(Account.prototype, 'settleJson')
     .mockImplementation(() => new Promise<never>(() => {}) as never);
-  onTestFinished(() => lost.mockRestore());
   await say(question('And then?'));
   await eventually(() => expect(lost).toHaveBeenCalled());
   expect(((await alarmOf()) ?? 0) - Date.now()).toBeLessThanOrEqual(30_000);
@@ -131,7 +130,6 @@ test('a turn that is not settled is watched: its settlement is repeated within h
   await abortAllDurableObjects();
   lost.mockRestore();
   const again = vi.spyOn(Account.prototype, 'settleJson');
-  onTestFinished(() => again.mockRestore());
   await runDurableObjectAlarm(stubOf());
   await eventually(() => expect(again).toHaveBeenCalledTimes(1));
   await atRest();

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import type { Surroundings } from '../../../../src/edge/kit/objects/edge-object.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
@@ -151,9 +151,6 @@ test('a turn costs three calls of objects, and four rows more a second while it 
         });
       }),
   );
-  onTestFinished(() => {
-    for (const spy of restore) spy.mockRestore();
-  });
   await say(question('Again'));
   await eventually(() => expect(calls).toEqual(['turn', 'admitJson', 'settleJson']));
   for (const spy of restore) spy.mockRestore();
@@ -190,7 +187,6 @@ test('a turn that cannot be stored whole leaves nothing of itself', async () => 
 
 test('a conversation that sleeps between its turns does not ask again whether they are settled', async () => {
   const settle = vi.spyOn(Account.prototype, 'settleJson');
-  onTestFinished(() => settle.mockRestore());
   await say(bodyOf('Hello'));
   await atRest();
   await abortAllDurableObjects();
@@ -226,7 +222,6 @@ test('a turn whose end cannot be stored is closed by the object that wakes, and 
   const save = vi.spyOn(Transcript.prototype, 'save').mockImplementationOnce(() => {
     throw new Error('the disk is full');
   });
-  onTestFinished(() => save.mockRestore());
   const answer = say(question('And then?'), { simulate: 'tps=200;flush;answer=one%20two%20three%20four' });
   const { whole } = await answer.catch(() => ({ whole: false }));
   expect(whole).toBe(false);
@@ -334,7 +329,6 @@ test.each([
   const dies = vi.spyOn(Transcript.prototype, at).mockImplementationOnce(() => {
     throw new Error('the object dies');
   });
-  onTestFinished(() => dies.mockRestore());
   const failed = what === 'rewind' ? stubOf().rewind('msg_3') : stubOf().erase();
   await expect(Promise.resolve(failed)).rejects.toThrow('the object dies');
   expect(dies).toHaveBeenCalled();

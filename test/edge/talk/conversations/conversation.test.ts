@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
@@ -311,7 +311,7 @@ describe('retries', () => {
     let failed = false;
     const until = async (holds: () => boolean) => await eventually(() => expect(holds()).toBe(true));
     // The upstream refuses the turn that runs while the account is asked whether the second one's credential holds.
-    const asked = vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async () => {
+    vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async () => {
       asking = true;
       await until(() => failed);
       return false;
@@ -328,13 +328,7 @@ describe('retries', () => {
         return refusal(529, 'overloaded_error');
       },
     };
-    const spy = vi
-      .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-      .mockReturnValue(upstream);
-    onTestFinished(() => {
-      asked.mockRestore();
-      spy.mockRestore();
-    });
+    vi.spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream').mockReturnValue(upstream);
     const first = ask(bodyOf('Hello'), { key: 'k', hash: 'h' }).then((answer) => {
       failed = true;
       return answer;

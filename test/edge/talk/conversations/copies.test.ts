@@ -1,6 +1,6 @@
 /** What copies and exports of a long history cost, and that others work meanwhile. What they have is tested where they are made. */
 import { runInDurableObject } from 'cloudflare:test';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Pacer } from '../../../../src/edge/kit/async/in-steps.ts';
 import { pause } from '../../../../src/edge/kit/async/pause.ts';
 import type { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
@@ -29,12 +29,11 @@ const rest = (text: string) => text.slice(text.indexOf('\n'));
 function countTurns(): () => number {
   const { before } = Pacer.prototype;
   let turns = 0;
-  const spy = vi.spyOn(Pacer.prototype, 'before').mockImplementation(function (this: Pacer, bytes) {
+  vi.spyOn(Pacer.prototype, 'before').mockImplementation(function (this: Pacer, bytes) {
     const turn = before.call(this, bytes);
     if (turn) turns += 1;
     return turn;
   });
-  onTestFinished(() => spy.mockRestore());
   return () => turns;
 }
 

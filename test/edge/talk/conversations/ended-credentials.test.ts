@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
 import { verifyToken } from '../../../../src/edge/gate/auth/verify.ts';
 import type { VerifiedToken } from '../../../../src/edge/gate/identity/caller.ts';
@@ -115,7 +115,6 @@ describe('a running turn', () => {
       tries += 1;
       throw new Error('lost on the way');
     });
-    onTestFinished(() => spy.mockRestore());
     await account().revokeToken('lost');
     await eventually(() => expect(tries).toBe(1));
     await runDurableObjectAlarm(account());
@@ -244,7 +243,6 @@ describe('a run', () => {
     await called.promise;
     // Nobody is told: the account dies with it, and its alarm comes later.
     const spy = vi.spyOn(Conversation.prototype, 'checkCredential').mockRejectedValue(new Error('lost on the way'));
-    onTestFinished(() => spy.mockRestore());
     await account().revokeToken('lost');
     await abortAllDurableObjects();
     await listening;

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
@@ -327,16 +327,11 @@ describe('a conversation that is created with messages', () => {
 
   test('is stored by few statements, of which none has many rows, in stretches of a hundred messages', async () => {
     const stored: number[] = [];
-    const add = vi.spyOn(Transcript.prototype, 'insertAll').mockImplementation(function counting(
-      this: Transcript,
-      ...of
-    ) {
+    vi.spyOn(Transcript.prototype, 'insertAll').mockImplementation(function counting(this: Transcript, ...of) {
       if (of[0] === 'messages') stored.push(of[1].length);
       return real.apply(this, of);
     });
-    onTestFinished(() => add.mockRestore());
     const breaks = vi.spyOn(globalThis, 'setTimeout');
-    onTestFinished(() => breaks.mockRestore());
     const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
     expect(await creating).toMatchObject({ ok: true });
     expect(stored.reduce((sum, rows) => sum + rows, 0)).toBe(1_200);

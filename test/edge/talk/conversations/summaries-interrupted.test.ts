@@ -1,5 +1,5 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
@@ -146,13 +146,12 @@ test('a conversation whose summary was not settled when it was deleted is gone o
   const up = held();
   const lost = { settlements: false, alarms: 0 };
   const { settleJson } = Account.prototype;
-  const spy = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, ...of) {
+  vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, ...of) {
     if (!String(of[0]).includes('"summary"')) return settleJson.apply(this, of);
     if (lost.settlements) return Promise.reject(new Error('lost')) as never;
     // It comes back later than everything else that alarms ask.
     return untilSo(() => lost.alarms > 3).then(() => settleJson.apply(this, of)) as never;
   });
-  onTestFinished(() => spy.mockRestore());
   const { talking } = await untilAsked(up);
   lost.settlements = true;
   await stubOf().erase();
@@ -198,12 +197,9 @@ test('an account that does not answer fails no turn, and holds none for longer t
     if (String(of[0]).includes('"route":"summary"')) return new Promise(() => {}) as never;
     return admitJson.apply(this, of);
   });
-  onTestFinished(() => spy.mockRestore());
   const { setTimeout: wait } = globalThis;
-  const hurry = vi
-    .spyOn(globalThis, 'setTimeout')
-    .mockImplementation(((run: () => void, ms?: number) => wait(run, ms === 45_000 ? 200 : ms)) as typeof setTimeout);
-  onTestFinished(() => hurry.mockRestore());
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms?: number) =>
+    wait(run, ms === 45_000 ? 200 : ms)) as typeof setTimeout);
   expect((await talk(11)).at(-1)).toBe('truncated');
   spy.mockRestore();
   await booked();
@@ -213,13 +209,12 @@ test('an account that cannot be reached for a summary fails no turn', async () =
   upstreamOf();
   await createWith();
   const { admitJson } = Account.prototype;
-  const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(function (this: Account, ...of) {
+  vi.spyOn(Account.prototype, 'admitJson').mockImplementation(function (this: Account, ...of) {
     if (!String(of[0]).includes('"route":"summary"')) return admitJson.apply(this, of);
     // Its hold is placed, and the answer is lost.
     void admitJson.apply(this, of);
     throw new Error('lost');
   });
-  onTestFinished(() => spy.mockRestore());
   expect((await talk(11)).at(-1)).toBe('truncated');
   await booked();
 });

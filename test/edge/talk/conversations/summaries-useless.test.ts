@@ -1,5 +1,5 @@
 import { runInDurableObject } from 'cloudflare:test';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { checkedLines } from '../../../../src/edge/rooms/backup/checked-backup.ts';
 import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
@@ -69,11 +69,10 @@ test('a model has the time that it needs for a summary, and as many tokens as it
   let held = 0;
   const waits: (number | undefined)[] = [];
   const { setTimeout: wait } = globalThis;
-  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms?: number) => {
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms?: number) => {
     waits.push(ms);
     return wait(run, ms);
   }) as typeof setTimeout);
-  onTestFinished(() => spy.mockRestore());
   const { sent } = upstreamOf(
     async (body) => {
       if (isForSummary(body)) held = Math.max(held, (await accountStub(bindings, {}, 'alice').standing()).day.held_usd);

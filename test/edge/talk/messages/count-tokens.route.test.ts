@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { testApp } from '../../../support/app.ts';
 import { simulate } from '../../../support/conversations.ts';
 import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../../../support/prefixes.ts';
@@ -87,12 +87,10 @@ describe('a count that names a conversation', () => {
 test('a count that hangs is given up after 20 seconds', async () => {
   const { setTimeout: wait } = globalThis;
   const soon = (run: () => void, ms = 0) => wait(run, ms > 19_000 && ms <= 20_000 ? 1 : ms);
-  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
-  onTestFinished(() => spy.mockRestore());
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
   const app = testApp(() => {
     const then = Date.now() + 20_000;
-    const clock = vi.spyOn(Date, 'now').mockReturnValue(then);
-    onTestFinished(() => clock.mockRestore());
+    vi.spyOn(Date, 'now').mockReturnValue(then);
     return new Promise(() => {});
   });
   const response = await app.post('/v1/messages/count_tokens', { model: MODEL, ...question('How long?') });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { inSteps } from '../../../../src/edge/kit/async/in-steps.ts';
 import { parsingJson, parsingLong } from '../../../../src/edge/kit/http/read-json.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
@@ -218,7 +218,6 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));
     const body = await inSteps(parsingJson(bytes));
     const breaks = vi.spyOn(globalThis, 'setTimeout');
-    onTestFinished(() => breaks.mockRestore());
     const { json } = await withoutEdgeBlocksIn(body);
     // As many as there are 64 kB in what is read twice, and as many steps.
     expect(breaks.mock.calls.length).toBeGreaterThan((2 * bytes.length) / 65_536);

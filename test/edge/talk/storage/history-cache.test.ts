@@ -1,6 +1,6 @@
 import { evictDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { SentHistory } from '../../../../src/edge/claude/request/sent-history.ts';
 import { type Upstream, upstreamOf } from '../../../../src/edge/claude/upstream.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
@@ -61,10 +61,7 @@ test('whatever happens, a conversation with a cached history sends what one with
       return await upstream.fetch(url, init);
     },
   };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(listening);
-  onTestFinished(() => spy.mockRestore());
+  vi.spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream').mockReturnValue(listening);
   const step: fc.Arbitrary<Step> = fc.oneof(
     {
       weight: 5,

@@ -1,5 +1,5 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Account } from '../../../../../src/edge/money/account/account.ts';
 import { COST, caller, LABELS, labelled } from '../../../../support/classification.ts';
 import { around } from '../../../../support/classification-jobs.ts';
@@ -9,7 +9,7 @@ test('a label whose edge has died is settled within a minute, and one that takes
   const answered = Promise.withResolvers<void>();
   const asked = Promise.withResolvers<void>();
   const renewals: (() => void)[] = [];
-  const timers = vi.spyOn(globalThis, 'setInterval').mockImplementation(((call: () => void) => {
+  vi.spyOn(globalThis, 'setInterval').mockImplementation(((call: () => void) => {
     renewals.push(call);
     return 0;
   }) as never);
@@ -19,13 +19,7 @@ test('a label whose edge has died is settled within a minute, and one that takes
     return whole();
   });
   let passed = 0;
-  const clock = vi
-    .spyOn(Account.prototype as unknown as { now(): number }, 'now')
-    .mockImplementation(() => Date.now() + passed);
-  onTestFinished(() => {
-    timers.mockRestore();
-    clock.mockRestore();
-  });
+  vi.spyOn(Account.prototype as unknown as { now(): number }, 'now').mockImplementation(() => Date.now() + passed);
   const { ask, object, rows } = await caller(async () => {
     asked.resolve();
     await answered.promise;

@@ -15,7 +15,7 @@ const { ROOMS } = (await import(list)) as { ROOMS: readonly AnyRoom[] };
 shareRooms(ROOMS);
 
 /** Rooms of which nothing is left in a Worker that does not have them. It may only grow. */
-const GONE = ['clouds', 'evaluation'];
+const GONE = ['approvals', 'clouds', 'evaluation', 'show'];
 
 /** A path of each room that has one. */
 const PATHS: Readonly<Record<string, readonly [method: string, path: string]>> = {
@@ -53,6 +53,10 @@ const WORKERS: readonly Without[] = [
   { name: 'none', absent: new Set(ROOMS.map(({ name }) => name)) },
 ];
 const UNBOUND = 'unbound';
+
+const QUESTION = { role: 'user', content: 'How high is the Eiffel Tower?' };
+const PROMPT = { model: 'claude-haiku-5-5', messages: [QUESTION] };
+const MESSAGE = { ...PROMPT, max_tokens: 4_000 };
 
 let miniflare: Miniflare | undefined;
 let contained: Metafile['outputs'] = {};
@@ -156,11 +160,11 @@ beforeAll(async () => {
 afterAll(() => miniflare?.dispose());
 
 /** Asks a Worker. @returns the answer after its ids, dates and connection */
-async function ask(worker: string, method: string, path: string, body?: object) {
+async function ask(worker: string, method: string, path: string, body?: object, header?: Record<string, string>) {
   const { origin } = (await miniflare?.unsafeGetDirectURL(worker)) ?? {};
   const response = await fetch(`${origin}${path}`, {
     method,
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...header },
     ...(body ? { body: JSON.stringify(body) } : {}),
   });
   const plain = (text: string) =>
@@ -176,20 +180,17 @@ async function ask(worker: string, method: string, path: string, body?: object) 
 
 /** The ways of the card, one behind the other. */
 async function cardOf(worker: string) {
-  const question = { role: 'user', content: 'How high is the Eiffel Tower?' };
-  const prompt = { model: 'claude-haiku-5-5', messages: [question] };
-  const message = { ...prompt, max_tokens: 4_000 };
   const labels = [{ name: 'question' }, { name: 'other' }];
   const answers = [
-    await ask(worker, 'POST', '/v1/messages', message),
-    await ask(worker, 'POST', '/messages', message),
+    await ask(worker, 'POST', '/v1/messages', MESSAGE),
+    await ask(worker, 'POST', '/messages', MESSAGE),
     // What keeps a text within its marks is drawn anew each time, and counted.
-    JSON.stringify(await ask(worker, 'POST', '/classify', { input: question.content, labels })).replaceAll(
+    JSON.stringify(await ask(worker, 'POST', '/classify', { input: QUESTION.content, labels })).replaceAll(
       /(?<=input_tokens\\":)\d+|0\.0000\d+/g,
       '…',
     ),
-    await ask(worker, 'POST', '/count-tokens', prompt),
-    await ask(worker, 'POST', '/messages', { ...message, conversation: 'rooms' }),
+    await ask(worker, 'POST', '/count-tokens', PROMPT),
+    await ask(worker, 'POST', '/messages', { ...MESSAGE, conversation: 'rooms' }),
     await ask(worker, 'GET', '/conversations/rooms/messages'),
   ];
   const { status, text } = await ask(worker, 'GET', '/health');
@@ -220,6 +221,35 @@ describe('each room can be left out, and all of them', () => {
       expect([404, 501]).toContain(status);
       expect((await ask(WITH_ALL.name, method, path)).status).not.toBe(501);
     }
+  });
+
+  test.each<[way: string, path: string, body: object | undefined, said: string]>([
+    ['a message', '/v1/messages', { ...MESSAGE, agent: 'a' }, 'agent'],
+    ['a turn', '/messages', { ...MESSAGE, conversation: 'absent', show: 'text' }, 'show'],
+    ['a count', '/count-tokens', { ...PROMPT, conversation: 'absent', agent: 'a' }, 'agent'],
+    ['a new conversation', '/conversations', { agent: 'a' }, 'agent'],
+    [
+      'an item',
+      '/v1/messages/batches',
+      { requests: [{ custom_id: 'a', params: { ...MESSAGE, agent: 'a' } }] },
+      'agent',
+    ],
+    ['a resumption', '/conversations/rooms/stream?show=text', undefined, 'show'],
+    ['a header of a message', '/messages', MESSAGE, 'sluice-model'],
+    ['a header of a count', '/count-tokens', PROMPT, 'sluice-agent'],
+    [
+      'a header of a label',
+      '/classify',
+      { input: 'Hi', labels: [{ name: 'a' }, { name: 'b' }] },
+      'sluice-fallback-models',
+    ],
+    ['a header of a resumption', '/conversations/rooms/stream', undefined, 'sluice-show'],
+  ])('%s that names a member of an absent room is refused by its name', async (_, path, body, said) => {
+    const absent = said.includes('show') ? 'show' : said.startsWith('sluice-') ? 'choice' : 'agents';
+    const worker = said === 'sluice-agent' ? 'none' : `without-${absent}`;
+    const header = said.startsWith('sluice-') ? { [said]: 'a' } : {};
+    const { status, text } = await ask(worker, body ? 'POST' : 'GET', path, body, header);
+    expect([status, text]).toEqual([400, expect.stringContaining(`${said}: this edge is without what reads it.`)]);
   });
 
   test('of those that nothing of the core imports, nothing is left', () => {

@@ -193,6 +193,20 @@ describe('a conversation', () => {
     expect(votesOf(await linesOf('trip'))).toEqual([early]);
   });
 
+  test('is refused where the kind of a line is written with escapes, which nothing writes', async () => {
+    await (await say('Where to?', FIRST)).text();
+    await app.settled();
+    const path = '/accounts/alice/conversations/trip/backup';
+    const backup = await (await call('GET', path)).text();
+    await elsewhere();
+    for (const kind of ['turn', 'message']) {
+      const escaped = kind.replace(/^./, (first) => `\\u00${first.charCodeAt(0).toString(16)}`);
+      const answer = await putLines(path, backup.replace(`["${kind}"`, `["${escaped}"`));
+      expect([answer.status, await answer.text()]).toEqual([400, expect.stringContaining('not a line of')]);
+    }
+    expect((await putLines(path, backup.replace('["turn"', '[ "turn"'))).status).toBe(201);
+  });
+
   test('comes to be whole or not at all, whatever is wrong with the lines', async () => {
     await (await say('Where to?', FIRST)).text();
     await app.settled();

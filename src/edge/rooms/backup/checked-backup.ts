@@ -5,6 +5,7 @@ import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, invalidRequest, toApiError, tooLarge } from '../../kit/http/errors.ts';
 import { PIECE } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { eachItem } from '../../kit/json/edit.ts';
 import { MOST_CARRIED } from '../../talk/storage/carried-lines.ts';
 import { BACKUP_LINES } from './conversation-backup.schema.ts';
 
@@ -163,7 +164,10 @@ function partsOfLine(line: string, number: number): [string, ...unknown[]] {
   } catch {
     parts = undefined;
   }
-  if (!Array.isArray(parts) || typeof parts[0] !== 'string' || !KIND.test(parts[0]) || NOT_WHOLE.has(parts[0])) {
+  const [kind] = Array.isArray(parts) ? (parts as unknown[]) : [];
+  const isPlain = typeof kind === 'string' && KIND.test(kind) && !NOT_WHOLE.has(kind);
+  // It is stored by its text: a known kind that is written with escapes would be carried there as an unknown one.
+  if (!isPlain || eachItem(line).next().value !== `"${kind}"`) {
     throw invalidRequest(
       `line ${number}: not a line of a conversation’s backup. Send what GET …/backup has given, unchanged.`,
     );

@@ -126,6 +126,7 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   const body = await bodyOf(c);
   const identity = c.get('identity');
   if (identity.only) refuseOtherMembers(Object.keys(body.json), CREATED_MEMBERS, 'agent');
+  refuseAbsent(body.json);
   // These go to the object as texts, because an object's call cannot carry deeply nested objects.
   const { system: _, messages = [], tools, ...fields } = validate(createConversation, body.json);
   checkRun({ tools }, identity, c.get('settings'));

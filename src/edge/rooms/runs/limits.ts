@@ -90,7 +90,6 @@ export class RunMeter {
     if (isAnswer) this.#steps += 1;
   }
 
-  /** Counts what a subagent has cost. */
   addSubagent(cost: Nanodollars): void {
     this.#spent += cost;
   }

@@ -20,7 +20,6 @@ const INDEX = /^\{"type":"content_block_delta","index":(\d+),/;
 export class ShownRun {
   readonly log: EventLog;
   readonly #isOfEdge: (name: string) => boolean;
-  /** The number of the next block. */
   #next: number;
   #hasBegun: boolean;
   /** The ids of shown calls whose results are not shown yet. */
@@ -63,13 +62,11 @@ export class ShownRun {
     this.log.add({ event: type, data: writeJson({ type, ...fields }) }, remark);
   }
 
-  /** Shows a call of the edge. */
   showCall(block: Json): void {
     this.#open.add(asText(block.id));
     this.#showBlock(shownCall(block));
   }
 
-  /** Shows the result of a call. */
   showResult(id: string, { content, isError }: ToolResult): void {
     if (this.#open.delete(id)) this.#showBlock(shownResult(id, content, isError));
   }

@@ -44,7 +44,6 @@ interface SummaryCall {
   mayWrite: number | undefined;
 }
 
-/** What has come of it. */
 interface SummaryAnswer {
   outcome: RequestOutcome;
   /** The message with the summary as JSON text; undefined if none has come. */

@@ -43,7 +43,6 @@ export const BLANK_SUMMARY = {
   settled: true,
 } as const satisfies Partial<SummaryRow>;
 
-/** A summary that begins. */
 export const NEW_SUMMARY = {
   ...BLANK_SUMMARY,
   ...{ status: 'running', settled: false, model: '', place: null, text: null, tokens: 0, cost: 0 },

@@ -43,7 +43,6 @@ export interface MemberValues {
   fallback_models: readonly string[];
 }
 
-/** Members by their names. */
 export type RequestMembers = { readonly [name: string]: RequestMember } & KnownMembers;
 export type KnownMembers = { readonly [Name in keyof MemberValues]?: RequestMember<MemberValues[Name]> };
 

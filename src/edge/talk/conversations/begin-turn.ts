@@ -392,12 +392,10 @@ function runnerOf(
   });
 }
 
-/** @returns the id of the turn that a request begins */
 export function turnIdOf({ show, requestId }: Pick<TurnRequest, 'show' | 'requestId'>): string {
   return (viewOfTurn('', show)?.turns ?? 'turn_') + requestId.slice(-12);
 }
 
-/** @returns the row of a turn that begins */
 export function newTurnRow(
   transcript: Transcript,
   request: RunRequest,

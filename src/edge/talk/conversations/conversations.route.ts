@@ -50,7 +50,6 @@ import {
   refuseSubagent,
 } from './turn-proxy.ts';
 
-/** The routes of conversations. */
 export const CONVERSATION_ROUTES = [
   route('GET /conversations', { needs: 'messages', pages: true, query: conversationsQuery }, async (c, { query }) => {
     const page = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };

@@ -20,7 +20,6 @@ export interface ShownRange {
   from: number;
   to: number;
   id: string;
-  /** The run whose answer this is. */
   run: number | null;
 }
 

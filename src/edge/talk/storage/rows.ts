@@ -36,7 +36,6 @@ export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): st
 export interface ChosenTurn extends Chosen {
   /** The number of the turn; in a run, that of the run. */
   turn: number;
-  /** The hash of its request. */
   hash: string;
 }
 

@@ -86,17 +86,14 @@ export class Transcript extends Tables {
     return this.#profile;
   }
 
-  /** The profile if it can be read. */
   get readable(): Profile | undefined {
     return this.#profile;
   }
 
-  /** The cached history; undefined if it must be read. */
   get cachedHistory(): CachedHistory | undefined {
     return historyCache.get(this.#key);
   }
 
-  /** Caches the history until it changes. */
   cacheHistory(history: CachedHistory): void {
     historyCache.set(this.#key, history);
   }
@@ -291,7 +288,6 @@ export class Transcript extends Tables {
     return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
   }
 
-  /** @returns the status of a turn; undefined if there is no turn with this number. */
   statusOf(seq: number): TurnStatus | undefined {
     return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
   }

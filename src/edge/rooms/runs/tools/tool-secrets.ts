@@ -24,7 +24,6 @@ export function isToolSecret(name: string): boolean {
   return SETTING.test(name);
 }
 
-/** The settings that have the secrets. */
 export type SecretSettings = Pick<Settings, 'given' | 'development'>;
 
 /**

@@ -17,10 +17,10 @@ import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
 import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
+import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { RunRequest } from '../runs/stored-run.ts';
 import { summaryMessage, summaryWords, withCompaction } from './summarize.ts';
-import type { SummaryRow } from './summary-rows.ts';
 
 /** The request of a turn, and its body without messages. */
 export interface SummaryCause {

@@ -5,8 +5,8 @@ import { isObject, parseObject } from '../../kit/json/object.ts';
 import { KEEPS } from '../../talk/history/shares.ts';
 import { sizesOf, tokensFrom } from '../../talk/history/truncate.ts';
 import type { Profile } from '../../talk/storage/rows.ts';
+import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import type { SummaryRow } from './summary-rows.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;

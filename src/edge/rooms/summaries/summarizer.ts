@@ -16,10 +16,12 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
 import { CONFIRM_MS, type TurnSettlements } from '../../talk/conversations/turn-settlements.ts';
-import { sayOthersInWords } from '../../talk/history/said-in-words.ts';
+import { ANSWERED } from '../../talk/history/new-messages.ts';
 import { BEGINS, KEEPS } from '../../talk/history/shares.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import { type Profile, refOf } from '../../talk/storage/rows.ts';
+import { NEW_SUMMARY, type SummaryRow } from '../../talk/storage/summary-rows.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
 import { lastCommitted, latestTurn } from '../../talk/storage/turn-queries.ts';
 import { stopped, TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { conversationReportOf } from '../../talk/turn/turn-ending.ts';
@@ -38,9 +40,8 @@ import {
   tokensOfSummary,
   withoutBlocks,
 } from './ask-for-summary.ts';
-import { mayBegin, nextSummary, type PlannedSummary } from './summarize.ts';
+import { mayBegin, nextSummary, type PlannedSummary, sayInWords } from './summarize.ts';
 import { mayWrite, summaryRequest } from './summary-request.ts';
-import { NEW_SUMMARY, type SummaryRow } from './summary-rows.ts';
 
 /** The name of summaries in the ledger and the usage. */
 const ROUTE = 'summary';
@@ -353,5 +354,20 @@ export class Summarizer {
 
   #nextVersion({ version }: Profile): number {
     return Math.max(version + 1, this.#context.now());
+  }
+}
+
+/**
+ * Has the words of each block go up that could go up next and that another upstream has made.
+ *
+ * @param place the upstream that answers now, if it makes blocks
+ */
+function sayOthersInWords(transcript: Transcript, place: string | undefined): void {
+  const { summaries, profile } = transcript;
+  // A tool loop goes on behind what it has begun behind, which may be another one than the latest.
+  const looped = latestTurn(transcript, [...ANSWERED, 'empty'])?.sentFrom ?? 0;
+  for (const id of new Set([summaries.latest()?.id ?? 0, -looped, -(profile?.sentFrom ?? 0)])) {
+    const own = id > 0 ? summaries.get(id)?.place : null;
+    if (own && own !== place) sayInWords(transcript, id);
   }
 }

@@ -11,17 +11,17 @@ import type { RawRow } from '../../kit/objects/columns.ts';
 import { migrate, readMeta } from '../../kit/objects/migrations.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import { Tables } from '../../kit/objects/tables.ts';
-import { DeliveryRows } from '../../rooms/background/delivery-rows.ts';
-import { CallRows } from '../../rooms/runs/call-rows.ts';
-import { SummaryRows } from '../../rooms/summaries/summary-rows.ts';
 import { ApprovalRows } from './approval-rows.ts';
+import { CallRows } from './call-rows.ts';
 import { checksumOf, type DamagedRow, damageBy, withoutSum, withSum } from './damaged-row.ts';
+import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { pieceOf, readDivided, writeDivided } from './pieces.ts';
 import { type NewMessage, type Profile, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
+import { SummaryRows } from './summary-rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */

@@ -3,8 +3,8 @@ import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts'
 import { readFormat } from '../../kit/objects/stored-format.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
-import { withoutSum, withSum } from '../../talk/storage/damaged-row.ts';
-import type { Profile } from '../../talk/storage/rows.ts';
+import { withoutSum, withSum } from './damaged-row.ts';
+import type { Profile } from './rows.ts';
 
 /** A summary of the beginning of a history. Times are milliseconds since 1970. */
 export interface SummaryRow {

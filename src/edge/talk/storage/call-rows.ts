@@ -1,9 +1,9 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { columnsOf, membersOf } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
-import { checked, checksumOf, DamagedRow } from '../../talk/storage/damaged-row.ts';
-import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
-import { ownersIn, pieceOwner, readDivided, writeDivided } from '../../talk/storage/pieces.ts';
+import { checked, checksumOf, DamagedRow } from './damaged-row.ts';
+import { PIECE_CHARACTERS } from './message-text.ts';
+import { ownersIn, pieceOwner, readDivided, writeDivided } from './pieces.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface CallRow {

@@ -7,7 +7,6 @@ import { edit } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { DELTA_LINES, type Frame, type SimilarDeltas } from '../../kit/sse/frames.ts';
-import { writeCalls } from '../../talk/storage/call-rows.ts';
 import type { EventLog, TurnLog } from '../../talk/turn/event-log.ts';
 import type { LogBlocks } from '../../talk/turn/log-blocks.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
@@ -53,9 +52,7 @@ export class ShownRun {
   /** @returns the edge's calls in an answer, in the form of its step's row; null if there are none */
   callsIn(content: readonly Json[]): string | null {
     const calls = content.filter((block) => this.isOfEdge(block));
-    return calls.length === 0
-      ? null
-      : writeCalls(calls.map(({ id, name }) => ({ id: asText(id), name: asText(name) })));
+    return calls.length === 0 ? null : JSON.stringify(calls.map(({ id, name }) => [asText(id), asText(name)]));
   }
 
   add(type: string, fields: object, remark?: string): void {

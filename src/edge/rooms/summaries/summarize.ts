@@ -35,14 +35,11 @@ export interface PlannedSummary {
   instructions: string | undefined;
 }
 
-/** The messages that are sent: from one on, perhaps behind a summary. */
-export interface Beginning {
-  from: number;
-  summary: SummaryRow | undefined;
-}
-
-/** @returns what a prompt begins with. @param sentFrom a message's number, or a summary's id below zero */
-export function beginningOf({ summaries }: Transcript, sentFrom: number): Beginning {
+/** @returns the first message of a prompt, and the summary before it. @param sentFrom a message, or a summary's id below zero */
+export function beginningOf(
+  { summaries }: Transcript,
+  sentFrom: number,
+): { from: number; summary: SummaryRow | undefined } {
   const summary = sentFrom < 0 ? summaries.get(-sentFrom) : undefined;
   return summary?.text ? { from: summary.until + 1, summary } : { from: Math.max(0, sentFrom), summary: undefined };
 }

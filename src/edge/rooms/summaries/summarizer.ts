@@ -4,7 +4,7 @@ import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
 import { withinMoment } from '../../claude/stream.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { within } from '../../kit/async/timeout.ts';
-import { ApiError } from '../../kit/http/errors.ts';
+import { ApiError, finalError } from '../../kit/http/errors.ts';
 import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { tokensByKind } from '../../money/admission/book-outcome.ts';
@@ -36,7 +36,6 @@ import {
   headersOfSummary,
   placeOf,
   type SummaryCause,
-  summaryTooDear,
   tokensOfSummary,
   withoutBlocks,
 } from './ask-for-summary.ts';
@@ -60,19 +59,12 @@ interface SummarizingObject extends ObjectContext {
   maintenance: { settlements: Pick<TurnSettlements, 'meterOf'>; rest(): void };
 }
 
-/** A summary that is being made. */
-interface SummaryInHand {
-  by: Identity;
-  abort: TurnAbort;
-  done: Promise<void>;
-}
-
 /** Makes summaries. It holds no lock: turns go on meanwhile, and a summary that comes late serves the next one. */
 export class Summarizer {
   readonly #context: SummarizingObject;
   /** The request of the newest turn, whose prompt is in the cache. */
   #cause: SummaryCause | undefined;
-  #running: SummaryInHand | undefined;
+  #running: { by: Identity; abort: TurnAbort; done: Promise<void> } | undefined;
 
   constructor(context: SummarizingObject) {
     this.#context = context;
@@ -257,7 +249,9 @@ export class Summarizer {
         meter = exchange.meter;
         const { granted } = exchange;
         // A shorter one might not come to its end, and would be paid for nothing.
-        if (granted.maxTokens !== undefined) throw summaryTooDear();
+        if (granted.maxTokens !== undefined) {
+          throw finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
+        }
         const grant = { ...granted.grant, requestId: granted.requestId };
         Object.assign(row, { grant, sentAt: now() });
         // Before it goes up, its row says that it does: a crash would cost something now.

@@ -2,7 +2,7 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { type Plugged, seam } from '../../kit/rooms/rooms.ts';
+import { seam } from '../../kit/rooms/rooms.ts';
 
 /** A member of a request that is for the edge alone: it never goes up. This is the one place that says what it is. */
 export interface RequestMember<T = unknown> {
@@ -48,7 +48,6 @@ export type KnownMembers = { readonly [Name in keyof MemberValues]?: RequestMemb
 
 /** What rooms add to requests. */
 export const MEMBERS = seam<RequestMembers>()('members');
-export type MembersPlugged = Plugged<typeof MEMBERS>;
 
 /**
  * Reads a member of a request: from its body, or from its header.

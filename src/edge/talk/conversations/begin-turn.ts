@@ -172,24 +172,19 @@ export function runnerOfTurn(
   });
 }
 
-/** @returns the members of a subagent's profile that name the call it answers. */
-function ofParent({ parent }: TurnRequest): Partial<Profile> {
-  return parent ? { parent, retentionSeconds: parent.retentionSeconds } : {};
-}
-
 /** Starts a conversation with the defaults that its first turn sets for all later turns. */
 function startWithDefaults(
   context: ConversationContext,
-  request: TurnRequest,
+  { place, parent }: TurnRequest,
   { defaults: { model, maxTokens, system, tools } }: NextRequest,
   taken: Taken | undefined,
 ): void {
   const { transcript } = context;
-  startConversation(context, request.place, {
+  startConversation(context, place, {
     model,
     maxTokens,
     history: taken?.history ?? null,
-    ...ofParent(request),
+    ...(parent && { parent, retentionSeconds: parent.retentionSeconds }),
   });
   const { profile } = transcript;
   if (!profile || (system === undefined && tools === undefined && !taken)) return;

@@ -65,7 +65,13 @@ function* rangesFrom(
   let answer: ShownRange | undefined;
   for (const { row, next } of backwards ? fromTheEnd(rows, behind) : forwards(rows)) {
     const { seq, id, turn, role, run } = row;
-    const known = run === null ? undefined : getOrMake(runs, run, () => stateOfRun(transcript, run));
+    const known =
+      run === null
+        ? undefined
+        : getOrMake(runs, run, () => ({
+            first: firstStepOf(transcript, run),
+            status: transcript.statusOf(run),
+          }));
     // The first step also has the question, and may have a whole imported history.
     const isAnswer =
       known?.first !== undefined && (turn !== known.first || (role === 'assistant' && turn !== next?.turn));
@@ -85,10 +91,6 @@ function* rangesFrom(
     else if (!isOfEdgeAlone(row, ids)) yield { from: seq, to: seq, id, run: null };
   }
   if (answer) yield answer;
-}
-
-function stateOfRun(transcript: Transcript, run: number) {
-  return { first: firstStepOf(transcript, run), status: transcript.statusOf(run) };
 }
 
 type WithNext = Generator<{ row: MessageOutline; next: { turn: number } | undefined }>;

@@ -49,11 +49,6 @@ export type EndedCall = Omit<CallRow, 'beganAt' | 'endedAt'> & { beganAt: number
 /** A call that begins now. */
 export type BegunCall = Pick<CallRow, 'turn' | 'n' | 'id' | 'name' | 'tries' | 'subagent'>;
 
-/** @returns the calls of a step as its own row has them. */
-export function writeCalls(calls: readonly NewCall[]): string {
-  return JSON.stringify(calls.map(({ id, name }) => [id, name]));
-}
-
 /** @returns the column of a subagent's share. Most calls have no subagent and leave the column out. */
 function subagentColumn(share: SubagentShare | undefined): { subagent?: string } {
   return share ? { subagent: JSON.stringify(share) } : {};

@@ -3,6 +3,7 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
 import { type FormatName, readFormat } from '../../kit/objects/stored-format.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import type { Chosen } from '../../rooms/choice/choose-model.ts';
 import type { ParentCall } from '../contracts/conversation.ts';
@@ -38,6 +39,9 @@ export interface ChosenTurn extends Chosen {
   turn: number;
   hash: string;
 }
+
+/** The tables of a conversation, with its profile. Without one there may be no tables. */
+export type ReadableTables = Tables & { readonly readable: Profile | undefined };
 
 /** Everything about a conversation except its turns and messages. */
 export interface Profile {

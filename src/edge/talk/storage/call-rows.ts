@@ -41,7 +41,7 @@ export interface SubagentShare {
 }
 
 /** A call that will be made. */
-export type NewCall = Pick<CallRow, 'id' | 'name'>;
+type NewCall = Pick<CallRow, 'id' | 'name'>;
 
 /** A call with its result. `result` is the `tool_result` block as JSON text. */
 export type EndedCall = Omit<CallRow, 'beganAt' | 'endedAt'> & { beganAt: number; endedAt: number; result: string };

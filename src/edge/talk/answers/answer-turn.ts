@@ -8,7 +8,15 @@ import type { Transcript } from '../storage/transcript.ts';
 import { newestTurnTold, turnAt, turnOfRequest, turnWithKey } from '../storage/turn-queries.ts';
 import { restoreEnded } from '../turn/restore-turn.ts';
 import type { Runner } from '../turn/running-turn.ts';
-import { bufferedAnswer, interruptedCall, keyReused, turnHasEnded, wireError } from './crossing-answer.ts';
+import {
+  bufferedAnswer,
+  conflict,
+  inTransit,
+  interruptedCall,
+  keyReused,
+  turnHasEnded,
+  wireError,
+} from './crossing-answer.ts';
 import type { ObjectContext } from './object-context.ts';
 import { storedLogOf } from './resume-turn.ts';
 import { describeTurn } from './turn-report.ts';
@@ -100,4 +108,10 @@ export async function answerRepeated(
   const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
   if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
   return bufferedAnswer(restoreEnded(transcript, stored), headers);
+}
+
+/** @throws ApiError 409 while a turn runs, and while the conversation is copied or deleted */
+export function refuseBusy(transcript: Transcript, running: Runner | undefined, isInTransit: boolean): void {
+  if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);
+  if (isInTransit) throw inTransit();
 }

@@ -36,14 +36,13 @@ import { Summarizer } from '../../rooms/summaries/summarizer.ts';
 import { backupLines, copyLines, rewindTo } from '../../rooms/transfer/forks.ts';
 import { type Imported, importing } from '../../rooms/transfer/imported-turns.ts';
 import type { LeftOut } from '../../rooms/transfer/kept-messages.ts';
-import { answerBegun, answerRepeated, findRepeatedTurn } from '../answers/answer-turn.ts';
+import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from '../answers/answer-turn.ts';
 import {
   conflict,
   crossingText,
   failedAnswer,
   failedResult,
   idTaken,
-  inTransit,
   interruptedCall,
   isChoosing,
   lacksRoom,
@@ -525,8 +524,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
           await answerRepeated(this.#context, this.#runner, repeated, request),
           repeated.sentFrom,
         );
-      if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);
-      if (this.#isInTransit) throw inTransit();
+      refuseBusy(this.#transcript, this.#runner, this.#isInTransit);
       const awaited = this.#awaited;
       if (awaited) throw awaited;
       // Nothing was taken because a first turn was running, but that turn has failed meanwhile.

@@ -11,8 +11,8 @@ import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
 import type { KEY_NEWS } from '../money/admission/request-meter.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
-import type { ViewPlugged } from '../talk/contracts/answer-view.ts';
-import type { MembersPlugged } from '../talk/contracts/member.ts';
+import type { VIEW } from '../talk/contracts/answer-view.ts';
+import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
@@ -35,6 +35,6 @@ export interface Room
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
     Plugged<typeof PAUSES>,
-    MembersPlugged,
+    Plugged<typeof MEMBERS>,
     HeadersPlugged,
-    ViewPlugged {}
+    Plugged<typeof VIEW> {}

@@ -7,7 +7,6 @@ import type { Json } from '../../kit/json/object.ts';
 import { runLimits } from '../runs/runs.schema.ts';
 import type { AgentFields } from './agents.schema.ts';
 
-/** A block of a system prompt. */
 type SystemBlock = Extract<AgentFields['system'], readonly unknown[]>[number];
 
 /** A stored version, with all its limits, and its system as blocks. */
@@ -70,7 +69,6 @@ function refuseBreakpoints(part: string, list: readonly Json[]): void {
   );
 }
 
-/** @returns an agent from its stored text */
 export function agentOf(text: string): Agent {
   const definition = JSON.parse(text) as AgentDefinition;
   // One of a release before may have a share of conversations to be compared with.

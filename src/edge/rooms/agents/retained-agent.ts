@@ -8,7 +8,7 @@ import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { memoryOf, refuseWithdrawn } from '../../named/versions/find-stored.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
-import type { ConversationPlace, TurnAnswer } from '../../talk/contracts/conversation.ts';
+import type { ConversationPlace, TurnAnswer, TurnRequest } from '../../talk/contracts/conversation.ts';
 import type { InheritedParts } from '../../talk/history/inherited-parts.ts';
 import type { PrefixDefaults } from '../../talk/history/next-request.ts';
 import { type Profile, type RetainedAgent, refOf } from '../../talk/storage/rows.ts';
@@ -32,11 +32,7 @@ export interface TakenAgent extends PrefixDefaults {
 export type Taken = (TakenPrefix & { agent?: undefined }) | TakenAgent;
 
 /** What a request names for a new conversation. */
-interface NamedBeginning {
-  prefix?: string | undefined;
-  agent?: string | undefined;
-  agentOwner?: string | undefined;
-  agentListed?: readonly string[] | undefined;
+interface NamedBeginning extends Pick<TurnRequest, 'prefix' | 'agent' | 'agentOwner' | 'agentListed'> {
   /** Who asks, and so may name another version than the current one. */
   identity?: Pick<Identity, 'scopes'>;
 }

@@ -67,20 +67,17 @@ export function answerDecision(transcript: Transcript, id: string, goesOn: boole
   return { status: goesOn ? 202 : 200, turn, body: hides ? JSON.stringify(told, shown) : writeJson(told) };
 }
 
-/** A run whose calls are all decided. It goes on with the calls of its `step`. */
-type GoingOn = { paused: TurnRow; step: number };
-
 /**
  * Stores a decision. Call it in one transaction with what follows from the decision.
  *
- * @returns the run that goes on, if this was its last open call
+ * @returns the run that goes on with the calls of its `step`, if this was its last open call
  * @throws ApiError 404 for an unknown approval, 403 for a caller who may not decide, 409 if it was decided differently
  */
 export function storeDecision(
   transcript: Transcript,
   { id, decision, reason: given, input, isAdmin }: CalledDecision,
   now: number,
-): GoingOn | undefined {
+): { paused: TurnRow; step: number } | undefined {
   const row = transcript.profile && transcript.approvals.find(id);
   if (!row) throw notFound(`Nothing waits for the approval ${JSON.stringify(id).slice(0, 300)}.`);
   if (row.approvers === 'admin' && !isAdmin) {

@@ -32,12 +32,11 @@ export const requestApprovals: Pause['request'] = (calls, { transcript, row, app
   transcript.calls.saveRequest(row.seq, JSON.stringify({ ...stored, request: withoutOwnHeaders(request) }));
   const approvals = describeApprovals(transcript, transcript.approvals.ofRun(row.seq));
   const told: Pick<z.output<typeof approvalRequested>, 'turn' | 'approvals'> = { turn: row.id, approvals };
+  const withoutInputs = () => {
+    for (const one of approvals) Object.assign(one, { input: null, input_text: null });
+  };
   tell({ type: 'approval.requested', mark: '_approval', shorter: [withoutInputs] }, told);
 };
-
-function withoutInputs({ approvals }: Pick<z.output<typeof approvalRequested>, 'approvals'>): void {
-  for (const one of approvals) Object.assign(one, { input: null, input_text: null });
-}
 
 /**
  * Shows the decided calls again, under the same ids, because a client accepts results only for calls in the same message.

@@ -1,6 +1,5 @@
 /** What approvals have in a conversation's object: they list calls, take decisions, and go on with a run after the last one. */
 
-import type { PlainHeaders } from '../../claude/headers.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
 import { finalError } from '../../kit/http/errors.ts';
 import { failedResult, unknownConversation } from '../../talk/answers/crossing-answer.ts';
@@ -82,7 +81,8 @@ function continueRun(
   }
   const { request: asked, planned } = stored;
   const told = { background: true, deliverUrl: paused.deliverUrl ?? undefined };
-  const headers = withoutKey(asked.headers);
+  // One key must not name two requests.
+  const { 'idempotency-key': _, ...headers } = asked.headers;
   const request: RunRequest = { ...asked, ...told, headers, requestId, key: undefined, stream: true };
   const { model, sentFrom } = paused;
   const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
@@ -97,11 +97,6 @@ function continueRun(
   // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
   waitUntil(Promise.resolve().then(() => going.continue()));
   return going;
-}
-
-/** @returns headers without the idempotency key: one key must not name two requests. */
-function withoutKey({ 'idempotency-key': _, ...headers }: PlainHeaders): PlainHeaders {
-  return headers;
 }
 
 /** @returns what a run and the runs before it have used of their limits. The time of waiting does not count. */

@@ -8,9 +8,8 @@ import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { noConversation } from '../../talk/answers/crossing-answer.ts';
-import type { CrossingText, Result } from '../../talk/contracts/conversation.ts';
 import { conversationsQuery, isConversationId } from '../../talk/conversations/conversations.schema.ts';
-import { apiErrorOf, callOwn } from '../../talk/conversations/turn-proxy.ts';
+import { type ConversationCall, callConversation } from '../../talk/conversations/turn-proxy.ts';
 import { checkedLines } from './checked-backup.ts';
 
 const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;
@@ -27,9 +26,8 @@ export const CONVERSATION_BACKUP_ROUTES = [
   ),
   route('GET /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
     const { account, id } = placeNamed(c);
-    const lines = await callOwn<Result<ReadableStream<Uint8Array>>>(c, id, (object) => object.backup(), account);
-    if (!lines.ok) throw apiErrorOf(c, lines.error);
-    return new Response(lines.value, { headers: { 'content-type': 'application/jsonl' } });
+    const lines = await callConversation<ReadableStream<Uint8Array>>(c, id, (object) => object.backup(), account);
+    return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
   }),
   route('PUT /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
     const { account, id } = placeNamed(c);
@@ -41,13 +39,12 @@ export const CONVERSATION_BACKUP_ROUTES = [
     const { body } = c.req.raw;
     if (!body) throw invalidRequest('The backup is missing. Send the lines that GET …/backup has given.');
     const { lines, fault } = checkedLines(body, c.get('settings').MAX_BODY_BYTES);
-    const adopt = (object: Parameters<Parameters<typeof callOwn>[2]>[0]) => object.adopt({ account, id }, lines);
-    const adopted = await callOwn<Result<CrossingText>>(c, id, adopt, account).catch((thrown: unknown) => {
+    const adopt: ConversationCall = (object) => object.adopt({ account, id }, lines);
+    const adopted = await callConversation(c, id, adopt, account).catch((thrown: unknown) => {
       throw faultOfCaller(fault()) ?? thrown;
     });
-    if (!adopted.ok) throw faultOfCaller(fault()) ?? apiErrorOf(c, adopted.error);
     listNamedAccount(contextOf(c), account);
-    return new Response(adopted.value, { status: 201, headers: { 'content-type': 'application/json' } });
+    return new Response(adopted, { status: 201, headers: { 'content-type': 'application/json' } });
   }),
 ];
 

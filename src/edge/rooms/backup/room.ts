@@ -2,5 +2,4 @@ import type { Room } from '../room.ts';
 import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';
 
-/** Backups of accounts and conversations. */
 export const backupRoom: Room = { name: 'backup', routes: [...ACCOUNT_BACKUP_ROUTES, ...CONVERSATION_BACKUP_ROUTES] };

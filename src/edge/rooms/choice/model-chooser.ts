@@ -53,14 +53,14 @@ export class ModelChooser {
   }
 }
 
-/** The choice that is in force, and whether it was made for this very request, whose turn did not come to its end. */
-interface PresentChoice {
-  chosen: ChosenTurn | undefined;
-  isDecided: boolean;
-}
-
-/** @returns how the present model was chosen. @param hash that of the next request; without it, for no request */
-export function presentChoice(transcript: Transcript, hash?: string): PresentChoice {
+/**
+ * @param hash that of the next request; without it, for no request
+ * @returns the choice in force, and whether it was made for this very request, whose turn did not come to its end
+ */
+export function presentChoice(
+  transcript: Transcript,
+  hash?: string,
+): { chosen: ChosenTurn | undefined; isDecided: boolean } {
   const { choices = [] } = transcript.profile ?? {};
   const last = choices.at(-1);
   if (last && last.hash === hash && last.by.arm !== 'asked' && isTriedAgain(transcript.statusOf(last.turn)))

@@ -125,8 +125,10 @@ function blockOf(block: Json): Json[] {
       return typeof block.text === 'string' && block.text.trim() !== '' ? [textBlock(block.text)] : [];
     case 'image':
       return [imageBlock(block.data) ?? notShown('image', block.mimeType)];
-    case 'resource_link':
-      return [textBlock(JSON.stringify(linkOf(block)))];
+    case 'resource_link': {
+      const { uri, name, title, description, mimeType } = block;
+      return [textBlock(JSON.stringify({ uri, name, title, description, mimeType }))];
+    }
     case 'resource': {
       const { uri, mimeType, text, blob } = isObject(block.resource) ? block.resource : {};
       if (typeof text === 'string') return [textBlock(`${said(uri)}\n${text}`)];
@@ -151,10 +153,6 @@ function imageBlock(data: unknown): Json | undefined {
 
 function notShown(what: string, mimeType: unknown): Json {
   return textBlock(`[The tool has answered with ${what} ${said(mimeType)}, which cannot be shown here.]`);
-}
-
-function linkOf({ uri, name, title, description, mimeType }: Json): Json {
-  return { uri, name, title, description, mimeType };
 }
 
 /** @returns a short text of a server; empty for anything else */

@@ -6,17 +6,14 @@ export class McpFault extends Error {
   /** The HTTP status, if that is the fault. */
   readonly status: number | undefined;
 
-  constructor(message: string, { mayPass = false, status, cause }: McpFaultOptions = {}) {
+  constructor(
+    message: string,
+    { mayPass = false, status, cause }: { mayPass?: boolean; status?: number; cause?: unknown } = {},
+  ) {
     super(message, { cause });
     this.mayPass = mayPass;
     this.status = status;
   }
-}
-
-interface McpFaultOptions {
-  mayPass?: boolean;
-  status?: number;
-  cause?: unknown;
 }
 
 /** Characters of a server's own words that are passed on. */

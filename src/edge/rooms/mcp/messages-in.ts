@@ -18,7 +18,6 @@ export type Take = (bytes: number) => void | Promise<void>;
 
 /** Where a stream of events can be resumed. */
 export interface StreamPlace {
-  /** The id of the last event with an id. */
   lastId?: string;
   /** Milliseconds that the server asks to wait before resuming. */
   retryMs?: number;

@@ -12,7 +12,6 @@ export interface McpServer {
   url: string;
   /** The caller's own headers, with their secrets. */
   headers: Headers;
-  /** Replaces `fetch`. */
   fetch: (url: string, init: RequestInit) => Promise<Response>;
 }
 

@@ -14,7 +14,6 @@ const isCitations: Check = (value) =>
 /** What is looked at by itself. */
 const isAnything: Check = () => true;
 
-/** What a block may have. */
 const OF_BLOCKS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
   text: { type: isText, text: isText },
   image: { type: isText, source: isAnything },

@@ -17,7 +17,6 @@ import type { Transcript } from '../../talk/storage/transcript.ts';
 import { hasOthersWords } from '../../talk/storage/turn-queries.ts';
 import type { Taken } from '../agents/retained-agent.ts';
 
-/** Members that count. */
 const countedMembers = ofRooms(
   (): ReadonlySet<string> => new Set(['messages', 'stream', ...memberNames(isOpenTo('bound'))]),
 );
@@ -31,7 +30,6 @@ const allowedMembers = ofRooms(
 );
 /** Members of a new conversation that count. */
 export const CREATED_MEMBERS: ReadonlySet<string> = new Set(['id', 'title', 'metadata', 'agent']);
-/** Headers that count. */
 const countedHeaders = ofRooms(() => ['idempotency-key', ...memberHeaders(isOpenTo('bound'))]);
 
 /** @returns the headers of a bound token's request that count. @throws ApiError 403 for one that would add to the prompt */

@@ -85,7 +85,6 @@ interface TextBlock {
 
 /** The messages of a history from elsewhere, read for the blocks of an edge in them. */
 class EdgeHistory {
-  /** The ids of its calls. */
   readonly calls = new Set<string>();
   /** Some clients move results after the text that the model wrote about them, or into another message. */
   readonly #results = new Map<string, TextBlock>();
@@ -148,7 +147,6 @@ class EdgeHistory {
     this.#owed = [];
   }
 
-  /** @returns all messages */
   end(isWhole: boolean): string[] {
     if (isWhole && this.#owed.length > 0) this.#owed.push(...this.#open.map((id) => resultText(id, undefined)));
     this.#answer();

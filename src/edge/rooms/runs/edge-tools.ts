@@ -7,7 +7,6 @@ import type { ToolRun } from './runs.schema.ts';
 import { filledAgentTool, isAgentRun } from './tools/agent-tools.ts';
 import { filledTool, IN_WORKER, isWorkerRun, markOfTools, workerTool } from './tools/worker-tools.ts';
 
-/** The tools of a request. */
 export interface EdgeTools {
   /** The list as it goes up; undefined if the request has no tools, so that all are from its prefix. */
   sent: string | undefined;
@@ -17,7 +16,6 @@ export interface EdgeTools {
   mark: string;
 }
 
-/** The tools of a run without tools. */
 export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), mark: '' };
 
 /**

@@ -33,12 +33,6 @@ export interface CarriedLimits extends SpentSoFar {
   ms: number;
 }
 
-interface MeteredRun {
-  isStreaming: boolean;
-  spent?: SpentSoFar | undefined;
-  carried?: CarriedLimits | undefined;
-}
-
 /** Counts what a run uses of its limits. */
 export class RunMeter {
   readonly #limits: RunLimits;
@@ -53,7 +47,12 @@ export class RunMeter {
   #repeats = 0;
 
   /** @param beganAt milliseconds since 1970 */
-  constructor(limits: RunLimits, beganAt: number, { isStreaming, spent, carried }: MeteredRun) {
+  constructor(
+    limits: RunLimits,
+    beganAt: number,
+    run: { isStreaming: boolean; spent?: SpentSoFar | undefined; carried?: CarriedLimits | undefined },
+  ) {
+    const { isStreaming, spent, carried } = run;
     this.#limits = limits;
     this.#beganAt = beganAt - (carried?.ms ?? 0);
     const seconds = limits.max_seconds ?? (isStreaming ? Number.POSITIVE_INFINITY : BUFFERED_SECONDS);
@@ -90,7 +89,6 @@ export class RunMeter {
     if (isAnswer) this.#steps += 1;
   }
 
-  /** Counts what a subagent has cost. */
   addSubagent(cost: Nanodollars): void {
     this.#spent += cost;
   }

@@ -1,8 +1,8 @@
 /** Calls that a run has taken up from the paused run that it goes on with, and those that it leaves to the client. */
 
 import { writeJson } from '../../kit/json/kept-text.ts';
+import type { CallRow } from '../../talk/storage/call-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import type { CallRow } from './call-rows.ts';
 import type { RunTurn } from './end-run.ts';
 import { toolsAskedIn } from './next-step.ts';
 import type { ShownRun } from './shown-run.ts';

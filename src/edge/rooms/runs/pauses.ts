@@ -25,7 +25,6 @@ export interface PausingRun {
 export interface Pause {
   /** @returns whether a call of a tool waits */
   holds(tool: ToolRun | undefined, input: unknown): boolean;
-  /** @returns a call as it was decided */
   released(call: PlannedCall, decided: ApprovalRow): PlannedCall;
   /** Stores that calls wait. Call it in the step in which their run pauses. */
   request(calls: readonly PlannedCall[], run: PausingRun): void;

@@ -1,5 +1,5 @@
 import type { Json } from '../../kit/json/object.ts';
-import type { SubagentShare } from './call-rows.ts';
+import type { SubagentShare } from '../../talk/storage/call-rows.ts';
 
 /** A call that will be made. */
 export interface PlannedCall {

@@ -30,7 +30,6 @@ import { headersOf, type ToolSettings } from './tools/check-tools.ts';
 /** What a call over HTTP needs. */
 export interface PostContext {
   settings: ToolSettings;
-  /** Replaces `fetch`. */
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
   now: number;

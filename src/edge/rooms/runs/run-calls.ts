@@ -3,10 +3,10 @@
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { asText } from '../../kit/json/object.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
+import type { BegunCall } from '../../talk/storage/call-rows.ts';
 import { GRACE_MS } from '../../talk/storage/rows.ts';
 import { McpSessions } from '../mcp/sessions.ts';
 import { type SubagentCallName, subagentId } from '../subagents/subagent-result.ts';
-import type { BegunCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
 import { lacksPause, pauseInUse } from './pauses.ts';

@@ -148,11 +148,9 @@ const schemaOfObject = z.looseObject(
 const withSchema = { input_schema: schemaOfObject };
 const mayHaveSchema = { input_schema: z.optional(schemaOfObject) };
 
-/** A tool that the client runs. */
 export const clientTool = z.looseObject({ ...goesUp, ...withSchema });
 /** A tool that the edge calls over HTTP. */
 export const runTool = toolWith(runSchema, withSchema);
-/** A tool that is an agent. */
 export const agentTool = toolWith(agentRunSchema, mayHaveSchema);
 /** A tool that the Worker's own code defines, which says the rest: as it says, or otherwise called. */
 export const ownTool = toolWith(z.literal('worker'), {});

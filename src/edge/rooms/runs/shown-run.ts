@@ -11,7 +11,6 @@ import type { EventLog, TurnLog } from '../../talk/turn/event-log.ts';
 import type { LogBlocks } from '../../talk/turn/log-blocks.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import { eventsSoFar } from '../../talk/turn/message-events.ts';
-import { writeCalls } from './call-rows.ts';
 import { shownCall, shownResult } from './edge-blocks.ts';
 import type { ToolResult } from './tool-result.ts';
 
@@ -20,7 +19,6 @@ const INDEX = /^\{"type":"content_block_delta","index":(\d+),/;
 export class ShownRun {
   readonly log: EventLog;
   readonly #isOfEdge: (name: string) => boolean;
-  /** The number of the next block. */
   #next: number;
   #hasBegun: boolean;
   /** The ids of shown calls whose results are not shown yet. */
@@ -54,22 +52,18 @@ export class ShownRun {
   /** @returns the edge's calls in an answer, in the form of its step's row; null if there are none */
   callsIn(content: readonly Json[]): string | null {
     const calls = content.filter((block) => this.isOfEdge(block));
-    return calls.length === 0
-      ? null
-      : writeCalls(calls.map(({ id, name }) => ({ id: asText(id), name: asText(name) })));
+    return calls.length === 0 ? null : JSON.stringify(calls.map(({ id, name }) => [asText(id), asText(name)]));
   }
 
   add(type: string, fields: object, remark?: string): void {
     this.log.add({ event: type, data: writeJson({ type, ...fields }) }, remark);
   }
 
-  /** Shows a call of the edge. */
   showCall(block: Json): void {
     this.#open.add(asText(block.id));
     this.#showBlock(shownCall(block));
   }
 
-  /** Shows the result of a call. */
   showResult(id: string, { content, isError }: ToolResult): void {
     if (this.#open.delete(id)) this.#showBlock(shownResult(id, content, isError));
   }

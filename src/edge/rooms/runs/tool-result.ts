@@ -1,7 +1,6 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { Json } from '../../kit/json/object.ts';
 
-/** What a tool receives with its call. */
 export interface ToolCall {
   tool_use_id: string;
   name: string;
@@ -11,7 +10,6 @@ export interface ToolCall {
   turn: string;
 }
 
-/** The result of a call. */
 export interface ToolResult {
   /** As it goes up in a `tool_result`: a text, or blocks. */
   content: string | Json[];

@@ -17,8 +17,8 @@ import type {
   SubagentOutcome,
   TurnRequest,
 } from '../../talk/contracts/conversation.ts';
+import type { SubagentShare } from '../../talk/storage/call-rows.ts';
 import { errorIn } from '../../talk/turn/turn-ending.ts';
-import type { SubagentShare } from '../runs/call-rows.ts';
 import type { AgentRun } from '../runs/runs.schema.ts';
 import { failedCall, type ToolCall, type ToolResult } from '../runs/tool-result.ts';
 import { resultOfSubagent, subagentId } from './subagent-result.ts';

@@ -10,17 +10,17 @@ import type { TokenCounts } from '../../claude/pricing/cost.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import { type ApiError, finalError, toApiError } from '../../kit/http/errors.ts';
+import { toApiError } from '../../kit/http/errors.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
 import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
+import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { RunRequest } from '../runs/stored-run.ts';
 import { summaryMessage, summaryWords, withCompaction } from './summarize.ts';
-import type { SummaryRow } from './summary-rows.ts';
 
 /** The request of a turn, and its body without messages. */
 export interface SummaryCause {
@@ -44,7 +44,6 @@ interface SummaryCall {
   mayWrite: number | undefined;
 }
 
-/** What has come of it. */
 interface SummaryAnswer {
   outcome: RequestOutcome;
   /** The message with the summary as JSON text; undefined if none has come. */
@@ -99,7 +98,9 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
     const { completed, error_type } = usage.report;
     const outcome = exchange.outcome(usage.report, completed ? 'complete' : error_type ? 'error' : 'cut');
     const text = outcome.completed ? summaryIn(builder, place) : undefined;
-    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), tokensWritten(outcome));
+    // What it has thought counts as written.
+    const written = tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
+    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), written);
     return { outcome, text, tokens, lacksBlocks: false };
   } catch (thrown) {
     const error = toApiError(thrown);
@@ -154,11 +155,6 @@ function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undef
   return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;
 }
 
-/** @returns the tokens that it has written, with what it has thought; infinite where nothing is known */
-function tokensWritten(outcome: RequestOutcome): number {
-  return tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
-}
-
 /** @returns about how many tokens a text has. What is not ASCII has about one for each character */
 function tokensIn(text: string): number {
   const others = text.replaceAll(/[\0-\x7f]+/g, '').length;
@@ -168,11 +164,6 @@ function tokensIn(text: string): number {
 /** @returns the tokens of a summary: those of the API's own are not in the totals; undefined where nothing is known */
 export function tokensOfSummary({ usage }: Pick<RequestOutcome, 'usage'>): TokenCounts | undefined {
   return usage?.iterations?.find(({ type }) => type === 'compaction') ?? usage;
-}
-
-/** @returns the error for an account that cannot hold all of a summary */
-export function summaryTooDear(): ApiError {
-  return finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
 }
 
 /** Upstreams that have refused to make a block. They are asked as by a user. */

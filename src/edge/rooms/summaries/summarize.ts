@@ -5,8 +5,8 @@ import { isObject, parseObject } from '../../kit/json/object.ts';
 import { KEEPS } from '../../talk/history/shares.ts';
 import { sizesOf, tokensFrom } from '../../talk/history/truncate.ts';
 import type { Profile } from '../../talk/storage/rows.ts';
+import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import type { SummaryRow } from './summary-rows.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;
@@ -35,14 +35,11 @@ export interface PlannedSummary {
   instructions: string | undefined;
 }
 
-/** The messages that are sent: from one on, perhaps behind a summary. */
-export interface Beginning {
-  from: number;
-  summary: SummaryRow | undefined;
-}
-
-/** @returns what a prompt begins with. @param sentFrom a message's number, or a summary's id below zero */
-export function beginningOf({ summaries }: Transcript, sentFrom: number): Beginning {
+/** @returns the first message of a prompt, and the summary before it. @param sentFrom a message, or a summary's id below zero */
+export function beginningOf(
+  { summaries }: Transcript,
+  sentFrom: number,
+): { from: number; summary: SummaryRow | undefined } {
   const summary = sentFrom < 0 ? summaries.get(-sentFrom) : undefined;
   return summary?.text ? { from: summary.until + 1, summary } : { from: Math.max(0, sentFrom), summary: undefined };
 }

@@ -4,7 +4,7 @@ import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
 import { withinMoment } from '../../claude/stream.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { within } from '../../kit/async/timeout.ts';
-import { ApiError } from '../../kit/http/errors.ts';
+import { ApiError, finalError } from '../../kit/http/errors.ts';
 import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { tokensByKind } from '../../money/admission/book-outcome.ts';
@@ -16,10 +16,12 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
 import { CONFIRM_MS, type TurnSettlements } from '../../talk/conversations/turn-settlements.ts';
-import { sayOthersInWords } from '../../talk/history/said-in-words.ts';
+import { ANSWERED } from '../../talk/history/new-messages.ts';
 import { BEGINS, KEEPS } from '../../talk/history/shares.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import { type Profile, refOf } from '../../talk/storage/rows.ts';
+import { NEW_SUMMARY, type SummaryRow } from '../../talk/storage/summary-rows.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
 import { lastCommitted, latestTurn } from '../../talk/storage/turn-queries.ts';
 import { stopped, TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { conversationReportOf } from '../../talk/turn/turn-ending.ts';
@@ -34,13 +36,11 @@ import {
   headersOfSummary,
   placeOf,
   type SummaryCause,
-  summaryTooDear,
   tokensOfSummary,
   withoutBlocks,
 } from './ask-for-summary.ts';
-import { mayBegin, nextSummary, type PlannedSummary } from './summarize.ts';
+import { mayBegin, nextSummary, type PlannedSummary, sayInWords } from './summarize.ts';
 import { mayWrite, summaryRequest } from './summary-request.ts';
-import { NEW_SUMMARY, type SummaryRow } from './summary-rows.ts';
 
 /** The name of summaries in the ledger and the usage. */
 const ROUTE = 'summary';
@@ -59,19 +59,12 @@ interface SummarizingObject extends ObjectContext {
   maintenance: { settlements: Pick<TurnSettlements, 'meterOf'>; rest(): void };
 }
 
-/** A summary that is being made. */
-interface SummaryInHand {
-  by: Identity;
-  abort: TurnAbort;
-  done: Promise<void>;
-}
-
 /** Makes summaries. It holds no lock: turns go on meanwhile, and a summary that comes late serves the next one. */
 export class Summarizer {
   readonly #context: SummarizingObject;
   /** The request of the newest turn, whose prompt is in the cache. */
   #cause: SummaryCause | undefined;
-  #running: SummaryInHand | undefined;
+  #running: { by: Identity; abort: TurnAbort; done: Promise<void> } | undefined;
 
   constructor(context: SummarizingObject) {
     this.#context = context;
@@ -256,7 +249,9 @@ export class Summarizer {
         meter = exchange.meter;
         const { granted } = exchange;
         // A shorter one might not come to its end, and would be paid for nothing.
-        if (granted.maxTokens !== undefined) throw summaryTooDear();
+        if (granted.maxTokens !== undefined) {
+          throw finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
+        }
         const grant = { ...granted.grant, requestId: granted.requestId };
         Object.assign(row, { grant, sentAt: now() });
         // Before it goes up, its row says that it does: a crash would cost something now.
@@ -353,5 +348,20 @@ export class Summarizer {
 
   #nextVersion({ version }: Profile): number {
     return Math.max(version + 1, this.#context.now());
+  }
+}
+
+/**
+ * Has the words of each block go up that could go up next and that another upstream has made.
+ *
+ * @param place the upstream that answers now, if it makes blocks
+ */
+function sayOthersInWords(transcript: Transcript, place: string | undefined): void {
+  const { summaries, profile } = transcript;
+  // A tool loop goes on behind what it has begun behind, which may be another one than the latest.
+  const looped = latestTurn(transcript, [...ANSWERED, 'empty'])?.sentFrom ?? 0;
+  for (const id of new Set([summaries.latest()?.id ?? 0, -looped, -(profile?.sentFrom ?? 0)])) {
+    const own = id > 0 ? summaries.get(id)?.place : null;
+    if (own && own !== place) sayInWords(transcript, id);
   }
 }

@@ -41,7 +41,7 @@ export function summaryRequest(
   const { output_config } = asked.json;
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
   if (isBlock) changes.compaction = JSON.stringify({ type: 'summarize', instructions });
-  if (isObject(output_config)) changes.output_config = asPlainText(output_config);
+  if (isObject(output_config)) changes.output_config = JSON.stringify({ ...output_config, format: undefined });
   // What it thinks counts, too.
   const maxTokens = most + roomForText(models.find(model), asked.json) - TEXT_TOKENS;
   const plain = { ...asked, text: edit(asked.text, changes), maxTokens };
@@ -74,8 +74,4 @@ function callsItself({ tools, mcp_servers: servers }: Json): boolean {
 export function mayWrite(body: JsonBody, most: number): number {
   const { max_tokens } = ownOf(body);
   return typeof max_tokens === 'number' ? max_tokens : most;
-}
-
-function asPlainText({ format: _, ...others }: Json): string {
-  return JSON.stringify(others);
 }

@@ -7,13 +7,13 @@ import { answeredTools } from '../../talk/history/replayable-blocks.ts';
 import { messageOf } from '../../talk/history/shown-messages.ts';
 import { IMPORTED } from '../../talk/history/thinking.ts';
 import { onOneLine } from '../../talk/history/views.ts';
+import type { CallRow } from '../../talk/storage/call-rows.ts';
 import { carriedLines, carryLine } from '../../talk/storage/carried-lines.ts';
 import { DamagedRow, damageIn } from '../../talk/storage/damaged-row.ts';
 import type { MessageRow, NewMessage, Profile, TurnRow } from '../../talk/storage/rows.ts';
+import { BLANK_SUMMARY, type SummaryRow } from '../../talk/storage/summary-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { committedTurns, countHistory, lastCommitted, turnAt, turnsOfRun } from '../../talk/storage/turn-queries.ts';
-import type { CallRow } from '../runs/call-rows.ts';
-import { BLANK_SUMMARY, type SummaryRow } from '../summaries/summary-rows.ts';
 
 /**
  * Deletes the turn of a message and all later turns. An import is one turn: in it the deletion begins with the message

@@ -13,7 +13,6 @@ import { isEdgeCall } from '../runs/edge-blocks.ts';
 
 /** How much an import leaves out. */
 export interface LeftOut {
-  /** Blocks of thinking. */
   thinking: number;
   /** Messages that do not go up: refused ones, and those without content. */
   messages: number;

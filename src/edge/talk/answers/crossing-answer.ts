@@ -26,7 +26,6 @@ export function pack(answer: TurnAnswer): PackedAnswer {
   return `${JSON.stringify(rest)}\n${events}`;
 }
 
-/** Unpacks an answer at the edge. */
 export function unpack(packed: PackedAnswer): TurnAnswer {
   if (typeof packed !== 'string') return packed;
   const end = packed.indexOf('\n');
@@ -119,7 +118,6 @@ export function stoppedBefore(): ApiError {
   return finalError('conflict_error', 'The run that has called this subagent has ended.');
 }
 
-/** @returns the error of a turn that a crash has interrupted. */
 export function turnInterrupted(): ApiError {
   return new ApiError('api_error', 'This turn was interrupted. What was said is kept; send what is next.', {
     logged: 'interrupted',
@@ -151,17 +149,14 @@ export function unknownConversation(): { ok: false; error: WireError } {
   return failedResult(noConversation());
 }
 
-/** @returns the 404 for a message. */
 export function noMessage(id: string | undefined): { ok: false; error: WireError } {
   return failedResult(notFound(`This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`));
 }
 
-/** @returns the 404 for a turn. */
 export function noTurn(id: string): { ok: false; error: WireError } {
   return failedResult(notFound(`This conversation has no turn ${JSON.stringify(id).slice(0, 300)}.`));
 }
 
-/** @returns the 409 for an id that is in use. */
 export function idTaken(id: string): { ok: false; error: WireError } {
   const message = `There is a conversation ${id} already. Choose another id.`;
   return failedResult(finalError('conflict_error', message));

@@ -66,7 +66,6 @@ export function streamedTurn(
   return new Response(readable, { headers: eventStreamHeaders(headers) });
 }
 
-/** @returns the headers of a stream of events. */
 export function eventStreamHeaders(headers: Record<string, string>): Record<string, string> {
   return {
     ...headers,

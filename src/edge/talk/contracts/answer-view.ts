@@ -1,5 +1,5 @@
 import type { Json } from '../../kit/json/object.ts';
-import { ofRooms, type Plugged, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 
 /** A way to see an answer: which of its blocks a listener gets, as the member `show` names it. */
 export interface AnswerView {
@@ -16,8 +16,7 @@ export interface AnswerView {
 }
 
 /** How else answers can be seen than whole: one room says it. */
-const VIEW = seam<AnswerView>()('view');
-export type ViewPlugged = Plugged<typeof VIEW>;
+export const VIEW = seam<AnswerView>()('view');
 
 export const answerView = ofRooms(() => pluggedInto(VIEW)[0]);
 

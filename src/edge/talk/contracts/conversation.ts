@@ -54,7 +54,6 @@ export interface CalledDecision {
   reason?: string | undefined;
   /** The input in place of the model's, as JSON text. */
   input?: string | undefined;
-  /** The id of the approval. */
   id: string;
   /** Who decides, if the token is bound. */
   by?: BoundCaller | undefined;
@@ -98,7 +97,6 @@ export interface TurnOutcome {
   cost_usd: number;
 }
 
-/** The outcome of a subagent's turn. */
 export interface SubagentOutcome extends TurnOutcome {
   /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
   cost: Nanodollars | null;

@@ -2,7 +2,7 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { type Plugged, seam } from '../../kit/rooms/rooms.ts';
+import { seam } from '../../kit/rooms/rooms.ts';
 
 /** A member of a request that is for the edge alone: it never goes up. This is the one place that says what it is. */
 export interface RequestMember<T = unknown> {
@@ -43,13 +43,11 @@ export interface MemberValues {
   fallback_models: readonly string[];
 }
 
-/** Members by their names. */
 export type RequestMembers = { readonly [name: string]: RequestMember } & KnownMembers;
 export type KnownMembers = { readonly [Name in keyof MemberValues]?: RequestMember<MemberValues[Name]> };
 
 /** What rooms add to requests. */
 export const MEMBERS = seam<RequestMembers>()('members');
-export type MembersPlugged = Plugged<typeof MEMBERS>;
 
 /**
  * Reads a member of a request: from its body, or from its header.

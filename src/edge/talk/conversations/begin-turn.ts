@@ -172,24 +172,19 @@ export function runnerOfTurn(
   });
 }
 
-/** @returns the members of a subagent's profile that name the call it answers. */
-function ofParent({ parent }: TurnRequest): Partial<Profile> {
-  return parent ? { parent, retentionSeconds: parent.retentionSeconds } : {};
-}
-
 /** Starts a conversation with the defaults that its first turn sets for all later turns. */
 function startWithDefaults(
   context: ConversationContext,
-  request: TurnRequest,
+  { place, parent }: TurnRequest,
   { defaults: { model, maxTokens, system, tools } }: NextRequest,
   taken: Taken | undefined,
 ): void {
   const { transcript } = context;
-  startConversation(context, request.place, {
+  startConversation(context, place, {
     model,
     maxTokens,
     history: taken?.history ?? null,
-    ...ofParent(request),
+    ...(parent && { parent, retentionSeconds: parent.retentionSeconds }),
   });
   const { profile } = transcript;
   if (!profile || (system === undefined && tools === undefined && !taken)) return;
@@ -392,12 +387,10 @@ function runnerOf(
   });
 }
 
-/** @returns the id of the turn that a request begins */
 export function turnIdOf({ show, requestId }: Pick<TurnRequest, 'show' | 'requestId'>): string {
   return (viewOfTurn('', show)?.turns ?? 'turn_') + requestId.slice(-12);
 }
 
-/** @returns the row of a turn that begins */
 export function newTurnRow(
   transcript: Transcript,
   request: RunRequest,

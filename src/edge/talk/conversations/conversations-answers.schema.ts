@@ -127,7 +127,6 @@ export const approvalRow = z.object({
   continued_by: z.described(z.nullable(z.string()), 'The turn that has gone on with it.'),
 });
 
-/** What a turn did. */
 export const turnReport = z.object({
   type: z.literal('turn'),
   id: z.string(),

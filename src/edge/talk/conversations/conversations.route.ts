@@ -50,17 +50,12 @@ import {
   refuseSubagent,
 } from './turn-proxy.ts';
 
-/** The routes of conversations. */
 export const CONVERSATION_ROUTES = [
   route('GET /conversations', { needs: 'messages', pages: true, query: conversationsQuery }, async (c, { query }) => {
     const page = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
     return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
   }),
-  route(
-    'POST /conversations',
-    { needs: 'messages', bound: true, body: createConversation },
-    async (c) => await createWith(c),
-  ),
+  route('POST /conversations', { needs: 'messages', bound: true, body: createConversation }, createWith),
   route('GET /conversations/:id', { needs: 'messages' }, async (c) =>
     json(await callConversation(c, idOf(c), (object) => object.read())),
   ),
@@ -83,7 +78,7 @@ export const CONVERSATION_ROUTES = [
   route(
     'GET /conversations/:id/messages',
     { needs: 'messages', bound: true, pages: true, query: historyQuery },
-    async (c) => await messagesPage(c),
+    messagesPage,
   ),
   route('GET /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
     json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
@@ -97,7 +92,7 @@ export const CONVERSATION_ROUTES = [
     const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
     return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
   }),
-  route('GET /conversations/:id/stream', { needs: 'messages', bound: true, query: resumeQuery }, (c) => resume(c)),
+  route('GET /conversations/:id/stream', { needs: 'messages', bound: true, query: resumeQuery }, resume),
   route('POST /conversations/:id/stop', { needs: 'messages', bound: true, query: stopQuery }, async (c, { query }) => {
     const only = validate(query, c.req.query());
     const id = boundIdOf(c);

@@ -19,7 +19,6 @@ export interface HistoryState {
   answered: Set<string>;
 }
 
-/** @returns the state of an empty history. */
 export function emptyHistoryState(): HistoryState {
   return { role: undefined, called: new Set(), answered: new Set() };
 }

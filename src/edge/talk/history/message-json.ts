@@ -30,7 +30,6 @@ export function* rowsBetween(transcript: Transcript, from: number, to: number, p
   }
 }
 
-/** @returns a row as JSON text */
 export function messageText(row: MessageRow, content = contentOf(row)): string {
   const { before, after } = aroundContent(row);
   return before + content + after;

@@ -25,7 +25,6 @@ export const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
 /** The new messages of a request, and what they continue. */
 export interface Continued {
   fresh: readonly SentMessage[];
-  /** Their texts. */
   news: readonly string[];
   at: HistoryState;
   /** Results of the edge's calls for the last answer. They go up with the next message. */

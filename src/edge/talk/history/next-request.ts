@@ -90,7 +90,6 @@ export interface PrefixDefaults {
 }
 
 export interface RequestOptions {
-  /** The defaults of a new conversation. */
   prefix?: PrefixDefaults | undefined;
   /** The agent that answers the request. */
   agent?: Agent | undefined;

@@ -7,8 +7,8 @@ import { readBlock } from '../../kit/json/block-texts.ts';
 import { itemTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, parseObject } from '../../kit/json/object.ts';
-import type { CallRow } from '../../rooms/runs/call-rows.ts';
 import { shownCall, shownResult } from '../../rooms/runs/edge-blocks.ts';
+import type { CallRow } from '../storage/call-rows.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { firstStepOf, turnAt } from '../storage/turn-queries.ts';
@@ -20,7 +20,6 @@ export interface ShownRange {
   from: number;
   to: number;
   id: string;
-  /** The run whose answer this is. */
   run: number | null;
 }
 
@@ -66,7 +65,13 @@ function* rangesFrom(
   let answer: ShownRange | undefined;
   for (const { row, next } of backwards ? fromTheEnd(rows, behind) : forwards(rows)) {
     const { seq, id, turn, role, run } = row;
-    const known = run === null ? undefined : getOrMake(runs, run, () => stateOfRun(transcript, run));
+    const known =
+      run === null
+        ? undefined
+        : getOrMake(runs, run, () => ({
+            first: firstStepOf(transcript, run),
+            status: transcript.statusOf(run),
+          }));
     // The first step also has the question, and may have a whole imported history.
     const isAnswer =
       known?.first !== undefined && (turn !== known.first || (role === 'assistant' && turn !== next?.turn));
@@ -86,10 +91,6 @@ function* rangesFrom(
     else if (!isOfEdgeAlone(row, ids)) yield { from: seq, to: seq, id, run: null };
   }
   if (answer) yield answer;
-}
-
-function stateOfRun(transcript: Transcript, run: number) {
-  return { first: firstStepOf(transcript, run), status: transcript.statusOf(run) };
 }
 
 type WithNext = Generator<{ row: MessageOutline; next: { turn: number } | undefined }>;

@@ -6,7 +6,6 @@ import { turnSizes } from '../storage/turn-queries.ts';
 import type { HistorySetting } from './history.schema.ts';
 import { FILLED } from './shares.ts';
 
-/** The size of a turn. */
 export interface SizedTurn {
   /** The number of its first message. */
   from: number;

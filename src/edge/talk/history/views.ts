@@ -7,11 +7,10 @@ import { isoTime } from '../../kit/http/times.ts';
 import type { Page } from '../../kit/objects/page.ts';
 import { withoutAddresses } from '../../rooms/runs/edge-tools.ts';
 import { summaryWords } from '../../rooms/summaries/summarize.ts';
-import type { SummaryRow } from '../../rooms/summaries/summary-rows.ts';
 import type { LeftOut } from '../../rooms/transfer/kept-messages.ts';
-import type { ParentCall } from '../contracts/conversation.ts';
 import type { HistoryQuery, View } from '../conversations/conversations.schema.ts';
 import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
+import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messageText, objectText, ROWS_AT_ONCE, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
@@ -23,6 +22,7 @@ import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
  */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined, left?: LeftOut): string {
   const { frozen } = transcript;
+  const { parent } = profile;
   return objectText({
     type: '"conversation"',
     id: JSON.stringify(profile.id),
@@ -36,7 +36,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     max_tokens: String(profile.maxTokens),
     system: frozen.system ?? 'null',
     tools: withoutAddresses(frozen.tools ?? 'null'),
-    ...(profile.parent ? parentTexts(profile.parent) : {}),
+    ...(parent && { parent: JSON.stringify(parent.conversation), tool_use_id: JSON.stringify(parent.toolUseId) }),
     prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
     agent: JSON.stringify(profile.agent ? { name: profile.agent.name, version: refOf(profile.agent) } : null),
     metadata: JSON.stringify(profile.metadata),
@@ -66,10 +66,6 @@ function describedSummaries(transcript: Transcript) {
     created_at: isoTime(row.beganAt),
     cost_usd: toUsd(row.cost),
   }));
-}
-
-function parentTexts({ conversation, toolUseId }: ParentCall): Record<string, string> {
-  return { parent: JSON.stringify(conversation), tool_use_id: JSON.stringify(toolUseId) };
 }
 
 /** A page: where it begins and ends, and the text of each row in pieces. */

@@ -12,6 +12,7 @@ import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { withOneReading, withText } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
+import * as z from '../../kit/http/zod.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
@@ -29,19 +30,21 @@ import { hasRun } from '../../rooms/runs/tools/check-tools.ts';
 import { askedMember, refuseAbsent, withoutMembers } from '../contracts/members.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { countedPromptOf } from '../conversations/turn-proxy.ts';
-import { upstreamCount } from './count-tokens.schema.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import { agentAsked, checkStatelessMessages, NOTHING_INHERITED, withBetas } from './stateless-message.ts';
 
 /** The routes that count the tokens of a prompt, and say what the count means for its model. */
 export const COUNT_ROUTES = [
-  route('POST /count-tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, (c) =>
-    answerCount(c),
-  ),
-  route('POST /v1/messages/count_tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, (c) =>
-    answerCount(c),
+  route('POST /count-tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, answerCount),
+  route(
+    'POST /v1/messages/count_tokens',
+    { needs: 'messages', bound: true, admits: true, body: countRequest },
+    answerCount,
   ),
 ];
+
+/** What is read of the upstream's answer. */
+const upstreamCount = z.looseObject({ input_tokens: z.number() });
 
 async function answerCount(c: Context<AppEnv>): Promise<Response> {
   const context = contextOf(c);

@@ -45,11 +45,9 @@ export interface StatelessMessage {
   body: JsonBody;
   /** The request whose headers and query go up. */
   caller: Request;
-  /** The agent that it names. */
   agent?: FoundAgent | undefined;
   /** How its model was chosen, if the agent chooses. */
   chosen?: Chosen | undefined;
-  /** What it is about, for the ledger. */
   about?: About | undefined;
   /** What the answer may cost, if the agent or the message limits that. */
   most?: Nanodollars | undefined;

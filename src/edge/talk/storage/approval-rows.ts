@@ -15,7 +15,6 @@ export interface ApprovalRow {
   /** The number of the step whose answer called it, and which of its calls this is. */
   turn: number;
   n: number;
-  /** The id of its `tool_use`. */
   toolUseId: string;
   name: string;
   approvers: Approvers;
@@ -68,7 +67,6 @@ export class ApprovalRows extends Rows {
     return this.#where('turn = ?', turn);
   }
 
-  /** @returns the calls that a run has taken up */
   takenUpBy(run: number): ApprovalRow[] {
     return this.#where('continued_by = ?', run);
   }

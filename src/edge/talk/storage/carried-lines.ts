@@ -15,7 +15,6 @@ export function carryLine(tables: Tables, turn: number, n: number, line: string)
   writeDivided(tables, pieceOwner(turn, FIRST_CARRIED + n), line);
 }
 
-/** Yields the lines behind a turn. */
 export function* carriedLines(tables: Tables, turn: number): Generator<string> {
   for (let n = 0; n < MOST_CARRIED; n += 1) {
     const line = readDivided(tables, pieceOwner(turn, FIRST_CARRIED + n));

@@ -1,12 +1,12 @@
 /** The messages of the history, as they are read. They are written with the turn that they belong to. */
 
 import type { RawRow } from '../../kit/objects/columns.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
+import { Rows } from '../../kit/objects/rows.ts';
 import { isEdgeId } from './answer-ids.ts';
 import { checked } from './damaged-row.ts';
 import type { MessageText } from './history-cache.ts';
 import { readDivided } from './pieces.ts';
-import { type MessageOutline, type MessageRow, messageRowOf, type Profile, type TurnStatus } from './rows.ts';
+import { type MessageOutline, type MessageRow, messageRowOf, type ReadableTables, type TurnStatus } from './rows.ts';
 import { COMMITTED, NO_ANSWER, SHOWN } from './tables.ts';
 
 /** Some of the messages of the history, by their numbers. */
@@ -28,18 +28,11 @@ const columnsWith = (text: string) =>
   `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.sum, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
    t.chosen_by, coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
 
-export class MessageRows {
-  /** `readable` is the profile. Without one there may be no tables. */
-  readonly #tables: Tables & { readonly readable: Profile | undefined };
-
-  constructor(tables: Tables & { readonly readable: Profile | undefined }) {
-    this.#tables = tables;
-  }
-
+export class MessageRows extends Rows<ReadableTables> {
   /** Reads the history in order, one message at a time. */
   *history(range: Range = {}): Generator<MessageRow> {
     for (const row of this.#select(columnsWith('m.text'), range) ?? [])
-      yield messageRowOf(row, (seq) => readDivided(this.#tables, seq));
+      yield messageRowOf(row, (seq) => readDivided(this.tables, seq));
   }
 
   /** Reads as many messages at once, but each long text only when it is taken: no query stays open, and they need not fit into memory. */
@@ -82,7 +75,7 @@ export class MessageRows {
 
   /** @returns the turn of the next message after a number, whatever its status is. */
   turnBehind(seq: number): number | undefined {
-    return this.#tables.figure('select turn from messages where seq > ? order by seq limit 1', seq);
+    return this.tables.figure('select turn from messages where seq > ? order by seq limit 1', seq);
   }
 
   /** @returns the numbers and ids of messages, without their texts. */
@@ -92,9 +85,9 @@ export class MessageRows {
   }
 
   #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
-    if (!this.#tables.readable) return undefined;
+    if (!this.tables.readable) return undefined;
     const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, backwards, pending } = range;
-    return this.#tables.select<RawRow>(
+    return this.tables.select<RawRow>(
       `select ${columns} from messages m join turns t on t.seq = m.turn
        where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
              ${sent ? `and t.status != 'refused' and m.text is not '${NO_ANSWER}'` : ''}
@@ -107,10 +100,10 @@ export class MessageRows {
 
   /** @returns where the message with an id is, of several the newest, or the one that `cursorOf` named; undefined if nowhere. */
   findMessage(named: string): { seq: number; turn: number } | undefined {
-    if (!this.#tables.readable) return undefined;
+    if (!this.tables.readable) return undefined;
     // Older releases have stored ids with dots.
     const [, id = named, seq] = /^(.*)\.(\d+)$/s.exec(named) ?? [];
-    const [row] = this.#tables.read(
+    const [row] = this.tables.read(
       `select m.seq, m.turn from messages m join turns t on t.seq = m.turn
        where m.id = ?1 and m.seq >= ?2 and (m.seq = ?2 or ?2 = 0) and t.status in ${COMMITTED} order by m.seq desc limit 1`,
       id,
@@ -125,12 +118,12 @@ export class MessageRows {
   }
 
   #textAt(seq: number): string {
-    const [row] = this.#tables.read('select text from messages where seq = ?', seq);
-    return typeof row?.text === 'string' ? row.text : readDivided(this.#tables, seq);
+    const [row] = this.tables.read('select text from messages where seq = ?', seq);
+    return typeof row?.text === 'string' ? row.text : readDivided(this.tables, seq);
   }
 
   #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {
-    const whole = typeof text === 'string' ? text : readDivided(this.#tables, Number(seq));
+    const whole = typeof text === 'string' ? text : readDivided(this.tables, Number(seq));
     return checked(`message number ${seq}`, whole, sum);
   }
 }

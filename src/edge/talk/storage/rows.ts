@@ -3,6 +3,7 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
 import { type FormatName, readFormat } from '../../kit/objects/stored-format.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import type { Chosen } from '../../rooms/choice/choose-model.ts';
 import type { ParentCall } from '../contracts/conversation.ts';
@@ -36,9 +37,11 @@ export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): st
 export interface ChosenTurn extends Chosen {
   /** The number of the turn; in a run, that of the run. */
   turn: number;
-  /** The hash of its request. */
   hash: string;
 }
+
+/** The tables of a conversation, with its profile. Without one there may be no tables. */
+export type ReadableTables = Tables & { readonly readable: Profile | undefined };
 
 /** Everything about a conversation except its turns and messages. */
 export interface Profile {

@@ -1,6 +1,5 @@
 import type { Migration } from '../../kit/objects/migrations.ts';
 
-/** The tables of a conversation. */
 export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,

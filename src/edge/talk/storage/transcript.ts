@@ -11,17 +11,17 @@ import type { RawRow } from '../../kit/objects/columns.ts';
 import { migrate, readMeta } from '../../kit/objects/migrations.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import { Tables } from '../../kit/objects/tables.ts';
-import { DeliveryRows } from '../../rooms/background/delivery-rows.ts';
-import { CallRows } from '../../rooms/runs/call-rows.ts';
-import { SummaryRows } from '../../rooms/summaries/summary-rows.ts';
 import { ApprovalRows } from './approval-rows.ts';
+import { CallRows } from './call-rows.ts';
 import { checksumOf, type DamagedRow, damageBy, withoutSum, withSum } from './damaged-row.ts';
+import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { pieceOf, readDivided, writeDivided } from './pieces.ts';
 import { type NewMessage, type Profile, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
+import { SummaryRows } from './summary-rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
@@ -86,17 +86,14 @@ export class Transcript extends Tables {
     return this.#profile;
   }
 
-  /** The profile if it can be read. */
   get readable(): Profile | undefined {
     return this.#profile;
   }
 
-  /** The cached history; undefined if it must be read. */
   get cachedHistory(): CachedHistory | undefined {
     return historyCache.get(this.#key);
   }
 
-  /** Caches the history until it changes. */
   cacheHistory(history: CachedHistory): void {
     historyCache.set(this.#key, history);
   }
@@ -291,7 +288,6 @@ export class Transcript extends Tables {
     return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
   }
 
-  /** @returns the status of a turn; undefined if there is no turn with this number. */
   statusOf(seq: number): TurnStatus | undefined {
     return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
   }

@@ -5,12 +5,10 @@ import type { TurnRow, TurnStatus } from './rows.ts';
 import { COMMITTED, NO_ANSWER, RECENT } from './tables.ts';
 import type { Transcript } from './transcript.ts';
 
-/** @returns the turn with a number; undefined if there is none. */
 export function turnAt(transcript: Transcript, seq: number): TurnRow | undefined {
   return transcript.turns('seq = ?', seq).at(0);
 }
 
-/** @returns the turn with an id; undefined if there is none. */
 export function turnWithId(transcript: Transcript, id: string): TurnRow | undefined {
   return transcript.turns('id = ?', id).at(-1);
 }

@@ -6,7 +6,6 @@ import { encoder } from '../../kit/http/bytes.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
-/** @returns the report of a complete answer, from its message. */
 export function completeReport({ message, usage, blocks, stopReason }: MessageBuilder, bytes: number): Report {
   const { model } = message ?? {};
   return {

@@ -83,7 +83,6 @@ export class MessageBuilder {
     if (type === 'fallback' && this.message && isObject(to)) this.message.model = to.model;
   }
 
-  /** @returns the block with an index of the upstream. */
   blockAt(index: unknown): Block | undefined {
     return typeof index === 'number' ? this.#byIndex.get(index) : undefined;
   }

@@ -149,7 +149,6 @@ export function nextProfile(profile: Profile, committed: boolean, added: number,
   return { ...profile, exists: true, updatedAt: now, version, turns: profile.turns + 1, messages, nextMessage };
 }
 
-/** @returns the error in the data of an `error` event. */
 export function errorIn(data: string): { type: string; message: string } {
   const error = parseObject(data)?.error;
   const { type, message } = isObject(error) ? error : {};

@@ -2,8 +2,8 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { expect, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
-import { CallRows } from '../../../../src/edge/rooms/runs/call-rows.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
+import { CallRows } from '../../../../src/edge/talk/storage/call-rows.ts';
 import type { Profile } from '../../../../src/edge/talk/storage/rows.ts';
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { ask, edgeWithSky, turnWith } from '../../../support/agents.ts';

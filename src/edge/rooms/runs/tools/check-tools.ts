@@ -124,7 +124,10 @@ function faultOfOwn(tool: Json): string | undefined {
  *
  * @returns the end of a sentence; undefined if it can be called
  */
-export function faultOfAddress(run: AddressedRun, settings: ToolSettings): string | undefined {
+export function faultOfAddress(
+  run: Pick<HttpRun, 'url' | 'headers'> | Pick<McpRun, 'mcp' | 'headers'>,
+  settings: ToolSettings,
+): string | undefined {
   const { TOOL_HOSTS, TOOL_SIGNING_SECRET, development } = settings;
   const isMcp = 'mcp' in run;
   if (TOOL_SIGNING_SECRET === undefined && !isMcp)
@@ -156,9 +159,6 @@ export function valueOfSecret(name: string, settings: SecretSettings): string {
   keepSecrets(`TOOL_SECRET_${name}`, [value, withoutScheme(value)]);
   return value;
 }
-
-/** Something that is called at an address. */
-type AddressedRun = Pick<HttpRun, 'url' | 'headers'> | Pick<McpRun, 'mcp' | 'headers'>;
 
 const NOT_ALLOWED =
   'its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';

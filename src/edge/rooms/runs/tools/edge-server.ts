@@ -3,7 +3,6 @@
 import { invalidRequest } from '../../../kit/http/errors.ts';
 import { isObject } from '../../../kit/json/object.ts';
 
-/** Its name. */
 export const EDGE = 'edge';
 
 /** @throws ApiError 400 if an MCP server of the caller's has the name under which the edge's tools are shown */

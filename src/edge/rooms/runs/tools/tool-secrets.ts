@@ -3,13 +3,6 @@ import { malformed } from '../../../gate/settings/setting-faults.ts';
 import type { Settings } from '../../../gate/settings/settings.ts';
 import { isHost } from '../../../kit/http/headers/hosts.ts';
 
-/** A secret that goes to only one host, as a header of a tool's call. */
-interface ToolSecret {
-  /** The host in the form of a URL, with its port if that is not the usual one. */
-  host: string;
-  value: string;
-}
-
 const SETTING = /^TOOL_SECRET_([A-Z0-9_]+)$/;
 
 const LEAST_CHARACTERS = 16;
@@ -24,18 +17,18 @@ export function isToolSecret(name: string): boolean {
   return SETTING.test(name);
 }
 
-/** The settings that have the secrets. */
 export type SecretSettings = Pick<Settings, 'given' | 'development'>;
 
 /**
  * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`. In development short ones are taken, too, which cannot be masked
  * surely: each might be a part of any text.
  *
- * @returns the secrets by their names: `TOOL_SECRET_WEATHER` is `WEATHER`
+ * @returns the secrets by their names: `TOOL_SECRET_WEATHER` is `WEATHER`. Each goes to one host, with its port if that is not the
+ *   usual one
  * @throws ApiError 500 that names a malformed one, never its value
  */
 export const toolSecretsOf = readerOfSettings(({ given, development }: SecretSettings) => {
-  const secrets: Record<string, ToolSecret> = {};
+  const secrets: Record<string, { host: string; value: string }> = {};
   for (const [setting, text] of Object.entries(given)) {
     const name = SETTING.exec(setting)?.[1];
     if (name === undefined || typeof text !== 'string') continue;

@@ -125,7 +125,6 @@ export function workerTool(name: string): WorkerTool | undefined {
   return sharedTools.get(name)?.tool;
 }
 
-/** @returns the names of all Worker's tools. */
 export function workerToolNames(): string[] {
   return [...sharedTools.keys()];
 }

@@ -1,10 +1,10 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
+import { Rows } from '../../kit/objects/rows.ts';
 import { readFormat } from '../../kit/objects/stored-format.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
-import { withoutSum, withSum } from '../../talk/storage/damaged-row.ts';
-import type { Profile } from '../../talk/storage/rows.ts';
+import { withoutSum, withSum } from './damaged-row.ts';
+import type { ReadableTables } from './rows.ts';
 
 /** A summary of the beginning of a history. Times are milliseconds since 1970. */
 export interface SummaryRow {
@@ -43,7 +43,6 @@ export const BLANK_SUMMARY = {
   settled: true,
 } as const satisfies Partial<SummaryRow>;
 
-/** A summary that begins. */
 export const NEW_SUMMARY = {
   ...BLANK_SUMMARY,
   ...{ status: 'running', settled: false, model: '', place: null, text: null, tokens: 0, cost: 0 },
@@ -63,27 +62,21 @@ const COMPLETE = "status = 'complete' and exists (select 1 from messages where s
 const JSON_COLUMNS = ['text', 'grant', 'outcome'] as const;
 
 /** The summaries of a conversation. Their ids are used only once: turns name by them what they were sent behind. */
-export class SummaryRows {
-  readonly #tables: Tables & { readonly readable: Profile | undefined };
-
-  constructor(tables: Tables & { readonly readable: Profile | undefined }) {
-    this.#tables = tables;
-  }
-
+export class SummaryRows extends Rows<ReadableTables> {
   /** The highest id that was given; 0 where there is no table yet. */
   get given(): number {
-    return this.#tables.readable?.summaries ?? 0;
+    return this.tables.readable?.summaries ?? 0;
   }
 
   /** Adds a summary. The profile must be saved with its id as `summaries` in the same step. */
   add(row: SummaryRow): void {
-    this.#tables.write(TABLE);
+    this.tables.write(TABLE);
     // What a copy has left that was not stored whole is nobody's.
-    this.#tables.insert('summaries', storedColumns(row), 'insert or replace');
+    this.tables.insert('summaries', storedColumns(row), 'insert or replace');
   }
 
   change(id: number, change: Partial<SummaryRow>): void {
-    this.#tables.update('summaries', storedColumns(change), 'id = ?', id);
+    this.tables.update('summaries', storedColumns(change), 'id = ?', id);
   }
 
   get(id: number): SummaryRow | undefined {
@@ -104,7 +97,7 @@ export class SummaryRows {
   failedInARow(): number {
     if (this.given === 0) return 0;
     const last = "coalesce((select max(id) from summaries where status = 'complete'), 0)";
-    return this.#tables.number(`select count(*) from summaries where status = 'failed' and id > ${last}`);
+    return this.tables.number(`select count(*) from summaries where status = 'failed' and id > ${last}`);
   }
 
   /** @returns the summaries of what is before a message, oldest first. @param last the number of that message */
@@ -127,7 +120,7 @@ export class SummaryRows {
 
   /** Whether one is not settled. */
   get hasUnsettled(): boolean {
-    return this.given > 0 && this.#tables.has('summaries where settled = 0');
+    return this.given > 0 && this.tables.has('summaries where settled = 0');
   }
 
   unsettled(): SummaryRow[] {
@@ -136,18 +129,16 @@ export class SummaryRows {
 
   /** Voids what summarizes messages that are deleted. @param cut the number of the first of them */
   rewind(cut: number): void {
-    if (this.given > 0) this.#tables.update('summaries', { status: 'void', text: null }, 'until >= ?', cut);
+    if (this.given > 0) this.tables.update('summaries', { status: 'void', text: null }, 'until >= ?', cut);
   }
 
   /** Deletes those that are settled. */
   clear(): void {
-    if (this.given > 0) this.#tables.write('delete from summaries where settled = 1');
+    if (this.given > 0) this.tables.write('delete from summaries where settled = 1');
   }
 
   #rows(where: string, ...bindings: SqlStorageValue[]): SummaryRow[] {
-    return this.given > 0
-      ? this.#tables.read(`select * from summaries where ${where}`, ...bindings).map(summaryOf)
-      : [];
+    return this.given > 0 ? this.tables.read(`select * from summaries where ${where}`, ...bindings).map(summaryOf) : [];
   }
 }
 

@@ -21,7 +21,6 @@ export class DeliveryRows extends Rows {
     this.tables.insert('deliveries', columnsOf(row), 'insert or ignore');
   }
 
-  /** @returns an event that is due. */
   due(now: number): DeliveryRow | undefined {
     const next = this.next();
     if (next === undefined || next > now) return undefined;

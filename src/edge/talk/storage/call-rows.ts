@@ -1,9 +1,9 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { columnsOf, membersOf } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
-import { checked, checksumOf, DamagedRow } from '../../talk/storage/damaged-row.ts';
-import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
-import { ownersIn, pieceOwner, readDivided, writeDivided } from '../../talk/storage/pieces.ts';
+import { checked, checksumOf, DamagedRow } from './damaged-row.ts';
+import { PIECE_CHARACTERS } from './message-text.ts';
+import { ownersIn, pieceOwner, readDivided, writeDivided } from './pieces.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface CallRow {
@@ -41,18 +41,13 @@ export interface SubagentShare {
 }
 
 /** A call that will be made. */
-export type NewCall = Pick<CallRow, 'id' | 'name'>;
+type NewCall = Pick<CallRow, 'id' | 'name'>;
 
 /** A call with its result. `result` is the `tool_result` block as JSON text. */
 export type EndedCall = Omit<CallRow, 'beganAt' | 'endedAt'> & { beganAt: number; endedAt: number; result: string };
 
 /** A call that begins now. */
 export type BegunCall = Pick<CallRow, 'turn' | 'n' | 'id' | 'name' | 'tries' | 'subagent'>;
-
-/** @returns the calls of a step as its own row has them. */
-export function writeCalls(calls: readonly NewCall[]): string {
-  return JSON.stringify(calls.map(({ id, name }) => [id, name]));
-}
 
 /** @returns the column of a subagent's share. Most calls have no subagent and leave the column out. */
 function subagentColumn(share: SubagentShare | undefined): { subagent?: string } {

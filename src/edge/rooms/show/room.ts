@@ -7,11 +7,6 @@ export const showRoom: Room = {
   name: 'show',
   view: { name: 'text', turns: 'turn_text_', has: isReadable, of: readableBlocks },
   members: {
-    tone: {
-      schema: z.optionally(z.enum(['warm', 'plain'], { error: 'Input should be warm or plain' }), 'How it sounds.'),
-      header: 'sluice-tone',
-      open: ['bound'],
-    },
     show: {
       schema: z.optionally(
         z.enum(['all', 'text'], { error: 'Input should be all or text' }),

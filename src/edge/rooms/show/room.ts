@@ -5,7 +5,6 @@ import { isReadable, readableBlocks } from './readable-blocks.ts';
 /** Answers of which a part is shown. */
 export const showRoom: Room = {
   name: 'show',
-  dimensions: [{ name: 'rights', group: 'rights', ofCaller: ({ scopes }) => scopes.join(' ') }],
   view: { name: 'text', turns: 'turn_text_', has: isReadable, of: readableBlocks },
   members: {
     show: {

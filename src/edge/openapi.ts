@@ -36,7 +36,6 @@ import { alerts } from './rooms/operator/alerts.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
 import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
 import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
-import { SHOW_HEADER_WORDS } from './rooms/show/room.ts';
 import { SUMMARY_HEADER_WORDS } from './rooms/summaries/room.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
@@ -88,7 +87,6 @@ const HEADER_WORDS: typeof TOLD_HEADERS = {
   ...CHOICE_HEADER_WORDS,
   ...SUMMARY_HEADER_WORDS,
   ...RUN_HEADER_WORDS,
-  ...SHOW_HEADER_WORDS,
 };
 
 /** @returns the OpenAPI 3.1 document as an object that can be written as JSON. */

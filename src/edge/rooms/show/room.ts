@@ -2,17 +2,9 @@ import * as z from '../../kit/http/zod.ts';
 import type { Room } from '../room.ts';
 import { isReadable, readableBlocks } from './readable-blocks.ts';
 
-/** For the reference alone: no Worker has them in it. */
-export const SHOW_HEADER_WORDS = { 'sluice-mood': 'How it went.' };
-
 /** Answers of which a part is shown. */
 export const showRoom: Room = {
   name: 'show',
-  headers: ['sluice-mood'],
-  beforeSpending: async (c, next) => {
-    await next();
-    c.header('sluice-mood', 'calm');
-  },
   view: { name: 'text', turns: 'turn_text_', has: isReadable, of: readableBlocks },
   members: {
     show: {

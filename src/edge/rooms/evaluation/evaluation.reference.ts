@@ -17,14 +17,6 @@ export const evaluations: Resource = {
   tag: 'Classification',
   parameters: storedParameters('tickets'),
   routes: words(EVALUATION_ROUTES, {
-    'GET /classifiers/:name/trial': {
-      operation: 'tryClassifier',
-      summary: 'Say its name',
-      answer: {
-        description: 'Its name.',
-        content: [{ schema: z.object({ tried: z.string() }), example: { tried: 'tickets' } }],
-      },
-    },
     'POST /classifiers/:name/evaluate': {
       operation: 'evaluateClassifier',
       summary: 'Try it on labelled examples',

@@ -19,7 +19,6 @@ import { evaluateRequest, MOST_CANDIDATES } from './evaluation.schema.ts';
 
 /** The route that tries a classifier on labelled examples. */
 export const EVALUATION_ROUTES = [
-  route('GET /classifiers/:name/trial', { needs: 'classify' }, (c) => c.json({ tried: c.req.param('name') })),
   route('POST /classifiers/:name/evaluate', { needs: 'classify', body: evaluateRequest }, async (c, { body }) => {
     const name = c.req.param('name');
     const { json } = await readJson(c, 'price');

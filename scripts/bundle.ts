@@ -122,12 +122,9 @@ const UNUSED: readonly (readonly [file: RegExp, part: RegExp, instead?: string])
   [/\/zod\/v4\/mini\/schemas\.js$/, /brand\(\) \{[\s\S]*?\n {4}\},\n[\s\S]*?\n {4}\},\n[\s\S]*?\n {4}\},/],
   [/\/zod\/v4\/mini\/schemas\.js$/, /def\.type !== "tuple"/, 'true'],
   [/\/zod\/v4\/core\/util\.js$/, /\n +int32: [\s\S]*?(?=\n\}\))/],
-  [/\/zod\/v4\/locales\/en\.js$/, /(?<=must match pattern \$\{_issue\.pattern\}`;)\n.*/],
-  [/\/zod\/v4\/core\/checks\.js$/, /if \(def\.pattern\)\n +\(_a = inst\._zod\)\.check[\s\S]*?\(\) => \{ \}\);/],
-  // Names and instances of its classes, what changes each schema, and options of parsing: nobody has one.
+  // Names and instances of its classes, and options of parsing: nobody has one.
   [/\/zod\/v4\/core\/core\.js$/, /\n {4}Object\.defineProperty\((?:Definition|_), "name".*/g],
   [/\/zod\/v4\/core\/core\.js$/, /\n {4}Object\.defineProperty\(_, Symbol\.hasInstance[\s\S]*?\n {4}\}\);/],
-  [/\/zod\/v4\/core\/core\.js$/, /\n {8}const pp = [\s\S]*?pp\(inst\);/],
   [/\/zod\/v4\/core\/util\.js$/, /if \(o instanceof (?:Map|Set)\)\n.*/g],
   [
     /\/zod\/v4\/core\/schemas\.js$/,

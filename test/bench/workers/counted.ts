@@ -5,6 +5,7 @@ import { Batch as RealBatch } from '../../../src/edge/rooms/batches/batch.ts';
 import { Pool as RealPool } from '../../../src/edge/rooms/pools/pool.ts';
 import { Inbox as RealInbox } from '../../../src/edge/rooms/webhooks/inbox/inbox.ts';
 import { createConsumer } from '../../../src/edge/rooms/webhooks/webhook-job.ts';
+import { ROOMS } from '../../../src/edge/rooms.ts';
 import { Conversation as RealConversation } from '../../../src/edge/talk/conversations/conversation.ts';
 import { labelled } from './labelled.ts';
 
@@ -190,7 +191,7 @@ function countEnv(env: Bindings): Bindings {
 
 const counting = new WeakMap<Bindings, Bindings>();
 
-const app = createApp();
+const app = createApp({ rooms: ROOMS });
 const consume = createConsumer({ fetch: labelled });
 
 export default {

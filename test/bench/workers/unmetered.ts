@@ -1,4 +1,5 @@
 import { createApp } from '../../../src/edge/app.ts';
+import { ROOMS } from '../../../src/edge/rooms.ts';
 
 /** The edge without accounts: what relaying alone costs. */
-export default { fetch: createApp({ isUnmetered: true }).fetch };
+export default { fetch: createApp({ rooms: ROOMS, isUnmetered: true }).fetch };

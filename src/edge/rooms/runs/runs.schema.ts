@@ -120,21 +120,18 @@ export const anyRunSchema = z.union([
 /** How a call is made: over HTTP, by an MCP server, as the task of an agent, or in the Worker itself. */
 export type ToolRun = HttpRun | McpRun | AgentRun | z.output<typeof workerRunSchema>;
 
-/** What a `run` may have. The tool around it goes up, where the API refuses these in each request. */
-const IN_RUN: ReadonlySet<string> = new Set(
-  [runSchema, agentRunSchema, mcpRunSchema, mcpServerSchema, workerRunSchema].flatMap(({ shape }) =>
-    Object.keys(shape),
-  ),
-);
-
-/** @returns a tool with this `run`, as far as it is known what the API takes of it */
-function toolWith<Run extends z.ZodMiniType, More extends z.core.$ZodLooseShape>(run: Run, more: More) {
-  return z.looseObject({ ...goesUp, ...more, run }).check(({ value, issues }) => {
-    const name = Object.keys(value).find((one) => IN_RUN.has(one));
-    if (name === undefined) return;
-    const message = `it has no effect beside \`run\`. Put it into \`run\`${value.run === 'worker' ? `: {"worker": true, "${name}": …}` : ''}`;
-    issues.push({ code: 'custom', input: value, message, path: [name] });
-  });
+let namesInRun: ReadonlySet<string> | undefined;
+/** Refuses in the tool around a `run` what belongs into it: it goes up, where the API refuses these in each request. */
+function besideRun({ value, issues }: z.core.ParsePayload<{ run: unknown; [name: string]: unknown }>): void {
+  namesInRun ??= new Set(
+    [runSchema, agentRunSchema, mcpRunSchema, mcpServerSchema, workerRunSchema].flatMap(({ shape }) =>
+      Object.keys(shape),
+    ),
+  );
+  const name = Object.keys(value).find((one) => namesInRun?.has(one));
+  if (name === undefined) return;
+  const message = `it has no effect beside \`run\`. Put it into \`run\`${value.run === 'worker' ? `: {"worker": true, "${name}": …}` : ''}`;
+  issues.push({ code: 'custom', input: value, message, path: [name] });
 }
 
 const goesUp = {
@@ -150,14 +147,14 @@ const mayHaveSchema = { input_schema: z.optional(schemaOfObject) };
 
 export const clientTool = z.looseObject({ ...goesUp, ...withSchema });
 /** A tool that the edge calls over HTTP. */
-export const runTool = toolWith(runSchema, withSchema);
-export const agentTool = toolWith(agentRunSchema, mayHaveSchema);
+export const runTool = z.looseObject({ ...goesUp, ...withSchema, run: runSchema }).check(besideRun);
+export const agentTool = z.looseObject({ ...goesUp, ...mayHaveSchema, run: agentRunSchema }).check(besideRun);
 /** A tool that the Worker's own code defines, which says the rest: as it says, or otherwise called. */
-export const ownTool = toolWith(z.literal('worker'), {});
-export const workerToolEntry = toolWith(workerRunSchema, {});
+export const ownTool = z.looseObject({ ...goesUp, run: z.literal('worker') }).check(besideRun);
+export const workerToolEntry = z.looseObject({ ...goesUp, run: workerRunSchema }).check(besideRun);
 /** A tool of an MCP server, and a server with all of its tools. Both occur only in stored prefixes and agents. */
-export const mcpTool = toolWith(mcpRunSchema, withSchema);
-export const mcpServer = toolWith(mcpServerSchema, {});
+export const mcpTool = z.looseObject({ ...goesUp, ...withSchema, run: mcpRunSchema }).check(besideRun);
+export const mcpServer = z.looseObject({ ...goesUp, run: mcpServerSchema }).check(besideRun);
 
 /** The limits of a run: members of its request. */
 export const runLimits = z.object({

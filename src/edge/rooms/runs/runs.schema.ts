@@ -185,5 +185,6 @@ export const RUN_MEMBERS: RequestMembers = {
       '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
     ),
     open: ['bound', 'agent'],
+    goesUp: true,
   },
 };

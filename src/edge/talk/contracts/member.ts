@@ -23,6 +23,8 @@ export interface RequestMember<T = unknown> {
   open?: readonly ('bound' | 'agent' | 'item' | 'count')[];
   /** Whether it is a limit of a run. An agent lowers it, and where nothing runs it goes up as it came. */
   isLimit?: boolean;
+  /** Whether it goes up as it came where nothing of the edge reads it: the API refuses it. */
+  goesUp?: boolean;
   /** What its conversation keeps, if it needs one. */
   keeps?: string;
   /** What a request is told that has it and asks no agent, if it needs one. */

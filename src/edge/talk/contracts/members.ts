@@ -74,6 +74,11 @@ export function askedMember<Name extends keyof MemberValues>(
   return member && saidOf<MemberValues[Name]>(name, member, headers, body);
 }
 
+/** Checks what a request says to the edge alone. Limits are checked where something runs. @throws ApiError 400 as `saidOf` does */
+export function checkMembers(headers: Headers, body: Json): void {
+  for (const [name, member] of ofBodies()) if (!member.isLimit) saidOf(name, member, headers, body);
+}
+
 /** @throws ApiError 400 for a member that needs a conversation, in a request without one */
 export function refuseKept(headers: Headers, body: Json): void {
   for (const [name, member] of ofBodies()) {
@@ -93,9 +98,13 @@ export function refuseWithoutAgent(body: Json): void {
 
 /** What takes members of a request away, by `edit`. Limits stay where nothing runs. */
 export const withoutMembers = ofRooms(() => {
-  const removing = (which?: (member: RequestMember) => boolean) =>
-    Object.fromEntries(memberNames(which).map((name) => [name, undefined]));
+  const without = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, undefined]));
+  const removing = (which?: (member: RequestMember) => boolean) => without(memberNames(which));
+  const ofRoom = Object.entries<RequestMember>(Object.assign({}, ...pluggedInto(MEMBERS)));
   return {
+    unasked: without(
+      ofRoom.flatMap(([name, { isLimit, goesUp, ofHeader }]) => (isLimit || goesUp || ofHeader ? [] : [name])),
+    ),
     ofTurn: removing(({ isLimit }) => !isLimit),
     all: removing(),
     notCounted: removing((member) => !isOpenTo('count')(member)),

@@ -30,7 +30,7 @@ import type {
   WireError,
 } from '../contracts/conversation.ts';
 import type { MemberValues } from '../contracts/member.ts';
-import { askedMember } from '../contracts/members.ts';
+import { askedMember, checkMembers } from '../contracts/members.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import { conversationRequest, SUBAGENT_ID } from './conversations.schema.ts';
 
@@ -62,6 +62,7 @@ export async function proxyTurn(
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
+  checkMembers(caller, body.json);
   const said = <Name extends keyof MemberValues>(name: Name) => askedMember(name, caller, body.json);
   const background = said('background') ?? false;
   const retry = said('retry') ?? false;

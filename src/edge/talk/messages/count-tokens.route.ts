@@ -27,11 +27,11 @@ import { checkRun } from '../../rooms/runs/check-run.ts';
 import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
 import { edgeToolsIn } from '../../rooms/runs/edge-tools.ts';
 import { hasRun } from '../../rooms/runs/tools/check-tools.ts';
-import { askedMember, refuseAbsent, withoutMembers } from '../contracts/members.ts';
+import { askedMember, checkMembers, refuseAbsent, withoutMembers } from '../contracts/members.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { countedPromptOf } from '../conversations/turn-proxy.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
-import { agentAsked, checkStatelessMessages, NOTHING_INHERITED, withBetas } from './stateless-message.ts';
+import { agentAsked, checkStatelessMessages, NOTHING_INHERITED, withBetas, withoutAsked } from './stateless-message.ts';
 
 /** The routes that count the tokens of a prompt, and say what the count means for its model. */
 export const COUNT_ROUTES = [
@@ -105,6 +105,7 @@ async function promptAsked(
 ): Promise<{ body: JsonBody; betas?: readonly string[] | undefined }> {
   const identity = c.get('identity');
   refuseAbsent(sent.json, c.req.raw.headers);
+  checkMembers(headers, sent.json);
   const id = askedMember('conversation', headers, sent.json);
   checkRun(sent.json, identity, c.get('settings'));
   if (id === undefined) refuseOtherConversation(identity, '');
@@ -117,7 +118,7 @@ async function promptAsked(
     sent = withText(sent, text, JSON.parse(text) as Json);
   }
   const agent = await agentAsked(c, headers, sent.json);
-  if (!agent) return await withPrefix(c, await asTold(sent), { counts: true });
+  if (!agent) return await withPrefix(c, await asTold(withoutAsked(sent)), { counts: true });
   checkStatelessMessages(identity, sent.json);
   const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
   const laid = behindAgent(memberTexts(sent.text), agent, NOTHING_INHERITED, how);

@@ -35,7 +35,7 @@ import {
   refuseOtherConversation,
 } from '../../rooms/page-tokens/bound-turn.ts';
 import { refuseRun } from '../../rooms/runs/check-run.ts';
-import { askedMember, refuseKept, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
+import { askedMember, checkMembers, refuseKept, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
 import type { SentMessage } from '../history/continuation.ts';
 import { breakpointsFor, mostOf } from '../history/next-request.ts';
 
@@ -101,10 +101,11 @@ export async function statelessMessage(
   refuseOtherConversation(identity, '');
   const caller = isBound ? plainCall(raw) : raw;
   const sent = isBound ? plainRequest(given) : given;
+  checkMembers(caller.headers, sent.json);
   refuseKept(caller.headers, sent.json);
   refuseRun(sent.json);
   const agent = await agentAsked(c, caller.headers, sent.json);
-  if (!agent) return { body: sent, caller };
+  if (!agent) return { body: withoutAsked(sent), caller };
   checkStatelessMessages(identity, sent.json);
   c.get('entry').line.agent = agent.version;
   const read = withOneReading(sent, 'everywhere');
@@ -149,6 +150,14 @@ async function choiceFor(
   const text = questionIn(messages as SentMessage[]);
   const question = { agent: { ref: agent.version, owner: agent.owner }, text, before: undefined };
   return await chooseModel(choice, question, { ...context, upstream });
+}
+
+/** @returns a request that asks no agent, without what it says to rooms: that never goes up */
+export function withoutAsked(sent: JsonBody): JsonBody {
+  const { unasked } = withoutMembers();
+  if (!Object.keys(unasked).some((name) => Object.hasOwn(sent.json, name))) return sent;
+  const text = edit(sent.text, unasked);
+  return withText(sent, text, JSON.parse(text));
 }
 
 /** @returns a call with the betas that an agent needs; then without its body */

@@ -14,9 +14,9 @@ import { runLoop, slowness } from './runner/yardstick.ts';
 
 /**
  * What the day's tests may take, in seconds of CPU on a machine as fast as that of `yardstick.ts`: a third more than the 590 that
- * they took there. It is meant to shrink to 520.
+ * they took there, and 80 for a Worker without each room (`test/rooms.test.ts`) and for two releases at once. It is meant to shrink to 520.
  */
-const MOST_CPU_S = 800;
+const MOST_CPU_S = 880;
 const LOOP_EVERY_MS = 5_000;
 const VITEST = ['node_modules/vitest/vitest.mjs', 'run'];
 

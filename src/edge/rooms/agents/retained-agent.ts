@@ -8,14 +8,12 @@ import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { memoryOf, refuseWithdrawn } from '../../named/versions/find-stored.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
-import type { ConversationPlace, TurnAnswer, TurnRequest } from '../../talk/contracts/conversation.ts';
+import type { ConversationPlace, TurnRequest } from '../../talk/contracts/conversation.ts';
 import type { InheritedParts } from '../../talk/history/inherited-parts.ts';
 import type { PrefixDefaults } from '../../talk/history/next-request.ts';
-import { type Profile, type RetainedAgent, refOf } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { Profile, RetainedAgent } from '../../talk/storage/rows.ts';
 import type { TurnContext } from '../../talk/turn/turn-context.ts';
-import { chosenHeader, modelOf } from '../choice/choose-model.ts';
-import { choiceOfTurn } from '../choice/model-chooser.ts';
+import { modelOf } from '../choice/choose-model.ts';
 import { type Agent, agentOf } from './agent.ts';
 import { AGENTS } from './agent-kind.ts';
 import { behindAgent } from './behind-agent.ts';
@@ -77,18 +75,6 @@ export async function takeNamed(
 /** @throws ApiError 400 for defaults of a conversation that its agent does not allow */
 export function checkBeside({ stored }: TakenAgent, defaults: InheritedParts): void {
   behindAgent(new Map(), stored, defaults, { breakpoints: 0 });
-}
-
-/**
- * @param hides whether the caller is not told how the agent works
- * @returns the answer with headers that name the conversation's agent, if it has one, and the model if the agent has chosen it
- */
-export function withAgentNamed(answer: TurnAnswer, transcript: Transcript, hides: boolean): TurnAnswer {
-  const { profile } = transcript;
-  if (!profile?.agent || answer.kind === 'error') return answer;
-  const chosen = choiceOfTurn(transcript, answer.turn);
-  const headers = { 'sluice-agent': refOf(profile.agent), ...(chosen && chosenHeader(chosen, hides)) };
-  return { ...answer, headers: { ...answer.headers, ...headers } };
 }
 
 /**

@@ -2,6 +2,7 @@ import type { Room } from '../room.ts';
 import { OF_AGENT } from './agent-kind.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { AGENT_MEMBERS } from './agents.schema.ts';
+import { agentsPart } from './part.ts';
 
 /** For the reference alone: no Worker has them in it. */
 export const AGENT_HEADER_WORDS = {
@@ -12,6 +13,7 @@ export const AGENT_HEADER_WORDS = {
 export const agentsRoom: Room = {
   name: 'agents',
   routes: AGENT_ROUTES,
+  conversation: agentsPart,
   headers: ['sluice-agent'],
   members: AGENT_MEMBERS,
   dimensions: [OF_AGENT],

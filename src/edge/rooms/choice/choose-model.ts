@@ -152,14 +152,9 @@ async function labelOf(
   return { label: labelsOf(outcome.result)[0] ?? null, classifier };
 }
 
-/** @returns what a request is about that an agent answers: the agent, and how its model was chosen */
-export function aboutAnswer(
-  { ref, owner }: Question['agent'],
-  chosen: Chosen | undefined,
-  part: ChosenBy['part'],
-): About {
-  const by = chosen && { ...chosen.by, part, owner: ownerName(owner) };
-  return { ...say(OF_AGENT, ref), ...say(OF_CHOICE, by) };
+/** @returns what a request is about by how its model was chosen. @param owner who has stored the agent */
+export function aboutChoice(owner: string, chosen: Chosen | undefined, part: ChosenBy['part']): About {
+  return say(OF_CHOICE, chosen && { ...chosen.by, part, owner: ownerName(owner) });
 }
 
 /** Decides on the model by a label. @param before how the present model was chosen; undefined for a first question */

@@ -2,17 +2,46 @@
 
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { parseObject } from '../../kit/json/object.ts';
+import { type Slots, slot } from '../../kit/rooms/slots.ts';
+import type { About } from '../../money/contracts/about.ts';
+import { isChoosing } from '../../talk/answers/crossing-answer.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
+import type { AskedTurn, OpenPart, Wait } from '../../talk/conversations/parts.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
-import { type ChosenTurn, type RetainedAgent, refOf, type TurnStatus } from '../../talk/storage/rows.ts';
+import { type ChosenTurn, type RetainedAgent, refOf, type TurnRow, type TurnStatus } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnWithId } from '../../talk/storage/turn-queries.ts';
-import { type Chosen, chooseModel, questionIn } from './choose-model.ts';
+import type { Agent } from '../agents/agent.ts';
+import type { ModelByLabel } from '../agents/agents.schema.ts';
+import {
+  aboutChoice,
+  type Chosen,
+  choiceOf,
+  chooseModel,
+  chosenHeader,
+  isDearer,
+  mayStepUp,
+  modelAsked,
+  questionIn,
+} from './choose-model.ts';
 import type { ChosenBy } from './chosen-by.schema.ts';
 
+/** How the model of a turn was chosen before it begins. */
+const GIVEN = slot<Chosen>('given');
+/** How the model is chosen with which a turn is planned, and what is still to be chosen. */
+const PLANNED = slot<{ chosen: Chosen | undefined; toChoose?: ToChoose | undefined }>('planned');
+/** What a turn is for its conversation. */
+const PART = slot<ChosenBy['part']>('part');
+
+/** What chooses a model, and how the present one was chosen. */
+interface ToChoose {
+  choice: ModelByLabel;
+  before: Chosen | undefined;
+}
+
 /** Chooses models. It holds no lock: what was chosen counts once a turn has begun with it. */
-export class ModelChooser {
+export class ModelChooser implements OpenPart {
   readonly #context: ObjectContext;
   /** The choices on their way, by the hashes of their requests. */
   readonly #running = new Map<string, Promise<Chosen>>();
@@ -21,16 +50,68 @@ export class ModelChooser {
     this.#context = context;
   }
 
-  /** @returns whether the model of another request is being chosen */
-  isBusyWithOther(hash: string): boolean {
-    return this.#running.size > 0 && !this.#running.has(hash);
+  /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `before` waits for that. */
+  plan(
+    { memory, request }: Parameters<NonNullable<OpenPart['plan']>>[0],
+    agent: Agent | undefined,
+    plan: (model: string) => NextRequest,
+  ): NextRequest | undefined {
+    const { transcript, settings } = this.#context;
+    const { models } = settings();
+    const choice = choiceOf(agent, models);
+    if (!choice) return undefined;
+    const given = memory.get(GIVEN);
+    const { chosen: before, isDecided } = presentChoice(transcript, request?.hash);
+    const asked = modelAsked(choice, request?.model, models);
+    // Meanwhile another turn may have made a step up.
+    const isBehind = given && before && isDearer(before.model, given.model, models);
+    let chosen: Chosen | undefined = asked ?? (isBehind ? before : (given ?? before));
+    const model = chosen?.model ?? choice.otherwise;
+    let planned = plan(model);
+    if (planned.follows) {
+      // The results of calls go to the model that has made them.
+      chosen = transcript.profile?.choices?.at(-1);
+      const maker = chosen?.model ?? choice.otherwise;
+      if (maker !== model) planned = plan(maker);
+    }
+    const isChosen = asked ?? given ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
+    memory.set(PLANNED, { chosen, toChoose: isChosen ? undefined : { choice, before } });
+    return planned;
+  }
+
+  /** @throws ApiError while the model of another request is being chosen */
+  before({ request, taken, memory }: AskedTurn, { messages }: NextRequest): Wait | undefined {
+    const { profile } = this.#context.transcript;
+    const agent = profile?.exists ? profile.agent : taken?.agent;
+    const toChoose = memory.get(PLANNED)?.toChoose;
+    if (!toChoose || !agent) return undefined;
+    if (this.#running.size > 0 && !this.#running.has(request.hash)) throw isChoosing();
+    const work = this.#choose(request, agent, toChoose, messages).then((chosen) => memory.set(GIVEN, chosen));
+    return { work };
+  }
+
+  begin({ memory }: AskedTurn, _: NextRequest, row: TurnRow): void {
+    const { chosen } = memory.get(PLANNED) ?? {};
+    if (!chosen) return;
+    row.chosenBy = JSON.stringify(chosen.by);
+    memory.set(PART, storeChoice(this.#context.transcript, row, chosen));
+  }
+
+  about(memory: Slots | undefined): About {
+    const { agent, choices } = this.#context.transcript.profile ?? {};
+    return agent ? aboutChoice(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
+  }
+
+  told(turn: string, hides: boolean): Record<string, string> {
+    const chosen = choiceOfTurn(this.#context.transcript, turn);
+    return chosen ? chosenHeader(chosen, hides) : {};
   }
 
   /** Chooses the model for a request. The same request again waits for the same choice. */
-  choose(
+  #choose(
     { place, hash, requestId, identity }: Omit<TurnRequest, 'body'>,
     agent: RetainedAgent,
-    { choice, before }: NonNullable<NextRequest['toChoose']>,
+    { choice, before }: ToChoose,
     messages: NextRequest['messages'],
   ): Promise<Chosen> {
     const { env, settings, upstream, waitUntil } = this.#context;

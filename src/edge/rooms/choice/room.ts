@@ -3,6 +3,7 @@ import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
 import type { Room } from '../room.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
+import { ModelChooser } from './model-chooser.ts';
 
 /** For the reference alone: no Worker has them in it. */
 export const CHOICE_HEADER_WORDS = {
@@ -13,6 +14,7 @@ export const CHOICE_HEADER_WORDS = {
 /** The choice of a model, by a label or a budget. */
 export const choiceRoom: Room = {
   name: 'choice',
+  conversation: { open: (context) => new ModelChooser(context) },
   dimensions: [OF_CHOICE],
   headers: ['sluice-model-chosen'],
   members: {

@@ -1,4 +1,5 @@
 import type { Room } from '../room.ts';
+import { Summarizer } from './summarizer.ts';
 
 /** For the reference alone: no Worker has them in it. */
 export const SUMMARY_HEADER_WORDS = {
@@ -9,4 +10,8 @@ export const SUMMARY_HEADER_WORDS = {
 };
 
 /** Summaries in place of a conversation's oldest turns. */
-export const summariesRoom: Room = { name: 'summaries', headers: ['sluice-history'] };
+export const summariesRoom: Room = {
+  name: 'summaries',
+  headers: ['sluice-history'],
+  conversation: { open: (context) => new Summarizer(context) },
+};

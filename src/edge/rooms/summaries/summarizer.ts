@@ -7,6 +7,8 @@ import { within } from '../../kit/async/timeout.ts';
 import { ApiError, finalError } from '../../kit/http/errors.ts';
 import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
+import { edit } from '../../kit/json/edit.ts';
+import { slot } from '../../kit/rooms/slots.ts';
 import { tokensByKind } from '../../money/admission/book-outcome.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
@@ -14,9 +16,10 @@ import { whatLimited } from '../../money/admission/what-limited.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
-import type { TurnRequest } from '../../talk/contracts/conversation.ts';
+import type { AskedTurn, OpenPart, Wait } from '../../talk/conversations/parts.ts';
 import { CONFIRM_MS, type TurnSettlements } from '../../talk/conversations/turn-settlements.ts';
 import { ANSWERED } from '../../talk/history/new-messages.ts';
+import type { NextRequest } from '../../talk/history/next-request.ts';
 import { BEGINS, KEEPS } from '../../talk/history/shares.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import { type Profile, refOf } from '../../talk/storage/rows.ts';
@@ -42,6 +45,8 @@ import {
 import { mayBegin, nextSummary, type PlannedSummary, sayInWords } from './summarize.ts';
 import { mayWrite, summaryRequest } from './summary-request.ts';
 
+/** Whether a summary was tried before this turn. */
+const TRIED = slot<boolean>('summary');
 /** The name of summaries in the ledger and the usage. */
 const ROUTE = 'summary';
 /** How often the alarm looks after one, and repeats a settlement; milliseconds. */
@@ -60,7 +65,7 @@ interface SummarizingObject extends ObjectContext {
 }
 
 /** Makes summaries. It holds no lock: turns go on meanwhile, and a summary that comes late serves the next one. */
-export class Summarizer {
+export class Summarizer implements OpenPart {
   readonly #context: SummarizingObject;
   /** The request of the newest turn, whose prompt is in the cache. */
   #cause: SummaryCause | undefined;
@@ -71,27 +76,25 @@ export class Summarizer {
   }
 
   /** Whether one is being made, or is not settled. Until then nothing may be deleted. */
-  get isOpen(): boolean {
+  isBusy(): boolean {
     return this.#running !== undefined || this.#context.transcript.summaries.hasUnsettled;
   }
 
   /** Who has asked for the turn to which a summary belongs that is being made. */
-  get by(): Identity | undefined {
+  by(): Identity | undefined {
     return this.#running?.by;
   }
 
   /**
    * Notes the request of a turn that begins. A summary has the same prompt, and its account pays.
-   *
-   * @param rest returns the request's body without messages
    */
-  note({ body: _, ...request }: TurnRequest, rest: () => string): void {
-    const text = this.#wants() ? rest() : undefined;
+  begin({ request: { body, ...request } }: AskedTurn, { run }: NextRequest): void {
+    const text = this.#wants() ? (run?.rest ?? edit(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
   }
 
   /** Begins a summary behind an answer whose prompt was in the cache, where it costs a tenth. */
-  behind(): void {
+  ended(): void {
     const cause = this.#cause;
     if (!cause) return;
     try {
@@ -105,8 +108,15 @@ export class Summarizer {
     }
   }
 
-  /** Makes a summary before a turn that is too long without one, and waits for it, or the one that is being made, for a while. */
-  async before(cause: SummaryCause): Promise<void> {
+  /** Has a turn that is too long without a summary wait for one. One that was tried already is not tried again. */
+  before({ request: { body, ...request }, memory }: AskedTurn, planned: NextRequest): Wait | undefined {
+    if (!planned.isTruncated || planned.follows || memory.get(TRIED)) return undefined;
+    memory.set(TRIED, true);
+    return { work: this.#makeBefore({ request, rest: edit(body, { messages: '[]' }) }), pings: true };
+  }
+
+  /** Makes a summary before a turn, and waits for it, or the one that is being made, for a while. */
+  async #makeBefore(cause: SummaryCause): Promise<void> {
     // With its new messages the turn is longer than what is stored.
     const planned = this.#plan(KEEPS);
     if (planned) this.#context.waitUntil(this.#make(cause, planned));
@@ -114,7 +124,7 @@ export class Summarizer {
   }
 
   /** Has the words of a block go up where another upstream answers now than the one that made it. */
-  fit(): void {
+  prepare(): void {
     const { transcript, upstream } = this.#context;
     if (transcript.summaries.given > 0) sayOthersInWords(transcript, placeOf(upstream()));
   }
@@ -126,7 +136,7 @@ export class Summarizer {
   }
 
   /** Settles what a crash has interrupted, and what was not confirmed. */
-  settleOpen(): void {
+  settle(): void {
     if (this.#running) return;
     const { transcript, now, waitUntil } = this.#context;
     for (const row of transcript.summaries.unsettled()) {

@@ -3,20 +3,11 @@
 import { joinedBetas, type PlainHeaders } from '../../claude/headers.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { OF_PREFIX, say } from '../../money/contracts/about.ts';
+import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { checkRetained } from '../../named/prefixes/retained-prefix.ts';
-import type { ModelByLabel } from '../../rooms/agents/agents.schema.ts';
+import type { Agent } from '../../rooms/agents/agent.ts';
 import { layerOf, ownerOfTool, retainedAgent, type Taken } from '../../rooms/agents/retained-agent.ts';
 import { isRefused } from '../../rooms/background/turn-events.ts';
-import {
-  aboutAnswer,
-  type Chosen,
-  choiceOf,
-  isDearer,
-  mayStepUp,
-  modelAsked,
-} from '../../rooms/choice/choose-model.ts';
-import { presentChoice, storeChoice } from '../../rooms/choice/model-chooser.ts';
 import type { CarriedLimits } from '../../rooms/runs/limits.ts';
 import { Run } from '../../rooms/runs/run.ts';
 import type { RunContext } from '../../rooms/runs/run-context.ts';
@@ -35,10 +26,8 @@ import type { TurnContext } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
 import type { ConversationContext } from './maintenance.ts';
+import type { AskedTurn, OpenPart, ReadRequest } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
-
-/** A turn's request whose body has been read. */
-export type ReadRequest = TurnRequest & { body: string };
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -50,57 +39,34 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  * Plans a turn. Writes nothing and waits for nothing.
  *
  * @param present the profile of the conversation, if it exists
- * @param taken what a new conversation begins with
- * @param chosen how its model was chosen, if that is done
  * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
  */
-export function planTurn(
-  context: ConversationContext,
-  present: Profile | undefined,
-  request: ReadRequest,
-  taken: Taken | undefined,
-  chosen?: Chosen | undefined,
-): NextRequest {
+export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
+  const { request, taken } = turn;
+  for (const part of context.parts) part.prepare?.();
   if (present) checkNamed(present, request);
-  const betas = request.headers['anthropic-beta'];
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
-  const plan = (model?: string) =>
+  return planByParts(context, turn, agent, (model) =>
     nextRequest(request.body, context.transcript, context.settings(), {
-      ...{ prefix: taken, agent, betas, isRun: isRun(request), model },
+      ...{ prefix: taken, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
       // What a run asks its subagent is the edge's own.
       isBound: request.identity.only !== undefined && !request.parent,
-    });
-  const choice = choiceOf(agent, context.settings().models);
-  return choice ? planChosen(context, choice, request, plan, chosen) : plan();
+    }),
+  );
 }
 
-/** Plans a turn whose agent chooses its model. If the model is still to be chosen, the plan says so. */
-function planChosen(
-  { transcript, settings }: ConversationContext,
-  choice: ModelByLabel,
-  { model: named, hash }: ReadRequest,
-  plan: (model: string) => NextRequest,
-  given: Chosen | undefined,
+/** Plans a turn, or a prompt that is counted, as a room does that has a way of its own. */
+export function planByParts(
+  { parts }: ConversationContext,
+  turn: Parameters<NonNullable<OpenPart['plan']>>[0],
+  agent: Agent | undefined,
+  plan: (model?: string) => NextRequest,
 ): NextRequest {
-  const { models } = settings();
-  const { chosen: before, isDecided } = presentChoice(transcript, hash);
-  const asked = modelAsked(choice, named, models);
-  // Meanwhile another turn may have made a step up.
-  const isBehind = given && before && isDearer(before.model, given.model, models);
-  let chosen: Chosen | undefined = asked ?? (isBehind ? before : (given ?? before));
-  const model = chosen?.model ?? choice.otherwise;
-  let planned = plan(model);
-  if (planned.follows) {
-    // The results of calls go to the model that has made them.
-    chosen = transcript.profile?.choices?.at(-1);
-    const maker = chosen?.model ?? choice.otherwise;
-    if (maker !== model) planned = plan(maker);
+  for (const part of parts) {
+    const planned = part.plan?.(turn, agent, plan);
+    if (planned) return planned;
   }
-  const isChosen = asked ?? given ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
-  return Object.assign(planned, {
-    chosen,
-    toChoose: isChosen ? undefined : { choice, before },
-  });
+  return plan();
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
@@ -119,12 +85,13 @@ export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
  */
 export function beginTurn(
   context: ConversationContext,
-  request: ReadRequest,
+  turn: AskedTurn,
   planned: NextRequest,
-  taken: Taken | undefined,
   hooks: TurnHooks,
 ): Runner {
   const { transcript, maintenance } = context;
+  const { taken } = turn;
+  let { request } = turn;
   // This throws if the deployment has no upstream. So it comes before anything is stored.
   context.upstream();
   const now = context.now();
@@ -135,12 +102,12 @@ export function beginTurn(
   if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
   context.alarm.watch(now + WATCH_MS);
   if (isNew) maintenance.noteRetention();
-  context.summarizer.note(request, () => planned.run?.rest ?? edit(request.body, { messages: '[]' }));
   const row = newTurnRow(transcript, request, planned, now);
-  planned.part = planned.chosen && storeChoice(transcript, row, planned.chosen);
+  for (const part of context.parts) part.begin?.({ ...turn, request }, planned, row);
+  planned.memory = turn.memory;
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
-  const turn = storeTurn(context, { ...row, request: request.background ? requestToKeep(request) : null }, planned);
-  return runnerOfTurn(context, request, turn, planned, hooks);
+  const kept = request.background ? requestToKeep(request) : null;
+  return runnerOfTurn(context, request, storeTurn(context, { ...row, request: kept }, planned), planned, hooks);
 }
 
 /** @returns what a turn needs to begin again, as JSON text; null if that is too long for its row */
@@ -161,7 +128,6 @@ export function runnerOfTurn(
   return runnerOf(context, request, turn, planned, {
     headers: request.headers,
     most: planned.most,
-    part: planned.part,
     onEnd: (settled) => {
       hooks.onEnd();
       maintenance.noteEnd(turn);
@@ -268,7 +234,6 @@ export function runContextOf(
       return runnerOf(context, { ...request, requestId: step.requestId, fallbacks }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
-        part: step.isLater ? undefined : plan.part,
         onEnd: step.onEnd,
         onBroken,
       });
@@ -350,13 +315,12 @@ function runnerOf(
   { place, requestId, identity, query, fallbacks, background }: RunRequest,
   turn: Turn,
   planned: NextRequest,
-  { part, ...own }: Pick<TurnContext, 'headers' | 'most' | 'onEnd' | 'onBroken'> & Pick<NextRequest, 'part'>,
+  own: Pick<TurnContext, 'headers' | 'most' | 'onEnd' | 'onBroken'>,
 ): TurnRunner {
   const { transcript, env, waitUntil } = context;
   const upstream = context.upstream();
   const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
-  const { prefix, agent, choices } = transcript.profile ?? {};
-  const chosen = choices?.at(-1);
+  const { prefix } = transcript.profile ?? {};
   const { betas } = retainedAgent(context)?.definition ?? {};
   return new TurnRunner(turn, {
     requestId,
@@ -369,10 +333,10 @@ function runnerOf(
     parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
     lay: layerOf(context, transcript.profile),
-    about: {
-      ...say(OF_PREFIX, prefix ? refOf(prefix) : undefined),
-      ...(agent && aboutAnswer({ ref: refOf(agent), owner: agent.owner }, chosen, part)),
-    },
+    about: Object.assign(
+      say(OF_PREFIX, prefix ? refOf(prefix) : undefined),
+      ...context.parts.map((part) => part.about?.(planned.memory)),
+    ) as About,
     settings: context.settings(),
     upstream,
     stays,
@@ -394,11 +358,11 @@ export function turnIdOf({ show, requestId }: Pick<TurnRequest, 'show' | 'reques
 export function newTurnRow(
   transcript: Transcript,
   request: RunRequest,
-  planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows' | 'chosen'>,
+  planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
   now: number,
 ): TurnRow {
   const { requestId, hash, route } = request;
-  const { model, frame, sentFrom, follows, chosen } = planned;
+  const { model, frame, sentFrom, follows } = planned;
   return {
     ...BLANK_TURN,
     seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
@@ -417,6 +381,5 @@ export function newTurnRow(
     follows,
     background: request.background ? 1 : null,
     deliverUrl: request.deliverUrl ?? null,
-    chosenBy: chosen ? JSON.stringify(chosen.by) : null,
   };
 }

@@ -1,11 +1,10 @@
 /** Builds the prompt of a conversation's next turn, so that its tokens can be counted. */
 
 import { toApiError } from '../../kit/http/errors.ts';
+import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { layRetained } from '../../named/prefixes/retained-prefix.ts';
 import { retainedAgent, type Taken, takeNamed, withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
-import { choiceOf } from '../../rooms/choice/choose-model.ts';
-import { presentChoice } from '../../rooms/choice/model-chooser.ts';
 import { refusalOfTurn } from '../../rooms/page-tokens/bound-turn.ts';
 import { withoutEdgeBlocks } from '../../rooms/runs/edge-blocks.ts';
 import { COMPACTION_BETA } from '../../rooms/summaries/summarize.ts';
@@ -13,16 +12,16 @@ import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { CountedPrompt, PromptRequest } from '../contracts/conversation.ts';
 import { nextRequest } from '../history/next-request.ts';
-import type { Profile } from '../storage/rows.ts';
-import { checkNamed } from './begin-turn.ts';
-import type { ConversationContext } from './maintenance.ts';
+import { checkNamed, planByParts } from './begin-turn.ts';
+import type { ConversationState } from './conversation-state.ts';
 
 /** @returns the prompt of the next turn as it would go up; undefined if the conversation does not exist yet */
 export async function promptToCount(
-  context: ConversationContext,
-  present: () => Profile | undefined,
+  state: ConversationState,
   request: PromptRequest,
 ): Promise<CountedPrompt | undefined> {
+  const { context } = state;
+  const present = () => state.present();
   try {
     const sent = await receivedText(request.body);
     const { only } = request.identity;
@@ -31,7 +30,7 @@ export async function promptToCount(
     const profile = present();
     // A bound token is told only what a turn of its own would come to: the object looks at it all.
     const taken = only && !profile ? await takeNamed(context, request.place, request) : undefined;
-    return await buildPrompt(context, present, { ...request, body }, taken);
+    return await buildPrompt(state, { ...request, body }, taken);
   } catch (thrown) {
     // A revoked caller must not learn whether the conversation exists.
     const refused = await refuseRevokedCaller(accountRequestOf(context, request.identity)).catch(toApiError);
@@ -41,11 +40,12 @@ export async function promptToCount(
 
 /** @throws ApiError as planning a turn does */
 async function buildPrompt(
-  context: ConversationContext,
-  present: () => Profile | undefined,
+  state: ConversationState,
   asked: PromptRequest & { body: string },
   taken: Taken | undefined,
 ): Promise<CountedPrompt> {
+  const { context } = state;
+  const present = () => state.present();
   const { identity, body } = asked;
   const allowed = () => {
     const refused = refusalOfTurn(identity, context.transcript, present(), taken);
@@ -60,11 +60,10 @@ async function buildPrompt(
   const profile = allowed();
   const agent = profile ? retainedAgent(context) : taken?.agent && taken.stored;
   const isBound = identity.only !== undefined;
-  context.summarizer.fit();
-  const request = nextRequest(body, context.transcript, context.settings(), {
-    ...{ agent, counts: true, isBound },
-    model: presentChoice(context.transcript).chosen?.model ?? choiceOf(agent, context.settings().models)?.otherwise,
-  });
+  for (const part of context.parts) part.prepare?.();
+  const request = planByParts(context, { memory: new Slots() }, agent, (model) =>
+    nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound, model }),
+  );
   const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;
   const { betas = [] } = agent?.definition ?? {};

@@ -9,7 +9,6 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import { releasePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { TurnEvents } from '../../rooms/background/turn-events.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from '../../rooms/runs/crashed-run.ts';
-import type { Summarizer } from '../../rooms/summaries/summarizer.ts';
 import { turnInterrupted } from '../answers/crossing-answer.ts';
 import { accountRequestOf, type ObjectContext } from '../answers/object-context.ts';
 import { damageIn } from '../storage/damaged-row.ts';
@@ -18,6 +17,7 @@ import { deleteExpired, endsToExpire, latestTurn, unsettledTurns, wakingTurns } 
 import { restoreCrashed } from '../turn/restore-turn.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
+import type { OpenPart } from './parts.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */
@@ -35,10 +35,10 @@ interface Maintained extends SettlingObject {
   isBusy(): boolean;
 }
 
-/** The object's context, with its maintenance. */
+/** The object's context, with its maintenance, and what rooms have in the object. */
 export interface ConversationContext extends ObjectContext {
   maintenance: Maintenance;
-  summarizer: Summarizer;
+  parts: readonly OpenPart[];
 }
 
 /** Maintains a conversation. A crash loses nothing: unconfirmed work is in the rows, and an alarm repeats it. */

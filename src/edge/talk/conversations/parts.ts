@@ -1,11 +1,74 @@
+import type { Identity } from '../../gate/identity/caller.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
-import type { BoundCaller } from '../contracts/conversation.ts';
-import type { Profile } from '../storage/rows.ts';
+import type { Slots } from '../../kit/rooms/slots.ts';
+import type { About } from '../../money/contracts/about.ts';
+import type { Agent } from '../../rooms/agents/agent.ts';
+import type { Taken } from '../../rooms/agents/retained-agent.ts';
+import type { BoundCaller, TurnRequest } from '../contracts/conversation.ts';
+import type { NextRequest } from '../history/next-request.ts';
+import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnHooks } from './begin-turn.ts';
 import type { ConversationContext } from './maintenance.ts';
+
+/** A turn's request whose body has been read. */
+export type ReadRequest = TurnRequest & { body: string };
+
+/** A turn that is asked for, until it begins. */
+export interface AskedTurn {
+  readonly request: ReadRequest;
+  /** What a new conversation begins with. */
+  readonly taken: Taken | undefined;
+  /** What rooms remember of it from one look at it to the next. */
+  readonly memory: Slots;
+}
+
+/** What must be waited for before a turn can begin. Once it is done, everything is looked at again. */
+export interface Wait {
+  work: Promise<unknown>;
+  /** Whether a stream is kept alive by pings meanwhile. */
+  pings?: boolean;
+}
+
+/**
+ * What a room has in the memory of one conversation's object: the phases of a turn, and the work of the room itself. All are
+ * called in the order of the list of rooms.
+ */
+export interface OpenPart {
+  /** Called before a prompt is planned. */
+  prepare?(): void;
+  /**
+   * Plans a turn, or a prompt that is counted, in a way of its own. Writes nothing.
+   *
+   * @param plan plans it with a model
+   * @returns undefined if that is not for this room
+   */
+  plan?(
+    turn: Pick<AskedTurn, 'memory'> & { request?: ReadRequest },
+    agent: Agent | undefined,
+    plan: (model: string) => NextRequest,
+  ): NextRequest | undefined;
+  /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */
+  before?(turn: AskedTurn, planned: NextRequest): Wait | undefined;
+  /** Stores what the room keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it. */
+  begin?(turn: AskedTurn, planned: NextRequest, row: TurnRow): void;
+  /** @returns what a request of the conversation is about. @param memory of a turn that begins; absent for a later step */
+  about?(memory: Slots | undefined): About;
+  /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
+  told?(turn: string, hides: boolean): Record<string, string>;
+  /** Called when a turn has ended. */
+  ended?(): void;
+  /** @returns whether something is under way, so that nothing may be deleted */
+  isBusy?(): boolean;
+  /** @returns who has asked for what is under way */
+  by?(): Identity | undefined;
+  /** Stops what is under way. */
+  stop?(): Promise<void>;
+  /** Settles what a crash has interrupted: called when the object wakes, and by each alarm. */
+  settle?(): void;
+}
 
 /** What a conversation's object gives to the methods of a part. */
 export interface OpenConversation {
@@ -28,12 +91,14 @@ interface PartMethod {
 
 /** What a room has inside the object of a conversation. Its rows are in the tables of the conversation. */
 export interface ConversationPart {
+  /** Makes what it has in memory, when the object wakes. */
+  open?(context: ConversationContext): OpenPart;
   /** @returns why no turn may begin while calls wait for a decision; undefined if that is not for this room */
   refusal?(transcript: Transcript): ApiError | undefined;
   /** Ends what waits of a turn that is cancelled. */
   cancel?(transcript: Transcript, turn: string, now: number): void;
   /** What is called by `part` of the object, by name. */
-  methods: Readonly<Record<string, PartMethod['call']>>;
+  methods?: Readonly<Record<string, PartMethod['call']>>;
 }
 export const CONVERSATION_PARTS = seam<ConversationPart>()('conversation');
 

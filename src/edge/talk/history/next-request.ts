@@ -14,10 +14,9 @@ import { ApiError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import type { Slots } from '../../kit/rooms/slots.ts';
 import type { Agent } from '../../rooms/agents/agent.ts';
-import type { ModelByLabel } from '../../rooms/agents/agents.schema.ts';
 import { behindAgent } from '../../rooms/agents/behind-agent.ts';
-import type { Chosen } from '../../rooms/choice/choose-model.ts';
 import { checkBoundMessages } from '../../rooms/page-tokens/bound-messages.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../../rooms/runs/edge-tools.ts';
 import { type RunLimits, runLimits } from '../../rooms/runs/runs.schema.ts';
@@ -62,12 +61,8 @@ export interface NextRequest {
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
   /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
   most: Nanodollars | undefined;
-  /** How its model was chosen, if its agent chooses. */
-  chosen?: Chosen | undefined;
-  /** What it is for its conversation, if its model was chosen. */
-  part?: Chosen['by']['part'];
-  /** What chooses its model, and how the present one was chosen; absent unless that is still to be done. */
-  toChoose?: { choice: ModelByLabel; before: Chosen | undefined } | undefined;
+  /** What rooms remember of a turn that begins; absent for a later step. */
+  memory?: Slots;
   /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */
   run?: PlannedRun | undefined;
 }

@@ -14,12 +14,13 @@ import { withOneReading, withText } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import type { About } from '../../money/contracts/about.ts';
+import { type About, say } from '../../money/contracts/about.ts';
+import { OF_AGENT } from '../../rooms/agents/agent-kind.ts';
 import { BREAKPOINT, behindAgent } from '../../rooms/agents/behind-agent.ts';
 import { type FoundAgent, findAgent } from '../../rooms/agents/find-agent.ts';
 import { refuseBoth } from '../../rooms/agents/retained-agent.ts';
 import {
-  aboutAnswer,
+  aboutChoice,
   type Chosen,
   choiceOf,
   chooseModel,
@@ -129,7 +130,7 @@ export async function statelessMessage(
   if (chosen) ({ text, json, most } = lay(chosen.model));
   return {
     ...{ body: withText(sent, text, json), agent, chosen, most },
-    about: aboutAnswer({ ref: agent.version, owner: agent.owner }, chosen, 'first'),
+    about: { ...say(OF_AGENT, agent.version), ...aboutChoice(agent.owner, chosen, 'first') },
     caller: withBetas(caller, agent.definition.betas),
   };
 }

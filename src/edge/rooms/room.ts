@@ -12,6 +12,7 @@ import type { KEY_NEWS } from '../money/admission/request-meter.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
 import type { VIEW } from '../talk/contracts/answer-view.ts';
+import type { GUARD } from '../talk/contracts/guard.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
 import type { PAUSES } from './runs/pauses.ts';
@@ -34,6 +35,7 @@ export interface Room
     Plugged<typeof KEY_NEWS>,
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
+    Plugged<typeof GUARD>,
     Plugged<typeof PAUSES>,
     Plugged<typeof MEMBERS>,
     HeadersPlugged,

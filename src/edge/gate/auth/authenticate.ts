@@ -8,7 +8,7 @@ import { type Only, scopesOfBound } from '../identity/only.ts';
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
 import { accountMark } from './account-mark.ts';
-import { comesFrom, isOpenToBound } from './bound-routes.ts';
+import { comesFrom, isOpenToBound, takesBound } from './bound-routes.ts';
 import type { AppEnv, Authenticate } from './context.ts';
 import { mayBeRebound } from './loopback.ts';
 import { isJwt, refuseOwnAccount, unauthenticated, verifiedBefore, verifyToken } from './verify.ts';
@@ -45,6 +45,7 @@ export async function signIn(c: Context<AppEnv>): Promise<void> {
 
 /** @throws ApiError 403 for a bound token on a route that is closed to it, or from an origin that it does not name */
 function refuseElsewhere(c: Context<AppEnv>, only: Only): void {
+  if (!takesBound()) throw closedToBound('This edge takes no bound tokens: it is without the room page-tokens.');
   if (!comesFrom(only, c.req.raw)) {
     const origins = only.origins?.join(', ');
     throw closedToBound(`This credential is for pages of ${origins} alone, and is sent by them.`);

@@ -3,9 +3,16 @@
 import type { Context, Handler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import { findTargetHandler } from 'hono/utils/handler';
+import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { Only } from '../identity/only.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { AppEnv } from './context.ts';
+
+/** What guards that a bound token asks no more than it names. Talk says what a guard does. */
+const GUARDS = seam<object>()('guard');
+
+/** @returns whether bound tokens are taken at all: not where nothing guards what they ask */
+export const takesBound = ofRooms(() => pluggedInto(GUARDS).length > 0);
 
 const opening = new WeakSet<object>();
 

@@ -1,4 +1,4 @@
-import { unknownOrigin } from '../../gate/auth/bound-routes.ts';
+import { takesBound, unknownOrigin } from '../../gate/auth/bound-routes.ts';
 import { accountOf } from '../../gate/auth/context.ts';
 import { mintToken } from '../../gate/auth/mint.ts';
 import { route } from '../../gate/auth/route.ts';
@@ -33,6 +33,8 @@ export const TOKEN_ROUTES = [
       sessionSeconds === undefined || expiresIn === undefined
         ? undefined
         : { end: Math.floor(Date.now() / 1_000) + sessionSeconds, seconds: expiresIn };
+    if (only && !takesBound())
+      throw invalidRequest('only: this edge takes no bound tokens: it is without the room page-tokens.');
     const other = only && unknownOrigin(only, settings, new URL(c.req.url).origin);
     if (other !== undefined)
       throw invalidRequest(`only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not use the token.`);

@@ -11,9 +11,9 @@ import { memberTexts } from '../../kit/json/edit.ts';
 import { readToStore } from '../../money/admission/read-body.ts';
 import { noConversation } from '../../talk/answers/crossing-answer.ts';
 import type { BoundCaller, CrossingText, DecisionAnswer } from '../../talk/contracts/conversation.ts';
+import { boundCaller, refuseOtherConversation } from '../../talk/contracts/guard.ts';
 import { isConversationId } from '../../talk/conversations/conversations.schema.ts';
 import { type ConversationCall, callConversation, mountedPath } from '../../talk/conversations/turn-proxy.ts';
-import { boundCaller, refuseOtherConversation } from '../page-tokens/bound-turn.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 
 /** The routes of calls that wait for approval. */

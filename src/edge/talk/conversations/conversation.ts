@@ -9,7 +9,6 @@ import { conversationStub } from '../../kit/objects/stubs.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
 import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
 import { checkBeside, type Taken, takeNamed } from '../../rooms/agents/retained-agent.ts';
-import { refusalOfTurn, toldToBound } from '../../rooms/page-tokens/bound-turn.ts';
 import { subagentOutcomeOf } from '../../rooms/subagents/subagent-outcome.ts';
 import { backupLines, copyLines, rewindTo } from '../../rooms/transfer/forks.ts';
 import { type Imported, importing } from '../../rooms/transfer/imported-turns.ts';
@@ -44,6 +43,7 @@ import type {
   TurnOutcome,
   TurnRequest,
 } from '../contracts/conversation.ts';
+import { guard, toldToBound } from '../contracts/guard.ts';
 import { readRequest } from '../contracts/read-request.ts';
 import { exportLines, pageOfMessages } from '../history/views.ts';
 import { DECIDING_ROOM } from '../storage/approval-rows.ts';
@@ -218,7 +218,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       return idTaken(place.id);
     }
     const by = { account: place.account, only: fields.identity?.only };
-    const refused = refusalOfTurn(by, this.#state.transcript, undefined, taken);
+    const refused = by.only && guard().refusalOfTurn(by, this.#state.transcript, undefined, taken?.agent);
     if (refused) {
       releaseUnused(this.#state.context, taken?.retained);
       return failedResult(refused);

@@ -6,7 +6,7 @@ import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { ApiError, invalidRequest, refuseOtherMembers } from '../../kit/http/errors.ts';
+import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
@@ -15,18 +15,12 @@ import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import {
-  boundAgent,
-  boundCaller,
-  CREATED_MEMBERS,
-  refuseOtherConversation,
-  toldToBound,
-} from '../../rooms/page-tokens/bound-turn.ts';
 import { checkRun } from '../../rooms/runs/check-run.ts';
 import { withErrorLine } from '../../rooms/transfer/export-stream.ts';
 import { crossingText, noConversation } from '../answers/crossing-answer.ts';
 import { streamedTurn } from '../answers/turn-stream.ts';
 import type { CrossingText, Resumed } from '../contracts/conversation.ts';
+import { agentMeant, boundCaller, guard, refuseOtherConversation, toldToBound } from '../contracts/guard.ts';
 import { askedMember, refuseAbsent } from '../contracts/members.ts';
 import {
   conversationsQuery,
@@ -120,7 +114,7 @@ export const CONVERSATION_ROUTES = [
 async function createWith(c: Context<AppEnv>): Promise<Response> {
   const body = await bodyOf(c);
   const identity = c.get('identity');
-  if (identity.only) refuseOtherMembers(Object.keys(body.json), CREATED_MEMBERS, 'agent');
+  if (identity.only) guard().checkCreated(Object.keys(body.json));
   refuseAbsent(body.json);
   // These go to the object as texts, because an object's call cannot carry deeply nested objects.
   const { system: _, messages = [], tools, ...fields } = validate(createConversation, body.json);
@@ -135,7 +129,7 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   checkRetention(c, fields.retention_seconds);
   const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
   const place = { account: identity.account, id };
-  const asked = { ...fields, ...boundAgent(identity, fields.agent), identity };
+  const asked = { ...fields, ...agentMeant(identity, fields.agent), identity };
   const given = (name: 'system' | 'tools' | 'messages') => {
     const text = texts.get(name);
     return text === undefined ? {} : { [name]: crossingText(text) };

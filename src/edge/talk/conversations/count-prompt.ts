@@ -5,12 +5,12 @@ import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { layRetained } from '../../named/prefixes/retained-prefix.ts';
 import { retainedAgent, type Taken, takeNamed, withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
-import { refusalOfTurn } from '../../rooms/page-tokens/bound-turn.ts';
 import { withoutEdgeBlocks } from '../../rooms/runs/edge-blocks.ts';
 import { COMPACTION_BETA } from '../../rooms/summaries/summarize.ts';
 import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { CountedPrompt, PromptRequest } from '../contracts/conversation.ts';
+import { guard } from '../contracts/guard.ts';
 import { nextRequest } from '../history/next-request.ts';
 import { checkNamed, planByParts } from './begin-turn.ts';
 import type { ConversationState } from './conversation-state.ts';
@@ -48,7 +48,7 @@ async function buildPrompt(
   const present = () => state.present();
   const { identity, body } = asked;
   const allowed = () => {
-    const refused = refusalOfTurn(identity, context.transcript, present(), taken);
+    const refused = identity.only && guard().refusalOfTurn(identity, context.transcript, present(), taken?.agent);
     if (refused) throw refused;
     return present();
   };

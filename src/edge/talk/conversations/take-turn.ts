@@ -5,7 +5,6 @@ import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
 import { namesBeginning, takeNamed } from '../../rooms/agents/retained-agent.ts';
-import { refusalOfTurn } from '../../rooms/page-tokens/bound-turn.ts';
 import { withoutEdgeBlocks } from '../../rooms/runs/edge-blocks.ts';
 import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from '../answers/answer-turn.ts';
 import { failedAnswer, interruptedCall, receivedText, stoppedBefore } from '../answers/crossing-answer.ts';
@@ -13,6 +12,7 @@ import { hiddenAnswer } from '../answers/hidden-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { pingedAnswer } from '../answers/pinged-answer.ts';
 import type { TurnAnswer, TurnRequest } from '../contracts/conversation.ts';
+import { guard } from '../contracts/guard.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import { lacksSummary } from '../history/truncate.ts';
 import { beginTurn, planTurn, turnIdOf } from './begin-turn.ts';
@@ -115,7 +115,7 @@ function checkBound(state: ConversationState, { request, taken }: AskedTurn): vo
   const present = state.present();
   // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
   if (namesBeginning(request) && !taken && !present) throw interruptedCall();
-  const refused = refusalOfTurn(request.identity, state.transcript, present, taken);
+  const refused = guard().refusalOfTurn(request.identity, state.transcript, present, taken?.agent);
   if (refused) throw refused;
 }
 

@@ -16,7 +16,6 @@ import { validate } from '../../kit/http/validate.ts';
 import { isOverloaded, ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
 import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
-import { boundAgent, plainHeaders, plainRequest, refuseOtherConversation } from '../../rooms/page-tokens/bound-turn.ts';
 import { checkRun } from '../../rooms/runs/check-run.ts';
 import { unpack } from '../answers/crossing-answer.ts';
 import { eventStreamHeaders, streamedTurn } from '../answers/turn-stream.ts';
@@ -29,6 +28,7 @@ import type {
   TurnRequest,
   WireError,
 } from '../contracts/conversation.ts';
+import { agentMeant, guard, refuseOtherConversation } from '../contracts/guard.ts';
 import type { MemberValues } from '../contracts/member.ts';
 import { askedMember, checkMembers } from '../contracts/members.ts';
 import { damageIn } from '../storage/damaged-row.ts';
@@ -57,8 +57,8 @@ export async function proxyTurn(
   refuseSubagent(id);
   refuseOtherConversation(identity, id);
   const isBound = identity.only !== undefined;
-  const caller = isBound ? plainHeaders(c.req.raw.headers) : c.req.raw.headers;
-  if (isBound) body = plainRequest(body);
+  const caller = isBound ? guard().headers(c.req.raw.headers) : c.req.raw.headers;
+  if (isBound) body = guard().body(body);
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
@@ -87,7 +87,7 @@ export async function proxyTurn(
     deliverUrl,
     show: said('show'),
     prefix: said('prefix'),
-    ...boundAgent(identity, said('agent')),
+    ...agentMeant(identity, said('agent')),
     model: said('model'),
     fallbacks: said('fallback_models'),
     headers: await headersToObject(c, caller),
@@ -200,7 +200,7 @@ export async function countedPromptOf(
   const identity = c.get('identity');
   refuseOtherConversation(identity, id);
   const prefix = askedMember('prefix', caller, request.json);
-  const named = boundAgent(identity, askedMember('agent', caller, request.json));
+  const named = agentMeant(identity, askedMember('agent', caller, request.json));
   const place = { account: identity.account, id };
   const prompt = await callOwn<CountedPrompt | undefined>(c, id, (object) =>
     object.prompt({ place, identity, prefix, ...named, body: bodyFor(request) }),

@@ -27,15 +27,8 @@ import {
   modelAsked,
   questionIn,
 } from '../../rooms/choice/choose-model.ts';
-import { checkBoundMessages } from '../../rooms/page-tokens/bound-messages.ts';
-import {
-  boundAgent,
-  plainCall,
-  plainRequest,
-  refusalOfAgent,
-  refuseOtherConversation,
-} from '../../rooms/page-tokens/bound-turn.ts';
 import { refuseRun } from '../../rooms/runs/check-run.ts';
+import { agentMeant, guard, refuseOtherConversation } from '../contracts/guard.ts';
 import { askedMember, checkMembers, refuseKept, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
 import type { SentMessage } from '../history/continuation.ts';
 import { breakpointsFor, mostOf } from '../history/next-request.ts';
@@ -66,14 +59,14 @@ export const NOTHING_INHERITED = { system: undefined, tools: undefined };
  */
 export async function agentAsked(c: Context<AppEnv>, headers: Headers, body: Json): Promise<FoundAgent | undefined> {
   const identity = c.get('identity');
-  const { agent, agentOwner, agentListed } = boundAgent(identity, askedMember('agent', headers, body));
+  const { agent, agentOwner, agentListed } = agentMeant(identity, askedMember('agent', headers, body));
   let found: FoundAgent | undefined;
   if (agent !== undefined) {
     refuseBoth({ agent, prefix: askedMember('prefix', headers, body) });
     const place = { env: c.env, settings: c.get('settings') };
     found = await findAgent(place, identity, agent, agentOwner, agentListed);
   } else refuseWithoutAgent(body);
-  const refused = refusalOfAgent(identity, found);
+  const refused = identity.only && guard().refusalOfAgent(identity, found);
   if (refused) throw refused;
   return found;
 }
@@ -81,7 +74,7 @@ export async function agentAsked(c: Context<AppEnv>, headers: Headers, body: Jso
 /** @throws ApiError 400 for messages that are none; 403 for those that a bound token may not send */
 export function checkStatelessMessages({ only }: Identity, body: Json): void {
   const { messages } = validate(defaultedRequest, body);
-  if (only) checkBoundMessages(messages as SentMessage[], new Set());
+  if (only) guard().checkMessages(messages as SentMessage[], new Set());
 }
 
 /**
@@ -100,8 +93,8 @@ export async function statelessMessage(
   const { raw } = c.req;
   const isBound = identity.only !== undefined;
   refuseOtherConversation(identity, '');
-  const caller = isBound ? plainCall(raw) : raw;
-  const sent = isBound ? plainRequest(given) : given;
+  const caller = isBound ? guard().call(raw) : raw;
+  const sent = isBound ? guard().body(given) : given;
   checkMembers(caller.headers, sent.json);
   refuseKept(caller.headers, sent.json);
   refuseRun(sent.json);

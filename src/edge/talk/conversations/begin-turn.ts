@@ -17,10 +17,8 @@ import {
   modelAsked,
 } from '../../rooms/choice/choose-model.ts';
 import { presentChoice, storeChoice } from '../../rooms/choice/model-chooser.ts';
-import type { CarriedLimits } from '../../rooms/runs/limits.ts';
 import { Run } from '../../rooms/runs/run.ts';
 import type { RunContext } from '../../rooms/runs/run-context.ts';
-import { isRun, type RunRequest } from '../../rooms/runs/stored-run.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
@@ -36,6 +34,7 @@ import { listedParentOf } from '../turn/turn-ending.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
+import { type CarriedLimits, isRun, type RunRequest } from './stored-run.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };

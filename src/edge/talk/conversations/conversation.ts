@@ -29,8 +29,6 @@ import { beginAgain, resumeRun } from '../../rooms/background/begin-again.ts';
 import type { Chosen } from '../../rooms/choice/choose-model.ts';
 import { ModelChooser } from '../../rooms/choice/model-chooser.ts';
 import { refusalOfTurn, refusedToBound, toldToBound } from '../../rooms/page-tokens/bound-turn.ts';
-import { withoutEdgeBlocks } from '../../rooms/runs/edge-blocks.ts';
-import { ownerOfRoom } from '../../rooms/runs/run-room.ts';
 import { subagentOutcomeOf } from '../../rooms/subagents/subagent-outcome.ts';
 import { Summarizer } from '../../rooms/summaries/summarizer.ts';
 import { backupLines, copyLines, rewindTo } from '../../rooms/transfer/forks.ts';
@@ -78,6 +76,7 @@ import type {
   TurnRequest,
 } from '../contracts/conversation.ts';
 import { readRequest } from '../contracts/read-request.ts';
+import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import { lacksSummary } from '../history/truncate.ts';
 import { describe, exportLines, pageOfMessages } from '../history/views.ts';
@@ -86,6 +85,7 @@ import { DamagedTable, damageBy, damageIn } from '../storage/damaged-row.ts';
 import { GRACE_MS, type Profile } from '../storage/rows.ts';
 import { Transcript } from '../storage/transcript.ts';
 import { endDamagedTurns } from '../turn/end-damaged.ts';
+import { ownerOfRoom } from '../turn/memory-room.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
 import { beginTurn, planTurn, type ReadRequest, turnIdOf, WATCH_MS } from './begin-turn.ts';

@@ -7,11 +7,11 @@ import { retainedAgent, type Taken, takeNamed, withdrawnFrom } from '../../rooms
 import { choiceOf } from '../../rooms/choice/choose-model.ts';
 import { presentChoice } from '../../rooms/choice/model-chooser.ts';
 import { refusalOfTurn } from '../../rooms/page-tokens/bound-turn.ts';
-import { withoutEdgeBlocks } from '../../rooms/runs/edge-blocks.ts';
 import { COMPACTION_BETA } from '../../rooms/summaries/summarize.ts';
 import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { CountedPrompt, PromptRequest } from '../contracts/conversation.ts';
+import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
 import { nextRequest } from '../history/next-request.ts';
 import type { Profile } from '../storage/rows.ts';
 import { checkNamed } from './begin-turn.ts';

@@ -8,10 +8,8 @@ import { checkRetained } from '../../named/prefixes/retained-prefix.ts';
 import type { Agent } from '../../rooms/agents/agent.ts';
 import { layerOf, ownerOfTool, retainedAgent, type Taken } from '../../rooms/agents/retained-agent.ts';
 import { isRefused } from '../../rooms/background/turn-events.ts';
-import type { CarriedLimits } from '../../rooms/runs/limits.ts';
 import { Run } from '../../rooms/runs/run.ts';
 import type { RunContext } from '../../rooms/runs/run-context.ts';
-import { isRun, type RunRequest } from '../../rooms/runs/stored-run.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
@@ -25,9 +23,9 @@ import { Turn, type TurnOptions } from '../turn/turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
-import type { ConversationContext } from './maintenance.ts';
-import type { AskedTurn, OpenPart, ReadRequest } from './parts.ts';
+import type { AskedTurn, ConversationContext, OpenPart, ReadRequest, TurnHooks } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
+import { type CarriedLimits, isRun, type RunRequest } from './stored-run.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -74,9 +72,6 @@ export function checkNamed(retained: Profile, { prefix, agent }: Pick<TurnReques
   if (agent !== undefined) checkRetained('agent', retained.agent, agent);
   if (prefix !== undefined) checkRetained('prefix', retained.prefix, prefix);
 }
-
-/** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
-export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 
 /**
  * Stores a turn and its messages, and makes its runner. Waits for nothing: the caller takes the lock with the result.

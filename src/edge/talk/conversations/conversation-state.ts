@@ -8,7 +8,6 @@ import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
 import { beginAgain, resumeRun } from '../../rooms/background/begin-again.ts';
-import { ownerOfRoom } from '../../rooms/runs/run-room.ts';
 import type { LeftOut } from '../../rooms/transfer/kept-messages.ts';
 import { crossingText, failedResult, lacksRoom, unknownConversation } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
@@ -20,9 +19,11 @@ import { DamagedTable, damageBy, damageIn } from '../storage/damaged-row.ts';
 import type { Profile } from '../storage/rows.ts';
 import { Transcript } from '../storage/transcript.ts';
 import { endDamagedTurns } from '../turn/end-damaged.ts';
+import { ownerOfRoom } from '../turn/memory-room.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
-import { type ConversationContext, Maintenance } from './maintenance.ts';
+import { Maintenance } from './maintenance.ts';
+import type { ConversationContext } from './parts.ts';
 import { type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */

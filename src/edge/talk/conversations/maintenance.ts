@@ -10,14 +10,13 @@ import { releasePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { TurnEvents } from '../../rooms/background/turn-events.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from '../../rooms/runs/crashed-run.ts';
 import { turnInterrupted } from '../answers/crossing-answer.ts';
-import { accountRequestOf, type ObjectContext } from '../answers/object-context.ts';
+import { accountRequestOf } from '../answers/object-context.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix, type TurnRow } from '../storage/rows.ts';
 import { deleteExpired, endsToExpire, latestTurn, unsettledTurns, wakingTurns } from '../storage/turn-queries.ts';
 import { restoreCrashed } from '../turn/restore-turn.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
-import type { OpenPart } from './parts.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */
@@ -33,12 +32,6 @@ const APPROVAL_MS = 30 * DAY_MS;
 interface Maintained extends SettlingObject {
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
   isBusy(): boolean;
-}
-
-/** The object's context, with its maintenance, and what rooms have in the object. */
-export interface ConversationContext extends ObjectContext {
-  maintenance: Maintenance;
-  parts: readonly OpenPart[];
 }
 
 /** Maintains a conversation. A crash loses nothing: unconfirmed work is in the rows, and an alarm repeats it. */

@@ -5,13 +5,23 @@ import type { Slots } from '../../kit/rooms/slots.ts';
 import type { About } from '../../money/contracts/about.ts';
 import type { Agent } from '../../rooms/agents/agent.ts';
 import type { Taken } from '../../rooms/agents/retained-agent.ts';
+import type { ObjectContext } from '../answers/object-context.ts';
 import type { BoundCaller, TurnRequest } from '../contracts/conversation.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { Runner } from '../turn/running-turn.ts';
-import type { TurnHooks } from './begin-turn.ts';
-import type { ConversationContext } from './maintenance.ts';
+import type { TurnContext } from '../turn/turn-context.ts';
+import type { Maintenance } from './maintenance.ts';
+
+/** The object's context, with its maintenance, and what rooms have in the object. */
+export interface ConversationContext extends ObjectContext {
+  maintenance: Maintenance;
+  parts: readonly OpenPart[];
+}
+
+/** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
+export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };

@@ -6,8 +6,8 @@ import { createRequestId } from '../../../../src/edge/kit/http/headers/request-i
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
 import { approvalsRoom } from '../../../../src/edge/rooms/approvals/room.ts';
-import { checkRun } from '../../../../src/edge/rooms/runs/check-run.ts';
 import { ROOMS } from '../../../../src/edge/rooms.ts';
+import { checkRun } from '../../../../src/edge/talk/contracts/check-tools.ts';
 import { approvalsOf, passingTime, readOf, rowsOf, stubOf, turnNow } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';

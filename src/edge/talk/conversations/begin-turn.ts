@@ -19,6 +19,7 @@ import {
 import { presentChoice, storeChoice } from '../../rooms/choice/model-chooser.ts';
 import { Run } from '../../rooms/runs/run.ts';
 import type { RunContext } from '../../rooms/runs/run-context.ts';
+import { lacksRoom } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
@@ -51,7 +52,8 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  * @param present the profile of the conversation, if it exists
  * @param taken what a new conversation begins with
  * @param chosen how its model was chosen, if that is done
- * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
+ * @throws ApiError 400 for messages that do not continue the history, 409 for tools of an absent room, 413 for a request that
+ *   is too large to go up
  */
 export function planTurn(
   context: ConversationContext,
@@ -70,7 +72,10 @@ export function planTurn(
       isBound: request.identity.only !== undefined && !request.parent,
     });
   const choice = choiceOf(agent, context.settings().models);
-  return choice ? planChosen(context, choice, request, plan, chosen) : plan();
+  const planned = choice ? planChosen(context, choice, request, plan, chosen) : plan();
+  const lacking = planned.run?.tools.lacking;
+  if (lacking !== undefined) throw lacksRoom(lacking, 'This conversation has tools that the edge calls');
+  return planned;
 }
 
 /** Plans a turn whose agent chooses its model. If the model is still to be chosen, the plan says so. */

@@ -12,14 +12,13 @@ import { EDGE } from '../../talk/contracts/edge-server.ts';
 import type { SpentSoFar } from '../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { isAnswered, messagesOf, turnAt, turnsOfRun } from '../../talk/storage/turn-queries.ts';
+import { callsTakenUp, isAnswered, messagesOf, turnAt, turnsOfRun } from '../../talk/storage/turn-queries.ts';
 import { inputTokens } from '../../talk/turn/answer-report.ts';
 import { EventLog } from '../../talk/turn/event-log.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../../talk/turn/restore-turn.ts';
 import { Turn } from '../../talk/turn/turn.ts';
 import { endRun, type RunTurn } from './end-run.ts';
-import { callsTakenUp } from './owed-calls.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
 

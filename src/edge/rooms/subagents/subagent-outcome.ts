@@ -5,8 +5,7 @@ import { outcomeOfTurn, turnsGoingOn } from '../../talk/answers/turn-outcome.ts'
 import type { SubagentOutcome } from '../../talk/contracts/conversation.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
-import { callsTakenUp } from '../runs/owed-calls.ts';
+import { callsTakenUp, turnsOfRun } from '../../talk/storage/turn-queries.ts';
 
 /**
  * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no

@@ -10,6 +10,7 @@ import { layerOf, ownerOfTool, retainedAgent, type Taken } from '../../rooms/age
 import { isRefused } from '../../rooms/background/turn-events.ts';
 import { Run } from '../../rooms/runs/run.ts';
 import type { RunContext } from '../../rooms/runs/run-context.ts';
+import { lacksRoom } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
@@ -37,20 +38,24 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  * Plans a turn. Writes nothing and waits for nothing.
  *
  * @param present the profile of the conversation, if it exists
- * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
+ * @throws ApiError 400 for messages that do not continue the history, 409 for tools of an absent room, 413 for a request that
+ *   is too large to go up
  */
 export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
   for (const part of context.parts) part.prepare?.();
   if (present) checkNamed(present, request);
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
-  return planByParts(context, turn, agent, (model) =>
+  const planned = planByParts(context, turn, agent, (model) =>
     nextRequest(request.body, context.transcript, context.settings(), {
       ...{ prefix: taken, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
       // What a run asks its subagent is the edge's own.
       isBound: request.identity.only !== undefined && !request.parent,
     }),
   );
+  const lacking = planned.run?.tools.lacking;
+  if (lacking !== undefined) throw lacksRoom(lacking, 'This conversation has tools that the edge calls');
+  return planned;
 }
 
 /** Plans a turn, or a prompt that is counted, as a room does that has a way of its own. */

@@ -16,9 +16,9 @@ import { validate } from '../../kit/http/validate.ts';
 import { isOverloaded, ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
 import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
-import { checkRun } from '../../rooms/runs/check-run.ts';
 import { unpack } from '../answers/crossing-answer.ts';
 import { eventStreamHeaders, streamedTurn } from '../answers/turn-stream.ts';
+import { checkRun } from '../contracts/check-tools.ts';
 import type {
   CountedPrompt,
   CrossingText,

@@ -27,7 +27,7 @@ import {
   modelAsked,
   questionIn,
 } from '../../rooms/choice/choose-model.ts';
-import { refuseRun } from '../contracts/edge-tools.ts';
+import { refuseRun } from '../contracts/check-tools.ts';
 import { agentMeant, guard, refuseOtherConversation } from '../contracts/guard.ts';
 import { askedMember, checkMembers, refuseKept, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
 import type { SentMessage } from '../history/continuation.ts';

@@ -5,7 +5,7 @@ import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { approvalsRoom } from '../../../../src/edge/rooms/approvals/room.ts';
-import { checkRun } from '../../../../src/edge/rooms/runs/check-run.ts';
+import { checkRun } from '../../../../src/edge/talk/contracts/check-tools.ts';
 import { approvalsOf, passingTime, readOf, rowsOf, stubOf, turnNow } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
@@ -17,8 +17,6 @@ const tools = [weather({ approval: 'always' }, 'pay')];
 const asked = () => bodyOf('Pay the bill.', { tools });
 const LACKS = /waits for an approval, and this edge has no room "approvals"/;
 
-const withoutApprovals = () => withoutRooms(approvalsRoom);
-
 test('it wakes, is read, told and backed up with what waits, goes on only where the room is back, and is erased', async () => {
   answeringBy((body) => (JSON.stringify(body.messages).includes('tool_result') ? says('It is paid.') : payment));
   const came = servingTools(() => new Response('paid'));
@@ -27,7 +25,7 @@ test('it wakes, is read, told and backed up with what waits, goes on only where 
   const [waiting] = await approvalsOf();
   const { id } = waiting as { id: string };
   const before = [await readOf(), await turnNow(turn), await rowsOf()];
-  const again = withoutApprovals();
+  const again = withoutRooms(approvalsRoom);
   await abortAllDurableObjects();
   // It is kept for as long as with the room.
   expect(await stubOf().patch({ retention_seconds: 60 })).toMatchObject({ ok: true });
@@ -61,7 +59,7 @@ test('it wakes, is read, told and backed up with what waits, goes on only where 
   expect(came).toHaveLength(1);
 
   await say(asked(), { id: 'c2' });
-  withoutApprovals();
+  withoutRooms(approvalsRoom);
   expect(await stubOf('c2').erase()).toBe(true);
   expect(await readOf('c2')).toBeUndefined();
   await say(bodyOf('Hello.'), { id: 'c2' });
@@ -73,7 +71,7 @@ test('a tool whose calls would wait is refused, and one that is there already is
     JSON.stringify(body.messages).includes('tool_result') ? says('Nobody can approve.') : payment,
   );
   const came = servingTools(() => new Response('paid'));
-  withoutApprovals();
+  withoutRooms(approvalsRoom);
   const isRefused = () =>
     checkRun(
       { tools },

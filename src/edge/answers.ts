@@ -1,6 +1,8 @@
 /** The types of requests and answers that clients and the page need. They import nothing else of the edge. */
 
 // It says what rows and messages show of a choice.
+export type { runLimits } from './talk/contracts/run-limits.schema.ts';
+
 import type {} from './rooms/choice/chosen-by.schema.ts';
 
 export type { modelAnswer } from './claude/models/models-answers.schema.ts';
@@ -37,7 +39,7 @@ export type { batchEstimate, deletedBatch, MessageBatch } from './rooms/batches/
 export type { evaluateRequest } from './rooms/evaluation/evaluation.schema.ts';
 export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts';
 export type { AccountSpendRow, DeploymentReport, PoolQuotaReport } from './rooms/pools/pools-answers.schema.ts';
-export type { anyRunSchema, runLimits } from './rooms/runs/runs.schema.ts';
+export type { anyRunSchema } from './rooms/runs/runs.schema.ts';
 export type { SHIPPED_SOURCES } from './rooms/webhooks/shipped-sources.ts';
 export type { EventRow } from './rooms/webhooks/webhooks-answers.schema.ts';
 export type { ConversationPatch, createConversation, forkRequest } from './talk/conversations/conversations.schema.ts';

@@ -40,6 +40,11 @@ export function isBase64(text: string): boolean {
   return text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
 }
 
+/** @returns how many bytes a base64 text decodes to. */
+export function bytesOfBase64(text: string): number {
+  return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
+}
+
 /** @returns the bytes of base64 text in any form. @throws DOMException for any other text */
 export function base64Bytes(text: string): Bytes {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));

@@ -1,4 +1,5 @@
 import { messagesRequest } from '../../claude/messages.schema.ts';
+import { namedSecret } from '../../gate/settings/tool-secrets.ts';
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
@@ -6,8 +7,8 @@ import { classifierRef } from '../../named/classify/classifiers.schema.ts';
 import { prefixRef } from '../../named/prefixes/prefixes.schema.ts';
 import { putBodies, refSchema } from '../../named/versions/versions.schema.ts';
 import type { RequestMembers } from '../../talk/contracts/member.ts';
+import { runLimits } from '../../talk/contracts/run-limits.schema.ts';
 import { historySetting } from '../../talk/history/history.schema.ts';
-import { namedSecret, runLimits } from '../runs/runs.schema.ts';
 
 /** The most bytes of a stored version. Each conversation keeps a copy of its own. */
 export const MAX_AGENT_BYTES = 512 * 1024;

@@ -2,12 +2,11 @@
 
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
+import { faultOfSecret, type SecretSettings, valueOfSecret, withoutScheme } from '../../gate/settings/tool-secrets.ts';
 import { finalError, invalidRequest, misconfigured } from '../../kit/http/errors.ts';
 import { deliverFault } from '../../kit/http/headers/hosts.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { faultOfSecret, valueOfSecret } from '../runs/tools/check-tools.ts';
-import { refuseEdgeServer } from '../runs/tools/edge-server.ts';
-import { type SecretSettings, withoutScheme } from '../runs/tools/tool-secrets.ts';
+import { refuseEdgeServer } from '../../talk/contracts/edge-server.ts';
 import type { AgentFields, CalledServer } from './agents.schema.ts';
 
 /**

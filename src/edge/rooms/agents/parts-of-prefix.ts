@@ -11,7 +11,7 @@ import type { Json } from '../../kit/json/object.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
 import { findAsked } from '../../named/versions/named-routes.ts';
-import { hasRun } from '../runs/tools/check-tools.ts';
+import { hasRun } from '../../talk/contracts/edge-tools.ts';
 import { MAX_AGENT_BYTES } from './agents.schema.ts';
 
 /**

@@ -7,12 +7,11 @@ import type { BoundCaller, CalledDecision, DecisionAnswer, Result } from '../../
 import { newTurnRow, runContextOf, type TurnHooks, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
 import type { ConversationContext } from '../../talk/conversations/maintenance.ts';
 import type { ConversationPart, OpenConversation } from '../../talk/conversations/parts.ts';
+import { type CarriedLimits, type RunRequest, storedRunOf } from '../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
-import type { CarriedLimits } from '../runs/limits.ts';
 import { Run } from '../runs/run.ts';
-import { type RunRequest, storedRunOf } from '../runs/stored-run.ts';
 import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
 import { takeUpCalls } from './owed-calls.ts';
 

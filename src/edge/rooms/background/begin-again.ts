@@ -14,13 +14,13 @@ import {
   WATCH_MS,
 } from '../../talk/conversations/begin-turn.ts';
 import type { ConversationContext } from '../../talk/conversations/maintenance.ts';
+import { type RunRequest, storedRunOf } from '../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import { messagesOf } from '../../talk/storage/turn-queries.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { Turn } from '../../talk/turn/turn.ts';
 import type { CrashedRun } from '../runs/crashed-run.ts';
 import { Run } from '../runs/run.ts';
-import { type RunRequest, storedRunOf } from '../runs/stored-run.ts';
 
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
 const MOST_BEGINNINGS = 10;

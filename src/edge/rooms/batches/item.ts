@@ -28,9 +28,9 @@ import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
 import { readerOf } from '../../named/versions/named-routes.ts';
+import { refuseEdgeServer } from '../../talk/contracts/edge-server.ts';
 import { isOpenTo, memberNames, refuseAbsent } from '../../talk/contracts/members.ts';
-import { withoutEdgeBlocksIn } from '../runs/edge-blocks.ts';
-import { refuseEdgeServer } from '../runs/tools/edge-server.ts';
+import { withoutEdgeBlocksIn } from '../../talk/history/edge-blocks.ts';
 import { batchItem } from './batches.schema.ts';
 import type { BatchTarget } from './upstream-batches.ts';
 

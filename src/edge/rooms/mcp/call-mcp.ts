@@ -1,9 +1,8 @@
 /** Calls a tool of an MCP server, and turns its answer into a result that the API accepts. */
 
-import { base64Bytes, encoder, isBase64 } from '../../kit/http/bytes.ts';
+import { base64Bytes, bytesOfBase64, encoder, isBase64 } from '../../kit/http/bytes.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
-import { bytesOfBase64 } from '../runs/edge-blocks.ts';
 import { imageTypeOf } from '../runs/image-type.ts';
 import type { PostContext } from '../runs/post-call.ts';
 import type { McpRun } from '../runs/runs.schema.ts';

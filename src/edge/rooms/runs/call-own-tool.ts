@@ -1,9 +1,8 @@
 /** Calls a tool that the Worker's own code defines, and turns what it returns into a result that the API accepts. */
 
-import { encoder, isBase64 } from '../../kit/http/bytes.ts';
+import { bytesOfBase64, encoder, isBase64 } from '../../kit/http/bytes.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
-import { bytesOfBase64 } from './edge-blocks.ts';
 import {
   failedCall,
   IMAGES,

@@ -2,12 +2,12 @@
 
 import type { Identity } from '../../gate/identity/caller.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { refuseEdgeServer } from '../../talk/contracts/edge-server.ts';
+import { hasRun } from '../../talk/contracts/edge-tools.ts';
+import { runLimits } from '../../talk/contracts/run-limits.schema.ts';
 import { refuseUndecidable } from './pauses.ts';
-import { runLimits } from './runs.schema.ts';
-import { checkTools, hasRun } from './tools/check-tools.ts';
-import { refuseEdgeServer } from './tools/edge-server.ts';
+import { checkTools } from './tools/check-tools.ts';
 
 /**
  * Checks the tools and limits of a run in a request to a conversation.
@@ -22,13 +22,4 @@ export function checkRun(body: Readonly<Record<string, unknown>>, identity: Iden
     refuseUndecidable(tools);
   }
   checkTools(tools, identity, settings);
-}
-
-/** @throws ApiError 400 if a request without a conversation has tools with `run` */
-export function refuseRun(body: Readonly<Record<string, unknown>>): void {
-  refuseEdgeServer(body);
-  if (!hasRun(body.tools)) return;
-  throw invalidRequest(
-    'tools: those with `run` need a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
-  );
 }

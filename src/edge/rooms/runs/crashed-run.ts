@@ -8,6 +8,8 @@ import { type Frame, FrameReader } from '../../kit/sse/frames.ts';
 import { numberOfTry } from '../../money/admission/admission.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
+import { EDGE } from '../../talk/contracts/edge-server.ts';
+import type { SpentSoFar } from '../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { isAnswered, messagesOf, turnAt, turnsOfRun } from '../../talk/storage/turn-queries.ts';
@@ -17,11 +19,9 @@ import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../../talk/turn/restore-turn.ts';
 import { Turn } from '../../talk/turn/turn.ts';
 import { endRun, type RunTurn } from './end-run.ts';
-import type { SpentSoFar } from './limits.ts';
 import { callsTakenUp } from './owed-calls.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
-import { EDGE } from './tools/edge-server.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
 /** How often a run is resumed after a crash. The limit is needed because the run itself may cause the crash. */

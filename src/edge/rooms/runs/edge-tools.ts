@@ -1,8 +1,8 @@
 /** Tools that the edge calls itself: those with a member `run`, which never goes up. */
 
-import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { asText, isObject, parseObject } from '../../kit/json/object.ts';
-import type { PendingResults } from '../../talk/history/cancelled-calls.ts';
+import { edit, itemTexts } from '../../kit/json/edit.ts';
+import { asText, isObject } from '../../kit/json/object.ts';
+import { MAY_HAVE_RUN } from '../../talk/contracts/edge-tools.ts';
 import type { ToolRun } from './runs.schema.ts';
 import { filledAgentTool, isAgentRun } from './tools/agent-tools.ts';
 import { filledTool, IN_WORKER, isWorkerRun, markOfTools, workerTool } from './tools/worker-tools.ts';
@@ -33,12 +33,6 @@ export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeT
   return { sent: given.sent, runs: new Map([...given.runs, ...stored.runs]), mark: stored.mark + given.mark };
 }
 
-/**
- * Matches a member `run`, also one with escaped letters. Inside a string its quotes would be escaped. So most requests need
- * no parsing.
- */
-const MAY_HAVE_RUN = /"run"|\\u00(?:72|75|6e)/i;
-
 function ownEdgeTools(tools: string): EdgeTools | undefined {
   const runs = new Map<string, ToolRun>();
   const own: string[] = [];
@@ -60,50 +54,4 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
   });
   if (runs.size === 0) return undefined;
   return { sent: `[${sent.join(',')}]`, runs, mark: own.length === 0 ? '' : markOfTools(own) };
-}
-
-/**
- * Removes the addresses and headers of the tools that the edge calls. Both may be secrets of the account that sent them, and
- * somebody else may read the conversation.
- *
- * @param tools the JSON text of a list
- * @returns the JSON text of the list without addresses and headers
- */
-export function withoutAddresses(tools: string): string {
-  if (!tools.startsWith('[') || !MAY_HAVE_RUN.test(tools)) return tools;
-  const shown = itemTexts(tools).map((text) =>
-    isObject(parseObject(text)?.run) ? edit(text, { run: undefined }) : text,
-  );
-  return `[${shown.join(',')}]`;
-}
-
-/** The edge has made no calls for the last answer. */
-export const NOTHING_PENDING: PendingResults = new Map();
-
-/**
- * Puts the results of the edge's calls before the user's next message, mixed with the client's own results in the order of
- * the calls. The API wants all results in one message.
- *
- * @param called the ids of the last answer's calls, in their order
- * @param pending the edge's `tool_result` blocks as JSON texts, by the ids of their calls
- * @param message the user's next message as JSON text; undefined if only the results go up
- * @returns the message as JSON text
- */
-export function withResults(called: Iterable<string>, pending: PendingResults, message: string | undefined): string {
-  const results = new Map(pending);
-  const rest: string[] = [];
-  const content = message === undefined ? '[]' : (memberTexts(message).get('content') ?? '[]');
-  if (content.startsWith('[')) {
-    for (const text of itemTexts(content)) {
-      const block = JSON.parse(text) as unknown;
-      const id = isObject(block) && block.type === 'tool_result' ? asText(block.tool_use_id) : undefined;
-      if (id === undefined || pending.has(id) || results.has(id)) rest.push(text);
-      else results.set(id, text);
-    }
-  } else if (JSON.parse(content) !== '') rest.push(`{"type":"text","text":${content}}`);
-  const calls = new Set(called);
-  const ordered = [...calls].flatMap((id) => results.get(id) ?? []);
-  const strays = [...results].filter(([id]) => !calls.has(id)).map(([, text]) => text);
-  const all = `[${[...ordered, ...strays, ...rest].join(',')}]`;
-  return message === undefined ? `{"role":"user","content":${all}}` : edit(message, { content: all });
 }

@@ -3,7 +3,8 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { RunLimits } from './runs.schema.ts';
+import type { RunLimits } from '../../talk/contracts/run-limits.schema.ts';
+import type { CarriedLimits, SpentSoFar } from '../../talk/conversations/stored-run.ts';
 
 /** Why a run has paused: one of its own limits, or a refusal of its account. */
 export type PauseReason =
@@ -20,18 +21,6 @@ export type PauseReason =
 const BUFFERED_SECONDS = 540;
 /** How often in a row the same call may be made. */
 const MOST_REPEATS = 3;
-
-/** What a run has used of its limits before a crash. */
-export interface SpentSoFar {
-  steps: number;
-  calls: number;
-  cost: Nanodollars;
-}
-
-/** What the runs before this one have used of the limits. The time of waiting for approval does not count. */
-export interface CarriedLimits extends SpentSoFar {
-  ms: number;
-}
 
 /** Counts what a run uses of its limits. */
 export class RunMeter {

@@ -1,6 +1,6 @@
+import { toolSecretsOf } from '../../gate/settings/tool-secrets.ts';
 import type { Room } from '../room.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
-import { toolSecretsOf } from './tools/tool-secrets.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
 
 /** For the reference alone: no Worker has them in it. */

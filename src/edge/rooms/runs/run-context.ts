@@ -2,13 +2,13 @@ import type { Settings } from '../../gate/settings/settings.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
+import type { CarriedLimits } from '../../talk/conversations/stored-run.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import type { RunCaller } from '../subagents/call-agent.ts';
 import type { RunTurn } from './end-run.ts';
-import type { CarriedLimits } from './limits.ts';
 import type { PausingRun } from './pauses.ts';
 import type { StepLog } from './shown-run.ts';
 

@@ -17,6 +17,7 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import { EventLog } from '../../talk/turn/event-log.ts';
+import { newShare, RESUMING_BYTES, takeRoom } from '../../talk/turn/memory-room.ts';
 import type { Started } from '../../talk/turn/read-buffered-answer.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
@@ -30,7 +31,6 @@ import { pauseInUse } from './pauses.ts';
 import type { PlannedCall } from './planned-call.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
-import { newShare, RESUMING_BYTES, takeRoom } from './run-room.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 

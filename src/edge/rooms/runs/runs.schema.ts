@@ -1,19 +1,13 @@
+import { namedSecret } from '../../gate/settings/tool-secrets.ts';
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { refSchema } from '../../named/versions/versions.schema.ts';
 import type { RequestMembers } from '../../talk/contracts/member.ts';
+import { runLimits } from '../../talk/contracts/run-limits.schema.ts';
 
-const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
 /** Headers that the edge sets itself, or that belong to the connection. */
 const RESERVED =
   /^(webhook-.*|host|content-(length|type|encoding)|connection|transfer-encoding|te|trailer|expect|upgrade|keep-alive|proxy-.*|cf-.*|user-agent)$/;
-
-/** What names a secret of the operator's. */
-export const namedSecret = {
-  secret: z
-    .string()
-    .check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
-};
 
 const headerValue = z.union(
   [
@@ -155,25 +149,6 @@ export const workerToolEntry = z.looseObject({ ...goesUp, run: workerRunSchema }
 /** A tool of an MCP server, and a server with all of its tools. Both occur only in stored prefixes and agents. */
 export const mcpTool = z.looseObject({ ...goesUp, ...withSchema, run: mcpRunSchema }).check(besideRun);
 export const mcpServer = z.looseObject({ ...goesUp, run: mcpServerSchema }).check(besideRun);
-
-/** The limits of a run: members of its request. */
-export const runLimits = z.object({
-  max_turns: z.described(z._default(z.int().check(z.gte(1), z.lte(100)), 10), 'How often the model may be asked.'),
-  max_usd: z.optionally(
-    z.number().check(z.gt(0), z.lte(1_000)),
-    'What the run may cost, in US dollars; `max_tokens` is lowered to it.',
-  ),
-  max_seconds: z.optionally(
-    z.int().check(z.gte(1), z.lte(86_400)),
-    'After so many seconds no further step begins; 540 where the answer does not stream.',
-  ),
-  max_tool_calls: z.described(z._default(z.int().check(z.gte(0), z.lte(1_000)), 100), 'How many calls the edge makes.'),
-  parallel_tools: z.described(
-    z._default(z.int().check(z.gte(1), z.lte(32)), 6),
-    'How many calls run at the same time.',
-  ),
-});
-export type RunLimits = z.output<typeof runLimits>;
 
 const limit = { open: ['bound'], isLimit: true } as const;
 /** What a request says of its run. */

@@ -7,11 +7,11 @@ import { edit } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { DELTA_LINES, type Frame, type SimilarDeltas } from '../../kit/sse/frames.ts';
+import { shownCall, shownResult } from '../../talk/history/edge-blocks.ts';
 import type { EventLog, TurnLog } from '../../talk/turn/event-log.ts';
 import type { LogBlocks } from '../../talk/turn/log-blocks.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import { eventsSoFar } from '../../talk/turn/message-events.ts';
-import { shownCall, shownResult } from './edge-blocks.ts';
 import type { ToolResult } from './tool-result.ts';
 
 const INDEX = /^\{"type":"content_block_delta","index":(\d+),/;

@@ -16,10 +16,10 @@ import { FrameReader } from '../../kit/sse/frames.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
 import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
+import type { RunRequest } from '../../talk/conversations/stored-run.ts';
 import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
 import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import type { RunRequest } from '../runs/stored-run.ts';
 import { summaryMessage, summaryWords, withCompaction } from './summarize.ts';
 
 /** The request of a turn, and its body without messages. */

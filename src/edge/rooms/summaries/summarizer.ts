@@ -17,6 +17,7 @@ import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { AskedTurn, OpenPart, Wait } from '../../talk/conversations/parts.ts';
+import { isRun } from '../../talk/conversations/stored-run.ts';
 import { CONFIRM_MS, type TurnSettlements } from '../../talk/conversations/turn-settlements.ts';
 import { ANSWERED } from '../../talk/history/new-messages.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
@@ -26,13 +27,12 @@ import { type Profile, refOf } from '../../talk/storage/rows.ts';
 import { NEW_SUMMARY, type SummaryRow } from '../../talk/storage/summary-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { lastCommitted, latestTurn } from '../../talk/storage/turn-queries.ts';
+import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
 import { stopped, TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { conversationReportOf } from '../../talk/turn/turn-ending.ts';
 import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
 import { OF_AGENT } from '../agents/agent-kind.ts';
 import { layerOf, retainedAgent } from '../agents/retained-agent.ts';
-import { newShare, takeRoom } from '../runs/run-room.ts';
-import { isRun } from '../runs/stored-run.ts';
 import {
   askForSummary,
   grantOfNextTry,

@@ -5,12 +5,12 @@ import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { eachItem } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { checkMessage, checkMessages, emptyHistoryState } from '../../talk/history/continuation.ts';
+import { replaying } from '../../talk/history/edge-blocks.ts';
 import { answeredTools } from '../../talk/history/replayable-blocks.ts';
 import { IMPORTED } from '../../talk/history/thinking.ts';
 import { withoutBreakpoints } from '../../talk/storage/message-text.ts';
 import type { BLANK_TURN, NewMessage, TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { replaying } from '../runs/edge-blocks.ts';
 import { dropPendingCalls, keptMessages, type LeftOut } from './kept-messages.ts';
 
 /** So many short messages are stored together. A statement has room for no more. */

@@ -6,10 +6,10 @@ import { readMessage } from '../../kit/json/block-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, parseObject } from '../../kit/json/object.ts';
+import { isEdgeCall } from '../../talk/history/edge-blocks.ts';
 import { objectText } from '../../talk/history/message-json.ts';
 import { isBlank, withoutPending } from '../../talk/history/replayable-blocks.ts';
 import { hasThinking, unboundBlocks } from '../../talk/storage/message-text.ts';
-import { isEdgeCall } from '../runs/edge-blocks.ts';
 
 /** How much an import leaves out. */
 export interface LeftOut {

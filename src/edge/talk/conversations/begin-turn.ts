@@ -8,10 +8,8 @@ import { checkRetained } from '../../named/prefixes/retained-prefix.ts';
 import type { Agent } from '../../rooms/agents/agent.ts';
 import { layerOf, ownerOfTool, retainedAgent, type Taken } from '../../rooms/agents/retained-agent.ts';
 import { isRefused } from '../../rooms/background/turn-events.ts';
-import type { CarriedLimits } from '../../rooms/runs/limits.ts';
 import { Run } from '../../rooms/runs/run.ts';
 import type { RunContext } from '../../rooms/runs/run-context.ts';
-import { isRun, type RunRequest } from '../../rooms/runs/stored-run.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
@@ -28,6 +26,7 @@ import { TurnRunner } from '../turn/turn-runner.ts';
 import type { ConversationContext } from './maintenance.ts';
 import type { AskedTurn, OpenPart, ReadRequest } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
+import { type CarriedLimits, isRun, type RunRequest } from './stored-run.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;

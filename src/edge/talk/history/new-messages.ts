@@ -2,8 +2,7 @@
 
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { isObject } from '../../kit/json/object.ts';
-import { NOTHING_PENDING, withResults } from '../../rooms/runs/edge-tools.ts';
+import { asText, isObject } from '../../kit/json/object.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -89,6 +88,9 @@ function textsOf(fresh: readonly SentMessage[], incoming: readonly SentMessage[]
   return [edit(text, { content: `[${blocks.slice(-length).join(',')}]` }), ...news.slice(1)];
 }
 
+/** The edge has made no calls for the last answer. */
+const NOTHING_PENDING: PendingResults = new Map();
+
 /** @returns the results of the edge's calls for the last answer that are not in a message yet. */
 function pendingAfter(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
   if (typeof last?.run !== 'number' || at.role !== 'assistant') return NOTHING_PENDING;
@@ -151,4 +153,32 @@ function owesResults(answers: readonly SentMessage[]): boolean {
   const blocks = answers.flatMap(({ content }) => (Array.isArray(content) ? content.filter(isObject) : []));
   const results = new Set(blocks.map(({ tool_use_id }) => tool_use_id));
   return blocks.some(({ type, id }) => (type === 'server_tool_use' || type === 'mcp_tool_use') && !results.has(id));
+}
+
+/**
+ * Puts the results of the edge's calls before the user's next message, mixed with the client's own results in the order of
+ * the calls. The API wants all results in one message.
+ *
+ * @param called the ids of the last answer's calls, in their order
+ * @param pending the edge's `tool_result` blocks as JSON texts, by the ids of their calls
+ * @param message the user's next message as JSON text; undefined if only the results go up
+ * @returns the message as JSON text
+ */
+function withResults(called: Iterable<string>, pending: PendingResults, message: string | undefined): string {
+  const results = new Map(pending);
+  const rest: string[] = [];
+  const content = message === undefined ? '[]' : (memberTexts(message).get('content') ?? '[]');
+  if (content.startsWith('[')) {
+    for (const text of itemTexts(content)) {
+      const block = JSON.parse(text) as unknown;
+      const id = isObject(block) && block.type === 'tool_result' ? asText(block.tool_use_id) : undefined;
+      if (id === undefined || pending.has(id) || results.has(id)) rest.push(text);
+      else results.set(id, text);
+    }
+  } else if (JSON.parse(content) !== '') rest.push(`{"type":"text","text":${content}}`);
+  const calls = new Set(called);
+  const ordered = [...calls].flatMap((id) => results.get(id) ?? []);
+  const strays = [...results].filter(([id]) => !calls.has(id)).map(([, text]) => text);
+  const all = `[${[...ordered, ...strays, ...rest].join(',')}]`;
+  return message === undefined ? `{"role":"user","content":${all}}` : edit(message, { content: all });
 }

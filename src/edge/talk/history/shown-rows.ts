@@ -7,11 +7,11 @@ import { readBlock } from '../../kit/json/block-texts.ts';
 import { itemTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, parseObject } from '../../kit/json/object.ts';
-import { shownCall, shownResult } from '../../rooms/runs/edge-blocks.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { firstStepOf, turnAt } from '../storage/turn-queries.ts';
+import { shownCall, shownResult } from './edge-blocks.ts';
 import { hiddenBlock } from './hidden-blocks.ts';
 import { aroundContent, contentOf, type MessageHead, messageText, rowsBetween } from './message-json.ts';
 

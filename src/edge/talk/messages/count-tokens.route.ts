@@ -24,12 +24,12 @@ import { withPrefix } from '../../named/prefixes/resolve.ts';
 import { behindAgent } from '../../rooms/agents/behind-agent.ts';
 import { plainCall, plainRequest, refuseOtherConversation } from '../../rooms/page-tokens/bound-turn.ts';
 import { checkRun } from '../../rooms/runs/check-run.ts';
-import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
 import { edgeToolsIn } from '../../rooms/runs/edge-tools.ts';
-import { hasRun } from '../../rooms/runs/tools/check-tools.ts';
+import { hasRun } from '../contracts/edge-tools.ts';
 import { askedMember, checkMembers, refuseAbsent, withoutMembers } from '../contracts/members.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { countedPromptOf } from '../conversations/turn-proxy.ts';
+import { withoutEdgeBlocksIn } from '../history/edge-blocks.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import { agentAsked, checkStatelessMessages, NOTHING_INHERITED, withBetas, withoutAsked } from './stateless-message.ts';
 

@@ -17,10 +17,10 @@ import { pauseAfterBody, readLong } from '../../money/admission/read-body.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
 import { chosenHeader } from '../../rooms/choice/choose-model.ts';
-import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
 import { quietError } from '../answers/hidden-answer.ts';
 import { askedMember, refuseAbsent } from '../contracts/members.ts';
 import { proxyTurn } from '../conversations/turn-proxy.ts';
+import { withoutEdgeBlocksIn } from '../history/edge-blocks.ts';
 import { type StatelessMessage, statelessMessage } from './stateless-message.ts';
 
 /**

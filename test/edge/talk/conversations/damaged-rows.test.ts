@@ -2,9 +2,9 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
 import { room } from '../../../../src/edge/kit/http/body-room.ts';
-import { ownerOfRoom } from '../../../../src/edge/rooms/runs/run-room.ts';
 import { DamagedRow, damageIn } from '../../../../src/edge/talk/storage/damaged-row.ts';
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
+import { ownerOfRoom } from '../../../../src/edge/talk/turn/memory-room.ts';
 import { passingTime, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { type Cell, placeRows, type Rows, storedRows, TABLES, textsIn } from '../../../support/damage.ts';
 import { eventually, untilSo } from '../../../support/eventually.ts';

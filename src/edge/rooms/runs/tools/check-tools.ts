@@ -3,10 +3,11 @@
 import { hasScope } from '../../../gate/auth/authenticate.ts';
 import type { Identity } from '../../../gate/identity/caller.ts';
 import type { Settings } from '../../../gate/settings/settings.ts';
+import { faultOfSecret, type SecretSettings, valueOfSecret } from '../../../gate/settings/tool-secrets.ts';
 import { finalError, invalidRequest } from '../../../kit/http/errors.ts';
 import { deliverFault } from '../../../kit/http/headers/hosts.ts';
-import { keepSecrets } from '../../../kit/http/secrets.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
+import { hasRun } from '../../../talk/contracts/edge-tools.ts';
 import {
   agentTool,
   clientTool,
@@ -19,16 +20,10 @@ import {
   workerToolEntry,
 } from '../runs.schema.ts';
 import { isAgentRun } from './agent-tools.ts';
-import { type SecretSettings, toolSecretsOf, withoutScheme } from './tool-secrets.ts';
 import { IN_WORKER, isWorkerRun, workerTool, workerToolNames } from './worker-tools.ts';
 
 /** The settings that decide how tools are called. */
 export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET'> & SecretSettings;
-
-/** @returns whether a list has a tool that the edge must call itself. */
-export function hasRun(tools: unknown): boolean {
-  return Array.isArray(tools) && tools.some((tool) => isObject(tool) && Object.hasOwn(tool, 'run'));
-}
 
 /**
  * Where a list of tools comes from. An MCP server is allowed only if the list is stored, because its tools are listed then.
@@ -143,21 +138,6 @@ export function faultOfAddress(
     if (fault !== undefined) return `run.headers.${name}: ${fault}`;
   }
   return undefined;
-}
-
-/** @returns why a secret may not go to a host; undefined if it may */
-export function faultOfSecret(name: string, host: string, settings: SecretSettings): string | undefined {
-  const toolSecrets = toolSecretsOf(settings);
-  if (Object.hasOwn(toolSecrets, name) && toolSecrets[name]?.host === host) return undefined;
-  return `this edge has no TOOL_SECRET_${name} for this host; its operator can set it, as host=value`;
-}
-
-/** @returns the value of a secret, which is masked from now on where an answer repeats it. It must have been checked before */
-export function valueOfSecret(name: string, settings: SecretSettings): string {
-  const { value = '' } = toolSecretsOf(settings)[name] ?? {};
-  // It may be quoted without its scheme, such as `Bearer`.
-  keepSecrets(`TOOL_SECRET_${name}`, [value, withoutScheme(value)]);
-  return value;
 }
 
 const NOT_ALLOWED =

@@ -1,13 +1,25 @@
 /** The request of a run, which is stored until the run ends. A run goes on from it after a crash, or after approvals. */
 
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { ObjectContext } from '../../talk/answers/object-context.ts';
-import type { TurnRequest } from '../../talk/contracts/conversation.ts';
-import { readRequest } from '../../talk/contracts/read-request.ts';
-import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
-import type { TurnRow } from '../../talk/storage/rows.ts';
-import { retainedAgent } from '../agents/retained-agent.ts';
-import type { CarriedLimits } from './limits.ts';
+import { retainedAgent } from '../../rooms/agents/retained-agent.ts';
+import type { ObjectContext } from '../answers/object-context.ts';
+import type { TurnRequest } from '../contracts/conversation.ts';
+import { readRequest } from '../contracts/read-request.ts';
+import { type PlannedRun, plannedRun } from '../history/next-request.ts';
+import type { TurnRow } from '../storage/rows.ts';
+
+/** What a run has used of its limits before a crash. */
+export interface SpentSoFar {
+  steps: number;
+  calls: number;
+  cost: Nanodollars;
+}
+
+/** What the runs before this one have used of the limits. The time of waiting for approval does not count. */
+export interface CarriedLimits extends SpentSoFar {
+  ms: number;
+}
 
 /** The parts of its request that a run needs, even after a crash. */
 export type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;

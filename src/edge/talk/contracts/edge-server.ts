@@ -1,7 +1,7 @@
 /** The MCP server under whose name clients see the tools that the edge calls. */
 
-import { invalidRequest } from '../../../kit/http/errors.ts';
-import { isObject } from '../../../kit/json/object.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { isObject } from '../../kit/json/object.ts';
 
 export const EDGE = 'edge';
 

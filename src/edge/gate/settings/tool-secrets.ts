@@ -1,10 +1,13 @@
-import { readerOfSettings } from '../../../gate/settings/reader-of-settings.ts';
-import { malformed } from '../../../gate/settings/setting-faults.ts';
-import type { Settings } from '../../../gate/settings/settings.ts';
-import { isHost } from '../../../kit/http/headers/hosts.ts';
+import { isHost } from '../../kit/http/headers/hosts.ts';
+import { keepSecrets } from '../../kit/http/secrets.ts';
+import * as z from '../../kit/http/zod.ts';
+import { readerOfSettings } from './reader-of-settings.ts';
+import { malformed } from './setting-faults.ts';
+import type { Settings } from './settings.ts';
 
 const SETTING = /^TOOL_SECRET_([A-Z0-9_]+)$/;
 
+const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
 const LEAST_CHARACTERS = 16;
 
 /** @returns the value of a header without a word such as `Bearer`: a text may quote it so. */
@@ -41,3 +44,25 @@ export const toolSecretsOf = readerOfSettings(({ given, development }: SecretSet
   }
   return secrets;
 });
+
+/** What names a secret of the operator's. */
+export const namedSecret = {
+  secret: z
+    .string()
+    .check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
+};
+
+/** @returns why a secret may not go to a host; undefined if it may */
+export function faultOfSecret(name: string, host: string, settings: SecretSettings): string | undefined {
+  const toolSecrets = toolSecretsOf(settings);
+  if (Object.hasOwn(toolSecrets, name) && toolSecrets[name]?.host === host) return undefined;
+  return `this edge has no TOOL_SECRET_${name} for this host; its operator can set it, as host=value`;
+}
+
+/** @returns the value of a secret, which is masked from now on where an answer repeats it. It must have been checked before */
+export function valueOfSecret(name: string, settings: SecretSettings): string {
+  const { value = '' } = toolSecretsOf(settings)[name] ?? {};
+  // It may be quoted without its scheme, such as `Bearer`.
+  keepSecrets(`TOOL_SECRET_${name}`, [value, withoutScheme(value)]);
+  return value;
+}

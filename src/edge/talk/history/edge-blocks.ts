@@ -4,13 +4,14 @@
 
 import { inSteps, type Steps } from '../../kit/async/in-steps.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { bytesOfBase64 } from '../../kit/http/bytes.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { withText } from '../../kit/http/read-json.ts';
 import { eachItem, edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from '../../talk/history/history.schema.ts';
-import { objectText } from '../../talk/history/message-json.ts';
-import { EDGE } from './tools/edge-server.ts';
+import { EDGE } from '../contracts/edge-server.ts';
+import { MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from './history.schema.ts';
+import { objectText } from './message-json.ts';
 
 /** To read a block is not much: of short ones so many are a unit, and so many steps of an answer. */
 const CHARACTERS_IN_A_UNIT = 1_000;
@@ -33,11 +34,6 @@ export function shownResult(id: string, content: unknown, isError: boolean): Jso
 
 function shownImage({ media_type, data }: Json): string {
   return `[${asText(media_type)}, ${Math.ceil(bytesOfBase64(asText(data)) / 1_000)} kB]`;
-}
-
-/** @returns how many bytes a base64 text decodes to. */
-export function bytesOfBase64(text: string): number {
-  return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { asText } from '../../kit/json/object.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { HIDDEN_BY_CRASH } from './crashed-run.ts';
+import { HIDDEN_BY_CRASH } from '../../talk/turn/crashed-run.ts';
 import { toolsAskedIn } from './next-step.ts';
 import { pauseInUse } from './pauses.ts';
 import type { PlannedCall } from './planned-call.ts';

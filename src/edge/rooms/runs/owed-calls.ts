@@ -1,18 +1,8 @@
-/** Calls that a run has taken up from the paused run that it goes on with, and those that it leaves to the client. */
-
 import { writeJson } from '../../kit/json/kept-text.ts';
-import type { CallRow } from '../../talk/storage/call-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import type { RunTurn } from './end-run.ts';
+import type { RunTurn } from '../../talk/turn/run-turn.ts';
 import { toolsAskedIn } from './next-step.ts';
 import type { ShownRun } from './shown-run.ts';
-
-/** @returns the calls that a run has taken up from the paused run. Their rows belong to a step of the paused run. */
-export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
-  return transcript.approvals
-    .takenUpBy(run)
-    .flatMap(({ turn, n }) => transcript.calls.of(turn).filter((call) => call.n === n));
-}
 
 /**
  * Shows the open calls of the client's tools from the paused run, because a client that follows only this run must answer

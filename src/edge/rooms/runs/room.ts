@@ -1,5 +1,6 @@
 import { toolSecretsOf } from '../../gate/settings/tool-secrets.ts';
 import type { Room } from '../room.ts';
+import { runsPart } from './part.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
 
@@ -12,6 +13,7 @@ export const RUN_HEADER_WORDS = {
 export const runsRoom: Room = {
   name: 'runs',
   headers: ['sluice-paused'],
+  conversation: runsPart,
   members: RUN_MEMBERS,
   options: shareToolsOf,
   settings: { check: toolSecretsOf },

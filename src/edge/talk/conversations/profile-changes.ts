@@ -11,7 +11,7 @@ import type { ConversationPlace } from '../contracts/conversation.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts';
 import { countHistory } from '../storage/turn-queries.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
-import type { ConversationContext } from './maintenance.ts';
+import type { ConversationContext } from './parts.ts';
 
 /** Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here. */
 export function startConversation(

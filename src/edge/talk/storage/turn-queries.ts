@@ -1,6 +1,7 @@
 /** Queries about the turns of a conversation. */
 
 import type { CalledTool } from '../../money/contracts/settlement.ts';
+import type { CallRow } from './call-rows.ts';
 import type { TurnRow, TurnStatus } from './rows.ts';
 import { COMMITTED, NO_ANSWER, RECENT } from './tables.ts';
 import type { Transcript } from './transcript.ts';
@@ -114,6 +115,13 @@ export function toolsTakenUp(
   return Object.fromEntries(
     tools.map(({ name, calls, errors, ms }) => [String(name), [Number(calls), Number(errors), Number(ms)]]),
   );
+}
+
+/** @returns the calls that a run has taken up from the paused run. Their rows belong to a step of the paused run. */
+export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
+  return transcript.approvals
+    .takenUpBy(run)
+    .flatMap(({ turn, n }) => transcript.calls.of(turn).filter((call) => call.n === n));
 }
 
 /** @returns the numbers of a turn's messages, in order. */

@@ -47,7 +47,7 @@ const PAGES: Readonly<Record<string, string>> = {
 const QUICK: Readonly<Record<string, readonly string[]>> = {
   'test/edge/money/account/': ['account', 'find-request', 'totals', 'usage.route', 'wake'],
   'test/edge/rooms/runs/': [
-    ...['call-tool', 'check-run', 'limits', 'run', 'run-cost', 'run-limits', 'run-races', 'subagents'],
+    ...['call-tool', 'limits', 'run', 'run-cost', 'run-limits', 'run-races', 'subagents'],
     ...['tool-addresses', 'tool-usage'],
   ],
 };

@@ -210,7 +210,7 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   ...planted('src/edge/rooms/runs/run-calls.ts', 'test/edge/rooms/approvals/absent.test.ts', {
     'approvals: a call that nobody could approve, and is made': [
-      ['if (lacking) return failedCall', "if (lacking === '') return failedCall"],
+      ['if (!kind || lacking) return', "if (!kind || lacking === '') return"],
     ],
   }),
   ...planted('src/edge/rooms/runs/limits.ts', 'test/edge/rooms/runs/limits.test.ts', {
@@ -491,7 +491,7 @@ export const MISTAKES: readonly Mistake[] = [
       ['const { usage } = reportOf(message, 0);', 'const usage = message?.usage as Usage | undefined;'],
     ],
   }),
-  ...planted('src/edge/rooms/runs/tools/stored-tools.ts', 'test/edge/rooms/runs/tools/stored-tools.test.ts', {
+  ...planted('src/edge/rooms/mcp/stored-servers.ts', 'test/edge/rooms/mcp/stored-servers.test.ts', {
     'tools: a tool that must run once is called again': [['run.once ?? !isRepeatable', 'run.once ?? isRepeatable']],
   }),
   ...planted('src/edge/claude/upstreams/breaker.ts', 'test/edge/claude/upstreams/breaker.test.ts', {

@@ -11,7 +11,7 @@ import type {
 import type { MessageBatchIndividualResponse } from '@anthropic-ai/sdk/resources/messages/batches';
 import type {
   AgentContent,
-  anyRunSchema,
+  agentRunSchema,
   approvalRow,
   batchEstimate,
   ClassifyAnswer,
@@ -40,11 +40,13 @@ import type {
   putClassifier,
   putPrefix,
   runLimits,
+  runSchema,
   ShownAbout,
   turnReport,
   UsageGroup,
   UsageReport,
   VersionRow,
+  workerRunSchema,
   z,
 } from '../edge/answers.ts';
 
@@ -78,7 +80,7 @@ interface Extension {
   show?: 'all' | 'text';
 }
 
-type AnyRun = z.input<typeof anyRunSchema>;
+type AnyRun = 'worker' | z.input<typeof workerRunSchema | typeof runSchema | typeof agentRunSchema>;
 
 /**
  * A tool that the edge calls itself: at a URL, by its name in the edge's own code, or as the task of an agent. The last two bring

@@ -177,7 +177,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ],
   }),
   ...inFile('src/edge/rooms/runs/calls-again.ts', 'approvals', {
-    'a call that a crash has made twice': [["if (call && (!run || 'agent' in run || !run.once)) {", 'if (call) {']],
+    'a call that a crash has made twice': [['if (call && (calledKindOf(run)?.apart || !run?.once)) {', 'if (call) {']],
   }),
   ...inFile('src/edge/rooms/transfer/forks.ts', 'approvals', {
     'a rewind that leaves what waits': [['    transcript.approvals.rewind(turn);\n', '']],

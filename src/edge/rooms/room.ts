@@ -14,6 +14,7 @@ import type { BY_BATCH } from '../named/classify/classify.route.ts';
 import type { VIEW } from '../talk/contracts/answer-view.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
+import type { CALLED_KINDS } from './runs/called-kind.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
@@ -35,6 +36,7 @@ export interface Room
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
     Plugged<typeof PAUSES>,
+    Plugged<typeof CALLED_KINDS>,
     Plugged<typeof MEMBERS>,
     HeadersPlugged,
     Plugged<typeof VIEW> {}

@@ -10,12 +10,11 @@ import type { Settings } from '../../gate/settings/settings.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { type Json, parseObject } from '../../kit/json/object.ts';
+import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { saidOf } from '../../talk/contracts/member.ts';
 import { isOpenTo, limitsOfRun, memberNames } from '../../talk/contracts/members.ts';
 import type { InheritedParts } from '../../talk/history/inherited-parts.ts';
-import { IN_WORKER } from '../runs/tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
 import { serversUp } from './called-servers.ts';
@@ -176,8 +175,9 @@ function namesOfTools(tools: readonly Json[], servers: AgentFields['mcp_servers'
 }
 
 function withApproval({ tool: { run }, text }: OfferedTool): string {
-  const called = run === IN_WORKER ? { worker: true } : run;
-  return edit(text, { run: JSON.stringify({ ...(called as Json), approval: 'always' }) });
+  // The other one is `worker`.
+  const called = isObject(run) ? run : { worker: true };
+  return edit(text, { run: JSON.stringify({ ...called, approval: 'always' }) });
 }
 
 /** @throws ApiError 400 if an added tool has the name of any tool of the agent, even one that is not offered now */

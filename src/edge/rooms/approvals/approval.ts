@@ -2,9 +2,9 @@
 
 import { isAmbiguous, parseKept } from '../../kit/json/kept-text.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
+import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
 import type { ApprovalRow } from '../../talk/storage/approval-rows.ts';
-import type { PlannedCall } from '../runs/planned-call.ts';
-import type { ToolRun } from '../runs/runs.schema.ts';
+import type { PlannedCall } from '../runs/pauses.ts';
 import { failedCall, type ToolResult } from '../runs/tool-result.ts';
 
 /** @returns whether a call needs an approval. It also does if the number that decides is missing or is not a number. */

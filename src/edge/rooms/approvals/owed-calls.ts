@@ -4,10 +4,8 @@ import type * as z from '../../kit/http/zod.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { approvalRequested } from '../../talk/conversations/conversations-answers.schema.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
-import { toolsAskedIn } from '../runs/next-step.ts';
-import type { Pause } from '../runs/pauses.ts';
-import type { PlannedCall } from '../runs/planned-call.ts';
-import type { TakenUpCalls, TakingRun } from '../runs/run.ts';
+import { toolsAskedIn } from '../../talk/storage/turn-queries.ts';
+import type { Pause, PlannedCall, TakenUpCalls, TakingRun } from '../runs/pauses.ts';
 import { approvedCall, deniedCall } from './approval.ts';
 import { describeApprovals } from './decide.ts';
 

@@ -1,11 +1,10 @@
 /** Calls a tool of an MCP server, and turns its answer into a result that the API accepts. */
 
 import { base64Bytes, bytesOfBase64, encoder, isBase64 } from '../../kit/http/bytes.ts';
+import { imageTypeOf } from '../../kit/http/image-type.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
-import { imageTypeOf } from '../runs/image-type.ts';
-import type { PostContext } from '../runs/post-call.ts';
-import type { McpRun } from '../runs/runs.schema.ts';
+import type { CallOptions } from '../runs/called-kind.ts';
 import {
   failedCall,
   growingRoom,
@@ -18,14 +17,10 @@ import {
   tooMuch,
   tooMuchTogether,
 } from '../runs/tool-result.ts';
-import { headersOf } from '../runs/tools/check-tools.ts';
+import { headersOf } from '../runs/tools/addresses.ts';
+import type { McpRun } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
 import type { McpSessions } from './sessions.ts';
-
-/** What a call of an MCP server needs. */
-export interface McpContext extends Omit<PostContext, 'now'> {
-  sessions: McpSessions;
-}
 
 /** The most bytes of one answer as it comes: the largest image in base64, and the longest text. */
 const MOST_ANSWER_BYTES = 6_500_000;
@@ -48,8 +43,13 @@ const MAYBE_LOST: readonly unknown[] = [400, 404];
  * @returns its result; an error that says what was wrong if the server does not answer as it should
  * @throws what `fetch` throws, and the reason of the signal
  */
-export async function callMcp(call: ToolCall, run: McpRun, context: McpContext, signal: AbortSignal) {
-  const { settings, fetch, room, hold, sessions } = context;
+export async function callMcp(
+  sessions: McpSessions,
+  call: ToolCall,
+  run: McpRun,
+  { settings, fetch, room, hold }: CallOptions,
+  signal: AbortSignal,
+) {
   const key = JSON.stringify([run.mcp, run.headers]);
   const server = { url: run.mcp, headers: headersOf(run, settings), fetch };
   const params = {

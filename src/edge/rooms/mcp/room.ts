@@ -1,4 +1,6 @@
 import type { Room } from '../room.ts';
+import { runsRoom } from '../runs/room.ts';
+import { mcpKind } from './mcp-kind.ts';
 
 /** Tools of MCP servers. */
-export const mcpRoom: Room = { name: 'mcp' };
+export const mcpRoom: Room = { name: 'mcp', needs: [runsRoom], tools: [mcpKind] };

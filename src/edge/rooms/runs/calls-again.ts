@@ -1,12 +1,12 @@
 /** Finds, after a crash, which calls of the last step are made again, and which must not be made again. */
 
 import { asText } from '../../kit/json/object.ts';
+import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
+import { toolsAskedIn } from '../../talk/storage/turn-queries.ts';
 import { HIDDEN_BY_CRASH } from '../../talk/turn/crashed-run.ts';
-import { toolsAskedIn } from './next-step.ts';
-import { pauseInUse } from './pauses.ts';
-import type { PlannedCall } from './planned-call.ts';
-import type { ToolRun } from './runs.schema.ts';
+import { calledKindOf } from './called-kind.ts';
+import { type PlannedCall, pauseInUse } from './pauses.ts';
 import type { ShownRun } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
@@ -46,8 +46,8 @@ export function callsAgain(
     if (!decided && pause?.holds(run, block.input)) return [planned];
     const again = { ...planned, tries: tries + 1 };
     const call = decided ? pause?.released(again, decided) : again;
-    // A call of a subagent attaches to the one that was begun.
-    if (call && (!run || 'agent' in run || !run.once)) {
+    // A call of what works apart attaches to what was begun.
+    if (call && (calledKindOf(run)?.apart || !run?.once)) {
       transcript.calls.beginAgain(row, now());
       return [call];
     }

@@ -2,12 +2,10 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
-import { readMessage } from '../../kit/json/block-texts.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { PauseReason } from './limits.ts';
 
 /** The message that follows an interrupted answer. The model reads it; it is stored, but not shown. */
@@ -32,18 +30,6 @@ export function bodyOfStep(
   if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return edit(rest, { messages });
   const { name: _, ...kept } = choice;
   return edit(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });
-}
-
-/** @returns the calls in the answer of a step, as they are stored. */
-export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
-  for (const { turn, role, text } of transcript.messages.history({ backwards: true })) {
-    if (turn !== step) break;
-    const { content } = readMessage(text) ?? {};
-    if (role === 'assistant' && Array.isArray(content)) {
-      return content.filter(isObject).filter(({ type }) => type === 'tool_use');
-    }
-  }
-  return [];
 }
 
 /** @returns why a run pauses after its next step was refused; undefined if it fails instead */

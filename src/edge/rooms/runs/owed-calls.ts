@@ -1,7 +1,7 @@
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
+import { toolsAskedIn } from '../../talk/storage/turn-queries.ts';
 import type { RunTurn } from '../../talk/turn/run-turn.ts';
-import { toolsAskedIn } from './next-step.ts';
 import type { ShownRun } from './shown-run.ts';
 
 /**

@@ -1,14 +1,15 @@
 /** What makes a run pause before a call. Runs ask it, and know no room that has calls wait. */
 
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { isObject } from '../../kit/json/object.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
 import { type ApprovalRow, type Approvers, DECIDING_ROOM } from '../../talk/storage/approval-rows.ts';
+import type { SubagentShare } from '../../talk/storage/call-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { TurnEvent } from '../../talk/turn/turn-event.ts';
-import type { PlannedCall } from './planned-call.ts';
-import type { ToolRun } from './runs.schema.ts';
+import type { ShownRun } from './shown-run.ts';
+import type { ToolResult } from './tool-result.ts';
 
 /** A run that pauses before calls. */
 export interface PausingRun {
@@ -19,6 +20,36 @@ export interface PausingRun {
   now(): number;
   /** Stores an event of the run, and begins to send it. */
   tell<Members extends object>(event: TurnEvent<Members>, members: Members): void;
+}
+
+/** A call that will be made. */
+export interface PlannedCall {
+  /** The number of the step whose answer called it, and which of its calls this is. */
+  turn: number;
+  n: number;
+  block: Json;
+  tries: number;
+  /** The share of a subagent that was begun before a crash. */
+  subagent?: SubagentShare | undefined;
+  /** If it was begun before a crash: how long ago, in milliseconds. */
+  idleMs?: number;
+  /** Whether a person has approved it. */
+  isApproved?: boolean;
+  /** A note that the model reads before the result. */
+  note?: string;
+}
+
+/** The calls of a step that are to be made, and whether the step also called tools of the client. */
+export interface TakenUpCalls {
+  calls: PlannedCall[];
+  asksClient: boolean;
+}
+
+/** A run that goes on with the calls of a paused one. */
+export interface TakingRun extends Pick<PausingRun, 'transcript' | 'row' | 'now'> {
+  shown: ShownRun;
+  /** Stores and shows a result for a call that is not made. */
+  answer(call: PlannedCall, result: ToolResult): void;
 }
 
 /** Has calls wait until somebody has decided. */
@@ -41,10 +72,8 @@ export function lacksPause({ approval }: { approval?: unknown }): string | undef
     : `its calls wait, and this edge has no room "${DECIDING_ROOM}".`;
 }
 
-/** @throws ApiError 400 for a tool whose calls would wait, where nobody could decide */
-export function refuseUndecidable(tools: unknown): void {
-  for (const [index, tool] of Array.isArray(tools) ? tools.entries() : []) {
-    const lacking = isObject(tool) && isObject(tool.run) && lacksPause(tool.run);
-    if (lacking) throw invalidRequest(`tools.${index}.run.approval: ${lacking}`);
-  }
+/** @returns what is wrong with a tool whose calls would wait, where nobody could decide. @param run its own */
+export function faultOfPause(run: unknown): string | undefined {
+  const lacking = isObject(run) && lacksPause(run);
+  return lacking ? `run.approval: ${lacking}` : undefined;
 }

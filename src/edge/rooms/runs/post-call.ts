@@ -6,37 +6,25 @@ import { releaseBytes, releasedLength } from '../../kit/http/body/release-bytes.
 import { joinedPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, toBase64 } from '../../kit/http/bytes.ts';
 import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
+import { imageTypeOf } from '../../kit/http/image-type.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { imageTypeOf } from './image-type.ts';
+import type { CallOptions } from './called-kind.ts';
 import type { HttpRun } from './runs.schema.ts';
 import {
   failedCall,
   growingRoom,
-  type HoldRoom,
   IMAGES,
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
   NO_CONTENT,
-  type ResultRoom,
   SHORT_ANSWER_BYTES,
   type ToolCall,
   type ToolResult,
   tooMuch,
   tooMuchTogether,
 } from './tool-result.ts';
-import { headersOf, type ToolSettings } from './tools/check-tools.ts';
-
-/** What a call over HTTP needs. */
-export interface PostContext {
-  settings: ToolSettings;
-  fetch: (url: string, init: RequestInit) => Promise<Response>;
-  /** Milliseconds since 1970. */
-  now: number;
-  /** The room that is left for the answer. The call subtracts the bytes that it has received. */
-  room: ResultRoom;
-  hold: HoldRoom;
-}
+import { headersOf } from './tools/addresses.ts';
 
 /**
  * Calls a tool by a signed POST.
@@ -47,7 +35,7 @@ export interface PostContext {
 export async function postCall(
   call: ToolCall,
   run: HttpRun,
-  { settings, fetch, now, room, hold }: PostContext,
+  { settings, fetch, now, room, hold }: CallOptions,
   signal: AbortSignal,
 ): Promise<ToolResult> {
   const body = writeJson(call);
@@ -85,7 +73,7 @@ export async function postCall(
 async function readAtMost(
   { body }: Response,
   most: number,
-  { room, hold }: Pick<PostContext, 'room' | 'hold'>,
+  { room, hold }: Pick<CallOptions, 'room' | 'hold'>,
 ): Promise<Uint8Array | 'too much' | 'no room'> {
   if (!body) return new Uint8Array(0);
   const grow = growingRoom(hold, [SHORT_ANSWER_BYTES, most]);

@@ -2,6 +2,8 @@ import { toolSecretsOf } from '../../gate/settings/tool-secrets.ts';
 import type { Room } from '../room.ts';
 import { runsPart } from './part.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
+import { httpKind } from './tools/http-kind.ts';
+import { workerKind } from './tools/worker-kind.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
 
 /** For the reference alone: no Worker has them in it. */
@@ -15,6 +17,7 @@ export const runsRoom: Room = {
   headers: ['sluice-paused'],
   conversation: runsPart,
   members: RUN_MEMBERS,
+  tools: [workerKind, httpKind],
   options: shareToolsOf,
   settings: { check: toolSecretsOf },
   health: ({ development }) => (development ? { tools: workerToolNames() } : {}),

@@ -1,19 +1,17 @@
 /** Makes the calls of a run, some at the same time, and stores and shows their results. */
 
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { asText } from '../../kit/json/object.ts';
-import { conversationStub } from '../../kit/objects/stubs.ts';
+import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
 import type { BegunCall } from '../../talk/storage/call-rows.ts';
 import { GRACE_MS } from '../../talk/storage/rows.ts';
 import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
-import { McpSessions } from '../mcp/sessions.ts';
-import { type SubagentCallName, subagentId } from '../subagents/subagent-result.ts';
 import { callTool } from './call-tool.ts';
+import { type CalledKind, type CallName, calledKindOf, type KindCalls, lacksKind } from './called-kind.ts';
 import type { RunMeter } from './limits.ts';
-import { lacksPause, pauseInUse } from './pauses.ts';
-import type { PlannedCall } from './planned-call.ts';
+import { lacksPause, type PlannedCall, pauseInUse } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
-import type { ToolRun } from './runs.schema.ts';
 import type { ShownRun } from './shown-run.ts';
 import { failedCall, MOST_STEP_BYTES, type ResultRoom, type ToolResult, withNote } from './tool-result.ts';
 
@@ -41,7 +39,7 @@ const NOT_HOLDING = 'This tool was not called: the credential that began the run
 /** Makes the calls of a run, step by step. */
 export class RunCalls {
   readonly #run: CallingRun;
-  readonly #sessions = new McpSessions();
+  readonly #calls = new Map<CalledKind, KindCalls>();
 
   constructor(run: CallingRun) {
     this.#run = run;
@@ -60,7 +58,7 @@ export class RunCalls {
         await this.#run.ask();
         const beganAt = this.#run.now();
         if (call.subagent) {
-          call.subagent.conversation ??= await subagentId(this.#named(call));
+          call.subagent.conversation ??= await this.#kindOf(call)?.apart?.(this.#named(call));
           this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
         }
         const share = newShare();
@@ -79,8 +77,8 @@ export class RunCalls {
    * one, so that the run itself can go on. A subagent that was begun before a crash keeps its share.
    */
   #reserveShares(calls: readonly PlannedCall[]): void {
-    const { tools, meter } = this.#run;
-    const subagents = calls.filter(({ block }) => 'agent' in (tools.get(asText(block.name)) ?? {}));
+    const { meter } = this.#run;
+    const subagents = calls.filter((call) => this.#kindOf(call)?.apart);
     const fresh = subagents.filter(({ subagent }) => subagent === undefined);
     const taken = subagents.reduce((sum, { subagent }) => sum + (subagent?.most ?? 0), 0);
     const left = meter.most === undefined ? undefined : Math.max(0, meter.most - taken);
@@ -88,8 +86,11 @@ export class RunCalls {
     for (const call of fresh) call.subagent = { most, cost: 0, attempt: 1 };
   }
 
-  /** @returns the name of a call, from which the id of its subagent is made */
-  #named({ block }: PlannedCall): SubagentCallName {
+  #kindOf({ block }: PlannedCall): CalledKind | undefined {
+    return calledKindOf(this.#run.tools.get(asText(block.name)));
+  }
+
+  #named({ block }: PlannedCall): CallName {
     const { conversation, turn } = this.#run;
     return { conversation, turn, tool_use_id: asText(block.id) };
   }
@@ -100,36 +101,36 @@ export class RunCalls {
   }
 
   async #make(planned: PlannedCall, room: ResultRoom, share: RoomShare): Promise<ToolResult> {
-    const { settings, env, account, conversation, turn, tools, meter, caller, transcript, signal, now, isOver } =
-      this.#run;
+    const { settings, account, conversation, turn, tools, meter, transcript, signal, now, isOver } = this.#run;
     const { block, subagent } = planned;
     const { id, name, input } = block;
     const run = tools.get(asText(name));
-    // For an agent the call is made even after a stop: a subagent that was begun before a crash has to be stopped.
-    if (!run || (signal.aborted && !('agent' in run))) return failedCall('stopped');
-    const lacking = lacksPause(run);
-    if (lacking) return failedCall(`This tool was not called: ${lacking}`);
+    const kind = calledKindOf(run);
+    // What works apart is called even after a stop: if it was begun before a crash, it has to be stopped.
+    if (!run || (signal.aborted && !kind?.apart)) return failedCall('stopped');
+    const lacking = lacksPause(run) ?? lacksKind(run);
+    // What was begun before a crash may have cost all that was set aside for it.
+    if (!kind || lacking) return { ...failedCall(`This tool was not called: ${lacking}`), cost: subagent?.most ?? 0 };
     const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
     const noteShare = () => transcript.calls.begin(rowOfCall(planned), now());
-    const reach = (id: string) => conversationStub(env, settings, { account, id });
     const isAgain = planned.tries > 1;
     // A subagent that was begun before ends by itself, and what it has cost counts.
-    if (isOver() && !('agent' in run && isAgain)) return failedCall(NOT_HOLDING);
+    if (isOver() && !(kind.apart && isAgain)) return failedCall(NOT_HOLDING);
     const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
-    const own = subagent && { caller, reach, share: subagent, noteShare, isAgain, isLate };
-    return await callTool(call, run, {
-      ...{ settings, env, fetch: fetchTool, now: now(), leftMs, signal, room },
-      hold: (bytes) => takeRoom(share, bytes, meter.leftMs(now()), this.#run),
-      sessions: this.#sessions,
-      subagent: own,
-    });
+    const options = {
+      ...{ settings, fetch: fetchTool, now: now(), leftMs, signal, room },
+      hold: (bytes: number) => takeRoom(share, bytes, meter.leftMs(now()), this.#run),
+      apart: subagent && { share: subagent, noteShare, isAgain, isLate },
+    };
+    const calls = getOrMake(this.#calls, kind, () => kind.callsOf(this.#run));
+    return await callTool(call, run, options, calls);
   }
 
-  /** Closes the sessions that were opened for the calls. */
+  /** Closes what was opened for the calls. */
   close(): void {
-    this.#sessions.close();
+    for (const calls of this.#calls.values()) calls.close?.();
   }
 
   /** Stores a call's result, and shows it. */

@@ -1,6 +1,4 @@
-import type { Settings } from '../../gate/settings/settings.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { CarriedLimits } from '../../talk/conversations/stored-run.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
@@ -8,19 +6,14 @@ import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { RunTurn } from '../../talk/turn/run-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
-import type { RunCaller } from '../subagents/call-agent.ts';
+import type { CalledRun } from './called-kind.ts';
 import type { PausingRun } from './pauses.ts';
 import type { StepLog } from './shown-run.ts';
 
 /** What a run needs from its object. */
-export interface RunContext extends Omit<PausingRun, 'row'> {
-  settings: Settings;
-  env: Bindings;
-  account: string;
+export interface RunContext extends CalledRun, Omit<PausingRun, 'row'> {
   conversation: string;
   requestId: string;
-  /** What subagents take over from the run's request. */
-  caller: RunCaller;
   isStreaming: boolean;
   /** If it goes on after approvals: what the run before it has used of the same limits. */
   carried: CarriedLimits | undefined;

@@ -27,8 +27,7 @@ import { type EndOfRun, endRun } from './end-run.ts';
 import { RunMeter } from './limits.ts';
 import { bodyOfStep, costOf, pauseBy } from './next-step.ts';
 import { showClientCalls } from './owed-calls.ts';
-import { pauseInUse } from './pauses.ts';
-import type { PlannedCall } from './planned-call.ts';
+import { type PlannedCall, pauseInUse, type TakenUpCalls, type TakingRun } from './pauses.ts';
 import type { ResumedRun } from './resumed-run.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
@@ -37,20 +36,6 @@ import { failedCall, type ToolResult } from './tool-result.ts';
 
 /** What follows a step: calls of its tools, the next step, or the same step again. */
 type Following = ({ kind: 'calls' } & TakenUpCalls) | { kind: 'step' | 'again' };
-
-/** The calls of a step that are to be made, and whether the step also called tools of the client. */
-export interface TakenUpCalls {
-  calls: PlannedCall[];
-  asksClient: boolean;
-}
-
-/** A run that goes on with the calls of a paused one. */
-export interface TakingRun extends Pick<RunContext, 'transcript' | 'now'> {
-  shown: ShownRun;
-  row: TurnRow;
-  /** Stores and shows a result for a call that is not made. */
-  answer(call: PlannedCall, result: ToolResult): void;
-}
 
 const PING_EVERY_MS = 15_000;
 const NOT_CALLED =

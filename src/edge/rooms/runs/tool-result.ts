@@ -79,3 +79,22 @@ export const SHORT_ANSWER_BYTES = 65_536;
 export function tooMuchTogether(): ToolResult {
   return failedCall('The tools that were called together have answered too much. Call this one again by itself.');
 }
+
+export const NO_ROOM =
+  'The tool has answered, but the edge had no room for its answer. Call it again, if that does no harm.';
+
+/** Reserves room for a result. @returns the result, or an error with the same cost if there is no room */
+export async function withinRoom(
+  result: ToolResult,
+  { room, hold }: { room: ResultRoom; hold: HoldRoom },
+): Promise<ToolResult> {
+  if (result.bytes > room.left) return { ...result, ...tooMuchTogether() };
+  room.left -= result.bytes;
+  try {
+    await hold(result.bytes);
+    return result;
+  } catch {
+    // Whether no room came in time or the run was stopped: what a subagent has cost must not be lost with its answer.
+    return { ...result, ...failedCall(NO_ROOM) };
+  }
+}

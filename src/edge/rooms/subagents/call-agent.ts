@@ -17,40 +17,16 @@ import type {
   SubagentOutcome,
   TurnRequest,
 } from '../../talk/contracts/conversation.ts';
-import type { SubagentShare } from '../../talk/storage/call-rows.ts';
 import { errorIn } from '../../talk/turn/turn-ending.ts';
-import type { AgentRun } from '../runs/runs.schema.ts';
+import type { ApartCall, RunCaller } from '../runs/called-kind.ts';
 import { failedCall, type ToolCall, type ToolResult } from '../runs/tool-result.ts';
 import { resultOfSubagent, subagentId } from './subagent-result.ts';
+import type { AgentRun } from './subagents.schema.ts';
 
-/** What subagents take over from the request of the run that calls them. */
-export interface RunCaller extends Pick<TurnRequest, 'identity' | 'headers' | 'query' | 'route'> {
-  /** How deep the run is. A run that a client has begun is at 1. */
-  depth: number;
-  /** How long its conversation is kept, in seconds; null means the deployment's retention. */
-  retentionSeconds: number | null;
-  /**
-   * @returns the account that has stored a tool with the conversation's agent or prefix; undefined for the caller's own tool
-   */
-  ownerOf(tool: string): string | undefined;
-}
-
-/** What a call of an agent needs in addition to what every call needs. */
-export interface SubagentCall {
+interface AgentOptions extends ApartCall {
   caller: RunCaller;
   /** Makes a new stub of a conversation of the account for each call: a stub that has thrown stays broken. */
   reach(id: string): ConversationStub;
-  /** What the subagent may spend, and has spent. It changes with each attempt. */
-  share: SubagentShare;
-  /** Stores the share after a change. */
-  noteShare(): void;
-  /** Whether the subagent may have been begun before a crash. */
-  isAgain: boolean;
-  /** Whether that was so long ago that a failed attempt may be forgotten already. */
-  isLate: boolean;
-}
-
-interface AgentOptions extends SubagentCall {
   /** Milliseconds that are left of the run. */
   leftMs: number;
   /** Aborted when the run is stopped. */

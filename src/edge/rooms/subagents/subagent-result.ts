@@ -1,13 +1,11 @@
 import { encoder, sha256Hex } from '../../kit/http/bytes.ts';
 import type { SubagentOutcome } from '../../talk/contracts/conversation.ts';
 import { SUBAGENT_ID } from '../../talk/conversations/conversations.schema.ts';
-import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../runs/tool-result.ts';
-
-/** The name of a call of a subagent. */
-export type SubagentCallName = Pick<ToolCall, 'conversation' | 'turn' | 'tool_use_id'>;
+import type { CallName } from '../runs/called-kind.ts';
+import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolResult } from '../runs/tool-result.ts';
 
 /** @returns the id of a subagent's conversation, made from the name of its call. */
-export async function subagentId({ conversation, turn, tool_use_id }: SubagentCallName): Promise<string> {
+export async function subagentId({ conversation, turn, tool_use_id }: CallName): Promise<string> {
   const digest = await sha256Hex(encoder.encode(JSON.stringify([conversation, turn, tool_use_id])));
   return SUBAGENT_ID + digest.slice(0, 32);
 }

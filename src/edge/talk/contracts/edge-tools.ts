@@ -1,15 +1,14 @@
 /** Tools that the edge calls itself: those with a member `run`, which never goes up. */
 
-import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts } from '../../kit/json/edit.ts';
-import { isObject, parseObject } from '../../kit/json/object.ts';
-import { refuseEdgeServer } from './edge-server.ts';
+import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { roomOf, type ToolKind, type ToolRun, toolKindOf, toolKinds } from './tool-kind.ts';
 
 /**
  * Matches a member `run`, also one with escaped letters. Inside a string its quotes would be escaped. So most requests need
  * no parsing.
  */
-export const MAY_HAVE_RUN = /"run"|\\u00(?:72|75|6e)/i;
+const MAY_HAVE_RUN = /"run"|\\u00(?:72|75|6e)/i;
 
 /** @returns whether a list has a tool that the edge must call itself. */
 export function hasRun(tools: unknown): boolean {
@@ -31,11 +30,64 @@ export function withoutAddresses(tools: string): string {
   return `[${shown.join(',')}]`;
 }
 
-/** @throws ApiError 400 if a request without a conversation has tools with `run` */
-export function refuseRun(body: Readonly<Record<string, unknown>>): void {
-  refuseEdgeServer(body);
-  if (!hasRun(body.tools)) return;
-  throw invalidRequest(
-    'tools: those with `run` need a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
-  );
+export interface EdgeTools {
+  /** The list as it goes up; undefined if the request has no tools, so that all are from its prefix. */
+  sent: string | undefined;
+  /** The tools that the edge calls: how to call each one, by name. */
+  runs: ReadonlyMap<string, ToolRun>;
+  /** Changes when the definitions of the Worker's own tools change; empty if there are none. */
+  mark: string;
+  /** The room that calls some of them, if it is not in use: then no turn begins with them. */
+  lacking: string | undefined;
+}
+
+export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), mark: '', lacking: undefined };
+
+/**
+ * Finds the tools that the edge calls itself. They were checked before.
+ *
+ * @param tools the JSON text of a list of tools
+ * @param ofPrefix the same for tools of a prefix. The prefix itself has them in the form that goes up
+ * @returns undefined if there are none, as in most requests
+ */
+export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeTools | undefined {
+  const stored = ofPrefix === undefined ? undefined : ownEdgeTools(ofPrefix);
+  const given = tools?.startsWith('[') && MAY_HAVE_RUN.test(tools) ? ownEdgeTools(tools) : undefined;
+  if (!stored || !given) return given ?? (stored && { ...stored, sent: undefined });
+  // If two have the same name, the stored one counts: a request cannot remove the approval that the stored tool needs.
+  const runs = new Map([...given.runs, ...stored.runs]);
+  return { ...given, runs, mark: stored.mark + given.mark, lacking: stored.lacking ?? given.lacking };
+}
+
+function ownEdgeTools(tools: string): EdgeTools | undefined {
+  const runs = new Map<string, ToolRun>();
+  const named: [kind: ToolKind | undefined, name: string][] = [];
+  let lacking: string | undefined;
+  const sent = itemTexts(tools).flatMap((text) => {
+    const tool = JSON.parse(text) as unknown;
+    if (!isObject(tool) || !(isObject(tool.run) || tool.run === 'worker')) return text;
+    const name = asText(tool.name);
+    const kind = toolKindOf(tool.run);
+    named.push([kind, name]);
+    if (!kind) lacking ??= roomOf(tool.run);
+    runs.set(name, kind?.runOf?.(name, tool.run) ?? (tool.run as ToolRun));
+    const sent = edit(text, { run: undefined });
+    // The model no longer sees a tool that a deploy has removed.
+    return kind?.told ? (kind.told(name, sent) ?? []) : sent;
+  });
+  if (runs.size === 0) return undefined;
+  const marks = toolKinds().map((kind) => {
+    const own = named.filter(([one]) => one === kind).map(([, name]) => name);
+    return (own.length > 0 && kind.mark?.(own)) || '';
+  });
+  return { sent: `[${sent.join(',')}]`, runs, mark: marks.join(''), lacking };
+}
+
+/** @returns a tool as the model gets it, without `run`; undefined if this Worker no longer has the tool */
+export function toldTool(tool: Json): Json | undefined {
+  const { run, ...told } = tool;
+  const kind = toolKindOf(run);
+  if (!kind?.told) return told;
+  const text = kind.told(asText(tool.name), JSON.stringify(told));
+  return text === undefined ? undefined : (JSON.parse(text) as Json);
 }

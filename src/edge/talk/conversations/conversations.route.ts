@@ -22,10 +22,10 @@ import {
   refuseOtherConversation,
   toldToBound,
 } from '../../rooms/page-tokens/bound-turn.ts';
-import { checkRun } from '../../rooms/runs/check-run.ts';
 import { withErrorLine } from '../../rooms/transfer/export-stream.ts';
 import { crossingText, noConversation } from '../answers/crossing-answer.ts';
 import { streamedTurn } from '../answers/turn-stream.ts';
+import { checkRun } from '../contracts/check-tools.ts';
 import type { CrossingText, Resumed } from '../contracts/conversation.ts';
 import { askedMember, refuseAbsent } from '../contracts/members.ts';
 import {

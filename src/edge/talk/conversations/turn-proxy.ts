@@ -17,9 +17,9 @@ import { isOverloaded, ObjectUnreachable } from '../../kit/objects/call-object.t
 import { conversationStub } from '../../kit/objects/stubs.ts';
 import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
 import { boundAgent, plainHeaders, plainRequest, refuseOtherConversation } from '../../rooms/page-tokens/bound-turn.ts';
-import { checkRun } from '../../rooms/runs/check-run.ts';
 import { unpack } from '../answers/crossing-answer.ts';
 import { eventStreamHeaders, streamedTurn } from '../answers/turn-stream.ts';
+import { checkRun } from '../contracts/check-tools.ts';
 import type {
   CountedPrompt,
   CrossingText,

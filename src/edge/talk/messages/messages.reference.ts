@@ -3,8 +3,8 @@ import * as z from '../../kit/http/zod.ts';
 import { eventStream } from '../../kit/reference/event-stream.ts';
 import { type Content, type Resource, words } from '../../kit/reference/resource.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
-import { anyRunSchema } from '../../rooms/runs/runs.schema.ts';
 import { memberSchemas } from '../contracts/members.ts';
+import { toolKinds } from '../contracts/tool-kind.ts';
 import { turnSchema } from '../conversations/conversations.reference.ts';
 import { MESSAGE_ROUTES } from './messages.route.ts';
 
@@ -38,7 +38,7 @@ const body = ofRooms(() =>
           'On `/messages` true by default, on `/v1/messages` false; null is false.',
         ),
         tools: z.optionally(
-          z.array(z.looseObject({ run: z.optional(anyRunSchema) })),
+          z.array(z.looseObject({ run: z.optional(z.union(toolKinds().flatMap(({ asked = [] }) => asked))) })),
           'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
         ),
         ...memberSchemas(),

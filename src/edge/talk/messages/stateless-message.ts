@@ -35,7 +35,7 @@ import {
   refusalOfAgent,
   refuseOtherConversation,
 } from '../../rooms/page-tokens/bound-turn.ts';
-import { refuseRun } from '../contracts/edge-tools.ts';
+import { refuseRun } from '../contracts/check-tools.ts';
 import { askedMember, checkMembers, refuseKept, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
 import type { SentMessage } from '../history/continuation.ts';
 import { breakpointsFor, mostOf } from '../history/next-request.ts';

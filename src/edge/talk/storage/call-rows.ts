@@ -37,7 +37,7 @@ export interface SubagentShare {
   /** How often it was begun again because it had failed without output. */
   attempt: number;
   /** The id of its conversation; absent until it is begun for the first time. */
-  conversation?: string;
+  conversation?: string | undefined;
 }
 
 /** A call that will be made. */

@@ -1,5 +1,7 @@
 /** Queries about the turns of a conversation. */
 
+import { readMessage } from '../../kit/json/block-texts.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
 import type { CalledTool } from '../../money/contracts/settlement.ts';
 import type { CallRow } from './call-rows.ts';
 import type { TurnRow, TurnStatus } from './rows.ts';
@@ -117,13 +119,6 @@ export function toolsTakenUp(
   );
 }
 
-/** @returns the calls that a run has taken up from the paused run. Their rows belong to a step of the paused run. */
-export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
-  return transcript.approvals
-    .takenUpBy(run)
-    .flatMap(({ turn, n }) => transcript.calls.of(turn).filter((call) => call.n === n));
-}
-
 /** @returns the numbers of a turn's messages, in order. */
 export function messagesOf(transcript: Transcript, turn: number): number[] {
   return transcript.read('select seq from messages where turn = ? order by seq', turn).map(({ seq }) => Number(seq));
@@ -190,4 +185,23 @@ export function turnsOfRun(transcript: Transcript, run: number): TurnRow[] {
 export function firstStepOf(transcript: Transcript, run: number): number | undefined {
   const first = `select seq from turns where run = ? and seq > ? and status in ${COMMITTED} order by seq limit 1`;
   return transcript.figure(first, run, run);
+}
+
+/** @returns the calls that a run has taken up from the paused run. Their rows belong to a step of the paused run. */
+export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
+  return transcript.approvals
+    .takenUpBy(run)
+    .flatMap(({ turn, n }) => transcript.calls.of(turn).filter((call) => call.n === n));
+}
+
+/** @returns the calls in the answer of a step, as they are stored. */
+export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
+  for (const { turn, role, text } of transcript.messages.history({ backwards: true })) {
+    if (turn !== step) break;
+    const { content } = readMessage(text) ?? {};
+    if (role === 'assistant' && Array.isArray(content)) {
+      return content.filter(isObject).filter(({ type }) => type === 'tool_use');
+    }
+  }
+  return [];
 }

@@ -7,8 +7,8 @@ import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { agentBytes, agentOf } from '../../../../src/edge/rooms/agents/agent.ts';
 import { putAgent } from '../../../../src/edge/rooms/agents/agents.schema.ts';
 import { behindAgent } from '../../../../src/edge/rooms/agents/behind-agent.ts';
-import { edgeToolsIn } from '../../../../src/edge/rooms/runs/edge-tools.ts';
-import { checkTools } from '../../../../src/edge/rooms/runs/tools/check-tools.ts';
+import { checkTools } from '../../../../src/edge/talk/contracts/check-tools.ts';
+import { edgeToolsIn } from '../../../../src/edge/talk/contracts/edge-tools.ts';
 import { createSimulator } from '../../../../src/edge/toolkit/simulator.ts';
 
 const PICKED = { type: 'object', properties: { city: { type: 'string' } } };
@@ -43,6 +43,7 @@ const BY = { account: 'alice', scopes: ['messages', 'tools'], token: undefined }
 const SETTINGS = {
   ...{ TOOL_HOSTS: ['tools.example.com'], TOOL_SIGNING_SECRET: 'whsec_x', toolSecrets: {}, development: false },
 } as unknown as Settings;
+const STORING = { identity: BY, settings: SETTINGS, isStored: true };
 const WRONG = [null, '', 7, -1, true, [], {}, [1], { a: 1 }];
 
 /** Of words that the API alone knows, and members that it may have got since, nothing is said when an agent is stored. */
@@ -85,7 +86,7 @@ function* mutants(): Generator<[string, Json]> {
 /** @returns what goes up of an agent as it is stored; undefined if it is not stored */
 function upOf(given: Json): Json | undefined {
   try {
-    checkTools(given.tools, BY, SETTINGS, 'stored');
+    checkTools(given.tools, STORING);
     const agent = agentOf(new TextDecoder().decode(agentBytes(validate(putAgent.fields, given))));
     const members = new Map([['messages', '[{"role":"user","content":"Hello"}]']]);
     const laid = behindAgent(members, agent, { system: undefined, tools: undefined }, { breakpoints: 0 });
@@ -129,10 +130,10 @@ test.each(['approval', 'timeout_seconds', 'once', 'headers'])(
     const [tool] = AGENT.tools;
     const { [name]: moved, ...run } = (tool?.run ?? {}) as Json;
     const tools = [{ ...tool, [name]: moved, run }];
-    expect(() => checkTools(tools, BY, SETTINGS, 'stored')).toThrow(
+    expect(() => checkTools(tools, STORING)).toThrow(
       `tools.0.${name}: it has no effect beside \`run\`. Put it into \`run\``,
     );
     // A request is told so as well.
-    expect(() => checkTools(tools, BY, SETTINGS)).toThrow(/beside `run`/);
+    expect(() => checkTools(tools, { ...STORING, isStored: false })).toThrow(/beside `run`/);
   },
 );

@@ -5,7 +5,7 @@ import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { approvalsRoom } from '../../../../src/edge/rooms/approvals/room.ts';
-import { checkRun } from '../../../../src/edge/rooms/runs/check-run.ts';
+import { checkRun } from '../../../../src/edge/talk/contracts/check-tools.ts';
 import { approvalsOf, passingTime, readOf, rowsOf, stubOf, turnNow } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';

@@ -2,10 +2,13 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { pipeline, Readable } from 'node:stream';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { utf8 } from '../../../../src/edge/kit/http/bytes.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import { callMcp } from '../../../../src/edge/rooms/mcp/call-mcp.ts';
+import type { McpRun } from '../../../../src/edge/rooms/mcp/mcp.schema.ts';
 import { McpSessions } from '../../../../src/edge/rooms/mcp/sessions.ts';
-import { type CallOptions, callTool } from '../../../../src/edge/rooms/runs/call-tool.ts';
+import { callTool } from '../../../../src/edge/rooms/runs/call-tool.ts';
+import type { CallOptions } from '../../../../src/edge/rooms/runs/called-kind.ts';
 import { MOST_STEP_BYTES } from '../../../../src/edge/rooms/runs/tool-result.ts';
+import { atAddress } from '../../../../src/edge/rooms/runs/tools/addresses.ts';
 import { eventually } from '../../../support/eventually.ts';
 import {
   type McpMode,
@@ -31,14 +34,14 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Cal
   };
   const call = async (tool: string, input: unknown = {}, run: object = {}, now: Partial<CallOptions> = {}) => {
     const called = { tool_use_id: 'toolu_1', name: `w_${tool}`, input, account: 'a', conversation: 'c', turn: 't' };
-    return await callTool(
-      called,
-      { mcp: url, tool, headers: { authorization: { secret: 'MCP' } }, ...run },
-      {
-        ...{ settings, env: {} as Bindings, now: Date.now(), leftMs: 60_000, room, hold: async () => {}, sessions },
-        ...{ fetch: (url, init) => fetch(url, init), signal: new AbortController().signal, ...more, ...now },
-      },
-    );
+    const as: McpRun = { mcp: url, tool, headers: { authorization: { secret: 'MCP' } }, ...run };
+    const options: CallOptions = {
+      ...{ settings, now: Date.now(), leftMs: 60_000, room, hold: async () => {} },
+      ...{ fetch: (url, init) => fetch(url, init), signal: new AbortController().signal, ...more, ...now },
+    };
+    return await callTool(called, as, options, {
+      call: atAddress<McpRun>((...given) => callMcp(sessions, ...given)),
+    });
   };
   return { call, room, sessions };
 }

@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { McpSessions } from '../../../../src/edge/rooms/mcp/sessions.ts';
-import { type CallOptions, callTool } from '../../../../src/edge/rooms/runs/call-tool.ts';
+import { callTool } from '../../../../src/edge/rooms/runs/call-tool.ts';
+import type { CallOptions } from '../../../../src/edge/rooms/runs/called-kind.ts';
+import { postCall } from '../../../../src/edge/rooms/runs/post-call.ts';
+import type { HttpRun } from '../../../../src/edge/rooms/runs/runs.schema.ts';
 import { MOST_STEP_BYTES } from '../../../../src/edge/rooms/runs/tool-result.ts';
+import { atAddress } from '../../../../src/edge/rooms/runs/tools/addresses.ts';
 import { tryAsyncCases } from '../../../support/runs.ts';
 import { TOOL_SECRET, TOOL_URL } from '../../../support/scripted-runs.ts';
 
@@ -24,17 +26,16 @@ async function calling(run: object, answer: CallOptions['fetch'], more: Partial<
   const room = { left: MOST_STEP_BYTES };
   const options = {
     settings,
-    env: {} as Bindings,
     fetch: answer,
     now: Date.now(),
     leftMs: 60_000,
     signal,
     room,
     hold: async () => {},
-    sessions: new McpSessions(),
     ...more,
   };
-  return await callTool(call, { url: TOOL_URL, ...run }, options);
+  const tool: HttpRun = { url: TOOL_URL, ...run };
+  return await callTool(call, tool, options, { call: atAddress(postCall) });
 }
 
 const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { parseKept } from '../../../../src/edge/kit/json/kept-text.ts';
 import { needsApproval } from '../../../../src/edge/rooms/approvals/approval.ts';
 import { RunMeter } from '../../../../src/edge/rooms/runs/limits.ts';
-import type { ToolRun } from '../../../../src/edge/rooms/runs/runs.schema.ts';
+import type { ToolRun } from '../../../../src/edge/talk/contracts/tool-kind.ts';
 import { tryCases } from '../../../support/runs.ts';
 
 const NANO = 1e9;

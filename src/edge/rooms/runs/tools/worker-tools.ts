@@ -5,9 +5,8 @@
 
 import type { AppChoices } from '../../../gate/auth/context.ts';
 import { edit } from '../../../kit/json/edit.ts';
-import { asText, isObject, type Json } from '../../../kit/json/object.ts';
+import type { Json } from '../../../kit/json/object.ts';
 import type { Bindings } from '../../../kit/objects/bindings.ts';
-import { filledAgentTool, isAgentRun } from './agent-tools.ts';
 
 /** What a tool knows about its call. */
 export interface ToolContext {
@@ -65,14 +64,6 @@ export type WorkerTools<Inputs extends object = Record<string, unknown>> = {
 export interface ToolsOptions<Inputs extends object = Record<string, unknown>> {
   /** Tools that the edge calls in this Worker itself, for every caller whose request names one with `run: "worker"`. */
   tools?: WorkerTools<Inputs>;
-}
-
-/** The value of `run` that replaces an address. */
-export const IN_WORKER = 'worker';
-
-/** @returns whether a `run` names a Worker's tool in the long form. */
-export function isWorkerRun(run: unknown): run is Json {
-  return isObject(run) && Object.hasOwn(run, 'worker');
 }
 
 interface KnownTool {
@@ -138,15 +129,6 @@ export function workerToolNames(): string[] {
 export function filledTool(name: string, text: string): string | undefined {
   const told = sharedTools.get(name)?.told;
   return told && edit(text, told);
-}
-
-/** @returns a tool as the model gets it, without `run`; undefined if this Worker no longer has the tool */
-export function toldTool(tool: Json): Json | undefined {
-  const { run, ...told } = tool;
-  if (isAgentRun(run)) return JSON.parse(filledAgentTool(JSON.stringify(told))) as Json;
-  if (run !== IN_WORKER && !isWorkerRun(run)) return told;
-  const text = filledTool(asText(tool.name), JSON.stringify(told));
-  return text === undefined ? undefined : (JSON.parse(text) as Json);
 }
 
 /** @returns a hash of the descriptions and schemas of some tools. It changes when a deploy changes them. */

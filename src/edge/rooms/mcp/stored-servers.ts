@@ -1,21 +1,13 @@
-/** Turns a list of tools into its stored form: each MCP server is replaced by the tools that it has now. */
+/** Stores MCP servers: each is replaced by the tools that it has now. */
 
-import type { Context } from 'hono';
-import { idsNamed } from '../../../claude/request/named-ids.ts';
-import { type AppEnv, contextOf } from '../../../gate/auth/context.ts';
-import type { Identity } from '../../../gate/identity/caller.ts';
-import type { Settings } from '../../../gate/settings/settings.ts';
-import { ApiError, finalError, invalidRequest } from '../../../kit/http/errors.ts';
-import { asText, isObject, type Json, withoutUndefined } from '../../../kit/json/object.ts';
-import { admitFree } from '../../../money/admission/admit-free.ts';
-import { checkOwned } from '../../../money/admission/check-owned.ts';
-import { readToStore } from '../../../money/admission/read-body.ts';
-import { type ListedTool, listTools } from '../../mcp/list-tools.ts';
-import { McpFault } from '../../mcp/mcp-fault.ts';
-import { McpSession } from '../../mcp/session.ts';
-import { refuseUndecidable } from '../pauses.ts';
-import type { McpServerRun } from '../runs.schema.ts';
-import { checkTools, headersOf } from './check-tools.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { ApiError, finalError, invalidRequest } from '../../kit/http/errors.ts';
+import { asText, isObject, type Json, withoutUndefined } from '../../kit/json/object.ts';
+import { headersOf } from '../runs/tools/addresses.ts';
+import { type ListedTool, listTools } from './list-tools.ts';
+import type { McpServerRun } from './mcp.schema.ts';
+import { McpFault } from './mcp-fault.ts';
+import { McpSession } from './session.ts';
 
 /** Milliseconds that a server may take to list its tools. The caller who stores them waits for it. */
 const LISTING_SECONDS = 30;
@@ -24,42 +16,17 @@ const MOST_SERVERS = 10;
 const LONGEST_NAME = 128;
 
 /**
- * Reads a body that will be stored, and turns its tools into their stored form.
- *
- * @param price what the request costs its account
- * @param complete adds tools that the body only names
- * @throws ApiError as `storedTools`, and 404 for an id of something that does not belong to the account
- */
-export async function readWithTools(
-  c: Context<AppEnv>,
-  price: Parameters<typeof readToStore>[1],
-  complete: (sent: Json) => Json | Promise<Json> = (sent) => sent,
-): Promise<Json> {
-  const { json: sent } = await readToStore(c, price);
-  // Nothing that is stored may name a container, whoever has it.
-  await checkOwned(contextOf(c), idsNamed({ ...sent, container: undefined }));
-  const json = await complete(sent);
-  const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
-  return { ...json, ...withoutUndefined({ tools }) };
-}
-
-/**
- * Checks a list of tools that will be stored, and lists the tools of its MCP servers.
+ * Lists the tools of the MCP servers in a list of tools.
  *
  * @param onListing called before a server is asked. If it throws, nothing is stored
- * @returns the list in its stored form; unchanged if it is not a list, or names no server
- * @throws ApiError 400 for a malformed tool, and for a server whose tools cannot be listed; 403 for a caller who may not send
- *   tools with an address; 502 for a server whose tools may be listed later
+ * @returns the list with these tools in place of the servers; unchanged if it names none
+ * @throws ApiError 400 for a server whose tools cannot be listed; 502 for one whose tools may be listed later
  */
-export async function storedTools(
-  tools: unknown,
-  identity: Identity,
+export async function storedServers(
+  tools: unknown[],
   settings: Settings,
   onListing: () => Promise<unknown>,
-): Promise<unknown> {
-  checkTools(tools, identity, settings, 'stored');
-  refuseUndecidable(tools);
-  if (!Array.isArray(tools)) return tools;
+): Promise<unknown[]> {
   const servers = tools.filter(isServer).length;
   if (servers === 0) return tools;
   if (servers > MOST_SERVERS) throw invalidRequest(`tools: at most ${MOST_SERVERS} MCP servers.`);

@@ -1,7 +1,7 @@
 /** Describes a tool that is an agent to the model, if the tool has no description itself. */
 
-import { edit } from '../../../kit/json/edit.ts';
-import { isObject } from '../../../kit/json/object.ts';
+import { edit } from '../../kit/json/edit.ts';
+import { isObject } from '../../kit/json/object.ts';
 
 const DESCRIPTION =
   'Gives a task to another agent, which works on it by itself, and answers with what it has come to. It knows nothing but the task.';

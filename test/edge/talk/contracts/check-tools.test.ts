@@ -3,8 +3,7 @@ import type { Scope } from '../../../../src/edge/gate/identity/identity.ts';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { toolSecretsOf } from '../../../../src/edge/gate/settings/tool-secrets.ts';
 import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { checkRun } from '../../../../src/edge/rooms/runs/check-run.ts';
-import { refuseRun } from '../../../../src/edge/talk/contracts/edge-tools.ts';
+import { checkRun, refuseRun } from '../../../../src/edge/talk/contracts/check-tools.ts';
 import { TOOL_URL, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
 
 /** The error that a request raises. */

@@ -1,9 +1,9 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { settingsOf } from '../../../../../src/edge/gate/settings/settings.ts';
-import type { Json } from '../../../../../src/edge/kit/json/object.ts';
-import { checkTools } from '../../../../../src/edge/rooms/runs/tools/check-tools.ts';
-import { storedTools } from '../../../../../src/edge/rooms/runs/tools/stored-tools.ts';
-import { serveHttp, serveMcp, serveWithoutSessions } from '../../../../support/mcp-server.ts';
+import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
+import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { storedTools } from '../../../../src/edge/named/versions/stored-tools.ts';
+import { checkTools } from '../../../../src/edge/talk/contracts/check-tools.ts';
+import { serveHttp, serveMcp, serveWithoutSessions } from '../../../support/mcp-server.ts';
 
 const identity = { account: 'alice', scopes: ['messages', 'prefixes', 'tools'] as const, token: undefined };
 
@@ -183,7 +183,8 @@ test('only a caller who may bring tools may bring servers, and a request alone c
   const tools = [{ name: 's', run: { mcp: 'https://mcp.example.com' } }];
   await expect(storing(tools, 'mcp.example.com', ['messages', 'prefixes'])).rejects.toMatchObject({ status: 403 });
   const settings = settingsOf({ MODE: 'development', TOOL_HOSTS: 'mcp.example.com' });
-  expect(() => checkTools(tools, { ...identity, scopes: ['tools'] } as never, settings)).toThrow('PUT /prefixes/:name');
+  const sender = { identity: { ...identity, scopes: ['tools'] } as never, settings, isStored: false };
+  expect(() => checkTools(tools, sender)).toThrow('PUT /prefixes/:name');
 });
 
 test('what the API would refuse at each turn is refused when it is stored; toolsets have no name, and no schema', async () => {

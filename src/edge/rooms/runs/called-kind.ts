@@ -1,0 +1,111 @@
+/** How tools of a kind are called. Runs ask the kind of each tool, and know no room that brings one. */
+
+import type { Settings } from '../../gate/settings/settings.ts';
+import type { SecretSettings } from '../../gate/settings/tool-secrets.ts';
+import type { Bindings } from '../../kit/objects/bindings.ts';
+import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import type { TurnRequest } from '../../talk/contracts/conversation.ts';
+import { memberNaming, roomOf, type ToolKind, type ToolRun } from '../../talk/contracts/tool-kind.ts';
+import type { SubagentShare } from '../../talk/storage/call-rows.ts';
+import type { HoldRoom, ResultRoom, ToolCall, ToolResult } from './tool-result.ts';
+
+/** The settings that decide how tools are called. */
+export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET'> & SecretSettings;
+
+/** What a call needs. */
+export interface CallOptions {
+  settings: ToolSettings;
+  fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Milliseconds since 1970. */
+  now: number;
+  /** The room that is left for the answer. The call subtracts the bytes that it has received. */
+  room: ResultRoom;
+  hold: HoldRoom;
+  /** Milliseconds that are left of the run. The call ends by then. */
+  leftMs: number;
+  /** Aborted when the run is stopped. */
+  signal: AbortSignal;
+  /** Present only if the tool works apart. */
+  apart?: ApartCall | undefined;
+}
+
+/** What a call of a tool that works apart needs in addition to what every call needs. */
+export interface ApartCall {
+  /** What it may spend, and has spent. It changes with each attempt. */
+  share: SubagentShare;
+  /** Stores the share after a change. */
+  noteShare(): void;
+  /** Whether it may have been begun before a crash. */
+  isAgain: boolean;
+  /** Whether that was so long ago that a failed attempt may be forgotten already. */
+  isLate: boolean;
+}
+
+/** What subagents take over from the request of the run that calls them. */
+export interface RunCaller extends Pick<TurnRequest, 'identity' | 'headers' | 'query' | 'route'> {
+  /** How deep the run is. A run that a client has begun is at 1. */
+  depth: number;
+  /** How long its conversation is kept, in seconds; null means the deployment's retention. */
+  retentionSeconds: number | null;
+  /**
+   * @returns the account that has stored a tool with the conversation's agent or prefix; undefined for the caller's own tool
+   */
+  ownerOf(tool: string): string | undefined;
+}
+
+/** A run whose calls are made. */
+export interface CalledRun {
+  settings: Settings;
+  env: Bindings;
+  account: string;
+  /** What subagents take over from the run's request. */
+  caller: RunCaller;
+}
+
+/** Makes the calls of a run to the tools of a kind. `Run` is their member `run`. */
+export interface KindCalls<Run extends ToolRun = ToolRun> {
+  /**
+   * Makes a call, and takes room for its result.
+   *
+   * @param signal aborted when the run is stopped or the time of the tool is over
+   * @throws if the tool could not be reached
+   */
+  call(call: ToolCall, run: Run, options: CallOptions, signal: AbortSignal): Promise<ToolResult>;
+  close?(): void;
+}
+
+/** The name of a call, by which it is known after a crash, too. */
+export type CallName = Pick<ToolCall, 'conversation' | 'turn' | 'tool_use_id'>;
+
+export interface CalledKind<Run extends ToolRun = ToolRun> extends ToolKind {
+  /**
+   * Present if its tools work apart: each call has a share of the run's money and goes on in a conversation of its own, to
+   * which another call attaches after a crash. It watches its time itself, and is stopped by its call.
+   *
+   * @returns the id of the conversation
+   */
+  apart?(call: CallName): Promise<string>;
+  /** Made at the first call of a run. */
+  callsOf(run: CalledRun): KindCalls<Run>;
+}
+/** The same as TOOL_KINDS: rooms say in one object what the core and what runs know of a kind. */
+export const CALLED_KINDS = seam<readonly CalledKind[]>()('tools');
+
+const calledKinds = ofRooms(
+  () =>
+    new Map(
+      pluggedInto(CALLED_KINDS)
+        .flat()
+        .map((one) => [one.member, one]),
+    ),
+);
+
+/** @returns the kind of a tool that is called; undefined where its room is not in use */
+export function calledKindOf(run: ToolRun | undefined): CalledKind | undefined {
+  return run && calledKinds().get(memberNaming(run));
+}
+
+/** @returns why no call of a tool is made: its room is not in use; undefined if that is no reason */
+export function lacksKind(run: ToolRun): string | undefined {
+  return calledKindOf(run) ? undefined : `this edge has no room "${roomOf(run)}".`;
+}

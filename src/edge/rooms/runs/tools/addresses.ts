@@ -1,0 +1,92 @@
+/** Checks the addresses of tools that are called over HTTP, and their headers. */
+
+import { hasScope } from '../../../gate/auth/authenticate.ts';
+import { faultOfSecret, valueOfSecret } from '../../../gate/settings/tool-secrets.ts';
+import { finalError } from '../../../kit/http/errors.ts';
+import { deliverFault } from '../../../kit/http/headers/hosts.ts';
+import { isObject, type Json } from '../../../kit/json/object.ts';
+import type { ToolSender } from '../../../talk/contracts/tool-kind.ts';
+import { faultIn } from '../../../talk/contracts/tools.schema.ts';
+import type { KindCalls, ToolSettings } from '../called-kind.ts';
+import { faultOfPause } from '../pauses.ts';
+import type { HttpRun } from '../runs.schema.ts';
+import { failedCall } from '../tool-result.ts';
+
+/** An address that a tool is called at: its own, or that of its MCP server. */
+type Address = Omit<HttpRun, 'url'> & ({ url: string } | { mcp: string });
+
+/** The schema of a tool that is called at an address. */
+interface AddressSchema {
+  safeParse(tool: Json): { data?: { run: Address } | undefined; error?: Parameters<typeof faultIn>[0]['error'] };
+}
+
+/**
+ * @param schema what the tool must be; or what is wrong with it, if that is known
+ * @returns what is wrong with a tool that is called at an address
+ * @throws ApiError 403 for a caller who may not send such tools
+ */
+export function faultAtAddress(
+  tool: Json,
+  { identity, settings }: ToolSender,
+  schema: AddressSchema | string,
+): string | undefined {
+  const { run } = tool;
+  if (!isObject(run)) return 'run: must be "worker", {"agent": …}, {"url": …} or {"mcp": …}';
+  const undecidable = faultOfPause(run);
+  if (undecidable !== undefined) return undecidable;
+  if (!hasScope(identity, 'tools')) {
+    throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
+  }
+  // The schema ignores a header with this name, but the call would send it.
+  if (isObject(run.headers) && Object.hasOwn(run.headers, '__proto__')) {
+    return 'run.headers: must be names of headers, and __proto__ is none';
+  }
+  if (typeof schema === 'string') return schema;
+  const checked = schema.safeParse(tool);
+  const fault = checked.data && faultOfAddress(checked.data.run, settings);
+  return fault === undefined ? faultIn(checked) : `${fault}.`;
+}
+
+/**
+ * Says why a tool cannot be called at its address. The text does not contain the address, because the model and clients may
+ * read the text, and need not know the address.
+ *
+ * @returns the end of a sentence; undefined if it can be called
+ */
+export function faultOfAddress(run: Address, settings: ToolSettings): string | undefined {
+  const { TOOL_HOSTS, TOOL_SIGNING_SECRET, development } = settings;
+  const isMcp = 'mcp' in run;
+  if (TOOL_SIGNING_SECRET === undefined && !isMcp)
+    return 'run: this edge calls no addresses: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
+  const [member, url] = isMcp ? ['mcp', run.mcp] : ['url', run.url];
+  const fault = deliverFault(url, development);
+  if (fault !== undefined) return `run.${member}: ${fault}`;
+  const { host = '' } = URL.parse(url) ?? {};
+  if (!TOOL_HOSTS.includes(host)) return `run.${member}: ${NOT_ALLOWED}`;
+  for (const [name, value] of Object.entries(run.headers ?? {})) {
+    if (typeof value === 'string') continue;
+    const fault = faultOfSecret(value.secret, host, settings);
+    if (fault !== undefined) return `run.headers.${name}: ${fault}`;
+  }
+  return undefined;
+}
+
+const NOT_ALLOWED =
+  'its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';
+
+/** Builds the headers that a tool adds to its calls. The address must have been checked before. */
+export function headersOf({ headers = {} }: Pick<HttpRun, 'headers'>, settings: ToolSettings): Headers {
+  const sent = new Headers();
+  for (const [name, value] of Object.entries(headers))
+    sent.set(name, typeof value === 'string' ? value : valueOfSecret(value.secret, settings));
+  return sent;
+}
+
+/** Makes a call at the address of a tool, unless the tool may not be called there any more. */
+export function atAddress<Run extends Address>(make: KindCalls<Run>['call']): KindCalls<Run>['call'] {
+  return async (call, run, options, signal) => {
+    const fault = faultOfAddress(run, options.settings);
+    if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
+    return await make(call, run, options, signal);
+  };
+}

@@ -1,0 +1,46 @@
+import * as z from '../../../kit/http/zod.ts';
+import { isObject, type Json } from '../../../kit/json/object.ts';
+import { faultIn } from '../../../talk/contracts/tools.schema.ts';
+import { callOwnTool } from '../call-own-tool.ts';
+import type { CalledKind } from '../called-kind.ts';
+import { faultOfPause } from '../pauses.ts';
+import { ownTool, workerRunSchema, workerToolEntry } from '../runs.schema.ts';
+import { withinRoom } from '../tool-result.ts';
+import { filledTool, markOfTools, workerTool, workerToolNames } from './worker-tools.ts';
+
+/** Tools of the Worker's own code. */
+export const workerKind: CalledKind = {
+  member: 'worker',
+  names: Object.keys(workerRunSchema.shape),
+  asked: [
+    z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
+    workerRunSchema,
+  ],
+  fault: faultOfOwn,
+  runOf: (name, run) => {
+    const { once, timeout_seconds } = workerTool(name) ?? {};
+    const said = { once, timeout_seconds, ...(isObject(run) ? run : {}), worker: true };
+    return said;
+  },
+  told: filledTool,
+  mark: markOfTools,
+  knows: (name) => workerTool(name) !== undefined,
+  callsOf: ({ env }) => ({
+    call: async (call, _, options, signal) => {
+      const result = await callOwnTool(call, { env, signal });
+      // Nobody waits for the result any more, so it takes no room.
+      signal.throwIfAborted();
+      return await withinRoom(result, options);
+    },
+  }),
+};
+
+function faultOfOwn(tool: Json): string | undefined {
+  const { name, run } = tool;
+  const fault = faultOfPause(run) ?? faultIn((isObject(run) ? workerToolEntry : ownTool).safeParse(tool));
+  if (fault !== undefined) return fault;
+  if (typeof name === 'string' && workerTool(name)) return undefined;
+  const names = workerToolNames();
+  const told = names.length > 0 ? `It has: ${names.join(', ')}.` : 'It has none: they are given to createApp.';
+  return `name: this edge has no tool of its own of this name. ${told}`;
+}

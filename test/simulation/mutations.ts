@@ -182,7 +182,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...inFile('src/edge/rooms/transfer/forks.ts', 'approvals', {
     'a rewind that leaves what waits': [['    transcript.approvals.rewind(turn);\n', '']],
   }),
-  ...inFile('src/edge/talk/conversations/begin-turn.ts', 'approvals', {
+  ...inFile('src/edge/rooms/runs/begin-run.ts', 'approvals', {
     'a pause that the account is not told of': [['      maintenance.notePaused();\n', '']],
   }),
   ...inFile('src/edge/talk/conversations/turn-settlements.ts', 'approvals', {

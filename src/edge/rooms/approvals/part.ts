@@ -4,17 +4,13 @@ import { hidesTools } from '../../gate/identity/only.ts';
 import { finalError } from '../../kit/http/errors.ts';
 import { failedResult, unknownConversation } from '../../talk/answers/crossing-answer.ts';
 import type { BoundCaller, CalledDecision, DecisionAnswer, Result } from '../../talk/contracts/conversation.ts';
-import { newTurnRow, runContextOf, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
-import type {
-  ConversationContext,
-  ConversationPart,
-  OpenConversation,
-  TurnHooks,
-} from '../../talk/conversations/parts.ts';
+import { newTurnRow, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
+import type { ConversationContext, ConversationPart, OpenConversation } from '../../talk/conversations/parts.ts';
 import { type CarriedLimits, type RunRequest, storedRunOf } from '../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
+import { runContextOf } from '../runs/begin-run.ts';
 import { Run } from '../runs/run.ts';
 import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
 import { takeUpCalls } from './owed-calls.ts';
@@ -34,7 +30,7 @@ function listOpen({ context, profile, refusalOf }: OpenConversation, by?: BoundC
 
 /** Stores a decision. After the last decision of a step it also begins the turn that goes on. Does both or neither. */
 async function decideOn(
-  { context, hooks, profile, refusalOf, withdrawal, begun }: OpenConversation,
+  { context, profile, refusalOf, withdrawal, begun }: OpenConversation,
   decision: CalledDecision,
 ): Promise<Result<DecisionAnswer>> {
   const { transcript, now, maintenance } = context;
@@ -47,7 +43,7 @@ async function decideOn(
   try {
     const { going, value } = transcript.together(() => {
       const goesOn = storeDecision(transcript, decision, now());
-      const going = goesOn && continueRun(context, { ...goesOn, requestId }, hooks);
+      const going = goesOn && continueRun(context, { ...goesOn, requestId });
       return { going, value: answerDecision(transcript, id, goesOn !== undefined, hidesTools(by?.only)) };
     });
     if (going) begun(going);
@@ -71,7 +67,6 @@ async function decideOn(
 function continueRun(
   context: ConversationContext,
   { paused, step, requestId }: { paused: TurnRow; step: number; requestId: string },
-  hooks: TurnHooks,
 ): Run {
   const { transcript, alarm, now, waitUntil } = context;
   // This throws if the deployment has no upstream. So it comes before anything is stored.
@@ -96,7 +91,7 @@ function continueRun(
   transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
   transcript.update('approvals', { continued_by: run.seq }, 'run = ? and continued_by is null', paused.seq);
   alarm.watch(now() + WATCH_MS);
-  const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step, takeUpCalls);
+  const going = new Run(run, planned, runContextOf(context, request, run, carried)).takeUp(step, takeUpCalls);
   // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
   waitUntil(Promise.resolve().then(() => going.continue()));
   return going;

@@ -1,4 +1,4 @@
-/** Goes on after a crash: with a run, and with a turn in the background that has not gone up. */
+/** Begins a turn in the background again that a crash has kept from going up. */
 
 import { unanswered } from '../../claude/outcome.ts';
 import { edit } from '../../kit/json/edit.ts';
@@ -6,32 +6,22 @@ import { parseObject } from '../../kit/json/object.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import { UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
 import { readRequest } from '../../talk/contracts/read-request.ts';
-import { planAgain, runContextOf, runnerOfTurn, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
-import type { ConversationContext, TurnHooks } from '../../talk/conversations/parts.ts';
-import { type RunRequest, storedRunOf } from '../../talk/conversations/stored-run.ts';
+import { planAgain, runnerOfTurn, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
+import type { ConversationContext, ReadRequest } from '../../talk/conversations/parts.ts';
+import type { RunRequest } from '../../talk/conversations/stored-run.ts';
+import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import { messagesOf } from '../../talk/storage/turn-queries.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { Turn } from '../../talk/turn/turn.ts';
-import type { CrashedRun } from '../runs/crashed-run.ts';
-import { Run } from '../runs/run.ts';
 
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
 const MOST_BEGINNINGS = 10;
 
-/** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
-export function resumeRun(context: ConversationContext, crashed: CrashedRun, hooks: TurnHooks): Run | undefined {
-  const { now } = context;
-  const { row } = crashed.turn;
-  const stored = storedRunOf(context, row);
-  if (!stored) return undefined;
-  const { request, planned, carried } = stored;
-  context.alarm.watch(now() + WATCH_MS);
-  context.maintenance.settlements.resumeRun(row);
-  const run = new Run(row, planned, runContextOf(context, request, row, hooks, carried), crashed);
-  // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
-  context.waitUntil(Promise.resolve().then(() => run.goOnAfterCrash(crashed)));
-  return run;
+/** @returns what a turn needs to begin again, as JSON text; null if that is too long for its row */
+export function requestToKeep({ body, again: _, retried: __, ...request }: ReadRequest): string | null {
+  const text = JSON.stringify({ request, rest: edit(body, { messages: '[]' }) });
+  return text.length > PIECE_CHARACTERS ? null : text;
 }
 
 /**
@@ -40,7 +30,7 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
  * @returns undefined if its request is not stored
  * @throws ApiError if it cannot be planned any more
  */
-export function beginAgain(context: ConversationContext, row: TurnRow, hooks: TurnHooks): Runner | undefined {
+export function beginAgain(context: ConversationContext, row: TurnRow): Runner | undefined {
   const { transcript, maintenance, now, waitUntil } = context;
   const stored = parseObject(row.request ?? '');
   const before = row.grant?.requestId ?? row.requestId;
@@ -62,7 +52,7 @@ export function beginAgain(context: ConversationContext, row: TurnRow, hooks: Tu
   const turn = new Turn(transcript, { ...row, grant, request: null }, plan.maxTokens, { newMessages: question.length });
   // Nobody waits for its answer any more, so its end is always sent as an event.
   turn.isReported = true;
-  const runner = runnerOfTurn(context, { ...request, requestId }, turn, plan, hooks);
+  const runner = runnerOfTurn(context, { ...request, requestId }, turn, plan);
   waitUntil(Promise.resolve().then(() => runner.go(plan)));
   return runner;
 }

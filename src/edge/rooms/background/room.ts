@@ -1,11 +1,20 @@
 import * as z from '../../kit/http/zod.ts';
 import type { Room } from '../room.ts';
+import { beginAgain, requestToKeep } from './begin-again.ts';
 
 const flag = z.boolean({ error: 'Input should be a valid boolean' });
 
 /** Turns in the background: nobody waits for one, and its end is sent to an address. */
 export const backgroundRoom: Room = {
   name: 'background',
+  conversation: {
+    open: (context) => ({
+      begin({ request }, planned, row) {
+        if (request.background && !planned.run) row.request = requestToKeep(request);
+      },
+      beginAgain: (row) => beginAgain(context, row),
+    }),
+  },
   members: {
     background: {
       schema: z.optionally(

@@ -1,9 +1,7 @@
-/** Calls that a run has taken up from the paused run that it goes on with, and those that it leaves to the client. */
-
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { toolsAskedIn } from '../../talk/storage/turn-queries.ts';
-import type { RunTurn } from './end-run.ts';
+import type { RunTurn } from '../../talk/turn/run-turn.ts';
 import type { ShownRun } from './shown-run.ts';
 
 /**

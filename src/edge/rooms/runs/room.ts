@@ -1,5 +1,6 @@
 import { toolSecretsOf } from '../../gate/settings/tool-secrets.ts';
 import type { Room } from '../room.ts';
+import { runsPart } from './part.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
 import { httpKind } from './tools/http-kind.ts';
 import { workerKind } from './tools/worker-kind.ts';
@@ -14,6 +15,7 @@ export const RUN_HEADER_WORDS = {
 export const runsRoom: Room = {
   name: 'runs',
   headers: ['sluice-paused'],
+  conversation: runsPart,
   members: RUN_MEMBERS,
   tools: [workerKind, httpKind],
   options: shareToolsOf,

@@ -4,9 +4,9 @@ import type { CarriedLimits } from '../../talk/conversations/stored-run.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
+import type { RunTurn } from '../../talk/turn/run-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import type { CalledRun } from './called-kind.ts';
-import type { RunTurn } from './end-run.ts';
 import type { PausingRun } from './pauses.ts';
 import type { StepLog } from './shown-run.ts';
 

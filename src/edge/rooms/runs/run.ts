@@ -19,15 +19,16 @@ import type { TurnRow } from '../../talk/storage/rows.ts';
 import { EventLog } from '../../talk/turn/event-log.ts';
 import { newShare, RESUMING_BYTES, takeRoom } from '../../talk/turn/memory-room.ts';
 import type { Started } from '../../talk/turn/read-buffered-answer.ts';
+import { isPartOfHistory, type RunTurn } from '../../talk/turn/run-turn.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import { callsAgain } from './calls-again.ts';
-import type { CrashedRun } from './crashed-run.ts';
-import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
+import { type EndOfRun, endRun } from './end-run.ts';
 import { RunMeter } from './limits.ts';
 import { bodyOfStep, costOf, pauseBy } from './next-step.ts';
 import { showClientCalls } from './owed-calls.ts';
 import { type PlannedCall, pauseInUse, type TakenUpCalls, type TakingRun } from './pauses.ts';
+import type { ResumedRun } from './resumed-run.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
@@ -76,7 +77,7 @@ export class Run implements Runner {
   #called: number | undefined;
 
   /** @param crashed where it goes on after a crash: then `goOnAfterCrash` runs it, and otherwise `go`, after `begin` */
-  constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: CrashedRun) {
+  constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: ResumedRun) {
     this.#context = context;
     this.#planned = planned;
     const log = crashed?.turn.log ?? new EventLog(context.transcript, row);
@@ -139,7 +140,7 @@ export class Run implements Runner {
   }
 
   /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
-  async goOnAfterCrash(crashed: CrashedRun): Promise<void> {
+  async goOnAfterCrash(crashed: ResumedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
     // After the death of an isolate all of its runs wake at once, and each reads its history again.
     const share = newShare();
@@ -205,7 +206,7 @@ export class Run implements Runner {
       requestId,
       number: this.#number,
       isLater: this.turn.isCommitted === true,
-      isOfEdge: this.turn.isCommitted === true || this.turn.continues !== undefined,
+      isOfEdge: isPartOfHistory(this.turn),
       most: this.#meter.most,
       logged: this.#shown.log.events,
       logOf: (builder) => {
@@ -267,7 +268,7 @@ export class Run implements Runner {
       case 'failed': {
         if (this.#ending) break;
         const error = runner.failure;
-        const isLater = this.#isPart;
+        const isLater = isPartOfHistory(this.turn);
         const reason = isLater && pauseBy(error);
         if (reason) {
           this.#finish({ kind: 'paused', reason });
@@ -281,7 +282,7 @@ export class Run implements Runner {
         this.#finish({ kind: 'complete' });
         return undefined;
     }
-    const isPart = this.#isPart && !ended?.isUnanswered;
+    const isPart = isPartOfHistory(this.turn) && !ended?.isUnanswered;
     this.#finish(
       this.#ending && isPart
         ? this.#ending
@@ -367,11 +368,6 @@ export class Run implements Runner {
     return history + Math.ceil(results.reduce((sum, { bytes }) => sum + bytes, 0) * (4 / 3));
   }
 
-  /** Whether a step of the run is part of the history. */
-  get #isPart(): boolean {
-    return this.turn.isCommitted === true || this.turn.continues !== undefined;
-  }
-
   /** Pauses the run until a person has decided on calls. */
   #waitForApproval(owed: readonly PlannedCall[]): undefined {
     if (this.#ending) {
@@ -392,7 +388,7 @@ export class Run implements Runner {
   }
 
   /** Shows that the run goes on, and finds what is left to do. */
-  #restore({ open, unmade, last, number, tries }: CrashedRun): void {
+  #restore({ open, unmade, last, number, tries }: ResumedRun): void {
     const { transcript, now } = this.#context;
     for (const index of open) this.#shown.add('content_block_stop', { index });
     // The first event after the gap. A listener that resumes inside the gap begins here.

@@ -11,7 +11,7 @@ import { shownCall, shownResult } from '../../talk/history/edge-blocks.ts';
 import type { EventLog, TurnLog } from '../../talk/turn/event-log.ts';
 import type { LogBlocks } from '../../talk/turn/log-blocks.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import { eventsSoFar } from '../../talk/turn/message-events.ts';
+import { addBlock, eventsSoFar } from '../../talk/turn/message-events.ts';
 import type { ToolResult } from './tool-result.ts';
 
 const INDEX = /^\{"type":"content_block_delta","index":(\d+),/;
@@ -84,9 +84,7 @@ export class ShownRun {
   }
 
   #showBlock(content_block: Json): void {
-    const index = this.takeIndex();
-    this.add('content_block_start', { index, content_block });
-    this.add('content_block_stop', { index });
+    addBlock(this.log, this.takeIndex(), content_block);
   }
 }
 

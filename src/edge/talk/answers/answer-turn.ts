@@ -1,13 +1,12 @@
 /** Answers a request from its turn, which runs or has ended: the request that began the turn, and the same request again. */
 
 import { writeJson } from '../../kit/json/kept-text.ts';
-import { isRefused } from '../../rooms/background/turn-events.ts';
 import type { TurnAnswer, TurnRequest } from '../contracts/conversation.ts';
 import { GRACE_MS, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { newestTurnTold, turnAt, turnOfRequest, turnWithKey } from '../storage/turn-queries.ts';
 import { restoreEnded } from '../turn/restore-turn.ts';
-import type { Runner } from '../turn/running-turn.ts';
+import { isRefused, type Runner } from '../turn/running-turn.ts';
 import {
   bufferedAnswer,
   conflict,

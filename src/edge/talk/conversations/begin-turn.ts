@@ -1,32 +1,25 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
-import { joinedBetas, type PlainHeaders } from '../../claude/headers.ts';
-import { edit } from '../../kit/json/edit.ts';
-import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
+import { joinedBetas } from '../../claude/headers.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { checkRetained } from '../../named/prefixes/retained-prefix.ts';
 import type { Agent } from '../../rooms/agents/agent.ts';
-import { layerOf, ownerOfTool, retainedAgent, type Taken } from '../../rooms/agents/retained-agent.ts';
-import { isRefused } from '../../rooms/background/turn-events.ts';
-import { Run } from '../../rooms/runs/run.ts';
-import type { RunContext } from '../../rooms/runs/run-context.ts';
+import { layerOf, retainedAgent, type Taken } from '../../rooms/agents/retained-agent.ts';
 import { lacksRoom } from '../answers/crossing-answer.ts';
-import { accountRequestOf } from '../answers/object-context.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
-import { type NextRequest, nextRequest, type PlannedRun } from '../history/next-request.ts';
-import { PIECE_CHARACTERS } from '../storage/message-text.ts';
+import { type NextRequest, nextRequest } from '../history/next-request.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
-import type { Runner } from '../turn/running-turn.ts';
+import { isRefused, type Runner } from '../turn/running-turn.ts';
 import { Turn, type TurnOptions } from '../turn/turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
-import type { AskedTurn, ConversationContext, OpenPart, ReadRequest, TurnHooks } from './parts.ts';
+import type { AskedTurn, ConversationContext, OpenPart } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
-import { type CarriedLimits, isRun, type RunRequest } from './stored-run.ts';
+import { isRun, type RunRequest } from './stored-run.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -53,8 +46,9 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
       isBound: request.identity.only !== undefined && !request.parent,
     }),
   );
-  const lacking = planned.run?.tools.lacking;
-  if (lacking !== undefined) throw lacksRoom(lacking, 'This conversation has tools that the edge calls');
+  const { runs, lacking } = planned.run?.tools ?? {};
+  const absent = lacking ?? (runs?.size && !context.parts.some(({ run }) => run) ? 'runs' : undefined);
+  if (absent !== undefined) throw lacksRoom(absent, 'This conversation has tools that the edge calls');
   return planned;
 }
 
@@ -83,12 +77,7 @@ export function checkNamed(retained: Profile, { prefix, agent }: Pick<TurnReques
  *
  * @throws ApiError if the deployment has no upstream; nothing is stored then
  */
-export function beginTurn(
-  context: ConversationContext,
-  turn: AskedTurn,
-  planned: NextRequest,
-  hooks: TurnHooks,
-): Runner {
+export function beginTurn(context: ConversationContext, turn: AskedTurn, planned: NextRequest): Runner {
   const { transcript, maintenance } = context;
   const { taken } = turn;
   let { request } = turn;
@@ -102,18 +91,15 @@ export function beginTurn(
   if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
   context.alarm.watch(now + WATCH_MS);
   if (isNew) maintenance.noteRetention();
+  const begins = { ...turn, request };
   const row = newTurnRow(transcript, request, planned, now);
-  for (const part of context.parts) part.begin?.({ ...turn, request }, planned, row);
+  for (const part of context.parts) part.begin?.(begins, planned, row);
   planned.memory = turn.memory;
-  if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
-  const kept = request.background ? requestToKeep(request) : null;
-  return runnerOfTurn(context, request, storeTurn(context, { ...row, request: kept }, planned), planned, hooks);
-}
-
-/** @returns what a turn needs to begin again, as JSON text; null if that is too long for its row */
-function requestToKeep({ body, again: _, retried: __, ...request }: ReadRequest): string | null {
-  const text = JSON.stringify({ request, rest: edit(body, { messages: '[]' }) });
-  return text.length > PIECE_CHARACTERS ? null : text;
+  for (const part of context.parts) {
+    const runner = part.run?.(begins, planned, row);
+    if (runner) return runner;
+  }
+  return runnerOfTurn(context, request, storeTurn(context, row, planned), planned);
 }
 
 /** Makes the runner of a turn that is not a run. */
@@ -122,9 +108,8 @@ export function runnerOfTurn(
   request: RunRequest,
   turn: Turn,
   planned: NextRequest,
-  hooks: TurnHooks,
 ): Runner {
-  const { transcript, maintenance } = context;
+  const { transcript, maintenance, hooks } = context;
   return runnerOf(context, request, turn, planned, {
     headers: request.headers,
     most: planned.most,
@@ -163,95 +148,6 @@ function startWithDefaults(
   });
 }
 
-/** Stores a run, and begins its first step. */
-function beginRun(
-  context: ConversationContext,
-  request: TurnRequest,
-  planned: NextRequest,
-  common: PlannedRun,
-  row: TurnRow,
-  hooks: TurnHooks,
-): Run {
-  const { transcript } = context;
-  const { body: _, again: __, retried: ___, ...kept } = request;
-  const run = { ...row, run: row.seq };
-  transcript.beginTurn(run, []);
-  transcript.calls.saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
-  return new Run(run, common, runContextOf(context, kept, run, hooks)).begin(planned);
-}
-
-/** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
-export function runContextOf(
-  context: ConversationContext,
-  request: RunRequest,
-  run: TurnRow,
-  { onEnd, onBroken }: TurnHooks,
-  carried?: CarriedLimits,
-): RunContext {
-  const { transcript, maintenance, now } = context;
-  const { place, requestId, headers } = request;
-  const settings = context.settings();
-  return {
-    transcript,
-    settings,
-    env: context.env,
-    account: place.account,
-    conversation: place.id,
-    requestId,
-    caller: {
-      ...{ identity: request.identity, headers, query: request.query, route: request.route },
-      depth: request.parent?.depth ?? 1,
-      retentionSeconds: transcript.profile?.retentionSeconds ?? null,
-      ownerOf: (tool) => ownerOfTool(context, tool),
-    },
-    isStreaming: request.stream,
-    approvers: retainedAgent(context)?.definition.approvers ?? 'owner',
-    carried,
-    now,
-    isRevoked: () => isRevokedCaller(accountRequestOf(context, request.identity)),
-    plan: (body) => planAgain(context, request, body, { isStep: true }),
-    begin: (plan, step) => {
-      const own = {
-        requestId: step.requestId,
-        key: null,
-        id: `${run.id}_${step.number}`,
-        run: run.seq,
-        chosenBy: run.chosenBy,
-        events: step.logged,
-        background: null,
-        deliverUrl: null,
-      };
-      const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
-      const turn = storeTurn(context, row, plan, {
-        logOf: step.logOf,
-        callsIn: step.callsIn,
-        isLater: step.isLater,
-        isOfEdge: step.isOfEdge,
-        shownAs: step.run,
-      });
-      // Another model may step in only before the first step. All steps of a run have the same model.
-      const fallbacks = step.isLater ? [] : request.fallbacks;
-      return runnerOf(context, { ...request, requestId: step.requestId, fallbacks }, turn, plan, {
-        headers: headersOfStep(headers, step.number),
-        most: step.most,
-        onEnd: step.onEnd,
-        onBroken,
-      });
-    },
-    settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    tell: (event, members) => maintenance.events.tell(run, event, members),
-    onEnd: (ended) => {
-      onEnd();
-      maintenance.noteEnd(ended);
-      if (!isRefused(transcript, ended)) maintenance.events.noteEnd(ended);
-      maintenance.settlements.endRun(run);
-      maintenance.notePaused();
-      maintenance.reportSoon();
-    },
-    onBroken,
-  };
-}
-
 /**
  * Plans a step of a run, or a turn that begins again. If it is the first turn of its conversation and died, the conversation
  * does not exist yet, but its profile already has the defaults.
@@ -274,15 +170,8 @@ export function planAgain(
   });
 }
 
-/** @returns the headers of a step. Each step gets an idempotency key of its own: one key must not mean two requests. */
-function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
-  const { 'idempotency-key': key, ...others } = headers;
-  if (key === undefined) return others;
-  return { ...others, 'idempotency-key': number === 1 ? key : `${key}-${number}` };
-}
-
 /** Stores the row of a turn, or of a step, and its messages. */
-function storeTurn(
+export function storeTurn(
   { transcript }: ConversationContext,
   row: TurnRow,
   planned: NextRequest,
@@ -310,7 +199,7 @@ function storeTurn(
 }
 
 /** Makes the runner of a stored turn or step. */
-function runnerOf(
+export function runnerOf(
   context: ConversationContext,
   { place, requestId, identity, query, fallbacks, background }: RunRequest,
   turn: Turn,

@@ -7,7 +7,6 @@ import { logFailure } from '../../kit/http/log.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
-import { beginAgain, resumeRun } from '../../rooms/background/begin-again.ts';
 import type { LeftOut } from '../../rooms/transfer/kept-messages.ts';
 import { crossingText, failedResult, lacksRoom, unknownConversation } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
@@ -23,8 +22,8 @@ import { ownerOfRoom } from '../turn/memory-room.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
 import { Maintenance } from './maintenance.ts';
-import type { ConversationContext } from './parts.ts';
-import { type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
+import { type ConversationContext, type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
+import { endCrashedTurns } from './recovery.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
 export const STOP_MS = 10_000;
@@ -36,7 +35,7 @@ export class ConversationState implements OpenConversation {
   readonly context: ConversationContext;
   /** The turn that runs: it has the lock. */
   runner: Runner | undefined;
-  readonly hooks = {
+  readonly #hooks = {
     onEnd: () => {
       this.runner = undefined;
       for (const part of this.#parts) part.ended?.();
@@ -67,7 +66,7 @@ export class ConversationState implements OpenConversation {
     const isBusy = () =>
       this.runner !== undefined || this.#isCopying || this.#parts.some((part) => part.isBusy?.() === true);
     this.maintenance = new Maintenance({ ...shared, isBusy, erase });
-    this.context = { ...shared, maintenance: this.maintenance, parts: this.#parts };
+    this.context = { ...shared, maintenance: this.maintenance, parts: this.#parts, hooks: this.#hooks };
     for (const { open } of partsInUse()) if (open) this.#parts.push(open(this.context));
   }
 
@@ -78,19 +77,11 @@ export class ConversationState implements OpenConversation {
     const { readable } = this.transcript;
     if (readable) room.forget(ownerOfRoom({ account: readable.account, conversation: readable.id }));
     try {
-      const goesOn = (runner: Runner | undefined) => {
+      endCrashedTurns(this.context, (runner) => {
         this.runner = runner;
-        return runner !== undefined;
-      };
-      this.maintenance.endCrashedTurns(
-        (crashed) => goesOn(resumeRun(this.context, crashed, this.hooks)),
-        (turn) => {
-          const hasBegun = goesOn(beginAgain(this.context, turn, this.hooks));
-          // If the account cannot be asked here, it refuses the turn itself: that only misses a secret that has ended.
-          if (hasBegun) this.#ctx.waitUntil(this.checkCredential().catch(() => {}));
-          return hasBegun;
-        },
-      );
+        // A run asks by itself. If the account cannot be asked, it refuses the turn itself: that only misses a secret that has ended.
+        if (runner.turn.row.run === null) this.#ctx.waitUntil(this.checkCredential().catch(() => {}));
+      });
       this.settleParts();
     } catch (thrown) {
       this.endDamaged(thrown);

@@ -9,7 +9,6 @@ import { conversationStub } from '../../kit/objects/stubs.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
 import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
 import { checkBeside, type Taken, takeNamed } from '../../rooms/agents/retained-agent.ts';
-import { subagentOutcomeOf } from '../../rooms/subagents/subagent-outcome.ts';
 import { backupLines, copyLines, rewindTo } from '../../rooms/transfer/forks.ts';
 import { type Imported, importing } from '../../rooms/transfer/imported-turns.ts';
 import {
@@ -24,6 +23,7 @@ import {
   wireError,
 } from '../answers/crossing-answer.ts';
 import { resumeTurn } from '../answers/resume-turn.ts';
+import { subagentOutcomeOf } from '../answers/subagent-outcome.ts';
 import { outcomeOfTurn } from '../answers/turn-outcome.ts';
 import { reportOfTurn } from '../answers/turn-report.ts';
 import type {

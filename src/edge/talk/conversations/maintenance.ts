@@ -2,21 +2,16 @@
 
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { within } from '../../kit/async/timeout.ts';
-import { toApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import type { Settled } from '../../money/contracts/settlement.ts';
 import { releasePrefix } from '../../named/prefixes/retained-prefix.ts';
-import { TurnEvents } from '../../rooms/background/turn-events.ts';
-import { type CrashedRun, closeCrashedRun, endCrashedRun } from '../../rooms/runs/crashed-run.ts';
-import { turnInterrupted } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { damageIn } from '../storage/damaged-row.ts';
-import { GRACE_MS, type Profile, type RetainedPrefix, type TurnRow } from '../storage/rows.ts';
-import { deleteExpired, endsToExpire, latestTurn, unsettledTurns, wakingTurns } from '../storage/turn-queries.ts';
-import { restoreCrashed } from '../turn/restore-turn.ts';
+import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts';
+import { deleteExpired, endsToExpire, unsettledTurns } from '../storage/turn-queries.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
+import { TurnEvents } from './turn-events.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */
@@ -50,67 +45,11 @@ export class Maintenance {
     this.settlements = new TurnSettlements(object, { wake, onSettled: () => this.rest() });
   }
 
-  /**
-   * Ends the turns that were running when the object crashed, and settles what is not settled.
-   *
-   * @param resume resumes a run, and returns whether it could
-   * @param beginAgain begins a turn again that has not gone up, and returns whether it could
-   */
-  endCrashedTurns(resume: (run: CrashedRun) => boolean, beginAgain: (turn: TurnRow) => boolean): void {
-    const { transcript, now, waitUntil } = this.#object;
-    const unsettled = wakingTurns(transcript);
-    const newest = latestTurn(transcript);
-    if (newest) this.settlements.doubt(newest);
-    const running = unsettled.filter(({ status }) => status === 'running');
-    let goesOn = false;
-    const damaged = new Set<TurnRow>();
-    for (const row of running) {
-      // Steps have no log.
-      const damage = transcript.log.cutDamage(row);
-      if (!damage) continue;
-      damaged.add(row);
-      this.noteDamage(damage);
-    }
-    for (const row of running.filter(({ run, seq }) => run === seq)) {
-      const meterOf = (step: TurnRow) => this.settlements.meterOf(step);
-      const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) =>
-        this.settlements.follow(step, settled);
-      const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
-      const crashed = transcript.together(() => closeCrashedRun(row, closing));
-      if (crashed.mayGoOn && resume(crashed)) goesOn = true;
-      else
-        transcript.together(() => {
-          endCrashedRun(crashed, closing);
-          this.events.noteEnd(crashed.turn);
-        });
-    }
-    for (const row of running.filter(({ run }) => run === null)) {
-      let error = turnInterrupted();
-      try {
-        // A turn in the background stores that it goes up before it does.
-        if (row.background && row.sentAt === null && beginAgain(row)) {
-          goesOn = true;
-          continue;
-        }
-      } catch (thrown) {
-        error = toApiError(thrown);
-      }
-      const turn = restoreCrashed(transcript, row, now());
-      // Whatever is left of its log, somebody has heard of it.
-      turn.isAcknowledged ||= damaged.has(row);
-      const meter = this.settlements.meterOf(turn.row);
-      const settled = transcript.together(() => {
-        const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
-        this.events.noteEnd(turn);
-        return confirmed;
-      });
-      if (settled !== undefined) waitUntil(this.settlements.confirm(turn.row, settled));
-    }
-    const { profile } = transcript;
-    // A first turn must not continue a copy that was interrupted.
-    if (profile && !profile.exists && !profile.deleted && !goesOn) transcript.dropUnborn();
-    if (unsettled.length > 0 || profile?.unreported) this.#wakeToConfirm();
-    else if (this.settlements.isInDoubt) this.#object.alarm.watch(now() + CONFIRM_AGAIN_MS);
+  /** Confirms soon what a wake has found to be open. @param isOpen whether that is anything but a doubt */
+  confirmSoon(isOpen: boolean): void {
+    const { transcript, alarm, now, waitUntil } = this.#object;
+    if (isOpen || transcript.profile?.unreported) this.#wakeToConfirm();
+    else if (this.settlements.isInDoubt) alarm.watch(now() + CONFIRM_AGAIN_MS);
     else return;
     waitUntil(this.#confirmPending());
   }

@@ -10,18 +10,20 @@ import type { BoundCaller, TurnRequest } from '../contracts/conversation.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import type { CrashedRun } from '../turn/crashed-run.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import type { Maintenance } from './maintenance.ts';
 
-/** The object's context, with its maintenance, and what rooms have in the object. */
-export interface ConversationContext extends ObjectContext {
-  maintenance: Maintenance;
-  parts: readonly OpenPart[];
-}
-
 /** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
 export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
+
+/** The object's context, with its maintenance, and what rooms have in the object. */
+export interface ConversationContext extends ObjectContext {
+  readonly maintenance: Maintenance;
+  readonly parts: readonly OpenPart[];
+  readonly hooks: TurnHooks;
+}
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
@@ -64,6 +66,16 @@ export interface OpenPart {
   before?(turn: AskedTurn, planned: NextRequest): Wait | undefined;
   /** Stores what the room keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it. */
   begin?(turn: AskedTurn, planned: NextRequest, row: TurnRow): void;
+  /**
+   * Stores a turn and makes its runner, in a way of its own.
+   *
+   * @returns undefined if that is not for this room
+   */
+  run?(turn: AskedTurn, planned: NextRequest, row: TurnRow): Runner | undefined;
+  /** Goes on with a run that a crash has interrupted. @returns undefined if it cannot */
+  resume?(crashed: CrashedRun): Runner | undefined;
+  /** Begins a turn again that a crash has kept from going up. @returns undefined if it cannot. @throws ApiError if it must not */
+  beginAgain?(row: TurnRow): Runner | undefined;
   /** @returns what a request of the conversation is about. @param memory of a turn that begins; absent for a later step */
   about?(memory: Slots | undefined): About;
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
@@ -83,7 +95,6 @@ export interface OpenPart {
 /** What a conversation's object gives to the methods of a part. */
 export interface OpenConversation {
   readonly context: ConversationContext;
-  readonly hooks: TurnHooks;
   /** @returns the profile; undefined if the conversation does not exist. Ends first what a crash has interrupted */
   profile(): Profile | undefined;
   /** @returns the 403 for a bound token that may not use this conversation; undefined for whoever may */

@@ -83,7 +83,7 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
     if (!wait) {
       if (request.parent && state.stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
       // This takes the lock: from here on no other turn begins.
-      const runner = beginTurn(context, turn, planned, state.hooks);
+      const runner = beginTurn(context, turn, planned);
       state.begun(runner);
       // A long prompt must not stay in memory for as long as the answer takes.
       request.body = '';

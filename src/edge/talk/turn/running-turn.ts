@@ -1,6 +1,8 @@
 import type { Identity } from '../../gate/identity/caller.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { turnsOfRun } from '../storage/turn-queries.ts';
 import type { TurnLog } from './event-log.ts';
 import type { Started } from './read-buffered-answer.ts';
 import type { Ended } from './turn-ending.ts';
@@ -12,6 +14,15 @@ export interface RunningTurn {
   readonly ended: Ended | undefined;
   /** Whether a caller may know that the turn goes on in the background. Then its end is always sent as an event. */
   isReported?: boolean;
+}
+
+/**
+ * @returns whether a turn failed before the account admitted it, and nobody knows of it yet. Then its caller gets the error.
+ */
+export function isRefused(transcript: Transcript, { row, ended, isReported }: RunningTurn): boolean {
+  if (isReported || ended?.status !== 'failed') return false;
+  const steps = row.run === null ? [row] : turnsOfRun(transcript, row.seq).slice(1);
+  return steps.every(({ grant }) => grant === null);
 }
 
 /** Runs a turn: one request, or the steps of a run. */

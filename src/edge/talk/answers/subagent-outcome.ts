@@ -1,11 +1,11 @@
 /** The outcome of a subagent, which the run that called it asks from the subagent's conversation. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { outcomeOfTurn, turnsGoingOn } from '../../talk/answers/turn-outcome.ts';
-import type { SubagentOutcome } from '../../talk/contracts/conversation.ts';
-import type { TurnRow } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
-import { callsTakenUp, turnsOfRun } from '../../talk/storage/turn-queries.ts';
+import type { SubagentOutcome } from '../contracts/conversation.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { callsTakenUp, turnsOfRun } from '../storage/turn-queries.ts';
+import { outcomeOfTurn, turnsGoingOn } from './turn-outcome.ts';
 
 /**
  * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no

@@ -1,26 +1,31 @@
-/** Restores a run whose object has died, as far as it was stored, and ends the interrupted step. */
+/**
+ * Takes from its rows what a crash has left of a run: books the step that was interrupted, and ends the run where it cannot go
+ * on. It does so also where nothing runs.
+ */
 
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import type { ApiError } from '../../kit/http/errors.ts';
+import { type ApiError, errorBody } from '../../kit/http/errors.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { type Frame, FrameReader } from '../../kit/sse/frames.ts';
-import { numberOfTry } from '../../money/admission/admission.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { EDGE } from '../../talk/contracts/edge-server.ts';
-import type { SpentSoFar } from '../../talk/conversations/stored-run.ts';
-import type { TurnRow } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
-import { callsTakenUp, isAnswered, messagesOf, turnAt, turnsOfRun } from '../../talk/storage/turn-queries.ts';
-import { inputTokens } from '../../talk/turn/answer-report.ts';
-import { EventLog } from '../../talk/turn/event-log.ts';
-import { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../../talk/turn/restore-turn.ts';
-import { Turn } from '../../talk/turn/turn.ts';
-import { endRun, type RunTurn } from './end-run.ts';
-import { ShownRun, StepLog } from './shown-run.ts';
-import type { ToolResult } from './tool-result.ts';
+import { EDGE } from '../contracts/edge-server.ts';
+import { shownResult } from '../history/edge-blocks.ts';
+import type { ApprovalRow } from '../storage/approval-rows.ts';
+import type { CallRow } from '../storage/call-rows.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { callsTakenUp, messagesOf, turnsOfRun } from '../storage/turn-queries.ts';
+import { inputTokens } from './answer-report.ts';
+import { EventLog } from './event-log.ts';
+import { MessageBuilder } from './message-builder.ts';
+import { addBlock, eventsSoFar } from './message-events.ts';
+import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from './restore-turn.ts';
+import { isPartOfHistory, type RunTurn, storeEndOfRun } from './run-turn.ts';
+import { Turn } from './turn.ts';
+import { errorIn } from './turn-ending.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
 /** How often a run is resumed after a crash. The limit is needed because the run itself may cause the crash. */
@@ -29,21 +34,17 @@ const MOST_RESUMES = 10;
 /** A run that a crash has interrupted. Its interrupted step has been ended. */
 export interface CrashedRun {
   turn: RunTurn;
-  /** How many blocks were shown, and which of them were not ended. */
-  blocks: number;
-  open: number[];
-  /** The ids of calls that were shown but never made, because their step was not stored. */
-  unmade: string[];
-  spent: SpentSoFar;
+  /** The events of its log. */
+  events: Json[];
+  /** The calls of the paused run that it has taken up. */
+  owed: ApprovalRow[];
+  /** Its steps, oldest first, and the calls that are in their rows. */
+  steps: TurnRow[];
+  calls: CallRow[];
+  /** What it has spent; nanodollars. */
+  spent: Nanodollars;
   /** The settlements of steps that may have gone up and whose hold is not known here. Only the account knows their cost. */
   unknown: Promise<Settled>[];
-  /** The number of its last step, and the highest known number of a try. */
-  number: number;
-  tries: number;
-  /** The last step whose answer is kept, whole or in part. */
-  last: TurnRow | undefined;
-  /** Whether the beginning of the message was shown. */
-  hasBegun: boolean;
   mayGoOn: boolean;
 }
 
@@ -68,96 +69,71 @@ export function closeCrashedRun(
   const numbers = numbersIn(text);
   const log = new EventLog(transcript, row, { events: numbers.at(-1) ?? 0, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
-  const events = frames.map(({ data }) => parseObject(data) ?? {});
-  const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
-  const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
   // The caller who began the run is gone, so its end is reported as for a turn in the background.
-  const run: RunTurn = { row, log, ended: undefined, usages: [], isReported: true };
+  const turn: RunTurn = { row, log, ended: undefined, usages: [], isReported: true };
   const owed = transcript.approvals.takenUpBy(row.seq);
   const [continued] = owed;
-  if (continued) run.continues = continued.turn;
-  const spent: SpentSoFar = { steps: 0, calls: 0, cost: 0 };
+  if (continued) turn.continues = continued.turn;
   const steps = turnsOfRun(transcript, row.seq).slice(1);
-  // Of a step that was interrupted only its question may be left. Then the next step answers that.
-  const isAnswer = ({ status, seq }: TurnRow) =>
-    status !== 'failed' && (status !== 'interrupted' || isAnswered(transcript, seq));
+  const calls: CallRow[] = [];
   const unknown: Promise<Settled>[] = [];
-  const unmade = new Set(
-    idsShown(events, ({ type, server_name, id }) => type === 'mcp_tool_use' && server_name === EDGE && id),
-  );
-  for (const id of idsShown(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
-    unmade.delete(id);
-  for (const { toolUseId } of owed) unmade.delete(toolUseId);
   const mayGoOn = log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
+  let spent = 0;
   for (const step of steps) {
     if (step.status === 'running') {
       const own = frames.filter((_, at) => (numbers[at] ?? 0) > step.events);
-      const shown = new ShownRun(log, () => false, 0, true);
-      const isLater = run.isCommitted === true;
-      const isOfEdge = isLater || continued !== undefined;
-      const part = { shown, frames: own, isLater, isOfEdge, goesOn: mayGoOn, wokeAt: now };
-      const turn = restoreStep(transcript, step, part);
-      const settled = turn.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now);
-      onSettled(turn.row, settled);
-      Object.assign(step, turn.row);
+      const isLater = turn.isCommitted === true;
+      const part = { rows, frames: own, isLater, isOfEdge: isPartOfHistory(turn), goesOn: mayGoOn, wokeAt: now };
+      const restored = restoreStep(transcript, step, log.events, part);
+      const settled = restored.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now);
+      onSettled(restored.row, settled);
+      Object.assign(step, restored.row);
       if (settled && !isHoldKnown(step)) unknown.push(settled);
     } else if (!isHoldKnown(step) && !step.settled && step.outcome) {
       // An earlier crash came before the account had said the cost. Settling again changes nothing.
       unknown.push(meterOf(step).settle(step.outcome).done);
     }
-    spent.cost += step.cost;
-    const calls = transcript.calls.of(step.seq);
-    for (const { id } of calls) unmade.delete(id);
-    spent.calls += calls.length;
-    // A subagent without a result is attached to again. Its share is counted then.
-    for (const { endedAt, subagent } of calls) if (endedAt !== null) spent.cost += subagent?.cost ?? 0;
-    if (step.status !== 'failed') run.isCommitted = true;
-    if (isAnswer(step)) spent.steps += 1;
-    if (step.outcome) run.last = { outcome: step.outcome, delta: undefined };
-    if (step.outcome?.usage) run.usages.push({ ...step.outcome.usage });
+    calls.push(...transcript.calls.of(step.seq));
+    spent += step.cost;
+    if (step.status !== 'failed') turn.isCommitted = true;
+    if (step.outcome) turn.last = { outcome: step.outcome, delta: undefined };
+    if (step.outcome?.usage) turn.usages.push({ ...step.outcome.usage });
   }
-  // This run also pays for the subagents among the calls that it has taken up from the paused run.
-  for (const { endedAt, subagent } of callsTakenUp(transcript, row.seq)) {
-    if (endedAt !== null) spent.cost += subagent?.cost ?? 0;
+  // It also pays for the subagents among the calls that it has taken up. One without a result is attached to again, and counted then.
+  for (const { endedAt, subagent } of [...calls, ...callsTakenUp(transcript, row.seq)]) {
+    if (endedAt !== null) spent += subagent?.cost ?? 0;
   }
-  const own = steps.findLast(isAnswer);
-  const last = own ?? (continued && turnAt(transcript, continued.turn));
-  const number = Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1))));
-  const tries = Math.max(0, ...steps.map(({ grant, requestId }) => numberOfTry(grant?.requestId ?? requestId)));
-  const open = started.filter((index) => !ended.includes(index));
-  const hasBegun = events.some(({ type }) => type === 'message_start');
-  return {
-    ...{ turn: run, blocks: started.length, open, unmade: [...unmade], hasBegun, spent, unknown },
-    ...{ number, tries, last, mayGoOn },
-  };
+  const events = frames.map(({ data }) => parseObject(data) ?? {});
+  return { turn, events, owed, steps, calls, spent, unknown, mayGoOn };
 }
 
 /** Ends a run that cannot be resumed. */
 export function endCrashedRun(
-  { turn, spent, blocks }: CrashedRun,
+  { turn, spent }: CrashedRun,
   { transcript, now, error }: Pick<CrashedObject, 'transcript' | 'now' | 'error'>,
 ): void {
-  const { continues } = turn;
-  for (const step of [
+  const { continues, row } = turn;
+  for (const { seq } of [
     ...(continues === undefined ? [] : [{ seq: continues }]),
-    ...turnsOfRun(transcript, turn.row.seq),
+    ...turnsOfRun(transcript, row.seq),
   ]) {
-    for (const call of transcript.calls.of(step.seq)) {
+    for (const call of transcript.calls.of(seq)) {
       if (call.endedAt !== null) continue;
       const { id: tool_use_id, beganAt, subagent } = call;
       // Nobody will ask any more what the subagent has cost, so all that was set aside for it is counted.
       if (subagent) {
         subagent.cost = subagent.most ?? subagent.cost;
-        spent.cost += subagent.cost;
+        spent += subagent.cost;
       }
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content: HIDDEN_BY_CRASH, is_error: true });
       transcript.calls.end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
     }
   }
   turn.isUnreported = true;
-  const shown = new ShownRun(turn.log, () => false, blocks, true);
-  const { requestId } = turn.row;
-  endRun(turn, { kind: 'error', error }, { transcript, shown, spent: spent.cost, now, requestId });
+  const data = JSON.stringify(errorBody(error, row.requestId));
+  turn.log.add({ event: 'error', data });
+  const status = isPartOfHistory(turn) ? 'interrupted' : 'failed';
+  storeEndOfRun(turn, { status, error: errorIn(data), isStopped: false }, { transcript, spent, now });
 }
 
 /** @returns whether a step's row has the hold of its last try. A try may have a hold that its row does not know. */
@@ -170,8 +146,7 @@ function restoreResults(transcript: Transcript, row: TurnRow): void {
   const { text, rows } = transcript.log.of(row);
   const events = numbersIn(text).at(-1) ?? 0;
   const log = new EventLog(transcript, row, { events, rows });
-  const blocks = text.match(/^event: content_block_start$/gm)?.length ?? 0;
-  const shown = new ShownRun(log, () => false, blocks, true);
+  let index = text.match(/^event: content_block_start$/gm)?.length ?? 0;
   const own = turnsOfRun(transcript, row.seq).findLast(({ calls }) => typeof calls === 'string');
   const owed = own ? [] : transcript.approvals.takenUpBy(row.seq);
   const last = own?.seq ?? owed[0]?.turn;
@@ -182,10 +157,10 @@ function restoreResults(transcript: Transcript, row: TurnRow): void {
   const ended = transcript.calls
     .of(last)
     .filter(({ id, event }) => isShownHere(id) && event !== null && event > events);
-  for (const { id, isError, bytes } of ended.sort((one, other) => Number(one.event) - Number(other.event))) {
+  for (const { id, isError } of ended.sort((one, other) => Number(one.event) - Number(other.event))) {
     const { content = '' } = parseObject(results.get(id) ?? '{}') ?? {};
-    shown.expect(id);
-    shown.showResult(id, { content: content as ToolResult['content'], isError, bytes });
+    addBlock(log, index, shownResult(id, content, isError));
+    index += 1;
   }
   log.store({ at: Math.max(...ended.map(({ endedAt }) => endedAt ?? 0)), unseenMs: 0 });
 }
@@ -214,12 +189,33 @@ function numbersIn(log: string): number[] {
   return [...log.matchAll(/^id: [\w-]+-(\d+)$/gm)].map(([, number]) => Number(number));
 }
 
-/** Restores a step from its own events and from the log of its run. */
+/** The log of a step whose run has shown what there is of it, and says how it ends. */
+class LogOfStep extends EventLog {
+  readonly #builder: MessageBuilder;
+
+  constructor(builder: MessageBuilder, ...of: ConstructorParameters<typeof EventLog>) {
+    super(...of);
+    this.#builder = builder;
+  }
+
+  /** The step's own events, by which it is settled. */
+  override get text(): string {
+    return eventsSoFar(this.#builder);
+  }
+
+  override add(): void {}
+  override store(): void {}
+  override finish(): void {}
+  override end(): void {}
+}
+
+/** Restores a step from its own events. @param events the number of the last event of its run */
 function restoreStep(
   transcript: Transcript,
   row: TurnRow,
+  events: number,
   part: {
-    shown: ShownRun;
+    rows: number;
     frames: readonly Frame[];
     isLater: boolean;
     isOfEdge: boolean;
@@ -227,31 +223,24 @@ function restoreStep(
     wokeAt: number;
   },
 ): Turn {
-  const { shown, frames, isLater, isOfEdge: isOfEdgeAlone, goesOn, wokeAt } = part;
+  const { rows, frames, isLater, isOfEdge, goesOn, wokeAt } = part;
   const builder = new MessageBuilder();
   for (const { data } of frames) {
     const event = readEvent(data) ?? {};
     // Calls of the edge are left out: their step was not stored, so they are not made.
-    if (!isOfEdge(event)) builder.take(event);
+    if (!isBlockOfEdge(event)) builder.take(event);
   }
   const unseen = unseenAtCrash(transcript.log.last(row.run ?? row.seq), row, builder, wokeAt);
   const bytes = frames.reduce((sum, { data }) => sum + data.length, 0);
-  const recovered = { log: new StepLog(shown, builder), builder, frames: new FrameReader(), bytes, ...unseen, goesOn };
-  const turn = new Turn(transcript, row, 1, { recovered, isLater, isOfEdge: isOfEdgeAlone });
+  const log = new LogOfStep(builder, transcript, row, { events, rows });
+  const recovered = { log, builder, frames: new FrameReader(), bytes, ...unseen, goesOn };
+  const turn = new Turn(transcript, row, 1, { recovered, isLater, isOfEdge });
   turn.isAcknowledged = true;
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = frames.length > 0 ? 200 : undefined;
   return turn;
 }
 
-/** @returns the ids of blocks in a log. @param idOf the id of a block; something else for blocks to leave out */
-function idsShown(events: readonly Json[], idOf: (block: Json) => unknown): string[] {
-  return events.flatMap(({ content_block: block }) => {
-    const id = isObject(block) && idOf(block);
-    return typeof id === 'string' ? [id] : [];
-  });
-}
-
-function isOfEdge({ content_block: block }: Json): boolean {
+function isBlockOfEdge({ content_block: block }: Json): boolean {
   return isObject(block) && (block.server_name === EDGE || block.type === 'mcp_tool_result');
 }

@@ -11,15 +11,13 @@ import { logFailure } from '../../kit/http/log.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { keepText, writeJson } from '../../kit/json/kept-text.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { ObjectContext } from '../../talk/answers/object-context.ts';
-import { describeTurn } from '../../talk/answers/turn-report.ts';
-import type { turnEnded } from '../../talk/conversations/conversations-answers.schema.ts';
-import { DamagedRow } from '../../talk/storage/damaged-row.ts';
-import type { TurnRow } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
-import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
-import type { RunningTurn } from '../../talk/turn/running-turn.ts';
-import type { TurnEvent } from '../../talk/turn/turn-event.ts';
+import type { ObjectContext } from '../answers/object-context.ts';
+import { describeTurn } from '../answers/turn-report.ts';
+import { DamagedRow } from '../storage/damaged-row.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { RunningTurn } from '../turn/running-turn.ts';
+import type { TurnEvent } from '../turn/turn-event.ts';
+import type { turnEnded } from './conversations-answers.schema.ts';
 
 /**
  * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this time.
@@ -29,15 +27,6 @@ const LEASE_MS = 2 * SCHEDULE.deliveryTimeout;
 const MOST_EVENT_CHARACTERS = 262_144;
 
 type TurnEnded = z.output<typeof turnEnded>;
-
-/**
- * @returns whether a turn failed before the account admitted it, and nobody knows of it yet. Then its caller gets the error.
- */
-export function isRefused(transcript: Transcript, { row, ended, isReported }: RunningTurn): boolean {
-  if (isReported || ended?.status !== 'failed') return false;
-  const steps = row.run === null ? [row] : turnsOfRun(transcript, row.seq).slice(1);
-  return steps.every(({ grant }) => grant === null);
-}
 
 export class TurnEvents {
   readonly #object: ObjectContext;

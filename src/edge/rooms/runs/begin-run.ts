@@ -1,0 +1,128 @@
+/** Begins a run, and goes on with one after a crash. */
+
+import type { PlainHeaders } from '../../claude/headers.ts';
+import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
+import { accountRequestOf } from '../../talk/answers/object-context.ts';
+import type { TurnRequest } from '../../talk/contracts/conversation.ts';
+import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
+import type { ConversationContext } from '../../talk/conversations/parts.ts';
+import { type CarriedLimits, type RunRequest, storedRunOf } from '../../talk/conversations/stored-run.ts';
+import type { NextRequest } from '../../talk/history/next-request.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { CrashedRun } from '../../talk/turn/crashed-run.ts';
+import { isRefused } from '../../talk/turn/running-turn.ts';
+import { ownerOfTool, retainedAgent } from '../agents/retained-agent.ts';
+import { resumedRun } from './resumed-run.ts';
+import { Run } from './run.ts';
+import type { RunContext } from './run-context.ts';
+
+/** Stores a run, and begins its first step. @returns undefined for a turn that is none */
+export function beginRun(
+  context: ConversationContext,
+  request: TurnRequest,
+  planned: NextRequest,
+  row: TurnRow,
+): Run | undefined {
+  const { transcript } = context;
+  const { run: common } = planned;
+  if (!common) return undefined;
+  const { body: _, again: __, retried: ___, ...kept } = request;
+  const run = { ...row, run: row.seq };
+  transcript.beginTurn(run, []);
+  transcript.calls.saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
+  return new Run(run, common, runContextOf(context, kept, run)).begin(planned);
+}
+
+/** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
+export function runContextOf(
+  context: ConversationContext,
+  request: RunRequest,
+  run: TurnRow,
+  carried?: CarriedLimits,
+): RunContext {
+  const { transcript, maintenance, hooks, now } = context;
+  const { place, requestId, headers } = request;
+  const settings = context.settings();
+  return {
+    transcript,
+    settings,
+    env: context.env,
+    account: place.account,
+    conversation: place.id,
+    requestId,
+    caller: {
+      ...{ identity: request.identity, headers, query: request.query, route: request.route },
+      depth: request.parent?.depth ?? 1,
+      retentionSeconds: transcript.profile?.retentionSeconds ?? null,
+      ownerOf: (tool) => ownerOfTool(context, tool),
+    },
+    isStreaming: request.stream,
+    approvers: retainedAgent(context)?.definition.approvers ?? 'owner',
+    carried,
+    now,
+    isRevoked: () => isRevokedCaller(accountRequestOf(context, request.identity)),
+    plan: (body) => planAgain(context, request, body, { isStep: true }),
+    begin: (plan, step) => {
+      const own = {
+        requestId: step.requestId,
+        key: null,
+        id: `${run.id}_${step.number}`,
+        run: run.seq,
+        chosenBy: run.chosenBy,
+        events: step.logged,
+        background: null,
+        deliverUrl: null,
+      };
+      const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
+      const turn = storeTurn(context, row, plan, {
+        logOf: step.logOf,
+        callsIn: step.callsIn,
+        isLater: step.isLater,
+        isOfEdge: step.isOfEdge,
+        shownAs: step.run,
+      });
+      // Another model may step in only before the first step. All steps of a run have the same model.
+      const fallbacks = step.isLater ? [] : request.fallbacks;
+      return runnerOf(context, { ...request, requestId: step.requestId, fallbacks }, turn, plan, {
+        headers: headersOfStep(headers, step.number),
+        most: step.most,
+        onEnd: step.onEnd,
+        onBroken: hooks.onBroken,
+      });
+    },
+    settle: (step, settled) => maintenance.settlements.follow(step, settled),
+    tell: (event, members) => maintenance.events.tell(run, event, members),
+    onEnd: (ended) => {
+      hooks.onEnd();
+      maintenance.noteEnd(ended);
+      if (!isRefused(transcript, ended)) maintenance.events.noteEnd(ended);
+      maintenance.settlements.endRun(run);
+      maintenance.notePaused();
+      maintenance.reportSoon();
+    },
+    onBroken: hooks.onBroken,
+  };
+}
+
+/** @returns the headers of a step. Each step gets an idempotency key of its own: one key must not mean two requests. */
+function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
+  const { 'idempotency-key': key, ...others } = headers;
+  if (key === undefined) return others;
+  return { ...others, 'idempotency-key': number === 1 ? key : `${key}-${number}` };
+}
+
+/** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
+export function resumeRun(context: ConversationContext, crashed: CrashedRun): Run | undefined {
+  const { transcript, now } = context;
+  const { row } = crashed.turn;
+  const stored = storedRunOf(context, row);
+  if (!stored) return undefined;
+  const { request, planned, carried } = stored;
+  context.alarm.watch(now() + WATCH_MS);
+  context.maintenance.settlements.resumeRun(row);
+  const resumed = resumedRun(crashed, transcript);
+  const run = new Run(row, planned, runContextOf(context, request, row, carried), resumed);
+  // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
+  context.waitUntil(Promise.resolve().then(() => run.goOnAfterCrash(resumed)));
+  return run;
+}

@@ -16,6 +16,7 @@ import { accountRequestOf } from '../answers/object-context.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from '../history/next-request.ts';
+import { sayOthersInWords } from '../history/stored-summary.ts';
 import { PIECE_CHARACTERS } from '../storage/message-text.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -43,7 +44,7 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  */
 export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
-  for (const part of context.parts) part.prepare?.();
+  sayOthersInWords(context.transcript, context.upstream);
   if (present) checkNamed(present, request);
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
   return planByParts(context, turn, agent, (model) =>

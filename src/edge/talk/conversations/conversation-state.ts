@@ -23,6 +23,7 @@ import { endDamagedTurns } from '../turn/end-damaged.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
 import { type ConversationContext, Maintenance } from './maintenance.ts';
+import { PaidSummaries } from './paid-summaries.ts';
 import { type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
@@ -64,9 +65,13 @@ export class ConversationState implements OpenConversation {
     this.transcript = new Transcript(ctx.storage);
     const shared = { ...around, transcript: this.transcript };
     const isBusy = () =>
-      this.runner !== undefined || this.#isCopying || this.#parts.some((part) => part.isBusy?.() === true);
+      this.runner !== undefined ||
+      this.#isCopying ||
+      this.transcript.summaries.hasUnsettled ||
+      this.#parts.some((part) => part.isBusy?.() === true);
     this.maintenance = new Maintenance({ ...shared, isBusy, erase });
-    this.context = { ...shared, maintenance: this.maintenance, parts: this.#parts };
+    const summaries = new PaidSummaries(shared, this.maintenance.settlements);
+    this.context = { ...shared, maintenance: this.maintenance, summaries, parts: this.#parts };
     for (const { open } of partsInUse()) if (open) this.#parts.push(open(this.context));
   }
 
@@ -90,14 +95,10 @@ export class ConversationState implements OpenConversation {
           return hasBegun;
         },
       );
-      this.settleParts();
+      this.context.summaries.settle();
     } catch (thrown) {
       this.endDamaged(thrown);
     }
-  }
-
-  settleParts(): void {
-    for (const part of this.#parts) part.settle?.();
   }
 
   /** Ends what runs without reading it, so that it does not begin again and again. @throws what is no damage */

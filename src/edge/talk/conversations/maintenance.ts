@@ -17,6 +17,7 @@ import { deleteExpired, endsToExpire, latestTurn, unsettledTurns, wakingTurns } 
 import { restoreCrashed } from '../turn/restore-turn.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
+import type { PaidSummaries } from './paid-summaries.ts';
 import type { OpenPart } from './parts.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
@@ -38,6 +39,7 @@ interface Maintained extends SettlingObject {
 /** The object's context, with its maintenance, and what rooms have in the object. */
 export interface ConversationContext extends ObjectContext {
   maintenance: Maintenance;
+  summaries: PaidSummaries;
   parts: readonly OpenPart[];
 }
 

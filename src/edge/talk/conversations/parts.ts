@@ -37,8 +37,6 @@ export interface Wait {
  * called in the order of the list of rooms.
  */
 export interface OpenPart {
-  /** Called before a prompt is planned. */
-  prepare?(): void;
   /**
    * Plans a turn, or a prompt that is counted, in a way of its own. Writes nothing.
    *
@@ -66,8 +64,6 @@ export interface OpenPart {
   by?(): Identity | undefined;
   /** Stops what is under way. */
   stop?(): Promise<void>;
-  /** Settles what a crash has interrupted: called when the object wakes, and by each alarm. */
-  settle?(): void;
 }
 
 /** What a conversation's object gives to the methods of a part. */

@@ -20,7 +20,6 @@ import { behindAgent } from '../../rooms/agents/behind-agent.ts';
 import { checkBoundMessages } from '../../rooms/page-tokens/bound-messages.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../../rooms/runs/edge-tools.ts';
 import { type RunLimits, runLimits } from '../../rooms/runs/runs.schema.ts';
-import { beginningOf, sayInWords } from '../../rooms/summaries/summarize.ts';
 import { askedMember, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
 import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
 import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
@@ -33,6 +32,7 @@ import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
+import { beginningOf, sayInWords } from './stored-summary.ts';
 import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
 import { firstMessageSent, lacksSummary } from './truncate.ts';
 

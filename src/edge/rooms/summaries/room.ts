@@ -4,5 +4,6 @@ import { Summarizer } from './summarizer.ts';
 /** Summaries in place of a conversation's oldest turns. */
 export const summariesRoom: Room = {
   name: 'summaries',
+  strategy: 'summarize',
   conversation: { open: (context) => new Summarizer(context) },
 };

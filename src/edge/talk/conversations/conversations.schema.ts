@@ -2,13 +2,10 @@ import { defaultedRequest, messageParams } from '../../claude/messages.schema.ts
 import type { PageQuery } from '../../kit/http/page.ts';
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
-import { pluggedInto } from '../../kit/rooms/rooms.ts';
 import { prefixRef } from '../../named/prefixes/prefixes.schema.ts';
 import { agentRef } from '../../rooms/agents/agents.schema.ts';
 import type { RequestMember } from '../contracts/member.ts';
 import { history, MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from '../history/history.schema.ts';
-import { SUMMARIZING_ROOM } from '../storage/summary-rows.ts';
-import { CONVERSATION_PARTS } from './parts.ts';
 
 /** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
 export const SUBAGENT_ID = 'sub_';
@@ -67,12 +64,6 @@ const retentionSeconds = z.described(
   z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
   'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
 );
-const ownHistory = history.check(
-  z.refine((said) => said?.strategy !== 'summarize' || pluggedInto(CONVERSATION_PARTS, SUMMARIZING_ROOM).length > 0, {
-    path: ['strategy'],
-    error: 'this edge is without what reads `summarize`. Leave it out',
-  }),
-);
 export const importedHistory =
   'The history that it begins with, questions and answers, or rows of another conversation; no model is asked. Role and content are kept, without thinking. Nobody has checked who said it.';
 /** The body that creates a conversation. Each turn may override these defaults for itself. */
@@ -100,7 +91,7 @@ export const createConversation = z.strictObject({
   max_tokens: z.optional(defaultMaxTokens),
   metadata: z.optional(metadata),
   retention_seconds: z.optional(retentionSeconds),
-  history: z.optional(ownHistory),
+  history: z.optional(history),
 });
 
 /** What can be changed. `system`, `tools` and `model` are frozen, so that the upstream's cache keeps hitting. */
@@ -109,7 +100,7 @@ export const patchConversation = z.strictObject({
   metadata: z.optional(metadata),
   max_tokens: z.optional(z.nullable(defaultMaxTokens)),
   retention_seconds: z.optional(retentionSeconds),
-  history: z.optional(ownHistory),
+  history: z.optional(history),
 });
 
 export const rewindRequest = z.strictObject({ before: z.string().check(z.minLength(1), z.maxLength(256)) });

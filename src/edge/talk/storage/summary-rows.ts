@@ -6,9 +6,6 @@ import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import { withoutSum, withSum } from './damaged-row.ts';
 import type { ReadableTables } from './rows.ts';
 
-/** The room that makes summaries. Without it a history goes on with those that it has. */
-export const SUMMARIZING_ROOM = 'summaries';
-
 /** A summary of the beginning of a history. Times are milliseconds since 1970. */
 export interface SummaryRow {
   id: number;

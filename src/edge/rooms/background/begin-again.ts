@@ -3,8 +3,7 @@
 import { unanswered } from '../../claude/outcome.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import { numberOfTry, tryId } from '../../money/admission/admission.ts';
-import { UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
+import { numberOfTry } from '../../money/admission/admission.ts';
 import { readRequest } from '../../talk/contracts/read-request.ts';
 import {
   planAgain,
@@ -17,6 +16,7 @@ import type { ConversationContext } from '../../talk/conversations/maintenance.t
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import { messagesOf } from '../../talk/storage/turn-queries.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
+import { grantOfNextTry } from '../../talk/turn/paid-row.ts';
 import { Turn } from '../../talk/turn/turn.ts';
 import type { CrashedRun } from '../runs/crashed-run.ts';
 import { Run } from '../runs/run.ts';
@@ -49,9 +49,9 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
 export function beginAgain(context: ConversationContext, row: TurnRow, hooks: TurnHooks): Runner | undefined {
   const { transcript, maintenance, now, waitUntil } = context;
   const stored = parseObject(row.request ?? '');
-  const before = row.grant?.requestId ?? row.requestId;
-  const number = numberOfTry(before) + 1;
-  if (!stored || number > MOST_BEGINNINGS) return undefined;
+  const grant = grantOfNextTry(row, { earlier: 0, startedAt: now() });
+  const { requestId } = grant;
+  if (!stored || numberOfTry(requestId) > MOST_BEGINNINGS) return undefined;
   const request = readRequest(stored.request as RunRequest);
   const question = messagesOf(transcript, row.seq).flatMap((seq) =>
     Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
@@ -61,8 +61,6 @@ export function beginAgain(context: ConversationContext, row: TurnRow, hooks: Tu
   // The account may have placed a hold for the try that did not go up.
   const { done } = maintenance.settlements.meterOf(row).settle(unanswered({ sentAt: undefined }, now()));
   waitUntil(done.catch(() => {}));
-  const requestId = tryId(before, number);
-  const grant = { ...UNKNOWN_GRANT, requestId, earlier: 0, startedAt: now() };
   transcript.changeTurn(row, { grant });
   context.alarm.watch(now() + WATCH_MS);
   const turn = new Turn(transcript, { ...row, grant, request: null }, plan.maxTokens, { newMessages: question.length });

@@ -14,7 +14,7 @@ import { laterVersion } from './turn-ending.ts';
 export function grantOfNextTry(
   { grant, requestId }: Pick<TurnRow, 'grant' | 'requestId'>,
   known: Pick<StoredGrant, 'earlier' | 'startedAt'>,
-): StoredGrant {
+): StoredGrant & { requestId: string } {
   const before = grant?.requestId ?? requestId;
   return { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), ...known };
 }

@@ -36,7 +36,6 @@ import { alerts } from './rooms/operator/alerts.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
 import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
 import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
-import { SUMMARY_HEADER_WORDS } from './rooms/summaries/room.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
@@ -85,7 +84,6 @@ const HEADER_WORDS: typeof TOLD_HEADERS = {
   ...TOLD_HEADERS,
   ...AGENT_HEADER_WORDS,
   ...CHOICE_HEADER_WORDS,
-  ...SUMMARY_HEADER_WORDS,
   ...RUN_HEADER_WORDS,
 };
 

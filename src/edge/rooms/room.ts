@@ -15,6 +15,7 @@ import type { VIEW } from '../talk/contracts/answer-view.ts';
 import type { GUARD } from '../talk/contracts/guard.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
+import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { CALLED_KINDS } from './runs/called-kind.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
@@ -37,6 +38,7 @@ export interface Room
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
     Plugged<typeof GUARD>,
+    Plugged<typeof STRATEGIES>,
     Plugged<typeof PAUSES>,
     Plugged<typeof CALLED_KINDS>,
     Plugged<typeof MEMBERS>,

@@ -7,6 +7,10 @@ type HeaderWords = string | { only: string; words: string };
 /** The core's headers of answers, and those of other programs. */
 export const TOLD_HEADERS: Readonly<Record<string, HeaderWords>> = {
   ...CORE_HEADER_WORDS,
+  'sluice-history': {
+    only: 'truncated',
+    words: 'It went up without its oldest turns, and there was no summary of them.',
+  },
   'request-id': 'The upstream’s id where its answer was relayed, else ours.',
   'anthropic-ratelimit-requests-remaining':
     'One of the `anthropic-ratelimit-*` headers, which tell where this account stands.',

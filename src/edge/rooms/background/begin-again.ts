@@ -3,8 +3,7 @@
 import { unanswered } from '../../claude/outcome.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import { numberOfTry, tryId } from '../../money/admission/admission.ts';
-import { UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
+import { numberOfTry } from '../../money/admission/admission.ts';
 import { readRequest } from '../../talk/contracts/read-request.ts';
 import { planAgain, runnerOfTurn, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
 import type { ConversationContext, ReadRequest } from '../../talk/conversations/parts.ts';
@@ -12,6 +11,7 @@ import type { RunRequest } from '../../talk/conversations/stored-run.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import { messagesOf } from '../../talk/storage/turn-queries.ts';
+import { grantOfNextTry } from '../../talk/turn/paid-row.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { Turn } from '../../talk/turn/turn.ts';
 
@@ -33,9 +33,9 @@ export function requestToKeep({ body, again: _, retried: __, ...request }: ReadR
 export function beginAgain(context: ConversationContext, row: TurnRow): Runner | undefined {
   const { transcript, maintenance, now, waitUntil } = context;
   const stored = parseObject(row.request ?? '');
-  const before = row.grant?.requestId ?? row.requestId;
-  const number = numberOfTry(before) + 1;
-  if (!stored || number > MOST_BEGINNINGS) return undefined;
+  const grant = grantOfNextTry(row, { earlier: 0, startedAt: now() });
+  const { requestId } = grant;
+  if (!stored || numberOfTry(requestId) > MOST_BEGINNINGS) return undefined;
   const request = readRequest(stored.request as RunRequest);
   const question = messagesOf(transcript, row.seq).flatMap((seq) =>
     Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
@@ -45,8 +45,6 @@ export function beginAgain(context: ConversationContext, row: TurnRow): Runner |
   // The account may have placed a hold for the try that did not go up.
   const { done } = maintenance.settlements.meterOf(row).settle(unanswered({ sentAt: undefined }, now()));
   waitUntil(done.catch(() => {}));
-  const requestId = tryId(before, number);
-  const grant = { ...UNKNOWN_GRANT, requestId, earlier: 0, startedAt: now() };
   transcript.changeTurn(row, { grant });
   context.alarm.watch(now() + WATCH_MS);
   const turn = new Turn(transcript, { ...row, grant, request: null }, plan.maxTokens, { newMessages: question.length });

@@ -6,27 +6,17 @@ import { Exchange } from '../../claude/exchange.ts';
 import { endOf, interrupted, notTheApi, sizeGuard } from '../../claude/failure.ts';
 import { joinedBetas, type PlainHeaders } from '../../claude/headers.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
-import type { TokenCounts } from '../../claude/pricing/cost.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
-import { numberOfTry, tryId } from '../../money/admission/admission.ts';
-import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
 import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
-import type { RunRequest } from '../../talk/conversations/stored-run.ts';
+import { tokensOfSummary } from '../../talk/conversations/paid-summaries.ts';
+import { summaryMessage, summaryWords, withCompaction } from '../../talk/history/stored-summary.ts';
 import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
-import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import { summaryMessage, summaryWords, withCompaction } from './summarize.ts';
-
-/** The request of a turn, and its body without messages. */
-export interface SummaryCause {
-  request: RunRequest;
-  rest: string;
-}
 
 /** A hold ends after 15 minutes. Until then it is known what a summary has cost; milliseconds. */
 const LONGEST_MS = 840_000;
@@ -159,25 +149,4 @@ function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undef
 function tokensIn(text: string): number {
   const others = text.replaceAll(/[\0-\x7f]+/g, '').length;
   return others + Math.ceil((text.length - others) / CHARACTERS_PER_TOKEN);
-}
-
-/** @returns the tokens of a summary: those of the API's own are not in the totals; undefined where nothing is known */
-export function tokensOfSummary({ usage }: Pick<RequestOutcome, 'usage'>): TokenCounts | undefined {
-  return usage?.iterations?.find(({ type }) => type === 'compaction') ?? usage;
-}
-
-/** Upstreams that have refused to make a block. They are asked as by a user. */
-export const withoutBlocks = new WeakSet<Upstream>();
-
-/** @returns the upstream whose blocks a summary is: only it can read them. Undefined where summaries are texts */
-export function placeOf(upstream: Upstream): string | undefined {
-  const { pool, baseURL, simulated } = upstream;
-  if (pool || withoutBlocks.has(upstream)) return undefined;
-  return simulated ? 'simulator' : baseURL;
-}
-
-/** @returns the grant of the next try before its account is asked for it: a crash settles its hold by this name */
-export function grantOfNextTry({ grant, requestId }: SummaryRow, startedAt: number): StoredGrant {
-  const before = grant?.requestId ?? requestId;
-  return { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), startedAt };
 }

@@ -1,27 +1,17 @@
-/** Decides what is summarized, and puts a summary before the messages that stay. */
+/** Decides what is summarized. */
 
-import { joinedBetas } from '../../claude/headers.ts';
-import { isObject, parseObject } from '../../kit/json/object.ts';
+import type { HistorySetting } from '../../talk/history/history.schema.ts';
 import { KEEPS } from '../../talk/history/shares.ts';
 import { sizesOf, tokensFrom } from '../../talk/history/truncate.ts';
 import type { Profile } from '../../talk/storage/rows.ts';
-import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
+import { lastCommitted } from '../../talk/storage/turn-queries.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;
 const MOST_SHARE = 0.25;
 
 const MOST_DOUBLINGS = 6;
-
-/** The instructions of a summary that is not the API's own, where the setting has none. */
-const INSTRUCTIONS =
-  'Summarize this conversation: your summary will stand in the place of everything above. Keep every fact, name, number, ' +
-  'decision, promise and open question that may matter later, and what the user wants. Answer with the summary alone.';
-const TELLS = 'This is a summary of the conversation so far. It stands in the place of its earlier messages.\n\n';
-
-/** The beta of the API's own summaries. */
-export const COMPACTION_BETA = 'compact-2026-09-04';
 
 /** What is summarized next. */
 export interface PlannedSummary {
@@ -35,13 +25,11 @@ export interface PlannedSummary {
   instructions: string | undefined;
 }
 
-/** @returns the first message of a prompt, and the summary before it. @param sentFrom a message, or a summary's id below zero */
-export function beginningOf(
-  { summaries }: Transcript,
-  sentFrom: number,
-): { from: number; summary: SummaryRow | undefined } {
-  const summary = sentFrom < 0 ? summaries.get(-sentFrom) : undefined;
-  return summary?.text ? { from: summary.until + 1, summary } : { from: Math.max(0, sentFrom), summary: undefined };
+/** @returns whether a conversation has summaries in place of its oldest turns */
+export function wantsSummaries<P extends Pick<Profile, 'history'>>(
+  profile: P | undefined,
+): profile is P & { history: HistorySetting } {
+  return profile?.history?.strategy === 'summarize';
 }
 
 /**
@@ -52,9 +40,8 @@ export function beginningOf(
  */
 export function nextSummary(transcript: Transcript, filled: number): PlannedSummary | undefined {
   const { profile, summaries } = transcript;
-  const { history } = profile ?? {};
-  if (!profile?.exists || history?.strategy !== 'summarize') return undefined;
-  const { max_tokens: limit, instructions } = history;
+  if (!profile?.exists || !wantsSummaries(profile) || !mayBegin(transcript)) return undefined;
+  const { max_tokens: limit, instructions } = profile.history;
   const latest = summaries.latest();
   const turns = sizesOf(transcript).filter(({ from }) => from > (latest?.until ?? 0));
   if (tokensFrom(turns, 0) + (latest?.tokens ?? 0) <= limit * filled) return undefined;
@@ -64,7 +51,8 @@ export function nextSummary(transcript: Transcript, filled: number): PlannedSumm
   const room = limit - tokensFrom(turns, first);
   // Behind turns that fill the limit themselves no summary is ever sent.
   if (room < limit * MOST_SHARE) return undefined;
-  const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } = history;
+  const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } =
+    profile.history;
   return { base, until: first - 1, most, room, instructions: instructions?.trim() || undefined };
 }
 
@@ -89,49 +77,10 @@ function firstToKeep(turns: ReturnType<typeof sizesOf>, most: number, base: numb
  * @returns whether a summary may be begun. After one that came to nothing, which may have cost as much as another, not before
  *   the next answer; after several in a row not before twice as many answers each time
  */
-export function mayBegin({ summaries }: Transcript, newestTurn: number): boolean {
+function mayBegin(transcript: Transcript): boolean {
+  const { summaries } = transcript;
   const newest = summaries.newest();
   if (!newest) return true;
   const pause = 2 ** Math.min(MOST_DOUBLINGS, Math.max(0, summaries.failedInARow() - 1));
-  return newest.status !== 'running' && newest.turn + pause <= newestTurn;
-}
-
-/** @returns the header `anthropic-beta` of a request with a block of a summary, or for one */
-export function withCompaction(betas: string | undefined): string {
-  return joinedBetas(betas, [COMPACTION_BETA]);
-}
-
-/** @returns the question that asks a model for a summary, as JSON text */
-export function summaryQuestion(instructions = INSTRUCTIONS): string {
-  return JSON.stringify({ role: 'user', content: instructions });
-}
-
-/** @returns the message that stands in the place of what it summarizes, as JSON text */
-export function summaryMessage(text: string): string {
-  return JSON.stringify({ role: 'user', content: TELLS + text });
-}
-
-/** @returns the words of a summary; empty where the API has kept them to itself */
-export function summaryWords({ text }: Pick<SummaryRow, 'text'>): string {
-  const content = parseObject(text ?? '')?.content;
-  if (typeof content === 'string') return content.slice(TELLS.length);
-  const [block] = Array.isArray(content) ? content : [];
-  return isObject(block) && typeof block.content === 'string' ? block.content : '';
-}
-
-/**
- * Has a summary that only one upstream can read go up as a text from now on, which each can. Its words stay the same.
- *
- * @param id of the summary
- */
-export function sayInWords(transcript: Transcript, id: number): void {
-  const { profile, summaries } = transcript;
-  const row = summaries.get(id);
-  if (!profile || !row?.place || row.status !== 'complete' || summaries.inWords(-id) !== -id) return;
-  const next = summaries.given + 1;
-  const own = { id: next, place: null, text: summaryMessage(summaryWords(row)), cost: 0, grant: null, settled: true };
-  transcript.together(() => {
-    summaries.add({ ...row, ...own });
-    transcript.save({ ...profile, summaries: next } satisfies Profile);
-  });
+  return newest.status !== 'running' && newest.turn + pause <= lastCommitted(transcript);
 }

@@ -9,7 +9,12 @@ import { isObject, type Json } from '../../kit/json/object.ts';
 import { bodyOfTurn, type RequestOptions, readAsked, runIn, sentHistory } from '../../talk/history/next-request.ts';
 import { unboundTurns } from '../../talk/history/thinking.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { type PlannedSummary, summaryQuestion } from './summarize.ts';
+import type { PlannedSummary } from './summarize.ts';
+
+/** The instructions of a summary that is not the API's own, where the setting has none. */
+const INSTRUCTIONS =
+  'Summarize this conversation: your summary will stand in the place of everything above. Keep every fact, name, number, ' +
+  'decision, promise and open question that may matter later, and what the user wants. Answer with the summary alone.';
 
 /** Members of a request that a summary must not have: it is plain text, and made of all that is sent. */
 const NOT_IN_SUMMARY = {
@@ -53,7 +58,7 @@ export function summaryRequest(
     { tools: asked.inherited.tools, runs: asked.frozen?.runs },
     options.isRun === true,
   );
-  const news = isBlock ? [] : [summaryQuestion(instructions)];
+  const news = isBlock ? [] : [JSON.stringify({ role: 'user', content: instructions ?? INSTRUCTIONS })];
   const bodyWith = (text: string) =>
     bodyOfTurn({ ...plain, text }, { fresh: [], news, model }, history, run, options).body;
   const body = bodyWith(plain.text);

@@ -9,6 +9,7 @@ import { lacksRoom } from '../answers/crossing-answer.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
 import { type NextRequest, nextRequest } from '../history/next-request.ts';
+import { sayOthersInWords } from '../history/stored-summary.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
@@ -36,7 +37,7 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  */
 export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
-  for (const part of context.parts) part.prepare?.();
+  sayOthersInWords(context.transcript, context.upstream);
   if (present) checkNamed(present, request);
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
   const planned = planByParts(context, turn, agent, (model) =>

@@ -22,6 +22,7 @@ import { ownerOfRoom } from '../turn/memory-room.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
 import { Maintenance } from './maintenance.ts';
+import { PaidSummaries } from './paid-summaries.ts';
 import { type ConversationContext, type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
 import { endCrashedTurns } from './recovery.ts';
 
@@ -64,9 +65,13 @@ export class ConversationState implements OpenConversation {
     this.transcript = new Transcript(ctx.storage);
     const shared = { ...around, transcript: this.transcript };
     const isBusy = () =>
-      this.runner !== undefined || this.#isCopying || this.#parts.some((part) => part.isBusy?.() === true);
+      this.runner !== undefined ||
+      this.#isCopying ||
+      this.transcript.summaries.hasUnsettled ||
+      this.#parts.some((part) => part.isBusy?.() === true);
     this.maintenance = new Maintenance({ ...shared, isBusy, erase });
-    this.context = { ...shared, maintenance: this.maintenance, parts: this.#parts, hooks: this.#hooks };
+    const summaries = new PaidSummaries(shared, this.maintenance.settlements);
+    this.context = { ...shared, maintenance: this.maintenance, summaries, parts: this.#parts, hooks: this.#hooks };
     for (const { open } of partsInUse()) if (open) this.#parts.push(open(this.context));
   }
 
@@ -82,14 +87,10 @@ export class ConversationState implements OpenConversation {
         // A run asks by itself. If the account cannot be asked, it refuses the turn itself: that only misses a secret that has ended.
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.checkCredential().catch(() => {}));
       });
-      this.settleParts();
+      this.context.summaries.settle();
     } catch (thrown) {
       this.endDamaged(thrown);
     }
-  }
-
-  settleParts(): void {
-    for (const part of this.#parts) part.settle?.();
   }
 
   /** Ends what runs without reading it, so that it does not begin again and again. @throws what is no damage */

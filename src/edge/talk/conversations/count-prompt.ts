@@ -5,13 +5,13 @@ import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { layRetained } from '../../named/prefixes/retained-prefix.ts';
 import { retainedAgent, type Taken, takeNamed, withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
-import { COMPACTION_BETA } from '../../rooms/summaries/summarize.ts';
 import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { CountedPrompt, PromptRequest } from '../contracts/conversation.ts';
 import { guard } from '../contracts/guard.ts';
 import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
 import { nextRequest } from '../history/next-request.ts';
+import { COMPACTION_BETA, sayOthersInWords } from '../history/stored-summary.ts';
 import { checkNamed, planByParts } from './begin-turn.ts';
 import type { ConversationState } from './conversation-state.ts';
 
@@ -60,7 +60,7 @@ async function buildPrompt(
   const profile = allowed();
   const agent = profile ? retainedAgent(context) : taken?.agent && taken.stored;
   const isBound = identity.only !== undefined;
-  for (const part of context.parts) part.prepare?.();
+  sayOthersInWords(context.transcript, context.upstream);
   const request = planByParts(context, { memory: new Slots() }, agent, (model) =>
     nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound, model }),
   );

@@ -67,7 +67,7 @@ async function tendReadable(state: ConversationState): Promise<void> {
   state.recover();
   const { profile } = transcript;
   if (!profile) return;
-  state.settleParts();
+  context.summaries.settle();
   context.waitUntil(maintenance.events.send());
   if (state.runner) {
     const next = now() + WATCH_MS;

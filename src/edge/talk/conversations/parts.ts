@@ -14,6 +14,7 @@ import type { CrashedRun } from '../turn/crashed-run.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import type { Maintenance } from './maintenance.ts';
+import type { PaidSummaries } from './paid-summaries.ts';
 
 /** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
 export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
@@ -21,6 +22,7 @@ export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 /** The object's context, with its maintenance, and what rooms have in the object. */
 export interface ConversationContext extends ObjectContext {
   readonly maintenance: Maintenance;
+  readonly summaries: PaidSummaries;
   readonly parts: readonly OpenPart[];
   readonly hooks: TurnHooks;
 }
@@ -49,8 +51,6 @@ export interface Wait {
  * called in the order of the list of rooms.
  */
 export interface OpenPart {
-  /** Called before a prompt is planned. */
-  prepare?(): void;
   /**
    * Plans a turn, or a prompt that is counted, in a way of its own. Writes nothing.
    *
@@ -88,8 +88,6 @@ export interface OpenPart {
   by?(): Identity | undefined;
   /** Stops what is under way. */
   stop?(): Promise<void>;
-  /** Settles what a crash has interrupted: called when the object wakes, and by each alarm. */
-  settle?(): void;
 }
 
 /** What a conversation's object gives to the methods of a part. */

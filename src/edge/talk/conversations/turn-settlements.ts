@@ -10,6 +10,7 @@ import { accountRequestOf, type ObjectContext } from '../answers/object-context.
 import { DamagedRow, damageIn } from '../storage/damaged-row.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from '../storage/turn-queries.ts';
+import { addCost } from '../turn/paid-row.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
 
 /** Milliseconds to wait for a confirmation of the account. */
@@ -194,12 +195,9 @@ export class TurnSettlements {
     if (settled === cost) return;
     // Another confirmation may have corrected it already.
     const stored = turnAt(transcript, seq);
-    const { profile } = transcript;
-    if (stored?.id !== id || !profile) return;
+    if (stored?.id !== id || !transcript.profile) return;
     transcript.changeTurn(stored, { cost: settled });
-    // A report with the earlier cost may still be on its way. It must not replace this one.
-    const version = Math.max(profile.version + 1, now());
-    transcript.save({ ...profile, version, cost: profile.cost + settled - stored.cost, unreported: true });
+    addCost(transcript, settled - stored.cost, now(), { unreported: true });
     this.#wake();
   }
 

@@ -1,4 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
+import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 
 /** What a turn begins with is read, compared and stored in one piece, while others wait. An import is stored in steps. */
 export const MOST_IN_A_TURN = 5_000;
@@ -34,5 +35,13 @@ export const historySetting = z
   );
 export type HistorySetting = z.output<typeof historySetting>;
 
-/** The same where it can be taken away again. */
-export const history = z.nullable(historySetting);
+/** The strategies of the setting that rooms carry out. Without its room none can be set. What is set goes on without it. */
+export const STRATEGIES = seam<'summarize'>()('strategy');
+
+/** The same as a caller sets it, and takes it away again. */
+export const history = z.nullable(historySetting).check(
+  z.refine((said) => said?.strategy !== 'summarize' || pluggedInto(STRATEGIES).includes(said.strategy), {
+    path: ['strategy'],
+    error: 'this edge is without what reads `summarize`. Leave it out',
+  }),
+);

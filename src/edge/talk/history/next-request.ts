@@ -17,7 +17,6 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
 import type { Agent } from '../../rooms/agents/agent.ts';
 import { behindAgent } from '../../rooms/agents/behind-agent.ts';
-import { beginningOf, sayInWords } from '../../rooms/summaries/summarize.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../contracts/edge-tools.ts';
 import { guard } from '../contracts/guard.ts';
 import { askedMember, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
@@ -33,6 +32,7 @@ import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
+import { beginningOf, sayInWords } from './stored-summary.ts';
 import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
 import { firstMessageSent, lacksSummary } from './truncate.ts';
 

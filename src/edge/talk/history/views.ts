@@ -5,7 +5,6 @@ import { pageOfSelected } from '../../kit/http/page.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { isoTime } from '../../kit/http/times.ts';
 import type { Page } from '../../kit/objects/page.ts';
-import { summaryWords } from '../../rooms/summaries/summarize.ts';
 import type { LeftOut } from '../../rooms/transfer/kept-messages.ts';
 import { withoutAddresses } from '../contracts/edge-tools.ts';
 import type { HistoryQuery, View } from '../conversations/conversations.schema.ts';
@@ -14,6 +13,7 @@ import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messageText, objectText, ROWS_AT_ONCE, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
+import { summaryWords } from './stored-summary.ts';
 
 /**
  * @param turn the id of the running turn

@@ -3,6 +3,7 @@ import { turnOf } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { countHistory } from '../storage/turn-queries.ts';
+import { laterVersion } from './turn-ending.ts';
 
 /**
  * Ends the turns that were running, where their rows cannot be read: their questions stay, without an answer. Nothing is
@@ -31,7 +32,13 @@ export function endDamagedTurns(transcript: Transcript, now: number): void {
     }
     const counted = { ...countHistory(transcript), nextMessage, through: transcript.newestTurn };
     const exists = profile.exists || counted.messages > 0;
-    const version = Math.max(profile.version + 1, now);
-    transcript.save({ ...profile, ...counted, exists, version, updatedAt: now, unreported: true });
+    transcript.save({
+      ...profile,
+      ...counted,
+      exists,
+      version: laterVersion(profile, now),
+      updatedAt: now,
+      unreported: true,
+    });
   });
 }

@@ -140,9 +140,14 @@ export function listedParentOf({ conversation, toolUseId }: ListedParent): Liste
   return { conversation, toolUseId };
 }
 
+/** @returns the version of a profile that changes now. Reports of an earlier one change nothing any more */
+export function laterVersion({ version }: Pick<Profile, 'version'>, now: number): number {
+  return Math.max(version + 1, now);
+}
+
 /** @returns a conversation's profile after a turn. @param added how many messages the turn has, including its answer */
 export function nextProfile(profile: Profile, committed: boolean, added: number, now: number): Profile {
-  const version = Math.max(profile.version + 1, now);
+  const version = laterVersion(profile, now);
   if (!committed) return { ...profile, version };
   const messages = profile.messages + added;
   const nextMessage = profile.nextMessage + added;

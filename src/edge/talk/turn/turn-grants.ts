@@ -1,11 +1,11 @@
 /** Stores the grant of a turn's last try in the turn's row: what was set aside, and until when that covers the cost. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { numberOfTry, tryId } from '../../money/admission/admission.ts';
-import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
+import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { grantOfNextTry } from './paid-row.ts';
 
 /**
  * Milliseconds for which a stored row covers the cost of a running turn. The turn stores one at least every fifteen seconds.
@@ -32,14 +32,10 @@ export class TurnGrants {
     this.#row = row;
   }
 
-  /**
-   * Stores the name of the next try before the account is asked for it. If the object dies, the account's hold is settled by
-   * that name.
-   */
+  /** Stores the name of the next try before the account is asked for it. */
   expect(earlier: Nanodollars, startedAt: number): void {
     if (this.#hasEnded) return;
-    const before = this.#row.grant?.requestId ?? this.#row.requestId;
-    const grant = { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), earlier, startedAt };
+    const grant = grantOfNextTry(this.#row, { earlier, startedAt });
     this.#before = this.#row.grant;
     this.#row.grant = grant;
     this.#transcript.changeTurn(this.#row, { grant });

@@ -13,8 +13,8 @@ import { type ApiError, toApiError, tryAgain } from '../../kit/http/errors.ts';
 import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
-import { withCompaction } from '../../rooms/summaries/summarize.ts';
 import type { NextRequest } from '../history/next-request.ts';
+import { withCompaction } from '../history/stored-summary.ts';
 import { withoutThinking } from '../storage/message-text.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
@@ -42,9 +42,13 @@ export class TurnRunner implements Runner {
   failure: ApiError | undefined;
   /** The model that was admitted last, by the upstream's name. Another model may have stepped in. */
   model: string | undefined;
+  readonly identity: Identity;
   readonly #started = Promise.withResolvers<Started>();
   readonly #admitted = Promise.withResolvers<void>();
   readonly #done = Promise.withResolvers<void>();
+  readonly started = this.#started.promise;
+  readonly admitted = this.#admitted.promise;
+  readonly done = this.#done.promise;
   readonly #context: TurnContext;
   readonly #publisher: Publisher;
   readonly #timer: TurnTimer;
@@ -64,6 +68,7 @@ export class TurnRunner implements Runner {
   constructor(turn: Turn, context: TurnContext) {
     this.turn = turn;
     this.#context = context;
+    this.identity = context.identity;
     this.#renewedAt = context.now();
     this.#publisher = new Publisher(turn, context.now);
     this.#timer = new TurnTimer(this.#publisher, context.settings, {
@@ -78,24 +83,6 @@ export class TurnRunner implements Runner {
       },
     });
     this.#timer.expect(ADMIT_MS, accountSilent);
-  }
-
-  get identity(): Identity {
-    return this.#context.identity;
-  }
-
-  /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
-  get started(): Promise<Started> {
-    return this.#started.promise;
-  }
-
-  get admitted(): Promise<void> {
-    return this.#admitted.promise;
-  }
-
-  /** Settles when the turn has ended. Never rejects. */
-  get done(): Promise<void> {
-    return this.#done.promise;
   }
 
   /** Runs the turn to its end. Never rejects. */

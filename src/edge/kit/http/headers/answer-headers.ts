@@ -16,10 +16,11 @@ export const CORE_HEADERS = [
   'sluice-max-tokens',
   'sluice-cost-usd',
   'sluice-turn',
+  'sluice-history',
 ] as const;
 
 /** For the reference alone: no Worker has them in it. */
-export const CORE_HEADER_WORDS: Readonly<Record<(typeof CORE_HEADERS)[number], string>> = {
+export const CORE_HEADER_WORDS: Readonly<Record<Exclude<(typeof CORE_HEADERS)[number], 'sluice-history'>, string>> = {
   'sluice-request-id': 'This edge’s id of the request; the ledger finds it by this.',
   'sluice-upstream': 'Which one of several upstreams has answered; `simulator` where the built-in simulator has.',
   'sluice-fallback-from': 'The model that was asked for, where another one has stepped in.',

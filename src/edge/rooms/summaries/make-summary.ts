@@ -1,0 +1,131 @@
+/** Makes one summary: builds its request, has it admitted, and asks for it; once more as a user where there are no blocks. */
+
+import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
+import { within } from '../../kit/async/timeout.ts';
+import { ApiError, finalError } from '../../kit/http/errors.ts';
+import { logFailure } from '../../kit/http/log.ts';
+import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
+import { whatLimited } from '../../money/admission/what-limited.ts';
+import { OF_PREFIX, say } from '../../money/contracts/about.ts';
+import { OF_SUMMARIES, type SummaryMeter } from '../../talk/conversations/paid-summaries.ts';
+import type { ConversationContext } from '../../talk/conversations/parts.ts';
+import { isRun, type RunRequest } from '../../talk/conversations/stored-run.ts';
+import { placeOf, withoutBlocks } from '../../talk/history/stored-summary.ts';
+import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
+import { refOf } from '../../talk/storage/rows.ts';
+import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
+import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
+import { stopped, type TurnAbort } from '../../talk/turn/turn-abort.ts';
+import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
+import { OF_AGENT } from '../agents/agent-kind.ts';
+import { layerOf, retainedAgent } from '../agents/retained-agent.ts';
+import { askForSummary, headersOfSummary } from './ask-for-summary.ts';
+import type { PlannedSummary } from './summarize.ts';
+import { mayWrite, summaryRequest } from './summary-request.ts';
+
+/** The request of a turn, and its body without messages. */
+export interface SummaryCause {
+  request: RunRequest;
+  rest: string;
+}
+
+/** Makes a summary whose row is stored, and stores how it has ended. @param abort ends it */
+export async function makeSummary(
+  context: ConversationContext,
+  { request, rest }: SummaryCause,
+  planned: PlannedSummary,
+  row: SummaryRow,
+  abort: TurnAbort,
+): Promise<void> {
+  const { transcript, env, waitUntil, now, summaries, maintenance } = context;
+  const { profile } = transcript;
+  const settings = context.settings();
+  const upstream = context.upstream();
+  // The messages of a prefix come first, where only a block could stand.
+  let place = profile?.prefix ? undefined : placeOf(upstream);
+  const agent = retainedAgent(context);
+  const headers = headersOfSummary(request.headers, upstream, agent?.definition.betas ?? [], place !== undefined);
+  const { signal } = abort.controller;
+  const { account, id: conversation } = request.place;
+  const share = newShare();
+  let paid: MeteredExchange | undefined;
+  /** While the account is asked for another try: settles that. */
+  let expected: SummaryMeter;
+  let isRefused = false;
+  let change: Partial<SummaryRow> = { status: 'failed' };
+  let outcome: RequestOutcome = unanswered({ sentAt: undefined }, now());
+  /** Waits for the account, which may not answer, and for what else may take too long before it goes up. */
+  const soon = <T>(work: Promise<T>): Promise<T> => within(abort.race(work), ADMIT_MS + settings.HOLD_WAIT_MS);
+  try {
+    const lay = layerOf(context, profile);
+    const build = async () => {
+      // Meanwhile the history may have been rewound to before its end.
+      if (transcript.summaries.get(row.id)?.status !== 'running') throw stopped();
+      const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRun(request) };
+      const { body, model } = summaryRequest(rest, planned, place !== undefined, options);
+      return { body: lay ? (await soon(lay(body))).body : body, model };
+    };
+    const bytes = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
+    await takeRoom(share, bytes, ADMIT_MS, { account, conversation, signal });
+    const { body, model } = await build();
+    const most = place === undefined ? undefined : mayWrite(body, planned.most);
+    row.model = model;
+    const exchange = new MeteredExchange(
+      {
+        ...{ requestId: row.requestId, identity: request.identity, accounts: env, store: env.STORE, settings },
+        ...{ upstream, waitUntil, model, route: OF_SUMMARIES, conversation, adds: 0, body, headers, streams: true },
+        about: {
+          ...say(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),
+          ...say(OF_AGENT, profile?.agent ? refOf(profile.agent) : undefined),
+        },
+        mayWrite: most,
+        signal,
+      },
+      {
+        modelInBody: model,
+        onAsking: () => {
+          summaries.expect(row);
+          expected = maintenance.settlements.meterOf(row);
+        },
+      },
+    );
+    paid = exchange;
+    await soon(exchange.open());
+    const ask = async () => {
+      expected = undefined;
+      // A shorter one might not come to its end, and would be paid for nothing.
+      if (exchange.granted.maxTokens !== undefined)
+        throw finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
+      summaries.send(row, exchange.granted);
+      const limits = { place, mayWrite: place === undefined ? undefined : most };
+      return await askForSummary(exchange, { query: request.query, headers, upstream, settings, signal, ...limits });
+    };
+    let asked = await ask();
+    if (asked.lacksBlocks) {
+      place = undefined;
+      const again = { body: (await build()).body, mayWrite: undefined };
+      await soon(exchange.restart(again, asked.outcome));
+      asked = await ask();
+      // Only now is it known that nothing else was wrong.
+      if (asked.outcome.completed) withoutBlocks.add(upstream);
+    }
+    const { text, tokens } = asked;
+    outcome = asked.outcome;
+    // One that leaves no room for what stays would be paid again and again, and never be sent.
+    if (text !== undefined && text.length <= PIECE_CHARACTERS && tokens <= planned.room)
+      change = { status: 'complete', text, tokens, place: place ?? null };
+  } catch (thrown) {
+    // Where the account cannot hold it, or it is too large, the turn goes on without a summary.
+    const error = thrown instanceof ApiError ? thrown : undefined;
+    if (!error) logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
+    // What others hold costs nothing, and says nothing of the next one: it is begun with the next answer.
+    const { isOwn, passes } = error ? whatLimited(error) : {};
+    if (isOwn && passes === 'soon') change = { status: 'void' };
+    isRefused = error !== undefined && error.status < 500 && !abort.isStopped;
+  } finally {
+    share.leave();
+  }
+  // The account may have placed a hold although its answer was lost.
+  const meter = expected ? (isRefused ? undefined : expected) : paid?.meter;
+  await summaries.end(row, outcome, change, meter);
+}

@@ -1,0 +1,136 @@
+/** Pays for summaries: the row of each says from its beginning on what a death in between costs, until that is settled. */
+
+import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
+import type { TokenCounts } from '../../claude/pricing/cost.ts';
+import { within } from '../../kit/async/timeout.ts';
+import { logFailure } from '../../kit/http/log.ts';
+import { tokensByKind } from '../../money/admission/book-outcome.ts';
+import type { Admission, RequestMeter } from '../../money/admission/metered-request.ts';
+import type { ObjectContext } from '../answers/object-context.ts';
+import type { SummaryRow } from '../storage/summary-rows.ts';
+import { addCost, grantOfNextTry } from '../turn/paid-row.ts';
+import { conversationReportOf, laterVersion } from '../turn/turn-ending.ts';
+import { CONFIRM_MS, type TurnSettlements } from './turn-settlements.ts';
+
+/** The name of summaries in the ledger and the usage. */
+export const OF_SUMMARIES = 'summary';
+/** How often the alarm looks after one, and repeats a settlement; milliseconds. */
+const SUMMARY_WATCH_MS = 15_000;
+/** How much later than its wake an object that died may have lost its connection; milliseconds. */
+const LATE_CUT_MS = 1_000;
+
+/** Settles one; undefined where no hold was placed, so that nothing has to be settled. */
+export type SummaryMeter = Pick<RequestMeter, 'settle'> | undefined;
+
+/** Settles the summaries of a conversation, also those that were being made before a crash. */
+export class PaidSummaries {
+  readonly #object: ObjectContext;
+  readonly #settlements: Pick<TurnSettlements, 'meterOf'>;
+  #isMaking = false;
+
+  constructor(object: ObjectContext, settlements: Pick<TurnSettlements, 'meterOf'>) {
+    this.#object = object;
+    this.#settlements = settlements;
+  }
+
+  /** Stores the row of a summary, and has it made. Never rejects: without it the turn is sent without its oldest messages. */
+  async make(row: SummaryRow, work: () => Promise<void>): Promise<void> {
+    const { transcript, alarm, now } = this.#object;
+    const { profile, summaries } = transcript;
+    this.#isMaking = true;
+    try {
+      if (!profile) return;
+      transcript.together(() => {
+        summaries.add(row);
+        transcript.save({ ...profile, summaries: row.id });
+      });
+      alarm.watch(now() + SUMMARY_WATCH_MS);
+      await work();
+    } catch (thrown) {
+      logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
+      // What could not be stored is settled by the alarm.
+      alarm.wakeFor(now() + SUMMARY_WATCH_MS);
+    } finally {
+      this.#isMaking = false;
+    }
+  }
+
+  /** Notes that its account is asked for another try. */
+  expect(row: SummaryRow): void {
+    this.#change(row, { grant: grantOfNextTry(row, { startedAt: this.#object.now() }), sentAt: null });
+  }
+
+  /** Notes that a try goes up, before it does: a crash would cost something now. */
+  send(row: SummaryRow, { grant, requestId, model }: Admission): void {
+    this.#change(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model });
+  }
+
+  /** Stores how one has ended, and settles it. @param change what has come of it */
+  async end(row: SummaryRow, outcome: RequestOutcome, change: Partial<SummaryRow>, meter: SummaryMeter): Promise<void> {
+    const { profile, summaries } = this.#object.transcript;
+    if (!profile) return;
+    // Meanwhile the history may have been rewound to before its end.
+    const status = summaries.get(row.id)?.status === 'running' ? change : { status: 'void' as const };
+    this.#change(row, { ...status, outcome, settled: meter === undefined });
+    if (meter) await this.#settle(row, outcome, meter, 0);
+  }
+
+  /** Settles what a crash has interrupted, and what was not confirmed. */
+  settle(): void {
+    if (this.#isMaking) return;
+    const { transcript, now, waitUntil } = this.#object;
+    for (const row of transcript.summaries.unsettled()) {
+      const outcome = row.outcome ?? unanswered({ sentAt: row.sentAt ?? undefined }, now() + LATE_CUT_MS);
+      const meter = this.#settlements.meterOf(row);
+      if (row.status === 'running') waitUntil(this.end(row, outcome, { status: 'failed' }, meter));
+      else waitUntil(this.#settle(row, outcome, meter, row.cost));
+    }
+  }
+
+  #change(row: SummaryRow, change: Partial<SummaryRow>): void {
+    Object.assign(row, change);
+    this.#object.transcript.summaries.change(row.id, change);
+  }
+
+  /** @param known the part of its cost that the profile has already */
+  async #settle(
+    row: SummaryRow,
+    outcome: RequestOutcome,
+    meter: Pick<RequestMeter, 'settle'>,
+    known: number,
+  ): Promise<void> {
+    const { transcript, alarm, now } = this.#object;
+    const { profile, summaries } = transcript;
+    if (!profile) return;
+    const own = outcome.completed ? tokensOfSummary(outcome) : undefined;
+    const { nanodollars, done } = meter.settle(outcome, {
+      opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
+      ...{ startedAt: row.beganAt, ms: now() - row.beganAt },
+      ...(own && { tokens: tokensByKind(own, row.grant?.terms?.cache === '1h' ? '1h' : '5m') }),
+      // A report of a turn that is on its way must not replace this one.
+      conversation: conversationReportOf({ ...profile, version: laterVersion(profile, now()) }, known),
+    });
+    this.#noteCost(row.id, known, nanodollars);
+    try {
+      const settled = await within(done, CONFIRM_MS);
+      if (!transcript.profile) return;
+      if (settled.outcome !== 'erased') this.#noteCost(row.id, summaries.get(row.id)?.cost ?? 0, settled.cost);
+      summaries.change(row.id, { settled: true });
+    } catch {
+      alarm.wakeFor(now() + SUMMARY_WATCH_MS);
+    }
+  }
+
+  /** Adds its cost to the conversation's. */
+  #noteCost(id: number, before: number, cost: number): void {
+    const { transcript, now } = this.#object;
+    if (!transcript.profile || !Number.isFinite(cost) || cost === before) return;
+    transcript.summaries.change(id, { cost });
+    addCost(transcript, cost - before, now());
+  }
+}
+
+/** @returns the tokens of a summary: those of the API's own are not in the totals; undefined where nothing is known */
+export function tokensOfSummary({ usage }: Pick<RequestOutcome, 'usage'>): TokenCounts | undefined {
+  return usage?.iterations?.find(({ type }) => type === 'compaction') ?? usage;
+}

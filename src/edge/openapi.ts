@@ -37,6 +37,7 @@ import { metrics } from './rooms/operator/metrics.reference.ts';
 import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
 import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
 import { SUMMARY_HEADER_WORDS } from './rooms/summaries/room.ts';
+import { transfers } from './rooms/transfer/transfer.reference.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
@@ -51,6 +52,7 @@ export const RESOURCES: readonly Resource[] = [
   batches,
   files,
   conversations,
+  transfers,
   approvals,
   conversationBackups,
   agents,

@@ -14,6 +14,7 @@ import type { BY_BATCH } from '../named/classify/classify.route.ts';
 import type { VIEW } from '../talk/contracts/answer-view.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
+import type { COPIED } from '../talk/storage/copied-rows.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
@@ -34,6 +35,7 @@ export interface Room
     Plugged<typeof KEY_NEWS>,
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
+    Plugged<typeof COPIED>,
     Plugged<typeof PAUSES>,
     Plugged<typeof MEMBERS>,
     HeadersPlugged,

@@ -13,7 +13,8 @@ const textOrNull = z.nullable(z.string());
 const stored = { owner: nonEmpty, name: nonEmpty, hash: nonEmpty };
 const objects = z.array(z.looseObject({}));
 
-const profileLine = z.strictObject({
+/** Members of a newer release, or of a room that is not here, are kept as they are. */
+const profileLine = z.looseObject({
   account: z.optional(nonEmpty),
   title: textOrNull,
   metadata: z.nullable(z.looseObject({})),

@@ -10,7 +10,6 @@ import { withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
 import { beginAgain, resumeRun } from '../../rooms/background/begin-again.ts';
 import { refusedToBound } from '../../rooms/page-tokens/bound-turn.ts';
 import { ownerOfRoom } from '../../rooms/runs/run-room.ts';
-import type { LeftOut } from '../../rooms/transfer/kept-messages.ts';
 import { crossingText, failedResult, lacksRoom, unknownConversation } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { BoundCaller, CrossingText, Result } from '../contracts/conversation.ts';
@@ -22,6 +21,7 @@ import { Transcript } from '../storage/transcript.ts';
 import { endDamagedTurns } from '../turn/end-damaged.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
+import type { LeftOut } from './conversations-answers.schema.ts';
 import { type ConversationContext, Maintenance } from './maintenance.ts';
 import { type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
 
@@ -132,7 +132,17 @@ export class ConversationState implements OpenConversation {
     return this.present();
   };
 
-  readonly refusalOf = (by: BoundCaller | undefined): ApiError | undefined => refusedToBound(by, this.transcript);
+  /** @returns the 403 for a bound token that may not use this conversation; undefined for whoever may */
+  refusalOf(by: BoundCaller | undefined): ApiError | undefined {
+    return refusedToBound(by, this.transcript);
+  }
+
+  readonly allowed = (by: BoundCaller | undefined): Result<Profile> => {
+    const profile = this.profile();
+    if (!profile) return unknownConversation();
+    const refused = this.refusalOf(by);
+    return refused ? failedResult(refused) : { ok: true, value: profile };
+  };
 
   readonly withdrawal = (): Promise<unknown> => withdrawnFrom(this.context, this.profile());
 
@@ -150,8 +160,8 @@ export class ConversationState implements OpenConversation {
     return this.#isCopying || this.transcript.profile?.deleted === true;
   }
 
-  /** Whether a new conversation may begin here. */
   get isFree(): boolean {
+    this.recover();
     return !this.transcript.profile?.exists && !this.runner && !this.isInTransit;
   }
 

@@ -20,8 +20,8 @@ const profileLine = z.looseObject({
   metadata: z.nullable(z.looseObject({})),
   model: textOrNull,
   maxTokens: z.nullable(count),
-  prefix: z.nullable(z.strictObject({ ...stored, holder: z.string() })),
-  agent: z.nullable(z.strictObject(stored)),
+  prefix: z.nullable(z.looseObject({ ...stored, holder: z.string() })),
+  agent: z.nullable(z.looseObject(stored)),
   retentionSeconds: retention,
   history,
   sentFrom: z.int(),
@@ -30,10 +30,10 @@ const profileLine = z.looseObject({
   outputTokens: count,
   asksAgain: z.optional(z.pick(chosenBySchema, { arm: true })),
   choices: z.optional(
-    z.array(z.strictObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
+    z.array(z.looseObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
   ),
   parent: z.optional(
-    z.strictObject({ conversation: nonEmpty, toolUseId: nonEmpty, depth: count, retentionSeconds: retention }),
+    z.looseObject({ conversation: nonEmpty, toolUseId: nonEmpty, depth: count, retentionSeconds: retention }),
   ),
 });
 

@@ -180,7 +180,7 @@ export const MUTATIONS: readonly Mutation[] = [
     'a call that a crash has made twice': [["if (call && (!run || 'agent' in run || !run.once)) {", 'if (call) {']],
   }),
   ...inFile('src/edge/talk/storage/copied-rows.ts', 'approvals', {
-    'a rewind that leaves what waits': [['  approvals,\n', '']],
+    'a rewind that leaves what waits': [['summaries, approvals, calls', 'summaries, calls']],
   }),
   ...inFile('src/edge/talk/conversations/begin-turn.ts', 'approvals', {
     'a pause that the account is not told of': [['      maintenance.notePaused();\n', '']],

@@ -20,15 +20,8 @@ interface StoringLines {
   end?(): Partial<Profile>;
 }
 
-/** What of a conversation stays, or is copied. */
-interface TurnsKept {
-  /** The number of the last turn. */
-  last: number;
-  /** Whether turns behind it are left out. */
-  isCut: boolean;
-  /** What is added to the numbers of turns. */
-  shift: number;
-}
+/** The last turn that stays or is copied, whether others behind it are left out, and what is added to the numbers of turns. */
+type TurnsKept = Record<'last' | 'shift', number> & { isCut: boolean };
 
 /** Rows of some kinds, and members of the profile. */
 export interface CopiedRows {
@@ -98,41 +91,30 @@ const calls: CopiedRows = {
     const waiting = new Set(transcript.approvals.ofStep(seq).map(({ toolUseId }) => toolUseId));
     for (const call of made) {
       const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
-      yield ['call', JSON.stringify(copied), results.get(call.id) ?? unansweredCall(call, waiting)];
+      yield ['call', JSON.stringify(copied), results.get(call.id) ?? unansweredCall(call, waiting.has(call.id))];
     }
   },
   storing: (transcript, shift) => ({
     add(_, row, result) {
       const call = JSON.parse(row) as CallRow;
-      transcript.calls.end({ ...call, ...timesOf(call), turn: shift + call.turn, result });
+      // It may not have ended when it was copied.
+      const beganAt = call.beganAt ?? call.endedAt ?? 0;
+      transcript.calls.end({ ...call, turn: shift + call.turn, beganAt, endedAt: call.endedAt ?? beganAt, result });
     },
   }),
 };
 
 /** @returns the copied result of a call that is still running or waits for approval. Only the original gets the real one. */
-function unansweredCall({ id }: CallRow, waiting: ReadonlySet<string>): string {
-  const content = waiting.has(id)
-    ? 'This conversation was copied while the call waited for approval. It was not made here.'
-    : 'This conversation was copied while the call was made.';
+function unansweredCall({ id }: CallRow, isWaiting: boolean): string {
+  const why = isWaiting ? 'while the call waited for approval. It was not made here.' : 'while the call was made.';
+  const content = `This conversation was copied ${why}`;
   return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });
-}
-
-/** @returns when a call began and ended, even if it had not ended when it was copied. */
-function timesOf({ beganAt, endedAt }: CallRow): { beganAt: number; endedAt: number } {
-  const began = beganAt ?? endedAt ?? 0;
-  return { beganAt: began, endedAt: endedAt ?? began };
 }
 
 export const COPIED = seam<CopiedRows>()('copied');
 
 /** @returns the list, in the order of lines */
-export const copiedRows = ofRooms((): readonly CopiedRows[] => [
-  frozen,
-  summaries,
-  approvals,
-  calls,
-  ...pluggedInto(COPIED),
-]);
+export const copiedRows = ofRooms(() => [frozen, summaries, approvals, calls, ...pluggedInto(COPIED)]);
 
 /** @returns what all in the list have as members of the profile, for the turns that are kept */
 export function keptMembers(profile: Partial<Profile>, kept: TurnsKept): Partial<Profile> {

@@ -25,6 +25,8 @@ const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
     tests: ['test/edge/money/account/totals.test.ts', 'test/edge/money/account/wake.test.ts'],
   },
   { of: 'src/edge/rooms/background/', tests: ['test/edge/talk/conversations/background.test.ts'] },
+  { of: 'src/edge/talk/storage/copied-rows.ts', tests: ['test/edge/talk/conversations/copies.test.ts'] },
+  { of: 'src/edge/rooms/transfer/', tests: ['test/edge/talk/conversations/copies.test.ts'] },
   { of: 'src/edge/rooms/backup/', tests: ['test/edge/app/backup.test.ts'] },
   { of: 'src/edge/rooms/subagents/', tests: ['test/edge/rooms/runs/subagents.test.ts'] },
   { of: 'src/edge/rooms/summaries/', tests: ['test/edge/talk/conversations/summaries.test.ts'] },

@@ -15,7 +15,7 @@ const { ROOMS } = (await import(list)) as { ROOMS: readonly AnyRoom[] };
 shareRooms(ROOMS);
 
 /** Rooms of which nothing is left in a Worker that does not have them. It may only grow. */
-const GONE = ['approvals', 'clouds', 'evaluation', 'show', 'summaries'];
+const GONE = ['approvals', 'clouds', 'evaluation', 'show', 'summaries', 'transfer'];
 
 /** A path of each room that has one. */
 const PATHS: Readonly<Record<string, readonly [method: string, path: string]>> = {
@@ -28,6 +28,7 @@ const PATHS: Readonly<Record<string, readonly [method: string, path: string]>> =
   files: ['GET', '/v1/files'],
   operator: ['GET', '/metrics'],
   pools: ['GET', '/pools/deployment'],
+  transfer: ['GET', '/conversations/rooms/export'],
   visitors: ['POST', '/tokens/visitor'],
   webhooks: ['POST', '/webhooks/github'],
 };
@@ -250,6 +251,12 @@ describe('each room can be left out, and all of them', () => {
     const header = said.startsWith('sluice-') ? { [said]: 'a' } : {};
     const { status, text } = await ask(worker, body ? 'POST' : 'GET', path, body, header);
     expect([status, text]).toEqual([400, expect.stringContaining(`${said}: this edge is without what reads it.`)]);
+  });
+
+  test('a conversation begins with a history only where a room brings it in', async () => {
+    const { status, text } = await ask('without-transfer', 'POST', '/conversations', { messages: [QUESTION] });
+    expect([status, text]).toEqual([409, expect.stringContaining('this edge has no room \\"transfer\\"')]);
+    expect((await ask('without-transfer', 'POST', '/conversations', { id: 'empty' })).status).toBe(201);
   });
 
   test('of those that nothing of the core imports, nothing is left', () => {

@@ -41,9 +41,10 @@ export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts
 export type { AccountSpendRow, DeploymentReport, PoolQuotaReport } from './rooms/pools/pools-answers.schema.ts';
 export type { runSchema, workerRunSchema } from './rooms/runs/runs.schema.ts';
 export type { agentRunSchema } from './rooms/subagents/subagents.schema.ts';
+export type { forkRequest } from './rooms/transfer/transfer.schema.ts';
 export type { SHIPPED_SOURCES } from './rooms/webhooks/shipped-sources.ts';
 export type { EventRow } from './rooms/webhooks/webhooks-answers.schema.ts';
-export type { ConversationPatch, createConversation, forkRequest } from './talk/conversations/conversations.schema.ts';
+export type { ConversationPatch, createConversation } from './talk/conversations/conversations.schema.ts';
 export type {
   approvalRow,
   ConversationRow,

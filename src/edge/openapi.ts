@@ -1,13 +1,7 @@
 /** Makes the OpenAPI document of all routes, from the schemas that check their requests. */
 
 import './with-all-rooms.ts';
-
-import {
-  createDocument,
-  type ZodOpenApiOperationObject,
-  type ZodOpenApiPathsObject,
-  type ZodOpenApiResponseObject,
-} from 'zod-openapi';
+import { createDocument, type ZodOpenApiOperationObject, type ZodOpenApiPathsObject, type ZodOpenApiResponseObject } from 'zod-openapi';
 import { models } from './claude/models/models.reference.ts';
 import { scopeOf } from './gate/auth/route.ts';
 import { health } from './health/health.reference.ts';
@@ -15,8 +9,7 @@ import { HEADERS } from './kit/http/headers/answer-headers.ts';
 import * as z from './kit/http/zod.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './kit/reference/errors.ts';
 import { headerSchema, TOLD_HEADERS } from './kit/reference/headers.ts';
-import type { Answer, Content, Described, Resource } from './kit/reference/resource.ts';
-import { answersOf } from './kit/reference/resource.ts';
+import { type Answer, type Content, type Described, type Resource, answersOf } from './kit/reference/resource.ts';
 import { pluggedInto } from './kit/rooms/rooms.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
@@ -36,6 +29,7 @@ import { alerts } from './rooms/operator/alerts.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
 import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
 import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
+import { transfers } from './rooms/transfer/transfer.reference.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
@@ -50,6 +44,7 @@ export const RESOURCES: readonly Resource[] = [
   batches,
   files,
   conversations,
+  transfers,
   approvals,
   conversationBackups,
   agents,

@@ -179,8 +179,8 @@ export const MUTATIONS: readonly Mutation[] = [
   ...inFile('src/edge/rooms/runs/calls-again.ts', 'approvals', {
     'a call that a crash has made twice': [['if (call && (calledKindOf(run)?.apart || !run?.once)) {', 'if (call) {']],
   }),
-  ...inFile('src/edge/rooms/transfer/forks.ts', 'approvals', {
-    'a rewind that leaves what waits': [['    transcript.approvals.rewind(turn);\n', '']],
+  ...inFile('src/edge/talk/storage/copied-rows.ts', 'approvals', {
+    'a rewind that leaves what waits': [['summaries, approvals, calls', 'summaries, calls']],
   }),
   ...inFile('src/edge/rooms/runs/begin-run.ts', 'approvals', {
     'a pause that the account is not told of': [['      maintenance.notePaused();\n', '']],

@@ -17,6 +17,7 @@ import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
 import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { CALLED_KINDS } from './runs/called-kind.ts';
+import type { COPIED } from '../talk/storage/copied-rows.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
@@ -39,6 +40,7 @@ export interface Room
     Plugged<typeof CONVERSATION_PARTS>,
     Plugged<typeof GUARD>,
     Plugged<typeof STRATEGIES>,
+    Plugged<typeof COPIED>,
     Plugged<typeof PAUSES>,
     Plugged<typeof CALLED_KINDS>,
     Plugged<typeof MEMBERS>,

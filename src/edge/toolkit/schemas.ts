@@ -47,12 +47,12 @@ export {
 export { type NamedRow, nameRow, type VersionRow, versionRow } from '../named/versions/versions-answers.schema.ts';
 export { putAgent } from '../rooms/agents/agents.schema.ts';
 export { type AgentContent, agentContent } from '../rooms/agents/agents-answers.schema.ts';
+export { forkRequest } from '../rooms/transfer/transfer.schema.ts';
 export {
   type ConversationFields,
   type ConversationPatch,
   conversationRequest,
   createConversation,
-  forkRequest,
   patchConversation,
   rewindRequest,
 } from '../talk/conversations/conversations.schema.ts';

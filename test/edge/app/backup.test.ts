@@ -193,6 +193,39 @@ describe('a conversation', () => {
     expect(votesOf(await linesOf('trip'))).toEqual([early]);
   });
 
+  test('has members of its profile that are not known here, as each copy has; none that its object says of itself', async () => {
+    await (await say('Where to?', FIRST)).text();
+    await app.settled();
+    const path = '/accounts/alice/conversations/trip/backup';
+    const backup = await (await call('GET', path)).text();
+    await elsewhere();
+    const unknown = '"mood":{"of":"calm"},"choices":[],"note":[1,null]';
+    const forged =
+      '"v":99,"id":"other","exists":false,"deleted":true,"nextTurn":1,"turns":70,"carried":true,"paused":"approval"';
+    const given = backup.replace('["profile",{', `["profile",{${forged},${unknown},`);
+    expect((await putLines(path, given)).status).toBe(201);
+    const first = async (id: string) =>
+      JSON.parse(
+        (await (await call('GET', `/accounts/alice/conversations/${id}/backup`)).text()).split('\n')[0] ?? '',
+      )[1];
+    const [, own] = JSON.parse(backup.split('\n')[0] ?? '');
+    const kept = { ...own, mood: { of: 'calm' }, choices: [], note: [1, null] };
+    expect(await first('trip')).toEqual(kept);
+    expect(await rows()).toHaveLength(2);
+    expect((await say('And then?')).status).toBe(200);
+    expect((await app.post('/conversations/trip/fork', { id: 'copy' }, await alice())).status).toBe(201);
+    const { cost, inputTokens, outputTokens, ...forked } = kept;
+    expect(await first('copy')).toEqual({ ...forked, cost: 0, inputTokens: 0, outputTokens: 0 });
+    expect((await say('More')).status).toBe(200);
+    await app.settled();
+    expect(await read('/accounts/alice/conversations')).toMatchObject({
+      data: [
+        { id: 'copy', turns: 2 },
+        { id: 'trip', turns: 3, paused: null },
+      ],
+    });
+  });
+
   test('is refused where the kind of a line is written with escapes, which nothing writes', async () => {
     await (await say('Where to?', FIRST)).text();
     await app.settled();

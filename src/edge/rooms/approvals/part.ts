@@ -2,7 +2,7 @@
 
 import { hidesTools } from '../../gate/identity/only.ts';
 import { finalError } from '../../kit/http/errors.ts';
-import { failedResult, unknownConversation } from '../../talk/answers/crossing-answer.ts';
+import { failedResult } from '../../talk/answers/crossing-answer.ts';
 import type { BoundCaller, CalledDecision, DecisionAnswer, Result } from '../../talk/contracts/conversation.ts';
 import { newTurnRow, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
 import type { ConversationContext, ConversationPart, OpenConversation } from '../../talk/conversations/parts.ts';
@@ -22,24 +22,22 @@ export const approvalsPart: ConversationPart = {
 };
 
 /** @returns the calls that wait for approval, as JSON text */
-function listOpen({ context, profile, refusalOf }: OpenConversation, by?: BoundCaller): Result<string> {
-  if (!profile()) return unknownConversation();
-  const refused = refusalOf(by);
-  return refused ? failedResult(refused) : { ok: true, value: openApprovals(context.transcript) };
+function listOpen({ context, allowed }: OpenConversation, by?: BoundCaller): Result<string> {
+  const may = allowed(by);
+  return may.ok ? { ok: true, value: openApprovals(context.transcript) } : may;
 }
 
 /** Stores a decision. After the last decision of a step it also begins the turn that goes on. Does both or neither. */
 async function decideOn(
-  { context, profile, refusalOf, withdrawal, begun }: OpenConversation,
+  { context, allowed, withdrawal, begun }: OpenConversation,
   decision: CalledDecision,
 ): Promise<Result<DecisionAnswer>> {
   const { transcript, now, maintenance } = context;
   const { id, requestId, by } = decision;
   const withdrawn = decision.decision === 'approve' && (await withdrawal());
   if (withdrawn) return failedResult(withdrawn);
-  if (!profile()) return unknownConversation();
-  const refused = refusalOf(by);
-  if (refused) return failedResult(refused);
+  const may = allowed(by);
+  if (!may.ok) return may;
   try {
     const { going, value } = transcript.together(() => {
       const goesOn = storeDecision(transcript, decision, now());

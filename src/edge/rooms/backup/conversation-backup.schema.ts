@@ -13,14 +13,15 @@ const textOrNull = z.nullable(z.string());
 const stored = { owner: nonEmpty, name: nonEmpty, hash: nonEmpty };
 const objects = z.array(z.looseObject({}));
 
-const profileLine = z.strictObject({
+/** Members of a newer release, or of a room that is not here, are kept as they are. */
+const profileLine = z.looseObject({
   account: z.optional(nonEmpty),
   title: textOrNull,
   metadata: z.nullable(z.looseObject({})),
   model: textOrNull,
   maxTokens: z.nullable(count),
-  prefix: z.nullable(z.strictObject({ ...stored, holder: z.string() })),
-  agent: z.nullable(z.strictObject(stored)),
+  prefix: z.nullable(z.looseObject({ ...stored, holder: z.string() })),
+  agent: z.nullable(z.looseObject(stored)),
   retentionSeconds: retention,
   history,
   sentFrom: z.int(),
@@ -29,10 +30,10 @@ const profileLine = z.strictObject({
   outputTokens: count,
   asksAgain: z.optional(z.pick(chosenBySchema, { arm: true })),
   choices: z.optional(
-    z.array(z.strictObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
+    z.array(z.looseObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
   ),
   parent: z.optional(
-    z.strictObject({ conversation: nonEmpty, toolUseId: nonEmpty, depth: count, retentionSeconds: retention }),
+    z.looseObject({ conversation: nonEmpty, toolUseId: nonEmpty, depth: count, retentionSeconds: retention }),
   ),
 });
 

@@ -1,5 +1,13 @@
 import type { Room } from '../room.ts';
+import { transferRoom } from '../transfer/room.ts';
 import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';
+import { backupPart } from './part.ts';
 
-export const backupRoom: Room = { name: 'backup', routes: [...ACCOUNT_BACKUP_ROUTES, ...CONVERSATION_BACKUP_ROUTES] };
+/** Accounts and conversations that are moved to another deployment. A conversation's backup is a copy of it. */
+export const backupRoom: Room = {
+  name: 'backup',
+  needs: [transferRoom],
+  routes: [...ACCOUNT_BACKUP_ROUTES, ...CONVERSATION_BACKUP_ROUTES],
+  conversation: backupPart,
+};

@@ -3,6 +3,7 @@ import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
 import type { Room } from '../room.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
+import { KEPT_CHOICES } from './kept-choices.ts';
 import { ModelChooser } from './model-chooser.ts';
 
 /** For the reference alone: no Worker has them in it. */
@@ -15,6 +16,7 @@ export const CHOICE_HEADER_WORDS = {
 export const choiceRoom: Room = {
   name: 'choice',
   conversation: { open: (context) => new ModelChooser(context) },
+  copied: KEPT_CHOICES,
   dimensions: [OF_CHOICE],
   headers: ['sluice-model-chosen'],
   members: {

@@ -1,85 +1,28 @@
-/** Rewinds a history, and copies it into another conversation. */
+/** Writes a conversation as lines, and stores the lines of another one. */
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { itemTexts } from '../../kit/json/edit.ts';
+import { retainPrefix } from '../../named/prefixes/retained-prefix.ts';
+import type { ConversationPlace } from '../../talk/contracts/conversation.ts';
+import type { ConversationContext } from '../../talk/conversations/parts.ts';
+import { leaveNothing, notWhole, startConversation } from '../../talk/conversations/profile-changes.ts';
 import { rowsBetween } from '../../talk/history/message-json.ts';
-import { answeredTools } from '../../talk/history/replayable-blocks.ts';
-import { messageOf } from '../../talk/history/shown-messages.ts';
 import { IMPORTED } from '../../talk/history/thinking.ts';
-import { onOneLine } from '../../talk/history/views.ts';
-import type { CallRow } from '../../talk/storage/call-rows.ts';
 import { carriedLines, carryLine } from '../../talk/storage/carried-lines.ts';
+import { type CopiedLine, copiedRows, keptMembers } from '../../talk/storage/copied-rows.ts';
 import { DamagedRow, damageIn } from '../../talk/storage/damaged-row.ts';
-import type { MessageRow, NewMessage, Profile, TurnRow } from '../../talk/storage/rows.ts';
-import { BLANK_SUMMARY, type SummaryRow } from '../../talk/storage/summary-rows.ts';
+import { GRACE_MS, type NewMessage, type Profile, type RetainedPrefix, type TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { committedTurns, countHistory, lastCommitted, turnAt, turnsOfRun } from '../../talk/storage/turn-queries.ts';
+import { onOneLine } from './export-lines.ts';
 
-/**
- * Deletes the turn of a message and all later turns. An import is one turn: in it the deletion begins with the message
- * itself, or with the nearest question before it.
- *
- * @returns the changed members of the profile; undefined if there is no such message
- */
-export function rewindTo(transcript: Transcript, id: string): Partial<Profile> | undefined {
-  const found = transcript.messages.findMessage(id);
-  const profile = transcript.profile;
-  if (!found || !profile) return undefined;
-  const { run = null } = turnAt(transcript, found.turn) ?? {};
-  const turn = run ?? found.turn;
-  const cut = run === null ? boundaryAt(transcript, found) : firstOfRun(transcript, run);
-  return transcript.together(() => {
-    transcript.deleteMessages('seq >= ?', cut);
-    transcript.approvals.rewind(turn);
-    transcript.summaries.rewind(cut);
-    const nextTurn = Math.max(profile.nextTurn, transcript.newestTurn + 1);
-    // Of a turn that was imported some messages may stay.
-    const isLeft = transcript.figure('select turn from messages where seq < ? order by seq desc limit 1', cut) !== turn;
-    transcript.leaveTurns(isLeft ? turn : turn + 1);
-    // The rest of an import has lost its answer, so its number of tokens is not known any more.
-    const rest = turnAt(transcript, turn);
-    if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
-    const { turns, messages } = countHistory(transcript);
-    const { paused } = transcript.approvals;
-    const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
-    return { paused, turns, messages, nextTurn, sentFrom, ...choicesUpTo(profile, turn - 1, true) };
-  });
-}
-
-/**
- * @returns how models were chosen up to a turn, if they were chosen
- * @param asksAgain whether what came behind it is left out
- * @param shift is added to the numbers of the turns
- */
-function choicesUpTo(
-  { choices }: Partial<Profile>,
-  last: number,
-  asksAgain: boolean | Profile['asksAgain'],
-  shift = 0,
-): Pick<Profile, 'choices' | 'asksAgain'> {
-  if (!choices) return {};
-  const kept = choices.filter(({ turn }) => turn <= last);
-  const [first] = choices;
-  const again = asksAgain === true ? first && { arm: first.by.arm } : asksAgain || undefined;
-  return { choices: kept.map((one) => ({ ...one, turn: one.turn + shift })), ...(again && { asksAgain: again }) };
-}
-
-/** @returns the number of the first message to delete: the found one, or the nearest question before it. */
-function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }): number {
-  let behind: MessageRow | undefined;
-  for (const row of transcript.messages.history({ to: found.seq, backwards: true })) {
-    if (row.turn !== found.turn) break;
-    const isQuestion = behind?.role === 'user' && row.role === 'assistant';
-    if (behind && isQuestion && answeredTools(messageOf(behind).content).length === 0) break;
-    behind = row;
-  }
-  return behind?.seq ?? found.seq;
-}
-
-/** @returns the number of a run's first message. Its turn comes behind the row of the run. */
-function firstOfRun(transcript: Transcript, run: number): number {
-  return transcript.number('select min(seq) from messages where turn >= ?', run);
-}
+/** What an object says of itself, and the number of a stored form. No line has it. */
+const OWN_MEMBERS: readonly string[] = [
+  ...['v', 'id', 'exists', 'createdAt', 'updatedAt', 'version', 'unreported', 'deleted', 'paused', 'carried'],
+  ...['turns', 'messages', 'summaries', 'bytes', 'nextTurn', 'nextMessage', 'answerIds', 'through'],
+];
+/** What a backup has and a fork begins anew. */
+const BACKED_UP = ['cost', 'inputTokens', 'outputTokens', 'parent'] as const satisfies readonly (keyof Profile)[];
 
 /**
  * Writes a conversation as lines for a copy (a fork, or a backup): the profile, `system`, `tools`, the turns with their
@@ -104,25 +47,20 @@ export function copyLines(
   // A rewind during the copy makes the copy incomplete. Then the last line says so.
   const { version, carried } = profile;
   function* lines(): Generator<string> {
-    const { account, title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
-    const { retentionSeconds, history, sentFrom } = others;
-    const own = { account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom };
-    const copied = { ...own, ...choicesUpTo(profile, until, at !== undefined || profile.asksAgain), ...more };
-    yield line('profile', JSON.stringify(copied));
-    for (const [owner, text] of Object.entries(transcript.frozen)) {
-      if (text !== undefined) yield line(owner, text);
+    const kept = keptMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
+    yield line('profile', JSON.stringify(membersOfCopy(profile, { ...kept, ...more })));
+    for (const { linesBefore } of copiedRows()) {
+      for (const told of linesBefore?.(transcript, profile, lastMessage) ?? []) yield line(...told);
     }
-    if (agent) yield line('agent', transcript.frozenAgent);
-    for (const { id, until, turn, model, place, text, tokens, cost, beganAt } of transcript.summaries.complete(
-      lastMessage,
-    ))
-      yield line('summary', JSON.stringify({ id, until, turn, model, place, tokens, cost, beganAt }), text ?? '');
     if (carried) yield* carriedLines(transcript, 0);
     // Looking for the messages of each turn would read all numbers for each.
     const messages = rowsBetween(transcript, 0, lastMessage);
     let message = messages.next().value;
     for (const turn of committedTurns(transcript, until)) {
-      yield* turnLines(transcript, turn);
+      yield line('turn', JSON.stringify({ ...turn, ...OWN_OF_TURN }));
+      for (const { linesOf } of copiedRows()) {
+        for (const told of linesOf?.(transcript, turn) ?? []) yield line(...told);
+      }
       for (; message && message.turn <= turn.seq; message = messages.next().value) {
         const { seq, turn, id, role, createdAt, text, origin } = message;
         yield line('message', JSON.stringify({ seq, turn, id, role, createdAt, origin }), text);
@@ -137,8 +75,18 @@ export function copyLines(
 
 /** Writes a conversation as the lines of a backup: with its cost, and with the call that it answers as a subagent. */
 export function backupLines(transcript: Transcript, profile: Profile): ReadableStream<Uint8Array> | undefined {
-  const { cost, inputTokens, outputTokens, parent } = profile;
-  return copyLines(transcript, profile, undefined, { cost, inputTokens, outputTokens, ...(parent && { parent }) });
+  return copyLines(transcript, profile, undefined, Object.fromEntries(BACKED_UP.map((name) => [name, profile[name]])));
+}
+
+/** @returns the members of a profile that a copy has; at the end those that nobody here knows */
+function membersOfCopy(profile: Profile, more: Partial<Profile>): object {
+  const { account, title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
+  const { retentionSeconds, history, sentFrom } = others;
+  const own = { account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom };
+  const ofRooms = copiedRows().flatMap(({ members = [] }) => members);
+  const known = new Set<string>([...OWN_MEMBERS, ...BACKED_UP, ...ofRooms, ...Object.keys(own)]);
+  const unknown = Object.entries(profile).filter(([name]) => !known.has(name));
+  return { ...own, ...more, ...Object.fromEntries(unknown) };
 }
 
 /** Yields lines up to damage, and then the line that tells of it. */
@@ -152,35 +100,10 @@ function* untilDamage(lines: Iterable<string>): Generator<string> {
   }
 }
 
-/** Writes a turn, and its calls with their results. */
-function* turnLines(transcript: Transcript, turn: TurnRow): Generator<string> {
-  const own = { key: null, grant: null, settled: true, background: null, deliverUrl: null };
-  yield line('turn', JSON.stringify({ ...turn, ...own }));
-  const calls = turn.run === null ? [] : transcript.calls.of(turn.seq);
-  if (calls.length === 0) return;
-  const results = transcript.calls.results(turn.seq);
-  const waiting = new Set(transcript.approvals.ofStep(turn.seq).map(({ toolUseId }) => toolUseId));
-  for (const call of calls) {
-    const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
-    yield line('call', JSON.stringify(copied), results.get(call.id) ?? unansweredCall(call, waiting));
-  }
-}
+/** What a turn has for the original alone. */
+const OWN_OF_TURN = { key: null, grant: null, settled: true, background: null, deliverUrl: null };
 
-/** @returns the copied result of a call that is still running or waits for approval. Only the original gets the real one. */
-function unansweredCall({ id }: CallRow, waiting: ReadonlySet<string>): string {
-  const content = waiting.has(id)
-    ? 'This conversation was copied while the call waited for approval. It was not made here.'
-    : 'This conversation was copied while the call was made.';
-  return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });
-}
-
-/** @returns when a call began and ended, even if it had not ended when it was copied. */
-function timesOf({ beganAt, endedAt }: CallRow): { beganAt: number; endedAt: number } {
-  const began = beganAt ?? endedAt ?? 0;
-  return { beganAt: began, endedAt: endedAt ?? began };
-}
-
-function line(kind: string, ...texts: string[]): string {
+function line(...[kind, ...texts]: CopiedLine): string {
   return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
 }
 
@@ -198,7 +121,7 @@ function copyOfTurn(copied: TurnRow, taken: number) {
  *
  * @returns the copied profile; undefined if the copy is incomplete
  */
-export async function storeCopiedLines(
+async function storeCopiedLines(
   transcript: Transcript,
   bytes: ReadableStream<Uint8Array>,
 ): Promise<Partial<Profile> | undefined> {
@@ -211,7 +134,10 @@ export async function storeCopiedLines(
   /** The turn that lines stand behind, and how many of them are carried. */
   const behind = { turn: 0, carried: 0 };
   let isCarrying = false;
-  const summaries: SummaryRow[] = [];
+  const storing = copiedRows().flatMap(({ kinds = [], storing }) =>
+    storing ? [{ kinds, ...storing(transcript, taken) }] : [],
+  );
+  const ofKind = new Map(storing.flatMap((one) => one.kinds.map((kind) => [JSON.stringify(kind), one] as const)));
   let isComplete = false;
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
   let parts: string[] = [];
@@ -237,22 +163,14 @@ export async function storeCopiedLines(
       const [kind, first = 'null', second = ''] = itemTexts(text);
       if (kind === '"profile"') {
         const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
+        for (const name of OWN_MEMBERS) Reflect.deleteProperty(rest, name);
         copied = rest;
         isOfOther = account !== transcript.profile?.account;
-      } else if (kind === '"system"') transcript.freeze('system', first);
-      else if (kind === '"tools"') transcript.freeze('tools', first);
-      else if (kind === '"runs"') transcript.freeze('runs', first);
-      else if (kind === '"agent"') transcript.freeze('agent', first);
-      else if (kind === '"summary"') summaries.push({ ...(JSON.parse(first) as SummaryRow), text: second });
-      else if (kind === '"turn"') {
+      } else if (kind === '"turn"') {
         const turn = copyOfTurn(JSON.parse(first) as TurnRow, taken);
         turns.push(isOfOther ? { ...turn, route: IMPORTED } : turn);
         nextTurn = turn.seq + 1;
         Object.assign(behind, { turn: turn.seq, carried: 0 });
-      } else if (kind === '"call"') {
-        const call = JSON.parse(first) as CallRow;
-        const copy = { ...call, turn: taken + call.turn };
-        transcript.calls.end({ ...copy, ...timesOf(copy), result: second });
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
         messages.push({ ...message, turn: taken + message.turn, text: second });
@@ -260,9 +178,13 @@ export async function storeCopiedLines(
       } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
       else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';
       else if (kind !== undefined) {
-        carryLine(transcript, behind.turn, behind.carried, text);
-        behind.carried += 1;
-        isCarrying = true;
+        const known = ofKind.get(kind);
+        if (known) known.add(kind.slice(1, -1), first, second);
+        else {
+          carryLine(transcript, behind.turn, behind.carried, text);
+          behind.carried += 1;
+          isCarrying = true;
+        }
       }
     }
     parts.push(rest);
@@ -270,19 +192,44 @@ export async function storeCopiedLines(
   write();
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;
-  for (const copy of summaries) {
-    const turn = taken + copy.turn;
-    transcript.summaries.add({ ...BLANK_SUMMARY, ...copy, turn });
-  }
-  const given = summaries.at(-1)?.id;
+  const kept = keptMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift: taken });
+  for (const { end } of storing) Object.assign(kept, end?.());
   return {
     ...copied,
-    ...choicesUpTo(copied, Number.POSITIVE_INFINITY, copied.asksAgain, taken),
-    ...(given === undefined ? {} : { summaries: given }),
+    ...kept,
     ...(isCarrying && { carried: true }),
     ...countHistory(transcript),
     nextTurn,
     nextMessage,
     sentFrom: sentFrom >= nextMessage ? 0 : sentFrom,
   };
+}
+
+/**
+ * Stores the copy of another conversation: all of it, or nothing.
+ *
+ * @param lines what `copyLines` of the other conversation wrote
+ * @throws ApiError 500 for a copy that is not complete
+ */
+export async function storeCopy(
+  context: ConversationContext,
+  place: ConversationPlace,
+  lines: ReadableStream<Uint8Array>,
+): Promise<void> {
+  const { transcript, maintenance, now } = context;
+  let retained: RetainedPrefix | undefined;
+  try {
+    startConversation(context, place);
+    // If the object crashes before the end, the alarm deletes what was written.
+    context.alarm.watch(now() + GRACE_MS);
+    const copied = await storeCopiedLines(transcript, lines);
+    if (copied?.prefix) {
+      retained = await retainPrefix(context, place, copied.prefix);
+      copied.prefix = retained;
+    }
+    if (!copied || transcript.profile?.deleted) throw notWhole();
+    maintenance.change({ ...copied, exists: true });
+  } catch (thrown) {
+    leaveNothing(context, retained, thrown);
+  }
 }

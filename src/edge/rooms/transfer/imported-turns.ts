@@ -4,6 +4,7 @@ import { type Steps, withEach } from '../../kit/async/in-steps.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { eachItem } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
+import type { LeftOut } from '../../talk/conversations/conversations-answers.schema.ts';
 import { checkMessage, checkMessages, emptyHistoryState } from '../../talk/history/continuation.ts';
 import { replaying } from '../../talk/history/edge-blocks.ts';
 import { answeredTools } from '../../talk/history/replayable-blocks.ts';
@@ -11,7 +12,7 @@ import { IMPORTED } from '../../talk/history/thinking.ts';
 import { withoutBreakpoints } from '../../talk/storage/message-text.ts';
 import type { BLANK_TURN, NewMessage, TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { dropPendingCalls, keptMessages, type LeftOut } from './kept-messages.ts';
+import { dropPendingCalls, keptMessages } from './kept-messages.ts';
 
 /** So many short messages are stored together. A statement has room for no more. */
 const STORED_TOGETHER = 11;
@@ -25,7 +26,7 @@ interface ImportedMessage {
 }
 
 /** The turns of an import, and how much of what was sent is not in them. */
-export interface Imported {
+interface Imported {
   turns: ImportedMessage[][];
   left: LeftOut;
 }

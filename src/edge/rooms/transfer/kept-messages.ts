@@ -6,21 +6,11 @@ import { readMessage } from '../../kit/json/block-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, parseObject } from '../../kit/json/object.ts';
+import type { LeftOut } from '../../talk/conversations/conversations-answers.schema.ts';
 import { isEdgeCall } from '../../talk/history/edge-blocks.ts';
 import { objectText } from '../../talk/history/message-json.ts';
 import { isBlank, withoutPending } from '../../talk/history/replayable-blocks.ts';
 import { hasThinking, unboundBlocks } from '../../talk/storage/message-text.ts';
-
-/** How much an import leaves out. */
-export interface LeftOut {
-  thinking: number;
-  /** Messages that do not go up: refused ones, and those without content. */
-  messages: number;
-  /** Calls of the API's own tools that have no result. */
-  calls: number;
-  /** Blocks of text that have only white space. */
-  blank: number;
-}
 
 /** A message as it was sent: its members as JSON texts. */
 interface SentRow {

@@ -31,7 +31,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   approvals(by?: BoundCaller): Promise<Result<CrossingText>>;
   decide(decision: CalledDecision): Promise<Result<DecisionAnswer>>;
   messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
-  export(view?: View): Result<ReadableStream<Uint8Array>>;
+  export(view?: View): Promise<Result<ReadableStream<Uint8Array>>>;
   create(
     place: ConversationPlace,
     fields: CreatedFields,
@@ -40,7 +40,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   patch(patch: ConversationPatch): Result<CrossingText>;
   rewind(before: string): Result<CrossingText>;
   fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>>;
-  backup(): Result<ReadableStream<Uint8Array>>;
+  backup(): Promise<Result<ReadableStream<Uint8Array>>>;
   adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
   erase(place?: ConversationPlace, ends?: boolean): Promise<boolean>;
   subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;

@@ -7,7 +7,6 @@ import { logFailure } from '../../kit/http/log.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
-import type { LeftOut } from '../../rooms/transfer/kept-messages.ts';
 import { crossingText, failedResult, lacksRoom, unknownConversation } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { BoundCaller, CrossingText, Result } from '../contracts/conversation.ts';
@@ -21,6 +20,7 @@ import { endDamagedTurns } from '../turn/end-damaged.ts';
 import { ownerOfRoom } from '../turn/memory-room.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
+import type { LeftOut } from './conversations-answers.schema.ts';
 import { Maintenance } from './maintenance.ts';
 import { PaidSummaries } from './paid-summaries.ts';
 import { type ConversationContext, type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
@@ -125,7 +125,17 @@ export class ConversationState implements OpenConversation {
     return this.present();
   };
 
-  readonly refusalOf = (by: BoundCaller | undefined): ApiError | undefined => refusedToBound(by, this.transcript);
+  /** @returns the 403 for a bound token that may not use this conversation; undefined for whoever may */
+  refusalOf(by: BoundCaller | undefined): ApiError | undefined {
+    return refusedToBound(by, this.transcript);
+  }
+
+  readonly allowed = (by: BoundCaller | undefined): Result<Profile> => {
+    const profile = this.profile();
+    if (!profile) return unknownConversation();
+    const refused = this.refusalOf(by);
+    return refused ? failedResult(refused) : { ok: true, value: profile };
+  };
 
   readonly withdrawal = (): Promise<unknown> => withdrawnFrom(this.context, this.profile());
 
@@ -143,8 +153,8 @@ export class ConversationState implements OpenConversation {
     return this.#isCopying || this.transcript.profile?.deleted === true;
   }
 
-  /** Whether a new conversation may begin here. */
   get isFree(): boolean {
+    this.recover();
     return !this.transcript.profile?.exists && !this.runner && !this.isInTransit;
   }
 

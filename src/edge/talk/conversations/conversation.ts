@@ -5,12 +5,9 @@ import { inSteps } from '../../kit/async/in-steps.ts';
 import { within } from '../../kit/async/timeout.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
-import { conversationStub } from '../../kit/objects/stubs.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
 import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
 import { checkBeside, type Taken, takeNamed } from '../../rooms/agents/retained-agent.ts';
-import { backupLines, copyLines, rewindTo } from '../../rooms/transfer/forks.ts';
-import { type Imported, importing } from '../../rooms/transfer/imported-turns.ts';
 import {
   conflict,
   failedResult,
@@ -45,7 +42,9 @@ import type {
 } from '../contracts/conversation.ts';
 import { guard, toldToBound } from '../contracts/guard.ts';
 import { readRequest } from '../contracts/read-request.ts';
-import { exportLines, pageOfMessages } from '../history/views.ts';
+import type { ImportedHistory } from '../history/imported-history.ts';
+import { rewindTo } from '../history/rewind.ts';
+import { pageOfMessages } from '../history/views.ts';
 import { DECIDING_ROOM } from '../storage/approval-rows.ts';
 import { ConversationState, STOP_MS } from './conversation-state.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
@@ -53,7 +52,7 @@ import { promptToCount } from './count-prompt.ts';
 import { eraseConversation, tendConversation } from './erase.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { CONVERSATION_PARTS, partsInUse } from './parts.ts';
-import { changesOf, storeCopy, storeCreated } from './profile-changes.ts';
+import { changesOf, storeCreated } from './profile-changes.ts';
 import { takeTurn } from './take-turn.ts';
 
 /**
@@ -179,17 +178,15 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   /** @returns a page of messages as JSON text. */
   messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>> {
-    if (!this.#state.profile()) return unknownConversation();
-    const refused = this.#state.refusalOf(by);
-    if (refused) return failedResult(refused);
+    const may = this.#state.allowed(by);
+    if (!may.ok) return may;
     const value = pageOfMessages(this.#state.transcript, page, hidesTools(by?.only), by?.only !== undefined);
     return value ? { ok: true, value } : noMessage(page.after_id ?? page.before_id);
   }
 
   /** @returns the whole conversation as lines of JSON. */
-  export(view?: View): Result<ReadableStream<Uint8Array>> {
-    const profile = this.#state.profile();
-    return profile ? { ok: true, value: exportLines(profile, this.#state.transcript, view) } : unknownConversation();
+  export(view?: View): Promise<Result<ReadableStream<Uint8Array>>> {
+    return this.part('transfer', 'export', view);
   }
 
   /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
@@ -202,12 +199,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
     const system = texts.system && (await receivedText(texts.system));
     const tools = texts.tools && (await receivedText(texts.tools));
     const messages = texts.messages && (await receivedText(texts.messages));
-    this.#state.recover();
     if (!this.#state.isFree) return idTaken(place.id);
     let taken: Taken | undefined;
-    let imported: Imported;
+    let history: ImportedHistory | undefined;
     try {
-      imported = await inSteps(importing(messages ?? '[]'));
+      history = messages === undefined ? undefined : await readImport(messages);
       taken = await takeNamed(this.#state.context, place, fields);
       if (taken?.agent) checkBeside(taken, { system, tools });
     } catch (thrown) {
@@ -223,8 +219,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
       releaseUnused(this.#state.context, taken?.retained);
       return failedResult(refused);
     }
-    const begins = { system, tools, history: imported.turns };
-    return await this.#state.storing(storeCreated(this.#state.context, place, fields, begins, taken), imported.left);
+    const stored = storeCreated(this.#state.context, place, fields, { system, tools, history }, taken);
+    return await this.#state.storing(stored, history?.left);
   }
 
   /** Changes the fields that are not frozen. */
@@ -249,33 +245,18 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
-  async fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>> {
-    const profile = this.#state.profile();
-    if (!profile) return unknownConversation();
-    const refused = this.#state.refusalOf(by);
-    if (refused) return failedResult(refused);
-    // Its first turn is running: there is nothing to copy yet.
-    if (!profile.exists && this.#state.runner)
-      return failedResult(conflict(profile.id, this.#state.runner.turn.row.id));
-    const texts = copyLines(this.#state.transcript, profile, at);
-    if (!texts) return noMessage(at);
-    const place = { account: profile.account, id: to };
-    return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as ReturnType<this['fork']>);
+  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>> {
+    return this.part('transfer', 'fork', to, at, by);
   }
 
   /** @returns the history as the lines that another deployment can restore. */
-  backup(): Result<ReadableStream<Uint8Array>> {
-    const profile = this.#state.profile();
-    // While its first turn runs, there is nothing to keep yet.
-    const value = profile?.exists && backupLines(this.#state.transcript, profile);
-    return value ? { ok: true, value } : unknownConversation();
+  backup(): Promise<Result<ReadableStream<Uint8Array>>> {
+    return this.part('backup', 'lines');
   }
 
   /** Begins this conversation with the history of another one. Stores all of it or nothing. */
-  async adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
-    this.#state.recover();
-    if (!this.#state.isFree) return idTaken(place.id);
-    return await this.#state.storing(storeCopy(this.#state.context, place, lines));
+  adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
+    return this.part('transfer', 'adopt', place, lines);
   }
 
   /**
@@ -308,4 +289,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
     await this.stop({ key });
     return subagentOutcomeOf(this.#state.transcript, key);
   }
+}
+
+/** @throws ApiError 400 as the room says; a 409 where it is not in use */
+async function readImport(messages: string): Promise<ImportedHistory> {
+  const { imports } = partsInUse().find((part) => part.imports) ?? {};
+  if (!imports) throw lacksRoom('transfer', 'messages: A history is brought in');
+  return await inSteps(imports(messages));
 }

@@ -207,3 +207,5 @@ export const approvalRequested = z.object({
 export const conversationDeleted = z.object({ type: z.literal('conversation_deleted'), id: z.string() });
 
 export type ConversationRow = z.output<typeof conversationRow>;
+/** How much an import leaves out. */
+export type LeftOut = NonNullable<z.output<typeof conversationReport>['dropped']>;

@@ -1,11 +1,11 @@
 import { messageParam } from '../../claude/messages.schema.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, linesContent, namedList, pageAnswer } from '../../kit/reference/answers.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { eventStream } from '../../kit/reference/event-stream.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
 import { dimensions } from '../../money/contracts/about.ts';
 import { CONVERSATION_ROUTES } from './conversations.route.ts';
-import { createConversation, forkRequest, importedHistory, rewindRequest } from './conversations.schema.ts';
+import { createConversation, importedHistory, rewindRequest } from './conversations.schema.ts';
 import {
   conversationDeleted,
   conversationReport,
@@ -26,7 +26,7 @@ export const conversationExample = {
   state: 'idle',
   paused: null,
 };
-const report = {
+export const reportExample = {
   ...conversationExample,
   turn: null,
   model: 'claude-haiku-5-5',
@@ -40,7 +40,7 @@ const report = {
   history: null,
   usage: { input_tokens: 14, output_tokens: 12 },
 };
-const message = {
+export const messageExample = {
   type: 'message',
   id: 'msg_01rUJBfm6UUf8pMu1YjVbpeB',
   role: 'assistant',
@@ -99,7 +99,7 @@ export const conversationList = namedList('ConversationList', rowSchema);
 /** A turn in the reference. A request in the background is answered with it too. */
 export const turnSchema = z.withMeta(turnReport, { id: 'ConversationTurn' });
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
-export const conversationAnswer = (description: string) => jsonAnswer(description, reportSchema, report);
+export const conversationAnswer = (description: string) => jsonAnswer(description, reportSchema, reportExample);
 
 const creation = z.extend(createConversation, {
   messages: z.optionally(z.array(messageParam).check(z.minLength(1)), importedHistory),
@@ -165,7 +165,7 @@ export const conversations: Resource = {
     'GET /conversations/:id/messages': {
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
-      answer: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id),
+      answer: pageAnswer(namedList('ConversationMessageList', messageSchema), messageExample, messageExample.id),
     },
     'GET /conversations/:id/turns/:turn': {
       operation: 'getTurn',
@@ -176,14 +176,6 @@ export const conversations: Resource = {
       operation: 'cancelTurn',
       summary: 'Cancel a turn, and keep what was said',
       answer: jsonAnswer('The turn; one that had ended has not changed.', turnSchema, turnExample),
-    },
-    'GET /conversations/:id/export': {
-      operation: 'exportConversation',
-      summary: 'Export a conversation',
-      answer: {
-        description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
-        content: [linesContent([report, message, { type: 'end', messages: 1 }])],
-      },
     },
     'GET /conversations/:id/stream': {
       operation: 'resumeTurn',
@@ -208,13 +200,6 @@ export const conversations: Resource = {
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
       answer: conversationAnswer('The conversation without that message’s turn and all that followed.'),
       errors: [409, 503],
-    },
-    'POST /conversations/:id/fork': {
-      operation: 'forkConversation',
-      summary: 'Fork a conversation',
-      body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
-      answers: { 201: conversationAnswer('The copy.') },
-      errors: [409, 429, 503],
     },
     'DELETE /conversations/:id': {
       operation: 'deleteConversation',

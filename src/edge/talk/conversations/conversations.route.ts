@@ -15,7 +15,6 @@ import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { withErrorLine } from '../../rooms/transfer/export-stream.ts';
 import { crossingText, noConversation } from '../answers/crossing-answer.ts';
 import { streamedTurn } from '../answers/turn-stream.ts';
 import { checkRun } from '../contracts/check-tools.ts';
@@ -25,8 +24,6 @@ import { askedMember, refuseAbsent } from '../contracts/members.ts';
 import {
   conversationsQuery,
   createConversation,
-  exportQuery,
-  forkRequest,
   historyQuery,
   isConversationId,
   patchConversation,
@@ -80,12 +77,6 @@ export const CONVERSATION_ROUTES = [
   route('DELETE /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
     json(await callConversation<CrossingText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
   ),
-  route('GET /conversations/:id/export', { needs: 'messages', query: exportQuery }, async (c, { query }) => {
-    const { view } = validate(query, c.req.query());
-    const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export(view));
-    const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
-    return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
-  }),
   route('GET /conversations/:id/stream', { needs: 'messages', bound: true, query: resumeQuery }, resume),
   route('POST /conversations/:id/stop', { needs: 'messages', bound: true, query: stopQuery }, async (c, { query }) => {
     const only = validate(query, c.req.query());
@@ -97,16 +88,6 @@ export const CONVERSATION_ROUTES = [
     const id = idOf(c);
     refuseSubagent(id);
     return json(await callConversation(c, id, (object) => object.rewind(before)));
-  }),
-  route('POST /conversations/:id/fork', { needs: 'messages', bound: true, body: forkRequest }, async (c, { body }) => {
-    const { at, id = newConversationId() } = validate(body, (await bodyOf(c)).json);
-    if (id === c.req.param('id')) throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
-    const from = boundIdOf(c);
-    refuseOtherConversation(c.get('identity'), id);
-    const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
-    const by = boundCaller(c.get('identity'));
-    const copied = await storing(c, id, (object) => object.fork(id, at, by), from);
-    return json(by ? toldToBound({ id }) : copied, 201, quotaStatus);
   }),
 ];
 
@@ -202,7 +183,12 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
 }
 
 /** Calls a method that stores something in the conversation `id`. Releases the reserved storage if the call fails. */
-async function storing(c: Context<AppEnv>, id: string, method: ConversationCall, called = id): Promise<CrossingText> {
+export async function storing(
+  c: Context<AppEnv>,
+  id: string,
+  method: ConversationCall,
+  called = id,
+): Promise<CrossingText> {
   try {
     return await callConversation(c, called, method);
   } catch (thrown) {
@@ -212,20 +198,20 @@ async function storing(c: Context<AppEnv>, id: string, method: ConversationCall,
 }
 
 /** @throws ApiError 404 for an invalid id, the same as for an unknown one */
-function idOf(c: Context<AppEnv>): string {
+export function idOf(c: Context<AppEnv>): string {
   const id = c.req.param('id') ?? '';
   if (!isConversationId(id)) throw noConversation();
   return id;
 }
 
 /** The same on a route that is open to bound tokens. @throws ApiError 403 for one that such a token may not use */
-function boundIdOf(c: Context<AppEnv>): string {
+export function boundIdOf(c: Context<AppEnv>): string {
   const id = idOf(c);
   refuseOtherConversation(c.get('identity'), id);
   return id;
 }
 
-async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
+export async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
   return withOneReading(await readToStore(c, 'free'), 'everywhere');
 }
 
@@ -236,10 +222,10 @@ function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined):
   throw invalidRequest(`retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`);
 }
 
-function json(text: CrossingText, status = 200, headers: Record<string, string> = {}): Response {
+export function json(text: CrossingText, status = 200, headers: Record<string, string> = {}): Response {
   return new Response(text, { status, headers: { ...headers, 'content-type': 'application/json' } });
 }
 
-function newConversationId(): string {
+export function newConversationId(): string {
   return `conv_${crypto.randomUUID().replaceAll('-', '')}`;
 }

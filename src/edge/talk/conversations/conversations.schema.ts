@@ -20,7 +20,7 @@ const conversationId = z
   .check(z.regex(ID, { error: 'Input should be 1 to 128 letters, digits, hyphens or underscores' }));
 
 /** An id that a caller may give. */
-const ownConversationId = conversationId.check(
+export const ownConversationId = conversationId.check(
   z.refine((id) => !id.startsWith(SUBAGENT_ID) && !id.startsWith(HOOK_ID), {
     error: `${SUBAGENT_ID}…, ${HOOK_ID}…: only runs and webhooks make conversations with such ids. Choose another id`,
   }),
@@ -105,12 +105,7 @@ export const patchConversation = z.strictObject({
 
 export const rewindRequest = z.strictObject({ before: z.string().check(z.minLength(1), z.maxLength(256)) });
 
-export const forkRequest = z.strictObject({
-  at: z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
-  id: z.optional(ownConversationId),
-});
-
-const view = z.optionally(
+export const view = z.optionally(
   z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' }),
   '`shown`: the steps of a run as the one message that clients got; default `stored`: the rows, as they go up.',
 );
@@ -120,9 +115,6 @@ export type View = z.output<typeof view>;
 export const conversationsQuery = z.object({
   parent: z.optionally(conversationId, 'The subagents that runs of this conversation have called.'),
 });
-
-/** The query parameters of `GET …/export`. */
-export const exportQuery = z.object({ view });
 
 const if_absent = z.optionally(
   z.literal('empty'),

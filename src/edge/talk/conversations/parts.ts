@@ -1,4 +1,5 @@
 import type { Identity } from '../../gate/identity/caller.ts';
+import type { Steps } from '../../kit/async/in-steps.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
@@ -6,7 +7,8 @@ import type { About } from '../../money/contracts/about.ts';
 import type { Agent } from '../../rooms/agents/agent.ts';
 import type { Taken } from '../../rooms/agents/retained-agent.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
-import type { BoundCaller, TurnRequest } from '../contracts/conversation.ts';
+import type { BoundCaller, CrossingText, Result, TurnRequest } from '../contracts/conversation.ts';
+import type { ImportedHistory } from '../history/imported-history.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -95,12 +97,18 @@ export interface OpenConversation {
   readonly context: ConversationContext;
   /** @returns the profile; undefined if the conversation does not exist. Ends first what a crash has interrupted */
   profile(): Profile | undefined;
-  /** @returns the 403 for a bound token that may not use this conversation; undefined for whoever may */
-  refusalOf(by: BoundCaller | undefined): ApiError | undefined;
+  /** @returns the profile; the 404 if there is none, and the 403 for a bound token that may not use this conversation */
+  allowed(by: BoundCaller | undefined): Result<Profile>;
   /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
   withdrawal(): Promise<unknown>;
   /** Takes the lock for a turn that has begun. */
   begun(runner: Runner): void;
+  /** The turn that runs. */
+  readonly runner: Runner | undefined;
+  /** Whether a new conversation may begin here. */
+  readonly isFree: boolean;
+  /** Waits until a history is stored. Until then no turn begins. @returns the conversation */
+  storing(stored: Promise<void>): Promise<Result<CrossingText>>;
 }
 
 /** A method as its room types it: its arguments come from a call of the object. */
@@ -116,6 +124,8 @@ export interface ConversationPart {
   refusal?(transcript: Transcript): ApiError | undefined;
   /** Ends what waits of a turn that is cancelled. */
   cancel?(transcript: Transcript, turn: string, now: number): void;
+  /** Checks messages that a new conversation begins with. @param list their JSON text @throws ApiError 400 that says what is wrong */
+  imports?(list: string): Steps<ImportedHistory>;
   /** What is called by `part` of the object, by name. */
   methods?: Readonly<Record<string, PartMethod['call']>>;
 }

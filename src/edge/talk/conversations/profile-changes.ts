@@ -3,11 +3,10 @@
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
-import { releaseInBackground, retainPrefix } from '../../named/prefixes/retained-prefix.ts';
+import { releaseInBackground } from '../../named/prefixes/retained-prefix.ts';
 import type { Taken } from '../../rooms/agents/retained-agent.ts';
-import { storeCopiedLines } from '../../rooms/transfer/forks.ts';
-import { storingImported } from '../../rooms/transfer/imported-turns.ts';
 import type { ConversationPlace } from '../contracts/conversation.ts';
+import type { ImportedHistory } from '../history/imported-history.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts';
 import { countHistory } from '../storage/turn-queries.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
@@ -71,17 +70,17 @@ export async function storeCreated(
   context: ConversationContext,
   place: ConversationPlace,
   fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
-  begins: { system: string | undefined; tools: string | undefined; history: Parameters<typeof storingImported>[1] },
+  begins: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
   taken: Taken | undefined,
 ): Promise<void> {
   const { transcript, maintenance, now } = context;
   const { model = null, maxTokens = null, history = null, agent = null, retained } = taken ?? {};
   startConversation(context, place, { prefix: retained ?? null });
   // If the object crashes before the end, the alarm deletes what was written.
-  if (begins.history.length > 0) context.alarm.watch(now() + GRACE_MS);
-  const imported = await inSteps(
-    storingImported(transcript, begins.history, { model: fields.model ?? model, now: now() }),
-  ).catch((thrown: unknown) => leaveNothing(context, retained, thrown));
+  if (begins.history) context.alarm.watch(now() + GRACE_MS);
+  const storing = begins.history?.store(transcript, { model: fields.model ?? model, now: now() });
+  const imported =
+    storing && (await inSteps(storing).catch((thrown: unknown) => leaveNothing(context, retained, thrown)));
   if (transcript.profile?.deleted) leaveNothing(context, retained, notWhole());
   transcript.together(() => {
     transcript.freeze('system', begins.system);
@@ -94,41 +93,16 @@ export async function storeCreated(
   });
 }
 
-/**
- * Stores the copy of another conversation: all of it, or nothing.
- *
- * @param lines what `copyLines` of the other conversation wrote
- * @throws ApiError 500 for a copy that is not complete
- */
-export async function storeCopy(
-  context: ConversationContext,
-  place: ConversationPlace,
-  lines: ReadableStream<Uint8Array>,
-): Promise<void> {
-  const { transcript, maintenance, now } = context;
-  let retained: RetainedPrefix | undefined;
-  try {
-    startConversation(context, place);
-    // If the object crashes before the end, the alarm deletes what was written.
-    context.alarm.watch(now() + GRACE_MS);
-    const copied = await storeCopiedLines(transcript, lines);
-    if (copied?.prefix) {
-      retained = await retainPrefix(context, place, copied.prefix);
-      copied.prefix = retained;
-    }
-    if (!copied || transcript.profile?.deleted) throw notWhole();
-    maintenance.change({ ...copied, exists: true });
-  } catch (thrown) {
-    leaveNothing(context, retained, thrown);
-  }
-}
-
-function notWhole(): ApiError {
+export function notWhole(): ApiError {
   return new ApiError('api_error', 'The conversation could not be stored whole. Try again.');
 }
 
 /** Deletes what was stored of a conversation, and throws why. */
-function leaveNothing(context: ConversationContext, retained: RetainedPrefix | undefined, thrown: unknown): never {
+export function leaveNothing(
+  context: ConversationContext,
+  retained: RetainedPrefix | undefined,
+  thrown: unknown,
+): never {
   const { transcript, alarm, now } = context;
   if (retained) releaseInBackground(context, retained);
   transcript.empty();

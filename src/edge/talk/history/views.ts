@@ -5,13 +5,13 @@ import { pageOfSelected } from '../../kit/http/page.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { isoTime } from '../../kit/http/times.ts';
 import type { Page } from '../../kit/objects/page.ts';
-import type { LeftOut } from '../../rooms/transfer/kept-messages.ts';
 import { withoutAddresses } from '../contracts/edge-tools.ts';
-import type { HistoryQuery, View } from '../conversations/conversations.schema.ts';
+import type { HistoryQuery } from '../conversations/conversations.schema.ts';
+import type { LeftOut } from '../conversations/conversations-answers.schema.ts';
 import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
 import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { messageText, objectText, ROWS_AT_ONCE, rowsBetween } from './message-json.ts';
+import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
 import { summaryWords } from './stored-summary.ts';
 
@@ -142,7 +142,7 @@ function shownPage(
   return { ends, texts: shownTexts(transcript, data, pending, hides, isBound) };
 }
 
-function* storedTexts(
+export function* storedTexts(
   transcript: Transcript,
   from: number,
   to: number,
@@ -153,7 +153,7 @@ function* storedTexts(
     yield [messageText(isBound ? { ...row, chosenBy: null } : row)];
 }
 
-function* shownTexts(
+export function* shownTexts(
   transcript: Transcript,
   found: readonly ShownRange[],
   pending = false,
@@ -172,44 +172,4 @@ function* shownTexts(
     }
     yield rowText(transcript, range, { pending, calls: ids, hides, isBound, rows });
   }
-}
-
-/** Looks for the rows of a whole history some at a time, too. */
-function* allShown(transcript: Transcript): Generator<Iterable<string>> {
-  const { ids } = transcript.calls;
-  const some = { backwards: false, pending: false, limit: ROWS_AT_ONCE };
-  for (let last: ShownRange | undefined; ; ) {
-    const found = shownRanges(transcript, last?.to, some, ids);
-    yield* shownTexts(transcript, found, false, false, false, ids);
-    last = found.at(-1);
-    if (!last) return;
-  }
-}
-
-/**
- * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
- * (an interrupted stream looks complete).
- */
-export function exportLines(profile: Profile, transcript: Transcript, view?: View): ReadableStream<Uint8Array> {
-  const own = describe(profile, transcript, undefined);
-  function* lines(): Generator<string> {
-    yield onOneLine(own);
-    let messages = 0;
-    const rows = view === 'shown' ? allShown(transcript) : storedTexts(transcript, 0, Number.MAX_SAFE_INTEGER);
-    for (const pieces of rows) {
-      messages += 1;
-      let between = '\n';
-      for (const piece of pieces) {
-        yield between + onOneLine(piece);
-        between = '';
-      }
-    }
-    yield `\n${JSON.stringify({ type: 'end', messages })}\n`;
-  }
-  return streamOfTexts(lines());
-}
-
-/** @returns a piece of JSON without its line ends. They occur only between members, never in a string. */
-export function onOneLine(json: string): string {
-  return json.replaceAll(/[\r\n]/g, ' ');
 }

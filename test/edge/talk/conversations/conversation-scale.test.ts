@@ -293,7 +293,7 @@ async function statementsOf(
 test.each(['fork', 'backup', 'export'] as const)('a %s reads rows in proportion to the turns', async (what) => {
   const rowsRead = async (turns: number) => {
     const read = await statementsOf(turns, async (object) => {
-      const given = what === 'fork' ? await object.fork(`fork-${turns}`, undefined) : object[what]();
+      const given = what === 'fork' ? await object.fork(`fork-${turns}`, undefined) : await object[what]();
       if (!given.ok) throw new Error(JSON.stringify(given.error));
       if (what !== 'fork') await new Response(given.value as ReadableStream).text();
     });

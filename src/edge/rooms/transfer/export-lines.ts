@@ -1,0 +1,49 @@
+/** Writes a conversation for whoever takes it away. */
+
+import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import type { View } from '../../talk/conversations/conversations.schema.ts';
+import { ROWS_AT_ONCE } from '../../talk/history/message-json.ts';
+import { type ShownRange, shownRanges } from '../../talk/history/shown-rows.ts';
+import { describe, shownTexts, storedTexts } from '../../talk/history/views.ts';
+import type { Profile } from '../../talk/storage/rows.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+
+/**
+ * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
+ * (an interrupted stream looks complete).
+ */
+export function exportLines(profile: Profile, transcript: Transcript, view?: View): ReadableStream<Uint8Array> {
+  const own = describe(profile, transcript, undefined);
+  function* lines(): Generator<string> {
+    yield onOneLine(own);
+    let messages = 0;
+    const rows = view === 'shown' ? allShown(transcript) : storedTexts(transcript, 0, Number.MAX_SAFE_INTEGER);
+    for (const pieces of rows) {
+      messages += 1;
+      let between = '\n';
+      for (const piece of pieces) {
+        yield between + onOneLine(piece);
+        between = '';
+      }
+    }
+    yield `\n${JSON.stringify({ type: 'end', messages })}\n`;
+  }
+  return streamOfTexts(lines());
+}
+
+/** @returns a piece of JSON without its line ends. They occur only between members, never in a string. */
+export function onOneLine(json: string): string {
+  return json.replaceAll(/[\r\n]/g, ' ');
+}
+
+/** Looks for the rows of a whole history some at a time, too. */
+function* allShown(transcript: Transcript): Generator<Iterable<string>> {
+  const { ids } = transcript.calls;
+  const some = { backwards: false, pending: false, limit: ROWS_AT_ONCE };
+  for (let last: ShownRange | undefined; ; ) {
+    const found = shownRanges(transcript, last?.to, some, ids);
+    yield* shownTexts(transcript, found, false, false, false, ids);
+    last = found.at(-1);
+    if (!last) return;
+  }
+}

@@ -1,0 +1,53 @@
+/** What transfer has in a conversation's object: it copies the history, takes one up, and writes it for others. */
+
+import { conversationStub } from '../../kit/objects/stubs.ts';
+import { conflict, failedResult, idTaken, noMessage, unknownConversation } from '../../talk/answers/crossing-answer.ts';
+import type { BoundCaller, ConversationPlace, CrossingText, Result } from '../../talk/contracts/conversation.ts';
+import type { View } from '../../talk/conversations/conversations.schema.ts';
+import type { ConversationPart, OpenConversation } from '../../talk/conversations/parts.ts';
+import { exportLines } from './export-lines.ts';
+import { copyLines, storeCopy } from './forks.ts';
+import { importing, storingImported } from './imported-turns.ts';
+
+export const transferPart: ConversationPart = {
+  *imports(list) {
+    const { left, turns } = yield* importing(list);
+    return { left, store: (transcript, of) => storingImported(transcript, turns, of) };
+  },
+  methods: { fork: forkTo, adopt: adoptFrom, export: exportAll },
+};
+
+/** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
+async function forkTo(
+  object: OpenConversation,
+  to: string,
+  at: string | undefined,
+  by?: BoundCaller,
+): Promise<Result<CrossingText>> {
+  const may = object.allowed(by);
+  if (!may.ok) return may;
+  const { context, runner } = object;
+  const { exists, id, account } = may.value;
+  // Its first turn is running: there is nothing to copy yet.
+  if (!exists && runner) return failedResult(conflict(id, runner.turn.row.id));
+  const texts = copyLines(context.transcript, may.value, at);
+  if (!texts) return noMessage(at);
+  const place = { account, id: to };
+  const { env, settings } = context;
+  return await (conversationStub(env, settings(), place).adopt(place, texts) as Promise<Result<CrossingText>>);
+}
+
+/** Begins this conversation with the history of another one. Stores all of it or nothing. */
+async function adoptFrom(
+  object: OpenConversation,
+  place: ConversationPlace,
+  lines: ReadableStream<Uint8Array>,
+): Promise<Result<CrossingText>> {
+  return object.isFree ? await object.storing(storeCopy(object.context, place, lines)) : idTaken(place.id);
+}
+
+/** @returns the whole conversation as lines of JSON */
+function exportAll({ context, profile }: OpenConversation, view?: View): Result<ReadableStream<Uint8Array>> {
+  const present = profile();
+  return present ? { ok: true, value: exportLines(present, context.transcript, view) } : unknownConversation();
+}

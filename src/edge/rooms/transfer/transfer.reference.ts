@@ -1,0 +1,33 @@
+import { linesContent } from '../../kit/reference/answers.ts';
+import { type Resource, words } from '../../kit/reference/resource.ts';
+import {
+  conversationAnswer,
+  conversationId,
+  messageExample,
+  reportExample,
+} from '../../talk/conversations/conversations.reference.ts';
+import { TRANSFER_ROUTES } from './transfer.route.ts';
+import { forkRequest } from './transfer.schema.ts';
+
+export const transfers: Resource = {
+  tag: 'Conversations',
+  parameters: { id: conversationId },
+  errors: [503],
+  routes: words(TRANSFER_ROUTES, {
+    'GET /conversations/:id/export': {
+      operation: 'exportConversation',
+      summary: 'Export a conversation',
+      answer: {
+        description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
+        content: [linesContent([reportExample, messageExample, { type: 'end', messages: 1 }])],
+      },
+    },
+    'POST /conversations/:id/fork': {
+      operation: 'forkConversation',
+      summary: 'Fork a conversation',
+      body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
+      answers: { 201: conversationAnswer('The copy.') },
+      errors: [409, 429, 503],
+    },
+  }),
+};

@@ -1,0 +1,35 @@
+import { route } from '../../gate/auth/route.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { admitFree } from '../../money/admission/admit-free.ts';
+import { boundCaller, refuseOtherConversation, toldToBound } from '../../talk/contracts/guard.ts';
+import {
+  bodyOf,
+  boundIdOf,
+  idOf,
+  json,
+  newConversationId,
+  storing,
+} from '../../talk/conversations/conversations.route.ts';
+import { callConversation } from '../../talk/conversations/turn-proxy.ts';
+import { withErrorLine } from './export-stream.ts';
+import { exportQuery, forkRequest } from './transfer.schema.ts';
+
+export const TRANSFER_ROUTES = [
+  route('GET /conversations/:id/export', { needs: 'messages', query: exportQuery }, async (c, { query }) => {
+    const { view } = validate(query, c.req.query());
+    const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export(view));
+    const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
+    return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
+  }),
+  route('POST /conversations/:id/fork', { needs: 'messages', bound: true, body: forkRequest }, async (c, { body }) => {
+    const { at, id = newConversationId() } = validate(body, (await bodyOf(c)).json);
+    if (id === c.req.param('id')) throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
+    const from = boundIdOf(c);
+    refuseOtherConversation(c.get('identity'), id);
+    const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
+    const by = boundCaller(c.get('identity'));
+    const copied = await storing(c, id, (object) => object.fork(id, at, by), from);
+    return json(by ? toldToBound({ id }) : copied, 201, quotaStatus);
+  }),
+];

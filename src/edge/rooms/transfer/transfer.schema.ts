@@ -1,0 +1,10 @@
+import * as z from '../../kit/http/zod.ts';
+import { ownConversationId, view } from '../../talk/conversations/conversations.schema.ts';
+
+export const forkRequest = z.strictObject({
+  at: z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
+  id: z.optional(ownConversationId),
+});
+
+/** The query parameters of `GET …/export`. */
+export const exportQuery = z.object({ view });

@@ -1,0 +1,56 @@
+/** Rewinds a history. */
+
+import { copiedRows, keptMembers } from '../storage/copied-rows.ts';
+import type { MessageRow, Profile } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { countHistory, turnAt } from '../storage/turn-queries.ts';
+import { answeredTools } from './replayable-blocks.ts';
+import { messageOf } from './shown-messages.ts';
+
+/**
+ * Deletes the turn of a message and all later turns. An import is one turn: in it the deletion begins with the message
+ * itself, or with the nearest question before it.
+ *
+ * @returns the changed members of the profile; undefined if there is no such message
+ */
+export function rewindTo(transcript: Transcript, id: string): Partial<Profile> | undefined {
+  const found = transcript.messages.findMessage(id);
+  const profile = transcript.profile;
+  if (!found || !profile) return undefined;
+  const { run = null } = turnAt(transcript, found.turn) ?? {};
+  const turn = run ?? found.turn;
+  const cut = run === null ? boundaryAt(transcript, found) : firstOfRun(transcript, run);
+  return transcript.together(() => {
+    transcript.deleteMessages('seq >= ?', cut);
+    for (const { rewind } of copiedRows()) rewind?.(transcript, cut, turn);
+    const nextTurn = Math.max(profile.nextTurn, transcript.newestTurn + 1);
+    // Of a turn that was imported some messages may stay.
+    const isLeft = transcript.figure('select turn from messages where seq < ? order by seq desc limit 1', cut) !== turn;
+    transcript.leaveTurns(isLeft ? turn : turn + 1);
+    // The rest of an import has lost its answer, so its number of tokens is not known any more.
+    const rest = turnAt(transcript, turn);
+    if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
+    const { turns, messages } = countHistory(transcript);
+    const { paused } = transcript.approvals;
+    const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
+    const kept = keptMembers(profile, { last: turn - 1, isCut: true, shift: 0 });
+    return { paused, turns, messages, nextTurn, sentFrom, ...kept };
+  });
+}
+
+/** @returns the number of the first message to delete: the found one, or the nearest question before it. */
+function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }): number {
+  let behind: MessageRow | undefined;
+  for (const row of transcript.messages.history({ to: found.seq, backwards: true })) {
+    if (row.turn !== found.turn) break;
+    const isQuestion = behind?.role === 'user' && row.role === 'assistant';
+    if (behind && isQuestion && answeredTools(messageOf(behind).content).length === 0) break;
+    behind = row;
+  }
+  return behind?.seq ?? found.seq;
+}
+
+/** @returns the number of a run's first message. Its turn comes behind the row of the run. */
+function firstOfRun(transcript: Transcript, run: number): number {
+  return transcript.number('select min(seq) from messages where turn >= ?', run);
+}

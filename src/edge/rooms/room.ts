@@ -14,6 +14,8 @@ import type { BY_BATCH } from '../named/classify/classify.route.ts';
 import type { VIEW } from '../talk/contracts/answer-view.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
+import type { AGENT_KIND } from '../talk/conversations/retained-agent.ts';
+import type { MODEL_CHOICE } from './agents/choice-of-model.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
@@ -34,6 +36,8 @@ export interface Room
     Plugged<typeof KEY_NEWS>,
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
+    Plugged<typeof AGENT_KIND>,
+    Plugged<typeof MODEL_CHOICE>,
     Plugged<typeof PAUSES>,
     Plugged<typeof MEMBERS>,
     HeadersPlugged,

@@ -5,17 +5,18 @@ import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { isObject, withoutUndefined } from '../../kit/json/object.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
+import { requireStored } from '../../named/versions/find-stored.ts';
 import type { Found } from '../../named/versions/kv-copies.ts';
-import { namedRoutes, ownerName } from '../../named/versions/named-routes.ts';
-import { checkModels } from '../choice/check-choice.ts';
+import { namedRoutes, ownerName, readerOf } from '../../named/versions/named-routes.ts';
 import { readWithTools, seesAddresses, shownTools } from '../runs/tools/stored-tools.ts';
-import { type Agent, agentBytes } from './agent.ts';
+import type { Agent } from './agent.ts';
+import { agentBytes } from './agent-definition.ts';
 import { AGENTS } from './agent-kind.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
+import { checkModels } from './check-models.ts';
 import { describedTools } from './described-tools.ts';
-import { findAgent } from './find-agent.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
 
 /** The routes of agents. An admin stores the deployment's, everybody else those of their account. */
@@ -25,7 +26,6 @@ export const AGENT_ROUTES = namedRoutes({
   schemas: putAgent,
   maxBytes: MAX_AGENT_BYTES,
   readBody: async (c) => {
-    const identity = c.get('identity');
     const by = storedBy(c);
     const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
     if (isObject(json.model) && Object.hasOwn(json.model, 'control'))
@@ -33,11 +33,10 @@ export const AGENT_ROUTES = namedRoutes({
         'model.control: no share of conversations is answered without a label any more. Leave it out; to compare, ask an agent that has one model.',
       );
     if (!Array.isArray(json.tools)) return json;
-    const context = { env: c.env, settings: c.get('settings') };
-    return {
-      ...json,
-      tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)),
-    };
+    const tools = await describedTools(json.tools, (agent) =>
+      requireStored(AGENTS, readerOf(c), agent, [by, DEPLOYMENT]),
+    );
+    return { ...json, tools };
   },
   write: agentBytes,
   show: (c, found) => c.json(agentContentOf(c, found)),

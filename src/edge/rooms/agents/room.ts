@@ -1,5 +1,6 @@
+import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import type { Room } from '../room.ts';
-import { OF_AGENT } from './agent-kind.ts';
+import { AGENTS } from './agent-kind.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { AGENT_MEMBERS } from './agents.schema.ts';
 import { agentsPart } from './part.ts';
@@ -17,4 +18,5 @@ export const agentsRoom: Room = {
   headers: ['sluice-agent'],
   members: AGENT_MEMBERS,
   dimensions: [OF_AGENT],
+  agents: AGENTS,
 };

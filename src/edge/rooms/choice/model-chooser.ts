@@ -4,19 +4,27 @@ import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { type Slots, slot } from '../../kit/rooms/slots.ts';
 import type { About } from '../../money/contracts/about.ts';
+import type { ModelByLabel } from '../../named/classify/model-by-label.schema.ts';
 import { isChoosing } from '../../talk/answers/crossing-answer.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
 import type { AskedTurn, OpenPart, Wait } from '../../talk/conversations/parts.ts';
+import type { AgentInUse } from '../../talk/history/agent-in-use.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
-import { type ChosenTurn, type RetainedAgent, refOf, type TurnRow, type TurnStatus } from '../../talk/storage/rows.ts';
+import type { ChosenBy } from '../../talk/storage/chosen-by.schema.ts';
+import {
+  type Chosen,
+  type ChosenTurn,
+  type RetainedAgent,
+  refOf,
+  type TurnRow,
+  type TurnStatus,
+} from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnWithId } from '../../talk/storage/turn-queries.ts';
-import type { Agent } from '../agents/agent.ts';
-import type { ModelByLabel } from '../agents/agents.schema.ts';
+import { Agent } from '../agents/agent.ts';
 import {
   aboutChoice,
-  type Chosen,
   choiceOf,
   chooseModel,
   chosenHeader,
@@ -25,7 +33,6 @@ import {
   modelAsked,
   questionIn,
 } from './choose-model.ts';
-import type { ChosenBy } from './chosen-by.schema.ts';
 
 /** How the model of a turn was chosen before it begins. */
 const GIVEN = slot<Chosen>('given');
@@ -53,12 +60,12 @@ export class ModelChooser implements OpenPart {
   /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `before` waits for that. */
   plan(
     { memory, request }: Parameters<NonNullable<OpenPart['plan']>>[0],
-    agent: Agent | undefined,
+    agent: AgentInUse | undefined,
     plan: (model: string) => NextRequest,
   ): NextRequest | undefined {
     const { transcript, settings } = this.#context;
     const { models } = settings();
-    const choice = choiceOf(agent, models);
+    const choice = agent instanceof Agent ? choiceOf(agent, models) : undefined;
     if (!choice) return undefined;
     const given = memory.get(GIVEN);
     const { chosen: before, isDecided } = presentChoice(transcript, request?.hash);

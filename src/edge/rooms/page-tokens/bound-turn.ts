@@ -12,10 +12,10 @@ import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { noConversation } from '../../talk/answers/crossing-answer.ts';
 import type { BoundCaller, TurnRequest } from '../../talk/contracts/conversation.ts';
 import { isOpenTo, memberHeaders, memberNames } from '../../talk/contracts/members.ts';
+import type { Taken } from '../../talk/conversations/named-beginning.ts';
 import type { Profile, RetainedAgent } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { hasOthersWords } from '../../talk/storage/turn-queries.ts';
-import type { Taken } from '../agents/retained-agent.ts';
 
 const countedMembers = ofRooms(
   (): ReadonlySet<string> => new Set(['messages', 'stream', ...memberNames(isOpenTo('bound'))]),

@@ -4,9 +4,9 @@ import { parseObject } from '../../kit/json/object.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
 import { readRequest } from '../../talk/contracts/read-request.ts';
+import { retainedAgent } from '../../talk/conversations/retained-agent.ts';
 import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
-import { retainedAgent } from '../agents/retained-agent.ts';
 import type { CarriedLimits } from './limits.ts';
 
 /** The parts of its request that a run needs, even after a crash. */

@@ -16,8 +16,11 @@ import { whatLimited } from '../../money/admission/what-limited.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
+import { layerOf } from '../../talk/conversations/named-beginning.ts';
 import type { AskedTurn, OpenPart, Wait } from '../../talk/conversations/parts.ts';
+import { retainedAgent } from '../../talk/conversations/retained-agent.ts';
 import { CONFIRM_MS, type TurnSettlements } from '../../talk/conversations/turn-settlements.ts';
+import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import { ANSWERED } from '../../talk/history/new-messages.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
 import { BEGINS, KEEPS } from '../../talk/history/shares.ts';
@@ -29,8 +32,6 @@ import { lastCommitted, latestTurn } from '../../talk/storage/turn-queries.ts';
 import { stopped, TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { conversationReportOf } from '../../talk/turn/turn-ending.ts';
 import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
-import { OF_AGENT } from '../agents/agent-kind.ts';
-import { layerOf, retainedAgent } from '../agents/retained-agent.ts';
 import { newShare, takeRoom } from '../runs/run-room.ts';
 import { isRun } from '../runs/stored-run.ts';
 import {
@@ -205,7 +206,7 @@ export class Summarizer implements OpenPart {
     // The messages of a prefix come first, where only a block could stand.
     let place = profile?.prefix ? undefined : placeOf(upstream);
     const agent = retainedAgent(this.#context);
-    const needed = agent?.definition.betas ?? [];
+    const needed = agent?.betas ?? [];
     const headers = headersOfSummary(request.headers, upstream, needed, place !== undefined);
     const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRun(request) };
     let meter: Pick<RequestMeter, 'settle'> | undefined;

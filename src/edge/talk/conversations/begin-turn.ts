@@ -5,8 +5,6 @@ import { edit } from '../../kit/json/edit.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { checkRetained } from '../../named/prefixes/retained-prefix.ts';
-import type { Agent } from '../../rooms/agents/agent.ts';
-import { layerOf, ownerOfTool, retainedAgent, type Taken } from '../../rooms/agents/retained-agent.ts';
 import { isRefused } from '../../rooms/background/turn-events.ts';
 import type { CarriedLimits } from '../../rooms/runs/limits.ts';
 import { Run } from '../../rooms/runs/run.ts';
@@ -15,6 +13,7 @@ import { isRun, type RunRequest } from '../../rooms/runs/stored-run.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
+import type { AgentInUse } from '../history/agent-in-use.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from '../history/next-request.ts';
 import { PIECE_CHARACTERS } from '../storage/message-text.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
@@ -26,8 +25,10 @@ import type { TurnContext } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
 import type { ConversationContext } from './maintenance.ts';
+import { layerOf, ownerOfTool, type Taken } from './named-beginning.ts';
 import type { AskedTurn, OpenPart, ReadRequest } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
+import { retainedAgent } from './retained-agent.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -59,7 +60,7 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
 export function planByParts(
   { parts }: ConversationContext,
   turn: Parameters<NonNullable<OpenPart['plan']>>[0],
-  agent: Agent | undefined,
+  agent: AgentInUse | undefined,
   plan: (model?: string) => NextRequest,
 ): NextRequest {
   for (const part of parts) {
@@ -99,7 +100,7 @@ export function beginTurn(
   const isNew = !transcript.profile?.exists;
   if (isNew) startWithDefaults(context, request, planned, taken);
   const agent = retainedAgent(context);
-  if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
+  if (agent) request = { ...request, fallbacks: agent.fallbackModels };
   context.alarm.watch(now + WATCH_MS);
   if (isNew) maintenance.noteRetention();
   const row = newTurnRow(transcript, request, planned, now);
@@ -205,7 +206,7 @@ export function runContextOf(
       ownerOf: (tool) => ownerOfTool(context, tool),
     },
     isStreaming: request.stream,
-    approvers: retainedAgent(context)?.definition.approvers ?? 'owner',
+    approvers: retainedAgent(context)?.approvers ?? 'owner',
     carried,
     now,
     isRevoked: () => isRevokedCaller(accountRequestOf(context, request.identity)),
@@ -321,7 +322,7 @@ function runnerOf(
   const upstream = context.upstream();
   const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
   const { prefix } = transcript.profile ?? {};
-  const { betas } = retainedAgent(context)?.definition ?? {};
+  const { betas } = retainedAgent(context) ?? {};
   return new TurnRunner(turn, {
     requestId,
     identity,

@@ -6,7 +6,6 @@ import type { ApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
 import { beginAgain, resumeRun } from '../../rooms/background/begin-again.ts';
 import { refusedToBound } from '../../rooms/page-tokens/bound-turn.ts';
 import { ownerOfRoom } from '../../rooms/runs/run-room.ts';
@@ -23,6 +22,7 @@ import { endDamagedTurns } from '../turn/end-damaged.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
 import { type ConversationContext, Maintenance } from './maintenance.ts';
+import { withdrawnFrom } from './named-beginning.ts';
 import { type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */

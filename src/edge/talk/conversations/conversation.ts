@@ -8,7 +8,6 @@ import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
 import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
-import { checkBeside, type Taken, takeNamed } from '../../rooms/agents/retained-agent.ts';
 import { refusalOfTurn, toldToBound } from '../../rooms/page-tokens/bound-turn.ts';
 import { subagentOutcomeOf } from '../../rooms/subagents/subagent-outcome.ts';
 import { backupLines, copyLines, rewindTo } from '../../rooms/transfer/forks.ts';
@@ -52,6 +51,7 @@ import type { ConversationPatch, HistoryQuery, StopQuery, View } from './convers
 import { promptToCount } from './count-prompt.ts';
 import { eraseConversation, tendConversation } from './erase.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
+import { type Taken, takeNamed } from './named-beginning.ts';
 import { CONVERSATION_PARTS, partsInUse } from './parts.ts';
 import { changesOf, storeCopy, storeCreated } from './profile-changes.ts';
 import { takeTurn } from './take-turn.ts';
@@ -209,7 +209,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
     try {
       imported = await inSteps(importing(messages ?? '[]'));
       taken = await takeNamed(this.#state.context, place, fields);
-      if (taken?.agent) checkBeside(taken, { system, tools });
+      // Defaults that the agent does not allow are refused.
+      if (taken?.agent) taken.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
     } catch (thrown) {
       return failedResult(thrown);
     }

@@ -4,7 +4,6 @@ import { toApiError } from '../../kit/http/errors.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { layRetained } from '../../named/prefixes/retained-prefix.ts';
-import { retainedAgent, type Taken, takeNamed, withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
 import { refusalOfTurn } from '../../rooms/page-tokens/bound-turn.ts';
 import { withoutEdgeBlocks } from '../../rooms/runs/edge-blocks.ts';
 import { COMPACTION_BETA } from '../../rooms/summaries/summarize.ts';
@@ -14,6 +13,8 @@ import type { CountedPrompt, PromptRequest } from '../contracts/conversation.ts'
 import { nextRequest } from '../history/next-request.ts';
 import { checkNamed, planByParts } from './begin-turn.ts';
 import type { ConversationState } from './conversation-state.ts';
+import { type Taken, takeNamed, withdrawnFrom } from './named-beginning.ts';
+import { retainedAgent } from './retained-agent.ts';
 
 /** @returns the prompt of the next turn as it would go up; undefined if the conversation does not exist yet */
 export async function promptToCount(
@@ -66,7 +67,7 @@ async function buildPrompt(
   );
   const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;
-  const { betas = [] } = agent?.definition ?? {};
+  const { betas = [] } = agent ?? {};
   // Without its beta a block cannot be counted.
   const needed = request.withWords ? [...betas, COMPACTION_BETA] : betas;
   return { ok: true, value: new Blob([bytes]).stream(), betas: needed.length > 0 ? needed : undefined };

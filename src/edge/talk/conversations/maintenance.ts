@@ -84,12 +84,20 @@ export class Maintenance {
         this.settlements.follow(step, settled);
       const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
       const crashed = transcript.together(() => closeCrashedRun(row, closing));
-      if (crashed.mayGoOn && resume(crashed)) goesOn = true;
-      else
-        transcript.together(() => {
-          endCrashedRun(crashed, closing);
-          this.events.noteEnd(crashed.turn);
-        });
+      try {
+        if (crashed.mayGoOn && resume(crashed)) {
+          goesOn = true;
+          continue;
+        }
+      } catch (thrown) {
+        // What cannot be read ends all that runs; whose agent is not there ends alone.
+        if (damageIn(thrown)) throw thrown;
+        closing.error = toApiError(thrown);
+      }
+      transcript.together(() => {
+        endCrashedRun(crashed, closing);
+        this.events.noteEnd(crashed.turn);
+      });
     }
     for (const row of running.filter(({ run }) => run === null)) {
       let error = turnInterrupted();

@@ -3,15 +3,15 @@ import type { ApiError } from '../../kit/http/errors.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
 import type { About } from '../../money/contracts/about.ts';
-import type { Agent } from '../../rooms/agents/agent.ts';
-import type { Taken } from '../../rooms/agents/retained-agent.ts';
 import type { BoundCaller, TurnRequest } from '../contracts/conversation.ts';
+import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnHooks } from './begin-turn.ts';
 import type { ConversationContext } from './maintenance.ts';
+import type { Taken } from './named-beginning.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
@@ -47,7 +47,7 @@ export interface OpenPart {
    */
   plan?(
     turn: Pick<AskedTurn, 'memory'> & { request?: ReadRequest },
-    agent: Agent | undefined,
+    agent: AgentInUse | undefined,
     plan: (model: string) => NextRequest,
   ): NextRequest | undefined;
   /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */

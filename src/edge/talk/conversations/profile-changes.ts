@@ -4,7 +4,6 @@ import { inSteps } from '../../kit/async/in-steps.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { releaseInBackground, retainPrefix } from '../../named/prefixes/retained-prefix.ts';
-import type { Taken } from '../../rooms/agents/retained-agent.ts';
 import { storeCopiedLines } from '../../rooms/transfer/forks.ts';
 import { storingImported } from '../../rooms/transfer/imported-turns.ts';
 import type { ConversationPlace } from '../contracts/conversation.ts';
@@ -12,6 +11,7 @@ import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts'
 import { countHistory } from '../storage/turn-queries.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
 import type { ConversationContext } from './maintenance.ts';
+import type { Taken } from './named-beginning.ts';
 
 /** Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here. */
 export function startConversation(

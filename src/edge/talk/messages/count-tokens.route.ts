@@ -21,7 +21,6 @@ import { checkOwned } from '../../money/admission/check-owned.ts';
 import { readLong } from '../../money/admission/read-body.ts';
 import { tellOfKeys } from '../../money/admission/request-meter.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
-import { behindAgent } from '../../rooms/agents/behind-agent.ts';
 import { plainCall, plainRequest, refuseOtherConversation } from '../../rooms/page-tokens/bound-turn.ts';
 import { checkRun } from '../../rooms/runs/check-run.ts';
 import { withoutEdgeBlocksIn } from '../../rooms/runs/edge-blocks.ts';
@@ -117,13 +116,13 @@ async function promptAsked(
     const text = edit(sent.text, { ...withoutMembers().notCounted, stream: undefined, max_tokens: undefined });
     sent = withText(sent, text, JSON.parse(text) as Json);
   }
-  const agent = await agentAsked(c, headers, sent.json);
+  const agent = (await agentAsked(c, headers, sent.json))?.stored;
   if (!agent) return await withPrefix(c, await asTold(withoutAsked(sent)), { counts: true });
   checkStatelessMessages(identity, sent.json);
   const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
-  const laid = behindAgent(memberTexts(sent.text), agent, NOTHING_INHERITED, how);
+  const laid = agent.lay(memberTexts(sent.text), NOTHING_INHERITED, how);
   const text = edit(laid, { stream: undefined });
-  return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
+  return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.betas };
 }
 
 /** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */

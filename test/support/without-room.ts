@@ -1,0 +1,24 @@
+import { onTestFinished } from 'vitest';
+import { shareRooms } from '../../src/edge/kit/rooms/rooms.ts';
+import type { Room } from '../../src/edge/rooms/room.ts';
+import { ROOMS } from '../../src/edge/rooms.ts';
+
+/**
+ * Has the edge be without rooms until the test ends, or until what is returned is called. Objects that live go on as they were:
+ * end them, so that they wake without the rooms.
+ */
+export function withoutRooms(...rooms: readonly Room[]): () => void {
+  const taken = rooms.map((room) => {
+    const { name: _, needs: __, ...plugs } = room;
+    for (const seam of Object.keys(plugs)) Reflect.deleteProperty(room, seam);
+    return () => Object.assign(room, plugs);
+  });
+  // What is made of the rooms is made anew for another list.
+  shareRooms([...ROOMS]);
+  const again = () => {
+    for (const giveBack of taken) giveBack();
+    shareRooms([...ROOMS]);
+  };
+  onTestFinished(again);
+  return again;
+}

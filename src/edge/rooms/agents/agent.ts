@@ -20,18 +20,6 @@ export class Agent implements AgentInUse, StoredAgent {
     return { model: typeof model === 'string' ? model : model.otherwise, maxTokens, history, runs: undefined };
   }
 
-  get betas(): AgentInUse['betas'] {
-    return this.definition.betas;
-  }
-
-  get fallbackModels(): AgentInUse['fallbackModels'] {
-    return this.definition.fallback_models;
-  }
-
-  get approvers(): AgentInUse['approvers'] {
-    return this.definition.approvers;
-  }
-
   get hasSecrets(): boolean {
     return this.definition.mcp_servers?.some((server) => server.authorization_token) === true;
   }

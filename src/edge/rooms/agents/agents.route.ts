@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { refuseUntaken } from '../../claude/pricing/takes.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
@@ -15,7 +16,7 @@ import { AGENTS } from './agent-kind.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
-import { checkModels } from './check-models.ts';
+import { choiceInUse, modelsIn } from './choice-of-model.ts';
 import { describedTools } from './described-tools.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
 
@@ -52,6 +53,24 @@ export const AGENT_ROUTES = namedRoutes({
 function storedBy(c: Context<AppEnv>): string {
   const identity = c.get('identity');
   return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
+}
+
+/**
+ * Checks the models that an agent can reach, and how it chooses one: an agent with one model costs no read.
+ *
+ * @throws ApiError 400 for what one of the models refuses, 409 where the room that chooses is not there, or as that room says
+ */
+async function checkModels(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
+  const { models } = c.get('settings');
+  const { definition, lacking } = agent;
+  if (lacking) throw lacking;
+  const { model, fallback_models = [], fallbacks } = definition;
+  const own = typeof model === 'string' ? [model] : [model.otherwise, ...modelsIn(model)];
+  refuseUntaken(models, [...own, ...fallback_models], { ...definition });
+  // Those of the API change members themselves.
+  for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
+    refuseUntaken(models, [undefined, entry.model], { ...definition, ...entry });
+  await choiceInUse()?.check(c, agent, by);
 }
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {

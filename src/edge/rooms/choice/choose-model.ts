@@ -20,15 +20,14 @@ import { ownerName } from '../../named/versions/named-routes.ts';
 import { parseRef } from '../../named/versions/version-ref.ts';
 import { type ChoiceAsked, type ChosenModel, OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import type { ChosenBy } from '../../talk/storage/chosen-by.schema.ts';
-import { type Chosen, refOf } from '../../talk/storage/rows.ts';
+import { type Chosen, type RetainedAgent, refOf } from '../../talk/storage/rows.ts';
 import type { StoredAgent } from '../agents/agent-definition.ts';
 import { modelsIn } from '../agents/choice-of-model.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
 
 /** What a model is chosen for. */
 interface Question {
-  /** The agent, as the ledger names it, and who has stored it. */
-  agent: { ref: string; owner: string };
+  agent: RetainedAgent;
   /** The text to be labelled; undefined if there is none. */
   text: string | undefined;
   /** How the conversation's present model was chosen; undefined for its first question. */
@@ -100,7 +99,7 @@ export async function chooseModel(choice: ModelByLabel, question: Question, by: 
     const { model, why } = decideModel(choice, label, before, by.settings.models);
     return { model, by: { label, classifier, arm: 'chosen', why } };
   } catch (thrown) {
-    logFailure({ request_id: by.requestId, agent: agent.ref, classifier: choice.by }, thrown);
+    logFailure({ request_id: by.requestId, agent: refOf(agent), classifier: choice.by }, thrown);
     return withoutLabel(choice, before);
   } finally {
     leaving.abort();
@@ -136,7 +135,7 @@ async function labelOf(
   const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, {
     ...by,
     requestId: anotherRequestId(request_id),
-    chooses: { conversation, about: { ...say(OF_AGENT, agent.ref), ...say(OF_CHOICE, chosenBy) } },
+    chooses: { conversation, about: { ...say(OF_AGENT, refOf(agent)), ...say(OF_CHOICE, chosenBy) } },
   });
   if (outcome.outcome !== 'classified') throw outcome.error;
   return { label: labelsOf(outcome.result)[0] ?? null, classifier };
@@ -175,7 +174,7 @@ export async function chooseForMessage(
   const { models } = by.settings;
   const choice = choiceOf(stored, models);
   if (!choice) return undefined;
-  const question = { agent: { ref: refOf(agent), owner: agent.owner }, text: questionIn(messages), before: undefined };
+  const question = { agent, text: questionIn(messages), before: undefined };
   const chosen = modelAsked(choice, named, models) ?? (await chooseModel(choice, question, by));
   return {
     model: chosen.model,

@@ -12,14 +12,7 @@ import type { AskedTurn, OpenPart, Wait } from '../../talk/conversations/parts.t
 import type { AgentInUse } from '../../talk/history/agent-in-use.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
 import type { ChosenBy } from '../../talk/storage/chosen-by.schema.ts';
-import {
-  type Chosen,
-  type ChosenTurn,
-  type RetainedAgent,
-  refOf,
-  type TurnRow,
-  type TurnStatus,
-} from '../../talk/storage/rows.ts';
+import type { Chosen, ChosenTurn, RetainedAgent, TurnRow, TurnStatus } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnWithId } from '../../talk/storage/turn-queries.ts';
 import { Agent } from '../agents/agent.ts';
@@ -127,7 +120,7 @@ export class ModelChooser implements OpenPart {
       chooseModel(
         choice,
         {
-          agent: { ref: refOf(agent), owner: agent.owner },
+          agent,
           text: question && questionIn([{ ...question, content: parseObject(question.text)?.content }]),
           before,
           conversation: place.id,
@@ -145,10 +138,7 @@ export class ModelChooser implements OpenPart {
  * @param hash that of the next request; without it, for no request
  * @returns the choice in force, and whether it was made for this very request, whose turn did not come to its end
  */
-export function presentChoice(
-  transcript: Transcript,
-  hash?: string,
-): { chosen: ChosenTurn | undefined; isDecided: boolean } {
+function presentChoice(transcript: Transcript, hash?: string): { chosen: ChosenTurn | undefined; isDecided: boolean } {
   const { choices = [] } = transcript.profile ?? {};
   const last = choices.at(-1);
   if (last && last.hash === hash && last.by.arm !== 'asked' && isTriedAgain(transcript.statusOf(last.turn)))
@@ -157,7 +147,7 @@ export function presentChoice(
 }
 
 /** @returns how the model of a turn was chosen; undefined if it was not */
-export function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | undefined {
+function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | undefined {
   const { choices } = transcript.profile ?? {};
   if (!choices) return undefined;
   const seq = turnWithId(transcript, id)?.seq ?? Number.POSITIVE_INFINITY;
@@ -169,7 +159,7 @@ export function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | u
  *
  * @returns what the turn is for its conversation
  */
-export function storeChoice(
+function storeChoice(
   transcript: Transcript,
   { seq, hash }: { seq: number; hash: string },
   chosen: Chosen,

@@ -206,7 +206,7 @@ export class Summarizer implements OpenPart {
     // The messages of a prefix come first, where only a block could stand.
     let place = profile?.prefix ? undefined : placeOf(upstream);
     const agent = retainedAgent(this.#context);
-    const needed = agent?.betas ?? [];
+    const needed = agent?.definition.betas ?? [];
     const headers = headersOfSummary(request.headers, upstream, needed, place !== undefined);
     const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRun(request) };
     let meter: Pick<RequestMeter, 'settle'> | undefined;

@@ -100,7 +100,7 @@ export function beginTurn(
   const isNew = !transcript.profile?.exists;
   if (isNew) startWithDefaults(context, request, planned, taken);
   const agent = retainedAgent(context);
-  if (agent) request = { ...request, fallbacks: agent.fallbackModels };
+  if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
   context.alarm.watch(now + WATCH_MS);
   if (isNew) maintenance.noteRetention();
   const row = newTurnRow(transcript, request, planned, now);
@@ -206,7 +206,7 @@ export function runContextOf(
       ownerOf: (tool) => ownerOfTool(context, tool),
     },
     isStreaming: request.stream,
-    approvers: retainedAgent(context)?.approvers ?? 'owner',
+    approvers: retainedAgent(context)?.definition.approvers ?? 'owner',
     carried,
     now,
     isRevoked: () => isRevokedCaller(accountRequestOf(context, request.identity)),
@@ -322,7 +322,7 @@ function runnerOf(
   const upstream = context.upstream();
   const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
   const { prefix } = transcript.profile ?? {};
-  const { betas } = retainedAgent(context) ?? {};
+  const { betas } = retainedAgent(context)?.definition ?? {};
   return new TurnRunner(turn, {
     requestId,
     identity,

@@ -67,7 +67,7 @@ async function buildPrompt(
   );
   const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;
-  const { betas = [] } = agent ?? {};
+  const { betas = [] } = agent?.definition ?? {};
   // Without its beta a block cannot be counted.
   const needed = request.withWords ? [...betas, COMPACTION_BETA] : betas;
   return { ok: true, value: new Blob([bytes]).stream(), betas: needed.length > 0 ? needed : undefined };

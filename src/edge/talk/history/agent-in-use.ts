@@ -44,9 +44,11 @@ export interface AgentInUse {
   /** Its JSON text, which each of its conversations keeps. */
   readonly text: string;
   readonly defaults: PrefixDefaults;
-  readonly betas: readonly string[] | undefined;
-  readonly fallbackModels: readonly string[] | undefined;
-  readonly approvers: Approvers;
+  readonly definition: {
+    readonly betas?: readonly string[] | undefined;
+    readonly fallback_models?: readonly string[] | undefined;
+    readonly approvers: Approvers;
+  };
   /** Whether what goes up names secrets. */
   readonly hasSecrets: boolean;
   /** The 409 for an agent that needs a room which this edge does not have; undefined for any other. */

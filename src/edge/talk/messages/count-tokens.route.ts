@@ -122,7 +122,7 @@ async function promptAsked(
   const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
   const laid = agent.lay(memberTexts(sent.text), NOTHING_INHERITED, how);
   const text = edit(laid, { stream: undefined });
-  return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.betas };
+  return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
 }
 
 /** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */

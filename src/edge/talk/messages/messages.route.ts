@@ -85,7 +85,7 @@ async function admittedMessage(
       about: { ...about, ...say(OF_PREFIX, prefixed.prefix) },
       most,
       fallbacks: agent
-        ? agent.stored.fallbackModels
+        ? agent.stored.definition.fallback_models
         : (askedMember('fallback_models', headers, own.json) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },
       signal,

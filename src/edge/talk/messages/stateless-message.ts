@@ -130,7 +130,7 @@ export async function statelessMessage(
   return {
     ...{ body: withText(sent, text, json), agent: found, chosen, most },
     about: { ...say(OF_AGENT, refOf(agent)), ...chosen?.about },
-    caller: withBetas(caller, stored.betas),
+    caller: withBetas(caller, stored.definition.betas),
   };
 }
 

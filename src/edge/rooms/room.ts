@@ -18,6 +18,8 @@ import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
 import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { CALLED_KINDS } from './runs/called-kind.ts';
 import type { COPIED } from '../talk/storage/copied-rows.ts';
+import type { AGENT_KIND } from '../talk/conversations/retained-agent.ts';
+import type { MODEL_CHOICE } from './agents/choice-of-model.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
@@ -41,6 +43,8 @@ export interface Room
     Plugged<typeof GUARD>,
     Plugged<typeof STRATEGIES>,
     Plugged<typeof COPIED>,
+    Plugged<typeof AGENT_KIND>,
+    Plugged<typeof MODEL_CHOICE>,
     Plugged<typeof PAUSES>,
     Plugged<typeof CALLED_KINDS>,
     Plugged<typeof MEMBERS>,

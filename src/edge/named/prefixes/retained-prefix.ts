@@ -9,7 +9,8 @@ import { sizeOf } from '../../kit/http/read-json.ts';
 import { type AccountRequest, callAccount } from '../../money/contracts/call-account.ts';
 import { accountRequestOf, type ObjectContext } from '../../talk/answers/object-context.ts';
 import type { ConversationPlace } from '../../talk/contracts/conversation.ts';
-import { type PrefixDefaults, tooLargeToSend } from '../../talk/history/next-request.ts';
+import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
+import { tooLargeToSend } from '../../talk/history/next-request.ts';
 import { type RetainedAgent, type RetainedPrefix, refOf } from '../../talk/storage/rows.ts';
 import type { LaidBody } from '../../talk/turn/turn-context.ts';
 import {

@@ -23,6 +23,8 @@ export function refSchema(what: string) {
   );
 }
 
+export const agentRef = refSchema('agent');
+
 /** @returns the two bodies of `PUT` for a name: a new version, or a pointer to one that is already stored, newer or older */
 export function putBodies<Fields extends z.ZodMiniType>(fields: Fields, ref: ReturnType<typeof refSchema>) {
   return { fields, pointer: z.strictObject({ version: ref }) };

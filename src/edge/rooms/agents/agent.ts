@@ -1,82 +1,58 @@
-/** The stored form of a run: the model, the beginning of the prompt, the tools, and the limits. */
+import { lacksRoom } from '../../talk/answers/crossing-answer.ts';
+import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
+import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
+import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
+import { behindAgent } from './behind-agent.ts';
+import { choiceInUse } from './choice-of-model.ts';
 
-import { encoder } from '../../kit/http/bytes.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { validate } from '../../kit/http/validate.ts';
-import type { Json } from '../../kit/json/object.ts';
-import { runLimits } from '../../talk/contracts/run-limits.schema.ts';
-import type { AgentFields } from './agents.schema.ts';
+/** An agent as requests use it. */
+export class Agent implements AgentInUse, StoredAgent {
+  readonly definition: AgentDefinition;
+  readonly text: string;
 
-type SystemBlock = Extract<AgentFields['system'], readonly unknown[]>[number];
+  constructor(definition: AgentDefinition, text: string) {
+    this.definition = definition;
+    this.text = text;
+  }
 
-/** A stored version, with all its limits, and its system as blocks. */
-interface AgentDefinition extends Omit<AgentFields, 'system' | 'tools' | 'limits'> {
-  system: SystemBlock[];
-  tools: Json[];
-  limits: NonNullable<AgentFields['limits']>;
-}
+  get defaults(): PrefixDefaults {
+    const { model, max_tokens: maxTokens, history } = this.definition;
+    return { model: typeof model === 'string' ? model : model.otherwise, maxTokens, history, runs: undefined };
+  }
 
-/** A version as requests use it. */
-export interface Agent {
-  definition: AgentDefinition;
-  /** The JSON text from which it is read. Its parts go up with these bytes, so that the upstream's cache finds them. */
-  text: string;
+  get hasSecrets(): boolean {
+    return this.definition.mcp_servers?.some((server) => server.authorization_token) === true;
+  }
+
+  get lacking(): AgentInUse['lacking'] {
+    if (typeof this.definition.model === 'string' || choiceInUse()) return undefined;
+    return lacksRoom('choice', 'This agent chooses its model');
+  }
+
+  hasTool(name: unknown, by?: 'client'): boolean {
+    return this.definition.tools.some((tool) => tool.name === name && !(by && Object.hasOwn(tool, 'run')));
+  }
+
+  lay(...[members, inherited, how]: Parameters<AgentInUse['lay']>): string {
+    return behindAgent(members, this, inherited, how);
+  }
+
+  async chooseModel(asked: ChoiceAsked): Promise<ChosenModel | undefined> {
+    return await choiceInUse()?.choose(this, asked);
+  }
 }
 
 /** An estimate: parsed JSON takes at most this many times the length of its text. */
 const PARSED_SIZE = 4;
 
-/**
- * Brings an agent into its stored form. Equal agents get equal bytes, even if their members were ordered, spaced or escaped
- * differently. Within a tool or a block the order stays, because a model reads a schema in its order.
- *
- * @throws ApiError 400 for tools of the same name, and for breakpoints, which the edge places
- */
-export function agentBytes(fields: AgentFields): Uint8Array {
-  const { description, model, max_tokens, system = [], tools = [], limits = {}, approvers, ...shaping } = fields;
-  const blocks = typeof system === 'string' ? systemBlocks(system) : system;
-  refuseBreakpoints('system', blocks);
-  refuseBreakpoints('tools', tools);
-  const names = new Set<unknown>();
-  for (const [index, { name }] of tools.entries()) {
-    if (name !== undefined && names.has(name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
-    names.add(name);
-  }
-  const ordered = byName(shaping);
-  const choice = typeof model === 'string' ? model : byName({ ...model, models: byName(model.models) });
-  const definition: AgentDefinition = {
-    ...{ model: choice, max_tokens, system: blocks, tools, ...ordered },
-    limits: validate(runLimits, limits),
-    ...{ approvers, description },
-  };
-  return encoder.encode(JSON.stringify(definition));
-}
-
-/** @returns an object whose members are in the order of their names */
-function byName<T extends object>(members: T): T {
-  return Object.fromEntries(Object.entries(members).sort(([left], [right]) => (left < right ? -1 : 1))) as T;
-}
-
-function systemBlocks(text: string): SystemBlock[] {
-  return text === '' ? [] : [{ type: 'text', text }];
-}
-
-function refuseBreakpoints(part: string, list: readonly Json[]): void {
-  const at = list.findIndex((item) => Object.hasOwn(item, 'cache_control'));
-  if (at < 0) return;
-  throw invalidRequest(
-    `${part}.${at}.cache_control: an agent has none of its own: this edge places its breakpoint. Leave it out.`,
-  );
-}
-
 export function agentOf(text: string): Agent {
   const definition = JSON.parse(text) as AgentDefinition;
   // One of a release before may have a share of conversations to be compared with.
   if (typeof definition.model === 'object') Reflect.deleteProperty(definition.model, 'control');
-  return { definition, text };
+  return new Agent(definition, text);
 }
 
 /** @returns the bytes of memory that an agent takes. */
-export function sizeOfAgent({ text }: Agent): number {
+export function sizeOfAgent({ text }: StoredAgent): number {
   return text.length * (1 + PARSED_SIZE);
 }

@@ -1,21 +1,23 @@
 import type { Context } from 'hono';
+import { refuseUntaken } from '../../claude/pricing/takes.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { isObject, withoutUndefined } from '../../kit/json/object.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
+import { requireStored } from '../../named/versions/find-stored.ts';
 import type { Found } from '../../named/versions/kv-copies.ts';
-import { namedRoutes, ownerName } from '../../named/versions/named-routes.ts';
+import { namedRoutes, ownerName, readerOf } from '../../named/versions/named-routes.ts';
 import { readWithTools, seesAddresses, shownTools } from '../../named/versions/stored-tools.ts';
-import { checkModels } from '../choice/check-choice.ts';
-import { type Agent, agentBytes } from './agent.ts';
+import type { Agent } from './agent.ts';
+import { agentBytes } from './agent-definition.ts';
 import { AGENTS } from './agent-kind.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
+import { choiceInUse, modelsIn } from './choice-of-model.ts';
 import { describedTools } from './described-tools.ts';
-import { findAgent } from './find-agent.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
 
 /** The routes of agents. An admin stores the deployment's, everybody else those of their account. */
@@ -25,7 +27,6 @@ export const AGENT_ROUTES = namedRoutes({
   schemas: putAgent,
   maxBytes: MAX_AGENT_BYTES,
   readBody: async (c) => {
-    const identity = c.get('identity');
     const by = storedBy(c);
     const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
     if (isObject(json.model) && Object.hasOwn(json.model, 'control'))
@@ -33,11 +34,10 @@ export const AGENT_ROUTES = namedRoutes({
         'model.control: no share of conversations is answered without a label any more. Leave it out; to compare, ask an agent that has one model.',
       );
     if (!Array.isArray(json.tools)) return json;
-    const context = { env: c.env, settings: c.get('settings') };
-    return {
-      ...json,
-      tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)),
-    };
+    const tools = await describedTools(json.tools, (agent) =>
+      requireStored(AGENTS, readerOf(c), agent, [by, DEPLOYMENT]),
+    );
+    return { ...json, tools };
   },
   write: agentBytes,
   show: (c, found) => c.json(agentContentOf(c, found)),
@@ -53,6 +53,24 @@ export const AGENT_ROUTES = namedRoutes({
 function storedBy(c: Context<AppEnv>): string {
   const identity = c.get('identity');
   return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
+}
+
+/**
+ * Checks the models that an agent can reach, and how it chooses one: an agent with one model costs no read.
+ *
+ * @throws ApiError 400 for what one of the models refuses, 409 where the room that chooses is not there, or as that room says
+ */
+async function checkModels(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
+  const { models } = c.get('settings');
+  const { definition, lacking } = agent;
+  if (lacking) throw lacking;
+  const { model, fallback_models = [], fallbacks } = definition;
+  const own = typeof model === 'string' ? [model] : [model.otherwise, ...modelsIn(model)];
+  refuseUntaken(models, [...own, ...fallback_models], { ...definition });
+  // Those of the API change members themselves.
+  for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
+    refuseUntaken(models, [undefined, entry.model], { ...definition, ...entry });
+  await choiceInUse()?.check(c, agent, by);
 }
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {

@@ -3,17 +3,15 @@ import { namedSecret } from '../../gate/settings/tool-secrets.ts';
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
-import { classifierRef } from '../../named/classify/classifiers.schema.ts';
+import { modelByLabel, modelName } from '../../named/classify/model-by-label.schema.ts';
 import { prefixRef } from '../../named/prefixes/prefixes.schema.ts';
-import { putBodies, refSchema } from '../../named/versions/versions.schema.ts';
+import { agentRef, putBodies } from '../../named/versions/versions.schema.ts';
 import type { RequestMembers } from '../../talk/contracts/member.ts';
 import { runLimits } from '../../talk/contracts/run-limits.schema.ts';
 import { historySetting } from '../../talk/history/history.schema.ts';
 
 /** The most bytes of a stored version. Each conversation keeps a copy of its own. */
 export const MAX_AGENT_BYTES = 512 * 1024;
-
-export const agentRef = refSchema('agent');
 
 /** The field by which a request chooses among its agent's tools. */
 export const narrowedTools = z.optionally(
@@ -73,30 +71,6 @@ const calledServer = z.looseObject({
   ),
 });
 export type CalledServer = z.output<typeof calledServer>;
-
-const modelName = messagesRequest.shape.model.check(z.maxLength(256));
-
-/** How an agent chooses its model for each conversation. */
-export const modelByLabel = z.strictObject({
-  by: z.described(
-    classifierRef,
-    'The stored classifier that labels the question: `name`, which means the version of that moment, or `name@version`.',
-  ),
-  models: z.described(
-    z.catchall(z.object({}), modelName).check(
-      z.refine((models) => Object.keys(models).length > 0, {
-        error: 'Input should have a model for at least one label',
-      }),
-    ),
-    'The model for each label. A label that is not here means `otherwise`.',
-  ),
-  otherwise: z.described(modelName, 'Who answers where there is no label.'),
-  overridable: z.optionally(
-    z.boolean(),
-    'Whether a request may name one of these models by the header `sluice-model`. Default: no.',
-  ),
-});
-export type ModelByLabel = z.output<typeof modelByLabel>;
 
 /** The parts of a version. Only the API checks the rest. */
 const agentFields = z

@@ -6,7 +6,6 @@
  */
 
 import { changedTexts, takes } from '../../claude/pricing/takes.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
@@ -14,8 +13,10 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { saidOf } from '../../talk/contracts/member.ts';
 import { isOpenTo, limitsOfRun, memberNames } from '../../talk/contracts/members.ts';
+import type { LaidBehind } from '../../talk/history/agent-in-use.ts';
 import type { InheritedParts } from '../../talk/history/inherited-parts.ts';
-import type { Agent } from './agent.ts';
+import { BREAKPOINT } from '../../talk/storage/message-text.ts';
+import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
 import { serversUp } from './called-servers.ts';
 
@@ -42,31 +43,19 @@ const SHAPING = [
 ] as const satisfies readonly (keyof AgentFields)[];
 /** Those of them that the API accepts for a token count. */
 const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output_config', 'context_management']);
-/** The end of what is cached, as a member of a block, a tool, or the request. */
-export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
-
-/** How a request is laid behind an agent. */
-interface LaidBehind {
-  breakpoints: number;
-  counts?: boolean;
-  secrets?: Pick<Settings, 'given' | 'development' | 'models'>;
-  model?: string | undefined;
-}
 
 /**
  * Writes the request that goes up: the few members that the caller decides, then the agent's. The caller's additions to
  * `system` and `tools` come after the agent's own parts, whose bytes are the same in every request.
  *
  * @param members the caller's members as JSON texts
- * @param breakpoints how many cache breakpoints may be added: one goes after the agent's system, another after its tools
- * @param secrets those of the agent's MCP servers; without them it does not go up, and names no servers
- * @param model the model that was chosen, if the agent chooses. Default: its `otherwise`
+ * @param breakpoints one goes after the agent's system, another after its tools
  * @throws ApiError 400 for a tool with the name of an agent's tool, for an unknown name in `agent_tools`, and for a malformed
  *   limit; 500 for an MCP server whose secret is missing
  */
 export function behindAgent(
   members: ReadonlyMap<string, string>,
-  { definition, text }: Agent,
+  { definition, text }: StoredAgent,
   inherited: InheritedParts,
   { breakpoints, counts = false, secrets, model }: LaidBehind,
 ): string {
@@ -133,7 +122,7 @@ interface OfferedTool {
  */
 function offeredOf(
   members: ReadonlyMap<string, string>,
-  { tools, mcp_servers: servers = [] }: Agent['definition'],
+  { tools, mcp_servers: servers = [] }: AgentDefinition,
   texts: readonly string[],
 ): { offered: OfferedTool[]; servers: readonly CalledServer[] } {
   const all = tools.map((tool, index) => ({ tool, text: texts[index] ?? '' }));
@@ -181,7 +170,7 @@ function withApproval({ tool: { run }, text }: OfferedTool): string {
 }
 
 /** @throws ApiError 400 if an added tool has the name of any tool of the agent, even one that is not offered now */
-function refuseSameNames({ tools, mcp_servers: servers }: Agent['definition'], added: readonly string[]): void {
+function refuseSameNames({ tools, mcp_servers: servers }: AgentDefinition, added: readonly string[]): void {
   const names = new Set(namesOfTools(tools, servers));
   for (const [index, text] of added.entries()) {
     const [name] = namesOfTools([parseObject(text) ?? {}]);

@@ -2,7 +2,8 @@
 
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import type { FoundAgent } from './find-agent.ts';
+import type { Found } from '../../named/versions/kv-copies.ts';
+import type { Agent } from './agent.ts';
 
 /** Each one that is not described must be looked for before the agent is stored, while others wait. */
 const MOST_AGENTS = 100;
@@ -14,7 +15,7 @@ const MOST_AGENTS = 100;
  * @param find finds an agent as a call of the tool would
  * @throws ApiError 400 for too many agents, 503 while one cannot be asked for
  */
-export async function describedTools(tools: Json[], find: (agent: string) => Promise<FoundAgent>): Promise<Json[]> {
+export async function describedTools(tools: Json[], find: (agent: string) => Promise<Found<Agent>>): Promise<Json[]> {
   const agents = new Set(tools.flatMap((tool) => agentToDescribe(tool) ?? []));
   if (agents.size > MOST_AGENTS) {
     throw invalidRequest(
@@ -27,7 +28,7 @@ export async function describedTools(tools: Json[], find: (agent: string) => Pro
       if (thrown instanceof ApiError && thrown.type === 'not_found_error') return undefined;
       throw thrown;
     });
-    descriptions.set(agent, found?.definition.description ?? '');
+    descriptions.set(agent, found?.value.definition.description ?? '');
   }
   return tools.map((tool) => {
     const description = descriptions.get(agentToDescribe(tool)) ?? '';

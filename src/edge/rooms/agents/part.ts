@@ -1,7 +1,7 @@
 import { say } from '../../money/contracts/about.ts';
 import type { ConversationPart } from '../../talk/conversations/parts.ts';
+import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import { refOf } from '../../talk/storage/rows.ts';
-import { OF_AGENT } from './agent-kind.ts';
 
 /** What agents have in a conversation's object: its answers and its requests name the agent. */
 export const agentsPart: ConversationPart = {

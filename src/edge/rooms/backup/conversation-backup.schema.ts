@@ -1,9 +1,9 @@
 import { messageParam } from '../../claude/messages.schema.ts';
 import { count, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
+import { modelByLabel } from '../../named/classify/model-by-label.schema.ts';
 import { history } from '../../talk/history/history.schema.ts';
-import { modelByLabel } from '../agents/agents.schema.ts';
-import { chosenBySchema } from '../choice/chosen-by.schema.ts';
+import { chosenBySchema } from '../../talk/storage/chosen-by.schema.ts';
 
 const position = z.int().check(z.gte(1));
 const nonEmpty = z.string().check(z.minLength(1), z.maxLength(1_000));

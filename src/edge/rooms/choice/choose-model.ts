@@ -9,6 +9,7 @@ import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { type About, say } from '../../money/contracts/about.ts';
+import type { ModelByLabel } from '../../named/classify/model-by-label.schema.ts';
 import { CLASSIFIERS } from '../../named/classify/task/classifier-kind.ts';
 import { classify } from '../../named/classify/task/classify.ts';
 import { labelsOf } from '../../named/classify/task/labels.ts';
@@ -17,21 +18,16 @@ import { prepare } from '../../named/classify/task/task.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
 import { ownerName } from '../../named/versions/named-routes.ts';
 import { parseRef } from '../../named/versions/version-ref.ts';
-import type { Agent } from '../agents/agent.ts';
-import { OF_AGENT } from '../agents/agent-kind.ts';
-import type { ModelByLabel } from '../agents/agents.schema.ts';
-import { type ChosenBy, OF_CHOICE } from './chosen-by.schema.ts';
-
-/** A model, by the name that the agent has for it, and how it was chosen. */
-export interface Chosen {
-  model: string;
-  by: ChosenBy;
-}
+import { type ChoiceAsked, type ChosenModel, OF_AGENT } from '../../talk/history/agent-in-use.ts';
+import type { ChosenBy } from '../../talk/storage/chosen-by.schema.ts';
+import { type Chosen, type RetainedAgent, refOf } from '../../talk/storage/rows.ts';
+import type { StoredAgent } from '../agents/agent-definition.ts';
+import { modelsIn } from '../agents/choice-of-model.ts';
+import { OF_CHOICE } from './chosen-by.schema.ts';
 
 /** What a model is chosen for. */
 interface Question {
-  /** The agent, as the ledger names it, and who has stored it. */
-  agent: { ref: string; owner: string };
+  agent: RetainedAgent;
   /** The text to be labelled; undefined if there is none. */
   text: string | undefined;
   /** How the conversation's present model was chosen; undefined for its first question. */
@@ -46,22 +42,15 @@ const CHOICE_MS = 5_000;
  * @returns how an agent chooses its model; undefined if it has only one. What means a model that refuses what the agent asks means
  *   `otherwise`
  */
-export function choiceOf(agent: Pick<Agent, 'definition'> | undefined, models: ModelTable): ModelByLabel | undefined {
+export function choiceOf(
+  agent: Pick<StoredAgent, 'definition'> | undefined,
+  models: ModelTable,
+): ModelByLabel | undefined {
   const { model: choice, ...asked } = agent?.definition ?? {};
   if (typeof choice !== 'object') return undefined;
   const from = models.find(choice.otherwise);
   const fits = ([, name]: [string, string]) => !takes(models.find(name), asked, from).refused;
   return { ...choice, models: Object.fromEntries(Object.entries(choice.models).filter(fits)) };
-}
-
-/** @returns the model of an agent; if it chooses, the one for questions without a label */
-export function modelOf({ model }: Agent['definition']): string {
-  return typeof model === 'string' ? model : model.otherwise;
-}
-
-/** @returns the models that an agent may choose, by the names that it has for them */
-export function modelsIn({ models, otherwise }: ModelByLabel): string[] {
-  return [...new Set([...Object.values(models), otherwise])];
 }
 
 /**
@@ -110,7 +99,7 @@ export async function chooseModel(choice: ModelByLabel, question: Question, by: 
     const { model, why } = decideModel(choice, label, before, by.settings.models);
     return { model, by: { label, classifier, arm: 'chosen', why } };
   } catch (thrown) {
-    logFailure({ request_id: by.requestId, agent: agent.ref, classifier: choice.by }, thrown);
+    logFailure({ request_id: by.requestId, agent: refOf(agent), classifier: choice.by }, thrown);
     return withoutLabel(choice, before);
   } finally {
     leaving.abort();
@@ -146,7 +135,7 @@ async function labelOf(
   const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, {
     ...by,
     requestId: anotherRequestId(request_id),
-    chooses: { conversation, about: { ...say(OF_AGENT, agent.ref), ...say(OF_CHOICE, chosenBy) } },
+    chooses: { conversation, about: { ...say(OF_AGENT, refOf(agent)), ...say(OF_CHOICE, chosenBy) } },
   });
   if (outcome.outcome !== 'classified') throw outcome.error;
   return { label: labelsOf(outcome.result)[0] ?? null, classifier };
@@ -175,6 +164,23 @@ export function decideModel(
 
 function modelFor({ models, otherwise }: ModelByLabel, label: string | null): string {
   return label !== null && Object.hasOwn(models, label) ? (models[label] ?? otherwise) : otherwise;
+}
+
+/** Chooses the model of a message without a conversation: the one that it names, or that its question means. */
+export async function chooseForMessage(
+  stored: StoredAgent,
+  { agent, named, messages, by }: ChoiceAsked,
+): Promise<ChosenModel | undefined> {
+  const { models } = by.settings;
+  const choice = choiceOf(stored, models);
+  if (!choice) return undefined;
+  const question = { agent, text: questionIn(messages), before: undefined };
+  const chosen = modelAsked(choice, named, models) ?? (await chooseModel(choice, question, by));
+  return {
+    model: chosen.model,
+    about: aboutChoice(agent.owner, chosen, 'first'),
+    told: (hides) => chosenHeader(chosen, hides),
+  };
 }
 
 /** @returns the text of the last question among messages; undefined if it has none */

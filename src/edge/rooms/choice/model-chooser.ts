@@ -4,19 +4,20 @@ import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { type Slots, slot } from '../../kit/rooms/slots.ts';
 import type { About } from '../../money/contracts/about.ts';
+import type { ModelByLabel } from '../../named/classify/model-by-label.schema.ts';
 import { isChoosing } from '../../talk/answers/crossing-answer.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
 import type { AskedTurn, OpenPart, Wait } from '../../talk/conversations/parts.ts';
+import type { AgentInUse } from '../../talk/history/agent-in-use.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
-import { type ChosenTurn, type RetainedAgent, refOf, type TurnRow, type TurnStatus } from '../../talk/storage/rows.ts';
+import type { ChosenBy } from '../../talk/storage/chosen-by.schema.ts';
+import type { Chosen, ChosenTurn, RetainedAgent, TurnRow, TurnStatus } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnWithId } from '../../talk/storage/turn-queries.ts';
-import type { Agent } from '../agents/agent.ts';
-import type { ModelByLabel } from '../agents/agents.schema.ts';
+import { Agent } from '../agents/agent.ts';
 import {
   aboutChoice,
-  type Chosen,
   choiceOf,
   chooseModel,
   chosenHeader,
@@ -25,7 +26,6 @@ import {
   modelAsked,
   questionIn,
 } from './choose-model.ts';
-import type { ChosenBy } from './chosen-by.schema.ts';
 
 /** How the model of a turn was chosen before it begins. */
 const GIVEN = slot<Chosen>('given');
@@ -53,12 +53,12 @@ export class ModelChooser implements OpenPart {
   /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `before` waits for that. */
   plan(
     { memory, request }: Parameters<NonNullable<OpenPart['plan']>>[0],
-    agent: Agent | undefined,
+    agent: AgentInUse | undefined,
     plan: (model: string) => NextRequest,
   ): NextRequest | undefined {
     const { transcript, settings } = this.#context;
     const { models } = settings();
-    const choice = choiceOf(agent, models);
+    const choice = agent instanceof Agent ? choiceOf(agent, models) : undefined;
     if (!choice) return undefined;
     const given = memory.get(GIVEN);
     const { chosen: before, isDecided } = presentChoice(transcript, request?.hash);
@@ -120,7 +120,7 @@ export class ModelChooser implements OpenPart {
       chooseModel(
         choice,
         {
-          agent: { ref: refOf(agent), owner: agent.owner },
+          agent,
           text: question && questionIn([{ ...question, content: parseObject(question.text)?.content }]),
           before,
           conversation: place.id,
@@ -138,10 +138,7 @@ export class ModelChooser implements OpenPart {
  * @param hash that of the next request; without it, for no request
  * @returns the choice in force, and whether it was made for this very request, whose turn did not come to its end
  */
-export function presentChoice(
-  transcript: Transcript,
-  hash?: string,
-): { chosen: ChosenTurn | undefined; isDecided: boolean } {
+function presentChoice(transcript: Transcript, hash?: string): { chosen: ChosenTurn | undefined; isDecided: boolean } {
   const { choices = [] } = transcript.profile ?? {};
   const last = choices.at(-1);
   if (last && last.hash === hash && last.by.arm !== 'asked' && isTriedAgain(transcript.statusOf(last.turn)))
@@ -150,7 +147,7 @@ export function presentChoice(
 }
 
 /** @returns how the model of a turn was chosen; undefined if it was not */
-export function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | undefined {
+function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | undefined {
   const { choices } = transcript.profile ?? {};
   if (!choices) return undefined;
   const seq = turnWithId(transcript, id)?.seq ?? Number.POSITIVE_INFINITY;
@@ -162,7 +159,7 @@ export function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | u
  *
  * @returns what the turn is for its conversation
  */
-export function storeChoice(
+function storeChoice(
   transcript: Transcript,
   { seq, hash }: { seq: number; hash: string },
   chosen: Chosen,

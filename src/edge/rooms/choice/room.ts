@@ -1,7 +1,10 @@
 import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
+import { agentsRoom } from '../agents/room.ts';
 import type { Room } from '../room.ts';
+import { checkChoice } from './check-choice.ts';
+import { chooseForMessage } from './choose-model.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
 import { KEPT_CHOICES } from './kept-choices.ts';
 import { ModelChooser } from './model-chooser.ts';
@@ -15,6 +18,8 @@ export const CHOICE_HEADER_WORDS = {
 /** The choice of a model, by a label or a budget. */
 export const choiceRoom: Room = {
   name: 'choice',
+  needs: [agentsRoom],
+  choice: { check: checkChoice, choose: chooseForMessage },
   conversation: { open: (context) => new ModelChooser(context) },
   copied: KEPT_CHOICES,
   dimensions: [OF_CHOICE],

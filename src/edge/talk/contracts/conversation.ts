@@ -158,7 +158,7 @@ export type PromptRequest = Pick<
 >;
 
 /** A prompt to count, and the betas that its agent needs. */
-export type CountedPrompt = Result<ReadableStream<Uint8Array>> & { betas?: string[] | undefined };
+export type CountedPrompt = Result<ReadableStream<Uint8Array>> & { betas?: readonly string[] | undefined };
 
 /** An error as it crosses from the object to the edge. */
 export interface WireError {

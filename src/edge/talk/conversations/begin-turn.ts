@@ -3,11 +3,10 @@
 import { joinedBetas } from '../../claude/headers.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { checkRetained } from '../../named/prefixes/retained-prefix.ts';
-import type { Agent } from '../../rooms/agents/agent.ts';
-import { layerOf, retainedAgent, type Taken } from '../../rooms/agents/retained-agent.ts';
 import { lacksRoom } from '../answers/crossing-answer.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
+import type { AgentInUse } from '../history/agent-in-use.ts';
 import { type NextRequest, nextRequest } from '../history/next-request.ts';
 import { sayOthersInWords } from '../history/stored-summary.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
@@ -18,8 +17,10 @@ import { Turn, type TurnOptions } from '../turn/turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
+import { layerOf, type Taken } from './named-beginning.ts';
 import type { AskedTurn, ConversationContext, OpenPart } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
+import { retainedAgent } from './retained-agent.ts';
 import { isRun, type RunRequest } from './stored-run.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
@@ -57,7 +58,7 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
 export function planByParts(
   { parts }: ConversationContext,
   turn: Parameters<NonNullable<OpenPart['plan']>>[0],
-  agent: Agent | undefined,
+  agent: AgentInUse | undefined,
   plan: (model?: string) => NextRequest,
 ): NextRequest {
   for (const part of parts) {

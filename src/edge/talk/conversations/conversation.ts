@@ -7,7 +7,6 @@ import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
 import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
-import { checkBeside, type Taken, takeNamed } from '../../rooms/agents/retained-agent.ts';
 import {
   conflict,
   failedResult,
@@ -51,6 +50,7 @@ import type { ConversationPatch, HistoryQuery, StopQuery, View } from './convers
 import { promptToCount } from './count-prompt.ts';
 import { eraseConversation, tendConversation } from './erase.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
+import { type Taken, takeNamed } from './named-beginning.ts';
 import { CONVERSATION_PARTS, partsInUse } from './parts.ts';
 import { changesOf, storeCreated } from './profile-changes.ts';
 import { takeTurn } from './take-turn.ts';
@@ -205,7 +205,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
     try {
       history = messages === undefined ? undefined : await readImport(messages);
       taken = await takeNamed(this.#state.context, place, fields);
-      if (taken?.agent) checkBeside(taken, { system, tools });
+      // Defaults that the agent does not allow are refused.
+      if (taken?.agent) taken.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
     } catch (thrown) {
       return failedResult(thrown);
     }

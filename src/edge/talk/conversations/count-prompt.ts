@@ -4,7 +4,6 @@ import { toApiError } from '../../kit/http/errors.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { layRetained } from '../../named/prefixes/retained-prefix.ts';
-import { retainedAgent, type Taken, takeNamed, withdrawnFrom } from '../../rooms/agents/retained-agent.ts';
 import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { CountedPrompt, PromptRequest } from '../contracts/conversation.ts';
@@ -14,6 +13,8 @@ import { nextRequest } from '../history/next-request.ts';
 import { COMPACTION_BETA, sayOthersInWords } from '../history/stored-summary.ts';
 import { checkNamed, planByParts } from './begin-turn.ts';
 import type { ConversationState } from './conversation-state.ts';
+import { type Taken, takeNamed, withdrawnFrom } from './named-beginning.ts';
+import { retainedAgent } from './retained-agent.ts';
 
 /** @returns the prompt of the next turn as it would go up; undefined if the conversation does not exist yet */
 export async function promptToCount(

@@ -4,10 +4,9 @@ import type { ApiError } from '../../kit/http/errors.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
 import type { About } from '../../money/contracts/about.ts';
-import type { Agent } from '../../rooms/agents/agent.ts';
-import type { Taken } from '../../rooms/agents/retained-agent.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
 import type { BoundCaller, CrossingText, Result, TurnRequest } from '../contracts/conversation.ts';
+import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { ImportedHistory } from '../history/imported-history.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
@@ -16,6 +15,7 @@ import type { CrashedRun } from '../turn/crashed-run.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import type { Maintenance } from './maintenance.ts';
+import type { Taken } from './named-beginning.ts';
 import type { PaidSummaries } from './paid-summaries.ts';
 
 /** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
@@ -61,7 +61,7 @@ export interface OpenPart {
    */
   plan?(
     turn: Pick<AskedTurn, 'memory'> & { request?: ReadRequest },
-    agent: Agent | undefined,
+    agent: AgentInUse | undefined,
     plan: (model: string) => NextRequest,
   ): NextRequest | undefined;
   /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */

@@ -3,6 +3,7 @@
 import { toApiError } from '../../kit/http/errors.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { turnInterrupted } from '../answers/crossing-answer.ts';
+import { damageIn } from '../storage/damaged-row.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import { latestTurn, wakingTurns } from '../storage/turn-queries.ts';
 import { closeCrashedRun, endCrashedRun } from '../turn/crashed-run.ts';
@@ -57,8 +58,14 @@ function endOrResume(context: ConversationContext, row: TurnRow): Runner | undef
   const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) => settlements.follow(step, settled);
   const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
   const crashed = transcript.together(() => closeCrashedRun(row, closing));
-  const resumed = crashed.mayGoOn ? byParts(context, (part) => part.resume?.(crashed)) : undefined;
-  if (resumed) return resumed;
+  try {
+    const resumed = crashed.mayGoOn ? byParts(context, (part) => part.resume?.(crashed)) : undefined;
+    if (resumed) return resumed;
+  } catch (thrown) {
+    // What cannot be read ends all that runs; whose agent is not there ends alone.
+    if (damageIn(thrown)) throw thrown;
+    closing.error = toApiError(thrown);
+  }
   transcript.together(() => {
     endCrashedRun(crashed, closing);
     events.noteEnd(crashed.turn);

@@ -2,12 +2,12 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import { retainedAgent } from '../../rooms/agents/retained-agent.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
 import { readRequest } from '../contracts/read-request.ts';
 import { type PlannedRun, plannedRun } from '../history/next-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
+import { retainedAgent } from './retained-agent.ts';
 
 /** What a run has used of its limits before a crash. */
 export interface SpentSoFar {

@@ -4,7 +4,6 @@ import { hidesTools } from '../../gate/identity/only.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
-import { namesBeginning, takeNamed } from '../../rooms/agents/retained-agent.ts';
 import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from '../answers/answer-turn.ts';
 import { failedAnswer, interruptedCall, receivedText, stoppedBefore } from '../answers/crossing-answer.ts';
 import { hiddenAnswer } from '../answers/hidden-answer.ts';
@@ -17,6 +16,7 @@ import type { NextRequest } from '../history/next-request.ts';
 import { lacksSummary } from '../history/truncate.ts';
 import { beginTurn, planTurn, turnIdOf } from './begin-turn.ts';
 import type { ConversationState } from './conversation-state.ts';
+import { namesBeginning, takeNamed } from './named-beginning.ts';
 import type { AskedTurn, ReadRequest, Wait } from './parts.ts';
 
 /** Answers a turn's request: begins the turn, or attaches to the one that the same request began before. Never rejects. */

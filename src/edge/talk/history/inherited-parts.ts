@@ -1,7 +1,18 @@
+import type { HistorySetting } from './history.schema.ts';
+
 /** The system and the tools that a conversation was created with, as JSON texts. A request without its own gets these. */
 export interface InheritedParts {
   system: string | undefined;
   tools: string | undefined;
+}
+
+/** The defaults that a prefix or an agent gives to a new conversation. */
+export interface PrefixDefaults {
+  model: string | undefined;
+  maxTokens: number | undefined;
+  history?: HistorySetting | undefined;
+  /** Its tools that the edge calls itself, with their names, as a JSON list. */
+  runs: string | undefined;
 }
 
 /**

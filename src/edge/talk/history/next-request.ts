@@ -10,24 +10,23 @@ import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { releasedLength } from '../../kit/http/body/release-bytes.ts';
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { ApiError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
+import { ApiError, tooLarge } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
-import type { Agent } from '../../rooms/agents/agent.ts';
-import { behindAgent } from '../../rooms/agents/behind-agent.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../contracts/edge-tools.ts';
 import { guard } from '../contracts/guard.ts';
-import { askedMember, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
+import { askedMember, withoutMembers } from '../contracts/members.ts';
 import { type RunLimits, runLimits } from '../contracts/run-limits.schema.ts';
 import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
-import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
+import { BREAKPOINT, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
+import type { AgentInUse } from './agent-in-use.ts';
+import { type Asked, mostOf, type RequestOptions, readAsked } from './asked-request.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { frameOf } from './frame.ts';
-import type { HistorySetting } from './history.schema.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
@@ -73,35 +72,6 @@ export interface PlannedRun {
   limits: RunLimits;
   /** The caller's body without its messages. */
   rest: string;
-}
-
-/** The defaults that a prefix gives to a new conversation. */
-export interface PrefixDefaults {
-  model: string | undefined;
-  maxTokens: number | undefined;
-  history?: HistorySetting | undefined;
-  /** Its tools that the edge calls itself, with their names, as a JSON list. */
-  runs: string | undefined;
-}
-
-export interface RequestOptions {
-  prefix?: PrefixDefaults | undefined;
-  /** The agent that answers the request. */
-  agent?: Agent | undefined;
-  /** The model that was chosen, if the agent chooses. Default: that of the newest turn. */
-  model?: string | undefined;
-  /** The header `anthropic-beta`, which can change how the API counts a prompt. */
-  betas?: string | undefined;
-  /** Whether the prompt is only counted. Then members about the answer are left out. */
-  counts?: boolean;
-  /** Whether it is a later step of a run. */
-  isStep?: boolean;
-  /** Whether it is a run even without tools that the edge calls. */
-  isRun?: boolean;
-  /** Whether its caller's token is bound: then new messages are questions and results of its own tools, and nothing else. */
-  isBound?: boolean;
-  /** Whether its messages are planned a second time: then they already have the edge's results. */
-  isAgain?: boolean;
 }
 
 /**
@@ -160,44 +130,21 @@ export function nextRequest(
   };
 }
 
-export type Asked = ReturnType<typeof readAsked>;
-type Said = ReturnType<typeof readSaid>;
-
-/** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
-export function readAsked(
-  text: string,
-  transcript: Transcript,
-  secrets: Settings,
-  {
-    prefix,
-    agent,
-    counts = false,
-    isBound = false,
-    model = transcript.profile?.choices?.at(-1)?.model,
-  }: RequestOptions,
-) {
-  const profile = transcript.profile?.exists ? transcript.profile : undefined;
-  const cached = transcript.cachedHistory;
-  const frozen = profile && (cached?.frozen ?? transcript.frozen);
-  const sent = memberTexts(text);
-  const inherited = inheritedParts(sent, frozen);
-  // The caller's breakpoints come before the results that a step adds. The API allows four in all.
-  // A bound token sends none of its own, and what it resends does not go up.
-  const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
-  const asked = agent ? behindAgent(sent, agent, inherited, { breakpoints, counts, secrets, model }) : text;
-  const json = JSON.parse(asked) as Json;
-  if (!agent) refuseWithoutAgent(json);
-  const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
-  if (name === undefined || name === null)
-    throw invalidRequest('model: Field required: this conversation has no default.');
-  const own = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
-  const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens);
-  if (maxTokens === undefined || maxTokens === null) {
-    throw invalidRequest('max_tokens: Field required: this conversation has no default.');
-  }
-  const members = agent ? memberTexts(asked) : sent;
-  const { models } = secrets;
-  return { text: asked, json, members, models, sent, inherited, used, profile, cached, frozen, name, maxTokens };
+/** What is said in a request. */
+interface Said {
+  /** The new messages, and their JSON texts. */
+  fresh: readonly SentMessage[];
+  news: readonly string[];
+  /** The last turn that the upstream has answered. */
+  last: ReturnType<typeof latestTurn>;
+  tail: readonly MessageText[];
+  /** The history, if it was read for this. */
+  stored: StoredHistory | undefined;
+  follows: boolean;
+  /** The turn that is gone on with. */
+  continued: ReturnType<typeof latestTurn>;
+  /** The upstream's name of the model. */
+  model: string;
 }
 
 /** Reads which messages are new, and what they continue: that chooses the model. */
@@ -206,7 +153,7 @@ function readSaid(
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
   { agent, isAgain = false, isBound = false }: RequestOptions,
-) {
+): Said {
   const asksFor = models.resolve(name);
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
@@ -236,11 +183,10 @@ export function bodyOfTurn(
   run: Omit<PlannedRun, 'rest'> | undefined,
   options: RequestOptions,
 ): { body: RequestBody; longer: SentHistory | undefined } {
-  const { profile, used } = asked;
-  const { agent, isStep = false } = options;
-  const free = BREAKPOINTS_ALLOWED - (profile?.prefix || agent ? MOST_IN_PREFIX : 0);
+  const { used, free } = asked;
+  const { isStep = false } = options;
   const changes = changesFor(asked, model, run, options);
-  if (used === 0 || (isStep && used < free)) changes.cache_control = '{"type":"ephemeral"}';
+  if (used === 0 || (isStep && used < free)) changes.cache_control = BREAKPOINT.cache_control;
   const up = isStep && used + 1 < free ? news.map(withBreakpoint) : news;
   const longer = isStep ? history.plus(up, fresh) : undefined;
   const own = isStep ? [] : news;
@@ -291,25 +237,26 @@ function readSentHistory(
 }
 
 /** @returns the ids of the calls in the last answer that its client makes: the edge calls the other tools of the agent. */
-function callsOfClient(tail: readonly MessageText[], agent: Agent | undefined): ReadonlySet<string> {
-  const own = new Set(agent?.definition.tools.filter((tool) => !Object.hasOwn(tool, 'run')).map(({ name }) => name));
+function callsOfClient(tail: readonly MessageText[], agent: AgentInUse | undefined): ReadonlySet<string> {
   const blocks = tail.flatMap(({ text }) => {
     const content = parseObject(text)?.content;
     return Array.isArray(content) ? content.filter(isObject) : [];
   });
-  return new Set(blocks.flatMap(({ type, name, id }) => (type === 'tool_use' && own.has(name) ? [String(id)] : [])));
+  return new Set(
+    blocks.flatMap(({ type, name, id }) => (type === 'tool_use' && agent?.hasTool(name, 'client') ? [String(id)] : [])),
+  );
 }
 
 /** @returns the run planned from its stored request. @throws ApiError 400 for a malformed limit */
 export function plannedRun(
   rest: string,
   transcript: Transcript,
-  agent: Agent | undefined,
+  agent: AgentInUse | undefined,
   isRun: boolean,
 ): PlannedRun | undefined {
   const sent = memberTexts(rest);
   const { frozen } = transcript;
-  const asked = agent ? behindAgent(sent, agent, inheritedParts(sent, frozen), { breakpoints: 0 }) : rest;
+  const asked = agent ? agent.lay(sent, inheritedParts(sent, frozen), { breakpoints: 0 }) : rest;
   const run = runIn(memberTexts(asked), JSON.parse(asked) as Json, frozen, isRun);
   return run && { ...run, rest };
 }
@@ -331,27 +278,6 @@ export function runIn(
 function given(members: Map<string, string>, name: string): string | undefined {
   const text = members.get(name);
   return text === 'null' ? undefined : text;
-}
-
-/** The most cache breakpoints of a request. */
-const BREAKPOINTS_ALLOWED = 4;
-/** The most cache breakpoints of a prefix or an agent. */
-const MOST_IN_PREFIX = 2;
-
-/**
- * Counts the cache breakpoints of a caller's texts.
- *
- * @returns how many there are, and how many an agent may add
- */
-export function breakpointsFor(...texts: readonly (string | undefined)[]): { used: number; breakpoints: number } {
-  const used = countBreakpoints(...texts);
-  return { used, breakpoints: Math.min(BREAKPOINTS_ALLOWED - used, MOST_IN_PREFIX) };
-}
-
-/** @returns what an answer may cost, by the members of a request behind an agent; undefined if they do not say so */
-export function mostOf(members: ReadonlyMap<string, string>): Nanodollars | undefined {
-  const usd = members.get('max_usd');
-  return usd === undefined ? undefined : Math.floor(Number(usd) * 1e9);
 }
 
 /**

@@ -21,7 +21,6 @@ import { checkOwned } from '../../money/admission/check-owned.ts';
 import { readLong } from '../../money/admission/read-body.ts';
 import { tellOfKeys } from '../../money/admission/request-meter.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
-import { behindAgent } from '../../rooms/agents/behind-agent.ts';
 import { checkRun } from '../contracts/check-tools.ts';
 import { edgeToolsIn, hasRun } from '../contracts/edge-tools.ts';
 import { guard, refuseOtherConversation } from '../contracts/guard.ts';
@@ -116,11 +115,11 @@ async function promptAsked(
     const text = edit(sent.text, { ...withoutMembers().notCounted, stream: undefined, max_tokens: undefined });
     sent = withText(sent, text, JSON.parse(text) as Json);
   }
-  const agent = await agentAsked(c, headers, sent.json);
+  const agent = (await agentAsked(c, headers, sent.json))?.stored;
   if (!agent) return await withPrefix(c, await asTold(withoutAsked(sent)), { counts: true });
   checkStatelessMessages(identity, sent.json);
   const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
-  const laid = behindAgent(memberTexts(sent.text), agent, NOTHING_INHERITED, how);
+  const laid = agent.lay(memberTexts(sent.text), NOTHING_INHERITED, how);
   const text = edit(laid, { stream: undefined });
   return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
 }

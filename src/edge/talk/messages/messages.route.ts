@@ -16,11 +16,11 @@ import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { pauseAfterBody, readLong } from '../../money/admission/read-body.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
-import { chosenHeader } from '../../rooms/choice/choose-model.ts';
 import { quietError } from '../answers/hidden-answer.ts';
 import { askedMember, refuseAbsent } from '../contracts/members.ts';
 import { proxyTurn } from '../conversations/turn-proxy.ts';
 import { withoutEdgeBlocksIn } from '../history/edge-blocks.ts';
+import { refOf } from '../storage/rows.ts';
 import { type StatelessMessage, statelessMessage } from './stateless-message.ts';
 
 /**
@@ -85,7 +85,7 @@ async function admittedMessage(
       about: { ...about, ...say(OF_PREFIX, prefixed.prefix) },
       most,
       fallbacks: agent
-        ? agent.definition.fallback_models
+        ? agent.stored.definition.fallback_models
         : (askedMember('fallback_models', headers, own.json) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },
       signal,
@@ -112,7 +112,7 @@ async function relayedMessage(
   const { requestId, settings, waitUntil } = contextOf(c);
   const log = logOutcome(c);
   const share = c.get('share');
-  const told = chosen && chosenHeader(chosen, c.get('identity').only !== undefined);
+  const told = chosen?.told(c.get('identity').only !== undefined);
   c.get('entry').line.model_chosen = told?.['sluice-model-chosen'];
   let cost: Nanodollars | undefined;
   let answeredBy: string | undefined;
@@ -126,7 +126,7 @@ async function relayedMessage(
       rides: meter.rides,
       hasFallbacks,
       readsIds: meter.makesThings,
-      repeatsSecrets: agent?.definition.mcp_servers?.some((server) => server.authorization_token) === true,
+      repeatsSecrets: agent?.stored.hasSecrets === true,
       routing: meter.routing,
       idempotencyKey,
     },
@@ -139,7 +139,7 @@ async function relayedMessage(
       ownHeaders: (buffered) => ({
         // A stream tells the price in a comment behind its end.
         ...meter.headers(answeredBy, buffered?.ok ? cost : undefined),
-        ...(agent && { 'sluice-agent': agent.version }),
+        ...(agent && { 'sluice-agent': refOf(agent.agent) }),
         ...told,
         ...commonHeaders(requestId),
       }),

@@ -15,23 +15,16 @@ import { validate } from '../../kit/http/validate.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { type About, say } from '../../money/contracts/about.ts';
-import { OF_AGENT } from '../../rooms/agents/agent-kind.ts';
-import { BREAKPOINT, behindAgent } from '../../rooms/agents/behind-agent.ts';
-import { type FoundAgent, findAgent } from '../../rooms/agents/find-agent.ts';
-import { refuseBoth } from '../../rooms/agents/retained-agent.ts';
-import {
-  aboutChoice,
-  type Chosen,
-  choiceOf,
-  chooseModel,
-  modelAsked,
-  questionIn,
-} from '../../rooms/choice/choose-model.ts';
 import { refuseRun } from '../contracts/check-tools.ts';
 import { agentMeant, guard, refuseOtherConversation } from '../contracts/guard.ts';
 import { askedMember, checkMembers, refuseKept, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
+import { refuseBoth } from '../conversations/named-beginning.ts';
+import { type FoundAgent, findAgent } from '../conversations/retained-agent.ts';
+import { type ChosenModel, OF_AGENT } from '../history/agent-in-use.ts';
+import { breakpointsFor, mostOf } from '../history/asked-request.ts';
 import type { SentMessage } from '../history/continuation.ts';
-import { breakpointsFor, mostOf } from '../history/next-request.ts';
+import { BREAKPOINT } from '../storage/message-text.ts';
+import { refOf } from '../storage/rows.ts';
 
 /** A message without a conversation. */
 export interface StatelessMessage {
@@ -41,7 +34,7 @@ export interface StatelessMessage {
   caller: Request;
   agent?: FoundAgent | undefined;
   /** How its model was chosen, if the agent chooses. */
-  chosen?: Chosen | undefined;
+  chosen?: ChosenModel | undefined;
   about?: About | undefined;
   /** What the answer may cost, if the agent or the message limits that. */
   most?: Nanodollars | undefined;
@@ -66,7 +59,7 @@ export async function agentAsked(c: Context<AppEnv>, headers: Headers, body: Jso
     const place = { env: c.env, settings: c.get('settings') };
     found = await findAgent(place, identity, agent, agentOwner, agentListed);
   } else refuseWithoutAgent(body);
-  const refused = identity.only && guard().refusalOfAgent(identity, found);
+  const refused = identity.only && guard().refusalOfAgent(identity, found?.agent);
   if (refused) throw refused;
   return found;
 }
@@ -98,16 +91,17 @@ export async function statelessMessage(
   checkMembers(caller.headers, sent.json);
   refuseKept(caller.headers, sent.json);
   refuseRun(sent.json);
-  const agent = await agentAsked(c, caller.headers, sent.json);
-  if (!agent) return { body: withoutAsked(sent), caller };
+  const found = await agentAsked(c, caller.headers, sent.json);
+  if (!found) return { body: withoutAsked(sent), caller };
   checkStatelessMessages(identity, sent.json);
-  c.get('entry').line.agent = agent.version;
+  const { agent, stored } = found;
+  c.get('entry').line.agent = refOf(agent);
   const read = withOneReading(sent, 'everywhere');
   // A bound token sends no breakpoints of its own.
   const { used, breakpoints } = breakpointsFor(isBound ? '' : read.text);
   const secrets = c.get('settings');
   const lay = (model?: string) => {
-    const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints, secrets, model });
+    const laid = stored.lay(memberTexts(read.text), NOTHING_INHERITED, { breakpoints, secrets, model });
     const text = edit(laid, { ...withoutMembers().all, ...(used === 0 && BREAKPOINT) });
     return { text, json: JSON.parse(text) as Json, most: mostOf(memberTexts(laid)) };
   };
@@ -119,31 +113,18 @@ export async function statelessMessage(
     throw closedToBound('conversation: Field required: what the API’s own tools of this agent find is hidden there.');
   }
   // Only now: the label of what is refused would be paid in vain.
-  const chosen = await choiceFor(c, agent, caller.headers, sent.json, upstream);
+  const chosen = await stored.chooseModel({
+    agent,
+    named: askedMember('model', caller.headers, {}),
+    messages: sent.json.messages as SentMessage[],
+    by: { ...contextOf(c), upstream },
+  });
   if (chosen) ({ text, json, most } = lay(chosen.model));
   return {
-    ...{ body: withText(sent, text, json), agent, chosen, most },
-    about: { ...say(OF_AGENT, agent.version), ...aboutChoice(agent.owner, chosen, 'first') },
-    caller: withBetas(caller, agent.definition.betas),
+    ...{ body: withText(sent, text, json), agent: found, chosen, most },
+    about: { ...say(OF_AGENT, refOf(agent)), ...chosen?.about },
+    caller: withBetas(caller, stored.definition.betas),
   };
-}
-
-/** @returns the model that a request names or its question means; undefined if the agent does not choose */
-async function choiceFor(
-  c: Context<AppEnv>,
-  agent: FoundAgent,
-  headers: Headers,
-  { messages }: Json,
-  upstream: Upstream,
-): Promise<Chosen | undefined> {
-  const context = contextOf(c);
-  const choice = choiceOf(agent, context.settings.models);
-  if (!choice) return undefined;
-  const asked = modelAsked(choice, askedMember('model', headers, {}), context.settings.models);
-  if (asked) return asked;
-  const text = questionIn(messages as SentMessage[]);
-  const question = { agent: { ref: agent.version, owner: agent.owner }, text, before: undefined };
-  return await chooseModel(choice, question, { ...context, upstream });
 }
 
 /** @returns a request that asks no agent, without what it says to rooms: that never goes up */

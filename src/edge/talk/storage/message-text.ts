@@ -1,6 +1,9 @@
 /** Edits messages as JSON texts. Otherwise they are stored and sent again unchanged. */
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 
+/** The end of what is cached, as a member of a block, a tool, or a request. */
+export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
+
 /** The most characters in a row. With three bytes each they stay below the platform's limit of 2 MB. */
 export const PIECE_CHARACTERS = 600_000;
 
@@ -26,7 +29,7 @@ export function withBreakpoint(message: string): string {
   if (!content.startsWith('[')) return message;
   const [first, ...rest] = itemTexts(content);
   if (first === undefined || rest.length + 1 < MANY_RESULTS) return message;
-  const marked = edit(first, { cache_control: '{"type":"ephemeral"}' });
+  const marked = edit(first, BREAKPOINT);
   return edit(message, { content: `[${[marked, ...rest].join(',')}]` });
 }
 

@@ -5,9 +5,9 @@ import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts'
 import { type FormatName, readFormat } from '../../kit/objects/stored-format.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
-import type { Chosen } from '../../rooms/choice/choose-model.ts';
 import type { ParentCall } from '../contracts/conversation.ts';
 import type { HistorySetting } from '../history/history.schema.ts';
+import type { ChosenBy } from './chosen-by.schema.ts';
 import { checked, DamagedRow, withoutSum, withSum } from './damaged-row.ts';
 
 /**
@@ -31,6 +31,12 @@ export type RetainedAgent = Omit<RetainedPrefix, 'holder'>;
 /** @returns a version as requests and the ledger name it: `name@hash`. */
 export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): string {
   return `${name}@${hash}`;
+}
+
+/** A model, by the name that the agent has for it, and how it was chosen. */
+export interface Chosen {
+  model: string;
+  by: ChosenBy;
 }
 
 /** How the model of a turn was chosen. */
@@ -90,7 +96,7 @@ export interface Profile {
    */
   choices?: readonly ChosenTurn[];
   /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. The release before reads the arm. */
-  asksAgain?: Pick<Chosen['by'], 'arm'> | undefined;
+  asksAgain?: Pick<ChosenBy, 'arm'> | undefined;
   /** Set if a copy has brought lines of a kind that is not known here. */
   carried?: true;
   /** The call that this conversation answers, if it is a subagent's. */

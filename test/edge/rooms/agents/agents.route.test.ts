@@ -4,7 +4,8 @@ import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { nameRow } from '../../../../src/edge/named/versions/versions-answers.schema.ts';
 import { agentContent, agentDeleted } from '../../../../src/edge/rooms/agents/agents-answers.schema.ts';
-import { findAgent } from '../../../../src/edge/rooms/agents/find-agent.ts';
+import { findAgent } from '../../../../src/edge/talk/conversations/retained-agent.ts';
+import { refOf } from '../../../../src/edge/talk/storage/rows.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
 import { servingTools, TOOL_URL, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
 
@@ -142,14 +143,10 @@ test('what an admin stores is everybody’s, an account’s own comes first, and
   const context = { env: env as unknown as Bindings, settings: settingsOf({ ...env, ...TOOL_VARS }) };
   await app.settled();
   const asking = (account: string) => ({ account, scopes: [] });
-  expect(await findAgent(context, asking('alice'), 'support')).toMatchObject({
-    name: 'support',
-    version: own.body.version,
-  });
-  expect((await findAgent(context, asking('bob'), 'support')).definition).toMatchObject({
-    model: AGENT.model,
-    limits: {},
-  });
+  const { agent } = await findAgent(context, asking('alice'), 'support');
+  expect([agent.name, refOf(agent)]).toEqual(['support', own.body.version]);
+  const { stored } = await findAgent(context, asking('bob'), 'support');
+  expect(JSON.parse(stored.text)).toMatchObject({ model: AGENT.model, limits: {} });
   await expect(findAgent(context, asking('bob'), String(own.body.version))).rejects.toThrow(
     'There is no agent support@',
   );

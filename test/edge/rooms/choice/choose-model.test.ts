@@ -3,14 +3,14 @@ import { expect, test } from 'vitest';
 import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
 import { agentOf } from '../../../../src/edge/rooms/agents/agent.ts';
 import {
-  type Chosen,
   choiceOf,
   decideModel,
   isDearer,
   mayStepUp,
   modelAsked,
 } from '../../../../src/edge/rooms/choice/choose-model.ts';
-import type { ChosenBy } from '../../../../src/edge/rooms/choice/chosen-by.schema.ts';
+import type { ChosenBy } from '../../../../src/edge/talk/storage/chosen-by.schema.ts';
+import type { Chosen } from '../../../../src/edge/talk/storage/rows.ts';
 import { tryCases } from '../../../support/runs.ts';
 
 const { models } = settingsOf({ MODE: 'development', UPSTREAM: 'simulator' });

@@ -1,4 +1,4 @@
-/** The agent of a conversation. At creation the conversation copies the agent's newest version into its own rows. */
+/** What a conversation begins with, if that is stored by name: a prefix or an agent. */
 
 import type { Identity } from '../../gate/identity/caller.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
@@ -6,24 +6,17 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from '../../named/prefixes/retained-prefix.ts';
-import { memoryOf, refuseWithdrawn } from '../../named/versions/find-stored.ts';
-import type { ObjectContext } from '../../talk/answers/object-context.ts';
-import type { ConversationPlace, TurnRequest } from '../../talk/contracts/conversation.ts';
-import type { InheritedParts } from '../../talk/history/inherited-parts.ts';
-import type { PrefixDefaults } from '../../talk/history/next-request.ts';
-import type { Profile, RetainedAgent } from '../../talk/storage/rows.ts';
-import type { TurnContext } from '../../talk/turn/turn-context.ts';
-import { modelOf } from '../choice/choose-model.ts';
-import { type Agent, agentOf } from './agent.ts';
-import { AGENTS } from './agent-kind.ts';
-import { behindAgent } from './behind-agent.ts';
-import { findAgent } from './find-agent.ts';
+import { refuseWithdrawn } from '../../named/versions/find-stored.ts';
+import type { ObjectContext } from '../answers/object-context.ts';
+import type { ConversationPlace, TurnRequest } from '../contracts/conversation.ts';
+import type { PrefixDefaults } from '../history/inherited-parts.ts';
+import type { Profile } from '../storage/rows.ts';
+import type { TurnContext } from '../turn/turn-context.ts';
+import { agentKind, type FoundAgent, findAgent, retainedAgent } from './retained-agent.ts';
 
 /** An agent with the defaults that it gives to a new conversation. */
-export interface TakenAgent extends PrefixDefaults {
+interface TakenAgent extends PrefixDefaults, FoundAgent {
   retained?: undefined;
-  agent: RetainedAgent;
-  stored: Agent;
 }
 
 /** What a new conversation begins with: a prefix or an agent. */
@@ -66,15 +59,7 @@ export async function takeNamed(
   if (agent === undefined) return undefined;
   const around = { env: context.env, settings: context.settings() };
   const found = await findAgent(around, { account, scopes }, agent, agentOwner, agentListed);
-  const { owner, name, hash, text, definition } = found;
-  const { max_tokens: maxTokens, history } = definition;
-  const model = modelOf(definition);
-  return { agent: { owner, name, hash }, stored: { text, definition }, model, maxTokens, history, runs: undefined };
-}
-
-/** @throws ApiError 400 for defaults of a conversation that its agent does not allow */
-export function checkBeside({ stored }: TakenAgent, defaults: InheritedParts): void {
-  behindAgent(new Map(), stored, defaults, { breakpoints: 0 });
+  return { ...found.stored.defaults, ...found };
 }
 
 /**
@@ -85,11 +70,9 @@ export function ownerOfTool(
   tool: string,
 ): string | undefined {
   const { agent, prefix } = transcript.profile ?? {};
-  if (agent) return retainedAgent({ transcript, ...context })?.definition.tools.some(hasName) ? agent.owner : undefined;
-  return prefix && (JSON.parse(transcript.frozen.runs ?? '[]') as Json[]).some(hasName) ? prefix.owner : undefined;
-  function hasName({ name }: Json): boolean {
-    return name === tool;
-  }
+  if (agent) return retainedAgent({ transcript, ...context })?.hasTool(tool) ? agent.owner : undefined;
+  const isOfPrefix = prefix && (JSON.parse(transcript.frozen.runs ?? '[]') as Json[]).some(({ name }) => name === tool);
+  return isOfPrefix ? prefix.owner : undefined;
 }
 
 /**
@@ -101,37 +84,20 @@ export function layerOf(context: ObjectContext, profile: Profile | undefined): T
   if (prefix) return (body) => layRetained(context, account, prefix, body);
   if (agent?.owner !== DEPLOYMENT) return undefined;
   return async (body) => {
-    await refuseWithdrawn(AGENTS, storedPlaceOf(context, account), agent);
+    await refuseWithdrawn(agentKind(), storedPlaceOf(context, account), agent);
     return { body, fallbacks: undefined };
   };
 }
 
-/** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
+/** @returns the 409 for a conversation whose prefix or agent was withdrawn, or has no room here; undefined for any other */
 export async function withdrawnFrom(context: ObjectContext, profile: Profile | undefined): Promise<unknown> {
   const { account = '', prefix, agent } = profile ?? {};
   const place = storedPlaceOf(context, account);
   try {
     if (prefix) await refuseWithdrawn(PREFIXES, place, prefix);
-    if (agent) await refuseWithdrawn(AGENTS, place, agent);
+    if (agent) await refuseWithdrawn(agentKind(), place, agent);
   } catch (thrown) {
     return thrown;
   }
   return undefined;
-}
-
-/** @returns the agent of a conversation; undefined where it has none */
-export function retainedAgent({
-  transcript,
-  settings,
-}: Pick<ObjectContext, 'transcript' | 'settings'>): Agent | undefined {
-  const retained = transcript.profile?.agent;
-  if (!retained) return undefined;
-  const place = { kind: AGENTS.kind, owner: retained.owner, name: retained.name };
-  // Conversations of one agent share what this isolate remembers of it.
-  const memory = memoryOf(AGENTS, settings());
-  const known = memory.value(place, retained.hash);
-  if (known) return known;
-  const agent = agentOf(transcript.frozenAgent);
-  memory.remember(place, retained.hash, agent, AGENTS.memorySize(agent, agent.text.length));
-  return agent;
 }

@@ -1,0 +1,67 @@
+/** The stored form of a run: the model, the beginning of the prompt, the tools, and the limits. */
+
+import { encoder } from '../../kit/http/bytes.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import type { Json } from '../../kit/json/object.ts';
+import { runLimits } from '../../talk/contracts/run-limits.schema.ts';
+import type { AgentFields } from './agents.schema.ts';
+
+type SystemBlock = Extract<AgentFields['system'], readonly unknown[]>[number];
+
+/** A stored version, with all its limits, and its system as blocks. */
+export interface AgentDefinition extends Omit<AgentFields, 'system' | 'tools' | 'limits'> {
+  system: SystemBlock[];
+  tools: Json[];
+  limits: NonNullable<AgentFields['limits']>;
+}
+
+/** A version, and the JSON text from which it is read. */
+export interface StoredAgent {
+  readonly definition: AgentDefinition;
+  /** Its parts go up with these bytes, so that the upstream's cache finds them. */
+  readonly text: string;
+}
+
+/**
+ * Brings an agent into its stored form. Equal agents get equal bytes, even if their members were ordered, spaced or escaped
+ * differently. Within a tool or a block the order stays, because a model reads a schema in its order.
+ *
+ * @throws ApiError 400 for tools of the same name, and for breakpoints, which the edge places
+ */
+export function agentBytes(fields: AgentFields): Uint8Array {
+  const { description, model, max_tokens, system = [], tools = [], limits = {}, approvers, ...shaping } = fields;
+  const blocks = typeof system === 'string' ? systemBlocks(system) : system;
+  refuseBreakpoints('system', blocks);
+  refuseBreakpoints('tools', tools);
+  const names = new Set<unknown>();
+  for (const [index, { name }] of tools.entries()) {
+    if (name !== undefined && names.has(name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+    names.add(name);
+  }
+  const ordered = byName(shaping);
+  const choice = typeof model === 'string' ? model : byName({ ...model, models: byName(model.models) });
+  const definition: AgentDefinition = {
+    ...{ model: choice, max_tokens, system: blocks, tools, ...ordered },
+    limits: validate(runLimits, limits),
+    ...{ approvers, description },
+  };
+  return encoder.encode(JSON.stringify(definition));
+}
+
+/** @returns an object whose members are in the order of their names */
+function byName<T extends object>(members: T): T {
+  return Object.fromEntries(Object.entries(members).sort(([left], [right]) => (left < right ? -1 : 1))) as T;
+}
+
+function systemBlocks(text: string): SystemBlock[] {
+  return text === '' ? [] : [{ type: 'text', text }];
+}
+
+function refuseBreakpoints(part: string, list: readonly Json[]): void {
+  const at = list.findIndex((item) => Object.hasOwn(item, 'cache_control'));
+  if (at < 0) return;
+  throw invalidRequest(
+    `${part}.${at}.cache_control: an agent has none of its own: this edge places its breakpoint. Leave it out.`,
+  );
+}

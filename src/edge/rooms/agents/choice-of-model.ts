@@ -1,0 +1,23 @@
+/** How an agent chooses its model. Agents know only that one may; the room that chooses plugs in here. */
+
+import type { Context } from 'hono';
+import type { AppEnv } from '../../gate/auth/context.ts';
+import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import type { ModelByLabel } from '../../named/classify/model-by-label.schema.ts';
+import type { ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
+import type { StoredAgent } from './agent-definition.ts';
+
+interface ModelChoosing {
+  /** Checks how an agent chooses, before it is stored. @param by who stores it @throws ApiError 400 or 404 if it cannot */
+  check(c: Context<AppEnv>, agent: StoredAgent, by: string): Promise<void>;
+  /** Chooses the model of a message without a conversation. @returns undefined if the agent has only one */
+  choose(agent: StoredAgent, asked: ChoiceAsked): Promise<ChosenModel | undefined>;
+}
+export const MODEL_CHOICE = seam<ModelChoosing>()('choice');
+
+export const choiceInUse = ofRooms(() => pluggedInto(MODEL_CHOICE)[0]);
+
+/** @returns the models that an agent may choose, by the names that it has for them */
+export function modelsIn({ models, otherwise }: ModelByLabel): string[] {
+  return [...new Set([...Object.values(models), otherwise])];
+}

@@ -486,7 +486,7 @@ export const MISTAKES: readonly Mistake[] = [
       ],
     ],
   }),
-  ...planted('src/edge/rooms/batches/label-results.ts', 'test/edge/claude/usage/told-usage.test.ts', {
+  ...planted('src/edge/rooms/classify-batches/label-results.ts', 'test/edge/claude/usage/told-usage.test.ts', {
     'the last count wins: in a vote of a batch': [
       ['const { usage } = reportOf(message, 0);', 'const usage = message?.usage as Usage | undefined;'],
     ],

@@ -14,6 +14,7 @@ import type { BY_BATCH } from '../named/classify/classify.route.ts';
 import type { VIEW } from '../talk/contracts/answer-view.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
+import type { BATCH_LABELS } from './batches/labels.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
@@ -30,6 +31,7 @@ export interface Room
     Plugged<typeof KINDS>,
     Plugged<typeof SIMULATED_KINDS>,
     Plugged<typeof BY_BATCH>,
+    Plugged<typeof BATCH_LABELS>,
     Plugged<typeof SHARED_BUDGETS>,
     Plugged<typeof KEY_NEWS>,
     Plugged<typeof DIMENSIONS>,

@@ -1,17 +1,23 @@
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { ObjectRecord, RECORD_TABLE } from '../../kit/objects/object-record.ts';
-import type { Journal } from './journal.ts';
-import { LabelTables } from './label-tables.ts';
+import { Tables } from '../../kit/objects/tables.ts';
+import { pluggedInto } from '../../kit/rooms/rooms.ts';
+import type { BatchState } from './contracts/batch.ts';
+import { type Journal, stateOf } from './journal.ts';
+import { BATCH_LABELS, type BatchLabels, LABELS_ROOM } from './labels.ts';
 import { UpstreamBatches } from './upstream-batches.ts';
 
 /** Keeps the journal of one batch, and calls the others that its object needs. */
 export class BatchRecord extends ObjectRecord<Journal> {
-  /** The rows of its inputs and labels, if it is a classification. */
-  readonly labels: LabelTables;
+  readonly storage: DurableObjectStorage;
+  /** What the room of labels does for it; undefined in a Worker without that. */
+  readonly labels: BatchLabels | undefined;
 
   constructor(storage: DurableObjectStorage, around: Surroundings) {
     super(storage, around, { name: 'batch', format: 'batch', migrations: [{ version: 1, sql: RECORD_TABLE }] });
-    this.labels = new LabelTables(storage);
+    this.storage = storage;
+    const [label] = pluggedInto(BATCH_LABELS);
+    this.labels = label?.(this);
     const { phase, isGuess } = this.journal ?? {};
     // The last release went on searching, and took a guess for an answer.
     if (phase === 'lost' || isGuess)
@@ -22,5 +28,28 @@ export class BatchRecord extends ObjectRecord<Journal> {
   get calls(): UpstreamBatches {
     const { upstream: name, headers = {} } = this.journal ?? {};
     return new UpstreamBatches(this.around.upstream(), this.settings, { name, headers });
+  }
+
+  /** What other objects get to know about it. */
+  get state(): BatchState {
+    const state = stateOf(this.journal, this.now);
+    if (state.kind !== 'known' || !state.isSent || !this.journal?.labels) return state;
+    return { ...state, ...(this.labels ? { classification: this.labels.report() } : { lacks: LABELS_ROOM }) };
+  }
+
+  wakeIn(milliseconds: number): void {
+    this.around.alarm.wakeFor(this.now + milliseconds);
+  }
+
+  /** Deletes the rows of its labels, if it has any, also those of a room that is not in use. */
+  clearLabels(): void {
+    if (!this.journal?.labels) return;
+    const tables = new Tables(this.storage);
+    const others = tables.read<{ name: string }>(
+      "select name from sqlite_master where type = 'table' and name in ('inputs', 'items', 'votes')",
+    );
+    tables.together(() => {
+      for (const { name } of others) tables.write(`delete from ${name}`);
+    });
   }
 }

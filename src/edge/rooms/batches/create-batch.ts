@@ -25,12 +25,18 @@ import { admissionRequestOf, grantedBy } from '../../money/admission/ask-account
 import { mayAsk } from '../../money/admission/may-ask.ts';
 import { tellOfKeys } from '../../money/admission/request-meter.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import type { LabelsOpening } from '../classify-batches/contracts/classification.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
 import { type BatchPlace, callBatch } from './call-batch.ts';
-import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from './contracts/batch.ts';
+import type {
+  BatchDecision,
+  BatchOpening,
+  BatchOrder,
+  BatchState,
+  CreateAnswer,
+  LabelsOpening,
+} from './contracts/batch.ts';
 import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
@@ -59,6 +65,8 @@ interface OwnBatch {
   digest: string;
   deliverUrl: string | undefined;
   labels: LabelsOpening;
+  /** Whether nothing has to go up. */
+  isEmpty: boolean;
   /** Hands the inputs to the object, once the hold stands and before the batch exists. */
   giveInputs(place: BatchPlace): Promise<void>;
 }
@@ -122,7 +130,7 @@ function chosenTarget({ target }: ItemReader): BatchTarget {
 
 async function readAndClose(creation: Creation): Promise<Response> {
   const { c, context, items, total, upload, isDry, own } = creation;
-  if (own?.labels.counts.requests === 0) {
+  if (own?.isEmpty) {
     return await closeBatch(creation, await orderOf(creation, own.digest), { url: own.deliverUrl, others: [] });
   }
   const mostBytes = own ? MOST_WRITTEN_BYTES : context.settings.MAX_BATCH_BYTES;

@@ -9,7 +9,7 @@ import { WholeMessage } from '../../../../src/edge/claude/whole-message.ts';
 import { utf8 } from '../../../../src/edge/kit/http/bytes.ts';
 import { type Json, memberOf, parseObject } from '../../../../src/edge/kit/json/object.ts';
 import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import { LabelWriter } from '../../../../src/edge/rooms/batches/label-results.ts';
+import { LabelWriter } from '../../../../src/edge/rooms/classify-batches/label-results.ts';
 import { readResults } from '../../../../src/edge/rooms/batches/read-results.ts';
 import { completeReport } from '../../../../src/edge/talk/turn/answer-report.ts';
 import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';

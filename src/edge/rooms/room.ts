@@ -9,6 +9,7 @@ import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
 import type { KEY_NEWS } from '../money/admission/request-meter.ts';
+import type { ALERT_INBOX } from '../money/alerts/alert-outbox.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
 import type { VIEW } from '../talk/contracts/answer-view.ts';
@@ -34,6 +35,7 @@ export interface Room
     Plugged<typeof BATCH_LABELS>,
     Plugged<typeof SHARED_BUDGETS>,
     Plugged<typeof KEY_NEWS>,
+    Plugged<typeof ALERT_INBOX>,
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
     Plugged<typeof PAUSES>,

@@ -1,11 +1,12 @@
 import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { deliverEnd } from '../../kit/delivery/deliver-event.ts';
+import { lacksRoom } from '../../kit/http/errors.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import type { ClassificationEnded } from '../../named/classify/classifications-answers.schema.ts';
-import { failedResult, lacksRoom } from '../../talk/answers/crossing-answer.ts';
+import { failedResult } from '../../talk/answers/crossing-answer.ts';
 import type { Result } from '../../talk/contracts/conversation.ts';
 import { BatchRecord } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';

@@ -1,11 +1,10 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
-import { notFound } from '../../kit/http/errors.ts';
+import { lacksRoom, notFound } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { BatchWork } from '../../named/classify/classify.route.ts';
-import { lacksRoom } from '../../talk/answers/crossing-answer.ts';
 import { callBatch } from '../batches/call-batch.ts';
 import type { BatchState } from '../batches/contracts/batch.ts';
 import { beginClassification } from './begin-classification.ts';

@@ -1,36 +1,21 @@
 /** What a conversation that waits for approval does on an edge without the room of approvals. */
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
 import { approvalsRoom } from '../../../../src/edge/rooms/approvals/room.ts';
 import { checkRun } from '../../../../src/edge/rooms/runs/check-run.ts';
-import { ROOMS } from '../../../../src/edge/rooms.ts';
 import { approvalsOf, passingTime, readOf, rowsOf, stubOf, turnNow } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
+import { withoutRoom } from '../../../support/without-room.ts';
 
 const payment = calls({ type: 'tool_use', id: 'toolu_1', name: 'pay', input: { city: 'Bern' } });
 const tools = [weather({ approval: 'always' }, 'pay')];
 const asked = () => bodyOf('Pay the bill.', { tools });
 const LACKS = /waits for an approval, and this edge has no room "approvals"/;
-
-/** Has the edge have no approvals until the test ends, or until what is returned is called. */
-function withoutApprovals(): () => void {
-  const { name: _, needs: __, ...plugs } = approvalsRoom;
-  for (const seam of Object.keys(plugs)) Reflect.deleteProperty(approvalsRoom, seam);
-  // What is made of the rooms is made anew for another list.
-  shareRooms([...ROOMS]);
-  const again = () => {
-    Object.assign(approvalsRoom, plugs);
-    shareRooms([...ROOMS]);
-  };
-  onTestFinished(again);
-  return again;
-}
 
 test('it wakes, is read, told and backed up with what waits, goes on only where the room is back, and is erased', async () => {
   answeringBy((body) => (JSON.stringify(body.messages).includes('tool_result') ? says('It is paid.') : payment));
@@ -40,7 +25,7 @@ test('it wakes, is read, told and backed up with what waits, goes on only where 
   const [waiting] = await approvalsOf();
   const { id } = waiting as { id: string };
   const before = [await readOf(), await turnNow(turn), await rowsOf()];
-  const again = withoutApprovals();
+  const again = withoutRoom(approvalsRoom);
   await abortAllDurableObjects();
   // It is kept for as long as with the room.
   expect(await stubOf().patch({ retention_seconds: 60 })).toMatchObject({ ok: true });
@@ -74,7 +59,7 @@ test('it wakes, is read, told and backed up with what waits, goes on only where 
   expect(came).toHaveLength(1);
 
   await say(asked(), { id: 'c2' });
-  withoutApprovals();
+  withoutRoom(approvalsRoom);
   expect(await stubOf('c2').erase()).toBe(true);
   expect(await readOf('c2')).toBeUndefined();
   await say(bodyOf('Hello.'), { id: 'c2' });
@@ -86,7 +71,7 @@ test('a tool whose calls would wait is refused, and one that is there already is
     JSON.stringify(body.messages).includes('tool_result') ? says('Nobody can approve.') : payment,
   );
   const came = servingTools(() => new Response('paid'));
-  withoutApprovals();
+  withoutRoom(approvalsRoom);
   const isRefused = () =>
     checkRun(
       { tools },

@@ -1,7 +1,7 @@
 /** The rows of a classification by batch. */
 
 import { Tables } from '../../kit/objects/tables.ts';
-import type { KeptAnswer } from '../../named/classify/classified-answers.ts';
+import type { KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
 import type { Choice } from '../../named/classify/task/prompt.ts';
 import type { InputFault, TakenInput } from './contracts/classification.ts';
 

@@ -1,10 +1,6 @@
+import { keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../../kit/kv/kept-answers.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
-import {
-  type KeptAnswer,
-  keepAnswer,
-  RECALLED_AT_ONCE,
-  recallAnswers,
-} from '../../named/classify/classified-answers.ts';
+import type { KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
 import type { BatchLabels, LabelledBatch } from '../batches/labels.ts';
 import type { LabelMethods, ResultPage, TakenInput } from './contracts/classification.ts';
 import { shownLabels } from './label-report.ts';
@@ -93,7 +89,7 @@ export class LabelsOfBatch implements BatchLabels {
     const known: [string, KeptAnswer][] = [];
     for (let from = 0; from < hashes.length; from += RECALLED_AT_ONCE) {
       const some = hashes.slice(from, from + RECALLED_AT_ONCE);
-      known.push(...(await recallAnswers(this.#batch.env.STORE, account, some)));
+      known.push(...(await recallAnswers<KeptAnswer>(this.#batch.env.STORE, account, some)));
     }
     return known;
   }

@@ -2,8 +2,8 @@
 
 import type * as z from '../../../kit/http/zod.ts';
 import type { ClassificationReport } from '../../../named/classify/classifications-answers.schema.ts';
-import type { KeptAnswer } from '../../../named/classify/classified-answers.ts';
 import type { classifierContent } from '../../../named/classify/classifiers-answers.schema.ts';
+import type { KeptAnswer } from '../../../named/classify/classify-answers.schema.ts';
 
 /** What is needed to read an answer. */
 type ChoosingClassifier = Pick<z.output<typeof classifierContent>, 'labels' | 'multi' | 'allow_none'> & {

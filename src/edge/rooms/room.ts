@@ -15,7 +15,7 @@ import type { BY_BATCH } from '../named/classify/classify.route.ts';
 import type { VIEW } from '../talk/contracts/answer-view.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
-import type { BATCH_LABELS } from './batches/labels.ts';
+import type { BATCH_LABELS } from './batches/batch-record.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */

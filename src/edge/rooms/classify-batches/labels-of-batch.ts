@@ -1,7 +1,7 @@
 import { keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../../kit/kv/kept-answers.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
-import type { BatchLabels, LabelledBatch } from '../batches/labels.ts';
+import type { BatchLabels, BatchRecord } from '../batches/batch-record.ts';
 import type { LabelMethods, ResultPage, TakenInput } from './contracts/classification.ts';
 import { shownLabels } from './label-report.ts';
 import { countOutcomes, electedOf, LabelWriter, resultPage } from './label-results.ts';
@@ -14,7 +14,7 @@ const KEEP_AGAIN_MS = 30_000;
 
 /** What a classification by batch has in the object of its batch: its rows, what is said of it, and its answers for the cache. */
 export class LabelsOfBatch implements BatchLabels {
-  readonly #batch: LabelledBatch;
+  readonly #batch: BatchRecord;
   readonly #tables: LabelTables;
   /** Answers on their way into the cache. */
   #keeping: Promise<unknown> = Promise.resolve();
@@ -24,7 +24,7 @@ export class LabelsOfBatch implements BatchLabels {
     results: (after) => this.#results(after),
   } satisfies LabelMethods;
 
-  constructor(batch: LabelledBatch) {
+  constructor(batch: BatchRecord) {
     this.#batch = batch;
     this.#tables = new LabelTables(batch.storage);
   }

@@ -284,7 +284,7 @@ export const MISTAKES: readonly Mistake[] = [
   ...planted('src/edge/kit/json/edit.ts', 'test/edge/kit/json/edit.test.ts', {
     'json: of a repeated key the first one stays, too': [[' && last.get(member.key) === index);', ');']],
   }),
-  ...planted('src/edge/named/classify/classified-answers.ts', 'test/edge/named/classify/classified-answers.test.ts', {
+  ...planted('src/edge/kit/kv/kept-answers.ts', 'test/edge/kit/kv/kept-answers.test.ts', {
     'kv: answers of another account are forgotten, too': [
       ['name.length === prefix.length + HASH_CHARACTERS', 'name.startsWith(prefix)'],
     ],
@@ -486,7 +486,7 @@ export const MISTAKES: readonly Mistake[] = [
       ],
     ],
   }),
-  ...planted('src/edge/rooms/batches/label-results.ts', 'test/edge/claude/usage/told-usage.test.ts', {
+  ...planted('src/edge/rooms/classify-batches/label-results.ts', 'test/edge/claude/usage/told-usage.test.ts', {
     'the last count wins: in a vote of a batch': [
       ['const { usage } = reportOf(message, 0);', 'const usage = message?.usage as Usage | undefined;'],
     ],

@@ -7,10 +7,10 @@ import { type Fetch, type Upstream, upstreamOf } from '../../src/edge/claude/ups
 import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
 import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
 import { accountStub, batchStub } from '../../src/edge/kit/objects/stubs.ts';
+import type { ClassificationReport } from '../../src/edge/named/classify/classifications-answers.schema.ts';
 import type { ClassifyResult, ClassifyUsage } from '../../src/edge/named/classify/classify-answers.schema.ts';
 import { Batch } from '../../src/edge/rooms/batches/batch.ts';
 import { ClassificationJob } from '../../src/edge/rooms/classify-batches/classification-job.ts';
-import type { ClassificationReport } from '../../src/edge/rooms/classify-batches/contracts/classification.ts';
 import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 

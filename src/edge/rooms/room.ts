@@ -9,6 +9,7 @@ import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
 import type { KEY_NEWS } from '../money/admission/request-meter.ts';
+import type { ALERT_INBOX } from '../money/alerts/alert-outbox.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
 import type { VIEW } from '../talk/contracts/answer-view.ts';
@@ -20,6 +21,7 @@ import type { CALLED_KINDS } from './runs/called-kind.ts';
 import type { COPIED } from '../talk/storage/copied-rows.ts';
 import type { AGENT_KIND } from '../talk/conversations/retained-agent.ts';
 import type { MODEL_CHOICE } from './agents/choice-of-model.ts';
+import type { BATCH_LABELS } from './batches/batch-record.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
@@ -36,8 +38,10 @@ export interface Room
     Plugged<typeof KINDS>,
     Plugged<typeof SIMULATED_KINDS>,
     Plugged<typeof BY_BATCH>,
+    Plugged<typeof BATCH_LABELS>,
     Plugged<typeof SHARED_BUDGETS>,
     Plugged<typeof KEY_NEWS>,
+    Plugged<typeof ALERT_INBOX>,
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
     Plugged<typeof GUARD>,

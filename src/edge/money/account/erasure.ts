@@ -1,6 +1,6 @@
 import { settingsOf } from '../../gate/settings/settings.ts';
+import { forgetAnswers } from '../../kit/kv/kept-answers.ts';
 import { batchStub, classificationStub, conversationStub, inboxStub } from '../../kit/objects/stubs.ts';
-import { forgetAnswers } from '../../named/classify/classified-answers.ts';
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../contracts/account.ts';

@@ -11,8 +11,8 @@ import type { Target } from '../../kit/delivery/deliver.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
-import { inboxStub } from '../../kit/objects/stubs.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
+import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { Alert, AlertBody } from './alerts-answers.schema.ts';
 
 /** The name of the inbox of alerts, with which their ids begin. No source of webhooks can have this name. */
@@ -35,6 +35,19 @@ export interface DueAlert {
   until: number;
   alert: Alert;
 }
+
+/** An alert on its way to the inbox of all. */
+interface SentAlert {
+  id: string;
+  /** With which it is erased. */
+  account: string;
+  text: string;
+  subject: null;
+  digest: string;
+}
+
+/** Takes an alert into the inbox of all. Without a room that has one, alerts are forgotten. */
+export const ALERT_INBOX = seam<(env: Bindings, alert: SentAlert) => Promise<void>>()('alertInbox');
 
 interface Stored {
   /** Alerts to send, each with the account with which it is erased. */
@@ -105,11 +118,13 @@ export class AlertOutbox {
 
 /** Sends an alert to the inbox of all, which keeps each key once. @param account with which it is erased */
 export async function sendAlert(env: Bindings, { key, alert, account }: Stored['due'][number]): Promise<void> {
+  const [keep] = pluggedInto(ALERT_INBOX);
+  if (!keep) return;
   const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
   const body: AlertBody = { type: 'alert', event_id: id, ...alert };
   const text = JSON.stringify(body);
   const event = { id, account, text, subject: null, digest: `sha256:${await sha256Hex(utf8(text))}` };
-  await within(inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(event), ALERT_CALL_MS);
+  await within(keep(env, event), ALERT_CALL_MS);
 }
 
 /** @returns whether alerts are delivered: then failures raise alerts, too. (Unreadable settings are reported elsewhere.) */

@@ -1,8 +1,8 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, linesContent } from '../../kit/reference/answers.ts';
 import { type Content, type Resource, words } from '../../kit/reference/resource.ts';
-import { classificationReport } from '../../rooms/classify-batches/classifications-answers.schema.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
+import { classificationReport } from './classifications-answers.schema.ts';
 import { CLASSIFIER_ROUTES } from './classifiers.route.ts';
 import { putClassifier } from './classifiers.schema.ts';
 import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';

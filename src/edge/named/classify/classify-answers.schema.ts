@@ -32,5 +32,7 @@ export const classifyResult = z.object({
 export const classifyResults = z.object({ results: z.array(classifyResult), ...spent });
 
 export type ClassifyAnswer = z.output<typeof classifyAnswer>;
+/** The part of an answer that is cached. Its cost is not, because a cached answer costs nothing. */
+export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields'>;
 export type ClassifyUsage = z.output<typeof classifyUsage>;
 export type ClassifyResult = z.output<typeof classifyResult>;

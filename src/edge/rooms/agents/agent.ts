@@ -1,4 +1,4 @@
-import { lacksRoom } from '../../talk/answers/crossing-answer.ts';
+import { lacksRoom } from '../../kit/http/errors.ts';
 import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
 import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
 import type { AgentDefinition, StoredAgent } from './agent-definition.ts';

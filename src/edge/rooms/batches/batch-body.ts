@@ -1,7 +1,7 @@
 /**
- * Splits the body of a new batch into its items as its bytes come, so that it is never in memory as a whole. Only the
- * outermost object and the list `requests` are read here; an item is a run of bytes whose brackets match, and is parsed by
- * whoever gets it.
+ * Splits the body of a new batch into its items as its bytes come, so that it is never in memory as a whole. Only the list
+ * `requests` is found here; an item is a run of bytes whose brackets match, and is parsed by whoever gets it. What is around
+ * the items is parsed at the end.
  */
 
 import { strictDecoder } from '../../kit/http/bytes.ts';
@@ -17,6 +17,8 @@ import {
   QUOTE,
   SPACE,
 } from '../../kit/json/characters.ts';
+import { memberTexts } from '../../kit/json/edit.ts';
+import { isObject } from '../../kit/json/object.ts';
 
 /** The most bytes of all members except `requests` together. No real request comes near. */
 const MOST_OTHERS = 65_536;
@@ -28,33 +30,25 @@ const REQUESTS = 'requests';
 /** Space, tab, line feed, carriage return. */
 const WHITE_SPACE: ReadonlySet<number> = new Set([SPACE, 9, 10, 13]);
 
-/** A member beside `requests`, with its JSON text. */
-export interface OuterMember {
-  key: string;
-  text: string;
-}
-
-/** What the next byte that is not white space must be. */
-type Expected = 'object' | 'key' | 'colon' | 'value' | 'item' | 'comma' | 'item-comma' | 'nothing';
-
 /** Reads the body of a new batch piece by piece. */
 export class BatchBody {
   readonly #mostItemBytes: number;
-  readonly #others: OuterMember[] = [];
-  #otherBytes = 0;
-  #expected: Expected = 'object';
-  /** Whether a list or an object has just been opened: then it may also end here. */
-  #isFirst = false;
+  /** Where the next byte is: around the list, between its items, or in one. */
+  #place: 'around' | 'between' | 'item' = 'around';
+  /** What came last in the list. */
+  #last: 'nothing' | 'item' | 'comma' = 'nothing';
   #hasRequests = false;
-  #key = '';
   #items = 0;
-  /** What is being read: nothing, a key, the value of another member, an item. */
-  #reading: 'nothing' | 'key' | 'other' | 'item' = 'nothing';
   #depth = 0;
   #inString = false;
   #isEscaped = false;
-  #isScalar = false;
-  /** The beginning of what is being read, if it came in an earlier piece. */
+  /** Where the last text of the outermost object begins in what is around, and whether it is the key of the list. */
+  #keyFrom = 0;
+  #isKeyOfList = false;
+  /** The body without its items. */
+  readonly #around = new Uint8Array(MOST_OTHERS);
+  #aroundLength = 0;
+  /** The beginning of an item, if it came in an earlier piece. */
   #held = new Uint8Array(0);
   #heldLength = 0;
 
@@ -75,158 +69,117 @@ export class BatchBody {
    * @throws ApiError 400 if it cannot be the body of a batch, 413 for an item that is too long
    */
   *push(piece: Uint8Array): Generator<Uint8Array, void> {
-    let start = this.#reading === 'nothing' ? -1 : 0;
+    let start = 0;
     for (let at = 0; at < piece.length; at += 1) {
       const byte = piece[at] as number;
-      if (this.#reading === 'nothing') {
-        if (WHITE_SPACE.has(byte)) continue;
-        if (this.#begin(byte)) start = at;
-        continue;
-      }
       if (this.#inString) {
         if (this.#isEscaped) this.#isEscaped = false;
         else if (byte === BACKSLASH) this.#isEscaped = true;
-        else if (byte === QUOTE) {
-          this.#inString = false;
-          if (this.#depth === 0) {
-            yield* this.#end(piece, start, at + 1);
-            start = -1;
-          }
-        }
+        else if (byte === QUOTE) this.#inString = false;
         continue;
       }
-      if (this.#isScalar) {
-        if (byte !== COMMA && byte !== CLOSE_OBJECT && byte !== CLOSE_LIST && byte > SPACE) continue;
-        yield* this.#end(piece, start, at);
-        start = -1;
-        // This byte comes after the value.
-        at -= 1;
-        continue;
+      if (this.#place === 'between') {
+        if (WHITE_SPACE.has(byte)) continue;
+        this.#place = this.#placeOf(byte);
+        start = at;
+        // A comma between items is read.
+        if (this.#place === 'between') continue;
       }
-      if (byte === QUOTE) this.#inString = true;
-      else if (byte === OPEN_OBJECT || byte === OPEN_LIST) this.#depth += 1;
-      else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
+      if (byte === QUOTE) {
+        this.#inString = true;
+        if (this.#depth === 1) this.#keyFrom = this.#aroundLength + at - start;
+      } else if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
+        this.#depth += 1;
+        if (this.#depth !== 2 || byte !== OPEN_LIST || !this.#isKeyOfList) continue;
+        if (this.#hasRequests) throw notABatch();
+        this.#hasRequests = true;
+        this.#keep(piece.subarray(start, at + 1));
+        // What is wrong so far is refused before the items are read.
+        this.#parsed(0, ']}');
+        this.#place = 'between';
+      } else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
         this.#depth -= 1;
-        if (this.#depth === 0) {
-          yield* this.#end(piece, start, at + 1);
-          start = -1;
-        }
+        if (this.#place !== 'item' || this.#depth !== 2) continue;
+        yield* this.#end(piece.subarray(start, at + 1));
+      } else if (this.#depth === 1 && byte === COLON) {
+        this.#keep(piece.subarray(start, at));
+        start = at;
+        this.#isKeyOfList = this.#parsed(this.#keyFrom).value === REQUESTS;
       }
     }
-    if (this.#reading !== 'nothing') this.#hold(piece.subarray(start));
+    if (this.#place === 'around') this.#keep(piece.subarray(start));
+    else if (this.#place === 'item') this.#hold(piece.subarray(start));
   }
 
   /**
    * Ends the body.
    *
-   * @returns the other members, in their order, each with its JSON text
+   * @returns the JSON text of each other member, by its key
    * @throws ApiError 400 for a body that is not complete, or has no items
    */
-  end(): readonly OuterMember[] {
-    if (this.#expected !== 'nothing' || this.#reading !== 'nothing') {
-      throw this.#hasRequests && this.#items > 0 ? this.#fault('the body ends too early') : notABatch();
-    }
-    if (!this.#hasRequests) throw invalidRequest('requests: Field required');
+  end(): Map<string, string> {
+    if (this.#items > 0 && (this.#depth > 0 || this.#inString)) throw this.#fault('the body ends too early');
+    const { text, value } = this.#parsed(0);
+    if (!isObject(value)) throw notABatch();
+    if (value[REQUESTS] === undefined) throw invalidRequest('requests: Field required');
+    if (!this.#hasRequests) throw invalidRequest('requests: Input should be a valid list');
     if (this.#items === 0) throw invalidRequest('requests: List should have at least 1 item');
-    return this.#others;
+    const others = memberTexts(text);
+    others.delete(REQUESTS);
+    return others;
   }
 
-  /** Reads a byte between values. @returns whether it begins one */
-  #begin(byte: number): boolean {
-    const isFirst = this.#isFirst;
-    this.#isFirst = false;
-    switch (this.#expected) {
-      case 'object':
-        if (byte !== OPEN_OBJECT) throw notABatch();
-        this.#expect('key', true);
-        return false;
-      case 'key':
-        if (byte === QUOTE) return this.#read('key');
-        if (byte !== CLOSE_OBJECT || !isFirst) throw notABatch();
-        this.#expect('nothing');
-        return false;
-      case 'colon':
-        if (byte !== COLON) throw notABatch();
-        this.#expect('value');
-        return false;
-      case 'value':
-        if (this.#key !== REQUESTS) return this.#read('other', byte);
-        if (byte !== OPEN_LIST) throw invalidRequest('requests: Input should be a valid list');
-        if (this.#hasRequests) throw notABatch();
-        this.#hasRequests = true;
-        this.#expect('item', true);
-        return false;
-      case 'item':
-        if (byte === CLOSE_LIST && isFirst) this.#expect('comma');
-        else if (byte !== OPEN_OBJECT) throw this.#fault('Input should be an object with custom_id and params');
-        else return this.#read('item', byte);
-        return false;
-      case 'item-comma':
-        if (byte === COMMA) this.#expect('item');
-        else if (byte === CLOSE_LIST) this.#expect('comma');
-        else throw this.#fault('a comma is missing');
-        return false;
-      case 'comma':
-        if (byte === COMMA) this.#expect('key');
-        else if (byte === CLOSE_OBJECT) this.#expect('nothing');
-        else throw notABatch();
-        return false;
-      case 'nothing':
-        throw notABatch();
+  /** Reads a byte between items. @returns where it is */
+  #placeOf(byte: number): 'around' | 'between' | 'item' {
+    const last = this.#last;
+    if (byte === CLOSE_LIST && last !== 'comma') return 'around';
+    if (last === 'item') {
+      if (byte !== COMMA) throw this.#fault('a comma is missing');
+      this.#last = 'comma';
+      return 'between';
     }
+    if (byte !== OPEN_OBJECT) throw this.#fault('Input should be an object with custom_id and params');
+    return 'item';
   }
 
-  #expect(expected: Expected, isFirst = false): void {
-    this.#expected = expected;
-    this.#isFirst = isFirst;
-  }
-
-  #read(what: 'key' | 'other' | 'item', byte = QUOTE): true {
-    this.#reading = what;
-    this.#inString = byte === QUOTE;
-    this.#depth = byte === OPEN_OBJECT || byte === OPEN_LIST ? 1 : 0;
-    this.#isScalar = this.#depth === 0 && !this.#inString;
-    return true;
-  }
-
-  *#end(piece: Uint8Array, start: number, end: number): Generator<Uint8Array, void> {
-    const what = this.#reading;
-    const rest = piece.subarray(start, end);
+  *#end(rest: Uint8Array): Generator<Uint8Array, void> {
     let bytes = rest;
     if (this.#heldLength > 0) {
       this.#hold(rest);
       bytes = this.#held.subarray(0, this.#heldLength);
       this.#heldLength = 0;
-    } else this.#checkLength(rest.length, what);
-    this.#reading = 'nothing';
-    this.#isScalar = false;
-    if (what === 'item') {
-      this.#expect('item-comma');
-      yield bytes;
-      this.#items += 1;
-      // The bytes of a long item may still be on their way up, so the next ones are written elsewhere.
-      if (bytes.length > LONG_ITEM) this.#held = new Uint8Array(0);
-      return;
-    }
-    const { text, value } = readMember(bytes);
-    if (what === 'key') {
-      this.#key = String(value);
-      this.#expect('colon');
-    } else {
-      this.#otherBytes += bytes.length;
-      this.#checkLength(0, 'other');
-      this.#others.push({ key: this.#key, text });
-      this.#expect('comma');
+    } else this.#checkLength(rest.length);
+    this.#place = 'between';
+    this.#last = 'item';
+    yield bytes;
+    this.#items += 1;
+    // The bytes of a long item may still be on their way up, so the next ones are written elsewhere.
+    if (bytes.length > LONG_ITEM) this.#held = new Uint8Array(0);
+  }
+
+  /** Keeps bytes around the items. */
+  #keep(bytes: Uint8Array): void {
+    if (this.#aroundLength + bytes.length > MOST_OTHERS) throw notABatch();
+    this.#around.set(bytes, this.#aroundLength);
+    this.#aroundLength += bytes.length;
+  }
+
+  /** Parses what has come around the items, from a byte on. @throws ApiError 400 if it is not JSON in UTF-8 */
+  #parsed(from: number, end = ''): { text: string; value: unknown } {
+    try {
+      const text = strictDecoder.decode(this.#around.subarray(from, this.#aroundLength)) + end;
+      return { text, value: JSON.parse(text) };
+    } catch {
+      throw notABatch();
     }
   }
 
-  /** Keeps bytes whose rest comes in a later piece. */
+  /** Keeps bytes of an item whose rest comes in a later piece. */
   #hold(bytes: Uint8Array): void {
     const length = this.#heldLength + bytes.length;
-    this.#checkLength(length, this.#reading);
+    this.#checkLength(length);
     if (length > this.#held.length) {
-      const most = this.#reading === 'item' ? this.#mostItemBytes : MOST_OTHERS;
-      const grown = new Uint8Array(Math.min(most, Math.max(FIRST_ROOM, this.#held.length * 2, length)));
+      const grown = new Uint8Array(Math.min(this.#mostItemBytes, Math.max(FIRST_ROOM, this.#held.length * 2, length)));
       grown.set(this.#held.subarray(0, this.#heldLength));
       this.#held = grown;
     }
@@ -234,17 +187,10 @@ export class BatchBody {
     this.#heldLength = length;
   }
 
-  #checkLength(length: number, what: 'nothing' | 'key' | 'other' | 'item'): void {
-    if (what === 'item') {
-      if (length > this.#mostItemBytes) {
-        throw new ApiError(
-          'request_too_large',
-          `requests.${this.#items}: an item may have at most ${this.#mostItemBytes} bytes.`,
-        );
-      }
-    } else if (length + this.#otherBytes > MOST_OTHERS) {
-      throw notABatch();
-    }
+  #checkLength(length: number): void {
+    if (length <= this.#mostItemBytes) return;
+    const message = `requests.${this.#items}: an item may have at most ${this.#mostItemBytes} bytes.`;
+    throw new ApiError('request_too_large', message);
   }
 
   #fault(message: string): ApiError {
@@ -254,14 +200,4 @@ export class BatchBody {
 
 function notABatch(): ApiError {
   return invalidRequest('The request body is not valid JSON, with one list `requests`. Send one JSON object in UTF-8.');
-}
-
-/** @throws ApiError 400 if the bytes are not JSON in UTF-8 */
-function readMember(bytes: Uint8Array): { text: string; value: unknown } {
-  try {
-    const text = strictDecoder.decode(bytes);
-    return { text, value: JSON.parse(text) };
-  } catch {
-    throw notABatch();
-  }
 }

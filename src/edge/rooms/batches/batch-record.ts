@@ -1,17 +1,52 @@
+import type { Json } from '../../kit/json/object.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { ObjectRecord, RECORD_TABLE } from '../../kit/objects/object-record.ts';
-import type { Journal } from './journal.ts';
-import { LabelTables } from './label-tables.ts';
+import { Tables } from '../../kit/objects/tables.ts';
+import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
+import type { ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
+import type { BatchState } from './contracts/batch.ts';
+import { type Journal, stateOf } from './journal.ts';
 import { UpstreamBatches } from './upstream-batches.ts';
+
+/** The room without which a batch of labels is a batch like any other: it is paid for, and its labels are refused. */
+export const LABELS_ROOM = 'classify-batches';
+
+/** A method as the room types it: its arguments come from a call of the object. */
+interface CalledByName {
+  call(...args: readonly unknown[]): unknown;
+}
+
+/** What the room does for a batch of labels. For any other it does nothing. */
+export interface BatchLabels {
+  /** Makes its rows. */
+  begin(): void;
+  /** @returns the batch as a classification */
+  report(): ClassificationReport | undefined;
+  /** @returns what takes each result, and at the end says what the answers have used */
+  writer(): { add(line: Json): void; end(): ClassifyUsage } | undefined;
+  /** Counts what has become of the inputs. */
+  count(): Promise<Journal['labelled']>;
+  /** Caches some of the answers, and wakes the object for more. */
+  keep(): Promise<void>;
+  /** Waits for answers on their way into the cache. */
+  kept(): Promise<unknown>;
+  /** What is called by `part` of the object, by name. */
+  readonly methods: Readonly<Record<string, CalledByName['call']>>;
+}
+export const BATCH_LABELS = seam<(batch: BatchRecord) => BatchLabels>()('batchLabels');
 
 /** Keeps the journal of one batch, and calls the others that its object needs. */
 export class BatchRecord extends ObjectRecord<Journal> {
-  /** The rows of its inputs and labels, if it is a classification. */
-  readonly labels: LabelTables;
+  readonly storage: DurableObjectStorage;
+  /** What the room of labels does for it; undefined in a Worker without that. */
+  readonly labels: BatchLabels | undefined;
 
   constructor(storage: DurableObjectStorage, around: Surroundings) {
     super(storage, around, { name: 'batch', format: 'batch', migrations: [{ version: 1, sql: RECORD_TABLE }] });
-    this.labels = new LabelTables(storage);
+    this.storage = storage;
+    const [label] = pluggedInto(BATCH_LABELS);
+    this.labels = label?.(this);
     const { phase, isGuess } = this.journal ?? {};
     // The last release went on searching, and took a guess for an answer.
     if (phase === 'lost' || isGuess)
@@ -22,5 +57,28 @@ export class BatchRecord extends ObjectRecord<Journal> {
   get calls(): UpstreamBatches {
     const { upstream: name, headers = {} } = this.journal ?? {};
     return new UpstreamBatches(this.around.upstream(), this.settings, { name, headers });
+  }
+
+  /** What other objects get to know about it. */
+  get state(): BatchState {
+    const state = stateOf(this.journal, this.now);
+    if (state.kind !== 'known' || !state.isSent || !this.journal?.labels) return state;
+    return { ...state, ...(this.labels ? { classification: this.labels.report() } : { lacks: LABELS_ROOM }) };
+  }
+
+  wakeIn(milliseconds: number): void {
+    this.around.alarm.wakeFor(this.now + milliseconds);
+  }
+
+  /** Deletes the rows of its labels, if it has any, also those of a room that is not in use. */
+  clearLabels(): void {
+    if (!this.journal?.labels) return;
+    const tables = new Tables(this.storage);
+    const others = tables.read<{ name: string }>(
+      "select name from sqlite_master where type = 'table' and name in ('inputs', 'items', 'votes')",
+    );
+    tables.together(() => {
+      for (const { name } of others) tables.write(`delete from ${name}`);
+    });
   }
 }

@@ -1,22 +1,17 @@
 import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { deliverEnd } from '../../kit/delivery/deliver-event.ts';
+import { lacksRoom } from '../../kit/http/errors.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
-import {
-  type KeptAnswer,
-  keepAnswer,
-  RECALLED_AT_ONCE,
-  recallAnswers,
-} from '../../named/classify/classified-answers.ts';
-import type { ClassificationEnded } from '../classify-batches/classifications-answers.schema.ts';
-import type { ResultPage, TakenInput } from '../classify-batches/contracts/classification.ts';
-import { BatchRecord } from './batch-record.ts';
+import type { ClassificationEnded } from '../../named/classify/classifications-answers.schema.ts';
+import { failedResult } from '../../talk/answers/crossing-answer.ts';
+import type { Result } from '../../talk/contracts/conversation.ts';
+import { BatchRecord, LABELS_ROOM } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
-import { batchOf, classificationOf, isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
-import { electedOf, resultPage } from './label-results.ts';
+import { batchOf, isOpen, type Journal, NO_OUTCOMES } from './journal.ts';
 import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
 import { keptUntil, REFUSAL_MS, tidyBatch } from './tidy-batch.ts';
 import { decideUnknown, isListed, listedNextAt } from './unknown-batch.ts';
@@ -35,8 +30,6 @@ const ASKED_POLL_MS = 2_000;
 /** Milliseconds to pause after a failure without `retry-after`. */
 const FAILED_MS = 30_000;
 
-/** How many writes of KV one alarm makes. */
-const KEPT_IN_AN_ALARM = 500;
 type BatchEnded = z.output<typeof batchEnded>;
 
 /**
@@ -48,8 +41,6 @@ type BatchEnded = z.output<typeof batchEnded>;
 export class Batch extends EdgeObject implements BatchObject {
   readonly #record: BatchRecord;
   #polledAt = 0;
-  /** Answers on their way into the cache. */
-  #keeping: Promise<unknown> = Promise.resolve();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -59,33 +50,20 @@ export class Batch extends EdgeObject implements BatchObject {
   prepare(opening: BatchOpening): void {
     if (this.#journal) return;
     this.#record.begin({ ...opening, phase: 'prepared', createdAt: this.now() });
-    if (opening.labels) this.#record.labels.begin();
-    this.#wakeIn(PREPARED_MS);
-  }
-
-  async recall(account: string, hashes: string[]): Promise<[string, KeptAnswer][]> {
-    const known: [string, KeptAnswer][] = [];
-    for (let from = 0; from < hashes.length; from += RECALLED_AT_ONCE) {
-      known.push(...(await recallAnswers(this.env.STORE, account, hashes.slice(from, from + RECALLED_AT_ONCE))));
-    }
-    return known;
-  }
-
-  take(from: number, inputs: TakenInput[]): void {
-    if (this.#journal?.phase !== 'prepared') throw new Error('It is not prepared.');
-    this.#record.labels.add(from, inputs);
+    this.#record.labels?.begin();
+    this.#record.wakeIn(PREPARED_MS);
   }
 
   async endEmpty(): Promise<void> {
     if (this.#journal?.phase !== 'prepared') return;
     await endBatch(this.#record, { outcomes: NO_OUTCOMES, cost: 0 });
-    this.#wakeIn(0);
+    this.#record.wakeIn(0);
   }
 
-  results(after: number): ResultPage {
-    const { phase, labels, isErased } = this.#journal ?? {};
-    if (phase !== 'ended' || !labels || isErased) throw new Error('No results.');
-    return resultPage(this.#record.labels, after, labels);
+  async part(method: string, ...args: readonly unknown[]): Promise<Result<unknown>> {
+    const called = this.#record.labels?.methods[method];
+    if (!called) return failedResult(lacksRoom(LABELS_ROOM, 'This batch is one of labels'));
+    return { ok: true, value: await called(...args) };
   }
 
   closing(): boolean {
@@ -105,26 +83,25 @@ export class Batch extends EdgeObject implements BatchObject {
         this.#record.change({ phase: 'running', upstreamId, expiresAt, isReported: false });
       } else if (answer.kind === 'refused') this.#refuse(answer);
       else if (journal.phase === 'closing') this.#becomeUnknown();
-      this.#wakeIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
+      this.#record.wakeIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
       if (answer.kind === 'doubtful') await this.#record.try(() => this.#decideDoubtful(answer));
       await tellCancel(this.#record);
       await this.#record.try(() => tidyBatch(this.#record));
     }
-    return stateOf(this.#journal, this.now());
+    return this.#record.state;
   }
 
   async drop(isHeld: boolean): Promise<void> {
     const journal = this.#journal;
     if (!journal || !(journal.phase === 'prepared' || isUnanswered(journal))) return;
     this.#record.change({ phase: 'unsent', isReleased: !isHeld });
-    this.#wakeIn(0);
+    this.#record.wakeIn(0);
     await this.#record.try(() => tidyBatch(this.#record));
   }
 
   read(): BatchState {
-    const now = this.now();
-    if (this.#journal?.phase === 'running' && now - this.#polledAt > ASKED_POLL_MS) this.#wakeIn(0);
-    return stateOf(this.#journal, now);
+    if (this.#journal?.phase === 'running' && this.now() - this.#polledAt > ASKED_POLL_MS) this.#record.wakeIn(0);
+    return this.#record.state;
   }
 
   async cancel(): Promise<BatchState> {
@@ -132,19 +109,19 @@ export class Batch extends EdgeObject implements BatchObject {
     const mayRun = journal && !journal.isErased && (isOpen(journal) || journal.phase === 'prepared');
     if (mayRun && journal.cancelAt === undefined) {
       this.#record.change({ cancelAt: this.now(), isReported: false });
-      this.#wakeIn(FAILED_MS);
+      this.#record.wakeIn(FAILED_MS);
       await tellCancel(this.#record);
       await this.#record.try(() => tidyBatch(this.#record));
     }
-    return stateOf(this.#journal, this.now());
+    return this.#record.state;
   }
 
   async remove(): Promise<'removed' | 'running' | 'none'> {
     const journal = this.#journal;
-    if (stateOf(journal, this.now()).kind !== 'known' || !journal) return 'none';
+    if (this.#record.state.kind !== 'known' || !journal) return 'none';
     if (journal.phase !== 'ended') return 'running';
     this.#record.change({ isErased: true, isReported: true });
-    this.#wakeIn(FAILED_MS);
+    this.#record.wakeIn(FAILED_MS);
     // For the caller it is deleted now. If something fails, the alarm does it later.
     await this.#record.try(() => tidyBatch(this.#record));
     return 'removed';
@@ -153,14 +130,14 @@ export class Batch extends EdgeObject implements BatchObject {
   async erase(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
-    if (journal.labels) this.#record.labels.clear();
+    this.#record.clearLabels();
     this.#record.change({ isErased: true, isReported: true });
     if (isOpen(journal) && journal.cancelAt === undefined) this.#record.change({ cancelAt: this.now() });
     // Its last byte will not be sent any more.
     if (journal.phase === 'prepared') this.#record.change({ phase: 'unsent' });
-    this.#wakeIn(0);
+    this.#record.wakeIn(0);
     // They must be there before the account empties the cache.
-    await this.#keeping;
+    await this.#record.labels?.kept();
   }
 
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
@@ -168,7 +145,7 @@ export class Batch extends EdgeObject implements BatchObject {
     this.around.alarm.fired();
     await this.#record.try(() => this.#work());
     await this.#record.try(() => this.#deliverEnd());
-    await this.#record.try(() => this.#keepAnswers());
+    await this.#record.try(async () => await this.#record.labels?.keep());
     await this.#record.try(() => tidyBatch(this.#record));
     this.#wakeForNext();
   }
@@ -186,7 +163,7 @@ export class Batch extends EdgeObject implements BatchObject {
       case 'closing':
         if (this.now() < this.#answeredBy(journal)) return;
         this.#becomeUnknown();
-        return this.#wakeIn(0);
+        return this.#record.wakeIn(0);
       case 'unknown':
         return await decideUnknown(this.#record, journal);
       case 'running':
@@ -201,37 +178,13 @@ export class Batch extends EdgeObject implements BatchObject {
   async #deliverEnd(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
-    const classification = classificationOf(journal);
+    const classification = this.#record.labels?.report();
     if (classification) {
       const event_id = `evt_${classification.id}`;
       const what = () => ({ event_id, classification });
       return await deliverEnd<ClassificationEnded>(this.#record, 'classification.ended', what);
     }
     await deliverEnd<BatchEnded>(this.#record, 'batch.ended', () => ({ batch: batchOf(journal, this.now()) }));
-  }
-
-  /** Caches the answers for which every vote was valid. For the others, another try may give a better answer. */
-  async #keepAnswers(): Promise<void> {
-    const { phase, account, labels, isErased } = this.#journal ?? {};
-    if (phase !== 'ended' || account === undefined || !labels || labels.cacheSeconds === 0 || isErased) return;
-    const tables = this.#record.labels;
-    const page = tables.unkept(KEPT_IN_AN_ALARM);
-    if (page.length === 0) return;
-    // If the store fails, they are kept later.
-    this.#wakeIn(FAILED_MS);
-    const keeping = Promise.all(
-      page.map(async ({ n, hash }) => {
-        const votes = tables.votesOf(n);
-        const isWhole = votes.length === labels.votes && votes.every((vote) => !('error' in vote));
-        const answer = isWhole ? electedOf(votes, labels) : undefined;
-        if (answer) await keepAnswer(this.env.STORE, account, hash, answer, labels.cacheSeconds);
-      }),
-    );
-    this.#keeping = keeping.catch(() => {});
-    await keeping;
-    if (!this.#journal || this.#journal.isErased) return;
-    tables.noteKept(page.map(({ n }) => n));
-    this.#wakeIn(0);
   }
 
   #becomeUnknown(): void {
@@ -254,7 +207,7 @@ export class Batch extends EdgeObject implements BatchObject {
     if (!journal) return;
     const now = this.now();
     const { phase, createdAt, closingAt = createdAt, endedAt = createdAt, delivery } = journal;
-    if (isUntidy(journal)) this.#wakeIn(FAILED_MS);
+    if (isUntidy(journal)) this.#record.wakeIn(FAILED_MS);
     if (phase === 'prepared') this.around.alarm.wakeFor(createdAt + PREPARED_MS);
     else if (phase === 'refused') this.around.alarm.wakeFor(endedAt + REFUSAL_MS);
     else if (phase === 'ended')
@@ -279,10 +232,6 @@ export class Batch extends EdgeObject implements BatchObject {
       // Unreadable settings are reported elsewhere.
       return this.now() + UNREADABLE_MS;
     }
-  }
-
-  #wakeIn(milliseconds: number): void {
-    this.around.alarm.wakeFor(this.now() + milliseconds);
   }
 }
 

@@ -4,33 +4,28 @@
  * no batch exists.
  */
 
-import { bufferedResponse } from '../../claude/buffered-answer.ts';
-import { readStart } from '../../claude/carry/read-start.ts';
-import { headersDown, headersUp } from '../../claude/headers.ts';
-import { refusalIn, verdict } from '../../claude/judge.ts';
+import { headersUp } from '../../claude/headers.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
 import { contextOf, type RequestContext } from '../../gate/auth/context.ts';
 import { putOnList } from '../../gate/auth/list-account.ts';
-import { pause } from '../../kit/async/pause.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
-import { ApiError, finalError, invalidRequest, notFound, tryAgain } from '../../kit/http/errors.ts';
+import { ApiError, finalError, invalidRequest, tryAgain } from '../../kit/http/errors.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { requireJson } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { parseObject, stringOrUndefined } from '../../kit/json/object.ts';
 import { admissionRequestOf, grantedBy } from '../../money/admission/ask-account.ts';
 import { mayAsk } from '../../money/admission/may-ask.ts';
 import { tellOfKeys } from '../../money/admission/request-meter.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import type { LabelsOpening } from '../classify-batches/contracts/classification.ts';
-import { BatchBody, type OuterMember } from './batch-body.ts';
+import { BatchBody } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
 import { type BatchPlace, callBatch } from './call-batch.ts';
-import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from './contracts/batch.ts';
+import type { BatchDecision, BatchOpening, BatchOrder, LabelsOpening } from './contracts/batch.ts';
+import { batchOrRefusal, finishUpload, refusedOf, refusedUpstream } from './create-answer.ts';
 import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
@@ -41,13 +36,9 @@ import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.
 const MOST_ITEM_BYTES = 16 * 1024 * 1024;
 /** Bytes of memory for a batch of short items while it is made: pieces, ids, prices. */
 const ROOM_BYTES = 6 * 1024 * 1024;
-/** Milliseconds that the body of the upstream's answer to a create may take. */
-const ANSWER_BODY_MS = 15_000;
 const DELIVER_URL = 'deliver_url';
 /** The headers that later calls about a batch need. */
 const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
-
-type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
 
 /** The most bytes that the API accepts. In a classification the prompt is repeated in each item. */
 const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
@@ -59,6 +50,8 @@ interface OwnBatch {
   digest: string;
   deliverUrl: string | undefined;
   labels: LabelsOpening;
+  /** Whether nothing has to go up. */
+  isEmpty: boolean;
   /** Hands the inputs to the object, once the hold stands and before the batch exists. */
   giveInputs(place: BatchPlace): Promise<void>;
 }
@@ -105,7 +98,7 @@ export async function createBatch(c: BatchContext, own?: OwnBatch): Promise<Resp
     return await readAndClose(creation);
   } catch (thrown) {
     // The upstream's answer is read first, because it ends together with the upload.
-    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response, items) : undefined;
+    const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response, chosenTarget(items)) : undefined;
     upload.abort();
     if (!refused) throw thrown;
     return refusedUpstream(refused, context);
@@ -122,8 +115,8 @@ function chosenTarget({ target }: ItemReader): BatchTarget {
 
 async function readAndClose(creation: Creation): Promise<Response> {
   const { c, context, items, total, upload, isDry, own } = creation;
-  if (own?.labels.counts.requests === 0) {
-    return await closeBatch(creation, await orderOf(creation, own.digest), { url: own.deliverUrl, others: [] });
+  if (own?.isEmpty) {
+    return await closeBatch(creation, await orderOf(creation, own.digest), { url: own.deliverUrl, others: new Map() });
   }
   const mostBytes = own ? MOST_WRITTEN_BYTES : context.settings.MAX_BATCH_BYTES;
   const body = new BatchBody(MOST_ITEM_BYTES);
@@ -149,11 +142,11 @@ async function readAndClose(creation: Creation): Promise<Response> {
 }
 
 /** Removes this edge's own members from the members beside the list. */
-function outerMembers(members: readonly OuterMember[], { context, own: ours }: Creation) {
-  if (ours) return { url: ours.deliverUrl, others: members };
-  const others = members.filter(({ key }) => key !== DELIVER_URL);
-  const own = members.findLast(({ key }) => key === DELIVER_URL);
-  const given: unknown = own && JSON.parse(own.text);
+function outerMembers(others: Map<string, string>, { context, own: ours }: Creation) {
+  if (ours) return { url: ours.deliverUrl, others };
+  const text = others.get(DELIVER_URL);
+  others.delete(DELIVER_URL);
+  const given: unknown = text && JSON.parse(text);
   return { url: checkedDeliverUrl(given ?? undefined, context.settings.BATCH_DELIVER_URL, context.settings), others };
 }
 
@@ -180,10 +173,11 @@ async function orderOf({ c, context, id, total, isDry }: Creation, digest: strin
 async function closeBatch(
   creation: Creation,
   order: BatchOrder,
-  { url, others }: { url: string | undefined; others: readonly OuterMember[] },
+  { url, others }: { url: string | undefined; others: ReadonlyMap<string, string> },
 ): Promise<Response> {
-  const { context, upload, id, total, own } = creation;
-  const place = { env: creation.c.env, settings: context.settings, account: context.identity.account, id };
+  const { context, upload, items, id, total, own } = creation;
+  const { settings } = context;
+  const place = { env: creation.c.env, settings, account: context.identity.account, id };
   await callBatch(place, (batch) => batch.prepare(batchOpening(creation, order, url)));
   let isHeld = true;
   let isClosing = false;
@@ -212,7 +206,7 @@ async function closeBatch(
     if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld), 'persistent'));
   }
   // From here on a batch may exist, even after a crash. The journal knows it, and nothing is sent again.
-  const sending = finish(creation, others).then((answer) =>
+  const sending = finishUpload(upload, chosenTarget(items), others, settings.UPSTREAM_TIMEOUT_MS).then((answer) =>
     callBatch(place, (batch) => batch.answered(answer), 'persistent'),
   );
   context.waitUntil(sending);
@@ -231,40 +225,6 @@ async function decided(
     return account.admitBatchJson(text);
   });
   return { decision: JSON.parse(answer) as BatchDecision, asked };
-}
-
-function batchOrRefusal(state: BatchState, context: RequestContext): Response {
-  if (state.kind === 'known') {
-    const { batch } = state;
-    if (batch.unknown === undefined) return Response.json(batch);
-    throw finalError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
-  }
-  if (state.kind === 'none') throw notFound('The batch was deleted meanwhile.');
-  return refusedUpstream(state, context);
-}
-
-async function finish(
-  { upload, context, items }: Creation,
-  others: Parameters<Upload['finish']>[0],
-): Promise<CreateAnswer> {
-  let response: Response;
-  try {
-    response = await upload.finish(others, context.settings.UPSTREAM_TIMEOUT_MS);
-  } catch (thrown) {
-    if (!(thrown instanceof RefusedEarly)) return { kind: 'lost' };
-    response = thrown.response;
-  }
-  const refused = await refusedOf(response, items);
-  const json = parseObject(refused.body);
-  if (response.ok && typeof json?.id === 'string') {
-    return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
-  }
-  const { kind } = verdict(response, { text: refused.body, elapsedMs: 0 });
-  // Below 200 it was taken, and its answer is still to come. Above 500 a gateway has lost it, or has not waited for it.
-  if (response.status < 300 || (response.status > 500 && kind === 'down')) return { kind: 'lost' };
-  // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
-  const isOfGateway = response.status > 500 && json?.type !== 'error';
-  return { kind: kind === 'down' || isOfGateway ? 'doubtful' : 'refused', ...refused };
 }
 
 function batchOpening(
@@ -325,25 +285,6 @@ function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
   if (decision.outcome !== 'refused') return undefined;
   const { reason, left, late } = decision.refusal;
   return (reason === 'spend' || reason === 'held') && !late ? left : undefined;
-}
-
-/** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
-function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
-  const response = { status, headers: new Headers(headers) };
-  const refusal = refusalIn(response, body);
-  return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
-}
-
-async function refusedOf(response: Response, items: ItemReader): Promise<CreateRefusal> {
-  const { status, headers } = response;
-  // Only a few bytes. If they do not come, their text is lost.
-  const start = readStart(response).then(async ({ text, response: whole }) => {
-    await whole.body?.cancel();
-    return text;
-  });
-  const body = await Promise.race([start, pause(ANSWER_BODY_MS).then(() => '')]);
-  chosenTarget(items).noted(verdict(response, { text: body, elapsedMs: 0 }));
-  return { status, body, headers: { ...headersDown(headers) } };
 }
 
 /** @returns the query as it goes up, without this edge's own parameter. */

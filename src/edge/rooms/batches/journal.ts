@@ -5,10 +5,8 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import type { PendingDelivery } from '../../kit/delivery/deliver-event.ts';
 import { isoTime, isoTimeOrNull } from '../../kit/http/times.ts';
 import type { ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
-import type { ClassificationReport } from '../classify-batches/contracts/classification.ts';
 import type { MessageBatch, OutcomeCounts } from './batches-answers.schema.ts';
 import type { BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
-import { shownLabels } from './label-report.ts';
 
 /**
  * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), unknown (the upstream has
@@ -87,31 +85,17 @@ function toldOfUnknown({ id, items, closingAt }: Journal): string {
   return `The upstream did not say whether it has made the batch ${id}. Look for one of ${items} items made about ${isoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
 }
 
-/** @returns a batch as a classification, if it is one */
-export function classificationOf({ id, phase, labels, ...journal }: Journal): ClassificationReport | undefined {
-  if (!labels) return undefined;
-  const { labelled, usage, cost, createdAt, cancelAt, endedAt } = journal;
-  const counts = { ...labels.counts, ...labelled };
-  return shownLabels({
-    ...{ ...labels, id: id.replace('msgbatch_', 'clsbatch_'), batch: id, isEnded: phase === 'ended', counts },
-    ...{ usage, cost, createdAt, cancelAt, endedAt },
-  });
-}
-
-/** @returns what other objects get to know about a batch. */
+/** @returns what other objects get to know about a batch; of one of labels, without them. */
 export function stateOf(journal: Journal | undefined, now: number): BatchState {
   if (!journal || journal.isErased || journal.phase === 'unsent') return { kind: 'none' };
   if (journal.phase === 'refused') {
     return journal.refusal ? { kind: 'refused', ...journal.refusal } : { kind: 'none' };
   }
   const { upstreamId, upstream: name, headers } = journal;
-  const isSent = journal.phase !== 'prepared';
-  const classification = isSent && classificationOf(journal);
   return {
     kind: 'known',
     batch: batchOf(journal, now),
-    isSent,
-    ...(classification ? { classification } : {}),
+    isSent: journal.phase !== 'prepared',
     upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
   };
 }

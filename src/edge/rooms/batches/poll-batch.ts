@@ -3,14 +3,12 @@
 import { pricesAt } from '../../claude/upstreams/prices.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
-import { inSteps } from '../../kit/async/in-steps.ts';
 import { firstDelivery } from '../../kit/delivery/deliver-event.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
 import type { BatchRecord } from './batch-record.ts';
 import type { BatchSettlementRow } from './contracts/batch.ts';
 import { type Journal, NO_OUTCOMES } from './journal.ts';
-import { countOutcomes, LabelWriter, RESULTS_AT_ONCE } from './label-results.ts';
 import { type ResultSums, readResults } from './read-results.ts';
 import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
 
@@ -65,17 +63,13 @@ async function readSums(record: BatchRecord, upstreamId: string): Promise<Labell
   if (!journal) throw new Error('The batch was deleted meanwhile.');
   const answered = await record.calls.results(upstreamId);
   const models = pricesAt(settings, journal.upstream);
-  const { makesThings, isErased, labels, upstream = '' } = journal;
+  const { makesThings, isErased, upstream = '' } = journal;
   const note = async (made: readonly MadeId[]) => {
     // If the account was erased meanwhile, nothing is noted.
     if (record.journal?.isErased) return;
     await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
   };
-  const writer =
-    labels &&
-    new LabelWriter(labels, (votes) => {
-      if (record.journal && !record.journal.isErased) record.labels.addVotes(votes);
-    });
+  const writer = record.labels?.writer();
   const sums = await readResults(answered, journal, {
     models,
     note: makesThings && !isErased ? note : undefined,
@@ -107,13 +101,11 @@ async function settleRows(
 
 /** Notes that a batch has ended, and that its end must be delivered. */
 export async function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost' | 'usage'>): Promise<void> {
-  const { phase, labels } = record.journal ?? {};
-  const isOver = () => record.journal?.phase !== phase;
-  const partsAfter = (n: number) => (isOver() ? [] : record.labels.partsAfter(n, RESULTS_AT_ONCE));
-  const labelled = labels && (await inSteps(countOutcomes(partsAfter, labels)));
+  const { phase } = record.journal ?? {};
+  const labelled = await record.labels?.count();
   // It was ended or forgotten meanwhile.
   const { journal, now } = record;
-  if (!journal || isOver()) return;
+  if (!journal || journal.phase !== phase) return;
   const delivery = journal.isErased ? {} : firstDelivery(record);
   // Of what never went up the account has no batch to show.
   const isReported = journal.items === 0;

@@ -9,7 +9,6 @@ import type { BoundedItem } from './item.ts';
 const MODELS_UNKNOWN = '(unknown)';
 /** The most models of a batch. More names cannot be real models. */
 const MOST_MODELS = 200;
-const FIRST_COSTS = 1_024;
 
 interface ModelTotal {
   items: number;
@@ -22,9 +21,8 @@ export class BatchTotal {
   readonly #ids = new Set<string>();
   readonly #rows = new Map<string, ModelTotal>();
   readonly #models = new Map<string, readonly string[]>();
-  /** The most that each item can cost, with eight bytes per item. */
-  #costs = new Float64Array(FIRST_COSTS);
-  #items = 0;
+  /** The most that each item can cost. A list of numbers takes eight bytes for each. */
+  readonly #costs: Nanodollars[] = [];
   /** Whether every model is in the price table. */
   known = true;
   /** Whether an item asks for a cache lifetime of an hour. */
@@ -33,7 +31,7 @@ export class BatchTotal {
   makesThings = false;
 
   get items(): number {
-    return this.#items;
+    return this.#costs.length;
   }
 
   /** @returns every model that may be billed, each with all of its names. */
@@ -57,13 +55,7 @@ export class BatchTotal {
     this.known &&= item.known;
     this.cachesLong ||= item.cachesLong;
     this.makesThings ||= item.makesThings;
-    if (this.#items === this.#costs.length) {
-      const grown = new Float64Array(this.#costs.length * 2);
-      grown.set(this.#costs);
-      this.#costs = grown;
-    }
-    this.#costs[this.#items] = cost;
-    this.#items += 1;
+    this.#costs.push(cost);
   }
 
   /** @returns the order for the account, by model. @param requestId the id of the first row */
@@ -79,10 +71,10 @@ export class BatchTotal {
   /** @returns how many items, from the first one on, an amount of money pays for. */
   fitting(left: Nanodollars): number {
     let sum = 0;
-    for (let at = 0; at < this.#items; at += 1) {
-      sum += this.#costs[at] as number;
+    for (const [at, cost] of this.#costs.entries()) {
+      sum += cost;
       if (sum > left) return at;
     }
-    return this.#items;
+    return this.items;
   }
 }

@@ -5,7 +5,7 @@
 
 import { encoder } from '../../kit/http/bytes.ts';
 import { ApiError, tooLarge, tryAgain } from '../../kit/http/errors.ts';
-import { LONG_ITEM, type OuterMember } from './batch-body.ts';
+import { LONG_ITEM } from './batch-body.ts';
 
 /** The most bytes that the API accepts, including prefixes. */
 const MOST_UPLOADED = 256 * 1024 * 1024;
@@ -79,12 +79,12 @@ export class Upload {
   /**
    * Sends the end of the body.
    *
-   * @param others members after the list
+   * @param others the JSON text of each member after the list, by its key
    * @param timeoutMs how many milliseconds the answer may take
    * @returns the upstream's answer
    */
-  async finish(others: readonly OuterMember[], timeoutMs: number): Promise<Response> {
-    const members = others.map(({ key, text }) => `,${JSON.stringify(key)}:${text}`).join('');
+  async finish(others: ReadonlyMap<string, string>, timeoutMs: number): Promise<Response> {
+    const members = Array.from(others, ([key, text]) => `,${JSON.stringify(key)}:${text}`).join('');
     const timer = setTimeout(() => this.abort(), timeoutMs);
     try {
       const answer = this.#begun().answer;

@@ -8,8 +8,9 @@ import { inSteps, Pacer, type Steps } from '../../kit/async/in-steps.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import type { KeptAnswer } from '../../named/classify/classified-answers.ts';
+import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { BatchWork } from '../../named/classify/classify.route.ts';
+import type { KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
 import { faultInInput, taskHash } from '../../named/classify/task/classify.ts';
 import { BATCH_THINKING_TOKENS, classificationRequest } from '../../named/classify/task/prompt.ts';
 import type { Task } from '../../named/classify/task/task.ts';
@@ -18,7 +19,8 @@ import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { createBatch, newBatchId } from '../batches/create-batch.ts';
 import type { BatchContext } from '../batches/item.ts';
 import { BATCHES_PATH } from '../batches/upstream-batches.ts';
-import type { ClassificationReport, InputFault, LabelCounts, TakenInput } from './contracts/classification.ts';
+import { callLabels } from './call-classification.ts';
+import type { InputFault, LabelCounts, TakenInput } from './contracts/classification.ts';
 
 /** The most inputs, and the most characters of their ids, that go to the object in one call. */
 const TAKEN_AT_ONCE = 1_000;
@@ -71,6 +73,7 @@ export async function beginClassification(
     digest,
     deliverUrl,
     labels,
+    isEmpty: counts.requests === 0,
     giveInputs: (to) => giveInputs(plan, to),
   });
   if (!made.ok) return made;
@@ -114,7 +117,7 @@ async function recall({ inputs, items, hashes, known }: Plan, task: Task, place:
   const all = [...places.keys()];
   for (let from = 0; from < all.length; from += RECALLED_IN_A_CALL) {
     const some = all.slice(from, from + RECALLED_IN_A_CALL);
-    for (const [hash, answer] of await callBatch(place, (batch) => batch.recall(place.account, some))) {
+    for (const [hash, answer] of await callLabels(place, 'recall', place.account, some)) {
       known.set(places.get(hash) ?? -1, answer);
     }
   }
@@ -139,7 +142,7 @@ async function giveInputs({ inputs, items, faults, hashes, known }: Plan, place:
   let from = 0;
   let characters = 0;
   const give = async () => {
-    await callBatch(place, (batch) => batch.take(from, page));
+    await callLabels(place, 'take', from, page);
     from += page.length;
     page = [];
     characters = 0;

@@ -1,27 +1,20 @@
 import { fromUsd, type Nanodollars } from '../../claude/pricing/cost.ts';
 import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
-import { inSteps } from '../../kit/async/in-steps.ts';
 import { deliverEnd, firstDelivery, type PendingDelivery } from '../../kit/delivery/deliver-event.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import { ObjectRecord, RECORD_TABLE } from '../../kit/objects/object-record.ts';
+import type { ClassificationEnded, ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import { callBatch } from '../batches/call-batch.ts';
 import type { BatchState, UpstreamBatch } from '../batches/contracts/batch.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
-import { shownLabels } from '../batches/label-report.ts';
-import { countOutcomes, LabelWriter, RESULTS_AT_ONCE, resultPage } from '../batches/label-results.ts';
-import { LabelTables } from '../batches/label-tables.ts';
 import { resultLines } from '../batches/read-results.ts';
 import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
-import type { ClassificationEnded } from './classifications-answers.schema.ts';
-import type {
-  ClassificationObject,
-  ClassificationReport,
-  LabelCounts,
-  LabelTask,
-  ResultPage,
-} from './contracts/classification.ts';
+import type { ClassificationObject, LabelCounts, LabelTask, ResultPage } from './contracts/classification.ts';
+import { shownLabels } from './label-report.ts';
+import { countOutcomes, LabelWriter, resultPage } from './label-results.ts';
+import { LabelTables } from './label-tables.ts';
 
 /** A request that was making one is dead when it is silent for this time. */
 const JOB_MAKING_MS = 5 * MINUTE_MS;
@@ -155,8 +148,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
   /** Counts the outcomes of the inputs. From then on there are results. */
   async #end(sums: Pick<Job, 'cost' | 'usage'>): Promise<void> {
     const isOver = () => this.#job?.phase !== 'running';
-    const partsAfter = (n: number) => (isOver() ? [] : this.#tables.partsAfter(n, RESULTS_AT_ONCE));
-    const labelled = this.#job && (await inSteps(countOutcomes(partsAfter, this.#job)));
+    const labelled = this.#job && (await countOutcomes(this.#tables, this.#job, isOver));
     const job = this.#job;
     // It was ended or deleted meanwhile.
     if (!job || isOver()) return;

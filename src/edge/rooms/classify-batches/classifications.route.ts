@@ -1,14 +1,15 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
-import { notFound } from '../../kit/http/errors.ts';
+import { lacksRoom, notFound } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { BatchWork } from '../../named/classify/classify.route.ts';
 import { callBatch } from '../batches/call-batch.ts';
 import type { BatchState } from '../batches/contracts/batch.ts';
 import { beginClassification } from './begin-classification.ts';
-import { callClassification } from './call-classification.ts';
-import type { ClassificationReport, ResultPage } from './contracts/classification.ts';
+import { callClassification, callLabels } from './call-classification.ts';
+import type { ResultPage } from './contracts/classification.ts';
 
 const PATH = '/classifications';
 
@@ -63,12 +64,16 @@ async function found(c: Context<AppEnv>): Promise<FoundClassification> {
   if (!/^clsbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id)) missing();
   const old = { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };
   const place = { ...old, id: id.replace('clsbatch_', 'msgbatch_') };
-  const reportIn = (state: BatchState) => (state.kind === 'known' ? state.classification : undefined);
+  const reportIn = (state: BatchState) => {
+    if (state.kind !== 'known') return undefined;
+    if (state.lacks) throw lacksRoom(state.lacks, 'This is a classification by batch');
+    return state.classification;
+  };
   const report = reportIn(await callBatch(place, (batch) => batch.read()));
   if (report) {
     return {
       report,
-      results: (after) => callBatch(place, (batch) => batch.results(after)),
+      results: (after) => callLabels(place, 'results', after),
       cancel: async () => reportIn(await callBatch(place, (batch) => batch.cancel())),
     };
   }

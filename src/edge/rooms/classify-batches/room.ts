@@ -1,6 +1,7 @@
 import { batchesRoom } from '../batches/room.ts';
 import type { Room } from '../room.ts';
 import { CLASSIFICATION_ROUTES, classifyByBatch } from './classifications.route.ts';
+import { LabelsOfBatch } from './labels-of-batch.ts';
 
 /** Classifications by batch. */
 export const classifyBatchesRoom: Room = {
@@ -9,4 +10,5 @@ export const classifyBatchesRoom: Room = {
   routes: CLASSIFICATION_ROUTES,
   bindings: { CLASSIFICATION: 'ClassificationJob' },
   classifyByBatch,
+  batchLabels: (batch) => new LabelsOfBatch(batch),
 };

@@ -1,11 +1,5 @@
 import type { Room } from '../room.ts';
-import { webhooksRoom } from '../webhooks/room.ts';
-import { ALERT_ROUTES } from './alerts.route.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 
-/** What operators look at: metrics, alerts, refusals. Alerts are delivered as what webhooks have brought is. */
-export const operatorRoom: Room = {
-  name: 'operator',
-  needs: [webhooksRoom],
-  routes: [...ALERT_ROUTES, ...METRICS_ROUTES],
-};
+/** What operators look at: metrics, and when they are alerted. */
+export const operatorRoom: Room = { name: 'operator', routes: METRICS_ROUTES };

@@ -1,14 +1,19 @@
+import { settingsOf } from '../../gate/settings/settings.ts';
+import { inboxStub } from '../../kit/objects/stubs.ts';
+import { ALERT_SOURCE } from '../../money/alerts/alert-outbox.ts';
 import type { Room } from '../room.ts';
+import { ALERT_ROUTES } from './alerts.route.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';
 import { createConsumer } from './webhook-job.ts';
 import { takeSources, WEBHOOK_ROUTES } from './webhooks.route.ts';
 
-/** Webhooks: events that are classified or answered. */
+/** Webhooks: events that are classified or answered; and alerts, which are kept and delivered as they are. */
 export const webhooksRoom: Room = {
   name: 'webhooks',
-  routes: WEBHOOK_ROUTES,
+  routes: [...WEBHOOK_ROUTES, ...ALERT_ROUTES],
   options: takeSources,
   queue: createConsumer(),
+  alertInbox: (env, alert) => inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(alert),
   bindings: { INBOX: 'Inbox', QUEUE: null },
   settings: {
     schema: webhookSettings,

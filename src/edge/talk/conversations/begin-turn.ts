@@ -1,9 +1,9 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
 import { joinedBetas } from '../../claude/headers.ts';
+import { lacksRoom } from '../../kit/http/errors.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { checkRetained } from '../../named/prefixes/retained-prefix.ts';
-import { lacksRoom } from '../answers/crossing-answer.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';

@@ -3,10 +3,11 @@
 import { within } from '../../kit/async/timeout.ts';
 import { room } from '../../kit/http/body-room.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
+import { lacksRoom } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { crossingText, failedResult, lacksRoom, unknownConversation } from '../answers/crossing-answer.ts';
+import { crossingText, failedResult, unknownConversation } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { BoundCaller, CrossingText, Result } from '../contracts/conversation.ts';
 import { refusedToBound } from '../contracts/guard.ts';

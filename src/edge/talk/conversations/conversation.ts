@@ -3,6 +3,7 @@
 import { hidesTools } from '../../gate/identity/only.ts';
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { within } from '../../kit/async/timeout.ts';
+import { lacksRoom } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
@@ -11,7 +12,6 @@ import {
   conflict,
   failedResult,
   idTaken,
-  lacksRoom,
   noMessage,
   pack,
   receivedText,

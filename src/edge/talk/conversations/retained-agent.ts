@@ -3,10 +3,10 @@
 import type { Identity } from '../../gate/identity/caller.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
+import { lacksRoom } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { memoryOf, requireStored, type StoredKind } from '../../named/versions/find-stored.ts';
-import { lacksRoom } from '../answers/crossing-answer.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { RetainedAgent } from '../storage/rows.ts';

@@ -4,9 +4,9 @@ import { beforeEach, expect, test } from 'vitest';
 import { DAY_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub, batchStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { ClassificationReport } from '../../../../src/edge/named/classify/classifications-answers.schema.ts';
 import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
-import { LabelTables } from '../../../../src/edge/rooms/batches/label-tables.ts';
-import type { ClassificationReport } from '../../../../src/edge/rooms/classify-batches/contracts/classification.ts';
+import { LabelTables } from '../../../../src/edge/rooms/classify-batches/label-tables.ts';
 import {
   around,
   inputsOf,
@@ -75,7 +75,7 @@ async function expectPaid(edge: JobEdge, { batch, cost_usd }: ClassificationRepo
   expect(listed).toEqual([{ id: batch }]);
 }
 
-const CALLS = ['prepare', 'take', 'closing', 'answered'];
+const CALLS = ['prepare', 'part', 'closing', 'answered'];
 const KILLS = CALLS.flatMap((method) =>
   ['call', 'answer'].flatMap((what) => ['lives', 'dies'].map((maker) => [what, method, maker] as const)),
 );

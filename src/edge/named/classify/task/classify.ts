@@ -4,9 +4,9 @@
  */
 
 import { ApiError, invalidRequest } from '../../../kit/http/errors.ts';
-import { answerHash, type KeptAnswer, keepAnswer, recallAnswer } from '../classified-answers.ts';
+import { answerHash, keepAnswer, recallAnswer } from '../../../kit/kv/kept-answers.ts';
 import { MAX_INPUT_BYTES } from '../classify.schema.ts';
-import type { ClassifyUsage } from '../classify-answers.schema.ts';
+import type { ClassifyUsage, KeptAnswer } from '../classify-answers.schema.ts';
 import { ConcurrencyLimiter } from './concurrency-limiter.ts';
 import { type FailedCall, type NotClassified, unlabelled } from './failure.ts';
 import type { Choice } from './prompt.ts';
@@ -42,7 +42,7 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   const wrong = faultInInput(input);
   if (wrong || typeof input !== 'string') return failed(task, { reason: 'input', error: wrong ?? notText() }, []);
   const hash = cacheSeconds === 0 ? undefined : await taskHash(task, input);
-  const known = hash === undefined ? undefined : await recallAnswer(by.store, account, hash);
+  const known = hash === undefined ? undefined : await recallAnswer<KeptAnswer>(by.store, account, hash);
   if (known) return done(task, { ...known, cached: true }, []);
   const limiter = by.limiter ?? createLimiter();
   const answers = await Promise.all(Array.from({ length: votes }, () => takeVote(task, input, { ...by, limiter })));

@@ -4,13 +4,8 @@ import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
 import type { Tokens } from '../../../money/contracts/settlement.ts';
-import type { KeptAnswer } from '../../../named/classify/classified-answers.ts';
-import type {
-  ClassificationReport,
-  LabelsOpening,
-  ResultPage,
-  TakenInput,
-} from '../../classify-batches/contracts/classification.ts';
+import type { ClassificationReport } from '../../../named/classify/classifications-answers.schema.ts';
+import type { Result } from '../../../talk/contracts/conversation.ts';
 import type { MessageBatch, OutcomeCounts } from '../batches-answers.schema.ts';
 
 declare module '../../../kit/objects/bindings.ts' {
@@ -86,6 +81,10 @@ export interface BatchSettlementRow {
   upstream?: string | undefined;
 }
 
+/** What the answers of a batch are read by if they are labels. The room that makes such batches adds its members. Plain JSON. */
+// biome-ignore lint/suspicious/noEmptyInterface: a room fills it
+export interface LabelsOpening {}
+
 /** A batch at its beginning. This is enough to bring it to its end after any crash. Plain JSON. */
 export interface BatchOpening {
   id: string;
@@ -108,7 +107,7 @@ export interface BatchOpening {
   headers: Record<string, string>;
   /** The address to which its end is reported; null for none. Default: BATCH_DELIVER_URL. */
   deliverUrl?: string | null | undefined;
-  /** If it is a classification: what its inputs share. */
+  /** If it is a classification. */
   labels?: LabelsOpening | undefined;
 }
 
@@ -131,7 +130,9 @@ export type BatchState =
       upstream: UpstreamBatch | undefined;
       isSent: boolean;
       /** If it is a classification, once it is sent. */
-      classification?: ClassificationReport;
+      classification?: ClassificationReport | undefined;
+      /** The room that would say more of it, and is not in use. */
+      lacks?: string;
     }
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   | { kind: 'none' };
@@ -152,14 +153,10 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
    * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
   closing(): boolean;
-  /** @returns the cached answers of an account by their hashes. A request may not read so many itself */
-  recall(account: string, hashes: string[]): Promise<[string, KeptAnswer][]>;
-  /** Takes inputs of a classification that is prepared. @param from the place of the first one among all */
-  take(from: number, inputs: TakenInput[]): void;
-  /** Ends a classification of which nothing has to go up. */
+  /** Ends a batch of which nothing has to go up. */
   endEmpty(): Promise<void>;
-  /** @returns the next results of a classification */
-  results(after: number): ResultPage;
+  /** Calls a method of what the room of labels has in this object. @returns what it returns; a 409 where that is not in use */
+  part(method: string, ...args: readonly unknown[]): Promise<Result<unknown>>;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
   /**

@@ -1,11 +1,9 @@
 /** What a batch gets, and says, that is a classification; and what is left of the object of one. */
 
 import type * as z from '../../../kit/http/zod.ts';
-import type { KeptAnswer } from '../../../named/classify/classified-answers.ts';
+import type { ClassificationReport } from '../../../named/classify/classifications-answers.schema.ts';
 import type { classifierContent } from '../../../named/classify/classifiers-answers.schema.ts';
-import type { classificationReport } from '../classifications-answers.schema.ts';
-
-export type ClassificationReport = z.output<typeof classificationReport>;
+import type { KeptAnswer } from '../../../named/classify/classify-answers.schema.ts';
 
 /** What is needed to read an answer. */
 type ChoosingClassifier = Pick<z.output<typeof classifierContent>, 'labels' | 'multi' | 'allow_none'> & {
@@ -22,14 +20,16 @@ export interface LabelTask {
 /** How many inputs there are: all, with a known answer, sharing an answer; and how many requests go up. */
 export type LabelCounts = Pick<ClassificationReport['counts'], 'inputs' | 'cached' | 'repeated' | 'requests'>;
 
-/** A classification by batch: everything that its inputs share. Plain JSON. */
-export interface LabelsOpening extends LabelTask {
-  /** How long its answers are cached; 0 for not at all. */
-  cacheSeconds: number;
-  model: string;
-  /** name@version of a stored classifier. */
-  version: string | null;
-  counts: LabelCounts;
+// Everything that the inputs of a classification by batch share.
+declare module '../../batches/contracts/batch.ts' {
+  interface LabelsOpening extends LabelTask {
+    /** How long its answers are cached; 0 for not at all. */
+    cacheSeconds: number;
+    model: string;
+    /** name@version of a stored classifier. */
+    version: string | null;
+    counts: LabelCounts;
+  }
 }
 
 /** One input on its way into the object. */
@@ -48,6 +48,16 @@ export interface TakenInput {
 export interface InputFault {
   type: string;
   message: string;
+}
+
+/** What is called in the object of a batch of labels. */
+export interface LabelMethods {
+  /** @returns the cached answers of an account by their hashes. A request may not read so many itself */
+  recall(account: string, hashes: string[]): Promise<[string, KeptAnswer][]>;
+  /** Takes inputs of a classification that is prepared. @param from the place of the first one among all */
+  take(from: number, inputs: TakenInput[]): void;
+  /** @returns the next results */
+  results(after: number): ResultPage;
 }
 
 /** A page of results as lines of JSON, and the place of the last one; null after the end. */

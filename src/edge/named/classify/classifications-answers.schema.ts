@@ -1,6 +1,6 @@
 import { count, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { classifyUsage } from '../../named/classify/classify-answers.schema.ts';
+import { classifyUsage } from './classify-answers.schema.ts';
 
 /** A classification by batch, and how far it has come. */
 export const classificationReport = z.object({
@@ -25,6 +25,8 @@ export const classificationReport = z.object({
   ended_at: z.nullable(time),
   results_url: z.described(z.nullable(z.string()), 'Null until it has ended.'),
 });
+
+export type ClassificationReport = z.output<typeof classificationReport>;
 
 /** What is delivered once a classification has ended. */
 const classificationEnded = z.object({

@@ -1,7 +1,7 @@
 import { route } from '../../gate/auth/route.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-outbox.ts';
-import { callInbox } from '../webhooks/inbox/call-inbox.ts';
+import { callInbox } from './inbox/call-inbox.ts';
 
 /** Alerts: what was spent beyond a share of a limit, and what went wrong; for admins. */
 export const ALERT_ROUTES = [

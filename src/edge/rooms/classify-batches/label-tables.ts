@@ -1,9 +1,9 @@
 /** The rows of a classification by batch. */
 
 import { Tables } from '../../kit/objects/tables.ts';
-import type { KeptAnswer } from '../../named/classify/classified-answers.ts';
+import type { KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
 import type { Choice } from '../../named/classify/task/prompt.ts';
-import type { InputFault, TakenInput } from '../classify-batches/contracts/classification.ts';
+import type { InputFault, TakenInput } from './contracts/classification.ts';
 
 /**
  * `inputs`: all of them in their order, their ids as JSON, since rows hold no half of a character; those that are equal share
@@ -38,13 +38,6 @@ type InputRow = { n: number; id: string; item: number | null; fault: string | nu
 export class LabelTables extends Tables {
   begin(): void {
     this.storage.sql.exec(LABEL_TABLES);
-  }
-
-  /** Deletes all rows. */
-  clear(): void {
-    this.together(() => {
-      for (const table of ['inputs', 'items', 'votes']) this.write(`delete from ${table}`);
-    });
   }
 
   /** Adds inputs that are not there yet. @param from the place of the first one */

@@ -1,11 +1,7 @@
 /** Caches answers in KV: a key for each account, classifier version, model and input, with an expiry. */
 
-import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
-import { ApiError } from '../../kit/http/errors.ts';
-import type { ClassifyAnswer } from './classify-answers.schema.ts';
-
-/** The part of an answer that is stored. Its cost is not stored, because a cached answer costs nothing. */
-export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields'>;
+import { sha256Hex, utf8 } from '../http/bytes.ts';
+import { ApiError } from '../http/errors.ts';
 
 const ANSWER_PREFIX = 'classified:';
 const HASH_CHARACTERS = 64;
@@ -23,9 +19,13 @@ export async function answerHash(parts: readonly unknown[]): Promise<string> {
 }
 
 /** @returns a cached answer; undefined if there is none, or if KV does not respond. */
-export async function recallAnswer(store: KVNamespace, account: string, hash: string): Promise<KeptAnswer | undefined> {
+export async function recallAnswer<Answer>(
+  store: KVNamespace,
+  account: string,
+  hash: string,
+): Promise<Answer | undefined> {
   try {
-    return (await store.get<KeptAnswer>(answerKey(account, hash), 'json')) ?? undefined;
+    return (await store.get<Answer>(answerKey(account, hash), 'json')) ?? undefined;
   } catch {
     // The upstream can answer again, as if nothing were stored.
     return undefined;
@@ -40,15 +40,15 @@ export const RECALLED_AT_ONCE = 100;
  *
  * @returns the cached answers by their hashes; none if KV does not respond
  */
-export async function recallAnswers(
+export async function recallAnswers<Answer>(
   store: KVNamespace,
   account: string,
   hashes: readonly string[],
-): Promise<Map<string, KeptAnswer>> {
-  const found = new Map<string, KeptAnswer>();
+): Promise<Map<string, Answer>> {
+  const found = new Map<string, Answer>();
   try {
     const keys = hashes.map((hash) => answerKey(account, hash));
-    const answers = await store.get<KeptAnswer>(keys, 'json');
+    const answers = await store.get<Answer>(keys, 'json');
     for (const [index, hash] of hashes.entries()) {
       const answer = answers.get(keys[index] ?? '');
       if (answer) found.set(hash, answer);
@@ -68,7 +68,7 @@ export async function keepAnswer(
   store: KVNamespace,
   account: string,
   hash: string,
-  answer: KeptAnswer,
+  answer: object,
   seconds: number,
 ): Promise<void> {
   try {

@@ -2,8 +2,10 @@
 
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
+import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import { Total } from '../../named/classify/task/total.ts';
-import type { ClassificationReport, LabelCounts, LabelsOpening } from '../classify-batches/contracts/classification.ts';
+import type { LabelsOpening } from '../batches/contracts/batch.ts';
+import type { LabelCounts } from './contracts/classification.ts';
 
 interface Reported extends Pick<LabelsOpening, 'model' | 'version'> {
   id: string;

@@ -2,20 +2,19 @@
 
 import type { Usage } from '../../claude/pricing/cost.ts';
 import { reportOf } from '../../claude/usage/usage-report.ts';
-import type { Steps } from '../../kit/async/in-steps.ts';
+import { Pacer } from '../../kit/async/in-steps.ts';
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
-import type { KeptAnswer } from '../../named/classify/classified-answers.ts';
 import { resultOf } from '../../named/classify/classify.route.ts';
-import type { ClassifyResult, ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
+import type { ClassifyResult, ClassifyUsage, KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
 import { elected } from '../../named/classify/task/classify.ts';
 import { type AnswerFault, readChoice } from '../../named/classify/task/prompt.ts';
 import { Total } from '../../named/classify/task/total.ts';
-import type { InputFault, LabelTask, ResultPage } from '../classify-batches/contracts/classification.ts';
+import type { InputFault, LabelTask, ResultPage } from './contracts/classification.ts';
 import type { LabelTables, ResultParts, VoteAnswer } from './label-tables.ts';
 
 /** The `custom_id` of a vote about an item. That of the last release ended with a mark of its batch. */
 const VOTE_ID = /^(\d+)-(\d+)(-\w+)?$/;
-export const RESULTS_AT_ONCE = 500;
+const RESULTS_AT_ONCE = 500;
 const VOTES_AT_ONCE = 500;
 
 /** Writes the labels of results as they are read. */
@@ -94,15 +93,14 @@ function errorOfFault({ fault, kind }: AnswerFault): InputFault {
   };
 }
 
-/** Counts what has become of the inputs. @param partsAfter reads the page behind an input */
-export function* countOutcomes(
-  partsAfter: (n: number) => readonly ResultParts[],
-  task: LabelTask,
-): Steps<{ labelled: number; failed: number }> {
+/** Counts what has become of the inputs. @param isOver whether nobody wants to know any more */
+export async function countOutcomes(tables: LabelTables, task: LabelTask, isOver: () => boolean) {
   const counts = { labelled: 0, failed: 0 };
+  const pacer = new Pacer();
+  const partsAfter = (n: number) => (isOver() ? [] : tables.partsAfter(n, RESULTS_AT_ONCE));
   for (let page = partsAfter(-1); page.length > 0; page = partsAfter(page.at(-1)?.n ?? 0)) {
     for (const parts of page) {
-      yield parts.id.length;
+      await pacer.before(parts.id.length);
       counts[resultOfParts(parts, task).error ? 'failed' : 'labelled'] += 1;
     }
   }

@@ -1,0 +1,76 @@
+/** What the upstream answers to a create, and what the caller is told of it. */
+
+import { bufferedResponse } from '../../claude/buffered-answer.ts';
+import { readStart } from '../../claude/carry/read-start.ts';
+import { headersDown } from '../../claude/headers.ts';
+import { refusalIn, verdict } from '../../claude/judge.ts';
+import type { RequestContext } from '../../gate/auth/context.ts';
+import { pause } from '../../kit/async/pause.ts';
+import { utf8 } from '../../kit/http/bytes.ts';
+import { finalError, notFound } from '../../kit/http/errors.ts';
+import { parseObject, stringOrUndefined } from '../../kit/json/object.ts';
+import type { BatchState, CreateAnswer } from './contracts/batch.ts';
+import { RefusedEarly, type Upload } from './upload.ts';
+import type { BatchTarget } from './upstream-batches.ts';
+
+/** Milliseconds that the body of the upstream's answer to a create may take. */
+const ANSWER_BODY_MS = 15_000;
+
+type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
+
+/** @returns a batch as its maker gets it; the upstream's refusal @throws ApiError 504 for one of which it is not known whether it was made */
+export function batchOrRefusal(state: BatchState, context: RequestContext): Response {
+  if (state.kind === 'known') {
+    const { batch } = state;
+    if (batch.unknown === undefined) return Response.json(batch);
+    throw finalError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
+  }
+  if (state.kind === 'none') throw notFound('The batch was deleted meanwhile.');
+  return refusedUpstream(state, context);
+}
+
+/** Sends the end of a create. @returns what has become of it */
+export async function finishUpload(
+  upload: Upload,
+  target: BatchTarget,
+  ...end: Parameters<Upload['finish']>
+): Promise<CreateAnswer> {
+  let response: Response;
+  try {
+    response = await upload.finish(...end);
+  } catch (thrown) {
+    if (!(thrown instanceof RefusedEarly)) return { kind: 'lost' };
+    response = thrown.response;
+  }
+  const refused = await refusedOf(response, target);
+  const json = parseObject(refused.body);
+  if (response.ok && typeof json?.id === 'string') {
+    return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
+  }
+  const { kind } = verdict(response, { text: refused.body, elapsedMs: 0 });
+  // Below 200 it was taken, and its answer is still to come. Above 500 a gateway has lost it, or has not waited for it.
+  if (response.status < 300 || (response.status > 500 && kind === 'down')) return { kind: 'lost' };
+  // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
+  const isOfGateway = response.status > 500 && json?.type !== 'error';
+  return { kind: kind === 'down' || isOfGateway ? 'doubtful' : 'refused', ...refused };
+}
+
+/** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
+export function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
+  const response = { status, headers: new Headers(headers) };
+  const refusal = refusalIn(response, body);
+  return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
+}
+
+/** Reads a refusal, and notes it of the upstream. */
+export async function refusedOf(response: Response, target: BatchTarget): Promise<CreateRefusal> {
+  const { status, headers } = response;
+  // Only a few bytes. If they do not come, their text is lost.
+  const start = readStart(response).then(async ({ text, response: whole }) => {
+    await whole.body?.cancel();
+    return text;
+  });
+  const body = await Promise.race([start, pause(ANSWER_BODY_MS).then(() => '')]);
+  target.noted(verdict(response, { text: body, elapsedMs: 0 }));
+  return { status, body, headers: { ...headersDown(headers) } };
+}

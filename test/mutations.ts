@@ -65,7 +65,7 @@ export const MISTAKES: readonly Mistake[] = [
   ...planted('src/edge/money/budget/budget.ts', 'test/simulation/tries.test.ts', {
     'accounts: max_usd forgets the earlier tries': [['most, settled: earlier, held: 0', 'most, settled: 0, held: 0']],
   }),
-  ...planted('src/edge/rooms/choice/ask-for-model.ts', 'test/edge/claude/failover.test.ts', {
+  ...planted('src/edge/money/admission/ask-for-model.ts', 'test/edge/claude/failover.test.ts', {
     'accounts: a later try waits in the line': [['later?.waits === false || ', '']],
   }),
   ...planted('src/edge/rooms/choice/choose-model.ts', 'test/edge/rooms/choice/choose-model.test.ts', {
@@ -355,7 +355,7 @@ export const MISTAKES: readonly Mistake[] = [
       ['[thinks && comesIn && most < room,', '[thinks && comesIn && most < 0,'],
     ],
   }),
-  ...planted('src/edge/rooms/choice/model-choice.ts', 'test/edge/claude/failover.test.ts', {
+  ...planted('src/edge/money/admission/model-choice.ts', 'test/edge/claude/failover.test.ts', {
     'pricing: a model steps in that refuses the request': [
       ['if (model !== present && !refused)', 'if (model !== present)'],
     ],

@@ -21,7 +21,7 @@ import { pluggedInto } from './kit/rooms/rooms.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
 import { tokens } from './money/tokens/tokens.reference.ts';
-import { classification } from './named/classify/classification.reference.ts';
+import { classificationWith } from './named/classify/classification.reference.ts';
 import { prefixes } from './named/prefixes/prefixes.reference.ts';
 import { agents } from './rooms/agents/agents.reference.ts';
 import { AGENT_HEADER_WORDS } from './rooms/agents/room.ts';
@@ -29,23 +29,24 @@ import { approvals } from './rooms/approvals/approvals.reference.ts';
 import { accountBackups, conversationBackups } from './rooms/backup/backup.reference.ts';
 import { batches } from './rooms/batches/batches.reference.ts';
 import { CHOICE_HEADER_WORDS } from './rooms/choice/room.ts';
-import { classifications } from './rooms/classify-batches/classifications.reference.ts';
+import { classifications, classifiedLater } from './rooms/classify-batches/classifications.reference.ts';
 import { evaluations } from './rooms/evaluation/evaluation.reference.ts';
 import { files } from './rooms/files/files.reference.ts';
 import { alerts } from './rooms/operator/alerts.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
 import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
 import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
+import { toolsOfRuns } from './rooms/runs/runs.reference.ts';
 import { SUMMARY_HEADER_WORDS } from './rooms/summaries/room.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
 import { counts } from './talk/messages/count-tokens.reference.ts';
-import { messages } from './talk/messages/messages.reference.ts';
+import { messagesWith } from './talk/messages/messages.reference.ts';
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
 export const RESOURCES: readonly Resource[] = [
-  messages,
+  messagesWith(toolsOfRuns),
   counts,
   models,
   batches,
@@ -55,7 +56,7 @@ export const RESOURCES: readonly Resource[] = [
   conversationBackups,
   agents,
   prefixes,
-  classification,
+  classificationWith(classifiedLater),
   evaluations,
   classifications,
   webhooks,

@@ -2,12 +2,12 @@
 
 import { ApiError } from '../../kit/http/errors.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
-import { askForModel } from '../../rooms/choice/ask-for-model.ts';
-import { ModelChoice } from '../../rooms/choice/model-choice.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
 import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
+import { askForModel } from './ask-for-model.ts';
 import { quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
+import { ModelChoice } from './model-choice.ts';
 import { grantOf, requestMeterOf } from './request-meter.ts';
 
 /**

@@ -12,12 +12,12 @@ import { dearestAt } from '../../claude/upstreams/prices.ts';
 import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
-import { admissionRequestOf, askInLine } from '../../money/admission/ask-account.ts';
-import { countInput } from '../../money/admission/count-input.ts';
-import type { LaterTry, MeterRequest } from '../../money/admission/metered-request.ts';
-import { keptText } from '../../money/admission/request-meter.ts';
-import type { AdmissionDecision } from '../../money/contracts/admission.ts';
+import type { AdmissionDecision } from '../contracts/admission.ts';
+import { admissionRequestOf, askInLine } from './ask-account.ts';
+import { countInput } from './count-input.ts';
+import type { LaterTry, MeterRequest } from './metered-request.ts';
 import type { ModelChoice } from './model-choice.ts';
+import { keptText } from './request-meter.ts';
 
 /** The question to an account about one model, and its answer. */
 export interface ModelDecision {

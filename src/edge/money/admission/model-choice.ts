@@ -3,7 +3,7 @@
 import { takes } from '../../claude/pricing/takes.ts';
 import { ownOf } from '../../claude/request/request-body.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { MeterRequest } from '../../money/admission/metered-request.ts';
+import type { MeterRequest } from './metered-request.ts';
 
 /** The model of a request, and the models that may step in. It changes the request when one steps in. */
 export class ModelChoice {

@@ -1,0 +1,89 @@
+/** Leases what a request lacks from the budgets that accounts share. */
+
+import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
+import type { Decision } from '../budget/budget.ts';
+import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
+import type { AdmissionDecision } from '../contracts/admission.ts';
+import type { AccountState } from './account-state.ts';
+import { refuse } from './admission-answers.ts';
+import type { Demand, LeasedMoney, Want } from './payers.ts';
+
+/** How often a request asks its pools. Other requests may have taken what it got meanwhile. */
+const MOST_ROUNDS = 6;
+
+/** A request that would fit if these leases were larger. */
+export interface ShortOfLease {
+  outcome: 'short';
+  leases: readonly LeasedMoney[];
+  demand: Demand;
+}
+
+/** @returns what a request must be held from, where the money itself is elsewhere */
+export function leasesFor({ payers }: AccountState, want: Want): LeasedMoney[] {
+  return payers.flatMap((payer) => payer.leases?.(want) ?? []);
+}
+
+/**
+ * @returns the decision that a request needs more leased: of all if one of them refuses it and may still be asked, or of those that do
+ *   not cover its hold. Undefined if it needs none
+ */
+export function shortOf(
+  decision: Exclude<Decision, { kind: 'count_needed' | 'behind' }>,
+  leases: readonly LeasedMoney[],
+  demand: Demand,
+  mayAsk: boolean,
+  now: number,
+): ShortOfLease | undefined {
+  if (decision.kind === 'refused') {
+    return mayAsk && leases.some(({ by }) => by === decision.by) ? { outcome: 'short', leases, demand } : undefined;
+  }
+  const { nanodollars: most } = decision;
+  const lacking = leases.filter((lease) => !lease.covers(most, now));
+  return lacking.length > 0 ? { outcome: 'short', leases: lacking, demand: { ...demand, most } } : undefined;
+}
+
+/** @returns the decision on a request for which a shared budget should pay that this Worker has no room for; undefined for any other */
+export function withoutPayer(state: AccountState, want: Want): { outcome: 'unpayable' } | undefined {
+  const isShared = want.pools?.deployment || state.groupOf(want) !== undefined;
+  return isShared && !state.shared ? { outcome: 'unpayable' } : undefined;
+}
+
+/**
+ * Leases what a request lacks, and decides again after each wait, as if the request had just come.
+ *
+ * @throws what `decideAgain` throws
+ */
+export async function withLeases<Decision extends { outcome: string }>(
+  state: AccountState,
+  first: ShortOfLease,
+  decideAgain: () => Decision | ShortOfLease,
+): Promise<Decision | AdmissionDecision> {
+  let attempt: Decision | ShortOfLease = first;
+  for (let rounds = 1; isShort(attempt); rounds += 1) {
+    try {
+      const { leases, demand } = attempt;
+      await Promise.all(leases.map((lease) => lease.gain(demand, rounds === 1)));
+    } catch (thrown) {
+      // Without the pool nobody knows what others have spent, so the request is refused.
+      if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable', damage: thrown.damage };
+      throw thrown;
+    }
+    // A backup was restored meanwhile. The caller asks again, and the decision then includes what was spent elsewhere.
+    if (state.isReplaced) return { outcome: 'unreachable' };
+    attempt = decideAgain();
+    if (isShort(attempt) && rounds >= MOST_ROUNDS) return lateByPool(state, attempt);
+  }
+  return attempt;
+}
+
+/** @returns the refusal of a request for which its pools have room by their figures: others took it, or their answers came late. */
+export function lateByPool(state: AccountState, { leases, demand }: ShortOfLease): AdmissionDecision {
+  const now = state.advance();
+  const by = leases[0]?.by ?? 'deployment';
+  const held = refusalBy('held', '', now, now + HELD_RETRY_MS, demand.least, 0, false);
+  return refuse(state, { ...held, by, late: true }, now);
+}
+
+function isShort(attempt: { outcome: string }): attempt is ShortOfLease {
+  return attempt.outcome === 'short';
+}

@@ -39,7 +39,7 @@ const UNFOLDED = "id > ? and status != 'held'";
  * @returns the sums, and the change up to which they go. It is less than `ledger.seq` if more is left
  */
 export function reportSums(ledger: Ledger, since: number): SumsReport {
-  const from = since < 0 ? 0 : ledger.firstDayChanged(since);
+  const from = since < 0 ? 0 : ledger.rollups.firstDayChanged(since);
   const seq = lastTold(ledger, since, from);
   const isLast = seq === ledger.seq;
   const days = new Set(

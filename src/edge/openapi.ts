@@ -21,7 +21,7 @@ import { pluggedInto } from './kit/rooms/rooms.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
 import { tokens } from './money/tokens/tokens.reference.ts';
-import { classificationWith } from './named/classify/classification.reference.ts';
+import { classification } from './named/classify/classification.reference.ts';
 import { prefixes } from './named/prefixes/prefixes.reference.ts';
 import { agents } from './rooms/agents/agents.reference.ts';
 import { AGENT_HEADER_WORDS } from './rooms/agents/room.ts';
@@ -29,7 +29,7 @@ import { approvals } from './rooms/approvals/approvals.reference.ts';
 import { accountBackups, conversationBackups } from './rooms/backup/backup.reference.ts';
 import { batches } from './rooms/batches/batches.reference.ts';
 import { CHOICE_HEADER_WORDS } from './rooms/choice/room.ts';
-import { classifications, classifiedLater } from './rooms/classify-batches/classifications.reference.ts';
+import { classifications } from './rooms/classify-batches/classifications.reference.ts';
 import { evaluations } from './rooms/evaluation/evaluation.reference.ts';
 import { files } from './rooms/files/files.reference.ts';
 import { alerts } from './rooms/operator/alerts.reference.ts';
@@ -56,7 +56,7 @@ export const RESOURCES: readonly Resource[] = [
   conversationBackups,
   agents,
   prefixes,
-  classificationWith(classifiedLater),
+  classification,
   evaluations,
   classifications,
   webhooks,

@@ -156,7 +156,7 @@ test('the example with tools calls its own and one at an address, in one run', a
     const weather = { name: 'get_weather', input_schema, run: { url: `http://${TOOL_HOSTS}/` } };
     const answer = await post(`${edge.url}/v1/messages`, {
       ...ASK,
-      max_tokens: 500,
+      max_tokens: 4_000,
       conversation: 'c1',
       tools: [weather, { name: 'get_time', run: 'worker' }],
       messages: [{ role: 'user', content: 'What do get_weather and get_time say of Bern?' }],
@@ -230,7 +230,7 @@ test('the simulator is a fetch in plain Node, for the official SDK, and the same
     import { createSimulator } from 'sluice/simulator';
     const fetch = createSimulator();
     const client = new Anthropic({ apiKey: 'any', fetch, maxRetries: 0 });
-    const ask = { model: 'claude-haiku-5-5', max_tokens: 60, messages: [{ role: 'user', content: 'Weather in Bern?' }],
+    const ask = { model: 'claude-haiku-5-5', max_tokens: 4_000, messages: [{ role: 'user', content: 'Weather in Bern?' }],
       tools: [{ name: 'get_weather', input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] } }] };
     const whole = await client.messages.create(ask);
     const streamed = await client.messages.stream(ask).finalMessage();

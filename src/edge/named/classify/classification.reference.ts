@@ -1,6 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, linesContent } from '../../kit/reference/answers.ts';
-import { type Answer, type Content, type Resource, words } from '../../kit/reference/resource.ts';
+import { type Content, type Resource, words } from '../../kit/reference/resource.ts';
+import { classificationReport } from '../../rooms/classify-batches/classifications-answers.schema.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
 import { CLASSIFIER_ROUTES } from './classifiers.route.ts';
 import { putClassifier } from './classifiers.schema.ts';
@@ -15,7 +16,23 @@ const stored = { ...named, labels, multi: false, allow_none: false };
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 const askOnce = { label: 'billing', confidence: null, fields: null, cached: false };
 const spent = { usage, cost_usd: 0.0000304, model: 'claude-haiku-5-5' };
+export const classificationBatch = z.withMeta(classificationReport, { id: 'ClassificationBatch' });
 
+/** A classification that runs; the answer to `POST /classify` with `batch`. */
+export const runningClassification = {
+  id: 'clsbatch_01m7w6qgcqbcyj201bk2gjctdn',
+  type: 'classification_batch',
+  status: 'in_progress',
+  classifier: 'tickets@de2c16f90b30cb81a5d9fa6ff0b5cb2e',
+  model: 'claude-haiku-5-5',
+  counts: { inputs: 3, cached: 1, repeated: 1, requests: 1, processing: 3, labelled: 0, failed: 0 },
+  batch: 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn',
+  usage: null,
+  cost_usd: null,
+  created_at: '2026-11-20T10:06:14.000Z',
+  ended_at: null,
+  results_url: null,
+};
 const headers = ['sluice-cost-usd', 'sluice-upstream', 'anthropic-ratelimit-requests-remaining'] as const;
 
 const lines = [
@@ -44,8 +61,7 @@ const classifier = z.withMeta(classifierContent, { id: 'Classifier' });
 /** What every answer of several labels has. */
 export const severalLabels = { version, usage, headers, streams: STREAMS, contents: [events, jsonLines] };
 
-/** @param ofRooms what rooms may answer to `POST /classify`, by its status */
-export const classificationWith = (ofRooms: Readonly<Record<number, Answer>>): Resource => ({
+export const classification: Resource = {
   tag: 'Classification',
   description: 'Labels for texts, always of those that were given, and how good they are.',
   parameters: storedParameters('tickets'),
@@ -65,7 +81,7 @@ export const classificationWith = (ofRooms: Readonly<Record<number, Answer>>): R
             content: [evaluationContent, ...severalLabels.contents],
             headers,
           },
-          ...ofRooms,
+          202: jsonAnswer('With `batch`: how the classification stands.', classificationBatch, runningClassification),
         },
         errors: [404, 429, 503, 504, 529],
       },
@@ -86,4 +102,4 @@ export const classificationWith = (ofRooms: Readonly<Record<number, Answer>>): R
       remove: { summary: 'Take the name away' },
     }),
   },
-});
+};

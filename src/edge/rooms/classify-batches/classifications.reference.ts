@@ -1,31 +1,7 @@
-import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, linesContent } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
+import { classificationBatch, runningClassification } from '../../named/classify/classification.reference.ts';
 import { CLASSIFICATION_ROUTES } from './classifications.route.ts';
-import { classificationReport } from './classifications-answers.schema.ts';
-
-const classificationBatch = z.withMeta(classificationReport, { id: 'ClassificationBatch' });
-
-/** A classification that runs. */
-const runningClassification = {
-  id: 'clsbatch_01m7w6qgcqbcyj201bk2gjctdn',
-  type: 'classification_batch',
-  status: 'in_progress',
-  classifier: 'tickets@de2c16f90b30cb81a5d9fa6ff0b5cb2e',
-  model: 'claude-haiku-5-5',
-  counts: { inputs: 3, cached: 1, repeated: 1, requests: 1, processing: 3, labelled: 0, failed: 0 },
-  batch: 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn',
-  usage: null,
-  cost_usd: null,
-  created_at: '2026-11-20T10:06:14.000Z',
-  ended_at: null,
-  results_url: null,
-};
-
-/** What `POST /classify` answers with `batch`. */
-export const classifiedLater = {
-  202: jsonAnswer('With `batch`: how the classification stands.', classificationBatch, runningClassification),
-};
 
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 const ended = {

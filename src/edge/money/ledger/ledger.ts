@@ -81,11 +81,6 @@ export class Ledger extends Tables {
     return this.#fold.marker;
   }
 
-  /** @returns the number of the last change of the rollups. */
-  get seq(): number {
-    return this.rollups.seq;
-  }
-
   /** Writes the row of a request that was admitted; `hold.id` must be new. @param keep is kept until it is settled */
   open(hold: Hold, opening: Opening, buckets: Buckets, keep?: string): void {
     const { unpriced, group, about, ...known } = opening;
@@ -140,7 +135,7 @@ export class Ledger extends Tables {
         const more = closing.cost - (isNew ? 0 : (before?.cost ?? 0));
         this.#setFold({
           ...this.#fold,
-          ...this.#hourWith(before?.at ?? closing.at, more, before?.group),
+          ...hourWith(this.#fold, before?.at ?? closing.at, more, before?.group),
           input,
           output,
           last: closing.at,
@@ -242,7 +237,7 @@ export class Ledger extends Tables {
       this.write('delete from ledger where id = ?', hold.id);
       this.#setFold({
         ...this.#fold,
-        ...this.#hourWith(hold.at, closing.cost, hold.group),
+        ...hourWith(this.#fold, hold.at, closing.cost, hold.group),
         open: this.#fold.open.filter((id) => id !== hold.id),
       });
       this.rollups.addNameless(day, sums);
@@ -285,12 +280,8 @@ export class Ledger extends Tables {
     return new Map(rows.map(({ token, cost }) => [token, cost]));
   }
 
-  #hourWith(at: number, cost: Nanodollars, group: string | null | undefined): Pick<Fold, 'hour'> {
-    return hourWith(this.#fold, at, cost, group);
-  }
-
   #setFold(fold: Omit<Fold, 'seq'>): void {
-    this.#fold = { ...fold, seq: this.seq };
+    this.#fold = { ...fold, seq: this.rollups.seq };
     this.setMeta('fold', writeFormat('fold', this.#fold));
   }
 }

@@ -66,17 +66,15 @@ export class Rollups extends Rows {
    */
   add(where: string, sign: 1 | -1, binding: string): void {
     const seq = this.#nextSeq(this.tables.number(`select min(at) / ${DAY_MS} from ledger where ${where}`, binding));
+    const sums = SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ');
+    const rolled = `at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled`;
     this.tables.write(
-      `insert into rollups (day, model, seq, ${COLUMNS})
-       select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${seq}, ${sign} * count(*),
-         ${SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
+      `insert into rollups (day, model, ${COLUMNS}, seq) select ${rolled}, ${sign} * count(*), ${sums}, ${seq}
        from ledger where ${where} group by day, rolled ${UPSERT}`,
       binding,
     );
     this.tables.write(
-      `insert into group_rollups (pool_group, day, model, ${COLUMNS})
-       select pool_group, at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
-         ${SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
+      `insert into group_rollups (pool_group, day, model, ${COLUMNS}) select pool_group, ${rolled}, ${sign} * count(*), ${sums}
        from ledger where (${where}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
       binding,
     );

@@ -36,17 +36,16 @@ import { alerts } from './rooms/operator/alerts.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
 import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
 import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
-import { toolsOfRuns } from './rooms/runs/runs.reference.ts';
 import { SUMMARY_HEADER_WORDS } from './rooms/summaries/room.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
 import { counts } from './talk/messages/count-tokens.reference.ts';
-import { messagesWith } from './talk/messages/messages.reference.ts';
+import { messages } from './talk/messages/messages.reference.ts';
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
 export const RESOURCES: readonly Resource[] = [
-  messagesWith(toolsOfRuns),
+  messages,
   counts,
   models,
   batches,

@@ -43,8 +43,7 @@ import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } f
 import { savingsOf } from '../ledger/savings.ts';
 import { isForgotten } from '../tokens/credentials.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
-import { refuse } from './admission-answers.ts';
-import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
+import { decideAdmission, HOLD_MS, refusalOfCaller, refuse } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';

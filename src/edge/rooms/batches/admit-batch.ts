@@ -7,10 +7,17 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
-import { quotaStatusNow, refuse } from '../../money/account/admission-answers.ts';
-import { pursesFor } from '../../money/account/decide-admission.ts';
+import {
+  leasesFor,
+  pursesFor,
+  quotaStatusNow,
+  refuse,
+  type ShortOfLease,
+  shortOf,
+  withLeases,
+  withoutPayer,
+} from '../../money/account/decide-admission.ts';
 import { settleHold } from '../../money/account/settle-hold.ts';
-import { leasesFor, type ShortOfLease, shortOf, withLeases, withoutPayer } from '../../money/account/with-leases.ts';
 import { decide } from '../../money/budget/budget.ts';
 import { BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
 import { openingOf } from '../../money/ledger/settlement.ts';

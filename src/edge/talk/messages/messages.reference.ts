@@ -2,6 +2,8 @@ import { defaultedRequest, messageParam, messagesRequest } from '../../claude/me
 import * as z from '../../kit/http/zod.ts';
 import { eventStream } from '../../kit/reference/event-stream.ts';
 import { type Content, type Resource, words } from '../../kit/reference/resource.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { anyRunSchema } from '../../rooms/runs/runs.schema.ts';
 import { memberSchemas } from '../contracts/members.ts';
 import { turnSchema } from '../conversations/conversations.reference.ts';
 import { MESSAGE_ROUTES } from './messages.route.ts';
@@ -18,7 +20,7 @@ const ask = {
 };
 
 /** Members that Sluice checks or adds. Anthropic describes the others, which go up unchanged. */
-const bodyWith = (ofRooms: z.core.$ZodShape): z.ZodMiniType =>
+const body = ofRooms(() =>
   z.withMeta(
     z.described(
       z.safeExtend(defaultedRequest, {
@@ -35,13 +37,24 @@ const bodyWith = (ofRooms: z.core.$ZodShape): z.ZodMiniType =>
           messagesRequest.shape.stream,
           'On `/messages` true by default, on `/v1/messages` false; null is false.',
         ),
-        ...ofRooms,
+        tools: z.optionally(
+          z.array(z.looseObject({ run: z.optional(anyRunSchema) })),
+          'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
+        ),
         ...memberSchemas(),
       }),
       'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
     ),
     { id: 'MessagesRequest' },
-  );
+  ),
+);
+/** Made when it is read: the rooms must be known. */
+const asked = {
+  get schema() {
+    return body();
+  },
+  example: ask,
+};
 
 const message = z.withMeta(
   z.described(
@@ -127,31 +140,27 @@ const begun = {
 
 const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 423, 429, 503, 504, 529] } as const;
 
-/** @param ofRooms what rooms read in a request that goes up all the same */
-export function messagesWith(ofRooms: z.core.$ZodShape): Resource {
-  const body = { schema: bodyWith(ofRooms), example: ask };
-  return {
-    tag: 'Messages',
-    description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
-    routes: words(MESSAGE_ROUTES, {
-      'POST /messages': {
-        ...route,
-        operation: 'streamMessage',
-        summary: 'Stream a message',
-        description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
-        body,
-        answer: { ...answer, content: [eventStream, whole] },
-        answers: begun,
-      },
-      'POST /v1/messages': {
-        ...route,
-        operation: 'createMessage',
-        summary: 'Create a message',
-        description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
-        body,
-        answer: { ...answer, content: [whole, eventStream] },
-        answers: begun,
-      },
-    }),
-  };
-}
+export const messages: Resource = {
+  tag: 'Messages',
+  description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
+  routes: words(MESSAGE_ROUTES, {
+    'POST /messages': {
+      ...route,
+      operation: 'streamMessage',
+      summary: 'Stream a message',
+      description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
+      body: asked,
+      answer: { ...answer, content: [eventStream, whole] },
+      answers: begun,
+    },
+    'POST /v1/messages': {
+      ...route,
+      operation: 'createMessage',
+      summary: 'Create a message',
+      description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
+      body: asked,
+      answer: { ...answer, content: [whole, eventStream] },
+      answers: begun,
+    },
+  }),
+};

@@ -3,7 +3,7 @@
  * texts of a webhook are labelled.
  */
 import { Hono } from 'hono';
-import { type AppEnv, createApp, createConsumer, defineWebhook, hmac } from 'sluice';
+import { type AppEnv, allRooms, createApp, createConsumer, defineWebhook, hmac } from 'sluice';
 
 export { Account, Batch, BatchClaims, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
 
@@ -18,7 +18,8 @@ const tickets = defineWebhook<{ id: string; text: string }>({
 });
 const webhooks = [tickets];
 
-const edge = createApp({ webhooks });
+// `[webhooksRoom]` in their place would be webhooks alone, with fewer bindings.
+const edge = createApp({ rooms: allRooms, webhooks });
 
 const app = new Hono<AppEnv>();
 

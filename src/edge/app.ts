@@ -56,7 +56,7 @@ const CORE_ROUTES: readonly AnyRoute[] = [
  * to the Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
  */
 export interface AppOptions<Inputs extends object = Record<string, unknown>> extends AppChoices, RoomOptions<Inputs> {
-  /** The features beside the core. Default: those of the Worker's first app, or none. */
+  /** The features beside the core; `allRooms` are all of them. Default: those of the Worker's first app, or none. */
   rooms?: readonly Room[];
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
   prices?: Prices;

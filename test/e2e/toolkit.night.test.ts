@@ -62,10 +62,14 @@ test('the guide’s Worker, the example and a test type-check without skipLibChe
     'own.test-d.ts',
     `import { Hono } from 'hono';
     import Anthropic from '@anthropic-ai/sdk';
-    import { type AppEnv, type Prices, createApp, schemas, type Conversation } from 'sluice';
+    import { type AppEnv, type Prices, type Room, allRooms, createApp, schemas, webhooksRoom, type Conversation } from 'sluice';
     import { createSimulator } from 'sluice/simulator';
     const prices: Prices = { 'claude-haiku-5-5': { prices: { input: 1 } } };
     const edge = createApp({ prices, fetch: createSimulator(), authenticate: (request, c) => ({ account: request.url + c.req.path }) });
+    const rooms: readonly Room[] = [webhooksRoom, ...allRooms];
+    createApp({ rooms });
+    // @ts-expect-error: no room
+    createApp({ rooms: ['webhooks'] });
     // @ts-expect-error: a caller without an account
     createApp({ authenticate: () => ({ scopes: ['messages'] }) });
     // @ts-expect-error: a price that the table does not have
@@ -152,7 +156,7 @@ test('the example with tools calls its own and one at an address, in one run', a
     const weather = { name: 'get_weather', input_schema, run: { url: `http://${TOOL_HOSTS}/` } };
     const answer = await post(`${edge.url}/v1/messages`, {
       ...ASK,
-      max_tokens: 500,
+      max_tokens: 4_000,
       conversation: 'c1',
       tools: [weather, { name: 'get_time', run: 'worker' }],
       messages: [{ role: 'user', content: 'What do get_weather and get_time say of Bern?' }],
@@ -175,10 +179,11 @@ test('a Worker’s own fetch, prices and auth hold for its objects too, outside 
   await cp(join(root, 'examples/worker/wrangler.toml'), join(project.folder, 'own/wrangler.toml'), { recursive: true });
   await project.write(
     'own/index.ts',
-    `import { createApp } from 'sluice';
+    `import { allRooms, createApp } from 'sluice';
     import { createSimulator } from 'sluice/simulator';
     export { Account, Batch, BatchClaims, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
     export default createApp({
+      rooms: allRooms,
       fetch: createSimulator(),
       prices: { 'claude-haiku-5-5': { prices: { input: 1000, output: 2000, long_prompt: undefined } } },
       authenticate: (request) => {
@@ -225,7 +230,7 @@ test('the simulator is a fetch in plain Node, for the official SDK, and the same
     import { createSimulator } from 'sluice/simulator';
     const fetch = createSimulator();
     const client = new Anthropic({ apiKey: 'any', fetch, maxRetries: 0 });
-    const ask = { model: 'claude-haiku-5-5', max_tokens: 60, messages: [{ role: 'user', content: 'Weather in Bern?' }],
+    const ask = { model: 'claude-haiku-5-5', max_tokens: 4_000, messages: [{ role: 'user', content: 'Weather in Bern?' }],
       tools: [{ name: 'get_weather', input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] } }] };
     const whole = await client.messages.create(ask);
     const streamed = await client.messages.stream(ask).finalMessage();

@@ -1,10 +1,24 @@
 /** Another project with the package: what only its files show, as they are packed. By night the examples run, and others judge the package. */
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { AnyRoom } from '../../src/edge/kit/rooms/rooms.ts';
+import { startEdge } from '../support/edge.ts';
+import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
+import { type Bundlers, bundlePackage } from '../support/package-bundles.ts';
 import { PackedProject } from '../support/packed-project.ts';
+import { root } from '../support/root.ts';
 
 const CLIENT_LIMIT_BYTES = 7_000;
+
+interface BoundRoom extends AnyRoom {
+  bindings?: Readonly<Record<string, string | null>>;
+}
+/** Its types are the runtime's, which tests in Node do not have. */
+const list: string = join(root, 'src/edge/rooms.ts');
+const { ROOMS } = (await import(list)) as { ROOMS: readonly BoundRoom[] };
 
 /** An empty folder, in which the package is and nothing else but what it brings. */
 let project: PackedProject;
@@ -105,4 +119,129 @@ test('what is imported pulls in only what is used', async () => {
   const whole = await bundledBytes("import { createApp } from 'sluice'; console.log(createApp)");
   const limits = await bundledBytes("import { schemas } from 'sluice'; console.log(schemas.limitsSchema)");
   expect(limits).toBeLessThan(whole / 2);
+});
+
+/** @returns what the package calls a room */
+const exportOf = ({ name }: AnyRoom) => `${name.replaceAll(/-(\w)/g, (_, letter) => letter.toUpperCase())}Room`;
+
+/** @returns the rooms without which a room cannot be, with those that these need */
+const neededBy = ({ needs = [] }: AnyRoom): AnyRoom[] => needs.flatMap((one) => [one, ...neededBy(one)]);
+
+/** @returns the code of a Worker with rooms, and with the classes of their objects */
+function edgeWith(rooms: readonly BoundRoom[]): string {
+  const names = rooms.map(exportOf);
+  const classes = rooms.flatMap(({ bindings = {} }) => Object.values(bindings).filter((of) => of !== null));
+  return `import { ${['createApp', ...names].join(', ')} } from 'sluice';
+    export { ${[...new Set(['Account', 'Conversation', ...classes])].join(', ')} } from 'sluice';
+    export default createApp({ rooms: [${names.join(', ')}] });`;
+}
+
+const kBOf = (bundle: { code: string } | undefined) => gzipSync(bundle?.code ?? '', { level: 9 }).length / 1_000;
+/** @returns whether a figure still says another one: a tenth more or less, or 1 kB */
+const says = (told: number, kB: number) => Math.abs(told - kB) <= Math.max(1, kB / 10);
+
+const GUIDE = await readGuide('toolkit');
+const [SHOWN = ''] = blocksOf(GUIDE, 'ts');
+const NAMED = ROOMS.filter((room) => /rooms: \[(.*)\]/.exec(SHOWN)?.[1]?.split(', ').includes(exportOf(room)));
+/** The cells of its table of rooms, by the first one. */
+const TOLD = new Map(
+  [...sectionIn(GUIDE, 'Rooms').matchAll(/^\| (.*) \|$/gm)]
+    .map(([, row = '']) => row.split(' | ').map((cell) => cell.trim()))
+    .map((cells) => [cells[0]?.replaceAll('`', ''), cells]),
+);
+const toldKB = (name: string) => Number(TOLD.get(name)?.[2]);
+
+test('the guide says what each room adds, and what it needs', async () => {
+  const setOf = (rooms: readonly AnyRoom[]) => ROOMS.filter((room) => rooms.includes(room));
+  const nameOf = (rooms: readonly AnyRoom[]) => `with-${setOf(rooms).map(exportOf).join('-')}`;
+  const sets = [[], ROOMS, ...ROOMS.flatMap((room) => [neededBy(room), [room, ...neededBy(room)]])];
+  const sources = new Map(sets.map((rooms) => [nameOf(rooms), edgeWith(setOf(rooms))]));
+  const bundles = await bundlePackage('esbuild', project.folder, sources);
+  const kB = (rooms: readonly AnyRoom[]) => kBOf(bundles.get(nameOf(rooms)));
+  const row = (name: string, weight: number, { needs = [], bindings = {} }: Partial<BoundRoom>, sign = '') => {
+    const [first = `\`${name}\``, has = ''] = TOLD.get(name) ?? [];
+    const figure = says(toldKB(name), weight) ? toldKB(name) : weight;
+    const bound = Object.entries(bindings).map(([binding, of]) => `\`${binding}\`${of === null ? '' : ` (\`${of}\`)`}`);
+    const needed = [...needs.map((one) => `\`${exportOf(one)}\``), ...bound].join(', ');
+    return [first, has, `${sign}${figure.toFixed(1)}`, needed];
+  };
+  const rows = [
+    ['room', 'has', 'kB', 'needs'],
+    row('the core', kB([]), { bindings: { STORE: null, ACCOUNT: 'Account', CONVERSATION: 'Conversation' } }),
+    ...ROOMS.map((room) => {
+      const needed = neededBy(room);
+      return row(exportOf(room), Math.max(0, kB([room, ...needed]) - kB(needed)), room, '+');
+    }),
+    row('allRooms', kB(ROOMS), {}),
+  ];
+  const widths = [0, 1, 2, 3].map((at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0)));
+  const lines = [...rows.slice(0, 1), widths.map((width) => '-'.repeat(width)), ...rows.slice(1)].map(
+    (cells) => `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' | ')} |\n`,
+  );
+  // Write down what has become another figure: `npx vitest run test/e2e/toolkit.test.ts --update`.
+  await expect(GUIDE.replace(/^\| room [\s\S]*?\n(?=\n)/m, lines.join(''))).toMatchFileSnapshot(
+    '../../docs/toolkit.md',
+  );
+});
+
+describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) => {
+  let bundles: Awaited<ReturnType<typeof bundlePackage>>;
+
+  beforeAll(async () => {
+    const session =
+      'export const sessionOf = async ({ headers }) => (headers.has("cookie") ? { user: "u" } : undefined);';
+    await project.write('session.ts', session);
+    const sources = {
+      guide: SHOWN,
+      named: edgeWith(NAMED),
+      none: "import { createApp } from 'sluice';\nexport { Account, Conversation } from 'sluice';\nexport default createApp();",
+      all: edgeWith(ROOMS)
+        .replace(/import .*/, "import { allRooms, createApp } from 'sluice';")
+        .replace(/\[.*\]/, 'allRooms'),
+    };
+    bundles = await bundlePackage(bundler, project.folder, new Map(Object.entries(sources)));
+  });
+
+  test('an edge has the rooms that it names, and weighs what the guide says', () => {
+    const roomsIn = (name: string) => {
+      const files = bundles.get(name)?.files ?? [];
+      return files.flatMap((file) => /^edge\/rooms\/([\w-]+)\/room\.js$/.exec(file)?.[1] ?? []).toSorted();
+    };
+    const names = (rooms: readonly AnyRoom[]) => rooms.map(({ name }) => name).toSorted();
+    expect(NAMED.length).toBe(3);
+    expect(roomsIn('guide')).toEqual(names(NAMED));
+    expect(roomsIn('none')).toEqual([]);
+    expect(roomsIn('all')).toEqual(names(ROOMS));
+    const weight = (name: string) => kBOf(bundles.get(name));
+    const added = NAMED.reduce((sum, room) => sum + toldKB(exportOf(room)), 0);
+    const told = [
+      ['the core', toldKB('the core'), weight('none')],
+      ['all', toldKB('allRooms'), weight('all')],
+      ['three rooms', added, weight('named') - weight('none')],
+    ] as const;
+    expect(told.filter(([, said, kB]) => !says(said, kB))).toEqual([]);
+  });
+
+  test('the guide’s edge runs with its bindings, and knows no other room', async () => {
+    const folder = await mkdtemp(join(project.folder, 'guide-'));
+    const [toml = ''] = blocksOf(GUIDE, 'toml');
+    const config = await readFile(join(root, 'examples/tools/wrangler.toml'), 'utf8');
+    await writeFile(join(folder, 'wrangler.toml'), `${config}\n${toml}`);
+    await writeFile(join(folder, 'index.ts'), '');
+    const edge = await startEdge(bundles.get('guide')?.code ?? '', { ANTHROPIC_API_KEY: 'any' }, undefined, folder);
+    try {
+      const get = async (path: string) => await fetch(`${edge.url}/ai${path}`, { headers: { cookie: 'any' } });
+      const health = await (await get('/health')).json();
+      expect(health).toMatchObject({ status: 'ok' });
+      expect(health).not.toHaveProperty('warnings');
+      expect(await (await get('/whoami')).json()).toBe('u');
+      const statuses = [];
+      for (const path of ['/agents', '/v1/messages/batches', '/webhooks/github/events']) {
+        statuses.push((await get(path)).status);
+      }
+      expect(statuses).toEqual([200, 501, 404]);
+    } finally {
+      await edge.stop();
+    }
+  });
 });

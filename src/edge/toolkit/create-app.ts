@@ -1,18 +1,37 @@
 import type { Hono } from 'hono';
 import { type AppOptions, createApp as createEdge } from '../app.ts';
 import type { AppEnv } from '../gate/auth/context.ts';
-import { ROOMS } from '../rooms.ts';
+import { OPTIONS } from '../gate/auth/route.ts';
+import { pluggedInto } from '../kit/rooms/rooms.ts';
+import type { RoomOptions } from '../rooms.ts';
+
+/** Which room reads what a Worker says to rooms. */
+const READERS: Readonly<Record<keyof RoomOptions, string>> = { webhooks: 'webhooks', tools: 'runs' };
+
+/** The order of all rooms by their names alone: a bundler keeps the rooms that a Worker imports. */
+const ORDER = [
+  ...['visitors', 'page-tokens', 'agents', 'choice', 'summaries', 'runs', 'approvals', 'subagents', 'mcp'],
+  ...['background', 'show', 'transfer', 'backup', 'webhooks', 'batches', 'classify-batches', 'files', 'evaluation'],
+  ...['clouds', 'pools', 'operator'],
+];
 
 /**
- * Makes the edge as `app.ts` does, with all rooms.
+ * Makes the edge as `app.ts` does, with its rooms in whatever order they are listed.
  *
+ * @throws Error as that does, and for an option whose room is not there
  * @example
- * const edge = createApp({ publicPaths: ['/status'] });
+ * const edge = createApp({ rooms: [webhooksRoom], publicPaths: ['/status'] });
  * edge.get('/status', (c) => c.text('up'));
  * export default { fetch: edge.fetch, queue: createConsumer() };
  */
 export function createApp<Inputs extends object = Record<string, unknown>>(
   options: AppOptions<Inputs> = {},
 ): Hono<AppEnv> {
-  return createEdge({ rooms: ROOMS, ...options });
+  const rooms = options.rooms?.toSorted((left, right) => ORDER.indexOf(left.name) - ORDER.indexOf(right.name));
+  const app = createEdge(rooms ? { ...options, rooms } : options);
+  for (const [option, room] of Object.entries(READERS)) {
+    if (!(option in options) || pluggedInto(OPTIONS, room).length > 0) continue;
+    throw new Error(`createApp: ${option} is for the room ${room}. Put \`${room}Room\` into \`rooms\`, too.`);
+  }
+  return app;
 }

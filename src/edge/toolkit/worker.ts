@@ -1,5 +1,6 @@
 /**
- * Exports what another Worker imports from `sluice`. Only a list of names: a bundler takes only the modules that are used.
+ * Exports what another Worker imports from `sluice`. Only a list of names: a bundler takes only the modules that are used, so the
+ * rooms that a Worker names are those that it has.
  */
 
 export type { AppOptions } from '../app.ts';
@@ -14,15 +15,38 @@ export { verifyStandard } from '../kit/delivery/standard-webhooks.ts';
 export { ApiError } from '../kit/http/errors.ts';
 export type { Bindings } from '../kit/objects/bindings.ts';
 export { Account } from '../money/account/account.ts';
+export { agentsRoom } from '../rooms/agents/room.ts';
+export { approvalsRoom } from '../rooms/approvals/room.ts';
+export { backgroundRoom } from '../rooms/background/room.ts';
+export { backupRoom } from '../rooms/backup/room.ts';
 export { Batch } from '../rooms/batches/batch.ts';
 export { BatchClaims } from '../rooms/batches/claims.ts';
+export { batchesRoom } from '../rooms/batches/room.ts';
+export { choiceRoom } from '../rooms/choice/room.ts';
 export { ClassificationJob } from '../rooms/classify-batches/classification-job.ts';
+export { classifyBatchesRoom } from '../rooms/classify-batches/room.ts';
+export { cloudsRoom } from '../rooms/clouds/room.ts';
+export { evaluationRoom } from '../rooms/evaluation/room.ts';
+export { filesRoom } from '../rooms/files/room.ts';
+export { mcpRoom } from '../rooms/mcp/room.ts';
+export { operatorRoom } from '../rooms/operator/room.ts';
+export { pageTokensRoom } from '../rooms/page-tokens/room.ts';
 export { Pool } from '../rooms/pools/pool.ts';
+export { poolsRoom } from '../rooms/pools/room.ts';
+export type { Room } from '../rooms/room.ts';
+export { runsRoom } from '../rooms/runs/room.ts';
 export type { ToolContext, ToolSchema, WorkerTool, WorkerTools } from '../rooms/runs/tools/worker-tools.ts';
+export { showRoom } from '../rooms/show/room.ts';
+export { subagentsRoom } from '../rooms/subagents/room.ts';
+export { summariesRoom } from '../rooms/summaries/room.ts';
+export { transferRoom } from '../rooms/transfer/room.ts';
+export { visitorsRoom } from '../rooms/visitors/room.ts';
 export { Inbox } from '../rooms/webhooks/inbox/inbox.ts';
+export { webhooksRoom } from '../rooms/webhooks/room.ts';
 export { type Deliver, defineWebhook, type Webhook } from '../rooms/webhooks/sources/define-webhook.ts';
 export { shippedWebhooks } from '../rooms/webhooks/sources/shipped.ts';
 export { type ConsumerOptions, createConsumer } from '../rooms/webhooks/webhook-job.ts';
+export { ROOMS as allRooms } from '../rooms.ts';
 export { Conversation } from '../talk/conversations/conversation.ts';
 export { createApp } from './create-app.ts';
 export * as schemas from './schemas.ts';

@@ -16,6 +16,11 @@ export interface Seam<Name extends string, Plug> {
   readonly '~plug'?: (plug: Plug) => Plug;
 }
 
+/** A seam at which one room of a Worker stands. */
+export interface SingleSeam<Name extends string, Plug> extends Seam<Name, Plug> {
+  readonly isSingle: true;
+}
+
 export type Plugged<S> = S extends Seam<infer Name, infer Plug> ? { readonly [N in Name]?: Plug } : never;
 
 /** Makes a seam. @example const ALARMS = seam<Alarm>()('alarm'); */
@@ -23,12 +28,24 @@ export function seam<Plug>() {
   return <Name extends string>(name: Name): Seam<Name, Plug> => ({ name });
 }
 
+const singles: SingleSeam<string, unknown>[] = [];
+
+/** Makes a seam for one room: which of several would be read is nothing that their order should decide. */
+export function singleSeam<Plug>() {
+  return <Name extends string>(name: Name): SingleSeam<Name, Plug> => {
+    const made = { name, isSingle: true } as const;
+    singles.push(made);
+    return made;
+  };
+}
+
 let shared: readonly AnyRoom[] | undefined;
 
 /**
  * Sets the rooms of this Worker. Its Durable Objects need them, too, and may start without an app.
  *
- * @throws Error for a room whose needs are not in the list, two of one name, and a list that differs from the first
+ * @throws Error for a room whose needs are not in the list, two of one name or at a seam for one, and a list that differs
+ *   from the first
  */
 export function shareRooms(rooms: readonly AnyRoom[]): void {
   const differs = shared && (shared.length !== rooms.length || shared.some((room, at) => room !== rooms[at]));
@@ -38,12 +55,22 @@ export function shareRooms(rooms: readonly AnyRoom[]): void {
     const missing = needs.find((one) => !rooms.includes(one));
     if (missing) throw new Error(`rooms: ${name} needs ${missing.name}. Put it into the list, too.`);
   }
+  for (const at of singles) {
+    const [one, other] = rooms.filter((room) => pluggedBy(room, at) !== undefined);
+    if (other)
+      throw new Error(`rooms: ${one?.name} and ${other.name} both have \`${at.name}\`. Leave out one of them.`);
+  }
   shared = rooms;
 }
 
 /** @returns what the rooms in use have at a seam, in the order of their list. @param room of this one alone */
 export function pluggedInto<Name extends string, Plug>(at: Seam<Name, Plug>, room?: string): Plug[] {
   return (shared ?? []).flatMap((one) => (room === undefined || one.name === room ? (pluggedBy(one, at) ?? []) : []));
+}
+
+/** @returns what the room in use has that stands at a seam for one; undefined if none does */
+export function pluggedOne<Name extends string, Plug>(at: SingleSeam<Name, Plug>): Plug | undefined {
+  return pluggedInto(at)[0];
 }
 
 /** @returns what a room has at a seam, or what a Worker gives to a room by the options of an app */

@@ -3,7 +3,7 @@ import { type Settings, settingsOf } from '../../gate/settings/settings.ts';
 import type { Alarm } from '../../kit/objects/alarm.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
-import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import { VersionPublisher } from '../../named/versions/publish-versions.ts';
 import { Versions } from '../../named/versions/version-rows.ts';
 import { BatchList } from '../../rooms/batches/batch-list.ts';
@@ -34,7 +34,8 @@ import { ownBudget, type Payer, type SharedBudgets } from './payers.ts';
 export const ALARM_GRAIN_MS = 60_000;
 
 /** What makes the budgets that an account shares. Without a room for them, what they would pay for is refused. */
-export const SHARED_BUDGETS = seam<(state: AccountState, around: Surroundings) => SharedBudgets>()('sharedBudgets');
+export const SHARED_BUDGETS =
+  singleSeam<(state: AccountState, around: Surroundings) => SharedBudgets>()('sharedBudgets');
 
 /** Holds what the parts of an account's object share: its rows, its budget in memory, its alarm and its clock. */
 export class AccountState {
@@ -112,8 +113,7 @@ export class AccountState {
     this.limits = new LimitsInForce(ledger);
     this.visit = new Visit(ledger, { account: ctx.id.name, alarm: this.alarm });
     this.#group = ledger.meta('group');
-    const [share] = pluggedInto(SHARED_BUDGETS);
-    this.shared = share?.(this, around);
+    this.shared = pluggedOne(SHARED_BUDGETS)?.(this, around);
     this.payers = [
       ownBudget(budget, this.limits, this.credits),
       this.limitedTokens,

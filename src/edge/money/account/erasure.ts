@@ -49,7 +49,8 @@ function begin(state: AccountState, now: number): void {
   limits.setOwn(null);
   state.setGroup(undefined);
   state.shared?.beginErasure(now);
-  ledger.forgetNames(PERIODS.map((period) => budget.windows[period].start));
+  ledger.fold(true);
+  ledger.rollups.forgetNames(PERIODS.map((period) => budget.windows[period].start));
   state.setListed(false);
   state.beginErasure(now);
   versions.removeAll(now);

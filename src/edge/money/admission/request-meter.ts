@@ -8,7 +8,7 @@ import { cancelStopsAt, pricesAt } from '../../claude/upstreams/prices.ts';
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
-import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
 import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
@@ -40,14 +40,15 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
 type TellingPlace = Pick<MeteredRequest, 'accounts' | 'settings' | 'waitUntil'>;
 
 /** Tells the operator that an upstream refuses its key, in its words, or with null that it answers again. */
-export const KEY_NEWS = seam<(place: TellingPlace, news: KeyNews, upstream: string) => Promise<void>>()('keyNews');
+export const KEY_NEWS =
+  singleSeam<(place: TellingPlace, news: KeyNews, upstream: string) => Promise<void>>()('keyNews');
 
 /** Has the operator told when an upstream begins to refuse its key, and when it answers again. */
 export function tellOfKeys(place: TellingPlace, upstream: Upstream): void {
   if (!place.accounts.POOL) return;
   for (const [name, key] of keyHealths(upstream)) {
     if (!key.hasNews) continue;
-    const [tell] = pluggedInto(KEY_NEWS);
+    const tell = pluggedOne(KEY_NEWS);
     if (tell) place.waitUntil?.(key.tell((news) => tell(place, news, name)));
   }
 }

@@ -1,21 +1,13 @@
 /**
  * The rows behind a budget: one for each request, which is written twice, and rollups that many requests share. All code that
- * moves the marker between the two is here, since no step may change the sums. So the file is long.
+ * moves the marker between the two is here, since no step may change the sums.
  *
  * A settled row is not added to its rollup at once. Rows up to a marker have been folded into the rollups together; later
  * rows are summed up when needed. So a request costs two written rows, and a thousand requests share the cost of a fold.
  */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import {
-  ADD_SUMS,
-  addSums,
-  type COURSE_COLUMNS,
-  SUM_COLUMNS,
-  SUMMED_COLUMNS,
-  SUMMED_UP,
-  type UsageSums,
-} from '../../claude/pricing/usage-sums.ts';
+import { addSums, type UsageSums } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { migrate, migratedMeta } from '../../kit/objects/migrations.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
@@ -24,10 +16,10 @@ import type { Buckets, Hold } from '../budget/state.ts';
 import { columnsAbout } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';
 import type { Opening } from '../contracts/settlement.ts';
-import { rollUpDimensions } from './dimensions.ts';
 import { type Fold, hourOf, hourWith, NO_FOLD } from './fold.ts';
 import { type Memory, recallMemory, type Starts } from './recall.ts';
-import { type Closing, ERASED_MODEL, IMPORTED_MODEL, LEDGER_MIGRATIONS, ROLLUP_MODEL } from './tables.ts';
+import { Rollups } from './rollups.ts';
+import { type Closing, LEDGER_MIGRATIONS } from './tables.ts';
 
 /** The part of a row that settling needs. */
 interface FoundRow extends Record<string, SqlStorageValue> {
@@ -40,10 +32,6 @@ interface FoundRow extends Record<string, SqlStorageValue> {
 }
 
 const FOLD_EVERY = 1_000;
-const UPSERT = `on conflict (day, model) do update set ${ADD_SUMS}, seq = excluded.seq`;
-const UPSERT_GROUP = `on conflict (pool_group, day, model) do update set ${ADD_SUMS}`;
-const COLUMNS = SUM_COLUMNS.join(', ');
-const PLACES = SUM_COLUMNS.map(() => '?').join(', ');
 
 /** @returns whether only the cost, status and upstream of the row change. Each column that is written costs time. */
 function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boolean {
@@ -53,13 +41,9 @@ function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boo
 }
 
 export class Ledger extends Tables {
+  readonly rollups: Rollups;
   #fold: Fold;
   #unfolded = 0;
-  /** The number of the last change of the rollups; undefined until somebody asks. */
-  #lastSeq: number | undefined;
-  /** The first day whose rollups have changed since a change number; not known when the object wakes. */
-  #changed = { since: Number.POSITIVE_INFINITY, day: 0 };
-
   /** The content of the table `meta` when the object woke; undefined after the wake, or after a write to it. */
   #metaAtWake: ReadonlyMap<string, string> | undefined;
 
@@ -75,6 +59,7 @@ export class Ledger extends Tables {
     this.#metaAtWake = meta;
     const stored = this.meta('fold');
     this.#fold = stored ? readFormat<Fold>('fold', stored) : NO_FOLD;
+    this.rollups = new Rollups(this, this.#fold.seq);
   }
 
   /** Notes that all parts of the object are awake. From now on each value of `meta` is read from the table. */
@@ -94,25 +79,6 @@ export class Ledger extends Tables {
   /** @returns the marker: rows after this id are not in the rollups yet. */
   get marker(): string {
     return this.#fold.marker;
-  }
-
-  /** @returns the number of the last change of the rollups. */
-  get seq(): number {
-    // Not all changes are noted with the fold.
-    this.#lastSeq ??= Math.max(
-      this.#fold.seq,
-      this.number(
-        'select max(seq) from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
-      ),
-    );
-    return this.#lastSeq;
-  }
-
-  /** @returns the first day (since 1970) whose rollups may have changed since a number, which is told for the last time. */
-  firstDayChanged(since: number): number {
-    const day = this.#changed.since <= since ? this.#changed.day : 0;
-    this.#changed = { since: this.seq, day: Number.MAX_SAFE_INTEGER };
-    return day;
   }
 
   /** Writes the row of a request that was admitted; `hold.id` must be new. @param keep is kept until it is settled */
@@ -162,14 +128,14 @@ export class Ledger extends Tables {
       this.together(() => {
         const before = this.find(id);
         const isNew = this.#fold.open.includes(id);
-        if (!isNew) this.#rollUp('id = ?', -1, id);
+        if (!isNew) this.rollups.add('id = ?', -1, id);
         update();
-        this.#rollUp('id = ?', 1, id);
+        this.rollups.add('id = ?', 1, id);
         const { input, output } = buckets;
         const more = closing.cost - (isNew ? 0 : (before?.cost ?? 0));
         this.#setFold({
           ...this.#fold,
-          ...this.#hourWith(before?.at ?? closing.at, more, before?.group),
+          ...hourWith(this.#fold, before?.at ?? closing.at, more, before?.group),
           input,
           output,
           last: closing.at,
@@ -244,7 +210,7 @@ export class Ledger extends Tables {
       hour,
     );
     this.together(() => {
-      this.#rollUp("id > ? and status != 'held'", 1, marker);
+      this.rollups.add("id > ? and status != 'held'", 1, marker);
       this.#setFold({
         ...inHour.reduce((sums, { group, cost }) => hourWith(sums, hour, cost, group), hourWith(this.#fold, hour, 0)),
         marker: seen.id,
@@ -263,41 +229,6 @@ export class Ledger extends Tables {
     if (this.has("ledger where id > ? and at < ? and status != 'held'", this.#fold.marker, time)) this.fold(true);
   }
 
-  /**
-   * Deletes what the money was spent on. The totals stay, as a nameless row for each window that has begun. Otherwise an
-   * erasure would give the account a new budget, and the sums would differ from the bill.
-   *
-   * @param starts when the windows began; milliseconds since 1970
-   */
-  forgetNames(starts: readonly number[]): void {
-    this.fold(true);
-    const days = [...new Set(starts.map((start) => Math.floor(start / DAY_MS)))].sort((left, right) => right - left);
-    let before = Number.MAX_SAFE_INTEGER;
-    const kept = days.map((day) => {
-      const [row] = this.read<UsageSums>(
-        `select ${SUMMED_UP} from rollups where day >= ? and day < ? having count(*) > 0`,
-        day,
-        before,
-      );
-      before = day;
-      return { day, row };
-    });
-    // A group's sums by day stay. They are few, and its pool must go on counting them.
-    const first = days.at(-1) ?? 0;
-    this.together(() => {
-      this.write('delete from rollups');
-      this.write('delete from dimensions');
-      this.write('delete from group_dimensions');
-      for (const { day, row } of kept) if (row && row.requests > 0) this.#addNameless(day, row);
-      this.write('delete from group_rollups where day < ?', first);
-      const grouped = this.read<{ pool_group: string; day: number } & UsageSums>(
-        `select pool_group, day, ${SUMMED_UP} from group_rollups group by pool_group, day`,
-      );
-      this.write('delete from group_rollups');
-      for (const { pool_group, day, ...row } of grouped) this.#addNamelessOfGroup(pool_group, day, row);
-    });
-  }
-
   /** Removes the row of a request that was erased while it ran. Its cost stays, without a name. */
   forgetRow(hold: Hold, closing: Closing): void {
     const day = Math.floor(hold.at / DAY_MS);
@@ -306,41 +237,12 @@ export class Ledger extends Tables {
       this.write('delete from ledger where id = ?', hold.id);
       this.#setFold({
         ...this.#fold,
-        ...this.#hourWith(hold.at, closing.cost, hold.group),
+        ...hourWith(this.#fold, hold.at, closing.cost, hold.group),
         open: this.#fold.open.filter((id) => id !== hold.id),
       });
-      this.#addNameless(day, sums);
-      if (hold.group !== undefined) this.#addNamelessOfGroup(hold.group, day, sums);
+      this.rollups.addNameless(day, sums);
+      if (hold.group !== undefined) this.rollups.addNamelessOfGroup(hold.group, day, sums);
     });
-  }
-
-  #addNamelessOfGroup(group: string, day: number, sums: UsageSums): void {
-    this.write(
-      `insert into group_rollups (pool_group, day, model, ${COLUMNS}) values (?, ?, ?, ${PLACES}) ${UPSERT_GROUP}`,
-      group,
-      day,
-      ERASED_MODEL,
-      ...SUM_COLUMNS.map((column) => sums[column]),
-    );
-  }
-
-  /** Adds what was spent elsewhere on a day (days since 1970). It keeps its day, and is marked as imported. */
-  addImported(day: number, spent: Omit<UsageSums, (typeof COURSE_COLUMNS)[number]>): void {
-    this.#addUnder(IMPORTED_MODEL, day, { ...addSums([]), ...spent });
-  }
-
-  #addNameless(day: number, sums: UsageSums): void {
-    this.#addUnder(ERASED_MODEL, day, sums);
-  }
-
-  #addUnder(name: string, day: number, sums: UsageSums): void {
-    this.write(
-      `insert into rollups (day, model, seq, ${COLUMNS}) values (?, ?, ?, ${PLACES}) ${UPSERT}`,
-      day,
-      name,
-      this.#nextSeq(day),
-      ...SUM_COLUMNS.map((column) => sums[column]),
-    );
   }
 
   /** Reads what must be known after a wake. @param starts when the windows began whose sums are wanted */
@@ -378,46 +280,9 @@ export class Ledger extends Tables {
     return new Map(rows.map(({ token, cost }) => [token, cost]));
   }
 
-  #hourWith(at: number, cost: Nanodollars, group: string | null | undefined): Pick<Fold, 'hour'> {
-    return hourWith(this.#fold, at, cost, group);
-  }
-
   #setFold(fold: Omit<Fold, 'seq'>): void {
-    this.#fold = { ...fold, seq: this.seq };
+    this.#fold = { ...fold, seq: this.rollups.seq };
     this.setMeta('fold', writeFormat('fold', this.#fold));
-  }
-
-  /** Numbers a change of the rollups of a day, and of later ones. */
-  #nextSeq(day: number): number {
-    const seq = this.seq + 1;
-    this.#lastSeq = seq;
-    this.#changed.day = Math.min(this.#changed.day, day);
-    return seq;
-  }
-
-  #rollUp(where: string, sign: 1 | -1, binding: string): void {
-    const seq = this.#nextSeq(this.number(`select min(at) / ${DAY_MS} from ledger where ${where}`, binding));
-    this.write(
-      `insert into rollups (day, model, seq, ${COLUMNS})
-       select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${seq}, ${sign} * count(*),
-         ${SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
-       from ledger where ${where} group by day, rolled ${UPSERT}`,
-      binding,
-    );
-    this.write(
-      `insert into group_rollups (pool_group, day, model, ${COLUMNS})
-       select pool_group, at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
-         ${SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
-       from ledger where (${where}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
-      binding,
-    );
-    rollUpDimensions(this, where, sign, binding, seq);
-    this.write(
-      `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${where} and token = jti)
-       where limits is not null and jti in (select token from ledger where ${where})`,
-      binding,
-      binding,
-    );
   }
 }
 

@@ -2,7 +2,7 @@
  * Makes an account's reports of its ledger: absolute sums of what has changed since the last report. Repeating a report
  * changes nothing.
  *
- * Changes are numbered by `ledger.seq`. Rows that are not folded yet are reported each time. Models are reported by whole
+ * Changes are numbered by `ledger.rollups.seq`. Rows that are not folded yet are reported each time. Models are reported by whole
  * days. For a day's tokens, users and tags only changed values are reported, unless some values share a row: which ones do is
  * decided again at each fold, so then the whole dimension is reported.
  */
@@ -36,12 +36,12 @@ const UNFOLDED = "id > ? and status != 'held'";
  * Reads the sums that have changed since the last report.
  *
  * @param since the change up to which they were reported; -1 for all sums
- * @returns the sums, and the change up to which they go. It is less than `ledger.seq` if more is left
+ * @returns the sums, and the change up to which they go. It is less than `ledger.rollups.seq` if more is left
  */
 export function reportSums(ledger: Ledger, since: number): SumsReport {
-  const from = since < 0 ? 0 : ledger.firstDayChanged(since);
+  const from = since < 0 ? 0 : ledger.rollups.firstDayChanged(since);
   const seq = lastTold(ledger, since, from);
-  const isLast = seq === ledger.seq;
+  const isLast = seq === ledger.rollups.seq;
   const days = new Set(
     ledger
       .read<{ day: number }>(
@@ -89,7 +89,7 @@ export function namelessSums(ledger: Ledger, since: number | undefined): SumsRep
       sums: packSums(addSums(parts.map(({ sums }) => unpackSums(sums)))),
     }));
   });
-  return { since: 0, seq: ledger.seq, rows, whole: [...days].map((day) => ({ day, dimension: 'model' })) };
+  return { since: 0, seq: ledger.rollups.seq, rows, whole: [...days].map((day) => ({ day, dimension: 'model' })) };
 }
 
 /** @returns the change with which a report ends. */
@@ -106,7 +106,7 @@ function lastTold(ledger: Ledger, since: number, from: number): number {
     rows += change.rows;
     if (rows >= ROWS_A_REPORT) return change.seq;
   }
-  return ledger.seq;
+  return ledger.rollups.seq;
 }
 
 function unfoldedDays(ledger: Ledger): number[] {

@@ -6,7 +6,7 @@ import { route } from '../../gate/auth/route.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import { endHeaders, noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { askedMember, refuseAbsent } from '../../talk/contracts/members.ts';
@@ -31,7 +31,7 @@ export interface BatchWork {
 }
 
 /** What answers a request that wants a batch. */
-export const BY_BATCH = seam<(c: Context<AppEnv>, work: BatchWork) => Promise<Response>>()('classifyByBatch');
+export const BY_BATCH = singleSeam<(c: Context<AppEnv>, work: BatchWork) => Promise<Response>>()('classifyByBatch');
 
 /** The route `/classify`, which labels one text or many. */
 export const CLASSIFY_ROUTES = [
@@ -49,7 +49,7 @@ export const CLASSIFY_ROUTES = [
       c.get('entry').line.model = task.model.slice(0, 128);
       if (batch && inputs) {
         const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
-        const [byBatch] = pluggedInto(BY_BATCH);
+        const byBatch = pluggedOne(BY_BATCH);
         if (!byBatch) throw invalidRequest('batch: this edge labels nothing by batch. Leave it out.');
         return await byBatch(c, { task, inputs, digest, deliverUrl });
       }

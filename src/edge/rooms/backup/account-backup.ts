@@ -73,7 +73,7 @@ export function restoreAccount(
       return { ...token, revoked_at, limits: TokensWithLimits.textOf(own ?? undefined) };
     });
     ledger.insertAll('tokens', tokens, 'insert or replace');
-    for (const { day, ...sums } of backup.days) ledger.addImported(day, sums);
+    for (const { day, ...sums } of backup.days) ledger.rollups.addImported(day, sums);
     ledger.setMeta(RESTORED, digest);
   });
   return 'restored';

@@ -1,7 +1,7 @@
 /** What makes a run pause before a call. Runs ask it, and know no room that has calls wait. */
 
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
 import { type ApprovalRow, type Approvers, DECIDING_ROOM } from '../../talk/storage/approval-rows.ts';
 import type { SubagentShare } from '../../talk/storage/call-rows.ts';
@@ -60,10 +60,10 @@ export interface Pause {
   /** Stores that calls wait. Call it in the step in which their run pauses. */
   request(calls: readonly PlannedCall[], run: PausingRun): void;
 }
-export const PAUSES = seam<Pause>()('pause');
+export const PAUSES = singleSeam<Pause>()('pause');
 
 /** @returns what has calls wait; undefined where its room is not in use */
-export const pauseInUse = ofRooms(() => pluggedInto(PAUSES).at(0));
+export const pauseInUse = ofRooms(() => pluggedOne(PAUSES));
 
 /** @returns why no call of a tool is made: nobody could decide on those that wait; undefined if that is no reason */
 export function lacksPause({ approval }: { approval?: unknown }): string | undefined {

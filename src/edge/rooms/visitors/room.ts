@@ -1,13 +1,14 @@
 import { pageTokensRoom } from '../page-tokens/room.ts';
+import { poolsRoom } from '../pools/room.ts';
 import type { Room } from '../room.ts';
 import { checkVisitors } from './visitor-settings.ts';
 import { VISITOR_ROUTES } from './visitors.route.ts';
 
-/** People without a login: tokens and pools of their own. */
+/** People without a login: tokens of their own, and one pool that pays for all of them. */
 export const visitorsRoom: Room = {
   name: 'visitors',
   // Their tokens are bound.
-  needs: [pageTokensRoom],
+  needs: [pageTokensRoom, poolsRoom],
   routes: VISITOR_ROUTES,
   settings: { check: checkVisitors },
 };

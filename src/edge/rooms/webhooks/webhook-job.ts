@@ -44,7 +44,7 @@ const SPREAD_MS = 1_000;
  * The handler never throws: an error would bring back every message of the batch, even the finished ones.
  *
  * @example
- * const options = { webhooks: shippedWebhooks };
+ * const options = { rooms: [webhooksRoom], webhooks: shippedWebhooks };
  * export default { fetch: createApp(options).fetch, queue: createConsumer(options) };
  */
 export function createConsumer(options: ConsumerOptions = {}) {

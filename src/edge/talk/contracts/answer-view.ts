@@ -1,5 +1,5 @@
 import type { Json } from '../../kit/json/object.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 
 /** A way to see an answer: which of its blocks a listener gets, as the member `show` names it. */
 export interface AnswerView {
@@ -16,9 +16,9 @@ export interface AnswerView {
 }
 
 /** How else answers can be seen than whole: one room says it. */
-export const VIEW = seam<AnswerView>()('view');
+export const VIEW = singleSeam<AnswerView>()('view');
 
-export const answerView = ofRooms(() => pluggedInto(VIEW)[0]);
+export const answerView = ofRooms(() => pluggedOne(VIEW));
 
 /** @returns how a listener sees a turn; undefined for as it is. @param show how it wants to see it; undefined for as it was begun */
 export function viewOfTurn(turn: string, show?: string): AnswerView | undefined {

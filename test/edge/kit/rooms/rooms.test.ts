@@ -25,6 +25,17 @@ test('a second list, a name twice and a need that is absent are refused by their
   expect(() => rooms.shareRooms([tower])).toThrow('different rooms');
 });
 
+test('a second room at a seam for one is refused by its name, and one alone is read', () => {
+  const clapper = rooms.singleSeam<string>()('clapper');
+  const tower = { name: 'tower', clapper: 'ding' };
+  expect(() => rooms.shareRooms([tower, { name: 'clock' }, { name: 'church', clapper: '' }])).toThrow(
+    'tower and church both have `clapper`. Leave out one of them.',
+  );
+  expect(rooms.pluggedOne(clapper)).toBeUndefined();
+  rooms.shareRooms([tower, { name: 'clock' }]);
+  expect(rooms.pluggedOne(clapper)).toBe('ding');
+});
+
 test('what is made of the rooms is made once for each list', () => {
   const make = vi.fn(() => rooms.pluggedInto(rooms.seam<string>()('bell')).join());
   const bells = rooms.ofRooms(make);

@@ -113,7 +113,7 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
       }
     }
     let told = await report('none');
-    while (told.seq < (await inAccount((_, ledger) => ledger.seq))) told = await report('none');
+    while (told.seq < (await inAccount((_, ledger) => ledger.rollups.seq))) told = await report('none');
 
     const usage = async (query: Parameters<Pool['usage']>[0]) => await pool().usage(query);
     for (const group_by of DIMENSIONS) {

@@ -179,7 +179,7 @@ export class Leases implements SharedBudgets {
     this.#unreported.clear();
     const { told = Number.POSITIVE_INFINITY } = this.#sums;
     // A report on its way may be lost, so only what the pool has confirmed is left out.
-    const left = namelessSums(ledger, told > ledger.seq ? -1 : told);
+    const left = namelessSums(ledger, told > ledger.rollups.seq ? -1 : told);
     // It may have spent something that it has not reported yet.
     for (const name of new Set([...this.#identity.pools, ...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])) {
       this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? left : NO_SUMS);

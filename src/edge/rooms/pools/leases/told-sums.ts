@@ -37,7 +37,7 @@ export class ToldSums {
 
   /** @returns whether there may be something that the pool does not know. */
   get isBehind(): boolean {
-    return this.#told !== this.#ledger.seq || this.#settledTold < this.#settled;
+    return this.#told !== this.#ledger.rollups.seq || this.#settledTold < this.#settled;
   }
 
   /** Notes that the pool knows nothing, because the account reports under another id from now on. */
@@ -56,8 +56,8 @@ export class ToldSums {
     if (this.#told === undefined || !this.isBehind || !isDue) return undefined;
     this.#reportedAt = now;
     // If the pool knows more changes than exist, the account's rows were put back to an earlier time.
-    const report = reportSums(this.#ledger, this.#told > this.#ledger.seq ? -1 : this.#told);
-    return { report, settled: this.#settled, isLast: report.seq === this.#ledger.seq };
+    const report = reportSums(this.#ledger, this.#told > this.#ledger.rollups.seq ? -1 : this.#told);
+    return { report, settled: this.#settled, isLast: report.seq === this.#ledger.rollups.seq };
   }
 
   /** Takes what the pool knows now. @param sent the report that it has answered */

@@ -109,7 +109,7 @@ const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
  *   text: ({ body }) => body.ticket.text,
  *   labels: ['billing', 'technical', 'other'],
  * });
- * export default createApp({ webhooks: [tickets] });
+ * export default createApp({ rooms: [webhooksRoom], webhooks: [tickets] });
  */
 export function defineWebhook<Body = Record<string, unknown>>(definition: WebhookDefinition<Body>): Webhook {
   const { source, verify, maxBodyBytes = MOST_BODY_BYTES, dedupe, ...read } = definition;

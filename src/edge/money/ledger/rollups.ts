@@ -1,0 +1,154 @@
+import {
+  ADD_SUMS,
+  addSums,
+  type COURSE_COLUMNS,
+  SUM_COLUMNS,
+  SUMMED_COLUMNS,
+  SUMMED_UP,
+  type UsageSums,
+} from '../../claude/pricing/usage-sums.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import { Rows } from '../../kit/objects/rows.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
+import { rollUpDimensions } from './dimensions.ts';
+import { ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
+
+const UPSERT = `on conflict (day, model) do update set ${ADD_SUMS}, seq = excluded.seq`;
+const UPSERT_GROUP = `on conflict (pool_group, day, model) do update set ${ADD_SUMS}`;
+const COLUMNS = SUM_COLUMNS.join(', ');
+const PLACES = SUM_COLUMNS.map(() => '?').join(', ');
+
+/** Keeps the sums of rows by day, model and group, and numbers their changes. */
+export class Rollups extends Rows {
+  /** The number of the last change of the rollups; undefined until somebody asks. */
+  #lastSeq: number | undefined;
+  /** The first day whose rollups have changed since a change number; not known when the object wakes. */
+  #changed = { since: Number.POSITIVE_INFINITY, day: 0 };
+  readonly #atWake: number;
+
+  /** @param atWake the number of the last change that was noted when the object woke */
+  constructor(ledger: Tables, atWake: number) {
+    super(ledger);
+    this.#atWake = atWake;
+  }
+
+  /** @returns the number of the last change of the rollups. */
+  get seq(): number {
+    // Not all changes are noted with the fold.
+    this.#lastSeq ??= Math.max(
+      this.#atWake,
+      this.tables.number(
+        'select max(seq) from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
+      ),
+    );
+    return this.#lastSeq;
+  }
+
+  /** @returns the first day (since 1970) whose rollups may have changed since a number, which is told for the last time. */
+  firstDayChanged(since: number): number {
+    const day = this.#changed.since <= since ? this.#changed.day : 0;
+    this.#changed = { since: this.seq, day: Number.MAX_SAFE_INTEGER };
+    return day;
+  }
+
+  /** Numbers a change of the rollups of a day, and of later ones. */
+  #nextSeq(day: number): number {
+    const seq = this.seq + 1;
+    this.#lastSeq = seq;
+    this.#changed.day = Math.min(this.#changed.day, day);
+    return seq;
+  }
+
+  /**
+   * Adds rows of the ledger to all sums, or subtracts them.
+   *
+   * @param where chooses the rows, by one binding
+   */
+  add(where: string, sign: 1 | -1, binding: string): void {
+    const seq = this.#nextSeq(this.tables.number(`select min(at) / ${DAY_MS} from ledger where ${where}`, binding));
+    const sums = SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ');
+    const rolled = `at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled`;
+    this.tables.write(
+      `insert into rollups (day, model, ${COLUMNS}, seq) select ${rolled}, ${sign} * count(*), ${sums}, ${seq}
+       from ledger where ${where} group by day, rolled ${UPSERT}`,
+      binding,
+    );
+    this.tables.write(
+      `insert into group_rollups (pool_group, day, model, ${COLUMNS}) select pool_group, ${rolled}, ${sign} * count(*), ${sums}
+       from ledger where (${where}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
+      binding,
+    );
+    rollUpDimensions(this.tables, where, sign, binding, seq);
+    this.tables.write(
+      `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${where} and token = jti)
+       where limits is not null and jti in (select token from ledger where ${where})`,
+      binding,
+      binding,
+    );
+  }
+
+  /**
+   * Deletes what the money was spent on. The totals stay, as a nameless row for each window that has begun. Otherwise an
+   * erasure would give the account a new budget, and the sums would differ from the bill.
+   *
+   * @param starts when the windows began; milliseconds since 1970
+   */
+  forgetNames(starts: readonly number[]): void {
+    const days = [...new Set(starts.map((start) => Math.floor(start / DAY_MS)))].sort((left, right) => right - left);
+    let before = Number.MAX_SAFE_INTEGER;
+    const kept = days.map((day) => {
+      const [row] = this.tables.read<UsageSums>(
+        `select ${SUMMED_UP} from rollups where day >= ? and day < ? having count(*) > 0`,
+        day,
+        before,
+      );
+      before = day;
+      return { day, row };
+    });
+    // A group's sums by day stay. They are few, and its pool must go on counting them.
+    const first = days.at(-1) ?? 0;
+    this.tables.together(() => {
+      this.tables.write('delete from rollups');
+      this.tables.write('delete from dimensions');
+      this.tables.write('delete from group_dimensions');
+      for (const { day, row } of kept) if (row && row.requests > 0) this.addNameless(day, row);
+      this.tables.write('delete from group_rollups where day < ?', first);
+      const grouped = this.tables.read<{ pool_group: string; day: number } & UsageSums>(
+        `select pool_group, day, ${SUMMED_UP} from group_rollups group by pool_group, day`,
+      );
+      this.tables.write('delete from group_rollups');
+      for (const { pool_group, day, ...row } of grouped) this.addNamelessOfGroup(pool_group, day, row);
+    });
+  }
+
+  /** Adds what requests of a group have used that were erased. */
+  addNamelessOfGroup(group: string, day: number, sums: UsageSums): void {
+    this.tables.write(
+      `insert into group_rollups (pool_group, day, model, ${COLUMNS}) values (?, ?, ?, ${PLACES}) ${UPSERT_GROUP}`,
+      group,
+      day,
+      ERASED_MODEL,
+      ...SUM_COLUMNS.map((column) => sums[column]),
+    );
+  }
+
+  /** Adds what was spent elsewhere on a day (days since 1970). It keeps its day, and is marked as imported. */
+  addImported(day: number, spent: Omit<UsageSums, (typeof COURSE_COLUMNS)[number]>): void {
+    this.#addUnder(IMPORTED_MODEL, day, { ...addSums([]), ...spent });
+  }
+
+  /** Adds what requests have used that were erased. */
+  addNameless(day: number, sums: UsageSums): void {
+    this.#addUnder(ERASED_MODEL, day, sums);
+  }
+
+  #addUnder(name: string, day: number, sums: UsageSums): void {
+    this.tables.write(
+      `insert into rollups (day, model, seq, ${COLUMNS}) values (?, ?, ?, ${PLACES}) ${UPSERT}`,
+      day,
+      name,
+      this.#nextSeq(day),
+      ...SUM_COLUMNS.map((column) => sums[column]),
+    );
+  }
+}

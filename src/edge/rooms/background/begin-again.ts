@@ -16,8 +16,8 @@ import type { ConversationContext } from '../../talk/conversations/maintenance.t
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import { messagesOf } from '../../talk/storage/turn-queries.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
-import { grantOfNextTry } from '../../talk/turn/paid-row.ts';
 import { Turn } from '../../talk/turn/turn.ts';
+import { grantOfNextTry } from '../../talk/turn/turn-grants.ts';
 import type { CrashedRun } from '../runs/crashed-run.ts';
 import { Run } from '../runs/run.ts';
 import { type RunRequest, storedRunOf } from '../runs/stored-run.ts';

@@ -14,7 +14,7 @@ import { NEW_SUMMARY, type SummaryRow } from '../../talk/storage/summary-rows.ts
 import { lastCommitted, latestTurn } from '../../talk/storage/turn-queries.ts';
 import { TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { makeSummary, type SummaryCause } from './make-summary.ts';
-import { nextSummary, type PlannedSummary, wantsSummaries } from './summarize.ts';
+import { nextSummary, type PlannedSummary } from './summarize.ts';
 
 /** Whether a summary was tried before this turn. */
 const TRIED = slot<boolean>('summary');
@@ -34,10 +34,6 @@ export class Summarizer implements OpenPart {
     this.#context = context;
   }
 
-  isBusy(): boolean {
-    return this.#running !== undefined;
-  }
-
   /** Who has asked for the turn to which a summary belongs that is being made. */
   by(): Identity | undefined {
     return this.#running?.by;
@@ -45,7 +41,7 @@ export class Summarizer implements OpenPart {
 
   /** Notes the request of a turn that begins. A summary has the same prompt, and its account pays. */
   begin({ request: { body, ...request } }: AskedTurn, { run }: NextRequest): void {
-    const isWanted = wantsSummaries(this.#context.transcript.profile);
+    const isWanted = this.#context.transcript.profile?.history?.strategy === 'summarize';
     const text = isWanted ? (run?.rest ?? edit(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
   }

@@ -32,6 +32,13 @@ export function endDamagedTurns(transcript: Transcript, now: number): void {
     }
     const counted = { ...countHistory(transcript), nextMessage, through: transcript.newestTurn };
     const exists = profile.exists || counted.messages > 0;
-    transcript.save({ ...profile, ...counted, exists, version: laterVersion(profile, now), updatedAt: now, unreported: true });
+    transcript.save({
+      ...profile,
+      ...counted,
+      exists,
+      version: laterVersion(profile, now),
+      updatedAt: now,
+      unreported: true,
+    });
   });
 }

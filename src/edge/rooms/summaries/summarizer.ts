@@ -17,7 +17,7 @@ import { makeSummary, type SummaryCause } from './make-summary.ts';
 import { nextSummary, type PlannedSummary } from './summarize.ts';
 
 /** Whether a summary was tried before this turn. */
-const TRIED = slot<boolean>('summary');
+const TRIED_BEFORE = slot<boolean>('summary');
 /** How long a turn waits for one; milliseconds. */
 const SUMMARY_WAIT_MS = 20_000;
 /** The most characters of a request that stay in memory for a summary behind its answer. A longer one waits for the next turn. */
@@ -61,8 +61,8 @@ export class Summarizer implements OpenPart {
 
   /** Has a turn that is too long without a summary wait for one. One that was tried already is not tried again. */
   before({ request: { body, ...request }, memory }: AskedTurn, planned: NextRequest): Wait | undefined {
-    if (!planned.isTruncated || planned.follows || memory.get(TRIED)) return undefined;
-    memory.set(TRIED, true);
+    if (!planned.isTruncated || planned.follows || memory.get(TRIED_BEFORE)) return undefined;
+    memory.set(TRIED_BEFORE, true);
     return { work: this.#makeBefore({ request, rest: edit(body, { messages: '[]' }) }), pings: true };
   }
 

@@ -61,8 +61,8 @@ export class PaidSummaries {
   }
 
   /** Notes that a try goes up, before it does: a crash would cost something now. */
-  send(row: SummaryRow, { grant, requestId, model }: Admission): void {
-    this.#change(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model });
+  send(row: SummaryRow, { grant, requestId }: Admission): void {
+    this.#change(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model: row.model });
   }
 
   /** Stores how one has ended, and settles it. @param change what has come of it */

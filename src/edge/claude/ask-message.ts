@@ -5,32 +5,24 @@
  * Worker's allowed size.
  */
 
-import type { Settings } from '../gate/settings/settings.ts';
 import { type ApiError, toApiError } from '../kit/http/errors.ts';
 import { readAnswer } from './buffered-answer.ts';
-import { Exchange } from './exchange.ts';
+import { Exchange, type ExchangeOptions } from './exchange.ts';
 import { endOf, interrupted, notTheApi } from './failure.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './outcome.ts';
-import type { Payment } from './send-request.ts';
-import type { Upstream } from './upstream.ts';
-import type { Routing } from './upstreams/pool.ts';
+import type { Payment, SendOptions, SendRequest } from './send-request.ts';
 import type { Report } from './usage/usage-report.ts';
 
 /** The `anthropic-version` of the edge's own requests. */
 export const API_VERSION = '2026-10-21';
 
-export interface MessageCall {
-  upstream: Upstream;
-  settings: Settings;
-  /** Aborted when nobody waits for the answer any more. */
-  signal?: AbortSignal | undefined;
+export interface MessageCall
+  extends Pick<ExchangeOptions, 'upstream' | 'settings' | 'signal'>,
+    Pick<SendRequest, 'routing'>,
+    Pick<SendOptions, 'waitUntil'> {
   /** Faults that the simulator should make, as in the header `sluice-simulate`. A real upstream does not get them. */
   simulate?: string | undefined;
-  /** What decides the choice between several upstreams. */
-  routing?: Routing | undefined;
-  /** Keeps work alive that the answer does not wait for. */
-  waitUntil?: ((work: Promise<unknown>) => void) | undefined;
   /** Pays for another try after a try that may have run. Without it there is no other try. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
 }

@@ -11,9 +11,9 @@ import type { RunRequest } from '../../talk/conversations/stored-run.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import { messagesOf } from '../../talk/storage/turn-queries.ts';
-import { grantOfNextTry } from '../../talk/turn/paid-row.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { Turn } from '../../talk/turn/turn.ts';
+import { grantOfNextTry } from '../../talk/turn/turn-grants.ts';
 
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
 const MOST_BEGINNINGS = 10;

@@ -2,32 +2,28 @@
 
 import { readAnswer } from '../../claude/buffered-answer.ts';
 import { isEventStream } from '../../claude/content-type.ts';
-import { Exchange } from '../../claude/exchange.ts';
+import { Exchange, type ExchangeOptions } from '../../claude/exchange.ts';
 import { endOf, interrupted, notTheApi, sizeGuard } from '../../claude/failure.ts';
 import { joinedBetas, type PlainHeaders } from '../../claude/headers.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { tokensOfSummary } from '../../talk/conversations/paid-summaries.ts';
-import { summaryMessage, summaryWords, withCompaction } from '../../talk/history/stored-summary.ts';
+import { COMPACTION_BETA, summaryMessage, summaryWords } from '../../talk/history/stored-summary.ts';
 import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 
 /** A hold ends after 15 minutes. Until then it is known what a summary has cost; milliseconds. */
 const LONGEST_MS = 840_000;
 
-interface SummaryCall {
+interface SummaryCall extends Pick<ExchangeOptions, 'upstream' | 'settings' | 'signal'> {
   /** The query and the headers of the turn; the headers as `headersOfSummary` has made them. */
   query: string;
   headers: PlainHeaders;
-  upstream: Upstream;
-  settings: Settings;
-  signal: AbortSignal;
   /** Where the API is to make a block; undefined for a text. */
   place: string | undefined;
   /** The most tokens that it can have written when it is ended; undefined where `max_tokens` limits it. */
@@ -112,8 +108,8 @@ export function headersOfSummary(
   needed: readonly string[],
   isBlock: boolean,
 ): PlainHeaders {
-  const betas = joinedBetas(headers['anthropic-beta'], needed);
-  if (isBlock || betas !== '') headers['anthropic-beta'] = isBlock ? withCompaction(betas) : betas;
+  const betas = joinedBetas(headers['anthropic-beta'], isBlock ? [...needed, COMPACTION_BETA] : needed);
+  if (betas !== '') headers['anthropic-beta'] = betas;
   if (!simulated) delete headers['sluice-simulate'];
   return headers;
 }

@@ -1,9 +1,7 @@
 /** Decides what is summarized. */
 
-import type { HistorySetting } from '../../talk/history/history.schema.ts';
 import { KEEPS } from '../../talk/history/shares.ts';
 import { sizesOf, tokensFrom } from '../../talk/history/truncate.ts';
-import type { Profile } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { lastCommitted } from '../../talk/storage/turn-queries.ts';
 
@@ -25,13 +23,6 @@ export interface PlannedSummary {
   instructions: string | undefined;
 }
 
-/** @returns whether a conversation has summaries in place of its oldest turns */
-export function wantsSummaries<P extends Pick<Profile, 'history'>>(
-  profile: P | undefined,
-): profile is P & { history: HistorySetting } {
-  return profile?.history?.strategy === 'summarize';
-}
-
 /**
  * Plans the next summary: of the oldest turns, so that the newest stay word for word.
  *
@@ -40,8 +31,9 @@ export function wantsSummaries<P extends Pick<Profile, 'history'>>(
  */
 export function nextSummary(transcript: Transcript, filled: number): PlannedSummary | undefined {
   const { profile, summaries } = transcript;
-  if (!profile?.exists || !wantsSummaries(profile) || !mayBegin(transcript)) return undefined;
-  const { max_tokens: limit, instructions } = profile.history;
+  const { history } = profile ?? {};
+  if (!profile?.exists || history?.strategy !== 'summarize' || !mayBegin(transcript)) return undefined;
+  const { max_tokens: limit, instructions } = history;
   const latest = summaries.latest();
   const turns = sizesOf(transcript).filter(({ from }) => from > (latest?.until ?? 0));
   if (tokensFrom(turns, 0) + (latest?.tokens ?? 0) <= limit * filled) return undefined;
@@ -51,8 +43,7 @@ export function nextSummary(transcript: Transcript, filled: number): PlannedSumm
   const room = limit - tokensFrom(turns, first);
   // Behind turns that fill the limit themselves no summary is ever sent.
   if (room < limit * MOST_SHARE) return undefined;
-  const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } =
-    profile.history;
+  const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } = history;
   return { base, until: first - 1, most, room, instructions: instructions?.trim() || undefined };
 }
 

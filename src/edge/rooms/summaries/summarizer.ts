@@ -13,10 +13,10 @@ import { NEW_SUMMARY, type SummaryRow } from '../../talk/storage/summary-rows.ts
 import { lastCommitted, latestTurn } from '../../talk/storage/turn-queries.ts';
 import { TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { makeSummary, type SummaryCause } from './make-summary.ts';
-import { nextSummary, type PlannedSummary, wantsSummaries } from './summarize.ts';
+import { nextSummary, type PlannedSummary } from './summarize.ts';
 
 /** Whether a summary was tried before this turn. */
-const TRIED = slot<boolean>('summary');
+const TRIED_BEFORE = slot<boolean>('summary');
 /** How long a turn waits for one; milliseconds. */
 const SUMMARY_WAIT_MS = 20_000;
 /** The most characters of a request that stay in memory for a summary behind its answer. A longer one waits for the next turn. */
@@ -33,10 +33,6 @@ export class Summarizer implements OpenPart {
     this.#context = context;
   }
 
-  isBusy(): boolean {
-    return this.#running !== undefined;
-  }
-
   /** Who has asked for the turn to which a summary belongs that is being made. */
   by(): Identity | undefined {
     return this.#running?.by;
@@ -44,7 +40,7 @@ export class Summarizer implements OpenPart {
 
   /** Notes the request of a turn that begins. A summary has the same prompt, and its account pays. */
   begin({ request: { body, ...request } }: AskedTurn, { run }: NextRequest): void {
-    const isWanted = wantsSummaries(this.#context.transcript.profile);
+    const isWanted = this.#context.transcript.profile?.history?.strategy === 'summarize';
     const text = isWanted ? (run?.rest ?? edit(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
   }
@@ -64,8 +60,8 @@ export class Summarizer implements OpenPart {
 
   /** Has a turn that is too long without a summary wait for one. One that was tried already is not tried again. */
   before({ request: { body, ...request }, memory }: AskedTurn, planned: NextRequest): Wait | undefined {
-    if (!planned.isTruncated || planned.follows || memory.get(TRIED)) return undefined;
-    memory.set(TRIED, true);
+    if (!planned.isTruncated || planned.follows || memory.get(TRIED_BEFORE)) return undefined;
+    memory.set(TRIED_BEFORE, true);
     return { work: this.#makeBefore({ request, rest: edit(body, { messages: '[]' }) }), pings: true };
   }
 

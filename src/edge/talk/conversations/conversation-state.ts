@@ -65,11 +65,7 @@ export class ConversationState implements OpenConversation {
     this.#ctx = ctx;
     this.transcript = new Transcript(ctx.storage);
     const shared = { ...around, transcript: this.transcript };
-    const isBusy = () =>
-      this.runner !== undefined ||
-      this.#isCopying ||
-      this.transcript.summaries.hasUnsettled ||
-      this.#parts.some((part) => part.isBusy?.() === true);
+    const isBusy = () => this.runner !== undefined || this.#isCopying || this.transcript.summaries.hasUnsettled;
     this.maintenance = new Maintenance({ ...shared, isBusy, erase });
     const summaries = new PaidSummaries(shared, this.maintenance.settlements);
     this.context = { ...shared, maintenance: this.maintenance, summaries, parts: this.#parts, hooks: this.#hooks };

@@ -8,8 +8,8 @@ import { tokensByKind } from '../../money/admission/book-outcome.ts';
 import type { Admission, RequestMeter } from '../../money/admission/metered-request.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
 import type { SummaryRow } from '../storage/summary-rows.ts';
-import { addCost, grantOfNextTry } from '../turn/paid-row.ts';
-import { conversationReportOf, laterVersion } from '../turn/turn-ending.ts';
+import { addCost, conversationReportOf, laterVersion } from '../turn/turn-ending.ts';
+import { grantOfNextTry } from '../turn/turn-grants.ts';
 import { CONFIRM_MS, type TurnSettlements } from './turn-settlements.ts';
 
 /** The name of summaries in the ledger and the usage. */
@@ -61,8 +61,8 @@ export class PaidSummaries {
   }
 
   /** Notes that a try goes up, before it does: a crash would cost something now. */
-  send(row: SummaryRow, { grant, requestId, model }: Admission): void {
-    this.#change(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model });
+  send(row: SummaryRow, { grant, requestId }: Admission): void {
+    this.#change(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model: row.model });
   }
 
   /** Stores how one has ended, and settles it. @param change what has come of it */

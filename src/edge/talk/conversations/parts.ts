@@ -84,8 +84,6 @@ export interface OpenPart {
   told?(turn: string, hides: boolean): Record<string, string>;
   /** Called when a turn has ended. */
   ended?(): void;
-  /** @returns whether something is under way, so that nothing may be deleted */
-  isBusy?(): boolean;
   /** @returns who has asked for what is under way */
   by?(): Identity | undefined;
   /** Stops what is under way. */

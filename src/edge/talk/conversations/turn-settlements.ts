@@ -10,8 +10,7 @@ import { accountRequestOf, type ObjectContext } from '../answers/object-context.
 import { DamagedRow, damageIn } from '../storage/damaged-row.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from '../storage/turn-queries.ts';
-import { addCost } from '../turn/paid-row.ts';
-import { conversationReportOf } from '../turn/turn-ending.ts';
+import { addCost, conversationReportOf } from '../turn/turn-ending.ts';
 
 /** Milliseconds to wait for a confirmation of the account. */
 export const CONFIRM_MS = 60_000;

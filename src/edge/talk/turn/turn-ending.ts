@@ -145,6 +145,16 @@ export function laterVersion({ version }: Pick<Profile, 'version'>, now: number)
   return Math.max(version + 1, now);
 }
 
+/**
+ * Adds to what a conversation has cost. A report with the earlier cost may still be on its way: it must not replace a later one.
+ *
+ * @param more what else changes
+ */
+export function addCost(transcript: Transcript, cost: Nanodollars, now: number, more: Partial<Profile> = {}): void {
+  const { profile } = transcript;
+  if (profile) transcript.save({ ...profile, ...more, version: laterVersion(profile, now), cost: profile.cost + cost });
+}
+
 /** @returns a conversation's profile after a turn. @param added how many messages the turn has, including its answer */
 export function nextProfile(profile: Profile, committed: boolean, added: number, now: number): Profile {
   const version = laterVersion(profile, now);

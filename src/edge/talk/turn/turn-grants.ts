@@ -1,11 +1,11 @@
-/** Stores the grant of a turn's last try in the turn's row: what was set aside, and until when that covers the cost. */
+/** Keeps in the row of a paid call, a turn's or a summary's, what is needed to settle its last try after a crash. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { StoredGrant } from '../../money/admission/book-outcome.ts';
+import { numberOfTry, tryId } from '../../money/admission/admission.ts';
+import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { grantOfNextTry } from './paid-row.ts';
 
 /**
  * Milliseconds for which a stored row covers the cost of a running turn. The turn stores one at least every fifteen seconds.
@@ -16,9 +16,18 @@ export const COVER_MS = 20_000;
 const SOON_MS = 1_000;
 
 /**
- * Keeps in a turn's row what is needed to settle it after a crash, where its account does not keep it. Times are milliseconds
- * since 1970.
+ * Makes the grant of the next try before its account is asked for it. From then on the account may have placed a hold: if the
+ * object dies, it is settled by this name.
  */
+export function grantOfNextTry(
+  { grant, requestId }: Pick<TurnRow, 'grant' | 'requestId'>,
+  known: Pick<StoredGrant, 'earlier' | 'startedAt'>,
+): StoredGrant & { requestId: string } {
+  const before = grant?.requestId ?? requestId;
+  return { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), ...known };
+}
+
+/** Stores the grants of a turn where its account does not keep them. Times are milliseconds since 1970. */
 export class TurnGrants {
   readonly #transcript: Transcript;
   readonly #row: TurnRow;

@@ -8,6 +8,8 @@ import type { HeadersPlugged } from '../kit/http/headers/answer-headers.ts';
 import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
+import type { ALL_ACCOUNTS } from '../money/account/all-accounts.ts';
+import type { ACCOUNT_PARTS } from '../money/account/parts.ts';
 import type { KEY_NEWS } from '../money/admission/request-meter.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
@@ -31,6 +33,8 @@ export interface Room
     Plugged<typeof SIMULATED_KINDS>,
     Plugged<typeof BY_BATCH>,
     Plugged<typeof SHARED_BUDGETS>,
+    Plugged<typeof ACCOUNT_PARTS>,
+    Plugged<typeof ALL_ACCOUNTS>,
     Plugged<typeof KEY_NEWS>,
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,

@@ -86,6 +86,11 @@ export function finalError(type: ErrorType, message: string, options?: ErrorOpti
   return new ApiError(type, message, { ...options, headers: { ...DO_NOT_RETRY, ...options?.headers } });
 }
 
+/** @returns the 409 for what only a room can do that is not in use. @param why what needs it */
+export function lacksRoom(room: string, why: string): ApiError {
+  return finalError('conflict_error', `${why}, and this edge has no room "${room}". Deploy one that has it.`);
+}
+
 /** @returns the 403 for what a bound token may not do. */
 export function closedToBound(message: string): ApiError {
   return finalError('permission_error', `${message} (The token of this request is bound.)`);

@@ -1,3 +1,5 @@
+import { settingsOf } from '../../gate/settings/settings.ts';
+import { classificationStub } from '../../kit/objects/stubs.ts';
 import { batchesRoom } from '../batches/room.ts';
 import type { Room } from '../room.ts';
 import { CLASSIFICATION_ROUTES, classifyByBatch } from './classifications.route.ts';
@@ -9,4 +11,10 @@ export const classifyBatchesRoom: Room = {
   routes: CLASSIFICATION_ROUTES,
   bindings: { CLASSIFICATION: 'ClassificationJob' },
   classifyByBatch,
+  account: {
+    erase: async ({ env }, place) => {
+      await classificationStub(env, settingsOf(env), place).erase();
+      return true;
+    },
+  },
 };

@@ -11,6 +11,7 @@ import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import type { Page } from '../../kit/objects/page.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import type { RefusalOfAccount, RefusalsQuery, SharedUsageQuery } from '../../money/account/all-accounts.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
 import type { PoolLimits } from '../../money/budget/limits.schema.ts';
 import { rulesOf } from '../../money/budget/rules.ts';
@@ -18,16 +19,7 @@ import { keyAlert, thresholdsReached } from '../../money/budget/thresholds.ts';
 import { byPeriod, CALENDAR, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import { AccountRecount } from './account-recount.ts';
-import type {
-  LeaseAnswer,
-  LeaseCall,
-  LeaseFigures,
-  PoolObject,
-  RefusalOfAccount,
-  RefusalsQuery,
-  SharedUsageQuery,
-  SpendQuery,
-} from './contracts/pool.ts';
+import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, SpendQuery } from './contracts/pool.ts';
 import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, moveToNobody, type PoolRules } from './grant.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
 import { PoolRefusals } from './pool-refusals.ts';

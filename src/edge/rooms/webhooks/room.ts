@@ -1,3 +1,5 @@
+import { settingsOf } from '../../gate/settings/settings.ts';
+import { inboxStub } from '../../kit/objects/stubs.ts';
 import type { Room } from '../room.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';
 import { createConsumer } from './webhook-job.ts';
@@ -9,6 +11,10 @@ export const webhooksRoom: Room = {
   routes: WEBHOOK_ROUTES,
   options: takeSources,
   queue: createConsumer(),
+  account: {
+    erase: async ({ env }, { account, id: source }, until) =>
+      (await inboxStub(env, settingsOf(env), source).erase(account, until)).remaining === 0,
+  },
   bindings: { INBOX: 'Inbox', QUEUE: null },
   settings: {
     schema: webhookSettings,

@@ -108,11 +108,6 @@ export function interruptedCall(): ApiError {
   return tryAgain(message, 'conversation_interrupted');
 }
 
-/** @returns the 409 for what only a room can do that is not in use. @param why what needs it */
-export function lacksRoom(room: string, why: string): ApiError {
-  return finalError('conflict_error', `${why}, and this edge has no room "${room}". Deploy one that has it.`);
-}
-
 /** @returns the error of a subagent whose run was stopped before it began. */
 export function stoppedBefore(): ApiError {
   return finalError('conflict_error', 'The run that has called this subagent has ended.');

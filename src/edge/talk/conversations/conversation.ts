@@ -8,7 +8,7 @@ import { retentionOf, UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { room } from '../../kit/http/body-room.ts';
-import type { ApiError } from '../../kit/http/errors.ts';
+import { type ApiError, lacksRoom } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { edit } from '../../kit/json/edit.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
@@ -45,7 +45,6 @@ import {
   idTaken,
   interruptedCall,
   isChoosing,
-  lacksRoom,
   noMessage,
   pack,
   receivedText,

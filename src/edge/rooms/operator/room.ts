@@ -4,7 +4,7 @@ import { ALERT_ROUTES } from './alerts.route.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 import { raiseAlerts } from './raise-alerts.ts';
 
-/** What operators look at: metrics, alerts, refusals. Alerts are delivered as what webhooks have brought is. */
+/** What operators look at: metrics and alerts. Alerts are delivered as what webhooks have brought is. */
 export const operatorRoom: Room = {
   name: 'operator',
   needs: [webhooksRoom],

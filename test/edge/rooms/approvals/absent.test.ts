@@ -1,15 +1,14 @@
 /** What a conversation that waits for approval does on an edge without the room of approvals. */
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
 import { approvalsRoom } from '../../../../src/edge/rooms/approvals/room.ts';
 import { checkRun } from '../../../../src/edge/rooms/runs/check-run.ts';
-import { ROOMS } from '../../../../src/edge/rooms.ts';
 import { approvalsOf, passingTime, readOf, rowsOf, stubOf, turnNow } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
+import { leaveOut } from '../../../support/left-out.ts';
 import { answeringBy, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
 
@@ -18,19 +17,7 @@ const tools = [weather({ approval: 'always' }, 'pay')];
 const asked = () => bodyOf('Pay the bill.', { tools });
 const LACKS = /waits for an approval, and this edge has no room "approvals"/;
 
-/** Has the edge have no approvals until the test ends, or until what is returned is called. */
-function withoutApprovals(): () => void {
-  const { name: _, needs: __, ...plugs } = approvalsRoom;
-  for (const seam of Object.keys(plugs)) Reflect.deleteProperty(approvalsRoom, seam);
-  // What is made of the rooms is made anew for another list.
-  shareRooms([...ROOMS]);
-  const again = () => {
-    Object.assign(approvalsRoom, plugs);
-    shareRooms([...ROOMS]);
-  };
-  onTestFinished(again);
-  return again;
-}
+const withoutApprovals = () => leaveOut(approvalsRoom);
 
 test('it wakes, is read, told and backed up with what waits, goes on only where the room is back, and is erased', async () => {
   answeringBy((body) => (JSON.stringify(body.messages).includes('tool_result') ? says('It is paid.') : payment));

@@ -16,7 +16,7 @@ import {
   shortOf,
   withLeases,
   withoutPayer,
-} from '../../money/account/decide-admission.ts';
+} from '../../money/account/ask-payers.ts';
 import { decide } from '../../money/budget/budget.ts';
 import { BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
 import { openingOf } from '../../money/ledger/settlement.ts';

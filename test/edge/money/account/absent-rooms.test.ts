@@ -1,6 +1,8 @@
 /** What an account does with the rows of rooms that its edge is without. */
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import Anthropic, { toFile } from '@anthropic-ai/sdk';
 import { beforeEach, expect, test, vi } from 'vitest';
+import { simulatorStoreIn } from '../../../../src/edge/claude/simulator-store.ts';
 import { visitorAccount } from '../../../../src/edge/gate/identity/identity.ts';
 import { type Settings, settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
@@ -33,25 +35,18 @@ const ABSENT = [
   visitorsRoom,
   webhooksRoom,
 ] as const;
+const SIMULATOR = { MODE: 'development', UPSTREAM: 'simulator' };
+const SIMULATED = settingsOf({ ...SIMULATOR, STORE: bindings.STORE });
 const usd = (nanodollars: number) => nanodollars / 1e9;
 const stub = (name = 'alice') => accountStub(bindings, {}, name) as unknown as DurableObjectStub<Account>;
 
 let clock = NOON;
-/** The ids of files that were deleted upstream. */
-let deleted: string[] = [];
 
 beforeEach(() => {
   clock = NOON;
-  deleted = [];
   alarmsByHand();
   vi.spyOn(Date, 'now').mockImplementation(() => clock);
-  const settings = settingsOf({ ...bindings, ANTHROPIC_API_KEY: 'key', UPSTREAM_MAX_RETRIES: '0' });
-  vi.spyOn(Account.prototype as unknown as { settings(): Settings }, 'settings').mockReturnValue(settings);
-  vi.spyOn(globalThis, 'fetch').mockImplementation((to, init) => {
-    const { method, url } = new Request(to, init as RequestInit);
-    if (method === 'DELETE') deleted.push(new URL(url).pathname);
-    return Promise.resolve(Response.json({ id: 'file_1', type: 'file_deleted' }));
-  });
+  vi.spyOn(Account.prototype as unknown as { settings(): Settings }, 'settings').mockReturnValue(SIMULATED);
 });
 
 const inside = <T>(run: (account: Account, state: DurableObjectState) => T | Promise<T>, name?: string) =>
@@ -86,6 +81,20 @@ const SETTLEMENT = JSON.stringify({
   ],
 });
 const FILE = { id: 'file_1', bytes: 900, expiresAt: null, text: '{"id":"file_1"}' };
+
+/** Has an account upload a file. */
+async function upload(): Promise<void> {
+  const app = testApp(() => Response.error(), { ...DEPLOYED, ...SIMULATOR, ANTHROPIC_API_KEY: undefined });
+  const client = new Anthropic({
+    apiKey: await tokenOf('alice'),
+    baseURL: 'http://localhost:8787',
+    maxRetries: 0,
+    fetch: (url, init) => app.fetch(String(url), init),
+  });
+  await client.files.upload({ file: await toFile(new Uint8Array(100), 'a.bin') });
+}
+
+const filesUpstream = async () => (await simulatorStoreIn(bindings.STORE)?.keys('file:')) ?? [];
 
 /** Has an account have something of each room. @returns what it tells of itself */
 async function fill() {
@@ -187,6 +196,7 @@ test('what a batch holds and nobody settles is settled at its hold after 35 days
 });
 
 test('it is erased with them, its files upstream too, and waits for what is held', async () => {
+  await upload();
   await fill();
   leaveOut(...ABSENT);
   await abortAllDurableObjects();
@@ -196,13 +206,14 @@ test('it is erased with them, its files upstream too, and waits for what is held
     vi.spyOn(bindings.CLASSIFICATION, 'get'),
     vi.spyOn(bindings.INBOX, 'get'),
   ];
+  expect(await filesUpstream()).toHaveLength(1);
   clock += 1_000;
   expect(await stub().erase()).toMatchObject({ done: false });
   for (let round = 0; round < 4; round += 1) {
     clock += 60_000;
     await ring();
   }
-  expect(deleted).toEqual(['/v1/files/file_1']);
+  expect(await filesUpstream()).toEqual([]);
   expect(await stub().erase()).toEqual({ done: false, remaining: 1 });
   expect(await held()).toBe(usd(20_000));
   await inside((account, { storage }) => {

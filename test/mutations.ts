@@ -37,7 +37,7 @@ export const MISTAKES: readonly Mistake[] = [
       [', Math.max(wish, most), own - wish);', ', Math.max(wish, most));'],
     ],
   }),
-  ...planted('src/edge/money/account/decide-admission.ts', 'test/simulation/last-ask.test.ts', {
+  ...planted('src/edge/money/account/ask-payers.ts', 'test/simulation/last-ask.test.ts', {
     'accounts: a payer is named for a race that was lost': [['{ ...held, by, late: true }', '{ ...held, by }']],
   }),
   ...planted('src/edge/money/admission/interrupted-cost.ts', 'test/edge/money/admission/interrupted-cost.test.ts', {

@@ -15,7 +15,29 @@ const { ROOMS } = (await import(list)) as { ROOMS: readonly AnyRoom[] };
 shareRooms(ROOMS);
 
 /** Rooms of which nothing is left in a Worker that does not have them. It may only grow. */
-const GONE = ['agents', 'approvals', 'choice', 'clouds', 'evaluation', 'show', 'summaries', 'transfer'];
+const GONE = [
+  'agents',
+  'approvals',
+  'background',
+  'backup',
+  'batches',
+  'choice',
+  'classify-batches',
+  'clouds',
+  'evaluation',
+  'files',
+  'mcp',
+  'operator',
+  'page-tokens',
+  'pools',
+  'runs',
+  'show',
+  'subagents',
+  'summaries',
+  'transfer',
+  'visitors',
+  'webhooks',
+];
 
 /** A path of each room that has one. */
 const PATHS: Readonly<Record<string, readonly [method: string, path: string]>> = {

@@ -8,6 +8,8 @@ import type { HeadersPlugged } from '../kit/http/headers/answer-headers.ts';
 import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
+import type { ALL_ACCOUNTS } from '../money/account/all-accounts.ts';
+import type { ACCOUNT_PARTS } from '../money/account/parts.ts';
 import type { KEY_NEWS } from '../money/admission/request-meter.ts';
 import type { ALERT_INBOX } from '../money/alerts/alert-outbox.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
@@ -40,6 +42,8 @@ export interface Room
     Plugged<typeof BY_BATCH>,
     Plugged<typeof BATCH_LABELS>,
     Plugged<typeof SHARED_BUDGETS>,
+    Plugged<typeof ACCOUNT_PARTS>,
+    Plugged<typeof ALL_ACCOUNTS>,
     Plugged<typeof KEY_NEWS>,
     Plugged<typeof ALERT_INBOX>,
     Plugged<typeof DIMENSIONS>,

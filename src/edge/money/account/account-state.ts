@@ -6,11 +6,6 @@ import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import { VersionPublisher } from '../../named/versions/publish-versions.ts';
 import { Versions } from '../../named/versions/version-rows.ts';
-import { BatchList } from '../../rooms/batches/batch-list.ts';
-import { ClassificationList } from '../../rooms/classify-batches/classification-list.ts';
-import { RefusalLog } from '../../rooms/operator/refusal-log.ts';
-import { Visit } from '../../rooms/visitors/visit.ts';
-import { InboxList } from '../../rooms/webhooks/inbox-list.ts';
 import { ConversationList } from '../../talk/lists/conversation-list.ts';
 import { AlertOutbox } from '../alerts/alert-outbox.ts';
 import { AnswerLengths } from '../budget/answer-lengths.ts';
@@ -19,6 +14,8 @@ import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
 import type { AdmissionCaller, CredentialUse } from '../contracts/admission.ts';
 import { Ledger } from '../ledger/ledger.ts';
 import { BelongingList } from '../lists/belonging-list.ts';
+import { InboxList } from '../lists/inbox-list.ts';
+import { ListedRows } from '../lists/listed-rows.ts';
 import { StorageQuota } from '../lists/storage-quota.ts';
 import { MemoryBuckets } from '../tokens/buckets.ts';
 import { Credentials } from '../tokens/credentials.ts';
@@ -29,6 +26,8 @@ import { Credits } from './credits.ts';
 import { LimitsInForce } from './limits-in-force.ts';
 import { Line } from './line.ts';
 import { ownBudget, type Payer, type SharedBudgets } from './payers.ts';
+import { RefusalLog } from './refusal-log.ts';
+import { Visit } from './visit.ts';
 
 /** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
@@ -49,9 +48,8 @@ export class AccountState {
   readonly credits: Credits;
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
-  readonly inboxes: InboxList;
-  readonly batches: BatchList;
-  readonly classifications: ClassificationList;
+  /** What objects of rooms keep for the account, by their room: it is erased with it. */
+  readonly elsewhere: { batches: ListedRows; 'classify-batches': ListedRows; webhooks: InboxList };
   /** Its files, and the containers and threads of its answers. */
   readonly belongings: BelongingList;
   readonly versions: Versions;
@@ -103,9 +101,11 @@ export class AccountState {
     this.credits = new Credits(ledger, hasCredit);
     this.refusals = new RefusalLog(ledger, () => this.shared?.refused());
     this.conversations = new ConversationList(ledger);
-    this.inboxes = new InboxList(ledger);
-    this.batches = new BatchList(ledger);
-    this.classifications = new ClassificationList(ledger);
+    this.elsewhere = {
+      batches: new ListedRows(ledger, 'batches'),
+      'classify-batches': new ListedRows(ledger, 'classifications'),
+      webhooks: new InboxList(ledger),
+    };
     this.belongings = new BelongingList(ledger);
     this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, around);

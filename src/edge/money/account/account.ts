@@ -1,16 +1,5 @@
 import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
-import { EdgeObject } from '../../kit/objects/edge-object.ts';
-import type { ConversationPage, Page, PageOf } from '../../kit/objects/page.ts';
-import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
-import type { AccountBackup } from '../../rooms/backup/account-backup.schema.ts';
-import { backupOf, restoreAccount } from '../../rooms/backup/account-backup.ts';
-import { decideBatch, settleBatch } from '../../rooms/batches/admit-batch.ts';
-import type { BatchOrder, BatchSettlement } from '../../rooms/batches/contracts/batch.ts';
-import { beginUpload, endUpload, tendFiles } from '../../rooms/files/tend-files.ts';
-import { raiseAlerts } from '../../rooms/operator/raise-alerts.ts';
-import { endVisit } from '../../rooms/visitors/end-visit.ts';
-import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
+import type { Page, PageOf } from '../../kit/objects/page.ts';
 import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { reportQuotaStatus } from '../budget/quota-status.ts';
 import type {
@@ -18,36 +7,28 @@ import type {
   CreditAnswer,
   Erasure,
   MintedToken,
-  NameRow,
   NewCredit,
-  NewVersion,
-  PointedVersion,
-  PutAnswer,
   RequestsFilter,
   SavingsQuery,
   SavingsRow,
   UsageQuery,
-  VersionId,
 } from '../contracts/account.ts';
 import type { AdmissionRequest, CountedRead, CredentialUse, KeptHold } from '../contracts/admission.ts';
-import type {
-  Belonging,
-  FileDescription,
-  FileRow,
-  UploadDecision,
-  UploadReport,
-  UploadRequest,
-} from '../contracts/belongings.ts';
-import type { ConversationReport, Settled, Settlement } from '../contracts/settlement.ts';
-import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
+import type { Settled, Settlement } from '../contracts/settlement.ts';
+import { ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
 import { savingsOf } from '../ledger/savings.ts';
 import { isForgotten } from '../tokens/credentials.ts';
-import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
-import { decideAdmission, HOLD_MS, refusalOfCaller, refuse } from './decide-admission.ts';
+import { AccountElsewhere } from './account-elsewhere.ts';
+import { AccountState } from './account-state.ts';
+import { refuse } from './ask-payers.ts';
+import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
+import { endVisit } from './end-visit.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
+import { answerByRoom, lookAtSums, partsOfAccounts } from './parts.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
 import { noteEnded, tellEnded } from './tell-ended.ts';
+import { tendFiles } from './tend-files.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -62,22 +43,15 @@ import type {
 const RENEW_BELOW = 2 / 3;
 
 /**
- * The object of one account: its limits, holds, ledger and credentials. This file has all methods that others call, so it is
- * long. What they do is in the modules beside it, which share an `AccountState`.
+ * The object of one account: its limits, holds, ledger and credentials. What its methods do is in the modules beside it, which
+ * share an `AccountState`.
  *
  * Decisions are made in memory, which is rebuilt from the rows when the object wakes. They never wait for anything, so no
  * other request can come between a check and its hold.
  *
  * @example export { Account } from 'sluice';
  */
-export class Account extends EdgeObject implements AccountObject {
-  #state: AccountState;
-
-  constructor(ctx: DurableObjectState, env: Bindings) {
-    super(ctx, env, ALARM_GRAIN_MS);
-    this.#state = new AccountState(ctx, this.around);
-  }
-
+export class Account extends AccountElsewhere implements AccountObject {
   /**
    * Decides on a request, and sets aside the most that it can cost, in one step. If a pool must be asked, other requests may
    * be admitted meanwhile. With JSON texts: passing a text to an object costs half as much as an object with members.
@@ -85,7 +59,7 @@ export class Account extends EdgeObject implements AccountObject {
    * @throws TypeError if its worst case is invalid; nothing has changed then
    */
   admitJson(request: string): string | Promise<string> {
-    const decision = decideAdmission(this.#state, JSON.parse(request) as AdmissionRequest);
+    const decision = decideAdmission(this.state, JSON.parse(request) as AdmissionRequest);
     return decision instanceof Promise ? decision.then((decided) => JSON.stringify(decided)) : JSON.stringify(decision);
   }
 
@@ -95,12 +69,12 @@ export class Account extends EdgeObject implements AccountObject {
    * @returns the refusal; `null` if the caller may ask
    */
   mayAskJson(request: string): string {
-    return JSON.stringify(refusalOfCaller(this.#state, JSON.parse(request) as Parameters<typeof refusalOfCaller>[1]));
+    return JSON.stringify(refusalOfCaller(this.state, JSON.parse(request) as Parameters<typeof refusalOfCaller>[1]));
   }
 
   /** @returns what was kept for a request that is not settled; undefined if there is nothing */
   kept(requestId: string): KeptHold | undefined {
-    return this.#state.ledger.kept(requestId);
+    return this.state.ledger.kept(requestId);
   }
 
   /** Does what `settle` does, with JSON texts. */
@@ -110,77 +84,16 @@ export class Account extends EdgeObject implements AccountObject {
 
   /** Replaces a request's hold by what it cost. A repeated call changes nothing. */
   settle(settlement: Settlement): Settled {
-    const settled = settleHold(this.#state, settlement);
+    const settled = settleHold(this.state, settlement);
     const { conversation } = settlement;
     const { outcome, cost, overHold } = settled;
-    if (outcome !== 'duplicate') raiseAlerts(this.#state, overHold ? settlement.requestId : undefined);
-    if (conversation && !this.#isErased(conversation)) {
-      this.#state.storage.arrived(conversation.id);
-      this.#state.conversations.note(conversation, cost);
+    if (outcome !== 'duplicate') lookAtSums(this.state, overHold ? settlement.requestId : undefined);
+    if (conversation && conversation.createdAt > this.state.erasedUntil) {
+      this.state.storage.arrived(conversation.id);
+      this.state.conversations.note(conversation, cost);
     }
-    this.#state.line.move();
+    this.state.line.move();
     return settled;
-  }
-
-  /**
-   * Notes a change of a conversation that no settlement has reported.
-   *
-   * @returns whether the conversation must be erased, because the account was erased after it began
-   */
-  noteConversation(report: ConversationReport): { erased: boolean } {
-    this.#state.advance();
-    const erased = this.#isErased(report);
-    this.#state.storage.arrived(report.id);
-    if (!erased) this.#state.conversations.note(report, 0);
-    else if (report.gone) this.#state.conversations.forget(report.id);
-    return { erased };
-  }
-
-  /**
-   * Notes an inbox of webhooks that this account pays for.
-   *
-   * @returns the time up to which the inbox must erase what came, because the account was erased; 0 for never
-   */
-  noteInbox(source: string): { erasedUntil: number } {
-    this.#state.inboxes.note(source, this.#state.advance());
-    return { erasedUntil: this.#state.erasedUntil };
-  }
-
-  /** Decides on a batch, and sets aside the most that its items can cost. With JSON texts, like `admitJson`. */
-  admitBatchJson(order: string): string | Promise<string> {
-    const decision = decideBatch(this.#state, JSON.parse(order) as BatchOrder);
-    return decision instanceof Promise ? decision.then((text) => JSON.stringify(text)) : JSON.stringify(decision);
-  }
-
-  /** Replaces the holds of a batch by what it cost. A repeated call changes nothing. */
-  settleBatchJson(settlement: string): void {
-    if (settleBatch(this.#state, JSON.parse(settlement) as BatchSettlement)) raiseAlerts(this.#state);
-  }
-
-  /** Notes the state of a batch; null if it was deleted. */
-  noteBatch(id: string, report: Parameters<AccountState['batches']['note']>[0] | null): void {
-    if (report) this.#state.batches.note(report);
-    else this.#state.batches.forget(id);
-  }
-
-  noteClassification(id: string, isThere: boolean): void {
-    const { classifications } = this.#state;
-    if (isThere) classifications.note(id, this.#state.advance());
-    else classifications.forget(id);
-  }
-
-  /** @returns a page of the account's batches, newest first. */
-  batches(page: PageOf): ReturnType<AccountState['batches']['page']> {
-    return this.#state.batches.page(page);
-  }
-
-  /**
-   * @returns a page of the account's conversations, newest first. Subagents' conversations are listed only for a named
-   * parent.
-   */
-  conversations(page: ConversationPage): Page<ConversationRow> {
-    const { ledger, budget, conversations } = this.#state;
-    return conversations.page(page, conversationsOf(ledger, budget.holds.keys()));
   }
 
   /**
@@ -190,22 +103,22 @@ export class Account extends EdgeObject implements AccountObject {
    * @returns whether it has a hold
    */
   renew(requestId: string, stage?: string, holdMs = HOLD_MS): boolean {
-    const now = this.#state.advance();
-    const hold = this.#state.budget.holds.get(requestId);
+    const now = this.state.advance();
+    const hold = this.state.budget.holds.get(requestId);
     if (!hold) return false;
     if (stage !== undefined) hold.stage = stage;
     if (hold.deadline - now >= holdMs * RENEW_BELOW) return true;
     const deadline = now + holdMs;
-    this.#state.ledger.renew(requestId, deadline, hold.stage);
+    this.state.ledger.renew(requestId, deadline, hold.stage);
     hold.deadline = deadline;
     return true;
   }
 
   /** @returns the account's quota status, in the form of answers. */
   standing(defaults?: Limits, jti?: string): QuotaReport {
-    this.#state.limits.noteDefaults(defaults);
-    this.#state.advance();
-    const { budget, limits, storage, limitedTokens } = this.#state;
+    this.state.limits.noteDefaults(defaults);
+    this.state.advance();
+    const { budget, limits, storage, limitedTokens } = this.state;
     const quotaStatus = reportQuotaStatus(
       budget,
       limits.rules,
@@ -217,116 +130,78 @@ export class Account extends EdgeObject implements AccountObject {
 
   /** Replaces the account's own limits; null means the deployment's limits. */
   setLimits(limits: Limits | null): void {
-    this.#state.limits.setOwn(limits);
-    this.#state.advance();
-    raiseAlerts(this.#state);
-    this.#state.shared?.described();
+    this.state.limits.setOwn(limits);
+    this.state.advance();
+    lookAtSums(this.state);
+    this.state.shared?.described();
   }
 
   getGroup(): string | null {
-    return this.#state.group ?? null;
+    return this.state.group ?? null;
   }
 
   /** Chooses the account's group; null means the group of its credentials. Earlier holds stay with the earlier group. */
   setGroup(group: string | null): void {
-    this.#state.setGroup(group ?? undefined);
-    this.#state.advance();
-    this.#state.shared?.described();
+    this.state.setGroup(group ?? undefined);
+    this.state.advance();
+    this.state.shared?.described();
   }
 
   /** Reports to a pool that has asked, including all changes that the pool does not know. */
   async reportTo(pool: string): Promise<void> {
-    this.#state.advance();
-    await this.#state.shared?.report(pool);
+    this.state.advance();
+    await this.state.shared?.report(pool);
   }
 
   /** Changes the account's own limits. Null in the patch removes a limit. Limits that are not in the patch stay. */
   patchLimits(patch: LimitsPatch): void {
-    this.#state.limits.patchOwn(patch);
-    this.#state.advance();
-    raiseAlerts(this.#state);
-    this.#state.shared?.described();
+    this.state.limits.patchOwn(patch);
+    this.state.advance();
+    lookAtSums(this.state);
+    this.state.shared?.described();
   }
 
   /** Gives the account credit in addition to its limit `usd_total`, once for each key. */
   giveCredit(credit: NewCredit): CreditAnswer {
-    return this.#state.credits.grant(credit, this.#state.advance());
+    return this.state.credits.grant(credit, this.state.advance());
   }
 
   /** @returns a page of the account's credits, newest first. */
   credits(page: PageOf, defaults?: Limits): Page<CreditRow> {
-    const { limits, credits, budget } = this.#state;
+    const { limits, credits, budget } = this.state;
     limits.noteDefaults(defaults);
-    const now = this.#state.advance();
+    const now = this.state.advance();
     return credits.page(page, limits.rules.spend.total ?? 0, budget.windows.total.settled, now);
   }
 
   /** @returns what was spent, by day, model, conversation or prefix. */
   usage(query: UsageQuery): UsageReport {
-    return usageOf(this.#state.ledger, query);
+    return usageOf(this.state.ledger, query);
   }
 
   /** @returns a page of the ledger, newest first. */
   requests(page: PageOf, filter: RequestsFilter = {}): Page<LedgerRow> {
-    return requestsOf(this.#state.ledger, page, filter);
+    return requestsOf(this.state.ledger, page, filter);
   }
 
   /** @returns a page of the refused requests, newest first. */
   refusals(page: PageOf, filter: RequestsFilter = {}): Page<ListedRequest> {
-    return this.#state.refusals.page(page, filter);
+    return this.state.refusals.page(page, filter);
   }
 
   /** @returns the ledger's row of a request, or its refusal; undefined if the id is not known. */
   request(id: string): LedgerRequest | undefined {
-    return ledgerRequestOf(this.#state.ledger, id) ?? this.#state.refusals.find(id);
+    return ledgerRequestOf(this.state.ledger, id) ?? this.state.refusals.find(id);
   }
 
   /** @returns the ledger from `cursor` on, oldest first, and the cursor of the next page; null at the end. */
   exportRows(cursor = '', limit = 500): { rows: LedgerRow[]; next: string | null } {
-    return ledgerPageOf(this.#state.ledger, cursor, limit);
-  }
-
-  /** @returns the given ids that belong to the account, each with the upstream where it is. */
-  belongings(ids: readonly string[]): Belonging[] {
-    return this.#state.belongings.find(ids);
-  }
-
-  /** Notes the files, containers and threads that an answer has made. */
-  noteMade(made: readonly Belonging[]): void {
-    const { belongings, alarm } = this.#state;
-    belongings.note(made, this.#state.advance());
-    if (belongings.dueAt !== undefined) alarm.wakeFor(belongings.dueAt);
-  }
-
-  /** Sets bytes aside for a file. Repeating it for the same request changes nothing. */
-  beginUpload(upload: UploadRequest): UploadDecision {
-    const now = this.#state.advance();
-    return beginUpload(this.#state, upload, now);
-  }
-
-  endUpload(report: UploadReport): void {
-    this.#state.advance();
-    endUpload(this.#state, report);
-  }
-
-  /** @returns a page of the account's files, newest first. */
-  files(page: PageOf): Page<FileRow> {
-    return this.#state.belongings.files(page, this.#state.advance());
-  }
-
-  /** Notes what the upstream says about a file that a tool has made. */
-  describeFile(file: FileDescription): void {
-    this.#state.belongings.describe(file);
-  }
-
-  /** Notes that a file, container or thread is no longer there. */
-  fileGone(id: string): void {
-    this.#state.belongings.gone(id);
+    return ledgerPageOf(this.state.ledger, cursor, limit);
   }
 
   /** @returns a page of the credentials that were minted for the account or seen in use, newest first. */
   tokens(page: PageOf = {}): Page<TokenRow> {
-    return this.#state.credentials.list(page);
+    return this.state.credentials.list(page);
   }
 
   /**
@@ -335,21 +210,21 @@ export class Account extends EdgeObject implements AccountObject {
    * @returns false if the account already has as many as allowed. Then this one must not be given to anybody
    */
   rememberToken(minted: MintedToken): boolean {
-    return this.#state.credentials.remember(minted, this.#state.advance());
+    return this.state.credentials.remember(minted, this.state.advance());
   }
 
   /** Revokes a credential by its id, known or not. What runs with it in conversations is ended soon after. */
   revokeToken(jti: string): void {
-    const now = this.#state.advance();
-    this.#state.credentials.revoke(jti, now);
-    noteEnded(this.#state, now, jti);
+    const now = this.state.advance();
+    this.state.credentials.revoke(jti, now);
+    noteEnded(this.state, now, jti);
   }
 
   /** Revokes every credential that was issued until now, and does as `revokeToken` for each. */
   revokeAll(): void {
-    const now = this.#state.advance();
-    this.#state.credentials.revokeAll(now);
-    noteEnded(this.#state, now);
+    const now = this.state.advance();
+    this.state.credentials.revokeAll(now);
+    noteEnded(this.state, now);
   }
 
   /**
@@ -360,121 +235,46 @@ export class Account extends EdgeObject implements AccountObject {
    * @returns for one read too many why it may not be answered, as JSON like `admitJson`
    */
   isRevoked(token: CredentialUse, text?: string): boolean | string {
-    const now = this.#state.advance();
-    if (this.#state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
-    this.#state.see(token, now);
+    const now = this.state.advance();
+    if (this.state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
+    this.state.see(token, now);
     const read = text === undefined ? undefined : (JSON.parse(text) as CountedRead);
-    const refusal = read && this.#state.buckets.read(token.jti, read, now);
-    return refusal ? JSON.stringify(refuse(this.#state, refusal, now, token.jti)) : false;
-  }
-
-  /** Releases the room that was set aside for a conversation that was not created, or did not grow. */
-  storesNothing(conversation: string): void {
-    this.#state.storage.arrived(conversation);
+    const refusal = read && this.state.buckets.read(token.jti, read, now);
+    return refusal ? JSON.stringify(refuse(this.state, refusal, now, token.jti)) : false;
   }
 
   /** @returns whether anything was ever stored for the account. */
   isKnown(): boolean {
-    return !this.#state.ledger.areUnmade;
+    return !this.state.ledger.areUnmade;
   }
 
   isListed(): boolean {
-    return this.#state.listed;
+    return this.state.listed;
   }
 
   listed(): void {
-    this.#state.setListed(true);
-    this.#state.shared?.listed();
-  }
-
-  /** Stores a version, and makes its name point to it. */
-  async putVersion(version: NewVersion): Promise<PutAnswer> {
-    const now = this.#state.advance();
-    const outcome = this.#state.versions.put(
-      version,
-      now,
-      this.#state.storage.roomForVersions(this.#state.limits.limits, now),
-    );
-    return await this.#published(version, outcome);
-  }
-
-  /** Makes a name point to an earlier version. */
-  async pointVersion(id: PointedVersion): Promise<PutAnswer> {
-    return await this.#published(id, this.#state.versions.point(id, this.#state.advance()));
-  }
-
-  /** Removes a name. Its versions stay for those who hold them. */
-  async removeName(kind: string, name: string): Promise<PutAnswer> {
-    return await this.#published({ kind, name }, this.#state.versions.remove(kind, name, this.#state.advance()));
-  }
-
-  /** Takes a version back from everybody, holders too. */
-  async withdrawVersion(id: VersionId): Promise<PutAnswer> {
-    return await this.#published(id, this.#state.versions.withdraw(id, this.#state.advance()));
-  }
-
-  async #published({ kind, name }: Omit<VersionId, 'hash'>, outcome: PutAnswer['outcome']): Promise<PutAnswer> {
-    if (outcome !== 'stored') return { outcome };
-    const published = await this.#state.publisher.publish(kind, name);
-    return { outcome, published, pointer: this.#state.versions.pointer(kind, name) };
-  }
-
-  /** @returns the bytes of a version, which KV may not have yet. @param isAny whether it need not be current or pinned */
-  readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined {
-    return this.#state.versions.read(id, isAny);
-  }
-
-  /** @returns one name that is stored here, and the version that it points to. */
-  storedName(kind: string, name: string): NameRow | undefined {
-    return this.#state.versions.name(kind, name);
-  }
-
-  /** @returns names in their order, one more than the limit if there are more. */
-  storedNames(kind: string, page: PageOf): NameRow[] {
-    return this.#state.versions.names(kind, page);
-  }
-
-  /** @returns a page of the versions of a name, newest first. */
-  versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
-    return this.#state.versions.history(kind, name, page);
-  }
-
-  /** @returns every version of a name, in the form of the ledger: `name@hash`. */
-  versionsOf(kind: string, name: string): string[] {
-    return this.#state.versions.versionsOf(kind, name);
-  }
-
-  /** Keeps a version for a holder, even after its name is removed. @returns false if there is no such version */
-  retainVersion(id: VersionId, holder: string): boolean {
-    return this.#state.versions.hold(id, holder);
-  }
-
-  async releaseVersion(id: VersionId, holder: string): Promise<void> {
-    this.#state.versions.release(id, holder);
-    await this.#state.publisher.publish(id.kind, id.name);
+    this.state.setListed(true);
+    this.state.shared?.listed();
   }
 
   /** @returns what caching has saved the requests of these versions of a prefix, by day and version. */
   savings(query: SavingsQuery): SavingsRow[] {
-    return savingsOf(this.#state.ledger, query, this.settings().models);
+    return savingsOf(this.state.ledger, query, this.settings().models);
   }
 
   /** @returns the backup of the account, as JSON. @param id how callers name the account */
   backupJson(id: string): string {
-    this.#state.advance();
-    return JSON.stringify(backupOf(this.#state, id));
+    return answerByRoom('backupJson', this.state, id);
   }
 
   /** Restores a backup if the account is new. @returns false if it is not new */
   restoreJson(backup: string, digest: string): boolean {
-    const outcome = restoreAccount(this.#state, JSON.parse(backup) as AccountBackup, digest);
-    if (outcome === 'restored') {
-      // This state still has the memory of an empty account. A request that is waiting for a pool must not be admitted by it.
-      this.#state.isReplaced = true;
-      this.#state = new AccountState(this.ctx, this.around);
-      this.#state.shared?.restored();
+    const isTaken = answerByRoom('restoreJson', this.state, backup, digest);
+    if (this.state.isReplaced) {
+      this.#recall();
+      this.state.shared?.restored();
     }
-    return outcome !== 'used';
+    return isTaken;
   }
 
   /**
@@ -482,30 +282,30 @@ export class Account extends EdgeObject implements AccountObject {
    * credential. It goes on by itself; calling it again returns how far it is.
    */
   erase(): Erasure {
-    return eraseAccount(this.#state);
+    return eraseAccount(this.state);
   }
 
   /** Settles orphans at their hold, continues an erasure, and deletes rows that are older than the retention. */
   override async alarm(): Promise<void> {
-    const { alarm, alerts, budget, credentials, publisher, refusals } = this.#state;
+    const { alarm, budget, credentials, publisher, refusals } = this.state;
     alarm.fired();
-    const now = this.#state.advance();
-    this.#state.visit.wake(now);
-    settleOrphans(this.#state, now);
-    raiseAlerts(this.#state);
+    const now = this.state.advance();
+    this.state.visit.wake(now);
+    settleOrphans(this.state, now);
+    lookAtSums(this.state);
     credentials.prune(now);
-    continueRows(this.#state, now);
+    continueRows(this.state, now);
     for (const { deadline } of budget.holds.values()) alarm.wakeFor(deadline);
-    const { retention } = this.#state;
+    const { retention } = this.state;
     if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
-    pruneLedger(this.#state, now, retention);
+    pruneLedger(this.state, now, retention);
     refusals.prune(now - retention);
-    await tellEnded(this.#state);
-    await alerts.send();
-    if (await endVisit(this.#state)) return await this.#end();
-    await this.#state.shared?.reportChanges();
-    await eraseElsewhere(this.#state);
-    await tendFiles(this.#state);
+    await tellEnded(this.state);
+    for (const part of partsOfAccounts()) await part.due?.(this.state);
+    if (await endVisit(this.state)) return await this.#end();
+    await this.state.shared?.reportChanges();
+    await eraseElsewhere(this.state);
+    await tendFiles(this.state);
     await publisher.publishAll();
   }
 
@@ -513,12 +313,13 @@ export class Account extends EdgeObject implements AccountObject {
   async #end(): Promise<void> {
     const deletion = this.around.deleteAll();
     // In the same step, so that no call comes to a state whose rows are gone.
-    this.#state.isReplaced = true;
-    this.#state = new AccountState(this.ctx, this.around);
+    this.state.isReplaced = true;
+    this.#recall();
     await deletion;
   }
 
-  #isErased({ createdAt }: ConversationReport): boolean {
-    return createdAt <= this.#state.erasedUntil;
+  /** Takes up the rows, which were replaced. */
+  #recall(): void {
+    this.state = new AccountState(this.ctx, this.around);
   }
 }

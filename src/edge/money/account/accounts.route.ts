@@ -11,11 +11,12 @@ import { readPage } from '../../kit/http/page.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
-import { deploymentPool } from '../../rooms/pools/pools.route.ts';
+import { pluggedInto } from '../../kit/rooms/rooms.ts';
 import { defaultLimits } from '../admission/default-limits.ts';
 import { readJson } from '../admission/read-body.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { unpaidSearches } from '../budget/unpaid-searches.ts';
+import { ALL_ACCOUNTS } from './all-accounts.ts';
 import { absentQuery } from './usage.schema.ts';
 
 const LONGEST_KEY = 256;
@@ -125,9 +126,8 @@ export async function requireKnown(c: Context<AppEnv>, id: string): Promise<void
   if (validate(absentQuery, c.req.query()).if_absent) return;
   if (await accountOf(c, id)((object) => object.isKnown())) return;
   if (await accountList.has(c.env.STORE, id)) return;
-  const told = await deploymentPool(c)((pool) => pool.accountsNamed([id]));
-  // A visitor's may be told of by the row of all visitors.
-  if (told.every((row) => row.id !== id)) throw notFound('There is no such account. GET /accounts lists all.');
+  const [all] = pluggedInto(ALL_ACCOUNTS);
+  if (!(await all?.knows(c, id))) throw notFound('There is no such account. GET /accounts lists all.');
 }
 
 /** Yields the rows of a ledger, a line each, oldest first. */

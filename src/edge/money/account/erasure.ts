@@ -1,12 +1,13 @@
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { forgetAnswers } from '../../kit/kv/kept-answers.ts';
-import { batchStub, classificationStub, conversationStub, inboxStub } from '../../kit/objects/stubs.ts';
+import { conversationStub } from '../../kit/objects/stubs.ts';
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../contracts/account.ts';
 import { DELETED_AT_ONCE, eraseRowsUntil } from '../ledger/delete-rows.ts';
-import type { ListedRows } from '../lists/listed-rows.ts';
+import type { Listed } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
+import { eraseInRoom } from './parts.ts';
 import { noteEnded } from './tell-ended.ts';
 
 const CONTINUE_MS = 1_000;
@@ -25,18 +26,18 @@ export function eraseAccount(state: AccountState): Erasure {
   const now = state.advance();
   if (state.erasing === 0) begin(state, now);
   const { remaining, more } = eraseRows(state);
-  const { batches, belongings, classifications, conversations, inboxes, versions, ledger } = state;
-  const until = state.erasedUntil;
-  const others =
-    conversations.count(until) +
-    inboxes.until(until).length +
-    belongings.count(until) +
-    batches.count(until) +
-    classifications.count(until);
+  const { versions, ledger } = state;
+  const others = countOthers(state, state.erasedUntil);
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.shared?.isHandingOver) {
     wakeSoon(state, now);
   }
   return { done: remaining + others === 0, remaining: remaining + others };
+}
+
+/** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
+export function countOthers({ conversations, belongings, elsewhere }: AccountState, until: number): number {
+  const lists: Listed[] = [conversations, belongings, ...Object.values(elsewhere)];
+  return lists.reduce((sum, list) => sum + list.count(until), 0);
 }
 
 function begin(state: AccountState, now: number): void {
@@ -76,19 +77,16 @@ export async function eraseElsewhere(state: AccountState, until = state.erasedUn
   if (state.shared?.isHandingOver && (await state.shared.handOver())) wakeSoon(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
   if (accountId === undefined || until === 0) return;
-  const { env, conversations, batches, classifications } = state;
+  const { env, conversations, elsewhere } = state;
   const settings = settingsOf(env);
   await eraseSome(state, until, conversations, (id) => {
     const place = { account: accountId, id };
     return conversationStub(env, settings, place).erase(place, until > state.erasedUntil);
   });
-  // A batch only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
-  await eraseSome(state, until, batches, (id) => batchStub(env, settings, { account: accountId, id }).erase());
-  await eraseSome(state, until, classifications, (id) =>
-    classificationStub(env, settings, { account: accountId, id }).erase(),
-  );
+  for (const [room, list] of Object.entries(elsewhere)) {
+    await eraseSome(state, until, list, (id) => eraseInRoom(room, state, { account: accountId, id }, until));
+  }
   await eraseAnswers(state, accountId);
-  await eraseInboxes(state, accountId, until);
 }
 
 /** @returns how many rows are left, and whether more can be erased now. A row with a hold waits for its settlement. */
@@ -98,16 +96,19 @@ function eraseRows(state: AccountState): { remaining: number; more: boolean } {
   return { remaining, more: erased >= DELETED_AT_ONCE };
 }
 
-/** Asks some objects of a list to erase themselves. Each stays in the list until its object has answered. */
+/**
+ * Asks some objects of a list to erase what they keep. Each stays in the list until it has answered that it is done. One that
+ * cannot be reached is asked again by the next alarm.
+ */
 async function eraseSome(
   state: AccountState,
   until: number,
-  list: ListedRows,
-  erase: (id: string) => Promise<unknown>,
+  list: Listed,
+  erase: (id: string) => Promise<boolean>,
 ): Promise<void> {
   const ids = list.until(until, ERASED_AT_ONCE);
   if (ids.length === 0) return;
-  await Promise.allSettled(ids.map((id) => erase(id).then(() => list.forget(id))));
+  await Promise.allSettled(ids.map((id) => erase(id).then((isDone) => isDone && list.forget(id))));
   wakeSoon(state, state.now());
 }
 
@@ -125,22 +126,6 @@ async function eraseAnswers(state: AccountState, account: string): Promise<void>
     ledger.setMeta('answers_kept', FIRST_PAGE);
   }
   if (ledger.meta('answers_kept') !== undefined) wakeSoon(state, state.now());
-}
-
-/** Asks inboxes to erase what came for this account. Each stays in the list until it has answered that it is done. */
-async function eraseInboxes(state: AccountState, account: string, until: number): Promise<void> {
-  const { env, inboxes } = state;
-  const sources = inboxes.until(until);
-  if (sources.length === 0) return;
-  const settings = settingsOf(env);
-  for (const source of sources) {
-    // An inbox that cannot be reached is asked again by the next alarm.
-    const left = await inboxStub(env, settings, source)
-      .erase(account, until)
-      .catch(() => ({ remaining: 1 }));
-    if (left.remaining === 0) inboxes.forget(source);
-  }
-  wakeSoon(state, state.now());
 }
 
 function wakeSoon({ alarm }: AccountState, now: number): void {

@@ -11,12 +11,12 @@ import { markIn } from '../../kit/http/headers/request-id.ts';
 import { type PageQuery, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
-import { listedRefusalOf } from '../../rooms/operator/refusal-log.ts';
-import { deploymentPool } from '../../rooms/pools/pools.route.ts';
 import { spanId } from '../budget/windows.ts';
 import type { Days, RequestsFilter } from '../contracts/account.ts';
 import { timesOfDays } from '../ledger/queries.ts';
 import { ownOrAny, requireKnown } from './accounts.route.ts';
+import { allAccounts } from './all-accounts.ts';
+import { listedRefusalOf } from './refusal-log.ts';
 import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 import { csvResponse } from './usage-csv.ts';
@@ -33,7 +33,7 @@ export const USAGE_ROUTES = [
     };
     if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
     if (isSharedGroup(group_by) || (isOfAny(c) && isReportedGroup(group_by))) {
-      return answer(await deploymentPool(c)((pool) => pool.usage({ ...wholeDays(days), group_by, group, key, limit })));
+      return answer(await allAccounts().usage(c, { ...wholeDays(days), group_by, group, key, limit }));
     }
     if (group !== undefined)
       throw invalidRequest('Sums by conversation and tool are of one account. Leave `group` out.');
@@ -94,7 +94,7 @@ function ofKey(report: UsageReport, key: string): UsageReport {
 /** @returns a page of what was refused, of all accounts as they have told it, each with its account's name */
 async function refusalsOfAll(c: Context<AppEnv>, page: PageQuery, { token, ...days }: RequestsFilter) {
   const [from, to] = timesOfDays(days);
-  const list = await deploymentPool(c)((pool) => pool.refusals({ ...page, from, to, token }));
+  const list = await allAccounts().refusals(c, { ...page, from, to, token });
   return { ...list, data: list.data.map(({ account, ...refused }) => ({ ...listedRefusalOf(refused), account })) };
 }
 

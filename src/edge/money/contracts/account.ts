@@ -53,6 +53,8 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
 
   admitBatchJson(order: string): string | Promise<string>;
   settleBatchJson(settlement: string): void;
+  noteBatch(id: string, report: BatchReport | null): void;
+  batches(page: PageOf): Page<BatchReport>;
   noteClassification(id: string, isThere: boolean): void;
   belongings(ids: readonly string[]): Belonging[];
   noteMade(made: readonly Belonging[]): void;
@@ -79,6 +81,11 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   versionsOf(kind: string, name: string): string[];
   retainVersion(id: VersionId, holder: string): boolean;
   releaseVersion(id: VersionId, holder: string): Promise<void>;
+}
+
+/** What a batch says of itself. The room of batches adds its members. */
+export interface BatchReport {
+  id: string;
 }
 
 export interface Erasure {

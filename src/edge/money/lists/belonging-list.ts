@@ -5,6 +5,7 @@
 
 import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
 import type { Belonging, FileDescription, FileRow, UploadReport, UploadRequest } from '../contracts/belongings.ts';
 import { ListedRows } from './listed-rows.ts';
 
@@ -34,9 +35,12 @@ export const UPLOAD_MS = 20 * MINUTE_MS;
 const GONE_MS = 90 * DAY_MS;
 
 export class BelongingList extends ListedRows {
-  protected readonly table = 'belongings';
   /** The sum of all bytes that count; undefined until somebody asks. */
   #bytes: number | undefined;
+
+  constructor(tables: Tables) {
+    super(tables, 'belongings');
+  }
 
   /** Takes the sum of all bytes that count, as it was just read. */
   recall(bytes: number): void {

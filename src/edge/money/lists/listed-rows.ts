@@ -1,16 +1,34 @@
 import { Rows } from '../../kit/objects/rows.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
 
-/** Rows with an `id` and their `created_at`, which are erased with their account. */
-export abstract class ListedRows extends Rows {
-  protected abstract readonly table: string;
+/** What is erased with its account. */
+export interface Listed {
+  /** @returns the ids of at most `limit` that were made up to a time. */
+  until(time: number, limit: number): string[];
+  /** @returns how many were made up to a time. */
+  count(time: number): number;
+  forget(id: string): void;
+}
 
-  /** @returns the ids of at most `limit` rows that were made up to a time. */
+/** Rows with an `id` and their `created_at`. */
+export class ListedRows extends Rows implements Listed {
+  protected readonly table: string;
+
+  constructor(tables: Tables, table: string) {
+    super(tables);
+    this.table = table;
+  }
+
+  /** Lists something before anything is stored in it. */
+  add(id: string, now: number): void {
+    this.tables.insert(this.table, { id, created_at: now }, 'insert or ignore');
+  }
+
   until(time: number, limit: number): string[] {
     const query = `select id from ${this.table} where created_at <= ? limit ?`;
     return this.tables.read<{ id: string }>(query, time, limit).map(({ id }) => id);
   }
 
-  /** @returns how many rows were made up to a time. */
   count(time: number): number {
     return this.tables.number(`select count(*) from ${this.table} where created_at <= ?`, time);
   }

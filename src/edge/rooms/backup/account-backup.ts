@@ -3,6 +3,7 @@
 import { SPENT_UP } from '../../claude/pricing/usage-sums.ts';
 import { readFormat, withoutFormat } from '../../kit/objects/stored-format.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
+import type { AccountPart } from '../../money/account/parts.ts';
 import type { Limits, TokenLimits } from '../../money/budget/limits.schema.ts';
 import { TokensWithLimits } from '../../money/tokens/token-limits.ts';
 import type { AccountBackup } from './account-backup.schema.ts';
@@ -12,8 +13,20 @@ const RESTORED = 'restored';
 
 type BackupToken = Omit<AccountBackup['tokens'][number], 'limits'> & { limits: string | null };
 
+/** What backups have in an account: it makes its own, and takes one. */
+export const accountBackupPart: AccountPart = {
+  methods: {
+    backupJson: (state, id) => {
+      state.advance();
+      return JSON.stringify(backupOf(state, id));
+    },
+    restoreJson: (state, backup, digest) =>
+      restoreAccount(state, JSON.parse(backup) as AccountBackup, digest) !== 'used',
+  },
+};
+
 /** @returns the limits, group, credit, tokens and sums of an account. */
-export function backupOf(state: AccountState, id: string): AccountBackup {
+function backupOf(state: AccountState, id: string): AccountBackup {
   const { ledger, limits } = state;
   // After the ledger is folded, the rows of tokens and days say what they have spent.
   ledger.fold(true);
@@ -41,17 +54,13 @@ export function backupOf(state: AccountState, id: string): AccountBackup {
 }
 
 /**
- * Restores a backup: all of it, or nothing. What was spent keeps its day, and is marked as imported. The caller must make the
- * state again from the rows.
+ * Restores a backup: all of it, or nothing. What was spent keeps its day, and is marked as imported. The state is replaced then: it
+ * has the memory of an empty account, and a request that is waiting for a pool must not be admitted by it.
  *
  * @param digest the digest of the backup, because the same one may come twice
  * @returns whether it was restored; `used` for an account that has spent something, was given something or was erased
  */
-export function restoreAccount(
-  state: AccountState,
-  backup: AccountBackup,
-  digest: string,
-): 'restored' | 'unchanged' | 'used' {
+function restoreAccount(state: AccountState, backup: AccountBackup, digest: string): 'restored' | 'unchanged' | 'used' {
   const { ledger, limits, budget } = state;
   if (ledger.meta(RESTORED) === digest) return 'unchanged';
   const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.has(`${table} where true`));
@@ -76,5 +85,6 @@ export function restoreAccount(
     for (const { day, ...sums } of backup.days) ledger.rollups.addImported(day, sums);
     ledger.setMeta(RESTORED, digest);
   });
+  state.isReplaced = true;
   return 'restored';
 }

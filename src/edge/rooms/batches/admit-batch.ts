@@ -1,5 +1,5 @@
 /**
- * Admits and settles batches. All items of a batch are one decision, and each of their models gets one row of the ledger. A
+ * Admits batches. All items of a batch are one decision, and each of their models gets one row of the ledger. A
  * batch holds only money: the API has separate rate limits for batches, and does not count them as running requests.
  */
 
@@ -16,12 +16,12 @@ import {
   shortOf,
   withLeases,
   withoutPayer,
-} from '../../money/account/decide-admission.ts';
-import { settleHold } from '../../money/account/settle-hold.ts';
+} from '../../money/account/ask-payers.ts';
 import { decide } from '../../money/budget/budget.ts';
 import { BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
 import { openingOf } from '../../money/ledger/settlement.ts';
-import type { BatchDecision, BatchOrder, BatchSettlement } from './contracts/batch.ts';
+import { BatchList } from './batch-list.ts';
+import type { BatchDecision, BatchOrder } from './contracts/batch.ts';
 
 /**
  * How long the hold of a batch lasts if nobody settles it; milliseconds. This is longer than the upstream works on it (a day)
@@ -43,7 +43,8 @@ export function decideBatch(state: AccountState, order: BatchOrder): BatchDecisi
 }
 
 function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): BatchDecision | ShortOfLease {
-  const { budget, batches, credentials } = state;
+  const { budget, credentials, ledger } = state;
+  const batches = new BatchList(ledger);
   const { batch, token, dryRun } = order;
   state.limits.noteDefaults(order.defaults);
   const now = state.advance();
@@ -112,7 +113,7 @@ function wholeOf({ models, known }: BatchOrder, inputCost: Nanodollars): WorstCa
 }
 
 function placeAll(state: AccountState, order: BatchOrder, now: number): void {
-  const { budget, ledger, batches, payers } = state;
+  const { budget, ledger, payers } = state;
   const { rules } = state.limits;
   const { batch, key, digest, token } = order;
   const jti = token?.jti ?? null;
@@ -134,7 +135,7 @@ function placeAll(state: AccountState, order: BatchOrder, now: number): void {
   );
   // The rows come first: an id that was used before throws here, before anything has changed.
   ledger.together(() => {
-    batches.begin({ id: batch, key, digest }, now);
+    new BatchList(ledger).begin({ id: batch, key, digest }, now);
     for (const [index, hold] of holds.entries()) {
       const { model, unpriced } = order.rows[index] ?? { model: '', unpriced: true };
       ledger.open(hold, openingOf({ ...order, route: 'batches', model, unpriced, token: token?.jti, group }), buckets);
@@ -145,21 +146,4 @@ function placeAll(state: AccountState, order: BatchOrder, now: number): void {
     for (const payer of payers) payer.hold?.(hold, buckets);
   }
   ledger.fold();
-}
-
-/**
- * Settles the results of a batch: replaces its holds by what its items have cost. A repeated call changes nothing.
- *
- * @returns whether something has changed
- */
-export function settleBatch(state: AccountState, { batch, rows, startedAt }: BatchSettlement): boolean {
-  let isNew = false;
-  for (const { outcomes, model, ...row } of rows) {
-    const opening = { route: 'batches', model };
-    const settled = settleHold(state, { ...row, stage: BATCH_STAGE, opening, startedAt });
-    if (settled.outcome === 'duplicate' || settled.outcome === 'erased') continue;
-    isNew = true;
-    state.ledger.ofBatch(row.requestId, batch, outcomes ?? undefined);
-  }
-  return isNew;
 }

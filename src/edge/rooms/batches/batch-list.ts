@@ -2,6 +2,7 @@
 
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
 import { ListedRows } from '../../money/lists/listed-rows.ts';
 import type { MessageBatch } from './batches-answers.schema.ts';
 
@@ -10,7 +11,9 @@ const ATTACHES_MS = DAY_MS;
 
 /** Keeps the rows of an account's batches. */
 export class BatchList extends ListedRows {
-  protected readonly table = 'batches';
+  constructor(tables: Tables) {
+    super(tables, 'batches');
+  }
 
   /** Adds a batch, in the same step that sets aside its cost. */
   begin({ id, key, digest }: { id: string; key: string | undefined; digest: string }, now: number): void {

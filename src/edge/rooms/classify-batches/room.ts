@@ -1,3 +1,5 @@
+import { settingsOf } from '../../gate/settings/settings.ts';
+import { classificationStub } from '../../kit/objects/stubs.ts';
 import { batchesRoom } from '../batches/room.ts';
 import type { Room } from '../room.ts';
 import { CLASSIFICATION_ROUTES, classifyByBatch } from './classifications.route.ts';
@@ -11,4 +13,10 @@ export const classifyBatchesRoom: Room = {
   bindings: { CLASSIFICATION: 'ClassificationJob' },
   classifyByBatch,
   batchLabels: (batch) => new LabelsOfBatch(batch),
+  account: {
+    erase: async ({ env }, place) => {
+      await classificationStub(env, settingsOf(env), place).erase();
+      return true;
+    },
+  },
 };

@@ -10,10 +10,10 @@ import { PieceReader } from '../../kit/http/body/piece-reader.ts';
 import { type ApiError, finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { discard, refuseCompressed } from '../../kit/http/read-json.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { FORM_BYTES } from '../../money/account/tend-files.ts';
 import type { UploadEnd, UploadReport } from '../../money/contracts/belongings.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import { readDescription } from './describe-file.ts';
-import { FORM_BYTES } from './tend-files.ts';
 
 /** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
 function formLength({ headers, body }: Request, most: number): number | undefined {

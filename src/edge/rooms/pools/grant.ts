@@ -5,10 +5,12 @@
  * nobody has. The exceptions are debt, and a limit that was lowered.
  */
 
-import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type { HeldByBatches } from '../../money/budget/purses.ts';
+import { byPeriod, CALENDAR, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from './contracts/pool.ts';
+import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
 /** Milliseconds for which a window is remembered after its end, because accounts with slow clocks are still in it. */
 const REMEMBERED_MS = 10 * MINUTE_MS;
@@ -62,10 +64,41 @@ export function booksOf<Known extends KnownLease>(leases: Iterable<Known>, now: 
   return books;
 }
 
+/** @returns what is spent and leased in every window, in the form of answers. */
+export function reportWindows(
+  { counts }: LeaseBooks<KnownLease>,
+  rules: PoolRules,
+  now: number,
+): Omit<PoolQuotaReport, 'limits'> {
+  const spend = (period: Period): PoolQuotaReport['day'] => {
+    const { start, end } = spanAt(period, now);
+    const window = spanId(period, start);
+    const { spent, granted } = counts.get(window) ?? { spent: 0, granted: 0 };
+    const limit = rules[period];
+    return {
+      window,
+      limit_usd: limit === undefined ? null : toUsd(limit),
+      spent_usd: toUsd(spent),
+      leased_usd: toUsd(Math.max(0, granted - spent)),
+      resets_at: new Date(end).toISOString(),
+    };
+  };
+  const { resets_at: _, ...total } = spend('total');
+  return { ...byPeriod(CALENDAR, spend), total };
+}
+
 /** @returns whether a call is newer than the last known call of its lease. */
 export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, known: KnownLease | undefined): boolean {
   if (!known) return true;
   return call.incarnation > known.incarnation || (call.incarnation === known.incarnation && call.seq > known.seq);
+}
+
+/** @returns whether a lease has other figures than before. */
+export function isChanged(before: Pick<KnownLease, 'windows'>, { windows }: Pick<KnownLease, 'windows'>): boolean {
+  return Object.entries(windows).some(([id, { spent, granted }]) => {
+    const known = before.windows[id];
+    return known === undefined || known.spent !== spent || known.granted !== granted;
+  });
 }
 
 /**

@@ -1,8 +1,9 @@
 import { pageOfRows } from '../../kit/http/page.ts';
 import type { Page } from '../../kit/objects/page.ts';
 import { Rows } from '../../kit/objects/rows.ts';
+import type { RefusalOfAccount, RefusalsQuery } from '../../money/account/all-accounts.ts';
 import type { RefusedRequest } from '../../money/contracts/admission.ts';
-import type { RefusalOfAccount, RefusalsQuery, RefusalsReport } from './contracts/pool.ts';
+import type { RefusalsReport } from './contracts/pool.ts';
 import { ERASED } from './tables.ts';
 
 /** How many refusals are kept of all accounts, and of each one: nobody can push out those of everybody else. */

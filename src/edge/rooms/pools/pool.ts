@@ -1,38 +1,36 @@
-import { countTokens } from '../../claude/count-tokens.ts';
-import { toUsd } from '../../claude/pricing/cost.ts';
-import { defaultModel } from '../../claude/pricing/default-model.ts';
 import { isVisitor } from '../../gate/identity/identity.ts';
 import { retentionOf } from '../../gate/settings/retention.ts';
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import { edit } from '../../kit/json/edit.ts';
-import { asText } from '../../kit/json/object.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import type { Page } from '../../kit/objects/page.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import type { RefusalOfAccount, RefusalsQuery, SharedUsageQuery } from '../../money/account/all-accounts.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
 import type { PoolLimits } from '../../money/budget/limits.schema.ts';
 import { rulesOf } from '../../money/budget/rules.ts';
-import { keyAlert, thresholdsReached } from '../../money/budget/thresholds.ts';
-import { byPeriod, CALENDAR, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
+import { thresholdsReached } from '../../money/budget/thresholds.ts';
+import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import { AccountRecount } from './account-recount.ts';
-import type {
-  LeaseAnswer,
-  LeaseCall,
-  LeaseFigures,
-  PoolObject,
-  RefusalOfAccount,
-  RefusalsQuery,
-  SharedUsageQuery,
-  SpendQuery,
-} from './contracts/pool.ts';
-import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, moveToNobody, type PoolRules } from './grant.ts';
+import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, SpendQuery } from './contracts/pool.ts';
+import {
+  answerFor,
+  booksOf,
+  grantLease,
+  isChanged,
+  isNewer,
+  type LeaseBooks,
+  moveToNobody,
+  type PoolRules,
+  reportWindows,
+} from './grant.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
 import { PoolRefusals } from './pool-refusals.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
+import { RefusedKey } from './refused-key.ts';
 import { pageOfSpenders, spendersOf } from './spenders.ts';
 import { NOBODY, VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
@@ -48,12 +46,6 @@ const ASKED_TOGETHER = 5;
 const DROPPED_MS = 10 * MINUTE_MS;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
-
-/** What an upstream said when it refused the deployment's key, behind this its name; absent while it works. */
-const KEY_REFUSED = 'key_refused';
-const TRY_KEY_MS = MINUTE_MS;
-/** What may be tried by a count: refusals that the API gives to counts, too. */
-const TRIED = /^(?:40[13] |\d+ \w+ (?:organization_on_hold|enforced_spend_limit_reached):)/;
 
 /**
  * The object of a budget that accounts share: a group's, or the deployment's. It grants parts of each window, and keeps what
@@ -71,6 +63,7 @@ export class Pool extends EdgeObject implements PoolObject {
   readonly #recount: AccountRecount;
   readonly #name: string;
   readonly #alerts: AlertOutbox;
+  readonly #key: RefusedKey;
   readonly #books: LeaseBooks<PoolLease>;
   #own: PoolLimits | null;
   #rules: PoolRules | undefined;
@@ -89,6 +82,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#refusals = new PoolRefusals(this.#store);
     this.#recount = new AccountRecount(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.around);
+    this.#key = new RefusedKey(this.#store, this.#alerts, this.around);
     this.#books = booksOf(this.#store.leases(), this.now());
     this.#own = readFormat<PoolLimits | null>('limits', this.#store.meta('limits') ?? 'null');
   }
@@ -128,23 +122,7 @@ export class Pool extends EdgeObject implements PoolObject {
 
   /** @returns the status of the pool in every window. */
   standing(): PoolQuotaReport {
-    const now = this.now();
-    const rules = this.#rulesNow();
-    const spend = (period: Period): PoolQuotaReport['day'] => {
-      const { start, end } = spanAt(period, now);
-      const window = spanId(period, start);
-      const { spent, granted } = this.#books.counts.get(window) ?? { spent: 0, granted: 0 };
-      const limit = rules[period];
-      return {
-        window,
-        limit_usd: limit === undefined ? null : toUsd(limit),
-        spent_usd: toUsd(spent),
-        leased_usd: toUsd(Math.max(0, granted - spent)),
-        resets_at: new Date(end).toISOString(),
-      };
-    };
-    const { resets_at: _, ...total } = spend('total');
-    return { limits: this.#limits, ...byPeriod(CALENDAR, spend), total };
+    return { limits: this.#limits, ...reportWindows(this.#books, this.#rulesNow(), this.now()) };
   }
 
   /** @returns a page of the accounts that share the pool, as the query sorts them. */
@@ -209,45 +187,9 @@ export class Pool extends EdgeObject implements PoolObject {
     this.around.alarm.wakeFor(now + DROPPED_MS);
   }
 
-  /**
-   * Notes for the whole deployment that an upstream refuses its key, or answers again, and tells the operator: once each,
-   * whichever isolates have seen it.
-   *
-   * @param news what the upstream said; null if it answers again
-   * @param upstream its name; empty for the only one
-   */
-  noteKey(news: string | null, upstream = ''): void {
-    const place = KEY_REFUSED + upstream;
-    if ((news === null) === (this.#store.meta(place) === undefined)) return;
-    const now = this.now();
-    this.#store.setMeta(place, news ?? undefined);
-    this.#alerts.raise([keyAlert(news, upstream, now)], OF_NO_ACCOUNT);
-    if (news !== null) this.around.alarm.wakeFor(now + TRY_KEY_MS);
-  }
-
-  /**
-   * Tries a refused key by a count, which is free: whoever has put in another one has restarted all that knew of the refusal.
-   * An open bill is not tried, because counts may be free of that, too.
-   *
-   * @param name of the upstream; empty for the only one
-   */
-  async #tryKey(name: string): Promise<void> {
-    const said = this.#store.meta(KEY_REFUSED + name);
-    if (said === undefined || !TRIED.test(said)) return;
-    this.around.alarm.wakeFor(this.now() + TRY_KEY_MS);
-    const settings = this.settings();
-    try {
-      const upstream = this.upstream();
-      const one = upstream.pool?.all.find((any) => any.name === name);
-      const served = one && settings.models.rows.find(({ id }) => one.idOf(id) !== undefined);
-      const model = (served ?? defaultModel(settings.models))?.id ?? '';
-      const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
-      const asked = { upstream, settings, model, headers: {}, only: one?.name };
-      await countTokens((changes) => edit(body, changes), asked);
-      this.noteKey(null, name);
-    } catch {
-      // Refused as before, or not reached: the next alarm tries again.
-    }
+  /** Notes what `RefusedKey` notes. */
+  noteKey(news: string | null, upstream?: string): void {
+    this.#key.note(news, upstream);
   }
 
   /** Asks accounts that have a lease and have been silent. */
@@ -255,7 +197,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.around.alarm.fired();
     const now = this.now();
     await this.#alerts.send();
-    for (const name of ['', ...this.settings().UPSTREAMS.map((one) => asText(one.name))]) await this.#tryKey(name);
+    await this.#key.tryAll();
     if (this.#retention !== undefined) {
       const first = this.#refusals.prune(now - this.#retention);
       if (first !== undefined) this.around.alarm.wakeFor(first + this.#retention + 1);
@@ -397,11 +339,4 @@ export class Pool extends EdgeObject implements PoolObject {
 function windowAt(period: Period, now: number): Pick<LeaseFigures, 'period' | 'id' | 'end'> {
   const { start, end } = spanAt(period, now);
   return { period, id: spanId(period, start), end };
-}
-
-function isChanged(before: PoolLease, { windows }: PoolLease): boolean {
-  return Object.entries(windows).some(([id, { spent, granted }]) => {
-    const known = before.windows[id];
-    return known === undefined || known.spent !== spent || known.granted !== granted;
-  });
 }

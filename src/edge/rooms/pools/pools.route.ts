@@ -9,6 +9,7 @@ import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList, groupList } from '../../kit/kv/name-list.ts';
 import type { Remote } from '../../kit/objects/call-object.ts';
+import type { AllAccounts } from '../../money/account/all-accounts.ts';
 import { accountsQuery } from '../../money/account/usage.schema.ts';
 import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { unpaidSearches } from '../../money/budget/unpaid-searches.ts';
@@ -113,6 +114,17 @@ export const DEPLOYMENT_ROUTES = [
     return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, ...unpaidSearches(limits, c.get('settings')) });
   }),
 ];
+
+/** What the deployment's pool is told by all accounts. */
+export const toldByAll: AllAccounts = {
+  usage: (c, query) => deploymentPool(c)((pool) => pool.usage(query)),
+  refusals: (c, query) => deploymentPool(c)((pool) => pool.refusals(query)),
+  knows: async (c, account) => {
+    const told = await deploymentPool(c)((pool) => pool.accountsNamed([account]));
+    // A visitor's may be told of by the row of all visitors.
+    return told.some(({ id }) => id === account);
+  },
+};
 
 type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T>;
 

@@ -2,7 +2,7 @@ import type { Room } from '../room.ts';
 import { tellOfKey } from './call-pool.ts';
 import { Leases } from './leases/leases.ts';
 import { poolFamilies } from './pool-families.ts';
-import { DEPLOYMENT_ROUTES, GROUP_ROUTES, SPENDER_ROUTES } from './pools.route.ts';
+import { DEPLOYMENT_ROUTES, GROUP_ROUTES, SPENDER_ROUTES, toldByAll } from './pools.route.ts';
 import { refuseSpent } from './spent-pools.ts';
 
 /** Budgets that accounts share. */
@@ -14,4 +14,5 @@ export const poolsRoom: Room = {
   metrics: poolFamilies,
   sharedBudgets: (state, around) => new Leases(state, around),
   keyNews: tellOfKey,
+  allAccounts: toldByAll,
 };

@@ -12,10 +12,11 @@ import {
 import { visitorAccount } from '../../gate/identity/identity.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { Rows } from '../../kit/objects/rows.ts';
+import type { SharedUsageQuery } from '../../money/account/all-accounts.ts';
 import { spanId } from '../../money/budget/windows.ts';
 import { type SummedBy, summedBy } from '../../money/contracts/about.ts';
 import type { SumRow, SumsReport } from '../../money/contracts/sums.ts';
-import type { Handover, SharedUsageQuery } from './contracts/pool.ts';
+import type { Handover } from './contracts/pool.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
 import { ERASED, NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
 

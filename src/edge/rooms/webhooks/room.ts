@@ -14,6 +14,10 @@ export const webhooksRoom: Room = {
   options: takeSources,
   queue: createConsumer(),
   alertInbox: (env, alert) => inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(alert),
+  account: {
+    erase: async ({ env }, { account, id: source }, until) =>
+      (await inboxStub(env, settingsOf(env), source).erase(account, until)).remaining === 0,
+  },
   bindings: { INBOX: 'Inbox', QUEUE: null },
   settings: {
     schema: webhookSettings,

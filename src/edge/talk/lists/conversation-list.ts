@@ -2,6 +2,7 @@
 
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import type { ConversationPage, Page } from '../../kit/objects/page.ts';
+import type { Tables } from '../../kit/objects/tables.ts';
 import type { ConversationReport, ListedParent } from '../../money/contracts/settlement.ts';
 import { ListedRows } from '../../money/lists/listed-rows.ts';
 import type { ConversationRow } from '../conversations/conversations-answers.schema.ts';
@@ -23,11 +24,14 @@ const MOST_KNOWN_CONVERSATIONS = 1_000;
 
 /** Keeps the rows of an account's conversations. */
 export class ConversationList extends ListedRows {
-  protected readonly table = 'conversations';
   /** The bytes of recently used conversations, by id. Reading them each time would cost each turn two queries. */
   readonly #known = new Map<string, number>();
   /** The sums over all rows; undefined until somebody asks. */
   #totals: { count: number; bytes: number } | undefined;
+
+  constructor(tables: Tables) {
+    super(tables, 'conversations');
+  }
 
   /** Adds a conversation when a turn of it is admitted, so that it is listed before it reports itself. */
   begin(id: string, now: number, parent?: ListedParent): void {

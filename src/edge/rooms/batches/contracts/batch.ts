@@ -1,12 +1,10 @@
 /** The contracts of a batch's object, and of an account's decisions about batches. */
 
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
-import type { Tokens } from '../../../money/contracts/settlement.ts';
 import type { ClassificationReport } from '../../../named/classify/classifications-answers.schema.ts';
 import type { Result } from '../../../talk/contracts/conversation.ts';
-import type { MessageBatch, OutcomeCounts } from '../batches-answers.schema.ts';
+import type { MessageBatch } from '../batches-answers.schema.ts';
 
 declare module '../../../kit/objects/bindings.ts' {
   interface Bindings {
@@ -14,12 +12,8 @@ declare module '../../../kit/objects/bindings.ts' {
   }
 }
 
-// What an account's object does for batches alone.
 declare module '../../../money/contracts/account.ts' {
-  interface AccountObject {
-    noteBatch(id: string, report: MessageBatch | null): void;
-    batches(page: PageOf): Page<MessageBatch>;
-  }
+  interface BatchReport extends MessageBatch {}
 }
 
 /** Asks an account to set aside the cost of a batch. */
@@ -61,25 +55,6 @@ export type BatchDecision =
   | { outcome: 'attached'; batch: string }
   /** The idempotency key was used for another body. */
   | { outcome: 'mismatched' };
-
-/** What a batch has cost, by model. A repeated settlement changes nothing. */
-export interface BatchSettlement {
-  batch: string;
-  rows: BatchSettlementRow[];
-  /** When it was made, in milliseconds since 1970. */
-  startedAt: number;
-}
-
-export interface BatchSettlementRow {
-  requestId: string;
-  model: string;
-  status: string;
-  cost: Nanodollars;
-  estimated: boolean;
-  tokens: Partial<Tokens>;
-  outcomes: OutcomeCounts | null;
-  upstream?: string | undefined;
-}
 
 /** What the answers of a batch are read by if they are labels. The room that makes such batches adds its members. Plain JSON. */
 // biome-ignore lint/suspicious/noEmptyInterface: a room fills it

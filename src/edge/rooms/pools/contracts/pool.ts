@@ -1,5 +1,6 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { Page, PageOf } from '../../../kit/objects/page.ts';
+import type { RefusalOfAccount, RefusalsQuery, SharedUsageQuery } from '../../../money/account/all-accounts.ts';
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { RefusedRequest } from '../../../money/contracts/admission.ts';
@@ -103,18 +104,6 @@ export interface RefusalsReport {
   rows: RefusedRequest[];
 }
 
-/** Which of the last refusals of all accounts. */
-export interface RefusalsQuery extends PageOf {
-  /** From the first time to before the second; milliseconds since 1970. */
-  from: number;
-  to: number;
-  token?: string | undefined;
-}
-
-export interface RefusalOfAccount extends RefusedRequest {
-  account: string;
-}
-
 /** What an erased account leaves to a pool. The pool takes it once, by its number. */
 export interface Handover {
   epoch: number;
@@ -131,17 +120,4 @@ export interface SpendQuery extends PageOf {
   period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
   /** `used` is the share of its limit that an account has spent. */
   sort: 'spent' | 'limit' | 'used' | 'last_seen' | 'group';
-}
-
-export interface SharedUsageQuery {
-  /** Days, `YYYY-MM-DD`; the second exclusive. */
-  from?: string | undefined;
-  to?: string | undefined;
-  /** Only of this value of what is grouped by. */
-  key?: string | undefined;
-  group_by: string;
-  /** Only for what this group has paid. */
-  group?: string | undefined;
-  /** How many are listed at most. The total is that of all. */
-  limit?: number | undefined;
 }

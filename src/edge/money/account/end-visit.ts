@@ -1,6 +1,6 @@
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import type { AccountState } from '../../money/account/account-state.ts';
-import { eraseElsewhere } from '../../money/account/erasure.ts';
+import type { AccountState } from './account-state.ts';
+import { countOthers, eraseElsewhere } from './erasure.ts';
 
 const GO_ON_MS = 1_000;
 
@@ -21,8 +21,7 @@ export async function endVisit(state: AccountState): Promise<boolean> {
   }
   belongings.erase(now);
   await eraseElsewhere(state, now);
-  const left = [state.conversations, state.classifications, state.batches, belongings].some((list) => list.count(now));
-  if (!left && state.inboxes.until(now).length === 0 && !(await shared?.leave())) return budget.holds.size === 0;
+  if (countOthers(state, now) === 0 && !(await shared?.leave())) return budget.holds.size === 0;
   alarm.wakeFor(now + GO_ON_MS, 1);
   return false;
 }

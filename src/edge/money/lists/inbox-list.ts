@@ -1,26 +1,33 @@
 /** Lists the webhook inboxes that an account pays for. They contain what was sent to it, and are erased with it. */
 import { Rows } from '../../kit/objects/rows.ts';
+import type { Listed } from './listed-rows.ts';
 
 const KEY = 'inboxes';
 
-export class InboxList extends Rows {
+export class InboxList extends Rows implements Listed {
   /** Notes an inbox by its source. An inbox that is being erased stays marked until that is done. */
   note(source: string, now: number): void {
     const noted = this.#noted();
     if (noted[source] === undefined) this.#save({ ...noted, [source]: now });
   }
 
-  /** @returns the sources that were noted up to a time. */
-  until(time: number): string[] {
-    return Object.entries(this.#noted())
-      .filter(([, at]) => at <= time)
-      .map(([source]) => source);
+  until(time: number, limit: number): string[] {
+    return this.#until(time).slice(0, limit);
   }
 
-  /** Takes an inbox off the list. */
+  count(time: number): number {
+    return this.#until(time).length;
+  }
+
   forget(source: string): void {
     const { [source]: _, ...rest } = this.#noted();
     this.#save(rest);
+  }
+
+  #until(time: number): string[] {
+    return Object.entries(this.#noted())
+      .filter(([, at]) => at <= time)
+      .map(([source]) => source);
   }
 
   /** @returns all noted sources. There are only a few, so they are in one row. */

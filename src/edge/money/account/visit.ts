@@ -4,7 +4,7 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Alarm } from '../../kit/objects/alarm.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
-import type { CredentialUse } from '../../money/contracts/admission.ts';
+import type { CredentialUse } from '../contracts/admission.ts';
 
 /** How long after its last request an account stays, in milliseconds: what it has begun may still be settled. */
 const REST_MS = DAY_MS;

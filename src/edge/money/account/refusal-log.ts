@@ -7,12 +7,12 @@ import { pageOfRows } from '../../kit/http/page.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
-import type { LedgerRequest, LedgerRow, ListedRequest } from '../../money/account/usage-answers.schema.ts';
-import { refusalError, storageError } from '../../money/admission/limit-headers.ts';
-import { aboutIn, columnsAbout, crossing, shownAbout, summedOf } from '../../money/contracts/about.ts';
-import type { RequestsFilter } from '../../money/contracts/account.ts';
-import type { AdmissionRequest, RefusedRequest } from '../../money/contracts/admission.ts';
-import { timesOfDays } from '../../money/ledger/queries.ts';
+import { refusalError, storageError } from '../admission/limit-headers.ts';
+import { aboutIn, columnsAbout, crossing, shownAbout, summedOf } from '../contracts/about.ts';
+import type { RequestsFilter } from '../contracts/account.ts';
+import type { AdmissionRequest, RefusedRequest } from '../contracts/admission.ts';
+import { timesOfDays } from '../ledger/queries.ts';
+import type { LedgerRequest, LedgerRow, ListedRequest } from './usage-answers.schema.ts';
 
 /** At most one row is written in this time, since a refused caller may ask very often. */
 const WRITE_EVERY_MS = 1_000;

@@ -5,9 +5,9 @@ import { Exchange } from '../../claude/exchange.ts';
 import { upstreamOf } from '../../claude/upstream.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
 import { type Json, parseObject } from '../../kit/json/object.ts';
-import type { AccountState } from '../../money/account/account-state.ts';
-import type { UploadDecision, UploadReport, UploadRequest } from '../../money/contracts/belongings.ts';
-import { type DueRow, SKEW_MS, UPLOAD_MS } from '../../money/lists/belonging-list.ts';
+import type { UploadReport } from '../contracts/belongings.ts';
+import { type DueRow, SKEW_MS, UPLOAD_MS } from '../lists/belonging-list.ts';
+import type { AccountState } from './account-state.ts';
 
 /** How many files are handled at the same time. (An object may have six open connections.) */
 const AT_ONCE = 5;
@@ -20,18 +20,6 @@ const UPSTREAM_CALL_MS = 30_000;
 export const FORM_BYTES = 4_096;
 const MOST_PAGES = 20;
 const PAGE = 1_000;
-
-/** Sets bytes aside for a file before any of it goes up: the announced number, or the most that is allowed. */
-export function beginUpload(state: AccountState, upload: UploadRequest, now: number): UploadDecision {
-  const { storage, limits, belongings, alarm } = state;
-  const begun = belongings.uploading(upload.id);
-  if (begun) return { outcome: 'admitted', room: begun.bytes, at: begun.at };
-  const { room, most } = storage.roomForFile(limits.limits, now);
-  const { bytes = Math.min(room, upload.most) } = upload;
-  if (bytes > room || room === 0) return { outcome: 'full', limit: 'stored_bytes', most };
-  alarm.wakeFor(belongings.begin(upload, bytes, now));
-  return { outcome: 'admitted', room: Math.min(bytes, upload.most), at: now };
-}
 
 /** Notes how an upload has ended. If it began before the account was erased, its file must be deleted. */
 export function endUpload(state: AccountState, report: UploadReport): void {

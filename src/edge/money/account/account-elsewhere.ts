@@ -1,0 +1,125 @@
+import type { ConversationPage, Page, PageOf } from '../../kit/objects/page.ts';
+import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
+import type { AccountObject, BatchReport } from '../contracts/account.ts';
+import type {
+  Belonging,
+  FileDescription,
+  FileRow,
+  UploadDecision,
+  UploadReport,
+  UploadRequest,
+} from '../contracts/belongings.ts';
+import type { BatchSettlement, ConversationReport } from '../contracts/settlement.ts';
+import { conversationsOf } from '../ledger/queries.ts';
+import { AccountNames } from './account-names.ts';
+import { answerByRoom, lookAtSums } from './parts.ts';
+import { settleBatch } from './settle-hold.ts';
+import { endUpload } from './tend-files.ts';
+
+/**
+ * What an account has elsewhere: the methods of its object about conversations, batches, inboxes, and what it has made at upstreams. What only
+ * a room can do is answered by its part; what an end or an erasure needs is done without it.
+ */
+export abstract class AccountElsewhere extends AccountNames {
+  /**
+   * Notes a change of a conversation that no settlement has reported.
+   *
+   * @returns whether the conversation must be erased, because the account was erased after it began
+   */
+  noteConversation(report: ConversationReport): { erased: boolean } {
+    this.state.advance();
+    const erased = report.createdAt <= this.state.erasedUntil;
+    this.state.storage.arrived(report.id);
+    if (!erased) this.state.conversations.note(report, 0);
+    else if (report.gone) this.state.conversations.forget(report.id);
+    return { erased };
+  }
+
+  /**
+   * @returns a page of the account's conversations, newest first. Subagents' conversations are listed only for a named
+   * parent.
+   */
+  conversations(page: ConversationPage): Page<ConversationRow> {
+    const { ledger, budget, conversations } = this.state;
+    return conversations.page(page, conversationsOf(ledger, budget.holds.keys()));
+  }
+
+  /** Releases the room that was set aside for a conversation that was not created, or did not grow. */
+  storesNothing(conversation: string): void {
+    this.state.storage.arrived(conversation);
+  }
+
+  /**
+   * Notes an inbox of webhooks that this account pays for.
+   *
+   * @returns the time up to which the inbox must erase what came, because the account was erased; 0 for never
+   */
+  noteInbox(source: string): { erasedUntil: number } {
+    this.state.elsewhere.webhooks.note(source, this.state.advance());
+    return { erasedUntil: this.state.erasedUntil };
+  }
+
+  /** Decides on a batch, and sets aside the most that its items can cost. With JSON texts, like `admitJson`. */
+  admitBatchJson(order: string): ReturnType<AccountObject['admitBatchJson']> {
+    return answerByRoom('admitBatchJson', this.state, order);
+  }
+
+  /** Replaces the holds of a batch by what it cost. A repeated call changes nothing. */
+  settleBatchJson(settlement: string): void {
+    if (settleBatch(this.state, JSON.parse(settlement) as BatchSettlement)) lookAtSums(this.state);
+  }
+
+  /** Notes the state of a batch; null if it was deleted. */
+  noteBatch(id: string, report: BatchReport | null): void {
+    if (report) answerByRoom('noteBatch', this.state, id, report);
+    else this.state.elsewhere.batches.forget(id);
+  }
+
+  noteClassification(id: string, isThere: boolean): void {
+    const { 'classify-batches': classifications } = this.state.elsewhere;
+    if (isThere) classifications.add(id, this.state.advance());
+    else classifications.forget(id);
+  }
+
+  /** @returns a page of the account's batches, newest first. */
+  batches(page: PageOf): Page<BatchReport> {
+    return answerByRoom('batches', this.state, page);
+  }
+
+  /** @returns the given ids that belong to the account, each with the upstream where it is. */
+  belongings(ids: readonly string[]): Belonging[] {
+    return this.state.belongings.find(ids);
+  }
+
+  /** Notes the files, containers and threads that an answer has made. */
+  noteMade(made: readonly Belonging[]): void {
+    const { belongings, alarm } = this.state;
+    belongings.note(made, this.state.advance());
+    if (belongings.dueAt !== undefined) alarm.wakeFor(belongings.dueAt);
+  }
+
+  /** Sets bytes aside for a file. Repeating it for the same request changes nothing. */
+  beginUpload(upload: UploadRequest): UploadDecision {
+    return answerByRoom('beginUpload', this.state, upload);
+  }
+
+  endUpload(report: UploadReport): void {
+    this.state.advance();
+    endUpload(this.state, report);
+  }
+
+  /** @returns a page of the account's files, newest first. */
+  files(page: PageOf): Page<FileRow> {
+    return answerByRoom('files', this.state, page);
+  }
+
+  /** Notes what the upstream says about a file that a tool has made. */
+  describeFile(file: FileDescription): void {
+    answerByRoom('describeFile', this.state, file);
+  }
+
+  /** Notes that a file, container or thread is no longer there. */
+  fileGone(id: string): void {
+    this.state.belongings.gone(id);
+  }
+}

@@ -15,7 +15,7 @@ const { ROOMS } = (await import(list)) as { ROOMS: readonly AnyRoom[] };
 shareRooms(ROOMS);
 
 /** Rooms of which nothing is left in a Worker that does not have them. It may only grow. */
-const GONE = ['approvals', 'clouds', 'evaluation', 'show'];
+const GONE = ['approvals', 'background', 'clouds', 'evaluation', 'mcp', 'runs', 'show', 'subagents'];
 
 /** A path of each room that has one. */
 const PATHS: Readonly<Record<string, readonly [method: string, path: string]>> = {

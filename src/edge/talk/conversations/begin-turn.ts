@@ -31,7 +31,8 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  * Plans a turn. Writes nothing and waits for nothing.
  *
  * @param present the profile of the conversation, if it exists
- * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
+ * @throws ApiError 400 for messages that do not continue the history, 409 for a run where nothing runs, 413 for a request that is
+ *   too large to go up
  */
 export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
@@ -45,8 +46,8 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
       isBound: request.identity.only !== undefined && !request.parent,
     }),
   );
-  if (planned.run?.tools.runs.size && !context.parts.some(({ run }) => run))
-    throw lacksRoom('runs', 'This conversation has tools that the edge calls');
+  if (planned.run && !context.parts.some(({ run }) => run))
+    throw lacksRoom('runs', 'This turn is a run, which calls tools or keeps limits');
   return planned;
 }
 

@@ -13,9 +13,10 @@ import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { isRefused, type Runner } from '../turn/running-turn.ts';
-import { Turn, type TurnOptions } from '../turn/turn.ts';
+import { Turn } from '../turn/turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
+import type { TurnOptions } from '../turn/turn-options.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
 import type { AskedTurn, ConversationContext, OpenPart } from './parts.ts';
 import { startConversation } from './profile-changes.ts';

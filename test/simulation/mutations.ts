@@ -25,13 +25,15 @@ export const MUTATIONS: readonly Mutation[] = [
       ["if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);", ''],
     ],
   }),
-  ...inFile('src/edge/talk/conversations/conversation.ts', 'conversation', {
+  ...inFile('src/edge/talk/conversations/erase.ts', 'conversation', {
     'an erasure that nothing wakes for': [
       [
-        '    this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);\n    await this.#maintenance.clear();',
-        '    await this.#maintenance.clear();',
+        '  context.alarm.wakeFor(context.now() + CONFIRM_AGAIN_MS);\n  await maintenance.clear();',
+        '  await maintenance.clear();',
       ],
     ],
+  }),
+  ...inFile('src/edge/talk/conversations/conversation-state.ts', 'conversation', {
     'a crash that nobody cleans up behind': [['if (this.#recovered) return;', 'return;']],
   }),
   ...inFile('src/edge/talk/conversations/begin-turn.ts', 'conversation', {

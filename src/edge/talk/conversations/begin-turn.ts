@@ -13,9 +13,10 @@ import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { isRefused, type Runner } from '../turn/running-turn.ts';
-import { Turn, type TurnOptions } from '../turn/turn.ts';
+import { Turn } from '../turn/turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
+import type { TurnOptions } from '../turn/turn-options.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
 import { layerOf, type Taken } from './named-beginning.ts';
 import type { AskedTurn, ConversationContext, OpenPart } from './parts.ts';
@@ -33,8 +34,8 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  * Plans a turn. Writes nothing and waits for nothing.
  *
  * @param present the profile of the conversation, if it exists
- * @throws ApiError 400 for messages that do not continue the history, 409 for tools of an absent room, 413 for a request that
- *   is too large to go up
+ * @throws ApiError 400 for messages that do not continue the history, 409 for a run where nothing runs or the room of a tool is
+ *   absent, 413 for a request that is too large to go up
  */
 export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
@@ -48,9 +49,9 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
       isBound: request.identity.only !== undefined && !request.parent,
     }),
   );
-  const { runs, lacking } = planned.run?.tools ?? {};
-  const absent = lacking ?? (runs?.size && !context.parts.some(({ run }) => run) ? 'runs' : undefined);
-  if (absent !== undefined) throw lacksRoom(absent, 'This conversation has tools that the edge calls');
+  const { run } = planned;
+  const absent = run?.tools.lacking ?? (run && !context.parts.some((part) => part.run) ? 'runs' : undefined);
+  if (absent !== undefined) throw lacksRoom(absent, 'This turn is a run, which calls tools or keeps limits');
   return planned;
 }
 

@@ -19,7 +19,7 @@ import type { Taken } from './named-beginning.ts';
 import type { PaidSummaries } from './paid-summaries.ts';
 
 /** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
-export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
+type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 
 /** The object's context, with its maintenance, and what rooms have in the object. */
 export interface ConversationContext extends ObjectContext {

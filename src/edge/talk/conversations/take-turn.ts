@@ -33,7 +33,7 @@ export async function takeTurn(state: ConversationState, asked: TurnRequest): Pr
     try {
       const { only } = request.identity;
       const answer = await goThrough(state, { request, taken, memory: new Slots() });
-      const told = toldOf(state, answer, only !== undefined);
+      const told = withTold(state, answer, only !== undefined);
       return hiddenAnswer(told, hidesTools(only) && !request.parent, state.runner?.turn);
     } finally {
       releaseUnused(context, taken?.retained);
@@ -79,7 +79,7 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
       await refuseRevoked();
       throw thrown;
     }
-    const wait = waitOf(state, turn, planned);
+    const wait = firstWait(state, turn, planned);
     if (!wait) {
       if (request.parent && state.stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
       // This takes the lock: from here on no other turn begins.
@@ -101,7 +101,7 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
 }
 
 /** @returns the first thing that must be waited for before a turn begins */
-function waitOf({ context }: ConversationState, turn: AskedTurn, planned: NextRequest): Wait | undefined {
+function firstWait({ context }: ConversationState, turn: AskedTurn, planned: NextRequest): Wait | undefined {
   for (const part of context.parts) {
     const wait = part.before?.(turn, planned);
     if (wait) return wait;
@@ -120,7 +120,7 @@ function checkBound(state: ConversationState, { request, taken }: AskedTurn): vo
 }
 
 /** @returns the answer with what rooms tell in its headers. @param hides whether the caller is not told how the agent works */
-function toldOf({ context }: ConversationState, answer: TurnAnswer, hides: boolean): TurnAnswer {
+function withTold({ context }: ConversationState, answer: TurnAnswer, hides: boolean): TurnAnswer {
   if (answer.kind === 'error') return answer;
   const told = context.parts.map((part) => part.told?.(answer.turn, hides));
   return { ...answer, headers: Object.assign({}, answer.headers, ...told) as Record<string, string> };

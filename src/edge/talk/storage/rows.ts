@@ -203,6 +203,16 @@ export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' |
 export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'> &
   Partial<Pick<MessageRow, 'origin'>>;
 
+/** @returns what few turns have, as one in the background, of what is stored when a turn begins: fewer columns are written */
+export function seldomOf({ background, deliverUrl, request, chosenBy }: TurnRow): Partial<TurnRow> {
+  return {
+    ...(chosenBy ? { chosenBy } : {}),
+    ...(background ? { background } : {}),
+    ...(deliverUrl ? { deliverUrl } : {}),
+    ...(request ? { request } : {}),
+  };
+}
+
 /** @returns the columns of a turn's members */
 export function turnColumns(members: Partial<TurnRow>): RawRow {
   const columns = columnsOf(members);

@@ -20,7 +20,7 @@ import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { pieceOf, readDivided, writeDivided } from './pieces.ts';
-import { type NewMessage, type Profile, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
+import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
 import { SummaryRows } from './summary-rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN } from './tables.ts';
 
@@ -229,7 +229,7 @@ export class Transcript extends Tables {
   beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
     this.#newest = Math.max(seq, this.#newest ?? seq);
-    const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...toldOf(turn) };
+    const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...seldomOf(turn) };
     this.insert('turns', turnColumns({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
       this.addMessages(messages);
@@ -337,16 +337,6 @@ export class Transcript extends Tables {
     if (profile === undefined && !this.has('turns')) return;
     this.#profile = readFormat<Profile>('profile', withoutSum('its profile', profile ?? ''));
   }
-}
-
-/** @returns the columns of a turn in the background. Most turns have none, so that fewer columns are written. */
-function toldOf({ background, deliverUrl, request, chosenBy }: TurnRow): Partial<TurnRow> {
-  return {
-    ...(chosenBy ? { chosenBy } : {}),
-    ...(background ? { background } : {}),
-    ...(deliverUrl ? { deliverUrl } : {}),
-    ...(request ? { request } : {}),
-  };
 }
 
 /** @returns the bytes of the members that a caller can make long. */

@@ -1,8 +1,12 @@
 /** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { SendProgress } from '../../claude/send-request.ts';
+import { isFinal } from '../../claude/usage/told-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import { fallbacksIn, nothingSeen, type Report, reportOf, type Seen } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
+import type { TurnRow } from '../storage/rows.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
@@ -25,12 +29,14 @@ interface PartialAnswer {
   /** The beginning of an unfinished event. */
   rest: string;
   bytes: number;
-  /** How long unseen output may have been written, and the silences at the end, as the turn has measured them. */
-  times: Pick<Seen, 'unseen_ms' | 'silent_ms' | 'lost_ms'>;
+  times: TimesOfAnswer;
 }
 
+/** How long unseen output may have been written, and the silences at the end, as the turn has measured them. */
+export type TimesOfAnswer = Pick<Seen, 'unseen_ms' | 'silent_ms' | 'lost_ms'>;
+
 /** @returns the report of an interrupted answer, measured from its events. */
-export function partialReport(how: TurnEnd, { shown, rest, bytes, times }: PartialAnswer): Report {
+function partialReport(how: TurnEnd, { shown, rest, bytes, times }: PartialAnswer): Report {
   const usage = new UsageReader({ readsBlocks: true });
   usage.push(encoder.encode(shown));
   // The upstream has also written the unfinished event.
@@ -42,6 +48,46 @@ export function partialReport(how: TurnEnd, { shown, rest, bytes, times }: Parti
   const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
   const handed_over = seen.handed_over && { ...seen.handed_over, unseen_ms };
   return { ...report, seen: { ...seen, ...times, later_prompts, handed_over }, bytes };
+}
+
+/** A turn, for the outcome of its request. */
+interface AnsweredTurn {
+  builder: MessageBuilder;
+  log: { readonly text: string };
+  row: Pick<TurnRow, 'beganAt' | 'grant'>;
+  /** The status of the upstream's response. */
+  status: number | undefined;
+  upstreamRequestId: string | undefined;
+  progress: SendProgress;
+  firstByteAt: number | undefined;
+}
+
+/** @returns the outcome of a turn's request. @param came `times` is asked for where the answer did not come whole */
+export function outcomeOfAnswer(
+  how: TurnEnd,
+  now: number,
+  turn: AnsweredTurn,
+  { rest, bytes, times }: { rest: string; bytes: number; times: () => TimesOfAnswer },
+): RequestOutcome {
+  const { builder, log, progress, row, firstByteAt } = turn;
+  const whole = how.kind === 'complete' && builder.told.hasOutput && completeReport(builder, bytes);
+  const report = whole && isFinal(whole) ? whole : partialReport(how, { shown: log.text, rest, bytes, times: times() });
+  // If there are several upstreams: the name of the one that answered, or was tried last.
+  const upstream = progress.upstream ?? row.grant?.upstream;
+  return {
+    ...report,
+    completed: how.kind === 'complete',
+    error_type: how.kind === 'cut' ? how.error.logged : report.error_type,
+    status: turn.status,
+    sent: progress.sentAt !== undefined,
+    // Of both nobody saw the rest.
+    end: how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind,
+    stopped: how.kind === 'stopped' || undefined,
+    upstream_request_id: turn.upstreamRequestId,
+    ...(upstream === undefined ? {} : { upstream }),
+    ttft_ms: Math.max(0, (firstByteAt ?? row.beganAt) - row.beganAt),
+    after_first_ms: Math.max(0, now - (firstByteAt ?? now)),
+  };
 }
 
 /** @returns every token of a prompt, cached or not. */

@@ -5,33 +5,17 @@
  * listener, or a listener that has left, costs no memory and delays nothing.
  */
 
-import { Pacer } from '../../kit/async/in-steps.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import { encoder } from '../../kit/http/bytes.ts';
-import { type ApiError, tryAgain } from '../../kit/http/errors.ts';
 import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../kit/sse/frames.ts';
 import { type GrowingRow, SHOWN_AT_ONCE } from '../storage/log-rows.ts';
 import { LogText } from '../storage/log-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { Listener, makePlace } from './listener.ts';
 import { LogBlocks } from './log-blocks.ts';
 
 /** The byte that ends a complete stream. No event contains it. The turn's summary follows it, for the edge only. */
 export const END_OF_STREAM = 0;
-
-interface Listener {
-  readonly log: EventLog;
-  readonly pacer: Pacer;
-  controller: ReadableByteStreamController;
-  /** The number of the last event that it has, or is reading from the rows. */
-  cursor: number;
-  /** The next row that it reads; undefined if it has all stored events. */
-  row: number | undefined;
-  /** Whether it has asked for more and has not received it yet. */
-  isWaiting: boolean;
-  /** When it asked last; milliseconds since 1970. */
-  askedAt: number;
-}
 
 /** The log of a turn, for code that writes, shows or reads it. */
 export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
@@ -39,10 +23,6 @@ export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
 /** The most characters of a stored row that stays in memory. */
 const LONGEST_IN_MEMORY = 262_144;
 export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
-/** The most that follow a conversation, whichever turns. Each event is sent to all of them in one stretch. */
-const MOST_FOLLOWERS = 32;
-/** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
-const ASLEEP_MS = 60_000;
 /** What reading a row takes at least, which is a turn of all paced work, and what more for each event that was not seen. */
 const READ_BYTES = 65_537;
 const EVENT_BYTES = 300;
@@ -214,7 +194,7 @@ export class EventLog {
   /** Sends a `ping` during a silence, to say that the turn still runs. */
   ping(): void {
     for (const listener of this.#listeners) {
-      if (listener.isWaiting && listener.cursor === this.#shown) this.#enqueue(listener, PING_EVENT);
+      if (listener.isWaiting && listener.cursor === this.#shown) listener.enqueue(PING_EVENT);
     }
   }
 
@@ -259,15 +239,13 @@ export class EventLog {
    * @throws ApiError 429 if so many follow that one more would hold up all others
    */
   follow(after: number, isOwn = false): ReadableStream<Uint8Array> {
-    if (!isOwn) this.#makePlace();
+    const { listeners } = this.#shared;
+    if (!isOwn) makePlace(listeners);
     let listener: Listener | undefined;
     const source: UnderlyingByteSource = {
       type: 'bytes',
       start: (controller) => {
-        const cursor = Math.min(after, this.#shown);
-        const asked = { isWaiting: false, askedAt: Date.now() };
-        listener = { log: this, pacer: new Pacer(), controller, cursor, row: undefined, ...asked };
-        this.#shared.listeners.add(listener);
+        listener = new Listener(this, listeners, controller, Math.min(after, this.#shown));
       },
       pull: async () => {
         if (!listener) return;
@@ -280,21 +258,9 @@ export class EventLog {
         listener.isWaiting = true;
         this.#serve(listener);
       },
-      cancel: () => {
-        if (listener) this.#shared.listeners.delete(listener);
-      },
+      cancel: () => listener?.leave(),
     };
     return new ReadableStream(source, { highWaterMark: 0 });
-  }
-
-  /** Finds a place for one more follower. @throws ApiError 429 if there is none */
-  #makePlace(): void {
-    const { listeners } = this.#shared;
-    if (listeners.size < MOST_FOLLOWERS) return;
-    const since = Date.now() - ASLEEP_MS;
-    const asleep = [...listeners].find(({ isWaiting, askedAt }) => !isWaiting && askedAt < since);
-    if (!asleep) throw tooManyFollow();
-    asleep.log.#lose(asleep, 'this listener does not read');
   }
 
   /** @param fresh the text of the events up to the number `shown` that have not been shown */
@@ -321,8 +287,8 @@ export class EventLog {
 
   /** Sends a text, and closes the stream after the last one. */
   #send(listener: Listener, text: string): void {
-    if (!this.#isAtEnd(listener)) this.#enqueue(listener, text);
-    else this.#close(listener, text + String.fromCharCode(END_OF_STREAM) + this.#summary);
+    if (!this.#isAtEnd(listener)) listener.enqueue(text);
+    else listener.close(text + String.fromCharCode(END_OF_STREAM) + this.#summary);
   }
 
   /** @returns the next text for a listener; undefined if it has all shown events. */
@@ -335,7 +301,7 @@ export class EventLog {
       // The first event is in the first row.
       const row =
         event === 1 && this.#rows > 0 ? { n: 0, first: 1 } : this.#transcript.log.rowOf(this.#turn.seq, event);
-      if (row === undefined) return this.#lose(listener);
+      if (row === undefined) return listener.lose();
       listener.row = row.n;
       begins = { event, first: row.first };
     }
@@ -350,7 +316,7 @@ export class EventLog {
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
     const read =
       latest === undefined ? this.#transcript.log.textOf(this.#turn, listener.row, begins?.event) : { text: latest };
-    if (read === undefined) return this.#lose(listener);
+    if (read === undefined) return listener.lose();
     const { text, next } = read;
     listener.row += 1;
     if (next !== undefined) {
@@ -367,43 +333,9 @@ export class EventLog {
     const lost = at < 0 && first < event ? gapRemark(first, event - 1) : '';
     return lost + text.slice(Math.max(0, at));
   }
-
-  /** Fails a listener's stream, for example if its next row is deleted. It must neither look complete nor wait for ever. */
-  #lose(listener: Listener, why = 'the log of this turn is gone'): undefined {
-    this.#shared.listeners.delete(listener);
-    // A listener that still has a row to read does not count as being at the end.
-    listener.row = 0;
-    listener.controller.error(new Error(why));
-  }
-
-  /** Sends a text. For a listener that has left this throws, and the listener is removed. */
-  #enqueue(listener: Listener, text: string): void {
-    listener.isWaiting = false;
-    try {
-      listener.controller.enqueue(encoder.encode(text));
-    } catch {
-      this.#shared.listeners.delete(listener);
-    }
-  }
-
-  #close(listener: Listener, text: string): void {
-    this.#shared.listeners.delete(listener);
-    try {
-      listener.controller.enqueue(encoder.encode(text));
-      listener.controller.close();
-      listener.controller.byobRequest?.respond(0);
-    } catch {
-      // The listener left at the very end, so there is nothing to close.
-    }
-  }
 }
 
 /** @returns the comment that tells a listener which events it has seen that a crash has lost. */
 function gapRemark(first: number, last: number): string {
   return `: sluice-gap ${first}-${last}\n\n`;
-}
-
-function tooManyFollow(): ApiError {
-  const message = `${MOST_FOLLOWERS} streams follow this conversation already. Close some, or read its messages once its turn has ended.`;
-  return tryAgain(message, 'followers', { type: 'rate_limit_error', seconds: 5 });
 }

@@ -1,6 +1,6 @@
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import type { TurnLog } from './event-log.ts';
+import type { Frame } from '../../kit/sse/frames.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
 /** The fields of each kind of block that deltas fill. A delta's type is the field's name and `_delta`. */
@@ -67,7 +67,7 @@ function event(type: string, data: Json): string {
 }
 
 /** Adds a whole block to a log. */
-export function addBlock(log: Pick<TurnLog, 'add'>, index: number, content_block: Json): void {
+export function addBlock(log: { add(frame: Frame): void }, index: number, content_block: Json): void {
   const add = (type: string, fields: object) => log.add({ event: type, data: writeJson({ type, index, ...fields }) });
   add('content_block_start', { content_block });
   add('content_block_stop', {});

@@ -1,5 +1,6 @@
 import { storeAfterMs } from './store-schedule.ts';
-import type { TakenPiece, Turn } from './turn.ts';
+import type { Turn } from './turn.ts';
+import type { TakenPiece } from './turn-ending.ts';
 
 /** So many characters are stored at once. */
 const STORE_CHARACTERS = 65_536;

@@ -12,6 +12,7 @@ import { withoutPending } from '../history/replayable-blocks.ts';
 import type { MessageRow, Profile, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { TurnLog } from './event-log.ts';
+import type { MessageBuilder } from './message-builder.ts';
 
 const NOTHING_SAID = 'This turn was stopped before anything was said';
 const NOT_KEPT = `${NOTHING_SAID}: it has not become part of the conversation.`;
@@ -23,6 +24,17 @@ export type TurnEnd =
   | { kind: 'stopped' }
   | { kind: 'error'; frame: Frame }
   | { kind: 'cut'; error: Pick<ApiError, 'type' | 'message' | 'logged'>; end: 'cut' | 'silent' | 'error' };
+
+/** What a piece of the upstream's stream had in it. */
+export interface TakenPiece {
+  /** Whether it had an event that frames the answer. */
+  hasFraming: boolean;
+  /** Whether it had one that must not be lost: of a call, of a result, or of the end. */
+  hasEffect: boolean;
+  hasDelta: boolean;
+  /** How the turn ends, if this piece ended it. */
+  how?: TurnEnd;
+}
 
 /** The result of a turn. */
 export interface Ended {
@@ -124,6 +136,17 @@ export function repairPaused(
     const content = withoutPending(row.content, results);
     return content.length === row.content.length ? [] : [{ ...row, content }];
   });
+}
+
+/** @returns the message for a caller who does not stream; undefined for a turn that was interrupted */
+export function wholeMessage(
+  how: TurnEnd,
+  { status, usage, content }: { status: TurnStatus; usage: Json; content: Json[] },
+  { message, blocks }: Pick<MessageBuilder, 'message' | 'blocks'>,
+): Json | undefined {
+  if (how.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
+  if (status !== 'stopped') return undefined;
+  return { ...message, content, stop_reason: 'end_turn', stop_sequence: null, usage };
 }
 
 /** @returns the report of a conversation for its account. @param own the part of its cost that the same call settles */

@@ -1,12 +1,9 @@
 /** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
 
 import { interrupted } from '../../claude/failure.ts';
-import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { SendProgress } from '../../claude/send-request.ts';
 import { ADVISOR, HiddenOutputClock } from '../../claude/usage/hidden-output.ts';
-import { isFinal } from '../../claude/usage/told-usage.ts';
 import { typeIn } from '../../claude/usage/usage-reader.ts';
-import type { Seen } from '../../claude/usage/usage-report.ts';
 import { openOutputIn } from '../../claude/usage/writing-speeds.ts';
 import { masked } from '../../kit/http/secrets.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
@@ -21,7 +18,7 @@ import { withTurn } from '../storage/history-cache.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
-import { completeReport, inputTokens, partialReport } from './answer-report.ts';
+import { inputTokens, outcomeOfAnswer, type TimesOfAnswer } from './answer-report.ts';
 import { EventLog, type TurnLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { type PlannedEnd, storeEnd } from './store-end.ts';
@@ -31,49 +28,13 @@ import {
   type Ended,
   nextProfile,
   repairPaused,
+  type TakenPiece,
   type TurnEnd,
   turnStatusOf,
+  wholeMessage,
 } from './turn-ending.ts';
 import { TurnGrants } from './turn-grants.ts';
-
-/** What a piece of the upstream's stream had in it. */
-export interface TakenPiece {
-  /** Whether it had an event that frames the answer. */
-  hasFraming: boolean;
-  /** Whether it had one that must not be lost: of a call, of a result, or of the end. */
-  hasEffect: boolean;
-  hasDelta: boolean;
-  /** How the turn ends, if this piece ended it. */
-  how?: TurnEnd;
-}
-
-export interface TurnOptions {
-  /** For a step of a run: makes its part of the run's log. */
-  logOf?: (builder: MessageBuilder) => TurnLog;
-  /** For a step of a run: returns its calls of the edge's tools as its row stores them; null if there are none. */
-  callsIn?: (content: readonly Json[]) => string | null;
-  /** Whether it is a later step of a run. (A run counts as one turn.) */
-  isLater?: boolean;
-  /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */
-  isOfEdge?: boolean;
-  /** For a step of a run: the run, as clients know it. */
-  shownAs?: { isReported?: boolean };
-  /** How many new messages the turn has; absent if they must be counted in the rows. */
-  newMessages?: number;
-  /** The state of a turn that was interrupted by a crash, restored from its log. */
-  recovered?: {
-    log: TurnLog;
-    builder: MessageBuilder;
-    frames: FrameReader;
-    bytes: number;
-    /** Milliseconds in which unseen output may have been written. */
-    unseenMs: number;
-    /** Milliseconds of which nothing was stored before the crash. */
-    lostMs: number;
-    /** Whether its run may go on. */
-    goesOn?: boolean;
-  };
-}
+import type { TurnOptions } from './turn-options.ts';
 
 /** Types of blocks without any effect. */
 const WORDS = new Set(['text', 'thinking', 'redacted_thinking']);
@@ -228,7 +189,7 @@ export class Turn {
     this.log.finish(JSON.stringify(summary));
     this.#storeEnd(plan, this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined }), now);
     const stoppedUsage = { ...outcome.usage, output_tokens: output };
-    const message = this.#message(how, status, stoppedUsage, content);
+    const message = wholeMessage(how, { status, usage: stoppedUsage, content }, this.builder);
     this.ended = { status, summary, message, error, isUnanswered, isStopped: how.kind === 'stopped' };
     this.log.end();
     return settlement?.done;
@@ -262,7 +223,8 @@ export class Turn {
     if (committed && isLater) next.turns -= 1;
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
     const calls = (status === 'complete' && callsIn?.(content)) || null;
-    const outcome = this.#outcome(how, now);
+    const { rest } = this.#frames;
+    const outcome = outcomeOfAnswer(how, now, this, { rest, bytes: this.#bytes, times: () => this.#timesUntil(now) });
     return { complete, outcome, content, status, committed, isUnanswered, hasRow, repaired, next, bytes, calls };
   }
 
@@ -345,55 +307,11 @@ export class Turn {
     return this.#options.recovered?.unseenMs ?? this.#clock?.until(at) ?? at - (this.progress.sentAt ?? at);
   }
 
-  #timesUntil(at: number): Pick<Seen, 'unseen_ms' | 'silent_ms' | 'lost_ms'> {
+  #timesUntil(at: number): TimesOfAnswer {
     const { lostMs } = this.#options.recovered ?? {};
     const unseen_ms = this.unseenUntil(at);
-    return {
-      unseen_ms,
-      silent_ms: this.#clock?.silence(at) ?? 0,
-      lost_ms: lostMs ?? this.#clock?.lost(at) ?? unseen_ms,
-    };
-  }
-
-  #outcome(how: TurnEnd, now: number): RequestOutcome {
-    const whole = how.kind === 'complete' && this.builder.told.hasOutput && completeReport(this.builder, this.#bytes);
-    const report =
-      whole && isFinal(whole)
-        ? whole
-        : partialReport(how, {
-            shown: this.log.text,
-            rest: this.#frames.rest,
-            bytes: this.#bytes,
-            times: this.#timesUntil(now),
-          });
-    return {
-      ...report,
-      completed: how.kind === 'complete',
-      error_type: how.kind === 'cut' ? how.error.logged : report.error_type,
-      status: this.status,
-      sent: this.progress.sentAt !== undefined,
-      // Of both nobody saw the rest.
-      end: how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind,
-      stopped: how.kind === 'stopped' || undefined,
-      upstream_request_id: this.upstreamRequestId,
-      ...this.#told,
-      ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),
-      after_first_ms: Math.max(0, now - (this.firstByteAt ?? now)),
-    };
-  }
-
-  /** If there are several upstreams: the name of the one that answered, or was tried last. */
-  get #told(): Pick<RequestOutcome, 'upstream'> {
-    const upstream = this.progress.upstream ?? this.row.grant?.upstream;
-    return upstream === undefined ? {} : { upstream };
-  }
-
-  /** @returns the message for a caller who does not stream; undefined for a turn that was interrupted. */
-  #message(how: TurnEnd, status: TurnStatus, usage: Json, content: Json[]): Json | undefined {
-    const { message, blocks } = this.builder;
-    if (how.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
-    if (status !== 'stopped') return undefined;
-    return { ...message, content, stop_reason: 'end_turn', stop_sequence: null, usage };
+    const lost_ms = lostMs ?? this.#clock?.lost(at) ?? unseen_ms;
+    return { unseen_ms, silent_ms: this.#clock?.silence(at) ?? 0, lost_ms };
   }
 
   #newMessages(): number {

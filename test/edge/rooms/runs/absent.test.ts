@@ -122,7 +122,13 @@ test('what keeps tools that the edge calls refuses to go on, and goes on where t
     kind: 'error',
     error: { status: 409, message: expect.stringContaining('this edge has no room "runs"') },
   });
-  expect([await rowsOf(), bodies.length]).toEqual([before[1], 2]);
+  // What keeps limits only as a run does is refused as well: it may go up again, or spends a run's share.
+  const parent = { conversation: 'c0', toolUseId: 'toolu_1', depth: 2, retentionSeconds: null };
+  for (const more of [{ background: true, retry: true }, { parent }])
+    expect(await turnOf({ ...requestOf(bodyOf('Hi.'), { id: 'c2' }), ...more })).toMatchObject({
+      error: { status: 409 },
+    });
+  expect([await rowsOf(), await readOf('c2'), bodies.length]).toEqual([before[1], undefined, 2]);
   again();
   await abortAllDurableObjects();
   expect((await next()).kind).toBe('stream');

@@ -1,0 +1,82 @@
+/** Who follows a log: a position in it, and the stream that it is read into. */
+
+import { Pacer } from '../../kit/async/in-steps.ts';
+import { encoder } from '../../kit/http/bytes.ts';
+import { type ApiError, tryAgain } from '../../kit/http/errors.ts';
+
+/** The most that follow a conversation, whichever turns. Each event is sent to all of them in one stretch. */
+const MOST_FOLLOWERS = 32;
+/** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
+const ASLEEP_MS = 60_000;
+
+export class Listener {
+  /** The log that it follows. */
+  readonly log: object;
+  readonly pacer = new Pacer();
+  /** The number of the last event that it has, or is reading from the rows. */
+  cursor: number;
+  /** The next row that it reads; undefined if it has all stored events. */
+  row: number | undefined;
+  /** Whether it has asked for more and has not received it yet. */
+  isWaiting = false;
+  /** When it asked last; milliseconds since 1970. */
+  askedAt = Date.now();
+  readonly #all: Set<Listener>;
+  readonly #controller: ReadableByteStreamController;
+
+  /** @param all those that follow the conversation: it is one of them until it leaves */
+  constructor(log: object, all: Set<Listener>, controller: ReadableByteStreamController, cursor: number) {
+    this.log = log;
+    this.#all = all;
+    this.#controller = controller;
+    this.cursor = cursor;
+    all.add(this);
+  }
+
+  leave(): void {
+    this.#all.delete(this);
+  }
+
+  /** Fails its stream, for example if its next row is deleted. It must neither look complete nor wait for ever. */
+  lose(why = 'the log of this turn is gone'): undefined {
+    this.leave();
+    // A listener that still has a row to read does not count as being at the end.
+    this.row = 0;
+    this.#controller.error(new Error(why));
+  }
+
+  /** Sends a text. Where it has left this throws, and it is removed. */
+  enqueue(text: string): void {
+    this.isWaiting = false;
+    try {
+      this.#controller.enqueue(encoder.encode(text));
+    } catch {
+      this.leave();
+    }
+  }
+
+  close(text: string): void {
+    this.leave();
+    try {
+      this.#controller.enqueue(encoder.encode(text));
+      this.#controller.close();
+      this.#controller.byobRequest?.respond(0);
+    } catch {
+      // It left at the very end, so there is nothing to close.
+    }
+  }
+}
+
+/** Finds a place for one more follower. @throws ApiError 429 if there is none */
+export function makePlace(listeners: ReadonlySet<Listener>): void {
+  if (listeners.size < MOST_FOLLOWERS) return;
+  const since = Date.now() - ASLEEP_MS;
+  const asleep = [...listeners].find(({ isWaiting, askedAt }) => !isWaiting && askedAt < since);
+  if (!asleep) throw tooManyFollow();
+  asleep.lose('this listener does not read');
+}
+
+function tooManyFollow(): ApiError {
+  const message = `${MOST_FOLLOWERS} streams follow this conversation already. Close some, or read its messages once its turn has ended.`;
+  return tryAgain(message, 'followers', { type: 'rate_limit_error', seconds: 5 });
+}

@@ -6,8 +6,10 @@ import type { Transcript } from '../../talk/storage/transcript.ts';
 import { toolsAskedIn } from '../../talk/storage/turn-queries.ts';
 import { HIDDEN_BY_CRASH } from '../../talk/turn/crashed-run.ts';
 import { calledKindOf } from './called-kind.ts';
-import { type PlannedCall, pauseInUse } from './pauses.ts';
+import { type PlannedCall, pauseInUse, type TakenUpCalls } from './pauses.ts';
+import { CUT_SHORT, type Following } from './following.ts';
 import type { ShownRun } from './shown-run.ts';
+import type { ResumedRun } from './resumed-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
 interface InterruptedRun {
@@ -19,16 +21,28 @@ interface InterruptedRun {
   answer(call: PlannedCall, result: ToolResult): void;
 }
 
+/** Shows that a run goes on after a crash. @returns what is left to do */
+export function followingCrash({ open, unmade, last }: ResumedRun, run: InterruptedRun): Following {
+  const { shown, now } = run;
+  for (const index of open) shown.add('content_block_stop', { index });
+  // The first event after the gap. A listener that resumes inside the gap begins here.
+  shown.add('ping', {});
+  for (const id of unmade) {
+    shown.expect(id);
+    shown.showResult(id, failedCall(CUT_SHORT));
+  }
+  shown.log.store({ at: now(), unseenMs: 0 });
+  const again = last && callsAgain(last.seq, run);
+  return again ? { kind: 'calls', ...again } : { kind: 'step' };
+}
+
 /**
  * Finds the calls of a step that have no result yet. A call that must not be made twice gets an error as its result.
  *
  * @returns the calls to make, and whether the step also called tools of the client; undefined if the edge has no calls to
  * make
  */
-export function callsAgain(
-  step: number,
-  { transcript, shown, tools, now, answer }: InterruptedRun,
-): { calls: PlannedCall[]; asksClient: boolean } | undefined {
+function callsAgain(step: number, { transcript, shown, tools, now, answer }: InterruptedRun): TakenUpCalls | undefined {
   const rows = transcript.calls.of(step);
   if (rows.length === 0) return undefined;
   const asked = toolsAskedIn(transcript, step);

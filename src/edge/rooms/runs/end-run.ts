@@ -2,10 +2,12 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { errorBody, toApiError } from '../../kit/http/errors.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { endRemarks } from '../../money/admission/answer-end.ts';
 import type { TurnStatus } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
+import { toolsAskedIn } from '../../talk/storage/turn-queries.ts';
 import { isPartOfHistory, type RunTurn, storeEndOfRun } from '../../talk/turn/run-turn.ts';
 import { summedUsage } from '../../talk/turn/summed-usage.ts';
 import { type Ended, errorIn } from '../../talk/turn/turn-ending.ts';
@@ -54,6 +56,22 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   const paused = end.kind === 'paused' ? { paused: end.reason } : {};
   const isStopped = end.kind === 'error' && end.isStopped === true;
   storeEndOfRun(turn, { status: statusOfRun(turn, end), error, isStopped, ...paused }, { transcript, spent, now });
+}
+
+/**
+ * Shows the open calls of the client's tools from the paused run, because a client that follows only this run must answer
+ * them.
+ */
+export function showClientCalls(turn: RunTurn, transcript: Transcript, shown: ShownRun): void {
+  if (turn.continues === undefined || turn.isCommitted) return;
+  for (const block of toolsAskedIn(transcript, turn.continues)) {
+    if (shown.isOfEdge(block)) continue;
+    const index = shown.takeIndex();
+    shown.add('content_block_start', { index, content_block: { ...block, input: {} } });
+    const delta = { type: 'input_json_delta', partial_json: writeJson(block.input) };
+    shown.add('content_block_delta', { index, delta });
+    shown.add('content_block_stop', { index });
+  }
 }
 
 function statusOfRun(turn: RunTurn, { kind }: EndOfRun): TurnStatus {

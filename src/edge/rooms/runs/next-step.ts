@@ -1,11 +1,13 @@
 /** Makes the next step of a run. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { jittered, pause } from '../../kit/async/pause.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { PauseReason } from './limits.ts';
 
 /** The message that follows an interrupted answer. The model reads it; it is stored, but not shown. */
@@ -50,4 +52,22 @@ export async function costOf(settlements: readonly Promise<Settled>[], most: Nan
     // The alarm will repeat the settlement. Until then the run may spend nothing more.
     return most;
   }
+}
+
+/** About how many bytes a step sends up: the history, and results, images in base64. @param called the step that has called */
+export function bytesOfStep(transcript: Transcript, called: number | undefined): number {
+  const results = called === undefined ? [] : transcript.calls.of(called);
+  const history = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
+  return history + Math.ceil(results.reduce((sum, { bytes }) => sum + bytes, 0) * (4 / 3));
+}
+
+/** Pauses before a step is tried again because the upstream or the account was too busy; milliseconds. */
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
+export const MOST_PAUSES = 8;
+
+/** Waits longer each time. A stop ends the pause early: the caller checks for it. */
+export async function pauseBeforeTry(pauses: number, leftMs: number, signal: AbortSignal): Promise<void> {
+  const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** pauses);
+  await pause(Math.min(jittered(longest), leftMs), signal).catch(() => {});
 }

@@ -8,11 +8,9 @@
  */
 
 import type { Identity } from '../../gate/identity/caller.ts';
-import { jittered, pause } from '../../kit/async/pause.ts';
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
-import { isBusyType } from '../../money/admission/what-limited.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
@@ -22,11 +20,11 @@ import type { Started } from '../../talk/turn/read-buffered-answer.ts';
 import { isPartOfHistory, type RunTurn } from '../../talk/turn/run-turn.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
-import { callsAgain } from './calls-again.ts';
-import { type EndOfRun, endRun } from './end-run.ts';
+import { followingCrash } from './calls-again.ts';
+import { type EndOfRun, endRun, showClientCalls } from './end-run.ts';
+import { type Following, followingOf } from './following.ts';
 import { RunMeter } from './limits.ts';
-import { bodyOfStep, costOf, pauseBy } from './next-step.ts';
-import { showClientCalls } from './owed-calls.ts';
+import { bodyOfStep, bytesOfStep, costOf, pauseBeforeTry } from './next-step.ts';
 import { type PlannedCall, pauseInUse, type TakenUpCalls, type TakingRun } from './pauses.ts';
 import type { ResumedRun } from './resumed-run.ts';
 import { RunCalls } from './run-calls.ts';
@@ -34,25 +32,18 @@ import type { RunContext } from './run-context.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
-/** What follows a step: calls of its tools, the next step, or the same step again. */
-type Following = ({ kind: 'calls' } & TakenUpCalls) | { kind: 'step' | 'again' };
-
 const PING_EVERY_MS = 15_000;
-const NOT_CALLED =
-  'This tool was not called: the run has made as many calls as its max_tool_calls allows. Call it again if it is still needed.';
-const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
-/** Pauses before a step is tried again because the upstream or the account was too busy; milliseconds. */
-const FIRST_PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 30_000;
-const MOST_PAUSES = 8;
 /** How many numbers of tries are skipped after a crash. */
 const SKIPPED_TRIES = 20;
 
 export class Run implements Runner {
   readonly turn: RunTurn;
   readonly #started = Promise.withResolvers<Started>();
-  #admitted: Promise<void> = Promise.resolve();
+  readonly started = this.#started.promise;
+  /** Settles when the first step is admitted or refused. A later step that is refused only pauses the run. */
+  admitted: Promise<void> = Promise.resolve();
   readonly #done = Promise.withResolvers<void>();
+  readonly done = this.#done.promise;
   readonly #context: RunContext;
   readonly #planned: PlannedRun;
   readonly #shown: ShownRun;
@@ -85,10 +76,9 @@ export class Run implements Runner {
     this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
     const { isStreaming, carried } = context;
     this.#meter = new RunMeter(planned.limits, row.beganAt, { isStreaming, carried, spent: crashed?.spent });
-    const { transcript, settings, env, account, conversation, caller, now } = context;
     this.#calls = new RunCalls({
-      ...{ transcript, settings, env, account, conversation, now, turn: row.id, tools: planned.tools.runs },
-      ...{ shown: this.#shown, meter: this.#meter, caller, signal: this.#abort.signal },
+      ...{ ...context, turn: row.id, tools: planned.tools.runs },
+      ...{ shown: this.#shown, meter: this.#meter, signal: this.#abort.signal },
       isOver: () => this.#over !== undefined,
       // The account tells who has had a step lately. The one before an approval may be weeks ago.
       ask: async () => {
@@ -101,7 +91,7 @@ export class Run implements Runner {
   begin(plan: NextRequest): this {
     this.#step = this.#begin(plan, this.#context.requestId);
     this.#started.resolve(this.#step.runner.started);
-    this.#admitted = this.#step.runner.admitted;
+    this.admitted = this.#step.runner.admitted;
     return this;
   }
 
@@ -124,19 +114,6 @@ export class Run implements Runner {
 
   get identity(): Identity {
     return this.#context.caller.identity;
-  }
-
-  get started(): Promise<Started> {
-    return this.#started.promise;
-  }
-
-  /** Settles when the first step is admitted or refused. A later step that is refused only pauses the run. */
-  get admitted(): Promise<void> {
-    return this.#admitted;
-  }
-
-  get done(): Promise<void> {
-    return this.#done.promise;
   }
 
   /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
@@ -237,61 +214,25 @@ export class Run implements Runner {
     if (settled !== undefined) this.turn.isUnreported = typeof row.calls === 'string';
     this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) this.#isInterrupted = false;
-    this.#following = this.#followingOf(runner, log);
-    if (this.#following) this.#shown.log.store({ at: this.#context.now(), unseenMs: 0 });
-  }
-
-  #followingOf(runner: TurnRunner, log: StepLog): Following | undefined {
-    const { row, ended, builder } = runner.turn;
-    const { stopReason, blocks } = builder;
-    switch (ended?.status) {
-      case 'complete': {
-        const asked = blocks
-          .filter(({ value, broken }) => value.type === 'tool_use' && !broken)
-          .map(({ value }) => value);
-        const own = asked.filter((block) => this.#shown.isOfEdge(block));
-        // Only the calls that its row names are in the history.
-        const calls = this.#context.transcript.calls.of(row.seq).flatMap(({ turn, n, id, tries }) => {
-          const block = own.find((one) => one.id === id);
-          return block ? [{ turn, n, block, tries }] : [];
-        });
-        if (stopReason === 'tool_use' && calls.length > 0 && !this.#abort.signal.aborted) {
-          const allowed = calls.filter((call) => this.#meter.addCall(call.block));
-          for (const call of calls) if (!allowed.includes(call)) this.#calls.answer(call, failedCall(NOT_CALLED));
-          return { kind: 'calls', calls: allowed, asksClient: own.length < asked.length };
-        }
-        for (const call of calls) this.#calls.answer(call, failedCall(CUT_SHORT));
-        if (stopReason === 'pause_turn' && !this.#ending) return { kind: 'step' };
-        this.#finish({ kind: 'complete' });
-        return undefined;
-      }
-      case 'failed': {
-        if (this.#ending) break;
-        const error = runner.failure;
-        const isLater = isPartOfHistory(this.turn);
-        const reason = isLater && pauseBy(error);
-        if (reason) {
-          this.#finish({ kind: 'paused', reason });
-          return undefined;
-        }
-        if (isLater && isBusyType(ended.error?.type) && this.#pauses < MOST_PAUSES) return { kind: 'again' };
-        break;
-      }
-      case 'empty':
-      case 'refused':
-        this.#finish({ kind: 'complete' });
-        return undefined;
-    }
-    const isPart = isPartOfHistory(this.turn) && !ended?.isUnanswered;
-    this.#finish(
-      this.#ending && isPart
-        ? this.#ending
-        : {
-            ...{ kind: 'error', error: ended?.error, data: isPart ? undefined : log.error },
-            isStopped: ended?.isStopped,
-          },
-    );
-    return undefined;
+    const following = followingOf({
+      ...{
+        runner,
+        log,
+        transcript: this.#context.transcript,
+        shown: this.#shown,
+        meter: this.#meter,
+        calls: this.#calls,
+      },
+      ...{
+        isStopped: this.#abort.signal.aborted,
+        isPart: isPartOfHistory(this.turn),
+        ending: this.#ending,
+        pauses: this.#pauses,
+      },
+    });
+    this.#following = 'end' in following ? undefined : following;
+    if ('end' in following) this.#finish(following.end);
+    else this.#shown.log.store({ at: this.#context.now(), unseenMs: 0 });
   }
 
   /** Makes the calls that follow, and begins the next step. @returns its plan; undefined if the run has ended */
@@ -307,11 +248,13 @@ export class Run implements Runner {
       this.#isWaiting = false;
       if (owed.length > 0) return this.#waitForApproval(owed);
       asksClient = following.asksClient;
-    } else if (following.kind === 'again') await this.#pause();
+    } else if (following.kind === 'again') {
+      await pauseBeforeTry(this.#pauses++, this.#meter.leftMs(this.#context.now()), this.#abort.signal);
+    }
     const share = newShare();
     const mayGoOn = !asksClient && this.#meter.pause(this.#context.now()) === undefined;
     this.#isWaiting = true;
-    const lacking = mayGoOn ? await this.#take(share, this.#bytesOfStep) : undefined;
+    const lacking = mayGoOn ? await this.#take(share, bytesOfStep(this.#context.transcript, this.#called)) : undefined;
     this.#isWaiting = false;
     let plan: NextRequest | undefined;
     try {
@@ -360,23 +303,12 @@ export class Run implements Runner {
     }
   }
 
-  /** About how many bytes the next step sends up: the history, and the results of the last calls, images in base64. */
-  get #bytesOfStep(): number {
-    const { transcript } = this.#context;
-    const results = this.#called === undefined ? [] : transcript.calls.of(this.#called);
-    const history = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
-    return history + Math.ceil(results.reduce((sum, { bytes }) => sum + bytes, 0) * (4 / 3));
-  }
-
   /** Pauses the run until a person has decided on calls. */
   #waitForApproval(owed: readonly PlannedCall[]): undefined {
-    if (this.#ending) {
-      for (const call of owed) this.#calls.answer(call, failedCall('stopped'));
-      this.#finish(this.#ending);
-      return;
-    }
-    pauseInUse()?.request(owed, { ...this.#context, row: this.turn.row });
-    this.#finish({ kind: 'paused', reason: 'approval' });
+    const ending = this.#ending;
+    if (ending) for (const call of owed) this.#calls.answer(call, failedCall('stopped'));
+    else pauseInUse()?.request(owed, { ...this.#context, row: this.turn.row });
+    this.#finish(ending ?? { kind: 'paused', reason: 'approval' });
   }
 
   #beginNext(): NextRequest {
@@ -387,30 +319,20 @@ export class Run implements Runner {
     return plan;
   }
 
-  /** Shows that the run goes on, and finds what is left to do. */
-  #restore({ open, unmade, last, number, tries }: ResumedRun): void {
+  /** Goes on where a crash has left the run. */
+  #restore(crashed: ResumedRun): void {
+    const { last, number, tries } = crashed;
     const { transcript, now } = this.#context;
-    for (const index of open) this.#shown.add('content_block_stop', { index });
-    // The first event after the gap. A listener that resumes inside the gap begins here.
-    this.#shown.add('ping', {});
-    for (const id of unmade) {
-      this.#shown.expect(id);
-      this.#shown.showResult(id, failedCall(CUT_SHORT));
-    }
-    this.#shown.log.store({ at: now(), unseenMs: 0 });
     this.#number = number + 1;
     this.#model = this.#otherModel(last?.model);
     // Later tries may have been admitted without their names being stored.
     this.#nextTry = tries + SKIPPED_TRIES;
-    this.#following = { kind: 'step' };
-    if (!last) return;
-    this.#isInterrupted = last.status === 'interrupted';
-    this.#called = last.seq;
-    const again = callsAgain(last.seq, {
+    this.#isInterrupted = last?.status === 'interrupted';
+    this.#called = last?.seq;
+    this.#following = followingCrash(crashed, {
       ...{ transcript, now, shown: this.#shown, tools: this.#planned.tools.runs },
       answer: (call, result) => this.#calls.answer(call, result),
     });
-    if (again) this.#following = { kind: 'calls', ...again };
   }
 
   /** @returns the model if it differs from the one that the run asked for; undefined otherwise */
@@ -418,14 +340,6 @@ export class Run implements Runner {
     const { models } = this.#context.settings;
     if (model === undefined || models.find(model)?.id === models.find(this.turn.row.model)?.id) return undefined;
     return model;
-  }
-
-  async #pause(): Promise<void> {
-    const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#pauses);
-    this.#pauses += 1;
-    const ms = Math.min(jittered(longest), this.#meter.leftMs(this.#context.now()));
-    // A stop ends the pause early. The code after the pause checks for it.
-    await pause(ms, this.#abort.signal).catch(() => {});
   }
 
   #finish(end: EndOfRun): void {

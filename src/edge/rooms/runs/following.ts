@@ -1,0 +1,84 @@
+/** Decides what follows a step of a run. */
+
+import { isBusyType } from '../../money/admission/what-limited.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
+import type { EndOfRun } from './end-run.ts';
+import type { RunMeter } from './limits.ts';
+import { MOST_PAUSES, pauseBy } from './next-step.ts';
+import type { TakenUpCalls } from './pauses.ts';
+import type { RunCalls } from './run-calls.ts';
+import type { ShownRun, StepLog } from './shown-run.ts';
+import { failedCall } from './tool-result.ts';
+
+/** What follows a step: calls of its tools, the next step, or the same step again. */
+export type Following = ({ kind: 'calls' } & TakenUpCalls) | { kind: 'step' | 'again' };
+
+/** A step that has ended, and its run. */
+interface EndedStep {
+  runner: Pick<TurnRunner, 'turn' | 'failure'>;
+  log: StepLog;
+  transcript: Transcript;
+  shown: ShownRun;
+  meter: RunMeter;
+  calls: RunCalls;
+  isStopped: boolean;
+  /** Whether a step of the run is part of the history. */
+  isPart: boolean;
+  /** How the run ends now, if it was stopped or may not go on. */
+  ending: EndOfRun | undefined;
+  /** How often a step was tried again. */
+  pauses: number;
+}
+
+const NOT_CALLED =
+  'This tool was not called: the run has made as many calls as its max_tool_calls allows. Call it again if it is still needed.';
+export const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
+
+/** Decides what follows a step, and answers its calls that are not made. @returns `end` for a run that ends with it */
+export function followingOf(step: EndedStep): Following | { end: EndOfRun } {
+  const { runner, log, ending, isPart } = step;
+  const { ended, builder } = runner.turn;
+  switch (ended?.status) {
+    case 'complete': {
+      const following = callsOfStep(step);
+      if (following) return following;
+      return builder.stopReason === 'pause_turn' && !ending ? { kind: 'step' } : { end: { kind: 'complete' } };
+    }
+    case 'failed': {
+      if (ending) break;
+      const reason = isPart && pauseBy(runner.failure);
+      if (reason) return { end: { kind: 'paused', reason } };
+      if (isPart && isBusyType(ended.error?.type) && step.pauses < MOST_PAUSES) return { kind: 'again' };
+      break;
+    }
+    case 'empty':
+    case 'refused':
+      return { end: { kind: 'complete' } };
+  }
+  const isKept = isPart && !ended?.isUnanswered;
+  if (ending && isKept) return { end: ending };
+  const data = isKept ? undefined : log.error;
+  return { end: { kind: 'error', error: ended?.error, data, isStopped: ended?.isStopped } };
+}
+
+/** @returns the calls of a step that are to be made; undefined if there are none */
+function callsOfStep({ runner, transcript, shown, meter, calls, isStopped }: EndedStep): Following | undefined {
+  const { row, builder } = runner.turn;
+  const asked = builder.blocks
+    .filter(({ value, broken }) => value.type === 'tool_use' && !broken)
+    .map(({ value }) => value);
+  const own = asked.filter((block) => shown.isOfEdge(block));
+  // Only the calls that its row names are in the history.
+  const named = transcript.calls.of(row.seq).flatMap(({ turn, n, id, tries }) => {
+    const block = own.find((one) => one.id === id);
+    return block ? [{ turn, n, block, tries }] : [];
+  });
+  if (builder.stopReason === 'tool_use' && named.length > 0 && !isStopped) {
+    const allowed = named.filter((call) => meter.addCall(call.block));
+    for (const call of named) if (!allowed.includes(call)) calls.answer(call, failedCall(NOT_CALLED));
+    return { kind: 'calls', calls: allowed, asksClient: own.length < asked.length };
+  }
+  for (const call of named) calls.answer(call, failedCall(CUT_SHORT));
+  return undefined;
+}

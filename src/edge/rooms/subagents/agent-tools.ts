@@ -1,7 +1,6 @@
 /** Describes a tool that is an agent to the model, if the tool has no description itself. */
 
 import { edit } from '../../kit/json/edit.ts';
-import { isObject } from '../../kit/json/object.ts';
 
 const DESCRIPTION =
   'Gives a task to another agent, which works on it by itself, and answers with what it has come to. It knows nothing but the task.';
@@ -10,11 +9,6 @@ const INPUT = {
   properties: { task: { type: 'string', description: 'What is to be done, with all that has to be known for it.' } },
   required: ['task'],
 };
-
-/** @returns whether a member `run` names an agent. */
-export function isAgentRun(run: unknown): boolean {
-  return isObject(run) && Object.hasOwn(run, 'agent');
-}
 
 /**
  * Fills in the description and schema of a tool that is an agent.

@@ -41,7 +41,7 @@ export interface ToolKind {
   stored?(tools: unknown[], settings: Settings, onAsking: () => Promise<unknown>): Promise<unknown[]>;
 }
 /** Who calls tools of a kind reads the same member, and knows more of it. */
-export const TOOL_KINDS = seam<readonly ToolKind[]>()('tools');
+const TOOL_KINDS = seam<readonly ToolKind[]>()('tools');
 
 export const toolKinds = ofRooms(() => pluggedInto(TOOL_KINDS).flat());
 

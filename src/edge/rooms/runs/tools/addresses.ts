@@ -53,7 +53,7 @@ export function faultAtAddress(
  *
  * @returns the end of a sentence; undefined if it can be called
  */
-export function faultOfAddress(run: Address, settings: ToolSettings): string | undefined {
+function faultOfAddress(run: Address, settings: ToolSettings): string | undefined {
   const { TOOL_HOSTS, TOOL_SIGNING_SECRET, development } = settings;
   const isMcp = 'mcp' in run;
   if (TOOL_SIGNING_SECRET === undefined && !isMcp)

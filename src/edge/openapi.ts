@@ -1,7 +1,12 @@
 /** Makes the OpenAPI document of all routes, from the schemas that check their requests. */
 
 import './with-all-rooms.ts';
-import { createDocument, type ZodOpenApiOperationObject, type ZodOpenApiPathsObject, type ZodOpenApiResponseObject } from 'zod-openapi';
+import {
+  createDocument,
+  type ZodOpenApiOperationObject,
+  type ZodOpenApiPathsObject,
+  type ZodOpenApiResponseObject,
+} from 'zod-openapi';
 import { models } from './claude/models/models.reference.ts';
 import { scopeOf } from './gate/auth/route.ts';
 import { health } from './health/health.reference.ts';
@@ -9,7 +14,7 @@ import { HEADERS } from './kit/http/headers/answer-headers.ts';
 import * as z from './kit/http/zod.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './kit/reference/errors.ts';
 import { headerSchema, TOLD_HEADERS } from './kit/reference/headers.ts';
-import { type Answer, type Content, type Described, type Resource, answersOf } from './kit/reference/resource.ts';
+import { type Answer, answersOf, type Content, type Described, type Resource } from './kit/reference/resource.ts';
 import { pluggedInto } from './kit/rooms/rooms.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';

@@ -18,12 +18,12 @@ import type { VIEW } from '../talk/contracts/answer-view.ts';
 import type { GUARD } from '../talk/contracts/guard.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
-import type { STRATEGIES } from '../talk/history/history.schema.ts';
-import type { CALLED_KINDS } from './runs/called-kind.ts';
-import type { COPIED } from '../talk/storage/copied-rows.ts';
 import type { AGENT_KIND } from '../talk/conversations/retained-agent.ts';
+import type { STRATEGIES } from '../talk/history/history.schema.ts';
+import type { COPIED } from '../talk/storage/copied-rows.ts';
 import type { MODEL_CHOICE } from './agents/choice-of-model.ts';
 import type { BATCH_LABELS } from './batches/batch-record.ts';
+import type { CALLED_KINDS } from './runs/called-kind.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */

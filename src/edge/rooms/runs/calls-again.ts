@@ -6,10 +6,10 @@ import type { Transcript } from '../../talk/storage/transcript.ts';
 import { toolsAskedIn } from '../../talk/storage/turn-queries.ts';
 import { HIDDEN_BY_CRASH } from '../../talk/turn/crashed-run.ts';
 import { calledKindOf } from './called-kind.ts';
-import { type PlannedCall, pauseInUse, type TakenUpCalls } from './pauses.ts';
 import { CUT_SHORT, type Following } from './following.ts';
-import type { ShownRun } from './shown-run.ts';
+import { type PlannedCall, pauseInUse, type TakenUpCalls } from './pauses.ts';
 import type { ResumedRun } from './resumed-run.ts';
+import type { ShownRun } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
 interface InterruptedRun {

@@ -20,9 +20,9 @@ import { webhooksRoom } from '../../../../src/edge/rooms/webhooks/room.ts';
 import { errorOf, testApp } from '../../../support/app.ts';
 import { bindings } from '../../../support/conversations.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';
-import { withoutRooms } from '../../../support/without-room.ts';
 import { MODEL } from '../../../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { withoutRooms } from '../../../support/without-room.ts';
 import { admitInside, NOON, worstCaseWith } from './admission-requests.ts';
 
 const DAY = 86_400_000;

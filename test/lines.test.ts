@@ -18,3 +18,14 @@ test.each(MOST_LINES)('%s has at most %i lines', async (folder, most) => {
   expect(lines).toBeGreaterThan(0);
   expect(lines).toBeLessThanOrEqual(most);
 });
+
+test('the files that ARCHITECTURE.md has one begin with are there, and have about as many lines as it says', async () => {
+  const map = await readFile(join(root, 'ARCHITECTURE.md'), 'utf8');
+  const [, list = ''] = /## Where to begin\n([^#]*)/.exec(map) ?? [];
+  const [, said = ''] = /about ([\d,]+) lines/.exec(list) ?? [];
+  const names = [...list.matchAll(/`([\w/-]+\.ts)`/g)].map(([, name = '']) => name);
+  expect(names.length).toBeGreaterThan(15);
+  const texts = await Promise.all(names.map((name) => readFile(join(root, 'src/edge', name), 'utf8')));
+  const lines = texts.reduce((sum, text) => sum + text.split('\n').length - 1, 0);
+  expect(Math.abs(lines - Number(said.replace(',', '')))).toBeLessThanOrEqual(150);
+});

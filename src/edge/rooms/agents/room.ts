@@ -1,6 +1,5 @@
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import type { Room } from '../room.ts';
-import { runsRoom } from '../runs/room.ts';
 import { AGENTS } from './agent-kind.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { AGENT_MEMBERS } from './agents.schema.ts';
@@ -14,7 +13,6 @@ export const AGENT_HEADER_WORDS = {
 /** Agents: prompts, tools and models stored by name. */
 export const agentsRoom: Room = {
   name: 'agents',
-  needs: [runsRoom],
   routes: AGENT_ROUTES,
   conversation: agentsPart,
   headers: ['sluice-agent'],

@@ -50,6 +50,7 @@ test.each(KINDS)('a conversation that has a tool of %s goes on only where the ro
   expect([await readOf(), await turnNow(turn)]).toEqual(before);
   expect(bodies).toHaveLength(1);
   again();
+  await abortAllDurableObjects();
   expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Hello.');
 });
 

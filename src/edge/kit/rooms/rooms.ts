@@ -60,7 +60,8 @@ export function shareRooms(rooms: readonly AnyRoom[]): void {
     if (other)
       throw new Error(`rooms: ${one?.name} and ${other.name} both have \`${at.name}\`. Leave out one of them.`);
   }
-  shared = rooms;
+  // Whoever changes the list later changes nothing here, and is told so by the next app.
+  shared = [...rooms];
 }
 
 /** @returns what the rooms in use have at a seam, in the order of their list. @param room of this one alone */

@@ -11,7 +11,7 @@ import { readPage } from '../../kit/http/page.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
-import { pluggedInto } from '../../kit/rooms/rooms.ts';
+import { pluggedOne } from '../../kit/rooms/rooms.ts';
 import { defaultLimits } from '../admission/default-limits.ts';
 import { readJson } from '../admission/read-body.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
@@ -126,7 +126,7 @@ export async function requireKnown(c: Context<AppEnv>, id: string): Promise<void
   if (validate(absentQuery, c.req.query()).if_absent) return;
   if (await accountOf(c, id)((object) => object.isKnown())) return;
   if (await accountList.has(c.env.STORE, id)) return;
-  const [all] = pluggedInto(ALL_ACCOUNTS);
+  const all = pluggedOne(ALL_ACCOUNTS);
   if (!(await all?.knows(c, id))) throw notFound('There is no such account. GET /accounts lists all.');
 }
 

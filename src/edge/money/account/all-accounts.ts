@@ -4,7 +4,7 @@ import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { lacksRoom } from '../../kit/http/errors.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
-import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { UsageQuery } from '../contracts/account.ts';
 import type { RefusedRequest } from '../contracts/admission.ts';
 import type { UsageReport } from './usage-answers.schema.ts';
@@ -36,11 +36,11 @@ export interface AllAccounts {
   knows(c: Context<AppEnv>, account: string): Promise<boolean>;
 }
 
-export const ALL_ACCOUNTS = seam<AllAccounts>()('allAccounts');
+export const ALL_ACCOUNTS = singleSeam<AllAccounts>()('allAccounts');
 
 /** @returns who is told by all accounts. @throws ApiError 409 if nobody is */
 export function allAccounts(): AllAccounts {
-  const [all] = pluggedInto(ALL_ACCOUNTS);
+  const all = pluggedOne(ALL_ACCOUNTS);
   if (!all) throw lacksRoom('pools', 'All accounts are summed by the budget that they share');
   return all;
 }

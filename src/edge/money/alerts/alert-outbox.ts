@@ -12,7 +12,7 @@ import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
-import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { Alert, AlertBody } from './alerts-answers.schema.ts';
 
 /** The name of the inbox of alerts, with which their ids begin. No source of webhooks can have this name. */
@@ -47,7 +47,7 @@ interface SentAlert {
 }
 
 /** Takes an alert into the inbox of all. Without a room that has one, alerts are forgotten. */
-export const ALERT_INBOX = seam<(env: Bindings, alert: SentAlert) => Promise<void>>()('alertInbox');
+export const ALERT_INBOX = singleSeam<(env: Bindings, alert: SentAlert) => Promise<void>>()('alertInbox');
 
 interface Stored {
   /** Alerts to send, each with the account with which it is erased. */
@@ -118,7 +118,7 @@ export class AlertOutbox {
 
 /** Sends an alert to the inbox of all, which keeps each key once. @param account with which it is erased */
 export async function sendAlert(env: Bindings, { key, alert, account }: Stored['due'][number]): Promise<void> {
-  const [keep] = pluggedInto(ALERT_INBOX);
+  const keep = pluggedOne(ALERT_INBOX);
   if (!keep) return;
   const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
   const body: AlertBody = { type: 'alert', event_id: id, ...alert };

@@ -2,7 +2,7 @@
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { ModelByLabel } from '../../named/classify/model-by-label.schema.ts';
 import type { ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
 import type { StoredAgent } from './agent-definition.ts';
@@ -13,9 +13,9 @@ interface ModelChoosing {
   /** Chooses the model of a message without a conversation. @returns undefined if the agent has only one */
   choose(agent: StoredAgent, asked: ChoiceAsked): Promise<ChosenModel | undefined>;
 }
-export const MODEL_CHOICE = seam<ModelChoosing>()('choice');
+export const MODEL_CHOICE = singleSeam<ModelChoosing>()('choice');
 
-export const choiceInUse = ofRooms(() => pluggedInto(MODEL_CHOICE)[0]);
+export const choiceInUse = ofRooms(() => pluggedOne(MODEL_CHOICE));
 
 /** @returns the models that an agent may choose, by the names that it has for them */
 export function modelsIn({ models, otherwise }: ModelByLabel): string[] {

@@ -2,7 +2,7 @@ import type { Json } from '../../kit/json/object.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { ObjectRecord, RECORD_TABLE } from '../../kit/objects/object-record.ts';
 import { Tables } from '../../kit/objects/tables.ts';
-import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
 import type { BatchState } from './contracts/batch.ts';
@@ -34,7 +34,7 @@ export interface BatchLabels {
   /** What is called by `part` of the object, by name. */
   readonly methods: Readonly<Record<string, CalledByName['call']>>;
 }
-export const BATCH_LABELS = seam<(batch: BatchRecord) => BatchLabels>()('batchLabels');
+export const BATCH_LABELS = singleSeam<(batch: BatchRecord) => BatchLabels>()('batchLabels');
 
 /** Keeps the journal of one batch, and calls the others that its object needs. */
 export class BatchRecord extends ObjectRecord<Journal> {
@@ -45,8 +45,7 @@ export class BatchRecord extends ObjectRecord<Journal> {
   constructor(storage: DurableObjectStorage, around: Surroundings) {
     super(storage, around, { name: 'batch', format: 'batch', migrations: [{ version: 1, sql: RECORD_TABLE }] });
     this.storage = storage;
-    const [label] = pluggedInto(BATCH_LABELS);
-    this.labels = label?.(this);
+    this.labels = pluggedOne(BATCH_LABELS)?.(this);
     const { phase, isGuess } = this.journal ?? {};
     // The last release went on searching, and took a guess for an answer.
     if (phase === 'lost' || isGuess)

@@ -61,7 +61,8 @@ export class Batch extends EdgeObject implements BatchObject {
   }
 
   async part(method: string, ...args: readonly unknown[]): Promise<Result<unknown>> {
-    const called = this.#record.labels?.methods[method];
+    const { methods = {} } = this.#record.labels ?? {};
+    const called = Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (!called) return failedResult(lacksRoom(LABELS_ROOM, 'This batch is one of labels'));
     return { ok: true, value: await called(...args) };
   }

@@ -1,7 +1,7 @@
 import { allowsConversation } from '../../gate/identity/only.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { type ApiError, closedToBound } from '../../kit/http/errors.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { SentMessage } from '../history/continuation.ts';
 import type { Profile, RetainedAgent } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -37,15 +37,19 @@ export interface Guard {
 }
 
 /** The name is that of `GUARDS`, by which tokens are taken or not. */
-export const GUARD = seam<Guard>()('guard');
+export const GUARD = singleSeam<Guard>()('guard');
 
-const guardInUse = ofRooms(() => pluggedInto(GUARD)[0]);
+const guardInUse = ofRooms(() => pluggedOne(GUARD));
 
 /** @returns the guard of bound tokens. @throws ApiError 403 where there is none */
 export function guard(): Guard {
   const found = guardInUse();
-  if (!found) throw closedToBound('This edge has no room for bound tokens.');
+  if (!found) throw withoutGuard();
   return found;
+}
+
+function withoutGuard(): ApiError {
+  return closedToBound('This edge has no room for bound tokens.');
 }
 
 /** @returns a caller for a call that must see what it may ask; undefined for one whose token is not bound */
@@ -73,7 +77,9 @@ export function refuseOtherConversation({ only }: BoundCaller, id: string): void
 /** @returns the 403 for a bound token that may not read, follow or stop this conversation; undefined for whoever may */
 export function refusedToBound(by: BoundCaller | undefined, transcript: Transcript): ApiError | undefined {
   const { profile } = transcript;
-  return by && profile && guard().refusalOfTurn(by, transcript, profile, undefined);
+  if (!by || !profile) return undefined;
+  // Meanwhile a Worker of another version may take such tokens.
+  return guardInUse() ? guard().refusalOfTurn(by, transcript, profile, undefined) : withoutGuard();
 }
 
 /** @returns what a bound token is told of a conversation, as JSON text: its title and metadata may be the server's own */

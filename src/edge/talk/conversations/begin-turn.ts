@@ -96,13 +96,20 @@ export function beginTurn(context: ConversationContext, turn: AskedTurn, planned
   if (isNew) maintenance.noteRetention();
   const begins = { ...turn, request };
   const row = newTurnRow(transcript, request, planned, now);
-  for (const part of context.parts) part.begin?.(begins, planned, row);
-  planned.memory = turn.memory;
-  for (const part of context.parts) {
-    const runner = part.run?.(begins, planned, row);
-    if (runner) return runner;
+  try {
+    for (const part of context.parts) part.begin?.(begins, planned, row);
+    planned.memory = turn.memory;
+    for (const part of context.parts) {
+      const runner = part.run?.(begins, planned, row);
+      if (runner) return runner;
+    }
+    return runnerOfTurn(context, request, storeTurn(context, row, planned), planned);
+  } catch (thrown) {
+    // Nothing runs it, so nothing would end it.
+    transcript.deleteMessages('turn >= ?', row.seq);
+    transcript.deleteTurns('seq >= ?', row.seq);
+    throw thrown;
   }
-  return runnerOfTurn(context, request, storeTurn(context, row, planned), planned);
 }
 
 /** Makes the runner of a turn that is not a run. */

@@ -215,10 +215,12 @@ export class Conversation extends EdgeObject implements ConversationObject {
       return idTaken(place.id);
     }
     const by = { account: place.account, only: fields.identity?.only };
-    const refused = by.only && guard().refusalOfTurn(by, this.#state.transcript, undefined, taken?.agent);
-    if (refused) {
+    try {
+      const refused = by.only && guard().refusalOfTurn(by, this.#state.transcript, undefined, taken?.agent);
+      if (refused) throw refused;
+    } catch (thrown) {
       releaseUnused(this.#state.context, taken?.retained);
-      return failedResult(refused);
+      return failedResult(thrown);
     }
     const stored = storeCreated(this.#state.context, place, fields, { system, tools, history }, taken);
     return await this.#state.storing(stored, history?.left);

@@ -5,7 +5,7 @@ import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { lacksRoom } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import { memoryOf, requireStored, type StoredKind } from '../../named/versions/find-stored.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
@@ -17,9 +17,9 @@ export interface AgentKind<T extends AgentInUse = AgentInUse> extends StoredKind
   ofText(text: string): T;
 }
 /** Agents themselves: without their room nothing is answered that needs one. */
-export const AGENT_KIND = seam<AgentKind>()('agents');
+export const AGENT_KIND = singleSeam<AgentKind>()('agents');
 
-const plugged = ofRooms(() => pluggedInto(AGENT_KIND)[0]);
+const plugged = ofRooms(() => pluggedOne(AGENT_KIND));
 
 /** @returns how agents are stored. @throws ApiError 409 that names the room which this edge does not have */
 export function agentKind(): AgentKind {

@@ -12,7 +12,7 @@ const MCP_IS_STORED =
 /** Tools of MCP servers. They occur only in what is stored. */
 export const mcpKind: CalledKind<McpRun> = {
   member: 'mcp',
-  names: [mcpRunSchema, mcpServerSchema].flatMap(({ shape }) => Object.keys(shape)),
+  names: () => [mcpRunSchema, mcpServerSchema].flatMap(({ shape }) => Object.keys(shape)),
   fault: (tool, sender) => {
     const schema = isObject(tool.run) && Object.hasOwn(tool.run, 'tool') ? mcpTool : mcpServer;
     return faultAtAddress(tool, sender, sender.isStored ? schema : MCP_IS_STORED);

@@ -11,7 +11,7 @@ import { type AgentRun, agentRunSchema, agentTool } from './subagents.schema.ts'
 /** Tools that are agents. Using an agent needs no scope, so a tool that is an agent needs none either. */
 export const subagentKind: CalledKind<AgentRun> = {
   member: 'agent',
-  names: Object.keys(agentRunSchema.shape),
+  names: () => Object.keys(agentRunSchema.shape),
   asked: [agentRunSchema],
   fault: (tool) => faultOfPause(tool.run) ?? faultIn(agentTool.safeParse(tool)),
   told: (_, text) => filledAgentTool(text),

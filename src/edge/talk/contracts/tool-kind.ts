@@ -23,8 +23,8 @@ export interface ToolSender {
 export interface ToolKind {
   /** The member of `run` that names it. */
   readonly member: string;
-  /** All that belongs into its `run`, and has no effect beside it. */
-  readonly names: readonly string[];
+  /** @returns all that belongs into its `run`, and has no effect beside it. To read it at the start would build its schemas. */
+  names(): readonly string[];
   /** What requests may say as `run`, with words for the reference; absent where its tools are only stored. */
   readonly asked?: readonly z.ZodMiniType[];
   /** @returns what is wrong with a tool, behind its place in the tool. @throws ApiError 403 for who may not send it */

@@ -6,7 +6,7 @@ import { atAddress, faultAtAddress } from './addresses.ts';
 /** Tools at addresses that the operator has allowed. */
 export const httpKind: CalledKind<HttpRun> = {
   member: 'url',
-  names: Object.keys(runSchema.shape),
+  names: () => Object.keys(runSchema.shape),
   asked: [runSchema],
   fault: (tool, sender) => faultAtAddress(tool, sender, runTool),
   callsOf: () => ({ call: atAddress(postCall) }),

@@ -11,7 +11,7 @@ import { filledTool, markOfTools, workerTool, workerToolNames } from './worker-t
 /** Tools of the Worker's own code. */
 export const workerKind: CalledKind = {
   member: 'worker',
-  names: Object.keys(workerRunSchema.shape),
+  names: () => Object.keys(workerRunSchema.shape),
   asked: [
     z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
     workerRunSchema,

@@ -1,10 +1,11 @@
-import { type Digest, digest, identifier, type Random, randomFrom } from '../random/digest.ts';
+import { type Digest, digest, hex, identifier, type Random, randomFrom } from '../random/digest.ts';
 import { type Binding, markOf, sealThinking } from '../random/signatures.ts';
 import { textOf } from '../request/content-blocks.ts';
 import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import { nameOf } from '../request/tool-definitions.ts';
 import { valueFor } from '../schema/schema-values.ts';
+import { contentWords, excerpt } from '../text/words.ts';
 import { type AnswerBlock, AnswerWriter } from './answer-blocks.ts';
 import { prose, thinkingProse } from './prose.ts';
 import { quotations } from './quotations.ts';
@@ -12,7 +13,6 @@ import { summaryText } from './summary-text.ts';
 import { thinkingAmount } from './thinking-amount.ts';
 import { inputFor, sharedWord, type ToolCall, toolCalls, wantsWebSearch } from './tool-calls.ts';
 import { type ServedCalls, servedCalls } from './tool-search.ts';
-import { citationOf, searchQuery, searchResults } from './web-search.ts';
 import { type WhatWasSaid, whatWasSaid } from './what-was-said.ts';
 
 export const FORCIBLE_STOP_REASONS = [
@@ -297,4 +297,34 @@ class Composer {
 /** Writes the answer to a request. Equal requests and conditions give equal answers; only ids depend on the nonce. */
 export function answerTo(request: MessageRequest, conditions: AnswerConditions): Answer {
   return new Composer(request, conditions).compose();
+}
+
+/** @returns the query for a search about the question */
+function searchQuery(text: string): string {
+  const words = contentWords(text).filter((word) => !/^(search|latest|online|please|find)$/.test(word));
+  return words.slice(0, 8).join(' ') || excerpt(text, 60) || 'sluice';
+}
+
+/** Invents pages about a query, in the form of the API's search results. */
+function searchResults(query: string, seed: Digest): JsonObject[] {
+  const slug = query.replace(/[^\p{L}\p{N}]+/gu, '-').slice(0, 60);
+  return ['An overview', 'Questions and answers'].map((title, index) => ({
+    type: 'web_search_result',
+    title: `${title}: ${query} (simulated)`,
+    url: `https://example.com/${index + 1}/${encodeURIComponent(slug.toWellFormed())}`,
+    encrypted_content: btoa(`sluice-simulator:${hex(digest(`${query}:${index}`, seed))}`),
+    page_age: null,
+  }));
+}
+
+/** @returns the citation of an invented page */
+function citationOf(result: JsonObject, seed: Digest): JsonObject {
+  const title = String(result.title);
+  return {
+    type: 'web_search_result_location',
+    cited_text: `${title} does not exist outside the simulator.`,
+    url: String(result.url),
+    title,
+    encrypted_index: btoa(`sluice-simulator:${hex(digest(title, seed))}`),
+  };
 }

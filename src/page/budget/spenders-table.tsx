@@ -4,7 +4,7 @@ import { useComputed, useSignal } from '@preact/signals';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
-import { FilterField, Select } from '../ui/form.tsx';
+import { Select } from '../ui/form.tsx';
 import { exactUsd, formatMoment } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { TableFrame } from '../ui/table.tsx';
@@ -76,7 +76,14 @@ export function SpendersTable() {
       <div class="apart">
         <h2 id="spenders">Accounts and groups</h2>
         <div class="inline filters">
-          <FilterField label="Filter by name or group" value={filter} first={first} />
+          <input
+            aria-label="Filter by name or group"
+            placeholder="Filter"
+            onInput={(event) => {
+              filter.value = event.currentTarget.value;
+              first.value = 0;
+            }}
+          />
           <Select
             label="Window"
             value={period.value}
@@ -115,12 +122,7 @@ export function SpendersTable() {
   );
 }
 
-interface SpenderRowProps {
-  row: Spender;
-  period: Period;
-}
-
-function SpenderRow({ row, period }: SpenderRowProps) {
+function SpenderRow({ row, period }: { row: Spender; period: Period }) {
   const { kind, id, group, spent, limit, seen } = row;
   const most = limit[period];
   const used = spent[period];
@@ -150,19 +152,9 @@ function SpenderRow({ row, period }: SpenderRowProps) {
   );
 }
 
-function valueIn({ id, group, spent, limit, seen }: Spender, column: SpenderColumn, period: Period): string | number {
-  switch (column) {
-    case 'id':
-      return id;
-    case 'group':
-      return group ?? '';
-    case 'spent':
-      return spent[period];
-    case 'limit':
-      return limit[period] ?? -1;
-    case 'seen':
-      return seen ?? '';
-  }
+function valueIn(row: Spender, column: SpenderColumn, period: Period): string | number {
+  if (column === 'limit') return row.limit[period] ?? -1;
+  return column === 'spent' ? row.spent[period] : (row[column] ?? '');
 }
 
 function compare(left: string | number, right: string | number): number {

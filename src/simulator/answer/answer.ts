@@ -64,6 +64,10 @@ export const REDACTED_THINKING_TRIGGER =
 
 export const REFUSAL_DETAILS: JsonObject = { type: 'refusal', category: null, explanation: null };
 
+export function says({ messages }: MessageRequest, trigger: string): boolean {
+  return messages.some(({ blocks }) => blocks.some((block) => textOf(block).includes(trigger)));
+}
+
 /** How a message begins that asks for a summary of all that was said. */
 const ASKS_FOR_SUMMARY = /^summarize this conversation\b/i;
 
@@ -89,7 +93,7 @@ class Composer {
   compose(): Answer {
     const { stopReason, text } = this.#conditions;
     if (this.#request.maxTokens === 0) return this.#answer('max_tokens');
-    if (this.#contains(REFUSAL_TRIGGER) && !this.#conditions.isFallback) return this.#answer('refusal');
+    if (says(this.#request, REFUSAL_TRIGGER) && !this.#conditions.isFallback) return this.#answer('refusal');
     if (text !== undefined) {
       this.#writer.text(text);
       return this.#answer(stopReason);
@@ -140,10 +144,6 @@ class Composer {
     return blocks.some(({ final }) => final.type === 'tool_use') ? 'tool_use' : 'end_turn';
   }
 
-  #contains(trigger: string): boolean {
-    return this.#request.messages.some(({ blocks }) => blocks.some((block) => textOf(block).includes(trigger)));
-  }
-
   #newId(prefix: string): string {
     this.#ids++;
     return identifier(prefix, digest(String(this.#ids), this.#conditions.nonce));
@@ -173,7 +173,7 @@ class Composer {
   #think(calls: ToolCall[]): void {
     const { thinking, effort, tools } = this.#request;
     if (thinking.type === 'disabled') return;
-    if (this.#contains(REDACTED_THINKING_TRIGGER)) {
+    if (says(this.#request, REDACTED_THINKING_TRIGGER)) {
       this.#writer.redactedThinking(this.#seal('redacted', this.#said.text, 12), 12);
       return;
     }

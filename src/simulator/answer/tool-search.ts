@@ -37,7 +37,7 @@ export function servedCalls(request: MessageRequest, said: WhatWasSaid): ServedC
   const loaded = loadedTools(request);
   const served = mcpTools(request);
   const isDeferred = (tool: JsonObject) => tool.defer_loading === true && !loaded.has(nameOf(tool));
-  const callOf = (tool: JsonObject) => ({ tool, server: serverOf(tool, served) });
+  const callOf = (tool: JsonObject) => ({ tool, server: served.find((one) => one.tool === tool)?.server });
   const ready = served.map(({ tool }) => tool).filter((tool) => !isDeferred(tool));
   const [own] = isForced ? [] : matchingTools(ready, said.text);
   if (own) return { search: undefined, call: callOf(own) };
@@ -51,10 +51,6 @@ export function servedCalls(request: MessageRequest, said: WhatWasSaid): ServedC
   const isPattern = asText(search.type).includes('regex');
   const input: JsonObject = isPattern ? { pattern: `(?i)${words}` } : { query: words };
   return { search: { name: nameOf(search), input, found }, call: best && callOf(best) };
-}
-
-function serverOf(tool: JsonObject, served: readonly McpTool[]): string | undefined {
-  return served.find((one) => one.tool === tool)?.server;
 }
 
 /**

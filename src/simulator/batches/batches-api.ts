@@ -2,7 +2,7 @@ import { composeMessage } from '../answer/compose-message.ts';
 import { messageBody } from '../answer/message-events.ts';
 import { type Digest, digest, identifier } from '../random/digest.ts';
 import { ApiError, invalid } from '../request/errors.ts';
-import type { Judgement } from '../request/message-params.ts';
+import type { Judgement } from '../request/message-request.ts';
 import { pageOf } from '../request/page.ts';
 import { PieceWriter, readPieces, removePieces } from '../store/pieces.ts';
 import { Records } from '../store/records.ts';

@@ -25,11 +25,6 @@ const ENDINGS: Record<string, string> = {
   model_context_window_exceeded: 'Cut off: the conversation fills the model’s context window.',
 };
 
-interface MessageProps {
-  entry: Entry;
-  session: Session;
-}
-
 type ModelReason = Pick<NonNullable<ConversationMessage['chosen_by']>, 'label' | 'classifier'> & { why: string };
 
 /** Shows a message. One of the history is rendered again only if its row, or a signal that it reads, has changed. */
@@ -38,7 +33,7 @@ export const Message = memo(MessageView, (before, next) => {
   return entry.row !== undefined && entry.row === old.row && entry.key === old.key && next.session === before.session;
 });
 
-function MessageView({ entry, session }: MessageProps) {
+function MessageView({ entry, session }: { entry: Entry; session: Session }) {
   const { role, row, stream, silence } = entry;
   const isSummaryOpen = useSignal(false);
   // Reading this signal renders again: the message stays the same object while it grows.

@@ -15,12 +15,10 @@ const DRAFTS_KEY = 'sluice-agent-drafts';
 const AGENT_MAX_TOKENS = 4_096;
 
 /** The drafts by the names of their agents; that of a new one by `NEW_AGENT`. */
-export const agentDrafts = signal<Readonly<Record<string, AgentDraft>>>(keptDrafts());
+export const agentDrafts = signal<Readonly<Record<string, AgentDraft>>>(
+  JSON.parse(sessionStorage.getItem(DRAFTS_KEY) ?? '{}'),
+);
 agentDrafts.subscribe((drafts) => sessionStorage.setItem(DRAFTS_KEY, JSON.stringify(drafts)));
-
-function keptDrafts(): Record<string, AgentDraft> {
-  return JSON.parse(sessionStorage.getItem(DRAFTS_KEY) ?? '{}') as Record<string, AgentDraft>;
-}
 
 /** Keeps a draft; one that says what is stored already is let go. */
 export function keepDraft(name: string, draft: AgentDraft, stored: AgentDraft): void {

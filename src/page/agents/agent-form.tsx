@@ -1,3 +1,4 @@
+import type { InputHTMLAttributes } from 'preact';
 import { agents, shortVersion } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { toolsOfEdge } from '../edge/client.ts';
@@ -30,16 +31,6 @@ interface AgentFormProps {
   stored: AgentDraft;
 }
 
-interface InputProps {
-  type?: 'number';
-  min?: number;
-  /** Any number is sent: the edge says which it takes. */
-  step?: 'any';
-  placeholder?: string;
-  required?: boolean;
-  maxLength?: number;
-}
-
 /** Edits an agent. What is typed is kept, wherever one goes, until it is stored or discarded. */
 export function AgentForm({ of, stored }: AgentFormProps) {
   const { busy, fault, run } = useAction();
@@ -61,7 +52,7 @@ export function AgentForm({ of, stored }: AgentFormProps) {
     keepDraft(of, { ...draft, [field]: value }, stored);
   };
   const faultOf = (field: AgentField) => (told?.field === field ? told.said : undefined);
-  const input = (field: AgentField, label: string, props: InputProps = {}, note?: string) => (
+  const input = (field: AgentField, label: string, props: InputHTMLAttributes = {}, note?: string) => (
     <Field key={field} label={label} note={note} fault={faultOf(field)}>
       {(ids) => (
         <input
@@ -114,6 +105,7 @@ export function AgentForm({ of, stored }: AgentFormProps) {
             />
           )}
         </Field>
+        {/* Any number is sent: the edge says which it takes. */}
         {input('max_tokens', 'Longest answer, in tokens', { type: 'number', min: 1, step: 'any', required: true })}
       </div>
       {input('description', 'Description', { maxLength: 1_000, placeholder: 'What it is for' })}

@@ -1,20 +1,30 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { LedgerRow } from '../../client/index.ts';
+import type { AgentContent } from '../../edge/answers.ts';
 import { agent as chatAgent } from '../chat/session/options.ts';
 import { nameIn, shortVersion } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
+import { nameOf } from '../edge/models.ts';
 import { SmallButton } from '../ui/button.tsx';
+import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatBytes, formatCount, formatStamp } from '../ui/format.ts';
 import { go } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { agentDrafts } from './agent-draft.ts';
-import { AgentFacts } from './agent-facts.tsx';
 import { agentRequests, readAgent, removeAgent, spent, waitsSince } from './list.ts';
+import { limitName, plainSystem } from './members.ts';
 
 const MOST_RUNS = 20;
+
+/** What happens to a conversation's history above its limit. */
+const LONG_HISTORIES = {
+  error: 'refused',
+  truncate: 'sent without their oldest turns',
+  summarize: 'summarized',
+} as const;
 
 /** Shows an agent: what it is made of, its versions with what each has cost, and its last runs. */
 export function AgentView({ name }: { name: string }) {
@@ -116,4 +126,59 @@ function LastRuns({ name }: { name: string }) {
 function endOf(row: LedgerRow): string {
   if (row.status === 'held') return 'running';
   return waitsSince(row) ? 'waiting for approval' : (row.error_type ?? row.stop_reason ?? row.status);
+}
+
+/** Shows what an agent is made of. */
+function AgentFacts({ content }: { content: AgentContent }) {
+  const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
+  const { history } = content;
+  const names = tools.map(
+    (tool) => `${String(tool.name ?? tool.type)}${Object.hasOwn(tool, 'run') ? ' (called by the edge)' : ''}`,
+  );
+  const system = plainSystem(content.system) ?? 'in several blocks: see Edit';
+  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limitName(limit)} ${most}`);
+  return (
+    <Facts
+      class="headers details"
+      facts={[
+        ...(description === undefined ? [] : ([['Description', description]] as const)),
+        ['Model', typeof model === 'string' ? nameOf(model) : chosenBy(model)],
+        ...given('System prompt', system === '' ? [] : [system]),
+        ['Tools', names.length === 0 ? 'none' : names.join(', ')],
+        ...given('MCP servers', mcp_servers.map(serverOf)),
+        ...given(
+          'Skills',
+          container?.skills.map(({ skill_id }) => String(skill_id)),
+        ),
+        ...given('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
+        ...given('Betas', betas),
+        ...given(
+          'Long histories',
+          history && [`${LONG_HISTORIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
+        ),
+        ['Run limits', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
+        ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
+      ]}
+    />
+  );
+}
+
+function chosenBy({ by, models, otherwise }: Exclude<AgentContent['model'], string>): string {
+  const each = Object.entries(models).map(([label, model]) => `${label}: ${nameOf(model)}`);
+  return `chosen by ${by}: ${[...each, `otherwise ${nameOf(otherwise)}`].join(', ')}`;
+}
+
+/** @returns the fact, where there is one */
+function given(name: string, values: readonly string[] = []): (readonly [string, string])[] {
+  return values.length === 0 ? [] : [[name, values.join(', ')]];
+}
+
+function serverOf({
+  name,
+  authorization_token: token,
+}: {
+  name: string;
+  authorization_token?: { secret: string } | undefined;
+}) {
+  return token ? `${name} (secret ${token.secret})` : name;
 }

@@ -127,13 +127,7 @@ function RequestRows({ rows }: { rows: readonly ListedRequest[] }) {
   );
 }
 
-interface RequestRowProps {
-  row: ListedRequest;
-  isOpen: boolean;
-  onToggle(): void;
-}
-
-function RequestRow({ row, isOpen, onToggle }: RequestRowProps) {
+function RequestRow({ row, isOpen, onToggle }: { row: ListedRequest; isOpen: boolean; onToggle(): void }) {
   const { refusal, account } = row;
   const running = row.status === 'held';
   return (

@@ -2,7 +2,6 @@ import { prefixes, refreshPrefixes } from '../edge/account.ts';
 import { edge, toolsOfEdge } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
 import { go } from '../ui/route.ts';
-import { handbook } from './handbook.ts';
 import { begin, send } from './session/conversations.ts';
 import { edgeTools, prefix, tools } from './session/options.ts';
 
@@ -64,10 +63,37 @@ export const EXAMPLES: readonly Example[] = [
   },
 ];
 
+/** Makes the handbook of an invented shop, long enough to be cached by every model. */
+const THINGS = ['bicycle', 'saddle', 'wheel', 'helmet', 'lock', 'lamp', 'pump', 'trailer', 'pannier', 'child seat'];
+const CASES = [
+  'arrives damaged',
+  'does not fit',
+  'was a gift',
+  'was bought on sale',
+  'is lost on the way',
+  'breaks within its warranty',
+  'is brought to the shop in person',
+  'was ordered twice by mistake',
+  'is wanted in another colour',
+  'has been ridden in the rain',
+];
+
 /** @returns a name for the handbook: never that of something that is stored already, unless this example stored it */
 function handbookName(): string {
   const isFree = (name: string) => prefixes.value.every((row) => row.name !== name || row.description === DESCRIPTION);
   let name = 'handbook';
   for (let number = 2; !isFree(name); number += 1) name = `handbook-${number}`;
   return name;
+}
+
+/** @returns about seven thousand tokens */
+function handbook(): string {
+  const articles = THINGS.flatMap((thing, row) =>
+    CASES.map((event, column) => {
+      const days = 7 + ((row * 7 + column * 3) % 24);
+      const payer = (row + column) % 2 === 0 ? 'the shop' : 'the customer';
+      return `Article ${row * CASES.length + column + 1}. If a ${thing} ${event}, the customer writes to us within ${days} days and says when it was bought and where. A ${thing} that is complete is replaced, or paid back in the way in which it was paid; the parcel is paid for by ${payer}. Whoever answers looks the order up first, promises nothing that this article does not say, and stays friendly.`;
+    }),
+  );
+  return ['You answer for Lock & Spoke, a bicycle shop, by its handbook and nothing else.', ...articles].join('\n\n');
 }

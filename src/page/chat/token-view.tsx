@@ -6,7 +6,7 @@ import { Fault } from '../ui/fault.tsx';
 import { Form, SubmitButton } from '../ui/form.tsx';
 import { IconButton } from '../ui/icon.tsx';
 import { MessagePart } from './message/message-part.tsx';
-import { partsOf } from './session/content.ts';
+import { partsOf, readHistory } from './session/content.ts';
 import { resultsOf } from './session/entries.ts';
 
 /** The token that was pasted. It is kept in memory alone, and not recorded with the other requests. */
@@ -30,7 +30,7 @@ function TokenViewDialog({ id, onClose }: { id: string; onClose(): void }) {
     pasted.value = String(given.get('token')).trim();
     rows.value = undefined;
     await run(async () => {
-      rows.value = await historyFor(pasted.value, id);
+      rows.value = await readHistory(createClient({ baseURL: location.origin, token: pasted.value }), id);
     });
   };
   return (
@@ -89,20 +89,4 @@ function SeenMessage({ row: { role, content } }: { row: ConversationMessage }) {
       </div>
     </article>
   );
-}
-
-/** Reads the history as the edge tells it to a token. @throws SluiceError in the words of the edge */
-async function historyFor(token: string, id: string): Promise<ConversationMessage[]> {
-  const { conversations } = createClient({ baseURL: location.origin, token });
-  const rows: ConversationMessage[] = [];
-  for (let more = true; more; ) {
-    const after = rows.at(-1)?.id;
-    const page = await conversations.messages(id, {
-      limit: 1_000,
-      ...(after === undefined ? {} : { after_id: after }),
-    });
-    rows.push(...page.data);
-    more = page.has_more && page.data.length > 0;
-  }
-  return rows;
 }

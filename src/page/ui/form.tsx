@@ -130,20 +130,6 @@ export function Select({ label, value, options, onChoose, ...rest }: SelectProps
   );
 }
 
-/** Shows a field whose text chooses the rows of a table. @param first the table's first row that is shown */
-export function FilterField({ label, value, first }: { label: string; value: Signal<string>; first: Signal<number> }) {
-  return (
-    <input
-      aria-label={label}
-      placeholder="Filter"
-      onInput={(event) => {
-        value.value = event.currentTarget.value;
-        first.value = 0;
-      }}
-    />
-  );
-}
-
 interface CheckboxProps {
   name: string;
   value: Signal<boolean>;

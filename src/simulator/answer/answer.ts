@@ -1,10 +1,11 @@
-import { type Digest, digest, identifier, type Random, randomFrom } from '../random/digest.ts';
+import { type Digest, digest, hex, identifier, type Random, randomFrom } from '../random/digest.ts';
 import { type Binding, markOf, sealThinking } from '../random/signatures.ts';
 import { textOf } from '../request/content-blocks.ts';
 import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import { nameOf } from '../request/tool-definitions.ts';
 import { valueFor } from '../schema/schema-values.ts';
+import { contentWords, excerpt } from '../text/words.ts';
 import { type AnswerBlock, AnswerWriter } from './answer-blocks.ts';
 import { prose, thinkingProse } from './prose.ts';
 import { quotations } from './quotations.ts';
@@ -12,7 +13,6 @@ import { summaryText } from './summary-text.ts';
 import { thinkingAmount } from './thinking-amount.ts';
 import { inputFor, sharedWord, type ToolCall, toolCalls, wantsWebSearch } from './tool-calls.ts';
 import { type ServedCalls, servedCalls } from './tool-search.ts';
-import { citationOf, searchQuery, searchResults } from './web-search.ts';
 import { type WhatWasSaid, whatWasSaid } from './what-was-said.ts';
 
 export const FORCIBLE_STOP_REASONS = [
@@ -64,6 +64,10 @@ export const REDACTED_THINKING_TRIGGER =
 
 export const REFUSAL_DETAILS: JsonObject = { type: 'refusal', category: null, explanation: null };
 
+export function says({ messages }: MessageRequest, trigger: string): boolean {
+  return messages.some(({ blocks }) => blocks.some((block) => textOf(block).includes(trigger)));
+}
+
 /** How a message begins that asks for a summary of all that was said. */
 const ASKS_FOR_SUMMARY = /^summarize this conversation\b/i;
 
@@ -89,7 +93,7 @@ class Composer {
   compose(): Answer {
     const { stopReason, text } = this.#conditions;
     if (this.#request.maxTokens === 0) return this.#answer('max_tokens');
-    if (this.#contains(REFUSAL_TRIGGER) && !this.#conditions.isFallback) return this.#answer('refusal');
+    if (says(this.#request, REFUSAL_TRIGGER) && !this.#conditions.isFallback) return this.#answer('refusal');
     if (text !== undefined) {
       this.#writer.text(text);
       return this.#answer(stopReason);
@@ -140,10 +144,6 @@ class Composer {
     return blocks.some(({ final }) => final.type === 'tool_use') ? 'tool_use' : 'end_turn';
   }
 
-  #contains(trigger: string): boolean {
-    return this.#request.messages.some(({ blocks }) => blocks.some((block) => textOf(block).includes(trigger)));
-  }
-
   #newId(prefix: string): string {
     this.#ids++;
     return identifier(prefix, digest(String(this.#ids), this.#conditions.nonce));
@@ -173,7 +173,7 @@ class Composer {
   #think(calls: ToolCall[]): void {
     const { thinking, effort, tools } = this.#request;
     if (thinking.type === 'disabled') return;
-    if (this.#contains(REDACTED_THINKING_TRIGGER)) {
+    if (says(this.#request, REDACTED_THINKING_TRIGGER)) {
       this.#writer.redactedThinking(this.#seal('redacted', this.#said.text, 12), 12);
       return;
     }
@@ -297,4 +297,34 @@ class Composer {
 /** Writes the answer to a request. Equal requests and conditions give equal answers; only ids depend on the nonce. */
 export function answerTo(request: MessageRequest, conditions: AnswerConditions): Answer {
   return new Composer(request, conditions).compose();
+}
+
+/** @returns the query for a search about the question */
+function searchQuery(text: string): string {
+  const words = contentWords(text).filter((word) => !/^(search|latest|online|please|find)$/.test(word));
+  return words.slice(0, 8).join(' ') || excerpt(text, 60) || 'sluice';
+}
+
+/** Invents pages about a query, in the form of the API's search results. */
+function searchResults(query: string, seed: Digest): JsonObject[] {
+  const slug = query.replace(/[^\p{L}\p{N}]+/gu, '-').slice(0, 60);
+  return ['An overview', 'Questions and answers'].map((title, index) => ({
+    type: 'web_search_result',
+    title: `${title}: ${query} (simulated)`,
+    url: `https://example.com/${index + 1}/${encodeURIComponent(slug.toWellFormed())}`,
+    encrypted_content: btoa(`sluice-simulator:${hex(digest(`${query}:${index}`, seed))}`),
+    page_age: null,
+  }));
+}
+
+/** @returns the citation of an invented page */
+function citationOf(result: JsonObject, seed: Digest): JsonObject {
+  const title = String(result.title);
+  return {
+    type: 'web_search_result_location',
+    cited_text: `${title} does not exist outside the simulator.`,
+    url: String(result.url),
+    title,
+    encrypted_index: btoa(`sluice-simulator:${hex(digest(title, seed))}`),
+  };
 }

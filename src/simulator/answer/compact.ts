@@ -1,10 +1,16 @@
 import { sealSummary } from '../random/signatures.ts';
 import { sortedJson } from '../request/compaction-blocks.ts';
-import { textOf } from '../request/content-blocks.ts';
 import type { JsonObject } from '../request/json.ts';
 import type { Compaction, MessageRequest } from '../request/message-request.ts';
 import { countTokens } from '../text/tokens.ts';
-import { type Answer, type AnswerConditions, REFUSAL_DETAILS, REFUSAL_TRIGGER, type StopReason } from './answer.ts';
+import {
+  type Answer,
+  type AnswerConditions,
+  REFUSAL_DETAILS,
+  REFUSAL_TRIGGER,
+  type StopReason,
+  says,
+} from './answer.ts';
 import type { AnswerBlock } from './answer-blocks.ts';
 import { summaryText } from './summary-text.ts';
 import { thinkingAmount } from './thinking-amount.ts';
@@ -43,7 +49,7 @@ export function compactionAnswer(
     webSearches: 0,
   });
   if (windowLeft <= 0) return ended('model_context_window_exceeded', 0);
-  if (isRefused(request)) return ended('refusal', 0);
+  if (says(request, REFUSAL_TRIGGER)) return ended('refusal', 0);
   const content = text ?? summaryText(request.messages, limit - thinkingTokens);
   const tokens = thinkingTokens + countTokens(content);
   if (tokens > limit) {
@@ -57,10 +63,6 @@ export function compactionAnswer(
 }
 
 const SHELL = { type: 'compaction', content: null, encrypted_content: null };
-
-function isRefused({ messages }: MessageRequest): boolean {
-  return messages.some(({ blocks }) => blocks.some((block) => textOf(block).includes(REFUSAL_TRIGGER)));
-}
 
 function signedBlock(content: string, { prefixes, toolChanges }: Compaction, { seed }: AnswerConditions): JsonObject {
   const signature = sealSummary({ content, changes: sortedJson(toolChanges) }, prefixes, seed);

@@ -3,8 +3,8 @@ import { type CachePlan, type PromptCache, placeBreakpoints } from '../prompt/pr
 import { type Digest, digest, identifier } from '../random/digest.ts';
 import { invalid } from '../request/errors.ts';
 import type { JsonObject } from '../request/json.ts';
-import { type Judgement, readMessageRequest } from '../request/message-params.ts';
-import type { MessageRequest } from '../request/message-request.ts';
+import { readMessageRequest } from '../request/message-params.ts';
+import type { Judgement, MessageRequest } from '../request/message-request.ts';
 import { type AnswerConditions, answerTo } from './answer.ts';
 import { compactionAnswer, summarizationTokens } from './compact.ts';
 import type { AnsweredMessage } from './message-usage.ts';

@@ -1,6 +1,5 @@
-import { asText, type JsonObject } from '../request/json.ts';
-import { type McpTool, mcpTools } from '../request/mcp-tools.ts';
-import type { MessageRequest } from '../request/message-request.ts';
+import { asText, isObject, type JsonObject, member, objectsIn } from '../request/json.ts';
+import type { MessageRequest, Prompt } from '../request/message-request.ts';
 import { isClientTool, loadedTools, nameOf } from '../request/tool-definitions.ts';
 import { matchingTools, sharedWord } from './tool-calls.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
@@ -14,6 +13,13 @@ export interface ServedCalls {
   search: { name: string; input: JsonObject; found: string[] } | undefined;
   /** The tool that is called then. Without a server it is the caller's own. */
   call: { tool: JsonObject; server: string | undefined } | undefined;
+}
+
+/** A tool of an MCP server. */
+interface McpTool {
+  server: string;
+  /** Its definition, with `defer_loading` as its toolset says. */
+  tool: JsonObject;
 }
 
 /**
@@ -31,7 +37,7 @@ export function servedCalls(request: MessageRequest, said: WhatWasSaid): ServedC
   const loaded = loadedTools(request);
   const served = mcpTools(request);
   const isDeferred = (tool: JsonObject) => tool.defer_loading === true && !loaded.has(nameOf(tool));
-  const callOf = (tool: JsonObject) => ({ tool, server: serverOf(tool, served) });
+  const callOf = (tool: JsonObject) => ({ tool, server: served.find((one) => one.tool === tool)?.server });
   const ready = served.map(({ tool }) => tool).filter((tool) => !isDeferred(tool));
   const [own] = isForced ? [] : matchingTools(ready, said.text);
   if (own) return { search: undefined, call: callOf(own) };
@@ -47,6 +53,39 @@ export function servedCalls(request: MessageRequest, said: WhatWasSaid): ServedC
   return { search: { name: nameOf(search), input, found }, call: best && callOf(best) };
 }
 
-function serverOf(tool: JsonObject, served: readonly McpTool[]): string | undefined {
-  return served.find((one) => one.tool === tool)?.server;
+/**
+ * Lists the tools of the MCP servers that a request offers: those that its toolset pins, that an earlier answer has listed, or that
+ * the toolset names. The simulator asks no server: one whose tools nobody says gets a tool that searches it.
+ */
+function mcpTools({ tools, messages }: Pick<Prompt, 'tools' | 'messages'>): McpTool[] {
+  const listings = new Map(
+    messages
+      .flatMap(({ blocks }) => blocks)
+      .filter(({ type }) => type === 'mcp_tool_listing')
+      .map((block) => [asText(block.mcp_server_name), objectsIn(block.tools)]),
+  );
+  return tools
+    .filter(({ type }) => type === 'mcp_toolset')
+    .flatMap(({ mcp_server_name, tools: pinned, configs, default_config }) => {
+      const server = asText(mcp_server_name);
+      const own = isObject(configs) ? configs : {};
+      const named = Object.keys(own).map((name) => ({ name, input_schema: { type: 'object' } }));
+      const known = Array.isArray(pinned) ? objectsIn(pinned) : (listings.get(server) ?? named);
+      return (known.length > 0 ? known : [searchOf(server)]).flatMap((tool) => {
+        const config = member(own, asText(tool.name));
+        const { enabled, defer_loading = false } = {
+          ...(isObject(default_config) ? default_config : {}),
+          ...(isObject(config) ? config : {}),
+        };
+        return enabled === false ? [] : [{ server, tool: { ...tool, defer_loading } }];
+      });
+    });
+}
+
+function searchOf(server: string): JsonObject {
+  return {
+    name: `search_${server}`,
+    description: `Searches ${server}.`,
+    input_schema: { type: 'object', properties: { query: { type: 'string' } }, required: ['query'] },
+  };
 }

@@ -3,7 +3,7 @@ import { PromptCache } from '../prompt/prompt-cache.ts';
 import { ApiError, invalid } from '../request/errors.ts';
 import { refuseExtras, requiredList, requiredObject, requiredString } from '../request/fields.ts';
 import { type Json, type JsonObject, member } from '../request/json.ts';
-import type { Judgement } from '../request/message-params.ts';
+import type { Judgement } from '../request/message-request.ts';
 import { checkItem } from '../request/model-rules.ts';
 import { checkJsonType, checkLength, parsedJson, strictDecoder } from '../request/request-body.ts';
 import type { PieceWriter } from '../store/pieces.ts';

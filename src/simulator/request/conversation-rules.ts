@@ -4,7 +4,7 @@ import { isOutsideTurns, signedSummary, summaryIn } from './compaction-blocks.ts
 import { checkRoleOfBlock, textOf } from './content-blocks.ts';
 import { invalid } from './errors.ts';
 import { asText, type JsonObject, member } from './json.ts';
-import type { Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
+import type { Judgement, Prompt, RequestMessage, Thinking, Transformation } from './message-request.ts';
 
 /** A block and where it stands in the request. */
 interface LocatedBlock {
@@ -214,14 +214,8 @@ function lostThinking(turns: readonly Turn[]): boolean {
 }
 
 /** What a conversation is judged by, beside the prompt that it is part of. */
-interface ConversationJudgement {
+interface ConversationJudgement extends Judgement {
   user: string;
-  account: string;
-  newAccounts: boolean;
-  inBatch?: boolean;
-  protocol: Protocol;
-  /** The seed of signatures. */
-  seed: Digest;
   /** Whether a summary of it was asked for, so that thinking may follow it even if it has none itself. */
   compacts?: boolean | undefined;
 }

@@ -1,4 +1,3 @@
-import type { Digest } from '../random/digest.ts';
 import { summaryIn } from './compaction-blocks.ts';
 import { checkBesideSummary, checkSummarizable, readCompaction } from './compaction-params.ts';
 import { cacheLifetime, contentBlocks } from './content-blocks.ts';
@@ -18,7 +17,15 @@ import {
 } from './fields.ts';
 import { asText, type JsonObject, member } from './json.ts';
 import { refuseUnknown } from './known-members.ts';
-import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
+import type {
+  Judgement,
+  MessageRequest,
+  Prompt,
+  Protocol,
+  RequestMessage,
+  Thinking,
+  Transformation,
+} from './message-request.ts';
 import {
   checkByModel,
   checkEffort,
@@ -34,21 +41,6 @@ import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
 import { toolChanges } from './tool-changes.ts';
 import { toolChoice, toolDefinitions } from './tool-definitions.ts';
-
-/** What decides how a body is judged. */
-export interface Judgement {
-  models: readonly SimulatedModel[];
-  protocol: Protocol;
-  /** Milliseconds since the epoch. */
-  now: number;
-  /** The seed of signatures. */
-  seed: Digest;
-  /** Whose request it is, and whether these accounts are new. */
-  account: string;
-  newAccounts: boolean;
-  /** Whether it is an item of a batch. */
-  inBatch?: boolean;
-}
 
 function readMessages(body: JsonObject, protocol: Protocol): RequestMessage[] {
   const list = requiredList(body.messages, 'messages');

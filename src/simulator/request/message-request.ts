@@ -1,3 +1,4 @@
+import type { Digest } from '../random/digest.ts';
 import type { Binding } from '../random/signatures.ts';
 import type { JsonObject } from './json.ts';
 import type { SimulatedModel } from './models.ts';
@@ -20,6 +21,21 @@ export interface Protocol {
   compactsByItself: boolean;
   /** The end user's profile, if a header names it. */
   profile: string | undefined;
+}
+
+/** What decides how a body is judged. */
+export interface Judgement {
+  models: readonly SimulatedModel[];
+  protocol: Protocol;
+  /** Milliseconds since the epoch. */
+  now: number;
+  /** The seed of signatures. */
+  seed: Digest;
+  /** Whose request it is, and whether these accounts are new. */
+  account: string;
+  newAccounts: boolean;
+  /** Whether it is an item of a batch. */
+  inBatch?: boolean;
 }
 
 /** A message with its content as blocks: a string has become one text block. */

@@ -54,39 +54,27 @@ function formatted(format: string, text: string, variant: number, random: Random
   const day = `2026-${twoDigits(1 + (Math.floor(variant / 28) % 12))}-${twoDigits(1 + ((14 + variant) % 28))}`;
   const word = contentWords(text).find((entry) => /^[a-z]+$/.test(entry)) ?? 'simulated';
   const suffix = variant === 0 ? '' : String(variant);
-  switch (format) {
-    case 'date':
-      return variant === 0 ? (firstMatch(text, /\b20\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])\b/) ?? day) : day;
-    case 'date-time':
-      return `${day}T12:00:00Z`;
-    case 'time':
-      return `12:${twoDigits(variant % 60)}:00Z`;
-    case 'duration':
-      return `P${variant + 1}D`;
-    case 'email':
-    case 'idn-email':
-      return `${word}${suffix}@example.com`;
-    case 'hostname':
-    case 'idn-hostname':
-      return `${word}${suffix}.example.com`;
-    case 'uri':
-    case 'iri':
-    case 'uri-reference':
-    case 'iri-reference':
-      return `https://example.com/${word}${suffix}`;
-    case 'ipv4':
-      return `192.0.2.${1 + (variant % 254)}`;
-    case 'ipv6':
-      return `2001:db8::${(variant + 1).toString(16)}`;
-    case 'uuid': {
-      const digits = Array.from({ length: 32 }, () => Math.floor(random() * 16).toString(16));
-      digits[12] = '4';
-      digits[16] = '8';
-      return digits.join('').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
-    }
-    default:
-      return undefined;
-  }
+  const uuid = () => {
+    const digits = Array.from({ length: 32 }, () => Math.floor(random() * 16).toString(16));
+    digits[12] = '4';
+    digits[16] = '8';
+    return digits.join('').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  };
+  const named = variant === 0 && firstMatch(text, /\b20\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])\b/);
+  const forms = new Map<string, () => string>([
+    ['date', () => named || day],
+    ['date-time', () => `${day}T12:00:00Z`],
+    ['time', () => `12:${twoDigits(variant % 60)}:00Z`],
+    ['duration', () => `P${variant + 1}D`],
+    ['email', () => `${word}${suffix}@example.com`],
+    ['hostname', () => `${word}${suffix}.example.com`],
+    ['uri', () => `https://example.com/${word}${suffix}`],
+    ['ipv4', () => `192.0.2.${1 + (variant % 254)}`],
+    ['ipv6', () => `2001:db8::${(variant + 1).toString(16)}`],
+    ['uuid', uuid],
+  ]);
+  // Forms that take other letters too, or only a part, take these as well.
+  return forms.get(format.replace(/^idn-(?=email$|hostname$)/, '').replace(/^[iu]ri(-reference)?$/, 'uri'))?.();
 }
 
 function fitted(text: string, least: number, most: number): string {

@@ -1,10 +1,10 @@
 // @vitest-environment jsdom
 import { h } from 'preact';
 import { beforeEach, expect, test } from 'vitest';
-import { AlertsForm } from '../../../src/page/budget/alerts-form.tsx';
+import { AlertsForm } from '../../../src/page/budget/alerts.tsx';
 import { deployment, type Spender } from '../../../src/page/budget/figures/overview.ts';
 import { reportedQuota } from '../../../src/page/budget/figures/report.ts';
-import { LimitCell } from '../../../src/page/budget/limit-cell.tsx';
+import { LimitCell } from '../../../src/page/budget/spenders-table.tsx';
 import { LimitsForm } from '../../../src/page/budget/limits-form.tsx';
 import { type Asked, choose, fakeEdge, fill, named, press, refusal, show } from '../../support/dom.ts';
 

@@ -1,4 +1,5 @@
 /** Loads what the page shows of an account. */
+
 import { computed, effect, signal, untracked } from '@preact/signals';
 import type { PrefixStats, UsageReport } from '../../../client/index.ts';
 import {
@@ -13,7 +14,7 @@ import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
 import { type BudgetView, go, namedAccount } from '../../ui/route.ts';
-import { type DaySpend, spendPerDay } from './spend.ts';
+import { dayAgo } from './days.ts';
 
 /** The account that is shown: the one that the URL names to an admin, or one's own. */
 export const account = computed(
@@ -29,6 +30,17 @@ export const savings = signal<{ name: string; total: PrefixStats['total'] }[]>([
 export const reportFault = signal<string | undefined>(undefined);
 
 const REPORT_EVERY_MS = 2_000;
+
+/** The spending of one day, by model. */
+interface DaySpend {
+  /** `YYYY-MM-DD`, in UTC. */
+  day: string;
+  /** In US dollars, the most expensive model first. */
+  models: { model: string; usd: number }[];
+  usd: number;
+}
+
+const DAYS = 14;
 
 /** Goes to a view of the account that is shown. */
 export function goToView(view: BudgetView, of = account.value): void {
@@ -81,5 +93,22 @@ async function savingsOf(): Promise<typeof savings.value> {
   await refreshPrefixes();
   return await Promise.all(
     prefixes.value.map(async ({ name }) => ({ name, total: (await edge().prefixes.stats(name)).total })),
+  );
+}
+
+/** @returns the days of the last two weeks, today last, also those without spending */
+async function spendPerDay(account: string): Promise<DaySpend[]> {
+  const days = Array.from({ length: DAYS }, (_, index) => dayAgo(DAYS - 1 - index));
+  const tomorrow = dayAgo(-1);
+  const report = await edge().usage({ from: days[0] ?? '', to: tomorrow, group_by: 'day', ...ofAccount(account) });
+  const spent = new Map(report.data.map(({ key, cost_usd }) => [key, cost_usd]));
+  return await Promise.all(
+    days.map(async (day, index) => {
+      const usd = spent.get(day) ?? 0;
+      if (usd === 0) return { day, usd, models: [] };
+      const to = days[index + 1] ?? tomorrow;
+      const { data } = await edge().usage({ from: day, to, group_by: 'model', account });
+      return { day, usd, models: data.map(({ key, cost_usd }) => ({ model: key ?? 'unknown', usd: cost_usd })) };
+    }),
   );
 }

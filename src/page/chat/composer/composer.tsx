@@ -1,18 +1,20 @@
-import { useSignal, useSignalEffect } from '@preact/signals';
+import { type Signal, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { Approval } from '../../../client/index.ts';
+import { agents } from '../../edge/agents.ts';
 import { sentenceOf } from '../../edge/client.ts';
+import { chooseModel, model, models } from '../../edge/models.ts';
 import { waitsForDecision } from '../../edge/sentences.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
 import { Fault } from '../../ui/fault.tsx';
-import { useFileDrop } from '../../ui/file-drop.ts';
 import { formatCount } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
 import { conversationId } from '../../ui/route.ts';
 import { Usd } from '../../ui/usd.tsx';
 import { mayDecide } from '../session/approvals.ts';
 import { askInstead, send, session } from '../session/conversations.ts';
+import { agent } from '../session/options.ts';
 import { AskOptions } from './ask-options.tsx';
 import { pictureAddress, readAttachment } from './attachments.ts';
 import {
@@ -26,7 +28,9 @@ import {
   isEmpty,
   sending,
 } from './draft.ts';
-import { WhoAnswers } from './who-answers.tsx';
+
+/** Distinguishes an agent's name from a model's id. */
+const AGENT = 'agent ';
 
 export function Composer() {
   const picker = useRef<HTMLInputElement>(null);
@@ -229,4 +233,61 @@ function DraftCount() {
         (cost_usd ? <Usd before={`${tokens} · `} value={cost_usd.input} after=" to send" /> : `${tokens} to send`)}
     </p>
   );
+}
+
+/** Lets the user choose who answers: a model, or for a new conversation an agent, which has a model of its own. */
+function WhoAnswers() {
+  const current = session.value;
+  const retained = current?.report.value?.agent?.name;
+  const named = current ? retained : agent.value || undefined;
+  const names = current ? [retained ?? []].flat() : [...new Set(agents.value?.map(({ name }) => name))];
+  const choose = (value: string) => {
+    agent.value = value.startsWith(AGENT) ? value.slice(AGENT.length) : '';
+    if (agent.value === '') chooseModel(value);
+  };
+  const options = models.value.map(({ id, display_name }) => (
+    <option key={id} value={id}>
+      {display_name}
+    </option>
+  ));
+  return (
+    <select
+      aria-label={names.length === 0 ? 'Model' : 'Model or agent'}
+      title={retained === undefined ? undefined : 'A conversation keeps the agent it started with'}
+      disabled={retained !== undefined}
+      value={named === undefined ? model.value?.id : AGENT + named}
+      onChange={(event) => choose(event.currentTarget.value)}
+    >
+      {names.length === 0 ? options : <optgroup label="Models">{options}</optgroup>}
+      {names.length > 0 && (
+        <optgroup label="Agents">
+          {names.map((name) => (
+            <option key={name} value={AGENT + name}>
+              {name}
+            </option>
+          ))}
+        </optgroup>
+      )}
+    </select>
+  );
+}
+
+/** Takes files that are dropped on an element. @returns the element's properties, of which `data-over` says that some hover */
+function useFileDrop(take: (files: FileList) => void) {
+  const over: Signal<boolean> = useSignal(false);
+  return {
+    'data-over': over.value,
+    onDragOver: (event: DragEvent) => {
+      event.preventDefault();
+      over.value = true;
+    },
+    onDragLeave: () => {
+      over.value = false;
+    },
+    onDrop: (event: DragEvent) => {
+      event.preventDefault();
+      over.value = false;
+      if (event.dataTransfer) take(event.dataTransfer.files);
+    },
+  };
 }

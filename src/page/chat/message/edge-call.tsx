@@ -1,10 +1,15 @@
 import { useSignal } from '@preact/signals';
-import type { ConversationTurn } from '../../../client/index.ts';
+import { useEffect } from 'preact/hooks';
+import type { ConversationMessage, ConversationRow, ConversationTurn } from '../../../client/index.ts';
+import { useAction } from '../../edge/async-action.ts';
+import { edge } from '../../edge/client.ts';
+import { Fault } from '../../ui/fault.tsx';
 import { formatBytes, formatMs } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
-import type { Part } from '../session/content.ts';
+import { Usd } from '../../ui/usd.tsx';
+import { type Part, partsOf } from '../session/content.ts';
 import { resultText } from '../session/steps.ts';
-import { Subagent } from './subagent.tsx';
+import { MessagePart } from './message-part.tsx';
 
 interface EdgeCallProps {
   /** The id of the conversation. */
@@ -18,6 +23,8 @@ interface EdgeCallProps {
   /** Whether it is not made before somebody has approved it. */
   waits: boolean;
 }
+
+const MOST_SUBAGENTS = 1_000;
 
 /** Shows a tool's call by the edge, which opens in place. */
 export function EdgeCall({ conversation, part, result, told, isLive, waits }: EdgeCallProps) {
@@ -59,5 +66,47 @@ export function EdgeCall({ conversation, part, result, told, isLive, waits }: Ed
       </dl>
       {isOpen.value && <Subagent parent={conversation} call={String(part.id)} />}
     </details>
+  );
+}
+
+interface SubagentProps {
+  /** The id of the conversation whose run has made the call. */
+  parent: string;
+  /** The id of the call. */
+  call: string;
+}
+
+/** Shows what a subagent has said, and what it cost. For the call of another tool it shows nothing. */
+function Subagent({ parent, call }: SubagentProps) {
+  const { fault, run } = useAction();
+  const read = useSignal<{ row: ConversationRow; said: ConversationMessage[] } | undefined>(undefined);
+  useEffect(() => {
+    void run(async () => {
+      const { data } = await edge().conversations.list({ parent, limit: MOST_SUBAGENTS });
+      const row = data.find(({ tool_use_id }) => tool_use_id === call);
+      if (!row) return;
+      const messages = await edge().conversations.messages(row.id, { view: 'shown' });
+      read.value = { row, said: messages.data.filter(({ role }) => role === 'assistant') };
+    });
+  }, [parent, call, run, read]);
+  if (fault.value) return <Fault text={fault.value} />;
+  if (!read.value) return null;
+  const { row, said } = read.value;
+  const parts = said.flatMap(({ content }) => partsOf(content)).filter(({ type }) => type !== 'mcp_tool_result');
+  return (
+    <section class="stack subagent" aria-label="Subagent">
+      <p class="figures run-figures">
+        <span class="run-number">Subagent</span>
+        <span>{row.state === 'running' ? 'answering…' : 'done'}</span>
+        <span class="cost">
+          <Usd value={row.cost_usd} />
+        </span>
+        <a href={`#/chat/${encodeURIComponent(row.id)}`}>Open</a>
+      </p>
+      {parts.map((part, index) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: what it has said does not change its place.
+        <MessagePart key={index} part={part} />
+      ))}
+    </section>
   );
 }

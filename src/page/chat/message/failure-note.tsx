@@ -42,13 +42,7 @@ export function FailureNote({ failure, session }: { failure: Failure; session: S
   );
 }
 
-interface TryAgainProps {
-  name: string;
-  notBefore: number;
-  onClick(): Promise<void>;
-}
-
-function TryAgain({ name, notBefore, onClick }: TryAgainProps) {
+function TryAgain({ name, notBefore, onClick }: { name: string; notBefore: number; onClick(): Promise<void> }) {
   useEverySecond();
   const seconds = Math.ceil((notBefore - Date.now()) / 1_000);
   return (

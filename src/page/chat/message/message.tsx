@@ -1,17 +1,20 @@
-import { useSignal } from '@preact/signals';
+import type { Usage } from '@anthropic-ai/sdk/resources/messages';
+import { type Signal, useSignal } from '@preact/signals';
 import { memo } from 'preact/compat';
+import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
 import { nameOf } from '../../edge/models.ts';
 import { useEverySecond } from '../../ui/every-second.ts';
+import { formatCount, formatStamp } from '../../ui/format.ts';
+import { Markdown } from '../../ui/markdown.tsx';
+import { Usd } from '../../ui/usd.tsx';
 import { type Part, textOf } from '../session/content.ts';
 import { type Entry, resultsIn, resultsOf } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
 import { stepsIn } from '../session/steps.ts';
-import { Figures } from './figures.tsx';
 import { MessageActions } from './message-actions.tsx';
 import { MessagePart } from './message-part.tsx';
 import { NoText, PauseNote } from './pause-note.tsx';
 import { RunTimeline } from './run-timeline.tsx';
-import { SummaryLine, SummaryText } from './summary.tsx';
 
 const ENDINGS: Record<string, string> = {
   stopped: 'Stopped. The text so far is kept.',
@@ -22,10 +25,7 @@ const ENDINGS: Record<string, string> = {
   model_context_window_exceeded: 'Cut off: the conversation fills the model’s context window.',
 };
 
-interface MessageProps {
-  entry: Entry;
-  session: Session;
-}
+type ModelReason = Pick<NonNullable<ConversationMessage['chosen_by']>, 'label' | 'classifier'> & { why: string };
 
 /** Shows a message. One of the history is rendered again only if its row, or a signal that it reads, has changed. */
 export const Message = memo(MessageView, (before, next) => {
@@ -33,7 +33,7 @@ export const Message = memo(MessageView, (before, next) => {
   return entry.row !== undefined && entry.row === old.row && entry.key === old.key && next.session === before.session;
 });
 
-function MessageView({ entry, session }: MessageProps) {
+function MessageView({ entry, session }: { entry: Entry; session: Session }) {
   const { role, row, stream, silence } = entry;
   const isSummaryOpen = useSignal(false);
   // Reading this signal renders again: the message stays the same object while it grows.
@@ -118,5 +118,84 @@ function Reconnecting({ at }: { at: number }) {
     <p class="reconnecting" role="status">
       Connection lost. {seconds > 0 ? `Reconnecting in ${seconds} s…` : 'Reconnecting…'}
     </p>
+  );
+}
+
+interface SummaryProps {
+  /** The id of the message behind which it stands, where one does. */
+  id: string;
+  session: Session;
+  isOpen: Signal<boolean>;
+}
+
+/** Shows the line up to which messages were summarized. It stands in the foot of a message, so that nothing moves when it comes. */
+function SummaryLine({ id, session, isOpen }: SummaryProps) {
+  const summary = session.summaries.value.get(id);
+  if (!summary) return null;
+  return (
+    <button
+      type="button"
+      class="summary-line"
+      aria-expanded={isOpen.value}
+      aria-controls={isOpen.value ? `summary-${id}` : undefined}
+      onClick={() => (isOpen.value = !isOpen.value)}
+    >
+      <span class="clipped">
+        <Usd before="Summarized up to here · " value={summary.cost_usd} />
+      </span>
+    </button>
+  );
+}
+
+/** Shows the text of a summary whose line is open. */
+function SummaryText({ id, session, isOpen }: SummaryProps) {
+  const summary = session.summaries.value.get(id);
+  if (!summary || !isOpen.value) return null;
+  const { content, model, created_at, isReplaced } = summary;
+  return (
+    <section class="summary-text" id={`summary-${id}`} aria-label="Summary of the messages above">
+      <p class="quiet">
+        {`By ${nameOf(model)}, ${formatStamp(created_at)}. `}
+        {isReplaced
+          ? 'A newer summary goes up in its place now.'
+          : 'It goes up in the place of the messages above, which stay here.'}
+      </p>
+      {content === '' ? <p class="quiet">Its words are not known here.</p> : <Markdown text={content} />}
+    </section>
+  );
+}
+
+/** @returns how the model was chosen, as the header of an answer says it */
+function reasonIn(header: string): ModelReason {
+  const said = (name: string) => new RegExp(`; ${name}=([^;]+)`).exec(header)?.[1];
+  const label = said('label');
+  const [why = '', classifier = null] = [said('why'), said('classifier')];
+  return { why, label: label === undefined ? null : decodeURIComponent(label), classifier };
+}
+
+/** Says in few words why the agent has chosen this model. */
+function WhyChosen({ reason: { why, label, classifier } }: { reason: ModelReason }) {
+  const asked = why === 'control' ? 'to compare' : why === 'failed' ? 'no label' : 'as asked';
+  return <span title={[why, classifier].filter(Boolean).join(', ')}>{`model: ${label ?? asked}`}</span>;
+}
+
+/** Shows the tokens of an answer. The line is there from the start, so that nothing moves when they come. */
+function Figures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
+  const usage = (row?.usage ?? stream?.message?.usage) as Partial<Usage> | undefined;
+  const lowered = stream?.headers?.get('sluice-max-tokens');
+  const told = stream?.headers?.get('sluice-model-chosen');
+  const reason = row?.chosen_by ?? (told ? reasonIn(told) : undefined);
+  if (!usage) return <span class="figures" />;
+  const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
+  return (
+    <span class="figures">
+      {/* One text: of two the second moves when the sum of a run's steps is longer. */}
+      <span>{`${formatCount(input_tokens ?? 0)} in`}</span>
+      {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
+      {written ? <span>{formatCount(written)} to cache</span> : null}
+      {row && <span>{formatCount(output_tokens ?? 0)} out</span>}
+      {reason && <WhyChosen reason={reason} />}
+      {lowered && <span>limited to {formatCount(Number(lowered))} out by the budget</span>}
+    </span>
   );
 }

@@ -20,14 +20,13 @@ import { model } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { exactJson } from '../../wire/exact-json.ts';
 import { type Branch, branchIn, branchMetadata, choicesIn, originOf } from './branches.ts';
-import { type Content, type Part, partsOf } from './content.ts';
+import { type Content, type Part, partsOf, readHistory } from './content.ts';
 import { maxTokens, thinking } from './options.ts';
 import { type Failure, ignoreDeleted, isSilent, type Live } from './outcomes.ts';
 import { summariesByMessage } from './summaries.ts';
 import { Thoughts } from './thoughts.ts';
 import { callsOurTools, offeredTools, toolResults } from './tools.ts';
 
-const MESSAGES_A_PAGE = 1_000;
 /** So often a question is tried to be sent, within half a second; then it counts as not sent. */
 const MOST_TRIES = 3;
 /** The newest answers without text that are told of: each is a request. */
@@ -324,18 +323,7 @@ export class Session {
 
   /** @returns the question of the running turn, which is shown after the history, with its answer */
   async #readRows(): Promise<Content | undefined> {
-    const rows: ConversationMessage[] = [];
-    for (let more = true; more && !this.#left; ) {
-      const after = rows.at(-1)?.id;
-      const page = await edge().conversations.messages(this.id, {
-        limit: MESSAGES_A_PAGE,
-        pending: true,
-        view: 'shown',
-        ...(after === undefined ? {} : { after_id: after }),
-      });
-      rows.push(...page.data);
-      more = page.has_more && page.data.length > 0;
-    }
+    const rows = await readHistory(edge(), this.id, { pending: true, view: 'shown' }, () => !this.#left);
     const asked = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
     // Before the rows are shown, so that an answer without text comes with them. Where a report fails they come without it.
     const silent = rows.filter(({ turn }, index) => isSilent(rows, index) && !this.#reported.has(turn));

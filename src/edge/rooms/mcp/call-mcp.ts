@@ -20,7 +20,7 @@ import {
 import { atAddress, faultAtAddress, headersOf } from '../runs/tools/addresses.ts';
 import { type McpRun, mcpRunSchema, mcpServer, mcpServerSchema, mcpTool } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
-import { McpSessions } from './sessions.ts';
+import { McpSessions } from './session.ts';
 import { storedServers } from './stored-servers.ts';
 
 const MCP_IS_STORED =

@@ -4,8 +4,7 @@ import { readToStore } from '../../money/admission/read-body.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from './classifiers.schema.ts';
-import { type Classifier, classifierOf } from './task/classifier.ts';
-import { CLASSIFIERS } from './task/classifier-kind.ts';
+import { CLASSIFIERS, type Classifier, classifierOf } from './task/classifier.ts';
 
 /** The routes of classifiers. An admin stores the deployment's, everybody else those of their account. */
 export const CLASSIFIER_ROUTES = namedRoutes({

@@ -3,14 +3,16 @@ import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
+import type { Identity } from '../../gate/identity/caller.ts';
+import { type BoundName, boundName, namesTold } from '../../gate/identity/only.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
-import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
+import { ApiError, closedToBound, invalidRequest, refuseOtherMembers } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { withoutUndefined } from '../../kit/json/object.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import { endHeaders, noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { askedMember, refuseAbsent } from '../../talk/contracts/members.ts';
-import { boundClassifier } from './bound-classifier.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
@@ -171,4 +173,27 @@ function simulatorHeader({ upstream }: Classifying): Record<string, string> {
   const { simulated, pool } = upstream;
   const isAll = pool?.all.every((one) => one.simulated) ?? simulated;
   return isAll ? { 'sluice-upstream': 'simulator' } : {};
+}
+
+/** Members of a bound token's request that count. The classifier says all others. */
+const OF_BOUND: ReadonlySet<string> = new Set(['classifier', 'input', 'inputs', 'stream']);
+
+/**
+ * Finds the classifier that a bound token asks.
+ *
+ * @returns whose it is, to be found; undefined for a caller whose token is not bound
+ * @throws ApiError 403 for a classifier that it may not ask, and for whatever would change what the classifier does
+ */
+export function boundClassifier(
+  { account, only }: Identity,
+  asked: Readonly<Record<string, unknown>>,
+  headers: Headers,
+): BoundName | undefined {
+  if (!only) return undefined;
+  refuseOtherMembers(Object.keys(withoutUndefined(asked)), OF_BOUND, 'classifier');
+  if (headers.has('sluice-prefix')) throw closedToBound('sluice-prefix: only the classifier decides this.');
+  const found = boundName(only.classifiers, account, String(asked.classifier));
+  if (found) return found;
+  const names = namesTold(only.classifiers);
+  throw closedToBound(`classifier: this credential may ask these classifiers alone: ${names}. Name one of them.`);
 }

@@ -25,3 +25,8 @@ export const modelByLabel = z.strictObject({
   ),
 });
 export type ModelByLabel = z.output<typeof modelByLabel>;
+
+/** @returns the models that an agent may choose, by the names that it has for them */
+export function modelsIn({ models, otherwise }: ModelByLabel): string[] {
+  return [...new Set([...Object.values(models), otherwise])];
+}

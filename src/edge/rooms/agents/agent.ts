@@ -1,4 +1,6 @@
+import { decoder } from '../../kit/http/bytes.ts';
 import { lacksRoom } from '../../kit/http/errors.ts';
+import type { AgentKind } from '../../talk/conversations/retained-agent.ts';
 import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
 import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
 import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
@@ -56,3 +58,13 @@ export function agentOf(text: string): Agent {
 export function sizeOfAgent({ text }: StoredAgent): number {
   return text.length * (1 + PARSED_SIZE);
 }
+
+/** How agents are stored in versions. */
+export const AGENTS: AgentKind<Agent> = {
+  kind: 'agent',
+  path: '/agents',
+  read: (bytes) => agentOf(decoder.decode(bytes)),
+  ofText: agentOf,
+  memorySize: sizeOfAgent,
+  memoryBytes: 8 * 1024 * 1024,
+};

@@ -3,7 +3,6 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
-import type { ModelByLabel } from '../../named/classify/model-by-label.schema.ts';
 import type { ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
 import type { StoredAgent } from './agent-definition.ts';
 
@@ -16,8 +15,3 @@ interface ModelChoosing {
 export const MODEL_CHOICE = singleSeam<ModelChoosing>()('choice');
 
 export const choiceInUse = ofRooms(() => pluggedOne(MODEL_CHOICE));
-
-/** @returns the models that an agent may choose, by the names that it has for them */
-export function modelsIn({ models, otherwise }: ModelByLabel): string[] {
-  return [...new Set([...Object.values(models), otherwise])];
-}

@@ -1,9 +1,28 @@
+import { say } from '../../money/contracts/about.ts';
+import type { ConversationPart } from '../../talk/conversations/parts.ts';
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
+import { refOf } from '../../talk/storage/rows.ts';
 import type { Room } from '../room.ts';
-import { AGENTS } from './agent-kind.ts';
+import { AGENTS } from './agent.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { AGENT_MEMBERS } from './agents.schema.ts';
-import { agentsPart } from './part.ts';
+
+/** What agents have in a conversation's object: its answers and its requests name the agent. */
+export const agentsPart: ConversationPart = {
+  open({ transcript }) {
+    const named = () => transcript.profile?.agent;
+    return {
+      about() {
+        const agent = named();
+        return say(OF_AGENT, agent ? refOf(agent) : undefined);
+      },
+      told() {
+        const agent = named();
+        return agent ? { 'sluice-agent': refOf(agent) } : {};
+      },
+    };
+  },
+};
 
 /** For the reference alone: no Worker has them in it. */
 export const AGENT_HEADER_WORDS = {

@@ -4,14 +4,14 @@ import { hidesTools } from '../../gate/identity/only.ts';
 import { finalError } from '../../kit/http/errors.ts';
 import { failedResult } from '../../talk/answers/crossing-answer.ts';
 import type { BoundCaller, CalledDecision, DecisionAnswer, Result } from '../../talk/contracts/conversation.ts';
-import { newTurnRow, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
+import { newTurnRow } from '../../talk/conversations/begin-turn.ts';
 import type { ConversationContext, ConversationPart, OpenConversation } from '../../talk/conversations/parts.ts';
 import { type CarriedLimits, type RunRequest, storedRunOf } from '../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
-import { runContextOf } from '../runs/begin-run.ts';
-import { Run } from '../runs/run.ts';
+import type { Runner } from '../../talk/turn/running-turn.ts';
+import { takeUpRun } from '../runs/begin-run.ts';
 import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
 import { takeUpCalls } from './owed-calls.ts';
 
@@ -65,8 +65,8 @@ async function decideOn(
 function continueRun(
   context: ConversationContext,
   { paused, step, requestId }: { paused: TurnRow; step: number; requestId: string },
-): Run {
-  const { transcript, alarm, now, waitUntil } = context;
+): Runner {
+  const { transcript, now } = context;
   // This throws if the deployment has no upstream. So it comes before anything is stored.
   context.upstream();
   const stored = storedRunOf(context, paused);
@@ -88,11 +88,7 @@ function continueRun(
   transcript.calls.deleteRequest(paused.seq);
   transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
   transcript.update('approvals', { continued_by: run.seq }, 'run = ? and continued_by is null', paused.seq);
-  alarm.watch(now() + WATCH_MS);
-  const going = new Run(run, planned, runContextOf(context, request, run, carried)).takeUp(step, takeUpCalls);
-  // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
-  waitUntil(Promise.resolve().then(() => going.continue()));
-  return going;
+  return takeUpRun(context, run, { request, planned, carried, step, take: takeUpCalls });
 }
 
 /** @returns what a run and the runs before it have used of their limits. The time of waiting does not count. */

@@ -1,8 +1,7 @@
 import type { Room } from '../room.ts';
 import { runsRoom } from '../runs/room.ts';
-import { approvedCall, needsApproval } from './approval.ts';
 import { APPROVAL_ROUTES } from './approvals.route.ts';
-import { requestApprovals } from './owed-calls.ts';
+import { approvedCall, needsApproval, requestApprovals } from './owed-calls.ts';
 import { approvalsPart } from './part.ts';
 
 /** Calls that wait until a person approves. */

@@ -1,7 +1,11 @@
 /** Chooses the model of an agent by a label of the question. */
 
+import type { Context } from 'hono';
+import { defaultModel } from '../../claude/pricing/default-model.ts';
 import type { ModelTable } from '../../claude/pricing/models.ts';
 import { takes } from '../../claude/pricing/takes.ts';
+import { unthinkingModels } from '../../claude/pricing/thinking-off.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
@@ -9,20 +13,19 @@ import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { type About, say } from '../../money/contracts/about.ts';
-import type { ModelByLabel } from '../../named/classify/model-by-label.schema.ts';
-import { CLASSIFIERS } from '../../named/classify/task/classifier-kind.ts';
+import { type ModelByLabel, modelsIn } from '../../named/classify/model-by-label.schema.ts';
+import { CLASSIFIERS } from '../../named/classify/task/classifier.ts';
 import { classify } from '../../named/classify/task/classify.ts';
 import { labelsOf } from '../../named/classify/task/labels.ts';
 import type { Classifying } from '../../named/classify/task/take-vote.ts';
 import { prepare } from '../../named/classify/task/task.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
-import { ownerName } from '../../named/versions/named-routes.ts';
+import { findAsked, ownerName } from '../../named/versions/named-routes.ts';
 import { parseRef } from '../../named/versions/version-ref.ts';
 import { type ChoiceAsked, type ChosenModel, OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import type { ChosenBy } from '../../talk/storage/chosen-by.schema.ts';
 import { type Chosen, type RetainedAgent, refOf } from '../../talk/storage/rows.ts';
 import type { StoredAgent } from '../agents/agent-definition.ts';
-import { modelsIn } from '../agents/choice-of-model.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
 
 /** What a model is chosen for. */
@@ -200,4 +203,32 @@ export function chosenHeader({ model, by }: Chosen, hides: boolean): Record<stri
   const said = label === null ? '' : `; label=${encodeURIComponent(label.toWellFormed())}`;
   const more = `; arm=${arm}; why=${why}${said}${classifier === null ? '' : `; classifier=${classifier}`}`;
   return { 'sluice-model-chosen': encodeURI(model.toWellFormed()) + (hides ? '' : more) };
+}
+
+/**
+ * Checks how an agent chooses its model, before it is stored.
+ *
+ * @param by who stores the agent: an account, or what stands for the deployment. Only their classifiers and the deployment's count
+ * @throws ApiError 400 for a label that the classifier does not have, or a model that would take too long to give it, 404 for a classifier that does not exist
+ */
+export async function checkChoice(c: Context<AppEnv>, agent: StoredAgent, by: string): Promise<void> {
+  const { models } = c.get('settings');
+  const choice = choiceOf(agent, models);
+  if (!choice) return;
+  const { value } = await findAsked(c, CLASSIFIERS, choice.by, [by, DEPLOYMENT]);
+  if (value.multi) {
+    throw invalidRequest(`model.by: ${choice.by} may give several labels. Name a classifier without \`multi\`.`);
+  }
+  const labelsBy = value.model === undefined ? defaultModel(models) : models.find(value.model);
+  if (labelsBy?.thinking?.default === 'always') {
+    throw invalidRequest(
+      `model.by: ${choice.by} labels by ${labelsBy.id}, which always thinks, and a question waits 5 s for its label. Store it with a model that labels without: ${unthinkingModels(models)}.`,
+    );
+  }
+  const known = new Set(value.labels.map(({ name }) => name));
+  const unknown = Object.keys(choice.models).find((label) => !known.has(label));
+  if (unknown === undefined) return;
+  throw invalidRequest(
+    `model.models: ${JSON.stringify(unknown)} is none of the labels of ${choice.by}. It has: ${[...known].join(', ')}.`,
+  );
 }

@@ -1,13 +1,24 @@
 import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
+import type { CopiedRows } from '../../talk/storage/copied-rows.ts';
 import { agentsRoom } from '../agents/room.ts';
 import type { Room } from '../room.ts';
-import { checkChoice } from './check-choice.ts';
-import { chooseForMessage } from './choose-model.ts';
+import { checkChoice, chooseForMessage } from './choose-model.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
-import { KEPT_CHOICES } from './kept-choices.ts';
 import { ModelChooser } from './model-chooser.ts';
+
+/** How models were chosen, as a rewind leaves it, and a copy has it. */
+export const KEPT_CHOICES: CopiedRows = {
+  members: ['choices', 'asksAgain'],
+  keep({ choices, asksAgain }, { last, isCut, shift }) {
+    if (!choices) return {};
+    const [first] = choices;
+    const again = isCut ? first && { arm: first.by.arm } : asksAgain;
+    const kept = choices.filter(({ turn }) => turn <= last).map((one) => ({ ...one, turn: one.turn + shift }));
+    return { choices: kept, ...(again && { asksAgain: again }) };
+  },
+};
 
 /** For the reference alone: no Worker has them in it. */
 export const CHOICE_HEADER_WORDS = {

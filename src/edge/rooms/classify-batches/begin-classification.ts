@@ -6,8 +6,10 @@ import { API_VERSION } from '../../claude/ask-message.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { inSteps, Pacer, type Steps } from '../../kit/async/in-steps.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
-import { invalidRequest, notFound } from '../../kit/http/errors.ts';
+import { ApiError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import { callerOf } from '../../kit/objects/call-object.ts';
+import { classificationStub, type ObjectPlace } from '../../kit/objects/stubs.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { BatchWork } from '../../named/classify/classify.route.ts';
 import type { KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
@@ -17,10 +19,14 @@ import type { Task } from '../../named/classify/task/task.ts';
 import { MOST_ITEMS } from '../batches/batches.schema.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { createBatch, newBatchId } from '../batches/create-batch.ts';
-import type { BatchContext } from '../batches/item.ts';
 import { BATCHES_PATH } from '../batches/upstream-batches.ts';
-import { callLabels } from './call-classification.ts';
-import type { InputFault, LabelCounts, TakenInput } from './contracts/classification.ts';
+import type {
+  ClassificationObject,
+  InputFault,
+  LabelCounts,
+  LabelMethods,
+  TakenInput,
+} from './contracts/classification.ts';
 
 /** The most inputs, and the most characters of their ids, that go to the object in one call. */
 const TAKEN_AT_ONCE = 1_000;
@@ -159,7 +165,7 @@ async function giveInputs({ inputs, items, faults, hashes, known }: Plan, place:
 }
 
 /** @returns a request that makes the batch, as if the caller had sent it */
-function contextOfBatch(c: Context<AppEnv>, plan: Plan, task: Task): BatchContext {
+function contextOfBatch(c: Context<AppEnv>, plan: Plan, task: Task) {
   const { origin, pathname } = new URL(c.req.url);
   const headers = new Headers(c.req.raw.headers);
   for (const name of NOT_PASSED_ON) headers.delete(name);
@@ -196,4 +202,22 @@ async function* bodyOfBatch({ inputs, items, known }: Plan, task: Task): AsyncGe
     }
   }
   yield `${chunk}]}`;
+}
+
+/** Calls the object of a classification by batch, and again if the call was lost. @throws ObjectUnreachable 503 */
+export const callClassification = callerOf<ObjectPlace<'CLASSIFICATION'>, ClassificationObject>(
+  'classification',
+  (place) => classificationStub(place.env, place.settings, place),
+);
+
+/** Calls what a batch of labels has in its object. @throws ApiError 503; 409 where the object is without that room */
+export async function callLabels<Name extends keyof LabelMethods>(
+  place: BatchPlace,
+  method: Name,
+  ...args: Parameters<LabelMethods[Name]>
+): Promise<Awaited<ReturnType<LabelMethods[Name]>>> {
+  const result = await callBatch(place, (batch) => batch.part(method, ...args));
+  // `part` hands on what the method returns.
+  if (result.ok) return result.value as Awaited<ReturnType<LabelMethods[Name]>>;
+  throw new ApiError(result.error.type, result.error.message, result.error);
 }

@@ -12,8 +12,7 @@ import { RESULTS_MS } from '../batches/journal.ts';
 import { resultLines } from '../batches/read-results.ts';
 import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
 import type { ClassificationObject, LabelCounts, LabelTask, ResultPage } from './contracts/classification.ts';
-import { shownLabels } from './label-report.ts';
-import { countOutcomes, LabelWriter, resultPage } from './label-results.ts';
+import { countOutcomes, LabelWriter, resultPage, shownLabels } from './label-results.ts';
 import { LabelTables } from './label-tables.ts';
 
 /** A request that was making one is dead when it is silent for this time. */

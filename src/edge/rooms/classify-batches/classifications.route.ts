@@ -7,8 +7,7 @@ import type { ClassificationReport } from '../../named/classify/classifications-
 import type { BatchWork } from '../../named/classify/classify.route.ts';
 import { callBatch } from '../batches/call-batch.ts';
 import type { BatchState } from '../batches/contracts/batch.ts';
-import { beginClassification } from './begin-classification.ts';
-import { callClassification, callLabels } from './call-classification.ts';
+import { beginClassification, callClassification, callLabels } from './begin-classification.ts';
 import type { ResultPage } from './contracts/classification.ts';
 
 const PATH = '/classifications';

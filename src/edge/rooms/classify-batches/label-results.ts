@@ -1,15 +1,17 @@
 /** Turns the batch's answers into the answers of `/classify`. */
 
-import type { Usage } from '../../claude/pricing/cost.ts';
+import { type Nanodollars, toUsd, type Usage } from '../../claude/pricing/cost.ts';
 import { reportOf } from '../../claude/usage/usage-report.ts';
 import { Pacer } from '../../kit/async/in-steps.ts';
+import { isoTimeOrNull } from '../../kit/http/times.ts';
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import { resultOf } from '../../named/classify/classify.route.ts';
 import type { ClassifyResult, ClassifyUsage, KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
 import { elected } from '../../named/classify/task/classify.ts';
 import { type AnswerFault, readChoice } from '../../named/classify/task/prompt.ts';
 import { Total } from '../../named/classify/task/total.ts';
-import type { InputFault, LabelTask, ResultPage } from './contracts/classification.ts';
+import type { InputFault, LabelCounts, LabelTask, ResultPage } from './contracts/classification.ts';
 import type { LabelTables, ResultParts, VoteAnswer } from './label-tables.ts';
 
 /** The `custom_id` of a vote about an item. That of the last release ended with a mark of its batch. */
@@ -132,4 +134,37 @@ function resultOfParts(parts: ResultParts, task: LabelTask): Omit<ClassifyResult
 export function electedOf(votes: readonly VoteAnswer[], task: LabelTask): KeptAnswer | undefined {
   const choices = votes.flatMap((vote) => ('error' in vote ? [] : [vote]));
   return choices.length === 0 ? undefined : elected(task, choices);
+}
+
+interface Reported {
+  model: string;
+  version: string | null;
+  id: string;
+  batch: string;
+  isEnded: boolean;
+  counts: LabelCounts & { labelled?: number; failed?: number };
+  usage?: ClassificationReport['usage'] | undefined;
+  cost?: Nanodollars | undefined;
+  createdAt: number;
+  cancelAt?: number | undefined;
+  endedAt?: number | undefined;
+}
+
+/** @returns the state of a classification. The address of its results depends on the caller. */
+export function shownLabels(reported: Reported): ClassificationReport {
+  const { id, isEnded, version, model, counts, batch, cancelAt, usage, cost, createdAt, endedAt } = reported;
+  return {
+    id,
+    type: 'classification_batch',
+    status: isEnded ? 'ended' : cancelAt === undefined ? 'in_progress' : 'canceling',
+    classifier: version,
+    model,
+    counts: { labelled: 0, failed: 0, ...counts, processing: isEnded ? 0 : counts.inputs },
+    batch: counts.requests > 0 ? batch : null,
+    usage: isEnded ? (usage ?? new Total().usage) : null,
+    cost_usd: isEnded && cost !== undefined ? toUsd(cost) : null,
+    created_at: new Date(createdAt).toISOString(),
+    ended_at: isoTimeOrNull(endedAt),
+    results_url: null,
+  };
 }

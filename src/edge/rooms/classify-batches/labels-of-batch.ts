@@ -3,8 +3,7 @@ import type { ClassificationReport } from '../../named/classify/classifications-
 import type { KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
 import type { BatchLabels, BatchRecord } from '../batches/batch-record.ts';
 import type { LabelMethods, ResultPage, TakenInput } from './contracts/classification.ts';
-import { shownLabels } from './label-report.ts';
-import { countOutcomes, electedOf, LabelWriter, resultPage } from './label-results.ts';
+import { countOutcomes, electedOf, LabelWriter, resultPage, shownLabels } from './label-results.ts';
 import { LabelTables } from './label-tables.ts';
 
 /** How many writes of KV one alarm makes. */

@@ -9,7 +9,7 @@ import { noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { answerResults, classifyingIn } from '../../named/classify/classify.route.ts';
 import { formatAsked, type StreamedResult } from '../../named/classify/result-stream.ts';
-import { CLASSIFIERS } from '../../named/classify/task/classifier-kind.ts';
+import { CLASSIFIERS } from '../../named/classify/task/classifier.ts';
 import type { Classifying } from '../../named/classify/task/take-vote.ts';
 import { prepare } from '../../named/classify/task/task.ts';
 import { Total } from '../../named/classify/task/total.ts';

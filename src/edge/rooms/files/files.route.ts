@@ -11,9 +11,8 @@ import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import type { FileRow } from '../../money/contracts/belongings.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { readDescription } from './describe-file.ts';
 import { downloadFile } from './download-file.ts';
-import { describedFiles, filesQuery } from './files.schema.ts';
+import { describedFiles, filesQuery, readDescription } from './files.schema.ts';
 import { uploadFile } from './upload-file.ts';
 
 const MOST_FILE_IDS = 100;

@@ -1,5 +1,6 @@
 import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
+import type { FileDescription } from '../../money/contracts/belongings.ts';
 
 /** What this edge reads of the upstream's description of a file. */
 export const describedFile = z.looseObject({
@@ -15,3 +16,11 @@ export const filesQuery = z.object({
   ...pageSchema.shape,
   page: z.optionally(z.string().check(z.minLength(1)), 'The `next_page` of the page before.'),
 });
+
+/** @returns a file as its account keeps it; undefined for what does not describe one */
+export function readDescription(answer: unknown): FileDescription | undefined {
+  const { data: file } = describedFile.safeParse(answer);
+  if (!file) return undefined;
+  const at = Date.parse(file.expires_at ?? '');
+  return { id: file.id, bytes: file.size_bytes, expiresAt: Number.isNaN(at) ? null : at, text: JSON.stringify(file) };
+}

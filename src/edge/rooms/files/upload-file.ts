@@ -13,7 +13,7 @@ import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { FORM_BYTES } from '../../money/account/tend-files.ts';
 import type { UploadEnd, UploadReport } from '../../money/contracts/belongings.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { readDescription } from './describe-file.ts';
+import { readDescription } from './files.schema.ts';
 
 /** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
 function formLength({ headers, body }: Request, most: number): number | undefined {

@@ -4,7 +4,7 @@ import { base64Bytes, bytesOfBase64, encoder, isBase64 } from '../../kit/http/by
 import { imageTypeOf } from '../../kit/http/image-type.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
-import type { CallOptions } from '../runs/called-kind.ts';
+import type { CalledKind, CallOptions } from '../runs/called-kind.ts';
 import {
   failedCall,
   growingRoom,
@@ -17,10 +17,29 @@ import {
   tooMuch,
   tooMuchTogether,
 } from '../runs/tool-result.ts';
-import { headersOf } from '../runs/tools/addresses.ts';
-import type { McpRun } from './mcp.schema.ts';
+import { atAddress, faultAtAddress, headersOf } from '../runs/tools/addresses.ts';
+import { type McpRun, mcpRunSchema, mcpServer, mcpServerSchema, mcpTool } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
-import type { McpSessions } from './sessions.ts';
+import { McpSessions } from './session.ts';
+import { storedServers } from './stored-servers.ts';
+
+const MCP_IS_STORED =
+  'run.mcp: the tools of an MCP server are listed when they are stored. Store it with PUT /prefixes/:name or PUT /agents/:name, and name that here.';
+
+/** Tools of MCP servers. They occur only in what is stored. */
+export const mcpKind: CalledKind<McpRun> = {
+  member: 'mcp',
+  names: () => [mcpRunSchema, mcpServerSchema].flatMap(({ shape }) => Object.keys(shape)),
+  fault: (tool, sender) => {
+    const schema = isObject(tool.run) && Object.hasOwn(tool.run, 'tool') ? mcpTool : mcpServer;
+    return faultAtAddress(tool, sender, sender.isStored ? schema : MCP_IS_STORED);
+  },
+  stored: storedServers,
+  callsOf: () => {
+    const sessions = new McpSessions();
+    return { call: atAddress<McpRun>((...given) => callMcp(sessions, ...given)), close: () => sessions.close() };
+  },
+};
 
 /** The most bytes of one answer as it comes: the largest image in base64, and the longest text. */
 const MOST_ANSWER_BYTES = 6_500_000;

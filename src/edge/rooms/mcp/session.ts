@@ -1,5 +1,6 @@
 /** Speaks MCP with a server over Streamable HTTP, as a client that uses only tools. */
 
+import { orAborted } from '../../kit/async/or-aborted.ts';
 import { pause } from '../../kit/async/pause.ts';
 import { toBase64, utf8 } from '../../kit/http/bytes.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
@@ -225,4 +226,52 @@ function resultIn({ result, error }: Json): Json {
     throw new McpFault('It asks for something in between, which this edge cannot give.');
   }
   return result;
+}
+
+/** Milliseconds that a server may take to open a session. */
+const OPENING_MS = 30_000;
+
+/** The sessions of a run: one for each server, opened at its first call. */
+export class McpSessions {
+  readonly #opened = new Map<string, Promise<McpSession>>();
+  readonly #closed = new AbortController();
+
+  /**
+   * Returns the session with a server. Calls at the same time share its opening, so the end of one call must not stop the
+   * opening.
+   *
+   * @param key identifies the server and its headers
+   * @throws as `McpSession.open`; the reason of the signal
+   */
+  async get(key: string, server: McpServer, signal: AbortSignal): Promise<McpSession> {
+    let opening = this.#opened.get(key);
+    if (!opening) {
+      opening = McpSession.open(server, AbortSignal.any([this.#closed.signal, AbortSignal.timeout(OPENING_MS)]));
+      this.#opened.set(key, opening);
+      opening.catch(() => this.#forget(key, opening));
+    }
+    return await orAborted(opening, signal);
+  }
+
+  /** Forgets a session that its server has lost. */
+  async drop(key: string, session: McpSession): Promise<void> {
+    const opening = this.#opened.get(key);
+    if (opening && (await opening) === session) this.#forget(key, opening);
+  }
+
+  /** Ends all sessions. */
+  close(): void {
+    this.#closed.abort();
+    for (const opening of this.#opened.values()) {
+      opening.then(
+        (session) => session.close(),
+        () => {},
+      );
+    }
+    this.#opened.clear();
+  }
+
+  #forget(key: string, opening: Promise<McpSession> | undefined): void {
+    if (this.#opened.get(key) === opening) this.#opened.delete(key);
+  }
 }

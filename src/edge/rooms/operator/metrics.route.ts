@@ -1,8 +1,7 @@
 import { upstreamFor } from '../../claude/upstream.ts';
 import { route } from '../../gate/auth/route.ts';
-import { METRICS } from '../../health/told.ts';
+import { type Family, METRICS } from '../../health/told.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
-import { expositionOf, OPEN_METRICS } from './exposition.ts';
 import { isolateFamilies } from './isolate-families.ts';
 
 /** Metrics for Prometheus: what rooms tell, such as the sums of the deployment's pool, and the counts of this isolate. */
@@ -15,3 +14,24 @@ export const METRICS_ROUTES = [
     });
   }),
 ];
+
+export const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
+
+/** @returns the text of these metrics, each name of which must be there once */
+export function expositionOf(families: readonly Family[]): string {
+  const lines = families.flatMap(({ name, type, help, samples }) => [
+    `# HELP ${name} ${escaped(help)}`,
+    `# TYPE ${name} ${type}`,
+    ...samples.map(({ suffix = '', labels = {}, value }) => `${name}${suffix}${labelsIn(labels)} ${value}`),
+  ]);
+  return `${lines.join('\n')}\n# EOF\n`;
+}
+
+function labelsIn(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+}
+
+function escaped(text: string): string {
+  return text.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n');
+}

@@ -6,19 +6,19 @@ import { accountRequestOf } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
 import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
 import { ownerOfTool } from '../../talk/conversations/named-beginning.ts';
-import type { ConversationContext } from '../../talk/conversations/parts.ts';
+import type { ConversationContext, ConversationPart } from '../../talk/conversations/parts.ts';
 import { retainedAgent } from '../../talk/conversations/retained-agent.ts';
 import { type CarriedLimits, type RunRequest, storedRunOf } from '../../talk/conversations/stored-run.ts';
-import type { NextRequest } from '../../talk/history/next-request.ts';
+import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { CrashedRun } from '../../talk/turn/crashed-run.ts';
 import { isRefused } from '../../talk/turn/running-turn.ts';
-import { resumedRun } from './resumed-run.ts';
+import { resumedRun } from './calls-again.ts';
 import { Run } from './run.ts';
 import type { RunContext } from './run-context.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
-export function beginRun(
+function beginRun(
   context: ConversationContext,
   request: TurnRequest,
   planned: NextRequest,
@@ -35,7 +35,7 @@ export function beginRun(
 }
 
 /** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
-export function runContextOf(
+function runContextOf(
   context: ConversationContext,
   request: RunRequest,
   run: TurnRow,
@@ -113,7 +113,7 @@ function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
 }
 
 /** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
-export function resumeRun(context: ConversationContext, crashed: CrashedRun): Run | undefined {
+function resumeRun(context: ConversationContext, crashed: CrashedRun): Run | undefined {
   const { transcript, now } = context;
   const { row } = crashed.turn;
   const stored = storedRunOf(context, row);
@@ -123,7 +123,39 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun): Ru
   context.maintenance.settlements.resumeRun(row);
   const resumed = resumedRun(crashed, transcript);
   const run = new Run(row, planned, runContextOf(context, request, row, carried), resumed);
-  // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
-  context.waitUntil(Promise.resolve().then(() => run.goOnAfterCrash(resumed)));
+  return begunSoon(context, run, () => run.goOnAfterCrash(resumed));
+}
+
+/** A run that goes on with the decided calls of a step, and what the runs before it have used. */
+interface TakenUp {
+  request: RunRequest;
+  planned: PlannedRun;
+  carried: CarriedLimits;
+  step: number;
+  take: Parameters<Run['takeUp']>[1];
+}
+
+/** Begins a stored run with the decided calls of a step. It runs without a listener. */
+export function takeUpRun(
+  context: ConversationContext,
+  row: TurnRow,
+  { request, planned, carried, step, take }: TakenUp,
+): Run {
+  context.alarm.watch(context.now() + WATCH_MS);
+  const run = new Run(row, planned, runContextOf(context, request, row, carried)).takeUp(step, take);
+  return begunSoon(context, run, () => run.continue());
+}
+
+/** Begins a moment later, because a run may end at once: before that the caller must have noted it as the running turn. */
+function begunSoon({ waitUntil }: ConversationContext, run: Run, begin: () => Promise<void>): Run {
+  waitUntil(Promise.resolve().then(begin));
   return run;
 }
+
+/** What runs have in a conversation's object: they begin where the edge calls tools, and go on after a crash. */
+export const runsPart: ConversationPart = {
+  open: (context) => ({
+    run: ({ request }, planned, row) => beginRun(context, request, planned, row),
+    resume: (crashed) => resumeRun(context, crashed),
+  }),
+};

@@ -1,29 +1,76 @@
-/** Finds, after a crash, which calls of the last step are made again, and which must not be made again. */
+/** Finds where a run goes on after a crash: which calls of its last step are made again, and which must not be. */
 
-import { asText } from '../../kit/json/object.ts';
-import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
+import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import { numberOfTry } from '../../money/admission/admission.ts';
+import { EDGE } from '../../talk/contracts/edge-server.ts';
+import type { SpentSoFar } from '../../talk/conversations/stored-run.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { toolsAskedIn } from '../../talk/storage/turn-queries.ts';
-import { HIDDEN_BY_CRASH } from '../../talk/turn/crashed-run.ts';
+import { isAnswered, toolsAskedIn, turnAt } from '../../talk/storage/turn-queries.ts';
+import { type CrashedRun, HIDDEN_BY_CRASH } from '../../talk/turn/crashed-run.ts';
 import { calledKindOf } from './called-kind.ts';
 import { CUT_SHORT, type Following } from './following.ts';
 import { type PlannedCall, pauseInUse, type TakenUpCalls } from './pauses.ts';
-import type { ResumedRun } from './resumed-run.ts';
-import type { ShownRun } from './shown-run.ts';
-import { failedCall, type ToolResult } from './tool-result.ts';
+import type { RunCalls } from './run-calls.ts';
+import { failedCall } from './tool-result.ts';
 
-interface InterruptedRun {
-  transcript: Transcript;
-  shown: ShownRun;
-  tools: ReadonlyMap<string, ToolRun>;
-  now(): number;
-  /** Stores and shows a result for a call that is not made again. */
-  answer(call: PlannedCall, result: ToolResult): void;
+/** A run that goes on after a crash. */
+export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown'> {
+  /** How many blocks were shown, and which of them were not ended. */
+  blocks: number;
+  open: number[];
+  /** The ids of calls that were shown but never made, because their step was not stored. */
+  unmade: string[];
+  spent: SpentSoFar;
+  /** The number of its last step, and the highest known number of a try. */
+  number: number;
+  tries: number;
+  /** The last step whose answer is kept, whole or in part. */
+  last: TurnRow | undefined;
+  /** Whether the beginning of the message was shown. */
+  hasBegun: boolean;
+}
+
+export function resumedRun(
+  { turn, events, owed, steps, calls, spent: cost, unknown }: CrashedRun,
+  transcript: Transcript,
+): ResumedRun {
+  const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
+  const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
+  const unmade = new Set(
+    idsShown(events, ({ type, server_name, id }) => type === 'mcp_tool_use' && server_name === EDGE && id),
+  );
+  for (const id of idsShown(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
+    unmade.delete(id);
+  for (const { toolUseId } of owed) unmade.delete(toolUseId);
+  for (const { id } of calls) unmade.delete(id);
+  // Of a step that was interrupted only its question may be left. Then the next step answers that.
+  const answers = steps.filter(
+    ({ status, seq }) => status !== 'failed' && (status !== 'interrupted' || isAnswered(transcript, seq)),
+  );
+  const { continues } = turn;
+  return {
+    ...{ turn, unknown, blocks: started.length, unmade: [...unmade] },
+    open: started.filter((index) => !ended.includes(index)),
+    spent: { steps: answers.length, calls: calls.length, cost },
+    number: Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1)))),
+    tries: Math.max(0, ...steps.map(({ grant, requestId }) => numberOfTry(grant?.requestId ?? requestId))),
+    last: answers.at(-1) ?? (continues === undefined ? undefined : turnAt(transcript, continues)),
+    hasBegun: events.some(({ type }) => type === 'message_start'),
+  };
+}
+
+/** @returns the ids of blocks in a log. @param idOf the id of a block; something else for blocks to leave out */
+function idsShown(events: readonly Json[], idOf: (block: Json) => unknown): string[] {
+  return events.flatMap(({ content_block: block }) => {
+    const id = isObject(block) && idOf(block);
+    return typeof id === 'string' ? [id] : [];
+  });
 }
 
 /** Shows that a run goes on after a crash. @returns what is left to do */
-export function followingCrash({ open, unmade, last }: ResumedRun, run: InterruptedRun): Following {
-  const { shown, now } = run;
+export function followingCrash({ open, unmade, last }: ResumedRun, runCalls: RunCalls): Following {
+  const { shown, now } = runCalls.run;
   for (const index of open) shown.add('content_block_stop', { index });
   // The first event after the gap. A listener that resumes inside the gap begins here.
   shown.add('ping', {});
@@ -32,7 +79,7 @@ export function followingCrash({ open, unmade, last }: ResumedRun, run: Interrup
     shown.showResult(id, failedCall(CUT_SHORT));
   }
   shown.log.store({ at: now(), unseenMs: 0 });
-  const again = last && callsAgain(last.seq, run);
+  const again = last && callsAgain(last.seq, runCalls);
   return again ? { kind: 'calls', ...again } : { kind: 'step' };
 }
 
@@ -42,7 +89,8 @@ export function followingCrash({ open, unmade, last }: ResumedRun, run: Interrup
  * @returns the calls to make, and whether the step also called tools of the client; undefined if the edge has no calls to
  * make
  */
-function callsAgain(step: number, { transcript, shown, tools, now, answer }: InterruptedRun): TakenUpCalls | undefined {
+function callsAgain(step: number, runCalls: RunCalls): TakenUpCalls | undefined {
+  const { transcript, shown, tools, now } = runCalls.run;
   const rows = transcript.calls.of(step);
   if (rows.length === 0) return undefined;
   const asked = toolsAskedIn(transcript, step);
@@ -65,7 +113,7 @@ function callsAgain(step: number, { transcript, shown, tools, now, answer }: Int
       transcript.calls.beginAgain(row, now());
       return [call];
     }
-    answer(planned, failedCall(HIDDEN_BY_CRASH));
+    runCalls.answer(planned, failedCall(HIDDEN_BY_CRASH));
     return [];
   });
   return { calls, asksClient: asked.length > rows.length };

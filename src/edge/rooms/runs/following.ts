@@ -1,14 +1,12 @@
 /** Decides what follows a step of a run. */
 
 import { isBusyType } from '../../money/admission/what-limited.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import type { EndOfRun } from './end-run.ts';
-import type { RunMeter } from './limits.ts';
 import { MOST_PAUSES, pauseBy } from './next-step.ts';
 import type { TakenUpCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
-import type { ShownRun, StepLog } from './shown-run.ts';
+import type { StepLog } from './shown-run.ts';
 import { failedCall } from './tool-result.ts';
 
 /** What follows a step: calls of its tools, the next step, or the same step again. */
@@ -18,11 +16,7 @@ export type Following = ({ kind: 'calls' } & TakenUpCalls) | { kind: 'step' | 'a
 interface EndedStep {
   runner: Pick<TurnRunner, 'turn' | 'failure'>;
   log: StepLog;
-  transcript: Transcript;
-  shown: ShownRun;
-  meter: RunMeter;
   calls: RunCalls;
-  isStopped: boolean;
   /** Whether a step of the run is part of the history. */
   isPart: boolean;
   /** How the run ends now, if it was stopped or may not go on. */
@@ -63,7 +57,8 @@ export function followingOf(step: EndedStep): Following | { end: EndOfRun } {
 }
 
 /** @returns the calls of a step that are to be made; undefined if there are none */
-function callsOfStep({ runner, transcript, shown, meter, calls, isStopped }: EndedStep): Following | undefined {
+function callsOfStep({ runner, calls }: EndedStep): Following | undefined {
+  const { transcript, shown, meter, signal } = calls.run;
   const { row, builder } = runner.turn;
   const asked = builder.blocks
     .filter(({ value, broken }) => value.type === 'tool_use' && !broken)
@@ -74,7 +69,7 @@ function callsOfStep({ runner, transcript, shown, meter, calls, isStopped }: End
     const block = own.find((one) => one.id === id);
     return block ? [{ turn, n, block, tries }] : [];
   });
-  if (builder.stopReason === 'tool_use' && named.length > 0 && !isStopped) {
+  if (builder.stopReason === 'tool_use' && named.length > 0 && !signal.aborted) {
     const allowed = named.filter((call) => meter.addCall(call.block));
     for (const call of named) if (!allowed.includes(call)) calls.answer(call, failedCall(NOT_CALLED));
     return { kind: 'calls', calls: allowed, asksClient: own.length < asked.length };

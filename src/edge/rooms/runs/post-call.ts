@@ -9,8 +9,8 @@ import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
 import { imageTypeOf } from '../../kit/http/image-type.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { CallOptions } from './called-kind.ts';
-import type { HttpRun } from './runs.schema.ts';
+import type { CalledKind, CallOptions } from './called-kind.ts';
+import { type HttpRun, runSchema, runTool } from './runs.schema.ts';
 import {
   failedCall,
   growingRoom,
@@ -24,7 +24,16 @@ import {
   tooMuch,
   tooMuchTogether,
 } from './tool-result.ts';
-import { headersOf } from './tools/addresses.ts';
+import { atAddress, faultAtAddress, headersOf } from './tools/addresses.ts';
+
+/** Tools at addresses that the operator has allowed. */
+export const httpKind: CalledKind<HttpRun> = {
+  member: 'url',
+  names: () => Object.keys(runSchema.shape),
+  asked: [runSchema],
+  fault: (tool, sender) => faultAtAddress(tool, sender, runTool),
+  callsOf: () => ({ call: atAddress(postCall) }),
+};
 
 /**
  * Calls a tool by a signed POST.

@@ -1,8 +1,8 @@
 import { toolSecretsOf } from '../../gate/settings/tool-secrets.ts';
 import type { Room } from '../room.ts';
-import { runsPart } from './part.ts';
+import { runsPart } from './begin-run.ts';
+import { httpKind } from './post-call.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
-import { httpKind } from './tools/http-kind.ts';
 import { workerKind } from './tools/worker-kind.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
 

@@ -38,11 +38,11 @@ const NOT_HOLDING = 'This tool was not called: the credential that began the run
 
 /** Makes the calls of a run, step by step. */
 export class RunCalls {
-  readonly #run: CallingRun;
+  readonly run: CallingRun;
   readonly #calls = new Map<CalledKind, KindCalls>();
 
   constructor(run: CallingRun) {
-    this.#run = run;
+    this.run = run;
   }
 
   /** Makes the calls of a step. Never rejects. */
@@ -50,16 +50,16 @@ export class RunCalls {
     const waiting = [...calls];
     const [first] = calls;
     // Some may already have a result from before a crash.
-    const before = first ? this.#run.transcript.calls.of(first.turn).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
+    const before = first ? this.run.transcript.calls.of(first.turn).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
     const room = { left: MOST_STEP_BYTES - before };
     this.#reserveShares(calls);
     const work = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
-        await this.#run.ask();
-        const beganAt = this.#run.now();
+        await this.run.ask();
+        const beganAt = this.run.now();
         if (call.subagent) {
           call.subagent.conversation ??= await this.#kindOf(call)?.apart?.(this.#named(call));
-          this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
+          this.run.transcript.calls.begin(rowOfCall(call), beganAt);
         }
         const share = newShare();
         try {
@@ -69,7 +69,7 @@ export class RunCalls {
         }
       }
     };
-    await Promise.all(Array.from({ length: Math.min(this.#run.meter.parallel, calls.length) }, work));
+    await Promise.all(Array.from({ length: Math.min(this.run.meter.parallel, calls.length) }, work));
   }
 
   /**
@@ -77,7 +77,7 @@ export class RunCalls {
    * one, so that the run itself can go on. A subagent that was begun before a crash keeps its share.
    */
   #reserveShares(calls: readonly PlannedCall[]): void {
-    const { meter } = this.#run;
+    const { meter } = this.run;
     const subagents = calls.filter((call) => this.#kindOf(call)?.apart);
     const fresh = subagents.filter(({ subagent }) => subagent === undefined);
     const taken = subagents.reduce((sum, { subagent }) => sum + (subagent?.most ?? 0), 0);
@@ -87,21 +87,21 @@ export class RunCalls {
   }
 
   #kindOf({ block }: PlannedCall): CalledKind | undefined {
-    return calledKindOf(this.#run.tools.get(asText(block.name)));
+    return calledKindOf(this.run.tools.get(asText(block.name)));
   }
 
   #named({ block }: PlannedCall): CallName {
-    const { conversation, turn } = this.#run;
+    const { conversation, turn } = this.run;
     return { conversation, turn, tool_use_id: asText(block.id) };
   }
 
   /** @returns whether a call waits until somebody has decided. */
   waits({ block, isApproved = false }: PlannedCall): boolean {
-    return !isApproved && pauseInUse()?.holds(this.#run.tools.get(asText(block.name)), block.input) === true;
+    return !isApproved && pauseInUse()?.holds(this.run.tools.get(asText(block.name)), block.input) === true;
   }
 
   async #make(planned: PlannedCall, room: ResultRoom, share: RoomShare): Promise<ToolResult> {
-    const { settings, account, conversation, turn, tools, meter, transcript, signal, now, isOver } = this.#run;
+    const { settings, account, conversation, turn, tools, meter, transcript, signal, now, isOver } = this.run;
     const { block, subagent } = planned;
     const { id, name, input } = block;
     const run = tools.get(asText(name));
@@ -121,10 +121,10 @@ export class RunCalls {
     const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
     const options = {
       ...{ settings, fetch: fetchTool, now: now(), leftMs, signal, room },
-      hold: (bytes: number) => takeRoom(share, bytes, meter.leftMs(now()), this.#run),
+      hold: (bytes: number) => takeRoom(share, bytes, meter.leftMs(now()), this.run),
       apart: subagent && { share: subagent, noteShare, isAgain, isLate },
     };
-    const calls = getOrMake(this.#calls, kind, () => kind.callsOf(this.#run));
+    const calls = getOrMake(this.#calls, kind, () => kind.callsOf(this.run));
     return await callTool(call, run, options, calls);
   }
 
@@ -134,8 +134,8 @@ export class RunCalls {
   }
 
   /** Stores a call's result, and shows it. */
-  answer(call: PlannedCall, result: ToolResult, beganAt = this.#run.now()): void {
-    const { transcript, shown, meter, now } = this.#run;
+  answer(call: PlannedCall, result: ToolResult, beganAt = this.run.now()): void {
+    const { transcript, shown, meter, now } = this.run;
     const { content, isError, bytes, cost = 0 } = result;
     const { id, subagent, ...row } = rowOfCall(call);
     meter.addSubagent(cost);

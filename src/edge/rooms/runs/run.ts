@@ -20,13 +20,12 @@ import type { Started } from '../../talk/turn/read-buffered-answer.ts';
 import { isPartOfHistory, type RunTurn } from '../../talk/turn/run-turn.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
-import { followingCrash } from './calls-again.ts';
+import { followingCrash, type ResumedRun } from './calls-again.ts';
 import { type EndOfRun, endRun, showClientCalls } from './end-run.ts';
 import { type Following, followingOf } from './following.ts';
 import { RunMeter } from './limits.ts';
 import { bodyOfStep, bytesOfStep, costOf, pauseBeforeTry } from './next-step.ts';
 import { type PlannedCall, pauseInUse, type TakenUpCalls, type TakingRun } from './pauses.ts';
-import type { ResumedRun } from './resumed-run.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
@@ -215,20 +214,8 @@ export class Run implements Runner {
     this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) this.#isInterrupted = false;
     const following = followingOf({
-      ...{
-        runner,
-        log,
-        transcript: this.#context.transcript,
-        shown: this.#shown,
-        meter: this.#meter,
-        calls: this.#calls,
-      },
-      ...{
-        isStopped: this.#abort.signal.aborted,
-        isPart: isPartOfHistory(this.turn),
-        ending: this.#ending,
-        pauses: this.#pauses,
-      },
+      ...{ runner, log, calls: this.#calls, pauses: this.#pauses },
+      ...{ isPart: isPartOfHistory(this.turn), ending: this.#ending },
     });
     this.#following = 'end' in following ? undefined : following;
     if ('end' in following) this.#finish(following.end);
@@ -322,17 +309,13 @@ export class Run implements Runner {
   /** Goes on where a crash has left the run. */
   #restore(crashed: ResumedRun): void {
     const { last, number, tries } = crashed;
-    const { transcript, now } = this.#context;
     this.#number = number + 1;
     this.#model = this.#otherModel(last?.model);
     // Later tries may have been admitted without their names being stored.
     this.#nextTry = tries + SKIPPED_TRIES;
     this.#isInterrupted = last?.status === 'interrupted';
     this.#called = last?.seq;
-    this.#following = followingCrash(crashed, {
-      ...{ transcript, now, shown: this.#shown, tools: this.#planned.tools.runs },
-      answer: (call, result) => this.#calls.answer(call, result),
-    });
+    this.#following = followingCrash(crashed, this.#calls);
   }
 
   /** @returns the model if it differs from the one that the run asked for; undefined otherwise */

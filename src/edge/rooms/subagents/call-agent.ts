@@ -6,6 +6,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { orAborted } from '../../kit/async/or-aborted.ts';
 import { jittered, pause } from '../../kit/async/pause.ts';
+import { encoder, sha256Hex } from '../../kit/http/bytes.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { callObject } from '../../kit/objects/call-object.ts';
@@ -17,10 +18,10 @@ import type {
   SubagentOutcome,
   TurnRequest,
 } from '../../talk/contracts/conversation.ts';
+import { SUBAGENT_ID } from '../../talk/conversations/conversations.schema.ts';
 import { errorIn } from '../../talk/turn/turn-ending.ts';
-import type { ApartCall, RunCaller } from '../runs/called-kind.ts';
-import { failedCall, type ToolCall, type ToolResult } from '../runs/tool-result.ts';
-import { resultOfSubagent, subagentId } from './subagent-result.ts';
+import type { ApartCall, CallName, RunCaller } from '../runs/called-kind.ts';
+import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../runs/tool-result.ts';
 import type { AgentRun } from './subagents.schema.ts';
 
 interface AgentOptions extends ApartCall {
@@ -195,4 +196,43 @@ function taskBody(task: string, most: Nanodollars | undefined, ms: number): stri
     ...(most === undefined ? {} : { max_usd: most / 1e9 }),
     ...(Number.isFinite(ms) ? { max_seconds: Math.max(1, Math.ceil(ms / 1_000)) } : {}),
   });
+}
+
+/** @returns the id of a subagent's conversation, made from the name of its call. */
+export async function subagentId({ conversation, turn, tool_use_id }: CallName): Promise<string> {
+  const digest = await sha256Hex(encoder.encode(JSON.stringify([conversation, turn, tool_use_id])));
+  return SUBAGENT_ID + digest.slice(0, 32);
+}
+
+/**
+ * Makes the result of a call from the outcome of its subagent.
+ *
+ * @param outcome undefined if the subagent could not be reached
+ * @param whyStopped a sentence if its run has stopped it; empty otherwise
+ */
+export function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
+  const fault = outcome ? whyUndone(outcome, whyStopped) : `The subagent could not be reached. ${whyStopped}`.trim();
+  const { text = '' } = outcome ?? {};
+  const said = text.trim() === '' ? '' : text;
+  const content = fault === undefined ? said || NO_CONTENT : fault + (said && ` What it said:\n\n${said}`);
+  const bytes = encoder.encode(content).length;
+  if (bytes > MOST_TEXT_BYTES) return failedCall(`The subagent answered with more than ${MOST_TEXT_BYTES} bytes.`);
+  return { content, isError: fault !== undefined, bytes };
+}
+
+/** @returns why a subagent has not done its task; undefined if it has */
+function whyUndone(
+  { status, paused, stop_reason: reason, error }: SubagentOutcome,
+  whyStopped: string,
+): string | undefined {
+  if (status === 'running' || status === 'stopped') return `The subagent was stopped. ${whyStopped}`.trim();
+  if (status === 'refused') return 'The subagent has refused the task.';
+  if (status !== 'complete') return `The subagent has failed. ${error?.message ?? whyStopped}`.trim();
+  if (paused === 'approval') {
+    return 'The subagent waits until a person has approved one of its calls. It goes on then, and its answer stays in its own conversation.';
+  }
+  if (paused !== null) return `The subagent has paused (${paused}) before its end.`;
+  if (reason === 'tool_use') return 'The subagent has asked for a tool that only a client could call.';
+  if (reason === 'end_turn' || reason === 'stop_sequence') return undefined;
+  return `The subagent’s answer was cut (${reason}).`;
 }

@@ -1,12 +1,31 @@
+import { edit } from '../../kit/json/edit.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
 import { faultIn } from '../../talk/contracts/tools.schema.ts';
 import type { CalledKind } from '../runs/called-kind.ts';
 import { faultOfPause } from '../runs/pauses.ts';
 import { withinRoom } from '../runs/tool-result.ts';
-import { filledAgentTool } from './agent-tools.ts';
-import { callAgent } from './call-agent.ts';
-import { subagentId } from './subagent-result.ts';
+import { callAgent, subagentId } from './call-agent.ts';
 import { type AgentRun, agentRunSchema, agentTool } from './subagents.schema.ts';
+
+const DESCRIPTION =
+  'Gives a task to another agent, which works on it by itself, and answers with what it has come to. It knows nothing but the task.';
+const INPUT = {
+  type: 'object',
+  properties: { task: { type: 'string', description: 'What is to be done, with all that has to be known for it.' } },
+  required: ['task'],
+};
+
+/**
+ * Fills in the description and schema of a tool that is an agent.
+ *
+ * @param text the tool as JSON text
+ */
+export function filledAgentTool(text: string): string {
+  return edit(text, {
+    description: { ifAbsent: JSON.stringify(DESCRIPTION) },
+    input_schema: { ifAbsent: JSON.stringify(INPUT) },
+  });
+}
 
 /** Tools that are agents. Using an agent needs no scope, so a tool that is an agent needs none either. */
 export const subagentKind: CalledKind<AgentRun> = {

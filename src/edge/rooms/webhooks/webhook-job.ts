@@ -19,10 +19,9 @@ import { type AgentError, workOnEvent } from './agent-work.ts';
 import type { Conclusion, InboxObject, Work } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
-import { sourcesOf } from './source-settings.ts';
+import { sourcesOf, targetOf } from './source-settings.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
 import { shippedWebhooks } from './sources/shipped.ts';
-import { targetOf } from './target.ts';
 import type { Attempt, Delivered, DeliveredAnswer, EventResult } from './webhooks-answers.schema.ts';
 
 export interface ConsumerOptions {

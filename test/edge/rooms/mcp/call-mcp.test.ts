@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { utf8 } from '../../../../src/edge/kit/http/bytes.ts';
 import { callMcp } from '../../../../src/edge/rooms/mcp/call-mcp.ts';
 import type { McpRun } from '../../../../src/edge/rooms/mcp/mcp.schema.ts';
-import { McpSessions } from '../../../../src/edge/rooms/mcp/sessions.ts';
+import { McpSessions } from '../../../../src/edge/rooms/mcp/session.ts';
 import { callTool } from '../../../../src/edge/rooms/runs/call-tool.ts';
 import type { CallOptions } from '../../../../src/edge/rooms/runs/called-kind.ts';
 import { MOST_STEP_BYTES } from '../../../../src/edge/rooms/runs/tool-result.ts';

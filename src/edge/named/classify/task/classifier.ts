@@ -1,9 +1,11 @@
 /**
  * Brings a classifier, its labels and how to choose between them, into the one form that is stored, compared and sent.
  */
+
 import { invalidRequest } from '../../../kit/http/errors.ts';
 import { faultInSchema } from '../../../kit/json/json-schema.ts';
 import { isObject, type Json, withoutUndefined } from '../../../kit/json/object.ts';
+import type { StoredKind } from '../../versions/find-stored.ts';
 import type { ClassifierFields, Label } from '../classifiers.schema.ts';
 import { checkedLabels } from './labels.ts';
 
@@ -119,3 +121,12 @@ function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> |
   }
   return labels.length === 0 ? undefined : { labels, allow_none: labels.length < choices.length };
 }
+
+export const CLASSIFIERS: StoredKind<Classifier, '/classifiers'> = {
+  kind: 'classifier',
+  path: '/classifiers',
+  memoryBytes: 8 * 1024 * 1024,
+  read: (bytes) => readClassifier(new TextDecoder().decode(bytes)),
+  // An estimate: strings have at most two bytes a character, and objects need as much again.
+  memorySize: (_, bytes) => bytes * 4,
+};

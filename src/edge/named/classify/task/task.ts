@@ -8,8 +8,7 @@ import type { Prefix } from '../../prefixes/prefix.ts';
 import { PREFIXES } from '../../prefixes/prefix-kind.ts';
 import { requireStored } from '../../versions/find-stored.ts';
 import type { TaskAsked } from '../classify.schema.ts';
-import { type Classifier, classifierOf } from './classifier.ts';
-import { CLASSIFIERS } from './classifier-kind.ts';
+import { CLASSIFIERS, type Classifier, classifierOf } from './classifier.ts';
 import { askedForm, type ClassificationPrompt, classificationPrompt } from './prompt.ts';
 
 /** The task for each input of a request. It is found, checked and prepared once. */

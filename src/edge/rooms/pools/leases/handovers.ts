@@ -9,6 +9,8 @@ import { sumsOfClosing } from '../../../money/ledger/ledger.ts';
 import { type Closing, ERASED_MODEL } from '../../../money/ledger/tables.ts';
 import type { Handover } from '../contracts/pool.ts';
 
+const NO_SUMS: SumsReport = { since: 0, seq: 0, rows: [], whole: [] };
+
 interface PoolHandover extends Handover {
   pool: string;
 }
@@ -36,7 +38,7 @@ export class Handovers extends Rows {
   }
 
   /** Adds a handover for a pool. @param now its number is made from it, and only grows */
-  add(pool: string, now: number, sums: SumsReport): void {
+  add(pool: string, now: number, sums: SumsReport = NO_SUMS): void {
     this.#set([...this.#left, { pool, epoch: this.#after(pool, now), sums, late: [] }]);
   }
 

@@ -7,6 +7,7 @@ import type { Tables } from '../../../kit/objects/tables.ts';
 import type { WindowTotal } from '../../../money/budget/state.ts';
 import { byPeriod, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import { callPool } from '../call-pool.ts';
+import { DEPLOYMENT_POOL, groupPool } from '../contracts/pool.ts';
 
 /** The entry in `meta` about an account's leases. */
 interface StoredIdentity {
@@ -47,6 +48,12 @@ export class LeaseIdentity extends Rows {
   /** @returns the names of the pools that know the account. */
   get pools(): readonly string[] {
     return this.#stored?.pools ?? [];
+  }
+
+  /** @returns the names of the pools that count what a group's requests have cost. */
+  payersOf(group: string | undefined): string[] {
+    if (group === undefined || !this.pools.includes(groupPool(group))) return [DEPLOYMENT_POOL];
+    return [DEPLOYMENT_POOL, groupPool(group)];
   }
 
   /** @returns whether the account has a name: it was never erased, or was used since. */

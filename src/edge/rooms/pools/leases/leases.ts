@@ -12,11 +12,15 @@ import { freeIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { type Hold, windowsOfGroup } from '../../../money/budget/state.ts';
 import type { LimitOwner } from '../../../money/contracts/admission.ts';
-import type { SumsReport } from '../../../money/contracts/sums.ts';
-import { namelessSums } from '../../../money/ledger/report-sums.ts';
 import { callPool } from '../call-pool.ts';
-import type { LeaseAnswer, LeaseCall, PoolObject } from '../contracts/pool.ts';
-import { DEPLOYMENT_POOL, groupPool, poolOf } from '../pool-name.ts';
+import {
+  DEPLOYMENT_POOL,
+  groupPool,
+  type LeaseAnswer,
+  type LeaseCall,
+  type PoolObject,
+  poolOf,
+} from '../contracts/pool.ts';
 import { Handovers } from './handovers.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { Lease, NO_DEMAND, type OpenLease } from './lease.ts';
@@ -69,7 +73,6 @@ export class Leases implements SharedBudgets {
     const group = this.#holder.groupOf(want);
     this.#identity.name();
     this.#seenAt = this.#holder.budget.last;
-    if (group === undefined && !want.pools?.deployment) return NO_LEASES;
     const leases: OpenLease[] = [];
     if (want.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
     if (group !== undefined) leases.push(this.#lease(groupPool(group)));
@@ -101,7 +104,7 @@ export class Leases implements SharedBudgets {
     const { group } = hold;
     this.#sums.changed();
     if (isErased) this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
-    for (const name of this.#payersOf(group)) {
+    for (const name of this.#identity.payersOf(group)) {
       const open = this.#open.get(name);
       // A pool cannot ask a lease without a name.
       if (open?.isLeased && !isErased) {
@@ -109,12 +112,6 @@ export class Leases implements SharedBudgets {
         this.#idle.used();
       } else this.#unreported.add(name);
     }
-  }
-
-  /** @returns the names of the pools that count what a group's requests have cost. */
-  #payersOf(group: string | undefined): string[] {
-    if (group === undefined || !this.#identity.pools.includes(groupPool(group))) return [DEPLOYMENT_POOL];
-    return [DEPLOYMENT_POOL, groupPool(group)];
   }
 
   /** No lease reports what was spent without a hold. */
@@ -125,7 +122,7 @@ export class Leases implements SharedBudgets {
 
   restored(group?: string): void {
     this.#sums.changed();
-    for (const name of this.#payersOf(group)) this.#unreported.add(name);
+    for (const name of this.#identity.payersOf(group)) this.#unreported.add(name);
   }
 
   /** The deployment's pool is told by the alarm, at most once a minute. */
@@ -173,16 +170,13 @@ export class Leases implements SharedBudgets {
   }
 
   beginErasure(now: number): void {
-    const { ledger } = this.#holder;
     this.#identity.loseName();
     this.#seenAt = undefined;
     this.#unreported.clear();
-    const { told = Number.POSITIVE_INFINITY } = this.#sums;
-    // A report on its way may be lost, so only what the pool has confirmed is left out.
-    const left = namelessSums(ledger, told > ledger.rollups.seq ? -1 : told);
+    const left = this.#sums.nameless();
     // It may have spent something that it has not reported yet.
     for (const name of new Set([...this.#identity.pools, ...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])) {
-      this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? left : NO_SUMS);
+      this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? left : undefined);
     }
   }
 
@@ -247,8 +241,7 @@ export class Leases implements SharedBudgets {
     if (known) return known;
     const id = poolOf(name);
     const { budget } = this.#holder;
-    const { group } = id;
-    const windows = () => (group === undefined ? budget.windows : windowsOfGroup(budget, group));
+    const windows = () => (id.group === undefined ? budget.windows : windowsOfGroup(budget, id.group));
     const lease = new Lease(id, () => this.#identity.withoutBase(name, windows()));
     const calls = new SharedCall(() => this.#call(open));
     const open: OpenLease = {
@@ -358,9 +351,6 @@ export class Leases implements SharedBudgets {
     return [...this.#open.values()].filter(({ isLeased }) => isLeased);
   }
 }
-
-const NO_LEASES: readonly OpenLease[] = [];
-const NO_SUMS: SumsReport = { since: 0, seq: 0, rows: [], whole: [] };
 
 /** Ignores the failure of a call that nobody waits for. The next call reports the same. */
 function leaveToNext(): void {}

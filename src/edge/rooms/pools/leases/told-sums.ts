@@ -1,6 +1,6 @@
 import type { SumsReport } from '../../../money/contracts/sums.ts';
 import type { Ledger } from '../../../money/ledger/ledger.ts';
-import { reportSums } from '../../../money/ledger/report-sums.ts';
+import { namelessSums, reportSums } from '../../../money/ledger/report-sums.ts';
 
 /** The shortest time between two reports of a busy account. Milliseconds. */
 const REPORT_AGAIN_MS = 20_000;
@@ -55,9 +55,19 @@ export class ToldSums {
     const isDue = isIdle || now >= this.#reportedAt + REPORT_AGAIN_MS || now < this.#reportedAt;
     if (this.#told === undefined || !this.isBehind || !isDue) return undefined;
     this.#reportedAt = now;
-    // If the pool knows more changes than exist, the account's rows were put back to an earlier time.
-    const report = reportSums(this.#ledger, this.#told > this.#ledger.rollups.seq ? -1 : this.#told);
+    const report = reportSums(this.#ledger, this.#from);
     return { report, settled: this.#settled, isLast: report.seq === this.#ledger.rollups.seq };
+  }
+
+  /** @returns what the pool has not confirmed, for nobody: a report on its way may be lost */
+  nameless(): SumsReport {
+    return namelessSums(this.#ledger, this.#from);
+  }
+
+  /** If the pool knows more changes than exist, the account's rows were put back to an earlier time. Then all are told. */
+  get #from(): number {
+    const { told = Number.POSITIVE_INFINITY } = this;
+    return told > this.#ledger.rollups.seq ? -1 : told;
   }
 
   /** Takes what the pool knows now. @param sent the report that it has answered */

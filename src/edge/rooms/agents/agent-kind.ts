@@ -1,5 +1,5 @@
 import { decoder } from '../../kit/http/bytes.ts';
-import type { AgentKind } from '../../talk/conversations/retained-agent.ts';
+import type { AgentKind } from '../../talk/conversations/named-beginning.ts';
 import { type Agent, agentOf, sizeOfAgent } from './agent.ts';
 
 /** How agents are stored in versions. */

@@ -355,7 +355,7 @@ export const MISTAKES: readonly Mistake[] = [
       ['[thinks && comesIn && most < room,', '[thinks && comesIn && most < 0,'],
     ],
   }),
-  ...planted('src/edge/money/admission/model-choice.ts', 'test/edge/claude/failover.test.ts', {
+  ...planted('src/edge/money/admission/ask-for-model.ts', 'test/edge/claude/failover.test.ts', {
     'pricing: a model steps in that refuses the request': [
       ['if (model !== present && !refused)', 'if (model !== present)'],
     ],

@@ -32,8 +32,7 @@ import { PREFIX_ROUTES, PREFIX_STATS_ROUTES } from './named/prefixes/prefixes.ro
 import type { Room } from './rooms/room.ts';
 import type { RoomOptions } from './rooms.ts';
 import { CONVERSATION_ROUTES } from './talk/conversations/conversations.route.ts';
-import { COUNT_ROUTES } from './talk/messages/count-tokens.route.ts';
-import { MESSAGE_ROUTES } from './talk/messages/messages.route.ts';
+import { COUNT_ROUTES, MESSAGE_ROUTES } from './talk/messages/messages.route.ts';
 
 /** The routes of the core. */
 const CORE_ROUTES: readonly AnyRoute[] = [

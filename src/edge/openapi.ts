@@ -38,8 +38,7 @@ import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { alerts } from './rooms/webhooks/alerts.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
-import { counts } from './talk/messages/count-tokens.reference.ts';
-import { messages } from './talk/messages/messages.reference.ts';
+import { counts, messages } from './talk/messages/messages.reference.ts';
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
 export const RESOURCES: readonly Resource[] = [

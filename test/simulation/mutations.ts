@@ -20,7 +20,7 @@ const inFile = (
 ): Mutation[] => Object.entries(mistakes).map(([name, edits]) => ({ name, object, file, edits }));
 
 export const MUTATIONS: readonly Mutation[] = [
-  ...inFile('src/edge/talk/answers/answer-turn.ts', 'conversation', {
+  ...inFile('src/edge/talk/answers/resume-turn.ts', 'conversation', {
     'a conversation without its lock': [
       ["if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);", ''],
     ],

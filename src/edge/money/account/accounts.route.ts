@@ -12,7 +12,7 @@ import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
 import { pluggedOne } from '../../kit/rooms/rooms.ts';
-import { defaultLimits } from '../admission/default-limits.ts';
+import { defaultLimits } from '../admission/ask-account.ts';
 import { readJson } from '../admission/read-body.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { unpaidSearches } from '../budget/unpaid-searches.ts';

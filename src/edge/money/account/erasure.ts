@@ -1,10 +1,11 @@
 import { settingsOf } from '../../gate/settings/settings.ts';
+import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { forgetAnswers } from '../../kit/kv/kept-answers.ts';
 import { conversationStub } from '../../kit/objects/stubs.ts';
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../contracts/account.ts';
-import { DELETED_AT_ONCE, eraseRowsUntil } from '../ledger/delete-rows.ts';
+import type { Ledger } from '../ledger/ledger.ts';
 import type { Listed } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
 import { eraseInRoom } from './parts.ts';
@@ -132,4 +133,71 @@ async function eraseAnswers(state: AccountState, account: string): Promise<void>
 
 function wakeSoon({ alarm }: AccountState, now: number): void {
   alarm.wakeFor(now + CONTINUE_MS, 1);
+}
+
+const NEXT_PAGE_MS = 1_000;
+
+/**
+ * Deletes rows of the ledger that are older than `retention` milliseconds, a page at a time, and sets the alarm for the next
+ * ones. Their cost stays in the rollups.
+ */
+export function pruneLedger({ ledger, alarm }: AccountState, now: number, retention: number): void {
+  const oldest = ledger.figure('select at from ledger order by id limit 1');
+  if (oldest === undefined) return;
+  if (oldest >= now - retention) {
+    alarm.wakeFor(Math.max(oldest + retention, now + HOUR_MS));
+    return;
+  }
+  const deleted = deleteRowsBefore(ledger, now - retention);
+  alarm.wakeFor(now + (deleted < DELETED_AT_ONCE ? HOUR_MS : NEXT_PAGE_MS));
+}
+
+const GO_ON_MS = 1_000;
+
+/**
+ * Ends the account of a visitor who cannot come back: first its conversations and files, then its leases.
+ *
+ * @returns whether nothing is left of it anywhere else, so that its own rows can be deleted. The alarm goes on otherwise
+ */
+export async function endVisit(state: AccountState): Promise<boolean> {
+  const { visit, alarm, budget, belongings, shared } = state;
+  const endsAt = visit.endsAt();
+  if (endsAt === undefined) return false;
+  const now = state.advance();
+  if (now < endsAt) return false;
+  if (budget.holds.size > 0) {
+    alarm.wakeFor(now + MINUTE_MS);
+    return false;
+  }
+  belongings.erase(now);
+  await eraseElsewhere(state, now);
+  if (countOthers(state, now) === 0 && !(await shared?.leave())) return budget.holds.size === 0;
+  alarm.wakeFor(now + GO_ON_MS, 1);
+  return false;
+}
+
+/** The most rows that are deleted at once, because an object does nothing else meanwhile. */
+const DELETED_AT_ONCE = 5_000;
+
+/** Deletes settled rows admitted before `time`, after adding them to the rollups. @returns how many rows were written */
+function deleteRowsBefore(ledger: Ledger, time: number): number {
+  ledger.foldBefore(time);
+  return ledger.write(
+    `delete from ledger where id in (select id from ledger order by id limit ${DELETED_AT_ONCE}) and at < ? and status != 'held'`,
+    time,
+  );
+}
+
+/**
+ * Deletes settled rows admitted until `time`.
+ *
+ * @returns how many rows were deleted, and how many are left
+ */
+function eraseRowsUntil(ledger: Ledger, time: number): { erased: number; remaining: number } {
+  const found = ledger.number('select count(*) from ledger where at <= ?', time);
+  const erased = ledger.write(
+    `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${DELETED_AT_ONCE})`,
+    time,
+  );
+  return { erased, remaining: Math.max(0, found - erased) };
 }

@@ -1,13 +1,11 @@
 /** Admits requests: asks the account of each request to decide on it and to set aside its cost, before it goes up. */
-
 import { ApiError } from '../../kit/http/errors.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
 import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
-import { askForModel } from './ask-for-model.ts';
+import { askForModel, ModelChoice } from './ask-for-model.ts';
 import { quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
-import { ModelChoice } from './model-choice.ts';
 import { grantOf, requestMeterOf } from './request-meter.ts';
 
 /**

@@ -1,20 +1,19 @@
 /** Asks an account's object to admit a request, and reads its answer. */
-
 import { LONGEST_MODEL_NAME } from '../../claude/pricing/models.ts';
 import type { RequestContext } from '../../gate/auth/context.ts';
 import { putOnList } from '../../gate/auth/list-account.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
-import { isVisitor } from '../../gate/identity/identity.ts';
+import { isSourceAccount, isVisitor } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { type ApiError, finalError, misconfigured } from '../../kit/http/errors.ts';
 import { isolateCounts } from '../../kit/http/isolate-counts.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { withdrawn } from '../../named/versions/find-stored.ts';
+import type { Limits } from '../budget/limits.schema.ts';
 import { aboutCaller, crossing, summedOf } from '../contracts/about.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../contracts/admission.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
-import { defaultLimits } from './default-limits.ts';
 import { refusalError, storageError } from './limit-headers.ts';
 import type { MeterRequest, Passed } from './metered-request.ts';
 
@@ -148,4 +147,30 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
 
 export function revoked(): ApiError {
   return finalError('authentication_error', 'This credential has been revoked. Get a new one.');
+}
+
+/**
+ * The most US dollars a day for an account that pays for webhooks, until the operator sets a limit. Its senders may be
+ * strangers.
+ */
+const MOST_A_DAY = 1;
+
+/** The limits of a visitor that VISITORS does not set. */
+const OF_A_VISITOR: Limits = {
+  requests_per_minute: 20,
+  concurrent_requests: 4,
+  conversations: 10,
+  stored_bytes: 10_000_000,
+};
+
+/** @returns the limits of an account that has none of its own. */
+export function defaultLimits(
+  account: string,
+  { DEFAULT_LIMITS, VISITORS }: Pick<Settings, 'DEFAULT_LIMITS' | 'VISITORS'>,
+): Limits {
+  // What is enough for a user with a login is too much for a stranger.
+  if (isVisitor(account)) return { ...OF_A_VISITOR, ...VISITORS?.limits };
+  if (!isSourceAccount(account)) return DEFAULT_LIMITS;
+  // DEFAULT_LIMITS are for users with a credential, and may be too high for strangers.
+  return { ...DEFAULT_LIMITS, usd_per_day: Math.min(MOST_A_DAY, DEFAULT_LIMITS.usd_per_day ?? MOST_A_DAY) };
 }

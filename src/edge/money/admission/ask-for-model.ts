@@ -1,22 +1,24 @@
 /** Asks an account about a request for one model: computes what it can cost, and whether the account can pay that. */
-
-import { mayCount } from '../../claude/count-tokens.ts';
+import { type CountOptions, countTokens, mayCount } from '../../claude/count-tokens.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { LONGEST_MODEL_NAME } from '../../claude/pricing/models.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
+import { changedTexts, takes } from '../../claude/pricing/takes.ts';
 import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
-import { RequestBody } from '../../claude/request/request-body.ts';
+import { bodyUp } from '../../claude/request/body-up.ts';
+import { ownOf, RequestBody } from '../../claude/request/request-body.ts';
 import { type UpstreamPool, upstreamsFor } from '../../claude/upstreams/pool.ts';
 import { dearestAt } from '../../claude/upstreams/prices.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { ApiError } from '../../kit/http/errors.ts';
 import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
+import type { Json } from '../../kit/json/object.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { admissionRequestOf, askInLine } from './ask-account.ts';
-import { countInput } from './count-input.ts';
 import type { LaterTry, MeterRequest } from './metered-request.ts';
-import type { ModelChoice } from './model-choice.ts';
 import { keptText } from './request-meter.ts';
 
 /** The question to an account about one model, and its answer. */
@@ -135,4 +137,114 @@ class MessagesCall {
 function betasOf(headers: Headers | PlainHeaders): string[] {
   const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
   return commaSeparated(betas ?? '');
+}
+
+/** The model of a request, and the models that may step in. It changes the request when one steps in. */
+export class ModelChoice {
+  readonly request: MeterRequest;
+  /** The name by which the present model was asked for, if it is not the body's. */
+  asked: string | undefined;
+  /** The model that was asked for first; undefined until another one has stepped in. */
+  from: string | undefined;
+  /** What is changed of the body for the present model. */
+  changes: Json = {};
+  #left: readonly string[] | undefined;
+
+  constructor(request: MeterRequest) {
+    this.request = request;
+    this.#left = request.fallbacks;
+  }
+
+  /** Uses the fallback models of the account's limits, if the request has named none. */
+  readonly allowFallbacks = (names: readonly string[] | undefined): void => {
+    this.#left ??= names;
+  };
+
+  get hasNext(): boolean {
+    return this.#next() !== undefined;
+  }
+
+  /** @returns a function that goes back to the present model. */
+  mark(): () => void {
+    const { model, body } = this.request;
+    const { asked, from, changes } = this;
+    return () => {
+      Object.assign(this.request, { model, body });
+      Object.assign(this, { asked, from, changes });
+    };
+  }
+
+  /** Lets the next model step in that takes the request. @returns false if there is none */
+  async next(): Promise<boolean> {
+    const { request } = this;
+    const next = this.#next();
+    if (!next) return false;
+    this.#left = this.#left?.slice(1);
+    if (request.requestFor) request.body = await request.requestFor(next.model);
+    this.from ??= request.model;
+    this.asked = next.asked;
+    this.changes = next.changes;
+    request.model = next.model;
+    // The count was made with another model's tokenizer.
+    request.count = undefined;
+    return true;
+  }
+
+  /** Passes over models that refuse the request. @returns the next one, and what is changed for it */
+  #next(): (Pick<ModelChoice, 'changes'> & { asked: string; model: string }) | undefined {
+    const { body, model: present, requestFor, settings } = this.request;
+    const { models } = settings;
+    for (const asked of this.#left ?? []) {
+      const model = models.resolve(asked);
+      // The edge's own requests are written for each model.
+      const row = requestFor ? undefined : models.find(model);
+      const { changes, refused } = takes(row, ownOf(body), models.find(this.from ?? present));
+      if (model !== present && !refused) return { asked, model, changes };
+      this.#left = this.#left?.slice(1);
+    }
+    return undefined;
+  }
+}
+
+interface CountableRequest extends CountOptions {
+  /** The body as it will go up. */
+  body: JsonBody;
+  /** The upstream's id of the model. */
+  model: string;
+}
+
+/** The fields of a Messages request that count_tokens accepts; it refuses all others. */
+const COUNTED_FIELDS: ReadonlySet<string> = new Set([
+  'messages',
+  'model',
+  'system',
+  'tools',
+  'tool_choice',
+  'thinking',
+  'output_config',
+  'output_format',
+  'cache_control',
+  'context_management',
+  'mcp_servers',
+  'speed',
+]);
+
+/**
+ * Asks the upstream to count the input.
+ *
+ * @param changed the members that go up in another form than in the body
+ * @returns the number of tokens; null if the upstream does not count it
+ * @throws ApiError 429 if the upstream limits the deployment, and when the caller has left
+ */
+async function countInput(request: CountableRequest, changed: Json): Promise<number | null> {
+  const { body, model } = request;
+  const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));
+  const changes = changedTexts({ ...changed, ...Object.fromEntries(rest.map((key) => [key, undefined])) });
+  if (body.json.model !== model) changes.model = JSON.stringify(model);
+  try {
+    return await countTokens((more) => bodyUp(body, { ...changes, ...more }), { ...request, admits: true });
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError) || thrown.status === 429 || request.signal?.aborted) throw thrown;
+    return null;
+  }
 }

@@ -5,7 +5,6 @@
  * A settled row is not added to its rollup at once. Rows up to a marker have been folded into the rollups together; later
  * rows are summed up when needed. So a request costs two written rows, and a thousand requests share the cost of a fold.
  */
-
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { addSums, type UsageSums } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
@@ -16,8 +15,7 @@ import type { Buckets, Hold } from '../budget/state.ts';
 import { columnsAbout } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';
 import type { Opening } from '../contracts/settlement.ts';
-import { type Fold, hourOf, hourWith, NO_FOLD } from './fold.ts';
-import { type Memory, recallMemory, type Starts } from './recall.ts';
+import { type Fold, hourOf, hourWith, type Memory, NO_FOLD, recallMemory, type Starts } from './recall.ts';
 import { Rollups } from './rollups.ts';
 import { type Closing, LEDGER_MIGRATIONS } from './tables.ts';
 

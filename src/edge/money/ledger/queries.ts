@@ -1,5 +1,4 @@
 /** Reads a ledger for answers: rows and sums in the form of the API. */
-
 import { toUsd } from '../../claude/pricing/cost.ts';
 import {
   addSums,
@@ -21,8 +20,8 @@ import type { LedgerRequest, LedgerRow, UsageReport } from '../account/usage-ans
 import { spanId } from '../budget/windows.ts';
 import { type SummedBy, shownAbout, summedBy } from '../contracts/about.ts';
 import type { Days, RequestsFilter, UsageQuery } from '../contracts/account.ts';
-import { dimensionSums } from './dimensions.ts';
 import type { Ledger } from './ledger.ts';
+import { dimensionSums } from './rollups.ts';
 import { ROLLUP_MODEL } from './tables.ts';
 
 /** The columns that answers contain unchanged. */

@@ -1,11 +1,9 @@
 /** Reads what an account's object must know when it wakes, in as few statements as possible. */
-
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { DAY_MS } from '../../kit/async/durations.ts';
+import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
 import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
-import type { Fold } from './fold.ts';
 
 /** What an object must read when it wakes, so that it can decide as if it had never slept. */
 export interface Memory {
@@ -123,4 +121,53 @@ function startsInOrder({ hour, day, week, month }: Starts): number[] {
 /** @returns the sums by window that a row has. */
 function sumsIn(row: Readonly<Record<string, number | null | undefined>>): SettledSums {
   return byPeriod(PERIODS, (period) => row[period] ?? 0);
+}
+
+/** Where the folded rows end. */
+export interface Fold {
+  marker: string;
+  last: number;
+  requests: number;
+  input: number;
+  output: number;
+  /** Rows up to the marker that were not settled when it was set. */
+  open: string[];
+  /** What the folded rows of the latest hour have cost, in total and by group. */
+  hour: { start: number; cost: Nanodollars; groups?: Record<string, Nanodollars> };
+  /** The number of the last change of the rollups that was noted here. */
+  seq: number;
+}
+
+/** Where nothing is folded yet. */
+export const NO_FOLD: Fold = {
+  marker: '',
+  last: 0,
+  requests: 0,
+  input: 0,
+  output: 0,
+  open: [],
+  hour: { start: 0, cost: 0 },
+  seq: 0,
+};
+
+/** @returns the sum of the latest hour, after adding a cost of the time `at`. Earlier hours are not kept. */
+export function hourWith(
+  { hour }: Pick<Fold, 'hour'>,
+  at: number,
+  cost: Nanodollars,
+  group?: string | null,
+): Pick<Fold, 'hour'> {
+  const start = hourOf(at);
+  if (start < hour.start) return { hour };
+  const before: Fold['hour'] = hour.start === start ? hour : { start, cost: 0 };
+  if (!group) return { hour: { ...before, cost: before.cost + cost } };
+  // A group may have any name, even that of a property of all objects.
+  const groups = new Map(Object.entries(before.groups ?? {}));
+  groups.set(group, (groups.get(group) ?? 0) + cost);
+  return { hour: { start, cost: before.cost + cost, groups: Object.fromEntries(groups) } };
+}
+
+/** @returns when the hour of a time began. */
+export function hourOf(time: number): number {
+  return Math.floor(time / HOUR_MS) * HOUR_MS;
 }

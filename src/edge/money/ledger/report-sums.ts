@@ -6,7 +6,6 @@
  * days. For a day's tokens, users and tags only changed values are reported, unless some values share a row: which ones do is
  * decided again at each fold, so then the whole dimension is reported.
  */
-
 import {
   addSums,
   packSums,
@@ -19,8 +18,8 @@ import {
 } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { SumRow, SumsReport } from '../contracts/sums.ts';
-import { type DimensionSum, dimensionSums, NO_GROUP, OTHER_VALUE, Rooms } from './dimensions.ts';
 import type { Ledger } from './ledger.ts';
+import { type DimensionSum, dimensionSums, NO_GROUP, OTHER_VALUE, Rooms } from './rollups.ts';
 import { ERASED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
 /** After this many rows a report ends with the current change. The next report has the rest. */

@@ -1,11 +1,26 @@
 /** The tables of an account, and the forms of their rows. */
-
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { addedSum, COURSE_COLUMNS, FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
 import type { Migration } from '../../kit/objects/migrations.ts';
 import { VERSIONS_SQL } from '../../named/versions/version-tables.ts';
 import type { Tokens } from '../contracts/settlement.ts';
-import { BELONGINGS_SQL } from './belongings-tables.ts';
+
+/** The table of what an account has made at upstreams: files, containers, threads. */
+
+const BELONGINGS_SQL = `
+  create table belongings (
+    id text primary key,
+    kind text not null,
+    upstream text not null,
+    state text not null,
+    bytes integer not null,
+    is_exact integer not null default 1,
+    created_at integer not null,
+    due_at integer,
+    tries integer not null default 0,
+    expires_at integer,
+    description text
+  ) strict, without rowid;`;
 
 /** What is known about a request when it is settled. */
 export interface Closing {

@@ -1,6 +1,6 @@
 import { decoder } from '../../kit/http/bytes.ts';
 import { lacksRoom } from '../../kit/http/errors.ts';
-import type { AgentKind } from '../../talk/conversations/retained-agent.ts';
+import type { AgentKind } from '../../talk/conversations/named-beginning.ts';
 import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
 import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
 import type { AgentDefinition, StoredAgent } from './agent-definition.ts';

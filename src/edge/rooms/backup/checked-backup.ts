@@ -1,12 +1,11 @@
 /** Checks the lines of a conversation's backup on their way to its object, so that only readable lines are stored. */
-
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, invalidRequest, toApiError, tooLarge } from '../../kit/http/errors.ts';
 import { PIECE } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { eachItem } from '../../kit/json/edit.ts';
-import { MOST_CARRIED } from '../../talk/storage/carried-lines.ts';
+import { MOST_CARRIED } from '../../talk/storage/pieces.ts';
 import { BACKUP_LINES } from './conversation-backup.schema.ts';
 
 type LineKind = keyof typeof BACKUP_LINES;

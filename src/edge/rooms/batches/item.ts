@@ -1,5 +1,4 @@
 /** Checks each item of a new batch like a message, bounds its cost, and puts its prefix before it. */
-
 import type { Context } from 'hono';
 import { defaultedRequest, validateMessages } from '../../claude/messages.schema.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
@@ -28,7 +27,7 @@ import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
 import { readerOf } from '../../named/versions/named-routes.ts';
-import { refuseEdgeServer } from '../../talk/contracts/edge-server.ts';
+import { refuseEdgeServer } from '../../talk/contracts/edge-tools.ts';
 import { isOpenTo, memberNames, refuseAbsent } from '../../talk/contracts/members.ts';
 import { withoutEdgeBlocksIn } from '../../talk/history/edge-blocks.ts';
 import { batchItem } from './batches.schema.ts';

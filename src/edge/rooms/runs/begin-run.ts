@@ -1,13 +1,11 @@
 /** Begins a run, and goes on with one after a crash. */
-
 import type { PlainHeaders } from '../../claude/headers.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { accountRequestOf } from '../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
 import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
-import { ownerOfTool } from '../../talk/conversations/named-beginning.ts';
+import { ownerOfTool, retainedAgent } from '../../talk/conversations/named-beginning.ts';
 import type { ConversationContext, ConversationPart } from '../../talk/conversations/parts.ts';
-import { retainedAgent } from '../../talk/conversations/retained-agent.ts';
 import { type CarriedLimits, type RunRequest, storedRunOf } from '../../talk/conversations/stored-run.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';

@@ -1,5 +1,4 @@
 /** Makes one summary: builds its request, has it admitted, and asks for it; once more as a user where there are no blocks. */
-
 import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { ApiError, finalError } from '../../kit/http/errors.ts';
@@ -7,10 +6,9 @@ import { logFailure } from '../../kit/http/log.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
-import { layerOf } from '../../talk/conversations/named-beginning.ts';
+import { layerOf, retainedAgent } from '../../talk/conversations/named-beginning.ts';
 import { OF_SUMMARIES, type SummaryMeter } from '../../talk/conversations/paid-summaries.ts';
 import type { ConversationContext } from '../../talk/conversations/parts.ts';
-import { retainedAgent } from '../../talk/conversations/retained-agent.ts';
 import { isRun, type RunRequest } from '../../talk/conversations/stored-run.ts';
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import { placeOf, withoutBlocks } from '../../talk/history/stored-summary.ts';

@@ -1,15 +1,15 @@
-import { toUsd } from '../../claude/pricing/cost.ts';
+import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { readMessage } from '../../kit/json/block-texts.ts';
 import { parseKept, writeJson } from '../../kit/json/kept-text.ts';
-import { asText, isObject, withoutUndefined } from '../../kit/json/object.ts';
-import type { CrossingText, Result } from '../contracts/conversation.ts';
+import { asText, isObject, parseObject, withoutUndefined } from '../../kit/json/object.ts';
+import type { CrossingText, Result, SubagentOutcome, TurnOutcome } from '../contracts/conversation.ts';
 import type { turnReport } from '../conversations/conversations-answers.schema.ts';
 import type { ApprovalRow } from '../storage/approval-rows.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { messagesOf, turnAt, turnsOfRun, turnWithId } from '../storage/turn-queries.ts';
+import { callsTakenUp, messagesOf, turnAt, turnsOfRun, turnWithId } from '../storage/turn-queries.ts';
 import { errorIn } from '../turn/turn-ending.ts';
 import { crossingText, noTurn } from './crossing-answer.ts';
 
@@ -105,4 +105,81 @@ export function inputsIn(transcript: Transcript, step: number): Map<string, unkn
 
 function statusTold(status: TurnRow['status']): Exclude<TurnRow['status'], 'empty'> {
   return status === 'empty' ? 'complete' : status;
+}
+
+/**
+ * @returns the outcome of the newest turn with an idempotency key, together with the turns that went on with it after
+ * approvals; undefined if there is no such turn
+ */
+export function outcomeOfTurn(transcript: Transcript, key: string): TurnOutcome | undefined {
+  const turns = turnsGoingOn(transcript, key);
+  const row = turns.pop();
+  if (!row) return undefined;
+  const { id: turn, status, paused, error, steps, ...last } = describeTurn(transcript, row);
+  const cost_usd = toUsd(turns.reduce((sum, { cost }) => sum + cost, 0)) + last.cost_usd;
+  const stop_reason = row.outcome?.stop_reason ?? steps.at(-1)?.stop_reason ?? null;
+  return { turn, status, paused, stop_reason, text: status === 'running' ? '' : lastSaid(transcript), error, cost_usd };
+}
+
+/** @returns the newest turn with an idempotency key, followed by the turns that went on with it after approvals */
+function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
+  const turns: TurnRow[] = [];
+  let next = transcript.turns('key = ?', key).at(-1);
+  while (next) {
+    turns.push(next);
+    next = turnAfter(transcript, next);
+  }
+  return turns;
+}
+
+/** @returns the turn that goes on after the approvals of another one; undefined if there is none */
+function turnAfter(transcript: Transcript, { seq }: TurnRow): TurnRow | undefined {
+  const by = transcript.approvals.ofRun(seq).find(({ continuedBy }) => continuedBy !== null)?.continuedBy;
+  // A run is continued only by a later one.
+  return typeof by === 'number' && by > seq ? turnAt(transcript, by) : undefined;
+}
+
+/** @returns the text of the last answer in the history; empty if there is no answer */
+function lastSaid(transcript: Transcript): string {
+  for (const { role, text } of transcript.messages.texts({ backwards: true })) {
+    if (role !== 'assistant') continue;
+    const { content } = parseObject(text) ?? {};
+    if (!Array.isArray(content)) return typeof content === 'string' ? content : '';
+    return content
+      .filter(isObject)
+      .map(({ text: said }) => (typeof said === 'string' ? said : ''))
+      .join('');
+  }
+  return '';
+}
+
+/**
+ * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no
+ * turn was begun. A turn that goes on just now is reported as still waiting for approval.
+ */
+export function subagentOutcomeOf(transcript: Transcript, key: string): SubagentOutcome | undefined {
+  const outcome = outcomeOfTurn(transcript, key);
+  if (!outcome) return undefined;
+  const turns = turnsGoingOn(transcript, key);
+  const costs = turns.map((row) => costOfRun(transcript, row));
+  const cost = costs.reduce((sum, one) => (sum === null || one === null ? null : sum + one), 0);
+  // The calling run does not wait for this end any more. It goes on counting what the subagent may spend.
+  if (turns.length > 1 && outcome.status === 'running')
+    return { ...outcome, cost, status: 'complete', paused: 'approval' };
+  return { ...outcome, cost };
+}
+
+/** @returns the cost of a run with its subagents; null while it runs, or while a hold of it may not be settled yet */
+function costOfRun(transcript: Transcript, { seq, status, cost }: TurnRow): Nanodollars | null {
+  if (status === 'running') return null;
+  const steps = turnsOfRun(transcript, seq).slice(1);
+  // After a crash only the account knows what such a step has cost. It says so when it confirms the settlement.
+  if (steps.some(({ settled, grant }) => !settled && !Number.isFinite(grant?.hold))) return null;
+  // A call that has waited for approval is counted in the run that has made the call.
+  const waited = new Set(transcript.approvals.ofRun(seq).map(({ toolUseId }) => toolUseId));
+  const own = steps.flatMap((step) => transcript.calls.of(step.seq)).filter(({ id }) => !waited.has(id));
+  const shares = [...own, ...callsTakenUp(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
+  const known = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
+  // Failed steps may be deleted. The run's own row still has their cost.
+  return Math.max(cost, known);
 }

@@ -1,12 +1,10 @@
 /** Checks tools and limits of a run, before anything is stored or goes up. */
-
 import type { Identity } from '../../gate/identity/caller.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { refuseEdgeServer } from './edge-server.ts';
-import { hasRun } from './edge-tools.ts';
+import { hasRun, refuseEdgeServer } from './edge-tools.ts';
 import { runLimits } from './run-limits.schema.ts';
 import { roomOf, type ToolSender, toolKindOf, toolKinds } from './tool-kind.ts';
 import { clientTool, faultIn } from './tools.schema.ts';

@@ -1,5 +1,6 @@
 /** Tools that the edge calls itself: those with a member `run`, which never goes up. */
 
+import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { roomOf, type ToolKind, type ToolRun, toolKindOf, toolKinds } from './tool-kind.ts';
@@ -90,4 +91,14 @@ export function toldTool(tool: Json): Json | undefined {
   if (!kind?.told) return told;
   const text = kind.told(asText(tool.name), JSON.stringify(told));
   return text === undefined ? undefined : (JSON.parse(text) as Json);
+}
+
+/** The MCP server under whose name clients see the tools that the edge calls. */
+export const EDGE = 'edge';
+
+/** @throws ApiError 400 if an MCP server of the caller's has the name under which the edge's tools are shown */
+export function refuseEdgeServer({ mcp_servers: servers }: Readonly<Record<string, unknown>>): void {
+  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === EDGE)) {
+    throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
+  }
 }

@@ -1,5 +1,4 @@
 /** The object of a conversation: what others call of it. */
-
 import { hidesTools } from '../../gate/identity/only.ts';
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { within } from '../../kit/async/timeout.ts';
@@ -19,9 +18,7 @@ import {
   wireError,
 } from '../answers/crossing-answer.ts';
 import { resumeTurn } from '../answers/resume-turn.ts';
-import { subagentOutcomeOf } from '../answers/subagent-outcome.ts';
-import { outcomeOfTurn } from '../answers/turn-outcome.ts';
-import { reportOfTurn } from '../answers/turn-report.ts';
+import { outcomeOfTurn, reportOfTurn, subagentOutcomeOf } from '../answers/turn-report.ts';
 import type {
   BoundCaller,
   CalledDecision,
@@ -41,17 +38,16 @@ import type {
 } from '../contracts/conversation.ts';
 import { guard, toldToBound } from '../contracts/guard.ts';
 import { readRequest } from '../contracts/read-request.ts';
-import type { ImportedHistory } from '../history/imported-history.ts';
 import { rewindTo } from '../history/rewind.ts';
 import { pageOfMessages } from '../history/views.ts';
 import { DECIDING_ROOM } from '../storage/approval-rows.ts';
+import { promptToCount } from './begin-turn.ts';
 import { ConversationState, STOP_MS } from './conversation-state.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
-import { promptToCount } from './count-prompt.ts';
 import { eraseConversation, tendConversation } from './erase.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { type Taken, takeNamed } from './named-beginning.ts';
-import { CONVERSATION_PARTS, partsInUse } from './parts.ts';
+import { CONVERSATION_PARTS, type ImportedHistory, partsInUse } from './parts.ts';
 import { changesOf, storeCreated } from './profile-changes.ts';
 import { takeTurn } from './take-turn.ts';
 

@@ -7,13 +7,13 @@ import type { About } from '../../money/contracts/about.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
 import type { BoundCaller, CrossingText, Result, TurnRequest } from '../contracts/conversation.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
-import type { ImportedHistory } from '../history/imported-history.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { CrashedRun } from '../turn/crashed-run.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
+import type { LeftOut } from './conversations-answers.schema.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { Taken } from './named-beginning.ts';
 import type { PaidSummaries } from './paid-summaries.ts';
@@ -131,3 +131,11 @@ export const CONVERSATION_PARTS = seam<ConversationPart>()('conversation');
 
 /** @returns the parts of all rooms in use. Every turn asks */
 export const partsInUse = ofRooms(() => pluggedInto(CONVERSATION_PARTS));
+
+/** A history that was made elsewhere, before it is stored. */
+export interface ImportedHistory {
+  /** How much of what was sent is not in it. */
+  readonly left: LeftOut;
+  /** Stores it in an empty conversation. @param of the model that its answers are said to be of, and the time: milliseconds since 1970 */
+  store(transcript: Transcript, of: { model: string | null; now: number }): Steps<Partial<Profile>>;
+}

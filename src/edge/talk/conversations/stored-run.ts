@@ -1,5 +1,4 @@
 /** The request of a run, which is stored until the run ends. A run goes on from it after a crash, or after approvals. */
-
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
@@ -7,7 +6,7 @@ import type { TurnRequest } from '../contracts/conversation.ts';
 import { readRequest } from '../contracts/read-request.ts';
 import { type PlannedRun, plannedRun } from '../history/next-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
-import { retainedAgent } from './retained-agent.ts';
+import { retainedAgent } from './named-beginning.ts';
 
 /** What a run has used of its limits before a crash. */
 export interface SpentSoFar {

@@ -1,14 +1,13 @@
 /** Takes up a turn: looks whether it may begin, waits for what it needs before it, and begins it. */
-
 import { hidesTools } from '../../gate/identity/only.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
-import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from '../answers/answer-turn.ts';
 import { failedAnswer, interruptedCall, receivedText, stoppedBefore } from '../answers/crossing-answer.ts';
 import { hiddenAnswer } from '../answers/hidden-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { pingedAnswer } from '../answers/pinged-answer.ts';
+import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from '../answers/resume-turn.ts';
 import type { TurnAnswer, TurnRequest } from '../contracts/conversation.ts';
 import { guard } from '../contracts/guard.ts';
 import { withoutEdgeBlocks } from '../history/edge-blocks.ts';

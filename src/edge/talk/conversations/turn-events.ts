@@ -16,7 +16,6 @@ import { describeTurn } from '../answers/turn-report.ts';
 import { DamagedRow } from '../storage/damaged-row.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
-import type { TurnEvent } from '../turn/turn-event.ts';
 import type { turnEnded } from './conversations-answers.schema.ts';
 
 /**
@@ -124,4 +123,13 @@ export class TurnEvents {
     const { transcript, now } = this.#object;
     return transcript.profile && transcript.deliveries.due(now());
   }
+}
+
+/** An event of a turn, but for its members. */
+export interface TurnEvent<Members> {
+  type: string;
+  /** Added to the id of the turn's events, if it is not the one of its end. */
+  mark?: string;
+  /** Each makes its members shorter. They are called in their order while it is too long. */
+  shorter: readonly ((members: Members) => void)[];
 }

@@ -1,7 +1,6 @@
 /**
  * Turns calls of the edge into the blocks that clients see, and back. Back for a history from elsewhere, such as an import.
  */
-
 import { inSteps, type Steps } from '../../kit/async/in-steps.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { bytesOfBase64 } from '../../kit/http/bytes.ts';
@@ -9,7 +8,7 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import { withText } from '../../kit/http/read-json.ts';
 import { eachItem, edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { EDGE } from '../contracts/edge-server.ts';
+import { EDGE } from '../contracts/edge-tools.ts';
 import { MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from './history.schema.ts';
 import { objectText } from './message-json.ts';
 

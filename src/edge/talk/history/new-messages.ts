@@ -1,5 +1,4 @@
 /** Finds which messages of a request are new, and what they continue. */
-
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject } from '../../kit/json/object.ts';
@@ -7,14 +6,15 @@ import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
-import { type PendingResults, withCancelled } from './cancelled-calls.ts';
 import {
   addToState,
   countResent,
   emptyHistoryState,
   type HistoryState,
   newBehind,
+  type PendingResults,
   type SentMessage,
+  withCancelled,
 } from './continuation.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
 

@@ -1,27 +1,152 @@
 import type { Context } from 'hono';
-import { validateMessages } from '../../claude/messages.schema.ts';
-import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { COUNT_TIMEOUT_MS } from '../../claude/count-tokens.ts';
+import { countRequest, validateMessages } from '../../claude/messages.schema.ts';
+import { inputCosts, type Nanodollars } from '../../claude/pricing/cost.ts';
 import { relay } from '../../claude/relay.ts';
+import { bodyUp } from '../../claude/request/body-up.ts';
 import { namedIds } from '../../claude/request/named-ids.ts';
 import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
 import { type Upstream, upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { ApiError } from '../../kit/http/errors.ts';
 import { commonHeaders } from '../../kit/http/headers/request-id.ts';
-import { withOneReading } from '../../kit/http/read-json.ts';
-import { parseObject } from '../../kit/json/object.ts';
-import { costRemark, logOutcome } from '../../money/admission/answer-end.ts';
+import { withOneReading, withText } from '../../kit/http/read-json.ts';
+import { validate } from '../../kit/http/validate.ts';
+import * as z from '../../kit/http/zod.ts';
+import { edit, memberTexts } from '../../kit/json/edit.ts';
+import { type Json, parseObject } from '../../kit/json/object.ts';
+import { admitTokenCount } from '../../money/admission/admission.ts';
+import { costRemark, endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
+import { checkOwned } from '../../money/admission/check-owned.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { pauseAfterBody, readLong } from '../../money/admission/read-body.ts';
+import { tellOfKeys } from '../../money/admission/request-meter.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
 import { quietError } from '../answers/hidden-answer.ts';
-import { askedMember, refuseAbsent } from '../contracts/members.ts';
-import { proxyTurn } from '../conversations/turn-proxy.ts';
+import { checkRun } from '../contracts/check-tools.ts';
+import { edgeToolsIn, hasRun } from '../contracts/edge-tools.ts';
+import { guard, refuseOtherConversation } from '../contracts/guard.ts';
+import { askedMember, checkMembers, refuseAbsent, withoutMembers } from '../contracts/members.ts';
+import { conversationRequest } from '../conversations/conversations.schema.ts';
+import { countedPromptOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { withoutEdgeBlocksIn } from '../history/edge-blocks.ts';
 import { refOf } from '../storage/rows.ts';
-import { type StatelessMessage, statelessMessage } from './stateless-message.ts';
+import type { CountAnswer } from './count-tokens-answers.schema.ts';
+import {
+  agentAsked,
+  checkStatelessMessages,
+  NOTHING_INHERITED,
+  type StatelessMessage,
+  statelessMessage,
+  withBetas,
+  withoutAsked,
+} from './stateless-message.ts';
+
+/** The routes that count the tokens of a prompt, and say what the count means for its model. */
+export const COUNT_ROUTES = [
+  route('POST /count-tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, answerCount),
+  route(
+    'POST /v1/messages/count_tokens',
+    { needs: 'messages', bound: true, admits: true, body: countRequest },
+    answerCount,
+  ),
+];
+
+/** What is read of the upstream's answer. */
+const upstreamCount = z.looseObject({ input_tokens: z.number() });
+
+async function answerCount(c: Context<AppEnv>): Promise<Response> {
+  const context = contextOf(c);
+  const { requestId, settings, waitUntil } = context;
+  const upstream = upstreamFor(c);
+  const isBound = c.get('identity').only !== undefined;
+  const given = withOneReading(await readLong(c, 'count'), isBound ? 'everywhere' : 'outermost');
+  const caller = isBound ? guard().call(c.req.raw) : c.req.raw;
+  const { ids, body: sent } = namedIds(isBound ? guard().body(given) : given);
+  const only = await checkOwned(context, ids);
+  const { body, betas } = await promptAsked(c, caller.headers, sent);
+  const request = validate(countRequest, body.json);
+  const name = settings.models.resolve(request.model);
+  c.get('entry').line.model = name.slice(0, 128);
+  const quota = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
+  const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
+  const routing = { model: name, streams: false, isQuick: true, only };
+  let answeredBy: string | undefined;
+  const onHeaders = (name: string | undefined) => {
+    answeredBy = name;
+    c.get('share').leave();
+  };
+  const hasty = { ...settings, UPSTREAM_TIMEOUT_MS: Math.min(settings.UPSTREAM_TIMEOUT_MS, COUNT_TIMEOUT_MS) };
+  const response = await relay(
+    {
+      path: '/v1/messages/count_tokens',
+      body: (more) => bodyUp(body, { ...changes, ...more }),
+      caller: withBetas(caller, betas),
+      routing,
+    },
+    { upstream, settings: hasty, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
+  ).finally(() => tellOfKeys(context, upstream));
+  const told = { ...quota, ...endHeaders(answeredBy) };
+  for (const [header, value] of Object.entries(told)) response.headers.set(header, value);
+  if (!response.ok) return response;
+  const counted = upstreamCount.safeParse(await response.json()).data;
+  if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
+  // The rest would tell which model answers.
+  if (isBound) return Response.json({ input_tokens: counted.input_tokens }, { headers: response.headers });
+  const model = settings.models.find(name);
+  const meaning: CountAnswer = {
+    ...counted,
+    context_window: model?.max_input_tokens ?? null,
+    fits: model ? counted.input_tokens <= model.max_input_tokens : null,
+    cost_usd: model ? inputCosts(counted.input_tokens, model) : null,
+  };
+  return Response.json(meaning, { headers: response.headers });
+}
+
+/**
+ * @returns the prompt to count: the request, with its conversation's history, and its prefix or its agent before it; and the betas
+ *   of the agent
+ */
+async function promptAsked(
+  c: Context<AppEnv>,
+  headers: Headers,
+  sent: JsonBody,
+): Promise<{ body: JsonBody; betas?: readonly string[] | undefined }> {
+  const identity = c.get('identity');
+  refuseAbsent(sent.json, c.req.raw.headers);
+  checkMembers(headers, sent.json);
+  const id = askedMember('conversation', headers, sent.json);
+  checkRun(sent.json, identity, c.get('settings'));
+  if (id === undefined) refuseOtherConversation(identity, '');
+  else {
+    validate(conversationRequest, sent.json);
+    const prompt = await countedPromptOf(c, headers, sent, id);
+    if (prompt) return prompt;
+    // The conversation does not exist yet, so it would begin with this request.
+    const text = edit(sent.text, { ...withoutMembers().notCounted, stream: undefined, max_tokens: undefined });
+    sent = withText(sent, text, JSON.parse(text) as Json);
+  }
+  const agent = (await agentAsked(c, headers, sent.json))?.stored;
+  if (!agent) return await withPrefix(c, await asTold(withoutAsked(sent)), { counts: true });
+  checkStatelessMessages(identity, sent.json);
+  const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
+  const laid = agent.lay(memberTexts(sent.text), NOTHING_INHERITED, how);
+  const text = edit(laid, { stream: undefined });
+  return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
+}
+
+/** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */
+async function asTold(given: JsonBody): Promise<JsonBody> {
+  const body = await withoutEdgeBlocksIn(given);
+  if (!hasRun(body.json.tools)) return body;
+  const sent = edgeToolsIn(memberTexts(body.text).get('tools'))?.sent;
+  if (sent === undefined) return body;
+  return withText(body, edit(body.text, { tools: sent }), { ...body.json, tools: JSON.parse(sent) });
+}
 
 /**
  * The routes of the Messages API: `/v1/messages` as Anthropic has it, and `/messages` with streaming as the default.

@@ -1,5 +1,4 @@
 /** Reads a message without a conversation: which agent it asks, and what goes up of it. */
-
 import type { Context } from 'hono';
 import { joinedBetas } from '../../claude/headers.ts';
 import { defaultedRequest } from '../../claude/messages.schema.ts';
@@ -18,8 +17,7 @@ import { type About, say } from '../../money/contracts/about.ts';
 import { refuseRun } from '../contracts/check-tools.ts';
 import { agentMeant, guard, refuseOtherConversation } from '../contracts/guard.ts';
 import { askedMember, checkMembers, refuseKept, refuseWithoutAgent, withoutMembers } from '../contracts/members.ts';
-import { refuseBoth } from '../conversations/named-beginning.ts';
-import { type FoundAgent, findAgent } from '../conversations/retained-agent.ts';
+import { type FoundAgent, findAgent, refuseBoth } from '../conversations/named-beginning.ts';
 import { type ChosenModel, OF_AGENT } from '../history/agent-in-use.ts';
 import { breakpointsFor, mostOf } from '../history/asked-request.ts';
 import type { SentMessage } from '../history/continuation.ts';

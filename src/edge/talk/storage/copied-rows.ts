@@ -1,7 +1,7 @@
 /**
  * What copies, backups and rewinds of a conversation know of its rows: one list, which rooms go on with. Turns and messages are
  * not in it, because all others stand before or behind them. A line of a kind that nobody has here is carried: see
- * carried-lines.ts.
+ * pieces.ts.
  */
 
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';

@@ -2,7 +2,6 @@
  * Takes from its rows what a crash has left of a run: books the step that was interrupted, and ends the run where it cannot go
  * on. It does so also where nothing runs.
  */
-
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, errorBody } from '../../kit/http/errors.ts';
@@ -11,7 +10,7 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { type Frame, FrameReader } from '../../kit/sse/frames.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { EDGE } from '../contracts/edge-server.ts';
+import { EDGE } from '../contracts/edge-tools.ts';
 import { shownResult } from '../history/edge-blocks.ts';
 import type { ApprovalRow } from '../storage/approval-rows.ts';
 import type { CallRow } from '../storage/call-rows.ts';

@@ -2,9 +2,13 @@ import type { PlainHeaders } from '../../claude/headers.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import type { RequestContext } from '../../gate/auth/context.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { FrameReader } from '../../kit/sse/frames.ts';
 import type { MeterRequest } from '../../money/admission/metered-request.ts';
 import type { ListedParent, Settled } from '../../money/contracts/settlement.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import type { TurnLog } from './event-log.ts';
+import type { MessageBuilder } from './message-builder.ts';
 
 /** The body of a turn, with its prefix put before it. */
 export interface LaidBody {
@@ -40,4 +44,33 @@ export interface TurnContext extends RequestContext {
   onEnd(settled: Promise<Settled> | undefined): void;
   /** Called if the end could not be stored. The object must restart, and then ends the turn from its log. */
   onBroken(thrown: unknown): void;
+}
+
+/** What a turn is, where it is not a plain one that begins: a step of a run, or what a crash has left. */
+export interface TurnOptions {
+  /** For a step of a run: makes its part of the run's log. */
+  logOf?: (builder: MessageBuilder) => TurnLog;
+  /** For a step of a run: returns its calls of the edge's tools as its row stores them; null if there are none. */
+  callsIn?: (content: readonly Json[]) => string | null;
+  /** Whether it is a later step of a run. (A run counts as one turn.) */
+  isLater?: boolean;
+  /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */
+  isOfEdge?: boolean;
+  /** For a step of a run: the run, as clients know it. */
+  shownAs?: { isReported?: boolean };
+  /** How many new messages the turn has; absent if they must be counted in the rows. */
+  newMessages?: number;
+  /** The state of a turn that was interrupted by a crash, restored from its log. */
+  recovered?: {
+    log: TurnLog;
+    builder: MessageBuilder;
+    frames: FrameReader;
+    bytes: number;
+    /** Milliseconds in which unseen output may have been written. */
+    unseenMs: number;
+    /** Milliseconds of which nothing was stored before the crash. */
+    lostMs: number;
+    /** Whether its run may go on. */
+    goesOn?: boolean;
+  };
 }

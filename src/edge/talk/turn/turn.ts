@@ -1,5 +1,4 @@
 /** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
-
 import { interrupted } from '../../claude/failure.ts';
 import type { SendProgress } from '../../claude/send-request.ts';
 import { ADVISOR, HiddenOutputClock } from '../../claude/usage/hidden-output.ts';
@@ -13,8 +12,8 @@ import { type Frame, FrameReader, readFrame } from '../../kit/sse/frames.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
-import { isFreeId, withAnswerId } from '../storage/answer-ids.ts';
 import { withTurn } from '../storage/history-cache.ts';
+import { isFreeId, withAnswerId } from '../storage/message-rows.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
@@ -22,6 +21,7 @@ import { inputTokens, outcomeOfAnswer, type TimesOfAnswer } from './answer-repor
 import { EventLog, type TurnLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { type PlannedEnd, storeEnd } from './store-end.ts';
+import type { TurnOptions } from './turn-context.ts';
 import {
   addEnd,
   conversationReportOf,
@@ -34,7 +34,6 @@ import {
   wholeMessage,
 } from './turn-ending.ts';
 import { TurnGrants } from './turn-grants.ts';
-import type { TurnOptions } from './turn-options.ts';
 
 /** Types of blocks without any effect. */
 const WORDS = new Set(['text', 'thinking', 'redacted_thinking']);

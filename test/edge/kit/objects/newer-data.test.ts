@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { FORMATS, type Format, type FormatName } from '../../../../src/edge/kit/objects/stored-format.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { NO_FOLD } from '../../../../src/edge/money/ledger/fold.ts';
+import { NO_FOLD } from '../../../../src/edge/money/ledger/recall.ts';
 import type { Inbox } from '../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
 import { bindings, jsonOf, readOf, rowsOf, simulate, stubOf, turnNow } from '../../../support/conversations.ts';
 import { changeProfile, changeTurns } from '../../../support/damage.ts';

@@ -36,7 +36,7 @@ export function eraseAccount(state: AccountState): Erasure {
 }
 
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
-export function countOthers({ conversations, belongings, elsewhere }: AccountState, until: number): number {
+function countOthers({ conversations, belongings, elsewhere }: AccountState, until: number): number {
   const lists: Listed[] = [conversations, belongings, ...Object.values(elsewhere)];
   return lists.reduce((sum, list) => sum + list.count(until), 0);
 }

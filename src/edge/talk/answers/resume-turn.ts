@@ -82,7 +82,7 @@ function resumed(
 }
 
 /** @returns the log of a turn that has ended; undefined once it has expired: it may be gone in part */
-export function storedLogOf(transcript: Transcript, row: TurnRow, now: number): EventLog | undefined {
+function storedLogOf(transcript: Transcript, row: TurnRow, now: number): EventLog | undefined {
   if (row.endedAt !== null && row.endedAt <= now - GRACE_MS) return undefined;
   const rows = transcript.log.count(row.seq);
   if (rows === 0 || row.outcome === null) return undefined;

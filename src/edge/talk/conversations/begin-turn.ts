@@ -60,7 +60,7 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
 }
 
 /** Plans a turn, or a prompt that is counted, as a room does that has a way of its own. */
-export function planByParts(
+function planByParts(
   { parts }: ConversationContext,
   turn: Parameters<NonNullable<OpenPart['plan']>>[0],
   agent: AgentInUse | undefined,
@@ -74,7 +74,7 @@ export function planByParts(
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
-export function checkNamed(retained: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
+function checkNamed(retained: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
   if (agent !== undefined) checkRetained('agent', retained.agent, agent);
   if (prefix !== undefined) checkRetained('prefix', retained.prefix, prefix);
 }

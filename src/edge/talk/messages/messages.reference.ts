@@ -10,7 +10,7 @@ import { turnSchema } from '../conversations/conversations.reference.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';
 
-export const messageList = z.described(
+const messageList = z.described(
   z.array(messageParam).check(z.minLength(1)),
   'The messages, or what is new of them in a conversation.',
 );

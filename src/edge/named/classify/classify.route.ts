@@ -184,7 +184,7 @@ const OF_BOUND: ReadonlySet<string> = new Set(['classifier', 'input', 'inputs', 
  * @returns whose it is, to be found; undefined for a caller whose token is not bound
  * @throws ApiError 403 for a classifier that it may not ask, and for whatever would change what the classifier does
  */
-export function boundClassifier(
+function boundClassifier(
   { account, only }: Identity,
   asked: Readonly<Record<string, unknown>>,
   headers: Headers,

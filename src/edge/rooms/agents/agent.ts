@@ -54,17 +54,12 @@ export function agentOf(text: string): Agent {
   return new Agent(definition, text);
 }
 
-/** @returns the bytes of memory that an agent takes. */
-export function sizeOfAgent({ text }: StoredAgent): number {
-  return text.length * (1 + PARSED_SIZE);
-}
-
 /** How agents are stored in versions. */
 export const AGENTS: AgentKind<Agent> = {
   kind: 'agent',
   path: '/agents',
   read: (bytes) => agentOf(decoder.decode(bytes)),
   ofText: agentOf,
-  memorySize: sizeOfAgent,
+  memorySize: ({ text }) => text.length * (1 + PARSED_SIZE),
   memoryBytes: 8 * 1024 * 1024,
 };

@@ -1,3 +1,4 @@
+import { withoutUndefined } from '../../kit/json/object.ts';
 import { say } from '../../money/contracts/about.ts';
 import type { ConversationPart } from '../../talk/conversations/parts.ts';
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
@@ -8,18 +9,15 @@ import { AGENT_ROUTES } from './agents.route.ts';
 import { AGENT_MEMBERS } from './agents.schema.ts';
 
 /** What agents have in a conversation's object: its answers and its requests name the agent. */
-export const agentsPart: ConversationPart = {
+const agentsPart: ConversationPart = {
   open({ transcript }) {
-    const named = () => transcript.profile?.agent;
+    const named = () => {
+      const agent = transcript.profile?.agent;
+      return agent ? refOf(agent) : undefined;
+    };
     return {
-      about() {
-        const agent = named();
-        return say(OF_AGENT, agent ? refOf(agent) : undefined);
-      },
-      told() {
-        const agent = named();
-        return agent ? { 'sluice-agent': refOf(agent) } : {};
-      },
+      about: () => say(OF_AGENT, named()),
+      told: () => withoutUndefined({ 'sluice-agent': named() }),
     };
   },
 };

@@ -31,7 +31,7 @@ export function approvedCall(call: PlannedCall, { input }: Pick<ApprovalRow, 'in
 }
 
 /** @returns the result that tells the model that a call was not approved */
-export function deniedCall({ reason }: Pick<ApprovalRow, 'reason'>): ToolResult {
+function deniedCall({ reason }: Pick<ApprovalRow, 'reason'>): ToolResult {
   return failedCall(
     reason === null
       ? 'This call was denied by the person who was asked. It was not made.'

@@ -9,7 +9,7 @@ import { accountBackupPart } from './account-backup.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';
 
 /** What backups have in a conversation's object. */
-export const backupPart: ConversationPart = { methods: { lines: linesOf } };
+const backupPart: ConversationPart = { methods: { lines: linesOf } };
 
 /** @returns the history as the lines that another deployment can restore */
 function linesOf({ context, profile }: OpenConversation): Result<ReadableStream<Uint8Array>> {

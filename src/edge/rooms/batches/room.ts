@@ -1,6 +1,32 @@
+import { settingsOf } from '../../gate/settings/settings.ts';
+import { batchStub } from '../../kit/objects/stubs.ts';
+import type { AccountPart } from '../../money/account/parts.ts';
 import type { Room } from '../room.ts';
+import { decideBatch } from './admit-batch.ts';
+import { BatchList } from './batch-list.ts';
 import { BATCH_ROUTES } from './batches.route.ts';
-import { batchesPart } from './part.ts';
+import type { BatchOrder } from './contracts/batch.ts';
+
+/** What batches have in an account: they are admitted there, and listed. */
+const batchesPart: AccountPart = {
+  methods: {
+    admitBatchJson: (state, order) => {
+      const decision = decideBatch(state, JSON.parse(order) as BatchOrder);
+      return decision instanceof Promise
+        ? decision.then((decided) => JSON.stringify(decided))
+        : JSON.stringify(decision);
+    },
+    noteBatch: ({ ledger }, _, report) => {
+      if (report) new BatchList(ledger).note(report);
+    },
+    batches: ({ ledger }, page) => new BatchList(ledger).page(page),
+  },
+  // It only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
+  erase: ({ env }, place) =>
+    batchStub(env, settingsOf(env), place)
+      .erase()
+      .then(() => true),
+};
 
 /** Batches of messages. */
 export const batchesRoom: Room = {

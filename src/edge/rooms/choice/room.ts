@@ -9,7 +9,7 @@ import { OF_CHOICE } from './chosen-by.schema.ts';
 import { ModelChooser } from './model-chooser.ts';
 
 /** How models were chosen, as a rewind leaves it, and a copy has it. */
-export const KEPT_CHOICES: CopiedRows = {
+const KEPT_CHOICES: CopiedRows = {
   members: ['choices', 'asksAgain'],
   keep({ choices, asksAgain }, { last, isCut, shift }) {
     if (!choices) return {};

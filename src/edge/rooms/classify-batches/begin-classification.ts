@@ -8,8 +8,6 @@ import { inSteps, Pacer, type Steps } from '../../kit/async/in-steps.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { ApiError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import { callerOf } from '../../kit/objects/call-object.ts';
-import { classificationStub, type ObjectPlace } from '../../kit/objects/stubs.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { BatchWork } from '../../named/classify/classify.route.ts';
 import type { KeptAnswer } from '../../named/classify/classify-answers.schema.ts';
@@ -20,13 +18,7 @@ import { MOST_ITEMS } from '../batches/batches.schema.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { createBatch, newBatchId } from '../batches/create-batch.ts';
 import { BATCHES_PATH } from '../batches/upstream-batches.ts';
-import type {
-  ClassificationObject,
-  InputFault,
-  LabelCounts,
-  LabelMethods,
-  TakenInput,
-} from './contracts/classification.ts';
+import type { InputFault, LabelCounts, LabelMethods, TakenInput } from './contracts/classification.ts';
 
 /** The most inputs, and the most characters of their ids, that go to the object in one call. */
 const TAKEN_AT_ONCE = 1_000;
@@ -203,12 +195,6 @@ async function* bodyOfBatch({ inputs, items, known }: Plan, task: Task): AsyncGe
   }
   yield `${chunk}]}`;
 }
-
-/** Calls the object of a classification by batch, and again if the call was lost. @throws ObjectUnreachable 503 */
-export const callClassification = callerOf<ObjectPlace<'CLASSIFICATION'>, ClassificationObject>(
-  'classification',
-  (place) => classificationStub(place.env, place.settings, place),
-);
 
 /** Calls what a batch of labels has in its object. @throws ApiError 503; 409 where the object is without that room */
 export async function callLabels<Name extends keyof LabelMethods>(

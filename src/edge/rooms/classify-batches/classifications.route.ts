@@ -3,14 +3,21 @@ import type { AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { lacksRoom, notFound } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import { callerOf } from '../../kit/objects/call-object.ts';
+import { classificationStub, type ObjectPlace } from '../../kit/objects/stubs.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { BatchWork } from '../../named/classify/classify.route.ts';
 import { callBatch } from '../batches/call-batch.ts';
 import type { BatchState } from '../batches/contracts/batch.ts';
-import { beginClassification, callClassification, callLabels } from './begin-classification.ts';
-import type { ResultPage } from './contracts/classification.ts';
+import { beginClassification, callLabels } from './begin-classification.ts';
+import type { ClassificationObject, ResultPage } from './contracts/classification.ts';
 
 const PATH = '/classifications';
+
+/** Calls the object of a classification by batch, and again if the call was lost. @throws ObjectUnreachable 503 */
+const callClassification = callerOf<ObjectPlace<'CLASSIFICATION'>, ClassificationObject>('classification', (place) =>
+  classificationStub(place.env, place.settings, place),
+);
 
 /** A classification: how far it is, and what can be done with it. */
 interface FoundClassification {

@@ -3,7 +3,7 @@ import * as z from '../../kit/http/zod.ts';
 import type { FileDescription } from '../../money/contracts/belongings.ts';
 
 /** What this edge reads of the upstream's description of a file. */
-export const describedFile = z.looseObject({
+const describedFile = z.looseObject({
   id: z.string().check(z.minLength(1)),
   size_bytes: z.int().check(z.gte(0)),
   expires_at: z.optional(z.nullable(z.string())),

@@ -102,7 +102,7 @@ async function listedBy(run: McpServerRun, path: string, settings: Settings): Pr
 }
 
 /** A tool as its server describes it. */
-export interface ListedTool {
+interface ListedTool {
   name: string;
   description: string | undefined;
   input_schema: Json;
@@ -121,7 +121,7 @@ const MOST_TOOL_PAGES = 100;
  *
  * @throws McpFault if they cannot be listed, or are too many to be stored
  */
-export async function listTools(session: McpSession, signal: AbortSignal): Promise<ListedTool[]> {
+async function listTools(session: McpSession, signal: AbortSignal): Promise<ListedTool[]> {
   const take = upTo(MOST_LIST_BYTES);
   const listed: ListedTool[] = [];
   let cursor: unknown;

@@ -15,10 +15,10 @@ export const METRICS_ROUTES = [
   }),
 ];
 
-export const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
+const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
 
 /** @returns the text of these metrics, each name of which must be there once */
-export function expositionOf(families: readonly Family[]): string {
+function expositionOf(families: readonly Family[]): string {
   const lines = families.flatMap(({ name, type, help, samples }) => [
     `# HELP ${name} ${escaped(help)}`,
     `# TYPE ${name} ${type}`,

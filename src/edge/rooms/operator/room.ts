@@ -10,7 +10,7 @@ import { METRICS_ROUTES } from './metrics.route.ts';
  *
  * @param overHold the id of a request that has just cost more than its hold
  */
-export function raiseAlerts(state: AccountState, overHold?: string): void {
+function raiseAlerts(state: AccountState, overHold?: string): void {
   const { accountId, limits, budget } = state;
   const { alerts: shares } = limits.limits;
   if (accountId === undefined || (shares === undefined && overHold === undefined)) return;

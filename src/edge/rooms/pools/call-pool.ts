@@ -2,7 +2,8 @@ import { within } from '../../kit/async/timeout.ts';
 import { callObject, type Remote } from '../../kit/objects/call-object.ts';
 import { type Jurisdiction, type PoolBinding, stubOf } from '../../kit/objects/stubs.ts';
 import type { AccountRequest } from '../../money/contracts/call-account.ts';
-import { DEPLOYMENT_POOL, type PoolObject } from './contracts/pool.ts';
+import type { PoolObject } from './contracts/pool.ts';
+import { DEPLOYMENT_POOL } from './pool-name.ts';
 
 /** Milliseconds that a call may take, because a request waits for it. */
 const POOL_CALL_MS = 10_000;

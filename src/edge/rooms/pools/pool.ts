@@ -14,16 +14,7 @@ import { thresholdsReached } from '../../money/budget/thresholds.ts';
 import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import { AccountRecount } from './account-recount.ts';
-import {
-  DEPLOYMENT_POOL,
-  groupPool,
-  type LeaseAnswer,
-  type LeaseCall,
-  type LeaseFigures,
-  type PoolObject,
-  poolOf,
-  type SpendQuery,
-} from './contracts/pool.ts';
+import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, SpendQuery } from './contracts/pool.ts';
 import {
   answerFor,
   booksOf,
@@ -35,6 +26,7 @@ import {
   type PoolRules,
   reportWindows,
 } from './grant.ts';
+import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
 import { PoolRefusals } from './pool-refusals.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';

@@ -14,7 +14,8 @@ import { accountsQuery } from '../../money/account/usage.schema.ts';
 import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { unpaidSearches } from '../../money/budget/unpaid-searches.ts';
 import { callPool } from './call-pool.ts';
-import { DEPLOYMENT_POOL, groupPool, type PoolObject } from './contracts/pool.ts';
+import type { PoolObject } from './contracts/pool.ts';
+import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
 import { membersQuery } from './pools.schema.ts';
 import { unusedAccount } from './spenders.ts';
 

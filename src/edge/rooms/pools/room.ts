@@ -1,8 +1,8 @@
 import type { Room } from '../room.ts';
 import { tellOfKey } from './call-pool.ts';
 import { Leases } from './leases/leases.ts';
-import { poolFamilies } from './pool-families.ts';
 import { DEPLOYMENT_ROUTES, GROUP_ROUTES, SPENDER_ROUTES, toldByAll } from './pools.route.ts';
+import { poolFamilies } from './spent-families.ts';
 import { refuseSpent } from './spent-pools.ts';
 
 /** Budgets that accounts share. */

@@ -1,11 +1,17 @@
 /** Makes metrics of what all accounts have told that they have spent. */
 
+import type { Context } from 'hono';
 import { fromUsd } from '../../claude/pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
+import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
 import type { Family, Sample } from '../../health/told.ts';
 import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
+import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import type { UsageReport } from '../../money/account/usage-answers.schema.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
+import { spanAt, spanId } from '../../money/budget/windows.ts';
+import { deploymentPool } from './pools.route.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
 type ToldSpent = UsageReport['total'];
@@ -43,7 +49,7 @@ const COUNTERS: readonly (readonly [
  * @param known the values that keep their names. All others share one, so that nobody can make more of them
  * @returns counters, and the histogram of the times to the first event
  */
-export function spentFamilies(
+function spentFamilies(
   prefix: string,
   label: string,
   { data }: UsageReport,
@@ -96,7 +102,7 @@ function toSeconds(ms: number): number {
 }
 
 /** @returns what is set aside, spent and allowed of the deployment's budget. */
-export function budgetFamilies(standing: PoolQuotaReport): Family[] {
+function budgetFamilies(standing: PoolQuotaReport): Family[] {
   const windows = (['hour', 'day', 'week', 'month', 'total'] as const).map((name) => ({ name, ...standing[name] }));
   const gauge = (name: string, help: string, of: (one: (typeof windows)[number]) => number | null): Family => ({
     name,
@@ -116,4 +122,40 @@ export function budgetFamilies(standing: PoolQuotaReport): Family[] {
     ),
     gauge('sluice_budget_limit_usd', 'The limit of the window, if there is one.', ({ limit_usd }) => limit_usd),
   ];
+}
+
+/** Tells the sums of the deployment's pool, in three calls of it at most. */
+export async function poolFamilies(c: Context<AppEnv>, upstreams: UpstreamPool | undefined): Promise<Family[]> {
+  const { models } = c.get('settings');
+  const from = spanId('day', spanAt('day', Date.now()).start);
+  const call = deploymentPool(c);
+  const told = async (): Promise<Family[]> => {
+    const [byModel, byUpstream, standing] = await Promise.all([
+      call((object) => object.usage({ from, group_by: 'model' })),
+      upstreams && call((object) => object.usage({ from, group_by: 'upstream' })),
+      call((object) => object.standing()),
+    ]);
+    const names = new Set(upstreams?.all.map(({ name }) => name));
+    return [
+      ...spentFamilies('sluice_', 'model', byModel, (name) => models.find(name)?.id),
+      ...(byUpstream
+        ? spentFamilies('sluice_upstream_', 'upstream', byUpstream, (name) => (names.has(name) ? name : undefined))
+        : []),
+      ...budgetFamilies(standing),
+    ];
+  };
+  // What the isolate knows is told even while the pool cannot be reached: that is when it is asked.
+  const families = await told().catch((thrown: unknown) => {
+    if (!(thrown instanceof ObjectUnreachable)) throw thrown;
+    c.get('entry').line.error_type = thrown.logged;
+    return [];
+  });
+  const help = 'Whether the pool, to which all accounts tell what they spend, has answered this request.';
+  const up = {
+    name: 'sluice_pool_up',
+    type: 'gauge' as const,
+    help,
+    samples: [{ value: Number(families.length > 0) }],
+  };
+  return [up, ...families];
 }

@@ -12,7 +12,7 @@ import { isShared, type Purse } from '../../money/budget/purses.ts';
 import { refusalOfEmpty } from '../../money/budget/refusals.ts';
 import { limitName, NEVER, PERIODS } from '../../money/budget/windows.ts';
 import { callPool } from './call-pool.ts';
-import { DEPLOYMENT_POOL, groupPool, poolOf } from './contracts/pool.ts';
+import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
 
 /** For how long it is known what a pool has left, in milliseconds. An admin may raise its limit at any time. */
 const KNOWN_MS = 60_000;

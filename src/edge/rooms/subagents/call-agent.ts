@@ -210,7 +210,7 @@ export async function subagentId({ conversation, turn, tool_use_id }: CallName):
  * @param outcome undefined if the subagent could not be reached
  * @param whyStopped a sentence if its run has stopped it; empty otherwise
  */
-export function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
+function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
   const fault = outcome ? whyUndone(outcome, whyStopped) : `The subagent could not be reached. ${whyStopped}`.trim();
   const { text = '' } = outcome ?? {};
   const said = text.trim() === '' ? '' : text;

@@ -7,6 +7,7 @@ import { withinRoom } from '../runs/tool-result.ts';
 import { callAgent, subagentId } from './call-agent.ts';
 import { type AgentRun, agentRunSchema, agentTool } from './subagents.schema.ts';
 
+/** What the model is told of such a tool that does not say it itself. */
 const DESCRIPTION =
   'Gives a task to another agent, which works on it by itself, and answers with what it has come to. It knows nothing but the task.';
 const INPUT = {
@@ -15,25 +16,17 @@ const INPUT = {
   required: ['task'],
 };
 
-/**
- * Fills in the description and schema of a tool that is an agent.
- *
- * @param text the tool as JSON text
- */
-export function filledAgentTool(text: string): string {
-  return edit(text, {
-    description: { ifAbsent: JSON.stringify(DESCRIPTION) },
-    input_schema: { ifAbsent: JSON.stringify(INPUT) },
-  });
-}
-
 /** Tools that are agents. Using an agent needs no scope, so a tool that is an agent needs none either. */
 export const subagentKind: CalledKind<AgentRun> = {
   member: 'agent',
   names: () => Object.keys(agentRunSchema.shape),
   asked: [agentRunSchema],
   fault: (tool) => faultOfPause(tool.run) ?? faultIn(agentTool.safeParse(tool)),
-  told: (_, text) => filledAgentTool(text),
+  told: (_, text) =>
+    edit(text, {
+      description: { ifAbsent: JSON.stringify(DESCRIPTION) },
+      input_schema: { ifAbsent: JSON.stringify(INPUT) },
+    }),
   apart: subagentId,
   callsOf: ({ env, settings, account, caller }) => ({
     call: async (call, run, { apart, ...options }) => {

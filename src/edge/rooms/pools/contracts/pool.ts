@@ -3,7 +3,7 @@ import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import type { RefusalOfAccount, RefusalsQuery, SharedUsageQuery } from '../../../money/account/all-accounts.ts';
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
-import type { PoolKind, RefusedRequest } from '../../../money/contracts/admission.ts';
+import type { RefusedRequest } from '../../../money/contracts/admission.ts';
 import type { SumRow, SumsReport } from '../../../money/contracts/sums.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 
@@ -120,22 +120,4 @@ export interface SpendQuery extends PageOf {
   period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
   /** `used` is the share of its limit that an account has spent. */
   sort: 'spent' | 'limit' | 'used' | 'last_seen' | 'group';
-}
-
-/** The name of the deployment's pool. No group's pool can have this name. */
-export const DEPLOYMENT_POOL = 'deployment';
-const GROUP_POOL = 'group:';
-
-export interface PoolId {
-  kind: PoolKind;
-  /** The group; absent for the deployment. */
-  group?: string | undefined;
-}
-
-export function groupPool(group: string): string {
-  return GROUP_POOL + group;
-}
-
-export function poolOf(name: string): PoolId {
-  return name.startsWith(GROUP_POOL) ? { kind: 'group', group: name.slice(GROUP_POOL.length) } : { kind: 'deployment' };
 }

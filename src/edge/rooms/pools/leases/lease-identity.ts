@@ -7,7 +7,7 @@ import type { Tables } from '../../../kit/objects/tables.ts';
 import type { WindowTotal } from '../../../money/budget/state.ts';
 import { byPeriod, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import { callPool } from '../call-pool.ts';
-import { DEPLOYMENT_POOL, groupPool } from '../contracts/pool.ts';
+import { DEPLOYMENT_POOL, groupPool } from '../pool-name.ts';
 
 /** The entry in `meta` about an account's leases. */
 interface StoredIdentity {

@@ -13,14 +13,8 @@ import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { type Hold, windowsOfGroup } from '../../../money/budget/state.ts';
 import type { LimitOwner } from '../../../money/contracts/admission.ts';
 import { callPool } from '../call-pool.ts';
-import {
-  DEPLOYMENT_POOL,
-  groupPool,
-  type LeaseAnswer,
-  type LeaseCall,
-  type PoolObject,
-  poolOf,
-} from '../contracts/pool.ts';
+import type { LeaseAnswer, LeaseCall, PoolObject } from '../contracts/pool.ts';
+import { DEPLOYMENT_POOL, groupPool, poolOf } from '../pool-name.ts';
 import { Handovers } from './handovers.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { Lease, NO_DEMAND, type OpenLease } from './lease.ts';

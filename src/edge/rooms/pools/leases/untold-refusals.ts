@@ -1,16 +1,11 @@
-import type { RefusedRequest } from '../../../money/contracts/admission.ts';
+import type { RefusalLog } from '../../../money/account/refusal-log.ts';
 import type { RefusalsReport } from '../contracts/pool.ts';
 
 /** The shortest time between two reports of what a busy account refuses. Milliseconds. */
 const REFUSALS_AGAIN_MS = 60_000;
 
 /** Where the refusals of an account are. */
-export interface RefusalSource {
-  /** The time of the last one, in milliseconds since 1970; 0 if there is none. */
-  readonly lastAt: number;
-  /** @returns the newest ones after a time, oldest first */
-  since(time: number): RefusedRequest[];
-}
+type RefusalSource = Pick<RefusalLog, 'lastAt' | 'since'>;
 
 /**
  * Keeps which of an account's refusals the deployment's pool knows. Each answer of the pool says up to which time it knows

@@ -17,7 +17,6 @@ import { RequestsTable } from './requests-table.tsx';
 import { Webhooks } from './webhooks.tsx';
 
 const UNKNOWN = 'No ledger has this id. What was refused for its token or its body is only in the logs.';
-/** What the id of every request begins with. */
 const REQUEST_ID = 'req_';
 
 /** Shows an account's requests. An admin finds those of everybody, and what came in by webhooks. */
@@ -33,7 +32,6 @@ export function BudgetRequests() {
   );
 }
 
-/** Shows requests, and the events of webhooks. */
 function WithWebhooks() {
   const tabs = [
     { name: 'Sent and refused', content: () => <RequestsTable /> },

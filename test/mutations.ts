@@ -305,7 +305,7 @@ export const MISTAKES: readonly Mistake[] = [
       ["return [name, value === '' ? null : Number(value)];", 'return [name, Number(value)];'],
     ],
   }),
-  ...planted('src/page/budget/spenders-table.tsx', 'test/page/budget/limits.test.ts', {
+  ...planted('src/page/budget/limit-cell.tsx', 'test/page/budget/limits.test.ts', {
     'page: an emptied limit in a row becomes $0': [
       ["const usd = text.trim() === '' ? null : Number(text);", 'const usd = Number(text);'],
     ],

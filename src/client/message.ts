@@ -13,7 +13,6 @@ export class MessageBuilder {
     return this.#message;
   }
 
-  /** Adds an event. */
   take(event: RawMessageStreamEvent): void {
     if (event.type === 'message_start') {
       this.#message = { ...event.message, content: [...event.message.content] };

@@ -66,12 +66,10 @@ class Feed<T> {
     this.#renew();
   }
 
-  /** Whether no other item will come. */
   get ended(): boolean {
     return this.#end !== undefined;
   }
 
-  /** Adds an item. */
   push(item: T): void {
     this.#items.push(item);
     this.#renew();

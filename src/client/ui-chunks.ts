@@ -90,7 +90,6 @@ export async function* chunksOf(
   };
 }
 
-/** Yields the parts of a message again. */
 function* chunksAgain(message: UIMessage | undefined): Generator<Chunk, void, void> {
   for (const [index, part] of (message?.parts ?? []).entries()) {
     const id = `again-${index}`;

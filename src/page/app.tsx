@@ -113,7 +113,6 @@ export function App() {
   );
 }
 
-/** Shows the part that the URL names. */
 function View() {
   const { value } = part;
   if (unknownAddress.value !== undefined)

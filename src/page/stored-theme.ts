@@ -7,7 +7,6 @@ export function storedTheme(): Theme {
   return THEMES.find((name) => name === localStorage.getItem(THEME_KEY)) ?? 'system';
 }
 
-/** Shows this page in a theme. */
 export function applyTheme(theme: Theme): void {
   if (theme === 'system') delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;

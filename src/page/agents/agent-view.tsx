@@ -11,7 +11,7 @@ import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatBytes, formatCount, formatStamp } from '../ui/format.ts';
 import { go } from '../ui/route.ts';
-import { Table } from '../ui/table.tsx';
+import { Table, UsdCell } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { agentDrafts } from './agent-draft.ts';
 import { agentRequests, readAgent, removeAgent, spent, waitsSince } from './list.ts';
@@ -85,9 +85,7 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
             <td>{formatStamp(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>
             <td class="number">{formatCount(requests)}</td>
-            <td class="number">
-              <Usd value={cost} />
-            </td>
+            <UsdCell value={cost} />
           </tr>
         ))}
       </Table>
@@ -128,7 +126,6 @@ function endOf(row: LedgerRow): string {
   return waitsSince(row) ? 'waiting for approval' : (row.error_type ?? row.stop_reason ?? row.status);
 }
 
-/** Shows what an agent is made of. */
 function AgentFacts({ content }: { content: AgentContent }) {
   const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
   const { history } = content;

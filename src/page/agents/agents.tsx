@@ -9,8 +9,7 @@ import { Empty } from '../ui/empty.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatStamp } from '../ui/format.ts';
 import { agentName, editsAgent, go, NEW_AGENT } from '../ui/route.ts';
-import { Table } from '../ui/table.tsx';
-import { Usd } from '../ui/usd.tsx';
+import { Table, UsdCell } from '../ui/table.tsx';
 import { type AgentDraft, agentDrafts, draftExample, draftOf, emptyDraft } from './agent-draft.ts';
 import { AgentForm } from './agent-form.tsx';
 import { AgentView } from './agent-view.tsx';
@@ -91,9 +90,7 @@ function AgentList() {
                 </th>
                 <td class="text spare">{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>
-                <td class="number">
-                  <Usd value={cost} />
-                </td>
+                <UsdCell value={cost} />
                 <td>{last ? formatStamp(last.created_at) : ''}</td>
                 <td class="spare">{formatStamp(updated_at)}</td>
               </tr>
@@ -113,7 +110,6 @@ function fillExample(): void {
   go('agents', NEW_AGENT);
 }
 
-/** Shows the form of a new agent. */
 function NewAgent() {
   return (
     <>
@@ -123,7 +119,6 @@ function NewAgent() {
   );
 }
 
-/** Shows the form of a stored agent. */
 function EditAgent({ name }: { name: string }) {
   const { fault, run } = useAction();
   const stored = useSignal<AgentDraft | undefined>(undefined);
@@ -145,7 +140,6 @@ interface FormHeadProps {
   title: string;
   back: string;
   backName: string;
-  /** Whose draft it is. */
   of: string;
 }
 

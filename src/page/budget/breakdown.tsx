@@ -3,7 +3,7 @@ import { ofAccount } from '../edge/account.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
-import { Table } from '../ui/table.tsx';
+import { Table, UsdCell } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { groupBy, onlyKey, SPEND_GROUPS, type SpendGroup, spendGroup } from './figures/breakdown-of.ts';
@@ -74,9 +74,7 @@ export function Breakdown() {
               <td class="number">{formatCount(requests)}</td>
               <td class="number">{formatCount(inputTokens(usage))}</td>
               <td class="number">{formatCount(usage.output_tokens)}</td>
-              <td class="number">
-                <Usd value={cost_usd} />
-              </td>
+              <UsdCell value={cost_usd} />
             </tr>
           ))}
         </Table>

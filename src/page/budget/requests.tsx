@@ -1,24 +1,12 @@
-import { useSignal } from '@preact/signals';
-import { SluiceError } from '../../client/index.ts';
-import { inPath } from '../../client/transport.ts';
-import type { LedgerRequest } from '../../edge/answers.ts';
-import { useAction } from '../edge/async-action.ts';
-import { readJson } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { FirstFault } from '../edge/retry-fault.tsx';
-import { Fault } from '../ui/fault.tsx';
-import { Form, SubmitButton } from '../ui/form.tsx';
 import { Tabs } from '../ui/tabs.tsx';
 import { AccountHead } from './account-head.tsx';
-import { reportFault, showAccount } from './figures/report.ts';
+import { reportFault } from './figures/report.ts';
 import { requestsFault } from './figures/request-list.ts';
-import { RequestDetails } from './request-details.tsx';
+import { FindRequest } from './find-request.tsx';
 import { RequestsTable } from './requests-table.tsx';
 import { Webhooks } from './webhooks.tsx';
-
-const UNKNOWN = 'No ledger has this id. What was refused for its token or its body is only in the logs.';
-/** What the id of every request begins with. */
-const REQUEST_ID = 'req_';
 
 /** Shows an account's requests. An admin finds those of everybody, and what came in by webhooks. */
 export function BudgetRequests() {
@@ -44,51 +32,4 @@ function WithWebhooks() {
       <Tabs label="Requests and webhooks" tabs={tabs} />
     </section>
   );
-}
-
-/**
- * Finds a request by its id, whosever it is, and says what it cost or why it was refused. Any other text is the name of an
- * account, which is shown.
- */
-export function FindRequest() {
-  const found = useSignal<LedgerRequest | undefined>(undefined);
-  const { fault, run } = useAction();
-  const find = async (id: string) => {
-    found.value = undefined;
-    if (id !== '' && !id.startsWith(REQUEST_ID)) return showAccount(id);
-    await run(async () => {
-      if (id !== '') found.value = await readRequest(id);
-    });
-  };
-  return (
-    <section class="panel stack" aria-labelledby="find-request">
-      <h2 id="find-request">Find a request</h2>
-      <Form class="inline" onSubmit={(data) => void find(String(data.get('request')).trim())}>
-        <input
-          name="request"
-          aria-label="Request id, or account"
-          placeholder="req_… or an account"
-          autocomplete="off"
-          spellcheck={false}
-          required
-        />
-        <SubmitButton name="Find" kind="plain" />
-      </Form>
-      {fault.value && <Fault text={fault.value} />}
-      {found.value && (
-        <div role="status">
-          <RequestDetails request={found.value} />
-        </div>
-      )}
-    </section>
-  );
-}
-
-/** @throws Error that says where else to look, for an id that no ledger has */
-async function readRequest(id: string): Promise<LedgerRequest> {
-  try {
-    return await readJson<LedgerRequest>(`/usage/requests/${inPath(id)}`);
-  } catch (thrown) {
-    throw thrown instanceof SluiceError && thrown.status === 404 ? new Error(UNKNOWN) : thrown;
-  }
 }

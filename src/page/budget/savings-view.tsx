@@ -1,6 +1,6 @@
 import { models } from '../edge/models.ts';
 import { formatCount, formatShare } from '../ui/format.ts';
-import { Table } from '../ui/table.tsx';
+import { Table, UsdCell } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { cachingSaved } from './figures/caching-saved.ts';
 import { byModel, savings } from './figures/report.ts';
@@ -29,9 +29,7 @@ export function Savings() {
               <th scope="row">{name}</th>
               <td class="number">{formatCount(total.requests)}</td>
               <td class="number">{total.hit_rate === null ? '' : formatShare(total.hit_rate)}</td>
-              <td class="number">
-                <Usd value={total.saved_usd} />
-              </td>
+              <UsdCell value={total.saved_usd} />
             </tr>
           ))}
         </Table>

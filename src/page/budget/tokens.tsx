@@ -82,7 +82,6 @@ export function Tokens() {
   );
 }
 
-/** Asks for the properties of a new token. */
 function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
   const busy = useSignal(false);
   const submit = async (form: FormData) => {

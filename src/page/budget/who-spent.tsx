@@ -2,8 +2,7 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { formatCount, formatShare } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
-import { Table } from '../ui/table.tsx';
-import { Usd } from '../ui/usd.tsx';
+import { Table, UsdCell } from '../ui/table.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { chosenDays, daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
@@ -49,9 +48,7 @@ export function WhoSpent() {
               <td class="number">{formatCount(requests)}</td>
               <td class="number">{formatCount(inputTokens(usage))}</td>
               <td class="number">{formatCount(usage.output_tokens)}</td>
-              <td class="number">
-                <Usd value={cost_usd} />
-              </td>
+              <UsdCell value={cost_usd} />
               <td class="number">{total === 0 ? '' : formatShare(cost_usd / total)}</td>
             </tr>
           ))}

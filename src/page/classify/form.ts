@@ -32,7 +32,6 @@ export function fill(sample: Sample): void {
   stored.value = '';
 }
 
-/** Classifies the text. */
 export async function run(): Promise<void> {
   await action.run(async () => {
     answer.value = undefined;
@@ -49,7 +48,6 @@ export async function classifySample(sample: Sample): Promise<void> {
   await run();
 }
 
-/** Stores the labels as a classifier. */
 export async function store(name: string): Promise<void> {
   await action.run(async () => {
     await edge().classifiers.put(name, parts());

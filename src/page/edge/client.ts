@@ -52,7 +52,6 @@ export async function start(): Promise<void> {
   }
 }
 
-/** Sets or removes the token. */
 export async function takeToken(next: string | undefined): Promise<void> {
   if (next === undefined) sessionStorage.removeItem(TOKEN_KEY);
   else sessionStorage.setItem(TOKEN_KEY, next);

@@ -5,7 +5,6 @@ import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { useAction } from './async-action.ts';
 
-/** Loads the code of a component. */
 export type Load = () => Promise<ComponentType>;
 
 const loaded = signal<ReadonlyMap<Load, ComponentType>>(new Map());

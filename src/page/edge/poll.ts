@@ -19,7 +19,7 @@ export function pollNow(): void {
  */
 export function poll(
   ask: (isCurrent: () => boolean) => Promise<unknown>,
-  everyMs: number | (() => number),
+  everyMs: number,
   fault?: Signal<string | undefined>,
 ): () => void {
   let stopped = false;
@@ -37,7 +37,7 @@ export function poll(
       if (!stopped) fault.value = sentenceOf(thrown);
     }
     asking = false;
-    if (!stopped) timer = setTimeout(() => void round(), typeof everyMs === 'number' ? everyMs : everyMs());
+    if (!stopped) timer = setTimeout(() => void round(), everyMs);
   };
   const now = () => void round();
   now();

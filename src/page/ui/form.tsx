@@ -31,7 +31,6 @@ interface SubmitButtonProps {
   kind?: '' | 'plain' | 'small';
 }
 
-/** Shows the button of a form. */
 export function SubmitButton({ name, disabled = false, kind = '' }: SubmitButtonProps) {
   return (
     <button type="submit" class={`button ${kind}`} disabled={disabled}>
@@ -50,7 +49,6 @@ interface FieldIds {
 interface FieldProps {
   label: string;
   note?: ComponentChildren;
-  /** What is wrong with it. */
   fault?: string | undefined;
   /** @param ids what the field itself must have */
   children(ids: FieldIds): ComponentChildren;
@@ -114,7 +112,6 @@ interface SelectProps extends Partial<FieldIds> {
   onChoose(value: string): void;
 }
 
-/** Shows a choice of one value. */
 export function Select({ label, value, options, onChoose, ...rest }: SelectProps) {
   return (
     <select aria-label={label} value={value} onChange={(event) => onChoose(event.currentTarget.value)} {...rest}>
@@ -138,7 +135,6 @@ interface CheckboxProps {
   disabled?: boolean;
 }
 
-/** Shows a checkbox that sets a signal. */
 export function CheckboxChip({ name, value, note, disabled = false }: CheckboxProps) {
   const id = useId();
   const chip = (

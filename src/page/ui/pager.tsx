@@ -5,7 +5,6 @@ import { formatCount } from './format.ts';
 interface PagerProps {
   /** The index of the first row that is shown. */
   first: Signal<number>;
-  /** How many rows there are. */
   count: number;
   /** How many are shown at a time. */
   size: number;

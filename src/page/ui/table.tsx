@@ -1,6 +1,7 @@
 import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { keepReachable } from './scroll-box.ts';
+import { Usd } from './usd.tsx';
 
 /** A column of numbers, which stand right in it: its cells have the class `number`. */
 interface NumberColumn {
@@ -71,6 +72,15 @@ export function TableFrame({ label, class: name = '', children }: TableFrameProp
     <section ref={ref} class={`table-frame scroll-box ${name}`} aria-label={label}>
       {children}
     </section>
+  );
+}
+
+/** The cell of a table that has US dollars. */
+export function UsdCell({ value }: { value: number }) {
+  return (
+    <td class="number">
+      <Usd value={value} />
+    </td>
   );
 }
 

@@ -17,7 +17,6 @@ export interface AnswerBlock {
   final: JsonObject;
 }
 
-/** Why writing ended early. */
 export type EarlyEnd = { reason: 'limit' } | { reason: 'stop_sequence'; sequence: string };
 
 /** Signs what is shown of thinking, and how many tokens it took. */

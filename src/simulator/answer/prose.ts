@@ -169,7 +169,6 @@ export function prose(said: WhatWasSaid, toolCount: number, limit: number, rando
   return sentences.slice(0, wanted.count).join(' ');
 }
 
-/** Writes the simulator's thinking. */
 export function thinkingProse(said: WhatWasSaid, plan: string, effort: string | undefined): string {
   const subject = excerpt(said.text, 120);
   const sentences = [

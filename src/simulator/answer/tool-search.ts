@@ -15,7 +15,6 @@ export interface ServedCalls {
   call: { tool: JsonObject; server: string | undefined } | undefined;
 }
 
-/** A tool of an MCP server. */
 interface McpTool {
   server: string;
   /** Its definition, with `defer_loading` as its toolset says. */

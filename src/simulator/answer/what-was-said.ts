@@ -5,7 +5,6 @@ import { sizeOfImage } from '../request/image-size.ts';
 import { asText, isObject, type JsonObject } from '../request/json.ts';
 import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
 
-/** What an answer reacts to. */
 export interface WhatWasSaid {
   /**
    * The text of the last user turn, without the reminders that an agent adds. If that turn has only tool results, the text
@@ -29,7 +28,6 @@ export interface WhatWasSaid {
 }
 
 interface ToolResult {
-  /** The name of the tool that was called. */
   tool: string;
   text: string;
   isError: boolean;

@@ -14,9 +14,7 @@ import { type Item, judgeItem, readItems } from './read-items.ts';
 /** Batches are forgotten a day after their results are. */
 const BATCH_KEPT_SECONDS = (RESULTS_MS + DAY_MS) / 1000;
 
-/** What a call about batches comes with. */
 export interface BatchCall {
-  /** Whose batches they are. */
   owner: string;
   /** The address of the API, without `/v1`. */
   base: string;

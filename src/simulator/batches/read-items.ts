@@ -17,7 +17,6 @@ const MOST_ITEMS = 100_000;
 /** After this many items, other requests get their turn. */
 const IN_ONE_GO = 200;
 
-/** An item as it is kept. */
 export interface Item {
   custom_id: string;
   params: JsonObject;

@@ -27,9 +27,7 @@ const MOST_SECONDS = 7_776_000;
 /** A year: the simulator is for development. */
 const FILE_KEPT_SECONDS = 31_536_000;
 
-/** What a call about files comes with. */
 export interface FileCall {
-  /** Whose files they are. */
   owner: string;
   /** Milliseconds since the epoch. */
   now: number;

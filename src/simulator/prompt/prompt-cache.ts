@@ -13,7 +13,6 @@ export interface CacheUsage {
   written1h: number;
 }
 
-/** What the cache does for one request. */
 export interface CachePlan {
   usage: CacheUsage;
   /** Stores what the request writes, and renews what it reads. Call it when the first byte of the answer is sent. */

@@ -35,7 +35,7 @@ export function checkCompactionBlock(block: JsonObject, path: string, protocol: 
   }
 }
 
-function hasContent({ type, content }: JsonObject): boolean {
+export function hasContent({ type, content }: JsonObject): boolean {
   return type === 'compaction' && typeof content === 'string';
 }
 

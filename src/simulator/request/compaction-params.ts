@@ -1,4 +1,4 @@
-import { compactionRefusal } from './compaction-blocks.ts';
+import { compactionRefusal, hasContent } from './compaction-blocks.ts';
 import { invalid } from './errors.ts';
 import { optionalString, requiredObject, requiredTag } from './fields.ts';
 import { isObject, type JsonObject, objectsIn } from './json.ts';
@@ -74,7 +74,9 @@ export function checkBesideSummary(body: JsonObject, compacts: boolean, hasSumma
  * @throws ApiError 400 with the code of the rule that is broken.
  */
 export function checkSummarizable(messages: readonly RequestMessage[]): void {
-  const said = messages.filter(({ role, blocks }) => role !== 'system' && blocks.some(isSaid));
+  const said = messages.filter(
+    ({ role, blocks }) => role !== 'system' && blocks.some((block) => block.type !== 'compaction' || hasContent(block)),
+  );
   const last = said.at(-1);
   if (last === undefined) throw nothingToSummarize();
   if (last.role !== 'assistant') return;
@@ -89,8 +91,4 @@ export function checkSummarizable(messages: readonly RequestMessage[]): void {
     'incomplete_turn',
     `messages: the last \`assistant\` turn is not finished: no result for ${[...open].join(', ')}. Send the results first.`,
   );
-}
-
-function isSaid({ type, content }: JsonObject): boolean {
-  return type !== 'compaction' || typeof content === 'string';
 }

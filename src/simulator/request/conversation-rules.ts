@@ -19,7 +19,6 @@ interface Turn {
   blocks: LocatedBlock[];
 }
 
-/** Tells whether a block is thinking. */
 export function isThinking({ type }: JsonObject): boolean {
   return type === 'thinking' || type === 'redacted_thinking';
 }

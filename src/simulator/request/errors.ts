@@ -35,7 +35,6 @@ export class ApiError extends Error {
     return TYPE_OF_STATUS.get(this.status) ?? (this.status < 500 ? 'invalid_request_error' : 'api_error');
   }
 
-  /** Writes the envelope as JSON text. */
   envelope(requestId: string): string {
     const details = this.details === undefined ? {} : { details: this.details };
     const error = { type: this.type, message: this.message, ...details };

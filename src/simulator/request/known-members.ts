@@ -163,7 +163,6 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   named: { tool_reference: 'name' },
 };
 
-/** What an object of one kind may have. */
 interface Known {
   names: ReadonlySet<string>;
   kinds: ReadonlyMap<string, string>;

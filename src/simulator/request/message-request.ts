@@ -3,7 +3,6 @@ import type { Binding } from '../random/signatures.ts';
 import type { JsonObject } from './json.ts';
 import type { SimulatedModel } from './models.ts';
 
-/** How long a cache entry lives. */
 export type CacheLifetime = '5m' | '1h';
 
 /** What of the headers decides how a body is judged. */

@@ -17,7 +17,6 @@ export function lacks({ refuses = [] }: SimulatedModel, what: string): boolean {
   return refuses.includes(what);
 }
 
-/** Checks an effort that the API knows. */
 export function checkEffort(effort: string | undefined, { efforts }: SimulatedModel): void {
   if (effort === undefined || efforts === undefined || efforts.includes(effort)) return;
   if (efforts.length === 0) throw invalid('This model does not support the effort parameter.');
@@ -46,7 +45,6 @@ export function checkThinkingType(type: string, effort: string | undefined, { th
   );
 }
 
-/** Checks samplings that the API knows. */
 export function checkModelSampling(
   { temperature, topP, topK }: Readonly<Record<'temperature' | 'topP' | 'topK', number | undefined>>,
   model: SimulatedModel,

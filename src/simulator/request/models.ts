@@ -1,7 +1,6 @@
 import { ApiError } from './errors.ts';
 import { pageOf } from './page.ts';
 
-/** A model that the simulator answers for. */
 export interface SimulatedModel {
   id: string;
   display_name: string;

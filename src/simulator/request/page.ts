@@ -46,7 +46,6 @@ export function pageOf<Row extends { id: string }>(
   return onePage(rows.slice(from, to), before === null ? to < rows.length : from > 0);
 }
 
-/** Makes a page of these rows. */
 export function onePage<Row extends { id: string }>(data: Row[], has_more: boolean): Page<Row> {
   return { data, has_more, first_id: data.at(0)?.id ?? null, last_id: data.at(-1)?.id ?? null };
 }

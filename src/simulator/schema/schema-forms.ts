@@ -118,7 +118,6 @@ function mergedForms(first: JsonObject[], second: JsonObject[]): JsonObject[] {
   return forms.slice(0, MAXIMUM_FORMS);
 }
 
-/** What is known while a schema is followed. */
 export interface Search {
   /** The document that references point into. */
   root: JsonObject;

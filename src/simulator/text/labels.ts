@@ -1,6 +1,5 @@
 import { stem, wordsOf } from './words.ts';
 
-/** The texts by which labels are ranked. */
 export interface LabelEvidence {
   /** The text to label: the last thing that the user said. */
   text: string;

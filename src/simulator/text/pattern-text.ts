@@ -57,7 +57,6 @@ function charactersOf(node: Node): string[] {
   }
 }
 
-/** Writes texts of one pattern. */
 class PatternWriter {
   readonly #random: Random;
   #steps = 0;

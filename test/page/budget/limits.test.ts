@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { AlertsForm } from '../../../src/page/budget/alerts.tsx';
 import { deployment, type Spender } from '../../../src/page/budget/figures/overview.ts';
 import { reportedQuota } from '../../../src/page/budget/figures/report.ts';
-import { LimitCell } from '../../../src/page/budget/spenders-table.tsx';
+import { LimitCell } from '../../../src/page/budget/limit-cell.tsx';
 import { LimitsForm } from '../../../src/page/budget/limits-form.tsx';
 import { type Asked, choose, fakeEdge, fill, named, press, refusal, show } from '../../support/dom.ts';
 

@@ -8,7 +8,7 @@ import { onlyKey } from '../../../src/page/budget/figures/breakdown-of.ts';
 import { dayAgo, range } from '../../../src/page/budget/figures/days.ts';
 import { alerts } from '../../../src/page/budget/figures/overview.ts';
 import { listedKind, minuteListed, tokenListed } from '../../../src/page/budget/figures/request-list.ts';
-import { FindRequest } from '../../../src/page/budget/requests.tsx';
+import { FindRequest } from '../../../src/page/budget/find-request.tsx';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
 import { RequestsTable } from '../../../src/page/budget/requests-table.tsx';
 import { Tokens } from '../../../src/page/budget/tokens.tsx';

@@ -81,7 +81,8 @@ async function everySpender(): Promise<Spender[]> {
   for (let pages = 0; pages < MOST_PAGES; pages += 1) {
     const query = { limit: AT_ONCE, sort: 'spent', ...(after ? { after_id: after } : {}) };
     const page = await listOf<AccountSpendRow>('/accounts', query);
-    rows.push(...page.data.map(accountSpender));
+    for (const { id, group, spent_usd, limit_usd, last_seen_at } of page.data)
+      rows.push({ kind: 'account', id, group, spent: spent_usd, limit: limit_usd, seen: last_seen_at });
     after = page.last_id ?? undefined;
     if (!page.has_more) break;
   }
@@ -103,10 +104,6 @@ async function everyGroup(): Promise<Spender[]> {
     limit: byPeriod((period) => stands[period].limit_usd),
     seen: null,
   }));
-}
-
-function accountSpender({ id, group, spent_usd, limit_usd, last_seen_at }: AccountSpendRow): Spender {
-  return { kind: 'account', id, group, spent: spent_usd, limit: limit_usd, seen: last_seen_at };
 }
 
 function lastSeen(rows: readonly Spender[], group: string): string | null {

@@ -184,7 +184,6 @@ function Decide({ approvals }: { approvals: readonly Approval[] }) {
   );
 }
 
-/** Shows the files that go with the question. */
 function Attached() {
   return (
     <ul class="row attached">

@@ -12,7 +12,6 @@ import { resultText } from '../session/steps.ts';
 import { MessagePart } from './message-part.tsx';
 
 interface EdgeCallProps {
-  /** The id of the conversation. */
   conversation: string;
   part: Part;
   result: Part | undefined;
@@ -72,7 +71,6 @@ export function EdgeCall({ conversation, part, result, told, isLive, waits }: Ed
 interface SubagentProps {
   /** The id of the conversation whose run has made the call. */
   parent: string;
-  /** The id of the call. */
   call: string;
 }
 

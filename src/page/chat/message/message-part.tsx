@@ -8,17 +8,14 @@ import type { Thought } from '../session/thoughts.ts';
 
 interface MessagePartProps {
   part: Part;
-  /** The result of a tool's call. */
   result?: Part | undefined;
   /** When Claude thought it; undefined where this page has not seen that. */
   thought?: Thought | undefined;
   /** Whether the text is shown as it was typed, without Markdown. */
   plain?: boolean;
-  /** Whether more of it is still to come. */
   growing?: boolean;
 }
 
-/** Tells how long Claude has been thinking. */
 function Thinking({ from }: { from: number | undefined }) {
   useEverySecond();
   if (from === undefined) return <>Thinking…</>;
@@ -29,7 +26,6 @@ function thoughtFor(thought: Thought | undefined): string {
   return thought?.to === undefined ? 'Thought' : `Thought for ${formatMs(thought.to - thought.from)}`;
 }
 
-/** Shows one content block. */
 export function MessagePart({ part, result, thought, plain = false, growing = false }: MessagePartProps) {
   switch (part.type) {
     case 'text':

@@ -11,7 +11,6 @@ export interface Silence {
   step: ConversationTurn['steps'][number];
 }
 
-/** One message as it is shown. */
 export interface Entry {
   /** Its place, the same while the answer comes and when it has become a row of the history. */
   key: number;

@@ -44,3 +44,24 @@ test('what is made of the rooms is made once for each list', () => {
   expect([bells(), bells()]).toEqual(['ding', 'ding']);
   expect(make).toHaveBeenCalledTimes(2);
 });
+
+test('a list that is changed once an app has it is another list', () => {
+  const bells = rooms.seam<string>()('bell');
+  const list = [{ name: 'a', bell: 'ding' }];
+  rooms.shareRooms(list);
+  list.push({ name: 'b', bell: 'dong' });
+  expect(rooms.pluggedInto(bells)).toEqual(['ding']);
+  expect(() => rooms.shareRooms(list)).toThrow('different rooms');
+});
+
+const SINGLES = ['guard', 'agents', 'choice', 'alertInbox', 'view', 'pause'];
+
+test.each(SINGLES)('a room of one’s own does not take the place of the one that has `%s`', async (seam) => {
+  const { ROOMS } = await import('../../../../src/edge/rooms.ts');
+  const own = { name: 'own', [seam]: {} };
+  for (const list of [
+    [own, ...ROOMS],
+    [...ROOMS, own],
+  ])
+    expect(() => rooms.shareRooms(list)).toThrow(`both have \`${seam}\`. Leave out one of them.`);
+});

@@ -1,0 +1,90 @@
+import { expect, test } from 'vitest';
+import { ask } from '../../../support/agents.ts';
+import { edgeWithRouter, isLabelling, lastText, ledgerOf } from '../../../support/chosen-models.ts';
+import { readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
+import { eventually, untilSo } from '../../../support/eventually.ts';
+
+/** The edge whose label waits until it is let go. */
+async function edgeHeld() {
+  const state = { isGoing: false, asked: 0 };
+  const edge = await edgeWithRouter({
+    before: async (body) => {
+      if (!isLabelling(body) || !lastText(body).includes('slow')) return;
+      state.asked += 1;
+      await untilSo(() => state.isGoing);
+    },
+  });
+  return { ...edge, state };
+}
+
+type Edge = Awaited<ReturnType<typeof edgeHeld>>;
+
+async function turn({ app, bob }: Edge, text: string, key: string, headers = bob) {
+  const body = { agent: 'router', conversation: 'c1', messages: [{ role: 'user', content: text }] };
+  const answer = await ask(app, 'POST', '/v1/messages', { ...headers, 'idempotency-key': key }, body);
+  return {
+    key,
+    status: answer.status,
+    text: JSON.stringify(answer.body.content),
+    error: JSON.stringify(answer.body.error),
+  };
+}
+
+test('of hundreds of turns at once, while a model is chosen, one begins, and its key gets one answer', async () => {
+  const edge = await edgeHeld();
+  const first = turn(edge, 'slow and hard', 'k0');
+  await eventually(() => expect(edge.state.asked).toBe(1));
+  const all = Array.from({ length: 300 }, (_, nth) =>
+    nth % 3 === 0 ? turn(edge, 'slow and hard', 'k0') : turn(edge, `easy ${nth}`, `k${nth}`),
+  );
+  const others = Promise.all(all);
+  edge.state.isGoing = true;
+  const answers = [await first, ...(await others)];
+  await edge.app.settled();
+  const same = answers.filter(({ key }) => key === 'k0');
+  expect(new Set(same.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
+  expect(same[0]?.status).toBe(200);
+  const turns = (await rowsOf('c1', 'bob')).filter(({ role }) => role === 'user');
+  const done = new Set(answers.filter(({ status }) => status === 200).map(({ key }) => key));
+  for (const { status, error } of answers) expect([200, 409], error).toContain(status);
+  expect(turns).toHaveLength(done.size);
+  expect(edge.up).toHaveLength(done.size);
+  for (const row of await ledgerOf()) expect(row.status, JSON.stringify(row)).not.toBe('held');
+});
+
+const ENDS: readonly [what: string, end: (edge: Edge) => Promise<unknown>][] = [
+  ['a stop', async () => await stubOf('c1', 'bob').stop()],
+  ['a deletion', async ({ app, bob }) => await ask(app, 'DELETE', '/conversations/c1', bob)],
+];
+
+test.each(ENDS)('%s, while the model of a later turn is chosen, lets it not begin', async (_, end) => {
+  const edge = await edgeHeld();
+  expect((await turn(edge, 'easy', 'k0')).status).toBe(200);
+  const waiting = turn(edge, 'slow and hard', 'k1');
+  await eventually(() => expect(edge.state.asked).toBe(1));
+  await end(edge);
+  edge.state.isGoing = true;
+  const answer = await waiting;
+  await edge.app.settled();
+  expect(answer.status, answer.error).not.toBe(200);
+  expect(edge.up).toHaveLength(1);
+  expect((await rowsOf('c1', 'bob')).filter(({ role }) => role === 'user').length).toBeLessThanOrEqual(1);
+});
+
+test('a credential that is revoked while a model is chosen begins nothing', async () => {
+  const edge = await edgeHeld();
+  const { app, root } = edge;
+  const minted = await ask(app, 'POST', '/tokens', root, { account: 'bob', scopes: ['messages'] });
+  const own = { authorization: `Bearer ${minted.body.token}` };
+  const waiting = turn(edge, 'slow and hard', 'k1', own);
+  await eventually(() => expect(edge.state.asked).toBe(1));
+  const { jti, id = jti } = minted.body as { jti?: string; id?: string };
+  const gone = await app.fetch(`/accounts/bob/tokens/${id}`, { method: 'DELETE', headers: root });
+  expect(gone.status, await gone.text()).toBeLessThan(300);
+  edge.state.isGoing = true;
+  expect(await waiting).toMatchObject({ status: 401 });
+  await app.settled();
+  expect(edge.up).toHaveLength(0);
+  expect([await readOf('c1', 'bob'), await rowsOf('c1', 'bob')]).toEqual([undefined, []]);
+  for (const row of await ledgerOf()) expect(row.status, JSON.stringify(row)).not.toBe('held');
+});

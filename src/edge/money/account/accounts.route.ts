@@ -1,6 +1,5 @@
 import type { Context } from 'hono';
-import { accountMarks } from '../../gate/auth/account-mark.ts';
-import { forgetMark } from '../../gate/auth/account-marks.ts';
+import { accountMarks, forgetMark } from '../../gate/auth/account-mark.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { listNamedAccount } from '../../gate/auth/list-account.ts';

@@ -2,7 +2,8 @@
 
 import { accountList } from '../../kit/kv/name-list.ts';
 import { type AccountRequest, callAccount } from '../../money/contracts/call-account.ts';
-import { accountMark, noteMark } from './account-mark.ts';
+import { accountMark } from './account-mark.ts';
+import { noteMark } from './account-marks.ts';
 import type { RequestContext } from './context.ts';
 
 /** Puts an account on the list of accounts, and tells its object that it is there. */

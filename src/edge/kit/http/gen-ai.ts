@@ -6,7 +6,6 @@ export interface ModelCallLine {
   'gen_ai.provider.name'?: string | undefined;
   model?: string | undefined;
   conversation?: string | undefined;
-  /** The agent of the conversation: name@version. */
   agent?: string | undefined;
   error_type?: string | undefined;
   ttft_ms?: number | undefined;

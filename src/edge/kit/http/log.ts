@@ -1,9 +1,9 @@
-import { genAiOf, type ModelCallLine } from './gen-ai.ts';
+import { genAiOf } from './gen-ai.ts';
 import { isolateCounts } from './isolate-counts.ts';
 import { masked } from './secrets.ts';
 
 /** The log line of one request. It never contains content or a credential. */
-export interface LogLine extends ModelCallLine {
+export interface LogLine {
   request_id: string;
   upstream_request_id?: string | undefined;
   /** If there are several upstreams: the name of the one that answered, or was tried last. */
@@ -11,15 +11,24 @@ export interface LogLine extends ModelCallLine {
   method: string;
   route: string;
   account?: string | undefined;
+  conversation?: string | undefined;
+  /** The agent of the conversation: name@version. */
+  agent?: string | undefined;
   /** The model that the agent has chosen, and why, as the header `sluice-model-chosen` says it. */
   model_chosen?: string | undefined;
   event_id?: string | undefined;
+  model?: string | undefined;
   status?: number | undefined;
+  error_type?: string | undefined;
   /** With what the upstream has refused the deployment's key: its status, type and message. */
   upstream_said?: string | undefined;
+  tokens?: { input: number; output: number; cache_read: number; cache_write: number } | undefined;
   cost_usd?: number | undefined;
+  ttft_ms?: number | undefined;
   ms?: number | undefined;
   limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'run' | 'upstream' | null | undefined;
+  'gen_ai.request.model'?: string | undefined;
+  'gen_ai.provider.name'?: string | undefined;
 }
 
 /** Collects the log line of one request. It is written once, when the answer has ended. */

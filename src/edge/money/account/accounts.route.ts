@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
-import { accountMarks, forgetMark } from '../../gate/auth/account-mark.ts';
+import { accountMarks } from '../../gate/auth/account-mark.ts';
+import { forgetMark } from '../../gate/auth/account-marks.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { listNamedAccount } from '../../gate/auth/list-account.ts';

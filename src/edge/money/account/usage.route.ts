@@ -1,6 +1,7 @@
 import type { Context } from 'hono';
 import { addSums, usageTotal } from '../../claude/pricing/usage-sums.ts';
-import { accountByMark, accountMarks, noteMark } from '../../gate/auth/account-mark.ts';
+import { accountMarks } from '../../gate/auth/account-mark.ts';
+import { accountByMark, noteMark } from '../../gate/auth/account-marks.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, accountOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';

@@ -4,8 +4,13 @@
  * `--agents support --classifiers tickets --conversations 'web-*'`.
  */
 import { mintToken } from '../src/edge/gate/auth/mint.ts';
-import { parseScopes } from '../src/edge/gate/auth/parse-scopes.ts';
-import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/edge/gate/identity/identity.ts';
+import {
+  isAccount,
+  isSourceAccount,
+  MAX_ACCOUNT_CHARACTERS,
+  parseScopes,
+  SCOPES,
+} from '../src/edge/gate/identity/identity.ts';
 import { BOUND_SCOPES, onlySchema } from '../src/edge/gate/identity/only.ts';
 import { settingsSchema } from '../src/edge/gate/settings/settings.ts';
 import * as z from '../src/edge/kit/http/zod.ts';

@@ -4,15 +4,14 @@ import { decoder } from '../kit/http/bytes.ts';
 import { continued, readStart } from './carry/read-start.ts';
 import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import { isEventStream } from './content-type.ts';
-import { interrupted, notTheApi, refuseProvisional, timedOut } from './failure.ts';
-import { headersWithin } from './headers-within.ts';
+import { headersWithin, interrupted, notTheApi, refuseProvisional, timedOut } from './failure.ts';
 import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
 import type { Leave } from './upstreams/breaker.ts';
-import type { TryChoice } from './upstreams/candidates.ts';
+import type { TryChoice } from './upstreams/order.ts';
 import { noteHome, type Routing, type UpstreamPool } from './upstreams/pool.ts';
 
 /** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */

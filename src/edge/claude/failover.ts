@@ -13,8 +13,7 @@ import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
 import { mayRunAgain, type SendOptions, type SendProgress, type SendRequest } from './send-request.ts';
-import { candidatesOf, type TryChoice } from './upstreams/candidates.ts';
-import { orderOfTries } from './upstreams/order.ts';
+import { candidatesOf, orderOfTries, type TryChoice } from './upstreams/order.ts';
 import { homeOf, type Routing, type UpstreamPool, upstreamsFor } from './upstreams/pool.ts';
 
 /** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */

@@ -3,7 +3,7 @@ import { isolateCounts } from '../kit/http/isolate-counts.ts';
 import { readStart } from './carry/read-start.ts';
 import { mayRepeat } from './client-retries.ts';
 import { Failover } from './failover.ts';
-import { headersWithin } from './headers-within.ts';
+import { headersWithin } from './failure.ts';
 import { reachedNobody, verdict } from './judge.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
 import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';

@@ -1,6 +1,5 @@
-import { readApiKey } from './api-key.ts';
 import { baseUrl, withoutVersion } from './fields.ts';
-import { defineKind } from './kind.ts';
+import { defineKind, readApiKey } from './kind.ts';
 
 /** The Claude API, or any gateway with the same protocol. */
 export const anthropicKind = defineKind({

@@ -2,7 +2,7 @@
  * Defines what a kind of upstream is: how a request in the form of the Claude API is changed into the form of one service.
  */
 
-import type { Sendable } from '../../kit/http/body/sendable.ts';
+import type { Sendable } from '../../kit/http/body/json-body.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Changes } from '../../kit/json/edit.ts';
 
@@ -112,4 +112,15 @@ export type Kind = KindOf<z.core.$ZodLooseShape>;
 /** Defines a kind. The type of its `open` follows from its fields. */
 export function defineKind<Fields extends z.core.$ZodLooseShape>(kind: KindOf<Fields>): Kind {
   return kind as unknown as Kind;
+}
+
+/**
+ * Reads the secret of an entry as a key for a header. A key with other characters would fail in each request, with an error
+ * of the runtime that might quote the key.
+ *
+ * @throws KeyFault for a secret with spaces, line breaks or letters of other alphabets
+ */
+export function readApiKey(secret: string, must = 'must be an API key'): string {
+  if (!/^[\x21-\x7e]+$/.test(secret)) throw new KeyFault(`${must}, without spaces and line breaks`);
+  return secret;
 }

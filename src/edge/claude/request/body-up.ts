@@ -1,5 +1,4 @@
-import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import type { Sendable } from '../../kit/http/body/sendable.ts';
+import type { JsonBody, Sendable } from '../../kit/http/body/json-body.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
 import { type Changes, edit } from '../../kit/json/edit.ts';
 import { RequestBody } from './request-body.ts';

@@ -1,7 +1,6 @@
 /** Chooses the upstream for a batch or a file, which stays where it was made. */
 
-import { candidatesOf } from './candidates.ts';
-import { orderOfTries } from './order.ts';
+import { candidatesOf, orderOfTries } from './order.ts';
 import { type UpstreamPool, upstreamsFor } from './pool.ts';
 
 /** The calls that make a batch or a file. The `lacks` of each kind of upstream says whether it takes such a call. */

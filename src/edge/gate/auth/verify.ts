@@ -12,7 +12,7 @@ import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import { ApiError, finalError, tryAgain } from '../../kit/http/errors.ts';
 import { isObject } from '../../kit/json/object.ts';
 import type { Identity, Session, VerifiedToken } from '../identity/caller.ts';
-import { isAccount, isSourceAccount, isVisitor } from '../identity/identity.ts';
+import { isAccount, isSourceAccount, isVisitor, PROVIDER_DEFAULT, parseScopes } from '../identity/identity.ts';
 import { scopesOfBound } from '../identity/only.ts';
 import { tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -20,7 +20,6 @@ import { markBy } from './account-mark.ts';
 import { groupOfClaims } from './group-claim.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
 import { onlyOfClaims } from './only-claim.ts';
-import { PROVIDER_DEFAULT, parseScopes } from './parse-scopes.ts';
 
 /** Algorithms of an identity provider's tokens. All use a private key, since a shared secret would have to be given away. */
 const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];

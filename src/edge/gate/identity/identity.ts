@@ -49,3 +49,15 @@ export function nameInRoom(account: string): string {
 
 /** The owner of what admins store for everybody. It is the name of an account's object, and no token can name it. */
 export const DEPLOYMENT = '.';
+
+/** The scopes of an identity provider's token whose `scope` claim names no scope of this edge. */
+export const PROVIDER_DEFAULT: readonly Scope[] = ['messages', 'classify'];
+
+/**
+ * @param claim names separated by spaces, or a list of names
+ * @returns those names that are scopes of this edge
+ */
+export function parseScopes(claim: unknown): Scope[] {
+  const names = Array.isArray(claim) ? claim : typeof claim === 'string' ? claim.split(' ') : [];
+  return SCOPES.filter((scope) => names.includes(scope));
+}

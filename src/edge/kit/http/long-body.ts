@@ -1,5 +1,4 @@
-import type { JsonBody } from './body/json-body.ts';
-import type { Sendable } from './body/sendable.ts';
+import type { JsonBody, Sendable } from './body/json-body.ts';
 import { joinedPieces, lengthOf, type PieceSource, piecesOf, streamOfPieces } from './body-pieces.ts';
 import { strictDecoder } from './bytes.ts';
 

@@ -1,7 +1,6 @@
 /** Keeps lists of names in KV, with one key for each name, written once. Everything else is in the objects. */
 
 import { encoder } from '../http/bytes.ts';
-import { storedKeys } from './keys.ts';
 
 /** KV takes no longer key. */
 const LONGEST_KEY_BYTES = 512;
@@ -69,4 +68,14 @@ function compareBytes(left: string, right: string): number {
     if (difference !== 0) return difference;
   }
   return a.length - b.length;
+}
+
+/** Yields the keys that begin with a prefix, without it, in the order of KV. KV gives a thousand of them at once. */
+export async function* storedKeys(store: KVNamespace, prefix: string): AsyncGenerator<string> {
+  let cursor: string | undefined;
+  do {
+    const page = await store.list({ prefix, ...(cursor === undefined ? {} : { cursor }) });
+    for (const { name } of page.keys) yield name.slice(prefix.length);
+    cursor = page.list_complete ? undefined : page.cursor;
+  } while (cursor !== undefined);
 }

@@ -10,7 +10,7 @@ import { DEPLOYMENT, type Scope } from '../../gate/identity/identity.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
 import { type ApiError, tryAgain } from '../../kit/http/errors.ts';
-import { storedKeys } from '../../kit/kv/keys.ts';
+import { storedKeys } from '../../kit/kv/name-list.ts';
 import type { NamePointer } from '../../money/contracts/account.ts';
 import type { VersionRef } from './version-ref.ts';
 

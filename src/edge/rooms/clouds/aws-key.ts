@@ -1,9 +1,8 @@
 /** Authorizes requests to a service of Amazon: by an API key, or by a signature (SigV4) with an access key. */
 
 import { AwsV4Signer } from 'aws4fetch';
-import { readApiKey } from '../../claude/kinds/api-key.ts';
-import { type AdaptedCall, type CallHeaders, KeyFault } from '../../claude/kinds/kind.ts';
-import type { Sendable } from '../../kit/http/body/sendable.ts';
+import { type AdaptedCall, type CallHeaders, KeyFault, readApiKey } from '../../claude/kinds/kind.ts';
+import type { Sendable } from '../../kit/http/body/json-body.ts';
 import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
 
 /** The service and region for which a signature is valid. */

@@ -1,7 +1,6 @@
-import { readApiKey } from '../../claude/kinds/api-key.ts';
 import { onlyHas } from '../../claude/kinds/features.ts';
 import { baseUrl, hostLabel, withoutVersion } from '../../claude/kinds/fields.ts';
-import { defineKind } from '../../claude/kinds/kind.ts';
+import { defineKind, readApiKey } from '../../claude/kinds/kind.ts';
 import { errorInText, saysModelIsMissing } from '../../claude/kinds/missing-model.ts';
 import { toService } from '../../claude/kinds/service-headers.ts';
 import * as z from '../../kit/http/zod.ts';

@@ -72,7 +72,7 @@ export async function askForModel(
     const { worstCase, terms } = worstCaseOf(goesUp, count === undefined ? options : { ...options, count });
     return { worstCase, terms: { ...terms, streams: terms.streams || request.streams === true } };
   };
-  let { count }: { count?: number | null | undefined } = request;
+  let { count } = request;
   let { worstCase, terms } = bounded(count);
   if (worstCase.countable && !mayCount(request)) {
     count = null;

@@ -52,7 +52,7 @@ export class ModelChoice {
     this.changes = next.changes;
     request.model = next.model;
     // The count was made with another model's tokenizer.
-    request.count = undefined;
+    if (request.count !== null) request.count = undefined;
     return true;
   }
 

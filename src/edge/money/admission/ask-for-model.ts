@@ -74,7 +74,7 @@ export async function askForModel(
     const { worstCase, terms } = worstCaseOf(goesUp, count === undefined ? options : { ...options, count });
     return { worstCase, terms: { ...terms, streams: terms.streams || request.streams === true } };
   };
-  let { count }: { count?: number | null | undefined } = request;
+  let { count } = request;
   let { worstCase, terms } = bounded(count);
   if (worstCase.countable && !mayCount(request)) {
     count = null;
@@ -186,7 +186,7 @@ export class ModelChoice {
     this.changes = next.changes;
     request.model = next.model;
     // The count was made with another model's tokenizer.
-    request.count = undefined;
+    if (request.count !== null) request.count = undefined;
     return true;
   }
 

@@ -34,8 +34,8 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Pas
   routing?: Omit<Routing, 'model'> | undefined;
   /** The headers as they will go up, without the credential. */
   headers: Headers | PlainHeaders;
-  /** The most tokens that the input can have, if that is known already. */
-  count?: number | undefined;
+  /** The most tokens that the input can have, if that is known already; null if the API counts no such prompt. */
+  count?: number | null | undefined;
   /** Whether its account may keep the grant, which settles it after a crash: then nobody else has to store that. */
   keeps?: boolean | undefined;
   /** Whether the answer streams although the body does not ask for it. */

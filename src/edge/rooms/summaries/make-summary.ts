@@ -77,7 +77,8 @@ export async function makeSummary(
           ...say(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),
           ...say(OF_AGENT, profile?.agent ? refOf(profile.agent) : undefined),
         },
-        mayWrite: most,
+        // A prompt that is counted must end with a question, and that of a block ends with an answer.
+        ...{ mayWrite: most, count: place === undefined ? undefined : null },
         signal,
       },
       {
@@ -102,7 +103,7 @@ export async function makeSummary(
     let asked = await ask();
     if (asked.lacksBlocks) {
       place = undefined;
-      const again = { body: (await build()).body, mayWrite: undefined };
+      const again = { body: (await build()).body, mayWrite: undefined, count: undefined };
       await soon(exchange.restart(again, asked.outcome));
       asked = await ask();
       // Only now is it known that nothing else was wrong.

@@ -96,9 +96,13 @@ export class Summarizer implements OpenPart {
     const done = Promise.withResolvers<void>();
     const abort = new TurnAbort();
     this.#running = { by: cause.request.identity, abort, done: done.promise };
-    await summaries.make(row, () => makeSummary(this.#context, cause, planned, row, abort));
-    this.#running = undefined;
-    done.resolve();
-    maintenance.rest();
+    // Whatever fails: who waits for it must go on.
+    try {
+      await summaries.make(row, () => makeSummary(this.#context, cause, planned, row, abort));
+    } finally {
+      this.#running = undefined;
+      done.resolve();
+      maintenance.rest();
+    }
   }
 }

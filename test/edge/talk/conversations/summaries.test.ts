@@ -18,13 +18,18 @@ const UNKNOWN = { type: 'invalid_request_error', message: 'compaction: Extra inp
 function upstreamOf({ blocks = true, vars = {} as Record<string, string> } = {}) {
   const settings = simulate(vars);
   const sent: Up[] = [];
+  const refusedCounts: string[] = [];
   let failure: string | undefined;
   const simulator = simulatorWithoutThinking({ ttftMs: 0, tokensPerSecond: 0 });
   conversationsReach(
     async (url, init) => {
       const text = await new Response(init.body ?? '').text();
       const body = JSON.parse(text) as Up;
-      if (url.includes('count_tokens')) return await simulator(new Request(url, { ...init, body: text }));
+      if (url.includes('count_tokens')) {
+        const counted = await simulator(new Request(url, { ...init, body: text }));
+        if (!counted.ok) refusedCounts.push(await counted.clone().text());
+        return counted;
+      }
       sent.push(body);
       const { messages } = body;
       expect(brokenRule(messages)).toBeUndefined();
@@ -42,7 +47,7 @@ function upstreamOf({ blocks = true, vars = {} as Record<string, string> } = {})
   const fail = (code: string) => {
     failure = code;
   };
-  return { sent, settings, fail };
+  return { sent, refusedCounts, settings, fail };
 }
 
 const place = { account: 'alice', id: 'c1' };
@@ -202,6 +207,15 @@ test('where the account cannot hold a summary, the turn goes up without its olde
   expect((await readOf())?.summaries).toEqual([]);
   const account = accountStub(bindings, {}, 'alice');
   await eventually(async () => expect((await account.standing()).day.held_usd).toBe(0));
+});
+
+test('at the end of a budget nobody has the prompt of a block counted, which the API would refuse', async () => {
+  const { refusedCounts } = upstreamOf({ vars: { DEFAULT_LIMITS: '{"usd_per_day":0.08}' } });
+  await createWith({ ...SUMMARIZED, summary_max_tokens: 900 });
+  const told: unknown[] = [];
+  for (let turn = 0; turn < 14; turn += 1) told.push(...(await talk(1, turn)));
+  expect(told).toContain('truncated');
+  expect(refusedCounts).toEqual([]);
 });
 
 test('sent again, a turn without its oldest turns says so again', async () => {

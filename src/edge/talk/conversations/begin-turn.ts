@@ -46,31 +46,33 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
   sayOthersInWords(context.transcript, context.upstream);
   if (present) checkNamed(present, request);
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
-  const planned = planByParts(context, turn, agent, (model) =>
+  return planByParts(context, turn, agent, (model) =>
     nextRequest(request.body, context.transcript, context.settings(), {
       ...{ prefix: taken, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
       // What a run asks its subagent is the edge's own.
       isBound: request.identity.only !== undefined && !request.parent,
     }),
   );
-  const { run } = planned;
-  const absent = run?.tools.lacking ?? (run && !context.parts.some((part) => part.run) ? 'runs' : undefined);
-  if (absent !== undefined) throw lacksRoom(absent, 'This turn is a run, which calls tools or keeps limits');
-  return planned;
 }
 
-/** Plans a turn, or a prompt that is counted, as a room does that has a way of its own. */
+/**
+ * Plans a turn, or a prompt that is counted, as a room does that has a way of its own.
+ *
+ * @throws ApiError 409 for a run where nothing runs or the room of a tool is absent
+ */
 function planByParts(
   { parts }: ConversationContext,
   turn: Parameters<NonNullable<OpenPart['plan']>>[0],
   agent: AgentInUse | undefined,
   plan: (model?: string) => NextRequest,
 ): NextRequest {
-  for (const part of parts) {
-    const planned = part.plan?.(turn, agent, plan);
-    if (planned) return planned;
-  }
-  return plan();
+  let planned: NextRequest | undefined;
+  for (const part of parts) planned ??= part.plan?.(turn, agent, plan);
+  planned ??= plan();
+  const { run } = planned;
+  const absent = run?.tools.lacking ?? (run && !parts.some((part) => part.run) ? 'runs' : undefined);
+  if (absent !== undefined) throw lacksRoom(absent, 'This turn is a run, which calls tools or keeps limits');
+  return planned;
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */

@@ -7,11 +7,11 @@ import type { Room } from '../../../../src/edge/rooms/room.ts';
 import { runsRoom } from '../../../../src/edge/rooms/runs/room.ts';
 import { subagentsRoom } from '../../../../src/edge/rooms/subagents/room.ts';
 import { checkTools } from '../../../../src/edge/talk/contracts/check-tools.ts';
-import { readOf, turnNow } from '../../../support/conversations.ts';
+import { readOf, stubOf, turnNow } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, storeAgents, task } from '../../../support/subagents.ts';
-import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
+import { ask, bodyOf, requestOf, say, textOf } from '../../../support/turns.ts';
 import { withoutRooms } from '../../../support/without-room.ts';
 
 const settings = parseSettings({ ...TOOL_VARS, MODE: 'development' });
@@ -47,6 +47,8 @@ test.each(KINDS)('a conversation that has a tool of %s goes on only where the ro
   await abortAllDurableObjects();
   const refused = { status: 409, message: expect.stringContaining(`this edge has no room "${room.name}"`) };
   expect(await ask(bodyOf('And now?'))).toMatchObject({ kind: 'error', error: refused });
+  // What could not be asked is not counted either.
+  expect(await stubOf().prompt(requestOf(bodyOf('And now?')))).toMatchObject({ ok: false, error: refused });
   expect([await readOf(), await turnNow(turn)]).toEqual(before);
   expect(bodies).toHaveLength(1);
   again();

@@ -2,11 +2,7 @@ import { readerOfSettings } from '../../gate/settings/reader-of-settings.ts';
 import { checkDelivery, faultsOf, malformed } from '../../gate/settings/setting-faults.ts';
 import { agentName, httpUrl, jsonSetting, senderSecrets, standardSecrets } from '../../gate/settings/setting-forms.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import type { Target } from '../../kit/delivery/deliver.ts';
-import { hostsBeside } from '../../kit/delivery/deliver-event.ts';
 import * as z from '../../kit/http/zod.ts';
-import type { Webhook } from './sources/define-webhook.ts';
-import type { Delivered, DeliveredAnswer } from './webhooks-answers.schema.ts';
 
 /** @returns whether this can be the name of the secret of an entry of WEBHOOKS. */
 export const isWebhookSecret = (name: string): boolean => /^[A-Z0-9_]+_WEBHOOK_SECRET$/.test(name);
@@ -76,15 +72,4 @@ function unnamedEntries(given: Readonly<Record<string, unknown>>, named: readonl
       deliver_url: given[secret.replace(/SECRET$/, 'DELIVER_URL')] as string | undefined,
       agent: given[secret.replace(/SECRET$/, 'AGENT')] as string | undefined,
     }));
-}
-
-/** @returns where the results of a source are delivered; undefined if they are only kept */
-export function targetOf(
-  { source, deliver }: Webhook,
-  settings: Settings,
-): Target<Delivered | DeliveredAnswer> | undefined {
-  if (typeof deliver === 'function') return { kind: 'function', deliver };
-  const deliverUrl = sourcesOf(settings).sources.get(source)?.deliver_url;
-  const url = deliver ?? deliverUrl;
-  return url === undefined ? undefined : { kind: 'url', url, hosts: hostsBeside(deliverUrl, settings) };
 }

@@ -11,17 +11,19 @@ import { logWork, type WorkLine } from '../../kit/http/log.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Remote } from '../../kit/objects/call-object.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
-import { ALERT_SOURCE, alertTarget } from '../../money/alerts/alert-outbox.ts';
+import { alertTarget } from '../../money/alerts/alert-outbox.ts';
 import type { AlertBody } from '../../money/alerts/alerts-answers.schema.ts';
+import { ALERT_SOURCE } from '../../money/alerts/alerts-answers.schema.ts';
 import { type ClassificationResult, classify } from '../../named/classify/task/classify.ts';
 import { taskOf } from '../../named/classify/task/task.ts';
 import { type AgentError, workOnEvent } from './agent-work.ts';
 import type { Conclusion, InboxObject, Work } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
-import { sourcesOf, targetOf } from './source-settings.ts';
+import { sourcesOf } from './source-settings.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
 import { shippedWebhooks } from './sources/shipped.ts';
+import { targetOf } from './target.ts';
 import type { Attempt, Delivered, DeliveredAnswer, EventResult } from './webhooks-answers.schema.ts';
 
 export interface ConsumerOptions {

@@ -26,7 +26,7 @@ import '../scripts/all-rooms.mjs';
  * What a limit says of searches that it cannot pay takes 0.4, numbers as text, ids, counts and refusals of gateways 3.7.
  * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 293_800;
+const LIMIT_BYTES = 300_200;
 
 test(`the deployed Worker is at most ${LIMIT_BYTES / 1_000} kB, compressed`, () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);

@@ -129,7 +129,7 @@ export const MUTATIONS: readonly Mutation[] = [
   }),
   ...inFile('src/edge/rooms/pools/leases/leases.ts', 'pool', {
     'what is settled out of turn, told to nobody': [
-      ['    for (const name of this.#payersOf(group)) this.#unreported.add(name);\n', ''],
+      ['    for (const name of this.#identity.payersOf(group)) this.#unreported.add(name);\n', ''],
     ],
     'what is spent without a lease, told to nobody': [['      } else this.#unreported.add(name);\n', '      }\n']],
     'an account that dies before its idle return, and is not asked': [['owes: !isIdle || (', 'owes: (']],
@@ -173,7 +173,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...inFile('src/edge/rooms/approvals/owed-calls.ts', 'approvals', {
     'a call that is denied, and made': [["if (approval.decision === 'approve') calls", 'if (approval.id) calls']],
   }),
-  ...inFile('src/edge/rooms/approvals/approval.ts', 'approvals', {
+  ...inFile('src/edge/rooms/approvals/owed-calls.ts', 'approvals', {
     'a call that is made with the input that the model gave': [
       ['const block: Json = { ...call.block, input: parseKept(input) };', 'const block: Json = call.block;'],
     ],

@@ -11,6 +11,7 @@ import type { AccountState } from './account-state.ts';
 import { eraseInRoom } from './parts.ts';
 import { noteEnded } from './tell-ended.ts';
 
+/** How soon the alarm goes on with what is left; milliseconds. */
 const CONTINUE_MS = 1_000;
 /** The value of `answers_kept` for the first page of KV keys. (It says where the next page begins.) */
 const FIRST_PAGE = '1';
@@ -135,8 +136,6 @@ function wakeSoon({ alarm }: AccountState, now: number): void {
   alarm.wakeFor(now + CONTINUE_MS, 1);
 }
 
-const NEXT_PAGE_MS = 1_000;
-
 /**
  * Deletes rows of the ledger that are older than `retention` milliseconds, a page at a time, and sets the alarm for the next
  * ones. Their cost stays in the rollups.
@@ -149,10 +148,8 @@ export function pruneLedger({ ledger, alarm }: AccountState, now: number, retent
     return;
   }
   const deleted = deleteRowsBefore(ledger, now - retention);
-  alarm.wakeFor(now + (deleted < DELETED_AT_ONCE ? HOUR_MS : NEXT_PAGE_MS));
+  alarm.wakeFor(now + (deleted < DELETED_AT_ONCE ? HOUR_MS : CONTINUE_MS));
 }
-
-const GO_ON_MS = 1_000;
 
 /**
  * Ends the account of a visitor who cannot come back: first its conversations and files, then its leases.
@@ -172,7 +169,7 @@ export async function endVisit(state: AccountState): Promise<boolean> {
   belongings.erase(now);
   await eraseElsewhere(state, now);
   if (countOthers(state, now) === 0 && !(await shared?.leave())) return budget.holds.size === 0;
-  alarm.wakeFor(now + GO_ON_MS, 1);
+  wakeSoon(state, now);
   return false;
 }
 

@@ -51,6 +51,15 @@ export const membershipAnswer = z.object({ account: z.string(), group: z.nullabl
 
 const perPeriod = <T extends z.ZodMiniType>(schema: T) => z.object({ day: schema, week: schema, month: schema });
 
+/** A limit, with how much of it is used. */
+const tightestLimit = z.object({
+  limit: z.enum(['usd_per_hour', 'usd_per_day', 'usd_per_week', 'usd_per_month', 'usd_total']),
+  token: z.described(z.nullable(z.string()), 'The jti of the token whose limit it is; null for one of the account.'),
+  limit_usd: z.described(usd, 'With what credit adds to `usd_total`.'),
+  used_usd: usd,
+  resets_at: z.described(z.nullable(time), 'Null for `usd_total`, which does not reset.'),
+});
+
 /** What an account has spent, in the list by what was spent. */
 export const accountSpendRow = z.object({
   type: z.literal('account'),
@@ -58,6 +67,11 @@ export const accountSpendRow = z.object({
   group: z.described(z.nullable(z.string()), 'The group that an admin has chosen.'),
   spent_usd: perPeriod(usd),
   limit_usd: z.described(perPeriod(z.nullable(usd)), 'The limits in force.'),
+  tightest: z.described(
+    z.nullable(tightestLimit),
+    'Of the limits in USD of the account and its tokens, the one that is used up most; null where there is none.',
+  ),
+  blocked: z.described(z.boolean(), 'Whether a limit of 0 refuses all of its requests.'),
   last_seen_at: z.described(z.nullable(time), 'Its last request, told within a minute.'),
 });
 

@@ -39,6 +39,8 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
         group: lease.group,
         spent_usd: usd(lease.spent),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
+        tightest: null,
+        blocked: false,
         last_seen_at: isoTimeOrNull(lease.seenAt),
       });
     }
@@ -53,7 +55,7 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
 /** @returns the row of an account of which the pool knows nothing */
 export function unusedAccount(id: string): AccountSpendRow {
   const nothing = { spent_usd: byPeriod(LISTED_PERIODS, () => 0), limit_usd: byPeriod(LISTED_PERIODS, () => null) };
-  return { type: 'account', id, group: null, ...nothing, last_seen_at: null };
+  return { type: 'account', id, group: null, ...nothing, tightest: null, blocked: false, last_seen_at: null };
 }
 
 /** Where a row stands in the list: by its value, then by its id. */

@@ -66,6 +66,13 @@ export const conversationReport = z.extend(conversationRow, {
   ),
 });
 
+/** Whose limit has lowered `max_tokens` of an answer, so that the budget can pay for it. */
+const loweredBy = z.object({
+  by: z.enum(['account', 'token', 'group', 'deployment', 'run']),
+  limit: z.described(z.string(), 'Its name, such as `usd_per_day`.'),
+  resets_at: z.described(z.nullable(z.iso.datetime()), 'When it is free again; null where it does not reset.'),
+});
+
 /** A message in the history of a conversation. */
 export const messageRow = z.object({
   type: z.literal('message'),
@@ -77,6 +84,10 @@ export const messageRow = z.object({
   ),
   model: z.described(z.nullable(z.string()), 'The model of an answer.'),
   stop_reason: z.described(z.nullable(z.string()), 'Why an answer ended; null where it did not end by itself.'),
+  lowered_by: z.optionally(
+    loweredBy,
+    'Whose limit has lowered `max_tokens` of this answer; only where it was cut off there.',
+  ),
   paused: z.described(z.nullable(z.string()), 'Why a run has paused whose answer this is; only with `view=shown`.'),
   usage: z.described(
     z.nullable(z.looseObject({ input_tokens: z.int(), output_tokens: z.int() })),
@@ -151,6 +162,7 @@ export const turnReport = z.object({
         status: z.string(),
         model: z.string(),
         stop_reason: z.nullable(z.string()),
+        lowered_by: z.optionally(loweredBy, 'Whose limit has lowered `max_tokens`; only where it was.'),
         usage: z.nullable(z.looseObject({})),
         cost_usd: z.number(),
         ttft_ms: z.described(z.nullable(z.number()), 'Milliseconds to its first byte.'),

@@ -130,7 +130,7 @@ function Spent() {
       title="Spent today, including what is set aside for running requests"
       data-known={day !== undefined}
     >
-      {day && <Usd value={day.settled_usd + day.held_usd} after=" today" />}
+      {day && <Usd isSum value={day.settled_usd + day.held_usd} after=" today" />}
     </a>
   );
 }

@@ -1,5 +1,4 @@
 import { useSignal } from '@preact/signals';
-import type { ComponentChildren } from 'preact';
 import { useEffect } from 'preact/hooks';
 import type { AlertRow } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
@@ -9,8 +8,7 @@ import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
-import { formatMoment, formatShare } from '../ui/format.ts';
-import { Usd } from '../ui/usd.tsx';
+import { exactUsd, formatMoment, formatShare } from '../ui/format.ts';
 import { alerts, deployment, groupNames } from './figures/overview.ts';
 import { type Limited, limitsOf, patchLimits } from './figures/patch-limits.ts';
 import { sharesIn, sharesText } from './figures/shares.ts';
@@ -63,17 +61,11 @@ export function Alerts() {
   );
 }
 
-function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject }: AlertRow): ComponentChildren {
+function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject }: AlertRow): string {
   const who = node.type === 'deployment' ? 'The deployment' : node.id;
   switch (kind) {
     case 'threshold':
-      return (
-        <>
-          {`${who} has spent ${formatShare(threshold ?? 0)} of `}
-          <Usd value={limit_usd ?? 0} />
-          {` (${limit}, ${window})`}
-        </>
-      );
+      return `${who} has spent ${formatShare(threshold ?? 0)} of ${exactUsd(limit_usd ?? 0)} (${limit}, ${window})`;
     case 'over_hold':
       return `${who} was billed more than was set aside: ${subject}`;
     case 'webhook_parked':

@@ -52,6 +52,7 @@ export function Breakdown() {
         {report?.total.requests === 0 && `Nothing was spent ${daysName()}.`}
         {report && report.total.requests > 0 && (
           <Usd
+            isSum
             value={report.total.cost_usd}
             after={` in ${formatCount(report.total.requests)} ${report.total.requests === 1 ? 'request' : 'requests'}, ${daysName()}.`}
           />

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { formatWhen } from '../ui/format.ts';
+import { exactUsd, formatWhen } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 
 interface GaugeProps {
@@ -30,11 +30,11 @@ export function SpendGauge({ title, window }: SpendGaugeProps) {
   return (
     <Gauge
       title={title}
-      value={<Usd value={spent} />}
-      of={limit === null ? 'no limit' : <Usd before="of " value={limit} />}
+      value={<Usd isSum value={spent} />}
+      of={limit === null ? 'no limit' : `of ${exactUsd(limit)}`}
       full={limit === null ? undefined : partOf(spent, limit)}
       held={limit === null ? 0 : partOf(held, limit)}
-      note={held > 0 ? <Usd value={held} after={` set aside · ${resets}`} /> : resets}
+      note={held > 0 ? <Usd isSum value={held} after={` set aside · ${resets}`} /> : resets}
     />
   );
 }

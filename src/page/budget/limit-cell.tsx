@@ -3,7 +3,6 @@ import { useLayoutEffect, useRef } from 'preact/hooks';
 import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
 import { exactUsd } from '../ui/format.ts';
-import { Usd } from '../ui/usd.tsx';
 import { changeLimit, type Period, type Spender } from './figures/overview.ts';
 
 /** Shows a limit that is edited in its place: Enter saves, Escape leaves it as it was, an empty field removes it. */
@@ -36,7 +35,7 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
         aria-label={`Change the limit of ${row.id}, ${limit === null ? 'none' : exactUsd(limit)} per ${period}`}
         onClick={() => (editing.value = true)}
       >
-        {limit === null ? 'none' : <Usd value={limit} />}
+        {limit === null ? 'none' : exactUsd(limit)}
       </button>
     );
   }

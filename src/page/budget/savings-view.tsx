@@ -13,7 +13,7 @@ export function Savings() {
   return (
     <section class="panel stack" aria-labelledby="savings">
       <h2 id="savings">Saved by caching</h2>
-      <p class="saved">{saved ? <Usd value={saved.usd} /> : '…'}</p>
+      <p class="saved">{saved ? <Usd isSum value={saved.usd} /> : '…'}</p>
       <p class="quiet">
         {!saved?.tokens
           ? 'Nothing came from Claude’s cache yet. Ask twice with a long prefix, or continue a long conversation.'

@@ -28,7 +28,7 @@ export function SpendChart() {
         <h2 id="spend">Spent per day</h2>
         {days.length > 0 && (
           <span class="quiet">
-            <Usd value={sum} after={` in ${days.length} days`} />
+            <Usd isSum value={sum} after={` in ${days.length} days`} />
           </span>
         )}
       </div>

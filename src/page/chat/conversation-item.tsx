@@ -114,5 +114,5 @@ function noteOf({ id, state, paused, turns, cost_usd }: ConversationRow): Compon
   if (state === 'running' || (current?.live.value && current.arrived.value)) return 'answering…';
   if (paused !== null) return 'waiting for approval';
   if (turns === 0) return 'empty';
-  return <Usd before={`${turns} ${turns === 1 ? 'turn' : 'turns'} · `} value={cost_usd} />;
+  return <Usd isSum before={`${turns} ${turns === 1 ? 'turn' : 'turns'} · `} value={cost_usd} />;
 }

@@ -3,6 +3,7 @@
 const integer = new Intl.NumberFormat('en');
 const cents = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const exact = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 9 });
+const significant = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
 const moment = new Intl.DateTimeFormat('en-GB', {
@@ -26,10 +27,17 @@ export function formatCount(value: number): string {
   return integer.format(value);
 }
 
-/** Formats US dollars in whole cents, the one way in which the page shows them; see `Usd` for what else it tells. */
+/** Formats a sum of US dollars, in whole cents; see `Usd` for what else the page tells of it. */
 export function formatUsd(value: number): string {
   if (Math.abs(value) < CENT && value !== 0) return value < 0 ? '>−$0.01' : '<$0.01';
   return `${value < 0 ? '−' : ''}$${cents.format(Math.abs(value))}`;
+}
+
+/** Formats the price of one thing: what is less than a dollar has three significant digits of a cent. */
+export function formatPrice(value: number): string {
+  const inCents = Number((Math.abs(value) * 100).toPrecision(3));
+  if (inCents === 0 || inCents >= 100) return formatUsd(value);
+  return `${value < 0 ? '−' : ''}${significant.format(inCents)} ¢`;
 }
 
 /** Formats US dollars without rounding: the edge counts billionths. */

@@ -1,15 +1,17 @@
-import { exactUsd, formatUsd } from './format.ts';
+import { exactUsd, formatPrice, formatUsd } from './format.ts';
 
 interface UsdProps {
   value: number;
+  /** Is true of what many things came to, which is told in dollars: of little money only that it is little. */
+  isSum?: boolean;
   /** What stands before and behind it as one text with it: of several texts the later ones move when the first gets longer. */
   before?: string;
   after?: string;
 }
 
-/** Shows US dollars in cents; the exact sum is in the tooltip, and is what screen readers say. */
-export function Usd({ value, before = '', after = '' }: UsdProps) {
-  const [shown, exact] = [formatUsd(value), exactUsd(value)];
+/** Shows US dollars, shortly; the exact amount is in the tooltip, and is what screen readers say. */
+export function Usd({ value, isSum = false, before = '', after = '' }: UsdProps) {
+  const [shown, exact] = [isSum ? formatUsd(value) : formatPrice(value), exactUsd(value)];
   if (shown === exact) return <>{before + shown + after}</>;
   return (
     <span class="usd" title={exact}>

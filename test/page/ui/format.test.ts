@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { exactUsd, formatShare, formatUsd, formatWhen, sayTimes } from '../../../src/page/ui/format.ts';
+import { exactUsd, formatPrice, formatShare, formatUsd, formatWhen, sayTimes } from '../../../src/page/ui/format.ts';
 
 const NOON = new Date(2026, 10, 20, 12);
 const at = (month: number, day: number, hour: number) => new Date(2026, month, day, hour).toISOString();
@@ -22,7 +22,7 @@ test('a sentence of the edge says its times without two prepositions', () => {
   expect(sayTimes('No time in it.')).toBe('No time in it.');
 });
 
-test('money is shown in cents, what is less than one as that, and is told exactly', () => {
+test('a sum is shown in cents, what is less than one as that, and is told exactly', () => {
   const told = (value: number) => [formatUsd(value), exactUsd(value)];
   expect([0, 0.000023, 0.0123, 7.5, 1_234.5, -0.5, -0.004].map(told)).toEqual([
     ['$0.00', '$0.00'],
@@ -39,6 +39,36 @@ test('money is shown in cents, what is less than one as that, and is told exactl
       const usd = nano / 1e9;
       expect(formatUsd(usd)).toMatch(nano > 0 && nano < 1e7 ? /^<\$0\.01$/ : /^\$[\d,]+\.\d\d$/);
       expect(Number(exactUsd(usd).replace(/[$,]/g, ''))).toBe(usd);
+    }),
+  );
+});
+
+test.each([
+  [0, '$0.00'],
+  [0.000000001, '0.0000001 ¢'],
+  [0.00008, '0.008 ¢'],
+  [0.000279, '0.0279 ¢'],
+  [0.00012345, '0.0123 ¢'],
+  [0.005, '0.5 ¢'],
+  [0.0099999, '1 ¢'],
+  [0.0279, '2.79 ¢'],
+  [0.5, '50 ¢'],
+  [0.9949, '99.5 ¢'],
+  [0.9996, '$1.00'],
+  [1.234, '$1.23'],
+  [1_234.5, '$1,234.50'],
+  [-0.00008, '−0.008 ¢'],
+])('the price of one thing, %d, is %s', (usd, said) => {
+  expect(formatPrice(usd)).toBe(said);
+});
+
+test('a price has three significant digits, and of little money never says only that it is little', () => {
+  const nanodollars = fc.integer({ min: 1, max: 994_999_999 });
+  fc.assert(
+    fc.property(nanodollars, (nano) => {
+      const said = /^([\d.]+) ¢$/.exec(formatPrice(nano / 1e9))?.[1] ?? '';
+      expect(said.replace(/^[0.]+|\./g, '').length).toBeLessThanOrEqual(3);
+      expect(Math.abs(Number(said) - nano / 1e7)).toBeLessThanOrEqual((nano / 1e7) * 0.005);
     }),
   );
 });

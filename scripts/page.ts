@@ -1,4 +1,4 @@
-/** Bundles the page: its script, its style, its font. */
+/** Bundles the page: its script, its style, its fonts. */
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join, relative } from 'node:path';
@@ -8,6 +8,7 @@ import { build } from 'esbuild';
 const SOURCE = fileURLToPath(new URL('../src/page', import.meta.url));
 const require = createRequire(import.meta.url);
 const CHARTS = require.resolve('charts.css/dist/charts.min.css');
+const FORMULAS = require.resolve('katex/dist/katex.min.css');
 const FONT = require.resolve('@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2');
 /** The browsers that the page and the guides are made for. */
 export const TARGETS = ['es2023', 'chrome123', 'firefox121', 'safari17.5'];
@@ -22,19 +23,23 @@ export async function bundlePage(): Promise<Record<string, string | Uint8Array>>
       'page/first': join(SOURCE, 'styles/first.css'),
       'page/style': join(SOURCE, 'styles/page.css'),
       'page/charts': CHARTS,
+      'page/formulas': FORMULAS,
     },
     outdir: OUTPUT,
     bundle: true,
     // Parts that are opened later are loaded later.
     splitting: true,
     chunkNames: 'page/[name]-[hash]',
+    // The fonts of formulas: the browsers take the first of their forms.
+    assetNames: 'page/[name]-[hash]',
+    loader: { '.woff2': 'file' },
     minify: true,
     write: false,
     format: 'esm',
     target: TARGETS,
     jsx: 'automatic',
     jsxImportSource: 'preact',
-    external: ['/page/*'],
+    external: ['/page/*', '*.woff', '*.ttf'],
     logLevel: 'silent',
   });
   const bundled = outputFiles.map(({ path, contents }) => [relative(OUTPUT, path), contents]);

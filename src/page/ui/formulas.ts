@@ -4,17 +4,22 @@ import { escapeHtml } from './escape-html.ts';
 
 /** Longer ones are shown as they were written: to look for the end of each must stay linear. */
 const CHARACTERS = '{1,4000}?';
-const DISPLAY = String.raw`\$\$((?:(?!\n[ \t]*\n)[^$])${CHARACTERS})\$\$|\\\[((?:(?!\n[ \t]*\n)[^])${CHARACTERS})\\\]`;
+const DISPLAY = String.raw`\$\$(?:(?!\n[ \t]*\n)[^$])${CHARACTERS}\$\$|\\\[(?:(?!\n[ \t]*\n)[^])${CHARACTERS}\\\]`;
 const BLOCK = new RegExp(String.raw`^ {0,3}(?:${DISPLAY})[ \t]*(?:\n+|$)`);
 const INLINE = new RegExp(
-  String.raw`^(?:${DISPLAY}|\\\((.${CHARACTERS})\\\)|\$(?![\s$])((?:[^$\\\n]|\\.)*(?<!\s))\$(?![\w$]))`,
+  String.raw`^(?:${DISPLAY}|\\\(.${CHARACTERS}\\\)|\$(?![\s$])((?:[^$\\\n]|\\.)*(?<!\s))\$(?![\w$]))`,
 );
 /** Where a formula may begin: no dollar behind a letter, as in US$5. */
 const BEGIN = /(?<![\w\\$])\$|\\[([]/;
 /** Words behind a number, and nothing that TeX calls by a name: `$5 for each, or 6$`. */
 const MONEY = /^\d[^\\]*(?:[a-z]{3}|[\s(][a-z]{2})/i;
 
-/** Shows `$…$`, `$$…$$`, `\(…\)` and `\[…\]` as MathML, which the browser sets without a font or a style of this page. */
+/** Functions that are often written without a backslash, where they can be nothing else. */
+const FUNCTIONS = /(?<=[\s(])(?:log|ln|lg|exp|sin|cos|tan|min|max|gcd|det|lim)(?=[\s(_])/g;
+/** What KaTeX's nodes look like, with the addresses of its fonts: a browser loads those that a formula needs. */
+const STYLE = '/page/formulas.css';
+
+/** Finds `$…$`, `$$…$$`, `\(…\)` and `\[…\]`. They are text until {@link setFormulas} sets them. */
 export const formulas = (): MarkedExtension => ({
   extensions: [
     {
@@ -30,8 +35,8 @@ export const formulas = (): MarkedExtension => ({
         return at < 0 || isOpen ? undefined : at + 1;
       },
       tokenizer(source) {
-        const [raw, dollars, brackets] = BLOCK.exec(source) ?? [];
-        if (raw !== undefined) return { type: 'formulaBlock', raw, tex: dollars ?? brackets, isBlock: true };
+        const [raw] = BLOCK.exec(source) ?? [];
+        if (raw !== undefined) return { type: 'formulaBlock', raw };
       },
       renderer,
     },
@@ -43,21 +48,67 @@ export const formulas = (): MarkedExtension => ({
         return at < 0 ? undefined : at;
       },
       tokenizer(source) {
-        const [raw, dollars, brackets, parentheses, dollar] = INLINE.exec(source) ?? [];
-        if (raw === undefined || (dollar !== undefined && MONEY.test(dollar))) return undefined;
-        const display = dollars ?? brackets;
-        return { type: 'formula', raw, tex: display ?? parentheses ?? dollar, isBlock: display !== undefined };
+        const [raw, dollar] = INLINE.exec(source) ?? [];
+        return raw === undefined || (dollar !== undefined && MONEY.test(dollar)) ? undefined : { type: 'formula', raw };
       },
       renderer,
     },
   ],
 });
 
-function renderer({ raw, tex, isBlock }: Tokens.Generic): string {
-  try {
-    return katex.renderToString(String(tex).trim(), { displayMode: isBlock, output: 'mathml', strict: 'ignore' });
-  } catch {
-    // What is no TeX is shown as it was written.
-    return `<code>${escapeHtml(raw.trim())}</code>`;
+function renderer({ raw }: Tokens.Generic): string {
+  const text = raw.trim();
+  const kind = /^(?:\$\$|\\\[)/.test(text) ? 'formula-block' : 'formula';
+  return `<span class="${kind}"><code>${escapeHtml(text)}</code></span>`;
+}
+
+let styled: Promise<void> | undefined;
+
+/** Sets the formulas in the nodes of an answer, which are sanitized. What is no TeX stays as it was written. */
+export function setFormulas(nodes: ParentNode): void {
+  const formulas = [...nodes.querySelectorAll('.formula, .formula-block')];
+  if (formulas.length === 0) return;
+  styled ??= loadStyle();
+  styled.then(
+    () => {
+      for (const formula of formulas) setFormula(formula);
+    },
+    () => (styled = undefined),
+  );
+}
+
+function loadStyle(): Promise<void> {
+  const link = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: STYLE });
+  document.head.append(link);
+  return new Promise((resolve, reject) => {
+    link.onload = () => resolve();
+    link.onerror = () => {
+      link.remove();
+      reject(new Error(`${STYLE} is not loaded`));
+    };
+  });
+}
+
+function setFormula(formula: Element): void {
+  const text = formula.textContent;
+  const ends = /^\$(?!\$)/.test(text) ? 1 : 2;
+  const tex = text.slice(ends, -ends).trim();
+  const html = htmlOf(tex.replace(FUNCTIONS, String.raw`\$&`)) ?? htmlOf(tex);
+  if (html === undefined) return;
+  const template = document.createElement('template');
+  // By the policy, a style is set by a script, or not at all. KaTeX escapes the quotes of a text.
+  template.innerHTML = html.replaceAll(' style="', ' data-style="');
+  for (const node of template.content.querySelectorAll<HTMLElement | SVGElement>('[data-style]')) {
+    node.style.cssText = node.dataset.style ?? '';
+    delete node.dataset.style;
+  }
+  formula.replaceChildren(template.content);
+
+  function htmlOf(source: string): string | undefined {
+    try {
+      return katex.renderToString(source, { displayMode: formula.className === 'formula-block', strict: 'ignore' });
+    } catch {
+      return undefined;
+    }
   }
 }

@@ -2,12 +2,18 @@
 import { signal } from '@preact/signals';
 import type { MakeExtension } from './make-extension.ts';
 
+let finish: ((nodes: ParentNode) => void) | undefined;
+
 /** What of Markdown is loaded with the first text that needs it. */
 const RARE: readonly { sign: RegExp; load(): Promise<MakeExtension> }[] = [
   {
     // Money is none: behind the first dollar stands no space, before the second neither, and behind that no digit.
     sign: /\$\$|\\[([]|(?<![\w\\$])\$(?![\s$])(?:[^$\\\n]|\\.)*(?<!\s)\$(?![\w$])/,
-    load: async () => (await import('./formulas.ts')).formulas,
+    load: async () => {
+      const { formulas, setFormulas } = await import('./formulas.ts');
+      finish = setFormulas;
+      return formulas;
+    },
   },
   { sign: /^ {0,3}\[\^[^\]\n]+\]:/m, load: async () => (await import('./footnotes.ts')).footnotes },
 ];
@@ -28,4 +34,9 @@ export function extensionsFor(text: string): readonly MakeExtension[] {
     );
   }
   return needed.flatMap(({ sign }) => extensions.value.get(sign) ?? []);
+}
+
+/** Does with the sanitized nodes of a text what its extensions leave to do. */
+export function finishText(nodes: ParentNode): void {
+  finish?.(nodes);
 }

@@ -3,6 +3,7 @@ import { memo } from 'preact/compat';
 import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { Code } from './code.tsx';
 import { MarkdownBlocks } from './markdown-blocks.ts';
+import { finishText } from './markdown-extensions.ts';
 import { sanitize } from './sanitize.ts';
 import { keepReachable } from './scroll-box.ts';
 
@@ -29,7 +30,8 @@ const Prose = memo(({ html }: { html: string }) => {
   const ref = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     const nodes = sanitize(html);
-    const wide = [...nodes.querySelectorAll<HTMLElement>('table, math[display="block"]')].map(boxOf);
+    finishText(nodes);
+    const wide = [...nodes.querySelectorAll<HTMLElement>('table, .formula-block')].map(boxOf);
     ref.current?.replaceChildren(nodes);
     const stops = wide.map(keepReachable);
     return () => {

@@ -1,12 +1,9 @@
 import DOMPurify from 'dompurify';
 
-/** Attributes of lists, tables and formulas. */
-const NO_ADDRESSES = [
-  ...['start', 'align', 'display', 'mathvariant', 'stretchy', 'fence', 'separator', 'symmetric', 'largeop', 'accent'],
-  ...['movablelimits', 'accentunder', 'displaystyle', 'scriptlevel', 'linethickness', 'lspace', 'rspace', 'minsize'],
-  ...['maxsize', 'width', 'height', 'depth', 'voffset', 'columnalign', 'columnspacing', 'rowspacing', 'columnlines'],
-  ...['rowlines', 'notation', 'mathcolor', 'mathbackground', 'encoding'],
-];
+/** Attributes of lists and tables. */
+const NO_ADDRESSES = ['start', 'align'];
+/** What else may have a class is highlighted: no answer can look like a part of the page. */
+const CLASSES = ['tick', 'formula', 'formula-block'];
 
 /** Allows a model's HTML only text and its structure: nothing that loads, runs, submits, or imitates the page. */
 const ALLOWED = {
@@ -14,16 +11,14 @@ const ALLOWED = {
     ...['p', 'br', 'hr', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'blockquote', 'ul', 'ol', 'li', 'pre', 'code', 'span'],
     ...['em', 'strong', 'del', 's', 'a'],
     ...['table', 'thead', 'tbody', 'tr', 'th', 'td'],
-    // Footnotes, and formulas.
+    // Footnotes.
     ...['sup', 'section'],
-    ...['math', 'semantics', 'annotation', 'mrow', 'mi', 'mo', 'mn', 'ms', 'mtext', 'mspace', 'mstyle', 'mpadded'],
-    ...['mphantom', 'mtable', 'mtr', 'mtd'],
-    ...['msup', 'msub', 'msubsup', 'mfrac', 'msqrt', 'mroot', 'mover', 'munder', 'munderover', 'menclose'],
   ],
   ALLOWED_ATTR: ['href', 'class', 'title', 'id', ...NO_ADDRESSES],
   ALLOWED_URI_REGEXP: /^(?:(?:https?|mailto):|#note-)/i,
   // They need not look like one.
   ADD_URI_SAFE_ATTR: NO_ADDRESSES,
+  ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true as const,
 };
 
@@ -34,8 +29,7 @@ DOMPurify.addHook('afterSanitizeAttributes', (node) => {
     node.setAttribute('target', '_blank');
     node.setAttribute('rel', 'noopener noreferrer');
   }
-  // Only the classes of highlighting and of ticks stay, so that no answer can look like a part of the page.
-  const classes = [...node.classList].filter((name) => name.startsWith('hljs') || name === 'tick');
+  const classes = [...node.classList].filter((name) => name.startsWith('hljs') || CLASSES.includes(name));
   if (node.hasAttribute('class')) node.setAttribute('class', classes.join(' '));
 });
 

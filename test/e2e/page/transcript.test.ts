@@ -10,27 +10,45 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
   const server = servedPage();
   const { inPage } = server;
 
-  test('shows formulas as MathML, and loads what sets them with the first one: money is none', () =>
+  test('shows formulas, and loads what sets them, its style and its fonts with the first one: money is none', () =>
     inPage(async ({ page }) => {
       const loaded = () =>
-        page.evaluate(
-          () => performance.getEntriesByType('resource').filter(({ name }) => name.includes('/formulas-')).length,
+        page.evaluate(() =>
+          performance
+            .getEntriesByType('resource')
+            .flatMap(({ name }) => /\/(formulas-|formulas\.css|KaTeX_[A-Za-z0-9]+-[A-Za-z]+)/.exec(name)?.[1] ?? [])
+            .sort(),
         );
       await answerWith(page, 'It costs $5 and $6, or US$7.');
       await lastAnswer(page).getByText('It costs $5 and $6, or US$7.').waitFor();
-      expect(await loaded()).toBe(0);
-      await answerWith(page, '$E = mc^2$, \\(a_1\\) and\n\n$$\n\\frac{a}{b}\n$$\n\nor\n\\[\n\\sqrt{2}\n\\]');
+      expect(await loaded()).toEqual([]);
+      await answerWith(page, '$E = mc^2$, \\(\\vec{a_1}\\) and\n\n$$\n\\frac{a}{b}\n$$\n\nor\n\\[\n\\sqrt{2}\n\\]');
       const display = () =>
         lastAnswer(page)
           .locator('math')
           .evaluateAll((all) => all.map((one) => one.getAttribute('display')));
       await expect.poll(display).toEqual([null, null, 'block', 'block']);
-      expect(await loaded()).toBe(1);
-      expect(await lastAnswer(page).locator('mfrac').count()).toBe(1);
-      // By the policy without exceptions: no style in it.
-      expect(await lastAnswer(page).locator('[style]').count()).toBe(0);
+      const fonts = ['KaTeX_Main-Regular', 'KaTeX_Math-Italic'];
+      await expect.poll(loaded).toEqual([...fonts, 'formulas-', 'formulas.css']);
+      expect(await lastAnswer(page).locator('.mfrac').count()).toBe(1);
+      // By the policy without exceptions, of which the console would tell.
+      const arrow = lastAnswer(page).locator('.accent-body svg');
+      expect(await arrow.evaluate((one) => one.getBoundingClientRect().width)).toBeLessThan(12);
       expect(await barriersOn(page)).toEqual([]);
     }));
+
+  test('scrolls a formula that is wider than a phone in its own box, which the keyboard reaches', () =>
+    inPage(
+      async ({ page }) => {
+        await answerWith(page, `$$${'a + '.repeat(30)}b$$\n\n$$c$$`);
+        const boxes = lastAnswer(page).getByRole('group', { name: 'Formula' });
+        const stops = () => boxes.evaluateAll((all) => all.map((box) => (box as HTMLElement).tabIndex));
+        await expect.poll(stops).toEqual([0, -1]);
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+      },
+      '/',
+      { viewport: { width: 360, height: 800 } },
+    ));
 
   test('links footnotes there and back within their message, and stays in the conversation', () =>
     inPage(async ({ page }) => {

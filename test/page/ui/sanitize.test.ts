@@ -60,11 +60,15 @@ test.each([
   '<form action="https://example.com"><input name="token"><button>Go</button></form>',
   '<img src="https://example.com/t.png"><svg><image href="https://example.com/t.png"/></svg><style>p{}</style>',
   '<iframe src="https://example.com"></iframe><object data="x"></object><video src="x"></video>',
+  '<math><mi style="color:red" class="katex">x</mi></math><span class="katex-display" data-style="top:0">x</span>',
   '<p style="background:url(https://example.com)" onclick="alert(1)" class="fault" id="draft">Hi</p>',
 ])('of %s nothing is left that loads, runs, submits, or looks like the page', (html) => {
   const root = sanitized(html);
   const names = 'form, input, button, img, svg, image, style, iframe, object, video';
-  expect(root.querySelectorAll(`${names}, [style], [onclick], [id], .fault`).length, root.innerHTML).toBe(0);
+  expect(
+    root.querySelectorAll(`${names}, [style], [onclick], [id], .fault, [class^=katex], math, [data-style]`).length,
+    root.innerHTML,
+  ).toBe(0);
 });
 
 test('tables keep their columns, lists the number they begin with, and ticks are signs', () => {

@@ -178,6 +178,15 @@ test('a name in brackets says what it means', async () => {
   await expect.poll(() => root.querySelector('abbr')?.title).toMatch(/taken over from a backup/);
 });
 
+test('each row tells what it cost, however little, and their sum only that it is little', async () => {
+  const row = { key: '(imported)', requests: 3, cost_usd: 0.00008, usage: USAGE };
+  open(Breakdown, () => ({ data: [row], total: row }));
+  await expect.poll(rows).toEqual([expect.stringMatching(/0\.008 ¢\$0\.00008$/)]);
+  await shows(root, '<$0.01 in 3 requests');
+  open(RequestsTable, () => list([{ ...SENT, cost_usd: 0.0279 }]));
+  await expect.poll(() => rows().join()).toContain('2.79 ¢$0.0279');
+});
+
 test('says who one is', () => {
   const said = () => show(h(TokenDialog, { onClose: () => {} })).textContent;
   expect(said()).toContain('You are dev, an admin. In development mode no token is needed.');

@@ -19,6 +19,8 @@ export const deploymentRefused = signal<Pick<HealthAnswer, 'since' | 'todo'>>({}
 export const toolsOfEdge = signal<readonly string[]>([]);
 /** `gate`: the page asks for a token. */
 export const state = signal<'starting' | 'gate' | 'ready' | 'unreachable'>('starting');
+/** Why there is no list of models: then nobody can be asked but agents, and all else goes on. */
+export const modelsFault = signal<string | undefined>(undefined);
 /** Why the edge has refused. */
 export const refusal = signal<string | undefined>(undefined);
 
@@ -39,16 +41,31 @@ export async function readJson<T>(path: ServedPath, call?: Parameters<Client['fe
 /** Finds out whether the edge answers and the credential is valid. */
 export async function start(): Promise<void> {
   try {
-    const health = await readJson<HealthAnswer>('/health');
-    upstream.value = health.upstream;
-    deploymentRefused.value = health;
-    toolsOfEdge.value = health.tools ?? [];
-    await loadModels(edge());
+    await readHealth();
+    await listModels();
     if (state.value !== 'gate') state.value = 'ready';
   } catch (thrown) {
     if (state.value === 'gate') return;
     refusal.value = sentenceOf(thrown);
     state.value = 'unreachable';
+  }
+}
+
+async function readHealth(): Promise<void> {
+  const health = await readJson<HealthAnswer>('/health');
+  upstream.value = health.upstream;
+  deploymentRefused.value = health;
+  toolsOfEdge.value = health.tools ?? [];
+}
+
+/** Lists the models, and shows why that fails. The edge may have heard only now that its key is refused: it is asked again. */
+export async function listModels(): Promise<void> {
+  try {
+    await loadModels(edge());
+    modelsFault.value = undefined;
+  } catch (thrown) {
+    modelsFault.value = sentenceOf(thrown);
+    if (state.value !== 'gate') await readHealth();
   }
 }
 

@@ -51,4 +51,40 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
     await other.getByRole('heading', { name: 'Enter your token' }).waitFor();
     await close();
   });
+
+  test('opens without a list of models, says why, and asks again', async () => {
+    let isDead = true;
+    const before = async (first: Page) => {
+      const context = first.context();
+      const since = '2026-11-26T08:00:00.000Z';
+      let healths = 0;
+      await context.route(`${server.url}/health`, async (route) => {
+        healths += 1;
+        // Only the list has let the edge hear of it.
+        const told = healths > 1 ? { status: 'degraded', since, todo: 'Put a valid key in ANTHROPIC_API_KEY.' } : {};
+        await route.fulfill({ json: { status: 'ok', upstream: 'anthropic', ...told } });
+      });
+      await context.route(`${server.url}/models?*`, async (route) => {
+        const error = { type: 'api_error', message: 'The upstream refused this deployment.' };
+        if (isDead) await route.fulfill({ status: 500, json: { type: 'error', error } });
+        else await route.continue();
+      });
+    };
+    const look = { ...ALONE, colorScheme: 'dark' as const, viewport: { width: 360, height: 740 } };
+    const { page, close } = await openPage(server.browser, server.url, look, { before, token: server.token });
+    await page.getByLabel('Key refused').getByText('Put a valid key in ANTHROPIC_API_KEY.').waitFor();
+    const fault = page.getByRole('alert').filter({ hasText: 'The models cannot be listed now.' });
+    await fault.waitFor();
+    await page.getByRole('textbox', { name: 'Message' }).fill('Hello?');
+    expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
+    expect(await barriersOn(page)).toEqual([]);
+    await page.getByRole('link', { name: 'Budget' }).click();
+    await page.getByRole('heading', { name: 'Budget' }).waitFor();
+    await page.getByRole('link', { name: 'Chat' }).click();
+    isDead = false;
+    await fault.getByRole('button', { name: 'Try again' }).click();
+    await expect.poll(() => fault.count()).toBe(0);
+    expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(false);
+    await close();
+  });
 });

@@ -33,13 +33,8 @@ const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
 const LIST = '/v1/models';
 /** Statuses of gateways that do not have the list. */
 const HAS_NO_LIST: ReadonlySet<number> = new Set([404, 405, 501]);
-/** The same for answers that cannot be relayed: a web page, a redirect to one, nothing at all. */
-const GIVES_NO_LIST: ReadonlySet<string> = new Set([
-  'upstream_no_answer',
-  'upstream_redirect',
-  'upstream_silent',
-  'upstream_timeout',
-]);
+/** The same for what cannot be relayed: a web page, a redirect to one, nothing at all. A refused key is none of these. */
+const GIVES_NO_LIST = /^upstream_(?:no_answer|redirect|silent|timeout|cut|unreachable(?:: .*)?)$/s;
 /** Milliseconds to wait for the list, in whose place there is a table, and for one model. An upstream that has them is quick. */
 const LIST_MS = 2_000;
 const MODEL_MS = 5_000;
@@ -169,17 +164,24 @@ async function rememberedList(c: Context<AppEnv>, caller: Request): Promise<Resp
   return new Response(text, response);
 }
 
-/** @returns the upstream's list; undefined if it has none, or does not send it in time. The log says so. */
+/**
+ * @returns the upstream's list; undefined if it has none, is down, or does not send it in time. The log says so
+ * @throws ApiError where the upstream refuses the key: nobody must take a dead key for a live one
+ */
 async function relayList(c: Context<AppEnv>, caller: Request): Promise<Response | undefined> {
+  const { line } = c.get('entry');
   try {
     const response = await rememberedList(c, caller);
-    return HAS_NO_LIST.has(response.status) ? undefined : response;
+    const { status } = response;
+    if (status < 500 && !HAS_NO_LIST.has(status)) return response;
+    if (!HAS_NO_LIST.has(status)) line.error_type = `upstream_${status}`;
+    response.body?.cancel().catch(() => undefined);
   } catch (thrown) {
     const { logged } = toApiError(thrown);
-    if (!GIVES_NO_LIST.has(logged)) throw thrown;
-    c.get('entry').line.error_type = logged;
-    return undefined;
+    if (!GIVES_NO_LIST.test(logged)) throw thrown;
+    line.error_type = logged;
   }
+  return undefined;
 }
 
 function rowId(row: unknown): string | null {

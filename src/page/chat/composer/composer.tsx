@@ -2,7 +2,7 @@ import { type Signal, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { Approval } from '../../../client/index.ts';
 import { agents } from '../../edge/agents.ts';
-import { sentenceOf } from '../../edge/client.ts';
+import { listModels, modelsFault, sentenceOf } from '../../edge/client.ts';
 import { chooseModel, model, models } from '../../edge/models.ts';
 import { waitsForDecision } from '../../edge/sentences.ts';
 import { announce } from '../../ui/announcer.tsx';
@@ -49,7 +49,9 @@ export function Composer() {
   const running = current?.live.value !== undefined;
   // What is asked again is asked in a copy, where nothing waits.
   const waits = current?.waits.value === true && editing.value === undefined;
-  const ready = !isEmpty.value && !current?.busy.value && !waits;
+  // A conversation with an agent needs no model of the list.
+  const lacksModel = modelsFault.value !== undefined && !model.value && !(current?.report.value?.agent ?? agent.value);
+  const ready = !isEmpty.value && !current?.busy.value && !waits && !lacksModel;
   const take = async (files: Iterable<File>) => {
     fault.value = undefined;
     const read = await Promise.allSettled([...files].map(readAttachment));
@@ -112,6 +114,11 @@ export function Composer() {
           </p>
         )}
         {fault.value && <Fault text={fault.value} />}
+        {modelsFault.value && (
+          <Fault text={`The models cannot be listed now.\n${modelsFault.value}`}>
+            <SmallButton name="Try again" onClick={() => void listModels()} />
+          </Fault>
+        )}
         {attachments.value.length > 0 && <Attached />}
         <div class="field">
           <textarea

@@ -260,15 +260,34 @@ describe('what answers in the place of a list of models', () => {
     });
   });
 
-  test('an upstream that is down, or refuses the key, is told all the same', async () => {
-    for (const [status, told] of [
-      [500, 500],
-      [401, 500],
-    ] as const) {
-      const app = testApp(() => Response.json({ type: 'error', error: { type: 'x', message: 'no' } }, { status }), {
-        UPSTREAM_MAX_RETRIES: '0',
-      });
-      expect((await app.fetch('/v1/models')).status).toBe(told);
-    }
+  const error = (status: number, type: string) =>
+    Response.json({ type: 'error', error: { type, message: 'no' } }, { status });
+  const alone = { UPSTREAM_MAX_RETRIES: '0' };
+
+  test.each<[string, () => Response]>([
+    ['an upstream that fails', () => error(500, 'api_error')],
+    ['a busy upstream', () => error(529, 'overloaded_error')],
+    ['a gateway without its upstream', () => new Response('bad gateway', { status: 502 })],
+    [
+      'an upstream that cannot be reached',
+      () => {
+        throw new TypeError('Network connection lost.');
+      },
+    ],
+  ])('%s leaves the edge with its own table, page by page', async (_, answer) => {
+    const app = testApp(answer, alone);
+    const response = await app.fetch('/v1/models?limit=2');
+    expect(response.status).toBe(200);
+    const { data, has_more } = await response.json<List>();
+    expect([data.length, has_more]).toEqual([2, true]);
+  });
+
+  test.each([
+    [401, 'authentication_error'],
+    [403, 'permission_error'],
+    [401, 'x'],
+  ])('a key that is refused with %i %s is an error: nobody takes it for a live one', async (status, type) => {
+    const app = testApp(() => error(status, type), alone);
+    for (const path of ['/v1/models', '/models']) expect((await app.fetch(path)).ok).toBe(false);
   });
 });

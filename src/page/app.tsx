@@ -1,7 +1,7 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
-import { quota, refreshQuota } from './edge/account.ts';
+import { refreshSpent, spentToday } from './edge/account.ts';
 import { deploymentRefused, refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Later, type Load } from './edge/later.tsx';
@@ -36,7 +36,7 @@ export function App() {
   const ready = state.value === 'ready';
   useEffect(() => {
     // A failure is not shown here: the page of the budget shows it.
-    if (ready) refreshQuota().catch(() => {});
+    if (ready) refreshSpent().catch(() => {});
   }, [ready]);
   useSignalEffect(() => {
     document.title = `${unknownAddress.value === undefined ? NAMES[part.value] : 'Not found'} · Sluice`;
@@ -120,17 +120,17 @@ function View() {
   return value === 'chat' ? <Chat /> : <Later load={LATER[value]} />;
 }
 
-/** Shows what was spent today. Its place is reserved, so that nothing moves when the number comes. */
+/** Shows what was spent today: to an admin by everybody. Its place is reserved, so that nothing moves when the number comes. */
 function Spent() {
-  const day = quota.value?.day;
+  const usd = spentToday.value;
   return (
     <a
       class="spent"
       href="#/budget"
-      title="Spent today, including what is set aside for running requests"
-      data-known={day !== undefined}
+      title={`Spent today${identity.value.admin ? ' by everybody' : ''}, including what is set aside for running requests`}
+      data-known={usd !== undefined}
     >
-      {day && <Usd isSum value={day.settled_usd + day.held_usd} after=" today" />}
+      {usd !== undefined && <Usd isSum value={usd} after=" today" />}
     </a>
   );
 }

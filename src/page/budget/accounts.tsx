@@ -1,10 +1,11 @@
 import { useEffect } from 'preact/hooks';
+import { identity } from '../edge/identity.ts';
 import { FirstFault } from '../edge/retry-fault.tsx';
 import { Tabs } from '../ui/tabs.tsx';
 import { AccountHead } from './account-head.tsx';
 import { Breakdown, breakdownFault } from './breakdown.tsx';
 import { keepSpenders, spenders, spendersFault } from './figures/overview.ts';
-import { account, keepReporting, reportFault } from './figures/report.ts';
+import { account, keepReporting, reportFault, spend } from './figures/report.ts';
 import { Gauges } from './gauges.tsx';
 import { LimitsForm } from './limits-form.tsx';
 import { Savings } from './savings-view.tsx';
@@ -31,7 +32,7 @@ export function BudgetAccounts() {
           <AccountHead />
           <Gauges />
           <div class="budget-columns">
-            <SpendChart />
+            <SpendChart days={spend.value} isOwn={account.value === identity.value.account} />
             <Savings />
           </div>
           <Breakdown />

@@ -120,7 +120,7 @@ export function AlertsForm() {
               {...ids}
               value={whose.value}
               options={[
-                ...(deployment.value ? [['deployment ', 'All accounts together'] as const] : []),
+                ...(deployment.value?.limits ? [['deployment ', 'All accounts together'] as const] : []),
                 ...groups.value.map((name) => [`group ${name}`, `Group ${name}`] as const),
                 [`account ${identity.value.account}`, `Account ${identity.value.account}`],
               ]}

@@ -3,8 +3,8 @@ import { identity } from '../edge/identity.ts';
 import { FirstFault } from '../edge/retry-fault.tsx';
 import { Alerts } from './alerts.tsx';
 import { Breakdown, breakdownFault } from './breakdown.tsx';
-import { deployment, keepOverview, overviewFault, PERIODS } from './figures/overview.ts';
-import { keepReporting, reportFault } from './figures/report.ts';
+import { deployment, deploymentSpend, keepOverview, overviewFault, PERIODS } from './figures/overview.ts';
+import { keepReporting, reportFault, spend } from './figures/report.ts';
 import { SpendGauge } from './gauge.tsx';
 import { Gauges } from './gauges.tsx';
 import { Savings } from './savings-view.tsx';
@@ -14,47 +14,53 @@ import { spentFault, WhoSpent } from './who-spent.tsx';
 
 const TITLES = { day: 'Everybody, today', week: 'Everybody, this week', month: 'Everybody, this month' } as const;
 
-/** Shows one's own budget, and to an admin what the whole deployment spends. */
+/** Shows an admin the whole deployment, and everybody else their own budget. */
 export function BudgetOverview() {
+  return identity.value.admin ? <DeploymentView /> : <OwnView />;
+}
+
+function OwnView() {
   useEffect(keepReporting, []);
-  const { admin } = identity.value;
   return (
     <>
-      <FirstFault of={[reportFault, ...(admin ? [overviewFault, spentFault] : [breakdownFault])]} />
+      <FirstFault of={[reportFault, breakdownFault]} />
       <Gauges />
       <div class="budget-columns">
-        <SpendChart />
+        <SpendChart days={spend.value} isOwn />
         <Savings />
       </div>
-      {admin ? <DeploymentView /> : <Breakdown />}
+      <Breakdown />
     </>
   );
 }
 
-/** Shows an admin the whole deployment: what is spent of its budget, by whom, and what went wrong. */
+/** Shows what everybody has spent: today, on each day, and who; then what went wrong. Longer windows only where they have a limit. */
 function DeploymentView() {
   useEffect(keepOverview, []);
   const shared = deployment.value;
   return (
-    <section class="stack operator" aria-labelledby="operator">
-      <h2 id="operator">The deployment</h2>
-      {shared && (
-        <ul class="gauges">
-          {PERIODS.map((period) => {
-            const { limit_usd, spent_usd, leased_usd, resets_at } = shared[period];
-            return (
-              <SpendGauge
-                key={period}
-                title={TITLES[period]}
-                window={{ limit: limit_usd, spent: spent_usd, held: leased_usd, resetsAt: resets_at }}
-              />
-            );
-          })}
-        </ul>
-      )}
-      <WhoSpent />
-      <Alerts />
-      <UpstreamsTable />
-    </section>
+    <>
+      <FirstFault of={[overviewFault, spentFault]} />
+      <section class="stack operator" aria-label="The deployment">
+        <div class="deployment-columns">
+          <ul class="gauges">
+            {PERIODS.filter((period) => period === 'day' || shared?.[period].limit_usd != null).map((period) => {
+              const {
+                limit_usd: limit,
+                spent_usd: spent,
+                leased_usd: held,
+                resets_at: resetsAt,
+              } = shared?.[period] ?? {};
+              const window = resetsAt && { limit: limit ?? null, spent: spent ?? 0, held: held ?? 0, resetsAt };
+              return <SpendGauge key={period} title={TITLES[period]} window={window || undefined} />;
+            })}
+          </ul>
+          <SpendChart days={deploymentSpend.value} isOwn />
+        </div>
+        <WhoSpent />
+        <Alerts />
+        <UpstreamsTable />
+      </section>
+    </>
   );
 }

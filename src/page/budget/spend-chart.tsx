@@ -1,13 +1,12 @@
 import { useAction } from '../edge/async-action.ts';
 import { askExample } from '../edge/example-question.ts';
-import { identity } from '../edge/identity.ts';
 import { nameOf } from '../edge/models.ts';
 import { pollNow } from '../edge/poll.ts';
 import { Empty } from '../ui/empty.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { exactUsd, formatDay } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
-import { account, spend } from './figures/report.ts';
+import type { DaySpend } from './figures/report.ts';
 import { SpendKey } from './spend-key.tsx';
 
 const SERIES = 5;
@@ -15,8 +14,7 @@ const SERIES = 5;
 const CEILINGS = [1, 1.6, 2, 3, 4, 6, 8, 10];
 
 /** Shows the spending of two weeks: a column for each day, a colour for each model. It is a table to screen readers too. */
-export function SpendChart() {
-  const days = spend.value;
+export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: boolean }) {
   const most = Math.max(...days.map(({ usd }) => usd), 0);
   const top = ceilingOf(most);
   const sum = days.reduce((all, day) => all + day.usd, 0);
@@ -33,7 +31,7 @@ export function SpendChart() {
         )}
       </div>
       {most === 0 ? (
-        <div class="chart-empty">{days.length > 0 && <NothingSpent />}</div>
+        <div class="chart-empty">{days.length > 0 && <NothingSpent isOwn={isOwn} />}</div>
       ) : (
         <div class="chart">
           <ol class="chart-axis" aria-hidden="true">
@@ -92,9 +90,9 @@ export function SpendChart() {
   );
 }
 
-function NothingSpent() {
+function NothingSpent({ isOwn }: { isOwn: boolean }) {
   const { busy, fault, run } = useAction();
-  if (account.value !== identity.value.account) return <p class="quiet">Nothing in the last two weeks.</p>;
+  if (!isOwn) return <p class="quiet">Nothing in the last two weeks.</p>;
   const ask = async () => {
     await askExample();
     pollNow();

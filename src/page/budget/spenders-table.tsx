@@ -7,21 +7,23 @@ import { formatMoment } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { TableFrame } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
-import { PERIODS, type Period, type Spender, spenders } from './figures/overview.ts';
+import { PERIODS, type Period, type Spender, sayTightest, spenders, usedShare } from './figures/overview.ts';
 import { showAccount } from './figures/report.ts';
 import { LimitCell } from './limit-cell.tsx';
 
-type SpenderColumn = 'id' | 'group' | 'spent' | 'limit' | 'seen';
+type SpenderColumn = 'id' | 'group' | 'spent' | 'tightest' | 'limit' | 'seen';
 
 const COLUMNS: readonly (readonly [SpenderColumn, string])[] = [
   ['id', 'Name'],
   ['group', 'Group'],
   ['spent', 'Spent'],
+  ['tightest', 'Tightest limit'],
   ['limit', 'Limit'],
   ['seen', 'Last request'],
 ];
 const ROWS = 50;
 const PERIOD_NAMES = { day: 'today', week: 'this week', month: 'this month' } as const;
+const NEARLY = 0.9;
 
 /** Shows who has spent how much, sorted as its headings are pressed; arrows go from row to row. */
 export function SpendersTable() {
@@ -103,7 +105,7 @@ export function SpendersTable() {
                   aria-sort={sortOf(column, order.value)}
                 >
                   <button type="button" class="sort" onClick={() => sortBy(column)}>
-                    {name}
+                    {column === 'limit' ? `Limit a ${period.value}` : name}
                   </button>
                 </th>
               ))}
@@ -122,10 +124,8 @@ export function SpendersTable() {
 }
 
 function SpenderRow({ row, period }: { row: Spender; period: Period }) {
-  const { kind, id, group, spent, limit, seen } = row;
-  const most = limit[period];
-  const used = spent[period];
-  const nearly = most !== null && used >= most * 0.9;
+  const { kind, id, group, spent, tightest, blocked, seen } = row;
+  const nearly = blocked || (tightest != null && usedShare(tightest) >= NEARLY);
   return (
     <tr>
       <th scope="row">
@@ -140,8 +140,12 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
         )}
       </th>
       <td>{group ?? ''}</td>
-      <td class="number" data-nearly={nearly}>
-        <Usd value={used} />
+      <td class="number">
+        <Usd value={spent[period]} />
+      </td>
+      <td data-nearly={nearly}>
+        {sayTightest(tightest)}
+        {blocked && <span class="tag">blocked</span>}
       </td>
       <td class="number">
         <LimitCell key={period} row={row} period={period} />
@@ -152,6 +156,8 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
 }
 
 function valueIn(row: Spender, column: SpenderColumn, period: Period): string | number {
+  if (column === 'tightest')
+    return row.blocked ? Number.POSITIVE_INFINITY : row.tightest ? usedShare(row.tightest) : -1;
   if (column === 'limit') return row.limit[period] ?? -1;
   return column === 'spent' ? row.spent[period] : (row[column] ?? '');
 }

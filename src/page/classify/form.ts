@@ -1,7 +1,7 @@
 /** Keeps the fields of the form, and the result. */
 import { signal } from '@preact/signals';
 import type { ClassifierPut, ClassifyAnswer, NamedRow } from '../../client/index.ts';
-import { refreshQuota } from '../edge/account.ts';
+import { refreshSpent } from '../edge/account.ts';
 import { AsyncAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
@@ -38,7 +38,7 @@ export async function run(): Promise<void> {
     const by = stored.value === '' ? parts() : { classifier: stored.value };
     answer.value = await edge().classify({ ...by, input: formText.value });
     announce(`Classified as ${labelsOf(answer.value).join(', ') || 'none of these'}.`);
-    await refreshQuota();
+    await refreshSpent();
   });
 }
 

@@ -1,15 +1,16 @@
-/** Keeps the account's quota status, which is loaded again when something was spent. */
+/** Keeps what was spent today, which is loaded again when something was spent. */
 
 import { signal } from '@preact/signals';
 import type { NamedRow } from '../../client/index.ts';
 import { inPath } from '../../client/transport.ts';
-import type { accountAnswer, z } from '../../edge/answers.ts';
+import type { accountAnswer, DeploymentReport, z } from '../../edge/answers.ts';
 import { edge, readJson } from './client.ts';
 import { identity } from './identity.ts';
 
 export type AccountQuota = z.output<typeof accountAnswer>;
 
-export const quota = signal<AccountQuota | undefined>(undefined);
+/** In US dollars, with what is set aside: by one's own account, or for an admin by the whole deployment. */
+export const spentToday = signal<number | undefined>(undefined);
 export const prefixes = signal<NamedRow[]>([]);
 
 let asked = 0;
@@ -24,12 +25,15 @@ export async function readQuota(account: string): Promise<AccountQuota> {
   return await readJson<AccountQuota>(`/accounts/${inPath(account)}`, { query: { if_absent } });
 }
 
-/** Loads the quota status of the user's own account. If several loads overlap, the last one counts. */
-export async function refreshQuota(): Promise<void> {
+/** Loads what was spent today. If several loads overlap, the last one counts. */
+export async function refreshSpent(): Promise<void> {
   asked += 1;
   const question = asked;
-  const answer = await readQuota(identity.value.account);
-  if (question === asked) quota.value = answer;
+  const { account, admin } = identity.value;
+  // The deployment hears of each account within a minute: what oneself has spent is known before. Why it cannot be read, Budget says.
+  const all = admin ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
+  const [{ day }, everybody] = await Promise.all([readQuota(account), all]);
+  if (question === asked) spentToday.value = Math.max(day.settled_usd + day.held_usd, everybody?.day.spent_usd ?? 0);
 }
 
 export async function refreshPrefixes(): Promise<void> {

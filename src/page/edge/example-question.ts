@@ -1,4 +1,4 @@
-import { refreshQuota } from './account.ts';
+import { refreshSpent } from './account.ts';
 import { edge } from './client.ts';
 import { model } from './models.ts';
 
@@ -10,5 +10,5 @@ export async function askExample(): Promise<void> {
   const messages = [{ role: 'user', content: 'In one sentence: what is a sluice?' }];
   const body = { model: model.value.id, max_tokens: EXAMPLE_TOKENS, messages };
   await (await edge().fetch('/messages', { method: 'POST', body })).text();
-  await refreshQuota();
+  await refreshSpent();
 }

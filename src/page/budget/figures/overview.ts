@@ -11,7 +11,9 @@ import type {
 } from '../../../edge/answers.ts';
 import { readJson } from '../../edge/client.ts';
 import { poll } from '../../edge/poll.ts';
+import { exactUsd, formatShare } from '../../ui/format.ts';
 import { patchLimits } from './patch-limits.ts';
+import { type DaySpend, spendPerDay } from './report.ts';
 
 export const PERIODS = ['day', 'week', 'month'] as const;
 export type Period = (typeof PERIODS)[number];
@@ -23,11 +25,14 @@ export interface Spender {
   group: string | null;
   spent: Record<Period, number>;
   limit: Record<Period, number | null>;
+  tightest: AccountSpendRow['tightest'];
+  blocked: boolean;
   seen: string | null;
 }
 
-/** The deployment's shared budget; undefined where it has none. */
-export const deployment = signal<PoolQuotaReport | undefined>(undefined);
+/** What everybody has spent; its `limits` are null where accounts share no budget. */
+export const deployment = signal<DeploymentReport | undefined>(undefined);
+export const deploymentSpend = signal<DaySpend[]>([]);
 /** Undefined until they are known. */
 export const spenders = signal<Spender[] | undefined>(undefined);
 /** The last alerts; undefined until they are known. */
@@ -41,13 +46,23 @@ const MOST_PAGES = 10;
 const MOST_GROUPS = 100;
 const ALERTS = 10;
 
-/** Keeps the shared budget and the alerts up to date while the page is visible. */
+/** Keeps what everybody has spent and the alerts up to date while the page is visible. */
 export function keepOverview(): () => void {
+  let spent: number | undefined;
   const look = async (isCurrent: () => boolean) => {
-    const [shared, told] = await Promise.all([sharedBudget(), listOf<AlertRow>('/alerts', { limit: ALERTS })]);
+    const [shared, told] = await Promise.all([
+      readJson<DeploymentReport>('/pools/deployment'),
+      listOf<AlertRow>('/alerts', { limit: ALERTS }),
+    ]);
     if (!isCurrent()) return;
     deployment.value = shared;
     alerts.value = told.data;
+    // The days change only when something is spent.
+    if (shared.total.spent_usd === spent) return;
+    const days = await spendPerDay();
+    if (!isCurrent()) return;
+    spent = shared.total.spent_usd;
+    deploymentSpend.value = days;
   };
   return poll(look, OVERVIEW_EVERY_MS, overviewFault);
 }
@@ -68,12 +83,6 @@ export async function changeLimit({ kind, id }: Spender, period: Period, usd: nu
   spenders.value = spenders.value?.map((row) => (row.kind === kind && row.id === id ? { ...row, limit } : row));
 }
 
-/** @returns the budget that all accounts share; undefined where they share none. */
-async function sharedBudget(): Promise<PoolQuotaReport | undefined> {
-  const { limits, ...quota } = await readJson<DeploymentReport>('/pools/deployment');
-  return limits === null ? undefined : { ...quota, limits };
-}
-
 async function everySpender(): Promise<Spender[]> {
   const groups = await everyGroup();
   const rows: Spender[] = [];
@@ -81,8 +90,8 @@ async function everySpender(): Promise<Spender[]> {
   for (let pages = 0; pages < MOST_PAGES; pages += 1) {
     const query = { limit: AT_ONCE, sort: 'spent', ...(after ? { after_id: after } : {}) };
     const page = await listOf<AccountSpendRow>('/accounts', query);
-    for (const { id, group, spent_usd, limit_usd, last_seen_at } of page.data)
-      rows.push({ kind: 'account', id, group, spent: spent_usd, limit: limit_usd, seen: last_seen_at });
+    for (const { spent_usd: spent, limit_usd: limit, last_seen_at: seen, ...row } of page.data)
+      rows.push({ ...row, kind: 'account', spent, limit, seen });
     after = page.last_id ?? undefined;
     if (!page.has_more) break;
   }
@@ -96,14 +105,54 @@ export async function groupNames(): Promise<string[]> {
 
 async function everyGroup(): Promise<Spender[]> {
   const { data } = await listOf<PoolQuotaReport & { id: string }>('/groups', { limit: MOST_GROUPS });
-  return data.map(({ id, ...stands }) => ({
-    kind: 'group' as const,
-    id,
-    group: null,
-    spent: byPeriod((period) => stands[period].spent_usd),
-    limit: byPeriod((period) => stands[period].limit_usd),
-    seen: null,
-  }));
+  return data.map(({ id, ...stands }) => {
+    const tightest = tightestOf(stands);
+    return {
+      kind: 'group' as const,
+      id,
+      group: null,
+      spent: byPeriod((period) => stands[period].spent_usd),
+      limit: byPeriod((period) => stands[period].limit_usd),
+      tightest,
+      blocked: tightest?.limit_usd === 0,
+      seen: null,
+    };
+  });
+}
+
+/** @returns the limit of a group that is used up most; null where it has none */
+function tightestOf(stands: PoolQuotaReport): Spender['tightest'] {
+  const limits = (['hour', ...PERIODS, 'total'] as const).flatMap((window) => {
+    const { limit_usd, spent_usd } = stands[window];
+    const limit = window === 'total' ? ('usd_total' as const) : (`usd_per_${window}` as const);
+    const resets_at = window === 'total' ? null : stands[window].resets_at;
+    return limit_usd === null ? [] : [{ limit, token: null, limit_usd, used_usd: spent_usd, resets_at }];
+  });
+  return limits.sort((left, right) => usedShare(right) - usedShare(left))[0] ?? null;
+}
+
+/** @returns how much of a limit is used, from 0 upwards; all of one that is 0 */
+export function usedShare({
+  limit_usd,
+  used_usd,
+}: Pick<NonNullable<Spender['tightest']>, 'limit_usd' | 'used_usd'>): number {
+  return limit_usd === 0 ? 1 : used_usd / limit_usd;
+}
+
+const WINDOW_NAMES = {
+  usd_per_hour: 'an hour',
+  usd_per_day: 'a day',
+  usd_per_week: 'a week',
+  usd_per_month: 'a month',
+  usd_total: 'in all',
+} as const;
+
+/** @returns a limit as one says it, with how much of it is used: `$0.0005 a day, 68%` */
+export function sayTightest(tightest: Spender['tightest']): string {
+  if (!tightest) return 'none';
+  const { limit, limit_usd, token } = tightest;
+  const whose = token === null ? '' : ' of a token';
+  return `${exactUsd(limit_usd)} ${WINDOW_NAMES[limit]}${whose}, ${formatShare(usedShare(tightest))}`;
 }
 
 function lastSeen(rows: readonly Spender[], group: string): string | null {

@@ -2,14 +2,7 @@
 
 import { computed, effect, signal, untracked } from '@preact/signals';
 import type { PrefixStats, UsageReport } from '../../../client/index.ts';
-import {
-  type AccountQuota,
-  ofAccount,
-  quota as ownQuota,
-  prefixes,
-  readQuota,
-  refreshPrefixes,
-} from '../../edge/account.ts';
+import { type AccountQuota, ofAccount, prefixes, readQuota, refreshPrefixes, spentToday } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
@@ -32,7 +25,7 @@ export const reportFault = signal<string | undefined>(undefined);
 const REPORT_EVERY_MS = 2_000;
 
 /** The spending of one day, by model. */
-interface DaySpend {
+export interface DaySpend {
   /** `YYYY-MM-DD`, in UTC. */
   day: string;
   /** In US dollars, the most expensive model first. */
@@ -72,7 +65,8 @@ function keepReportOf(name: string): () => void {
     const stands = await readQuota(name);
     if (!isCurrent()) return;
     reportedQuota.value = stands;
-    if (name === identity.value.account) ownQuota.value = stands;
+    const { account: own, admin } = identity.value;
+    if (name === own && !admin) spentToday.value = stands.day.settled_usd + stands.day.held_usd;
     // The sums change only when a request is settled.
     if (stands.month.settled_usd === settled) return;
     const [days, models, saved] = await Promise.all([
@@ -96,18 +90,19 @@ async function savingsOf(): Promise<typeof savings.value> {
   );
 }
 
-/** @returns the days of the last two weeks, today last, also those without spending */
-async function spendPerDay(account: string): Promise<DaySpend[]> {
+/** @returns what an account, or everybody, has spent on each day of the last two weeks, today last */
+export async function spendPerDay(account?: string): Promise<DaySpend[]> {
   const days = Array.from({ length: DAYS }, (_, index) => dayAgo(DAYS - 1 - index));
   const tomorrow = dayAgo(-1);
-  const report = await edge().usage({ from: days[0] ?? '', to: tomorrow, group_by: 'day', ...ofAccount(account) });
+  const of = account === undefined ? {} : ofAccount(account);
+  const report = await edge().usage({ from: days[0] ?? '', to: tomorrow, group_by: 'day', ...of });
   const spent = new Map(report.data.map(({ key, cost_usd }) => [key, cost_usd]));
   return await Promise.all(
     days.map(async (day, index) => {
       const usd = spent.get(day) ?? 0;
       if (usd === 0) return { day, usd, models: [] };
       const to = days[index + 1] ?? tomorrow;
-      const { data } = await edge().usage({ from: day, to, group_by: 'model', account });
+      const { data } = await edge().usage({ from: day, to, group_by: 'model', ...of });
       return { day, usd, models: data.map(({ key, cost_usd }) => ({ model: key ?? 'unknown', usd: cost_usd })) };
     }),
   );

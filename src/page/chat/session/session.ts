@@ -14,7 +14,7 @@ import {
 } from '../../../client/index.ts';
 import { inPath } from '../../../client/transport.ts';
 import type { ServedPath } from '../../../edge/answers.ts';
-import { refreshQuota } from '../../edge/account.ts';
+import { refreshSpent } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
@@ -302,7 +302,7 @@ export class Session {
 
   #tell(): void {
     this.#listed = undefined;
-    void Promise.all([this.#onChange(), refreshQuota()]).catch((thrown: unknown) => {
+    void Promise.all([this.#onChange(), refreshSpent()]).catch((thrown: unknown) => {
       // What has failed before it says more.
       if (!this.failure.value) this.fail(thrown);
     });

@@ -134,6 +134,11 @@ test("a token's own limit may be the tightest, while the token is valid", async 
   await expectRow(app, { ...ofToken(tablet.jti, 0.02, COST_USD), limit_usd: { day: 2, week: null, month: null } });
   passTime(600_000);
   await expectRow(app, ofAccount('usd_per_day', 2, 0.00156, DAY_END));
+  const other = await mint(app, 0.002);
+  await spend(app, other.token);
+  await expectRow(app, ofToken(other.jti, 0.002, COST_USD));
+  await admin(app, 'DELETE', '/accounts/alice/tokens');
+  await expectRow(app, ofAccount('usd_per_day', 2, 0.00208, DAY_END));
 });
 
 test('an account is blocked where a limit of 0 refuses all of its requests, and only then', async () => {

@@ -180,7 +180,7 @@ test('an erased account leaves nothing of its limits and tokens', async () => {
   expect(await rowOf(app, '/accounts?sort=spent')).toBeUndefined();
 });
 
-test('what a release before tells is compared as far as it goes', async () => {
+test('what is told is compared as far as it goes: that of a release before, and of a token that has expired since', async () => {
   const app = shared();
   const tell = async (account: string, limits: LeaseCall['limits']) => {
     const call = { ...told(account, 1, 520_000, Date.now()), limits };
@@ -197,6 +197,13 @@ test('what a release before tells is compared as far as it goes', async () => {
   const monday = '2026-11-23T00:00:00.000Z';
   expect(rows.alice).toMatchObject({ ...ofAccount('usd_per_week', 0.005, COST_USD, monday), blocked: false });
   expect(rows.bob).toMatchObject({ tightest: { limit: 'usd_per_month', limit_usd: 0 }, blocked: true });
+  const token = { jti: 'phone', limit_usd: 1, used_usd: 0.5, until: Date.now() + HOUR_MS };
+  await tell('erin', { token });
+  expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({
+    tightest: { token: 'phone', used_usd: 0.5 },
+  });
+  passTime(HOUR_MS);
+  expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({ tightest: null });
   for (const id of ['carol', 'dave']) expect(rows[id]).toMatchObject({ tightest: null, blocked: false });
 });
 
@@ -235,4 +242,17 @@ test('a change that the list does not show calls no pool', async () => {
   await runInDurableObject(account, (object: Account) => object.setLimits({ usd_per_day: 2 }));
   await expectRow(app, { limit_usd: { day: 2, week: null, month: null } });
   expect(calls).toHaveBeenCalled();
+  // The account is not in use, and its first alarm has told everything: now only the change itself tells of it.
+  await runInDurableObject(account, (object: Account) => object.alarm());
+  const revokes = {
+    one: (object: Account) => object.revokeToken('one'),
+    all: (object: Account) => object.revokeAll(),
+  };
+  for (const [jti, revoke] of Object.entries(revokes)) {
+    const empty = { jti, scopes: [], limits: { usd_total: 0 } };
+    await runInDurableObject(account, (object: Account) => object.rememberToken(empty));
+    await expectRow(app, { tightest: expect.objectContaining({ token: jti }) });
+    await runInDurableObject(account, revoke);
+    await expectRow(app, ofAccount('usd_per_day', 2, COST_USD, DAY_END));
+  }
 });

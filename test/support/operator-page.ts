@@ -14,12 +14,24 @@ export async function focused(page: Page): Promise<string> {
 export async function withAccounts(page: Page, url: string): Promise<void> {
   const periods = <T>(value: T) => ({ day: value, week: value, month: value });
   const shared = { limit_usd: 200, spent_usd: 150.25, leased_usd: 3.5, resets_at: '2026-12-01T00:00:00.000Z' };
+  const windows = { hour: shared, ...periods(shared), total: shared };
   const data = Array.from({ length: ACCOUNTS }, (_, index) => ({
     type: 'account',
     id: `account-${String(index).padStart(4, '0')}`,
     group: index % 3 === 0 ? 'research' : null,
     spent_usd: periods(((index * 7_919) % 1_000) / 10),
     limit_usd: periods(index % 2 === 0 ? 100 : null),
+    tightest:
+      index % 2 === 0
+        ? {
+            limit: 'usd_per_day',
+            token: null,
+            limit_usd: 100,
+            used_usd: ((index * 7_919) % 1_000) / 10,
+            resets_at: null,
+          }
+        : null,
+    blocked: index === 7,
     last_seen_at: new Date(Date.UTC(2026, 10, 20, 0, index)).toISOString(),
   }));
   const list = (rows: { id: string }[]) => ({
@@ -46,9 +58,9 @@ export async function withAccounts(page: Page, url: string): Promise<void> {
     state: 'delivered',
     attempts: 1,
   };
-  await page.route(`${url}/pools/deployment`, (route) => route.fulfill({ json: { limits: {}, ...periods(shared) } }));
+  await page.route(`${url}/pools/deployment`, (route) => route.fulfill({ json: { limits: {}, ...windows } }));
   await page.route(`${url}/groups?*`, (route) => {
-    const research = { type: 'group', id: 'research', limits: {}, ...periods(shared) };
+    const research = { type: 'group', id: 'research', limits: {}, ...windows };
     return route.fulfill({ json: list([research]) });
   });
   await page.route(`${url}/accounts?*`, (route) => route.fulfill({ json: list(data) }));

@@ -129,8 +129,10 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       const asked: string[] = [];
       page.on('request', (request) => asked.push(new URL(request.url()).pathname));
       await page.getByRole('link', { name: 'Budget', exact: true }).click();
-      await page.getByRole('heading', { name: 'The deployment' }).waitFor();
-      await page.locator('#quota').getByText('no limit').first().waitFor();
+      const all = page.getByRole('region', { name: 'The deployment' });
+      await all.getByText('no limit').first().waitFor();
+      expect(await all.locator('.gauge').count()).toBe(1);
+      await all.getByRole('heading', { name: 'Spent per day' }).waitFor();
       expect(asked).not.toContain('/accounts');
       expect(asked).not.toContain('/groups');
       expect(asked).not.toContain('/usage/requests');
@@ -166,7 +168,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await expect.poll(() => spent.locator('.bar').count()).toBe(1);
       // Nothing moves when a limit becomes known.
       expect(await spent.first().boundingBox()).toEqual(before);
-    }, '/#/budget'));
+    }, '/#/budget/accounts'));
 
   test.each(looks(['dark', 'light'] as const))('nothing of it is out of reach, %s and narrow', async (colorScheme) => {
     for (const viewport of looks([NARROW, { width: 1_280, height: 900 }])) {

@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 
 const row = (kind: Spender['kind'], limit: number | null): Spender => ({
-  ...{ kind, id: 'ada', group: null, seen: null, spent: { day: 0, week: 0, month: 0 } },
+  ...{ kind, id: 'ada', group: null, seen: null, tightest: null, blocked: false, spent: { day: 0, week: 0, month: 0 } },
   limit: { day: null, week: null, month: limit },
 });
 

@@ -6,11 +6,12 @@ import { Alerts } from '../../../src/page/budget/alerts.tsx';
 import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
 import { onlyKey } from '../../../src/page/budget/figures/breakdown-of.ts';
 import { dayAgo, range } from '../../../src/page/budget/figures/days.ts';
-import { alerts } from '../../../src/page/budget/figures/overview.ts';
+import { alerts, keepSpenders } from '../../../src/page/budget/figures/overview.ts';
 import { listedKind, minuteListed, tokenListed } from '../../../src/page/budget/figures/request-list.ts';
 import { FindRequest } from '../../../src/page/budget/find-request.tsx';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
 import { RequestsTable } from '../../../src/page/budget/requests-table.tsx';
+import { SpendersTable } from '../../../src/page/budget/spenders-table.tsx';
 import { Tokens } from '../../../src/page/budget/tokens.tsx';
 import { UpstreamsTable } from '../../../src/page/budget/upstreams-table.tsx';
 import { Webhooks } from '../../../src/page/budget/webhooks.tsx';
@@ -249,4 +250,74 @@ test('shows no figures of a budget that it does not know, why, and knows them af
   await click(root, 'Retry');
   await expect.poll(figures).toEqual(['$1.00', '$1.00', '$1.00']);
   await expect.poll(() => root.querySelector('[role=alert]')).toBeNull();
+});
+
+test('an admin’s Overview is the deployment’s, and not their own: one number, one chart, one table', async () => {
+  const shared = { limit_usd: null, spent_usd: 0.15, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
+  const limited = { ...shared, limit_usd: 5 };
+  const asked = open(BudgetOverview, ({ path }) => {
+    if (path === '/pools/deployment')
+      return { limits: {}, hour: shared, day: shared, week: shared, month: limited, total: shared };
+    return { ...list([]), total: { requests: 0, cost_usd: 0 } };
+  });
+  const cards = () => [...root.querySelectorAll('.gauge')].map(({ textContent }) => textContent ?? '');
+  // A longer window is shown where it has a limit.
+  await expect
+    .poll(cards)
+    .toEqual([
+      expect.stringMatching(/^Everybody, today\$0\.15/),
+      expect.stringMatching(/^Everybody, this month.*of \$5\.00/),
+    ]);
+  const headings = [...root.querySelectorAll('h2, h3')].map(({ textContent }) => textContent ?? '');
+  expect(headings.indexOf('Spent per day')).toBeLessThan(headings.indexOf('Who spent what'));
+  expect(asked.filter(({ path }) => path.startsWith('/accounts/') || /usage.*account=/.test(path))).toEqual([]);
+});
+
+test('Accounts has each account’s tightest limit with how much of it is used, and names those that are blocked', async () => {
+  const none = { day: null, week: null, month: null };
+  const row = (id: string, tightest: object | null, blocked = false) => ({
+    ...{ type: 'account', id, group: null, spent_usd: { day: 0, week: 0, month: 0 }, limit_usd: none },
+    ...{ tightest, blocked, last_seen_at: null },
+  });
+  const limit = { limit: 'usd_per_day', token: null, limit_usd: 0.0005, used_usd: 0.00034, resets_at: null };
+  const window = (limit_usd: number | null, spent_usd: number) => ({
+    limit_usd,
+    spent_usd,
+    leased_usd: 0,
+    resets_at: null,
+  });
+  const group = {
+    hour: window(2, 1),
+    day: window(null, 1),
+    week: window(null, 1),
+    month: window(4, 3),
+    total: window(10, 3),
+  };
+  fakeEdge(({ path }) => {
+    if (path.startsWith('/groups')) return list([{ id: 'research', limits: {}, ...group }]);
+    return list([
+      row('ada', limit),
+      row('ben', { ...limit, limit: 'usd_total', token: 'jti', limit_usd: 2, used_usd: 2 }),
+      row('cleo', { ...limit, limit: 'usd_per_hour', limit_usd: 0, used_usd: 0 }, true),
+      row('dan', null),
+    ]);
+  });
+  onTestFinished(keepSpenders());
+  root = show(h(SpendersTable, {}));
+  const limits = () =>
+    Object.fromEntries(
+      [...root.querySelectorAll('tbody tr')].map((tr) => [
+        tr.querySelector('th')?.textContent,
+        tr.querySelectorAll('td')[2]?.textContent,
+      ]),
+    );
+  await expect.poll(limits).toEqual({
+    ada: '$0.0005 a day, 68%',
+    ben: '$2.00 in all of a token, 100%',
+    cleo: '$0.00 an hour, 100%blocked',
+    dan: 'none',
+    'research group': '$4.00 a month, 75%',
+  });
+  await click(root, 'Tightest limit');
+  expect(Object.keys(limits())).toEqual(['cleo', 'ben', 'research group', 'ada', 'dan']);
 });

@@ -161,7 +161,10 @@ export class Account extends AccountElsewhere implements AccountObject {
 
   /** Gives the account credit in addition to its limit `usd_total`, once for each key. */
   giveCredit(credit: NewCredit): CreditAnswer {
-    return this.state.credits.grant(credit, this.state.advance());
+    const answer = this.state.credits.grant(credit, this.state.advance());
+    this.state.advance();
+    this.state.shared?.described();
+    return answer;
   }
 
   /** @returns a page of the account's credits, newest first. */
@@ -208,7 +211,9 @@ export class Account extends AccountElsewhere implements AccountObject {
    * @returns false if the account already has as many as allowed. Then this one must not be given to anybody
    */
   rememberToken(minted: MintedToken): boolean {
-    return this.state.credentials.remember(minted, this.state.advance());
+    const isKept = this.state.credentials.remember(minted, this.state.advance());
+    if (minted.limits?.usd_total !== undefined) this.state.shared?.described();
+    return isKept;
   }
 
   /** Revokes a credential by its id, known or not. What runs with it in conversations is ended soon after. */
@@ -216,6 +221,7 @@ export class Account extends AccountElsewhere implements AccountObject {
     const now = this.state.advance();
     this.state.credentials.revoke(jti, now);
     noteEnded(this.state, now, jti);
+    this.state.shared?.described();
   }
 
   /** Revokes every credential that was issued until now, and does as `revokeToken` for each. */
@@ -223,6 +229,7 @@ export class Account extends AccountElsewhere implements AccountObject {
     const now = this.state.advance();
     this.state.credentials.revokeAll(now);
     noteEnded(this.state, now);
+    this.state.shared?.described();
   }
 
   /**

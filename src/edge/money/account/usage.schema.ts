@@ -84,11 +84,11 @@ export function isReportedGroup(group: string): boolean {
 export const accountsQuery = z.object({
   sort: z.described(
     z._default(z.enum(['name', 'spent', 'limit', 'used', 'last_seen', 'group']), 'name'),
-    'The largest first, names and groups in their order. `used` is the share of its limit that an account has spent.',
+    'The largest first, names and groups in their order. `used` is the share of its tightest limit that an account has spent.',
   ),
   period: z.described(
     z._default(z.enum(['day', 'week', 'month']), 'month'),
-    'The window that `spent`, `limit` and `used` sort by.',
+    'The window that `spent` and `limit` sort by.',
   ),
 });
 

@@ -51,6 +51,11 @@ export function limitIn(budget: Budget, rules: Rules, period: Period): Nanodolla
   return limit !== undefined && period === 'total' ? Math.min(CEILING, limit + budget.credit) : limit;
 }
 
+/** @returns the share of a limit that is used. A limit of 0 is used up. */
+export function usedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd: number }): number {
+  return limit_usd === 0 ? 1 : used_usd / limit_usd;
+}
+
 /** @returns what is free in a purse; negative if it is overdrawn. */
 export function leftIn({ most, settled, held }: Purse): Nanodollars {
   return most - settled - held;

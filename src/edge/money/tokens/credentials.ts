@@ -7,6 +7,7 @@ import type { Page, PageOf } from '../../kit/objects/page.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { TokenRow } from '../account/usage-answers.schema.ts';
+import type { TokenLimits } from '../budget/limits.schema.ts';
 import type { MintedToken } from '../contracts/account.ts';
 import type { CredentialUse } from '../contracts/admission.ts';
 import { type LimitsRow, TokensWithLimits } from './token-limits.ts';
@@ -93,7 +94,7 @@ export class Credentials extends Rows {
     const { jti, label = null, scopes, exp, limits } = token;
     const row = { jti, label, scopes: scopes.join(' '), minted_at: now, expires_at: milliseconds(exp) };
     this.tables.insert('tokens', { ...row, limits: TokensWithLimits.textOf(limits) }, 'insert or ignore');
-    this.#changed(jti, 1);
+    this.#changed(jti, 1, limits);
     return true;
   }
 
@@ -102,10 +103,10 @@ export class Credentials extends Rows {
     return this.#count;
   }
 
-  /** @param more how many rows there are more than before */
-  #changed(jti: string, more: number): void {
+  /** @param more how many rows there are more than before @param limits those of a token that was minted */
+  #changed(jti: string, more: number, limits?: TokenLimits): void {
     this.#rows.changed(jti);
-    this.#limited.changed(jti);
+    this.#limited.changed(jti, limits);
     if (this.#count !== undefined) this.#count += more;
   }
 
@@ -135,6 +136,7 @@ export class Credentials extends Rows {
     this.tables.setMeta('revoked_before', String(now));
     this.tables.write('update tokens set revoked_at = ? where revoked_at is null', now);
     this.#rows.allChanged();
+    this.#limited.allChanged();
   }
 
   /** Deletes everything about tokens, except which ones are revoked. */
@@ -142,6 +144,7 @@ export class Credentials extends Rows {
     this.tables.write('delete from tokens where revoked_at is null');
     this.tables.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
     this.#rows.allChanged();
+    this.#limited.allChanged();
     this.#count = undefined;
   }
 

@@ -4,7 +4,7 @@ import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { readFormat, withoutFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import type { QuotaReport, TokenRow } from '../account/usage-answers.schema.ts';
 import type { TokenLimits } from '../budget/limits.schema.ts';
-import type { Purse } from '../budget/purses.ts';
+import { type Purse, usedShare } from '../budget/purses.ts';
 import type { Hold } from '../budget/state.ts';
 import { NEVER } from '../budget/windows.ts';
 import type { AdmissionCaller } from '../contracts/admission.ts';
@@ -16,6 +16,19 @@ interface LimitedToken {
   limits: TokenLimits;
   settled: Nanodollars;
   held: Nanodollars;
+}
+
+interface LimitedSum extends Pick<LiveToken, 'limit_usd' | 'until'> {
+  settled: Nanodollars;
+}
+
+/** A valid token with a limit in USD of its own. */
+export interface LiveToken {
+  jti: string;
+  limit_usd: number;
+  used_usd: number;
+  /** When it expires; milliseconds since 1970, null for never. */
+  until: number | null;
 }
 
 /** What a token's row says about its limits. */
@@ -39,6 +52,8 @@ export class TokensWithLimits {
   readonly #holds: ReadonlyMap<string, Hold>;
   /** Those that were used since the object woke. */
   readonly #used = new Map<string, LimitedToken>();
+  /** What those with a limit in USD that are not revoked have settled; undefined until somebody asks. */
+  #live: Map<string, LimitedSum> | undefined;
 
   /** @param holds all holds of the account */
   constructor(ledger: Ledger, rows: TokenRowCache, holds: ReadonlyMap<string, Hold>) {
@@ -52,9 +67,41 @@ export class TokensWithLimits {
     return limits === undefined ? null : writeFormat('limits', limits);
   }
 
-  /** Notes that a token's row was made or deleted. */
-  changed(jti: string): void {
+  /** Notes that a token's row was made, revoked or deleted. @param limits those that it was minted with */
+  changed(jti: string, limits?: TokenLimits): void {
     this.#used.delete(jti);
+    if (limits !== undefined || this.#live?.has(jti)) this.#live = undefined;
+  }
+
+  /** Notes that the rows of many tokens have changed. */
+  allChanged(): void {
+    this.#live = undefined;
+  }
+
+  /** @returns the valid token that has used up most of its limit in USD, as a share; undefined if none has one */
+  tightest(now: number): LiveToken | undefined {
+    this.#live ??= this.#readLive();
+    let [most, found]: [share: number, found?: LiveToken] = [-1];
+    for (const [jti, { settled, ...own }] of this.#live) {
+      if (own.until !== null && own.until <= now) continue;
+      const token = { jti, ...own, used_usd: toUsd(settled) };
+      const share = usedShare(token);
+      if (share > most) [most, found] = [share, token];
+    }
+    return found;
+  }
+
+  #readLive(): Map<string, LimitedSum> {
+    const rows = this.#ledger.read<Record<string, SqlStorageValue> & LimitsRow & { until: number | null }>(
+      'select jti, limits, spent, expires_at as until from tokens where limits is not null and revoked_at is null',
+    );
+    const unfolded = rows.length > 0 ? this.#ledger.unfoldedByToken() : undefined;
+    return new Map(
+      rows.flatMap(({ jti, limits, spent, until }) => {
+        const limit_usd = readFormat<TokenLimits>('limits', String(limits)).usd_total;
+        return limit_usd === undefined ? [] : [[jti, { limit_usd, settled: spent + (unfolded?.get(jti) ?? 0), until }]];
+      }),
+    );
   }
 
   /** @returns the models that a token may use; undefined if it may use those of its account. */
@@ -116,6 +163,8 @@ export class TokensWithLimits {
   correct({ token: jti }: Pick<Hold, 'token'>, more: Nanodollars): void {
     const token = this.#usedBefore(jti);
     if (token) token.settled += more;
+    const live = jti ? this.#live?.get(jti) : undefined;
+    if (live) live.settled += more;
   }
 
   /** @returns a token whose sums are known. Those of any other are read later, and then have this change already. */

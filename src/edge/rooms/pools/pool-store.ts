@@ -3,7 +3,8 @@ import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts'
 import { makeOnWrite } from '../../kit/objects/migrations.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import { Tables } from '../../kit/objects/tables.ts';
-import type { PoolLimits } from '../../money/budget/limits.schema.ts';
+import { byPeriod, PERIODS, type Period } from '../../money/budget/windows.ts';
+import type { ToldLimits } from './contracts/pool.ts';
 import type { KnownLease } from './grant.ts';
 import { POOL_MIGRATIONS } from './tables.ts';
 
@@ -15,8 +16,7 @@ export interface PoolLease extends KnownLease {
   group: string | null;
   /** When the account was last used; milliseconds since 1970. */
   seenAt: number | null;
-  /** The account's own limits. */
-  limits: PoolLimits | null;
+  limits: ToldLimits | null;
   /** The number of the last handover that was taken. */
   epoch: number;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
@@ -30,7 +30,7 @@ export interface PoolLease extends KnownLease {
 /** What lists show of a lease. */
 export interface ListedLease extends Pick<PoolLease, 'id' | 'account' | 'isErased' | 'group' | 'seenAt' | 'limits'> {
   /** What was spent in each of the windows that were asked for. */
-  spent: [Nanodollars, Nanodollars, Nanodollars];
+  spent: Record<Period, Nanodollars>;
 }
 
 export class PoolStore extends Tables {
@@ -47,18 +47,18 @@ export class PoolStore extends Tables {
    * Reads what lists show of leases. SQLite takes what was spent out of the grants: to parse those of ten thousand leases
    * takes several times as long.
    *
-   * @param windows the ids of the three windows whose sums are read
+   * @param windows the ids of the windows whose sums are read
    * @param names only those of these accounts
    */
-  *listed(windows: readonly [string, string, string], names?: readonly string[]): Generator<ListedLease> {
+  *listed(windows: Readonly<Record<Period, string>>, names?: readonly string[]): Generator<ListedLease> {
     const rows = this.select<RawRow>(
       `select id, account, pool_group, seen_at, limits, erased,
-         coalesce(windows ->> ?1, 0) as first, coalesce(windows ->> ?2, 0) as second, coalesce(windows ->> ?3, 0) as third
-       from leases where ?4 is null or account in (select value from json_each(?4))`,
-      ...windows.map((id) => `$.windows."${id}".spent`),
+         ${PERIODS.map((period, at) => `coalesce(windows ->> ?${at + 2}, 0) as ${period}`).join(', ')}
+       from leases where ?1 is null or account in (select value from json_each(?1))`,
       names ? JSON.stringify(names) : null,
+      ...PERIODS.map((period) => `$.windows."${windows[period]}".spent`),
     );
-    for (const { id, account, pool_group, seen_at, limits, erased, first, second, third } of rows) {
+    for (const { id, account, pool_group, seen_at, limits, erased, ...spent } of rows) {
       yield {
         ...{
           id: String(id),
@@ -68,9 +68,9 @@ export class PoolStore extends Tables {
         },
         ...{
           seenAt: seen_at as number | null,
-          limits: limits === null ? null : (JSON.parse(String(limits)) as PoolLimits),
+          limits: limits === null ? null : (JSON.parse(String(limits)) as ToldLimits),
         },
-        spent: [Number(first), Number(second), Number(third)],
+        spent: byPeriod(PERIODS, (period) => Number(spent[period])),
       };
     }
   }
@@ -111,6 +111,6 @@ function leaseOfRow({ erased, pool_group, windows, limits, ...same }: RawRow): P
     group: pool_group as string | null,
     open: same.open === 1,
     ...readFormat<Pick<PoolLease, 'windows' | 'batched'>>('grants', String(windows)),
-    limits: limits === null ? null : (JSON.parse(String(limits)) as PoolLimits),
+    limits: limits === null ? null : (JSON.parse(String(limits)) as ToldLimits),
   };
 }

@@ -42,6 +42,8 @@ const spendRow = {
   group: 'research',
   spent_usd: { day: 0.25, week: 1.5, month: 4 },
   limit_usd: { day: 1, week: null, month: null },
+  tightest: { limit: 'usd_per_day', token: null, limit_usd: 1, used_usd: 0.25, resets_at: '2026-11-21T00:00:00.000Z' },
+  blocked: false,
   last_seen_at: '2026-11-20T10:06:14.000Z',
 };
 

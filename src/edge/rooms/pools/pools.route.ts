@@ -17,6 +17,7 @@ import { callPool } from './call-pool.ts';
 import type { PoolObject } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
 import { membersQuery } from './pools.schema.ts';
+import type { AccountSpendRow } from './pools-answers.schema.ts';
 import { unusedAccount } from './spenders.ts';
 
 /** Groups whose pools are asked at the same time. */
@@ -30,8 +31,7 @@ export const SPENDER_ROUTES = [
     if (sort !== 'name') return c.json(await deploymentPool(c)((pool) => pool.accounts({ ...page, sort, period })));
     const { limit, after_id: after, before_id: before } = page;
     const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
-    const told = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
-    const known = new Map(told.map((row) => [row.id, row]));
+    const known = await spentBy(c, names);
     const rows = names.map((id) => known.get(id) ?? unusedAccount(id));
     return c.json(listOf(rows, hasMore, ({ id }) => id));
   }),
@@ -69,7 +69,17 @@ export const GROUP_ROUTES = [
     const { limit, after_id, before_id } = readPage(c.req.query());
     const { period } = validate(query, c.req.query());
     const asked = { limit, after_id, before_id, period, sort: 'spent' as const };
-    return c.json(await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(asked)));
+    const page = await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(asked));
+    // Their limits hold for what they spend in other groups, too: the deployment's pool knows all of it.
+    const known = await spentBy(
+      c,
+      page.data.map(({ id }) => id),
+    );
+    const data = page.data.map((row) => {
+      const { tightest, blocked } = known.get(row.id) ?? { tightest: null, blocked: false };
+      return { ...row, tightest, blocked };
+    });
+    return c.json({ ...page, data });
   }),
   route('PUT /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
     const group = groupNamed(c);
@@ -125,6 +135,12 @@ export const toldByAll: AllAccounts = {
     return told.some(({ id }) => id === account);
   },
 };
+
+/** @returns what the deployment's pool knows of these accounts, by their names */
+async function spentBy(c: Context<AppEnv>, names: readonly string[]): Promise<Map<string, AccountSpendRow>> {
+  const told = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
+  return new Map(told.map((row) => [row.id, row]));
+}
 
 type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T>;
 

@@ -5,7 +5,8 @@ import { isVisitor } from '../../gate/identity/identity.ts';
 import { listOf } from '../../kit/http/page.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type { Page } from '../../kit/objects/page.ts';
-import { byPeriod, spanAt, spanId } from '../../money/budget/windows.ts';
+import { usedShare } from '../../money/budget/purses.ts';
+import { byPeriod, CALENDAR, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import type { SpendQuery } from './contracts/pool.ts';
 import type { ListedLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow } from './pools-answers.schema.ts';
@@ -16,21 +17,20 @@ const LISTED_PERIODS = ['day', 'week', 'month'] as const;
 
 /** @returns a row for each account that was not erased, and one for all visitors together. @param names only those of these */
 export function spendersOf(store: PoolStore, now: number, names?: readonly string[]): AccountSpendRow[] {
-  const idOf = (period: (typeof LISTED_PERIODS)[number]) => spanId(period, spanAt(period, now).start);
-  const usd = ([day, week, month]: ListedLease['spent']) => ({
-    day: toUsd(day),
-    week: toUsd(week),
-    month: toUsd(month),
-  });
+  const spans = byPeriod(PERIODS, (period) => spanAt(period, now));
+  const ids = byPeriod(PERIODS, (period) => spanId(period, spans[period].start));
+  const resetsAt = byPeriod(PERIODS, (period) =>
+    period === 'total' ? null : new Date(spans[period].end).toISOString(),
+  );
+  const usd = (spent: ListedLease['spent']) => byPeriod(LISTED_PERIODS, (period) => toUsd(spent[period]));
   const rows: AccountSpendRow[] = [];
   let visitors: { spent: ListedLease['spent']; seenAt: number } | undefined;
-  for (const lease of store.listed([idOf('day'), idOf('week'), idOf('month')], names)) {
+  for (const lease of store.listed(ids, names)) {
     if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
-      const { spent, seenAt } = visitors ?? { spent: [0, 0, 0], seenAt: 0 };
-      const [day, week, month] = lease.spent;
+      const known = visitors;
       visitors = {
-        spent: [spent[0] + day, spent[1] + week, spent[2] + month],
-        seenAt: Math.max(seenAt, lease.seenAt ?? 0),
+        spent: byPeriod(PERIODS, (period) => (known?.spent[period] ?? 0) + lease.spent[period]),
+        seenAt: Math.max(known?.seenAt ?? 0, lease.seenAt ?? 0),
       };
     } else if (lease.account !== null && !lease.isErased) {
       rows.push({
@@ -39,8 +39,9 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
         group: lease.group,
         spent_usd: usd(lease.spent),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
-        tightest: null,
-        blocked: false,
+        tightest: tightestOf(lease, resetsAt, now),
+        // A release before does not tell of limits that are not in USD.
+        blocked: lease.limits?.blocked === true || CALENDAR.some((each) => lease.limits?.[limitName(each)] === 0),
         last_seen_at: isoTimeOrNull(lease.seenAt),
       });
     }
@@ -50,6 +51,29 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
     rows.push({ ...unusedAccount(VISITORS), spent_usd: usd(visitors.spent), last_seen_at });
   }
   return rows;
+}
+
+/** @returns the limit in USD that is used up most, of those that an account has told; of several the lowest; null if there is none */
+function tightestOf(
+  { limits, spent }: ListedLease,
+  resetsAt: Readonly<Record<Period, string | null>>,
+  now: number,
+): AccountSpendRow['tightest'] {
+  const all = PERIODS.flatMap((period): NonNullable<AccountSpendRow['tightest']>[] => {
+    const limit = limitName(period);
+    const limit_usd = limits?.[limit];
+    if (limit_usd === undefined) return [];
+    return [{ limit, token: null, limit_usd, used_usd: toUsd(spent[period]), resets_at: resetsAt[period] }];
+  });
+  const { token } = limits ?? {};
+  if (token && (token.until === null || now < token.until)) {
+    const { jti, limit_usd, used_usd } = token;
+    all.push({ limit: 'usd_total', token: jti, limit_usd, used_usd, resets_at: null });
+  }
+  return all.reduce<AccountSpendRow['tightest']>((most, one) => {
+    const more = most ? usedShare(one) - usedShare(most) : 1;
+    return more > 0 || (more === 0 && most && one.limit_usd < most.limit_usd) ? one : most;
+  }, null);
 }
 
 /** @returns the row of an account of which the pool knows nothing */
@@ -95,7 +119,7 @@ function sortedBy(row: AccountSpendRow, { sort, period }: SpendQuery): ListPlace
     case 'limit':
       return limit ?? -1;
     case 'used':
-      return limit === null ? -1 : limit === 0 ? 1 : spent / limit;
+      return row.tightest ? usedShare(row.tightest) : -1;
     case 'last_seen':
       return row.last_seen_at ?? '';
     case 'group':

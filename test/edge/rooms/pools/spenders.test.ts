@@ -26,6 +26,16 @@ const rowOf = (id: string, { spent, limit, seen, group }: Values): AccountSpendR
   group,
   spent_usd: { day: 0, week: 0, month: spent },
   limit_usd: { day: null, week: null, month: limit },
+  tightest:
+    limit === null
+      ? null
+      : {
+          limit: 'usd_per_month',
+          token: null,
+          limit_usd: limit,
+          used_usd: spent,
+          resets_at: '2027-01-01T00:00:00.000Z',
+        },
   last_seen_at: seen === null ? null : new Date(seen).toISOString(),
 });
 /** So often an account moves between two pages. */

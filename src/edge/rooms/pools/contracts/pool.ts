@@ -5,6 +5,7 @@ import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { RefusedRequest } from '../../../money/contracts/admission.ts';
 import type { SumRow, SumsReport } from '../../../money/contracts/sums.ts';
+import type { LiveToken } from '../../../money/tokens/token-limits.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 
 /** The methods of a pool's object. The object says what each one does. */
@@ -40,8 +41,7 @@ export interface LeaseCall {
   /** When it was last used; milliseconds since 1970. */
   seenAt?: number | undefined;
   group?: string | undefined;
-  /** The account's own limits in USD, by the names of its windows. Absent windows have no limit. */
-  limits?: PoolLimits | undefined;
+  limits?: ToldLimits | undefined;
   /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
   sums?: SumsReport | undefined;
   /** What it has refused since its last report. Only the deployment's pool gets it. */
@@ -50,6 +50,17 @@ export interface LeaseCall {
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
   handover?: Handover | undefined;
+}
+
+/**
+ * The limits in USD in force for an account, by the names of its windows, with what credit adds. Absent windows have no limit. A release
+ * before tells those of the day, week and month alone.
+ */
+export interface ToldLimits extends Omit<PoolLimits, 'alerts'> {
+  /** Whether a limit of 0 that is not one in USD refuses all of its requests. */
+  blocked?: boolean | undefined;
+  /** Of its tokens the one that has used up most of its own limit. */
+  token?: LiveToken | undefined;
 }
 
 export interface LeaseFigures {
@@ -118,6 +129,6 @@ export interface Handover {
 
 export interface SpendQuery extends PageOf {
   period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
-  /** `used` is the share of its limit that an account has spent. */
+  /** `used` is the share of its tightest limit that an account has spent. */
   sort: 'spent' | 'limit' | 'used' | 'last_seen' | 'group';
 }

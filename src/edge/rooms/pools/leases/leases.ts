@@ -1,6 +1,6 @@
 /** Keeps and renews leases: what an account may hold from the pools that it shares. */
 
-import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import { type Nanodollars, toUsd } from '../../../claude/pricing/cost.ts';
 import { isVisitor } from '../../../gate/identity/identity.ts';
 import { settingsOf } from '../../../gate/settings/settings.ts';
 import { SharedCall } from '../../../kit/async/shared-call.ts';
@@ -8,8 +8,9 @@ import type { Remote } from '../../../kit/objects/call-object.ts';
 import type { Surroundings } from '../../../kit/objects/edge-object.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
-import { freeIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
+import { freeIn, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
+import { refuseAll } from '../../../money/budget/rules.ts';
 import { type Hold, windowsOfGroup } from '../../../money/budget/state.ts';
 import type { LimitOwner } from '../../../money/contracts/admission.ts';
 import { callPool } from '../call-pool.ts';
@@ -42,6 +43,8 @@ export class Leases implements SharedBudgets {
   readonly #unreported: UnreportedPools;
   readonly #idle: IdleTimer;
   #seenAt: number | undefined;
+  /** What the deployment's pool knows of the account's limits; undefined if a call may still change that. */
+  #described: string | undefined;
 
   constructor(holder: AccountState, around: Surroundings) {
     this.#holder = holder;
@@ -130,10 +133,23 @@ export class Leases implements SharedBudgets {
     if (this.#holder.budget.holds.size === 0) this.#unreported.add(DEPLOYMENT_POOL);
   }
 
-  /** Tells the deployment's pool. Nobody waits for it. */
+  /** Tells the deployment's pool what it does not know yet. Nobody waits for it. */
   described(): void {
     if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
+    if (JSON.stringify(this.#description()) === this.#described) return;
     this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.make().catch(leaveToNext));
+  }
+
+  /** @returns what lists show of the account, beside its sums */
+  #description(): Pick<LeaseCall, 'group' | 'limits'> {
+    const { budget, group, limits, limitedTokens } = this.#holder;
+    const { rules } = limits;
+    const total = limitIn(budget, rules, 'total');
+    const { usd_per_hour, usd_per_day, usd_per_week, usd_per_month } = limits.limits;
+    const windows = { usd_per_hour, usd_per_day, usd_per_week, usd_per_month };
+    const usd_total = total === undefined ? undefined : toUsd(total);
+    const blocked = refuseAll(rules) || undefined;
+    return { group, limits: { ...windows, usd_total, blocked, token: limitedTokens.tightest(budget.last) } };
   }
 
   /** If the account is not in use, what it does not hold is returned. */
@@ -225,6 +241,7 @@ export class Leases implements SharedBudgets {
     }
     this.#identity.giveUp(told);
     this.#open.clear();
+    this.#described = undefined;
     this.#sums.forget();
     this.#refusals.forget();
     return true;
@@ -280,7 +297,7 @@ export class Leases implements SharedBudgets {
     const isIdle = demand.most === 0 && (!this.#idle.isRunning || handover !== undefined);
     const mayReport = name === DEPLOYMENT_POOL && handover === undefined;
     const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
-    const { usd_per_day, usd_per_week, usd_per_month } = this.#holder.limits.limits;
+    const description = this.#description();
     const call: LeaseCall = {
       lease: identity.id,
       account: this.#holder.accountId,
@@ -289,20 +306,21 @@ export class Leases implements SharedBudgets {
       ...lease.compose(demand, sentAt, isIdle, this.#ownFree()),
       batched: heldByBatchesOf(this.#holder.budget, lease.id.group),
       seenAt: this.#lastUse(),
-      group: this.#holder.group,
-      limits: { usd_per_day, usd_per_week, usd_per_month },
+      ...description,
       sums: sent?.report,
       refused: mayReport ? this.#refusals.compose(sentAt, isIdle) : undefined,
       owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
       handover,
     };
     const text = JSON.stringify(call);
+    if (name === DEPLOYMENT_POOL) this.#described = undefined;
     const answer = JSON.parse(await this.#ask(name, (pool) => pool.leaseJson(text))) as LeaseAnswer;
     if (answer.incarnation > identity.incarnation) this.#identity.outgrow(answer.incarnation);
     if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);
     // A later call has newer figures, so this answer is ignored.
     if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
     if (name === DEPLOYMENT_POOL) {
+      this.#described = JSON.stringify(description);
       this.#sums.heard(answer.told, sent);
       this.#refusals.heard(answer.refused);
     }

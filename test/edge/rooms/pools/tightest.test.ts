@@ -1,0 +1,258 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { HOUR_MS } from '../../../../src/edge/kit/async/durations.ts';
+import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import type { Account } from '../../../../src/edge/money/account/account.ts';
+import type { LeaseCall } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
+import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
+import type { AccountSpendRow } from '../../../../src/edge/rooms/pools/pools-answers.schema.ts';
+import { type Sent, type TestApp, testApp } from '../../../support/app.ts';
+import { atNoon, passTime } from '../../../support/calendar.ts';
+import { resetAll } from '../../../support/reset.ts';
+import { restSooner } from '../../../support/rests.ts';
+import { MODEL, SMALL_MESSAGE } from '../../../support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { told } from './lease-calls.ts';
+
+atNoon();
+
+const bindings = env as unknown as Omit<Bindings, 'POOL' | 'ACCOUNT'> & {
+  POOL: DurableObjectNamespace<Pool>;
+  ACCOUNT: DurableObjectNamespace<Account>;
+};
+const pool = () => bindings.POOL.getByName('deployment');
+const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
+// 20 tokens at $1 and 100 at $5 for a million.
+const COST_USD = 0.00052;
+type Tightest = NonNullable<AccountSpendRow['tightest']>;
+const LISTS = ['/accounts', '/accounts?sort=spent'];
+
+beforeEach(() => {
+  restSooner();
+  atNoon();
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await resetAll();
+  await abortAllDurableObjects();
+});
+
+const message = ({ url }: Sent) =>
+  Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 20 } : SMALL_MESSAGE);
+const shared = (vars: Record<string, unknown> = {}) =>
+  testApp(message, { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars });
+
+async function admin<T>(app: TestApp, method: string, path: string, body?: unknown): Promise<T> {
+  const init = { method, headers: { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) } };
+  const response = await app.fetch(path, body === undefined ? init : { ...init, body: JSON.stringify(body) });
+  expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true);
+  return (await response.json()) as T;
+}
+
+async function spend(app: TestApp, token: string): Promise<void> {
+  const response = await app.post('/v1/messages', ask, bearer(token));
+  expect(response.status).toBe(200);
+  await response.text();
+  await app.settled();
+}
+
+const mint = async (app: TestApp, usd_total: number, expires_in?: number) =>
+  await admin<{ token: string; jti: string }>(app, 'POST', '/tokens', {
+    ...{ account: 'alice', scopes: ['messages'], limits: { usd_total } },
+    ...(expires_in === undefined ? {} : { expires_in }),
+  });
+
+async function rowOf(app: TestApp, path: string, account = 'alice'): Promise<AccountSpendRow | undefined> {
+  const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', path);
+  return data.find(({ id }) => id === account);
+}
+
+/** Waits until both lists have this of an account. */
+async function expectRow(app: TestApp, row: Partial<AccountSpendRow>, account = 'alice'): Promise<void> {
+  for (const path of LISTS) {
+    await expect.poll(() => rowOf(app, path, account), { timeout: 5_000 }).toMatchObject(row);
+  }
+}
+
+/** @returns what a row says of a limit of the account itself */
+const ofAccount = (limit: Tightest['limit'], limit_usd: number, used_usd: number, resets_at: string | null = null) => ({
+  tightest: { limit, token: null, limit_usd, used_usd, resets_at },
+});
+const [HOUR_END, NEXT_HOUR_END, DAY_END] = ['2026-11-20T13', '2026-11-20T14', '2026-11-21T00'].map(
+  (hour) => `${hour}:00:00.000Z`,
+) as [string, string, string];
+
+test('the tightest limit is the one of which the greatest share is used, until its window is over', async () => {
+  const app = shared({ DEFAULT_LIMITS: '{"usd_per_hour": 0.01}' });
+  await spend(app, await tokenOf('alice'));
+  await expectRow(app, ofAccount('usd_per_hour', 0.01, COST_USD, HOUR_END));
+  // Nobody asks: what changes is told at once.
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 0.009 });
+  await expectRow(app, ofAccount('usd_per_day', 0.009, COST_USD, DAY_END));
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_hour: 0.008 });
+  await expectRow(app, ofAccount('usd_per_hour', 0.008, COST_USD, HOUR_END));
+  passTime(HOUR_MS);
+  await expectRow(app, ofAccount('usd_per_day', 0.009, COST_USD, DAY_END));
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: null });
+  await expectRow(app, ofAccount('usd_per_hour', 0.008, 0, NEXT_HOUR_END));
+});
+
+test('a limit in all counts with credit', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1, usd_total: 0.01 });
+  await spend(app, await tokenOf('alice'));
+  await expectRow(app, { ...ofAccount('usd_total', 0.01, COST_USD), blocked: false });
+  await admin(app, 'POST', '/accounts/alice/credit', { usd: 0.5 });
+  await expectRow(app, ofAccount('usd_total', 0.51, COST_USD));
+  await admin(app, 'POST', '/accounts/alice/credit', { usd: 5 });
+  await expectRow(app, ofAccount('usd_per_day', 1, COST_USD, DAY_END));
+  // What is prepaid and has no credit is used up, which is not the same as blocked.
+  await admin(app, 'PUT', '/accounts/bob/limits', { usd_total: 0 });
+  await app.settled();
+  await runDurableObjectAlarm(bindings.ACCOUNT.getByName('bob'));
+  await expectRow(app, { ...ofAccount('usd_total', 0, 0), blocked: false }, 'bob');
+});
+
+test("a token's own limit may be the tightest, while the token is valid", async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1 });
+  const [phone, tablet] = [await mint(app, 0.01), await mint(app, 0.02, 600)];
+  await spend(app, phone.token);
+  const ofToken = (jti: string, limit_usd: number, used_usd: number) => ({
+    tightest: { limit: 'usd_total' as const, token: jti, limit_usd, used_usd, resets_at: null },
+  });
+  await expectRow(app, ofToken(phone.jti, 0.01, COST_USD));
+  await spend(app, phone.token);
+  await expectRow(app, ofToken(phone.jti, 0.01, 2 * COST_USD));
+  await spend(app, tablet.token);
+  await admin(app, 'DELETE', `/accounts/alice/tokens/${phone.jti}`);
+  await expectRow(app, ofToken(tablet.jti, 0.02, COST_USD));
+  // An object that has woken reads it from its rows.
+  await abortAllDurableObjects();
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 2 });
+  await expectRow(app, { ...ofToken(tablet.jti, 0.02, COST_USD), limit_usd: { day: 2, week: null, month: null } });
+  passTime(600_000);
+  await expectRow(app, ofAccount('usd_per_day', 2, 0.00156, DAY_END));
+  const other = await mint(app, 0.002);
+  await spend(app, other.token);
+  await expectRow(app, ofToken(other.jti, 0.002, COST_USD));
+  await admin(app, 'DELETE', '/accounts/alice/tokens');
+  await expectRow(app, ofAccount('usd_per_day', 2, 0.00208, DAY_END));
+});
+
+test('an account is blocked where a limit of 0 refuses all of its requests, and only then', async () => {
+  const app = shared();
+  for (const limits of [
+    { requests_per_minute: 0 },
+    { concurrent_requests: 0 },
+    { models: [] },
+    { input_tokens_per_minute: 0 },
+    { output_tokens_per_minute: 0 },
+    { usd_per_hour: 0 },
+    { usd_per_month: 0 },
+  ]) {
+    await admin(app, 'PUT', '/accounts/alice/limits', limits);
+    await app.settled();
+    await runDurableObjectAlarm(bindings.ACCOUNT.getByName('alice'));
+    await expectRow(app, { blocked: true });
+    const response = await app.post('/v1/messages', ask, bearer(await tokenOf('alice')));
+    expect(response.ok, JSON.stringify(limits)).toBe(false);
+    await response.text();
+    await admin(app, 'PUT', '/accounts/alice/limits', { requests_per_minute: 9, count_requests_per_minute: 0 });
+    await expectRow(app, { blocked: false });
+  }
+  await spend(app, await tokenOf('alice'));
+});
+
+test('an erased account leaves nothing of its limits and tokens', async () => {
+  const app = shared();
+  const { token, jti } = await mint(app, 0.01);
+  await spend(app, token);
+  await expectRow(app, { tightest: expect.objectContaining({ token: jti }) });
+  const rows = async () =>
+    await runInDurableObject(pool(), (_: Pool, { storage }) =>
+      JSON.stringify(storage.sql.exec('select account, limits from leases').toArray()),
+    );
+  expect(await rows()).toContain(jti);
+  await admin(app, 'DELETE', '/accounts/alice');
+  await expect.poll(rows, { timeout: 5_000 }).not.toMatch(/alice|usd_|token/);
+  expect(await rowOf(app, '/accounts?sort=spent')).toBeUndefined();
+});
+
+test('what is told is compared as far as it goes: that of a release before, and of a token that has expired since', async () => {
+  const app = shared();
+  const tell = async (account: string, limits: LeaseCall['limits']) => {
+    const call = { ...told(account, 1, 520_000, Date.now()), limits };
+    await runInDurableObject(pool(), (object: Pool) => object.leaseJson(JSON.stringify(call)));
+  };
+  await tell('alice', { usd_per_day: 0.01, usd_per_week: 0.005 });
+  await tell('bob', { usd_per_month: 0 });
+  await tell('carol', {});
+  await tell('dave', undefined);
+  const rows = Object.fromEntries(
+    (await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=used')).data.map((row) => [row.id, row]),
+  );
+  expect(Object.keys(rows)).toEqual(['bob', 'alice', 'carol', 'dave']);
+  const monday = '2026-11-23T00:00:00.000Z';
+  expect(rows.alice).toMatchObject({ ...ofAccount('usd_per_week', 0.005, COST_USD, monday), blocked: false });
+  expect(rows.bob).toMatchObject({ tightest: { limit: 'usd_per_month', limit_usd: 0 }, blocked: true });
+  const token = { jti: 'phone', limit_usd: 1, used_usd: 0.5, until: Date.now() + HOUR_MS };
+  await tell('erin', { token });
+  expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({
+    tightest: { token: 'phone', used_usd: 0.5 },
+  });
+  passTime(HOUR_MS);
+  expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({ tightest: null });
+  for (const id of ['carol', 'dave']) expect(rows[id]).toMatchObject({ tightest: null, blocked: false });
+});
+
+test("a group's list has the limits of its accounts with all that they have spent", async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_hour: 0.01 });
+  await spend(app, await tokenOf('alice'));
+  await admin(app, 'PUT', '/groups/red/accounts/alice');
+  await spend(app, await tokenOf('alice'));
+  await expectRow(app, ofAccount('usd_per_hour', 0.01, 2 * COST_USD, HOUR_END));
+  const row = await rowOf(app, '/groups/red/accounts');
+  expect(row).toMatchObject({
+    ...ofAccount('usd_per_hour', 0.01, 2 * COST_USD, HOUR_END),
+    spent_usd: { day: COST_USD },
+  });
+});
+
+test('a change that the list does not show calls no pool', async () => {
+  const app = shared();
+  await mint(app, 0.01);
+  await spend(app, await tokenOf('alice'));
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1 });
+  await expectRow(app, { limit_usd: { day: 1, week: null, month: null } });
+  const account = bindings.ACCOUNT.getByName('alice');
+  const calls = await runInDurableObject(pool(), (object: Pool) =>
+    vi.spyOn(Object.getPrototypeOf(object) as Pool, 'leaseJson'),
+  );
+  await runInDurableObject(account, (object: Account) => {
+    object.setLimits({ usd_per_day: 1, stored_bytes: 9 });
+    // Nothing is spent of it, so it is not the tightest.
+    object.rememberToken({ jti: 'later', scopes: [], limits: { usd_total: 5 } });
+    object.revokeToken('unknown');
+  });
+  await runInDurableObject(pool(), () => {});
+  expect(calls).not.toHaveBeenCalled();
+  await runInDurableObject(account, (object: Account) => object.setLimits({ usd_per_day: 2 }));
+  await expectRow(app, { limit_usd: { day: 2, week: null, month: null } });
+  expect(calls).toHaveBeenCalled();
+  // The account is not in use, and its first alarm has told everything: now only the change itself tells of it.
+  await runInDurableObject(account, (object: Account) => object.alarm());
+  const revokes = {
+    one: (object: Account) => object.revokeToken('one'),
+    all: (object: Account) => object.revokeAll(),
+  };
+  for (const [jti, revoke] of Object.entries(revokes)) {
+    const empty = { jti, scopes: [], limits: { usd_total: 0 } };
+    await runInDurableObject(account, (object: Account) => object.rememberToken(empty));
+    await expectRow(app, { tightest: expect.objectContaining({ token: jti }) });
+    await runInDurableObject(account, revoke);
+    await expectRow(app, ofAccount('usd_per_day', 2, COST_USD, DAY_END));
+  }
+});

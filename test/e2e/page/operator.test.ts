@@ -133,6 +133,14 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await all.getByText('no limit').first().waitFor();
       expect(await all.locator('.gauge').count()).toBe(1);
       await all.getByRole('heading', { name: 'Spent per day' }).waitFor();
+      // The labels stand at their lines: the ends and the middle of the columns.
+      await all.locator('.spend-chart').waitFor();
+      const [labels, lines] = await all.locator('.chart').evaluate((chart) => {
+        const boxes = [...chart.querySelectorAll('.chart-axis li')].map((label) => label.getBoundingClientRect());
+        const { top = 0, bottom = 0 } = chart.querySelector('tbody tr')?.getBoundingClientRect() ?? {};
+        return [boxes.map((box) => (box.top + box.bottom) / 2), [top, (top + bottom) / 2, bottom]];
+      });
+      for (const [index, line] of lines.entries()) expect(Math.abs((labels[index] ?? 0) - line)).toBeLessThan(1);
       expect(asked).not.toContain('/accounts');
       expect(asked).not.toContain('/groups');
       expect(asked).not.toContain('/usage/requests');

@@ -41,7 +41,8 @@ export function AgentView({ name }: { name: string }) {
         <h1>{name}</h1>
         <a href="#/agents">All agents</a>
       </header>
-      <Actions name={name} />
+      {/* Of what does not exist nothing is to be edited. */}
+      {fault.value === undefined && <Actions name={name} />}
       {fault.value && <Fault text={fault.value} />}
       {read.value && <AgentFacts content={read.value.content} />}
       {read.value && <Versions versions={read.value.versions} />}

@@ -18,6 +18,7 @@ import {
   classifySample,
   formFault,
   formText,
+  isOutdated,
   labels,
   labelsOf,
   multi,
@@ -110,7 +111,7 @@ function StoreForm() {
 function Result() {
   const found = answer.value;
   return (
-    <section class="panel result" aria-label="Result" aria-busy={busy.value}>
+    <section class="panel result" aria-label="Result" aria-busy={busy.value} data-outdated={isOutdated.value}>
       {formFault.value && <Fault text={formFault.value} />}
       {found ? (
         <>
@@ -122,9 +123,11 @@ function Result() {
           </p>
           <Facts facts={factsOf(found)} />
           <p class="quiet">
-            {found.cached
-              ? 'This text was classified before. It came from the edge’s cache, and was free.'
-              : `Classified by ${nameOf(found.model)}. The same text is free for the next hour.`}
+            {isOutdated.value
+              ? 'This is the result of what stood there before. Classify again.'
+              : found.cached
+                ? 'This text was classified before. It came from the edge’s cache, and was free.'
+                : `Classified by ${nameOf(found.model)}. The same text is free for the next hour.`}
           </p>
         </>
       ) : (

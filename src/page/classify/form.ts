@@ -1,5 +1,5 @@
 /** Keeps the fields of the form, and the result. */
-import { signal } from '@preact/signals';
+import { computed, signal } from '@preact/signals';
 import type { ClassifierPut, ClassifyAnswer, NamedRow } from '../../client/index.ts';
 import { refreshSpent } from '../edge/account.ts';
 import { AsyncAction } from '../edge/async-action.ts';
@@ -16,6 +16,11 @@ export const allowNone = signal(false);
 export const stored = signal('');
 export const classifiers = signal<NamedRow[]>([]);
 export const answer = signal<ClassifyAnswer | undefined>(undefined);
+
+/** What the result is of, as text. */
+const answered = signal('');
+/** Whether the form has changed since: the result is that of another text, or of other labels. */
+export const isOutdated = computed(() => answer.value !== undefined && answered.value !== asked());
 
 const action = new AsyncAction();
 export const { busy, fault: formFault } = action;
@@ -35,11 +40,16 @@ export function fill(sample: Sample): void {
 export async function run(): Promise<void> {
   await action.run(async () => {
     answer.value = undefined;
+    answered.value = asked();
     const by = stored.value === '' ? parts() : { classifier: stored.value };
     answer.value = await edge().classify({ ...by, input: formText.value });
     announce(`Classified as ${labelsOf(answer.value).join(', ') || 'none of these'}.`);
     await refreshSpent();
   });
+}
+
+function asked(): string {
+  return JSON.stringify([formText.value, stored.value === '' ? parts() : stored.value]);
 }
 
 /** Fills the form with a sample, and classifies it. */

@@ -133,7 +133,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     expect(faults.filter((fault) => !/status of 429/.test(fault))).toEqual([]);
     // The question is not lost: with a budget again, it is asked again.
     await expect.poll(() => why.getByRole('button', { name: /Try again/ }).count()).toBe(0);
-    await page.getByRole('article', { name: 'You' }).getByText('Not sent').waitFor();
+    await page.getByRole('article', { name: 'You' }).getByText('Not answered').waitFor();
     await limit('1');
     await why.getByRole('button', { name: 'Edit' }).click();
     await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ruin');

@@ -132,3 +132,14 @@ test('a deletion is undone where it is listed, and opens again what was open', a
   await shows(root, 'No agents yet');
   expect(stored.size).toBe(0);
 });
+
+test('of an agent that does not exist nothing is offered to edit', async () => {
+  fakeEdge(() => refusal(404, 'not_found_error', 'There is no agent.'));
+  open('#/agents/nobody');
+  await shows(root, 'This does not exist, or not any more.');
+  const offered = () => [...root.querySelectorAll('button')].map(({ textContent }) => textContent);
+  expect(offered().filter((name) => ['Try', 'Edit', 'Delete'].includes(name ?? ''))).toEqual([]);
+  open('#/agents/nobody/edit');
+  await shows(root, 'This does not exist, or not any more.');
+  expect(root.querySelector('form')).toBeNull();
+});

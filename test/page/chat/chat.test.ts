@@ -170,14 +170,14 @@ test('what there is not says so, and leads back', async () => {
   }
 });
 
-test('a question that was refused was not sent, is offered again only where that can help, and can be edited', async () => {
+test('a question that was refused was not answered, is offered again only where that can help, and can be edited', async () => {
   await open('#/chat/one');
   instead = [refusal(400, 'invalid_request_error', 'Refused, until 2030-01-01T00:00:00Z.')];
   await ask('What is a weir?');
   await shows(root, 'This was not accepted as it is. Change it, then try again.');
   expect(alert().textContent).toContain('invalid_request_error');
   expect(alert().textContent).toContain('Refused, until 1 January');
-  expect(articles('You')).toEqual([expect.stringContaining('Not sent')]);
+  expect(articles('You')).toEqual([expect.stringContaining('Not answered')]);
   expect(alert().textContent).not.toContain('Try again');
   await click(alert(), 'Edit');
   await expect.poll(() => field().value).toBe('What is a weir?');

@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { fill, formText, run, stored } from '../../../src/page/classify/form.ts';
+import { fill, formText, isOutdated, labels, run, stored } from '../../../src/page/classify/form.ts';
 
 const asked = vi.hoisted((): unknown[] => []);
 
@@ -12,7 +12,7 @@ vi.mock('../../../src/page/edge/client.ts', () => ({
     },
   }),
 }));
-vi.mock('../../../src/page/edge/account.ts', () => ({ refreshQuota: () => Promise.resolve() }));
+vi.mock('../../../src/page/edge/account.ts', () => ({ refreshSpent: () => Promise.resolve() }));
 
 test('a sample is classified by its own labels, whatever was chosen before', async () => {
   stored.value = 'mine';
@@ -25,4 +25,18 @@ test('a sample is classified by its own labels, whatever was chosen before', asy
     { classifier: 'mine', input: 'It crashes' },
     { labels, multi: true, input: 'Could you…' },
   ]);
+});
+
+test('a result is outdated as soon as the text or the labels are others, and not when they are the same again', async () => {
+  fill({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea'] });
+  await run();
+  expect(isOutdated.value).toBe(false);
+  formText.value = 'Could we…';
+  expect(isOutdated.value).toBe(true);
+  formText.value = 'Could you…';
+  expect(isOutdated.value).toBe(false);
+  labels.value = 'bug';
+  expect(isOutdated.value).toBe(true);
+  await run();
+  expect(isOutdated.value).toBe(false);
 });

@@ -11,6 +11,7 @@ import { type Part, textOf } from '../session/content.ts';
 import { type Entry, resultsIn, resultsOf } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
 import { stepsIn } from '../session/steps.ts';
+import { sayCutOff } from './cut-off.ts';
 import { MessageActions } from './message-actions.tsx';
 import { MessagePart } from './message-part.tsx';
 import { NoText, PauseNote } from './pause-note.tsx';
@@ -21,7 +22,6 @@ const ENDINGS: Record<string, string> = {
   interrupted: 'Interrupted. The text so far is kept.',
   unanswered: 'Interrupted before anything was said. Ask again, or go on.',
   refused: 'Claude declined to answer. What you ask next leaves this turn out.',
-  max_tokens: 'Cut off at your longest answer. Raise it under Options, or ask Claude to continue.',
   model_context_window_exceeded: 'Cut off: the conversation fills the model’s context window.',
 };
 
@@ -44,7 +44,9 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
   const results = stream ? new Map([...known, ...resultsOf([{ parts }])]) : known;
   const isUnanswered = row?.status === 'interrupted' && row.content.length === 0;
   const why = isUnanswered ? 'unanswered' : (row?.status ?? '');
-  const ending = row && role === 'assistant' ? (ENDINGS[why] ?? ENDINGS[row.stop_reason ?? '']) : undefined;
+  const isCut = row?.stop_reason === 'max_tokens' && ENDINGS[why] === undefined;
+  const byItself = isCut ? sayCutOff(row.lowered_by, !!session.report.value?.agent) : ENDINGS[row?.stop_reason ?? ''];
+  const ending = row && role === 'assistant' ? (ENDINGS[why] ?? byItself) : undefined;
   const steps = role === 'assistant' ? stepsIn(parts) : undefined;
   const turn = row?.turn ?? stream?.turn;
   const answerer = stream?.message?.model ?? row?.model ?? silence?.step.model ?? entry.modelAbove;

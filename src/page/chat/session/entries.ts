@@ -46,9 +46,9 @@ export function entriesOf(session: Session): Entry[] {
   return withModelsAbove(entries);
 }
 
-/** What was refused has not left the edge. Of an answer that broke off nobody here knows how far it came. */
+/** Only what the edge never had was not sent. */
 function unsentNote(failure: Failure | undefined): string {
-  return failure?.arrived && failure.error.status === undefined ? 'No answer' : 'Not sent';
+  return failure?.arrived || failure?.error.status !== undefined ? 'Not answered' : 'Not sent';
 }
 
 const resultsBySession = new WeakMap<Session, ReadonlySignal<Map<string, Part>>>();

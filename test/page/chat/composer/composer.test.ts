@@ -38,9 +38,8 @@ function answering() {
       say(END);
       more.close();
     }
-    return method === 'POST' || path.startsWith('/accounts/')
-      ? {}
-      : { id: 'c1', state: 'idle', data: [], has_more: false };
+    if (path.startsWith('/accounts/')) return { day: { settled_usd: 0, held_usd: 0 } };
+    return method === 'POST' ? {} : { id: 'c1', state: 'idle', data: [], has_more: false };
   });
   return { asked, posts: () => asked.filter(({ method }) => method === 'POST').map(({ path }) => path) };
 }

@@ -1,0 +1,34 @@
+/** Says why an answer was cut off. */
+import type { ConversationMessage } from '../../../client/index.ts';
+import { formatWhen } from '../../ui/format.ts';
+
+type LoweredBy = NonNullable<ConversationMessage['lowered_by']>;
+
+const OWNERS: Record<LoweredBy['by'], string> = {
+  account: 'your',
+  token: 'your token’s',
+  group: 'your group’s',
+  deployment: 'this deployment’s',
+  run: 'this run’s',
+};
+const LIMITS: Record<string, string> = {
+  usd_per_hour: 'hourly limit',
+  usd_per_day: 'daily limit',
+  usd_per_week: 'weekly limit',
+  usd_per_month: 'monthly limit',
+  usd_total: 'total limit',
+  max_usd: 'own limit',
+  output_tokens_per_minute: 'limit of tokens a minute',
+};
+
+/** @returns what an answer says that came to the end of its max_tokens: who has set those, and what helps */
+export function sayCutOff(lowered: LoweredBy | undefined, isOfAgent: boolean): string {
+  if (lowered) {
+    const { by, limit, resets_at } = lowered;
+    const free = resets_at === null ? '' : ` It is free again ${formatWhen(resets_at)}.`;
+    return `Cut off by the budget: ${OWNERS[by]} ${LIMITS[limit] ?? limit} left no room for more.${free}`;
+  }
+  return isOfAgent
+    ? 'Cut off at the agent’s longest answer. Store it with more, or ask it to continue.'
+    : 'Cut off at your longest answer. Raise it under Options, or ask Claude to continue.';
+}

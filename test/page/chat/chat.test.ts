@@ -81,6 +81,7 @@ async function answer({ method, path, body }: Asked): Promise<unknown> {
   }
   if (resource === 'prefixes' && method === 'GET')
     return list([{ name: 'handbook', version: 'handbook@1', description: 'Of somebody else' }]);
+  if (resource === 'accounts' || resource === 'pools') return { day: { settled_usd: 0, held_usd: 0, spent_usd: 0 } };
   if (resource !== 'conversations') return list([]);
   if (id === '' || path.startsWith('/conversations?')) {
     if (method === 'GET') return list([...talks.keys()].map(reportOf));

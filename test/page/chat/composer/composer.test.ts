@@ -38,7 +38,7 @@ function answering() {
       say(END);
       more.close();
     }
-    if (path.startsWith('/accounts/')) return { day: { settled_usd: 0, held_usd: 0 } };
+    if (/^.(accounts|pools)./.test(path)) return { day: { settled_usd: 0, held_usd: 0, spent_usd: 0 } };
     return method === 'POST' ? {} : { id: 'c1', state: 'idle', data: [], has_more: false };
   });
   return { asked, posts: () => asked.filter(({ method }) => method === 'POST').map(({ path }) => path) };

@@ -13,7 +13,7 @@ import { Fault } from './ui/fault.tsx';
 import { formatMoment } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
 import { NotFound } from './ui/not-found.tsx';
-import { PARTS, type PagePart, part, unknownAddress } from './ui/route.ts';
+import { go, isFinding, PARTS, type PagePart, part, unknownAddress } from './ui/route.ts';
 import { Usd } from './ui/usd.tsx';
 
 const NAMES: Record<PagePart, string> = {
@@ -29,6 +29,10 @@ const LATER: Record<Exclude<PagePart, 'chat'>, Load> = {
   budget: async () => (await import('./budget/budget.tsx')).Budget,
   wire: async () => (await import('./wire/wire.tsx')).Wire,
 };
+/** The keys, with Control or Command, that begin a conversation, and find one. */
+const NEW_KEY = 'Shift+O';
+const FIND_KEY = 'K';
+const loadFinder: Load = async () => (await import('./finder.tsx')).Finder;
 const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
 
 export function App() {
@@ -38,6 +42,21 @@ export function App() {
     // A failure is not shown here: the page of the budget shows it.
     if (ready) refreshSpent().catch(() => {});
   }, [ready]);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (!(event.ctrlKey || event.metaKey) || event.altKey || event.isComposing || state.value !== 'ready') return;
+      const key = (event.shiftKey ? 'Shift+' : '') + event.key.toUpperCase();
+      if (key !== NEW_KEY && key !== FIND_KEY) return;
+      event.preventDefault();
+      if (key === FIND_KEY) isFinding.value = true;
+      else {
+        go('chat');
+        document.getElementById('draft')?.focus();
+      }
+    };
+    addEventListener('keydown', onKey);
+    return () => removeEventListener('keydown', onKey);
+  }, []);
   useSignalEffect(() => {
     document.title = `${unknownAddress.value === undefined ? NAMES[part.value] : 'Not found'} · Sluice`;
   });
@@ -107,6 +126,7 @@ export function App() {
           )}
         </main>
       )}
+      {isFinding.value && <Later load={loadFinder} />}
       {asksToken.value && <TokenDialog onClose={() => (asksToken.value = false)} />}
       <Announcer />
     </>

@@ -73,7 +73,9 @@ export function Chat() {
             >
               <Icon name="menu" />
             </button>
-            <h1 class="clipped">{title ?? 'New conversation'}</h1>
+            <h1 class="clipped" title={title}>
+              {title ?? 'New conversation'}
+            </h1>
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
             {current?.report.value?.agent && <AgentTag agent={current.report.value.agent} />}
             {current && !isMissing && <TokenView key={current.id} id={current.id} />}

@@ -4,7 +4,8 @@ import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationRow } from '../../client/index.ts';
 import { UndoNote } from '../edge/undo-note.tsx';
 import { Form } from '../ui/form.tsx';
-import { IconButton } from '../ui/icon.tsx';
+import { IconButton, type IconName } from '../ui/icon.tsx';
+import { Popover } from '../ui/popover.tsx';
 import { conversationId } from '../ui/route.ts';
 import { Toolbar } from '../ui/toolbar.tsx';
 import { Usd } from '../ui/usd.tsx';
@@ -12,6 +13,14 @@ import { familyOf } from './session/branches.ts';
 import { fork, removals, remove, rename, session } from './session/conversations.ts';
 import { exportToFile } from './session/history-file.ts';
 import { makeTitle, titleFor } from './session/titles.ts';
+
+/** What can be done with a conversation, which is renamed in its place. */
+const ACTIONS: readonly (readonly [IconName, string, ((id: string, title: string) => Promise<void>)?])[] = [
+  ['edit', 'Rename'],
+  ['fork', 'Fork', (id) => fork(id)],
+  ['export', 'Export', exportToFile],
+  ['trash', 'Delete', (id) => Promise.resolve(remove(id))],
+];
 
 interface ConversationItemProps {
   row: ConversationRow;
@@ -87,6 +96,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
         class="item-text"
         href={`#/chat/${encodeURIComponent(row.id)}`}
         aria-current={current ? 'page' : undefined}
+        title={title}
       >
         <span class="clipped">{title}</span>
         <span class="item-note" data-waits={row.paused !== null}>
@@ -94,16 +104,19 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
         </span>
       </a>
       <div class="item-actions">
-        <Toolbar label={`Actions for ${title}`}>
-          <IconButton icon="edit" label={`Rename ${title}`} onClick={() => (mode.value = 'renamed')} />
-          <IconButton icon="fork" label={`Fork ${title}`} onClick={() => attempt(() => fork(row.id))} />
-          <IconButton
-            icon="export"
-            label={`Export ${title}`}
-            onClick={() => attempt(() => exportToFile(row.id, title))}
-          />
-          <IconButton icon="trash" label={`Delete ${title}`} onClick={() => remove(row.id)} />
-        </Toolbar>
+        <Popover icon="more" name={`Actions for ${title}`} isMenu>
+          <Toolbar label={`Actions for ${title}`}>
+            {ACTIONS.map(([icon, word, act]) => (
+              <IconButton
+                key={word}
+                icon={icon}
+                word={word}
+                label={`${word} ${title}`}
+                onClick={() => (act ? attempt(() => act(row.id, title)) : (mode.value = 'renamed'))}
+              />
+            ))}
+          </Toolbar>
+        </Popover>
       </div>
     </li>
   );

@@ -5,7 +5,7 @@ import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatDayOf } from '../ui/format.ts';
 import { Icon, IconButton } from '../ui/icon.tsx';
-import { go } from '../ui/route.ts';
+import { go, isFinding } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
 import { hasMore, listed, loadAll, loadMore, removals } from './session/conversations.ts';
 import { importFromFile } from './session/history-file.ts';
@@ -33,10 +33,21 @@ export function ConversationList({ onClose }: { onClose(): void }) {
   return (
     <nav class="list" aria-label="Conversations">
       <div class="list-head">
-        <button type="button" class="button plain wide" onClick={startNew}>
+        <button
+          type="button"
+          class="button plain wide"
+          title="Ctrl or Cmd, Shift, O"
+          aria-keyshortcuts="Control+Shift+O Meta+Shift+O"
+          onClick={startNew}
+        >
           <Icon name="plus" />
           New conversation
         </button>
+        <IconButton
+          icon="search"
+          label="Go to a view or a conversation (Ctrl or Cmd, K)"
+          onClick={() => (isFinding.value = true)}
+        />
         <ImportButton attempt={attempt} onImport={(said) => (note.value = said)} />
         <span class="list-close">
           <IconButton icon="close" label="Close the list" onClick={onClose} />

@@ -4,7 +4,7 @@ import { IconButton } from './icon.tsx';
 
 const SHOWN_MS = 1_500;
 
-export function CopyButton({ text, label = 'Copy' }: { text: () => string; label?: string }) {
+export function CopyButton({ text, label = 'Copy', word }: { text: () => string; label?: string; word?: string }) {
   const copied = useSignal(false);
   const copy = async () => {
     await navigator.clipboard.writeText(text());
@@ -18,6 +18,7 @@ export function CopyButton({ text, label = 'Copy' }: { text: () => string; label
     <IconButton
       icon={copied.value ? 'check' : 'copy'}
       label={label}
+      {...(word === undefined ? {} : { word })}
       onClick={() => {
         copy().catch(() => announce('Your browser did not allow copying.'));
       }}

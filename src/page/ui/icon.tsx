@@ -1,6 +1,7 @@
 /** Draws icons with lines of one width on a grid of 20. */
 const PATHS = {
   plus: 'M10 4v12M4 10h12',
+  more: 'M4 10h.01M10 10h.01M16 10h.01',
   menu: 'M3 6h14M3 10h14M3 14h14',
   send: 'M10 16V4M5 9l5-5 5 5',
   stop: 'M5 5h10v10H5z',
@@ -43,14 +44,17 @@ interface IconButtonProps {
   icon: IconName;
   /** What the button does: read by screen readers, and shown as its tooltip. */
   label: string;
+  /** What it does in a word, which stands beside the icon where there is room. */
+  word?: string;
   onClick(): void;
   disabled?: boolean;
 }
 
-export function IconButton({ icon, label, onClick, disabled = false }: IconButtonProps) {
+export function IconButton({ icon, label, word, onClick, disabled = false }: IconButtonProps) {
   return (
     <button type="button" class="icon-button" aria-label={label} title={label} disabled={disabled} onClick={onClick}>
       <Icon name={icon} />
+      {word && <span class="word">{word}</span>}
     </button>
   );
 }

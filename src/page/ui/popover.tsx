@@ -6,15 +6,18 @@ interface PopoverProps {
   icon: IconName;
   name: string;
   /** How many of the settings inside differ from how they begin. */
-  changed: number;
+  changed?: number;
+  /** Whether it is a menu: its button has no words, and it closes when something in it is chosen. */
+  isMenu?: boolean;
   children: ComponentChildren;
 }
 
 const GAP_PX = 8;
 const WIDTH_PX = 300;
+const MENU_WIDTH_PX = 176;
 
-/** Shows a button, and above it what the button opens. Escape, or a click beside it, closes it. */
-export function Popover({ icon, name, changed, children }: PopoverProps) {
+/** Shows a button, and above or below it what the button opens. Escape, or a click beside it, closes it. */
+export function Popover({ icon, name, changed = 0, isMenu = false, children }: PopoverProps) {
   const id = useId();
   const button = useRef<HTMLButtonElement>(null);
   const panel = useRef<HTMLDialogElement>(null);
@@ -24,9 +27,12 @@ export function Popover({ icon, name, changed, children }: PopoverProps) {
     const position = () => {
       const frame = button.current?.getBoundingClientRect();
       if (!opened || !frame) return;
-      opened.style.bottom = `${innerHeight - frame.top + GAP_PX}px`;
-      opened.style.left = `${Math.max(GAP_PX, Math.min(frame.left, innerWidth - WIDTH_PX - GAP_PX))}px`;
-      opened.style.width = `${WIDTH_PX}px`;
+      const width = isMenu ? MENU_WIDTH_PX : WIDTH_PX;
+      const isAbove = frame.top > innerHeight / 2;
+      opened.style.bottom = isAbove ? `${innerHeight - frame.top + GAP_PX}px` : 'auto';
+      opened.style.top = isAbove ? 'auto' : `${frame.bottom + GAP_PX}px`;
+      opened.style.left = `${Math.max(GAP_PX, Math.min(frame.left, innerWidth - width - GAP_PX))}px`;
+      opened.style.width = `${width}px`;
     };
     opened?.addEventListener('beforetoggle', position);
     addEventListener('resize', position);
@@ -34,15 +40,30 @@ export function Popover({ icon, name, changed, children }: PopoverProps) {
       opened?.removeEventListener('beforetoggle', position);
       removeEventListener('resize', position);
     };
-  }, []);
+  }, [isMenu]);
   return (
     <>
-      <button ref={button} type="button" class="field-button" popovertarget={id}>
+      <button
+        ref={button}
+        type="button"
+        class={isMenu ? 'icon-button' : 'field-button'}
+        aria-label={isMenu ? name : undefined}
+        title={isMenu ? name : undefined}
+        popovertarget={id}
+      >
         <Icon name={icon} />
-        <span class="field-button-name">{name}</span>
+        {!isMenu && <span class="field-button-name">{name}</span>}
         {changed > 0 && <span class="count">{changed}</span>}
       </button>
-      <dialog ref={panel} id={id} popover="auto" class="popover" aria-label={name}>
+      {/* biome-ignore lint/a11y/useKeyWithClickEvents: it hears of buttons in it, which the keyboard presses as well. */}
+      <dialog
+        ref={panel}
+        id={id}
+        popover="auto"
+        class={isMenu ? 'popover menu' : 'popover'}
+        aria-label={name}
+        onClick={() => isMenu && panel.current?.hidePopover()}
+      >
         {children}
       </dialog>
     </>

@@ -119,15 +119,18 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
 
       const list = page.getByRole('navigation', { name: 'Conversations' });
       const fork = list.getByRole('listitem').filter({ hasText: '(fork)' });
+      await fork.getByRole('button', { name: /^Actions for/ }).click();
       await fork.getByRole('button', { name: /^Rename/ }).click();
       await list.getByRole('textbox', { name: 'Title' }).fill('Fords');
       await page.keyboard.press('Enter');
       const renamed = list.getByRole('listitem').filter({ hasText: 'Fords' });
+      await renamed.getByRole('button', { name: 'Actions for Fords' }).click();
       await renamed.getByRole('button', { name: 'Delete Fords' }).click();
       await page.getByText('Your own edge in front of Claude.').waitFor();
       // What was open is opened again.
       await list.getByRole('button', { name: 'Undo' }).click();
       await page.getByRole('heading', { level: 1, name: 'Fords' }).waitFor();
+      await renamed.getByRole('button', { name: 'Actions for Fords' }).click();
       await renamed.getByRole('button', { name: 'Delete Fords' }).click();
       await renamed.getByText('Deleted.').waitFor();
       // Who leaves the page does not wait for the undo to end.
@@ -291,6 +294,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       const list = page.getByRole('navigation', { name: 'Conversations' });
       const item = list.getByRole('listitem').filter({ hasText: 'On locks' }).first();
       await item.hover();
+      await item.getByRole('button', { name: 'Actions for On locks' }).click();
       const [download] = await Promise.all([
         page.waitForEvent('download'),
         item.getByRole('button', { name: 'Export On locks' }).click(),

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
+import { focused } from '../../support/operator-page.ts';
 import { ALONE, type OpenPage, servedPage } from '../../support/page.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
@@ -27,11 +28,13 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       await page.clock.install();
       const before = await Promise.all((await rows.all()).map((row) => row.boundingBox()));
       await rows.nth(1).hover();
+      await page.getByRole('button', { name: 'Actions for weir 2' }).click({ force: true });
       await page.getByRole('button', { name: 'Delete weir 2' }).dblclick();
       await expect.poll(() => removed.allTextContents()).toEqual(['weir 2Deleted. Undo']);
       expect(await Promise.all((await rows.all()).map((row) => row.boundingBox()))).toEqual(before);
       // Another removal does not end the undo of this one.
       await rows.nth(0).hover();
+      await page.getByRole('button', { name: 'Actions for weir 3' }).click({ force: true });
       await page.getByRole('button', { name: 'Delete weir 3' }).dblclick();
       await expect.poll(() => removed.count()).toBe(2);
       expect(await stored()).toEqual(['weir-1', 'weir-2', 'weir-3']);
@@ -47,8 +50,21 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       await page.clock.install();
       await rows.nth(1).getByRole('link').focus();
       await page.keyboard.press('Tab');
-      await page.getByRole('button', { name: 'Delete ford 2' }).focus();
+      await expect.poll(() => focused(page)).toBe('Actions for ford 2');
+      const remove = async () => {
+        await page.keyboard.press('Enter');
+        await page.keyboard.press('Tab');
+        await expect.poll(() => focused(page)).toBe('Rename ford 2');
+        await page.keyboard.press('ArrowUp');
+        await expect.poll(() => focused(page)).toBe('Delete ford 2');
+        await page.keyboard.press('Enter');
+      };
+      // Escape closes the menu, and gives the focus back.
       await page.keyboard.press('Enter');
+      await page.keyboard.press('Tab');
+      await page.keyboard.press('Escape');
+      await expect.poll(() => focused(page)).toBe('Actions for ford 2');
+      await remove();
       const undo = page.getByRole('button', { name: 'Undo deleting ford 2' });
       await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
       await page.getByRole('status').getByText('Deleted “ford 2”.').waitFor({ state: 'attached' });
@@ -59,8 +75,8 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       await expect.poll(() => removed.count()).toBe(0);
       const link = rows.nth(1).getByRole('link');
       await expect.poll(() => link.evaluate((element) => element === document.activeElement)).toBe(true);
-      await page.getByRole('button', { name: 'Delete ford 2' }).focus();
-      await page.keyboard.press('Enter');
+      await page.keyboard.press('Tab');
+      await remove();
       await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
       await page.keyboard.press('Tab');
       await page.clock.runFor(21_000);
@@ -70,6 +86,7 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
   test('whoever takes another token deletes nothing with it that was deleted before', () =>
     withThree('lock', async ({ page, removed, stored }) => {
       await page.clock.install();
+      await page.getByRole('button', { name: 'Actions for lock 2' }).click({ force: true });
       await page.getByRole('button', { name: 'Delete lock 2' }).click({ force: true });
       await expect.poll(() => removed.count()).toBe(1);
       await page.getByRole('button', { name: /^Account/ }).click();

@@ -25,10 +25,11 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
   return (
     <Toolbar label="Actions">
       {choice && <Branches choice={choice} />}
-      <CopyButton text={text} label="Copy" />
+      <CopyButton text={text} word="Copy" />
       {row.role === 'user' && (
         <IconButton
           icon="edit"
+          word="Edit"
           label="Edit and ask again"
           disabled={busy}
           onClick={() => editDraft(row.content, row.id)}
@@ -37,6 +38,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
       {row.role === 'assistant' && question && (
         <IconButton
           icon="again"
+          word="Regenerate"
           label="Regenerate"
           disabled={busy}
           onClick={() => void askInstead(session, question.id, question.content).catch(showFault)}
@@ -45,6 +47,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
       {row.role === 'assistant' && (
         <IconButton
           icon="fork"
+          word="Fork"
           label="Fork from here"
           disabled={busy}
           onClick={() => void fork(session.id, row.id).catch(showFault)}

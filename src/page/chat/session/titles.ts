@@ -3,7 +3,8 @@ import { signal } from '@preact/signals';
 import { edge } from '../../edge/client.ts';
 import type { Content } from './content.ts';
 
-const TITLE_CHARACTERS = 60;
+/** More than any window shows: where a title ends is decided by its room. */
+const TITLE_CHARACTERS = 200;
 
 const made = signal<ReadonlyMap<string, string>>(new Map());
 const titled = new Set<string>();

@@ -91,11 +91,15 @@ async function writeUsed(lines: string, whose: string): Promise<void> {
     if (!stored) continue;
     const { owner, name, hash } = stored;
     const account = owner === DEPLOYMENT ? undefined : owner;
-    if (!(await writeVersion(kind, `${name}@${hash}`, account)))
-      missing.push(`${whose}: its ${kind} ${name}@${hash} was withdrawn or deleted, so its text is not in the backup`);
-    // What the conversation has of its agent counts, even where that was deleted.
+    const version = `${name}@${hash}`;
+    await orMissing(`the ${kind} ${version}, which ${whose} uses`, async () => {
+      const isThere = await writeVersion(kind, version, account);
+      // A conversation has a copy of its agent.
+      if (!isThere && kind === 'prefix') throw new NotGiven('It is not there.');
+    });
     const definition = kind === 'agent' && of.get('agent');
-    if (definition) await writeNamed(definition, account);
+    if (definition)
+      await orMissing(`what the agent ${version} names, which ${whose} uses`, () => writeNamed(definition, account));
   }
 }
 

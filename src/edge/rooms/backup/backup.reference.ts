@@ -127,7 +127,7 @@ export const versionBackups: Resource = {
     'GET /versions/:kind/:version/backup': {
       operation: 'backUpVersion',
       summary: 'Read a version of anybody’s prefix, classifier or agent',
-      description: 'As it is stored, with what is secret in it. What was withdrawn is a 404.',
+      description: 'As it is stored, with what is secret in it. What was withdrawn is a 409.',
       answer: jsonAnswer('The backup.', versionSchema, versionExample),
       errors: [409],
     },

@@ -9,9 +9,9 @@ import { memberTexts } from '../../kit/json/edit.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { CLASSIFIERS } from '../../named/classify/task/classifier.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
-import type { StoredKind } from '../../named/versions/find-stored.ts';
+import { refuseWithdrawn, type StoredKind } from '../../named/versions/find-stored.ts';
 import { versionHashOf } from '../../named/versions/kv-copies.ts';
-import { publish } from '../../named/versions/named-routes.ts';
+import { publish, readerOf } from '../../named/versions/named-routes.ts';
 import { parseRef } from '../../named/versions/version-ref.ts';
 import { agentKind } from '../../talk/conversations/named-beginning.ts';
 import { versionBackup, versionOwner } from './version-backup.schema.ts';
@@ -28,7 +28,10 @@ export const VERSION_BACKUP_ROUTES = [
     const current = (await object((one) => one.storedName(kind, name)))?.hash;
     const hash = asked ?? current ?? '';
     const bytes = await object((one) => one.readVersion({ kind, name, hash }, true));
-    if (!bytes) throw notFound(`There is no ${kind} ${ref} here: it was never stored, deleted, or withdrawn.`);
+    if (!bytes) {
+      await refuseWithdrawn(stored, readerOf(c), { owner: ownerOf(account), name, hash });
+      throw notFound(`There is no ${kind} ${ref} here: it was never stored, or it was deleted.`);
+    }
     const head = { type: 'version_backup', kind, account, version: `${name}@${hash}`, current: current === hash };
     const text = `${JSON.stringify(head).slice(0, -1)},"content":${decoder.decode(bytes)}}`;
     return c.body(text, 200, { 'content-type': 'application/json' });

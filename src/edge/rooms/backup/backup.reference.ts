@@ -105,7 +105,7 @@ export const conversationBackups: Resource = {
   }),
 };
 
-const version = 'support@b7193b92d7bd6c3ba1a5a1dd4b6b1e2f';
+const version = 'support@79259777f7554d9e1cc358d62a7878bb';
 const versionExample = {
   type: 'version_backup',
   kind: 'prefix',

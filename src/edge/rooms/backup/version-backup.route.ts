@@ -37,9 +37,9 @@ export const VERSION_BACKUP_ROUTES = [
     return c.body(text, 200, { 'content-type': 'application/json' });
   }),
   route('PUT /versions/:kind/:version/backup', { needs: 'admin', body: versionBackup }, async (c, { body }) => {
+    const stored = kindAsked(c);
     const { json, bytes: sent } = await readJson(c);
     const { account, version, current, content, kind } = validate(body, json);
-    const stored = kindAsked(c);
     if (kind !== stored.kind || version !== c.req.param('version'))
       throw invalidRequest(`version: this is a backup of the ${kind} ${version}. Send it to its own version.`);
     const { name = '', hash = '' } = parseRef(version) ?? {};

@@ -82,7 +82,7 @@ async function writeUsed(lines: string, whose: string): Promise<void> {
   const of = new Map(
     lines
       .split('\n')
-      .slice(0, 5)
+      .slice(0, 10)
       .filter(Boolean)
       .map((line) => JSON.parse(line) as [string, never]),
   );

@@ -4,16 +4,27 @@
  * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice] > backup.jsonl`.
  */
 import { readArguments } from './arguments.ts';
-import { backupPath, callEdge, idsOf, NotGiven, stopWith } from './edge-calls.ts';
+import { backupPath, callEdge, idsOf, NotGiven, stopWith, versionPath } from './edge-calls.ts';
 
 const USAGE = 'SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice] > backup.jsonl';
 const END = '["end",null]';
 /** A conversation that is changed while it is read is read again. */
 const TRIES = 5;
+/** Who has stored what is for everybody. */
+const DEPLOYMENT = '.';
 
 const { values } = readArguments(USAGE, { options: { account: { type: 'string' } } });
 
-const done = { accounts: 0, conversations: 0 };
+const done = { accounts: 0, conversations: 0, versions: 0 };
+/** What was looked for, and whether the edge has it. */
+const versions = new Map<string, boolean>();
+
+/** A version of a backup, or what a conversation has of its agent. */
+interface Named {
+  model?: string | { by?: string };
+  tools?: { run?: string | { agent?: string } }[];
+}
+
 const missing: string[] = [];
 
 try {
@@ -25,7 +36,9 @@ try {
     if (isGiven) await writeConversations(account);
   }
   process.stdout.write(`${JSON.stringify({ type: 'backup_end', ...done, missing })}\n`);
-  console.error(`${done.accounts} accounts and ${done.conversations} conversations are in the backup.`);
+  console.error(
+    `${done.accounts} accounts, ${done.conversations} conversations and ${done.versions} versions are in the backup.`,
+  );
   if (missing.length > 0) throw new Error(`These are not in it:\n${missing.join('\n')}`);
 } catch (thrown) {
   stopWith(thrown);
@@ -55,12 +68,76 @@ async function writeConversations(account: string, parent?: string): Promise<voi
     await orMissing(`the conversation ${id} of ${account}`, async () => {
       const lines = await readWhole(account, id);
       if (lines === undefined) return;
+      await writeUsed(lines, `the conversation ${id} of ${account}`);
       process.stdout.write(`${JSON.stringify({ type: 'conversation_backup', account, id })}\n${lines}`);
       done.conversations += 1;
     });
     // Its runs may have called subagents, which have conversations of their own.
     await writeConversations(account, id);
   }
+}
+
+/** Writes the versions that a conversation uses, before it. @param whose how it is named where one is missing */
+async function writeUsed(lines: string, whose: string): Promise<void> {
+  const of = new Map(
+    lines
+      .split('\n')
+      .slice(0, 10)
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as [string, never]),
+  );
+  const { prefix, agent } = of.get('profile') ?? ({} as Record<'prefix' | 'agent', Stored | null | undefined>);
+  for (const [kind, stored] of [['prefix', prefix] as const, ['agent', agent] as const]) {
+    if (!stored) continue;
+    const { owner, name, hash } = stored;
+    const account = owner === DEPLOYMENT ? undefined : owner;
+    const version = `${name}@${hash}`;
+    await orMissing(`the ${kind} ${version}, which ${whose} uses`, async () => {
+      const isThere = await writeVersion(kind, version, account);
+      // A conversation has a copy of its agent.
+      if (!isThere && kind === 'prefix') throw new NotGiven('It is not there.');
+    });
+    const definition = kind === 'agent' && of.get('agent');
+    if (definition)
+      await orMissing(`what the agent ${version} names, which ${whose} uses`, () => writeNamed(definition, account));
+  }
+}
+
+interface Stored {
+  owner: string;
+  name: string;
+  hash: string;
+}
+
+/** Writes what an agent names: its classifier and its subagents. A name means that of its owner, else the deployment's. */
+async function writeNamed({ model, tools = [] }: Named, account: string | undefined): Promise<void> {
+  const named = tools.flatMap(({ run }) =>
+    typeof run === 'object' && run.agent ? [['agent', run.agent] as const] : [],
+  );
+  const by = typeof model === 'object' && model.by ? [['classifier', model.by] as const] : [];
+  for (const [kind, ref] of [...by, ...named])
+    if (!(await writeVersion(kind, ref, account)) && account !== undefined) await writeVersion(kind, ref, undefined);
+}
+
+/** Writes a version once, after what it names; that to which its name points goes with it. @returns whether it is there */
+async function writeVersion(kind: string, ref: string, account: string | undefined): Promise<boolean> {
+  const path = versionPath(kind, ref, account);
+  const known = versions.get(path);
+  if (known !== undefined) return known;
+  const response = await callEdge('GET', path, { taken: [404] });
+  versions.set(path, response.ok);
+  if (!response.ok) return false;
+  const text = await response.text();
+  const { version, current, content } = JSON.parse(text) as { version: string; current: boolean; content: Named };
+  // By its name and by its hash it is the same.
+  const own = versionPath(kind, version, account);
+  if (own !== path && versions.has(own)) return true;
+  versions.set(own, true);
+  if (kind === 'agent') await writeNamed(content, account);
+  if (!current) await writeVersion(kind, version.split('@')[0] ?? version, account);
+  process.stdout.write(`${text}\n`);
+  done.versions += 1;
+  return true;
 }
 
 /** @returns the lines of a conversation; undefined where it was deleted meanwhile, or its first turn still runs */

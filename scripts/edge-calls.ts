@@ -65,6 +65,12 @@ export function backupPath(account: string, conversation?: string): string {
   return conversation === undefined ? `${of}/backup` : `${of}/conversations/${conversation}/backup`;
 }
 
+/** @returns the path of the backup of what is stored in versions. @param ref a version, or to read the current one a name */
+export function versionPath(kind: string, ref: string, account?: string): string {
+  const whose = account === undefined ? '' : `?account=${encodeURIComponent(account)}`;
+  return `/versions/${encodeURIComponent(kind)}/${encodeURIComponent(ref)}/backup${whose}`;
+}
+
 /** Ends the program with a sentence for whoever started it. */
 export function stopWith(thrown: unknown): never {
   const cause = thrown instanceof Error && thrown.cause instanceof Error ? ` (${thrown.cause.message})` : '';

@@ -24,7 +24,7 @@ import { prefixes } from './named/prefixes/prefixes.reference.ts';
 import { agents } from './rooms/agents/agents.reference.ts';
 import { AGENT_HEADER_WORDS } from './rooms/agents/room.ts';
 import { approvals } from './rooms/approvals/approvals.reference.ts';
-import { accountBackups, conversationBackups } from './rooms/backup/backup.reference.ts';
+import { accountBackups, conversationBackups, versionBackups } from './rooms/backup/backup.reference.ts';
 import { batches } from './rooms/batches/batches.reference.ts';
 import { CHOICE_HEADER_WORDS } from './rooms/choice/room.ts';
 import { classifications } from './rooms/classify-batches/classifications.reference.ts';
@@ -63,6 +63,7 @@ export const RESOURCES: readonly Resource[] = [
   spenders,
   accounts,
   accountBackups,
+  versionBackups,
   tokens,
   visitors,
   alerts,

@@ -72,6 +72,7 @@ type Path =
   | '/v1/messages/count_tokens'
   | '/v1/models'
   | '/v1/models/:id'
+  | '/versions/:kind/:version/backup'
   | '/webhooks/:source'
   | '/webhooks/:source/events'
   | '/webhooks/:source/events/:id'

@@ -74,14 +74,14 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   const did = await json(await call(here, 'GET', `/conversations/dice/turns/${turn}`, undefined, token));
 
   const backup = await npm('backup', here, ['--', '--account', account]);
-  expect(backup.stderr).toContain('1 accounts and 2 conversations');
+  expect(backup.stderr).toContain('1 accounts, 2 conversations and 0 versions');
   // What a backup that broke off has is taken up, and it is told that there was more.
   const [cut] = backup.stdout.split('{"type":"conversation_backup"');
   await expect(npm('restore', there.url, [], cut)).rejects.toMatchObject({
     stderr: expect.stringMatching(/no last line/),
   });
   const restored = await npm('restore', there.url, [], backup.stdout);
-  expect(restored.stdout).toBe('1 accounts and 2 conversations were taken up.\n');
+  expect(restored.stdout).toBe('1 accounts, 2 conversations and 0 versions were taken up.\n');
 
   const other = await mint(there.url);
   for (const id of ['talk', 'dice'] as const) expect(await rowsOf(there.url, id, other)).toEqual(before[id]);
@@ -103,6 +103,94 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   expect(again.stdout).toContain(`2 were there already: ${named}. They stay as they are.`);
 });
 
+test('a backup has the versions that its conversations use, and a restore goes on past what is not taken', async () => {
+  const [owner, run] = [`keeper-${randomUUID()}`, randomUUID().slice(0, 8)];
+  const [guide, gone, desk, helper] = ['guide', 'gone', 'desk', 'helper'].map((name) => `${name}-${run}`) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  const mintFor = async (edge: string) =>
+    (await json<{ token: string }>(await call(edge, 'POST', '/tokens', { account: owner, scopes: ['messages'] })))
+      .token;
+  const token = await mintFor(here);
+  const store = async (path: string, body: object) =>
+    (await json<{ version: string }>(await call(here, 'PUT', path, body))).version;
+  const ask = (edge: string, conversation: string, by: string, more: object = {}) =>
+    call(
+      edge,
+      'POST',
+      '/messages',
+      { max_tokens: 256, stream: false, conversation, messages: [{ role: 'user', content: 'Hello' }], ...more },
+      by,
+    );
+  const model = 'claude-haiku-5-5';
+  const calls = { name: 'ask_helper', description: 'Asks.', run: { agent: helper } };
+  const schema = { input_schema: { type: 'object', properties: {} } };
+  await store(`/agents/${helper}`, { model, max_tokens: 256, description: 'Helps.', system: 'Help.' });
+  const oldDesk = await store(`/agents/${desk}`, {
+    model,
+    max_tokens: 256,
+    system: 'One.',
+    tools: [{ ...calls, ...schema }],
+  });
+  const oldGuide = await store(`/prefixes/${guide}`, { model, system: 'The first guide.' });
+  const withdrawn = await store(`/prefixes/${gone}`, { model, system: 'Not for long.' });
+  await json(await ask(here, 'guided', token, { prefix: guide }));
+  await json(await ask(here, 'served', token, { agent: desk, max_tokens: undefined }));
+  await json(await ask(here, 'lost', token, { prefix: gone }));
+  const newGuide = await store(`/prefixes/${guide}`, { model, system: 'The second guide.' });
+  await store(`/agents/${desk}`, { model, max_tokens: 256, system: 'Two.' });
+  await store(`/prefixes/${gone}`, { model, system: 'Another.' });
+  await json(await call(here, 'DELETE', `/prefixes/${gone}/versions/${withdrawn.split('@')[1]}`));
+
+  const backup = await npm('backup', here, ['--', '--account', owner]).catch((thrown) => thrown);
+  expect(backup.code).toBe(1);
+  expect(backup.stderr).toContain('1 accounts, 3 conversations and 5 versions are in the backup.');
+  expect(backup.stderr).toContain(`the prefix ${withdrawn}, which the conversation lost of ${owner} uses: `);
+  expect(backup.stdout).not.toContain('Not for long.');
+
+  // A line in the middle is broken: what comes behind it is taken up all the same.
+  const broken = backup.stdout.replace(
+    `{"type":"version_backup","kind":"prefix","account":null,"version":"${oldGuide}"`,
+    '{"broken',
+  );
+  const first = await npm('restore', there.url, [], broken).catch((thrown) => thrown);
+  expect(first.code).toBe(1);
+  expect(first.stdout).toContain('1 accounts, 1 conversations and 4 versions were taken up.');
+  expect(first.stderr).toContain('These 3 were not taken up:');
+  expect(first.stderr).toMatch(/^line \d+: It is not JSON\.$/m);
+  expect(first.stderr).toContain(`the conversation guided of ${owner}`);
+  expect(first.stderr).toContain(`The prefix ${oldGuide} is not stored here`);
+  expect(first.stderr).toContain(`The prefix ${withdrawn} is not stored here`);
+
+  const second = await npm('restore', there.url, [], backup.stdout).catch((thrown) => thrown);
+  expect(second.code).toBe(1);
+  expect(second.stdout).toContain('1 accounts, 1 conversations and 5 versions were taken up.');
+  expect(second.stderr).toContain('These 1 were not taken up:');
+  const other = await mintFor(there.url);
+  await json(await ask(there.url, 'guided', other));
+  await json(await ask(there.url, 'served', other, { max_tokens: undefined }));
+  const current = await json<{ version: string }>(await call(there.url, 'GET', `/prefixes/${guide}`));
+  expect(current.version).toBe(newGuide);
+  await json(await call(there.url, 'GET', `/agents/${helper}`));
+
+  // What was withdrawn there does not come back, and other content has another hash.
+  const [name = '', hash = ''] = oldDesk.split('@');
+  const path = `/versions/agent/${oldDesk}/backup`;
+  const kept = await json<{ content: object }>(await call(there.url, 'GET', path));
+  const changed = await call(there.url, 'PUT', path, { ...kept, content: { ...kept.content, max_tokens: 1 } });
+  expect(changed.status).toBe(400);
+  await json(await call(there.url, 'DELETE', `/agents/${name}/versions/${hash}`));
+  const back = await call(there.url, 'PUT', path, kept);
+  expect(back.status).toBe(409);
+  expect(await back.text()).toContain('was withdrawn');
+  expect((await call(there.url, 'GET', path)).status).toBe(409);
+  expect((await call(there.url, 'GET', `/versions/agent/none/backup`)).status).toBe(404);
+  await json(await call(there.url, 'DELETE', '/conversations/served', undefined, other));
+});
+
 test('the commands of the guide back a deployment up, and say what was there already when they restore it', async () => {
   const [block = ''] = blocksOf(sectionIn(await readGuide('operating'), 'Back up and restore'), 'text');
   const token = (
@@ -116,8 +204,8 @@ test('the commands of the guide back a deployment up, and say what was there alr
     .replaceAll('SLUICE_TOKEN=…', `SLUICE_TOKEN=${token}`)
     .replaceAll('backup.jsonl', join(folder, 'backup.jsonl'));
   const { stdout, stderr } = await promisify(execFile)('bash', ['-ec', commands], { cwd: root });
-  expect(stderr).toMatch(/^\d+ accounts and \d+ conversations are in the backup\.$/m);
-  expect(stdout).toMatch(/^0 accounts and 0 conversations were taken up\.\n\d+ were there already: /);
+  expect(stderr).toMatch(/^\d+ accounts, \d+ conversations and \d+ versions are in the backup\.$/m);
+  expect(stdout).toMatch(/^0 accounts, 0 conversations and \d+ versions were taken up\.\n\d+ were there already: /);
   expect(stdout).toMatch(/the account keeper[,.]/);
 });
 
@@ -152,7 +240,7 @@ test('a backup goes on after a conversation that is not given, and says at its e
   const { port } = edge.address() as AddressInfo;
   const { code, stdout, stderr } = await npm('backup', `http://localhost:${port}`, []).catch((thrown) => thrown);
   expect(code).toBe(1);
-  expect(stderr).toContain('2 accounts and 2 conversations are in the backup.');
+  expect(stderr).toContain('2 accounts, 2 conversations and 0 versions are in the backup.');
   const told = ['the conversation cut of bob', 'the conversation damaged of bob', 'the account carol'];
   for (const what of told) expect(stderr).toContain(what);
   const heads = stdout.split('\n').filter((line: string) => line.startsWith('{'));

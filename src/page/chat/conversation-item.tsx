@@ -112,7 +112,10 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
                 icon={icon}
                 word={word}
                 label={`${word} ${title}`}
-                onClick={() => (act ? attempt(() => act(row.id, title)) : (mode.value = 'renamed'))}
+                onClick={() => {
+                  if (act) attempt(() => act(row.id, title));
+                  else mode.value = 'renamed';
+                }}
               />
             ))}
           </Toolbar>

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { bearer, tokenOf } from '../../support/tokens.ts';
 import { ANSWER, ASKED, type Ask, history, MODEL, type Row, times } from './row.ts';
 
@@ -144,6 +145,19 @@ export const STORED_ROWS: readonly Row[] = [
     where: ['PUT /prefixes/:name'],
     n: 2_000,
     asks: (n, id) => put(`/prefixes/${id}`, { messages: history(n) }),
+  },
+  {
+    what: 'messages of a prefix in a backup',
+    where: ['PUT /versions/:kind/:version/backup', 'GET /versions/:kind/:version/backup'],
+    n: 2_000,
+    asks: (n, id) => {
+      const content = { tools: [], system: [], messages: history(n), cache_ttl: '5m' };
+      const hash = createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 32);
+      const version = `${id}@${hash}`;
+      const path = `/versions/prefix/${version}/backup`;
+      const backup = { type: 'version_backup', kind: 'prefix', account: null, version, current: true, content };
+      return [put(path, backup), { method: 'GET', path }];
+    },
   },
   {
     what: 'tools of a prefix',

@@ -106,6 +106,34 @@ describe('a conversation', () => {
     expect((await say('More')).status).toBe(200);
   });
 
+  test('that holds an old version of an account’s prefix goes on with the backup of that version', async () => {
+    const store = async (system: string) => {
+      const headers = { 'content-type': 'application/json', ...(await alice()) };
+      const body = JSON.stringify({ system, model: 'claude-haiku-5-5', max_tokens: 20 });
+      const response = await app.fetch('/prefixes/brief', { method: 'PUT', headers, body });
+      return ((await response.json()) as { version: string }).version;
+    };
+    const old = await store('You are brief.');
+    expect((await say('Hi', { prefix: 'brief' })).status).toBe(200);
+    await app.settled();
+    await store('You are long.');
+    const path = `/versions/prefix/${old}/backup`;
+    const lines = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
+    // It is the account's, not the deployment's.
+    expect((await call('GET', path)).status).toBe(404);
+    const version: unknown = await (await call('GET', `${path}?account=alice`)).json();
+    expect(version).toMatchObject({ account: 'alice', version: old, current: false });
+    await elsewhere();
+    for (let time = 0; time < 2; time += 1) expect((await call('PUT', path, version)).status).toBe(200);
+    // It was not the current one, so no name points to it.
+    expect((await app.fetch('/prefixes/brief', { headers: await alice() })).status).toBe(404);
+    expect((await putLines('/accounts/alice/conversations/trip/backup', lines)).status).toBe(201);
+    expect((await say('More')).status).toBe(200);
+    const other = `/versions/classifier/${old}/backup`;
+    expect((await call('PUT', other, version)).status).toBe(400);
+    expect((await call('PUT', path.replace('prefix', 'model'), version)).status).toBe(404);
+  });
+
   test('that was sent over several lines is copied and backed up whole, and no line of its own is taken for another', async () => {
     const forged = '["profile",{"title":"forged","cost":7}]';
     const schema = `{"type":"object","properties":{"a":{"enum":\n${forged}\n}}}`;

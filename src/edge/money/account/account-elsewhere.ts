@@ -72,6 +72,14 @@ export abstract class AccountElsewhere extends EdgeObject {
     return { outcome, published, pointer: this.state.versions.pointer(kind, name) };
   }
 
+  /** Stores a version of a backup. @param isCurrent whether its name points to it, if there is no such name here */
+  async restoreVersion(version: NewVersion, isCurrent: boolean): Promise<PutAnswer> {
+    const { state } = this;
+    const now = state.advance();
+    const room = state.storage.roomForVersions(state.limits.limits, now);
+    return await this.#published(version, state.versions.restore(version, now, room, isCurrent));
+  }
+
   /** @returns the bytes of a version, which KV may not have yet. @param isAny whether it need not be current or pinned */
   readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined {
     return this.state.versions.read(id, isAny);

@@ -74,6 +74,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   pointVersion(id: PointedVersion): Promise<PutAnswer>;
   removeName(kind: string, name: string): Promise<PutAnswer>;
   withdrawVersion(id: VersionId): Promise<PutAnswer>;
+  restoreVersion(version: NewVersion, isCurrent: boolean): Promise<PutAnswer>;
   readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined;
   storedName(kind: string, name: string): NameRow | undefined;
   storedNames(kind: string, page: PageOf): NameRow[];
@@ -170,11 +171,11 @@ export interface NewVersion extends PointedVersion {
 
 /**
  * `published` is false if KV does not have it yet. Then it is written again later. `current`: a name points to what was to be
- * withdrawn.
+ * withdrawn. `withdrawn`: what was to be restored was taken back here.
  */
 export type PutAnswer =
   | { outcome: 'stored'; published: boolean; pointer: NamePointer }
-  | { outcome: 'full' | 'unknown' | 'current' };
+  | { outcome: 'full' | 'unknown' | 'current' | 'withdrawn' };
 
 /** A name and the version that it points to. */
 export interface NameRow {

@@ -3,7 +3,7 @@
 import { RequestBody } from '../../claude/request/request-body.ts';
 import { DEPLOYMENT, type Scope } from '../../gate/identity/identity.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
+import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
 import { type AccountRequest, callAccount } from '../../money/contracts/call-account.ts';
@@ -13,14 +13,7 @@ import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
 import { tooLargeToSend } from '../../talk/history/next-request.ts';
 import { type RetainedAgent, type RetainedPrefix, refOf } from '../../talk/storage/rows.ts';
 import type { LaidBody } from '../../talk/turn/turn-context.ts';
-import {
-  findExactly,
-  refuseWithdrawn,
-  requireStored,
-  type StoredPlace,
-  unknownVersion,
-  withdrawn,
-} from '../versions/find-stored.ts';
+import { findExactly, refuseWithdrawn, requireStored, type StoredPlace, withdrawn } from '../versions/find-stored.ts';
 import { parseRef } from '../versions/version-ref.ts';
 import { expand } from './prefix.ts';
 import { PREFIXES } from './prefix-kind.ts';
@@ -57,7 +50,11 @@ export async function retainPrefix(
   const isRetained = await callAccount(storedPlaceOf(context, owner), (object) =>
     object.retainVersion(version, holder),
   );
-  if (!isRetained) throw unknownVersion(PREFIXES, `${name}@${hash}`);
+  if (!isRetained) {
+    throw notFound(
+      `The prefix ${name}@${hash} is not stored here: it never was, or it was deleted or withdrawn. Restore it from a backup, or store it again with PUT ${PREFIXES.path}/${name}.`,
+    );
+  }
   return { owner, name, hash, holder };
 }
 

@@ -19,6 +19,7 @@ import {
   type StoredKind,
   type StoredReader,
   unknownVersion,
+  withdrawn,
 } from './find-stored.ts';
 import { type Found, kvUnavailable, type VersionPlace, versionHashOf } from './kv-copies.ts';
 import { isVersionedName, NAME_RULE, parseRef } from './version-ref.ts';
@@ -226,7 +227,7 @@ async function versionOf<T>(
  * @param ref the name or the version, for the 404
  * @throws ApiError 400 if there is no room, or a version is current; 404 for an unknown one, 503 while KV accepts nothing
  */
-async function publish<T>(
+export async function publish<T>(
   c: Context<AppEnv>,
   stored: StoredKind<T>,
   place: VersionPlace,
@@ -239,6 +240,8 @@ async function publish<T>(
     case 'stored':
       if (!answer.published) throw kvUnavailable();
       return memory.believe(place, answer.pointer);
+    case 'withdrawn':
+      throw withdrawn(stored.kind, ref);
     case 'unknown':
       throw unknownVersion(stored, ref);
     case 'current':

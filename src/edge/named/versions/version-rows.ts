@@ -59,10 +59,28 @@ export class Versions {
    *
    * @param mostBytes what all versions may have together
    */
-  put({ bytes, description, pinned, ...id }: NewVersion, now: number, mostBytes: number): Outcome {
-    const { kind, name, hash } = id;
-    const known = this.#state(id);
-    if (!this.#canPin(id, pinned)) return 'unknown';
+  put({ pinned, ...version }: NewVersion, now: number, mostBytes: number): Outcome {
+    if (!this.#canPin(version, pinned)) return 'unknown';
+    return this.#keep(version, now, mostBytes, () => this.#point(version, now, pinned));
+  }
+
+  /**
+   * Stores a version of a backup. A name that is here stays where it points, and what was withdrawn stays withdrawn.
+   *
+   * @param isCurrent whether a name that is not here points to it
+   */
+  restore(version: NewVersion, now: number, mostBytes: number, isCurrent: boolean): Outcome {
+    const { hash, withdrawn } = this.pointer(version.kind, version.name);
+    if (withdrawn.includes(version.hash)) return 'withdrawn';
+    return this.#keep(version, now, mostBytes, () => {
+      if (isCurrent && hash === '') this.#point(version, now);
+    });
+  }
+
+  /** Stores what is not there yet, and changes its name in the same transaction. */
+  #keep(version: NewVersion, now: number, mostBytes: number, point: () => void): Outcome {
+    const { kind, name, hash, bytes, description } = version;
+    const known = this.#state(version);
     if (known === undefined && (this.bytes + bytes.length > mostBytes || this.#isFull(kind, name))) return 'full';
     this.#bytes = undefined;
     this.#tables.together(() => {
@@ -73,8 +91,8 @@ export class Versions {
           const piece = bytes.slice(n * VERSION_PIECE_BYTES, (n + 1) * VERSION_PIECE_BYTES).buffer;
           this.#tables.insert('version_pieces', { kind, name, hash, n, bytes: piece });
         }
-      } else if (known === 'doomed') this.#setState(id, 'new');
-      this.#point(id, now, pinned);
+      } else if (known === 'doomed') this.#setState(version, 'new');
+      point();
     });
     return 'stored';
   }

@@ -12,6 +12,8 @@ import {
 import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
 import { accountBackup } from './account-backup.schema.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';
+import { VERSION_BACKUP_ROUTES } from './version-backup.route.ts';
+import { restoredVersion, versionBackup } from './version-backup.schema.ts';
 
 const backup = {
   type: 'account_backup',
@@ -95,10 +97,52 @@ export const conversationBackups: Resource = {
       operation: 'restoreConversation',
       summary: 'Make a conversation from a backup',
       description:
-        'All of it, or nothing. The prefix that it holds must be stored first. It is new here: its retention begins now. One that is there already is a 409.',
+        'All of it, or nothing. The version of the prefix that it holds must be there first. It is new here: its retention begins now. One that is there already is a 409.',
       body: backupContent,
       answers: { 201: conversationAnswer('The conversation, whose next message is answered.') },
       errors: [409, 503],
+    },
+  }),
+};
+
+const version = 'support@79259777f7554d9e1cc358d62a7878bb';
+const versionExample = {
+  type: 'version_backup',
+  kind: 'prefix',
+  account: null,
+  version,
+  current: false,
+  content: { tools: [], system: [{ type: 'text', text: 'Be kind.' }], messages: [], cache_ttl: '5m' },
+};
+const versionSchema = z.withMeta(versionBackup, { id: 'VersionBackup' });
+
+export const versionBackups: Resource = {
+  tag: 'Prefixes',
+  parameters: {
+    kind: { description: '`prefix`, `classifier` or `agent`.', example: 'prefix' },
+    version: { description: 'A version: name@version. Reading takes a name too.', example: version },
+  },
+  errors: [503],
+  routes: words(VERSION_BACKUP_ROUTES, {
+    'GET /versions/:kind/:version/backup': {
+      operation: 'backUpVersion',
+      summary: 'Read a version of anybody’s prefix, classifier or agent',
+      description: 'As it is stored, with what is secret in it. What was withdrawn is a 409.',
+      answer: jsonAnswer('The backup.', versionSchema, versionExample),
+      errors: [409],
+    },
+    'PUT /versions/:kind/:version/backup': {
+      operation: 'restoreVersion',
+      summary: 'Store a version by its hash',
+      description:
+        'A name that is here stays where it points. May be repeated. What was withdrawn here is a 409, and content of another hash a 400.',
+      body: { schema: versionSchema, example: versionExample },
+      answer: jsonAnswer('It is here.', z.withMeta(restoredVersion, { id: 'RestoredVersion' }), {
+        type: 'version_restored',
+        kind: 'prefix',
+        version,
+      }),
+      errors: [409],
     },
   }),
 };

@@ -7,6 +7,7 @@ import { transferRoom } from '../transfer/room.ts';
 import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
 import { accountBackupPart } from './account-backup.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';
+import { VERSION_BACKUP_ROUTES } from './version-backup.route.ts';
 
 /** What backups have in a conversation's object. */
 const backupPart: ConversationPart = { methods: { lines: linesOf } };
@@ -23,7 +24,7 @@ function linesOf({ context, profile }: OpenConversation): Result<ReadableStream<
 export const backupRoom: Room = {
   name: 'backup',
   needs: [transferRoom],
-  routes: [...ACCOUNT_BACKUP_ROUTES, ...CONVERSATION_BACKUP_ROUTES],
+  routes: [...ACCOUNT_BACKUP_ROUTES, ...CONVERSATION_BACKUP_ROUTES, ...VERSION_BACKUP_ROUTES],
   account: accountBackupPart,
   conversation: backupPart,
 };

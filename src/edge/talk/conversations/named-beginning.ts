@@ -115,7 +115,7 @@ export const AGENT_KIND = singleSeam<AgentKind>()('agents');
 const plugged = ofRooms(() => pluggedOne(AGENT_KIND));
 
 /** @returns how agents are stored. @throws ApiError 409 that names the room which this edge does not have */
-function agentKind(): AgentKind {
+export function agentKind(): AgentKind {
   const kind = plugged();
   if (!kind) throw lacksRoom('agents', 'This is for an agent to answer');
   return kind;

@@ -1,0 +1,70 @@
+import type { Context } from 'hono';
+import { type AppEnv, objectOf } from '../../gate/auth/context.ts';
+import { route } from '../../gate/auth/route.ts';
+import { DEPLOYMENT, isAccount } from '../../gate/identity/identity.ts';
+import { decoder, encoder } from '../../kit/http/bytes.ts';
+import { invalidRequest, notFound } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { memberTexts } from '../../kit/json/edit.ts';
+import { readJson } from '../../money/admission/read-body.ts';
+import { CLASSIFIERS } from '../../named/classify/task/classifier.ts';
+import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
+import { refuseWithdrawn, type StoredKind } from '../../named/versions/find-stored.ts';
+import { versionHashOf } from '../../named/versions/kv-copies.ts';
+import { publish, readerOf } from '../../named/versions/named-routes.ts';
+import { parseRef } from '../../named/versions/version-ref.ts';
+import { agentKind } from '../../talk/conversations/named-beginning.ts';
+import { versionBackup, versionOwner } from './version-backup.schema.ts';
+
+/** The routes by which an admin moves versions of stored things, of any owner, to another deployment. */
+export const VERSION_BACKUP_ROUTES = [
+  route('GET /versions/:kind/:version/backup', { needs: 'admin', query: versionOwner }, async (c, { query }) => {
+    const { account = null } = validate(query, c.req.query());
+    const stored = kindAsked(c);
+    const { kind } = stored;
+    const ref = c.req.param('version');
+    const object = objectOf(c, ownerOf(account));
+    const { name = '', hash: asked } = parseRef(ref) ?? {};
+    const current = (await object((one) => one.storedName(kind, name)))?.hash;
+    const hash = asked ?? current ?? '';
+    const bytes = await object((one) => one.readVersion({ kind, name, hash }, true));
+    if (!bytes) {
+      await refuseWithdrawn(stored, readerOf(c), { owner: ownerOf(account), name, hash });
+      throw notFound(`There is no ${kind} ${ref} here: it was never stored, or it was deleted.`);
+    }
+    const head = { type: 'version_backup', kind, account, version: `${name}@${hash}`, current: current === hash };
+    const text = `${JSON.stringify(head).slice(0, -1)},"content":${decoder.decode(bytes)}}`;
+    return c.body(text, 200, { 'content-type': 'application/json' });
+  }),
+  route('PUT /versions/:kind/:version/backup', { needs: 'admin', body: versionBackup }, async (c, { body }) => {
+    const stored = kindAsked(c);
+    const { json, bytes: sent } = await readJson(c);
+    const { account, version, current, content, kind } = validate(body, json);
+    if (kind !== stored.kind || version !== c.req.param('version'))
+      throw invalidRequest(`version: this is a backup of the ${kind} ${version}. Send it to its own version.`);
+    const { name = '', hash = '' } = parseRef(version) ?? {};
+    const bytes = encoder.encode(memberTexts(decoder.decode(sent)).get('content'));
+    if ((await versionHashOf(bytes)) !== hash)
+      throw invalidRequest('content: it is not what this version was stored with. Send what GET has given, unchanged.');
+    const owner = ownerOf(account);
+    const description = typeof content.description === 'string' ? content.description : null;
+    const restored = { kind, name, hash, bytes, description };
+    await publish(c, stored, { kind, owner, name }, version, (object) => object.restoreVersion(restored, current));
+    return c.json({ type: 'version_restored', kind, version });
+  }),
+];
+
+/** @throws ApiError 404 for what has no versions, 409 for agents where their room is not */
+function kindAsked(c: Context<AppEnv>): StoredKind<unknown> {
+  const kind = c.req.param('kind');
+  if (kind === 'agent') return agentKind() as StoredKind<unknown>;
+  if (kind === PREFIXES.kind) return PREFIXES as StoredKind<unknown>;
+  if (kind === CLASSIFIERS.kind) return CLASSIFIERS as StoredKind<unknown>;
+  throw notFound('Versions are of the kinds prefix, classifier and agent.');
+}
+
+/** @throws ApiError 404 for what can be no account */
+function ownerOf(account: string | null): string {
+  if (account !== null && !isAccount(account)) throw notFound('There is no such account.');
+  return account ?? DEPLOYMENT;
+}

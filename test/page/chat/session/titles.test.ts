@@ -1,0 +1,13 @@
+import { expect, test, vi } from 'vitest';
+import { titleOf } from '../../../../src/page/chat/session/titles.ts';
+
+// The page's client needs a browser.
+vi.mock('../../../../src/page/edge/client.ts', () => ({ edge: () => ({}) }));
+
+test('a title is the first message in one line: its room cuts it, and not a count of characters', () => {
+  const long =
+    'Which of these two gates opens first when the water in the basin is higher than in the river beside it?';
+  expect(titleOf(`${long}\n\n`)).toBe(long);
+  expect(titleOf('a'.repeat(1_000)).length).toBeLessThan(300);
+  expect(titleOf([{ type: 'image' } as never])).toBe('Files');
+});

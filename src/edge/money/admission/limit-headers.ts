@@ -3,7 +3,14 @@ import { toUsd } from '../../claude/pricing/cost.ts';
 import { ApiError, comeAgain, DO_NOT_RETRY, type ErrorType, finalError } from '../../kit/http/errors.ts';
 import { isShared } from '../budget/purses.ts';
 import { NEVER, PERIODS, type Period } from '../budget/windows.ts';
-import type { LimitOwner, LoweredBy, QuotaStatus, RateStatus, Refusal, StorageRefusal } from '../contracts/admission.ts';
+import type {
+  LimitOwner,
+  LoweredBy,
+  QuotaStatus,
+  RateStatus,
+  Refusal,
+  StorageRefusal,
+} from '../contracts/admission.ts';
 
 const PERIOD_NAMES: Record<Period, string> = {
   hour: 'hourly',

@@ -193,8 +193,7 @@ export function decide(
   const lowered = Math.min(asked, Math.max(atLeast, affordable));
   const isWorthIt = (asked - lowered) * worstCase.outputPrice * WORTH_LOWERING >= whole;
   let maxTokens = isWorthIt || whole > free ? lowered : asked;
-  // Of what fits as a whole, only the share was too small.
-  let loweredBy = maxTokens < asked ? tightest(purses, own, maxTokens > affordable ? 1 : parts) : undefined;
+  let loweredBy = maxTokens < asked ? tightest(purses, own, parts) : undefined;
   if (rules.output !== undefined) {
     const rest = level(fullAt.output, rules.output, time) - budget.heldOutput;
     if (rest < least) {
@@ -209,7 +208,14 @@ export function decide(
     }
   }
   const nanodollars = worstCase.inputCost + maxTokens * worstCase.outputPrice;
-  return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens, ...(loweredBy && { loweredBy }) };
+  return {
+    kind: 'admitted',
+    nanodollars,
+    inputTokens,
+    outputTokens: maxTokens,
+    maxTokens,
+    ...(loweredBy && { loweredBy }),
+  };
 }
 
 /**

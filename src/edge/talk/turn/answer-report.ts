@@ -73,7 +73,8 @@ export function outcomeOfAnswer(
   const whole = how.kind === 'complete' && builder.told.hasOutput && completeReport(builder, bytes);
   const report = whole && isFinal(whole) ? whole : partialReport(how, { shown: log.text, rest, bytes, times: times() });
   // If there are several upstreams: the name of the one that answered, or was tried last.
-  const upstream = progress.upstream ?? row.grant?.upstream;
+  const { upstream = row.grant?.upstream } = progress;
+  const { loweredBy } = row.grant ?? {};
   return {
     ...report,
     completed: how.kind === 'complete',
@@ -85,6 +86,7 @@ export function outcomeOfAnswer(
     stopped: how.kind === 'stopped' || undefined,
     upstream_request_id: turn.upstreamRequestId,
     ...(upstream === undefined ? {} : { upstream }),
+    ...(loweredBy && { lowered_by: loweredBy }),
     ttft_ms: Math.max(0, (firstByteAt ?? row.beganAt) - row.beganAt),
     after_first_ms: Math.max(0, now - (firstByteAt ?? now)),
   };

@@ -7,6 +7,7 @@ import {
   conversationReport,
   conversationRow,
   messageRow,
+  turnReport,
 } from '../../../../src/edge/talk/conversations/conversations-answers.schema.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
 import { bindings, simulate, storedLog } from '../../../support/conversations.ts';
@@ -158,6 +159,37 @@ describe('what is turned away', () => {
     const lowered = Number(response.headers.get('sluice-max-tokens'));
     expect(lowered).toBeGreaterThan(10);
     expect(lowered).toBeLessThan(100_000);
+  });
+
+  describe('whose limit has cut an answer off is kept with its turn, also where its object is restarted', () => {
+    const long = 'word '.repeat(2_000);
+    const cut = async (id: string, more: object = {}, thrice = false) => {
+      const response = await app.post('/messages', ask(long, { conversation: id, max_tokens: 100_000, ...more }));
+      expect(response.status, await response.clone().text()).toBe(200);
+      await response.text();
+      await app.settled();
+      if (thrice) await abortAllDurableObjects();
+      const rows = (await json(await app.fetch(`/conversations/${id}/messages`))).data;
+      expect(rows.map((row) => messageRow.parse(row))).toHaveLength(2);
+      const turn = response.headers.get('sluice-turn');
+      const { steps } = turnReport.parse(await json(await app.fetch(`/conversations/${id}/turns/${turn}`)));
+      const { 'sluice-lowered-by': said = null } = Object.fromEntries(response.headers);
+      return { said, logged: app.log.at(-1)?.lowered_by, row: rows.at(-1), step: steps.at(-1) };
+    };
+
+    test.each([
+      [true, false],
+      [false, false],
+      [true, true],
+      [false, true],
+    ])('stream: %s; restarted: %s', async (stream, restarts) => {
+      await limited({ usd_total: 0.002, min_output_tokens: 10 });
+      const { said, row, step } = await cut('c1', { stream }, restarts);
+      const lowered_by = { by: 'account', limit: 'usd_total', resets_at: null };
+      expect(said).toBe('account; limit=usd_total');
+      expect(row).toMatchObject({ stop_reason: 'max_tokens', lowered_by });
+      expect(step).toMatchObject({ stop_reason: 'max_tokens', lowered_by });
+    });
   });
 
   test.each([

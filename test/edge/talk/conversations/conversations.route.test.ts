@@ -162,20 +162,19 @@ describe('what is turned away', () => {
   });
 
   describe('whose limit has cut an answer off is kept with its turn, also where its object is restarted', () => {
-    const long = 'word '.repeat(2_000);
-    const cut = async (id: string, more: object = {}, thrice = false) => {
-      const response = await app.post('/messages', ask(long, { conversation: id, max_tokens: 100_000, ...more }));
-      expect(response.status, await response.clone().text()).toBe(200);
+    const asked = async (more: object, restarts = false) => {
+      const response = await app.post('/messages', ask('Hi', { conversation: 'c1', ...more }));
+      expect(response.status).toBe(200);
       await response.text();
       await app.settled();
-      if (thrice) await abortAllDurableObjects();
-      const rows = (await json(await app.fetch(`/conversations/${id}/messages`))).data;
-      expect(rows.map((row) => messageRow.parse(row))).toHaveLength(2);
+      if (restarts) await abortAllDurableObjects();
+      const { data } = await json(await app.fetch('/conversations/c1/messages'));
       const turn = response.headers.get('sluice-turn');
-      const { steps } = turnReport.parse(await json(await app.fetch(`/conversations/${id}/turns/${turn}`)));
-      const { 'sluice-lowered-by': said = null } = Object.fromEntries(response.headers);
-      return { said, logged: app.log.at(-1)?.lowered_by, row: rows.at(-1), step: steps.at(-1) };
+      const { steps } = turnReport.parse(await json(await app.fetch(`/conversations/c1/turns/${turn}`)));
+      const [message, step] = [messageRow.parse(data.at(-1)), steps.at(-1)];
+      return { said: response.headers.get('sluice-lowered-by'), message, step };
     };
+    const lowered_by = { by: 'account', limit: 'usd_total', resets_at: null };
 
     test.each([
       [true, false],
@@ -183,12 +182,29 @@ describe('what is turned away', () => {
       [true, true],
       [false, true],
     ])('stream: %s; restarted: %s', async (stream, restarts) => {
-      await limited({ usd_total: 0.002, min_output_tokens: 10 });
-      const { said, row, step } = await cut('c1', { stream }, restarts);
-      const lowered_by = { by: 'account', limit: 'usd_total', resets_at: null };
+      await limited({ usd_total: 0.001, min_output_tokens: 10 });
+      const { said, message, step } = await asked({ stream, max_tokens: 100_000 }, restarts);
       expect(said).toBe('account; limit=usd_total');
-      expect(row).toMatchObject({ stop_reason: 'max_tokens', lowered_by });
+      expect(app.log.findLast(({ lowered_by: by }) => by !== undefined)).toMatchObject({
+        status: 200,
+        lowered_by: said,
+      });
+      expect(message).toMatchObject({ stop_reason: 'max_tokens', lowered_by });
       expect(step).toMatchObject({ stop_reason: 'max_tokens', lowered_by });
+    });
+
+    test('not with one that ended by itself, nor with one that its caller has cut', async () => {
+      await limited({ usd_total: 0.1 });
+      const ended = await asked({ max_tokens: 100_000 });
+      expect(ended.said).toBe('account; limit=usd_total');
+      expect(ended.message).toMatchObject({ stop_reason: 'end_turn' });
+      expect(ended.message).not.toHaveProperty('lowered_by');
+      expect(ended.step).toMatchObject({ lowered_by });
+      await limited({});
+      const cut = await asked({ max_tokens: 10 });
+      expect(cut.said).toBeNull();
+      expect(cut.message).toMatchObject({ stop_reason: 'max_tokens' });
+      for (const one of [cut.message, cut.step]) expect(one).not.toHaveProperty('lowered_by');
     });
   });
 

@@ -1,6 +1,5 @@
 /** How a request ended at the upstream: what it is settled by. */
 
-import type { LoweredBy } from '../money/contracts/admission.ts';
 import type { SendProgress } from './send-request.ts';
 import type { StreamEnding } from './stream.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
@@ -26,8 +25,6 @@ export interface RequestOutcome extends Report {
   after_first_ms?: number;
   /** For an answer that did not end by itself: the output tokens that it was settled at. */
   estimated_output?: number | undefined;
-  /** Of a turn: whose limit has lowered its `max_tokens`; absent if none has, and in what 0.1 stored. */
-  lowered_by?: LoweredBy;
   /** What was written in the open; absent if somebody may have made the upstream wait, so that it seemed slower than it is. */
   written?: OpenOutput | undefined;
 }

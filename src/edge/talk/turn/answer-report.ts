@@ -1,12 +1,11 @@
 /** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
-import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { SendProgress } from '../../claude/send-request.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import { fallbacksIn, nothingSeen, type Report, reportOf, type Seen } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import type { TurnRow } from '../storage/rows.ts';
+import type { OutcomeOfTurn, TurnRow } from '../storage/rows.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
@@ -68,7 +67,7 @@ export function outcomeOfAnswer(
   now: number,
   turn: AnsweredTurn,
   { rest, bytes, times }: { rest: string; bytes: number; times: () => TimesOfAnswer },
-): RequestOutcome {
+): OutcomeOfTurn {
   const { builder, log, progress, row, firstByteAt } = turn;
   const whole = how.kind === 'complete' && builder.told.hasOutput && completeReport(builder, bytes);
   const report = whole && isFinal(whole) ? whole : partialReport(how, { shown: log.text, rest, bytes, times: times() });

@@ -186,6 +186,7 @@ const identifyIn = (app: AppChoices) =>
     if (!headers.has('request-id')) headers.set('request-id', requestId);
     entry.line.status = status;
     if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];
+    else entry.line.lowered_by = headers.get('sluice-lowered-by') ?? undefined;
     entry.end();
   });
 

@@ -229,6 +229,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     const title = `A weir ${'of which the title is as long as its room '.repeat(8)}`.trim();
     await server.client.conversations.create({ id: 'found-by-key', title });
     await server.inPage(async ({ page }) => {
+      await page.getByText('Your own edge in front of Claude.').waitFor();
       await page.keyboard.press('ControlOrMeta+K');
       const field = page.getByRole('searchbox', { name: 'A view or a conversation' });
       await expect.poll(() => field.evaluate((element) => element === document.activeElement)).toBe(true);

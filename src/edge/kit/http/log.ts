@@ -26,6 +26,8 @@ export interface LogLine {
   cost_usd?: number | undefined;
   ttft_ms?: number | undefined;
   ms?: number | undefined;
+  /** Whose limit has lowered `max_tokens`, as the header `sluice-lowered-by` says it. */
+  lowered_by?: string | undefined;
   limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'run' | 'upstream' | null | undefined;
   'gen_ai.request.model'?: string | undefined;
   'gen_ai.provider.name'?: string | undefined;

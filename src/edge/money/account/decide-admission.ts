@@ -300,7 +300,7 @@ function admitHeld(
   return {
     outcome: 'admitted',
     hold: hold.nanodollars,
-    ...(isLowered && { maxTokens: hold.maxTokens }),
+    ...(isLowered && { maxTokens: hold.maxTokens, ...(hold.loweredBy && { loweredBy: hold.loweredBy }) }),
     ...(inUsd && { inUsd }),
     ...fallbacksOf(state),
     standing,

@@ -4,7 +4,7 @@ import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
 import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
 import { askForModel, ModelChoice } from './ask-for-model.ts';
-import { quotaHeaders } from './limit-headers.ts';
+import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
 import { grantOf, requestMeterOf } from './request-meter.ts';
 
@@ -52,7 +52,6 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     ...(earlier > 0 ? { earlier } : {}),
     startedAt,
   };
-  const lowered = admitted.maxTokens;
   const next = () => {
     // The request object itself is changed, not copied, so that `release` frees the body for every try.
     request.requestId = tryId(request.requestId, number + 1);
@@ -64,11 +63,11 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     grant,
     isKept,
     inUsd: admitted.inUsd === true,
-    maxTokens: lowered,
+    maxTokens: admitted.maxTokens,
     changes: choice.changes,
     headers: {
       ...quotaHeaders(admitted.standing),
-      ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
+      ...loweredHeaders(admitted),
       ...(choice.from === undefined ? {} : { 'sluice-fallback-from': choice.from }),
     },
     again: (later) => {

@@ -6,6 +6,7 @@ import type { Terms } from '../../claude/pricing/hold-terms.ts';
 import type { ModelTable } from '../../claude/pricing/models.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
 import { nothingSeen } from '../../claude/usage/usage-report.ts';
+import type { LoweredBy } from '../contracts/admission.ts';
 import type { Settlement, Tokens } from '../contracts/settlement.ts';
 import { interruptedCost } from './interrupted-cost.ts';
 
@@ -26,6 +27,8 @@ export interface StoredGrant {
   hold: Nanodollars;
   /** What `max_tokens` was lowered to. */
   lowered: number | undefined;
+  /** Whose limit has lowered it. A grant that the account keeps does not say it. */
+  loweredBy?: LoweredBy;
   /** The most output tokens, if one step of one model writes all of them. */
   mostOutput?: number | undefined;
   /** Every model that may be billed, each with all of its names. */

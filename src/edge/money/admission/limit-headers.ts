@@ -3,7 +3,14 @@ import { toUsd } from '../../claude/pricing/cost.ts';
 import { ApiError, comeAgain, DO_NOT_RETRY, type ErrorType, finalError } from '../../kit/http/errors.ts';
 import { isShared } from '../budget/purses.ts';
 import { NEVER, PERIODS, type Period } from '../budget/windows.ts';
-import type { LimitOwner, QuotaStatus, RateStatus, Refusal, StorageRefusal } from '../contracts/admission.ts';
+import type {
+  LimitOwner,
+  LoweredBy,
+  QuotaStatus,
+  RateStatus,
+  Refusal,
+  StorageRefusal,
+} from '../contracts/admission.ts';
 
 const PERIOD_NAMES: Record<Period, string> = {
   hour: 'hourly',
@@ -40,6 +47,21 @@ const NOT_COUNTED = ' The upstream could not count this prompt, so the most that
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
 export function quotaHeaders(quota: QuotaStatus): Record<string, string> {
   return { ...bucketHeaders(quota), ...spendHeaders(quota) };
+}
+
+/** @returns what an answer says of a lowered `max_tokens`: to what, and by whose limit, which is free again at `resets` */
+export function loweredHeaders({
+  maxTokens,
+  loweredBy,
+}: {
+  maxTokens?: number;
+  loweredBy?: LoweredBy;
+}): Record<string, string> {
+  if (maxTokens === undefined) return {};
+  const told = { 'sluice-max-tokens': String(maxTokens) };
+  if (!loweredBy) return told;
+  const { by, limit, resets_at: resets } = loweredBy;
+  return { ...told, 'sluice-lowered-by': `${by}; limit=${limit}${resets === null ? '' : `; resets=${resets}`}` };
 }
 
 /**

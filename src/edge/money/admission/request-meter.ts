@@ -53,17 +53,20 @@ export function tellOfKeys(place: TellingPlace, upstream: Upstream): void {
   }
 }
 
+type Granted = 'hold' | 'maxTokens' | 'loweredBy';
+
 /** @returns the part of an admission that must be stored, so that the request can be settled later. */
 export function grantOf(
   worstCase: WorstCase,
   terms: Terms,
-  { hold, maxTokens }: Pick<Extract<AdmissionDecision, { outcome: 'admitted' }>, 'hold' | 'maxTokens'>,
+  { hold, maxTokens, loweredBy }: Pick<Extract<AdmissionDecision, { outcome: 'admitted' }>, Granted>,
   { CANCEL_STOPS }: Settings,
 ): StoredGrant {
   const isOne = terms.steps === 'one' && worstCase.models.length === 1;
   return {
     hold,
     lowered: maxTokens,
+    ...(loweredBy && { loweredBy }),
     mostOutput: isOne ? (maxTokens ?? worstCase.outputTokens) : undefined,
     models: worstCase.models,
     cancelStops: doesStop(CANCEL_STOPS, terms.streams),

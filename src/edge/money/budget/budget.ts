@@ -10,9 +10,9 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { undated } from '../../claude/pricing/models.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
-import type { Refusal } from '../contracts/admission.ts';
+import type { LoweredBy, Refusal } from '../contracts/admission.ts';
 import { capacity, level, take } from './bucket.ts';
-import { freeIn, isShared, type Purse, pursesOf } from './purses.ts';
+import { freeIn, isShared, leftIn, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { advance, type Budget } from './state.ts';
@@ -25,6 +25,8 @@ interface Admitted {
   inputTokens: number;
   outputTokens: number;
   maxTokens: number;
+  /** Whose limit has lowered `max_tokens`; absent if none has. */
+  loweredBy?: LoweredBy;
 }
 
 /** `behind`: it would have to pass those who wait, and needs more than it may hold then. */
@@ -159,7 +161,8 @@ export function decide(
   // A request gets half of what is free, so that the next one finds room, too. If it must not be lowered, it may take all.
   const all = [...purses, ...own];
   const free = Math.min(freeIn(all), room ?? CEILING);
-  const share = Math.min(Math.floor(freeIn(purses) / (rules.clamp ? 2 : 1)), freeIn(own), free);
+  const parts = rules.clamp ? 2 : 1;
+  const share = Math.min(Math.floor(freeIn(purses) / parts), freeIn(own), free);
   const affordable = affordableOutput(share, worstCase);
   let atLeast = least;
   if (typical && affordable < asked) {
@@ -190,15 +193,47 @@ export function decide(
   const lowered = Math.min(asked, Math.max(atLeast, affordable));
   const isWorthIt = (asked - lowered) * worstCase.outputPrice * WORTH_LOWERING >= whole;
   let maxTokens = isWorthIt || whole > free ? lowered : asked;
+  let loweredBy = maxTokens < asked ? tightest(purses, own, parts) : undefined;
   if (rules.output !== undefined) {
     const rest = level(fullAt.output, rules.output, time) - budget.heldOutput;
     if (rest < least) {
       return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, budget.heldOutput);
     }
-    maxTokens = Math.min(maxTokens, rules.clamp ? Math.max(least, Math.floor(rest / 2)) : rest);
+    const most = rules.clamp ? Math.max(least, Math.floor(rest / 2)) : rest;
+    if (most < maxTokens) {
+      maxTokens = most;
+      // A bucket that is full will not be fuller.
+      const resetsAt = fullAt.output > time ? fullAt.output : NEVER;
+      loweredBy = { by: 'account', limit: 'output_tokens_per_minute', resets_at: resetTime(resetsAt) };
+    }
   }
   const nanodollars = worstCase.inputCost + maxTokens * worstCase.outputPrice;
-  return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
+  return {
+    kind: 'admitted',
+    nanodollars,
+    inputTokens,
+    outputTokens: maxTokens,
+    maxTokens,
+    ...(loweredBy && { loweredBy }),
+  };
+}
+
+/**
+ * @param own the limit of the request itself, of which it may have all
+ * @param parts into how many parts the purses of those who pay are divided, of which it may have one
+ * @returns the limit that leaves it the least; of several, the one that does so for the longest time
+ */
+function tightest(purses: readonly Purse[], own: readonly Purse[], parts: number): LoweredBy | undefined {
+  const all = [
+    ...purses.map((purse) => ({ purse, free: Math.floor(leftIn(purse) / parts) })),
+    ...own.map((purse) => ({ purse, free: leftIn(purse) })),
+  ];
+  const [first] = all.sort((one, other) => one.free - other.free || other.purse.end - one.purse.end);
+  return first && { by: first.purse.by, limit: first.purse.name, resets_at: resetTime(first.purse.end) };
+}
+
+function resetTime(end: number): string | null {
+  return end >= NEVER ? null : new Date(end).toISOString();
 }
 
 /** @returns the cost of the shortest useful answer to a request, and the most that it can cost; nanodollars. */
@@ -236,35 +271,39 @@ export function isAllowed(names: readonly string[], allowed: readonly string[]):
 
 /** @returns the end of a sentence that says what helps if a request needs more than the whole smallest limit. */
 function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[], least: number): string {
-  const { served, because } = worstCase;
+  const { served, because, inputCost, outputPrice } = worstCase;
   const limit = Math.min(...purses.map(({ most }) => most));
   if (limit === 0) return 'which is 0: its administrator can raise it';
-  if (served) {
-    const { useCost, estimatedUseCost, useOutputPrice, uses, tool } = served;
-    const perUse = (rules.estimatesServed ? estimatedUseCost : useCost) + least * useOutputPrice;
-    const without = worstCase.inputCost + least * worstCase.outputPrice - uses * perUse;
-    const fitting = Math.min(uses - 1, Math.floor((limit - without) / perUse));
-    const estimated = served.inputCost + least * worstCase.outputPrice;
+  const { uses = 0, useOutputPrice = 0 } = served ?? {};
+  const useCost = (rules.estimatesServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
+  const perUse = useCost + least * useOutputPrice;
+  // What is blamed is the largest part of the cost.
+  const input = inputCost - uses * useCost;
+  const output = least * (outputPrice - uses * useOutputPrice);
+  if (served && uses * perUse >= Math.max(input, output)) {
+    const fitting = Math.min(uses - 1, Math.floor((limit - input - output) / perUse));
+    const estimated = served.inputCost + least * outputPrice;
     const help = [
       ...(served.single && fitting > 0 ? [`max_uses ${fitting} would fit`] : []),
       ...(!rules.estimatesServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
     ];
-    return `because of ${tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
+    return `because of ${served.tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
   }
-  if (because !== undefined) return `because of ${because}, whose size is not known: send its content in the request`;
-  if (worstCase.inputCost < least * worstCase.outputPrice) {
-    if (rules.clamp && rules.leastOutput === undefined && leastUseful(worstCase, rules) > TEXT_TOKENS) {
-      const isAll = least === worstCase.outputTokens;
-      const what = isAll
-        ? `max_tokens (${least}), which is not lowered`
-        : `the shortest answer with room for text (${least} tokens)`;
-      return `because of ${what}, as the model may think: switch thinking off, ask for a lower effort, use a cheaper model, or have min_output_tokens set`;
-    }
-    return rules.clamp
-      ? `because of the shortest answer that counts (${least} tokens): use a cheaper model, or have min_output_tokens lowered`
-      : `because of max_tokens (${least}): lower it, or use a cheaper model`;
+  if (input >= output) {
+    return because === undefined
+      ? 'because of its length: send a shorter one, or use a cheaper model'
+      : `because of ${because}, whose size is not known: send its content in the request`;
   }
-  return 'because of its length: send a shorter one, or use a cheaper model';
+  if (rules.clamp && rules.leastOutput === undefined && leastUseful(worstCase, rules) > TEXT_TOKENS) {
+    const isAll = least === worstCase.outputTokens;
+    const what = isAll
+      ? `max_tokens (${least}), which is not lowered`
+      : `the shortest answer with room for text (${least} tokens)`;
+    return `because of ${what}, as the model may think: switch thinking off, ask for a lower effort, use a cheaper model, or have min_output_tokens set`;
+  }
+  return rules.clamp
+    ? `because of the shortest answer that counts (${least} tokens): use a cheaper model, or have min_output_tokens lowered`
+    : `because of max_tokens (${least}): lower it, or use a cheaper model`;
 }
 
 /** @returns the `max_tokens` that a share of the free money pays for; negative if it does not even pay for the input. */

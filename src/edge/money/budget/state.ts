@@ -2,6 +2,7 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import type { LoweredBy } from '../contracts/admission.ts';
 import { take } from './bucket.ts';
 import type { Rules } from './rules.ts';
 import { byPeriod, PERIODS, type Period, type Span, spanAt } from './windows.ts';
@@ -20,6 +21,8 @@ export interface Hold {
   inputTokens: number;
   outputTokens: number;
   maxTokens: number;
+  /** Whose limit has lowered it; absent if none has, and after the object has woken. */
+  loweredBy?: LoweredBy | undefined;
   /** How far the request has come, as last reported. */
   stage: string;
   /** The group whose pool also pays; absent if there is none. */

@@ -89,6 +89,8 @@ export type AdmissionDecision =
       hold: Nanodollars;
       /** What `max_tokens` must be lowered to; absent if it may stay. */
       maxTokens?: number;
+      /** Whose limit has lowered it; absent if it may stay, and where that is not known any more. */
+      loweredBy?: LoweredBy;
       /** Whether a limit in USD holds: the account's own, the credential's, or a pool's. Absent if none does. */
       inUsd?: true;
       standing: QuotaStatus;
@@ -131,6 +133,15 @@ export interface Refusal {
 
 /** The owner of a limit: an account, the credential, a budget that several accounts share, or the run of a step. */
 export type LimitOwner = 'account' | 'token' | 'group' | 'deployment' | 'run';
+
+/** Whose limit has lowered `max_tokens`, and when it is free again: as answers say it. Of a shared budget it says no figure. */
+export interface LoweredBy {
+  by: LimitOwner;
+  /** The name of the limit, as its owner's limits have it. */
+  limit: string;
+  /** Null where it does not reset. */
+  resets_at: string | null;
+}
 
 /** The quota status: how much of each limit is used. Absent members have no limit. */
 export interface QuotaStatus {

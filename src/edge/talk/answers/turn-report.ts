@@ -55,6 +55,7 @@ function describeStep(transcript: Transcript, { seq, status, model, cost, outcom
     status: statusTold(status),
     model,
     stop_reason: outcome?.stop_reason ?? null,
+    ...withoutUndefined({ lowered_by: outcome?.lowered_by }),
     usage: outcome?.usage ? { ...outcome.usage } : null,
     cost_usd: toUsd(cost),
     ttft_ms: outcome?.ttft_ms ?? null,

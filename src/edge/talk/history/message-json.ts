@@ -44,11 +44,14 @@ export function contentOf({ text }: Pick<MessageRow, 'text'>): string {
 export function aroundContent(head: MessageHead): { before: string; after: string } {
   const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null, chosenBy } = head;
   const isAnswer = role === 'assistant' && outcome !== null;
+  const stopReason = isAnswer ? (paused === null ? outcome.stop_reason : 'pause_turn') : null;
+  const loweredBy = stopReason === 'max_tokens' ? outcome?.lowered_by : undefined;
   const chosen = isAnswer && chosenBy ? parseObject(chosenBy) : undefined;
   const before = objectText({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });
   const after = objectText({
     model: isAnswer ? JSON.stringify(model) : 'null',
-    stop_reason: isAnswer ? JSON.stringify(paused === null ? outcome.stop_reason : 'pause_turn') : 'null',
+    stop_reason: JSON.stringify(stopReason),
+    ...(loweredBy && { lowered_by: JSON.stringify(loweredBy) }),
     paused: JSON.stringify(paused),
     usage: isAnswer ? JSON.stringify(shownUsage(outcome)) : 'null',
     cost_usd: isAnswer ? String(toUsd(cost)) : 'null',

@@ -78,6 +78,7 @@ const message = z.withMeta(
 const headers = [
   'sluice-cost-usd',
   'sluice-max-tokens',
+  'sluice-lowered-by',
   'sluice-turn',
   'sluice-model-retires',
   'sluice-upstream',

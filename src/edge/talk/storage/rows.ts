@@ -5,6 +5,7 @@ import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts'
 import { type FormatName, readFormat } from '../../kit/objects/stored-format.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
+import type { LoweredBy } from '../../money/contracts/admission.ts';
 import type { ParentCall } from '../contracts/conversation.ts';
 import type { HistorySetting } from '../history/history.schema.ts';
 import type { ChosenBy } from './chosen-by.schema.ts';
@@ -108,6 +109,11 @@ export interface Profile {
 /** Milliseconds after its end in which a turn can still be resumed and attached to. After that a failed turn is forgotten. */
 export const GRACE_MS = 10 * 60_000;
 
+/** How a turn's request ended, and whose limit has lowered its `max_tokens`, if one has. Not in what 0.1 stored. */
+export interface OutcomeOfTurn extends RequestOutcome {
+  lowered_by?: LoweredBy;
+}
+
 /** A turn. Its members are the columns of its table. */
 export interface TurnRow {
   seq: number;
@@ -125,7 +131,7 @@ export interface TurnRow {
   sentAt: number | null;
   /** Until when the stored rows limit the cost of a turn that a crash interrupts. */
   coversUntil: number | null;
-  outcome: RequestOutcome | null;
+  outcome: OutcomeOfTurn | null;
   /** Whether nothing has to be settled any more. For complete steps the run's own row says it, for all of them together. */
   settled: boolean;
   cost: number;
@@ -230,7 +236,7 @@ export function turnOf(row: RawRow): TurnRow {
   if (!STATUSES.includes(turn.status)) throw new DamagedRow('the status of a turn');
   const json = {
     grant: storedJson<StoredGrant>('grant', grant),
-    outcome: storedJson<RequestOutcome>('outcome', outcome),
+    outcome: storedJson<OutcomeOfTurn>('outcome', outcome),
     request: typeof request === 'string' ? withoutSum('the request of a turn', request) : null,
   };
   return { ...turn, ...json, settled: settled === 1, follows: follows === 1 };
@@ -240,7 +246,7 @@ export function turnOf(row: RawRow): TurnRow {
 export function messageRowOf(row: RawRow, divided: (seq: number) => string): MessageRow {
   const message = membersOf(row) as unknown as MessageRow;
   const text = checked(`message ${message.id}`, message.text ?? divided(message.seq), row.sum);
-  return { ...message, text, outcome: storedJson<RequestOutcome>('outcome', row.outcome) };
+  return { ...message, text, outcome: storedJson<OutcomeOfTurn>('outcome', row.outcome) };
 }
 
 function storedJson<T>(name: FormatName, value: SqlStorageValue | undefined): T | null {

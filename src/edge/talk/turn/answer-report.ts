@@ -1,12 +1,11 @@
 /** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
-import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { SendProgress } from '../../claude/send-request.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import { fallbacksIn, nothingSeen, type Report, reportOf, type Seen } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import type { TurnRow } from '../storage/rows.ts';
+import type { OutcomeOfTurn, TurnRow } from '../storage/rows.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
@@ -68,12 +67,13 @@ export function outcomeOfAnswer(
   now: number,
   turn: AnsweredTurn,
   { rest, bytes, times }: { rest: string; bytes: number; times: () => TimesOfAnswer },
-): RequestOutcome {
+): OutcomeOfTurn {
   const { builder, log, progress, row, firstByteAt } = turn;
   const whole = how.kind === 'complete' && builder.told.hasOutput && completeReport(builder, bytes);
   const report = whole && isFinal(whole) ? whole : partialReport(how, { shown: log.text, rest, bytes, times: times() });
   // If there are several upstreams: the name of the one that answered, or was tried last.
-  const upstream = progress.upstream ?? row.grant?.upstream;
+  const { upstream = row.grant?.upstream } = progress;
+  const { loweredBy } = row.grant ?? {};
   return {
     ...report,
     completed: how.kind === 'complete',
@@ -85,6 +85,7 @@ export function outcomeOfAnswer(
     stopped: how.kind === 'stopped' || undefined,
     upstream_request_id: turn.upstreamRequestId,
     ...(upstream === undefined ? {} : { upstream }),
+    ...(loweredBy && { lowered_by: loweredBy }),
     ttft_ms: Math.max(0, (firstByteAt ?? row.beganAt) - row.beganAt),
     after_first_ms: Math.max(0, now - (firstByteAt ?? now)),
   };

@@ -1,13 +1,13 @@
 /** A run as far as its steps have come, and how its end is stored. */
 
-import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
+import { unanswered } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { ToldUsage } from '../../claude/usage/told-usage.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
-import type { TurnRow } from '../storage/rows.ts';
+import type { OutcomeOfTurn, TurnRow } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { turnsOfRun } from '../storage/turn-queries.ts';
@@ -24,7 +24,7 @@ export interface RunTurn extends RunningTurn {
   /** The usage of each step, as the API has reported it. */
   usages: Json[];
   /** The last step: its outcome, and its `message_delta`. */
-  last?: { outcome: RequestOutcome; delta: Json | undefined };
+  last?: { outcome: OutcomeOfTurn; delta: Json | undefined };
   /** Whether a step has become part of the history. */
   isCommitted?: boolean;
   /** Whether only its question is kept. */
@@ -50,7 +50,7 @@ export function storeEndOfRun(
   const { status, error, isStopped, ...paused } = end;
   const known = last?.outcome ?? unanswered({ sentAt: undefined }, now);
   const usage = new ToldUsage().take(summedUsage(usages));
-  const outcome: RequestOutcome = { ...known, usage: usages.length > 0 ? usage : known.usage };
+  const outcome: OutcomeOfTurn = { ...known, usage: usages.length > 0 ? usage : known.usage };
   const summary = { outcome, nanodollars: spent };
   // The settlements of steps in the history may still be on their way to the account.
   const settled = status === 'failed';

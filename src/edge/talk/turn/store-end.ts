@@ -1,9 +1,8 @@
 /** Stores the end of a turn: its answer, its row, and the conversation's profile. */
 
-import type { RequestOutcome } from '../../claude/outcome.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { Profile, TurnRow, TurnStatus } from '../storage/rows.ts';
+import type { OutcomeOfTurn, Profile, TurnRow, TurnStatus } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { repairPaused } from './turn-ending.ts';
@@ -11,7 +10,7 @@ import type { repairPaused } from './turn-ending.ts';
 /** What the end of a turn changes. */
 export interface PlannedEnd {
   complete: boolean;
-  outcome: RequestOutcome;
+  outcome: OutcomeOfTurn;
   /** The replayable blocks of the answer. */
   content: Json[];
   status: TurnStatus;

@@ -710,11 +710,27 @@ describe('a request that asks for more than is left', () => {
     const lowered = headers.get('sluice-max-tokens');
     expect(app.sent.at(-1)?.text).toBe(before + lowered + after);
     expect(Number(lowered)).toBeGreaterThan(4_000);
+    const midnight = new Date(Math.ceil((Date.now() + 1) / DAY) * DAY).toISOString();
+    const by = `account; limit=usd_per_day; resets=${midnight}`;
+    expect(headers.get('sluice-lowered-by')).toBe(by);
+    expect(headers.get('sluice-limited-by')).toBeNull();
+    expect(app.log.at(-1)).toMatchObject({ status: 200, lowered_by: by });
     const { max_tokens, hold_usd } = await row();
     expect(max_tokens).toBe(Number(lowered));
     expect(hold_usd).toBeLessThanOrEqual(0.025);
     // One token more would be more than half of what is free.
     expect(hold_usd + usd(5_500)).toBeGreaterThan(0.025);
+  });
+
+  test('is told no time where the limit never resets; what is not lowered, and what is refused, is told nothing', async () => {
+    const { ask, app } = caller(counted, { usd_total: 0.05 });
+    expect((await ask(whole)).headers.get('sluice-lowered-by')).toBe('account; limit=usd_total');
+    expect((await ask(ASK)).headers.get('sluice-lowered-by')).toBeNull();
+    expect(app.log.at(-1)).not.toHaveProperty('lowered_by');
+    const poor = caller(counted, { usd_total: usd(1) });
+    const refused = await poor.ask(whole);
+    expect([refused.status, refused.headers.get('sluice-lowered-by')]).toEqual([429, null]);
+    expect(poor.app.log.at(-1)).not.toHaveProperty('lowered_by');
   });
 
   test('is refused instead where the account says so', async () => {

@@ -191,10 +191,47 @@ describe('spend', () => {
     expect(advice({ usd_per_day: usd(5_000) }, searching)).toBe(
       'because of web_search: leave it out, or have the limit raised',
     );
-    expect(advice({ usd_per_day: usd(5) }, { because: 'a document by URL' })).toBe(
+    expect(advice({ usd_per_day: usd(5) }, { because: 'a document by URL', inputCost: 2_560 })).toBe(
       'because of a document by URL, whose size is not known: send its content in the request',
     );
     expect(advice({ usd_per_day: 0 }, {})).toBe('which is 0: its administrator can raise it');
+  });
+
+  test('a refusal blames the largest part of the cost', () => {
+    const cost = fc.nat(30_000);
+    const drawn = fc.record({
+      input: cost,
+      use: cost,
+      estimated: cost,
+      outputPrice: fc.nat(60),
+      useOutputPrice: fc.nat(30),
+    });
+    const seen = new Set<string>();
+    tryCases(runs(2_000), drawn, fc.nat(3), fc.boolean(), fc.boolean(), (prices, uses, estimates, isUnknown) => {
+      const { input, use, estimated, outputPrice, useOutputPrice } = prices;
+      const served = {
+        ...{ tool: 'web_search', single: true, uses, inputTokens: 500, useOutputPrice },
+        ...{ inputCost: input + uses * estimated, useCost: use, estimatedUseCost: estimated },
+      };
+      const asked = worstCaseWith({
+        ...{ inputCost: input + uses * use, outputPrice: outputPrice + uses * useOutputPrice },
+        ...(uses > 0 && { served }),
+        ...(isUnknown && { because: 'a document by URL' }),
+      });
+      const rules = rulesOf({ usd_per_day: 1e-9, ...(estimates && { served_tools: 'estimate' }) });
+      const decision = decide(emptyBudget(NOON), rules, asked, NOON);
+      if (decision.kind !== 'refused' || decision.advice === undefined) return;
+      const [, blamed = ''] =
+        /^because of (web_search|a document by URL|its length|the shortest answer)/.exec(decision.advice) ?? [];
+      const parts = {
+        web_search: uses * ((estimates ? estimated : use) + 256 * useOutputPrice),
+        [isUnknown ? 'a document by URL' : 'its length']: input,
+        'the shortest answer': 256 * outputPrice,
+      };
+      expect(parts[blamed]).toBe(Math.max(...Object.values(parts)));
+      seen.add(blamed);
+    });
+    expect([...seen].sort()).toEqual(['a document by URL', 'its length', 'the shortest answer', 'web_search']);
   });
 
   test('all of what was billed beyond a hold is settled, and the next request is refused', () => {
@@ -296,6 +333,80 @@ describe('clamp', () => {
     };
     expect(decided(9_000)).toMatchObject({ reason: 'held', by: 'token', needed: 12_000 });
     expect(decided(0)).toMatchObject({ kind: 'admitted', maxTokens: 1_100 });
+  });
+
+  test('it is said whose limit has lowered it, and when that is free again', () => {
+    const END = '2026-05-02T00:00:00.000Z';
+    const of = (limits: Limits, circumstances: Circumstances = {}, budget = emptyBudget(NOON)) => {
+      const rules = rulesOf(limits);
+      const purses = [...pursesOf(budget, rules), ...(circumstances.purses ?? [])];
+      const decision = decide(budget, rules, worstCaseWith(), NOON, { ...circumstances, purses });
+      return decision.kind === 'admitted' ? decision.loweredBy : decision;
+    };
+    const day = new Date(spanAt('day', NOON).end).toISOString();
+    expect(of({ usd_per_day: usd(16_000) })).toEqual({ by: 'account', limit: 'usd_per_day', resets_at: day });
+    expect(of({ usd_total: usd(16_000), usd_per_day: usd(16_001) })).toEqual({
+      ...{ by: 'account', limit: 'usd_total', resets_at: null },
+    });
+    // Of two that are as tight, the one that stays so.
+    const month = {
+      by: 'account',
+      limit: 'usd_per_month',
+      resets_at: new Date(spanAt('month', NOON).end).toISOString(),
+    };
+    expect(of({ usd_per_day: usd(16_000), usd_per_month: usd(16_000) })).toEqual(month);
+    // The least is left of it, not the least allowed.
+    const group = {
+      by: 'group',
+      name: 'usd_per_day',
+      most: 90_000,
+      settled: 70_000,
+      held: 5_000,
+      end: Date.parse(END),
+    } as const;
+    expect(of({ usd_per_day: usd(16_000) }, { purses: [group] })).toMatchObject({
+      ...{ by: 'group', limit: 'usd_per_day', resets_at: END },
+    });
+    // A run may have all of its own limit, and half of what is free.
+    const run = { by: 'run', limit: 'max_usd', resets_at: null };
+    expect(of({ usd_per_day: usd(16_000) }, { most: 7_999 })).toEqual(run);
+    expect(of({ usd_per_day: usd(16_000) }, { most: 8_001 })).toMatchObject({ by: 'account' });
+    const rate = { by: 'account', limit: 'output_tokens_per_minute' };
+    expect(of({ output_tokens_per_minute: 1_000 })).toEqual({ ...rate, resets_at: null });
+    const used = emptyBudget(NOON);
+    used.fullAt.output = NOON + 6_000;
+    const full = new Date(NOON + 6_000).toISOString();
+    expect(of({ output_tokens_per_minute: 1_000, usd_per_day: usd(16_000) }, {}, used)).toEqual({
+      ...rate,
+      resets_at: full,
+    });
+    // The bucket is wider than the money.
+    expect(of({ output_tokens_per_minute: 2_000, usd_per_day: usd(16_000) })).toMatchObject({ limit: 'usd_per_day' });
+    for (const limits of [{}, { usd_per_day: 1 }, { output_tokens_per_minute: 2_000 }])
+      expect(of(limits)).toBeUndefined();
+  });
+
+  test('is said wherever it is lowered, and nowhere else', () => {
+    const money = fc.integer({ min: 4_000, max: 40_000 });
+    tryCases(
+      runs(2_000),
+      money,
+      money,
+      fc.integer({ min: 300, max: 4_000 }),
+      fc.boolean(),
+      (free, most, rate, refuses) => {
+        const limits: Limits = { usd_per_day: usd(free), output_tokens_per_minute: rate };
+        const rules = rulesOf({ ...limits, ...(refuses && { on_shortfall: 'refuse' }) });
+        const decision = decide(emptyBudget(NOON), rules, worstCaseWith(), NOON, { most });
+        if (decision.kind !== 'admitted') return;
+        expect(decision.loweredBy !== undefined).toBe(decision.maxTokens < 1_000);
+        const { limit } = decision.loweredBy ?? {};
+        // More room in another limit would not have helped. (At the least that an answer may have, none is tighter.)
+        const bound = { usd_per_day: free / 2, max_usd: most, output_tokens_per_minute: 1_000 + (rate / 2) * 10 };
+        if (limit !== undefined && decision.maxTokens > 256)
+          expect(bound[limit as keyof typeof bound]).toBeLessThan(Math.min(...Object.values(bound)) + 20);
+      },
+    );
   });
 
   test('a search chat on $10 a day is cut only near the end', () => {

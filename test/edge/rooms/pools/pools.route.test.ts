@@ -121,6 +121,16 @@ describe('a limit that accounts share', () => {
     ]);
   });
 
+  test('of a group lowers max_tokens, and says so by its name, its window and no figure', async () => {
+    const app = shared();
+    await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 0.008 });
+    await admin(app, 'PUT', '/groups/red/accounts/alice');
+    const response = await app.post('/v1/messages', { ...ask, max_tokens: 9_000 }, bearer(await tokenOf('alice')));
+    expect(response.status).toBe(200);
+    const { day } = await admin<PoolQuotaReport>(app, 'GET', '/groups/red');
+    expect(response.headers.get('sluice-lowered-by')).toBe(`group; limit=usd_per_day; resets=${day.resets_at}`);
+  });
+
   test('of the deployment refuses everybody', async () => {
     const app = shared();
     await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: 0.0001 });

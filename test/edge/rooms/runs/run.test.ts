@@ -332,6 +332,31 @@ describe('the limits of a run', () => {
   const reasonOf = (text: string) => /: sluice-paused=(\w+)\n\nid: \S+\nevent: message_stop/.exec(text)?.[1];
 
   test.each([
+    ['its own', { max_usd: 0.06 }, { by: 'run', limit: 'max_usd', resets_at: null }],
+    ['none', {}, undefined],
+  ])('whose limit has cut it off is kept: %s', async (_, limits, lowered_by) => {
+    answeringBy(() => ({
+      ...says('It is'),
+      stop_reason: 'max_tokens',
+      usage: { input_tokens: 100, output_tokens: 150 },
+    }));
+    servingTools(() => new Response('sun'));
+    const { events } = await say(asked({ max_tokens: 4_000, ...limits }));
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'max_tokens' },
+    });
+    await abortAllDurableObjects();
+    for (const view of ['stored', 'shown'] as const) {
+      const page = await stubOf().messages({ limit: 10, view });
+      if (!page.ok) throw new Error('no page');
+      const { data } = (await new Response(page.value as ReadableStream).json()) as { data: Json[] };
+      const { stop_reason, ...row } = data.at(-1) ?? {};
+      expect(stop_reason).toBe('max_tokens');
+      expect(row.lowered_by).toEqual(lowered_by);
+    }
+  });
+
+  test.each([
     ['max_turns', { max_turns: 3 }, 3],
     ['max_tool_calls', { max_tool_calls: 2 }, 3],
     ['max_usd', { max_usd: 0.02, max_turns: 100 }, undefined],

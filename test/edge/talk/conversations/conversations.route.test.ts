@@ -7,6 +7,7 @@ import {
   conversationReport,
   conversationRow,
   messageRow,
+  turnReport,
 } from '../../../../src/edge/talk/conversations/conversations-answers.schema.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
 import { bindings, simulate, storedLog } from '../../../support/conversations.ts';
@@ -158,6 +159,53 @@ describe('what is turned away', () => {
     const lowered = Number(response.headers.get('sluice-max-tokens'));
     expect(lowered).toBeGreaterThan(10);
     expect(lowered).toBeLessThan(100_000);
+  });
+
+  describe('whose limit has cut an answer off is kept with its turn, also where its object is restarted', () => {
+    const asked = async (more: object, restarts = false) => {
+      const response = await app.post('/messages', ask('Hi', { conversation: 'c1', ...more }));
+      expect(response.status).toBe(200);
+      await response.text();
+      await app.settled();
+      if (restarts) await abortAllDurableObjects();
+      const { data } = await json(await app.fetch('/conversations/c1/messages'));
+      const turn = response.headers.get('sluice-turn');
+      const { steps } = turnReport.parse(await json(await app.fetch(`/conversations/c1/turns/${turn}`)));
+      const [message, step] = [messageRow.parse(data.at(-1)), steps.at(-1)];
+      return { said: response.headers.get('sluice-lowered-by'), message, step };
+    };
+    const lowered_by = { by: 'account', limit: 'usd_total', resets_at: null };
+
+    test.each([
+      [true, false],
+      [false, false],
+      [true, true],
+      [false, true],
+    ])('stream: %s; restarted: %s', async (stream, restarts) => {
+      await limited({ usd_total: 0.001, min_output_tokens: 10 });
+      const { said, message, step } = await asked({ stream, max_tokens: 100_000 }, restarts);
+      expect(said).toBe('account; limit=usd_total');
+      expect(app.log.findLast(({ lowered_by: by }) => by !== undefined)).toMatchObject({
+        status: 200,
+        lowered_by: said,
+      });
+      expect(message).toMatchObject({ stop_reason: 'max_tokens', lowered_by });
+      expect(step).toMatchObject({ stop_reason: 'max_tokens', lowered_by });
+    });
+
+    test('not with one that ended by itself, nor with one that its caller has cut', async () => {
+      await limited({ usd_total: 0.1 });
+      const ended = await asked({ max_tokens: 100_000 });
+      expect(ended.said).toBe('account; limit=usd_total');
+      expect(ended.message).toMatchObject({ stop_reason: 'end_turn' });
+      expect(ended.message).not.toHaveProperty('lowered_by');
+      expect(ended.step).toMatchObject({ lowered_by });
+      await limited({});
+      const cut = await asked({ max_tokens: 10 });
+      expect(cut.said).toBeNull();
+      expect(cut.message).toMatchObject({ stop_reason: 'max_tokens' });
+      for (const one of [cut.message, cut.step]) expect(one).not.toHaveProperty('lowered_by');
+    });
   });
 
   test.each([

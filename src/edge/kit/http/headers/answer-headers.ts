@@ -14,6 +14,7 @@ export const CORE_HEADERS = [
   'sluice-limited-by',
   'sluice-model-retires',
   'sluice-max-tokens',
+  'sluice-lowered-by',
   'sluice-cost-usd',
   'sluice-turn',
   'sluice-history',
@@ -27,6 +28,8 @@ export const CORE_HEADER_WORDS: Readonly<Record<Exclude<(typeof CORE_HEADERS)[nu
   'sluice-limited-by': 'What has limited it, where it was refused.',
   'sluice-model-retires': 'When the model retires, if it does so soon.',
   'sluice-max-tokens': 'What `max_tokens` was lowered to, so that the budget can pay for it.',
+  'sluice-lowered-by':
+    'Whose limit has lowered `max_tokens`, and when it is free again: `account; limit=usd_per_day; resets=…`, without `resets` where it does not reset.',
   'sluice-cost-usd': 'What it cost in US dollars; a stream says it in a comment at its end.',
   'sluice-turn': 'The turn of the conversation.',
 };

@@ -25,9 +25,10 @@ import '../scripts/all-rooms.mjs';
  * What goes to a model that was not named takes 1.2; parts of packages that nothing uses gave 9.6 back.
  * What a limit says of searches that it cannot pay takes 0.4, numbers as text, ids, counts and refusals of gateways 3.7.
  * Seams by which each room can be left out, with what stored things do without it, take 6.4; the core alone has 96 less than all.
+ * The tightest limit of each account, whose limit has lowered an answer, and versions in backups take 1.9.
  * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 300_200;
+const LIMIT_BYTES = 302_200;
 
 test(`the deployed Worker is at most ${LIMIT_BYTES / 1_000} kB, compressed`, () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);

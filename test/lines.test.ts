@@ -5,9 +5,9 @@ import { root } from './support/root.ts';
 
 /** How many lines of code and style a part may have. What is added takes its lines from something else. */
 const MOST_LINES = [
-  ['src', 87_530],
-  ['src/page', 12_110],
-  ['test', 105_560],
+  ['src', 88_380],
+  ['src/page', 12_540],
+  ['test', 106_570],
   ['test/bench', 3_500],
 ] as const;
 

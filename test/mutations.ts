@@ -133,7 +133,7 @@ export const MISTAKES: readonly Mistake[] = [
     ],
   }),
   ...planted('src/edge/money/budget/budget.ts', 'test/edge/money/budget/budget.test.ts', {
-    'budget: one request takes all that is free': [['(rules.clamp ? 2 : 1)', '(rules.clamp ? 1 : 2)']],
+    'budget: one request takes all that is free': [['rules.clamp ? 2 : 1', 'rules.clamp ? 1 : 2']],
   }),
   ...planted('src/edge/money/budget/windows.ts', 'test/edge/money/budget/windows.test.ts', {
     'budget: a week begins on Sunday': [['((((day + 3) % 7) + 7) % 7)', '((((day + 4) % 7) + 7) % 7)']],

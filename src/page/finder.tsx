@@ -10,7 +10,7 @@ import { Form } from './ui/form.tsx';
 import { isFinding } from './ui/route.ts';
 
 /** The views, and where each is. */
-const VIEWS = [
+const PLACES = [
   ['New conversation', '#/chat'],
   ['Classify', '#/classify'],
   ['Agents', '#/agents'],
@@ -31,7 +31,7 @@ export function Finder() {
       if (hasMore.value) await loadAll();
     });
   }, [run]);
-  const views = [...VIEWS, ...(identity.value.admin ? [['Accounts', '#/budget/accounts'] as const] : [])];
+  const views = [...PLACES, ...(identity.value.admin ? [['Accounts', '#/budget/accounts'] as const] : [])];
   const talks = listed.value.map(({ id, title }) => [titleFor(id, title), `#/chat/${encodeURIComponent(id)}`] as const);
   const words = wanted.value.toLowerCase().split(/\s+/);
   const found = [...views, ...talks].filter(([name]) => words.every((word) => name.toLowerCase().includes(word)));

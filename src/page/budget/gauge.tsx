@@ -13,7 +13,8 @@ interface GaugeProps {
   note: ComponentChildren;
 }
 
-const NEARLY = 0.9;
+/** The share of a limit at which it is nearly used up. */
+export const NEARLY = 0.9;
 
 interface SpendGaugeProps {
   title: string;

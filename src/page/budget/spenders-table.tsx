@@ -9,6 +9,7 @@ import { TableFrame } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { PERIODS, type Period, type Spender, sayTightest, spenders, usedShare } from './figures/overview.ts';
 import { showAccount } from './figures/report.ts';
+import { NEARLY } from './gauge.tsx';
 import { LimitCell } from './limit-cell.tsx';
 
 type SpenderColumn = 'id' | 'group' | 'spent' | 'tightest' | 'limit' | 'seen';
@@ -23,7 +24,6 @@ const COLUMNS: readonly (readonly [SpenderColumn, string])[] = [
 ];
 const ROWS = 50;
 const PERIOD_NAMES = { day: 'today', week: 'this week', month: 'this month' } as const;
-const NEARLY = 0.9;
 
 /** Shows who has spent how much, sorted as its headings are pressed; arrows go from row to row. */
 export function SpendersTable() {

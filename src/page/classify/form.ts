@@ -20,7 +20,7 @@ export const answer = signal<ClassifyAnswer | undefined>(undefined);
 /** What the result is of, as text. */
 const answered = signal('');
 /** Whether the form has changed since: the result is that of another text, or of other labels. */
-export const isOutdated = computed(() => answer.value !== undefined && answered.value !== asked());
+export const isOutdated = computed(() => answer.value !== undefined && answered.value !== formAsks());
 
 const action = new AsyncAction();
 export const { busy, fault: formFault } = action;
@@ -40,7 +40,7 @@ export function fill(sample: Sample): void {
 export async function run(): Promise<void> {
   await action.run(async () => {
     answer.value = undefined;
-    answered.value = asked();
+    answered.value = formAsks();
     const by = stored.value === '' ? parts() : { classifier: stored.value };
     answer.value = await edge().classify({ ...by, input: formText.value });
     announce(`Classified as ${labelsOf(answer.value).join(', ') || 'none of these'}.`);
@@ -48,7 +48,7 @@ export async function run(): Promise<void> {
   });
 }
 
-function asked(): string {
+function formAsks(): string {
   return JSON.stringify([formText.value, stored.value === '' ? parts() : stored.value]);
 }
 

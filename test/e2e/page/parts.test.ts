@@ -236,7 +236,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       expect(await barriersOn(page)).toEqual([]);
       await page.keyboard.type('requ');
       await page.keyboard.press('Enter');
-      await page.getByRole('heading', { name: 'Find a request' }).waitFor();
+      await page.getByRole('heading', { name: 'Last requests' }).waitFor();
       await expect.poll(() => field.count()).toBe(0);
       await page.keyboard.press('ControlOrMeta+K');
       await page.keyboard.type('weir title');

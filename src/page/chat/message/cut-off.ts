@@ -4,14 +4,14 @@ import { formatWhen } from '../../ui/format.ts';
 
 type LoweredBy = NonNullable<ConversationMessage['lowered_by']>;
 
-const OWNERS: Record<LoweredBy['by'], string> = {
+const OWNER_WORDS: Record<LoweredBy['by'], string> = {
   account: 'your',
   token: 'your token’s',
   group: 'your group’s',
   deployment: 'this deployment’s',
   run: 'this run’s',
 };
-const LIMITS: Record<string, string> = {
+const LIMIT_WORDS: Record<string, string> = {
   usd_per_hour: 'hourly limit',
   usd_per_day: 'daily limit',
   usd_per_week: 'weekly limit',
@@ -26,7 +26,7 @@ export function sayCutOff(lowered: LoweredBy | undefined, isOfAgent: boolean): s
   if (lowered) {
     const { by, limit, resets_at } = lowered;
     const free = resets_at === null ? '' : ` It is free again ${formatWhen(resets_at)}.`;
-    return `Cut off by the budget: ${OWNERS[by]} ${LIMITS[limit] ?? limit} left no room for more.${free}`;
+    return `Cut off by the budget: ${OWNER_WORDS[by]} ${LIMIT_WORDS[limit] ?? limit} left no room for more.${free}`;
   }
   return isOfAgent
     ? 'Cut off at the agent’s longest answer. Store it with more, or ask it to continue.'

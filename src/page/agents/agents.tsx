@@ -2,6 +2,7 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { agents, nameIn } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
+import { modelsFault } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
 import { RetryFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
@@ -114,6 +115,7 @@ function NewAgent() {
   return (
     <>
       <FormHead title="New agent" back="#/agents" backName="All agents" of={NEW_AGENT} />
+      {!model.value && modelsFault.value && <Fault text={modelsFault.value} />}
       {model.value && <AgentForm of={NEW_AGENT} stored={emptyDraft(model.value.id)} />}
     </>
   );

@@ -1,12 +1,15 @@
 import { refreshSpent } from './account.ts';
-import { edge } from './client.ts';
+import { edge, modelsFault } from './client.ts';
 import { model } from './models.ts';
 
 const EXAMPLE_TOKENS = 4_096;
 
 /** Asks a short question that belongs to no conversation, so that there is something to look at. It costs a part of a cent. */
 export async function askExample(): Promise<void> {
-  if (!model.value) throw new Error('This account may not use any model. Ask the operator of this edge to allow one.');
+  if (!model.value) {
+    const none = 'This account may not use any model. Ask the operator of this edge to allow one.';
+    throw new Error(modelsFault.value ?? none);
+  }
   const messages = [{ role: 'user', content: 'In one sentence: what is a sluice?' }];
   const body = { model: model.value.id, max_tokens: EXAMPLE_TOKENS, messages };
   await (await edge().fetch('/messages', { method: 'POST', body })).text();

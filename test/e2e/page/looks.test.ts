@@ -68,7 +68,7 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       await page.keyboard.press('Enter');
       await thinking.check();
       await options.getByText('1').waitFor();
-      const [panel, button] = await Promise.all([page.locator('.popover').boundingBox(), options.boundingBox()]);
+      const [panel, button] = await Promise.all([page.locator('.popover:popover-open').boundingBox(), options.boundingBox()]);
       expect((panel?.y ?? 0) + (panel?.height ?? 0)).toBeLessThanOrEqual(button?.y ?? 0);
       await page.keyboard.press('Escape');
       await thinking.waitFor({ state: 'hidden' });
@@ -157,7 +157,7 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
         await page.getByRole('button', { name: 'Options' }).click();
         await expect.poll(tooSmall).toEqual([]);
         // What has opened is within the window.
-        const box = await page.locator('.popover').boundingBox();
+        const box = await page.locator('.popover:popover-open').boundingBox();
         expect(box?.x).toBeGreaterThanOrEqual(0);
         expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(PHONE.viewport.width);
         expect(box?.y).toBeGreaterThanOrEqual(0);

@@ -1,7 +1,7 @@
 /** Keeps the list of conversations, and which one is open. */
 import { batch, computed, signal } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
-import { edge, token } from '../../edge/client.ts';
+import { edge, modelsFault, token } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { poll } from '../../edge/poll.ts';
 import { Removals } from '../../edge/removals.ts';
@@ -98,6 +98,7 @@ export function show(id: string | undefined): void {
  * @throws SluiceError if a new one cannot be created
  */
 export async function send(content: Content): Promise<void> {
+  if (!session.value && !model.value && agent.value === '' && modelsFault.value) throw new Error(modelsFault.value);
   const current = session.value ?? (await begin(titleOf(content)));
   await current.send(content);
 }

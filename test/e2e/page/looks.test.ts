@@ -68,7 +68,10 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       await page.keyboard.press('Enter');
       await thinking.check();
       await options.getByText('1').waitFor();
-      const [panel, button] = await Promise.all([page.locator('.popover:popover-open').boundingBox(), options.boundingBox()]);
+      const [panel, button] = await Promise.all([
+        page.locator('.popover:popover-open').boundingBox(),
+        options.boundingBox(),
+      ]);
       expect((panel?.y ?? 0) + (panel?.height ?? 0)).toBeLessThanOrEqual(button?.y ?? 0);
       await page.keyboard.press('Escape');
       await thinking.waitFor({ state: 'hidden' });

@@ -5,7 +5,7 @@ import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatDayOf } from '../ui/format.ts';
 import { Icon, IconButton } from '../ui/icon.tsx';
-import { go, isFinding } from '../ui/route.ts';
+import { go } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
 import { hasMore, listed, loadAll, loadMore, removals } from './session/conversations.ts';
 import { importFromFile } from './session/history-file.ts';
@@ -43,11 +43,6 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           <Icon name="plus" />
           New conversation
         </button>
-        <IconButton
-          icon="search"
-          label="Go to a view or a conversation (Ctrl or Cmd, K)"
-          onClick={() => (isFinding.value = true)}
-        />
         <ImportButton attempt={attempt} onImport={(said) => (note.value = said)} />
         <span class="list-close">
           <IconButton icon="close" label="Close the list" onClick={onClose} />
@@ -61,6 +56,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           type="search"
           aria-label="Search conversations"
           placeholder="Search"
+          title="Ctrl or Cmd, K finds views, too"
           value={wanted.value}
           onInput={(event) => {
             wanted.value = event.currentTarget.value;

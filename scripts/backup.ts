@@ -98,8 +98,7 @@ async function writeUsed(lines: string, whose: string): Promise<void> {
       if (!isThere && kind === 'prefix') throw new NotGiven('It is not there.');
     });
     const definition = kind === 'agent' && of.get('agent');
-    if (definition)
-      await orMissing(`what the agent ${version} names, which ${whose} uses`, () => writeNamed(definition, account));
+    if (definition) await writeNamed(definition, account, version);
   }
 }
 
@@ -110,13 +109,16 @@ interface Stored {
 }
 
 /** Writes what an agent names: its classifier and its subagents. A name means that of its owner, else the deployment's. */
-async function writeNamed({ model, tools = [] }: Named, account: string | undefined): Promise<void> {
+async function writeNamed({ model, tools = [] }: Named, account: string | undefined, agent: string): Promise<void> {
   const named = tools.flatMap(({ run }) =>
     typeof run === 'object' && run.agent ? [['agent', run.agent] as const] : [],
   );
   const by = typeof model === 'object' && model.by ? [['classifier', model.by] as const] : [];
+  // The agent itself can be had without it.
   for (const [kind, ref] of [...by, ...named])
-    if (!(await writeVersion(kind, ref, account)) && account !== undefined) await writeVersion(kind, ref, undefined);
+    await orMissing(`the ${kind} ${ref}, which the agent ${agent} names`, async () => {
+      if (!(await writeVersion(kind, ref, account)) && account !== undefined) await writeVersion(kind, ref, undefined);
+    });
 }
 
 /** Writes a version once, after what it names; that to which its name points goes with it. @returns whether it is there */
@@ -133,7 +135,7 @@ async function writeVersion(kind: string, ref: string, account: string | undefin
   const own = versionPath(kind, version, account);
   if (own !== path && versions.has(own)) return true;
   versions.set(own, true);
-  if (kind === 'agent') await writeNamed(content, account);
+  if (kind === 'agent') await writeNamed(content, account, version);
   if (!current) await writeVersion(kind, version.split('@')[0] ?? version, account);
   process.stdout.write(`${text}\n`);
   done.versions += 1;

@@ -71,9 +71,14 @@ export function versionPath(kind: string, ref: string, account?: string): string
   return `/versions/${encodeURIComponent(kind)}/${encodeURIComponent(ref)}/backup${whose}`;
 }
 
+/** @returns what went wrong, with its cause, for whoever started the program */
+export function sentenceOf(thrown: unknown): string {
+  const cause = thrown instanceof Error && thrown.cause instanceof Error ? ` (${thrown.cause.message})` : '';
+  return thrown instanceof Error ? thrown.message + cause : String(thrown);
+}
+
 /** Ends the program with a sentence for whoever started it. */
 export function stopWith(thrown: unknown): never {
-  const cause = thrown instanceof Error && thrown.cause instanceof Error ? ` (${thrown.cause.message})` : '';
-  console.error(thrown instanceof Error ? thrown.message + cause : String(thrown));
+  console.error(sentenceOf(thrown));
   process.exit(1);
 }

@@ -4,7 +4,7 @@
  * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore < backup.jsonl`.
  */
 import { readArguments } from './arguments.ts';
-import { backupPath, callEdge, NotGiven, stopWith, versionPath } from './edge-calls.ts';
+import { backupPath, callEdge, NotGiven, sentenceOf, stopWith, versionPath } from './edge-calls.ts';
 
 /** What an account, a conversation or the end of the file begins with. */
 interface Head {
@@ -27,6 +27,7 @@ let end: Head | undefined;
 
 readArguments('SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore < backup.jsonl', { options: {} });
 
+const faults: string[] = [];
 try {
   let number = 0;
   for await (const line of linesOf(process.stdin.setEncoding('utf8'))) {
@@ -39,19 +40,19 @@ try {
     lines.push(line);
   }
   await restored();
-  const { accounts, conversations, versions } = done;
-  console.log(`${accounts} accounts, ${conversations} conversations and ${versions} versions were taken up.`);
-  if (left.length > 0) console.log(`${left.length} were there already: ${left.join(', ')}. They stay as they are.`);
-  const faults: string[] = [];
-  if (refused.length > 0) faults.push(`These ${refused.length} were not taken up:`, ...refused);
   if (!end)
     faults.push('The backup has no last line: it broke off when it was written. What else is in it was taken up.');
   const { missing = [] } = end ?? {};
   if (missing.length > 0) faults.push(`These ${missing.length} were not in the backup:`, ...missing);
-  if (faults.length > 0) throw new Error(faults.join('\n'));
 } catch (thrown) {
-  stopWith(thrown);
+  faults.push(sentenceOf(thrown), 'It stopped there, and the rest was not sent. Put that right, and run it again.');
 }
+// An end before its time tells what was done as well.
+const { accounts, conversations, versions } = done;
+console.log(`${accounts} accounts, ${conversations} conversations and ${versions} versions were taken up.`);
+if (left.length > 0) console.log(`${left.length} were there already: ${left.join(', ')}. They stay as they are.`);
+if (refused.length > 0) faults.unshift(`These ${refused.length} were not taken up:`, ...refused);
+if (faults.length > 0) stopWith(new Error(faults.join('\n')));
 
 /** @returns what a line begins; what cannot be read is noted, and the lines behind it are left out */
 function headOf(line: string, number: number): Head {
@@ -119,7 +120,8 @@ async function restoreOne(head: Head, what: string, first: string, rest: string[
   } else if (type === 'version_backup' && kind !== undefined && version !== undefined) {
     await put(versionPath(kind, version), first, 'application/json');
     done.versions += 1;
-  } else throw new NotGiven(type === 'unreadable' ? 'It is not JSON.' : 'This is no backup.');
+  } else if (type !== 'unreadable') throw new NotGiven('This is no backup.');
+  else throw new NotGiven(`It is not JSON.${rest.length > 0 ? ` It has the next ${rest.length} lines with it.` : ''}`);
 }
 
 async function put(path: string, body: string, type: string, taken: number[] = []): Promise<Response> {

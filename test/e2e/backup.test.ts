@@ -218,27 +218,39 @@ test('what is no backup, and an edge that is not there, are said in a sentence',
   });
 });
 
+/** @returns a page of a list that has no other */
+const list = (...ids: string[]) => JSON.stringify({ data: ids.map((id) => ({ id })), has_more: false, last_id: null });
+
+/**
+ * Starts an edge that gives what it is told.
+ *
+ * @param answerTo the answer for a path, undefined for one that is damaged, null for a connection that breaks
+ */
+async function fakeEdge(answerTo: (path: string) => string | null | undefined): Promise<string> {
+  const edge = createServer(({ url = '' }, response) => {
+    const { pathname, searchParams } = new URL(url, 'http://edge');
+    const answer = searchParams.has('parent') ? list() : answerTo(pathname);
+    if (answer === null) response.destroy();
+    else response.writeHead(answer === undefined ? 500 : 200, { 'x-should-retry': 'false' }).end(answer ?? 'Damaged.');
+  });
+  await once(edge.listen(0), 'listening');
+  onTestFinished(() => void edge.close());
+  return `http://localhost:${(edge.address() as AddressInfo).port}`;
+}
+
 test('a backup goes on after a conversation that is not given, and says at its end what is missing', async () => {
-  const list = (...ids: string[]) => ({ data: ids.map((id) => ({ id })), has_more: false, last_id: null });
   const answers: Record<string, string> = {
-    '/accounts': JSON.stringify(list('bob', 'carol', 'dave')),
+    '/accounts': list('bob', 'carol', 'dave'),
     '/accounts/bob/backup': '{"type":"account_backup","id":"bob"}',
-    '/accounts/bob/conversations': JSON.stringify(list('new', 'damaged', 'cut', 'old')),
+    '/accounts/bob/conversations': list('new', 'damaged', 'cut', 'old'),
     '/accounts/bob/conversations/new/backup': '["profile",{}]\n["end",null]\n',
     '/accounts/bob/conversations/cut/backup': '["profile",{}]\n["turn",',
     '/accounts/bob/conversations/old/backup': '["profile",{}]\n["end",null]\n',
     '/accounts/dave/backup': '{"type":"account_backup","id":"dave"}',
-    '/accounts/dave/conversations': JSON.stringify(list()),
+    '/accounts/dave/conversations': list(),
   };
-  const edge = createServer(({ url = '' }, response) => {
-    const { pathname, searchParams } = new URL(url, 'http://edge');
-    const answer = searchParams.has('parent') ? JSON.stringify(list()) : answers[pathname];
-    response.writeHead(answer === undefined ? 500 : 200, { 'x-should-retry': 'false' }).end(answer ?? 'It is damaged.');
-  });
-  await once(edge.listen(0), 'listening');
-  onTestFinished(() => void edge.close());
-  const { port } = edge.address() as AddressInfo;
-  const { code, stdout, stderr } = await npm('backup', `http://localhost:${port}`, []).catch((thrown) => thrown);
+  const edge = await fakeEdge((path) => answers[path]);
+  const { code, stdout, stderr } = await npm('backup', edge, []).catch((thrown) => thrown);
   expect(code).toBe(1);
   expect(stderr).toContain('2 accounts, 2 conversations and 0 versions are in the backup.');
   const told = ['the conversation cut of bob', 'the conversation damaged of bob', 'the account carol'];
@@ -256,3 +268,37 @@ test('a backup goes on after a conversation that is not given, and says at its e
     stderr: expect.stringContaining('the conversation cut of bob') as string,
   });
 });
+
+test('a backup has an agent whose subagent is not given, and names that one', async () => {
+  const profile = { agent: { owner: '.', name: 'desk', hash: '0'.repeat(16) } };
+  const desk = { model: 'any', tools: [{ run: { agent: 'helper' } }] };
+  const version = `desk@${profile.agent.hash}`;
+  const answers: Record<string, string> = {
+    '/accounts': list('bob'),
+    '/accounts/bob/backup': '{"type":"account_backup","id":"bob"}',
+    '/accounts/bob/conversations': list('served'),
+    '/accounts/bob/conversations/served/backup': `${JSON.stringify(['profile', profile])}\n["end",null]\n`,
+    [`/versions/agent/${encodeURIComponent(version)}/backup`]: JSON.stringify({
+      ...{ type: 'version_backup', kind: 'agent', account: null, version, current: true, content: desk },
+    }),
+  };
+  const edge = await fakeEdge((path) => answers[path]);
+  const { code, stdout, stderr } = await npm('backup', edge, []).catch((thrown) => thrown);
+  expect(code).toBe(1);
+  expect(stderr).toContain('1 accounts, 1 conversations and 1 versions are in the backup.');
+  expect(stderr).toContain(`the agent helper, which the agent ${version} names: `);
+  expect(stdout).toContain(`"version":"${version}"`);
+});
+
+test('a restore whose connection breaks says what it had taken up, and what it knew of before', async () => {
+  const lines = ['{"damaged', '["turn",1]', '["end",null]', ...['bob', 'carol', 'dave'].map(accountLine)];
+  const edge = await fakeEdge((path) => (path === '/accounts/carol/backup' ? null : '{}'));
+  const { code, stdout, stderr } = await npm('restore', edge, [], lines.join('\n')).catch((thrown) => thrown);
+  expect(code).toBe(1);
+  expect(stdout).toBe('1 accounts, 0 conversations and 0 versions were taken up.\n');
+  expect(stderr).toContain('line 1: It is not JSON. It has the next 2 lines with it.');
+  expect(stderr).toContain(`Nothing answers at ${edge}`);
+  expect(stderr).toContain('the rest was not sent');
+});
+
+const accountLine = (id: string) => JSON.stringify({ type: 'account_backup', id });

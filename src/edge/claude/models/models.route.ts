@@ -200,17 +200,24 @@ function ownList(caller: Request, settings: Settings, quota: Record<string, stri
 async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool): Promise<Response> {
   const { settings } = contextOf(c);
   const asked = { method: 'GET', path: LIST, headers: {} };
-  const hasList = pool.all.some((one) => one.lacks(asked) === undefined);
+  const lists = pool.all.filter((one) => one.lacks(asked) === undefined).length;
   const quota = await admitFree(c);
-  const listed = hasList ? await listFrom(c) : undefined;
+  const listed = lists > 0 ? await listFrom(c, lists === pool.all.length) : undefined;
   const headers = listed?.headers ?? new Headers();
   for (const [name, value] of Object.entries(quota)) headers.set(name, value);
   const rows = servedModels(pool, listed?.rows ?? [], settings, Date.now());
   return Response.json({ data: rows.map((row) => joined(row, settings, pool)) }, { headers });
 }
 
-/** @returns the list of an upstream that has one; undefined while none of them answers. The log says so. */
-async function listFrom(c: Context<AppEnv>): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
+/**
+ * @param areAll whether there is no other upstream, whose key may be good
+ * @returns the list of an upstream that has one; undefined while none of them answers. The log says so
+ * @throws ApiError where all of them refuse their keys
+ */
+async function listFrom(
+  c: Context<AppEnv>,
+  areAll: boolean,
+): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
   const { line } = c.get('entry');
   try {
     const listed = await rememberedList(c, allOf(c.req.raw));
@@ -218,6 +225,7 @@ async function listFrom(c: Context<AppEnv>): Promise<{ headers: Headers; rows: M
     line.error_type = `upstream_${listed.status}`;
   } catch (thrown) {
     line.error_type = toApiError(thrown).logged;
+    if (areAll && line.error_type === 'upstream_auth') throw thrown;
   }
   return undefined;
 }

@@ -290,4 +290,29 @@ describe('what answers in the place of a list of models', () => {
     const app = testApp(() => error(status, type), alone);
     for (const path of ['/v1/models', '/models']) expect((await app.fetch(path)).ok).toBe(false);
   });
+
+  test('of several upstreams, an error says so only where each refuses its key', async () => {
+    const listFrom = async (names: string[], dead: string[]) => {
+      const app = testApp(
+        ({ url }) => (dead.includes(url.hostname) ? error(401, 'authentication_error') : Response.json({ data: [] })),
+        {
+          UPSTREAMS: JSON.stringify(
+            names.map((name) => ({
+              name,
+              ...(name === 'bedrock'
+                ? { kind: name, region: 'us-east-1' }
+                : { kind: 'anthropic', base_url: `https://${name}` }),
+            })),
+          ),
+          ...Object.fromEntries(names.map((name) => [`UPSTREAM_${name.toUpperCase()}_KEY`, 'key'])),
+          ...alone,
+        },
+      );
+      return (await app.fetch('/v1/models')).status;
+    };
+    expect(await listFrom(['one', 'two'], ['one', 'two'])).toBe(500);
+    expect(await listFrom(['one', 'two'], ['one'])).toBe(200);
+    // What it has need not be known to the key that was refused.
+    expect(await listFrom(['one', 'bedrock'], ['one'])).toBe(200);
+  });
 });

@@ -33,7 +33,8 @@ try {
   for await (const line of linesOf(process.stdin.setEncoding('utf8'))) {
     number += 1;
     if (line === '') continue;
-    if (line.startsWith('{')) {
+    // A conversation's own lines are lists. Any other line is a head, a damaged one too.
+    if (!line.startsWith('[')) {
       await restored();
       head = headOf(line, number);
     }
@@ -93,6 +94,10 @@ async function restored(): Promise<void> {
   const what = nameOf(head);
   try {
     await restoreOne(head, what, first, rest);
+    if (head.type !== 'conversation_backup' && rest.length > 0)
+      refused.push(
+        `the ${rest.length} lines behind ${what}: The line before them, which says whose they are, is damaged.`,
+      );
   } catch (thrown) {
     if (!(thrown instanceof NotGiven)) throw thrown;
     refused.push(`${what}: ${thrown.message}`);

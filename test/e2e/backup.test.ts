@@ -290,13 +290,18 @@ test('a backup has an agent whose subagent is not given, and names that one', as
   expect(stdout).toContain(`"version":"${version}"`);
 });
 
-test('a restore whose connection breaks says what it had taken up, and what it knew of before', async () => {
-  const lines = ['{"damaged', '["turn",1]', '["end",null]', ...['bob', 'carol', 'dave'].map(accountLine)];
+test('a restore whose connection breaks says what it had taken up, and which lines it could not read', async () => {
+  const turn = ['["turn",1]', '["end",null]'];
+  const [bob = '', ...others] = ['bob', 'carol', 'dave'].map(accountLine);
+  const lines = ['"damaged', ...turn, bob, '["damaged', ...turn, ...others];
   const edge = await fakeEdge((path) => (path === '/accounts/carol/backup' ? null : '{}'));
   const { code, stdout, stderr } = await npm('restore', edge, [], lines.join('\n')).catch((thrown) => thrown);
   expect(code).toBe(1);
   expect(stdout).toBe('1 accounts, 0 conversations and 0 versions were taken up.\n');
   expect(stderr).toContain('line 1: It is not JSON. It has the next 2 lines with it.');
+  expect(stderr).toContain(
+    'the 3 lines behind the account bob: The line before them, which says whose they are, is damaged.',
+  );
   expect(stderr).toContain(`Nothing answers at ${edge}`);
   expect(stderr).toContain('the rest was not sent');
 });

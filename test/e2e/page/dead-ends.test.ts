@@ -84,7 +84,20 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
     isDead = false;
     await fault.getByRole('button', { name: 'Try again' }).click();
     await expect.poll(() => fault.count()).toBe(0);
-    expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(false);
+    const send = page.getByRole('button', { name: 'Send' });
+    await send.click();
+    const answers = page.getByRole('toolbar', { name: 'Actions' }).getByRole('button', { name: 'Regenerate' });
+    await answers.waitFor();
+    // A conversation that has an answer asks the model of that one.
+    const asked = await page.getByRole('combobox', { name: 'Model' }).inputValue();
+    isDead = true;
+    await page.reload();
+    await fault.waitFor();
+    await answers.waitFor();
+    expect(await page.getByRole('combobox', { name: 'Model' }).inputValue()).toBe(asked);
+    await page.getByRole('textbox', { name: 'Message' }).fill('And now?');
+    await send.click();
+    await expect.poll(() => answers.count()).toBe(2);
     await close();
   });
 });

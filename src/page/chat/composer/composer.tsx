@@ -49,8 +49,9 @@ export function Composer() {
   const running = current?.live.value !== undefined;
   // What is asked again is asked in a copy, where nothing waits.
   const waits = current?.waits.value === true && editing.value === undefined;
-  // A conversation with an agent needs no model of the list.
-  const lacksModel = modelsFault.value !== undefined && !model.value && !(current?.report.value?.agent ?? agent.value);
+  // A conversation with an agent needs no model of the list, and one with an answer has its own.
+  const hasModel = current ? (current.report.value?.agent ?? current.model) : agent.value || model.value;
+  const lacksModel = modelsFault.value !== undefined && !hasModel;
   const ready = !isEmpty.value && !current?.busy.value && !waits && !lacksModel;
   const take = async (files: Iterable<File>) => {
     fault.value = undefined;
@@ -251,7 +252,9 @@ function WhoAnswers() {
     agent.value = value.startsWith(AGENT) ? value.slice(AGENT.length) : '';
     if (agent.value === '') chooseModel(value);
   };
-  const options = models.value.map(({ id, display_name }) => (
+  const asked = current ? current.model : model.value?.id;
+  const known = models.value.length > 0 || asked === undefined ? models.value : [{ id: asked, display_name: asked }];
+  const options = known.map(({ id, display_name }) => (
     <option key={id} value={id}>
       {display_name}
     </option>
@@ -261,7 +264,7 @@ function WhoAnswers() {
       aria-label={names.length === 0 ? 'Model' : 'Model or agent'}
       title={retained === undefined ? undefined : 'A conversation keeps the agent it started with'}
       disabled={retained !== undefined}
-      value={named === undefined ? model.value?.id : AGENT + named}
+      value={named === undefined ? asked : AGENT + named}
       onChange={(event) => choose(event.currentTarget.value)}
     >
       {names.length === 0 ? options : <optgroup label="Models">{options}</optgroup>}

@@ -223,6 +223,11 @@ export class Session {
     return await this.#follow({ asked, stream, resumed: false });
   }
 
+  /** The model to ask: without a list of models that of the last answer, else the conversation's own. */
+  get model(): string | undefined {
+    return model.value?.id ?? this.rows.value.findLast((row) => row.model)?.model ?? undefined;
+  }
+
   #stream(messages: MessageParam[], most = maxTokens.value): MessageStream {
     const offered = offeredTools(!!this.report.value?.agent);
     this.arrived.value = false;
@@ -230,7 +235,7 @@ export class Session {
     return edge().messages.stream(
       {
         conversation: this.id,
-        model: model.value?.id ?? '',
+        ...(this.model === undefined ? {} : { model: this.model }),
         max_tokens: most,
         messages,
         ...(thinking.value ? { thinking: { type: 'adaptive', display: 'summarized' } } : {}),

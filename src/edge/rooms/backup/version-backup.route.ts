@@ -5,7 +5,7 @@ import { DEPLOYMENT, isAccount } from '../../gate/identity/identity.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { memberTexts } from '../../kit/json/edit.ts';
+import { CLOSE_OBJECT } from '../../kit/json/characters.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { CLASSIFIERS } from '../../named/classify/task/classifier.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
@@ -15,6 +15,10 @@ import { publish, readerOf } from '../../named/versions/named-routes.ts';
 import { parseRef } from '../../named/versions/version-ref.ts';
 import { agentKind } from '../../talk/conversations/named-beginning.ts';
 import { versionBackup, versionOwner } from './version-backup.schema.ts';
+
+const CONTENT = ',"content":';
+/** The longest beginning of a backup in bytes, before the content: what else it has is short. */
+const LONGEST_HEAD = 4_096;
 
 /** The routes by which an admin moves versions of stored things, of any owner, to another deployment. */
 export const VERSION_BACKUP_ROUTES = [
@@ -43,7 +47,7 @@ export const VERSION_BACKUP_ROUTES = [
     if (kind !== stored.kind || version !== c.req.param('version'))
       throw invalidRequest(`version: this is a backup of the ${kind} ${version}. Send it to its own version.`);
     const { name = '', hash = '' } = parseRef(version) ?? {};
-    const bytes = encoder.encode(memberTexts(decoder.decode(sent)).get('content'));
+    const bytes = contentIn(sent);
     if ((await versionHashOf(bytes)) !== hash)
       throw invalidRequest('content: it is not what this version was stored with. Send what GET has given, unchanged.');
     const owner = ownerOf(account);
@@ -53,6 +57,12 @@ export const VERSION_BACKUP_ROUTES = [
     return c.json({ type: 'version_restored', kind, version });
   }),
 ];
+
+/** @returns the bytes of the content, which `GET` writes last: not a copy, since there may be 20 MB of them */
+function contentIn(sent: Uint8Array): Uint8Array {
+  const head = decoder.decode(sent.subarray(0, LONGEST_HEAD)).split(CONTENT, 1)[0] ?? '';
+  return sent.subarray(encoder.encode(head).length + CONTENT.length, sent.lastIndexOf(CLOSE_OBJECT));
+}
 
 /** @throws ApiError 404 for what has no versions, 409 for agents where their room is not */
 function kindAsked(c: Context<AppEnv>): StoredKind<unknown> {

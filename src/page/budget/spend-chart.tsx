@@ -55,7 +55,7 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
               {days.map(({ day, models: parts }, index) => (
                 <tr key={day}>
                   <th scope="row">
-                    {(days.length - 1 - index) % 3 === 0 ? (
+                    {(days.length - 1 - index) % 4 === 0 ? (
                       formatDay(day)
                     ) : (
                       <span class="unseen">{formatDay(day)}</span>

@@ -1,10 +1,11 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import { PartFault } from '../edge/retry-fault.tsx';
 import { formatCount, formatShare } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { Table, UsdCell } from '../ui/table.tsx';
 import { DaysPicker } from './days-picker.tsx';
-import { chosenDays, daysName } from './figures/days.ts';
+import { chosenDays, daysName, range, spentRange } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { showAccount } from './figures/report.ts';
 import { spentOnDays } from './figures/spent-on-days.ts';
@@ -15,8 +16,7 @@ const SPENT_ROWS = 10;
 const MOST_SPENDERS = 500;
 
 /** What each account has spent on the chosen days. */
-const spendingByAccount = spentOnDays(() => ({ group_by: 'account', limit: MOST_SPENDERS, ...chosenDays() }));
-export const spentFault = spendingByAccount.fault;
+const spendingByAccount = spentOnDays(() => ({ group_by: 'account', limit: MOST_SPENDERS, ...chosenDays(spentRange) }));
 
 /** Shows an admin who has spent most on the chosen days. A name opens what it was spent on. */
 export function WhoSpent() {
@@ -25,14 +25,19 @@ export function WhoSpent() {
   const report = spendingByAccount.report.value;
   const rows = report?.data ?? [];
   const total = report?.total.cost_usd ?? 0;
+  const look = (account: string) => {
+    range.value = spentRange.value;
+    showAccount(account);
+  };
   return (
     <section class="stack" aria-labelledby="who-spent">
       <div class="apart">
         <h3 id="who-spent">Who spent what</h3>
-        <DaysPicker of="who spent what" />
+        <DaysPicker of="who spent what" range={spentRange} />
       </div>
+      <PartFault name="Who spent what" of={spendingByAccount.fault} />
       {!report && <p class="quiet">…</p>}
-      {report && rows.length === 0 && <p class="quiet">Nobody spent anything {daysName()}.</p>}
+      {report && rows.length === 0 && <p class="quiet">Nobody spent anything {daysName(spentRange)}.</p>}
       {rows.length > 0 && (
         <Table
           label="Spent by account"
@@ -41,7 +46,7 @@ export function WhoSpent() {
           {rows.slice(first.value, first.value + SPENT_ROWS).map(({ key, requests, cost_usd, usage }) => (
             <tr key={key}>
               <th scope="row">
-                <button type="button" class="link" onClick={() => showAccount(key ?? '')}>
+                <button type="button" class="link" onClick={() => look(key ?? '')}>
                   <SpendKey name={key ?? ''} />
                 </button>
               </th>

@@ -2,7 +2,7 @@
 
 import { computed, effect, signal, untracked } from '@preact/signals';
 import type { PrefixStats, UsageReport } from '../../../client/index.ts';
-import { type AccountQuota, ofAccount, prefixes, readQuota, refreshPrefixes, spentToday } from '../../edge/account.ts';
+import { type AccountQuota, ofAccount, prefixes, readQuota, refreshPrefixes, tellSpent } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
@@ -60,22 +60,23 @@ function keepReportOf(name: string): () => void {
   reportedQuota.value = undefined;
   spend.value = [];
   byModel.value = undefined;
-  let settled: number | undefined;
+  let drawn: string | undefined;
   const look = async (isCurrent: () => boolean) => {
     const stands = await readQuota(name);
     if (!isCurrent()) return;
     reportedQuota.value = stands;
     const { account: own, admin } = identity.value;
-    if (name === own && !admin) spentToday.value = stands.day.settled_usd + stands.day.held_usd;
-    // The sums change only when a request is settled.
-    if (stands.month.settled_usd === settled) return;
+    if (name === own && !admin) tellSpent(stands);
+    // The sums change only when a request is settled, and at midnight.
+    const known = `${dayAgo(0)} ${stands.month.settled_usd}`;
+    if (known === drawn) return;
     const [days, models, saved] = await Promise.all([
       spendPerDay(name),
       edge().usage({ group_by: 'model', ...ofAccount(name) }),
       savingsOf(),
     ]);
     if (!isCurrent()) return;
-    settled = stands.month.settled_usd;
+    drawn = known;
     spend.value = days;
     byModel.value = models;
     savings.value = saved;

@@ -42,11 +42,9 @@ export function Alerts() {
         </p>
       )}
       <PartFault name="The list of alerts" of={alertsFault} />
-      {rows === undefined || rows.length === 0 ? (
+      {!rows?.length ? (
         <p class="quiet">
-          {rows === undefined
-            ? '…'
-            : 'No alerts yet. One comes when a share of a limit is spent, and when something goes wrong.'}
+          {rows ? 'No alerts yet. One comes when a share of a limit is spent, and when something goes wrong.' : '…'}
         </p>
       ) : (
         <ul class="stack alerts">

@@ -5,7 +5,7 @@ import { formatCount, formatShare } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { Table, UsdCell } from '../ui/table.tsx';
 import { DaysPicker } from './days-picker.tsx';
-import { chosenDays, daysName, range, spentRange } from './figures/days.ts';
+import { chosenDays, daysName, spentRange } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { showAccount } from './figures/report.ts';
 import { spentOnDays } from './figures/spent-on-days.ts';
@@ -25,10 +25,6 @@ export function WhoSpent() {
   const report = spendingByAccount.report.value;
   const rows = report?.data ?? [];
   const total = report?.total.cost_usd ?? 0;
-  const look = (account: string) => {
-    range.value = spentRange.value;
-    showAccount(account);
-  };
   return (
     <section class="stack" aria-labelledby="who-spent">
       <div class="apart">
@@ -41,18 +37,23 @@ export function WhoSpent() {
       {rows.length > 0 && (
         <Table
           label="Spent by account"
-          columns={['Account', ...['Requests', 'In', 'Out', 'Cost', 'Share'].map((number) => ({ number }))]}
+          columns={[
+            'Account',
+            ...['Requests', 'In', 'Out'].map((number) => ({ number, spare: true })),
+            { number: 'Cost' },
+            { number: 'Share' },
+          ]}
         >
           {rows.slice(first.value, first.value + SPENT_ROWS).map(({ key, requests, cost_usd, usage }) => (
             <tr key={key}>
               <th scope="row">
-                <button type="button" class="link" onClick={() => look(key ?? '')}>
+                <button type="button" class="link" onClick={() => showAccount(key ?? '', spentRange.value)}>
                   <SpendKey name={key ?? ''} />
                 </button>
               </th>
-              <td class="number">{formatCount(requests)}</td>
-              <td class="number">{formatCount(inputTokens(usage))}</td>
-              <td class="number">{formatCount(usage.output_tokens)}</td>
+              <td class="number spare">{formatCount(requests)}</td>
+              <td class="number spare">{formatCount(inputTokens(usage))}</td>
+              <td class="number spare">{formatCount(usage.output_tokens)}</td>
               <UsdCell value={cost_usd} />
               <td class="number">{total === 0 ? '' : formatShare(cost_usd / total)}</td>
             </tr>

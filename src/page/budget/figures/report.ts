@@ -7,7 +7,7 @@ import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
 import { type BudgetView, go, namedAccount } from '../../ui/route.ts';
-import { dayAgo } from './days.ts';
+import { dayAgo, range } from './days.ts';
 
 /** The account that is shown: the one that the URL names to an admin, or one's own. */
 export const account = computed(
@@ -41,8 +41,9 @@ export function goToView(view: BudgetView, of = account.value): void {
   go('budget', [view, ...(isOwn ? [] : [of])]);
 }
 
-/** Shows an account, and leads there whoever has chosen it. */
-export function showAccount(id: string): void {
+/** Shows an account, on these days, and leads there whoever has chosen it. */
+export function showAccount(id: string, days = range.value): void {
+  range.value = days;
   ledTo.value = id;
   goToView('accounts', id);
 }

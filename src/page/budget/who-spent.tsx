@@ -12,6 +12,7 @@ import { spentOnDays } from './figures/spent-on-days.ts';
 import { SpendKey } from './spend-key.tsx';
 
 const SPENT_ROWS = 10;
+const COUNTS = ['Requests', 'In', 'Out'].map((number) => ({ number, spare: true }));
 /** The dearest accounts. All others are in the total. */
 const MOST_SPENDERS = 500;
 
@@ -35,15 +36,7 @@ export function WhoSpent() {
       {!report && <p class="quiet">…</p>}
       {report && rows.length === 0 && <p class="quiet">Nobody spent anything {daysName(spentRange)}.</p>}
       {rows.length > 0 && (
-        <Table
-          label="Spent by account"
-          columns={[
-            'Account',
-            ...['Requests', 'In', 'Out'].map((number) => ({ number, spare: true })),
-            { number: 'Cost' },
-            { number: 'Share' },
-          ]}
-        >
+        <Table label="Spent by account" columns={['Account', ...COUNTS, { number: 'Cost' }, { number: 'Share' }]}>
           {rows.slice(first.value, first.value + SPENT_ROWS).map(({ key, requests, cost_usd, usage }) => (
             <tr key={key}>
               <th scope="row">

@@ -136,10 +136,7 @@ function tightestOf(stands: PoolQuotaReport): Spender['tightest'] {
 }
 
 /** @returns how much of a limit is used, from 0 upwards; all of one that is 0 */
-export function usedShare({
-  limit_usd,
-  used_usd,
-}: Pick<NonNullable<Spender['tightest']>, 'limit_usd' | 'used_usd'>): number {
+export function usedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd: number }): number {
   return limit_usd === 0 ? 1 : used_usd / limit_usd;
 }
 

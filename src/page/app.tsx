@@ -141,16 +141,16 @@ function View() {
 }
 
 /** Shows what was spent today: to an admin by everybody. Its place is reserved, so that nothing moves when the number comes. */
-function Spent() {
-  const usd = spentToday.value;
+export function Spent() {
+  const spent = spentToday.value;
   return (
     <a
       class="spent"
       href="#/budget"
-      title={`Spent today${identity.value.admin ? ' by everybody' : ''}, including what is set aside for running requests`}
-      data-known={usd !== undefined}
+      title={`Spent today by ${spent?.byAll ? 'everybody' : 'you, including what is set aside for running requests'}`}
+      data-known={spent !== undefined}
     >
-      {usd !== undefined && <Usd isSum value={usd} after=" today" />}
+      {spent && <Usd isSum value={spent.usd} after=" today" />}
     </a>
   );
 }

@@ -4,12 +4,13 @@ import type { AlertRow } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { fieldFault } from '../edge/field-fault.ts';
 import { identity } from '../edge/identity.ts';
+import { PartFault } from '../edge/retry-fault.tsx';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
 import { exactUsd, formatMoment, formatShare } from '../ui/format.ts';
-import { alerts, deployment, groupNames } from './figures/overview.ts';
+import { alerts, alertsFault, deployment, groupNames, keepAlerts } from './figures/overview.ts';
 import { type Limited, limitsOf, patchLimits } from './figures/patch-limits.ts';
 import { sharesIn, sharesText } from './figures/shares.ts';
 
@@ -22,6 +23,7 @@ const STATES: Record<AlertRow['state'], string> = {
 
 /** Shows the last alerts, and lets an admin choose when there is one. */
 export function Alerts() {
+  useEffect(keepAlerts, []);
   const rows = alerts.value;
   const asks = useSignal(false);
   return (
@@ -39,11 +41,10 @@ export function Alerts() {
           They are sent to the address in the setting <code>ALERT_URL</code>. Without it they are only listed here.
         </p>
       )}
-      {rows === undefined || rows.length === 0 ? (
+      <PartFault name="The list of alerts" of={alertsFault} />
+      {!rows?.length ? (
         <p class="quiet">
-          {rows === undefined
-            ? '…'
-            : 'No alerts yet. One comes when a share of a limit is spent, and when something goes wrong.'}
+          {rows ? 'No alerts yet. One comes when a share of a limit is spent, and when something goes wrong.' : '…'}
         </p>
       ) : (
         <ul class="stack alerts">

@@ -1,8 +1,8 @@
 import { Select } from '../ui/form.tsx';
-import { dayAgo, ownDays, RANGE_NAMES, type RangeName, range } from './figures/days.ts';
+import { dayAgo, ownDays, RANGE_NAMES, type RangeName, range as sharedRange } from './figures/days.ts';
 
-/** Lets the user choose which days are looked at, everywhere on the page. @param of tells several pickers apart */
-export function DaysPicker({ of }: { of: string }) {
+/** Lets the user choose which days are looked at: of most lists the same. @param of tells several pickers apart */
+export function DaysPicker({ of, range = sharedRange }: { of: string; range?: typeof sharedRange }) {
   const set = (end: 'first' | 'last', day: string) => {
     if (day === '') return;
     const next = { ...ownDays.value, [end]: day };

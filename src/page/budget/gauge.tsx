@@ -19,15 +19,15 @@ export const NEARLY = 0.9;
 interface SpendGaugeProps {
   title: string;
   /** Undefined where nothing is known yet. */
-  window: { limit: number | null; spent: number; held: number; resetsAt: string } | undefined;
+  window: { limit_usd: number | null; spent_usd: number; held_usd: number; resets_at: string } | undefined;
 }
 
 /** Shows a gauge for a window of a budget. Money is US dollars. */
 export function SpendGauge({ title, window }: SpendGaugeProps) {
   // What is not known is not zero.
   if (!window) return <Gauge title={title} value="–" of="" full={undefined} held={0} note="" />;
-  const { limit, spent, held, resetsAt } = window;
-  const resets = `resets ${formatWhen(resetsAt)}`;
+  const { limit_usd: limit, spent_usd: spent, held_usd: held, resets_at } = window;
+  const resets = `resets ${formatWhen(resets_at)}`;
   return (
     <Gauge
       title={title}

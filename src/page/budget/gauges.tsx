@@ -25,21 +25,8 @@ export function Gauges() {
     <section id="quota" aria-label="Quota" class="stack">
       <ul class="gauges">
         {WINDOWS.map(([key, title]) => {
-          const window = stands?.[key];
-          return (
-            <SpendGauge
-              key={key}
-              title={title}
-              window={
-                window && {
-                  limit: window.limit_usd,
-                  spent: window.settled_usd,
-                  held: window.held_usd,
-                  resetsAt: window.resets_at,
-                }
-              }
-            />
-          );
+          const window = stands && { ...stands[key], spent_usd: stands[key].settled_usd };
+          return <SpendGauge key={key} title={title} window={window} />;
         })}
       </ul>
       {buckets.length > 0 && (

@@ -1,6 +1,6 @@
 import { useEffect } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
-import { FirstFault } from '../edge/retry-fault.tsx';
+import { FirstFault, PartFault } from '../edge/retry-fault.tsx';
 import { Alerts } from './alerts.tsx';
 import { Breakdown, breakdownFault } from './breakdown.tsx';
 import { deployment, deploymentSpend, keepOverview, overviewFault, PERIODS } from './figures/overview.ts';
@@ -10,7 +10,7 @@ import { Gauges } from './gauges.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
 import { UpstreamsTable } from './upstreams-table.tsx';
-import { spentFault, WhoSpent } from './who-spent.tsx';
+import { WhoSpent } from './who-spent.tsx';
 
 const TITLES = { day: 'Everybody, today', week: 'Everybody, this week', month: 'Everybody, this month' } as const;
 
@@ -40,19 +40,13 @@ function DeploymentView() {
   const shared = deployment.value;
   return (
     <>
-      <FirstFault of={[overviewFault, spentFault]} />
+      <PartFault name="What everybody has spent" of={overviewFault} />
       <section class="stack operator" aria-label="The deployment">
         <div class="deployment-columns">
           <ul class="gauges">
             {PERIODS.filter((period) => period === 'day' || shared?.[period].limit_usd != null).map((period) => {
-              const {
-                limit_usd: limit,
-                spent_usd: spent,
-                leased_usd: held,
-                resets_at: resetsAt,
-              } = shared?.[period] ?? {};
-              const window = resetsAt && { limit: limit ?? null, spent: spent ?? 0, held: held ?? 0, resetsAt };
-              return <SpendGauge key={period} title={TITLES[period]} window={window || undefined} />;
+              const window = shared && { ...shared[period], held_usd: shared[period].leased_usd };
+              return <SpendGauge key={period} title={TITLES[period]} window={window} />;
             })}
           </ul>
           <SpendChart days={deploymentSpend.value} isOwn />

@@ -55,11 +55,7 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
               {days.map(({ day, models: parts }, index) => (
                 <tr key={day}>
                   <th scope="row">
-                    {(days.length - 1 - index) % 3 === 0 ? (
-                      formatDay(day)
-                    ) : (
-                      <span class="unseen">{formatDay(day)}</span>
-                    )}
+                    <span class={(days.length - 1 - index) % 4 === 0 ? undefined : 'unseen'}>{formatDay(day)}</span>
                   </th>
                   {models.map((model) => {
                     const usd = parts.find((part) => part.model === model)?.usd ?? 0;

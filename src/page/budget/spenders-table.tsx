@@ -102,7 +102,7 @@ export function SpendersTable() {
                   key={column}
                   scope="col"
                   class={column === 'spent' || column === 'limit' ? 'number' : undefined}
-                  aria-sort={sortOf(column, order.value)}
+                  aria-sort={column !== order.value.by ? 'none' : order.value.down ? 'descending' : 'ascending'}
                 >
                   <button type="button" class="sort" onClick={() => sortBy(column)}>
                     {column === 'limit' ? `Limit a ${period.value}` : name}
@@ -164,12 +164,4 @@ function valueIn(row: Spender, column: SpenderColumn, period: Period): string | 
 
 function compare(left: string | number, right: string | number): number {
   return left < right ? -1 : left > right ? 1 : 0;
-}
-
-function sortOf(
-  column: SpenderColumn,
-  { by, down }: { by: SpenderColumn; down: boolean },
-): 'ascending' | 'descending' | 'none' {
-  if (column !== by) return 'none';
-  return down ? 'descending' : 'ascending';
 }

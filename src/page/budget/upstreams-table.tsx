@@ -1,10 +1,9 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { HealthAnswer } from '../../edge/answers.ts';
-import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
-import { poll } from '../edge/poll.ts';
-import { Fault } from '../ui/fault.tsx';
+import { pollInto } from '../edge/poll.ts';
+import { PartFault } from '../edge/retry-fault.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 import { SpendKey } from './spend-key.tsx';
@@ -21,22 +20,18 @@ const SAID: Record<UpstreamStates[number]['models'][number]['state'], string> = 
 /** Shows how each upstream is, where there are several. */
 export function UpstreamsTable() {
   const states = useSignal<UpstreamStates | undefined>(undefined);
-  const { fault, run } = useAction();
+  const fault = useSignal<string | undefined>(undefined);
   useEffect(() => {
-    const look = async () => {
-      // After a failure it asks no more, and where there is one upstream only neither.
-      if (fault.peek() !== undefined || states.peek()?.length === 0) return;
-      await run(async () => {
-        states.value = (await readJson<HealthAnswer>('/health', { query: { upstreams: '' } })).upstreams ?? [];
-      });
-    };
-    return poll(look, STATES_EVERY_MS);
-  }, [states, fault, run]);
+    const read = async () => (await readJson<HealthAnswer>('/health', { query: { upstreams: '' } })).upstreams ?? [];
+    // Where there is one upstream only, it asks no more.
+    const readSeveral = async () => (states.peek()?.length === 0 ? [] : await read());
+    return pollInto(states, readSeveral, STATES_EVERY_MS, fault);
+  }, [states, fault]);
   if (!states.value?.length) return null;
   return (
     <section class="stack" aria-labelledby="upstreams">
       <h3 id="upstreams">Upstreams</h3>
-      {fault.value && <Fault text={fault.value} />}
+      <PartFault name="How each upstream is" of={fault} />
       <Table label="States of upstreams" columns={['Upstream', 'Kind', 'Running', 'Model', 'State', 'Failed in 30 s']}>
         {states.value.flatMap(({ name, kind, running, max_concurrent, models }) =>
           (models.length > 0 ? models : [undefined]).map((one) => (

@@ -9,8 +9,8 @@ import { identity } from './identity.ts';
 
 export type AccountQuota = z.output<typeof accountAnswer>;
 
-/** In US dollars, with what is set aside: by one's own account, or for an admin by the whole deployment. */
-export const spentToday = signal<number | undefined>(undefined);
+/** In US dollars: by one's own account, with what is set aside, or for an admin by all accounts. */
+export const spentToday = signal<{ usd: number; byAll: boolean } | undefined>(undefined);
 export const prefixes = signal<NamedRow[]>([]);
 
 let asked = 0;
@@ -25,15 +25,25 @@ export async function readQuota(account: string): Promise<AccountQuota> {
   return await readJson<AccountQuota>(`/accounts/${inPath(account)}`, { query: { if_absent } });
 }
 
-/** Loads what was spent today. If several loads overlap, the last one counts. */
+/** Tells what was spent today. The deployment hears of each account within a minute: what oneself has spent is known before. */
+export function tellSpent(own?: AccountQuota, all?: DeploymentReport): void {
+  const ownUsd = own ? own.day.settled_usd + own.day.held_usd : 0;
+  spentToday.value = { usd: Math.max(ownUsd, all?.day.spent_usd ?? 0), byAll: all !== undefined };
+}
+
+/** Loads what was spent today. If several loads overlap, the last one counts. @throws SluiceError if none of it can be read */
 export async function refreshSpent(): Promise<void> {
   asked += 1;
   const question = asked;
   const { account, admin } = identity.value;
-  // The deployment hears of each account within a minute: what oneself has spent is known before. Why it cannot be read, Budget says.
+  // One of both is enough here. Why the other cannot be read, Budget says.
   const all = admin ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
-  const [{ day }, everybody] = await Promise.all([readQuota(account), all]);
-  if (question === asked) spentToday.value = Math.max(day.settled_usd + day.held_usd, everybody?.day.spent_usd ?? 0);
+  const own = readQuota(account).catch(async (thrown: unknown) => {
+    if ((await all) === undefined) throw thrown;
+    return undefined;
+  });
+  const known = await Promise.all([own, all]);
+  if (question === asked) tellSpent(...known);
 }
 
 export async function refreshPrefixes(): Promise<void> {

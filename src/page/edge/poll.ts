@@ -48,3 +48,17 @@ export function poll(
     clearTimeout(timer);
   };
 }
+
+/** Keeps what is read in a signal, as `poll` asks for it. */
+export function pollInto<T>(
+  kept: Signal<T>,
+  read: () => Promise<T>,
+  everyMs: number,
+  fault: Signal<string | undefined>,
+): () => void {
+  const ask = async (isCurrent: () => boolean) => {
+    const known = await read();
+    if (isCurrent()) kept.value = known;
+  };
+  return poll(ask, everyMs, fault);
+}

@@ -3,7 +3,7 @@ import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { looks } from '../../support/looks.ts';
 import { focused, withAccounts } from '../../support/operator-page.ts';
-import { openPage, servedPage } from '../../support/page.ts';
+import { ALONE, openPage, servedPage } from '../../support/page.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
 const NARROW = { width: 360, height: 640 };
@@ -141,6 +141,20 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         return [boxes.map((box) => (box.top + box.bottom) / 2), [top, (top + bottom) / 2, bottom]];
       });
       for (const [index, line] of lines.entries()) expect(Math.abs((labels[index] ?? 0) - line)).toBeLessThan(1);
+      // In a narrow window the days stand apart and within the chart, and what somebody spent is not scrolled out of sight.
+      await page.setViewportSize(NARROW);
+      const ends = await all.locator('.chart').evaluate((chart) => {
+        const shown = [...chart.querySelectorAll('tbody th span:not(.unseen)')].map((day) =>
+          day.getBoundingClientRect(),
+        );
+        return [...shown.flatMap(({ left, right }) => [left, right]), chart.getBoundingClientRect().right];
+      });
+      expect(ends.length).toBeGreaterThan(7);
+      expect(ends).toEqual(ends.toSorted((left, right) => left - right));
+      const spent = all.getByRole('region', { name: 'Spent by account' });
+      await spent.getByRole('columnheader', { name: 'Share' }).waitFor();
+      expect(await spent.evaluate((frame) => frame.scrollWidth - frame.clientWidth)).toBeLessThanOrEqual(0);
+      await page.setViewportSize(ALONE.viewport);
       expect(asked).not.toContain('/accounts');
       expect(asked).not.toContain('/groups');
       expect(asked).not.toContain('/usage/requests');

@@ -6,7 +6,7 @@ import { Alerts } from '../../../src/page/budget/alerts.tsx';
 import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
 import { onlyKey } from '../../../src/page/budget/figures/breakdown-of.ts';
 import { dayAgo, range } from '../../../src/page/budget/figures/days.ts';
-import { alerts, keepSpenders } from '../../../src/page/budget/figures/overview.ts';
+import { keepSpenders } from '../../../src/page/budget/figures/overview.ts';
 import { listedKind, minuteListed, tokenListed } from '../../../src/page/budget/figures/request-list.ts';
 import { FindRequest } from '../../../src/page/budget/find-request.tsx';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
@@ -16,8 +16,8 @@ import { Tokens } from '../../../src/page/budget/tokens.tsx';
 import { UpstreamsTable } from '../../../src/page/budget/upstreams-table.tsx';
 import { Webhooks } from '../../../src/page/budget/webhooks.tsx';
 import { WhoSpent } from '../../../src/page/budget/who-spent.tsx';
-import { token } from '../../../src/page/edge/client.ts';
 import { TokenDialog } from '../../../src/page/token.tsx';
+import { actAs } from '../../support/act-as.ts';
 import { type Asked, choose, click, fakeEdge, fill, goTo, named, refusal, show, shows } from '../../support/dom.ts';
 
 const USAGE = {
@@ -45,14 +45,6 @@ function open(part: FunctionComponent, answer: (asked: Asked) => unknown): Asked
 const list = (data: object[]) => ({ data, has_more: false, first_id: null, last_id: null });
 const queryOf = (asked: Asked[]) => Object.fromEntries(new URLSearchParams(asked.at(-1)?.path.split('?')[1]));
 const rows = () => [...root.querySelectorAll('tbody tr')].map(({ textContent }) => textContent ?? '');
-
-/** What follows is somebody's: the page reads a token, and leaves it to the edge to verify it. */
-function actAs(sub: string, scope: string): void {
-  token.value = ['{}', JSON.stringify({ sub, scope }), ''].map(btoa).join('.');
-  onTestFinished(() => {
-    token.value = undefined;
-  });
-}
 
 beforeEach(() => {
   goTo('#/budget');
@@ -198,8 +190,7 @@ test('says who one is', () => {
 test('alerts are listed as sentences', async () => {
   const alert = { event_id: 'a', kind: 'threshold', node: { type: 'account', id: 'dev' }, limit: 'usd_per_month' };
   const more = { window: '2026-11', threshold: 0.01, limit_usd: 5, created_at: '2026-11-20T10:00:00Z', state: 'kept' };
-  alerts.value = [{ ...alert, ...more } as never];
-  open(Alerts, () => list([]));
+  open(Alerts, () => list([{ ...alert, ...more }]));
   await shows(root, /^AlertsChoose when to be tolddev has spent 1% of \$5\.00.*not sent: ALERT_URL is not set$/);
 });
 
@@ -294,7 +285,13 @@ test('Accounts has each account’s tightest limit with how much of it is used, 
     total: window(10, 3),
   };
   fakeEdge(({ path }) => {
-    if (path.startsWith('/groups')) return list([{ id: 'research', limits: {}, ...group }]);
+    // Of several limits, one of 0 refuses everything, however much of another is used.
+    const closed = { ...group, hour: window(0, 0), day: window(1, 1.5) };
+    if (path.startsWith('/groups'))
+      return list([
+        { id: 'research', limits: {}, ...group },
+        { id: 'closed', limits: {}, ...closed },
+      ]);
     return list([
       row('ada', limit),
       row('ben', { ...limit, limit: 'usd_total', token: 'jti', limit_usd: 2, used_usd: 2 }),
@@ -317,7 +314,8 @@ test('Accounts has each account’s tightest limit with how much of it is used, 
     cleo: '$0.00 an hour, 100%blocked',
     dan: 'none',
     'research group': '$4.00 a month, 75%',
+    'closed group': '$0.00 an hour, 100%blocked',
   });
   await click(root, 'Tightest limit');
-  expect(Object.keys(limits())).toEqual(['cleo', 'ben', 'research group', 'ada', 'dan']);
+  expect(Object.keys(limits())).toEqual(['closed group', 'cleo', 'ben', 'research group', 'ada', 'dan']);
 });

@@ -17,19 +17,21 @@ export const RANGE_NAMES = [
 export type RangeName = keyof typeof RANGES | 'own';
 
 export const range = signal<RangeName>('week');
+/** The days of who spent what. It stands beside what was spent today, so it begins with that. */
+export const spentRange = signal<RangeName>('today');
 /** The days that were chosen one by one; both are looked at. */
 export const ownDays = signal({ first: dayAgo(6), last: dayAgo(0) });
 
 /** @returns the days that are looked at now: from the first, to before the second */
-export function chosenDays(): { from: string; to: string } {
-  if (range.value === 'own') return { from: ownDays.value.first, to: dayAfter(ownDays.value.last) };
-  const { count, ago } = RANGES[range.value];
+export function chosenDays(of = range): { from: string; to: string } {
+  if (of.value === 'own') return { from: ownDays.value.first, to: dayAfter(ownDays.value.last) };
+  const { count, ago } = RANGES[of.value];
   return { from: dayAgo(ago + count - 1), to: dayAgo(ago - 1) };
 }
 
 /** @returns the days as they are named in a sentence */
-export function daysName(): string {
-  if (range.value !== 'own') return RANGES[range.value].said;
+export function daysName(of = range): string {
+  if (of.value !== 'own') return RANGES[of.value].said;
   const { first, last } = ownDays.value;
   return first === last ? `on ${first}` : `from ${first} to ${last}`;
 }

@@ -9,9 +9,11 @@ import type {
   PoolQuotaReport,
   ServedPath,
 } from '../../../edge/answers.ts';
+import { tellSpent } from '../../edge/account.ts';
 import { readJson } from '../../edge/client.ts';
-import { poll } from '../../edge/poll.ts';
+import { poll, pollInto } from '../../edge/poll.ts';
 import { exactUsd, formatShare } from '../../ui/format.ts';
+import { dayAgo } from './days.ts';
 import { patchLimits } from './patch-limits.ts';
 import { type DaySpend, spendPerDay } from './report.ts';
 
@@ -38,6 +40,7 @@ export const spenders = signal<Spender[] | undefined>(undefined);
 /** The last alerts; undefined until they are known. */
 export const alerts = signal<AlertRow[] | undefined>(undefined);
 export const overviewFault = signal<string | undefined>(undefined);
+export const alertsFault = signal<string | undefined>(undefined);
 export const spendersFault = signal<string | undefined>(undefined);
 
 const OVERVIEW_EVERY_MS = 10_000;
@@ -46,34 +49,34 @@ const MOST_PAGES = 10;
 const MOST_GROUPS = 100;
 const ALERTS = 10;
 
-/** Keeps what everybody has spent and the alerts up to date while the page is visible. */
+/** Keeps what everybody has spent up to date while the page is visible. */
 export function keepOverview(): () => void {
-  let spent: number | undefined;
+  let drawn: string | undefined;
   const look = async (isCurrent: () => boolean) => {
-    const [shared, told] = await Promise.all([
-      readJson<DeploymentReport>('/pools/deployment'),
-      listOf<AlertRow>('/alerts', { limit: ALERTS }),
-    ]);
+    const shared = await readJson<DeploymentReport>('/pools/deployment');
     if (!isCurrent()) return;
     deployment.value = shared;
-    alerts.value = told.data;
-    // The days change only when something is spent.
-    if (shared.total.spent_usd === spent) return;
+    tellSpent(undefined, shared);
+    // The days change only when something is spent, and at midnight.
+    const known = `${dayAgo(0)} ${shared.total.spent_usd}`;
+    if (known === drawn) return;
     const days = await spendPerDay();
     if (!isCurrent()) return;
-    spent = shared.total.spent_usd;
+    drawn = known;
     deploymentSpend.value = days;
   };
   return poll(look, OVERVIEW_EVERY_MS, overviewFault);
 }
 
+/** Keeps the alerts up to date while the page is visible: also while what was spent cannot be read. */
+export function keepAlerts(): () => void {
+  const read = async () => (await listOf<AlertRow>('/alerts', { limit: ALERTS })).data;
+  return pollInto(alerts, read, OVERVIEW_EVERY_MS, alertsFault);
+}
+
 /** Keeps the accounts and groups up to date while the page is visible. */
 export function keepSpenders(): () => void {
-  const look = async (isCurrent: () => boolean) => {
-    const rows = await everySpender();
-    if (isCurrent()) spenders.value = rows;
-  };
-  return poll(look, OVERVIEW_EVERY_MS, spendersFault);
+  return pollInto(spenders, everySpender, OVERVIEW_EVERY_MS, spendersFault);
 }
 
 /** Sets the limit of a row in a window; null removes it. @throws SluiceError in the words of the edge */
@@ -120,7 +123,7 @@ async function everyGroup(): Promise<Spender[]> {
   });
 }
 
-/** @returns the limit of a group that is used up most; null where it has none */
+/** @returns the limit of a group that is used up most, or one of 0, which refuses everything; null where it has none */
 function tightestOf(stands: PoolQuotaReport): Spender['tightest'] {
   const limits = (['hour', ...PERIODS, 'total'] as const).flatMap((window) => {
     const { limit_usd, spent_usd } = stands[window];
@@ -128,14 +131,12 @@ function tightestOf(stands: PoolQuotaReport): Spender['tightest'] {
     const resets_at = window === 'total' ? null : stands[window].resets_at;
     return limit_usd === null ? [] : [{ limit, token: null, limit_usd, used_usd: spent_usd, resets_at }];
   });
-  return limits.sort((left, right) => usedShare(right) - usedShare(left))[0] ?? null;
+  const none = limits.find(({ limit_usd }) => limit_usd === 0);
+  return none ?? limits.sort((left, right) => usedShare(right) - usedShare(left))[0] ?? null;
 }
 
 /** @returns how much of a limit is used, from 0 upwards; all of one that is 0 */
-export function usedShare({
-  limit_usd,
-  used_usd,
-}: Pick<NonNullable<Spender['tightest']>, 'limit_usd' | 'used_usd'>): number {
+export function usedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd: number }): number {
   return limit_usd === 0 ? 1 : used_usd / limit_usd;
 }
 

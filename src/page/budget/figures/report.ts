@@ -2,12 +2,12 @@
 
 import { computed, effect, signal, untracked } from '@preact/signals';
 import type { PrefixStats, UsageReport } from '../../../client/index.ts';
-import { type AccountQuota, ofAccount, prefixes, readQuota, refreshPrefixes, spentToday } from '../../edge/account.ts';
+import { type AccountQuota, ofAccount, prefixes, readQuota, refreshPrefixes, tellSpent } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
 import { type BudgetView, go, namedAccount } from '../../ui/route.ts';
-import { dayAgo } from './days.ts';
+import { dayAgo, range } from './days.ts';
 
 /** The account that is shown: the one that the URL names to an admin, or one's own. */
 export const account = computed(
@@ -41,8 +41,9 @@ export function goToView(view: BudgetView, of = account.value): void {
   go('budget', [view, ...(isOwn ? [] : [of])]);
 }
 
-/** Shows an account, and leads there whoever has chosen it. */
-export function showAccount(id: string): void {
+/** Shows an account, on these days, and leads there whoever has chosen it. */
+export function showAccount(id: string, days = range.value): void {
+  range.value = days;
   ledTo.value = id;
   goToView('accounts', id);
 }
@@ -60,22 +61,23 @@ function keepReportOf(name: string): () => void {
   reportedQuota.value = undefined;
   spend.value = [];
   byModel.value = undefined;
-  let settled: number | undefined;
+  let drawn: string | undefined;
   const look = async (isCurrent: () => boolean) => {
     const stands = await readQuota(name);
     if (!isCurrent()) return;
     reportedQuota.value = stands;
     const { account: own, admin } = identity.value;
-    if (name === own && !admin) spentToday.value = stands.day.settled_usd + stands.day.held_usd;
-    // The sums change only when a request is settled.
-    if (stands.month.settled_usd === settled) return;
+    if (name === own && !admin) tellSpent(stands);
+    // The sums change only when a request is settled, and at midnight.
+    const known = `${dayAgo(0)} ${stands.month.settled_usd}`;
+    if (known === drawn) return;
     const [days, models, saved] = await Promise.all([
       spendPerDay(name),
       edge().usage({ group_by: 'model', ...ofAccount(name) }),
       savingsOf(),
     ]);
     if (!isCurrent()) return;
-    settled = stands.month.settled_usd;
+    drawn = known;
     spend.value = days;
     byModel.value = models;
     savings.value = saved;

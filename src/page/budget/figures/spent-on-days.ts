@@ -2,7 +2,7 @@
 import { effect, signal, untracked } from '@preact/signals';
 import type { UsageReport } from '../../../client/index.ts';
 import { readJson } from '../../edge/client.ts';
-import { poll } from '../../edge/poll.ts';
+import { pollInto } from '../../edge/poll.ts';
 
 const SPENT_EVERY_MS = 10_000;
 
@@ -14,14 +14,12 @@ export function spentOnDays(
   const fault = signal<string | undefined>(undefined);
   const keep = () =>
     effect(() => {
-      const asked = query();
+      query();
       return untracked(() => {
         report.value = undefined;
-        const look = async (isCurrent: () => boolean) => {
-          const spent = await readJson<UsageReport>('/usage', { query: asked });
-          if (isCurrent()) report.value = spent;
-        };
-        return poll(look, SPENT_EVERY_MS, fault);
+        // “Today” is another day after midnight.
+        const read = () => readJson<UsageReport>('/usage', { query: query() });
+        return pollInto(report, read, SPENT_EVERY_MS, fault);
       });
     });
   return { report, fault, keep };

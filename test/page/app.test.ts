@@ -1,0 +1,59 @@
+// @vitest-environment jsdom
+import '../support/without-layout.ts';
+import { h } from 'preact';
+import { beforeEach, expect, test } from 'vitest';
+import { Spent } from '../../src/page/app.tsx';
+import { refreshSpent, spentToday } from '../../src/page/edge/account.ts';
+import { actAs } from '../support/act-as.ts';
+import { fakeEdge, refusal, show, shows } from '../support/dom.ts';
+
+const OWN = 'Spent today by you, including what is set aside for running requests';
+const ALL = 'Spent today by everybody';
+
+/** What the edge knows, in US dollars; undefined where it cannot be read. */
+let known: { own?: number; all?: number };
+
+beforeEach(() => {
+  spentToday.value = undefined;
+});
+
+function openHeader(scope: string, knows: typeof known): { pill: HTMLElement; paths: () => string[] } {
+  actAs('ada', scope);
+  known = knows;
+  const asked = fakeEdge(({ path }) => {
+    const usd = path === '/pools/deployment' ? known.all : known.own;
+    if (usd === undefined) return refusal(503, 'api_error', 'No.');
+    return { day: { spent_usd: usd, leased_usd: 7, settled_usd: usd - 0.25, held_usd: 0.25 } };
+  });
+  return { pill: show(h(Spent, {})), paths: () => asked.map(({ path }) => path) };
+}
+
+test.each([
+  ['an admin', 'admin', { own: 0.5, all: 2 }, '$2.00 today', ALL],
+  [
+    'an admin of whose last request the deployment has not heard yet',
+    'admin',
+    { own: 0.5, all: 0.25 },
+    '$0.50 today',
+    ALL,
+  ],
+  ['an admin whose own account cannot be read', 'admin', { all: 2 }, '$2.00 today', ALL],
+  ['an admin while the deployment’s budget cannot be read', 'admin', { own: 0.5 }, '$0.50 today', OWN],
+  ['anybody else', 'messages', { own: 0.5 }, '$0.50 today', OWN],
+])('the header tells %s what was spent today, and by whom', async (_who, scope, knows, text, title) => {
+  const { pill, paths } = openHeader(scope, knows);
+  const link = pill.querySelector('a');
+  expect(link?.dataset.known).toBe('false');
+  await refreshSpent();
+  await shows(pill, text);
+  expect([link?.title, link?.dataset.known]).toEqual([title, 'true']);
+  expect(paths().includes('/pools/deployment')).toBe(scope === 'admin');
+});
+
+test.each(['admin', 'messages'])('the header keeps what it knew while nothing can be read (%s)', async (scope) => {
+  const { pill } = openHeader(scope, { own: 0.5, all: 0.5 });
+  await refreshSpent();
+  known = {};
+  await expect(refreshSpent()).rejects.toThrow('No.');
+  await shows(pill, '$0.50 today');
+});

@@ -1,0 +1,116 @@
+// @vitest-environment jsdom
+import '../../support/without-layout.ts';
+import { h } from 'preact';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { range, spentRange } from '../../../src/page/budget/figures/days.ts';
+import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
+import { UpstreamsTable } from '../../../src/page/budget/upstreams-table.tsx';
+import { spentToday } from '../../../src/page/edge/account.ts';
+import { pollNow } from '../../../src/page/edge/poll.ts';
+import { actAs } from '../../support/act-as.ts';
+import { type Asked, choose, click, fakeEdge, goTo, named, refusal, show, shows } from '../../support/dom.ts';
+
+const WINDOW = {
+  ...{ limit_usd: null, spent_usd: 0.15, leased_usd: 0, settled_usd: 0.15, held_usd: 0 },
+  resets_at: '2026-12-01T00:00:00Z',
+};
+const STANDS = { limits: {}, hour: WINDOW, day: WINDOW, week: WINDOW, month: WINDOW, total: WINDOW };
+const ALERT = {
+  ...{ event_id: 'a', kind: 'key_works', node: { type: 'deployment' }, subject: null },
+  ...{ created_at: '2026-11-20T10:00:00Z', state: 'delivered' },
+};
+const SPENT = { key: 'globex', requests: 3, cost_usd: 1, usage: {} };
+
+/** Answers as an edge at which something was spent once, and nothing since. */
+function answer({ path }: Asked): unknown {
+  if (path.startsWith('/usage') && path.includes('group_by=account')) return { data: [SPENT], total: SPENT };
+  const data = path.startsWith('/alerts') ? [ALERT] : [];
+  return { ...STANDS, running_requests: 0, data, has_more: false, total: { ...WINDOW, requests: 0, cost_usd: 0 } };
+}
+
+const queriesOf = (asked: Asked[], group: string) =>
+  asked
+    .map(({ path }) => Object.fromEntries(new URLSearchParams(path.split('?')[1])))
+    .filter(({ group_by }) => group_by === group);
+
+beforeEach(() => {
+  goTo('#/budget');
+  [range.value, spentRange.value] = ['week', 'today'];
+  onTestFinished(() => void vi.useRealTimers());
+});
+
+test.each(['admin', 'messages'])(
+  'at midnight UTC the chart begins another day, though nothing was spent since (%s)',
+  async (scope) => {
+    vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T23:59:00Z') });
+    actAs('ada', scope);
+    const asked = fakeEdge(answer);
+    show(h(BudgetOverview, {}));
+    const days = () => {
+      pollNow();
+      return queriesOf(asked, 'day').map(({ from, to }) => [from, to]);
+    };
+    await expect.poll(days).toEqual([['2026-11-14', '2026-11-28']]);
+    vi.setSystemTime(new Date('2026-11-28T00:01:00Z'));
+    await expect.poll(days).toEqual([expect.anything(), ['2026-11-15', '2026-11-29']]);
+    // Until the next midnight, or until something is spent, it is not read again.
+    const polls = asked.length;
+    await expect.poll(() => days() && asked.length).toBeGreaterThan(polls + 8);
+    expect(days()).toHaveLength(2);
+  },
+);
+
+test('who spent what begins with today, also after midnight, and leads to the days that it shows', async () => {
+  vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T23:59:00Z') });
+  const asked = fakeEdge(answer);
+  const root = show(h(BudgetOverview, {}));
+  const last = () => {
+    pollNow();
+    return queriesOf(asked, 'account').at(-1);
+  };
+  await expect.poll(last).toMatchObject({ from: '2026-11-27', to: '2026-11-28' });
+  vi.setSystemTime(new Date('2026-11-28T00:01:00Z'));
+  await expect.poll(last).toMatchObject({ from: '2026-11-28', to: '2026-11-29' });
+  await click(root, 'globex');
+  expect([location.hash, range.value]).toEqual(['#/budget/accounts/globex', 'today']);
+  choose(named(root, 'Days of who spent what, in UTC'), 'month');
+  await expect.poll(last).toMatchObject({ from: '2026-10-30', to: '2026-11-29' });
+  // What is looked at elsewhere stays until somebody goes there.
+  expect(range.value).toBe('today');
+});
+
+test.each([
+  ['/pools/deployment', 'What everybody has spent', [/Claude answers this deployment again/, /globex/]],
+  ['/alerts', 'The list of alerts', [/Everybody, today\$0\.15/, /globex/]],
+  ['/usage?group_by=account', 'Who spent what', [/Everybody, today\$0\.15/, /Claude answers this deployment again/]],
+])('where %s fails only that part says so, and the others are shown', async (path, name, others) => {
+  let isThere = false;
+  fakeEdge((one) => (one.path.startsWith(path) && !isThere ? refusal(503, 'api_error', 'No.') : answer(one)));
+  const root = show(h(BudgetOverview, {}));
+  for (const other of others) await shows(root, other);
+  const faults = () => [...root.querySelectorAll('[role=alert] > p:first-child')].map(({ textContent }) => textContent);
+  await expect.poll(faults).toEqual([expect.stringMatching(`^${name} cannot be read. Something went wrong`)]);
+  isThere = true;
+  await click(root, 'Retry');
+  await expect.poll(faults).toEqual([]);
+});
+
+test('while the Overview is shown, the header says the same of today', async () => {
+  fakeEdge(answer);
+  show(h(BudgetOverview, {}));
+  await expect.poll(() => spentToday.value).toEqual({ usd: 0.15, byAll: true });
+});
+
+test('upstreams are read again after a failure', async () => {
+  let isThere = true;
+  const east = { name: 'east', kind: 'anthropic', running: 0, max_concurrent: null, models: [] };
+  fakeEdge(() => (isThere ? { upstreams: [east] } : refusal(503, 'api_error', 'No.')));
+  const root = show(h(UpstreamsTable, {}));
+  await shows(root, 'east');
+  isThere = false;
+  pollNow();
+  await shows(root, /How each upstream is cannot be read\.[^]*east/);
+  isThere = true;
+  await click(root, 'Retry');
+  await expect.poll(() => root.querySelector('[role=alert]')).toBeNull();
+});

@@ -68,7 +68,7 @@ test('every request and small tool of the README and the guides prints what they
 });
 
 test('the settings of the guide are those of the code, with their defaults and meanings', async () => {
-  const guide = await readGuide('operating');
+  const guide = await readGuide('settings');
   const rows = [...guide.matchAll(/^\| `([A-Z0-9_]+)` +\| (.*?) +\| (.*?) +\|$/gm)].map(([, ...cells]) => cells);
   const expected = Object.entries(settingsShape())
     // Nobody sets them by hand: the start script passes them.

@@ -25,6 +25,13 @@ const HEALTH_TIMEOUT_MS = Number(process.env.HEALTH_TIMEOUT_MS ?? 90_000);
 const HEALTH_ATTEMPT_MS = 10_000;
 const HEALTH_PAUSE_MS = 2_000;
 
+/** Stand for the secrets without which other settings are refused: Cloudflare has them, and wrangler.toml must not. */
+const STAND_INS = {
+  SIGNING_SECRET: 'x'.repeat(32),
+  DELIVERY_SIGNING_SECRET: `whsec_${'x'.repeat(32)}`,
+  TURNSTILE_SECRET: 'x',
+};
+
 const root = fileURLToPath(new URL('..', import.meta.url));
 /** Alone in its folder: wrangler uploads every module beside it. */
 const BUNDLE = join(root, '.wrangler/worker/index.js');
@@ -100,7 +107,7 @@ function checkSettings(vars: Record<string, unknown>): Settings {
     throw new Error(`${key} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(key)}`);
   }
   if (vars.MODE !== undefined) throw new Error('MODE is passed by `npm start` alone: take it out of wrangler.toml.');
-  const settings = parseSettings(vars);
+  const settings = parseSettings({ ...STAND_INS, ...vars });
   readUpstreams(settings);
   return settings;
 }

@@ -182,8 +182,8 @@ const FIELD = /^ {2}'?([\w.]+)'?\??:/gm;
 /** The objects whose work goes on without a caller: `logFailure` has their name in a variable. */
 const WORKING: readonly ObjectName[] = ['batch', 'classification'];
 
-test('the guide for operators names each field of the log', async () => {
-  const guide = await readGuide('operating');
+test('the guide to the logs names each field of the log', async () => {
+  const guide = await readGuide('logs');
   const log = await read('src/edge/kit/http/log.ts');
   const fieldsOf = (line: string) =>
     [...(new RegExp(`export interface ${line} \\{([\\s\\S]*?)\\n\\}`).exec(log)?.[1] ?? '').matchAll(FIELD)].map(
@@ -195,7 +195,7 @@ test('the guide for operators names each field of the log', async () => {
   expect(fieldsOf('LogLine')).toContain('gen_ai.provider.name');
   expect(fieldsOf('WorkLine')).toContain('source');
   expect(genAi).toContain('error.type');
-  const logs = sectionIn(guide, 'Logs');
+  const logs = sectionIn(guide, 'Logs and metrics');
   const others = sectionIn(guide, 'In other systems');
   const isMissing = (name: string) => !(name.includes('.') ? others : logs).includes(`\`${name}\``);
   expect([...fieldsOf('LogLine'), ...genAi].filter(isMissing)).toEqual([]);
@@ -208,7 +208,7 @@ test('the guide for operators names each field of the log', async () => {
   expect([...fieldsOf('WorkLine'), ...states].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
 });
 
-test('the guide for operators names what a failure behind an answer is said to belong to', async () => {
+test('the guide to the logs names what a failure behind an answer is said to belong to', async () => {
   const named = new Set<string>(['failed_after_answer', ...WORKING]);
   for (const file of await readdir(new URL('src', root), { recursive: true })) {
     if (!file.endsWith('.ts')) continue;
@@ -217,11 +217,11 @@ test('the guide for operators names what a failure behind an answer is said to b
     }
   }
   expect(named).toContain('summary');
-  const work = sectionIn(await readGuide('operating'), 'Lines of other work');
+  const work = sectionIn(await readGuide('logs'), 'Lines of other work');
   expect([...named].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
 });
 
-describe('the guide for operators on `error_type`', () => {
+describe('the guide to the logs on `error_type`', () => {
   const FIRST_CELL = /^\| (`[^|]*`[^|]*?) +\|/gm;
   const namesIn = (text: string) =>
     [...text.matchAll(FIRST_CELL)]
@@ -232,7 +232,7 @@ describe('the guide for operators on `error_type`', () => {
     const [, types = ''] = /const STATUS = \{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/errors.ts')) ?? [];
     const known = [...types.matchAll(/^ {2}(\w+): (\d+),$/gm)].map(([, type, status]) => [type, status]);
     expect(known.length).toBeGreaterThan(10);
-    const rows = [...sectionIn(await readGuide('operating'), 'What callers get').matchAll(/^\| `(\w+)` +\| (\d+)/gm)];
+    const rows = [...sectionIn(await readGuide('logs'), 'What callers get').matchAll(/^\| `(\w+)` +\| (\d+)/gm)];
     expect(rows.map(([, type, status]) => [type, status]).toSorted()).toEqual(known.toSorted());
   });
 
@@ -252,8 +252,8 @@ describe('the guide for operators on `error_type`', () => {
         }
       }
     }
-    const named = namesIn(sectionIn(await readGuide('operating'), 'What only the log says'));
-    const ofCallers = namesIn(sectionIn(await readGuide('operating'), 'What callers get'));
+    const named = namesIn(sectionIn(await readGuide('logs'), 'What only the log says'));
+    const ofCallers = namesIn(sectionIn(await readGuide('logs'), 'What callers get'));
     expect(named.toSorted()).toEqual([...written].filter((name) => !ofCallers.includes(name)).toSorted());
   });
 });

@@ -207,6 +207,20 @@ test('the commands of the guide back a deployment up, and say what was there alr
   expect(stderr).toMatch(/^\d+ accounts, \d+ conversations and \d+ versions are in the backup\.$/m);
   expect(stdout).toMatch(/^0 accounts, 0 conversations and \d+ versions were taken up\.\n\d+ were there already: /);
   expect(stdout).toMatch(/the account keeper[,.]/);
+  // The same from CI, locked by a password.
+  const production = await readGuide('production');
+  const [, backup = ''] = /^ +- run: (npm run --silent backup .+)$/m.exec(production) ?? [];
+  const [readLast = ''] =
+    blocksOf(sectionIn(production, '7. Deploy and back up from CI'), 'text')[0]?.split('\n') ?? [];
+  const locked = await promisify(execFile)(
+    'bash',
+    ['-eo', 'pipefail', '-c', `${backup}; ${readLast}`.replaceAll('backup.enc', join(folder, 'backup.enc'))],
+    {
+      cwd: root,
+      env: { ...process.env, SLUICE_URL: there.url, SLUICE_TOKEN: token, BACKUP_PASSWORD: 'a long one' },
+    },
+  );
+  expect(JSON.parse(locked.stdout)).toMatchObject({ type: 'backup_end', missing: [] });
 });
 
 test('what is no backup, and an edge that is not there, are said in a sentence', async () => {

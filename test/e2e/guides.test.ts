@@ -56,19 +56,21 @@ beforeAll(async () => {
 test('every request and small tool of the README and the guides prints what they show', async () => {
   const examples = await readExamples();
   expect(examples.length).toBeGreaterThanOrEqual(17);
+  const mint = ['run', '--silent', 'token', '--', '--account', 'you', '--scopes', 'admin'];
+  const { stdout: token } = await promisify(execFile)('npm', mint, { cwd: root });
   // In the order of the page: later ones may build on what earlier ones made.
   for (const { command, shown } of examples) {
     const run = command.replaceAll(README_URL, url).replaceAll('npm run ', 'npm run --silent ');
     const { stdout } = await promisify(execFile)('bash', ['-c', run], {
       cwd: root,
-      env: { ...process.env, SLUICE_URL: url },
+      env: { ...process.env, SLUICE_URL: url, SLUICE_TOKEN: token.trim() },
     });
     expect(settle(stdout), command).toBe(settle(shown));
   }
 });
 
 test('the settings of the guide are those of the code, with their defaults and meanings', async () => {
-  const guide = await readGuide('operating');
+  const guide = await readGuide('settings');
   const rows = [...guide.matchAll(/^\| `([A-Z0-9_]+)` +\| (.*?) +\| (.*?) +\|$/gm)].map(([, ...cells]) => cells);
   const expected = Object.entries(settingsShape())
     // Nobody sets them by hand: the start script passes them.

@@ -118,6 +118,18 @@ describe('npm run deploy', () => {
     expect(unknown.after.commands).toEqual([]);
   });
 
+  test('takes settings that need a secret, which stands elsewhere', async () => {
+    const visitors = '{"only":{"agents":["support"],"origins":["https://shop.example"]},"pool":{"usd_per_day":5}}';
+    await checkout.configure(
+      `[vars]\nALERT_URL = "https://hooks.example.com/"\nALLOWED_ORIGINS = "https://shop.example"\nVISITORS = '${visitors}'`,
+    );
+    const { status, output, verbs } = await deploy();
+    expect(status, output).toBe(0);
+    expect(verbs).toContain('deploy');
+    await checkout.configure('[vars]\nALERT_URL = "https://10.0.0.1/"');
+    expect((await deploy()).output).toContain('ALERT_URL');
+  });
+
   test('asks for no signing secret where an identity provider signs', async () => {
     const provider = `
 [vars]

@@ -1,0 +1,83 @@
+/** What the guide "Your first day in production" has an operator write and run. */
+import { spawnSync } from 'node:child_process';
+import { access, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import manifest from '../../package.json' with { type: 'json' };
+import { readConfig } from '../../scripts/read-config.ts';
+import { DeployCheckout, SECRETS } from '../support/deploy-checkout.ts';
+import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
+import { root } from '../support/root.ts';
+
+interface Step {
+  run?: string;
+  uses?: string;
+  env?: Record<string, string>;
+}
+
+interface Workflow {
+  on: Record<string, unknown>;
+  jobs: Record<string, { if?: string; steps: Step[] }>;
+}
+
+const DOMAIN = 'claude.example.org';
+
+const guide = await readGuide('production');
+const [file = ''] = blocksOf(guide, 'yaml');
+const workflow = parse(file) as Workflow;
+const steps = Object.values(workflow.jobs).flatMap((job) => job.steps);
+
+let checkout: DeployCheckout;
+
+/** Makes the environment in a checkout, by the commands of the guide. */
+beforeAll(async () => {
+  checkout = await DeployCheckout.make();
+  const section = sectionIn(guide, '2. Name the deployment and its domain');
+  const [commands = ''] = blocksOf(section, 'sh');
+  const ended = spawnSync('bash', ['-ec', commands], { cwd: checkout.folder, encoding: 'utf8' });
+  expect(ended.status, ended.stderr).toBe(0);
+  const path = join(checkout.folder, 'wrangler.toml');
+  await writeFile(path, `${await readFile(path, 'utf8')}\n${blocksOf(section, 'toml')[0]}`);
+});
+
+afterAll(() => checkout.end());
+
+test('the environment has the domain, the settings, and all else that staging has', () => {
+  const path = join(checkout.folder, 'wrangler.toml');
+  const read = (env: string) => {
+    const { routes, vars, ratelimits, ...rest } = readConfig(path, env);
+    const alike = JSON.stringify({ ...rest, definedEnvironments: [] }).replaceAll(env, 'ENV');
+    return { routes, vars, ratelimits, rest: JSON.parse(alike) as object };
+  };
+  const [made, staging] = [read('production'), read('staging')];
+  expect(made.routes).toEqual([{ pattern: DOMAIN, custom_domain: true }]);
+  expect(Object.keys(made.vars)).toEqual(['DEFAULT_LIMITS', 'DEPLOYMENT_LIMITS', 'ALERT_URL']);
+  expect(made.rest).toEqual(staging.rest);
+  expect(made.ratelimits[0]?.namespace_id).not.toBe(staging.ratelimits[0]?.namespace_id);
+});
+
+test('wrangler passes its dry run', () => checkout.dryRun(['--env', 'production']));
+
+test('the workflow deploys it, and the deploy prints what the guide shows', async () => {
+  const [, words = ''] = /^npm run deploy -- (.+)$/.exec(workflow.jobs.deploy?.steps.at(-1)?.run ?? '') ?? [];
+  expect(sectionIn(guide, '3. Deploy')).toContain(`npm run deploy -- ${words}\n`);
+  const secrets = { production: [...SECRETS, 'DELIVERY_SIGNING_SECRET'] };
+  const { status, output } = await checkout.deploy({ secrets }, words.split(' '));
+  expect(status, output).toBe(0);
+  const [shown = ''] = blocksOf(sectionIn(guide, '3. Deploy'), 'text');
+  expect(output.trim().endsWith(shown.trim().replace(`https://${DOMAIN}`, checkout.address)), output).toBe(true);
+});
+
+test('the workflow runs what there is, with secrets that the guide explains', async () => {
+  expect(Object.keys(workflow.on)).toEqual(['push', 'schedule', 'workflow_dispatch']);
+  expect(steps.length).toBeGreaterThan(5);
+  for (const { run, uses } of steps) {
+    if (run === undefined) expect(uses).toMatch(/^actions\/[\w-]+@v\d+$/);
+    else if (run === 'npm ci') await access(join(root, 'package-lock.json'));
+    else expect(Object.keys(manifest.scripts)).toContain(/^npm run (?:--silent )?([\w:-]+)/.exec(run)?.[1]);
+  }
+  const secrets = new Set([...file.matchAll(/secrets\.(\w+)/g)].map(([, name = '']) => name));
+  const explained = [...guide.matchAll(/^- `([A-Z_]+)`: /gm)].map(([, name = '']) => name);
+  expect(explained).toEqual([...secrets]);
+});

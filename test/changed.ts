@@ -1,13 +1,19 @@
 /**
  * Tests what was changed: `npm run test:changed`, or with the commit or branch to compare with; `main` by default.
  *
- * It runs the tests of the folders that have changed, and one file of each way through the edge. What it leaves out it names:
- * `npm test` runs all. Npm runs it in the folder of the package.
+ * It chooses the tests of what has changed, one file of each way through the edge, and the other tests of folders that have
+ * changed, in this order, while they fit into a minute. `-- --all` runs all of these. What it leaves out it names: `npm test`
+ * runs everything. Npm runs it in the folder of the package.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
+import { readArguments } from '../scripts/arguments.ts';
+import { chooseFitting, readSeconds, secondsOf } from './runner/times.ts';
+
+const MOST_SECONDS = 60;
+const LONGEST_NAMED = 3;
 
 /** A file of each way: the quickest that goes all of it. */
 const WAYS: Record<string, string> = {
@@ -93,22 +99,40 @@ function testsOf(file: string): string[] {
   return [...own, ...elsewhere];
 }
 
-const [, , base = 'main'] = process.argv;
+/** @returns whether a file of tests was changed, or has the name of a file that was: `budget.test.ts` of `budget.ts` */
+function isOwn(test: string): boolean {
+  const stem = test.replace(/^test\//, 'src/').replace(/\.test\.ts$/, '');
+  return changed.some((file) => file === test || file.replace(/\.tsx?$/, '') === stem);
+}
+
+const { values, positionals } = readArguments('npm run test:changed -- [--all] [commit or branch]', {
+  allowPositionals: true,
+  options: { all: { type: 'boolean', default: false } },
+});
+const [base = 'main'] = positionals;
 const [from = 'HEAD'] = git('merge-base', base, 'HEAD');
 const changed = [
   ...new Set([...git('diff', '--name-only', from), ...git('ls-files', '--others', '--exclude-standard')]),
 ];
-const chosen = new Set([...changed.flatMap(testsOf), ...Object.values(WAYS)]);
-const tests = [...chosen].filter(
-  (one) => ![...chosen].some((other) => one !== other && other.endsWith('/') && one.startsWith(other)),
-);
-const isRun = (file: string) => tests.some((one) => (one.endsWith('/') ? file.startsWith(one) : file === one));
+const chosen = changed.flatMap(testsOf);
+const known = readSeconds('.');
+const took = (file: string) => secondsOf(file, known);
+const quickest = all.toSorted((one, other) => took(one) - took(other));
+const wanted = new Set([
+  ...quickest.filter(isOwn),
+  ...Object.values(WAYS),
+  ...quickest.filter((file) => chosen.some((one) => (one.endsWith('/') ? file.startsWith(one) : file === one))),
+]);
+const fitting = chooseFitting([...wanted], known, values.all ? Number.POSITIVE_INFINITY : MOST_SECONDS);
+const tests = fitting.chosen.toSorted((one, other) => took(other) - took(one));
+const told = (files: readonly string[]) => files.map((file) => `${file} (${took(file)} s)`).join(', ');
 const leftOut = Map.groupBy(
-  all.filter((file) => !isRun(file)),
+  all.filter((file) => !wanted.has(file)),
   (file) => dirname(file),
 );
 console.log(`Changed since ${base}: ${changed.join(', ') || 'nothing'}.`);
-console.log(`Runs ${tests.join(', ')}: ${all.filter(isRun).length} of ${all.length} files.`);
+console.log(`Runs ${tests.length} of ${all.length} files, about ${fitting.seconds} s: ${tests.join(', ')}.`);
+console.log(`Those that take longest: ${told(tests.slice(0, LONGEST_NAMED))}.`);
 const { status } = spawnSync(
   process.execPath,
   // With more workers than processors each would load all of the code once more, which takes longer than these few files.
@@ -117,4 +141,9 @@ const { status } = spawnSync(
 );
 const names = [...leftOut].map(([folder, files]) => `${folder} (${files.length})`).sort();
 console.log(`Left out, with what measures time: ${names.join(', ')}. \`npm test\` runs all.`);
+if (fitting.left.length > 0) {
+  console.log(
+    `Left out after ${MOST_SECONDS} s: ${told(fitting.left)}. \`npm run test:changed -- --all\` runs them, too.`,
+  );
+}
 process.exitCode = status ?? 1;

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import type { Reporter, TestCase, TestModule, Vitest } from 'vitest/node';
 import { countsOf, LONG_MS, type Run, type Times, tableOf } from './measures.ts';
+import { keepSeconds } from './times.ts';
 import { cpuMsOfTree, processOf } from './worker-processes.ts';
 
 /**
@@ -11,11 +12,15 @@ import { cpuMsOfTree, processOf } from './worker-processes.ts';
 export class MeasuringReporter implements Reporter {
   readonly #began = new Map<string, Times>();
   readonly #files: Run['files'] = [];
+  /** Of files that passed with all of their tests by day. */
+  readonly #seconds: Record<string, number> = {};
+  #isWhole = true;
   #root = '';
   #start = performance.now();
 
   onInit(vitest: Vitest): void {
     this.#root = vitest.config.root;
+    this.#isWhole = vitest.config.testNamePattern === undefined && process.env.NIGHT === undefined;
     this.#start = performance.now();
   }
 
@@ -27,12 +32,17 @@ export class MeasuringReporter implements Reporter {
     const [began, ended] = [this.#began.get(module.id), now(module)];
     if (!began) return;
     const long = [...module.children.allTests()].filter((test) => (test.diagnostic()?.duration ?? 0) > LONG_MS);
+    const file = relative(this.#root, module.moduleId);
+    const cpu = ended.cpu - began.cpu;
+    // What else the machine does changes no CPU. But servers and browsers, which e2e waits for, have theirs elsewhere.
+    const ms = module.project.name === 'e2e' || cpu === 0 ? module.diagnostic().duration : cpu;
+    if (this.#isWhole && module.state() === 'passed') this.#seconds[file] = Math.ceil(ms / 1_000);
     this.#files.push({
-      file: relative(this.#root, module.moduleId),
+      file,
       project: module.project.name,
       long: long.map(({ fullName }) => fullName),
       wall: ended.wall - began.wall,
-      cpu: ended.cpu - began.cpu,
+      cpu,
     });
   }
 
@@ -55,6 +65,7 @@ export class MeasuringReporter implements Reporter {
       skipped: having('skipped').length,
       itself: { wall: 0, cpu: (user + system) / 1_000 },
     };
+    keepSeconds(this.#root, this.#seconds);
     const { RUN_REPORT } = process.env;
     if (RUN_REPORT !== undefined) {
       writeFileSync(RUN_REPORT, JSON.stringify(run));

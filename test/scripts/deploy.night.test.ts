@@ -41,6 +41,11 @@ test('npm run deploy builds the page and the Worker, and uploads what it has bui
 
 test.each(definedEnvironments)('passes the dry run of a deploy: %s', (name) => checkout.dryRun(['--env', name]));
 
+test('passes the dry run of a deploy: the environment that the guide to the first day makes', async () => {
+  await checkout.addProduction();
+  await checkout.dryRun(['--env', 'production']);
+});
+
 test('passes the dry run of a deploy by npm, which builds all of it', () => {
   const args = ['run', '--silent', 'deploy', '--', '--dry-run'];
   expectDryRun(spawnSync('npm', args, { cwd: root, encoding: 'utf8' }));

@@ -1,6 +1,5 @@
 /** What the guide "Your first day in production" has an operator write and run. */
-import { spawnSync } from 'node:child_process';
-import { access, readFile, writeFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -30,15 +29,9 @@ const steps = Object.values(workflow.jobs).flatMap((job) => job.steps);
 
 let checkout: DeployCheckout;
 
-/** Makes the environment in a checkout, by the commands of the guide. */
 beforeAll(async () => {
   checkout = await DeployCheckout.make();
-  const section = sectionIn(guide, '2. Name the deployment and its domain');
-  const [commands = ''] = blocksOf(section, 'sh');
-  const ended = spawnSync('bash', ['-ec', commands], { cwd: checkout.folder, encoding: 'utf8' });
-  expect(ended.status, ended.stderr).toBe(0);
-  const path = join(checkout.folder, 'wrangler.toml');
-  await writeFile(path, `${await readFile(path, 'utf8')}\n${blocksOf(section, 'toml')[0]}`);
+  await checkout.addProduction();
 });
 
 afterAll(() => checkout.end());
@@ -56,8 +49,6 @@ test('the environment has the domain, the settings, and all else that staging ha
   expect(made.rest).toEqual(staging.rest);
   expect(made.ratelimits[0]?.namespace_id).not.toBe(staging.ratelimits[0]?.namespace_id);
 });
-
-test('wrangler passes its dry run', () => checkout.dryRun(['--env', 'production']));
 
 test('the workflow deploys it, and the deploy prints what the guide shows', async () => {
   const [, words = ''] = /^npm run deploy -- (.+)$/.exec(workflow.jobs.deploy?.steps.at(-1)?.run ?? '') ?? [];

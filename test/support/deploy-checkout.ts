@@ -1,12 +1,13 @@
 /** A checkout to deploy from, and a stand-in for Cloudflare. */
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { expect, inject } from 'vitest';
 import { readConfig } from '../../scripts/read-config.ts';
+import { blocksOf, readGuide, sectionIn } from './guides.ts';
 import { root } from './root.ts';
 import { type Ended, runScript } from './run-script.ts';
 
@@ -97,6 +98,15 @@ export class DeployCheckout {
   async configure(lines = ''): Promise<void> {
     const text = this.configuration.replace('[observability]', `${lines}\n\n[observability]`);
     await writeFile(join(this.folder, 'wrangler.toml'), lines === '' ? this.configuration : text);
+  }
+
+  /** Adds the environment `production` as the guide to the first day does. */
+  async addProduction(): Promise<void> {
+    const section = sectionIn(await readGuide('production'), '2. Name the deployment and its domain');
+    const [[commands = ''], [settings = '']] = [blocksOf(section, 'sh'), blocksOf(section, 'toml')];
+    const { status, stderr } = spawnSync('bash', ['-ec', commands], { cwd: this.folder, encoding: 'utf8' });
+    expect(status, stderr).toBe(0);
+    await appendFile(join(this.folder, 'wrangler.toml'), settings);
   }
 
   /** Reads wrangler.toml for a deployment, as it is or as it cannot be read, for the stand-in that reads nothing else. */

@@ -75,7 +75,7 @@ describe('of a real error the function says', () => {
 
   /** Asks as an account, and by the simulator's fault. @returns the error, as the client throws it */
   async function errorOf(account: string, fault = '', baseURL = edge.url): Promise<SluiceError> {
-    const token = account === '' ? 'not-a-token' : await tokenOf(account);
+    const token = account === '' ? `${await tokenOf('somebody')}x` : await tokenOf(account);
     const send: typeof fetch = async (url, init) => {
       const headers = new Headers(init?.headers);
       if (fault !== '') headers.set('sluice-simulate', fault);

@@ -1,0 +1,134 @@
+/** The guide for errors: its table has each that a page can meet, and its function says of real ones what the table says. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createClient, SluiceError } from '../../src/client/index.ts';
+import { STATUS } from '../../src/edge/kit/http/errors.ts';
+import tsconfig from '../../tsconfig.json' with { type: 'json' };
+import { bundle } from '../support/bundle.ts';
+import { type Edge, startSimulatingEdge } from '../support/edge.ts';
+import { blocksOf, readGuide } from '../support/guides.ts';
+import { root } from '../support/root.ts';
+import { SECRET, tokenOf } from '../support/tokens.ts';
+
+const guide = await readGuide('errors');
+const [code = ''] = blocksOf(guide, 'ts');
+const script = await bundle(code, 'ts');
+const { sentence } = (await import(
+  /* @vite-ignore */ `data:text/javascript;base64,${Buffer.from(script).toString('base64')}`
+)) as { sentence: (error: SluiceError) => string };
+
+const rows = [...guide.matchAll(/^\| `(\w+_\w+)` +\| ([^|]*?) *\| ([^|]*?) *\|/gm)].flatMap(
+  ([, type = '', where = '', words = '']) => {
+    const statuses: (number | undefined)[] = (where.match(/\d+/g) ?? []).map(Number);
+    const owners: (string | undefined)[] = where.match(/[a-z]+/g) ?? [];
+    if (statuses.length === 0) statuses.push(undefined);
+    if (owners.length === 0) owners.push(undefined);
+    return statuses.flatMap((status) => owners.map((by) => ({ type, status, by, words })));
+  },
+);
+
+test('the table has every type of error, with its status', () => {
+  const known = Object.entries(STATUS).map(([type, status]) => `${type} ${status}`);
+  const shown = rows.map(({ type, status }) => `${type} ${status}`);
+  expect(known.filter((each) => !shown.includes(each))).toEqual([]);
+  const unknown = rows.filter(({ type }) => !Object.hasOwn(STATUS, type)).map(({ type }) => type);
+  expect(unknown).toEqual(['connection_error']);
+});
+
+test.each(rows)('the function says what the table says: $type $status $by', ({ type, status, by, words }) => {
+  const headers = new Headers(by === undefined ? {} : { 'sluice-limited-by': by });
+  expect(sentence(new SluiceError(type, 'For developers.', { status, headers }))).toBe(words);
+});
+
+test('the function is correct TypeScript', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'sluice-errors-'));
+  try {
+    const paths = { 'sluice/client': [join(root, 'src/client/index.ts')] };
+    const types = [join(root, 'node_modules/@cloudflare/workers-types')];
+    const compilerOptions = { ...tsconfig.compilerOptions, paths, types };
+    await writeFile(join(folder, 'words.ts'), code);
+    await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['words.ts'] }));
+    const compiler = join(root, 'node_modules/typescript/bin/tsc');
+    await promisify(execFile)(process.execPath, [compiler, '-p', folder, '--singleThreaded']).catch(
+      ({ stdout }: { stdout: string }) => expect.unreachable(stdout),
+    );
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+describe('of a real error the function says', () => {
+  const asked = {
+    model: 'claude-haiku-5-5',
+    max_tokens: 2_048,
+    messages: [{ role: 'user' as const, content: 'Hello' }],
+  };
+  let edge: Edge;
+  beforeAll(async () => {
+    edge = await startSimulatingEdge({ SIGNING_SECRET: SECRET, SIMULATOR_TTFT_MS: '0' });
+  });
+  afterAll(async () => await edge.stop());
+
+  /** Asks as an account, and by the simulator's fault. @returns the error, as the client throws it */
+  async function errorOf(account: string, fault = '', baseURL = edge.url): Promise<SluiceError> {
+    const token = account === '' ? `${await tokenOf('somebody')}x` : await tokenOf(account);
+    const send: typeof fetch = async (url, init) => {
+      const headers = new Headers(init?.headers);
+      if (fault !== '') headers.set('sluice-simulate', fault);
+      return await fetch(url, { ...init, headers });
+    };
+    const sluice = createClient({ baseURL, token, fetch: send });
+    const thrown: unknown = await sluice.messages
+      .stream(asked)
+      .text()
+      .catch((error: unknown) => error);
+    if (!(thrown instanceof SluiceError)) throw new TypeError(`No error of the client: ${String(thrown)}`);
+    return thrown;
+  }
+
+  async function limit(account: string, limits: object): Promise<void> {
+    const headers = {
+      'content-type': 'application/json',
+      authorization: `Bearer ${await tokenOf('operator', ['admin'])}`,
+    };
+    const path = `${edge.url}/accounts/${account}/limits`;
+    const { status } = await fetch(path, { method: 'PUT', headers, body: JSON.stringify(limits) });
+    expect(status).toBe(200);
+  }
+
+  test('that one must log in', async () => {
+    expect(sentence(await errorOf(''))).toBe('Log in first.');
+  });
+
+  test('that Claude is busy', async () => {
+    expect(sentence(await errorOf('busy', 'status=529'))).toBe('Claude is busy. Try again in a minute.');
+  });
+
+  test('that the budget does not pay for the answer', async () => {
+    await limit('poor', { usd_per_day: 0.000_001 });
+    expect(sentence(await errorOf('poor'))).toBe('Your budget does not pay for this answer. Ask us for more.');
+  });
+
+  test('that there were many questions at once', async () => {
+    await limit('hasty', { requests_per_minute: 1 });
+    const sluice = createClient({ baseURL: edge.url, token: await tokenOf('hasty') });
+    await sluice.messages.stream(asked).text();
+    expect(sentence(await errorOf('hasty'))).toBe('These were many questions at once. Try again in a minute.');
+  });
+
+  test('that an answer that broke off went wrong', async () => {
+    const cut = await errorOf('cut', 'cut-events=3');
+    expect([cut.status, cut.type]).toEqual([undefined, 'api_error']);
+    expect(sentence(cut)).toBe('Something went wrong. Try again in a minute.');
+  });
+
+  test('that the chat cannot be reached', async () => {
+    expect(sentence(await errorOf('far', '', 'http://127.0.0.1:9'))).toBe(
+      'The chat cannot be reached. Check your connection, then try again.',
+    );
+  });
+});

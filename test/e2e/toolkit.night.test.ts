@@ -257,7 +257,9 @@ test.skipIf(noBrowser())(
     await mkdir(join(folder, 'src'), { recursive: true });
     const guide = await readGuide('react');
     const files = filesIn(guide, 'Make the folder');
-    expect([...files.keys()]).toEqual(['index.html', 'src/edge.js', 'src/main.jsx', 'src/style.css']);
+    const inSource = ['token.js', 'edge.js', 'words.js', 'main.jsx', 'style.css'].map((file) => `src/${file}`);
+    expect([...files.keys()]).toEqual(['index.html', 'vite.config.js', ...inSource]);
+    for (const [file, code] of filesIn(guide, 'The server')) files.set(file, code);
     for (const [file, code] of files) await project.write(`chat/${file}`, code);
     // What its install line brings beside the package.
     const [, installed = ''] = /npm install \.\.\/sluice\/\S+ (.*) && npm install -D vite\n/.exec(guide) ?? [];

@@ -12,6 +12,7 @@ import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
+import { blocksOf } from '../support/guides.ts';
 import { freePort } from '../support/processes.ts';
 import { root } from '../support/root.ts';
 import { startSite } from '../support/site.ts';
@@ -219,6 +220,16 @@ test
       await app.end();
     }
   });
+
+test('the README shows lines of the first app as they stand in it', async () => {
+  const files = ['server.mjs', 'index.html'].map((file) => readFile(join(root, 'examples/first-app', file), 'utf8'));
+  const app = (await Promise.all(files)).join('');
+  const [shown = ''] = blocksOf(await readFile(join(root, 'README.md'), 'utf8'), 'js');
+  const lines = shown.split('\n').filter((line) => line !== '' && !line.startsWith('//'));
+  expect(lines.length).toBeGreaterThan(3);
+  expect(lines.filter((line) => !app.includes(line))).toEqual([]);
+  expect(app.split('\n').length - 1).toBeLessThanOrEqual(60);
+});
 
 const asked = async (url: string) => {
   const { stdout } = await promisify(execFile)(process.execPath, [join(root, 'examples/incident.ts'), '--yes'], {

@@ -62,10 +62,8 @@ describe.skipIf(noBrowser())('the React page', () => {
     const deploy = { name: 'deploy', input_schema: { type: 'object' as const, properties, required: ['to'] }, run };
     const token = await tokenOf('alice', ['messages', 'tools', 'prefixes']);
     const client = createClient({ baseURL: edge.url, token });
-    await client.agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 2_048 });
+    await client.agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 2_048, tools: [deploy] });
     site.server = serving(() => Response.json({ token }));
-    // The id is the one that the guide's page has without a query.
-    await client.conversations.create({ id: 'web-first', tools: [deploy] });
     await publishPage(site, edge);
     const seen = await visit(site, edge);
     await seen.page.getByRole('textbox').fill('Please deploy.');
@@ -150,6 +148,10 @@ describe('the words of the React page', () => {
     const message = 'This request may cost $0.0011264; it resets at 2026-11-28T00:00:00.000Z.';
     expect(sentence({ type: 'billing_error', message, retryAfter: 60 })).toMatch(
       /^Your budget is used up\. It is full again on \w+day, \w+ \d+ at \d+ [AP]M\.$/,
+    );
+    const headers = new Headers({ 'sluice-limited-by': 'group' });
+    expect(sentence({ type: 'billing_error', message, retryAfter: 60, headers })).toBe(
+      'The budget of this chat is used up. Tell us, please.',
     );
     for (const type of ['billing_error', 'rate_limit_error', 'connection_error', 'a_new_error'])
       expect(sentence({ type, message })).not.toMatch(/\$|\d{4}-|undefined/);

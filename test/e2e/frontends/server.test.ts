@@ -39,6 +39,8 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
     vi.stubEnv('SLUICE_ADMIN_TOKEN', await tokenOf('backend', ['admin']));
     vi.stubEnv('PAGE_ORIGIN', site.origin);
     vi.stubEnv('PORT', '0');
+    // In tests Express does not log what has failed.
+    vi.stubEnv('NODE_ENV', 'development');
     onTestFinished(() => {
       vi.unstubAllEnvs();
     });

@@ -6,13 +6,16 @@ import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/co
 import { publint } from 'publint';
 import { createServer } from 'vite';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { createClient } from '../../src/client/index.ts';
 import { barriersOn } from '../support/axe.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { buildWorker, type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
+import { eventually } from '../support/eventually.ts';
 import { blocksOf, filesIn, readGuide } from '../support/guides.ts';
 import { PackedProject } from '../support/packed-project.ts';
 import { freePort } from '../support/processes.ts';
 import { root } from '../support/root.ts';
+import { SECRET } from '../support/tokens.ts';
 
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] };
 
@@ -257,8 +260,14 @@ test.skipIf(noBrowser())(
     await mkdir(join(folder, 'src'), { recursive: true });
     const guide = await readGuide('react');
     const files = filesIn(guide, 'Make the folder');
-    expect([...files.keys()]).toEqual(['index.html', 'src/edge.js', 'src/main.jsx', 'src/style.css']);
-    for (const [file, code] of files) await project.write(`chat/${file}`, code);
+    const inSource = ['token.js', 'edge.js', 'words.js', 'main.jsx', 'style.css'].map((file) => `src/${file}`);
+    expect([...files.keys()]).toEqual(['index.html', 'vite.config.js', ...inSource]);
+    for (const [file, code] of filesIn(guide, 'The server')) files.set(file, code);
+    const serverPort = await freePort();
+    const placed = (code: string) =>
+      code.replace("server = 'http://localhost:3000'", `server = 'http://localhost:${serverPort}'`);
+    for (const [file, code] of files) await project.write(`chat/${file}`, placed(code));
+    await project.write('chat/package.json', '{ "type": "module" }');
     // What its install line brings beside the package.
     const [, installed = ''] = /npm install \.\.\/sluice\/\S+ (.*) && npm install -D vite\n/.exec(guide) ?? [];
     for (const wanted of installed.split(' ').filter((one) => one !== 'hono')) {
@@ -269,10 +278,14 @@ test.skipIf(noBrowser())(
     const port = await freePort();
     const site = `http://localhost:${port}`;
     const edge = await startSimulatingEdge({
+      SIGNING_SECRET: SECRET,
       ALLOWED_ORIGINS: site,
       SIMULATOR_TTFT_MS: '20',
       SIMULATOR_TOKENS_PER_SECOND: '40',
     });
+    await createClient({ baseURL: edge.url }).agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 2_048 });
+    const env = { ...process.env, SLUICE_URL: edge.url, PAGE_ORIGIN: site, PORT: String(serverPort) };
+    const server = spawn(process.execPath, ['server.js'], { cwd: folder, env, stdio: 'inherit' });
     vi.stubEnv('VITE_EDGE', edge.url);
     const vite = await createServer({ root: folder, server: { port, host: 'localhost' }, logLevel: 'error' });
     const browser = await launchBrowser();
@@ -283,7 +296,15 @@ test.skipIf(noBrowser())(
       page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
       page.on('pageerror', ({ message }) => faults.push(message));
       page.setDefaultTimeout(240_000);
+      const asked = { method: 'POST' };
+      await eventually(async () =>
+        expect((await fetch(`http://localhost:${serverPort}/chat-token`, asked)).status).toBe(401),
+      );
       await page.goto(site);
+      await page.getByRole('alert').getByText('Log in first.').waitFor();
+      // The browser tells of the 401 itself.
+      expect(faults.splice(0)).toEqual([expect.stringContaining('401')]);
+      await page.getByRole('link', { name: 'Log in' }).click();
       await page.getByText('Ask something.').waitFor();
       // Long enough that it still runs when a slow machine has loaded the page again.
       const question = 'Tell me about rivers in 400 words';
@@ -300,12 +321,13 @@ test.skipIf(noBrowser())(
 
       await page.route(`${edge.url}/**`, (route) => route.abort());
       await page.reload();
-      await page.getByRole('alert').getByText('The edge cannot be reached').waitFor();
+      await page.getByRole('alert').getByText('The chat cannot be reached.').waitFor();
       await page.unroute(`${edge.url}/**`);
       await page.getByRole('button', { name: 'Try again' }).click();
       await page.getByText(question, { exact: true }).waitFor();
     } finally {
       await browser.close();
+      server.kill();
       await vite.close();
       await edge.stop();
     }

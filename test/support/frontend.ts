@@ -53,7 +53,8 @@ export async function startFrontend(): Promise<Frontend> {
   const address = server.address();
   const frontend: Frontend = {
     origin: `http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`,
-    files: new Map(),
+    // Browsers ask for it by themselves.
+    files: new Map([['favicon.ico', '']]),
     server: (_, response) => response.writeHead(404).end(),
     stop: () => {
       server.closeAllConnections();

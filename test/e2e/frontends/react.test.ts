@@ -1,4 +1,4 @@
-/** The React page of its guide, as it is before and after it is deployed. Its code is the guide's; addresses alone are replaced. */
+/** The React page of its guide, as it is in development and deployed. Its code is the guide's; addresses alone are replaced. */
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -14,7 +14,7 @@ import { type Edge, startSimulatingEdge } from '../../support/edge.ts';
 import { ANSWER, type Frontend, placed, serving, sharedFrontends, startFrontend } from '../../support/frontend.ts';
 import { filesIn, readGuide } from '../../support/guides.ts';
 import { root } from '../../support/root.ts';
-import { tokenOf } from '../../support/tokens.ts';
+import { SECRET, tokenOf } from '../../support/tokens.ts';
 
 const guide = await readGuide('react');
 const { startBoth, visit } = sharedFrontends();
@@ -50,6 +50,7 @@ describe.skipIf(noBrowser())('the React page', () => {
     const site = await startFrontend();
     onTestFinished(site.stop);
     const edge = await startSimulatingEdge({
+      SIGNING_SECRET: SECRET,
       ALLOWED_ORIGINS: site.origin,
       TOOL_HOSTS: host,
       TOOL_SIGNING_SECRET: `whsec_${btoa('0123456789abcdef0123456789abcdef')}`,
@@ -59,9 +60,10 @@ describe.skipIf(noBrowser())('the React page', () => {
     const run = { url: `http://${host}/deploy`, approval: 'always' as const };
     const properties = { to: { enum: ['staging'] } };
     const deploy = { name: 'deploy', input_schema: { type: 'object' as const, properties, required: ['to'] }, run };
-    const client = createClient({ baseURL: edge.url });
-    // The id is the one that the guide's page has without a query.
-    await client.conversations.create({ id: 'web-first', tools: [deploy] });
+    const token = await tokenOf('alice', ['messages', 'tools', 'prefixes']);
+    const client = createClient({ baseURL: edge.url, token });
+    await client.agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 2_048, tools: [deploy] });
+    site.server = serving(() => Response.json({ token }));
     await publishPage(site, edge);
     const seen = await visit(site, edge);
     await seen.page.getByRole('textbox').fill('Please deploy.');
@@ -82,35 +84,89 @@ describe.skipIf(noBrowser())('the React page', () => {
     // The text that the tool gets, and not what the page has made of it.
     expect(await card.locator('pre').textContent()).toBe('{"to":"staging"}');
     await page.getByRole('button', { name: decision }).click();
-    const told = decision === 'Approve' ? 'deploy done' : 'not done: ';
-    await page.locator('.call').filter({ hasText: told }).waitFor();
+    const told = decision === 'Approve' ? 'deploy: done' : 'deploy: not done';
+    await page.getByText(told, { exact: true }).waitFor();
     await page.locator('button:enabled', { hasText: 'Send' }).waitFor();
     const shown = async () => await page.locator('article').allInnerTexts();
     const before = await shown();
     expect(before).toHaveLength(2);
-    expect([await page.locator('.call').count(), await card.count()]).toEqual([1, 0]);
+    expect([await page.getByText('deploy: ').count(), await card.count()]).toEqual([1, 0]);
     expect(calls()).toBe(decision === 'Approve' ? 1 : 0);
     await page.reload();
-    await page.locator('.call').waitFor();
+    await page.getByText(told, { exact: true }).waitFor();
     expect(await shown()).toEqual(before);
     expect(faults).toEqual([]);
   });
 
-  test('is deployed with the server’s route, and its token asks the agent alone', async () => {
+  test('is deployed with a token that asks the agent alone, scrolls with the answer, and tells nobody who has not logged in', async () => {
     const { site, edge } = await startBoth();
-    const files = filesIn(guide, 'Before you deploy it');
-    const pageFiles = [...files].filter(([name]) => name.startsWith('src/'));
-    expect(pageFiles.map(([name]) => name)).toEqual(['src/token.js', 'src/edge.js']);
-    await publishPage(site, edge, new Map(pageFiles));
+    await publishPage(site, edge);
+    site.server = serving(() => Response.json({ error: 'Log in first.' }, { status: 401 }));
+    const { page, sent, faults } = await visit(site, edge);
+    await page.getByRole('alert').getByText('Log in first.').waitFor();
+    expect(await page.getByRole('link', { name: 'Log in' }).getAttribute('href')).toBe('/login');
+    // The browser tells of the 401 itself.
+    expect([sent, faults.splice(0)]).toEqual([[], [expect.stringContaining('401')]]);
+
     const only = { agents: ['support'], conversations: ['web-*'], origins: [site.origin], approvals: true };
     const token = await tokenOf('alice', ['messages'], { only });
     site.server = serving(() => Response.json({ token }));
-    const { page, sent, faults } = await visit(site, edge);
+    await page.setViewportSize({ width: 600, height: 300 });
+    await page.reload();
     await page.getByText('Ask something.').waitFor();
-    await page.getByRole('textbox').fill('Where is my parcel?');
-    await page.keyboard.press('Enter');
-    await page.getByText(ANSWER).waitFor();
+    const ask = async (question: string) => {
+      await page.getByRole('textbox').fill(question);
+      await page.keyboard.press('Enter');
+      await page.locator('article').filter({ hasText: question }).locator('+ article').getByText(ANSWER).waitFor();
+    };
+    for (const question of ['Where is my parcel?', 'And where is it now?', 'Who has it?']) await ask(question);
     expect(decodeJwt(sent.at(-1)?.token ?? '').only).toMatchObject({ agents: ['support'] });
+    await page.getByText('Cost: less than 1 cent').nth(2).waitFor();
+    const list = page.getByRole('region', { name: 'Conversation' });
+    expect(await list.evaluate((box) => box.scrollHeight > box.clientHeight)).toBe(true);
+    await expect.poll(() => page.getByText(ANSWER).last().evaluate(isInView)).toBe(true);
+    // Whoever reads what came before is left alone until they ask.
+    await list.evaluate((box) => box.scrollTo(0, -box.scrollHeight));
+    expect(await page.getByText(ANSWER).last().evaluate(isInView)).toBe(false);
+    await ask('Thank you?');
+    await expect.poll(() => page.getByText(ANSWER).last().evaluate(isInView)).toBe(true);
     expect(faults).toEqual([]);
   });
 });
+
+describe('the words of the React page', () => {
+  const load = async () => {
+    const code = filesIn(guide, 'Make the folder').get('src/words.js') ?? '';
+    return (await import(`data:text/javascript,${encodeURIComponent(code)}`)) as {
+      sentence(error: object): string;
+      money(usd: number): string;
+    };
+  };
+
+  test('say when a budget is full again, and nothing of what the edge says', async () => {
+    const { sentence } = await load();
+    const message = 'This request may cost $0.0011264; it resets at 2026-11-28T00:00:00.000Z.';
+    expect(sentence({ type: 'billing_error', message, retryAfter: 60 })).toMatch(
+      /^Your budget is used up\. It is full again on \w+day, \w+ \d+ at \d+ [AP]M\.$/,
+    );
+    const headers = new Headers({ 'sluice-limited-by': 'group' });
+    expect(sentence({ type: 'billing_error', message, retryAfter: 60, headers })).toBe(
+      'The budget of this chat is used up. Tell us, please.',
+    );
+    for (const type of ['billing_error', 'rate_limit_error', 'connection_error', 'a_new_error'])
+      expect(sentence({ type, message })).not.toMatch(/\$|\d{4}-|undefined/);
+    expect(sentence({ type: 'authentication_error', message })).toBe('Log in first.');
+  });
+
+  test('say money as people do', async () => {
+    const { money } = await load();
+    expect([0.000279352, 0.0115, 1.2].map(money)).toEqual(['less than 1 cent', '$0.01', '$1.20']);
+  });
+});
+
+/** Says whether an element is where the reader of its list sees it. */
+function isInView(element: Element): boolean {
+  const { top, bottom } = element.getBoundingClientRect();
+  const box = element.closest('section')?.getBoundingClientRect();
+  return box !== undefined && bottom > box.top && top < box.bottom;
+}

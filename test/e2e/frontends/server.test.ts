@@ -1,27 +1,19 @@
-/** The page of a server that mints. Real are the edge, the client, Hono and Express; for Next.js see below. */
+/** The page of a server that mints. Real are the edge, the client and Express; of Next.js nothing runs. */
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { decodeJwt } from 'jose';
+import type { Page } from 'playwright-core';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { bundle } from '../../support/bundle.ts';
 import type { Edge } from '../../support/edge.ts';
-import {
-  ANSWER,
-  ask,
-  type Frontend,
-  type NodeServer,
-  placed,
-  publish,
-  serving,
-  sharedFrontends,
-} from '../../support/frontend.ts';
+import { ANSWER, ask, type Frontend, type NodeServer, publish, sharedFrontends } from '../../support/frontend.ts';
 import { filesIn, readGuide } from '../../support/guides.ts';
 import { root } from '../../support/root.ts';
-import { runs } from '../../support/runs.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
 /** More than half of the 15 minutes for which a token holds. */
@@ -30,63 +22,54 @@ const react = await readGuide('react');
 const { startBoth, visit, expectBound } = sharedFrontends();
 
 describe.skipIf(noBrowser())('a page whose server mints', () => {
-  const files = filesIn(react, 'Before you deploy it');
-  const pageFiles = new Map([['token.js', files.get('src/token.js') ?? '']]);
+  const files = filesIn(react, 'The server');
+  const pageFiles = new Map([['token.js', filesIn(react, 'Make the folder').get('src/token.js') ?? '']]);
 
-  /** Loads the guide's server from a folder of its own, with a session that the guide leaves to its reader. */
-  async function serverOf(
-    name: string,
-    site: Frontend,
-    edge: Edge,
-    token = 'chat-token.js',
-    code = files,
-  ): Promise<Record<string, unknown>> {
+  /** Writes a server of the guide into a folder of its own, with its settings. @returns where its file is */
+  async function writeServer(name: string, code: ReadonlyMap<string, string>, site: Frontend, edge: Edge) {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-frontend-'));
     onTestFinished(() => rm(folder, { recursive: true, force: true }));
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
     await writeFile(join(folder, 'package.json'), '{"type": "module"}');
-    await writeFile(
-      join(folder, 'session.js'),
-      'export const userOf = async (cookie) => /\\buser=(\\w+)/.exec(cookie ?? "")?.[1];',
-    );
-    for (const file of [token, name]) {
+    for (const [file, text] of code) {
       await mkdir(dirname(join(folder, file)), { recursive: true });
-      await writeFile(join(folder, file), placed(code.get(file) ?? '', site, edge));
+      await writeFile(join(folder, file), text);
     }
     vi.stubEnv('SLUICE_URL', edge.url);
     vi.stubEnv('SLUICE_ADMIN_TOKEN', await tokenOf('backend', ['admin']));
+    vi.stubEnv('PAGE_ORIGIN', site.origin);
+    vi.stubEnv('PORT', '0');
+    // In tests Express does not log what has failed.
+    vi.stubEnv('NODE_ENV', 'development');
     onTestFinished(() => {
       vi.unstubAllEnvs();
     });
-    let entry = join(folder, name);
-    if (token === 'user-token.js') {
-      // The client's source stands for its package.
-      const bundled = await bundle(`export * from ${JSON.stringify(entry)};`);
-      entry = join(folder, 'bundled.js');
-      await writeFile(entry, bundled);
-    }
-    return (await import(/* @vite-ignore */ pathToFileURL(entry).href)) as Record<string, unknown>;
+    return join(folder, name);
   }
 
-  type Handler = (request: Request) => Response | Promise<Response>;
-  const SERVERS: [string, string, (loaded: Record<string, unknown>) => NodeServer][] = [
-    ['Hono', 'hono.js', ({ app }) => serving((request) => (app as { fetch: Handler }).fetch(request))],
-    ['Express', 'express.js', ({ app }) => app as NodeServer],
-    // Of Next.js itself nothing runs: a route's handler is a function of the web's own `Request`.
-    ['a handler of Next.js', 'app/chat-token/route.js', ({ POST }) => serving(POST as Handler)],
-  ];
+  async function serverOf(site: Frontend, edge: Edge): Promise<NodeServer> {
+    const path = await writeServer('server.js', files, site, edge);
+    const { server } = (await import(/* @vite-ignore */ pathToFileURL(path).href)) as { server: Server };
+    onTestFinished(() => void server.close());
+    return (request, response) => server.emit('request', request, response);
+  }
 
-  test.each(SERVERS)('answers with %s, and renews its token without the server', async (_, name, serverBy) => {
+  /** By the guide's own login. */
+  const asAlice = (site: Frontend) => async (page: Page) => {
+    await page.request.get(`${site.origin}/login?user=alice`, { maxRedirects: 0 });
+  };
+
+  test('answers, and renews its token without the server', async () => {
     const { site, edge } = await startBoth();
     publish(site, edge, pageFiles);
     let minted = 0;
-    const server = serverBy(await serverOf(name, site, edge));
+    const server = await serverOf(site, edge);
     site.server = (request, response) => {
-      minted += 1;
+      if (request.url === '/chat-token') minted += 1;
       return server(request, response);
     };
     const seen = await visit(site, edge, async (page) => {
-      await page.context().addCookies([{ name: 'user', value: 'alice', url: site.origin }]);
+      await asAlice(site)(page);
       await page.clock.install();
     });
     expect(seen.sent).toEqual([]);
@@ -106,48 +89,44 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
     expect(minted).toBe(1);
   });
 
-  /** By day the first: what its page says does not depend on the server. */
-  const REFUSING = SERVERS.slice(0, runs(SERVERS.length));
-
-  test.each(REFUSING)('tells who has not logged in, with %s', async (_, name, serverBy) => {
+  test('tells who has not logged in', async () => {
     const { site, edge } = await startBoth();
     publish(site, edge, pageFiles);
-    site.server = serverBy(await serverOf(name, site, edge));
+    site.server = await serverOf(site, edge);
     const seen = await visit(site, edge);
     expect(await ask(seen, 'Hello?')).toContain('Log in first.');
     expect(seen.sent).toEqual([]);
   });
 
-  test.each(REFUSING)(
-    'tells when the edge gives no token, and sends nothing in its place, with %s',
-    async (_, name, serverBy) => {
-      const { site, edge } = await startBoth();
-      publish(site, edge, pageFiles);
-      const server = serverBy(await serverOf(name, site, edge));
-      vi.stubEnv('SLUICE_ADMIN_TOKEN', await tokenOf('backend', ['messages']));
-      const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
-      onTestFinished(() => logged.mockRestore());
-      let answer = 0;
-      site.server = (request, response) => {
-        response.on('finish', () => {
-          answer = response.statusCode;
-        });
-        return server(request, response);
-      };
-      const seen = await visit(site, edge, async (page) => {
-        await page.context().addCookies([{ name: 'user', value: 'alice', url: site.origin }]);
+  test('tells when the edge gives no token, and sends nothing in its place', async () => {
+    const { site, edge } = await startBoth();
+    publish(site, edge, pageFiles);
+    const server = await serverOf(site, edge);
+    vi.stubEnv('SLUICE_ADMIN_TOKEN', await tokenOf('backend', ['messages']));
+    const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+    onTestFinished(() => logged.mockRestore());
+    let answer = 0;
+    site.server = (request, response) => {
+      response.on('finish', () => {
+        answer = response.statusCode;
       });
-      expect(await ask(seen, 'Hello?')).toContain('The chat cannot be reached now.');
-      expect([answer, seen.sent]).toEqual([502, []]);
-      expect(String(logged.mock.calls[0]?.[0])).toContain('The edge gave no token: 403');
-    },
-  );
+      return server(request, response);
+    };
+    const seen = await visit(site, edge, asAlice(site));
+    expect(await ask(seen, 'Hello?')).toContain('The chat cannot be reached now.');
+    expect([answer, seen.sent]).toEqual([500, []]);
+    expect(String(logged.mock.calls[0]?.[0])).toContain('The edge gave no token: 403');
+  });
 
   test('passes on all that a page asks, with a token of its user, who can do nothing else', async () => {
     const { site, edge } = await startBoth();
-    const code = filesIn(react, 'Through your own server');
-    const route = 'app/edge/[...path]/route.js';
-    const { GET } = await serverOf(route, site, edge, 'user-token.js', code);
+    const session = 'export const userOf = async (cookie) => /\\buser=(\\w+)/.exec(cookie ?? "")?.[1];';
+    const code = new Map([...files, ...filesIn(react, 'Through your own server'), ['session.js', session]]);
+    const route = await writeServer('app/edge/[...path]/route.js', code, site, edge);
+    // The client's source stands for its package.
+    const bundled = join(dirname(route), 'bundled.js');
+    await writeFile(bundled, await bundle(`export * from ${JSON.stringify(route)};`));
+    const { GET } = (await import(/* @vite-ignore */ pathToFileURL(bundled).href)) as Record<string, unknown>;
     const passOn = GET as (request: Request, context: { params: Promise<{ path: string[] }> }) => Promise<Response>;
     const clientOf = (cookie: string) =>
       createClient({

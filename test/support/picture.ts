@@ -1,0 +1,47 @@
+/** Makes the picture of the README: `npm run picture`. It shows the page of `npm start` with the simulator, in Chromium. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { createClient } from '../../src/client/index.ts';
+import { startBrowser } from './browser.ts';
+import { root } from './root.ts';
+import { npmStart } from './start.ts';
+
+const FILE = join(root, 'docs/page.png');
+/** The README is read on slow connections, too. */
+const MOST_BYTES = 150_000;
+const SIZE = { width: 1280, height: 900 };
+/** What stands in the list of conversations, the oldest first. */
+const BEFORE = ['Which bicycle for the way to work?', 'A speech for Anna’s wedding', 'Where shall I go in May?'];
+
+const started = await npmStart();
+const server = await startBrowser();
+try {
+  if (server === undefined) throw new Error('No browser: install chromium, or set CHROMIUM_PATH.');
+  const client = createClient({ baseURL: started.url });
+  for (const content of BEFORE) {
+    const messages = [{ role: 'user' as const, content }];
+    const asked = { conversation: crypto.randomUUID(), model: 'claude-haiku-5-5', max_tokens: 2_048, messages };
+    await client.messages.stream(asked).finalMessage();
+  }
+  const browser = await chromium.connect(server.wsEndpoint());
+  const page = await browser.newPage({ viewport: SIZE, colorScheme: 'light', reducedMotion: 'reduce' });
+  // The thoughts of the simulator are nothing to read.
+  await page.setExtraHTTPHeaders({ 'sluice-simulate': 'thinking=0' });
+  await page.goto(started.url);
+  await page.getByRole('button', { name: 'Let the edge call tools' }).click();
+  await page.locator('.run-step').nth(1).waitFor();
+  await page.getByRole('button', { name: 'Stop' }).waitFor({ state: 'detached' });
+  // An answer is read first: what a tool was given and gave stands behind its line.
+  await page.locator('.edge-call summary').nth(1).click();
+  await page.mouse.move(0, 0);
+  // The button that leads to the end of an answer goes.
+  await page.getByRole('button', { name: 'Jump to the end' }).waitFor({ state: 'detached' });
+  await page.screenshot({ path: FILE, animations: 'disabled' });
+} finally {
+  await server?.close();
+  await started.stop();
+}
+const { size } = await stat(FILE);
+if (size > MOST_BYTES) throw new Error(`docs/page.png has ${size} bytes, and may have ${MOST_BYTES}.`);
+process.stdout.write(`docs/page.png has ${size} bytes.\n`);

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { cp, mkdir, symlink } from 'node:fs/promises';
+import { cp, mkdir, readFile, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { publint } from 'publint';
@@ -13,6 +13,7 @@ import { blocksOf, filesIn, readGuide } from '../support/guides.ts';
 import { PackedProject } from '../support/packed-project.ts';
 import { freePort } from '../support/processes.ts';
 import { root } from '../support/root.ts';
+import { npmStart } from '../support/start.ts';
 
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] };
 
@@ -56,8 +57,8 @@ test('publint and attw find nothing wrong with the packed package', async () => 
   expect(problems).toEqual([]);
 });
 
-test('the guide’s Worker, the example and a test type-check without skipLibCheck', async () => {
-  await cp(join(root, 'examples/worker'), join(project.folder, 'example'), { recursive: true });
+test('the guide’s Worker, the template and a test type-check without skipLibCheck', async () => {
+  await project.init('typed', '--rooms', 'all');
   await project.write(
     'own.test-d.ts',
     `import { Hono } from 'hono';
@@ -91,19 +92,57 @@ test('the guide’s Worker, the example and a test type-check without skipLibChe
     'guide/session.ts',
     'export const sessionOf = async (request: Request) => (request.headers.has("cookie") ? { user: "u" } : undefined);',
   );
-  const [told = ''] = blocksOf(await readGuide('toolkit'), 'json').filter((block) => block.includes('compilerOptions'));
+  const told = await readFile(join(project.folder, 'typed/tsconfig.json'), 'utf8');
   const { compilerOptions } = JSON.parse(told) as { compilerOptions: Record<string, unknown> };
   await project.typeCheck(['guide/index.ts'], compilerOptions);
   await project.typeCheck(['guide/index.ts'], { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler' });
-  await project.typeCheck(['own.test-d.ts', 'example/index.ts'], {
+  await project.typeCheck(['own.test-d.ts', 'typed/src/index.ts'], {
     lib: ['es2024'],
     types: ['@cloudflare/workers-types'],
   });
 });
 
-test('the example Worker runs, with its own route, middleware and names of classes', async () => {
-  await cp(join(root, 'examples/worker'), join(project.folder, 'example'), { recursive: true });
+test.each([
+  ['none', 'the core alone'],
+  ['all', 'visitors, page-tokens, agents'],
+])(
+  'sluice init --rooms %s makes an edge that passes its test, answers, has the page, and would be deployed',
+  async (rooms, has) => {
+    const name = `with-${rooms}`;
+    expect(await project.init(name, ...(rooms === 'none' ? [] : ['--rooms', rooms]))).toContain(`an edge with ${has}`);
+    const [made, template] = await Promise.all(
+      [join(project.folder, name), join(root, 'examples/worker')].map((of) =>
+        readFile(join(of, 'src/index.ts'), 'utf8'),
+      ),
+    );
+    expect(made === template).toBe(rooms === 'all');
+    expect(await project.run('npm', ['test'], name)).toContain('pass 3\n');
+    const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], name);
+    expect(told.match(/^env\.\w+/gm)).toHaveLength(rooms === 'all' ? 9 : 3);
+    expect(told).toMatch(/gzip: \d+/);
+    const edge = await npmStart(['--inspector-port', '0'], undefined, { folder: join(project.folder, name) });
+    try {
+      expect(await (await post(`${edge.url}/messages`, ASK)).text()).toContain('event: message_stop');
+      const titles = ['/', '/docs', '/docs/guides/toolkit'].map(
+        async (path) => await (await fetch(edge.url + path)).text(),
+      );
+      expect((await Promise.all(titles)).map((html) => /<title>(.*)<\/title>/.exec(html)?.[1])).toEqual([
+        'Sluice',
+        'Sluice: API reference',
+        'Build on it: Sluice',
+      ]);
+    } finally {
+      await edge.stop();
+    }
+  },
+);
+
+test('a Worker with routes around the edge runs, with middleware and a webhook of its own', async () => {
+  await project.init('example', '--rooms', 'all', '--no-page');
+  await cp(join(root, 'test/fixtures/own-worker.ts'), join(project.folder, 'example/src/index.ts'));
+  await project.typeCheck(['example/src/index.ts'], { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
   const edge = await startOwn('example', {
+    WEBHOOKS: '[{"source":"tickets","secret":"TICKETS_WEBHOOK_SECRET"}]',
     MODE: 'development',
     SIMULATOR_TTFT_MS: '0',
     SIMULATOR_TOKENS_PER_SECOND: '0',
@@ -176,12 +215,12 @@ test('the example with tools calls its own and one at an address, in one run', a
 });
 
 test('a Worker’s own fetch, prices and auth hold for its objects too, outside development', async () => {
-  await cp(join(root, 'examples/worker/wrangler.toml'), join(project.folder, 'own/wrangler.toml'), { recursive: true });
+  await project.init('own', '--rooms', 'all', '--no-page');
   await project.write(
-    'own/index.ts',
+    'own/src/index.ts',
     `import { allRooms, createApp } from 'sluice';
     import { createSimulator } from 'sluice/simulator';
-    export { Account, Batch, BatchClaims, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
+    export { Account, Batch, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
     export default createApp({
       rooms: allRooms,
       fetch: createSimulator(),

@@ -12,6 +12,8 @@ import { PackedProject } from '../support/packed-project.ts';
 import { root } from '../support/root.ts';
 
 const CLIENT_LIMIT_BYTES = 7_000;
+/** What of the package goes over a network: modules with their types, the page and the guides. */
+const PACKED_LIMIT_BYTES = 2_100_000;
 
 interface BoundRoom extends AnyRoom {
   bindings?: Readonly<Record<string, string | null>>;
@@ -42,6 +44,17 @@ async function bundledBytes(code: string): Promise<number> {
   });
   return gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length;
 }
+
+test('the package has its modules, its command, the page and the examples, and little weight', async () => {
+  const listed = await project.run('tar', ['-tzf', project.packed]);
+  const parts = listed.split('\n').map((name) => /^package\/((?:dist\/|examples\/)?[^/]+)/.exec(name)?.[1]);
+  expect([...new Set(parts)].filter((part) => part !== undefined).toSorted()).toEqual([
+    ...['LICENSE', 'README.md', 'dist/client', 'dist/edge', 'dist/page', 'dist/scripts', 'dist/simulator'],
+    ...['examples/tools', 'examples/worker', 'package.json'],
+  ]);
+  expect(listed).toContain('package/dist/page/docs.html\n');
+  expect(project.tarball.length).toBeLessThan(PACKED_LIMIT_BYTES);
+});
 
 test('the client, the transport for the AI SDK without it, and the simulator are there for Node as well', async () => {
   await project.write(
@@ -182,6 +195,33 @@ test('the guide says what each room adds, and what it needs', async () => {
   await expect(GUIDE.replace(/^\| room [\s\S]*?\n(?=\n)/m, lines.join(''))).toMatchFileSnapshot(
     '../../docs/toolkit.md',
   );
+});
+
+test('the template of an edge has all rooms, with what they bind', async () => {
+  const [code, toml] = await Promise.all(
+    ['src/index.ts', 'wrangler.toml'].map((name) => readFile(join(root, 'examples/worker', name), 'utf8')),
+  );
+  const named = (pattern: RegExp, text = '') => [...text.matchAll(pattern)].map(([, name]) => name);
+  expect(named(/^ {4}(\w+Room),$/gm, code)).toEqual(ROOMS.map(exportOf));
+  const bindings = Object.keys(Object.assign({}, ...ROOMS.map((room) => room.bindings)));
+  const bound = named(/^(?:name|binding) = "([A-Z_]+)"$/gm, toml);
+  expect(bound.toSorted()).toEqual(['ACCOUNT', 'CONVERSATION', 'STORE', ...bindings].toSorted());
+});
+
+test('sluice init makes an edge of two rooms, which passes its test and would be deployed with their bindings alone', async () => {
+  const said = await project.init('own-place', '--rooms', 'subagents,webhooks');
+  expect(said).toMatch(/^subagents needs runs: it is added.\nsubagents needs agents: it is added.\n/);
+  const code = await readFile(join(project.folder, 'own-place/src/index.ts'), 'utf8');
+  expect(code).toContain('rooms: [agentsRoom, runsRoom, subagentsRoom, webhooksRoom],');
+  expect(code.split('\n').length).toBeLessThan(20);
+  expect(await project.run('npm', ['test'], 'own-place')).toContain('pass 3\n');
+  const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], 'own-place');
+  const bound = [...told.matchAll(/^env\.(\w+)/gm)].map(([, name]) => name);
+  expect(bound.toSorted()).toEqual(['ACCOUNT', 'CONVERSATION', 'INBOX', 'QUEUE', 'STORE']);
+  const kB = (Number(/gzip: ([\d.]+) KiB/.exec(told)?.[1]) * 1_024) / 1_000;
+  const rooms = ['the core', 'agentsRoom', 'runsRoom', 'subagentsRoom', 'webhooksRoom'];
+  const toldOf = rooms.reduce((sum, name) => sum + toldKB(name), 0);
+  expect(says(toldOf, kB), `${kB} kB, and the guide says ${toldOf}`).toBe(true);
 });
 
 describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) => {

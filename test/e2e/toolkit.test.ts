@@ -1,5 +1,5 @@
 /** Another project with the package: what only its files show, as they are packed. By night the examples run, and others judge the package. */
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
@@ -24,9 +24,16 @@ const { ROOMS } = (await import(list)) as { ROOMS: readonly BoundRoom[] };
 
 /** An empty folder, in which the package is and nothing else but what it brings. */
 let project: PackedProject;
+/** The guide's edge in it, and what the command said when it had made that. */
+let place: string;
+let said: string;
 
 beforeAll(async () => {
   project = await PackedProject.make(false);
+  const [, command = ''] = /sluice init (.*)/.exec(GUIDE) ?? [];
+  const [name = '', ...options] = command.split(' ');
+  place = join(project.folder, name);
+  said = await project.init(name, ...options);
 });
 
 afterAll(() => project.end());
@@ -209,19 +216,17 @@ test('the template of an edge has all rooms, with what they bind', async () => {
 });
 
 test('sluice init makes an edge of two rooms, which passes its test and would be deployed with their bindings alone', async () => {
-  const said = await project.init('own-place', '--rooms', 'subagents,webhooks');
   expect(said).toMatch(/^subagents needs runs: it is added.\nsubagents needs agents: it is added.\n/);
-  const code = await readFile(join(project.folder, 'own-place/src/index.ts'), 'utf8');
-  expect(code).toContain('rooms: [agentsRoom, runsRoom, subagentsRoom, webhooksRoom],');
+  const code = await readFile(join(project.folder, 'edge/src/index.ts'), 'utf8');
+  expect(code).toContain(`rooms: [${NAMED.map(exportOf).join(', ')}],`);
   expect(code.split('\n').length).toBeLessThan(20);
-  expect(await project.run('npm', ['test'], 'own-place')).toContain('pass 3\n');
-  const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], 'own-place');
+  expect(await project.run('npm', ['test'], 'edge')).toContain('pass 3\n');
+  const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], 'edge');
   const bound = [...told.matchAll(/^env\.(\w+)/gm)].map(([, name]) => name);
-  expect(bound.toSorted()).toEqual(['ACCOUNT', 'CONVERSATION', 'INBOX', 'QUEUE', 'STORE']);
+  expect(bound.toSorted()).toEqual(['ACCOUNT', 'CONVERSATION', 'POOL', 'STORE']);
   const kB = (Number(/gzip: ([\d.]+) KiB/.exec(told)?.[1]) * 1_024) / 1_000;
-  const rooms = ['the core', 'agentsRoom', 'runsRoom', 'subagentsRoom', 'webhooksRoom'];
-  const toldOf = rooms.reduce((sum, name) => sum + toldKB(name), 0);
-  expect(says(toldOf, kB), `${kB} kB, and the guide says ${toldOf}`).toBe(true);
+  const guide = NAMED.reduce((sum, room) => sum + toldKB(exportOf(room)), toldKB('the core'));
+  expect(says(guide, kB), `${kB} kB, and the guide says ${guide}`).toBe(true);
 });
 
 describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) => {
@@ -248,7 +253,7 @@ describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) =
       return files.flatMap((file) => /^edge\/rooms\/([\w-]+)\/room\.js$/.exec(file)?.[1] ?? []).toSorted();
     };
     const names = (rooms: readonly AnyRoom[]) => rooms.map(({ name }) => name).toSorted();
-    expect(NAMED.length).toBe(3);
+    expect(NAMED.length).toBe(4);
     expect(roomsIn('guide')).toEqual(names(NAMED));
     expect(roomsIn('none')).toEqual([]);
     expect(roomsIn('all')).toEqual(names(ROOMS));
@@ -257,18 +262,13 @@ describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) =
     const told = [
       ['the core', toldKB('the core'), weight('none')],
       ['all', toldKB('allRooms'), weight('all')],
-      ['three rooms', added, weight('named') - weight('none')],
+      ['its rooms', added, weight('named') - weight('none')],
     ] as const;
     expect(told.filter(([, said, kB]) => !says(said, kB))).toEqual([]);
   });
 
   test('the guide’s edge runs with its bindings, and knows no other room', async () => {
-    const folder = await mkdtemp(join(project.folder, 'guide-'));
-    const [toml = ''] = blocksOf(GUIDE, 'toml');
-    const config = await readFile(join(root, 'examples/tools/wrangler.toml'), 'utf8');
-    await writeFile(join(folder, 'wrangler.toml'), `${config}\n${toml}`);
-    await writeFile(join(folder, 'index.ts'), '');
-    const edge = await startEdge(bundles.get('guide')?.code ?? '', { ANTHROPIC_API_KEY: 'any' }, undefined, folder);
+    const edge = await startEdge(bundles.get('guide')?.code ?? '', { ANTHROPIC_API_KEY: 'any' }, undefined, place);
     try {
       const get = async (path: string) => await fetch(`${edge.url}/ai${path}`, { headers: { cookie: 'any' } });
       const health = await (await get('/health')).json();

@@ -13,7 +13,6 @@ import { blocksOf, filesIn, readGuide } from '../support/guides.ts';
 import { PackedProject } from '../support/packed-project.ts';
 import { freePort } from '../support/processes.ts';
 import { root } from '../support/root.ts';
-import { npmStart } from '../support/start.ts';
 
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] };
 
@@ -101,41 +100,6 @@ test('the guide’s Worker, the template and a test type-check without skipLibCh
     types: ['@cloudflare/workers-types'],
   });
 });
-
-test.each([
-  ['none', 'the core alone'],
-  ['all', 'visitors, page-tokens, agents'],
-])(
-  'sluice init --rooms %s makes an edge that passes its test, answers, has the page, and would be deployed',
-  async (rooms, has) => {
-    const name = `with-${rooms}`;
-    expect(await project.init(name, ...(rooms === 'none' ? [] : ['--rooms', rooms]))).toContain(`an edge with ${has}`);
-    const [made, template] = await Promise.all(
-      [join(project.folder, name), join(root, 'examples/worker')].map((of) =>
-        readFile(join(of, 'src/index.ts'), 'utf8'),
-      ),
-    );
-    expect(made === template).toBe(rooms === 'all');
-    expect(await project.run('npm', ['test'], name)).toContain('pass 3\n');
-    const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], name);
-    expect(told.match(/^env\.\w+/gm)).toHaveLength(rooms === 'all' ? 9 : 3);
-    expect(told).toMatch(/gzip: \d+/);
-    const edge = await npmStart(['--inspector-port', '0'], undefined, { folder: join(project.folder, name) });
-    try {
-      expect(await (await post(`${edge.url}/messages`, ASK)).text()).toContain('event: message_stop');
-      const titles = ['/', '/docs', '/docs/guides/toolkit'].map(
-        async (path) => await (await fetch(edge.url + path)).text(),
-      );
-      expect((await Promise.all(titles)).map((html) => /<title>(.*)<\/title>/.exec(html)?.[1])).toEqual([
-        'Sluice',
-        'Sluice: API reference',
-        'Build on it: Sluice',
-      ]);
-    } finally {
-      await edge.stop();
-    }
-  },
-);
 
 test('a Worker with routes around the edge runs, with middleware and a webhook of its own', async () => {
   await project.init('example', '--rooms', 'all', '--no-page');

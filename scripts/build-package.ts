@@ -1,9 +1,14 @@
-/** Builds the package: a module and its types for each file that an entry of package.json reaches. */
+/**
+ * Builds the package: a module and its types for each file that an entry of package.json reaches, its command, and the page with
+ * the reference.
+ */
 import { spawnSync } from 'node:child_process';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as esbuild from 'esbuild';
+import { build } from './build.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const compiler = createRequire(import.meta.url).resolve('typescript/package.json');
@@ -27,3 +32,28 @@ for (const name of await readdir(join(root, 'dist'), { recursive: true })) {
   const added = types.replaceAll(/^(declare module '.*)\.ts'/gm, "$1.js'");
   if (added !== types) await writeFile(join(root, 'dist', name), added);
 }
+
+await build();
+await cp(join(root, 'build'), join(root, 'dist/page'), { recursive: true });
+
+// The scripts of the command. What they import of the edge is there already, as modules of the package.
+await esbuild.build({
+  entryPoints: [join(root, 'scripts/sluice.ts')],
+  outdir: join(root, 'dist/scripts'),
+  bundle: true,
+  splitting: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node22',
+  external: ['wrangler'],
+  plugins: [
+    {
+      name: 'edge-of-the-package',
+      setup: ({ onResolve }) =>
+        onResolve({ filter: /^\.\.\/src\// }, ({ path }) => ({
+          path: path.replace('/src/', '/').replace(/\.ts$/, '.js'),
+          external: true,
+        })),
+    },
+  ],
+});

@@ -2,87 +2,22 @@
  * Deploys the edge: `npm run deploy [-- --env staging --dry-run …]`. Other arguments after `--` are passed to
  * `wrangler deploy`. What already exists is left as it is, so it can be run again at any time.
  */
-import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { keyNames, readUpstreams } from '../src/edge/claude/kinds/entry.ts';
-import { isUpstreamKey, parseSettings, type Settings, settingsShape } from '../src/edge/gate/settings/settings.ts';
-import { isToolSecret } from '../src/edge/gate/settings/tool-secrets.ts';
-import { descriptionOf } from '../src/edge/kit/http/zod.ts';
-import { isWebhookSecret, sourcesOf } from '../src/edge/rooms/webhooks/source-settings.ts';
-import './all-rooms.mjs';
 import { build } from './build.ts';
 import { bundleWorker } from './bundle.ts';
-import { checkDeployOptions, deployHelp } from './deploy-options.ts';
-import { misspeltSettings } from './misspelt-settings.ts';
-import { readConfig } from './read-config.ts';
+import { deployEdge } from './deploy-edge.ts';
+import { root } from './root.ts';
 
-/** How long a new address may take until resolvers and certificates know it. */
-const HEALTH_TIMEOUT_MS = Number(process.env.HEALTH_TIMEOUT_MS ?? 90_000);
-const HEALTH_ATTEMPT_MS = 10_000;
-const HEALTH_PAUSE_MS = 2_000;
-
-/** Stand for the secrets without which other settings are refused: Cloudflare has them, and wrangler.toml must not. */
-const STAND_INS = {
-  SIGNING_SECRET: 'x'.repeat(32),
-  DELIVERY_SIGNING_SECRET: `whsec_${'x'.repeat(32)}`,
-  TURNSTILE_SECRET: 'x',
-};
-
-const root = fileURLToPath(new URL('..', import.meta.url));
 /** Alone in its folder: wrangler uploads every module beside it. */
 const BUNDLE = join(root, '.wrangler/worker/index.js');
-const args = process.argv.slice(2);
-const { values } = parseArgs({
-  args,
-  strict: false,
-  options: {
-    env: { type: 'string', short: 'e' },
-    'dry-run': { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  },
-});
-const environment = typeof values.env === 'string' && values.env !== '' ? values.env : undefined;
-const inEnvironment = environment === undefined ? '' : ` --env ${environment}`;
 
-try {
-  const help = await run(['deploy', '--help']);
-  if (help.code !== 0) throw failed('wrangler deploy --help', help.output);
-  if (values.help) console.log(deployHelp(help.stdout));
-  else {
-    checkDeployOptions(args, help.stdout);
-    await deploy();
-  }
-} catch (thrown) {
-  console.error(`\n${thrown instanceof Error ? thrown.message : String(thrown)}`);
-  process.exit(1);
-}
-
-async function deploy(): Promise<void> {
-  const config = readConfig(join(root, 'wrangler.toml'), environment);
-  const settings = checkSettings(config.vars);
-  for (const remark of misspeltSettings(Object.keys(config.vars))) console.error(remark);
+await deployEdge(async (define) => {
   await build();
-  await putBundle(config.define);
-  // Without a name, wrangler warns that there are several environments. It is to upload what is bundled as it is.
-  const asBundled = [relative(root, BUNDLE), '--no-bundle', '--minify=false'];
-  const deployArgs = ['deploy', ...asBundled, ...args, ...(environment === undefined ? ['--env', ''] : [])];
-  if (values['dry-run']) {
-    await show(deployArgs);
-    return;
-  }
-  for (const queue of queuesOf(config.queues as Queues)) await createQueue(queue);
-  const address = await deployWorker(deployArgs);
-  const secrets = await namesOfSecrets();
-  report(address, secrets, missingSecrets(settings, secrets), await health(address));
-  for (const { source, secret } of sourcesOf(settings).sources.values()) {
-    if (!secrets.includes(secret))
-      console.log(`Webhooks of ${source} are not open until then: ${secretCommand(secret)}`);
-  }
-}
+  await putBundle(define);
+  // Wrangler is to upload what is bundled as it is.
+  return [relative(root, BUNDLE), '--no-bundle', '--minify=false'];
+});
 
 /** Bundles the Worker, and writes it with its source map, which wrangler uploads beside it. */
 async function putBundle(define: Record<string, string>): Promise<void> {
@@ -90,169 +25,4 @@ async function putBundle(define: Record<string, string>): Promise<void> {
   await mkdir(dirname(BUNDLE), { recursive: true });
   await writeFile(BUNDLE, code);
   await writeFile(`${BUNDLE}.map`, map);
-}
-
-/**
- * Reads the settings that are deployed from wrangler.toml.
- *
- * @throws Error that names a malformed setting, or a secret, which must not stand in that file
- */
-function checkSettings(vars: Record<string, unknown>): Settings {
-  for (const [name, setting] of Object.entries(settingsShape())) {
-    if (vars[name] === undefined || !descriptionOf(setting)?.startsWith('Secret.')) continue;
-    throw new Error(`${name} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(name)}`);
-  }
-  const key = Object.keys(vars).find((name) => isUpstreamKey(name) || isToolSecret(name) || isWebhookSecret(name));
-  if (key !== undefined) {
-    throw new Error(`${key} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(key)}`);
-  }
-  if (vars.MODE !== undefined) throw new Error('MODE is passed by `npm start` alone: take it out of wrangler.toml.');
-  const settings = parseSettings({ ...STAND_INS, ...vars });
-  readUpstreams(settings);
-  return settings;
-}
-
-/** The parts of wrangler.toml that are read here. */
-interface Queues {
-  producers?: { queue?: string }[];
-  consumers?: { queue: string; dead_letter_queue?: string }[];
-}
-
-/** @returns the names of the queues, dead-letter queues too: wrangler does not create a queue that has a name */
-function queuesOf({ producers = [], consumers = [] }: Queues): Set<string> {
-  const names = [...producers.map(({ queue }) => queue), ...consumers.flatMap((c) => [c.queue, c.dead_letter_queue])];
-  return new Set(names.filter((name) => name !== undefined));
-}
-
-async function createQueue(name: string): Promise<void> {
-  const found = await run(['queues', 'info', name]);
-  if (found.code === 0) return;
-  if (!found.output.includes('does not exist')) throw failed(`wrangler queues info ${name}`, found.output);
-  const created = await run(['queues', 'create', name]);
-  if (created.code !== 0) throw failed(`wrangler queues create ${name}`, created.output);
-  console.log(`Created the queue ${name}.`);
-}
-
-/** Deploys the Worker. @returns its URL, if it has one */
-async function deployWorker(deployArgs: string[]): Promise<string | undefined> {
-  const directory = await mkdtemp(join(tmpdir(), 'sluice-deploy-'));
-  try {
-    const file = join(directory, 'output.ndjson');
-    await show(deployArgs, { WRANGLER_OUTPUT_FILE_PATH: file });
-    const lines = (await readFile(file, 'utf8')).split('\n').filter((line) => line !== '');
-    const entries = lines.map((line) => JSON.parse(line) as { type?: string; targets?: string[] | null });
-    return addressOf(entries.find(({ type }) => type === 'deploy')?.targets ?? []);
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}
-
-/** Chooses from wrangler's list: a custom domain comes before the one at workers.dev. */
-function addressOf(targets: string[]): string | undefined {
-  const domain = targets.find((target) => target.includes('(custom domain'));
-  if (domain !== undefined) return `https://${domain.split(' ')[0]}`;
-  return targets.find((target) => /^https?:/.test(target))?.split(' ')[0];
-}
-
-/** @returns the names of the secrets that the edge has */
-async function namesOfSecrets(): Promise<string[]> {
-  const listed = await run(['secret', 'list', '--env', environment ?? '', '--format', 'json']);
-  if (listed.code !== 0) throw failed('wrangler secret list', listed.output);
-  return (JSON.parse(listed.stdout) as { name: string }[]).map(({ name }) => name);
-}
-
-/** @returns the names of the secrets that the edge needs and does not have */
-function missingSecrets(settings: Settings, names: string[]): string[] {
-  const upstreams = readUpstreams(settings);
-  const keys = upstreams.length > 0 ? keyNames(upstreams) : ['ANTHROPIC_API_KEY'];
-  const needed = [...keys, ...(settings.JWKS_URL === undefined ? ['SIGNING_SECRET'] : [])];
-  return needed.filter((name) => !names.includes(name));
-}
-
-interface Health {
-  ok: boolean;
-  /** The answer of `/health`, or why there is none. */
-  said: string;
-}
-
-/** Asks until the edge itself answers, even if only that a setting is missing, or until the time is over. */
-async function health(address: string | undefined): Promise<Health | undefined> {
-  if (address === undefined) return undefined;
-  const deadline = Date.now() + HEALTH_TIMEOUT_MS;
-  for (;;) {
-    let said: string;
-    try {
-      const response = await fetch(`${address}/health`, { signal: AbortSignal.timeout(HEALTH_ATTEMPT_MS) });
-      said = await response.text();
-      if (response.ok) return { ok: true, said };
-      if (said.startsWith('{"type":"error"')) return { ok: false, said };
-    } catch (thrown) {
-      said = reasonOf(thrown);
-    }
-    if (Date.now() + HEALTH_PAUSE_MS > deadline) return { ok: false, said };
-    await new Promise((resolve) => setTimeout(resolve, HEALTH_PAUSE_MS));
-  }
-}
-
-function report(address: string | undefined, secrets: string[], missing: string[], found: Health | undefined): void {
-  if (address === undefined) {
-    console.log('\nSluice is deployed, and has no address of its own: call /health on the route that leads to it.');
-  } else {
-    console.log(`\nSluice is deployed on ${address}`);
-  }
-  if (missing.length > 0) {
-    console.log('It answers nobody until it has its secrets. Next:');
-    for (const name of missing) console.log(`  ${secretCommand(name)}`);
-    return;
-  }
-  if (found?.ok === false) throw new Error(`${address}/health does not answer as it should: ${found.said}`);
-  if (found) console.log(`/health: ${found.said}`);
-  if (secrets.some(isWebhookSecret)) {
-    console.log(
-      'Each source of webhooks may spend $1 a day, until PUT /accounts/webhook-SOURCE/limits says otherwise.',
-    );
-  }
-  console.log(`Next, a token by the secret that it signs with:
-  SIGNING_SECRET=… npm run token -- --account you --scopes admin`);
-}
-
-function secretCommand(name: string): string {
-  return `npx wrangler secret put ${name}${inEnvironment}`;
-}
-
-function failed(command: string, output: string): Error {
-  return new Error(`\`${command}\` failed:\n${output.trim()}\nIf you are not logged in: npx wrangler login`);
-}
-
-function reasonOf(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return String(thrown);
-  return thrown.cause instanceof Error ? thrown.cause.message : thrown.message;
-}
-
-/** Runs wrangler in the operator's terminal, so that it can ask questions. */
-async function show(command: string[], env: Record<string, string> = {}): Promise<void> {
-  const child = spawn('wrangler', command, {
-    cwd: root,
-    stdio: 'inherit',
-    env: { ...process.env, SLUICE_BUILT: 'true', ...env },
-  });
-  const code = await ended(child);
-  if (code !== 0) throw failed(`wrangler ${command[0]}`, 'What is printed above says why.');
-}
-
-/** Runs wrangler. @returns its output */
-async function run(command: string[]): Promise<{ code: number | null; stdout: string; output: string }> {
-  const child = spawn('wrangler', command, { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));
-  child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));
-  const code = await ended(child);
-  return { code, stdout, output: stdout + stderr };
-}
-
-function ended(child: ReturnType<typeof spawn>): Promise<number | null> {
-  return new Promise((resolve, reject) => {
-    child.once('error', () => reject(new Error('There is no wrangler on the PATH. Run this as: npm run deploy')));
-    child.once('close', resolve);
-  });
 }

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { appendFile, chmod, readFile, stat } from 'node:fs/promises';
-import { basename } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { basename, join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { SHIPPED_SOURCES } from '../src/edge/rooms/webhooks/shipped-sources.ts';
+import { root } from './root.ts';
 
-const FILE = fileURLToPath(new URL('../.dev.vars', import.meta.url));
+const FILE = join(root, '.dev.vars');
 
 /**
  * Reads `.dev.vars`.

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { expect, test } from 'vitest';
@@ -35,4 +36,15 @@ test('no name at the top of a file stands for two things', async () => {
   const twice = [...places].filter(([key, files]) => files.size > 1 && !MEANT.has(key.replace(/^.*: /, '')));
   const told = twice.map(([key, files]) => `${key} in ${[...files].join(', ')}`);
   expect(told, 'Rename one of them, or add the name to MEANT.').toEqual([]);
+});
+
+test('no document, code or template has somebody run a package of this name from the registry, which is not ours', () => {
+  const inTree = [
+    'grep',
+    '--untracked',
+    '-lIE',
+    'npx (--?[a-z-]+ )*[s]luice|npm (i|install|exec|x) (--?[a-z-]+ )*[s]luice\\b[^-/]',
+  ];
+  const { stdout, status } = spawnSync('git', inTree, { cwd: root, encoding: 'utf8' });
+  expect([stdout, status], 'Name the file of the package: npm exec --package=./….tgz').toEqual(['', 1]);
 });

@@ -304,8 +304,16 @@ test('wrangler.toml binds what the core and all rooms need, in each environment'
     );
     // What stands there is this text: paste it where it differs.
     expect(toml).toContain(`\n${wanted.join('\n')}\n[[${environment}queues.producers]]\n`);
-    for (const [name] of needed.filter(([, of]) => of === null)) {
-      expect(toml).toContain(`[[${environment}queues.producers]]\nbinding = "${name}"\n`);
+    const others = Object.entries({ STORE: 'kv_namespaces', QUEUE: 'queues.producers', VISITOR_BRAKE: 'ratelimits' });
+    expect(
+      needed
+        .filter(([, of]) => of === null)
+        .map(([name]) => name)
+        .toSorted(),
+    ).toEqual(others.map(([name]) => name).toSorted());
+    for (const [name, table] of others) {
+      const key = table === 'ratelimits' ? 'name' : 'binding';
+      expect(toml).toContain(`[[${environment}${table}]]\n${key} = "${name}"\n`);
     }
   }
   expect(toml.match(/durable_objects\.bindings\]\]/g)).toHaveLength(2 * objects.length);
@@ -315,7 +323,9 @@ test('wrangler.toml binds what the core and all rooms need, in each environment'
 
 test('a binding that a room needs and that is missing is said at the start, and by the health', async () => {
   const { text } = await ask(UNBOUND, 'GET', '/health');
-  const words = expect.stringContaining('The binding CLASSIFICATION is missing');
+  const words = expect.stringContaining(
+    'CLASSIFICATION is missing for classify-batches: bind it to the class ClassificationJob',
+  );
   expect(JSON.parse(text)).toMatchObject({ warnings: [words] });
   await ask(UNBOUND, 'GET', '/health');
   expect(logged.filter((line) => line.includes('CLASSIFICATION'))).toHaveLength(1);

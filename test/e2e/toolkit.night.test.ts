@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { cp, mkdir, symlink } from 'node:fs/promises';
+import { cp, mkdir, readFile, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { publint } from 'publint';
@@ -59,8 +59,8 @@ test('publint and attw find nothing wrong with the packed package', async () => 
   expect(problems).toEqual([]);
 });
 
-test('the guide’s Worker, the example and a test type-check without skipLibCheck', async () => {
-  await cp(join(root, 'examples/worker'), join(project.folder, 'example'), { recursive: true });
+test('the guide’s Worker, the template and a test type-check without skipLibCheck', async () => {
+  await project.init('typed', '--rooms', 'all');
   await project.write(
     'own.test-d.ts',
     `import { Hono } from 'hono';
@@ -94,19 +94,22 @@ test('the guide’s Worker, the example and a test type-check without skipLibChe
     'guide/session.ts',
     'export const sessionOf = async (request: Request) => (request.headers.has("cookie") ? { user: "u" } : undefined);',
   );
-  const [told = ''] = blocksOf(await readGuide('toolkit'), 'json').filter((block) => block.includes('compilerOptions'));
+  const told = await readFile(join(project.folder, 'typed/tsconfig.json'), 'utf8');
   const { compilerOptions } = JSON.parse(told) as { compilerOptions: Record<string, unknown> };
   await project.typeCheck(['guide/index.ts'], compilerOptions);
   await project.typeCheck(['guide/index.ts'], { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler' });
-  await project.typeCheck(['own.test-d.ts', 'example/index.ts'], {
+  await project.typeCheck(['own.test-d.ts', 'typed/src/index.ts'], {
     lib: ['es2024'],
     types: ['@cloudflare/workers-types'],
   });
 });
 
-test('the example Worker runs, with its own route, middleware and names of classes', async () => {
-  await cp(join(root, 'examples/worker'), join(project.folder, 'example'), { recursive: true });
+test('a Worker with routes around the edge runs, with middleware and a webhook of its own', async () => {
+  await project.init('example', '--rooms', 'all', '--no-page');
+  await cp(join(root, 'test/fixtures/own-worker.ts'), join(project.folder, 'example/src/index.ts'));
+  await project.typeCheck(['example/src/index.ts'], { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
   const edge = await startOwn('example', {
+    WEBHOOKS: '[{"source":"tickets","secret":"TICKETS_WEBHOOK_SECRET"}]',
     MODE: 'development',
     SIMULATOR_TTFT_MS: '0',
     SIMULATOR_TOKENS_PER_SECOND: '0',
@@ -179,12 +182,12 @@ test('the example with tools calls its own and one at an address, in one run', a
 });
 
 test('a Worker’s own fetch, prices and auth hold for its objects too, outside development', async () => {
-  await cp(join(root, 'examples/worker/wrangler.toml'), join(project.folder, 'own/wrangler.toml'), { recursive: true });
+  await project.init('own', '--rooms', 'all', '--no-page');
   await project.write(
-    'own/index.ts',
+    'own/src/index.ts',
     `import { allRooms, createApp } from 'sluice';
     import { createSimulator } from 'sluice/simulator';
-    export { Account, Batch, BatchClaims, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
+    export { Account, Batch, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
     export default createApp({
       rooms: allRooms,
       fetch: createSimulator(),

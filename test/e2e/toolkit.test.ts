@@ -1,5 +1,5 @@
 /** Another project with the package: what only its files show, as they are packed. By night the examples run, and others judge the package. */
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
@@ -12,6 +12,8 @@ import { PackedProject } from '../support/packed-project.ts';
 import { root } from '../support/root.ts';
 
 const CLIENT_LIMIT_BYTES = 7_000;
+/** What of the package goes over a network: modules with their types, the page and the guides. */
+const PACKED_LIMIT_BYTES = 2_100_000;
 
 interface BoundRoom extends AnyRoom {
   bindings?: Readonly<Record<string, string | null>>;
@@ -22,9 +24,16 @@ const { ROOMS } = (await import(list)) as { ROOMS: readonly BoundRoom[] };
 
 /** An empty folder, in which the package is and nothing else but what it brings. */
 let project: PackedProject;
+/** The guide's edge in it, and what the command said when it had made that. */
+let place: string;
+let said: string;
 
 beforeAll(async () => {
   project = await PackedProject.make(false);
+  const [, command = ''] = /sluice init (.*)/.exec(GUIDE) ?? [];
+  const [name = '', ...options] = command.split(' ');
+  place = join(project.folder, name);
+  said = await project.init(name, ...options);
 });
 
 afterAll(() => project.end());
@@ -42,6 +51,17 @@ async function bundledBytes(code: string): Promise<number> {
   });
   return gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length;
 }
+
+test('the package has its modules, its command, the page and the examples, and little weight', async () => {
+  const listed = await project.run('tar', ['-tzf', project.packed]);
+  const parts = listed.split('\n').map((name) => /^package\/((?:dist\/|examples\/)?[^/]+)/.exec(name)?.[1]);
+  expect([...new Set(parts)].filter((part) => part !== undefined).toSorted()).toEqual([
+    ...['LICENSE', 'README.md', 'dist/client', 'dist/edge', 'dist/page', 'dist/scripts', 'dist/simulator'],
+    ...['examples/tools', 'examples/worker', 'package.json'],
+  ]);
+  expect(listed).toContain('package/dist/page/docs.html\n');
+  expect(project.tarball.length).toBeLessThan(PACKED_LIMIT_BYTES);
+});
 
 test('the client, the transport for the AI SDK without it, and the simulator are there for Node as well', async () => {
   await project.write(
@@ -184,6 +204,31 @@ test('the guide says what each room adds, and what it needs', async () => {
   );
 });
 
+test('the template of an edge has all rooms, with what they bind', async () => {
+  const [code, toml] = await Promise.all(
+    ['src/index.ts', 'wrangler.toml'].map((name) => readFile(join(root, 'examples/worker', name), 'utf8')),
+  );
+  const named = (pattern: RegExp, text = '') => [...text.matchAll(pattern)].map(([, name]) => name);
+  expect(named(/^ {4}(\w+Room),$/gm, code)).toEqual(ROOMS.map(exportOf));
+  const bindings = Object.keys(Object.assign({}, ...ROOMS.map((room) => room.bindings)));
+  const bound = named(/^(?:name|binding) = "([A-Z_]+)"$/gm, toml);
+  expect(bound.toSorted()).toEqual(['ACCOUNT', 'CONVERSATION', 'STORE', ...bindings].toSorted());
+});
+
+test('sluice init makes an edge of two rooms, which passes its test and would be deployed with their bindings alone', async () => {
+  expect(said).toMatch(/^subagents needs runs: it is added.\nsubagents needs agents: it is added.\n/);
+  const code = await readFile(join(project.folder, 'edge/src/index.ts'), 'utf8');
+  expect(code).toContain(`rooms: [${NAMED.map(exportOf).join(', ')}],`);
+  expect(code.split('\n').length).toBeLessThan(20);
+  expect(await project.run('npm', ['test'], 'edge')).toContain('pass 3\n');
+  const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], 'edge');
+  const bound = [...told.matchAll(/^env\.(\w+)/gm)].map(([, name]) => name);
+  expect(bound.toSorted()).toEqual(['ACCOUNT', 'CONVERSATION', 'POOL', 'STORE']);
+  const kB = (Number(/gzip: ([\d.]+) KiB/.exec(told)?.[1]) * 1_024) / 1_000;
+  const guide = NAMED.reduce((sum, room) => sum + toldKB(exportOf(room)), toldKB('the core'));
+  expect(says(guide, kB), `${kB} kB, and the guide says ${guide}`).toBe(true);
+});
+
 describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) => {
   let bundles: Awaited<ReturnType<typeof bundlePackage>>;
 
@@ -208,7 +253,7 @@ describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) =
       return files.flatMap((file) => /^edge\/rooms\/([\w-]+)\/room\.js$/.exec(file)?.[1] ?? []).toSorted();
     };
     const names = (rooms: readonly AnyRoom[]) => rooms.map(({ name }) => name).toSorted();
-    expect(NAMED.length).toBe(3);
+    expect(NAMED.length).toBe(4);
     expect(roomsIn('guide')).toEqual(names(NAMED));
     expect(roomsIn('none')).toEqual([]);
     expect(roomsIn('all')).toEqual(names(ROOMS));
@@ -217,18 +262,13 @@ describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) =
     const told = [
       ['the core', toldKB('the core'), weight('none')],
       ['all', toldKB('allRooms'), weight('all')],
-      ['three rooms', added, weight('named') - weight('none')],
+      ['its rooms', added, weight('named') - weight('none')],
     ] as const;
     expect(told.filter(([, said, kB]) => !says(said, kB))).toEqual([]);
   });
 
   test('the guide’s edge runs with its bindings, and knows no other room', async () => {
-    const folder = await mkdtemp(join(project.folder, 'guide-'));
-    const [toml = ''] = blocksOf(GUIDE, 'toml');
-    const config = await readFile(join(root, 'examples/tools/wrangler.toml'), 'utf8');
-    await writeFile(join(folder, 'wrangler.toml'), `${config}\n${toml}`);
-    await writeFile(join(folder, 'index.ts'), '');
-    const edge = await startEdge(bundles.get('guide')?.code ?? '', { ANTHROPIC_API_KEY: 'any' }, undefined, folder);
+    const edge = await startEdge(bundles.get('guide')?.code ?? '', { ANTHROPIC_API_KEY: 'any' }, undefined, place);
     try {
       const get = async (path: string) => await fetch(`${edge.url}/ai${path}`, { headers: { cookie: 'any' } });
       const health = await (await get('/health')).json();

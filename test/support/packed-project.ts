@@ -10,10 +10,13 @@ import { root } from './root.ts';
 /** A folder with the package and what it brings. */
 export class PackedProject {
   readonly folder: string;
+  /** The name of its file in the folder. */
+  readonly packed: string;
   readonly tarball: Buffer<ArrayBuffer>;
 
-  private constructor(folder: string, tarball: Buffer<ArrayBuffer>) {
+  private constructor(folder: string, packed: string, tarball: Buffer<ArrayBuffer>) {
     this.folder = folder;
+    this.packed = packed;
     this.tarball = tarball;
   }
 
@@ -22,7 +25,7 @@ export class PackedProject {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-project-'));
     const packed = await runIn(root, 'npm', ['pack', '--json', '--pack-destination', folder]);
     const [, name = ''] = /"filename": "([^"]+\.tgz)"/.exec(packed) ?? [];
-    const made = new PackedProject(folder, Buffer.from(await readFile(join(folder, name))));
+    const made = new PackedProject(folder, name, Buffer.from(await readFile(join(folder, name))));
     await made.write('package.json', '{ "private": true, "type": "module" }');
     if (isInstalled) {
       const options = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts'];
@@ -35,12 +38,14 @@ export class PackedProject {
         await symlink(join(root, 'node_modules', brought), join(folder, 'node_modules', brought));
       }
     }
-    // Only the types of the runtime, which a Worker's author has.
+    // What a Worker's author has besides.
     await mkdir(join(folder, 'node_modules/@cloudflare'), { recursive: true });
-    await symlink(
-      join(root, 'node_modules/@cloudflare/workers-types'),
-      join(folder, 'node_modules/@cloudflare/workers-types'),
-    );
+    for (const name of ['@cloudflare/workers-types', 'wrangler']) {
+      await symlink(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+    }
+    await mkdir(join(folder, 'node_modules/.bin'), { recursive: true });
+    await symlink('../wrangler/bin/wrangler.js', join(folder, 'node_modules/.bin/wrangler'));
+    if (!isInstalled) await symlink('../sluice/dist/scripts/sluice.js', join(folder, 'node_modules/.bin/sluice'));
     return made;
   }
 
@@ -48,9 +53,20 @@ export class PackedProject {
     await rm(this.folder, { recursive: true, force: true });
   }
 
-  /** @returns what a command in it has printed */
-  async run(command: string, args: string[]): Promise<string> {
-    return await runIn(this.folder, command, args);
+  /** @returns what a command in it, or in a folder of it, has printed */
+  async run(command: string, args: string[], folder = '.'): Promise<string> {
+    return await runIn(join(this.folder, folder), command, args);
+  }
+
+  /**
+   * Makes an edge in it by the command of the package. What npm would install there are links to what is here.
+   *
+   * @returns what the command has said
+   */
+  async init(name: string, ...options: string[]): Promise<string> {
+    const said = await this.run('node_modules/.bin/sluice', ['init', name, ...options]);
+    await symlink('../node_modules', join(this.folder, name, 'node_modules'));
+    return said;
   }
 
   async write(name: string, text: string): Promise<void> {

@@ -8,7 +8,8 @@ import { root } from './root.ts';
 const READY_MS = 240_000;
 /** Whatever the developer's `.dev.vars` says, a test asks no upstream that costs money. */
 const OWN = ['--port', '0', '--var', 'UPSTREAM:simulator'];
-const READY = /^Sluice is ready on (\S+)$/m;
+/** What it says then; or what wrangler says, where that is all that `npm start` runs. */
+const READY = /^(?:Sluice is ready|\[wrangler:info\] Ready) on (\S+)$/m;
 
 /** The product as a person starts it. */
 export interface Started {

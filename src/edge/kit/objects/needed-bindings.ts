@@ -1,23 +1,32 @@
 /** What must be bound to a Worker. The settings are another matter: each has its own fault. */
 
-import { pluggedInto, seam } from '../rooms/rooms.ts';
+import { pluggedByRooms, seam } from '../rooms/rooms.ts';
 
-/** What rooms need, by the names of the bindings: the class of the objects, or null for a queue. */
-export const BINDINGS = seam<Readonly<Record<string, string | null>>>()('bindings');
+/** What a room needs, by the names of the bindings: the class of the objects, or null for what is no object. */
+export type NeededBindings = Readonly<Record<string, string | null>>;
 
-const OF_THE_CORE = { ACCOUNT: 'Account', CONVERSATION: 'Conversation' };
+export const BINDINGS = seam<NeededBindings>()('bindings');
 
-/** @returns what the core and the rooms in use need, by the names of the bindings */
-export function neededBindings(): Readonly<Record<string, string | null>> {
-  return Object.assign({}, OF_THE_CORE, ...pluggedInto(BINDINGS));
+const OF_THE_CORE = { STORE: null, ACCOUNT: 'Account', CONVERSATION: 'Conversation' };
+
+/** @returns what the core and each of the rooms in use need */
+function needs(): (readonly [name: string, bindings: NeededBindings])[] {
+  return [['the core', OF_THE_CORE], ...pluggedByRooms(BINDINGS)];
 }
 
-/** @returns a sentence for each binding of the rooms in use that a Worker does not have */
+/** @returns what the core and the rooms in use need, by the names of the bindings */
+export function neededBindings(): NeededBindings {
+  return Object.assign({}, ...needs().map(([, bindings]) => bindings));
+}
+
+/** @returns a sentence for each binding that the core or a room in use needs and a Worker does not have */
 export function missingBindings(env: Readonly<Record<string, unknown>>): string[] {
-  return Object.entries(neededBindings())
-    .filter(([name]) => env[name] === undefined)
-    .map(([name, of]) => {
-      const what = of === null ? 'a queue' : `the class ${of}`;
-      return `The binding ${name} is missing: name it in your wrangler.toml, with ${what}, as that of Sluice does.`;
-    });
+  return needs().flatMap(([name, bindings]) =>
+    Object.entries(bindings)
+      .filter(([binding]) => env[binding] === undefined)
+      .map(([binding, of]) => {
+        const bind = of === null ? 'bind it' : `bind it to the class ${of}`;
+        return `${binding} is missing for ${name}: ${bind} in your wrangler.toml, as that of Sluice does.`;
+      }),
+  );
 }

@@ -69,6 +69,11 @@ export function pluggedInto<Name extends string, Plug>(at: Seam<Name, Plug>, roo
   return (shared ?? []).flatMap((one) => (room === undefined || one.name === room ? (pluggedBy(one, at) ?? []) : []));
 }
 
+/** @returns what each room in use has at a seam, with the name of the room */
+export function pluggedByRooms<Name extends string, Plug>(at: Seam<Name, Plug>): (readonly [string, Plug])[] {
+  return (shared ?? []).flatMap((one) => pluggedInto(at, one.name).map((plug) => [one.name, plug] as const));
+}
+
 /** @returns what the room in use has that stands at a seam for one; undefined if none does */
 export function pluggedOne<Name extends string, Plug>(at: SingleSeam<Name, Plug>): Plug | undefined {
   return pluggedInto(at)[0];

@@ -10,5 +10,6 @@ export const visitorsRoom: Room = {
   // Their tokens are bound.
   needs: [pageTokensRoom, poolsRoom],
   routes: VISITOR_ROUTES,
+  bindings: { VISITOR_BRAKE: null },
   settings: { check: checkVisitors },
 };

@@ -1,0 +1,59 @@
+/** Your edge: the rooms that it has, and the classes of their objects. */
+import {
+  agentsRoom,
+  approvalsRoom,
+  backgroundRoom,
+  backupRoom,
+  batchesRoom,
+  choiceRoom,
+  classifyBatchesRoom,
+  cloudsRoom,
+  createApp,
+  createConsumer,
+  evaluationRoom,
+  filesRoom,
+  mcpRoom,
+  operatorRoom,
+  pageTokensRoom,
+  poolsRoom,
+  runsRoom,
+  showRoom,
+  subagentsRoom,
+  summariesRoom,
+  transferRoom,
+  visitorsRoom,
+  webhooksRoom,
+} from 'sluice';
+
+export { Account, Batch, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
+
+const edge = createApp({
+  rooms: [
+    visitorsRoom,
+    pageTokensRoom,
+    agentsRoom,
+    choiceRoom,
+    summariesRoom,
+    runsRoom,
+    approvalsRoom,
+    subagentsRoom,
+    mcpRoom,
+    backgroundRoom,
+    showRoom,
+    transferRoom,
+    backupRoom,
+    webhooksRoom,
+    batchesRoom,
+    classifyBatchesRoom,
+    filesRoom,
+    evaluationRoom,
+    cloudsRoom,
+    poolsRoom,
+    operatorRoom,
+  ],
+});
+
+// A route of your own. It asks for a credential, as those of the edge do.
+edge.get('/whoami', (c) => c.json({ account: c.get('identity').account }));
+
+export default { fetch: edge.fetch, queue: createConsumer() };

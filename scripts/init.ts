@@ -1,0 +1,133 @@
+/**
+ * Makes a folder with an edge of somebody's own: `sluice init DIR --rooms webhooks,agents`. It is the template without what
+ * other rooms have in it, and the package, packed. Nothing is asked.
+ */
+import { execFileSync } from 'node:child_process';
+import { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { basename, dirname, join, resolve } from 'node:path';
+import { neededBindings } from '../src/edge/kit/objects/needed-bindings.ts';
+import { type AnyRoom, shareRooms } from '../src/edge/kit/rooms/rooms.ts';
+import { readArguments } from './arguments.ts';
+import { nearestName } from './nearest-name.ts';
+// biome-ignore lint/correctness/useImportExtensions: it takes the file of the types
+import { ROOMS } from './rooms.mjs';
+
+const NAMES = ROOMS.map(({ name }) => name);
+const USAGE = `sluice init DIR [--rooms webhooks,agents] [--no-page]
+  --rooms    the rooms of the edge, with commas; or all. Without it the edge has the core alone.
+             ${NAMES.join(', ').replace(/(.{60,80}?) /g, '$1\n             ')}
+  --no-page  leaves out the page and the reference`;
+/** What the template is called, and what it calls the package. */
+const NAME = 'own-edge';
+const TARBALL = /sluice-[\w.-]+\.tgz/g;
+/** As wide as a line may be. */
+const WIDTH = 120;
+
+const { values, positionals } = readArguments(USAGE, {
+  allowPositionals: true,
+  options: { rooms: { type: 'string', default: '' }, 'no-page': { type: 'boolean', default: false } },
+});
+const [given = '', ...more] = positionals;
+if (given === '' || more.length > 0) stop(`Name one folder. Use it as: ${USAGE}`);
+const folder = resolve(given);
+const rooms = roomsOf(values.rooms);
+await checkFolder();
+
+shareRooms(rooms);
+const bindings = neededBindings();
+const classes = Object.values(bindings).filter((of) => of !== null);
+const called =
+  basename(folder)
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^-|-$/g, '') || NAME;
+const root = dirname(createRequire(import.meta.url).resolve('sluice/package.json'));
+
+await mkdir(folder, { recursive: true });
+// A package has no .gitignore: npm leaves it out.
+await cp(join(root, 'examples/worker'), folder, { recursive: true });
+await rename(join(folder, 'gitignore'), join(folder, '.gitignore'));
+const pack = ['pack', root, '--json', '--ignore-scripts', '--pack-destination', folder];
+const packed = execFileSync('npm', pack, { encoding: 'utf8', shell: process.platform === 'win32' });
+const [tarball = ''] = packed.match(TARBALL) ?? [];
+await change('src/index.ts', code);
+await change('wrangler.toml', configuration);
+for (const name of ['package.json', 'README.md', 'wrangler.toml']) {
+  await change(name, (text) => text.replaceAll(NAME, called).replaceAll(TARBALL, tarball));
+}
+console.log(`${given} has an edge with ${rooms.length === 0 ? 'the core alone' : rooms.map(({ name }) => name).join(', ')}.
+Next, with Node 22 or newer:
+  cd ${given} && npm install
+  npm start                      it answers on http://localhost:8787
+  npm test
+  npm run deploy -- --dry-run    says what would be deployed`);
+
+/** @returns the rooms of a list, and those that they need, in the order of all rooms */
+function roomsOf(list: string): AnyRoom[] {
+  const names = list.split(',').map((name) => name.trim());
+  if (list === 'all') return [...ROOMS];
+  const found = new Set<AnyRoom>();
+  const add = (room: AnyRoom, by?: string) => {
+    if (found.has(room)) return;
+    found.add(room);
+    if (by !== undefined && !names.includes(room.name)) console.log(`${by} needs ${room.name}: it is added.`);
+    for (const needed of room.needs ?? []) add(needed, room.name);
+  };
+  for (const name of names.filter((one) => one !== '')) {
+    const room = ROOMS.find((one) => one.name === name);
+    const meant = nearestName(name, NAMES);
+    const hint = meant === undefined ? `The rooms are ${NAMES.join(', ')}.` : `Did you mean ${meant}?`;
+    add(room ?? stop(`There is no room ${name}. ${hint}`));
+  }
+  return ROOMS.filter((room) => found.has(room));
+}
+
+async function checkFolder(): Promise<void> {
+  const there = await readdir(folder).catch((thrown: NodeJS.ErrnoException) => {
+    if (thrown.code === 'ENOENT') return [];
+    return stop(`${given} cannot be read: ${thrown.message}`);
+  });
+  if (there.length > 0) stop(`${given} is not empty. Name a new folder.`);
+}
+
+/** @returns the code of the template with its rooms alone, and with the classes of their objects */
+function code(text: string): string {
+  const absent = ROOMS.filter((room) => !rooms.includes(room)).map(exportOf);
+  const without = (list: string) => list.split(/,\s*/).filter((name) => classes.includes(name));
+  return text
+    .replaceAll(/^ +(\w+Room),\n/gm, (line, name: string) => (absent.includes(name) ? '' : line))
+    .replace(/(?<=^export \{ ).*(?= \} from)/m, (list) => without(list).join(', '))
+    .replaceAll(/^ +createConsumer,\n|, queue: createConsumer\(\)/gm, (part) => ('QUEUE' in bindings ? part : ''))
+    .replaceAll(/([{[])\n([^{}[\]]*?),?\n *([\]}])/g, (lines, open: string, list: string, close: string) => {
+      const names = list.trim().split(/,\s*/).join(', ');
+      const line = open === '{' ? `{ ${names} }` : `[${names}]`;
+      return line.length + 'import from "sluice";'.length > WIDTH || close === '' ? lines : line;
+    });
+}
+
+/** @returns the wrangler.toml of the template without the tables of what nobody needs */
+function configuration(text: string): string {
+  const kept = text.split('\n\n').filter((table) => {
+    if (values['no-page'] && table.includes('[assets]')) return false;
+    const [, name] = /^(?:name|binding) = "([A-Z_]+)"$/m.exec(table) ?? [];
+    const needed = table.includes('[[queues.') ? 'QUEUE' : name;
+    return needed === undefined || needed in bindings;
+  });
+  const made = `new_sqlite_classes = [${classes.map((name) => `"${name}"`).join(', ')}]`;
+  return kept.join('\n\n').replace(/^new_sqlite_classes = .*$/m, made);
+}
+
+function exportOf({ name }: AnyRoom): string {
+  return `${name.replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase())}Room`;
+}
+
+async function change(name: string, to: (text: string) => string): Promise<void> {
+  const file = join(folder, name);
+  await writeFile(file, to(await readFile(file, 'utf8')));
+}
+
+function stop(sentence: string): never {
+  console.error(sentence);
+  process.exit(1);
+}

@@ -1,0 +1,24 @@
+#!/usr/bin/env node
+/** The command of the package, `sluice`: makes a folder with an edge, deploys that, and mints a credential. */
+
+const USAGE = `sluice init DIR [--rooms webhooks,agents]   makes a folder with an edge of your own
+In that folder:
+sluice deploy [--dry-run]                   deploys it, with its queues and its store
+sluice token --account you --scopes admin   mints a credential by SIGNING_SECRET`;
+
+const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
+  init: () => import('./init.ts'),
+  // Wrangler bundles it. The simulator is for development alone.
+  deploy: async () => (await import('./deploy-edge.ts')).deployEdge(async () => ['--define', 'SLUICE_SIMULATOR:false']),
+  token: () => import('./token.ts'),
+};
+
+// The command reads what stands behind its name.
+const [name = ''] = process.argv.splice(2, 1);
+const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+if (command) await command();
+else if (['--help', '-h'].includes(name)) console.log(USAGE);
+else {
+  console.error(`${name === '' ? 'Name a command.' : `There is no command ${name}.`} Use it as:\n${USAGE}`);
+  process.exit(1);
+}

@@ -1,0 +1,83 @@
+/** Folders that `sluice init` makes: without rooms, with all, and what deploys them. By day `toolkit.test.ts` makes one with some. */
+import { mkdir, readFile, symlink } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { PackedProject } from '../support/packed-project.ts';
+import { root } from '../support/root.ts';
+import { npmStart } from '../support/start.ts';
+
+const ASK = {
+  method: 'POST',
+  headers: { 'content-type': 'application/json' },
+  body: JSON.stringify({
+    model: 'claude-haiku-5-5',
+    max_tokens: 50,
+    messages: [{ role: 'user', content: 'Hello' }],
+  }),
+};
+
+let project: PackedProject;
+
+beforeAll(async () => {
+  project = await PackedProject.make(false);
+});
+
+afterEach(() => vi.unstubAllEnvs());
+afterAll(() => project.end());
+
+test.each([
+  ['none', 'the core alone'],
+  ['all', 'visitors, page-tokens, agents'],
+])(
+  'sluice init --rooms %s makes an edge that passes its test, answers, has the page, and would be deployed',
+  async (rooms, has) => {
+    const name = `with-${rooms}`;
+    expect(await project.init(name, ...(rooms === 'none' ? [] : ['--rooms', rooms]))).toContain(`an edge with ${has}`);
+    const [made, template] = await Promise.all(
+      [join(project.folder, name), join(root, 'examples/worker')].map((of) =>
+        readFile(join(of, 'src/index.ts'), 'utf8'),
+      ),
+    );
+    expect(made === template).toBe(rooms === 'all');
+    expect(await project.run('npm', ['test'], name)).toContain('pass 3\n');
+    const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], name);
+    expect(told.match(/^env\.\w+/gm)).toHaveLength(rooms === 'all' ? 9 : 3);
+    expect(told).toMatch(/gzip: \d+/);
+    const edge = await npmStart(['--inspector-port', '0'], undefined, { folder: join(project.folder, name) });
+    try {
+      expect(await (await fetch(`${edge.url}/messages`, ASK)).text()).toContain('event: message_stop');
+      const titles = ['/', '/docs', '/docs/guides/toolkit'].map(
+        async (path) => await (await fetch(edge.url + path)).text(),
+      );
+      expect((await Promise.all(titles)).map((html) => /<title>(.*)<\/title>/.exec(html)?.[1])).toEqual([
+        'Sluice',
+        'Sluice: API reference',
+        'Build on it: Sluice',
+      ]);
+    } finally {
+      await edge.stop();
+    }
+  },
+);
+
+test('sluice deploy makes the queues that are missing, leaves out the simulator, and names the secrets to set', async () => {
+  await project.init('deployed', '--rooms', 'webhooks', '--no-page');
+  const cloud = { loggedIn: true, queues: ['deployed-webhooks'], secrets: {}, targets: [], commands: [] };
+  await project.write('cloud.json', JSON.stringify(cloud));
+  await mkdir(join(project.folder, 'bin'));
+  await symlink(join(root, 'test/scripts/wrangler.mjs'), join(project.folder, 'bin/wrangler'));
+  vi.stubEnv('CLOUD', join(project.folder, 'cloud.json'));
+  vi.stubEnv('PATH', `${join(project.folder, 'bin')}${delimiter}${process.env.PATH}`);
+  const said = await project.run('../node_modules/.bin/sluice', ['deploy'], 'deployed');
+  expect(said).toContain('npx wrangler secret put ANTHROPIC_API_KEY\n  npx wrangler secret put SIGNING_SECRET\n');
+  const { commands } = JSON.parse(await readFile(join(project.folder, 'cloud.json'), 'utf8')) as {
+    commands: string[][];
+  };
+  expect(commands.map((words) => words.slice(0, 3).join(' '))).toEqual([
+    'queues info deployed-webhooks',
+    'queues info deployed-webhooks-dead',
+    'queues create deployed-webhooks-dead',
+    'deploy --define SLUICE_SIMULATOR:false',
+    'secret list --env',
+  ]);
+});

@@ -1,0 +1,46 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { root } from '../support/root.ts';
+import { runScript } from '../support/run-script.ts';
+
+let folder = '';
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sluice-init-'));
+  await mkdir(join(folder, 'full'));
+  await writeFile(join(folder, 'full/notes.txt'), 'mine');
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const init = (...args: string[]) => runScript(join(root, 'scripts/init.ts'), args);
+
+test.each([
+  [[], 'Name one folder. Use it as: sluice init DIR [--rooms webhooks,agents] [--no-page]'],
+  [['full'], 'full is not empty. Name a new folder.'],
+  [['full/notes.txt'], 'notes.txt cannot be read: ENOTDIR'],
+  [['new', 'newer'], 'Name one folder.'],
+  [['new', '--rooms', 'agents,webhoks'], 'There is no room webhoks. Did you mean webhooks?'],
+  [['new', '--rooms', 'weather'], 'There is no room weather. The rooms are visitors, page-tokens, agents,'],
+  [['new', '--romms', 'agents'], "Unknown option '--romms'"],
+])('sluice init %j says what is wrong, and makes nothing', async ([name, ...more], words) => {
+  const { status, stderr } = await init(...(name === undefined ? [] : [join(folder, name)]), ...more);
+  expect([status, stderr]).toEqual([1, expect.stringContaining(words)]);
+  expect((await readdir(folder, { recursive: true })).toSorted()).toEqual(['full', 'full/notes.txt']);
+});
+
+test('sluice init --help lists all rooms', async () => {
+  const { status, stdout } = await init('--help');
+  expect([status, stdout]).toEqual([0, expect.stringMatching(/--rooms .*visitors, .*operator\n/s)]);
+});
+
+test.each([
+  [['inti'], 1, 'There is no command inti. Use it as:\nsluice init DIR'],
+  [[], 1, 'Name a command. Use it as:\nsluice init DIR'],
+  [['--help'], 0, 'sluice deploy [--dry-run]'],
+])('sluice %j says which commands there are', async (args, code, words) => {
+  const { status, stdout, stderr } = await runScript(join(root, 'scripts/sluice.ts'), args);
+  expect([status, stdout + stderr]).toEqual([code, expect.stringContaining(words)]);
+});

@@ -4,18 +4,12 @@ import { switchesOff } from '../src/edge/claude/pricing/thinking-off.ts';
 import { worstCaseOf } from '../src/edge/claude/pricing/worst-case.ts';
 import type { Json } from '../src/edge/kit/json/object.ts';
 
-/** One call. In `path` and `body`, `$file` is the id of the uploaded file, and `$run` is another word in each run. */
-export interface ProveCall {
-  name: string;
-  path: string;
-  method?: 'POST' | 'DELETE';
-  body?: Json & { model: string };
-  upload?: string;
-  /** Whether the caller goes away once the first piece of the answer has come. */
-  stops?: boolean;
-  /** The call whose prompt this one counts, or whose cache entry it reads. */
-  after?: string;
-}
+type Asked = { body?: Json & { model: string }; upload?: string; method?: 'DELETE' };
+/**
+ * One call. In `path` and `body`, `$file` is the id of the uploaded file, and `$run` is another word in each run. The caller
+ * `stops` once some text has come; `after` names the call whose prompt this one counts, or whose cache entry it reads.
+ */
+export type ProveCall = Asked & { name: string; path: string; stops?: boolean; after?: string };
 
 /** The table of this checkout, without the settings of any deployment. */
 export const TABLE = new ModelTable();
@@ -46,8 +40,14 @@ function cheapest(fits: (row: Model) => boolean): string {
 const said = (role: string, content: unknown) => ({ role, content });
 
 /** @param asked a question, or whole messages */
-function ask(name: string, model: string, asked: string | Json[], more: Json = {}): ProveCall {
+function ask(
+  name: string,
+  fits: string | ((row: Model) => boolean),
+  asked: string | Json[],
+  more: Json = {},
+): ProveCall {
   const messages = typeof asked === 'string' ? [said('user', asked)] : asked;
+  const model = typeof fits === 'string' ? fits : cheapest(fits);
   return { name, path: '/v1/messages', body: { model, max_tokens: 1_024, messages, ...more } };
 }
 
@@ -57,14 +57,6 @@ export function proveCalls(): ProveCall[] {
   const disables = cheapest((row) => row.thinking?.types.includes('disabled') === true);
   // What files and the API's own tools may add is bounded by the window alone.
   const shortest = cheapest((row) => row.max_input_tokens <= 200_000);
-  const unthinking = cheapest((row) => row.thinking?.default === 'off' && row.efforts.length > 0);
-  const forcible = cheapest((row) => row.forced_tools);
-  const free = cheapest((row) => !row.forced_tools);
-  const hasEfforts = cheapest((row) => row.efforts.includes('low'));
-  const noEfforts = cheapest((row) => row.efforts.length === 0);
-  const alwaysThinks = cheapest((row) => row.thinking?.types.some(switchesOff) === false);
-  const begun = cheapest((row) => !row.refuses.includes('prefill'));
-  const notBegun = cheapest((row) => row.refuses.includes('prefill'));
   const prefilled = [said('user', 'Where is Bern?'), said('assistant', 'Bern is')];
   const answered = [said('user', WEATHER), said('assistant', [USED]), said('user', [RESULT])];
   const withFile = [said('user', [FILE, { type: 'text', text: 'What is the password?' }])];
@@ -73,12 +65,12 @@ export function proveCalls(): ProveCall[] {
   return [
     ...newest.map(({ line, id }) => ask(`answer-${line}`, id, SUM)),
     { ...counted, path: '/v1/messages/count_tokens', after: `answer-${newest.at(-1)?.line}` },
-    ask('max-tokens', unthinking, 'Count from 1 to 100.', { max_tokens: 8 }),
+    ask('max-tokens', (row) => row.thinking?.default === 'off', 'Count from 1 to 100.', { max_tokens: 8 }),
     ask('stream', disables, 'Name three rivers.', { ...OFF, stream: true }),
     ask('tool', disables, WEATHER, { ...OFF, ...TOOLS }),
     ask('tool-result', disables, answered, { ...OFF, ...TOOLS }),
-    ask('forced-tool', forcible, WEATHER, FORCED),
-    ask('forced-tool-refused', free, WEATHER, { ...FORCED, ...little }),
+    ask('forced-tool', (row) => row.forced_tools, WEATHER, FORCED),
+    ask('forced-tool-refused', (row) => !row.forced_tools, WEATHER, { ...FORCED, ...little }),
     ask('search', shortest, 'Search the web for the height of the Matterhorn.', { tools: [SEARCH] }),
     ask('cache-write', disables, SUM, { ...OFF, ...CACHED }),
     { ...ask('cache-read', disables, SUM, { ...OFF, ...CACHED }), after: 'cache-write' },
@@ -86,11 +78,11 @@ export function proveCalls(): ProveCall[] {
     ask('file', shortest, withFile, { max_tokens: 256 }),
     { name: 'file-delete', path: '/v1/files/$file', method: 'DELETE' },
     { ...ask('stopped', disables, 'Write 500 words about the sea.', { ...OFF, stream: true }), stops: true },
-    ask('effort', hasEfforts, SUM, LOW),
-    ask('effort-refused', noEfforts, SUM, { ...LOW, ...little }),
-    ask('thinking-off-refused', alwaysThinks, SUM, { ...OFF, ...little }),
-    ask('prefill', begun, prefilled, { max_tokens: 512 }),
-    ask('prefill-refused', notBegun, prefilled, little),
+    ask('effort', (row) => row.efforts.includes('low'), SUM, LOW),
+    ask('effort-refused', (row) => row.efforts.length === 0, SUM, { ...LOW, ...little }),
+    ask('thinking-off-refused', (row) => row.thinking?.types.some(switchesOff) === false, SUM, { ...OFF, ...little }),
+    ask('prefill', (row) => !row.refuses.includes('prefill'), prefilled, { max_tokens: 512 }),
+    ask('prefill-refused', (row) => row.refuses.includes('prefill'), prefilled, little),
   ];
 }
 

@@ -24,6 +24,7 @@ const FORCED = { ...TOOLS, tool_choice: { type: 'tool', name: 'get_weather' } };
 const USED = { type: 'tool_use', id: 'toolu_prove', name: 'get_weather', input: { city: 'Bern' } };
 const RESULT = { type: 'tool_result', tool_use_id: 'toolu_prove', content: 'Sunny, 12 °C' };
 const FILE = { type: 'document', source: { type: 'file', file_id: '$file' } };
+const SEA = 'Write 500 words about the sea.';
 const SUM = 'What is two plus two?';
 const WEATHER = 'Use get_weather to tell me the weather in Bern.';
 const OFF = { thinking: { type: 'disabled' } };
@@ -65,7 +66,7 @@ export function proveCalls(): ProveCall[] {
   return [
     ...newest.map(({ line, id }) => ask(`answer-${line}`, id, SUM)),
     { ...counted, path: '/v1/messages/count_tokens', after: `answer-${newest.at(-1)?.line}` },
-    ask('max-tokens', (row) => row.thinking?.default === 'off', 'Count from 1 to 100.', { max_tokens: 8 }),
+    ask('max-tokens', (row) => row.thinking?.default === 'off' && row.efforts.length > 0, SEA, { max_tokens: 8 }),
     ask('stream', disables, 'Name three rivers.', { ...OFF, stream: true }),
     ask('tool', disables, WEATHER, { ...OFF, ...TOOLS }),
     ask('tool-result', disables, answered, { ...OFF, ...TOOLS }),
@@ -77,7 +78,7 @@ export function proveCalls(): ProveCall[] {
     { name: 'file-upload', path: '/v1/files', upload: 'The password of the garden gate is “marigold”.\n' },
     ask('file', shortest, withFile, { max_tokens: 256 }),
     { name: 'file-delete', path: '/v1/files/$file', method: 'DELETE' },
-    { ...ask('stopped', disables, 'Write 500 words about the sea.', { ...OFF, stream: true }), stops: true },
+    { ...ask('stopped', disables, SEA, { ...OFF, stream: true }), stops: true },
     ask('effort', (row) => row.efforts.includes('low'), SUM, LOW),
     ask('effort-refused', (row) => row.efforts.length === 0, SUM, { ...LOW, ...little }),
     ask('thinking-off-refused', (row) => row.thinking?.types.some(switchesOff) === false, SUM, { ...OFF, ...little }),

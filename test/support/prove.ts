@@ -9,10 +9,16 @@ export type Plant = (text: string, response: Response) => string | Response;
 
 /**
  * @param names of the calls that are sent, the changed one last; absent for all
+ * @param thinking how many tokens are thought where a model may think; absent for what the simulator chooses
  * @param inLedger changes what the ledger says
  */
 export async function proveBy(
-  { names, seed = '', plant }: { names?: readonly string[]; seed?: string; plant?: Plant },
+  {
+    names,
+    seed = '',
+    thinking,
+    plant,
+  }: { names?: readonly string[]; seed?: string; thinking?: number | undefined; plant?: Plant },
   inLedger = (text: string) => text,
 ): Promise<Proved[]> {
   const all = proveCalls();
@@ -21,6 +27,7 @@ export async function proveBy(
   let sent = 0;
   const app = testApp(async ({ method, url, headers, body }) => {
     sent += 1;
+    if (thinking !== undefined) headers.set('sluice-simulate', `thinking=${thinking}`);
     const response = await simulate(url.href, { method, headers, body: body.length > 0 ? (body as BodyInit) : null });
     if (plant === undefined || sent < calls.length) return response;
     const planted = plant(await response.text(), response);

@@ -25,9 +25,9 @@ export async function proveBy(
   const calls = names?.map((name) => all.find((call) => call.name === name) as ProveCall) ?? all;
   const simulate = createSimulator({ seed });
   let sent = 0;
-  const app = testApp(async ({ method, url, headers, body }) => {
+  const app = testApp(async ({ method, url, headers, body, text }) => {
     sent += 1;
-    if (thinking !== undefined) headers.set('sluice-simulate', `thinking=${thinking}`);
+    if (thinking !== undefined && !text.includes('tool_choice')) headers.set('sluice-simulate', `thinking=${thinking}`);
     const response = await simulate(url.href, { method, headers, body: body.length > 0 ? (body as BodyInit) : null });
     if (plant === undefined || sent < calls.length) return response;
     const planted = plant(await response.text(), response);

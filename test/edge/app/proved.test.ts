@@ -3,17 +3,17 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type ProveCall, proveCalls, TABLE } from '../../scripts/prove-calls.ts';
-import { factsOf, judge, priceOf } from '../../scripts/prove-judge.ts';
-import { type Fixture, fixtureOf, type Proved, prove } from '../../scripts/prove-run.ts';
-import { computeCost, toUsd } from '../../src/edge/claude/pricing/cost.ts';
-import { UsageReader } from '../../src/edge/claude/usage/usage-reader.ts';
-import { reportOf } from '../../src/edge/claude/usage/usage-report.ts';
-import { WholeMessage } from '../../src/edge/claude/whole-message.ts';
-import { keepSecrets } from '../../src/edge/kit/http/secrets.ts';
-import { createSimulator } from '../../src/edge/toolkit/simulator.ts';
-import { root } from '../support/root.ts';
+import { type ProveCall, proveCalls, TABLE } from '../../../scripts/prove-calls.ts';
+import { factsOf, judge, priceOf } from '../../../scripts/prove-judge.ts';
+import { type Fixture, fixtureOf, type Proved, prove } from '../../../scripts/prove-run.ts';
+import { computeCost, toUsd } from '../../../src/edge/claude/pricing/cost.ts';
+import { UsageReader } from '../../../src/edge/claude/usage/usage-reader.ts';
+import { reportOf } from '../../../src/edge/claude/usage/usage-report.ts';
+import { WholeMessage } from '../../../src/edge/claude/whole-message.ts';
+import { keepSecrets } from '../../../src/edge/kit/http/secrets.ts';
+import { createSimulator } from '../../../src/edge/toolkit/simulator.ts';
 
+const ROOT = join(import.meta.dirname, '../../..');
 const KEY = 'sk-ant-the-key-that-nobody-may-see';
 const IDS = ['file_1', 'msg_1', 'req_1', 'srvtoolu_2', 'toolu_2'];
 const SEALED = ['"encrypted_content":"sealed"', '"signature":"sealed"'];
@@ -66,10 +66,10 @@ async function replay(fixtures: readonly Fixture[]): Promise<string[]> {
   });
 }
 
-const proved = await fixturesIn(join(root, 'test/fixtures/proved'));
+const proved = await fixturesIn(join(ROOT, 'test/fixtures/proved'));
 
 test('the README says what is proved, and since when', async () => {
-  const readme = await readFile(join(root, 'README.md'), 'utf8');
+  const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
   const [, section = ''] = /\n## Test\n([\s\S]*?)\n## /.exec(readme) ?? [];
   const [since = ''] = proved.map(({ proved: at }) => at.slice(0, 10)).sort();
   const calls = new Set(proved.map(({ call }) => call)).size;

@@ -61,7 +61,6 @@ export function proveCalls(): ProveCall[] {
   const prefilled = [said('user', 'Where is Bern?'), said('assistant', 'Bern is')];
   const answered = [said('user', WEATHER), said('assistant', [USED]), said('user', [RESULT])];
   const withFile = [said('user', [FILE, { type: 'text', text: 'What is the password?' }])];
-  const little = { max_tokens: 64 };
   const counted = ask('count', newest.at(-1)?.id ?? '', SUM, { max_tokens: undefined });
   return [
     ...newest.map(({ line, id }) => ask(`answer-${line}`, id, SUM)),
@@ -71,7 +70,7 @@ export function proveCalls(): ProveCall[] {
     ask('tool', disables, WEATHER, { ...OFF, ...TOOLS }),
     ask('tool-result', disables, answered, { ...OFF, ...TOOLS }),
     ask('forced-tool', (row) => row.forced_tools, WEATHER, FORCED),
-    ask('forced-tool-refused', (row) => !row.forced_tools, WEATHER, { ...FORCED, ...little }),
+    ask('forced-tool-refused', (row) => !row.forced_tools, WEATHER, FORCED),
     ask('search', shortest, 'Search the web for the height of the Matterhorn.', { tools: [SEARCH] }),
     ask('cache-write', disables, SUM, { ...OFF, ...CACHED }),
     { ...ask('cache-read', disables, SUM, { ...OFF, ...CACHED }), after: 'cache-write' },
@@ -80,10 +79,10 @@ export function proveCalls(): ProveCall[] {
     { name: 'file-delete', path: '/v1/files/$file', method: 'DELETE' },
     { ...ask('stopped', disables, SEA, { ...OFF, stream: true }), stops: true },
     ask('effort', (row) => row.efforts.includes('low'), SUM, LOW),
-    ask('effort-refused', (row) => row.efforts.length === 0, SUM, { ...LOW, ...little }),
-    ask('thinking-off-refused', (row) => row.thinking?.types.some(switchesOff) === false, SUM, { ...OFF, ...little }),
+    ask('effort-refused', (row) => row.efforts.length === 0, SUM, LOW),
+    ask('thinking-off-refused', (row) => row.thinking?.types.some(switchesOff) === false, SUM, OFF),
     ask('prefill', (row) => !row.refuses.includes('prefill'), prefilled, { max_tokens: 512 }),
-    ask('prefill-refused', (row) => row.refuses.includes('prefill'), prefilled, little),
+    ask('prefill-refused', (row) => row.refuses.includes('prefill'), prefilled),
   ];
 }
 

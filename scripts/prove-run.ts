@@ -20,7 +20,6 @@ export type Proved = { call: ProveCall; expected: Facts; came: Facts; answer: An
 export type Fixture = Answer & { call: string; proved: string; cost_usd: number | null };
 
 const HEADERS = { 'x-api-key': 'none', 'anthropic-version': '2023-06-01', 'anthropic-beta': 'files-api-2025-04-14' };
-const MOST_LOOKS = 100;
 const IDS = /\b(msg|req|toolu|srvtoolu|file|msgbatch|container)_\w{8,}|\b[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\b/g;
 const SEALED = /"(signature|encrypted_content|encrypted_index|data)":( ?)"[^"]+"/g;
 
@@ -35,10 +34,9 @@ function callerOf(send: Send, run: string): (call: ProveCall) => Promise<{ answe
     const sent = body ? filled(JSON.stringify(body)) : upload ? form : null;
     const headers = { ...HEADERS, ...(body && { 'content-type': 'application/json' }) };
     const response = await send(filled(path), { method, headers, body: sent, signal: leaving.signal });
-    const decoder = new TextDecoder();
     let text = '';
-    for await (const piece of response.body ?? []) {
-      text += decoder.decode(piece, { stream: true });
+    for await (const piece of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+      text += piece;
       if (stops && text.includes('content_block_delta')) break;
     }
     leaving.abort();
@@ -71,7 +69,7 @@ export async function* prove(calls: ProveCall[], options: ProveOptions): AsyncGe
 
 /** @returns what is booked for a request, once it is settled; undefined where the ledger does not have it */
 async function bookedOf(edge: Send, id: string, pause: () => Promise<void>): Promise<LedgerRow | undefined> {
-  for (let looks = 0; looks < MOST_LOOKS && id !== ''; looks += 1) {
+  for (let looks = 0; looks < 100 && id !== ''; looks += 1) {
     const response = await edge(`/usage/requests/${id}`, { method: 'GET' });
     const row = (await response.json()) as LedgerRow;
     if (response.status === 404 || row.settled_at) return row.settled_at ? row : undefined;

@@ -20,7 +20,6 @@ const DIFFERING = `${OWN}/differing`;
 const BATCH = `${OWN}/batch`;
 const IN_BATCH = /^(answer-haiku|effort-refused)$/;
 const PAUSE_MS = 100;
-type AskedMessage = Anthropic.MessageCreateParamsNonStreaming;
 
 const text = { type: 'string' } as const;
 const { values } = readArguments('npm run prove -- [--most-usd 0.50] [--without CALL] [--batch] [--into FOLDER]', {
@@ -66,9 +65,8 @@ function tell(proved: Proved): void {
     [status, error?.type ?? stop_reason, content?.map(({ type }) => type).join()].filter(Boolean).join(' '),
   );
   const isRight = differences.length === 0;
-  const price = toUsd(priceOf(came, values.batch) ?? 0);
   say(`${isRight ? 'as expected' : 'DIFFERS'}  ${call.name}: ${is}, expected ${was}`);
-  say(`  booked $${booked?.cost_usd ?? 0}, by its usage $${price}`);
+  say(`  booked $${booked?.cost_usd ?? 0}, by its usage $${toUsd(priceOf(came, values.batch) ?? 0)}`);
   for (const words of differences) say(`  - ${words}`);
   differing += differences.length;
   const name = `${values.batch ? 'batch-' : ''}${call.name}.json`;
@@ -79,7 +77,7 @@ function tell(proved: Proved): void {
 /** Begins a batch, or goes on with the one that was begun. */
 async function proveBatch(): Promise<void> {
   const { batches } = client.messages;
-  const requests = calls.map(({ name, body }) => ({ custom_id: name, params: body as unknown as AskedMessage }));
+  const requests = calls.map(({ name, body }) => ({ custom_id: name, params: body as never }));
   if (!existsSync(BATCH)) writeFileSync(BATCH, (await batches.create({ requests })).id);
   const id = readFileSync(BATCH, 'utf8');
   const { processing_status } = await batches.retrieve(id);

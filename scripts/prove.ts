@@ -1,0 +1,101 @@
+/** Proves with a real key what the simulator and the price table say of the Claude API, through an edge of its own. */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import Anthropic from '@anthropic-ai/sdk';
+import { fromUsd, toUsd } from '../src/edge/claude/pricing/cost.ts';
+import { keepSecrets, masked } from '../src/edge/kit/http/secrets.ts';
+import type { LedgerRow } from '../src/edge/money/account/usage-answers.schema.ts';
+import { readArguments } from './arguments.ts';
+import { bundleWorker } from './bundle.ts';
+import { readDevVars } from './dev-vars.ts';
+import { stopWith } from './edge-calls.ts';
+import { proveCalls, worstOf } from './prove-calls.ts';
+import { priceOf } from './prove-judge.ts';
+import { fixtureOf, type Proved, prove, type Send } from './prove-run.ts';
+import { runWorker } from './run-worker.ts';
+
+const API = 'https://api.anthropic.com';
+/** What is not for others: the edge's state, the batch that goes on, and answers that differ. */
+const OWN = '.wrangler/prove';
+const DIFFERING = `${OWN}/differing`;
+const BATCH = `${OWN}/batch`;
+const IN_BATCH = /^(answer-haiku|effort-refused)$/;
+const PAUSE_MS = 100;
+
+const text = { type: 'string' } as const;
+const { values } = readArguments('npm run prove -- [--most-usd 0.50] [--without CALL] [--batch] [--into FOLDER]', {
+  options: { 'most-usd': text, without: { ...text, multiple: true }, batch: { type: 'boolean' }, into: text },
+});
+const { ANTHROPIC_API_KEY: key = '', ANTHROPIC_BASE_URL: base = API } = { ...(await readDevVars()), ...process.env };
+keepSecrets('prove', [key]);
+process.on('uncaughtException', (thrown) => stopWith(masked(`It could not go on: ${thrown}`)));
+const say = (text: string) => console.log(masked(text));
+const isClaude = URL.canParse(base) && new URL(base).origin === API;
+const into = values.into ?? (isClaude ? 'test/fixtures/proved' : OWN);
+const most = fromUsd(Number(values['most-usd'] ?? 0.5));
+const isSent = (name: string) => (values.batch ? IN_BATCH.test(name) : !values.without?.includes(name));
+const calls = proveCalls().filter(({ name }) => isSent(name));
+const worst = calls.reduce((sum, call) => sum + worstOf(call, values.batch), 0);
+say(`${calls.length} calls, which cost at most $${toUsd(worst).toFixed(4)} together.`);
+if (!(worst <= most)) stopWith('That is more than --most-usd. Nothing was sent.');
+if (key === '') stopWith('There is no ANTHROPIC_API_KEY in the environment or in .dev.vars. Nothing was sent.');
+if (!isClaude) say(`${base} is not the Claude API: this proves nothing about it.`);
+for (const folder of [into, DIFFERING]) mkdirSync(folder, { recursive: true });
+
+const { code } = await bundleWorker({ SLUICE_SIMULATOR: 'false' });
+const vars = { MODE: 'development', UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: base };
+const worker = await runWorker(code, vars, `${OWN}/edge`);
+const edge: Send = (path, init) => fetch(worker.url + path, init);
+const pause = () => new Promise<void>((end) => setTimeout(end, PAUSE_MS));
+const run = new Date().toISOString();
+const client = new Anthropic({ baseURL: worker.url, apiKey: 'none' });
+let differing = 0;
+const { total } = await client.get<{ total: { settled_usd: number } }>('/accounts/dev');
+// The edge, too, spends no more than was said.
+const limits = { usd_total: toUsd(fromUsd(total.settled_usd) + most), on_shortfall: 'refuse' };
+await client.put('/accounts/dev/limits', { body: limits });
+if (values.batch) await proveBatch();
+else for await (const proved of prove(calls, { edge, run, pause })) tell(proved);
+await worker.stop();
+say(`${differing} differences. No answer has its price: compare the bill of the key with what is booked here.`);
+process.exit(differing === 0 ? 0 : 1);
+
+function tell(proved: Proved): void {
+  const { call, expected, came, booked, differences } = proved;
+  const [is, was] = [came, expected].map(({ status, body: { error, stop_reason, content } }) =>
+    [status, error?.type ?? stop_reason, content?.map(({ type }) => type).join()].filter(Boolean).join(' '),
+  );
+  const isRight = differences.length === 0;
+  say(`${isRight ? 'as expected' : 'DIFFERS'}  ${call.name}: ${is}, expected ${was}`);
+  say(`  booked $${booked?.cost_usd ?? 0}, by its usage $${toUsd(priceOf(came, values.batch) ?? 0)}`);
+  for (const words of differences) say(`  - ${words}`);
+  differing += differences.length;
+  const name = `${values.batch ? 'batch-' : ''}${call.name}.json`;
+  for (const folder of [into, DIFFERING]) rmSync(`${folder}/${name}`, { force: true });
+  writeFileSync(`${isRight ? into : DIFFERING}/${name}`, fixtureOf(proved, run));
+}
+
+/** Begins a batch, or goes on with the one that was begun. */
+async function proveBatch(): Promise<void> {
+  const { batches } = client.messages;
+  const requests = calls.map(({ name, body }) => ({ custom_id: name, params: body as never }));
+  if (!existsSync(BATCH)) writeFileSync(BATCH, (await batches.create({ requests })).id);
+  const id = readFileSync(BATCH, 'utf8');
+  const { processing_status } = await batches.retrieve(id);
+  if (processing_status !== 'ended') return say('The batch goes on. Run the same command again, within a day.');
+  const results = await Array.fromAsync(await batches.results(id));
+  const queue = calls.map(({ name }) => results.find(({ custom_id }) => custom_id === name)?.result);
+  const stored: Send = async () => {
+    const { message, error } = (queue.shift() ?? {}) as { message?: object; error?: object };
+    return Response.json(message ?? error ?? {}, { status: message ? 200 : 400 });
+  };
+  let price = 0;
+  for await (const proved of prove(calls, { edge: stored, run, pause, isBooked: false })) {
+    tell(proved);
+    price += priceOf(proved.came, true) ?? 0;
+  }
+  const { data } = await client.get<{ data: LedgerRow[] }>('/usage/requests');
+  const booked = data.find(({ batch }) => batch === id);
+  if (booked?.cost_usd !== toUsd(price)) differing += 1;
+  say(`The batch: booked $${booked?.cost_usd}, by its usage $${toUsd(price)}`);
+  rmSync(BATCH);
+}

@@ -1,0 +1,12 @@
+/** `npm run prove` again and again: a Claude API that is as expected has no differences, whatever it says and however long it thinks. */
+import { expect, test } from 'vitest';
+import { proveCalls } from '../../../scripts/prove-calls.ts';
+import { proveBy } from '../../support/prove.ts';
+
+test('of fifty runs, each with other answers, none finds a difference', async () => {
+  for (let run = 1; run <= 50; run += 1) {
+    const proved = await proveBy({ seed: `night ${run}`, thinking: (run * 131) % 1_700 });
+    expect(proved.flatMap(({ call, differences }) => differences.map((words) => `${call.name}: ${words}`))).toEqual([]);
+    expect(proved).toHaveLength(proveCalls().length);
+  }
+});

@@ -1,0 +1,24 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { root } from '../support/root.ts';
+import { runScript } from '../support/run-script.ts';
+
+const prove = (args: string[], key: string) =>
+  runScript(join(root, 'scripts/prove.ts'), args, { ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: 'http://127.0.0.1:9' });
+
+test('npm run prove says what its calls may cost, and sends none if that is more than it may spend', async () => {
+  for (const most of ['0.10', 'much', '-1']) {
+    const { status, stdout, stderr } = await prove([`--most-usd=${most}`], 'sk-ant-any-key');
+    expect({ status, stderr }).toEqual({ status: 1, stderr: 'That is more than --most-usd. Nothing was sent.\n' });
+    expect(stdout).toMatch(/^24 calls, which cost at most \$0\.4\d{3} together\.\n$/);
+  }
+  const [batch, less] = [await prove(['--batch'], ''), await prove(['--without', 'search'], '')];
+  expect(batch.stdout).toMatch(/^2 calls, which cost at most \$0\.00/);
+  expect(less.stdout).toMatch(/^23 calls, which cost at most \$0\.1/);
+});
+
+test('npm run prove sends nothing without a key', async () => {
+  const { status, stderr } = await prove([], '');
+  const says = 'There is no ANTHROPIC_API_KEY in the environment or in .dev.vars. Nothing was sent.\n';
+  expect({ status, stderr }).toEqual({ status: 1, stderr: says });
+});

@@ -109,6 +109,17 @@ test('every link of the README, the guides and the design leads to what is there
   expect(broken).toEqual([]);
 });
 
+/** The most words of all guides and pages of the design, without what was rejected. Who adds some takes others away. */
+const MOST_WORDS = 31_000;
+
+test('the guides and the design are short enough to be read', async () => {
+  const guides = (await readdir(new URL('docs', root))).filter((name) => name.endsWith('.md'));
+  const pages = await Promise.all([...guides.map((name) => `docs/${name}`), ...DESIGN].map(read));
+  const words = pages.flatMap((page) => page.replace(/^## Rejected\n[\s\S]*/m, '').match(/\S*[\p{L}\d]\S*/gu) ?? []);
+  expect(words.length).toBeGreaterThan(20_000);
+  expect(words.length).toBeLessThanOrEqual(MOST_WORDS);
+});
+
 test('every guide is listed in the README', async () => {
   const files = (await readdir(new URL('docs', root))).filter((name) => name.endsWith('.md'));
   expect([...(await readGuides()).keys()].slice(1).toSorted()).toEqual(files.map((name) => `docs/${name}`).toSorted());

@@ -109,7 +109,7 @@ test('upstreams are read again after a failure', async () => {
   await shows(root, 'east');
   isThere = false;
   pollNow();
-  await shows(root, /How each upstream is cannot be read\.[^]*east/);
+  await shows(root, /How each upstream is cannot be read\.[\s\S]*east/);
   isThere = true;
   await click(root, 'Retry');
   await expect.poll(() => root.querySelector('[role=alert]')).toBeNull();

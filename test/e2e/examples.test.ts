@@ -5,15 +5,14 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Client, createClient } from '../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
+import { useFirstApp } from '../support/first-app.ts';
 import { blocksOf } from '../support/guides.ts';
-import { freePort } from '../support/processes.ts';
 import { root } from '../support/root.ts';
 import { startSite } from '../support/site.ts';
 import { SECRET } from '../support/tokens.ts';
@@ -182,43 +181,10 @@ test
 test
   .skipIf(noBrowser())
   .concurrent('the first app has a budget for each user: Bob’s is used up, and Alice does not notice', async () => {
-    const url = `http://localhost:${await freePort()}`;
-    const env = { ...process.env, SLUICE_URL: edge.url, PORT: new URL(url).port };
-    const app = startTerminal(`"${process.execPath}" examples/first-app/server.mjs`, { cwd: root, env });
-    const browser = await launchBrowser();
-    try {
-      await app.see(/Open http/);
-      expect((await fetch(`${url}/token`)).status).toBe(401);
-      const logIn = async (username: string, password: string) => {
-        const context = await browser.newContext({ httpCredentials: { username, password } });
-        const page = await context.newPage();
-        page.setDefaultTimeout(240_000);
-        await page.goto(url);
-        return page;
-      };
-      const answers = (page: Page) => page.locator('main p').filter({ hasText: /simulator|tomorrow/ });
-      const ask = async (page: Page, question: string): Promise<string> => {
-        const before = await answers(page).count();
-        const ended = page.waitForEvent('requestfinished', (one) => one.method() === 'POST');
-        await page.getByRole('textbox').fill(question);
-        await page.keyboard.press('Enter');
-        await ended;
-        return (await answers(page).nth(before).textContent()) ?? '';
-      };
-      const [alice, bob] = [await logIn('alice', 'white-rabbit'), await logIn('bob', 'yes-we-can')];
-      expect(await ask(bob, 'Hello')).toContain('simulator');
-      let told = '';
-      for (let asked = 0; asked < 9 && !told.includes('tomorrow'); asked += 1) told = await ask(bob, 'And then?');
-      expect(told).toBe('Your budget for today is used up. It is full again tomorrow.');
-      expect(await ask(alice, 'Hello')).toContain('simulator');
-      const { day } = (await (await client.fetch('/accounts/bob')).json()) as { day: { settled_usd: number } };
-      expect(day.settled_usd).toBeGreaterThan(0);
-      expect(day.settled_usd).toBeLessThanOrEqual(0.0015);
-    } finally {
-      await browser.close();
-      app.type('\u0003');
-      await app.end();
-    }
+    await useFirstApp(edge.url);
+    const { day } = (await (await client.fetch('/accounts/bob')).json()) as { day: { settled_usd: number } };
+    expect(day.settled_usd).toBeGreaterThan(0);
+    expect(day.settled_usd).toBeLessThanOrEqual(0.0015);
   });
 
 test('the README shows lines of the first app as they stand in it', async () => {

@@ -2,9 +2,12 @@
 import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { noBrowser } from '../support/browser.ts';
+import { useFirstApp } from '../support/first-app.ts';
 import { PackedProject } from '../support/packed-project.ts';
 import { root } from '../support/root.ts';
 import { npmStart } from '../support/start.ts';
+import { SECRET } from '../support/tokens.ts';
 
 const ASK = {
   method: 'POST',
@@ -59,6 +62,17 @@ test.each([
     }
   },
 );
+
+test.skipIf(noBrowser())('the first app works on an edge that has the rooms which it needs', async () => {
+  await project.init('first-app', '--rooms', 'agents,page-tokens', '--no-page');
+  const args = ['--inspector-port', '0', '--var', `SIGNING_SECRET:${SECRET}`];
+  const edge = await npmStart(args, undefined, { folder: join(project.folder, 'first-app') });
+  try {
+    await useFirstApp(edge.url);
+  } finally {
+    await edge.stop();
+  }
+});
 
 test('sluice deploy makes the queues that are missing, leaves out the simulator, and names the secrets to set', async () => {
   await project.init('deployed', '--rooms', 'webhooks', '--no-page');

@@ -1,0 +1,44 @@
+import type { Page } from 'playwright-core';
+import { expect } from 'vitest';
+import { startTerminal } from '../e2e/terminal.ts';
+import { launchBrowser } from './browser.ts';
+import { freePort } from './processes.ts';
+import { root } from './root.ts';
+
+/** Uses `examples/first-app` on an edge as its two users, until Bob's budget is used up and Alice has not noticed. */
+export async function useFirstApp(edge: string): Promise<void> {
+  const url = `http://localhost:${await freePort()}`;
+  const env = { ...process.env, SLUICE_URL: edge, PORT: new URL(url).port };
+  const app = startTerminal(`"${process.execPath}" examples/first-app/server.mjs`, { cwd: root, env });
+  const browser = await launchBrowser();
+  try {
+    await app.see(/Open http/);
+    expect((await fetch(`${url}/token`)).status).toBe(401);
+    const logIn = async (username: string, password: string) => {
+      const context = await browser.newContext({ httpCredentials: { username, password } });
+      const page = await context.newPage();
+      page.setDefaultTimeout(240_000);
+      await page.goto(url);
+      return page;
+    };
+    const answers = (page: Page) => page.locator('main p').filter({ hasText: /simulator|tomorrow/ });
+    const ask = async (page: Page, question: string): Promise<string> => {
+      const before = await answers(page).count();
+      const ended = page.waitForEvent('requestfinished', (one) => one.method() === 'POST');
+      await page.getByRole('textbox').fill(question);
+      await page.keyboard.press('Enter');
+      await ended;
+      return (await answers(page).nth(before).textContent()) ?? '';
+    };
+    const [alice, bob] = [await logIn('alice', 'white-rabbit'), await logIn('bob', 'yes-we-can')];
+    expect(await ask(bob, 'Hello')).toContain('simulator');
+    let told = '';
+    for (let asked = 0; asked < 9 && !told.includes('tomorrow'); asked += 1) told = await ask(bob, 'And then?');
+    expect(told).toBe('Your budget for today is used up. It is full again tomorrow.');
+    expect(await ask(alice, 'Hello')).toContain('simulator');
+  } finally {
+    await browser.close();
+    app.type('\u0003');
+    await app.end();
+  }
+}

@@ -11,7 +11,7 @@ import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
-import { useFirstApp } from '../support/first-app.ts';
+import { tryFirstApp } from '../support/first-app.ts';
 import { blocksOf } from '../support/guides.ts';
 import { root } from '../support/root.ts';
 import { startSite } from '../support/site.ts';
@@ -181,7 +181,7 @@ test
 test
   .skipIf(noBrowser())
   .concurrent('the first app has a budget for each user: Bob’s is used up, and Alice does not notice', async () => {
-    await useFirstApp(edge.url);
+    await tryFirstApp(edge.url);
     const { day } = (await (await client.fetch('/accounts/bob')).json()) as { day: { settled_usd: number } };
     expect(day.settled_usd).toBeGreaterThan(0);
     expect(day.settled_usd).toBeLessThanOrEqual(0.0015);

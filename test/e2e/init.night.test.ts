@@ -3,7 +3,7 @@ import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { noBrowser } from '../support/browser.ts';
-import { useFirstApp } from '../support/first-app.ts';
+import { tryFirstApp } from '../support/first-app.ts';
 import { PackedProject } from '../support/packed-project.ts';
 import { root } from '../support/root.ts';
 import { npmStart } from '../support/start.ts';
@@ -68,7 +68,7 @@ test.skipIf(noBrowser())('the first app works on an edge that has the rooms whic
   const args = ['--inspector-port', '0', '--var', `SIGNING_SECRET:${SECRET}`];
   const edge = await npmStart(args, undefined, { folder: join(project.folder, 'first-app') });
   try {
-    await useFirstApp(edge.url);
+    await tryFirstApp(edge.url);
   } finally {
     await edge.stop();
   }

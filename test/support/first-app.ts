@@ -6,7 +6,7 @@ import { freePort } from './processes.ts';
 import { root } from './root.ts';
 
 /** Uses `examples/first-app` on an edge as its two users, until Bob's budget is used up and Alice has not noticed. */
-export async function useFirstApp(edge: string): Promise<void> {
+export async function tryFirstApp(edge: string): Promise<void> {
   const url = `http://localhost:${await freePort()}`;
   const env = { ...process.env, SLUICE_URL: edge, PORT: new URL(url).port };
   const app = startTerminal(`"${process.execPath}" examples/first-app/server.mjs`, { cwd: root, env });

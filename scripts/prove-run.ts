@@ -68,7 +68,7 @@ export async function* prove(calls: ProveCall[], options: ProveOptions): AsyncGe
 }
 
 /** @returns what is booked for a request, once it is settled; undefined where the ledger does not have it */
-export async function bookedOf(edge: Send, id: string, pause: () => Promise<void>): Promise<LedgerRow | undefined> {
+async function bookedOf(edge: Send, id: string, pause: () => Promise<void>): Promise<LedgerRow | undefined> {
   for (let looks = 0; looks < 100 && id !== ''; looks += 1) {
     const response = await edge(`/usage/requests/${id}`, { method: 'GET' });
     const row = (await response.json()) as LedgerRow;

@@ -94,8 +94,9 @@ async function proveBatch(): Promise<void> {
     price += priceOf(proved.came, true) ?? 0;
   }
   const { data } = await client.get<{ data: LedgerRow[] }>('/usage/requests');
-  const booked = data.find(({ batch }) => batch === id);
-  if (booked?.cost_usd !== toUsd(price)) differing += 1;
-  say(`The batch: booked $${booked?.cost_usd}, by its usage $${toUsd(price)}`);
+  // It has a row for each model.
+  const booked = data.filter(({ batch }) => batch === id).reduce((sum, { cost_usd }) => sum + fromUsd(cost_usd), 0);
+  if (booked !== price) differing += 1;
+  say(`The batch: booked $${toUsd(booked)}, by its usage $${toUsd(price)}`);
   rmSync(BATCH);
 }

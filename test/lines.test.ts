@@ -7,7 +7,7 @@ import { root } from './support/root.ts';
 const MOST_LINES = [
   ['src', 88_430],
   ['src/page', 12_555],
-  ['test', 108_170],
+  ['test', 108_181],
   ['test/bench', 3_500],
 ] as const;
 

@@ -9,7 +9,8 @@ import { Form, SubmitButton } from '../ui/form.tsx';
 import { showAccount } from './figures/report.ts';
 import { RequestDetails } from './request-details.tsx';
 
-const UNKNOWN = 'No ledger has this id. What was refused for its token or its body is only in the logs.';
+const UNKNOWN =
+  'No ledger has this id. What was refused for its token or its body, or asked for no answer, is only in the logs.';
 /** What the id of every request begins with. */
 const REQUEST_ID = 'req_';
 

@@ -1,3 +1,4 @@
+import { useSignal } from '@preact/signals';
 import { inPath } from '../../client/transport.ts';
 import type { Limits, ServedPath } from '../../edge/answers.ts';
 import type { AccountQuota } from '../edge/account.ts';
@@ -30,6 +31,7 @@ const FIELDS: readonly [NumberLimit, string][] = [
 /** Edits an account's own limits. An empty field means the deployment's default. */
 export function LimitsForm() {
   const { fault, run } = useAction();
+  const saved = useSignal('');
   const stands = reportedQuota.value;
   if (!stands) return <p class="quiet">…</p>;
   const own = stands.own_limits ?? {};
@@ -41,13 +43,15 @@ export function LimitsForm() {
       const value = String(form.get(name)).trim();
       return [name, value === '' ? null : Number(value)];
     });
+    saved.value = '';
     await run(async () => {
       const path: ServedPath = `/accounts/${inPath(account.value)}/limits`;
       reportedQuota.value = await readJson<AccountQuota>(path, {
         method: 'PATCH',
         body: { ...Object.fromEntries(limits), alerts: sharesIn(String(form.get('alerts'))) },
       });
-      announce('Saved.');
+      saved.value = 'Saved. The list knows it within a minute.';
+      announce(saved.value);
     });
   };
   return (
@@ -83,7 +87,7 @@ export function LimitsForm() {
       </div>
       {fault.value && !told.field && <Fault text={told.said} />}
       <p class="row">
-        <SubmitButton name={`Save limits of ${account.value}`} />
+        <SubmitButton name={`Save limits of ${account.value}`} /> <span class="quiet">{saved.value}</span>
       </p>
     </Form>
   );

@@ -72,7 +72,7 @@ export function RequestsTable() {
         </p>
       )}
       {rows !== undefined && kind !== 'all' && <NotListed />}
-      {rows !== undefined && rows.length > 0 && <RequestRows rows={rows} />}
+      {rows !== undefined && rows.length > 0 && <RequestRows rows={rows} isOfAll={kind === 'everyone'} />}
       {hasMoreRequests.value && (
         <p>
           <SmallButton name="Show more" onClick={listMoreRequests} />
@@ -92,26 +92,27 @@ function NotListed() {
   );
 }
 
-/** Running requests show their hold. A press on the time opens the rest of a row. */
-function RequestRows({ rows }: { rows: readonly ListedRequest[] }) {
+const FIGURES = ['In', 'From cache', 'Out', 'Cost', 'Duration'].map((number) => ({ number }));
+
+/** Running requests show their hold. A press on the time opens the rest of a row. Those of all accounts were all refused. */
+function RequestRows({ rows, isOfAll }: { rows: readonly ListedRequest[]; isOfAll: boolean }) {
   const opened = useSignal<string | undefined>(undefined);
   return (
     <Table
       label="Requests"
-      columns={[
-        'Time',
-        'Route',
-        'Model',
-        ...['In', 'From cache', 'Out', 'Cost', 'Duration'].map((number) => ({ number })),
-        'Outcome',
-        'Part of',
-      ]}
+      columns={['Time', 'Route', 'Model', ...(isOfAll ? ['Why'] : FIGURES), 'Outcome', isOfAll ? 'Account' : 'Part of']}
     >
       {rows.flatMap((row) => {
         const id = row.request_id;
         const isOpen = opened.value === id;
         const shown = (
-          <RequestRow key={id} row={row} isOpen={isOpen} onToggle={() => (opened.value = isOpen ? undefined : id)} />
+          <RequestRow
+            key={id}
+            row={row}
+            why={isOfAll ? 1 : FIGURES.length}
+            isOpen={isOpen}
+            onToggle={() => (opened.value = isOpen ? undefined : id)}
+          />
         );
         if (!isOpen) return [shown];
         return [
@@ -127,7 +128,15 @@ function RequestRows({ rows }: { rows: readonly ListedRequest[] }) {
   );
 }
 
-function RequestRow({ row, isOpen, onToggle }: { row: ListedRequest; isOpen: boolean; onToggle(): void }) {
+interface RequestRowProps {
+  row: ListedRequest;
+  /** How many columns the reason of a refusal takes. */
+  why: number;
+  isOpen: boolean;
+  onToggle(): void;
+}
+
+function RequestRow({ row, why, isOpen, onToggle }: RequestRowProps) {
   const { refusal, account } = row;
   const running = row.status === 'held';
   return (
@@ -140,7 +149,7 @@ function RequestRow({ row, isOpen, onToggle }: { row: ListedRequest; isOpen: boo
       <td>{row.route}</td>
       <td>{nameOf(row.model)}</td>
       {refusal ? (
-        <td class="why" colSpan={5}>
+        <td class="why" colSpan={why}>
           {sayTimes(refusal.message)}
         </td>
       ) : (

@@ -145,7 +145,7 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
       </td>
       <td data-nearly={nearly}>
         {sayTightest(tightest)}
-        {blocked && <span class="tag">blocked</span>}
+        {blocked && <span class="tag waits">blocked</span>}
       </td>
       <td class="number">
         <LimitCell key={period} row={row} period={period} />

@@ -73,6 +73,9 @@ test('an emptied limit of an account is removed, and what has no field stays', a
   expect([method, path]).toEqual(['PATCH', '/accounts/dev/limits']);
   expect(body).toMatchObject({ usd_per_day: null, usd_per_week: 0, usd_total: null, alerts: [0.5, 0.8] });
   expect(Object.keys(body as object)).not.toContain('on_shortfall');
+  await expect
+    .poll(() => root.querySelector('form')?.textContent)
+    .toContain('Saved. The list knows it within a minute.');
 });
 
 test('what the edge refuses of an account’s limits stands at its field', async () => {

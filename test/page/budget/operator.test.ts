@@ -118,6 +118,9 @@ test('lists requests of an account and those refused of all, of some days, a min
   choose(named(root, 'Which requests'), 'everyone');
   await shows(root, 'A 401 is only in the log.');
   await expect.poll(rows).toHaveLength(1);
+  const heads = [...root.querySelectorAll('thead th')].map(({ textContent }) => textContent);
+  expect(heads).toEqual(['Time', 'Route', 'Model', 'Why', 'Outcome', 'Account']);
+  expect(root.querySelectorAll('tbody tr:first-child td')).toHaveLength(heads.length);
   expect(queryOf(asked)).toEqual({ status: 'refused', limit: '20', from: dayAgo(6), to: dayAgo(-1) });
   choose(named(root, 'Around this time, in UTC'), '2026-01-01T10:14');
   await expect.poll(() => queryOf(asked).from).toBe('2026-01-01T10:09:00.000Z');

@@ -92,20 +92,20 @@ export function behindAgent(
     ),
   );
   if (counts) return `{${parts.join(',')}}`;
-  for (const [name, value] of Object.entries(lowerLimits(members, definition.limits))) put(name, String(value));
+  for (const [name, value] of Object.entries(lowerLimits(members, definition.limits))) put(name, value?.toString());
   return `{${parts.join(',')}}`;
 }
 
-/** @returns the limits of a run. Each is the lower of the agent's and the request's */
+/** @returns the limits of a run, none where nothing runs. Each is the lower of the agent's and the request's */
 function lowerLimits(
   members: ReadonlyMap<string, string>,
   ofAgent: Readonly<Record<string, number | undefined>>,
 ): Record<string, number | undefined> {
-  const lower = { ...ofAgent };
+  const lower: Record<string, number | undefined> = {};
   for (const [name, member] of limitsOfRun()) {
     const text = members.get(name);
     const asked = text === undefined ? undefined : saidOf(name, member, undefined, { [name]: JSON.parse(text) });
-    if (typeof asked === 'number') lower[name] = Math.min(asked, ofAgent[name] ?? asked);
+    lower[name] = typeof asked === 'number' ? Math.min(asked, ofAgent[name] ?? asked) : ofAgent[name];
   }
   return lower;
 }

@@ -70,6 +70,7 @@ async function deploy(prepare: Prepare, { args, environment, isDry }: Asked): Pr
   const config = readConfig(join(root, 'wrangler.toml'), environment);
   const settings = checkSettings(config.vars, secretCommand);
   for (const remark of misspeltSettings(Object.keys(config.vars))) console.error(remark);
+  checkMigrations(config);
   const prepared = await prepare(config.define);
   // Without a name, wrangler warns that there are several environments.
   const deployArgs = ['deploy', ...prepared, ...args, ...(environment === undefined ? ['--env', ''] : [])];
@@ -86,6 +87,22 @@ async function deploy(prepare: Prepare, { args, environment, isDry }: Asked): Pr
     if (!secrets.includes(secret))
       console.log(`Webhooks of ${source} are not open until then: ${secretCommand(secret)}`);
   }
+}
+
+/** @throws Error that names a class whose objects would have no database */
+function checkMigrations({ durable_objects, migrations }: ReturnType<typeof readConfig>): void {
+  const named = migrations.flatMap(({ new_sqlite_classes = [], renamed_classes = [] }) => [
+    ...new_sqlite_classes,
+    ...renamed_classes.map(({ to }) => to),
+  ]);
+  const bound = durable_objects.bindings as { name: string; class_name: string; script_name?: string }[];
+  // The objects of another Worker are that one's.
+  const forgotten = bound.find(({ class_name, script_name }) => !script_name && !named.includes(class_name));
+  if (forgotten === undefined) return;
+  const { name, class_name } = forgotten;
+  throw new Error(
+    `${name} is bound to ${class_name}, which no migration names. Add to wrangler.toml, with a new tag:\n\n[[migrations]]\ntag = "v2"\nnew_sqlite_classes = ["${class_name}"]`,
+  );
 }
 
 /**

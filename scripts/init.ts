@@ -53,6 +53,7 @@ const packed = execFileSync('npm', pack, { encoding: 'utf8', shell: process.plat
 const [tarball = ''] = packed.match(TARBALL) ?? [];
 await change('src/index.ts', code);
 await change('wrangler.toml', configuration);
+if (values['no-page']) await change('README.md', (text) => text.replace(/^`\/` is the page[\s\S]*?\n\n/m, ''));
 for (const name of ['package.json', 'README.md', 'wrangler.toml']) {
   await change(name, (text) => text.replaceAll(NAME, called).replaceAll(TARBALL, tarball));
 }

@@ -53,7 +53,9 @@ const wide = only && scopes.find((scope) => !BOUND_SCOPES.includes(scope));
 if (wide) stop(`A bound token has no scopes but ${BOUND_SCOPES.join(' and ')}: leave ${wide} out.`);
 const secret = process.env.SIGNING_SECRET || (await readDevVars()).SIGNING_SECRET;
 if (!secret) {
-  stop('There is no SIGNING_SECRET in the environment or in .dev.vars. `npm start` makes one for development.');
+  stop(
+    'There is no SIGNING_SECRET in the environment or in .dev.vars. Put one into .dev.vars, as `openssl rand -base64 32` makes it; in a checkout of Sluice `npm start` does.',
+  );
 }
 if (!settingsSchema.shape.SIGNING_SECRET.safeParse(secret).success) {
   stop('SIGNING_SECRET must have at least 32 characters: an edge refuses a shorter one.');

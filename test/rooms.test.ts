@@ -324,7 +324,7 @@ test('wrangler.toml binds what the core and all rooms need, in each environment'
 test('a binding that a room needs and that is missing is said at the start, and by the health', async () => {
   const { text } = await ask(UNBOUND, 'GET', '/health');
   const words = expect.stringContaining(
-    'CLASSIFICATION is missing for classify-batches: bind it to the class ClassificationJob',
+    'CLASSIFICATION is missing for classify-batches: export the class ClassificationJob',
   );
   expect(JSON.parse(text)).toMatchObject({ warnings: [words] });
   await ask(UNBOUND, 'GET', '/health');

@@ -2,6 +2,7 @@ import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
 import { refreshSpent, spentToday } from './edge/account.ts';
+import { hasAgents } from './edge/agents.ts';
 import { deploymentRefused, refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Later, type Load } from './edge/later.tsx';
@@ -71,7 +72,7 @@ export function App() {
           Sluice
         </a>
         <nav class="parts" aria-label="Parts">
-          {PARTS.map((name) => (
+          {PARTS.filter((name) => name !== 'agents' || hasAgents.value).map((name) => (
             <a
               key={name}
               href={`#/${name}`}

@@ -45,6 +45,14 @@ describe('npm run deploy', () => {
     expect(output).not.toContain('secret put CHAT_WEBHOOK_SECRET');
   });
 
+  test('stops at a class of objects that no migration names', async () => {
+    await checkout.configure('[[durable_objects.bindings]]\nname = "GATE"\nclass_name = "Gate"');
+    const { status, output, after } = await deploy();
+    expect([status, after.commands.filter(([command]) => command !== 'deploy')]).toEqual([1, []]);
+    expect(output).toContain('GATE is bound to Gate, which no migration names.');
+    expect(output).toContain('new_sqlite_classes = ["Gate"]');
+  });
+
   test('tells its options, and stops at a misspelt one before it touches anything', async () => {
     const help = await deploy({}, ['--help']);
     expect(help.status, help.output).toBe(0);

@@ -1,6 +1,6 @@
 /** Keeps the list of the agents that can be asked, and tells their names apart. */
 import { signal } from '@preact/signals';
-import type { NamedRow, Page } from '../../client/index.ts';
+import { type NamedRow, type Page, SluiceError } from '../../client/index.ts';
 import { readJson } from './client.ts';
 
 const MOST_AGENTS = 1_000;
@@ -10,8 +10,18 @@ const VERSION_CHARACTERS = 8;
 /** The agents; undefined until they are known. */
 export const agents = signal<NamedRow[] | undefined>(undefined);
 
+/** Whether the edge has agents at all: one without their room has no such route. */
+export const hasAgents = signal(true);
+
 export async function refreshAgents(): Promise<void> {
-  agents.value = (await readJson<Page<NamedRow>>('/agents', { query: { limit: MOST_AGENTS } })).data;
+  const listed = await readJson<Page<NamedRow>>('/agents', { query: { limit: MOST_AGENTS } }).catch(
+    (thrown: unknown) => {
+      if (thrown instanceof SluiceError && thrown.status === 404) return undefined;
+      throw thrown;
+    },
+  );
+  hasAgents.value = listed !== undefined;
+  agents.value = listed?.data ?? [];
 }
 
 /** @returns the name of a version `name@version` */

@@ -147,7 +147,7 @@ describe('the words of the React page', () => {
     const { sentence } = await load();
     const message = 'This request may cost $0.0011264; it resets at 2026-11-28T00:00:00.000Z.';
     expect(sentence({ type: 'billing_error', message, retryAfter: 60 })).toMatch(
-      /^Your budget is used up\. It is full again on \w+day, \w+ \d+ at \d+ [AP]M\.$/,
+      /^Your budget is used up\. It is full again on \w+day, \w+ \d+ at \d+:\d\d [AP]M\.$/,
     );
     const headers = new Headers({ 'sluice-limited-by': 'group' });
     expect(sentence({ type: 'billing_error', message, retryAfter: 60, headers })).toBe(

@@ -25,8 +25,8 @@ export function missingBindings(env: Readonly<Record<string, unknown>>): string[
     Object.entries(bindings)
       .filter(([binding]) => env[binding] === undefined)
       .map(([binding, of]) => {
-        const bind = of === null ? 'bind it' : `bind it to the class ${of}`;
-        return `${binding} is missing for ${name}: ${bind} in your wrangler.toml, as that of Sluice does.`;
+        const bind = of === null ? 'bind it' : `export the class ${of}, name it in a migration, and bind it`;
+        return `${binding} is missing for ${name}: ${bind} in your wrangler.toml.`;
       }),
   );
 }

@@ -47,14 +47,14 @@ test('the design names each route with its folder and what it needs, and clients
     for (const name of [...made, ...names]) folders.set(name, file.slice(0, file.lastIndexOf('/')));
   }
   const cells = RESOURCES.flatMap(({ routes }) =>
-    Object.entries(routes).map(([name, { needs }]) => [`\`${name}\``, `\`${folders.get(name)}/\``, needs]),
+    Object.entries(routes).map(([name, { needs }]) => [name, `${folders.get(name)}/`, needs]),
   );
   expect(cells.length).toBeGreaterThan(80);
   const widths = [0, 1, 2].map((at) => Math.max(...cells.map((row) => row[at]?.length ?? 0)));
-  const lineOf = (row: readonly string[]) => `| ${row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' | ')} |\n`;
-  const table = [['route', 'folder', 'needs'], widths.map((width) => '-'.repeat(width)), ...cells].map(lineOf).join('');
+  const lines = cells.map((row) => row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join('  '));
+  const table = lines.map((line) => `${line.trimEnd()}\n`).join('');
   const page = await read('docs/design/routes.md');
-  await expect(page.replace(/^\| route [\s\S]*?\n(?=\n)/m, table)).toMatchFileSnapshot('../docs/design/routes.md');
+  await expect(page.replace(/(?<=^```text\n)[\s\S]*?(?=^```)/m, table)).toMatchFileSnapshot('../docs/design/routes.md');
   const paths = [...new Set(described.map((name) => name.split(' ')[1]))].toSorted();
   const type = `type Path =\n${paths.map((path) => `  | '${path}'`).join('\n')};\n`;
   const source = await read('src/edge/paths.ts');
@@ -115,7 +115,7 @@ const MOST_WORDS = 31_000;
 test('the guides and the design are short enough to be read', async () => {
   const guides = (await readdir(new URL('docs', root))).filter((name) => name.endsWith('.md'));
   const pages = await Promise.all([...guides.map((name) => `docs/${name}`), ...DESIGN].map(read));
-  const words = pages.flatMap((page) => page.replace(/^## Rejected\n[\s\S]*/m, '').match(/\S*[\p{L}\d]\S*/gu) ?? []);
+  const words = pages.flatMap((page) => page.replace(/^## Rejected\n[\s\S]*/m, '').match(/\S+/g) ?? []);
   expect(words.length).toBeGreaterThan(20_000);
   expect(words.length).toBeLessThanOrEqual(MOST_WORDS);
 });

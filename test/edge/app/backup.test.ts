@@ -1,6 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { sha256Hex } from '../../../src/edge/kit/http/bytes.ts';
 import { accountStub } from '../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../src/edge/money/account/account.ts';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
@@ -132,6 +133,21 @@ describe('a conversation', () => {
     const other = `/versions/classifier/${old}/backup`;
     expect((await call('PUT', other, version)).status).toBe(400);
     expect((await call('PUT', path.replace('prefix', 'model'), version)).status).toBe(404);
+  });
+
+  test.each([
+    ['prefix', {}, 'content.tools'],
+    ['prefix', { tools: [], system: 5, messages: [] }, 'content.system'],
+    ['classifier', { labels: [{ description: 'no name' }] }, 'content.labels.0.name'],
+    ['agent', { model: { by: 3 }, max_tokens: 5, system: [], tools: [], limits: {} }, 'content.model'],
+    ['agent', { model: 'claude-haiku-5-5', system: [], tools: [], limits: {} }, 'content.max_tokens'],
+  ])('of a %s is refused where nothing could be made of it: %j', async (kind, content, place) => {
+    const version = `bad@${(await sha256Hex(new TextEncoder().encode(JSON.stringify(content)))).slice(0, 32)}`;
+    const sent = { type: 'version_backup', kind, account: null, version, current: true, content };
+    const refused = await put(`/versions/${kind}/${version}/backup`, sent);
+    expect(refused.status).toBe(400);
+    expect((await errorOf(refused)).message).toContain(`${place}: `);
+    expect((await call('GET', `/versions/${kind}/${version}/backup`)).status).toBe(404);
   });
 
   test('that was sent over several lines is copied and backed up whole, and no line of its own is taken for another', async () => {

@@ -831,16 +831,30 @@ describe('models and counts', () => {
     expect((await app.fetch('/models/claude-sonnet-5-5')).status).toBe(404);
   });
 
-  test('the list is there while no upstream that has one answers, and the log says why it is short', async () => {
-    for (const failure of Object.values(FAILURES)) {
+  test('the list is there while no upstream that has one answers, and the log says why it is short; a refused key is an error', async () => {
+    const refused: string[] = [];
+    for (const [name, failure] of Object.entries(FAILURES)) {
       const app = edge([{ name: 'east', models: [MODEL] }]);
       says.east = failure;
       const response = await app.fetch('/models');
-      const { data } = (await response.json()) as { data: { id: string }[] };
-      expect([response.status, data.map(({ id }) => id)]).toEqual([200, [MODEL]]);
+      const { data } = (await response.json()) as { data?: { id: string }[] };
       await app.settled();
-      expect(app.log.at(-1)).toMatchObject({ route: '/models', status: 200, error_type: expect.any(String) });
+      const { status } = response;
+      expect(app.log.at(-1)).toMatchObject({ route: '/models', status, error_type: expect.any(String) });
+      if (app.log.at(-1)?.error_type !== 'upstream_auth')
+        expect(
+          data?.map(({ id }) => id),
+          name,
+        ).toEqual([MODEL]);
+      else if (status === 500) refused.push(name);
     }
+    expect(refused).toEqual([
+      'a refused key',
+      'a 403 about the key',
+      'a 403 that does not say whose it is',
+      'no money',
+      'no credit',
+    ]);
   });
 
   test('a model steps in only if the account may use it', async () => {

@@ -14,7 +14,7 @@ import { versionHashOf } from '../../named/versions/kv-copies.ts';
 import { publish, readerOf } from '../../named/versions/named-routes.ts';
 import { parseRef } from '../../named/versions/version-ref.ts';
 import { agentKind } from '../../talk/conversations/named-beginning.ts';
-import { versionBackup, versionOwner } from './version-backup.schema.ts';
+import { storedShapes, versionBackup, versionOwner } from './version-backup.schema.ts';
 
 const CONTENT = ',"content":';
 /** The longest beginning of a backup in bytes, before the content: what else it has is short. */
@@ -50,6 +50,7 @@ export const VERSION_BACKUP_ROUTES = [
     const bytes = contentIn(sent);
     if ((await versionHashOf(bytes)) !== hash)
       throw invalidRequest('content: it is not what this version was stored with. Send what GET has given, unchanged.');
+    validate(storedShapes[kind], content, 'content');
     const owner = ownerOf(account);
     const description = typeof content.description === 'string' ? content.description : null;
     const restored = { kind, name, hash, bytes, description };

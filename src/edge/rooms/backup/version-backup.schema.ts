@@ -5,6 +5,21 @@ export const versionOwner = z.object({
   account: z.described(z.optional(z.string()), 'The account that has stored it. Without it: the deployment.'),
 });
 
+const items = z.array(z.looseObject({}));
+
+/** What each kind has in every version that was ever stored: without it nothing could be made of the version. */
+export const storedShapes = {
+  prefix: z.looseObject({ tools: items, system: items, messages: items }),
+  classifier: z.looseObject({ labels: z.array(z.looseObject({ name: z.string() })) }),
+  agent: z.looseObject({
+    model: z.union([z.string(), z.looseObject({ by: z.string(), models: z.looseObject({}), otherwise: z.string() })]),
+    max_tokens: z.int(),
+    system: items,
+    tools: items,
+    limits: z.looseObject({}),
+  }),
+};
+
 /** The backup of a version, whose content is as it is stored: its hash is of these bytes. */
 export const versionBackup = z.strictObject({
   type: z.literal('version_backup'),

@@ -28,7 +28,7 @@ import '../scripts/all-rooms.mjs';
  * The tightest limit of each account, whose limit has lowered an answer, and versions in backups take 1.9.
  * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 302_200;
+const LIMIT_BYTES = 302_300;
 
 test(`the deployed Worker is at most ${LIMIT_BYTES / 1_000} kB, compressed`, () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);

@@ -188,7 +188,9 @@ async function watched(page: Page, url: string, before: Before): Promise<OpenPag
   const ended = (request: Request) => void pending.delete(request);
   page.on('pageerror', ({ message }) => faults.push(message));
   page.on('console', (message) => {
-    if (message.type() === 'error') faults.push(`${message.text()} ${message.location().url}`.trim());
+    // A browser asks for this one by itself, where it draws a tab before the page has named its icon.
+    if (message.type() !== 'error' || message.location().url.endsWith('/favicon.ico')) return;
+    faults.push(`${message.text()} ${message.location().url}`.trim());
   });
   page.on('request', (request) => {
     pending.add(request);

@@ -209,18 +209,16 @@ test('the commands of the guide back a deployment up, and say what was there alr
   expect(stdout).toMatch(/the account keeper[,.]/);
   // The same from CI, locked by a password.
   const production = await readGuide('production');
-  const [, backup = ''] = /^ +- run: (npm run --silent backup .+)$/m.exec(production) ?? [];
-  const [readLast = ''] =
-    blocksOf(sectionIn(production, '7. Deploy and back up from CI'), 'text')[0]?.split('\n') ?? [];
-  const locked = await promisify(execFile)(
-    'bash',
-    ['-eo', 'pipefail', '-c', `${backup}; ${readLast}`.replaceAll('backup.enc', join(folder, 'backup.enc'))],
-    {
-      cwd: root,
-      env: { ...process.env, SLUICE_URL: there.url, SLUICE_TOKEN: token, BACKUP_PASSWORD: 'a long one' },
-    },
-  );
-  expect(JSON.parse(locked.stdout)).toMatchObject({ type: 'backup_end', missing: [] });
+  const [backup = ''] = /^ +test -n .+\n +npm run --silent backup .+$/m.exec(production) ?? [];
+  const [readLast = ''] = blocksOf(sectionIn(production, '7. Deploy and back up from CI'), 'sh');
+  const inCi = (BACKUP_PASSWORD: string) =>
+    promisify(execFile)(
+      'bash',
+      ['-eo', 'pipefail', '-c', `${backup}\n${readLast}`.replaceAll('backup.enc', join(folder, 'backup.enc'))],
+      { cwd: root, env: { ...process.env, SLUICE_URL: there.url, SLUICE_TOKEN: token, BACKUP_PASSWORD } },
+    );
+  expect(JSON.parse((await inCi('a long one')).stdout)).toMatchObject({ type: 'backup_end', missing: [] });
+  await expect(inCi('')).rejects.toMatchObject({ code: 1 });
 });
 
 test('what is no backup, and an edge that is not there, are said in a sentence', async () => {

@@ -1,4 +1,4 @@
-/** Folders that `sluice init` makes: without rooms, with all, and what deploys them. By day `toolkit.test.ts` makes one with some. */
+/** Folders that `sluice init` makes: without rooms, with some, with all, and what deploys them. By day `toolkit.test.ts` reads one with some. */
 import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
@@ -29,12 +29,13 @@ afterEach(() => vi.unstubAllEnvs());
 afterAll(() => project.end());
 
 test.each([
-  ['none', 'the core alone'],
-  ['all', 'visitors, page-tokens, agents'],
+  ['none', 'the core alone', 3],
+  ['pools,subagents', 'agents, runs, subagents', 4],
+  ['all', 'visitors, page-tokens, agents', 9],
 ])(
   'sluice init --rooms %s makes an edge that passes its test, answers, has the page, and would be deployed',
-  async (rooms, has) => {
-    const name = `with-${rooms}`;
+  async (rooms, has, bindings) => {
+    const name = `with-${rooms.split(',')[0]}`;
     expect(await project.init(name, ...(rooms === 'none' ? [] : ['--rooms', rooms]))).toContain(`an edge with ${has}`);
     const [made, template] = await Promise.all(
       [join(project.folder, name), join(root, 'examples/worker')].map((of) =>
@@ -44,7 +45,7 @@ test.each([
     expect(made === template).toBe(rooms === 'all');
     expect(await project.run('npm', ['test'], name)).toContain('pass 3\n');
     const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], name);
-    expect(told.match(/^env\.\w+/gm)).toHaveLength(rooms === 'all' ? 9 : 3);
+    expect(told.match(/^env\.\w+/gm)).toHaveLength(bindings);
     expect(told).toMatch(/gzip: \d+/);
     const edge = await npmStart(['--inspector-port', '0'], undefined, { folder: join(project.folder, name) });
     try {

@@ -215,18 +215,11 @@ test('the template of an edge has all rooms, with what they bind', async () => {
   expect(bound.toSorted()).toEqual(['ACCOUNT', 'CONVERSATION', 'STORE', ...bindings].toSorted());
 });
 
-test('sluice init makes an edge of two rooms, which passes its test and would be deployed with their bindings alone', async () => {
+test('sluice init makes an edge of two rooms in a few lines, and says what it has added', async () => {
   expect(said).toMatch(/^subagents needs runs: it is added.\nsubagents needs agents: it is added.\n/);
   const code = await readFile(join(project.folder, 'edge/src/index.ts'), 'utf8');
   expect(code).toContain(`rooms: [${NAMED.map(exportOf).join(', ')}],`);
   expect(code.split('\n').length).toBeLessThan(20);
-  expect(await project.run('npm', ['test'], 'edge')).toContain('pass 3\n');
-  const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], 'edge');
-  const bound = [...told.matchAll(/^env\.(\w+)/gm)].map(([, name]) => name);
-  expect(bound.toSorted()).toEqual(['ACCOUNT', 'CONVERSATION', 'POOL', 'STORE']);
-  const kB = (Number(/gzip: ([\d.]+) KiB/.exec(told)?.[1]) * 1_024) / 1_000;
-  const guide = NAMED.reduce((sum, room) => sum + toldKB(exportOf(room)), toldKB('the core'));
-  expect(says(guide, kB), `${kB} kB, and the guide says ${guide}`).toBe(true);
 });
 
 describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) => {

@@ -15,10 +15,10 @@ let checkout = '';
 
 beforeAll(async () => {
   checkout = await mkdtemp(join(tmpdir(), 'sluice-arguments-'));
-  for (const name of ['src', 'scripts', 'package.json', 'tsconfig.json']) {
+  for (const name of ['scripts', 'package.json', 'tsconfig.json']) {
     await cp(join(root, name), join(checkout, name), { recursive: true });
   }
-  await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));
+  for (const name of ['src', 'node_modules']) await symlink(join(root, name), join(checkout, name));
   await mkdir(join(checkout, STATE), { recursive: true });
 });
 

@@ -66,7 +66,7 @@ test('the workflow runs what there is, with secrets that the guide explains', as
   for (const { run, uses } of steps) {
     if (run === undefined) expect(uses).toMatch(/^actions\/[\w-]+@v\d+$/);
     else if (run === 'npm ci') await access(join(root, 'package-lock.json'));
-    else expect(Object.keys(manifest.scripts)).toContain(/^npm run (?:--silent )?([\w:-]+)/.exec(run)?.[1]);
+    else expect(Object.keys(manifest.scripts)).toContain(/^npm run (?:--silent )?([\w:-]+)/m.exec(run)?.[1]);
   }
   const secrets = new Set([...file.matchAll(/secrets\.(\w+)/g)].map(([, name = '']) => name));
   const explained = [...guide.matchAll(/^- `([A-Z_]+)`: /gm)].map(([, name = '']) => name);

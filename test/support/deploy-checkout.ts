@@ -72,11 +72,11 @@ export class DeployCheckout {
 
   static async make(): Promise<DeployCheckout> {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-deploy-test-'));
-    for (const name of ['src', 'scripts', 'docs', 'README.md', 'package.json', 'tsconfig.json', 'wrangler.toml']) {
+    for (const name of ['scripts', 'README.md', 'package.json', 'tsconfig.json', 'wrangler.toml']) {
       await cp(join(root, name), join(folder, name), { recursive: true });
     }
     for (const [name, code] of Object.entries(QUICK)) await writeFile(join(folder, name), code);
-    await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+    for (const name of ['src', 'docs', 'node_modules']) await symlink(join(root, name), join(folder, name));
     await mkdir(join(folder, 'bin'));
     await symlink(join(root, 'test/scripts/wrangler.mjs'), join(folder, 'bin/wrangler'));
     const made = new DeployCheckout(folder, await readFile(join(root, 'wrangler.toml'), 'utf8'));

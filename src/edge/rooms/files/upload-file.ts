@@ -16,18 +16,19 @@ import { callAccount } from '../../money/contracts/call-account.ts';
 import { readDescription } from './files.schema.ts';
 
 /** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
-function formLength({ headers, body }: Request, most: number): number | undefined {
+async function formLength({ headers, body }: Request, most: number): Promise<number | undefined> {
   refuseCompressed(headers);
-  const type = headers.get('content-type') ?? '';
-  if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(type)) {
+  if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(headers.get('content-type') ?? '')) {
     throw invalidRequest('Send the file as a form: content-type: multipart/form-data, with a boundary.', {
       status: 415,
     });
   }
   if (!body) throw invalidRequest('file: Field required');
-  const header = headers.get('content-length');
-  const length = header === null ? undefined : Number(header);
-  if (length !== undefined && length > most + FORM_BYTES) throw tooLarge(most);
+  const length = headers.has('content-length') ? Number(headers.get('content-length')) : undefined;
+  if (length !== undefined && length > most + FORM_BYTES) {
+    await discard({ body });
+    throw tooLarge(most);
+  }
   return length;
 }
 
@@ -88,7 +89,7 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
   const context = contextOf(c);
   const { requestId, settings, waitUntil } = context;
   const most = settings.MAX_FILE_BYTES;
-  const bytes = formLength(c.req.raw, most);
+  const bytes = await formLength(c.req.raw, most);
   const place = upstream.pool ? placeFor(upstream.pool, 'files') : undefined;
   const upload = { id: requestId, upstream: place ?? '', bytes, most: most + FORM_BYTES };
   const begun = await callAccount(context, (account) => account.beginUpload(upload));

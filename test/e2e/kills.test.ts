@@ -607,7 +607,7 @@ function expectInBackup(lines: string, rows: ReadonlyMap<string, readonly Row[]>
 }
 
 test.skipIf(!hasCompiler())(
-  `killed ${KILLS} times while all that it does is under way, the edge loses nothing that it has acknowledged`,
+  `killed ${KILLS} times or more while all that it does is under way, the edge loses nothing that it has acknowledged`,
   async () => {
     // It is shown where the test fails.
     process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);
@@ -644,7 +644,9 @@ test.skipIf(!hasCompiler())(
         while (!lives.isOver) await work();
       });
       const killing = (async () => {
-        for (let kills = 0; kills < Number(KILLS); kills += 1) {
+        // They are worth nothing before some have cut a stream, which a busy machine shows later.
+        const few = () => callers.resumed <= Number(KILLS) / 10;
+        for (let kills = 0; kills < Number(KILLS) || few(); kills += 1) {
           const [what, most] = MOMENTS[draw(MOMENTS.length)] as [Seen, number];
           await lives.killAfter(what, 1 + draw(most));
           await lives.begin();
@@ -654,9 +656,6 @@ test.skipIf(!hasCompiler())(
         lives.over();
       })();
       await Promise.all([killing, ...working]);
-      // The seed is worth nothing where the kills have met nothing.
-      expect(callers.resumed).toBeGreaterThan(Number(KILLS) / 10);
-
       await callers.goOn();
       const refused = await refusedStill(callers.refused);
 

@@ -1,10 +1,14 @@
 /** What the guide "Your first day in production" has an operator write and run. */
+import { execFileSync } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { jwtVerify } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import manifest from '../../package.json' with { type: 'json' };
 import { readConfig } from '../../scripts/read-config.ts';
+import { settingsShape } from '../../src/edge/gate/settings/settings.ts';
+import '../../scripts/all-rooms.mjs';
 import { DeployCheckout, SECRETS } from '../support/deploy-checkout.ts';
 import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
 import { root } from '../support/root.ts';
@@ -71,4 +75,17 @@ test('the workflow runs what there is, with secrets that the guide explains', as
   const secrets = new Set([...file.matchAll(/secrets\.(\w+)/g)].map(([, name = '']) => name));
   const explained = [...guide.matchAll(/^- `([A-Z_]+)`: /gm)].map(([, name = '']) => name);
   expect(explained).toEqual([...secrets]);
+});
+
+test('the secrets that the guide makes are such as the edge takes, and the first one signs its token', async () => {
+  const bash = (commands: string, input = '') =>
+    execFileSync('bash', ['-ec', commands], { cwd: root, encoding: 'utf8', input });
+  const [make = ''] = blocksOf(sectionIn(guide, '3. Deploy'), 'sh');
+  const [signing = '', delivery] = bash(make).split('\n');
+  const { SIGNING_SECRET, DELIVERY_SIGNING_SECRET } = settingsShape();
+  expect([SIGNING_SECRET?.parse(signing), DELIVERY_SIGNING_SECRET?.parse(delivery)]).toEqual([signing, delivery]);
+  const [paste = '', mint = ''] = blocksOf(sectionIn(guide, '4. Check it'), 'sh');
+  const token = bash(`${paste}${mint}echo "$SLUICE_TOKEN"`, `${signing}\n`).trim();
+  const { payload } = await jwtVerify(token, new TextEncoder().encode(signing));
+  expect(payload).toMatchObject({ sub: 'you', scope: 'admin' });
 });

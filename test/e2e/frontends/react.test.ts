@@ -101,8 +101,12 @@ describe.skipIf(noBrowser())('the React page', () => {
   test('is deployed with a token that asks the agent alone, scrolls with the answer, and tells nobody who has not logged in', async () => {
     const { site, edge } = await startBoth();
     await publishPage(site, edge);
-    site.server = serving(() => Response.json({ error: 'Log in first.' }, { status: 401 }));
+    site.server = ({ socket }) => void socket.destroy();
     const { page, sent, faults } = await visit(site, edge);
+    await page.getByRole('alert').getByText('The chat cannot be reached now.').waitFor();
+    faults.length = 0;
+    site.server = serving(() => Response.json({ error: 'Log in first.' }, { status: 401 }));
+    await page.getByRole('button', { name: 'Try again' }).click();
     await page.getByRole('alert').getByText('Log in first.').waitFor();
     expect(await page.getByRole('link', { name: 'Log in' }).getAttribute('href')).toBe('/login');
     // The browser tells of the 401 itself.

@@ -5,9 +5,9 @@ import { root } from './support/root.ts';
 
 /** How many lines of code and style a part may have. What is added takes its lines from something else. */
 const MOST_LINES = [
-  ['src', 88_473],
+  ['src', 88_472],
   ['src/page', 12_576],
-  ['test', 108_294],
+  ['test', 108_293],
   ['test/bench', 3_500],
 ] as const;
 

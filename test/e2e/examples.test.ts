@@ -163,11 +163,7 @@ test
       const [first, second] = await answers();
       expect(await shown()).toEqual(['Tell me a long story', first, 'A long story, please', second]);
       // It has not ended when it is stopped, however slow the browser is.
-      await page.route('**/messages', (route) =>
-        route.continue({
-          headers: { ...route.request().headers(), 'sluice-simulate': 'thinking=0; silence-after=20' },
-        }),
-      );
+      await page.setExtraHTTPHeaders({ 'sluice-simulate': 'thinking=0; silence-after=20' });
       await page.fill('[name=text]', 'And now a long story');
       await page.press('[name=text]', 'Enter');
       await page.waitForFunction(() => (document.querySelectorAll('.assistant')[2]?.textContent ?? '').length > 20);

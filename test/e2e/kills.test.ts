@@ -645,8 +645,7 @@ test.skipIf(!hasCompiler())(
       });
       const killing = (async () => {
         // They are worth nothing before some have cut a stream, which a busy machine shows later.
-        const few = () => callers.resumed <= Number(KILLS) / 10;
-        for (let kills = 0; kills < Number(KILLS) || few(); kills += 1) {
+        for (let kills = 0; kills < Number(KILLS) || callers.resumed <= Number(KILLS) / 10; kills += 1) {
           const [what, most] = MOMENTS[draw(MOMENTS.length)] as [Seen, number];
           await lives.killAfter(what, 1 + draw(most));
           await lives.begin();

@@ -204,15 +204,17 @@ test('the guide says what each room adds, and what it needs', async () => {
   );
 });
 
+const named = (pattern: RegExp, text = '') => [...text.matchAll(pattern)].map(([, name]) => name);
+/** @returns the names of what a wrangler.toml binds */
+const boundIn = (toml?: string) => named(/^(?:name|binding) = "([A-Z_]+)"$/gm, toml).toSorted();
+
 test('the template of an edge has all rooms, with what they bind', async () => {
   const [code, toml] = await Promise.all(
     ['src/index.ts', 'wrangler.toml'].map((name) => readFile(join(root, 'examples/worker', name), 'utf8')),
   );
-  const named = (pattern: RegExp, text = '') => [...text.matchAll(pattern)].map(([, name]) => name);
   expect(named(/^ {4}(\w+Room),$/gm, code)).toEqual(ROOMS.map(exportOf));
   const bindings = Object.keys(Object.assign({}, ...ROOMS.map((room) => room.bindings)));
-  const bound = named(/^(?:name|binding) = "([A-Z_]+)"$/gm, toml);
-  expect(bound.toSorted()).toEqual(['ACCOUNT', 'CONVERSATION', 'STORE', ...bindings].toSorted());
+  expect(boundIn(toml)).toEqual(['ACCOUNT', 'CONVERSATION', 'STORE', ...bindings].toSorted());
 });
 
 test('sluice init makes an edge of two rooms in a few lines, and says what it has added', async () => {
@@ -220,6 +222,8 @@ test('sluice init makes an edge of two rooms in a few lines, and says what it ha
   const code = await readFile(join(project.folder, 'edge/src/index.ts'), 'utf8');
   expect(code).toContain(`rooms: [${NAMED.map(exportOf).join(', ')}],`);
   expect(code.split('\n').length).toBeLessThan(20);
+  const toml = await readFile(join(project.folder, 'edge/wrangler.toml'), 'utf8');
+  expect(boundIn(toml)).toEqual(['ACCOUNT', 'CONVERSATION', 'POOL', 'STORE']);
 });
 
 describe.each<Bundlers>(['esbuild', 'rolldown'])('as %s bundles it', (bundler) => {

@@ -162,7 +162,8 @@ export async function readBytes(
   onLength: OnLength,
   { isDoubted = false, mostMs, shortMs = SHORT_MS, stretchMs = STRETCH_MS, discardMs = DISCARD_MS }: Reading = {},
 ): Promise<Uint8Array> {
-  const declared = request.headers.has('content-length') ? Number(request.headers.get('content-length')) : undefined;
+  const header = request.headers.get('content-length');
+  const declared = header === null ? undefined : Number(header);
   if (declared !== undefined && declared > limitBytes) throw tooLarge(limitBytes);
   const trusted = isDoubted ? undefined : declared;
   try {
@@ -286,7 +287,7 @@ function ignoreBroken(): void {}
  * Reads the rest of a body and drops it. Otherwise the connection would be reset while the caller still sends, and the caller
  * would never see why the request was refused.
  */
-export async function discard({ body }: Pick<Request, 'body'>, mostMs = DISCARD_MS): Promise<void> {
+export async function discard({ body }: Request, mostMs = DISCARD_MS): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     const reader = body && new PieceReader(body);

@@ -15,8 +15,8 @@ import type { UploadEnd, UploadReport } from '../../money/contracts/belongings.t
 import { callAccount } from '../../money/contracts/call-account.ts';
 import { readDescription } from './files.schema.ts';
 
-/** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
-async function formLength({ headers, body }: Request, most: number): Promise<number | undefined> {
+/** @throws ApiError 415 for what is no form. @returns how many bytes come; undefined where nobody has said */
+function formLength({ headers, body }: Request): number | undefined {
   refuseCompressed(headers);
   if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(headers.get('content-type') ?? '')) {
     throw invalidRequest('Send the file as a form: content-type: multipart/form-data, with a boundary.', {
@@ -24,12 +24,8 @@ async function formLength({ headers, body }: Request, most: number): Promise<num
     });
   }
   if (!body) throw invalidRequest('file: Field required');
-  const length = headers.has('content-length') ? Number(headers.get('content-length')) : undefined;
-  if (length !== undefined && length > most + FORM_BYTES) {
-    await discard({ body });
-    throw tooLarge(most);
-  }
-  return length;
+  const length = headers.get('content-length');
+  return length === null ? undefined : Number(length);
 }
 
 /**
@@ -58,15 +54,13 @@ function carried(request: Request, length: number | undefined, room: number): Ca
   };
   const carrying = carry().catch(async (thrown: unknown) => {
     reader.releaseLock();
-    writer.abort(thrown).catch(toldByReader);
+    // The upload itself fails with it.
+    writer.abort(thrown).catch(() => undefined);
     // A connection on which the rest of a body is left stands still for whatever the caller sends next.
     await discard(request);
   });
   return { body: readable, isTooLong: () => come > room, bytes: () => come, dropRest: () => carrying };
 }
-
-/** The upload itself fails with it. */
-function toldByReader(): void {}
 
 interface Carried {
   body: ReadableStream<Uint8Array>;
@@ -89,7 +83,11 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
   const context = contextOf(c);
   const { requestId, settings, waitUntil } = context;
   const most = settings.MAX_FILE_BYTES;
-  const bytes = await formLength(c.req.raw, most);
+  const bytes = formLength(c.req.raw);
+  if ((bytes ?? 0) > most + FORM_BYTES) {
+    await discard(c.req.raw);
+    throw tooLarge(most);
+  }
   const place = upstream.pool ? placeFor(upstream.pool, 'files') : undefined;
   const upload = { id: requestId, upstream: place ?? '', bytes, most: most + FORM_BYTES };
   const begun = await callAccount(context, (account) => account.beginUpload(upload));

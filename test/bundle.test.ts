@@ -1,38 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { gzipSync } from 'node:zlib';
 import { expect, inject, test } from 'vitest';
 import { settingsShape } from '../src/edge/gate/settings/settings.ts';
 import { CORE_HEADER_WORDS } from '../src/edge/kit/http/headers/answer-headers.ts';
 import { descriptionOf } from '../src/edge/kit/http/zod.ts';
 import '../scripts/all-rooms.mjs';
-
-/**
- * Its schemas are those of zod/mini, its router is Hono's small one, and what only types and the reference need stays out.
- *
- * It was 180 kB until files, batches, classification by batch and runs came in, which take 6 to 13 kB each, and 210 kB until
- * agents did: their storage, MCP, approvals and subagents take 4 to 6 kB each. Backup and restore, and days to choose for what
- * was asked, brought it from 226 kB to 231; masks of a gateway's errors, and objects that wake with fewer queries, from 234 to
- * 236. Since then 8 kB keep one caller from stopping the others, questions from being lost, old versions from answering, thinking
- * from going where the API refuses it, and damage in its own conversation. Books of what does not end by itself take 6: what loops
- * of tools can have done in silence, tries that cost one worst case together, a line in place of refusals, whole answers that ride
- * on streams, and what is learned of a model's speed. Ends that are ends take 3: of credentials, of keys that are refused, of what
- * answers have made, and room for what runs read and send, which nobody can take from the others. A log that grows, and is
- * written over, takes one, a grant that its account keeps 0.3, tokens that are bound to agents, and renewed, 4, visitors and tools
- * that are hidden from them 10. Summaries, histories that are brought in, and what agents may have beside their tools take 8. Answers that are
- * shown as text take 0.8, what an operator asks of all accounts takes 2.2, and one is left for what is small, such as a source of webhooks.
- * Metrics, and the sums of how fast answers are, take 2.8, the choice of a model and what it saves 4.4.
- * Labels without thinking take 0.2, what each model takes, and room for text, 1.7, errors that are judged by their codes 1.6.
- * What goes to a model that was not named takes 1.2; parts of packages that nothing uses gave 9.6 back.
- * What a limit says of searches that it cannot pay takes 0.4, numbers as text, ids, counts and refusals of gateways 3.7.
- * Seams by which each room can be left out, with what stored things do without it, take 6.4; the core alone has 96 less than all.
- * The tightest limit of each account, whose limit has lowered an answer, and versions in backups take 1.9.
- * A platform's free plan allows 3 MB.
- */
-const LIMIT_BYTES = 302_300;
-
-test(`the deployed Worker is at most ${LIMIT_BYTES / 1_000} kB, compressed`, () => {
-  expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
-});
 
 test('one router is deployed', () => {
   const routers = inject('deployed').files.filter((file) => /\/hono\/dist\/router\/[^/]+\/router\.js$/.test(file));

@@ -78,7 +78,7 @@ export const MISTAKES: readonly Mistake[] = [
       ['this.#current.then(begin, begin)', 'this.#current.then(begin)'],
     ],
   }),
-  ...planted('src/edge/kit/async/in-steps.ts', 'test/e2e/repeats/stretches.timing.test.ts', {
+  ...planted('src/edge/kit/async/in-steps.ts', 'test/edge/kit/async/in-steps.test.ts', {
     'async: work is not paced': [
       [
         'if (this.#units <= UNITS_IN_A_STRETCH && this.#bytes <= BYTES_IN_A_STRETCH) return undefined;',
@@ -86,7 +86,7 @@ export const MISTAKES: readonly Mistake[] = [
       ],
     ],
   }),
-  ...planted('src/edge/claude/carry/tee-reader.ts', 'test/e2e/repeats/stretches.timing.test.ts', {
+  ...planted('src/edge/claude/carry/tee-reader.ts', 'test/edge/claude/carry/tee-reader.test.ts', {
     'upstream: who reads a stream late takes all of it in one stretch': [
       ['    else await pacer.before(TEE_PIECE_BYTES);\n', ''],
     ],

@@ -5,11 +5,8 @@ import { type MeasuredEdge, startMeasuredEdge } from './repeats/edge.ts';
 import { type Ask, MODEL, times } from './repeats/row.ts';
 import { edgeCall, liveAnswer } from './repeats/rows-of-conversations.ts';
 
-/**
- * The longest that another tenant may wait, in milliseconds of CPU of the thread that all share, besides the parsing of the
- * body: once for itself, and once for the values that are made of it.
- */
-const MOST_MS = 150;
+/** Beside the parsing of a body, others may wait for as long as this much JSON is parsed on the same machine. */
+const MEASURE = JSON.stringify(Array.from({ length: 120_000 }, (_, nth) => ({ role: 'user', content: `word ${nth}` })));
 const TRIES = 6;
 
 let edge: MeasuredEdge;
@@ -154,7 +151,9 @@ test.runIf(process.platform === 'linux').each(Object.entries(ATTACKS))(
     let [least, most] = [Number.POSITIVE_INFINITY, 0];
     for (let tried = 0; tried < TRIES && least >= most; tried += 1) {
       const asks = [await attack()].flat();
-      most = MOST_MS + 2 * Math.max(...asks.map(({ body }) => parsingMs(typeof body === 'string' ? body : '')));
+      // The body is parsed once for itself, and once for the values that are made of it.
+      most =
+        parsingMs(MEASURE) + 2 * Math.max(...asks.map(({ body }) => parsingMs(typeof body === 'string' ? body : '')));
       least = Math.min(least, await longestWait(asks));
     }
     process.stdout.write(`${what}: others waited ${least.toFixed(0)} ms of CPU at most, of ${most.toFixed(0)}\n`);

@@ -1,5 +1,4 @@
 /** Makes the picture of the README: `npm run picture`. It shows the page of `npm start` with the simulator, in Chromium. */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { createClient } from '../../src/client/index.ts';
@@ -8,8 +7,6 @@ import { root } from './root.ts';
 import { npmStart } from './start.ts';
 
 const FILE = join(root, 'docs/page.png');
-/** The README is read on slow connections, too. */
-const MOST_BYTES = 150_000;
 const SIZE = { width: 1280, height: 900 };
 /** What stands in the list of conversations, the oldest first. */
 const BEFORE = ['Which bicycle for the way to work?', 'A speech for Anna’s wedding', 'Where shall I go in May?'];
@@ -42,6 +39,3 @@ try {
   await server?.close();
   await started.stop();
 }
-const { size } = await stat(FILE);
-if (size > MOST_BYTES) throw new Error(`docs/page.png has ${size} bytes, and may have ${MOST_BYTES}.`);
-process.stdout.write(`docs/page.png has ${size} bytes.\n`);

@@ -3,18 +3,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { type Edge, startEdgeWithPage } from '../../support/edge.ts';
-import { LONGEST_TASK_MS, longestTask, threadTime } from '../../support/longest-task.ts';
 import { focused, withAccounts } from '../../support/operator-page.ts';
 import { answered, ask, openPage } from '../../support/page.ts';
+import { traceTasks } from '../../support/trace-tasks.ts';
 
 const MESSAGES = 1_000;
 /** Pixels a second. */
 const SPEED_PX = 40_000;
-/** Until the newest messages of a long conversation are shown, the page's own code included. */
-const OPENED_MS = 1_000;
-const LONGEST_OPENING_TASK_MS = 200;
 
-describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of Chromium', () => {
+describe.skipIf(noBrowser())('What is long, with how long the page keeps its thread, in a trace of Chromium', () => {
   let server: Edge;
   let browser: Browser;
 
@@ -43,7 +40,7 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
       .finalMessage();
   };
 
-  test('a conversation of 500 messages is there within a second, and older messages come without a task of 200 ms', async () => {
+  test('a conversation of 500 messages is opened, and its older messages come', async () => {
     const count = 500;
     await talk('half-as-long', count);
     const { page, faults, close } = await openPage(browser, 'about:blank');
@@ -56,18 +53,17 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
         .first()
         .waitFor();
     };
-    expect(await threadTime(page, 'opening', open, OPENED_MS)).toBeLessThanOrEqual(OPENED_MS);
+    await traceTasks(page, 'opening', open);
     const openAll = async () => {
       await open();
       await expect.poll(() => page.getByRole('article').count()).toBe(count);
     };
-    const longest = await longestTask(page, 'older messages', openAll, LONGEST_OPENING_TASK_MS);
-    expect(longest).toBeLessThanOrEqual(LONGEST_OPENING_TASK_MS);
+    await traceTasks(page, 'older messages', openAll);
     expect(faults).toEqual([]);
     await close();
   });
 
-  test('scrolling 1,000 messages has no task of 50 ms', async () => {
+  test('1,000 messages are scrolled', async () => {
     await talk('long', MESSAGES);
     const { page, faults, close } = await openPage(browser, `${server.url}/#/chat/long`);
     await expect.poll(() => page.getByRole('article').count()).toBe(MESSAGES);
@@ -85,32 +81,31 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
         await session.send('Input.synthesizeScrollGesture', { x, y, yDistance, speed: SPEED_PX, preventFling: true });
       }
     };
-    expect(await longestTask(page, 'scrolling', scroll)).toBeLessThanOrEqual(LONGEST_TASK_MS);
+    await traceTasks(page, 'scrolling', scroll);
     expect(faults).toEqual([]);
     await close();
   });
 
-  test('a fast stream has no task of 50 ms, and moves nothing', async () => {
+  test('a fast stream moves nothing', async () => {
     const { page, faults, shifts, close } = await openPage(browser, server.url);
     // What is loaded with the first answer is not the stream’s.
     await ask(page, 'In one sentence: what is a weir?');
     await answered(page);
     const before = await shifts();
     let articles = await page.getByRole('article').count();
-    const longest = await longestTask(page, 'streaming', async () => {
+    await traceTasks(page, 'streaming', async () => {
       await ask(page, 'Explain in 1,000 words what a lock gate is.');
       articles += 2;
       await expect.poll(() => page.getByRole('article').count()).toBe(articles);
       await answered(page);
     });
-    expect(longest).toBeLessThanOrEqual(LONGEST_TASK_MS);
     const after = await shifts();
     expect(after.value - before.value, after.moved.slice(before.moved.length).join('\n')).toBe(0);
     expect(faults).toEqual([]);
     await close();
   });
 
-  test('a thousand accounts are used by keyboard, and no frame is dropped', async () => {
+  test('a thousand accounts are used by keyboard', async () => {
     const { page, faults, close } = await openPage(browser, 'about:blank');
     await withAccounts(page, server.url);
     await page.goto(`${server.url}/#/budget/accounts`);
@@ -124,26 +119,22 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
       }
     };
     const first = table.getByRole('button', { name: /^account-/ }).first();
-    const worst: Record<string, number> = {};
-    const measured = async (name: string, act: () => Promise<void>) => {
-      worst[name] = await longestTask(page, name, act);
-    };
     await first.focus();
-    await measured('rows', async () => {
+    await traceTasks(page, 'rows', async () => {
       await press('ArrowDown', 20);
       await press('ArrowUp', 20);
     });
-    await measured('pages', async () => {
+    await traceTasks(page, 'pages', async () => {
       await press('PageDown', 20);
       await press('PageUp', 20);
     });
     expect(await focused(page)).toMatch(/^account-/);
     const spent = table.getByRole('button', { name: 'Spent' });
     await spent.focus();
-    await measured('sorting', async () => {
+    await traceTasks(page, 'sorting', async () => {
       await press('Enter', 4);
     });
-    await measured('filtering', async () => {
+    await traceTasks(page, 'filtering', async () => {
       await table.getByRole('textbox', { name: 'Filter by name or group' }).focus();
       await page.keyboard.type('account-99');
       await press('Backspace', 10);
@@ -156,7 +147,6 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
       .poll(() => table.getByRole('columnheader', { name: 'Name' }).getAttribute('aria-sort'))
       .toBe('ascending');
     expect((await names()).slice(5, 7)).toEqual(['account-0000', 'account-0001']);
-    for (const [name, ms] of Object.entries(worst)) expect(ms, name).toBeLessThanOrEqual(LONGEST_TASK_MS);
     expect(faults).toEqual([]);
     await close();
   });

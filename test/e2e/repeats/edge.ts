@@ -2,8 +2,7 @@ import { createHmac } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startWatchedEdge } from '../../support/edge.ts';
 import { SECRET } from '../../support/tokens.ts';
-import type { Growth, Stretch } from './measure.ts';
-import { measureGrowth, measureStretch } from './measure.ts';
+import { type Growth, measureGrowth } from './measure.ts';
 import { type Ask, type Row, type Send, WORD } from './row.ts';
 import { answeringUpstream, type HoldingUpstream } from './upstream.ts';
 
@@ -19,8 +18,6 @@ export interface MeasuredEdge {
   send: Send;
   /** Measures a row at n and at 8 n. */
   growthOf(row: Row, n: number): Promise<Growth>;
-  /** Measures the longest stretch of a row at n alone, the best of three. @param enough without the engine's own work */
-  stretchOf(row: Row, n: number, enough: number): Promise<Stretch>;
   /** @returns the longest stretch since this was asked, in milliseconds of CPU */
   longestMs(): number;
   /** @returns what its thread has used, in milliseconds of CPU */
@@ -66,7 +63,6 @@ export async function startMeasuredEdge(script: string): Promise<MeasuredEdge> {
     url: edge.url,
     send,
     growthOf: (row, n) => measureGrowth(edge, send, row, n),
-    stretchOf: (row, n, enough) => measureStretch(edge, send, row, n, enough),
     longestMs: edge.longestMs,
     cpuMs: edge.cpuMs,
     stop: async () => {

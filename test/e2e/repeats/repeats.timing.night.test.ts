@@ -4,9 +4,6 @@ import { type Growth, MOST_TIMES } from './measure.ts';
 import type { Row } from './row.ts';
 import { ROWS } from './rows.ts';
 
-/** By day, of the edge and of the tests together. */
-const MOST_CPU_MS = 60_000;
-
 let edge: MeasuredEdge;
 const begunMs = ownCpuMs();
 
@@ -16,9 +13,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   const [there, here] = [edge.cpuMs(), ownCpuMs() - begunMs];
-  process.stdout.write(
-    `${Math.round(there)} ms of CPU of the edge, ${Math.round(here)} ms of the tests, of ${MOST_CPU_MS}\n`,
-  );
+  process.stdout.write(`${Math.round(there)} ms of CPU of the edge, ${Math.round(here)} ms of the tests\n`);
   await edge.stop();
 });
 
@@ -39,18 +34,10 @@ async function growthOfMost(row: Row, n: number): Promise<Growth & { n: number }
   }
 }
 
-test.each(ROWS)(
-  'eight times as many take no more than twenty times as long, and keep nobody waiting: $what, at $where',
-  async (row) => {
-    const { what, most = row.n * 64 } = row;
-    const { n, least, eightfold, times, stretch, mostStretch } = await growthOfMost(
-      row,
-      IS_NIGHT ? Math.floor(most / 8) : row.n,
-    );
-    const figures = `${times.toFixed(1)} ×: ${least.toFixed(1)} ms for ${n}, ${eightfold.toFixed(1)} ms for ${n * 8}`;
-    const longest = `${stretch.toFixed(0)} ms of ${mostStretch.toFixed(0)} in one stretch`;
-    process.stdout.write(`${figures}; ${longest}: ${what}\n`);
-    expect(times).toBeLessThanOrEqual(MOST_TIMES);
-    expect(stretch).toBeLessThanOrEqual(mostStretch);
-  },
-);
+test.each(ROWS)('eight times as many take no more than twenty times as long: $what, at $where', async (row) => {
+  const { what, most = row.n * 64 } = row;
+  const { n, least, eightfold, times, stretch } = await growthOfMost(row, IS_NIGHT ? Math.floor(most / 8) : row.n);
+  const figures = `${times.toFixed(1)} ×: ${least.toFixed(1)} ms for ${n}, ${eightfold.toFixed(1)} ms for ${n * 8}`;
+  process.stdout.write(`${figures}; ${stretch.toFixed(0)} ms in one stretch: ${what}\n`);
+  expect(times).toBeLessThanOrEqual(MOST_TIMES);
+});

@@ -44,8 +44,6 @@ export interface Row {
   n: number;
   /** The most that may be sent; absent where only the length of a body ends it. */
   most?: number;
-  /** The longest stretch that it may take besides parsing, in milliseconds of CPU, where the reason stands beside it. */
-  mostMs?: number;
   /** Does what is not measured. @param id a name that no other measurement has */
   prepare?: (send: Send, n: number, id: string) => Promise<string>;
   /** Makes a request, or several of them one after the other. @param made what `prepare` has given */

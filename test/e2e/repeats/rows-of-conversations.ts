@@ -106,8 +106,6 @@ export const CONVERSATION_ROWS: readonly Row[] = [
     what: 'tools of a conversation',
     where: ['POST /conversations'],
     n: 2_500,
-    // They are frozen in one transaction, with all that a conversation begins with: 9 MB of them.
-    mostMs: 90,
     asks: (n, id) => ({
       path: '/conversations',
       status: 201,
@@ -253,8 +251,6 @@ export const CONVERSATION_ROWS: readonly Row[] = [
     what: 'calls of tools, and their results',
     where: ['POST /messages'],
     n: 500,
-    // Nothing may come between planning a turn and storing it, and what goes up is parsed a second time.
-    mostMs: 90,
     asks: (n, id) => ({
       path: '/messages',
       body: {

@@ -3,7 +3,8 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { drain, pumpStream, readTee } from '../../../../src/edge/claude/carry/tee-reader.ts';
+import { drain, pumpStream, readTee, TEE_PIECE_BYTES } from '../../../../src/edge/claude/carry/tee-reader.ts';
+import { Pacer } from '../../../../src/edge/kit/async/in-steps.ts';
 import { rounds } from '../../../support/rounds.ts';
 import { tryAsyncCases } from '../../../support/runs.ts';
 
@@ -83,6 +84,20 @@ test('each piece says when the first of it may have come, and a silence is none 
   for (const { byte, since } of taken) expect(since).toBeLessThanOrEqual(cameAt[byte] ?? 0);
   const [before, behind] = taken.slice(-2);
   expect((behind?.since ?? 0) - (before?.at ?? 0)).toBeGreaterThanOrEqual(PAUSE_MS - 1);
+});
+
+test('others come first behind each piece of a long copy', async () => {
+  const before = vi.spyOn(Pacer.prototype, 'before');
+  const [stream, copy] = streamOf([new Uint8Array(5 * TEE_PIECE_BYTES)]).tee();
+  const { whole } = pumpStream(stream);
+  await whole;
+  let taken = 0;
+  await readTee(copy.getReader({ mode: 'byob' }), whole, 0, (piece) => {
+    taken += piece.length;
+    return false;
+  });
+  expect(taken).toBe(5 * TEE_PIECE_BYTES);
+  expect(before.mock.calls.length).toBeGreaterThanOrEqual(4);
 });
 
 test('who has enough reads no more, and the stream still comes to its end', async () => {

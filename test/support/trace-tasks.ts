@@ -1,9 +1,6 @@
 import type { Page } from 'playwright-core';
 import { expect } from 'vitest';
 
-/** A task that takes longer than this keeps a press of a key waiting, and a frame from being drawn. */
-export const LONGEST_TASK_MS = 50;
-const MOST_TRIES = 15;
 /** A trace with fewer tasks than this is not of what was done: each press of a key is some. */
 const LEAST_TASKS = 20;
 const OF_THE_TEST = /blink\.mojom\.DevTools/;
@@ -24,35 +21,11 @@ interface TraceEvent {
 }
 
 /**
- * Measures how long a page keeps its thread while something is done, in a trace of Chromium. Others use the machine's
- * caches too: it is done again while a task takes too long, and the best try counts.
+ * Prints how long a page keeps its thread while something is done, in a trace of Chromium.
  *
  * @param page of a browser that nobody else uses: a trace is of all that its browser does
- * @param enough in milliseconds: a try that takes no longer is the last one
- * @returns the longest task of the page's main thread, in milliseconds of the thread's own time
  */
-export async function longestTask(
-  page: Page,
-  name: string,
-  act: () => Promise<void>,
-  enough: number = LONGEST_TASK_MS,
-): Promise<number> {
-  return await leastOf(enough, async () => Math.max(...(await tasksOf(page, name, act))));
-}
-
-/** Measures as `longestTask` does. @returns all that the page's main thread did, in milliseconds of its own time */
-export async function threadTime(page: Page, name: string, act: () => Promise<void>, enough: number): Promise<number> {
-  return await leastOf(enough, async () => (await tasksOf(page, name, act)).reduce((sum, ms) => sum + ms, 0));
-}
-
-async function leastOf(enough: number, measure: () => Promise<number>): Promise<number> {
-  let least = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < MOST_TRIES && least > enough; i += 1) least = Math.min(least, await measure());
-  return least;
-}
-
-/** @returns the milliseconds of each task of the page's main thread */
-async function tasksOf(page: Page, name: string, act: () => Promise<void>): Promise<number[]> {
+export async function traceTasks(page: Page, name: string, act: () => Promise<void>): Promise<void> {
   const browser = page.context().browser();
   if (!browser) throw new Error('A page without a browser cannot be traced.');
   await browser.startTracing(page, { categories: CATEGORIES });
@@ -73,9 +46,9 @@ async function tasksOf(page: Page, name: string, act: () => Promise<void>): Prom
   // Others use this machine: `dur` counts the time in which the thread waited for its turn as well.
   const longest = tasks.reduce((most, { tdur = 0 }) => Math.max(most, tdur), 0) / 1_000;
   const wall = tasks.reduce((most, { dur = 0 }) => Math.max(most, dur), 0) / 1_000;
+  const all = tasks.reduce((sum, { tdur = 0 }) => sum + tdur, 0) / 1_000;
   process.stdout.write(
-    `${name}: ${tasks.length} tasks, the longest ${longest.toFixed(1)} ms (${wall.toFixed(1)} ms by the clock)\n`,
+    `${name}: ${tasks.length} tasks, ${all.toFixed(0)} ms, the longest ${longest.toFixed(1)} ms (${wall.toFixed(1)} ms by the clock)\n`,
   );
   expect(longest).toBeGreaterThan(0);
-  return tasks.map(({ tdur = 0 }) => tdur / 1_000);
 }

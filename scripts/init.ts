@@ -58,7 +58,7 @@ for (const name of ['package.json', 'README.md', 'wrangler.toml']) {
   await change(name, (text) => text.replaceAll(NAME, called).replaceAll(TARBALL, tarball));
 }
 console.log(`${given} has an edge with ${rooms.length === 0 ? 'the core alone' : rooms.map(({ name }) => name).join(', ')}.
-Next, with Node 22 or newer:
+Next, with Node 22.12 or newer:
   cd ${given} && npm install
   npm start                      it answers on http://localhost:8787
   npm test

@@ -151,44 +151,6 @@ export async function startEdgeWithPage(vars: Record<string, string>, script = i
   return await startRuntime(script, settings, { withAssets: true });
 }
 
-/** A built Worker, and where its wrangler.toml is: absent for the product's own. */
-export interface BuiltWorker {
-  code: string;
-  folder?: string;
-}
-
-/**
- * Starts the built Worker of one version, and one of another version that has the objects of the first: what both are while
- * a deployment is under way. The second one gets the queue's messages.
- *
- * @returns the addresses of both, and what ends them
- */
-export async function startBeside(
-  objects: BuiltWorker,
-  other: BuiltWorker,
-  vars: Record<string, string>,
-): Promise<{ own: { url: string }; beside: { url: string }; stop(): Promise<void> }> {
-  const optionsOf = (name: string, { code: script, folder }: BuiltWorker): V4WorkerOptions => {
-    const { config, configured } = configuredIn(folder);
-    const bindings = { ...config.vars, ...vars };
-    const unsafeDirectSockets = [{ host: '127.0.0.1', port: 0 }];
-    return { ...configured, name, modules: true, script, bindings, unsafeDirectSockets };
-  };
-  const own = optionsOf('sluice', objects);
-  const beside = optionsOf('beside', other);
-  delete own.queueConsumers;
-  delete beside.additionalUnboundDurableObjects;
-  for (const [binding, object] of Object.entries(beside.durableObjects ?? {})) {
-    const { className } = object as { className: string };
-    beside.durableObjects = { ...beside.durableObjects, [binding]: { className, scriptName: 'sluice' } };
-  }
-  const miniflare = new Miniflare(
-    convertV4MiniflareOptions({ workers: [own, beside], cf: false, handleStructuredLogs: () => {} }),
-  );
-  const urlOf = async (name: string) => ({ url: (await miniflare.unsafeGetDirectURL(name)).origin });
-  return { own: await urlOf('sluice'), beside: await urlOf('beside'), stop: () => miniflare.dispose() };
-}
-
 function configuredIn(folder = root) {
   const config = unstable_readConfig({ config: join(folder, 'wrangler.toml') });
   const { modulesRules: _, assets, ...configured } = unstable_getMiniflareWorkerOptions(config).workerOptions;

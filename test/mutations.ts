@@ -252,11 +252,6 @@ export const MISTAKES: readonly Mistake[] = [
       ['mayHaveRun ||= !isOverloaded(thrown)', 'mayHaveRun = !isOverloaded(thrown)'],
     ],
   }),
-  ...planted('src/edge/kit/objects/stored-format.ts', 'test/edge/kit/objects/stored-format.test.ts', {
-    'durable: what a later release has written is guessed': [
-      ["if (typeof version === 'number' && version <= reads)", "if (typeof version === 'number')"],
-    ],
-  }),
   ...planted('src/edge/rooms/files/files.route.ts', 'test/edge/rooms/files/files.route.test.ts', {
     'files: a file that is gone stays in the account': [
       ['if (isDeleted || response.status === 404) await', 'if (isDeleted) await'],

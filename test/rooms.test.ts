@@ -172,7 +172,7 @@ beforeAll(async () => {
   };
   miniflare = new Miniflare(
     convertV4MiniflareOptions({
-      workers: [...WORKERS.map((one) => worker(one)), worker({ ...WITH_ALL, name: UNBOUND }, 'CLASSIFICATION')],
+      workers: [...WORKERS.map((one) => worker(one)), worker({ ...WITH_ALL, name: UNBOUND }, 'BATCH')],
       handleStructuredLogs: ({ message }) => logged.push(message),
       cf: false,
     }),
@@ -323,11 +323,9 @@ test('wrangler.toml binds what the core and all rooms need, in each environment'
 
 test('a binding that a room needs and that is missing is said at the start, and by the health', async () => {
   const { text } = await ask(UNBOUND, 'GET', '/health');
-  const words = expect.stringContaining(
-    'CLASSIFICATION is missing for classify-batches: export the class ClassificationJob',
-  );
+  const words = expect.stringContaining('BATCH is missing for batches: export the class Batch');
   expect(JSON.parse(text)).toMatchObject({ warnings: [words] });
   await ask(UNBOUND, 'GET', '/health');
-  expect(logged.filter((line) => line.includes('CLASSIFICATION'))).toHaveLength(1);
+  expect(logged.filter((line) => line.includes('BATCH'))).toHaveLength(1);
   expect(logged.filter((line) => /is missing/.test(line))).toEqual([words]);
 });

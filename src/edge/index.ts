@@ -12,8 +12,6 @@ const tools = typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR ? demo
 export default { fetch: createApp({ rooms: ROOMS, ...(tools ? { tools } : {}) }).fetch, queue: consumeQueue };
 export { Account } from './money/account/account.ts';
 export { Batch } from './rooms/batches/batch.ts';
-export { BatchClaims } from './rooms/batches/claims.ts';
-export { ClassificationJob } from './rooms/classify-batches/classification-job.ts';
 export { Pool } from './rooms/pools/pool.ts';
 export { Inbox } from './rooms/webhooks/inbox/inbox.ts';
 export { Conversation } from './talk/conversations/conversation.ts';

@@ -187,7 +187,7 @@ test('a Worker’s own fetch, prices and auth hold for its objects too, outside 
     'own/src/index.ts',
     `import { allRooms, createApp } from 'sluice';
     import { createSimulator } from 'sluice/simulator';
-    export { Account, Batch, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
+    export { Account, Batch, Conversation, Inbox, Pool } from 'sluice';
     export default createApp({
       rooms: allRooms,
       fetch: createSimulator(),

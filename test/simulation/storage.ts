@@ -143,9 +143,7 @@ export class Storage {
       this.#db.close();
       return false;
     }
-    for (const table of this.#tables()) {
-      this.exec(`delete from "${table}"${table === 'meta' ? " where key != 'schema_version'" : ''}`, []);
-    }
+    for (const table of this.#tables()) this.exec(`delete from "${table}"`, []);
     this.alarm = null;
     this.commit();
     return true;

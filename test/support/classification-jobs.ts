@@ -10,7 +10,6 @@ import { accountStub, batchStub } from '../../src/edge/kit/objects/stubs.ts';
 import type { ClassificationReport } from '../../src/edge/named/classify/classifications-answers.schema.ts';
 import type { ClassifyResult, ClassifyUsage } from '../../src/edge/named/classify/classify-answers.schema.ts';
 import { Batch } from '../../src/edge/rooms/batches/batch.ts';
-import { ClassificationJob } from '../../src/edge/rooms/classify-batches/classification-job.ts';
 import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 
@@ -115,14 +114,12 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
       return new Response(bodyOf([text.slice(0, text.length * 0.7)], 'cut'));
     },
   };
-  const spies = [Batch, ClassificationJob].flatMap(({ prototype }) => {
-    const inside = prototype as unknown as { now(): number; settings(): unknown; upstream(): Upstream };
-    return [
-      vi.spyOn(inside, 'now').mockImplementation(() => Date.now() + passed),
-      vi.spyOn(inside, 'settings').mockReturnValue(settingsOf({ ...bindings, ...settings })),
-      vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
-    ];
-  });
+  const inside = Batch.prototype as unknown as { now(): number; settings(): unknown; upstream(): Upstream };
+  const spies = [
+    vi.spyOn(inside, 'now').mockImplementation(() => Date.now() + passed),
+    vi.spyOn(inside, 'settings').mockReturnValue(settingsOf({ ...bindings, ...settings })),
+    vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
+  ];
   onTestFinished(() => {
     for (const spy of spies) spy.mockRestore();
   });

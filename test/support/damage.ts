@@ -1,8 +1,8 @@
 /** Stored rows that are taken from one conversation, damaged, and put into another. */
 import { runInDurableObject } from 'cloudflare:test';
-import { migrate } from '../../src/edge/kit/objects/migrations.ts';
+import { makeTables } from '../../src/edge/kit/objects/schema.ts';
 import { withoutSum, withSum } from '../../src/edge/talk/storage/damaged-row.ts';
-import { CONVERSATION_MIGRATIONS } from '../../src/edge/talk/storage/tables.ts';
+import { CONVERSATION_TABLES } from '../../src/edge/talk/storage/tables.ts';
 import { stubOf } from './conversations.ts';
 
 type Row = Record<string, SqlStorageValue>;
@@ -43,8 +43,7 @@ export async function storedRows(id: string): Promise<Rows> {
 /** Makes a conversation of rows, with an alarm that is due soon. @param damage changes what is stored */
 export async function placeRows(id: string, rows: Rows, damage: (sql: SqlStorage) => void): Promise<void> {
   await runInDurableObject(stubOf(id), async (_, { storage }) => {
-    migrate(storage, CONVERSATION_MIGRATIONS);
-    storage.sql.exec('delete from meta');
+    makeTables(storage, CONVERSATION_TABLES);
     for (const [table, all] of Object.entries(rows)) {
       for (const row of all) {
         const names = Object.keys(row);

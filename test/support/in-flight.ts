@@ -2,7 +2,7 @@
 import { createExecutionContext, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished } from 'vitest';
-import { Account, Batch, ClassificationJob, Conversation, Inbox, Pool } from '../../src/edge/index.ts';
+import { Account, Batch, Conversation, Inbox, Pool } from '../../src/edge/index.ts';
 import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
 import { aheadMs, machineTime } from './calendar.ts';
 
@@ -90,7 +90,7 @@ export async function watchObjects(): Promise<void> {
     note(Promise.resolve(work), { what: 'what an object does behind an answer', object: this });
     waitUntil.call(this, work);
   };
-  for (const { name, prototype } of [Account, Batch, ClassificationJob, Conversation, Inbox, Pool]) {
+  for (const { name, prototype } of [Account, Batch, Conversation, Inbox, Pool]) {
     const { alarm } = prototype;
     prototype.alarm = function (this: typeof prototype & { ctx: DurableObjectState }) {
       const done = alarm.call(this);

@@ -60,7 +60,7 @@ export function countedBindings(): { bindings: Record<string, unknown>; calls: (
         return member.bind(target) as unknown;
       },
     });
-  const names = ['ACCOUNT', 'CONVERSATION', 'POOL', 'INBOX', 'BATCH', 'CLASSIFICATION'];
+  const names = ['ACCOUNT', 'CONVERSATION', 'POOL', 'INBOX', 'BATCH'];
   const all = env as unknown as Record<string, unknown>;
   return { bindings: Object.fromEntries(names.map((name) => [name, counted(all[name])])), calls: () => calls };
 }

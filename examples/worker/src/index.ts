@@ -25,7 +25,7 @@ import {
   webhooksRoom,
 } from 'sluice';
 
-export { Account, Batch, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
+export { Account, Batch, Conversation, Inbox, Pool } from 'sluice';
 
 const edge = createApp({
   rooms: [

@@ -88,9 +88,6 @@ export class Batch extends RealBatch {
   }
 }
 
-export { BatchClaims } from '../../../src/edge/rooms/batches/claims.ts';
-export { ClassificationJob } from '../../../src/edge/rooms/classify-batches/classification-job.ts';
-
 export class Pool extends RealPool {
   constructor(ctx: DurableObjectState, env: Bindings) {
     countRows(ctx.storage);
@@ -183,7 +180,6 @@ function countEnv(env: Bindings): Bindings {
     INBOX: countNamespace(env.INBOX, true),
     POOL: countNamespace(env.POOL, true),
     BATCH: countNamespace(env.BATCH),
-    CLASSIFICATION: countNamespace(env.CLASSIFICATION),
   };
   counting.set(env, made);
   return made;

@@ -51,11 +51,6 @@ export const SPENT_UP = `sum(requests) as requests, ${inAll(USED_COLUMNS)}`;
 /** The part of an upsert, in SQL, that adds a row of sums to the existing one. */
 export const ADD_SUMS = SUM_COLUMNS.map((column) => `${column} = ${column} + excluded.${column}`).join(', ');
 
-/** @returns SQL that adds a column to a table of sums that does not have it. */
-export function addedSum(table: string, column: string): string {
-  return `alter table ${table} add column ${column} integer not null default 0`;
-}
-
 /** Where a request may have several values: the value of the sum of all requests with any. */
 export const ANY_VALUE = '';
 

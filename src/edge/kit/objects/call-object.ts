@@ -12,7 +12,6 @@ export type Remote<T> = {
 const TITLES_OF_OBJECTS = {
   account: 'The account',
   batch: 'The batch',
-  classification: 'The classification',
   conversation: 'The conversation',
   inbox: 'The inbox of this source',
   pool: 'A budget that this account shares',

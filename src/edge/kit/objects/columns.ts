@@ -1,17 +1,15 @@
 /** Turns members of objects into columns of rows, and back: `beganAt` is the column `began_at`. */
 
 import { getOrMake } from '../cache/get-or-make.ts';
-import { type FormatName, writeFormat } from './stored-format.ts';
 
 /** A row as SQLite gives it. */
 export type RawRow = Record<string, SqlStorageValue>;
 
-/** @returns the columns of an object's members. A member that is an object is stored in the format of its name. */
+/** @returns the columns of an object's members. A member that is an object is stored as JSON. */
 export function columnsOf(members: object): RawRow {
   const columns: RawRow = {};
   for (const [member, value] of Object.entries(members)) {
-    const isFormat = value !== null && typeof value === 'object';
-    const stored = isFormat ? writeFormat(member as FormatName, value) : value;
+    const stored = value !== null && typeof value === 'object' ? JSON.stringify(value) : value;
     columns[columnName(member)] = typeof stored === 'boolean' ? Number(stored) : stored;
   }
   return columns;

@@ -7,13 +7,10 @@ import { logFailure } from '../http/log.ts';
 import type { Bindings } from './bindings.ts';
 import type { ObjectName, Remote } from './call-object.ts';
 import type { Surroundings } from './edge-object.ts';
-import { type Migration, migrate, readMeta } from './migrations.ts';
-import { type FormatName, readFormat, writeFormat } from './stored-format.ts';
+import { makeOnWrite } from './schema.ts';
 import { Tables } from './tables.ts';
 
-/** Makes the table. Every object that has a record makes it in its first migration. */
-export const RECORD_TABLE =
-  'create table record (one integer primary key check (one = 1), journal text not null) strict;';
+const RECORD_TABLE = 'create table record (one integer primary key check (one = 1), journal text not null) strict;';
 
 /** What each journal says: whose object this is. */
 export interface ObjectJournal {
@@ -24,13 +21,6 @@ export interface ObjectJournal {
 /** A change of a journal. Undefined members are removed from it. */
 type ChangeOf<Journal> = { [Name in keyof Journal]?: Journal[Name] | undefined };
 
-/** What the object is called, in which format its journal is stored, and how its tables are made. */
-export interface RecordKind {
-  name: ObjectName;
-  format: FormatName;
-  migrations: readonly Migration[];
-}
-
 /**
  * Keeps the journal. After each wait, it must be read again: another call may have changed it meanwhile, or the object may be
  * forgotten.
@@ -38,18 +28,16 @@ export interface RecordKind {
 export class ObjectRecord<Journal extends ObjectJournal> {
   protected readonly around: Surroundings;
   readonly #storage: DurableObjectStorage;
-  readonly #kind: RecordKind;
+  readonly #name: ObjectName;
   #journal: Journal | undefined;
 
-  constructor(storage: DurableObjectStorage, around: Surroundings, kind: RecordKind) {
+  /** @param name what the object is called in logs */
+  constructor(storage: DurableObjectStorage, around: Surroundings, name: ObjectName) {
     this.#storage = storage;
     this.around = around;
-    this.#kind = kind;
-    const meta = readMeta(storage.sql);
-    if (meta.size === 0) return;
-    migrate(storage, kind.migrations, meta);
-    const [row] = new Tables(storage).read<{ journal: string }>('select journal from record');
-    if (row) this.#journal = readFormat<Journal>(kind.format, row.journal);
+    this.#name = name;
+    const [row] = this.#tables().read<{ journal: string }>('select journal from record');
+    if (row) this.#journal = JSON.parse(row.journal) as Journal;
   }
 
   /** The journal as it is now; undefined before it is begun, and after it is forgotten. */
@@ -71,8 +59,7 @@ export class ObjectRecord<Journal extends ObjectJournal> {
 
   /** Stores the first form of the journal. */
   begin(journal: Journal): void {
-    migrate(this.#storage, this.#kind.migrations);
-    this.#save(journal);
+    this.#save(journal, this.#tables());
   }
 
   /** Changes the journal and stores it. Does nothing if the object was forgotten meanwhile. */
@@ -97,14 +84,17 @@ export class ObjectRecord<Journal extends ObjectJournal> {
       await work();
       return true;
     } catch (thrown) {
-      logFailure({ [this.#kind.name]: this.#journal?.id ?? '' }, thrown);
+      logFailure({ [this.#name]: this.#journal?.id ?? '' }, thrown);
       return false;
     }
   }
 
-  #save(journal: Journal): void {
-    const row = { one: 1, journal: writeFormat(this.#kind.format, journal) };
-    new Tables(this.#storage).insert('record', row, 'insert or replace');
+  #tables(): Tables {
+    return new Tables(this.#storage, makeOnWrite(this.#storage, RECORD_TABLE));
+  }
+
+  #save(journal: Journal, tables = new Tables(this.#storage)): void {
+    tables.insert('record', { one: 1, journal: JSON.stringify(journal) }, 'insert or replace');
     this.#journal = journal;
   }
 }

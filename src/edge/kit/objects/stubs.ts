@@ -41,8 +41,6 @@ export const conversationStub = ownedStub(({ CONVERSATION }: Pick<Bindings, 'CON
 
 export const batchStub = ownedStub(({ BATCH }: Pick<Bindings, 'BATCH'>) => BATCH);
 
-export const classificationStub = ownedStub(({ CLASSIFICATION }: Pick<Bindings, 'CLASSIFICATION'>) => CLASSIFICATION);
-
 /** @returns a function that makes stubs. Both names are part of an object's id: nobody reaches another account's. */
 function ownedStub<Env, T extends Rpc.DurableObjectBranded>(everywhere: (env: Env) => DurableObjectNamespace<T>) {
   return (env: Env, settings: Jurisdiction, { account, id }: Pick<ObjectPlace<string>, 'account' | 'id'>) =>

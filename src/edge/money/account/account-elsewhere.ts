@@ -169,12 +169,6 @@ export abstract class AccountElsewhere extends EdgeObject {
     else this.state.elsewhere.batches.forget(id);
   }
 
-  noteClassification(id: string, isThere: boolean): void {
-    const { 'classify-batches': classifications } = this.state.elsewhere;
-    if (isThere) classifications.add(id, this.state.advance());
-    else classifications.forget(id);
-  }
-
   /** @returns a page of the account's batches, newest first. */
   batches(page: PageOf): Page<BatchReport> {
     return answerByRoom('batches', this.state, page);

@@ -48,7 +48,7 @@ export class AccountState {
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
   /** What objects of rooms keep for the account, by their room: it is erased with it. */
-  readonly elsewhere: { batches: ListedRows; 'classify-batches': ListedRows; webhooks: InboxList };
+  readonly elsewhere: { batches: ListedRows; webhooks: InboxList };
   /** Its files, and the containers and threads of its answers. */
   readonly belongings: BelongingList;
   readonly versions: Versions;
@@ -102,7 +102,6 @@ export class AccountState {
     this.conversations = new ConversationList(ledger);
     this.elsewhere = {
       batches: new ListedRows(ledger, 'batches'),
-      'classify-batches': new ListedRows(ledger, 'classifications'),
       webhooks: new InboxList(ledger),
     };
     this.belongings = new BelongingList(ledger);

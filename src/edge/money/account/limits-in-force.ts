@@ -1,5 +1,4 @@
 import { Rows } from '../../kit/objects/rows.ts';
-import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { type Rules, rulesOf } from '../budget/rules.ts';
@@ -14,7 +13,7 @@ export class LimitsInForce extends Rows {
 
   constructor(tables: Tables) {
     super(tables);
-    this.#own = readFormat<Limits | null>('limits', tables.meta('limits') ?? 'null');
+    this.#own = JSON.parse(tables.meta('limits') ?? 'null') as Limits | null;
     this.#defaults = tables.meta('defaults') ?? '{}';
     this.#apply();
   }
@@ -36,7 +35,7 @@ export class LimitsInForce extends Rows {
 
   /** Replaces the account's own limits; null means the deployment's limits. */
   setOwn(limits: Limits | null): void {
-    this.tables.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
+    this.tables.setMeta('limits', limits === null ? undefined : JSON.stringify(limits));
     this.#own = limits;
     this.#apply();
   }

@@ -7,7 +7,6 @@ import type { KeyNews } from '../../claude/upstreams/key-health.ts';
 import { cancelStopsAt, pricesAt } from '../../claude/upstreams/prices.ts';
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
@@ -76,7 +75,7 @@ export function grantOf(
 
 /** @returns the grant of a request that is not admitted yet, as its account keeps it */
 export function keptText(worstCase: WorstCase, terms: Terms, settings: Settings, startedAt: number): string {
-  return writeFormat('grant', { ...grantOf(worstCase, terms, UNKNOWN_GRANT, settings), startedAt });
+  return JSON.stringify({ ...grantOf(worstCase, terms, UNKNOWN_GRANT, settings), startedAt });
 }
 
 /** Makes the meter of a request whose grant only its account may have. The cost is known once the account has been asked. */
@@ -95,7 +94,7 @@ async function keptGrantOf(request: MeteredRequest): Promise<StoredGrant> {
   const kept = await callAccount(request, (account) => account.kept(request.requestId));
   if (!kept) return UNKNOWN_GRANT;
   const { hold, maxTokens } = kept;
-  const grant = readFormat<StoredGrant>('grant', kept.keep);
+  const grant = JSON.parse(kept.keep) as StoredGrant;
   return { ...grant, hold, ...(grant.mostOutput !== undefined && { mostOutput: maxTokens }) };
 }
 

@@ -55,7 +55,6 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   settleBatchJson(settlement: string): void;
   noteBatch(id: string, report: BatchReport | null): void;
   batches(page: PageOf): Page<BatchReport>;
-  noteClassification(id: string, isThere: boolean): void;
   belongings(ids: readonly string[]): Belonging[];
   noteMade(made: readonly Belonging[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;

@@ -8,8 +8,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { addSums, type UsageSums } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { migrate, migratedMeta } from '../../kit/objects/migrations.ts';
-import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import { makeTables, readMeta } from '../../kit/objects/schema.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
 import { columnsAbout } from '../contracts/about.ts';
@@ -17,7 +16,7 @@ import type { KeptHold } from '../contracts/admission.ts';
 import type { Opening } from '../contracts/settlement.ts';
 import { type Fold, hourOf, hourWith, type Memory, NO_FOLD, recallMemory, type Starts } from './recall.ts';
 import { Rollups } from './rollups.ts';
-import { type Closing, LEDGER_MIGRATIONS } from './tables.ts';
+import { type Closing, LEDGER_TABLES } from './tables.ts';
 
 /** The part of a row that settling needs. */
 interface FoundRow extends Record<string, SqlStorageValue> {
@@ -47,16 +46,16 @@ export class Ledger extends Tables {
 
   /** @param onMade called once the tables are made, before the first row is written */
   constructor(storage: DurableObjectStorage, onMade: () => void = () => {}) {
-    const meta = migratedMeta(storage, LEDGER_MIGRATIONS);
+    const meta = readMeta(storage.sql);
     const make = () => {
-      migrate(storage, LEDGER_MIGRATIONS, meta);
+      makeTables(storage, LEDGER_TABLES);
       onMade();
     };
-    super(storage, meta.size === 0 ? make : undefined);
+    super(storage, meta ? undefined : make);
     // One read serves all parts that wake.
-    this.#metaAtWake = meta;
+    this.#metaAtWake = meta ?? new Map();
     const stored = this.meta('fold');
-    this.#fold = stored ? readFormat<Fold>('fold', stored) : NO_FOLD;
+    this.#fold = stored ? (JSON.parse(stored) as Fold) : NO_FOLD;
     this.rollups = new Rollups(this, this.#fold.seq);
   }
 
@@ -280,7 +279,7 @@ export class Ledger extends Tables {
 
   #setFold(fold: Omit<Fold, 'seq'>): void {
     this.#fold = { ...fold, seq: this.rollups.seq };
-    this.setMeta('fold', writeFormat('fold', this.#fold));
+    this.setMeta('fold', JSON.stringify(this.#fold));
   }
 }
 

@@ -1,7 +1,6 @@
 /** The tables of an account, and the forms of their rows. */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { addedSum, COURSE_COLUMNS, FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
-import type { Migration } from '../../kit/objects/migrations.ts';
+import { FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
 import { VERSIONS_SQL } from '../../named/versions/version-tables.ts';
 import type { Tokens } from '../contracts/settlement.ts';
 
@@ -56,12 +55,8 @@ export const ERASED_MODEL = '(erased)';
 /** Replaces a model's name in a sum that comes from a backup. */
 export const IMPORTED_MODEL = '(imported)';
 
-/** The columns of a table of sums. The release before does not know all of them. */
+/** The columns of a table of sums. */
 const SUMS = SUM_COLUMNS.map((column) => `${column} integer not null default 0`).join(', ');
-const TABLES_OF_SUMS = ['rollups', 'group_rollups', 'dimensions', 'group_dimensions'];
-
-/** What only a stream has: milliseconds to its first event; and from that to its end, if it came to it. */
-const TIMES = ['first_event_ms integer', 'after_first_ms integer'];
 
 /** How a request went, made from its row whenever that is read, so that the row can be summed up as rows of sums are. */
 const COURSE = Object.entries({
@@ -71,149 +66,139 @@ const COURSE = Object.entries({
   streamed_tokens: 'iif(after_first_ms is null, 0, output_tokens)',
   streamed_ms: 'coalesce(after_first_ms, 0)',
   ...Object.fromEntries(FIRST_EVENT_BOUNDS_MS.map((ms) => [`within_${ms}`, `iif(first_event_ms <= ${ms}, 1, 0)`])),
-}).map(([name, made]) => `${name} integer as (${made}) virtual`);
+})
+  .map(([name, made]) => `${name} integer as (${made}) virtual`)
+  .join(', ');
 
 /**
  * `group_rollups` and `group_dimensions` have what groups pay for, which is also in the sums of all. A change of `rollups` or
  * `dimensions` has a number, `seq`. A row of `refusals` has the refused requests of one second, as JSON.
  */
-export const LEDGER_MIGRATIONS: readonly Migration[] = [
-  {
-    version: 1,
-    sql: `
-      create table ledger (
-        id text primary key,
-        at integer not null,
-        route text not null,
-        model text not null,
-        unpriced integer not null,
-        conversation text,
-        prefix text,
-        agent text,
-        token text,
-        user text,
-        tags text,
-        pool_group text,
-        status text not null,
-        stage text,
-        max_tokens integer,
-        hold integer not null,
-        held_input integer not null,
-        held_output integer not null,
-        deadline integer not null,
-        cost integer not null default 0,
-        input_tokens integer not null default 0,
-        output_tokens integer not null default 0,
-        cache_read_tokens integer not null default 0,
-        cache_write_5m_tokens integer not null default 0,
-        cache_write_1h_tokens integer not null default 0,
-        thinking_tokens integer not null default 0,
-        web_searches integer not null default 0,
-        estimated integer not null default 0,
-        over_hold integer not null default 0,
-        late integer not null default 0,
-        answered_by text,
-        stop_reason text,
-        error_type text,
-        upstream text,
-        upstream_request_id text,
-        tools text,
-        batch text,
-        outcomes text,
-        ttft_ms real,
-        ms real,
-        settled_at integer,
-        requests_full_at real not null,
-        input_full_at real not null,
-        output_full_at real not null,
-        ${[...TIMES, ...COURSE].join(', ')}
-      ) strict, without rowid;
-      create table rollups (
-        day integer not null,
-        model text not null,
-        seq integer not null,
-        ${SUMS},
-        primary key (day, model)
-      ) strict, without rowid;
-      create table group_rollups (
-        pool_group text not null,
-        day integer not null,
-        model text not null,
-        ${SUMS},
-        primary key (pool_group, day, model)
-      ) strict, without rowid;
-      create table dimensions (
-        day integer not null,
-        dimension text not null,
-        value text not null,
-        seq integer not null,
-        ${SUMS},
-        primary key (day, dimension, value)
-      ) strict, without rowid;
-      create table group_dimensions (
-        day integer not null,
-        dimension text not null,
-        value text not null,
-        pool_group text not null,
-        ${SUMS},
-        primary key (day, dimension, value, pool_group)
-      ) strict, without rowid;
-      create table refusals (at integer primary key, refused text not null) strict;
-      create table tokens (
-        jti text primary key,
-        label text,
-        scopes text,
-        minted_at integer,
-        first_seen_at integer,
-        expires_at integer,
-        revoked_at integer,
-        limits text,
-        spent integer not null default 0
-      ) strict, without rowid;
-      create table credits (
-        id text primary key,
-        key text,
-        amount integer not null,
-        spent integer not null,
-        note text,
-        created_at integer not null,
-        expires_at integer
-      ) strict, without rowid;
-      create table conversations (
-        id text primary key,
-        version integer not null,
-        created_at integer not null,
-        updated_at integer not null,
-        title text,
-        turns integer not null,
-        messages integer not null,
-        cost integer not null,
-        bytes integer not null default 0,
-        parent text,
-        tool_use_id text,
-        paused text
-      ) strict, without rowid;
-      create index conversations_by_parent on conversations (parent, created_at, id) where parent is not null;
-      create table batches (
-        id text primary key,
-        created_at integer not null,
-        key text,
-        digest text not null,
-        report text
-      ) strict, without rowid;
-      create table classifications (id text primary key, created_at integer not null) strict, without rowid;
-      ${VERSIONS_SQL}
-      ${BELONGINGS_SQL}`,
-  },
-  { version: 2, sql: 'alter table ledger add column keep text' },
-  {
-    version: 3,
-    isInFirst: true,
-    sql: [
-      ...[...TIMES, ...COURSE].map((column) => `alter table ledger add column ${column}`),
-      ...TABLES_OF_SUMS.flatMap((table) => COURSE_COLUMNS.map((column) => addedSum(table, column))),
-    ].join(';'),
-  },
-  { version: 4, sql: 'alter table ledger add column chosen_by text' },
-  { version: 5, sql: 'alter table ledger add column about text' },
-];
+export const LEDGER_TABLES = `
+  create table ledger (
+    id text primary key,
+    at integer not null,
+    route text not null,
+    model text not null,
+    unpriced integer not null,
+    conversation text,
+    prefix text,
+    agent text,
+    token text,
+    user text,
+    tags text,
+    pool_group text,
+    status text not null,
+    stage text,
+    max_tokens integer,
+    hold integer not null,
+    held_input integer not null,
+    held_output integer not null,
+    deadline integer not null,
+    cost integer not null default 0,
+    input_tokens integer not null default 0,
+    output_tokens integer not null default 0,
+    cache_read_tokens integer not null default 0,
+    cache_write_5m_tokens integer not null default 0,
+    cache_write_1h_tokens integer not null default 0,
+    thinking_tokens integer not null default 0,
+    web_searches integer not null default 0,
+    estimated integer not null default 0,
+    over_hold integer not null default 0,
+    late integer not null default 0,
+    answered_by text,
+    stop_reason text,
+    error_type text,
+    upstream text,
+    upstream_request_id text,
+    tools text,
+    batch text,
+    outcomes text,
+    keep text,
+    chosen_by text,
+    about text,
+    ttft_ms real,
+    ms real,
+    first_event_ms integer,
+    after_first_ms integer,
+    settled_at integer,
+    requests_full_at real not null,
+    input_full_at real not null,
+    output_full_at real not null,
+    ${COURSE}
+  ) strict, without rowid;
+  create table rollups (
+    day integer not null,
+    model text not null,
+    seq integer not null,
+    ${SUMS},
+    primary key (day, model)
+  ) strict, without rowid;
+  create table group_rollups (
+    pool_group text not null,
+    day integer not null,
+    model text not null,
+    ${SUMS},
+    primary key (pool_group, day, model)
+  ) strict, without rowid;
+  create table dimensions (
+    day integer not null,
+    dimension text not null,
+    value text not null,
+    seq integer not null,
+    ${SUMS},
+    primary key (day, dimension, value)
+  ) strict, without rowid;
+  create table group_dimensions (
+    day integer not null,
+    dimension text not null,
+    value text not null,
+    pool_group text not null,
+    ${SUMS},
+    primary key (day, dimension, value, pool_group)
+  ) strict, without rowid;
+  create table refusals (at integer primary key, refused text not null) strict;
+  create table tokens (
+    jti text primary key,
+    label text,
+    scopes text,
+    minted_at integer,
+    first_seen_at integer,
+    expires_at integer,
+    revoked_at integer,
+    limits text,
+    spent integer not null default 0
+  ) strict, without rowid;
+  create table credits (
+    id text primary key,
+    key text,
+    amount integer not null,
+    spent integer not null,
+    note text,
+    created_at integer not null,
+    expires_at integer
+  ) strict, without rowid;
+  create table conversations (
+    id text primary key,
+    version integer not null,
+    created_at integer not null,
+    updated_at integer not null,
+    title text,
+    turns integer not null,
+    messages integer not null,
+    cost integer not null,
+    bytes integer not null default 0,
+    parent text,
+    tool_use_id text,
+    paused text
+  ) strict, without rowid;
+  create index conversations_by_parent on conversations (parent, created_at, id) where parent is not null;
+  create table batches (
+    id text primary key,
+    created_at integer not null,
+    key text,
+    digest text not null,
+    report text
+  ) strict, without rowid;
+  ${VERSIONS_SQL}
+  ${BELONGINGS_SQL}`;

@@ -19,11 +19,6 @@ export class ListedRows extends Rows implements Listed {
     this.table = table;
   }
 
-  /** Lists something before anything is stored in it. */
-  add(id: string, now: number): void {
-    this.tables.insert(this.table, { id, created_at: now }, 'insert or ignore');
-  }
-
   until(time: number, limit: number): string[] {
     const query = `select id from ${this.table} where created_at <= ? limit ?`;
     return this.tables.read<{ id: string }>(query, time, limit).map(({ id }) => id);

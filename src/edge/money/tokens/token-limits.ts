@@ -1,7 +1,6 @@
 /** Keeps the limits of single tokens (credentials), and what they have spent. */
 
 import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
-import { readFormat, withoutFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import type { QuotaReport, TokenRow } from '../account/usage-answers.schema.ts';
 import type { TokenLimits } from '../budget/limits.schema.ts';
 import { type Purse, usedShare } from '../budget/purses.ts';
@@ -64,7 +63,7 @@ export class TokensWithLimits {
 
   /** @returns the limits of a token in the form of its row; null if it has none. */
   static textOf(limits: TokenLimits | undefined): string | null {
-    return limits === undefined ? null : writeFormat('limits', limits);
+    return limits === undefined ? null : JSON.stringify(limits);
   }
 
   /** Notes that a token's row was made, revoked or deleted. @param limits those that it was minted with */
@@ -98,7 +97,7 @@ export class TokensWithLimits {
     const unfolded = rows.length > 0 ? this.#ledger.unfoldedByToken() : undefined;
     return new Map(
       rows.flatMap(({ jti, limits, spent, until }) => {
-        const limit_usd = readFormat<TokenLimits>('limits', String(limits)).usd_total;
+        const limit_usd = (JSON.parse(String(limits)) as TokenLimits).usd_total;
         return limit_usd === undefined ? [] : [[jti, { limit_usd, settled: spent + (unfolded?.get(jti) ?? 0), until }]];
       }),
     );
@@ -121,7 +120,7 @@ export class TokensWithLimits {
   report(jti: string | undefined): QuotaReport['token'] {
     const token = this.#find(jti);
     if (!token) return null;
-    return { limits: withoutFormat(token.limits), settled_usd: toUsd(token.settled), held_usd: toUsd(token.held) };
+    return { limits: token.limits, settled_usd: toUsd(token.settled), held_usd: toUsd(token.held) };
   }
 
   /** @returns the limits of listed tokens, and what they have settled, in the form of answers. */
@@ -131,10 +130,7 @@ export class TokensWithLimits {
     return rows.map(({ jti, limits, spent }) =>
       limits === null
         ? { limits, spent_usd: null }
-        : {
-            limits: withoutFormat(readFormat<TokenLimits>('limits', limits)),
-            spent_usd: toUsd(spent + (unfolded.get(jti) ?? 0)),
-          },
+        : { limits: JSON.parse(limits) as TokenLimits, spent_usd: toUsd(spent + (unfolded.get(jti) ?? 0)) },
     );
   }
 
@@ -177,7 +173,7 @@ export class TokensWithLimits {
     if (known || jti === undefined) return known;
     const limits = this.#rows.find(jti)?.limits ?? null;
     if (limits === null) return undefined;
-    const token = this.#read(jti, readFormat<TokenLimits>('limits', limits));
+    const token = this.#read(jti, JSON.parse(limits) as TokenLimits);
     if (this.#used.size >= MOST_LIMITED_TOKENS) this.#used.clear();
     this.#used.set(jti, token);
     return token;

@@ -1,10 +1,9 @@
 /** Makes the backup of an account, and restores it in another deployment. */
 
 import { SPENT_UP } from '../../claude/pricing/usage-sums.ts';
-import { readFormat, withoutFormat } from '../../kit/objects/stored-format.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
 import type { AccountPart } from '../../money/account/parts.ts';
-import type { Limits, TokenLimits } from '../../money/budget/limits.schema.ts';
+import type { TokenLimits } from '../../money/budget/limits.schema.ts';
 import { TokensWithLimits } from '../../money/tokens/token-limits.ts';
 import type { AccountBackup } from './account-backup.schema.ts';
 
@@ -39,7 +38,7 @@ function backupOf(state: AccountState, id: string): AccountBackup {
   return {
     type: 'account_backup',
     id,
-    limits: limits.own && withoutFormat<Limits>(limits.own),
+    limits: limits.own,
     group: state.group ?? null,
     revoked_before: Number(ledger.meta('revoked_before') ?? 0),
     credits: ledger.read<Record<string, SqlStorageValue> & AccountBackup['credits'][number]>(
@@ -47,7 +46,7 @@ function backupOf(state: AccountState, id: string): AccountBackup {
     ),
     tokens: tokens.map((row) => ({
       ...row,
-      limits: row.limits === null ? null : withoutFormat(readFormat<TokenLimits>('limits', row.limits)),
+      limits: row.limits === null ? null : (JSON.parse(row.limits) as TokenLimits),
     })),
     days,
   };

@@ -1,6 +1,6 @@
 import type { Json } from '../../kit/json/object.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
-import { ObjectRecord, RECORD_TABLE } from '../../kit/objects/object-record.ts';
+import { ObjectRecord } from '../../kit/objects/object-record.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
@@ -43,13 +43,9 @@ export class BatchRecord extends ObjectRecord<Journal> {
   readonly labels: BatchLabels | undefined;
 
   constructor(storage: DurableObjectStorage, around: Surroundings) {
-    super(storage, around, { name: 'batch', format: 'batch', migrations: [{ version: 1, sql: RECORD_TABLE }] });
+    super(storage, around, 'batch');
     this.storage = storage;
     this.labels = pluggedOne(BATCH_LABELS)?.(this);
-    const { phase, isGuess } = this.journal ?? {};
-    // The last release went on searching, and took a guess for an answer.
-    if (phase === 'lost' || isGuess)
-      this.change({ phase: 'unknown', upstreamId: undefined, isGuess: undefined, isReported: false });
   }
 
   /** The upstream's side of the batch. */
@@ -62,7 +58,7 @@ export class BatchRecord extends ObjectRecord<Journal> {
   get state(): BatchState {
     const state = stateOf(this.journal, this.now);
     if (state.kind !== 'known' || !state.isSent || !this.journal?.labels) return state;
-    return { ...state, ...(this.labels ? { classification: this.labels.report() } : { lacks: LABELS_ROOM }) };
+    return { ...state, classification: this.labels?.report() };
   }
 
   wakeIn(milliseconds: number): void {

@@ -245,7 +245,6 @@ function batchOpening(
     base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + BATCHES_PATH,
     items,
     rows: rows.map(({ requestId, model, cost, items }) => ({ requestId, model, hold: cost, items })),
-    seed: [0, 0, 0, 0],
     cacheTtl: total.cachesLong ? '1h' : '5m',
     makesThings: total.makesThings,
     upstream: reader.target?.name,

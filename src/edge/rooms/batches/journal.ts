@@ -11,9 +11,9 @@ import type { BatchOpening, BatchState, CreateAnswer } from './contracts/batch.t
 /**
  * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), unknown (the upstream has
  * not said whether it was made), running (it is known there), ended (settled), refused (the upstream did not take it), unsent
- * (given up before its last byte). The last release called `lost` what is unknown.
+ * (given up before its last byte).
  */
-type Phase = 'prepared' | 'closing' | 'unknown' | 'lost' | 'running' | 'ended' | 'refused' | 'unsent';
+type Phase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | 'refused' | 'unsent';
 
 export interface Journal extends BatchOpening {
   phase: Phase;
@@ -21,8 +21,6 @@ export interface Journal extends BatchOpening {
   createdAt: number;
   closingAt?: number;
   upstreamId?: string;
-  /** Whether the upstream's id is a guess of the last release. */
-  isGuess?: boolean;
   /** Whether the operator has been told that nobody knows whether it was made. */
   isAlerted?: boolean;
   /** Whether the upstream's whole list had no batch that it could be. */

@@ -73,7 +73,7 @@ export async function readResults(
 }
 
 /** Yields the lines of results as they come, and closes the call at their end. */
-export async function* resultLines({ response, exchange }: AnsweredCall): AsyncGenerator<Uint8Array, void> {
+async function* resultLines({ response, exchange }: AnsweredCall): AsyncGenerator<Uint8Array, void> {
   let held: Uint8Array[] = [];
   let heldBytes = 0;
   try {

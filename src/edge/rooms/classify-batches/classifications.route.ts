@@ -1,23 +1,16 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
-import { lacksRoom, notFound } from '../../kit/http/errors.ts';
+import { notFound } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import { callerOf } from '../../kit/objects/call-object.ts';
-import { classificationStub, type ObjectPlace } from '../../kit/objects/stubs.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { BatchWork } from '../../named/classify/classify.route.ts';
 import { callBatch } from '../batches/call-batch.ts';
 import type { BatchState } from '../batches/contracts/batch.ts';
 import { beginClassification, callLabels } from './begin-classification.ts';
-import type { ClassificationObject, ResultPage } from './contracts/classification.ts';
+import type { ResultPage } from './contracts/classification.ts';
 
 const PATH = '/classifications';
-
-/** Calls the object of a classification by batch, and again if the call was lost. @throws ObjectUnreachable 503 */
-const callClassification = callerOf<ObjectPlace<'CLASSIFICATION'>, ClassificationObject>('classification', (place) =>
-  classificationStub(place.env, place.settings, place),
-);
 
 /** A classification: how far it is, and what can be done with it. */
 interface FoundClassification {
@@ -68,26 +61,17 @@ async function* resultsOf({
 async function found(c: Context<AppEnv>): Promise<FoundClassification> {
   const id = c.req.param('id') ?? '';
   if (!/^clsbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id)) missing();
-  const old = { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };
-  const place = { ...old, id: id.replace('clsbatch_', 'msgbatch_') };
-  const reportIn = (state: BatchState) => {
-    if (state.kind !== 'known') return undefined;
-    if (state.lacks) throw lacksRoom(state.lacks, 'This is a classification by batch');
-    return state.classification;
+  const place = {
+    env: c.env,
+    settings: c.get('settings'),
+    account: c.get('identity').account,
+    id: id.replace('clsbatch_', 'msgbatch_'),
   };
-  const report = reportIn(await callBatch(place, (batch) => batch.read()));
-  if (report) {
-    return {
-      report,
-      results: (after) => callLabels(place, 'results', after),
-      cancel: async () => reportIn(await callBatch(place, (batch) => batch.cancel())),
-    };
-  }
-  // The last release had an object for each.
+  const reportIn = (state: BatchState) => (state.kind === 'known' ? state.classification : undefined);
   return {
-    report: (await callClassification(old, (job) => job.read())) ?? missing(),
-    results: (after) => callClassification(old, (job) => job.results(after)),
-    cancel: () => callClassification(old, (job) => job.cancel()),
+    report: reportIn(await callBatch(place, (batch) => batch.read())) ?? missing(),
+    results: (after) => callLabels(place, 'results', after),
+    cancel: async () => reportIn(await callBatch(place, (batch) => batch.cancel())),
   };
 }
 

@@ -14,8 +14,8 @@ import { Total } from '../../named/classify/task/total.ts';
 import type { InputFault, LabelCounts, LabelTask, ResultPage } from './contracts/classification.ts';
 import type { LabelTables, ResultParts, VoteAnswer } from './label-tables.ts';
 
-/** The `custom_id` of a vote about an item. That of the last release ended with a mark of its batch. */
-const VOTE_ID = /^(\d+)-(\d+)(-\w+)?$/;
+/** The `custom_id` of a vote about an item. */
+const VOTE_ID = /^(\d+)-(\d+)$/;
 const RESULTS_AT_ONCE = 500;
 const VOTES_AT_ONCE = 500;
 

@@ -1,5 +1,3 @@
-import { settingsOf } from '../../gate/settings/settings.ts';
-import { classificationStub } from '../../kit/objects/stubs.ts';
 import { batchesRoom } from '../batches/room.ts';
 import type { Room } from '../room.ts';
 import { CLASSIFICATION_ROUTES, classifyByBatch } from './classifications.route.ts';
@@ -10,13 +8,6 @@ export const classifyBatchesRoom: Room = {
   name: 'classify-batches',
   needs: [batchesRoom],
   routes: CLASSIFICATION_ROUTES,
-  bindings: { CLASSIFICATION: 'ClassificationJob' },
   classifyByBatch,
   batchLabels: (batch) => new LabelsOfBatch(batch),
-  account: {
-    erase: async ({ env }, place) => {
-      await classificationStub(env, settingsOf(env), place).erase();
-      return true;
-    },
-  },
 };

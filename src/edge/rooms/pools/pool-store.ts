@@ -1,12 +1,11 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
-import { makeOnWrite } from '../../kit/objects/migrations.ts';
-import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import { makeOnWrite } from '../../kit/objects/schema.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import { byPeriod, PERIODS, type Period } from '../../money/budget/windows.ts';
 import type { ToldLimits } from './contracts/pool.ts';
 import type { KnownLease } from './grant.ts';
-import { POOL_MIGRATIONS } from './tables.ts';
+import { POOL_TABLES } from './tables.ts';
 
 export interface PoolLease extends KnownLease {
   /** The account's name; null after it was erased and has nothing leased any more. */
@@ -35,7 +34,7 @@ export interface ListedLease extends Pick<PoolLease, 'id' | 'account' | 'isErase
 
 export class PoolStore extends Tables {
   constructor(storage: DurableObjectStorage) {
-    super(storage, makeOnWrite(storage, POOL_MIGRATIONS));
+    super(storage, makeOnWrite(storage, POOL_TABLES));
   }
 
   /** @returns every lease, one after the other: all of them together would be too much to keep. */
@@ -97,7 +96,7 @@ export class PoolStore extends Tables {
       ...columnsOf(same),
       erased: Number(isErased),
       pool_group: group,
-      windows: writeFormat('grants', { windows, batched }),
+      windows: JSON.stringify({ windows, batched }),
       limits: limits && JSON.stringify(limits),
     };
     this.insert('leases', row, 'insert or replace');
@@ -110,7 +109,7 @@ function leaseOfRow({ erased, pool_group, windows, limits, ...same }: RawRow): P
     isErased: erased === 1,
     group: pool_group as string | null,
     open: same.open === 1,
-    ...readFormat<Pick<PoolLease, 'windows' | 'batched'>>('grants', String(windows)),
+    ...(JSON.parse(String(windows)) as Pick<PoolLease, 'windows' | 'batched'>),
     limits: limits === null ? null : (JSON.parse(String(limits)) as ToldLimits),
   };
 }

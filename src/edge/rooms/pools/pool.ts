@@ -5,7 +5,6 @@ import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import type { Page } from '../../kit/objects/page.ts';
-import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import type { RefusalOfAccount, RefusalsQuery, SharedUsageQuery } from '../../money/account/all-accounts.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
 import type { PoolLimits } from '../../money/budget/limits.schema.ts';
@@ -84,7 +83,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#alerts = new AlertOutbox(this.#store, this.around);
     this.#key = new RefusedKey(this.#store, this.#alerts, this.around);
     this.#books = booksOf(this.#store.leases(), this.now());
-    this.#own = readFormat<PoolLimits | null>('limits', this.#store.meta('limits') ?? 'null');
+    this.#own = JSON.parse(this.#store.meta('limits') ?? 'null') as PoolLimits | null;
   }
 
   /** Takes an account's report, and grants what it may have. With JSON texts. A call that is not newer changes nothing. */
@@ -113,7 +112,7 @@ export class Pool extends EdgeObject implements PoolObject {
 
   /** Replaces the pool's limits; null means those of the setting, or none. Leased money may be used for another minute. */
   setLimits(limits: PoolLimits | null): void {
-    this.#store.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
+    this.#store.setMeta('limits', limits === null ? undefined : JSON.stringify(limits));
     this.#own = limits;
     this.#rules = undefined;
     const now = this.now();

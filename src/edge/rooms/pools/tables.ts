@@ -1,7 +1,6 @@
 /** The tables of a pool. */
 
-import { addedSum, COURSE_COLUMNS, SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
-import type { Migration } from '../../kit/objects/migrations.ts';
+import { SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
 
 /** Replaces a name that was erased. */
 export const ERASED = '(erased)';
@@ -23,48 +22,39 @@ export const VISITORS_LEASE = 'visitors';
  * A row of `refusals` has what one report told of refused requests, as JSON; `first` and `at` are the times of the first and
  * the last. `leases.refused` is the time up to which an account has told its own.
  */
-export const POOL_MIGRATIONS: readonly Migration[] = [
-  {
-    version: 1,
-    sql: `
-      create table leases (
-        id text primary key,
-        account text,
-        erased integer not null,
-        pool_group text,
-        incarnation integer not null,
-        seq integer not null,
-        told_at integer not null,
-        open integer not null,
-        windows text not null,
-        seen_at integer,
-        limits text,
-        epoch integer not null,
-        told integer not null default -1,
-        dropped_at integer
-      ) strict, without rowid;
-      create index dropped on leases (dropped_at) where dropped_at is not null;
-      create table used (
-        dimension text not null,
-        day integer not null,
-        lease text not null,
-        value text not null,
-        pool_group text not null,
-        ${SUM_COLUMNS.map((column) => `${column} integer not null default 0`).join(', ')},
-        primary key (dimension, day, lease, value, pool_group)
-      ) strict, without rowid;`,
-  },
-  { version: 2, isInFirst: true, sql: COURSE_COLUMNS.map((column) => addedSum('used', column)).join(';') },
-  {
-    version: 3,
-    sql: `alter table leases add column refused integer not null default 0;
-      create table refusals (
-        at integer not null,
-        lease text not null,
-        first integer not null,
-        count integer not null,
-        refused text not null,
-        primary key (at, lease)
-      ) strict, without rowid;`,
-  },
-];
+export const POOL_TABLES = `
+  create table leases (
+    id text primary key,
+    account text,
+    erased integer not null,
+    pool_group text,
+    incarnation integer not null,
+    seq integer not null,
+    told_at integer not null,
+    open integer not null,
+    windows text not null,
+    seen_at integer,
+    limits text,
+    epoch integer not null,
+    told integer not null default -1,
+    dropped_at integer,
+    refused integer not null default 0
+  ) strict, without rowid;
+  create index dropped on leases (dropped_at) where dropped_at is not null;
+  create table used (
+    dimension text not null,
+    day integer not null,
+    lease text not null,
+    value text not null,
+    pool_group text not null,
+    ${SUM_COLUMNS.map((column) => `${column} integer not null default 0`).join(', ')},
+    primary key (dimension, day, lease, value, pool_group)
+  ) strict, without rowid;
+  create table refusals (
+    at integer not null,
+    lease text not null,
+    first integer not null,
+    count integer not null,
+    refused text not null,
+    primary key (at, lease)
+  ) strict, without rowid;`;

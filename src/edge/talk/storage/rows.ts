@@ -2,7 +2,6 @@
 
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
-import { type FormatName, readFormat } from '../../kit/objects/stored-format.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import type { LoweredBy } from '../../money/contracts/admission.ts';
@@ -249,6 +248,6 @@ export function messageRowOf(row: RawRow, divided: (seq: number) => string): Mes
   return { ...message, text, outcome: storedJson<OutcomeOfTurn>('outcome', row.outcome) };
 }
 
-function storedJson<T>(name: FormatName, value: SqlStorageValue | undefined): T | null {
-  return typeof value === 'string' ? readFormat<T>(name, withoutSum(`the ${name} of a turn`, value)) : null;
+function storedJson<T>(name: 'grant' | 'outcome', value: SqlStorageValue | undefined): T | null {
+  return typeof value === 'string' ? (JSON.parse(withoutSum(`the ${name} of a turn`, value)) as T) : null;
 }

@@ -1,7 +1,6 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
-import { readFormat } from '../../kit/objects/stored-format.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import { withoutSum, withSum } from './damaged-row.ts';
 import type { ReadableTables } from './rows.ts';
@@ -165,8 +164,8 @@ function summaryOf(row: RawRow): SummaryRow {
   return {
     ...members,
     text: json('text'),
-    grant: grant === null ? null : readFormat<StoredGrant>('grant', grant),
-    outcome: outcome === null ? null : readFormat<RequestOutcome>('outcome', outcome),
+    grant: grant === null ? null : (JSON.parse(grant) as StoredGrant),
+    outcome: outcome === null ? null : (JSON.parse(outcome) as RequestOutcome),
     settled: row.settled === 1,
   };
 }

@@ -1,107 +1,100 @@
-import type { Migration } from '../../kit/objects/migrations.ts';
-
-export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
-  {
-    version: 1,
-    sql: `
-      create table turns (
-        seq integer primary key,
-        id text not null,
-        request_id text not null,
-        key text,
-        hash text not null,
-        status text not null,
-        route text not null,
-        model text not null,
-        began_at integer not null,
-        sent_at integer,
-        ended_at integer,
-        grant text,
-        outcome text,
-        settled integer not null default 0,
-        cost integer not null default 0,
-        tokens integer,
-        frame text,
-        sent_from integer not null,
-        covers_until integer,
-        follows integer not null,
-        events integer not null default 0,
-        run integer,
-        paused text,
-        calls text,
-        background integer,
-        deliver_url text,
-        request text
-      ) strict;
-      create index turns_by_key on turns (key) where key is not null;
-      create table messages (
-        seq integer primary key,
-        turn integer not null,
-        id text not null,
-        role text not null,
-        created_at integer not null,
-        characters integer not null,
-        origin text,
-        text text,
-        sum integer
-      ) strict;
-      create table pieces (
-        owner integer not null,
-        n integer not null,
-        text text not null,
-        sum integer not null,
-        primary key (owner, n)
-      ) strict, without rowid;
-      create table log (
-        turn integer not null,
-        n integer not null,
-        first integer not null,
-        at integer,
-        unseen_ms integer,
-        text text not null,
-        sum integer not null
-      ) strict;
-      create table calls (
-        turn integer not null,
-        n integer not null,
-        id text not null,
-        name text not null,
-        began_at integer not null,
-        ended_at integer,
-        is_error integer,
-        bytes integer,
-        event integer,
-        tries integer not null,
-        subagent text,
-        result text,
-        sum integer,
-        primary key (turn, n)
-      ) strict, without rowid;
-      create table approvals (
-        id text primary key,
-        run integer not null,
-        turn integer not null,
-        n integer not null,
-        tool_use_id text not null,
-        name text not null,
-        approvers text not null,
-        created_at integer not null,
-        decision text,
-        reason text,
-        input text,
-        decided_at integer,
-        continued_by integer
-      ) strict, without rowid;
-      create table deliveries (
-        id text primary key,
-        url text,
-        body text not null,
-        failures integer not null default 0,
-        next_at integer not null
-      ) strict, without rowid;`,
-  },
-  { version: 2, sql: 'alter table turns add column chosen_by text' },
-];
+export const CONVERSATION_TABLES = `
+  create table turns (
+    seq integer primary key,
+    id text not null,
+    request_id text not null,
+    key text,
+    hash text not null,
+    status text not null,
+    route text not null,
+    model text not null,
+    began_at integer not null,
+    sent_at integer,
+    ended_at integer,
+    grant text,
+    outcome text,
+    settled integer not null default 0,
+    cost integer not null default 0,
+    tokens integer,
+    frame text,
+    sent_from integer not null,
+    covers_until integer,
+    follows integer not null,
+    events integer not null default 0,
+    run integer,
+    paused text,
+    calls text,
+    background integer,
+    deliver_url text,
+    request text,
+    chosen_by text
+  ) strict;
+  create index turns_by_key on turns (key) where key is not null;
+  create table messages (
+    seq integer primary key,
+    turn integer not null,
+    id text not null,
+    role text not null,
+    created_at integer not null,
+    characters integer not null,
+    origin text,
+    text text,
+    sum integer
+  ) strict;
+  create table pieces (
+    owner integer not null,
+    n integer not null,
+    text text not null,
+    sum integer not null,
+    primary key (owner, n)
+  ) strict, without rowid;
+  create table log (
+    turn integer not null,
+    n integer not null,
+    first integer not null,
+    at integer,
+    unseen_ms integer,
+    text text not null,
+    sum integer not null
+  ) strict;
+  create table calls (
+    turn integer not null,
+    n integer not null,
+    id text not null,
+    name text not null,
+    began_at integer not null,
+    ended_at integer,
+    is_error integer,
+    bytes integer,
+    event integer,
+    tries integer not null,
+    subagent text,
+    result text,
+    sum integer,
+    primary key (turn, n)
+  ) strict, without rowid;
+  create table approvals (
+    id text primary key,
+    run integer not null,
+    turn integer not null,
+    n integer not null,
+    tool_use_id text not null,
+    name text not null,
+    approvers text not null,
+    created_at integer not null,
+    decision text,
+    reason text,
+    input text,
+    decided_at integer,
+    continued_by integer
+  ) strict, without rowid;
+  create table deliveries (
+    id text primary key,
+    url text,
+    body text not null,
+    failures integer not null default 0,
+    next_at integer not null
+  ) strict, without rowid;`;
 
 /** The statuses of turns that are part of the history. */
 export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";

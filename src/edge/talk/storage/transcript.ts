@@ -8,8 +8,7 @@
 
 import { encoder } from '../../kit/http/bytes.ts';
 import type { RawRow } from '../../kit/objects/columns.ts';
-import { migrate, readMeta } from '../../kit/objects/migrations.ts';
-import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
+import { makeTables, readMeta } from '../../kit/objects/schema.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
@@ -22,7 +21,7 @@ import { PIECE_CHARACTERS } from './message-text.ts';
 import { pieceOf, readDivided, writeDivided } from './pieces.ts';
 import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
 import { SummaryRows } from './summary-rows.ts';
-import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN } from './tables.ts';
+import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
 type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
@@ -75,8 +74,8 @@ export class Transcript extends Tables {
     this.damage = damageBy(() => {
       // Reading an unknown id must store nothing, so the first write makes the tables.
       const meta = readMeta(storage.sql);
-      this.#isEmpty = meta.size === 0 && !this.has("sqlite_master where name = 'turns'");
-      if (!this.#isEmpty) this.#open(meta);
+      this.#isEmpty = meta === undefined;
+      if (meta) this.#open(meta);
     });
   }
 
@@ -114,7 +113,7 @@ export class Transcript extends Tables {
   create(profile: Profile): boolean {
     const isNew = this.#isEmpty;
     this.#forgetHistory();
-    if (isNew) migrate(this.storage, CONVERSATION_MIGRATIONS, new Map());
+    if (isNew) makeTables(this.storage, CONVERSATION_TABLES);
     this.#isEmpty = false;
     if (isNew) this.#newest = 0;
     this.#size = undefined;
@@ -133,7 +132,7 @@ export class Transcript extends Tables {
 
   save(profile: Profile, bytes = this.bytes): void {
     const saved = { ...profile, bytes: bytes + this.#growth(profile) };
-    this.setMeta('profile', withSum('its profile', writeFormat('profile', saved)));
+    this.setMeta('profile', withSum('its profile', JSON.stringify(saved)));
     this.#profile = saved;
     this.#isKept = false;
   }
@@ -331,11 +330,10 @@ export class Transcript extends Tables {
   }
 
   #open(meta: Map<string, string>): void {
-    migrate(this.storage, CONVERSATION_MIGRATIONS, meta);
     const profile = meta.get('profile');
     // Tables without a row are nobody's.
     if (profile === undefined && !this.has('turns')) return;
-    this.#profile = readFormat<Profile>('profile', withoutSum('its profile', profile ?? ''));
+    this.#profile = JSON.parse(withoutSum('its profile', profile ?? '')) as Profile;
   }
 }
 

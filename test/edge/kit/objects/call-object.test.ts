@@ -23,7 +23,6 @@ test.each([
 const TITLES: Record<ObjectName, RegExp> = {
   account: /^The account /,
   batch: /^The batch /,
-  classification: /^The classification /,
   conversation: /^The conversation /,
   inbox: /^The inbox of this source /,
   pool: /^A budget /,

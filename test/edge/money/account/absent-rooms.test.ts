@@ -103,7 +103,6 @@ async function fill() {
     const decided = await account.admitBatchJson(JSON.stringify(ORDER));
     expect((JSON.parse(decided) as BatchDecision).outcome).toBe('admitted');
     account.noteInbox('github');
-    account.noteClassification('classification_1', true);
     account.beginUpload({ id: 'upload_1', upstream: '', bytes: 1_000, most: 5_000 });
     account.endUpload({ id: 'upload_1', upstream: '', at: clock, end: { outcome: 'made', file: FILE } });
     account.noteMade([{ id: 'container_1', kind: 'container', upstream: '', expiresAt: NOON + DAY }]);
@@ -201,11 +200,7 @@ test('it is erased with them, its files upstream too, and waits for what is held
   withoutRooms(...ABSENT);
   await abortAllDurableObjects();
   // Objects whose class is gone cannot be asked.
-  const asked = [
-    vi.spyOn(bindings.BATCH, 'get'),
-    vi.spyOn(bindings.CLASSIFICATION, 'get'),
-    vi.spyOn(bindings.INBOX, 'get'),
-  ];
+  const asked = [vi.spyOn(bindings.BATCH, 'get'), vi.spyOn(bindings.INBOX, 'get')];
   expect(await filesUpstream()).toHaveLength(1);
   clock += 1_000;
   expect(await stub().erase()).toMatchObject({ done: false });
@@ -219,7 +214,7 @@ test('it is erased with them, its files upstream too, and waits for what is held
   await inside((account, { storage }) => {
     account.settleBatchJson(SETTLEMENT);
     expect(account.erase()).toEqual({ done: true, remaining: 0 });
-    for (const table of ['batches', 'classifications', 'belongings', 'refusals', 'ledger']) rowsOf(storage, table, 0);
+    for (const table of ['batches', 'belongings', 'refusals', 'ledger']) rowsOf(storage, table, 0);
     expect(storage.sql.exec("select value from meta where key = 'inboxes'").toArray()).toEqual([]);
     expect(account.usage({ group_by: 'model' }).total.cost_usd).toBe(usd(7_400));
   });
@@ -231,7 +226,6 @@ test('with the rooms their objects are asked to erase what they keep, and what i
   const asked: unknown[] = [];
   let left = 1;
   vi.spyOn(bindings.BATCH, 'get').mockReturnValue({ erase: async () => void asked.push('batch') } as never);
-  vi.spyOn(bindings.CLASSIFICATION, 'get').mockReturnValue({ erase: async () => void asked.push('labels') } as never);
   const erase = async (...of: unknown[]) => {
     asked.push(of);
     return { remaining: left-- };
@@ -244,7 +238,7 @@ test('with the rooms their objects are asked to erase what they keep, and what i
     clock += 60_000;
     await ring();
   }
-  expect(asked).toEqual(['batch', 'labels', ['alice', until], ['alice', until]]);
+  expect(asked).toEqual(['batch', ['alice', until], ['alice', until]]);
 });
 
 test('alerts that wait are kept until the room is back', async () => {

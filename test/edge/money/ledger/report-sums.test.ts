@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { migrate } from '../../../../src/edge/kit/objects/migrations.ts';
+import { makeTables } from '../../../../src/edge/kit/objects/schema.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { SumsReport } from '../../../../src/edge/money/contracts/sums.ts';
@@ -10,7 +10,7 @@ import { Ledger } from '../../../../src/edge/money/ledger/ledger.ts';
 import { namelessSums, reportSums } from '../../../../src/edge/money/ledger/report-sums.ts';
 import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
 import { PoolStore } from '../../../../src/edge/rooms/pools/pool-store.ts';
-import { POOL_MIGRATIONS } from '../../../../src/edge/rooms/pools/tables.ts';
+import { POOL_TABLES } from '../../../../src/edge/rooms/pools/tables.ts';
 import { UsedSums } from '../../../../src/edge/rooms/pools/used-sums.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
@@ -57,7 +57,7 @@ const step = fc.oneof(
 
 /** Makes the pool's tables: the test writes into them beside the object, which makes them with the first write of its own. */
 const makePool = async () => {
-  await runInDurableObject(pool(), (_, { storage }) => migrate(storage, POOL_MIGRATIONS));
+  await runInDurableObject(pool(), (_, { storage }) => makeTables(storage, POOL_TABLES));
   await abortAllDurableObjects();
 };
 

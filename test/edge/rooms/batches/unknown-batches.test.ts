@@ -1,6 +1,6 @@
 /** Batches whose create got no answer, or whose results do not come: each ends, and its hold with it. */
 
-import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
@@ -254,37 +254,6 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
   api.end();
   await ended(['alice', id]);
   expect((await shown('alice', id)).request_counts).toMatchObject({ succeeded: 1 });
-});
-
-test.each([
-  ['closing', {}],
-  ['lost', { wrong: ['msgbatch_other'], isReported: true }],
-  ['running', { isGuess: true, isClaimed: true, upstreamId: 'msgbatch_upstream_0001', isReported: true }],
-])('a journal of the last release that was %s is ended the same way', async (phase, more) => {
-  const { id, opening } = await prepared('alice');
-  const closingAt = Date.now();
-  const old = { ...opening, seed: [1, 2, 3, 4], digest: 'd', likeness: 'l', origin: 'o' };
-  const text = JSON.stringify({ ...old, phase, createdAt: closingAt, closingAt, ...more });
-  await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id }), (_, { storage }) => {
-    storage.sql.exec('update record set journal = ?', text);
-  });
-  await runInDurableObject(accountStub(bindings, {}, 'alice'), (_, { storage }) => {
-    storage.sql.exec("insert into batches (id, created_at, digest) values (?, ?, 'd')", id, closingAt);
-  });
-  await abortAllDurableObjects();
-  late += 12 * MINUTE_MS;
-  await wakeBatch(id, 'alice');
-  expect((await shown('alice', id)).unknown).toContain(id);
-  const { data } = await accountStub(bindings, {}, 'alice').batches({});
-  expect(data.find((batch) => batch.id === id)?.unknown).toContain(id);
-  late += 26 * 60 * MINUTE_MS;
-  await wakeBatch(id, 'alice');
-  await ended(['alice', id]);
-  expect(await shown('alice', id)).toMatchObject({ request_counts: { expired: 1 }, results_url: null });
-  expect(await accountStub(bindings, {}, 'alice').request(`req_${id}`)).toMatchObject({
-    status: 'unsent',
-    cost_usd: 0,
-  });
 });
 
 test('a batch that the upstream has forgotten is booked at its hold', async () => {

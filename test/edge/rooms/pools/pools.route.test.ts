@@ -36,9 +36,7 @@ beforeEach(restSooner);
 afterEach(async () => {
   vi.restoreAllMocks();
   await runInDurableObject(pool(), (_, { storage }) => {
-    for (const table of ['leases', 'used', 'meta']) {
-      storage.sql.exec(`delete from ${table}${table === 'meta' ? " where key != 'schema_version'" : ''}`);
-    }
+    for (const table of ['leases', 'used', 'meta']) storage.sql.exec(`delete from ${table}`);
   });
   await resetAll();
   await abortAllDurableObjects();

@@ -70,8 +70,6 @@ export interface BatchOpening {
   items: number;
   /** One entry for each model, with the most that it can cost. */
   rows: { requestId: string; model: string; hold: Nanodollars; items: number }[];
-  /** Only the last release needs it, to read results. */
-  seed: readonly number[];
   /** The longest cache lifetime that an item asks for. */
   cacheTtl: '5m' | '1h';
   /** Whether an answer may contain ids of things that it makes. */
@@ -106,8 +104,6 @@ export type BatchState =
       isSent: boolean;
       /** If it is a classification, once it is sent. */
       classification?: ClassificationReport | undefined;
-      /** The room that would say more of it, and is not in use. */
-      lacks?: string;
     }
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   | { kind: 'none' };

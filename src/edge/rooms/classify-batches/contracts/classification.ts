@@ -1,4 +1,4 @@
-/** What a batch gets, and says, that is a classification; and what is left of the object of one. */
+/** What a batch gets, and says, that is a classification. */
 
 import type * as z from '../../../kit/http/zod.ts';
 import type { ClassificationReport } from '../../../named/classify/classifications-answers.schema.ts';
@@ -64,20 +64,4 @@ export interface LabelMethods {
 export interface ResultPage {
   lines: string;
   last: number | null;
-}
-
-declare module '../../../kit/objects/bindings.ts' {
-  interface Bindings {
-    CLASSIFICATION: DurableObjectNamespace<ClassificationObject>;
-  }
-}
-
-/** What is left of the object that a classification by batch of the last release had. */
-export interface ClassificationObject extends Rpc.DurableObjectBranded {
-  read(): ClassificationReport | undefined;
-  results(after: number): ResultPage;
-  /** Cancels the batch. The answers until then stay. */
-  cancel(): Promise<ClassificationReport | undefined>;
-  /** Erases everything, because the account is erased. (The account itself erases its batches.) */
-  erase(): Promise<void>;
 }

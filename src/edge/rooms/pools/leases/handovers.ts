@@ -1,7 +1,6 @@
 import { packSums } from '../../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../../kit/async/durations.ts';
 import { Rows } from '../../../kit/objects/rows.ts';
-import { readFormat, writeFormat } from '../../../kit/objects/stored-format.ts';
 import type { Tables } from '../../../kit/objects/tables.ts';
 import type { Hold } from '../../../money/budget/state.ts';
 import type { SumRow, SumsReport } from '../../../money/contracts/sums.ts';
@@ -24,7 +23,7 @@ export class Handovers extends Rows {
 
   constructor(tables: Tables) {
     super(tables);
-    this.#left = readFormat<PoolHandover[]>('handovers', tables.meta('handovers') ?? '[]');
+    this.#left = JSON.parse(tables.meta('handovers') ?? '[]') as PoolHandover[];
   }
 
   /** @returns the names of the pools with an open handover. */
@@ -76,6 +75,6 @@ export class Handovers extends Rows {
 
   #set(left: PoolHandover[]): void {
     this.#left = left;
-    this.tables.setMeta('handovers', left.length === 0 ? undefined : writeFormat('handovers', left));
+    this.tables.setMeta('handovers', left.length === 0 ? undefined : JSON.stringify(left));
   }
 }

@@ -2,7 +2,6 @@ import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import { settingsOf } from '../../../gate/settings/settings.ts';
 import type { Bindings } from '../../../kit/objects/bindings.ts';
 import { Rows } from '../../../kit/objects/rows.ts';
-import { readFormat, writeFormat } from '../../../kit/objects/stored-format.ts';
 import type { Tables } from '../../../kit/objects/tables.ts';
 import type { WindowTotal } from '../../../money/budget/state.ts';
 import { byPeriod, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
@@ -40,7 +39,7 @@ export class LeaseIdentity extends Rows {
   constructor(tables: Tables) {
     super(tables);
     const stored = tables.meta('lease');
-    this.#stored = stored === undefined ? undefined : readFormat<StoredIdentity>('lease', stored);
+    this.#stored = stored === undefined ? undefined : (JSON.parse(stored) as StoredIdentity);
     const wasErased = tables.meta('erasing') !== undefined || tables.meta('erased_at') !== undefined;
     this.#isNamed = !wasErased || tables.meta(USED_SINCE_ERASURE) !== undefined;
   }
@@ -142,7 +141,7 @@ export class LeaseIdentity extends Rows {
   }
 
   #store(identity: StoredIdentity): StoredIdentity {
-    this.tables.setMeta('lease', writeFormat('lease', identity));
+    this.tables.setMeta('lease', JSON.stringify(identity));
     this.#stored = identity;
     return identity;
   }

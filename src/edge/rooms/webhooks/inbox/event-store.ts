@@ -1,9 +1,8 @@
 /** The rows of an inbox: one for each event that has been received. */
 
 import { columnsOf, membersOf, type RawRow } from '../../../kit/objects/columns.ts';
-import { type Migration, makeOnWrite } from '../../../kit/objects/migrations.ts';
 import type { Page, PageOf } from '../../../kit/objects/page.ts';
-import { readFormat, writeFormat } from '../../../kit/objects/stored-format.ts';
+import { makeOnWrite } from '../../../kit/objects/schema.ts';
 import { Tables } from '../../../kit/objects/tables.ts';
 import type { AlertBody, AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
 import type { NewEvent } from '../contracts/inbox.ts';
@@ -14,34 +13,29 @@ import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-an
  * Few events have work to do at a time, and the index `due` has only those. `only_body` is the digest again, only for events
  * for which it must be unique: others have null, and no entry in the index. An agent works on an event in `conversation`.
  */
-export const EVENT_MIGRATIONS: readonly Migration[] = [
-  {
-    version: 1,
-    sql: `
-      create table events (
-        seq integer primary key,
-        id text not null unique,
-        account text not null,
-        state text not null,
-        received_at integer not null,
-        due_at integer,
-        waits integer not null default 0,
-        failures integer not null default 0,
-        runs integer not null default 0,
-        label text,
-        subject text,
-        digest text not null,
-        only_body text,
-        conversation text,
-        turn text,
-        result text,
-        attempts text not null default '[]',
-        text text
-      ) strict;
-      create index due on events (due_at) where due_at is not null;
-      create unique index bodies on events (only_body) where only_body is not null;`,
-  },
-];
+const EVENT_TABLES = `
+  create table events (
+    seq integer primary key,
+    id text not null unique,
+    account text not null,
+    state text not null,
+    received_at integer not null,
+    due_at integer,
+    waits integer not null default 0,
+    failures integer not null default 0,
+    runs integer not null default 0,
+    label text,
+    subject text,
+    digest text not null,
+    only_body text,
+    conversation text,
+    turn text,
+    result text,
+    attempts text not null default '[]',
+    text text
+  ) strict;
+  create index due on events (due_at) where due_at is not null;
+  create unique index bodies on events (only_body) where only_body is not null;`;
 
 /** How many attempts of an event are kept. These are the newest. */
 const ATTEMPTS_KEPT = 50;
@@ -86,7 +80,7 @@ export class EventStore extends Tables {
   readonly #source: string;
 
   constructor(storage: DurableObjectStorage, source: string) {
-    super(storage, makeOnWrite(storage, EVENT_MIGRATIONS));
+    super(storage, makeOnWrite(storage, EVENT_TABLES));
     this.#source = source;
   }
 
@@ -130,7 +124,7 @@ export class EventStore extends Tables {
     const columns = columnsOf(changed);
     if (attempts !== undefined) columns.attempts = JSON.stringify(attempts.slice(-ATTEMPTS_KEPT));
     if (result) {
-      columns.result = writeFormat('classification', result);
+      columns.result = JSON.stringify(result);
       const { label, labels } = 'agent' in result ? {} : result;
       columns.label = JSON.stringify(label ?? labels ?? null);
     }
@@ -248,7 +242,7 @@ function storedOf(row: RawRow): StoredEvent {
   return {
     ...(membersOf(row) as unknown as StoredEvent),
     waits: row.waits === 1,
-    result: readFormat<EventResult | null>('classification', String(row.result ?? 'null')),
+    result: JSON.parse(String(row.result ?? 'null')) as EventResult | null,
     attempts: JSON.parse(String(row.attempts)) as Attempt[],
   };
 }

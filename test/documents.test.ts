@@ -181,7 +181,7 @@ test('every message of the reference, as it is asked and as it is stored, is ans
 /** A field of an interface, whose name may stand in quotes. */
 const FIELD = /^ {2}'?([\w.]+)'?\??:/gm;
 /** The objects whose work goes on without a caller: `logFailure` has their name in a variable. */
-const WORKING: readonly ObjectName[] = ['batch', 'classification'];
+const WORKING: readonly ObjectName[] = ['batch'];
 
 test('the guide to the logs names each field of the log', async () => {
   const guide = await readGuide('logs');
@@ -272,7 +272,6 @@ const ENDS = [...endings.matchAll(/'(\w+)'/g)]
 const OBJECTS: Record<ObjectName, true> = {
   account: true,
   batch: true,
-  classification: true,
   conversation: true,
   inbox: true,
   pool: true,

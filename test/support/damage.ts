@@ -11,26 +11,12 @@ export type Rows = Record<string, Row[]>;
 
 export const TABLES = ['meta', 'turns', 'messages', 'pieces', 'log', 'calls', 'approvals', 'deliveries'] as const;
 
-type Change = (members: Record<string, unknown>) => unknown;
-
 /** Changes the stored profile as its own code would. */
-export function changeProfile(sql: SqlStorage, change: Change): void {
+export function changeProfile(sql: SqlStorage, change: (profile: Record<string, unknown>) => unknown): void {
   const [row] = sql.exec<{ value: string }>("select value from meta where key = 'profile'").toArray();
-  sql.exec("update meta set value = ? where key = 'profile'", changed('its profile', row?.value ?? '', change));
-}
-
-/** Changes the stored outcomes or grants of all turns. */
-export function changeTurns(sql: SqlStorage, column: 'outcome' | 'grant', change: Change): void {
-  for (const { seq, text } of sql.exec(`select seq, ${column} as text from turns where text is not null`).toArray()) {
-    const json = changed(`the ${column} of a turn`, String(text), change);
-    sql.exec(`update turns set ${column} = ? where seq = ?`, json, seq ?? 0);
-  }
-}
-
-function changed(what: string, text: string, change: Change): string {
-  const members = JSON.parse(withoutSum(what, text)) as Record<string, unknown>;
-  change(members);
-  return withSum(what, JSON.stringify(members));
+  const profile = JSON.parse(withoutSum('its profile', row?.value ?? '')) as Record<string, unknown>;
+  change(profile);
+  sql.exec("update meta set value = ? where key = 'profile'", withSum('its profile', JSON.stringify(profile)));
 }
 
 /** @returns all rows of a conversation, as they are stored now */

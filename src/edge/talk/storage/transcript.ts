@@ -12,7 +12,7 @@ import { makeTables, readMeta } from '../../kit/objects/schema.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
-import { checksumOf, type DamagedRow, damageBy, withoutSum, withSum } from './damaged-row.ts';
+import { checksumOf, type DamagedRow, DamagedTable, damageBy, withoutSum, withSum } from './damaged-row.ts';
 import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
@@ -74,8 +74,8 @@ export class Transcript extends Tables {
     this.damage = damageBy(() => {
       // Reading an unknown id must store nothing, so the first write makes the tables.
       const meta = readMeta(storage.sql);
-      this.#isEmpty = meta === undefined;
-      if (meta) this.#open(meta);
+      this.#isEmpty = meta === undefined && !this.has("sqlite_master where name = 'turns'");
+      if (!this.#isEmpty) this.#open(meta);
     });
   }
 
@@ -329,7 +329,9 @@ export class Transcript extends Tables {
     this.write(`delete from turns where status in ${COMMITTED}`);
   }
 
-  #open(meta: Map<string, string>): void {
+  /** @param meta undefined if its table is lost @throws DamagedRow */
+  #open(meta: Map<string, string> | undefined): void {
+    if (!meta) throw new DamagedTable('its tables');
     const profile = meta.get('profile');
     // Tables without a row are nobody's.
     if (profile === undefined && !this.has('turns')) return;

@@ -37,7 +37,6 @@ import type {
   TurnRequest,
 } from '../contracts/conversation.ts';
 import { guard, toldToBound } from '../contracts/guard.ts';
-import { readRequest } from '../contracts/read-request.ts';
 import { rewindTo } from '../history/rewind.ts';
 import { pageOfMessages } from '../history/views.ts';
 import { DECIDING_ROOM } from '../storage/approval-rows.ts';
@@ -70,14 +69,14 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
-    const request = readRequest(JSON.parse(call) as Omit<TurnRequest, 'body'>);
+    const request = JSON.parse(call) as Omit<TurnRequest, 'body'>;
     return takeTurn(this.#state, { ...request, body: sent }).then(pack);
   }
 
   /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
   async prompt(request: PromptRequest): Promise<CountedPrompt | undefined> {
     this.#state.recover();
-    return await promptToCount(this.#state, readRequest(request));
+    return await promptToCount(this.#state, request);
   }
 
   /** Ends what a crash has interrupted. Whoever carries a stream that broke calls it: then the turn is booked until now. */
@@ -188,10 +187,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
   async create(
     place: ConversationPlace,
-    given: CreatedFields,
+    fields: CreatedFields,
     texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
   ): Promise<Result<CrossingText>> {
-    const fields = readRequest(given);
     const system = texts.system && (await receivedText(texts.system));
     const tools = texts.tools && (await receivedText(texts.tools));
     const messages = texts.messages && (await receivedText(texts.messages));
@@ -200,7 +198,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     let history: ImportedHistory | undefined;
     try {
       history = messages === undefined ? undefined : await readImport(messages);
-      taken = await takeNamed(this.#state.context, place, fields);
+      taken = await takeNamed(this.#state.context, place, fields, fields.identity);
       // Defaults that the agent does not allow are refused.
       if (taken?.agent) taken.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
     } catch (thrown) {

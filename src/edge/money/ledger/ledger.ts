@@ -12,7 +12,7 @@ import { migrate, migratedMeta } from '../../kit/objects/migrations.ts';
 import { readFormat, writeFormat } from '../../kit/objects/stored-format.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
-import { columnsAbout } from '../contracts/about.ts';
+import { aboutColumn } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';
 import type { Opening } from '../contracts/settlement.ts';
 import { type Fold, hourOf, hourWith, type Memory, NO_FOLD, recallMemory, type Starts } from './recall.ts';
@@ -99,7 +99,7 @@ export class Ledger extends Tables {
       output_full_at: buckets.output,
       pool_group: group,
       ...(keep !== undefined && { keep }),
-      ...columnsAbout(about),
+      about: aboutColumn(about),
     });
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });

@@ -108,30 +108,6 @@ function withoutCourse(sql: string): string {
   );
 }
 
-test.each([
-  ['born before it', [2]],
-  ['born with the columns of how requests went', [3]],
-  ['born before those, and brought to them', [2, 3]],
-] as const)(
-  'a ledger says how a model was chosen and what else a request is about, and keeps its rows: %s',
-  async (_, releases) => {
-    await runInDurableObject(stubOf('older'), async (__, { storage }) => {
-      await storage.deleteAll();
-      for (const release of releases) {
-        const steps = LEDGER_MIGRATIONS.slice(0, release);
-        migrate(storage, release > 2 ? steps : steps.map((step) => ({ ...step, sql: withoutCourse(step.sql) })));
-      }
-      storage.sql.exec(`insert into ledger (id, at, route, model, unpriced, status, hold, held_input, held_output, deadline,
-      requests_full_at, input_full_at, output_full_at) values ('old', 1, 'messages', 'm', 0, 'complete', 0, 0, 0, 0, 0, 0, 0)`);
-      migrate(storage, LEDGER_MIGRATIONS);
-      expect(storage.sql.exec('select id, failed, first_ms, chosen_by, about from ledger').toArray()).toEqual([
-        { id: 'old', failed: 0, first_ms: 0, chosen_by: null, about: null },
-      ]);
-      expect(storage.sql.exec("select value from meta where key = 'schema_version'").one()).toEqual({ value: '5' });
-    });
-  },
-);
-
 test('versions of a schema follow one another', () => {
   for (const migrations of ALL) {
     expect(migrations.map(({ version }) => version)).toEqual(migrations.map((_, index) => index + 1));

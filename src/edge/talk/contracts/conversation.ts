@@ -28,8 +28,6 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
   part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
-  approvals(by?: BoundCaller): Promise<Result<CrossingText>>;
-  decide(decision: CalledDecision): Promise<Result<DecisionAnswer>>;
   messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Promise<Result<ReadableStream<Uint8Array>>>;
   create(

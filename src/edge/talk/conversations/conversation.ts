@@ -21,13 +21,11 @@ import { resumeTurn } from '../answers/resume-turn.ts';
 import { outcomeOfTurn, reportOfTurn, subagentOutcomeOf } from '../answers/turn-report.ts';
 import type {
   BoundCaller,
-  CalledDecision,
   ConversationObject,
   ConversationPlace,
   CountedPrompt,
   CreatedFields,
   CrossingText,
-  DecisionAnswer,
   PackedAnswer,
   PromptRequest,
   Result,
@@ -39,7 +37,6 @@ import type {
 import { guard, toldToBound } from '../contracts/guard.ts';
 import { rewindTo } from '../history/rewind.ts';
 import { pageOfMessages } from '../history/views.ts';
-import { DECIDING_ROOM } from '../storage/approval-rows.ts';
 import { promptToCount } from './begin-turn.ts';
 import { ConversationState, STOP_MS } from './conversation-state.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
@@ -156,19 +153,6 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (!called) return failedResult(lacksRoom(room, 'This is for a room to answer'));
     // The room types its method, and the caller what it awaits, as with every call of an object.
     return (await called(this.#state, ...args)) as Result<T>;
-  }
-
-  /**
-   * Lists what waits for approval, as `part` does. The release before calls this and `decide`, and objects of it know nothing
-   * else, so this release calls them, too. The next one calls `part`, and the one after it takes the two away.
-   */
-  approvals(by?: BoundCaller): Promise<Result<CrossingText>> {
-    return this.part(DECIDING_ROOM, 'list', by);
-  }
-
-  /** Decides on a call that waits for approval, as `part` does: see `approvals`. */
-  decide(decision: CalledDecision): Promise<Result<DecisionAnswer>> {
-    return this.part(DECIDING_ROOM, 'decide', decision);
   }
 
   /** @returns a page of messages as JSON text. */

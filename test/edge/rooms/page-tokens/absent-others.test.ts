@@ -138,7 +138,7 @@ test('a Worker of another version may still take bound tokens: an object without
     await object.stop({}, by),
     await object.resume(undefined, by),
     await object.messages({ limit: 1 }, by),
-    await object.approvals(by),
+    await object.part('approvals', 'list', by),
     await object.fork('web-8', undefined, by),
     await stubOf('web-9', 'bob').create(place, { agent: 'sky', agent_owner: 'bob', identity } as never, {}),
   ];

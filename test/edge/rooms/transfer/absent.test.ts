@@ -87,7 +87,7 @@ test('how models were chosen is copied also where nothing chooses them', async (
   await stubOf().fork('c2', 'msg_2');
   expect([await turnsChosen('c1'), await turnsChosen('c2')]).toEqual([
     [[1, 3], undefined],
-    [[1], { arm: 'chosen' }],
+    [[1], true],
   ]);
   withoutRooms(choiceRoom);
   await abortAllDurableObjects();
@@ -96,6 +96,6 @@ test('how models were chosen is copied also where nothing chooses them', async (
   await stubOf('c2').fork('c4', undefined);
   expect([await turnsChosen('c3'), await turnsChosen('c4')]).toEqual([
     [[1, 3], undefined],
-    [[1], { arm: 'chosen' }],
+    [[1], true],
   ]);
 });

@@ -88,11 +88,11 @@ export function summedByDimension({ name, values }: Dimension, group: string): S
     group,
     sql: `about -> '$."${name}"'`,
     hasSeveral: values !== undefined,
-    valuesIn: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [textOf(JSON.parse(cell))]),
+    valuesIn: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [valueText(JSON.parse(cell))]),
   };
 }
 
-function textOf(value: unknown): string {
+function valueText(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 

@@ -83,7 +83,7 @@ async function deploy(prepare: Prepare, { args, environment, isDry }: Asked): Pr
   const secrets = await namesOfSecrets(environment);
   const missing = missingSecrets(settings, secrets).map(secretCommand);
   report(address, secrets, missing, await health(address));
-  for (const { source, secret } of sourcesOf(settings).sources.values()) {
+  for (const { source, secret } of sourcesOf(settings).values()) {
     if (!secrets.includes(secret))
       console.log(`Webhooks of ${source} are not open until then: ${secretCommand(secret)}`);
   }

@@ -138,7 +138,6 @@ async function prepare(): Promise<{
       remarks: [
         ...misspeltSettings(Object.keys({ ...given, ...read.variables })),
         unusedKey(process.env, { ...given, ...read.variables }),
-        ...settings.outdated,
       ],
     };
   } catch (thrown) {

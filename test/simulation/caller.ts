@@ -63,6 +63,7 @@ export class Caller {
       key,
       retried: false,
       stream,
+      asked: {},
       headers: { 'content-type': 'application/json' },
       query: '',
     };

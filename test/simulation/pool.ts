@@ -241,7 +241,7 @@ class Sharers {
       route: 'messages',
       model: 'claude-opus-5-5',
       bound: WORST_CASE,
-      tags: `of=${id.at(-1)}`,
+      about: { tags: `of=${id.at(-1)}` },
       waitMs: clamps ? 20_000 : 0,
       defaults: { on_shortfall: clamps ? 'clamp' : 'refuse' },
       // Without a group either, some requests are held from no lease at all.

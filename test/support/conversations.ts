@@ -8,7 +8,7 @@ import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
 import { accountStub, conversationStub } from '../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../src/edge/money/account/account.ts';
 import { receivedText as crossedText } from '../../src/edge/talk/answers/crossing-answer.ts';
-import type { CrossingText } from '../../src/edge/talk/contracts/conversation.ts';
+import type { CrossingText, DecisionAnswer, Result } from '../../src/edge/talk/contracts/conversation.ts';
 import { Conversation } from '../../src/edge/talk/conversations/conversation.ts';
 import { Transcript } from '../../src/edge/talk/storage/transcript.ts';
 import { eventually } from './eventually.ts';
@@ -79,11 +79,8 @@ export async function rowsOf(id = 'c1', account = 'alice'): Promise<Row[]> {
   return (JSON.parse(text) as { data: Row[] }).data;
 }
 
-/** What an object's method returns that gives a text: the conversation, a turn, what waits for approval. */
-type Given = Awaited<ReturnType<ReturnType<typeof stubOf>['read']>>;
-
-/** @throws Error with what was refused, where something was */
-export async function jsonOf(given: Given): Promise<Json> {
+/** @param given what an object's method returns that gives a text @throws Error with what was refused, where something was */
+export async function jsonOf(given: Result<unknown>): Promise<Json> {
   if (!given.ok) throw new Error(JSON.stringify(given.error));
   return JSON.parse(await crossedText(given.value as CrossingText)) as Json;
 }
@@ -99,9 +96,24 @@ export async function turnNow(turn: unknown, id = 'c1'): Promise<Json> {
   return await jsonOf(await stubOf(id).turnReport(String(turn)));
 }
 
+/** What can be called of a conversation's object, directly or by its stub. */
+interface Reached {
+  part(room: string, method: string, ...args: unknown[]): PromiseLike<unknown>;
+}
+
+/** Lists what waits for approval, as the route does. */
+export async function listApprovals(object: Reached): Promise<Result<CrossingText>> {
+  return (await object.part('approvals', 'list')) as Result<CrossingText>;
+}
+
+/** Decides on a call that waits for approval, as the route does. */
+export async function decideOn(object: Reached, decision: object): Promise<Result<DecisionAnswer>> {
+  return (await object.part('approvals', 'decide', decision)) as Result<DecisionAnswer>;
+}
+
 /** The calls that wait for approval. */
 export async function approvalsOf(id = 'c1', account = 'alice'): Promise<Json[]> {
-  return (await jsonOf(await stubOf(id, account).approvals())).data as Json[];
+  return (await jsonOf(await listApprovals(stubOf(id, account)))).data as Json[];
 }
 
 /** Has time pass for conversations, until the test ends. @returns what lets so many milliseconds pass at once */

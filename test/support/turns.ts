@@ -33,6 +33,7 @@ export function requestOf(body: object, asked: Asked = {}): TurnRequest {
     retried,
     again: false,
     stream,
+    asked: {},
     headers: asked.simulate === undefined ? all : { ...all, 'sluice-simulate': asked.simulate },
     query: '',
   };

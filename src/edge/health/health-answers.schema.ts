@@ -29,7 +29,7 @@ export const healthAnswer = z.object({
   since: z.optionally(time, 'Since when it is degraded.'),
   todo: z.optionally(z.string(), 'What its operator must do while it is degraded.'),
   upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
-  warnings: z.optionally(z.array(z.string()), 'Settings that are valid, and hardly what was meant, or outdated.'),
+  warnings: z.optionally(z.array(z.string()), 'Settings that are valid, and hardly what was meant.'),
   tools: z.optionally(
     z.array(z.string()),
     'In development: the names of the Worker’s own tools, which a run can name.',

@@ -49,10 +49,9 @@ function whatToDo(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 
   return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };
 }
 
-function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, outdated }: Settings): readonly string[] {
-  if (JWT_GROUP_CLAIM === undefined || JWT_GROUP_DEFAULT !== undefined) return outdated;
+function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT }: Settings): readonly string[] {
+  if (JWT_GROUP_CLAIM === undefined || JWT_GROUP_DEFAULT !== undefined) return [];
   return [
-    ...outdated,
     'A token without the claim of JWT_GROUP_CLAIM is in no group, and no group’s budget holds it: set JWT_GROUP_DEFAULT.',
   ];
 }

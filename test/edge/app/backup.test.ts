@@ -196,78 +196,23 @@ describe('a conversation', () => {
     expect(await (await call('GET', path)).text()).toContain('plän');
   });
 
-  test('has lines of kinds that are not known here, and each copy of it has them behind the same turns', async () => {
-    await (await say('Where to?', FIRST)).text();
-    await (await say('And then?')).text();
-    await app.settled();
-    const path = '/accounts/alice/conversations/trip/backup';
-    const linesOf = async (id: string) =>
-      (await (await call('GET', `/accounts/alice/conversations/${id}/backup`)).text()).trimEnd().split('\n');
-    const own = await linesOf('trip');
-    const [, second = 0] = own.flatMap((line, at) => (line.startsWith('["turn"') ? [at] : []));
-    // Longer than a row may be, with spaces as they came.
-    const notes = ['early', ' two ', 'x'.repeat(2_500_000), 'late'].map((text) => `["votes",{"of" : "${text}"},1.0]`);
-    const [early = '', two = '', long = '', late = ''] = notes;
-    const all = [...own.slice(0, 2), early, ...own.slice(2, second), two, long, ...own.slice(second)];
-    const end = all.length - 1;
-    await elsewhere();
-    const given = [...all.slice(0, end), late, ...all.slice(end)];
-    const stored = await putLines(path, given.join('\n'));
-    expect([stored.status, await stored.text()]).toEqual([201, expect.any(String)]);
-    const votesOf = (lines: string[]) => lines.filter((line) => line.startsWith('["votes"'));
-    const back = await linesOf('trip');
-    expect(votesOf(back)).toEqual(notes);
-    const turnsBefore = (lines: string[], line: string) =>
-      lines.slice(0, lines.indexOf(line)).filter((one) => one.startsWith('["turn"')).length;
-    for (const line of notes) expect(turnsBefore(back, line)).toBe(turnsBefore(given, line));
-
-    const [, answer] = await rows();
-    const copies = [
-      { id: 'whole', expected: notes },
-      { id: 'part', at: answer?.id, expected: [early, two, long] },
-    ];
-    for (const { expected, ...fork } of copies) {
-      expect((await app.post('/conversations/trip/fork', fork, await alice())).status).toBe(201);
-      expect(votesOf(await linesOf(fork.id))).toEqual(expected);
-    }
-    const rewound = await app.post('/conversations/trip/rewind', { before: answer?.id }, await alice());
-    expect(rewound.status, await rewound.text()).toBe(200);
-    expect((await say('More')).status).toBe(200);
-    await app.settled();
-    expect(votesOf(await linesOf('trip'))).toEqual([early]);
-  });
-
-  test('has members of its profile that are not known here, as each copy has; none that its object says of itself', async () => {
+  test('is refused for a line, or a member of its profile, that is not known here', async () => {
     await (await say('Where to?', FIRST)).text();
     await app.settled();
     const path = '/accounts/alice/conversations/trip/backup';
     const backup = await (await call('GET', path)).text();
     await elsewhere();
-    const unknown = '"mood":{"of":"calm"},"choices":[],"note":[1,null]';
-    const forged =
-      '"v":99,"id":"other","exists":false,"deleted":true,"nextTurn":1,"turns":70,"carried":true,"paused":"approval"';
-    const given = backup.replace('["profile",{', `["profile",{${forged},${unknown},`);
-    expect((await putLines(path, given)).status).toBe(201);
-    const first = async (id: string) =>
-      JSON.parse(
-        (await (await call('GET', `/accounts/alice/conversations/${id}/backup`)).text()).split('\n')[0] ?? '',
-      )[1];
-    const [, own] = JSON.parse(backup.split('\n')[0] ?? '');
-    const kept = { ...own, mood: { of: 'calm' }, choices: [], note: [1, null] };
-    expect(await first('trip')).toEqual(kept);
-    expect(await rows()).toHaveLength(2);
-    expect((await say('And then?')).status).toBe(200);
-    expect((await app.post('/conversations/trip/fork', { id: 'copy' }, await alice())).status).toBe(201);
-    const { cost, inputTokens, outputTokens, ...forked } = kept;
-    expect(await first('copy')).toEqual({ ...forked, cost: 0, inputTokens: 0, outputTokens: 0 });
-    expect((await say('More')).status).toBe(200);
-    await app.settled();
-    expect(await read('/accounts/alice/conversations')).toMatchObject({
-      data: [
-        { id: 'copy', turns: 2 },
-        { id: 'trip', turns: 3, paused: null },
-      ],
-    });
+    const refused = async (lines: string) => {
+      const answer = await putLines(path, lines);
+      return [answer.status, await answer.text()];
+    };
+    const line = backup.replace('["turn"', '["votes",{"of":"two"}]\n["turn"');
+    expect(await refused(line)).toEqual([400, expect.stringMatching(/line \d+: not a line of/)]);
+    for (const member of ['"mood":{"of":"calm"}', '"id":"other"', '"exists":false', '"nextTurn":1']) {
+      const profile = backup.replace('["profile",{', `["profile",{${member},`);
+      expect(await refused(profile), member).toEqual([400, expect.stringContaining(member.split('"')[1] ?? '')]);
+    }
+    expect((await putLines(path, backup)).status).toBe(201);
   });
 
   test('is refused where the kind of a line is written with escapes, which nothing writes', async () => {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { runs, tryAsyncCases } from '../../support/runs.ts';
 
@@ -391,19 +391,6 @@ test('/health warns where a token may be in no group, and nobody’s budget hold
   expect(await warnings({ JWT_GROUP_CLAIM: 'groups' })).toEqual([expect.stringContaining('JWT_GROUP_DEFAULT')]);
   expect(await warnings({ JWT_GROUP_CLAIM: 'groups', JWT_GROUP_DEFAULT: 'red' })).toEqual([]);
   expect(await warnings({})).toEqual([]);
-});
-
-test('/health says what to write in place of settings of the last release, and the log says it once', async () => {
-  const warn = vi.spyOn(globalThis.console, 'warn').mockImplementation(() => {});
-  const old = { GITHUB_WEBHOOK_SECRET: 'a secret of 20 letters', MODE: '', SIGNING_SECRET: 's'.repeat(32) };
-  const said = '{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"} in WEBHOOKS';
-  const app = testApp(() => new Response(), old);
-  for (const _ of [1, 2]) {
-    const answer = await (await app.fetch('/health')).json();
-    expect(answer).toMatchObject({ status: 'ok', warnings: [expect.stringContaining(said)] });
-  }
-  expect(warn).toHaveBeenCalledTimes(1);
-  expect(JSON.parse(String(warn.mock.lastCall))).toEqual({ warning: expect.stringContaining(said) });
 });
 
 test('any bytes to any route by any method are answered without a server error, and go nowhere', async () => {

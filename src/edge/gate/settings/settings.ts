@@ -241,8 +241,6 @@ export const settingsShape = ofRooms((): Readonly<Record<string, z.ZodMiniType>>
 export interface Settings extends z.output<typeof settingsSchema> {
   /** What was set, without empty strings: other settings too, and bindings. */
   given: Readonly<Record<string, unknown>>;
-  /** What is valid, and hardly what was meant, or outdated. */
-  outdated: readonly string[];
   development: boolean;
   /** What plain `wrangler dev` runs: without a key it is open to this machine. Undefined for everything else. */
   wranglerDev: 'open' | 'closed' | undefined;
@@ -258,8 +256,6 @@ export interface RoomSettings {
   schema?: z.ZodMiniObject;
   /** @throws ApiError 500 that names a setting with which the room cannot work, never its value */
   check?(settings: Settings): unknown;
-  /** @returns what is valid, and hardly what was meant, or outdated */
-  warnings?(settings: Settings): readonly string[];
 }
 
 export const SETTINGS = seam<RoomSettings>()('settings');
@@ -299,7 +295,7 @@ export function openWithoutKey(): void {
 export function settingsOf(env: Record<string, unknown>): Settings {
   return getOrMake(parsedSettings, env, () => {
     const settings = parseSettings(env);
-    [...settings.outdated, ...missingBindings(env)].map(logWarning);
+    missingBindings(env).map(logWarning);
     return settings;
   });
 }
@@ -340,7 +336,6 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   const settings: Settings = {
     ...core,
     given,
-    outdated: [],
     // The local runtime has only one location, and throws if another jurisdiction is named.
     JURISDICTION: development ? undefined : core.JURISDICTION,
     development,
@@ -354,7 +349,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     ),
   };
   for (const { check } of rooms) check?.(settings);
-  return { ...settings, outdated: rooms.flatMap(({ warnings }) => warnings?.(settings) ?? []) };
+  return settings;
 }
 
 function judgeWranglerDev({ MODE, UPSTREAM, UPSTREAMS, ANTHROPIC_API_KEY }: z.output<typeof settingsSchema>) {

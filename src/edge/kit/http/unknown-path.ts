@@ -5,14 +5,6 @@ import { type ApiError, finalError, notFound } from './errors.ts';
 const LONGEST_SHOWN = 200;
 /** Paths of OpenAI's API, and `complete` of Anthropic's old one: here it is `POST /v1/messages`. */
 const OF_ANOTHER_API = /^(\/v1)?\/(chat\/completions|completions|complete|responses)\/?$/;
-/** Paths of a release before, and what there is in place of them. */
-const GONE = [
-  {
-    path: /^\/agents\/[^/]+\/stats$/,
-    instead:
-      'What an agent costs is at GET /usage?group_by=agent, and how its models were chosen in `chosen_by` at GET /usage/requests.',
-  },
-];
 const MESSAGES = { method: 'POST', path: '/v1/messages' };
 
 interface Edge {
@@ -38,8 +30,6 @@ export function unknownPath(path: string, edge: Edge): ApiError {
       `This edge speaks Anthropic’s Messages API. Send the request to ${method} ${edge.base}${messages}, in its format.`,
     );
   }
-  const gone = GONE.find((one) => one.path.test(path));
-  if (gone) return notFound(`There is nothing at ${shown} any more. ${gone.instead}`);
   const meant = meantBy(path, edge);
   if (meant) {
     const [method] = edge.methodsOf(meant.path);

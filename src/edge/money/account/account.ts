@@ -236,7 +236,7 @@ export class Account extends AccountElsewhere implements AccountObject {
    * Tells whether a credential is revoked, for routes without an admission. Otherwise it is noted as seen now, and a read is
    * counted.
    *
-   * @param text the read as JSON. The object of a version before counts none, so nothing is refused there
+   * @param text the read as JSON; absent for a call that is not counted
    * @returns for one read too many why it may not be answered, as JSON like `admitJson`
    */
   isRevoked(token: CredentialUse, text?: string): boolean | string {

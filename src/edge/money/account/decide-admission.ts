@@ -8,7 +8,7 @@ import type { Purse } from '../budget/purses.ts';
 import { refusalBy } from '../budget/refusals.ts';
 import { bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
-import { type About, aboutIn, dimensions, OF_PREFIX, placeAmong } from '../contracts/about.ts';
+import { type About, dimensions, OF_PREFIX, placeAmong } from '../contracts/about.ts';
 import type { AdmissionDecision, AdmissionRequest, CredentialUse, Refusal } from '../contracts/admission.ts';
 import { openingOf } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
@@ -153,7 +153,7 @@ function tryAdmission(
     if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
     state.see(token, now);
   }
-  const about = aboutIn(request);
+  const { about = {} } = request;
   for (const { name: kind, isVersion } of dimensions()) {
     const ref = isVersion ? String(about[kind] ?? '') : '';
     const [name = '', hash = ''] = ref.split('@');
@@ -206,8 +206,7 @@ function placeHold(
 ): AdmissionDecision | ShortOfLease {
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
-  const { requestId, token } = request;
-  const about = aboutIn(request);
+  const { requestId, token, about = {} } = request;
   const { conversation, countedAs } = whereStored(request, about);
   const known = budget.holds.get(requestId);
   if (known) return admitHeld(state, request, known, now, pursesFor(state, request, now));

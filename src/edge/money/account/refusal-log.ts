@@ -1,14 +1,13 @@
 /** Keeps which requests an account has refused, and why, so that they can be looked up by their id. */
 
 import { reportTokens } from '../../claude/pricing/usage-sums.ts';
-import { readTags } from '../../gate/identity/tags.ts';
 import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
 import { pageOfRows } from '../../kit/http/page.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import { refusalError, storageError } from '../admission/limit-headers.ts';
-import { aboutIn, columnsAbout, crossing, shownAbout, summedOf } from '../contracts/about.ts';
+import { aboutColumn, shownAbout, summedOf } from '../contracts/about.ts';
 import type { RequestsFilter } from '../contracts/account.ts';
 import type { AdmissionRequest, RefusedRequest } from '../contracts/admission.ts';
 import { timesOfDays } from '../ledger/queries.ts';
@@ -62,7 +61,7 @@ export class RefusalLog extends Rows {
     if (id === '') return;
     this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MOST_IN_A_ROW);
     const model = request.model.slice(0, LONGEST_MODEL);
-    const named = { route, model, conversation, ...crossing(summedOf(aboutIn(request))) };
+    const named = { route, model, conversation, about: request.about && summedOf(request.about) };
     // Two at the same time could not be told apart by who knows all up to a time.
     const at = Math.max(now, this.lastAt + 1);
     this.#lastAt = at;
@@ -157,15 +156,14 @@ export function listedRefusalOf(refused: RefusedRequest): ListedRequest {
 
 function refusedRequestOf({ id, at, refusal, ...request }: RefusedRequest): LedgerRequest {
   const { route, model, conversation = null, token = null } = request;
-  const { prefix = null, agent = null, user = null, tags = null, about = null } = columnsAbout(aboutIn(request));
   const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
   const row: LedgerRow = {
     request_id: id,
     created_at: new Date(at).toISOString(),
     settled_at: null,
-    ...{ route, model, conversation, prefix, agent, token, user },
+    ...{ route, model, conversation, token },
+    ...shownAbout(aboutColumn(request.about ?? {})),
     answered_by: null,
-    tags: readTags(tags),
     status: 'refused',
     stage: null,
     max_tokens: null,
@@ -184,7 +182,6 @@ function refusedRequestOf({ id, at, refusal, ...request }: RefusedRequest): Ledg
     ms: null,
     batch: null,
     outcomes: null,
-    ...shownAbout({ chosen_by: null, about }),
   };
   const limited_by = error.headers['sluice-limited-by'] ?? '';
   return { ...row, tries: [], refusal: { limited_by, limit: refusal.limit, message: error.message } };

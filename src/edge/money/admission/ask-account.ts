@@ -10,7 +10,7 @@ import { isolateCounts } from '../../kit/http/isolate-counts.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { withdrawn } from '../../named/versions/find-stored.ts';
 import type { Limits } from '../budget/limits.schema.ts';
-import { aboutCaller, crossing, summedOf } from '../contracts/about.ts';
+import { aboutCaller, summedOf } from '../contracts/about.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../contracts/admission.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
@@ -28,7 +28,7 @@ export function admissionRequestOf(
   return {
     ...{ requestId, route, model, conversation, parent, holdMs },
     token: credentialUse(identity),
-    ...crossing({ ...about, ...aboutCaller(identity) }),
+    about: { ...about, ...aboutCaller(identity) },
     defaults: defaultLimits(identity.account, settings),
     pools: poolsOf(identity, settings),
   };
@@ -113,7 +113,7 @@ export function unsent(
   startedAt: number,
 ): Settlement {
   const named = { route, model: model.slice(0, LONGEST_MODEL_NAME), conversation: conversation ?? null };
-  const opening = { ...named, ...crossing(summedOf(about)) };
+  const opening = { ...named, about: summedOf(about) };
   const status = errorType === 'client_gone' ? errorType : 'unreachable';
   return { requestId, status, cost: 0, errorType, startedAt, opening };
 }

@@ -2,6 +2,7 @@
 
 import { ANY_VALUE } from '../../claude/pricing/usage-sums.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
+import { readTags } from '../../gate/identity/tags.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 
@@ -30,6 +31,14 @@ export interface Dimension<T = unknown> {
 // biome-ignore lint/suspicious/noEmptyInterface: rooms fill it
 export interface ShownAbout {}
 
+/** What each row shows of it. */
+interface CommonAbout {
+  prefix: string | null;
+  agent: string | null;
+  user: string | null;
+  tags: Record<string, string>;
+}
+
 export const DIMENSIONS = seam<readonly Dimension[]>()('dimensions');
 
 /** The version of a prefix, name@version. */
@@ -52,20 +61,11 @@ export const dimensions = ofRooms((): readonly Dimension[] => [
   OF_TAGS,
 ]);
 
-/** The columns that were released, by the names of their dimensions. All others share the column `about`, as JSON by name. */
-const RELEASED_COLUMNS: ReadonlyMap<string, string> = new Map([
-  ['prefix', 'prefix'],
-  ['agent', 'agent'],
-  ['chosenBy', 'chosen_by'],
-  ['tags', 'tags'],
-  ['user', 'user'],
-]);
-
 /** What the ledger sums up by. */
 export interface SummedBy {
   /** Its name in sums, and for `GET /usage`. */
   group: string;
-  /** What a row has of it, in SQL. */
+  /** What a row has of it, in SQL: a text, for a dimension as JSON; or null. */
   sql: string;
   hasSeveral: boolean;
   /** @returns the values that a request counts in, of what its row has */
@@ -77,20 +77,23 @@ export const summedBy = ofRooms((): readonly SummedBy[] => {
   const own = (group: string): SummedBy => ({ group, sql: group, hasSeveral: false, valuesIn: (cell) => [cell] });
   return [
     own('token'),
-    ...dimensions().flatMap((one) => (one.group ? [columnFor(one, one.group)] : [])),
+    ...dimensions().flatMap((one) => (one.group ? [summedByDimension(one, one.group)] : [])),
     own('upstream'),
   ];
 });
 
-export function columnFor({ name, values }: Dimension, group: string): SummedBy {
-  const column = RELEASED_COLUMNS.get(name);
-  const read = (cell: string): unknown => (column ? cell : JSON.parse(cell));
+/** @returns how the rows are summed up by a dimension */
+export function summedByDimension({ name, values }: Dimension, group: string): SummedBy {
   return {
     group,
-    sql: column ?? `about -> '$."${name}"'`,
+    sql: `about -> '$."${name}"'`,
     hasSeveral: values !== undefined,
-    valuesIn: (cell) => (values ? [ANY_VALUE, ...values(read(cell))] : [sumText(read(cell))]),
+    valuesIn: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [valueText(JSON.parse(cell))]),
   };
+}
+
+function valueText(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 /** Says one thing that a request is about. */
@@ -115,53 +118,14 @@ export function summedOf(about: About): About {
   return Object.fromEntries(Object.entries(about).filter(([name]) => !isInRowsAlone(name)));
 }
 
-/**
- * How it goes to an account, and is stored with what was refused: what has a column of its own as members, which is how the
- * release before reads it.
- */
-export interface CrossedAbout {
-  prefix?: string | null | undefined;
-  agent?: string | null | undefined;
-  chosenBy?: unknown;
-  tags?: string | null | undefined;
-  user?: string | null | undefined;
-  about?: About | undefined;
+/** @returns the column `about` of a row: JSON by name, or null for a request that is about nothing */
+export function aboutColumn(about: About): string | null {
+  const said = Object.entries(about).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  return said.length === 0 ? null : JSON.stringify(Object.fromEntries(said));
 }
 
-/** @returns how it goes to an account */
-export function crossing(about: About): CrossedAbout {
-  const crossed: Record<string, unknown> = {};
-  const others: Record<string, unknown> = {};
-  for (const name of Object.keys(about)) (RELEASED_COLUMNS.has(name) ? crossed : others)[name] = about[name];
-  return Object.keys(others).length === 0 ? crossed : { ...crossed, about: others };
-}
-
-/** @returns what was said, in either form */
-export function aboutIn(crossed: CrossedAbout): About {
-  const about: Record<string, unknown> = { ...crossed.about };
-  for (const name of RELEASED_COLUMNS.keys()) {
-    const value = crossed[name as keyof CrossedAbout];
-    if (value !== undefined && value !== null) about[name] = value;
-  }
-  return about;
-}
-
-/** @returns the columns of a row that say it */
-export function columnsAbout(about: About): Record<string, string> {
-  const { about: others, ...released } = crossing(about);
-  const said = Object.entries(released).filter(([, value]) => value !== undefined && value !== null && value !== '');
-  const columns = said.map(([name, value]) => [RELEASED_COLUMNS.get(name), sumText(value)]);
-  return { ...Object.fromEntries(columns), ...(others && { about: JSON.stringify(others) }) };
-}
-
-function sumText(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value);
-}
-
-/** @returns what a row's columns show beside those that every row has */
-export function shownAbout({ chosen_by, about }: { chosen_by: string | null; about: string | null }): ShownAbout {
-  return {
-    ...(chosen_by !== null && { chosen_by: JSON.parse(chosen_by) }),
-    ...(about !== null && JSON.parse(about)),
-  };
+/** @returns what a row shows of its column `about` */
+export function shownAbout(column: string | null): CommonAbout & ShownAbout {
+  const { tags, ...others } = (column === null ? {} : JSON.parse(column)) as About;
+  return { prefix: null, agent: null, user: null, ...others, tags: readTags(typeof tags === 'string' ? tags : null) };
 }

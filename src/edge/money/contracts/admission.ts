@@ -3,11 +3,12 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import type { Limits } from '../budget/limits.schema.ts';
-import type { CrossedAbout } from './about.ts';
+import type { About } from './about.ts';
 import type { ListedParent } from './settlement.ts';
 
 /** Who asks an account to set something aside, and what decides beside the account's own limits. */
-export interface AdmissionCaller extends CrossedAbout {
+export interface AdmissionCaller {
+  about?: About | undefined;
   /** The caller's credential; absent in development without one. */
   token?: CredentialUse | undefined;
   /** The deployment's limits, for limits that the account does not set itself. */
@@ -188,12 +189,13 @@ export interface StorageRefusal {
 }
 
 /** A refused request, as its account keeps it and tells it to the deployment's pool. */
-export interface RefusedRequest extends CrossedAbout {
+export interface RefusedRequest {
   id: string;
   /** Milliseconds since 1970. Each refusal of an account has another time. */
   at: number;
   route: string;
   model: string;
+  about?: About | undefined;
   conversation?: string | undefined;
   token?: string | undefined;
   refusal: Refusal | ({ kind: 'full' } & StorageRefusal);

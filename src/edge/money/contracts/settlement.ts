@@ -1,7 +1,7 @@
 /** The settlement of a request with its account. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { About, CrossedAbout } from './about.ts';
+import type { About } from './about.ts';
 
 /** How a request has ended, and what it has cost. */
 export interface Settlement {
@@ -26,7 +26,7 @@ export interface Settlement {
   firstEventMs?: number | undefined;
   afterFirstMs?: number | undefined;
   /** The beginning of the row, used if the account no longer has a row of this request. */
-  opening?: (Partial<Omit<Opening, 'about'>> & CrossedAbout) | undefined;
+  opening?: Partial<Opening> | undefined;
   /** When the request began, in milliseconds since 1970. If it began before an erasure, it is not recorded again. */
   startedAt?: number | undefined;
   /** The calls of tools whose results it has taken up, by the names of the tools. */

@@ -11,7 +11,7 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import { makeTables, readMeta } from '../../kit/objects/schema.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
-import { columnsAbout } from '../contracts/about.ts';
+import { aboutColumn } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';
 import type { Opening } from '../contracts/settlement.ts';
 import { type Fold, hourOf, hourWith, type Memory, NO_FOLD, recallMemory, type Starts } from './recall.ts';
@@ -98,7 +98,7 @@ export class Ledger extends Tables {
       output_full_at: buckets.output,
       pool_group: group,
       ...(keep !== undefined && { keep }),
-      ...columnsAbout(about),
+      about: aboutColumn(about),
     });
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });

@@ -12,7 +12,6 @@ import {
   usageByValue,
   usageTotal,
 } from '../../claude/pricing/usage-sums.ts';
-import { readTags } from '../../gate/identity/tags.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
@@ -26,18 +25,7 @@ import { ROLLUP_MODEL } from './tables.ts';
 
 /** The columns that answers contain unchanged. */
 const SHOWN_COLUMNS = [
-  ...([
-    'route',
-    'model',
-    'answered_by',
-    'conversation',
-    'prefix',
-    'agent',
-    'token',
-    'user',
-    'status',
-    'stage',
-  ] as const),
+  ...(['route', 'model', 'answered_by', 'conversation', 'token', 'status', 'stage'] as const),
   ...([
     'max_tokens',
     'stop_reason',
@@ -57,9 +45,7 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
   Record<'at' | 'unpriced' | 'hold' | 'estimated' | 'over_hold' | 'late', number> & {
     id: string;
     settled_at: number | null;
-    tags: string | null;
     outcomes: string | null;
-    chosen_by: string | null;
     about: string | null;
   };
 
@@ -238,7 +224,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     created_at: new Date(row.at).toISOString(),
     settled_at: isoTimeOrNull(row.settled_at),
     ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
-    tags: readTags(row.tags),
+    ...shownAbout(row.about),
     hold_usd: toUsd(row.hold),
     cost_usd: toUsd(row.cost),
     usage: reportTokens(row),
@@ -247,6 +233,5 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     late: row.late === 1,
     unpriced: row.unpriced === 1,
     outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as LedgerRow['outcomes']),
-    ...shownAbout(row),
   };
 }

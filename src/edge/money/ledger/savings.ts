@@ -27,7 +27,7 @@ export function savingsOf(ledger: Ledger, { versions, from, to }: SavingsQuery, 
   );
   const tiered = Object.fromEntries(tiers.flatMap(({ model, above }) => (above === undefined ? [] : [[model, above]])));
   const groups = ledger.read<Group>(
-    `select at / ${DAY_MS} as day, prefix as version, coalesce(answered_by, ledger.model) as model,
+    `select at / ${DAY_MS} as day, about ->> '$.prefix' as version, coalesce(answered_by, ledger.model) as model,
        input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens
          > coalesce((select value from json_each(?4) where key = coalesce(answered_by, ledger.model)), 1e18) as long,
        count(*) as requests,
@@ -35,7 +35,7 @@ export function savingsOf(ledger: Ledger, { versions, from, to }: SavingsQuery, 
        sum(cache_write_5m_tokens + cache_write_1h_tokens > 0) as cache_writes, sum(cache_read_tokens > 0) as cache_reads,
        sum(input_tokens) as input_tokens, sum(cache_read_tokens) as cache_read_input_tokens,
        sum(cache_write_5m_tokens) as cache_write_5m_input_tokens, sum(cache_write_1h_tokens) as cache_write_1h_input_tokens
-     from ledger where prefix in (select value from json_each(?1)) and status != 'held' and at >= ?2 and at < ?3
+     from ledger where about ->> '$.prefix' in (select value from json_each(?1)) and status != 'held' and at >= ?2 and at < ?3
      group by 1, 2, 3, 4 order by 1, 2`,
     JSON.stringify(versions),
     from === undefined ? 0 : Date.parse(from),

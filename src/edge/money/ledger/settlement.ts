@@ -2,7 +2,6 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { Spent } from '../budget/state.ts';
-import { aboutIn } from '../contracts/about.ts';
 import type { Opening, Settlement, Tokens } from '../contracts/settlement.ts';
 import type { Closing } from './tables.ts';
 
@@ -28,7 +27,7 @@ export function openingOf(known: { [key in keyof OpeningSaid]?: OpeningSaid[key]
     conversation: known.conversation ?? null,
     token: known.token ?? null,
     group: known.group ?? null,
-    about: aboutIn(known),
+    about: known.about ?? {},
   };
 }
 

@@ -53,10 +53,7 @@ export class Agent implements AgentInUse, StoredAgent {
 const PARSED_SIZE = 4;
 
 export function agentOf(text: string): Agent {
-  const definition = JSON.parse(text) as AgentDefinition;
-  // One of a release before may have a share of conversations to be compared with.
-  if (typeof definition.model === 'object') Reflect.deleteProperty(definition.model, 'control');
-  return new Agent(definition, text);
+  return new Agent(JSON.parse(text) as AgentDefinition, text);
 }
 
 /** How agents are stored in versions. */

@@ -3,8 +3,7 @@ import { refuseUntaken } from '../../claude/pricing/takes.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { isObject, withoutUndefined } from '../../kit/json/object.ts';
+import { withoutUndefined } from '../../kit/json/object.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
 import { modelsIn } from '../../named/classify/model-by-label.schema.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
@@ -29,10 +28,6 @@ export const AGENT_ROUTES = namedRoutes({
   readBody: async (c) => {
     const by = storedBy(c);
     const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
-    if (isObject(json.model) && Object.hasOwn(json.model, 'control'))
-      throw invalidRequest(
-        'model.control: no share of conversations is answered without a label any more. Leave it out; to compare, ask an agent that has one model.',
-      );
     if (!Array.isArray(json.tools)) return json;
     const tools = await describedTools(json.tools, (agent) =>
       requireStored(AGENTS, readerOf(c), agent, [by, DEPLOYMENT]),

@@ -10,7 +10,7 @@ import { validate } from '../../kit/http/validate.ts';
 import { memberTexts } from '../../kit/json/edit.ts';
 import { readToStore } from '../../money/admission/read-body.ts';
 import { noConversation } from '../../talk/answers/crossing-answer.ts';
-import type { BoundCaller, CrossingText, DecisionAnswer } from '../../talk/contracts/conversation.ts';
+import type { BoundCaller, CalledDecision, CrossingText, DecisionAnswer } from '../../talk/contracts/conversation.ts';
 import { boundCaller, refuseOtherConversation } from '../../talk/contracts/guard.ts';
 import { isConversationId } from '../../talk/conversations/conversations.schema.ts';
 import { type ConversationCall, callConversation, mountedPath } from '../../talk/conversations/turn-proxy.ts';
@@ -20,7 +20,7 @@ import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 export const APPROVAL_ROUTES = [
   route('GET /conversations/:id/approvals', { needs: 'messages', bound: true, query: approvalsQuery }, async (c) => {
     const by = boundApprover(c.get('identity'));
-    const text = await callNamed<CrossingText>(c, (object) => object.approvals(by));
+    const text = await callNamed<CrossingText>(c, (object) => object.part('approvals', 'list', by));
     return new Response(text, { headers: { 'content-type': 'application/json' } });
   }),
   route(
@@ -33,14 +33,14 @@ export const APPROVAL_ROUTES = [
       const input = input_text ?? memberTexts(sent.text).get('input');
       if (by && input !== undefined) throw closedToBound('input: a call is approved or denied as the model made it.');
       const { status, turn, body } = await callNamed<DecisionAnswer>(c, (object) =>
-        object.decide({
+        object.part('approvals', 'decide', {
           ...decision,
           input,
           id: c.req.param('approval'),
           by,
           isAdmin: hasScope(c.get('identity'), 'admin'),
           requestId: c.get('requestId'),
-        }),
+        } satisfies CalledDecision),
       );
       const headers: Record<string, string> = { 'content-type': 'application/json', 'sluice-turn': turn };
       if (status === 202) headers.location = mountedPath(c, `/conversations/${c.req.param('id')}/turns/${turn}`);

@@ -75,11 +75,11 @@ function continueRun(
       logged: 'no_request_of_run',
     });
   }
-  const { request: asked, planned } = stored;
-  const told = { background: true, deliverUrl: paused.deliverUrl ?? undefined };
+  const { request: before, planned } = stored;
+  const asked = { ...before.asked, background: true, deliver_url: paused.deliverUrl ?? undefined };
   // One key must not name two requests.
-  const { 'idempotency-key': _, ...headers } = asked.headers;
-  const request: RunRequest = { ...asked, ...told, headers, requestId, key: undefined, stream: true };
+  const { 'idempotency-key': _, ...headers } = before.headers;
+  const request: RunRequest = { ...before, asked, headers, requestId, key: undefined, stream: true };
   const { model, sentFrom } = paused;
   const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
   const run = { ...row, run: row.seq };

@@ -4,7 +4,6 @@ import { unanswered } from '../../claude/outcome.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { numberOfTry } from '../../money/admission/admission.ts';
-import { readRequest } from '../../talk/contracts/read-request.ts';
 import { planAgain, runnerOfTurn, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
 import type { ConversationContext, ReadRequest } from '../../talk/conversations/parts.ts';
 import type { RunRequest } from '../../talk/conversations/stored-run.ts';
@@ -36,7 +35,7 @@ export function beginAgain(context: ConversationContext, row: TurnRow): Runner |
   const grant = grantOfNextTry(row, { earlier: 0, startedAt: now() });
   const { requestId } = grant;
   if (!stored || numberOfTry(requestId) > MOST_BEGINNINGS) return undefined;
-  const request = readRequest(stored.request as RunRequest);
+  const request = stored.request as RunRequest;
   const question = messagesOf(transcript, row.seq).flatMap((seq) =>
     Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
   );

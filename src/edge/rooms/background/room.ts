@@ -10,7 +10,7 @@ export const backgroundRoom: Room = {
   conversation: {
     open: (context) => ({
       begin({ request }, planned, row) {
-        if (request.background && !planned.run) row.request = requestToKeep(request);
+        if (request.asked.background && !planned.run) row.request = requestToKeep(request);
       },
       beginAgain: (row) => beginAgain(context, row),
     }),

@@ -5,14 +5,10 @@ import { type ApiError, invalidRequest, toApiError, tooLarge } from '../../kit/h
 import { PIECE } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { eachItem } from '../../kit/json/edit.ts';
-import { MOST_CARRIED } from '../../talk/storage/pieces.ts';
 import { BACKUP_LINES } from './conversation-backup.schema.ts';
 
 type LineKind = keyof typeof BACKUP_LINES;
 
-/** Kinds of lines that say why a copy is not whole. */
-const NOT_WHOLE: ReadonlySet<string> = new Set(['changed', 'damaged']);
-const KIND = /^[a-z][a-z_]{0,63}$/;
 const OF_TURNS: ReadonlySet<LineKind> = new Set(['turn', 'call', 'message']);
 
 /** A body that is being checked. */
@@ -97,7 +93,6 @@ class LineOrder {
   #summary = 0;
   #call = -1;
   #message = 0;
-  #carried = 0;
 
   get isEnded(): boolean {
     return this.#seen.has('end');
@@ -107,10 +102,6 @@ class LineOrder {
   add(line: string, number: number): void {
     const [kind, ...values] = partsOfLine(line, number);
     const at = `line ${number}`;
-    if (!isKnown(kind)) {
-      this.#carry(kind, at);
-      return;
-    }
     const schemas = BACKUP_LINES[kind];
     if (values.length !== schemas.length) throw invalidRequest(`${at}: a line of ${kind} has ${schemas.length} parts`);
     for (const [index, schema] of schemas.entries()) validated(schema, values[index], `${at}: ${kind}`);
@@ -125,7 +116,6 @@ class LineOrder {
     if (kind === 'turn') {
       this.#turn = grown(this.#turn, first.seq, at);
       this.#call = -1;
-      this.#carried = 0;
     } else if (kind === 'call') {
       if (first.turn !== this.#turn) throw invalidRequest(`${at}: this call is of another turn`);
       this.#call = grown(this.#call, first.n, at);
@@ -133,13 +123,6 @@ class LineOrder {
       if (first.turn !== this.#turn) throw invalidRequest(`${at}: this message is of another turn`);
       this.#message = grown(this.#message, first.seq, at);
     }
-  }
-
-  /** Lines of a newer release, or of a room that is not here, are kept as they are. */
-  #carry(kind: string, at: string): void {
-    if (this.isEnded || !this.#seen.has('profile')) throw invalidRequest(`${at}: ${kind} has no place here`);
-    this.#carried += 1;
-    if (this.#carried > MOST_CARRIED) throw invalidRequest(`${at}: too many lines of kinds that are not known here`);
   }
 
   #fits(kind: LineKind): boolean {
@@ -154,9 +137,7 @@ function grown(before: number, now: number, at: string): number {
   return now;
 }
 
-const isKnown = (kind: string): kind is LineKind => Object.hasOwn(BACKUP_LINES, kind);
-
-function partsOfLine(line: string, number: number): [string, ...unknown[]] {
+function partsOfLine(line: string, number: number): [LineKind, ...unknown[]] {
   let parts: unknown;
   try {
     parts = JSON.parse(line);
@@ -164,14 +145,14 @@ function partsOfLine(line: string, number: number): [string, ...unknown[]] {
     parts = undefined;
   }
   const [kind] = Array.isArray(parts) ? (parts as unknown[]) : [];
-  const isPlain = typeof kind === 'string' && KIND.test(kind) && !NOT_WHOLE.has(kind);
-  // It is stored by its text: a known kind that is written with escapes would be carried there as an unknown one.
-  if (!isPlain || eachItem(line).next().value !== `"${kind}"`) {
+  const isKnown = typeof kind === 'string' && Object.hasOwn(BACKUP_LINES, kind);
+  // It is stored by its text, in which the kind is looked for as it is written here: without escapes.
+  if (!isKnown || eachItem(line).next().value !== `"${kind}"`) {
     throw invalidRequest(
       `line ${number}: not a line of a conversation’s backup. Send what GET …/backup has given, unchanged.`,
     );
   }
-  return parts as [string, ...unknown[]];
+  return parts as [LineKind, ...unknown[]];
 }
 
 function validated(schema: Parameters<typeof validate>[0], value: unknown, at: string): void {

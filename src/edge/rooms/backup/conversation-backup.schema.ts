@@ -13,8 +13,7 @@ const textOrNull = z.nullable(z.string());
 const stored = { owner: nonEmpty, name: nonEmpty, hash: nonEmpty };
 const objects = z.array(z.looseObject({}));
 
-/** Members of a newer release, or of a room that is not here, are kept as they are. */
-const profileLine = z.looseObject({
+const profileLine = z.strictObject({
   account: z.optional(nonEmpty),
   title: textOrNull,
   metadata: z.nullable(z.looseObject({})),
@@ -28,7 +27,7 @@ const profileLine = z.looseObject({
   cost: count,
   inputTokens: count,
   outputTokens: count,
-  asksAgain: z.optional(z.pick(chosenBySchema, { arm: true })),
+  asksAgain: z.optional(z.literal(true)),
   choices: z.optional(
     z.array(z.looseObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
   ),
@@ -37,7 +36,7 @@ const profileLine = z.looseObject({
   ),
 });
 
-/** The row of a turn. Members that only a newer release knows are left out. */
+/** The row of a turn: what a copy has of it. */
 const turnLine = z.object({
   seq: position,
   id: nonEmpty,

@@ -153,7 +153,7 @@ function outerMembers(others: Map<string, string>, { context, own: ours }: Creat
 async function orderOf({ c, context, id, total, isDry }: Creation, digest: string): Promise<BatchOrder> {
   const { identity, requestId } = context;
   const key = c.req.header('idempotency-key');
-  const { token, tags, user, about, defaults, pools } = admissionRequestOf({ ...context, route: 'batches', model: '' });
+  const { token, about, defaults, pools } = admissionRequestOf({ ...context, route: 'batches', model: '' });
   return {
     batch: id,
     requestId,
@@ -165,7 +165,7 @@ async function orderOf({ c, context, id, total, isDry }: Creation, digest: strin
     key: key === undefined ? undefined : await sha256Hex(utf8(`${identity.account}\n${key}`)),
     repeats: Number(c.req.header('x-stainless-retry-count') ?? 0) > 0,
     dryRun: isDry,
-    ...{ token, tags, user, about, defaults, pools },
+    ...{ token, about, defaults, pools },
   };
 }
 

@@ -10,7 +10,7 @@ declare module '../../money/contracts/about.ts' {
 
 /** How the model was chosen. A label has the place of the request that it is for. */
 export const OF_CHOICE = {
-  name: 'chosenBy',
+  name: 'chosen_by',
   placeOf: ({ request_id }) => request_id,
   shown: { chosen_by: z.optionally(chosenBySchema, 'Where its agent chooses its model: how it was chosen.') },
   shownInMessage: {

@@ -62,7 +62,7 @@ export class ModelChooser implements OpenPart {
     if (!choice) return undefined;
     const given = memory.get(GIVEN);
     const { chosen: before, isDecided } = presentChoice(transcript, request?.hash);
-    const asked = modelAsked(choice, request?.model, models);
+    const asked = modelAsked(choice, request?.asked.model, models);
     // Meanwhile another turn may have made a step up.
     const isBehind = given && before && isDearer(before.model, given.model, models);
     let chosen: Chosen | undefined = asked ?? (isBehind ? before : (given ?? before));

@@ -10,13 +10,11 @@ import { ModelChooser } from './model-chooser.ts';
 
 /** How models were chosen, as a rewind leaves it, and a copy has it. */
 const KEPT_CHOICES: CopiedRows = {
-  members: ['choices', 'asksAgain'],
   keep({ choices, asksAgain }, { last, isCut, shift }) {
     if (!choices) return {};
-    const [first] = choices;
-    const again = isCut ? first && { arm: first.by.arm } : asksAgain;
+    const again = isCut ? choices.length > 0 : asksAgain;
     const kept = choices.filter(({ turn }) => turn <= last).map((one) => ({ ...one, turn: one.turn + shift }));
-    return { choices: kept, ...(again && { asksAgain: again }) };
+    return { choices: kept, ...(again && { asksAgain: true }) };
   },
 };
 

@@ -64,7 +64,7 @@ function plainRequest(body: JsonBody): JsonBody {
 function agentNamed({ account, only }: BoundCaller, ref: string): ReturnType<Guard['agentNamed']> {
   const found = boundName(only?.agents, account, ref);
   if (!found) throw notNamed(only?.agents);
-  return { agent: ref, agentOwner: found.owner, agentListed: found.listed };
+  return { agent: ref, agent_owner: found.owner, agent_listed: found.listed };
 }
 
 /** Allows a bound token a conversation of an agent that its token names, with nothing beside that agent. */

@@ -40,7 +40,6 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
         spent_usd: usd(lease.spent),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
         tightest: tightestOf(lease, resetsAt, now),
-        // A release before does not tell of limits that are not in USD.
         blocked: lease.limits?.blocked === true || CALENDAR.some((each) => lease.limits?.[limitName(each)] === 0),
         last_seen_at: isoTimeOrNull(lease.seenAt),
       });

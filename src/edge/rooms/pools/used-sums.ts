@@ -164,7 +164,7 @@ export class UsedSums extends Rows {
     }
   }
 
-  /** @returns what sums were told by, also by another release. Looking up each costs less than reading all rows. */
+  /** @returns what sums were told by. Looking up each costs less than reading all rows. */
   #dimensions(): string[] {
     const next = 'select dimension from used where dimension > ? order by dimension limit 1';
     const all: string[] = [];

@@ -81,8 +81,8 @@ function runContextOf(
         shownAs: step.run,
       });
       // Another model may step in only before the first step. All steps of a run have the same model.
-      const fallbacks = step.isLater ? [] : request.fallbacks;
-      return runnerOf(context, { ...request, requestId: step.requestId, fallbacks }, turn, plan, {
+      const asked = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
+      return runnerOf(context, { ...request, requestId: step.requestId, asked }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
         onEnd: step.onEnd,

@@ -10,17 +10,11 @@ import { rowsBetween } from '../../talk/history/message-json.ts';
 import { IMPORTED } from '../../talk/history/thinking.ts';
 import { type CopiedLine, copiedRows, keptMembers } from '../../talk/storage/copied-rows.ts';
 import { DamagedRow, damageIn } from '../../talk/storage/damaged-row.ts';
-import { carriedLines, carryLine } from '../../talk/storage/pieces.ts';
 import { GRACE_MS, type NewMessage, type Profile, type RetainedPrefix, type TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { committedTurns, countHistory, lastCommitted, turnAt, turnsOfRun } from '../../talk/storage/turn-queries.ts';
 import { onOneLine } from './export-lines.ts';
 
-/** What an object says of itself, and the number of a stored form. No line has it. */
-const OWN_MEMBERS: readonly string[] = [
-  ...['v', 'id', 'exists', 'createdAt', 'updatedAt', 'version', 'unreported', 'deleted', 'paused', 'carried'],
-  ...['turns', 'messages', 'summaries', 'bytes', 'nextTurn', 'nextMessage', 'answerIds', 'through'],
-];
 /** What a backup has and a fork begins anew. */
 const BACKED_UP = ['cost', 'inputTokens', 'outputTokens', 'parent'] as const satisfies readonly (keyof Profile)[];
 
@@ -45,14 +39,13 @@ export function copyLines(
   const until = last ?? lastCommitted(transcript);
   const lastMessage = transcript.number('select max(seq) from messages where turn <= ?', until);
   // A rewind during the copy makes the copy incomplete. Then the last line says so.
-  const { version, carried } = profile;
+  const { version } = profile;
   function* lines(): Generator<string> {
     const kept = keptMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
     yield line('profile', JSON.stringify(membersOfCopy(profile, { ...kept, ...more })));
     for (const { linesBefore } of copiedRows()) {
       for (const told of linesBefore?.(transcript, profile, lastMessage) ?? []) yield line(...told);
     }
-    if (carried) yield* carriedLines(transcript, 0);
     // Looking for the messages of each turn would read all numbers for each.
     const messages = rowsBetween(transcript, 0, lastMessage);
     let message = messages.next().value;
@@ -65,7 +58,6 @@ export function copyLines(
         const { seq, turn, id, role, createdAt, text, origin } = message;
         yield line('message', JSON.stringify({ seq, turn, id, role, createdAt, origin }), text);
       }
-      if (carried) yield* carriedLines(transcript, turn.seq);
     }
     const isSame = transcript.profile?.version === version || turnAt(transcript, until) !== undefined;
     yield line(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
@@ -78,15 +70,14 @@ export function backupLines(transcript: Transcript, profile: Profile): ReadableS
   return copyLines(transcript, profile, undefined, Object.fromEntries(BACKED_UP.map((name) => [name, profile[name]])));
 }
 
-/** @returns the members of a profile that a copy has; at the end those that nobody here knows */
+/** @returns the members of a profile that a copy has. @param more those of rooms, and of a backup */
 function membersOfCopy(profile: Profile, more: Partial<Profile>): object {
-  const { account, title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
-  const { retentionSeconds, history, sentFrom } = others;
-  const own = { account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom };
-  const ofRooms = copiedRows().flatMap(({ members = [] }) => members);
-  const known = new Set<string>([...OWN_MEMBERS, ...BACKED_UP, ...ofRooms, ...Object.keys(own)]);
-  const unknown = Object.entries(profile).filter(([name]) => !known.has(name));
-  return { ...own, ...more, ...Object.fromEntries(unknown) };
+  const { account, title, metadata, model, maxTokens, prefix = null, agent = null } = profile;
+  const { retentionSeconds, history, sentFrom } = profile;
+  return {
+    ...{ account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom },
+    ...more,
+  };
 }
 
 /** Yields lines up to damage, and then the line that tells of it. */
@@ -107,7 +98,7 @@ function line(...[kind, ...texts]: CopiedLine): string {
   return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
 }
 
-/** @returns the row of a copied turn: members that only a newer release knows are left out. */
+/** @returns the row of a copied turn */
 function copyOfTurn(copied: TurnRow, taken: number) {
   const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
   const { sentFrom, follows, events, run, calls = null, chosenBy = null } = copied;
@@ -131,9 +122,6 @@ async function storeCopiedLines(
   let nextTurn = transcript.profile?.nextTurn ?? 1;
   const taken = nextTurn - 1;
   let nextMessage = 1;
-  /** The turn that lines stand behind, and how many of them are carried. */
-  const behind = { turn: 0, carried: 0 };
-  let isCarrying = false;
   const storing = copiedRows().flatMap(({ kinds = [], storing }) =>
     storing ? [{ kinds, ...storing(transcript, taken) }] : [],
   );
@@ -163,14 +151,12 @@ async function storeCopiedLines(
       const [kind, first = 'null', second = ''] = itemTexts(text);
       if (kind === '"profile"') {
         const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
-        for (const name of OWN_MEMBERS) Reflect.deleteProperty(rest, name);
         copied = rest;
         isOfOther = account !== transcript.profile?.account;
       } else if (kind === '"turn"') {
         const turn = copyOfTurn(JSON.parse(first) as TurnRow, taken);
         turns.push(isOfOther ? { ...turn, route: IMPORTED } : turn);
         nextTurn = turn.seq + 1;
-        Object.assign(behind, { turn: turn.seq, carried: 0 });
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
         messages.push({ ...message, turn: taken + message.turn, text: second });
@@ -179,12 +165,8 @@ async function storeCopiedLines(
       else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';
       else if (kind !== undefined) {
         const known = ofKind.get(kind);
-        if (known) known.add(kind.slice(1, -1), first, second);
-        else {
-          carryLine(transcript, behind.turn, behind.carried, text);
-          behind.carried += 1;
-          isCarrying = true;
-        }
+        if (!known) throw notWhole();
+        known.add(kind.slice(1, -1), first, second);
       }
     }
     parts.push(rest);
@@ -197,7 +179,6 @@ async function storeCopiedLines(
   return {
     ...copied,
     ...kept,
-    ...(isCarrying && { carried: true }),
     ...countHistory(transcript),
     nextTurn,
     nextMessage,

@@ -114,7 +114,7 @@ async function requestOf(
   const headers = headersUp(new Headers({ 'content-type': 'application/json' }), '', settings.FORWARD_HEADERS);
   delete headers['x-api-key'];
   return {
-    ...{ place, requestId, agent, key, headers },
+    ...{ place, requestId, asked: { agent }, key, headers },
     hash: await sha256Hex(utf8(body)),
     route: 'webhook',
     identity: { account: place.account, scopes: [], token: undefined },

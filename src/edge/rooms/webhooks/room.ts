@@ -22,6 +22,5 @@ export const webhooksRoom: Room = {
   settings: {
     schema: webhookSettings,
     check: sourcesOf,
-    warnings: (settings) => sourcesOf(settings).outdated,
   },
 };

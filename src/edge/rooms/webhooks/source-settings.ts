@@ -3,6 +3,7 @@ import { checkDelivery, faultsOf, malformed } from '../../gate/settings/setting-
 import { agentName, httpUrl, jsonSetting, senderSecrets, standardSecrets } from '../../gate/settings/setting-forms.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import * as z from '../../kit/http/zod.ts';
+import { SHIPPED_SOURCES } from './shipped-sources.ts';
 
 /** @returns whether this can be the name of the secret of an entry of WEBHOOKS. */
 export const isWebhookSecret = (name: string): boolean => /^[A-Z0-9_]+_WEBHOOK_SECRET$/.test(name);
@@ -35,41 +36,32 @@ export const webhookSettings = z.object({
 });
 
 /**
- * Reads WEBHOOKS with the secrets that it names: a webhook is accepted if any of them has signed it.
+ * Reads WEBHOOKS with the secrets that it names: a webhook is accepted if any of them has signed it. A shipped source that it
+ * does not name is open by the secret of its own name, `GITHUB_WEBHOOK_SECRET`: its results are kept, and not delivered.
  *
- * @returns the sources by their names, and what to write in place of settings of the last release, without their values
+ * @returns the sources by their names
  * @throws ApiError 500 that names the malformed setting
  */
 export const sourcesOf = readerOfSettings((settings: Settings) => {
   const { given, development } = settings;
   const { data: named, error: fault } = webhookSettings.safeParse(given);
   if (fault) throw malformed(faultsOf(fault));
-  const old = unnamedEntries(given, named.WEBHOOKS);
   const sources = new Map<string, SourceEntry & { secrets: readonly string[] }>();
-  for (const entry of [...named.WEBHOOKS, ...old]) {
+  for (const entry of [...named.WEBHOOKS, ...unnamedSources(given, named.WEBHOOKS)]) {
     const { source, secret } = entry;
-    if (sources.has(source)) continue;
     checkDelivery(`WEBHOOKS.${source}.deliver_url`, entry.deliver_url, settings, development);
     const form = source === 'standard' ? standardSecrets : senderSecrets;
     const { data: secrets, error } = form.safeParse(given[secret] ?? '');
     if (error) throw malformed(`${secret}.${faultsOf(error)}`);
     sources.set(source, { ...entry, secrets });
   }
-  // What `npm start` makes is enough to try a source in development.
-  const wrong = old.filter(({ deliver_url, agent }) => !development || deliver_url || agent);
-  const words = ({ source, secret }: SourceEntry) =>
-    `The next release needs {"source":"${source}","secret":"${secret}"} in WEBHOOKS, with deliver_url and agent.`;
-  return { sources, outdated: wrong.map(words) };
+  return sources;
 });
 
-/** @returns entries for other secrets, with the settings that the last release read beside each: `<SOURCE>_WEBHOOK_…`. */
-function unnamedEntries(given: Readonly<Record<string, unknown>>, named: readonly SourceEntry[]): SourceEntry[] {
-  return Object.keys(given)
-    .filter((name) => isWebhookSecret(name) && !named.some(({ secret }) => secret === name))
-    .map((secret) => ({
-      source: secret.slice(0, -'_WEBHOOK_SECRET'.length).toLowerCase().replaceAll('_', '-'),
-      secret,
-      deliver_url: given[secret.replace(/SECRET$/, 'DELIVER_URL')] as string | undefined,
-      agent: given[secret.replace(/SECRET$/, 'AGENT')] as string | undefined,
-    }));
+/** @returns entries for the shipped sources that no entry names, and whose own secret is set and belongs to no entry */
+function unnamedSources(given: Readonly<Record<string, unknown>>, named: readonly SourceEntry[]): SourceEntry[] {
+  return SHIPPED_SOURCES.map((source) => ({ source, secret: `${source.toUpperCase()}_WEBHOOK_SECRET` })).filter(
+    ({ source, secret }) =>
+      given[secret] !== undefined && !named.some((entry) => entry.source === source || entry.secret === secret),
+  );
 }

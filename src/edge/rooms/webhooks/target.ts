@@ -11,7 +11,7 @@ export function targetOf(
   settings: Settings,
 ): Target<Delivered | DeliveredAnswer> | undefined {
   if (typeof deliver === 'function') return { kind: 'function', deliver };
-  const deliverUrl = sourcesOf(settings).sources.get(source)?.deliver_url;
+  const deliverUrl = sourcesOf(settings).get(source)?.deliver_url;
   const url = deliver ?? deliverUrl;
   return url === undefined ? undefined : { kind: 'url', url, hosts: hostsBeside(deliverUrl, settings) };
 }

@@ -115,7 +115,7 @@ class WebhookJob {
       return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
     const target = targetOf(webhook, this.#settings);
-    const agent = webhook.agent ?? sourcesOf(this.#settings).sources.get(this.#source)?.agent;
+    const agent = webhook.agent ?? sourcesOf(this.#settings).get(this.#source)?.agent;
     const done = agent === undefined ? 'classified' : 'answered';
     let { result, failures } = work;
     if (result === null) {

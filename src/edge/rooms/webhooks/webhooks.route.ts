@@ -64,7 +64,7 @@ function webhookNamed(c: Context<AppEnv>): Webhook {
 async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
   const { settings, entry } = c.var;
   const { source } = webhook;
-  const { secret, secrets = [] } = sourcesOf(settings).sources.get(source) ?? {};
+  const { secret, secrets = [] } = sourcesOf(settings).get(source) ?? {};
   if (secrets.length === 0) {
     throw notFound(`Webhooks of ${source} are not open here: ${secret ?? 'their entry in WEBHOOKS'} is not set.`);
   }

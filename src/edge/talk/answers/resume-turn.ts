@@ -136,9 +136,9 @@ async function answerOf(runner: Runner, stream: boolean, isOwn = false): Promise
 export async function answerBegun(
   transcript: Transcript,
   runner: Runner,
-  { background = false, stream }: TurnRequest,
+  { asked, stream }: TurnRequest,
 ): Promise<TurnAnswer> {
-  if (!background) return await answerOf(runner, stream, true);
+  if (!asked.background) return await answerOf(runner, stream, true);
   await runner.admitted;
   const { row } = runner.turn;
   if (isRefused(transcript, runner.turn)) return await answerOf(runner, true, true);
@@ -162,10 +162,10 @@ export async function answerRepeated(
   { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
   running: Runner | undefined,
   row: TurnRow,
-  { background = false, stream, hash }: TurnRequest,
+  { asked, stream, hash }: TurnRequest,
 ): Promise<TurnAnswer> {
   if (row.hash !== hash) throw keyReused();
-  if (background) {
+  if (asked.background) {
     if (running?.turn.row.seq === row.seq) running.turn.isReported = true;
     return acceptedTurn(transcript, row);
   }

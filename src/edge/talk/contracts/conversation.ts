@@ -28,8 +28,6 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
   part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
-  approvals(by?: BoundCaller): Promise<Result<CrossingText>>;
-  decide(decision: CalledDecision): Promise<Result<DecisionAnswer>>;
   messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Promise<Result<ReadableStream<Uint8Array>>>;
   create(
@@ -102,6 +100,39 @@ export interface SubagentOutcome extends TurnOutcome {
   cost: Nanodollars | null;
 }
 
+/** The agent that a request names, and whose it may be. */
+export interface AskedAgent {
+  agent?: string | undefined;
+  /**
+   * The account that stored the tool for this agent. The agent then belongs to it or to the deployment. Absent: the caller's
+   * own.
+   */
+  agent_owner?: string | undefined;
+  /** The versions of the agent that the caller's token lists. Absent: none. */
+  agent_listed?: readonly string[] | undefined;
+}
+
+/** What a new conversation may begin with. */
+export interface AskedBeginning extends AskedAgent {
+  prefix?: string | undefined;
+}
+
+/** What a request asks of the edge, by the names of its members. */
+export interface AskedMembers extends AskedBeginning {
+  /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
+  background?: boolean | undefined;
+  /** Whether a turn in the background goes up again after a crash, even if it may have run. */
+  retry?: boolean | undefined;
+  /** The address for this event, and for approvals that wait; absent for that of the setting TURN_DELIVER_URL. */
+  deliver_url?: string | undefined;
+  /** How much of its answer is shown. */
+  show?: string | undefined;
+  /** The model that the request names by a header, for an agent that allows it. */
+  model?: string | undefined;
+  /** The models that may step in, according to the request. */
+  fallback_models?: readonly string[] | undefined;
+}
+
 /** A turn's request, as the edge sends it to a conversation. */
 export interface TurnRequest {
   place: ConversationPlace;
@@ -119,27 +150,7 @@ export interface TurnRequest {
   /** Whether the same call was lost before. Then it must not begin a second turn. */
   again: boolean;
   stream: boolean;
-  /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
-  background?: boolean | undefined;
-  /** Whether a turn in the background goes up again after a crash, even if it may have run. */
-  retry?: boolean | undefined;
-  /** The address for this event, and for approvals that wait; absent for that of the setting TURN_DELIVER_URL. */
-  deliverUrl?: string | undefined;
-  /** How much of its answer is shown. */
-  show?: string | undefined;
-  prefix?: string | undefined;
-  agent?: string | undefined;
-  /**
-   * The account that stored the tool for this agent. The agent then belongs to it or to the deployment. Absent: the caller's
-   * own.
-   */
-  agentOwner?: string | undefined;
-  /** The versions of the agent that the caller's token lists. Absent: none. */
-  agentListed?: readonly string[] | undefined;
-  /** The model that the request names by a header, for an agent that allows it. */
-  model?: string | undefined;
-  /** The models that may step in, according to the request. */
-  fallbacks?: readonly string[] | undefined;
+  asked: AskedMembers;
   /** The headers as they go up, without the deployment's key. */
   headers: PlainHeaders;
   query: string;
@@ -149,13 +160,11 @@ export interface TurnRequest {
 
 /** What a conversation is created with, and by whom. Its texts cross by themselves. */
 export type CreatedFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
-  Partial<Pick<TurnRequest, 'identity' | 'agentOwner' | 'agentListed'>>;
+  AskedBeginning &
+  Partial<Pick<TurnRequest, 'identity'>>;
 
 /** A request for a conversation's next prompt, to count its tokens. */
-export type PromptRequest = Pick<
-  TurnRequest,
-  'place' | 'identity' | 'body' | 'prefix' | 'agent' | 'agentOwner' | 'agentListed'
->;
+export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body'> & { asked: AskedBeginning };
 
 /** A prompt to count, and the betas that its agent needs. */
 export type CountedPrompt = Result<ReadableStream<Uint8Array>> & { betas?: readonly string[] | undefined };

@@ -5,7 +5,7 @@ import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { SentMessage } from '../history/continuation.ts';
 import type { Profile, RetainedAgent } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import type { BoundCaller, TurnRequest } from './conversation.ts';
+import type { AskedAgent, BoundCaller } from './conversation.ts';
 
 /** What bound tokens may ask of messages and conversations. Where no room says it, no bound token is taken. */
 export interface Guard {
@@ -20,7 +20,7 @@ export interface Guard {
   /** @param calls ids of calls that the caller may answer. @throws ApiError 403 for what new messages may not have */
   checkMessages(messages: readonly SentMessage[], calls: ReadonlySet<string>): void;
   /** @returns whose agent is meant by a name, to be found. @throws ApiError 403 for one that it may not ask */
-  agentNamed(by: BoundCaller, ref: string): Pick<TurnRequest, 'agent' | 'agentOwner' | 'agentListed'>;
+  agentNamed(by: BoundCaller, ref: string): AskedAgent;
   /** @returns the 403 for an agent that it may not ask, or for none at all; undefined for one that it may ask */
   refusalOfAgent(by: BoundCaller, agent: RetainedAgent | null | undefined): ApiError | undefined;
   /**
@@ -58,10 +58,7 @@ export function boundCaller({ account, only }: BoundCaller): BoundCaller | undef
 }
 
 /** @returns whose agent a request names. @throws ApiError 403 for one that a bound token may not ask */
-export function agentMeant(
-  by: BoundCaller,
-  ref: string | undefined,
-): Pick<TurnRequest, 'agent' | 'agentOwner' | 'agentListed'> {
+export function agentMeant(by: BoundCaller, ref: string | undefined): AskedAgent {
   return by.only && ref !== undefined ? guard().agentNamed(by, ref) : { agent: ref };
 }
 

@@ -8,7 +8,7 @@ import { checkRetained, layRetained } from '../../named/prefixes/retained-prefix
 import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { viewOfTurn } from '../contracts/answer-view.ts';
-import type { CountedPrompt, PromptRequest, TurnRequest } from '../contracts/conversation.ts';
+import type { AskedBeginning, CountedPrompt, PromptRequest, TurnRequest } from '../contracts/conversation.ts';
 import { guard } from '../contracts/guard.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
@@ -44,7 +44,7 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
 export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
   sayOthersInWords(context.transcript, context.upstream);
-  if (present) checkNamed(present, request);
+  if (present) checkNamed(present, request.asked);
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
   return planByParts(context, turn, agent, (model) =>
     nextRequest(request.body, context.transcript, context.settings(), {
@@ -76,7 +76,7 @@ function planByParts(
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
-function checkNamed(retained: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
+function checkNamed(retained: Profile, { prefix, agent }: AskedBeginning): void {
   if (agent !== undefined) checkRetained('agent', retained.agent, agent);
   if (prefix !== undefined) checkRetained('prefix', retained.prefix, prefix);
 }
@@ -97,7 +97,7 @@ export function beginTurn(context: ConversationContext, turn: AskedTurn, planned
   const isNew = !transcript.profile?.exists;
   if (isNew) startWithDefaults(context, request, planned, taken);
   const agent = retainedAgent(context);
-  if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
+  if (agent) request = { ...request, asked: { ...request.asked, fallback_models: agent.definition.fallback_models } };
   context.alarm.watch(now + WATCH_MS);
   if (isNew) maintenance.noteRetention();
   const begins = { ...turn, request };
@@ -217,7 +217,7 @@ export function storeTurn(
 /** Makes the runner of a stored turn or step. */
 export function runnerOf(
   context: ConversationContext,
-  { place, requestId, identity, query, fallbacks, background }: RunRequest,
+  { place, requestId, identity, query, asked }: RunRequest,
   turn: Turn,
   planned: NextRequest,
   own: Pick<TurnContext, 'headers' | 'most' | 'onEnd' | 'onBroken'>,
@@ -245,8 +245,8 @@ export function runnerOf(
     settings: context.settings(),
     upstream,
     stays,
-    fallbacks,
-    background,
+    fallbacks: asked.fallback_models,
+    background: asked.background,
     transcript,
     now: context.now,
     ...own,
@@ -256,8 +256,8 @@ export function runnerOf(
   });
 }
 
-export function turnIdOf({ show, requestId }: Pick<TurnRequest, 'show' | 'requestId'>): string {
-  return (viewOfTurn('', show)?.turns ?? 'turn_') + requestId.slice(-12);
+export function turnIdOf({ asked, requestId }: Pick<TurnRequest, 'asked' | 'requestId'>): string {
+  return (viewOfTurn('', asked.show)?.turns ?? 'turn_') + requestId.slice(-12);
 }
 
 export function newTurnRow(
@@ -266,7 +266,7 @@ export function newTurnRow(
   planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
   now: number,
 ): TurnRow {
-  const { requestId, hash, route } = request;
+  const { requestId, hash, route, asked } = request;
   const { model, frame, sentFrom, follows } = planned;
   return {
     ...BLANK_TURN,
@@ -284,8 +284,8 @@ export function newTurnRow(
     frame,
     sentFrom,
     follows,
-    background: request.background ? 1 : null,
-    deliverUrl: request.deliverUrl ?? null,
+    background: asked.background ? 1 : null,
+    deliverUrl: asked.deliver_url ?? null,
   };
 }
 
@@ -303,7 +303,8 @@ export async function promptToCount(
     const body = present()?.turns ? sent : await withoutEdgeBlocks(sent);
     const profile = present();
     // A bound token is told only what a turn of its own would come to: the object looks at it all.
-    const taken = only && !profile ? await takeNamed(context, request.place, request) : undefined;
+    const taken =
+      only && !profile ? await takeNamed(context, request.place, request.asked, request.identity) : undefined;
     return await buildPrompt(state, { ...request, body }, taken);
   } catch (thrown) {
     // A revoked caller must not learn whether the conversation exists.
@@ -315,12 +316,12 @@ export async function promptToCount(
 /** @throws ApiError as planning a turn does */
 async function buildPrompt(
   state: ConversationState,
-  asked: PromptRequest & { body: string },
+  request: PromptRequest & { body: string },
   taken: Taken | undefined,
 ): Promise<CountedPrompt> {
   const { context } = state;
   const present = () => state.present();
-  const { identity, body } = asked;
+  const { identity, body, asked } = request;
   const allowed = () => {
     const refused = identity.only && guard().refusalOfTurn(identity, context.transcript, present(), taken?.agent);
     if (refused) throw refused;
@@ -335,13 +336,13 @@ async function buildPrompt(
   const agent = profile ? retainedAgent(context) : taken?.agent && taken.stored;
   const isBound = identity.only !== undefined;
   sayOthersInWords(context.transcript, context.upstream);
-  const request = planByParts(context, { memory: new Slots() }, agent, (model) =>
+  const planned = planByParts(context, { memory: new Slots() }, agent, (model) =>
     nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound, model }),
   );
   const { account = '', prefix: retained } = profile ?? {};
-  const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;
+  const { bytes } = retained ? (await layRetained(context, account, retained, planned.body)).body : planned.body;
   const { betas = [] } = agent?.definition ?? {};
   // Without its beta a block cannot be counted.
-  const needed = request.withWords ? [...betas, COMPACTION_BETA] : betas;
+  const needed = planned.withWords ? [...betas, COMPACTION_BETA] : betas;
   return { ok: true, value: new Blob([bytes]).stream(), betas: needed.length > 0 ? needed : undefined };
 }

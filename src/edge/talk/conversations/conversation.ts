@@ -21,13 +21,11 @@ import { resumeTurn } from '../answers/resume-turn.ts';
 import { outcomeOfTurn, reportOfTurn, subagentOutcomeOf } from '../answers/turn-report.ts';
 import type {
   BoundCaller,
-  CalledDecision,
   ConversationObject,
   ConversationPlace,
   CountedPrompt,
   CreatedFields,
   CrossingText,
-  DecisionAnswer,
   PackedAnswer,
   PromptRequest,
   Result,
@@ -37,10 +35,8 @@ import type {
   TurnRequest,
 } from '../contracts/conversation.ts';
 import { guard, toldToBound } from '../contracts/guard.ts';
-import { readRequest } from '../contracts/read-request.ts';
 import { rewindTo } from '../history/rewind.ts';
 import { pageOfMessages } from '../history/views.ts';
-import { DECIDING_ROOM } from '../storage/approval-rows.ts';
 import { promptToCount } from './begin-turn.ts';
 import { ConversationState, STOP_MS } from './conversation-state.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
@@ -70,14 +66,14 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
-    const request = readRequest(JSON.parse(call) as Omit<TurnRequest, 'body'>);
+    const request = JSON.parse(call) as Omit<TurnRequest, 'body'>;
     return takeTurn(this.#state, { ...request, body: sent }).then(pack);
   }
 
   /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
   async prompt(request: PromptRequest): Promise<CountedPrompt | undefined> {
     this.#state.recover();
-    return await promptToCount(this.#state, readRequest(request));
+    return await promptToCount(this.#state, request);
   }
 
   /** Ends what a crash has interrupted. Whoever carries a stream that broke calls it: then the turn is booked until now. */
@@ -159,19 +155,6 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return (await called(this.#state, ...args)) as Result<T>;
   }
 
-  /**
-   * Lists what waits for approval, as `part` does. The release before calls this and `decide`, and objects of it know nothing
-   * else, so this release calls them, too. The next one calls `part`, and the one after it takes the two away.
-   */
-  approvals(by?: BoundCaller): Promise<Result<CrossingText>> {
-    return this.part(DECIDING_ROOM, 'list', by);
-  }
-
-  /** Decides on a call that waits for approval, as `part` does: see `approvals`. */
-  decide(decision: CalledDecision): Promise<Result<DecisionAnswer>> {
-    return this.part(DECIDING_ROOM, 'decide', decision);
-  }
-
   /** @returns a page of messages as JSON text. */
   messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>> {
     const may = this.#state.allowed(by);
@@ -188,10 +171,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
   async create(
     place: ConversationPlace,
-    given: CreatedFields,
+    fields: CreatedFields,
     texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
   ): Promise<Result<CrossingText>> {
-    const fields = readRequest(given);
     const system = texts.system && (await receivedText(texts.system));
     const tools = texts.tools && (await receivedText(texts.tools));
     const messages = texts.messages && (await receivedText(texts.messages));
@@ -200,7 +182,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     let history: ImportedHistory | undefined;
     try {
       history = messages === undefined ? undefined : await readImport(messages);
-      taken = await takeNamed(this.#state.context, place, fields);
+      taken = await takeNamed(this.#state.context, place, fields, fields.identity);
       // Defaults that the agent does not allow are refused.
       if (taken?.agent) taken.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
     } catch (thrown) {

@@ -10,7 +10,7 @@ import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { memoryOf, refuseWithdrawn, requireStored, type StoredKind } from '../../named/versions/find-stored.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
-import type { ConversationPlace, TurnRequest } from '../contracts/conversation.ts';
+import type { AskedBeginning, ConversationPlace } from '../contracts/conversation.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { PrefixDefaults } from '../history/inherited-parts.ts';
 import type { Profile, RetainedAgent } from '../storage/rows.ts';
@@ -24,43 +24,39 @@ interface TakenAgent extends PrefixDefaults, FoundAgent {
 /** What a new conversation begins with: a prefix or an agent. */
 export type Taken = (TakenPrefix & { agent?: undefined }) | TakenAgent;
 
-/** What a request names for a new conversation. */
-interface NamedBeginning extends Pick<TurnRequest, 'prefix' | 'agent' | 'agentOwner' | 'agentListed'> {
-  /** Who asks, and so may name another version than the current one. */
-  identity?: Pick<Identity, 'scopes'>;
-}
-
 const NOT_BOTH = 'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
 
 /** @returns whether a request names what a new conversation would begin with. */
-export function namesBeginning({ prefix, agent }: Pick<NamedBeginning, 'prefix' | 'agent'>): boolean {
+export function namesBeginning({ prefix, agent }: AskedBeginning): boolean {
   return prefix !== undefined || agent !== undefined;
 }
 
 /** @throws ApiError 400 for a request that names a prefix and an agent */
-export function refuseBoth({ prefix, agent }: Pick<NamedBeginning, 'prefix' | 'agent'>): void {
+export function refuseBoth({ prefix, agent }: AskedBeginning): void {
   if (prefix !== undefined && agent !== undefined) throw invalidRequest(NOT_BOTH);
 }
 
 /**
  * Finds what a new conversation begins with: an agent, or a prefix on whose version a hold is placed.
  *
+ * @param by who asks, and so may name another version than the current one
  * @returns undefined if the request names neither
  * @throws ApiError 400 if it names both, 404 if what it names does not exist
  */
 export async function takeNamed(
   context: Pick<ObjectContext, 'env' | 'settings'>,
   place: ConversationPlace,
-  named: NamedBeginning,
+  asked: AskedBeginning,
+  by: Pick<Identity, 'scopes'> | undefined,
 ): Promise<Taken | undefined> {
-  refuseBoth(named);
-  const { prefix, agent, agentOwner, agentListed } = named;
+  refuseBoth(asked);
+  const { prefix, agent } = asked;
   const { account } = place;
-  const { scopes = [] } = named.identity ?? {};
+  const { scopes = [] } = by ?? {};
   if (prefix !== undefined) return await takePrefix(context, place, prefix, scopes);
   if (agent === undefined) return undefined;
   const around = { env: context.env, settings: context.settings() };
-  const found = await findAgent(around, { account, scopes }, agent, agentOwner, agentListed);
+  const found = await findAgent(around, { account, scopes }, agent, asked.agent_owner, asked.agent_listed);
   return { ...found.stored.defaults, ...found };
 }
 

@@ -3,7 +3,6 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
 import type { TurnRequest } from '../contracts/conversation.ts';
-import { readRequest } from '../contracts/read-request.ts';
 import { type PlannedRun, plannedRun } from '../history/next-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import { retainedAgent } from './named-beginning.ts';
@@ -27,8 +26,8 @@ export type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
  * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
  *   So is a turn that may go up again after a crash.
  */
-export function isRun({ parent, retry }: Pick<TurnRequest, 'parent' | 'retry'>): boolean {
-  return parent !== undefined || retry === true;
+export function isRun({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>): boolean {
+  return parent !== undefined || asked.retry === true;
 }
 
 /** @returns the stored request of a run, and the run planned from it again; undefined if no request is stored */
@@ -38,7 +37,7 @@ export function storedRunOf(
 ): { request: RunRequest; planned: PlannedRun; carried: CarriedLimits | undefined } | undefined {
   const stored = parseObject(context.transcript.calls.requestOf(seq));
   if (!stored) return undefined;
-  const request = readRequest(stored.request as RunRequest);
+  const request = stored.request as RunRequest;
   const planned = plannedRun(String(stored.rest ?? '{}'), context.transcript, retainedAgent(context), isRun(request));
   return planned && { request, planned, carried: stored.carried as CarriedLimits | undefined };
 }

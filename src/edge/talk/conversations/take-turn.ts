@@ -28,7 +28,9 @@ export async function takeTurn(state: ConversationState, asked: TurnRequest): Pr
     if (!state.present()?.turns) request.body = await withoutEdgeBlocks(request.body);
     // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
     const taken =
-      namesBeginning(request) && !state.present() ? await takeNamed(context, request.place, request) : undefined;
+      namesBeginning(request.asked) && !state.present()
+        ? await takeNamed(context, request.place, request.asked, request.identity)
+        : undefined;
     try {
       const { only } = request.identity;
       const answer = await goThrough(state, { request, taken, memory: new Slots() });
@@ -69,7 +71,7 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
       const { awaited } = state;
       if (awaited) throw awaited;
       // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
-      if (namesBeginning(request) && !taken && !state.present()) throw interruptedCall();
+      if (namesBeginning(request.asked) && !taken && !state.present()) throw interruptedCall();
     }
     let planned: NextRequest;
     try {
@@ -91,7 +93,7 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
       return withHistory(state, await answerBegun(transcript, runner, request), planned.sentFrom);
     }
     const work = state.waitFor(request.key, wait.work);
-    if (wait.pings && request.stream && !request.background && !request.parent) {
+    if (wait.pings && request.stream && !request.asked.background && !request.parent) {
       const coming = work.then(() => goThrough(state, turn)).catch(failedAnswer);
       return await pingedAnswer(turnIdOf(request), work, coming, { ...request, ...context });
     }
@@ -113,7 +115,7 @@ function checkBound(state: ConversationState, { request, taken }: AskedTurn): vo
   if (!request.identity.only || request.parent) return;
   const present = state.present();
   // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
-  if (namesBeginning(request) && !taken && !present) throw interruptedCall();
+  if (namesBeginning(request.asked) && !taken && !present) throw interruptedCall();
   const refused = guard().refusalOfTurn(request.identity, state.transcript, present, taken?.agent);
   if (refused) throw refused;
 }

@@ -20,6 +20,7 @@ import { unpack } from '../answers/crossing-answer.ts';
 import { eventStreamHeaders, streamedTurn } from '../answers/turn-stream.ts';
 import { checkRun } from '../contracts/check-tools.ts';
 import type {
+  AskedMembers,
   CountedPrompt,
   CrossingText,
   PackedAnswer,
@@ -64,10 +65,13 @@ export async function proxyTurn(
   checkRun(fields, identity, c.get('settings'));
   checkMembers(caller, body.json);
   const said = <Name extends keyof MemberValues>(name: Name) => askedMember(name, caller, body.json);
-  const background = said('background') ?? false;
-  const retry = said('retry') ?? false;
-  const deliverUrl = said('deliver_url');
-  if (retry && !background) throw invalidRequest(RETRY_ALONE);
+  const asked: AskedMembers = {
+    ...{ background: said('background'), retry: said('retry'), deliver_url: said('deliver_url') },
+    ...{ show: said('show'), prefix: said('prefix'), ...agentMeant(identity, said('agent')) },
+    ...{ model: said('model'), fallback_models: said('fallback_models') },
+  };
+  const { background = false, deliver_url: deliverUrl } = asked;
+  if (asked.retry && !background) throw invalidRequest(RETRY_ALONE);
   const { TURN_DELIVER_URL } = c.get('settings');
   if (deliverUrl !== undefined) checkedDeliverUrl(deliverUrl, TURN_DELIVER_URL, c.get('settings'));
   // A turn in the background runs like a stream whose reader has left.
@@ -82,14 +86,7 @@ export async function proxyTurn(
     key: idempotencyKeyOf(caller),
     retried: Number(c.req.raw.headers.get('x-stainless-retry-count')) >= 1,
     stream,
-    background,
-    retry,
-    deliverUrl,
-    show: said('show'),
-    prefix: said('prefix'),
-    ...agentMeant(identity, said('agent')),
-    model: said('model'),
-    fallbacks: said('fallback_models'),
+    asked,
     headers: await headersToObject(c, caller),
     query: isBound ? '' : queryOf(c.req.raw.url),
   };
@@ -100,8 +97,8 @@ export async function proxyTurn(
   entry.line.agent = headers['sluice-agent'];
   entry.line.model_chosen = headers['sluice-model-chosen'];
   // Where the agent chooses, the body's model has no effect.
-  const asked = entry.line.model_chosen?.split(';', 1)[0] ?? fields.model;
-  entry.line.model = typeof asked === 'string' ? asked.slice(0, 128) : undefined;
+  const model = entry.line.model_chosen?.split(';', 1)[0] ?? fields.model;
+  entry.line.model = typeof model === 'string' ? model.slice(0, 128) : undefined;
   if (answer.kind === 'stream') {
     return streamedTurn(c, answer, headers, logOutcome(c), () => callOwn(c, id, (object) => object.wake()));
   }
@@ -200,10 +197,10 @@ export async function countedPromptOf(
   const identity = c.get('identity');
   refuseOtherConversation(identity, id);
   const prefix = askedMember('prefix', caller, request.json);
-  const named = agentMeant(identity, askedMember('agent', caller, request.json));
+  const asked = { prefix, ...agentMeant(identity, askedMember('agent', caller, request.json)) };
   const place = { account: identity.account, id };
   const prompt = await callOwn<CountedPrompt | undefined>(c, id, (object) =>
-    object.prompt({ place, identity, prefix, ...named, body: bodyFor(request) }),
+    object.prompt({ place, identity, asked, body: bodyFor(request) }),
   );
   if (!prompt) return undefined;
   if (!prompt.ok) throw apiErrorOf(c, prompt.error);

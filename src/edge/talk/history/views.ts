@@ -121,7 +121,7 @@ function storedPage(
   const backwards = before_id !== undefined;
   const range = backwards ? { to: at - 1 } : { from: at + 1 };
   const rows = transcript.messages.ids({ ...range, backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = pageOfSelected(rows, limit, backwards, (row) => transcript.messages.cursorOf(row));
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
   const [first, last] = [data[0], data.at(-1)];
   return { ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending, isBound) : [] };
 }
@@ -136,9 +136,7 @@ function shownPage(
   const { limit, before_id, pending = false } = page;
   const backwards = before_id !== undefined;
   const rows = shownRanges(transcript, at, { backwards, pending, limit: limit + 1 });
-  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id, from }) =>
-    transcript.messages.cursorOf({ id, seq: from }),
-  );
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
   return { ends, texts: shownTexts(transcript, data, pending, hides, isBound) };
 }
 

@@ -50,12 +50,12 @@ export const NOTHING_INHERITED = { system: undefined, tools: undefined };
  */
 export async function agentAsked(c: Context<AppEnv>, headers: Headers, body: Json): Promise<FoundAgent | undefined> {
   const identity = c.get('identity');
-  const { agent, agentOwner, agentListed } = agentMeant(identity, askedMember('agent', headers, body));
+  const { agent, agent_owner, agent_listed } = agentMeant(identity, askedMember('agent', headers, body));
   let found: FoundAgent | undefined;
   if (agent !== undefined) {
     refuseBoth({ agent, prefix: askedMember('prefix', headers, body) });
     const place = { env: c.env, settings: c.get('settings') };
-    found = await findAgent(place, identity, agent, agentOwner, agentListed);
+    found = await findAgent(place, identity, agent, agent_owner, agent_listed);
   } else refuseWithoutAgent(body);
   const refused = identity.only && guard().refusalOfAgent(identity, found?.agent);
   if (refused) throw refused;

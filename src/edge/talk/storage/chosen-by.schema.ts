@@ -4,12 +4,9 @@ import * as z from '../../kit/http/zod.ts';
 export const chosenBySchema = z.object({
   label: z.described(z.nullable(z.string()), 'The label of the question; null if there is none.'),
   classifier: z.described(z.nullable(z.string()), 'The version of the classifier: name@version.'),
-  arm: z.described(
-    z.enum(['chosen', 'control', 'asked']),
-    '`asked`: the request has named the model. `control`, here and in `why`, is in rows of a release before alone: answered by `otherwise`, to be compared with.',
-  ),
+  arm: z.described(z.enum(['chosen', 'asked']), '`asked`: the request has named the model.'),
   why: z.described(
-    z.enum(['label', 'kept', 'step_up', 'control', 'asked', 'failed']),
+    z.enum(['label', 'kept', 'step_up', 'asked', 'failed']),
     '`kept`: the label may mean another model, but the conversation stays with its own. `step_up`: two labels in a row meant a dearer one. `failed`: there was no label.',
   ),
   part: z.optionally(

@@ -1,7 +1,6 @@
 /**
  * What copies, backups and rewinds of a conversation know of its rows: one list, which rooms go on with. Turns and messages are
- * not in it, because all others stand before or behind them. A line of a kind that nobody has here is carried: see
- * pieces.ts.
+ * not in it, because all others stand before or behind them.
  */
 
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
@@ -35,9 +34,7 @@ export interface CopiedRows {
   storing?(transcript: Transcript, shift: number): StoringLines;
   /** Takes back what belongs to messages and turns from these numbers on. */
   rewind?(transcript: Transcript, message: number, turn: number): void;
-  /** The members of the profile that it has. */
-  readonly members?: readonly (keyof Profile)[];
-  /** @returns these members for the turns that are kept */
+  /** @returns its members of the profile, for the turns that are kept */
   keep?(profile: Partial<Profile>, kept: TurnsKept): Partial<Profile>;
 }
 

@@ -103,23 +103,15 @@ export class MessageRows extends Rows<ReadableTables> {
     );
   }
 
-  /** @returns where the message with an id is, of several the newest, or the one that `cursorOf` named; undefined if nowhere. */
-  findMessage(named: string): { seq: number; turn: number } | undefined {
+  /** @returns where the message with an id is; undefined if nowhere. */
+  findMessage(id: string): { seq: number; turn: number } | undefined {
     if (!this.tables.readable) return undefined;
-    // Older releases have stored ids with dots.
-    const [, id = named, seq] = /^(.*)\.(\d+)$/s.exec(named) ?? [];
     const [row] = this.tables.read(
       `select m.seq, m.turn from messages m join turns t on t.seq = m.turn
-       where m.id = ?1 and m.seq >= ?2 and (m.seq = ?2 or ?2 = 0) and t.status in ${COMMITTED} order by m.seq desc limit 1`,
+       where m.id = ? and t.status in ${COMMITTED} order by m.seq desc limit 1`,
       id,
-      Number(seq ?? 0),
     );
     return row && { seq: Number(row.seq), turn: Number(row.turn) };
-  }
-
-  /** @returns what names a message in a page: its id, with its number if an older release has stored a newer one of this id. */
-  cursorOf({ id, seq }: { id: string; seq: number }): string {
-    return isEdgeId(id) || this.findMessage(id)?.seq === seq ? id : `${id}.${seq}`;
   }
 
   #textAt(seq: number): string {
@@ -152,7 +144,7 @@ export function withAnswerId(transcript: ReadableTables, id: string, next: numbe
   return { from: next, marks: knownIds(transcript).marks + marksOf([id]) };
 }
 
-/** Reads the ids that are not known yet: of a copy, of a run that a crash has interrupted, and those of older releases. */
+/** Reads the ids that are not known yet: of a copy, and of a run that a crash has interrupted. */
 function knownIds(transcript: ReadableTables): AnswerIds {
   const { nextMessage = 1, answerIds = { from: 1, marks: '' } }: Partial<Profile> = transcript.readable ?? {};
   if (answerIds.from >= nextMessage) return answerIds;

@@ -95,10 +95,8 @@ export interface Profile {
    * How models were chosen, oldest first: for the first and the last turn of each. Absent where the agent does not choose.
    */
   choices?: readonly ChosenTurn[];
-  /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. The release before reads the arm. */
-  asksAgain?: Pick<ChosenBy, 'arm'> | undefined;
-  /** Set if a copy has brought lines of a kind that is not known here. */
-  carried?: true;
+  /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. */
+  asksAgain?: true;
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */
@@ -108,7 +106,7 @@ export interface Profile {
 /** Milliseconds after its end in which a turn can still be resumed and attached to. After that a failed turn is forgotten. */
 export const GRACE_MS = 10 * 60_000;
 
-/** How a turn's request ended, and whose limit has lowered its `max_tokens`, if one has. Not in what 0.1 stored. */
+/** How a turn's request ended, and whose limit has lowered its `max_tokens`, if one has. */
 export interface OutcomeOfTurn extends RequestOutcome {
   lowered_by?: LoweredBy;
 }

@@ -54,7 +54,7 @@ const TABLE = `create table if not exists summaries (
   began_at integer not null, sent_at integer, grant text, outcome text, settled integer not null
 ) strict`;
 
-/** One that can be sent: an older release, which knows none, may have rewound the history to before its end. */
+/** One that can be sent: a backup may bring one that ends behind its last message. */
 const COMPLETE = "status = 'complete' and exists (select 1 from messages where seq = until)";
 
 /** The members that are JSON, which are stored with a checksum. */

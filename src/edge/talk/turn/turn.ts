@@ -10,7 +10,9 @@ import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { type Frame, FrameReader, readFrame } from '../../kit/sse/frames.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
+import { say } from '../../money/contracts/about.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
+import { OF_AGENT } from '../history/agent-in-use.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { isFreeId, withAnswerId } from '../storage/message-rows.ts';
@@ -236,7 +238,7 @@ export class Turn {
       ms: now - this.row.beganAt,
       opening: {
         ...{ route: this.row.route, model: this.row.model, conversation: id },
-        agent: agent ? refOf(agent) : null,
+        about: say(OF_AGENT, agent ? refOf(agent) : undefined),
       },
       startedAt: this.row.beganAt,
       tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,

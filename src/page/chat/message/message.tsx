@@ -177,7 +177,7 @@ function reasonIn(header: string): ModelReason {
 
 /** Says in few words why the agent has chosen this model. */
 function WhyChosen({ reason: { why, label, classifier } }: { reason: ModelReason }) {
-  const asked = why === 'control' ? 'to compare' : why === 'failed' ? 'no label' : 'as asked';
+  const asked = why === 'failed' ? 'no label' : 'as asked';
   return <span title={[why, classifier].filter(Boolean).join(', ')}>{`model: ${label ?? asked}`}</span>;
 }
 

@@ -31,14 +31,6 @@ describe('a path that there is not', () => {
     expect(message).toBe('There is nothing at /v1/messages/. It is POST /v1/messages.');
   });
 
-  test('but was there in a release before says what there is in place of it', async () => {
-    const response = await edge().fetch('/agents/router/stats?from=2026-11-20');
-    expect(response.status).toBe(404);
-    expect((await errorOf(response)).message).toBe(
-      'There is nothing at /agents/router/stats any more. What an agent costs is at GET /usage?group_by=agent, and how its models were chosen in `chosen_by` at GET /usage/requests.',
-    );
-  });
-
   test.each(['/v1/chat/completions', '/chat/completions', '/v1/responses', '/v1/complete'])(
     'but is another API’s names the route that answers here: %s',
     async (path) => {

@@ -98,8 +98,7 @@ test('what was spent by token, user, tag, model and day is that of the requests,
             route: 'messages',
             model: 'claude-opus-5-5',
             token: token === undefined ? undefined : { jti: token },
-            user,
-            tags,
+            about: { user, tags },
             bound: worstCaseWith(),
             defaults: {},
           }),
@@ -145,7 +144,7 @@ const dayOf = (day: number) => new Date(start + day * DAY).toISOString().slice(0
 test('a day has 200 values, and one for all others; no sum is lost', async () => {
   await inAccount((account) => {
     for (let i = 0; i < 300; i += 1) {
-      const opening = { route: 'messages', model: 'claude-opus-5-5', tags: `customer=${i}` };
+      const opening = { route: 'messages', model: 'claude-opus-5-5', about: { tags: `customer=${i}` } };
       account.settle({ requestId: `req_${1_000 + i}`, status: 'complete', cost: 1_000 + i, opening });
     }
   });
@@ -162,7 +161,7 @@ test('the row that values share is written once by a fold, however many these ar
       ids += 1;
       const requestId = `req_${String(ids).padStart(12, '0')}`;
       const ask = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
-      admitInside(account, { ...ask, user: `u${nth}` });
+      admitInside(account, { ...ask, about: { user: `u${nth}` } });
       account.settle({ requestId, status: 'complete', cost: 1 });
     }
   });
@@ -176,7 +175,7 @@ test('the row that values share is written once by a fold, however many these ar
 
 test('tags and users cost a request no row', async () => {
   const rows = await countRows(stub());
-  const written = async (more: { tags?: string; user?: string }) => {
+  const written = async (about: { tags?: string; user?: string }) => {
     ids += 1;
     const requestId = `req_${String(ids).padStart(12, '0')}`;
     const before = rows();
@@ -187,7 +186,7 @@ test('tags and users cost a request no row', async () => {
         model: 'claude-opus-5-5',
         bound: worstCaseWith(),
         defaults: {},
-        ...more,
+        about,
       });
       account.settle({ requestId, status: 'complete', cost: 1 });
     });

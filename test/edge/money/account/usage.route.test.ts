@@ -197,7 +197,7 @@ describe('a time of day', () => {
               cost,
               startedAt: start + minute * 60_000,
               tokens: { input: 1, output: 1 },
-              opening: { route: 'messages', model: 'claude-haiku-5-5', conversation, tags: tag ?? null },
+              opening: { route: 'messages', model: 'claude-haiku-5-5', conversation, about: { tags: tag } },
             });
           }
         });

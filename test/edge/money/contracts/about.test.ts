@@ -3,13 +3,11 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
   type About,
-  aboutIn,
-  columnFor,
-  columnsAbout,
-  crossing,
+  aboutColumn,
   type Dimension,
   OF_TAGS,
   shownAbout,
+  summedByDimension,
 } from '../../../../src/edge/money/contracts/about.ts';
 import { runs, tryCases } from '../../../support/runs.ts';
 
@@ -19,34 +17,28 @@ const value = fc.oneof(
   fc.record({ label: fc.string() }),
   fc.array(fc.string()),
 );
-const RELEASED = ['prefix', 'agent', 'chosenBy', 'tags', 'user'];
-const about: fc.Arbitrary<About> = fc.dictionary(fc.constantFrom(...RELEASED, 'colour', 'of a newer Worker'), value);
+const NAMES = ['prefix', 'agent', 'user', 'chosen_by', 'colour'];
+const about: fc.Arbitrary<About> = fc.dictionary(fc.constantFrom(...NAMES), value);
 
-test('what a request is about comes to its row, also by a name that nobody here knows', () => {
+test('what a request is about is in its row, and is shown, also by a name that nobody here knows', () => {
   tryCases(runs(300), about, (said) => {
-    const crossed = JSON.parse(JSON.stringify(crossing(said)));
-    // The release before reads the members, and a later one may write all of it in one.
-    for (const name of RELEASED) expect(crossed[name]).toEqual(said[name]);
-    expect(aboutIn(crossed)).toEqual(said);
-    expect(aboutIn({ about: said })).toEqual(said);
-    const { chosen_by = null, about: others = null, ...columns } = columnsAbout(said);
-    const { prefix, agent, tags, user, chosenBy, ...unknown } = said;
-    expect(shownAbout({ chosen_by: null, about: others })).toEqual(unknown);
-    expect(chosen_by).toBe(
-      chosenBy === undefined ? null : typeof chosenBy === 'string' ? chosenBy : JSON.stringify(chosenBy),
-    );
-    expect(Object.keys(columns).sort()).toEqual(['agent', 'prefix', 'tags', 'user'].filter((name) => name in said));
+    const shown = shownAbout(aboutColumn(said));
+    expect(shown).toEqual({ prefix: null, agent: null, user: null, tags: {}, ...said });
   });
+  expect(shownAbout(aboutColumn({ tags: 'a=1,b=2' })).tags).toEqual({ a: '1', b: '2' });
 });
 
-test('a dimension without a column of its own is summed by what its row has in JSON', () => {
+test('the row of a request that is about nothing has nothing', () => {
+  expect([{}, { tags: undefined }, { agent: null }, { user: '' }].map(aboutColumn)).toEqual([null, null, null, null]);
+});
+
+test('a dimension is summed by what its row has in JSON', () => {
   const tables = new DatabaseSync(':memory:');
-  tables.exec('create table ledger (tags text, about text)');
+  tables.exec('create table ledger (about text)');
   const valuesOf = (dimension: Dimension, said: About) => {
-    const { about = null, tags = null } = columnsAbout(said);
     tables.prepare('delete from ledger').run();
-    tables.prepare('insert into ledger values (?, ?)').run(tags, about);
-    const { sql, valuesIn } = columnFor(dimension, 'x');
+    tables.prepare('insert into ledger values (?)').run(aboutColumn(said));
+    const { sql, valuesIn } = summedByDimension(dimension, 'x');
     const [row] = tables.prepare(`select ${sql} as cell from ledger`).all();
     return typeof row?.cell === 'string' ? valuesIn(row.cell) : [];
   };

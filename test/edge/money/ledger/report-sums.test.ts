@@ -82,14 +82,14 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
     const spend = async (more: readonly Row[]) => {
       rows.push(...more);
       await inAccount((object) => {
-        for (const { day, cost, tags, ...opening } of more) {
+        for (const { day, cost, tags, user, ...opening } of more) {
           ids += 1;
           object.settle({
             requestId: `req_${String(ids).padStart(8, '0')}`,
             status: 'complete',
             cost,
             startedAt: (base + day) * DAY + 1,
-            opening: { route: 'messages', ...opening, tags: tags.join(',') || null },
+            opening: { route: 'messages', ...opening, about: { user, tags: tags.join(',') } },
           });
         }
       });
@@ -161,7 +161,11 @@ test('a report is small where little has changed, and a long history is told in 
     await runInDurableObject(account(), async (object: Account, { storage }) => {
       Object.assign(object, { now: () => day * DAY + 5_000 });
       for (let at = from; at < from + many; at += 1) {
-        const opening = { route: 'messages', model: 'claude-opus-5-5', user: `u${at % 150}`, tags: `t=${at % 100}` };
+        const opening = {
+          route: 'messages',
+          model: 'claude-opus-5-5',
+          about: { user: `u${at % 150}`, tags: `t=${at % 100}` },
+        };
         object.settle({ requestId: `req_${10_000 + at}`, status: 'complete', cost: 1, startedAt: day * DAY, opening });
       }
       object.usage({ group_by: 'tag' });

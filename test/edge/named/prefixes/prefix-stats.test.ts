@@ -106,7 +106,7 @@ test('say when a prefix has lost money, by day, and by the tier of long prompts'
         startedAt: at,
         answeredBy: model,
         tokens,
-        opening: { route: 'messages', model, prefix: version },
+        opening: { route: 'messages', model, about: { prefix: version } },
       });
     settled('req_1', day, 'claude-opus-5-5', { input: 5, cacheWrite1h: 1_000 });
     settled('req_2', day + 86_400_000, 'claude-haiku-5-5', { input: 5, cacheRead: 90_000 });

@@ -51,7 +51,7 @@ test('it wakes, is read, listed, exported, backed up, copied and gone back in; w
   const counted = await ask(app, 'POST', '/count-tokens', bob, { conversation: 'c1', messages: [QUESTION] });
   expect(counted).toMatchObject({ status: 409, body: { error: { message: LACKS } } });
   // The release before asks so: it has the room.
-  const named = { ...requestOf({ messages: [QUESTION] }, { id: 'c2', account: 'bob' }), agent: 'sky' };
+  const named = { ...requestOf({ messages: [QUESTION] }, { id: 'c2', account: 'bob' }), asked: { agent: 'sky' } };
   const created = await stubOf('c2', 'bob').create(named.place, { agent: 'sky' }, {});
   expect(created).toMatchObject({ ok: false, error: refused });
   const { body: _, ...call } = named;

@@ -262,7 +262,7 @@ test('a choice of models is stored only with labels that its classifier has; equ
     [{ ...choice, by: 'several' }, 'may give several labels'],
     [{ ...choice, by: 'slow' }, 'claude-opus-5-5, which always thinks'],
     [{ ...choice, by: 'slow' }, 'labels without: claude-haiku-5-5, '],
-    [{ ...choice, control: 0.05 }, 'model.control: no share of conversations'],
+    [{ ...choice, control: 0.05 }, 'control'],
     [7, 'Input should be a model, or'],
   ] as const) {
     const { status, body } = await put(wrong);

@@ -103,7 +103,7 @@ const WISHES: Readonly<Record<string, readonly unknown[]>> = {
   version: ['other'],
   // Members of what the edge itself asks a conversation.
   identity: [{ account: 'root', scopes: ['admin'] }],
-  agentOwner: ['bob'],
+  asked: [{ agent_owner: 'bob' }],
   parent: [{ conversation: 'c9', toolUseId: 'toolu_1', depth: 0, retentionSeconds: null }],
 };
 const HEADERS: Readonly<Record<string, string>> = {

@@ -6,7 +6,16 @@ import { createRequestId } from '../../../../src/edge/kit/http/headers/request-i
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { approvalsRoom } from '../../../../src/edge/rooms/approvals/room.ts';
 import { checkRun } from '../../../../src/edge/talk/contracts/check-tools.ts';
-import { approvalsOf, passingTime, readOf, rowsOf, stubOf, turnNow } from '../../../support/conversations.ts';
+import {
+  approvalsOf,
+  decideOn,
+  listApprovals,
+  passingTime,
+  readOf,
+  rowsOf,
+  stubOf,
+  turnNow,
+} from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
@@ -45,15 +54,15 @@ test('it wakes, is read, told and backed up with what waits, goes on only where 
   expect(await ask(bodyOf('And now?'))).toMatchObject({ kind: 'error', error: refused });
   const decision = { id, decision: 'approve', isAdmin: true, requestId: createRequestId() } as const;
   const lacks = { status: 409, message: expect.stringContaining('no room "approvals"') };
-  expect(await stubOf().decide(decision)).toMatchObject({ ok: false, error: lacks });
-  expect(await stubOf().approvals()).toMatchObject({ ok: false, error: lacks });
+  expect(await decideOn(stubOf(), decision)).toMatchObject({ ok: false, error: lacks });
+  expect(await listApprovals(stubOf())).toMatchObject({ ok: false, error: lacks });
   expect(came).toEqual([]);
 
   again();
   expect((await approvalsOf()).map((one) => one.id)).toEqual([id]);
-  expect(await stubOf().part('approvals', 'list')).toEqual(await stubOf().approvals());
+  expect(await listApprovals(stubOf())).toEqual(await listApprovals(stubOf()));
   expect(await stubOf().part('approvals', 'erase')).toMatchObject({ ok: false, error: { status: 409 } });
-  const decided = await stubOf().decide(decision);
+  const decided = await decideOn(stubOf(), decision);
   const next = decided.ok ? (JSON.parse(decided.value.body) as Json).id : undefined;
   await eventually(async () => expect(await turnNow(next)).toMatchObject({ status: 'complete', continues: turn }));
   expect(came).toHaveLength(1);

@@ -25,7 +25,7 @@ test('one that died before it went up ends as interrupted, is told once, and lea
     reached += 1;
     return reached === 1 ? await new Promise<never>(() => {}) : answer;
   });
-  turnOf({ ...requestOf(bodyOf('Do it.')), background: true }).catch(() => {});
+  turnOf({ ...requestOf(bodyOf('Do it.')), asked: { background: true } }).catch(() => {});
   await eventually(() => expect(reached).toBe(1));
   withoutRooms(backgroundRoom);
   await abortAllDurableObjects();

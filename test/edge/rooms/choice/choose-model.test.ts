@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
-import { agentOf } from '../../../../src/edge/rooms/agents/agent.ts';
 import {
   choiceOf,
   decideModel,
@@ -49,11 +48,6 @@ test('a model is asked for by any of its names, where the agent allows it', () =
   expect(modelAsked(open, 'claude-opus-5-5', models)).toMatchObject({ model: 'claude-opus-5-5', by: { arm: 'asked' } });
   expect(() => modelAsked(open, 'claude-fable-5', models)).toThrow('Name one of these, or leave it out');
   expect(() => modelAsked(CHOICE, 'claude-opus-5-5', models)).toThrow('Leave it out');
-});
-
-test('an agent of a release before is read without its share of conversations to compare with', () => {
-  const stored = JSON.stringify({ model: { ...CHOICE, control: 0.05 }, max_tokens: 64 });
-  expect(agentOf(stored)).toEqual({ definition: { model: CHOICE, max_tokens: 64 }, text: stored });
 });
 
 test('a model that refuses what is asked of all is not chosen: its label means the other one', () => {

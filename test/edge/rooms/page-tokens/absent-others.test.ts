@@ -138,9 +138,9 @@ test('a Worker of another version may still take bound tokens: an object without
     await object.stop({}, by),
     await object.resume(undefined, by),
     await object.messages({ limit: 1 }, by),
-    await object.approvals(by),
+    await object.part('approvals', 'list', by),
     await object.fork('web-8', undefined, by),
-    await stubOf('web-9', 'bob').create(place, { agent: 'sky', agentOwner: 'bob', identity } as never, {}),
+    await stubOf('web-9', 'bob').create(place, { agent: 'sky', agent_owner: 'bob', identity } as never, {}),
   ];
   for (const answer of answers) expect((answer as unknown as { error: Json }).error).toMatchObject({ status: 403 });
 });

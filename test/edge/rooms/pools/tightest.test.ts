@@ -180,7 +180,7 @@ test('an erased account leaves nothing of its limits and tokens', async () => {
   expect(await rowOf(app, '/accounts?sort=spent')).toBeUndefined();
 });
 
-test('what is told is compared as far as it goes: that of a release before, and of a token that has expired since', async () => {
+test('of the limits that are told the tightest is shown: of some windows, of none, and of a token until it has expired', async () => {
   const app = shared();
   const tell = async (account: string, limits: LeaseCall['limits']) => {
     const call = { ...told(account, 1, 520_000, Date.now()), limits };

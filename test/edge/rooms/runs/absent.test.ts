@@ -54,7 +54,7 @@ test.each([
       url === hook || answers > 0 ? new Response('sun') : new Promise<Response>(() => {}),
     );
     const told = () => came.filter(({ url }) => url === hook);
-    const begun = await turnOf({ ...requestOf(asked()), background: true });
+    const begun = await turnOf({ ...requestOf(asked()), asked: { background: true } });
     const turn = begun.kind === 'whole' ? begun.turn : '';
     await eventually(async () => {
       if (answers > 0) expect(await storedLog()).toContain('sunny');

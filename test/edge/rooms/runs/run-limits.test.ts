@@ -120,7 +120,7 @@ describe('another model', () => {
       await account().setLimits({ usd_per_day: 0.0045 });
       return new Response('sun');
     });
-    const { text } = await runOf({ ...requestOf(asked()), fallbacks: ['claude-haiku-5-5'] });
+    const { text } = await runOf({ ...requestOf(asked()), asked: { fallback_models: ['claude-haiku-5-5'] } });
     expect(reasonOf(text)).toBe('budget');
     expect(bodies.map(({ model }) => model)).toEqual(['claude-opus-5-5']);
   });
@@ -130,7 +130,10 @@ describe('another model', () => {
     // It pays for a step of the cheaper one alone.
     await account().setLimits({ usd_per_day: 0.004 });
     servingTools(() => new Response('sun'));
-    const { events, headers } = await runOf({ ...requestOf(asked()), fallbacks: ['claude-haiku-5-5'] });
+    const { events, headers } = await runOf({
+      ...requestOf(asked()),
+      asked: { fallback_models: ['claude-haiku-5-5'] },
+    });
     expect(textOf(events)).toBe('Sun.');
     expect(headers).toMatchObject({ 'sluice-fallback-from': 'claude-opus-5-5' });
     expect(bodies.map(({ model }) => model)).toEqual(['claude-haiku-5-5', 'claude-haiku-5-5']);

@@ -7,7 +7,7 @@ import { receivedText } from '../../../../src/edge/talk/answers/crossing-answer.
 import type { CrossingText, Result } from '../../../../src/edge/talk/contracts/conversation.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
 import { turnReport } from '../../../../src/edge/talk/conversations/conversations-answers.schema.ts';
-import { atRest, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
+import { atRest, decideOn, listApprovals, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import {
   type Asked,
@@ -70,11 +70,11 @@ function approvingBeforeOutcomes(untilEnded: boolean): void {
   vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (this: Conversation, key) {
     const first = await subagentOutcome.call(this, key);
     if (first?.paused !== 'approval') return first;
-    const waiting = await this.approvals();
+    const waiting = await listApprovals(this);
     if (!waiting.ok) throw new TypeError('There is no conversation.');
     const { data } = JSON.parse(await receivedText(waiting.value)) as { data: { id: string }[] };
     for (const { id } of data) {
-      await this.decide({ id, decision: 'approve', isAdmin: false, requestId: createRequestId() });
+      await decideOn(this, { id, decision: 'approve', isAdmin: false, requestId: createRequestId() });
     }
     if (untilEnded) await eventually(() => expect(JSON.parse(text(this.read()))).toMatchObject({ state: 'idle' }));
     return await subagentOutcome.call(this, key);
@@ -411,10 +411,10 @@ describe('a subagent', () => {
     });
     await storeAgents({ researcher: {} });
     await say(asked({ tools: [agentTool('researcher', { approval: 'always' })], max_usd: 0.06 }));
-    const waiting = JSON.parse(text(await stubOf().approvals())) as { data: { id: string }[] };
+    const waiting = JSON.parse(text(await listApprovals(stubOf()))) as { data: { id: string }[] };
     const [{ id } = { id: '' }] = waiting.data;
     const decision = { id, decision: 'approve', isAdmin: false, requestId: createRequestId() } as const;
-    const decided = await stubOf().decide(decision);
+    const decided = await decideOn(stubOf(), decision);
     if (!decided.ok) throw new TypeError(decided.error.message);
     await eventually(() => expect(later).toBe(1));
     await abortAllDurableObjects();

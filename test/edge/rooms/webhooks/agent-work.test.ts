@@ -10,7 +10,7 @@ import { receivedText } from '../../../../src/edge/talk/answers/crossing-answer.
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
 import { edgeWithSky, SKY } from '../../../support/agents.ts';
 import { edgeWithRouter, LARGE, ledgerOf, SMALL } from '../../../support/chosen-models.ts';
-import { rowsOf, stubOf } from '../../../support/conversations.ts';
+import { decideOn, listApprovals, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { rounds } from '../../../support/rounds.ts';
 import { runs } from '../../../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
@@ -199,10 +199,10 @@ test('what waits for a person is followed until it is decided, and delivered onc
   await works.wakeAt('github', Date.parse(next_attempt_at ?? ''));
   await works.consume();
   expect(await works.report('github_1')).toMatchObject({ state: 'running', attempts: [] });
-  const open = await stub.approvals();
+  const open = await listApprovals(stub);
   const { data } = JSON.parse(await receivedText((open as { value: string }).value)) as { data: { id: string }[] };
   const decision = { id: data[0]?.id, decision: 'approve', isAdmin: true, requestId: createRequestId() };
-  expect(await stub.decide(decision as never)).toMatchObject({ ok: true });
+  expect(await decideOn(stub, decision)).toMatchObject({ ok: true });
   await untilDone(works, 'github_1');
   expect(tools).toHaveLength(1);
   expect(posted).toMatchObject([{ id: 'github_1', body: { status: 'complete', paused: null, text: 'Sun.' } }]);
@@ -374,12 +374,12 @@ test(`${EVENTS} of ${EVENTS} events whose objects are killed meanwhile are deliv
 /** Approves what waits in a conversation. @returns whether anything did; false where its object died meanwhile */
 async function approveIn(conversation: string): Promise<boolean> {
   try {
-    const open = await stubOf(conversation, ACCOUNT).approvals();
+    const open = await listApprovals(stubOf(conversation, ACCOUNT));
     if (!open.ok) return false;
     const { data } = JSON.parse(await receivedText(open.value as string)) as { data: { id: string }[] };
     for (const { id } of data) {
       const decision = { id, decision: 'approve', isAdmin: true, requestId: createRequestId() } as const;
-      if (!(await stubOf(conversation, ACCOUNT).decide(decision)).ok) return false;
+      if (!(await decideOn(stubOf(conversation, ACCOUNT), decision)).ok) return false;
     }
     return data.length > 0;
   } catch {

@@ -180,7 +180,7 @@ test(`${KILLED} turns that die or break off anywhere: each acknowledged question
       script = () => (bodies.length > before + 1 ? THINKS : only(events, hangs ? 'hangs' : then));
       const body = bodyOf('Why?', how.endsWith('run') ? { tools: [weather()] } : {});
       let isAcknowledged = false;
-      const sent = turnOf({ ...requestOf(body, { id }), background: how.startsWith('background') })
+      const sent = turnOf({ ...requestOf(body, { id }), asked: { background: how.startsWith('background') } })
         .then((answer) => {
           isAcknowledged = answer.kind === 'stream' || (answer.kind === 'whole' && answer.status === 202);
           return answer;

@@ -5,7 +5,7 @@ import { createRequestId } from '../../../../src/edge/kit/http/headers/request-i
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { brokenRule } from '../../../support/api-rules.ts';
-import { approvalsOf, bindings, jsonOf, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
+import { approvalsOf, bindings, decideOn, jsonOf, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { rounds } from '../../../support/rounds.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
@@ -44,7 +44,7 @@ async function perform(operation: Operation, { id, approval, turn, question }: W
       case 'approve':
       case 'deny': {
         const decision = { id: approval, decision: operation, isAdmin: false, requestId: createRequestId() };
-        return (await stubOf(id).decide(decision)).ok;
+        return (await decideOn(stubOf(id), decision)).ok;
       }
       case 'stop':
         return (await stubOf(id).stop()).ok;
@@ -127,7 +127,7 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
     if (outcome === 'waits') {
       expect((await ask(NEXT, { id })).kind).toBe('error');
       const again = { id: approval, decision: 'deny' as const, isAdmin: false, requestId: createRequestId() };
-      expect(await stubOf(id).decide(again)).toMatchObject({ ok: true, value: { status: 202 } });
+      expect(await decideOn(stubOf(id), again)).toMatchObject({ ok: true, value: { status: 202 } });
       await eventually(async () => {
         expect(await readOf(id)).toMatchObject({ state: 'idle' });
       });

@@ -32,7 +32,10 @@ const HOUR_MS = 3_600_000;
 /** Begins a turn that nobody waits for. */
 async function begin(body: object, asked: Asked & { deliverUrl?: string; retry?: boolean } = {}): Promise<Json> {
   const { deliverUrl, retry, ...others } = asked;
-  const answer = await turnOf({ ...requestOf(body, others), background: true, deliverUrl, retry });
+  const answer = await turnOf({
+    ...requestOf(body, others),
+    asked: { background: true, deliver_url: deliverUrl, retry },
+  });
   if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
   expect(answer.status).toBe(202);
   expect(answer.headers.location).toBe(`/conversations/${asked.id ?? 'c1'}/turns/${answer.turn}`);
@@ -112,7 +115,7 @@ describe('a turn in the background', () => {
     const came = servingTools(() => new Response());
     await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
     for (const more of [{}, { tools: [weather()] }]) {
-      const answer = await turnOf({ ...requestOf(bodyOf('Do it.', more)), background: true });
+      const answer = await turnOf({ ...requestOf(bodyOf('Do it.', more)), asked: { background: true } });
       expect(answer).toMatchObject({ kind: 'error', error: { status: 429, type: 'billing_error' } });
     }
     await runDurableObjectAlarm(stubOf());
@@ -140,7 +143,7 @@ describe('a turn in the background', () => {
       });
       const [body, asked] = [bodyOf('Do it.', { tools: [weather()] }), { key: 'k1', hash: 'h' }];
       // Its caller hears nothing more where it dies.
-      turnOf({ ...requestOf(body, asked), background: true }).catch(() => {});
+      turnOf({ ...requestOf(body, asked), asked: { background: true } }).catch(() => {});
       await eventually(() => expect(reached).toBe(1));
       if (what !== 'is refused') await abortAllDurableObjects();
       const turn = await begin(body, asked);
@@ -166,7 +169,7 @@ describe('a turn in the background', () => {
         const answer = await admitJson.apply(this, one);
         return reached === 1 ? await new Promise<never>(() => {}) : answer;
       });
-      turnOf({ ...requestOf(bodyOf('Do it.', more), { id }), background: true }).catch(() => {});
+      turnOf({ ...requestOf(bodyOf('Do it.', more), { id }), asked: { background: true } }).catch(() => {});
       await eventually(() => expect(reached).toBe(1));
       await abortAllDurableObjects();
       await eventually(async () => {

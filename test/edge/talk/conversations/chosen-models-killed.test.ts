@@ -86,7 +86,7 @@ test('whenever objects die, each try of a question has the model that its label 
     for (const [nth, { level, dies: when }] of questions.entries()) {
       const text = `${id} ${nth}: ${level}`;
       dies = when;
-      const request = { ...requestOf(bodyOf(text), { id, account: 'bob', hash: text }), agent: 'router' };
+      const request = { ...requestOf(bodyOf(text), { id, account: 'bob', hash: text }), asked: { agent: 'router' } };
       for (let tries = 0; ; tries += 1) {
         isReached = false;
         let isOver = false;
@@ -142,7 +142,7 @@ test('a label whose object died is settled by the account within a minute, so th
       await new Promise(() => {});
     },
   });
-  const telling = tell({ ...requestOf(bodyOf('A hard one.'), { account: 'bob' }), agent: 'router' });
+  const telling = tell({ ...requestOf(bodyOf('A hard one.'), { account: 'bob' }), asked: { agent: 'router' } });
   await eventually(() => expect(isAsked).toBe(true));
   await abortAllDurableObjects();
   expect((await telling).answer).toBeUndefined();

@@ -143,28 +143,6 @@ test('a budget that does not pay for the label still pays for the answer, and no
   expect(errors).toHaveBeenLastCalledWith(expect.stringContaining('may not use claude-haiku-5-5'));
 });
 
-test('a conversation that a release before has compared goes on with its model, and steps up like any other', async () => {
-  const { app, root, bob, up } = await edgeWithRouter({ choice: { otherwise: MIDDLE } });
-  await question(app, bob, 'middling');
-  const at = '/accounts/bob/conversations';
-  const lines = await (await app.fetch(`${at}/c1/backup`, { headers: root })).text();
-  const old = { label: null, classifier: null, arm: 'control', why: 'control', group: 3 };
-  const body = lines.replace(/"choices":(\[.*?"by":)\{.*?\}/, (_, before) => {
-    return `"asksAgain":{"arm":"control","group":3},"choices":${before}${JSON.stringify(old)}`;
-  });
-  expect(body).not.toBe(lines);
-  const restored = { method: 'PUT', headers: { ...root, 'content-type': 'application/jsonl' }, body };
-  expect((await app.fetch(`${at}/old/backup`, restored)).status).toBe(201);
-  const whys = [];
-  for (const text of ['easy', 'hard', 'hard'])
-    whys.push(/why=(\w+)/.exec((await question(app, bob, text, { conversation: 'old' })).chosen)?.[1]);
-  expect([whys, up.map(({ model }) => model)]).toEqual([
-    ['kept', 'kept', 'step_up'],
-    [MIDDLE, MIDDLE, MIDDLE, LARGE],
-  ]);
-  expect((await ledgerOf()).find(({ chosen_by }) => chosen_by?.part === 'again')).toMatchObject({ model: MIDDLE });
-});
-
 test('what a request is for its conversation is told: its first, a question that is asked again or edited, or another', async () => {
   const { app, bob } = await edgeWithRouter();
   await question(app, bob, 'easy');

@@ -10,7 +10,16 @@ import type { Account } from '../../../../src/edge/money/account/account.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
 import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
 import { bodyOf as streamOf, testApp } from '../../../support/app.ts';
-import { approvalsOf, atRest, bindings, rowsOf, simulate, stubOf, turnNow } from '../../../support/conversations.ts';
+import {
+  approvalsOf,
+  atRest,
+  bindings,
+  decideOn,
+  rowsOf,
+  simulate,
+  stubOf,
+  turnNow,
+} from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../../../support/tokens.ts';
@@ -67,7 +76,7 @@ const payment = () => calls({ type: 'tool_use', id: 'toolu_1', name: 'pay', inpu
 async function approve(id = 'c1'): Promise<string> {
   const [approval] = await approvalsOf(id);
   const decision = { decision: 'approve', id: String(approval?.id), isAdmin: false, requestId: createRequestId() };
-  const result = await stubOf(id).decide(decision as never);
+  const result = await decideOn(stubOf(id), decision);
   if (!result.ok) throw new Error(JSON.stringify(result.error));
   return result.value.turn;
 }

@@ -260,7 +260,7 @@ test('a turn in the background that waits for a summary is answered behind it', 
   up.go();
   await talking;
   for (let turn = 20; turn < 30; turn += 1) {
-    const answer = await turnOf({ ...requestOf(question(long(turn))), background: true });
+    const answer = await turnOf({ ...requestOf(question(long(turn))), asked: { background: true } });
     expect(answer).toMatchObject({ kind: 'whole', status: 202 });
     await eventually(async () => expect((await readOf())?.state).toBe('idle'));
   }

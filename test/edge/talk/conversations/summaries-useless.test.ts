@@ -2,7 +2,7 @@ import { runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { checkedLines } from '../../../../src/edge/rooms/backup/checked-backup.ts';
-import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
+import { bindings, readOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import {
   booked,
@@ -93,24 +93,6 @@ test('a model has the time that it needs for a summary, and as many tokens as it
   expect(held).toBeLessThan((ms / 1_000) * 500 * 20e-6);
 });
 
-test('a summary whose last message an older release has deleted is not sent', async () => {
-  const { sent } = upstreamOf();
-  await createWith();
-  await talk(11);
-  expect((await summariesOf()).length).toBeGreaterThan(0);
-  const [row] = await summaryRowsOf();
-  await runInDurableObject(stubOf(), (_, { storage }) => {
-    storage.sql.exec('delete from messages where seq >= ?', Number(row?.until) - 1);
-    storage.sql.exec('delete from turns where seq not in (select turn from messages)');
-  });
-  const left = (await rowsOf()).length;
-  await say('And now?');
-  const up = sent.filter((body) => !isForSummary(body)).at(-1);
-  expect(up?.messages).toHaveLength(left + 1);
-  expect(JSON.stringify(up)).not.toContain('"type":"compaction"');
-  expect(await summariesOf()).toEqual([]);
-});
-
 const LINES = async () => {
   const result = await stubOf().backup();
   if (!result.ok) throw new Error('no backup');
@@ -163,6 +145,7 @@ test('a prompt that begins with a block is counted with the beta that it needs',
     place: { account: 'alice', id: 'c1' },
     identity: { account: 'alice', scopes: ['messages'], token: undefined },
     body: JSON.stringify(question('How long is it?')),
+    asked: {},
   };
   const counted = await stubOf().prompt(request as never);
   if (!counted?.ok) throw new Error(JSON.stringify(counted));

@@ -158,7 +158,10 @@ test('a model that steps in reads no thinking of the one that was asked for, and
       : { content: [thinking, { type: 'text', text: 'So.' }] },
   );
   const go = async (content: unknown, fallbacks: string[]) => {
-    const answer = await turnOf({ ...requestOf(bodyOf(content, { tools: [TOOL] })), fallbacks });
+    const answer = await turnOf({
+      ...requestOf(bodyOf(content, { tools: [TOOL] })),
+      asked: { fallback_models: fallbacks },
+    });
     if (answer.kind === 'stream') await listen(answer.body);
     return answer.kind;
   };
@@ -183,7 +186,10 @@ test('no other model steps in within a tool loop', async () => {
   await expect.poll(() => openCalls({ id: 'c1', account: 'alice' })).toEqual(['toolu_1']);
   await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.004 });
   const result = [{ type: 'tool_result', tool_use_id: 'toolu_1', content: 'Sunny.' }];
-  const answer = await turnOf({ ...requestOf(bodyOf(result, { tools: [TOOL] })), fallbacks: [MODELS[1]] });
+  const answer = await turnOf({
+    ...requestOf(bodyOf(result, { tools: [TOOL] })),
+    asked: { fallback_models: [MODELS[1]] },
+  });
   expect(answer.kind).toBe('error');
   expect(bodies.length).toBe(1);
 });

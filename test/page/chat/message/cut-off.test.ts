@@ -8,7 +8,7 @@ test.each([
   ['deployment', 'usd_per_week', 'this deployment’s weekly limit'],
   ['run', 'max_usd', 'this run’s own limit'],
   ['account', 'output_tokens_per_minute', 'your limit of tokens a minute'],
-  // Of a newer release.
+  // One without words of its own.
   ['account', 'usd_per_year', 'your usd_per_year'],
 ] as const)('an answer that %s’s %s has cut says so: %s', (by, limit, said) => {
   expect(sayCutOff({ by, limit, resets_at: null }, false)).toBe(

@@ -53,8 +53,7 @@ export interface LeaseCall {
 }
 
 /**
- * The limits in USD in force for an account, by the names of its windows, with what credit adds. Absent windows have no limit. A release
- * before tells those of the day, week and month alone.
+ * The limits in USD in force for an account, by the names of its windows, with what credit adds. Absent windows have no limit.
  */
 export interface ToldLimits extends Omit<PoolLimits, 'alerts'> {
   /** Whether a limit of 0 that is not one in USD refuses all of its requests. */

@@ -12,7 +12,7 @@ import { withoutUndefined } from '../../kit/json/object.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import { endHeaders, noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
-import { askedMember, refuseAbsent } from '../../talk/contracts/members.ts';
+import { askedMember } from '../../talk/contracts/members.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
@@ -42,7 +42,6 @@ export const CLASSIFY_ROUTES = [
     { needs: 'classify', bound: true, spends: true, body: classifyRequest },
     async (c, { body }) => {
       const { json, bytes } = await readJson(c, 'price');
-      refuseAbsent({}, c.req.raw.headers);
       const request = validate(body, json);
       const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = request;
       const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);

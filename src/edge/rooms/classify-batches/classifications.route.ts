@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
-import { lacksRoom, notFound } from '../../kit/http/errors.ts';
+import { notFound } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { callerOf } from '../../kit/objects/call-object.ts';
 import { classificationStub, type ObjectPlace } from '../../kit/objects/stubs.ts';
@@ -70,11 +70,7 @@ async function found(c: Context<AppEnv>): Promise<FoundClassification> {
   if (!/^clsbatch_[0-9a-hjkmnp-tv-z]{26}$/.test(id)) missing();
   const old = { env: c.env, settings: c.get('settings'), account: c.get('identity').account, id };
   const place = { ...old, id: id.replace('clsbatch_', 'msgbatch_') };
-  const reportIn = (state: BatchState) => {
-    if (state.kind !== 'known') return undefined;
-    if (state.lacks) throw lacksRoom(state.lacks, 'This is a classification by batch');
-    return state.classification;
-  };
+  const reportIn = (state: BatchState) => (state.kind === 'known' ? state.classification : undefined);
   const report = reportIn(await callBatch(place, (batch) => batch.read()));
   if (report) {
     return {

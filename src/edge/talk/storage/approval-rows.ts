@@ -1,9 +1,6 @@
 import { membersOf, type RawRow } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 
-/** The room that decides. Its table was released with the others, so its rows are kept also where the room is not in use. */
-export const DECIDING_ROOM = 'approvals';
-
 /** Who decides on a call: the account whose conversation it is, or an admin alone. */
 export type Approvers = 'owner' | 'admin';
 

@@ -32,7 +32,7 @@ import { endUpload } from './tend-files.ts';
  * inboxes, and what it has made at upstreams. What only a room can do is answered by its part; what an end or an erasure needs is
  * done without it.
  */
-export abstract class AccountElsewhere extends EdgeObject {
+export abstract class AccountLists extends EdgeObject {
   protected state: AccountState;
 
   constructor(ctx: DurableObjectState, env: Bindings) {

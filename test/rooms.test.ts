@@ -214,7 +214,7 @@ describe('each room can be left out, and all of them', () => {
         const [method = '', path = ''] = route.name.replaceAll(/:\w+/g, 'rooms').split(' ');
         const { status, text } = await ask(name, method, path);
         expect([404, 405, 501], route.name).toContain(status);
-        expect(text, route.name).toMatch(/There is nothing at|does not offer|method is not allowed/);
+        expect(text, route.name).toMatch(/There is nothing at|does not offer|is not allowed here/);
       }
     },
   );
@@ -239,7 +239,6 @@ describe('each room can be left out, and all of them', () => {
     const { status, text } = await ask(`without-${room}`, method, path, body);
     expect([status, text]).toEqual([400, expect.stringContaining(said)]);
     expect(text).toContain(room);
-    expect((await ask(`without-${room}`, 'GET', '/usage?account=dev')).text).not.toContain('held');
   });
 
   test('a header that only an absent room reads is refused on each route, and its member goes up as any other', async () => {
@@ -276,30 +275,19 @@ describe('each room can be left out, and all of them', () => {
     expect((await ask(worker, 'GET', '/conversations?parent=approving')).text).toContain('"data":[]');
   });
 
-  test('a bound token, and one of a group, is refused where nothing holds what it is bound to', async () => {
-    const minted = async (body: object) => {
-      const { text } = await ask(WITH_ALL.name, 'POST', '/tokens', { account: 'bob', scopes: ['messages'], ...body });
-      return { authorization: `Bearer ${(JSON.parse(text) as { token: string }).token}` };
-    };
-    const bound = await minted({ only: BOUND.only });
-    for (const [method, path] of [
-      ['POST', '/messages'],
-      ['POST', '/classify'],
-      ['GET', '/conversations/rooms/messages'],
-      ['GET', '/usage'],
+  test('a bound token is refused where nothing checks what it is bound to', async () => {
+    const { text } = await ask(WITH_ALL.name, 'POST', '/tokens', BOUND);
+    const bound = { authorization: `Bearer ${(JSON.parse(text) as { token: string }).token}` };
+    for (const [method, path, body] of [
+      ['POST', '/messages', MESSAGE],
+      ['POST', '/classify', MESSAGE],
+      ['GET', '/conversations/rooms/messages', undefined],
+      ['GET', '/usage', undefined],
     ] as const)
-      expect(
-        await ask('without-page-tokens', method, path, method === 'POST' ? MESSAGE : undefined, bound),
-      ).toMatchObject({
+      expect(await ask('without-page-tokens', method, path, body, bound)).toMatchObject({
         status: 403,
         text: expect.stringContaining('takes no bound tokens: it is without the room page-tokens'),
       });
-    const ofGroup = await minted({ group: 'team' });
-    expect(await ask(WITH_ALL.name, 'POST', '/v1/messages', MESSAGE, ofGroup)).toMatchObject({ status: 200 });
-    expect(await ask('without-pools', 'POST', '/v1/messages', MESSAGE, ofGroup)).toMatchObject({
-      status: 500,
-      text: expect.stringContaining('groups need the room `pools`'),
-    });
   });
 });
 

@@ -6,7 +6,7 @@ import { route } from '../../gate/auth/route.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { type BoundName, boundName, namesTold } from '../../gate/identity/only.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
-import { ApiError, closedToBound, invalidRequest, refuseOtherMembers } from '../../kit/http/errors.ts';
+import { ApiError, closedToBound, needsRoom, refuseOtherMembers } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
@@ -51,7 +51,7 @@ export const CLASSIFY_ROUTES = [
       if (batch && inputs) {
         const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
         const byBatch = pluggedOne(BY_BATCH);
-        if (!byBatch) throw invalidRequest('batch: this edge labels nothing by batch. Leave it out.');
+        if (!byBatch) throw needsRoom('classify-batches', 'batch: the inputs are labelled by batch');
         return await byBatch(c, { task, inputs, digest, deliverUrl });
       }
       const format = formatAsked(c, stream);

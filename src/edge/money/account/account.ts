@@ -22,7 +22,7 @@ import { AccountLists } from './account-lists.ts';
 import { AccountState } from './account-state.ts';
 import { refuse } from './ask-payers.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
-import { continueRows, endVisit, eraseAccount, eraseInOthers, pruneLedger } from './erasure.ts';
+import { continueRows, endVisit, eraseAccount, eraseInOtherObjects, pruneLedger } from './erasure.ts';
 import { answerByRoom, lookAtSums, partsOfAccounts } from './parts.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
 import { noteEnded, tellEnded } from './tell-ended.ts';
@@ -309,7 +309,7 @@ export class Account extends AccountLists implements AccountObject {
     for (const part of partsOfAccounts()) await part.due?.(this.state);
     if (await endVisit(this.state)) return await this.#end();
     await this.state.shared?.reportChanges();
-    await eraseInOthers(this.state);
+    await eraseInOtherObjects(this.state);
     await tendFiles(this.state);
     await publisher.publishAll();
   }

@@ -3,18 +3,15 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { CORE_HEADERS, HEADERS } from '../src/edge/kit/http/headers/answer-headers.ts';
 import { pluggedInto } from '../src/edge/kit/rooms/rooms.ts';
-import { memberHeaders } from '../src/edge/talk/contracts/members.ts';
+import { headersRead } from '../src/edge/talk/contracts/members.ts';
 import '../scripts/all-rooms.mjs';
 import { root } from './support/root.ts';
-
-/** What requests say beside their members. */
-const OF_REQUESTS = ['sluice-simulate', 'sluice-start-secret', 'sluice-tags'];
 
 test('every header of the edge is one of requests, or declared as one of answers, which a page may read', async () => {
   const folder = join(root, 'src/edge');
   const files = (await readdir(folder, { recursive: true })).filter((file) => /(?<!\.reference)\.ts$/.test(file));
   const texts = await Promise.all(files.map((file) => readFile(join(folder, file), 'utf8')));
   const named = new Set(texts.flatMap((text) => [...text.matchAll(/['"`](sluice-[a-z-]+)/g)].map(([, name]) => name)));
-  const declared = [...CORE_HEADERS, ...pluggedInto(HEADERS).flat(), ...OF_REQUESTS, ...memberHeaders(() => true)];
+  const declared = [...CORE_HEADERS, ...pluggedInto(HEADERS).flat(), ...headersRead()];
   expect([...named].toSorted()).toEqual([...new Set(declared)].toSorted());
 });

@@ -208,11 +208,6 @@ export const MISTAKES: readonly Mistake[] = [
       ['if (index > 0 && !turn.follows && tokens', 'if (index > 0 && tokens'],
     ],
   }),
-  ...planted('src/edge/rooms/runs/run-calls.ts', 'test/edge/rooms/approvals/absent.test.ts', {
-    'approvals: a call that nobody could approve, and is made': [
-      ['if (!kind || lacking) return', "if (!kind || lacking === '') return"],
-    ],
-  }),
   ...planted('src/edge/rooms/runs/limits.ts', 'test/edge/rooms/runs/limits.test.ts', {
     'conversations: a run pauses a step late': [
       ['this.#steps >= this.#limits.max_turns', 'this.#steps > this.#limits.max_turns'],

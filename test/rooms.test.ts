@@ -8,52 +8,14 @@ import { neededBindings } from '../src/edge/kit/objects/needed-bindings.ts';
 import { type AnyRoom, shareRooms } from '../src/edge/kit/rooms/rooms.ts';
 import { root } from './support/root.ts';
 
-/** Its types are the runtime's, which tests in Node do not have. */
+/** A room as far as is read here: its types are the runtime's, which tests in Node do not have. */
+interface ListedRoom extends AnyRoom {
+  routes?: readonly { name: string }[];
+}
 const list: string = join(root, 'src/edge/rooms.ts');
-const { ROOMS } = (await import(list)) as { ROOMS: readonly AnyRoom[] };
+const { ROOMS } = (await import(list)) as { ROOMS: readonly ListedRoom[] };
 
 shareRooms(ROOMS);
-
-/** Rooms of which nothing is left in a Worker that does not have them. It may only grow. */
-const GONE = [
-  'agents',
-  'approvals',
-  'background',
-  'backup',
-  'batches',
-  'choice',
-  'classify-batches',
-  'clouds',
-  'evaluation',
-  'files',
-  'mcp',
-  'operator',
-  'page-tokens',
-  'pools',
-  'runs',
-  'show',
-  'subagents',
-  'summaries',
-  'transfer',
-  'visitors',
-  'webhooks',
-];
-
-/** A path of each room that has one. */
-const PATHS: Readonly<Record<string, readonly [method: string, path: string]>> = {
-  agents: ['GET', '/agents'],
-  approvals: ['GET', '/conversations/rooms/approvals'],
-  backup: ['GET', '/accounts/dev/backup'],
-  batches: ['GET', '/v1/messages/batches'],
-  'classify-batches': ['GET', '/classifications'],
-  evaluation: ['POST', '/classifiers/mood/evaluate'],
-  files: ['GET', '/v1/files'],
-  operator: ['GET', '/metrics'],
-  pools: ['GET', '/pools/deployment'],
-  transfer: ['GET', '/conversations/rooms/export'],
-  visitors: ['POST', '/tokens/visitor'],
-  webhooks: ['POST', '/webhooks/github'],
-};
 
 /** A Worker: the rooms that it does not have. */
 interface Without {
@@ -80,6 +42,12 @@ const UNBOUND = 'unbound';
 const QUESTION = { role: 'user', content: 'How high is the Eiffel Tower?' };
 const PROMPT = { model: 'claude-haiku-5-5', messages: [QUESTION] };
 const MESSAGE = { ...PROMPT, max_tokens: 4_000 };
+const TURN = { ...MESSAGE, conversation: 'refused' };
+const LABELS = { labels: [{ name: 'question' }, { name: 'other' }] };
+const AGENT = { model: PROMPT.model, max_tokens: 1_000 };
+const CHOICE = { by: 'mood', models: { question: PROMPT.model }, otherwise: PROMPT.model };
+const BOUND = { account: 'bob', scopes: ['messages'], only: { agents: ['a'] } };
+const waiting = { name: 'plain', run: { agent: 'plain', approval: 'always' } };
 
 let miniflare: Miniflare | undefined;
 let contained: Metafile['outputs'] = {};
@@ -163,6 +131,7 @@ beforeAll(async () => {
       ),
       bindings: {
         MODE: 'development',
+        SIGNING_SECRET: 'a secret of the tests that is long enough, 0123456789',
         UPSTREAM: 'simulator',
         SIMULATOR_TTFT_MS: '0',
         SIMULATOR_TOKENS_PER_SECOND: '0',
@@ -203,12 +172,11 @@ async function ask(worker: string, method: string, path: string, body?: object, 
 
 /** The ways of the card, one behind the other. */
 async function cardOf(worker: string) {
-  const labels = [{ name: 'question' }, { name: 'other' }];
   const answers = [
     await ask(worker, 'POST', '/v1/messages', MESSAGE),
     await ask(worker, 'POST', '/messages', MESSAGE),
     // What keeps a text within its marks is drawn anew each time, and counted.
-    JSON.stringify(await ask(worker, 'POST', '/classify', { input: QUESTION.content, labels })).replaceAll(
+    JSON.stringify(await ask(worker, 'POST', '/classify', { input: QUESTION.content, ...LABELS })).replaceAll(
       /(?<=input_tokens\\":)\d+|0\.0000\d+/g,
       '…',
     ),
@@ -234,63 +202,92 @@ describe('each room can be left out, and all of them', () => {
     expect(JSON.stringify(card).match(/\bstatus\W+200\b/g)).toHaveLength(7);
   });
 
-  test.each(WORKERS.filter((one) => one !== WITH_ALL))('$name', async ({ name, absent }) => {
-    expect(await cardOf(name)).toEqual(card);
-    for (const room of absent) {
-      const [method, path] = PATHS[room] ?? [];
-      if (method === undefined || path === undefined) continue;
-      const { status } = await ask(name, method, path);
-      expect([room, status]).toEqual([room, (await ask(name, method, `${path}x`)).status]);
-      expect([404, 501]).toContain(status);
-      expect((await ask(WITH_ALL.name, method, path)).status).not.toBe(501);
-    }
+  test.each(WORKERS.filter((one) => one !== WITH_ALL))(
+    '$name: nothing of it is in the bundle, its routes are unknown, and the ways of the card are the same',
+    async ({ name, absent }) => {
+      const files = Object.entries(contained[`${name}.js`]?.inputs ?? {}).filter(([, one]) => one.bytesInOutput > 0);
+      expect(files.length).toBeGreaterThan(100);
+      const ofRooms = files.map(([file]) => /^src\/edge\/rooms\/([^/]+)\//.exec(file)?.[1] ?? '');
+      expect(ofRooms.filter((room) => absent.has(room))).toEqual([]);
+      expect(await cardOf(name)).toEqual(card);
+      for (const route of ROOMS.flatMap((room) => (absent.has(room.name) ? (room.routes ?? []) : []))) {
+        const [method = '', path = ''] = route.name.replaceAll(/:\w+/g, 'rooms').split(' ');
+        const { status, text } = await ask(name, method, path);
+        expect([404, 405, 501], route.name).toContain(status);
+        expect(text, route.name).toMatch(/There is nothing at|does not offer|is not allowed here/);
+      }
+    },
+  );
+
+  test.each<[room: string, method: string, path: string, body: object | undefined, said: string]>([
+    ['agents', 'POST', '/conversations', { agent: 'a' }, 'agent: an agent should answer'],
+    ['transfer', 'POST', '/conversations', { messages: [QUESTION] }, 'messages: a history is brought in'],
+    ['summaries', 'POST', '/conversations', { history: { max_tokens: 9, strategy: 'summarize' } }, 'history.strategy'],
+    ['show', 'GET', '/conversations/rooms/stream?show=text', undefined, 'show: it names a part of the answer'],
+    ['pools', 'GET', '/usage', undefined, 'account: all accounts are summed'],
+    ['pools', 'GET', '/usage?group_by=group', undefined, 'account: all accounts are summed'],
+    ['pools', 'GET', '/usage/requests?status=refused', undefined, 'account: all accounts are summed'],
+    ['classify-batches', 'POST', '/classify', { ...LABELS, inputs: [{ id: 'a', input: 'Hi' }], batch: true }, 'batch:'],
+    ['runs', 'POST', '/messages', { ...TURN, tools: [{ name: 'clock', run: 'worker' }] }, 'tools.0.run:'],
+    ['runs', 'POST', '/messages', { ...TURN, background: true, retry: true }, 'retry: only a run'],
+    ['runs', 'PUT', '/agents/a', { ...AGENT, limits: { max_usd: 1 } }, 'limits.max_usd: runs hold it'],
+    ['runs', 'PUT', '/agents/a', { ...AGENT, limits: { max_seconds: 1 } }, 'limits.max_seconds: runs hold it'],
+    ['choice', 'PUT', '/agents/a', { ...AGENT, model: CHOICE }, 'model: the agent chooses it'],
+    ['approvals', 'POST', '/messages', { ...TURN, tools: [waiting] }, 'tools.0.run.approval: its calls wait'],
+    ['page-tokens', 'POST', '/tokens', BOUND, 'only: this edge takes no bound tokens'],
+  ])('without %s %s %s is refused', async (room, method, path, body, said) => {
+    const { status, text } = await ask(`without-${room}`, method, path, body);
+    expect([status, text]).toEqual([400, expect.stringContaining(said)]);
+    expect(text).toContain(room);
   });
 
-  test.each<[way: string, path: string, body: object | undefined, said: string]>([
-    ['a message', '/v1/messages', { ...MESSAGE, agent: 'a' }, 'agent'],
-    ['a turn', '/messages', { ...MESSAGE, conversation: 'absent', show: 'text' }, 'show'],
-    ['a count', '/count-tokens', { ...PROMPT, conversation: 'absent', agent: 'a' }, 'agent'],
-    ['a new conversation', '/conversations', { agent: 'a' }, 'agent'],
-    [
-      'an item',
-      '/v1/messages/batches',
-      { requests: [{ custom_id: 'a', params: { ...MESSAGE, agent: 'a' } }] },
-      'agent',
-    ],
-    ['a resumption', '/conversations/rooms/stream?show=text', undefined, 'show'],
-    ['a header of a message', '/messages', MESSAGE, 'sluice-model'],
-    ['a header of a count', '/count-tokens', PROMPT, 'sluice-agent'],
-    [
-      'a header of a label',
-      '/classify',
-      { input: 'Hi', labels: [{ name: 'a' }, { name: 'b' }] },
-      'sluice-fallback-models',
-    ],
-    ['a header of a resumption', '/conversations/rooms/stream', undefined, 'sluice-show'],
-  ])('%s that names a member of an absent room is refused by its name', async (_, path, body, said) => {
-    const absent = said.includes('show') ? 'show' : said.startsWith('sluice-') ? 'choice' : 'agents';
-    const worker = said === 'sluice-agent' ? 'none' : `without-${absent}`;
-    const header = said.startsWith('sluice-') ? { [said]: 'a' } : {};
-    const { status, text } = await ask(worker, body ? 'POST' : 'GET', path, body, header);
-    expect([status, text]).toEqual([400, expect.stringContaining(`${said}: this edge is without what reads it.`)]);
+  test('a header that only an absent room reads is refused on each route, and its member goes up as any other', async () => {
+    for (const path of ['/messages', '/count-tokens', '/classify', '/conversations'])
+      expect(await ask('without-agents', 'POST', path, MESSAGE, { 'sluice-agent': 'a' })).toMatchObject({
+        status: 400,
+        text: expect.stringContaining('sluice-agent: nothing in this edge reads this header'),
+      });
+    const unknown = expect.stringContaining('agent: Extra inputs are not permitted');
+    for (const body of [MESSAGE, { ...MESSAGE, conversation: 'member' }])
+      expect(await ask('without-agents', 'POST', '/v1/messages', { ...body, agent: 'a' })).toMatchObject({
+        status: 400,
+        text: unknown,
+      });
   });
 
-  test('a conversation begins with a history only where a room brings it in', async () => {
-    const { status, text } = await ask('without-transfer', 'POST', '/conversations', { messages: [QUESTION] });
-    expect([status, text]).toEqual([409, expect.stringContaining('this edge has no room \\"transfer\\"')]);
-    expect((await ask('without-transfer', 'POST', '/conversations', { id: 'empty' })).status).toBe(201);
+  test('an agent without limits of runs answers where nothing runs', async () => {
+    expect((await ask('without-runs', 'PUT', '/agents/plain', AGENT)).status).toBe(200);
+    const asked = { agent: 'plain', messages: [QUESTION] };
+    for (const body of [asked, { ...asked, conversation: 'plain' }])
+      expect((await ask('without-runs', 'POST', '/v1/messages', body)).status).toBe(200);
   });
 
-  test('of those that nothing of the core imports, nothing is left', () => {
-    const left = (room: string) => {
-      const { inputs = {} } = contained[`without-${room}.js`] ?? {};
-      expect(Object.keys(inputs).length).toBeGreaterThan(100);
-      const files = Object.entries(inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
-      return files.map(([file]) => file).filter((file) => file.startsWith(`src/edge/rooms/${room}/`));
-    };
-    const all = Object.keys(contained['all.js']?.inputs ?? {});
-    const known = ROOMS.map(({ name }) => name).filter((room) => all.some((file) => file.includes(`/rooms/${room}/`)));
-    expect(known.filter((room) => left(room).length === 0).toSorted()).toEqual(GONE);
+  test('a call that somebody must approve is not made where nobody can', async () => {
+    const worker = 'without-approvals';
+    const tools = [{ name: 'plain', run: { agent: 'plain' } }];
+    const agent = { ...AGENT, tools, tool_choice: { type: 'any' }, limits: { max_turns: 2 } };
+    for (const [name, body] of Object.entries({ plain: AGENT, asking: agent }))
+      expect((await ask(worker, 'PUT', `/agents/${name}`, body)).status).toBe(200);
+    const agent_tools = [{ name: 'plain', approval: 'always' }];
+    const asked = { agent: 'asking', agent_tools, conversation: 'approving', messages: [QUESTION] };
+    const { status, text } = await ask(worker, 'POST', '/v1/messages', asked);
+    expect([status, text]).toEqual([200, expect.stringContaining('This tool was not called: its calls wait')]);
+    expect((await ask(worker, 'GET', '/conversations?parent=approving')).text).toContain('"data":[]');
+  });
+
+  test('a bound token is refused where nothing checks what it is bound to', async () => {
+    const { text } = await ask(WITH_ALL.name, 'POST', '/tokens', BOUND);
+    const bound = { authorization: `Bearer ${(JSON.parse(text) as { token: string }).token}` };
+    for (const [method, path, body] of [
+      ['POST', '/messages', MESSAGE],
+      ['POST', '/classify', MESSAGE],
+      ['GET', '/conversations/rooms/messages', undefined],
+      ['GET', '/usage', undefined],
+    ] as const)
+      expect(await ask('without-page-tokens', method, path, body, bound)).toMatchObject({
+        status: 403,
+        text: expect.stringContaining('takes no bound tokens: it is without the room page-tokens'),
+      });
   });
 });
 

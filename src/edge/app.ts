@@ -31,6 +31,7 @@ import { CLASSIFY_ROUTES } from './named/classify/classify.route.ts';
 import { PREFIX_ROUTES, PREFIX_STATS_ROUTES } from './named/prefixes/prefixes.route.ts';
 import type { Room } from './rooms/room.ts';
 import type { RoomOptions } from './rooms.ts';
+import { refuseUnreadHeaders } from './talk/contracts/members.ts';
 import { CONVERSATION_ROUTES } from './talk/conversations/conversations.route.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './talk/messages/messages.route.ts';
 
@@ -102,11 +103,13 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
     edge,
     others.filter(({ admits }) => admits),
     refuseRevokedInTheEnd,
+    refuseUnread,
   );
   edge.use(refuseRevoked);
   mount(
     edge,
     others.filter(({ admits }) => !admits),
+    refuseUnread,
   );
   for (const path of [...foldersOf(edge), ...(options.privatePaths ?? [])]) app.use(path, close);
   const unknown = refuseUnknown(app);
@@ -150,6 +153,11 @@ function refuseUnknown(app: Hono<AppEnv>) {
     return missingPage(error, within === '/' ? undefined : `${base}/`);
   });
 }
+
+const refuseUnread = createMiddleware<AppEnv>((c, next) => {
+  refuseUnreadHeaders(c.req.raw.headers);
+  return next();
+});
 
 /** Makes what gives a request an id, parses the settings, and writes the log line when the answer has ended. */
 const identifyIn = (app: AppChoices) =>

@@ -165,8 +165,8 @@ async function judgeRefused(
     return 'takes no stream';
   }
   // Another upstream might have the model.
-  const mayBeElsewhere = response.status === 404 && given.isOneOfSeveral && model !== undefined;
-  const isMissed = mayBeElsewhere && upstream.missesModel(text, model);
+  const othersMayHaveIt = response.status === 404 && given.isOneOfSeveral && model !== undefined;
+  const isMissed = othersMayHaveIt && upstream.missesModel(text, model);
   if (judged.kind === 'answer') return whole;
   if (!judged.mayHaveRun) course.sentAt = undefined;
   if (judged.kind === 'refused' || judged.kind === 'unclear') upstream.forgetCredential();

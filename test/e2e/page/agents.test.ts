@@ -132,7 +132,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await page.reload();
       await answered(page);
       await expect.poll(() => who.locator('option:checked').textContent()).toBe('keeper');
-      // Elsewhere a model is chosen as before.
+      // In other places a model is chosen as before.
       await page.getByRole('button', { name: 'New conversation' }).click();
       await expect.poll(() => who.isEnabled()).toBe(true);
       await expect.poll(() => who.locator('option:checked').textContent()).toMatch(/^Claude/);

@@ -39,12 +39,12 @@ export async function signIn(c: Context<AppEnv>): Promise<void> {
   c.set('requestId', requestId);
   line.request_id = requestId;
   c.get('share').ofCaller(nameInRoom(identity.account));
-  if (identity.only) refuseElsewhere(c, identity.only);
+  if (identity.only) checkBoundRoute(c, identity.only);
   c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
 }
 
 /** @throws ApiError 403 for a bound token on a route that is closed to it, or from an origin that it does not name */
-function refuseElsewhere(c: Context<AppEnv>, only: Only): void {
+function checkBoundRoute(c: Context<AppEnv>, only: Only): void {
   if (!takesBound()) throw closedToBound('This edge takes no bound tokens: it is without the room page-tokens.');
   if (!comesFrom(only, c.req.raw)) {
     const origins = only.origins?.join(', ');

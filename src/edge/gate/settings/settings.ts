@@ -60,7 +60,7 @@ export const settingsSchema = z.object({
   ),
   UPSTREAM: z.optionally(
     z.enum(['anthropic', 'simulator']),
-    '`anthropic` or `simulator`. The simulator is the default in development without a key. Elsewhere it is refused.',
+    '`anthropic` or `simulator`. The simulator is the default in development without a key. Outside development it is refused.',
   ),
   UPSTREAMS: z.described(
     z._default(

@@ -6,7 +6,7 @@ type Consume = (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContex
 /** Consumes the queue of the Worker. */
 export const QUEUE = singleSeam<Consume>()('queue');
 
-/** Has the room that has one consume the queue. Without it what is still there comes again, and ends in the second queue. */
+/** Has a room consume the queue. What nobody consumes comes again, and ends in the second queue. */
 export const consumeQueue: Consume = async (batch, env, ctx) => {
   const consume = pluggedOne(QUEUE);
   if (consume) await consume(batch, env, ctx);

@@ -86,9 +86,9 @@ export function finalError(type: ErrorType, message: string, options?: ErrorOpti
   return new ApiError(type, message, { ...options, headers: { ...DO_NOT_RETRY, ...options?.headers } });
 }
 
-/** @returns the 409 for what only a room can do that is not in use. @param why what needs it */
-export function lacksRoom(room: string, why: string): ApiError {
-  return finalError('conflict_error', `${why}, and this edge has no room "${room}". Deploy one that has it.`);
+/** @returns the 400 for what this edge cannot do without a room. @param what names the member, and says what needs the room */
+export function needsRoom(room: string, what: string): ApiError {
+  return invalidRequest(`${what}, and this edge has no room "${room}".`);
 }
 
 /** @returns the 403 for what a bound token may not do. */

@@ -18,11 +18,11 @@ import type { Settled, Settlement } from '../contracts/settlement.ts';
 import { ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
 import { savingsOf } from '../ledger/savings.ts';
 import { isForgotten } from '../tokens/credentials.ts';
-import { AccountElsewhere } from './account-elsewhere.ts';
+import { AccountLists } from './account-lists.ts';
 import { AccountState } from './account-state.ts';
 import { refuse } from './ask-payers.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
-import { continueRows, endVisit, eraseAccount, eraseElsewhere, pruneLedger } from './erasure.ts';
+import { continueRows, endVisit, eraseAccount, eraseInOtherObjects, pruneLedger } from './erasure.ts';
 import { answerByRoom, lookAtSums, partsOfAccounts } from './parts.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
 import { noteEnded, tellEnded } from './tell-ended.ts';
@@ -49,7 +49,7 @@ const RENEW_BELOW = 2 / 3;
  *
  * @example export { Account } from 'sluice';
  */
-export class Account extends AccountElsewhere implements AccountObject {
+export class Account extends AccountLists implements AccountObject {
   /**
    * Decides on a request, and sets aside the most that it can cost, in one step. If a pool must be asked, other requests may
    * be admitted meanwhile. With JSON texts: passing a text to an object costs half as much as an object with members.
@@ -309,7 +309,7 @@ export class Account extends AccountElsewhere implements AccountObject {
     for (const part of partsOfAccounts()) await part.due?.(this.state);
     if (await endVisit(this.state)) return await this.#end();
     await this.state.shared?.reportChanges();
-    await eraseElsewhere(this.state);
+    await eraseInOtherObjects(this.state);
     await tendFiles(this.state);
     await publisher.publishAll();
   }

@@ -2,7 +2,7 @@
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
-import { lacksRoom } from '../../kit/http/errors.ts';
+import { needsRoom } from '../../kit/http/errors.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { UsageQuery } from '../contracts/account.ts';
@@ -38,9 +38,9 @@ export interface AllAccounts {
 
 export const ALL_ACCOUNTS = singleSeam<AllAccounts>()('allAccounts');
 
-/** @returns who is told by all accounts. @throws ApiError 409 if nobody is */
+/** @returns who is told by all accounts. @throws ApiError 400 if nobody is */
 export function allAccounts(): AllAccounts {
   const all = pluggedOne(ALL_ACCOUNTS);
-  if (!all) throw lacksRoom('pools', 'All accounts are summed by the budget that they share');
+  if (!all) throw needsRoom('pools', 'account: all accounts are summed by the budget that they share');
   return all;
 }

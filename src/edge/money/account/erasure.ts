@@ -74,7 +74,7 @@ export function continueRows(state: AccountState, now: number): void {
  * @param until erases what was made up to this time; milliseconds since 1970. An account that ends has everything erased, and
  *   needs no report of it
  */
-export async function eraseElsewhere(state: AccountState, until = state.erasedUntil): Promise<void> {
+export async function eraseInOtherObjects(state: AccountState, until = state.erasedUntil): Promise<void> {
   const { accountId } = state;
   if (state.shared?.isHandingOver && (await state.shared.handOver())) wakeSoon(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
@@ -167,7 +167,7 @@ export async function endVisit(state: AccountState): Promise<boolean> {
     return false;
   }
   belongings.erase(now);
-  await eraseElsewhere(state, now);
+  await eraseInOtherObjects(state, now);
   if (countOthers(state, now) === 0 && !(await shared?.leave())) return budget.holds.size === 0;
   wakeSoon(state, now);
   return false;

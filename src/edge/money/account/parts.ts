@@ -1,28 +1,13 @@
-/** What rooms have inside the object of an account. Their rows are in its tables: they are read and erased without the room, too. */
+/** What rooms have inside the object of an account. Their rows are in its tables. */
 
-import { lacksRoom } from '../../kit/http/errors.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { AccountObject } from '../contracts/account.ts';
 import type { AccountState } from './account-state.ts';
 
-/** The methods of the object that a room answers, and which one. Their names are released. */
-const ANSWERED_BY = {
-  admitBatchJson: 'batches',
-  noteBatch: 'batches',
-  batches: 'batches',
-  beginUpload: 'files',
-  files: 'files',
-  describeFile: 'files',
-  backupJson: 'backup',
-  restoreJson: 'backup',
-} as const satisfies Partial<Record<keyof AccountObject, string>>;
-
-type AnsweredMethod = keyof typeof ANSWERED_BY;
-
 export interface AccountPart {
   /** Its methods of the object. */
   methods?: {
-    readonly [M in AnsweredMethod]?: (
+    readonly [M in keyof AccountObject]?: (
       state: AccountState,
       ...args: Parameters<AccountObject[M]>
     ) => ReturnType<AccountObject[M]>;
@@ -44,17 +29,17 @@ export const ACCOUNT_PARTS = seam<AccountPart>()('account');
 /** @returns the parts of all rooms in use. Every settlement asks */
 export const partsOfAccounts = ofRooms(() => pluggedInto(ACCOUNT_PARTS));
 
-/** Has a room answer a method of the object. @throws ApiError 409 if it is not in use */
-export function answerByRoom<M extends AnsweredMethod>(
+/** Has the room that has a method of the object answer it. Only routes of this room call it. */
+export function answerByRoom<M extends keyof AccountObject>(
   method: M,
   state: AccountState,
   ...args: Parameters<AccountObject[M]>
 ): ReturnType<AccountObject[M]> {
-  const room = ANSWERED_BY[method];
-  const [part] = pluggedInto(ACCOUNT_PARTS, room);
-  const answer = part?.methods?.[method];
-  if (!answer) throw lacksRoom(room, 'This is for a room to answer');
-  return answer(state, ...args);
+  for (const { methods } of partsOfAccounts()) {
+    const answer = methods?.[method];
+    if (answer) return answer(state, ...args);
+  }
+  throw new TypeError(`No room answers ${method}.`);
 }
 
 /** Has rooms look at the sums of an account, which have changed. @param overHold as for a part */
@@ -62,7 +47,7 @@ export function lookAtSums(state: AccountState, overHold?: string): void {
   for (const part of partsOfAccounts()) part.summed?.(state, overHold);
 }
 
-/** Has an object of a room erase what it keeps. Without the room there is none: who takes its class away deletes its objects. */
+/** Has an object of a room erase what it keeps. @returns whether nothing is left there */
 export async function eraseInRoom(
   room: string,
   ...of: Parameters<NonNullable<AccountPart['erase']>>

@@ -6,13 +6,13 @@ import { route } from '../../gate/auth/route.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { type BoundName, boundName, namesTold } from '../../gate/identity/only.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
-import { ApiError, closedToBound, invalidRequest, refuseOtherMembers } from '../../kit/http/errors.ts';
+import { ApiError, closedToBound, needsRoom, refuseOtherMembers } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import { endHeaders, noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
-import { askedMember, refuseAbsent } from '../../talk/contracts/members.ts';
+import { askedMember } from '../../talk/contracts/members.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
@@ -42,7 +42,6 @@ export const CLASSIFY_ROUTES = [
     { needs: 'classify', bound: true, spends: true, body: classifyRequest },
     async (c, { body }) => {
       const { json, bytes } = await readJson(c, 'price');
-      refuseAbsent({}, c.req.raw.headers);
       const request = validate(body, json);
       const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = request;
       const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);
@@ -52,7 +51,7 @@ export const CLASSIFY_ROUTES = [
       if (batch && inputs) {
         const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
         const byBatch = pluggedOne(BY_BATCH);
-        if (!byBatch) throw invalidRequest('batch: this edge labels nothing by batch. Leave it out.');
+        if (!byBatch) throw needsRoom('classify-batches', 'batch: the inputs are labelled by batch');
         return await byBatch(c, { task, inputs, digest, deliverUrl });
       }
       const format = formatAsked(c, stream);

@@ -1,6 +1,4 @@
 import { decoder } from '../../kit/http/bytes.ts';
-import { lacksRoom } from '../../kit/http/errors.ts';
-import { limitsOfRun } from '../../talk/contracts/members.ts';
 import type { AgentKind } from '../../talk/conversations/named-beginning.ts';
 import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
 import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
@@ -25,15 +23,6 @@ export class Agent implements AgentInUse, StoredAgent {
 
   get hasSecrets(): boolean {
     return this.definition.mcp_servers?.some((server) => server.authorization_token) === true;
-  }
-
-  get lacking(): AgentInUse['lacking'] {
-    const { max_usd: usd, max_seconds: seconds } = this.definition.limits;
-    // What nobody would hold is not promised.
-    if ((usd ?? seconds) !== undefined && limitsOfRun().length === 0)
-      return lacksRoom('runs', 'This agent has limits of runs');
-    if (typeof this.definition.model === 'string' || choiceInUse()) return undefined;
-    return lacksRoom('choice', 'This agent chooses its model');
   }
 
   hasTool(name: unknown, by?: 'client'): boolean {

@@ -3,6 +3,7 @@ import { refuseUntaken } from '../../claude/pricing/takes.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
+import { needsRoom } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
 import { modelsIn } from '../../named/classify/model-by-label.schema.ts';
@@ -10,8 +11,9 @@ import { requireStored } from '../../named/versions/find-stored.ts';
 import type { Found } from '../../named/versions/kv-copies.ts';
 import { namedRoutes, ownerName, readerOf } from '../../named/versions/named-routes.ts';
 import { readWithTools, seesAddresses, shownTools } from '../../named/versions/stored-tools.ts';
+import { limitsOfRun } from '../../talk/contracts/members.ts';
 import { AGENTS, type Agent } from './agent.ts';
-import { agentBytes } from './agent-definition.ts';
+import { type AgentDefinition, agentBytes } from './agent-definition.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
@@ -38,11 +40,18 @@ export const AGENT_ROUTES = namedRoutes({
   show: (c, found) => c.json(agentContentOf(c, found)),
   answerPut: async (c, found) => {
     checkServers(found.value.definition, c.get('identity'), c.get('settings'));
+    checkLimits(found.value.definition.limits);
     await checkModels(c, found.value, storedBy(c));
     return agentContentOf(c, found);
   },
   admit: admitStoring,
 });
+
+/** @throws ApiError 400 for a limit of money or time where nothing runs, so that nobody would hold it */
+function checkLimits(limits: AgentDefinition['limits']): void {
+  const name = (['max_usd', 'max_seconds'] as const).find((one) => limits[one] !== undefined);
+  if (name !== undefined && limitsOfRun().length === 0) throw needsRoom('runs', `limits.${name}: runs hold it`);
+}
 
 /** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */
 function storedBy(c: Context<AppEnv>): string {
@@ -53,19 +62,20 @@ function storedBy(c: Context<AppEnv>): string {
 /**
  * Checks the models that an agent can reach, and how it chooses one: an agent with one model costs no read.
  *
- * @throws ApiError 400 for what one of the models refuses, 409 where the room that chooses is not there, or as that room says
+ * @throws ApiError 400 for what one of the models refuses, and for a choice that no room makes; or as that room says
  */
 async function checkModels(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
   const { models } = c.get('settings');
-  const { definition, lacking } = agent;
-  if (lacking) throw lacking;
+  const { definition } = agent;
   const { model, fallback_models = [], fallbacks } = definition;
   const own = typeof model === 'string' ? [model] : [model.otherwise, ...modelsIn(model)];
   refuseUntaken(models, [...own, ...fallback_models], { ...definition });
   // Those of the API change members themselves.
   for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
     refuseUntaken(models, [undefined, entry.model], { ...definition, ...entry });
-  await choiceInUse()?.check(c, agent, by);
+  const choice = choiceInUse();
+  if (!choice && typeof model !== 'string') throw needsRoom('choice', 'model: the agent chooses it');
+  await choice?.check(c, agent, by);
 }
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {

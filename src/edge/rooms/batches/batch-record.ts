@@ -1,16 +1,12 @@
 import type { Json } from '../../kit/json/object.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { ObjectRecord } from '../../kit/objects/object-record.ts';
-import { Tables } from '../../kit/objects/tables.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
 import type { BatchState } from './contracts/batch.ts';
 import { type Journal, stateOf } from './journal.ts';
 import { UpstreamBatches } from './upstream-batches.ts';
-
-/** The room without which a batch of labels is a batch like any other: it is paid for, and its labels are refused. */
-export const LABELS_ROOM = 'classify-batches';
 
 /** A method as the room types it: its arguments come from a call of the object. */
 interface CalledByName {
@@ -21,6 +17,8 @@ interface CalledByName {
 export interface BatchLabels {
   /** Makes its rows. */
   begin(): void;
+  /** Deletes its rows. */
+  clear(): void;
   /** @returns the batch as a classification */
   report(): ClassificationReport | undefined;
   /** @returns what takes each result, and at the end says what the answers have used */
@@ -39,7 +37,7 @@ export const BATCH_LABELS = singleSeam<(batch: BatchRecord) => BatchLabels>()('b
 /** Keeps the journal of one batch, and calls the others that its object needs. */
 export class BatchRecord extends ObjectRecord<Journal> {
   readonly storage: DurableObjectStorage;
-  /** What the room of labels does for it; undefined in a Worker without that. */
+  /** What the room of labels does for it; undefined in a Worker without that room. */
   readonly labels: BatchLabels | undefined;
 
   constructor(storage: DurableObjectStorage, around: Surroundings) {
@@ -63,17 +61,5 @@ export class BatchRecord extends ObjectRecord<Journal> {
 
   wakeIn(milliseconds: number): void {
     this.around.alarm.wakeFor(this.now + milliseconds);
-  }
-
-  /** Deletes the rows of its labels, if it has any, also those of a room that is not in use. */
-  clearLabels(): void {
-    if (!this.journal?.labels) return;
-    const tables = new Tables(this.storage);
-    const others = tables.read<{ name: string }>(
-      "select name from sqlite_master where type = 'table' and name in ('inputs', 'items', 'votes')",
-    );
-    tables.together(() => {
-      for (const { name } of others) tables.write(`delete from ${name}`);
-    });
   }
 }

@@ -1,14 +1,11 @@
 import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { deliverEnd } from '../../kit/delivery/deliver-event.ts';
-import { lacksRoom } from '../../kit/http/errors.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import type { ClassificationEnded } from '../../named/classify/classifications-answers.schema.ts';
-import { failedResult } from '../../talk/answers/crossing-answer.ts';
-import type { Result } from '../../talk/contracts/conversation.ts';
-import { BatchRecord, LABELS_ROOM } from './batch-record.ts';
+import { BatchRecord } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
 import { batchOf, isOpen, type Journal, NO_OUTCOMES } from './journal.ts';
@@ -60,11 +57,11 @@ export class Batch extends EdgeObject implements BatchObject {
     this.#record.wakeIn(0);
   }
 
-  async part(method: string, ...args: readonly unknown[]): Promise<Result<unknown>> {
+  async part(method: string, ...args: readonly unknown[]): Promise<unknown> {
     const { methods = {} } = this.#record.labels ?? {};
     const called = Object.hasOwn(methods, method) ? methods[method] : undefined;
-    if (!called) return failedResult(lacksRoom(LABELS_ROOM, 'This batch is one of labels'));
-    return { ok: true, value: await called(...args) };
+    if (!called) throw new TypeError(`Labels have no method ${method} in a batch.`);
+    return await called(...args);
   }
 
   closing(): boolean {
@@ -131,7 +128,7 @@ export class Batch extends EdgeObject implements BatchObject {
   async erase(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
-    this.#record.clearLabels();
+    this.#record.labels?.clear();
     this.#record.change({ isErased: true, isReported: true });
     if (isOpen(journal) && journal.cancelAt === undefined) this.#record.change({ cancelAt: this.now() });
     // Its last byte will not be sent any more.

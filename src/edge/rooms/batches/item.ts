@@ -28,7 +28,7 @@ import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
 import { readerOf } from '../../named/versions/named-routes.ts';
 import { refuseEdgeServer } from '../../talk/contracts/edge-tools.ts';
-import { isOpenTo, memberNames, refuseAbsent } from '../../talk/contracts/members.ts';
+import { isOpenTo, memberNames } from '../../talk/contracts/members.ts';
 import { withoutEdgeBlocksIn } from '../../talk/history/edge-blocks.ts';
 import { batchItem } from './batches.schema.ts';
 import type { BatchTarget } from './upstream-batches.ts';
@@ -282,7 +282,6 @@ function piecesUp(
 function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
   const tools = Array.isArray(params.tools) ? params.tools : [];
   const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
-  refuseAbsent(params);
   const own = notInItems().find((name) => params[name] !== undefined);
   const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
   if (name !== undefined) throw invalidRequest(`${name}: a batch has none. Send this item to /v1/messages.`);

@@ -6,7 +6,7 @@ import { API_VERSION } from '../../claude/ask-message.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { inSteps, Pacer, type Steps } from '../../kit/async/in-steps.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
-import { ApiError, invalidRequest, notFound } from '../../kit/http/errors.ts';
+import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import type { ClassificationReport } from '../../named/classify/classifications-answers.schema.ts';
 import type { BatchWork } from '../../named/classify/classify.route.ts';
@@ -196,14 +196,12 @@ async function* bodyOfBatch({ inputs, items, known }: Plan, task: Task): AsyncGe
   yield `${chunk}]}`;
 }
 
-/** Calls what a batch of labels has in its object. @throws ApiError 503; 409 where the object is without that room */
+/** Calls what a batch of labels has in its object. @throws ApiError 503 */
 export async function callLabels<Name extends keyof LabelMethods>(
   place: BatchPlace,
   method: Name,
   ...args: Parameters<LabelMethods[Name]>
 ): Promise<Awaited<ReturnType<LabelMethods[Name]>>> {
-  const result = await callBatch(place, (batch) => batch.part(method, ...args));
   // `part` hands on what the method returns.
-  if (result.ok) return result.value as Awaited<ReturnType<LabelMethods[Name]>>;
-  throw new ApiError(result.error.type, result.error.message, result.error);
+  return (await callBatch(place, (batch) => batch.part(method, ...args))) as Awaited<ReturnType<LabelMethods[Name]>>;
 }

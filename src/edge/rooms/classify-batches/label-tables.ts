@@ -40,6 +40,12 @@ export class LabelTables extends Tables {
     this.storage.sql.exec(LABEL_TABLES);
   }
 
+  clear(): void {
+    this.together(() => {
+      for (const table of ['inputs', 'items', 'votes']) this.write(`delete from ${table}`);
+    });
+  }
+
   /** Adds inputs that are not there yet. @param from the place of the first one */
   add(from: number, inputs: readonly TakenInput[]): void {
     this.together(() => {

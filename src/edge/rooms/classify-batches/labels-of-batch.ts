@@ -32,6 +32,10 @@ export class LabelsOfBatch implements BatchLabels {
     if (this.#labels) this.#tables.begin();
   }
 
+  clear(): void {
+    if (this.#labels) this.#tables.clear();
+  }
+
   report(): ClassificationReport | undefined {
     const { journal } = this.#batch;
     if (!journal?.labels) return undefined;

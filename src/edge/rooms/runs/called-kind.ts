@@ -5,7 +5,7 @@ import type { SecretSettings } from '../../gate/settings/tool-secrets.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
-import { memberNaming, roomOf, type ToolKind, type ToolRun } from '../../talk/contracts/tool-kind.ts';
+import { kindNamed, type ToolKind, type ToolRun } from '../../talk/contracts/tool-kind.ts';
 import type { SubagentShare } from '../../talk/storage/call-rows.ts';
 import type { HoldRoom, ResultRoom, ToolCall, ToolResult } from './tool-result.ts';
 
@@ -91,21 +91,9 @@ export interface CalledKind<Run extends ToolRun = ToolRun> extends ToolKind {
 /** The same as TOOL_KINDS: rooms say in one object what the core and what runs know of a kind. */
 export const CALLED_KINDS = seam<readonly CalledKind[]>()('tools');
 
-const calledKinds = ofRooms(
-  () =>
-    new Map(
-      pluggedInto(CALLED_KINDS)
-        .flat()
-        .map((one) => [one.member, one]),
-    ),
-);
+const calledKinds = ofRooms(() => pluggedInto(CALLED_KINDS).flat());
 
-/** @returns the kind of a tool that is called; undefined where its room is not in use */
+/** @returns the kind of a tool that the edge calls; undefined for any other */
 export function calledKindOf(run: ToolRun | undefined): CalledKind | undefined {
-  return run && calledKinds().get(memberNaming(run));
-}
-
-/** @returns why no call of a tool is made: its room is not in use; undefined if that is no reason */
-export function lacksKind(run: ToolRun): string | undefined {
-  return calledKindOf(run) ? undefined : `this edge has no room "${roomOf(run)}".`;
+  return run && kindNamed(calledKinds(), run);
 }

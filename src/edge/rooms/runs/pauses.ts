@@ -3,7 +3,7 @@ import { isObject, type Json } from '../../kit/json/object.ts';
 import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
 import type { TurnEvent } from '../../talk/conversations/turn-events.ts';
-import { type ApprovalRow, type Approvers, DECIDING_ROOM } from '../../talk/storage/approval-rows.ts';
+import type { ApprovalRow, Approvers } from '../../talk/storage/approval-rows.ts';
 import type { SubagentShare } from '../../talk/storage/call-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
@@ -66,9 +66,7 @@ export const pauseInUse = ofRooms(() => pluggedOne(PAUSES));
 
 /** @returns why no call of a tool is made: nobody could decide on those that wait; undefined if that is no reason */
 export function lacksPause({ approval }: { approval?: unknown }): string | undefined {
-  return approval === undefined || pauseInUse()
-    ? undefined
-    : `its calls wait, and this edge has no room "${DECIDING_ROOM}".`;
+  return approval === undefined || pauseInUse() ? undefined : 'its calls wait, and this edge has no room "approvals".';
 }
 
 /** @returns what is wrong with a tool whose calls would wait, where nobody could decide. @param run its own */

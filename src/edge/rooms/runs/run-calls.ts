@@ -8,7 +8,7 @@ import type { BegunCall } from '../../talk/storage/call-rows.ts';
 import { GRACE_MS } from '../../talk/storage/rows.ts';
 import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
 import { callTool } from './call-tool.ts';
-import { type CalledKind, type CallName, calledKindOf, type KindCalls, lacksKind } from './called-kind.ts';
+import { type CalledKind, type CallName, calledKindOf, type KindCalls } from './called-kind.ts';
 import type { RunMeter } from './limits.ts';
 import { lacksPause, type PlannedCall, pauseInUse } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
@@ -107,10 +107,10 @@ export class RunCalls {
     const run = tools.get(asText(name));
     const kind = calledKindOf(run);
     // What works apart is called even after a stop: if it was begun before a crash, it has to be stopped.
-    if (!run || (signal.aborted && !kind?.apart)) return failedCall('stopped');
-    const lacking = lacksPause(run) ?? lacksKind(run);
-    // What was begun before a crash may have cost all that was set aside for it.
-    if (!kind || lacking) return { ...failedCall(`This tool was not called: ${lacking}`), cost: subagent?.most ?? 0 };
+    if (!run || !kind || (signal.aborted && !kind.apart)) return failedCall('stopped');
+    // A request may demand approvals of an agent's tools that need none.
+    const undecidable = lacksPause(run);
+    if (undecidable !== undefined) return failedCall(`This tool was not called: ${undecidable}`);
     const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());

@@ -6,7 +6,7 @@ import { validate } from '../../kit/http/validate.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { hasRun, refuseEdgeServer } from './edge-tools.ts';
 import { runLimits } from './run-limits.schema.ts';
-import { roomOf, type ToolSender, toolKindOf, toolKinds } from './tool-kind.ts';
+import { type ToolSender, toolKindOf, toolKinds } from './tool-kind.ts';
 import { clientTool, faultIn } from './tools.schema.ts';
 
 /**
@@ -56,7 +56,7 @@ export function checkTools(tools: unknown, sender: ToolSender): void {
 /** @throws ApiError 403 for a caller who may not send such tools */
 function faultOfRun(tool: Json, sender: ToolSender): string | undefined {
   const kind = toolKindOf(tool.run);
-  return kind ? kind.fault(tool, sender) : `run: this edge has no room "${roomOf(tool.run)}", which calls it.`;
+  return kind ? kind.fault(tool, sender) : 'run: this edge has no room "runs", which calls tools.';
 }
 
 /** @returns why the API would refuse a tool that the client runs, as far as it is known here */

@@ -3,7 +3,7 @@
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { roomOf, type ToolKind, type ToolRun, toolKindOf, toolKinds } from './tool-kind.ts';
+import { type ToolKind, type ToolRun, toolKindOf, toolKinds } from './tool-kind.ts';
 
 /**
  * Matches a member `run`, also one with escaped letters. Inside a string its quotes would be escaped. So most requests need
@@ -38,11 +38,9 @@ export interface EdgeTools {
   runs: ReadonlyMap<string, ToolRun>;
   /** Changes when the definitions of the Worker's own tools change; empty if there are none. */
   mark: string;
-  /** The room that calls some of them, if it is not in use: then no turn begins with them. */
-  lacking: string | undefined;
 }
 
-export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), mark: '', lacking: undefined };
+export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), mark: '' };
 
 /**
  * Finds the tools that the edge calls itself. They were checked before.
@@ -57,20 +55,18 @@ export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeT
   if (!stored || !given) return given ?? (stored && { ...stored, sent: undefined });
   // If two have the same name, the stored one counts: a request cannot remove the approval that the stored tool needs.
   const runs = new Map([...given.runs, ...stored.runs]);
-  return { ...given, runs, mark: stored.mark + given.mark, lacking: stored.lacking ?? given.lacking };
+  return { ...given, runs, mark: stored.mark + given.mark };
 }
 
 function ownEdgeTools(tools: string): EdgeTools | undefined {
   const runs = new Map<string, ToolRun>();
   const named: [kind: ToolKind | undefined, name: string][] = [];
-  let lacking: string | undefined;
   const sent = itemTexts(tools).flatMap((text) => {
     const tool = JSON.parse(text) as unknown;
     if (!isObject(tool) || !(isObject(tool.run) || tool.run === 'worker')) return text;
     const name = asText(tool.name);
     const kind = toolKindOf(tool.run);
     named.push([kind, name]);
-    if (!kind) lacking ??= roomOf(tool.run);
     runs.set(name, kind?.runOf?.(name, tool.run) ?? (tool.run as ToolRun));
     const sent = edit(text, { run: undefined });
     // The model no longer sees a tool that a deploy has removed.
@@ -81,7 +77,7 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
     const own = named.filter(([one]) => one === kind).map(([, name]) => name);
     return (own.length > 0 && kind.mark?.(own)) || '';
   });
-  return { sent: `[${sent.join(',')}]`, runs, mark: marks.join(''), lacking };
+  return { sent: `[${sent.join(',')}]`, runs, mark: marks.join('') };
 }
 
 /** @returns a tool as the model gets it, without `run`; undefined if this Worker no longer has the tool */

@@ -44,12 +44,8 @@ const guardInUse = ofRooms(() => pluggedOne(GUARD));
 /** @returns the guard of bound tokens. @throws ApiError 403 where there is none */
 export function guard(): Guard {
   const found = guardInUse();
-  if (!found) throw withoutGuard();
+  if (!found) throw closedToBound('This edge has no room for bound tokens.');
   return found;
-}
-
-function withoutGuard(): ApiError {
-  return closedToBound('This edge has no room for bound tokens.');
 }
 
 /** @returns a caller for a call that must see what it may ask; undefined for one whose token is not bound */
@@ -74,9 +70,7 @@ export function refuseOtherConversation({ only }: BoundCaller, id: string): void
 /** @returns the 403 for a bound token that may not read, follow or stop this conversation; undefined for whoever may */
 export function refusedToBound(by: BoundCaller | undefined, transcript: Transcript): ApiError | undefined {
   const { profile } = transcript;
-  if (!by || !profile) return undefined;
-  // Meanwhile a Worker of another version may take such tokens.
-  return guardInUse() ? guard().refusalOfTurn(by, transcript, profile, undefined) : withoutGuard();
+  return by && profile ? guard().refusalOfTurn(by, transcript, profile, undefined) : undefined;
 }
 
 /** @returns what a bound token is told of a conversation, as JSON text: its title and metadata may be the server's own */

@@ -45,23 +45,19 @@ const TOOL_KINDS = seam<readonly ToolKind[]>()('tools');
 
 export const toolKinds = ofRooms(() => pluggedInto(TOOL_KINDS).flat());
 
-/** The rooms of those that releases have had, in the order in which `run` is searched for their members. */
-const ROOMS_OF_KINDS: Readonly<Record<string, string>> = { worker: 'runs', agent: 'subagents', mcp: 'mcp' };
+/** What names the kind of tools that are called at an address. A tool that names no other kind is one of these. */
+const AT_ADDRESS = 'url';
 
-/** @returns the member that names the kind of a tool. @param run its own */
-export function memberNaming(run: unknown): string {
-  if (run === 'worker') return run;
-  const members = [...Object.keys(ROOMS_OF_KINDS), ...toolKinds().map(({ member }) => member)];
-  return (isObject(run) && members.find((member) => Object.hasOwn(run, member))) || 'url';
+/** @returns the kind that a tool names; undefined where no room in use calls such tools. @param run its own */
+export function kindNamed<Kind extends { readonly member: string }>(
+  kinds: readonly Kind[],
+  run: unknown,
+): Kind | undefined {
+  const isNamed = ({ member }: Kind) => (isObject(run) ? Object.hasOwn(run, member) : run === member);
+  const others = kinds.filter(({ member }) => member !== AT_ADDRESS);
+  return others.find(isNamed) ?? kinds.find(({ member }) => member === AT_ADDRESS);
 }
 
-/** @returns the kind of a tool; undefined where its room is not in use */
 export function toolKindOf(run: unknown): ToolKind | undefined {
-  const named = memberNaming(run);
-  return toolKinds().find(({ member }) => member === named);
-}
-
-/** @returns the room that calls such a tool */
-export function roomOf(run: unknown): string {
-  return ROOMS_OF_KINDS[memberNaming(run)] ?? 'runs';
+  return kindNamed(toolKinds(), run);
 }

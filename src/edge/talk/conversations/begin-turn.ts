@@ -1,6 +1,6 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 import { joinedBetas } from '../../claude/headers.ts';
-import { lacksRoom, toApiError } from '../../kit/http/errors.ts';
+import { needsRoom, toApiError } from '../../kit/http/errors.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
@@ -38,8 +38,8 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  * Plans a turn. Writes nothing and waits for nothing.
  *
  * @param present the profile of the conversation, if it exists
- * @throws ApiError 400 for messages that do not continue the history, 409 for a run where nothing runs or the room of a tool is
- *   absent, 413 for a request that is too large to go up
+ * @throws ApiError 400 for messages that do not continue the history, and for a run where nothing runs; 413 for a request that is
+ *   too large to go up
  */
 export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
@@ -58,7 +58,7 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
 /**
  * Plans a turn, or a prompt that is counted, as a room does that has a way of its own.
  *
- * @throws ApiError 409 for a run where nothing runs or the room of a tool is absent
+ * @throws ApiError 400 for a run where nothing runs
  */
 function planByParts(
   { parts }: ConversationContext,
@@ -69,9 +69,8 @@ function planByParts(
   let planned: NextRequest | undefined;
   for (const part of parts) planned ??= part.plan?.(turn, agent, plan);
   planned ??= plan();
-  const { run } = planned;
-  const absent = run?.tools.lacking ?? (run && !parts.some((part) => part.run) ? 'runs' : undefined);
-  if (absent !== undefined) throw lacksRoom(absent, 'This turn is a run, which calls tools or keeps limits');
+  if (planned.run && !parts.some((part) => part.run))
+    throw needsRoom('runs', 'retry: only a run goes up again after a crash');
   return planned;
 }
 

@@ -1,7 +1,7 @@
 /** What all calls of a conversation's object share: the lock, and the recovery after a crash. */
 import { within } from '../../kit/async/timeout.ts';
 import { room } from '../../kit/http/body-room.ts';
-import { type ApiError, lacksRoom, toApiError } from '../../kit/http/errors.ts';
+import { type ApiError, toApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
@@ -11,7 +11,6 @@ import { accountRequestOf } from '../answers/object-context.ts';
 import type { BoundCaller, CrossingText, Result } from '../contracts/conversation.ts';
 import { refusedToBound } from '../contracts/guard.ts';
 import { describe } from '../history/views.ts';
-import { DECIDING_ROOM } from '../storage/approval-rows.ts';
 import { DamagedTable, damageBy, damageIn } from '../storage/damaged-row.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import { Transcript } from '../storage/transcript.ts';
@@ -163,13 +162,11 @@ export class ConversationState implements OpenConversation {
 
   /** Why no turn may begin while calls wait for a decision; undefined while none waits. */
   get awaited(): ApiError | undefined {
-    const { profile, approvals } = this.transcript;
     for (const { refusal } of partsInUse()) {
       const refused = refusal?.(this.transcript);
       if (refused) return refused;
     }
-    if (!profile || approvals.paused === null) return undefined;
-    return lacksRoom(DECIDING_ROOM, 'This conversation waits for an approval');
+    return undefined;
   }
 
   /** Waits for work before a turn begins. @throws ApiError if the turn was stopped meanwhile */
@@ -262,7 +259,7 @@ function endOrResume(context: ConversationContext, row: TurnRow): Runner | undef
     const resumed = crashed.mayGoOn ? byParts(context, (part) => part.resume?.(crashed)) : undefined;
     if (resumed) return resumed;
   } catch (thrown) {
-    // What cannot be read ends all that runs; whose agent is not there ends alone.
+    // What cannot be read ends all that runs; what cannot begin ends alone.
     if (damageIn(thrown)) throw thrown;
     closing.error = toApiError(thrown);
   }

@@ -2,7 +2,7 @@
 import { hidesTools } from '../../gate/identity/only.ts';
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { within } from '../../kit/async/timeout.ts';
-import { lacksRoom } from '../../kit/http/errors.ts';
+import { needsRoom } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
@@ -146,11 +146,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return this.turnReport(turn);
   }
 
-  /** Calls a method of what a room has in this object. @returns what it returns; a 409 where that room is not in use */
+  /** Calls a method of what a room has in this object. @returns what it returns */
   async part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>> {
     const { methods = {} } = pluggedInto(CONVERSATION_PARTS, room)[0] ?? {};
     const called = Object.hasOwn(methods, method) ? methods[method] : undefined;
-    if (!called) return failedResult(lacksRoom(room, 'This is for a room to answer'));
+    if (!called) throw new TypeError(`The room ${room} has no method ${method} in a conversation.`);
     // The room types its method, and the caller what it awaits, as with every call of an object.
     return (await called(this.#state, ...args)) as Result<T>;
   }
@@ -272,9 +272,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 }
 
-/** @throws ApiError 400 as the room says; a 409 where it is not in use */
+/** @throws ApiError 400 as the room says, and where it is not in use */
 async function readImport(messages: string): Promise<ImportedHistory> {
   const { imports } = partsInUse().find((part) => part.imports) ?? {};
-  if (!imports) throw lacksRoom('transfer', 'messages: A history is brought in');
+  if (!imports) throw needsRoom('transfer', 'messages: a history is brought in');
   return await inSteps(imports(messages));
 }

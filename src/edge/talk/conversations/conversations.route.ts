@@ -6,7 +6,7 @@ import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
+import { ApiError, invalidRequest, needsRoom } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
@@ -17,10 +17,11 @@ import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts'
 import { callAccount } from '../../money/contracts/call-account.ts';
 import { crossingText, noConversation } from '../answers/crossing-answer.ts';
 import { streamedTurn } from '../answers/turn-stream.ts';
+import { answerView } from '../contracts/answer-view.ts';
 import { checkRun } from '../contracts/check-tools.ts';
 import type { CrossingText, Resumed } from '../contracts/conversation.ts';
 import { agentMeant, boundCaller, guard, refuseOtherConversation, toldToBound } from '../contracts/guard.ts';
-import { askedMember, refuseAbsent } from '../contracts/members.ts';
+import { askedMember } from '../contracts/members.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -96,7 +97,6 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   const body = await bodyOf(c);
   const identity = c.get('identity');
   if (identity.only) guard().checkCreated(Object.keys(body.json));
-  refuseAbsent(body.json);
   // These go to the object as texts, because an object's call cannot carry deeply nested objects.
   const { system: _, messages = [], tools, ...fields } = validate(createConversation, body.json);
   checkRun({ tools }, identity, c.get('settings'));
@@ -152,7 +152,7 @@ async function messagesPage(c: Context<AppEnv>): Promise<Response> {
 async function resume(c: Context<AppEnv>): Promise<Response> {
   const id = boundIdOf(c);
   const { after: queried, show, if_absent } = validate(resumeQuery, c.req.query());
-  refuseAbsent(c.req.query(), c.req.raw.headers);
+  if (show !== undefined && !answerView()) throw needsRoom('show', 'show: it names a part of the answer');
   const shown = askedMember('show', c.req.raw.headers, { show });
   const after = c.req.header('last-event-id') ?? queried;
   const resumed = await callOwn<Resumed>(c, id, (object) =>

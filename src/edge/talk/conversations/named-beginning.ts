@@ -2,7 +2,7 @@
 import type { Identity } from '../../gate/identity/caller.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import { invalidRequest, lacksRoom } from '../../kit/http/errors.ts';
+import { invalidRequest, needsRoom } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
@@ -87,7 +87,7 @@ export function layerOf(context: ObjectContext, profile: Profile | undefined): T
   };
 }
 
-/** @returns the 409 for a conversation whose prefix or agent was withdrawn, or has no room here; undefined for any other */
+/** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
 export async function withdrawnFrom(context: ObjectContext, profile: Profile | undefined): Promise<unknown> {
   const { account = '', prefix, agent } = profile ?? {};
   const place = storedPlaceOf(context, account);
@@ -105,15 +105,15 @@ export interface AgentKind<T extends AgentInUse = AgentInUse> extends StoredKind
   /** Reads the copy of a conversation. */
   ofText(text: string): T;
 }
-/** Agents themselves: without their room nothing is answered that needs one. */
+/** Agents themselves, of their room. */
 export const AGENT_KIND = singleSeam<AgentKind>()('agents');
 
 const plugged = ofRooms(() => pluggedOne(AGENT_KIND));
 
-/** @returns how agents are stored. @throws ApiError 409 that names the room which this edge does not have */
+/** @returns how agents are stored. @throws ApiError 400 where no room stores them */
 export function agentKind(): AgentKind {
   const kind = plugged();
-  if (!kind) throw lacksRoom('agents', 'This is for an agent to answer');
+  if (!kind) throw needsRoom('agents', 'agent: an agent should answer');
   return kind;
 }
 
@@ -129,7 +129,7 @@ export interface FoundAgent {
  * @param by who has stored what names the agent: an account, or what stands for the deployment. Only their agents and the
  * deployment's count then, so that nobody can put an agent of theirs in the place of one that an admin's agent calls
  * @param listed the versions that the caller's token lists
- * @throws ApiError 404 for what does not exist, 409 for what needs a room that is not there, 503 while it cannot be asked for
+ * @throws ApiError 400 where no room stores agents, 404 for what does not exist, 503 while it cannot be asked for
  */
 export async function findAgent(
   { env, settings }: { env: Bindings; settings: Settings },
@@ -140,10 +140,10 @@ export async function findAgent(
 ): Promise<FoundAgent> {
   const reader = { account, scopes, listed, accounts: env, store: env.STORE, settings };
   const { owner, name, hash, value } = await requireStored(agentKind(), reader, ref, [by, DEPLOYMENT]);
-  return { agent: { owner, name, hash }, stored: able(value) };
+  return { agent: { owner, name, hash }, stored: value };
 }
 
-/** @returns the agent of a conversation; undefined where it has none. @throws ApiError 409 where a room is not there */
+/** @returns the agent of a conversation; undefined where it has none */
 export function retainedAgent({
   transcript,
   settings,
@@ -155,13 +155,8 @@ export function retainedAgent({
   // Conversations of one agent share what this isolate remembers of it.
   const memory = memoryOf(kind, settings());
   const known = memory.value(place, retained.hash);
-  if (known) return able(known);
+  if (known) return known;
   const agent = kind.ofText(transcript.frozenAgent);
   memory.remember(place, retained.hash, agent, kind.memorySize(agent, agent.text.length));
-  return able(agent);
-}
-
-function able(agent: AgentInUse): AgentInUse {
-  if (agent.lacking) throw agent.lacking;
   return agent;
 }

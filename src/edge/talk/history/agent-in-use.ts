@@ -3,7 +3,6 @@
 import type { Upstream } from '../../claude/upstream.ts';
 import type { RequestContext } from '../../gate/auth/context.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import type { ApiError } from '../../kit/http/errors.ts';
 import type { About, Dimension } from '../../money/contracts/about.ts';
 import type { Approvers } from '../storage/approval-rows.ts';
 import type { RetainedAgent } from '../storage/rows.ts';
@@ -51,8 +50,6 @@ export interface AgentInUse {
   };
   /** Whether what goes up names secrets. */
   readonly hasSecrets: boolean;
-  /** The 409 for an agent that needs a room which this edge does not have; undefined for any other. */
-  readonly lacking: ApiError | undefined;
   /** @returns whether one of its tools has this name. @param by only those that its client calls: the edge calls the others */
   hasTool(name: unknown, by?: 'client'): boolean;
   /**

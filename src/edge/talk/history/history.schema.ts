@@ -35,13 +35,13 @@ export const historySetting = z
   );
 export type HistorySetting = z.output<typeof historySetting>;
 
-/** The strategies of the setting that rooms carry out. Without its room none can be set. What is set goes on without it. */
+/** The strategies of the setting that rooms carry out. */
 export const STRATEGIES = seam<'summarize'>()('strategy');
 
 /** The same as a caller sets it, and takes it away again. */
 export const history = z.nullable(historySetting).check(
   z.refine((said) => said?.strategy !== 'summarize' || pluggedInto(STRATEGIES).includes(said.strategy), {
     path: ['strategy'],
-    error: 'this edge is without what reads `summarize`. Leave it out',
+    error: 'this edge has no room "summaries", which carries out `summarize`',
   }),
 );

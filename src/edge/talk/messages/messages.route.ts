@@ -30,7 +30,7 @@ import { quietError } from '../answers/hidden-answer.ts';
 import { checkRun } from '../contracts/check-tools.ts';
 import { edgeToolsIn, hasRun } from '../contracts/edge-tools.ts';
 import { guard, refuseOtherConversation } from '../contracts/guard.ts';
-import { askedMember, checkMembers, refuseAbsent, withoutMembers } from '../contracts/members.ts';
+import { askedMember, checkMembers, withoutMembers } from '../contracts/members.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { countedPromptOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { withoutEdgeBlocksIn } from '../history/edge-blocks.ts';
@@ -117,7 +117,6 @@ async function promptAsked(
   sent: JsonBody,
 ): Promise<{ body: JsonBody; betas?: readonly string[] | undefined }> {
   const identity = c.get('identity');
-  refuseAbsent(sent.json, c.req.raw.headers);
   checkMembers(headers, sent.json);
   const id = askedMember('conversation', headers, sent.json);
   checkRun(sent.json, identity, c.get('settings'));
@@ -164,7 +163,6 @@ async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Prom
   const upstream = upstreamFor(c);
   const { isUnmetered = false } = c.get('app');
   const sent = withOneReading(await readLong(c, isUnmetered ? 'nothing' : 'price'), 'outermost');
-  refuseAbsent(sent.json, c.req.raw.headers);
   const conversation = askedMember('conversation', c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, streamByDefault);

@@ -1,9 +1,6 @@
 import { membersOf, type RawRow } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 
-/** The room that decides. Its rows are in a table of the conversation. */
-export const DECIDING_ROOM = 'approvals';
-
 /** Who decides on a call: the account whose conversation it is, or an admin alone. */
 export type Approvers = 'owner' | 'admin';
 

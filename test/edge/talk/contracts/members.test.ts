@@ -13,25 +13,17 @@ beforeEach(async () => {
   members = await import('../../../../src/edge/talk/contracts/members.ts');
 });
 
-test.each([
-  ['agents', ['agent', 'agent_tools'], ['sluice-agent']],
-  ['choice', [], ['sluice-model', 'sluice-fallback-models']],
-  ['runs', ['max_turns', 'max_usd', 'max_seconds', 'max_tool_calls', 'parallel_tools', 'on_pending_tools'], []],
-  ['background', ['background', 'retry', 'deliver_url'], []],
-  ['show', ['show'], ['sluice-show']],
-])('where %s is absent, its members are refused by their names, and no others', (absent, names, headers) => {
-  use(rooms.filter(({ name, needs = [] }) => name !== absent && !needs.some((one) => one.name === absent)));
-  for (const name of names) {
-    expect(() => members.refuseAbsent({ [name]: null })).toThrow(expect.objectContaining({ status: 400 }));
-    expect(() => members.refuseAbsent({ [name]: null })).toThrow(`${name}: this edge is without`);
+test('a header of ours that nothing reads is refused by its name: those of the rooms in use are read, and all others pass', () => {
+  use(rooms.filter(({ name, needs = [] }) => name !== 'agents' && !needs.some((one) => one.name === 'agents')));
+  const read = ['sluice-conversation', 'sluice-prefix', 'sluice-show', 'sluice-tags', 'sluice-simulate', 'x-own'];
+  members.refuseUnreadHeaders(new Headers(read.map((name) => [name, 'x'])));
+  for (const name of ['sluice-agent', 'Sluice-Model', 'sluice-turn', 'sluice-x']) {
+    const refused = expect.objectContaining({
+      status: 400,
+      message: `${name.toLowerCase()}: nothing in this edge reads this header. Leave it out.`,
+    });
+    expect(() => members.refuseUnreadHeaders(new Headers({ [name]: 'x' }))).toThrow(refused);
   }
-  for (const name of headers) {
-    expect(() => members.refuseAbsent({}, new Headers({ [name]: 'x' }))).toThrow(`${name}: this edge is without`);
-  }
-  const others = Object.fromEntries(
-    [...members.memberNames(), 'model', 'messages', 'max_tokens'].map((name) => [name, 1]),
-  );
-  members.refuseAbsent(others, new Headers({ 'sluice-conversation': 'talk' }));
 });
 
 test('a member of a new room is everywhere by its declaration alone', () => {
@@ -41,7 +33,7 @@ test('a member of a new room is everywhere by its declaration alone', () => {
     open: ['bound'],
   } as const;
   use([...rooms, { name: 'moods', members: { mood } }]);
-  members.refuseAbsent({ mood: 'good' });
+  members.refuseUnreadHeaders(new Headers({ 'sluice-mood': 'good' }));
   expect(members.memberNames(members.isOpenTo('bound'))).toContain('mood');
   expect(members.memberHeaders(members.isOpenTo('bound'))).toContain('sluice-mood');
   expect(members.memberNames(members.isOpenTo('item'))).toEqual(['prefix']);

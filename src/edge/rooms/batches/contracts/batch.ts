@@ -3,7 +3,6 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
 import type { ClassificationReport } from '../../../named/classify/classifications-answers.schema.ts';
-import type { Result } from '../../../talk/contracts/conversation.ts';
 import type { MessageBatch } from '../batches-answers.schema.ts';
 
 declare module '../../../kit/objects/bindings.ts' {
@@ -126,8 +125,8 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   closing(): boolean;
   /** Ends a batch of which nothing has to go up. */
   endEmpty(): Promise<void>;
-  /** Calls a method of what the room of labels has in this object. @returns what it returns; a 409 where that is not in use */
-  part(method: string, ...args: readonly unknown[]): Promise<Result<unknown>>;
+  /** Calls a method of what the room of labels has in this object. @returns what it returns */
+  part(method: string, ...args: readonly unknown[]): Promise<unknown>;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
   /**

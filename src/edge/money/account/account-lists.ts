@@ -28,11 +28,10 @@ import { settleBatch } from './settle-hold.ts';
 import { endUpload } from './tend-files.ts';
 
 /**
- * What an account has by name or elsewhere: the methods of its object about names and their versions, conversations, batches,
- * inboxes, and what it has made at upstreams. What only a room can do is answered by its part; what an end or an erasure needs is
- * done without it.
+ * What an account has lists of: the methods of its object about names and their versions, conversations, batches, inboxes, and what
+ * it has made at upstreams. What only a room can do is answered by its part.
  */
-export abstract class AccountElsewhere extends EdgeObject {
+export abstract class AccountLists extends EdgeObject {
   protected state: AccountState;
 
   constructor(ctx: DurableObjectState, env: Bindings) {

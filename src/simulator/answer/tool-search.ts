@@ -31,8 +31,7 @@ export function servedCalls(request: MessageRequest, said: WhatWasSaid): ServedC
   const { tools, toolChoice } = request;
   const search = tools.find(({ type }) => asText(type).startsWith('tool_search_tool'));
   const isForced = toolChoice.type === 'tool' && search !== undefined && toolChoice.name === nameOf(search);
-  if (toolChoice.type === 'none' || (toolChoice.type === 'tool' && !isForced) || said.toolResults.length > 0)
-    return undefined;
+  if (toolChoice.type === 'none' || (toolChoice.type === 'tool' && !isForced) || said.isAnswered) return undefined;
   const loaded = loadedTools(request);
   const served = mcpTools(request);
   const isDeferred = (tool: JsonObject) => tool.defer_loading === true && !loaded.has(nameOf(tool));

@@ -92,6 +92,31 @@ describe('a tool call', () => {
     ]);
   });
 
+  test('is not made by a text that names more than four tools: it lists what must not be called', async () => {
+    const tools = ['Read', 'Bash', 'Glob', 'Edit', 'Write'].map((name) => tool(name, `Does the ${name} of files`));
+    expect(called(await ask('Do NOT use Read, Bash, Glob, Edit, Write: summarize these files', { tools }))).toEqual([]);
+    expect(called(await ask('Use Read, Bash, Glob and Edit', { tools }))).toHaveLength(4);
+    expect(called(await ask('Do NOT use Read or Bash. Do NOT call any tools.', { tools }))).toEqual([]);
+  });
+
+  test('is not made again for a result that has come, nor by the news of a task', async () => {
+    const agent = tool('Agent', 'Starts a helper', { prompt: { type: 'string' } });
+    const question = { role: 'user' as const, content: 'Start Agent for the weather of Oslo' };
+    const use = { type: 'tool_use' as const, id: 'toolu_1', name: 'Agent', input: { prompt: 'x' } };
+    const result = { type: 'tool_result' as const, tool_use_id: 'toolu_1', content: 'launched' };
+    const news = '<task-notification>\n<summary>Agent "x" completed</summary>\n</task-notification>';
+    const told: Anthropic.MessageParam[] = [
+      question,
+      { role: 'assistant', content: [use] },
+      { role: 'user', content: [result] },
+      { role: 'assistant', content: 'It was launched.' },
+      { role: 'user', content: news },
+    ];
+    expect(called(await ask('', { tools: [agent, weather], messages: told }))).toEqual([]);
+    const again: Anthropic.MessageParam[] = [...told.slice(0, -1), { role: 'user', content: `${news}Agent, please` }];
+    expect(called(await ask('', { tools: [agent], messages: again }))).toEqual(['Agent']);
+  });
+
   test('is forced by any, or by name, without a word before it, and forbidden by none', async () => {
     const tools = [weather, clock];
     const forced = await ask('Hello', { tools, tool_choice: { type: 'any' } });

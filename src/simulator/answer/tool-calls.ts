@@ -90,13 +90,20 @@ export function matchingTools(tools: readonly JsonObject[], text: string): JsonO
     .slice(0, 1);
 }
 
+/**
+ * @returns whether no tool is called: none may be, or none is forced and the text wants none. A tool's result must not cause the same
+ *   call again, or the loop would never end
+ */
+export function callsNone({ toolChoice }: MessageRequest, said: WhatWasSaid): boolean {
+  if (toolChoice.type !== 'auto') return toolChoice.type === 'none';
+  return said.isAnswered || FORBIDS_TOOLS.test(said.text);
+}
+
 function chosenTools(request: MessageRequest, said: WhatWasSaid): JsonObject[] {
   const { tools, toolChoice } = request;
   const own = tools.filter((tool) => isClientTool(tool) && nameOf(tool) !== '');
-  if (toolChoice.type === 'none') return [];
   if (toolChoice.type === 'tool') return own.filter((tool) => nameOf(tool) === toolChoice.name);
-  // A tool's result must not cause the same call again, or the loop would never end.
-  if (toolChoice.type === 'auto' && (said.isAnswered || FORBIDS_TOOLS.test(said.text))) return [];
+  if (callsNone(request, said)) return [];
   const { asked, text } = taskIn(said.text);
   const loaded = loadedTools(request);
   const free = own.filter((tool) => !asked.has(nameOf(tool)));

@@ -1,5 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { tryAsyncCases } from '../../support/runs.ts';
 import { clientOf, model, simulated, textOf } from '../api.ts';
 import { faultsOf } from '../json-schema.ts';
 
@@ -242,5 +244,47 @@ describe('structured output', () => {
     const message = await ask('money', { output_config, max_tokens: 4 });
     expect(message.stop_reason).toBe('max_tokens');
     expect(() => JSON.parse(textOf(message))).toThrow();
+  });
+});
+
+describe('an agent that is offered agents as tools', () => {
+  const agent = (name: string) => ({
+    name,
+    description: 'Gives a task to another agent.',
+    input_schema: { type: 'object', properties: { task: { type: 'string' } }, required: ['task'] },
+  });
+
+  /** Does a task as agents do that are all offered the same agents. @returns how many of them were asked */
+  async function asked(text: string, tools: readonly object[], depth = 0): Promise<number> {
+    expect(depth).toBeLessThanOrEqual(tools.length);
+    const { content } = await ask(text, { tools: [...tools] as Anthropic.Tool[] });
+    const tasks = content.flatMap((block) =>
+      block.type === 'tool_use' ? [(block.input as { task: string }).task] : [],
+    );
+    const all = await Promise.all(tasks.map((task) => asked(task, tools, depth + 1)));
+    return all.reduce((sum, more) => sum + more, tasks.length);
+  }
+
+  test('asks each that is named once, and those ask none of them again', async () => {
+    const names = ['researcher', 'writer', 'critic'];
+    expect(await asked('Use researcher, writer and critic for the report', names.map(agent))).toBe(3);
+    expect(await asked('researcher: what is the report about?', names.map(agent))).toBe(1);
+  });
+
+  test('comes to an end, whatever it was asked', async () => {
+    const word = fc.constantFrom(
+      'researcher',
+      'writer',
+      'agent',
+      'task',
+      'another',
+      'Oslo',
+      'reports',
+      '[task for writer] ',
+    );
+    const text = fc.array(word, { minLength: 1, maxLength: 6 }).map((words) => words.join(' '));
+    await tryAsyncCases(30, text, async (words) => {
+      expect(await asked(words, ['researcher', 'writer'].map(agent))).toBeLessThanOrEqual(4);
+    });
   });
 });

@@ -438,7 +438,23 @@ export const MISTAKES: readonly Mistake[] = [
       ['    this.#isOther = true;\n', '    this.#isOther = false;\n'],
     ],
     'the last count wins: a prompt of 0 is final': [
-      ['return tellsPrompt(usage) ||', 'return !tellsPrompt(usage) || tellsPrompt(usage) ||'],
+      ['isCount(usage.output_tokens) && tellsPrompt(usage);', 'isCount(usage.output_tokens);'],
+    ],
+  }),
+  ...planted('src/edge/claude/usage/told-usage.ts', 'test/edge/money/admission/unbilled-refusals.test.ts', {
+    'unbilled refusals: a category that is missing is none': [
+      ["UNBILLED.has(memberOf(details, 'category'))", "UNBILLED.has(memberOf(details, 'category') ?? null)"],
+    ],
+    'unbilled refusals: what comes behind a block is free': [[' || this.hasBlocks || this.#isHandedOver)', ')']],
+  }),
+  ...planted('src/edge/claude/upstreams/prices.ts', 'test/edge/money/admission/unbilled-refusals.test.ts', {
+    'unbilled refusals: a gateway bills as the Claude API does': [
+      ['return settings.ANTHROPIC_BASE_URL === CLAUDE_API;', "return settings.ANTHROPIC_BASE_URL !== '';"],
+    ],
+  }),
+  ...planted('src/edge/claude/pricing/prompt-features.ts', 'test/edge/claude/pricing/worst-case.test.ts', {
+    'holds: a tool that a message defines is not read': [
+      ['if (isObject(tool.definition)) readTool(tool.definition, found);', ''],
     ],
   }),
   ...planted('src/edge/claude/usage/usage-reader.ts', 'test/edge/claude/usage/told-usage.test.ts', {

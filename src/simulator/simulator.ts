@@ -18,7 +18,6 @@ import type { Judgement, Protocol } from './request/message-request.ts';
 import { describeModel, listModels, type SimulatedModel } from './request/models.ts';
 import { readJsonObject } from './request/request-body.ts';
 import { type Route, routeOf } from './routes.ts';
-import { answerAsService } from './services.ts';
 import { MemoryStore, type SimulatorStore } from './store/store.ts';
 
 export type { SimulatedModel } from './request/models.ts';
@@ -285,10 +284,10 @@ function streamed(source: AsyncGenerator<Uint8Array>, own: Record<string, string
 /**
  * Makes a simulator of the Claude API in this process: messages (JSON and server-sent events), token counts, models, batches
  * and files, with the API's validation, prompt-cache accounting and headers. It answers with sentences about itself, calls
- * the tools that it is offered, and gives equal answers to equal requests. At the addresses of Amazon, Google and Microsoft
- * it answers as Claude does there. Its state (prompt cache, rates) is in memory; batches and files are in its store.
+ * the tools that it is offered, and gives equal answers to equal requests. Its state (prompt cache, rates) is in memory; batches
+ * and files are in its store.
  */
 export function createSimulator(options: SimulatorOptions): Simulator {
   const api = new SimulatedApi(options);
-  return (request) => answerAsService(request, (asked) => api.answer(asked));
+  return (request) => api.answer(request);
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createSimulator } from '../../src/simulator/simulator.ts';
+import { summary, task } from '../fixtures/claude-code/asked-by-itself.json';
 import firstPrompt from '../fixtures/claude-code/first-prompt.json';
 import title from '../fixtures/claude-code/title.json';
 import { eventsOf, models, start } from './api.ts';
@@ -66,6 +67,31 @@ describe('the first prompt of Claude Code', () => {
     const text = events.map(({ data }) => (data.delta as { text?: string } | undefined)?.text ?? '').join('');
     expect(JSON.parse(text)).toEqual({ title: expect.any(String) });
     expect(deltaOf(events)).not.toHaveProperty('safeguard_results');
+  });
+});
+
+describe('what Claude Code asks by itself', () => {
+  const toolsCalled = (events: ReturnType<typeof eventsOf>) =>
+    blocksOf(events).flatMap(({ type, name }) => (type === 'tool_use' ? [name] : []));
+
+  test('the summary of /compact is a text, though the request names the tools that must not be called', async () => {
+    const events = await answer(prompting(summary));
+    expect(toolsCalled(events)).toEqual([]);
+    expect(deltaOf(events)).toMatchObject({ stop_reason: 'end_turn' });
+  });
+
+  test('the news of a task that has ended start no other one', async () => {
+    const asked = prompting('Start the Agent for this');
+    expect(toolsCalled(await answer(asked))).toEqual(['Agent']);
+    const use = { type: 'tool_use', id: 'toolu_1', name: 'Agent', input: { description: 'x', prompt: 'x' } };
+    const messages = [
+      ...(asked.body as typeof firstPrompt.body).messages,
+      { role: 'assistant', content: [use] },
+      { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'toolu_1', content: 'Agent was launched.' }] },
+      { role: 'assistant', content: 'It was launched.' },
+      { role: 'user', content: task },
+    ];
+    expect(toolsCalled(await answer({ ...asked, body: { ...asked.body, messages } }))).toEqual([]);
   });
 });
 

@@ -7,12 +7,11 @@ import { nameOf } from '../request/tool-definitions.ts';
 import { valueFor } from '../schema/schema-values.ts';
 import { contentWords, excerpt } from '../text/words.ts';
 import { type AnswerBlock, AnswerWriter } from './answer-blocks.ts';
+import { type McpTool, mcpCall } from './mcp-calls.ts';
 import { prose, thinkingProse } from './prose.ts';
-import { quotations } from './quotations.ts';
 import { summaryText } from './summary-text.ts';
 import { thinkingAmount } from './thinking-amount.ts';
 import { inputFor, sharedWord, type ToolCall, toolCalls, wantsWebSearch } from './tool-calls.ts';
-import { type ServedCalls, servedCalls } from './tool-search.ts';
 import { type WhatWasSaid, whatWasSaid } from './what-was-said.ts';
 
 export const FORCIBLE_STOP_REASONS = [
@@ -102,11 +101,11 @@ class Composer {
     if (ASKS_FOR_SUMMARY.test(this.#said.text)) return this.#summarize();
     const isPaused = this.#said.openServerTools.length > 0;
     const calls = isPaused ? [] : toolCalls(this.#request, this.#said, this.#random);
-    const served = isPaused || calls.length > 0 ? undefined : servedCalls(this.#request, this.#said);
+    const served = isPaused || calls.length > 0 ? undefined : mcpCall(this.#request, this.#said);
     this.#think(calls);
     if (isPaused) this.#resume();
     else if (calls.length > 0) this.#call(calls);
-    else if (served !== undefined) this.#serve(served);
+    else if (served !== undefined) this.#callServer(served);
     else if (wantsWebSearch(this.#request, this.#said)) this.#search();
     else this.#say();
     return this.#answer(undefined);
@@ -221,29 +220,15 @@ class Composer {
     return `This is Sluice’s built-in simulator, not Claude. It calls ${reasons.join(' and ')}.`;
   }
 
-  /** Finds tools that are not loaded yet, and calls a tool of an MCP server, or of the caller's that was found. */
-  #serve({ search, call }: ServedCalls): void {
-    if (search) {
-      const id = this.#newId('srvtoolu_');
-      this.#writer.text('This is Sluice’s built-in simulator, not Claude. It looks for a tool.');
-      this.#writer.toolUse('server_tool_use', id, search.name, search.input);
-      const tool_references = search.found.map((tool_name) => ({ type: 'tool_reference', tool_name }));
-      const content = { type: 'tool_search_tool_search_result', tool_references };
-      this.#writer.result({ type: 'tool_search_tool_result', tool_use_id: id, content });
-    }
-    if (!call) {
-      this.#writer.text('No tool was found.');
-      return;
-    }
-    const name = nameOf(call.tool);
-    const input = inputFor(call.tool, this.#said, this.#random);
-    if (call.server === undefined) {
-      this.#call([{ name, input }]);
-      return;
-    }
+  /** Pretends to call a tool of an MCP server. */
+  #callServer({ server, tool }: McpTool): void {
+    const name = nameOf(tool);
+    const input = inputFor(tool, this.#said, this.#random);
     const id = this.#newId('mcptoolu_');
-    this.#writer.text(`It pretends to call ${name} of the MCP server ${call.server}.`);
-    this.#writer.toolUse('mcp_tool_use', id, name, input, call.server);
+    this.#writer.text(
+      `This is Sluice’s built-in simulator, not Claude. It pretends to call ${name} of the MCP server ${server}.`,
+    );
+    this.#writer.toolUse('mcp_tool_use', id, name, input, server);
     const content = [{ type: 'text', text: `${name} was called (simulated).` }];
     this.#writer.result({ type: 'mcp_tool_result', tool_use_id: id, is_error: false, content });
     this.#writer.text(`No server was asked. ${name} would have got ${JSON.stringify(input)}.`);
@@ -277,20 +262,14 @@ class Composer {
   }
 
   #say(): void {
-    const { outputSchema, messages } = this.#request;
+    const { outputSchema } = this.#request;
     if (outputSchema !== undefined) {
       const { text, system } = this.#said;
       const value = valueFor(outputSchema, { text, descriptions: system, random: this.#random });
       this.#writer.text(JSON.stringify(value));
       return;
     }
-    const quoted = quotations(messages, this.#said.text);
-    // The space between two blocks is at the end of the first one. The answer must not end with a space.
-    const space = (index: number): string => (index < quoted.length ? ' ' : '');
-    this.#writer.text(this.#prose() + space(0));
-    for (const [index, { title, text, citation }] of quoted.entries()) {
-      this.#writer.text(`From ${title}: “${text}”${space(index + 1)}`, [citation]);
-    }
+    this.#writer.text(this.#prose());
   }
 }
 

@@ -7,9 +7,12 @@ import { valueFor } from '../schema/schema-values.ts';
 import { contentStems, contentWords, excerpt, stem } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
+/** A text that names more tools than these asks for none of them. */
 const MAXIMUM_CALLS = 4;
 /** How many steps a check of an input against its schema takes. */
 const MOST_CHECK_STEPS = 10_000;
+/** What a text says that wants an answer in words alone: Claude Code's, where it asks for a summary. */
+const FORBIDS_TOOLS = /\bdo not (?:call|use) any tools?\b/i;
 /** Only the start of a description is read: it says what a tool does. The rest may be pages that contain every word. */
 const MAXIMUM_SUMMARY = 200;
 
@@ -67,10 +70,13 @@ export function sharedWord(tool: JsonObject, text: string): string | undefined {
   return words.find((word) => full.has(word)) ?? words.find((word) => about.has(stem(word)));
 }
 
-/** @returns the tools that a text names; if it names none, the tool that shares most words with it */
+/**
+ * @returns the tools that a text names; if it names none, the tool that shares most words with it. A text that names many is a
+ *   list of them, such as of those that must not be called: then none
+ */
 export function matchingTools(tools: readonly JsonObject[], text: string): JsonObject[] {
   const named = tools.filter((tool) => isNamed(tool, text));
-  if (named.length > 0) return named.slice(0, MAXIMUM_CALLS);
+  if (named.length > 0) return named.length > MAXIMUM_CALLS ? [] : named;
   const words = contentStems(text);
   const scored = tools.map((tool) => {
     const inName = [...contentStems(nameOf(tool))].filter((word) => words.has(word)).length;
@@ -84,13 +90,20 @@ export function matchingTools(tools: readonly JsonObject[], text: string): JsonO
     .slice(0, 1);
 }
 
+/**
+ * @returns whether no tool is called: none may be, or none is forced and the text wants none. A tool's result must not cause the same
+ *   call again, or the loop would never end
+ */
+export function callsNone({ toolChoice }: MessageRequest, said: WhatWasSaid): boolean {
+  if (toolChoice.type !== 'auto') return toolChoice.type === 'none';
+  return said.isAnswered || FORBIDS_TOOLS.test(said.text);
+}
+
 function chosenTools(request: MessageRequest, said: WhatWasSaid): JsonObject[] {
   const { tools, toolChoice } = request;
   const own = tools.filter((tool) => isClientTool(tool) && nameOf(tool) !== '');
-  if (toolChoice.type === 'none') return [];
   if (toolChoice.type === 'tool') return own.filter((tool) => nameOf(tool) === toolChoice.name);
-  // A tool's result must not cause the same call again, or the loop would never end.
-  if (toolChoice.type === 'auto' && said.toolResults.length > 0) return [];
+  if (callsNone(request, said)) return [];
   const { asked, text } = taskIn(said.text);
   const loaded = loadedTools(request);
   const free = own.filter((tool) => !asked.has(nameOf(tool)));
@@ -138,7 +151,7 @@ export function inputFor(tool: JsonObject, said: WhatWasSaid, random: Random): J
 
 /** @returns whether the text asks to search, and there is a tool for web search */
 export function wantsWebSearch({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): boolean {
-  if (toolChoice.type === 'none' || said.toolResults.length > 0) return false;
+  if (toolChoice.type === 'none' || said.isAnswered) return false;
   const search = tools.find(isWebSearch);
   if (search === undefined) return false;
   const isForced = toolChoice.type === 'tool' && toolChoice.name === nameOf(search);

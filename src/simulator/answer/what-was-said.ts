@@ -7,10 +7,12 @@ import type { MessageRequest, RequestMessage } from '../request/message-request.
 
 export interface WhatWasSaid {
   /**
-   * The text of the last user turn, without the reminders that an agent adds. If that turn has only tool results, the text
+   * The text of the last user turn, without the notes that an agent adds. If that turn has only tool results or notes, the text
    * of the last turn that has any.
    */
   text: string;
+  /** Whether a tool's result has come since that text. */
+  isAnswered: boolean;
   /** How many user turns there are, tool results aside. */
   turns: number;
   /** The system prompt's text, mid-conversation system messages included. */
@@ -33,18 +35,22 @@ interface ToolResult {
   isError: boolean;
 }
 
-const REMINDER_START = '<system-reminder>';
-const REMINDER_END = '</system-reminder>';
+/** What an agent writes into its user's messages beside what the user says. Claude Code marks it by these tags. */
+const NOTES = ['system-reminder', 'task-notification'];
 
-/** @returns a user's text without the parts that their agent has added; Claude Code marks them */
-function withoutReminders(text: string): string {
+/** @returns a user's text without the notes of their agent */
+function withoutNotes(text: string): string {
+  return NOTES.reduce((rest, tag) => withoutParts(rest, `<${tag}>`, `</${tag}>`), text);
+}
+
+function withoutParts(text: string, start: string, end: string): string {
   let rest = '';
   let from = 0;
-  for (let at = text.indexOf(REMINDER_START); at !== -1; at = text.indexOf(REMINDER_START, from)) {
-    const end = text.indexOf(REMINDER_END, at);
-    if (end === -1) break;
+  for (let at = text.indexOf(start); at !== -1; at = text.indexOf(start, from)) {
+    const endsAt = text.indexOf(end, at);
+    if (endsAt === -1) break;
     rest += text.slice(from, at);
-    from = end + REMINDER_END.length;
+    from = endsAt + end.length;
   }
   return rest + text.slice(from);
 }
@@ -99,14 +105,16 @@ export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
   const textIn = (blocks: JsonObject[]): string =>
     blocks
       .filter(({ type }) => type === 'text')
-      .map((block) => withoutReminders(textOf(block)))
+      .map((block) => withoutNotes(textOf(block)))
       .filter((text) => text.trim() !== '')
       .join('\n');
   const turns = ofUser.filter(({ blocks }) => blocks.some(({ type }) => type !== 'tool_result'));
   const inSystem = messages.filter(({ role }) => role === 'system').flatMap(({ blocks }) => blocks);
-  const withText = ofUser.findLast(({ blocks }) => textIn(blocks) !== '');
+  const saidAt = messages.findLastIndex(({ role, blocks }) => role === 'user' && textIn(blocks) !== '');
+  const since = [...turn, ...messages.slice(saidAt + 1).flatMap(({ blocks }) => blocks)];
   return {
-    text: textIn(turn) || textIn(withText?.blocks ?? []),
+    text: textIn(turn) || textIn(messages[saidAt]?.blocks ?? []),
+    isAnswered: since.some(({ type }) => type === 'tool_result'),
     turns: turns.length,
     system: [...system, ...inSystem].map(textOf).join('\n'),
     images: turn.filter(({ type }) => type === 'image').map(describeImage),

@@ -5,8 +5,6 @@ import { checkLength } from '../request/request-body.ts';
 import { PieceWriter, readPieces, removePieces } from '../store/pieces.ts';
 import { type Kept, Records } from '../store/records.ts';
 import type { SimulatorStore } from '../store/store.ts';
-import { decoder } from '../text/utf8.ts';
-import { readForm } from './multipart.ts';
 
 interface StoredFile extends Kept {
   filename: string;
@@ -20,7 +18,6 @@ interface StoredFile extends Kept {
 
 /** The API's limit for a file, in bytes. */
 const MOST_FILE_BYTES = 500 * 1024 * 1024;
-const MOST_FIELD_BYTES = 1_000;
 const MOST_IDS = 100;
 const LEAST_SECONDS = 3_600;
 const MOST_SECONDS = 7_776_000;
@@ -77,7 +74,7 @@ export class FilesApi {
   }
 
   /**
-   * Keeps the file of a form, which is read as it comes in.
+   * Keeps the file of a form.
    *
    * @param downloadable whether it can be read again, as if a tool had made it
    * @throws ApiError in the API's words if the form is malformed
@@ -101,39 +98,27 @@ export class FilesApi {
   }
 
   async #readFile(request: Request, writer: PieceWriter) {
-    let file: { filename: string; mimeType: string } | undefined;
-    let field: string | undefined;
-    let value = '';
-    let bytes = 0;
-    let expiresIn: number | undefined;
     checkLength(request.headers, MOST_FILE_BYTES);
-    const body = (request.body ?? []) as AsyncIterable<Uint8Array>;
-    for await (const piece of readForm(request.headers.get('content-type'), body)) {
-      if (piece.type === 'part') {
-        field = piece.name;
-        value = '';
-        if (field === 'file') {
-          if (file) throw invalid('file: Only one file may be uploaded');
-          if (piece.filename === undefined) throw invalid('file: Expected UploadFile');
-          const filename = lastOf(piece.filename) || 'unnamed';
-          if (filename.length > 500) throw invalid('filename: String should have at most 500 characters');
-          file = { filename, mimeType: piece.contentType ?? 'application/octet-stream' };
-        } else if (field !== 'expires_in_seconds') {
-          throw invalid(`${field.slice(0, 100)}: Extra inputs are not permitted`);
-        }
-      } else if (piece.type === 'bytes' && field === 'file') {
-        bytes += piece.bytes.byteLength;
-        if (bytes > MOST_FILE_BYTES) throw new ApiError(413, 'File exceeds the maximum size of 500 MB');
-        await writer.write(piece.bytes);
-      } else if (piece.type === 'bytes') {
-        value += decoder.decode(piece.bytes);
-        if (value.length > MOST_FIELD_BYTES) throw invalid(`${field}: too long`);
-      } else if (field === 'expires_in_seconds') {
-        expiresIn = secondsIn(value);
-      }
-    }
-    if (!file) throw invalid('file: Field required');
-    return { ...file, bytes, expiresIn };
+    const form = await request.formData().catch(() => {
+      throw invalid('The form is malformed: it must be multipart/form-data, up to its last boundary');
+    });
+    const other = [...form.keys()].find((name) => name !== 'file' && name !== 'expires_in_seconds');
+    if (other !== undefined) throw invalid(`${other.slice(0, 100)}: Extra inputs are not permitted`);
+    const [file, second] = form.getAll('file');
+    if (file === undefined) throw invalid('file: Field required');
+    if (second !== undefined) throw invalid('file: Only one file may be uploaded');
+    if (typeof file === 'string') throw invalid('file: Expected UploadFile');
+    if (file.size > MOST_FILE_BYTES) throw new ApiError(413, 'File exceeds the maximum size of 500 MB');
+    const filename = lastOf(file.name) || 'unnamed';
+    if (filename.length > 500) throw invalid('filename: String should have at most 500 characters');
+    const seconds = form.get('expires_in_seconds');
+    await writer.write(new Uint8Array(await file.arrayBuffer()));
+    return {
+      filename,
+      mimeType: file.type || 'application/octet-stream',
+      bytes: file.size,
+      expiresIn: seconds === null ? undefined : secondsIn(String(seconds)),
+    };
   }
 
   /** Lists files newest first: by `page` as newer clients ask, by `after_id` and `before_id`, or only those of `ids`. */

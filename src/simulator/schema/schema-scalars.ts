@@ -1,6 +1,5 @@
 import type { Random } from '../random/digest.ts';
 import type { Json, JsonObject } from '../request/json.ts';
-import { textMatching } from '../text/pattern-text.ts';
 import { contentWords, excerpt } from '../text/words.ts';
 import { satisfies } from './schema-check.ts';
 import { numberOf } from './schema-forms.ts';
@@ -85,17 +84,12 @@ function fitted(text: string, least: number, most: number): string {
 }
 
 /**
- * Makes a string that satisfies a plain schema, taken from the text where the property's name says what is wanted.
+ * Makes a string that satisfies a plain schema, except for its `pattern`, taken from the text where the property's name says what is wanted.
  * @param variant 0 for the first of a list; others differ from it.
  */
 export function stringFor(schema: JsonObject, name: string, text: string, variant: number, random: Random): string {
   const least = Math.min(numberOf(schema, 'minLength') ?? 0, LONGEST_STRING);
   const most = numberOf(schema, 'maxLength') ?? LONGEST_STRING;
-  const pattern = schema.pattern;
-  if (typeof pattern === 'string') {
-    const matching = textMatching(pattern, least, most, random);
-    if (matching !== undefined) return matching;
-  }
   const format = schema.format;
   const inFormat = typeof format === 'string' ? formatted(format, text, variant, random) : undefined;
   if (inFormat !== undefined) return inFormat;

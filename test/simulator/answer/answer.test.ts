@@ -189,66 +189,6 @@ describe('thinking', () => {
   });
 });
 
-describe('quotations', () => {
-  const citations = { enabled: true };
-
-  test('cite the passage that fits, and say where it stands', async () => {
-    const data = 'Grass is green. The sky is blue because of scattering. Snow is white.';
-    const message = await ask('', {
-      messages: [
-        {
-          role: 'user',
-          content: [
-            { type: 'document', title: 'Colours', citations, source: { type: 'text', media_type: 'text/plain', data } },
-            {
-              type: 'document',
-              citations,
-              source: { type: 'content', content: [{ type: 'text', text: 'One block.' }] },
-            },
-            {
-              type: 'search_result',
-              title: 'Result',
-              source: 'https://a.test',
-              citations,
-              content: [{ type: 'text', text: 'A sky.' }],
-            },
-            { type: 'text', text: 'Why is the sky blue?' },
-          ],
-        },
-      ],
-    });
-    const cited = message.content.flatMap((block) => (block.type === 'text' && block.citations ? block.citations : []));
-    expect(cited.map(({ type }) => type)).toEqual([
-      'char_location',
-      'content_block_location',
-      'search_result_location',
-    ]);
-    const [first] = cited;
-    if (first?.type !== 'char_location') throw new Error('no char_location');
-    expect(first).toMatchObject({
-      document_index: 0,
-      document_title: 'Colours',
-      cited_text: 'The sky is blue because of scattering.',
-    });
-    expect(data.slice(first.start_char_index, first.end_char_index)).toBe(first.cited_text);
-  });
-
-  test('arrive in a stream as citations_delta, and are nowhere null', async () => {
-    const content: Anthropic.ContentBlockParam[] = [
-      { type: 'document', citations, source: { type: 'text', media_type: 'text/plain', data: 'The sky is blue.' } },
-      { type: 'text', text: 'Why is the sky blue?' },
-    ];
-    const body = { model, max_tokens: 900, messages: [{ role: 'user' as const, content }] };
-    const deltas: string[] = [];
-    for await (const event of await client.messages.create({ ...body, stream: true })) {
-      if (event.type === 'content_block_delta') deltas.push(event.delta.type);
-      expect(JSON.stringify(event)).not.toContain('"citations":null');
-    }
-    expect(deltas).toContain('citations_delta');
-    expect(JSON.stringify(await client.messages.create(body))).not.toContain('"citations":null');
-  });
-});
-
 describe('web search', () => {
   const tools: Anthropic.ToolUnion[] = [{ type: 'web_search_20250305', name: 'web_search' }];
 

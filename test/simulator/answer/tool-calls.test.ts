@@ -1,5 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { tryAsyncCases } from '../../support/runs.ts';
 import { clientOf, model, simulated, textOf } from '../api.ts';
 import { faultsOf } from '../json-schema.ts';
 
@@ -90,6 +92,31 @@ describe('a tool call', () => {
     expect(called(await ask('', { tools: [weather], messages: [{ role: 'user', content: asked }] }))).toEqual([
       'get_weather',
     ]);
+  });
+
+  test('is not made by a text that names more than four tools: it lists what must not be called', async () => {
+    const tools = ['Read', 'Bash', 'Glob', 'Edit', 'Write'].map((name) => tool(name, `Does the ${name} of files`));
+    expect(called(await ask('Do NOT use Read, Bash, Glob, Edit, Write: summarize these files', { tools }))).toEqual([]);
+    expect(called(await ask('Use Read, Bash, Glob and Edit', { tools }))).toHaveLength(4);
+    expect(called(await ask('Do NOT use Read or Bash. Do NOT call any tools.', { tools }))).toEqual([]);
+  });
+
+  test('is not made again for a result that has come, nor by the news of a task', async () => {
+    const agent = tool('Agent', 'Starts a helper', { prompt: { type: 'string' } });
+    const question = { role: 'user' as const, content: 'Start Agent for the weather of Oslo' };
+    const use = { type: 'tool_use' as const, id: 'toolu_1', name: 'Agent', input: { prompt: 'x' } };
+    const result = { type: 'tool_result' as const, tool_use_id: 'toolu_1', content: 'launched' };
+    const news = '<task-notification>\n<summary>Agent "x" completed</summary>\n</task-notification>';
+    const told: Anthropic.MessageParam[] = [
+      question,
+      { role: 'assistant', content: [use] },
+      { role: 'user', content: [result] },
+      { role: 'assistant', content: 'It was launched.' },
+      { role: 'user', content: news },
+    ];
+    expect(called(await ask('', { tools: [agent, weather], messages: told }))).toEqual([]);
+    const again: Anthropic.MessageParam[] = [...told.slice(0, -1), { role: 'user', content: `${news}Agent, please` }];
+    expect(called(await ask('', { tools: [agent], messages: again }))).toEqual(['Agent']);
   });
 
   test('is forced by any, or by name, without a word before it, and forbidden by none', async () => {
@@ -217,5 +244,47 @@ describe('structured output', () => {
     const message = await ask('money', { output_config, max_tokens: 4 });
     expect(message.stop_reason).toBe('max_tokens');
     expect(() => JSON.parse(textOf(message))).toThrow();
+  });
+});
+
+describe('an agent that is offered agents as tools', () => {
+  const agent = (name: string) => ({
+    name,
+    description: 'Gives a task to another agent.',
+    input_schema: { type: 'object', properties: { task: { type: 'string' } }, required: ['task'] },
+  });
+
+  /** Does a task as agents do that are all offered the same agents. @returns how many of them were asked */
+  async function asked(text: string, tools: readonly object[], depth = 0): Promise<number> {
+    expect(depth).toBeLessThanOrEqual(tools.length);
+    const { content } = await ask(text, { tools: [...tools] as Anthropic.Tool[] });
+    const tasks = content.flatMap((block) =>
+      block.type === 'tool_use' ? [(block.input as { task: string }).task] : [],
+    );
+    const all = await Promise.all(tasks.map((task) => asked(task, tools, depth + 1)));
+    return all.reduce((sum, more) => sum + more, tasks.length);
+  }
+
+  test('asks each that is named once, and those ask none of them again', async () => {
+    const names = ['researcher', 'writer', 'critic'];
+    expect(await asked('Use researcher, writer and critic for the report', names.map(agent))).toBe(3);
+    expect(await asked('researcher: what is the report about?', names.map(agent))).toBe(1);
+  });
+
+  test('comes to an end, whatever it was asked', async () => {
+    const word = fc.constantFrom(
+      'researcher',
+      'writer',
+      'agent',
+      'task',
+      'another',
+      'Oslo',
+      'reports',
+      '[task for writer] ',
+    );
+    const text = fc.array(word, { minLength: 1, maxLength: 6 }).map((words) => words.join(' '));
+    await tryAsyncCases(30, text, async (words) => {
+      expect(await asked(words, ['researcher', 'writer'].map(agent))).toBeLessThanOrEqual(4);
+    });
   });
 });

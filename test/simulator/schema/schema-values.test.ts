@@ -12,15 +12,6 @@ function make(schema: object, text = 'Book a flight to Lisbon for 2 people', des
 
 const name = fc.constantFrom('city', 'user_id', 'email', 'notes', 'startDate', 'amount', 'constructor', 'tags', 'a b');
 const label = fc.constantFrom('flight', 'hotel', 'other', 'billing_issue', 'people');
-const pattern = fc.constantFrom(
-  '^[A-Z]{2,3}\\d+$',
-  '^(foo|bar)-[0-9a-f]{4}$',
-  '\\w+@\\w+',
-  '^[^a-z]*$',
-  '^\\d{4}-\\d{2}$',
-  '^#?[a-fA-F\\d]{6}$',
-  '^$|^x+$',
-);
 const small = fc.integer({ min: 0, max: 6 });
 
 /** Schemas that can be satisfied, of every keyword that the simulator promises to heed. */
@@ -35,7 +26,6 @@ const { schema: schemas } = fc.letrec<{ schema: object; leaf: object }>((tie) =>
     }),
     fc.record({ const: fc.oneof(label, fc.boolean(), fc.constant(null), fc.constant({ a: [1] })) }),
     fc.tuple(small, small).map(([a, b]) => ({ type: 'string', minLength: a, maxLength: a + b })),
-    pattern.map((text) => ({ type: 'string', pattern: text })),
     fc.constantFrom('date', 'date-time', 'time', 'email', 'uri', 'uuid').map((format) => ({ type: 'string', format })),
     fc
       .tuple(fc.integer({ min: -1000, max: 1000 }), fc.integer({ min: 1, max: 100 }))
@@ -157,9 +147,8 @@ describe('a value for a schema', () => {
     ['contradicts itself', { type: 'integer', minimum: 5, maximum: 1, enum: [] }],
     [
       'asks for more than there is room for',
-      { type: 'array', minItems: 1e9, items: { type: 'string', minLength: 1e9, pattern: '((a{1000}){1000}){1000}' } },
+      { type: 'array', minItems: 1e9, items: { type: 'string', minLength: 1e9 } },
     ],
-    ['has a pattern that takes for ever to run', { type: 'string', pattern: '^(([a-z])+.)+[A-Z]([a-z])+$' }],
     [
       'nests alternatives',
       { anyOf: Array(20).fill({ anyOf: Array(20).fill({ anyOf: Array(20).fill({ type: 'string' }) }) }) },

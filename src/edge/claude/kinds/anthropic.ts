@@ -1,3 +1,4 @@
+import { CLAUDE_API } from '../../gate/settings/settings.ts';
 import { baseUrl, withoutVersion } from './fields.ts';
 import { defineKind, readApiKey } from './kind.ts';
 
@@ -5,8 +6,8 @@ import { defineKind, readApiKey } from './kind.ts';
 export const anthropicKind = defineKind({
   fields: { base_url: baseUrl },
   open: ({ base_url }, secret) => {
-    const base = withoutVersion(base_url ?? 'https://api.anthropic.com');
+    const base = withoutVersion(base_url ?? CLAUDE_API);
     const credential = { 'x-api-key': readApiKey(secret) };
-    return { address: ({ path }) => base + path, authorize: () => credential };
+    return { isClaudeApi: base === CLAUDE_API, address: ({ path }) => base + path, authorize: () => credential };
   },
 });

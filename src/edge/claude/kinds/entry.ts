@@ -61,6 +61,8 @@ export interface OpenUpstream {
   readonly name: string;
   /** Whether its answers are the simulator's. */
   readonly simulated: boolean;
+  /** Whether it is the Claude API itself, or the simulator in its place. */
+  readonly isClaudeApi: boolean;
   /** @returns the id by which a model is called here; undefined if this upstream does not serve it. */
   idOf(model: string): string | undefined;
   /** @returns the Claude API's name of a model that an answer of this upstream names. */
@@ -159,6 +161,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
     entry,
     name: entry.name,
     simulated: kind.simulated ?? false,
+    isClaudeApi: kind.simulated || endpoint.isClaudeApi === true,
     idOf: (model) => ids.idOf(model),
     modelOf: (idThere) => ids.modelOf(idThere),
     lacks: (call) => endpoint.lacks?.(call),

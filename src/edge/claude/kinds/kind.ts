@@ -56,6 +56,8 @@ export interface Authorizing {
 
 /** One upstream, with the functions of its kind. It holds only its own credential. */
 export interface Endpoint {
+  /** Whether it is the Claude API itself. Default: it is a gateway or a cloud. */
+  isClaudeApi?: boolean;
   /** @returns the URL of a call. @param idThere the model's id at this upstream */
   address(call: CanonicalCall, idThere: string | undefined): string;
   /** @returns what changes in a call. Default: nothing. */

@@ -1,50 +1,10 @@
-import * as z from '../../kit/http/zod.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { anthropicKind } from './anthropic.ts';
-import { oneOf } from './fields.ts';
-import { defineKind, type Endpoint } from './kind.ts';
+import { defineKind } from './kind.ts';
 
-/** What a kind needs to be opened where the simulator answers. No key is a real one. */
-export const SIMULATED = {
-  host: 'simulator.invalid',
-  region: 'us-east-1',
-  key: 'simulator',
-  /** An access key to sign with. The simulator does not know the secret, and checks everything else. */
-  signer: 'AKIASIMULATOR0000000:the/secret/of/the/simulator/is/no/secret',
-} as const;
-
-export interface SimulatedKind {
-  open(key: string): Endpoint;
-  /** Whether it can sign its calls. */
-  signs?: true;
-}
-
-/** The kinds of rooms that the simulator can answer for. */
-export const SIMULATED_KINDS = seam<Readonly<Record<string, SimulatedKind>>>()('simulatedKinds');
-
-const played = ofRooms(
-  (): Readonly<Record<string, SimulatedKind>> =>
-    Object.assign(
-      { anthropic: { open: () => anthropicKind.open({ base_url: `https://${SIMULATED.host}` }, SIMULATED.key) } },
-      ...pluggedInto(SIMULATED_KINDS),
-    ),
-);
-
-/** The built-in simulator. It answers without a key, in development only. It can play any other kind. */
+/** The built-in simulator. It answers without a key, in development only. */
 export const simulatorKind = defineKind({
-  fields: {
-    as: z._default(oneOf(played), 'anthropic'),
-    signs: z._default(z.boolean(), false),
-  },
-  fault: ({ as, signs }) => {
-    const signing = Object.keys(played()).filter((name) => played()[name]?.signs);
-    return signs && !signing.includes(as) ? `signs as ${signing.join(' or ')} only` : undefined;
-  },
+  fields: {},
   keyless: true,
   simulated: true,
-  open: ({ as, signs }) => {
-    const kind = played()[as];
-    if (!kind) throw new TypeError(`The simulator plays no ${as}.`);
-    return kind.open(signs ? SIMULATED.signer : SIMULATED.key);
-  },
+  open: () => anthropicKind.open({ base_url: 'https://simulator.invalid' }, 'simulator'),
 });

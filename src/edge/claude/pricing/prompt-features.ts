@@ -1,6 +1,6 @@
 /** Finds, in one walk over a request's body, everything that makes its input cost more or less than its bytes. */
 
-import { isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
+import { isObject, type Json, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
 import { furtherModels, usesOfModels } from './further-models.ts';
 
 const PER_MESSAGE = 16;
@@ -168,8 +168,8 @@ function readBody(body: Json, found: PromptFeatures, lengthOf?: LengthOf): void 
   if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
     serve({ ...HIDDEN, name: 'skills' }, found);
   }
-  // The API has the earlier messages of the thread. The body has only the new ones.
-  if (body.thread) byWindow('thread', found);
+  // The API has the earlier messages of a thread that goes on. The body has only the new ones.
+  if (body.thread && !(isObject(body.thread) && body.thread.type === 'create')) byWindow('thread', found);
 }
 
 function readMessages(messages: readonly unknown[], found: PromptFeatures, lengthOf?: LengthOf): void {
@@ -206,16 +206,15 @@ function readNode(node: unknown, found: PromptFeatures, next: unknown[], lengthO
   if (!isObject(node)) return;
   noteCache(node.cache_control, found);
   const type = stringOrUndefined(node.type) ?? 'unknown';
+  if (type === 'compaction') readDefinitions(node.tool_changes, found);
   if (LEAVES.has(type) || type.endsWith('_tool_result_error')) return;
   if (type === 'image' || type === 'document') readSource(type, node.source, found, next, lengthOf);
   else if (CONTAINERS.has(type)) {
     if (typeof node.content === 'object' && node.content !== null) next.push(node.content);
   } else if (REFERENCES.has(type)) byCount(found);
   else if (type === 'mcp_tool_listing') found.extra += PER_SCHEMA;
-  else if (type === 'tool_addition') {
-    byCount(found);
-    if (isObject(node.tool)) readTool(node.tool, found);
-  } else byWindow(`a block of the type ${type.slice(0, 64)}`, found);
+  else if (type === 'tool_addition') readAddition(node, found);
+  else byWindow(`a block of the type ${type.slice(0, 64)}`, found);
 }
 
 function readSource(
@@ -244,6 +243,25 @@ function readSource(
     // The document may change after it was counted.
     found.changes = true;
     byWindow('a document by URL', found);
+  }
+}
+
+/** Reads a tool that a message adds: its definition is in the block, or the block refers to one. */
+function readAddition({ tool }: Json, found: PromptFeatures): void {
+  if (isObject(tool) && tool.type === 'tool_definition') {
+    found.extra += PER_SCHEMA;
+    if (isObject(tool.definition)) readTool(tool.definition, found);
+    return;
+  }
+  byCount(found);
+  if (isObject(tool)) readTool(tool, found);
+}
+
+/** Reads the tools that a summary carries on by their definitions. What it refers to is in `tools`. */
+function readDefinitions(changes: unknown, found: PromptFeatures): void {
+  for (const change of Array.isArray(changes) ? changes : []) {
+    const tool = memberOf(change, 'tool');
+    if (memberOf(tool, 'type') === 'tool_definition') readAddition({ tool }, found);
   }
 }
 

@@ -1,6 +1,6 @@
 /** Finds what models cost at each upstream. */
 
-import type { Settings } from '../../gate/settings/settings.ts';
+import { CLAUDE_API, type Settings } from '../../gate/settings/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { type OpenUpstream, openUpstreams } from '../kinds/entry.ts';
 import { highest, type Model, type ModelOverride, ModelTable, type TokenPrices } from '../pricing/models.ts';
@@ -25,6 +25,15 @@ export function dearestAt(settings: Settings, upstreams: readonly OpenUpstream[]
   const known = getOrMake(tables, settings, () => new Map<string, ModelTable>());
   const key = upstreams.map(({ name }) => name).join('\n');
   return getOrMake(known, key, () => makeTable(settings, upstreams));
+}
+
+/**
+ * @param upstream as for `pricesAt`
+ * @returns whether the Claude API itself answers there, or the simulator in its place. Gateways and clouds have bills of their own
+ */
+export function isClaudeApi(settings: Settings, upstream: string | undefined): boolean {
+  if (settings.UPSTREAMS.length === 0) return settings.ANTHROPIC_BASE_URL === CLAUDE_API;
+  return openUpstreams(settings).some(({ name, isClaudeApi }) => name === upstream && isClaudeApi);
 }
 
 /** @returns the `cancel_stops` of an upstream's entry; undefined if the deployment's setting counts. */

@@ -11,6 +11,12 @@ const GROWING = ['output_tokens', 'output_tokens_details', 'server_tool_use'];
 const OBJECTS: ReadonlySet<string> = new Set(['cache_creation', 'output_tokens_details', 'server_tool_use']);
 
 /**
+ * Categories of refusals that the Claude API does not bill where they come before any output, since 2026-09-24
+ * (platform.claude.com/docs, "Refusals and fallback"). Null is the refusal without a category.
+ */
+const UNBILLED: ReadonlySet<unknown> = new Set(['cyber', 'general_harms', null]);
+
+/**
  * What the reports of one answer tell together. Those of the API are cumulative; the later lacks the cache split, speed and
  * geography. Behind a gateway it may tell 0, or what is no count, where the earlier has told a count: so the larger one holds.
  */
@@ -22,6 +28,7 @@ export class ToldUsage {
   /** Whether the answer has blocks. Then an output of 0 is none that was told. */
   hasBlocks = false;
   #isOther = false;
+  #isHandedOver = false;
 
   /** Takes the next report. @returns the usage that all of them tell together; undefined if none has told any */
   take(report: unknown, isLater = false): Usage | undefined {
@@ -47,24 +54,33 @@ export class ToldUsage {
   /** Notes that another model has stepped in. The next report is its own, and tells nothing of the one before. */
   handOver(): void {
     this.#isOther = true;
+    this.#isHandedOver = true;
+  }
+
+  /**
+   * @param end the whole message, or the `delta` of its `message_delta`
+   * @returns whether it is a refusal that the Claude API does not bill. A category that is missing is not null
+   */
+  isUnbilledBy(end: unknown): boolean {
+    const details = memberOf(end, 'stop_details');
+    if (memberOf(end, 'stop_reason') !== 'refusal' || memberOf(details, 'type') !== 'refusal') return false;
+    if (!UNBILLED.has(memberOf(details, 'category')) || this.hasBlocks || this.#isHandedOver) return false;
+    const counts = [this.usage, ...(this.usage?.iterations ?? [])];
+    return counts.every((one) => wholeCount(one?.output_tokens) <= 1);
   }
 }
 
 /** What a report of an answer says of its end. */
 interface ToldEnd {
   usage: Usage | undefined;
-  stop_reason: string | null;
   completed: boolean;
   seen?: { final: boolean } | undefined;
 }
 
 /** @returns whether an answer has told what it costs: at its end, its output, and the prompt. A prompt of 0 is not told. */
-export function isFinal({ usage, stop_reason, completed, seen }: ToldEnd): boolean {
+export function isFinal({ usage, completed, seen }: ToldEnd): boolean {
   if (!usage || !(seen ? seen.final : completed)) return false;
-  const { input_tokens, output_tokens } = usage;
-  if (!isCount(input_tokens) || !isCount(output_tokens)) return false;
-  // What is refused before any output costs nothing.
-  return tellsPrompt(usage) || (stop_reason === 'refusal' && output_tokens === 0);
+  return isCount(usage.input_tokens) && isCount(usage.output_tokens) && tellsPrompt(usage);
 }
 
 /** @param isWithin whether these are members of members, which have none that count */

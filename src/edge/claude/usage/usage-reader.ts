@@ -270,9 +270,10 @@ export class UsageReader {
     } else if (event === 'message_delta') {
       const value = parseOrUndefined(data);
       this.#made?.take(value);
-      const stopReason = stringOrUndefined(memberOf(memberOf(value, 'delta'), 'stop_reason'));
-      this.#report.stop_reason = stopReason ?? this.#report.stop_reason;
+      const delta = memberOf(value, 'delta');
+      this.#report.stop_reason = stringOrUndefined(memberOf(delta, 'stop_reason')) ?? this.#report.stop_reason;
       this.#report.usage = this.#told.take(memberOf(value, 'usage'), true);
+      if (this.#told.isUnbilledBy(delta)) this.#report.unbilled = true;
     }
   }
 

@@ -58,6 +58,8 @@ export interface Report {
   model: string | undefined;
   usage: Usage | undefined;
   stop_reason: string | null;
+  /** Whether it is a refusal that the Claude API does not bill. Other upstreams may. */
+  unbilled?: boolean | undefined;
   /** Length of the body in bytes. */
   bytes: number;
   /** What an interrupted answer is settled by; absent if its end has come, which reports the usage. */
@@ -82,10 +84,12 @@ export function reportOf(message: object | undefined, bytes: number): Report {
   const content = memberOf(message, 'content');
   const told = new ToldUsage();
   told.hasBlocks = Array.isArray(content) && content.length > 0;
+  const usage = told.take(memberOf(message, 'usage'));
   return {
     model: stringOrUndefined(memberOf(message, 'model')),
-    usage: told.take(memberOf(message, 'usage')),
+    usage,
     stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
+    ...(told.isUnbilledBy(message) && { unbilled: true }),
     bytes,
     fallbacks: fallbacksIn(content),
     completed: isMessage,

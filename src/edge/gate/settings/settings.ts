@@ -31,6 +31,9 @@ const hosts = z.pipe(
 );
 
 /** Which answers an upstream stops writing and billing when their connection is closed. */
+/** Where the Claude API is. */
+export const CLAUDE_API = 'https://api.anthropic.com';
+
 export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
 
 /** Every setting of the core: its meaning, its form and its default. */
@@ -54,7 +57,7 @@ export const settingsSchema = z.object({
         // Some clients include the version in the base URL, some do not.
         z.transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, '')),
       ),
-      'https://api.anthropic.com',
+      CLAUDE_API,
     ),
     'The address of the Claude API, or of a gateway in front of it.',
   ),

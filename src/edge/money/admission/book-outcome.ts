@@ -48,6 +48,8 @@ export interface Booked {
   /** The upstream's name of the model. */
   model: string;
   models: ModelTable;
+  /** Whether the upstream bills as the Claude API does. */
+  isClaudeApi: boolean;
 }
 
 /**
@@ -55,7 +57,7 @@ export interface Booked {
  * what was seen and from the clock. A request that the upstream never worked on costs nothing.
  */
 export function settlementOf(
-  { requestId, model, models }: Booked,
+  { requestId, model, models, isClaudeApi }: Booked,
   outcome: RequestOutcome,
   grant: StoredGrant,
 ): Settlement {
@@ -79,6 +81,9 @@ export function settlementOf(
   const { terms, hold } = grant;
   const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
   const others = (outcome.fallbacks ?? []).map((name) => models.price(name).row);
+  if (usage && outcome.unbilled && isClaudeApi) {
+    return { ...settlement, cost: 0, tokens: tokensByKind(usage, cacheTtl) };
+  }
   if (usage && isFinal(outcome)) {
     const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
     const rows = tellsFallback(usage) ? [row] : [row, ...others];

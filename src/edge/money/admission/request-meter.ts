@@ -4,7 +4,7 @@ import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { keyHealths, type Upstream } from '../../claude/upstream.ts';
 import type { KeyNews } from '../../claude/upstreams/key-health.ts';
-import { cancelStopsAt, pricesAt } from '../../claude/upstreams/prices.ts';
+import { cancelStopsAt, isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
@@ -19,9 +19,10 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
   return {
     settle: (outcome, extra) => {
       const { startedAt } = grant;
-      const models = pricesAt(settings, outcome.upstream);
+      const { upstream } = outcome;
+      const place = { models: pricesAt(settings, upstream), isClaudeApi: isClaudeApi(settings, upstream) };
       const known = byLearnedSpeed(request, outcome, grantAt(settings, outcome, grant));
-      const priced = settlementOf({ requestId, model, models }, outcome, known);
+      const priced = settlementOf({ requestId, model, ...place }, outcome, known);
       const settlement = { ...priced, startedAt, ...extra };
       const { cost, tokens } = settlement;
       if (request.upstream) tellOfKeys(request, request.upstream);

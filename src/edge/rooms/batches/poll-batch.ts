@@ -1,6 +1,6 @@
 /** Asks the upstream for the state of a batch, and settles the batch's results when it has ended. */
 
-import { pricesAt } from '../../claude/upstreams/prices.ts';
+import { isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { firstDelivery } from '../../kit/delivery/deliver-event.ts';
@@ -72,6 +72,7 @@ async function readSums(record: BatchRecord, upstreamId: string): Promise<Labell
   const writer = record.labels?.writer();
   const sums = await readResults(answered, journal, {
     models,
+    isClaudeApi: isClaudeApi(settings, journal.upstream),
     note: makesThings && !isErased ? note : undefined,
     write: writer && ((line) => writer.add(line)),
   });

@@ -43,6 +43,8 @@ export type ReadBatch = Pick<Journal, 'rows' | 'cacheTtl' | 'items'>;
 interface ResultsReading {
   /** The prices at the upstream that has answered. */
   models: ModelTable;
+  /** Whether it bills as the Claude API does. */
+  isClaudeApi: boolean;
   /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
   note?: ((made: readonly MadeId[]) => Promise<void>) | undefined;
   /** Called with each result; absent if nothing of it is kept. */
@@ -60,9 +62,9 @@ const NOTED_AT_ONCE = 500;
 export async function readResults(
   answered: AnsweredCall,
   batch: ReadBatch,
-  { models, note, write }: ResultsReading,
+  { note, write, ...place }: ResultsReading,
 ): Promise<ResultSums> {
-  const sums = new Sums(batch, models, note !== undefined);
+  const sums = new Sums(batch, place, note !== undefined);
   for await (const line of resultLines(answered)) {
     const added = sums.add(line);
     if (added) write?.(added);
@@ -100,6 +102,7 @@ async function* resultLines({ response, exchange }: AnsweredCall): AsyncGenerato
 class Sums {
   readonly #batch: ReadBatch;
   readonly #models: ModelTable;
+  readonly #isClaudeApi: boolean;
   readonly #ids = new Set<string>();
   readonly #rows: ModelSum[];
   readonly #outcomes = { ...NO_OUTCOMES };
@@ -107,9 +110,14 @@ class Sums {
   /** Ids in answers that are not noted yet. */
   readonly made: MadeId[] = [];
 
-  constructor(batch: ReadBatch, models: ModelTable, readsIds: boolean) {
+  constructor(
+    batch: ReadBatch,
+    { models, isClaudeApi }: Pick<ResultsReading, 'models' | 'isClaudeApi'>,
+    readsIds: boolean,
+  ) {
     this.#batch = batch;
     this.#models = models;
+    this.#isClaudeApi = isClaudeApi;
     this.#readsIds = readsIds;
     this.#rows = batch.rows.map(({ requestId, model }) => ({
       requestId,
@@ -161,7 +169,8 @@ class Sums {
   #price(row: ModelSum, message: Json): void {
     const report = reportOf(message, 0);
     const { usage, model = row.model } = report;
-    if (!usage || !isFinal({ ...report, completed: true })) {
+    const isFree = report.unbilled === true && this.#isClaudeApi;
+    if (!usage || (!isFree && !isFinal({ ...report, completed: true }))) {
       // Its usage is not known, so the average worst case of its model is booked.
       const of = this.#batch.rows.find(({ requestId }) => requestId === row.requestId);
       row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? this.#batch.items));
@@ -170,7 +179,7 @@ class Sums {
     }
     const priceOf = (name: string) => this.#models.price(name).row;
     const { cacheTtl } = this.#batch;
-    row.cost += computeCost(usage, priceOf(model), { batch: true, priceOf, cacheTtl });
+    if (!isFree) row.cost += computeCost(usage, priceOf(model), { batch: true, priceOf, cacheTtl });
     const kinds = Object.entries(tokensByKind(usage, cacheTtl)) as [keyof Tokens, number][];
     for (const [kind, count] of kinds) row.tokens[kind] += count;
   }

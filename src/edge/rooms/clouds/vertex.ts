@@ -31,7 +31,7 @@ export const vertexKind = defineKind({
 });
 
 /** @returns an upstream of this kind. @param token gets an access token */
-export function vertexEndpoint(
+function vertexEndpoint(
   { base_url, project, region }: VertexOptions,
   tokenOf: (by: Authorizing) => Promise<string>,
 ): Endpoint {

@@ -9,7 +9,7 @@ import type { OutcomeOfTurn, TurnRow } from '../storage/rows.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
-export function completeReport({ message, usage, blocks, stopReason }: MessageBuilder, bytes: number): Report {
+export function completeReport({ message, usage, blocks, stopReason, told }: MessageBuilder, bytes: number): Report {
   const { model } = message ?? {};
   return {
     ...reportOf(undefined, bytes),
@@ -17,6 +17,7 @@ export function completeReport({ message, usage, blocks, stopReason }: MessageBu
     usage,
     fallbacks: fallbacksIn(blocks.map(({ value }) => value)),
     stop_reason: stopReason,
+    ...(told.isUnbilledBy(message) && { unbilled: true }),
     completed: true,
   };
 }

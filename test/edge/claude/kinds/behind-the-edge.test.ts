@@ -1,10 +1,11 @@
-/** Each kind behind the whole edge: what goes up is judged, and answered, by the simulator of its service. */
+/** Each kind behind the whole edge: what goes up is judged, and answered, as its service does. */
 
 import { expect, test } from 'vitest';
 import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
 import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
 import { createSimulator } from '../../../../src/simulator/simulator.ts';
 import { testApp } from '../../../support/app.ts';
+import { answerAsService } from '../../../support/cloud-services.ts';
 
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
 
@@ -37,7 +38,8 @@ test.each(KINDS)(
     const app = testApp(
       async ({ method, url, headers, body }) => {
         if (url.hostname !== 'oauth2.googleapis.com') {
-          return await simulate(new Request(url, { method, headers, ...(body.length > 0 && { body }) }));
+          const request = new Request(url, { method, headers, ...(body.length > 0 && { body }) });
+          return await answerAsService(request, simulate);
         }
         tokens += 1;
         return Response.json({ access_token: 'ya29.x', expires_in: 3_599, token_type: 'Bearer' });

@@ -8,6 +8,7 @@ import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
 import { edit } from '../../../../src/edge/kit/json/edit.ts';
 import { createSimulator } from '../../../../src/simulator/simulator.ts';
+import { answerAsService } from '../../../support/cloud-services.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
 
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
@@ -31,6 +32,7 @@ const KINDS = {
   bedrock: () => open({ kind: 'bedrock', region: 'us-east-1' }),
   vertex: () => open({ kind: 'vertex', project: 'p', region: 'global' }, ACCOUNT),
   foundry: () => open({ kind: 'foundry', resource: 'r' }),
+  'bedrock, signed': () => open({ kind: 'bedrock', region: 'us-east-1' }, SIGNING),
   simulator: () => open({ name: 'simulator', kind: 'simulator' }),
 };
 
@@ -179,28 +181,17 @@ describe('a field that would change the address is refused', () => {
     [{ kind: 'foundry' }, 'it needs either resource or base_url'],
     [{ kind: 'foundry', resource: 'r', base_url: 'https://x.example' }, 'it needs either resource or base_url'],
     [{ kind: 'foundry', resource: 'r.evil' }, 'resource must be a name such as'],
-    [{ kind: 'simulator', as: 'openai' }, 'as must be one of anthropic, aws, bedrock, vertex, foundry'],
-    [{ kind: 'simulator', as: 'vertex', signs: true }, 'it signs as aws or bedrock only'],
+    [{ kind: 'simulator', as: 'bedrock' }, 'it unrecognized key: "as"'],
     [{ kind: 'bedrock', region: 'us-east-1', workspace: 'w' }, 'it unrecognized key: "workspace"'],
   ])('%j', (fields, told) => {
     expect(refusal(fields)).toContain(`the entry "one": ${told}`);
   });
 });
 
-describe('the simulator stands for each kind', () => {
-  test.each([
-    [{}],
-    [{ as: 'anthropic' }],
-    [{ as: 'aws' }],
-    [{ as: 'aws', signs: true }],
-    [{ as: 'bedrock' }],
-    [{ as: 'bedrock', signs: true }],
-    [{ as: 'vertex' }],
-    [{ as: 'foundry' }],
-  ])('%j', async (fields) => {
-    const upstream = open({ name: 'simulator', kind: 'simulator', ...fields });
-    const simulate = createSimulator({ models: simulatedModels(MODELS) });
-    expect(upstream.simulated).toBe(true);
+describe('the service of each kind takes what goes up', () => {
+  test.each(Object.entries(KINDS))('%s', async (_, make) => {
+    const upstream = make();
+    const claude = createSimulator({ models: simulatedModels(MODELS) });
     for (const [path, streams] of [
       ['/v1/messages', false],
       ['/v1/messages?beta=true', true],
@@ -218,11 +209,14 @@ describe('the simulator stands for each kind', () => {
           streams,
           body: (changes) => edit(JSON.stringify(body), changes),
         },
-        { signal: new AbortController().signal, waitUntil: () => undefined },
+        {
+          signal: new AbortController().signal,
+          waitUntil: () => undefined,
+          fetch: async () => Response.json({ access_token: 'ya29.x', expires_in: 3_600 }),
+        },
       );
-      const answer = await simulate(
-        new Request(sent.url, { method: 'POST', headers: sent.headers, body: sent.body as string }),
-      );
+      const request = new Request(sent.url, { method: 'POST', headers: sent.headers, body: sent.body as string });
+      const answer = await answerAsService(request, claude);
       expect([path, answer.status, await answer.text()]).toEqual([path, 200, expect.any(String)]);
       expect(answer.headers.get('content-type')?.includes('event-stream')).toBe(streams);
     }

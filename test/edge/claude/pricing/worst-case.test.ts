@@ -40,6 +40,8 @@ const png = (length: number) => ({
   type: 'image',
   source: { type: 'base64', media_type: 'image/png', data: 'A'.repeat(length) },
 });
+const SEARCH = { type: 'web_search_20260318', name: 'web_search', max_uses: 3 };
+const adds = (definition: object) => ({ type: 'tool_addition', tool: { type: 'tool_definition', definition } });
 const tool = (name: string) => ({ name, description: 'Says "größer" 漢字', input_schema: { type: 'object' } });
 
 describe('a hold covers the dearest thing that the API can report', () => {
@@ -122,7 +124,38 @@ describe('a hold covers the dearest thing that the API can report', () => {
       ask(blocks({ type: 'hologram', cache_control: HOUR })),
       () => ({ cache_creation: { ephemeral_1h_input_tokens: MILLION } }),
     ],
-    ['a thread at the API', ask({ thread: { id: 't' } }), () => ({ input_tokens: MILLION })],
+    [
+      'a thread at the API that goes on',
+      ask({ thread: { type: 'continue', previous_message_id: 'msg_1' } }),
+      () => ({ input_tokens: MILLION }),
+    ],
+    ['a thread that nobody knows', ask({ thread: { id: 't' } }), () => ({ input_tokens: MILLION })],
+    ['a thread that begins', ask({ thread: { type: 'create' } }), (bytes) => ({ input_tokens: bytes + 272 })],
+    [
+      'a tool that a message defines',
+      ask(blocks(adds(tool('a')), adds(tool('b')))),
+      (bytes) => ({ input_tokens: bytes + 272 + 1_024 }),
+    ],
+    [
+      'web search that a message defines',
+      ask(blocks(adds(SEARCH))),
+      (bytes) => ({
+        input_tokens: bytes + 272 + TOOL + 3 * MILLION,
+        output_tokens: 4 * 1_000,
+        server_tool_use: { web_search_requests: 3 },
+        inference_geo: 'us',
+      }),
+    ],
+    [
+      'web search that a summary carries on',
+      ask(blocks({ type: 'compaction', content: 'So.', tool_changes: [adds(SEARCH)] })),
+      (bytes) => ({
+        input_tokens: bytes + 272 + TOOL + 3 * MILLION,
+        output_tokens: 4 * 1_000,
+        server_tool_use: { web_search_requests: 3 },
+        inference_geo: 'us',
+      }),
+    ],
     [
       'web search with max_uses',
       ask({ tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: 3 }] }),
@@ -396,6 +429,28 @@ describe('a bound is as tight as what is known', () => {
       { type: 'tool_result', tool_use_id: 't', content: 'text' },
     ];
     expect(bound(ask(blocks(...known)))).toMatchObject({ bounded: true });
+  });
+
+  test.each([
+    ['a thread that begins', { thread: { type: 'create' } }, 272],
+    ['a tool that a message defines', blocks(adds(tool('a'))), 272 + 1_024],
+    [
+      'a tool that a summary carries on',
+      blocks({ type: 'compaction', content: 'So.', tool_changes: [adds(tool('a'))] }),
+      272 + 1_024,
+    ],
+    [
+      'a tool that a summary names',
+      blocks({
+        type: 'compaction',
+        content: 'So.',
+        tool_changes: [{ type: 'tool_addition', tool: { type: 'tool_reference', name: 'a' } }],
+      }),
+      272,
+    ],
+  ])('%s is in the body', (_, more, beside) => {
+    const body = ask(more);
+    expect(bound(body)).toMatchObject({ inputTokens: bytesOf(body) + beside, bounded: true });
   });
 
   test('a fetched page may hold a PDF', () => {

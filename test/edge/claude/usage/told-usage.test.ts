@@ -131,13 +131,31 @@ test.each(FORMS)(
     const models = new ModelTable();
     const rows = [{ requestId: 'r', model: MODEL, items: 4, hold: 4_000_000_001 }];
     const batch = { rows, seed: 'seed', cacheTtl: '5m', items: 4 } as never;
-    const { cost, rows: [row] = [] } = await readResults(answered([succeeded('a', form)]), batch, { models });
+    const { cost, rows: [row] = [] } = await readResults(answered([succeeded('a', form)]), batch, {
+      models,
+      isClaudeApi: true,
+    });
     const isExact = form.wholeTells === 'all';
     const bill = computeCost(USED, models.price(MODEL).row, { batch: true });
     expect(cost).toBe(isExact ? bill : 1_000_000_001);
     expect(row?.estimated).toBe(!isExact);
   },
 );
+
+test.each([
+  ['cyber', true, 0],
+  ['cyber', false, 200_000_000],
+  ['bio', true, 200_000_000],
+])('a refusal of a batch, %s, at the Claude API: %s', async (category, isClaudeApi, bill) => {
+  const usage = { input_tokens: 100_000, output_tokens: 0 };
+  const stop_details = { type: 'refusal', category, explanation: null };
+  const refused = { type: 'message', model: MODEL, content: [], stop_reason: 'refusal', stop_details, usage };
+  const line = { custom_id: 'a', result: { type: 'succeeded', message: refused } };
+  const rows = [{ requestId: 'r', model: MODEL, items: 1, hold: 4_000_000_000 }];
+  const batch = { rows, cacheTtl: '5m', items: 1 } as never;
+  const sums = await readResults(answered([line]), batch, { models: new ModelTable(), isClaudeApi });
+  expect(sums).toMatchObject({ cost: bill, rows: [{ estimated: false, tokens: { input: 100_000 } }] });
+});
 
 test.each(FORMS)('a vote that came in a batch tells what can be counted: %s', (_, form) => {
   const task = { classifier: { labels: [{ name: 'a' }] }, structured: false, votes: 1 } as never;
@@ -244,10 +262,9 @@ describe('a prompt of 0 tokens', () => {
     );
   });
 
-  test('is told where the model refused before it wrote anything', () => {
-    expect(answer(none, 'refusal')).toBe(true);
-    expect(answer(none)).toBe(false);
-    expect(answer({ ...none, output_tokens: 1 }, 'refusal')).toBe(false);
+  test('is not told by a refusal either: the API tells its tokens, whether it bills them or not', () => {
+    expect(answer(none, 'refusal')).toBe(false);
+    expect(answer({ ...none, input_tokens: 9 }, 'refusal')).toBe(true);
   });
 });
 

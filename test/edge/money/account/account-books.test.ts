@@ -71,7 +71,11 @@ function booked(
     ttft_ms: 0,
   };
   const grant = grantOf(answer);
-  const settlement = settlementOf({ requestId: 'req_1', model: answer.model, models }, outcome, grant);
+  const settlement = settlementOf(
+    { requestId: 'req_1', model: answer.model, models, isClaudeApi: true },
+    outcome,
+    grant,
+  );
   const { cost, overHold } = closingOf(settlement, grant.hold, at, false);
   return { booked: cost, billed: answer.billedAt(at), hold: grant.hold, overHold };
 }

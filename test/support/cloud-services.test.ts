@@ -1,4 +1,4 @@
-/** The official clients of each service, against the simulator. */
+/** The official clients of each service, against the simulator behind the service's form. */
 
 import AnthropicAws from '@anthropic-ai/aws-sdk';
 import { AnthropicBedrockMantle } from '@anthropic-ai/bedrock-sdk';
@@ -6,9 +6,11 @@ import AnthropicFoundry from '@anthropic-ai/foundry-sdk';
 import type Anthropic from '@anthropic-ai/sdk';
 import { AnthropicVertex } from '@anthropic-ai/vertex-sdk';
 import { describe, expect, test } from 'vitest';
-import { model, requiredHeaders, simulated } from './api.ts';
+import { model, requiredHeaders, simulated } from '../simulator/api.ts';
+import { answerAsService } from './cloud-services.ts';
 
-const simulate = simulated();
+const claude = simulated();
+const simulate = (request: Request) => answerAsService(request, claude);
 const fetchIt = (input: string | URL | Request, init?: RequestInit) => simulate(new Request(input, init));
 const AWS = { awsRegion: 'us-east-1', fetch: fetchIt, maxRetries: 0 };
 const SIGNING = { awsAccessKey: 'AKIAIOSFODNN7EXAMPLE', awsSecretAccessKey: 'wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY' };

@@ -1,11 +1,11 @@
 /**
- * Answers like the other services that offer Claude, as far as their clients can notice a difference: their addresses, their
+ * Answers like Claude at Amazon, Google and Microsoft, as far as their clients can notice a difference: their addresses, their
  * credentials, and where a request names the model. Their requests are changed into the form of the Claude API.
  */
 
-import { ApiError, invalid } from './request/errors.ts';
-import type { JsonObject } from './request/json.ts';
-import { readJsonObject } from './request/request-body.ts';
+import { ApiError, invalid } from '../../src/simulator/request/errors.ts';
+import type { JsonObject } from '../../src/simulator/request/json.ts';
+import { readJsonObject } from '../../src/simulator/request/request-body.ts';
 
 /** A refusal in the form of Amazon or Google, to be thrown before the simulated Claude API is reached. */
 class ServiceRefusal extends Error {

@@ -5,7 +5,7 @@ import { invalid } from './errors.ts';
  * recorded requests of Claude Code have (test/fixtures/claude-code), then what @ai-sdk/anthropic and @langchain/anthropic add,
  * and one of the API's documentation that other clients send.
  */
-const NAMES = (
+const BETA_NAMES = (
   'computer-use-2024-10-22 computer-use-2025-01-24 output-128k-2025-02-19 mcp-client-2025-04-04 mcp-client-2025-11-20 ' +
   'dev-full-thinking-2025-05-14 interleaved-thinking-2025-05-14 code-execution-2025-05-22 context-1m-2025-08-07 ' +
   'context-management-2025-06-27 model-context-window-exceeded-2025-08-26 fast-mode-2026-02-01 output-300k-2026-03-24 ' +
@@ -32,7 +32,7 @@ function dateOf(name: string): string {
   return /-(\d{4})-?(\d{2})-?(\d{2})$/.exec(name)?.slice(1).join('') ?? '';
 }
 
-const NEWEST = NAMES.map(dateOf).toSorted().at(-1) ?? '';
+const NEWEST = BETA_NAMES.map(dateOf).toSorted().at(-1) ?? '';
 
 /** Tells whether a name is newer than the list: what a request with it has may belong to it. */
 function isNewer(name: string): boolean {
@@ -45,7 +45,7 @@ function isNewer(name: string): boolean {
  */
 export function readBetas(header: string | null): string[] {
   const names = (header ?? '').split(',').flatMap((name) => name.trim() || []);
-  const unknown = names.filter((name) => !NAMES.includes(name) && !isNewer(name));
+  const unknown = names.filter((name) => !BETA_NAMES.includes(name) && !isNewer(name));
   if (unknown.length === 0) return names;
   const shown = unknown.slice(0, 20).map((name) => `\`${name.slice(0, 100)}\``);
   throw invalid(

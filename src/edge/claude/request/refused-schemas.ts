@@ -25,14 +25,14 @@ const REFUSED_BESIDE: Readonly<Record<string, readonly string[]>> = {
 
 /** Keywords that are refused in any schema, as `oneOf` is. */
 const REFUSED_ANYWHERE = ['not', 'if', 'then', 'else'];
-const FORMATS = ['date-time', 'time', 'date', 'duration', 'email', 'hostname', 'uri', 'ipv4', 'ipv6', 'uuid'];
+const STRING_FORMATS = ['date-time', 'time', 'date', 'duration', 'email', 'hostname', 'uri', 'ipv4', 'ipv6', 'uuid'];
 const UNIONS = ['anyOf', 'oneOf', 'allOf'] as const;
 const MOST_STRICT_TOOLS = 20;
 /** How many members of all schemas of a request may be left out. */
 export const MOST_OPTIONAL = 24;
 /** The API's own measures are not published. */
 const MOST_PROPERTIES = 1_000;
-const DEEPEST_SCHEMA = 100;
+const DEEPEST_GRAMMAR = 100;
 const TOO_COMPLEX = 'Schema is too complex for compilation.';
 
 /** A part of a request that the API refuses. */
@@ -113,7 +113,7 @@ function findingsIn(root: Json, path: string, tool?: number): Findings {
     if (!isObject(schema) || done.has(schema)) return;
     // A tree has no circles: only a reference leads back.
     if (open.has(schema)) return void refuse('Circular reference detected in schema definitions', at);
-    if (open.size >= DEEPEST_SCHEMA) return void refuse(TOO_COMPLEX, at);
+    if (open.size >= DEEPEST_GRAMMAR) return void refuse(TOO_COMPLEX, at);
     open.add(schema);
     for (const words of refusalsOf(schema)) refuse(words, at);
     if (isObject(schema.properties)) {
@@ -152,7 +152,7 @@ function* refusalsOf(schema: Json): Generator<string> {
   if (minItems !== undefined && minItems !== 0 && minItems !== 1) {
     yield "'minItems' values other than 0 or 1 are not supported";
   }
-  if (typeof format === 'string' && !FORMATS.includes(format)) yield `String format '${format}' is not supported`;
+  if (typeof format === 'string' && !STRING_FORMATS.includes(format)) yield `String format '${format}' is not supported`;
   // A list of types beside an enum is refused, too.
   const strange = Array.isArray(choices) && type !== undefined ? choices.find((one) => !isType(one, type)) : undefined;
   if (strange !== undefined) {

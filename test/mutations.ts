@@ -411,7 +411,7 @@ export const MISTAKES: readonly Mistake[] = [
     'schemas: an object may be open': [['&& additionalProperties !== false', '&& additionalProperties === true']],
     'schemas: a reference may lead back': [['if (open.has(schema)) return', 'if (done.has(schema)) return']],
     'schemas: each tool counts its optional members alone': [
-      ["sum('optional') > MOST_OPTIONAL &&", "strict.some(({ optional }) => optional > MOST_OPTIONAL + 1) &&"],
+      ["sum('optional') > MOST_OPTIONAL &&", 'strict.some(({ optional }) => optional > MOST_OPTIONAL + 1) &&'],
     ],
     'schemas: a union at the top is refused of strict tools alone': [
       ['if (UNIONS.some(', 'if (tool.strict === true && UNIONS.some('],

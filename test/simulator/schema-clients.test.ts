@@ -1,11 +1,11 @@
 /** What clients make of a schema is what the simulator takes, as Claude does. */
 
+import { createAnthropic } from '@ai-sdk/anthropic';
 import Anthropic from '@anthropic-ai/sdk';
 import { betaZodOutputFormat } from '@anthropic-ai/sdk/helpers/beta/zod';
 import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod';
-import { createAnthropic } from '@ai-sdk/anthropic';
 import { ChatAnthropic } from '@langchain/anthropic';
-import { generateObject, generateText, Output, tool } from 'ai';
+import { generateObject, generateText, Output } from 'ai';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
 import { createSimulator } from '../../src/edge/toolkit/simulator.ts';
@@ -41,14 +41,17 @@ test('the SDK: messages.parse, in both of its forms', async () => {
   expect(beta.parsed_output?.priority).toEqual(expect.any(Number));
 });
 
-test.each(['outputFormat', 'jsonTool', 'auto'] as const)('the AI SDK: generateObject by %s', async (structuredOutputMode) => {
-  const providerOptions = { anthropic: { structuredOutputMode } };
-  const { object } = await generateObject({ model: anthropic(MODEL), schema: ticket, prompt, providerOptions });
-  expect(ticket.keyof().options.filter((name) => name in object)).toEqual(expect.arrayContaining(['title', 'tags']));
-});
+test.each(['outputFormat', 'jsonTool', 'auto'] as const)(
+  'the AI SDK: generateObject by %s',
+  async (structuredOutputMode) => {
+    const providerOptions = { anthropic: { structuredOutputMode } };
+    const { object } = await generateObject({ model: anthropic(MODEL), schema: ticket, prompt, providerOptions });
+    expect(ticket.keyof().options.filter((name) => name in object)).toEqual(expect.arrayContaining(['title', 'tags']));
+  },
+);
 
 test('the AI SDK: an output beside tools, and a strict tool', async () => {
-  const look = tool({ description: 'Looks', inputSchema: z.object({ place: z.string() }), strict: true });
+  const look = { description: 'Looks', inputSchema: z.object({ place: z.string() }), strict: true };
   const output = Output.object({ schema: ticket });
   const { content } = await generateText({ model: anthropic(MODEL), tools: { look }, output, prompt });
   expect(content.length).toBeGreaterThan(0);

@@ -152,7 +152,8 @@ function* refusalsOf(schema: Json): Generator<string> {
   if (minItems !== undefined && minItems !== 0 && minItems !== 1) {
     yield "'minItems' values other than 0 or 1 are not supported";
   }
-  if (typeof format === 'string' && !STRING_FORMATS.includes(format)) yield `String format '${format}' is not supported`;
+  if (typeof format === 'string' && !STRING_FORMATS.includes(format))
+    yield `String format '${format}' is not supported`;
   // A list of types beside an enum is refused, too.
   const strange = Array.isArray(choices) && type !== undefined ? choices.find((one) => !isType(one, type)) : undefined;
   if (strange !== undefined) {

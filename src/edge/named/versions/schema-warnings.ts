@@ -8,7 +8,13 @@ import { toldTool } from '../../talk/contracts/edge-tools.ts';
  * @param stored what is stored: its tools, and its `output_config`
  * @returns a sentence for each, in the API's words
  */
-export function schemaWarnings({ tools, output_config }: { tools: readonly Json[]; output_config?: unknown }): string[] {
+export function schemaWarnings({
+  tools,
+  output_config,
+}: {
+  tools: readonly Json[];
+  output_config?: unknown;
+}): string[] {
   const up = tools.map(toldTool).filter((tool) => tool !== undefined);
   return refusedSchemas({ tools: up, output_config }).map(({ says, at, tool }) => {
     const name = tool === undefined ? [] : [`the tool ${asText(up[tool]?.name)}`];

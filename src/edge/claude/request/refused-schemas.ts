@@ -36,7 +36,7 @@ const DEEPEST_GRAMMAR = 100;
 const TOO_COMPLEX = 'Schema is too complex for compilation.';
 
 /** A part of a request that the API refuses. */
-export interface SchemaFault {
+interface SchemaFault {
   /** The API's words, behind the path of the schema. */
   says: string;
   /** Where in the schema it is, such as `properties.age`; empty for the whole schema. */

@@ -70,11 +70,10 @@ function partsOf(seed: number): Part[] {
       env: { ANSWER_KILLS: '200', ANSWER_SEED: String(seed) },
       args: vitest('test/e2e/answers-killed.timing.night.test.ts'),
     },
-    { name: 'repeats', env: {}, args: vitest('test/e2e/repeats/repeats.timing.night.test.ts') },
     {
       name: 'midnight',
       env: { CALENDAR: '2026-12-31T23:59:58Z' },
-      args: vitest('--project', 'workerd', '--project', 'workerd-alone', '--project', 'node'),
+      args: vitest('--project', 'workerd', '--project', 'workerd-alone', '--project', 'edge'),
     },
     // All cases of properties, and the files in another order, so that the whole suite runs once.
     { name: 'all', env: { PROPERTY_RUNS: '100%', SHUFFLE: String(seed) }, args: vitest() },

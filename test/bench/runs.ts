@@ -15,7 +15,7 @@ const SYSTEM_BYTES = 40_000;
 const { token } = await mintToken(SIGNING_SECRET, { account: 'bench', scopes: ['messages', 'tools'] });
 
 /** Starts an upstream of runs with its tools. */
-export async function startRunServers() {
+async function startRunServers() {
   const child = startChild(new URL('run-servers.ts', import.meta.url));
   const { port } = await nextMessage<{ port: number }>(child);
   const vars = {

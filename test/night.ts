@@ -9,8 +9,6 @@ import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync }
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { calendarLibrary } from './runner/calendar-library.ts';
-
 /** Something that is run by night. */
 interface Part {
   name: string;
@@ -33,14 +31,6 @@ const folder = join(root, 'node_modules/.cache/night');
 const record = join(folder, 'night.json');
 /** So many schedules a part: five minutes or less. Each night has others. */
 const [SCHEDULES, SLICES] = [2_000, 5];
-
-/** @returns what puts the clock of all that is started before the end of a month: of processes and browsers, too */
-function atMonthEnd(): Record<string, string> {
-  const library = calendarLibrary(folder);
-  const now = new Date();
-  const begin = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 0, 23, 52);
-  return { LD_PRELOAD: library, CLOCK_AHEAD: String(Math.round((begin - now.getTime()) / 1_000)), CALENDAR: 'machine' };
-}
 
 /** @returns the parts of a night, the shortest first */
 function partsOf(seed: number): Part[] {
@@ -69,8 +59,7 @@ function partsOf(seed: number): Part[] {
     },
     { name: 'crowd', env: { CROWD_ACCOUNTS: '300' }, args: vitest('test/simulation/batch-crowd.test.ts') },
     { name: 'fuzz', env: { FUZZ_RUNS: '10000', FUZZ_SEED: String(seed) }, args: vitest('test/edge/app/fuzz.test.ts') },
-    { name: 'mutations', env: {}, args: ['test/simulation/hunt.ts'] },
-    { name: 'planted', env: {}, args: ['test/planted.ts'] },
+    { name: 'planted', env: {}, args: ['test/planted/plant.ts'] },
     {
       name: 'kills',
       env: { KILLS: '200', KILLS_SEED: String(seed) },
@@ -81,21 +70,13 @@ function partsOf(seed: number): Part[] {
       env: { ANSWER_KILLS: '200', ANSWER_SEED: String(seed) },
       args: vitest('test/e2e/answers-killed.timing.night.test.ts'),
     },
-    { name: 'repeats', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/repeats.timing.night.test.ts') },
-    { name: 'hunt', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/hunt.timing.night.test.ts') },
     {
       name: 'midnight',
       env: { CALENDAR: '2026-12-31T23:59:58Z' },
-      args: vitest('--project', 'workerd', '--project', 'workerd-alone', '--project', 'node'),
+      args: vitest('--project', 'workerd', '--project', 'workerd-alone', '--project', 'edge'),
     },
-    {
-      // All cases of properties, and the files in another order, so that the whole suite runs once.
-      name: 'month-end',
-      get env() {
-        return { ...atMonthEnd(), PROPERTY_RUNS: '100%', SHUFFLE: String(seed) };
-      },
-      args: vitest(),
-    },
+    // All cases of properties, and the files in another order, so that the whole suite runs once.
+    { name: 'all', env: { PROPERTY_RUNS: '100%', SHUFFLE: String(seed) }, args: vitest() },
     ...slices,
   ];
 }

@@ -99,17 +99,19 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   for (const path of options.publicPaths ?? []) app.use(path, open);
   const edge = new Hono<AppEnv>();
   const others = all.filter((one) => !isPublic(one));
+  // A Worker's own login may read headers that only the Worker knows.
+  const checks = options.authenticate ? [] : [refuseUnread];
   mount(
     edge,
     others.filter(({ admits }) => admits),
     refuseRevokedInTheEnd,
-    refuseUnread,
+    ...checks,
   );
   edge.use(refuseRevoked);
   mount(
     edge,
     others.filter(({ admits }) => !admits),
-    refuseUnread,
+    ...checks,
   );
   for (const path of [...foldersOf(edge), ...(options.privatePaths ?? [])]) app.use(path, close);
   const unknown = refuseUnknown(app);

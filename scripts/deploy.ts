@@ -1,28 +1,174 @@
 /**
- * Deploys the edge: `npm run deploy [-- --env staging --dry-run …]`. Other arguments after `--` are passed to
- * `wrangler deploy`. What already exists is left as it is, so it can be run again at any time.
+ * Deploys the edge: `npm run deploy [-- --env staging --dry-run …]`, or `sluice deploy` in a folder that `sluice init` made.
+ * It stops at what would break the edge or show a secret, makes the queues that are missing, and runs `wrangler deploy` with
+ * the same arguments. What already exists is left as it is, so it can be run again at any time.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
-import { build } from './build.ts';
-import { bundleWorker } from './bundle.ts';
-import { deployEdge } from './deploy-edge.ts';
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { unstable_readConfig } from 'wrangler';
+import { keyNames, readUpstreams } from '../src/edge/claude/kinds/entry.ts';
+import { isUpstreamKey, parseSettings, settingsShape } from '../src/edge/gate/settings/settings.ts';
+import { isToolSecret } from '../src/edge/gate/settings/tool-secrets.ts';
+import { descriptionOf } from '../src/edge/kit/http/zod.ts';
+import { isWebhookSecret, sourcesOf } from '../src/edge/rooms/webhooks/source-settings.ts';
+import './all-rooms.mjs';
+import { tellUsage } from './arguments.ts';
+import { misspeltSettings } from './misspelt-settings.ts';
 import { root } from './root.ts';
 
-/** Alone in its folder: wrangler uploads every module beside it. */
-const BUNDLE = join(root, '.wrangler/worker/index.js');
+type Config = ReturnType<typeof unstable_readConfig>;
 
-await deployEdge(async (define) => {
-  await build();
-  await putBundle(define);
-  // Wrangler is to upload what is bundled as it is.
-  return [relative(root, BUNDLE), '--no-bundle', '--minify=false'];
+/** Stand for the secrets without which other settings are refused: Cloudflare has them, and wrangler.toml must not. */
+const STAND_INS = {
+  SIGNING_SECRET: 'x'.repeat(32),
+  DELIVERY_SIGNING_SECRET: `whsec_${'x'.repeat(32)}`,
+  TURNSTILE_SECRET: 'x',
+};
+
+tellUsage('npm run deploy [-- --env NAME] [--dry-run], with the options of npx wrangler deploy --help');
+const args = process.argv.slice(2);
+const { values } = parseArgs({
+  args,
+  strict: false,
+  options: { env: { type: 'string', short: 'e', default: '' }, 'dry-run': { type: 'boolean', default: false } },
 });
+const environment = String(values.env);
+try {
+  await deploy();
+} catch (thrown) {
+  console.error(`\n${thrown instanceof Error ? thrown.message : String(thrown)}`);
+  process.exit(1);
+}
 
-/** Bundles the Worker, and writes it with its source map, which wrangler uploads beside it. */
-async function putBundle(define: Record<string, string>): Promise<void> {
-  const { code, map } = await bundleWorker(define);
-  await mkdir(dirname(BUNDLE), { recursive: true });
-  await writeFile(BUNDLE, code);
-  await writeFile(`${BUNDLE}.map`, map);
+async function deploy(): Promise<void> {
+  const config = unstable_readConfig(
+    { config: join(root, 'wrangler.toml'), env: environment || undefined },
+    { hideWarnings: true },
+  );
+  checkSettings(config.vars);
+  checkMigrations(config);
+  if (!values['dry-run']) for (const queue of queuesOf(config)) await createQueue(queue);
+  // Without a name, wrangler warns that there are several environments. The simulator is for development alone.
+  await show(['deploy', ...args, ...(environment === '' ? ['--env', ''] : []), '--define', 'SLUICE_SIMULATOR:false']);
+  if (values['dry-run']) return;
+  const missing = await missingSecrets(config.vars);
+  if (missing.length > 0) {
+    console.log(`\nSet its secrets. Until then, it refuses what needs them:`);
+    for (const name of missing) console.log(`  ${secretCommand(name)}`);
+    return;
+  }
+  console.log(`\nIt has its secrets. Next, a token by the one that it signs with:
+  SIGNING_SECRET=… npm run token -- --account you --scopes admin`);
+}
+
+/**
+ * Checks the settings in wrangler.toml, and names those that are probably misspelt.
+ *
+ * @throws Error that names a malformed setting, or a secret, which must not stand in that file
+ */
+function checkSettings(vars: Config['vars']): void {
+  const shape = settingsShape();
+  const isSecret = (name: string) =>
+    (shape[name] && descriptionOf(shape[name])?.startsWith('Secret.')) ||
+    [isUpstreamKey, isToolSecret, isWebhookSecret].some((is) => is(name));
+  const secret = Object.keys(vars).find(isSecret);
+  if (secret !== undefined) {
+    throw new Error(`${secret} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(secret)}`);
+  }
+  if (vars.MODE !== undefined) throw new Error('MODE is passed by `npm start` alone: take it out of wrangler.toml.');
+  for (const remark of misspeltSettings(Object.keys(vars))) console.error(remark);
+  readUpstreams(parseSettings({ ...STAND_INS, ...vars }));
+}
+
+/** @throws Error that names a class whose objects would have no database */
+function checkMigrations({ durable_objects, migrations }: Config): void {
+  const named = migrations.flatMap(({ new_sqlite_classes = [], renamed_classes = [] }) => [
+    ...new_sqlite_classes,
+    ...renamed_classes.map(({ to }) => to),
+  ]);
+  const bound = durable_objects.bindings as { name: string; class_name: string; script_name?: string }[];
+  // The objects of another Worker are that one's.
+  const forgotten = bound.find(({ class_name, script_name }) => !script_name && !named.includes(class_name));
+  if (forgotten === undefined) return;
+  const { name, class_name } = forgotten;
+  throw new Error(
+    `${name} is bound to ${class_name}, which no migration names. Add to wrangler.toml, with a new tag:\n\n[[migrations]]\ntag = "v2"\nnew_sqlite_classes = ["${class_name}"]`,
+  );
+}
+
+/** @returns the names of the queues, dead-letter queues too: wrangler makes the store, and no queue that has a name */
+function queuesOf({ queues }: Config): Set<string> {
+  const { producers = [], consumers = [] } = queues as {
+    producers?: { queue?: string }[];
+    consumers?: { queue: string; dead_letter_queue?: string }[];
+  };
+  const names = [...producers.map(({ queue }) => queue), ...consumers.flatMap((c) => [c.queue, c.dead_letter_queue])];
+  return new Set(names.filter((name) => name !== undefined));
+}
+
+async function createQueue(name: string): Promise<void> {
+  const found = await run(['queues', 'info', name]);
+  if (found.code === 0) return;
+  if (!found.output.includes('does not exist')) throw failed(`wrangler queues info ${name}`, found.output);
+  const created = await run(['queues', 'create', name]);
+  if (created.code !== 0) throw failed(`wrangler queues create ${name}`, created.output);
+  console.log(`Created the queue ${name}.`);
+}
+
+/** @returns the names of the secrets that the edge needs and does not have */
+async function missingSecrets(vars: Config['vars']): Promise<string[]> {
+  const listed = await run(['secret', 'list', '--env', environment, '--format', 'json']);
+  if (listed.code !== 0) throw failed('wrangler secret list', listed.output);
+  const there = (JSON.parse(listed.stdout) as { name: string }[]).map(({ name }) => name);
+  const settings = parseSettings({ ...STAND_INS, ...vars });
+  const upstreams = readUpstreams(settings);
+  const needed = new Set([
+    ...(upstreams.length > 0 ? keyNames(upstreams) : ['ANTHROPIC_API_KEY']),
+    ...(settings.JWKS_URL === undefined ? ['SIGNING_SECRET'] : []),
+    ...Object.keys(STAND_INS).filter((name) => !areWhole({ ...STAND_INS, ...vars, [name]: undefined })),
+    ...[...sourcesOf(settings).sources.values()].map(({ secret }) => secret),
+  ]);
+  return [...needed].filter((name) => !there.includes(name));
+}
+
+/** @returns whether an edge answers with these settings alone */
+function areWhole(vars: Config['vars']): boolean {
+  try {
+    parseSettings(vars);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function secretCommand(name: string): string {
+  return `npx wrangler secret put ${name}${environment === '' ? '' : ` --env ${environment}`}`;
+}
+
+function failed(command: string, output: string): Error {
+  return new Error(`\`${command}\` failed:\n${output.trim()}\nIf you are not logged in: npx wrangler login`);
+}
+
+/** Runs wrangler in the operator's terminal, so that it can ask questions. @throws Error where it fails */
+async function show(command: string[]): Promise<void> {
+  const code = await ended(spawn('wrangler', command, { cwd: root, stdio: 'inherit' }));
+  if (code !== 0) throw failed(`wrangler ${command[0]}`, 'What is printed above says why.');
+}
+
+/** Runs wrangler. @returns its output */
+async function run(command: string[]): Promise<{ code: number | null; stdout: string; output: string }> {
+  const child = spawn('wrangler', command, { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));
+  child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));
+  const code = await ended(child);
+  return { code, stdout, output: stdout + stderr };
+}
+
+function ended(child: ReturnType<typeof spawn>): Promise<number | null> {
+  return new Promise((resolve, reject) => {
+    child.once('error', () => reject(new Error('There is no wrangler on the PATH. Run this as: npm run deploy')));
+    child.once('close', resolve);
+  });
 }

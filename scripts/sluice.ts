@@ -8,8 +8,7 @@ sluice token --account you --scopes admin   mints a credential by SIGNING_SECRET
 
 const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
   init: () => import('./init.ts'),
-  // Wrangler bundles it. The simulator is for development alone.
-  deploy: async () => (await import('./deploy-edge.ts')).deployEdge(async () => ['--define', 'SLUICE_SIMULATOR:false']),
+  deploy: () => import('./deploy.ts'),
   token: () => import('./token.ts'),
 };
 

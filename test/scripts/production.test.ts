@@ -4,9 +4,9 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { jwtVerify } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { unstable_readConfig } from 'wrangler';
 import { parse } from 'yaml';
 import manifest from '../../package.json' with { type: 'json' };
-import { readConfig } from '../../scripts/read-config.ts';
 import { settingsShape } from '../../src/edge/gate/settings/settings.ts';
 import '../../scripts/all-rooms.mjs';
 import { DeployCheckout, SECRETS } from '../support/deploy-checkout.ts';
@@ -43,7 +43,7 @@ afterAll(() => checkout.end());
 test('the environment has the domain, the settings, and all else that staging has', () => {
   const path = join(checkout.folder, 'wrangler.toml');
   const read = (env: string) => {
-    const { routes, vars, ratelimits, ...rest } = readConfig(path, env);
+    const { routes, vars, ratelimits, ...rest } = unstable_readConfig({ config: path, env }, { hideWarnings: true });
     const alike = JSON.stringify({ ...rest, definedEnvironments: [] }).replaceAll(env, 'ENV');
     return { routes, vars, ratelimits, rest: JSON.parse(alike) as object };
   };
@@ -61,7 +61,7 @@ test('the workflow deploys it, and the deploy prints what the guide shows', asyn
   const { status, output } = await checkout.deploy({ secrets }, words.split(' '));
   expect(status, output).toBe(0);
   const [shown = ''] = blocksOf(sectionIn(guide, '3. Deploy'), 'text');
-  expect(output.trim().endsWith(shown.trim().replace(`https://${DOMAIN}`, checkout.address)), output).toBe(true);
+  expect(output.trim().endsWith(shown.trim()), output).toBe(true);
 });
 
 test('the workflow runs what there is, with secrets that the guide explains', async () => {

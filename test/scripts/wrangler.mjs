@@ -7,18 +7,11 @@ const cloud = JSON.parse(readFileSync(file, 'utf8'));
 const args = process.argv.slice(2);
 const [verb, what, name] = args;
 const environment = args[args.indexOf('--env') + 1];
-if (args.includes('--help')) {
-  const options = ['config', 'env', 'help', 'name', 'no-bundle', 'minify', 'dry-run', 'keep-vars', 'var'];
-  process.stdout.write(
-    `GLOBAL FLAGS\n${options.map((option) => `      --${option}  It is one  [string]`).join('\n')}\n`,
-  );
-  process.exit(0);
-}
 cloud.commands.push(args);
 
 function end(code, said) {
   writeFileSync(file, JSON.stringify(cloud));
-  (code === 0 ? process.stdout : process.stderr).write(`${said}\n`);
+  if (said !== '') (code === 0 ? process.stdout : process.stderr).write(`${said}\n`);
   process.exit(code);
 }
 
@@ -36,12 +29,9 @@ switch (verb === 'deploy' ? verb : `${verb} ${what}`) {
   case 'secret list':
     end(0, JSON.stringify((cloud.secrets[environment] ?? []).map((secret) => ({ name: secret, type: 'secret_text' }))));
     break;
-  case 'deploy': {
-    const lines = [{ type: 'wrangler-session' }, { type: 'deploy', targets: cloud.targets }];
-    writeFileSync(process.env.WRANGLER_OUTPUT_FILE_PATH, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-    end(0, 'Deployed.');
+  case 'deploy':
+    end(0, '');
     break;
-  }
   default:
     end(1, `Unknown command: ${args.join(' ')}`);
 }

@@ -69,8 +69,7 @@ function partsOf(seed: number): Part[] {
     },
     { name: 'crowd', env: { CROWD_ACCOUNTS: '300' }, args: vitest('test/simulation/batch-crowd.test.ts') },
     { name: 'fuzz', env: { FUZZ_RUNS: '10000', FUZZ_SEED: String(seed) }, args: vitest('test/edge/app/fuzz.test.ts') },
-    { name: 'mutations', env: {}, args: ['test/simulation/hunt.ts'] },
-    { name: 'planted', env: {}, args: ['test/planted.ts'] },
+    { name: 'planted', env: {}, args: ['test/planted/plant.ts'] },
     {
       name: 'kills',
       env: { KILLS: '200', KILLS_SEED: String(seed) },
@@ -81,8 +80,7 @@ function partsOf(seed: number): Part[] {
       env: { ANSWER_KILLS: '200', ANSWER_SEED: String(seed) },
       args: vitest('test/e2e/answers-killed.timing.night.test.ts'),
     },
-    { name: 'repeats', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/repeats.timing.night.test.ts') },
-    { name: 'hunt', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/hunt.timing.night.test.ts') },
+    { name: 'repeats', env: {}, args: vitest('test/e2e/repeats/repeats.timing.night.test.ts') },
     {
       name: 'midnight',
       env: { CALENDAR: '2026-12-31T23:59:58Z' },

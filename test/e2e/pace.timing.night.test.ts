@@ -2,8 +2,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { backupOf } from '../support/long-backup.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { type MeasuredEdge, startMeasuredEdge } from './repeats/edge.ts';
-import { type Ask, MODEL, times } from './repeats/row.ts';
-import { edgeCall, liveAnswer } from './repeats/rows-of-conversations.ts';
+import { type Ask, MODEL, times } from './repeats/rows.ts';
 
 /** Beside the parsing of a body, others may wait for as long as this much JSON is parsed on the same machine. */
 const MEASURE = JSON.stringify(Array.from({ length: 120_000 }, (_, nth) => ({ role: 'user', content: `word ${nth}` })));
@@ -91,6 +90,10 @@ const ofFresh = async (many: number, ask: (id: string) => Ask): Promise<Ask[]> =
   for (const id of ids) await edge.send(restoring(2_000, id));
   return ids.map(ask);
 };
+const edgeCall = (nth: number) => [
+  { type: 'mcp_tool_use', id: `call_${nth}`, name: 'dice', input: {}, server_name: 'edge' },
+  { type: 'mcp_tool_result', tool_use_id: `call_${nth}`, is_error: false, content: [{ type: 'text', text: 'x' }] },
+];
 const calls = [HI, { role: 'assistant', content: times(20_000, edgeCall).flat() }, HI];
 const reading = (path: string): Ask => ({ method: 'GET', path: `/conversations/${TEN_THOUSAND}/${path}` });
 const page = (query: string) => reading(`messages?limit=1000${query}`);
@@ -98,8 +101,6 @@ const page = (query: string) => reading(`messages?limit=1000${query}`);
 const ATTACKS: Record<string, () => Ask | Ask[] | Promise<Ask[]>> = {
   '24 forks at once of 4,000 short messages': () =>
     times(24, () => ({ path: `/conversations/${FORKED}/fork`, body: {}, status: 201 })),
-  // Whoever began the answer has left, and is the first of them until that is noticed.
-  '32 followers at once of 4,000 deltas': () => liveAnswer(edge.send, 4_000, crypto.randomUUID(), 31),
   'a fork of 10,000 messages': () => ({ path: `/conversations/${TEN_THOUSAND}/fork`, body: {}, status: 201 }),
   'an export of 10,000 messages': () => reading('export'),
   '24 exports at once, as shown': () => times(24, () => reading('export?view=shown')),

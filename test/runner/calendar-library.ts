@@ -9,13 +9,8 @@ export function hasCompiler(): boolean {
 }
 
 /** Compiles what puts the clock of processes ahead: `calendar.c`. @returns its path, for LD_PRELOAD */
-export const calendarLibrary = (folder: string): string => compiled('calendar', folder);
-
-/** Compiles what notes the longest stretch of processes: `stretches.c`. @returns its path, for LD_PRELOAD */
-export const stretchesLibrary = (folder: string): string => compiled('stretches', folder);
-
-function compiled(name: string, folder: string): string {
-  const library = join(folder, `${name}.so`);
-  execFileSync(compiler, ['-shared', '-fPIC', '-O2', '-o', library, join(import.meta.dirname, `${name}.c`), '-ldl']);
+export function calendarLibrary(folder: string): string {
+  const library = join(folder, 'calendar.so');
+  execFileSync(compiler, ['-shared', '-fPIC', '-O2', '-o', library, join(import.meta.dirname, 'calendar.c'), '-ldl']);
   return library;
 }

@@ -8,7 +8,7 @@ const TRIED = 3 * RUNS;
 test(
   `whatever upstreams do, each try has a hold, three may have run, and nothing is over, in ${TRIED} schedules`,
   async () => {
-    const failure = await find({ runs: TRIED });
+    const failure = await find(TRIED);
     expect(failure?.report).toBeUndefined();
   },
   PATIENCE_MS,

@@ -13,7 +13,7 @@ import type { MeterRequest } from '../../src/edge/money/admission/metered-reques
 import { env, hostOf, inWorld } from './bindings.ts';
 import { caller, type Host, Violation } from './host.ts';
 import { mishaps } from './mishaps.ts';
-import { findFailure, type Search } from './property.ts';
+import { findFailure } from './property.ts';
 import { ByteStream, responseOf } from './streams.ts';
 import { type Mishaps, NO_MISHAPS, type Scheduler, World } from './world.ts';
 
@@ -75,7 +75,7 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
 });
 
 /** Looks for a schedule under which something does not hold. */
-export const find = (options?: Search) => findFailure(scenarios, simulate, options);
+export const find = (runs: number) => findFailure(scenarios, simulate, runs);
 
 /** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
 async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {

@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +7,6 @@ import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'mini
 import { inject } from 'vitest';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
 
-import { stretchesLibrary } from '../runner/calendar-library.ts';
 import { cpuMsOfThread } from './processes.ts';
 import { root } from './root.ts';
 import { SECRET } from './tokens.ts';
@@ -74,57 +72,17 @@ export async function startEdgeAhead(
 ): Promise<Edge> {
   const already = Number(process.env.CLOCK_AHEAD ?? 0);
   const environment = { LD_PRELOAD: library, CLOCK_AHEAD: String(already + seconds) };
-  return await withEnvironment(environment, () => startEdge(inject('worker'), vars, persist));
-}
-
-/** Starts something in another environment. Only the runtime is to have it, which takes its own from this process. */
-async function withEnvironment<T>(environment: Record<string, string>, start: () => Promise<T>): Promise<T> {
+  // Only the runtime is to have it, which takes its own from this process.
   const before = Object.keys(environment).map((name) => [name, process.env[name]] as const);
   Object.assign(process.env, environment);
   try {
-    return await start();
+    return await startEdge(inject('worker'), vars, persist);
   } finally {
     for (const [name, value] of before) {
       if (value === undefined) delete process.env[name];
       else process.env[name] = value;
     }
   }
-}
-
-/** An edge that notes how long it hears nobody. */
-export interface WatchedEdge extends Edge {
-  /**
-   * @returns the longest stretch since this was asked the last time, in milliseconds of CPU of the thread that answers all
-   * requests: from one look for what has come to the next
-   */
-  longestMs(): number;
-}
-
-/** What a file says where nothing was noted. */
-const NOTHING = new Uint8Array(8);
-
-/** Starts workerd with the built Worker, beneath what notes its longest stretch. It needs a C compiler. */
-export async function startWatchedEdge(script: string, vars: Record<string, string>): Promise<WatchedEdge> {
-  const folder = await mkdtemp(join(tmpdir(), 'sluice-stretches-'));
-  const noted = join(folder, 'longest');
-  writeFileSync(noted, NOTHING);
-  const before = process.env.LD_PRELOAD;
-  const library = stretchesLibrary(folder);
-  const environment = { LD_PRELOAD: before === undefined ? library : `${before} ${library}`, STRETCHES: noted };
-  const edge = await withEnvironment(environment, () => startEdge(script, vars));
-  return {
-    ...edge,
-    longestMs: () => {
-      const longest = Number(readFileSync(noted).readBigUInt64LE()) / 1e6;
-      // The runtime has the file in its memory: it may not be shorter for a moment.
-      writeFileSync(noted, NOTHING, { flag: 'r+' });
-      return longest;
-    },
-    stop: async () => {
-      await edge.stop();
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
 }
 
 /** What has an edge answer by the simulator. */

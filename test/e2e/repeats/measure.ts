@@ -1,10 +1,8 @@
 /** Measures what requests cost an edge, in CPU of the thread that all of them share. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Edge, WatchedEdge } from '../../support/edge.ts';
-import type { Row, Send } from './row.ts';
+import type { MeasuredEdge } from './edge.ts';
+import type { Row } from './rows.ts';
 
-/** Beyond this a row is more than linear: eight times as much, squared, is 64 times the work. */
-export const MOST_TIMES = 20;
 /** At or below this it is not measured again. */
 const SURELY_LINEAR = 12;
 const TRIES = 3;
@@ -20,56 +18,50 @@ let names = 0;
 export interface Growth {
   least: number;
   eightfold: number;
-  /** The longest in which nobody else was served, of eight times as many. */
-  stretch: number;
   /** How many times as long eight times as many take. */
   times: number;
 }
 
 /**
- * Measures a row at n and at 8 n, in turns, until it is surely linear, and at most three times. The best of each
- * counts: what else the machine does only makes one longer.
+ * Measures a row at n and at 8 n, in turns, until it is surely linear, and at most three times. The best of each counts: what
+ * else the machine does only makes one longer.
  */
-export async function measureGrowth(edge: WatchedEdge, send: Send, row: Row, n: number): Promise<Growth> {
-  let [least, eightfold, stretch] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+export async function measureGrowth(edge: MeasuredEdge, row: Row, n: number): Promise<Growth> {
+  let [least, eightfold] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
   // Before it is measured the runtime compiles what it needs.
-  await run(edge, send, row, n);
+  await run(edge, row, n);
   for (let tried = 0; tried < TRIES; tried += 1) {
     // What is short is disturbed more easily: it is measured more often.
-    for (const _ of [1, 2]) least = Math.min(least, await measure(edge, send, row, n));
-    const ran = await run(edge, send, row, n * 8);
-    eightfold = Math.min(eightfold, ran.cpuMs);
-    stretch = Math.min(stretch, ran.stretch);
+    for (const _ of [1, 2]) least = Math.min(least, await measure(edge, row, n));
+    eightfold = Math.min(eightfold, await run(edge, row, n * 8));
     if (eightfold / least <= SURELY_LINEAR) break;
   }
-  return { least, eightfold, times: eightfold / least, stretch };
+  return { least, eightfold, times: eightfold / least };
 }
 
 /** @returns the milliseconds of CPU that a run takes, on the mean of as many as take long enough to be measured */
-async function measure(edge: WatchedEdge, send: Send, row: Row, n: number): Promise<number> {
+async function measure(edge: MeasuredEdge, row: Row, n: number): Promise<number> {
   let [total, runs] = [0, 0];
   while (total < LEAST_MS && runs < MOST_RUNS) {
-    total += (await run(edge, send, row, n)).cpuMs;
+    total += await run(edge, row, n);
     runs += 1;
   }
   return total / runs;
 }
 
 /** @returns the milliseconds of CPU that the requests of a row take, with what goes on behind their answers */
-async function run(edge: WatchedEdge, send: Send, row: Row, n: number): Promise<{ cpuMs: number; stretch: number }> {
+async function run(edge: MeasuredEdge, row: Row, n: number): Promise<number> {
   names += 1;
   const id = `r${names}`;
-  const made = (await row.prepare?.(send, n, id)) ?? '';
-  const asks = [row.asks(n, id, made)].flat();
+  await row.prepare?.(edge.send, n, id);
+  const ask = row.asks(n, id);
   const before = await quiet(edge);
-  edge.longestMs();
-  for (const ask of asks) await send(ask);
-  const cpuMs = (await quiet(edge)) - before;
-  return { cpuMs, stretch: edge.longestMs() };
+  await edge.send(ask);
+  return (await quiet(edge)) - before;
 }
 
 /** @returns what the thread has used, once it has ended what it began */
-async function quiet(edge: Edge): Promise<number> {
+async function quiet(edge: MeasuredEdge): Promise<number> {
   let before = edge.cpuMs();
   for (;;) {
     await sleep(QUIET_MS);

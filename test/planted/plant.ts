@@ -1,21 +1,24 @@
 /**
- * Shows that the day's tests find mistakes: `npm run planted`, or with the beginnings of the names of some.
+ * Shows that the tests find mistakes: `npm run planted`, or with the beginnings of the names of some.
  *
- * Each is put into a copy of the checkout, where the files of the day that should find it are run. They must pass without it.
+ * Each is put into a copy of the checkout, where the file of tests that should find it is run. It must pass without it.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MISTAKES, type Mistake, withMistake } from './mutations.ts';
-import type { Run } from './runner/measures.ts';
+import type { Run } from '../runner/measures.ts';
+import { MISTAKES, type Mistake, withMistake } from './mistakes.ts';
 
 // Npm runs scripts in the folder of the package.
 const root = process.cwd();
 /** Longer than any file of the day takes: what a mistake makes endless is ended. */
 const MOST_MS = 600_000;
-/** What would make another set than the day's of it. */
-const BY_DAY = { NIGHT: undefined, NIGHT_SEED: undefined, PROPERTY_RUNS: undefined, CALENDAR: undefined };
+/** What would make another set than the day's of it. That something fails is enough: no schedule is made shorter. */
+const BY_DAY = {
+  ...{ NIGHT: undefined, NIGHT_SEED: undefined, PROPERTY_RUNS: undefined, CALENDAR: undefined },
+  ...{ SCHEDULES: undefined, SCHEDULE_SEED: undefined, SCHEDULE_SHRINKS: 'false' },
+};
 
 /** @returns the tests of some files that fail in a copy, by file and title */
 async function failedIn(copy: string, files: readonly string[], ...more: string[]): Promise<string[]> {
@@ -65,7 +68,7 @@ const beginnings = process.argv.slice(2);
 const chosen = MISTAKES.filter(
   ({ name }) => beginnings.length === 0 || beginnings.some((beginning) => name.startsWith(beginning)),
 );
-if (chosen.length === 0) throw new Error('No mistake begins so: test/mutations.ts has their names.');
+if (chosen.length === 0) throw new Error('No mistake begins so: test/planted/mistakes.ts has their names.');
 const copy = mkdtempSync(join(tmpdir(), 'sluice-planted-'));
 process.on('exit', () => rmSync(copy, { recursive: true, force: true }));
 process.on('SIGINT', () => process.exit(1));

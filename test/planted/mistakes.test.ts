@@ -1,20 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { MISTAKES, withMistake } from '../mutations.ts';
+import { MISTAKES, withMistake } from './mistakes.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-test('there are fifty mistakes that the day’s tests must find, of other names', () => {
-  expect(new Set(MISTAKES.map(({ name }) => name)).size).toBe(MISTAKES.length);
-  expect(MISTAKES.length).toBeGreaterThanOrEqual(50);
-});
-
-test.each(MISTAKES)('$name: it can be put into the source, and a file of the day should find it', (mistake) => {
+test.each(MISTAKES)('$name: it can be put into the source, and there are tests that should find it', (mistake) => {
   const right = readFileSync(join(root, mistake.file), 'utf8');
   expect(withMistake(mistake, right)).not.toBe(right);
-  expect(mistake.foundBy).toMatch(/^test\/.*\.test\.tsx?$/);
-  expect(mistake.foundBy).not.toContain('.night.');
+  expect(mistake.foundBy).toMatch(/\.test\.tsx?$/);
   expect(existsSync(join(root, mistake.foundBy)), mistake.foundBy).toBe(true);
 });
 

@@ -1,0 +1,302 @@
+/** Mistakes about money, history, isolation and streams, each with the tests that must find it: `npm run planted` tries all. */
+
+export interface Mistake {
+  /** What it is about, and what is wrong then. */
+  name: string;
+  file: string;
+  /** What stands there, once, and what is put in its place. */
+  edits: readonly (readonly [right: string, wrong: string])[];
+  /** The file of tests that finds it. The cheapest one: in Node before workerd, a browser last. */
+  foundBy: string;
+}
+
+/** @returns a source with a mistake in it. @throws Error if a place of the mistake is not there, or more than once */
+export function withMistake({ name, file, edits }: Mistake, source: string): string {
+  return edits.reduce((text, [right, wrong]) => {
+    if (text.split(right).length !== 2) throw new Error(`${name}: this does not stand once in ${file}: ${right}`);
+    return text.replace(right, () => wrong);
+  }, source);
+}
+
+export const MISTAKES: readonly Mistake[] = [
+  {
+    name: 'money: what is held counts as free in a lease',
+    file: 'src/edge/rooms/pools/leases/lease.ts',
+    edits: [['return granted - settled - held;', 'return granted - settled;']],
+    foundBy: 'test/edge/rooms/pools/leases/lease.test.ts',
+  },
+  {
+    name: 'money: thinking that nobody saw is not paid',
+    file: 'src/edge/money/admission/interrupted-cost.ts',
+    edits: [['Math.max(seen.thinking, unseen)', 'Math.min(seen.thinking, unseen)']],
+    foundBy: 'test/edge/money/admission/interrupted-cost.test.ts',
+  },
+  {
+    name: 'money: a later try has no hold',
+    file: 'src/edge/money/admission/metered-exchange.ts',
+    edits: [
+      [
+        'return this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: false }));',
+        'return this.body;',
+      ],
+    ],
+    foundBy: 'test/simulation/tries.test.ts',
+  },
+  {
+    name: 'money: max_usd forgets the earlier tries',
+    file: 'src/edge/money/budget/budget.ts',
+    edits: [['most, settled: earlier, held: 0', 'most, settled: 0, held: 0']],
+    foundBy: 'test/simulation/tries.test.ts',
+  },
+  {
+    name: 'money: a household may make visitors 256 times as fast',
+    file: 'src/edge/rooms/visitors/visitor-brake.ts',
+    edits: [['first.slice(0, 14)', 'first.slice(0, 16)']],
+    foundBy: 'test/edge/rooms/visitors/visitor-brake.test.ts',
+  },
+  {
+    name: 'money: a list that was not read whole gives the hold of a batch back',
+    file: 'src/edge/rooms/batches/unknown-batch.ts',
+    edits: [['isThere || (isWhole ? false : undefined)', 'isThere']],
+    foundBy: 'test/edge/rooms/batches/unknown-batches.test.ts',
+  },
+  {
+    name: 'money: a full bucket counts the time before it was used',
+    file: 'src/edge/money/budget/bucket.ts',
+    edits: [['return Math.max(fullAt, now) + units', 'return fullAt + units']],
+    foundBy: 'test/edge/money/budget/bucket.test.ts',
+  },
+  {
+    name: 'money: a request is paid in the window in which it ends',
+    file: 'src/edge/money/budget/state.ts',
+    edits: [
+      [
+        'for (const window of windowsAt(budget, hold.at, hold.group)) {',
+        'for (const window of windowsAt(budget, budget.last, hold.group)) {',
+      ],
+    ],
+    foundBy: 'test/edge/money/budget/budget.test.ts',
+  },
+  {
+    name: 'money: what an answer of an agent may cost has no limit',
+    file: 'src/edge/talk/messages/stateless-message.ts',
+    edits: [['most: mostOf(memberTexts(laid)) }', 'most: undefined }']],
+    foundBy: 'test/edge/talk/messages/stateless-message.test.ts',
+  },
+  {
+    name: 'money: an emptied limit of an account becomes $0',
+    file: 'src/page/budget/limits-form.tsx',
+    edits: [["return [name, value === '' ? null : Number(value)];", 'return [name, Number(value)];']],
+    foundBy: 'test/page/budget/limits.test.ts',
+  },
+  {
+    name: 'money: an estimate of searches forgets what those before have added',
+    file: 'src/edge/claude/pricing/worst-case.ts',
+    edits: [['(added * grown * (grown - 1)) / 2', 'added * (grown - 1)']],
+    foundBy: 'test/edge/claude/pricing/worst-case.test.ts',
+  },
+  {
+    name: 'money: cache writes that nobody told of are the cheaper ones',
+    file: 'src/edge/claude/pricing/cost.ts',
+    edits: [["return cacheTtl === '1h'\n", "return cacheTtl === '5m'\n"]],
+    foundBy: 'test/edge/claude/pricing/cost.test.ts',
+  },
+  {
+    name: 'money: a request counts once more for each of its tags',
+    file: 'src/edge/claude/pricing/usage-sums.ts',
+    edits: [['hasSeveral ? groups.filter(({ value }) => value === ANY_VALUE) : groups', 'groups']],
+    foundBy: 'test/edge/claude/pricing/usage-sums.test.ts',
+  },
+  {
+    name: 'money: a count of the prompt that comes last and says less wins',
+    file: 'src/edge/claude/usage/told-usage.ts',
+    edits: [['promptTokens(usage) < promptTokens(earlier)', 'promptTokens(usage) < 0']],
+    foundBy: 'test/edge/claude/usage/told-usage.test.ts',
+  },
+  {
+    name: 'money: a count of the answer that comes last and says less wins',
+    file: 'src/edge/claude/usage/told-usage.ts',
+    edits: [['return Math.max(earlier, wholeCount(later));', 'return wholeCount(later);']],
+    foundBy: 'test/edge/claude/usage/told-usage.test.ts',
+  },
+  {
+    name: 'money: a hold is settled twice',
+    file: 'src/edge/money/budget/state.ts',
+    edits: [['if (!budget.holds.delete(hold.id)) return;', 'if (!budget.holds.has(hold.id)) return;']],
+    foundBy: 'test/simulation/account.test.ts',
+  },
+  {
+    name: 'money: nothing wakes for a hold',
+    file: 'src/edge/money/account/decide-admission.ts',
+    edits: [['  state.alarm.wakeFor(hold.deadline);\n', '']],
+    foundBy: 'test/simulation/account.test.ts',
+  },
+  {
+    name: 'money: nobody sends a settlement again whose call was lost',
+    file: 'src/edge/money/contracts/call-account.ts',
+    edits: [
+      ["account.settleJson(settlement), 'persistent')", 'account.settleJson(settlement).catch(() => settlement))'],
+    ],
+    foundBy: 'test/simulation/settling.test.ts',
+  },
+  {
+    name: 'money: a request that comes overtakes those who wait',
+    file: 'src/edge/money/account/decide-admission.ts',
+    edits: [['const ahead = () => (waits ? line.ahead(', 'const ahead = () => (waits && !canWait ? line.ahead(']],
+    foundBy: 'test/simulation/account.test.ts',
+  },
+  {
+    name: 'money: a lease is used before its pool has written it',
+    file: 'src/edge/rooms/pools/leases/lease.ts',
+    edits: [['if (now >= this.#usableUntil) return false;', 'if (now >= this.#usableUntil) return this.#seq > 1;']],
+    foundBy: 'test/simulation/pool.test.ts',
+  },
+  {
+    name: 'history: a call is answered twice',
+    file: 'src/edge/talk/history/continuation.ts',
+    edits: [['    answered.add(id);\n', '']],
+    foundBy: 'test/edge/talk/history/continuation.test.ts',
+  },
+  {
+    name: 'history: thinking without its signature is sent up',
+    file: 'src/edge/talk/history/replayable-blocks.ts',
+    edits: [["      if (value.type === 'thinking' && !value.signature) return false;\n", '']],
+    foundBy: 'test/edge/talk/history/replayable-blocks.test.ts',
+  },
+  {
+    name: 'history: it is cut within a tool loop',
+    file: 'src/edge/talk/history/truncate.ts',
+    edits: [['if (index > 0 && !turn.follows && tokens', 'if (index > 0 && tokens']],
+    foundBy: 'test/edge/talk/history/truncate.test.ts',
+  },
+  {
+    name: 'history: event numbers are given again after a crash',
+    file: 'src/edge/talk/turn/restore-turn.ts',
+    edits: [['  log.skip(SKIPPED_EVENT_NUMBERS);\n', '']],
+    foundBy: 'test/edge/talk/turn/restore-turn.test.ts',
+  },
+  {
+    name: 'history: a withdrawn version is used',
+    file: 'src/edge/named/versions/kv-copies.ts',
+    edits: [
+      [
+        "if (known.hash === '' || known.withdrawn.includes(hash)) return false;",
+        "if (known.hash === '') return false;",
+      ],
+    ],
+    foundBy: 'test/edge/named/versions/withdrawn.test.ts',
+  },
+  {
+    name: 'history: a conversation has no lock',
+    file: 'src/edge/talk/answers/resume-turn.ts',
+    edits: [["if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);", '']],
+    foundBy: 'test/simulation/conversation.test.ts',
+  },
+  {
+    name: 'history: nothing watches over a turn',
+    file: 'src/edge/talk/conversations/begin-turn.ts',
+    edits: [['  context.alarm.watch(now + WATCH_MS);\n', '']],
+    foundBy: 'test/simulation/conversation.test.ts',
+  },
+  {
+    name: 'history: rows go after their alarm',
+    file: 'src/edge/kit/objects/edge-object.ts',
+    edits: [
+      ['const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];', ''],
+      ['await Promise.all(deletions);', 'await ctx.storage.deleteAlarm();\n        await ctx.storage.deleteAll();'],
+    ],
+    foundBy: 'test/simulation/conversation.test.ts',
+  },
+  {
+    name: 'history: a decision replaces another',
+    file: 'src/edge/rooms/approvals/decide.ts',
+    edits: [['if (row.decision !== null) {', 'if (row.decision !== null && row.continuedBy !== null) {']],
+    foundBy: 'test/simulation/approvals.test.ts',
+  },
+  {
+    name: 'history: a call is made that was denied',
+    file: 'src/edge/rooms/approvals/owed-calls.ts',
+    edits: [["if (approval.decision === 'approve') calls", 'if (approval.id) calls']],
+    foundBy: 'test/simulation/approvals.test.ts',
+  },
+  {
+    name: 'isolation: a token that should be bound is free',
+    file: 'src/edge/gate/auth/only-claim.ts',
+    edits: [
+      ["  if (!otherwise) throw unboundable(name, 'is absent, and JWT_ONLY does not say what counts then');\n", ''],
+    ],
+    foundBy: 'test/edge/gate/auth/only-claim.test.ts',
+  },
+  {
+    name: 'isolation: a secret that is the beginning of another leaves its end',
+    file: 'src/edge/kit/http/secrets.ts',
+    edits: [['(left, right) => right.length - left.length', '(left, right) => left.length - right.length']],
+    foundBy: 'test/edge/kit/http/secrets.test.ts',
+  },
+  {
+    name: 'isolation: a tool may call the last private network',
+    file: 'src/edge/kit/http/headers/hosts.ts',
+    edits: [['b >= 16 && b < 32', 'b >= 16 && b < 31']],
+    foundBy: 'test/edge/kit/http/headers/hosts.test.ts',
+  },
+  {
+    name: 'isolation: a signature of the future holds',
+    file: 'src/edge/kit/delivery/signature.ts',
+    edits: [['Math.abs(now / 1_000 - seconds)', 'now / 1_000 - seconds']],
+    foundBy: 'test/edge/kit/delivery/signature.test.ts',
+  },
+  {
+    name: 'isolation: answers of another account are forgotten, too',
+    file: 'src/edge/kit/kv/kept-answers.ts',
+    edits: [['name.length === prefix.length + HASH_CHARACTERS', 'name.startsWith(prefix)']],
+    foundBy: 'test/edge/kit/kv/kept-answers.test.ts',
+  },
+  {
+    name: 'isolation: links to javascript: are let through',
+    file: 'src/page/ui/sanitize.ts',
+    edits: [['/^(?:(?:https?|mailto):|#note-)/i', '/^(?:[a-z]+:|#note-)/i']],
+    foundBy: 'test/page/ui/sanitize.test.ts',
+  },
+  {
+    name: 'isolation: a test secret of Turnstile lets everybody in',
+    file: 'src/edge/rooms/visitors/visitor-settings.ts',
+    edits: [['if (secret !== undefined && isTurnstileTest(secret))', 'if (secret === undefined)']],
+    foundBy: 'test/edge/rooms/visitors/visitor-settings.test.ts',
+  },
+  {
+    name: 'isolation: an error that is cut shows the beginning of a secret',
+    file: 'src/edge/claude/carry/error-mask.ts',
+    edits: [['return withoutBegunSecret(masked(text));', 'return masked(text);']],
+    foundBy: 'test/edge/claude/carry/error-mask.test.ts',
+  },
+  {
+    name: 'streams: the last event comes again after a reconnect',
+    file: 'src/client/stream.ts',
+    edits: [['if (number <= this.#number) return;', 'if (number < this.#number) return;']],
+    foundBy: 'test/client/stream.test.ts',
+  },
+  {
+    name: 'streams: a cut does not complete an event whose data is complete',
+    file: 'src/edge/kit/sse/endings.ts',
+    edits: [['  if (completed !== undefined) return completed + errorEvent;\n', '']],
+    foundBy: 'test/edge/kit/sse/endings.test.ts',
+  },
+  {
+    name: 'streams: data that is not finished becomes part of the error',
+    file: 'src/edge/kit/sse/endings.ts',
+    edits: [["? 'event: ping\\n\\n' : ''", "? '' : ''"]],
+    foundBy: 'test/edge/kit/sse/typed-ends.test.ts',
+  },
+  {
+    name: 'streams: a line end of two characters is two',
+    file: 'src/edge/kit/sse/lines.ts',
+    edits: [['isCarriage && bytes[end + 1] === LINE_FEED ? end + 2 : end + 1', 'end + 1']],
+    foundBy: 'test/edge/kit/sse/lines.test.ts',
+  },
+  {
+    name: 'streams: an event that a piece ends with the second line feed alone is late',
+    file: 'src/edge/kit/sse/frames.ts',
+    edits: [[" || (text.startsWith('\\n') && this.#parts.at(-1)?.endsWith('\\n'))", '']],
+    foundBy: 'test/edge/kit/sse/frames.test.ts',
+  },
+];

@@ -1,37 +1,12 @@
 /** What the fake upstream can answer, made once so that answering costs it as little as possible. */
 
-export type AnswerName =
-  | 'json'
-  | 'burst'
-  | 'burst500'
-  | 'paced500'
-  | 'spread500'
-  | 'flushed'
-  | 'paced'
-  | 'tokens40'
-  | 'tokens100'
-  | 'live'
-  | 'open'
-  | 'begun';
-
-/** The last line of an event that tells when it was written: a comment with milliseconds since 1970. */
-export const WRITTEN_AT = /^: written at (\d{13}\.\d{3})\n/gm;
-
-/** @returns the event; a delta with a comment that tells when it is written: now. */
-export function stamped(event: Buffer): Buffer {
-  if (!event.includes('event: content_block_delta\n')) return event;
-  const now = (performance.timeOrigin + performance.now()).toFixed(3);
-  return Buffer.concat([event.subarray(0, -1), Buffer.from(`: written at ${now}\n\n`)]);
-}
+export type AnswerName = 'burst' | 'burst500' | 'paced500' | 'flushed' | 'paced' | 'live';
 
 interface Answer {
-  contentType: string;
   /** Each of these is written to the socket alone, in its own turn of the event loop. */
   writes: Buffer[];
   /** Between two writes. */
   pauseMs: number;
-  /** Whether each delta tells when it was written. */
-  isStamped?: boolean;
 }
 
 const inputUsage = {
@@ -90,35 +65,13 @@ function joinedEnds(all: Buffer[]): Buffer[] {
   return [Buffer.concat(all.slice(0, 4)), ...all.slice(4, -3), Buffer.concat(all.slice(-3))];
 }
 
-function json(): Buffer {
-  return Buffer.from(
-    JSON.stringify({
-      ...message,
-      content: [{ type: 'text', text: words.join('').repeat(20) }],
-      stop_reason: 'end_turn',
-      stop_sequence: null,
-      usage: { ...inputUsage, output_tokens: 240 },
-    }),
-  );
-}
-
-const eventStream = 'text/event-stream; charset=utf-8';
-
 export const answers: Record<AnswerName, Answer> = {
-  json: { contentType: 'application/json', writes: [json()], pauseMs: 0 },
-  burst: { contentType: eventStream, writes: [Buffer.concat(events(200))], pauseMs: 0 },
-  burst500: { contentType: eventStream, writes: [Buffer.concat(events(500))], pauseMs: 0 },
+  burst: { writes: [Buffer.concat(events(200))], pauseMs: 0 },
+  burst500: { writes: [Buffer.concat(events(500))], pauseMs: 0 },
   // As the API does: what opens an answer comes together, and so does what ends it.
-  paced500: { contentType: eventStream, writes: joinedEnds(events(500)), pauseMs: 40 },
-  spread500: { contentType: eventStream, writes: events(500), pauseMs: 5 },
-  flushed: { contentType: eventStream, writes: events(1000), pauseMs: 0 },
-  paced: { contentType: eventStream, writes: events(20), pauseMs: 4 },
-  // An event a token, as many in a second.
-  tokens40: { contentType: eventStream, writes: events(40), pauseMs: 25, isStamped: true },
-  tokens100: { contentType: eventStream, writes: events(100), pauseMs: 10, isStamped: true },
-  live: { contentType: eventStream, writes: events(80), pauseMs: 25, isStamped: true },
-  // It begins, and goes on for longer than anything is measured.
-  open: { contentType: eventStream, writes: events(400), pauseMs: 1_000 },
-  // The same, with its first delta at once.
-  begun: { contentType: eventStream, writes: joinedEnds(events(400)), pauseMs: 1_000 },
+  paced500: { writes: joinedEnds(events(500)), pauseMs: 40 },
+  flushed: { writes: events(1000), pauseMs: 0 },
+  paced: { writes: events(20), pauseMs: 4 },
+  // An event a token, 40 in a second.
+  live: { writes: events(80), pauseMs: 25 },
 };

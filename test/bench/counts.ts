@@ -2,21 +2,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { COUNTED_CONVERSATIONS, type Contender } from './contenders.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
-import { type Bundle, type Server, startServer } from './server.ts';
+import { type Server, startServer } from './server.ts';
 import type { Workload } from './workloads.ts';
 
 /** What one request is billed for. */
-interface Counts {
-  /** Milliseconds of the whole process, with the counting; NaN where that cannot be read. */
+export interface Counts {
+  /** Milliseconds of the whole process, with the counting. */
   cpuMs: number;
   objectCalls: number;
   rowsWritten: number;
   kvReads: number;
-}
-
-/** The same, with the rows by the statement that wrote them. */
-export interface NamedCounts extends Counts {
-  rowsBy: Record<string, number>;
 }
 
 const afterworkMs = 500;
@@ -27,10 +22,10 @@ const [UNTIL_MS, STEP_MS] = [3_600_000, 300_000];
 export async function countBilled(
   contender: Contender,
   workload: Workload,
-  bundle: Bundle,
+  script: string,
   upstream: string,
-): Promise<NamedCounts & { seconds: number }> {
-  const server = await startServer(contender, bundle, upstream);
+): Promise<Counts & { seconds: number }> {
+  const server = await startServer(contender, script, upstream);
   const load = startChild(new URL('load.ts', import.meta.url));
   const client = new Client(load, contender, server);
   // What is counted is a request to what is there already: each conversation has had a turn before.
@@ -45,7 +40,10 @@ export async function countBilled(
   );
   await server.stop();
   load.disconnect();
-  const { result: endMs, ...counts } = counted;
+  const {
+    result: { endMs },
+    ...counts
+  } = counted;
   return { ...counts, seconds: endMs.reduce((sum, ms) => sum + ms, 0) / endMs.length / 1000 };
 }
 
@@ -65,7 +63,7 @@ export async function countDuring<T>(
   requests: number,
   work: () => Promise<T>,
   until: () => Promise<unknown> = async () => {},
-): Promise<NamedCounts & { result: T }> {
+): Promise<Counts & { result: T }> {
   await sleep(afterworkMs);
   const before = await countsOf(server);
   const result = await work();
@@ -76,19 +74,16 @@ export async function countDuring<T>(
 }
 
 /** @returns what was counted since the server started */
-export async function countsOf(server: Server): Promise<NamedCounts> {
-  const counts = (await (await fetch(`${server.origin}/counts`)).json()) as Omit<NamedCounts, 'cpuMs'>;
-  return { ...counts, cpuMs: server.cpuMs() ?? Number.NaN };
+export async function countsOf(server: Server): Promise<Counts> {
+  const counts = (await (await fetch(`${server.origin}/counts`)).json()) as Omit<Counts, 'cpuMs'>;
+  return { ...counts, cpuMs: server.cpuMs() };
 }
 
 /** @returns what was counted between two times, divided by how many requests it is of */
-export function countsBetween(before: NamedCounts, after: NamedCounts, requests: number): NamedCounts {
+export function countsBetween(before: Counts, after: Counts, requests: number): Counts {
   const each = (name: keyof Counts) => (after[name] - before[name]) / requests;
-  const names = [...new Set([...Object.keys(after.rowsBy), ...Object.keys(before.rowsBy)])];
-  const rowsBy = names.map((by) => [by, ((after.rowsBy[by] ?? 0) - (before.rowsBy[by] ?? 0)) / requests] as const);
   return {
     ...{ cpuMs: each('cpuMs'), objectCalls: each('objectCalls') },
     ...{ rowsWritten: each('rowsWritten'), kvReads: each('kvReads') },
-    rowsBy: Object.fromEntries(rowsBy.filter(([, rows]) => rows !== 0)),
   };
 }

@@ -1,7 +1,6 @@
 import { Agent, request } from 'node:http';
-import { answers, WRITTEN_AT } from './answers.ts';
 import { findContender } from './contenders.ts';
-import { answerHeaders, leastBytes, requestBody, special, type Workload, workloads } from './workloads.ts';
+import { answerHeaders, findWorkload, leastBytes, REQUEST_BODY, type Workload } from './workloads.ts';
 
 /** The load generator, a process of its own: it takes one order at a time from its parent and answers with times. */
 
@@ -19,18 +18,13 @@ export interface LoadOrder {
 }
 
 export interface LoadResult {
-  /** From the first request to the last byte of the last answer. */
-  elapsedMs: number;
   firstEventMs: number[];
   endMs: number[];
-  /** From writing each event to its arrival, of those that tell when they were written. */
-  delayMs: number[];
 }
 
 interface Timing {
   firstEventMs: number;
   endMs: number;
-  delayMs: number[];
 }
 
 interface Exchange {
@@ -38,7 +32,6 @@ interface Exchange {
   path: string;
   agent: Agent;
   headers: Record<string, string>;
-  body: Buffer;
   workload: Workload;
   leastBytes: number;
 }
@@ -46,7 +39,7 @@ interface Exchange {
 /** One request. Rejects unless the answer is whole: a fast refusal must not look like a fast relay. */
 function send(exchange: Exchange): Promise<Timing> {
   return new Promise((resolve, reject) => {
-    const { origin, path, agent, headers, body, workload } = exchange;
+    const { origin, path, agent, headers, workload } = exchange;
     const start = performance.now();
     const outgoing = request(
       { host: origin.hostname, port: origin.port, method: 'POST', path, agent, headers },
@@ -54,44 +47,31 @@ function send(exchange: Exchange): Promise<Timing> {
         let firstEventMs = -1;
         let bytes = 0;
         let tail = '';
-        let line = '';
-        const delayMs: number[] = [];
         response.on('data', (chunk: Buffer) => {
-          if (firstEventMs < 0 && (!workload.stream || chunk.includes('event: '))) {
-            firstEventMs = performance.now() - start;
-          }
+          if (firstEventMs < 0 && chunk.includes('event: ')) firstEventMs = performance.now() - start;
           bytes += chunk.length;
-          const now = performance.timeOrigin + performance.now();
-          if (answers[workload.answer].isStamped) {
-            // A line may come in two pieces.
-            const text = line + chunk.toString('latin1');
-            line = text.slice(text.lastIndexOf('\n') + 1);
-            for (const [, writtenAt] of text.matchAll(WRITTEN_AT)) delayMs.push(now - Number(writtenAt));
-          }
           tail = (tail + chunk.toString('latin1', Math.max(0, chunk.length - 200))).slice(-200);
         });
         response.on('end', () => {
           const endMs = performance.now() - start;
-          const whole = bytes >= exchange.leastBytes && (!workload.stream || tail.includes('event: message_stop'));
-          if (response.statusCode === 200 && whole) resolve({ firstEventMs, endMs, delayMs });
+          const whole = bytes >= exchange.leastBytes && tail.includes('event: message_stop');
+          if (response.statusCode === 200 && whole) resolve({ firstEventMs, endMs });
           else reject(new Error(`${workload.name}: status ${response.statusCode}, ${bytes} bytes, end: ${tail}`));
         });
         response.on('error', reject);
       },
     );
     outgoing.on('error', reject);
-    outgoing.end(body);
+    outgoing.end(REQUEST_BODY);
   });
 }
 
 /** Sends what was ordered, keeping `concurrency` requests in flight over connections that are kept open. */
 async function run(order: LoadOrder): Promise<LoadResult> {
   const contender = findContender(order.contender);
-  const workload = [...workloads, ...special].find(({ name }) => name === order.workload);
-  if (workload === undefined) throw new Error(`no workload ${order.workload}`);
-  const body = requestBody(workload);
+  const workload = findWorkload(order.workload);
   const agent = new Agent({ keepAlive: true, maxSockets: order.concurrency });
-  const exchange = { origin: new URL(order.origin), path: contender.path, agent, body, workload };
+  const exchange = { origin: new URL(order.origin), path: contender.path, agent, workload };
   const least = leastBytes(workload);
   const timings: Timing[] = [];
   let started = 0;
@@ -100,7 +80,7 @@ async function run(order: LoadOrder): Promise<LoadResult> {
     while (started < order.requests) {
       const headers = {
         'content-type': 'application/json',
-        'content-length': String(body.length),
+        'content-length': String(REQUEST_BODY.length),
         'anthropic-version': '2023-06-01',
         ...answerHeaders(workload),
         ...contender.headers(order.sent + started, order.measurement),
@@ -109,17 +89,14 @@ async function run(order: LoadOrder): Promise<LoadResult> {
       timings.push(await send({ ...exchange, headers, leastBytes: least }));
     }
   };
-  const start = performance.now();
   try {
     await Promise.all(Array.from({ length: order.concurrency }, client));
   } finally {
     agent.destroy();
   }
   return {
-    elapsedMs: performance.now() - start,
     firstEventMs: timings.map((timing) => timing.firstEventMs),
     endMs: timings.map((timing) => timing.endMs),
-    delayMs: timings.flatMap((timing) => timing.delayMs),
   };
 }
 

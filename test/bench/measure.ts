@@ -7,16 +7,19 @@ import { nextMessage } from './processes.ts';
 import type { Server } from './server.ts';
 import type { Workload } from './workloads.ts';
 
-const inFlight = (workload: Workload): number => workload.inFlight ?? 8;
-
 // What a Worker does after the answer (reading the rest of a copy, settling) belongs to the request.
-const afterworkMs = 100;
+const AFTERWORK_MS = 100;
+/**
+ * Before each measurement comes such a share of its requests that is not measured. Otherwise each contender pays for the caches
+ * that the one before it has filled.
+ */
+const WARMING_PART = 0.25;
 
 /** Has a contender's requests sent by the load generator, and knows how many it has had. */
 export class Client {
-  #load: ChildProcess;
-  #contender: Contender;
-  #server: Server;
+  readonly #load: ChildProcess;
+  readonly #contender: Contender;
+  readonly #server: Server;
   #sent = 0;
   #measurement = 0;
 
@@ -26,8 +29,8 @@ export class Client {
     this.#server = server;
   }
 
-  /** Rejects if one of the answers is not whole. */
-  async #send(workload: Workload, concurrency: number, requests: number): Promise<LoadResult> {
+  /** Rejects if one of the answers is not whole. @returns what each request took, in milliseconds */
+  async send(workload: Workload, requests = workload.requests, concurrency = workload.inFlight): Promise<LoadResult> {
     const order: LoadOrder = {
       origin: this.#server.origin,
       contender: this.#contender.name,
@@ -44,53 +47,15 @@ export class Client {
     return answer.result;
   }
 
-  /** Has the contender begin what the next measurement goes on with. */
-  async #begin(workload: Workload): Promise<void> {
+  /** Measures a part of a workload. @param warming so many requests come first, and are not measured */
+  async measure(workload: Workload, warming = Math.ceil(workload.requests * WARMING_PART)): Promise<Measurement> {
     this.#measurement += 1;
-    if (this.#contender.begins === undefined) return;
-    await this.#send(workload, inFlight(workload), this.#contender.begins);
-    await sleep(afterworkMs);
-  }
-
-  /** Gives the runtime's compiler the time to see what is hot: it is still busy with that after a thousand requests. */
-  async warmUp(workload: Workload): Promise<void> {
-    await this.#begin(workload);
-    await this.#send(workload, inFlight(workload), workload.requests * 2);
-  }
-
-  /** @returns how many milliseconds each request took, from its first byte to the last of its answer */
-  async send(workload: Workload, requests = workload.requests): Promise<number[]> {
-    return (await this.#send(workload, inFlight(workload), requests)).endMs;
-  }
-
-  /** @returns milliseconds of CPU per request; undefined where it cannot be read */
-  async measureCpu(workload: Workload): Promise<number | undefined> {
-    await this.#begin(workload);
+    await this.send(workload, (this.#contender.begins ?? 0) + warming);
+    await sleep(AFTERWORK_MS);
     const before = this.#server.cpuMs();
-    await this.#send(workload, inFlight(workload), workload.requests);
-    await sleep(afterworkMs);
-    const after = this.#server.cpuMs();
-    return before === undefined || after === undefined ? undefined : (after - before) / workload.requests;
-  }
-
-  /** @param warming so many requests come first, and are not measured */
-  async measure(workload: Workload, warming = 0): Promise<Measurement> {
-    await this.#begin(workload);
-    if (warming > 0) {
-      await this.#send(workload, inFlight(workload), warming);
-      await sleep(afterworkMs);
-    }
-    const before = this.#server.cpuMs();
-    const busy = await this.#send(workload, inFlight(workload), workload.requests);
-    await sleep(afterworkMs);
-    const after = this.#server.cpuMs();
-    const calm = await this.#send(workload, 1, workload.latencyRequests);
-    return {
-      cpuMs: before === undefined || after === undefined ? undefined : (after - before) / workload.requests,
-      requestsPerSecond: (workload.requests / busy.elapsedMs) * 1000,
-      firstEventMs: calm.firstEventMs,
-      endMs: calm.endMs,
-      delayMs: [...busy.delayMs, ...calm.delayMs],
-    };
+    await this.send(workload);
+    await sleep(AFTERWORK_MS);
+    const cpuMs = (this.#server.cpuMs() - before) / workload.requests;
+    return { cpuMs, firstEventMs: (await this.send(workload, workload.latencyRequests, 1)).firstEventMs };
   }
 }

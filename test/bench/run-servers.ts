@@ -6,8 +6,6 @@ import type { AddressInfo } from 'node:net';
 /** What the upstream was asked for: steps of a run, and calls in each of them. */
 const ORDER = /^(\d+)x(\d+)$/;
 const USAGE = { input_tokens: 100, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
-/** The beginning of each image. */
-const PNG = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
 
 interface Asked {
   messages: { role: string; content: unknown }[];
@@ -69,25 +67,14 @@ function wholeResults({ messages }: Asked): number {
   return blocks.filter((block) => block.type === 'tool_result' && !('is_error' in block)).length;
 }
 
-async function answerCall(request: IncomingMessage, response: ServerResponse, asked: URLSearchParams): Promise<void> {
+async function answerCall(request: IncomingMessage, response: ServerResponse): Promise<void> {
   await textOf(request);
-  const [textBytes, imageBytes] = ['text', 'image'].map((name) => Number(asked.get(name) ?? 0));
-  if (textBytes || imageBytes) {
-    const body = textBytes ? Buffer.alloc(textBytes, 'what was looked up, ') : Buffer.alloc(imageBytes ?? 0, PNG);
-    // Most servers tell the length of a file, and of what they make only some do.
-    const length = textBytes ? {} : { 'content-length': String(body.length) };
-    response.writeHead(200, { 'content-type': textBytes ? 'text/plain' : 'image/png', ...length });
-    response.end(body);
-    return;
-  }
   response.writeHead(200, { 'content-type': 'text/plain' });
   response.end('what was looked up');
 }
 
 const server = createServer({ noDelay: true, keepAlive: true, keepAliveTimeout: 60_000 }, (request, response) => {
-  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://127.0.0.1');
-  const answer = async () =>
-    pathname === '/tool' ? await answerCall(request, response, searchParams) : await answerStep(request, response);
+  const answer = () => (request.url === '/tool' ? answerCall(request, response) : answerStep(request, response));
   answer().catch((error: unknown) => {
     response.writeHead(400, { 'content-type': 'application/json' });
     const message = error instanceof Error ? error.message : String(error);

@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { mintToken } from '../../src/edge/gate/auth/mint.ts';
 import { type Contender, counted, metered, SIGNING_SECRET } from './contenders.ts';
-import { countDuring, countsBetween, type NamedCounts, passHour } from './counts.ts';
+import { type Counts, countDuring, countsBetween, passHour } from './counts.ts';
 import { nextMessage, startChild } from './processes.ts';
-import { type Bundle, type Server, startServer } from './server.ts';
+import { type Server, startServer } from './server.ts';
 import { textOf } from './workloads.ts';
 
 /** Steps of a run, of which each but the last one calls a tool. What longer runs have more is their steps'. */
@@ -28,10 +28,10 @@ export async function startRunServers() {
 }
 
 /** @returns what a step with one call is billed for until an hour later */
-export async function countStep(bundle: Bundle): Promise<NamedCounts> {
+export async function countStep(script: string): Promise<Counts> {
   const { origin, vars, stop } = await startRunServers();
   const contender: Contender = { ...counted, vars: { ...metered.vars, ...vars } };
-  const server = await startServer(contender, bundle, origin);
+  const server = await startServer(contender, script, origin);
   await runOnce(server, origin, MANY);
   await passHour(server);
   const count = async (steps: number) =>

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type AnswerName, answers, stamped } from './answers.ts';
+import { type AnswerName, answers } from './answers.ts';
 
 /** The fake upstream, a process of its own: it speaks the Messages API's format and tells its parent its port. */
 
@@ -20,10 +20,10 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     response.end('{"type":"error","error":{"type":"not_found_error","message":"x-bench names no answer"}}');
     return;
   }
-  const { contentType, writes, pauseMs, isStamped } = answers[name];
+  const { writes, pauseMs } = answers[name];
   response.setHeaders(
     new Headers({
-      'content-type': contentType,
+      'content-type': 'text/event-stream; charset=utf-8',
       'request-id': 'req_011BenchBenchBenchBenchB',
       'anthropic-organization-id': '00000000-0000-4000-8000-000000000000',
       'anthropic-ratelimit-requests-limit': '4000',
@@ -41,7 +41,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
       return;
     }
     next += 1;
-    response.write(isStamped ? stamped(piece) : piece);
+    response.write(piece);
     if (pauseMs > 0) setTimeout(write, pauseMs);
     else setImmediate(write);
   };

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MODELS, ModelTable } from '../../src/edge/claude/pricing/models.ts';
 import { FILLED } from '../../src/edge/talk/history/shares.ts';
-import { historyCostTables } from '../bench/history-cost.ts';
+import { historyTable } from '../bench/history-cost.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from '../bench/history-model.ts';
 import { tryCases } from '../support/runs.ts';
 
@@ -130,29 +130,7 @@ test('a conversation ends where the window of its model is full, and says so', (
   expect(costOfHistory({ ...PLAIN, model: HAIKU, strategy: SUMMARIZE }).answered).toBe(500);
 });
 
-test('the tables have a line for each way, of both models', () => {
-  const tables = historyCostTables();
-  expect(tables.match(/^never /gm)).toHaveLength(2);
-  expect(tables.match(/k {2}truncate/g)).toHaveLength(2 * 4);
-  expect(tables.match(/k {2}summarize from/g)).toHaveLength(2 * 4 * 6);
-  expect(tables.match(/k {2}summarize to/g)).toHaveLength(2 * 4 * 3);
-  expect(tables).toContain('window full after 247 turns');
-});
-
-test('what docs/cost.md says is what the tables say', async () => {
+test('docs/cost.md has the table', async () => {
   const text = await readFile(new URL('../../docs/cost.md', import.meta.url), 'utf8');
-  const [, section = ''] = text.split('## What a long conversation costs');
-  const [shown = ''] = section.split('\n## ');
-  const rows = [...shown.matchAll(/^\| (.+?) +\|(.*\$.*)\|$/gm)].map(
-    ([, name = '', cells = '']) => [name, cells] as const,
-  );
-  expect(rows.length).toBeGreaterThan(8);
-  const lines = historyCostTables()
-    .split('\n')
-    .map((line) => line.replaceAll(/ +/g, ' '));
-  for (const [name, cells] of rows) {
-    const figures = cells.split('|').map((cell) => cell.trim());
-    const found = lines.filter((line) => line.startsWith(`${name} $`)).map((line) => line.match(/\$[\d.]+/g));
-    expect(found.flat(), name).toEqual(figures);
-  }
+  expect(text).toContain(historyTable());
 });

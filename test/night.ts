@@ -9,8 +9,6 @@ import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync }
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { calendarLibrary } from './runner/calendar-library.ts';
-
 /** Something that is run by night. */
 interface Part {
   name: string;
@@ -33,14 +31,6 @@ const folder = join(root, 'node_modules/.cache/night');
 const record = join(folder, 'night.json');
 /** So many schedules a part: five minutes or less. Each night has others. */
 const [SCHEDULES, SLICES] = [2_000, 5];
-
-/** @returns what puts the clock of all that is started before the end of a month: of processes and browsers, too */
-function atMonthEnd(): Record<string, string> {
-  const library = calendarLibrary(folder);
-  const now = new Date();
-  const begin = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 0, 23, 52);
-  return { LD_PRELOAD: library, CLOCK_AHEAD: String(Math.round((begin - now.getTime()) / 1_000)), CALENDAR: 'machine' };
-}
 
 /** @returns the parts of a night, the shortest first */
 function partsOf(seed: number): Part[] {
@@ -86,14 +76,8 @@ function partsOf(seed: number): Part[] {
       env: { CALENDAR: '2026-12-31T23:59:58Z' },
       args: vitest('--project', 'workerd', '--project', 'workerd-alone', '--project', 'node'),
     },
-    {
-      // All cases of properties, and the files in another order, so that the whole suite runs once.
-      name: 'month-end',
-      get env() {
-        return { ...atMonthEnd(), PROPERTY_RUNS: '100%', SHUFFLE: String(seed) };
-      },
-      args: vitest(),
-    },
+    // All cases of properties, and the files in another order, so that the whole suite runs once.
+    { name: 'all', env: { PROPERTY_RUNS: '100%', SHUFFLE: String(seed) }, args: vitest() },
     ...slices,
   ];
 }

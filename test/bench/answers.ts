@@ -1,6 +1,6 @@
 /** What the fake upstream can answer, made once so that answering costs it as little as possible. */
 
-export type AnswerName = 'burst' | 'burst500' | 'paced500' | 'flushed' | 'paced' | 'live';
+export type AnswerName = 'burst' | 'paced500' | 'flushed' | 'paced' | 'live';
 
 interface Answer {
   /** Each of these is written to the socket alone, in its own turn of the event loop. */
@@ -67,7 +67,6 @@ function joinedEnds(all: Buffer[]): Buffer[] {
 
 export const answers: Record<AnswerName, Answer> = {
   burst: { writes: [Buffer.concat(events(200))], pauseMs: 0 },
-  burst500: { writes: [Buffer.concat(events(500))], pauseMs: 0 },
   // As the API does: what opens an answer comes together, and so does what ends it.
   paced500: { writes: joinedEnds(events(500)), pauseMs: 40 },
   flushed: { writes: events(1000), pauseMs: 0 },

@@ -4,7 +4,7 @@ import { type Counts, countBilled } from './counts.ts';
 import { countStep } from './runs.ts';
 import { markdown } from './table.ts';
 import { countEvent } from './webhooks.ts';
-import { burst500, paced500 } from './workloads.ts';
+import { paced500 } from './workloads.ts';
 
 /** Dollars for a million, beyond what the plan includes. Source: the price list of Workers Paid, as `docs/cost.md` has it. */
 const PRICES = { request: 0.3, cpuMs: 0.02, objectCall: 0.15, row: 1, kvRead: 0.5, gbSecond: 12.5 };
@@ -27,11 +27,6 @@ const KINDS: readonly Kind[] = [
     ...{ isRequest: true, holdsObject: false },
   },
   { title: 'turns of 20 s', count: (script, origin) => countBilled(countedTurn, paced500, script, origin), ...turn },
-  {
-    title: 'turns in one burst',
-    count: (script, origin) => countBilled(countedTurn, burst500, script, origin),
-    ...turn,
-  },
   { title: 'steps of runs', count: (script) => countStep(script), isRequest: false, holdsObject: false },
   { title: 'webhooks', count: countEvent, isRequest: true, holdsObject: false },
 ];
@@ -64,7 +59,7 @@ export async function costTable(script: string, origin: string, tell: (text: str
     line(`calls of objects: ${list('objectCalls', 0)}`, 'calls'),
     line(`rows written: ${list('rowsWritten', 1)}`, 'rows'),
     line('KV, read', 'kv'),
-    line('the object in memory while a turn lasts', 'memory'),
+    line('the object in memory for the 20 s of a turn', 'memory'),
     ['together', ...bills.map((bill) => money(Object.values(bill).reduce((sum, dollars) => sum + dollars, 0)))],
   ]);
 }

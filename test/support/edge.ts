@@ -70,8 +70,7 @@ export async function startEdgeAhead(
   persist: string,
   { library, seconds }: { library: string; seconds: number },
 ): Promise<Edge> {
-  const already = Number(process.env.CLOCK_AHEAD ?? 0);
-  const environment = { LD_PRELOAD: library, CLOCK_AHEAD: String(already + seconds) };
+  const environment = { LD_PRELOAD: library, CLOCK_AHEAD: String(seconds) };
   // Only the runtime is to have it, which takes its own from this process.
   const before = Object.keys(environment).map((name) => [name, process.env[name]] as const);
   Object.assign(process.env, environment);

@@ -8,7 +8,7 @@ import '../scripts/all-rooms.mjs';
 import { root } from './support/root.ts';
 
 /** What requests say beside their members. */
-const OF_REQUESTS = ['sluice-simulate', 'sluice-start-secret', 'sluice-tags'];
+const OF_REQUESTS = ['sluice-simulate', 'sluice-tags'];
 
 test('every header of the edge is one of requests, or declared as one of answers, which a page may read', async () => {
   const folder = join(root, 'src/edge');

@@ -1,5 +1,4 @@
 import type { KINDS } from '../claude/kinds/kinds.ts';
-import type { SIMULATED_KINDS } from '../claude/kinds/simulator.ts';
 import type { BEFORE_SPENDING, OPTIONS, ROUTES } from '../gate/auth/route.ts';
 import type { SETTINGS } from '../gate/settings/settings.ts';
 import type { HEALTH, METRICS } from '../health/told.ts';
@@ -38,7 +37,6 @@ export interface Room
     Plugged<typeof HEALTH>,
     Plugged<typeof METRICS>,
     Plugged<typeof KINDS>,
-    Plugged<typeof SIMULATED_KINDS>,
     Plugged<typeof BY_BATCH>,
     Plugged<typeof BATCH_LABELS>,
     Plugged<typeof SHARED_BUDGETS>,

@@ -1,8 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { anthropicKind } from './anthropic.ts';
 import { oneOf } from './fields.ts';
-import { defineKind, type Endpoint } from './kind.ts';
+import { defineKind, type Endpoint, type Kind } from './kind.ts';
 
 /** What a kind needs to be opened where the simulator answers. No key is a real one. */
 export const SIMULATED = {
@@ -19,32 +18,35 @@ export interface SimulatedKind {
   signs?: true;
 }
 
-/** The kinds of rooms that the simulator can answer for. */
-export const SIMULATED_KINDS = seam<Readonly<Record<string, SimulatedKind>>>()('simulatedKinds');
+const simulatedApi: SimulatedKind = {
+  open: () => anthropicKind.open({ base_url: `https://${SIMULATED.host}` }, SIMULATED.key),
+};
 
-const played = ofRooms(
-  (): Readonly<Record<string, SimulatedKind>> =>
-    Object.assign(
-      { anthropic: { open: () => anthropicKind.open({ base_url: `https://${SIMULATED.host}` }, SIMULATED.key) } },
-      ...pluggedInto(SIMULATED_KINDS),
-    ),
-);
-
-/** The built-in simulator. It answers without a key, in development only. It can play any other kind. */
-export const simulatorKind = defineKind({
-  fields: {
-    as: z._default(oneOf(played), 'anthropic'),
-    signs: z._default(z.boolean(), false),
-  },
-  fault: ({ as, signs }) => {
-    const signing = Object.keys(played()).filter((name) => played()[name]?.signs);
-    return signs && !signing.includes(as) ? `signs as ${signing.join(' or ')} only` : undefined;
-  },
-  keyless: true,
-  simulated: true,
-  open: ({ as, signs }) => {
-    const kind = played()[as];
-    if (!kind) throw new TypeError(`The simulator plays no ${as}.`);
-    return kind.open(signs ? SIMULATED.signer : SIMULATED.key);
-  },
-});
+/**
+ * Makes the kind of the built-in simulator. It answers without a key.
+ *
+ * @param others the kinds that it can play beside the Claude API, by their names
+ */
+export function simulatorKind(others: Readonly<Record<string, SimulatedKind>>): Kind {
+  const played: Readonly<Record<string, SimulatedKind>> = { anthropic: simulatedApi, ...others };
+  return defineKind({
+    fields: {
+      as: z._default(
+        oneOf(() => played),
+        'anthropic',
+      ),
+      signs: z._default(z.boolean(), false),
+    },
+    fault: ({ as, signs }) => {
+      const signing = Object.keys(played).filter((name) => played[name]?.signs);
+      return signs && !signing.includes(as) ? `signs as ${signing.join(' or ')} only` : undefined;
+    },
+    keyless: true,
+    simulated: true,
+    open: ({ as, signs }) => {
+      const kind = played[as];
+      if (!kind) throw new TypeError(`The simulator plays no ${as}.`);
+      return kind.open(signs ? SIMULATED.signer : SIMULATED.key);
+    },
+  });
+}

@@ -36,7 +36,7 @@ const ABSENT = [
   webhooksRoom,
 ] as const;
 const SIMULATOR = { MODE: 'development', UPSTREAM: 'simulator' };
-const SIMULATED = settingsOf({ ...SIMULATOR, STORE: bindings.STORE });
+const SIMULATED = settingsOf({ ...SIMULATOR, STORE: bindings.STORE }, true);
 const usd = (nanodollars: number) => nanodollars / 1e9;
 const stub = (name = 'alice') => accountStub(bindings, {}, name) as unknown as DurableObjectStub<Account>;
 

@@ -73,11 +73,7 @@ test('a tool whose calls would wait is refused, and one that is there already is
   const came = servingTools(() => new Response('paid'));
   withoutRooms(approvalsRoom);
   const isRefused = () =>
-    checkRun(
-      { tools },
-      { account: 'alice', scopes: ['tools'], token: undefined },
-      parseSettings({ MODE: 'development' }),
-    );
+    checkRun({ tools }, { account: 'alice', scopes: ['tools'], token: undefined }, parseSettings({}, true));
   expect(isRefused).toThrow('tools.0.run.approval: its calls wait, and this edge has no room "approvals".');
   expect(textOf((await say(asked())).events)).toBe('Nobody can approve.');
   expect(came).toEqual([]);

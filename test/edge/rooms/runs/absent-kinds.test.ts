@@ -14,7 +14,7 @@ import { agentOf, agentTool, resultsIn, storeAgents, task } from '../../../suppo
 import { ask, bodyOf, requestOf, say, textOf } from '../../../support/turns.ts';
 import { withoutRooms } from '../../../support/without-room.ts';
 
-const settings = parseSettings({ ...TOOL_VARS, MODE: 'development' });
+const settings = parseSettings({ ...TOOL_VARS }, true);
 const identity = { account: 'alice', scopes: ['tools'], token: undefined } as const;
 const input_schema = { type: 'object' };
 const served = { name: 'served', input_schema, run: { mcp: 'https://tools.example.com/mcp', tool: 't' } };

@@ -39,8 +39,6 @@ const {
 } = process.env;
 /** Vitest takes the names out of what it is given, so each project has its own. */
 const define = () => ({
-  // As `npm start` passes it, in place of wrangler.toml's.
-  SLUICE_SIMULATOR: 'true',
   FUZZ_RUNS: String(Number(FUZZ_RUNS)),
   BATCH_TICKETS: String(Number(BATCH_TICKETS)),
   FUZZ_SEED: String(Number(FUZZ_SEED)),
@@ -86,7 +84,12 @@ quietKilledRuntimes();
 const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
 
-const inIsolate = ['./test/runner/seeds.ts', './test/runner/calendar.ts', './test/runner/known-modules.ts'];
+const inIsolate = [
+  './test/runner/simulator.ts',
+  './test/runner/seeds.ts',
+  './test/runner/calendar.ts',
+  './test/runner/known-modules.ts',
+];
 const workerd = () => ({
   plugins: [
     cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false }),
@@ -109,7 +112,7 @@ const inNode = (name: string, include: string[], exclude: string[]) => ({
     // They share nothing that one could leave behind for another, and a process each would take longer.
     isolate: false,
     setupFiles: [
-      ...(name === 'edge' ? ['./src/edge/with-all-rooms.ts'] : []),
+      ...(name === 'edge' ? ['./src/edge/with-all-rooms.ts', './test/runner/simulator.ts'] : []),
       './test/runner/seeds.ts',
       './test/runner/calendar.ts',
     ],
@@ -155,7 +158,7 @@ export default defineConfig({
           exclude: leftForNight,
           // A world gives the machine its clock back, and each file has worlds of its own.
           isolate: false,
-          setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/seeds.ts'],
+          setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/simulator.ts', './test/runner/seeds.ts'],
         },
       },
       {

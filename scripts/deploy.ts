@@ -49,8 +49,8 @@ async function deploy(): Promise<void> {
   checkSettings(config.vars);
   checkMigrations(config);
   if (!values['dry-run']) for (const queue of queuesOf(config)) await createQueue(queue);
-  // Without a name, wrangler warns that there are several environments. The simulator is for development alone.
-  await show(['deploy', ...args, ...(environment === '' ? ['--env', ''] : []), '--define', 'SLUICE_SIMULATOR:false']);
+  // Without a name, wrangler warns that there are several environments.
+  await show(['deploy', ...args, ...(environment === '' ? ['--env', ''] : [])]);
   if (values['dry-run']) return;
   const missing = await missingSecrets(config.vars);
   if (missing.length > 0) {
@@ -76,7 +76,6 @@ function checkSettings(vars: Config['vars']): void {
   if (secret !== undefined) {
     throw new Error(`${secret} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(secret)}`);
   }
-  if (vars.MODE !== undefined) throw new Error('MODE is passed by `npm start` alone: take it out of wrangler.toml.');
   for (const remark of misspeltSettings(Object.keys(vars))) console.error(remark);
   readUpstreams(parseSettings({ ...STAND_INS, ...vars }));
 }

@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { appendFile, chmod, readFile, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { appendFile, chmod, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { parseEnv } from 'node:util';
-import { SHIPPED_SOURCES } from '../src/edge/rooms/webhooks/shipped-sources.ts';
 import { root } from './root.ts';
 
 const FILE = join(root, '.dev.vars');
@@ -28,54 +27,26 @@ export async function readEnvFile(path: string): Promise<Record<string, string>>
 }
 
 /**
- * Makes the secrets that are not set, and appends them to `.dev.vars`, so that minting a token and sending a sample of a
- * webhook work at once.
+ * Makes the secrets that are not in `.dev.vars`, and adds them to it, so that minting a token and sending a sample of a webhook
+ * work at once. Then its owner alone can read the file: a copy of the example can be read by everybody on the machine.
  *
- * @param given the variables that are set, there or elsewhere
+ * @param sources the sources of webhooks that get a secret
  */
-export async function addSecrets(given: Readonly<Record<string, string>>): Promise<void> {
+export async function addSecrets(sources: readonly string[]): Promise<void> {
+  const text = await readText(FILE);
+  const there = parse(text ?? '');
   const secrets = [
     ['SIGNING_SECRET', randomBytes(32).toString('base64url')],
-    ...SHIPPED_SOURCES.map((source) => [
+    ...sources.map((source) => [
       `${source.toUpperCase()}_WEBHOOK_SECRET`,
       `whsec_${randomBytes(32).toString('base64')}`,
     ]),
   ];
-  const lines = secrets.filter(([name = '']) => !given[name]).map((pair) => `${pair.join('=')}\n`);
-  const text = await readText(FILE);
+  const lines = secrets.filter(([name = '']) => !there[name]).map((pair) => `${pair.join('=')}\n`);
   if (lines.length === 0) return;
   const separator = text === undefined || text === '' || text.endsWith('\n') ? '' : '\n';
   await appendFile(FILE, separator + lines.join(''), { mode: 0o600 });
-}
-
-/**
- * Makes the files readable only for their owner: a copy of the example file is readable for everybody.
- *
- * @returns the names of files that stay readable, because they have another owner
- */
-export async function closeDevVars(environment?: string): Promise<string[]> {
-  const files = [FILE, ...(environment === undefined ? [] : [`${FILE}.${environment}`])];
-  const open: string[] = [];
-  for (const file of files) {
-    const mode = (await stat(file).catch(() => undefined))?.mode ?? 0;
-    if ((mode & 0o077) === 0) continue;
-    await chmod(file, 0o600).catch(() => open.push(basename(file)));
-  }
-  return open;
-}
-
-/**
- * Writes variables in the form that wrangler reads. (It takes `$` for the start of another variable's name.)
- *
- * @throws Error for a value that has all kinds of quotes, so that it cannot be quoted
- */
-export function envFileOf(variables: Readonly<Record<string, string>>): string {
-  const lines = Object.entries(variables).map(([name, value]) => {
-    const quote = ["'", '`'].find((mark) => !value.includes(mark));
-    if (quote === undefined) throw new Error(`The value of ${name} has both kinds of quotes in it, ' and \`.`);
-    return `${name}=${quote}${value.replaceAll('$', '\\$')}${quote}\n`;
-  });
-  return lines.join('');
+  await chmod(FILE, 0o600);
 }
 
 function parse(text: string): Record<string, string> {

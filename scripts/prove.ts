@@ -1,11 +1,13 @@
 /** Proves with a real key what the simulator and the price table say of the Claude API, through an edge of its own. */
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import Anthropic from '@anthropic-ai/sdk';
 import { fromUsd, toUsd } from '../src/edge/claude/pricing/cost.ts';
+import { mintToken } from '../src/edge/gate/auth/mint.ts';
 import { keepSecrets, masked } from '../src/edge/kit/http/secrets.ts';
 import type { LedgerRow } from '../src/edge/money/account/usage-answers.schema.ts';
 import { readArguments } from './arguments.ts';
-import { bundleWorker } from './bundle.ts';
+import { buildWorker } from './build-worker.ts';
 import { readDevVars } from './dev-vars.ts';
 import { stopWith } from './edge-calls.ts';
 import { proveCalls, worstOf } from './prove-calls.ts';
@@ -41,13 +43,19 @@ if (key === '') stopWith('There is no ANTHROPIC_API_KEY in the environment or in
 if (!isClaude) say(`${base} is not the Claude API: this proves nothing about it.`);
 for (const folder of [into, DIFFERING]) mkdirSync(folder, { recursive: true });
 
-const { code } = await bundleWorker({ SLUICE_SIMULATOR: 'false' });
-const vars = { MODE: 'development', UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: base };
+const { code } = await buildWorker();
+const SIGNING_SECRET = randomBytes(32).toString('base64url');
+const vars = { SIGNING_SECRET, ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: base };
 const worker = await runWorker(code, vars, `${OWN}/edge`);
-const edge: Send = (path, init) => fetch(worker.url + path, init);
+const { token } = await mintToken(SIGNING_SECRET, { account: 'dev', scopes: ['admin'] });
+const edge: Send = (path, init) => {
+  const headers = new Headers(init.headers);
+  headers.set('x-api-key', token);
+  return fetch(worker.url + path, { ...init, headers });
+};
 const pause = () => new Promise<void>((end) => setTimeout(end, PAUSE_MS));
 const run = new Date().toISOString();
-const client = new Anthropic({ baseURL: worker.url, apiKey: 'none' });
+const client = new Anthropic({ baseURL: worker.url, apiKey: token });
 let differing = 0;
 const { total } = await client.get<{ total: { settled_usd: number } }>('/accounts/dev');
 // The edge, too, spends no more than was said.

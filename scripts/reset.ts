@@ -3,7 +3,5 @@ import { rm } from 'node:fs/promises';
 import { readArguments } from './arguments.ts';
 
 readArguments('npm run reset', { options: {} });
-for (const folder of ['edge', 'state']) {
-  await rm(new URL(`../.wrangler/${folder}`, import.meta.url), { recursive: true, force: true });
-}
+await rm(new URL('../.wrangler/state', import.meta.url), { recursive: true, force: true });
 console.log('Local state is forgotten. If npm start is running, stop it and start it again.');

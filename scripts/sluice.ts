@@ -3,11 +3,13 @@
 
 const USAGE = `sluice init DIR [--rooms webhooks,agents]   makes a folder with an edge of your own
 In that folder:
+sluice build                                says whether it is built for development: wrangler runs it
 sluice deploy [--dry-run]                   deploys it, with its queues and its store
 sluice token --account you --scopes admin   mints a credential by SIGNING_SECRET`;
 
 const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
   init: () => import('./init.ts'),
+  build: () => import('./build-edge.ts'),
   deploy: () => import('./deploy.ts'),
   token: () => import('./token.ts'),
 };

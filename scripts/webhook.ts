@@ -97,7 +97,7 @@ async function outcome(event: string): Promise<Json> {
 async function secretOf(sender: Source): Promise<string> {
   const vars = await readDevVars();
   const given = (setting: string) => process.env[setting] || vars[setting] || '';
-  const sources = sourcesOf(parseSettings({ ...vars, WEBHOOKS: given('WEBHOOKS'), MODE: 'development' }));
+  const sources = sourcesOf(parseSettings({ ...vars, WEBHOOKS: given('WEBHOOKS') }, true));
   const name = sources.get(sender)?.secret ?? `${sender.toUpperCase()}_WEBHOOK_SECRET`;
   const [first] = given(name).split(',');
   if (!first) stop(`There is no ${name} in the environment or in .dev.vars. \`npm start\` makes one for development.`);

@@ -301,13 +301,6 @@ test('no file is named for everything at once', () => {
   );
 });
 
-test('development mode is passed by the start script alone', async () => {
-  const wrangler = await readFile(join(root, 'wrangler.toml'), 'utf8');
-  expect(wrangler).not.toMatch(/\bMODE\b/);
-  const vars = await readFile(join(root, '.dev.vars.example'), 'utf8');
-  expect(vars).not.toMatch(/^\s*MODE\b/m);
-});
-
 test('no file knows the machine that it was written on', async () => {
   const folders = ['src', 'test', 'scripts', 'examples'];
   const listed = await Promise.all(

@@ -8,7 +8,7 @@ import { root } from './support/root.ts';
 const PROGRAMS = ['client', 'page', 'simulator', 'edge/toolkit'];
 
 /** Names that may stand in several files: they mean the same there. */
-const MEANT: ReadonlySet<string> = new Set(['LINE_FEED', 'SLUICE_SIMULATOR', 'development']);
+const MEANT: ReadonlySet<string> = new Set(['LINE_FEED']);
 
 const DECLARATION =
   /^(?:export )?(?:declare )?(?:default )?(?:abstract )?(?:async )?(?:function\*?|const|let|class|interface|type|enum) (\w+)/gm;

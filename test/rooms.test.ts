@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { build, type Metafile } from 'esbuild';
+import { build, type Metafile, type PluginBuild } from 'esbuild';
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'miniflare';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
@@ -65,9 +65,11 @@ async function entriesOf(workers: readonly Without[]): Promise<ReadonlyMap<strin
       );
       const classes = index.split('\n').filter((line) => line.startsWith('export {') && !isAbsent(line, worker));
       const code = `
+        import { develop } from '#development';
         import { createApp } from './app.ts';
         import { consumeQueue } from './kit/delivery/queue.ts';
         ${rooms.map(([line]) => line).join('\n')}
+        develop();
         const app = createApp({ rooms: [${rooms.map(([, name]) => name).join()}] });
         export default { fetch: app.fetch, queue: consumeQueue };
         ${classes.join('\n')}`;
@@ -78,36 +80,37 @@ async function entriesOf(workers: readonly Without[]): Promise<ReadonlyMap<strin
 
 beforeAll(async () => {
   const entries = await entriesOf(WORKERS);
-  const { outputFiles, metafile } = await build({
+  const options = {
     // One build: each file is parsed once for all of them.
     entryPoints: Object.fromEntries([...entries.keys()].map((name) => [name, `entry:${name}`])),
     bundle: true,
-    write: false,
+    write: false as const,
     outdir: root,
-    metafile: true,
-    format: 'esm',
+    metafile: true as const,
+    format: 'esm' as const,
     target: 'esnext',
     minifySyntax: true,
     absWorkingDir: root,
     conditions: ['workerd', 'worker', 'browser'],
     mainFields: ['browser', 'module', 'main'],
     external: ['cloudflare:*', 'node:*'],
-    define: { SLUICE_SIMULATOR: 'true' },
     plugins: [
       {
         name: 'entries',
-        setup: ({ onResolve, onLoad }) => {
+        setup: ({ onResolve, onLoad }: PluginBuild) => {
           onResolve({ filter: /^entry:/ }, ({ path }) => ({ path, namespace: 'entry' }));
           onLoad({ filter: /.*/, namespace: 'entry' }, ({ path }) => ({
             contents: entries.get(path.slice('entry:'.length)) ?? '',
             resolveDir: join(root, 'src/edge'),
-            loader: 'ts',
+            loader: 'ts' as const,
           }));
         },
       },
     ],
-  });
-  contained = metafile.outputs;
+  };
+  contained = (await build(options)).metafile.outputs;
+  const alias = { '#development': join(root, 'src/edge/development.ts') };
+  const { outputFiles } = await build({ ...options, alias });
   const scripts = new Map(outputFiles.map(({ path, text }) => [path, text]));
   const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
   // What wrangler gives has no type.
@@ -130,7 +133,6 @@ beforeAll(async () => {
         bound.map((one) => [one.name, { className: one.class_name, useSQLite: true }]),
       ),
       bindings: {
-        MODE: 'development',
         SIGNING_SECRET: 'a secret of the tests that is long enough, 0123456789',
         UPSTREAM: 'simulator',
         SIMULATOR_TTFT_MS: '0',

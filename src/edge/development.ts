@@ -1,14 +1,25 @@
 /**
- * What the Worker has in addition when plain `wrangler dev` runs it: without a key it answers by the simulator, and asks
- * for no credential. The file that scripts/build.ts writes for that command imports this one. All others import
- * `no-development.ts`.
+ * What the Worker has in development alone. The module that the build command writes for `wrangler dev` is this one; a deploy has
+ * `no-development.mjs` in its place, and nothing of what is imported here.
  */
 
-import { shareSimulator, simulatorUpstream } from './claude/upstream.ts';
-import { openWithoutKey } from './gate/settings/settings.ts';
-import { demonstrationTools } from './rooms/runs/tools/demonstration.ts';
+import { addKinds } from './claude/kinds/kinds.ts';
+import { simulatorKind } from './claude/kinds/simulator.ts';
+import { simulatorUpstream } from './claude/simulator-upstream.ts';
+import { shareSimulator } from './claude/upstream.ts';
+import { openDevelopment } from './gate/settings/settings.ts';
+import { DEMONSTRATION_TOOLS } from './rooms/runs/tools/demonstration.ts';
+import { shareToolsOf } from './rooms/runs/tools/worker-tools.ts';
 
-openWithoutKey();
-shareSimulator(simulatorUpstream);
+/** Makes the Worker a development server: it needs no credential, and the simulator answers while there is no key. */
+export function develop(): void {
+  openDevelopment();
+  addSimulator();
+}
 
-export const development = { tools: demonstrationTools };
+/** Adds the simulator, and tools to try runs with. */
+export function addSimulator(): void {
+  shareSimulator(simulatorUpstream);
+  addKinds({ simulator: simulatorKind });
+  shareToolsOf({ tools: DEMONSTRATION_TOOLS });
+}

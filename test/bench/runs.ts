@@ -19,8 +19,6 @@ async function startRunServers() {
   const child = startChild(new URL('run-servers.ts', import.meta.url));
   const { port } = await nextMessage<{ port: number }>(child);
   const vars = {
-    // Only in development a tool may be on the same machine.
-    MODE: 'development',
     TOOL_HOSTS: `127.0.0.1:${port}`,
     TOOL_SIGNING_SECRET: `whsec_${randomBytes(32).toString('base64')}`,
   };

@@ -79,7 +79,6 @@ async function bundled(entry: string): Promise<string> {
     target: 'es2024',
     conditions: ['workerd', 'worker', 'browser'],
     external: ['cloudflare:*'],
-    define: { SLUICE_SIMULATOR: 'false' },
   });
   return outputFiles[0]?.text ?? '';
 }

@@ -62,7 +62,6 @@ beforeAll(async () => {
     );
   });
   edge = await startEdge(inject('worker'), {
-    MODE: 'development',
     ANTHROPIC_API_KEY: 'key',
     ANTHROPIC_BASE_URL: upstream.url,
     TOOL_HOSTS: host,

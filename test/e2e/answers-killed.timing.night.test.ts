@@ -107,7 +107,7 @@ test(
     const disk = await mkdtemp(join(tmpdir(), 'sluice-answers-'));
     const api = await startApi();
     const vars = {
-      ...{ MODE: 'development', SIGNING_SECRET: SECRET },
+      ...{ SIGNING_SECRET: SECRET },
       ...{ ANTHROPIC_API_KEY: 'key', ANTHROPIC_BASE_URL: api.url },
     };
     const draw = random(SEED);

@@ -63,7 +63,6 @@ beforeAll(async () => {
     void streamBytes(response, [new TextEncoder().encode(text)], 'end');
   });
   vars = {
-    MODE: 'development',
     ANTHROPIC_API_KEY: 'key',
     ANTHROPIC_BASE_URL: upstream.url,
     TOOL_HOSTS: `127.0.0.1:${(tools.address() as AddressInfo).port}`,

@@ -57,8 +57,8 @@ const impatient = () => ({ ...settings(), STREAM_IDLE_MS: String(IDLE_MS) });
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sluice-'));
   upstream = await startUpstream((request, response) => void play(request, response));
-  edge = await startEdge(inject('worker'), impatient());
-  mortal = await startEdge(inject('worker'), settings(), folder);
+  edge = await startEdge(inject('deployed').code, impatient());
+  mortal = await startEdge(inject('deployed').code, settings(), folder);
 });
 
 afterAll(async () => {
@@ -165,7 +165,7 @@ test('no answer is booked below its bill over HTTP, of whatever class and howeve
   const begun = await dying;
   await mortal.kill();
   for (const { leave } of begun) leave();
-  mortal = await startEdge(inject('worker'), settings(), folder);
+  mortal = await startEdge(inject('deployed').code, settings(), folder);
   await finished;
   for (const one of all) {
     const at = one.end === 'killed' ? mortal : edge;

@@ -34,7 +34,7 @@ const settings = () => ({
 
 beforeAll(async () => {
   upstream = await startUpstream(() => {});
-  edge = await startEdge(inject('worker'), settings());
+  edge = await startEdge(inject('deployed').code, settings());
 });
 
 afterAll(async () => {
@@ -190,7 +190,7 @@ test.each([
   { limits: { usd_per_day: 2 }, model: 'claude-opus-5-5', max_tokens: 128_000, isShared: true },
 ])('twenty at once are all answered, none cut short: $model, $max_tokens tokens, $limits', async (given) => {
   const { limits, isShared = false, ...asked } = given;
-  const own = await startEdge(inject('worker'), {
+  const own = await startEdge(inject('deployed').code, {
     ...settings(),
     HOLD_WAIT_MS: '30000',
     [isShared ? 'DEPLOYMENT_LIMITS' : 'DEFAULT_LIMITS']: JSON.stringify(limits),
@@ -232,7 +232,7 @@ test('a runtime that is killed loses no hold: it counts after the restart, until
   const state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
   const shared = edge;
   try {
-    edge = await startEdge(inject('worker'), settings(), state);
+    edge = await startEdge(inject('deployed').code, settings(), state);
     const bytes = new TextEncoder().encode(TEXT_STREAM);
     upstream.answer = ({ headers }, response) => {
       if (headers['x-stage'] === 'settled') void streamBytes(response, [bytes], 'end');
@@ -259,7 +259,7 @@ test('a runtime that is killed loses no hold: it counts after the restart, until
     expect(held).toBeGreaterThan(0);
     await edge.kill();
     expect(await waiting).toBeInstanceOf(Error);
-    edge = await startEdge(inject('worker'), settings(), state);
+    edge = await startEdge(inject('deployed').code, settings(), state);
     const after = await standing('carol');
     expect(after.day).toEqual({ ...before, held_usd: held });
     expect(after.running_requests).toBe(2);

@@ -117,7 +117,6 @@ test.skipIf(!hasCompiler())(
     });
     const api = await startChoosingApi(lives, draw);
     vars = {
-      MODE: 'development',
       SIGNING_SECRET: SECRET,
       ANTHROPIC_API_KEY: 'key',
       ANTHROPIC_BASE_URL: api.url,

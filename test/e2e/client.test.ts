@@ -42,7 +42,6 @@ beforeAll(async () => {
     })();
   });
   edge = await startEdge(inject('worker'), {
-    MODE: 'development',
     ANTHROPIC_API_KEY: 'test-key',
     ANTHROPIC_BASE_URL: upstream.url,
   });

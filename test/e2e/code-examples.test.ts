@@ -9,9 +9,10 @@ import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/prom
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
+import type { Plugin } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { bundleWorker } from '../../scripts/bundle.ts';
 import { type Client, createClient } from '../../src/client/index.ts';
+import { bundleWorker } from '../support/bundle-worker.ts';
 import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
 import { root } from '../support/root.ts';
 import { runExample, takesForGranted } from '../support/run-example.ts';
@@ -269,10 +270,15 @@ describe('in a Worker,', () => {
         },
       };`;
     await writeFile(join(folder, 'worker.ts'), main);
-    const packages = new Map(Object.entries(ENTRIES).map(([name, file]) => [name, join(root, file)]));
-    const ownPackage = { name: 'own-package', resolveId: (id: string) => packages.get(id) };
-    const { code } = await bundleWorker({ SLUICE_SIMULATOR: 'true' }, join(folder, 'worker.ts'), [ownPackage]);
-    edge = await startEdge(code, { MODE: 'development', UPSTREAM: 'simulator', SIMULATOR_TTFT_MS: '0' });
+    const ownPackage: Plugin = {
+      name: 'own-package',
+      setup: ({ onResolve }) => {
+        for (const [name, file] of Object.entries(ENTRIES))
+          onResolve({ filter: new RegExp(`^${name}$`) }, () => ({ path: join(root, file) }));
+      },
+    };
+    const code = await bundleWorker(join(folder, 'worker.ts'), { plugins: [ownPackage] });
+    edge = await startEdge(code, { UPSTREAM: 'simulator', SIMULATOR_TTFT_MS: '0' });
   });
   afterAll(async () => await edge.stop());
 

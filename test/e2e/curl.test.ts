@@ -59,8 +59,7 @@ beforeAll(async () => {
     response.writeHead(answer ? 200 : 404, { 'content-type': 'application/json', connection: 'close' });
     response.end(JSON.stringify(answer ?? { type: 'error', error: { type: 'not_found_error', message: path } }));
   });
-  edge = await startEdge(inject('deployed').code, {
-    MODE: 'development',
+  edge = await startEdge(inject('worker'), {
     ANTHROPIC_API_KEY: 'sk-ant-the-key',
     ANTHROPIC_BASE_URL: upstream.url,
   });

@@ -32,7 +32,6 @@ beforeAll(async () => {
     void streamBytes(response, pieces, end === 'cut' ? 'cut' : 'end');
   });
   edge = await startEdge(inject('worker'), {
-    MODE: 'development',
     ANTHROPIC_API_KEY: 'test-key',
     ANTHROPIC_BASE_URL: upstream.url,
   });

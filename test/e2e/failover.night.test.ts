@@ -120,7 +120,6 @@ async function start(): Promise<Edge> {
     first_byte_ms: FIRST_BYTE_MS,
   }));
   return await startEdge(inject('worker'), {
-    MODE: 'development',
     SIGNING_SECRET: SECRET,
     UPSTREAMS: JSON.stringify(upstreams),
     ...Object.fromEntries(places.map(({ name, key }) => [`UPSTREAM_${name.toUpperCase()}_KEY`, key])),

@@ -72,13 +72,10 @@ test('every request and small tool of the README and the guides prints what they
 test('the settings of the guide are those of the code, with their defaults and meanings', async () => {
   const guide = await readGuide('settings');
   const rows = [...guide.matchAll(/^\| `([A-Z0-9_]+)` +\| (.*?) +\| (.*?) +\|$/gm)].map(([, ...cells]) => cells);
-  const expected = Object.entries(settingsShape())
-    // Nobody sets them by hand: the start script passes them.
-    .filter(([name]) => name !== 'MODE' && name !== 'START_SECRET')
-    .map(([name, setting]) => {
-      const { data: value } = setting.safeParse(undefined);
-      const empty = value === undefined || JSON.stringify(value) === '{}' || JSON.stringify(value) === '[]';
-      return [name, empty ? '' : `\`${value}\``, descriptionOf(setting)];
-    });
+  const expected = Object.entries(settingsShape()).map(([name, setting]) => {
+    const { data: value } = setting.safeParse(undefined);
+    const empty = value === undefined || JSON.stringify(value) === '{}' || JSON.stringify(value) === '[]';
+    return [name, empty ? '' : `\`${value}\``, descriptionOf(setting)];
+  });
   expect(rows).toEqual(expected);
 });

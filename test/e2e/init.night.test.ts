@@ -44,10 +44,13 @@ test.each([
     );
     expect(made === template).toBe(rooms === 'all');
     expect(await project.run('npm', ['test'], name)).toContain('pass 3\n');
-    const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run'], name);
+    const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run', '--outdir', 'out'], name);
     expect(told.match(/^env\.\w+/gm)).toHaveLength(bindings);
     expect(told).toMatch(/gzip: \d+/);
-    const edge = await npmStart(['--inspector-port', '0'], undefined, { folder: join(project.folder, name) });
+    const deployed = await readFile(join(project.folder, name, 'out/index.js'), 'utf8');
+    expect(deployed).toContain('/count-tokens');
+    expect(deployed).not.toContain('built-in simulator, not Claude');
+    const edge = await npmStart([], undefined, { folder: join(project.folder, name) });
     try {
       expect(await (await fetch(`${edge.url}/messages`, ASK)).text()).toContain('event: message_stop');
       const titles = ['/', '/docs', '/docs/guides/toolkit'].map(
@@ -66,7 +69,7 @@ test.each([
 
 test.skipIf(noBrowser())('the first app works on an edge that has the rooms which it needs', async () => {
   await project.init('first-app', '--rooms', 'agents,page-tokens', '--no-page');
-  const args = ['--inspector-port', '0', '--var', `SIGNING_SECRET:${SECRET}`];
+  const args = ['--var', `SIGNING_SECRET:${SECRET}`];
   const edge = await npmStart(args, undefined, { folder: join(project.folder, 'first-app') });
   try {
     await tryFirstApp(edge.url);
@@ -92,7 +95,7 @@ test('sluice deploy makes the queues that are missing, leaves out the simulator,
     'queues info deployed-webhooks',
     'queues info deployed-webhooks-dead',
     'queues create deployed-webhooks-dead',
-    'deploy --define SLUICE_SIMULATOR:false',
+    'deploy --env',
     'secret list --env',
   ]);
 });

@@ -625,7 +625,6 @@ test.skipIf(!hasCompiler())(
     const tools = await startTools(lives, draw);
     const receiver = await startReceiver(lives, draw);
     vars = {
-      MODE: 'development',
       SIGNING_SECRET: SECRET,
       ANTHROPIC_API_KEY: 'key',
       ANTHROPIC_BASE_URL: api.url,

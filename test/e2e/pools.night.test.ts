@@ -67,7 +67,7 @@ beforeAll(async () => {
       response.writeHead(200, json).end(JSON.stringify({ ...message, stop_reason: 'end_turn', usage }));
     }, seed % 20);
   });
-  edge = await startEdge(inject('worker'), settings(), state);
+  edge = await startEdge(inject('deployed').code, settings(), state);
 });
 
 afterAll(async () => {
@@ -187,7 +187,7 @@ test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend what t
   await edge.kill();
   await Promise.all(killed);
   isHanging = false;
-  edge = await startEdge(inject('worker'), settings(), state);
+  edge = await startEdge(inject('deployed').code, settings(), state);
   callers.open();
   await Promise.all(called);
 

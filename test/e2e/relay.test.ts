@@ -88,12 +88,12 @@ test('a body above the limit is a 413, with its length said before or not, and g
   expect(upstream.received).toHaveLength(0);
 });
 
-test('a Worker as it is deployed has no simulator to answer with, even in development mode', async () => {
-  const deployed = await startEdge(inject('deployed').code, { MODE: 'development', UPSTREAM: 'simulator' });
+test('a Worker as it is deployed has no simulator to answer with, even where it is asked for', async () => {
+  const deployed = await startEdge(inject('deployed').code, { UPSTREAM: 'simulator' });
   try {
     const response = await fetch(`${deployed.url}/messages`, { method: 'POST', headers: json, body });
     expect(response.headers.get('sluice-upstream')).toBeNull();
-    expect(await response.text()).toContain('This bundle has no simulator.');
+    expect(await response.text()).toContain('UPSTREAM=simulator is for development only.');
     expect(response.status).toBe(500);
   } finally {
     await deployed.stop();

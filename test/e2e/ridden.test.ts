@@ -24,7 +24,6 @@ let unridden: Edge;
 beforeAll(async () => {
   upstream = await startUpstream(() => {});
   const vars = {
-    MODE: 'development',
     ANTHROPIC_API_KEY: 'sk-ant-api03-the-key-of-the-deployment',
     ANTHROPIC_BASE_URL: upstream.url,
     DEFAULT_LIMITS: '{"usd_per_day":10}',

@@ -76,7 +76,6 @@ beforeAll(async () => {
     );
   });
   edge = await startEdge(inject('worker'), {
-    MODE: 'development',
     ANTHROPIC_API_KEY: 'key',
     ANTHROPIC_BASE_URL: upstream.url,
     TOOL_HOSTS: `127.0.0.1:${(tools.address() as AddressInfo).port}`,

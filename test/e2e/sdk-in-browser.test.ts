@@ -27,7 +27,7 @@ describe.skipIf(noBrowser())('the official SDK in a page', () => {
     const script = await bundle("import Anthropic from '@anthropic-ai/sdk'; globalThis.Anthropic = Anthropic;");
     site = await startSite(script);
     foreign = await startSite(script);
-    edge = await startEdge(inject('worker'), {
+    edge = await startEdge(inject('deployed').code, {
       SIGNING_SECRET: SECRET,
       ANTHROPIC_API_KEY: 'test-key',
       ANTHROPIC_BASE_URL: upstream.url,

@@ -1,46 +1,19 @@
-/** What a start says of what is not right. By day a malformed setting shows it, and the tests of scripts/ each sentence. */
-import { createServer } from 'node:http';
+/** What a start says of what is not right, and who may read there. By day `e2e/start` has a malformed setting, and `gate/auth` the rule. */
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { expect, test } from 'vitest';
-import { failedStart, npmStart } from '../support/start.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { failedStart, npmStart, type Started } from '../support/start.ts';
 
 test('a port that is taken is told in a sentence that names it', async () => {
   const blocker = createServer();
-  const port = await new Promise<number>((resolve) => {
-    blocker.listen(0, 'localhost', () => {
-      const address = blocker.address();
-      resolve(typeof address === 'object' && address ? address.port : 0);
-    });
-  });
+  blocker.listen(0, '127.0.0.1');
+  await once(blocker, 'listening');
+  const { port } = blocker.address() as AddressInfo;
   const { code, stderr } = await failedStart('--port', String(port));
   blocker.close();
   expect(code).toBe(1);
   expect(stderr).toContain(`Port ${port} is taken.`);
-});
-
-test('a key that the upstream refuses is told at the start, and so is a misspelt setting', async () => {
-  const paths: (string | undefined)[] = [];
-  const upstream = createServer((asked, answer) => {
-    paths.push(asked.url);
-    answer.writeHead(401).end('{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}');
-  });
-  await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
-  const { port } = upstream.address() as AddressInfo;
-  const vars = [
-    `ANTHROPIC_BASE_URL:http://127.0.0.1:${port}`,
-    'ANTHROPIC_API_KEY:sk-wrong',
-    'UPSTREAM:anthropic',
-    'SINGING_SECRET:x',
-  ];
-  const started = await npmStart(['--var', ...vars]);
-  try {
-    await expect.poll(() => started.output()).toContain('It says (401): {"type":"error"');
-    expect(started.output()).toContain('SINGING_SECRET is no setting. Did you mean SIGNING_SECRET?');
-    expect(paths).toEqual(['/v1/models?limit=1']);
-  } finally {
-    await started.stop();
-    upstream.close();
-  }
 });
 
 test.each([
@@ -51,3 +24,41 @@ test.each([
   expect(code).toBe(1);
   expect(stderr).toContain(told);
 });
+
+describe('with a key', () => {
+  let edge: Started;
+
+  beforeAll(async () => {
+    edge = await npmStart(['--var', 'ANTHROPIC_API_KEY:sk-none', 'SINGING_SECRET:x']);
+  });
+
+  afterAll(() => edge.stop());
+
+  test('the start says how to print a token, and which setting is probably misspelt', () => {
+    const said = edge.output();
+    expect(said).toContain('npm run token -- --account dev --scopes admin');
+    expect(said).toContain('SINGING_SECRET is no setting. Did you mean SIGNING_SECRET?');
+    expect(said).not.toContain('sk-none');
+  });
+
+  test('whoever forges the host reads nothing that is stored, and a program that calls localhost needs a token', async () => {
+    const { port } = new URL(edge.url);
+    for (const path of ['/conversations', '/accounts', '/usage']) {
+      const forged = { host: 'evil.test', 'mf-original-url': `http://localhost:${port}${path}` };
+      expect(await statusOf(port, path, forged)).toBe(401);
+      expect(await statusOf(port, path, { ...forged, origin: 'http://evil.test' })).toBe(403);
+      expect(await statusOf(port, path, { host: 'evil.test' })).toBe(403);
+      expect(await statusOf(port, path, { host: `localhost:${port}` })).toBe(401);
+      expect(await statusOf(port, path, { host: `localhost:${port}`, origin: 'http://localhost:3000' })).toBe(200);
+    }
+  });
+});
+
+/** Sends a request with exactly these headers, as no browser would. */
+async function statusOf(port: string, path: string, headers: Record<string, string>): Promise<number | undefined> {
+  const outgoing = request({ host: '127.0.0.1', port, path, headers });
+  const [incoming] = (await once(outgoing.end(), 'response')) as [IncomingMessage];
+  incoming.resume();
+  await once(incoming, 'end');
+  return incoming.statusCode;
+}

@@ -9,7 +9,8 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createClient } from '../../src/client/index.ts';
 import { barriersOn } from '../support/axe.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
-import { buildWorker, type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
+import { bundleWorker } from '../support/bundle-worker.ts';
+import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { blocksOf, filesIn, readGuide } from '../support/guides.ts';
 import { PackedProject } from '../support/packed-project.ts';
@@ -31,7 +32,8 @@ afterAll(() => project.end());
 /** Starts a Worker of the project, under its own wrangler.toml. */
 async function startOwn(folder: string, vars: Record<string, string>): Promise<Edge> {
   const place = join(project.folder, folder);
-  return await startEdge(await buildWorker(place), vars, undefined, place);
+  const development = join(project.folder, 'node_modules/sluice/dist/edge/development.js');
+  return await startEdge(await bundleWorker(join(place, 'src/index.ts'), { development }), vars, undefined, place);
 }
 
 async function post(url: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
@@ -110,7 +112,6 @@ test('a Worker with routes around the edge runs, with middleware and a webhook o
   await project.typeCheck(['example/src/index.ts'], { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
   const edge = await startOwn('example', {
     WEBHOOKS: '[{"source":"tickets","secret":"TICKETS_WEBHOOK_SECRET"}]',
-    MODE: 'development',
     SIMULATOR_TTFT_MS: '0',
     SIMULATOR_TOKENS_PER_SECOND: '0',
     TICKETS_WEBHOOK_SECRET: 'the senders’ own secret',
@@ -151,7 +152,6 @@ test('the example with tools calls its own and one at an address, in one run', a
   const server = spawn(process.execPath, [join(root, 'examples/tools/server.mjs')], { env, stdio: 'inherit' });
   const TOOL_HOSTS = `localhost:${port}`;
   const edge = await startOwn('tools', {
-    MODE: 'development',
     SIMULATOR_TTFT_MS: '0',
     TOOL_HOSTS,
     TOOL_SIGNING_SECRET,

@@ -3,7 +3,6 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { readStartOptions } from '../../scripts/start-options.ts';
 import type { Json } from '../../src/edge/kit/json/object.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
@@ -27,7 +26,8 @@ beforeAll(async () => {
   const child = spawn(process.execPath, [join(root, server)], { env, stdio: 'inherit' });
   stops.push(() => child.kill());
   const [, args = ''] = /^npm start -- (.*)$/m.exec(own) ?? [];
-  const { variables } = readStartOptions(args.replace('$TOOL_SIGNING_SECRET', secret.stdout).split(' '));
+  const pairs = args.replace('$TOOL_SIGNING_SECRET', secret.stdout).matchAll(/--var ([A-Z_]+):(\S+)/g);
+  const variables = Object.fromEntries([...pairs].map(([, name = '', value = '']) => [name, value]));
   edge = await startSimulatingEdge({ ...variables, SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0' });
   stops.push(() => edge.stop());
   await eventually(async () => void (await fetch(`http://localhost:${port}`)));

@@ -20,7 +20,7 @@ let nowhere: Edge;
 let meet: (socket: Socket) => void = () => {};
 
 async function startEdgeTo(url: string): Promise<Edge> {
-  const edge = await startEdge(inject('worker'), {
+  const edge = await startEdge(inject('deployed').code, {
     SIGNING_SECRET: SECRET,
     ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
     ANTHROPIC_BASE_URL: url,

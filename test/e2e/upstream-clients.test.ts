@@ -59,7 +59,6 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
   beforeAll(async () => {
     const entries = Object.entries({ east, west });
     edge = await startEdge(inject('worker'), {
-      MODE: 'development',
       UPSTREAMS: JSON.stringify(entries.map(([name, { url }]) => ({ name, kind: 'anthropic', base_url: url }))),
       UPSTREAM_EAST_KEY: 'key-of-east',
       UPSTREAM_WEST_KEY: 'key-of-west',

@@ -130,7 +130,7 @@ test(`${VISITORS} visitors use up what they share, and nothing more, though the 
   state = await mkdtemp(join(tmpdir(), 'sluice-visitors-'));
   const limit = Number(VISITORS) >= 1_000 ? 0.05 : 0.02;
   const settings = settingsOfPool(limit, 3_600);
-  edge = await startEdge(inject('worker'), settings, state);
+  edge = await startEdge(inject('deployed').code, settings, state);
   await storeAgent();
   billed = 0;
   const endings = new Map<string, number>();
@@ -144,7 +144,7 @@ test(`${VISITORS} visitors use up what they share, and nothing more, though the 
       open = resolve;
     });
     await edge.kill();
-    edge = await startEdge(inject('worker'), settings, state);
+    edge = await startEdge(inject('deployed').code, settings, state);
     open();
   };
   const once = async (one: Awaited<ReturnType<typeof visitor>>): Promise<boolean> => {
@@ -220,7 +220,7 @@ test.skipIf(!hasCompiler())(
   async () => {
     state = await mkdtemp(join(tmpdir(), 'sluice-gone-'));
     const settings = settingsOfPool(1_000, 3_600);
-    edge = await startEdge(inject('worker'), settings, state);
+    edge = await startEdge(inject('deployed').code, settings, state);
     await storeAgent();
     const begun = Date.now();
     const people: Awaited<ReturnType<typeof visitor>>[] = [];

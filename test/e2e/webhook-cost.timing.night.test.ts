@@ -13,7 +13,7 @@ const BODY = `{"text":"${'x'.repeat(1024 * 1024 - 11)}"}`;
 let edge: Edge;
 
 beforeAll(async () => {
-  edge = await startEdge(inject('worker'), {
+  edge = await startEdge(inject('deployed').code, {
     SIGNING_SECRET: SECRET,
     ANTHROPIC_API_KEY: 'none',
     ...webhookVars('stripe'),

@@ -17,7 +17,6 @@ import { webhookVars } from '../support/webhook-vars.ts';
 
 const KEY = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 const settings = {
-  MODE: 'development',
   UPSTREAM: 'simulator',
   SIGNING_SECRET: SECRET,
   SIMULATOR_TTFT_MS: '20',

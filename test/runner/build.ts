@@ -1,46 +1,44 @@
 import type { TestProject } from 'vitest/node';
-import { unstable_readConfig } from 'wrangler';
-import { build } from '../../scripts/build.ts';
-import { type Bundle, bundleWorker } from '../../scripts/bundle.ts';
-import { addSecrets, readDevVars } from '../../scripts/dev-vars.ts';
+import { type BuiltWorker, buildWorker } from '../../scripts/build-worker.ts';
+import { addSecrets } from '../../scripts/dev-vars.ts';
+import { SHIPPED_SOURCES } from '../../src/edge/rooms/webhooks/shipped-sources.ts';
 import { startBrowser } from '../support/browser.ts';
+import { bundleWorker } from '../support/bundle-worker.ts';
 import { startPageEdge } from '../support/page-edge.ts';
 import { offer, offerSharedStart } from '../support/shared-start.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** The code of the bundled Worker, with the simulator in it. */
+    /** The code of the Worker as a development server: it has the simulator, and asks for no credential. */
     worker: string;
     /** The same with the shortest patience everywhere: test/fixtures/impatient-worker.ts. */
     impatient: string;
     /** The Worker as it is deployed. */
-    deployed: Bundle;
+    deployed: BuiltWorker;
   }
 }
 
 /**
- * Builds the Workers, and starts the browser, once for all tests that run them in processes of their own.
+ * Builds the Workers and the page, and starts the browser, once for all tests that run them in processes of their own.
  *
  * @returns what ends the browser, and the edges that tests share
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   // Added by one server, they would make those start again that run beside it.
-  await addSecrets(await readDevVars());
-  await build();
-  const simulator = { SLUICE_SIMULATOR: 'true' };
-  const [shared, page, browser, simulating, impatient, deployed] = await Promise.all([
-    offerSharedStart(),
-    offer(startPageEdge),
+  await addSecrets(SHIPPED_SOURCES);
+  // Before a server starts: the build command writes one module for all commands of wrangler, which bundle it next.
+  const [browser, deployed, worker, impatient] = await Promise.all([
     startBrowser(),
-    bundleWorker(simulator),
-    bundleWorker(simulator, 'test/fixtures/impatient-worker.ts'),
-    bundleWorker(unstable_readConfig({ config: 'wrangler.toml' }).define),
+    buildWorker(),
+    bundleWorker(),
+    bundleWorker('test/fixtures/impatient-worker.ts'),
   ]);
+  const [shared, page] = await Promise.all([offerSharedStart(), offer(startPageEdge)]);
   project.provide('sharedStart', shared.url);
   project.provide('pageEdge', page.url);
   project.provide('browser', browser?.wsEndpoint());
-  project.provide('worker', simulating.code);
-  project.provide('impatient', impatient.code);
+  project.provide('worker', worker);
+  project.provide('impatient', impatient);
   project.provide('deployed', deployed);
   return async () => {
     await Promise.all([browser?.close(), shared.stop(), page.stop()]);

@@ -89,7 +89,6 @@ describe('npm run deploy', () => {
     ['a malformed setting', 'MAX_BODY_BYTES = "many"', 'MAX_BODY_BYTES'],
     ['an address that is nobody’s', 'ALERT_URL = "https://10.0.0.1/"', 'ALERT_URL'],
     ['a secret for everybody to read', 'ANTHROPIC_API_KEY = "sk-ant-x"', 'npx wrangler secret put ANTHROPIC_API_KEY'],
-    ['development mode', 'MODE = "development"', 'MODE'],
     ['an upstream that is not right', `UPSTREAMS = '[{"name":"east","kind":"bedrock"}]'`, 'the entry "east": region'],
     ['webhooks that are not right', `WEBHOOKS = '[{"source":"github"}]'`, 'WEBHOOKS.0.secret'],
     ['a secret of webhooks for everybody to read', 'OUR_WEBHOOK_SECRET = "sk-ant-x"', 'secret put OUR_WEBHOOK_SECRET'],
@@ -177,6 +176,6 @@ describe('wrangler.toml', () => {
       const queues = (env?: string) => (read(env).queues.consumers as { queue: string }[]).map(({ queue }) => queue);
       expect(queues(name).filter((queue) => queues().includes(queue))).toEqual([]);
     }
-    expect(offered()).toMatchObject({ observability: { enabled: true }, define: { SLUICE_SIMULATOR: 'false' } });
+    expect(offered()).toMatchObject({ observability: { enabled: true } });
   });
 });

@@ -4,6 +4,8 @@ import type { Hono } from 'hono';
 import { onTestFinished, vi } from 'vitest';
 import { type AppOptions, createApp } from '../../src/edge/app.ts';
 import type { AppEnv } from '../../src/edge/gate/auth/context.ts';
+import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
+import { ApiError } from '../../src/edge/kit/http/errors.ts';
 import { inFlight, settling, trackedContext } from './in-flight.ts';
 import { rounds } from './rounds.ts';
 
@@ -40,7 +42,8 @@ export const TEST_KEY = 'sk-ant-the-key-of-the-deployment';
 
 /**
  * @param answer what the upstream says
- * @param vars settings besides those of development with a key, or bindings in place of the test's own
+ * @param vars settings besides those of development with a key, or bindings in place of the test's own. With an empty MODE the
+ *   app is as it is deployed
  * @param own what a Worker that is built on the edge decides: its options, and what is around the edge
  */
 export function testApp(
@@ -77,20 +80,26 @@ export function testApp(
   const app = own.around?.(edge) ?? edge;
   // What a developer has in .dev.vars is none of a test's business.
   const bindings = Object.fromEntries(Object.entries(env).filter(([, value]) => typeof value !== 'string'));
-  const settings = {
-    ...bindings,
-    MODE: 'development',
-    ANTHROPIC_API_KEY: TEST_KEY,
-    UPSTREAM: 'anthropic',
-    ...vars,
-  };
+  const { MODE = 'development', ...others } = vars;
+  const settings = { ...bindings, ANTHROPIC_API_KEY: TEST_KEY, UPSTREAM: 'anthropic', ...others };
   let contexts: ExecutionContext[] = [];
   const fetch = async (path: string, init?: RequestInit) => {
     const what = `${init?.method ?? 'GET'} ${path}`;
     const context = trackedContext(what);
     contexts.push(context);
     const url = path.startsWith('http') ? path : `http://localhost:8787${path}`;
-    return await inFlight(Promise.resolve(app.fetch(new Request(url, init), settings, context)), what);
+    const request = new Request(url, init);
+    // As a browser says it of an address that was typed.
+    if (request.method === 'GET' && !request.headers.has('sec-fetch-site'))
+      request.headers.set('sec-fetch-site', 'none');
+    try {
+      // It is asked first, and the app finds what it has parsed.
+      settingsOf(settings, MODE === 'development');
+    } catch (thrown) {
+      // The app says so by itself.
+      if (!(thrown instanceof ApiError)) throw thrown;
+    }
+    return await inFlight(Promise.resolve(app.fetch(request, settings, context)), what);
   };
   const made: TestApp = {
     sent,

@@ -19,7 +19,6 @@ interface Inside {
 /** Has every batch's object reach its upstream by this function, until the test ends; `vars` are further settings. */
 export function batchesReach(fetchUpstream: Fetch, vars: Record<string, string> = {}): void {
   const settings = parseSettings({
-    MODE: 'development',
     ANTHROPIC_API_KEY: TEST_KEY,
     UPSTREAM: 'anthropic',
     UPSTREAM_MAX_RETRIES: '0',

@@ -75,14 +75,16 @@ const credential = async (account: string) => bearer(await tokenOf(account, ['cl
 
 const simulator = () =>
   upstreamOf(
-    settingsOf({
-      ...bindings,
-      MODE: 'development',
-      UPSTREAM: 'simulator',
-      SIMULATOR_BATCH_MS: '1',
-      SIMULATOR_TTFT_MS: '0',
-      SIMULATOR_TOKENS_PER_SECOND: '0',
-    }),
+    settingsOf(
+      {
+        ...bindings,
+        UPSTREAM: 'simulator',
+        SIMULATOR_BATCH_MS: '1',
+        SIMULATOR_TTFT_MS: '0',
+        SIMULATOR_TOKENS_PER_SECOND: '0',
+      },
+      true,
+    ),
   ).fetch;
 
 /** @param vars settings besides those of a deployment with a key @param simulate the API, in place of the simulator */
@@ -117,7 +119,7 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
   const inside = Batch.prototype as unknown as { now(): number; settings(): unknown; upstream(): Upstream };
   const spies = [
     vi.spyOn(inside, 'now').mockImplementation(() => Date.now() + passed),
-    vi.spyOn(inside, 'settings').mockReturnValue(settingsOf({ ...bindings, ...settings })),
+    vi.spyOn(inside, 'settings').mockReturnValue(settingsOf({ ...bindings, ...settings }, true)),
     vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
   ];
   onTestFinished(() => {

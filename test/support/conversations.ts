@@ -1,7 +1,8 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
-import { simulatorUpstream, type Upstream } from '../../src/edge/claude/upstream.ts';
+import { simulatorUpstream } from '../../src/edge/claude/simulator-upstream.ts';
+import type { Upstream } from '../../src/edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '../../src/edge/gate/settings/settings.ts';
 import type { Json } from '../../src/edge/kit/json/object.ts';
 import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
@@ -32,15 +33,17 @@ interface Inside {
  * @param thinks whether its models think
  */
 export function simulate(vars: Record<string, string> = {}, thinks = false): Settings {
-  const settings = parseSettings({
-    MODE: 'development',
-    UPSTREAM: 'simulator',
-    SIMULATOR_TTFT_MS: '0',
-    SIMULATOR_TOKENS_PER_SECOND: '0',
-    UPSTREAM_MAX_RETRIES: '0',
-    SIGNING_SECRET: SECRET,
-    ...vars,
-  });
+  const settings = parseSettings(
+    {
+      UPSTREAM: 'simulator',
+      SIMULATOR_TTFT_MS: '0',
+      SIMULATOR_TOKENS_PER_SECOND: '0',
+      UPSTREAM_MAX_RETRIES: '0',
+      SIGNING_SECRET: SECRET,
+      ...vars,
+    },
+    true,
+  );
   const spy = vi.spyOn(Conversation.prototype as unknown as Inside, 'settings').mockReturnValue(settings);
   onTestFinished(() => spy.mockRestore());
   if (settings.UPSTREAM !== 'simulator' || thinks) return settings;

@@ -7,7 +7,6 @@ import { SECRET } from './tokens.ts';
 export const MODEL = 'claude-haiku-4-5';
 /** Of an edge whose answers can be dropped in their middle. */
 export const PACED = {
-  MODE: 'development',
   UPSTREAM: 'simulator',
   SIGNING_SECRET: SECRET,
   SIMULATOR_TTFT_MS: '20',

@@ -1,6 +1,4 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'miniflare';
@@ -10,8 +8,6 @@ import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangle
 import { cpuMsOfThread } from './processes.ts';
 import { root } from './root.ts';
 import { SECRET } from './tokens.ts';
-
-const wrangler = join(root, 'node_modules/wrangler/bin/wrangler.js');
 
 /** The built Worker in workerd, and what it logged. */
 export interface Edge {
@@ -24,25 +20,6 @@ export interface Edge {
   freeze(milliseconds: number): Promise<void>;
   /** @returns the CPU of the thread that answers all requests, in milliseconds: without those that compile and collect */
   cpuMs(): number;
-}
-
-/**
- * Builds somebody else's Worker, as `wrangler deploy` does.
- *
- * @param folder where its wrangler.toml is
- * @returns the code of its only module
- */
-export async function buildWorker(folder: string): Promise<string> {
-  const outdir = await mkdtemp(join(tmpdir(), 'sluice-'));
-  try {
-    await promisify(execFile)(process.execPath, [wrangler, 'deploy', '--dry-run', '--outdir', outdir], {
-      cwd: folder,
-      env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' },
-    });
-    return await readFile(join(outdir, 'index.js'), 'utf8');
-  } finally {
-    await rm(outdir, { recursive: true, force: true });
-  }
 }
 
 /**
@@ -84,16 +61,13 @@ export async function startEdgeAhead(
   }
 }
 
-/** What has an edge answer by the simulator. */
-const SIMULATING = { MODE: 'development', UPSTREAM: 'simulator' };
-
 /**
  * Starts workerd with the built Worker and the simulator, in development mode.
  *
  * @param vars settings besides, as those of the simulator's pace
  */
 export async function startSimulatingEdge(vars: Record<string, string>, persist?: string): Promise<Edge> {
-  return await startEdge(inject('worker'), { ...SIMULATING, ...vars }, persist);
+  return await startEdge(inject('worker'), { UPSTREAM: 'simulator', ...vars }, persist);
 }
 
 /**
@@ -104,7 +78,7 @@ export async function startSimulatingEdge(vars: Record<string, string>, persist?
  * @param script another build of the Worker
  */
 export async function startEdgeWithPage(vars: Record<string, string>, script = inject('worker')): Promise<Edge> {
-  const settings = { ...SIMULATING, SIGNING_SECRET: SECRET, ...vars };
+  const settings = { UPSTREAM: 'simulator', SIGNING_SECRET: SECRET, ...vars };
   return await startRuntime(script, settings, { withAssets: true });
 }
 

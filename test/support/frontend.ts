@@ -129,11 +129,11 @@ export function sharedFrontends() {
 
   return {
     /** Starts a site, and an edge as it is deployed, which knows the site's origin and has the guide's agent. */
-    async startBoth(settings: (site: Frontend) => Record<string, string> = () => ({})) {
+    async startBoth(settings: (site: Frontend) => Record<string, string> = () => ({}), code = inject('deployed').code) {
       const site = await startFrontend();
       onTestFinished(site.stop);
       site.files.set('sluice.js', client);
-      const edge = await startEdge(inject('worker'), {
+      const edge = await startEdge(code, {
         ...DEPLOYED,
         ANTHROPIC_API_KEY: 'test-key',
         ANTHROPIC_BASE_URL: upstream.url,

@@ -1,4 +1,4 @@
-import { bundleWorker } from '../../scripts/bundle.ts';
+import { bundleWorker } from './bundle-worker.ts';
 import { startEdgeWithPage } from './edge.ts';
 import { startUpstream } from './upstream.ts';
 
@@ -30,7 +30,7 @@ export async function startPageEdge(): Promise<PageEdge & { stop(): Promise<void
   });
   const quick = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0', SIMULATOR_BATCH_MS: '0' };
   const tools = { TOOL_HOSTS: new URL(shop.url).host, TOOL_SIGNING_SECRET };
-  const { code } = await bundleWorker({ SLUICE_SIMULATOR: 'true' }, 'test/fixtures/unthinking-worker.ts');
+  const code = await bundleWorker('test/fixtures/unthinking-worker.ts');
   const edge = await startEdgeWithPage({ ...quick, ...tools, GITHUB_WEBHOOK_SECRET: GITHUB_SECRET }, code);
   return {
     url: edge.url,

@@ -31,7 +31,6 @@ export const seen: string[] = [];
 
 /** The settings of an edge in development before the test's upstream. */
 export const beforeUpstream = () => ({
-  MODE: 'development',
   ANTHROPIC_API_KEY: KEY,
   ANTHROPIC_BASE_URL: upstream.url,
 });

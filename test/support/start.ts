@@ -3,13 +3,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { freePort } from './processes.ts';
 import { root } from './root.ts';
 
 const READY_MS = 240_000;
 /** Whatever the developer's `.dev.vars` says, a test asks no upstream that costs money. */
-const OWN = ['--port', '0', '--var', 'UPSTREAM:simulator'];
-/** What it says then; or what wrangler says, where that is all that `npm start` runs. */
-const READY = /^(?:Sluice is ready|\[wrangler:info\] Ready) on (\S+)$/m;
+const OWN = ['--inspector-port', '0', '--var', 'ANTHROPIC_API_KEY:', 'UPSTREAM:simulator'];
+/** What wrangler says then. */
+const READY = /^\[wrangler:info\] Ready on (\S+)$/m;
 
 /** The product as a person starts it. */
 export interface Started {
@@ -26,19 +27,22 @@ export interface Started {
  *
  * @param args what follows `npm start --`
  * @param kept a state of the test's own, which is there after the stop
- * @param where another folder than this checkout, and what the shell exports besides
+ * @param where another folder than this checkout, another command than `npm start --`, and what the shell exports besides
  */
 export async function npmStart(
   args: string[] = [],
   kept?: string,
-  where: { folder?: string; env?: Record<string, string> } = {},
+  where: { folder?: string; env?: Record<string, string>; command?: string[] } = {},
 ): Promise<Started> {
+  const port = String(await freePort());
   const state = kept ?? (await mkdtemp(join(tmpdir(), 'sluice-state-')));
-  const child = spawn('npm', ['start', '--', ...OWN, '--persist-to', state, ...args], {
+  const [command = 'npm', ...first] = where.command ?? ['npm', 'start', '--'];
+  const child = spawn(command, [...first, ...OWN, '--port', port, '--persist-to', state, ...args], {
     cwd: where.folder ?? root,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, ...where.env },
+    // Tests may have less said: this waits for a line.
+    env: { ...process.env, WRANGLER_LOG: 'log', ...where.env },
   });
   if (child.pid === undefined) throw new Error('There is no npm on the PATH.');
   const { pid } = child;

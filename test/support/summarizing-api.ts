@@ -138,7 +138,6 @@ function isAskedForWords(messages: Messages): boolean {
 /** @returns the settings of an edge with this API and these tools, by their addresses */
 export function settingsWith(api: string, tools: string): Record<string, string> {
   return {
-    MODE: 'development',
     SIGNING_SECRET: SECRET,
     ANTHROPIC_API_KEY: 'key',
     ANTHROPIC_BASE_URL: api,

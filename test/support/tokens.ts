@@ -4,7 +4,7 @@ import type { Scope } from '../../src/edge/gate/identity/identity.ts';
 /** The SIGNING_SECRET of the tests. */
 export const SECRET = 'the-signing-secret-of-the-tests-only';
 
-/** An edge as it is deployed: no development mode, and a secret of its own. */
+/** An edge as it is deployed, for `testApp`: no development, and a secret of its own. */
 export const DEPLOYED = { MODE: '', SIGNING_SECRET: SECRET };
 
 /** @returns a credential of the tests' edge. */

@@ -6,7 +6,8 @@ import { createTestHarness } from 'wrangler';
 // Otherwise wrangler asks Cloudflare where this machine is, and complains without a network.
 process.env.CLOUDFLARE_CF_FETCH_ENABLED = 'false';
 const configPath = new URL('../wrangler.toml', import.meta.url);
-const vars = { MODE: 'development', UPSTREAM: 'simulator' };
+// Whatever your .dev.vars says.
+const vars = { ANTHROPIC_API_KEY: '', UPSTREAM: 'simulator' };
 const server = createTestHarness({ workers: [{ configPath, vars }] });
 
 before(() => server.listen());

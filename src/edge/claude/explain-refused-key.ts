@@ -42,7 +42,7 @@ interface KeyRefusal {
 }
 
 /** @returns what the operator must do, and the upstream's own words; undefined for a status that is not about the key. */
-export function explainRefusedKey(refusal: KeyRefusal): string | undefined {
+function explainRefusedKey(refusal: KeyRefusal): string | undefined {
   const remedy = remedyFor(refusal);
   return remedy && `${remedy} It says (${refusal.status}): ${refusal.said.slice(0, MOST_SHOWN)}`;
 }

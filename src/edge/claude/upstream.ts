@@ -1,5 +1,4 @@
 import type { Context } from 'hono';
-import { createSimulator } from '../../simulator/simulator.ts';
 import type { AppEnv } from '../gate/auth/context.ts';
 import type { Settings } from '../gate/settings/settings.ts';
 import { orAborted } from '../kit/async/or-aborted.ts';
@@ -8,9 +7,6 @@ import { keepSecrets } from '../kit/http/secrets.ts';
 import { callNetwork } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
 import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
-import { refusedSchemas } from './request/refused-schemas.ts';
-import { simulatedModels } from './simulated-models.ts';
-import { simulatorStoreIn } from './simulator-store.ts';
 import { type KeyHealth, keyHealthOf } from './upstreams/key-health.ts';
 import { isolateKnowledge, type UpstreamPool } from './upstreams/pool.ts';
 
@@ -29,12 +25,6 @@ export interface Upstream {
   /** What is known about the key of the only upstream; absent for those of UPSTREAMS, and for the simulator. */
   key?: KeyHealth | undefined;
 }
-
-/**
- * Whether the simulator is part of this bundle. wrangler.toml sets it to false, so that the deployed Worker does not contain
- * the simulator. If no bundler sets it, the simulator is included.
- */
-declare const SLUICE_SIMULATOR: boolean | undefined;
 
 const upstreams = new WeakMap<Settings, { upstream: Upstream; by: Fetch | undefined }>();
 
@@ -72,12 +62,7 @@ function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
   if (settings.UPSTREAMS.length > 0) return pooledUpstream(settings, given);
   const { ANTHROPIC_API_KEY: apiKey, UPSTREAM, development } = settings;
   const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
-  if (simulated) {
-    // The condition must be written here: the bundler leaves the simulator out only if it sees that this branch is never
-    // taken.
-    if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) return simulatorUpstream(settings);
-    return simulatorOf(settings);
-  }
+  if (simulated) return simulatorOf(settings);
   if (apiKey === undefined) {
     throw misconfigured(
       'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',
@@ -102,12 +87,7 @@ function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   const all = openUpstreams(settings);
   const { fetch: fetchIt } = networkOf(given);
   const simulated = all.some((one) => one.simulated);
-  let simulate: Fetch | undefined;
-  if (simulated) {
-    // As above: the bundler must see that this branch is never taken.
-    if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) simulate = simulatorUpstream(settings).fetch;
-    else simulate = simulatorOf(settings).fetch;
-  }
+  const simulate = simulated ? simulatorOf(settings).fetch : undefined;
   const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);
   const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
   return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool };
@@ -133,35 +113,17 @@ function sharedFetch(): Fetch | undefined {
   return only;
 }
 
-/** Gives a bundle that was made without the simulator the simulator all the same: plain `wrangler dev` does. */
-export function shareSimulator(open: typeof simulatorUpstream): void {
-  sharedSimulator = open;
-}
+let openSimulator: ((settings: Settings) => Upstream) | undefined;
 
-let sharedSimulator: typeof simulatorUpstream | undefined;
+/** Has the simulator answer where the settings say so. A deployed Worker does not contain it. */
+export function shareSimulator(open: (settings: Settings) => Upstream): void {
+  openSimulator = open;
+}
 
 /** @throws ApiError 500 where the bundle has no simulator */
 function simulatorOf(settings: Settings): Upstream {
-  if (sharedSimulator) return sharedSimulator(settings);
+  if (openSimulator) return openSimulator(settings);
   throw misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
-}
-
-export function simulatorUpstream(settings: Settings): Upstream {
-  const simulate = createSimulator({
-    models: simulatedModels(settings.models.rows),
-    refusedSchemas,
-    ttftMs: settings.SIMULATOR_TTFT_MS,
-    tokensPerSecond: settings.SIMULATOR_TOKENS_PER_SECOND,
-    batchMs: settings.SIMULATOR_BATCH_MS,
-    store: simulatorStoreIn(settings.simulatorStore),
-    faults: settings.development,
-  });
-  return {
-    baseURL: 'https://simulator.invalid',
-    apiKey: 'simulator',
-    fetch: async (url, init) => byteBody(await simulate(new Request(url, init)), true),
-    simulated: true,
-  };
 }
 
 /** Milliseconds that an error waits after the last bytes, because the metered copy is read late. */
@@ -174,7 +136,7 @@ const BREAK_DELAY_MS = 100;
  *
  * @param isNetworkLike whether a stream of bytes is known to have that form already
  */
-function byteBody(response: Response, isNetworkLike: boolean): Response {
+export function byteBody(response: Response, isNetworkLike: boolean): Response {
   if (!response.body || (isNetworkLike && isOfBytes(response.body))) return response;
   const reader = response.body.getReader();
   const body = new ReadableStream(

@@ -1,4 +1,5 @@
 import type { Hono } from 'hono';
+import { develop } from '#development';
 import { type AppOptions, createApp as createEdge } from '../app.ts';
 import type { AppEnv } from '../gate/auth/context.ts';
 import { OPTIONS } from '../gate/auth/route.ts';
@@ -14,6 +15,8 @@ const ORDER = [
   ...['background', 'show', 'transfer', 'backup', 'webhooks', 'batches', 'classify-batches', 'files', 'evaluation'],
   ...['clouds', 'pools', 'operator'],
 ];
+
+develop();
 
 /**
  * Makes the edge as `app.ts` does, with its rooms in whatever order they are listed.

@@ -1,4 +1,5 @@
 import { createApp } from '../../../src/edge/app.ts';
+import { openDevelopment } from '../../../src/edge/gate/settings/settings.ts';
 import type { Bindings } from '../../../src/edge/kit/objects/bindings.ts';
 import { Account as RealAccount } from '../../../src/edge/money/account/account.ts';
 import { Batch as RealBatch } from '../../../src/edge/rooms/batches/batch.ts';
@@ -8,6 +9,9 @@ import { createConsumer } from '../../../src/edge/rooms/webhooks/webhook-job.ts'
 import { ROOMS } from '../../../src/edge/rooms.ts';
 import { Conversation as RealConversation } from '../../../src/edge/talk/conversations/conversation.ts';
 import { labelled } from './labelled.ts';
+
+// Only in development a tool may be on the same machine.
+openDevelopment();
 
 /** How far the clocks of all objects are turned; milliseconds. */
 let aheadMs = 0;

@@ -1,7 +1,7 @@
 /** The static page for visitors. What stands in for Turnstile, in the page and where the edge asks it, is said below. */
 import { json } from 'node:stream/consumers';
 import { decodeJwt } from 'jose';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
 import { ANSWER, ask, guide, publish, sharedFrontends, startFrontend } from '../../support/frontend.ts';
 import { filesIn } from '../../support/guides.ts';
@@ -55,12 +55,12 @@ describe.skipIf(noBrowser())('a static page for visitors', () => {
   /** Opens the page, on an edge with the guide's setting. (Only in development may it ask somebody else than Turnstile.) */
   async function open({ script = TURNSTILE, expired = [] as string[] } = {}) {
     const verifier = await startVerifier(expired);
-    const { site, edge } = await startBoth(({ origin }) => ({
-      MODE: 'development',
+    const settings = ({ origin }: { origin: string }) => ({
       VISITORS: (/^VISITORS = '(.*)'$/m.exec(guide)?.[1] ?? '').replace('https://app.example.com', origin),
       TURNSTILE_SECRET: 'the-secret-of-the-tests-widget',
       TURNSTILE_VERIFY_URL: verifier.url,
-    }));
+    });
+    const { site, edge } = await startBoth(settings, inject('worker'));
     publish(site, edge, files);
     const seen = await visit(site, edge, async (page) => {
       await page.route(API_JS, (route) => route.fulfill({ contentType: 'text/javascript', body: script }));

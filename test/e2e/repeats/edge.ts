@@ -12,7 +12,6 @@ export interface MeasuredEdge extends Edge {
 export async function startMeasuredEdge(script: string): Promise<MeasuredEdge> {
   const upstream = await answeringUpstream();
   const edge = await startEdge(script, {
-    MODE: 'development',
     UPSTREAM: 'anthropic',
     SIGNING_SECRET: SECRET,
     ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',

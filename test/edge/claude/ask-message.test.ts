@@ -47,7 +47,7 @@ function call(
       return await Promise.race([answer(seen.length - 1, init.signal as AbortSignal), aborted]);
     },
   };
-  const settings = parseSettings({ MODE: 'development', ...vars });
+  const settings = parseSettings({ ...vars }, true);
   const ask = (more: Partial<MessageCall> = {}) => askMessage(() => BODY, { upstream, settings, ...more });
   return { seen, ask };
 }

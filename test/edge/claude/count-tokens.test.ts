@@ -8,7 +8,7 @@ import { ModelTable } from '../../../src/edge/claude/pricing/models.ts';
 import { parseSettings } from '../../../src/edge/gate/settings/settings.ts';
 import { ApiError } from '../../../src/edge/kit/http/errors.ts';
 
-const settings = parseSettings({ MODE: 'development', UPSTREAM_MAX_RETRIES: '0' });
+const settings = parseSettings({ UPSTREAM_MAX_RETRIES: '0' }, true);
 
 function counting(answer: () => Response) {
   const sent: Request[] = [];

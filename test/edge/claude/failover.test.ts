@@ -130,7 +130,7 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
     return answer(sent);
   }, settings);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
-  const parsed = settingsOf({ MODE: 'development', ...settings });
+  const parsed = settingsOf({ ...settings }, true);
   vi.spyOn(inside, 'settings').mockReturnValue(parsed);
   vi.spyOn(inside, 'upstream').mockImplementation(() =>
     upstreamOf(parsed, async (url, init) => {
@@ -146,7 +146,7 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
 
 /** Has the account own a container, and a file, as what an upstream has made. */
 async function makeThings(upstream: string): Promise<void> {
-  const account = accountStub(env as unknown as Bindings, settingsOf({ MODE: 'development' }), 'dev');
+  const account = accountStub(env as unknown as Bindings, settingsOf({}, true), 'dev');
   await account.noteMade([
     { kind: 'container', id: 'container_1', upstream },
     { kind: 'file', id: 'file_1', upstream },

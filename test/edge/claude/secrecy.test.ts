@@ -90,7 +90,7 @@ const WAYS: ((app: ReturnType<typeof testApp>) => Promise<Response>)[] = [
 function edge(vars: Record<string, string>, answer: (headers: Headers, url: string) => Response | Promise<Response>) {
   const settings = { UPSTREAM: '', ANTHROPIC_API_KEY: '', UPSTREAM_MAX_RETRIES: '0', ...vars };
   const app = testApp(({ headers, url }) => answer(headers, url.href), settings);
-  const parsed = settingsOf({ MODE: 'development', ...settings });
+  const parsed = settingsOf({ ...settings }, true);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
   const fetch: Fetch = async (url, init) => await answer(new Headers(init.headers), url);
   vi.spyOn(inside, 'settings').mockReturnValue(parsed);

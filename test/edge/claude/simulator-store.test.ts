@@ -9,7 +9,7 @@ const env = given as unknown as Bindings;
 
 /** The simulator of a fresh isolate: it has nothing in memory of any before it. */
 function simulated() {
-  const settings = settingsOf({ ...env, MODE: 'development', UPSTREAM: 'simulator', SIMULATOR_BATCH_MS: '1' });
+  const settings = settingsOf({ ...env, UPSTREAM: 'simulator', SIMULATOR_BATCH_MS: '1' }, true);
   const { baseURL, apiKey, fetch } = upstreamOf(settings);
   return new Anthropic({ baseURL, apiKey, fetch: (url, init) => fetch(String(url), init ?? {}) });
 }

@@ -93,7 +93,7 @@ test('who develops is told what to do, and so is the health, which has none of t
 
 test('whoever knows of no refusal tells nothing: the deployment tries the key until it works, and an open bill not', async () => {
   worksOf();
-  const settings = parseSettings({ MODE: 'development', ANTHROPIC_API_KEY: TEST_KEY });
+  const settings = parseSettings({ ANTHROPIC_API_KEY: TEST_KEY }, true);
   const answers = [unknownKey, () => Response.json({ input_tokens: 8 })];
   const paths: string[] = [];
   const upstream: Upstream = {
@@ -133,7 +133,7 @@ test('whoever knows of no refusal tells nothing: the deployment tries the key un
 test('of several upstreams each is told by its name, and tried by itself with a model that it serves', async () => {
   worksOf();
   const settings = parseSettings({
-    ...{ MODE: 'development', UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },
+    ...{ UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },
     UPSTREAMS: JSON.stringify([
       { name: 'east', kind: 'anthropic', base_url: 'https://east.keys.test', models: ['claude-haiku-4-5'] },
       { name: 'west', kind: 'anthropic', base_url: 'https://west.keys.test' },

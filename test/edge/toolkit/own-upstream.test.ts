@@ -5,7 +5,7 @@ import { parseSettings, type Settings, settingsOf } from '../../../src/edge/gate
 import { Conversation } from '../../../src/edge/talk/conversations/conversation.ts';
 import { errorOf, testApp } from '../../support/app.ts';
 
-const KEY = { MODE: 'development', ANTHROPIC_API_KEY: 'any', UPSTREAM: 'anthropic', UPSTREAM_MAX_RETRIES: '0' };
+const KEY = { ANTHROPIC_API_KEY: 'any', UPSTREAM: 'anthropic', UPSTREAM_MAX_RETRIES: '0' };
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 const MESSAGE = {
   type: 'message',
@@ -18,7 +18,7 @@ const pricesOf = (env: Record<string, unknown>, model = 'claude-haiku-5-5') =>
   settingsOf(env).models.find(model)?.prices;
 
 test('prices of the Worker’s own are laid over the table, and its setting over them', () => {
-  const env = { MODE: 'development' };
+  const env = {};
   const published = pricesOf(env);
   expect(() => createApp({ prices: { 'claude-haiku-5-5': { prices: { input: -1 } } } })).toThrow(/prices.*input/s);
   expect(pricesOf(env)).toEqual(published);

@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ESTree, parseSync } from 'rolldown/utils';
+import { type ESTree, parseSync } from 'vite';
 
 const root = join(import.meta.dirname, '../../../node_modules/@anthropic-ai/sdk/');
 

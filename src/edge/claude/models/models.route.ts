@@ -52,10 +52,10 @@ const remembered = new WeakMap<Upstream, LruCache<string, { make(): Response; un
  * listed.
  */
 export const MODEL_ROUTES = [
-  route('GET /v1/models', { needs: 'messages', pages: true }, listModels),
-  route('GET /models', { needs: 'messages', pages: true }, listModels),
-  route('GET /v1/models/:id', { needs: 'messages' }, readModel),
-  route('GET /models/:id', { needs: 'messages' }, readModel),
+  route('GET /v1/models', { needs: 'messages', common: true, pages: true }, listModels),
+  route('GET /models', { needs: 'messages', common: true, pages: true }, listModels),
+  route('GET /v1/models/:id', { needs: 'messages', common: true }, readModel),
+  route('GET /models/:id', { needs: 'messages', common: true }, readModel),
 ];
 
 async function listModels(c: Context<AppEnv>): Promise<Response> {

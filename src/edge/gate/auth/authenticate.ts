@@ -18,11 +18,8 @@ const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 ch
 /** The account of development mode, which needs no credential. */
 const DEVELOPER: Identity = { account: 'dev', scopes: SCOPES, token: undefined };
 
-const KEYED =
-  'With a key, `wrangler dev` answers to tokens only: send one that `npm run token` has printed, or use `npm start`, which needs none on this machine.';
-
 const UNPROVEN =
-  'Under `wrangler dev` nothing shows that this request comes from your machine, and not from a web page: send a token that `npm run token` has printed, open the page in a browser, or use `npm start`.';
+  'Nothing shows that this request comes from your machine, and not from a web page, and this edge has a key. Send the token that this prints: npm run token -- --account dev --scopes admin';
 
 /**
  * Finds out who is asking, before anything of an account is read or changed: a Worker's own function is asked first. Sets
@@ -92,10 +89,9 @@ function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise
   const tokens = credentials.filter(isJwt);
   const [token] = tokens;
   if (settings.development && token === undefined) {
-    if (settings.wranglerDev === 'open' && mayBeRebound(c.req.raw)) throw unauthenticated(UNPROVEN);
+    if (settings.hasKey && mayBeRebound(c)) throw unauthenticated(UNPROVEN);
     return DEVELOPER;
   }
-  if (settings.wranglerDev === 'closed' && token === undefined) throw unauthenticated(KEYED);
   if (settings.SIGNING_SECRET === undefined && settings.JWKS_URL === undefined) {
     if (hasOwn) throw unauthenticated('This edge does not know who is asking. Sign in first.');
     throw misconfigured('This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.');

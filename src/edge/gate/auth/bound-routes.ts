@@ -1,12 +1,11 @@
 /** Where a bound token may be used: on routes whose definition says so, and from the origins that it names. */
 
 import type { Context, Handler } from 'hono';
-import { matchedRoutes } from 'hono/route';
-import { findTargetHandler } from 'hono/utils/handler';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { Only } from '../identity/only.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { AppEnv } from './context.ts';
+import { MarkedRoutes } from './marked-routes.ts';
 
 /** What guards that a bound token asks no more than it names. Talk says what a guard does. */
 const GUARDS = seam<object>()('guard');
@@ -14,7 +13,7 @@ const GUARDS = seam<object>()('guard');
 /** @returns whether bound tokens are taken at all: not where nothing guards what they ask */
 export const takesBound = ofRooms(() => pluggedInto(GUARDS).length > 0);
 
-const opening = new WeakSet<object>();
+const opening = new MarkedRoutes();
 
 /** Opens the route to which a function belongs to bound tokens. The route itself must see what they may ask there. */
 export function openToBound(handler: Handler<AppEnv>): void {
@@ -23,7 +22,7 @@ export function openToBound(handler: Handler<AppEnv>): void {
 
 /** @returns whether a route that answers this request is open to bound tokens. */
 export function isOpenToBound(c: Context<AppEnv>): boolean {
-  return matchedRoutes(c).some(({ handler }) => opening.has(findTargetHandler(handler as never)));
+  return opening.answers(c);
 }
 
 /**

@@ -6,6 +6,7 @@ import type { Scope } from '../identity/identity.ts';
 import { checkScope } from './authenticate.ts';
 import { openToBound } from './bound-routes.ts';
 import type { AppChoices, AppEnv } from './context.ts';
+import { openToPages } from './loopback.ts';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -26,6 +27,8 @@ interface RouteTerms<Body, Query> {
   pages?: true;
   /** Whether bound tokens may use it. Then the handler must see what they may ask there. */
   bound?: true;
+  /** Whether its answer is no secret: in development any page may read it. */
+  common?: true;
   /** Whether its admission asks the account if the credential is revoked. Of all others it is asked before them. */
   admits?: true;
   /** Whether it spends money at once, so that rooms may refuse it before its body is read. */
@@ -66,7 +69,7 @@ export function route<
  * @param first middleware before each of them
  */
 export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: MiddlewareHandler<AppEnv>[]): void {
-  for (const { name, needs, bound, spends, body, query, answer } of routes) {
+  for (const { name, needs, bound, common, spends, body, query, answer } of routes) {
     const [method = '', path = ''] = name.split(' ');
     const request = {
       body,
@@ -83,6 +86,7 @@ export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: 
       return head(c, next);
     };
     if (bound) openToBound(checked);
+    if (common) openToPages(checked);
     app.on(method, [path], ...first, checked, ...others);
   }
 }

@@ -38,14 +38,6 @@ export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
 
 /** Every setting of the core: its meaning, its form and its default. */
 export const settingsSchema = z.object({
-  MODE: z.optionally(
-    z.enum(['development']),
-    'Passed by `npm start` alone; opens the edge to loopback without credentials.',
-  ),
-  START_SECRET: z.optionally(
-    secret,
-    'Secret. Made by `npm start` at each start; in development nobody is answered who does not know it.',
-  ),
   ANTHROPIC_API_KEY: z.optionally(
     z.string().check(z.minLength(1)),
     'Secret. The key that is sent to the Claude API. Callers never see it.',
@@ -244,9 +236,10 @@ export const settingsShape = ofRooms((): Readonly<Record<string, z.ZodMiniType>>
 export interface Settings extends z.output<typeof settingsSchema> {
   /** What was set, without empty strings: other settings too, and bindings. */
   given: Readonly<Record<string, unknown>>;
+  /** Whether this is a server on its developer's machine, which needs no credential. */
   development: boolean;
-  /** What plain `wrangler dev` runs: without a key it is open to this machine. Undefined for everything else. */
-  wranglerDev: 'open' | 'closed' | undefined;
+  /** Whether there is a key that costs money. */
+  hasKey: boolean;
   models: ModelTable;
   /** The secrets of the entries of UPSTREAMS, by their names: `UPSTREAM_EAST_KEY`. */
   upstreamKeys: Readonly<Record<string, string>>;
@@ -283,21 +276,22 @@ export function sharePrices(prices: Prices): void {
   parsedSettings = new WeakMap();
 }
 
-let opensWithoutKey = false;
+let isDevelopment = false;
 
-/** Opens a Worker without MODE and without a key to its own machine. Called in plain `wrangler dev` alone. */
-export function openWithoutKey(): void {
-  opensWithoutKey = true;
+/** Makes this a development server: it answers its own machine without a credential. `development.ts` alone calls it. */
+export function openDevelopment(): void {
+  isDevelopment = true;
 }
 
 /**
  * Parses the settings once for each `env` object.
  *
+ * @param development whether they are those of a development server; default: as this Worker was built
  * @throws ApiError 500 that names each malformed setting, never its value
  */
-export function settingsOf(env: Record<string, unknown>): Settings {
+export function settingsOf(env: Record<string, unknown>, development = isDevelopment): Settings {
   return getOrMake(parsedSettings, env, () => {
-    const settings = parseSettings(env);
+    const settings = parseSettings(env, development);
     missingBindings(env).map(logWarning);
     return settings;
   });
@@ -306,16 +300,15 @@ export function settingsOf(env: Record<string, unknown>): Settings {
 /**
  * Parses settings from any record of strings. Empty strings count as absent.
  *
+ * @param development whether they are those of a development server; default: as this Worker was built
  * @throws ApiError 500 that names each malformed setting, never its value
  */
-export function parseSettings(env: Record<string, unknown>): Settings {
+export function parseSettings(env: Record<string, unknown>, development = isDevelopment): Settings {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const rooms = pluggedInto(SETTINGS);
   const { data: core, error } = settingsSchema.safeParse(given);
   const faults = rooms.flatMap(({ schema }) => schema?.safeParse(given).error?.issues ?? []);
   if (!core || faults.length > 0) throw malformed(faultsOf({ issues: [...(error?.issues ?? []), ...faults] }));
-  const wranglerDev = judgeWranglerDev(core);
-  const development = core.MODE === 'development' || wranglerDev === 'open';
   if (core.UPSTREAM === 'simulator' && !development) {
     throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
   }
@@ -336,29 +329,24 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   for (const name of ['ALERT_URL', 'BATCH_DELIVER_URL', 'TURN_DELIVER_URL'] as const) {
     checkDelivery(name, core[name], core, development);
   }
+  const upstreamKeys = Object.fromEntries(
+    Object.entries(given).filter((pair): pair is [string, string] => {
+      return isUpstreamKey(pair[0]) && typeof pair[1] === 'string';
+    }),
+  );
   const settings: Settings = {
     ...core,
     given,
     // The local runtime has only one location, and throws if another jurisdiction is named.
     JURISDICTION: development ? undefined : core.JURISDICTION,
     development,
-    wranglerDev,
+    hasKey: core.ANTHROPIC_API_KEY !== undefined || Object.keys(upstreamKeys).length > 0,
     simulatorStore: development ? env.STORE : undefined,
     models: new ModelTable({ ...sharedPrices, ...core.PRICES } as Record<string, ModelOverride>, core.MODEL_ALIASES),
-    upstreamKeys: Object.fromEntries(
-      Object.entries(given).filter((pair): pair is [string, string] => {
-        return isUpstreamKey(pair[0]) && typeof pair[1] === 'string';
-      }),
-    ),
+    upstreamKeys,
   };
   for (const { check } of rooms) check?.(settings);
   return settings;
-}
-
-function judgeWranglerDev({ MODE, UPSTREAM, UPSTREAMS, ANTHROPIC_API_KEY }: z.output<typeof settingsSchema>) {
-  if (!opensWithoutKey || MODE !== undefined) return undefined;
-  const hasKey = ANTHROPIC_API_KEY !== undefined || UPSTREAM === 'anthropic' || UPSTREAMS.length > 0;
-  return hasKey ? ('closed' as const) : ('open' as const);
 }
 
 /** @returns whether this is the name of the secret of an entry of UPSTREAMS. */

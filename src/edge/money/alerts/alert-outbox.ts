@@ -13,7 +13,8 @@ import type { Bindings } from '../../kit/objects/bindings.ts';
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
-import { ALERT_SOURCE, type Alert, type AlertBody } from './alerts-answers.schema.ts';
+import { ALERT_SOURCE } from './alert-source.ts';
+import type { Alert, AlertBody } from './alerts-answers.schema.ts';
 
 const RETRY_MS = 10_000;
 /** Alarm times for alerts are rounded up to multiples of this, whatever the grain of their object is. Milliseconds. */

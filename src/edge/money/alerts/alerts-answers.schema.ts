@@ -1,9 +1,6 @@
 import { time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 
-/** The name of the inbox of alerts, with which their ids begin. No source of webhooks can have this name. */
-export const ALERT_SOURCE = 'alert';
-
 /** What an alert says; a delivery has it as its body. */
 export const alertSchema = z.object({
   type: z.literal('alert'),

@@ -1,6 +1,6 @@
 import { route } from '../../gate/auth/route.ts';
 import { readPage } from '../../kit/http/page.ts';
-import { ALERT_SOURCE } from '../../money/alerts/alerts-answers.schema.ts';
+import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 
 /** Alerts: what was spent beyond a share of a limit, and what went wrong; for admins. */

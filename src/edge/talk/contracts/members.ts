@@ -1,7 +1,6 @@
 /** All members of a request that are for the edge alone: the core's, and those of the rooms in use. Everything reads this list. */
 
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { START_SECRET_HEADER } from '../../kit/http/headers/hosts.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { ofRooms, pluggedInto } from '../../kit/rooms/rooms.ts';
 import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
@@ -23,7 +22,7 @@ const allMembers = ofRooms(() => {
 const ofBodies = ofRooms(() => Object.entries(allMembers()).filter(([, { ofHeader }]) => !ofHeader));
 
 /** Headers of requests that no member has. */
-const OTHER_HEADERS = ['sluice-tags', 'sluice-simulate', START_SECRET_HEADER];
+const OTHER_HEADERS = ['sluice-tags', 'sluice-simulate'];
 /** Headers of requests that something in this edge reads: only these may begin with `sluice-`. */
 export const headersRead = ofRooms(
   (): ReadonlySet<string> => new Set([...OTHER_HEADERS, ...memberHeaders(() => true)]),

@@ -11,10 +11,10 @@ function opened(entries: readonly Record<string, unknown>[], env: Record<string,
 }
 
 /** The sentence by which these settings are refused. */
-function refusal(upstreams: unknown, env: Record<string, string> = {}): string {
+function refusal(upstreams: unknown, env: Record<string, string> = {}, development?: boolean): string {
   try {
     const text = typeof upstreams === 'string' ? upstreams : JSON.stringify(upstreams);
-    openUpstreams(parseSettings({ UPSTREAMS: text, ...env }));
+    openUpstreams(parseSettings({ UPSTREAMS: text, ...env }, development));
   } catch (thrown) {
     if (!(thrown instanceof ApiError)) throw thrown;
     expect(thrown).toMatchObject({ type: 'api_error', status: 500, headers: { 'x-should-retry': 'false' } });
@@ -81,7 +81,7 @@ describe('a sentence names the entry and what is wrong with it', () => {
   });
 
   test('the simulator and UPSTREAMS exclude each other', () => {
-    expect(refusal([main], { UPSTREAM: 'simulator', MODE: 'development' })).toBe(
+    expect(refusal([main], { UPSTREAM: 'simulator' }, true)).toBe(
       'UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.',
     );
   });
@@ -89,14 +89,16 @@ describe('a sentence names the entry and what is wrong with it', () => {
 
 test('the secrets that entries need are known without the secrets', () => {
   const entries = readUpstreams(
-    parseSettings({
-      MODE: 'development',
-      UPSTREAMS: JSON.stringify([
-        main,
-        { name: 'east-2', kind: 'anthropic' },
-        { name: 'simulator-2', kind: 'simulator' },
-      ]),
-    }),
+    parseSettings(
+      {
+        UPSTREAMS: JSON.stringify([
+          main,
+          { name: 'east-2', kind: 'anthropic' },
+          { name: 'simulator-2', kind: 'simulator' },
+        ]),
+      },
+      true,
+    ),
   );
   expect(keyNames(entries)).toEqual(['UPSTREAM_MAIN_KEY', 'UPSTREAM_EAST_2_KEY']);
 });

@@ -20,7 +20,7 @@ const ACCOUNT = JSON.stringify({
 
 function open(fields: Record<string, unknown>, secret = 'key'): OpenUpstream {
   const UPSTREAMS = JSON.stringify([{ name: 'one', ...fields }]);
-  const [upstream] = openUpstreams(parseSettings({ MODE: 'development', UPSTREAMS, UPSTREAM_ONE_KEY: secret }));
+  const [upstream] = openUpstreams(parseSettings({ UPSTREAMS, UPSTREAM_ONE_KEY: secret }, true));
   if (!upstream) throw new Error('no upstream');
   return upstream;
 }

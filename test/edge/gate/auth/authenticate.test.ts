@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { createApp } from '../../../../src/edge/app.ts';
 import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
 import { SCOPES, type Scope } from '../../../../src/edge/gate/identity/identity.ts';
@@ -474,34 +474,56 @@ test.each([
   expect(app.sent[0]?.headers.has('origin')).toBe(false);
 });
 
-test('in development with a proxy in front nobody is answered but by its secret, wherever they say that they are', async () => {
-  const { touched, ...bound } = watched();
-  const START_SECRET = 'the-secret-of-this-one-start-of-the-edge';
-  const app = answering({ ...bound, MODE: 'development', START_SECRET });
-  const ask = (secret: string | undefined, url = 'http://localhost:8787', path = '/usage') =>
-    app.fetch(url + path, { headers: secret === undefined ? {} : { 'sluice-start-secret': secret } });
-  for (const secret of [
-    undefined,
-    '',
-    'guessed',
-    START_SECRET.slice(1),
-    `${START_SECRET}x`,
-    START_SECRET.toUpperCase(),
-  ]) {
-    await expectRefused(await ask(secret), 403);
-    expect((await ask(secret, 'http://localhost:8787', '/health')).status).toBe(403);
-  }
-  expect(touched).toEqual([]);
-  // The proxy has judged the host, which a route in wrangler.toml may have changed since.
-  for (const url of ['http://localhost:8787', 'http://claude.example.com']) {
-    expect((await ask(START_SECRET, url)).status).toBe(200);
-  }
-  const sent = { 'content-type': 'application/json', 'sluice-start-secret': START_SECRET };
-  expect((await app.post('/messages', ASK, sent)).status).toBe(200);
-  expect(app.sent[0]?.headers.has('sluice-start-secret')).toBe(false);
-  // A deployed edge does not know of it.
-  const deployed = answering({ ...DEPLOYED, START_SECRET });
-  await expectRefused(await deployed.fetch('https://edge.example.com/usage', { headers: sent }), 401);
+describe('a page whose name was made to point here', () => {
+  /** Its GET has neither header, as a browser tells both to pages of this machine alone. */
+  const REBOUND = { 'sec-fetch-site': '' };
+  const READS = ROUTES.filter(({ method, path }) => method === 'GET' && !/^(\/v1)?\/models/.test(path));
+
+  test('reads nothing that is stored once there is a key, and is told how to show that it may', async () => {
+    const { touched, ...bound } = watched();
+    for (const key of [{ ANTHROPIC_API_KEY: 'sk-ant-x' }, { ANTHROPIC_API_KEY: '', UPSTREAM_EAST_KEY: 'sk-ant-x' }]) {
+      const app = answering({ ...bound, ...key, MODE: 'development', UPSTREAM: '' });
+      expect(READS.length).toBeGreaterThan(20);
+      for (const { url } of READS) {
+        for (const headers of [REBOUND, { 'sec-fetch-site': 'cross-site' }, { ...REBOUND, 'x-api-key': 'any' }]) {
+          const message = await expectRefused(await app.fetch(url, { headers }), 401);
+          expect(message).toContain('npm run token -- --account dev --scopes admin');
+        }
+        expect((await app.fetch(url, { method: 'HEAD', headers: REBOUND })).status).toBe(401);
+      }
+    }
+    expect(touched).toEqual([]);
+  });
+
+  test('is told from a browser on this machine, from a page of it, and from whoever has a token', async () => {
+    const app = answering({ MODE: 'development' });
+    const own = [
+      ...['same-origin', 'same-site', 'none'].map((site) => ({ 'sec-fetch-site': site })),
+      { ...REBOUND, origin: 'http://localhost:3000' },
+      { ...REBOUND, ...bearer(await tokenOf('dev', ['admin'])) },
+    ];
+    for (const headers of own)
+      expect((await app.fetch('/usage', { headers })).status, JSON.stringify(headers)).toBe(200);
+  });
+
+  test('may read what is no secret, and, while there is no key, what the simulator has said', async () => {
+    const keyed = answering({ MODE: 'development' });
+    for (const path of ['/v1/models', '/models', '/health']) {
+      expect((await keyed.fetch(path, { headers: REBOUND })).status, path).toBe(200);
+    }
+    const simulated = answering({ MODE: 'development', ANTHROPIC_API_KEY: '', UPSTREAM: 'simulator' });
+    expect((await simulated.fetch('/usage', { headers: REBOUND })).status).toBe(200);
+    // A conversation of that name is none of the routes that are open.
+    await expectRefused(await keyed.fetch('/conversations/models', { headers: REBOUND }), 401);
+  });
+
+  test('spends nothing: what is no GET has its origin', async () => {
+    const app = answering({ MODE: 'development' });
+    await expectRefused(await app.post('/messages', ASK, { origin: 'http://evil.example:8787' }), 403);
+    expect(app.sent).toEqual([]);
+    // A program on this machine has none.
+    expect((await app.post('/messages', ASK)).status).toBe(200);
+  });
 });
 
 test('a deployed edge allows the origins that are configured, also on a 401, and no loopback of its own accord', async () => {

@@ -5,8 +5,7 @@ import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
 import { tryCases } from '../../../support/runs.ts';
 
-const settingsWith = (more: Record<string, string> = {}) =>
-  parseSettings({ MODE: 'development', JWT_GROUP_CLAIM: 'groups', ...more });
+const settingsWith = (more: Record<string, string> = {}) => parseSettings({ JWT_GROUP_CLAIM: 'groups', ...more }, true);
 const NAMES = ['red', 'green', 'blue'];
 const name = fc.constantFrom(...NAMES, 'unknown');
 const unreadable = fc.oneof(

@@ -12,7 +12,7 @@ const BOTH = { ...CLAIM, JWT_ONLY: JSON.stringify(OTHERWISE) };
 /** @returns what a provider's token may ask, or the status of the refusal */
 function outcome(claims: Record<string, unknown>, vars: Record<string, string>): unknown {
   try {
-    return onlyOfClaims(claims, 'provider', parseSettings({ MODE: 'development', ...vars }));
+    return onlyOfClaims(claims, 'provider', parseSettings({ ...vars }, true));
   } catch (thrown) {
     if (!(thrown instanceof ApiError)) throw thrown;
     expect(thrown.message).toContain('`agents`');

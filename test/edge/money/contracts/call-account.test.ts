@@ -10,7 +10,7 @@ import { atNoon } from '../../../support/calendar.ts';
 import { worstCaseWith } from '../account/admission-requests.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;
-const settings = settingsOf({ MODE: 'development' });
+const settings = settingsOf({}, true);
 let requests = 0;
 
 atNoon();

@@ -2,6 +2,7 @@ import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import { createApp } from '../../../../src/edge/app.ts';
 import type { Fetch } from '../../../../src/edge/claude/upstream.ts';
+import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { errorOf } from '../../../support/app.ts';
@@ -25,7 +26,8 @@ const LONG = JSON.stringify({
 async function send(upstream: Fetch): Promise<Response> {
   const app = createApp({ fetch: upstream });
   const own = Object.fromEntries(Object.entries(env).filter(([, value]) => typeof value !== 'string'));
-  const vars = { ...own, MODE: 'development', ANTHROPIC_API_KEY: 'key', UPSTREAM: 'anthropic' };
+  const vars = { ...own, ANTHROPIC_API_KEY: 'key', UPSTREAM: 'anthropic' };
+  settingsOf(vars, true);
   const request = new Request('http://localhost:8787/v1/messages/batches', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },

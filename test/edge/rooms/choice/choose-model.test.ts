@@ -12,7 +12,7 @@ import type { ChosenBy } from '../../../../src/edge/talk/storage/chosen-by.schem
 import type { Chosen } from '../../../../src/edge/talk/storage/rows.ts';
 import { tryCases } from '../../../support/runs.ts';
 
-const { models } = settingsOf({ MODE: 'development', UPSTREAM: 'simulator' });
+const { models } = settingsOf({ UPSTREAM: 'simulator' }, true);
 const RANKED = ['claude-haiku-5-5', 'claude-sonnet-5-5', 'claude-opus-5-5'];
 const CHOICE = {
   by: 'd',

@@ -381,7 +381,7 @@ function withSettings(settings: () => Settings): void {
 }
 
 const simulatorSettings = (store: unknown = bindings.STORE) =>
-  settingsOf({ MODE: 'development', UPSTREAM: 'simulator', STORE: store });
+  settingsOf({ UPSTREAM: 'simulator', STORE: store }, true);
 
 /** Moves the clock of an account on, and has its alarm do what is due. */
 async function later(account: string, ms: number): Promise<void> {

@@ -11,7 +11,7 @@ const identity = { account: 'alice', scopes: ['messages', 'prefixes', 'tools'] a
 function storing(tools: unknown, host = '', scopes: readonly string[] = identity.scopes) {
   // A secret belongs to one host.
   const TOOL_SECRET_MCP = `${host.includes(',') ? 'other.example.com' : host}=Bearer s3cret`;
-  const settings = settingsOf({ MODE: 'development', TOOL_HOSTS: host, TOOL_SECRET_MCP });
+  const settings = settingsOf({ TOOL_HOSTS: host, TOOL_SECRET_MCP }, true);
   return storedTools(tools, { ...identity, scopes } as never, settings, async () => {}) as Promise<Json[]>;
 }
 
@@ -182,7 +182,7 @@ test.each<[string, object, string]>([
 test('only a caller who may bring tools may bring servers, and a request alone can have none', async () => {
   const tools = [{ name: 's', run: { mcp: 'https://mcp.example.com' } }];
   await expect(storing(tools, 'mcp.example.com', ['messages', 'prefixes'])).rejects.toMatchObject({ status: 403 });
-  const settings = settingsOf({ MODE: 'development', TOOL_HOSTS: 'mcp.example.com' });
+  const settings = settingsOf({ TOOL_HOSTS: 'mcp.example.com' }, true);
   const sender = { identity: { ...identity, scopes: ['tools'] } as never, settings, isStored: false };
   expect(() => checkTools(tools, sender)).toThrow('PUT /prefixes/:name');
 });

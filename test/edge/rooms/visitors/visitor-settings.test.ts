@@ -10,12 +10,12 @@ const REST = {
 };
 const TEST_SECRET = '1x0000000000000000000000000000000AA';
 
-const parsed = (visitors: object, vars: object = {}) =>
-  parseSettings({ ...REST, VISITORS: JSON.stringify({ ...VISITORS, ...visitors }), ...vars });
+const parsed = (visitors: object, vars: object = {}, development?: boolean) =>
+  parseSettings({ ...REST, VISITORS: JSON.stringify({ ...VISITORS, ...visitors }), ...vars }, development);
 
 test('visitors are known for a day and pay by a pool of their own, unless the operator says otherwise', () => {
   expect(parsed({}).VISITORS).toEqual({ ...VISITORS, limits: {}, group: 'visitors', seconds: 86_400, turnstile: true });
-  expect(parsed({}, { TURNSTILE_SECRET: TEST_SECRET, MODE: 'development' }).VISITORS).toBeDefined();
+  expect(parsed({}, { TURNSTILE_SECRET: TEST_SECRET }, true).VISITORS).toBeDefined();
 });
 
 test.each([

@@ -82,7 +82,7 @@ test('a secret of fewer than 16 characters, without its scheme, is taken in deve
   for (const value of ['x'.repeat(15), `Bearer ${'x'.repeat(15)}`, `Basic  ${'x'.repeat(15)}`]) {
     const given = { TOOL_SECRET_A: `tools.example.com=${value}` };
     expect(() => parseSettings(given)).toThrow(/TOOL_SECRET_A.*16 characters/);
-    expect(toolSecretsOf(parseSettings({ ...given, MODE: 'development' })).A?.value).toBe(value);
+    expect(toolSecretsOf(parseSettings({ ...given }, true)).A?.value).toBe(value);
     expect(toolSecretsOf(parseSettings({ TOOL_SECRET_A: `${given.TOOL_SECRET_A}x` })).A?.value).toBe(`${value}x`);
   }
 });

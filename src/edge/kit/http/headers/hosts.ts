@@ -1,10 +1,5 @@
 /** Decides which hosts are this machine, which are private, and which may get deliveries. */
 
-/**
- * The header with which the proxy of `npm start` shows that a request came through it. It never goes up, like all `sluice-*`.
- */
-export const START_SECRET_HEADER = 'sluice-start-secret';
-
 /** @returns whether an http or https URL names this machine, on any port. */
 export function isLoopback(url: string): boolean {
   const { hostname, protocol } = URL.parse(url) ?? {};

@@ -13,11 +13,8 @@ type Tools = WorkerTools<{
   edge_rollback: { service: string };
 }>;
 
-/**
- * @returns a clock, dice, and a rollback that rolls nothing back. It is a function, so that a build that does not call it
- *   leaves all of this out
- */
-export const demonstrationTools = (): Tools => ({
+/** A clock, dice, and a rollback that rolls nothing back. */
+export const DEMONSTRATION_TOOLS: Tools = {
   edge_clock: {
     description: 'Tells the date and time in a time zone, by the clock of the edge.',
     schema: inputSchema<{ time_zone: string }>({ time_zone: { type: 'string', enum: ZONES } }, ({ time_zone }) =>
@@ -46,7 +43,7 @@ export const demonstrationTools = (): Tools => ({
     run: ({ service }) => ({ would_roll_back: service, done: false }),
     once: true,
   },
-});
+};
 
 /** @param faultOf says what is wrong with an input's only member; undefined if nothing is */
 function inputSchema<Input extends object>(

@@ -2,7 +2,7 @@ import { isAccount, sourceAccount } from '../../../gate/identity/identity.ts';
 import type { DeliverResult } from '../../../kit/delivery/deliver.ts';
 import { SCHEDULE, type Schedule } from '../../../kit/delivery/schedule.ts';
 import type { SignatureScheme, Verify } from '../../../kit/delivery/signature.ts';
-import { ALERT_SOURCE } from '../../../money/alerts/alerts-answers.schema.ts';
+import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
 import { type TaskAsked, taskAsked } from '../../../named/classify/classify.schema.ts';
 import { parseRef } from '../../../named/versions/version-ref.ts';
 import type { Delivered, DeliveredAnswer } from '../webhooks-answers.schema.ts';

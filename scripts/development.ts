@@ -1,0 +1,20 @@
+import { join } from 'node:path';
+import { addSecrets } from './dev-vars.ts';
+import { put, UNSERVED } from './put.ts';
+
+/** The module that wrangler puts in place of `#development`: wrangler.toml names it. */
+const MODULE = join(UNSERVED, 'development.js');
+
+/**
+ * Says whether what is bundled next is a development server: `wrangler dev` gets the simulator and the secrets that it needs,
+ * and every other command gets nothing.
+ *
+ * @param command that of wrangler, such as `dev`, `deploy` and `versions upload`
+ * @param from where the module is that makes it one
+ * @param sources the sources of webhooks that get a secret, too
+ */
+export async function tellDevelopment(command: string, from: string, sources: readonly string[]): Promise<void> {
+  const isDevelopment = command === 'dev';
+  await put(MODULE, isDevelopment ? `export { develop } from '${from}';\n` : 'export function develop() {}\n');
+  if (isDevelopment) await addSecrets(sources);
+}

@@ -1,0 +1,2 @@
+/** Does nothing: this is no development server. */
+export function develop(): void;

@@ -285,7 +285,7 @@ describe('in a Worker,', () => {
   const runnable = ofWorker.filter(({ code }) => !code.startsWith('export {'));
 
   test('every object’s class comes from its example', () => {
-    expect(ofWorker.filter(({ code }) => code.startsWith('export {')).length).toBe(7);
+    expect(ofWorker.filter(({ code }) => code.startsWith('export {')).length).toBe(5);
   });
 
   test.each(runnable.map((example) => [example.name, example] as const))(

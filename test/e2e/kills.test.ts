@@ -29,7 +29,7 @@ import {
   type Seen,
 } from '../support/lives.ts';
 import { root } from '../support/root.ts';
-import { SECRET } from '../support/tokens.ts';
+import { SECRET, tokenOf } from '../support/tokens.ts';
 import { webhookVars } from '../support/webhook-vars.ts';
 
 // Everything that the edge does is under way when it is killed, and whoever uses it notes what it was told. At the end all of
@@ -582,9 +582,10 @@ function textOfRows(rows: readonly Row[]): string {
 }
 
 /** Runs a script as an operator does. @returns what it has written, and said */
-function script(name: string, url: string, input = ''): Promise<{ written: string; said: string }> {
+async function script(name: string, url: string, input = ''): Promise<{ written: string; said: string }> {
+  const SLUICE_TOKEN = await tokenOf('dev', ['admin']);
   return new Promise((resolve) => {
-    const options = { cwd: root, maxBuffer: 256_000_000, env: { ...process.env, SLUICE_URL: url } };
+    const options = { cwd: root, maxBuffer: 256_000_000, env: { ...process.env, SLUICE_URL: url, SLUICE_TOKEN } };
     const path = join(root, `scripts/${name}.ts`);
     const child = execFile(process.execPath, [path], options, (_, written, said) => resolve({ written, said }));
     child.stdin?.on('error', () => {});

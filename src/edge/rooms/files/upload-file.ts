@@ -94,6 +94,12 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
   if (begun.outcome === 'full') throw noRoom(begun.most);
   const up = carried(c.req.raw, bytes, begun.room);
   const report = (end: UploadEnd): UploadReport => ({ id: requestId, upstream: upload.upstream, at: begun.at, end });
+  /** Ends an upload that was broken off here: a part of a form is no file. @returns its error */
+  const brokenOff = async (): Promise<ApiError> => {
+    waitUntil(tell(context, report({ outcome: 'failed' })));
+    await up.dropRest();
+    return bytes === undefined && begun.room < most ? noRoom(begun.room) : tooLarge(most);
+  };
   let wasSent = false;
   let response: Response;
   try {
@@ -111,16 +117,14 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
       },
     );
   } catch (thrown) {
-    // A part of a form is no file: nothing came of it.
-    const isNoFile = up.isTooLong() || !(wasSent || thrown instanceof UpstreamFailure);
+    if (up.isTooLong()) throw await brokenOff();
+    const isNoFile = !(wasSent || thrown instanceof UpstreamFailure);
     waitUntil(tell(context, report(isNoFile ? { outcome: 'failed' } : { outcome: 'unknown', bytes: up.bytes() })));
-    if (up.isTooLong()) {
-      await up.dropRest();
-      throw bytes === undefined && begun.room < most ? noRoom(begun.room) : tooLarge(most);
-    }
     throw thrown;
   }
   const text = await response.text();
+  // The upstream may refuse the part of a form that has come.
+  if (up.isTooLong() && !response.ok) throw await brokenOff();
   const file = response.ok ? readDescription(parseOrUndefined(text)) : undefined;
   const end: UploadEnd = file
     ? { outcome: 'made', file }

@@ -1,6 +1,6 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import type { ServedPath } from '../edge/answers.ts';
-import { errorOf, isRetryable, parse, SluiceError } from './errors.ts';
+import { errorOf, isRetryable, parse, SluiceError, UnreadableError } from './errors.ts';
 import { numberOf, readEvents, type ServerSentEvent } from './events.ts';
 import { MessageBuilder } from './message.ts';
 import { onReturn, pause, pauseBefore } from './pause.ts';
@@ -260,7 +260,7 @@ export class MessageStream extends SdkReader {
       (comment) => this.#remark(comment),
     );
     const reader = response.body?.getReader();
-    if (!reader) throw connectionError(undefined);
+    if (!reader) throw new UnreadableError(response.headers);
     try {
       for (;;) {
         const { value, done } = await this.#unlessIdle(reader.read());

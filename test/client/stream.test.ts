@@ -149,6 +149,15 @@ describe('in a conversation', () => {
     expect(Date.now() - from).toBeLessThan(620_000);
   });
 
+  test('a `fetch` that gives no stream, as on React Native, is an error at once, which says what to give', async () => {
+    const { client, sent, until } = fakeEdge(() => new Response(null, { headers: { 'sluice-turn': 'turn_a' } }));
+    await expect(until(client.messages.stream(inConversation).text())).rejects.toMatchObject({
+      type: 'connection_error',
+      message: expect.stringContaining('expo/fetch'),
+    });
+    expect(sent).toHaveLength(1);
+  });
+
   test('45 seconds without a byte are a cut, and pings are bytes', async () => {
     const { client, sent, until } = fakeEdge((one, count) =>
       count === 1 ? streamed(bytesOf(frames.slice(0, 3).join('')), 'silence') : streamed(rest(one)),

@@ -158,6 +158,13 @@ const RULES: Readonly<Record<string, Rule>> = {
     }
     return undefined;
   },
+  'a result that is an error has text alone': (_, turns) => {
+    const errors = turns.flatMap(({ blocks }) =>
+      blocks.flatMap((block) => (block.type === 'tool_result' && block.is_error ? [block.content] : [])),
+    );
+    const wrong = errors.find((content) => Array.isArray(content) && content.some(({ type }) => type !== 'text'));
+    return wrong === undefined ? undefined : 'an error with another block';
+  },
   'there are at most four cache breakpoints': (messages) =>
     JSON.stringify(messages).split('"cache_control"').length > 5 ? 'five breakpoints' : undefined,
 };

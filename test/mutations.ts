@@ -396,6 +396,37 @@ export const MISTAKES: readonly Mistake[] = [
       ['isForced && model.forced_tools === false', 'isForced && model.forced_tools === undefined'],
     ],
   }),
+  ...planted('src/edge/claude/request/refused-schemas.ts', 'test/edge/claude/request/refused-schemas.test.ts', {
+    'schemas: bounds of numbers are taken': [["const OF_NUMBERS = ['minimum', 'maximum', ", 'const OF_NUMBERS = [']],
+    'schemas: an object may be open': [['&& additionalProperties !== false', '&& additionalProperties === true']],
+    'schemas: a reference may lead back': [['if (open.has(schema)) return', 'if (done.has(schema)) return']],
+    'schemas: each tool counts its optional members alone': [
+      ["sum('optional') > MOST_OPTIONAL &&", 'strict.some(({ optional }) => optional > MOST_OPTIONAL + 1) &&'],
+    ],
+    'schemas: a union at the top is refused of strict tools alone': [
+      ['if (UNIONS.some(', 'if (tool.strict === true && UNIONS.some('],
+    ],
+    'schemas: what the SDK makes of a union is refused': [
+      ['anyOf !== undefined && type !== undefined', 'anyOf !== undefined'],
+    ],
+  }),
+  ...planted('src/simulator/request/betas.ts', 'test/simulator/api-rules.test.ts', {
+    'simulator: any name is a beta': [['!BETA_NAMES.includes(name) && !isNewer(name)', "name === ''"]],
+    'simulator: what belongs to a newer beta is refused': [['return betas.some(isNewer);', 'return false;']],
+  }),
+  ...planted('src/simulator/request/known-members.ts', 'test/simulator/api-rules.test.ts', {
+    'simulator: a member needs no beta': [
+      ['betas.length === 0 || betas.some((name) => hasBeta(asked, name))', 'betas.length >= 0 || hasBeta(asked, "")'],
+    ],
+  }),
+  ...planted('src/simulator/request/model-rules.ts', 'test/simulator/request/message-params.test.ts', {
+    'simulator: some documents are cited, and others not': [['cited.length === documents.length', 'cited.length > 0']],
+  }),
+  ...planted('src/simulator/prompt/prompt-cache.ts', 'test/simulator/api-rules.test.ts', {
+    'simulator: the last block lives as long as the whole prompt': [
+      ['(last.breakpoint ?? automatic) !== automatic', 'last.breakpoint === undefined && last.breakpoints > 4'],
+    ],
+  }),
   ...planted('src/simulator/random/signatures.ts', 'test/simulator/api-rules.test.ts', {
     'simulator: thinking is left out in the middle': [
       ['prefixes.includes(seal.prefix) && !isGap', 'prefixes.includes(seal.prefix)'],

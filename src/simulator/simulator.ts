@@ -10,6 +10,7 @@ import { promptBlocks, promptTokens } from './prompt/prompt-blocks.ts';
 import { PromptCache, placeBreakpoints } from './prompt/prompt-cache.ts';
 import { type Digest, digest, hex, identifier, type Random, randomFrom } from './random/digest.ts';
 import { RateLimits } from './rate-limits.ts';
+import { readBetas } from './request/betas.ts';
 import { summaryIn } from './request/compaction-blocks.ts';
 import { ApiError, invalid } from './request/errors.ts';
 import type { JsonObject } from './request/json.ts';
@@ -26,6 +27,8 @@ export type { SimulatorStore } from './store/store.ts';
 
 export interface SimulatorOptions {
   models: readonly SimulatedModel[];
+  /** Finds what the API refuses in the schemas of a request's body, in its words. Default: it takes any schema. */
+  refusedSchemas?: Judgement['refusedSchemas'] | undefined;
   /** Time to the first token, in milliseconds. Default 0. */
   ttftMs?: number | undefined;
   /** The pace of answers, in tokens per second. Default 0: as fast as possible. */
@@ -67,16 +70,8 @@ function protocolOf(headers: Headers): Protocol {
   if (version !== '2023-06-01' && version !== '2026-10-21') {
     throw invalid(`anthropic-version: "${version.slice(0, 100)}" is not a valid version`);
   }
-  const betas = headers.get('anthropic-beta') ?? '';
-  return {
-    version,
-    beta: betas.trim() !== '',
-    betas,
-    tellsMismatches: betas.includes('thinking-binding-controls'),
-    compacts: betas.includes('compact-2026-09-04'),
-    compactsByItself: betas.includes('compact-2026-01-12'),
-    profile: headers.get('anthropic-user-profile-id') ?? undefined,
-  };
+  const betas = readBetas(headers.get('anthropic-beta'));
+  return { version, betas, profile: headers.get('anthropic-user-profile-id') ?? undefined };
 }
 
 interface Call {
@@ -140,8 +135,8 @@ class SimulatedApi {
     const { models } = this.#options;
     if (route.name === 'models') return json(listModels(models, url.searchParams, startedAt), call);
     if (route.name === 'model') return json(describeModel(models, route.id, startedAt), call);
-    const { newAccounts = false } = this.#options;
-    const judgement = { models, protocol, now: startedAt, seed: this.#seed, account, newAccounts };
+    const { newAccounts = false, refusedSchemas = () => [] } = this.#options;
+    const judgement = { models, protocol, now: startedAt, seed: this.#seed, account, newAccounts, refusedSchemas };
     if (route.name === 'batches') return await this.#answerBatches(route, url, judgement, nonce, call);
     if (route.name === 'files') return await this.#answerFiles(route, url, nonce, call);
     const body = await readJsonObject(request);

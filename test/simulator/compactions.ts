@@ -7,10 +7,13 @@ export type Params = Omit<Partial<Anthropic.Beta.Messages.MessageCreateParamsNon
 export type Answer = Anthropic.Beta.Messages.BetaMessage;
 export type Summary = Anthropic.Beta.Messages.BetaCompactionBlock;
 
-const BETAS = [
+export const BETAS = [
   'compact-2026-09-04',
   'mid-conversation-tool-changes-2026-07-01',
   'thinking-binding-controls-2026-08-01',
+  'context-management-2025-06-27',
+  'task-budgets-2026-03-13',
+  'inline-tools-2026-09-15',
 ];
 
 export const user = (content: Content): Beta => ({ role: 'user', content });

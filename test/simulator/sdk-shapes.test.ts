@@ -9,17 +9,17 @@ import { createSimulator } from '../../src/simulator/simulator.ts';
 import { HEADERS, requestsOf, type SdkRequest } from '../support/sdk/requests.ts';
 import { installedText, membersOf, SdkTypes } from '../support/sdk/types.ts';
 import { get, post, start } from './api.ts';
-import { BESIDE_BODIES, OF_BETAS, REFUSED, UNJUDGED } from './sdk-explained.ts';
+import { BESIDE_BODIES, OLD_NAMES, OPEN, REFUSED, UNJUDGED } from './sdk-explained.ts';
 
 // A batch has ended at the next look at it.
 let clock = start;
 // This is about shapes: models of which nothing is known take all.
 const models = simulatedModels(MODELS.map((row) => ({ ...row, thinking: null })));
 const simulator = createSimulator({ models, now: () => clock++ });
-const BETAS = {
-  'anthropic-beta':
-    'compact-2026-09-04,compact-2026-01-12,thinking-binding-controls-2026-08-01,thinking-display-updates-2026-08-18,another-2026-01-01',
-};
+/** The names that the SDK has for betas: a type, so they are read as text. */
+const [, union = ''] = /export type AnthropicBeta = (.*?);/s.exec(installedText('resources/beta/beta.d.ts')) ?? [];
+const NAMES = [...union.matchAll(/'([^']+)'/g)].map(([, name = '']) => name);
+const BETAS = { 'anthropic-beta': NAMES.join() };
 
 function told(envelope: string): string {
   const { error } = JSON.parse(envelope) as { error: { type: string; message: string } };
@@ -67,31 +67,39 @@ function plain({ name }: SdkRequest): string {
 }
 
 interface Findings {
-  /** Without a beta: the simulator does not know it. */
-  unknown: string[];
+  /** Refused without a beta, and taken with one. */
+  brought: string[];
   /** The simulator takes whatever stands there. */
   unjudged: string[];
-  /** Refused, whatever beta is asked for. */
+  /** Refused with all betas. */
   refused: string[];
   /** What failed in the simulator. */
   failed: string[];
 }
 
 async function judge(requests: readonly SdkRequest[]): Promise<Findings> {
-  const found: Findings = { unknown: [], unjudged: [], refused: [], failed: [] };
+  const found: Findings = { brought: [], unjudged: [], refused: [], failed: [] };
   for (const one of requests) {
     const name = plain(one);
     const first = await refusalOf(one, one.body);
     const refusal = first === undefined ? undefined : await refusalOf(one, one.body, BETAS);
     for (const said of [first, refusal]) if (said?.startsWith('5')) found.failed.push(`${name}: ${said}`);
     if (refusal !== undefined) found.refused.push(`${name}: ${refusal}`);
-    else if (first !== undefined) found.unknown.push(name);
+    else if (first !== undefined) found.brought.push(name);
     else if (one.strange !== undefined && (await refusalOf(one, one.strange)) === undefined) found.unjudged.push(name);
   }
   return found;
 }
 
+/** @returns the case that a refusal is of */
+const caseOf = (said: string) => said.replace(/: .*/s, '');
 const without = (names: readonly string[], known: ReadonlySet<string>) => names.filter((name) => !known.has(name));
+
+test('the simulator knows each name of a beta that the SDK has', async () => {
+  expect(NAMES.length).toBeGreaterThan(50);
+  const body = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'x' }] };
+  expect((await simulator(post(body, BETAS))).status).toBe(200);
+});
 
 describe('all that the installed SDK can send', () => {
   test('is nothing that the edge refuses by itself', () => {
@@ -115,13 +123,18 @@ describe('all that the installed SDK can send', () => {
   test('is known to the simulator, or named in sdk-explained.ts with the reason why not', async () => {
     const found = await judge(installed);
     expect(found.failed).toEqual([]);
-    const [betas, unjudged] = [namesIn(OF_BETAS), namesIn(UNJUDGED)];
-    expect(without(found.unknown, betas), 'what the simulator does not know').toEqual([]);
+    const plainOnes = new Set(installed.flatMap((one) => (one.isBeta ? [] : [plain(one)])));
+    const ofBetas = new Set(installed.map(plain).filter((name) => !plainOnes.has(name)));
+    const [old, unjudged] = [namesIn(OLD_NAMES), namesIn(UNJUDGED)];
+    const needing = new Set([...found.brought, ...found.refused.map(caseOf)]);
+    expect(without(found.brought, new Set([...ofBetas, ...old])), 'what needs a beta, and is no beta’s').toEqual([]);
+    const open = without([...ofBetas], needing).filter((name) => !OPEN.some(({ what }) => what.test(name)));
+    expect(open, 'what is a beta’s, and needs none').toEqual([]);
     expect(without(found.unjudged, unjudged), 'where the simulator takes anything').toEqual([]);
     const unexplained = found.refused.filter((said) => !REFUSED.some(({ what }) => what.test(said)));
     expect(unexplained, 'what the simulator refuses').toEqual([]);
     // What a table explains must still be so.
-    expect(without([...betas], new Set(found.unknown)), 'what is no beta’s any more').toEqual([]);
+    expect(OPEN.filter(({ what }) => ![...ofBetas].some((name) => what.test(name)))).toEqual([]);
     expect(without([...unjudged], new Set(found.unjudged)), 'what is judged by now').toEqual([]);
     expect(REFUSED.filter(({ what }) => !found.refused.some((said) => what.test(said)))).toEqual([]);
   });
@@ -172,11 +185,12 @@ test('a member or a variant that comes with an update of the SDK is named', asyn
   }, installedText(file));
   const known = new Set(installed.map(({ name }) => name));
   const requests = [...requestsOf(new SdkTypes(new Map([[file, updated]])), samples)];
-  const { refused, unknown, unjudged } = await judge(requests.filter(({ name }) => !known.has(name)));
-  expect(unknown).toEqual([
+  const { refused, brought, unjudged } = await judge(requests.filter(({ name }) => !known.has(name)));
+  expect(refused.map(caseOf)).toEqual([
     'MessageCreateParamsNonStreaming dream',
     'MessageCreateParamsStreaming dream',
     'ToolUnion hologram',
+    'CacheControlEphemeral.ttl 9h',
     'TextBlockParam mood',
     'Hologram type',
     'Hologram size',
@@ -187,6 +201,6 @@ test('a member or a variant that comes with an update of the SDK is named', asyn
     'ServerToolCaller20260120 seat',
     'WebSearchToolResultErrorCode query_too_odd',
   ]);
-  expect(refused).toEqual([expect.stringMatching(/^CacheControlEphemeral.ttl 9h: /)]);
+  expect(brought).toEqual([]);
   expect(unjudged).toEqual([]);
 });

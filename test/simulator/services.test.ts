@@ -44,7 +44,7 @@ describe.each(Object.entries(CLIENTS))('%s', (name, client) => {
     expect(streamed).toMatchObject({ type: 'message', model, content });
     const { input_tokens } = await client.messages.countTokens({ model: id, messages });
     expect(input_tokens).toBe(answer.usage.input_tokens);
-    const betas = ['some-2026-01-01'];
+    const betas = ['skills-2025-10-02'];
     expect((await client.beta.messages.create({ model: id, max_tokens: 5, messages, betas })).type).toBe('message');
   });
 

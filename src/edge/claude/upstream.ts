@@ -8,6 +8,7 @@ import { keepSecrets } from '../kit/http/secrets.ts';
 import { callNetwork } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
 import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
+import { refusedSchemas } from './request/refused-schemas.ts';
 import { simulatedModels } from './simulated-models.ts';
 import { simulatorStoreIn } from './simulator-store.ts';
 import { type KeyHealth, keyHealthOf } from './upstreams/key-health.ts';
@@ -148,6 +149,7 @@ function simulatorOf(settings: Settings): Upstream {
 export function simulatorUpstream(settings: Settings): Upstream {
   const simulate = createSimulator({
     models: simulatedModels(settings.models.rows),
+    refusedSchemas,
     ttftMs: settings.SIMULATOR_TTFT_MS,
     tokensPerSecond: settings.SIMULATOR_TOKENS_PER_SECOND,
     batchMs: settings.SIMULATOR_BATCH_MS,

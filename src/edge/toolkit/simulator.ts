@@ -1,11 +1,12 @@
 import { type SimulatorOptions as CoreOptions, createSimulator as createCore } from '../../simulator/simulator.ts';
 import { MODELS } from '../claude/pricing/models.ts';
+import { refusedSchemas } from '../claude/request/refused-schemas.ts';
 import { simulatedModels } from '../claude/simulated-models.ts';
 
 export type { SimulatedModel } from '../../simulator/simulator.ts';
 
 /** How a simulator behaves. */
-export interface SimulatorOptions extends Omit<CoreOptions, 'models'> {
+export interface SimulatorOptions extends Omit<CoreOptions, 'models' | 'refusedSchemas'> {
   /** The models that it simulates. Default: those of Claude. */
   models?: CoreOptions['models'] | undefined;
 }
@@ -24,6 +25,6 @@ export type SimulatedFetch = (input: string | URL | Request, init?: RequestInit)
  * show(content);
  */
 export function createSimulator({ models, faults = true, ...options }: SimulatorOptions = {}): SimulatedFetch {
-  const simulate = createCore({ ...options, faults, models: models ?? simulatedModels(MODELS) });
+  const simulate = createCore({ ...options, refusedSchemas, faults, models: models ?? simulatedModels(MODELS) });
   return async (input, init) => await simulate(new Request(input, init));
 }

@@ -33,7 +33,7 @@ const LOOKBACK = 20;
 
 /**
  * Puts the breakpoint of automatic caching after the last block that can have one, and checks all breakpoints.
- * @throws ApiError 400 for more than four, and for one of 1h that comes after one of 5m.
+ * @throws ApiError 400 for more than four, for one of 1h that comes after one of 5m, and for two lifetimes of the last block.
  */
 export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime | undefined): void {
   const found = blocks.reduce((sum, block) => sum + block.breakpoints, automatic === undefined ? 0 : 1);
@@ -41,7 +41,14 @@ export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime
     throw invalid(`A maximum of ${MAXIMUM_BREAKPOINTS} blocks with cache_control may be provided. Found ${found}.`);
   }
   const last = blocks.findLast((block) => block.cacheable);
-  if (last !== undefined && automatic !== undefined) last.breakpoint ??= automatic;
+  if (last !== undefined && automatic !== undefined) {
+    if ((last.breakpoint ?? automatic) !== automatic) {
+      throw invalid(
+        `cache_control: its ttl '${automatic}' is not that of ${last.path}.cache_control, the last block: '${last.breakpoint}'.`,
+      );
+    }
+    last.breakpoint = automatic;
+  }
   let short = false;
   for (const { breakpoint, path } of blocks) {
     if (breakpoint === '1h' && short) {

@@ -59,11 +59,9 @@ export function thoughtTokens(block: Readonly<Record<string, unknown>>): number 
 export function sealOf(block: Readonly<Record<string, unknown>>, seed: Digest): Seal | undefined {
   const [, ...parts] = sealedParts(block);
   const mark = parts.pop() ?? '';
-  const [kind, subject, model = '', user = '', prefix = '', account = '', previous, place] = parts;
-  const isRedacted = block.type === 'redacted_thinking';
-  const isWhole = isRedacted
-    ? kind === 'redacted'
-    : kind === 'thinking' && subject === hex(digest(String(block.thinking)));
+  const [kind, , model = '', user = '', prefix = '', account = '', previous, place] = parts;
+  // The signature counts, not the summary that is shown of the thinking.
+  const isWhole = kind === (block.type === 'redacted_thinking' ? 'redacted' : 'thinking');
   if (!isWhole || mark !== hex(digest(parts.join(':'), seed))) return undefined;
   return { model, user, prefix, account, previous, place: place === undefined ? undefined : Number(place), mark };
 }

@@ -1,5 +1,6 @@
 import type { Digest } from '../random/digest.ts';
 import { sealedPrefixes } from '../random/signatures.ts';
+import { hasBeta } from './betas.ts';
 import { ApiError, invalid } from './errors.ts';
 import { optionalString, refuseExtras, requiredList, requiredObject, requiredTag } from './fields.ts';
 import type { Json, JsonObject } from './json.ts';
@@ -27,10 +28,10 @@ export function checkCompactionBlock(block: JsonObject, path: string, protocol: 
     const at = `${path}.tool_changes.${index}`;
     requiredTag(requiredObject(entry, at), ['tool_addition', 'tool_removal'], at);
   }
-  if (signature !== undefined && !protocol.compacts) {
+  if (signature !== undefined && !hasBeta(protocol, 'compact-2026-09-04')) {
     throw invalid(`${path}: \`signature\` requires anthropic-beta: compact-2026-09-04`);
   }
-  if (content !== undefined && signature === undefined && !protocol.compactsByItself) {
+  if (content !== undefined && signature === undefined && !hasBeta(protocol, 'compact-2026-01-12')) {
     throw invalid(`${path}: a \`compaction\` block with \`content\` requires its \`signature\``);
   }
 }

@@ -1,3 +1,4 @@
+import { hasBeta } from './betas.ts';
 import { compactionRefusal, hasContent } from './compaction-blocks.ts';
 import { invalid } from './errors.ts';
 import { optionalString, requiredObject, requiredTag } from './fields.ts';
@@ -31,9 +32,7 @@ function hasRemainingBudget({ output_config: config }: JsonObject): boolean {
 export function readCompaction(body: JsonObject, protocol: Protocol): Pick<Compaction, 'instructions'> | undefined {
   if (body.compaction === undefined || body.compaction === null) return undefined;
   const config = requiredObject(body.compaction, 'compaction');
-  if (!protocol.compacts) {
-    throw invalid('compaction: the `compaction` parameter requires anthropic-beta: compact-2026-09-04');
-  }
+  if (!hasBeta(protocol, 'compact-2026-09-04')) throw invalid('compaction: Extra inputs are not permitted');
   requiredTag(config, ['summarize'], 'compaction');
   const instructions = optionalString(config.instructions, 'compaction.summarize.instructions') ?? '';
   if (instructions.length > LONGEST_INSTRUCTIONS) {

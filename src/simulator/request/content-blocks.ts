@@ -1,3 +1,4 @@
+import { hasNewerBeta } from './betas.ts';
 import { checkCompactionBlock } from './compaction-blocks.ts';
 import { invalid } from './errors.ts';
 import {
@@ -39,8 +40,6 @@ const MEMBERS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
   tool_use: { ...CALL, ...CACHED },
   tool_result: { ...RESULT, ...CACHED },
 };
-
-const KNOWN_TYPES = tagsOf('block');
 
 /** Reads the lifetime that a `cache_control` asks for; undefined for an absent one and null. */
 export function cacheLifetime(value: Json | undefined, path: string): CacheLifetime | undefined {
@@ -111,13 +110,13 @@ function checkCitationsConfig(value: Json | undefined, path: string): void {
   if (value !== undefined && value !== null) optionalBoolean(requiredObject(value, path).enabled, `${path}.enabled`);
 }
 
-/** Makes the check of a list of blocks of those types; with a beta, of any type. */
+/** Makes the check of a list of blocks of those types; with a newer beta, of any type. */
 function blocksOf(...types: string[]): Check {
   return (value, path, protocol) => {
     for (const [index, entry] of requiredList(value, path).entries()) {
       const at = `${path}.${index}`;
       const block = requiredObject(entry, at);
-      if (!protocol.beta) requiredTag(block, types, at);
+      if (!hasNewerBeta(protocol)) requiredTag(block, types, at);
       if (!ONLY_WITHIN.has(asText(block.type))) checkBlock(block, at, protocol);
     }
   };
@@ -140,14 +139,14 @@ function checkToolName(value: Json | undefined, path: string): void {
 /** Checks one content block by itself: its type and its members. The conversation's rules say where it may be. */
 function checkBlock(block: JsonObject, path: string, protocol: Protocol): void {
   const { type } = block;
-  // A block of an unknown type may belong to a beta; one without a type belongs to nothing.
-  const isCompaction = type === 'compaction' && (protocol.compacts || protocol.compactsByItself);
-  const isOpen = protocol.beta && typeof type === 'string' && (isCompaction || type !== 'compaction');
-  const known = isOpen && !KNOWN_TYPES.includes(type) ? '' : requiredTag(block, KNOWN_TYPES, path);
+  const types = tagsOf('block', protocol);
+  // A block of an unknown type may belong to a newer beta; one without a type belongs to nothing.
+  const isStrange = typeof type === 'string' && !types.includes(type);
+  const known = isStrange && hasNewerBeta(protocol) ? '' : requiredTag(block, types, path);
   const at = `${path}.${type}`;
   const own = MEMBERS[known];
   cacheLifetime(block.cache_control, `${at}.cache_control`);
-  if (isCompaction) checkCompactionBlock(block, at, protocol);
+  if (known === 'compaction') checkCompactionBlock(block, at, protocol);
   for (const [name, check] of Object.entries(own ?? (known === 'server_tool_use' ? CALL : {}))) {
     check(member(block, name), `${at}.${name}`, protocol);
   }

@@ -1,5 +1,6 @@
 import { type Digest, digest, digestFrom, hex } from '../random/digest.ts';
 import { type Binding, mismatchOf, readableBy, sealOf } from '../random/signatures.ts';
+import { hasBeta } from './betas.ts';
 import { isOutsideTurns, signedSummary, summaryIn } from './compaction-blocks.ts';
 import { checkRoleOfBlock, textOf } from './content-blocks.ts';
 import { invalid } from './errors.ts';
@@ -290,7 +291,7 @@ export function checkConversation(
     here: { user, account, readable: readableBy(model) },
     onMismatch: checks === false ? 'unchecked' : asked,
     seed,
-    tells: protocol.tellsMismatches,
+    tells: hasBeta(protocol, 'thinking-binding-controls'),
     loop: isOn ? loopOf(messages) : undefined,
   });
   let prefix: string | undefined;

@@ -1,8 +1,11 @@
 /**
  * What the API knows: the members of its objects, by kind. An object that says its `type` has that beside them. `name:kind` is
- * looked into, as an object or a list of them; of `name=a|b` the API knows only these values. What is a beta's is not here.
+ * looked into, as an object or a list of them; of `name=a|b` the API knows only these values. What needs a beta names it by the
+ * beginning of its name: `member@beta:kind`, `name=a|b@beta`, and `@beta` before the members of a type. Of several, `@one,other`,
+ * any will do. Source of the betas: the SDK's beta types against its others.
  */
 
+import { type Betas, hasBeta } from './betas.ts';
 import { invalid } from './errors.ts';
 import { listed, refuseExtras, requiredTag } from './fields.ts';
 import { isObject, type Json, type JsonObject, member } from './json.ts';
@@ -12,16 +15,22 @@ const CODE = 'content:result return_code stderr stdout';
 const FAULTS = 'invalid_tool_input|unavailable|too_many_requests';
 const CODE_FAULTS = `error_code=${FAULTS}|execution_time_exceeded`;
 const CALLERS = 'direct|code_execution_20250825|code_execution_20260120|code_execution_20260521';
-const TOOL = `name allowed_callers=${CALLERS} cache_control:cache defer_loading strict`;
-const SEARCH = `${TOOL} allowed_domains blocked_domains max_uses user_location:location`;
-const FETCH = `${TOOL} allowed_domains blocked_domains citations:citing max_content_tokens max_uses url_sources:sources`;
+const TOOL = `allowed_callers=${CALLERS} cache_control:cache defer_loading strict`;
+const SEARCH = `name=web_search ${TOOL} allowed_domains blocked_domains max_uses user_location:location`;
+const FETCH = `name=web_fetch ${TOOL} allowed_domains blocked_domains citations:citing max_content_tokens max_uses url_sources:sources`;
 const INCLUSION = 'response_inclusion=full|excluded';
 const TOOLS =
-  'web_search|web_fetch|code_execution|bash_code_execution|text_editor_code_execution|tool_search_tool_regex|tool_search_tool_bm25';
+  'web_search|web_fetch|code_execution|bash_code_execution|text_editor_code_execution|tool_search_tool_regex|tool_search_tool_bm25|advisor@advisor-tool';
+const EDITOR = `name=str_replace_based_edit_tool ${TOOL} input_examples`;
+const OLD_EDITOR = `name=str_replace_editor ${TOOL} input_examples`;
+const SCREEN = `@computer-use name=computer ${TOOL} input_examples display_height_px display_width_px display_number`;
+const MCP = '@mcp-client';
+const CHANGES = '@mid-conversation-tool-changes,inline-tools';
 const CITED_DOCUMENT = 'cited_text document_index document_title';
 const COUNT =
-  'model messages:message system:system tools:tool tool_choice:choice thinking:thinking output_config:output output_format:format ' +
-  'cache_control:cache context_management:context mcp_servers:server compaction billing_policy:billing speed=standard|fast user_profile_id workspace_id';
+  'model messages:message system:system tools:tool tool_choice:choice thinking:thinking output_config:output output_format@structured-outputs:format ' +
+  'cache_control:cache context_management@context-management,compact-2026-01-12:context mcp_servers@mcp-client:server ' +
+  'compaction@compact-2026-09-04 billing_policy@user-profiles-billing:billing speed=standard|fast user_profile_id workspace_id';
 
 const BLOCKS = {
   text: 'text cache_control:cache citations:citation',
@@ -40,6 +49,15 @@ const BLOCKS = {
   text_editor_code_execution_tool_result: SERVED_RESULT,
   tool_search_tool_result: SERVED_RESULT,
   container_upload: 'file_id cache_control:cache',
+  advisor_tool_result: `@advisor-tool ${SERVED_RESULT}`,
+  mcp_tool_use: `${MCP} id input name server_name cache_control:cache`,
+  mcp_tool_result: `${MCP} tool_use_id cache_control:cache content:block is_error`,
+  mcp_tool_listing: `${MCP} mcp_server_name tools:mcp_tool`,
+  compaction:
+    '@compact-2026-09-04,compact-2026-01-12 cache_control:cache content encrypted_content signature tool_changes:change',
+  tool_addition: `${CHANGES} tool:changed cache_control:cache`,
+  tool_removal: `${CHANGES} tool:changed cache_control:cache`,
+  fallback: '@server-side-fallback from:relay to:relay trigger',
 };
 
 const POINTER =
@@ -56,12 +74,13 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   count: COUNT,
   create:
     `${COUNT} max_tokens stream stop_sequences temperature top_p top_k metadata service_tier inference_geo container:container ` +
-    'diagnostics:diagnostics fallbacks:fallback fallback_credit_token:credit thread:thread',
+    'diagnostics:diagnostics fallbacks@server-side-fallback:fallback fallback_credit_token@fallback-credit:credit ' +
+    'thread@message-threads:thread safeguards@dangerous-tool-use',
   context: 'edits:edit',
   edit: {
     clear_tool_uses_20250919: 'clear_at_least:amount clear_tool_inputs exclude_tools keep:amount trigger:amount',
     clear_thinking_20251015: 'keep:amount',
-    compact_20260112: 'instructions pause_after_compaction trigger:amount',
+    compact_20260112: '@compact-2026-01-12 instructions pause_after_compaction trigger:amount',
   },
   amount: { input_tokens: 'value', tool_uses: 'value', thinking_turns: 'value', all: '' },
   server: { url: 'name url authorization_token tool_configuration:configuration' },
@@ -70,11 +89,30 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   fallback: 'model max_tokens output_config:output speed=standard|fast thinking:thinking',
   credit: 'token mode=strict|best_effort',
   thread: { create: '', continue: 'previous_message_id' },
-  message: 'role content:block',
+  message:
+    'role content:block output_config@mid-conversation-output-config,per-turn-control:turn ' +
+    'clear_at@mid-conversation-system-clear-at=next_user_message|never',
+  turn: 'effort',
+  change: { tool_addition: 'tool:changed cache_control:cache', tool_removal: 'tool:changed cache_control:cache' },
+  changed: {
+    tool_reference: 'name',
+    mcp_tool_reference: 'name server_name',
+    mcp_toolset_reference: 'server_name',
+    tool_definition: '@inline-tools,compact-2026-09-04 definition:tool',
+  },
+  mcp_tool: 'name description input_schema',
+  relay: 'model',
   system: { text: 'text cache_control:cache citations:citation' },
-  cache: { ephemeral: 'ttl' },
-  thinking: { adaptive: 'display', enabled: 'budget_tokens display', disabled: '', between_tools: '' },
-  output: 'effort format:format',
+  cache: { ephemeral: 'ttl scope@prompt-caching-scope' },
+  thinking: {
+    adaptive: 'display block_binding@thinking-binding-controls:binding',
+    enabled: 'budget_tokens display block_binding@thinking-binding-controls:binding',
+    disabled: '',
+    between_tools: '',
+  },
+  binding: 'prefix_mismatch_behavior=error|drop_block',
+  output: 'effort format:format task_budget@task-budgets:budget',
+  budget: { tokens: 'total remaining' },
   format: { json_schema: 'schema' },
   choice: {
     auto: 'disable_parallel_tool_use',
@@ -89,10 +127,10 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   within: {
     ...BLOCKS,
     tool_reference: 'tool_name cache_control:cache',
-    browser_state: 'tabs:tab cache_control:cache state_changes:change',
+    browser_state: 'tabs:tab cache_control:cache state_changes:tab_change',
   },
   tab: 'tab_id title url active',
-  change: {
+  tab_change: {
     tab_opened: 'tab_id',
     download_started: 'download_id url',
     download_completed: 'download_id url path size_bytes',
@@ -128,24 +166,35 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
     tool_search_tool_result_error: `${CODE_FAULTS} error_message`,
     tool_search_tool_search_result: 'tool_references:result',
     tool_reference: 'tool_name cache_control:cache',
+    advisor_tool_result_error:
+      '@advisor-tool error_code=max_uses_exceeded|prompt_too_long|too_many_requests|overloaded|unavailable|execution_time_exceeded|model_not_found',
+    advisor_result: '@advisor-tool text stop_reason',
+    advisor_redacted_result: '@advisor-tool encrypted_content stop_reason',
   },
   tool: {
-    custom: `${TOOL} description eager_input_streaming input_examples input_schema`,
-    bash_20250124: `${TOOL} input_examples`,
-    code_execution_20250522: TOOL,
-    code_execution_20250825: TOOL,
-    code_execution_20260120: TOOL,
-    code_execution_20260521: TOOL,
+    custom: `name ${TOOL} description eager_input_streaming input_examples input_schema`,
+    bash_20241022: `@computer-use name=bash ${TOOL} input_examples`,
+    bash_20250124: `name=bash ${TOOL} input_examples`,
+    code_execution_20250522: `name=code_execution ${TOOL}`,
+    code_execution_20250825: `name=code_execution ${TOOL}`,
+    code_execution_20260120: `name=code_execution ${TOOL}`,
+    code_execution_20260521: `name=code_execution ${TOOL}`,
+    computer_20241022: SCREEN,
+    computer_20250124: SCREEN,
+    computer_20251124: `${SCREEN} enable_zoom`,
     browser_toolset_20260801: 'cache_control:cache configs:browser',
     computer_toolset_20260801: 'cache_control:cache configs:computer',
-    memory_20250818: `${TOOL} input_examples`,
-    text_editor_20250124: `${TOOL} input_examples`,
-    text_editor_20250429: `${TOOL} input_examples`,
-    text_editor_20250728: `${TOOL} input_examples max_characters`,
-    tool_search_tool_bm25: TOOL,
-    tool_search_tool_bm25_20251119: TOOL,
-    tool_search_tool_regex: TOOL,
-    tool_search_tool_regex_20251119: TOOL,
+    memory_20250818: `name=memory ${TOOL} input_examples`,
+    text_editor_20241022: `@computer-use ${OLD_EDITOR}`,
+    text_editor_20250124: OLD_EDITOR,
+    text_editor_20250429: EDITOR,
+    text_editor_20250728: `${EDITOR} max_characters`,
+    tool_search_tool_bm25: `name=tool_search_tool_bm25 ${TOOL}`,
+    tool_search_tool_bm25_20251119: `name=tool_search_tool_bm25 ${TOOL}`,
+    tool_search_tool_regex: `name=tool_search_tool_regex ${TOOL}`,
+    tool_search_tool_regex_20251119: `name=tool_search_tool_regex ${TOOL}`,
+    advisor_20260301: `@advisor-tool name=advisor ${TOOL} model caching:cache max_tokens max_uses`,
+    mcp_toolset: `${MCP} mcp_server_name cache_control:cache configs default_config:config tools:mcp_tool`,
     web_search_20250305: SEARCH,
     web_search_20260209: SEARCH,
     web_search_20260318: `${SEARCH} ${INCLUSION}`,
@@ -163,33 +212,48 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   named: { tool_reference: 'name' },
 };
 
+/** A member of an object, or one of the values that a member can have. */
 interface Known {
-  names: ReadonlySet<string>;
-  kinds: ReadonlyMap<string, string>;
-  values: ReadonlyMap<string, readonly string[]>;
+  name: string;
+  /** The betas of which a request needs one; none where it needs none. */
+  betas: readonly string[];
 }
 
-const knownOf = new Map<string, Known>();
+interface KnownMember extends Known {
+  kind: string | undefined;
+  values: readonly Known[] | undefined;
+}
 
-/** @param members as they stand above @returns the same, read once */
-function read(members: string): Known {
+const knownOf = new Map<string, readonly KnownMember[]>();
+
+/** @param text a name, and the betas behind it: `name@beta,other` */
+function knownIn(text: string): Known {
+  const [name = '', betas] = text.split('@');
+  return { name, betas: betas?.split(',') ?? [] };
+}
+
+/** @param members as they stand above @returns the same, read once; that of a type's own betas has an empty name */
+function read(members: string): readonly KnownMember[] {
   const before = knownOf.get(members);
   if (before) return before;
-  const entries = members.split(' ').map((entry) => /^(\w*)(?:([:=])(.*))?$/.exec(entry) ?? []);
-  const having = (sign: string) =>
-    entries.flatMap(([, name = '', own, more = '']) => (own === sign ? [[name, more] as const] : []));
-  const known = {
-    names: new Set(['type', ...entries.map(([, name = '']) => name)]),
-    kinds: new Map(having(':')),
-    values: new Map(having('=').map(([name, more]) => [name, more.split('|')] as const)),
-  };
+  const known = members.split(' ').map((entry) => {
+    const [, member = '', sign, more = ''] = /^([\w@,-]*)(?:([:=])(.*))?$/.exec(entry) ?? [];
+    const values = sign === '=' ? more.split('|').map(knownIn) : undefined;
+    return { ...knownIn(member), kind: sign === ':' ? more : undefined, values };
+  });
   knownOf.set(members, known);
   return known;
 }
 
-/** @returns the types of a kind that says its type */
-export function tagsOf(kind: string): string[] {
-  return Object.keys(KINDS[kind] ?? {});
+function isOpen({ betas }: Known, asked: Betas): boolean {
+  return betas.length === 0 || betas.some((name) => hasBeta(asked, name));
+}
+
+/** @returns the types of a kind that says its type, with those of the betas that are asked for */
+export function tagsOf(kind: string, asked: Betas): string[] {
+  return Object.entries(KINDS[kind] ?? {}).flatMap(([tag, members]) =>
+    read(members).every((one) => one.name !== '' || isOpen(one, asked)) ? [tag] : [],
+  );
 }
 
 /**
@@ -198,27 +262,31 @@ export function tagsOf(kind: string): string[] {
  * @param kind of the value, or of each of a list; nothing of another form is looked into
  * @throws ApiError 400 in the API's words
  */
-export function refuseUnknown(value: Json | undefined, kind: string, path: string): void {
+export function refuseUnknown(value: Json | undefined, kind: string, path: string, asked: Betas): void {
   if (Array.isArray(value)) {
-    for (const [index, entry] of value.entries()) refuseUnknown(entry, kind, `${path}.${index}`);
+    for (const [index, entry] of value.entries()) refuseUnknown(entry, kind, `${path}.${index}`, asked);
   }
   if (!isObject(value)) return;
   const own = KINDS[kind] ?? '';
-  const tag = typeof own === 'string' ? undefined : tagIn(value, kind, path);
-  const { names, kinds, values } = read(typeof own === 'string' ? own : (own[tag ?? ''] ?? ''));
+  const tag = typeof own === 'string' ? undefined : tagIn(value, kind, path, asked);
+  const known = read(typeof own === 'string' ? own : (own[tag ?? ''] ?? '')).filter((one) => isOpen(one, asked));
   const at = [path, tag].filter(Boolean).join('.');
-  refuseExtras(value, names, at);
-  for (const [name, choices] of values) {
+  refuseExtras(value, new Set(['type', ...known.map(({ name }) => name)]), at);
+  for (const { name, values } of known) {
+    if (values === undefined) continue;
+    const choices = values.flatMap((one) => (isOpen(one, asked) ? [one.name] : []));
     const given = member(value, name) ?? [];
     const strange = (Array.isArray(given) ? given : [given]).find(
       (one) => one !== null && !(typeof one === 'string' && choices.includes(one)),
     );
     if (strange !== undefined) throw invalid(`${at}.${name}: Input should be ${listed(choices)}`);
   }
-  for (const [name, inner] of kinds) refuseUnknown(member(value, name), inner, at === '' ? name : `${at}.${name}`);
+  for (const { name, kind: inner } of known) {
+    if (inner !== undefined) refuseUnknown(member(value, name), inner, at === '' ? name : `${at}.${name}`, asked);
+  }
 }
 
 /** A tool is the caller's own where it does not say its type. */
-function tagIn(value: JsonObject, kind: string, path: string): string {
-  return kind === 'tool' && (value.type ?? null) === null ? 'custom' : requiredTag(value, tagsOf(kind), path);
+function tagIn(value: JsonObject, kind: string, path: string, asked: Betas): string {
+  return kind === 'tool' && (value.type ?? null) === null ? 'custom' : requiredTag(value, tagsOf(kind, asked), path);
 }

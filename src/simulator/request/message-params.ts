@@ -1,3 +1,4 @@
+import { hasBeta, hasNewerBeta } from './betas.ts';
 import { summaryIn } from './compaction-blocks.ts';
 import { checkBesideSummary, checkSummarizable, readCompaction } from './compaction-params.ts';
 import { cacheLifetime, contentBlocks } from './content-blocks.ts';
@@ -32,7 +33,6 @@ import {
   checkModelSampling,
   checkNoAnswer,
   checkThinkingType,
-  hasBeta,
   lacks,
   readFallbacks,
   speedOf,
@@ -95,9 +95,6 @@ function readThinking(body: JsonObject, protocol: Protocol, model: SimulatedMode
   const shown = thinking.display;
   const updates = hasBeta(protocol, 'thinking-display-updates-2026-08-18') ? (['updates'] as const) : [];
   const display = optionalChoice(shown, ['summarized', 'omitted', ...updates], `thinking.${type}.display`) ?? byDefault;
-  if (thinking.block_binding !== undefined && !protocol.tellsMismatches) {
-    throw invalid(`thinking.${type}.block_binding: Extra inputs are not permitted`);
-  }
   const { prefix_mismatch_behavior } = requiredObject(thinking.block_binding ?? {}, `thinking.${type}.block_binding`);
   const path = `thinking.${type}.block_binding.prefix_mismatch_behavior`;
   const active = { display, onMismatch: optionalChoice(prefix_mismatch_behavior, ['error', 'drop_block'], path) };
@@ -228,7 +225,7 @@ function readPrompt(
 export function readCountRequest(body: JsonObject, judgement: Judgement): Prompt {
   const { protocol } = judgement;
   const prompt = readPrompt(body, judgement);
-  if (!protocol.beta) refuseUnknown(body, 'count', '');
+  if (!hasNewerBeta(protocol)) refuseUnknown(body, 'count', '', protocol);
   toolChoice(body.tool_choice, prompt);
   checkEffort(prompt.effort, prompt.model);
   const { mismatches } = checkConversation(prompt, { ...judgement, user: endUserOf(body, protocol) });
@@ -244,19 +241,21 @@ export function readMessageRequest(body: JsonObject, judgement: Judgement): Mess
   const { protocol, now, inBatch = false } = judgement;
   requiredString(body.model, 'model');
   const maxTokens = requiredInteger(body.max_tokens, 'max_tokens', 0);
-  checkThread(body);
   const asksForSummary = readCompaction(body, protocol);
   const prompt = readPrompt(body, judgement);
   const { thinking, model } = prompt;
+  const [fault] = judgement.refusedSchemas(body);
+  if (fault) throw invalid(fault.says);
   const stream = optionalBoolean(body.stream, 'stream') ?? false;
   const stopSequences = readStopSequences(body);
   checkSampling(body, thinking, protocol, model);
   checkMetadata(body);
   optionalChoice(body.service_tier, ['auto', 'standard_only'], 'service_tier');
   const asked = optionalChoice(body.speed, ['standard', 'fast'], 'speed');
-  const inferenceGeo = optionalString(body.inference_geo, 'inference_geo');
+  const inferenceGeo = optionalChoice(body.inference_geo, ['global', 'us'], 'inference_geo');
   const safeguards = readSafeguards(body.safeguards);
-  if (!protocol.beta) refuseUnknown(body, 'create', '');
+  if (!hasNewerBeta(protocol)) refuseUnknown(body, 'create', '', protocol);
+  checkThread(body);
 
   const longBatch = inBatch && hasBeta(protocol, 'output-300k-2026-03-24') ? model.batch_max_tokens : undefined;
   const mostTokens = longBatch ?? model.max_tokens;
@@ -286,7 +285,7 @@ export function readMessageRequest(body: JsonObject, judgement: Judgement): Mess
   const effort = checkByModel(prompt, judgement, compacts);
   const compaction = asksForSummary && { ...asksForSummary, prefixes, toolChanges: toolChanges(prompt) };
   const messages = shownMessages(prompt.messages, mismatches, model.strips_thinking);
-  const transformations = protocol.tellsMismatches ? [...mismatches.values()] : undefined;
+  const transformations = hasBeta(protocol, 'thinking-binding-controls') ? [...mismatches.values()] : undefined;
   const own = { maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo, fallbacks };
   return { ...prompt, ...own, effort, messages, ...checked, transformations, compaction };
 }

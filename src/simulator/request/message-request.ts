@@ -1,23 +1,14 @@
 import type { Digest } from '../random/digest.ts';
 import type { Binding } from '../random/signatures.ts';
+import type { Betas } from './betas.ts';
 import type { JsonObject } from './json.ts';
 import type { SimulatedModel } from './models.ts';
 
 export type CacheLifetime = '5m' | '1h';
 
 /** What of the headers decides how a body is judged. */
-export interface Protocol {
+export interface Protocol extends Betas {
   version: '2023-06-01' | '2026-10-21';
-  /** A beta is asked for: fields and block types that are not known may belong to it. */
-  beta: boolean;
-  /** Their names, as the header has them. Batches of earlier versions do not know them. */
-  betas?: string | undefined;
-  /** Whether answers say which thinking was made elsewhere, which a beta brings. */
-  tellsMismatches: boolean;
-  /** Whether summaries may be asked for and sent back, which a beta brings. */
-  compacts: boolean;
-  /** Whether the API may summarize by itself, which an older beta brings: its blocks have no signature. */
-  compactsByItself: boolean;
   /** The end user's profile, if a header names it. */
   profile: string | undefined;
 }
@@ -33,6 +24,8 @@ export interface Judgement {
   /** Whose request it is, and whether these accounts are new. */
   account: string;
   newAccounts: boolean;
+  /** Finds what the API refuses in the schemas of a request, in its words. */
+  refusedSchemas: (request: JsonObject) => readonly { says: string }[];
   /** Whether it is an item of a batch. */
   inBatch?: boolean;
 }

@@ -1,3 +1,4 @@
+import { hasBeta } from './betas.ts';
 import { invalid } from './errors.ts';
 import { requiredList, requiredObject, requiredString } from './fields.ts';
 import { checkSide } from './image-size.ts';
@@ -6,11 +7,6 @@ import type { Prompt, Protocol, RequestMessage, Thinking } from './message-reque
 import { type SimulatedModel, servingModel } from './models.ts';
 
 // What a model refuses, in the API's words. A model of which nothing is known refuses nothing.
-
-/** Tells whether a request asks for a beta, by the beginning of its name. */
-export function hasBeta({ betas = '' }: Protocol, name: string): boolean {
-  return betas.includes(name);
-}
 
 /** Tells whether a model does not take something. */
 export function lacks({ refuses = [] }: SimulatedModel, what: string): boolean {
@@ -82,12 +78,9 @@ export function speedOf(
 export function readFallbacks(
   value: Json | undefined,
   model: SimulatedModel,
-  { models, protocol, now }: { models: readonly SimulatedModel[]; protocol: Protocol; now: number },
+  { models, now }: { models: readonly SimulatedModel[]; now: number },
 ): SimulatedModel[] {
   if (value === undefined || value === null) return [];
-  if (protocol.version === '2023-06-01' && !hasBeta(protocol, 'server-side-fallback-2026-07-01')) {
-    throw invalid('fallbacks: Extra inputs are not permitted');
-  }
   const takesAny = !lacks(model, 'fallbacks');
   // What Claude would choose itself is not known: here it is the next one of its table.
   if (value === 'default') return takesAny ? models.filter((one) => one.id !== model.id).slice(0, 1) : [];
@@ -127,9 +120,8 @@ function checkSystemMessages(messages: readonly RequestMessage[], model: Simulat
     if (effort !== undefined && lacks(model, 'effort')) {
       throw invalid('output_config.effort requires a model that supports per-turn effort; this model does not');
     }
-    // Claude Code sends them to Sonnet 5, with this beta.
-    const isTaken = !lacks(model, 'system') || hasBeta(protocol, 'mid-conversation-system');
-    if (!isTaken) throw invalid(`${path}.role: 'system' is not supported for this model.`);
+    const lacksBeta = lacks(model, 'plain_system') && !hasBeta(protocol, 'mid-conversation-system-2026-04-07');
+    if (lacks(model, 'system') || lacksBeta) throw invalid(`${path}.role: 'system' is not supported for this model.`);
     const before = messages[index - 1];
     const isBehind = before?.role === 'user' || (before?.role === 'assistant' && isServed(before.blocks.at(-1)));
     if (!isBehind || (messages[index + 1]?.role ?? 'assistant') !== 'assistant') {
@@ -191,34 +183,20 @@ function checkImages(messages: readonly RequestMessage[], { max_input_tokens, th
   if (images.length > MANY_IMAGES) for (const image of images) checkSide(image, 'messages', SIDE_OF_MANY);
 }
 
-const MOST_STRICT_TOOLS = 20;
-const MOST_OPTIONAL = 24;
-/** [?] The API's own measure is not documented. */
-const MOST_PROPERTIES = 1_000;
-
-function objectsWithin(value: Json): JsonObject[] {
-  if (Array.isArray(value)) return value.flatMap(objectsWithin);
-  return isObject(value) ? [value, ...Object.values(value).flatMap(objectsWithin)] : [];
-}
-
-function checkGrammar({ outputSchema, tools, messages }: Prompt): void {
-  const strict = tools.filter((tool) => tool.strict === true);
-  if (strict.length > MOST_STRICT_TOOLS) throw invalid(`tools: at most ${MOST_STRICT_TOOLS} tools may be strict`);
-  const schemas = objectsWithin([outputSchema ?? {}, ...strict.map((tool) => tool.input_schema ?? {})]);
-  const needed = schemas.flatMap(({ properties, required }) =>
-    isObject(properties)
-      ? Object.keys(properties).map((name) => Array.isArray(required) && required.includes(name))
-      : [],
-  );
-  if (needed.length > MOST_PROPERTIES) throw invalid('Schema is too complex for compilation.');
-  if (needed.filter((isNeeded) => !isNeeded).length > MOST_OPTIONAL) {
-    throw invalid(`Schemas may have at most ${MOST_OPTIONAL} optional parameters.`);
-  }
+function checkFormat({ outputSchema, messages }: Prompt): void {
   if (outputSchema === undefined) return;
   if (hasPrefill(messages)) throw invalid('output_config.format: not supported with assistant message prefill.');
   if (blocksIn(messages).some(({ citations }) => isObject(citations) && citations.enabled === true)) {
     throw invalid('output_config.format: not supported with citations.');
   }
+}
+
+/** Refuses documents of which only some may be cited. */
+function checkCitations(messages: readonly RequestMessage[]): void {
+  const documents = blocksIn(messages).filter(({ type }) => type === 'document');
+  const cited = documents.filter(({ citations }) => isObject(citations) && citations.enabled === true);
+  if (cited.length === 0 || cited.length === documents.length) return;
+  throw invalid('messages: citations must be enabled on all or none of the documents within a request.');
 }
 
 type ThinkingPrompt = Prompt & { thinking: Thinking; effort: string | undefined };
@@ -240,7 +218,8 @@ export function checkByModel(
   checkSystemMessages(messages, model, protocol);
   if (!compacts) checkPrefill(messages, thinking, model);
   checkImages(messages, model);
-  checkGrammar(prompt);
+  checkFormat(prompt);
+  checkCitations(messages);
   return effortAtEnd(prompt);
 }
 

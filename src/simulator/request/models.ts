@@ -29,7 +29,10 @@ export interface SimulatedModel {
   default_effort?: string | null | undefined;
   /** Whether a tool can be forced. */
   forced_tools?: boolean | undefined;
-  /** What else it does not take: `sampling`, `top_p_1`, `prefill`, `system` messages, `effort` in these, a `geo`, `fallbacks`. */
+  /**
+   * What else it does not take: `sampling`, `top_p_1`, `prefill`, `system` messages, `plain_system` (those without their beta),
+   * `effort` in these, a `geo`, `fallbacks`.
+   */
   refuses?: readonly string[] | undefined;
   /** Whether thinking comes without its text unless that is asked for. */
   omits_thinking?: boolean | undefined;

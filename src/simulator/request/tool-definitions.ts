@@ -60,6 +60,9 @@ export function toolDefinitions(value: Json | undefined): JsonObject[] {
     const path = `tools.${index}.${type}`;
     if (type === 'custom') checkCustom(tool, path);
     cacheLifetime(tool.cache_control, `${path}.cache_control`);
+    if ((tool.allowed_domains ?? null) !== null && (tool.blocked_domains ?? null) !== null) {
+      throw invalid(`${path}: only one of \`allowed_domains\` and \`blocked_domains\` may be given`);
+    }
     const name = nameOf(tool);
     if (name !== '' && names.has(name)) throw invalid('tools: Tool names must be unique.');
     names.add(name);

@@ -156,7 +156,7 @@ describe('thinking', () => {
     expect(message.content[0]).toMatchObject({ type: 'redacted_thinking', data: expect.any(String) });
   });
 
-  test('that comes back altered is refused, and unaltered is not, by any simulator of the same seed', async () => {
+  test('that comes back with another signature is refused, and unaltered is not, by any simulator of the same seed', async () => {
     const original = await ask('Why?', { thinking: enabled });
     const redacted = await ask(REDACTED_THINKING_TRIGGER, { thinking: enabled });
     const again = async (change: (block: Anthropic.ContentBlock) => object, message = original): Promise<unknown> => {
@@ -181,7 +181,7 @@ describe('thinking', () => {
     expect(await again((block) => block)).toBe('end_turn');
     expect(await again((block) => block, redacted)).toBe('end_turn');
     const wording = 'messages.1.content.0: Invalid `signature` in `thinking` block';
-    expect(await again((block) => ({ ...block, thinking: 'Something else.' }))).toContain(wording);
+    expect(await again((block) => ({ ...block, thinking: 'Another summary.' }))).toBe('end_turn');
     expect(await again((block) => ({ ...block, signature: 'AAAA' }))).toContain(wording);
     expect(await again((block) => ({ ...block, data: 'AAAA' }), redacted)).toContain(
       'Invalid `data` in `redacted_thinking` block',

@@ -5,6 +5,7 @@ import { brokenRule, isVerbatim } from '../../support/api-rules.ts';
 import { model } from '../api.ts';
 import {
   assistant,
+  BETAS,
   type Beta,
   type Content,
   compactor,
@@ -94,7 +95,7 @@ describe('a summary that comes back', () => {
   ])('is refused %s', async (_, planted, expected) => {
     expect(await thrownBy(...planted())).toBeInstanceOf(expected);
     const [messages] = planted();
-    const counting = client.beta.messages.countTokens({ model, messages, betas: ['compact-2026-09-04'] });
+    const counting = client.beta.messages.countTokens({ model, messages, betas: BETAS });
     await expect(counting).rejects.toBeInstanceOf(expected);
   });
 
@@ -127,7 +128,7 @@ describe('a summary that comes back', () => {
   test('needs its beta, its signature and no member that the API did not send', async () => {
     const words = async (messages: Beta[], more: Params = {}) => String(await thrownBy(messages, more));
     expect(await words(altered({}), { betas: [] })).toContain("Input tag 'compaction' found using 'type'");
-    expect(await words(altered({}), { betas: ['other-2026-01-01'] })).toContain("Input tag 'compaction' found");
+    expect(await words(altered({}), { betas: ['skills-2025-10-02'] })).toContain("Input tag 'compaction' found");
     expect(await words(altered({}), { betas: ['compact-2026-01-12'] })).toContain(
       '`signature` requires anthropic-beta: compact-2026-09-04',
     );
@@ -136,7 +137,10 @@ describe('a summary that comes back', () => {
     expect(await words(altered({ citations: null }))).toContain(
       'messages.0.content.0.compaction.citations: Extra inputs are not permitted',
     );
-    const edits: Params = { context_management: { edits: [{ type: 'compact_20260112' }] } };
+    const edits: Params = {
+      betas: [...BETAS, 'compact-2026-01-12'],
+      context_management: { edits: [{ type: 'compact_20260112' }] },
+    };
     expect(await words(altered({}), edits)).toContain('`compact_20260112` cannot run');
   });
 
@@ -198,7 +202,7 @@ describe('a compaction request', () => {
 
   test('has a type, a beta, and nothing that only a reply has; null is none', async () => {
     const words = async (more: Params) => String(await thrownBy(talk, more));
-    expect(await words({ ...summarizing, betas: [] })).toContain('requires anthropic-beta: compact-2026-09-04');
+    expect(await words({ ...summarizing, betas: [] })).toContain('compaction: Extra inputs are not permitted');
     expect(await words({ compaction: { type: 'auto' } as never })).toContain("compaction: Input tag 'auto'");
     const edits = [{ type: 'clear_tool_uses_20250919' as const }];
     expect(await words({ ...summarizing, context_management: { edits } })).toContain('context_management');
@@ -216,8 +220,7 @@ describe('a compaction request', () => {
 
   test('is counted as the conversation that it has', async () => {
     const counted = async (messages: Beta[], more: object = {}) =>
-      (await client.beta.messages.countTokens({ model, messages, betas: ['compact-2026-09-04'], ...more }))
-        .input_tokens;
+      (await client.beta.messages.countTokens({ model, messages, betas: BETAS, ...more })).input_tokens;
     expect(await counted(talk, summarizing)).toBe(await counted(talk));
     const short = { type: 'compaction', content: 'one', encrypted_content: null };
     const beta = { betas: ['compact-2026-01-12'] };

@@ -34,7 +34,7 @@ describe('a conversation', () => {
     expect(await judged(messages)).toBe('accepted');
   });
 
-  const betas = { 'anthropic-beta': 'compact-2026-01-12' };
+  const betas = { 'anthropic-beta': 'compact-2026-01-12,mid-conversation-output-config-2026-07-01' };
   const underBeta = async (...messages: object[]) => {
     const answer = await api(post(asking('', { messages }), betas));
     return answer.ok ? 'accepted' : (await refusal(answer)).message;

@@ -24,6 +24,8 @@ const png = (data: string): unknown => image({ type: 'base64', media_type: 'imag
 /** A request whose user says these blocks. */
 const saying = (...content: unknown[]): unknown => ({ model, max_tokens: 1, messages: user(...content) });
 const tool = { name: 'look', input_schema: { type: 'object' } };
+const search = { type: 'web_search_20250305', name: 'web_search' };
+const document = { type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'x.' } };
 const thinking = { type: 'enabled', budget_tokens: 2000 };
 
 describe('a request is refused in the words of the API', () => {
@@ -106,6 +108,19 @@ describe('a request is refused in the words of the API', () => {
     [
       'tools.0.web_search_20250305.max_use: Extra inputs are not permitted',
       asking('x', { tools: [{ type: 'web_search_20250305', name: 'web_search', max_use: 1 }] }),
+    ],
+    [
+      'tools.0.web_search_20250305: only one of `allowed_domains` and `blocked_domains` may be given',
+      asking('x', { tools: [{ ...search, allowed_domains: ['a.test'], blocked_domains: ['b.test'] }] }),
+    ],
+    [
+      "tools.0.web_search_20250305.name: Input should be 'web_search'",
+      asking('x', { tools: [{ ...search, name: 'look_it_up' }] }),
+    ],
+    ["inference_geo: Input should be 'global' or 'us'", asking('x', { inference_geo: 'moon' })],
+    [
+      'messages: citations must be enabled on all or none of the documents within a request.',
+      saying({ ...document, citations: { enabled: true } }, document),
     ],
     [
       "tools.0.custom.allowed_callers: Input should be 'direct', 'code_execution_20250825', 'code_execution_20260120' or 'code_execution_20260521'",
@@ -243,12 +258,12 @@ describe('what only one version accepts', () => {
   ])('%s: the older one', async (_, rest, message) => {
     expect(await judged(asking('x', rest))).toBe('accepted');
     expect(await judged(asking('x', rest), newer)).toMatch(message);
-    expect(await judged(asking('x', rest), { ...newer, 'anthropic-beta': 'something-2026-01-01' })).toMatch(message);
+    expect(await judged(asking('x', rest), { ...newer, 'anthropic-beta': 'skills-2025-10-02' })).toMatch(message);
   });
 });
 
 describe('a request is accepted', () => {
-  test('with every known field, and with unknown fields and blocks if a beta is asked for', async () => {
+  test('with every known field, and with unknown fields and blocks if a newer beta is asked for', async () => {
     const known = {
       metadata: { user_id: 'u' },
       service_tier: 'auto',
@@ -256,10 +271,6 @@ describe('a request is accepted', () => {
       inference_geo: 'us',
       container: null,
       diagnostics: { previous_message_id: null },
-      context_management: {},
-      mcp_servers: [],
-      fallbacks: [],
-      thread: { type: 'create' },
       cache_control: { type: 'ephemeral' },
       output_config: { effort: 'low' },
     };
@@ -280,7 +291,9 @@ describe('a request is accepted', () => {
 
   test('but a lost thread is told so that the official client sends everything again', async () => {
     const answer = await api(
-      post(asking('x', { thread: { type: 'continue', previous_message_id: 'msg_1' } }), { 'anthropic-beta': 'x' }),
+      post(asking('x', { thread: { type: 'continue', previous_message_id: 'msg_1' } }), {
+        'anthropic-beta': 'message-threads-2026-08-12',
+      }),
     );
     expect(answer.status).toBe(404);
     expect(await answer.json()).toMatchObject({
@@ -392,7 +405,7 @@ describe('any body at all', () => {
             (target as Record<string, unknown>)[key] = structuredClone(value);
         }
         const headers = {
-          ...(isBeta ? { 'anthropic-beta': 'x' } : {}),
+          ...(isBeta ? { 'anthropic-beta': 'novelty-2027-01-01' } : {}),
           ...(isNewer ? { 'anthropic-version': '2026-10-21' } : {}),
         };
         for (const path of ['/v1/messages', '/v1/messages/count_tokens']) {

@@ -19,6 +19,7 @@ export const SAMPLES: Readonly<Record<string, unknown>> = {
   max_tokens: 2_000,
   budget_tokens: 1_024,
   url: 'https://files.test/a',
+  inference_geo: 'us',
   'Base64ImageSource.media_type': 'image/png',
   'Base64ImageSource.data': PICTURES['image/png'],
   'Base64PDFSource.data': btoa('%PDF-1.4 /Type /Page'),
@@ -79,6 +80,8 @@ export function staged(body: unknown): Json {
 /** A request that has something once. */
 export interface SdkRequest {
   name: string;
+  /** Whether the beta's own types say it. */
+  isBeta: boolean;
   path: string;
   body: Json;
   /** The same with something strange in its place; undefined where there can be nothing. */
@@ -112,6 +115,7 @@ export function* requestsOf(types: SdkTypes, samples: Readonly<Record<string, un
       for (const { name, value, strange } of values.cases(types.shapeOf(`${folder}/${file}.d.ts`, type))) {
         yield {
           name,
+          isBeta: folder.includes('/beta/'),
           path,
           body: stage(value as Json),
           strange: strange === undefined ? undefined : stage(strange as Json),

@@ -277,7 +277,7 @@ export function simulatedColumns() {
       reads: of(/-4-\d|sonnet-5$/),
       refused_advisors: of(/opus-4-[78]|sonnet-5$|haiku-5-5/),
     },
-    'claude-sonnet-5': noSystem,
+    'claude-sonnet-5': { ...newest, ...long, refuses: ['effort', 'plain_system'] },
     'claude-sonnet-4-6': { ...older, ...long },
     'claude-sonnet-4-5-20250929': { ...oldest, strips_thinking: true },
     'claude-haiku-5-5': {

@@ -125,7 +125,8 @@ export function faultInValue(value: unknown, schema: Json, path = 'fields'): str
   return undefined;
 }
 
-function isType(value: unknown, type: unknown): boolean {
+/** @returns whether a value is of a type of JSON Schema */
+export function isType(value: unknown, type: unknown): boolean {
   if (type === 'null') return value === null;
   if (type === 'array') return Array.isArray(value);
   if (type === 'object') return isObject(value);

@@ -52,7 +52,7 @@ export const classifierParts = {
   labels: z.optional(labels),
   schema: z.optionally(
     jsonSchema,
-    'In place of `labels`: a JSON schema that is an enum of strings, or an object with a property `label` that is one (or `labels`, an array of one); its other properties are `fields`.',
+    'In place of `labels`: a JSON schema that is an enum of strings, or an object with a property that is one (`label`, or the only enum, whatever its name; or `labels`, an array of one). Its other properties are `fields`.',
   ),
   multi: z.optionally(z.boolean(), 'Any number of labels in place of one.'),
   allow_none: z.optionally(z.boolean(), 'Whether none of the labels is an answer.'),

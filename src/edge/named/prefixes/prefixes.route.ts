@@ -18,6 +18,7 @@ import { addUp, totalSavings } from '../../money/ledger/savings.ts';
 import { unknownVersion } from '../versions/find-stored.ts';
 import { type Found, usersOf } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName, ownersSeen } from '../versions/named-routes.ts';
+import { schemaWarnings } from '../versions/schema-warnings.ts';
 import { readWithTools, shownTools } from '../versions/stored-tools.ts';
 import { cachedCosts, paysFrom } from './break-even.ts';
 import { canonicalText, countBodies, type Prefix } from './prefix.ts';
@@ -76,7 +77,7 @@ async function prefixAnswerOf(c: Context<AppEnv>, { name, hash, value: prefix }:
   const row = settings.models.find(model);
   const costs = row && cachedCosts(input_tokens, row, cache_ttl);
   const short = row !== undefined && input_tokens < row.minimum_cacheable_tokens;
-  const warnings: string[] = [];
+  const warnings = schemaWarnings(prefix.content);
   if (!row) warnings.push(`${model} is not in the model table: its prices and its minimum for caching are not known.`);
   if (row && short) {
     warnings.push(

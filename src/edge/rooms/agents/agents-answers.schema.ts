@@ -6,4 +6,10 @@ import { putAgent } from './agents.schema.ts';
 export const agentContent = z.object({ ...storedVersion('agent'), ...putAgent.fields.shape });
 export type AgentContent = z.output<typeof agentContent>;
 
+/** The answer to a `PUT`: the version that the name points to now. */
+export const agentReport = z.object({
+  ...agentContent.shape,
+  warnings: z.described(z.array(z.string()), 'Schemas of its tools and of its format that Claude will refuse.'),
+});
+
 export const agentDeleted = z.object({ type: z.literal('agent_deleted'), name: z.string() });

@@ -4,7 +4,7 @@ import type { Resource } from '../../kit/reference/resource.ts';
 import { storedParameters, storedRoutes } from '../../named/versions/versions.reference.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { putAgent } from './agents.schema.ts';
-import { agentContent, agentDeleted } from './agents-answers.schema.ts';
+import { agentContent, agentDeleted, agentReport } from './agents-answers.schema.ts';
 
 const version = 'support@6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54';
 const fields = {
@@ -42,7 +42,10 @@ export const agents: Resource = {
     put: {
       schemas: putAgent,
       example: fields,
-      answer: jsonAnswer('The version that the name points to now.', content, stored),
+      answer: jsonAnswer('The version that the name points to now.', z.withMeta(agentReport, { id: 'AgentReport' }), {
+        ...stored,
+        warnings: [],
+      }),
       errors: [429, 503],
     },
     content: { schema: content, example: stored },

@@ -10,6 +10,7 @@ import { modelsIn } from '../../named/classify/model-by-label.schema.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
 import type { Found } from '../../named/versions/kv-copies.ts';
 import { namedRoutes, ownerName, readerOf } from '../../named/versions/named-routes.ts';
+import { schemaWarnings } from '../../named/versions/schema-warnings.ts';
 import { readWithTools, seesAddresses, shownTools } from '../../named/versions/stored-tools.ts';
 import { limitsOfRun } from '../../talk/contracts/members.ts';
 import { AGENTS, type Agent } from './agent.ts';
@@ -42,7 +43,7 @@ export const AGENT_ROUTES = namedRoutes({
     checkServers(found.value.definition, c.get('identity'), c.get('settings'));
     checkLimits(found.value.definition.limits);
     await checkModels(c, found.value, storedBy(c));
-    return agentContentOf(c, found);
+    return { ...agentContentOf(c, found), warnings: schemaWarnings(found.value.definition) };
   },
   admit: admitStoring,
 });

@@ -61,7 +61,7 @@ test.each(KINDS)(
 
     expect(read(await told('/v1/messages', {}))).toMatchObject({ type: 'message', stop_reason: 'max_tokens' });
     expect(await told('/v1/messages', { stream: true })).toMatch(/event: message_stop\n.*\n\n/);
-    expect(await told('/messages?beta=true', {}, { 'anthropic-beta': 'x-2026-01-01' })).toContain(
+    expect(await told('/messages?beta=true', {}, { 'anthropic-beta': 'skills-2025-10-02' })).toContain(
       'event: message_stop',
     );
     const count = await app.post('/v1/messages/count_tokens', { model, messages });

@@ -28,6 +28,16 @@ const statusOf = async (response: Promise<Response>) => {
   return { status: answer.status, ...(await errorOf(answer)) };
 };
 
+test('a schema that Claude will refuse is stored, and warned of in its words', async () => {
+  const app = simulatedEdge();
+  const input_schema = { type: 'object', properties: {} };
+  const tools = [{ name: 'look', strict: true, input_schema }];
+  const { warnings } = await put(app, 'support', { tools, model: 'claude-opus-5-5' }, await as('alice'));
+  expect(warnings[0]).toBe(
+    "Claude will refuse requests with this: tools.0.custom.input_schema: For 'object' type, 'additionalProperties' must be explicitly set to false (the tool look)",
+  );
+});
+
 describe('the cache of the upstream', () => {
   for (const cache_ttl of ['5m', '1h'] as const) {
     test(`reads the whole prefix at the second request, with and without the caller’s own system (${cache_ttl})`, async () => {

@@ -24,7 +24,9 @@ test('an agent is stored with all its limits, and read by name and by version', 
   const alice = await as('alice');
   const put = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, limits: { max_usd: 0.5 } });
   expect(put.status).toBe(200);
-  const stored = agentContent.parse(put.body);
+  const { warnings, ...shown } = put.body;
+  expect(warnings).toEqual([]);
+  const stored = agentContent.parse(shown);
   expect(stored).toEqual({
     ...{ type: 'agent', name: 'support', version: stored.version, owner: 'account', ...AGENT, tools: [] },
     system: [{ type: 'text', text: 'Be kind.' }],
@@ -32,8 +34,38 @@ test('an agent is stored with all its limits, and read by name and by version', 
     approvers: 'owner',
   });
   for (const path of ['/agents/support', `/agents/${stored.version}`]) {
-    expect((await ask(app, 'GET', path, alice)).body).toEqual(put.body);
+    expect((await ask(app, 'GET', path, alice)).body).toEqual(shown);
   }
+});
+
+test('a schema that Claude will refuse is stored, and warned of in its words; a request with it is refused', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice');
+  const number = { type: 'integer', minimum: 1 };
+  const input_schema = { type: 'object', properties: { n: number }, required: ['n'], additionalProperties: false };
+  const tools = [
+    { name: 'loose', input_schema },
+    { name: 'count', strict: true, input_schema },
+    { name: 'pick', input_schema: { type: 'object', anyOf: [{ required: ['a'] }] } },
+  ];
+  const format = { type: 'json_schema', schema: { type: 'object' } };
+  const put = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, tools, output_config: { format } });
+  expect(put).toMatchObject({
+    status: 200,
+    body: {
+      warnings: [
+        'Claude will refuse requests with this: tools.2.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level (the tool pick)',
+        "Claude will refuse requests with this: tools.1.custom.input_schema: For 'integer' type, property 'minimum' is not supported (the tool count, at properties.n)",
+        "Claude will refuse requests with this: output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false",
+      ],
+    },
+  });
+  const asked = await ask(app, 'POST', '/v1/messages', alice, {
+    agent: 'support',
+    messages: [{ role: 'user', content: 'Hi' }],
+  });
+  expect(asked.status).toBe(400);
+  expect(JSON.stringify(asked.body)).toContain('tools.2.custom.input_schema: input_schema does not support');
 });
 
 test('equal agents are one version, however they are written; a name goes back to an older one', async () => {

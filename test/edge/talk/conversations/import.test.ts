@@ -74,7 +74,7 @@ describe('a conversation that is created with messages', () => {
     const effort = { role: 'system', output_config: { effort: 'low' } };
     const history = [assistant([compaction]), user('And then?'), effort, assistant('Home.')];
     expect((await create(history)).status).toBe(201);
-    const betas = { 'anthropic-beta': 'compact-2026-01-12' };
+    const betas = { 'anthropic-beta': 'compact-2026-01-12,mid-conversation-output-config-2026-07-01' };
     const ask = async (path: string, messages: unknown[], conversation: string) =>
       await app.post(path, { conversation, model: MODEL, max_tokens: 50, stream: false, messages }, betas);
     const counted = await ask('/count-tokens', [...history, user('Why?')], 'c1');

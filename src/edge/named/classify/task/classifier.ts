@@ -2,6 +2,7 @@
  * Brings a classifier, its labels and how to choose between them, into the one form that is stored, compared and sent.
  */
 
+import { MOST_OPTIONAL, optionalMembers } from '../../../claude/request/refused-schemas.ts';
 import { invalidRequest } from '../../../kit/http/errors.ts';
 import { faultInSchema } from '../../../kit/json/json-schema.ts';
 import { isObject, type Json, withoutUndefined } from '../../../kit/json/object.ts';
@@ -22,6 +23,9 @@ const MOST_LABELS = 500;
 const LONGEST_LABEL = 256;
 /** The API takes too long to compile a grammar from a longer schema. */
 const MOST_SCHEMA_CHARACTERS = 32_768;
+/** What a schema with labels is. */
+const LABEL_RULE =
+  'it should be an enum of strings, or an object with a property that is one (`label`, or the only one), or with `labels`, an array of one.';
 
 /**
  * Brings what was sent into the form that is stored: labels are objects, and a `schema` becomes labels and fields.
@@ -45,6 +49,12 @@ export function classifierOf(given: ClassifierFields): Classifier {
       };
   if (parts.fields && (parts.fields.type !== 'object' || !isObject(parts.fields.properties))) {
     throw invalidRequest('fields: Input should be a JSON schema of an object, with its properties.');
+  }
+  const optional = parts.fields ? optionalMembers(parts.fields) : 0;
+  if (optional > MOST_OPTIONAL) {
+    throw invalidRequest(
+      `${given.schema ? 'schema' : 'fields'}: ${optional} of its members are optional, and Claude takes ${MOST_OPTIONAL} at the most. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
+    );
   }
   const names = parts.labels.map(({ name }) => name);
   const repeated = names.find((name, index) => names.indexOf(name) !== index);
@@ -84,15 +94,14 @@ function checkedSchema(schema: Json, path: string): Json {
 function partsOf(schema: Json): Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'> {
   const choices = choicesOf(schema);
   if (choices) return { ...choices, multi: false };
-  const { label, labels, ...others } = isObject(schema.properties) ? schema.properties : ({} as Json);
-  const one = choicesOf(label);
-  const items = isObject(labels) ? labels : undefined;
+  const properties = isObject(schema.properties) ? schema.properties : {};
+  const items = isObject(properties.labels) ? properties.labels : undefined;
   const many = items?.type === 'array' ? choicesOf(items.items) : undefined;
-  if ((one === undefined) === (many === undefined)) {
-    throw invalidRequest(
-      'schema: it should be an enum of strings, or an object with a property `label` that is one, or `labels` that is an array of one.',
-    );
-  }
+  const enums = Object.keys(properties).filter((name) => choicesOf(properties[name]));
+  const name = enums.includes('label') ? 'label' : many || enums.length !== 1 ? undefined : enums[0];
+  if ((name === undefined) === (many === undefined)) throw invalidRequest(`schema: ${LABEL_RULE}`);
+  const { [name ?? 'labels']: label, ...others } = properties;
+  const one = many ? undefined : choicesOf(label);
   const required = ((schema.required as string[] | undefined) ?? []).filter((name) => Object.hasOwn(others, name));
   const fields =
     Object.keys(others).length === 0

@@ -51,7 +51,48 @@ test('a schema is read as the labels and fields in it', () => {
   });
 });
 
+test('the only enum of a schema is the label, whatever its name', () => {
+  const choice = { type: 'string', enum: ['good', 'bad'] };
+  const text = { type: 'string' };
+  for (const name of ['category', 'sentiment', 'class']) {
+    const schema = { type: 'object', properties: { [name]: choice, why: text }, required: [name, 'why'] };
+    expect(classifierOf({ schema })).toEqual({
+      ...{ labels: [{ name: 'good' }, { name: 'bad' }], multi: false, allow_none: false },
+      fields: { type: 'object', properties: { why: text }, required: ['why'] },
+    });
+  }
+  const properties = { label: text, category: { enum: ['good', 'bad', null] } };
+  expect(classifierOf({ schema: { type: 'object', properties } })).toMatchObject({
+    allow_none: true,
+    fields: { properties: { label: text } },
+  });
+  // With `label` or `labels`, another enum is a field.
+  for (const own of [{ label: choice }, { labels: { type: 'array', items: choice } }]) {
+    const schema = { type: 'object', properties: { priority: { enum: ['low', 'high'] }, ...own } };
+    expect(classifierOf({ schema })).toMatchObject({
+      labels: [{ name: 'good' }, { name: 'bad' }],
+      fields: { properties: { priority: { enum: ['low', 'high'] } } },
+    });
+  }
+});
+
+/** Fields of which so many may be left out. */
+const open = (count: number) => ({
+  type: 'object',
+  properties: Object.fromEntries(Array.from({ length: count }, (_, at) => [`p${at}`, { type: 'string' }])),
+});
+
+test('24 fields may be left out', () => {
+  expect(classifierOf({ labels: ['a'], fields: open(24) }).fields).toEqual(open(24));
+});
+
 test.each([
+  [{ labels: ['a'], fields: open(25) }, 'fields: 25 of its members are optional, and Claude takes 24 at the most.'],
+  [
+    { schema: { type: 'object', properties: { ...open(25).properties, label: { enum: ['a'] } } } },
+    'schema: 25 of its members are optional',
+  ],
+  [{ schema: { type: 'object', properties: { a: { enum: ['a'] }, b: { enum: ['b'] } } } }, 'the only one'],
   [{}, 'labels'],
   [{ labels: ['a'], schema: { enum: ['a'] } }, 'one of them'],
   [{ labels: ['a', 'b', 'a'] }, '"a" stands there twice'],

@@ -1,0 +1,187 @@
+/**
+ * What the API refuses in the schemas of a request: that of `output_config.format`, and those of its tools.
+ *
+ * Source: the words were seen by others, with Opus 5.5 on 2026-09-27, and in public reports of 2026 (optional parameters, enums);
+ * what is taken is listed at platform.claude.com/docs/en/build-with-claude/structured-outputs. The API judges, the edge only
+ * warns: so a keyword that is not listed here is let through.
+ */
+
+import { isType } from '../../kit/json/json-schema.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+
+const OF_NUMBERS = ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'];
+
+/** The keywords that are refused beside a type. */
+const REFUSED_BESIDE: Readonly<Record<string, readonly string[]>> = {
+  integer: OF_NUMBERS,
+  number: OF_NUMBERS,
+  string: ['minLength', 'maxLength'],
+  array: ['maxItems', 'uniqueItems', 'contains', 'minContains', 'maxContains', 'prefixItems', 'unevaluatedItems'],
+  object: [
+    ...['minProperties', 'maxProperties', 'patternProperties', 'propertyNames'],
+    ...['dependentRequired', 'dependentSchemas', 'unevaluatedProperties'],
+  ],
+};
+
+/** Keywords that are refused in any schema, as `oneOf` is. */
+const REFUSED_ANYWHERE = ['not', 'if', 'then', 'else'];
+const STRING_FORMATS = ['date-time', 'time', 'date', 'duration', 'email', 'hostname', 'uri', 'ipv4', 'ipv6', 'uuid'];
+const UNIONS = ['anyOf', 'oneOf', 'allOf'] as const;
+const MOST_STRICT_TOOLS = 20;
+/** How many members of all schemas of a request may be left out. */
+export const MOST_OPTIONAL = 24;
+/** The API's own measures are not published. */
+const MOST_PROPERTIES = 1_000;
+const DEEPEST_GRAMMAR = 100;
+const TOO_COMPLEX = 'Schema is too complex for compilation.';
+
+/** A part of a request that the API refuses. */
+interface SchemaFault {
+  /** The API's words, behind the path of the schema. */
+  says: string;
+  /** Where in the schema it is, such as `properties.age`; empty for the whole schema. */
+  at: string;
+  /** The index of the tool; undefined for a format, and for what is counted over all schemas. */
+  tool?: number;
+}
+
+/** The parts of a request that have schemas. */
+interface SchemasAsked {
+  tools?: unknown;
+  output_config?: unknown;
+  output_format?: unknown;
+}
+
+/** What a walk through a schema finds. */
+interface Findings {
+  faults: SchemaFault[];
+  properties: number;
+  optional: number;
+}
+
+/**
+ * Finds what the API refuses in the schemas of a request. Of a tool that is not strict it reads the top alone.
+ *
+ * @param request the body of a message; what is not of a known form is left to the API
+ * @returns the faults, in the order of the request; none for what goes up
+ */
+export function refusedSchemas({ tools, output_config, output_format }: SchemasAsked): SchemaFault[] {
+  const list = Array.isArray(tools) ? (tools as unknown[]) : [];
+  const formats = {
+    'output_config.format': isObject(output_config) ? output_config.format : undefined,
+    // The name that the member had as a beta.
+    output_format,
+  };
+  const strict: Findings[] = [];
+  const faults: SchemaFault[] = [];
+  for (const [index, tool] of list.entries()) {
+    if (!isObject(tool) || !isObject(tool.input_schema)) continue;
+    const path = `tools.${index}.${typeof tool.type === 'string' ? tool.type : 'custom'}.input_schema`;
+    if (UNIONS.some((name) => Object.hasOwn(tool.input_schema as Json, name))) {
+      const says = `${path}: input_schema does not support oneOf, allOf, or anyOf at the top level`;
+      faults.push({ says, at: '', tool: index });
+    } else if (tool.strict === true) strict.push(findingsIn(tool.input_schema, path, index));
+  }
+  const ofTools = strict.length;
+  for (const [path, format] of Object.entries(formats)) {
+    if (isObject(format) && isObject(format.schema)) strict.push(findingsIn(format.schema, `${path}.schema`));
+  }
+  faults.push(...strict.flatMap((one) => one.faults));
+  const sum = (name: 'properties' | 'optional') => strict.reduce((before, one) => before + one[name], 0);
+  const most = [
+    ofTools > MOST_STRICT_TOOLS &&
+      `Too many strict tools (${ofTools}). The maximum number of strict tools supported is ${MOST_STRICT_TOOLS}.`,
+    sum('properties') > MOST_PROPERTIES && TOO_COMPLEX,
+    sum('optional') > MOST_OPTIONAL &&
+      `Schemas contains too many optional parameters (${sum('optional')}), which would make grammar compilation inefficient. Reduce the number of optional parameters in your tool schemas (limit: ${MOST_OPTIONAL}).`,
+  ];
+  return [...faults, ...most.flatMap((says) => (says === false ? [] : [{ says, at: '' }]))];
+}
+
+/** @returns how many members of all objects of a schema may be left out */
+export function optionalMembers(schema: Json): number {
+  return findingsIn(schema, '').optional;
+}
+
+function findingsIn(root: Json, path: string, tool?: number): Findings {
+  const found: Findings = { faults: [], properties: 0, optional: 0 };
+  const open = new Set<Json>();
+  const done = new Set<Json>();
+  const which = tool === undefined ? {} : { tool };
+  const refuse = (words: string, at: string) => found.faults.push({ says: `${path}: ${words}`, at, ...which });
+  const walk = (schema: unknown, at: string): void => {
+    if (!isObject(schema) || done.has(schema)) return;
+    // A tree has no circles: only a reference leads back.
+    if (open.has(schema)) return void refuse('Circular reference detected in schema definitions', at);
+    if (open.size >= DEEPEST_GRAMMAR) return void refuse(TOO_COMPLEX, at);
+    open.add(schema);
+    for (const words of refusalsOf(schema)) refuse(words, at);
+    if (isObject(schema.properties)) {
+      const required = new Set(Array.isArray(schema.required) ? (schema.required as unknown[]) : []);
+      const names = Object.keys(schema.properties);
+      found.properties += names.length;
+      found.optional += names.filter((name) => !required.has(name)).length;
+    }
+    for (const [inner, where] of innerSchemas(schema)) walk(inner, at === '' ? where : `${at}.${where}`);
+    if (typeof schema.$ref === 'string') walk(referenced(schema.$ref, root), schema.$ref);
+    open.delete(schema);
+    done.add(schema);
+  };
+  walk(root, '');
+  return found;
+}
+
+/** Yields the API's words for what it refuses of a schema itself, without those within it. */
+function* refusalsOf(schema: Json): Generator<string> {
+  const { type, format, minItems, enum: choices, properties, additionalProperties, anyOf, items } = schema;
+  const has = (name: string) => Object.hasOwn(schema, name);
+  if (Object.keys(schema).length === 0) yield 'Empty schema ({}) that accepts any JSON value is not supported';
+  if (has('oneOf')) yield "Schema type 'oneOf' is not supported";
+  for (const name of REFUSED_ANYWHERE) if (has(name)) yield `Schema keyword '${name}' is not supported`;
+  if (anyOf !== undefined && type !== undefined) yield "For 'anyOf', 'type' is not supported";
+  const types = (Array.isArray(type) ? type : [type]).filter((one) => typeof one === 'string');
+  for (const one of types) {
+    for (const name of Object.hasOwn(REFUSED_BESIDE, one) ? (REFUSED_BESIDE[one] ?? []) : []) {
+      if (has(name)) yield `For '${one}' type, property '${name}' is not supported`;
+    }
+  }
+  if (Array.isArray(items)) yield "For 'array' type, property 'items' as a list is not supported";
+  if ((type === 'object' || isObject(properties)) && additionalProperties !== false) {
+    yield "For 'object' type, 'additionalProperties' must be explicitly set to false";
+  }
+  if (minItems !== undefined && minItems !== 0 && minItems !== 1) {
+    yield "'minItems' values other than 0 or 1 are not supported";
+  }
+  if (typeof format === 'string' && !STRING_FORMATS.includes(format))
+    yield `String format '${format}' is not supported`;
+  // A list of types beside an enum is refused, too.
+  const strange = Array.isArray(choices) && type !== undefined ? choices.find((one) => !isType(one, type)) : undefined;
+  if (strange !== undefined) {
+    const told = Array.isArray(type) ? `[${types.map((one) => `'${one}'`).join(', ')}]` : String(type);
+    const value = typeof strange === 'string' ? `'${strange}'` : JSON.stringify(strange);
+    yield `Enum value ${value} does not match declared type '${told}'`;
+  }
+}
+
+/** Yields the schemas within a schema, and where each stands. */
+function* innerSchemas(schema: Json): Generator<[inner: unknown, where: string]> {
+  for (const name of ['$defs', 'definitions', 'properties', ...UNIONS]) {
+    const inner = schema[name];
+    // A list has its indexes as keys.
+    if (isObject(inner) || Array.isArray(inner)) {
+      for (const [key, one] of Object.entries(inner)) yield [one, `${name}.${key}`];
+    }
+  }
+  for (const name of ['items', 'not']) yield [schema[name], name];
+}
+
+/** @returns what a reference within the same schema points to; undefined for any other */
+function referenced(reference: string, root: Json): unknown {
+  if (!reference.startsWith('#')) return undefined;
+  const keys = reference.slice(1).split('/').slice(1);
+  return keys.reduce<unknown>((target, key) => {
+    const name = key.replaceAll('~1', '/').replaceAll('~0', '~');
+    if (Array.isArray(target)) return target[Number(name)];
+    return isObject(target) && Object.hasOwn(target, name) ? target[name] : undefined;
+  }, root);
+}

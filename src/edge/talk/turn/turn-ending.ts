@@ -73,6 +73,11 @@ export function turnStatusOf(
 /** @returns whether the API does not accept the question. In the history it would spoil each later request. */
 function isUnacceptable(how: TurnEnd): boolean {
   const error = how.kind === 'error' ? errorIn(how.frame.data) : how.kind === 'cut' ? how.error : undefined;
+  return isAboutRequest(error);
+}
+
+/** @returns whether an error is about what was sent, so that to send it again would change nothing. */
+export function isAboutRequest(error: { type: string } | undefined): boolean {
   return error?.type === 'invalid_request_error' || error?.type === 'request_too_large';
 }
 

@@ -181,6 +181,9 @@ export class TurnRunner implements Runner {
       await this.#abort.race(paid.restart({ body, count }, unanswered(progress, this.#context.now())));
       return await this.#send(plan, paid);
     }
+    const { row } = this.turn;
+    const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
+    const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
     plan.body = RELEASED;
     plan.withWords = undefined;
     paid.release();
@@ -191,7 +194,7 @@ export class TurnRunner implements Runner {
     this.turn.upstreamRequestId = exchange.upstreamRequestId;
     refuseEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerBuffered(response, exchange, told);
+      await this.#answerBuffered(response, exchange, { quotaStatus: told, sent });
       return;
     }
     let started: Started = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...told } };
@@ -220,11 +223,15 @@ export class TurnRunner implements Runner {
     this.turn.isAcknowledged = !this.#context.parent;
   }
 
-  async #answerBuffered(response: Response, exchange: Exchange, told: Record<string, string>): Promise<void> {
+  async #answerBuffered(
+    response: Response,
+    exchange: Exchange,
+    told: { quotaStatus: Record<string, string>; sent: string | undefined },
+  ): Promise<void> {
     // Reading the answer has a timeout of its own.
     this.#timer.expect(Number.POSITIVE_INFINITY, timedOut);
     const { requestId, now } = this.#context;
-    const options = { quotaStatus: told, exchange, requestId, now };
+    const options = { ...told, exchange, requestId, now };
     const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() => exchange.close());
     // The turn is ended first, because an answer in one piece is taken from its log.
     this.#end(how);

@@ -210,7 +210,12 @@ export function storeTurn(
       ...cached,
       fresh: { turn: row.seq, messages: planned.messages, history: planned.longer },
     });
-  return new Turn(transcript, row, planned.maxTokens, { ...options, newMessages: planned.messages.length });
+  const { leavesPaused } = planned;
+  return new Turn(transcript, row, planned.maxTokens, {
+    ...options,
+    leavesPaused,
+    newMessages: planned.messages.length,
+  });
 }
 
 /** Makes the runner of a stored turn or step. */

@@ -28,6 +28,8 @@ export interface Continued {
   at: HistoryState;
   /** Results of the edge's calls for the last answer. They go up with the next message. */
   pending: PendingResults;
+  /** Whether they leave a paused answer with calls whose results do not come any more. */
+  leavesPaused: boolean;
 }
 
 /** Separates the new messages from those that resend the history, and finds the state before the new ones. */
@@ -41,7 +43,7 @@ export function newMessages(
   const fresh = freshOf(incoming, transcript);
   const { at, answers } = stateAfter(tail);
   const pending = pendingAfter(transcript, last, at);
-  const continued = { fresh, news: textsOf(fresh, incoming, texts), at, pending };
+  const continued = { fresh, news: textsOf(fresh, incoming, texts), at, pending, leavesPaused: false };
   // An empty turn does not count: it has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
@@ -59,12 +61,7 @@ export function newMessages(
       'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
     );
   }
-  if (paused && fresh[0]?.role !== 'assistant' && owesResults(answers)) {
-    throw invalidRequest(
-      'messages: the last answer was paused in a tool of the API. Send the whole history, or that answer alone, to let it go on; or rewind the conversation.',
-    );
-  }
-  return continued;
+  return { ...continued, leavesPaused: paused && fresh[0]?.role !== 'assistant' && owesResults(answers) };
 }
 
 /** @returns the messages that are not in the history yet. */

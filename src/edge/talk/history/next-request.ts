@@ -13,6 +13,7 @@ import { encoder } from '../../kit/http/bytes.ts';
 import { ApiError, tooLarge } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../contracts/edge-tools.ts';
@@ -20,7 +21,13 @@ import { guard } from '../contracts/guard.ts';
 import { askedMember, withoutMembers } from '../contracts/members.ts';
 import { type RunLimits, runLimits } from '../contracts/run-limits.schema.ts';
 import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
-import { BREAKPOINT, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
+import {
+  BREAKPOINT,
+  hasThinking,
+  withBreakpoint,
+  withoutBreakpoints,
+  withoutThinking,
+} from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import type { AgentInUse } from './agent-in-use.ts';
@@ -29,6 +36,7 @@ import { checkContinuation, type SentMessage } from './continuation.ts';
 import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
+import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
 import { beginningOf, sayInWords } from './stored-summary.ts';
@@ -52,6 +60,8 @@ export interface NextRequest {
   frame: string | null;
   sentFrom: number;
   follows: boolean;
+  /** Whether it leaves a paused answer. Then that goes up without its calls that have no result, and is stored so at the end. */
+  leavesPaused: boolean;
   /** Whether its oldest turns are left out, although a summary should stand in their place. */
   isTruncated: boolean;
   /** Plans it again without the API's own block of a summary; absent where it has none. Until it has gone up. */
@@ -91,7 +101,7 @@ export function nextRequest(
   const said = readSaid(asked, transcript, settings, options);
   const { agent } = options;
   const { json, sent, frozen, maxTokens, name } = asked;
-  const { fresh, news, last, follows, model } = said;
+  const { fresh, news, last, follows, leavesPaused, model } = said;
   const run = runIn(
     asked.members,
     json,
@@ -117,6 +127,7 @@ export function nextRequest(
     frame,
     sentFrom,
     follows,
+    leavesPaused,
     isTruncated: lacksSummary(asked.profile?.history, sentFrom),
     withWords: beginningOf(transcript, sentFrom).summary?.place
       ? () => {
@@ -141,6 +152,7 @@ interface Said {
   /** The history, if it was read for this. */
   stored: StoredHistory | undefined;
   follows: boolean;
+  leavesPaused: boolean;
   /** The turn that is gone on with. */
   continued: ReturnType<typeof latestTurn>;
   /** The upstream's name of the model. */
@@ -164,12 +176,13 @@ function readSaid(
   const cancels = askedMember('on_pending_tools', undefined, json) === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
   if (isBound) guard().checkMessages(incomingOnly.fresh, callsOfClient(tail, agent));
+  const { leavesPaused } = incomingOnly;
   const { fresh, at, news } = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const continued = follows ? last : undefined;
   const model = continued ? modelOfLoop(transcript, continued, asksFor, models) : asksFor;
-  return { fresh, news, last, tail, stored, follows, continued, model };
+  return { fresh, news, last, tail, stored, follows, leavesPaused, continued, model };
 }
 
 /**
@@ -220,7 +233,7 @@ function changesFor(
 /** Reads the history that goes up, and keeps it in memory for the next turn. */
 function readSentHistory(
   { profile, cached, frozen }: Asked,
-  { news, last, tail, stored, follows, continued, model }: Said,
+  { news, last, tail, stored, follows, leavesPaused, continued, model }: Said,
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
 ): { history: CachedHistory['history']; sentFrom: number } {
@@ -231,9 +244,30 @@ function readSentHistory(
     cached.model === model &&
     (follows || !(cached.isForLoop || (last && !models.mayBeSame(last.model, model))));
   const unbound = () => unboundTurns(transcript, { from: sentFrom, model, follows }, models);
+  // What is in memory is the history as it is stored: if the turn fails, the paused answer may still go on.
+  if (leavesPaused) return { history: historyLeavingPaused(transcript, unbound, { sentFrom, limit }), sentFrom };
   const { history, isForLoop } = isCached ? cached : sentHistory(transcript, unbound, { sentFrom, limit, stored });
   if (frozen) transcript.cacheHistory({ from: sentFrom, history, model, isForLoop, tail, last, frozen });
   return { history, sentFrom };
+}
+
+/** @returns the history without the calls of its last answer that have no result */
+function historyLeavingPaused(
+  transcript: Transcript,
+  unbound: () => UnboundTurns,
+  { sentFrom, limit }: { sentFrom: number; limit: number },
+): SentHistory {
+  const repaired = new Map(repairPaused(transcript).map(({ seq, content }) => [seq, content]));
+  const first = Math.max(beginningOf(transcript, sentFrom).from, Math.min(...repaired.keys()));
+  const before = sentHistory(transcript, unbound, { sentFrom, limit, stored: undefined, to: first - 1 });
+  const { turns } = unbound();
+  const texts = [...transcript.messages.history({ from: first, sent: true })].flatMap(({ seq, turn, text }) => {
+    const content = repaired.get(seq);
+    if (content?.length === 0) return [];
+    const kept = content ? writeJson({ role: 'assistant', content }) : text;
+    return turns.has(turn) ? withoutThinking(kept) : kept;
+  });
+  return before.history.plus(texts);
 }
 
 /** @returns the ids of the calls in the last answer that its client makes: the edge calls the other tools of the agent. */

@@ -2,10 +2,10 @@
 
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
+import type { RepairedMessage } from '../history/repair-paused.ts';
 import type { OutcomeOfTurn, Profile, TurnRow, TurnStatus } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import type { repairPaused } from './turn-ending.ts';
 
 /** What the end of a turn changes. */
 export interface PlannedEnd {
@@ -20,7 +20,7 @@ export interface PlannedEnd {
   /** Whether the answer has a row, which is empty where only the question is kept. */
   hasRow: boolean;
   /** Messages of a paused answer that change. */
-  repaired: ReturnType<typeof repairPaused>;
+  repaired: readonly RepairedMessage[];
   /** The conversation's profile afterwards. */
   next: Profile;
   /** The bytes of the conversation before the end. */

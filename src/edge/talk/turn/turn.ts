@@ -13,6 +13,7 @@ import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import { say } from '../../money/contracts/about.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
+import { repairPaused } from '../history/repair-paused.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { isFreeId, withAnswerId } from '../storage/message-rows.ts';
@@ -29,7 +30,6 @@ import {
   conversationReportOf,
   type Ended,
   nextProfile,
-  repairPaused,
   type TakenPiece,
   type TurnEnd,
   turnStatusOf,
@@ -201,7 +201,7 @@ export class Turn {
     const { profile, bytes } = this.#transcript;
     if (!profile) throw new TypeError('A turn without a conversation.');
     const { blocks, stopReason } = this.builder;
-    const { isOfEdge, shownAs = this, recovered, callsIn, isLater } = this.#options;
+    const { isOfEdge, shownAs = this, recovered, callsIn, isLater, leavesPaused } = this.#options;
     const complete = how.kind === 'complete';
     const content = replayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
     const hasAnswer = content.length > 0;
@@ -214,7 +214,11 @@ export class Turn {
     const hasRow = hasAnswer || (isUnanswered && !recovered?.goesOn);
     const continuesPaused = hasAnswer && this.row.follows && newMessages === 0;
     const mayResume = complete && isPending(stopReason);
-    const repaired = continuesPaused && !mayResume ? repairPaused(this.#transcript, content) : [];
+    // After a crash the answer before it is read, which says whether it was paused.
+    const hasLeft = leavesPaused ?? (recovered !== undefined && newMessages > 0 && !this.row.follows);
+    const isAsked = committed && status !== 'refused';
+    const isOver = continuesPaused ? !mayResume : hasLeft && isAsked;
+    const repaired = isOver ? repairPaused(this.#transcript, content) : [];
     const next = nextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
     // Only committed turns count: the number of a failed turn may be used again.
     if (committed) {

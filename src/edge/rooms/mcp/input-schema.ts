@@ -1,7 +1,6 @@
+import { UNIONS } from '../../claude/request/refused-schemas.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 
-/** Members of a schema of which the API takes none at the top of a tool's `input_schema`. */
-const UNIONS = ['anyOf', 'oneOf', 'allOf'] as const;
 /** What refers to a branch of a union, which would be gone. */
 const INTO_UNION = /"#\/(?:anyOf|oneOf|allOf)\//;
 

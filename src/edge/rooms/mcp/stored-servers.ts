@@ -78,7 +78,7 @@ async function toolsOf(
   }
   const faults: string[] = [];
   const stored = chosen.flatMap((tool) => {
-    const one = readTool(tool);
+    const one = describedTool(tool);
     if (typeof one === 'string') {
       faults.push(one);
       return [];
@@ -155,7 +155,7 @@ async function listTools(session: McpSession, signal: AbortSignal): Promise<Json
 }
 
 /** A tool that can be stored. */
-interface ReadTool {
+interface DescribedTool {
   name: string;
   description: string | undefined;
   input_schema: Json;
@@ -164,7 +164,7 @@ interface ReadTool {
 }
 
 /** Reads a tool as its server describes it. @returns a sentence in its place where it cannot be sent to Claude */
-function readTool({ name, title, description, inputSchema, annotations }: Json): ReadTool | string {
+function describedTool({ name, title, description, inputSchema, annotations }: Json): DescribedTool | string {
   if (typeof name !== 'string' || name === '') return 'A tool is left out, because it has no name.';
   const input_schema = schemaForApi(inputSchema);
   if (!input_schema) {

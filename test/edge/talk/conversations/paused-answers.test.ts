@@ -1,5 +1,6 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
+import { createClient } from '../../../../src/client/index.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
@@ -47,7 +48,7 @@ const question = (content: string) => ({ role: 'user', content });
 
 async function rowsOf(app: SimulatedEdge, headers: Record<string, string>) {
   const response = await app.fetch('/conversations/c1/messages', { headers });
-  return ((await response.json()) as { data: { role: string; content: unknown }[] }).data;
+  return ((await response.json()) as { data: { role: string; content: unknown; cost_usd: number | null }[] }).data;
 }
 
 /** The messages that went up last, by their roles and the types or texts of their blocks. */
@@ -58,6 +59,40 @@ const lastUp = (bodies: readonly Asked[]) =>
       role,
       ...(typeof content === 'string' ? [content] : content.map((block) => block.text ?? block.type)),
     ]);
+
+test('the client sends a paused answer back, and the history has all parts of what it shows', async () => {
+  const { app, headers, ask } = await edge();
+  const bodies = strictApi((_, number) => {
+    if (number === 1) return pauses(text('Let me look.'), search('srvtoolu_1'));
+    return number === 2
+      ? pauses(found('srvtoolu_1'), search('srvtoolu_2'))
+      : { content: [found('srvtoolu_2'), text('Dry.')] };
+  });
+  const client = createClient({
+    baseURL: 'https://edge.test',
+    headers,
+    fetch: (url, init) => app.fetch(url.replace('https://edge.test', ''), init),
+  });
+  const stream = client.messages.stream({ ...ASKED, messages: [{ role: 'user', content: 'Rain?' }] });
+  expect(await stream.finalMessage()).toMatchObject({
+    content: [
+      text('Let me look.'),
+      search('srvtoolu_1'),
+      found('srvtoolu_1'),
+      search('srvtoolu_2'),
+      found('srvtoolu_2'),
+      text('Dry.'),
+    ],
+    stop_reason: 'end_turn',
+    usage: { input_tokens: 300, output_tokens: 30 },
+  });
+  await app.settled();
+  expect(bodies).toHaveLength(3);
+  const rows = await rowsOf(app, headers);
+  expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant', 'assistant']);
+  expect(rows.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0)).toBeCloseTo(stream.costUsd ?? Number.NaN, 9);
+  expect(await ask(question('Thanks'))).toMatchObject({ status: 200 });
+});
 
 describe('a new question behind an answer that the API has paused', () => {
   test('goes up in one call, without the call that has no result; so do later ones', async () => {

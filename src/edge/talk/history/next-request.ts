@@ -21,13 +21,16 @@ import { askedMember, withoutMembers } from '../contracts/members.ts';
 import { type RunLimits, runLimits } from '../contracts/run-limits.schema.ts';
 import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
 import { BREAKPOINT, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
+import type { Container } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import type { AgentInUse } from './agent-in-use.ts';
 import { type Asked, mostOf, type RequestOptions, readAsked } from './asked-request.ts';
+import { containerAfter, withContainer } from './container.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
+import { withoutLeftOut } from './left-out-calls.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
@@ -77,20 +80,21 @@ export interface PlannedRun {
 /**
  * Plans a turn. Writes nothing.
  *
- * @param text the caller's body, which the schema of a conversation's request has accepted; of a first turn what
+ * @param sent the caller's body, which the schema of a conversation's request has accepted; of a first turn what
  *   `withoutEdgeBlocks` has made of it
  * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
  */
 export function nextRequest(
-  text: string,
+  sent: string,
   transcript: Transcript,
   settings: Settings,
   options: RequestOptions = {},
 ): NextRequest {
+  const text = withoutLeftOut(sent, transcript.profile?.leftOut);
   const asked = readAsked(text, transcript, settings, options);
   const said = readSaid(asked, transcript, settings, options);
   const { agent } = options;
-  const { json, sent, frozen, maxTokens, name } = asked;
+  const { json, sent: members, frozen, maxTokens, name } = asked;
   const { fresh, news, last, follows, model } = said;
   const run = runIn(
     asked.members,
@@ -98,7 +102,7 @@ export function nextRequest(
     { tools: asked.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
     options.isRun === true,
   );
-  const frame = frameOf(sent, frozen, model, options.betas, run?.tools.mark);
+  const frame = frameOf(members, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(asked, said, transcript, settings);
   const { body, longer } = bodyOfTurn(asked, said, history, run, options);
   const limit = settings.MAX_BODY_BYTES;
@@ -124,7 +128,7 @@ export function nextRequest(
           return nextRequest(text, transcript, settings, options);
         }
       : undefined,
-    defaults: { model: name, maxTokens, system: given(sent, 'system'), tools: given(sent, 'tools') },
+    defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
     most: agent && !run ? mostOf(asked.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
   };
@@ -145,6 +149,8 @@ interface Said {
   continued: ReturnType<typeof latestTurn>;
   /** The upstream's name of the model. */
   model: string;
+  /** The container that the request names. */
+  container: Container | undefined;
 }
 
 /** Reads which messages are new, and what they continue: that chooses the model. */
@@ -152,7 +158,7 @@ function readSaid(
   { json, members, profile, cached, name }: Asked,
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
-  { agent, isAgain = false, isBound = false }: RequestOptions,
+  { agent, isAgain = false, isBound = false, isStep = false, counts = false, now = Date.now() }: RequestOptions,
 ): Said {
   const asksFor = models.resolve(name);
   const incoming = json.messages as SentMessage[];
@@ -169,7 +175,9 @@ function readSaid(
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const continued = follows ? last : undefined;
   const model = continued ? modelOfLoop(transcript, continued, asksFor, models) : asksFor;
-  return { fresh, news, last, tail, stored, follows, continued, model };
+  const isSameTurn = isStep || (fresh.length === 0 && last?.outcome?.stop_reason === 'pause_turn');
+  const container = counts ? undefined : containerAfter(transcript, last, { tail, isSameTurn, now });
+  return { fresh, news, last, tail, stored, follows, continued, model, container };
 }
 
 /**
@@ -178,7 +186,7 @@ function readSaid(
  */
 export function bodyOfTurn(
   asked: Asked,
-  { fresh, news, model }: Pick<Said, 'fresh' | 'news' | 'model'>,
+  { fresh, news, model, container }: Pick<Said, 'fresh' | 'news' | 'model'> & Partial<Pick<Said, 'container'>>,
   history: SentHistory,
   run: Omit<PlannedRun, 'rest'> | undefined,
   options: RequestOptions,
@@ -186,6 +194,8 @@ export function bodyOfTurn(
   const { used, free } = asked;
   const { isStep = false } = options;
   const changes = changesFor(asked, model, run, options);
+  const named = container && withContainer(asked.json.container, container);
+  if (named !== undefined) changes.container = named;
   if (used === 0 || (isStep && used < free)) changes.cache_control = BREAKPOINT.cache_control;
   const up = isStep && used + 1 < free ? news.map(withBreakpoint) : news;
   const longer = isStep ? history.plus(up, fresh) : undefined;

@@ -8,6 +8,7 @@ import type { Frame } from '../../kit/sse/frames.ts';
 import { endRemarks } from '../../money/admission/answer-end.ts';
 import type { ConversationReport, ListedParent } from '../../money/contracts/settlement.ts';
 import type { TurnSummary } from '../contracts/conversation.ts';
+import type { RepairedMessage } from '../history/container.ts';
 import { withoutPending } from '../history/replayable-blocks.ts';
 import type { MessageRow, Profile, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -120,10 +121,7 @@ export function addEnd(
  * @param continuation the replayable blocks of the continuation
  * @returns the messages that change, with their new content. A message with empty content must be deleted
  */
-export function repairPaused(
-  transcript: Transcript,
-  continuation: readonly Json[],
-): (Omit<MessageRow, 'text'> & { content: Json[] })[] {
+export function repairPaused(transcript: Transcript, continuation: readonly Json[]): RepairedMessage[] {
   const paused: (MessageRow & { content: Json[] })[] = [];
   for (const row of transcript.messages.history({ sent: true, backwards: true })) {
     if (row.role !== 'assistant') break;

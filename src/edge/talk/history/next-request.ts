@@ -32,6 +32,7 @@ import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { withoutLeftOut } from './left-out-calls.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
+import { hideResults, type ResultsOfStep, refusedResults, wordsOf } from './refused-results.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
 import { beginningOf, sayInWords } from './stored-summary.ts';
@@ -59,6 +60,15 @@ export interface NextRequest {
   isTruncated: boolean;
   /** Plans it again without the API's own block of a summary; absent where it has none. Until it has gone up. */
   withWords?: (() => NextRequest) | undefined;
+  /**
+   * Plans it again without results that the API has refused, once; absent where it has none of the edge's. A second refusal
+   * only stores that none of them can be shown.
+   *
+   * @param refusal the body of the API's 400
+   * @param messages the messages that went up
+   * @returns undefined for a refusal that is not about these results
+   */
+  amend?: ((refusal: string, messages: readonly unknown[]) => NextRequest | undefined) | undefined;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
   /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
@@ -128,9 +138,26 @@ export function nextRequest(
           return nextRequest(text, transcript, settings, options);
         }
       : undefined,
+    amend: said.results && amending(said.results, transcript, () => nextRequest(sent, transcript, settings, options)),
     defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
     most: agent && !run ? mostOf(asked.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
+  };
+}
+
+/** @returns what plans a request again without results that the API has refused */
+function amending(results: ResultsOfStep, transcript: Transcript, plan: () => NextRequest): NextRequest['amend'] {
+  return (refusal, messages) => {
+    const refused = refusedResults(refusal, messages, results);
+    if (refused.length === 0) return undefined;
+    const why = wordsOf(refusal);
+    hideResults(transcript, results.turn, refused, why);
+    const amend: NextRequest['amend'] = (again, sent) => {
+      if (refusedResults(again, sent, results).length > 0)
+        hideResults(transcript, results.turn, results.ids, wordsOf(again));
+      return undefined;
+    };
+    return { ...plan(), amend };
   };
 }
 
@@ -151,6 +178,8 @@ interface Said {
   model: string;
   /** The container that the request names. */
   container: Container | undefined;
+  /** The results of the edge's calls that go up with the new messages. */
+  results: ResultsOfStep | undefined;
 }
 
 /** Reads which messages are new, and what they continue: that chooses the model. */
@@ -177,7 +206,9 @@ function readSaid(
   const model = continued ? modelOfLoop(transcript, continued, asksFor, models) : asksFor;
   const isSameTurn = isStep || (fresh.length === 0 && last?.outcome?.stop_reason === 'pause_turn');
   const container = counts ? undefined : containerAfter(transcript, last, { tail, isSameTurn, now });
-  return { fresh, news, last, tail, stored, follows, continued, model, container };
+  const { pending } = incomingOnly;
+  const results = last && pending.size > 0 ? { turn: last.seq, ids: new Set(pending.keys()) } : undefined;
+  return { fresh, news, last, tail, stored, follows, continued, model, container, results };
 }
 
 /**

@@ -306,6 +306,22 @@ export class Turn {
     this.#transcript.changeTurn(this.row, { sentFrom, frame });
   }
 
+  /** Stores other messages in place of its own, which the API has refused. */
+  replaceMessages(messages: readonly { role: string; text: string }[]): void {
+    const { seq, id, beganAt } = this.row;
+    const numbers = messagesOf(this.#transcript, seq);
+    const isOfEdge = this.#options.isOfEdge === true;
+    const rows = messages.map(({ role, text }, at) => ({
+      ...{ seq: numbers[at] ?? 0, turn: seq, id: `msg_${id}_${at + 1}`, role, createdAt: beganAt, text },
+      origin: isOfEdge && role === 'user' ? ('edge' as const) : null,
+    }));
+    if (rows.length !== numbers.length) throw new TypeError('Other messages than the turn has.');
+    this.#transcript.together(() => {
+      this.#transcript.deleteMessages('turn = ?', seq);
+      this.#transcript.addMessages(rows);
+    });
+  }
+
   /** Notes that the upstream has answered the try that went up last. */
   begin(now: number): void {
     this.#clock = new HiddenOutputClock(this.progress.sentAt ?? now);

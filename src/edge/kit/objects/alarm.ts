@@ -1,5 +1,5 @@
 /** A time that has been over for so long, in milliseconds, will not come any more: the platform has lost it. */
-const LOST_MS = 60_000;
+const OVERDUE_MS = 60_000;
 
 /** The only alarm of an object. It is set to the earliest time that a part of the object needs. */
 export class Alarm {
@@ -33,7 +33,7 @@ export class Alarm {
   async load(): Promise<void> {
     const at = await this.#storage.getAlarm();
     this.#due = at;
-    if (at !== null && at < this.#now() - LOST_MS) this.watch(at);
+    if (at !== null && at < this.#now() - OVERDUE_MS) this.watch(at);
     else this.#at = at;
   }
 

@@ -145,13 +145,13 @@ function toolResultOf({ content, structuredContent, isError }: Json): ToolResult
 function isToldBy(texts: readonly string[], structured: unknown): boolean {
   const json = JSON.stringify(structured);
   if (texts.some((text) => text.length > json.length / 2)) return true;
-  const value = canonical(structured);
-  if (texts.some((text) => canonical(parseOrUndefined(text)) === value)) return true;
-  return [texts[0], texts].some((result) => result !== undefined && canonical({ result }) === value);
+  const value = sortedText(structured);
+  if (texts.some((text) => sortedText(parseOrUndefined(text)) === value)) return true;
+  return [texts[0], texts].some((result) => result !== undefined && sortedText({ result }) === value);
 }
 
 /** Writes a value so that the same members in another order are the same text. */
-function canonical(value: unknown): string | undefined {
+function sortedText(value: unknown): string | undefined {
   return JSON.stringify(value, (_, member: unknown) =>
     isObject(member)
       ? Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1)))

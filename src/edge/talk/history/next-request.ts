@@ -28,14 +28,18 @@ import {
   withoutBreakpoints,
   withoutThinking,
 } from '../storage/message-text.ts';
+import type { Container } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import type { AgentInUse } from './agent-in-use.ts';
 import { type Asked, mostOf, type RequestOptions, readAsked } from './asked-request.ts';
+import { containerAfter, withContainer } from './container.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
+import { withoutLeftOut } from './left-out-calls.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
+import { hideResults, type ResultsOfStep, refusedResults, wordsOf } from './refused-results.ts';
 import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
@@ -66,6 +70,15 @@ export interface NextRequest {
   isTruncated: boolean;
   /** Plans it again without the API's own block of a summary; absent where it has none. Until it has gone up. */
   withWords?: (() => NextRequest) | undefined;
+  /**
+   * Plans it again without results that the API has refused, once; absent where it has none of the edge's. A second refusal
+   * only stores that none of them can be shown.
+   *
+   * @param refusal the body of the API's 400
+   * @param messages the messages that went up
+   * @returns undefined for a refusal that is not about these results
+   */
+  amend?: ((refusal: string, messages: readonly unknown[]) => NextRequest | undefined) | undefined;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
   /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
@@ -87,20 +100,21 @@ export interface PlannedRun {
 /**
  * Plans a turn. Writes nothing.
  *
- * @param text the caller's body, which the schema of a conversation's request has accepted; of a first turn what
+ * @param sent the caller's body, which the schema of a conversation's request has accepted; of a first turn what
  *   `withoutEdgeBlocks` has made of it
  * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
  */
 export function nextRequest(
-  text: string,
+  sent: string,
   transcript: Transcript,
   settings: Settings,
   options: RequestOptions = {},
 ): NextRequest {
+  const text = withoutLeftOut(sent, transcript.profile?.leftOut);
   const asked = readAsked(text, transcript, settings, options);
   const said = readSaid(asked, transcript, settings, options);
   const { agent } = options;
-  const { json, sent, frozen, maxTokens, name } = asked;
+  const { json, sent: members, frozen, maxTokens, name } = asked;
   const { fresh, news, last, follows, leavesPaused, model } = said;
   const run = runIn(
     asked.members,
@@ -108,7 +122,7 @@ export function nextRequest(
     { tools: asked.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
     options.isRun === true,
   );
-  const frame = frameOf(sent, frozen, model, options.betas, run?.tools.mark);
+  const frame = frameOf(members, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(asked, said, transcript, settings);
   const { body, longer } = bodyOfTurn(asked, said, history, run, options);
   const limit = settings.MAX_BODY_BYTES;
@@ -135,9 +149,26 @@ export function nextRequest(
           return nextRequest(text, transcript, settings, options);
         }
       : undefined,
-    defaults: { model: name, maxTokens, system: given(sent, 'system'), tools: given(sent, 'tools') },
+    amend: said.results && amending(said.results, transcript, () => nextRequest(sent, transcript, settings, options)),
+    defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
     most: agent && !run ? mostOf(asked.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
+  };
+}
+
+/** @returns what plans a request again without results that the API has refused */
+function amending(results: ResultsOfStep, transcript: Transcript, plan: () => NextRequest): NextRequest['amend'] {
+  return (refusal, messages) => {
+    const refused = refusedResults(refusal, messages, results);
+    if (refused.length === 0) return undefined;
+    const why = wordsOf(refusal);
+    hideResults(transcript, results.turn, refused, why);
+    const amend: NextRequest['amend'] = (again, sent) => {
+      if (refusedResults(again, sent, results).length > 0)
+        hideResults(transcript, results.turn, results.ids, wordsOf(again));
+      return undefined;
+    };
+    return { ...plan(), amend };
   };
 }
 
@@ -157,6 +188,10 @@ interface Said {
   continued: ReturnType<typeof latestTurn>;
   /** The upstream's name of the model. */
   model: string;
+  /** The container that the request names. */
+  container: Container | undefined;
+  /** The results of the edge's calls that go up with the new messages. */
+  results: ResultsOfStep | undefined;
 }
 
 /** Reads which messages are new, and what they continue: that chooses the model. */
@@ -164,7 +199,7 @@ function readSaid(
   { json, members, profile, cached, name }: Asked,
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
-  { agent, isAgain = false, isBound = false }: RequestOptions,
+  { agent, isAgain = false, isBound = false, isStep = false, counts = false, now = Date.now() }: RequestOptions,
 ): Said {
   const asksFor = models.resolve(name);
   const incoming = json.messages as SentMessage[];
@@ -182,7 +217,11 @@ function readSaid(
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const continued = follows ? last : undefined;
   const model = continued ? modelOfLoop(transcript, continued, asksFor, models) : asksFor;
-  return { fresh, news, last, tail, stored, follows, leavesPaused, continued, model };
+  const isSameTurn = isStep || (fresh.length === 0 && last?.outcome?.stop_reason === 'pause_turn');
+  const container = counts ? undefined : containerAfter(transcript, last, { tail, isSameTurn, now });
+  const { pending } = incomingOnly;
+  const results = last && pending.size > 0 ? { turn: last.seq, ids: new Set(pending.keys()) } : undefined;
+  return { fresh, news, last, tail, stored, follows, leavesPaused, continued, model, container, results };
 }
 
 /**
@@ -191,7 +230,7 @@ function readSaid(
  */
 export function bodyOfTurn(
   asked: Asked,
-  { fresh, news, model }: Pick<Said, 'fresh' | 'news' | 'model'>,
+  { fresh, news, model, container }: Pick<Said, 'fresh' | 'news' | 'model'> & Partial<Pick<Said, 'container'>>,
   history: SentHistory,
   run: Omit<PlannedRun, 'rest'> | undefined,
   options: RequestOptions,
@@ -199,6 +238,8 @@ export function bodyOfTurn(
   const { used, free } = asked;
   const { isStep = false } = options;
   const changes = changesFor(asked, model, run, options);
+  const named = container && withContainer(asked.json.container, container);
+  if (named !== undefined) changes.container = named;
   if (used === 0 || (isStep && used < free)) changes.cache_control = BREAKPOINT.cache_control;
   const up = isStep && used + 1 < free ? news.map(withBreakpoint) : news;
   const longer = isStep ? history.plus(up, fresh) : undefined;

@@ -2,10 +2,8 @@ import { readMessage } from '../../kit/json/block-texts.ts';
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import type { MessageRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import type { RepairedMessage } from './container.ts';
 import { withoutPending } from './replayable-blocks.ts';
-
-/** A message of a paused answer that changes, with its new content. One with empty content is left out. */
-export type RepairedMessage = Omit<MessageRow, 'text'> & { content: Json[] };
 
 /**
  * Removes the server tool calls without results from a paused answer that is not gone on with any more. Otherwise the API would

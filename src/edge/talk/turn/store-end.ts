@@ -2,7 +2,7 @@
 
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { RepairedMessage } from '../history/repair-paused.ts';
+import type { RepairedMessage } from '../history/container.ts';
 import type { OutcomeOfTurn, Profile, TurnRow, TurnStatus } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -19,7 +19,7 @@ export interface PlannedEnd {
   isUnanswered: boolean;
   /** Whether the answer has a row, which is empty where only the question is kept. */
   hasRow: boolean;
-  /** Messages of a paused answer that change. */
+  /** Messages of a paused answer, or of a tool loop, that change. */
   repaired: readonly RepairedMessage[];
   /** The conversation's profile afterwards. */
   next: Profile;
@@ -50,7 +50,7 @@ export function storeEnd(
   for (const { content, ...message } of repaired) {
     transcript.deleteMessages('seq = ?', message.seq);
     if (content.length === 0) continue;
-    transcript.addMessage({ ...message, text: writeJson({ role: 'assistant', content }) });
+    transcript.addMessage({ ...message, text: writeJson({ role: message.role, content }) });
   }
   transcript.endTurn(row);
   if (row.run !== null && status === 'complete' && of.isLater) transcript.keep(next);

@@ -46,12 +46,23 @@ export class SluiceError extends Error {
   }
 }
 
+/** An answer whose `fetch` gives no stream of its body. No other try would be read either. */
+export class UnreadableError extends SluiceError {
+  constructor(headers: Headers) {
+    super(
+      'connection_error',
+      'This `fetch` cannot read an answer as it comes. Give one that can, as the option `fetch`: on React Native, that of `expo/fetch`.',
+      { headers },
+    );
+  }
+}
+
 /** The statuses of a proxy that cannot reach the edge, and of an edge that cannot reach a conversation. */
 const RETRYABLE = [408, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530];
 
 /** @returns whether an error may pass with time, so that the connection is tried again */
 export function isRetryable(thrown: unknown): thrown is SluiceError {
-  if (!(thrown instanceof SluiceError)) return false;
+  if (!(thrown instanceof SluiceError) || thrown instanceof UnreadableError) return false;
   if (thrown.status === undefined) return thrown.type === 'connection_error';
   return RETRYABLE.includes(thrown.status) && thrown.headers?.get('x-should-retry') !== 'false';
 }

@@ -1,16 +1,17 @@
-import { parse } from './errors.ts';
+import { parse, UnreadableError } from './errors.ts';
 import { connectionError } from './transport.ts';
 
 /**
  * Reads lines of JSON while they come.
  *
- * @throws SluiceError `connection_error` if the connection breaks, or a line is incomplete; `closed` if the signal is aborted
+ * @throws SluiceError `connection_error` if the connection breaks, a line is incomplete, or `fetch` gives no stream; `closed` if the signal is aborted
  */
 export async function* readLines<T extends object>(
-  { body }: Response,
+  { body, headers }: Response,
   signal?: AbortSignal,
 ): AsyncGenerator<T, void, void> {
-  const reader = body?.getReader();
+  if (!body) throw new UnreadableError(headers);
+  const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = '';
   const rowOf = (line: string): T => {
@@ -20,7 +21,7 @@ export async function* readLines<T extends object>(
   };
   try {
     for (;;) {
-      const { value, done } = (await reader?.read()) ?? { done: true };
+      const { value, done } = await reader.read();
       const lines = (value ? decoder.decode(value, { stream: true }) : '').split('\n');
       lines[0] = rest + lines[0];
       rest = lines.pop() ?? '';
@@ -32,6 +33,6 @@ export async function* readLines<T extends object>(
   } catch (cause) {
     throw connectionError(cause, signal);
   } finally {
-    reader?.cancel().catch(() => {});
+    reader.cancel().catch(() => {});
   }
 }

@@ -53,7 +53,21 @@ export class MessageBuilder {
   }
 }
 
+/** @returns the tokens of two answers together; of what is no number, that of the later one */
+export function summedUsage(before: Message['usage'], later: Message['usage']): Message['usage'] {
+  const sums = Object.entries(later).map(([name, value]: [string, unknown]) => {
+    const earlier = (before as unknown as Fields)[name];
+    return [name, typeof value === 'number' && typeof earlier === 'number' ? earlier + value : (value ?? earlier)];
+  });
+  return { ...before, ...(Object.fromEntries(sums) as Message['usage']) };
+}
+
 /** @returns the text of a message, without its other blocks */
 export function textOf(message: Pick<Message, 'content'>): string {
   return message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
+}
+
+/** @returns a sum of dollars, exact in nanodollars */
+export function sumOf(before: number | undefined, added: number): number {
+  return (Math.round((before ?? 0) * 1e9) + Math.round(added * 1e9)) / 1e9;
 }

@@ -122,12 +122,12 @@ export class Run extends SdkReader {
       if (message.stop_reason === 'tool_use') {
         const calls = message.content.filter((block) => block.type === 'tool_use');
         step.results = await Promise.all(calls.map((call) => toolResult(tools, call)));
-      } else if (message.stop_reason !== 'pause_turn') return;
+      } else if (stream.paused === undefined) return;
       this.#owed = step.results;
       if (stream.paused !== undefined && !(await goesOn?.(stream.paused, this))) return;
       if (turn >= max_turns) return;
       const next: RequestMessage[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
-      // A conversation has the history. To go on with a paused answer, that answer is sent again.
+      // A conversation has the history. To go on with a paused run, its answer is sent again.
       if (rest.conversation === undefined) messages = [...messages, said, ...next];
       else messages = next.length > 0 ? next : [said];
     }

@@ -1,9 +1,11 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import type { ServedPath } from '../edge/answers.ts';
-import { errorOf, isRetryable, parse, SluiceError } from './errors.ts';
+import { errorOf, isRetryable, parse, SluiceError, UnreadableError } from './errors.ts';
 import { numberOf, readEvents, type ServerSentEvent } from './events.ts';
-import { MessageBuilder } from './message.ts';
+import { MessageBuilder, sumOf } from './message.ts';
 import { onReturn, pause, pauseBefore } from './pause.ts';
+import { PausedAnswer } from './paused-answer.ts';
+import type { MessageRequest } from './requests.ts';
 import { SdkReader } from './sdk-reader.ts';
 import { connectionError, inPath, newKey, type Transport } from './transport.ts';
 
@@ -42,7 +44,8 @@ const MOST_ATTEMPTS_REACHED = 2;
 /**
  * Reads an answer while it comes: Anthropic's events, each once, even if the connection is lost in between.
  *
- * Events are read as fast as they come, even if nobody iterates. It can be iterated more than once.
+ * Events are read as fast as they come, even if nobody iterates. It can be iterated more than once. An answer that the API has
+ * paused is sent back, at most ten times: it goes on in the same message.
  *
  * @example
  * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens: 4_096, messages });
@@ -51,7 +54,7 @@ const MOST_ATTEMPTS_REACHED = 2;
  */
 export class MessageStream extends SdkReader {
   readonly conversation: string | undefined;
-  /** The turn's id, known when the answer has started; only in a conversation. */
+  /** The turn's id, known when the answer has started; only in a conversation. An answer that was paused has a turn for each part. */
   turn: string | undefined;
   /** The headers of the first answer. `sluice-history` is `truncated` where it went up without its oldest turns. */
   headers: Headers | undefined;
@@ -67,14 +70,19 @@ export class MessageStream extends SdkReader {
    */
   lost: { first: number; last: number } | undefined;
   readonly #transport: Transport;
-  readonly #begin: Beginning;
+  /** The JSON text of the request, or of the one that sends a paused answer back. */
+  #body: string | undefined;
   readonly #options: StreamOptions;
   readonly #builder = new MessageBuilder();
+  readonly #answer = new PausedAnswer();
   readonly #closed = new AbortController();
   /** The idempotency key of the turn: a request that is sent again attaches to the same turn. */
-  readonly #key: string;
+  #key: string;
   readonly #opened: Promise<boolean>;
-  #open: (isOpen: boolean) => void = () => {};
+  /** Settles when the turn that is asked for now has started, or will not. */
+  #started: Promise<boolean>;
+  #isStarted = false;
+  #start: (isStarted: boolean) => void = () => {};
   #connection: AbortController | undefined;
   /** When the last byte came, in milliseconds since 1970. */
   #lastByteAt = Date.now();
@@ -82,6 +90,9 @@ export class MessageStream extends SdkReader {
   #lastEventAt = Date.now();
   #attempts = 0;
   #costRequests = 0;
+  /** The cost of this turn, and of those before it as far as all of them are known, in US dollars. */
+  #turnUsd: number | undefined;
+  #spentUsd: number | undefined = 0;
   /** The turn and the number of the last event. */
   #turn: string | undefined;
   #number = 0;
@@ -93,20 +104,20 @@ export class MessageStream extends SdkReader {
   constructor(transport: Transport, begin: Beginning, options: StreamOptions = {}) {
     super();
     this.#transport = transport;
-    this.#begin = begin;
+    this.#body = begin.body;
     this.#options = options;
     this.conversation = begin.conversation;
     this.turn = options.turn;
     this.#key = new Headers(options.headers).get('idempotency-key') ?? newKey();
-    this.#opened = new Promise((resolve) => {
-      this.#open = resolve;
-    });
+    this.#started = this.#newStart();
+    this.#opened = this.#started;
     const forgetSignal = this.closeOn(options.signal);
     const forgetReturn = onReturn((why) => this.#checkConnection(why));
     void this.#run().then((error) => {
       forgetSignal();
       forgetReturn();
-      this.#open(false);
+      this.#start(false);
+      if (error === undefined) for (const event of this.#answer.end()) this.#tell(event);
       this.feed.end(error);
     });
   }
@@ -151,23 +162,24 @@ export class MessageStream extends SdkReader {
   async stop(): Promise<void> {
     const { conversation } = this;
     if (conversation === undefined) return this.close();
-    if (this.#complete || this.#failure) return;
     this.#stopping = true;
+    if (this.#complete || this.#failure) return;
     const stop = async () => {
       const path: ServedPath = `/conversations/${inPath(conversation)}/stop`;
       // Only this turn is stopped, not one of another window. The key is safer than the turn's id: an id that came in a
       // header may be incomplete.
-      const query = this.#begin.body === undefined ? { turn: this.turn } : { key: this.#key };
+      const query = this.#body === undefined ? { turn: this.turn } : { key: this.#key };
       await this.#transport.send(path, { method: 'POST', query }).catch((thrown: unknown) => {
         // A first turn that was stopped before any content leaves no conversation.
         if (!(thrown instanceof SluiceError && thrown.status === 404)) throw thrown;
       });
     };
     // Before the answer starts, perhaps the request has not arrived, and there is nothing to stop. So stop twice.
-    if (this.headers === undefined) {
-      await Promise.race([this.#opened, new Promise((resolve) => setTimeout(resolve, SOON_MS))]);
+    if (!this.#isStarted) {
+      const started = this.#started;
+      await Promise.race([started, new Promise((resolve) => setTimeout(resolve, SOON_MS))]);
       await stop();
-      if (!(await this.#opened) || this.#complete) return;
+      if (!(await started) || this.#complete) return;
     }
     await stop();
   }
@@ -186,11 +198,17 @@ export class MessageStream extends SdkReader {
       } catch (thrown) {
         if (signal.aborted) return undefined;
         error = thrown;
-        if (!isRetryable(thrown)) return this.#complete || this.#isStopped() ? undefined : error;
+        if (!isRetryable(thrown)) {
+          if (this.#goesOn()) continue;
+          return this.#complete || this.#isStopped() ? undefined : error;
+        }
         wait = (thrown.retryAfter ?? 0) * 1_000;
       }
       if (this.#complete) this.#costRequests += error === undefined ? REQUESTS_WITHOUT_COST : 1;
-      if (this.#isOver()) return this.#isStopped() ? undefined : this.#failure;
+      if (this.#isOver()) {
+        if (this.#goesOn()) continue;
+        return this.#isStopped() ? undefined : this.#failure;
+      }
       error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
       if (this.conversation === undefined) return error;
       if (Date.now() - this.#lastEventAt > (this.headers === undefined ? beginMs : resumeMs)) return error;
@@ -208,12 +226,44 @@ export class MessageStream extends SdkReader {
   #isOver(): boolean {
     if (this.#closed.signal.aborted || this.#failure) return true;
     if (!this.#complete) return false;
-    return this.conversation === undefined || this.costUsd !== undefined || this.#costRequests > MOST_COST_REQUESTS;
+    return this.conversation === undefined || this.#turnUsd !== undefined || this.#costRequests > MOST_COST_REQUESTS;
+  }
+
+  #newStart(): Promise<boolean> {
+    this.#isStarted = false;
+    return new Promise((resolve) => {
+      this.#start = resolve;
+    });
+  }
+
+  /** Has a paused answer sent back, unless it was stopped, or a run has paused. @returns whether it goes on */
+  #goesOn(): boolean {
+    const { content } = this.#answer;
+    const isOver = this.#closed.signal.aborted || this.#stopping || this.paused !== undefined;
+    if (!this.#complete || !content || this.#body === undefined || isOver) return false;
+    const { messages, ...request } = JSON.parse(this.#body) as MessageRequest;
+    const said = { role: 'assistant' as const, content };
+    // A conversation has the history.
+    const sent = this.conversation === undefined ? [...messages, said] : [said];
+    this.#body = JSON.stringify({ ...request, messages: sent });
+    this.#key = `${this.#key}-on`;
+    this.#answer.goOn();
+    this.#started = this.#newStart();
+    this.#spentUsd = this.costUsd;
+    this.costUsd = undefined;
+    this.turn = undefined;
+    this.#turnUsd = undefined;
+    this.#turn = undefined;
+    this.#number = 0;
+    this.#complete = false;
+    this.#attempts = 0;
+    this.#costRequests = 0;
+    return true;
   }
 
   /** @returns whether it was stopped. A turn that is stopped before any content has no answer, and that is no error. */
   #isStopped(): boolean {
-    this.stopped ||= this.#stopping && !this.#complete && !this.message?.content.length;
+    this.stopped ||= this.#stopping && !this.#complete && this.#answer.isEmpty;
     return this.stopped;
   }
 
@@ -223,13 +273,14 @@ export class MessageStream extends SdkReader {
     const abort = () => connection.abort();
     this.#closed.signal.addEventListener('abort', abort, { once: true });
     if (this.#closed.signal.aborted) abort();
-    const { conversation, body } = this.#begin;
+    const { conversation } = this;
+    const body = this.#body;
     const { signal } = connection;
     const send = () => {
       // A turn's id from a header may be incomplete; only an id from an event is sure. Until then the request is repeated.
       if (this.#turn === undefined && body !== undefined && !(this.#stopping && this.turn !== undefined)) {
         const headers = Object.fromEntries(new Headers(this.#options.headers));
-        if (conversation !== undefined) headers['idempotency-key'] = this.#key;
+        if (conversation !== undefined || 'idempotency-key' in headers) headers['idempotency-key'] = this.#key;
         return this.#transport.send('/messages' satisfies ServedPath, { method: 'POST', body, headers, signal });
       }
       // After the last event nothing more is sent. To get the cost, that event is asked for again.
@@ -248,7 +299,8 @@ export class MessageStream extends SdkReader {
     if (response.status === 204) return response;
     this.headers ??= response.headers;
     this.turn ??= response.headers.get('sluice-turn') ?? undefined;
-    this.#open(true);
+    this.#isStarted = true;
+    this.#start(true);
     this.#attempts = Math.min(this.#attempts, MOST_ATTEMPTS_REACHED);
     this.#options.onConnection?.('open');
     return response;
@@ -260,7 +312,7 @@ export class MessageStream extends SdkReader {
       (comment) => this.#remark(comment),
     );
     const reader = response.body?.getReader();
-    if (!reader) throw connectionError(undefined);
+    if (!reader) throw new UnreadableError(response.headers);
     try {
       for (;;) {
         const { value, done } = await this.#unlessIdle(reader.read());
@@ -319,9 +371,14 @@ export class MessageStream extends SdkReader {
       this.#attempts = 0;
     }
     if (value.type === 'ping') return;
-    this.#builder.take(value);
     if (value.type === 'message_stop') this.#complete = true;
-    this.feed.push(value);
+    for (const event of this.#answer.take(value)) this.#tell(event);
+  }
+
+  #tell(event: RawMessageStreamEvent): void {
+    this.#builder.take(event);
+    if (event.type === 'message_stop') this.#complete = true;
+    this.feed.push(event);
   }
 
   /**
@@ -337,7 +394,10 @@ export class MessageStream extends SdkReader {
 
   #remark(comment: string): void {
     const [, price] = /^sluice-cost-usd=([\d.]+)/.exec(comment) ?? [];
-    if (price !== undefined) this.costUsd = Number(price);
+    if (price !== undefined) {
+      this.#turnUsd = Number(price);
+      this.costUsd = this.#spentUsd === undefined ? undefined : sumOf(this.#spentUsd, this.#turnUsd);
+    }
     this.paused = /^sluice-paused=(.+)/.exec(comment)?.[1] ?? this.paused;
     if (comment === 'sluice-stopped') this.stopped = true;
     const [, first, last] = /^sluice-gap (\d+)-(\d+)$/.exec(comment) ?? [];

@@ -2,9 +2,10 @@
 import type { RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import type { FinishReason, UIMessage, UIMessageChunk } from 'ai';
 import { parse } from './errors.ts';
+import { sumOf } from './message.ts';
 import type { Approval } from './requests.ts';
 import type { MessageStream } from './stream.ts';
-import { isToolPart, plainText, plainTextOf, type SluiceMetadata, sumOf, toolIdsIn } from './ui-messages.ts';
+import { isToolPart, plainText, plainTextOf, type SluiceMetadata, toolIdsIn } from './ui-messages.ts';
 
 type Chunk = UIMessageChunk<SluiceMetadata>;
 type StreamedBlock = Record<string, unknown> & { type: string };
@@ -66,7 +67,7 @@ export async function* chunksOf(
   }
   const { stop_reason: stopReason = null, usage } = stream.message ?? {};
   if (stopReason === null || !usage) return;
-  const { costUsd, stopped, paused } = stream;
+  const { costUsd, stopped, paused, turn } = stream;
   for (const approval of paused === 'approval' ? await approvals() : []) {
     const { id, tool_use_id: toolCallId, name: toolName, input, input_text } = approval;
     if (!blocks.known.has(toolCallId)) continue;
@@ -80,6 +81,8 @@ export async function* chunksOf(
     type: 'finish',
     finishReason: FINISH[stopReason] ?? 'other',
     messageMetadata: {
+      // An answer that was paused and has gone on has several.
+      ...(turn === undefined ? {} : { turn }),
       stopReason,
       stopped,
       usage: { ...usage },

@@ -2,6 +2,7 @@
 import type { ContentBlockParam, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
 import type { DynamicToolUIPart, FileUIPart, ToolUIPart, UIMessage } from 'ai';
 import { SluiceError } from './errors.ts';
+import { sumOf } from './message.ts';
 import type { Approval, ConversationMessage } from './requests.ts';
 
 /** The metadata of an answer. */
@@ -135,11 +136,6 @@ export function toUIMessages(rows: readonly ConversationMessage[]): UIMessage<Sl
     for (const block of blocks) if (block.tool_use_id !== undefined) settle(messages, block);
   }
   return messages;
-}
-
-/** @returns a sum of dollars, exact in nanodollars */
-export function sumOf(before: number | undefined, added: number): number {
-  return (Math.round((before ?? 0) * 1e9) + Math.round(added * 1e9)) / 1e9;
 }
 
 function userParts(block: StoredBlock): UIMessage['parts'] {

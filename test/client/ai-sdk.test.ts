@@ -121,6 +121,29 @@ test('the edge’s calls have their results as text, failed ones as failed, and 
   expect(contentOf([...read, hello])).toEqual([{ type: 'text', text: 'Hello' }]);
 });
 
+test('an answer that the API has paused goes on as one message, with the id of its last turn and the cost of all', async () => {
+  const call = { type: 'server_tool_use', id: 's1', name: 'web_search', input: { query: 'x' } };
+  const paused = [
+    ...[start, begins(0, call), stops(0)],
+    { type: 'message_delta', delta: { stop_reason: 'pause_turn' }, usage: { output_tokens: 5 } },
+    { type: 'message_stop' },
+  ] as { type: string }[];
+  const found = [start, begins(0, { type: 'web_search_tool_result', tool_use_id: 's1', content: 'Rain.' }), stops(0)];
+  const parts = [paused, [...found, ...end.slice(-2)] as { type: string }[]];
+  const { client, sent, until } = fakeEdge((_, count) => {
+    const turn = `turn_${count}`;
+    return streamed(bytesOf(framesOf(turn, parts[count - 1] ?? []).join('') + PRICE), 'end', turn);
+  });
+  const message = await until(messageOf(await until(createChatTransport({ client }).sendMessages(sending([hello])))));
+  expect(message).toMatchObject({
+    id: 'msg_1',
+    parts: [{ type: 'step-start' }, { type: 'tool-web_search', state: 'output-available', output: 'Rain.' }],
+    metadata: { turn: 'turn_2', stopReason: 'end_turn', costUsd: 0.000024 },
+  });
+  expect(message?.metadata).not.toHaveProperty('paused');
+  expect(sent.map(({ body }) => body?.messages)).toMatchObject([[{ role: 'user' }], [{ role: 'assistant' }]]);
+});
+
 test('what tools gave goes before what is said next, and only for an answer that ended with calls', () => {
   const call = { type: 'tool-save' as const, toolCallId: 't1', input: {} };
   const answer = (stopReason: string, ...parts: unknown[]) =>

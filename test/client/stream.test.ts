@@ -149,6 +149,15 @@ describe('in a conversation', () => {
     expect(Date.now() - from).toBeLessThan(620_000);
   });
 
+  test('a `fetch` that gives no stream, as on React Native, is an error at once, which says what to give', async () => {
+    const { client, sent, until } = fakeEdge(() => new Response(null, { headers: { 'sluice-turn': 'turn_a' } }));
+    await expect(until(client.messages.stream(inConversation).text())).rejects.toMatchObject({
+      type: 'connection_error',
+      message: expect.stringContaining('expo/fetch'),
+    });
+    expect(sent).toHaveLength(1);
+  });
+
   test('45 seconds without a byte are a cut, and pings are bytes', async () => {
     const { client, sent, until } = fakeEdge((one, count) =>
       count === 1 ? streamed(bytesOf(frames.slice(0, 3).join('')), 'silence') : streamed(rest(one)),
@@ -398,5 +407,112 @@ describe('in a page', () => {
     await vi.advanceTimersByTimeAsync(1_000);
     expect(sent).toHaveLength(3);
     expect(await until(got)).toEqual(events);
+  });
+});
+
+describe('an answer that the API has paused', () => {
+  const search = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} };
+  /** The first part of an answer: a text, and a call without a result. */
+  const paused = [
+    ...answerOf('Let me look. ', 'pause_turn').slice(0, -2),
+    { type: 'content_block_start', index: 1, content_block: search },
+    { type: 'content_block_stop', index: 1 },
+    ...answerOf('', 'pause_turn').slice(-2),
+  ];
+  const content = [{ type: 'text', text: 'Let me look. ' }, search];
+  const partsOf = (...parts: { type: string }[][]) =>
+    fakeEdge((_, count) => {
+      const turn = `turn_${count}`;
+      return streamed(bytesOf(framesOf(turn, parts[count - 1] ?? paused).join('') + PRICE), 'end', turn);
+    });
+  const messagesOf = (sent: readonly Sent[]) => sent.map(({ body }) => body?.messages);
+
+  test('goes on as one message, with the tokens and the cost of all its parts', async () => {
+    const { client, sent, until } = partsOf(paused, paused, answerOf('Dry.'));
+    const stream = client.messages.stream(inConversation);
+    const got = (await until(collect(stream))) as { type: string; index?: number }[];
+    expect(got.filter(({ type }) => type.startsWith('message_')).map(({ type }) => type)).toEqual([
+      'message_start',
+      'message_delta',
+      'message_stop',
+    ]);
+    expect(got.flatMap(({ type, index }) => (type === 'content_block_start' ? [index] : []))).toEqual([0, 1, 2, 3, 4]);
+    const whole = await stream.finalMessage();
+    expect(whole).toMatchObject({
+      id: 'msg_1',
+      content: [...content, ...content, { type: 'text', text: 'Dry.' }],
+      stop_reason: 'end_turn',
+      usage: { input_tokens: 9, output_tokens: 27 },
+    });
+    expect(stream).toMatchObject({ costUsd: 0.000036, turn: 'turn_3', paused: undefined });
+    const said = [{ role: 'assistant', content }];
+    expect(messagesOf(sent)).toEqual([request.messages, said, said]);
+    expect(new Set(sent.map(({ headers }) => headers.get('idempotency-key'))).size).toBe(3);
+    expect(sent.every(({ body }) => body?.max_tokens === request.max_tokens)).toBe(true);
+  });
+
+  test('goes on without a conversation, behind all that was said', async () => {
+    const { client, sent, until } = partsOf(paused, answerOf('Dry.'));
+    const stream = client.messages.stream(request, { headers: { 'idempotency-key': 'mine' } });
+    expect(await until(stream.text())).toBe('Let me look. Dry.');
+    expect(messagesOf(sent)[1]).toEqual([...request.messages, { role: 'assistant', content }]);
+    expect(sent.map(({ headers }) => headers.get('idempotency-key'))).toEqual(['mine', 'mine-on']);
+  });
+
+  test('is sent back ten times at most', async () => {
+    const { client, sent, until } = partsOf();
+    const stream = client.messages.stream(inConversation);
+    expect(await until(stream.finalMessage())).toMatchObject({ stop_reason: 'pause_turn' });
+    expect(sent).toHaveLength(11);
+  });
+
+  test('is not sent back where it was stopped or closed, or a run has paused', async () => {
+    for (const end of ['stop', 'close'] as const) {
+      const { client, sent, until } = partsOf();
+      const stream = client.messages.stream(inConversation);
+      void until(collect(stream)).catch(() => {});
+      await stream.opened();
+      await stream[end]();
+      await until(stream.finalMessage().catch(() => undefined));
+      expect(sent.filter(({ path }) => path === '/messages')).toHaveLength(1);
+    }
+    const remark = ': sluice-paused=max_turns\n\n';
+    const text = framesOf('turn_a', paused);
+    const run = fakeEdge(() => streamed(bytesOf([...text.slice(0, -1), remark, text.at(-1), PRICE].join(''))));
+    expect(await run.until(run.client.messages.stream(inConversation).finalMessage())).toMatchObject({
+      stop_reason: 'pause_turn',
+    });
+    expect(run.sent).toHaveLength(1);
+  });
+
+  test('ends with the error of the part that fails', async () => {
+    const { client, until } = fakeEdge((_, count) =>
+      count === 1
+        ? streamed(bytesOf(framesOf('turn_a', paused).join('') + PRICE))
+        : Response.json(envelope('invalid_request_error'), { status: 400 }),
+    );
+    const stream = client.messages.stream(inConversation);
+    await expect(until(collect(stream))).rejects.toMatchObject({ type: 'invalid_request_error' });
+    expect(stream.message?.content).toEqual(content);
+  });
+
+  test('is the same message, however often and wherever the connections are cut', async () => {
+    const parts = [paused, answerOf('Dry. ')].map((events, part) => framesOf(`turn_${part}`, events));
+    await tryAsyncCases(runs(100), fc.array(fc.nat(1_500), { maxLength: 6 }), async (cuts) => {
+      const { client, until } = fakeEdge(({ headers, body }, count) => {
+        const [at, after] = headers.get('last-event-id')?.split('-') ?? [];
+        const isBack = (body?.messages as { role: string }[] | undefined)?.[0]?.role === 'assistant';
+        const part = at === 'turn_1' || isBack ? 1 : 0;
+        const text = (parts[part]?.slice(Number(after ?? 0)).join('') ?? '') + PRICE;
+        const cut = cuts[count - 1];
+        return streamed(bytesOf(text).slice(0, cut), cut === undefined ? 'end' : 'break', `turn_${part}`);
+      });
+      const stream = client.messages.stream(inConversation);
+      expect(await until(stream.finalMessage())).toMatchObject({
+        content: [...content, { type: 'text', text: 'Dry. ' }],
+        usage: { input_tokens: 6, output_tokens: 18 },
+      });
+      expect(stream.costUsd).toBe(0.000024);
+    });
   });
 });

@@ -33,6 +33,8 @@ export interface Scripted {
   content: Json[];
   stop_reason?: string;
   usage?: Json;
+  /** The container of the answer, if the stream tells it. */
+  container?: Json;
   /** Of the stream as it goes out: to cut it, say. */
   change?: (text: string) => string | ReadableStream<Uint8Array>;
 }
@@ -67,13 +69,13 @@ export function answeringBy(
     const body = JSON.parse(await new Response(init.body as BodyInit).text()) as Asked;
     bodies.push(body);
     await after?.();
-    const broken = brokenRule(body.messages as never);
+    const broken = brokenRule(body.messages as never, { container: body.container });
     if (broken !== undefined) return refusal(400, 'invalid_request_error', broken);
     const answer = await script(body, bodies.length);
     if (answer instanceof Response) return answer;
-    const { content, stop_reason = 'end_turn', usage = { input_tokens: 100, output_tokens: 10 } } = answer;
-    const id = `msg_${bodies.length}`;
-    const text = eventsOf({ id, type: 'message', role: 'assistant', model: body.model, content, stop_reason, usage });
+    const { content, stop_reason = 'end_turn', usage = { input_tokens: 100, output_tokens: 10 }, container } = answer;
+    const message = { id: `msg_${bodies.length}`, type: 'message', role: 'assistant', model: body.model, container };
+    const text = eventsOf({ ...message, content, stop_reason, usage });
     const stream = answer.change?.(text) ?? text;
     const bytes = typeof stream === 'string' ? new Blob([stream]).stream() : stream;
     return sse(bytes);

@@ -9,6 +9,7 @@ import { LruCache } from '../kit/cache/lru.ts';
 import { isObject } from '../kit/json/object.ts';
 import type { UpstreamVerdict } from './judge.ts';
 import type { BodyChanges } from './kinds/kind.ts';
+import { runsInContainer } from './request/named-ids.ts';
 import type { SendRequest } from './send-request.ts';
 
 /** What changes in the body of an answer that rides. */
@@ -37,7 +38,9 @@ export function isSameAsStream(
   const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
   // The API does not stream a request that only warms its cache.
   if (max_tokens === 0 || LOOSE_INPUT.test(betas ?? '')) return false;
-  return !Array.isArray(tools) || !tools.some((tool) => isObject(tool) && Boolean(tool.eager_input_streaming));
+  if (!Array.isArray(tools)) return true;
+  // A stream may not tell the container of its answer.
+  return !tools.some((tool) => (isObject(tool) && Boolean(tool.eager_input_streaming)) || runsInContainer(tool));
 }
 
 /** @returns whether an answer rides at an upstream. @param owner the pool, or the only upstream @param where the upstream's name */

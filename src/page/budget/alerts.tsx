@@ -73,6 +73,8 @@ function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject 
       return `${node.id} gave up on an event: ${subject}`;
     case 'batch_unknown':
       return `${who}: nobody knows whether Claude has made the batch ${subject}. Look in the Console`;
+    case 'batch_missing':
+      return `${who}: Claude has not known the batch ${subject} for an hour. Look in the Console`;
     case 'key_refused':
       return `Claude refuses this deployment: ${subject}`;
     case 'key_works':

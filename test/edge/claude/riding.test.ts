@@ -132,6 +132,19 @@ describe('a caller', () => {
     await app.settled();
   });
 
+  test.each(['code_execution_20260120', 'web_search_20260209', 'web_fetch_20260209'])(
+    'who has %s does not ride: a stream may not tell its container',
+    async (type) => {
+      const app = testApp((sent) => answered(sent), LIMITED);
+      const tools = [{ type, name: type.replace(/_\d+$/, '') }];
+      const whole = { ...ASK, max_tokens: 100_000, tools };
+      expect((await app.post('/v1/messages', whole)).status).toBe(200);
+      expect((await app.post('/v1/messages', { ...whole, tools: undefined })).status).toBe(200);
+      expect(app.sent.map(isRidden)).toEqual([false, true]);
+      await app.settled();
+    },
+  );
+
   test('who only warms the cache does not ride', async () => {
     const app = testApp((sent) => answered(sent), LIMITED);
     const warm = { ...ASK, max_tokens: 0, messages: [{ role: 'user', content: 'x'.repeat(60_000) }] };

@@ -56,9 +56,14 @@ export function idsNamed(request: Readonly<Record<string, unknown>>): readonly M
 /** Tools that run in a container. An answer contains the container's id. */
 const IN_CONTAINER = /^(code_execution|web_search_2026|web_fetch_2026)/;
 
+/** @returns whether a tool of a request runs in a container. */
+export function runsInContainer(tool: unknown): boolean {
+  return isObject(tool) && typeof tool.type === 'string' && IN_CONTAINER.test(tool.type);
+}
+
 /** @returns whether the answer to a request may contain ids of things that it makes. */
 export function makesThings({ container = null, thread = null, tools }: Readonly<Record<string, unknown>>): boolean {
   if (container !== null || thread !== null) return true;
   if (!Array.isArray(tools)) return false;
-  return tools.some((tool) => isObject(tool) && typeof tool.type === 'string' && IN_CONTAINER.test(tool.type));
+  return tools.some(runsInContainer);
 }

@@ -26,7 +26,8 @@ const REFUSED_BESIDE: Readonly<Record<string, readonly string[]>> = {
 /** Keywords that are refused in any schema, as `oneOf` is. */
 const REFUSED_ANYWHERE = ['not', 'if', 'then', 'else'];
 const STRING_FORMATS = ['date-time', 'time', 'date', 'duration', 'email', 'hostname', 'uri', 'ipv4', 'ipv6', 'uuid'];
-const UNIONS = ['anyOf', 'oneOf', 'allOf'] as const;
+/** None of them is taken at the top of a tool's schema. */
+export const UNIONS = ['anyOf', 'oneOf', 'allOf'] as const;
 const MOST_STRICT_TOOLS = 20;
 /** How many members of all schemas of a request may be left out. */
 export const MOST_OPTIONAL = 24;

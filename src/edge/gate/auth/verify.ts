@@ -4,6 +4,7 @@ import {
   errors,
   type JWTPayload,
   type JWTVerifyGetKey,
+  type JWTVerifyOptions,
   jwtVerify,
 } from 'jose';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
@@ -26,6 +27,10 @@ const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512
 
 /** How many verified tokens an isolate remembers. */
 const MOST_VERIFIED = 5_000;
+/** Seconds by which a provider's clock may be wrong (RFC 7519, 4.1.4 and 4.1.5). */
+const LEEWAY_S = 10;
+/** How many keys without an id are tried for one token. */
+const MOST_KEYS_TRIED = 4;
 /** Milliseconds for which it is remembered that the provider's keys could not be read. */
 const UNREAD_KEYS_MS = 2_000;
 /** The longest id of a token that an account keeps. */
@@ -58,7 +63,8 @@ export async function verifyToken(token: string, settings: Settings, now = Date.
 export function verifiedBefore(token: string, settings: Settings, now = Date.now()): Identity | undefined {
   const { remembered } = verifierOf(settings);
   const known = remembered.get(token);
-  if (!known || (known.token?.expires_at ?? Number.POSITIVE_INFINITY) * 1_000 > now) return known;
+  const leeway = known?.token?.issuer === 'provider' ? LEEWAY_S : 0;
+  if (!known || ((known.token?.expires_at ?? Number.POSITIVE_INFINITY) + leeway) * 1_000 > now) return known;
   remembered.delete(token);
   return undefined;
 }
@@ -123,16 +129,41 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
     }
     if (!verifier.provider)
       throw unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
-    const { payload } = await jwtVerify(token, verifier.provider, {
+    const payload = await verifyWithProvider(token, verifier.provider, {
       algorithms: PROVIDER_ALGORITHMS,
       issuer: settings.JWT_ISSUER ?? [],
       audience: settings.JWT_AUDIENCE ?? [],
       requiredClaims: ['sub', 'exp'],
+      clockTolerance: LEEWAY_S,
       currentDate,
     });
     return await identityOf(token, payload, 'provider', settings.JWT_ADMIN === 'true', settings);
   } catch (thrown) {
     throw asUnauthenticated(thrown);
+  }
+}
+
+/** Verifies with the provider's key that the token names. Of keys without an id, each that fits its algorithm is tried. */
+async function verifyWithProvider(
+  token: string,
+  keys: JWTVerifyGetKey,
+  options: JWTVerifyOptions,
+): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(token, keys, options)).payload;
+  } catch (thrown) {
+    if (!(thrown instanceof errors.JWKSMultipleMatchingKeys)) throw thrown;
+    let tried = 0;
+    for await (const key of thrown) {
+      tried += 1;
+      try {
+        return (await jwtVerify(token, key, options)).payload;
+      } catch (failure) {
+        const isOtherKey = failure instanceof errors.JWSSignatureVerificationFailed;
+        if (!isOtherKey || tried >= MOST_KEYS_TRIED) throw failure;
+      }
+    }
+    throw new errors.JWSSignatureVerificationFailed();
   }
 }
 

@@ -1,15 +1,23 @@
+/** A time that has been over for so long, in milliseconds, will not come any more: the platform has lost it. */
+const OVERDUE_MS = 60_000;
+
 /** The only alarm of an object. It is set to the earliest time that a part of the object needs. */
 export class Alarm {
   readonly #storage: DurableObjectStorage;
+  readonly #now: () => number;
   readonly #grain: number;
   /** When it comes; null while none is set. */
   #at: number | null = null;
   /** The earliest time at which something is due; null while that is not known. A watch is not due. */
   #due: number | null = null;
 
-  /** @param grain times are rounded up to multiples of this many milliseconds, so that many requests share one alarm */
-  constructor(storage: DurableObjectStorage, grain = 1) {
+  /**
+   * @param now milliseconds since 1970
+   * @param grain times are rounded up to multiples of this many milliseconds, so that many requests share one alarm
+   */
+  constructor(storage: DurableObjectStorage, now: () => number, grain = 1) {
     this.#storage = storage;
+    this.#now = now;
     this.#grain = grain;
   }
 
@@ -18,10 +26,15 @@ export class Alarm {
     return this.#at;
   }
 
-  /** Reads when the alarm is due. Call it before anything else, within `blockConcurrencyWhile`. */
+  /**
+   * Reads when the alarm is due. Call it before anything else, within `blockConcurrencyWhile`. A time that was lost is set again:
+   * otherwise nothing that is due would ever be done.
+   */
   async load(): Promise<void> {
-    this.#at = await this.#storage.getAlarm();
-    this.#due = this.#at;
+    const at = await this.#storage.getAlarm();
+    this.#due = at;
+    if (at !== null && at < this.#now() - OVERDUE_MS) this.watch(at);
+    else this.#at = at;
   }
 
   /**
@@ -51,9 +64,11 @@ export class Alarm {
 
   /** Sets the alarm as `wakeFor` does, for work that runs now. `endWatch` undoes it: nothing is due at that time. */
   watch(time: number): void {
-    if (this.#at !== null && this.#at <= time) return;
-    this.#at = time;
-    void this.#storage.setAlarm(time);
+    // While an alarm is answered, one for the same millisecond may be lost.
+    const at = Math.max(time, this.#now() + 1);
+    if (this.#at !== null && this.#at <= at) return;
+    this.#at = at;
+    void this.#storage.setAlarm(at);
   }
 
   /** Sets the alarm back to the earliest time at which something is due. Call it when nothing needs the watch any more. */

@@ -29,7 +29,7 @@ export abstract class EdgeObject extends DurableObject<Bindings> {
       get env() {
         return currentEnv();
       },
-      alarm: new Alarm(ctx.storage, grainMs),
+      alarm: new Alarm(ctx.storage, () => this.now(), grainMs),
       now: () => this.now(),
       settings: () => this.settings(),
       upstream: () => this.upstream(),

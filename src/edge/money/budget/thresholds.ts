@@ -73,6 +73,11 @@ export function unknownBatchAlert(account: string, batch: string, now: number): 
   return alertOf('batch_unknown', { type: 'account', id: account }, now, now, [batch], { subject: batch });
 }
 
+/** @returns the alert that the upstream does not know a batch that it has made. It comes once for each. */
+export function missingBatchAlert(account: string, batch: string, now: number): DueAlert {
+  return alertOf('batch_missing', { type: 'account', id: account }, now, now, [batch], { subject: batch });
+}
+
 /** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
 export function keyAlert(said: string | null, upstream: string, now: number): DueAlert {
   const kind = said === null ? 'key_works' : 'key_refused';

@@ -38,7 +38,7 @@ export const PREFIX_ROUTES = namedRoutes({
   scope: 'messages',
   schemas: putPrefix,
   maxBytes: MAX_PREFIX_BYTES,
-  readBody: (c) => readWithTools(c, 'count'),
+  readBody: (c, warn) => readWithTools(c, 'count', warn),
   write: (fields) => encoder.encode(canonicalText(fields)),
   show: showPrefix,
   // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
@@ -59,7 +59,11 @@ function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Pref
 }
 
 /** Describes a version: the upstream counts its tokens, and the price table gives its costs. */
-async function prefixAnswerOf(c: Context<AppEnv>, { name, hash, value: prefix }: Found<Prefix>): Promise<PrefixAnswer> {
+async function prefixAnswerOf(
+  c: Context<AppEnv>,
+  { name, hash, value: prefix }: Found<Prefix>,
+  leftOut: readonly string[],
+): Promise<PrefixAnswer> {
   const settings = c.get('settings');
   const { model: own, fallback_models = [], max_tokens, cache_ttl } = prefix.content;
   refuseUntaken(settings.models, [own, ...fallback_models], { max_tokens });
@@ -77,7 +81,7 @@ async function prefixAnswerOf(c: Context<AppEnv>, { name, hash, value: prefix }:
   const row = settings.models.find(model);
   const costs = row && cachedCosts(input_tokens, row, cache_ttl);
   const short = row !== undefined && input_tokens < row.minimum_cacheable_tokens;
-  const warnings = schemaWarnings(prefix.content);
+  const warnings = [...leftOut, ...schemaWarnings(prefix.content)];
   if (!row) warnings.push(`${model} is not in the model table: its prices and its minimum for caching are not known.`);
   if (row && short) {
     warnings.push(

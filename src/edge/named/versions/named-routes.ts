@@ -34,14 +34,14 @@ export interface NamedKind<T, F extends z.ZodMiniType<{ description?: string | u
   /** The two bodies that a `PUT` takes: a new version, or one that is stored already. */
   schemas: { fields: F; pointer: z.ZodMiniType<{ version: string }> };
   maxBytes: number;
-  /** Reads the body of a `PUT`, which must be a JSON object. */
-  readBody(c: Context<AppEnv>): Promise<object>;
+  /** Reads the body of a `PUT`, which must be a JSON object. @param warn called for what is stored otherwise than it was sent */
+  readBody(c: Context<AppEnv>, warn: (sentence: string) => void): Promise<object>;
   /** Writes a new version in its stored form. */
   write(fields: z.output<F>): Uint8Array;
   /** Answers a `GET` of one version. */
   show(c: Context<AppEnv>, found: Found<T>): Response;
-  /** Answers a `PUT`. If it throws, the version is not stored. */
-  answerPut(c: Context<AppEnv>, version: Found<T>): object | Promise<object>;
+  /** Answers a `PUT`. If it throws, the version is not stored. @param warnings those of `readBody` */
+  answerPut(c: Context<AppEnv>, version: Found<T>, warnings: readonly string[]): object | Promise<object>;
   /** Asks the account to admit the request before anything is stored. */
   admit(c: Context<AppEnv>, owner: string): Promise<void>;
 }
@@ -91,12 +91,13 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   if (!isVersionedName(name)) throw invalidRequest(`The name of the ${kind} is ${NAME_RULE}.`);
   const place = storedPlaceFor(c, kind, name);
   const { owner } = place;
-  const { pinned: asked, ...json }: { pinned?: unknown } = await readBody(c);
+  const warnings: string[] = [];
+  const { pinned: asked, ...json }: { pinned?: unknown } = await readBody(c, (sentence) => warnings.push(sentence));
   const { pinned } = validate(pinnedMember, { pinned: asked });
   if (Object.hasOwn(json, 'version')) {
     const found = await versionOf(c, stored, place, validate(schemas.pointer, json).version);
     const { hash } = found;
-    const answer = await answerPut(c, found);
+    const answer = await answerPut(c, found, warnings);
     await admit(c, owner);
     const id = { kind, name, hash, pinned };
     await publish(c, stored, place, `${name}@${hash}`, (object) => object.pointVersion(id));
@@ -106,7 +107,7 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const bytes = write(fields);
   if (bytes.length > maxBytes) throw tooLarge(maxBytes);
   const hash = await versionHashOf(bytes);
-  const answer = await answerPut(c, { name, hash, owner, value: await stored.read(bytes) });
+  const answer = await answerPut(c, { name, hash, owner, value: await stored.read(bytes) }, warnings);
   await admit(c, owner);
   const { description = null } = fields;
   const version = { kind, name, hash, bytes, description, pinned };

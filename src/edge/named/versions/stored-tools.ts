@@ -11,32 +11,36 @@ import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { readToStore } from '../../money/admission/read-body.ts';
 import { checkTools } from '../../talk/contracts/check-tools.ts';
-import { toolKinds } from '../../talk/contracts/tool-kind.ts';
+import { type StoringTools, toolKinds } from '../../talk/contracts/tool-kind.ts';
 
 /**
  * Reads a body that will be stored, and turns its tools into their stored form.
  *
  * @param price what the request costs its account
+ * @param warn called with a sentence about each tool that is left out
  * @param complete adds tools that the body only names
  * @throws ApiError as `storedTools`, and 404 for an id of something that does not belong to the account
  */
 export async function readWithTools(
   c: Context<AppEnv>,
   price: Parameters<typeof readToStore>[1],
+  warn: StoringTools['warn'],
   complete: (sent: Json) => Json | Promise<Json> = (sent) => sent,
 ): Promise<Json> {
   const { json: sent } = await readToStore(c, price);
   // Nothing that is stored may name a container, whoever has it.
   await checkOwned(contextOf(c), idsNamed({ ...sent, container: undefined }));
   const json = await complete(sent);
-  const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
+  const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), {
+    onAsking: () => admitFree(c),
+    warn,
+  });
   return { ...json, ...withoutUndefined({ tools }) };
 }
 
 /**
  * Checks a list of tools that will be stored, and lists the tools of its MCP servers.
  *
- * @param onListing called before a server is asked. If it throws, nothing is stored
  * @returns the list in its stored form; unchanged if it is not a list, or names no server
  * @throws ApiError 400 for a malformed tool, and for a server whose tools cannot be listed; 403 for a caller who may not send
  *   tools with an address; 502 for a server whose tools may be listed later
@@ -45,12 +49,12 @@ export async function storedTools(
   tools: unknown,
   identity: Identity,
   settings: Settings,
-  onListing: () => Promise<unknown>,
+  storing: StoringTools,
 ): Promise<unknown> {
   checkTools(tools, { identity, settings, isStored: true });
   if (!Array.isArray(tools)) return tools;
   let list: unknown[] = tools;
-  for (const { stored } of toolKinds()) if (stored) list = await stored(list, settings, onListing);
+  for (const { stored } of toolKinds()) if (stored) list = await stored(list, settings, storing);
   return list;
 }
 

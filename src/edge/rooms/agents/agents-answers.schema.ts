@@ -9,7 +9,10 @@ export type AgentContent = z.output<typeof agentContent>;
 /** The answer to a `PUT`: the version that the name points to now. */
 export const agentReport = z.object({
   ...agentContent.shape,
-  warnings: z.described(z.array(z.string()), 'Schemas of its tools and of its format that Claude will refuse.'),
+  warnings: z.described(
+    z.array(z.string()),
+    'Tools of MCP servers that were left out; schemas of its tools and of its format that Claude will refuse.',
+  ),
 });
 
 export const agentDeleted = z.object({ type: z.literal('agent_deleted'), name: z.string() });

@@ -28,9 +28,9 @@ export const AGENT_ROUTES = namedRoutes({
   scope: 'messages',
   schemas: putAgent,
   maxBytes: MAX_AGENT_BYTES,
-  readBody: async (c) => {
+  readBody: async (c, warn) => {
     const by = storedBy(c);
-    const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
+    const json = await readWithTools(c, 'free', warn, (sent) => withPartsOfPrefix(c, sent, by));
     if (!Array.isArray(json.tools)) return json;
     const tools = await describedTools(json.tools, (agent) =>
       requireStored(AGENTS, readerOf(c), agent, [by, DEPLOYMENT]),
@@ -39,11 +39,11 @@ export const AGENT_ROUTES = namedRoutes({
   },
   write: agentBytes,
   show: (c, found) => c.json(agentContentOf(c, found)),
-  answerPut: async (c, found) => {
+  answerPut: async (c, found, leftOut) => {
     checkServers(found.value.definition, c.get('identity'), c.get('settings'));
     checkLimits(found.value.definition.limits);
     await checkModels(c, found.value, storedBy(c));
-    return { ...agentContentOf(c, found), warnings: schemaWarnings(found.value.definition) };
+    return { ...agentContentOf(c, found), warnings: [...leftOut, ...schemaWarnings(found.value.definition)] };
   },
   admit: admitStoring,
 });

@@ -25,6 +25,10 @@ export interface Journal extends BatchOpening {
   isAlerted?: boolean;
   /** Whether the upstream's whole list had no batch that it could be. */
   isAbsent?: boolean;
+  /** Since when the upstream has answered that it does not know it, in milliseconds since 1970. */
+  missingSince?: number | undefined;
+  /** Whether the operator has been told of that. */
+  isMissingAlerted?: boolean;
   expiresAt?: string;
   cancelAt?: number;
   /** Whether the upstream has been asked to cancel. */

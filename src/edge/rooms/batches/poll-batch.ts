@@ -30,10 +30,12 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
   let sums: LabelledSums;
   try {
     const { status } = await record.calls.read(upstreamId);
-    if (status !== 'ended') return;
+    if (status !== 'ended') return noteFound(record);
     sums = await readSumsAgain(record, journal, upstreamId);
   } catch (thrown) {
-    if (!isUnknownThere(thrown) || record.now <= closingAt + FORGOTTEN_MS) throw thrown;
+    if (!isUnknownThere(thrown)) throw thrown;
+    noteMissing(record);
+    if (record.now <= closingAt + FORGOTTEN_MS) throw thrown;
     // The upstream has forgotten the batch, so nobody can say any more what it has cost.
     return await settleUnknown(record);
   }
@@ -41,6 +43,14 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
   if (!record.journal) return;
   const rows = sums.rows.map((sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }));
   await settleRows(record, rows, sums);
+}
+
+function noteFound(record: BatchRecord): void {
+  if (record.journal?.missingSince !== undefined) record.change({ missingSince: undefined });
+}
+
+function noteMissing(record: BatchRecord): void {
+  if (record.journal && record.journal.missingSince === undefined) record.change({ missingSince: record.now });
 }
 
 /** Reads the results as `readSums` does. If that fails again and again, the pauses become longer. */

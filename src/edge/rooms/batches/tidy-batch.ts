@@ -1,8 +1,8 @@
 /** Tidies up a batch: releases unneeded holds, reports its state, and forgets it when nothing is left to do. */
 
-import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { sendAlert } from '../../money/alerts/alert-outbox.ts';
-import { unknownBatchAlert } from '../../money/budget/thresholds.ts';
+import { missingBatchAlert, unknownBatchAlert } from '../../money/budget/thresholds.ts';
 import type { BatchRecord } from './batch-record.ts';
 import { batchOf, isOpen, type Journal, RESULTS_MS } from './journal.ts';
 import { rowsWithoutResults } from './poll-batch.ts';
@@ -13,6 +13,7 @@ export const REFUSAL_MS = 10 * MINUTE_MS;
 /** Does all work that is due now. Each part may run twice, and the batch may be forgotten during a wait. */
 export async function tidyBatch(record: BatchRecord): Promise<void> {
   await alertOfUnknown(record);
+  await alertOfMissing(record);
   await release(record);
   await report(record);
   const { journal, now } = record;
@@ -37,6 +38,15 @@ async function alertOfUnknown(record: BatchRecord): Promise<void> {
   if (phase !== 'unknown' || isAlerted || isErased) return;
   await sendAlert(record.env, { ...unknownBatchAlert(account, id, record.now), account });
   record.change({ isAlerted: true });
+}
+
+/** Tells the operator that the upstream has not known a batch for an hour. It is asked for on for a month. */
+async function alertOfMissing(record: BatchRecord): Promise<void> {
+  const { id = '', account = '', phase, missingSince, isMissingAlerted, isErased } = record.journal ?? {};
+  if (phase !== 'running' || missingSince === undefined || isMissingAlerted || isErased) return;
+  if (record.now < missingSince + HOUR_MS) return;
+  await sendAlert(record.env, { ...missingBatchAlert(account, id, record.now), account });
+  record.change({ isMissingAlerted: true });
 }
 
 /** Releases the hold of a batch that was never made. */

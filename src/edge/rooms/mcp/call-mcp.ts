@@ -4,6 +4,7 @@ import { base64Bytes, bytesOfBase64, encoder, isBase64 } from '../../kit/http/by
 import { imageTypeOf } from '../../kit/http/image-type.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
+import { parseOrUndefined } from '../../kit/json/parse.ts';
 import type { CalledKind, CallOptions } from '../runs/called-kind.ts';
 import {
   failedCall,
@@ -120,20 +121,42 @@ function toolResultOf({ content, structuredContent, isError }: Json): ToolResult
   const given = Array.isArray(content) ? content.filter(isObject) : [];
   if (given.length > MOST_BLOCKS) return failedCall(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
   const blocks = given.flatMap(blockOf);
-  // A server should send the same as text, too. If it does not, the structured content is all there is.
-  if (blocks.length === 0 && structuredContent !== undefined) blocks.push(textBlock(writeJson(structuredContent)));
-  let texts = 0;
+  const texts = blocks.flatMap(({ text }) => (typeof text === 'string' ? [text] : []));
+  if (structuredContent !== undefined && !isToldBy(texts, structuredContent))
+    blocks.push(textBlock(writeJson(structuredContent)));
+  let textBytes = 0;
   let images = 0;
   for (const { text, source } of blocks) {
-    if (typeof text === 'string') texts += encoder.encode(text).length;
+    if (typeof text === 'string') textBytes += encoder.encode(text).length;
     const image = isObject(source) ? bytesOfBase64(asText(source.data)) : 0;
     if (image > MOST_IMAGE_BYTES) return tooMuch(MOST_IMAGE_BYTES);
     images += image;
   }
-  if (texts > MOST_TEXT_BYTES) return tooMuch(MOST_TEXT_BYTES);
+  if (textBytes > MOST_TEXT_BYTES) return tooMuch(MOST_TEXT_BYTES);
   const shown = blocks.filter(({ type }) => type === 'image').length;
   if (shown > MOST_IMAGES) return failedCall(`The tool answered with more than ${MOST_IMAGES} images.`);
-  return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: texts + images };
+  return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: textBytes + images };
+}
+
+/**
+ * @returns whether texts say already what structured content says: as its JSON, as the text that the SDK for Python wraps as
+ * `{"result": …}`, or in words that are about as long
+ */
+function isToldBy(texts: readonly string[], structured: unknown): boolean {
+  const json = JSON.stringify(structured);
+  if (texts.some((text) => text.length > json.length / 2)) return true;
+  const value = sortedText(structured);
+  if (texts.some((text) => sortedText(parseOrUndefined(text)) === value)) return true;
+  return [texts[0], texts].some((result) => result !== undefined && sortedText({ result }) === value);
+}
+
+/** Writes a value so that the same members in another order are the same text. */
+function sortedText(value: unknown): string | undefined {
+  return JSON.stringify(value, (_, member: unknown) =>
+    isObject(member)
+      ? Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1)))
+      : member,
+  );
 }
 
 /** @returns a block of a result in a form that the API accepts; an empty list for an empty text */

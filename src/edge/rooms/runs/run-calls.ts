@@ -13,7 +13,14 @@ import type { RunMeter } from './limits.ts';
 import { lacksPause, type PlannedCall, pauseInUse } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
 import type { ShownRun } from './shown-run.ts';
-import { failedCall, MOST_STEP_BYTES, type ResultRoom, type ToolResult, withNote } from './tool-result.ts';
+import {
+  acceptedResult,
+  failedCall,
+  MOST_STEP_BYTES,
+  type ResultRoom,
+  type ToolResult,
+  withNote,
+} from './tool-result.ts';
 
 /** What a run gives to those who make its calls. */
 export interface CallingRun
@@ -134,8 +141,9 @@ export class RunCalls {
   }
 
   /** Stores a call's result, and shows it. */
-  answer(call: PlannedCall, result: ToolResult, beganAt = this.run.now()): void {
+  answer(call: PlannedCall, given: ToolResult, beganAt = this.run.now()): void {
     const { transcript, shown, meter, now } = this.run;
+    const result = acceptedResult(given);
     const { content, isError, bytes, cost = 0 } = result;
     const { id, subagent, ...row } = rowOfCall(call);
     meter.addSubagent(cost);

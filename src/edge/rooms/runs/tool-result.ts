@@ -1,5 +1,5 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { Json } from '../../kit/json/object.ts';
+import { asText, type Json } from '../../kit/json/object.ts';
 
 export interface ToolCall {
   tool_use_id: string;
@@ -38,6 +38,17 @@ export function failedCall(content: string): ToolResult {
 /** @returns the result of a call whose answer is too long. @param most the most bytes allowed */
 export function tooMuch(most: number): ToolResult {
   return failedCall(`The tool answered with more than ${most} bytes.`);
+}
+
+/** @returns a result that the API takes: one that is an error has text alone, so that other blocks are named in their place */
+export function acceptedResult(result: ToolResult): ToolResult {
+  const { content, isError } = result;
+  if (!isError || typeof content === 'string') return result;
+  const named = ({ type }: Json) => ({
+    type: 'text',
+    text: `[Here the tool has answered with ${asText(type)}, which cannot be shown in an error.]`,
+  });
+  return { ...result, content: content.map((block) => (block.type === 'text' ? block : named(block))) };
 }
 
 /** @returns a result with a note in front, which the model reads first */

@@ -50,7 +50,9 @@ export function copyLines(
     const messages = rowsBetween(transcript, 0, lastMessage);
     let message = messages.next().value;
     for (const turn of committedTurns(transcript, until)) {
-      yield line('turn', JSON.stringify({ ...turn, ...OWN_OF_TURN }));
+      // A container belongs to the original, which goes on in it.
+      const outcome = turn.outcome && { ...turn.outcome, container: undefined };
+      yield line('turn', JSON.stringify({ ...turn, outcome, ...OWN_OF_TURN }));
       for (const { linesOf } of copiedRows()) {
         for (const told of linesOf?.(transcript, turn) ?? []) yield line(...told);
       }
@@ -73,9 +75,9 @@ export function backupLines(transcript: Transcript, profile: Profile): ReadableS
 /** @returns the members of a profile that a copy has. @param more those of rooms, and of a backup */
 function membersOfCopy(profile: Profile, more: Partial<Profile>): object {
   const { account, title, metadata, model, maxTokens, prefix = null, agent = null } = profile;
-  const { retentionSeconds, history, sentFrom } = profile;
+  const { retentionSeconds, history, sentFrom, leftOut } = profile;
   return {
-    ...{ account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom },
+    ...{ account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom, leftOut },
     ...more,
   };
 }

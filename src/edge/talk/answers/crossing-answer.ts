@@ -18,6 +18,7 @@ import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../contr
 import { damageIn } from '../storage/damaged-row.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
+import { isAboutRequest } from '../turn/turn-ending.ts';
 
 /** Packs an answer so that an object's call can return it to the edge. */
 export function pack(answer: TurnAnswer): PackedAnswer {
@@ -61,7 +62,8 @@ export function bufferedAnswer(turn: RunningTurn, given: Record<string, string>)
   const told = isKept ? `${reason.message} (What was said is kept in the conversation.)` : reason.message;
   const known = KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error';
   const headers = isKept ? { ...DO_NOT_RETRY, 'sluice-turn': row.id } : {};
-  const error = ended.isStopped ? stopped(told) : new ApiError(isKept ? 'api_error' : known, told, { headers });
+  const type = isKept && !isAboutRequest(reason) ? 'api_error' : known;
+  const error = ended.isStopped ? stopped(told) : new ApiError(type, told, { headers });
   return { kind: 'error', error: wireError(error), isEnd: !ended.isStopped };
 }
 

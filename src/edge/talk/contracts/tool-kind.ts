@@ -20,6 +20,14 @@ export interface ToolSender {
   isStored: boolean;
 }
 
+/** What the storing of tools tells while it goes on. */
+export interface StoringTools {
+  /** Called before a server is asked. If it throws, nothing is stored. */
+  onAsking(): Promise<unknown>;
+  /** Called with a sentence about what is stored otherwise than it was sent. */
+  warn(sentence: string): void;
+}
+
 export interface ToolKind {
   /** The member of `run` that names it. */
   readonly member: string;
@@ -37,8 +45,8 @@ export interface ToolKind {
   mark?(names: readonly string[]): string;
   /** @returns whether the edge has a tool of this name by itself */
   knows?(name: string): boolean;
-  /** Brings its tools into their stored form. @param onAsking called before a server is asked; it throws where none may be */
-  stored?(tools: unknown[], settings: Settings, onAsking: () => Promise<unknown>): Promise<unknown[]>;
+  /** Brings its tools into their stored form. */
+  stored?(tools: unknown[], settings: Settings, storing: StoringTools): Promise<unknown[]>;
 }
 /** Who calls tools of a kind reads the same member, and knows more of it. */
 const TOOL_KINDS = seam<readonly ToolKind[]>()('tools');

@@ -11,6 +11,7 @@ import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { AskedBeginning, CountedPrompt, PromptRequest, TurnRequest } from '../contracts/conversation.ts';
 import { guard } from '../contracts/guard.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
+import { leaveLostCode } from '../history/container.ts';
 import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
 import { type NextRequest, nextRequest } from '../history/next-request.ts';
 import { COMPACTION_BETA, sayOthersInWords } from '../history/stored-summary.ts';
@@ -44,11 +45,13 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
 export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
   sayOthersInWords(context.transcript, context.upstream);
+  leaveLostCode(context.transcript, request.body, context.now());
   if (present) checkNamed(present, request.asked);
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
   return planByParts(context, turn, agent, (model) =>
     nextRequest(request.body, context.transcript, context.settings(), {
       ...{ prefix: taken, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
+      now: context.now(),
       // What a run asks its subagent is the edge's own.
       isBound: request.identity.only !== undefined && !request.parent,
     }),
@@ -176,8 +179,10 @@ export function planAgain(
   const { transcript } = context;
   const { model = null, maxTokens = null } = transcript.profile ?? {};
   const { runs } = transcript.frozen;
+  leaveLostCode(transcript, body, context.now());
   return nextRequest(body, transcript, context.settings(), {
     ...options,
+    now: context.now(),
     prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
     agent: retainedAgent(context),
     betas: request.headers['anthropic-beta'],
@@ -210,7 +215,12 @@ export function storeTurn(
       ...cached,
       fresh: { turn: row.seq, messages: planned.messages, history: planned.longer },
     });
-  return new Turn(transcript, row, planned.maxTokens, { ...options, newMessages: planned.messages.length });
+  const { leavesPaused } = planned;
+  return new Turn(transcript, row, planned.maxTokens, {
+    ...options,
+    leavesPaused,
+    newMessages: planned.messages.length,
+  });
 }
 
 /** Makes the runner of a stored turn or step. */

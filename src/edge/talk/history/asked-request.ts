@@ -29,6 +29,8 @@ export interface RequestOptions {
   betas?: string | undefined;
   /** Whether the prompt is only counted. Then members about the answer are left out. */
   counts?: boolean;
+  /** The time now, in milliseconds since 1970: a container may have ended. */
+  now?: number;
   /** Whether it is a later step of a run. */
   isStep?: boolean;
   /** Whether it is a run even without tools that the edge calls. */

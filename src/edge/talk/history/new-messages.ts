@@ -1,7 +1,8 @@
 /** Finds which messages of a request are new, and what they continue. */
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { asText, isObject } from '../../kit/json/object.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
+import { asText, isObject, parseObject } from '../../kit/json/object.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -16,6 +17,7 @@ import {
   type SentMessage,
   withCancelled,
 } from './continuation.ts';
+import { toldResult } from './left-out-calls.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
 
 /** Turns whose answer is in the history. */
@@ -28,6 +30,8 @@ export interface Continued {
   at: HistoryState;
   /** Results of the edge's calls for the last answer. They go up with the next message. */
   pending: PendingResults;
+  /** Whether they leave a paused answer with calls whose results do not come any more. */
+  leavesPaused: boolean;
 }
 
 /** Separates the new messages from those that resend the history, and finds the state before the new ones. */
@@ -41,7 +45,7 @@ export function newMessages(
   const fresh = freshOf(incoming, transcript);
   const { at, answers } = stateAfter(tail);
   const pending = pendingAfter(transcript, last, at);
-  const continued = { fresh, news: textsOf(fresh, incoming, texts), at, pending };
+  const continued = { fresh, news: textsOf(fresh, incoming, texts), at, pending, leavesPaused: false };
   // An empty turn does not count: it has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
@@ -59,12 +63,7 @@ export function newMessages(
       'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
     );
   }
-  if (paused && fresh[0]?.role !== 'assistant' && owesResults(answers)) {
-    throw invalidRequest(
-      'messages: the last answer was paused in a tool of the API. Send the whole history, or that answer alone, to let it go on; or rewind the conversation.',
-    );
-  }
-  return continued;
+  return { ...continued, leavesPaused: paused && fresh[0]?.role !== 'assistant' && owesResults(answers) };
 }
 
 /** @returns the messages that are not in the history yet. */
@@ -93,9 +92,22 @@ const NOTHING_PENDING: PendingResults = new Map();
 
 /** @returns the results of the edge's calls for the last answer that are not in a message yet. */
 function pendingAfter(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
-  if (typeof last?.run !== 'number' || at.role !== 'assistant') return NOTHING_PENDING;
+  if (typeof last?.run !== 'number') return NOTHING_PENDING;
+  const { leftOut = [] } = transcript.profile ?? {};
+  // The answer that a question follows has its results in it.
+  if (at.role !== 'assistant' && leftOut.length === 0) return NOTHING_PENDING;
   const results = [...transcript.calls.results(last.seq)];
-  return new Map(results.filter(([id]) => at.called.has(id)));
+  return new Map([
+    ...results.filter(([id]) => at.role === 'assistant' && at.called.has(id)),
+    ...results.filter(([id]) => leftOut.includes(id)).map(([id, text]): [string, string] => [id, toldText(text)]),
+  ]);
+}
+
+/** @returns the result of a call that is not in the history, in words: JSON texts of blocks, with commas between them */
+function toldText(result: string): string {
+  return toldResult(parseObject(result) ?? {})
+    .map((block) => writeJson(block))
+    .join(',');
 }
 
 /** Puts the edge's results before the new messages. @param cancels whether calls without any result get an error */

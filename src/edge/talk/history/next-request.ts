@@ -13,6 +13,7 @@ import { encoder } from '../../kit/http/bytes.ts';
 import { ApiError, tooLarge } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../contracts/edge-tools.ts';
@@ -20,15 +21,26 @@ import { guard } from '../contracts/guard.ts';
 import { askedMember, withoutMembers } from '../contracts/members.ts';
 import { type RunLimits, runLimits } from '../contracts/run-limits.schema.ts';
 import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
-import { BREAKPOINT, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
+import {
+  BREAKPOINT,
+  hasThinking,
+  withBreakpoint,
+  withoutBreakpoints,
+  withoutThinking,
+} from '../storage/message-text.ts';
+import type { Container } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import type { AgentInUse } from './agent-in-use.ts';
 import { type Asked, mostOf, type RequestOptions, readAsked } from './asked-request.ts';
+import { containerAfter, withContainer } from './container.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
+import { withoutLeftOut } from './left-out-calls.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
+import { hideResults, type ResultsOfStep, refusedResults, wordsOf } from './refused-results.ts';
+import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
 import { beginningOf, sayInWords } from './stored-summary.ts';
@@ -52,10 +64,21 @@ export interface NextRequest {
   frame: string | null;
   sentFrom: number;
   follows: boolean;
+  /** Whether it leaves a paused answer. Then that goes up without its calls that have no result, and is stored so at the end. */
+  leavesPaused: boolean;
   /** Whether its oldest turns are left out, although a summary should stand in their place. */
   isTruncated: boolean;
   /** Plans it again without the API's own block of a summary; absent where it has none. Until it has gone up. */
   withWords?: (() => NextRequest) | undefined;
+  /**
+   * Plans it again without results that the API has refused, once; absent where it has none of the edge's. A second refusal
+   * only stores that none of them can be shown.
+   *
+   * @param refusal the body of the API's 400
+   * @param messages the messages that went up
+   * @returns undefined for a refusal that is not about these results
+   */
+  amend?: ((refusal: string, messages: readonly unknown[]) => NextRequest | undefined) | undefined;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
   /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
@@ -77,28 +100,29 @@ export interface PlannedRun {
 /**
  * Plans a turn. Writes nothing.
  *
- * @param text the caller's body, which the schema of a conversation's request has accepted; of a first turn what
+ * @param sent the caller's body, which the schema of a conversation's request has accepted; of a first turn what
  *   `withoutEdgeBlocks` has made of it
  * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
  */
 export function nextRequest(
-  text: string,
+  sent: string,
   transcript: Transcript,
   settings: Settings,
   options: RequestOptions = {},
 ): NextRequest {
+  const text = withoutLeftOut(sent, transcript.profile?.leftOut);
   const asked = readAsked(text, transcript, settings, options);
   const said = readSaid(asked, transcript, settings, options);
   const { agent } = options;
-  const { json, sent, frozen, maxTokens, name } = asked;
-  const { fresh, news, last, follows, model } = said;
+  const { json, sent: members, frozen, maxTokens, name } = asked;
+  const { fresh, news, last, follows, leavesPaused, model } = said;
   const run = runIn(
     asked.members,
     json,
     { tools: asked.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
     options.isRun === true,
   );
-  const frame = frameOf(sent, frozen, model, options.betas, run?.tools.mark);
+  const frame = frameOf(members, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(asked, said, transcript, settings);
   const { body, longer } = bodyOfTurn(asked, said, history, run, options);
   const limit = settings.MAX_BODY_BYTES;
@@ -117,6 +141,7 @@ export function nextRequest(
     frame,
     sentFrom,
     follows,
+    leavesPaused,
     isTruncated: lacksSummary(asked.profile?.history, sentFrom),
     withWords: beginningOf(transcript, sentFrom).summary?.place
       ? () => {
@@ -124,9 +149,26 @@ export function nextRequest(
           return nextRequest(text, transcript, settings, options);
         }
       : undefined,
-    defaults: { model: name, maxTokens, system: given(sent, 'system'), tools: given(sent, 'tools') },
+    amend: said.results && amending(said.results, transcript, () => nextRequest(sent, transcript, settings, options)),
+    defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
     most: agent && !run ? mostOf(asked.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
+  };
+}
+
+/** @returns what plans a request again without results that the API has refused */
+function amending(results: ResultsOfStep, transcript: Transcript, plan: () => NextRequest): NextRequest['amend'] {
+  return (refusal, messages) => {
+    const refused = refusedResults(refusal, messages, results);
+    if (refused.length === 0) return undefined;
+    const why = wordsOf(refusal);
+    hideResults(transcript, results.turn, refused, why);
+    const amend: NextRequest['amend'] = (again, sent) => {
+      if (refusedResults(again, sent, results).length > 0)
+        hideResults(transcript, results.turn, results.ids, wordsOf(again));
+      return undefined;
+    };
+    return { ...plan(), amend };
   };
 }
 
@@ -141,10 +183,15 @@ interface Said {
   /** The history, if it was read for this. */
   stored: StoredHistory | undefined;
   follows: boolean;
+  leavesPaused: boolean;
   /** The turn that is gone on with. */
   continued: ReturnType<typeof latestTurn>;
   /** The upstream's name of the model. */
   model: string;
+  /** The container that the request names. */
+  container: Container | undefined;
+  /** The results of the edge's calls that go up with the new messages. */
+  results: ResultsOfStep | undefined;
 }
 
 /** Reads which messages are new, and what they continue: that chooses the model. */
@@ -152,7 +199,7 @@ function readSaid(
   { json, members, profile, cached, name }: Asked,
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
-  { agent, isAgain = false, isBound = false }: RequestOptions,
+  { agent, isAgain = false, isBound = false, isStep = false, counts = false, now = Date.now() }: RequestOptions,
 ): Said {
   const asksFor = models.resolve(name);
   const incoming = json.messages as SentMessage[];
@@ -164,12 +211,17 @@ function readSaid(
   const cancels = askedMember('on_pending_tools', undefined, json) === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
   if (isBound) guard().checkMessages(incomingOnly.fresh, callsOfClient(tail, agent));
+  const { leavesPaused } = incomingOnly;
   const { fresh, at, news } = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const continued = follows ? last : undefined;
   const model = continued ? modelOfLoop(transcript, continued, asksFor, models) : asksFor;
-  return { fresh, news, last, tail, stored, follows, continued, model };
+  const isSameTurn = isStep || (fresh.length === 0 && last?.outcome?.stop_reason === 'pause_turn');
+  const container = counts ? undefined : containerAfter(transcript, last, { tail, isSameTurn, now });
+  const { pending } = incomingOnly;
+  const results = last && pending.size > 0 ? { turn: last.seq, ids: new Set(pending.keys()) } : undefined;
+  return { fresh, news, last, tail, stored, follows, leavesPaused, continued, model, container, results };
 }
 
 /**
@@ -178,7 +230,7 @@ function readSaid(
  */
 export function bodyOfTurn(
   asked: Asked,
-  { fresh, news, model }: Pick<Said, 'fresh' | 'news' | 'model'>,
+  { fresh, news, model, container }: Pick<Said, 'fresh' | 'news' | 'model'> & Partial<Pick<Said, 'container'>>,
   history: SentHistory,
   run: Omit<PlannedRun, 'rest'> | undefined,
   options: RequestOptions,
@@ -186,6 +238,8 @@ export function bodyOfTurn(
   const { used, free } = asked;
   const { isStep = false } = options;
   const changes = changesFor(asked, model, run, options);
+  const named = container && withContainer(asked.json.container, container);
+  if (named !== undefined) changes.container = named;
   if (used === 0 || (isStep && used < free)) changes.cache_control = BREAKPOINT.cache_control;
   const up = isStep && used + 1 < free ? news.map(withBreakpoint) : news;
   const longer = isStep ? history.plus(up, fresh) : undefined;
@@ -220,7 +274,7 @@ function changesFor(
 /** Reads the history that goes up, and keeps it in memory for the next turn. */
 function readSentHistory(
   { profile, cached, frozen }: Asked,
-  { news, last, tail, stored, follows, continued, model }: Said,
+  { news, last, tail, stored, follows, leavesPaused, continued, model }: Said,
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
 ): { history: CachedHistory['history']; sentFrom: number } {
@@ -231,9 +285,30 @@ function readSentHistory(
     cached.model === model &&
     (follows || !(cached.isForLoop || (last && !models.mayBeSame(last.model, model))));
   const unbound = () => unboundTurns(transcript, { from: sentFrom, model, follows }, models);
+  // What is in memory is the history as it is stored: if the turn fails, the paused answer may still go on.
+  if (leavesPaused) return { history: historyLeavingPaused(transcript, unbound, { sentFrom, limit }), sentFrom };
   const { history, isForLoop } = isCached ? cached : sentHistory(transcript, unbound, { sentFrom, limit, stored });
   if (frozen) transcript.cacheHistory({ from: sentFrom, history, model, isForLoop, tail, last, frozen });
   return { history, sentFrom };
+}
+
+/** @returns the history without the calls of its last answer that have no result */
+function historyLeavingPaused(
+  transcript: Transcript,
+  unbound: () => UnboundTurns,
+  { sentFrom, limit }: { sentFrom: number; limit: number },
+): SentHistory {
+  const repaired = new Map(repairPaused(transcript).map(({ seq, content }) => [seq, content]));
+  const first = Math.max(beginningOf(transcript, sentFrom).from, Math.min(...repaired.keys()));
+  const before = sentHistory(transcript, unbound, { sentFrom, limit, stored: undefined, to: first - 1 });
+  const { turns } = unbound();
+  const texts = [...transcript.messages.history({ from: first, sent: true })].flatMap(({ seq, turn, text }) => {
+    const content = repaired.get(seq);
+    if (content?.length === 0) return [];
+    const kept = content ? writeJson({ role: 'assistant', content }) : text;
+    return turns.has(turn) ? withoutThinking(kept) : kept;
+  });
+  return before.history.plus(texts);
 }
 
 /** @returns the ids of the calls in the last answer that its client makes: the edge calls the other tools of the agent. */

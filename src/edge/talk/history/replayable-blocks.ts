@@ -55,6 +55,18 @@ export function withoutPending(content: readonly Json[], results: ReadonlySet<st
   return values;
 }
 
+/**
+ * Takes blocks out of an answer. Signed blocks behind them are bound to what is before them, so they go, too; and so does
+ * thinking at the end.
+ */
+export function blocksWithout(content: readonly Json[], isGone: (block: Json) => boolean): Json[] {
+  const first = content.findIndex(isGone);
+  if (first < 0) return [...content];
+  const values = content.filter((block, at) => !isGone(block) && !(at > first && isThinkingBlock(block.type)));
+  while (isThinkingBlock(values.at(-1)?.type)) values.pop();
+  return values;
+}
+
 /** @returns whether a text is blank, which the API does not accept as content. */
 export function isBlank(text: unknown): boolean {
   return typeof text !== 'string' || text.trim() === '';

@@ -86,6 +86,15 @@ export class CallRows extends Rows {
     if (isDivided) writeDivided(this.tables, pieceOwner(turn, n), result);
   }
 
+  /** Changes the result of a call that has ended. @param result the `tool_result` block as JSON text, which is short */
+  changeResult(turn: number, id: string, result: string): void {
+    const sum = checksumOf(result);
+    for (const { n } of this.tables.read('select n from calls where turn = ? and id = ?', turn, id)) {
+      this.tables.write('delete from pieces where owner = ?', pieceOwner(turn, Number(n)));
+      this.tables.update('calls', { result, sum }, 'turn = ? and n = ?', turn, Number(n));
+    }
+  }
+
   /** @returns the calls of a step, in their order. */
   of(turn: number): CallRow[] {
     const [step] = this.tables.read('select calls from turns where seq = ?', turn);

@@ -97,6 +97,8 @@ export interface Profile {
   choices?: readonly ChosenTurn[];
   /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. */
   asksAgain?: true;
+  /** The ids of calls that were shown but are not in the history, since the API would refuse them. */
+  leftOut?: readonly string[];
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */
@@ -106,9 +108,17 @@ export interface Profile {
 /** Milliseconds after its end in which a turn can still be resumed and attached to. After that a failed turn is forgotten. */
 export const GRACE_MS = 10 * 60_000;
 
+/** Where the code of an answer runs. It ends with its time (RFC 3339), if that is told. */
+export interface Container {
+  id: string;
+  expires_at?: string;
+}
+
 /** How a turn's request ended, and whose limit has lowered its `max_tokens`, if one has. */
 export interface OutcomeOfTurn extends RequestOutcome {
   lowered_by?: LoweredBy;
+  /** The container of its answer. Only the row of the turn has it. */
+  container?: Container;
 }
 
 /** A turn. Its members are the columns of its table. */

@@ -6,6 +6,7 @@ import { decoder, encoder } from '../../kit/http/bytes.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import { keepInputs } from '../../kit/json/block-texts.ts';
 import { eventsOf } from './message-events.ts';
+import { withToolName } from './named-tool.ts';
 import type { Turn } from './turn.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
@@ -21,6 +22,8 @@ const OF_THE_CONNECTION = ['date', 'content-type', 'cache-control', 'vary', 'ser
 interface BufferedTurnOptions {
   /** The headers of the account's limits. */
   quotaStatus: Record<string, string>;
+  /** The text of the request, where a refusal is told with the names of its tools. */
+  sent?: string | undefined;
   exchange: Exchange;
   requestId: string;
   now(): number;
@@ -36,7 +39,7 @@ interface BufferedTurnOptions {
 export async function readBufferedAnswer(
   response: Response,
   turn: Turn,
-  { quotaStatus, exchange, requestId, now }: BufferedTurnOptions,
+  { exchange, now, ...told }: BufferedTurnOptions,
 ): Promise<{ how: TurnEnd; started: Started }> {
   const read = await readAnswer(response, exchange, 'message');
   const { kind, body, json } = read;
@@ -46,25 +49,27 @@ export async function readBufferedAnswer(
     const { how } = turn.take(encoder.encode(eventsOf(json)), now());
     return {
       how: how ?? { kind: 'cut', error: interrupted(false), end: 'cut' },
-      started: { kind: 'stream', headers: { ...callerHeaders(response.headers), ...quotaStatus } },
+      started: { kind: 'stream', headers: { ...callerHeaders(response.headers), ...told.quotaStatus } },
     };
   }
   if (kind === 'answer' || kind === 'interrupted') throw interrupted(false);
-  return await refusedTurn(response, read, { quotaStatus, requestId });
+  return await refusedTurn(response, read, told);
 }
 
 /** @returns what the caller gets of an upstream's refusal, and how its turn ends. */
 export async function refusedTurn(
   response: Response,
   read: Pick<BufferedAnswer, 'kind' | 'body' | 'refusal'>,
-  { quotaStatus, requestId }: Pick<BufferedTurnOptions, 'quotaStatus' | 'requestId'>,
+  { quotaStatus, sent = '', requestId }: Pick<BufferedTurnOptions, 'quotaStatus' | 'sent' | 'requestId'>,
 ): Promise<{ how: TurnEnd; started: Started }> {
   const { refusal } = read;
-  const error = refusal?.forCaller ?? notTheApi();
+  const ofUpstream = refusal?.forCaller ?? notTheApi();
+  const error = sent === '' ? ofUpstream : withToolName(ofUpstream, sent);
   const how = { kind: 'cut', error, end: 'error' } as const;
   try {
-    // An error whose type the API does not have is told in words alone.
-    const told = refusal && error.logged !== error.type ? { ...refusal, isVerbatim: false } : refusal;
+    // An error whose type the API does not have is told in words alone, as is one with the name of a tool.
+    const isOwn = error !== ofUpstream || error.logged !== error.type;
+    const told = refusal && isOwn ? { ...refusal, forCaller: error, isVerbatim: false } : refusal;
     const answer = bufferedResponse(response, { ...read, refusal: told }, { requestId });
     const headers = { ...error.headers, ...quotaStatus };
     return { how, started: { kind: 'refused', status: answer.status, headers, body: await answer.text() } };

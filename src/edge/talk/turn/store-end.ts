@@ -2,10 +2,10 @@
 
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
+import type { RepairedMessage } from '../history/container.ts';
 import type { OutcomeOfTurn, Profile, TurnRow, TurnStatus } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import type { repairPaused } from './turn-ending.ts';
 
 /** What the end of a turn changes. */
 export interface PlannedEnd {
@@ -19,8 +19,8 @@ export interface PlannedEnd {
   isUnanswered: boolean;
   /** Whether the answer has a row, which is empty where only the question is kept. */
   hasRow: boolean;
-  /** Messages of a paused answer that change. */
-  repaired: ReturnType<typeof repairPaused>;
+  /** Messages of a paused answer, or of a tool loop, that change. */
+  repaired: readonly RepairedMessage[];
   /** The conversation's profile afterwards. */
   next: Profile;
   /** The bytes of the conversation before the end. */
@@ -50,7 +50,7 @@ export function storeEnd(
   for (const { content, ...message } of repaired) {
     transcript.deleteMessages('seq = ?', message.seq);
     if (content.length === 0) continue;
-    transcript.addMessage({ ...message, text: writeJson({ role: 'assistant', content }) });
+    transcript.addMessage({ ...message, text: writeJson({ role: message.role, content }) });
   }
   transcript.endTurn(row);
   if (row.run !== null && status === 'complete' && of.isLater) transcript.keep(next);

@@ -58,6 +58,8 @@ export interface TurnOptions {
   isOfEdge?: boolean;
   /** For a step of a run: the run, as clients know it. */
   shownAs?: { isReported?: boolean };
+  /** Whether its question leaves a paused answer, whose open calls went up no more. */
+  leavesPaused?: boolean;
   /** How many new messages the turn has; absent if they must be counted in the rows. */
   newMessages?: number;
   /** The state of a turn that was interrupted by a crash, restored from its log. */

@@ -2,14 +2,12 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { type ApiError, errorBody } from '../../kit/http/errors.ts';
-import { readMessage } from '../../kit/json/block-texts.ts';
-import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Frame } from '../../kit/sse/frames.ts';
 import { endRemarks } from '../../money/admission/answer-end.ts';
 import type { ConversationReport, ListedParent } from '../../money/contracts/settlement.ts';
 import type { TurnSummary } from '../contracts/conversation.ts';
-import { withoutPending } from '../history/replayable-blocks.ts';
-import type { MessageRow, Profile, TurnStatus } from '../storage/rows.ts';
+import type { Profile, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { TurnLog } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
@@ -73,6 +71,11 @@ export function turnStatusOf(
 /** @returns whether the API does not accept the question. In the history it would spoil each later request. */
 function isUnacceptable(how: TurnEnd): boolean {
   const error = how.kind === 'error' ? errorIn(how.frame.data) : how.kind === 'cut' ? how.error : undefined;
+  return isAboutRequest(error);
+}
+
+/** @returns whether an error is about what was sent, so that to send it again would change nothing. */
+export function isAboutRequest(error: { type: string } | undefined): boolean {
   return error?.type === 'invalid_request_error' || error?.type === 'request_too_large';
 }
 
@@ -111,31 +114,6 @@ export function addEnd(
   add('message_delta', { delta, usage: { output_tokens: output } });
   add('message_stop', {}, endRemarks(cost, true));
   return undefined;
-}
-
-/**
- * Removes the server tool calls without results from a paused answer, after its continuation has ended without the results.
- * Otherwise the API would not accept another question.
- *
- * @param continuation the replayable blocks of the continuation
- * @returns the messages that change, with their new content. A message with empty content must be deleted
- */
-export function repairPaused(
-  transcript: Transcript,
-  continuation: readonly Json[],
-): (Omit<MessageRow, 'text'> & { content: Json[] })[] {
-  const paused: (MessageRow & { content: Json[] })[] = [];
-  for (const row of transcript.messages.history({ sent: true, backwards: true })) {
-    if (row.role !== 'assistant') break;
-    const { content } = readMessage(row.text) ?? {};
-    if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });
-  }
-  const blocks = [...paused.flatMap(({ content }) => content), ...continuation];
-  const results = new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
-  return paused.flatMap(({ text: _, ...row }) => {
-    const content = withoutPending(row.content, results);
-    return content.length === row.content.length ? [] : [{ ...row, content }];
-  });
 }
 
 /** @returns the message for a caller who does not stream; undefined for a turn that was interrupted */

@@ -169,20 +169,27 @@ export class TurnRunner implements Runner {
     const response = await this.#abort.race(answering);
     const mayRefuse = plan.withWords && (response.status === 400 || response.status === 529);
     const words = mayRefuse && (await this.#abort.race(isAboutSummary(response))) && plan.withWords?.();
-    if (words) {
+    const amended = words || response.status !== 400 ? undefined : await this.#amended(plan, response);
+    const other = words || amended;
+    if (other) {
       await response.body?.cancel();
       exchange.close('error');
-      // Nothing has run. What is sent now begins with a text in place of a block.
+      // Nothing has run. What is sent now begins with a text in place of a block, or has words in place of results.
       progress.sentAt = undefined;
-      this.turn.sendFrom(words);
+      if (words) this.turn.sendFrom(words);
+      else this.turn.replaceMessages(other.messages);
       // The refused body must not stay in memory beside the one that goes up now.
-      const { body, count } = Object.assign(plan, words, { messages: [] });
+      const { body, count } = Object.assign(plan, other, { messages: [] });
       this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
       await this.#abort.race(paid.restart({ body, count }, unanswered(progress, this.#context.now())));
       return await this.#send(plan, paid);
     }
+    const { row } = this.turn;
+    const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
+    const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
     plan.body = RELEASED;
     plan.withWords = undefined;
+    plan.amend = undefined;
     paid.release();
     plan.share?.leave();
     const told = paid.headers(progress.upstream);
@@ -191,7 +198,7 @@ export class TurnRunner implements Runner {
     this.turn.upstreamRequestId = exchange.upstreamRequestId;
     refuseEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerBuffered(response, exchange, told);
+      await this.#answerBuffered(response, exchange, { quotaStatus: told, sent });
       return;
     }
     let started: Started = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...told } };
@@ -215,16 +222,31 @@ export class TurnRunner implements Runner {
     this.#started.resolve(started);
   }
 
+  /** @returns the plan without results that the API has refused; undefined if it has refused something else */
+  async #amended(plan: NextRequest, response: Response): Promise<NextRequest | undefined> {
+    if (!plan.amend) return undefined;
+    const refusal = await this.#abort.race(response.clone().text());
+    const { messages } = plan.body.json;
+    const amended = plan.amend(refusal, Array.isArray(messages) ? messages : []);
+    const { lay } = this.#context;
+    if (amended && lay) amended.body = (await this.#abort.race(lay(amended.body))).body;
+    return amended;
+  }
+
   /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */
   #acknowledge(): void {
     this.turn.isAcknowledged = !this.#context.parent;
   }
 
-  async #answerBuffered(response: Response, exchange: Exchange, told: Record<string, string>): Promise<void> {
+  async #answerBuffered(
+    response: Response,
+    exchange: Exchange,
+    told: { quotaStatus: Record<string, string>; sent: string | undefined },
+  ): Promise<void> {
     // Reading the answer has a timeout of its own.
     this.#timer.expect(Number.POSITIVE_INFINITY, timedOut);
     const { requestId, now } = this.#context;
-    const options = { quotaStatus: told, exchange, requestId, now };
+    const options = { ...told, exchange, requestId, now };
     const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() => exchange.close());
     // The turn is ended first, because an answer in one piece is taken from its log.
     this.#end(how);

@@ -1,7 +1,7 @@
 /** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
 import { interrupted } from '../../claude/failure.ts';
 import type { SendProgress } from '../../claude/send-request.ts';
-import { ADVISOR, HiddenOutputClock } from '../../claude/usage/hidden-output.ts';
+import { ADVISOR, HiddenOutputClock, isThinkingType } from '../../claude/usage/hidden-output.ts';
 import { typeIn } from '../../claude/usage/usage-reader.ts';
 import { openOutputIn } from '../../claude/usage/writing-speeds.ts';
 import { masked } from '../../kit/http/secrets.ts';
@@ -13,7 +13,9 @@ import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import { say } from '../../money/contracts/about.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
-import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
+import { containerOf, lostCode } from '../history/container.ts';
+import { repairPaused } from '../history/repair-paused.ts';
+import { blocksWithout, isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { isFreeId, withAnswerId } from '../storage/message-rows.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
@@ -29,7 +31,6 @@ import {
   conversationReportOf,
   type Ended,
   nextProfile,
-  repairPaused,
   type TakenPiece,
   type TurnEnd,
   turnStatusOf,
@@ -201,9 +202,14 @@ export class Turn {
     const { profile, bytes } = this.#transcript;
     if (!profile) throw new TypeError('A turn without a conversation.');
     const { blocks, stopReason } = this.builder;
-    const { isOfEdge, shownAs = this, recovered, callsIn, isLater } = this.#options;
+    const { isOfEdge, shownAs = this, recovered, callsIn, isLater, leavesPaused } = this.#options;
     const complete = how.kind === 'complete';
-    const content = replayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
+    const blocksKept = replayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
+    const mayResume = complete && isPending(stopReason);
+    // The answer behind a tool loop has the results of its code, or the code has gone with its calls.
+    const endsLoop = blocksKept.length > 0 && this.row.follows && !mayResume;
+    const lost = endsLoop ? lostCode(this.#transcript, blocksKept) : undefined;
+    const content = lost?.calls.length ? blocksWithout(blocksKept, ({ type }) => isThinkingType(type)) : blocksKept;
     const hasAnswer = content.length > 0;
     const newMessages = this.#newMessages();
     const isKnown = this.isAcknowledged || shownAs.isReported === true;
@@ -213,8 +219,12 @@ export class Turn {
     const isUnanswered = status === 'interrupted' && !hasAnswer;
     const hasRow = hasAnswer || (isUnanswered && !recovered?.goesOn);
     const continuesPaused = hasAnswer && this.row.follows && newMessages === 0;
-    const mayResume = complete && isPending(stopReason);
-    const repaired = continuesPaused && !mayResume ? repairPaused(this.#transcript, content) : [];
+    // After a crash the answer before it is read, which says whether it was paused.
+    const hasLeft = leavesPaused ?? (recovered !== undefined && newMessages > 0 && !this.row.follows);
+    const isAsked = committed && status !== 'refused';
+    const isOver = continuesPaused ? !mayResume : hasLeft && isAsked;
+    const paused = isOver ? repairPaused(this.#transcript, content) : [];
+    const repaired = lost?.calls.length ? lost.repaired : paused;
     const next = nextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
     // Only committed turns count: the number of a failed turn may be used again.
     if (committed) {
@@ -222,6 +232,7 @@ export class Turn {
       next.answerIds = withAnswerId(this.#transcript, this.#answerId, next.nextMessage);
     }
     if (committed && isLater) next.turns -= 1;
+    if (committed && lost?.calls.length) next.leftOut = [...(profile.leftOut ?? []), ...lost.calls];
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
     const calls = (status === 'complete' && callsIn?.(content)) || null;
     const { rest } = this.#frames;
@@ -254,11 +265,13 @@ export class Turn {
     { now, cost, output, isUnmetered }: { now: number; cost: number; output: number; isUnmetered: boolean },
   ): TurnRow {
     const { usage } = outcome;
+    const container = containerOf(this.builder.message);
+    const known = container ? { ...outcome, container } : outcome;
     return {
       ...this.row,
       status,
       endedAt: now,
-      outcome: complete ? outcome : { ...outcome, estimated_output: output },
+      outcome: complete ? known : { ...known, estimated_output: output },
       cost,
       tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
       frame: complete && content.length === this.builder.blocks.length ? this.row.frame : null,
@@ -295,6 +308,22 @@ export class Turn {
   sendFrom({ sentFrom, frame }: Pick<TurnRow, 'sentFrom' | 'frame'>): void {
     Object.assign(this.row, { sentFrom, frame });
     this.#transcript.changeTurn(this.row, { sentFrom, frame });
+  }
+
+  /** Stores other messages in place of its own, which the API has refused. */
+  replaceMessages(messages: readonly { role: string; text: string }[]): void {
+    const { seq, id, beganAt } = this.row;
+    const numbers = messagesOf(this.#transcript, seq);
+    const isOfEdge = this.#options.isOfEdge === true;
+    const rows = messages.map(({ role, text }, at) => ({
+      ...{ seq: numbers[at] ?? 0, turn: seq, id: `msg_${id}_${at + 1}`, role, createdAt: beganAt, text },
+      origin: isOfEdge && role === 'user' ? ('edge' as const) : null,
+    }));
+    if (rows.length !== numbers.length) throw new TypeError('Other messages than the turn has.');
+    this.#transcript.together(() => {
+      this.#transcript.deleteMessages('turn = ?', seq);
+      this.#transcript.addMessages(rows);
+    });
   }
 
   /** Notes that the upstream has answered the try that went up last. */

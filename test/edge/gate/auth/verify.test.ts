@@ -373,8 +373,8 @@ describe('a token of an identity provider', () => {
     ['for a list of other audiences', { ...claims, aud: ['a', 'b'] }],
     ['without an audience', { ...claims, aud: undefined }],
     ['without an end', { ...claims, exp: undefined }],
-    ['that has expired', { ...claims, exp: SECONDS }],
-    ['that is not valid yet', { ...claims, nbf: SECONDS + 60 }],
+    ['that has expired', { ...claims, exp: SECONDS - 10 }],
+    ['that is not valid yet', { ...claims, nbf: SECONDS + 11 }],
     ['without a subject', { ...claims, sub: undefined }],
     ['with a subject that no account can have', { ...claims, sub: 'x'.repeat(129) }],
   ])('%s is refused', async (_, payload) => {
@@ -383,6 +383,32 @@ describe('a token of an identity provider', () => {
     expect((await verifyToken(await signed(rsa, { ...claims, aud: ['a', AUDIENCE] }), settingsOf(), NOW)).account).toBe(
       'user|1',
     );
+  });
+
+  test('holds for ten seconds more on each side, since clocks differ, and is remembered no longer', async () => {
+    await provider(rsa);
+    const settings = settingsOf();
+    const early = await signed(rsa, { ...claims, nbf: SECONDS + 10 });
+    expect((await verifyToken(early, settings, NOW)).account).toBe('user|1');
+    const ending = await signed(rsa, { ...claims, exp: SECONDS });
+    for (const later of [0, 9_999]) expect((await verifyToken(ending, settings, NOW + later)).account).toBe('user|1');
+    await expectRefused(ending, settings, NOW + 10_000);
+  });
+
+  test('is tried with each of the provider’s keys that have no id, at most four', async () => {
+    const unnamed = await Promise.all(['1', '2', '3', '4', '5'].map((kid) => pairOf('ES256', kid)));
+    await provider();
+    const jwks = await Promise.all(unnamed.map(async ({ publicKey }) => await exportJWK(publicKey)));
+    keys = async () => Response.json({ keys: jwks });
+    const settings = settingsOf();
+    const [first, , , fourth, fifth] = await Promise.all(
+      unnamed.map(
+        async ({ alg, privateKey }) => await new SignJWT(claims).setProtectedHeader({ alg }).sign(privateKey),
+      ),
+    );
+    for (const token of [first, fourth]) expect((await verifyToken(token ?? '', settings, NOW)).account).toBe('user|1');
+    await expectRefused(fifth ?? '', settings);
+    await expectRefused(await signed(later), settings);
   });
 
   test('cannot be made from the provider’s public key', async () => {

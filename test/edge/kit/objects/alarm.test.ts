@@ -25,7 +25,7 @@ const step = fc.oneof(
 test('nothing that is due is forgotten, and what is only watched leaves no alarm', async () => {
   await tryAsyncCases(runs(2_000), fc.option(time), fc.array(step, { maxLength: 12 }), async (begun, steps) => {
     const { held, storage } = storageWith(begun);
-    const alarm = new Alarm(storage);
+    const alarm = new Alarm(storage, () => -1);
     await alarm.load();
     let due = begun === null ? [] : [begun];
     for (const { does, time } of steps) {
@@ -55,7 +55,7 @@ test('nothing that is due is forgotten, and what is only watched leaves no alarm
 
 test('an alarm is written only where it changes', async () => {
   const { held, storage } = storageWith(null);
-  const alarm = new Alarm(storage);
+  const alarm = new Alarm(storage, () => 0);
   await alarm.load();
   alarm.watch(30);
   alarm.watch(40);
@@ -64,4 +64,28 @@ test('an alarm is written only where it changes', async () => {
   alarm.endWatch();
   alarm.endWatch();
   expect(held).toEqual({ alarm: 600, sets: 2 });
+});
+
+test('a time that has been over for more than a minute is set again when the object is loaded', async () => {
+  const NOW = 500_000;
+  const setTo = async (at: number) => {
+    const { held, storage } = storageWith(at);
+    const alarm = new Alarm(storage, () => NOW);
+    await alarm.load();
+    return { ...held, known: alarm.at };
+  };
+  expect(await setTo(NOW - 60_001)).toEqual({ alarm: NOW + 1, sets: 1, known: NOW + 1 });
+  // One that is only late still comes.
+  expect(await setTo(NOW - 60_000)).toEqual({ alarm: NOW - 60_000, sets: 0, known: NOW - 60_000 });
+  expect(await setTo(NOW + 5)).toEqual({ alarm: NOW + 5, sets: 0, known: NOW + 5 });
+});
+
+test('what is due at once while an alarm is answered has the next millisecond', async () => {
+  const { held, storage } = storageWith(70);
+  const alarm = new Alarm(storage, () => 70);
+  await alarm.load();
+  held.alarm = null;
+  alarm.fired(70);
+  alarm.wakeFor(70);
+  expect(held.alarm).toBe(71);
 });

@@ -68,6 +68,32 @@ test('a schema that Claude will refuse is stored, and warned of in its words; a 
   expect(JSON.stringify(asked.body)).toContain('tools.2.custom.input_schema: input_schema does not support');
 });
 
+test('a tool of a server that cannot be sent to Claude is left out, and warned of; the others are stored', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice', 'messages', 'prefixes', 'tools');
+  const either = { type: 'object', anyOf: [{ required: ['id'] }, { required: ['url'] }] };
+  const search = { anyOf: [{ properties: { text: { type: 'string' } }, required: ['text'] }] };
+  const listed = [
+    { name: 'fetch', inputSchema: either },
+    { name: 'search', inputSchema: search },
+  ];
+  servingTools(({ body: { id, method } }) => {
+    if (id === undefined) return new Response(null, { status: 202 });
+    const hello = { protocolVersion: '2025-11-25', capabilities: {} };
+    return Response.json({ jsonrpc: '2.0', id, result: method === 'initialize' ? hello : { tools: listed } });
+  });
+  const tools = [{ name: 'notes', run: { mcp: TOOL_URL } }];
+  const leftOut = expect.stringContaining('tools.0.run.mcp: The tool fetch is left out');
+  for (const path of ['/agents/support', '/prefixes/support']) {
+    const { status, body } = await ask(app, 'PUT', path, alice, { ...AGENT, tools });
+    expect({ status, warned: (body.warnings as string[]).slice(0, 1) }).toEqual({ status: 200, warned: [leftOut] });
+    expect(JSON.stringify(body.warnings)).not.toContain('Claude will refuse');
+    expect((await ask(app, 'GET', path, alice)).body.tools).toMatchObject([
+      { name: 'notes_search', input_schema: { type: 'object', properties: { text: {} }, required: ['text'] } },
+    ]);
+  }
+});
+
 test('equal agents are one version, however they are written; a name goes back to an older one', async () => {
   const app = simulatedEdge(TOOL_VARS);
   const alice = await as('alice');

@@ -270,6 +270,33 @@ test('a batch that the upstream has forgotten is booked at its hold', async () =
   expect(row).toMatchObject({ status: 'unknown', estimated: true });
 });
 
+test('a batch that the upstream has not known for an hour is one alert; one that it knows again is none', async () => {
+  creates = 'answered';
+  const id = await make('alice', ['a1', 'a2']);
+  const known = new Map(api.batches);
+  const wakeAfter = async (minutes: number) => {
+    late += minutes * MINUTE_MS;
+    await wakeBatch(id, 'alice');
+  };
+  api.batches.clear();
+  await wakeAfter(1);
+  await wakeAfter(50);
+  for (const [one, batch] of known) api.batches.set(one, batch);
+  await wakeAfter(20);
+  api.batches.clear();
+  await wakeAfter(1);
+  await wakeAfter(50);
+  // Whether it is still unknown is not said.
+  instead = () => new Response(null, { status: 500 });
+  await wakeAfter(5);
+  expect(await alerts()).toEqual([]);
+  instead = () => undefined;
+  await wakeAfter(20);
+  await wakeAfter(60);
+  expect(await alerts()).toEqual([['batch_missing', 'alice', id]]);
+  expect((await shown('alice', id)).processing_status).toBe('in_progress');
+});
+
 test('a batch is held exactly where limits estimate what tools cost, and booked so if the upstream has forgotten it', async () => {
   creates = 'answered';
   await accountStub(bindings, {}, 'alice').setLimits({ served_tools: 'estimate', usd_per_day: 100 });

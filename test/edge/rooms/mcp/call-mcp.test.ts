@@ -294,6 +294,27 @@ describe('a server that is not what it should be', () => {
     }
   });
 
+  test.each<[string, string[], unknown, string[]]>([
+    ['beside a text that does not say it', ['Done.'], { rows: [1, 2, 3, 4] }, ['Done.', '{"rows":[1,2,3,4]}']],
+    ['not beside the same as JSON', ['{"b":2, "a":1}'], { a: 1, b: 2 }, ['{"b":2, "a":1}']],
+    [
+      'not beside a text that is half as long',
+      ['The rows are 1 and 2.'],
+      { rows: [1, 2], of: 'a table' },
+      ['The rows are 1 and 2.'],
+    ],
+    ['not around the text that it wraps', ['21'], { result: '21' }, ['21']],
+    ['not around the list of texts', ['a', 'b'], { result: ['a', 'b'] }, ['a', 'b']],
+    ['where it has more than the text', ['a'], { result: 'a', other: 1 }, ['a', '{"result":"a","other":1}']],
+    ['where there is no text', [], { a: 1 }, ['{"a":1}']],
+  ])('tells structured content %s', async (_, texts, structuredContent, told) => {
+    const content = texts.map((text) => ({ type: 'text', text }));
+    const result = await calledAt((id, response) =>
+      json(response, { jsonrpc: '2.0', id, result: { content, structuredContent } }),
+    );
+    expect(result.content).toEqual(told.map((text) => ({ type: 'text', text })));
+  });
+
   test('ends its stream, and answers on the next one, where that was taken up', async () => {
     const asked: unknown[] = [];
     const result = await calledAt((id, response, { method, headers }) => {

@@ -8,11 +8,18 @@ import { serveHttp, serveMcp, serveWithoutSessions } from '../../../support/mcp-
 const identity = { account: 'alice', scopes: ['messages', 'prefixes', 'tools'] as const, token: undefined };
 
 /** Stores tools at an edge that may call a host. */
-function storing(tools: unknown, host = '', scopes: readonly string[] = identity.scopes) {
+function storing(
+  tools: unknown,
+  host = '',
+  scopes: readonly string[] = identity.scopes,
+  warn: (sentence: string) => void = () => {},
+) {
   // A secret belongs to one host.
   const TOOL_SECRET_MCP = `${host.includes(',') ? 'other.example.com' : host}=Bearer s3cret`;
   const settings = settingsOf({ TOOL_HOSTS: host, TOOL_SECRET_MCP }, true);
-  return storedTools(tools, { ...identity, scopes } as never, settings, async () => {}) as Promise<Json[]>;
+  return storedTools(tools, { ...identity, scopes } as never, settings, { onAsking: async () => {}, warn }) as Promise<
+    Json[]
+  >;
 }
 
 /** A server whose list of tools a test says, page by page. */
@@ -119,6 +126,42 @@ test('a list in pages is read to its end, and no further than can be kept', asyn
   });
 });
 
+/** A tool whose schema Claude takes in no form. */
+const odd = tool('odd', { inputSchema: { type: 'object', oneOf: [{ required: ['a'] }, { required: ['b'] }] } });
+
+test('one tool that cannot be sent does not hide its server: it is left out, and told', async () => {
+  const byPage = { type: 'object', properties: { page: { type: 'string' } }, required: ['page'] };
+  const byUrl = { properties: { url: { type: 'string' } }, required: ['url'] };
+  const schemas = { plain: {}, union: { type: 'object', anyOf: [byPage, byUrl] } };
+  const good = Object.entries(schemas).map(([name, inputSchema]) => tool(name, { inputSchema }));
+  const { url, host } = await listing(() => ({ tools: [{ inputSchema: {} }, odd, ...good, null] }));
+  const warnings: string[] = [];
+  const stored = await storing([{ name: 's', run: { mcp: url } }], host, identity.scopes, (one) => warnings.push(one));
+  expect(stored.map(({ name, input_schema }) => [name, input_schema])).toEqual([
+    ['s_plain', { type: 'object' }],
+    ['s_union', { type: 'object', properties: { ...byPage.properties, ...byUrl.properties } }],
+  ]);
+  expect(warnings).toEqual([
+    'tools.0.run.mcp: A tool is left out, because it has no name.',
+    expect.stringContaining('tools.0.run.mcp: The tool odd is left out'),
+    'tools.0.run.mcp: A tool is left out, because it has no name.',
+  ]);
+});
+
+test('the tools that are asked for are chosen first: those beside them are no fault, however many', async () => {
+  const others = Array.from({ length: 250 }, (_, n) => tool(`t${n}`));
+  const { url, host } = await listing(() => ({ tools: [{}, odd, ...others, tool('mine')] }));
+  const warnings: string[] = [];
+  const warn = (sentence: string) => void warnings.push(sentence);
+  const run = { mcp: url, tools: ['mine'] };
+  expect(await storing([{ name: 's', run }], host, identity.scopes, warn)).toMatchObject([{ name: 's_mine' }]);
+  expect(warnings).toEqual([]);
+  await expect(storing([{ name: 's', run: { ...run, tools: ['odd'] } }], host)).rejects.toMatchObject({
+    status: 400,
+    message: expect.stringContaining('The tool odd is left out'),
+  });
+});
+
 test('names are made to fit, and two of the same are refused', async () => {
   const { url, host } = await listing(() => ({ tools: [tool('a.b'), tool(`é${'x'.repeat(200)}`)] }));
   const stored = await storing([{ name: 's', run: { mcp: url } }], host);
@@ -139,8 +182,9 @@ function deepSchema(): object {
 
 test.each<[string, (cursor?: string) => unknown, number, string]>([
   ['has no list', () => ({}), 400, 'is none'],
-  ['has a tool without a schema', () => ({ tools: [{ name: 'a' }] }), 400, 'no schema'],
-  ['has a tool without a name', () => ({ tools: [tool('')] }), 400, 'no name'],
+  ['has only a tool without a schema', () => ({ tools: [{ name: 'a' }] }), 400, 'The tool a is left out'],
+  ['has only a tool without a name', () => ({ tools: [tool('')] }), 400, 'it has no name'],
+  ['lists what is no tool', () => ({ tools: ['a'] }), 400, 'it has no name'],
   ['nests deep', () => ({ tools: [tool('a', { inputSchema: deepSchema() })] }), 400, 'nests too deep'],
   ['has no tools', () => ({ tools: [] }), 400, 'has no tools'],
   ['wants a login', () => 401, 400, 'It answered 401.'],

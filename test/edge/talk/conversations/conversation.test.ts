@@ -510,7 +510,6 @@ describe('what continues a history', () => {
     const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
     const body = bodyOf('Search the web for sluices', { tools, max_tokens: 1_000 });
     await say(body, { simulate: 'stop-reason=pause_turn' });
-    expect(await ask(question('Something else'))).toMatchObject({ kind: 'error', error: { status: 400 } });
     const [, answer] = await rowsOf();
     await say({ messages: [{ role: 'assistant', content: answer?.content }] });
     const rows = await rowsOf();

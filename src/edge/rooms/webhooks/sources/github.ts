@@ -4,17 +4,26 @@ import { verifyGithub } from './signatures.ts';
 
 type Written = Partial<Record<'title' | 'body' | 'html_url', unknown>>;
 
+/** Who wrote a text, or whose action an event tells of. */
+interface Actor {
+  type?: unknown;
+}
+
 type GithubBody = Partial<
-  Record<'action' | 'issue' | 'pull_request' | 'comment' | 'review' | 'discussion', Written & string>
->;
+  Record<'action' | 'issue' | 'pull_request' | 'comment' | 'review' | 'discussion', Written & string & { user?: Actor }>
+> & { sender?: Actor };
 
 /** Actions in which somebody wrote something. Others are ignored, so that a label set by a receiver is not a new event. */
 const WRITING = new Set<unknown>(['opened', 'edited', 'created', 'submitted', undefined]);
 
-/** @returns what somebody wrote: the comment if the event is about one, otherwise the issue, pull request or discussion */
+const isBot = (actor?: Actor | null) => actor?.type === 'Bot';
+
+/** @returns what a person wrote: the comment if the event is about one, otherwise the issue, pull request or discussion */
 function writtenIn({ body }: IncomingEvent<GithubBody>): Written | undefined {
   if (!WRITING.has(body.action)) return undefined;
-  return body.comment ?? body.review ?? body.issue ?? body.pull_request ?? body.discussion;
+  const written = body.comment ?? body.review ?? body.issue ?? body.pull_request ?? body.discussion;
+  // A receiver that comments with the label would otherwise be answered with a label, for ever.
+  return isBot(body.sender) || isBot(written?.user) ? undefined : written;
 }
 
 /** Issues, pull requests, discussions, and comments on them, as GitHub sends them with the content type JSON. */

@@ -1,0 +1,149 @@
+/**
+ * Decides which container the next request names. Code that waits for the results of tools goes on in its container alone: the
+ * API refuses results without it. Where it is not known, or has ended, the code and its calls leave the history.
+ */
+
+import { memberTexts } from '../../kit/json/edit.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
+import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import type { MessageText } from '../storage/history-cache.ts';
+import type { Container, MessageRow, TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { latestTurn } from '../storage/turn-queries.ts';
+import { toldResults } from './left-out-calls.ts';
+import { ANSWERED, tailIn } from './new-messages.ts';
+import { blocksWithout } from './replayable-blocks.ts';
+
+/** @returns the container that an answer names; undefined without one */
+export function containerOf(message: Json | undefined): Container | undefined {
+  if (!isObject(message?.container)) return undefined;
+  const { id, expires_at } = message.container;
+  if (typeof id !== 'string') return undefined;
+  return typeof expires_at === 'string' ? { id, expires_at } : { id };
+}
+
+/** @returns what a request says of its container, with an id; undefined if its caller has named one */
+export function withContainer(asked: unknown, { id }: Container): string | undefined {
+  if (typeof asked === 'string' || (isObject(asked) && typeof asked.id === 'string')) return undefined;
+  return JSON.stringify(isObject(asked) ? { ...asked, id } : id);
+}
+
+/**
+ * @param last the last turn with an answer, or with a question that has none
+ * @param tail the last answer and what follows it
+ * @param isSameTurn whether the request goes on with the turn whose answer is the last
+ * @returns the container that the request names; undefined if it needs none, or if there is none
+ */
+export function containerAfter(
+  transcript: Transcript,
+  last: TurnRow | undefined,
+  { tail, isSameTurn, now }: { tail: readonly MessageText[]; isSameTurn: boolean; now: number },
+): Container | undefined {
+  const isOpen = waitingCode(tail).length > 0;
+  if (!isSameTurn && !isOpen) return undefined;
+  // A question that has no answer may stand behind the answer that waits.
+  const isUnanswered = isOpen && last?.status === 'interrupted' && !last.outcome?.container;
+  const { container } = (isUnanswered ? latestTurn(transcript, ['complete']) : last)?.outcome ?? {};
+  const ends = container?.expires_at === undefined ? Number.NaN : Date.parse(container.expires_at);
+  return ends <= now ? undefined : container;
+}
+
+/**
+ * Takes code that waits in no known container out of the history, with its calls. What the tools answer is told in words.
+ *
+ * @param asked the request's body: its caller may name the container
+ */
+export function leaveLostCode(transcript: Transcript, asked: string, now: number): void {
+  const { profile, cachedHistory: cached } = transcript;
+  if (!profile?.exists) return;
+  const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
+  const mayWait = !last?.outcome || last.status === 'interrupted' || last.outcome.stop_reason === 'tool_use';
+  if (!last || !mayWait) return;
+  const tail = cached?.tail ?? tailIn(transcript);
+  const lost = waitingCode(tail);
+  if (lost.length === 0 || containerAfter(transcript, last, { tail, isSameTurn: false, now })) return;
+  const container: unknown = JSON.parse(memberTexts(asked).get('container') ?? 'null');
+  if (withContainer(container, { id: '' }) === undefined) return;
+  const { repaired, calls } = lostCode(transcript);
+  transcript.together(() => {
+    for (const { content, ...row } of repaired) {
+      transcript.deleteMessages('seq = ?', row.seq);
+      if (content.length > 0) transcript.addMessage({ ...row, text: writeJson({ role: row.role, content }) });
+    }
+    const gone = repaired.filter(({ content }) => content.length === 0).length;
+    const leftOut = [...(profile.leftOut ?? []), ...calls];
+    transcript.save({ ...profile, leftOut, messages: profile.messages - gone });
+  });
+}
+
+/** A message that changes, with its new content. One with empty content must be deleted. */
+export type RepairedMessage = Omit<MessageRow, 'text'> & { content: Json[] };
+
+/**
+ * Finds what leaves the history with the code of the last tool loop that has not ended.
+ *
+ * @param answer the blocks of the answer that ends the loop
+ * @returns the messages that change, and the ids of the code's calls
+ */
+export function lostCode(
+  transcript: Transcript,
+  answer: readonly Json[] = [],
+): { repaired: RepairedMessage[]; calls: string[] } {
+  const rows = loopRows(transcript);
+  if (!rows.some(hasCaller)) return { repaired: [], calls: [] };
+  const blocks = [...rows.flatMap(({ text }) => blocksIn(text)), ...answer];
+  const ended = endedIn(blocks);
+  const lost = new Set(callsOfCode(blocks, ended));
+  if (lost.size === 0) return { repaired: [], calls: [] };
+  const repaired = rows.flatMap(({ text, ...row }) => {
+    const before = blocksIn(text);
+    const content = row.role === 'assistant' ? answerWithout(before, lost, ended) : toldResults(before, lost);
+    const isSame = content.length === before.length && content.every((block, at) => block === before[at]);
+    return isSame ? [] : [{ ...row, content }];
+  });
+  return { repaired, calls: [...lost] };
+}
+
+/** @returns the ids of the calls of code that waits for their results. @param tail the last answer and what follows it */
+function waitingCode(tail: readonly MessageText[]): string[] {
+  if (!tail.some(hasCaller)) return [];
+  const blocks = tail.flatMap(({ role, text }) => (role === 'assistant' ? blocksIn(text) : []));
+  return callsOfCode(blocks, endedIn(blocks));
+}
+
+function hasCaller({ role, text }: MessageText): boolean {
+  return role === 'assistant' && text.includes('"caller"');
+}
+
+/** @returns the ids of uses that have their result */
+function endedIn(blocks: readonly Json[]): ReadonlySet<string> {
+  return new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
+}
+
+function callsOfCode(blocks: readonly Json[], ended: ReadonlySet<string>): string[] {
+  return blocks.flatMap(({ type, id, caller }) => {
+    const isOfCode = type === 'tool_use' && isObject(caller) && caller.type !== 'direct';
+    return isOfCode && !ended.has(asText(caller.tool_id)) ? [asText(id)] : [];
+  });
+}
+
+/** Reads the last tool loop, newest first: its answers, and the messages with results between them. */
+function loopRows(transcript: Transcript): MessageRow[] {
+  const rows: MessageRow[] = [];
+  for (const row of transcript.messages.history({ sent: true, backwards: true, pending: true })) {
+    if (row.role !== 'assistant' && !row.text.includes('"tool_result"')) break;
+    rows.push(row);
+  }
+  return rows;
+}
+
+function answerWithout(blocks: readonly Json[], lost: ReadonlySet<string>, ended: ReadonlySet<string>): Json[] {
+  const isLost = ({ type, id }: Json) =>
+    (type === 'tool_use' && lost.has(asText(id))) || (type === 'server_tool_use' && !ended.has(asText(id)));
+  return blocksWithout(blocks, isLost);
+}
+
+function blocksIn(text: string): Json[] {
+  const content = parseObject(text)?.content;
+  return Array.isArray(content) ? content.filter(isObject) : [];
+}

@@ -1,0 +1,27 @@
+import { readMessage } from '../../kit/json/block-texts.ts';
+import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import type { MessageRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import type { RepairedMessage } from './container.ts';
+import { withoutPending } from './replayable-blocks.ts';
+
+/**
+ * Removes the server tool calls without results from a paused answer that is not gone on with any more. Otherwise the API would
+ * not accept another question.
+ *
+ * @param continuation the replayable blocks of a continuation that has ended without the results
+ */
+export function repairPaused(transcript: Transcript, continuation: readonly Json[] = []): RepairedMessage[] {
+  const paused: (MessageRow & { content: Json[] })[] = [];
+  for (const row of transcript.messages.history({ sent: true, backwards: true })) {
+    if (row.role !== 'assistant') break;
+    const { content } = readMessage(row.text) ?? {};
+    if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });
+  }
+  const blocks = [...paused.flatMap(({ content }) => content), ...continuation];
+  const results = new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
+  return paused.flatMap(({ text: _, ...row }) => {
+    const content = withoutPending(row.content, results);
+    return content.length === row.content.length ? [] : [{ ...row, content }];
+  });
+}

@@ -1,0 +1,74 @@
+import { describe, expect, test } from 'vitest';
+import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
+import { answeringBy, call, calls, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
+import { refusal } from '../../../support/wire.ts';
+
+const WORDS = 'tools.1.custom.input_schema: JSON schema is invalid.';
+const NAMED = `${WORDS} (the tool note)`;
+const note = { name: 'note', description: 'Notes.', input_schema: { type: 'object' } };
+const ASKED = { model: 'claude-opus-5-5', max_tokens: 64, messages: [{ role: 'user', content: 'Is it sunny?' }] };
+
+interface Told {
+  status: number;
+  error: unknown;
+  headers: Headers;
+}
+
+/** Asks in the conversation `c1`. @returns its error, as JSON or as the last event */
+async function refusedIn(app: SimulatedEdge, body: object, headers: Record<string, string>): Promise<Told> {
+  const response = await app.post('/v1/messages', { conversation: 'c1', ...body }, headers);
+  const text = await response.text();
+  await app.settled();
+  const data = text.startsWith('{') ? text : (/event: error\ndata: (.*)/.exec(text)?.[1] ?? '{}');
+  return { status: response.status, error: (JSON.parse(data) as Json).error, headers: response.headers };
+}
+
+describe('a step that the API refuses', () => {
+  test('is told as that 400, with the name of the tool that its words number; what was said is kept', async () => {
+    const app = simulatedEdge(TOOL_VARS);
+    const alice = await as('alice', 'messages', 'tools');
+    answeringBy((_, number) =>
+      number % 2 === 1 ? calls(call(`toolu_${number}`, 'Bern')) : refusal(400, 'invalid_request_error', WORDS),
+    );
+    servingTools(() => new Response('sun'));
+    const tools = [weather(), note];
+    const whole = await refusedIn(app, { ...ASKED, tools }, alice);
+    expect(whole).toMatchObject({ status: 400, error: { type: 'invalid_request_error' } });
+    expect((whole.error as Json).message).toBe(`${NAMED} (What was said is kept in the conversation.)`);
+    // It would be asked a second time.
+    expect(whole.headers.get('x-should-retry')).toBe('false');
+    expect(whole.headers.get('sluice-turn')).toMatch(/^turn_/);
+    const streamed = await refusedIn(app, { ...ASKED, tools, conversation: 'c2', stream: true }, alice);
+    expect(streamed).toMatchObject({ status: 200, error: { type: 'invalid_request_error', message: NAMED } });
+  });
+
+  test('is told as that 400 with the first one, too, whole and as a stream', async () => {
+    const app = simulatedEdge(TOOL_VARS);
+    const alice = await as('alice', 'messages', 'tools');
+    answeringBy(() => refusal(400, 'invalid_request_error', WORDS));
+    for (const stream of [false, true]) {
+      const told = await refusedIn(app, { ...ASKED, tools: [weather(), note], stream }, alice);
+      expect(told).toMatchObject({ status: 400, error: { type: 'invalid_request_error', message: NAMED } });
+    }
+  });
+});
+
+test('a turn of an agent is told the name of the tool, any other the words as they came', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice');
+  answeringBy(() => refusal(400, 'invalid_request_error', WORDS));
+  const tools = [{ ...note, name: 'first' }, note];
+  const { messages, ...agent } = ASKED;
+  const stored = await app.fetch('/agents/support', {
+    method: 'PUT',
+    headers: { ...alice, 'content-type': 'application/json' },
+    body: JSON.stringify({ ...agent, tools }),
+  });
+  expect(stored.status).toBe(200);
+  await stored.body?.cancel();
+  const ofAgent = await refusedIn(app, { agent: 'support', messages }, alice);
+  expect(ofAgent).toMatchObject({ status: 400, error: { message: NAMED } });
+  const plain = await refusedIn(app, { ...ASKED, tools, conversation: 'c2' }, alice);
+  expect(plain).toMatchObject({ status: 400, error: { message: WORDS } });
+});

@@ -1,0 +1,154 @@
+/** Code that waits for the results of tools goes on in its container, or leaves the history. */
+import { describe, expect, test } from 'vitest';
+import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { passingTime, rowsOf, stubOf } from '../../../support/conversations.ts';
+import { type Asked, answeringBy, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
+
+const CODE = { type: 'code_execution_20260120', name: 'code_execution' };
+const USE = {
+  type: 'server_tool_use',
+  id: 'srvtoolu_1',
+  name: 'code_execution',
+  input: { code: 'get_weather("Bern")' },
+};
+const CALL = {
+  type: 'tool_use',
+  id: 'toolu_1',
+  name: 'get_weather',
+  input: { city: 'Bern' },
+  caller: { type: 'code_execution_20260120', tool_id: 'srvtoolu_1' },
+};
+const RESULT = { type: 'tool_result', tool_use_id: 'toolu_1', content: 'sun' };
+const RAN = {
+  type: 'code_execution_tool_result',
+  tool_use_id: 'srvtoolu_1',
+  content: { type: 'code_execution_result', stdout: 'sun', stderr: '', return_code: 0, content: [] },
+};
+/** The answer of code that has gone on. */
+const ran = () => ({ content: [RAN, { type: 'text', text: 'Sun.' }] as Json[] });
+const CONTAINER = { id: 'container_1', expires_at: '2126-11-28T00:00:00Z' };
+const { run: _, ...own } = weather();
+/** Asks with a tool that the edge calls, or that the caller calls. */
+const asked = (tool: object, more: object = {}) => bodyOf('How is the weather?', { tools: [CODE, tool], ...more });
+const waits = (more: object = {}) => ({ content: [USE, CALL] as Json[], stop_reason: 'tool_use', ...more });
+const answers = (bodies: readonly Asked[]) => bodies.at(-1)?.messages.at(-1)?.content as Json[];
+const containers = (bodies: readonly Asked[]) => bodies.map(({ container }) => container);
+
+describe('the next step of a run', () => {
+  test('names the container in which code waits for what its tools answer', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? waits({ container: CONTAINER }) : ran()));
+    const calls = servingTools(() => new Response('sun'));
+    const { events } = await say(asked(weather()));
+    expect(textOf(events)).toBe('Sun.');
+    expect(calls).toHaveLength(1);
+    expect(containers(bodies)).toEqual([undefined, 'container_1']);
+    expect(bodies[1]?.messages.slice(1)).toEqual([
+      { role: 'assistant', content: [USE, CALL] },
+      { role: 'user', content: [RESULT] },
+    ]);
+  });
+
+  test('names it beside the skills that the caller has named', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? waits({ container: CONTAINER }) : ran()));
+    servingTools(() => new Response('sun'));
+    const skills = [{ type: 'anthropic', skill_id: 'pptx', version: 'latest' }];
+    await say(asked(weather(), { container: { skills } }));
+    expect(containers(bodies)).toEqual([{ skills }, { skills, id: 'container_1' }]);
+  });
+
+  test.each([
+    ['was not told', {}],
+    ['has ended', { container: { id: 'container_1', expires_at: '2026-01-01T00:00:00Z' } }],
+  ])('tells in words what the tools have answered, once, where the container %s', async (_, told) => {
+    const bodies = answeringBy((_, number) => (number === 1 ? waits(told) : says('Sun.')));
+    const calls = servingTools(() => new Response('sun'));
+    const { events } = await say(asked(weather()));
+    expect(textOf(events)).toBe('Sun.');
+    expect(calls).toHaveLength(1);
+    expect(containers(bodies)).toEqual([undefined, undefined]);
+    const [note, result] = answers(bodies);
+    expect(note?.text).toContain('Its tool was called');
+    expect(result).toEqual({ type: 'text', text: 'sun' });
+    await say(bodyOf('Thanks'));
+    expect(bodies).toHaveLength(3);
+    expect(answers(bodies)).toBe('Thanks');
+  });
+});
+
+describe('the next request', () => {
+  const callAndAnswer = async (script: object = { container: CONTAINER }) => {
+    const bodies = answeringBy(({ container }, number) =>
+      number === 1 ? waits(script) : container ? ran() : says('Sun.'),
+    );
+    await say(asked(own));
+    return bodies;
+  };
+
+  test('names the container while code waits for it, and then no more', async () => {
+    const bodies = await callAndAnswer();
+    await say(bodyOf([RESULT]));
+    await say(bodyOf('Thanks'));
+    expect(containers(bodies)).toEqual([undefined, 'container_1', undefined]);
+  });
+
+  test('names what its caller names', async () => {
+    const bodies = answeringBy((_, number) =>
+      number < 3 ? waits({ container: { id: `container_${number}` } }) : ran(),
+    );
+    await say(asked(own));
+    await say(asked(own), { id: 'c2' });
+    await say(bodyOf([RESULT], { container: 'container_2' }));
+    expect(containers(bodies)).toEqual([undefined, undefined, 'container_2']);
+  });
+
+  test('has words in place of calls and results once the container has ended, however the client sends them', async () => {
+    const expires_at = new Date(Date.now() + 60_000).toISOString();
+    const pass = passingTime();
+    const bodies = await callAndAnswer({ container: { id: 'container_1', expires_at } });
+    pass(120_000);
+    const history = [
+      { role: 'user', content: 'How is the weather?' },
+      { role: 'assistant', content: [USE, CALL] },
+      { role: 'user', content: [RESULT] },
+    ];
+    await say({ ...bodyOf(''), messages: history });
+    expect(answers(bodies)[1]).toEqual({ type: 'text', text: 'sun' });
+    const more = [...history, { role: 'assistant', content: 'Sun.' }, { role: 'user', content: 'Thanks' }];
+    await say({ ...bodyOf(''), messages: more });
+    expect(answers(bodies)).toBe('Thanks');
+    expect(containers(bodies)).toEqual([undefined, undefined, undefined]);
+    expect((await rowsOf()).map(({ role }) => role)).toEqual(['user', 'user', 'assistant', 'user', 'assistant']);
+  });
+
+  test('has words in place of calls whose code has not ended with the answer to their results', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? waits({ container: CONTAINER }) : says('Sun.')));
+    await say(asked(own));
+    await say(bodyOf([RESULT]));
+    await say(bodyOf('Thanks'));
+    expect(containers(bodies)).toEqual([undefined, 'container_1', undefined]);
+    expect(bodies[2]?.messages.map(({ role }) => role)).toEqual(['user', 'user', 'assistant', 'user']);
+    expect(bodies[2]?.messages[1]?.content[1]).toEqual({ type: 'text', text: 'sun' });
+    const history = [
+      { role: 'user', content: 'How is the weather?' },
+      { role: 'assistant', content: [USE, CALL] },
+      { role: 'user', content: [RESULT] },
+      { role: 'assistant', content: 'Sun.' },
+      { role: 'user', content: 'Thanks' },
+      { role: 'assistant', content: 'Sun.' },
+      { role: 'user', content: 'Bye' },
+    ];
+    await say({ ...bodyOf(''), messages: history });
+    expect(answers(bodies)).toBe('Bye');
+  });
+
+  test('never names the container in a fork, where the calls are told in words', async () => {
+    const bodies = await callAndAnswer();
+    expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+    await say(bodyOf([RESULT]), { id: 'c2' });
+    expect(containers(bodies)).toEqual([undefined, undefined]);
+    expect(answers(bodies)[1]).toEqual({ type: 'text', text: 'sun' });
+    expect(await ask(bodyOf([RESULT]))).toMatchObject({ kind: 'stream' });
+    expect(containers(bodies).at(-1)).toBe('container_1');
+  });
+});

@@ -1,0 +1,105 @@
+/** Results of the edge's calls that the API refuses: they are told in words, and the conversation goes on. */
+import { describe, expect, test } from 'vitest';
+import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { rowsOf } from '../../../support/conversations.ts';
+import { type Asked, answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
+import { refusal } from '../../../support/wire.ts';
+
+const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });
+const picture = () =>
+  new Response(new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]), { headers: { 'content-type': 'image/png' } });
+const text = (words: string) => new Response(words);
+const resultsIn = ({ messages }: Asked) =>
+  messages.flatMap(({ content }) =>
+    Array.isArray(content) ? content.filter(({ type }) => type === 'tool_result') : [],
+  );
+const hasImage = (body: Asked) => JSON.stringify(body.messages).includes('"image"');
+const BAD = 'messages.2.content.1.tool_result.content.0.image.source.base64: Could not process image';
+
+/** Has the weather of Bern and Oslo asked for, and refuses bodies. @returns what went up, and the calls of tools */
+function refusing(refuse: (body: Asked, number: number) => string | undefined, oslo = picture) {
+  const bodies = answeringBy((body, number) => {
+    if (number === 1) return calls(call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'));
+    const words = refuse(body, number);
+    return words === undefined ? says('Sun.') : refusal(400, 'invalid_request_error', words);
+  });
+  const called = servingTools(({ body }) => ((body.input as Json).city === 'Oslo' ? oslo() : text('sun')));
+  return { bodies, called };
+}
+
+describe('a result that the API refuses', () => {
+  test('is told in words, alone, in one more step of the same run, and its tool is not called again', async () => {
+    const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined));
+    const { events } = await say(asked({ tools: [weather({ once: true })] }));
+    expect(textOf(events)).toBe('Sun.');
+    expect(called).toHaveLength(2);
+    expect(bodies).toHaveLength(3);
+    const [bern, oslo] = resultsIn(bodies[2] as Asked);
+    expect(bern?.content).toBe('sun');
+    expect(oslo?.content).toMatch(
+      /^The tool was called and has answered; do not call it again .*Could not process image/,
+    );
+    await say(bodyOf('Thanks'));
+    expect(bodies).toHaveLength(4);
+    expect(hasImage(bodies[3] as Asked)).toBe(false);
+    expect(resultsIn(bodies[3] as Asked)).toEqual(resultsIn(bodies[2] as Asked));
+    expect(JSON.stringify(await rowsOf())).not.toContain('image/png');
+  });
+
+  test('is the one with an image where the words name no path', async () => {
+    const { bodies } = refusing((body) => (hasImage(body) ? 'Could not process image' : undefined));
+    expect(textOf((await say(asked())).events)).toBe('Sun.');
+    expect(resultsIn(bodies[2] as Asked)[0]?.content).toBe('sun');
+  });
+
+  test('is the longest where the prompt is too long', async () => {
+    const long = (body: Asked) => JSON.stringify(body).length > 50_000;
+    const { bodies } = refusing(
+      (body) => (long(body) ? 'prompt is too long: 1000001 tokens > 1000000 maximum' : undefined),
+      () => text('rain '.repeat(20_000)),
+    );
+    expect(textOf((await say(asked())).events)).toBe('Sun.');
+    expect(resultsIn(bodies[2] as Asked).map(({ content }) => String(content).length < 500)).toEqual([true, true]);
+  });
+
+  test('ends the run when it is refused a second time, and what is kept can go up', async () => {
+    const { bodies, called } = refusing((_, number) =>
+      number < 4 ? BAD.replace('content.1', `content.${number === 2 ? 1 : 0}`) : undefined,
+    );
+    const { events } = await say(asked());
+    expect(events.at(-1)?.event).toBe('error');
+    expect(bodies).toHaveLength(3);
+    await say(bodyOf('And now?', { tools: [weather()] }));
+    expect(bodies).toHaveLength(4);
+    expect(called).toHaveLength(2);
+    const results = resultsIn(bodies[3] as Asked);
+    expect(results.map(({ content }) => String(content).startsWith('The tool was called'))).toEqual([true, true]);
+  });
+
+  test('is told in words where it has waited for the next question', async () => {
+    const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined));
+    await say(asked({ max_turns: 1 }));
+    expect(bodies).toHaveLength(1);
+    const { events } = await say(bodyOf('Go on'));
+    expect(textOf(events)).toBe('Sun.');
+    expect(bodies).toHaveLength(3);
+    expect(called).toHaveLength(2);
+    expect(bodies[2]?.messages.at(-1)?.content).toContainEqual({ type: 'text', text: 'Go on' });
+  });
+});
+
+test.each([
+  'Your credit balance is too low to access the Anthropic API',
+  'You have reached your specified API usage limits',
+  'tools.0.custom.input_schema: JSON schema is invalid',
+  'messages.1.content.0: Invalid `signature` in `thinking` block.',
+  'messages.0.content.0.image: Could not process image',
+])('a refusal is not tried again that says: %s', async (words) => {
+  const { bodies } = refusing((_, number) => (number === 2 ? words : undefined));
+  const { events } = await say(asked());
+  expect(events.at(-1)?.event).toBe('error');
+  expect(bodies).toHaveLength(2);
+  expect(await ask(bodyOf('Go on'))).toMatchObject({ kind: 'stream' });
+  expect(resultsIn(bodies[2] as Asked)[0]?.content).toBe('sun');
+});

@@ -143,6 +143,14 @@ const RULES: Readonly<Record<string, Rule>> = {
     const ids = turns.flatMap(({ blocks }) => blocks.filter((block) => block.type === 'tool_use').map(({ id }) => id));
     return new Set(ids).size === ids.length ? undefined : 'an id twice';
   },
+  'calls have names and ids that the API takes back': (_, turns) => {
+    for (const block of turns.flatMap(({ blocks }) => blocks)) {
+      if (block.type !== 'tool_use') continue;
+      if (!/^[a-zA-Z0-9_-]{1,200}$/.test(block.name)) return `the name ${block.name}`;
+      if (!/^[a-zA-Z0-9_-]+$/.test(block.id)) return `the id ${block.id}`;
+    }
+    return undefined;
+  },
   'inputs are objects': (_, turns) =>
     turns.some(({ blocks }) =>
       blocks.some(

@@ -7,6 +7,7 @@ import { parseObject } from '../../kit/json/object.ts';
 import type { LeftOut } from '../../talk/conversations/conversations-answers.schema.ts';
 import { checkMessage, checkMessages, emptyHistoryState } from '../../talk/history/continuation.ts';
 import { replaying } from '../../talk/history/edge-blocks.ts';
+import { withMendedCalls } from '../../talk/history/mended-calls.ts';
 import { answeredTools } from '../../talk/history/replayable-blocks.ts';
 import { IMPORTED } from '../../talk/history/thinking.ts';
 import { withoutBreakpoints } from '../../talk/storage/message-text.ts';
@@ -41,7 +42,7 @@ interface Imported {
  */
 export function* importing(list: string): Steps<Imported> {
   const left: LeftOut = { thinking: 0, messages: 0, calls: 0, blank: 0 };
-  const texts = yield* replaying(yield* keptMessages(eachItem(list), left), true);
+  const texts = withMendedCalls(yield* replaying(yield* keptMessages(eachItem(list), left), true));
   dropPendingCalls(texts, left);
   const turns: ImportedMessage[][] = [];
   const at = emptyHistoryState();

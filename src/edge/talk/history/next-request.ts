@@ -38,6 +38,7 @@ import { checkContinuation, type SentMessage } from './continuation.ts';
 import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { withoutLeftOut } from './left-out-calls.ts';
+import { bodyWithMendedCalls } from './mended-calls.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { hideResults, type ResultsOfStep, refusedResults, wordsOf } from './refused-results.ts';
 import { repairPaused } from './repair-paused.ts';
@@ -110,7 +111,7 @@ export function nextRequest(
   settings: Settings,
   options: RequestOptions = {},
 ): NextRequest {
-  const text = withoutLeftOut(sent, transcript.profile?.leftOut);
+  const text = bodyWithMendedCalls(withoutLeftOut(sent, transcript.profile?.leftOut));
   const asked = readAsked(text, transcript, settings, options);
   const said = readSaid(asked, transcript, settings, options);
   const { agent } = options;

@@ -27,7 +27,7 @@ const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use'])
 export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): Json[] {
   const mayComeLater = ending.complete && isPending(ending.stopReason);
   const results = new Set(blocks.filter(({ open }) => !open).map(({ value }) => asText(value.tool_use_id)));
-  const replayable = blocks.filter((block) => {
+  const isReplayable = (block: Block) => {
     const { value, open, broken } = block;
     if (broken) return false;
     if (value.type === 'text') return !isBlank(value.text);
@@ -37,6 +37,11 @@ export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): J
     }
     if (isServed(value.type)) return mayComeLater || results.has(asText(value.id));
     return true;
+  };
+  // Signed blocks are bound to what is before them. Blank text the API itself does not take back.
+  const first = blocks.findIndex((block) => block.value.type !== 'text' && !isReplayable(block));
+  const replayable = blocks.filter((block, at) => {
+    return isReplayable(block) && !(first >= 0 && at > first && isThinkingBlock(block.value.type));
   });
   const values = replayable.map(({ value, open }) => (open ? wellEnded(value) : value));
   while (isThinkingBlock(values.at(-1)?.type)) values.pop();

@@ -7,15 +7,16 @@ import { openOutputIn } from '../../claude/usage/writing-speeds.ts';
 import { masked } from '../../kit/http/secrets.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
-import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { type Frame, FrameReader, readFrame } from '../../kit/sse/frames.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import { say } from '../../money/contracts/about.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
 import { containerOf, lostCode } from '../history/container.ts';
+import { isFreeCallId, mendedName, withObjectInput } from '../history/mended-calls.ts';
 import { repairPaused } from '../history/repair-paused.ts';
-import { blocksWithout, isPending, replayableBlocks } from '../history/replayable-blocks.ts';
+import { type Block, blocksWithout, calledTools, isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { isFreeId, withAnswerId } from '../storage/message-rows.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
@@ -68,6 +69,8 @@ export class Turn {
   /** When the current piece came. */
   #now = 0;
   readonly #options: TurnOptions;
+  /** The ids of calls whose name or id the API would not take back. */
+  readonly #mended = new Set<string>();
 
   constructor(transcript: Transcript, row: TurnRow, maxTokens: number, options: TurnOptions = {}) {
     const { recovered } = options;
@@ -143,6 +146,7 @@ export class Turn {
       const message = edit(memberTexts(frame.data).get('message') ?? '', { id: JSON.stringify(this.#ownId) });
       frame = { event: frame.event, data: edit(frame.data, { message }) };
     }
+    if (data.type === 'content_block_start') frame = this.#mendCall(data, frame);
     this.builder.take(data, frame.data);
     if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
     else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
@@ -152,6 +156,31 @@ export class Turn {
     const hasDelta = frame.event === 'content_block_delta';
     const hasFraming = !hasDelta && frame.event !== 'ping';
     return { hasFraming, hasEffect: hasFraming && !this.#isQuiet(data), hasDelta };
+  }
+
+  /** Mends the name and the id of a call before anybody sees it. @returns the frame; the same one for anything else */
+  #mendCall(data: Json, frame: Frame): Frame {
+    const { content_block: block, index } = data;
+    if (!isObject(block) || block.type !== 'tool_use') return frame;
+    const isTwice = this.builder.blocks.some(({ value }) => value.type === 'tool_use' && value.id === block.id);
+    const isFree = !isTwice && isFreeCallId(this.#transcript, block.id);
+    const [name, id] = [mendedName(block.name), isFree ? block.id : `toolu_${this.row.id}_${String(index)}`];
+    if (name === block.name && id === block.id) return frame;
+    this.#mended.add(asText(id));
+    data.content_block = { ...block, name, id };
+    const text = memberTexts(frame.data).get('content_block') ?? '{}';
+    const content_block = edit(text, { name: JSON.stringify(name), id: JSON.stringify(id) });
+    return { event: frame.event, data: edit(frame.data, { content_block }) };
+  }
+
+  /** @returns the blocks that go up. A call that was mended leaves them with the signed blocks behind it: these are bound to it. */
+  #fitting(content: readonly Json[]): Json[] {
+    const signed = content.findLastIndex(({ type }) => isThinkingType(type));
+    const isMended = (block: Json) => this.#mended.has(asText(block.id)) || withObjectInput(block) !== block;
+    const bound = new Set(
+      content.slice(0, Math.max(0, signed)).filter((block) => block.type === 'tool_use' && isMended(block)),
+    );
+    return blocksWithout(content, (block) => bound.has(block)).map(withObjectInput);
   }
 
   /** Whether an event frames words or thoughts alone: a crash may lose it together with them. */
@@ -209,7 +238,8 @@ export class Turn {
     // The answer behind a tool loop has the results of its code, or the code has gone with its calls.
     const endsLoop = blocksKept.length > 0 && this.row.follows && !mayResume;
     const lost = endsLoop ? lostCode(this.#transcript, blocksKept) : undefined;
-    const content = lost?.calls.length ? blocksWithout(blocksKept, ({ type }) => isThinkingType(type)) : blocksKept;
+    const bound = lost?.calls.length ? blocksWithout(blocksKept, ({ type }) => isThinkingType(type)) : blocksKept;
+    const content = this.#fitting(bound);
     const hasAnswer = content.length > 0;
     const newMessages = this.#newMessages();
     const isKnown = this.isAcknowledged || shownAs.isReported === true;
@@ -232,7 +262,8 @@ export class Turn {
       next.answerIds = withAnswerId(this.#transcript, this.#answerId, next.nextMessage);
     }
     if (committed && isLater) next.turns -= 1;
-    if (committed && lost?.calls.length) next.leftOut = [...(profile.leftOut ?? []), ...lost.calls];
+    const leftOut = [...(lost?.calls ?? []), ...(complete ? callsWithout(blocks, content) : [])];
+    if (committed && leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
     const calls = (status === 'complete' && callsIn?.(content)) || null;
     const { rest } = this.#frames;
@@ -358,6 +389,12 @@ export class Turn {
   get #ownId(): string {
     return `msg_${this.row.id}_answer_${this.row.seq}`;
   }
+}
+
+/** @returns the ids of the calls of an answer that are not in what is kept of it */
+function callsWithout(blocks: readonly Block[], content: readonly Json[]): string[] {
+  const kept = new Set(calledTools(content));
+  return calledTools(blocks.map(({ value }) => value)).filter((id) => !kept.has(id));
 }
 
 function blockTypeOf({ content_block }: Json): unknown {

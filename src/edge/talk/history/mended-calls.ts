@@ -1,0 +1,97 @@
+/** Mends calls of tools as the API takes them back: their names, their ids, and inputs that are no objects. */
+
+import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
+import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { checksumOf } from '../storage/damaged-row.ts';
+import type { Transcript } from '../storage/transcript.ts';
+
+/** The most characters of a name. */
+const LONGEST_NAME = 200;
+const NAME = /^[a-zA-Z0-9_-]{1,200}$/;
+const ID = /^[a-zA-Z0-9_-]+$/;
+/** Ids as the API makes them: none comes twice. */
+const RANDOM_ID = /^toolu_[a-zA-Z0-9]{20,}$/;
+const ODD = /[^a-zA-Z0-9_-]/g;
+
+/** @returns a name that the API takes back */
+export function mendedName(name: unknown): string {
+  const text = asText(name ?? '');
+  return NAME.test(text) ? text : text.replace(ODD, '_').slice(0, LONGEST_NAME) || 'tool';
+}
+
+/** @returns whether a call can have an id: the API takes it back, and no other call of the history has it */
+export function isFreeCallId(transcript: Transcript, id: unknown): boolean {
+  if (typeof id !== 'string' || !ID.test(id)) return false;
+  if (RANDOM_ID.test(id)) return true;
+  const quoted = JSON.stringify(id);
+  return !(
+    transcript.has("messages where role = 'assistant' and instr(text, ?) > 0", quoted) ||
+    transcript.has('pieces where owner > 0 and instr(text, ?) > 0', quoted)
+  );
+}
+
+/** @returns a call with an input that is an object; the same call if it has one */
+export function withObjectInput(block: Json): Json {
+  if (block.type !== 'tool_use' || isObject(block.input)) return block;
+  return { ...block, input: block.input === undefined ? {} : { input: block.input } };
+}
+
+/**
+ * Mends the calls of messages from elsewhere, and the ids of their results. The same messages are always mended alike, so a
+ * client that sends them again is matched.
+ *
+ * @param texts messages as JSON texts
+ * @returns the same texts where there is nothing to mend
+ */
+export function withMendedCalls(texts: readonly string[]): string[] {
+  const ids = new MendedIds();
+  return texts.map((text) => {
+    if (!text.includes('tool_')) return text;
+    const { role, content } = parseObject(text) ?? {};
+    if (!Array.isArray(content)) return text;
+    const blocks = content.map((block: unknown) => (isObject(block) ? mendedBlock(block, role, ids) : block));
+    return blocks.every((block, at) => block === content[at]) ? text : edit(text, { content: writeJson(blocks) });
+  });
+}
+
+/** The same for a body with messages. */
+export function bodyWithMendedCalls(body: string): string {
+  if (!body.includes('"tool_use"')) return body;
+  const texts = itemTexts(memberTexts(body).get('messages') ?? '[]');
+  const mended = withMendedCalls(texts);
+  return mended.every((text, at) => text === texts[at]) ? body : edit(body, { messages: `[${mended.join(',')}]` });
+}
+
+/** Ids of calls as they come, and as they are mended. */
+class MendedIds {
+  readonly #used = new Set<string>();
+  readonly #now = new Map<string, string>();
+
+  /** @returns the id of the next call */
+  take(given: string): string {
+    const good = ID.test(given) ? given : `toolu_${(checksumOf(given) >>> 0).toString(36)}`;
+    let id = good;
+    for (let n = 2; this.#used.has(id); n += 1) id = `${good}_${n}`;
+    this.#used.add(id);
+    this.#now.set(given, id);
+    return id;
+  }
+
+  /** @returns the id of the call that a result answers */
+  of(given: string): string {
+    return this.#now.get(given) ?? given;
+  }
+}
+
+function mendedBlock(block: Json, role: unknown, ids: MendedIds): Json {
+  if (role === 'assistant' && block.type === 'tool_use') {
+    const id = ids.take(asText(block.id));
+    const name = mendedName(block.name);
+    const mended = withObjectInput(block);
+    return id === block.id && name === block.name && mended === block ? block : { ...mended, id, name };
+  }
+  if (block.type !== 'tool_result') return block;
+  const id = ids.of(asText(block.tool_use_id));
+  return id === block.tool_use_id ? block : { ...block, tool_use_id: id };
+}

@@ -1,7 +1,9 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
 import { createClient } from '../../../../src/client/index.ts';
+import { encoder } from '../../../../src/edge/kit/http/bytes.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { storedLog } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
 import { type Asked, answeringBy, type Scripted, says } from '../../../support/scripted-runs.ts';
@@ -157,21 +159,22 @@ describe('a new question behind an answer that the API has paused', () => {
     strictApi((_, number) => {
       if (number === 1) return pauses(text('Let me look.'), search('srvtoolu_1'));
       if (number > 2) return says('Yes.');
-      const begins = (all: string) => all.slice(0, all.indexOf('event: content_block_stop'));
-      return {
-        ...says('It '),
-        change: (all) =>
-          new Blob([begins(all)]).stream().pipeThrough(new TransformStream({ flush: () => new Promise(() => {}) })),
-      };
+      const begins = (all: string) => encoder.encode(all.slice(0, all.indexOf('event: content_block_stop')));
+      // It never ends.
+      const change = (all: string) =>
+        new ReadableStream({ type: 'bytes', start: (stream) => stream.enqueue(begins(all)) });
+      return { ...says('It '), change };
     });
     await ask(question('Rain?'));
     const dying = app.post('/v1/messages', { ...ASKED, stream: true, messages: [question('And snow?')] }, headers);
     const reader = ((await dying).body as ReadableStream<Uint8Array>).getReader();
-    await reader.read();
+    await eventually(async () => expect(await storedLog('c1', 'alice')).toContain('It '));
     await abortAllDurableObjects();
     while (!(await reader.read()).done);
     await app.settled();
     await eventually(async () => expect(await ask(question('And hail?'))).toMatchObject({ status: 200 }));
-    expect(JSON.stringify(await rowsOf(app, headers))).not.toContain('srvtoolu_1');
+    const rows = JSON.stringify(await rowsOf(app, headers));
+    expect(rows).toContain('And snow?');
+    expect(rows).not.toContain('srvtoolu_1');
   });
 });

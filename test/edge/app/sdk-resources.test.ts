@@ -89,6 +89,17 @@ function ways(): [direct: Way, edge: Way] {
 
 const fileOf = async () => await toFile(new Uint8Array(5).fill(7), 'a.bin');
 
+/** @returns an argument with a file, and with betas that there are, in place of values that the types alone allow */
+async function madeReal(argument: unknown): Promise<unknown> {
+  const { file, betas } = Object(argument) as { file?: unknown; betas?: unknown };
+  if (file === undefined && betas === undefined) return argument;
+  return {
+    ...(argument as object),
+    ...(file === undefined ? {} : { file: await fileOf() }),
+    ...(betas === undefined ? {} : { betas: ['files-api-2025-04-14'] }),
+  };
+}
+
 /** @returns the id of what a method is about, made for it; undefined for an argument that is no id */
 async function idFor(name: string, method: string, { client, end }: Way): Promise<string | undefined> {
   if (name === 'modelID') return MODEL;
@@ -164,11 +175,7 @@ async function* called(on: readonly [Way, Way], { resource, method, names, forms
     for (const isStrange of hasId && having === '' ? [false, true] : [false]) {
       yield await both(on, `${name} ${having}${isStrange ? 'strange' : ''}`.trim(), async (way) => {
         const id = hasId && !isStrange ? await idFor(names[0] ?? '', method, way) : undefined;
-        const given = await Promise.all(
-          args.map(async (one) =>
-            Object.hasOwn(Object(one), 'file') ? { ...(one as object), file: await fileOf() } : one,
-          ),
-        );
+        const given = await Promise.all(args.map(madeReal));
         return await resourcesIn(way.client)
           .get(resource)
           ?.[method]?.(...(id === undefined ? given : [id, ...given.slice(1)]));

@@ -7,23 +7,23 @@ import { checksumOf } from '../storage/damaged-row.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
 /** The most characters of a name. */
-const LONGEST_NAME = 200;
-const NAME = /^[a-zA-Z0-9_-]{1,200}$/;
-const ID = /^[a-zA-Z0-9_-]+$/;
+const LONGEST_TOOL_NAME = 200;
+const TOOL_NAME = /^[a-zA-Z0-9_-]{1,200}$/;
+const CALL_ID = /^[a-zA-Z0-9_-]+$/;
 /** Ids as the API makes them: none comes twice. */
-const RANDOM_ID = /^toolu_[a-zA-Z0-9]{20,}$/;
+const RANDOM_CALL_ID = /^toolu_[a-zA-Z0-9]{20,}$/;
 const ODD = /[^a-zA-Z0-9_-]/g;
 
 /** @returns a name that the API takes back */
 export function mendedName(name: unknown): string {
   const text = asText(name ?? '');
-  return NAME.test(text) ? text : text.replace(ODD, '_').slice(0, LONGEST_NAME) || 'tool';
+  return TOOL_NAME.test(text) ? text : text.replace(ODD, '_').slice(0, LONGEST_TOOL_NAME) || 'tool';
 }
 
 /** @returns whether a call can have an id: the API takes it back, and no other call of the history has it */
 export function isFreeCallId(transcript: Transcript, id: unknown): boolean {
-  if (typeof id !== 'string' || !ID.test(id)) return false;
-  if (RANDOM_ID.test(id)) return true;
+  if (typeof id !== 'string' || !CALL_ID.test(id)) return false;
+  if (RANDOM_CALL_ID.test(id)) return true;
   const quoted = JSON.stringify(id);
   return !(
     transcript.has("messages where role = 'assistant' and instr(text, ?) > 0", quoted) ||
@@ -70,7 +70,7 @@ class MendedIds {
 
   /** @returns the id of the next call */
   take(given: string): string {
-    const good = ID.test(given) ? given : `toolu_${(checksumOf(given) >>> 0).toString(36)}`;
+    const good = CALL_ID.test(given) ? given : `toolu_${(checksumOf(given) >>> 0).toString(36)}`;
     let id = good;
     for (let n = 2; this.#used.has(id); n += 1) id = `${good}_${n}`;
     this.#used.add(id);

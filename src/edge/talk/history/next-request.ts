@@ -40,7 +40,7 @@ import { inheritedParts } from './inherited-parts.ts';
 import { withoutLeftOut } from './left-out-calls.ts';
 import { bodyWithMendedCalls } from './mended-calls.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
-import { hideResults, type ResultsOfStep, refusedResults, wordsOf } from './refused-results.ts';
+import { hideResults, type ResultsOfStep, refusedResults, wordsOfRefusal } from './refused-results.ts';
 import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
@@ -162,11 +162,11 @@ function amending(results: ResultsOfStep, transcript: Transcript, plan: () => Ne
   return (refusal, messages) => {
     const refused = refusedResults(refusal, messages, results);
     if (refused.length === 0) return undefined;
-    const why = wordsOf(refusal);
+    const why = wordsOfRefusal(refusal);
     hideResults(transcript, results.turn, refused, why);
     const amend: NextRequest['amend'] = (again, sent) => {
       if (refusedResults(again, sent, results).length > 0)
-        hideResults(transcript, results.turn, results.ids, wordsOf(again));
+        hideResults(transcript, results.turn, results.ids, wordsOfRefusal(again));
       return undefined;
     };
     return { ...plan(), amend };

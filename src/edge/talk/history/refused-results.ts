@@ -6,14 +6,16 @@
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { latestTurn } from '../storage/turn-queries.ts';
+import { ANSWERED } from './new-messages.ts';
 
 /** A path by which the API names a block of a message. */
-const PATH = /messages\.(\d+)\.content\.(\d+)/g;
+const BLOCK_PATH = /messages\.(\d+)\.content\.(\d+)/g;
 /** Words about an image, and about all that is sent together, that may come without a path. */
 const ABOUT_IMAGE = /Could not process image|image_dimensions_too_large/;
-const TOO_LONG = /prompt is too long/;
+const PROMPT_TOO_LONG = /prompt is too long/;
 /** The most characters of the API's words that the model is told. */
-const MOST_WORDS = 300;
+const MOST_REFUSAL_WORDS = 300;
 
 /** The results of a step, by the ids of their calls. */
 export interface ResultsOfStep {
@@ -30,37 +32,46 @@ export interface ResultsOfStep {
  * @returns the ids of their calls; none for a refusal that names anything else
  */
 export function refusedResults(refusal: string, messages: readonly unknown[], { ids }: ResultsOfStep): string[] {
-  const resultAt = (message: unknown, block: number) => idOf((memberOf(message, 'content') as unknown[])?.[block], ids);
-  const named = [...refusal.matchAll(PATH)];
+  const resultAt = (message: unknown, block: number) =>
+    idOfResult((memberOf(message, 'content') as unknown[])?.[block], ids);
+  const named = [...refusal.matchAll(BLOCK_PATH)];
   if (named.length > 0) {
     const found = named.map(([, message, block]) => resultAt(messages[Number(message)], Number(block)));
     return [...new Set(found.filter((id) => id !== undefined))];
   }
   const results = messages.flatMap((message) => {
     const content = memberOf(message, 'content');
-    return Array.isArray(content) ? content.filter((block) => idOf(block, ids) !== undefined) : [];
+    return Array.isArray(content) ? content.filter((block) => idOfResult(block, ids) !== undefined) : [];
   }) as Json[];
   const idsOf = (some: readonly Json[]) => some.map(({ tool_use_id }) => asText(tool_use_id));
   if (ABOUT_IMAGE.test(refusal)) return idsOf(results.filter(hasImage));
-  if (!TOO_LONG.test(refusal)) return [];
+  if (!PROMPT_TOO_LONG.test(refusal)) return [];
   const lengthOf = (result: Json) => JSON.stringify(result).length;
   return idsOf(results.toSorted((one, other) => lengthOf(other) - lengthOf(one)).slice(0, 1));
 }
 
+/** Has results go up in words from now on, behind which the model has refused to answer: they would be refused again. */
+export function hideRefused(transcript: Transcript): void {
+  const last = latestTurn(transcript, ANSWERED);
+  if (typeof last?.run !== 'number') return;
+  const results = transcript.calls.results(last.seq);
+  hideResults(transcript, last.seq, results.keys(), 'no answer may be written to it.');
+}
+
 /** Stores that results cannot be shown. @param why the words with which the API has refused them */
 export function hideResults(transcript: Transcript, turn: number, ids: Iterable<string>, why: string): void {
-  const content = `The tool was called and has answered; do not call it again for this. What it answered cannot be shown: ${why.slice(0, MOST_WORDS)}`;
+  const content = `The tool was called and has answered; do not call it again for this. What it answered cannot be shown: ${why.slice(0, MOST_REFUSAL_WORDS)}`;
   for (const tool_use_id of ids)
     transcript.calls.changeResult(turn, tool_use_id, writeJson({ type: 'tool_result', tool_use_id, content }));
 }
 
 /** @returns the words of a refusal */
-export function wordsOf(refusal: string): string {
+export function wordsOfRefusal(refusal: string): string {
   const message = memberOf(parseObject(refusal)?.error, 'message');
   return typeof message === 'string' ? message : 'the API has refused it.';
 }
 
-function idOf(block: unknown, ids: ReadonlySet<string>): string | undefined {
+function idOfResult(block: unknown, ids: ReadonlySet<string>): string | undefined {
   if (!isObject(block) || block.type !== 'tool_result') return undefined;
   const id = asText(block.tool_use_id);
   return ids.has(id) ? id : undefined;

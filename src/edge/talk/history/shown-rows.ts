@@ -196,17 +196,19 @@ function* answerText(
   const { before, after } = aroundContent(head);
   yield `${before}[`;
   let between = '';
-  for (const block of answerBlocks(transcript, from, to)) {
+  for (const block of answerBlocks(transcript, from, to, turn.status === 'refused')) {
     yield between + (hides ? hiddenText(block) : block);
     between = ',';
   }
   yield `]${after}`;
 }
 
-function* answerBlocks(transcript: Transcript, from: number, to: number): Generator<string> {
+/** @param isRefused whether all of it is; of another answer, steps that the model has refused are left out: it has gone on without them */
+function* answerBlocks(transcript: Transcript, from: number, to: number, isRefused: boolean): Generator<string> {
   /** The calls of the last step whose results have not been shown. */
   let open: CallRow[] = [];
   for (const row of rowsBetween(transcript, from, to)) {
+    if (row.status === 'refused' && !isRefused) continue;
     if (row.role === 'assistant') {
       yield* resultTexts(open, pendingResults(transcript, open));
       open = transcript.calls.of(row.turn);

@@ -15,6 +15,7 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
 import { containerOf, lostCode } from '../history/container.ts';
 import { isFreeCallId, mendedName, withObjectInput } from '../history/mended-calls.ts';
+import { hideRefused } from '../history/refused-results.ts';
 import { repairPaused } from '../history/repair-paused.ts';
 import { type Block, blocksWithout, calledTools, isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
@@ -326,6 +327,7 @@ export class Turn {
   #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): void {
     const cached = this.#transcript.cachedHistory;
     const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
+    if (row.status === 'refused' && row.follows) hideRefused(this.#transcript);
     // This is last because it shows the end. Everything before it has succeeded by then.
     this.log.store();
     Object.assign(this.row, row);

@@ -103,3 +103,49 @@ test.each([
   expect(await ask(bodyOf('Go on'))).toMatchObject({ kind: 'stream' });
   expect(resultsIn(bodies[2] as Asked)[0]?.content).toBe('sun');
 });
+
+describe('behind results to which the model refuses to answer', () => {
+  const refuses = { content: [], stop_reason: 'refusal' };
+
+  test('all of them are told in words, and the run goes on; no tool is called again', async () => {
+    const bodies = answeringBy((body, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'));
+      return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+    });
+    const called = servingTools(() => text('secret'));
+    const { events } = await say(asked({ tools: [weather({ once: true })] }));
+    expect(textOf(events)).toBe('Sun.');
+    expect(called).toHaveLength(2);
+    await say(bodyOf('Thanks'));
+    expect(bodies.map(({ messages }) => messages.length)).toEqual([1, 3, 3, 5]);
+    expect(JSON.stringify(bodies[3]?.messages)).not.toContain('secret');
+  });
+
+  test('the run ends if that is refused, too, and the next question is asked without them', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1 ? calls(call('toolu_1', 'Bern')) : number < 4 ? refuses : says('Sun.'),
+    );
+    const called = servingTools(() => text('secret'));
+    const { events } = await say(asked());
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'refusal' },
+    });
+    const { events: next } = await say(bodyOf('Thanks'));
+    expect(textOf(next)).toBe('Sun.');
+    expect(called).toHaveLength(1);
+    expect(JSON.stringify(bodies[3]?.messages)).not.toContain('secret');
+  });
+
+  test('they are refused in the same way when they have waited for the next question', async () => {
+    const bodies = answeringBy((body, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+    });
+    servingTools(() => text('secret'));
+    await say(asked({ max_turns: 1 }));
+    await say(bodyOf('Go on', { tools: [weather()] }));
+    const { events } = await say(bodyOf('Thanks'));
+    expect(textOf(events)).toBe('Sun.');
+    expect(JSON.stringify(bodies.at(-1)?.messages)).not.toContain('secret');
+  });
+});

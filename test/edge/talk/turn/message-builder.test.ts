@@ -78,7 +78,12 @@ function aTurn(): { turn: Turn; stored: string[] } {
     return { next: row + 1 };
   };
   const row: Pick<TurnRow, 'seq' | 'id'> = { seq: 1, id: 'turn_x' };
-  return { turn: new Turn({ log: { write } } as Transcript, row as TurnRow, 1, { newMessages: 1 }), stored };
+  return {
+    turn: new Turn({ log: { write }, has: () => false } as unknown as Transcript, row as TurnRow, 1, {
+      newMessages: 1,
+    }),
+    stored,
+  };
 }
 
 test('deltas that are read by their strings alone come to the same as those that are parsed, split at any byte', () => {
@@ -91,6 +96,8 @@ test('deltas that are read by their strings alone come to the same as those that
       .chain((runs) => fc.tuple(...runs.flat().map((data) => written(data).map((text) => ({ data, text }))))),
     fc.array(fc.nat(4_000), { maxLength: 20 }),
     (events, places) => {
+      // A call whose id comes a second time is mended.
+      fc.pre(events.filter(({ text }) => text.includes('"tool_use"')).length < 2);
       const slow = new MessageBuilder();
       for (const { text } of events) slow.take(parsed(text));
       const bytes = encoder.encode(events.map(({ data, text }) => `event: ${data.type}\ndata: ${text}\n\n`).join(''));

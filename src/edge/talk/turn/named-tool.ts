@@ -1,6 +1,6 @@
 import { ApiError } from '../../kit/http/errors.ts';
 import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { asText, parseObject } from '../../kit/json/object.ts';
+import { parseObject, stringOrUndefined } from '../../kit/json/object.ts';
 
 /** How the API names a tool: by its number in the list that has come up. */
 const NUMBERED = /\btools\.(\d+)\b/;
@@ -15,7 +15,7 @@ export function withToolName(error: ApiError, body: string): ApiError {
   const [, number] = NUMBERED.exec(error.message) ?? [];
   const tools = number === undefined ? undefined : memberTexts(body).get('tools');
   const tool = tools?.startsWith('[') ? itemTexts(tools)[Number(number)] : undefined;
-  const name = asText(parseObject(tool ?? '')?.name);
-  if (name === '') return error;
+  const name = stringOrUndefined(parseObject(tool ?? '')?.name);
+  if (name === undefined) return error;
   return new ApiError(error.type, `${error.message} (the tool ${name})`, { ...error });
 }

@@ -57,9 +57,9 @@ const common = {
     nightSeed: Number(NIGHT_SEED),
   },
   // Properties, and what is waited for, take as long as the machine needs; what hangs ends all the same.
-  testTimeout: isNight ? 600_000 : 120_000,
-  hookTimeout: isNight ? 600_000 : 120_000,
-  expect: { poll: { timeout: isNight ? 240_000 : 20_000, interval: 5 } },
+  testTimeout: 600_000,
+  hookTimeout: 600_000,
+  expect: { poll: { timeout: 240_000, interval: 5 } },
 };
 
 // What a process has compiled the next one finds: of many that are started each would compile the same again.

@@ -101,7 +101,7 @@ export async function watchObjects(): Promise<void> {
 }
 
 /** How long a busy machine may take for what is not left behind. */
-const MOST_MS = 20_000;
+const MOST_MS = 120_000;
 
 /**
  * Waits until no work is left of some. It looks, round by round: woken by the work of an object, a test would go on inside of

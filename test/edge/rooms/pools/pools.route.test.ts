@@ -194,14 +194,14 @@ describe('a limit that accounts share', () => {
     await (await post(app, 'alice')).text();
     await app.settled();
     // It has told everything, and waits for nothing more.
-    await expect.poll(() => spent(app), { timeout: 5_000 }).toEqual(new Map([['alice', COST]]));
+    await expect.poll(() => spent(app)).toEqual(new Map([['alice', COST]]));
     await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 3 });
     await admin(app, 'PUT', '/groups/red/accounts/alice');
     const listed = async () => {
       const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=spent');
       return data.map(({ id, group, limit_usd }) => [id, group, limit_usd.day]);
     };
-    await expect.poll(listed, { timeout: 1_000 }).toEqual([['alice', 'red', 3]]);
+    await expect.poll(listed).toEqual([['alice', 'red', 3]]);
   });
 
   test('is not one where no setting says so, and what was spent is told all the same', async () => {
@@ -422,7 +422,7 @@ describe('who spent what', () => {
       await (await app.post('/v1/messages', ask, headers)).text();
     }
     await app.settled();
-    await expect.poll(async () => (await spent(app)).size, { timeout: 5_000 }).toBe(3);
+    await expect.poll(async () => (await spent(app)).size).toBe(3);
     await admin(app, 'DELETE', '/accounts/carol');
     await expect.poll(async () => (await spent(app)).get('(erased)')).toBe(COST);
     const sums = async () =>

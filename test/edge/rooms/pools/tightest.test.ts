@@ -71,7 +71,7 @@ async function rowOf(app: TestApp, path: string, account = 'alice'): Promise<Acc
 /** Waits until both lists have this of an account. */
 async function expectRow(app: TestApp, row: Partial<AccountSpendRow>, account = 'alice'): Promise<void> {
   for (const path of LISTS) {
-    await expect.poll(() => rowOf(app, path, account), { timeout: 5_000 }).toMatchObject(row);
+    await expect.poll(() => rowOf(app, path, account)).toMatchObject(row);
   }
 }
 
@@ -176,7 +176,7 @@ test('an erased account leaves nothing of its limits and tokens', async () => {
     );
   expect(await rows()).toContain(jti);
   await admin(app, 'DELETE', '/accounts/alice');
-  await expect.poll(rows, { timeout: 5_000 }).not.toMatch(/alice|usd_|token/);
+  await expect.poll(rows).not.toMatch(/alice|usd_|token/);
   expect(await rowOf(app, '/accounts?sort=spent')).toBeUndefined();
 });
 

@@ -177,11 +177,9 @@ describe('a run', () => {
     await eventually(() => expect(room.waiting.size).toBe(1));
     await end();
     await told();
-    await vi
-      .waitFor(() => expect(room.waiting.size).toBe(0), { timeout: 10_000 })
-      .finally(() => {
-        for (const { share } of others) share.leave();
-      });
+    await eventually(() => expect(room.waiting.size).toBe(0)).finally(() => {
+      for (const { share } of others) share.leave();
+    });
     expect(reasonOf((await listening).text)).toBe('revoked');
     expect(await turnNow(turn)).toMatchObject({ status: 'complete', paused: 'revoked' });
     await atRest();

@@ -20,10 +20,6 @@ export const OPEN: readonly { what: RegExp; why: string }[] = [
 export const UNJUDGED: Readonly<Record<string, string>> = {
   // A JSON schema may have members of its own.
   'Tool.InputSchema': 'type properties required',
-  // A word in place of an object, about what the simulator never does: clear what was thought.
-  'ClearThinking20251015Edit.keep': 'all',
-  // A count ignores it, as the API does.
-  'MessageCountTokensParams.compaction': 'summarize',
 };
 
 /** What the simulator refuses in any request of a test. */

@@ -67,12 +67,16 @@ export function bodyWithMendedCalls(body: string): string {
 class MendedIds {
   readonly #used = new Set<string>();
   readonly #now = new Map<string, string>();
+  /** The number that an id gets when it comes again. Counted, so that an id that comes a hundred thousand times is linear. */
+  readonly #next = new Map<string, number>();
 
   /** @returns the id of the next call */
   take(given: string): string {
     const good = CALL_ID.test(given) ? given : `toolu_${(checksumOf(given) >>> 0).toString(36)}`;
     let id = good;
-    for (let n = 2; this.#used.has(id); n += 1) id = `${good}_${n}`;
+    let n = this.#next.get(good) ?? 2;
+    for (; this.#used.has(id); n += 1) id = `${good}_${n}`;
+    this.#next.set(good, n);
     this.#used.add(id);
     this.#now.set(given, id);
     return id;

@@ -18,7 +18,7 @@ interface FileRun extends Times {
 export interface Run {
   files: FileRun[];
   passed: number;
-  /** Each test that failed, by file and title, and each file that could not be read. */
+  /** Each test that failed, by file, title and reason, and each file that could not be read. */
   failed: string[];
   skipped: number;
   /** Of Vitest itself, without what it has started. */

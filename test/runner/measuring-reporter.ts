@@ -58,7 +58,7 @@ export class MeasuringReporter implements Reporter {
       files: this.#files,
       passed: having('passed').length,
       failed: [
-        ...having('failed').map(nameOf),
+        ...having('failed').map((test) => `${nameOf(test)}${reasonOf(test)}`),
         ...broken.map(({ moduleId }) => relative(this.#root, moduleId)),
         ...errors.map(() => 'outside of any test'),
       ],
@@ -74,6 +74,15 @@ export class MeasuringReporter implements Reporter {
     const whole: Times = { wall: performance.now() - this.#start, cpu: cpuMsOfTree(process.pid) };
     process.stdout.write(`${tableOf([run], whole)}\n${countsOf([run])}\n`);
   }
+}
+
+/** How much of an error stands beside a failed test; characters. */
+const REASON_LENGTH = 300;
+
+/** Tells why a test failed: where only the end of the output is kept, nothing else does. */
+function reasonOf(test: TestCase): string {
+  const [error] = test.result().errors ?? [];
+  return error ? `\n  ${error.message.replace(/\s+/g, ' ').slice(0, REASON_LENGTH)}` : '';
 }
 
 const now = ({ project, moduleId }: TestModule): Times => {

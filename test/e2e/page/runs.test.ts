@@ -17,6 +17,8 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
       const figures = /^Step \d[\d,]+ in.*\d+ outfirst byte after \d+.*\$0\.0/;
       await expect.poll(() => steps.nth(1).locator('.run-figures').textContent()).toMatch(figures);
       await expect.poll(() => steps.nth(0).locator('.run-figures').textContent()).toMatch(figures);
+      // What a key opens moves what is below it. On a busy machine that comes too late to count as the key's doing.
+      expect(await shifts()).toEqual({ value: 0, moved: [] });
       // By the keyboard alone.
       const calls = steps.nth(0).locator('.edge-call');
       await expect.poll(() => calls.locator('summary code').allTextContents()).toEqual(['edge_clock', 'edge_dice']);
@@ -30,7 +32,6 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
         .poll(() => calls.nth(1).locator('summary').textContent())
         .toMatch(/edge_dicedone\d+(\.\d+)? m?s\d+ B/);
       const shown = await steps.allTextContents();
-      expect(await shifts()).toEqual({ value: 0, moved: [] });
       await page.reload();
       await answered(page);
       await expect.poll(() => lastAnswer(page).locator('.run-step').allTextContents()).toEqual(shown);

@@ -3,7 +3,7 @@
 
 const USAGE = `sluice init DIR [--rooms webhooks,agents]   makes a folder with an edge of your own
 In that folder:
-sluice build                                says whether it is built for development: wrangler runs it
+sluice build                                is run by wrangler: it adds the simulator for wrangler dev alone
 sluice deploy [--dry-run]                   deploys it, with its queues and its store
 sluice token --account you --scopes admin   mints a credential by SIGNING_SECRET`;
 

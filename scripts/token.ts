@@ -54,7 +54,7 @@ if (wide) stop(`A bound token has no scopes but ${BOUND_SCOPES.join(' and ')}: l
 const secret = process.env.SIGNING_SECRET || (await readDevVars()).SIGNING_SECRET;
 if (!secret) {
   stop(
-    'There is no SIGNING_SECRET in the environment or in .dev.vars. Put one into .dev.vars, as `openssl rand -base64 32` makes it; in a checkout of Sluice `npm start` does.',
+    'There is no SIGNING_SECRET in the environment or in .dev.vars. `npm start` makes one for development; a deployed edge has its own.',
   );
 }
 if (!settingsSchema.shape.SIGNING_SECRET.safeParse(secret).success) {

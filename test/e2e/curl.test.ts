@@ -100,34 +100,14 @@ test.each([
 });
 
 test.each([
-  ['/v1/messages', ASK],
-  ['/messages', { ...ASK, stream: true }],
-  ['/messages', { ...ASK, conversation: 'c2' }],
-])('a status below 200 in the place of an answer of %s is told, and not free', async (path, body) => {
+  ['/v1/messages', ASK, '"text":"Yes."'],
+  ['/messages', { ...ASK, conversation: 'c2', stream: false }, '"text":"Yes."'],
+  ['/v1/messages/batches', { requests: [{ custom_id: 'b', params: ASK }] }, '"in_progress"'],
+])('a status below 200 before the answer of %s is not taken for the answer', async (path, body, part) => {
   saysFirst = true;
   onTestFinished(() => {
     saysFirst = false;
   });
   const { text } = await curl(path, JSON.stringify(body), JSON_BODY);
-  expect(text).toContain('is not the Claude API');
-  const newest = async () => {
-    const response = await fetch(`${edge.url}/usage/requests?limit=1`);
-    const { data } = (await response.json()) as { data: { status: string; cost_usd: number; hold_usd: number }[] };
-    return data[0];
-  };
-  await expect.poll(async () => (await newest())?.status, { timeout: 20_000 }).toBe('cut');
-  const { cost_usd = 0, hold_usd = 0 } = (await newest()) ?? {};
-  // What was read at least, and the hold at most.
-  expect(cost_usd).toBeGreaterThan(0.1);
-  expect(cost_usd).toBeLessThanOrEqual(hold_usd);
-});
-
-test('a batch that is answered with a status below 200 may have been made: it is unknown, and not refused', async () => {
-  saysFirst = true;
-  onTestFinished(() => {
-    saysFirst = false;
-  });
-  const requests = [{ custom_id: 'b', params: { ...ASK, max_tokens: 2_000 } }];
-  const { text } = await curl('/v1/messages/batches', JSON.stringify({ requests }), JSON_BODY);
-  expect(text).toMatch(/"type":"timeout_error"/);
+  expect(text).toContain(part);
 });

@@ -31,7 +31,7 @@ afterAll(() => project.end());
 test.each([
   ['none', 'the core alone', 3],
   ['pools,subagents', 'agents, runs, subagents', 4],
-  ['all', 'visitors, page-tokens, agents', 9],
+  ['all', 'visitors, page-tokens, agents', 8],
 ])(
   'sluice init --rooms %s makes an edge that passes its test, answers, has the page, and would be deployed',
   async (rooms, has, bindings) => {
@@ -91,7 +91,7 @@ test('sluice deploy makes the queues that are missing, leaves out the simulator,
   const { commands } = JSON.parse(await readFile(join(project.folder, 'cloud.json'), 'utf8')) as {
     commands: string[][];
   };
-  expect(commands.map((words) => words.slice(0, 3).join(' '))).toEqual([
+  expect(commands.map((words) => words.slice(0, 3).join(' ').trim())).toEqual([
     'queues info deployed-webhooks',
     'queues info deployed-webhooks-dead',
     'queues create deployed-webhooks-dead',

@@ -96,7 +96,8 @@ test('wrangler dev in a fresh clone builds, and answers by the simulator', async
       max_tokens: 20,
       messages: [{ role: 'user', content: 'Hi' }],
     });
-    const answer = await fetch(`${edge.url}/v1/messages`, { method: 'POST', body });
+    const headers = { 'content-type': 'application/json' };
+    const answer = await fetch(`${edge.url}/v1/messages`, { method: 'POST', headers, body });
     expect([answer.status, answer.headers.get('sluice-upstream')]).toEqual([200, 'simulator']);
     expect((await fetch(`${edge.url}/conversations`)).status).toBe(200);
     expect(await (await fetch(`${edge.url}/`)).text()).toContain('<title>');

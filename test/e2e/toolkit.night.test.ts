@@ -6,6 +6,7 @@ import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/co
 import { publint } from 'publint';
 import { createServer } from 'vite';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { unstable_readConfig } from 'wrangler';
 import { createClient } from '../../src/client/index.ts';
 import { barriersOn } from '../support/axe.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
@@ -30,10 +31,16 @@ beforeAll(async () => {
 afterAll(() => project.end());
 
 /** Starts a Worker of the project, under its own wrangler.toml. */
-async function startOwn(folder: string, vars: Record<string, string>): Promise<Edge> {
+async function startOwn(
+  folder: string,
+  vars: Record<string, string>,
+  how: { development?: string | undefined } = {
+    development: join(project.folder, 'node_modules/sluice/dist/edge/development.js'),
+  },
+): Promise<Edge> {
   const place = join(project.folder, folder);
-  const development = join(project.folder, 'node_modules/sluice/dist/edge/development.js');
-  return await startEdge(await bundleWorker(join(place, 'src/index.ts'), { development }), vars, undefined, place);
+  const { main } = unstable_readConfig({ config: join(place, 'wrangler.toml') });
+  return await startEdge(await bundleWorker(main, how), vars, undefined, place);
 }
 
 async function post(url: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
@@ -198,7 +205,7 @@ test('a Worker’s own fetch, prices and auth hold for its objects too, outside 
       },
     });`,
   );
-  const edge = await startOwn('own', { ANTHROPIC_API_KEY: 'any' });
+  const edge = await startOwn('own', { ANTHROPIC_API_KEY: 'any' }, { development: undefined });
   const alice = { 'sluice-user': 'alice' };
   try {
     const costs: number[] = [];

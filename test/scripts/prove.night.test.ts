@@ -19,7 +19,7 @@ let instead: (request: Received, answer: Response) => Promise<Response>;
 
 beforeAll(async () => {
   checkout = await mkdtemp(join(tmpdir(), 'sluice-prove-'));
-  for (const name of ['src', 'scripts', 'package.json', 'tsconfig.json', 'wrangler.toml']) {
+  for (const name of ['src', 'scripts', 'docs', 'README.md', 'package.json', 'tsconfig.json', 'wrangler.toml']) {
     await cp(join(root, name), join(checkout, name), { recursive: true });
   }
   await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));

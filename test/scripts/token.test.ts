@@ -129,7 +129,7 @@ describe('npm run token', () => {
     const { status, stdout, stderr } = await run(['--account', 'a']);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toBe(
-      'There is no SIGNING_SECRET in the environment or in .dev.vars. Put one into .dev.vars, as `openssl rand -base64 32` makes it; in a checkout of Sluice `npm start` does.\n',
+      'There is no SIGNING_SECRET in the environment or in .dev.vars. `npm start` makes one for development; a deployed edge has its own.\n',
     );
   });
 

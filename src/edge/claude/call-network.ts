@@ -16,8 +16,8 @@ export class NetworkFailure extends Error {
 }
 
 /**
- * Calls the global `fetch`. A body goes up as a stream of known length: the runtime takes the second piece of it only when
- * the connection is open. All failures of the network have the same words, and some take long, so nothing else tells.
+ * Calls the global `fetch`. A body goes up as a stream of known length, in pieces: the runtime takes all but the first few
+ * only when the connection is open. All failures of the network have the same words, and some take long, so nothing else tells.
  *
  * @throws NetworkFailure if the network failed, and the request has a body
  * @throws the signal's reason when it is aborted

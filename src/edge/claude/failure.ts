@@ -75,7 +75,7 @@ export function redirected(): ApiError {
 }
 
 /**
- * Refuses a status below 200. It only says that the request was taken, but the runtime gives it for the answer, and the answer
+ * Refuses a status below 200. It only says that the request was taken, but some runtimes give it for the answer, and the answer
  * for its body. Its body is cancelled.
  *
  * @throws UpstreamFailure for such a status. The request may have run

@@ -28,12 +28,14 @@ export async function readWithTools(
   complete: (sent: Json) => Json | Promise<Json> = (sent) => sent,
 ): Promise<Json> {
   const { json: sent } = await readToStore(c, price);
+  const context = contextOf(c);
   // Nothing that is stored may name a container, whoever has it.
-  await checkOwned(contextOf(c), idsNamed({ ...sent, container: undefined }));
+  await checkOwned(context, idsNamed({ ...sent, container: undefined }));
   const json = await complete(sent);
-  const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), {
+  const tools = await storedTools(json.tools, context.identity, context.settings, {
     onAsking: () => admitFree(c),
     warn,
+    waitUntil: context.waitUntil,
   });
   return { ...json, ...withoutUndefined({ tools }) };
 }

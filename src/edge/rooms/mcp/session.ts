@@ -14,6 +14,8 @@ export interface McpServer {
   /** The caller's own headers, with their secrets. */
   headers: Headers;
   fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Keeps a message alive that nobody waits for. Absent in an object, where nothing ends with the answer. */
+  waitUntil?(work: Promise<unknown>): void;
 }
 
 /** How an answer is waited for and read. */
@@ -148,9 +150,10 @@ export class McpSession {
   }
 
   #inBackground(send: (signal: AbortSignal) => Promise<Response>): void {
-    void send(AbortSignal.timeout(NOTICE_MS))
+    const sending = send(AbortSignal.timeout(NOTICE_MS))
       .then(dropBody)
       .catch(() => {});
+    this.#server.waitUntil?.(sending);
   }
 
   #post(message: Json, signal: AbortSignal, headers: Record<string, string> = {}): Promise<Response> {

@@ -19,20 +19,16 @@ const LONGEST_NAME = 128;
 /**
  * Lists the tools of the MCP servers in a list of tools.
  *
- * @param listing `onAsking` is called before a server is asked: if it throws, nothing is stored
+ * @param storing its `onAsking` is called before a server is asked: if it throws, nothing is stored
  * @returns the list with these tools in place of the servers; unchanged if it names none
  * @throws ApiError 400 for a server whose tools cannot be listed; 502 for one whose tools may be listed later
  */
-export async function storedServers(
-  tools: unknown[],
-  settings: Settings,
-  { onAsking, warn }: StoringTools,
-): Promise<unknown[]> {
+export async function storedServers(tools: unknown[], settings: Settings, storing: StoringTools): Promise<unknown[]> {
   const servers = tools.filter(isServer).length;
   if (servers === 0) return tools;
   if (servers > MOST_SERVERS) throw invalidRequest(`tools: at most ${MOST_SERVERS} MCP servers.`);
-  await onAsking();
-  const lists = tools.map((tool, index) => (isServer(tool) ? toolsOf(tool, index, settings, warn) : [tool]));
+  await storing.onAsking();
+  const lists = tools.map((tool, index) => (isServer(tool) ? toolsOf(tool, index, settings, storing) : [tool]));
   const stored = (await Promise.all(lists)).flat();
   const names = new Set<unknown>();
   for (const tool of stored) {
@@ -59,11 +55,11 @@ async function toolsOf(
   { name: server, run, ...entry }: ServerEntry,
   index: number,
   settings: Settings,
-  warn: StoringTools['warn'],
+  { warn, waitUntil }: StoringTools,
 ) {
   const { tools: wanted, ...call } = run;
   const path = `tools.${index}.run`;
-  const listed = await listedBy(run, path, settings);
+  const listed = await listedBy(run, path, settings, waitUntil);
   const unknown = wanted?.find((name) => !listed.some((tool) => tool.name === name));
   if (unknown !== undefined) {
     const names = listed.map(({ name }) => asText(name)).join(', ');
@@ -99,13 +95,19 @@ async function toolsOf(
   return stored;
 }
 
-async function listedBy(run: McpServerRun, path: string, settings: Settings): Promise<Json[]> {
+async function listedBy(
+  run: McpServerRun,
+  path: string,
+  settings: Settings,
+  waitUntil: StoringTools['waitUntil'],
+): Promise<Json[]> {
   const seconds = Math.min(run.timeout_seconds ?? LISTING_SECONDS, LISTING_SECONDS);
   const signal = AbortSignal.timeout(seconds * 1_000);
   const server = {
     url: run.mcp,
     headers: headersOf(run, settings),
     fetch: (url: string, init: RequestInit) => fetch(url, init),
+    waitUntil,
   };
   try {
     const session = await McpSession.open(server, signal);

@@ -26,6 +26,8 @@ export interface StoringTools {
   onAsking(): Promise<unknown>;
   /** Called with a sentence about what is stored otherwise than it was sent. */
   warn(sentence: string): void;
+  /** Keeps work alive that the answer does not wait for. */
+  waitUntil(work: Promise<unknown>): void;
 }
 
 export interface ToolKind {

@@ -7,6 +7,9 @@ import { serveHttp, serveMcp, serveWithoutSessions } from '../../../support/mcp-
 
 const identity = { account: 'alice', scopes: ['messages', 'prefixes', 'tools'] as const, token: undefined };
 
+/** What is to end although no answer waits for it. */
+const kept: Promise<unknown>[] = [];
+
 /** Stores tools at an edge that may call a host. */
 function storing(
   tools: unknown,
@@ -17,9 +20,9 @@ function storing(
   // A secret belongs to one host.
   const TOOL_SECRET_MCP = `${host.includes(',') ? 'other.example.com' : host}=Bearer s3cret`;
   const settings = settingsOf({ TOOL_HOSTS: host, TOOL_SECRET_MCP }, true);
-  return storedTools(tools, { ...identity, scopes } as never, settings, { onAsking: async () => {}, warn }) as Promise<
-    Json[]
-  >;
+  const waitUntil = (work: Promise<unknown>) => void kept.push(work);
+  const around = { onAsking: async () => {}, warn, waitUntil };
+  return storedTools(tools, { ...identity, scopes } as never, settings, around) as Promise<Json[]>;
 }
 
 /** A server whose list of tools a test says, page by page. */
@@ -73,7 +76,8 @@ describe.each([true, false].flatMap((hasSessions) => [true, false].map((isJson) 
       });
       expect(stored[3]).toMatchObject({ description: 'Looks out of the window.' });
       expect(server.headers.every(({ authorization }) => authorization === 'Bearer s3cret')).toBe(true);
-      await expect.poll(() => server.sessions.size).toBe(0);
+      await Promise.all(kept);
+      expect(server.sessions.size).toBe(0);
       // What is stored can be stored again: then nothing is listed.
       const before = server.asked.length;
       expect(await storing(stored, server.host)).toEqual(stored);

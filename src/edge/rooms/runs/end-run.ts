@@ -78,7 +78,7 @@ function statusOfRun(turn: RunTurn, { kind }: EndOfRun): TurnStatus {
   if (!isPartOfHistory(turn)) return 'failed';
   if (kind === 'error') return 'interrupted';
   if (kind === 'stopped') return 'stopped';
-  return turn.last?.outcome.stop_reason === 'refusal' ? 'refused' : 'complete';
+  return kind === 'complete' && turn.last?.outcome.stop_reason === 'refusal' ? 'refused' : 'complete';
 }
 
 function saidError(error: unknown): { type: string; message: string } {

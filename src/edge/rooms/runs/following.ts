@@ -46,8 +46,10 @@ export function followingOf(step: EndedStep): Following | { end: EndOfRun } {
       if (isPart && isBusyType(ended.error?.type) && step.pauses < MOST_PAUSES) return { kind: 'again' };
       break;
     }
-    case 'empty':
     case 'refused':
+      if (ended.hidesResults) return ending ? { end: ending } : { kind: 'step' };
+      return { end: { kind: 'complete' } };
+    case 'empty':
       return { end: { kind: 'complete' } };
   }
   const isKept = isPart && !ended?.isUnanswered;

@@ -12,10 +12,8 @@ import type { RoomShare } from '../../kit/http/body-room.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { ANSWERED } from '../../talk/history/new-messages.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
-import type { TurnRow, TurnStatus } from '../../talk/storage/rows.ts';
-import { latestTurn } from '../../talk/storage/turn-queries.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
 import { EventLog } from '../../talk/turn/event-log.ts';
 import { newShare, RESUMING_BYTES, takeRoom } from '../../talk/turn/memory-room.ts';
 import type { Started } from '../../talk/turn/read-buffered-answer.ts';
@@ -67,8 +65,6 @@ export class Run implements Runner {
   #over: EndOfRun | undefined;
   /** The number of the step whose calls were made last. */
   #called: number | undefined;
-  /** The number of the step whose results are not shown to the model, since the API has refused to answer behind them. */
-  #hidden: number | undefined;
 
   /** @param crashed where it goes on after a crash: then `goOnAfterCrash` runs it, and otherwise `go`, after `begin` */
   constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: ResumedRun) {
@@ -217,24 +213,13 @@ export class Run implements Runner {
     if (settled !== undefined) this.turn.isUnreported = typeof row.calls === 'string';
     this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) this.#isInterrupted = false;
-    const following =
-      this.#afterRefusal(ended.status) ??
-      followingOf({
-        ...{ runner, log, calls: this.#calls, pauses: this.#pauses },
-        ...{ isPart: isPartOfHistory(this.turn), ending: this.#ending },
-      });
+    const following = followingOf({
+      ...{ runner, log, calls: this.#calls, pauses: this.#pauses },
+      ...{ isPart: isPartOfHistory(this.turn), ending: this.#ending },
+    });
     this.#following = 'end' in following ? undefined : following;
     if ('end' in following) this.#finish(following.end);
     else this.#shown.log.store({ at: this.#context.now(), unseenMs: 0 });
-  }
-
-  /** Goes on once without the results behind which the model has refused to answer. They are hidden already. */
-  #afterRefusal(status: TurnStatus): Following | undefined {
-    const called = this.#called;
-    if (status !== 'refused' || called === undefined || this.#hidden === called || this.#ending) return undefined;
-    if (latestTurn(this.#context.transcript, ANSWERED)?.seq !== called) return undefined;
-    this.#hidden = called;
-    return { kind: 'step' };
   }
 
   /** Makes the calls that follow, and begins the next step. @returns its plan; undefined if the run has ended */

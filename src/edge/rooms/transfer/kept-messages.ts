@@ -7,7 +7,6 @@ import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, parseObject } from '../../kit/json/object.ts';
 import type { LeftOut } from '../../talk/conversations/conversations-answers.schema.ts';
-import { isEdgeCall } from '../../talk/history/edge-blocks.ts';
 import { objectText } from '../../talk/history/message-json.ts';
 import { isBlank, withoutPending } from '../../talk/history/replayable-blocks.ts';
 import { hasThinking, unboundBlocks } from '../../talk/storage/message-text.ts';
@@ -20,7 +19,6 @@ interface SentRow {
   config: string | undefined;
   isRow: boolean;
   isRefused: boolean;
-  turn: string | undefined;
   /** Its place in the import. */
   index: number;
 }
@@ -54,7 +52,6 @@ function sentRow(text: string, index: number): SentRow {
     config: role === '"system"' ? members.get('output_config') : undefined,
     isRow: members.get('type') === '"message"',
     isRefused: members.get('status') === '"refused"',
-    turn: members.get('turn'),
     index,
   };
 }
@@ -64,27 +61,14 @@ class KeptMessages {
   readonly #all: string[] = [];
   /** The last message. What follows it may be joined to it. */
   #last: { row: SentRow; contents: string[] } | undefined;
-  /** The questions of a refused turn. */
-  #refused: SentRow[] = [];
 
   constructor(left: LeftOut) {
     this.#left = left;
   }
 
   add(row: SentRow): void {
-    if (row.isRefused && row.role !== ASSISTANT) {
-      this.#refused.push(row);
-      return;
-    }
-    // Of a run only the last step was refused. Its shown answer also has the steps before, which go up with their question.
-    const content = row.isRefused ? endedSteps(row.content) : row.content;
-    for (const asked of this.#refused) {
-      if (content !== undefined && row.isRefused && asked.turn === row.turn) this.#keep(asked);
-      else this.#left.messages += 1;
-    }
-    this.#refused = [];
-    if (content === undefined) this.#left.messages += 1;
-    else this.#keep({ ...row, content });
+    if (row.isRefused) this.#left.messages += 1;
+    else this.#keep(row);
   }
 
   #keep(row: SentRow): void {
@@ -119,19 +103,9 @@ class KeptMessages {
 
   /** @returns the messages, as JSON texts */
   end(): string[] {
-    this.#left.messages += this.#refused.length;
     this.#close();
     return this.#all;
   }
-}
-
-/** @returns the steps of a run that were ended, as the JSON text of a content; undefined where there are none */
-function endedSteps(content: string): string | undefined {
-  const blocks = content.startsWith('[') ? itemTexts(content) : [];
-  const served = blocks.map((text) => (text.includes('mcp_tool_') ? parseObject(text) : undefined));
-  if (!served.some(isEdgeCall)) return undefined;
-  const last = served.findLastIndex((block) => isEdgeCall(block) || block?.type === 'mcp_tool_result');
-  return `[${blocks.slice(0, last + 1).join(',')}]`;
 }
 
 function withoutBound(content: string): { content: string; thinking: number } {

@@ -257,5 +257,5 @@ export class TurnSettlements {
 
 /** @returns whether a turn is a step whose settlement is noted in the row of its run. */
 function isUnderRun(row: TurnRow): row is TurnRow & { run: number } {
-  return row.run !== null && row.run !== row.seq && row.status === 'complete' && row.settled;
+  return row.run !== null && row.run !== row.seq && row.status !== 'failed' && row.settled;
 }

@@ -5,9 +5,11 @@
 
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
+import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { latestTurn } from '../storage/turn-queries.ts';
+import { latestTurn, turnAt } from '../storage/turn-queries.ts';
 import { ANSWERED } from './new-messages.ts';
+import { loopStart } from './thinking.ts';
 
 /** A path by which the API names a block of a message. */
 const BLOCK_PATH = /messages\.(\d+)\.content\.(\d+)/g;
@@ -50,12 +52,26 @@ export function refusedResults(refusal: string, messages: readonly unknown[], { 
   return idsOf(results.toSorted((one, other) => lengthOf(other) - lengthOf(one)).slice(0, 1));
 }
 
-/** Has results go up in words from now on, behind which the model has refused to answer: they would be refused again. */
-export function hideRefused(transcript: Transcript): void {
+/**
+ * Has results go up in words from now on, behind which the model has refused to answer: they would be refused again. Where it has
+ * refused that, too, all that led to them leaves the history.
+ *
+ * @param refused the turn that was refused
+ * @returns whether it can be asked again
+ */
+export function hideRefused(transcript: Transcript, refused: Pick<TurnRow, 'seq'>): boolean {
   const last = latestTurn(transcript, ANSWERED);
-  if (typeof last?.run !== 'number') return;
+  if (typeof last?.run !== 'number') return false;
   const results = transcript.calls.results(last.seq);
+  if (results.size === 0) return false;
+  const isAgain = "turns where status = 'refused' and follows = 1 and seq > ? and seq < ?";
+  if (transcript.has(isAgain, last.seq, refused.seq)) {
+    const start = loopStart(transcript);
+    transcript.refuseTurns('seq >= ?', turnAt(transcript, start)?.run ?? start);
+    return false;
+  }
   hideResults(transcript, last.seq, results.keys(), 'no answer may be written to it.');
+  return true;
 }
 
 /** Stores that results cannot be shown. @param why the words with which the API has refused them */

@@ -67,7 +67,7 @@ export function modelOfLoop(transcript: Transcript, last: TurnRow, asked: string
 }
 
 /** @returns the number of the turn with which the last tool loop began */
-function loopStart(transcript: Transcript): number {
+export function loopStart(transcript: Transcript): number {
   const status = "status in ('complete', 'interrupted', 'stopped', 'empty')";
   return transcript.figure(`select max(seq) from turns where follows = 0 and ${status}`) ?? 0;
 }

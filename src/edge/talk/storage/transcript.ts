@@ -275,10 +275,17 @@ export class Transcript extends Tables {
     this.write('delete from log where turn >= ?', from);
     this.write(
       `update turns set status = 'failed', key = null, settled = 0
-       where seq >= ? and (settled = 0 or (status = 'complete' and ${OF_UNSETTLED_RUN}))`,
+       where seq >= ? and (settled = 0 or (status != 'failed' and ${OF_UNSETTLED_RUN}))`,
       from,
     );
     this.deleteTurns('settled = 1 and seq >= ?', from);
+  }
+
+  /** Takes turns out of what goes up. They are shown as refused ones. @param where a condition on their columns */
+  refuseTurns(where: string, ...bindings: SqlStorageValue[]): void {
+    this.#forgetHistory();
+    const sent = `status in ${COMMITTED} and status != 'refused'`;
+    this.write(`update turns set status = 'refused' where ${sent} and ${where}`, ...bindings);
   }
 
   /** @returns the turns that meet a condition on their columns, oldest first. */

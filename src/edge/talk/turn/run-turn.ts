@@ -57,6 +57,7 @@ export function storeEndOfRun(
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled, ...paused };
   log.finish(JSON.stringify(summary));
   transcript.changeTurn(row, ended);
+  if (status === 'refused') transcript.refuseTurns('run = ? and seq > ?', row.seq, row.seq);
   // A run that waits for approval will go on with its stored request.
   if (paused.paused !== 'approval') transcript.calls.deleteRequest(row.seq);
   if (status === 'interrupted') noteUnanswered(transcript, row, now);

@@ -47,6 +47,8 @@ export interface Ended {
   isUnanswered?: boolean;
   /** Whether a client has stopped it. */
   isStopped?: boolean;
+  /** Whether the model has refused to answer behind results of the edge's calls, which from now on go up in words. */
+  hidesResults?: boolean;
 }
 
 /**

@@ -206,6 +206,7 @@ export class Turn {
   ): Promise<Settled> | undefined {
     // If the next try was not admitted, the one before is settled.
     this.grants.end();
+    const { isOfEdge } = this.#options;
     const plan = this.#planEnd(how, now);
     const { outcome, content, status, isUnanswered, next } = plan;
     const settlement = this.#settle(plan, meter, now);
@@ -219,10 +220,11 @@ export class Turn {
     const error = addEnd(this.log, how, this.builder.openIndices, { status, output, cost, requestId });
     const summary = { outcome, nanodollars: cost };
     this.log.finish(JSON.stringify(summary));
-    this.#storeEnd(plan, this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined }), now);
+    const row = this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined });
+    const hidesResults = this.#storeEnd(plan, row, now) && isOfEdge === true;
     const stoppedUsage = { ...outcome.usage, output_tokens: output };
     const message = wholeMessage(how, { status, usage: stoppedUsage, content }, this.builder);
-    this.ended = { status, summary, message, error, isUnanswered, isStopped: how.kind === 'stopped' };
+    this.ended = { status, summary, message, error, isUnanswered, isStopped: how.kind === 'stopped', hidesResults };
     this.log.end();
     return settlement?.done;
   }
@@ -323,11 +325,11 @@ export class Turn {
     return status !== 'failed' && !this.#options.recovered;
   }
 
-  /** Stores the end, and shows it. */
-  #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): void {
+  /** Stores the end, and shows it. @returns whether results that the model has refused go up in words from now on */
+  #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): boolean {
     const cached = this.#transcript.cachedHistory;
     const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
-    if (row.status === 'refused' && row.follows) hideRefused(this.#transcript);
+    const hidesResults = row.status === 'refused' && row.follows && hideRefused(this.#transcript, row);
     // This is last because it shows the end. Everything before it has succeeded by then.
     this.log.store();
     Object.assign(this.row, row);
@@ -335,6 +337,7 @@ export class Turn {
     if (cached?.fresh?.turn === row.seq && committed && status !== 'refused' && repaired.length === 0) {
       this.#transcript.cacheHistory(withTurn(cached, this.row, text));
     }
+    return hidesResults;
   }
 
   /** Notes that its prompt begins with something else than was planned. */

@@ -1,7 +1,7 @@
 /** Results of the edge's calls that the API refuses: they are told in words, and the conversation goes on. */
 import { describe, expect, test } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { rowsOf } from '../../../support/conversations.ts';
+import { atRest, readOf, rowsOf } from '../../../support/conversations.ts';
 import { type Asked, answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
 import { refusal } from '../../../support/wire.ts';
@@ -133,7 +133,41 @@ describe('behind results to which the model refuses to answer', () => {
     const { events: next } = await say(bodyOf('Thanks'));
     expect(textOf(next)).toBe('Sun.');
     expect(called).toHaveLength(1);
-    expect(JSON.stringify(bodies[3]?.messages)).not.toContain('secret');
+    expect(bodies[3]?.messages).toEqual([{ role: 'user', content: 'Thanks' }]);
+    const rows = await rowsOf();
+    expect(rows.map(({ status }) => status)).toEqual([...Array(4).fill('refused'), 'complete', 'complete']);
+    expect(await readOf()).toMatchObject({ turns: 2, messages: 6 });
+    await atRest();
+  });
+
+  test('they are refused again with a later question, and all that led to them has left the history after it', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1 ? calls(call('toolu_1', 'Bern')) : number < 4 ? refuses : says('Sun.'),
+    );
+    const called = servingTools(() => text('secret'));
+    await say(asked({ max_turns: 1, tools: [weather({ once: true })] }));
+    await say(bodyOf('Go on'));
+    await say(bodyOf('Go on now'));
+    expect(JSON.stringify(bodies[2]?.messages)).not.toContain('secret');
+    await say(bodyOf('Thanks'));
+    expect(called).toHaveLength(1);
+    expect(bodies[3]?.messages).toEqual([{ role: 'user', content: 'Thanks' }]);
+    await atRest();
+  });
+
+  test('a run that pauses there goes on without them later', async () => {
+    const bodies = answeringBy((body, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+    });
+    servingTools(() => text('secret'));
+    const { events } = await say(asked({ max_turns: 2 }));
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'pause_turn' },
+    });
+    const { events: next } = await say({ ...asked(), messages: [] });
+    expect(textOf(next)).toBe('Sun.');
+    expect(bodies[2]?.messages).toHaveLength(3);
   });
 
   test('they are refused in the same way when they have waited for the next question', async () => {

@@ -22,6 +22,32 @@ export function containerOf(message: Json | undefined): Container | undefined {
   return typeof expires_at === 'string' ? { id, expires_at } : { id };
 }
 
+/** Words about the container that a request names; not those about a file for it. */
+const ABOUT_CONTAINER = /\bcontainer(?!_upload)/i;
+
+/**
+ * Forgets a container that the upstream does not have any more: the next request goes up without it.
+ *
+ * @param id the container that a request has named
+ * @param error why that was refused
+ * @param status the upstream's. It has answered 500 for containers that it has lost
+ */
+export function forgetLostContainer(
+  transcript: Transcript,
+  id: string,
+  { error, status }: { error: { type: string; message: string }; status: number | undefined },
+): void {
+  const { type, message } = error;
+  const isRefusal = type === 'invalid_request_error' || type === 'not_found_error';
+  if (status !== 500 && !(isRefusal && ABOUT_CONTAINER.test(message))) return;
+  for (const statuses of [ANSWERED, ['complete']] as const) {
+    const turn = latestTurn(transcript, statuses);
+    if (turn?.outcome?.container?.id !== id) continue;
+    const { container: _, ...outcome } = turn.outcome;
+    transcript.changeTurn(turn, { outcome });
+  }
+}
+
 /** @returns what a request says of its container, with an id; undefined if its caller has named one */
 export function withContainer(asked: unknown, { id }: Container): string | undefined {
   if (typeof asked === 'string' || (isObject(asked) && typeof asked.id === 'string')) return undefined;

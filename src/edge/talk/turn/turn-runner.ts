@@ -127,6 +127,7 @@ export class TurnRunner implements Runner {
     // A count of its tokens needs it, too.
     if (plan.withWords) headers['anthropic-beta'] = withCompaction(headers['anthropic-beta']);
     const named = idsInTurn(plan.body);
+    this.turn.container = named.find(({ kind }) => kind === 'container')?.id;
     let { fallbacks } = this.#context;
     if (lay) {
       const laid = await this.#abort.race(lay(plan.body));

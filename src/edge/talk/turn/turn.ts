@@ -13,7 +13,7 @@ import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import { say } from '../../money/contracts/about.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
-import { containerOf, lostCode } from '../history/container.ts';
+import { containerOf, forgetLostContainer, lostCode } from '../history/container.ts';
 import { isFreeCallId, mendedName, withObjectInput } from '../history/mended-calls.ts';
 import { hideRefused } from '../history/refused-results.ts';
 import { repairPaused } from '../history/repair-paused.ts';
@@ -54,6 +54,8 @@ export class Turn {
   /** The status of the upstream's response. */
   status: number | undefined;
   upstreamRequestId: string | undefined;
+  /** The container that the request names. */
+  container: string | undefined;
   /** How far the request has gone. */
   readonly progress: SendProgress = { sentAt: undefined };
   firstByteAt: number | undefined;
@@ -221,6 +223,8 @@ export class Turn {
     const summary = { outcome, nanodollars: cost };
     this.log.finish(JSON.stringify(summary));
     const row = this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined });
+    const { container, status: answered } = this;
+    if (container !== undefined && error) forgetLostContainer(this.#transcript, container, { error, status: answered });
     const hidesResults = this.#storeEnd(plan, row, now) && isOfEdge === true;
     const stoppedUsage = { ...outcome.usage, output_tokens: output };
     const message = wholeMessage(how, { status, usage: stoppedUsage, content }, this.builder);

@@ -4,6 +4,7 @@ import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { passingTime, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { type Asked, answeringBy, says, servingTools, weather } from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
+import { refusal } from '../../../support/wire.ts';
 
 const CODE = { type: 'code_execution_20260120', name: 'code_execution' };
 const USE = {
@@ -73,6 +74,56 @@ describe('the next step of a run', () => {
     await say(bodyOf('Thanks'));
     expect(bodies).toHaveLength(3);
     expect(answers(bodies)).toBe('Thanks');
+  });
+});
+
+describe('a container that the API refuses', () => {
+  test.each([
+    [404, 'not_found_error', 'Container not found: container_1'],
+    [400, 'invalid_request_error', 'container: Container container_1 has expired.'],
+    [500, 'api_error', 'Internal server error'],
+  ])('with %i is not named again, and what the tools have answered is told in words', async (status, type, words) => {
+    const bodies = answeringBy(({ container }, number) =>
+      number === 1 ? waits({ container: CONTAINER }) : container ? refusal(status, type, words) : says('Sun.'),
+    );
+    const calls = servingTools(() => new Response('sun'));
+    const { events } = await say(asked(weather({ once: true })));
+    expect(events.at(-1)?.event).toBe('error');
+    const { events: next } = await say(bodyOf('Go on'));
+    expect(textOf(next)).toBe('Sun.');
+    expect(calls).toHaveLength(1);
+    expect(containers(bodies)).toEqual([undefined, 'container_1', undefined]);
+    expect(answers(bodies).slice(1)).toEqual([
+      { type: 'text', text: 'sun' },
+      { type: 'text', text: 'Go on' },
+    ]);
+  });
+
+  test.each([
+    [400, 'Your credit balance is too low to access the Anthropic API'],
+    [400, 'messages.0.content.1.container_upload: File not found'],
+    [529, 'Overloaded'],
+  ])('is named again where a refusal is about something else: %i %s', async (status, words) => {
+    const type = status === 400 ? 'invalid_request_error' : 'overloaded_error';
+    const bodies = answeringBy((_, number) =>
+      number === 1 ? waits({ container: CONTAINER }) : number === 2 ? refusal(status, type, words) : ran(),
+    );
+    await say(asked(own));
+    expect(await ask(bodyOf([RESULT]))).toMatchObject({ kind: 'whole', status });
+    await say(bodyOf([RESULT]));
+    expect(containers(bodies)).toEqual([undefined, 'container_1', 'container_1']);
+  });
+
+  test('stays known where its caller has named another one', async () => {
+    const bodies = answeringBy(({ container }, number) => {
+      if (number < 3) return waits({ container: { id: `container_${number}` } });
+      return container === 'container_2' ? refusal(404, 'not_found_error', 'Container not found') : ran();
+    });
+    await say(asked(own));
+    await say(asked(own), { id: 'c2' });
+    await ask(bodyOf([RESULT], { container: 'container_2' }));
+    await say(bodyOf([RESULT]));
+    expect(containers(bodies).slice(2)).toEqual(['container_2', 'container_1']);
   });
 });
 

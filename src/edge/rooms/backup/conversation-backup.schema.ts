@@ -28,6 +28,7 @@ const profileLine = z.strictObject({
   inputTokens: count,
   outputTokens: count,
   asksAgain: z.optional(z.literal(true)),
+  leftOut: z.optional(z.array(z.string())),
   choices: z.optional(
     z.array(z.looseObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
   ),
@@ -85,6 +86,7 @@ const messageLine = z.object({
   role: z.enum(['user', 'assistant', 'system']),
   createdAt: instant,
   origin: z.nullable(z.enum(['edge', 'import'])),
+  shown: z.optional(messageParam),
 });
 
 const summaryLine = z.object({

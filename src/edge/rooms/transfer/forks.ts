@@ -1,7 +1,7 @@
 /** Writes a conversation as lines, and stores the lines of another one. */
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import { itemTexts } from '../../kit/json/edit.ts';
+import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { retainPrefix } from '../../named/prefixes/retained-prefix.ts';
 import type { ConversationPlace } from '../../talk/contracts/conversation.ts';
 import type { ConversationContext } from '../../talk/conversations/parts.ts';
@@ -57,8 +57,9 @@ export function copyLines(
         for (const told of linesOf?.(transcript, turn) ?? []) yield line(...told);
       }
       for (; message && message.turn <= turn.seq; message = messages.next().value) {
-        const { seq, turn, id, role, createdAt, text, origin } = message;
-        yield line('message', JSON.stringify({ seq, turn, id, role, createdAt, origin }), text);
+        const { seq, turn, id, role, createdAt, text, shown, origin } = message;
+        const head = JSON.stringify({ seq, turn, id, role, createdAt, origin });
+        yield line('message', shown === null ? head : edit(head, { shown }), text);
       }
     }
     const isSame = transcript.profile?.version === version || turnAt(transcript, until) !== undefined;
@@ -161,7 +162,8 @@ async function storeCopiedLines(
         nextTurn = turn.seq + 1;
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
-        messages.push({ ...message, turn: taken + message.turn, text: second });
+        const shown = message.shown ? (memberTexts(first).get('shown') ?? null) : null;
+        messages.push({ ...message, turn: taken + message.turn, text: second, shown });
         nextMessage = message.seq + 1;
       } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
       else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';

@@ -13,7 +13,7 @@ import { IMPORTED } from '../../talk/history/thinking.ts';
 import { withoutBreakpoints } from '../../talk/storage/message-text.ts';
 import type { BLANK_TURN, NewMessage, TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { dropPendingCalls, keptMessages } from './kept-messages.ts';
+import { keptMessages, withoutOpenCalls } from './kept-messages.ts';
 
 /** So many short messages are stored together. A statement has room for no more. */
 const STORED_TOGETHER = 11;
@@ -42,8 +42,8 @@ interface Imported {
  */
 export function* importing(list: string): Steps<Imported> {
   const left: LeftOut = { thinking: 0, messages: 0, calls: 0, blank: 0 };
-  const texts = withMendedCalls(yield* replaying(yield* keptMessages(eachItem(list), left), true));
-  dropPendingCalls(texts, left);
+  const kept = yield* replaying(yield* keptMessages(eachItem(list), left), true);
+  const texts = yield* withoutOpenCalls(withMendedCalls(kept), left);
   const turns: ImportedMessage[][] = [];
   const at = emptyHistoryState();
   let before: string | undefined;

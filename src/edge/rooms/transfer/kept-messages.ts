@@ -5,10 +5,12 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import { readMessage } from '../../kit/json/block-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, isObject, parseObject } from '../../kit/json/object.ts';
+import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { LeftOut } from '../../talk/conversations/conversations-answers.schema.ts';
+import { callsOfCode, isOfCode } from '../../talk/history/container.ts';
+import { toldResults } from '../../talk/history/left-out-calls.ts';
 import { objectText } from '../../talk/history/message-json.ts';
-import { isBlank, withoutPending } from '../../talk/history/replayable-blocks.ts';
+import { answeredTools, isBlank, withoutPending } from '../../talk/history/replayable-blocks.ts';
 import { hasThinking, unboundBlocks } from '../../talk/storage/message-text.ts';
 
 /** A message as it was sent: its members as JSON texts. */
@@ -89,13 +91,31 @@ class KeptMessages {
     const isPart = row.isRow && row.role === ASSISTANT && this.#last?.row.role === ASSISTANT;
     if (isPart) this.#last?.contents.push(content);
     else {
+      if (row.isRow) this.#leaveUnanswered(content);
       this.#close();
       this.#last = { row, contents: [content] };
     }
   }
 
+  /** Takes the calls out of the last answer that have no result: those did not go up. @param next the content behind it */
+  #leaveUnanswered(next: string): void {
+    if (!this.#last?.row.isRow) return;
+    const answered = new Set(answeredTools(JSON.parse(next)));
+    const isOpen = (text: string) => {
+      const { type, id } = (text.includes('"tool_use"') && parseObject(text)) || {};
+      return type === 'tool_use' && !answered.has(asText(id));
+    };
+    this.#last.contents = this.#last.contents.flatMap((content) => {
+      if (!content.startsWith('[') || !content.includes('"tool_use"')) return content;
+      const blocks = itemTexts(content);
+      const kept = blocks.filter((text) => !isOpen(text));
+      this.#left.calls += blocks.length - kept.length;
+      return kept.length > 0 ? `[${kept.join(',')}]` : [];
+    });
+  }
+
   #close(): void {
-    if (!this.#last) return;
+    if (!this.#last || this.#last.contents.length === 0) return;
     const { row, contents } = this.#last;
     const { role, config } = row;
     this.#all.push(objectText({ role, content: contentOfParts(contents), ...(config && { output_config: config }) }));
@@ -140,20 +160,43 @@ function contentOfParts([first = '', ...more]: readonly string[]): string {
 }
 
 /**
- * Takes from the end of a history the calls of the API's tools that wait for a result: only the conversation where the answer was
- * paused can go on with it.
+ * Takes out of a history the calls of the API's tools that have no result, since only the conversation where they were made can go
+ * on with them. What code among them has called is told in words, with what was answered.
  *
- * @param texts messages as JSON texts. The last one is changed
+ * @param texts messages as JSON texts
+ * @returns the messages that are left
  */
-export function dropPendingCalls(texts: string[], left: LeftOut): void {
-  const text = texts.at(-1) ?? '';
-  const { role, content } = readMessage(text) ?? {};
-  if (role !== 'assistant' || !Array.isArray(content)) return;
-  const blocks = content.filter(isObject);
-  const results = new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
-  const rest = withoutPending(blocks, results);
-  if (rest.length === blocks.length) return;
-  left.calls += blocks.length - rest.length;
-  texts.pop();
-  if (rest.length > 0) texts.push(edit(text, { content: writeJson(rest) }));
+export function* withoutOpenCalls(texts: readonly string[], left: LeftOut): Steps<string[]> {
+  const ended = new Set<string>();
+  const answered = new Set<string>();
+  const ofCode: Json[] = [];
+  yield* withEach(texts, (text) => {
+    const { role, blocks } = callsAndResults(text);
+    for (const { tool_use_id } of blocks) (role === 'assistant' ? ended : answered).add(asText(tool_use_id));
+    if (role === 'assistant') ofCode.push(...blocks.filter(isOfCode));
+  });
+  const calls = callsOfCode(ofCode, ended).filter((id) => answered.has(id));
+  const lost = new Set(calls);
+  const kept: string[] = [];
+  yield* withEach(texts, (text) => {
+    const { role, blocks } = lost.size > 0 || MAY_BE_OPEN.test(text) ? callsAndResults(text) : NOTHING;
+    const isAnswer = role === 'assistant';
+    const isLost = ({ type, id }: Json) => type === 'tool_use' && lost.has(asText(id));
+    const rest = isAnswer ? withoutPending(blocks, ended).filter((block) => !isLost(block)) : toldResults(blocks, lost);
+    if (isAnswer) left.calls += blocks.length - rest.length;
+    if (rest.length === blocks.length && rest.every((block, at) => block === blocks[at])) kept.push(text);
+    else if (rest.length > 0) kept.push(edit(text, { content: writeJson(rest) }));
+  });
+  return kept;
+}
+
+/** Names of types may be escaped. */
+const MAY_HAVE_CALLS = /tool_|\\u00/;
+const MAY_BE_OPEN = /(?:server|mcp)_tool_use|\\u00/;
+const NOTHING: { role?: unknown; blocks: Json[] } = { blocks: [] };
+
+/** @returns the blocks of a message; none of one without calls and results */
+function callsAndResults(text: string): typeof NOTHING {
+  const { role, content } = (MAY_HAVE_CALLS.test(text) && readMessage(text)) || {};
+  return Array.isArray(content) ? { role, blocks: content.filter(isObject) } : NOTHING;
 }

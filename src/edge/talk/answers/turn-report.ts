@@ -94,8 +94,8 @@ export function describeDecision({ decision, reason, input, decidedAt }: Approva
 export function inputsIn(transcript: Transcript, step: number): Map<string, unknown> {
   const inputs = new Map<string, unknown>();
   for (const seq of messagesOf(transcript, step)) {
-    for (const { role, text } of transcript.messages.history({ from: seq, to: seq })) {
-      const { content } = role === 'assistant' ? (readMessage(text) ?? {}) : {};
+    for (const { role, text, shown } of transcript.messages.history({ from: seq, to: seq })) {
+      const { content } = role === 'assistant' ? (readMessage(shown ?? text) ?? {}) : {};
       for (const { type, id, input } of Array.isArray(content) ? content.filter(isObject) : []) {
         if (type === 'tool_use') inputs.set(asText(id), input);
       }

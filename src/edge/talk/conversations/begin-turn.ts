@@ -201,10 +201,10 @@ export function storeTurn(
   if (!profile) throw new TypeError('A conversation without a profile.');
   if (planned.sentFrom !== profile.sentFrom && !planned.follows)
     transcript.save({ ...profile, sentFrom: planned.sentFrom });
-  const messages = planned.messages.map(({ role, text }, index) => {
+  const messages = planned.messages.map((message, index) => {
     const id = `msg_${row.id}_${index + 1}`;
-    const origin = options.isOfEdge && role === 'user' ? 'edge' : null;
-    return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: row.beganAt, text, origin } as const;
+    const origin = options.isOfEdge && message.role === 'user' ? ('edge' as const) : null;
+    return { ...message, seq: profile.nextMessage + index, turn: row.seq, id, createdAt: row.beganAt, origin };
   });
   transcript.beginTurn(row, messages);
   // A long request must not stay in memory for as long as the answer takes.

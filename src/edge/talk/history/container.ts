@@ -3,16 +3,16 @@
  * API refuses results without it. Where it is not known, or has ended, the code and its calls leave the history.
  */
 
-import { memberTexts } from '../../kit/json/edit.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import type { Container, MessageRow, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { toldResults } from './left-out-calls.ts';
 import { ANSWERED, tailIn } from './new-messages.ts';
-import { blocksWithout } from './replayable-blocks.ts';
+import { type RepairedMessage, storeRepaired } from './repaired-messages.ts';
+import { blocksWithout, isServed } from './replayable-blocks.ts';
 
 /** @returns the container that an answer names; undefined without one */
 export function containerOf(message: Json | undefined): Container | undefined {
@@ -75,7 +75,8 @@ export function containerAfter(
 }
 
 /**
- * Takes code that waits in no known container out of the history, with its calls. What the tools answer is told in words.
+ * Takes code that waits in no known container out of the history, with its calls. What the tools answer is told in words. All that
+ * waits for its result leaves where more is said than the results of calls: the API takes nothing beside them then.
  *
  * @param asked the request's body: its caller may name the container
  */
@@ -83,30 +84,34 @@ export function leaveLostCode(transcript: Transcript, asked: string, now: number
   const { profile, cachedHistory: cached } = transcript;
   if (!profile?.exists) return;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
-  const mayWait = !last?.outcome || last.status === 'interrupted' || last.outcome.stop_reason === 'tool_use';
-  if (!last || !mayWait) return;
+  // A paused answer may go on.
+  if (!last || (last.status === 'complete' && last.outcome?.stop_reason === 'pause_turn')) return;
   const tail = cached?.tail ?? tailIn(transcript);
-  const lost = waitingCode(tail);
-  if (lost.length === 0 || containerAfter(transcript, last, { tail, isSameTurn: false, now })) return;
-  const container: unknown = JSON.parse(memberTexts(asked).get('container') ?? 'null');
-  if (withContainer(container, { id: '' }) === undefined) return;
+  if (!tail.some(mayBeOpen)) return;
+  const members = memberTexts(asked);
+  if (!asksMore(members.get('messages'))) {
+    if (waitingCode(tail).length === 0) return;
+    if (containerAfter(transcript, last, { tail, isSameTurn: false, now })) return;
+    const container: unknown = JSON.parse(members.get('container') ?? 'null');
+    if (withContainer(container, { id: '' }) === undefined) return;
+  }
   const { repaired, calls } = lostCode(transcript);
+  if (repaired.length === 0) return;
   transcript.together(() => {
-    for (const { content, ...row } of repaired) {
-      transcript.deleteMessages('seq = ?', row.seq);
-      if (content.length > 0) transcript.addMessage({ ...row, text: writeJson({ role: row.role, content }) });
-    }
-    const gone = repaired.filter(({ content }) => content.length === 0).length;
-    const leftOut = [...(profile.leftOut ?? []), ...calls];
-    transcript.save({ ...profile, leftOut, messages: profile.messages - gone });
+    storeRepaired(transcript, repaired);
+    transcript.save({ ...profile, leftOut: [...(profile.leftOut ?? []), ...calls] });
   });
 }
 
-/** A message that changes, with its new content. One with empty content must be deleted. */
-export type RepairedMessage = Omit<MessageRow, 'text'> & { content: Json[] };
+/** @returns whether the last of some messages has more than results of calls. @param messages the JSON text of a list */
+function asksMore(messages = '[]'): boolean {
+  const { content } = parseObject(itemTexts(messages).at(-1) ?? '') ?? {};
+  if (!Array.isArray(content)) return typeof content === 'string' && content !== '';
+  return content.some((block) => memberOf(block, 'type') !== 'tool_result');
+}
 
 /**
- * Finds what leaves the history with the code of the last tool loop that has not ended.
+ * Finds what leaves the history with what has not ended in the last tool loop: code, and other calls of the API's tools.
  *
  * @param answer the blocks of the answer that ends the loop
  * @returns the messages that change, and the ids of the code's calls
@@ -116,13 +121,12 @@ export function lostCode(
   answer: readonly Json[] = [],
 ): { repaired: RepairedMessage[]; calls: string[] } {
   const rows = loopRows(transcript);
-  if (!rows.some(hasCaller)) return { repaired: [], calls: [] };
+  if (!rows.some(mayBeOpen)) return { repaired: [], calls: [] };
   const blocks = [...rows.flatMap(({ text }) => blocksIn(text)), ...answer];
   const ended = endedIn(blocks);
   const lost = new Set(callsOfCode(blocks, ended));
-  if (lost.size === 0) return { repaired: [], calls: [] };
-  const repaired = rows.flatMap(({ text, ...row }) => {
-    const before = blocksIn(text);
+  const repaired = rows.flatMap((row) => {
+    const before = blocksIn(row.text);
     const content = row.role === 'assistant' ? answerWithout(before, lost, ended) : toldResults(before, lost);
     const isSame = content.length === before.length && content.every((block, at) => block === before[at]);
     return isSame ? [] : [{ ...row, content }];
@@ -141,16 +145,24 @@ function hasCaller({ role, text }: MessageText): boolean {
   return role === 'assistant' && text.includes('"caller"');
 }
 
+function mayBeOpen({ role, text }: MessageText): boolean {
+  return role === 'assistant' && (text.includes('"caller"') || /"(server|mcp)_tool_use"/.test(text));
+}
+
 /** @returns the ids of uses that have their result */
 function endedIn(blocks: readonly Json[]): ReadonlySet<string> {
   return new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
 }
 
-function callsOfCode(blocks: readonly Json[], ended: ReadonlySet<string>): string[] {
-  return blocks.flatMap(({ type, id, caller }) => {
-    const isOfCode = type === 'tool_use' && isObject(caller) && caller.type !== 'direct';
-    return isOfCode && !ended.has(asText(caller.tool_id)) ? [asText(id)] : [];
-  });
+/** @returns the ids of what code has called that has not ended. @param ended the ids of uses that have their result */
+export function callsOfCode(blocks: readonly Json[], ended: ReadonlySet<string>): string[] {
+  const open = blocks.filter((block) => isOfCode(block) && !ended.has(asText(memberOf(block.caller, 'tool_id'))));
+  return open.map(({ id }) => asText(id));
+}
+
+/** @returns whether a block is a call that code has made */
+export function isOfCode({ type, caller }: Json): boolean {
+  return type === 'tool_use' && isObject(caller) && caller.type !== 'direct';
 }
 
 /** Reads the last tool loop, newest first: its answers, and the messages with results between them. */
@@ -165,7 +177,7 @@ function loopRows(transcript: Transcript): MessageRow[] {
 
 function answerWithout(blocks: readonly Json[], lost: ReadonlySet<string>, ended: ReadonlySet<string>): Json[] {
   const isLost = ({ type, id }: Json) =>
-    (type === 'tool_use' && lost.has(asText(id))) || (type === 'server_tool_use' && !ended.has(asText(id)));
+    (type === 'tool_use' && lost.has(asText(id))) || (isServed(type) && !ended.has(asText(id)));
   return blocksWithout(blocks, isLost);
 }
 

@@ -107,6 +107,8 @@ function checkAnswered(at: HistoryState, path: string): void {
   );
 }
 
+const NO_CALLS: ReadonlySet<string> = new Set();
+
 /** A message of the history, to be compared with what a client sends. */
 export interface StoredMessage extends SentMessage {
   /** Whether its turn was interrupted: the client may have received less of the answer, or a little more. */
@@ -118,29 +120,32 @@ export interface StoredMessage extends SentMessage {
  *
  * Answers that follow each other may come as one, because some clients join them. (A run that has waited for approval has
  * such answers.) User messages must be equal. In answers only the text and the tool calls are compared, since clients drop
- * thinking and reorder what they do not show. An answer without either may be missing, and the questions around it may come
- * as one. A string equals one text block; cache breakpoints and nulls are ignored.
+ * thinking and reorder what they do not show. An answer without either may be missing, here or there, and the questions around
+ * it may come as one. A string equals one text block; cache breakpoints and nulls are ignored.
  *
+ * @param leftOut the ids of calls that do not go up. Clients may drop them
  * @returns the new messages, of the first perhaps only the last blocks; undefined if they do not begin with the whole history
  */
 export function newBehind(
   history: Iterable<StoredMessage>,
   messages: readonly SentMessage[],
+  leftOut: ReadonlySet<string> = NO_CALLS,
 ): readonly SentMessage[] | undefined {
   let at = 0;
   /** How many blocks of the message there are known. */
   let within = 0;
   for (const stored of withAnswersTogether(history)) {
-    const first = messages[at];
     const [one] = stored;
     const isAnswer = one?.role === 'assistant';
+    if (!isAnswer && within === 0) at = behindSilent(messages, at, leftOut);
+    const first = messages[at];
     const isPartial = stored.some((one) => one.isPartial);
-    if (isAnswer && first?.role !== 'assistant' && (isPartial || isSilent(stored))) continue;
+    if (isAnswer && first?.role !== 'assistant' && (isPartial || isSilent(stored, leftOut))) continue;
     if (!first || first.role !== one?.role) return undefined;
     if (isAnswer) {
       let end = at + 1;
       while (messages[end]?.role === 'assistant') end += 1;
-      if (!isSame(stored, messages.slice(at, end))) return undefined;
+      if (!isSame(stored, messages.slice(at, end), leftOut)) return undefined;
       at = end;
       continue;
     }
@@ -153,14 +158,23 @@ export function newBehind(
     // Some clients forget a question whose answer was interrupted.
     else if (first.role !== 'user' || !isPartial) return undefined;
   }
+  if (at > 0 && within === 0) at = behindSilent(messages, at, leftOut);
   const [first, ...others] = messages.slice(at);
   if (within === 0 || !first) return at === 0 ? undefined : messages.slice(at);
   return [{ ...first, content: blocksOf(first.content).slice(within) }, ...others];
 }
 
+/** @returns the number of the first message from one on that is no answer without text and calls: of those nothing may be kept */
+function behindSilent(messages: readonly SentMessage[], from: number, leftOut: ReadonlySet<string>): number {
+  let at = from;
+  for (let one = messages[at]; one?.role === 'assistant' && isSilent([one], leftOut); one = messages[at]) at += 1;
+  return at;
+}
+
 /** @returns how many of the messages are in the history already; 0 if they do not begin with the whole history */
-export function countResent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
-  return messages.length - (newBehind(history, messages) ?? messages).length;
+export function countResent(...of: Parameters<typeof newBehind>): number {
+  const [, messages] = of;
+  return messages.length - (newBehind(...of) ?? messages).length;
 }
 
 /** Yields each message as a list of one, and answers in a row as one list. */
@@ -177,22 +191,27 @@ function* withAnswersTogether(history: Iterable<StoredMessage>): Generator<Store
 }
 
 /** @returns whether answers have nothing that every client keeps. */
-function isSilent(answers: readonly StoredMessage[]): boolean {
-  return textOfAnswers(answers) === '' && callsIn(answers) === '';
+function isSilent(answers: readonly SentMessage[], leftOut: ReadonlySet<string>): boolean {
+  return textOfAnswers(answers) === '' && callsIn(answers, leftOut) === '';
 }
 
-function isSame(stored: readonly StoredMessage[], messages: readonly SentMessage[]): boolean {
+function isSame(
+  stored: readonly StoredMessage[],
+  messages: readonly SentMessage[],
+  leftOut: ReadonlySet<string>,
+): boolean {
   const [before, now] = [textOfAnswers(stored), textOfAnswers(messages)];
   if (stored.some(({ isPartial }) => isPartial) && (before.startsWith(now) || now.startsWith(before))) return true;
-  return before === now && callsIn(stored) === callsIn(messages);
+  return before === now && callsIn(stored, leftOut) === callsIn(messages, leftOut);
 }
 
 function textOfAnswers(answers: readonly SentMessage[]): string {
   return answers.map(({ content }) => shownText(content)).join('');
 }
 
-function callsIn(answers: readonly SentMessage[]): string {
-  return answers.flatMap(({ content }) => calledTools(content)).join();
+function callsIn(answers: readonly SentMessage[], leftOut: ReadonlySet<string>): string {
+  const calls = answers.flatMap(({ content }) => calledTools(content));
+  return calls.filter((id) => !leftOut.has(id)).join();
 }
 
 /** @returns the text of a content without white space, because clients join and trim blocks. */

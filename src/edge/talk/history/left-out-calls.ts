@@ -3,13 +3,16 @@
  * may answer them: then the results go up in words.
  */
 
-import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { edit } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import { isBlank } from './replayable-blocks.ts';
 
 /** Blocks of results that a user's message may have by themselves. */
 const BY_THEMSELVES: ReadonlySet<unknown> = new Set(['image', 'document', 'search_result']);
+
+/** How the words about a call begin. */
+const TOLD = /^\[The call (\S+) cannot be shown to you as a call\./;
 
 /** @returns the blocks that tell in words what a call has answered that is not in the history */
 export function toldResult({ tool_use_id, content, is_error }: Json): Json[] {
@@ -20,39 +23,44 @@ export function toldResult({ tool_use_id, content, is_error }: Json): Json[] {
   return [{ type: 'text', text: why }, ...kept];
 }
 
-/** @returns the blocks of a user's message, with the results of these calls in words */
+/** @returns the blocks of a user's message, with the results of these calls in words. The API wants all other results first */
 export function toldResults(blocks: readonly Json[], ids: ReadonlySet<string>): Json[] {
-  return blocks.flatMap((block) => {
-    return block.type === 'tool_result' && ids.has(asText(block.tool_use_id)) ? toldResult(block) : [block];
-  });
+  const isTold = (block: Json) => isResult(block) && ids.has(asText(block.tool_use_id));
+  if (!blocks.some(isTold)) return [...blocks];
+  const told = blocks.flatMap((block) => (isTold(block) ? toldResult(block) : [block]));
+  return [...told.filter(isResult), ...told.filter((block) => !isResult(block))];
+}
+
+function isResult(block: unknown): boolean {
+  return memberOf(block, 'type') === 'tool_result';
 }
 
 /**
- * Takes left-out calls out of a request's messages, and tells their results in words.
- *
- * @param body the JSON text of the request
- * @param leftOut the ids of the calls
- * @returns the same text if it has none of them
+ * @param text a message as JSON text
+ * @returns it as it goes up: with the results of left-out calls in words. The same text if it has none
  */
-export function withoutLeftOut(body: string, leftOut: readonly string[] = []): string {
-  if (!leftOut.some((id) => body.includes(id))) return body;
-  const ids = new Set(leftOut);
-  const messages = itemTexts(memberTexts(body).get('messages') ?? '[]').flatMap((text) => messageWithout(text, ids));
-  return edit(body, { messages: `[${messages.join(',')}]` });
+export function toldMessage(text: string, leftOut: ReadonlySet<string>): string {
+  if (leftOut.size === 0 || !text.includes('"tool_result"')) return text;
+  const { role, content } = parseObject(text) ?? {};
+  if (role === 'assistant' || !Array.isArray(content)) return text;
+  // A block that is no object is refused, not sent.
+  const blocks = content as Json[];
+  const told = toldResults(blocks, leftOut);
+  return told.every((block, at) => block === blocks[at]) ? text : edit(text, { content: writeJson(told) });
 }
 
-/** @returns a message without these calls; none if nothing is left of it that a client keeps */
-function messageWithout(text: string, ids: ReadonlySet<string>): string[] {
-  const { role, content } = parseObject(text) ?? {};
-  if (!Array.isArray(content)) return [text];
-  if (role !== 'assistant') {
-    const isTold = (block: unknown) => isObject(block) && ids.has(asText(block.tool_use_id));
-    // A block that is no object is refused, not sent.
-    return content.some(isTold) ? [edit(text, { content: writeJson(toldResults(content as Json[], ids)) })] : [text];
+/**
+ * Finds the words about a call that stand before a block, or are it.
+ *
+ * @returns the id of the call, and how many blocks further on the block is; undefined if there are none
+ */
+export function wordsBefore(blocks: readonly unknown[], at: number): { id: string; behind: number } | undefined {
+  for (const [behind, block] of blocks
+    .slice(0, at + 1)
+    .toReversed()
+    .entries()) {
+    const [, id] = (isObject(block) && TOLD.exec(asText(block.text ?? ''))) || [];
+    if (id !== undefined) return { id, behind };
   }
-  const kept = content.filter((block) => !(isObject(block) && block.type === 'tool_use' && ids.has(asText(block.id))));
-  if (kept.length === content.length) return [text];
-  const isSaid = (block: unknown) =>
-    isObject(block) && (block.type === 'tool_use' || (block.type === 'text' && !isBlank(block.text)));
-  return kept.some(isSaid) ? [edit(text, { content: writeJson(kept) })] : [];
+  return undefined;
 }

@@ -9,7 +9,7 @@ import type { MessageRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
 /** The members of a shown message beside its content. */
-export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run' | 'origin'> &
+export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'shown' | 'run' | 'origin'> &
   Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 
 export const ROWS_AT_ONCE = 50;
@@ -35,9 +35,9 @@ export function messageText(row: MessageRow, content = contentOf(row)): string {
   return before + content + after;
 }
 
-/** @returns the JSON text of a row's content */
-export function contentOf({ text }: Pick<MessageRow, 'text'>): string {
-  return memberTexts(text).get('content') ?? '[]';
+/** @returns the JSON text of a row's content, as it is shown */
+export function contentOf({ text, shown }: Pick<MessageRow, 'text'> & Partial<Pick<MessageRow, 'shown'>>): string {
+  return memberTexts(shown ?? text).get('content') ?? '[]';
 }
 
 /** @returns the JSON text of a message before its content and after it */

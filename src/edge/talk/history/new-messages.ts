@@ -1,8 +1,7 @@
 /** Finds which messages of a request are new, and what they continue. */
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, isObject, parseObject } from '../../kit/json/object.ts';
+import { asText, isObject } from '../../kit/json/object.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -17,7 +16,6 @@ import {
   type SentMessage,
   withCancelled,
 } from './continuation.ts';
-import { toldResult } from './left-out-calls.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
 
 /** Turns whose answer is in the history. */
@@ -42,7 +40,8 @@ export function newMessages(
   last: TurnRow | undefined,
   tail: readonly MessageText[],
 ): Continued {
-  const fresh = freshOf(incoming, transcript);
+  const leftOut = leftOutOf(transcript);
+  const fresh = freshOf(incoming, transcript, leftOut);
   const { at, answers } = stateAfter(tail);
   const pending = pendingAfter(transcript, last, at);
   const continued = { fresh, news: textsOf(fresh, incoming, texts), at, pending, leavesPaused: false };
@@ -50,7 +49,7 @@ export function newMessages(
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
   const isRun = typeof answer?.run === 'number';
-  const again = () => isAgain(fresh, isRun ? lastShown(transcript) : answers);
+  const again = () => isAgain(fresh, isRun ? lastShown(transcript) : answers, leftOut);
   const isUnanswered = last?.status === 'interrupted' && at.role !== 'assistant';
   if (
     ((paused || pending.size > 0) && (fresh.length === 0 || again())) ||
@@ -67,11 +66,15 @@ export function newMessages(
 }
 
 /** @returns the messages that are not in the history yet. */
-function freshOf(incoming: readonly SentMessage[], transcript: Transcript): readonly SentMessage[] {
+function freshOf(
+  incoming: readonly SentMessage[],
+  transcript: Transcript,
+  leftOut: ReadonlySet<string>,
+): readonly SentMessage[] {
   // One message resends nothing, unless it is two questions that a client has joined.
   const isOne = incoming.length < 2;
   if (isOne && !(Array.isArray(incoming[0]?.content) && incoming[0].content.length > 1)) return incoming;
-  const behind = (sent: boolean) => newBehind(shownMessages(transcript, sent), incoming);
+  const behind = (sent: boolean) => newBehind(shownMessages(transcript, sent), incoming, leftOut);
   const fresh = behind(false) ?? behind(true) ?? incoming;
   return isOne && fresh.length === 0 ? incoming : fresh;
 }
@@ -93,21 +96,16 @@ const NOTHING_PENDING: PendingResults = new Map();
 /** @returns the results of the edge's calls for the last answer that are not in a message yet. */
 function pendingAfter(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
   if (typeof last?.run !== 'number') return NOTHING_PENDING;
-  const { leftOut = [] } = transcript.profile ?? {};
+  const leftOut = leftOutOf(transcript);
   // The answer that a question follows has its results in it.
-  if (at.role !== 'assistant' && leftOut.length === 0) return NOTHING_PENDING;
+  if (at.role !== 'assistant' && leftOut.size === 0) return NOTHING_PENDING;
   const results = [...transcript.calls.results(last.seq)];
-  return new Map([
-    ...results.filter(([id]) => at.role === 'assistant' && at.called.has(id)),
-    ...results.filter(([id]) => leftOut.includes(id)).map(([id, text]): [string, string] => [id, toldText(text)]),
-  ]);
+  return new Map(results.filter(([id]) => (at.role === 'assistant' && at.called.has(id)) || leftOut.has(id)));
 }
 
-/** @returns the result of a call that is not in the history, in words: JSON texts of blocks, with commas between them */
-function toldText(result: string): string {
-  return toldResult(parseObject(result) ?? {})
-    .map((block) => writeJson(block))
-    .join(',');
+/** @returns the ids of calls that were shown but do not go up */
+export function leftOutOf({ profile }: Transcript): ReadonlySet<string> {
+  return new Set(profile?.leftOut);
 }
 
 /** Puts the edge's results before the new messages. @param cancels whether calls without any result get an error */
@@ -147,11 +145,15 @@ function lastShown(transcript: Transcript): SentMessage[] {
   return last ? [last] : [];
 }
 
-function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[]): boolean {
+function isAgain(
+  fresh: readonly SentMessage[],
+  answers: readonly SentMessage[],
+  leftOut: ReadonlySet<string>,
+): boolean {
   const [only] = fresh;
   const last = answers.at(-1);
   if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
-  return countResent([{ ...last, isPartial: false }], fresh) === 1;
+  return countResent([{ ...last, isPartial: false }], fresh, leftOut) === 1;
 }
 
 /** @returns whether messages are those that the history ends with. They have no answer yet. */

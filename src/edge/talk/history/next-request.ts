@@ -37,12 +37,13 @@ import { containerAfter, withContainer } from './container.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
-import { withoutLeftOut } from './left-out-calls.ts';
+import { toldMessage } from './left-out-calls.ts';
 import { bodyWithMendedCalls } from './mended-calls.ts';
-import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
+import { ANSWERED, type Continued, joinedResults, leftOutOf, newMessages, tailIn } from './new-messages.ts';
 import { hideResults, type ResultsOfStep, refusedResults, wordsOfRefusal } from './refused-results.ts';
 import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
+import { messageOf } from './shown-messages.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
 import { beginningOf, sayInWords } from './stored-summary.ts';
 import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
@@ -50,7 +51,7 @@ import { firstMessageSent, lacksSummary } from './truncate.ts';
 
 /** The plan of a turn. */
 export interface NextRequest {
-  messages: { role: string; text: string }[];
+  messages: { role: string; text: string; shown?: string | null }[];
   /** The body that goes up. */
   body: JsonBody;
   /** For a step: the history with its messages. Absent where what goes up is not what is stored. */
@@ -111,12 +112,12 @@ export function nextRequest(
   settings: Settings,
   options: RequestOptions = {},
 ): NextRequest {
-  const text = bodyWithMendedCalls(withoutLeftOut(sent, transcript.profile?.leftOut));
+  const text = bodyWithMendedCalls(sent);
   const asked = readAsked(text, transcript, settings, options);
   const said = readSaid(asked, transcript, settings, options);
   const { agent } = options;
   const { json, sent: members, frozen, maxTokens, name } = asked;
-  const { fresh, news, last, follows, leavesPaused, model } = said;
+  const { fresh, news, shown, last, follows, leavesPaused, model } = said;
   const run = runIn(
     asked.members,
     json,
@@ -133,7 +134,10 @@ export function nextRequest(
   const before = isExtended ? last.tokens : null;
   const added = before === null ? undefined : tokensAdded(fresh, news, model, settings);
   return {
-    messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
+    messages: fresh.map(({ role }, index) => ({
+      ...{ role, text: withoutBreakpoints(news[index] ?? '') },
+      shown: shown[index] === news[index] ? null : withoutBreakpoints(shown[index] ?? ''),
+    })),
     body,
     longer,
     model,
@@ -166,7 +170,7 @@ function amending(results: ResultsOfStep, transcript: Transcript, plan: () => Ne
     hideResults(transcript, results.turn, refused, why);
     const amend: NextRequest['amend'] = (again, sent) => {
       if (refusedResults(again, sent, results).length > 0)
-        hideResults(transcript, results.turn, results.ids, wordsOfRefusal(again));
+        hideResults(transcript, results.turn, results.pending.keys(), wordsOfRefusal(again));
       return undefined;
     };
     return { ...plan(), amend };
@@ -178,6 +182,8 @@ interface Said {
   /** The new messages, and their JSON texts. */
   fresh: readonly SentMessage[];
   news: readonly string[];
+  /** The texts as they are shown: as they came, with all results of the edge's calls. */
+  shown: readonly string[];
   /** The last turn that the upstream has answered. */
   last: ReturnType<typeof latestTurn>;
   tail: readonly MessageText[];
@@ -211,9 +217,12 @@ function readSaid(
   const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
   const cancels = askedMember('on_pending_tools', undefined, json) === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
-  if (isBound) guard().checkMessages(incomingOnly.fresh, callsOfClient(tail, agent));
+  const told = toldBy(leftOutOf(transcript));
+  if (isBound) guard().checkMessages(told(incomingOnly).fresh, callsOfClient(tail, agent));
   const { leavesPaused } = incomingOnly;
-  const { fresh, at, news } = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
+  const joined = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
+  const { fresh, at, news } = told(joined);
+  const { news: shown } = joined;
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const continued = follows ? last : undefined;
@@ -221,8 +230,20 @@ function readSaid(
   const isSameTurn = isStep || (fresh.length === 0 && last?.outcome?.stop_reason === 'pause_turn');
   const container = counts ? undefined : containerAfter(transcript, last, { tail, isSameTurn, now });
   const { pending } = incomingOnly;
-  const results = last && pending.size > 0 ? { turn: last.seq, ids: new Set(pending.keys()) } : undefined;
-  return { fresh, news, last, tail, stored, follows, leavesPaused, continued, model, container, results };
+  const results = last && pending.size > 0 ? { turn: last.seq, pending } : undefined;
+  return { fresh, news, shown, last, tail, stored, follows, leavesPaused, continued, model, container, results };
+}
+
+/** @returns what tells in words what left-out calls have answered */
+function toldBy(leftOut: ReadonlySet<string>): (of: Continued) => Continued {
+  return (of) => {
+    const news = of.news.map((text) => toldMessage(text, leftOut));
+    const fresh = of.fresh.map((message, at) => {
+      const text = news[at] ?? '';
+      return text === of.news[at] ? message : messageOf({ role: message.role, text });
+    });
+    return { ...of, fresh, news };
+  };
 }
 
 /**

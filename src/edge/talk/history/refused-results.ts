@@ -4,10 +4,12 @@
  */
 
 import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
+import { asText, memberOf, parseObject } from '../../kit/json/object.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn, turnAt } from '../storage/turn-queries.ts';
+import type { PendingResults } from './continuation.ts';
+import { toldResult, wordsBefore } from './left-out-calls.ts';
 import { ANSWERED } from './new-messages.ts';
 import { loopStart } from './thinking.ts';
 
@@ -19,11 +21,11 @@ const PROMPT_TOO_LONG = /prompt is too long/;
 /** The most characters of the API's words that the model is told. */
 const MOST_REFUSAL_WORDS = 300;
 
-/** The results of a step, by the ids of their calls. */
+/** The results of a step that go up. */
 export interface ResultsOfStep {
   /** The number of the step that has made the calls. */
   turn: number;
-  ids: ReadonlySet<string>;
+  pending: PendingResults;
 }
 
 /**
@@ -33,23 +35,34 @@ export interface ResultsOfStep {
  * @param messages the messages that went up
  * @returns the ids of their calls; none for a refusal that names anything else
  */
-export function refusedResults(refusal: string, messages: readonly unknown[], { ids }: ResultsOfStep): string[] {
-  const resultAt = (message: unknown, block: number) =>
-    idOfResult((memberOf(message, 'content') as unknown[])?.[block], ids);
+export function refusedResults(
+  refusal: string,
+  messages: readonly unknown[],
+  { pending }: Pick<ResultsOfStep, 'pending'>,
+): string[] {
   const named = [...refusal.matchAll(BLOCK_PATH)];
   if (named.length > 0) {
-    const found = named.map(([, message, block]) => resultAt(messages[Number(message)], Number(block)));
+    const found = named.map(([, message, block]) => resultAt(messages[Number(message)], Number(block), pending));
     return [...new Set(found.filter((id) => id !== undefined))];
   }
-  const results = messages.flatMap((message) => {
-    const content = memberOf(message, 'content');
-    return Array.isArray(content) ? content.filter((block) => idOfResult(block, ids) !== undefined) : [];
-  }) as Json[];
-  const idsOf = (some: readonly Json[]) => some.map(({ tool_use_id }) => asText(tool_use_id));
-  if (ABOUT_IMAGE.test(refusal)) return idsOf(results.filter(hasImage));
+  const results = [...pending];
+  const idsOf = (some: typeof results) => some.map(([id]) => id);
+  if (ABOUT_IMAGE.test(refusal)) return idsOf(results.filter(([, text]) => hasImage(parseObject(text))));
   if (!PROMPT_TOO_LONG.test(refusal)) return [];
-  const lengthOf = (result: Json) => JSON.stringify(result).length;
-  return idsOf(results.toSorted((one, other) => lengthOf(other) - lengthOf(one)).slice(0, 1));
+  return idsOf(results.toSorted(([, one], [, other]) => other.length - one.length).slice(0, 1));
+}
+
+/** @returns the id of the call whose result a block is, or belongs to; undefined for any other */
+function resultAt(message: unknown, at: number, pending: PendingResults): string | undefined {
+  const content = memberOf(message, 'content');
+  if (!Array.isArray(content)) return undefined;
+  const block: unknown = content[at];
+  const isResult = memberOf(block, 'type') === 'tool_result';
+  const id = isResult ? asText(memberOf(block, 'tool_use_id')) : undefined;
+  if (id !== undefined) return pending.has(id) ? id : undefined;
+  const words = wordsBefore(content, at);
+  const result = words && parseObject(pending.get(words.id) ?? '');
+  return result && words.behind < toldResult(result).length ? words.id : undefined;
 }
 
 /**
@@ -87,12 +100,7 @@ export function wordsOfRefusal(refusal: string): string {
   return typeof message === 'string' ? message : 'the API has refused it.';
 }
 
-function idOfResult(block: unknown, ids: ReadonlySet<string>): string | undefined {
-  if (!isObject(block) || block.type !== 'tool_result') return undefined;
-  const id = asText(block.tool_use_id);
-  return ids.has(id) ? id : undefined;
-}
-
-function hasImage({ content }: Json): boolean {
+function hasImage(result: unknown): boolean {
+  const content = memberOf(result, 'content');
   return Array.isArray(content) && content.some((block) => memberOf(block, 'type') === 'image');
 }

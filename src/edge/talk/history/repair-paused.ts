@@ -2,7 +2,7 @@ import { readMessage } from '../../kit/json/block-texts.ts';
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import type { MessageRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import type { RepairedMessage } from './container.ts';
+import type { RepairedMessage } from './repaired-messages.ts';
 import { withoutPending } from './replayable-blocks.ts';
 
 /**
@@ -20,7 +20,7 @@ export function repairPaused(transcript: Transcript, continuation: readonly Json
   }
   const blocks = [...paused.flatMap(({ content }) => content), ...continuation];
   const results = new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
-  return paused.flatMap(({ text: _, ...row }) => {
+  return paused.flatMap((row) => {
     const content = withoutPending(row.content, results);
     return content.length === row.content.length ? [] : [{ ...row, content }];
   });

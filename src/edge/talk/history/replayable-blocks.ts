@@ -92,7 +92,8 @@ function idsIn(content: unknown, type: string, key: string): string[] {
   return content.filter((block) => isObject(block) && block.type === type).map((block: Json) => asText(block[key]));
 }
 
-function isServed(type: unknown): boolean {
+/** @returns whether a type is that of a call whose tool the API calls itself */
+export function isServed(type: unknown): boolean {
   return type === 'server_tool_use' || type === 'mcp_tool_use';
 }
 

@@ -4,6 +4,7 @@ import { copiedRows, keptMembers } from '../storage/copied-rows.ts';
 import type { MessageRow, Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { countHistory, turnAt } from '../storage/turn-queries.ts';
+import type { SentMessage } from './continuation.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 
@@ -44,10 +45,14 @@ function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }
   for (const row of transcript.messages.history({ to: found.seq, backwards: true })) {
     if (row.turn !== found.turn) break;
     const isQuestion = behind?.role === 'user' && row.role === 'assistant';
-    if (behind && isQuestion && answeredTools(messageOf(behind).content).length === 0) break;
+    if (behind && isQuestion && answeredTools(shownOf(behind).content).length === 0) break;
     behind = row;
   }
   return behind?.seq ?? found.seq;
+}
+
+function shownOf({ role, text, shown }: MessageRow): SentMessage {
+  return messageOf({ role, text: shown ?? text });
 }
 
 /** @returns the number of a run's first message. Its turn comes behind the row of the run. */

@@ -9,7 +9,7 @@ import { type SentMessage, type StoredMessage, withoutCancelled } from './contin
 export function* shownMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
   let calls: ReadonlySet<string> | undefined;
   let answer: (StoredMessage & { run: number; turn: number; content: unknown[] }) | undefined;
-  for (const message of transcript.messages.texts({ sent })) {
+  for (const message of transcript.messages.texts({ sent, shown: true })) {
     const { status, run, turn, role } = message;
     // The last message of a step is its answer. An earlier answer of the same step was imported with the question.
     const isImported = answer?.turn === turn;

@@ -3,7 +3,7 @@ import type { RawRow } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import { checked, checksumOf } from './damaged-row.ts';
 import type { MessageText } from './history-cache.ts';
-import { readDivided } from './pieces.ts';
+import { OF_SHOWN, readDivided } from './pieces.ts';
 import {
   type MessageOutline,
   type MessageRow,
@@ -23,6 +23,8 @@ interface Range {
   pending?: boolean;
   /** Leaves out what does not go up: refused turns, and answers of which nothing is left. */
   sent?: boolean;
+  /** Reads texts as they are shown. */
+  shown?: boolean;
 }
 
 /** Fifty texts of so many characters are as long as a stretch of work may be. */
@@ -30,32 +32,32 @@ const SHORT_MESSAGE = 1_300;
 
 /** @returns the columns of a message and its turn. @param text what selects its text */
 const columnsWith = (text: string) =>
-  `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.sum, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
+  `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.shown, m.sum, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
    t.chosen_by, coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
 
 export class MessageRows extends Rows<ReadableTables> {
   /** Reads the history in order, one message at a time. */
   *history(range: Range = {}): Generator<MessageRow> {
     for (const row of this.#select(columnsWith('m.text'), range) ?? [])
-      yield messageRowOf(row, (seq) => readDivided(this.tables, seq));
+      yield messageRowOf(row, (seq) => readDivided(this.tables, seq), this.#shownAt);
   }
 
   /** Reads as many messages at once, but each long text only when it is taken: no query stays open, and they need not fit into memory. */
   *some(range: Range & { limit: number }): Generator<MessageRow> {
     const short = `case when m.characters <= ${SHORT_MESSAGE} then m.text end as text`;
     for (const row of this.#select(columnsWith(short), range)?.toArray() ?? [])
-      yield messageRowOf(row, (seq) => this.#textAt(seq));
+      yield messageRowOf(row, (seq) => this.#textAt(seq), this.#shownAt);
   }
 
   /** Reads only role, text and status of each message: in a long history every further column costs time. */
   *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
-    const columns = 'm.seq, m.turn, m.role, m.text, m.sum, t.status, t.run';
-    for (const [seq, turn, role, text, sum, status, run] of this.#select(columns, range)?.raw() ?? []) {
+    const columns = `m.seq, m.turn, m.role, m.text, m.sum, t.status, t.run${range.shown ? ', m.shown' : ''}`;
+    for (const [seq, turn, role, text, sum, status, run, shown] of this.#select(columns, range)?.raw() ?? []) {
       yield {
         turn: Number(turn),
         run: typeof run === 'number' ? run : null,
         role: String(role),
-        text: this.#textOf(seq, text, sum),
+        text: this.#textOf(seq, text, sum, shown),
         status: String(status) as TurnStatus,
       };
     }
@@ -65,15 +67,15 @@ export class MessageRows extends Rows<ReadableTables> {
    * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
    */
   *outlines(range: Range = {}): Generator<MessageOutline> {
-    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.sum";
-    for (const [seq, turn, id, role, run, text, sum] of this.#select(columns, range)?.raw() ?? []) {
+    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.sum, m.shown";
+    for (const [seq, turn, id, role, run, text, sum, shown] of this.#select(columns, range)?.raw() ?? []) {
       yield {
         seq: Number(seq),
         turn: Number(turn),
         id: String(id),
         role: String(role),
         run: typeof run === 'number' ? run : null,
-        text: () => this.#textOf(seq, text, sum),
+        text: () => this.#textOf(seq, text, sum, shown),
       };
     }
   }
@@ -91,11 +93,12 @@ export class MessageRows extends Rows<ReadableTables> {
 
   #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
     if (!this.tables.readable) return undefined;
-    const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, backwards, pending } = range;
+    const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, shown, backwards, pending } = range;
+    const hasText = `(m.text is not '${NO_ANSWER}'${shown ? ' or m.shown = 1' : ''})`;
     return this.tables.select<RawRow>(
       `select ${columns} from messages m join turns t on t.seq = m.turn
        where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
-             ${sent ? `and t.status != 'refused' and m.text is not '${NO_ANSWER}'` : ''}
+             ${sent ? `and t.status != 'refused' and ${hasText}` : ''}
        order by m.seq ${backwards ? 'desc' : ''} limit ?`,
       from,
       to,
@@ -119,7 +122,11 @@ export class MessageRows extends Rows<ReadableTables> {
     return typeof row?.text === 'string' ? row.text : readDivided(this.tables, seq);
   }
 
-  #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {
+  readonly #shownAt = (seq: number): string => readDivided(this.tables, OF_SHOWN + seq);
+
+  /** @param shown 1 for a message that is read as it is shown, where that differs */
+  #textOf(seq: SqlStorageValue | undefined, ...[text, sum, shown]: (SqlStorageValue | undefined)[]): string {
+    if (shown === 1) return this.#shownAt(Number(seq));
     const whole = typeof text === 'string' ? text : readDivided(this.tables, Number(seq));
     return checked(`message number ${seq}`, whole, sum);
   }

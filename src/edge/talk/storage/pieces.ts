@@ -7,6 +7,9 @@ const MOST_BEHIND = 10_000;
 /** The owners behind turns begin here and go down: all other owners have greater numbers. */
 const FIRST_BEHIND = -1_000;
 
+/** The owner of a message's text is its number; that of the text as it is shown is so much greater. */
+export const OF_SHOWN = 2 ** 40;
+
 /** @returns the owner of the nth text behind a turn */
 export function pieceOwner(turn: number, n: number): number {
   return FIRST_BEHIND - turn * MOST_BEHIND - n;

@@ -197,7 +197,10 @@ export interface MessageRow extends Pick<TurnRow, 'status' | 'cost' | 'outcome' 
   id: string;
   role: string;
   createdAt: number;
+  /** The message as it goes up. */
   text: string;
+  /** The message as it is shown, where it goes up otherwise. Null if that is the same. */
+  shown: string | null;
   /**
    * `edge`: a user's message that the edge made, between two steps of a run. `import`: it came with an import. Null
    * otherwise.
@@ -214,7 +217,7 @@ export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' |
 
 /** A message as it is stored at the beginning of its turn. */
 export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'> &
-  Partial<Pick<MessageRow, 'origin'>>;
+  Partial<Pick<MessageRow, 'origin' | 'shown'>>;
 
 /** @returns what few turns have, as one in the background, of what is stored when a turn begins: fewer columns are written */
 export function seldomOf({ background, deliverUrl, request, chosenBy }: TurnRow): Partial<TurnRow> {
@@ -249,11 +252,20 @@ export function turnOf(row: RawRow): TurnRow {
   return { ...turn, ...json, settled: settled === 1, follows: follows === 1 };
 }
 
-/** @returns a message from its row. @param divided reads a text that is too long for the row, by the message's number */
-export function messageRowOf(row: RawRow, divided: (seq: number) => string): MessageRow {
+/**
+ * @param divided reads a text that is too long for the row, by the message's number
+ * @param shownOf reads the text that is shown, in the same way
+ * @returns a message from its row
+ */
+export function messageRowOf(
+  row: RawRow,
+  divided: (seq: number) => string,
+  shownOf: (seq: number) => string,
+): MessageRow {
   const message = membersOf(row) as unknown as MessageRow;
   const text = checked(`message ${message.id}`, message.text ?? divided(message.seq), row.sum);
-  return { ...message, text, outcome: storedJson<OutcomeOfTurn>('outcome', row.outcome) };
+  const shown = row.shown === 1 ? shownOf(message.seq) : null;
+  return { ...message, text, shown, outcome: storedJson<OutcomeOfTurn>('outcome', row.outcome) };
 }
 
 function storedJson<T>(name: 'grant' | 'outcome', value: SqlStorageValue | undefined): T | null {

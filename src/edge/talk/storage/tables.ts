@@ -38,6 +38,7 @@ export const CONVERSATION_TABLES = `
     created_at integer not null,
     characters integer not null,
     origin text,
+    shown integer,
     text text,
     sum integer
   ) strict;

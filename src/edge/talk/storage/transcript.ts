@@ -18,7 +18,7 @@ import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
-import { pieceOf, readDivided, writeDivided } from './pieces.ts';
+import { OF_SHOWN, pieceOf, readDivided, writeDivided } from './pieces.ts';
 import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
 import { SummaryRows } from './summary-rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
@@ -304,19 +304,25 @@ export class Transcript extends Tables {
 
   addMessages(messages: readonly NewMessage[]): void {
     const haveOrigin = messages.some(({ origin }) => origin);
-    const rows = messages.map(({ seq, turn, id, role, createdAt, text, origin = null }) => {
+    const haveShown = messages.some(({ shown }) => shown);
+    const rows = messages.map(({ seq, turn, id, role, createdAt, text, origin = null, shown }) => {
       const { length: characters } = text;
       const stored = { characters, text: characters > PIECE_CHARACTERS ? null : text, sum: checksumOf(text) };
-      return { seq, turn, id, role, created_at: createdAt, ...stored, ...(haveOrigin && { origin }) };
+      const seldom = { ...(haveOrigin && { origin }), ...(haveShown && { shown: shown ? 1 : null }) };
+      return { seq, turn, id, role, created_at: createdAt, ...stored, ...seldom };
     });
     this.insertAll('messages', rows);
-    for (const [at, { seq, text }] of messages.entries()) if (rows[at]?.text === null) writeDivided(this, seq, text);
+    for (const [at, { seq, text, shown }] of messages.entries()) {
+      if (rows[at]?.text === null) writeDivided(this, seq, text);
+      if (shown) writeDivided(this, OF_SHOWN + seq, shown);
+    }
   }
 
   /** Deletes the messages that meet a condition on their columns. */
   deleteMessages(where: string, ...bindings: SqlStorageValue[]): void {
     this.#forgetHistory();
-    const divided = `select seq from messages where text is null and ${where}`;
+    const owners = `(select 0 as more union all select ${OF_SHOWN})`;
+    const divided = `select seq + more from messages, ${owners} where (text is null or shown = 1) and ${where}`;
     this.write(`delete from pieces where owner in (${divided})`, ...bindings);
     this.write(`delete from messages where ${where}`, ...bindings);
   }

@@ -194,11 +194,11 @@ export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
     .flatMap(({ turn, n }) => transcript.calls.of(turn).filter((call) => call.n === n));
 }
 
-/** @returns the calls in the answer of a step, as they are stored. */
+/** @returns the calls in the answer of a step, as they are shown: also those that do not go up. */
 export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
-  for (const { turn, role, text } of transcript.messages.history({ backwards: true })) {
+  for (const { turn, role, text, shown } of transcript.messages.history({ backwards: true })) {
     if (turn !== step) break;
-    const { content } = readMessage(text) ?? {};
+    const { content } = readMessage(shown ?? text) ?? {};
     if (role === 'assistant' && Array.isArray(content)) {
       return content.filter(isObject).filter(({ type }) => type === 'tool_use');
     }

@@ -2,7 +2,7 @@
 
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { RepairedMessage } from '../history/container.ts';
+import { type RepairedMessage, storeRepaired } from '../history/repaired-messages.ts';
 import type { OutcomeOfTurn, Profile, TurnRow, TurnStatus } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -13,6 +13,8 @@ export interface PlannedEnd {
   outcome: OutcomeOfTurn;
   /** The replayable blocks of the answer. */
   content: Json[];
+  /** The blocks that are shown; null if they are the same. */
+  shown: Json[] | null;
   status: TurnStatus;
   committed: boolean;
   /** Whether only the question is kept. */
@@ -37,7 +39,7 @@ export interface PlannedEnd {
  */
 export function storeEnd(
   transcript: Transcript,
-  { content, status, committed, hasRow, repaired, next, bytes }: PlannedEnd,
+  { content, shown, status, committed, hasRow, repaired, next, bytes }: PlannedEnd,
   row: TurnRow,
   of: { id: string; isLater: boolean | undefined; now: number },
 ): string | undefined {
@@ -45,13 +47,10 @@ export function storeEnd(
   if (!committed) transcript.deleteMessages('turn = ?', row.seq);
   else if (hasRow) {
     const key = { seq: next.nextMessage - 1, turn: row.seq, id: of.id };
-    transcript.addMessage({ ...key, role: 'assistant', createdAt: of.now, text: text ?? NO_ANSWER });
+    const asShown = shown && writeJson({ role: 'assistant', content: shown });
+    transcript.addMessage({ ...key, role: 'assistant', createdAt: of.now, text: text ?? NO_ANSWER, shown: asShown });
   }
-  for (const { content, ...message } of repaired) {
-    transcript.deleteMessages('seq = ?', message.seq);
-    if (content.length === 0) continue;
-    transcript.addMessage({ ...message, text: writeJson({ role: message.role, content }) });
-  }
+  storeRepaired(transcript, repaired);
   transcript.endTurn(row);
   if (row.run !== null && status === 'complete' && of.isLater) transcript.keep(next);
   else transcript.save(next, bytes);

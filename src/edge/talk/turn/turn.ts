@@ -15,6 +15,7 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
 import { containerOf, forgetLostContainer, lostCode } from '../history/container.ts';
 import { isFreeCallId, mendedName, withObjectInput } from '../history/mended-calls.ts';
+import type { NextRequest } from '../history/next-request.ts';
 import { hideRefused } from '../history/refused-results.ts';
 import { repairPaused } from '../history/repair-paused.ts';
 import { type Block, blocksWithout, calledTools, isPending, replayableBlocks } from '../history/replayable-blocks.ts';
@@ -245,8 +246,10 @@ export class Turn {
     // The answer behind a tool loop has the results of its code, or the code has gone with its calls.
     const endsLoop = blocksKept.length > 0 && this.row.follows && !mayResume;
     const lost = endsLoop ? lostCode(this.#transcript, blocksKept) : undefined;
-    const bound = lost?.calls.length ? blocksWithout(blocksKept, ({ type }) => isThinkingType(type)) : blocksKept;
+    const bound = lost?.repaired.length ? blocksWithout(blocksKept, ({ type }) => isThinkingType(type)) : blocksKept;
     const content = this.#fitting(bound);
+    const isShown = content.length === blocksKept.length && content.every((block, at) => block === blocksKept[at]);
+    const shown = isShown ? null : blocksKept;
     const hasAnswer = content.length > 0;
     const newMessages = this.#newMessages();
     const isKnown = this.isAcknowledged || shownAs.isReported === true;
@@ -261,7 +264,7 @@ export class Turn {
     const isAsked = committed && status !== 'refused';
     const isOver = continuesPaused ? !mayResume : hasLeft && isAsked;
     const paused = isOver ? repairPaused(this.#transcript, content) : [];
-    const repaired = lost?.calls.length ? lost.repaired : paused;
+    const repaired = lost?.repaired.length ? lost.repaired : paused;
     const next = nextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
     // Only committed turns count: the number of a failed turn may be used again.
     if (committed) {
@@ -271,11 +274,11 @@ export class Turn {
     if (committed && isLater) next.turns -= 1;
     const leftOut = [...(lost?.calls ?? []), ...(complete ? callsWithout(blocks, content) : [])];
     if (committed && leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
-    next.messages -= repaired.filter((message) => message.content.length === 0).length;
-    const calls = (status === 'complete' && callsIn?.(content)) || null;
+    // Those that do not go up are made, too: their results are told in words.
+    const calls = (status === 'complete' && callsIn?.(blocksKept)) || null;
     const { rest } = this.#frames;
     const outcome = outcomeOfAnswer(how, now, this, { rest, bytes: this.#bytes, times: () => this.#timesUntil(now) });
-    return { complete, outcome, content, status, committed, isUnanswered, hasRow, repaired, next, bytes, calls };
+    return { complete, outcome, content, shown, status, committed, isUnanswered, hasRow, repaired, next, bytes, calls };
   }
 
   #settle({ outcome, status, committed, next, bytes, calls }: PlannedEnd, meter: EndMeter | undefined, now: number) {
@@ -351,13 +354,13 @@ export class Turn {
   }
 
   /** Stores other messages in place of its own, which the API has refused. */
-  replaceMessages(messages: readonly { role: string; text: string }[]): void {
+  replaceMessages(messages: NextRequest['messages']): void {
     const { seq, id, beganAt } = this.row;
     const numbers = messagesOf(this.#transcript, seq);
     const isOfEdge = this.#options.isOfEdge === true;
-    const rows = messages.map(({ role, text }, at) => ({
-      ...{ seq: numbers[at] ?? 0, turn: seq, id: `msg_${id}_${at + 1}`, role, createdAt: beganAt, text },
-      origin: isOfEdge && role === 'user' ? ('edge' as const) : null,
+    const rows = messages.map((message, at) => ({
+      ...{ ...message, seq: numbers[at] ?? 0, turn: seq, id: `msg_${id}_${at + 1}`, createdAt: beganAt },
+      origin: isOfEdge && message.role === 'user' ? ('edge' as const) : null,
     }));
     if (rows.length !== numbers.length) throw new TypeError('Other messages than the turn has.');
     this.#transcript.together(() => {

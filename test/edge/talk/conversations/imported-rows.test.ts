@@ -5,6 +5,7 @@ import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { importing } from '../../../../src/edge/rooms/transfer/imported-turns.ts';
 import { type TestApp, testApp } from '../../../support/app.ts';
 import { simulate } from '../../../support/conversations.ts';
+import { bringIn as bringRowsIn, rowsBy, WAYS } from '../../../support/rows-by-ways.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
 import {
   type Asked,
@@ -22,8 +23,6 @@ beforeEach(() => {
   app = testApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
 });
 const MODEL = 'claude-opus-5-5';
-const WAYS = ['messages', 'messages?view=shown', 'export', 'export?view=shown'] as const;
-type Way = (typeof WAYS)[number];
 const ask = { name: 'ask_user', input_schema: { type: 'object' } };
 const tools = [weather(), ask];
 
@@ -32,24 +31,7 @@ async function say(conversation: string, content: unknown, more: object = {}): P
   return await app.post('/messages', { ...body, messages: [{ role: 'user', content }], ...more });
 }
 
-/** The rows of a conversation as a route writes them. */
-async function rowsBy(way: Way, id: string): Promise<Json[]> {
-  const response = await app.fetch(`/conversations/${id}/${way}${way.includes('?') ? '&' : '?'}limit=1000`);
-  const text = await response.text();
-  if (way.startsWith('messages')) return (JSON.parse(text) as { data: Json[] }).data;
-  const lines = text
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Json);
-  return lines.filter(({ type }) => type === 'message');
-}
-
-async function bringIn(messages: readonly unknown[], id: string): Promise<Json> {
-  const response = await app.post('/conversations', { id, messages });
-  const created = (await response.json()) as Json;
-  expect(created).toMatchObject({ type: 'conversation' });
-  return created;
-}
+const bringIn = (messages: readonly unknown[], id: string) => bringRowsIn(app, messages, id);
 
 /** What a message says and calls, whatever order results are in; messages of one role are one, as to the API. */
 function outlineOf(messages: Asked['messages']): string[] {
@@ -144,7 +126,7 @@ describe('rows that are brought in again', () => {
           await say(source, content, { tools, max_turns: 3 });
         }
         script = [];
-        const sets = await Promise.all(WAYS.map((way) => rowsBy(way, source)));
+        const sets = await Promise.all(WAYS.map((way) => rowsBy(app, way, source)));
         const last = await say(source, 'And then?', { tools });
         const wanted = last.status === 200 ? outlineOf(bodies.at(-1)?.messages ?? []) : undefined;
         for (const [index, rows] of sets.entries()) {
@@ -168,7 +150,7 @@ describe('rows that are brought in again', () => {
       expect((await say('thought', content, asked)).status).toBe(200);
     }
     for (const [index, way] of WAYS.entries()) {
-      const rows = await rowsBy(way, 'thought');
+      const rows = await rowsBy(app, way, 'thought');
       const thinking = JSON.stringify(rows).split('"type":"thinking"').length - 1;
       expect(thinking).toBeGreaterThan(0);
       const id = `thought-${index}`;
@@ -176,7 +158,7 @@ describe('rows that are brought in again', () => {
         dropped: { thinking, messages: 0, calls: 0, blank: 0 },
         messages: 4,
       });
-      expect((await rowsBy(way, id)).map(({ role }) => role).join()).toBe('user,assistant,user,assistant');
+      expect((await rowsBy(app, way, id)).map(({ role }) => role).join()).toBe('user,assistant,user,assistant');
       // The simulator refuses thinking of another conversation, as the API does.
       expect((await say(id, 'And a third?', asked)).status).toBe(200);
       expect(await (await app.fetch(`/conversations/${id}`)).json()).not.toHaveProperty('dropped');
@@ -219,7 +201,7 @@ describe('rows that are brought in again', () => {
       'kept',
     );
     expect(dropped.dropped).toEqual({ thinking: 2, messages: 4, calls: 1, blank: 0 });
-    const rows = await rowsBy('messages', 'kept');
+    const rows = await rowsBy(app, 'messages', 'kept');
     expect(rows.map(({ role, content }) => ({ role, content }))).toEqual([
       { role: 'user', content: 'Hello.' },
       { role: 'user', content: [unknown] },

@@ -1,11 +1,27 @@
-/** Whatever an answer brings, the next plain question in its conversation is accepted. */
+/** Whatever an answer brings, the next plain question in its conversation is accepted, and in each copy of it. */
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { stubOf } from '../../../support/conversations.ts';
+import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
+import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
+import { type TestApp, testApp } from '../../../support/app.ts';
+import { bringIn, rowsBy, WAYS } from '../../../support/rows-by-ways.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { answeringBy, type Scripted, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, listen } from '../../../support/turns.ts';
+import {
+  type Asked,
+  answeringBy,
+  type Scripted,
+  servingTools,
+  TOOL_VARS,
+  weather,
+} from '../../../support/scripted-runs.ts';
+import { eventsIn } from '../../../support/turns.ts';
+import { apart, refusal } from '../../../support/wire.ts';
+
+let app: TestApp;
+beforeEach(() => {
+  app = testApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
+});
 
 const CODE = { type: 'code_execution_20260120', name: 'code_execution' };
 const { run: _, ...own } = weather({}, 'ask_user');
@@ -16,70 +32,186 @@ const input = fc.constantFrom<unknown>({}, { city: 'Bern' }, 'Bern', ['Bern'], n
 const caller = fc.constantFrom<Json | undefined>(
   undefined,
   { type: 'direct' },
-  {
-    type: 'code_execution_20260120',
-    tool_id: 'srvtoolu_1',
-  },
+  { type: 'code_execution_20260120', tool_id: 'srvtoolu_1' },
 );
 const use = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'code_execution', input: { code: '1' } };
 const ran = { type: 'code_execution_tool_result', tool_use_id: 'srvtoolu_1', content: {} };
+const search = { type: 'server_tool_use', id: 'srvtoolu_2', name: 'web_search', input: { query: 'Bern' } };
+const found = { type: 'web_search_tool_result', tool_use_id: 'srvtoolu_2', content: [] };
+const find = { type: 'mcp_tool_use', id: 'mcptoolu_3', name: 'find', server_name: 'wiki', input: {} };
+const wiki = { type: 'mcp_tool_result', tool_use_id: 'mcptoolu_3', is_error: false, content: [] };
+const SERVED = [use, search, find].map((one) => one.id);
 const blocks: fc.Arbitrary<Json[]> = fc.oneof(
   fc.record({ type: fc.constant('tool_use'), id, name, input, caller }).map((block) => [block]),
   fc.constantFrom<Json[]>(
     [{ type: 'text', text: 'So.' }],
     [{ type: 'text', text: ' ' }],
     [{ type: 'thinking', thinking: 'Hm.', signature: 'sig' }],
-    [use],
-    [use, ran],
     [{ type: 'redacted_thinking', data: 'x' }],
+    ...[[use], [use, ran], [search], [search, found], [find], [find, wiki]],
   ),
 );
 /** An answer has a server tool's id once. */
 const content = fc.array(blocks, { maxLength: 5 }).map((all) => {
-  const first = all.findIndex(([block]) => block?.id === use.id);
-  return all.filter(([block], at) => block?.id !== use.id || at === first).flat();
+  const isFirst = ([block]: Json[], at: number) => all.findIndex(([one]) => one?.id === block?.id) === at;
+  return all.filter((some, at) => !SERVED.includes(String(some[0]?.id)) || isFirst(some, at)).flat();
 });
 const answer: fc.Arbitrary<Scripted> = fc
   .record({
     content,
-    end: fc.constantFrom('end_turn', 'max_tokens', 'refusal', 'cut'),
+    end: fc.constantFrom('end_turn', 'end_turn', 'max_tokens', 'refusal', 'cut'),
+    after: fc.double({ min: 0, max: 1, noNaN: true }),
     container: fc.constantFrom(undefined, { id: 'container_1' }),
   })
-  .map(({ content, end, container }) => {
-    const stop_reason = content.some(({ type }) => type === 'tool_use') && end === 'end_turn' ? 'tool_use' : end;
-    const cut = (text: string) => text.slice(0, Math.floor(text.length * 0.6));
+  .map(({ content, end, after, container }) => {
+    const isOpen = content.some(({ type, id }) => {
+      return String(type).match(/^(server|mcp)_tool_use$/) && !content.some(({ tool_use_id }) => tool_use_id === id);
+    });
+    const whole = content.some(({ type }) => type === 'tool_use') ? 'tool_use' : isOpen ? 'pause_turn' : 'end_turn';
+    const cut = (text: string) =>
+      apart(text)
+        .slice(0, Math.ceil(apart(text).length * after))
+        .join('');
+    const stop_reason = end === 'end_turn' ? whole : end;
     return { content, stop_reason, ...(container && { container }), ...(end === 'cut' && { change: cut }) };
   });
 const result = fc.constantFrom(
   () => new Response('sun'),
+  () => new Response('secret'),
   () => new Response(''),
   () => new Response('broken', { status: 500 }),
   () => Response.json([{ type: 'image' }]),
+  () => new Response(new Uint8Array([137, 80, 78, 71]), { headers: { 'content-type': 'image/png' } }),
 );
 
-test('the next plain question is accepted, whatever the answers before it were, and in a fork, too', async () => {
-  let scenario = 0;
-  await tryAsyncCases(runs(80), fc.array(answer, { minLength: 1, maxLength: 4 }), result, async (answers, tool) => {
-    scenario += 1;
-    const at = `c${scenario}`;
-    let left: readonly Scripted[] = answers;
-    const bodies = answeringBy(() => {
-      const [next, ...others] = left;
-      left = others;
-      return next ?? { content: [{ type: 'text', text: 'Done.' }] };
+/** What the API says to a request with a picture in a result; undefined without one. */
+function refusedPicture({ messages }: Asked): Response | undefined {
+  for (const [at, { content }] of messages.entries()) {
+    const within = Array.isArray(content)
+      ? content.findIndex((block) => JSON.stringify(block).includes('"image/png"'))
+      : -1;
+    const path = `messages.${at}.content.${within}.tool_result.content.0.image.source`;
+    if (within >= 0) return refusal(400, 'invalid_request_error', `${path}: Could not process image`);
+  }
+  return undefined;
+}
+
+/** A client that keeps what it has seen, and sends all of it again where it is asked to. */
+class Client {
+  readonly seen: { role: string; content: unknown }[] = [];
+  readonly #conversation: string;
+
+  constructor(conversation: string) {
+    this.#conversation = conversation;
+  }
+
+  /** Asks a question, or answers all calls that it has seen. @returns the body of the answer */
+  async say(words: string, how: { whole?: boolean; answers?: boolean; resends?: boolean } = {}): Promise<string> {
+    const last = this.seen.at(-1)?.content;
+    const calls = how.answers && Array.isArray(last) ? last.filter(({ type }: Json) => type === 'tool_use') : [];
+    const results = calls.map(({ id }: Json) => ({ type: 'tool_result', tool_use_id: id, content: 'yes' }));
+    const message = { role: 'user', content: [...results, { type: 'text', text: words }] };
+    const response = await app.post('/messages', {
+      ...{ conversation: this.#conversation, model: 'claude-opus-5-5', max_tokens: 200, stream: !how.whole },
+      ...{ tools, on_pending_tools: 'cancel', max_turns: 3 },
+      messages: how.resends ? [...this.seen, message] : [message],
     });
-    servingTools(tool);
-    const say = async (words: string, conversation: string) => {
-      const given = await ask(bodyOf(words, { tools, on_pending_tools: 'cancel', max_turns: 2 }), { id: conversation });
-      if (given.kind === 'stream') return (await listen(given.body)).text;
-      return JSON.stringify(given);
-    };
-    for (let n = 0; left.length > 0 && n < 5; n += 1) {
-      expect(await say('How is the weather?', at)).not.toContain('invalid_request_error');
-    }
-    const copied = await stubOf(at).fork(`${at}-fork`, undefined);
-    expect(await say('And then?', at)).toContain('Done.');
-    if (copied.ok) expect(await say('And then?', `${at}-fork`)).toContain('Done.');
-    expect(bodies.length).toBeGreaterThan(0);
+    const text = await response.text();
+    this.seen.push(message);
+    const content = text.startsWith('{') ? (JSON.parse(text) as Json).content : blocksIn(text);
+    if (Array.isArray(content) && content.length > 0) this.seen.push({ role: 'assistant', content });
+    return text;
+  }
+}
+
+/** The blocks of a stream, as an SDK collects them. */
+function blocksIn(text: string): Json[] {
+  const builder = new MessageBuilder();
+  for (const { data } of eventsIn(text)) builder.take(data);
+  return builder.blocks.map(({ value }) => value);
+}
+
+/** Has the API answer by a list, and then that it is done. @returns what can be asked, and what is broken */
+function answeringWith(answers: readonly Scripted[]) {
+  let left = answers;
+  return answeringBy((body) => {
+    const refused = refusedPicture(body);
+    if (refused) return refused;
+    if (JSON.stringify(body.messages).includes('secret')) return { content: [], stop_reason: 'refusal' };
+    const [next, ...others] = left;
+    left = others;
+    return next ?? { content: [{ type: 'text', text: 'Done.' }] };
   });
+}
+
+/** Copies a conversation in every way. @returns the ids of the copies */
+async function copiesOf(id: string): Promise<string[]> {
+  const copies: string[] = [];
+  const fork = await app.post(`/conversations/${id}/fork`, { id: `${id}-fork` });
+  if (fork.ok) copies.push(`${id}-fork`);
+  await fork.text();
+  const at = `/accounts/dev/conversations`;
+  const backup = await app.fetch(`${at}/${id}/backup`);
+  const lines = await backup.text();
+  if (backup.ok) {
+    const headers = { 'content-type': 'application/jsonl' };
+    const made = await app.fetch(`${at}/${id}-backup/backup`, { method: 'PUT', headers, body: lines });
+    expect(await made.text()).toContain('"type":"conversation"');
+    copies.push(`${id}-backup`);
+  }
+  for (const [n, way] of WAYS.entries()) {
+    const rows = await rowsBy(app, way, id);
+    if (rows.length === 0) continue;
+    await bringIn(app, rows, `${id}-${n}`);
+    copies.push(`${id}-${n}`);
+  }
+  return copies;
+}
+
+const how = fc.record({ whole: fc.boolean(), answers: fc.boolean(), resends: fc.boolean() });
+
+test('the next question is accepted, whatever the answers before it were, and in each copy; also with all that was seen', async () => {
+  let scenario = 0;
+  await tryAsyncCases(
+    runs(80),
+    fc.array(answer, { minLength: 1, maxLength: 4 }),
+    result,
+    fc.array(how, { minLength: 5, maxLength: 5 }),
+    async (answers, tool, hows) => {
+      scenario += 1;
+      const at = `c${scenario}`;
+      const client = new Client(at);
+      const bodies = answeringWith(answers);
+      servingTools(tool);
+      for (const one of hows) {
+        if (bodies.length >= answers.length) break;
+        expect(await client.say('How is the weather?', one)).not.toContain('"invalid_request_error"');
+      }
+      for (const copy of await copiesOf(at)) expect(await new Client(copy).say('And then?')).toContain('Done.');
+      expect(await client.say('And then?', { resends: true })).toContain('Done.');
+    },
+  );
+});
+
+test('an answer that is cut between any two events is matched as it was seen, and what goes up is accepted', async () => {
+  const whole = eventsOf({
+    ...{ id: 'msg_1', type: 'message', role: 'assistant', model: 'claude-opus-5-5', stop_reason: 'tool_use' },
+    content: [
+      { type: 'text', text: 'So.' },
+      use,
+      { type: 'tool_use', id: 'call:1', name: 'get_weather', input: { city: 'Bern' } },
+      { type: 'thinking', thinking: 'Hm.', signature: 'sig' },
+      { type: 'tool_use', id: 'toolu_2', name: 'ask_user', input: ['Bern'] },
+      { type: 'text', text: 'There.' },
+    ],
+    usage: { input_tokens: 100, output_tokens: 10 },
+  });
+  servingTools(() => new Response('sun'));
+  for (let length = 0; length <= apart(whole).length; length += 1) {
+    const change = () => apart(whole).slice(0, length).join('');
+    answeringWith([{ content: [], change }]);
+    const client = new Client(`cut-${length}`);
+    await client.say('How is the weather?');
+    expect(await client.say('And then?', { resends: true })).toContain('Done.');
+  }
 });

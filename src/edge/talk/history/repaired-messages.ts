@@ -1,0 +1,19 @@
+/** Messages that go up with less than they had. They are shown as before. */
+
+import { writeJson } from '../../kit/json/kept-text.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { MessageRow } from '../storage/rows.ts';
+import { NO_ANSWER } from '../storage/tables.ts';
+import type { Transcript } from '../storage/transcript.ts';
+
+/** A message, and the content that goes up from now on. With empty content it goes up no more. */
+export type RepairedMessage = MessageRow & { content: Json[] };
+
+/** Stores repaired messages. Call it in one transaction. */
+export function storeRepaired(transcript: Transcript, repaired: readonly RepairedMessage[]): void {
+  for (const { content, ...row } of repaired) {
+    const text = content.length > 0 ? writeJson({ role: row.role, content }) : NO_ANSWER;
+    transcript.deleteMessages('seq = ?', row.seq);
+    transcript.addMessage({ ...row, text, shown: row.shown ?? row.text });
+  }
+}

@@ -3,7 +3,6 @@
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { checksumOf } from '../storage/damaged-row.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
 /** The most characters of a name. */
@@ -72,7 +71,7 @@ class MendedIds {
 
   /** @returns the id of the next call */
   take(given: string): string {
-    const good = CALL_ID.test(given) ? given : `toolu_${(checksumOf(given) >>> 0).toString(36)}`;
+    const good = CALL_ID.test(given) ? given : `toolu_${given.replace(ODD, '_')}`;
     let id = good;
     let n = this.#next.get(good) ?? 2;
     for (; this.#used.has(id); n += 1) id = `${good}_${n}`;

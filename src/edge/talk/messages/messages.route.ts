@@ -17,7 +17,7 @@ import { withOneReading, withText } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
-import { type Json, parseObject } from '../../kit/json/object.ts';
+import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
 import { costRemark, endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
@@ -35,6 +35,7 @@ import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { countedPromptOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { withoutEdgeBlocksIn } from '../history/edge-blocks.ts';
 import { refOf } from '../storage/rows.ts';
+import { wordsWithToolName } from '../turn/named-tool.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import {
   agentAsked,
@@ -175,6 +176,8 @@ async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Prom
 interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent' | 'chosen'> {
   meter: MeteredExchange;
   hasFallbacks: boolean;
+  /** The names of an agent's tools, in the order in which they go up. */
+  tools: readonly unknown[];
   idempotencyKey: string | undefined;
 }
 
@@ -223,13 +226,15 @@ async function admittedMessage(
   );
   const idempotencyKey = await keyUp(headers, identity.account);
   await meter.open();
-  return { meter, caller, agent, chosen, hasFallbacks: request.fallbacks !== undefined, idempotencyKey };
+  const { tools: sentTools } = body.json;
+  const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => memberOf(tool, 'name')) : [];
+  return { meter, caller, agent, chosen, hasFallbacks: request.fallbacks !== undefined, tools, idempotencyKey };
 }
 
 /** Relays an admitted message, and books it at its end. */
 async function relayedMessage(
   c: Context<AppEnv>,
-  { meter, caller, agent, chosen, hasFallbacks, idempotencyKey }: AdmittedMessage,
+  { meter, caller, agent, chosen, hasFallbacks, tools, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = contextOf(c);
@@ -287,8 +292,23 @@ async function relayedMessage(
   );
   // A client with the whole answer may use its ids at once, so they are noted first.
   if (noted !== undefined) await noted;
-  if (response.ok || !hidesTools(c.get('identity').only)) return response;
+  const { ok, status } = response;
+  const hides = hidesTools(c.get('identity').only);
+  if (ok || (!hides && (status !== 400 || tools.length === 0))) return response;
   const headers = new Headers(response.headers);
   headers.delete('content-length');
-  return new Response(quietError(parseObject(await response.text()) ?? {}), { status: response.status, headers });
+  const text = await response.text();
+  return new Response(hides ? quietError(parseObject(text) ?? {}) : errorWithToolName(text, tools), {
+    status,
+    headers,
+  });
+}
+
+/** @returns the JSON text of an error, with the name of the tool that its words number */
+function errorWithToolName(text: string, tools: readonly unknown[]): string {
+  const body = parseObject(text);
+  const { error } = body ?? {};
+  if (!isObject(error)) return text;
+  const message = wordsWithToolName(asText(error.message), tools);
+  return message === error.message ? text : JSON.stringify({ ...body, error: { ...error, message } });
 }

@@ -12,10 +12,19 @@ const NUMBERED = /\btools\.(\d+)\b/;
  * @returns the error itself where its words number no tool of the request
  */
 export function withToolName(error: ApiError, body: string): ApiError {
-  const [, number] = NUMBERED.exec(error.message) ?? [];
-  const tools = number === undefined ? undefined : memberTexts(body).get('tools');
-  const tool = tools?.startsWith('[') ? itemTexts(tools)[Number(number)] : undefined;
-  const name = stringOrUndefined(parseObject(tool ?? '')?.name);
-  if (name === undefined) return error;
-  return new ApiError(error.type, `${error.message} (the tool ${name})`, { ...error });
+  if (!NUMBERED.test(error.message)) return error;
+  const tools = memberTexts(body).get('tools');
+  const texts = tools?.startsWith('[') ? itemTexts(tools) : [];
+  const message = wordsWithToolName(
+    error.message,
+    texts.map((text) => parseObject(text)?.name),
+  );
+  return message === error.message ? error : new ApiError(error.type, message, { ...error });
+}
+
+/** @param names those of the request's tools. @returns words with the name of the tool that they number; the same words if there is none */
+export function wordsWithToolName(words: string, names: readonly unknown[]): string {
+  const [, number] = NUMBERED.exec(words) ?? [];
+  const name = number === undefined ? undefined : stringOrUndefined(names[Number(number)]);
+  return name === undefined ? words : `${words} (the tool ${name})`;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { testApp } from '../../../support/app.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
 import { answeringBy, call, calls, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
 import { refusal } from '../../../support/wire.ts';
@@ -71,4 +72,20 @@ test('a turn of an agent is told the name of the tool, any other the words as th
   expect(ofAgent).toMatchObject({ status: 400, error: { message: NAMED } });
   const plain = await refusedIn(app, { ...ASKED, tools, conversation: 'c2' }, alice);
   expect(plain).toMatchObject({ status: 400, error: { message: WORDS } });
+});
+
+test('a message of an agent without a conversation is told the name of the tool, too', async () => {
+  const app = testApp(() => refusal(400, 'invalid_request_error', WORDS));
+  const { messages, ...agent } = ASKED;
+  const body = JSON.stringify({ ...agent, tools: [{ ...note, name: 'first' }, note] });
+  const stored = await app.fetch('/agents/support', {
+    ...{ method: 'PUT', headers: { 'content-type': 'application/json' }, body },
+  });
+  expect(stored.status).toBe(200);
+  await stored.body?.cancel();
+  const ofAgent = await app.post('/messages', { agent: 'support', messages, stream: false });
+  expect({ status: ofAgent.status, body: await ofAgent.json() }).toMatchObject({
+    status: 400,
+    body: { type: 'error', error: { type: 'invalid_request_error', message: NAMED } },
+  });
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { isObject, type Json } from '../../../../src/edge/kit/json/object.ts';
 import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
 import { eventsAsShown } from '../../../../src/edge/talk/storage/log-text.ts';
 import type { TurnRow } from '../../../../src/edge/talk/storage/rows.ts';
@@ -62,6 +62,11 @@ const written = (data: Json) => {
   const others = [plain.replace(/}$/, '   }'), plain.replace(/:/, ' : '), plain.replace(/}}$/, ',"text":"again"}}')];
   return fc.oneof({ weight: 8, arbitrary: fc.constant(plain) }, fc.constantFrom(...others));
 };
+/** Gives a call an id of its own: one that comes a second time is mended. */
+const ofOwnId = (data: Json, n: number): Json => {
+  const { content_block: block } = data;
+  return isObject(block) && block.type === 'tool_use' ? { ...data, content_block: { ...block, id: `t${n}` } } : data;
+};
 const parsed = (text: string): Json => {
   try {
     return JSON.parse(text) as Json;
@@ -93,11 +98,11 @@ test('deltas that are read by their strings alone come to the same as those that
     500,
     fc
       .array(fc.oneof(saying, fc.array(event, { maxLength: 5 })), { maxLength: 6 })
-      .chain((runs) => fc.tuple(...runs.flat().map((data) => written(data).map((text) => ({ data, text }))))),
+      .chain((runs) =>
+        fc.tuple(...runs.flat().map((data, n) => written(ofOwnId(data, n)).map((text) => ({ data, text })))),
+      ),
     fc.array(fc.nat(4_000), { maxLength: 20 }),
     (events, places) => {
-      // A call whose id comes a second time is mended.
-      fc.pre(events.filter(({ text }) => text.includes('"tool_use"')).length < 2);
       const slow = new MessageBuilder();
       for (const { text } of events) slow.take(parsed(text));
       const bytes = encoder.encode(events.map(({ data, text }) => `event: ${data.type}\ndata: ${text}\n\n`).join(''));

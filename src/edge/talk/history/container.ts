@@ -87,7 +87,9 @@ export function leaveLostCode(transcript: Transcript, asked: string, now: number
   // A paused answer may go on.
   if (!last || (last.status === 'complete' && last.outcome?.stop_reason === 'pause_turn')) return;
   const tail = cached?.tail ?? tailIn(transcript);
-  if (!tail.some(mayBeOpen)) return;
+  // An earlier answer of the loop may wait, too.
+  const goesOn = last.follows && last.outcome?.stop_reason === 'tool_use';
+  if (!goesOn && !tail.some(mayBeOpen)) return;
   const members = memberTexts(asked);
   if (!asksMore(members.get('messages'))) {
     if (waitingCode(tail).length === 0) return;

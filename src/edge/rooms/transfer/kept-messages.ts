@@ -179,7 +179,7 @@ export function* withoutOpenCalls(texts: readonly string[], left: LeftOut): Step
   const lost = new Set(calls);
   const kept: string[] = [];
   yield* withEach(texts, (text) => {
-    const { role, blocks } = lost.size > 0 || MAY_BE_OPEN.test(text) ? callsAndResults(text) : NOTHING;
+    const { role, blocks } = lost.size > 0 || MAY_BE_OPEN.test(text) ? callsAndResults(text) : NO_BLOCKS;
     const isAnswer = role === 'assistant';
     const isLost = ({ type, id }: Json) => type === 'tool_use' && lost.has(asText(id));
     const rest = isAnswer ? withoutPending(blocks, ended).filter((block) => !isLost(block)) : toldResults(blocks, lost);
@@ -193,10 +193,10 @@ export function* withoutOpenCalls(texts: readonly string[], left: LeftOut): Step
 /** Names of types may be escaped. */
 const MAY_HAVE_CALLS = /tool_|\\u00/;
 const MAY_BE_OPEN = /(?:server|mcp)_tool_use|\\u00/;
-const NOTHING: { role?: unknown; blocks: Json[] } = { blocks: [] };
+const NO_BLOCKS: { role?: unknown; blocks: Json[] } = { blocks: [] };
 
 /** @returns the blocks of a message; none of one without calls and results */
-function callsAndResults(text: string): typeof NOTHING {
+function callsAndResults(text: string): typeof NO_BLOCKS {
   const { role, content } = (MAY_HAVE_CALLS.test(text) && readMessage(text)) || {};
-  return Array.isArray(content) ? { role, blocks: content.filter(isObject) } : NOTHING;
+  return Array.isArray(content) ? { role, blocks: content.filter(isObject) } : NO_BLOCKS;
 }

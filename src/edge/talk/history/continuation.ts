@@ -107,7 +107,7 @@ function checkAnswered(at: HistoryState, path: string): void {
   );
 }
 
-const NO_CALLS: ReadonlySet<string> = new Set();
+const NONE_LEFT_OUT: ReadonlySet<string> = new Set();
 
 /** A message of the history, to be compared with what a client sends. */
 export interface StoredMessage extends SentMessage {
@@ -129,7 +129,7 @@ export interface StoredMessage extends SentMessage {
 export function newBehind(
   history: Iterable<StoredMessage>,
   messages: readonly SentMessage[],
-  leftOut: ReadonlySet<string> = NO_CALLS,
+  leftOut: ReadonlySet<string> = NONE_LEFT_OUT,
 ): readonly SentMessage[] | undefined {
   let at = 0;
   /** How many blocks of the message there are known. */

@@ -45,13 +45,13 @@ function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }
   for (const row of transcript.messages.history({ to: found.seq, backwards: true })) {
     if (row.turn !== found.turn) break;
     const isQuestion = behind?.role === 'user' && row.role === 'assistant';
-    if (behind && isQuestion && answeredTools(shownOf(behind).content).length === 0) break;
+    if (behind && isQuestion && answeredTools(messageAsShown(behind).content).length === 0) break;
     behind = row;
   }
   return behind?.seq ?? found.seq;
 }
 
-function shownOf({ role, text, shown }: MessageRow): SentMessage {
+function messageAsShown({ role, text, shown }: MessageRow): SentMessage {
   return messageOf({ role, text: shown ?? text });
 }
 

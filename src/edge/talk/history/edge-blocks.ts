@@ -234,7 +234,7 @@ function hasEdgeCall(message: unknown): boolean {
 }
 
 /** @returns whether a block is a call of the edge. A malformed block is not: the upstream judges it. */
-export function isEdgeCall(block: unknown): boolean {
+function isEdgeCall(block: unknown): boolean {
   if (!isObject(block) || block.type !== 'mcp_tool_use' || block.server_name !== EDGE) return false;
   return typeof block.id === 'string' && typeof block.name === 'string';
 }

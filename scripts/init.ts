@@ -48,6 +48,7 @@ await mkdir(folder, { recursive: true });
 // A package has no .gitignore: npm leaves it out.
 await cp(join(root, 'examples/worker'), folder, { recursive: true });
 await rename(join(folder, 'gitignore'), join(folder, '.gitignore'));
+console.log('Packing sluice: this takes a moment.');
 const pack = ['pack', root, '--json', '--ignore-scripts', '--pack-destination', folder];
 const packed = execFileSync('npm', pack, { encoding: 'utf8', shell: process.platform === 'win32' });
 const [tarball = ''] = packed.match(TARBALL) ?? [];

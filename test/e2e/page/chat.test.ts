@@ -175,7 +175,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await answerWith(page, '```typescript\nconst gate: string = "open";\n```');
       await lastAnswer(page).locator('.hljs-keyword').getByText('const').waitFor();
       await page.getByRole('button', { name: 'Options' }).click();
-      await page.getByRole('checkbox', { name: 'Thinking' }).check();
+      await page.getByLabel('Thinking').selectOption('On');
       await page.keyboard.press('Escape');
       // Slow enough that it is seen while it thinks.
       await simulate(page, 'tps=40; thinking=40');

@@ -60,13 +60,13 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       await expect.poll(caret).toEqual({ there: true, within: true });
       await page.getByRole('textbox', { name: 'Message' }).focus();
       const options = page.getByRole('button', { name: 'Options' });
-      const thinking = page.getByRole('checkbox', { name: 'Thinking' });
+      const thinking = page.getByLabel('Thinking');
       await expect.poll(() => thinking.isVisible()).toBe(false);
       // Attach, model, options: what is between the text and the button that sends it.
       for (const _ of [1, 2, 3]) await page.keyboard.press('Tab');
       expect(await options.evaluate((element) => element === document.activeElement)).toBe(true);
       await page.keyboard.press('Enter');
-      await thinking.check();
+      await thinking.selectOption('On');
       await options.getByText('1').waitFor();
       const [panel, button] = await Promise.all([
         page.locator('.popover:popover-open').boundingBox(),

@@ -51,6 +51,7 @@ export const ACCOUNT_ROUTES = [
     const { usd, expires_at, note } = validate(body, json);
     const expiresAt = expires_at === undefined ? null : Date.parse(expires_at);
     if (expiresAt !== null && expiresAt <= Date.now()) throw invalidRequest('expires_at: must lie in the future');
+    if (expiresAt !== null && usd < 0) throw invalidRequest('expires_at: what is taken back does not expire');
     const credit = { id: `credit_${crypto.randomUUID()}`, key: creditKey(c), usd, expiresAt, note };
     const answer = await accountOf(c, id)((object) => object.giveCredit(credit));
     if (answer.outcome === 'other') {

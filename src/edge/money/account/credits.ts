@@ -1,4 +1,4 @@
-/** Keeps credit: money that an account was given in addition to its limit `usd_total`, some of it with an expiry. */
+/** Keeps credit: money that an account was given in addition to its limit `usd_total`, some with an expiry, and what was taken back. */
 
 import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { pageOfRows } from '../../kit/http/page.ts';
@@ -110,7 +110,7 @@ export class Credits extends Rows {
     const expiring = this.#all.reduce((sum, { spent, expiresAt }) => sum + (expiresAt === null ? 0 : spent), 0);
     let rest = Math.max(0, settled - expiring - limit);
     const rows = this.#all.map((credit) => {
-      const spent = credit.expiresAt === null ? Math.min(rest, credit.amount) : credit.spent;
+      const spent = credit.expiresAt === null ? Math.min(rest, Math.max(0, credit.amount)) : credit.spent;
       if (credit.expiresAt === null) rest -= spent;
       return creditRowOf(credit, spent, now);
     });

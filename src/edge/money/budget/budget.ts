@@ -273,7 +273,7 @@ export function isAllowed(names: readonly string[], allowed: readonly string[]):
 function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[], least: number): string {
   const { served, because, inputCost, outputPrice } = worstCase;
   const limit = Math.min(...purses.map(({ most }) => most));
-  if (limit === 0) return 'which is 0: its administrator can raise it';
+  if (limit <= 0) return 'which is 0: its administrator can raise it';
   const { uses = 0, useOutputPrice = 0 } = served ?? {};
   const useCost = (rules.estimatesServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
   const perUse = useCost + least * useOutputPrice;

@@ -5,8 +5,9 @@ import * as z from '../../kit/http/zod.ts';
 export const MOST_USD = 9_000_000;
 
 const nineDecimals = (value: number) => Math.round(value * 1e9) / 1e9 === value;
-const limitAmount = (most: number) =>
-  z.number().check(z.gte(0), z.lte(most), z.refine(nineDecimals, { error: 'must have at most nine decimals' }));
+const amount = (least: number, most: number) =>
+  z.number().check(z.gte(least), z.lte(most), z.refine(nineDecimals, { error: 'must have at most nine decimals' }));
+const limitAmount = (most: number) => amount(0, most);
 const perMinute = z.optional(limitAmount(MOST_USD));
 const usdAmount = limitAmount(MOST_USD);
 const usdLimit = z.optional(usdAmount);
@@ -125,7 +126,10 @@ export type UnpaidSearches = NonNullable<z.output<typeof unpaidSearchesSchema>>;
 
 /** US dollars that an account is given in addition to its limit `usd_total`. */
 export const creditRequest = z.strictObject({
-  usd: z.described(usdAmount.check(z.gt(0)), 'US dollars, at most nine decimals.'),
+  usd: z.described(
+    amount(-MOST_USD, MOST_USD).check(z.refine((usd) => usd !== 0, { error: 'must not be 0' })),
+    'US dollars, at most nine decimals. Below 0: it is taken back, as for a refund. What was spent stays spent.',
+  ),
   expires_at: z.optionally(moment, 'When what is left of it is gone. Default: never.'),
   note: z.optionally(z.string().check(z.maxLength(512)), 'What it is for.'),
 });

@@ -9,6 +9,7 @@ import { CheckboxChip, Form, Select, SubmitButton } from '../../ui/form.tsx';
 import { Popover } from '../../ui/popover.tsx';
 import { session } from '../session/conversations.ts';
 import { agent, changedOptions, edgeTools, maxTokens, prefix, thinking, tools } from '../session/options.ts';
+import { canSkipThinking, type ThinkingChoice } from '../session/thinking.ts';
 
 const NEW = '+';
 const MOST_TOKENS = [256, 1_024, 4_096, 16_384];
@@ -21,6 +22,7 @@ export function AskOptions() {
   const stored = prefixes.value.map(({ name }) => name);
   const names = retained === undefined || stored.includes(retained) ? stored : [retained, ...stored];
   const hasAgent = current ? !!current.report.value?.agent : agent.value !== '';
+  const skips = canSkipThinking(model.value);
   const ownTools = 'An agent has its own tools.';
   const choosePrefix = (value: string) => {
     if (value === NEW) asks.value = true;
@@ -55,7 +57,17 @@ export function AskOptions() {
           />
         </label>
         {model.value && agent.value === '' && <p class="quiet">{modelFacts(model.value)}</p>}
-        <CheckboxChip name="Thinking" value={thinking} note="Claude thinks before it answers" />
+        <label class="labelled">
+          Thinking
+          <Select
+            value={thinking.value === 'off' && !skips ? 'model' : thinking.value}
+            options={[['model', 'As the model does'], ['on', 'On'], ...(skips ? [['off', 'Off'] as const] : [])]}
+            onChoose={(choice) => (thinking.value = choice as ThinkingChoice)}
+          />
+          <span class="quiet">
+            {skips ? 'Claude thinks before it answers, and that is paid.' : 'This model always thinks.'}
+          </span>
+        </label>
         <CheckboxChip
           name="Tools"
           value={tools}

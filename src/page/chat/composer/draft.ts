@@ -7,6 +7,7 @@ import { model } from '../../edge/models.ts';
 import { type Content, partsOf, textOf } from '../session/content.ts';
 import { session } from '../session/conversations.ts';
 import { agent, prefix, thinking } from '../session/options.ts';
+import { thinkingMembers } from '../session/thinking.ts';
 import { offeredTools } from '../session/tools.ts';
 import { type Attachment, attachmentsIn } from './attachments.ts';
 
@@ -109,11 +110,12 @@ function countRequest(): CountRequest | undefined {
   const isSent = ({ status }: { status: string }) => ['complete', 'stopped', 'interrupted'].includes(status);
   const sent = said.filter((row) => isSent(row) && row.content.length > 0);
   const messages = [...sent, { role: 'user', content: draftContent() }].map(({ role, content }) => ({ role, content }));
+  const { thinking: asked } = thinkingMembers(thinking.value, model.value, 0);
   return {
     model: id,
     messages: messages as MessageParam[],
     ...(retained === undefined ? {} : { prefix: retained }),
-    ...(thinking.value ? { thinking: { type: 'adaptive' as const } } : {}),
+    ...(asked && { thinking: asked }),
     ...(offered.length > 0 ? { tools: offered } : {}),
   };
 }

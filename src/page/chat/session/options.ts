@@ -1,9 +1,10 @@
 /** Keeps the options of the next question. */
 import { computed, signal } from '@preact/signals';
+import type { ThinkingChoice } from './thinking.ts';
 
 const USUAL_MAX_TOKENS = 4_096;
 
-export const thinking = signal(false);
+export const thinking = signal<ThinkingChoice>('model');
 export const tools = signal(false);
 /** Whether the edge calls its own tools. */
 export const edgeTools = signal(false);
@@ -17,7 +18,11 @@ export const agent = signal('');
 /** How many options differ from how they begin. */
 export const changedOptions = computed(
   () =>
-    [thinking.value, tools.value, edgeTools.value, maxTokens.value !== USUAL_MAX_TOKENS, prefix.value !== ''].filter(
-      Boolean,
-    ).length,
+    [
+      thinking.value !== 'model',
+      tools.value,
+      edgeTools.value,
+      maxTokens.value !== USUAL_MAX_TOKENS,
+      prefix.value !== '',
+    ].filter(Boolean).length,
 );

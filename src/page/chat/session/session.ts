@@ -24,6 +24,7 @@ import { type Content, type Part, partsOf, readHistory } from './content.ts';
 import { maxTokens, thinking } from './options.ts';
 import { type Failure, ignoreDeleted, isSilent, type Live } from './outcomes.ts';
 import { summariesByMessage } from './summaries.ts';
+import { thinkingMembers } from './thinking.ts';
 import { Thoughts } from './thoughts.ts';
 import { callsOurTools, offeredTools, toolResults } from './tools.ts';
 
@@ -236,9 +237,8 @@ export class Session {
       {
         conversation: this.id,
         ...(this.model === undefined ? {} : { model: this.model }),
-        max_tokens: most,
+        ...thinkingMembers(thinking.value, model.value, most),
         messages,
-        ...(thinking.value ? { thinking: { type: 'adaptive', display: 'summarized' } } : {}),
         ...(offered.length > 0 ? { tools: offered } : {}),
       },
       this.#listening,

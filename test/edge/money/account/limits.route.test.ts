@@ -181,6 +181,25 @@ describe('credit', () => {
     expect(page).toMatchObject({ data: [{ id: ids[1] }], has_more: true });
   });
 
+  test('below 0 is taken back, once for a key: what was spent stays spent, and the rest is gone', async () => {
+    const app = smallEdge();
+    await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
+    await give(app, { usd: 1 });
+    expect((await app.post('/messages', ASK, await alice())).status).toBe(200);
+    await app.settled();
+    for (const _ of [1, 2]) expect((await give(app, { usd: -1, note: 'refund' }, 'r1')).status).toBe(201);
+    const { settled_usd, ...total } = await spent(app);
+    expect(total).toMatchObject({ limit_usd: 0, credit_usd: 0 });
+    const { json } = await send(app, 'GET', '/accounts/alice/credit');
+    expect(json.data).toMatchObject([
+      { usd: -1, spent_usd: 0, left_usd: -1 },
+      { usd: 1, spent_usd: settled_usd },
+    ]);
+    expect((await app.post('/messages', ASK, await alice())).status).toBe(429);
+    await give(app, { usd: 1 });
+    expect((await app.post('/messages', ASK, await alice())).status).toBe(200);
+  });
+
   test('that has expired is gone, but for what was spent of it', async () => {
     const app = smallEdge();
     const ahead = Date.now() + 100 * 86_400_000;
@@ -198,7 +217,7 @@ describe('credit', () => {
   test.each([
     ['no amount', {}],
     ['nothing', { usd: 0 }],
-    ['less than nothing', { usd: -1 }],
+    ['what is taken back and expires', { usd: -1, expires_at: '2099-01-01T00:00:00Z' }],
     ['finer than can be counted', { usd: 1e-10 }],
     ['beyond exact sums', { usd: 9_000_001 }],
     ['a time that has passed', { usd: 1, expires_at: '2020-01-01T00:00:00Z' }],

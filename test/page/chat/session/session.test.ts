@@ -23,7 +23,7 @@ vi.mock('../../../../src/page/edge/account.ts', () => ({ refreshQuota: () => Pro
 vi.mock('../../../../src/page/edge/models.ts', () => ({ model: { value: { id: 'm' } } }));
 vi.mock('../../../../src/page/chat/session/options.ts', () => ({
   maxTokens: { value: 10 },
-  thinking: { value: false },
+  thinking: { value: 'model' },
 }));
 vi.mock('../../../../src/page/chat/session/tools.ts', () => ({
   ...{ offeredTools: () => [], toolResults: () => [], callsOurTools: () => false },

@@ -1,0 +1,39 @@
+import { expect, test } from 'vitest';
+import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
+import { createSimulator } from '../../../../src/edge/toolkit/simulator.ts';
+import { canSkipThinking, type ThinkingChoice, thinkingMembers } from '../../../../src/page/chat/session/thinking.ts';
+import type { Model } from '../../../../src/page/edge/models.ts';
+
+/** No model of the table is retired yet. */
+const NOW = Date.parse('2026-11-20T12:00:00Z');
+const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 1e6, now: () => NOW });
+
+/** Asks a model as the page does. @returns the types of the blocks of its answer */
+async function typesOf(row: { id: string }, choice: ThinkingChoice): Promise<string[]> {
+  const members = thinkingMembers(choice, row as unknown as Model, 4_096);
+  const messages = [{ role: 'user', content: 'What is a pond?' }];
+  const response = await simulate(
+    new Request('https://api.anthropic.com/v1/messages', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'anthropic-version': '2023-06-01', 'x-api-key': 'any' },
+      body: JSON.stringify({ model: row.id, messages, ...members }),
+    }),
+  );
+  const text = await response.text();
+  expect(response.status, text).toBe(200);
+  return (JSON.parse(text) as { content: { type: string }[] }).content.map(({ type }) => type);
+}
+
+test.each(MODELS)('$id thinks where it is asked to, and does not where it is told not to and can', async (row) => {
+  expect(await typesOf(row, 'on')).toContain('thinking');
+  const model = await typesOf(row, 'model');
+  expect(model.includes('thinking')).toBe(row.thinking?.default !== 'off');
+  const off = await typesOf(row, 'off');
+  expect(off.includes('thinking')).toBe(!canSkipThinking(row as unknown as Model));
+});
+
+test('of a model that the edge does not know the usual form is sent', () => {
+  expect(thinkingMembers('model', undefined, 10)).toEqual({ max_tokens: 10 });
+  expect(thinkingMembers('on', undefined, 10).thinking?.type).toBe('adaptive');
+  expect(thinkingMembers('off', undefined, 10).thinking?.type).toBe('disabled');
+});

@@ -23,6 +23,7 @@ import {
   secret,
   standardSecret,
 } from './setting-forms.ts';
+import { unreadSettings } from './unread-settings.ts';
 import { visitorsSchema } from './visitors.ts';
 
 const hosts = z.pipe(
@@ -292,7 +293,7 @@ export function openDevelopment(): void {
 export function settingsOf(env: Record<string, unknown>, development = isDevelopment): Settings {
   return getOrMake(parsedSettings, env, () => {
     const settings = parseSettings(env, development);
-    missingBindings(env).map(logWarning);
+    [...missingBindings(env), ...unreadSettings(env)].map(logWarning);
     return settings;
   });
 }

@@ -190,9 +190,12 @@ export const settingsSchema = z.object({
   ),
   READS_PER_MINUTE: z.described(
     countSetting(600, 1),
-    'How many GETs a token may send in a minute. Those with the scope `admin` are not counted.',
+    'How many requests that ask no model an account may send in a minute. Those with the scope `admin` are not counted.',
   ),
-  BOUND_READS_PER_MINUTE: z.described(countSetting(120, 1), 'The same for bound tokens and those of visitors.'),
+  BOUND_READS_PER_MINUTE: z.described(
+    countSetting(120, 1),
+    'The same for the bound tokens of an account, and for a visitor.',
+  ),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),
     'How long requests stay in the ledger. Conversations too, unless they say otherwise.',

@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { explainedTo } from './claude/explain-refused-key.ts';
+import { refuseManyHeaders } from './claude/headers.ts';
 import { openUpstreams } from './claude/kinds/entry.ts';
 import { MODEL_ROUTES } from './claude/models/models.route.ts';
 import type { Prices } from './claude/pricing/price-settings.ts';
@@ -100,7 +101,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   const edge = new Hono<AppEnv>();
   const others = all.filter((one) => !isPublic(one));
   // A Worker's own login may read headers that only the Worker knows.
-  const checks = options.authenticate ? [] : [refuseUnread];
+  const checks = options.authenticate ? [refuseMany] : [refuseMany, refuseUnread];
   mount(
     edge,
     others.filter(({ admits }) => admits),
@@ -155,6 +156,11 @@ function refuseUnknown(app: Hono<AppEnv>) {
     return missingPage(error, within === '/' ? undefined : `${base}/`);
   });
 }
+
+const refuseMany = createMiddleware<AppEnv>((c, next) => {
+  refuseManyHeaders(c.req.raw.headers);
+  return next();
+});
 
 const refuseUnread = createMiddleware<AppEnv>((c, next) => {
   refuseUnreadHeaders(c.req.raw.headers);

@@ -210,7 +210,7 @@ export class Failover {
   #keepFailure(failed: FailedAttempt): void {
     // If a try may have run, its own answer is kept, because it is settled by that.
     const { kind, waitMs = 0 } = failed.verdict;
-    this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= LONGEST_WAIT_MS;
+    this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= (this.#options.patienceMs ?? LONGEST_WAIT_MS);
     const best = this.#best?.verdict;
     const least = best && this.#course.sentAt === undefined ? TELLING[best.kind] : 0;
     if (TELLING[kind] < least) {
@@ -267,7 +267,8 @@ export class Failover {
   async #waitForNextRound(): Promise<boolean> {
     if (!this.#isWorthWaiting || !this.#mayRetry()) return false;
     // What one of several upstreams asks for need not be right for the others.
-    const wait = waitBeforeRetry(this.#able.length > 1 ? undefined : this.#best?.response, this.#rounds);
+    const asking = this.#able.length > 1 ? undefined : this.#best?.response;
+    const wait = waitBeforeRetry(asking, this.#rounds, this.#options.patienceMs);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
     await this.#wait(wait);
     this.#rounds += 1;

@@ -62,7 +62,7 @@ const MOST_UP = 8_192;
  * How many headers of a caller's own a request may have. Clients send about thirty. A server closes the connection at some
  * number (Node at a thousand), which would look like an upstream that fails.
  */
-const MOST_NAMES = 64;
+const MOST_OWN_HEADERS = 64;
 
 /** Counts a caller's headers, without those that never go up. @throws ApiError 400 for too many */
 export function refuseManyHeaders(caller: Headers): void {
@@ -70,9 +70,9 @@ export function refuseManyHeaders(caller: Headers): void {
   caller.forEach((_, name) => {
     if (!staysHere(name)) own += 1;
   });
-  if (own > MOST_NAMES) {
+  if (own > MOST_OWN_HEADERS) {
     throw invalidRequest(
-      `This request has ${own} headers that would go up, and may have ${MOST_NAMES}. Leave some out.`,
+      `This request has ${own} headers that would go up, and may have ${MOST_OWN_HEADERS}. Leave some out.`,
     );
   }
 }

@@ -5,6 +5,7 @@ import { errorOfEvent } from '../../claude/judge.ts';
 import type { BodyChanges } from '../../claude/kinds/kind.ts';
 import { unanswered } from '../../claude/outcome.ts';
 import { idsInTurn } from '../../claude/request/named-ids.ts';
+import type { SendOptions } from '../../claude/send-request.ts';
 import { idsMade } from '../../claude/usage/made-ids.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
@@ -32,6 +33,8 @@ import { TurnTimer } from './turn-timer.ts';
  */
 export const ADMIT_MS = 45_000;
 const RENEW_MS = 180_000;
+/** The longest wait that an upstream may ask of what nobody else can send again. Milliseconds. */
+const PATIENCE_MS = 60_000;
 /** Milliseconds that the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
 
@@ -161,7 +164,7 @@ export class TurnRunner implements Runner {
     const exchange = new Exchange({ upstream, settings }, { controller, course: progress });
     const answering = exchange.send(
       { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
-      { caller: headers, payment, waitUntil: (work) => this.#context.waitUntil(work) },
+      { ...this.#patience, payment, waitUntil: (work) => this.#context.waitUntil(work) },
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
     if (!background || progress.upstream !== undefined) this.#take(granted);
@@ -221,6 +224,12 @@ export class TurnRunner implements Runner {
       how = { kind: 'cut', error: errorOfEvent(how.frame.data), end: 'error' };
     this.#end(how);
     this.#started.resolve(started);
+  }
+
+  /** Who may send it again: the client of a later step, or of a subagent, cannot. */
+  get #patience(): Pick<SendOptions, 'caller' | 'patienceMs'> {
+    const { isLater, parent, headers } = this.#context;
+    return isLater || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
   }
 
   /** @returns the plan without results that the API has refused; undefined if it has refused something else */

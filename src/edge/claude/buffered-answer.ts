@@ -13,6 +13,7 @@ import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, notTheApi, sizeGuard, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { refusalIn, type UpstreamRefusal, verdict } from './judge.ts';
+import { givenUpAt } from './life-signs.ts';
 import { isNothingButError, type Report, reportOf } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */
@@ -27,10 +28,13 @@ export async function readBuffered(response: Response, exchange: Exchange): Prom
   const { watchdog, controller } = exchange;
   const pieces: Uint8Array[] = [];
   const takeSize = sizeGuard();
+  let begunAt: number | undefined;
   exchange.expectBody();
+  watchdog.endAt(givenUpAt(exchange.course.sentAt ?? exchange.startedAt, () => begunAt));
   const take = (piece: Uint8Array) => {
     watchdog.touch();
     takeSize(piece);
+    if (begunAt === undefined && beginningOfBody(piece) !== '') begunAt = Date.now();
     pieces.push(piece);
   };
   try {
@@ -38,7 +42,7 @@ export async function readBuffered(response: Response, exchange: Exchange): Prom
   } catch (thrown) {
     const { aborted, reason } = controller.signal;
     // A caller that has got nothing yet is told so, whoever has waited for the first byte.
-    if (pieces.length === 0 && aborted && endOf(reason) === 'silent') throw timedOut();
+    if (begunAt === undefined && aborted && endOf(reason) === 'silent') throw timedOut();
     // One that goes on would have to be paid.
     if (!aborted) controller.abort(interrupted(false, thrown));
     throw controller.signal.reason;

@@ -50,6 +50,8 @@ export interface RelayOptions {
   settings: Settings;
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
+  /** Milliseconds to the end of the answer. Default: as long as it goes on. */
+  wholeMs?: number;
   /** Pays for another try after a try that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
   /**
@@ -84,7 +86,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const { upstream, settings } = options;
   const { caller } = request;
   const { signal } = caller;
-  const exchange = new Exchange({ upstream, settings, signal });
+  const { wholeMs } = options;
+  const exchange = new Exchange({ upstream, settings, signal, ...(wholeMs !== undefined && { wholeMs }) });
   const { course, controller, watchdog, startedAt } = exchange;
   const headers = exchange.headersOf(caller.headers);
   if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;

@@ -3,6 +3,7 @@ import { Exchange } from '../../claude/exchange.ts';
 import { interrupted, timedOut } from '../../claude/failure.ts';
 import { errorOfEvent } from '../../claude/judge.ts';
 import type { BodyChanges } from '../../claude/kinds/kind.ts';
+import { givenUpAt } from '../../claude/life-signs.ts';
 import { unanswered } from '../../claude/outcome.ts';
 import { idsInTurn } from '../../claude/request/named-ids.ts';
 import type { SendOptions } from '../../claude/send-request.ts';
@@ -264,7 +265,8 @@ export class TurnRunner implements Runner {
   }
 
   async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
-    this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true));
+    const endAt = givenUpAt(this.turn.progress.sentAt ?? Date.now(), () => this.turn.saidAt);
+    this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true), endAt);
     const { how, rest } = await readAnswerStream(body, {
       opening,
       turn: this.turn,

@@ -16,7 +16,7 @@ import { type AnyRoute, mount, OPTIONS, ROUTES } from './gate/auth/route.ts';
 import { settingsOf, sharePrices } from './gate/settings/settings.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
 import { RoomShare, room } from './kit/http/body-room.ts';
-import { errorResponse, methodNotAllowed, toApiError } from './kit/http/errors.ts';
+import { DISK_FULL, errorResponse, methodNotAllowed, toApiError } from './kit/http/errors.ts';
 import { commonHeaders, createRequestId, OWN_ID } from './kit/http/headers/request-id.ts';
 import { Hono } from './kit/http/hono.ts';
 import { LogEntry, type LogLine } from './kit/http/log.ts';
@@ -26,6 +26,7 @@ import { pluggedInto, shareRooms } from './kit/rooms/rooms.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
 import { USAGE_ROUTES } from './money/account/usage.route.ts';
 import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-revoked.ts';
+import { tellDiskFull } from './money/alerts/tell-disk-full.ts';
 import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
 import { CLASSIFIER_ROUTES } from './named/classify/classifiers.route.ts';
 import { CLASSIFY_ROUTES } from './named/classify/classify.route.ts';
@@ -199,6 +200,7 @@ const identifyIn = (app: AppChoices) =>
       for (const [name, value] of Object.entries(common)) headers.set(name, value);
       if (kept !== undefined && !headers.has('cache-control')) headers.set('cache-control', kept);
     }
+    if (entry.line.error_type?.startsWith(DISK_FULL)) entry.during(tellDiskFull(c.env));
     if (!headers.has('request-id')) headers.set('request-id', requestId);
     entry.line.status = status;
     if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];

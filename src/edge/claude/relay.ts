@@ -30,6 +30,8 @@ export interface RelayRequest {
   routing?: Routing | undefined;
   /** Whether only a message or an error counts as an answer. */
   expectsMessage?: boolean;
+  /** Whether its answer cannot be a stream. */
+  isCount?: boolean;
   /** Whether it goes up as a stream, though the caller has asked for a whole answer, which is then put together. */
   rides?: boolean;
   /**
@@ -117,7 +119,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const response = await exchange.send(call, { caller: caller.headers, payment, waitUntil: options.waitUntil });
     options.onHeaders?.(course.upstream);
     refuseEncoding(response);
-    const isStream = response.ok && isEventStream(response);
+    const isStream = response.ok && !request.isCount && isEventStream(response);
     const isRidden = isStream && course.rides === true;
     const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
     const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };

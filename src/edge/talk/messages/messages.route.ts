@@ -85,6 +85,7 @@ async function answerCount(c: Context<AppEnv>): Promise<Response> {
   const response = await relay(
     {
       path: '/v1/messages/count_tokens',
+      isCount: true,
       body: (more) => bodyUp(body, { ...changes, ...more }),
       caller: withBetas(caller, betas),
       routing,

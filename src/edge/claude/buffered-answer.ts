@@ -10,7 +10,7 @@ import { type Json, parseObject } from '../kit/json/object.ts';
 import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import { isEventStream } from './content-type.ts';
 import type { Exchange } from './exchange.ts';
-import { endOf, interrupted, notTheApi, sizeGuard, timedOut } from './failure.ts';
+import { endOf, interrupted, interruptedBy, notTheApi, sizeGuard, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { refusalIn, type UpstreamRefusal, verdict } from './judge.ts';
 import { givenUpAt } from './life-signs.ts';
@@ -45,7 +45,7 @@ export async function readBuffered(response: Response, exchange: Exchange): Prom
     // A caller that has got nothing yet is told so, whoever has waited for the first byte.
     if (begunAt === undefined && aborted && endOf(reason) === 'silent') throw timedOut();
     // One that goes on would have to be paid.
-    if (!aborted) controller.abort(interrupted(false, thrown));
+    if (!aborted) controller.abort(interruptedBy(thrown));
     throw controller.signal.reason;
   } finally {
     watchdog.stop();

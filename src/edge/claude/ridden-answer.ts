@@ -9,7 +9,7 @@ import type { BufferedAnswer } from './buffered-answer.ts';
 import { LAZY_WAIT_MS } from './carry/carry.ts';
 import { keepBuffer, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
-import { endOf, interrupted, sizeGuard, timedOut } from './failure.ts';
+import { endOf, interrupted, interruptedBy, sizeGuard, timedOut } from './failure.ts';
 import { refusalIn } from './judge.ts';
 import { givenUpAt } from './life-signs.ts';
 import { MOMENT_MS, withinMoment } from './stream.ts';
@@ -60,7 +60,7 @@ export async function readRidden(
     if (!aborted) controller.abort(interrupted(false));
     // A caller that has got nothing yet is told so, as with an answer that does not ride.
     if (aborted && endOf(reason) === 'silent' && usage.saidAt === undefined) throw timedOut();
-    throw aborted ? reason : interrupted(false, thrown);
+    throw aborted ? reason : interruptedBy(thrown);
   } finally {
     watchdog.stop();
   }

@@ -45,7 +45,7 @@ export interface ComingBody {
 const WHOLE_WITHIN_S = 60;
 /** A body is judged by at least so long a time, and by little more than the longer one. Milliseconds. */
 const JUDGED_MS = 1_000;
-const REMEMBERED_MS = 5_000;
+const JUDGED_ANEW_MS = 5_000;
 /** For so long after somebody has lacked room, a caller's second long body waits until the first is there. Milliseconds. */
 const WANTED_MS = 5_000;
 /** For so long who had to give way sends no other long body. Milliseconds. */
@@ -168,7 +168,7 @@ export class RoomShare {
       if (now - at < JUDGED_MS || (lacks === 'own' && !isOfOne)) continue;
       const has = body.come();
       const pace = ((has - come) / (now - at)) * 1_000 * (WHOLE_WITHIN_S / body.length);
-      if (now - at > REMEMBERED_MS) Object.assign(judged, { at: now, come: has });
+      if (now - at > JUDGED_ANEW_MS) Object.assign(judged, { at: now, come: has });
       if (pace < slowest) [slowest, found] = [pace, share];
     }
     const given = found && this.#room.coming.get(found);

@@ -1,6 +1,6 @@
 import type { Bindings } from '../../kit/objects/bindings.ts';
+import { OF_NO_ACCOUNT, sendAlert } from '../alerts/alert-outbox.ts';
 import { diskFullAlert } from '../budget/thresholds.ts';
-import { OF_NO_ACCOUNT, sendAlert } from './alert-outbox.ts';
 
 /** The key of the last alert of this isolate. */
 let toldKey: string | undefined;

@@ -38,6 +38,11 @@ const WORKERS: readonly Without[] = [
   { name: 'none', absent: new Set(ROOMS.map(({ name }) => name)) },
 ];
 const UNBOUND = 'unbound';
+const UNREAD = 'unread';
+const OF_ABSENT_ROOMS = {
+  DEPLOYMENT_LIMITS: '{"usd_per_day":5}',
+  VISITORS: '{"only":{"agents":["a"],"origins":["https://shop.example"]},"pool":{"usd_per_day":5}}',
+};
 
 const QUESTION = { role: 'user', content: 'How high is the Eiffel Tower?' };
 const PROMPT = { model: 'claude-haiku-5-5', messages: [QUESTION] };
@@ -117,8 +122,8 @@ beforeAll(async () => {
   const objects = config.durable_objects.bindings as { name: string; class_name: string }[];
   const { workerOptions } = unstable_getMiniflareWorkerOptions(config);
   const { modulesRules: _, assets: __, queueConsumers: ___, ...configured } = workerOptions;
-  const worker = ({ name, absent }: Without, unbound?: string): V4WorkerOptions => {
-    const same = absent.size === 0 ? WITH_ALL.name : name;
+  const worker = ({ name, absent }: Without, unbound?: string, vars = {}): V4WorkerOptions => {
+    const same = WORKERS.find((one) => one.absent.size === absent.size && absent.isSubsetOf(one.absent))?.name ?? name;
     const script = scripts.get(join(root, `${same}.js`)) ?? '';
     const bound = objects.filter(
       (one) => one.name !== unbound && entries.get(same)?.includes(`export { ${one.class_name} }`),
@@ -137,13 +142,18 @@ beforeAll(async () => {
         UPSTREAM: 'simulator',
         SIMULATOR_TTFT_MS: '0',
         SIMULATOR_TOKENS_PER_SECOND: '0',
+        ...vars,
       },
       unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
     };
   };
   miniflare = new Miniflare(
     convertV4MiniflareOptions({
-      workers: [...WORKERS.map((one) => worker(one)), worker({ ...WITH_ALL, name: UNBOUND }, 'BATCH')],
+      workers: [
+        ...WORKERS.map((one) => worker(one)),
+        worker({ ...WITH_ALL, name: UNBOUND }, 'BATCH'),
+        worker({ ...without('pools'), name: UNREAD }, undefined, OF_ABSENT_ROOMS),
+      ],
       handleStructuredLogs: ({ message }) => logged.push(message),
       cf: false,
     }),
@@ -327,4 +337,15 @@ test('a binding that a room needs and that is missing is said at the start, and 
   await ask(UNBOUND, 'GET', '/health');
   expect(logged.filter((line) => line.includes('BATCH'))).toHaveLength(1);
   expect(logged.filter((line) => /is missing/.test(line))).toEqual([words]);
+});
+
+test('a setting of a room that is not in use is said at the start, and by the health', async () => {
+  const { text } = await ask(UNREAD, 'GET', '/health');
+  const words = [
+    expect.stringContaining('VISITORS is set, and nothing reads it: this Worker is without the room visitors.'),
+    expect.stringContaining('DEPLOYMENT_LIMITS is set, and nothing reads it: this Worker is without the room pools.'),
+  ];
+  expect(JSON.parse(text)).toMatchObject({ status: 'ok', warnings: words });
+  await ask(UNREAD, 'GET', '/health');
+  expect(logged.filter((line) => /nothing reads it/.test(line))).toEqual(words);
 });

@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { explainedTo } from './claude/explain-refused-key.ts';
+import { refuseManyHeaders } from './claude/headers.ts';
 import { openUpstreams } from './claude/kinds/entry.ts';
 import { MODEL_ROUTES } from './claude/models/models.route.ts';
 import type { Prices } from './claude/pricing/price-settings.ts';
@@ -15,7 +16,7 @@ import { type AnyRoute, mount, OPTIONS, ROUTES } from './gate/auth/route.ts';
 import { settingsOf, sharePrices } from './gate/settings/settings.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
 import { RoomShare, room } from './kit/http/body-room.ts';
-import { errorResponse, methodNotAllowed, toApiError } from './kit/http/errors.ts';
+import { DISK_FULL, errorResponse, methodNotAllowed, toApiError } from './kit/http/errors.ts';
 import { commonHeaders, createRequestId, OWN_ID } from './kit/http/headers/request-id.ts';
 import { Hono } from './kit/http/hono.ts';
 import { LogEntry, type LogLine } from './kit/http/log.ts';
@@ -23,6 +24,7 @@ import { asksForPage, missingPage } from './kit/http/missing-page.ts';
 import { unknownPath } from './kit/http/unknown-path.ts';
 import { pluggedInto, shareRooms } from './kit/rooms/rooms.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
+import { tellDiskFull } from './money/account/tell-disk-full.ts';
 import { USAGE_ROUTES } from './money/account/usage.route.ts';
 import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-revoked.ts';
 import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
@@ -100,7 +102,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   const edge = new Hono<AppEnv>();
   const others = all.filter((one) => !isPublic(one));
   // A Worker's own login may read headers that only the Worker knows.
-  const checks = options.authenticate ? [] : [refuseUnread];
+  const checks = options.authenticate ? [refuseMany] : [refuseMany, refuseUnread];
   mount(
     edge,
     others.filter(({ admits }) => admits),
@@ -156,6 +158,11 @@ function refuseUnknown(app: Hono<AppEnv>) {
   });
 }
 
+const refuseMany = createMiddleware<AppEnv>((c, next) => {
+  refuseManyHeaders(c.req.raw.headers);
+  return next();
+});
+
 const refuseUnread = createMiddleware<AppEnv>((c, next) => {
   refuseUnreadHeaders(c.req.raw.headers);
   return next();
@@ -193,6 +200,7 @@ const identifyIn = (app: AppChoices) =>
       for (const [name, value] of Object.entries(common)) headers.set(name, value);
       if (kept !== undefined && !headers.has('cache-control')) headers.set('cache-control', kept);
     }
+    if (entry.line.error_type?.startsWith(DISK_FULL)) entry.during(tellDiskFull(c.env));
     if (!headers.has('request-id')) headers.set('request-id', requestId);
     entry.line.status = status;
     if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];

@@ -10,9 +10,11 @@ import { type Json, parseObject } from '../kit/json/object.ts';
 import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import { isEventStream } from './content-type.ts';
 import type { Exchange } from './exchange.ts';
-import { endOf, interrupted, notTheApi, sizeGuard, timedOut } from './failure.ts';
+import { endOf, interrupted, interruptedBy, notTheApi, sizeGuard, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { refusalIn, type UpstreamRefusal, verdict } from './judge.ts';
+import { givenUpAt } from './life-signs.ts';
+import { UsageReader } from './usage/usage-reader.ts';
 import { isNothingButError, type Report, reportOf } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */
@@ -27,10 +29,13 @@ export async function readBuffered(response: Response, exchange: Exchange): Prom
   const { watchdog, controller } = exchange;
   const pieces: Uint8Array[] = [];
   const takeSize = sizeGuard();
+  let begunAt: number | undefined;
   exchange.expectBody();
+  watchdog.endAt(givenUpAt(exchange.course.sentAt ?? exchange.startedAt, () => begunAt));
   const take = (piece: Uint8Array) => {
     watchdog.touch();
     takeSize(piece);
+    if (begunAt === undefined && beginningOfBody(piece) !== '') begunAt = Date.now();
     pieces.push(piece);
   };
   try {
@@ -38,9 +43,9 @@ export async function readBuffered(response: Response, exchange: Exchange): Prom
   } catch (thrown) {
     const { aborted, reason } = controller.signal;
     // A caller that has got nothing yet is told so, whoever has waited for the first byte.
-    if (pieces.length === 0 && aborted && endOf(reason) === 'silent') throw timedOut();
+    if (begunAt === undefined && aborted && endOf(reason) === 'silent') throw timedOut();
     // One that goes on would have to be paid.
-    if (!aborted) controller.abort(interrupted(false, thrown));
+    if (!aborted) controller.abort(interruptedBy(thrown));
     throw controller.signal.reason;
   } finally {
     watchdog.stop();
@@ -130,16 +135,23 @@ export async function readAnswer(
     json = parseObject(body);
     refusal = refusalIn(response, decoder.decode(body), course.elapsedMs);
   }
-  const report = reportOf(json, body.length);
-  const isWhole = expected === 'message' ? report.completed : json !== undefined;
+  const report = streams && response.ok ? reportOfStream(body, course.sentAt) : reportOf(json, body.length);
+  const isWhole = !streams && expected === 'message' ? report.completed : json !== undefined;
   const kind = refusal ? 'error' : isWhole ? 'answer' : isBeginning(body) ? 'interrupted' : 'nothing';
   if (refusal) {
     report.error_type = refusal.forOperator;
     exchange.judged(refusal);
   } else if (kind === 'answer') exchange.judged(undefined);
-  // The API has not worked on a request if something else answered, or if it answered at once with an error.
-  if (kind === 'nothing' || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
+  // The API has not worked on a request if something else answered, without a usage, or if it answered at once with an error.
+  if ((kind === 'nothing' && !report.usage) || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
   return { kind, body, json, report, refusal };
+}
+
+/** @returns what a stream reports that has come where none was asked for: it is no answer, but may have cost something */
+function reportOfStream(body: Uint8Array, sentAt = Date.now()): Report {
+  const reader = new UsageReader({ sentAt });
+  reader.push(body);
+  return reader.report;
 }
 
 interface BufferedOptions {

@@ -18,8 +18,8 @@ import { homeOf, type Routing, type UpstreamPool, upstreamsFor } from './upstrea
 
 /** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
 const SHORT_WAIT_MS = 2_000;
-/** How much a failure tells the caller; the highest is answered, and what an upstream next door refuses never. */
-const TELLING = { request: -1, refused: 0, unclear: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
+/** How much a failure tells the caller; the highest is answered. */
+const TELLING = { request: 0, refused: 0, unclear: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
 
 /** Sends a request to the upstreams that can take it, one after the other, until one of them answers. */
 export class Failover {
@@ -43,7 +43,9 @@ export class Failover {
   /** Whether no hold exists, because the account has not admitted another model. Then another try must be admitted first. */
   #isUnpaid = false;
   #best: FailedAttempt | undefined;
-  /** The first failure, its upstream, and the model that it was asked for. */
+  /** What an upstream next door refuses. It is the answer where all others lack the model. */
+  #nextDoor: FailedAttempt | undefined;
+  /** The first failure, its upstream, and the model that it was asked for. An upstream that is passed over counts as busy. */
   #first: { kind: UpstreamRefusal['kind']; name: string; model: string | undefined } | undefined;
   /** Whether an upstream that failed in this round may soon work again. */
   #isWorthWaiting = false;
@@ -68,8 +70,11 @@ export class Failover {
    * @throws ApiError if no upstream could be reached
    */
   async run(): Promise<Response> {
+    const [own] = this.#able;
     for (;;) {
       const { well, open } = this.#order();
+      if (own && well[0]?.name !== own.name)
+        this.#first ??= { kind: 'overloaded', name: own.name, model: this.#routing.model };
       const [next] = this.#isLastResort ? [...well, ...open] : well;
       if (next) {
         if (!(await this.#pay())) return this.#endWithoutAnswer();
@@ -137,6 +142,7 @@ export class Failover {
         breaker.succeed(leave, Date.now());
       if (answer) {
         drop(this.#best);
+        drop(this.#nextDoor);
         this.#course.leave = (isCut) => {
           end();
           if (!isCut) return;
@@ -210,7 +216,12 @@ export class Failover {
   #keepFailure(failed: FailedAttempt): void {
     // If a try may have run, its own answer is kept, because it is settled by that.
     const { kind, waitMs = 0 } = failed.verdict;
-    this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= LONGEST_WAIT_MS;
+    if (kind === 'request') {
+      drop(this.#nextDoor);
+      this.#nextDoor = failed;
+      return;
+    }
+    this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= (this.#options.patienceMs ?? LONGEST_WAIT_MS);
     const best = this.#best?.verdict;
     const least = best && this.#course.sentAt === undefined ? TELLING[best.kind] : 0;
     if (TELLING[kind] < least) {
@@ -267,7 +278,8 @@ export class Failover {
   async #waitForNextRound(): Promise<boolean> {
     if (!this.#isWorthWaiting || !this.#mayRetry()) return false;
     // What one of several upstreams asks for need not be right for the others.
-    const wait = waitBeforeRetry(this.#able.length > 1 ? undefined : this.#best?.response, this.#rounds);
+    const asking = this.#able.length > 1 ? undefined : this.#best?.response;
+    const wait = waitBeforeRetry(asking, this.#rounds, this.#options.patienceMs);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
     await this.#wait(wait);
     this.#rounds += 1;
@@ -289,6 +301,10 @@ export class Failover {
 
   /** Ends without a success. @returns the best refusal. @throws ApiError if there is no response to return */
   #endWithoutAnswer(): Response {
+    if (this.#nextDoor && this.#best?.verdict.kind === 'missing') {
+      drop(this.#best);
+      this.#best = this.#nextDoor;
+    } else drop(this.#nextDoor);
     if (this.#best?.response) {
       const { opening, rides = false, upstream } = this.#best;
       Object.assign(this.#course, { opening, rides, upstream });

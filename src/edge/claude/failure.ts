@@ -31,12 +31,26 @@ export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
   return new UpstreamFailure('api_error', message, { end, logged: `upstream_${end}`, cause });
 }
 
+/** An answer of which more came than is kept. It ends there, as one that broke off. */
+class AnswerTooLong extends UpstreamFailure {
+  constructor() {
+    const message =
+      'The answer is longer than 16 MB, and its rest was not read. What came before stands; ask for less, or stream it without a conversation.';
+    super('api_error', message, { end: 'cut', logged: 'upstream_cut' });
+  }
+}
+
+/** @returns the error for an answer that broke off, or was too long. @param thrown what its reading has thrown */
+export function interruptedBy(thrown: unknown): UpstreamFailure {
+  return thrown instanceof AnswerTooLong ? thrown : interrupted(false, thrown);
+}
+
 /** @returns a function that takes each piece of an answer, and throws where it is too long: there it ends, as one that broke off */
 export function sizeGuard(): (piece: Uint8Array) => void {
   let left = LONGEST_ANSWER_BYTES;
   return ({ length }) => {
     left -= length;
-    if (left < 0) throw interrupted(false, new Error('the answer is longer than 32 MB'));
+    if (left < 0) throw new AnswerTooLong();
   };
 }
 

@@ -1,4 +1,5 @@
 import { DAY_MS } from '../kit/async/durations.ts';
+import { invalidRequest } from '../kit/http/errors.ts';
 import { commaSeparated } from '../kit/http/headers/comma-list.ts';
 import { rememberingMatcher, staysHere } from '../kit/http/headers/headers-kept-here.ts';
 import { masked } from '../kit/http/secrets.ts';
@@ -56,6 +57,25 @@ const DEFAULT_VERSION = '2023-06-01';
  * would look like an upstream that fails.
  */
 const MOST_UP = 8_192;
+
+/**
+ * How many headers of a caller's own a request may have. Clients send about thirty. A server closes the connection at some
+ * number (Node at a thousand), which would look like an upstream that fails.
+ */
+const MOST_OWN_HEADERS = 64;
+
+/** Counts a caller's headers, without those that never go up. @throws ApiError 400 for too many */
+export function refuseManyHeaders(caller: Headers): void {
+  let own = 0;
+  caller.forEach((_, name) => {
+    if (!staysHere(name)) own += 1;
+  });
+  if (own > MOST_OWN_HEADERS) {
+    throw invalidRequest(
+      `This request has ${own} headers that would go up, and may have ${MOST_OWN_HEADERS}. Leave some out.`,
+    );
+  }
+}
 
 /** @returns the value of `anthropic-beta` with the names that an agent needs, each once. @param own the caller's value */
 export function joinedBetas(own: string | null | undefined, betas: readonly string[]): string {

@@ -30,6 +30,8 @@ export interface RelayRequest {
   routing?: Routing | undefined;
   /** Whether only a message or an error counts as an answer. */
   expectsMessage?: boolean;
+  /** Whether its answer cannot be a stream. */
+  isCount?: boolean;
   /** Whether it goes up as a stream, though the caller has asked for a whole answer, which is then put together. */
   rides?: boolean;
   /**
@@ -50,6 +52,8 @@ export interface RelayOptions {
   settings: Settings;
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
+  /** Milliseconds to the end of the answer. Default: as long as it goes on. */
+  wholeMs?: number;
   /** Pays for another try after a try that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
   /**
@@ -84,7 +88,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const { upstream, settings } = options;
   const { caller } = request;
   const { signal } = caller;
-  const exchange = new Exchange({ upstream, settings, signal });
+  const { wholeMs } = options;
+  const exchange = new Exchange({ upstream, settings, signal, ...(wholeMs !== undefined && { wholeMs }) });
   const { course, controller, watchdog, startedAt } = exchange;
   const headers = exchange.headersOf(caller.headers);
   if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
@@ -114,7 +119,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const response = await exchange.send(call, { caller: caller.headers, payment, waitUntil: options.waitUntil });
     options.onHeaders?.(course.upstream);
     refuseEncoding(response);
-    const isStream = response.ok && isEventStream(response);
+    const isStream = response.ok && !request.isCount && isEventStream(response);
     const isRidden = isStream && course.rides === true;
     const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
     const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };

@@ -23,10 +23,14 @@ export async function readRefusal(
   return { mayHaveRun: verdict(response, { text, elapsedMs }).mayHaveRun, response: whole };
 }
 
-/** @returns milliseconds to wait before the next try; undefined if there must be no other try. */
+/**
+ * @param patienceMs the longest wait that is waited for, if the upstream asks for one
+ * @returns milliseconds to wait before the next try; undefined if there must be no other try
+ */
 export function waitBeforeRetry(
   response: Pick<Response, 'status' | 'headers'> | undefined,
   attempt: number,
+  patienceMs: number = LONGEST_WAIT_MS,
   random: () => number = Math.random,
 ): number | undefined {
   const backoff = Math.min(FIRST_WAIT_MS * 2 ** attempt, LONGEST_BACKOFF_MS) * (1 - random() * 0.25);
@@ -35,6 +39,6 @@ export function waitBeforeRetry(
   const shouldRetry = response.headers.get('x-should-retry');
   if (!PASSING.has(judged.kind) || shouldRetry === 'false') return undefined;
   const { waitMs: asked } = judged;
-  if (asked !== undefined) return asked > LONGEST_WAIT_MS ? undefined : asked;
+  if (asked !== undefined) return asked > patienceMs ? undefined : asked;
   return response.status === 429 && shouldRetry !== 'true' ? undefined : backoff;
 }

@@ -9,8 +9,9 @@ import type { BufferedAnswer } from './buffered-answer.ts';
 import { LAZY_WAIT_MS } from './carry/carry.ts';
 import { keepBuffer, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
-import { endOf, interrupted, sizeGuard, timedOut } from './failure.ts';
+import { endOf, interrupted, interruptedBy, sizeGuard, timedOut } from './failure.ts';
 import { refusalIn } from './judge.ts';
+import { givenUpAt } from './life-signs.ts';
 import { MOMENT_MS, withinMoment } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
@@ -38,6 +39,7 @@ export async function readRidden(
   const message = new WholeMessage();
   exchange.seen = () => usage.report;
   exchange.expectBody();
+  watchdog.endAt(givenUpAt(reading.sentAt ?? exchange.startedAt, () => usage.saidAt));
   const takeSize = sizeGuard();
   const take = (piece: Uint8Array, _isAll = true, since = Date.now()) => {
     watchdog.touch();
@@ -57,8 +59,8 @@ export async function readRidden(
     // A malformed or endless stream goes on, and would have to be paid.
     if (!aborted) controller.abort(interrupted(false));
     // A caller that has got nothing yet is told so, as with an answer that does not ride.
-    if (aborted && endOf(reason) === 'silent' && usage.report.bytes === 0) throw timedOut();
-    throw aborted ? reason : interrupted(false, thrown);
+    if (aborted && endOf(reason) === 'silent' && usage.saidAt === undefined) throw timedOut();
+    throw aborted ? reason : interruptedBy(thrown);
   } finally {
     watchdog.stop();
   }

@@ -23,6 +23,8 @@ export interface SendOptions {
   timeoutMs: number;
   /** Milliseconds until the headers of each try that streams. Default: as long as all tries together may take. */
   streamHeadersMs?: number | undefined;
+  /** The longest wait before another try that an upstream may ask for, in milliseconds. Default: LONGEST_WAIT_MS of `retry.ts`. */
+  patienceMs?: number | undefined;
   /** Aborted when the time is up, or nobody waits any more. This also ends the reading of the body. */
   controller: AbortController;
   /** The headers of the caller, if this is the caller's own request. If the client retries by itself, the edge does not. */

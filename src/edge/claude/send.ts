@@ -35,7 +35,7 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
 async function sendUntil(
   upstream: Upstream,
   request: SendRequest,
-  { maxRetries, streamHeadersMs, controller: { signal }, caller, course, payment }: SendOptions,
+  { maxRetries, patienceMs, streamHeadersMs, controller: { signal }, caller, course, payment }: SendOptions,
   deadline: number,
 ): Promise<Response> {
   const { method, path, headers, routing } = request;
@@ -64,7 +64,7 @@ async function sendUntil(
     }
     const elapsedMs = Date.now() - sentAt;
     course.elapsedMs = elapsedMs;
-    const wait = last ? undefined : waitBeforeRetry(response, attempt);
+    const wait = last ? undefined : waitBeforeRetry(response, attempt, patienceMs);
     const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
     if (response && !again) {
       if (response.ok && isRefused) noteOnlyWhole(upstream, request);

@@ -15,6 +15,7 @@ import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/t
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { errorOfEvent } from './judge.ts';
+import { givenUpAt } from './life-signs.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
@@ -71,6 +72,7 @@ export async function relayStream(
   finish: Finish,
 ): Promise<Response> {
   const usage = new UsageReader(course.reading);
+  course.watchdog.endAt(givenUpAt(course.reading.sentAt ?? Date.now(), () => usage.saidAt));
   // It has to read each piece by itself, which costs more than the native pipe.
   const { repeatsSecrets: repeats = false } = course;
   const mask = !repeats && SERVICE.test(response.url) ? undefined : new ErrorMask(repeats);

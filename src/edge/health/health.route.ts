@@ -6,6 +6,7 @@ import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import { checkScope, signIn } from '../gate/auth/authenticate.ts';
 import { route } from '../gate/auth/route.ts';
 import type { Settings } from '../gate/settings/settings.ts';
+import { unreadSettings } from '../gate/settings/unread-settings.ts';
 import { isoTimeOrNull } from '../kit/http/times.ts';
 import { missingBindings } from '../kit/objects/needed-bindings.ts';
 import { pluggedInto } from '../kit/rooms/rooms.ts';
@@ -31,7 +32,7 @@ export const HEALTH_ROUTES = [
     if (refused.length > 0) Object.assign(answer, { status: 'degraded', ...whatToDo(refused) });
     // Where another upstream answers, the edge is of use.
     const isDown = refused.length > 0 && refused.length === keys.length;
-    const warnings = [...warningsOf(c.get('settings')), ...missingBindings(c.env)];
+    const warnings = [...warningsOf(c.get('settings')), ...missingBindings(c.env), ...unreadSettings(c.env)];
     if (warnings.length > 0) answer.warnings = warnings;
     for (const tell of pluggedInto(HEALTH)) Object.assign(answer, tell(c.get('settings')));
     if (tellsUpstreams) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];

@@ -75,6 +75,8 @@ function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject 
       return `${who}: nobody knows whether Claude has made the batch ${subject}. Look in the Console`;
     case 'batch_missing':
       return `${who}: Claude has not known the batch ${subject} for an hour. Look in the Console`;
+    case 'disk_full':
+      return 'Something could not be stored: the disk, or the database of an object, is full';
     case 'key_refused':
       return `Claude refuses this deployment: ${subject}`;
     case 'key_works':

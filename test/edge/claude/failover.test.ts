@@ -228,6 +228,25 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     }
   });
 
+  test('does not get it either while the first upstream is passed over, which then says the last word', async () => {
+    const app = edge(TWO);
+    says.east = refusal(529, 'overloaded_error');
+    for (let nth = 0; nth < 7; nth += 1) expect((await ask(app)).response.status).toBe(200);
+    const opened = placesOf(app).length;
+    expect((await ask(app)).response.status).toBe(200);
+    expect(placesOf(app).slice(opened)).toEqual(['west']);
+    const words = 'context_management: Extra inputs are not permitted';
+    says.west = () => refusedBy('the form of the API', words);
+    const { response, text } = await ask(app);
+    expect([response.status, text]).toEqual([529, expect.not.stringContaining(words)]);
+    expect(placesOf(app).slice(opened)).toEqual(['west', 'west', 'east']);
+    says.east = () => refusedBy('the form of the API', 'Of the first.');
+    const same = await ask(app);
+    expect([same.response.status, same.text]).toEqual([400, expect.stringContaining('Of the first.')]);
+    says.east = answered;
+    expect((await ask(app)).response.headers.get('sluice-upstream')).toBe('east');
+  });
+
   test('gets what any upstream refuses, in whichever form', async () => {
     for (const form of ['the form of the API', 'a list']) {
       const app = edge(TWO);
@@ -332,7 +351,26 @@ describe('a 400 from next door', () => {
     const other = edge(TWO);
     says.east = () =>
       Response.json({ type: 'error', error: { type: 'not_found_error', message: `model: ${MODEL}` } }, { status: 404 });
-    expect((await other.post('/v1/messages', ASK)).status).toBe(400);
+    // Also once nobody asks the first one any more.
+    for (let nth = 0; nth < 7; nth += 1) {
+      const response = await other.post('/v1/messages', ASK);
+      expect([response.status, (await errorOf(response)).message]).toEqual([400, 'invalid beta flag']);
+    }
+  });
+
+  test('is not the answer while the first upstream is full', async () => {
+    const [east, west] = TWO;
+    const app = edge([
+      { name: 'east', ...east, max_concurrent: 1 },
+      { name: 'west', ...west },
+    ]);
+    const { promise, resolve } = Promise.withResolvers<Response>();
+    says = { east: () => promise, west: betaRefused };
+    const first = app.post('/v1/messages', ASK);
+    await vi.waitFor(() => expect(placesOf(app)).toEqual(['east']));
+    const second = await app.post('/v1/messages', ASK);
+    resolve(Response.json(messageOf(MODEL)));
+    expect([(await first).status, second.status]).toEqual([200, 529]);
   });
 
   test('counts for no breaker, and is not what another model’s refusal hides', async () => {

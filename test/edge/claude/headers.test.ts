@@ -5,7 +5,10 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { headersDown, headersUp as plainUp } from '../../../src/edge/claude/headers.ts';
 import { mayBeForwarded } from '../../../src/edge/kit/http/headers/headers-kept-here.ts';
+import { errorOf, testApp } from '../../support/app.ts';
 import { runs, tryCases } from '../../support/runs.ts';
+import { SMALL_MESSAGE } from '../../support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
 const KEY = 'sk-ant-of-the-deployment';
 
@@ -258,6 +261,30 @@ test('a wait that nobody can keep stays above, and so does one that is no number
   }
   const date = new Date(Date.now() + 60_000).toUTCString();
   expect(waits('retry-after', date)).toBe(date);
+});
+
+test('more than 64 headers of a caller’s own are a 400 on each way up, and the edge’s and a browser’s are not counted', async () => {
+  const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED);
+  const alice = { ...bearer(await tokenOf('alice', ['messages', 'classify'])), 'content-type': 'application/json' };
+  const own = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, at) => [`x-own-${at}`, 'a']));
+  const ask = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
+  for (const [path, body] of [
+    ['/v1/messages', ask],
+    ['/messages', { ...ask, conversation: 'c1' }],
+    ['/count-tokens', { model: ask.model, messages: ask.messages }],
+    ['/classify', { input: 'Hi', labels: [{ name: 'a' }, { name: 'b' }] }],
+  ] as const) {
+    const refused = await app.post(path, body, { ...alice, ...own(64) });
+    expect([refused.status, await errorOf(refused)], path).toMatchObject([
+      400,
+      { type: 'invalid_request_error', message: expect.stringContaining('has 65 headers that would go up') },
+    ]);
+  }
+  expect(app.sent).toEqual([]);
+  const around = Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`x-forwarded-${at}`, 'a']));
+  expect((await app.post('/v1/messages', ask, { ...alice, ...around, ...own(63) })).status).toBe(200);
+  expect(app.sent).toHaveLength(1);
+  await app.settled();
 });
 
 test('of a caller’s headers 8,192 characters go up at most, and the key always', () => {

@@ -73,7 +73,7 @@ test('the backoff doubles from half a second to eight, less at most a quarter by
   tryCases(100, fc.nat(20), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempt, random) => {
     const most = Math.min(0.5 * 2 ** attempt, 8) * 1_000;
     for (const failed of [undefined, answer(500), answer(529), answer(408), answer(409)]) {
-      const wait = waitBeforeRetry(failed, attempt, () => random);
+      const wait = waitBeforeRetry(failed, attempt, undefined, () => random);
       expect(wait).toBeCloseTo(most * (1 - random / 4), 6);
     }
   });
@@ -120,7 +120,7 @@ test('a retry-after that says nothing is as good as none', () => {
   for (const value of ['', ' ', 'soon', '-5', 'NaN']) {
     expect(waitBeforeRetry(answer(429, { 'retry-after': value }), 0), value).toBeUndefined();
     expect(
-      waitBeforeRetry(answer(503, { 'retry-after': value }), 0, () => 0),
+      waitBeforeRetry(answer(503, { 'retry-after': value }), 0, undefined, () => 0),
       value,
     ).toBe(500);
     expect(waitBeforeRetry(answer(429, { 'retry-after-ms': value, 'retry-after': '2' }), 0), value).toBe(2_000);

@@ -11,8 +11,8 @@ export type Piece = { value?: Uint8Array | undefined; done: boolean };
 /** Called with how many bytes of a stream have come. It may return a promise that settles when more may come. */
 type RoomForMore = (bytes: number) => Promise<void> | undefined;
 
-/** The most bytes of an answer that is kept until its end, many times what a model writes. */
-export const LONGEST_ANSWER_BYTES = 32 * 1024 * 1024;
+/** The most bytes of an answer that is kept until its end, many times what a model writes. It is in memory in several forms. */
+export const LONGEST_ANSWER_BYTES = 16 * 1024 * 1024;
 export const TEE_PIECE_BYTES = 65_536;
 /** Enough for what a slow answer brings between two reads. An open answer must not hold a large buffer all the time. */
 export const SMALL_PIECE_BYTES = 4_096;

@@ -78,6 +78,7 @@ export class UsageReader {
   #isDelta = false;
   #event = '';
   #data: string | undefined;
+  #saidAt: number | undefined;
 
   constructor({ sentAt = Date.now(), readsBlocks = false, readsIds = false }: UsageReaderOptions = {}) {
     this.#readsBlocks = readsBlocks || readsIds;
@@ -158,6 +159,12 @@ export class UsageReader {
     // If the ends do not tell all of the usage, the lines between must be read.
     this.#report.completed = this.#hasEnd && isFinal({ ...this.#report, completed: true });
     return this.#report.completed;
+  }
+
+  /** When an event other than a ping has come last, in milliseconds since 1970; undefined before `message_start`. */
+  get saidAt(): number | undefined {
+    this.#readAll();
+    return this.#report.usage && this.#saidAt;
   }
 
   /** Everything that the stream has reported until now. */
@@ -245,6 +252,7 @@ export class UsageReader {
     this.#event = '';
     this.#data = undefined;
     if (event === '' || data === undefined) return;
+    if (event !== 'ping') this.#saidAt = this.#at;
     if (event === DELTA_NAME) {
       // Data in several lines, or before the event's name. The API does not write this, but the format allows it.
       this.#observed.touch(this.#since);

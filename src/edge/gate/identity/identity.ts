@@ -42,9 +42,9 @@ export function isVisitor(account: string): boolean {
   return account.startsWith(VISITOR) && /^[0-9a-f]{32}$/.test(account.slice(VISITOR.length));
 }
 
-/** @returns under which name an account takes room in memory. Visitors are free, so all of them take the room of one. */
-export function nameInRoom(account: string): string {
-  return isVisitor(account) ? VISITOR : account;
+/** @returns with whom an account shares its room in memory: visitors are free, so all of them take the room of one */
+export function groupInRoom(account: string): string | undefined {
+  return isVisitor(account) ? VISITOR : undefined;
 }
 
 /** The owner of what admins store for everybody. It is the name of an account's object, and no token can name it. */

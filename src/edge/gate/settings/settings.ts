@@ -23,6 +23,7 @@ import {
   secret,
   standardSecret,
 } from './setting-forms.ts';
+import { unreadSettings } from './unread-settings.ts';
 import { visitorsSchema } from './visitors.ts';
 
 const hosts = z.pipe(
@@ -189,9 +190,12 @@ export const settingsSchema = z.object({
   ),
   READS_PER_MINUTE: z.described(
     countSetting(600, 1),
-    'How many GETs a token may send in a minute. Those with the scope `admin` are not counted.',
+    'How many requests that ask no model an account may send in a minute. Those with the scope `admin` are not counted.',
   ),
-  BOUND_READS_PER_MINUTE: z.described(countSetting(120, 1), 'The same for bound tokens and those of visitors.'),
+  BOUND_READS_PER_MINUTE: z.described(
+    countSetting(120, 1),
+    'The same for the bound tokens of an account, and for a visitor.',
+  ),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),
     'How long requests stay in the ledger. Conversations too, unless they say otherwise.',
@@ -292,7 +296,7 @@ export function openDevelopment(): void {
 export function settingsOf(env: Record<string, unknown>, development = isDevelopment): Settings {
   return getOrMake(parsedSettings, env, () => {
     const settings = parseSettings(env, development);
-    missingBindings(env).map(logWarning);
+    [...missingBindings(env), ...unreadSettings(env)].map(logWarning);
     return settings;
   });
 }

@@ -8,6 +8,7 @@ export class IdleTimeout {
   #last = Date.now();
   #limitMs: number;
   #reason: () => unknown;
+  #end: () => number = () => Number.POSITIVE_INFINITY;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
@@ -45,6 +46,11 @@ export class IdleTimeout {
     this.#reason = reason;
   }
 
+  /** Sets when the time is up, whatever happens until then. @param end returns that time; milliseconds since 1970 */
+  endAt(end: () => number): void {
+    this.#end = end;
+  }
+
   /** Ends the watching. */
   stop(): void {
     clearTimeout(this.#timer);
@@ -52,7 +58,8 @@ export class IdleTimeout {
 
   #set(milliseconds: number): void {
     this.#timer = setTimeout(() => {
-      const left = this.#limitMs - (Date.now() - this.#last);
+      const now = Date.now();
+      const left = Math.min(this.#limitMs - (now - this.#last), this.#end() - now);
       if (left <= 0) this.#controller.abort(this.#reason());
       else this.#set(Math.min(left, this.#tickMs));
     }, milliseconds);

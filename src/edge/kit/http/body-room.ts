@@ -4,6 +4,7 @@
  */
 
 import { pause } from '../async/pause.ts';
+import { LruCache } from '../cache/lru.ts';
 import { releaseBytes } from './body/release-bytes.ts';
 import { LONG_BODY } from './body-shape.ts';
 import { type ApiError, tryAgain } from './errors.ts';
@@ -27,6 +28,29 @@ const PATIENT_MS = 5_000;
 const LOOK_EVERY_MS = 20;
 const LOOK_SELDOM_MS = 2_000;
 
+/** A long body on its way in, which holds room for all of its announced length. */
+export interface ComingBody {
+  /** Its announced length in bytes. */
+  length: number;
+  /** @returns how many bytes of it have come */
+  come(): number;
+  /** Ends the reading. */
+  giveWay(why: ApiError): void;
+}
+
+/**
+ * While others lack room, a body must come so fast that all of it takes a minute: what is sent in a trickle is free, and would
+ * hold the room of everybody. Seconds.
+ */
+const WHOLE_WITHIN_S = 60;
+/** A body is judged by at least so long a time, and by little more than the longer one. Milliseconds. */
+const JUDGED_MS = 1_000;
+const JUDGED_ANEW_MS = 5_000;
+/** For so long after somebody has lacked room, a caller's second long body waits until the first is there. Milliseconds. */
+const WANTED_MS = 5_000;
+/** For so long who had to give way sends no other long body. Milliseconds. */
+const OUT_MS = 60_000;
+
 /** How many bytes the bodies of an isolate take. */
 export class BodyRoom {
   /** Bytes of all bodies. */
@@ -37,6 +61,29 @@ export class BodyRoom {
   readonly byCaller = new Map<string, number>();
   /** Who waits, in their order, and for how many bytes. */
   readonly waiting = new Map<RoomShare, number>();
+  /** The long bodies that have not come whole, each with when it was judged last, and how much of it had come. */
+  readonly coming = new Map<RoomShare, { body: ComingBody; at: number; come: number }>();
+  #wantedAt = Number.NEGATIVE_INFINITY;
+  /** Who had to give way, and until when. */
+  readonly #out = new LruCache<string, number>({ most: 1_000 });
+
+  /** Notes that somebody lacks room. */
+  want(now: number): void {
+    this.#wantedAt = now;
+  }
+
+  isWanted(now: number): boolean {
+    return now - this.#wantedAt < WANTED_MS;
+  }
+
+  sendOut(caller: string, now: number): void {
+    this.#out.set(caller, now + OUT_MS);
+  }
+
+  isOut(caller: string, now: number): boolean {
+    return (this.#out.get(caller) ?? 0) > now;
+  }
+
   /** The shares that objects have or wait for, by the object. */
   readonly byObject = new Map<string, Set<RoomShare>>();
 
@@ -62,6 +109,7 @@ export class RoomShare {
   /** The bytes that count for its caller. */
   #counted = 0;
   #caller: string | undefined;
+  #group: string | undefined;
   #object: string | undefined;
   #bytes: Uint8Array | undefined;
   /** Since when it waits; milliseconds since 1970. */
@@ -73,9 +121,16 @@ export class RoomShare {
     this.#isStrange = isStrange;
   }
 
-  /** Notes who sends the body. Call it before the body takes room. */
-  ofCaller(account: string): void {
+  /** Notes who sends the body. Call it before the body takes room. @param group whose room it also takes, with others */
+  ofCaller(account: string, group?: string): void {
     this.#caller = account;
+    this.#group = group;
+  }
+
+  /** Notes the body that comes into this room; undefined once it is there. */
+  receives(body: ComingBody | undefined): void {
+    if (body) this.#room.coming.set(this, { body, at: Date.now(), come: body.come() });
+    else this.#room.coming.delete(this);
   }
 
   /**
@@ -85,8 +140,43 @@ export class RoomShare {
    * @throws ApiError 503 when other bodies have taken the room
    */
   grow(bytes: number): void {
-    if (this.#own <= LONG_BODY && bytes > LONG_BODY && this.#room.waiting.size > 0 && this.#isLater()) throw full();
-    if (this.#lacks(bytes) !== undefined) throw full();
+    const now = Date.now();
+    if (this.#own <= LONG_BODY && bytes > LONG_BODY) {
+      if (this.#room.waiting.size > 0 && this.#isLater()) throw full();
+      if (this.#mustStandBack(now)) throw full();
+    }
+    let lacks = this.#lacks(bytes);
+    if (lacks === undefined) return;
+    this.#room.want(now);
+    while (lacks !== undefined && this.#slowestGivesWay(now, lacks)) lacks = this.#lacks(bytes);
+    if (lacks !== undefined) throw full();
+  }
+
+  /** @returns whether its caller had to give way, or sends a long body already while others want room. */
+  #mustStandBack(now: number): boolean {
+    if (this.#caller === undefined) return false;
+    if (this.#room.isOut(this.#caller, now)) return true;
+    return this.#room.isWanted(now) && [...this.#room.coming.keys()].some((one) => one.#caller === this.#caller);
+  }
+
+  /** Takes the room of the slowest body that comes too slowly. @returns false if there is none */
+  #slowestGivesWay(now: number, lacks: 'room' | 'own'): boolean {
+    let [slowest, found]: [pace: number, found?: RoomShare] = [1];
+    for (const [share, judged] of this.#room.coming) {
+      const { body, at, come } = judged;
+      const isOfOne = share.#caller === this.#caller || (this.#group !== undefined && share.#group === this.#group);
+      if (now - at < JUDGED_MS || (lacks === 'own' && !isOfOne)) continue;
+      const has = body.come();
+      const pace = ((has - come) / (now - at)) * 1_000 * (WHOLE_WITHIN_S / body.length);
+      if (now - at > JUDGED_ANEW_MS) Object.assign(judged, { at: now, come: has });
+      if (pace < slowest) [slowest, found] = [pace, share];
+    }
+    const given = found && this.#room.coming.get(found);
+    if (!found || !given) return false;
+    if (found.#caller !== undefined) this.#room.sendOut(found.#caller, now);
+    found.leave(false);
+    given.body.giveWay(full());
+    return true;
   }
 
   /** @returns whether somebody has waited for long, and not only for its own caller's room. */
@@ -156,26 +246,35 @@ export class RoomShare {
     if (more <= 0) return undefined;
     const { taken, strange, byCaller } = this.#room;
     const isLong = counted > LONG_BODY;
-    const others = this.#caller === undefined ? 0 : (byCaller.get(this.#caller) ?? 0) - this.#counted;
-    // A single body always fits. This comes first: nobody waits behind one who waits for its own caller.
-    if (others > 0 && others + counted > (isLong ? MOST_OF_ONE : MOST_OF_ONE_IN_ALL)) return 'own';
+    const most = isLong ? MOST_OF_ONE : MOST_OF_ONE_IN_ALL;
+    for (const name of this.#names) {
+      const others = (byCaller.get(name) ?? 0) - this.#counted;
+      // A single body always fits. This comes first: nobody waits behind one who waits for its own caller.
+      const ofThese = this.#group !== undefined && name === this.#caller ? most / 2 : most;
+      if (others > 0 && others + counted > ofThese) return 'own';
+    }
     if (taken + more > (isLong ? MOST_LONG : MOST)) return 'room';
     if (this.#isStrange && strange + more > MOST_STRANGE) return 'room';
     if (!takes) return undefined;
-    if (this.#caller !== undefined) {
-      byCaller.set(this.#caller, others + counted);
-      this.#counted = counted;
-    }
+    for (const name of this.#names) byCaller.set(name, (byCaller.get(name) ?? 0) - this.#counted + counted);
+    if (this.#caller !== undefined) this.#counted = counted;
     this.#take(more);
     return undefined;
   }
 
+  /** For whom its bytes count. */
+  get #names(): string[] {
+    return [this.#caller, this.#group].filter((name) => name !== undefined);
+  }
+
   #uncount(): void {
-    if (this.#caller === undefined || this.#counted === 0) return;
+    if (this.#counted === 0) return;
     const { byCaller } = this.#room;
-    const others = (byCaller.get(this.#caller) ?? 0) - this.#counted;
-    if (others > 0) byCaller.set(this.#caller, others);
-    else byCaller.delete(this.#caller);
+    for (const name of this.#names) {
+      const others = (byCaller.get(name) ?? 0) - this.#counted;
+      if (others > 0) byCaller.set(name, others);
+      else byCaller.delete(name);
+    }
     this.#counted = 0;
   }
 
@@ -188,6 +287,7 @@ export class RoomShare {
   leave(frees = true): void {
     if (this.#bytes && frees) releaseBytes(this.#bytes);
     this.#bytes = undefined;
+    this.#room.coming.delete(this);
     this.#uncount();
     this.#take(-this.#own);
     const { waiting, byObject } = this.#room;

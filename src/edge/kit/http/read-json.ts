@@ -8,6 +8,7 @@ import { repeatsKeys } from '../json/repeated-keys.ts';
 import type { JsonBody } from './body/json-body.ts';
 import { PieceReader } from './body/piece-reader.ts';
 import { joinedPieces } from './body-pieces.ts';
+import type { ComingBody } from './body-room.ts';
 import { LONG_BODY, type Shape, shaping } from './body-shape.ts';
 import { encoder, strictDecoder } from './bytes.ts';
 import { ApiError, compressedBody, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
@@ -149,6 +150,8 @@ export interface Reading {
   stretchMs?: number;
   /** How long the rest of a refused body is read, in milliseconds. */
   discardMs?: number;
+  /** Called with a long body whose announced length is believed, and with undefined once no more of it is read. */
+  onComing?(body: ComingBody | undefined): void;
 }
 
 /**
@@ -160,7 +163,14 @@ export async function readBytes(
   request: Request,
   limitBytes: number,
   onLength: OnLength,
-  { isDoubted = false, mostMs, shortMs = SHORT_MS, stretchMs = STRETCH_MS, discardMs = DISCARD_MS }: Reading = {},
+  {
+    isDoubted = false,
+    mostMs,
+    shortMs = SHORT_MS,
+    stretchMs = STRETCH_MS,
+    discardMs = DISCARD_MS,
+    onComing,
+  }: Reading = {},
 ): Promise<Uint8Array> {
   const header = request.headers.get('content-length');
   const declared = header === null ? undefined : Number(header);
@@ -172,7 +182,7 @@ export async function readBytes(
     if (asking instanceof Promise) await asking;
     // The runtime ensures that a body has its declared length.
     if (trusted <= LONG_BODY || !request.body) return new Uint8Array(await within(request.arrayBuffer(), shortMs));
-    return await readWhole(request.body, trusted, stretchMs);
+    return await readWhole(request.body, trusted, stretchMs, onComing);
   } catch (thrown) {
     if (thrown instanceof ApiError) {
       if (trusted !== undefined) await discard(request, discardMs);
@@ -215,22 +225,42 @@ async function readPieces(
 }
 
 /** Reads a body into one piece of memory, and checks whether it still comes. */
-async function readWhole(body: ReadableStream<Uint8Array>, length: number, stretchMs: number): Promise<Uint8Array> {
-  const reader = body.getReader({ mode: 'byob' });
+async function readWhole(
+  body: ReadableStream<Uint8Array>,
+  length: number,
+  stretchMs: number,
+  onComing: Reading['onComing'] = () => {},
+): Promise<Uint8Array> {
+  const reader = new PieceReader(body);
   let bytes = new Uint8Array(length);
   let at = 0;
+  let refusal: ApiError | undefined;
   const pace = new Pace(reader, () => at, { stretchMs, longFrom: 0 });
+  onComing({
+    length,
+    come: () => at,
+    giveWay(why) {
+      refusal = why;
+      // Its memory is free at once, whenever the next piece comes.
+      bytes = new Uint8Array(0);
+    },
+  });
   try {
     while (at < length) {
-      const { value, done } = await reader.read(bytes.subarray(at));
+      const piece = await reader.read();
+      if (refusal) throw refusal;
       pace.check();
-      if (done || !value) throw new Error('The body is shorter than it said.');
-      at += value.length;
-      bytes = new Uint8Array(value.buffer);
+      if (!piece) throw new Error('The body is shorter than it said.');
+      bytes.set(piece, at);
+      at += piece.length;
     }
     return bytes;
+  } catch (thrown) {
+    throw refusal ?? thrown;
   } finally {
+    onComing(undefined);
     pace.stop();
+    reader.releaseLock();
   }
 }
 

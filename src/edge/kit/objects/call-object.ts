@@ -1,5 +1,5 @@
 import { pause } from '../async/pause.ts';
-import { ApiError, comeAgain } from '../http/errors.ts';
+import { ApiError, comeAgain, NO_ROOM_TO_STORE, saysDiskFull } from '../http/errors.ts';
 
 /** An object's methods as others call them. (The platform's own type splits promises of unions.) */
 export type Remote<T> = {
@@ -19,6 +19,18 @@ const TITLES_OF_OBJECTS = {
 /** What is said of an object whose database cannot be read: of a whole file the platform says nothing more, and may each time. */
 const OF_A_FILE = /^internal error; reference|SQLITE_(?:CORRUPT|NOTADB)/;
 
+/** For so long after an object has said that the disk is full, another one that cannot be opened is not taken for damaged. */
+const FULL_MS = 60_000;
+let fullAt = Number.NEGATIVE_INFINITY;
+
+/** @returns why an object cannot be reached */
+function whyUnreachable(said: string, isPassing: boolean): 'full' | 'damaged' | 'lost' {
+  if (saysDiskFull(said)) fullAt = Date.now();
+  const isUnopened = OF_A_FILE.test(said) && !isPassing;
+  if (saysDiskFull(said) || (isUnopened && Date.now() - fullAt < FULL_MS)) return 'full';
+  return isUnopened ? 'damaged' : 'lost';
+}
+
 export type ObjectName = keyof typeof TITLES_OF_OBJECTS;
 
 /** The 503 for an object that could not be reached, or the 500 for one that cannot be opened. Its `cause` is the error of the last call. */
@@ -30,19 +42,31 @@ export class ObjectUnreachable extends ApiError {
 
   constructor(object: ObjectName, cause: unknown, mayHaveRun = true) {
     const said = cause instanceof Error ? cause.message : 'unknown';
-    const isDamaged = OF_A_FILE.test(said) && !isRetryable(cause);
-    const sentence = isDamaged
-      ? 'cannot be opened. If it stays so, its stored data is damaged: the runbook says how to restore it from a backup.'
-      : 'could not be reached. Try again in a moment.';
-    super('api_error', `${TITLES_OF_OBJECTS[object]} ${sentence}`, {
-      status: isDamaged ? 500 : 503,
+    const why = whyUnreachable(said, isRetryable(cause));
+    const told = {
+      damaged: {
+        sentence:
+          'cannot be opened. If it stays so, its stored data is damaged: the runbook says how to restore it from a backup.',
+        logged: `${object}_damaged: ${said}`,
+      },
+      full: {
+        sentence: NO_ROOM_TO_STORE,
+        logged: `disk_full: ${said}`,
+      },
+      lost: {
+        sentence: 'could not be reached. Try again in a moment.',
+        logged: `${object}_unreachable: ${said}`,
+      },
+    }[why];
+    super('api_error', `${TITLES_OF_OBJECTS[object]} ${told.sentence}`, {
+      status: why === 'damaged' ? 500 : 503,
       // A platform's error may pass, so clients try as often as with any 500.
-      headers: isDamaged ? {} : comeAgain(),
-      logged: isDamaged ? `${object}_damaged: ${said}` : `${object}_unreachable: ${said}`,
+      headers: why === 'damaged' ? {} : comeAgain(),
+      logged: told.logged,
       cause,
     });
     this.mayHaveRun = mayHaveRun;
-    this.damage = isDamaged ? said : undefined;
+    this.damage = why === 'damaged' ? said : undefined;
   }
 }
 

@@ -69,6 +69,11 @@ export function pluggedInto<Name extends string, Plug>(at: Seam<Name, Plug>, roo
   return (shared ?? []).flatMap((one) => (room === undefined || one.name === room ? (pluggedBy(one, at) ?? []) : []));
 }
 
+/** @returns whether a room is in use, by its name */
+export function hasRoom(name: string): boolean {
+  return (shared ?? []).some((one) => one.name === name);
+}
+
 /** @returns what each room in use has at a seam, with the name of the room */
 export function pluggedByRooms<Name extends string, Plug>(at: Seam<Name, Plug>): (readonly [string, Plug])[] {
   return (shared ?? []).flatMap((one) => pluggedInto(at, one.name).map((plug) => [one.name, plug] as const));

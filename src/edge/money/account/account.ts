@@ -239,13 +239,15 @@ export class Account extends AccountLists implements AccountObject {
    * @param text the read as JSON; absent for a call that is not counted
    * @returns for one read too many why it may not be answered, as JSON like `admitJson`
    */
-  isRevoked(token: CredentialUse, text?: string): boolean | string {
+  isRevoked(token: CredentialUse | undefined, text?: string): boolean | string {
     const now = this.state.advance();
-    if (this.state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
-    this.state.see(token, now);
+    if (token) {
+      if (this.state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
+      this.state.see(token, now);
+    }
     const read = text === undefined ? undefined : (JSON.parse(text) as CountedRead);
-    const refusal = read && this.state.buckets.read(token.jti, read, now);
-    return refusal ? JSON.stringify(refuse(this.state, refusal, now, token.jti)) : false;
+    const refusal = read && this.state.buckets.read(read, now);
+    return refusal ? JSON.stringify(refuse(this.state, refusal, now, token?.jti)) : false;
   }
 
   /** @returns whether anything was ever stored for the account. */

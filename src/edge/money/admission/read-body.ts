@@ -4,6 +4,7 @@ import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { inSteps, type Steps } from '../../kit/async/in-steps.ts';
 import { pause } from '../../kit/async/pause.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import type { ComingBody } from '../../kit/http/body-room.ts';
 import { LONG_BODY, shaping } from '../../kit/http/body-shape.ts';
 import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../kit/http/read-json.ts';
 import { type Asking, mayAsk } from './may-ask.ts';
@@ -72,11 +73,13 @@ async function bytesOf(c: Context<AppEnv>, asking: Asking): Promise<Uint8Array> 
   requireJson(request);
   const share = c.get('share');
   let isAsked = false;
-  const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, (length) => {
+  const grow = (length: number) => {
     if (length <= LONG_BODY || isAsked || asking === 'nothing') return share.grow(length);
     isAsked = true;
     return mayAsk(contextOf(c), asking).then(() => share.grow(length));
-  });
+  };
+  const onComing = (body: ComingBody | undefined) => share.receives(body);
+  const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, grow, { onComing });
   if (bytes.length > LONG_BODY) share.keep(bytes);
   return bytes;
 }

@@ -27,30 +27,31 @@ export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
  */
 export const refuseRevokedInTheEnd = createMiddleware<AppEnv>(async (c, next) => {
   await next();
-  if (c.error instanceof ApiError && c.error.status < 500 && !ASKED.has(c.error.status)) await checkRevoked(c);
+  const identity = c.get('identity') as Identity | undefined;
+  const mayBeUnchecked = c.error instanceof ApiError && c.error.status < 500 && !ASKED.has(c.error.status);
+  if (identity && mayBeUnchecked) await refuseRevokedCaller(contextOf(c));
 });
 
 /** Errors after which the credential need not be checked: they show that it was checked, or that the account was asked. */
 const ASKED: ReadonlySet<number> = new Set([401, 429]);
 
-/** @throws ApiError 401 for a revoked credential, 429 for one read too many */
+/** Checks the credential, and counts the request for its account. @throws ApiError 401 if it is revoked, 429 for one too many */
 export async function checkRevoked(c: Context<AppEnv>): Promise<void> {
   const identity = c.get('identity') as Identity | undefined;
   if (!identity) return;
   // The operator's page asks often, and a backup reads everything.
-  const isCounted = /^(GET|HEAD)$/.test(c.req.method) && !hasScope(identity, 'admin');
+  if (hasScope(identity, 'admin')) return await refuseRevokedCaller(contextOf(c));
   const { READS_PER_MINUTE, BOUND_READS_PER_MINUTE } = c.get('settings');
-  const read = {
-    most: identity.only ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE,
-    stream: STREAM.exec(c.req.path)?.[0],
-  };
-  await refuseRevokedCaller(contextOf(c), isCounted ? read : undefined);
+  const bound = identity.only !== undefined;
+  const most = bound ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE;
+  const stream = c.req.method === 'GET' ? STREAM.exec(c.req.path)?.[0] : undefined;
+  await refuseRevokedCaller(contextOf(c), { bound, most, stream });
 }
 
 /**
  * Asks the account whether a credential is revoked, for answers without an admission.
  *
- * @param read counted in the same call
+ * @param read counted in the same call, and without a token, too
  * @throws ApiError 401 if it is, 429 for one read too many
  */
 export async function refuseRevokedCaller(request: CheckedCaller, read?: CountedRead): Promise<void> {
@@ -65,10 +66,10 @@ export async function refuseRevokedCaller(request: CheckedCaller, read?: Counted
  */
 export async function isRevokedCaller(request: CheckedCaller, read?: CountedRead): Promise<boolean> {
   const { account, token } = request.identity;
-  if (!token) return false;
-  const { mark } = token;
+  if (!token && !read) return false;
+  const mark = token?.mark;
   if (mark !== undefined && !(await accountMarks(account, request.settings)).includes(mark)) return true;
-  const seen = credentialUse(request.identity) ?? {};
+  const seen = credentialUse(request.identity);
   const text = read && JSON.stringify(read);
   const told = await callAccount(request, (object) => object.isRevoked(seen, text));
   if (typeof told === 'boolean') return told;

@@ -6,8 +6,17 @@ export const alertSchema = z.object({
   type: z.literal('alert'),
   event_id: z.described(z.string(), 'The same however often it is delivered.'),
   kind: z.described(
-    z.enum(['threshold', 'over_hold', 'webhook_parked', 'batch_unknown', 'batch_missing', 'key_refused', 'key_works']),
-    'threshold: a share of a limit is spent. over_hold: the upstream billed more than was set aside. webhook_parked: an event of a webhook is tried no more. batch_unknown: the upstream did not say whether it has made a batch. batch_missing: the upstream has not known a batch for an hour. key_refused: an upstream refuses the key of the deployment, its organization, or what it would spend, once for each outage. key_works: it answers again.',
+    z.enum([
+      'threshold',
+      'over_hold',
+      'webhook_parked',
+      'batch_unknown',
+      'batch_missing',
+      'key_refused',
+      'key_works',
+      'disk_full',
+    ]),
+    'threshold: a share of a limit is spent. over_hold: the upstream billed more than was set aside. webhook_parked: an event of a webhook is tried no more. batch_unknown: the upstream did not say whether it has made a batch. batch_missing: the upstream has not known a batch for an hour. key_refused: an upstream refuses the key of the deployment, its organization, or what it would spend, once for each outage. key_works: it answers again. disk_full: something could not be stored, once a day.',
   ),
   node: z.described(
     z.object({ type: z.enum(['account', 'group', 'deployment', 'webhook']), id: z.string() }),

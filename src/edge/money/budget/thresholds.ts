@@ -78,6 +78,13 @@ export function missingBatchAlert(account: string, batch: string, now: number): 
   return alertOf('batch_missing', { type: 'account', id: account }, now, now, [batch], { subject: batch });
 }
 
+/** @returns the alert that something could not be stored, since a disk or an object's database is full. It comes once a day */
+export function diskFullAlert(now: number): DueAlert {
+  const { start, end } = spanAt('day', now);
+  const node = { type: 'deployment' as const, id: 'deployment' };
+  return alertOf('disk_full', node, now, end, [spanId('day', start)], {});
+}
+
 /** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
 export function keyAlert(said: string | null, upstream: string, now: number): DueAlert {
   const kind = said === null ? 'key_works' : 'key_refused';

@@ -67,7 +67,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   rememberToken(minted: MintedToken): boolean;
   revokeToken(jti: string): void;
   revokeAll(): void;
-  isRevoked(token: CredentialUse, read?: string): boolean | string;
+  isRevoked(token: CredentialUse | undefined, read?: string): boolean | string;
 
   putVersion(version: NewVersion): Promise<PutAnswer>;
   pointVersion(id: PointedVersion): Promise<PutAnswer>;

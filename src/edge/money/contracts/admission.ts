@@ -51,9 +51,11 @@ export interface AdmissionRequest extends AdmissionCaller {
   free?: { storing?: StorageRequest | undefined } | undefined;
 }
 
-/** A read of a caller, to be counted. */
+/** A request that asks no model, to be counted for its account. */
 export interface CountedRead {
-  /** How many its token may make in a minute. */
+  /** Whether its token is bound. */
+  bound: boolean;
+  /** How many of them the account may send in a minute. */
   most: number;
   /** The stream that it resumes; absent if it resumes none. */
   stream?: string | undefined;

@@ -11,20 +11,19 @@ const MOST_FREE = 3;
 /** Keeps buckets in memory alone: an object that has slept was not asked for long. */
 export class MemoryBuckets {
   readonly #fullAt = new LruCache<string, number>({ most: MOST_BUCKETS });
-  /** The stream that each token has resumed last, and how often it still may for nothing. */
-  readonly #resumed = new LruCache<string, { stream: string; until: number; left: number }>({ most: MOST_BUCKETS });
+  /** The streams that were resumed, and how often each still may be for nothing. */
+  readonly #resumed = new LruCache<string, { until: number; left: number }>({ most: MOST_BUCKETS });
 
-  /** Counts a read by its token. @returns the refusal of one too many */
-  read(jti = '', { most, stream }: CountedRead, now: number): Refusal | undefined {
-    const resumed = this.#resumed.get(jti);
-    if (resumed?.stream === stream && resumed && now < resumed.until && resumed.left > 0) {
+  /** Counts a request that asks no model. Bound tokens have a bucket of their own: a page stops no server. @returns the refusal of one too many */
+  read({ bound, most, stream }: CountedRead, now: number): Refusal | undefined {
+    const resumed = stream === undefined ? undefined : this.#resumed.get(stream);
+    if (resumed && now < resumed.until && resumed.left > 0) {
       resumed.left -= 1;
       return undefined;
     }
-    const refusal = this.take(`token ${jti}`, 'reads_per_minute', most, now, 1);
-    if (refusal) return { ...refusal, by: 'token' };
-    if (stream !== undefined) this.#resumed.set(jti, { stream, until: now + FREE_MS, left: MOST_FREE });
-    return undefined;
+    const refusal = this.take(bound ? 'bound reads' : 'reads', 'reads_per_minute', most, now, 1);
+    if (!refusal && stream !== undefined) this.#resumed.set(stream, { until: now + FREE_MS, left: MOST_FREE });
+    return refusal;
   }
 
   /** Takes units from a bucket. @param name the limit's @returns the refusal if they are not in it */

@@ -85,6 +85,7 @@ function runContextOf(
       return runnerOf(context, { ...request, requestId: step.requestId, asked }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
+        isLater: step.isLater,
         onEnd: step.onEnd,
         onBroken: hooks.onBroken,
       });

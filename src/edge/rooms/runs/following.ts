@@ -41,7 +41,7 @@ export function followingOf(step: EndedStep): Following | { end: EndOfRun } {
     }
     case 'failed': {
       if (ending) break;
-      const reason = isPart && pauseBy(runner.failure);
+      const reason = isPart && pauseBy(runner.failure, ended.error?.type);
       if (reason) return { end: { kind: 'paused', reason } };
       if (isPart && isBusyType(ended.error?.type) && step.pauses < MOST_PAUSES) return { kind: 'again' };
       break;

@@ -6,7 +6,7 @@ import type { Json } from '../../kit/json/object.ts';
 import type { RunLimits } from '../../talk/contracts/run-limits.schema.ts';
 import type { CarriedLimits, SpentSoFar } from '../../talk/conversations/stored-run.ts';
 
-/** Why a run has paused: one of its own limits, or a refusal of its account. */
+/** Why a run has paused: one of its own limits, a refusal of its account, or an upstream that is too busy. */
 export type PauseReason =
   | 'max_turns'
   | 'max_usd'
@@ -15,7 +15,8 @@ export type PauseReason =
   | 'repeated_call'
   | 'approval'
   | 'budget'
-  | 'revoked';
+  | 'revoked'
+  | 'upstream';
 
 /** Seconds that a run may take if its answer does not stream: most clients and proxies give up after ten minutes. */
 const BUFFERED_SECONDS = 540;

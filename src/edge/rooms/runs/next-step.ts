@@ -5,7 +5,7 @@ import { jittered, pause } from '../../kit/async/pause.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { whatLimited } from '../../money/admission/what-limited.ts';
+import { isBusyType, whatLimited } from '../../money/admission/what-limited.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { PauseReason } from './limits.ts';
@@ -34,10 +34,16 @@ export function bodyOfStep(
   return edit(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });
 }
 
-/** @returns why a run pauses after its next step was refused; undefined if it fails instead */
-export function pauseBy(error: ApiError | undefined): PauseReason | undefined {
+/**
+ * @param error why the step was refused by the edge; undefined if the upstream has refused it
+ * @param type the type of the refusal
+ * @returns why a run pauses after its next step was refused; undefined if it is tried again, or fails
+ */
+export function pauseBy(error: ApiError | undefined, type: string | undefined): PauseReason | undefined {
   if (error?.type === 'authentication_error') return 'revoked';
   const { by, isOwn, passes } = error ? whatLimited(error) : {};
+  // It was asked as often as any request is.
+  if (isBusyType(type) && !isOwn) return 'upstream';
   if (by === 'run') return 'max_usd';
   // A full storage is told by its own words.
   if (error?.type === 'invalid_request_error') return undefined;
@@ -61,7 +67,7 @@ export function bytesOfStep(transcript: Transcript, called: number | undefined):
   return history + Math.ceil(results.reduce((sum, { bytes }) => sum + bytes, 0) * (4 / 3));
 }
 
-/** Pauses before a step is tried again because the upstream or the account was too busy; milliseconds. */
+/** Pauses before a step is tried again because the account was too busy; milliseconds. */
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 export const MOST_PAUSES = 8;

@@ -10,7 +10,7 @@ import { encoder, sha256Hex } from '../../kit/http/bytes.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { callObject } from '../../kit/objects/call-object.ts';
-import { isBusyType } from '../../money/admission/what-limited.ts';
+import { isBusyType, whatLimited } from '../../money/admission/what-limited.ts';
 import type {
   ConversationObject,
   ConversationPlace,
@@ -36,7 +36,7 @@ interface AgentOptions extends ApartCall {
 
 /** How deep subagents may be. The subagents of a client's run are at 2, theirs at 3. */
 const MOST_DEPTH = 3;
-/** How often one is made that has produced no output, since an upstream or an account was too busy. */
+/** How often one is begun that its account was too busy for. */
 const MOST_ATTEMPTS = 8;
 /** How often an object is called again after a lost call. */
 const MOST_LOST = 20;
@@ -64,7 +64,7 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
   const ended = late ? AbortSignal.any([signal, late]) : signal;
   const place = { account: call.account, id: await subagentId(call) };
   const reach = () => options.reach(place.id);
-  let outcome: SubagentOutcome | undefined;
+  let outcome: FollowedOutcome | undefined;
   const before = isLate ? 'late' : isAgain;
   for (let mayHaveBegun: boolean | 'late' = before; ; mayHaveBegun = false) {
     const left = share.most === null ? undefined : share.most - share.cost;
@@ -78,8 +78,7 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     // A subagent that waits for approval goes on by itself after the decision. The money for that stays set aside.
     const isKnown = outcome !== undefined && outcome.cost !== null && outcome.paused !== 'approval';
     share.cost += (isKnown ? outcome?.cost : (left ?? outcome?.cost)) ?? 0;
-    const isBusy = outcome?.status === 'failed' && isBusyType(outcome.error?.type);
-    if (!isBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
+    if (!outcome?.isTooBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
     share.attempt += 1;
     options.noteShare();
     await waitBefore(share.attempt, ended);
@@ -96,6 +95,11 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
 type ConversationStub = DurableObjectStub<ConversationObject>;
 type Reach = () => ConversationStub;
 
+interface FollowedOutcome extends SubagentOutcome {
+  /** Whether its account was too busy for it. (An upstream was asked as often as it may be.) */
+  isTooBusy?: boolean;
+}
+
 /**
  * Begins a subagent, or attaches to it, and follows it to its end, even if its object dies meanwhile.
  *
@@ -107,7 +111,7 @@ async function follow(
   { body, ...request }: Omit<TurnRequest, 'requestId'> & { key: string },
   mayHaveBegun: boolean | 'late',
   ended: AbortSignal,
-): Promise<SubagentOutcome | undefined> {
+): Promise<FollowedOutcome | undefined> {
   let isKnown = !mayHaveBegun;
   for (let lost = 0; ; ) {
     try {
@@ -125,7 +129,8 @@ async function follow(
       const outcome = await reach().subagentOutcome(request.key);
       // A subagent that had begun and is not found any more was deleted, and its cost with it.
       if (!error) return outcome;
-      return outcome?.status === 'failed' || !outcome ? { ...(outcome ?? UNBEGUN), error } : outcome;
+      if (outcome && outcome.status !== 'failed') return outcome;
+      return { ...(outcome ?? UNBEGUN), error, isTooBusy: isTooBusy(answer) };
     } catch (thrown) {
       lost += 1;
       if (lost > MOST_LOST || ended.aborted) throw thrown;
@@ -146,6 +151,12 @@ const FORGOTTEN: SubagentOutcome = {
     error: { type: 'api_error', message: 'The edge was interrupted for long, and what it has done is not known.' },
   },
 };
+
+/** @returns whether a turn was refused since its account was too busy */
+function isTooBusy(answer: PackedAnswer): boolean {
+  if (typeof answer === 'string' || answer.kind !== 'error') return false;
+  return isBusyType(answer.error.type) && whatLimited(answer.error).isOwn;
+}
 
 /** @returns why a turn was refused, by this edge or by the upstream; null if it was not refused */
 function whyRefused(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {

@@ -229,7 +229,7 @@ export function runnerOf(
   { place, requestId, identity, query, asked }: RunRequest,
   turn: Turn,
   planned: NextRequest,
-  own: Pick<TurnContext, 'headers' | 'most' | 'onEnd' | 'onBroken'>,
+  own: Pick<TurnContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onBroken'>,
 ): TurnRunner {
   const { transcript, env, waitUntil } = context;
   const upstream = context.upstream();

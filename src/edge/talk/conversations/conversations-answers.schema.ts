@@ -146,7 +146,7 @@ export const turnReport = z.object({
   status: z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running', 'failed']),
   paused: z.described(
     z.nullable(z.string()),
-    'Why a run has paused: a limit of its own, `approval`, `budget` or `revoked`.',
+    'Why a run has paused: a limit of its own, `approval`, `budget`, `revoked` or `upstream`.',
   ),
   error: z.described(
     z.nullable(z.object({ type: z.string(), message: z.string() })),

@@ -81,15 +81,24 @@ async function answerCount(c: Context<AppEnv>): Promise<Response> {
     answeredBy = name;
     c.get('share').leave();
   };
-  const hasty = { ...settings, UPSTREAM_TIMEOUT_MS: Math.min(settings.UPSTREAM_TIMEOUT_MS, COUNT_TIMEOUT_MS) };
+  const wholeMs = Math.min(settings.UPSTREAM_TIMEOUT_MS, COUNT_TIMEOUT_MS);
   const response = await relay(
     {
       path: '/v1/messages/count_tokens',
+      isCount: true,
       body: (more) => bodyUp(body, { ...changes, ...more }),
       caller: withBetas(caller, betas),
       routing,
     },
-    { upstream, settings: hasty, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
+    {
+      upstream,
+      settings: { ...settings, UPSTREAM_TIMEOUT_MS: wholeMs },
+      wholeMs,
+      requestId,
+      waitUntil,
+      onEnd: logOutcome(c),
+      onHeaders,
+    },
   ).finally(() => tellOfKeys(context, upstream));
   const told = { ...quota, ...endHeaders(answeredBy) };
   for (const [header, value] of Object.entries(told)) response.headers.set(header, value);

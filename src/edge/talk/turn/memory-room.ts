@@ -1,6 +1,6 @@
 /** Room in the isolate's memory for what the tools of a run answer, and for what its steps send up. */
 
-import { nameInRoom } from '../../gate/identity/identity.ts';
+import { groupInRoom } from '../../gate/identity/identity.ts';
 import { RoomShare, room } from '../../kit/http/body-room.ts';
 
 /** Who takes room. */
@@ -31,7 +31,7 @@ export function ownerOfRoom({ account, conversation }: Pick<RoomTaker, 'account'
  * @throws ApiError 503 if there is none in time; the reason of the signal
  */
 export async function takeRoom(share: RoomShare, bytes: number, leftMs: number, taker: RoomTaker): Promise<void> {
-  share.ofCaller(nameInRoom(taker.account));
+  share.ofCaller(taker.account, groupInRoom(taker.account));
   await share.wait(bytes * FORMS, ownerOfRoom(taker), Math.min(leftMs, MOST_WAIT_MS), taker.signal);
 }
 

@@ -1,5 +1,5 @@
 import { drain, keepBuffer, nextBuffer, type Piece, pumpStream, readTee } from '../../claude/carry/tee-reader.ts';
-import { endOf, interrupted, sizeGuard } from '../../claude/failure.ts';
+import { endOf, interrupted, interruptedBy, sizeGuard } from '../../claude/failure.ts';
 import { readFirstPiece } from '../../claude/stream.ts';
 import type { Publisher } from './publisher.ts';
 import type { Turn } from './turn.ts';
@@ -73,7 +73,8 @@ export async function readAnswerStream(
   } catch (thrown) {
     const reason = abort.reason ?? thrown;
     const end = interruptedEnd(reason);
-    how = abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error: interrupted(end === 'silent', reason), end };
+    const error = end === 'silent' ? interrupted(true, reason) : interruptedBy(reason);
+    how = abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end };
   }
   return { how, rest };
 }

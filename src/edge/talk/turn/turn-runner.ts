@@ -3,8 +3,10 @@ import { Exchange } from '../../claude/exchange.ts';
 import { interrupted, timedOut } from '../../claude/failure.ts';
 import { errorOfEvent } from '../../claude/judge.ts';
 import type { BodyChanges } from '../../claude/kinds/kind.ts';
+import { givenUpAt } from '../../claude/life-signs.ts';
 import { unanswered } from '../../claude/outcome.ts';
 import { idsInTurn } from '../../claude/request/named-ids.ts';
+import type { SendOptions } from '../../claude/send-request.ts';
 import { idsMade } from '../../claude/usage/made-ids.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
@@ -32,6 +34,8 @@ import { TurnTimer } from './turn-timer.ts';
  */
 export const ADMIT_MS = 45_000;
 const RENEW_MS = 180_000;
+/** The longest wait that an upstream may ask of what nobody else can send again. Milliseconds. */
+const PATIENCE_MS = 60_000;
 /** Milliseconds that the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
 
@@ -161,7 +165,7 @@ export class TurnRunner implements Runner {
     const exchange = new Exchange({ upstream, settings }, { controller, course: progress });
     const answering = exchange.send(
       { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
-      { caller: headers, payment, waitUntil: (work) => this.#context.waitUntil(work) },
+      { ...this.#patience, payment, waitUntil: (work) => this.#context.waitUntil(work) },
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
     if (!background || progress.upstream !== undefined) this.#take(granted);
@@ -223,6 +227,12 @@ export class TurnRunner implements Runner {
     this.#started.resolve(started);
   }
 
+  /** Who may send it again: the client of a later step, or of a subagent, cannot. */
+  get #patience(): Pick<SendOptions, 'caller' | 'patienceMs'> {
+    const { isLater, parent, headers } = this.#context;
+    return isLater || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
+  }
+
   /** @returns the plan without results that the API has refused; undefined if it has refused something else */
   async #amended(plan: NextRequest, response: Response): Promise<NextRequest | undefined> {
     if (!plan.amend) return undefined;
@@ -255,7 +265,8 @@ export class TurnRunner implements Runner {
   }
 
   async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
-    this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true));
+    const endAt = givenUpAt(this.turn.progress.sentAt ?? Date.now(), () => this.turn.saidAt);
+    this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true), endAt);
     const { how, rest } = await readAnswerStream(body, {
       opening,
       turn: this.turn,

@@ -23,7 +23,7 @@ export class TurnTimer {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isQuick = true;
   /** What is expected next: how many milliseconds it may take, since when, and the error if it does not come. */
-  #expected: { ms: number; since: number; reason: () => ApiError } | undefined;
+  #expected: { ms: number; since: number; reason: () => ApiError; endAt: (() => number) | undefined } | undefined;
 
   constructor(
     publisher: Publisher,
@@ -43,9 +43,10 @@ export class TurnTimer {
    * Sets how many milliseconds the next expected event may take from now on.
    *
    * @param reason makes the error if it does not come
+   * @param endAt returns when the time is up, whatever comes until then; milliseconds since 1970. Default: never
    */
-  expect(ms: number, reason: () => ApiError): void {
-    this.#expected = { ms, since: Date.now(), reason };
+  expect(ms: number, reason: () => ApiError, endAt?: () => number): void {
+    this.#expected = { ms, since: Date.now(), reason, endAt };
   }
 
   /** Restarts the time, because a part of what is expected has come. */
@@ -63,9 +64,10 @@ export class TurnTimer {
 
   #tick(): void {
     const now = Date.now();
-    const timeoutAt = this.#expected ? this.#expected.since + this.#expected.ms : Number.POSITIVE_INFINITY;
-    if (this.#expected && now >= timeoutAt) {
-      this.#events.onTimeout(this.#expected.reason());
+    const { since = now, ms = Number.POSITIVE_INFINITY, endAt, reason } = this.#expected ?? {};
+    const timeoutAt = Math.min(since + ms, endAt?.() ?? Number.POSITIVE_INFINITY);
+    if (reason && now >= timeoutAt) {
+      this.#events.onTimeout(reason());
       return;
     }
     if (now - this.#publisher.at >= PING_MS) this.#events.onSilence();

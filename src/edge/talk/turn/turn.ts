@@ -60,6 +60,8 @@ export class Turn {
   /** How far the request has gone. */
   readonly progress: SendProgress = { sentAt: undefined };
   firstByteAt: number | undefined;
+  /** When its answer has said something last: pings do not. Milliseconds since 1970; undefined before its beginning. */
+  saidAt: number | undefined;
   /** Whether a caller may know that the turn has begun. From then on its question stays. */
   isAcknowledged = false;
   /** Set once the turn has ended. */
@@ -116,6 +118,7 @@ export class Turn {
       return how === undefined ? end + 2 : undefined;
     });
     if (all.hasDelta) this.#clock?.touch(now, now - lateMs);
+    if (this.builder.message && (all.hasDelta || all.hasFraming)) this.saidAt = now;
     return all;
   }
 

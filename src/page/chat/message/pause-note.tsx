@@ -22,6 +22,7 @@ const REASONS: Record<string, string> = {
   repeated_call: 'Paused: it has called the same tool with the same input three times in a row.',
   budget: 'Paused: the budget does not cover the next step.',
   revoked: 'Paused: the token was revoked.',
+  upstream: 'Paused: Claude is busy. Continue in a minute.',
 };
 
 /** So many times the room that was not enough is asked for next. */

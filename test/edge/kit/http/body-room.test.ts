@@ -46,6 +46,22 @@ test('the largest body finds room beside short ones, and short ones beside it', 
   expect(() => new RoomShare(room).grow(200_000)).not.toThrow();
 });
 
+test('visitors take the room of one together, and each of them half of it at most beside a body of his own', () => {
+  const room = new BodyRoom();
+  const of = (visitor: string) => {
+    const share = new RoomShare(room);
+    share.ofCaller(`visitor:${visitor}`, 'visitor:');
+    return share;
+  };
+  const first = of('a');
+  first.grow(12 * MB);
+  expect(() => of('a').grow(4 * MB)).toThrow('Too many large requests');
+  expect(() => of('b').grow(12 * MB)).not.toThrow();
+  expect(() => of('c').grow(8 * MB)).toThrow('Too many large requests');
+  first.leave();
+  expect(() => of('c').grow(8 * MB)).not.toThrow();
+});
+
 test('one caller leaves room for the others, whatever they send at a time', () => {
   const room = new BodyRoom();
   const of = (caller: string) => {

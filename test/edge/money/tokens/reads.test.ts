@@ -6,8 +6,8 @@ import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
 import { ask } from '../../../support/agents.ts';
-import { errorOf, type TestApp } from '../../../support/app.ts';
-import { bearer, tokenOf } from '../../../support/tokens.ts';
+import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
 import { countedBindings } from '../../../support/visitors.ts';
 import { admitAt, NOON } from '../account/admission-requests.ts';
 import { smallEdge } from '../account/small-edge.ts';
@@ -40,27 +40,32 @@ async function edge(vars: Record<string, unknown> = {}): Promise<TestApp> {
 const MESSAGES = '/conversations/c1/messages?if_absent=empty';
 const STREAM = '/conversations/c1/stream?if_absent=empty';
 
-test('each token reads so often in a minute, and is told when it may again, without a further call', async () => {
+test('the bound tokens of an account read so often in a minute, and are told when they may again, without a further call', async () => {
   const { bindings, calls } = countedBindings();
   const app = await edge(bindings);
-  const [page, other] = [await bound(), await bound()];
+  const [page, another, third] = [await bound(), await bound(), await bound()];
   const before = calls();
-  expect(await readsOf(app, MESSAGES, page, 4)).toEqual([200, 200, 200, 200]);
+  for (const token of [page, another, third, page]) expect(await readsOf(app, MESSAGES, token, 1)).toEqual([200]);
   // One of the account and one of the conversation.
   expect(calls() - before).toBe(8);
   const refused = await app.fetch(MESSAGES, { headers: page });
   expect(calls() - before).toBe(9);
-  expect(Object.fromEntries(refused.headers)).toMatchObject({ 'sluice-limited-by': 'token', 'retry-after': '15' });
+  expect(Object.fromEntries(refused.headers)).toMatchObject({ 'sluice-limited-by': 'account', 'retry-after': '15' });
   expect([refused.status, await errorOf(refused)]).toMatchObject([
     429,
     {
       type: 'rate_limit_error',
-      message: "This would exceed this token's limit reads_per_minute (it needs 1, 0 are left). Try again in 15 s.",
+      message: "This would exceed this account's limit reads_per_minute (it needs 1, 0 are left). Try again in 15 s.",
     },
   ]);
-  // What does not read is not counted, nor is another token.
-  expect((await ask(app, 'POST', '/conversations', page, { id: 'c2', agent: 'sky' })).status).toBe(201);
+  // Whatever the account answers is counted, but not what it is asked beside an admission.
   expect((await app.fetch(MESSAGES, { method: 'HEAD', headers: page })).status).toBe(429);
+  for (const path of ['/conversations/c1/stop', '/tokens/renew'])
+    expect((await ask(app, 'POST', path, another)).status, path).toBe(429);
+  expect((await ask(app, 'POST', '/messages', page, { agent: 'sky', messages: 'none' })).status).toBe(400);
+  // A page does not stop its account's server, nor another account.
+  expect(await readsOf(app, MESSAGES, bearer(await tokenOf('bob', ['messages'])), 1)).toEqual([200]);
+  const other = bearer(await tokenOf('eve', ['messages'], { only: { agents: ['sky'] } }));
   expect(await readsOf(app, MESSAGES, other, 1)).toEqual([200]);
   wait(14_000);
   expect(await readsOf(app, MESSAGES, page, 1)).toEqual([429]);
@@ -110,6 +115,13 @@ const LONG = {
   ...{ id: 'long', version: 1, createdAt: NOON, updatedAt: NOON, title: null, turns: 1, messages: 2, bytes: 2_000_000 },
   ...{ cost: 0, paused: null, gone: false },
 };
+
+test('who signs in by the Worker, without a token, is counted as well', async () => {
+  const authenticate = (request: Request) => ({ account: request.headers.get('sluice-user') ?? 'nobody' });
+  const app = testApp(() => Response.json({}), { ...DEPLOYED, READS_PER_MINUTE: '2' }, { options: { authenticate } });
+  expect(await readsOf(app, '/usage', { 'sluice-user': 'ann' }, 3)).toEqual([200, 200, 429]);
+  expect(await readsOf(app, '/usage', { 'sluice-user': 'bob' }, 1)).toEqual([200]);
+});
 
 test('what is called like a stream and is none has its price each time', async () => {
   const app = await edge();

@@ -113,6 +113,48 @@ describe('a run', () => {
 
 const overloaded = () => refusal(529, 'overloaded_error');
 
+describe('an upstream that stays busy', () => {
+  const RETRIES = { vars: { UPSTREAM_MAX_RETRIES: '2' } };
+  const later = (number: number, busy: () => Response) =>
+    number === 1 ? calls(call('toolu_1', 'Bern')) : number < 9 ? busy() : says('Sun.');
+
+  test('is asked three times in mid-run, whatever client waits, and then the run pauses', async () => {
+    const bodies = answeringBy((_, number) => later(number, overloaded), RETRIES);
+    servingTools(() => new Response('sun'));
+    // A client that repeats by itself cannot repeat a later step.
+    const { events, text } = await say(asked(), { headers: { 'x-stainless-retry-count': '0' } });
+    expect(bodies).toHaveLength(4);
+    expect(reasonOf(text)).toBe('upstream');
+    expect(events.at(-2)?.data).toMatchObject({ delta: { stop_reason: 'pause_turn' } });
+    await atRest();
+    // What the tool has given goes up with what is said next.
+    const next = answeringBy(() => says('Sun.'));
+    await say(bodyOf('Go on.'));
+    expect(JSON.stringify(next[0]?.messages)).toContain('"content":"sun"');
+  });
+
+  test('and says when it takes more is asked then, or not again where that is too late', async () => {
+    const wait = (seconds: number) => () =>
+      Response.json(
+        { type: 'error', error: { type: 'rate_limit_error', message: 'Later.' } },
+        { status: 429, headers: { 'retry-after': String(seconds) } },
+      );
+    const patient = answeringBy((_, number) => (number > 2 ? says('Sun.') : later(number, wait(50))), RETRIES);
+    servingTools(() => new Response('sun'));
+    expect(textOf((await say(asked())).events)).toBe('Sun.');
+    expect(patient).toHaveLength(3);
+    const bodies = answeringBy((_, number) => later(number, wait(3_000)), RETRIES);
+    expect(reasonOf((await say(asked(), { id: 'c2' })).text)).toBe('upstream');
+    expect(bodies).toHaveLength(2);
+    // Before anything was said the refusal is the answer, with its time.
+    const refused = answeringBy(wait(3_000), RETRIES);
+    const answer = await turnOf(requestOf(asked(), { id: 'c3' }));
+    expect(JSON.stringify(answer)).toContain('"retry-after":"3000"');
+    expect(answer).toMatchObject({ status: 429 });
+    expect(refused).toHaveLength(1);
+  });
+});
+
 describe('another model', () => {
   test('does not step in between two steps, also where the budget pays for it alone', async () => {
     const bodies = answeringBy(() => calls(call('toolu_1', 'Bern')));

@@ -193,13 +193,16 @@ describe('a subagent', () => {
     expect(resultOf(bodies, 'toolu_2')).toMatchObject({ is_error: true, content: expect.stringContaining('"task"') });
   });
 
-  test('that finds the API busy before it has said anything is begun again', async () => {
+  test.each([
+    [2, 'Found.'],
+    [9, 'The subagent has failed. Busy.'],
+  ])('that finds the API busy %i times asks it three times', async (times, content) => {
     let tries = 0;
     const bodies = answeringBy(
       calling(
         () => {
           tries += 1;
-          if (tries > 2) return says('Found.');
+          if (tries > times) return says('Found.');
           return Response.json(
             { type: 'error', error: { type: 'overloaded_error', message: 'Busy.' } },
             { status: 529 },
@@ -207,10 +210,11 @@ describe('a subagent', () => {
         },
         task('toolu_1', 'researcher'),
       ),
+      { vars: { UPSTREAM_MAX_RETRIES: '2' } },
     );
-    await storeAgents({ researcher: {} });
-    await say(asked({ max_usd: 0.06 }));
-    expect(resultOf(bodies)).toMatchObject({ content: 'Found.' });
+    await storeAgents({ researcher: {} }, { UPSTREAM_MAX_RETRIES: '2' });
+    await say(asked({ max_usd: 0.06 }), { headers: { 'x-stainless-retry-count': '0' } });
+    expect(resultOf(bodies)).toMatchObject({ content });
     expect(tries).toBe(3);
   });
 

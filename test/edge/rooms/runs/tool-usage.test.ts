@@ -59,7 +59,9 @@ test('what a paused run has called is counted with the next turn, once', async (
 
 test('a step that fails takes up nothing; the one that is asked again does', async () => {
   const busy = () => refusal(529, 'overloaded_error');
-  answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : number === 2 ? busy() : says('Sun.')));
+  answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : number === 2 ? busy() : says('Sun.')), {
+    vars: { UPSTREAM_MAX_RETRIES: '2' },
+  });
   servingTools(() => new Response('sun'));
   await say(asked());
   expect((await usage()).tools.get_weather).toEqual({ calls: 1, errors: 0, requests: 1 });

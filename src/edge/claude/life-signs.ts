@@ -1,0 +1,22 @@
+/**
+ * Gives up an answer of which nothing but life signs comes: pings, comments and white space. They end no silence of
+ * STREAM_IDLE_MS, so that an upstream that hangs behind them would hold its caller, and its caller's money, for ever.
+ */
+
+/** Milliseconds after its request in which an answer must begin. Clients and proxies give up a whole answer by then. */
+const BEGINS_WITHIN_MS = 600_000;
+/** Milliseconds in which an answer that has begun must say more. No step of a tool of the API takes so long. */
+const GOES_ON_WITHIN_MS = 3_600_000;
+
+/**
+ * @param sentAt when the request was sent; milliseconds since 1970
+ * @param saidAt returns when its answer has said something last; undefined before its beginning
+ * @returns a function that says when the answer is given up. It asks `saidAt` only once that may matter
+ */
+export function givenUpAt(sentAt: number, saidAt: () => number | undefined): () => number {
+  const beginsBy = sentAt + BEGINS_WITHIN_MS;
+  return () => {
+    const said = Date.now() < beginsBy ? undefined : saidAt();
+    return said === undefined ? beginsBy : said + GOES_ON_WITHIN_MS;
+  };
+}

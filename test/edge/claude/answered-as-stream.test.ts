@@ -1,0 +1,53 @@
+import { expect, test } from 'vitest';
+import { bodyOf, errorOf, type TestApp, testApp } from '../../support/app.ts';
+import { end, event, sse, start, textBlock } from '../../support/wire.ts';
+
+const MODEL = 'claude-haiku-4-5';
+const USAGE = { input_tokens: 100, output_tokens: 50 };
+/** What these tokens cost. */
+const COST = 100 * 1e-6 + 50 * 5e-6;
+const streamed = (text: string) => () => sse(bodyOf([text]));
+const WHOLE = start({ model: MODEL, usage: { input_tokens: 100, output_tokens: 1 } }) + textBlock(['a']) + end(USAGE);
+
+async function costOf(app: TestApp): Promise<number | undefined> {
+  await app.settled();
+  const { data } = (await (await app.fetch('/usage/requests')).json()) as { data: { cost_usd: number }[] };
+  return data[0]?.cost_usd;
+}
+
+test.each<[string, () => Response, (cost: number) => void]>([
+  ['a stream', streamed(WHOLE), (cost) => expect(cost).toBeCloseTo(COST, 9)],
+  ['the beginning of a stream', streamed(WHOLE.slice(0, 400)), (cost) => expect(cost).toBeGreaterThan(0)],
+  [
+    'another JSON that tells usage',
+    () => Response.json({ object: 'completion', model: MODEL, text: 'a', usage: USAGE }),
+    (cost) => expect(cost).toBeGreaterThanOrEqual(100 * 1e-6),
+  ],
+  [
+    'a page',
+    () => new Response('<html>', { headers: { 'content-type': 'text/html' } }),
+    (cost) => expect(cost).toBe(0),
+  ],
+])(
+  'what answers a classification with 200 and is no message, but %s, is booked by what it can have cost',
+  async (_, answer, check) => {
+    const app = testApp(answer, { UPSTREAM_MAX_RETRIES: '0' });
+    const response = await app.post('/classify', { model: MODEL, input: 'a', labels: [{ name: 'a' }, { name: 'b' }] });
+    expect(response.status).toBe(500);
+    expect((await errorOf(response)).message).toMatch(/is not the Claude API|broke in the middle/);
+    check((await costOf(app)) ?? Number.NaN);
+  },
+);
+
+test('a count that is answered as a stream is told as what it is', async () => {
+  let answer = streamed(WHOLE);
+  const app = testApp(() => answer(), { UPSTREAM_MAX_RETRIES: '0' });
+  const count = () =>
+    app.post('/v1/messages/count_tokens', { model: MODEL, messages: [{ role: 'user', content: 'Hi' }] });
+  const strange = await count();
+  expect((await errorOf(strange)).message).toContain('is not the Claude API');
+  await app.settled();
+  expect(app.log.at(-1)).toMatchObject({ error_type: 'upstream_no_answer' });
+  answer = streamed(event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } }));
+  expect((await count()).status).toBe(529);
+});

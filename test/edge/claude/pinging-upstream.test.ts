@@ -1,0 +1,112 @@
+// In workerd: requests, answers and objects are the runtime's.
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { MINUTE_MS } from '../../../src/edge/kit/async/durations.ts';
+import { type Sent, type TestApp, testApp } from '../../support/app.ts';
+import { passTime } from '../../support/calendar.ts';
+import { conversationsReach, simulate } from '../../support/conversations.ts';
+import { event, start, TEXT_BEGINS, textDelta } from '../../support/wire.ts';
+
+const ASK = {
+  model: 'claude-opus-5-5',
+  max_tokens: 4_096,
+  messages: [{ role: 'user', content: 'What do you know about Paris?' }],
+};
+/** Its hold is so large that a whole answer rides. */
+const LIMITED = { STREAM_IDLE_MS: '6000000', DEFAULT_LIMITS: '{"usd_per_day":1000000}', UPSTREAM_MAX_RETRIES: '0' };
+const PING = event('ping', {});
+/** So much time passes with each piece. */
+const PIECE_MS = MINUTE_MS;
+const MOST_PIECES = 400;
+
+/** A body that goes on with the same piece, and ends by itself after hours. */
+function pinging(begun: string, piece: string, signal: AbortSignal | undefined) {
+  let pieces = 0;
+  const encoder = new TextEncoder();
+  const body = new ReadableStream({
+    type: 'bytes',
+    start(controller) {
+      if (begun !== '') controller.enqueue(encoder.encode(begun));
+      signal?.addEventListener('abort', () => controller.error(signal.reason), { once: true });
+    },
+    async pull(controller) {
+      await scheduler.wait(2);
+      if (signal?.aborted) return;
+      pieces += 1;
+      passTime(PIECE_MS);
+      if (pieces > MOST_PIECES) controller.close();
+      else controller.enqueue(encoder.encode(piece));
+    },
+  });
+  return { body, minutes: () => (pieces * PIECE_MS) / MINUTE_MS };
+}
+
+/** Has long timers look at the clock at once. @param which their milliseconds */
+function hasten(which: (ms: number) => boolean): void {
+  const { setTimeout } = globalThis;
+  const soon = (run: () => void, ms = 0) => setTimeout(run, which(ms) ? 1 : ms);
+  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
+  onTestFinished(() => spy.mockRestore());
+}
+
+async function rowOf(app: TestApp): Promise<{ status: string; estimated: boolean; held_usd?: number } | undefined> {
+  await app.settled();
+  const { data } = (await (await app.fetch('/usage/requests')).json()) as {
+    data: { status: string; estimated: boolean }[];
+  };
+  return data[0];
+}
+
+const BEGUN = start() + TEXT_BEGINS + textDelta('Hello there. ');
+const JSON_BEGUN = '{"type":"message","content":[';
+
+test.each([
+  ['a stream', { stream: true }, '', PING, 10],
+  ['a stream of comments', { stream: true }, '', ': still here\n\n', 10],
+  ['a stream that has begun', { stream: true }, BEGUN, PING, 60],
+  ['a turn', { stream: true, conversation: 'pings' }, '', PING, 10],
+  ['a turn that has begun', { stream: true, conversation: 'pings' }, BEGUN, PING, 60],
+  ['an answer that rides', {}, '', PING, 10],
+  ['an answer that rides and has begun', {}, BEGUN, PING, 60],
+  ['a whole answer of white space', {}, '', ' ', 10],
+  ['a whole answer with white space in it', {}, JSON_BEGUN, ' ', 60],
+])(
+  '%s, from which nothing more comes than life signs, is given up in time, and is settled',
+  async (_, more, begun, piece, after) => {
+    // The clock is looked at often, and late reads are made soon.
+    hasten((ms) => ms > 1_000 || ms === 100 || ms === 200);
+    const type = piece === ' ' ? 'application/json' : 'text/event-stream';
+    let made: ReturnType<typeof pinging> | undefined;
+    let signal: AbortSignal | undefined;
+    const answer = (given: AbortSignal | null | undefined) => {
+      signal = given ?? undefined;
+      made = pinging(begun, piece, signal);
+      return new Response(made.body, { headers: { 'content-type': type } });
+    };
+    const app = testApp((sent: Sent) => answer(sent.signal), LIMITED);
+    simulate(LIMITED);
+    conversationsReach(async (_, init) => answer(init.signal));
+    const response = await app.post('/v1/messages', { ...ASK, ...more });
+    const text = await response.text();
+    expect(text).toMatch(/fell silent|did not answer in time/);
+    expect(made?.minutes()).toBeGreaterThanOrEqual(after);
+    expect(made?.minutes()).toBeLessThan(after + 30);
+    expect(signal?.aborted).toBe(true);
+    expect(await rowOf(app)).toMatchObject({
+      estimated: true,
+      status: expect.stringMatching(/^(silent|cut|interrupted)$/),
+    });
+  },
+);
+
+test('a count of which only white space comes is given up after 20 s in all', async () => {
+  hasten((ms) => ms === 20_000);
+  let signal: AbortSignal | undefined;
+  const app = testApp(({ signal: given }: Sent) => {
+    signal = given;
+    return new Response(pinging('', ' ', given).body, { headers: { 'content-type': 'application/json' } });
+  }, LIMITED);
+  const { model, messages } = ASK;
+  const response = await app.post('/v1/messages/count_tokens', { model, messages });
+  expect([response.status, await response.text()]).toEqual([504, expect.stringContaining('did not answer in time')]);
+  expect(signal?.aborted).toBe(true);
+});

@@ -303,6 +303,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       const buffer = Buffer.from(await text(await download.createReadStream()));
       // The page puts the keyboard at the question once it is there.
       await page.getByText('Simulator.').waitFor();
+      expect(await shifts()).toEqual({ value: 0, moved: [] });
       const button = page.getByRole('button', { name: 'Import a conversation' });
       const [chooser] = await Promise.all([page.waitForEvent('filechooser'), button.press('Enter')]);
       await chooser.setFiles({ name: 'saved.jsonl', mimeType: 'application/jsonl', buffer });
@@ -312,10 +313,12 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       const id = decodeURIComponent(new URL(page.url()).hash.split('/').at(-1) ?? '');
       const imported = { title: 'On locks', system: 'You know locks.', messages: 2 };
       expect(await conversations.get(id)).toMatchObject(imported);
+      // What comes of the chosen file moves the list: on a busy machine too late to count as the choice's doing.
+      const before = await shifts();
       await ask(page, 'And a weir?');
       await expect.poll(() => page.getByRole('article').count()).toBe(4);
       await answered(page);
-      expect(await shifts()).toEqual({ value: 0, moved: [] });
+      expect(await shifts()).toEqual(before);
     });
   });
 });

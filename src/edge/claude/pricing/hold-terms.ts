@@ -35,6 +35,8 @@ export interface ServedWorstCase {
   tool: string;
   /** Whether it is the only served tool, so that a lower `max_uses` makes the request cheaper. */
   single: boolean;
+  /** Whether a tool that takes `max_uses` has none. */
+  lacksMaxUses: boolean;
   uses: number;
   /** `inputTokens` and `inputCost` replace those of the worst case where limits say `served_tools: "estimate"`. */
   inputTokens: number;

@@ -571,6 +571,25 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     expect((await poor.rows())[0]?.hold_usd).toBeLessThanOrEqual(1);
   });
 
+  test('web_search beside a long history, which is counted', async () => {
+    const counted = ({ url }: { url: URL }) =>
+      url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 10_000 }) : answer();
+    const poor = account(counted, { ...DAY, served_tools: 'estimate' });
+    const body = { ...search(2), messages: [{ role: 'user', content: 'word '.repeat(10_000) }] };
+    const response = await poor.ask(body);
+    expect(response.status).toBe(200);
+    await response.text();
+    expect((await poor.rows())[0]?.hold_usd).toBeLessThanOrEqual(1);
+  });
+
+  test('a tool without max_uses that cannot be paid is to have them', async () => {
+    const poor = account(answer, { ...DAY, served_tools: 'estimate' });
+    const { tools, ...rest } = search(3);
+    const response = await poor.ask({ ...rest, tools: tools.map(({ max_uses: _, ...tool }) => tool) });
+    expect(response.status).toBe(429);
+    expect((await errorOf(response)).message).toContain('because of web_search: set max_uses');
+  });
+
   test('where they are held exactly, the refusal names the tool and what would help', async () => {
     const poor = account(answer, DAY);
     const response = await poor.ask(search(3));

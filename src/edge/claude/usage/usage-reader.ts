@@ -23,7 +23,7 @@ const DELTA_EVENT = 'event: message_delta';
 /** How a delta of a text or an input begins, up to its string, as the API writes it. */
 const WRITTEN_DELTA =
   /event: content_block_delta\ndata: \{"type":"content_block_delta","index":\d+,"delta":\{"type":"(?:text_delta","text|input_json_delta","partial_json)":"/g;
-const DELTA_TAIL = '"}}';
+const WRITTEN_END = '"}}';
 const MESSAGE_STOP = utf8('\nevent: message_stop\ndata: {"type":"message_stop"}\n\n');
 /** The bytes after which a stream is read line by line as it comes, so that it need not stay in memory. */
 const UNREAD_BYTES = 262_144;
@@ -299,7 +299,7 @@ function lettersIn(text: string): number {
   let letters = 0;
   for (const { index, 0: head } of text.matchAll(WRITTEN_DELTA)) {
     const from = index + head.length;
-    letters += text.indexOf('\n', from) - from - DELTA_TAIL.length;
+    letters += text.indexOf('\n', from) - from - WRITTEN_END.length;
   }
   return letters;
 }

@@ -52,7 +52,10 @@ test('an advisor, or another model, that may have begun unseen has read the prom
   const advised = worstCaseOf({ ...ASK, tools: [advisor] }, { bytes: 100, models }).terms;
   const read = (100 + 125) * (advised.advisor?.inputPrice ?? Number.NaN);
   expect(booked({}, {}, { terms: advised })).toBeGreaterThan(LEAST + read);
-  const { terms: falling } = worstCaseOf({ ...ASK, fallbacks: [{ model: 'claude-sonnet-5-5' }] }, { bytes: 100, models });
+  const { terms: falling } = worstCaseOf(
+    { ...ASK, fallbacks: [{ model: 'claude-sonnet-5-5' }] },
+    { bytes: 100, models },
+  );
   expect(booked({}, {}, { terms: falling })).toBeGreaterThan(LEAST + (100 + 125) * falling.inputPrice);
   // It was seen.
   const handed = { handed_over: { tokens: 10, unseen_ms: 0 } };

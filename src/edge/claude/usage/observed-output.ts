@@ -11,8 +11,8 @@ const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
 const THINKING = utf8('thinking_delta');
 const SIGNATURE = utf8('signature_delta');
-const TEXT_DELTA = utf8('text_delta');
-const INPUT_DELTA = utf8('input_json_delta');
+const TEXT_TYPE = utf8('text_delta');
+const INPUT_TYPE = utf8('input_json_delta');
 /** The API's own tools that cost nothing beside the steps that follow them. */
 const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
 /** Tools that add little to the prompt: an advice, and definitions of tools that stand in the request. */
@@ -204,7 +204,7 @@ export class ObservedOutput {
     if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return false;
     if (startsWith(bytes, type, typeEnd, SIGNATURE)) return true;
     const tokens = mostTokens(bytes, open + 1, close);
-    if (startsWith(bytes, type, typeEnd, TEXT_DELTA) || startsWith(bytes, type, typeEnd, INPUT_DELTA))
+    if (startsWith(bytes, type, typeEnd, TEXT_TYPE) || startsWith(bytes, type, typeEnd, INPUT_TYPE))
       for (let byte = open + 1; byte < close; byte += 1) if (isFirstByte(bytes[byte] ?? 0)) this.letters += 1;
     if (startsWith(bytes, type, typeEnd, THINKING)) this.#thinking += tokens;
     else this.#said += tokens;

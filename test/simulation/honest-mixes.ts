@@ -28,6 +28,8 @@ interface Asking {
   maxTokens: number;
   /** Tokens of the prompt. */
   input: Range;
+  /** Tokens by which each answer makes the prompts behind it longer: then it is a conversation. */
+  grows?: Range;
   /** How much of the prompt is read from the cache. */
   cached?: number;
   /** What it thinks, and what it says then. One answer in forty thinks as much as the last member. */
@@ -87,6 +89,9 @@ const VISITORS: Asking = {
   pause: [5, 40],
 };
 
+/** A chat whose history grows to some 50,000 tokens. */
+const LONG_SEARCHES: Omit<Asking, 'model'> = { ...SEARCHES, searches: 3, grows: [500, 2_000] };
+
 const coding = (maxTokens: number, usd: number): Mix => ({
   name: `Claude Code, ${maxTokens / 1_000}k, $${usd} a day`,
   limits: { usd_per_day: usd },
@@ -95,10 +100,16 @@ const coding = (maxTokens: number, usd: number): Mix => ({
     { asks: TITLES, count: 1, each: 40 },
   ],
 });
+const nameOf = (model: Asking['model']) => (/opus/.test(model) ? 'Opus' : /sonnet/.test(model) ? 'Sonnet' : 'Haiku');
 const searching = (model: Asking['model'], usd: number, served_tools: 'exact' | 'estimate'): Mix => ({
-  name: `Search chat, ${model.includes('opus') ? 'Opus' : 'Sonnet'}, \`${served_tools}\`, $${usd} a day`,
+  name: `Search chat, ${nameOf(model)}, \`${served_tools}\`, $${usd} a day`,
   limits: { usd_per_day: usd, served_tools },
   people: [{ asks: { ...SEARCHES, model }, count: 2, each: 60 }],
+});
+const searchingLong = (model: Asking['model'], usd: number): Mix => ({
+  name: `Long search chat, ${nameOf(model)}, \`estimate\`, $${usd} a day`,
+  limits: { usd_per_day: usd, served_tools: 'estimate' },
+  people: [{ asks: { ...LONG_SEARCHES, model }, count: 2, each: 50 }],
 });
 const thinking = (maxTokens: number, usd: number): Mix => ({
   name: `20 at once, ${maxTokens / 1_000}k, $${usd} a day`,
@@ -115,6 +126,8 @@ export const MIXES: readonly Mix[] = [
   searching('claude-sonnet-5-5', 2, 'estimate'),
   searching('claude-opus-5-5', 40, 'exact'),
   searching('claude-opus-5-5', 5, 'estimate'),
+  searchingLong('claude-sonnet-5-5', 12),
+  searchingLong('claude-haiku-5-5', 3),
   thinking(16_000, 10),
   thinking(128_000, 10),
   thinking(16_000, 2),
@@ -143,6 +156,7 @@ export function labelsBeside(large: number, pause: Range = [0, 0]): Mix {
   };
 }
 
+const NO_UPSTREAM = { baseURL: 'https://upstream.example', apiKey: 'sk-key', simulated: false };
 /** Tokens that a model writes in a second; milliseconds before the first one, and of each search. */
 const TOKENS_PER_SECOND = 80;
 const FIRST_MS = 800;
@@ -158,9 +172,12 @@ const NEAR_THE_END = 0.1;
 /** What has become of those who have asked. */
 export interface Honest {
   answered: number;
-  /** How many were refused, and how many of them while two of their kind had room. */
+  /** How many were refused, how many of them while two of their kind had room, and how many before the end was near. */
   refused: number;
   refusedWithRoom: number;
+  refusedEarly: number;
+  /** The part of the money that was left when the first was refused for want of it; 0 if nobody was. */
+  leftWhenRefused: number;
   /** How many were cut, and how many of them while there was money for their answer; of those asked before the end is near. */
   early: number;
   cut: number;
@@ -184,7 +201,18 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
   const settings = settingsOf({ ...env, ...vars });
   const models = new ModelTable();
   const told: Honest = {
-    ...{ answered: 0, refused: 0, refusedWithRoom: 0, early: 0, cut: 0, cutWithMoney: 0, wordless: 0, spent: 0 },
+    ...{
+      answered: 0,
+      refused: 0,
+      refusedWithRoom: 0,
+      refusedEarly: 0,
+      leftWhenRefused: 0,
+      early: 0,
+      cut: 0,
+      cutWithMoney: 0,
+      wordless: 0,
+      spent: 0,
+    },
     waits: [],
   };
   let asked = 0;
@@ -203,14 +231,16 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
       const own = (limits.usd_per_day ?? 0) * 1e9;
       const all = shared === undefined ? one : usedIn([...new Set(accounts)]);
       const most = shared === undefined ? own : shared * 1e9;
+      const part = Math.min((own - one.settled) / own, (most - all.settled) / most);
       return {
-        isNearEnd: Math.min((own - one.settled) / own, (most - all.settled) / most) <= NEAR_THE_END,
+        part,
+        isNearEnd: part <= NEAR_THE_END,
         free: Math.min(own - one.settled - one.held, most - all.settled - all.held),
       };
     };
-    const ask = async (asks: Asking, account: string): Promise<boolean> => {
+    const ask = async (asks: Asking, account: string, history: number): Promise<boolean> => {
       const { model, maxTokens, searches = 0, cached = 0 } = asks;
-      const input = within(asks.input, random);
+      const input = history + within(asks.input, random);
       const [from, to, rarely] = asks.thinks;
       const thought = random() < 1 / 40 ? rarely : within([from, to], random);
       const wanted = thought + within(asks.says, random);
@@ -233,9 +263,9 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         const request: MeterRequest = {
           requestId: `req_${String(asked).padStart(26, '0')}`,
           identity: { account, scopes: new Set() } as unknown as MeterRequest['identity'],
-          ...{ accounts: env, store: env.STORE, settings, route: 'messages', body, model, count: input, headers: {} },
+          ...{ accounts: env, store: env.STORE, settings, route: 'messages', body, model, headers: {} },
           waitUntil: (work) => void work.catch((thrown: unknown) => world.fail(String(thrown))),
-          upstream: {} as MeterRequest['upstream'],
+          upstream: counting(input),
           streams: true,
         };
         let admitted: Awaited<ReturnType<typeof admit>>;
@@ -243,10 +273,12 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
           admitted = await admit(request);
         } catch (thrown) {
           if (!(thrown instanceof ApiError)) throw thrown;
-          const { free, isNearEnd } = left(account);
+          const { free, part, isNearEnd } = left(account);
           told.refused += 1;
           if (free >= 2 * least) told.refusedWithRoom += 1;
+          if (!isNearEnd) told.refusedEarly += 1;
           const isOver = thrown.type === 'billing_error';
+          if (isOver) told.leftWhenRefused ||= part;
           if (isOver || tries === TRIES) return !(isOver && isNearEnd);
           await sleep(Number(thrown.headers['retry-after'] ?? 1) * 1_000);
           continue;
@@ -287,8 +319,10 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
     for (const [nth, { asks, each }] of people.entries()) {
       void (async () => {
         await sleep(random() * 3_000);
+        let history = 0;
         for (let times = 0; times < each; times += 1) {
-          if (!(await ask(asks, accounts[nth] ?? ''))) return;
+          if (!(await ask(asks, accounts[nth] ?? '', history))) return;
+          if (asks.grows) history += within(asks.grows, random);
           await sleep(within(asks.pause, random) * 1_000);
         }
       })()
@@ -330,6 +364,11 @@ function usedIn(accounts: readonly string[]): { settled: number; held: number } 
     sum.held += Number(row?.held);
   }
   return sum;
+}
+
+/** @returns an upstream that counts each prompt as so many tokens, and answers nothing else */
+function counting(input_tokens: number): MeterRequest['upstream'] {
+  return { ...NO_UPSTREAM, fetch: async () => Response.json({ input_tokens }) };
 }
 
 function bodyOf(json: Json): JsonBody {

@@ -6,15 +6,18 @@ import { PATIENCE_MS, RUNS } from './property.ts';
 /** By day those whose money is short; by night all, from as many seeds as the table in docs/budgets.md. */
 const isNight = RUNS > 100;
 const SEEDS = Array.from({ length: isNight ? 10 : 1 }, (_, nth) => nth + 1);
-const mixes = MIXES.filter(({ name }) => isNight || /32k, \$2|16k, \$2|Opus, `estimate`|visitors/.test(name));
+const mixes = MIXES.filter(
+  ({ name }) => isNight || /32k, \$2|16k, \$2|chat, Opus, `estimate`|Long search chat, Sonnet|visitors/.test(name),
+);
 
 test.each(mixes)(
   '$name',
   async (mix) => {
-    const sum = { asked: 0, refused: 0, early: 0, cut: 0, wordless: 0 };
+    const sum = { asked: 0, refused: 0, refusedEarly: 0, early: 0, cut: 0, wordless: 0 };
     for (const seed of SEEDS) {
-      const { answered, refused, refusedWithRoom, early, cutWithMoney, wordless } = await live(mix, seed);
+      const { answered, refused, refusedWithRoom, refusedEarly, early, cutWithMoney, wordless } = await live(mix, seed);
       sum.asked += answered + refused;
+      sum.refusedEarly += refusedEarly;
       sum.refused += refusedWithRoom;
       sum.early += early;
       sum.cut += cutWithMoney;
@@ -24,6 +27,8 @@ test.each(mixes)(
     expect(sum.refused / sum.asked).toBeLessThanOrEqual(0.01);
     expect(sum.cut / sum.early).toBeLessThanOrEqual(0.01);
     expect(sum.wordless).toBe(0);
+    // A limit pays for some fifteen of its longest requests.
+    if (mix.name.startsWith('Long')) expect(sum.refusedEarly / sum.asked).toBeLessThanOrEqual(0.01);
   },
   PATIENCE_MS,
 );

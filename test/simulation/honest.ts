@@ -11,7 +11,7 @@ const percent = (part: number, of: number) => `${(of === 0 ? 0 : (part / of) * 1
 const wanted = process.argv.slice(2);
 
 console.log(
-  '| who | answered | money spent | refused, though two had room | cut, though there was money | without a word | p95 to the first byte |',
+  '| who | answered | money spent | refused, though two had room | refused with a tenth left | left at the first refusal | cut, though there was money | without a word | p95 to the first byte |',
 );
 for (const mix of MIXES) {
   if (wanted.length > 0 && !wanted.some((beginning) => mix.name.startsWith(beginning))) continue;
@@ -29,6 +29,14 @@ for (const mix of MIXES) {
     percent(
       sum((one) => one.refusedWithRoom),
       asked,
+    ),
+    percent(
+      sum((one) => one.refusedEarly),
+      asked,
+    ),
+    percent(
+      sum((one) => one.leftWhenRefused),
+      SEEDS.length,
     ),
     percent(
       sum((one) => one.cutWithMoney),

@@ -64,6 +64,16 @@ export const USAGE_FORMS: Record<string, UsageForm> = {
     tells: 'prompt',
     wholeTells: 'prompt',
   },
+  'the output is 1 at the end, and the truth in no event': {
+    ...AS_THE_API,
+    deltas: [{ ...AT_END, output_tokens: 1 }],
+    tells: 'prompt',
+  },
+  'the output comes in pieces that nobody has added up': {
+    ...AS_THE_API,
+    deltas: Array.from({ length: 8 }, () => ({ ...AT_END, output_tokens: 20 })),
+    tells: 'prompt',
+  },
   'no numbers': { start: {}, deltas: [{}], whole: {}, tells: 'nothing', wholeTells: 'nothing' },
   'strings behind the numbers': {
     ...AS_THE_API,
@@ -84,7 +94,7 @@ const search = (id: string) => [
   { type: 'web_search_tool_result', tool_use_id: id, content: FOUND },
 ];
 const FIRST = [...search('srvtoolu_1'), ...search('srvtoolu_2'), ...search('srvtoolu_3'), words(0, 20)];
-const LAST = words(20, 40);
+const LAST = words(20, 80);
 
 const deltaOf = (usage: object, stop_reason: string | null): string =>
   event('message_delta', { delta: { stop_reason, stop_sequence: null }, usage });
@@ -100,7 +110,7 @@ export const usageStream = (form: UsageForm): string =>
     .slice(0, -1)
     .map((usage) => deltaOf(usage, null))
     .join('') +
-  block(LAST, [], FIRST.length) +
+  block({ type: 'text', text: '' }, [{ type: 'text_delta', text: LAST.text }], FIRST.length) +
   deltaOf(form.deltas.at(-1) ?? {}, 'end_turn') +
   event('message_stop');
 

@@ -35,6 +35,8 @@ export interface ServedWorstCase {
   tool: string;
   /** Whether it is the only served tool, so that a lower `max_uses` makes the request cheaper. */
   single: boolean;
+  /** Whether a tool that takes `max_uses` has none. */
+  lacksMaxUses: boolean;
   uses: number;
   /** `inputTokens` and `inputCost` replace those of the worst case where limits say `served_tools: "estimate"`. */
   inputTokens: number;
@@ -77,6 +79,8 @@ export interface Terms {
   compacts: boolean;
   /** What steps can cost that nobody saw; absent if the API itself calls no tools. */
   served?: ServedTerms;
+  /** Whether another model may take over inside the API. */
+  mayHandOver?: boolean;
   /** The most that a token of an advisor can cost, in nanodollars; absent without an advisor. */
   advisor?: { inputPrice: Nanodollars; outputPrice: Nanodollars };
   streams: boolean;

@@ -62,6 +62,8 @@ const CONTAINERS = new Set([
 const REFERENCES = new Set(['tool_reference', 'tool_search_tool_search_result', 'container_upload']);
 /** Tools that the API itself calls and whose definition is short. */
 const SERVED_TOOLS = /^(web_search|web_fetch|code_execution|advisor|tool_search)_/;
+/** Of these, the ones whose uses `max_uses` limits. */
+const TAKES_MAX_USES = /^(web_search|web_fetch|advisor)_/;
 const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
 const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
 
@@ -94,8 +96,9 @@ interface Served {
   name: string;
   /** The sum of `max_uses` over those that have it. */
   uses: number;
-  /** Whether any has no `max_uses`. */
+  /** Whether any has no `max_uses`, and whether one of these takes it. */
   unlimited: boolean;
+  lacksMaxUses: boolean;
   /** The most tokens that all uses add to the prompt, and that one does; infinite if nothing limits them. */
   growth: number;
   result: number;
@@ -103,11 +106,17 @@ interface Served {
   hidden: boolean;
 }
 
-type ServedTool = Pick<Served, 'name' | 'growth' | 'result' | 'hidden'> & { uses: number | undefined };
+type ServedTool = Pick<Served, 'name' | 'lacksMaxUses' | 'growth' | 'result' | 'hidden'> & { uses: number | undefined };
 
 /** A member that makes the API call tools which the body does not list. */
-const HIDDEN = { uses: undefined, growth: Number.POSITIVE_INFINITY, result: Number.POSITIVE_INFINITY, hidden: true };
-const NONE_SERVED: Served = { tools: 0, name: '', uses: 0, unlimited: false, growth: 0, result: 0, hidden: false };
+const HIDDEN = {
+  ...{ uses: undefined, lacksMaxUses: false },
+  ...{ growth: Number.POSITIVE_INFINITY, result: Number.POSITIVE_INFINITY, hidden: true },
+};
+const NONE_SERVED: Served = {
+  ...{ tools: 0, name: '', uses: 0, unlimited: false, lacksMaxUses: false },
+  ...{ growth: 0, result: 0, hidden: false },
+};
 /** The most advisors that a worst case adds up. No budget pays for a request with more of them. */
 export const MOST_ADVISORS = 64;
 
@@ -288,6 +297,7 @@ function servedTool(type: string, tool: Json): ServedTool {
   return {
     name: type.replace(/_\d+$/, '').slice(0, 64),
     uses,
+    lacksMaxUses: uses === undefined && TAKES_MAX_USES.test(type),
     growth: uses === 0 ? 0 : (uses ?? Number.POSITIVE_INFINITY) * result,
     result,
     hidden: !SERVED_TOOLS.test(type),
@@ -302,12 +312,13 @@ export function noteModels(advisors: readonly Json[], found: PromptFeatures): vo
 }
 
 function serve(tool: ServedTool, found: PromptFeatures): void {
-  const { tools, name, uses, unlimited, growth, result, hidden } = found.served;
+  const { tools, name, uses, unlimited, lacksMaxUses, growth, result, hidden } = found.served;
   found.served = {
     tools: tools + 1,
     name: name || tool.name,
     uses: uses + (tool.uses ?? 0),
     unlimited: unlimited || tool.uses === undefined,
+    lacksMaxUses: lacksMaxUses || tool.lacksMaxUses,
     growth: growth + tool.growth,
     result: Math.max(result, tool.result),
     hidden: hidden || tool.hidden,

@@ -55,6 +55,8 @@ const MOST_HELD: Nanodollars = 1e15;
 /** The input tokens from which the API summarizes the prompt, unless the request gives another number. */
 const COMPACTION_TRIGGER = 150_000;
 const SERVED_STEP_TOKENS = 25_000;
+/** A prompt is not counted if it is less than this part (a fourth) of what the steps of a loop read by estimate. */
+const WORTH_A_COUNT = 4;
 /** Tokens of a call beside its result, by estimate. */
 const BESIDE_RESULT = 1_000;
 
@@ -86,13 +88,14 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     outputPrice: 0,
     leastOutput: 0,
     bounded: true,
-    countable: found.by !== 'window' && steps === 1 && options.count === undefined,
+    countable: found.by !== 'window' && !found.served.hidden && options.count === undefined,
     known: true,
     models: [],
   };
   const served: ServedWorstCase = {
     tool: found.served.name,
-    single: found.served.tools === 1 && !found.served.unlimited,
+    single: found.served.tools === 1 && (!found.served.unlimited || found.served.lacksMaxUses),
+    lacksMaxUses: found.served.lacksMaxUses,
     uses,
     inputTokens: 0,
     inputCost: 0,
@@ -112,7 +115,9 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     compacts: false,
     streams: body.stream === true,
   };
-  for (const attempt of attemptsOf(body)) {
+  const attempts = attemptsOf(body);
+  if (attempts.length > 1) terms.mayHandOver = true;
+  for (const attempt of attempts) {
     const rows = modelsOf(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
     const told = promptTokensIn(found, window, options);
@@ -133,11 +138,12 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
       return tokens * price.input + searches + beside;
     };
     const ownOutput = own === undefined ? 0 : Math.min(own, window) * price.output * steps;
+    worstCase.countable &&= told.tokens * estimatedSteps * WORTH_A_COUNT >= inputEstimated;
     worstCase.inputTokens += inputExact * (compacting ? 2 : 1);
     worstCase.inputCost += costOf(inputExact) + ownOutput;
     served.inputTokens += inputEstimated * (compacting ? 2 : 1);
     served.inputCost += costOf(inputEstimated) + ownOutput;
-    const perSearch = found.searches > 0 ? WEB_SEARCH_NANODOLLARS : 0;
+    const perSearch = searches / Math.max(1, uses);
     served.useCost += later * price.input + perSearch;
     // Later uses cost more than the mean, so what this says would fit does.
     served.estimatedUseCost += ((inputEstimated - firstEstimated) / Math.max(1, uses)) * price.input + perSearch;

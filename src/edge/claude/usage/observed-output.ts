@@ -11,6 +11,8 @@ const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
 const THINKING = utf8('thinking_delta');
 const SIGNATURE = utf8('signature_delta');
+const TEXT_TYPE = utf8('text_delta');
+const INPUT_TYPE = utf8('input_json_delta');
 /** The API's own tools that cost nothing beside the steps that follow them. */
 const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
 /** Tools that add little to the prompt: an advice, and definitions of tools that stand in the request. */
@@ -23,6 +25,8 @@ const CODE_TOOLS: ReadonlySet<string> = new Set([
 /** Tokens that a block takes beside its text, and a tool call beside its name and input. */
 const PER_BLOCK = 4;
 const PER_CALL = 40;
+/** Deltas of what the model has written, letter by letter. */
+const WRITTEN: ReadonlySet<string> = new Set(['text_delta', 'input_json_delta']);
 /** Deltas that the model has not written: signatures, and citations of a source that was paid for as input. */
 const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
 
@@ -30,6 +34,8 @@ const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_d
 export class ObservedOutput {
   /** The models that have written the answer, if one took over from another. */
   fallbacks: readonly string[] | undefined;
+  /** The letters that have come in deltas of texts and inputs. */
+  letters = 0;
   readonly #clock: HiddenOutputClock;
   #said = 0;
   #thinking = 0;
@@ -171,6 +177,7 @@ export class ObservedOutput {
     if (NOT_OUTPUT.has(type)) return true;
     const strings = Object.entries(delta).filter(([key, value]) => key !== 'type' && typeof value === 'string');
     const tokens = strings.reduce((sum, [, value]) => sum + mostTokensOf(String(value)), 0);
+    if (WRITTEN.has(type)) this.letters += strings.reduce((sum, [, value]) => sum + String(value).length, 0);
     if (type === 'thinking_delta') this.#thinking += tokens;
     else this.#said += tokens;
     return true;
@@ -197,8 +204,15 @@ export class ObservedOutput {
     if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return false;
     if (startsWith(bytes, type, typeEnd, SIGNATURE)) return true;
     const tokens = mostTokens(bytes, open + 1, close);
+    if (startsWith(bytes, type, typeEnd, TEXT_TYPE) || startsWith(bytes, type, typeEnd, INPUT_TYPE))
+      for (let byte = open + 1; byte < close; byte += 1) if (isFirstByte(bytes[byte] ?? 0)) this.letters += 1;
     if (startsWith(bytes, type, typeEnd, THINKING)) this.#thinking += tokens;
     else this.#said += tokens;
     return true;
   }
+}
+
+/** @returns whether a byte of UTF-8 is the first one of its character */
+function isFirstByte(byte: number): boolean {
+  return (byte & 0xc0) !== 0x80;
 }

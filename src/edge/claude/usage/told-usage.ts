@@ -16,6 +16,10 @@ const OBJECTS: ReadonlySet<string> = new Set(['cache_creation', 'output_tokens_d
  */
 const UNBILLED: ReadonlySet<unknown> = new Set(['cyber', 'general_harms', null]);
 
+/** From so many letters of an answer on, an output with fewer than a token for sixteen of them cannot be. No text is so dense. */
+const LEAST_LETTERS = 200;
+const LETTERS_A_TOKEN = 16;
+
 /**
  * What the reports of one answer tell together. Those of the API are cumulative; the later lacks the cache split, speed and
  * geography. Behind a gateway it may tell 0, or what is no count, where the earlier has told a count: so the larger one holds.
@@ -23,10 +27,10 @@ const UNBILLED: ReadonlySet<unknown> = new Set(['cyber', 'general_harms', null])
 export class ToldUsage {
   /** Without nulls and members that cannot be counts, because costs are computed from it. */
   usage: Usage | undefined;
-  /** Whether a report behind the first has told the output. */
-  hasOutput = false;
   /** Whether the answer has blocks. Then an output of 0 is none that was told. */
   hasBlocks = false;
+  /** Whether a report behind the first has told the output. */
+  #hasOutput = false;
   #isOther = false;
   #isHandedOver = false;
 
@@ -39,7 +43,7 @@ export class ToldUsage {
       if ((told.iterations as Json[]).length === 0) delete told.iterations;
     }
     if (this.hasBlocks && told.output_tokens === 0 && !told.iterations) delete told.output_tokens;
-    this.hasOutput ||= isLater && isCount(told.output_tokens);
+    this.#hasOutput ||= isLater && isCount(told.output_tokens);
     const earlier: Json = { ...this.usage };
     if (this.#isOther) for (const kind of [...OF_PROMPT, ...GROWING, 'iterations']) delete earlier[kind];
     this.#isOther = false;
@@ -49,6 +53,17 @@ export class ToldUsage {
     if (isLess) for (const kind of OF_PROMPT) delete usage[kind];
     this.usage = { ...earlier, ...usage };
     return this.usage;
+  }
+
+  /**
+   * @param letters how many came in deltas of texts and inputs
+   * @returns whether a report behind the first has told the output, and it can be that of so many letters
+   */
+  tellsOutputOf(letters: number): boolean {
+    const { iterations, output_tokens } = this.usage ?? {};
+    // What several models have written, or a summary, stands in the iterations.
+    if (letters < LEAST_LETTERS || this.#isHandedOver || iterations) return this.#hasOutput;
+    return this.#hasOutput && wholeCount(output_tokens) * LETTERS_A_TOKEN >= letters;
   }
 
   /** Notes that another model has stepped in. The next report is its own, and tells nothing of the one before. */

@@ -20,6 +20,10 @@ const MESSAGE_START = utf8('event: message_start\ndata: ');
 const BLOCK_STOP = utf8('data: {"type":"content_block_stop"');
 const MESSAGE_DELTA = utf8('\nevent: message_delta\n');
 const DELTA_EVENT = 'event: message_delta';
+/** How a delta of a text or an input begins, up to its string, as the API writes it. */
+const WRITTEN_DELTA =
+  /event: content_block_delta\ndata: \{"type":"content_block_delta","index":\d+,"delta":\{"type":"(?:text_delta","text|input_json_delta","partial_json)":"/g;
+const WRITTEN_END = '"}}';
 const MESSAGE_STOP = utf8('\nevent: message_stop\ndata: {"type":"message_stop"}\n\n');
 /** The bytes after which a stream is read line by line as it comes, so that it need not stay in memory. */
 const UNREAD_BYTES = 262_144;
@@ -156,8 +160,8 @@ export class UsageReader {
     this.#event = 'message_delta';
     this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatch();
-    // If the ends do not tell all of the usage, the lines between must be read.
-    this.#report.completed = this.#hasEnd && isFinal({ ...this.#report, completed: true });
+    // If the ends do not tell all of the usage, or what cannot be, the lines between must be read.
+    this.#report.completed = this.#told.tellsOutputOf(lettersIn(text)) && isFinal({ ...this.#report, completed: true });
     return this.#report.completed;
   }
 
@@ -287,7 +291,8 @@ export class UsageReader {
 
   /** Whether its end has come, and has told the output. */
   get #hasEnd(): boolean {
-    return this.#told.hasOutput && (this.#report.completed || this.#report.stop_reason !== null);
+    const isTold = this.#told.tellsOutputOf(this.#observed.letters);
+    return isTold && (this.#report.completed || this.#report.stop_reason !== null);
   }
 }
 
@@ -295,6 +300,16 @@ export class UsageReader {
 export function typeIn(data: string): string {
   const value = parseOrUndefined(data);
   return isNothingButError(value) ? 'error' : (stringOrUndefined(memberOf(value, 'type')) ?? '');
+}
+
+/** @returns at least as many letters as the deltas of texts and inputs have, if they are as the API writes them */
+function lettersIn(text: string): number {
+  let letters = 0;
+  for (const { index, 0: head } of text.matchAll(WRITTEN_DELTA)) {
+    const from = index + head.length;
+    letters += text.indexOf('\n', from) - from - WRITTEN_END.length;
+  }
+  return letters;
 }
 
 /** @returns the last bytes of several pieces. Only the last two pieces are used, so there may be fewer bytes. */

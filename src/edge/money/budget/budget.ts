@@ -282,9 +282,11 @@ function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[],
   const output = least * (outputPrice - uses * useOutputPrice);
   if (served && uses * perUse >= Math.max(input, output)) {
     const fitting = Math.min(uses - 1, Math.floor((limit - input - output) / perUse));
+    const isKnown = served.single && fitting > 0;
     const estimated = served.inputCost + least * outputPrice;
     const help = [
-      ...(served.single && fitting > 0 ? [`max_uses ${fitting} would fit`] : []),
+      ...(served.lacksMaxUses ? [`set max_uses${isKnown ? ` (${fitting} would fit)` : ''}`] : []),
+      ...(isKnown && !served.lacksMaxUses ? [`max_uses ${fitting} would fit`] : []),
       ...(!rules.estimatesServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
     ];
     return `because of ${served.tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;

@@ -70,7 +70,7 @@ export function outcomeOfAnswer(
   { rest, bytes, times }: { rest: string; bytes: number; times: () => TimesOfAnswer },
 ): OutcomeOfTurn {
   const { builder, log, progress, row, firstByteAt } = turn;
-  const whole = how.kind === 'complete' && builder.told.hasOutput && completeReport(builder, bytes);
+  const whole = how.kind === 'complete' && builder.tellsOutput && completeReport(builder, bytes);
   const report = whole && isFinal(whole) ? whole : partialReport(how, { shown: log.text, rest, bytes, times: times() });
   // If there are several upstreams: the name of the one that answered, or was tried last.
   const { upstream = row.grant?.upstream } = progress;

@@ -73,6 +73,12 @@ export class MessageBuilder {
     return this.told.usage;
   }
 
+  /** Whether the output was told, and can be that of what has come. */
+  get tellsOutput(): boolean {
+    const texts = this.blocks.map(({ value }) => (value.type === 'text' ? asText(value.text) : ''));
+    return this.told.tellsOutputOf([...texts, ...this.#inputs.values()].reduce((sum, { length }) => sum + length, 0));
+  }
+
   #start({ index, content_block }: Json): void {
     if (typeof index !== 'number') return;
     const block: Block = { value: isObject(content_block) ? { ...content_block } : {}, open: true, broken: false };

@@ -516,7 +516,7 @@ describe('a count tightens a bound', () => {
     expect(bound(file, { count: null })).toMatchObject(held);
   });
 
-  test('files and PDFs can be counted, documents by URL, unknown blocks and served tools cannot', () => {
+  test('files and PDFs can be counted, documents by URL, unknown blocks and hidden tools cannot', () => {
     for (const type of ['document', 'image']) {
       const file = ask(blocks({ type, source: { type: 'file', file_id: 'f' } }));
       expect(bound(file).countable).toBe(true);
@@ -529,7 +529,11 @@ describe('a count tightens a bound', () => {
     expect(bound(page, { count: 3_000 })).toMatchObject({ inputTokens: MILLION, bounded: false });
     expect(bound(odd, { count: 3_000 })).toMatchObject({ inputTokens: 3_064, bounded: true });
     const served = ask({ tools: [{ type: 'web_fetch_20260318', name: 'web_fetch', max_uses: 1 }] });
+    // Beside what its later steps may read, this prompt is nothing.
     expect(bound(served).countable).toBe(false);
+    expect(bound(served, { bytes: 50_000 }).countable).toBe(true);
+    const hidden = ask({ mcp_servers: [{ type: 'url', url: 'https://mcp.example', name: 'm' }] });
+    expect(bound(hidden, { bytes: 50_000 }).countable).toBe(false);
     expect(bound(served, { count: 100 })).toMatchObject({ inputTokens: 164 + MILLION, bounded: false });
   });
 

@@ -40,7 +40,7 @@ function builderOf(stream: string): MessageBuilder {
 function turnOf(stream: string): Reading {
   const builder = builderOf(stream);
   const report = completeReport(builder, 0);
-  return { usage: report.usage, final: builder.told.hasOutput && isFinal(report) };
+  return { usage: report.usage, final: builder.tellsOutput && isFinal(report) };
 }
 
 function byLines(stream: string, pieces = [stream]): Reading {

@@ -535,6 +535,25 @@ describe('room for more than one', () => {
   });
 });
 
+test('a visitor on $0.05 asks until little is left, since answers were short', async () => {
+  const model = 'claude-sonnet-5-5';
+  const short = () =>
+    sse(
+      start({ input_tokens: 500 }, model) +
+        block(0, { type: 'text', text: '' }, said('A sluice is a gate.')) +
+        final({ output_tokens: 200 }),
+    );
+  const poor = account(short, { usd_per_day: 0.05 });
+  let spent = 0;
+  for (let times = 0; times < 20; times += 1) {
+    const response = await poor.ask({ ...ASK, model });
+    await response.text();
+    if (response.status !== 200) break;
+    spent = (await poor.rows()).reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+  }
+  expect(spent).toBeGreaterThan(0.05 * 0.75);
+});
+
 describe('features that a dollar a day pays for, on Opus 5.5', () => {
   const DAY = { usd_per_day: 1 };
   const answer = () =>
@@ -569,6 +588,25 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     expect(response.status).toBe(200);
     await response.text();
     expect((await poor.rows())[0]?.hold_usd).toBeLessThanOrEqual(1);
+  });
+
+  test('web_search beside a long history, which is counted', async () => {
+    const counted = ({ url }: { url: URL }) =>
+      url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 10_000 }) : answer();
+    const poor = account(counted, { ...DAY, served_tools: 'estimate' });
+    const body = { ...search(2), messages: [{ role: 'user', content: 'word '.repeat(10_000) }] };
+    const response = await poor.ask(body);
+    expect(response.status).toBe(200);
+    await response.text();
+    expect((await poor.rows())[0]?.hold_usd).toBeLessThanOrEqual(1);
+  });
+
+  test('a tool without max_uses that cannot be paid is to have them', async () => {
+    const poor = account(answer, { ...DAY, served_tools: 'estimate' });
+    const { tools, ...rest } = search(3);
+    const response = await poor.ask({ ...rest, tools: tools.map(({ max_uses: _, ...tool }) => tool) });
+    expect(response.status).toBe(429);
+    expect((await errorOf(response)).message).toContain('because of web_search: set max_uses');
   });
 
   test('where they are held exactly, the refusal names the tool and what would help', async () => {

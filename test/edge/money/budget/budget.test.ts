@@ -163,6 +163,7 @@ describe('spend', () => {
     const served = {
       tool: 'web_search',
       single: true,
+      lacksMaxUses: false,
       uses: 2,
       inputTokens: 500,
       inputCost: 5_000,
@@ -191,6 +192,9 @@ describe('spend', () => {
     expect(advice({ usd_per_day: usd(5_000) }, searching)).toBe(
       'because of web_search: leave it out, or have the limit raised',
     );
+    const endless = { ...searching, served: { ...served, lacksMaxUses: true } };
+    expect(advice({ usd_per_day: usd(5_000) }, endless)).toBe('because of web_search: set max_uses');
+    expect(advice(exact, endless)).toContain('set max_uses (1 would fit)');
     expect(advice({ usd_per_day: usd(5) }, { because: 'a document by URL', inputCost: 2_560 })).toBe(
       'because of a document by URL, whose size is not known: send its content in the request',
     );
@@ -210,7 +214,7 @@ describe('spend', () => {
     tryCases(runs(2_000), drawn, fc.nat(3), fc.boolean(), fc.boolean(), (prices, uses, estimates, isUnknown) => {
       const { input, use, estimated, outputPrice, useOutputPrice } = prices;
       const served = {
-        ...{ tool: 'web_search', single: true, uses, inputTokens: 500, useOutputPrice },
+        ...{ tool: 'web_search', single: true, lacksMaxUses: false, uses, inputTokens: 500, useOutputPrice },
         ...{ inputCost: input + uses * estimated, useCost: use, estimatedUseCost: estimated },
       };
       const asked = worstCaseWith({

@@ -50,10 +50,9 @@ interface DecisionOptions {
  */
 export function decideAdmission(
   state: AccountState,
-  asked: AdmissionRequest,
+  request: AdmissionRequest,
 ): AdmissionDecision | Promise<AdmissionDecision> {
   const { line } = state;
-  const request = { ...asked, bound: asked.bound && withKnownRoom(state, asked, asked.bound) };
   const waiting = line.find(request.requestId);
   if (waiting !== undefined) return waiting;
   const waits = (request.waitMs ?? 0) > 0;
@@ -71,12 +70,6 @@ export function decideAdmission(
   };
   if (attempt.outcome !== 'short') return decided(attempt);
   return withLeases(state, attempt, () => tryIt(false)).then(decided);
-}
-
-/** @returns the worst case with the room for a text that the account's earlier answers show to be enough */
-function withKnownRoom({ lengths }: AccountState, { model }: AdmissionRequest, bound: WorstCase): WorstCase {
-  const { usefulOutput } = bound;
-  return usefulOutput === undefined ? bound : { ...bound, usefulOutput: lengths.room(model, usefulOutput) };
 }
 
 const COUNT_NEEDED = { outcome: 'count_needed' } as const;
@@ -232,20 +225,11 @@ function placeHold(
   const purses = pursesFor(state, request, now);
   const typical = canWait || ahead ? (room: number) => state.lengths.typical(request.model, room) : undefined;
   const circumstances = { repeats, counted, purses, models, most, earlier, typical, room: ahead?.room };
-  const decideOn = (bound: WorstCase) => {
-    const decision = decide(budget, rules, bound, now, circumstances);
-    const isOpen = decision.kind === 'count_needed' || decision.kind === 'behind';
-    return { decision, short: isOpen ? undefined : shortOf(decision, leases, rangeOf(bound, rules), mayAsk, now) };
-  };
-  let { decision, short } = decideOn(worstCase);
-  if (!short && decision.kind === 'refused' && decision.reason === 'spend' && worstCase.usefulOutput !== undefined) {
-    // What is left may be enough, too.
-    const usefulOutput = state.lengths.worthTrying(request.model, worstCase.usefulOutput);
-    ({ decision, short } = decideOn({ ...worstCase, usefulOutput }));
-  }
+  const decision = decide(budget, rules, worstCase, now, circumstances);
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
   const { least } = rangeOf(worstCase, rules);
   if (decision.kind === 'behind') return refuse(state, { ...(ahead as Ahead).refusal, needed: least }, now, token?.jti);
+  const short = shortOf(decision, leases, rangeOf(worstCase, rules), mayAsk, now);
   if (short) return short;
   if (decision.kind === 'refused') {
     if (request.counted) takeCount(budget, rules);

@@ -7,10 +7,6 @@ const MOST_ANSWERS = 64;
 const MOST_LEARNT_MODELS = 64;
 /** So many of the longest are no measure. */
 const OUTLIERS = 2;
-/** From so many known answers on they say how much room the next one needs. */
-const ENOUGH_ANSWERS = 16;
-/** What is always enough to try where fewer are known. */
-const LEAST_ROOM = 1_024;
 /** How much longer than the longest of the others, or than what leaves room for a text, the next answer may become. */
 const PATIENCE_FACTOR = 1.5;
 
@@ -41,27 +37,11 @@ export class AnswerLengths {
 
   /** @returns tokens that are likely to be enough for the next answer of a model. @param room tokens that leave room for a text */
   typical(model: string, room: number): number {
-    return Math.ceil(PATIENCE_FACTOR * Math.max(room, this.#longest(model)[OUTLIERS] ?? 0));
-  }
-
-  /** @returns the tokens that leave room for a text, as far as earlier answers show it: no more than `room` */
-  room(model: string, room: number): number {
-    const lengths = this.#longest(model);
-    return lengths.length < ENOUGH_ANSWERS ? room : Math.min(room, this.typical(model, 0));
-  }
-
-  /** @returns the tokens that are worth a try before a request is refused: no more than `room` */
-  worthTrying(model: string, room: number): number {
-    const [longest = 0] = this.#longest(model);
-    return Math.min(room, Math.max(LEAST_ROOM, Math.ceil(PATIENCE_FACTOR * longest)));
-  }
-
-  /** @returns the known lengths, the longest first */
-  #longest(model: string): number[] {
     if (!this.#known) {
       this.#known = new Map();
       for (const answer of this.#read()) this.note(answer);
     }
-    return [...(this.#known.get(model) ?? [])].sort((one, other) => other - one);
+    const lengths = [...(this.#known.get(model) ?? [])].sort((one, other) => other - one);
+    return Math.ceil(PATIENCE_FACTOR * Math.max(room, lengths[OUTLIERS] ?? 0));
   }
 }

@@ -154,7 +154,8 @@ function expected(way: string, by: By, kind: Kind): string {
   const passes = PASSES[kind];
   switch (way) {
     case 'step':
-      if (passes === 'soon') return 'waits';
+      // It pauses: more tries would only add to what is too much already.
+      if (passes === 'soon') return by === 'upstream' ? 'upstream' : 'waits';
       return by === 'upstream' ? 'ends' : 'budget';
     case 'summary':
       return passes === 'soon' && by !== 'upstream' ? 'waits' : 'failed';

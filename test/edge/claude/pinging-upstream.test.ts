@@ -4,6 +4,7 @@ import { MINUTE_MS } from '../../../src/edge/kit/async/durations.ts';
 import { type Sent, type TestApp, testApp } from '../../support/app.ts';
 import { passTime } from '../../support/calendar.ts';
 import { conversationsReach, simulate } from '../../support/conversations.ts';
+import { rounds } from '../../support/rounds.ts';
 import { event, start, TEXT_BEGINS, textDelta } from '../../support/wire.ts';
 
 const ASK = {
@@ -29,7 +30,7 @@ function pinging(begun: string, piece: string, signal: AbortSignal | undefined) 
       signal?.addEventListener('abort', () => controller.error(signal.reason), { once: true });
     },
     async pull(controller) {
-      await scheduler.wait(2);
+      await rounds();
       if (signal?.aborted) return;
       pieces += 1;
       passTime(PIECE_MS);

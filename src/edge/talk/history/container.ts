@@ -84,8 +84,9 @@ export function leaveLostCode(transcript: Transcript, asked: string, now: number
   const { profile, cachedHistory: cached } = transcript;
   if (!profile?.exists) return;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
-  // A paused answer may go on.
-  if (!last || (last.status === 'complete' && last.outcome?.stop_reason === 'pause_turn')) return;
+  const { stop_reason: stopped } = last?.outcome ?? {};
+  // A paused answer may go on, and one that has come to its end waits for nothing.
+  if (!last || (last.status === 'complete' && (stopped === 'pause_turn' || stopped === 'end_turn'))) return;
   const tail = cached?.tail ?? tailIn(transcript);
   // An earlier answer of the loop may wait, too.
   const goesOn = last.follows && last.outcome?.stop_reason === 'tool_use';
@@ -107,7 +108,9 @@ export function leaveLostCode(transcript: Transcript, asked: string, now: number
 
 /** @returns whether the last of some messages has more than results of calls. @param messages the JSON text of a list */
 function asksMore(messages = '[]'): boolean {
-  const { content } = parseObject(itemTexts(messages).at(-1) ?? '') ?? {};
+  const { role, content } = parseObject(itemTexts(messages).at(-1) ?? '') ?? {};
+  // A paused answer goes on.
+  if (role === 'assistant') return false;
   if (!Array.isArray(content)) return typeof content === 'string' && content !== '';
   return content.some((block) => memberOf(block, 'type') !== 'tool_result');
 }

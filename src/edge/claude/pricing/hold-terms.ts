@@ -79,8 +79,6 @@ export interface Terms {
   compacts: boolean;
   /** What steps can cost that nobody saw; absent if the API itself calls no tools. */
   served?: ServedTerms;
-  /** Whether another model may take over inside the API. */
-  mayHandOver?: boolean;
   /** The most that a token of an advisor can cost, in nanodollars; absent without an advisor. */
   advisor?: { inputPrice: Nanodollars; outputPrice: Nanodollars };
   streams: boolean;

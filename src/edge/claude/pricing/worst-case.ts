@@ -115,9 +115,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     compacts: false,
     streams: body.stream === true,
   };
-  const attempts = attemptsOf(body);
-  if (attempts.length > 1) terms.mayHandOver = true;
-  for (const attempt of attempts) {
+  for (const attempt of attemptsOf(body)) {
     const rows = modelsOf(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
     const told = promptTokensIn(found, window, options);

@@ -111,10 +111,8 @@ export function interruptedCost(
   const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
   const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
   const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
-  // Another model may begin while the end is on its way: it reads the prompt and what came behind it.
-  const second = isEnded ? 0 : costOfSecondModel(terms, seen, prompt + output);
   const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, Math.max(prompt, ...laterPrompts), usualMs);
-  const beside = later + unseenSteps + second + summarized * terms.inputPrice + advice;
+  const beside = later + unseenSteps + summarized * terms.inputPrice + advice;
   const more = Math.ceil((beside * (usage.inference_geo === 'us' ? 11 : 10)) / 10);
   const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
   const told = computeCost(usage, row, { cacheTtl });
@@ -203,22 +201,6 @@ function costOfUnseenSteps(
   const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;
   const tokens = Math.min(left * prompt + results, (left + 1) * served.window);
   return tokens * dearest + searched + written * (advisor?.outputPrice ?? 0);
-}
-
-/**
- * Prices the prompt of an advisor, or of a fallback, that nobody saw begin.
- *
- * @param tokens what it reads, by the count of the model before it
- */
-function costOfSecondModel(
-  { advisor, mayHandOver, inputPrice }: Terms,
-  { handed_over }: Seen,
-  tokens: number,
-): Nanodollars {
-  const read = Math.ceil(tokens * OTHER_TOKENIZER);
-  const advice = advisor ? (read + PER_ADVICE) * advisor.inputPrice : 0;
-  const other = mayHandOver && !handed_over ? read * inputPrice : 0;
-  return Math.max(advice, other);
 }
 
 /** Prices advice. Each use is a request of its own, which reads everything that the model has read and written so far. */

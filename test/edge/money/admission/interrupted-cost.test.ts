@@ -47,21 +47,6 @@ test('a later prompt is read again with what was added to it, dearer in the US',
   expect(booked(later, { inference_geo: 'us' })).toBe(((500 * INPUT + LEAST) * 11) / 10);
 });
 
-test('an advisor, or another model, that may have begun unseen has read the prompt', () => {
-  const advisor = { type: 'advisor_20260301', name: 'advisor', model: 'claude-fable-5', max_uses: 2 };
-  const advised = worstCaseOf({ ...ASK, tools: [advisor] }, { bytes: 100, models }).terms;
-  const read = (100 + 125) * (advised.advisor?.inputPrice ?? Number.NaN);
-  expect(booked({}, {}, { terms: advised })).toBeGreaterThan(LEAST + read);
-  const { terms: falling } = worstCaseOf(
-    { ...ASK, fallbacks: [{ model: 'claude-sonnet-5-5' }] },
-    { bytes: 100, models },
-  );
-  expect(booked({}, {}, { terms: falling })).toBeGreaterThan(LEAST + (100 + 125) * falling.inputPrice);
-  // It was seen.
-  const handed = { handed_over: { tokens: 10, unseen_ms: 0 } };
-  expect(booked(handed, {}, { terms: falling })).toBe(LEAST);
-});
-
 test('what runs on after its connection is closed, or cannot be derived from what came, is booked at its hold', () => {
   expect(booked({}, {}, { cancelStops: false, hold: 7_000_000 })).toBe(7_000_000);
   expect(booked({ opaque_uses: 1 }, {}, { hold: 7_000_000 })).toBe(7_000_000);

@@ -191,10 +191,10 @@ function Figures({ row, stream }: { row: ConversationMessage | undefined; stream
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   return (
     <span class="figures">
-      {/* One text: of two the second moves when the sum of a run's steps is longer. */}
+      {/* One text, and nothing behind it yet: that would move when the sum of a run's steps is longer. */}
       <span>{`${formatCount(input_tokens ?? 0)} in`}</span>
-      {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
-      {written ? <span>{formatCount(written)} to cache</span> : null}
+      {row && read ? <span class="hit">{formatCount(read)} from cache</span> : null}
+      {row && written ? <span>{formatCount(written)} to cache</span> : null}
       {row && <span>{formatCount(output_tokens ?? 0)} out</span>}
       {reason && <WhyChosen reason={reason} />}
       {lowered && <span>limited to {formatCount(Number(lowered))} out by the budget</span>}

@@ -33,11 +33,21 @@ const { values } = parseArgs({
   strict: false,
   options: { env: { type: 'string', short: 'e', default: '' }, 'dry-run': { type: 'boolean', default: false } },
 });
-const environment = String(values.env);
+if (typeof values.env !== 'string') stop('--env needs a name: --env production');
+// What is nearly --dry-run must not make queues before wrangler refuses it.
+const misspelt = Object.keys(values).find((name) => name !== 'dry-run' && /^dry/i.test(name));
+if (misspelt !== undefined) stop(`There is no option --${misspelt}. Did you mean --dry-run?`);
+const environment = values.env;
+
 try {
   await deploy();
 } catch (thrown) {
   console.error(`\n${thrown instanceof Error ? thrown.message : String(thrown)}`);
+  process.exit(1);
+}
+
+function stop(sentence: string): never {
+  console.error(sentence);
   process.exit(1);
 }
 

@@ -1,6 +1,8 @@
 /** Runs a built Worker in workerd, as it would be deployed but for its assets. */
+import { join } from 'node:path';
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
+import { root } from './root.ts';
 
 /** A Worker that runs on this machine, and answers nobody else. */
 export interface RunningWorker {
@@ -14,7 +16,7 @@ export interface RunningWorker {
  * @param persist the folder of its state
  */
 export async function runWorker(script: string, vars: Record<string, string>, persist: string): Promise<RunningWorker> {
-  const config = unstable_readConfig({ config: new URL('../wrangler.toml', import.meta.url).pathname });
+  const config = unstable_readConfig({ config: join(root, 'wrangler.toml') });
   const { modulesRules: _, assets: __, ...configured } = unstable_getMiniflareWorkerOptions(config).workerOptions;
   const options = {
     ...configured,

@@ -27,7 +27,9 @@ const args = process.argv.slice(2);
 
 try {
   const settings = await readSettings();
-  const port = await freePort(Number(valuesOf('--port').at(-1) ?? PORT));
+  const wanted = Number(valuesOf('--port').at(-1) ?? PORT);
+  if (!Number.isInteger(wanted)) throw new Error('A port is a number: npm start -- --port 9000');
+  const port = await freePort(wanted);
   const protocol = valuesOf('--local-protocol').at(-1) ?? 'http';
   const url = `${protocol}://localhost:${port}`;
   console.log(`

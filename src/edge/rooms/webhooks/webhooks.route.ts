@@ -66,7 +66,9 @@ async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Respo
   const { source } = webhook;
   const { secret, secrets = [] } = sourcesOf(settings).get(source) ?? {};
   if (secrets.length === 0) {
-    throw notFound(`Webhooks of ${source} are not open here: ${secret ?? 'their entry in WEBHOOKS'} is not set.`);
+    throw notFound(
+      `Webhooks of ${source} are not open here: ${secret ?? `${source.toUpperCase()}_WEBHOOK_SECRET, or the secret of an entry in WEBHOOKS,`} is not set.`,
+    );
   }
   entry.line.account = webhook.account;
   const limits = { limitBytes: settings.MAX_BODY_BYTES, now: Date.now() };

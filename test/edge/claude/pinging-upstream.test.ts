@@ -19,6 +19,16 @@ const PING = event('ping', {});
 const PIECE_MS = MINUTE_MS;
 const MOST_PIECES = 400;
 
+/** Timers that are to come at once, and have not yet. */
+const hastened = new Set<unknown>();
+
+/** Waits for the timers that are to come now: each of them looks at the clock before the next piece does. */
+async function timersHaveCome(): Promise<void> {
+  const due = [...hastened];
+  do await rounds();
+  while (due.some((timer) => hastened.has(timer)));
+}
+
 /** A body that goes on with the same piece, and ends by itself after hours. */
 function pinging(begun: string, piece: string, signal: AbortSignal | undefined) {
   let pieces = 0;
@@ -30,7 +40,7 @@ function pinging(begun: string, piece: string, signal: AbortSignal | undefined) 
       signal?.addEventListener('abort', () => controller.error(signal.reason), { once: true });
     },
     async pull(controller) {
-      await rounds();
+      await timersHaveCome();
       if (signal?.aborted) return;
       pieces += 1;
       passTime(PIECE_MS);
@@ -43,10 +53,28 @@ function pinging(begun: string, piece: string, signal: AbortSignal | undefined) 
 
 /** Has long timers look at the clock at once. @param which their milliseconds */
 function hasten(which: (ms: number) => boolean): void {
-  const { setTimeout } = globalThis;
-  const soon = (run: () => void, ms = 0) => setTimeout(run, which(ms) ? 1 : ms);
-  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
-  onTestFinished(() => spy.mockRestore());
+  const { setTimeout, clearTimeout } = globalThis;
+  const soon = (run: () => void, ms = 0) => {
+    if (!which(ms)) return setTimeout(run, ms);
+    const timer = setTimeout(() => {
+      hastened.delete(timer);
+      run();
+    }, 1);
+    hastened.add(timer);
+    return timer;
+  };
+  const cleared = (timer: Parameters<typeof clearTimeout>[0]) => {
+    hastened.delete(timer);
+    clearTimeout(timer);
+  };
+  const spies = [
+    vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never),
+    vi.spyOn(globalThis, 'clearTimeout').mockImplementation(cleared),
+  ];
+  onTestFinished(() => {
+    for (const spy of spies) spy.mockRestore();
+    hastened.clear();
+  });
 }
 
 async function rowOf(app: TestApp): Promise<{ status: string; estimated: boolean; held_usd?: number } | undefined> {

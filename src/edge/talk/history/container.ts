@@ -92,7 +92,7 @@ export function leaveLostCode(transcript: Transcript, asked: string, now: number
   const goesOn = last.follows && last.outcome?.stop_reason === 'tool_use';
   if (!goesOn && !tail.some(mayBeOpen)) return;
   const members = memberTexts(asked);
-  if (!asksMore(members.get('messages'))) {
+  if (!asksMore(members.get('messages')) && !isToldInWords(transcript, last)) {
     if (waitingCode(tail).length === 0) return;
     if (containerAfter(transcript, last, { tail, isSameTurn: false, now })) return;
     const container: unknown = JSON.parse(members.get('container') ?? 'null');
@@ -104,6 +104,13 @@ export function leaveLostCode(transcript: Transcript, asked: string, now: number
     storeRepaired(transcript, repaired);
     transcript.save({ ...profile, leftOut: [...(profile.leftOut ?? []), ...calls] });
   });
+}
+
+/** @returns whether a result of a turn's calls goes up in words, as its call does not go up */
+function isToldInWords({ profile, calls }: Transcript, turn: TurnRow): boolean {
+  if (!profile?.leftOut || typeof turn.run !== 'number') return false;
+  const leftOut = new Set(profile.leftOut);
+  return [...calls.results(turn.seq).keys()].some((id) => leftOut.has(id));
 }
 
 /** @returns whether the last of some messages has more than results of calls. @param messages the JSON text of a list */

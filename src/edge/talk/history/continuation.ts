@@ -111,6 +111,8 @@ const NONE_LEFT_OUT: ReadonlySet<string> = new Set();
 
 /** A message of the history, to be compared with what a client sends. */
 export interface StoredMessage extends SentMessage {
+  /** The ids of calls that the model has refused: they were not made, and a client may have seen them as the edge's. */
+  refused?: readonly string[];
   /** Whether its turn was interrupted: the client may have received less of the answer, or a little more. */
   isPartial: boolean;
 }
@@ -137,7 +139,8 @@ export function newBehind(
   for (const stored of withAnswersTogether(history)) {
     const [one] = stored;
     const isAnswer = one?.role === 'assistant';
-    if (!isAnswer && within === 0) at = behindSilent(messages, at, leftOut);
+    if (isAnswer) at = behindRepeated(messages, at);
+    else if (within === 0) at = behindSilent(messages, at, leftOut);
     const first = messages[at];
     const isPartial = stored.some((one) => one.isPartial);
     if (isAnswer && first?.role !== 'assistant' && (isPartial || isSilent(stored, leftOut))) continue;
@@ -171,6 +174,21 @@ function behindSilent(messages: readonly SentMessage[], from: number, leftOut: R
   return at;
 }
 
+/**
+ * @returns the number of the first message from one on that does not repeat the question before it. Without an answer it was asked
+ *   again, and is kept once
+ */
+function behindRepeated(messages: readonly SentMessage[], from: number): number {
+  const asked = messages[from - 1];
+  const isAgain = ({ role, content }: SentMessage) =>
+    role === 'user' && canonical(blocksOf(content)) === canonical(blocksOf(asked?.content));
+  let at = from;
+  // The last message is what is new.
+  if (asked?.role === 'user')
+    for (let one = messages[at]; at < messages.length - 1 && one && isAgain(one); one = messages[at]) at += 1;
+  return at;
+}
+
 /** @returns how many of the messages are in the history already; 0 if they do not begin with the whole history */
 export function countResent(...of: Parameters<typeof newBehind>): number {
   const [, messages] = of;
@@ -191,8 +209,19 @@ function* withAnswersTogether(history: Iterable<StoredMessage>): Generator<Store
 }
 
 /** @returns whether answers have nothing that every client keeps. */
-function isSilent(answers: readonly SentMessage[], leftOut: ReadonlySet<string>): boolean {
-  return textOfAnswers(answers) === '' && callsIn(answers, leftOut) === '';
+function isSilent(
+  answers: readonly (SentMessage & Pick<StoredMessage, 'refused'>)[],
+  leftOut: ReadonlySet<string>,
+): boolean {
+  return textOfAnswers(answers) === '' && callsIn(answers, withRefused(leftOut, answers)) === '';
+}
+
+function withRefused(
+  leftOut: ReadonlySet<string>,
+  answers: readonly Pick<StoredMessage, 'refused'>[],
+): ReadonlySet<string> {
+  const refused = answers.flatMap((one) => one.refused ?? []);
+  return refused.length === 0 ? leftOut : new Set([...leftOut, ...refused]);
 }
 
 function isSame(
@@ -202,7 +231,8 @@ function isSame(
 ): boolean {
   const [before, now] = [textOfAnswers(stored), textOfAnswers(messages)];
   if (stored.some(({ isPartial }) => isPartial) && (before.startsWith(now) || now.startsWith(before))) return true;
-  return before === now && callsIn(stored, leftOut) === callsIn(messages, leftOut);
+  const without = withRefused(leftOut, stored);
+  return before === now && callsIn(stored, without) === callsIn(messages, without);
 }
 
 function textOfAnswers(answers: readonly SentMessage[]): string {

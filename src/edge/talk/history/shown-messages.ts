@@ -4,6 +4,7 @@ import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { type SentMessage, type StoredMessage, withoutCancelled } from './continuation.ts';
+import { calledTools } from './replayable-blocks.ts';
 
 /** Reads the messages as they were shown, to compare them with what a client sends. @param sent leaves out refused turns */
 export function* shownMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
@@ -23,7 +24,7 @@ export function* shownMessages(transcript: Transcript, sent: boolean): Generator
     const stored = messageOf(message).content;
     const content = role === 'user' ? withoutCancelled(stored) : stored;
     if (run === null && (calls === undefined || role === 'assistant')) {
-      yield { role, content, isPartial: isPartial(status) };
+      yield { role, content, isPartial: isPartial(status), refused: refusedIn(status, content) };
       continue;
     }
     const own = withoutCalls(content, calls ?? NO_CALLS);
@@ -31,6 +32,7 @@ export function* shownMessages(transcript: Transcript, sent: boolean): Generator
       // The run's own row says what went wrong between two steps.
       answer ??= { role, run, turn, content: [], isPartial: isPartial(transcript.statusOf(run)) };
       answer.turn = turn;
+      answer.refused = [...(answer.refused ?? []), ...refusedIn(status, own)];
       answer.content.push(...own);
     } else if (!answer && own.length > 0) yield { role, content: own, isPartial: false };
   }
@@ -38,6 +40,11 @@ export function* shownMessages(transcript: Transcript, sent: boolean): Generator
 }
 
 const NO_CALLS: ReadonlySet<string> = new Set();
+
+/** @returns the ids of the calls of an answer that the model has refused */
+function refusedIn(status: TurnStatus | undefined, content: unknown): string[] {
+  return status === 'refused' ? calledTools(content) : [];
+}
 
 function isPartial(status: TurnStatus | undefined): boolean {
   return status === 'interrupted' || status === 'stopped';

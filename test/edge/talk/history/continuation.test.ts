@@ -161,4 +161,18 @@ describe('a history that is sent again', () => {
     expect(countResent(before, [user('Hi'), assistant('Once upon a time'), user('Next')])).toBe(2);
     expect(countResent(before, [user('Hi'), assistant('Never'), user('Next')])).toBe(0);
   });
+
+  test('has a question once that was asked again without an answer, and the same question at the end is new', () => {
+    const before = known([user('Hi'), assistant([{ type: 'text', text: 'Once upon' }])], true);
+    expect(countResent(before, [user('Hi'), user('Hi'), assistant('Once upon'), user('Next')])).toBe(3);
+    expect(countResent(before, [user('Hi'), user('Hi'), user('Next')])).toBe(2);
+    expect(countResent(before, [user('Hi'), user('Hi')])).toBe(1);
+  });
+
+  test('may lack the calls of an answer that the model has refused', () => {
+    const answer = assistant([{ type: 'text', text: 'I' }, call('a')]);
+    const before = [...known([user('Hi')]), { ...answer, isPartial: false, refused: ['a'] }];
+    for (const seen of [[answer], [assistant('I')]])
+      expect(countResent(before, [user('Hi'), ...seen, user('Next')])).toBe(2);
+  });
 });

@@ -1,6 +1,6 @@
 /** Another project with the package: what only its files show, as they are packed. By night the examples run, and others judge the package. */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -27,7 +27,8 @@ let said: string;
 beforeAll(async () => {
   project = await PackedProject.make(false);
   const [, command = ''] = /sluice init (.*)/.exec(GUIDE) ?? [];
-  const [name = '', ...options] = command.split(' ');
+  const [beside = '', ...options] = command.split(' ');
+  const name = basename(beside);
   place = join(project.folder, name);
   said = await project.init(name, ...options);
 });
@@ -193,9 +194,9 @@ test('the template of an edge has all rooms, with what they bind', async () => {
 
 test('sluice init makes an edge of two rooms, and says what it has added', async () => {
   expect(said).toMatch(/^subagents needs runs: it is added.\nsubagents needs agents: it is added.\n/);
-  const code = await readFile(join(project.folder, 'edge/src/index.ts'), 'utf8');
+  const code = await readFile(join(place, 'src/index.ts'), 'utf8');
   expect(code).toContain(`rooms: [${NAMED.map(exportOf).join(', ')}],`);
-  const toml = await readFile(join(project.folder, 'edge/wrangler.toml'), 'utf8');
+  const toml = await readFile(join(place, 'wrangler.toml'), 'utf8');
   expect(boundIn(toml)).toEqual(['ACCOUNT', 'CONVERSATION', 'POOL', 'STORE']);
 });
 

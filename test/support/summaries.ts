@@ -4,6 +4,7 @@ import { expect } from 'vitest';
 import { accountStub } from '../../src/edge/kit/objects/stubs.ts';
 import { Transcript } from '../../src/edge/talk/storage/transcript.ts';
 import { brokenRule } from './api-rules.ts';
+import { bodyOf } from './app.ts';
 import { bindings, conversationsReach, readOf, simulate, stubOf } from './conversations.ts';
 import { eventually } from './eventually.ts';
 import { type Asked, ask } from './turns.ts';
@@ -44,8 +45,7 @@ export function upstreamOf(answering: Answering = () => undefined, { blocks = tr
       if (own) return own;
       if (body.compaction && !blocks) return refusal(400, 'compaction: Extra inputs are not permitted');
       const answer = await toSimulator();
-      // Like the network's, its bytes can be read into a given buffer.
-      return new Response(await answer.arrayBuffer(), answer);
+      return new Response(bodyOf([await answer.bytes()]), answer);
     },
     { baseURL: 'https://blocks.test' },
   );

@@ -4,7 +4,7 @@
  */
 
 /** Milliseconds after its request in which an answer must begin. Clients and proxies give up a whole answer by then. */
-const BEGINS_WITHIN_MS = 600_000;
+export const BEGINS_WITHIN_MS = 600_000;
 /** Milliseconds in which an answer that has begun must say more. No step of a tool of the API takes so long. */
 const GOES_ON_WITHIN_MS = 3_600_000;
 

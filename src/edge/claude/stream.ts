@@ -15,7 +15,7 @@ import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/t
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { errorOfEvent } from './judge.ts';
-import { givenUpAt } from './life-signs.ts';
+import { BEGINS_WITHIN_MS, givenUpAt } from './life-signs.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
@@ -145,17 +145,23 @@ async function readOpening(
   return opening;
 }
 
-/** How many streams of this isolate wait for their first bytes. */
-let waitingStreams = 0;
+/** The streams of this isolate that wait for their first bytes with a large buffer; the first is the oldest. */
+const largeOpenings = new Set<{ since: number }>();
 
 /** Reads the first bytes of a stream. If many streams wait at once, only some of them hold a large buffer. */
 export async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> {
-  waitingStreams += 1;
-  const isOneOfMany = waitingStreams > MOST_LARGE_OPENINGS;
+  const own = { since: Date.now() };
+  for (const oldest of largeOpenings) {
+    if (Math.abs(own.since - oldest.since) < BEGINS_WITHIN_MS) break;
+    // Its object has died: such a read never returns.
+    largeOpenings.delete(oldest);
+  }
+  const isOneOfMany = largeOpenings.size >= MOST_LARGE_OPENINGS;
+  if (!isOneOfMany) largeOpenings.add(own);
   try {
     return await reader.read(new Uint8Array(isOneOfMany ? new ArrayBuffer(SMALL_PIECE_BYTES) : takeBuffer()));
   } finally {
-    waitingStreams -= 1;
+    largeOpenings.delete(own);
   }
 }
 

@@ -3,9 +3,10 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { TEE_PIECE_BYTES } from '../../../src/edge/claude/carry/tee-reader.ts';
-import { relayStream, type StreamEnding } from '../../../src/edge/claude/stream.ts';
+import { SMALL_PIECE_BYTES, TEE_PIECE_BYTES } from '../../../src/edge/claude/carry/tee-reader.ts';
+import { readFirstPiece, relayStream, type StreamEnding } from '../../../src/edge/claude/stream.ts';
 import { UsageReader } from '../../../src/edge/claude/usage/usage-reader.ts';
+import { MINUTE_MS } from '../../../src/edge/kit/async/durations.ts';
 import { IdleTimeout } from '../../../src/edge/kit/async/idle-timeout.ts';
 import { utf8 } from '../../../src/edge/kit/http/bytes.ts';
 import { keepSecrets } from '../../../src/edge/kit/http/secrets.ts';
@@ -185,6 +186,24 @@ test('an answer that came whole keeps its bytes, with its remark, while others c
       expect(endings).toEqual(['complete']);
     }
   });
+});
+
+test('streams whose objects have died leave the room for large first pieces to others, in time', async () => {
+  const sizes: number[] = [];
+  const reader = (dies: boolean) =>
+    ({
+      read: (view: Uint8Array) => {
+        sizes.push(view.byteLength);
+        return dies ? new Promise(() => {}) : Promise.resolve({ value: view, done: false });
+      },
+    }) as unknown as ReadableStreamBYOBReader;
+  for (let died = 0; died < 20; died += 1) void readFirstPiece(reader(true));
+  passTime(9 * MINUTE_MS);
+  await readFirstPiece(reader(false));
+  expect(sizes.at(-1)).toBe(SMALL_PIECE_BYTES);
+  passTime(2 * MINUTE_MS);
+  await readFirstPiece(reader(false));
+  expect(sizes.at(-1)).toBe(TEE_PIECE_BYTES);
 });
 
 test('an upstream that stays open after a complete answer is left when it has been silent for too long', async () => {

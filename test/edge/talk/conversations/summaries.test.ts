@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { brokenRule } from '../../../support/api-rules.ts';
+import { bodyOf } from '../../../support/app.ts';
 import { bindings, conversationsReach, readOf, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { ask } from '../../../support/turns.ts';
@@ -39,8 +40,7 @@ function upstreamOf({ blocks = true, vars = {} as Record<string, string> } = {})
       }
       if (body.compaction && !blocks) return Response.json({ type: 'error', error: UNKNOWN }, { status: 400 });
       const answer = await simulator(new Request(url, { ...init, body: text }));
-      // Like the network's, its bytes can be read into a given buffer.
-      return new Response(await answer.arrayBuffer(), answer);
+      return new Response(bodyOf([await answer.bytes()]), answer);
     },
     { baseURL: `https://${blocks ? 'with' : 'without'}-blocks.test` },
   );

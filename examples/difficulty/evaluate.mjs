@@ -44,9 +44,8 @@ for (let at = 0; at < questions.length; at += PIECE) {
   const examples = questions.slice(at, at + PIECE);
   try {
     // The version that was stored, whatever the name points to by now: all pieces try the same one.
-    const body = { examples, versions: [stored.version] };
-    const { answer, by } = await send('POST', '/classifiers/difficulty/evaluate', body);
-    const [report] = answer.candidates;
+    const body = { examples, version: stored.version };
+    const { answer: report, by } = await send('POST', '/classifiers/difficulty/evaluate', body);
     isSimulated ||= by === 'simulator';
     nanodollars += Math.round(report.cost_usd * NANODOLLARS);
     mistakes.push(...report.mistakes);

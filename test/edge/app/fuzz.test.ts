@@ -104,7 +104,7 @@ const SAMPLES: Record<string, readonly object[]> = {
     { classifier: 'k1', input: 'x', prefix: 'p1' },
   ],
   '/classifiers/:name': [CLASSIFIER, { version: 'k1@0123456789abcdef0123456789abcdef' }],
-  '/classifiers/:name/evaluate': [{ examples: [{ id: '1', input: 'x', label: 'bug' }], models: [MODEL], votes: 1 }],
+  '/classifiers/:name/evaluate': [{ examples: [{ id: '1', input: 'x', label: 'bug' }], model: MODEL, votes: 1 }],
   '/prefixes/:name': [
     {
       system: 'Be brief.',

@@ -57,7 +57,10 @@ export const CLASSIFY_ROUTES = [
       const format = formatAsked(c, stream);
       const items = inputs ?? [{ id: undefined, input }];
       if (!format && !inputs) return await classifyOne(c, task, input, by);
-      return await answerResults(c, format, classifyItems(c, task, items, by), by, { of: 'result', as: 'results' });
+      return await answerResults(c, format, classifyItems(c, task, items, by), by, (results, summary) => ({
+        results,
+        ...summary,
+      }));
     },
   ),
 ];
@@ -132,21 +135,20 @@ export function resultOf(
 /**
  * Answers with results, in one piece or as a stream, whose log line is written after the last one is sent.
  *
- * @param whole how one piece has them: which events, and as which member behind others
+ * @param whole makes the one piece of them, from the results before the summary and from the summary
  */
 export async function answerResults(
   c: Context<AppEnv>,
   format: ReturnType<typeof formatAsked>,
   results: AsyncGenerator<StreamedResult, void, undefined>,
   by: Classifying,
-  whole: { of: string; as: string; behind?: object },
+  whole: (results: readonly object[], summary: object) => object,
 ): Promise<Response> {
   if (!format) {
     const list: object[] = [];
     for await (const { type, ...rest } of results) {
-      if (type === whole.of) list.push(rest);
-      if (type !== 'summary') continue;
-      return answerWithCost({ ...whole.behind, [whole.as]: list, ...rest }, fromUsd(Number(rest.cost_usd)), by);
+      if (type === 'summary') return answerWithCost(whole(list, rest), fromUsd(Number(rest.cost_usd)), by);
+      list.push(rest);
     }
     throw new ApiError('api_error', 'The results ended without their sum. Try again.');
   }

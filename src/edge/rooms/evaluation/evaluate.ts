@@ -1,8 +1,7 @@
-/** Evaluates classifiers on examples whose labels are known. */
+/** Evaluates a classifier on examples whose labels are known. */
 
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import type { ClassificationResult } from '../../named/classify/task/classify.ts';
 import { classifyAll } from '../../named/classify/task/classify-all.ts';
 import type { Reason } from '../../named/classify/task/failure.ts';
@@ -11,7 +10,7 @@ import type { Classifying } from '../../named/classify/task/take-vote.ts';
 import type { Task } from '../../named/classify/task/task.ts';
 import { Total } from '../../named/classify/task/total.ts';
 import type { EvaluateRequest } from './evaluation.schema.ts';
-import type { CandidateReport } from './evaluation-answers.schema.ts';
+import type { EvaluationReport } from './evaluation-answers.schema.ts';
 import { hasSameLabels, type Judged, metricsOf } from './metrics.ts';
 
 /** An example. `expected` has its labels as a list, which is empty for no label. */
@@ -23,9 +22,9 @@ export interface EvaluationExample {
 
 export type Evaluated =
   /** After each example. */
-  | { type: 'progress'; version: string; model: string; done: number; of: number }
-  /** After each candidate. */
-  | ({ type: 'candidate' } & CandidateReport);
+  | { type: 'progress'; done: number; of: number }
+  /** At the end. */
+  | { type: 'report'; report: Omit<EvaluationReport, 'type' | 'name'>; total: Total };
 
 /** Failures that say nothing about the classifier, only about the budget, the network or the deployment. */
 const NOT_JUDGED: ReadonlySet<Reason> = new Set(['limited', 'unavailable', 'operator', 'cancelled']);
@@ -53,23 +52,22 @@ export function examplesOf(
   return examples;
 }
 
-/** Evaluates candidates one after the other, each on all examples. No answer comes from the cache. */
+/** Evaluates a classifier on all examples. No answer comes from the cache. */
 export async function* evaluate(
-  candidates: readonly { task: Task; examples: readonly EvaluationExample[] }[],
+  task: Task,
+  examples: readonly EvaluationExample[],
   by: Classifying,
 ): AsyncGenerator<Evaluated, void, undefined> {
-  for (const [index, { task, examples }] of candidates.entries()) {
-    const { version = '', model } = task;
-    const outcomes: ClassificationResult[] = [];
-    const fresh = { ...task, cacheSeconds: 0 };
-    const asking = index === 0 ? by : { ...by, requestId: anotherRequestId(by.requestId) };
-    const inputs = examples.map(({ input }) => input);
-    for await (const outcome of classifyAll(fresh, inputs, asking)) {
-      outcomes.push(outcome);
-      yield { type: 'progress', version, model, done: outcomes.length, of: examples.length };
-    }
-    yield { type: 'candidate', ...evaluationReport(task, examples, outcomes) };
+  const outcomes: ClassificationResult[] = [];
+  const fresh = { ...task, cacheSeconds: 0 };
+  const inputs = examples.map(({ input }) => input);
+  for await (const outcome of classifyAll(fresh, inputs, by)) {
+    outcomes.push(outcome);
+    yield { type: 'progress', done: outcomes.length, of: examples.length };
   }
+  const total = new Total();
+  for (const outcome of outcomes) total.add(outcome);
+  yield { type: 'report', report: evaluationReport(task, examples, outcomes, total), total };
 }
 
 /** @returns the report on a classifier, from its outcomes in the order of the examples */
@@ -77,14 +75,13 @@ function evaluationReport(
   task: Task,
   examples: readonly EvaluationExample[],
   outcomes: readonly ClassificationResult[],
-): CandidateReport {
+  total: Total,
+): Omit<EvaluationReport, 'type' | 'name'> {
   const { classifier, version = '', model } = task;
-  const total = new Total();
   const judged: Judged[] = [];
-  const mistakes: CandidateReport['mistakes'] = [];
-  const skipped: CandidateReport['skipped'] = [];
+  const mistakes: EvaluationReport['mistakes'] = [];
+  const skipped: EvaluationReport['skipped'] = [];
   for (const [index, outcome] of outcomes.entries()) {
-    total.add(outcome);
     const example = examples[index];
     if (!example) continue;
     const { id, input, expected } = example;

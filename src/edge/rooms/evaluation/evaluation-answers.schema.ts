@@ -13,7 +13,9 @@ const mistake = z.object({
 });
 
 /** The report on one version with one model. */
-const candidateReport = z.object({
+export const evaluation = z.object({
+  type: z.literal('evaluation'),
+  name: z.string(),
   version: z.string(),
   model: z.string(),
   examples: z.described(count, 'Examples that were judged: those that were not asked at all stand in `skipped`.'),
@@ -56,12 +58,4 @@ const candidateReport = z.object({
   ),
 });
 
-export const evaluation = z.object({
-  type: z.literal('evaluation'),
-  name: z.string(),
-  candidates: z.array(candidateReport),
-  usage: classifyUsage,
-  cost_usd: usd,
-});
-
-export type CandidateReport = z.output<typeof candidateReport>;
+export type EvaluationReport = z.output<typeof evaluation>;

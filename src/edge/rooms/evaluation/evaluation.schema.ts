@@ -3,11 +3,8 @@ import * as z from '../../kit/http/zod.ts';
 import { MOST_VOTES } from '../../named/classify/classifiers.schema.ts';
 
 const MOST_EXAMPLES = 256;
-/** The most candidates of one evaluation: each version with each model is one. */
-export const MOST_CANDIDATES = 6;
 
 const version = z.string({ error: 'Input should be a string' }).check(z.minLength(1), z.maxLength(256));
-const candidateModel = messagesRequest.shape.model.check(z.maxLength(256));
 
 const evaluationExample = z.strictObject({
   id: z.optionally(z.string().check(z.minLength(1), z.maxLength(256)), 'Default: its place in the list, from 0.'),
@@ -24,14 +21,8 @@ export const evaluateRequest = z.strictObject({
       z.minLength(1, 'Input should have at least one example'),
       z.maxLength(MOST_EXAMPLES, `Input should have at most ${MOST_EXAMPLES} examples`),
     ),
-  models: z.optionally(
-    z.array(candidateModel).check(z.minLength(1), z.maxLength(MOST_CANDIDATES)),
-    'Side by side. Default: the classifier’s.',
-  ),
-  versions: z.optionally(
-    z.array(version).check(z.minLength(1), z.maxLength(MOST_CANDIDATES)),
-    'Side by side, each as name@version or its part behind the @. Default: what the name points to.',
-  ),
+  model: z.optionally(messagesRequest.shape.model.check(z.maxLength(256)), 'Default: the classifier’s.'),
+  version: z.optionally(version, 'As name@version, or its part behind the @. Default: what the name points to.'),
   votes: z.optional(z.int().check(z.gte(1), z.lte(MOST_VOTES))),
   stream: z.optional(z.boolean({ error: 'Input should be a valid boolean' })),
 });

@@ -1,5 +1,5 @@
 /** Computes how good a classifier is from the labels that were expected and the labels that were given. No I/O. */
-import type { CandidateReport } from './evaluation-answers.schema.ts';
+import type { EvaluationReport } from './evaluation-answers.schema.ts';
 
 /** The labels of one example. Without `multi` a list has one label, or is empty for no label. */
 export interface Judged {
@@ -8,7 +8,7 @@ export interface Judged {
   given: readonly string[] | null;
 }
 
-type Metrics = Pick<CandidateReport, 'examples' | 'accuracy' | 'macro_f1' | 'labels' | 'confusion'>;
+type Metrics = Pick<EvaluationReport, 'examples' | 'accuracy' | 'macro_f1' | 'labels' | 'confusion'>;
 
 /**
  * Computes the metrics of a classifier.

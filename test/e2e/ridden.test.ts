@@ -29,7 +29,7 @@ beforeAll(async () => {
     DEFAULT_LIMITS: '{"usd_per_day":10}',
   };
   edge = await startEdge(inject('worker'), vars);
-  unridden = await startEdge(inject('worker'), { ...vars, RIDE_STREAMS: 'false' });
+  unridden = await startEdge(inject('worker'), { ...vars, DEFAULT_LIMITS: '{}' });
 });
 
 afterAll(async () => {

@@ -64,10 +64,8 @@ const settingsOfPool = (usd: number, seconds: number) => ({
   SIGNING_SECRET: SECRET,
   ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
   ANTHROPIC_BASE_URL: upstream.url,
-  RIDE_STREAMS: 'false',
   HOLD_WAIT_MS: '500',
   ALLOWED_ORIGINS: ORIGIN,
-  VISITORS_WITHOUT_TURNSTILE: 'true',
   VISITORS: JSON.stringify({
     only: { agents: ['sky'], origins: [ORIGIN] },
     limits: { requests_per_minute: 1_000 },

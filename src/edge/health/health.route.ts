@@ -50,11 +50,16 @@ function whatToDo(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 
   return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };
 }
 
-function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT }: Settings): readonly string[] {
-  if (JWT_GROUP_CLAIM === undefined || JWT_GROUP_DEFAULT !== undefined) return [];
-  return [
-    'A token without the claim of JWT_GROUP_CLAIM is in no group, and no group’s budget holds it: set JWT_GROUP_DEFAULT.',
-  ];
+function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, VISITORS }: Settings): readonly string[] {
+  const warnings: string[] = [];
+  if (JWT_GROUP_CLAIM !== undefined && JWT_GROUP_DEFAULT === undefined) {
+    warnings.push(
+      'A token without the claim of JWT_GROUP_CLAIM is in no group, and no group’s budget holds it: set JWT_GROUP_DEFAULT.',
+    );
+  }
+  if (VISITORS?.turnstile === false)
+    warnings.push('VISITORS says "turnstile": false, so programs can be visitors, too.');
+  return warnings;
 }
 
 /** @returns how the upstreams are, as far as this isolate knows. */

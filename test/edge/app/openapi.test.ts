@@ -29,7 +29,7 @@ interface Asked {
 const SENDERS = { GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET, QUEUE: { send: async () => {} } };
 
 /** Programs are welcome as visitors. */
-const VISITORS = settingsWithVisitors({ turnstile: false }, { VISITORS_WITHOUT_TURNSTILE: 'true' });
+const VISITORS = settingsWithVisitors({ turnstile: false });
 
 atNoon();
 

@@ -132,7 +132,7 @@ describe('what rides is the whole answer of the simulator', () => {
         return { text, told, rides: app.sent.map(isRidden), rows: await rowsOf(app) };
       };
       const ridden = await answered(LIMITED);
-      const whole = await answered({ ...LIMITED, RIDE_STREAMS: 'false' });
+      const whole = await answered({});
       expect(ridden.rides).toEqual([true]);
       expect(whole.rides).toEqual([false]);
       expect(memberTexts(ridden.text)).toEqual(memberTexts(whole.text));
@@ -181,12 +181,11 @@ describe('who rides', () => {
     expect(await up(DEPLOYED, ASK, ada)).toEqual([false]);
   });
 
-  test('none without a limit in USD, whatever other limits it has, and none where it is switched off', async () => {
+  test('none without a limit in USD, whatever other limits it has', async () => {
     expect(await up({})).toEqual([false]);
     expect(await up({ DEFAULT_LIMITS: '{"requests_per_minute":5,"output_tokens_per_minute":100000}' })).toEqual([
       false,
     ]);
-    expect(await up({ ...LIMITED, RIDE_STREAMS: 'false' })).toEqual([false]);
   });
 
   test('no request whose tool inputs may come as something that is not JSON', async () => {
@@ -527,7 +526,7 @@ describe('headers that do not come', () => {
         expect((await other.post('/v1/messages', ASK)).status).toBe(504);
         return Response.json(WHOLE);
       },
-      { ...LATE, RIDE_STREAMS: 'false' },
+      { ...LATE, DEFAULT_LIMITS: '{}' },
     );
     expect((await app.post('/v1/messages', ASK)).status).toBe(200);
   });

@@ -1,6 +1,6 @@
 /** Reads the entries of the setting UPSTREAMS, and opens the upstreams that they describe. */
 
-import { CANCEL_STOPS, type Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { misconfigured } from '../../kit/http/errors.ts';
 import { keepSecrets } from '../../kit/http/secrets.ts';
@@ -48,7 +48,8 @@ const common = {
   prices: z.optional(priceTable),
   count: z._default(z.boolean(), true),
   max_concurrent: z.optional(z.int().check(z.gte(1))),
-  cancel_stops: z.optional(z.enum(CANCEL_STOPS)),
+  /** Which answers it stops writing and billing when their connection is closed. */
+  cancel_stops: z._default(z.enum(['streams', 'always', 'never']), 'streams'),
   first_byte_ms: z._default(z.int().check(z.gte(1), z.lte(600_000)), 30_000),
 };
 

@@ -41,8 +41,6 @@ export interface WorstCaseOptions {
   count?: number | null;
   /** The features of the messages before those of the body: a conversation's history. */
   before?: PromptFeatures;
-  /** The setting SERVED_STEP_TOKENS. Default 25,000. */
-  servedStepTokens?: number;
   /** Whether the request is an item of a batch: half price on tokens. */
   batch?: boolean;
 }
@@ -54,6 +52,7 @@ const MOST_STEPS = 1_000;
 const MOST_HELD: Nanodollars = 1e15;
 /** The input tokens from which the API summarizes the prompt, unless the request gives another number. */
 const COMPACTION_TRIGGER = 150_000;
+/** How many tokens one use of a tool of the API adds to the prompt, by estimate. Searches usually add less. */
 const SERVED_STEP_TOKENS = 25_000;
 /** A prompt is not counted if it is less than this part (a fourth) of what the steps of a loop read by estimate. */
 const WORTH_A_COUNT = 4;
@@ -79,7 +78,6 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
   const geography = body.inference_geo === 'global' ? 10 : 11;
   const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
   const asked = wholeNumber(body.max_tokens);
-  const { servedStepTokens = SERVED_STEP_TOKENS } = options;
 
   const worstCase: WorstCase = {
     inputTokens: 0,
@@ -121,10 +119,10 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     const told = promptTokensIn(found, window, options);
     const { hidden, growth, result } = found.served;
     const first = hidden ? { tokens: window, bounded: false } : told;
-    const firstEstimated = hidden ? Math.min(window, told.tokens + servedStepTokens) : told.tokens;
+    const firstEstimated = hidden ? Math.min(window, told.tokens + SERVED_STEP_TOKENS) : told.tokens;
     const output = asked ?? longestOutput(rows);
     const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
-    const added = Number.isFinite(result) ? result + BESIDE_RESULT : servedStepTokens;
+    const added = Number.isFinite(result) ? result + BESIDE_RESULT : SERVED_STEP_TOKENS;
     const price = dearest(rows, Math.max(first.tokens, later), attempt.fast, found.cache, geography);
     const own = attempt.maxTokens;
     const searches = found.searches * WEB_SEARCH_NANODOLLARS;
@@ -161,7 +159,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     worstCase.models.push(namesOf(options.models, attempt.model, alias));
     if (found.served.tools > 0) {
       const { window: widest = 0 } = terms.served ?? {};
-      const stepTokens = Math.min(result, servedStepTokens);
+      const stepTokens = Math.min(result, SERVED_STEP_TOKENS);
       terms.served = { uses, searches: found.searches, window: Math.max(widest, window), stepTokens };
     }
     noteTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
@@ -270,7 +268,7 @@ function attemptsOf(body: Json): ModelAttempt[] {
 function addAdvisor(
   { worstCase, served, terms }: { worstCase: WorstCase; served: ServedWorstCase; terms: Terms },
   tool: Json,
-  { models, servedStepTokens = SERVED_STEP_TOKENS }: WorstCaseOptions,
+  { models }: WorstCaseOptions,
   geography: number,
 ): void {
   const rows = modelsOf(models, tool.model);
@@ -280,7 +278,7 @@ function addAdvisor(
   const price = dearest(rows, window, false, caching.cache, geography);
   const output = Math.min(wholeNumber(tool.max_tokens) ?? longestOutput(rows), window) * price.output;
   const uses = Math.min(wholeNumber(tool.max_uses) ?? UNLIMITED_USES, MOST_STEPS);
-  const estimated = Math.min(window, servedStepTokens) * price.input + output;
+  const estimated = Math.min(window, SERVED_STEP_TOKENS) * price.input + output;
   worstCase.inputCost += uses * (window * price.input + output);
   served.inputCost += uses * estimated;
   served.useCost += window * price.input + output;

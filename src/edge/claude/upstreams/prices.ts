@@ -2,7 +2,7 @@
 
 import { CLAUDE_API, type Settings } from '../../gate/settings/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import { type OpenUpstream, openUpstreams } from '../kinds/entry.ts';
+import { type OpenUpstream, openUpstreams, type UpstreamEntry } from '../kinds/entry.ts';
 import { highest, type Model, type ModelOverride, ModelTable, type TokenPrices } from '../pricing/models.ts';
 
 const KINDS_OF_TOKEN = ['input', 'output', 'cache_write_5m', 'cache_write_1h', 'cache_read'] as const;
@@ -36,10 +36,10 @@ export function isClaudeApi(settings: Settings, upstream: string | undefined): b
   return openUpstreams(settings).some(({ name, isClaudeApi }) => name === upstream && isClaudeApi);
 }
 
-/** @returns the `cancel_stops` of an upstream's entry; undefined if the deployment's setting counts. */
-export function cancelStopsAt(settings: Settings, upstream: string | undefined): Settings['CANCEL_STOPS'] | undefined {
-  if (settings.UPSTREAMS.length === 0) return undefined;
-  return openUpstreams(settings).find(({ name }) => name === upstream)?.entry.cancel_stops;
+/** @returns which answers an upstream stops when their connection is closed; `streams` where its entry does not say */
+export function cancelStopsAt(settings: Settings, upstream: string | undefined): UpstreamEntry['cancel_stops'] {
+  if (settings.UPSTREAMS.length === 0) return 'streams';
+  return openUpstreams(settings).find(({ name }) => name === upstream)?.entry.cancel_stops ?? 'streams';
 }
 
 function makeTable(settings: Settings, upstreams: readonly OpenUpstream[]): ModelTable {

@@ -31,11 +31,8 @@ const hosts = z.pipe(
   z.array(z.string().check(z.refine(isHost, 'must be hosts such as hooks.example.com, separated by commas'))),
 );
 
-/** Which answers an upstream stops writing and billing when their connection is closed. */
 /** Where the Claude API is. */
 export const CLAUDE_API = 'https://api.anthropic.com';
-
-export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
 
 /** Every setting of the core: its meaning, its form and its default. */
 export const settingsSchema = z.object({
@@ -108,21 +105,9 @@ export const settingsSchema = z.object({
     'How long to wait for the headers of a stream. Then the request may be sent again.',
   ),
   STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
-  RIDE_STREAMS: z.described(
-    z._default(z.enum(['true', 'false']), 'true'),
-    '`false`: a request without `stream` never goes up as a stream.',
-  ),
   HOLD_WAIT_MS: z.described(
     countSetting(30_000),
     'How long a request waits its turn while only what others hold leaves no room. 0: it is refused at once.',
-  ),
-  CANCEL_STOPS: z.described(
-    z._default(z.enum(CANCEL_STOPS), 'streams'),
-    'Which answers the upstream stops writing and billing when their connection is closed: `streams`, `always`, `never`.',
-  ),
-  SERVED_STEP_TOKENS: z.described(
-    countSetting(25_000, 1),
-    'With `served_tools: "estimate"`: how many tokens one use of the API’s own tools may add to the prompt.',
   ),
   MODEL_ALIASES: z.described(
     z._default(jsonSetting(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
@@ -167,10 +152,6 @@ export const settingsSchema = z.object({
   VISITORS: z.optionally(
     jsonSetting(visitorsSchema),
     'JSON: what people without a login may do: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
-  ),
-  VISITORS_WITHOUT_TURNSTILE: z.described(
-    z._default(z.enum(['true', 'false']), 'false'),
-    '`true`: VISITORS may say `"turnstile": false`. Then any program can be a visitor.',
   ),
   TURNSTILE_SECRET: z.optionally(
     z.string().check(z.minLength(1)),

@@ -8,7 +8,6 @@ const READ_BY: Readonly<Record<string, string>> = {
   TOOL_HOSTS: 'runs',
   TOOL_SIGNING_SECRET: 'runs',
   VISITORS: 'visitors',
-  VISITORS_WITHOUT_TURNSTILE: 'visitors',
   TURNSTILE_SECRET: 'visitors',
   TURNSTILE_VERIFY_URL: 'visitors',
   DEPLOYMENT_LIMITS: 'pools',

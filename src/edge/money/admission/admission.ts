@@ -48,7 +48,7 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   const { answer, worstCase, terms, startedAt, isKept } = decided;
   const admitted = grantedBy(answer);
   const grant = {
-    ...grantOf(worstCase, terms, admitted, request.settings),
+    ...grantOf(worstCase, terms, admitted),
     ...(earlier > 0 ? { earlier } : {}),
     startedAt,
   };

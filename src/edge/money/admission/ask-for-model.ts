@@ -57,7 +57,6 @@ export async function askForModel(
     betas: betasOf(request.headers),
     asked,
     before,
-    servedStepTokens: settings.SERVED_STEP_TOKENS,
   };
   const { mayWrite: max_tokens } = request;
   const goesUp = { ...own, ...changes, model, ...(max_tokens !== undefined && { compaction: undefined, max_tokens }) };
@@ -81,8 +80,7 @@ export async function askForModel(
     ({ worstCase, terms } = bounded(count));
   }
   const until = startedAt + (later?.waits === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
-  const keep = () =>
-    isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, settings, startedAt) } : {};
+  const keep = () => (isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, startedAt) } : {});
   let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);
   if (answer.outcome === 'count_needed') {
     count = await countInput({ ...request, only: routing?.only }, changes);

@@ -196,9 +196,9 @@ export class MeteredExchange {
   }
 
   #mayRide({ inUsd, grant }: Admission): boolean {
-    const { streams, settings, body, headers } = this.#request;
+    const { streams, body, headers } = this.#request;
     if (!inUsd || streams || !this.#options.mayRide || !(grant.hold > RIDES_ABOVE)) return false;
-    return settings.RIDE_STREAMS === 'true' && isSameAsStream(body.json, headers);
+    return isSameAsStream(body.json, headers);
   }
 
   /** Notes which of the named things the upstream says that it does not have any more. Others may be there. */

@@ -60,7 +60,6 @@ export function grantOf(
   worstCase: WorstCase,
   terms: Terms,
   { hold, maxTokens, loweredBy }: Pick<Extract<AdmissionDecision, { outcome: 'admitted' }>, Granted>,
-  { CANCEL_STOPS }: Settings,
 ): StoredGrant {
   const isOne = terms.steps === 'one' && worstCase.models.length === 1;
   return {
@@ -69,14 +68,14 @@ export function grantOf(
     ...(loweredBy && { loweredBy }),
     mostOutput: isOne ? (maxTokens ?? worstCase.outputTokens) : undefined,
     models: worstCase.models,
-    cancelStops: doesStop(CANCEL_STOPS, terms.streams),
+    cancelStops: terms.streams,
     terms,
   };
 }
 
 /** @returns the grant of a request that is not admitted yet, as its account keeps it */
-export function keptText(worstCase: WorstCase, terms: Terms, settings: Settings, startedAt: number): string {
-  return JSON.stringify({ ...grantOf(worstCase, terms, UNKNOWN_GRANT, settings), startedAt });
+export function keptText(worstCase: WorstCase, terms: Terms, startedAt: number): string {
+  return JSON.stringify({ ...grantOf(worstCase, terms, UNKNOWN_GRANT), startedAt });
 }
 
 /** Makes the meter of a request whose grant only its account may have. The cost is known once the account has been asked. */
@@ -104,10 +103,9 @@ async function keptGrantOf(request: MeteredRequest): Promise<StoredGrant> {
  * closes, and what rides stops as a stream does.
  */
 function grantAt(settings: Settings, { upstream, rides = false }: RequestOutcome, grant: StoredGrant): StoredGrant {
-  const stops = cancelStopsAt(settings, upstream) ?? (rides ? settings.CANCEL_STOPS : undefined);
-  return stops === undefined
-    ? grant
-    : { ...grant, cancelStops: doesStop(stops, rides || grant.terms?.streams === true) };
+  const stops = cancelStopsAt(settings, upstream);
+  const streams = rides || (grant.cancelStops ?? true);
+  return { ...grant, cancelStops: stops === 'always' || (stops === 'streams' && streams) };
 }
 
 /** Notes how fast an answer was that has ended. @returns the grant of one that has not, with what was learned of others */
@@ -126,8 +124,4 @@ function byLearnedSpeed(request: MeteredRequest, outcome: RequestOutcome, grant:
   if (outcome.completed || terms?.isFast === undefined || terms.advisor || models?.length !== 1) return grant;
   const tokensPerSecond = speedsOf(settings).most(keyOf(terms.isFast), terms.tokensPerSecond, now);
   return { ...grant, terms: { ...terms, tokensPerSecond } };
-}
-
-function doesStop(stops: Settings['CANCEL_STOPS'], streams: boolean): boolean {
-  return stops === 'always' || (stops === 'streams' && streams);
 }

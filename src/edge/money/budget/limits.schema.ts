@@ -67,7 +67,7 @@ export const limitsSchema = z.strictObject({
   ),
   served_tools: z.optionally(
     z.enum(['exact', 'estimate']),
-    'What is set aside for a step of a tool that the API itself calls: the whole context window (`exact`, the default), or SERVED_STEP_TOKENS more than the step before (`estimate`), which a request may exceed. Batches are held exactly.',
+    'What is set aside for a step of a tool that the API itself calls: the whole context window (`exact`, the default), or 25,000 tokens more than the step before (`estimate`), which a request may exceed. Batches are held exactly.',
   ),
 });
 

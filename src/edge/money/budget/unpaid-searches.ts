@@ -19,7 +19,7 @@ const SEARCH = {
 /** @param limits those in force @returns what their answer says of searches; empty where they can pay for one of each model */
 export function unpaidSearches(
   limits: Limits,
-  { models, SERVED_STEP_TOKENS: servedStepTokens }: Pick<Settings, 'models' | 'SERVED_STEP_TOKENS'>,
+  { models }: Pick<Settings, 'models'>,
 ): { unpaid_searches?: UnpaidSearches } {
   const rules = rulesOf(limits);
   const [tightest] = PERIODS.map((period) => ({ limit: limitName(period), usd: limits[limitName(period)] }))
@@ -30,7 +30,7 @@ export function unpaidSearches(
   const { limit, usd } = tightest;
   const unpaid = models.rows.flatMap((row) => {
     const body = { ...SEARCH, model: row.id };
-    const { worstCase } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models, servedStepTokens });
+    const { worstCase } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models });
     const [names = []] = worstCase.models;
     const { least } = rangeOf(worstCase, rules);
     const isUsed = lifecycleOf(row) !== 'retired' && (!rules.models || isAllowed(names, rules.models));

@@ -170,7 +170,6 @@ export class ItemReader {
         betas: this.#betas,
         asked: request.model,
         before: NO_FEATURES,
-        servedStepTokens: settings.SERVED_STEP_TOKENS,
         batch: true,
       },
     );

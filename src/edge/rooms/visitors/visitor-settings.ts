@@ -17,11 +17,6 @@ export function checkVisitors(settings: Settings): void {
   if (VISITORS.turnstile && secret === undefined) {
     throw misconfigured('VISITORS needs TURNSTILE_SECRET, the secret of your Turnstile widget.');
   }
-  if (!VISITORS.turnstile && settings.VISITORS_WITHOUT_TURNSTILE !== 'true') {
-    throw misconfigured(
-      'VISITORS says "turnstile": false, so that programs can be visitors, too. If you mean it, also set VISITORS_WITHOUT_TURNSTILE=true.',
-    );
-  }
   if (development) return;
   if (secret !== undefined && isTurnstileTest(secret)) {
     throw misconfigured(

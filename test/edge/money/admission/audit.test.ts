@@ -33,7 +33,7 @@ const newEdge = () => parseSettings({});
 function grantFor({ body }: Answer, settings: Settings): StoredGrant {
   const { worstCase, terms } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: settings.models });
   const hold = worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
-  return grantOf(worstCase, terms, { outcome: 'admitted', hold, maxTokens: undefined } as never, settings);
+  return grantOf(worstCase, terms, { outcome: 'admitted', hold, maxTokens: undefined } as never);
 }
 
 /** @returns what an edge books for an answer; nanodollars */

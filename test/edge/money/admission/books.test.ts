@@ -365,7 +365,7 @@ test('what a request is said to cost counts each of its tries', async () => {
       );
     },
     {},
-    { UPSTREAM_MAX_RETRIES: '1', CANCEL_STOPS: 'always' },
+    { UPSTREAM_MAX_RETRIES: '1' },
   );
   const [, price] = /sluice-cost-usd=([\d.]+)/.exec(await (await broken.ask()).text()) ?? [];
   const rows = await broken.rows();

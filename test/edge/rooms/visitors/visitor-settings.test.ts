@@ -26,7 +26,6 @@ test.each([
   ['no secret to sign with', {}, { SIGNING_SECRET: '' }, /SIGNING_SECRET/],
   ['no secret of a widget', {}, { TURNSTILE_SECRET: '' }, /TURNSTILE_SECRET/],
   ['a secret for tests', {}, { TURNSTILE_SECRET: TEST_SECRET }, /let everybody pass/],
-  ['no Turnstile, said once', { turnstile: false }, {}, /VISITORS_WITHOUT_TURNSTILE=true/],
   [
     'another place to verify, unencrypted',
     {},
@@ -38,8 +37,6 @@ test.each([
   expect(() => parsed(visitors, vars)).toThrow(words);
 });
 
-test('without Turnstile they are welcome where that is said twice', () => {
-  expect(
-    parsed({ turnstile: false }, { VISITORS_WITHOUT_TURNSTILE: 'true', TURNSTILE_SECRET: '' }).VISITORS,
-  ).toBeDefined();
+test('without Turnstile they are welcome, and no secret is needed', () => {
+  expect(parsed({ turnstile: false }, { TURNSTILE_SECRET: '' }).VISITORS).toBeDefined();
 });

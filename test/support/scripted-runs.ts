@@ -76,9 +76,7 @@ export function answeringBy(
     const { content, stop_reason = 'end_turn', usage = { input_tokens: 100, output_tokens: 10 }, container } = answer;
     const message = { id: `msg_${bodies.length}`, type: 'message', role: 'assistant', model: body.model, container };
     const text = eventsOf({ ...message, content, stop_reason, usage });
-    const stream = answer.change?.(text) ?? text;
-    const bytes = typeof stream === 'string' ? new Blob([stream]).stream() : stream;
-    return sse(bytes);
+    return sse(answer.change?.(text) ?? text);
   });
   return bodies;
 }

@@ -58,9 +58,25 @@ export const end = (usage: object = { output_tokens: 10 }, of: string | object =
 /** @returns the events of a stream, each by itself */
 export const apart = (stream: string): string[] => stream.match(/.*?\n\n/gs) ?? [];
 
-/** @returns a stream as the upstream's answer */
+/**
+ * @returns a stream as the upstream's answer. A text or bytes are as from the network: the runtime has a body of another kind
+ *   for what is given whole, which cannot be piped
+ */
 export const sse = (body: BodyInit, headers: Record<string, string> = {}): Response =>
-  new Response(body, { headers: { 'content-type': 'text/event-stream', ...headers } });
+  new Response(typeof body === 'string' || body instanceof Uint8Array ? bytesFrom(body) : body, {
+    headers: { 'content-type': 'text/event-stream', ...headers },
+  });
+
+function bytesFrom(whole: string | Uint8Array): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    type: 'bytes',
+    start(controller) {
+      const bytes = typeof whole === 'string' ? new TextEncoder().encode(whole) : whole.slice();
+      if (bytes.length > 0) controller.enqueue(bytes);
+      controller.close();
+    },
+  });
+}
 
 /** @returns an error as the upstream's answer */
 export const refusal = (

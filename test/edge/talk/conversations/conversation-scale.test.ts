@@ -115,7 +115,7 @@ test('events and messages above the row limit are kept without loss, and can be 
     block(result, [], 1) +
     textBlock([long], 2) +
     end({ output_tokens: 9 }, { stop_reason: 'end_turn' });
-  conversationsReach(async () => sse(new Blob([stream]).stream()));
+  conversationsReach(async () => sse(stream));
   const { events, turn } = await say(bodyOf(long));
   expect(events.map((event) => event.data.type)).toEqual(apart(stream).map((one) => /^event: (.*)/.exec(one)?.[1]));
   const rows = await rowsOf();

@@ -2,11 +2,21 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
+import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
 import { atRest, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { followed, Killer } from '../../../support/killed-runs.ts';
-import { type Asked, answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import {
+  type Asked,
+  answeringBy,
+  askingTwo,
+  call,
+  calls,
+  says,
+  servingTools,
+  weather,
+} from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
-import { event, PING, refusal, sse } from '../../../support/wire.ts';
+import { event, message, PING, refusal, sse } from '../../../support/wire.ts';
 
 const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });
 const picture = () =>
@@ -139,8 +149,22 @@ describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API
   });
 });
 
+test('a result that one of several upstreams refuses in a stream is told in words by the same one', async () => {
+  const hosts: string[] = [];
+  askingTwo((host, body) => {
+    hosts.push(host);
+    if (hasImage(body)) return WAYS['in a stream'](BAD);
+    const answer = hosts.length === 1 ? calls(call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')) : says('Sun.');
+    return sse(eventsOf({ ...message(answer), model: body.model }));
+  });
+  servingTools(({ body }) => ((body.input as Json).city === 'Oslo' ? picture() : text('sun')));
+  expect(textOf((await say(asked())).events)).toBe('Sun.');
+  expect(hosts).toEqual(Array(3).fill(hosts[0]));
+});
+
 describe('between the refusal of a result and the next try', () => {
   const once = asked({ tools: [weather({ once: true })] });
+  const { run: _, ...own } = weather();
 
   test.each(
     (['by its status', 'in a stream'] as const).flatMap((way) =>
@@ -164,6 +188,29 @@ describe('between the refusal of a result and the next try', () => {
       expect(killer.done.get(point)).toBe(1);
       await say(bodyOf('Thanks'));
       expect(bodies.map(hasImage)).toEqual([false, true, false, false]);
+      expect(called).toHaveLength(2);
+    },
+  );
+
+  test.each(['hold stands', 'sent again'] as const)(
+    'a question that brings results which have waited may be lost by a crash, and the next one is accepted: %s',
+    async (point) => {
+      const killer = new Killer([point]);
+      const at = async (one: typeof point) => {
+        if (one === point) await killer.at(point);
+      };
+      const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), {
+        before: () => at('sent again'),
+      });
+      onAdmitted(() => at('hold stands'));
+      await say({ ...once, max_turns: 1 });
+      killer.plan([{ point, after: 1 }]);
+      // It is no run, which would go on.
+      const asking = ask(bodyOf('Go on', { tools: [own] }));
+      await killer.during(asking.catch(() => {}));
+      expect(killer.done.get(point)).toBe(1);
+      expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+      expect(bodies.map(hasImage)).toEqual([false, true, false]);
       expect(called).toHaveLength(2);
     },
   );

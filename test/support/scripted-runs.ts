@@ -1,5 +1,6 @@
 /** A Claude API that answers as a test says, and a server of tools: both in this isolate. */
 import { expect, onTestFinished, vi } from 'vitest';
+import { upstreamOf } from '../../src/edge/claude/upstream.ts';
 import type { Json } from '../../src/edge/kit/json/object.ts';
 import { eventsOf } from '../../src/edge/talk/turn/message-events.ts';
 import { brokenRule } from './api-rules.ts';
@@ -79,6 +80,20 @@ export function answeringBy(
     return sse(answer.change?.(text) ?? text);
   });
   return bodies;
+}
+
+/** Has conversations ask two upstreams, `one` and `two`. @param answer what a host says to a body */
+export function askingTwo(answer: (host: string, body: Asked) => Response): void {
+  const list = ['one', 'two'].map((name) => ({ name, kind: 'anthropic', base_url: `https://${name}.example.com` }));
+  const settings = simulate({
+    ...{ UPSTREAM: 'anthropic', UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: 'one', UPSTREAM_TWO_KEY: 'two' },
+    ...TOOL_VARS,
+  });
+  const upstream = upstreamOf(settings, async (url, init) => {
+    const body = JSON.parse(await new Response(init.body as BodyInit).text()) as Asked;
+    return answer(new URL(String(url)).host, body);
+  });
+  conversationsReach(upstream.fetch, upstream);
 }
 
 /** A call as a tool's server gets it. */

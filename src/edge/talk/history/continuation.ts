@@ -121,7 +121,7 @@ export interface StoredMessage extends SentMessage {
  * Finds what is new behind the messages that resend the history: many clients send all of it with each request.
  *
  * Answers that follow each other may come as one, because some clients join them. (A run that has waited for approval has
- * such answers.) User messages must be equal. In answers only the text and the tool calls are compared, since clients drop
+ * such answers.) User messages must be equal, but for the order of results. In answers only the text and the tool calls are compared, since clients drop
  * thinking and reorder what they do not show. An answer without either may be missing, here or there, and the questions around
  * it may come as one. A string equals one text block; cache breakpoints and nulls are ignored.
  *
@@ -154,7 +154,10 @@ export function newBehind(
     }
     const [known, blocks] = [blocksOf(one.content), blocksOf(first.content)];
     const until = within + known.length;
-    if ((known.length > 0 || blocks.length === 0) && canonical(known) === canonical(blocks.slice(within, until))) {
+    if (
+      (known.length > 0 || blocks.length === 0) &&
+      canonical(inOneOrder(known)) === canonical(inOneOrder(blocks.slice(within, until)))
+    ) {
       within = until < blocks.length ? until : 0;
       if (within === 0) at += 1;
     }
@@ -252,6 +255,14 @@ function shownText(content: unknown): string {
     .map((block) => (isObject(block) && block.type === 'text' && typeof block.text === 'string' ? block.text : ''))
     .join('')
     .replace(/\s+/g, '');
+}
+
+/** @returns the blocks of a user's message with its results in one order: the edge puts them in that of their calls */
+function inOneOrder(blocks: readonly unknown[]): readonly unknown[] {
+  if (answeredTools(blocks).length === 0) return blocks;
+  const named = blocks.map((block) => ({ block, id: answeredTools([block])[0] ?? '' }));
+  const ordered = named.toSorted((one, other) => Number(one.id > other.id) - Number(one.id < other.id));
+  return ordered.map(({ block }) => block);
 }
 
 /** @throws ApiError 400 for a content that nests so deep that it cannot be compared */

@@ -1,6 +1,10 @@
 import { drain, keepBuffer, nextBuffer, type Piece, pumpStream, readTee } from '../../claude/carry/tee-reader.ts';
 import { endOf, interrupted, interruptedBy, sizeGuard } from '../../claude/failure.ts';
 import { readFirstPiece } from '../../claude/stream.ts';
+import { typeIn } from '../../claude/usage/usage-reader.ts';
+import { joinedPieces } from '../../kit/http/body-pieces.ts';
+
+import { type Frame, FrameReader, readFrame } from '../../kit/sse/frames.ts';
 import type { Publisher } from './publisher.ts';
 import type { Turn } from './turn.ts';
 import type { TurnAbort } from './turn-abort.ts';
@@ -77,6 +81,53 @@ export async function readAnswerStream(
     how = abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end };
   }
   return { how, rest };
+}
+
+/**
+ * Reads a stream until it says something beside pings, so that this can be judged before all else. It ends nothing: who reads on
+ * meets a break, or an abort, again.
+ *
+ * @returns all that was read, and the first event; no event if there is none before the end
+ */
+export async function readFirstEvent(
+  body: ReadableStream<Uint8Array>,
+  { opening, timer, abort }: Pick<AnswerReader, 'opening' | 'timer' | 'abort'>,
+): Promise<{ opening: Uint8Array | undefined; first: Frame | undefined }> {
+  const frames = new FrameReader();
+  let first: Frame | undefined;
+  const take = (piece: Uint8Array) =>
+    frames.scan(piece, (text, start, end) => {
+      const frame = readFrame(text, start, end);
+      if (frame && saysSomething(frame)) first = frame;
+      return first ? undefined : end + 2;
+    });
+  const pieces = opening ? [opening] : [];
+  if (opening) take(opening);
+  const reader = body.getReader({ mode: 'byob' });
+  abort.readers = [reader];
+  try {
+    while (!first) {
+      const { value, done }: Piece = await readFirstPiece(reader);
+      if (done || !value) {
+        first = frames.last;
+        break;
+      }
+      timer.touch();
+      const piece = value.slice();
+      keepBuffer(value);
+      pieces.push(piece);
+      take(piece);
+    }
+  } catch {
+    // The stream broke off. Its reader meets the break again.
+  }
+  reader.releaseLock();
+  return { opening: pieces.length > 0 ? joinedPieces(pieces) : undefined, first };
+}
+
+/** @returns whether an event says something: a ping does not, nor does one without a name, but for an error. */
+function saysSomething({ event, data }: Frame): boolean {
+  return event === '' ? typeIn(data) === 'error' : event !== 'ping';
 }
 
 /**

@@ -1,7 +1,7 @@
 import { isEventStream, refuseEncoding } from '../../claude/content-type.ts';
 import { Exchange } from '../../claude/exchange.ts';
 import { interrupted, timedOut } from '../../claude/failure.ts';
-import { errorOfEvent } from '../../claude/judge.ts';
+import { errorOfEvent, refusalIn } from '../../claude/judge.ts';
 import type { BodyChanges } from '../../claude/kinds/kind.ts';
 import { givenUpAt } from '../../claude/life-signs.ts';
 import { unanswered } from '../../claude/outcome.ts';
@@ -19,7 +19,7 @@ import type { NextRequest } from '../history/next-request.ts';
 import { withCompaction } from '../history/stored-summary.ts';
 import { withoutThinking } from '../storage/message-text.ts';
 import { Publisher } from './publisher.ts';
-import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
+import { interruptedEnd, readAnswerStream, readFirstEvent } from './read-answer-stream.ts';
 import { callerHeaders, readBufferedAnswer, refusedTurn, type Started } from './read-buffered-answer.ts';
 import type { Runner } from './running-turn.ts';
 import type { Turn } from './turn.ts';
@@ -174,15 +174,15 @@ export class TurnRunner implements Runner {
     const response = await this.#abort.race(answering);
     const mayRefuse = plan.withWords && (response.status === 400 || response.status === 529);
     const words = mayRefuse && (await this.#abort.race(isAboutSummary(response))) && plan.withWords?.();
-    const amended = words || response.status !== 400 ? undefined : await this.#amended(plan, response);
-    const other = words || amended;
+    const other = words || (await this.#amended(plan, response));
     if (other) {
-      await response.body?.cancel();
+      // A body that broke off cannot be cancelled any more.
+      response.body?.cancel().catch(() => {});
       exchange.close('error');
       // Nothing has run. What is sent now begins with a text in place of a block, or has words in place of results.
       progress.sentAt = undefined;
+      progress.opening = undefined;
       if (words) this.turn.sendFrom(words);
-      else this.turn.replaceMessages(other.messages);
       // The refused body must not stay in memory beside the one that goes up now.
       const { body, count } = Object.assign(plan, other, { messages: [] });
       this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
@@ -207,7 +207,7 @@ export class TurnRunner implements Runner {
       return;
     }
     let started: Started = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...told } };
-    let isShown = Boolean(background);
+    let isShown = Boolean(background) || this.turn.isAcknowledged;
     this.#answerCaller = () => {
       isShown = true;
       this.#started.resolve(started);
@@ -233,15 +233,37 @@ export class TurnRunner implements Runner {
     return isLater || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
   }
 
-  /** @returns the plan without results that the API has refused; undefined if it has refused something else */
+  /** @returns the plan without results that the API has refused; undefined if it has refused something else, or nothing */
   async #amended(plan: NextRequest, response: Response): Promise<NextRequest | undefined> {
     if (!plan.amend) return undefined;
-    const refusal = await this.#abort.race(response.clone().text());
+    const refusal = await this.#refusal(response);
+    if (refusal === undefined) return undefined;
     const { messages } = plan.body.json;
     const amended = plan.amend(refusal, Array.isArray(messages) ? messages : []);
+    // At once: if the object dies now, what is stored has words in place of the results in both places.
+    if (amended) this.turn.replaceMessages(amended.messages);
     const { lay } = this.#context;
     if (amended && lay) amended.body = (await this.#abort.race(lay(amended.body))).body;
     return amended;
+  }
+
+  /** @returns what the API says of a request that it refuses, be it in a stream, before all else; undefined for any other answer */
+  async #refusal(response: Response): Promise<string | undefined> {
+    if (response.status === 400) return await this.#abort.race(response.clone().text());
+    if (!response.ok || !response.body || !isEventStream(response)) return undefined;
+    const { progress } = this.turn;
+    this.#expectEvents();
+    const headers = { ...callerHeaders(response.headers), ...this.#paid?.headers(progress.upstream) };
+    // Pings may come for long before it says anything.
+    this.#answerCaller = () => {
+      this.#acknowledge();
+      this.#started.resolve({ kind: 'stream', headers });
+    };
+    const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
+    const { opening, first } = await readFirstEvent(response.body, read);
+    progress.opening = opening;
+    const { kind, forCaller } = (first && refusalIn(response, first.data)) ?? {};
+    return kind === 'request' && forCaller?.status === 400 ? first?.data : undefined;
   }
 
   /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */
@@ -264,9 +286,13 @@ export class TurnRunner implements Runner {
     this.#started.resolve(started);
   }
 
-  async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
+  #expectEvents(): void {
     const endAt = givenUpAt(this.turn.progress.sentAt ?? Date.now(), () => this.turn.saidAt);
     this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true), endAt);
+  }
+
+  async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
+    this.#expectEvents();
     const { how, rest } = await readAnswerStream(body, {
       opening,
       turn: this.turn,

@@ -1,10 +1,21 @@
 /** Code that waits for the results of tools goes on in its container, or leaves the history. */
 import { describe, expect, test } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
+import { type TestApp, testApp } from '../../../support/app.ts';
 import { passingTime, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { type Asked, answeringBy, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import { bringIn, rowsBy, WAYS } from '../../../support/rows-by-ways.ts';
+import {
+  type Asked,
+  answeringBy,
+  askingTwo,
+  says,
+  servingTools,
+  TOOL_VARS,
+  weather,
+} from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
-import { refusal } from '../../../support/wire.ts';
+import { refusal, sse } from '../../../support/wire.ts';
 
 const CODE = { type: 'code_execution_20260120', name: 'code_execution' };
 const USE = {
@@ -207,4 +218,73 @@ describe('the next request', () => {
     expect(await ask(bodyOf([RESULT]))).toMatchObject({ kind: 'stream' });
     expect(containers(bodies).at(-1)).toBe('container_1');
   });
+});
+
+describe('a conversation that was brought in', () => {
+  const IDS = { id: 'c2', account: 'dev' };
+  const backUp = async (app: TestApp, to: string) => {
+    const lines = await (await app.fetch('/accounts/dev/conversations/c1/backup')).text();
+    const headers = { 'content-type': 'application/jsonl' };
+    const made = await app.fetch(`/accounts/${to}/conversations/c2/backup`, { method: 'PUT', headers, body: lines });
+    expect(await made.text()).toContain('"type":"conversation"');
+    return { id: 'c2', account: to };
+  };
+  const copies: [string, (app: TestApp) => Promise<{ id: string; account: string }>][] = [
+    ...WAYS.map((way): (typeof copies)[number] => [
+      `as ${way} writes it`,
+      async (app) => {
+        await bringIn(app, await rowsBy(app, way, 'c1'), 'c2');
+        return IDS;
+      },
+    ]),
+    [
+      'by a fork',
+      async (app) => {
+        expect((await app.post('/conversations/c1/fork', { id: 'c2' })).status).toBe(201);
+        return IDS;
+      },
+    ],
+    ['from a backup', (app) => backUp(app, 'dev')],
+    ['from a backup, to another account', (app) => backUp(app, 'bob')],
+  ];
+
+  test.each(copies)('%s names no container', async (_, copy) => {
+    const app = testApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
+    const bodies = answeringBy((_, number) => (number === 1 ? waits({ container: CONTAINER }) : says('Sun.')));
+    await say(asked(own), { account: 'dev' });
+    const at = await copy(app);
+    const answer = await ask(bodyOf([RESULT, { type: 'text', text: 'So?' }]), at);
+    const told = answer.kind === 'stream' ? answer : await ask(bodyOf('So?'), at);
+    expect(told.kind).toBe('stream');
+    expect(containers(bodies)).toEqual([undefined, undefined]);
+    expect(JSON.stringify(bodies[1])).not.toContain('container_1');
+  });
+});
+
+test('only the upstream that has the container gets what waits in it, and another does where none waits', async () => {
+  const asks: { host: string; container: unknown }[] = [];
+  let isBusy = true;
+  askingTwo((host, { container, model }) => {
+    asks.push({ host, container });
+    const isFirst = asks.length === 1;
+    if (!isFirst && isBusy && host === asks[0]?.host) return refusal(529, 'overloaded_error', 'Overloaded');
+    const { content, ...more } = isFirst ? waits({ container: CONTAINER }) : container ? ran() : says('Sun.');
+    const message = { id: `msg_${asks.length}`, type: 'message', role: 'assistant', model, content };
+    return sse(
+      eventsOf({ ...message, stop_reason: 'end_turn', usage: { input_tokens: 9, output_tokens: 9 }, ...more }),
+    );
+  });
+  const calls = servingTools(() => new Response('sun'));
+  const { text } = await say(asked(weather({ once: true })));
+  expect(text).toContain(': sluice-paused=upstream');
+  const first = asks[0]?.host;
+  expect(asks.slice(1).every(({ host, container }) => host === first && container === 'container_1')).toBe(true);
+  isBusy = false;
+  expect(textOf((await say({ ...asked(weather({ once: true })), messages: [] })).events)).toBe('Sun.');
+  expect(asks.at(-1)).toEqual({ host: first, container: 'container_1' });
+  expect(calls).toHaveLength(1);
+  isBusy = true;
+  await say(bodyOf('Thanks'));
+  expect(asks.at(-1)?.host).not.toBe(first);
+  expect(asks.at(-1)?.container).toBeUndefined();
 });

@@ -175,4 +175,13 @@ describe('a history that is sent again', () => {
     for (const seen of [[answer], [assistant('I')]])
       expect(countResent(before, [user('Hi'), ...seen, user('Next')])).toBe(2);
   });
+
+  test('may have the results of calls in any order, and nothing else', () => {
+    const [a, b, text] = [result('a'), result('b'), { type: 'text', text: 'Go on' }];
+    const before = known([user('Hi'), assistant([call('a'), call('b')]), user([a, b, text])]);
+    const sent = (content: object[]) => [user('Hi'), assistant([call('a'), call('b')]), user(content), user('Next')];
+    expect(countResent(before, sent([b, a, text]))).toBe(3);
+    expect(countResent(before, sent([b, b, text]))).toBe(0);
+    expect(countResent(before, sent([b, a]))).toBe(0);
+  });
 });

@@ -73,11 +73,12 @@ function resultAt(message: unknown, at: number, pending: PendingResults): string
  * @returns whether it can be asked again
  */
 export function hideRefused(transcript: Transcript, refused: Pick<TurnRow, 'seq'>): boolean {
-  const last = latestTurn(transcript, ANSWERED);
+  // The results of its calls go up with what is said next, in whatever form.
+  const last = latestTurn(transcript, [...ANSWERED, 'empty']);
   if (typeof last?.run !== 'number') return false;
   const results = transcript.calls.results(last.seq);
   if (results.size === 0) return false;
-  const isAgain = "turns where status = 'refused' and follows = 1 and seq > ? and seq < ?";
+  const isAgain = "turns where status = 'refused' and seq > ? and seq < ?";
   if (transcript.has(isAgain, last.seq, refused.seq)) {
     const start = loopStart(transcript);
     transcript.refuseTurns('seq >= ?', turnAt(transcript, start)?.run ?? start);

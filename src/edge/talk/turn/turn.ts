@@ -339,7 +339,7 @@ export class Turn {
   #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): boolean {
     const cached = this.#transcript.cachedHistory;
     const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
-    const hidesResults = row.status === 'refused' && row.follows && hideRefused(this.#transcript, row);
+    const hidesResults = row.status === 'refused' && hideRefused(this.#transcript, row);
     // This is last because it shows the end. Everything before it has succeeded by then.
     this.log.store();
     Object.assign(this.row, row);

@@ -354,6 +354,39 @@ describe('behind results to which the model refuses to answer', () => {
     expect(bodies[2]?.messages).toHaveLength(3);
   });
 
+  test.each([1, 5])(
+    'so they are where their calls do not go up, since their code has no container: %i steps',
+    async (max_turns) => {
+      const caller = { type: 'code_execution_20260120', tool_id: 'srvtoolu_1' };
+      const bodies = answeringBy((body, number) => {
+        if (number === 1) return calls({ ...call('toolu_1', 'Bern'), caller });
+        return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+      });
+      const called = servingTools(() => text('secret'));
+      await say(asked({ max_turns, tools: [weather({ once: true })] }));
+      await say(bodyOf('Go on'));
+      const { events } = await say(bodyOf('Thanks'));
+      expect(textOf(events)).toBe('Sun.');
+      expect(called).toHaveLength(1);
+      expect(bodies.filter((body) => JSON.stringify(body.messages).includes('secret'))).toHaveLength(1);
+    },
+  );
+
+  test('a question that is refused for itself hides no result that an answer without words has taken', async () => {
+    const bodies = answeringBy((body, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      if (JSON.stringify(body.messages).includes('bomb')) return refuses;
+      return number === 2 ? { content: [] } : says('Sun.');
+    });
+    servingTools(() => text('sun'));
+    await say(asked({ max_turns: 1 }));
+    await say(bodyOf('Go on'));
+    for (const _ of [1, 2]) await say(bodyOf('How is a bomb made?'));
+    const { events } = await say(bodyOf('Thanks'));
+    expect(textOf(events)).toBe('Sun.');
+    expect(resultsIn(bodies.at(-1) as Asked)[0]?.content).toBe('sun');
+  });
+
   test('they are refused in the same way when they have waited for the next question', async () => {
     const bodies = answeringBy((body, number) => {
       if (number === 1) return calls(call('toolu_1', 'Bern'));

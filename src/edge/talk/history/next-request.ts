@@ -40,7 +40,13 @@ import { inheritedParts } from './inherited-parts.ts';
 import { toldMessage } from './left-out-calls.ts';
 import { bodyWithMendedCalls } from './mended-calls.ts';
 import { ANSWERED, type Continued, joinedResults, leftOutOf, newMessages, tailIn } from './new-messages.ts';
-import { hideResults, type ResultsOfStep, refusedResults, wordsOfRefusal } from './refused-results.ts';
+import {
+  hideResults,
+  type ResultsOfStep,
+  refusedResults,
+  resultsInQuestion,
+  wordsOfRefusal,
+} from './refused-results.ts';
 import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
@@ -197,7 +203,7 @@ interface Said {
   model: string;
   /** The container that the request names. */
   container: Container | undefined;
-  /** The results of the edge's calls that go up with the new messages. */
+  /** The results of the edge's calls that go up with the new messages, or before them in a question without an answer. */
   results: ResultsOfStep | undefined;
 }
 
@@ -230,7 +236,7 @@ function readSaid(
   const isSameTurn = isStep || (fresh.length === 0 && last?.outcome?.stop_reason === 'pause_turn');
   const container = counts ? undefined : containerAfter(transcript, last, { tail, isSameTurn, now });
   const { pending } = incomingOnly;
-  const results = last && pending.size > 0 ? { turn: last.seq, pending } : undefined;
+  const results = last && pending.size > 0 ? { turn: last.seq, pending } : resultsInQuestion(transcript, last, tail);
   return { fresh, news, shown, last, tail, stored, follows, leavesPaused, continued, model, container, results };
 }
 

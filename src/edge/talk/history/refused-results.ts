@@ -4,13 +4,16 @@
  */
 
 import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, memberOf, parseObject } from '../../kit/json/object.ts';
+import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
+import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn, turnAt } from '../storage/turn-queries.ts';
 import type { PendingResults } from './continuation.ts';
 import { toldResult, wordsBefore } from './left-out-calls.ts';
-import { ANSWERED } from './new-messages.ts';
+import { ANSWERED, tailIn } from './new-messages.ts';
+import { type RepairedMessage, storeRepaired } from './repaired-messages.ts';
+import { answeredTools } from './replayable-blocks.ts';
 import { loopStart } from './thinking.ts';
 
 /** A path by which the API names a block of a message. */
@@ -73,25 +76,90 @@ function resultAt(message: unknown, at: number, pending: PendingResults): string
  * @returns whether it can be asked again
  */
 export function hideRefused(transcript: Transcript, refused: Pick<TurnRow, 'seq'>): boolean {
-  const last = latestTurn(transcript, ANSWERED);
-  if (typeof last?.run !== 'number') return false;
-  const results = transcript.calls.results(last.seq);
-  if (results.size === 0) return false;
-  const isAgain = "turns where status = 'refused' and follows = 1 and seq > ? and seq < ?";
-  if (transcript.has(isAgain, last.seq, refused.seq)) {
+  const results = resultsWithoutAnswer(transcript);
+  if (!results) return false;
+  const isAgain = "turns where status = 'refused' and seq > ? and seq < ?";
+  if (transcript.has(isAgain, results.turn, refused.seq)) {
     const start = loopStart(transcript);
     transcript.refuseTurns('seq >= ?', turnAt(transcript, start)?.run ?? start);
     return false;
   }
-  hideResults(transcript, last.seq, results.keys(), 'no answer may be written to it.');
+  hideResults(transcript, results.turn, results.pending.keys(), 'no answer may be written to it.');
   return true;
 }
 
-/** Stores that results cannot be shown. @param why the words with which the API has refused them */
+/**
+ * @returns the results of the edge's calls to which the model has said nothing yet: they go up with what is said next, or stand in
+ *   a question that has no answer. Undefined if there are none
+ */
+function resultsWithoutAnswer(transcript: Transcript): ResultsOfStep | undefined {
+  // Behind an empty answer they have been taken.
+  const last = latestTurn(transcript, [...ANSWERED, 'empty']);
+  const asked = resultsInQuestion(transcript, last, tailIn(transcript));
+  if (asked || typeof last?.run !== 'number') return asked;
+  const pending = transcript.calls.results(last.seq);
+  return pending.size > 0 ? { turn: last.seq, pending } : undefined;
+}
+
+/**
+ * Finds the results of the edge's calls that stand in a question without an answer: the API may not have taken them.
+ *
+ * @param last the last turn with an answer, or with a question that has none
+ * @param tail the last answer and what follows it
+ */
+export function resultsInQuestion(
+  transcript: Transcript,
+  last: Pick<TurnRow, 'status'> | undefined,
+  tail: readonly MessageText[],
+): ResultsOfStep | undefined {
+  const asked = tail.filter(({ role }) => role === 'user');
+  if (last?.status !== 'interrupted' || asked.length === 0) return undefined;
+  const step = latestTurn(transcript, ['complete']);
+  if (typeof step?.run !== 'number') return undefined;
+  const blocks = asked.flatMap(({ text }) => blocksIn(text));
+  const answered = new Set(answeredTools(blocks));
+  const isThere = (id: string) => answered.has(id) || blocks.some((_, at) => wordsBefore(blocks, at)?.id === id);
+  const pending = new Map([...transcript.calls.results(step.seq)].filter(([id]) => isThere(id)));
+  return pending.size > 0 ? { turn: step.seq, pending } : undefined;
+}
+
+/**
+ * Stores that results cannot be shown, also where they stand in a question without an answer.
+ *
+ * @param why the words with which the API has refused them
+ */
 export function hideResults(transcript: Transcript, turn: number, ids: Iterable<string>, why: string): void {
-  const content = `The tool was called and has answered; do not call it again for this. What it answered cannot be shown: ${why.slice(0, MOST_REFUSAL_WORDS)}`;
-  for (const tool_use_id of ids)
-    transcript.calls.changeResult(turn, tool_use_id, writeJson({ type: 'tool_result', tool_use_id, content }));
+  const content = `The tool was called and has answered; do not call it again for this. What it answered cannot be shown: ${why.slice(0, MOST_REFUSAL_WORDS).toWellFormed()}`;
+  const before = transcript.calls.results(turn);
+  const hidden = new Map([...ids].map((id) => [id, { type: 'tool_result', tool_use_id: id, content }]));
+  for (const [id, result] of hidden) transcript.calls.changeResult(turn, id, writeJson(result));
+  const repaired: RepairedMessage[] = [];
+  for (const row of transcript.messages.history({ sent: true, backwards: true })) {
+    if (row.role !== 'user') break;
+    const blocks = blocksIn(row.text);
+    const content = withHidden(blocks, hidden, before);
+    if (content.some((block, at) => block !== blocks[at])) repaired.push({ ...row, content });
+  }
+  storeRepaired(transcript, repaired);
+}
+
+/** @returns the blocks of a message with hidden results in place of what they were. @param before the results as they were */
+function withHidden(blocks: readonly Json[], hidden: ReadonlyMap<string, Json>, before: PendingResults): Json[] {
+  const all: Json[] = [];
+  for (let at = 0; at < blocks.length; at += 1) {
+    const block = blocks[at] as Json;
+    const words = wordsBefore([block], 0)?.id ?? '';
+    const result = hidden.get(asText(block.tool_use_id ?? ''));
+    const told = hidden.get(words);
+    all.push(...(result ? [result] : told ? toldResult(told) : [block]));
+    if (told) at += toldResult(parseObject(before.get(words) ?? '') ?? {}).length - 1;
+  }
+  return all;
+}
+
+function blocksIn(text: string): Json[] {
+  const content = parseObject(text)?.content;
+  return Array.isArray(content) ? content.filter(isObject) : [];
 }
 
 /** @returns the words of a refusal */

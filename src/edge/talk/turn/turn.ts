@@ -167,11 +167,14 @@ export class Turn {
 
   /** Mends the name and the id of a call before anybody sees it. @returns the frame; the same one for anything else */
   #mendCall(data: Json, frame: Frame): Frame {
-    const { content_block: block, index } = data;
+    const { content_block: block } = data;
     if (!isObject(block) || block.type !== 'tool_use') return frame;
     const isTwice = this.builder.blocks.some(({ value }) => value.type === 'tool_use' && value.id === block.id);
     const isFree = !isTwice && isFreeCallId(this.#transcript, block.id);
-    const [name, id] = [mendedName(block.name), isFree ? block.id : `toolu_${this.row.id}_${String(index)}`];
+    const [name, id] = [
+      mendedName(block.name),
+      isFree ? block.id : `toolu_${this.row.id}_${this.builder.blocks.length}`,
+    ];
     if (name === block.name && id === block.id) return frame;
     this.#mended.add(asText(id));
     data.content_block = { ...block, name, id };
@@ -339,7 +342,7 @@ export class Turn {
   #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): boolean {
     const cached = this.#transcript.cachedHistory;
     const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
-    const hidesResults = row.status === 'refused' && row.follows && hideRefused(this.#transcript, row);
+    const hidesResults = row.status === 'refused' && hideRefused(this.#transcript, row);
     // This is last because it shows the end. Everything before it has succeeded by then.
     this.log.store();
     Object.assign(this.row, row);

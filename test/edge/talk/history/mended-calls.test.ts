@@ -55,6 +55,14 @@ describe.each([
     expect(bodies).toHaveLength(2);
   });
 
+  test('each call has an id of its own, although all have one index', async () => {
+    const change = (text: string) => text.replaceAll('"index":1', '"index":0');
+    const { bodies, uses, results } = await answered({ ...calls(use({ id: '' }), use({ id: '' })), change }, isWhole);
+    expect(new Set(uses.map(({ id }) => id)).size).toBe(2);
+    await say(bodyOf(results));
+    expect(bodies).toHaveLength(2);
+  });
+
   test('a mended call before a signed block is shown, and what goes up has neither; its result is told in words', async () => {
     const signed = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
     const script = calls(use({ id: 'toolu_0' }), use({ name: 'get weather' }), signed, { type: 'text', text: 'So.' });

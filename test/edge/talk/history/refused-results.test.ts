@@ -16,7 +16,7 @@ import {
   weather,
 } from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
-import { event, message, PING, refusal, sse } from '../../../support/wire.ts';
+import { event, message, PING, refusal, sse, start } from '../../../support/wire.ts';
 
 const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });
 const picture = () =>
@@ -73,11 +73,13 @@ function refusing(
   {
     oslo = picture,
     way = 'by its status',
+    cutAt,
     before,
-  }: { oslo?: () => Response; way?: keyof typeof WAYS; before?: () => Promise<void> } = {},
+  }: { cutAt?: number; oslo?: () => Response; way?: keyof typeof WAYS; before?: () => Promise<void> } = {},
 ) {
   const bodies = answeringBy((body, number) => {
     if (number === 1) return calls(call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'));
+    if (number === cutAt) return sse(inPieces(start()));
     const words = refuse(body, number);
     return words === undefined ? says('Sun.') : WAYS[way](words);
   }, before && { before });
@@ -161,6 +163,26 @@ test('a result that one of several upstreams refuses in a stream is told in word
   expect(textOf((await say(asked())).events)).toBe('Sun.');
   expect(hosts).toEqual(Array(3).fill(hosts[0]));
 });
+
+test.each(Object.keys(WAYS) as (keyof typeof WAYS)[])(
+  'a result is told in words that stands in a question without an answer, since that was cut: refused %s',
+  async (way) => {
+    const { bodies, called } = refusing((body, number) => (number > 2 && hasImage(body) ? BAD : undefined), {
+      way,
+      cutAt: 2,
+    });
+    await say(asked({ max_turns: 1, tools: [weather({ once: true })] }));
+    const { events: lost } = await say(bodyOf('Go on'));
+    expect(lost.at(-1)?.event).toBe('error');
+    expect((await rowsOf()).at(-1)).toMatchObject({ status: 'interrupted' });
+    const { events } = await say(bodyOf('And now?'));
+    expect(textOf(events)).toBe('Sun.');
+    await say(bodyOf('Thanks'));
+    expect(bodies.map(hasImage)).toEqual([false, true, true, false, false]);
+    expect(JSON.stringify(bodies[4])).toContain('Go on');
+    expect(called).toHaveLength(2);
+  },
+);
 
 describe('between the refusal of a result and the next try', () => {
   const once = asked({ tools: [weather({ once: true })] });
@@ -352,6 +374,55 @@ describe('behind results to which the model refuses to answer', () => {
     const { events: next } = await say({ ...asked(), messages: [] });
     expect(textOf(next)).toBe('Sun.');
     expect(bodies[2]?.messages).toHaveLength(3);
+  });
+
+  test.each([1, 5])(
+    'so they are where their calls do not go up, since their code has no container: %i steps',
+    async (max_turns) => {
+      const caller = { type: 'code_execution_20260120', tool_id: 'srvtoolu_1' };
+      const bodies = answeringBy((body, number) => {
+        if (number === 1) return calls({ ...call('toolu_1', 'Bern'), caller });
+        return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+      });
+      const called = servingTools(() => text('secret'));
+      await say(asked({ max_turns, tools: [weather({ once: true })] }));
+      await say(bodyOf('Go on'));
+      const { events } = await say(bodyOf('Thanks'));
+      expect(textOf(events)).toBe('Sun.');
+      expect(called).toHaveLength(1);
+      expect(bodies.filter((body) => JSON.stringify(body.messages).includes('secret'))).toHaveLength(1);
+    },
+  );
+
+  test('so they are where they stand in a question whose answer was cut', async () => {
+    const bodies = answeringBy((body, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      if (number === 2) return sse(inPieces(start()));
+      return JSON.stringify(body.messages).includes('secret') ? refuses : says('Sun.');
+    });
+    const called = servingTools(() => text('secret'));
+    await say(asked({ max_turns: 1, tools: [weather({ once: true })] }));
+    await say(bodyOf('Go on'));
+    await say(bodyOf('And now?'));
+    const { events } = await say(bodyOf('Thanks'));
+    expect(textOf(events)).toBe('Sun.');
+    expect(called).toHaveLength(1);
+    expect(JSON.stringify(bodies.at(-1))).toContain('Go on');
+  });
+
+  test('a question that is refused for itself hides no result that an answer without words has taken', async () => {
+    const bodies = answeringBy((body, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      if (JSON.stringify(body.messages).includes('bomb')) return refuses;
+      return number === 2 ? { content: [] } : says('Sun.');
+    });
+    servingTools(() => text('sun'));
+    await say(asked({ max_turns: 1 }));
+    await say(bodyOf('Go on'));
+    for (const _ of [1, 2]) await say(bodyOf('How is a bomb made?'));
+    const { events } = await say(bodyOf('Thanks'));
+    expect(textOf(events)).toBe('Sun.');
+    expect(resultsIn(bodies.at(-1) as Asked)[0]?.content).toBe('sun');
   });
 
   test('they are refused in the same way when they have waited for the next question', async () => {

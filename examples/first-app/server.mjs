@@ -5,7 +5,7 @@ import { build } from 'esbuild';
 
 const { SLUICE_URL: edge = 'http://localhost:8787', SLUICE_ADMIN_TOKEN: admin, PORT = '3000' } = process.env;
 const passwords = { alice: 'white-rabbit', bob: 'yes-we-can' };
-const budgets = { alice: 1, bob: 0.0015 };
+const budgets = { alice: 1, bob: 0.0028 };
 async function ask(method, path, body) {
   const headers = { 'content-type': 'application/json', ...(admin && { authorization: `Bearer ${admin}` }) };
   const response = await fetch(edge + path, { method, headers, body: JSON.stringify(body) });

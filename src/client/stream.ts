@@ -60,6 +60,13 @@ export class MessageStream extends SdkReader {
   headers: Headers | undefined;
   /** The cost of the answer in US dollars; known at its end, unless it is incomplete. */
   costUsd: number | undefined;
+  /**
+   * The share of the budget that is used, of 1: of the account's own limits in USD, its credit or its token's limit, whichever is used up
+   * most. Known at the end of the answer; undefined if nothing limits it.
+   */
+  used: number | undefined;
+  /** Whether the budget would pay for the same question once more; known as `used` is. */
+  fits: boolean | undefined;
   /** Why a run has paused (its next message lets it go on); undefined if it has not paused, or the reason did not come. */
   paused: string | undefined;
   /** Whether `stop()` has ended it, here or in another client. */
@@ -398,6 +405,10 @@ export class MessageStream extends SdkReader {
       this.#turnUsd = Number(price);
       this.costUsd = this.#spentUsd === undefined ? undefined : sumOf(this.#spentUsd, this.#turnUsd);
     }
+    const [, used] = /^sluice-budget-used=([\d.]+)/.exec(comment) ?? [];
+    if (used !== undefined) this.used = Number(used);
+    const [, fits] = /^sluice-budget-fits=(true|false)$/.exec(comment) ?? [];
+    if (fits !== undefined) this.fits = fits === 'true';
     this.paused = /^sluice-paused=(.+)/.exec(comment)?.[1] ?? this.paused;
     if (comment === 'sluice-stopped') this.stopped = true;
     const [, first, last] = /^sluice-gap (\d+)-(\d+)$/.exec(comment) ?? [];

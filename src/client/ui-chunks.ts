@@ -67,7 +67,7 @@ export async function* chunksOf(
   }
   const { stop_reason: stopReason = null, usage } = stream.message ?? {};
   if (stopReason === null || !usage) return;
-  const { costUsd, stopped, paused, turn } = stream;
+  const { costUsd, used, fits, stopped, paused, turn } = stream;
   for (const approval of paused === 'approval' ? await approvals() : []) {
     const { id, tool_use_id: toolCallId, name: toolName, input, input_text } = approval;
     if (!blocks.known.has(toolCallId)) continue;
@@ -89,6 +89,8 @@ export async function* chunksOf(
       // The hook keeps what is not told anew.
       ...(paused === undefined && !before?.paused ? {} : { paused: paused ?? null }),
       ...(costUsd === undefined ? {} : { costUsd: sumOf(before?.costUsd, costUsd) }),
+      ...(used === undefined ? {} : { used }),
+      ...(fits === undefined ? {} : { fits }),
     },
   };
 }

@@ -16,6 +16,10 @@ export interface SluiceMetadata {
   usage?: ConversationMessage['usage'];
   /** The cost of all its turns, in US dollars. */
   costUsd?: number;
+  /** The share of the budget that was used at its end, of 1; absent if nothing limits it. */
+  used?: number;
+  /** Whether the budget would then have paid for the same question once more. */
+  fits?: boolean;
   /** Whether its last turn was stopped. */
   stopped?: boolean;
 }

@@ -58,8 +58,12 @@ async function messageOf(stream: ReadableStream<UIMessageChunk>): Promise<UIMess
   return last;
 }
 
-test('an answer becomes parts of each kind, and tells its turn and cost', async () => {
-  const { client, sent, until } = fakeEdge(() => streamed(bytesOf(framesOf('turn_a', everything).join('') + PRICE)));
+const BUDGET = ': sluice-budget-used=0.5\n\n: sluice-budget-fits=true\n\n';
+
+test('an answer becomes parts of each kind, and tells its turn, its cost and what is left', async () => {
+  const { client, sent, until } = fakeEdge(() =>
+    streamed(bytesOf(framesOf('turn_a', everything).join('') + BUDGET + PRICE)),
+  );
   const transport = createChatTransport({ client, request: { model: 'm', max_tokens: 5 } });
   const stream = await transport.sendMessages(sending([hello], { body: { temperature: 0 }, headers: { 'x-a': 'b' } }));
   const message = await until(messageOf(stream));
@@ -74,7 +78,7 @@ test('an answer becomes parts of each kind, and tells its turn and cost', async 
   expect(message).toMatchObject({
     id: 'msg_1',
     role: 'assistant',
-    metadata: { turn: 'turn_a', stopReason: 'tool_use', stopped: false, costUsd: 0.000012 },
+    metadata: { turn: 'turn_a', stopReason: 'tool_use', stopped: false, costUsd: 0.000012, used: 0.5, fits: true },
     parts: [
       { type: 'step-start' },
       { type: 'reasoning', text: 'Let me see', state: 'done', providerMetadata: { anthropic: { signature: 'c2ln' } } },

@@ -287,7 +287,7 @@ describe('without a conversation', () => {
     }
   });
 
-  test('an error event has its type, and the price is told', async () => {
+  test('an error event has its type, and the price is told, and what is left', async () => {
     const error = `event: error\ndata: ${JSON.stringify(envelope('overloaded_error', 'Overloaded'))}\n\n`;
     const broken = fakeEdge(() => streamed(bytesOf(frames.slice(0, 4).join('') + error)));
     await expect(broken.until(broken.client.messages.stream(request).text())).rejects.toMatchObject({
@@ -297,7 +297,12 @@ describe('without a conversation', () => {
     const whole = fakeEdge(() => streamed(bytesOf(frames.join('') + PRICE)));
     const stream = whole.client.messages.stream(request);
     expect(await whole.until(stream.text())).toContain('river');
-    expect(stream.costUsd).toBe(0.000012);
+    expect([stream.costUsd, stream.used, stream.fits]).toEqual([0.000012, undefined, undefined]);
+    const budget = ': sluice-budget-used=0.5\n\n: sluice-budget-fits=false\n\n';
+    const limited = fakeEdge(() => streamed(bytesOf(frames.join('') + budget + PRICE)));
+    const told = limited.client.messages.stream(request);
+    await limited.until(told.text());
+    expect([told.costUsd, told.used, told.fits]).toEqual([0.000012, 0.5, false]);
   });
 });
 

@@ -69,7 +69,11 @@ describe('of a real error the function says', () => {
   };
   let edge: Edge;
   beforeAll(async () => {
-    edge = await startSimulatingEdge({ SIGNING_SECRET: SECRET, SIMULATOR_TTFT_MS: '0' });
+    edge = await startSimulatingEdge({
+      SIGNING_SECRET: SECRET,
+      SIMULATOR_TTFT_MS: '0',
+      SIMULATOR_TOKENS_PER_SECOND: '0',
+    });
   });
   afterAll(async () => await edge.stop());
 
@@ -110,7 +114,29 @@ describe('of a real error the function says', () => {
 
   test('that the budget does not pay for the answer', async () => {
     await limit('poor', { usd_per_day: 0.000_001 });
-    expect(sentence(await errorOf('poor'))).toBe('Your budget does not pay for this answer. Ask us for more.');
+    expect(sentence(await errorOf('poor'))).toBe(
+      'Not enough of your budget is left for this answer (about 100 %). Ask us for more.',
+    );
+  });
+
+  test('what is left of a budget, and that it is used up only where nothing is', async () => {
+    await limit('spender', { usd_per_day: 0.0027 });
+    const sluice = createClient({ baseURL: edge.url, token: await tokenOf('spender') });
+    let refused: SluiceError | undefined;
+    for (let times = 0; times < 99 && !refused; times += 1)
+      await sluice.messages
+        .stream(asked)
+        .text()
+        .catch((error: SluiceError) => (refused = error));
+    const { day } = (await (await sluice.fetch('/accounts/spender')).json()) as { day: { settled_usd: number } };
+    const left = Math.round((1 - day.settled_usd / 0.0027) * 100);
+    expect(left).toBeGreaterThan(0);
+    expect(sentence(refused as SluiceError).split('. ')).toEqual([
+      `Not enough of your budget is left for this answer (about ${left} %)`,
+      expect.stringMatching(/^It is full again on /),
+    ]);
+    await limit('spender', { usd_per_day: day.settled_usd });
+    expect(sentence(await errorOf('spender'))).toMatch(/^Your budget is used up\. /);
   });
 
   test('that there were many questions at once', async () => {

@@ -10,6 +10,7 @@ import type { JsonBody } from '../../src/edge/kit/http/body/json-body.ts';
 import { ApiError } from '../../src/edge/kit/http/errors.ts';
 import type { Json } from '../../src/edge/kit/json/object.ts';
 import { admit } from '../../src/edge/money/admission/admission.ts';
+import { shareUsed } from '../../src/edge/money/admission/budget-left.ts';
 import type { MeterRequest } from '../../src/edge/money/admission/metered-request.ts';
 import { rangeOf } from '../../src/edge/money/budget/budget.ts';
 import type { Limits } from '../../src/edge/money/budget/limits.schema.ts';
@@ -156,6 +157,14 @@ export function labelsBeside(large: number, pause: Range = [0, 0]): Mix {
   };
 }
 
+/** People with a small budget each, who ask questions of one length until theirs is spent. */
+export const SPENDERS: Mix = {
+  name: '40 people, $0.006 each',
+  limits: { usd_per_day: 0.006 },
+  shared: 10,
+  people: [{ asks: { ...VISITORS, input: [900, 900] }, count: 40, each: 40 }],
+};
+
 const NO_UPSTREAM = { baseURL: 'https://upstream.example', apiKey: 'sk-key', simulated: false };
 /** Tokens that a model writes in a second; milliseconds before the first one, and of each search. */
 const TOKENS_PER_SECOND = 80;
@@ -184,6 +193,13 @@ export interface Honest {
   cutWithMoney: number;
   /** How many were cut before their first word. */
   wordless: number;
+  /** How many answers said of the budget what the ledger does not, and how many could be compared. */
+  saidWrong: number;
+  compared: number;
+  /** How many questions were refused of which the answer before had said that they fit, while nobody else spent that budget. */
+  misled: number;
+  /** How many answers have said that the question does not fit once more. */
+  saidNot: number;
   /** Milliseconds from the question to the first byte, by the model that was asked. */
   waits: { model: Asking['model']; ms: number }[];
   spent: number;
@@ -211,6 +227,10 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
       cut: 0,
       cutWithMoney: 0,
       wordless: 0,
+      saidWrong: 0,
+      compared: 0,
+      misled: 0,
+      saidNot: 0,
       spent: 0,
     },
     waits: [],
@@ -238,6 +258,14 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         free: Math.min(own - one.settled - one.held, most - all.settled - all.held),
       };
     };
+    /** What the last answer to an account has said that still fits, and how many of its requests had begun or ended by then. */
+    const said = new Map<string, { fits: boolean; least: number; changes: number }>();
+    const changes = new Map<string, number>();
+    const change = (account: string) => {
+      const count = (changes.get(account) ?? 0) + 1;
+      changes.set(account, count);
+      return count;
+    };
     const ask = async (asks: Asking, account: string, history: number): Promise<boolean> => {
       const { model, maxTokens, searches = 0, cached = 0 } = asks;
       const input = history + within(asks.input, random);
@@ -256,6 +284,8 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
       const body = bodyOf(json);
       const { worstCase } = worstCaseOf(json, { bytes: body.bytes.length, models, count: input });
       const { least } = rangeOf(worstCase, rulesOf(limits));
+      const uncounted = worstCaseOf(json, { bytes: body.bytes.length, models }).worstCase;
+      const leastUncounted = rangeOf(uncounted, rulesOf(limits)).least;
       const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
       const beganAt = world.clock.now;
       for (let tries = 1; ; tries += 1) {
@@ -268,6 +298,7 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
           upstream: counting(input),
           streams: true,
         };
+        const askedAs = change(account);
         let admitted: Awaited<ReturnType<typeof admit>>;
         try {
           admitted = await admit(request);
@@ -278,12 +309,23 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
           if (free >= 2 * least) told.refusedWithRoom += 1;
           if (!isNearEnd) told.refusedEarly += 1;
           const isOver = thrown.type === 'billing_error';
+          const before = said.get(account);
+          const isOwn = thrown.headers['sluice-limited-by'] === 'account';
+          if (
+            isOwn &&
+            before?.fits &&
+            before.least >= least &&
+            before.changes + 1 === askedAs &&
+            askedAs === changes.get(account)
+          )
+            told.misled += 1;
           if (isOver) told.leftWhenRefused ||= part;
           if (isOver || tries === TRIES) return !(isOver && isNearEnd);
           await sleep(Number(thrown.headers['retry-after'] ?? 1) * 1_000);
           continue;
         }
         const { free, isNearEnd } = left(account);
+        const begun = change(account);
         const may = admitted.maxTokens ?? maxTokens;
         const output = Math.min(wanted, may);
         const isCut = output < Math.min(wanted, maxTokens);
@@ -310,7 +352,22 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         };
         const ended = { model, usage, stop_reason: isCut ? 'max_tokens' : 'end_turn', bytes: 1 } as const;
         const how = { status: 200, end: 'complete', upstream_request_id: 'req_up', sent: true } as const;
-        await admitted.settle({ ...ended, ...how, completed: true, error_type: undefined, ttft_ms: FIRST_MS }).done;
+        const outcome = { ...ended, ...how, completed: true, error_type: undefined, ttft_ms: FIRST_MS } as const;
+        const { budget, done } = admitted.settle(outcome);
+        const isAlone = begun === askedAs + 1 && changes.get(account) === begun;
+        await done;
+        const isStillAlone = isAlone && changes.get(account) === begun;
+        const changed = change(account);
+        if (!budget) throw new Violation('An answer has not said what is left.');
+        if (!isStillAlone) return true;
+        said.set(account, { fits: budget.fits, least, changes: changed });
+        const { settled, held } = usedIn([account]);
+        const own = (limits.usd_per_day ?? 0) * 1e9;
+        const rest = own - settled - held;
+        told.compared += 1;
+        if (!budget.fits) told.saidNot += 1;
+        const isRight = budget.fits ? rest >= least : rest < leastUncounted;
+        if (!isRight || budget.used !== shareUsed({ settled, limit: own })) told.saidWrong += 1;
         return true;
       }
     };

@@ -1,6 +1,6 @@
 /** Honest people are neither refused nor cut while there is money, and small requests do not wait for large ones. */
 import { expect, test } from 'vitest';
-import { labelsBeside, live, MIXES, type Mix, p95 } from './honest-mixes.ts';
+import { labelsBeside, live, MIXES, type Mix, p95, SPENDERS } from './honest-mixes.ts';
 import { PATIENCE_MS, RUNS } from './property.ts';
 
 /** By day those whose money is short; by night all, from as many seeds as the table in docs/budgets.md. */
@@ -13,25 +13,51 @@ const mixes = MIXES.filter(
 test.each(mixes)(
   '$name',
   async (mix) => {
-    const sum = { asked: 0, refused: 0, refusedEarly: 0, early: 0, cut: 0, wordless: 0 };
+    const sum = {
+      asked: 0,
+      refused: 0,
+      refusedEarly: 0,
+      early: 0,
+      cut: 0,
+      wordless: 0,
+      compared: 0,
+      saidWrong: 0,
+      misled: 0,
+    };
     for (const seed of SEEDS) {
-      const { answered, refused, refusedWithRoom, refusedEarly, early, cutWithMoney, wordless } = await live(mix, seed);
+      const told = await live(mix, seed);
+      const { answered, refused, refusedWithRoom, refusedEarly, early, cutWithMoney, wordless } = told;
       sum.asked += answered + refused;
       sum.refusedEarly += refusedEarly;
       sum.refused += refusedWithRoom;
       sum.early += early;
       sum.cut += cutWithMoney;
       sum.wordless += wordless;
+      sum.compared += told.compared;
+      sum.saidWrong += told.saidWrong;
+      sum.misled += told.misled;
     }
     expect(sum.early).toBeGreaterThan(40);
     expect(sum.refused / sum.asked).toBeLessThanOrEqual(0.01);
     expect(sum.cut / sum.early).toBeLessThanOrEqual(0.01);
     expect(sum.wordless).toBe(0);
+    // Of the budget each answer says what the ledger says, and who is told that the last question fits is not refused for it.
+    expect(sum).toMatchObject({ saidWrong: 0, misled: 0 });
+    // Of an account with many callers hardly any answer is alone.
+    if (mix.shared !== undefined) expect(sum.compared).toBeGreaterThan(400);
     // A limit pays for some fifteen of its longest requests.
     if (mix.name.startsWith('Long')) expect(sum.refusedEarly / sum.asked).toBeLessThanOrEqual(0.01);
   },
   PATIENCE_MS,
 );
+
+test('who has a budget alone is told what the ledger says, and asks as long as the last question is said to fit', async () => {
+  const { answered, compared, saidWrong, misled, saidNot } = await live(SPENDERS, 1);
+  expect(answered).toBeGreaterThan(40);
+  expect([compared, saidWrong, misled]).toEqual([answered, 0, 0]);
+  // Each hears once, with the last answer, that no other fits.
+  expect(saidNot).toBe(40);
+});
 
 /** Milliseconds of the simulated clock that the count of a prompt takes: who finds no room at once is counted before it waits. */
 const COUNT_MS = 50;

@@ -150,12 +150,22 @@ describe('the words of the React page', () => {
   test('say when a budget is full again, and nothing of what the edge says', async () => {
     const { sentence } = await load();
     const message = 'This request may cost $0.0011264; it resets at 2026-11-28T00:00:00.000Z.';
-    expect(sentence({ type: 'billing_error', message, retryAfter: 60 })).toMatch(
-      /^Your budget is used up\. It is full again on \w+day, \w+ \d+ at \d+:\d\d [AP]M\.$/,
-    );
-    const headers = new Headers({ 'sluice-limited-by': 'group' });
+    const used = (share: string) => new Headers({ 'sluice-limited-by': 'account', 'sluice-budget-used': share });
+    const again = String.raw`It is full again on \w+day, \w+ \d+ at \d+:\d\d [AP]M\.`;
+    for (const [share, words] of [
+      ['1', 'Your budget is used up.'],
+      ['0.9999', 'Not enough of your budget is left for this answer (about 1 %).'],
+      ['0.26', 'Not enough of your budget is left for this answer (about 74 %).'],
+    ] as const) {
+      const error = { type: 'billing_error', message, headers: used(share) };
+      expect(sentence(error)).toBe(`${words} Ask us for more.`);
+      const told = sentence({ ...error, retryAfter: 60 });
+      expect(told.slice(0, words.length + 1)).toBe(`${words} `);
+      expect(told.slice(words.length + 1)).toMatch(new RegExp(`^${again}$`));
+    }
+    const headers = new Headers({ 'sluice-limited-by': 'group', 'sluice-budget-used': '1' });
     expect(sentence({ type: 'billing_error', message, retryAfter: 60, headers })).toBe(
-      'The budget of this chat is used up. Tell us, please.',
+      'Not enough of this chat’s budget is left. Tell us, please.',
     );
     for (const type of ['billing_error', 'rate_limit_error', 'connection_error', 'a_new_error'])
       expect(sentence({ type, message })).not.toMatch(/\$|\d{4}-|undefined/);

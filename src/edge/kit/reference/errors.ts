@@ -59,7 +59,7 @@ export const ERRORS = {
       rate_limit_error:
         "This would exceed this account's limit requests_per_minute (it needs 1, 0 are left). Try again in 4 s.",
       billing_error:
-        'The daily spend limit of this account is reached: $0.00001 is left and this request needs $0.0002. It resets at 2026-11-21T00:00:00.000Z.',
+        'The daily spend limit of this account leaves too little: $0.00001 is left and this request needs $0.0002. It resets at 2026-11-21T00:00:00.000Z.',
     },
   ),
   500: withExamples('The deployment is not set up, its upstream refuses it, or the answer broke off.', {

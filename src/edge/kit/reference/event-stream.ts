@@ -19,6 +19,10 @@ data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":
 event: message_stop
 data: {"type":"message_stop"}
 
+: sluice-budget-used=0.0341
+
+: sluice-budget-fits=true
+
 : sluice-cost-usd=0.0000038
 
 `;

@@ -295,12 +295,14 @@ function admitHeld(
 ): AdmissionDecision {
   const isLowered = hold.maxTokens < (request.bound?.outputTokens ?? 0);
   const standing = quotaStatusNow(state, now, hold.token ?? undefined);
-  const inUsd = PERIODS.some((period) => standing[period] !== undefined) || purses.some(({ by }) => by !== 'account');
+  const isOwn = PERIODS.some((period) => standing[period] !== undefined) || standing.token !== undefined;
+  const inUsd = isOwn || purses.some(({ by }) => by !== 'account');
   return {
     outcome: 'admitted',
     hold: hold.nanodollars,
     ...(isLowered && { maxTokens: hold.maxTokens, ...(hold.loweredBy && { loweredBy: hold.loweredBy }) }),
     ...(inUsd && { inUsd }),
+    ...(isOwn && { least: leastOf(state, request) }),
     ...fallbacksOf(state),
     standing,
     unlisted: !state.listed,

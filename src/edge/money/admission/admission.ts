@@ -4,6 +4,7 @@ import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
 import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
 import { askForModel, ModelChoice } from './ask-for-model.ts';
+import { budgetBefore } from './budget-left.ts';
 import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
 import { grantOf, requestMeterOf } from './request-meter.ts';
@@ -47,8 +48,10 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   }
   const { answer, worstCase, terms, startedAt, isKept } = decided;
   const admitted = grantedBy(answer);
+  const budget = budgetBefore(admitted);
   const grant = {
     ...grantOf(worstCase, terms, admitted),
+    ...(budget && { budget }),
     ...(earlier > 0 ? { earlier } : {}),
     startedAt,
   };

@@ -6,26 +6,38 @@ import { loggedTokens, type Nanodollars, type TokenCounts, toUsd } from '../../c
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { noteAsked } from '../../kit/http/gen-ai.ts';
 import type { LogLine } from '../../kit/http/log.ts';
+import { type BudgetLeft, budgetHeaders } from './budget-left.ts';
 import { formatUsd } from './limit-headers.ts';
 
 export type LogOutcome = (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined;
 
-/** @returns the headers that say which of several upstreams has answered, and what it has cost. What is undefined is not told */
-export function endHeaders(upstream: string | undefined, nanodollars?: Nanodollars): Record<string, string> {
+/**
+ * @returns the headers that say which of several upstreams has answered, what it has cost, and what that leaves. What is undefined is
+ *   not told
+ */
+export function endHeaders(
+  upstream: string | undefined,
+  nanodollars?: Nanodollars,
+  budget?: BudgetLeft,
+): Record<string, string> {
   return {
     ...(upstream === undefined ? {} : { 'sluice-upstream': upstream }),
+    ...budgetHeaders(budget),
     ...(nanodollars === undefined ? {} : { 'sluice-cost-usd': formatUsd(nanodollars) }),
   };
 }
 
-/** @returns the text of the comment that says behind a stream what it has cost */
-export function costRemark(nanodollars: Nanodollars): string {
-  return `sluice-cost-usd=${formatUsd(nanodollars)}`;
+/** @returns the comments that say behind a stream what it leaves and has cost, without the colon of the first */
+export function costRemarks(nanodollars: Nanodollars, budget?: BudgetLeft): string {
+  const said = endHeaders(undefined, nanodollars, budget);
+  return Object.entries(said)
+    .map(([name, value]) => `${name}=${value}`)
+    .join('\n\n: ');
 }
 
 /** @returns the comments behind the last event of a turn */
-export function endRemarks(nanodollars: Nanodollars, isStopped = false): string {
-  return `${isStopped ? ': sluice-stopped\n\n' : ''}: ${costRemark(nanodollars)}\n\n`;
+export function endRemarks(nanodollars: Nanodollars, budget?: BudgetLeft, isStopped = false): string {
+  return `${isStopped ? ': sluice-stopped\n\n' : ''}: ${costRemarks(nanodollars, budget)}\n\n`;
 }
 
 /** Notes in a log line who has answered, what was used, and what that has cost. */

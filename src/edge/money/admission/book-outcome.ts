@@ -8,6 +8,7 @@ import { isFinal } from '../../claude/usage/told-usage.ts';
 import { nothingSeen } from '../../claude/usage/usage-report.ts';
 import type { LoweredBy } from '../contracts/admission.ts';
 import type { Settlement, Tokens } from '../contracts/settlement.ts';
+import type { BudgetBefore } from './budget-left.ts';
 import { interruptedCost } from './interrupted-cost.ts';
 
 /** Milliseconds of silence that are usual while one of the API's own tools runs. */
@@ -29,6 +30,8 @@ export interface StoredGrant {
   lowered: number | undefined;
   /** Whose limit has lowered it. A grant that the account keeps does not say it. */
   loweredBy?: LoweredBy;
+  /** The caller's own budget; absent if nothing limits it, and in a grant that the account keeps. */
+  budget?: BudgetBefore;
   /** The most output tokens, if one step of one model writes all of them. */
   mostOutput?: number | undefined;
   /** Every model that may be billed, each with all of its names. */

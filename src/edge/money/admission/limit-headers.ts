@@ -2,7 +2,7 @@ import { sayAllowed } from '../../claude/pricing/allowed-models.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { ApiError, comeAgain, DO_NOT_RETRY, type ErrorType, finalError } from '../../kit/http/errors.ts';
 import { isShared } from '../budget/purses.ts';
-import { NEVER, PERIODS, type Period } from '../budget/windows.ts';
+import { NEVER, type Period } from '../budget/windows.ts';
 import type {
   LimitOwner,
   LoweredBy,
@@ -11,6 +11,7 @@ import type {
   Refusal,
   StorageRefusal,
 } from '../contracts/admission.ts';
+import { budgetHeaders, ownWindows, shareUsed } from './budget-left.ts';
 
 const PERIOD_NAMES: Record<Period, string> = {
   hour: 'hourly',
@@ -100,8 +101,10 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
     case 'spend':
       if (by === 'run') return errorOf('invalid_request_error', tooDearForRun(refusal), DO_NOT_RETRY);
       return refusal.never
-        ? errorOf('billing_error', tooDearSentence(refusal), DO_NOT_RETRY)
-        : errorOf('billing_error', spendSentence(refusal), { ...DO_NOT_RETRY, ...spentHeaders(refusal) });
+        ? errorOf('billing_error', tooDearSentence(refusal), { ...DO_NOT_RETRY, ...usedHeaders(refusal, quota) })
+        : errorOf('billing_error', spendSentence(refusal), {
+            ...{ ...DO_NOT_RETRY, ...spentHeaders(refusal), ...usedHeaders(refusal, quota) },
+          });
     case 'held': {
       const headers = retryAfter > LONGEST_RETRY_S ? { ...soon, ...DO_NOT_RETRY } : soon;
       return errorOf('rate_limit_error', heldSentence(refusal), headers);
@@ -155,13 +158,22 @@ function spendSentence(refusal: Refusal): string {
   const { by = 'account', left, needed, resetsAt } = refusal;
   const period = periodOf(refusal);
   // The caller must not learn how much others have spent.
-  const figures = isShared(by) ? '' : `: ${dollars(left)} is left and this request needs ${dollars(needed)}`;
+  const how = isShared(by)
+    ? 'is reached'
+    : `leaves too little: ${dollars(left)} is left and this request needs ${dollars(needed)}`;
   const help = period === 'total' ? TOTAL_HELP[by] : `It resets at ${new Date(resetsAt).toISOString()}.`;
-  return `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} is reached${figures}. ${help}`;
+  return `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} ${how}. ${help}`;
 }
 
 function dollars(nanodollars: number): string {
   return `$${formatUsd(nanodollars)}`;
+}
+
+/** @returns how much of the limit that refuses is used. What others have spent of a shared budget nobody learns. */
+function usedHeaders(refusal: Refusal, quota: QuotaStatus): Record<string, string> {
+  const { by } = refusal;
+  const window = by === 'token' ? quota.token : quota[periodOf(refusal)];
+  return budgetHeaders({ used: isShared(by) || !window ? 1 : shareUsed(window) });
 }
 
 /** @returns the headers for a spend limit that is reached. If it never resets, they have no time. */
@@ -202,8 +214,7 @@ function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Re
 
 /** @returns headers about the spend window that is used up most. Held money does not count, since most of it comes back. */
 function spendHeaders(quota: QuotaStatus): Record<string, string> {
-  const windows = [...PERIODS, 'token' as const].flatMap((name) => quota[name] ?? []);
-  const shares = windows.map(({ limit, settled, resetsAt }) => ({
+  const shares = ownWindows(quota).map(({ limit, settled, resetsAt }) => ({
     share: limit > 0 ? settled / limit : 1,
     resets: resetsAt >= NEVER ? undefined : String(Math.ceil(resetsAt / 1_000)),
   }));

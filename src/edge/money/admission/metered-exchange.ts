@@ -21,7 +21,7 @@ import { admit } from './admission.ts';
 import { endHeaders } from './answer-end.ts';
 import { UNKNOWN_GRANT } from './book-outcome.ts';
 import { checkOwned, noteMade } from './check-owned.ts';
-import type { Admission, MeterRequest, RequestMeter } from './metered-request.ts';
+import type { Admission, Booking, MeterRequest, RequestMeter } from './metered-request.ts';
 import { requestMeterOf } from './request-meter.ts';
 
 /** What differs between requests that cost money. */
@@ -175,12 +175,12 @@ export class MeteredExchange {
     this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: true }));
   }
 
-  /** @returns the headers of the answer: the account's quota, who has answered, what it has cost, and when the model retires */
-  headers(upstream: string | undefined, cost?: Nanodollars): Record<string, string> {
+  /** @returns the headers of the answer: the account's quota, who has answered, what it has cost and leaves, and when the model retires */
+  headers(upstream: string | undefined, booked?: Pick<Booking, 'nanodollars' | 'budget'>): Record<string, string> {
     const retires = retiresSoon(this.#request.settings.models.find(this.model));
     return {
       ...this.#latest?.headers,
-      ...endHeaders(upstream, cost),
+      ...endHeaders(upstream, booked?.nanodollars, booked?.budget),
       ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
     };
   }

@@ -13,6 +13,7 @@ import type { AdmissionRequest } from '../contracts/admission.ts';
 import type { AccountRequest } from '../contracts/call-account.ts';
 import type { Settled, Settlement } from '../contracts/settlement.ts';
 import type { StoredGrant } from './book-outcome.ts';
+import type { BudgetLeft } from './budget-left.ts';
 
 /** The members that go to its account unchanged. */
 export type Passed = 'route' | 'conversation' | 'parent' | 'most' | 'adds' | 'holdMs';
@@ -91,10 +92,13 @@ export interface LaterTry {
   waits: boolean;
 }
 
-interface Booking {
+/** What a request has cost, and what that leaves, as it is told; `done` once its account has booked it. */
+export interface Booking {
   nanodollars: Nanodollars;
   /** Output tokens as in the ledger; an estimate if the upstream did not report them. */
   outputTokens: number | undefined;
+  /** What it leaves of the caller's own budget; undefined if nothing limits that, or it is not known. */
+  budget: BudgetLeft | undefined;
   done: Promise<Settled>;
 }
 

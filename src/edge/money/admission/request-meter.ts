@@ -11,6 +11,7 @@ import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
 import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
+import { budgetAfter } from './budget-left.ts';
 import type { MeteredRequest, RequestMeter } from './metered-request.ts';
 
 /** @returns the meter of an admitted request. It works even in another process than the admission. */
@@ -29,6 +30,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
       return {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
+        budget: budgetAfter(grant.budget, cost),
         // JSON writes NaN as null, which means an unknown cost to the account.
         done: sendSettlement(request, JSON.stringify(settlement)),
       };
@@ -85,7 +87,7 @@ export function keptMeterOf(request: MeteredRequest): Pick<RequestMeter, 'settle
       // What never went up costs nothing, whatever was granted.
       const asking = outcome.sent ? keptGrantOf(request) : Promise.resolve(UNKNOWN_GRANT);
       const done = asking.then((grant) => requestMeterOf(request, grant).settle(outcome, extra).done);
-      return { nanodollars: Number.NaN, outputTokens: undefined, done };
+      return { nanodollars: Number.NaN, outputTokens: undefined, budget: undefined, done };
     },
   };
 }

@@ -39,6 +39,9 @@ const WORTH_COUNTING = 4;
 /** `max_tokens` is not lowered where that saves less than this part (a tenth) of the hold, if all of it fits. */
 const WORTH_LOWERING = 10;
 
+/** Tokens of a short question: where the limit does not even pay for these, nobody is told to send a shorter one. */
+const SHORT_QUESTION = 32;
+
 /** What helps where a limit cannot pay for what the API's own tools may cost, and what that does not promise. */
 export const ESTIMATE_HELPS =
   'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
@@ -292,9 +295,10 @@ function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[],
     return `because of ${served.tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
   }
   if (input >= output) {
-    return because === undefined
-      ? 'because of its length: send a shorter one, or use a cheaper model'
-      : `because of ${because}, whose size is not known: send its content in the request`;
+    if (because !== undefined) return `because of ${because}, whose size is not known: send its content in the request`;
+    const shortest = (input * SHORT_QUESTION) / worstCase.inputTokens;
+    if (output + shortest <= limit) return 'because of its length: send a shorter one, or use a cheaper model';
+    if (output <= limit) return 'which pays for no question: use a cheaper model, or have it raised';
   }
   if (rules.clamp && rules.leastOutput === undefined && leastUseful(worstCase, rules) > TEXT_TOKENS) {
     const isAll = least === worstCase.outputTokens;

@@ -94,6 +94,8 @@ export type AdmissionDecision =
       maxTokens?: number;
       /** Whose limit has lowered it; absent if it may stay, and where that is not known any more. */
       loweredBy?: LoweredBy;
+      /** The least that it could have held; absent if neither the account nor the credential has a limit in USD. */
+      least?: Nanodollars;
       /** Whether a limit in USD holds: the account's own, the credential's, or a pool's. Absent if none does. */
       inUsd?: true;
       standing: QuotaStatus;
@@ -169,7 +171,7 @@ export interface RateStatus {
   resetsAt: number;
 }
 
-interface SpendStatus {
+export interface SpendStatus {
   limit: Nanodollars;
   settled: Nanodollars;
   held: Nanodollars;

@@ -51,7 +51,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     const ownReason = turn.continues !== undefined && last === undefined ? 'tool_use' : null;
     const stopReason = { stop_reason: ownReason, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
     shown.add('message_delta', { ...others, delta: stopReason, usage: summedUsage(usages) }, remark);
-    shown.add('message_stop', {}, endRemarks(spent, end.kind === 'stopped'));
+    shown.add('message_stop', {}, endRemarks(spent, last?.budget, end.kind === 'stopped'));
   }
   const paused = end.kind === 'paused' ? { paused: end.reason } : {};
   const isStopped = end.kind === 'error' && end.isStopped === true;

@@ -206,7 +206,8 @@ export class Run implements Runner {
     this.turn.isUnanswered = ended.isUnanswered;
     this.#meter.addStep(ended.summary.nanodollars, isAnswer);
     if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
-    this.turn.last = { outcome: ended.summary.outcome, delta: log.delta };
+    const { outcome, budget } = ended.summary;
+    this.turn.last = { outcome, delta: log.delta, budget };
     if (isAnswer && !this.turn.isCommitted) this.#model = this.#otherModel(runner.model);
     this.turn.isCommitted ||= isAnswer;
     // A step that was not admitted settles nothing, and so it reports nothing of those before it.

@@ -3,6 +3,7 @@ import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
+import type { BudgetLeft } from '../../money/admission/budget-left.ts';
 import type { ListedParent } from '../../money/contracts/settlement.ts';
 import type {
   ConversationFields,
@@ -213,4 +214,6 @@ export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError }
 export interface TurnSummary {
   outcome: RequestOutcome;
   nanodollars: Nanodollars;
+  /** What it leaves of the caller's own budget; absent if nothing limits that, and once the turn has ended. */
+  budget?: BudgetLeft;
 }

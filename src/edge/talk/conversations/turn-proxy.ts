@@ -102,10 +102,10 @@ export async function proxyTurn(
   if (answer.kind === 'stream') {
     return streamedTurn(c, answer, headers, logOutcome(c), () => callOwn(c, id, (object) => object.wake()));
   }
-  const { outcome, nanodollars } = answer.trailer ?? {};
+  const { outcome, nanodollars, budget } = answer.trailer ?? {};
   if (outcome) logOutcome(c)(outcome, nanodollars);
   if (answer.kind === 'ended') return new Response(answer.events, { headers: eventStreamHeaders(headers) });
-  if (answer.status < 300) Object.assign(headers, endHeaders(undefined, nanodollars));
+  if (answer.status < 300) Object.assign(headers, endHeaders(undefined, nanodollars, budget));
   headers['content-type'] = 'application/json';
   if (background && headers.location !== undefined) headers.location = mountedPath(c, headers.location);
   return new Response(answer.body, { status: answer.status, headers });

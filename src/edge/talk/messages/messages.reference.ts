@@ -77,6 +77,8 @@ const message = z.withMeta(
 
 const headers = [
   'sluice-cost-usd',
+  'sluice-budget-used',
+  'sluice-budget-fits',
   'sluice-max-tokens',
   'sluice-lowered-by',
   'sluice-turn',

@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { COUNT_TIMEOUT_MS } from '../../claude/count-tokens.ts';
 import { countRequest, validateMessages } from '../../claude/messages.schema.ts';
-import { inputCosts, type Nanodollars } from '../../claude/pricing/cost.ts';
+import { inputCosts } from '../../claude/pricing/cost.ts';
 import { relay } from '../../claude/relay.ts';
 import { bodyUp } from '../../claude/request/body-up.ts';
 import { namedIds } from '../../claude/request/named-ids.ts';
@@ -19,9 +19,10 @@ import * as z from '../../kit/http/zod.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
-import { costRemark, endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
+import { costRemarks, endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
+import type { Booking } from '../../money/admission/metered-request.ts';
 import { pauseAfterBody, readLong } from '../../money/admission/read-body.ts';
 import { tellOfKeys } from '../../money/admission/request-meter.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
@@ -251,7 +252,7 @@ async function relayedMessage(
   const share = c.get('share');
   const told = chosen?.told(c.get('identity').only !== undefined);
   c.get('entry').line.model_chosen = told?.['sluice-model-chosen'];
-  let cost: Nanodollars | undefined;
+  let booked: Pick<Booking, 'nanodollars' | 'budget'> | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
   const response = await relay(
@@ -275,7 +276,7 @@ async function relayedMessage(
       payment: isUnmetered ? undefined : meter.payment,
       ownHeaders: (buffered) => ({
         // A stream tells the price in a comment behind its end.
-        ...meter.headers(answeredBy, buffered?.ok ? cost : undefined),
+        ...meter.headers(answeredBy, buffered?.ok ? booked : undefined),
         ...(agent && { 'sluice-agent': refOf(agent.agent) }),
         ...told,
         ...commonHeaders(requestId),
@@ -294,8 +295,8 @@ async function relayedMessage(
         }
         if (!settled) return undefined;
         waitUntil(settled.done);
-        cost = settled.nanodollars;
-        return costRemark(cost);
+        booked = settled;
+        return costRemarks(settled.nanodollars, settled.budget);
       },
     },
   );

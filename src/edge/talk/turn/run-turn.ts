@@ -7,6 +7,7 @@ import { encoder } from '../../kit/http/bytes.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
+import type { BudgetLeft } from '../../money/admission/budget-left.ts';
 import type { OutcomeOfTurn, TurnRow } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -23,8 +24,8 @@ export interface RunTurn extends RunningTurn {
   ended: Ended | undefined;
   /** The usage of each step, as the API has reported it. */
   usages: Json[];
-  /** The last step: its outcome, and its `message_delta`. */
-  last?: { outcome: OutcomeOfTurn; delta: Json | undefined };
+  /** The last step: its outcome, its `message_delta`, and what it leaves of the budget. */
+  last?: { outcome: OutcomeOfTurn; delta: Json | undefined; budget?: BudgetLeft | undefined };
   /** Whether a step has become part of the history. */
   isCommitted?: boolean;
   /** Whether only its question is kept. */
@@ -51,7 +52,8 @@ export function storeEndOfRun(
   const known = last?.outcome ?? unanswered({ sentAt: undefined }, now);
   const usage = new ToldUsage().take(summedUsage(usages));
   const outcome: OutcomeOfTurn = { ...known, usage: usages.length > 0 ? usage : known.usage };
-  const summary = { outcome, nanodollars: spent };
+  const budget = last?.budget;
+  const summary = { outcome, nanodollars: spent, ...(budget && { budget }) };
   // The settlements of steps in the history may still be on their way to the account.
   const settled = status === 'failed';
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled, ...paused };

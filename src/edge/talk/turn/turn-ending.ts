@@ -5,6 +5,7 @@ import { type ApiError, errorBody } from '../../kit/http/errors.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Frame } from '../../kit/sse/frames.ts';
 import { endRemarks } from '../../money/admission/answer-end.ts';
+import type { BudgetLeft } from '../../money/admission/budget-left.ts';
 import type { ConversationReport, ListedParent } from '../../money/contracts/settlement.ts';
 import type { TurnSummary } from '../contracts/conversation.ts';
 import type { Profile, TurnStatus } from '../storage/rows.ts';
@@ -91,7 +92,13 @@ export function addEnd(
   log: Pick<TurnLog, 'add'>,
   how: TurnEnd,
   open: Iterable<number>,
-  { status, output, cost, requestId }: { status: TurnStatus; output: number; cost: Nanodollars; requestId: string },
+  {
+    status,
+    output,
+    cost,
+    budget,
+    requestId,
+  }: { status: TurnStatus; output: number; cost: Nanodollars; budget?: BudgetLeft | undefined; requestId: string },
 ): Ended['error'] {
   const add = (type: string, fields: object = {}, remark?: string) =>
     log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
@@ -100,7 +107,7 @@ export function addEnd(
     return { type: error.type, message: error.message };
   };
   if (how.kind === 'complete') {
-    add('message_stop', {}, endRemarks(cost));
+    add('message_stop', {}, endRemarks(cost, budget));
     return undefined;
   }
   if (how.kind === 'error') {
@@ -114,7 +121,7 @@ export function addEnd(
   for (const index of open) add('content_block_stop', { index });
   const delta = { stop_reason: 'end_turn', stop_sequence: null };
   add('message_delta', { delta, usage: { output_tokens: output } });
-  add('message_stop', {}, endRemarks(cost, true));
+  add('message_stop', {}, endRemarks(cost, budget, true));
   return undefined;
 }
 

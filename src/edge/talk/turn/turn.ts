@@ -220,14 +220,14 @@ export class Turn {
     const { outcome, content, status, isUnanswered, next } = plan;
     const settlement = this.#settle(plan, meter, now);
     // If only the account knows the cost, it comes with its answer to the settlement.
-    const { nanodollars = Number.NaN } = settlement ?? {};
+    const { nanodollars = Number.NaN, budget } = settlement ?? {};
     const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
     next.cost += cost;
     next.inputTokens += inputTokens(outcome.usage);
     next.outputTokens += outcome.usage?.output_tokens ?? 0;
     const output = settlement?.outputTokens ?? outcome.seen?.said ?? 0;
-    const error = addEnd(this.log, how, this.builder.openIndices, { status, output, cost, requestId });
-    const summary = { outcome, nanodollars: cost };
+    const error = addEnd(this.log, how, this.builder.openIndices, { status, output, cost, budget, requestId });
+    const summary = { outcome, nanodollars: cost, ...(budget && { budget }) };
     this.log.finish(JSON.stringify(summary));
     const row = this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined });
     const { container, status: answered } = this;

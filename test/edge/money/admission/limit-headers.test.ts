@@ -4,6 +4,7 @@ import { formatUsd, quotaHeaders, refusalError } from '../../../../src/edge/mone
 import { decide } from '../../../../src/edge/money/budget/budget.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
 import { quotaStatusOf } from '../../../../src/edge/money/budget/quota-status.ts';
+import { refusalBy } from '../../../../src/edge/money/budget/refusals.ts';
 import { rulesOf } from '../../../../src/edge/money/budget/rules.ts';
 import { addHold, BATCH_STAGE, emptyBudget } from '../../../../src/edge/money/budget/state.ts';
 import type { QuotaStatus, Refusal } from '../../../../src/edge/money/contracts/admission.ts';
@@ -123,6 +124,7 @@ describe('a refused request', () => {
     expect(error).toMatchObject({ type: 'billing_error', status: 429 });
     expect(error.headers).toEqual({
       'sluice-limited-by': 'account',
+      'sluice-budget-used': '0.6666',
       'x-should-retry': 'false',
       'retry-after': seconds(resets - NOON),
       'anthropic-ratelimit-unified-status': 'rejected',
@@ -134,8 +136,17 @@ describe('a refused request', () => {
       'anthropic-ratelimit-unified-overage-disabled-reason': 'org_spend_cap_reached',
     });
     expect(error.message).toBe(
-      `The ${period} spend limit of this account is reached: $0.000001 is left and this request needs $0.000002. ` +
+      `The ${period} spend limit of this account leaves too little: $0.000001 is left and this request needs $0.000002. ` +
         `It resets at ${new Date(resets).toISOString()}.`,
+    );
+  });
+
+  test('by a budget that others share hears nothing of what they have spent', () => {
+    const shared = refusalBy('spend', 'usd_per_day', NOON, DAY_END, 2_000, 0, false);
+    const { headers, message } = refusalError({ ...shared, by: 'group' }, { day: spend(10_000, 2_000) });
+    expect(headers).toMatchObject({ 'sluice-limited-by': 'group', 'sluice-budget-used': '1' });
+    expect(message).toBe(
+      'The daily spend limit of this account’s group is reached. It resets at 2026-11-21T00:00:00.000Z.',
     );
   });
 
@@ -150,9 +161,11 @@ describe('a refused request', () => {
     ['usd_per_week', 'weekly'],
     ['usd_per_month', 'monthly'],
   ] as const)('that is larger than all of %s hears what would fit, and of no time', (limit, period) => {
-    const error = refused({ [limit]: 0.000001, min_output_tokens: 100 });
+    const error = refused({ [limit]: 0.0000015, min_output_tokens: 100 });
     expect(error).toMatchObject({ type: 'billing_error', status: 429 });
-    expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
+    expect(error.headers).toEqual({
+      ...{ 'sluice-limited-by': 'account', 'sluice-budget-used': '0', 'x-should-retry': 'false' },
+    });
     expect(error.message).toBe(
       `This request may cost $0.000002, which is larger than your whole ${period} limit, ` +
         'because of its length: send a shorter one, or use a cheaper model.',

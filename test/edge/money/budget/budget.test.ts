@@ -139,7 +139,7 @@ describe('spend', () => {
     expect(soon).not.toHaveProperty('byBatch');
   });
 
-  test('length is blamed only where the input costs more than the answer', () => {
+  test('length is blamed only where the input costs more than the answer, and a shorter question would fit', () => {
     const adviceOf = (more: Partial<WorstCase>, limits: Limits = {}) => {
       const decision = decide(
         emptyBudget(NOON),
@@ -151,7 +151,14 @@ describe('spend', () => {
     };
     expect(adviceOf({ inputCost: 1_000, outputPrice: 10 })).toContain('the shortest answer that counts (256 tokens)');
     expect(adviceOf({ inputCost: 1_000, outputPrice: 10 }, { on_shortfall: 'refuse' })).toContain('max_tokens (1000)');
-    expect(adviceOf({ inputCost: 9_000, outputPrice: 10 })).toContain('its length');
+    const long = { inputTokens: 1_000, inputCost: 9_000, outputPrice: 10 };
+    expect(adviceOf(long, { usd_per_day: usd(2_848) })).toContain('its length');
+    expect(adviceOf(long, { usd_per_day: usd(2_847) })).toContain('which pays for no question');
+    expect(adviceOf(long, { usd_per_day: usd(2_559) })).toContain('the shortest answer that counts');
+    // “Hi” is as short as a question can be.
+    expect(adviceOf({ inputTokens: 12, inputCost: 900, outputPrice: 1 }, { usd_per_day: usd(1_000) })).toContain(
+      'which pays for no question',
+    );
   });
 
   test('a request that never fits is told what would', () => {
@@ -222,16 +229,25 @@ describe('spend', () => {
         ...(uses > 0 && { served }),
         ...(isUnknown && { because: 'a document by URL' }),
       });
-      const rules = rulesOf({ usd_per_day: 1e-9, ...(estimates && { served_tools: 'estimate' }) });
+      const limit = 12_000;
+      const rules = rulesOf({ usd_per_day: usd(limit), ...(estimates && { served_tools: 'estimate' }) });
       const decision = decide(emptyBudget(NOON), rules, asked, NOON);
       if (decision.kind !== 'refused' || decision.advice === undefined) return;
-      const [, blamed = ''] =
+      const [, blamed = 'nothing'] =
         /^because of (web_search|a document by URL|its length|the shortest answer)/.exec(decision.advice) ?? [];
+      const answer = 256 * outputPrice;
       const parts = {
         web_search: uses * ((estimates ? estimated : use) + 256 * useOutputPrice),
         [isUnknown ? 'a document by URL' : 'its length']: input,
-        'the shortest answer': 256 * outputPrice,
+        'the shortest answer': answer,
       };
+      const tokens = estimates && uses > 0 ? served.inputTokens : asked.inputTokens;
+      const isShorterTooLong = answer + (input * 32) / tokens > limit;
+      if (!isUnknown && isShorterTooLong && input === Math.max(...Object.values(parts)) && parts[blamed] !== input) {
+        expect(blamed).toBe(answer > limit ? 'the shortest answer' : 'nothing');
+        return;
+      }
+      expect(blamed === 'its length' && isShorterTooLong).toBe(false);
       expect(parts[blamed]).toBe(Math.max(...Object.values(parts)));
       seen.add(blamed);
     });

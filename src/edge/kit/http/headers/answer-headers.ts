@@ -16,6 +16,8 @@ export const CORE_HEADERS = [
   'sluice-max-tokens',
   'sluice-lowered-by',
   'sluice-cost-usd',
+  'sluice-budget-used',
+  'sluice-budget-fits',
   'sluice-turn',
   'sluice-history',
 ] as const;
@@ -31,5 +33,9 @@ export const CORE_HEADER_WORDS: Readonly<Record<Exclude<(typeof CORE_HEADERS)[nu
   'sluice-lowered-by':
     'Whose limit has lowered `max_tokens`, and when it is free again: `account; limit=usd_per_day; resets=…`, without `resets` where it does not reset.',
   'sluice-cost-usd': 'What it cost in US dollars; a stream says it in a comment at its end.',
+  'sluice-budget-used':
+    'The largest share of the account’s own limits in USD, its credit included, and of its token’s that is used, of 1. A stream says it in a comment at its end; a refusal that of the limit which refuses: 1 for a shared budget.',
+  'sluice-budget-fits':
+    'Whether the same question, asked once more, could still be paid for from these; a stream says it in a comment at its end.',
   'sluice-turn': 'The turn of the conversation.',
 };

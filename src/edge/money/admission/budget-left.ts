@@ -1,0 +1,62 @@
+/** Tells a caller how much is left of their own budget: of their account's windows and credit, and of their token's limit. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { PERIODS } from '../budget/windows.ts';
+import type { QuotaStatus, SpendStatus } from '../contracts/admission.ts';
+
+/** The budget at an admission, with all that is needed to tell what an answer leaves of it. Plain JSON, kept with the grant. */
+export interface BudgetBefore {
+  windows: { settled: Nanodollars; limit: Nanodollars }[];
+  /** What the answer may cost so that the same question fits once more, beside what other requests hold. */
+  room: Nanodollars;
+}
+
+/** What an answer has left of the budget. Shared budgets do not count: nobody learns what others spend. */
+export interface BudgetLeft {
+  /** The largest share of a limit that is used, of 1; rounded down. */
+  used: number;
+  /** Whether the same question, asked once more, could hold the least that it needs. */
+  fits: boolean;
+}
+
+/** @returns the limits in USD that are the caller's own, with what is used of each */
+export function ownWindows(quota: QuotaStatus): SpendStatus[] {
+  return [...PERIODS, 'token' as const].flatMap((name) => quota[name] ?? []);
+}
+
+/** @returns the budget at the admission of a request; undefined if no limit of the caller's own holds */
+export function budgetBefore({
+  standing,
+  hold,
+  least,
+}: {
+  standing: QuotaStatus;
+  hold: Nanodollars;
+  least?: Nanodollars;
+}): BudgetBefore | undefined {
+  const own = ownWindows(standing);
+  if (least === undefined || own.length === 0) return undefined;
+  const free = Math.min(...own.map(({ limit, settled, held }) => limit - settled - held));
+  return { windows: own.map(({ settled, limit }) => ({ settled, limit })), room: free + hold - least };
+}
+
+/** @returns what an answer of this cost leaves; undefined if that is not known */
+export function budgetAfter(before: BudgetBefore | undefined, cost: Nanodollars): BudgetLeft | undefined {
+  if (!before || !Number.isFinite(cost)) return undefined;
+  const used = Math.max(...before.windows.map(({ settled, limit }) => shareUsed({ settled: settled + cost, limit })));
+  return { used, fits: cost <= before.room };
+}
+
+/** @returns the used share of a limit. It is 1 only if nothing is left: rounded down to ten thousandths */
+export function shareUsed({ settled, limit }: Pick<SpendStatus, 'settled' | 'limit'>): number {
+  return settled >= limit ? 1 : Math.floor((Math.max(0, settled) * 10_000) / limit) / 10_000;
+}
+
+/** @returns what is told of the budget that is left, by names of headers */
+export function budgetHeaders(left: Partial<BudgetLeft> | undefined): Record<string, string> {
+  const { used, fits } = left ?? {};
+  return {
+    ...(used === undefined ? {} : { 'sluice-budget-used': String(used) }),
+    ...(fits === undefined ? {} : { 'sluice-budget-fits': String(fits) }),
+  };
+}

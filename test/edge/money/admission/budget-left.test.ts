@@ -1,0 +1,124 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { simulatorUpstream } from '../../../../src/edge/claude/simulator-upstream.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { type TestApp, testApp } from '../../../support/app.ts';
+import { bindings, simulate } from '../../../support/conversations.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { bodyOf, say } from '../../../support/turns.ts';
+
+const MODEL = 'claude-opus-5-5';
+let app: TestApp;
+let accounts = 0;
+let account = '';
+beforeEach(() => {
+  const { fetch } = simulatorUpstream(simulate());
+  app = testApp(({ url, method, headers, body }) => fetch(url.href, { method, headers, body }), DEPLOYED);
+  account = `spender-${++accounts}`;
+});
+
+const object = () => accountStub(bindings, {}, account);
+const limit = async (limits: Limits) => await object().setLimits(limits);
+
+interface Heard {
+  status: number;
+  used: number | undefined;
+  fits: boolean | undefined;
+  headers: Headers;
+}
+
+/** Asks, and reads what is said of the budget: in headers, or behind a stream. */
+async function ask(path: string, more: object = {}, token?: string): Promise<Heard> {
+  const body = { model: MODEL, max_tokens: 100, messages: [{ role: 'user', content: 'Hi' }], ...more };
+  const response = await app.post(path, body, bearer(token ?? (await tokenOf(account))));
+  const text = await response.text();
+  await app.settled();
+  const said = (name: string) => response.headers.get(name) ?? new RegExp(`^: ${name}=(.*)$`, 'm').exec(text)?.[1];
+  const [used, fits] = [said('sluice-budget-used'), said('sluice-budget-fits')];
+  const { status, headers } = response;
+  return { status, used: used === undefined ? used : Number(used), fits: fits && fits === 'true', headers } as Heard;
+}
+
+/** The share as the ledger has it, rounded down. */
+const share = (settled: number, of: number) => Math.floor(Math.round(settled * 1e9) / Math.round(of * 1e5)) / 10_000;
+
+describe.each([
+  ['a whole answer', '/v1/messages', {}],
+  ['a stream', '/messages', {}],
+  ['a whole answer of a conversation', '/v1/messages', { conversation: 'c1' }],
+  ['a stream of a conversation', '/messages', { conversation: 'c1' }],
+])('%s', (_, path, more) => {
+  test('says what the ledger says, and that a question fits as long as it does', async () => {
+    await limit({ usd_per_day: 0.02, usd_per_month: 1 });
+    let before: Heard | undefined;
+    for (let asked = 0; asked < 99; asked += 1) {
+      const heard = await ask(path, more);
+      const { day } = await object().standing();
+      expect(heard.used).toBe(share(day.settled_usd, 0.02));
+      if (heard.status === 429) {
+        expect(heard.fits).toBeUndefined();
+        break;
+      }
+      expect(before?.fits).not.toBe(false);
+      before = heard;
+    }
+    expect(before).toMatchObject({ status: 200, fits: false });
+  });
+
+  test('says nothing where no limit in USD holds', async () => {
+    for (const limits of [{}, { requests_per_minute: 60, models: [MODEL] }]) {
+      await limit(limits);
+      expect(await ask(path, more)).toMatchObject({ status: 200, used: undefined, fits: undefined });
+    }
+  });
+});
+
+test('of credit, and of a token with a limit of its own, the share is told that is used up most', async () => {
+  await limit({ usd_total: 0 });
+  const credit = { expiresAt: null, note: undefined, key: undefined };
+  await object().giveCredit({ ...credit, id: 'credit_1', usd: 0.05 });
+  const heard = await ask('/v1/messages');
+  const { total } = await object().standing();
+  expect(heard).toMatchObject({ used: share(total.settled_usd, 0.05), fits: true });
+  await object().giveCredit({ ...credit, id: 'credit_2', usd: 0.05 });
+  const limits = { usd_total: 0.02 };
+  const minted = await app.post(
+    '/tokens',
+    { account, scopes: ['messages'], limits },
+    bearer(await tokenOf('root', ['admin'])),
+  );
+  const { token } = (await minted.json()) as { token: string };
+  const by = await ask('/v1/messages', {}, token);
+  const all = (await object().standing()).total.settled_usd;
+  expect(by.used).toBe(share(all - total.settled_usd, 0.02));
+  expect(by.used).toBeGreaterThan(share(all, 0.1));
+});
+
+test('what other requests hold does not fit, and is not used', async () => {
+  await limit({ usd_per_day: 0.0201, on_shortfall: 'refuse' });
+  const free = await ask('/v1/messages');
+  expect(free.fits).toBe(true);
+  const held = { ...{ route: 'messages', model: MODEL }, bound: await boundOf(0.0145) };
+  await object().admitJson(JSON.stringify({ requestId: 'req_held', ...held }));
+  const beside = await ask('/v1/messages');
+  const { day } = await object().standing();
+  expect([beside.status, beside.fits, beside.used]).toEqual([200, false, share(day.settled_usd, 0.0201)]);
+});
+
+async function boundOf(usd: number) {
+  const all = { inputTokens: 1, inputCost: Math.round(usd * 1e9), outputTokens: 0, outputPrice: 0, leastOutput: 0 };
+  return { ...all, bounded: true, countable: false, known: true, models: [[MODEL]] };
+}
+
+test('a run says it of all its steps', async () => {
+  account = 'alice';
+  await limit({ usd_per_day: 0.02 });
+  answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
+  servingTools(() => new Response('sun'));
+  const { text } = await say(bodyOf('How is the weather?', { tools: [weather()] }));
+  const { day } = await object().standing();
+  expect(text).toContain(
+    `: sluice-budget-used=${share(day.settled_usd, 0.02)}\n\n: sluice-budget-fits=true\n\n: sluice-cost`,
+  );
+});

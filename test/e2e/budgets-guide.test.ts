@@ -1,4 +1,4 @@
-/** The budgets that the first app and the guide for React give: with them so many questions are answered, and then words are true. */
+/** The budgets that the first app and the guides give: with them so many questions are answered. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -11,6 +11,7 @@ import { SECRET, tokenOf } from '../support/tokens.ts';
 
 const app = await readFile(join(root, 'examples/first-app/server.mjs'), 'utf8');
 const guide = await readGuide('react');
+const budgets = await readGuide('budgets');
 const QUESTIONS = [
   'Hello',
   'And then?',
@@ -30,13 +31,15 @@ beforeAll(async () => {
 });
 afterAll(async () => await edge.stop());
 
+async function put(path: string, body: string): Promise<void> {
+  const { status } = await createClient({ baseURL: edge.url }).fetch(path, { method: 'PUT', body });
+  expect(status).toBe(200);
+}
+
 test.each([
   ['the first app', /'\/agents\/chat', (\{.*?\})\)/.exec(app)?.[1], /bob: ([\d.]+)/.exec(app)?.[1]],
   ['the guide for React', /-d '(\{"model".*?\})'/.exec(guide)?.[1], /"usd_per_day": ([\d.]+)/.exec(guide)?.[1]],
 ])('with the budget of %s each of twenty accounts has four to six answers', async (name, agent = '', usd) => {
-  const sluice = createClient({ baseURL: edge.url });
-  const put = async (path: string, body: string) =>
-    expect((await sluice.fetch(path, { method: 'PUT', body })).status).toBe(200);
   await put('/agents/chat', agent.replace(/([{,] ?)(\w+):/g, '$1"$2":').replaceAll("'", '"'));
   const draw = drawing(84);
   const counts: number[] = [];
@@ -60,3 +63,47 @@ test.each([
   }
   expect(counts.filter((count) => count < 4 || count > 6)).toEqual([]);
 });
+
+test('the table of limits has the smallest with which each of four accounts has so many answers', async () => {
+  const MODELS = ['claude-haiku-5-5', 'claude-sonnet-5-5', 'claude-opus-5-5'];
+  const COUNTS = [5, 20];
+  /** Questions of one conversation. */
+  const TOGETHER = 5;
+  const rows: string[][] = [];
+  for (const model of MODELS) {
+    await put(
+      '/agents/chat',
+      JSON.stringify({ model, max_tokens: 2_048, system: 'You answer for Acme, in one sentence.' }),
+    );
+    const needed = COUNTS.map(() => 0);
+    await Promise.all(
+      [1, 2, 3, 4].map(async (seed) => {
+        const draw = drawing(seed);
+        const account = `${model}-${seed}`;
+        // So large a limit lowers nothing, and says what is held.
+        await put(`/accounts/${account}/limits`, JSON.stringify({ usd_per_day: 1_000 }));
+        const own = createClient({ baseURL: edge.url, token: await tokenOf(account) });
+        let spent = 0;
+        for (let asked = 1; asked <= (COUNTS.at(-1) ?? 0); asked += 1) {
+          const messages = [{ role: 'user' as const, content: QUESTIONS[draw(QUESTIONS.length)] ?? '' }];
+          const conversation = `web-${Math.floor((asked - 1) / TOGETHER)}`;
+          const stream = own.messages.stream({ agent: 'chat', conversation, messages });
+          await stream.text();
+          const { data } = await own.requests({ limit: 1 });
+          const needs = spent + (data[0]?.hold_usd ?? Number.NaN);
+          for (const [at, count] of COUNTS.entries()) if (asked <= count) needed[at] = Math.max(needed[at] ?? 0, needs);
+          spent += stream.costUsd ?? Number.NaN;
+        }
+      }),
+    );
+    rows.push([model, ...needed.map(roundedUp)]);
+  }
+  const shown = [...budgets.matchAll(/^\| `(claude-\w+-5-5)` +\| (\$[\d.]+) +\| (\$[\d.]+) +\|$/gm)];
+  expect(shown.map(([, ...cells]) => cells)).toEqual(rows);
+});
+
+/** @returns an amount with two digits, never less than it is */
+function roundedUp(usd: number): string {
+  const step = 10 ** (Math.floor(Math.log10(usd)) - 1);
+  return `$${Number((Math.ceil(usd / step - 1e-9) * step).toPrecision(2))}`;
+}

@@ -2,7 +2,7 @@ import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
 import { ACCOUNT_ROUTES } from './accounts.route.ts';
-import { accountAnswer, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
+import { accountAnswer, boundAccountAnswer, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
 
 const row = { type: 'account', id: 'alice' };
 const window = (name: string, limit: number | null, resets: string) => ({
@@ -42,6 +42,7 @@ const creditExample = {
   expires_at: '2027-01-01T00:00:00.000Z',
 };
 const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
+const standing = z.union([accountSchema, z.withMeta(boundAccountAnswer, { id: 'BoundAccount' })]);
 const account = (description: string) => jsonAnswer(description, accountSchema, quotaExample);
 
 export const accountId = { description: 'The `sub` of its tokens, 1 to 128 characters.', example: 'alice' };
@@ -54,8 +55,9 @@ export const accounts: Resource = {
     'GET /accounts/:id': {
       operation: 'getAccount',
       summary: 'See where an account stands',
-      description: 'One’s own, or as an admin any.',
-      answer: account('Its limits, and every window and bucket.'),
+      description:
+        'One’s own, or as an admin any. A bound token is told of its own account alone, which share of each limit in USD is used and when that begins anew: `{"type": "account", "id": "alice", "hour": null, "day": {"used": 0.5, "resets_at": "…"}, "week": null, "month": null, "total": null, "token": null}`.',
+      answer: jsonAnswer('Its limits, and every window and bucket.', standing, quotaExample),
     },
     'PUT /accounts/:id/limits': {
       operation: 'setLimits',

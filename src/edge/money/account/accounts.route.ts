@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { fromUsd } from '../../claude/pricing/cost.ts';
 import { accountMarks } from '../../gate/auth/account-mark.ts';
 import { forgetMark } from '../../gate/auth/account-marks.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
@@ -13,19 +14,23 @@ import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
 import { pluggedOne } from '../../kit/rooms/rooms.ts';
 import { defaultLimits } from '../admission/ask-account.ts';
+import { shareUsed } from '../admission/budget-left.ts';
 import { readJson } from '../admission/read-body.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { unpaidSearches } from '../budget/unpaid-searches.ts';
+import { byPeriod, CALENDAR } from '../budget/windows.ts';
 import { ALL_ACCOUNTS } from './all-accounts.ts';
 import { absentQuery } from './usage.schema.ts';
+import type { BoundAccountAnswer, QuotaReport } from './usage-answers.schema.ts';
 
 const LONGEST_KEY = 256;
 
 /** The routes of accounts. An admin sees and changes any account; everybody else sees only their own status. */
 export const ACCOUNT_ROUTES = [
-  route('GET /accounts/:id', { needs: 'credential', query: absentQuery }, async (c) => {
+  route('GET /accounts/:id', { needs: 'credential', bound: true, query: absentQuery }, async (c) => {
     const id = ownOrAny(c, c.req.param('id'));
     const answer = await accountAnswerOf(c, id);
+    if (c.get('identity').only) return c.json(sharesOf(answer));
     if (answer.own_limits === null && answer.total.settled_usd === 0) await requireKnown(c, id);
     return c.json(answer);
   }),
@@ -91,6 +96,23 @@ async function accountAnswerOf(c: Context<AppEnv>, id: string) {
   return { type: 'account', id, ...(await accountOf(c, id)((object) => object.standing(defaults, jti))) };
 }
 
+/** @returns what a page may know: which share of each of its own limits in USD is used, and when that begins anew */
+function sharesOf({ id, total, token, ...report }: QuotaReport & { id: string }): BoundAccountAnswer {
+  const used = (limit: number | null | undefined, settled: number) =>
+    limit == null ? null : { used: shareUsed({ settled: fromUsd(settled), limit: fromUsd(limit) }) };
+  return {
+    type: 'account',
+    id,
+    ...byPeriod(CALENDAR, (period) => {
+      const { limit_usd, settled_usd, resets_at } = report[period];
+      const share = used(limit_usd, settled_usd);
+      return share && { ...share, resets_at };
+    }),
+    total: used(total.limit_usd, total.settled_usd),
+    token: token && used(token.limits.usd_total, token.settled_usd),
+  };
+}
+
 async function changedAnswerOf(c: Context<AppEnv>, id: string) {
   const answer = await accountAnswerOf(c, id);
   // Credit adds to usd_total.
@@ -110,7 +132,8 @@ function creditKey(c: Context<AppEnv>): string | undefined {
 /** @throws ApiError 404 for somebody else's account, the same as for one that does not exist */
 export function ownOrAny(c: Context<AppEnv>, name: string): string {
   const identity = c.get('identity');
-  if (name !== identity.account && !hasScope(identity, 'admin')) throw notFound('There is no such account.');
+  const isAny = identity.only === undefined && hasScope(identity, 'admin');
+  if (name !== identity.account && !isAny) throw notFound('There is no such account.');
   return name;
 }
 

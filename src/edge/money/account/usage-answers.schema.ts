@@ -68,6 +68,20 @@ export const accountAnswer = z.extend(accountRow, {
   unpaid_searches: unpaidSearchesSchema,
 });
 
+const usedSchema = z.nullable(z.object({ used: z.described(z.number(), 'The share that is used, of 1.') }));
+
+const usedInWindow = z.nullable(z.object({ used: z.number(), resets_at: time }));
+
+/** An account as a page's bound token sees it: shares and times, and no amount. null: no limit in USD. */
+export const boundAccountAnswer = z.extend(accountRow, {
+  hour: usedInWindow,
+  day: usedInWindow,
+  week: usedInWindow,
+  month: usedInWindow,
+  total: z.described(usedSchema, 'Of the limit usd_total and the credit.'),
+  token: z.described(usedSchema, 'Of the limit of the token that asks.'),
+});
+
 /** How far an erasure has come. It goes on by itself. */
 export const erasureAnswer = z.extend(accountRow, {
   done: z.boolean(),
@@ -228,6 +242,7 @@ export const revokedAnswer = z.object({
   revoked: z.described(z.string(), 'The jti, or `all`: everything that was issued until now.'),
 });
 
+export type BoundAccountAnswer = z.output<typeof boundAccountAnswer>;
 export type QuotaReport = z.output<typeof quotaReportSchema>;
 export type LedgerRow = z.output<typeof ledgerRowSchema> & ShownAbout;
 export type LedgerRequest = Omit<z.output<typeof ledgerRequestSchema>, 'tries'> & ShownAbout & { tries: LedgerRow[] };

@@ -20,6 +20,7 @@ const OPEN = new Set([
   'POST /conversations/:id/fork',
   'POST /count-tokens',
   'POST /v1/messages/count_tokens',
+  'GET /accounts/:id',
 ]);
 const edge = (vars: Record<string, string> = {}) => testApp(() => Response.json({}), { ...DEPLOYED, ...vars });
 const APPROVALS = ['GET /conversations/:id/approvals', 'POST /conversations/:id/approvals/:approval'];

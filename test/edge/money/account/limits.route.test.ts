@@ -125,7 +125,7 @@ describe('usd_total', () => {
     if (!last) throw new Error('nothing was asked');
     const error = await errorOf(last);
     expect(error.type).toBe('billing_error');
-    expect(error.message).toMatch(/^The total spend limit of this account is reached: .* give it credit/);
+    expect(error.message).toMatch(/^The total spend limit of this account leaves too little: .* give it credit/);
     expect([last.headers.get('x-should-retry'), last.headers.get('retry-after')]).toEqual(['false', null]);
     const total = await spent(app);
     expect(answered).toBeGreaterThan(3);
@@ -258,7 +258,7 @@ describe('a token with limits of its own', () => {
     expect([last.status, last.headers.get('sluice-limited-by')]).toEqual([429, 'token']);
     const { type, message } = await errorOf(last);
     expect(type).toBe('billing_error');
-    expect(message).toContain('The total spend limit of this token is reached');
+    expect(message).toContain('The total spend limit of this token leaves too little');
     expect((await app.post('/messages', ASK, await alice())).status).toBe(200);
     await app.settled();
     const list = await send(app, 'GET', '/accounts/alice/tokens');
@@ -270,6 +270,30 @@ describe('a token with limits of its own', () => {
     const own = await send(app, 'GET', '/accounts/alice', undefined, headers);
     expect(own.json.token).toMatchObject({ limits: { usd_total: 0.0002 }, settled_usd: row?.spent_usd, held_usd: 0 });
     expect((await send(app, 'GET', '/accounts/alice', undefined, await alice())).json.token).toBeNull();
+  });
+
+  test('of a page sees which share of each limit is used, and when that begins anew: no amount, and nobody else’s', async () => {
+    const app = smallEdge({ DEPLOYMENT_LIMITS: '{"usd_per_week":1}' });
+    await send(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0.0108, usd_total: 0, requests_per_minute: 60 });
+    await send(app, 'POST', '/accounts/alice/credit', { usd: 0.054 });
+    const only = { agents: ['sky'] };
+    const { json } = await send(app, 'POST', '/tokens', {
+      account: 'alice',
+      scopes: ['messages'],
+      only,
+      limits: { usd_total: 0.0054 },
+    });
+    const headers = bearer(String(json.token));
+    const seen = async (id = 'alice') => await send(app, 'GET', `/accounts/${id}`, undefined, headers);
+    const none = { type: 'account', id: 'alice', hour: null, week: null, month: null };
+    const day = { resets_at: expect.stringMatching(/T00:00:00\.000Z$/) };
+    const zero = { ...none, day: { used: 0, ...day }, total: { used: 0 }, token: { used: 0 } };
+    expect(await seen()).toEqual({ status: 200, json: zero });
+    expect((await app.post('/messages', ASK, await alice())).status).toBe(200);
+    await app.settled();
+    const used = { ...none, day: { used: 0.0005, ...day }, total: { used: 0.0001 }, token: { used: 0 } };
+    expect(await seen()).toEqual({ status: 200, json: used });
+    expect((await seen('bob')).status).toBe(404);
   });
 
   test('uses only the models that they name', async () => {

@@ -11,7 +11,7 @@ import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { toldResults } from './left-out-calls.ts';
 import { ANSWERED, tailIn } from './new-messages.ts';
-import { type RepairedMessage, storeRepaired } from './repaired-messages.ts';
+import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
 import { blocksWithout, isServed } from './replayable-blocks.ts';
 
 /** @returns the container that an answer names; undefined without one */
@@ -191,9 +191,4 @@ function answerWithout(blocks: readonly Json[], lost: ReadonlySet<string>, ended
   const isLost = ({ type, id }: Json) =>
     (type === 'tool_use' && lost.has(asText(id))) || (isServed(type) && !ended.has(asText(id)));
   return blocksWithout(blocks, isLost);
-}
-
-function blocksIn(text: string): Json[] {
-  const content = parseObject(text)?.content;
-  return Array.isArray(content) ? content.filter(isObject) : [];
 }

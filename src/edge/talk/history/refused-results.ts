@@ -4,7 +4,7 @@
  */
 
 import { writeJson } from '../../kit/json/kept-text.ts';
-import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
+import { asText, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -12,7 +12,7 @@ import { latestTurn, turnAt } from '../storage/turn-queries.ts';
 import type { PendingResults } from './continuation.ts';
 import { toldResult, wordsBefore } from './left-out-calls.ts';
 import { ANSWERED, tailIn } from './new-messages.ts';
-import { type RepairedMessage, storeRepaired } from './repaired-messages.ts';
+import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { loopStart } from './thinking.ts';
 
@@ -155,11 +155,6 @@ function withHidden(blocks: readonly Json[], hidden: ReadonlyMap<string, Json>, 
     if (told) at += toldResult(parseObject(before.get(words) ?? '') ?? {}).length - 1;
   }
   return all;
-}
-
-function blocksIn(text: string): Json[] {
-  const content = parseObject(text)?.content;
-  return Array.isArray(content) ? content.filter(isObject) : [];
 }
 
 /** @returns the words of a refusal */

@@ -251,7 +251,7 @@ test.each<[string, Scripted[]]>([
 ])('a client that sends again all that it has seen is known by %s', async (what, answers) => {
   answeringWith(answers);
   servingTools(() => new Response('sun'));
-  const client = new Client(`seen-${what.length}`);
+  const client = new Client(what.replaceAll(/\W+/g, '-'));
   for (const _ of answers)
     expect(await client.say('How is the weather?', { answers: true })).not.toContain('"invalid_request_error"');
   expect(await client.say('And then?', { resends: true })).toContain('Done.');

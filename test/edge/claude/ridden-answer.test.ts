@@ -127,7 +127,7 @@ describe('what rides is the whole answer of the simulator', () => {
         const response = await app.post('/v1/messages', body, headers);
         const text = await response.text();
         const told = [...response.headers].filter(
-          ([key]) => !/^(sluice-request-id|anthropic-ratelimit|date)/.test(key),
+          ([key]) => !/^(sluice-request-id|sluice-budget|anthropic-ratelimit|date)/.test(key),
         );
         return { text, told, rides: app.sent.map(isRidden), rows: await rowsOf(app) };
       };

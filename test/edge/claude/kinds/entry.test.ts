@@ -41,8 +41,10 @@ test('entries stand in their order, each with what it does not say', () => {
       UPSTREAM_EAST_2_KEY: 'sk-ant-east',
     },
   );
-  expect(first?.entry).toEqual({ ...main, count: false, first_byte_ms: 5_000 });
-  expect(second?.entry).toEqual({ name: 'east-2', kind: 'anthropic', count: true, first_byte_ms: 30_000 });
+  const cancel_stops = 'streams';
+  expect(first?.entry).toEqual({ ...main, count: false, cancel_stops, first_byte_ms: 5_000 });
+  const unsaid = { count: true, cancel_stops, first_byte_ms: 30_000 };
+  expect(second?.entry).toEqual({ name: 'east-2', kind: 'anthropic', ...unsaid });
 });
 
 describe('a sentence names the entry and what is wrong with it', () => {

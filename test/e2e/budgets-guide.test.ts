@@ -71,15 +71,14 @@ test('the table of limits has the smallest with which each of four accounts has 
   const TOGETHER = 5;
   const rows: string[][] = [];
   for (const model of MODELS) {
-    await put(
-      '/agents/chat',
-      JSON.stringify({ model, max_tokens: 2_048, system: 'You answer for Acme, in one sentence.' }),
-    );
     const needed = COUNTS.map(() => 0);
     await Promise.all(
       [1, 2, 3, 4].map(async (seed) => {
         const draw = drawing(seed);
         const account = `${model}-${seed}`;
+        // Nobody reads from the cache what another account wrote: accounts with the same words would depend on who is first.
+        const system = `You answer for Acme ${seed}, in one sentence.`;
+        await put(`/agents/${account}`, JSON.stringify({ model, max_tokens: 2_048, system }));
         // So large a limit lowers nothing, and says what is held.
         await put(`/accounts/${account}/limits`, JSON.stringify({ usd_per_day: 1_000 }));
         const own = createClient({ baseURL: edge.url, token: await tokenOf(account) });
@@ -87,7 +86,7 @@ test('the table of limits has the smallest with which each of four accounts has 
         for (let asked = 1; asked <= (COUNTS.at(-1) ?? 0); asked += 1) {
           const messages = [{ role: 'user' as const, content: QUESTIONS[draw(QUESTIONS.length)] ?? '' }];
           const conversation = `web-${Math.floor((asked - 1) / TOGETHER)}`;
-          const stream = own.messages.stream({ agent: 'chat', conversation, messages });
+          const stream = own.messages.stream({ agent: account, conversation, messages });
           await stream.text();
           const { data } = await own.requests({ limit: 1 });
           const needs = spent + (data[0]?.hold_usd ?? Number.NaN);

@@ -19,8 +19,6 @@ import type {
   PageRequest,
   PrefixAnswer,
   PrefixPut,
-  PrefixStats,
-  PrefixStatsRequest,
   RequestsRequest,
   StoredAgent,
   StoredClassifier,
@@ -95,9 +93,6 @@ export function createClient(options: ClientOptions) {
     agents: stored<AgentPut, StoredAgent, StoredAgent>(transport, '/agents'),
     prefixes: {
       ...stored<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
-      /** Gets what a prefix has saved, by day and version. @example show(await sluice.prefixes.stats('manual')); */
-      stats: (name: string, days?: PrefixStatsRequest): Promise<PrefixStats> =>
-        transport.json(`/prefixes/${inPath(name)}/stats`, { query: days }),
     },
     /**
      * Labels one text, or several texts in one request.

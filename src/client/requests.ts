@@ -35,7 +35,6 @@ import type {
   messageRow,
   NamedRow,
   PrefixAnswer,
-  PrefixStats,
   putAgent,
   putClassifier,
   putPrefix,
@@ -59,7 +58,6 @@ export type {
   ListedRequest,
   NamedRow,
   PrefixAnswer,
-  PrefixStats,
   UsageReport,
   VersionRow,
 };
@@ -258,5 +256,3 @@ export interface RequestsRequest extends Pick<UsageRequest, 'from' | 'to' | 'acc
   /** Only those with the credential of this jti. */
   token?: string;
 }
-
-export type PrefixStatsRequest = Pick<UsageRequest, 'from' | 'to'>;

@@ -29,7 +29,7 @@ export type { classifierContent } from './named/classify/classifiers-answers.sch
 export type { classifyRequest } from './named/classify/classify.schema.ts';
 export type { ClassifyAnswer, classifyResults } from './named/classify/classify-answers.schema.ts';
 export type { putPrefix } from './named/prefixes/prefixes.schema.ts';
-export type { PrefixAnswer, PrefixStats } from './named/prefixes/prefixes-answers.schema.ts';
+export type { PrefixAnswer } from './named/prefixes/prefixes-answers.schema.ts';
 export type { NamedRow, VersionRow } from './named/versions/versions-answers.schema.ts';
 export type { Below, Segment, ServedPath } from './paths.ts';
 export type { putAgent } from './rooms/agents/agents.schema.ts';

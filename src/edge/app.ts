@@ -30,7 +30,7 @@ import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-r
 import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
 import { CLASSIFIER_ROUTES } from './named/classify/classifiers.route.ts';
 import { CLASSIFY_ROUTES } from './named/classify/classify.route.ts';
-import { PREFIX_ROUTES, PREFIX_STATS_ROUTES } from './named/prefixes/prefixes.route.ts';
+import { PREFIX_ROUTES } from './named/prefixes/prefixes.route.ts';
 import type { Room } from './rooms/room.ts';
 import type { RoomOptions } from './rooms.ts';
 import { refuseUnreadHeaders } from './talk/contracts/members.ts';
@@ -44,7 +44,6 @@ const CORE_ROUTES: readonly AnyRoute[] = [
   ...HEALTH_ROUTES,
   ...CONVERSATION_ROUTES,
   ...PREFIX_ROUTES,
-  ...PREFIX_STATS_ROUTES,
   ...CLASSIFY_ROUTES,
   ...CLASSIFIER_ROUTES,
   ...MODEL_ROUTES,

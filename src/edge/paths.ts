@@ -52,7 +52,6 @@ type Path =
   | '/pools/deployment/recount'
   | '/prefixes'
   | '/prefixes/:name'
-  | '/prefixes/:name/stats'
   | '/prefixes/:name/versions'
   | '/prefixes/:name/versions/:hash'
   | '/tokens'

@@ -42,7 +42,6 @@ test('every route is asked as it is meant', async () => {
   await prefixes.list();
   await prefixes.get('p.1@0123456789abcdef0123456789abcdef');
   await prefixes.versions('p.1');
-  await prefixes.stats('p.1', { from: '2026-11-01' });
   await prefixes.delete('p.1');
   await agents.put('a.1', { model: 'm', max_tokens: 9, tools: [{ name: 'look', run: 'worker' }] });
   await agents.get('a.1');
@@ -74,7 +73,6 @@ test('every route is asked as it is meant', async () => {
     ['GET', '/prefixes', null],
     ['GET', '/prefixes/p.1@0123456789abcdef0123456789abcdef', null],
     ['GET', '/prefixes/p.1/versions', null],
-    ['GET', '/prefixes/p.1/stats?from=2026-11-01', null],
     ['DELETE', '/prefixes/p.1', null],
     ['PUT', '/agents/a.1', { model: 'm', max_tokens: 9, tools: [{ name: 'look', run: 'worker' }] }],
     ['GET', '/agents/a.1', null],

@@ -40,9 +40,7 @@ export {
 export { putPrefix } from '../named/prefixes/prefixes.schema.ts';
 export {
   type PrefixAnswer,
-  type PrefixStats,
   prefixAnswer,
-  prefixStats,
 } from '../named/prefixes/prefixes-answers.schema.ts';
 export { type NamedRow, nameRow, type VersionRow, versionRow } from '../named/versions/versions-answers.schema.ts';
 export { putAgent } from '../rooms/agents/agents.schema.ts';

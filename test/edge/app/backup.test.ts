@@ -457,5 +457,14 @@ describe('an account', () => {
 
 function sums(day: number) {
   const tokens = { input_tokens: 0, output_tokens: 0, cache_read_tokens: 0, cache_write_5m_tokens: 0 };
-  return { day, requests: 1, cost: 1, ...tokens, cache_write_1h_tokens: 0, thinking_tokens: 0, web_searches: 0 };
+  return {
+    day,
+    requests: 1,
+    cost: 1,
+    ...tokens,
+    cache_write_1h_tokens: 0,
+    thinking_tokens: 0,
+    web_searches: 0,
+    saved: 0,
+  };
 }

@@ -147,7 +147,7 @@ test('who spent most is asked for by days, and leads to what it was spent on', a
   let keys = ['globex', '(erased)'];
   const asked = open(WhoSpent, () => ({
     data: keys.map((key) => ({ key, requests: 3, cost_usd: 1, usage: USAGE })),
-    total: { requests: 6, cost_usd: 2 },
+    total: { requests: 6, cost_usd: 2, saved_usd: 0, usage: {} },
   }));
   const days = () => named<HTMLSelectElement>(root, 'Days of who spent what, in UTC');
   await expect
@@ -235,7 +235,7 @@ test('shows no figures of a budget that it does not know, why, and knows them af
   open(BudgetOverview, ({ path }) => {
     if (!isThere) throw new TypeError('The network is gone.');
     if (path.startsWith('/accounts/')) return { day: window, week: window, month: window, running_requests: 0 };
-    return { ...list([]), total: { requests: 0, cost_usd: 0 } };
+    return { ...list([]), total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
   });
   const figures = () => [...root.querySelectorAll('#quota .gauge strong')].map(({ textContent }) => textContent);
   await shows(root, 'The edge cannot be reached.');
@@ -252,7 +252,7 @@ test('an admin’s Overview is the deployment’s, and not their own: one number
   const asked = open(BudgetOverview, ({ path }) => {
     if (path === '/pools/deployment')
       return { limits: {}, hour: shared, day: shared, week: shared, month: limited, total: shared };
-    return { ...list([]), total: { requests: 0, cost_usd: 0 } };
+    return { ...list([]), total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
   });
   const cards = () => [...root.querySelectorAll('.gauge')].map(({ textContent }) => textContent ?? '');
   // A longer window is shown where it has a limit.

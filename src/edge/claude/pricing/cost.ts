@@ -79,6 +79,25 @@ export function computeCost(usage: Usage, model: Model, options: CostOptions = {
   return Math.ceil((tokens * geography) / divisor) + searches;
 }
 
+/**
+ * Prices what caching has saved: the same request, with all of its prompt as plain input, minus this one.
+ *
+ * @returns integer nanodollars; negative if writing to the cache has cost more than reading has saved
+ */
+export function computeSaved(usage: Usage, model: Model, options: CostOptions = {}): Nanodollars {
+  const uncached = {
+    ...usage,
+    ...withoutCache(usage),
+    iterations: usage.iterations && iterationsOf(usage).map((step) => ({ ...step, ...withoutCache(step) })),
+  };
+  return computeCost(uncached, model, options) - computeCost(usage, model, options);
+}
+
+function withoutCache(counts: TokenCounts): TokenCounts {
+  const input_tokens = promptTokens(counts);
+  return { input_tokens, cache_read_input_tokens: 0, cache_creation_input_tokens: 0, cache_creation: null };
+}
+
 /** @returns whether a fallback model has answered, and the iterations say what each model has used. */
 export function tellsFallback(usage: Usage): boolean {
   const served = iterationsOf(usage, SAMPLED).filter(({ type }) => type === 'fallback_message');
@@ -153,8 +172,8 @@ export function inputCosts(tokens: number, model: Model) {
   };
 }
 
-function iterationsOf({ iterations }: { iterations?: unknown }, types: ReadonlySet<string>): Iterations {
-  return Array.isArray(iterations) ? iterations.filter((step) => types.has(step?.type)) : [];
+function iterationsOf({ iterations }: { iterations?: unknown }, types?: ReadonlySet<string>): Iterations {
+  return Array.isArray(iterations) ? iterations.filter((step) => step && (types?.has(step.type) ?? true)) : [];
 }
 
 function outputTokens(usage: TokenCounts): number {

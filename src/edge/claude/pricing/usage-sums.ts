@@ -12,6 +12,7 @@ const USED_COLUMNS = [
   'cache_write_1h_tokens',
   'thinking_tokens',
   'web_searches',
+  'saved',
 ] as const;
 
 /** The times to the first event that are counted, in milliseconds: how many requests had theirs within each of them. */
@@ -92,11 +93,11 @@ export function usageTotal(sums: UsageSums) {
   const { requests, cost, failed, timed: timed_requests, first_ms: ttft_ms, streamed_tokens, streamed_ms } = sums;
   const ttft_within_ms = Object.fromEntries(FIRST_EVENT_BOUNDS_MS.map((bound) => [bound, sums[`within_${bound}`]]));
   const speed = { timed_requests, ttft_ms, ttft_within_ms, streamed_tokens, streamed_ms };
-  return { requests, failed, cost_usd: toUsd(cost), usage: reportTokens(sums), speed };
+  return { requests, failed, cost_usd: toUsd(cost), saved_usd: toUsd(sums.saved), usage: reportTokens(sums), speed };
 }
 
 /** @returns tokens by kind in the form of answers; all 0 if nothing was used. */
-export function reportTokens(used: Readonly<Omit<Used, 'cost'>> = NO_USE) {
+export function reportTokens(used: Readonly<Omit<Used, 'cost' | 'saved'>> = NO_USE) {
   return {
     input_tokens: used.input_tokens,
     output_tokens: used.output_tokens,

@@ -71,7 +71,7 @@ function compareBytes(left: string, right: string): number {
 }
 
 /** Yields the keys that begin with a prefix, without it, in the order of KV. KV gives a thousand of them at once. */
-export async function* storedKeys(store: KVNamespace, prefix: string): AsyncGenerator<string> {
+async function* storedKeys(store: KVNamespace, prefix: string): AsyncGenerator<string> {
   let cursor: string | undefined;
   do {
     const page = await store.list({ prefix, ...(cursor === undefined ? {} : { cursor }) });

@@ -99,11 +99,6 @@ export abstract class AccountLists extends EdgeObject {
     return this.state.versions.history(kind, name, page);
   }
 
-  /** @returns every version of a name, in the form of the ledger: `name@hash`. */
-  versionsOf(kind: string, name: string): string[] {
-    return this.state.versions.versionsOf(kind, name);
-  }
-
   /** Keeps a version for a holder, even after its name is removed. @returns false if there is no such version */
   retainVersion(id: VersionId, holder: string): boolean {
     return this.state.versions.hold(id, holder);

@@ -9,14 +9,11 @@ import type {
   MintedToken,
   NewCredit,
   RequestsFilter,
-  SavingsQuery,
-  SavingsRow,
   UsageQuery,
 } from '../contracts/account.ts';
 import type { AdmissionRequest, CountedRead, CredentialUse, KeptHold } from '../contracts/admission.ts';
 import type { Settled, Settlement } from '../contracts/settlement.ts';
 import { ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
-import { savingsOf } from '../ledger/savings.ts';
 import { isForgotten } from '../tokens/credentials.ts';
 import { AccountLists } from './account-lists.ts';
 import { AccountState } from './account-state.ts';
@@ -262,11 +259,6 @@ export class Account extends AccountLists implements AccountObject {
   listed(): void {
     this.state.setListed(true);
     this.state.shared?.listed();
-  }
-
-  /** @returns what caching has saved the requests of these versions of a prefix, by day and version. */
-  savings(query: SavingsQuery): SavingsRow[] {
-    return savingsOf(this.state.ledger, query, this.settings().models);
   }
 
   /** @returns the backup of the account, as JSON. @param id how callers name the account */

@@ -8,7 +8,7 @@ import type { Purse } from '../budget/purses.ts';
 import { refusalBy } from '../budget/refusals.ts';
 import { bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
-import { type About, dimensions, OF_PREFIX, placeAmong } from '../contracts/about.ts';
+import { type About, dimensions, placeAmong } from '../contracts/about.ts';
 import type { AdmissionDecision, AdmissionRequest, CredentialUse, Refusal } from '../contracts/admission.ts';
 import { openingOf } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
@@ -256,8 +256,6 @@ function placeHold(
   ahead?.pass(requestId, nanodollars);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
-  const { [OF_PREFIX.name]: prefix } = about;
-  if (prefix !== undefined) state.publisher.use('prefix', String(prefix).split('@')[0] ?? '', now);
   ledger.fold();
   for (const lease of leases) lease.held(now);
   state.alarm.wakeFor(hold.deadline);

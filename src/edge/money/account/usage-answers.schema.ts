@@ -183,6 +183,10 @@ const usageTotalSchema = z.object({
   requests: z.int(),
   failed: z.described(count, 'Of the requests: those with an `error_type` in the ledger.'),
   cost_usd: usd,
+  saved_usd: z.described(
+    usd,
+    'What caching has saved, against the same requests without it; negative where it has cost more.',
+  ),
   usage: tokenCountsSchema,
   speed: speedSchema,
 });

@@ -26,6 +26,7 @@ const total = {
   requests: 1,
   failed: 0,
   cost_usd: 0.0000358,
+  saved_usd: 0,
   usage: counted,
   speed: {
     timed_requests: 1,
@@ -99,7 +100,7 @@ export const usage: Resource = {
             schema: z.withMeta(z.extend(usageReportSchema, { group_by: usageGroupSchema() }), { id: 'Usage' }),
             example: { from: null, to: null, group_by: 'model', data: [{ key: 'claude-haiku-5-5', ...total }], total },
           },
-          { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd\r\n' },
+          { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd,saved_usd\r\n' },
         ],
       },
       errors: [404],

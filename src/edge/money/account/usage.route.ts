@@ -142,12 +142,12 @@ function csvResponse({ group_by, data, total }: UsageReport): Response {
   const speeds = Object.keys(times) as (keyof typeof times)[];
   const calls = group_by === 'tool' ? (['calls', 'errors', 'ms'] as const) : [];
   const lines = [
-    [group_by, 'requests', 'cost_usd', ...kinds, 'failed', ...speeds, ...calls],
-    ...data.map(({ key, requests, cost_usd, usage, failed, speed, ...called }) => [
+    [group_by, 'requests', 'cost_usd', 'saved_usd', ...kinds, 'failed', ...speeds, ...calls],
+    ...data.map(({ key, requests, cost_usd, saved_usd, usage, failed, speed, ...called }) => [
       key ?? '',
       requests,
-      // Plain decimals, because a spreadsheet may read 1e-7 as text.
-      cost_usd.toFixed(9).replace(/\.?0+$/, ''),
+      decimal(cost_usd),
+      decimal(saved_usd),
       ...kinds.map((kind) => usage[kind]),
       failed,
       ...speeds.map((name) => speed[name]),
@@ -161,6 +161,11 @@ function csvResponse({ group_by, data, total }: UsageReport): Response {
       'content-disposition': `attachment; filename="usage-by-${group_by}.csv"`,
     },
   });
+}
+
+/** Writes an amount in plain decimals, because a spreadsheet may read 1e-7 as text. */
+function decimal(usd: number): string {
+  return usd.toFixed(9).replace(/\.?0+$/, '');
 }
 
 /** Writes a cell. Callers choose some names, and a spreadsheet would run a formula, so one gets an apostrophe in front. */

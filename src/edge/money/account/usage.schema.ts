@@ -22,7 +22,7 @@ const dayOrTime = z
   );
 
 /** The time of a query: from the first (inclusive) to the second (exclusive). */
-export const daysQuery = z.object({
+const daysQuery = z.object({
   from: z.optionally(dayOrTime, 'The first day, YYYY-MM-DD (UTC), or a time: 2026-11-20T10:14:00Z.'),
   to: z.optionally(dayOrTime, 'The day after the last, or a time.'),
 });

@@ -1,7 +1,14 @@
 /** Computes what a request is booked at when its answer has ended: complete, refused, stopped, left or cut. */
 
 import type { RequestOutcome } from '../../claude/outcome.ts';
-import { cacheWrites, computeCost, type Nanodollars, tellsFallback, type Usage } from '../../claude/pricing/cost.ts';
+import {
+  cacheWrites,
+  computeCost,
+  computeSaved,
+  type Nanodollars,
+  tellsFallback,
+  type Usage,
+} from '../../claude/pricing/cost.ts';
 import type { Terms } from '../../claude/pricing/hold-terms.ts';
 import type { ModelTable } from '../../claude/pricing/models.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
@@ -91,7 +98,8 @@ export function settlementOf(
     const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
     const rows = tellsFallback(usage) ? [row] : [row, ...others];
     const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
-    return { ...settlement, cost: dearest, tokens: tokensByKind(usage, cacheTtl) };
+    const saved = computeSaved(usage, row, options);
+    return { ...settlement, cost: dearest, saved, tokens: tokensByKind(usage, cacheTtl) };
   }
   // A whole answer of one step that told its output leaves nothing but its prompt to estimate.
   const isHalf = outcome.completed && terms?.steps === 'one' && (usage?.output_tokens ?? 0) > 0;
@@ -104,7 +112,8 @@ export function settlementOf(
     { usage, seen: isUsual ? { ...seen, silent_ms: 0, lost_ms: 0 } : seen, fallbacks: others, row },
     { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
   );
-  return { ...settlement, cost: estimate.cost, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
+  const saved = computeSaved(estimate.usage, row, { cacheTtl });
+  return { ...settlement, cost: estimate.cost, saved, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
 }
 
 /** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */

@@ -1,5 +1,4 @@
 import type { ConversationPage, Page, PageOf } from '../../kit/objects/page.ts';
-import type { PrefixStats } from '../../named/prefixes/prefixes-answers.schema.ts';
 import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
 import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
 import type {
@@ -40,7 +39,6 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   restoreJson(backup: string, digest: string): boolean;
 
   usage(query: UsageQuery): UsageReport;
-  savings(query: SavingsQuery): SavingsRow[];
   requests(page: PageOf, filter?: RequestsFilter): Page<LedgerRow>;
   refusals(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
   request(id: string): LedgerRequest | undefined;
@@ -78,7 +76,6 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   storedName(kind: string, name: string): NameRow | undefined;
   storedNames(kind: string, page: PageOf): NameRow[];
   versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined;
-  versionsOf(kind: string, name: string): string[];
   retainVersion(id: VersionId, holder: string): boolean;
   releaseVersion(id: VersionId, holder: string): Promise<void>;
 }
@@ -131,13 +128,6 @@ export interface UsageQuery extends Days {
   /** Only of the requests with this value: of `group_by`, which is `conversation`. */
   key?: string | undefined;
 }
-
-export interface SavingsQuery extends Days {
-  /** Versions in the form of the ledger: name@version. */
-  versions: readonly string[];
-}
-
-export type SavingsRow = PrefixStats['data'][number];
 
 /** What identifies a version within its owner's object. */
 export interface VersionId {

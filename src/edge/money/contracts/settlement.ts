@@ -11,6 +11,8 @@ export interface Settlement {
   /** The cost, computed by `computeCost`; 0 if the upstream refused. */
   cost: Nanodollars;
   tokens?: Partial<Tokens> | undefined;
+  /** What caching has saved, computed by `computeSaved`; negative where it has cost more. Default: 0. */
+  saved?: Nanodollars | undefined;
   /** Whether the cost is an estimate, because the upstream has not reported the final usage. */
   estimated?: boolean | undefined;
   stage?: string | undefined;
@@ -110,6 +112,7 @@ export interface BatchSettlementRow {
   model: string;
   status: string;
   cost: Nanodollars;
+  saved?: Nanodollars | undefined;
   estimated: boolean;
   tokens: Partial<Tokens>;
   /** How many of its items have ended in which way. */

@@ -31,9 +31,9 @@ interface FoundRow extends Record<string, SqlStorageValue> {
 const FOLD_EVERY = 1_000;
 
 /** @returns whether only the cost, status and upstream of the row change. Each column that is written costs time. */
-function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boolean {
+function isPlain({ tokens, saved, estimated, overHold, late, errorType }: Closing): boolean {
   const { cacheRead, cacheWrite5m, cacheWrite1h, thinking, webSearches } = tokens;
-  const others = cacheRead + cacheWrite5m + cacheWrite1h + thinking + webSearches;
+  const others = cacheRead + cacheWrite5m + cacheWrite1h + thinking + webSearches + Math.abs(saved);
   return others === 0 && errorType === null && !(estimated || overHold || late);
 }
 
@@ -161,6 +161,7 @@ export class Ledger extends Tables {
     };
     const others = {
       ...otherTokens,
+      saved: closing.saved,
       estimated: Number(closing.estimated),
       over_hold: Number(closing.overHold),
       late: Number(closing.late),
@@ -285,7 +286,7 @@ export class Ledger extends Tables {
 
 /** @returns what a row that is erased adds to the sums: what it has used, and nothing about how it went. */
 export function sumsOfClosing(closing: Closing): UsageSums {
-  return { ...addSums([]), requests: 1, cost: closing.cost, ...tokenColumns(closing) };
+  return { ...addSums([]), requests: 1, cost: closing.cost, saved: closing.saved, ...tokenColumns(closing) };
 }
 
 function tokenColumns({ tokens }: Closing) {

@@ -39,6 +39,7 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
     stage: settlement.stage ?? null,
     cost,
     tokens: wholeTokens(settlement.tokens),
+    saved: Math.round(safeAmount(Math.abs(settlement.saved ?? 0), 0)) * Math.sign(settlement.saved ?? 0),
     estimated: settlement.estimated === true || !Number.isFinite(settlement.cost),
     overHold: cost > hold,
     late,

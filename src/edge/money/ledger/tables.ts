@@ -27,6 +27,8 @@ export interface Closing {
   stage: string | null;
   cost: Nanodollars;
   tokens: Tokens;
+  /** What caching has saved; negative where it has cost more. */
+  saved: Nanodollars;
   estimated: boolean;
   overHold: boolean;
   late: boolean;
@@ -100,6 +102,7 @@ export const LEDGER_TABLES = `
     cache_write_1h_tokens integer not null default 0,
     thinking_tokens integer not null default 0,
     web_searches integer not null default 0,
+    saved integer not null default 0,
     estimated integer not null default 0,
     over_hold integer not null default 0,
     late integer not null default 0,

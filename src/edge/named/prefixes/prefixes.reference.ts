@@ -1,10 +1,10 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, words } from '../../kit/reference/resource.ts';
+import type { Resource } from '../../kit/reference/resource.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
-import { PREFIX_ROUTES, PREFIX_STATS_ROUTES } from './prefixes.route.ts';
+import { PREFIX_ROUTES } from './prefixes.route.ts';
 import { putPrefix } from './prefixes.schema.ts';
-import { prefixAnswer, prefixContent, prefixDeleted, prefixStats } from './prefixes-answers.schema.ts';
+import { prefixAnswer, prefixContent, prefixDeleted } from './prefixes-answers.schema.ts';
 
 const version = 'support@e53125914ba65717eeaabaa926446a5b';
 const fields = {
@@ -13,19 +13,6 @@ const fields = {
   max_tokens: 2_048,
   cache_ttl: '1h',
   description: 'How Acme answers',
-};
-const savings = {
-  requests: 10,
-  answered: 10,
-  cache_writes: 1,
-  cache_reads: 9,
-  hit_rate: 0.9,
-  input_tokens: 120,
-  cache_read_input_tokens: 45_000,
-  cache_write_5m_input_tokens: 0,
-  cache_write_1h_input_tokens: 5_000,
-  tokens_saved: 45_000,
-  saved_usd: 0.00355,
 };
 
 export const prefixes: Resource = {
@@ -67,20 +54,6 @@ export const prefixes: Resource = {
       },
       deleted: prefixDeleted,
       remove: { summary: 'Delete a prefix', description: 'Its versions stay for those who name them: `name@version`.' },
-    }),
-    ...words(PREFIX_STATS_ROUTES, {
-      'GET /prefixes/:name/stats': {
-        operation: 'getPrefixStats',
-        summary: 'See what caching it has saved',
-        answer: jsonAnswer('By day and version.', z.withMeta(prefixStats, { id: 'PrefixStats' }), {
-          name: 'support',
-          owner: 'account',
-          from: null,
-          to: null,
-          data: [{ day: '2026-11-20', version, ...savings }],
-          total: savings,
-        }),
-      },
     }),
   },
 };

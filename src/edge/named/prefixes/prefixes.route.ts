@@ -3,31 +3,20 @@ import { countTokens } from '../../claude/count-tokens.ts';
 import { defaultModel } from '../../claude/pricing/default-model.ts';
 import { refuseUntaken } from '../../claude/pricing/takes.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
-import { hasScope } from '../../gate/auth/authenticate.ts';
-import { type AppEnv, contextOf, objectOf } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
-import { DEPLOYMENT } from '../../gate/identity/identity.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { piecesOf, streamOfPieces } from '../../kit/http/body-pieces.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { daysQuery } from '../../money/account/usage.schema.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
-import type { SavingsRow } from '../../money/contracts/account.ts';
-import { addUp, totalSavings } from '../../money/ledger/savings.ts';
-import { unknownVersion } from '../versions/find-stored.ts';
-import { type Found, usersOf } from '../versions/kv-copies.ts';
-import { namedRoutes, ownerName, ownersSeen } from '../versions/named-routes.ts';
+import type { Found } from '../versions/kv-copies.ts';
+import { namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { schemaWarnings } from '../versions/schema-warnings.ts';
 import { readWithTools, shownTools } from '../versions/stored-tools.ts';
 import { cachedCosts, paysFrom } from './break-even.ts';
 import { canonicalText, countBodies, type Prefix } from './prefix.ts';
 import { PREFIXES } from './prefix-kind.ts';
 import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
-import type { PrefixAnswer, PrefixStats } from './prefixes-answers.schema.ts';
-
-/** How many accounts' ledgers are asked at a time. */
-const OBJECTS_AT_ONCE = 20;
+import type { PrefixAnswer } from './prefixes-answers.schema.ts';
 
 const TOOLS_NOTE =
   'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
@@ -45,10 +34,6 @@ export const PREFIX_ROUTES = namedRoutes({
   answerPut: prefixAnswerOf,
   admit: admitStoring,
 });
-
-export const PREFIX_STATS_ROUTES = [
-  route('GET /prefixes/:name/stats', { needs: 'messages', query: daysQuery }, async (c) => c.json(await stats(c))),
-];
 
 function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
   const { content } = value;
@@ -103,29 +88,4 @@ async function prefixAnswerOf(
     cost_usd: costs ?? null,
     pays_from_requests: costs && !short ? paysFrom(costs) : null,
   };
-}
-
-async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
-  const { from, to } = validate(daysQuery, c.req.query());
-  const name = c.req.param('name') ?? '';
-  const { account } = c.get('identity');
-  for (const owner of ownersSeen(c)) {
-    const versions = await objectOf(c, owner)((object) => object.versionsOf(PREFIXES.kind, name));
-    if (versions.length === 0) continue;
-    const query = { versions, from, to };
-    const asked =
-      owner === DEPLOYMENT && hasScope(c.get('identity'), 'admin')
-        ? await Array.fromAsync(usersOf(c.env.STORE, PREFIXES.kind, name))
-        : [account];
-    const rows: SavingsRow[] = [];
-    for (let at = 0; at < asked.length; at += OBJECTS_AT_ONCE) {
-      const reports = asked
-        .slice(at, at + OBJECTS_AT_ONCE)
-        .map((user) => objectOf(c, user)((object) => object.savings(query)));
-      rows.push(...(await Promise.all(reports)).flat());
-    }
-    const data = addUp(rows);
-    return { name, owner: ownerName(owner), from: from ?? null, to: to ?? null, data, total: totalSavings(data) };
-  }
-  throw unknownVersion(PREFIXES, name);
 }

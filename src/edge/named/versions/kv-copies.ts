@@ -10,7 +10,6 @@ import { DEPLOYMENT, type Scope } from '../../gate/identity/identity.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
 import { type ApiError, tryAgain } from '../../kit/http/errors.ts';
-import { storedKeys } from '../../kit/kv/name-list.ts';
 import type { NamePointer } from '../../money/contracts/account.ts';
 import type { VersionRef } from './version-ref.ts';
 
@@ -66,20 +65,6 @@ function pointerKey({ kind, owner, name }: VersionPlace): string {
 
 function valueKey({ kind, owner, name }: VersionPlace, hash: string): string {
   return `${kind}@${hash}:${name}:${owner}`;
-}
-
-/** @returns the kind of keys that say who has used names of this kind. They point to nothing. */
-export function usesKind(kind: string): string {
-  return `${kind}-used`;
-}
-
-/** Yields the accounts that have used a name, in order. @throws ApiError 503 while KV cannot be read */
-export async function* usersOf(store: KVNamespace, kind: string, name: string): AsyncGenerator<string> {
-  try {
-    yield* storedKeys(store, pointerKey({ kind: usesKind(kind), name, owner: '' }));
-  } catch (cause) {
-    throw kvUnavailable(cause);
-  }
 }
 
 /** @returns the hash that identifies a version among those of its name. */

@@ -116,7 +116,7 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
 }
 
 /** @returns the owners of the names that the caller sees, in the order in which they are looked up. */
-export function ownersSeen(c: Context<AppEnv>): string[] {
+function ownersSeen(c: Context<AppEnv>): string[] {
   return [c.get('identity').account, DEPLOYMENT];
 }
 

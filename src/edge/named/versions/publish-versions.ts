@@ -1,5 +1,4 @@
 import type { Surroundings } from '../../kit/objects/edge-object.ts';
-import { usesKind } from './kv-copies.ts';
 import type { Versions } from './version-rows.ts';
 
 /** If KV does not have a change after this time, it is written again. Milliseconds. */
@@ -31,11 +30,6 @@ export class VersionPublisher {
       this.#wakeSoon();
       return false;
     }
-  }
-
-  /** Notes that the account uses a name. The first time this is written to KV, so that readers know whose ledgers to ask. */
-  use(kind: string, name: string, now: number): void {
-    if (this.#versions.use(kind, name, now)) this.#around.waitUntil(this.publish(usesKind(kind), name));
   }
 
   /** Writes all changes that KV does not have yet. */

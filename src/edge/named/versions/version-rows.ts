@@ -12,7 +12,7 @@ import type { Page, PageOf } from '../../kit/objects/page.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../../money/contracts/account.ts';
 import type { VersionPlace } from './kv-copies.ts';
-import { deleteVersion, pointerText, readPointer, usesKind, writePointer, writeVersion } from './kv-copies.ts';
+import { deleteVersion, pointerText, readPointer, writePointer, writeVersion } from './kv-copies.ts';
 import type { VersionRow } from './versions-answers.schema.ts';
 
 /** The most bytes in a row, below the platform's limit of two megabytes. */
@@ -34,7 +34,6 @@ export class Versions {
   readonly #owner: string;
   /** The running write to KV by name. Writes of one name must not run at the same time, or the older one might come last. */
   readonly #telling = new Map<string, Promise<void>>();
-  readonly #used = new Set<string>();
   /** The sum of all bytes; undefined after a change, until somebody asks. */
   #bytes: number | undefined;
 
@@ -135,22 +134,6 @@ export class Versions {
     return joinedPieces(rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer)));
   }
 
-  /** Notes that the account uses a stored name, so that KV can list its users. @returns whether that is new */
-  use(kind: string, name: string, now: number): boolean {
-    const used = usesKind(kind);
-    if (this.#used.has(used + name)) return false;
-    this.#used.add(used + name);
-    if (this.#tables.has(`names where ${NAMED} and hash is not null`, used, name)) return false;
-    this.#point({ kind: used, name, hash: '' }, now);
-    return true;
-  }
-
-  /** @returns all versions of a name in the form of the ledger: name@version. */
-  versionsOf(kind: string, name: string): string[] {
-    const rows = this.#tables.read(`select hash from versions where ${NAMED}`, kind, name);
-    return rows.map(({ hash }) => `${name}@${hash}`);
-  }
-
   name(kind: string, name: string): NameRow | undefined {
     return this.#names('n.kind = ? and n.name = ?', [kind, name], '')[0];
   }
@@ -197,7 +180,6 @@ export class Versions {
 
   /** Deletes all names and versions, retained or not. */
   removeAll(now: number): void {
-    this.#used.clear();
     this.#tables.write('delete from version_holds');
     this.#tables.write("update names set hash = null, pinned = '', withdrawn = '', at = ?, told = 0", now);
     this.#tables.write("update versions set state = 'doomed'");

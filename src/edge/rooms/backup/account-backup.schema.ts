@@ -56,6 +56,7 @@ export const accountBackup = z.strictObject({
         cache_write_1h_tokens: count,
         thinking_tokens: count,
         web_searches: count,
+        saved: z.int(),
       }),
     ),
     'What was spent on each day.',

@@ -1,7 +1,7 @@
 /** Reads the results of a batch once, and computes what each item has cost. */
 
 import type { AnsweredCall } from '../../claude/exchange.ts';
-import { computeCost, type Nanodollars } from '../../claude/pricing/cost.ts';
+import { computeCost, computeSaved, type Nanodollars } from '../../claude/pricing/cost.ts';
 import type { ModelTable } from '../../claude/pricing/models.ts';
 import { idsMade, type MadeId } from '../../claude/usage/made-ids.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
@@ -24,6 +24,7 @@ interface ModelSum {
   requestId: string;
   model: string;
   cost: Nanodollars;
+  saved: Nanodollars;
   /** Whether a result had no usage. */
   estimated: boolean;
   tokens: Tokens;
@@ -123,6 +124,7 @@ class Sums {
       requestId,
       model,
       cost: 0,
+      saved: 0,
       estimated: false,
       tokens: { ...NO_TOKENS },
       outcomes: { ...NO_OUTCOMES },
@@ -179,7 +181,9 @@ class Sums {
     }
     const priceOf = (name: string) => this.#models.price(name).row;
     const { cacheTtl } = this.#batch;
-    if (!isFree) row.cost += computeCost(usage, priceOf(model), { batch: true, priceOf, cacheTtl });
+    const options = { batch: true, priceOf, cacheTtl };
+    if (!isFree) row.cost += computeCost(usage, priceOf(model), options);
+    if (!isFree) row.saved += computeSaved(usage, priceOf(model), options);
     const kinds = Object.entries(tokensByKind(usage, cacheTtl)) as [keyof Tokens, number][];
     for (const [kind, count] of kinds) row.tokens[kind] += count;
   }

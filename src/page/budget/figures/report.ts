@@ -1,8 +1,8 @@
 /** Loads what the page shows of an account. */
 
 import { computed, effect, signal, untracked } from '@preact/signals';
-import type { PrefixStats, UsageReport } from '../../../client/index.ts';
-import { type AccountQuota, ofAccount, prefixes, readQuota, refreshPrefixes, tellSpent } from '../../edge/account.ts';
+import type { UsageReport } from '../../../client/index.ts';
+import { type AccountQuota, ofAccount, readQuota, tellSpent } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
@@ -18,8 +18,7 @@ export const ledTo = signal<string | undefined>(undefined);
 export const reportedQuota = signal<AccountQuota | undefined>(undefined);
 export const spend = signal<DaySpend[]>([]);
 export const byModel = signal<UsageReport | undefined>(undefined);
-/** What each prefix has saved. */
-export const savings = signal<{ name: string; total: PrefixStats['total'] }[]>([]);
+export const byPrefix = signal<UsageReport | undefined>(undefined);
 export const reportFault = signal<string | undefined>(undefined);
 
 const REPORT_EVERY_MS = 2_000;
@@ -61,6 +60,7 @@ function keepReportOf(name: string): () => void {
   reportedQuota.value = undefined;
   spend.value = [];
   byModel.value = undefined;
+  byPrefix.value = undefined;
   let drawn: string | undefined;
   const look = async (isCurrent: () => boolean) => {
     const stands = await readQuota(name);
@@ -71,25 +71,18 @@ function keepReportOf(name: string): () => void {
     // The sums change only when a request is settled, and at midnight.
     const known = `${dayAgo(0)} ${stands.month.settled_usd}`;
     if (known === drawn) return;
-    const [days, models, saved] = await Promise.all([
+    const [days, models, ofPrefixes] = await Promise.all([
       spendPerDay(name),
       edge().usage({ group_by: 'model', ...ofAccount(name) }),
-      savingsOf(),
+      edge().usage({ group_by: 'prefix', ...ofAccount(name) }),
     ]);
     if (!isCurrent()) return;
     drawn = known;
     spend.value = days;
     byModel.value = models;
-    savings.value = saved;
+    byPrefix.value = ofPrefixes;
   };
   return poll(look, REPORT_EVERY_MS, reportFault);
-}
-
-async function savingsOf(): Promise<typeof savings.value> {
-  await refreshPrefixes();
-  return await Promise.all(
-    prefixes.value.map(async ({ name }) => ({ name, total: (await edge().prefixes.stats(name)).total })),
-  );
 }
 
 /** @returns what an account, or everybody, has spent on each day of the last two weeks, today last */

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
   computeCost,
+  computeSaved,
   fromUsd,
   inputCosts,
   nanodollarsPerToken,
@@ -186,6 +187,27 @@ const usage = fc.record(
   { requiredKeys: [] },
 );
 const anyModel = fc.constantFrom(...MODELS);
+
+test('caching saves what the same prompt costs as plain input, in its tier, its batch and its steps', () => {
+  const haiku = row('claude-haiku-5-5');
+  const { input, cache_read, cache_write_1h, long_prompt } = haiku.prices;
+  const step = { type: 'message', ...THOUSAND.read };
+  const cases: [Usage, Parameters<typeof computeSaved>[2], number][] = [
+    [{ ...THOUSAND.input, ...THOUSAND.output }, {}, 0],
+    [THOUSAND.read, {}, input - cache_read],
+    [THOUSAND.write_1h, {}, input - cache_write_1h],
+    [THOUSAND.read, { batch: true }, (input - cache_read) / 2],
+    [{ input_tokens: 0, output_tokens: 0, iterations: [step, step] }, {}, 2 * (input - cache_read)],
+    [
+      { cache_read_input_tokens: 200_000 },
+      {},
+      200 * ((long_prompt?.input ?? Number.NaN) - (long_prompt?.cache_read ?? Number.NaN)),
+    ],
+  ];
+  for (const [usage, options, dollarsAMillion] of cases) {
+    expect(computeSaved(usage, haiku, options)).toBe(Math.round(dollarsAMillion * 1_000_000));
+  }
+});
 
 test('a cost is always a whole number of nanodollars, and never negative', () => {
   tryCases(runs(2_000), usage, anyModel, fc.boolean(), (used, model, batch) => {

@@ -272,12 +272,12 @@ describe('usage as CSV', () => {
     expect(response.headers.get('content-type')).toBe('text/csv; charset=utf-8');
     const lines = (await response.text()).split('\r\n');
     expect(lines[0]).toBe(
-      'model,requests,cost_usd,input_tokens,output_tokens,cache_read_input_tokens,cache_write_5m_input_tokens,cache_write_1h_input_tokens,thinking_tokens,web_search_requests,failed,timed_requests,ttft_ms,streamed_tokens,streamed_ms',
+      'model,requests,cost_usd,saved_usd,input_tokens,output_tokens,cache_read_input_tokens,cache_write_5m_input_tokens,cache_write_1h_input_tokens,thinking_tokens,web_search_requests,failed,timed_requests,ttft_ms,streamed_tokens,streamed_ms',
     );
     expect(lines.slice(1).sort()).toEqual([
       '',
-      `"a""b,c",1,0.000000101,9,0,0,0,0,0,0,0,0,0,0,0`,
-      `'=1+1,1,0.0000001,9,0,0,0,0,0,0,0,0,0,0,0`,
+      `"a""b,c",1,0.000000101,0,9,0,0,0,0,0,0,0,0,0,0,0`,
+      `'=1+1,1,0.0000001,0,9,0,0,0,0,0,0,0,0,0,0,0`,
     ]);
     for (const query of ['group_by=day&format=xml', 'group_by=group9']) {
       expect((await app.fetch(`/usage?${query}`, { headers })).status).toBe(400);

@@ -54,7 +54,7 @@ async function tellPool(now: number): Promise<void> {
         `insert into used (dimension, day, lease, value, pool_group, ${SUM_COLUMNS.filter((column) => !(COURSE_COLUMNS as readonly string[]).includes(column)).join(', ')})
          with recursive accounts(a) as (select 0 union all select a + 1 from accounts where a < ${ACCOUNTS - 1}),
            days(d) as (select 0 union all select d + 1 from days where d < 364)
-         select '${dimension}', ${day} - d, 'lease-account-' || a, ${value}, '', 1, 1000 + a, 1, 1, 0, 0, 0, 0, 0
+         select '${dimension}', ${day} - d, 'lease-account-' || a, ${value}, '', 1, 1000 + a, 1, 1, 0, 0, 0, 0, 0, 0
          from days, accounts where ${days} and ${accounts}`,
       );
     for (const one of [

@@ -373,7 +373,7 @@ describe('who spent what', () => {
       headers: bearer(await tokenOf('root', ['admin'])),
     });
     const lines = (await csv.text()).trim().split('\r\n');
-    expect(lines[0]).toMatch(/^tag,requests,cost_usd,/);
+    expect(lines[0]).toMatch(/^tag,requests,cost_usd,saved_usd,/);
     expect(lines).toHaveLength(8);
     const ofDay = Array.from({ length: 5_000 }, (_, at) => at).filter((at) => at % 2 === 0 && at % 3 === 1);
     expect(lines.slice(1).reduce((sum, line) => sum + Number(line.split(',')[1]), 0)).toBe(ofDay.length);

@@ -107,8 +107,8 @@ describe('a conversation with a prefix', () => {
     const rows = await app.fetch('/usage/requests', { headers: alice });
     const { data } = (await rows.json()) as { data: { prefix: string; conversation: string }[] };
     expect(data.map(({ prefix, conversation }) => [prefix, conversation])).toEqual(Array(3).fill([old.version, 'c1']));
-    const stats = await app.fetch('/prefixes/support/stats', { headers: root });
-    expect(await stats.json()).toMatchObject({ total: { requests: 3, cache_reads: 2 } });
+    const usage = await app.fetch('/usage?group_by=prefix', { headers: alice });
+    expect(await usage.json()).toMatchObject({ data: [{ key: old.version, requests: 3 }] });
 
     const fork = await app.post('/conversations/c1/fork', { id: 'c2' }, alice);
     expect(fork.status).toBe(201);

@@ -25,7 +25,13 @@ const SPENT = { key: 'globex', requests: 3, cost_usd: 1, usage: {} };
 function answer({ path }: Asked): unknown {
   if (path.startsWith('/usage') && path.includes('group_by=account')) return { data: [SPENT], total: SPENT };
   const data = path.startsWith('/alerts') ? [ALERT] : [];
-  return { ...STANDS, running_requests: 0, data, has_more: false, total: { ...WINDOW, requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
+  return {
+    ...STANDS,
+    running_requests: 0,
+    data,
+    has_more: false,
+    total: { ...WINDOW, requests: 0, cost_usd: 0, saved_usd: 0, usage: {} },
+  };
 }
 
 const queriesOf = (asked: Asked[], group: string) =>

@@ -43,13 +43,9 @@ interface Report {
   summaries?: { until: string; content: string; cost_usd: number }[];
 }
 
-test.skipIf(!hasCompiler()).each([
-  { form: 'block', conversations: Number(SUMMARIES_CONVERSATIONS) },
-  // The other form differs in what goes up alone.
-  { form: 'words', conversations: Math.ceil(Number(SUMMARIES_CONVERSATIONS) / 2) },
-] as const)(
-  `killed ${KILLS} times while it talks and summarizes, the edge forgets nothing, and books what the API bills: $form`,
-  async ({ form, conversations }) => {
+test.skipIf(!hasCompiler())(
+  `killed ${KILLS} times while it talks and summarizes, the edge forgets nothing, and books what the API bills`,
+  async () => {
     // It is shown where the test fails.
     process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);
     const began = Date.now();
@@ -74,15 +70,15 @@ test.skipIf(!hasCompiler()).each([
       const fact = [...talk.facts].find((one) => !text.includes(one));
       if (fact !== undefined) forgotten.push({ mark, fact, asked });
     };
-    const api = await startSummarizingApi(lives, { makesBlocks: form === 'block', see });
+    const api = await startSummarizingApi(lives, see);
     vars = {
       ...settingsWith(api.url, tools.url),
       DEPLOYMENT_LIMITS: '{"usd_per_day":10000}',
       DEFAULT_LIMITS: '{"usd_per_day":5000}',
     };
     const kinds = kindsOf(tools.url);
-    for (let nth = 0; nth < conversations; nth += 1) {
-      const kind = kinds[(form === 'words' ? 2 * nth + 1 : nth) % kinds.length] as (typeof kinds)[number];
+    for (let nth = 0; nth < Number(SUMMARIES_CONVERSATIONS); nth += 1) {
+      const kind = kinds[nth % kinds.length] as (typeof kinds)[number];
       talks.push(new Talk(lives, draw, `${kind.name}-${nth}`, kind));
     }
     try {
@@ -97,12 +93,10 @@ test.skipIf(!hasCompiler()).each([
       const truncated = talks.reduce((sum, talk) => sum + talk.truncated.size, 0);
       const interrupted = talks.reduce((sum, talk) => sum + talk.interrupted, 0);
       const seconds = Math.round((Date.now() - began) / 1_000);
-      process.stdout.write(
-        `${JSON.stringify({ form, seconds, ...api.made, truncated, interrupted, ...forks, ...sums })}\n`,
-      );
+      process.stdout.write(`${JSON.stringify({ seconds, ...api.made, truncated, interrupted, ...forks, ...sums })}\n`);
       // Without summaries all of this would be worth nothing.
       expect(forks.compared).toBeGreaterThan(0);
-      expect(api.made[form]).toBeGreaterThan(talks.length);
+      expect(api.made.summaries).toBeGreaterThan(talks.length);
       expect(truncated).toBeLessThan((talks.length * TURNS) / 4);
     } finally {
       await lives.end();

@@ -15,25 +15,24 @@ import { simulatorWithoutThinking } from './without-thinking.ts';
 export interface Up {
   messages: Parameters<typeof brokenRule>[0];
   max_tokens: number;
-  compaction?: object;
   tools?: object[];
 }
 
-/** Answers a request for a summary, or one with a block; undefined leaves it to the simulator. */
+/** Answers a request; undefined leaves it to the simulator. */
 type Answering = (
   body: Up,
   init: { signal?: AbortSignal | null },
 ) => Response | undefined | Promise<Response | undefined>;
 
-export const isForSummary = ({ compaction, messages }: Up): boolean =>
-  compaction !== undefined || JSON.stringify(messages.at(-1)).includes('Summarize this conversation');
+export const isForSummary = ({ messages }: Up): boolean =>
+  JSON.stringify(messages.at(-1)).includes('Summarize this conversation');
 
 /** Has conversations answered by the simulator, but for what `answering` answers. @returns what came up */
-export function upstreamOf(answering: Answering = () => undefined, { blocks = true, vars = {} } = {}) {
+export function upstreamOf(answering: Answering = () => undefined, { vars = {} } = {}) {
   const settings = simulate(vars);
   const sent: Up[] = [];
   const simulator = simulatorWithoutThinking({ ttftMs: 0, tokensPerSecond: 0 });
-  const upstream = conversationsReach(
+  conversationsReach(
     async (url, init) => {
       const text = await new Response(init.body ?? '').text();
       const body = JSON.parse(text) as Up;
@@ -43,13 +42,12 @@ export function upstreamOf(answering: Answering = () => undefined, { blocks = tr
       expect(brokenRule(body.messages)).toBeUndefined();
       const own = await answering(body, init);
       if (own) return own;
-      if (body.compaction && !blocks) return refusal(400, 'compaction: Extra inputs are not permitted');
       const answer = await toSimulator();
       return new Response(bodyOf([await answer.bytes()]), answer);
     },
-    { baseURL: 'https://blocks.test' },
+    { baseURL: 'https://api.test' },
   );
-  return { sent, settings, upstream };
+  return { sent, settings };
 }
 
 /** An error in the API's form. */

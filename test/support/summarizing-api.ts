@@ -1,8 +1,8 @@
 /** An API that summarizes, with books of its own: it lives on while the edge is killed. */
-import { brokenRule, isVerbatim } from './api-rules.ts';
+import { brokenRule } from './api-rules.ts';
 import { billOf } from './bills.ts';
 import { bodyOf, listening, requestFrom } from './listening.ts';
-import { eventsIn, type Lives } from './lives.ts';
+import type { Lives } from './lives.ts';
 import { SECRET } from './tokens.ts';
 import { simulatorWithoutThinking } from './without-thinking.ts';
 
@@ -18,9 +18,9 @@ export interface Asked {
   body: { messages: Parameters<typeof brokenRule>[0]; model: string; max_tokens: number };
   text: string;
   /** What it asks for. */
-  what: 'answer' | 'block' | 'words';
+  what: 'answer' | 'summary';
   /** What it begins with. */
-  begins: 'block' | 'words' | 'message';
+  begins: 'summary' | 'message';
 }
 
 /** So many of the last requests are kept. */
@@ -40,21 +40,11 @@ function markIn(messages: Messages): string | undefined {
 
 function beginningOf([first]: Messages): Asked['begins'] {
   const { content = '' } = first ?? {};
-  if (typeof content === 'string') return content.startsWith(AS_TEXT) ? 'words' : 'message';
-  return (content as { type: string }[])[0]?.type === 'compaction' ? 'block' : 'message';
+  return typeof content === 'string' && content.startsWith(AS_TEXT) ? 'summary' : 'message';
 }
 
-/**
- * Starts it.
- *
- * @param options.makesBlocks whether it has the API's own summaries. Without them it refuses what asks for one, as older
- *   upstreams do
- * @param options.see is told of each request before it is answered
- */
-export async function startSummarizingApi(
-  lives: Lives,
-  { makesBlocks = true, see = () => {} }: { makesBlocks?: boolean; see?: (asked: Asked) => void } = {},
-) {
+/** Starts it. @param see is told of each request before it is answered */
+export async function startSummarizingApi(lives: Lives, see: (asked: Asked) => void = () => {}) {
   const simulate = simulatorWithoutThinking({
     ...{ ttftMs: 3, tokensPerSecond: 800 },
     now: () => Date.now() + lives.ahead * 1_000,
@@ -65,24 +55,16 @@ export async function startSummarizingApi(
   const asked: Asked[] = [];
   /** Rules that requests have broken, and what was not answered with success. */
   const faults: string[] = [];
-  /** The blocks that it has made. */
-  const blocks: object[] = [];
-  const made = { block: 0, words: 0, refused: 0 };
+  const made = { summaries: 0 };
   const server = await listening(async (request, response) => {
     const { url = '' } = request;
     const isMessage = /^\/v1\/messages(\?|$)/.test(url);
     const left = new AbortController();
     response.on('close', () => left.abort());
     const text = await bodyOf(request);
-    const body = isMessage ? (JSON.parse(text) as Asked['body'] & { compaction?: object }) : undefined;
-    const what = body?.compaction ? 'block' : body && isAskedForWords(body.messages) ? 'words' : 'answer';
+    const body = isMessage ? (JSON.parse(text) as Asked['body']) : undefined;
+    const what = body && isAskedForSummary(body.messages) ? 'summary' : 'answer';
     lives.note(what === 'answer' ? 'asked' : 'summary');
-    if (body?.compaction && !makesBlocks) {
-      made.refused += 1;
-      const error = { type: 'invalid_request_error', message: 'compaction: Extra inputs are not permitted' };
-      response.writeHead(400, { 'content-type': 'application/json' }).end(JSON.stringify({ type: 'error', error }));
-      return;
-    }
     if (body) {
       const { messages } = body;
       const one = { mark: markIn(messages), body, text, what, begins: beginningOf(messages) } as const;
@@ -91,7 +73,6 @@ export async function startSummarizingApi(
       see(one);
       const broken = brokenRule(messages);
       if (broken !== undefined) faults.push(`${broken} in ${text}`);
-      if (!isVerbatim(messages, blocks)) faults.push(`a summary that was never made in ${text}`);
     }
     const answer = await simulate(requestFrom(request, text === '' ? undefined : text, left.signal));
     if (!answer.ok) faults.push(`${answer.status} ${await answer.clone().text()} for ${text}`);
@@ -102,8 +83,6 @@ export async function startSummarizingApi(
     for await (const piece of answer.body ?? []) {
       const more = decoder.decode(piece, { stream: true });
       told += more;
-      // Before the edge has a block, it is known here.
-      if (what === 'block') blocks.push(...blocksIn(told));
       response.write(piece);
     }
     response.end();
@@ -111,7 +90,7 @@ export async function startSummarizingApi(
     const bill = billOf(told);
     if (bill !== undefined) bills.set(answer.headers.get('request-id') ?? '', bill);
     if (what === 'answer') return;
-    made[what] += 1;
+    made.summaries += 1;
     lives.note('summarized');
   });
   return { ...server, simulate, bills, asked, faults, made };
@@ -119,19 +98,10 @@ export async function startSummarizingApi(
 
 export type SummarizingApi = Awaited<ReturnType<typeof startSummarizingApi>>;
 
-/** @returns the blocks of a summary in what has come of a stream */
-function blocksIn(text: string): object[] {
-  return eventsIn(text).flatMap(({ event, frame }) => {
-    if (event !== 'content_block_start') return [];
-    const { content_block } = JSON.parse(/^data: (.*)$/m.exec(frame)?.[1] ?? '{}') as { content_block: object };
-    return [content_block];
-  });
-}
-
-/** What the conversations of the tests ask a model for where the API has no summaries of its own. */
+/** What the conversations of the tests ask a model for. */
 export const INSTRUCTIONS = 'Summarize this conversation: keep all that is to be remembered, and nothing else.';
 
-function isAskedForWords(messages: Messages): boolean {
+function isAskedForSummary(messages: Messages): boolean {
   return messages.at(-1)?.content === INSTRUCTIONS;
 }
 

@@ -58,8 +58,7 @@ export async function askForModel(
     asked,
     before,
   };
-  const { mayWrite: max_tokens } = request;
-  const goesUp = { ...own, ...changes, model, ...(max_tokens !== undefined && { compaction: undefined, max_tokens }) };
+  const goesUp = { ...own, ...changes, model };
   const { row, known } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),

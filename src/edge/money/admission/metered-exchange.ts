@@ -166,7 +166,7 @@ export class MeteredExchange {
    * @throws ApiError as `open`
    */
   async restart(
-    again: Pick<MeterRequest, 'body'> & Partial<Pick<MeterRequest, 'count' | 'mayWrite'>>,
+    again: Pick<MeterRequest, 'body'> & Partial<Pick<MeterRequest, 'count'>>,
     outcome: RequestOutcome,
   ): Promise<void> {
     await this.#settleTried(outcome);

@@ -41,8 +41,6 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Pas
   keeps?: boolean | undefined;
   /** Whether the answer streams although the body does not ask for it. */
   streams?: boolean | undefined;
-  /** For the API's own summary, which is no answer: the most tokens that it can have. */
-  mayWrite?: number | undefined;
   /** Whether it may wait in the line for money that others hold. Default: it may. */
   waits?: boolean | undefined;
   /** Aborted when the caller has left. */

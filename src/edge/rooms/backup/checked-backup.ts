@@ -110,8 +110,6 @@ class LineOrder {
     const [first] = values as [Record<'seq' | 'turn' | 'n' | 'id', number>];
     if (kind === 'summary') {
       this.#summary = grown(this.#summary, first.id, at);
-      const [{ place }, { role }] = values as [{ place: string | null }, { role: string }];
-      if ((place === null) !== (role === 'user')) throw invalidRequest(`${at}: only a block has a place`);
     }
     if (kind === 'turn') {
       this.#turn = grown(this.#turn, first.seq, at);

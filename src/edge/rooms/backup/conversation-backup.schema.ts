@@ -4,6 +4,7 @@ import * as z from '../../kit/http/zod.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { modelByLabel } from '../../named/classify/model-by-label.schema.ts';
 import { history } from '../../talk/history/history.schema.ts';
+import { SUMMARY_PREFACE } from '../../talk/history/stored-summary.ts';
 import { chosenBySchema } from '../../talk/storage/chosen-by.schema.ts';
 
 const position = z.int().check(z.gte(1));
@@ -101,22 +102,16 @@ const summaryLine = z.object({
   until: position,
   turn: count,
   model: z.string(),
-  place: textOrNull,
   tokens: count,
   cost: count,
   beganAt: instant,
 });
 
-/** A summary goes up as the first message: words of the user, or a block that one upstream can read. */
-const sentSummary = z.union([
-  z.strictObject({ role: z.literal('user'), content: z.string() }),
-  z.strictObject({
-    role: z.literal('assistant'),
-    content: z
-      .array(z.looseObject({ type: z.literal('compaction'), content: z.string() }))
-      .check(z.minLength(1), z.maxLength(1)),
-  }),
-]);
+/** A summary goes up as the first message, in words of the user. */
+const sentSummary = z.strictObject({
+  role: z.literal('user'),
+  content: z.string().check(z.refine((text) => text.startsWith(SUMMARY_PREFACE), 'what a summary begins with')),
+});
 
 const agentLine = z.looseObject({
   model: z.union([z.string(), modelByLabel]),

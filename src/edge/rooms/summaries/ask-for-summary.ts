@@ -3,7 +3,7 @@
 import { readAnswer } from '../../claude/buffered-answer.ts';
 import { isEventStream } from '../../claude/content-type.ts';
 import { Exchange, type ExchangeOptions } from '../../claude/exchange.ts';
-import { endOf, interrupted, notTheApi, sizeGuard } from '../../claude/failure.ts';
+import { endOf, sizeGuard } from '../../claude/failure.ts';
 import { joinedBetas, type PlainHeaders } from '../../claude/headers.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Upstream } from '../../claude/upstream.ts';
@@ -12,8 +12,7 @@ import { toApiError } from '../../kit/http/errors.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
-import { tokensOfSummary } from '../../talk/conversations/paid-summaries.ts';
-import { COMPACTION_BETA, summaryMessage, summaryWords } from '../../talk/history/stored-summary.ts';
+import { summaryMessage, summaryWords } from '../../talk/history/stored-summary.ts';
 import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 
@@ -24,10 +23,6 @@ interface SummaryCall extends Pick<ExchangeOptions, 'upstream' | 'settings' | 's
   /** The query and the headers of the turn; the headers as `headersOfSummary` has made them. */
   query: string;
   headers: PlainHeaders;
-  /** Where the API is to make a block; undefined for a text. */
-  place: string | undefined;
-  /** The most tokens that it can have written when it is ended; undefined where `max_tokens` limits it. */
-  mayWrite: number | undefined;
 }
 
 interface SummaryAnswer {
@@ -35,37 +30,20 @@ interface SummaryAnswer {
   /** The message with the summary as JSON text; undefined if none has come. */
   text?: string | undefined;
   tokens: number;
-  /** Whether the upstream has said that it makes no such blocks. */
-  lacksBlocks: boolean;
 }
 
-/**
- * How many times as long a summary may take as the fastest model would. A model is taken to write 500 tokens a second at most and
- * writes about 60: with less time, what was paid would be ended before it is whole.
- */
-const PACE = 8;
-
-/**
- * Asks for a summary. It streams, and is ended when the model may have written more than it is allowed to: the API says nothing
- * of a block before it is whole. Never rejects.
- */
+/** Asks for a summary. It streams. Never rejects. */
 export async function askForSummary(paid: MeteredExchange, asking: SummaryCall): Promise<SummaryAnswer> {
-  const { query, headers, upstream, settings, signal, place, mayWrite } = asking;
+  const { query, headers, upstream, settings, signal } = asking;
   const exchange = new Exchange({ upstream, settings, signal, wholeMs: LONGEST_MS });
   const usage = new UsageReader({ readsBlocks: true });
-  let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     const { body, routing } = paid;
     const path = `/v1/messages${query}`;
     const sent = { ...headers, 'x-api-key': upstream.apiKey };
     const response = await exchange.send({ method: 'POST', path, headers: sent, body, routing });
     paid.release();
-    if (!response.ok || !isEventStream(response)) return await refusedSummary(response, exchange, place);
-    const { tokensPerSecond } = paid.granted.grant.terms ?? {};
-    if (mayWrite !== undefined && tokensPerSecond) {
-      const ms = Math.min(LONGEST_MS, ((mayWrite * PACE) / tokensPerSecond) * 1_000);
-      timer = setTimeout(() => exchange.controller.abort(interrupted(false)), ms);
-    }
+    if (!response.ok || !isEventStream(response)) return await refusedSummary(response, exchange);
     const builder = new MessageBuilder();
     const frames = new FrameReader();
     exchange.seen = () => usage.report;
@@ -83,59 +61,42 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
       }
     const { completed, error_type } = usage.report;
     const outcome = exchange.outcome(usage.report, completed ? 'complete' : error_type ? 'error' : 'cut');
-    const text = outcome.completed ? summaryIn(builder, place) : undefined;
+    const text = outcome.completed ? summaryIn(builder) : undefined;
     // What it has thought counts as written.
-    const written = tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
+    const written = outcome.usage?.output_tokens ?? Number.POSITIVE_INFINITY;
     const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), written);
-    return { outcome, text, tokens, lacksBlocks: false };
+    return { outcome, text, tokens };
   } catch (thrown) {
     const error = toApiError(thrown);
-    return { outcome: exchange.failed(error.logged, endOf(error)), tokens: 0, lacksBlocks: false };
+    return { outcome: exchange.failed(error.logged, endOf(error)), tokens: 0 };
   } finally {
-    clearTimeout(timer);
     exchange.close();
   }
 }
 
 /**
  * @param needed the betas that the agent needs
- * @param isBlock whether the API is to make its own block
  * @returns the headers of a summary, from those of the turn
  */
 export function headersOfSummary(
   { 'idempotency-key': _, ...headers }: PlainHeaders,
   { simulated }: Upstream,
   needed: readonly string[],
-  isBlock: boolean,
 ): PlainHeaders {
-  const betas = joinedBetas(headers['anthropic-beta'], isBlock ? [...needed, COMPACTION_BETA] : needed);
+  const betas = joinedBetas(headers['anthropic-beta'], needed);
   if (betas !== '') headers['anthropic-beta'] = betas;
   if (!simulated) delete headers['sluice-simulate'];
   return headers;
 }
 
-async function refusedSummary(
-  response: Response,
-  exchange: Exchange,
-  place: string | undefined,
-): Promise<SummaryAnswer> {
+async function refusedSummary(response: Response, exchange: Exchange): Promise<SummaryAnswer> {
   const { report, refusal } = await readAnswer(response, exchange, 'message');
-  const { message, details } = refusal?.forCaller ?? notTheApi();
-  // The API's own complaints about a block have a code.
-  const isUnknown = place !== undefined && !details?.error_code && /compact|anthropic-beta/.test(message);
-  const outcome = exchange.failed(refusal?.forOperator, 'error', report);
-  return { outcome, tokens: 0, lacksBlocks: response.status === 400 && isUnknown };
+  return { outcome: exchange.failed(refusal?.forOperator, 'error', report), tokens: 0 };
 }
 
 /** @returns the message that stands for what was summarized; undefined where the answer is no summary */
-function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undefined): string | undefined {
+function summaryIn({ blocks, stopReason }: MessageBuilder): string | undefined {
   const values = blocks.map(({ value }) => value);
-  if (place !== undefined) {
-    const block = values.find(({ type }) => type === 'compaction');
-    // Without content it is a failed one, which was paid.
-    if (typeof block?.content !== 'string' || block.content === '') return undefined;
-    return JSON.stringify({ role: 'assistant', content: [block] });
-  }
   const said = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
   const text = said.join('').trim();
   return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;

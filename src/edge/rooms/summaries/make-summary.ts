@@ -1,4 +1,4 @@
-/** Makes one summary: builds its request, has it admitted, and asks for it; once more as a user where there are no blocks. */
+/** Makes one summary: builds its request, has it admitted, and asks for it. */
 import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { ApiError, finalError } from '../../kit/http/errors.ts';
@@ -11,7 +11,6 @@ import { OF_SUMMARIES, type SummaryMeter } from '../../talk/conversations/paid-s
 import type { ConversationContext } from '../../talk/conversations/parts.ts';
 import { isRun, type RunRequest } from '../../talk/conversations/stored-run.ts';
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
-import { placeOf, withoutBlocks } from '../../talk/history/stored-summary.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import { refOf } from '../../talk/storage/rows.ts';
 import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
@@ -20,7 +19,7 @@ import { stopped, type TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
 import { askForSummary, headersOfSummary } from './ask-for-summary.ts';
 import type { PlannedSummary } from './summarize.ts';
-import { mayWrite, summaryRequest } from './summary-request.ts';
+import { summaryRequest } from './summary-request.ts';
 
 /** The request of a turn, and its body without messages. */
 export interface SummaryCause {
@@ -40,10 +39,8 @@ export async function makeSummary(
   const { profile } = transcript;
   const settings = context.settings();
   const upstream = context.upstream();
-  // The messages of a prefix come first, where only a block could stand.
-  let place = profile?.prefix ? undefined : placeOf(upstream);
   const agent = retainedAgent(context);
-  const headers = headersOfSummary(request.headers, upstream, agent?.definition.betas ?? [], place !== undefined);
+  const headers = headersOfSummary(request.headers, upstream, agent?.definition.betas ?? []);
   const { signal } = abort.controller;
   const { account, id: conversation } = request.place;
   const share = newShare();
@@ -61,13 +58,12 @@ export async function makeSummary(
       // Meanwhile the history may have been rewound to before its end.
       if (transcript.summaries.get(row.id)?.status !== 'running') throw stopped();
       const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRun(request) };
-      const { body, model } = summaryRequest(rest, planned, place !== undefined, options);
+      const { body, model } = summaryRequest(rest, planned, options);
       return { body: lay ? (await soon(lay(body))).body : body, model };
     };
     const bytes = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
     await takeRoom(share, bytes, ADMIT_MS, { account, conversation, signal });
     const { body, model } = await build();
-    const most = place === undefined ? undefined : mayWrite(body, planned.most);
     row.model = model;
     const exchange = new MeteredExchange(
       {
@@ -77,8 +73,6 @@ export async function makeSummary(
           ...say(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),
           ...say(OF_AGENT, profile?.agent ? refOf(profile.agent) : undefined),
         },
-        // A prompt that is counted must end with a question, and that of a block ends with an answer.
-        ...{ mayWrite: most, count: place === undefined ? undefined : null },
         signal,
       },
       {
@@ -91,29 +85,17 @@ export async function makeSummary(
     );
     paid = exchange;
     await soon(exchange.open());
-    const ask = async () => {
-      expected = undefined;
-      // A shorter one might not come to its end, and would be paid for nothing.
-      if (exchange.granted.maxTokens !== undefined)
-        throw finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
-      summaries.send(row, exchange.granted);
-      const limits = { place, mayWrite: place === undefined ? undefined : most };
-      return await askForSummary(exchange, { query: request.query, headers, upstream, settings, signal, ...limits });
-    };
-    let asked = await ask();
-    if (asked.lacksBlocks) {
-      place = undefined;
-      const again = { body: (await build()).body, mayWrite: undefined, count: undefined };
-      await soon(exchange.restart(again, asked.outcome));
-      asked = await ask();
-      // Only now is it known that nothing else was wrong.
-      if (asked.outcome.completed) withoutBlocks.add(upstream);
-    }
-    const { text, tokens } = asked;
+    expected = undefined;
+    // A shorter one might not come to its end, and would be paid for nothing.
+    if (exchange.granted.maxTokens !== undefined)
+      throw finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
+    summaries.send(row, exchange.granted);
+    const asking = { query: request.query, headers, upstream, settings, signal };
+    const { text, tokens, ...asked } = await askForSummary(exchange, asking);
     outcome = asked.outcome;
     // One that leaves no room for what stays would be paid again and again, and never be sent.
     if (text !== undefined && text.length <= PIECE_CHARACTERS && tokens <= planned.room)
-      change = { status: 'complete', text, tokens, place: place ?? null };
+      change = { status: 'complete', text, tokens };
   } catch (thrown) {
     // Where the account cannot hold it, or it is too large, the turn goes on without a summary.
     const error = thrown instanceof ApiError ? thrown : undefined;

@@ -1,7 +1,6 @@
 /** Builds the request for a summary. */
 
 import { roomForText, TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
-import { ownOf } from '../../claude/request/request-body.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { edit } from '../../kit/json/edit.ts';
@@ -12,7 +11,7 @@ import { unboundTurns } from '../../talk/history/thinking.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { PlannedSummary } from './summarize.ts';
 
-/** The instructions of a summary that is not the API's own, where the setting has none. */
+/** The instructions of a summary, where the setting has none. */
 const INSTRUCTIONS =
   'Summarize this conversation: your summary will stand in the place of everything above. Keep every fact, name, number, ' +
   'decision, promise and open question that may matter later, and what the user wants. Answer with the summary alone.';
@@ -29,16 +28,14 @@ const NOT_IN_SUMMARY = {
 
 /**
  * Builds the request for a summary: that of a turn, with the same model, system, tools and thinking, so that its prompt is read
- * from the cache. In place of a question it has the oldest messages alone.
+ * from the cache. It has the oldest messages alone, and asks for their summary.
  *
  * @param rest the turn's body without messages
- * @param isBlock whether the API is to make its own block. Otherwise the model is asked as by a user
  * @throws ApiError 413 if its messages are too large to go up
  */
 export function summaryRequest(
   rest: string,
   { base, until, most, instructions }: PlannedSummary,
-  isBlock: boolean,
   { transcript, settings, ...options }: { transcript: Transcript; settings: Settings } & RequestOptions,
 ): { body: JsonBody; model: string } {
   const asked = readAsked(edit(rest, { messages: '[]' }), transcript, settings, options);
@@ -46,7 +43,6 @@ export function summaryRequest(
   const model = models.resolve(asked.name);
   const { output_config } = asked.json;
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
-  if (isBlock) changes.compaction = JSON.stringify({ type: 'summarize', instructions });
   if (isObject(output_config)) changes.output_config = JSON.stringify({ ...output_config, format: undefined });
   // What it thinks counts, too.
   const maxTokens = most + roomForText(models.find(model), asked.json) - TEXT_TOKENS;
@@ -59,13 +55,12 @@ export function summaryRequest(
     { tools: asked.inherited.tools, runs: asked.frozen?.runs },
     options.isRun === true,
   );
-  const news = isBlock ? [] : [JSON.stringify({ role: 'user', content: instructions ?? INSTRUCTIONS })];
+  const news = [JSON.stringify({ role: 'user', content: instructions ?? INSTRUCTIONS })];
   const bodyWith = (text: string) =>
     bodyOfTurn({ ...plain, text }, { fresh: [], news, model }, history, run, options).body;
   const body = bodyWith(plain.text);
   // Nobody has asked for a call that the API would make by itself. What this costs of the cache is less than that.
-  const callsNone = !isBlock && callsItself(body.own);
-  return { body: callsNone ? bodyWith(edit(plain.text, { tool_choice: '{"type":"none"}' })) : body, model };
+  return { body: callsItself(body.own) ? bodyWith(edit(plain.text, { tool_choice: '{"type":"none"}' })) : body, model };
 }
 
 /** @returns whether the API may make calls of its own in an answer to a request */
@@ -74,10 +69,4 @@ function callsItself({ tools, mcp_servers: servers }: Json): boolean {
   return (
     (Array.isArray(servers) && servers.length > 0) || (Array.isArray(tools) && tools.filter(isObject).some(isServed))
   );
-}
-
-/** @returns the most tokens that the API's own summary can have: its guide says that `max_tokens` limits it */
-export function mayWrite(body: JsonBody, most: number): number {
-  const { max_tokens } = ownOf(body);
-  return typeof max_tokens === 'number' ? max_tokens : most;
 }

@@ -14,7 +14,6 @@ import type { AgentInUse } from '../history/agent-in-use.ts';
 import { leaveLostCode } from '../history/container.ts';
 import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
 import { type NextRequest, nextRequest } from '../history/next-request.ts';
-import { COMPACTION_BETA, sayOthersInWords } from '../history/stored-summary.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
@@ -44,7 +43,6 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  */
 export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
-  sayOthersInWords(context.transcript, context.upstream);
   leaveLostCode(context.transcript, request.body, context.now());
   if (present) checkNamed(present, request.asked);
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
@@ -344,14 +342,11 @@ async function buildPrompt(
   const profile = allowed();
   const agent = profile ? retainedAgent(context) : taken?.agent && taken.stored;
   const isBound = identity.only !== undefined;
-  sayOthersInWords(context.transcript, context.upstream);
   const planned = planByParts(context, { memory: new Slots() }, agent, (model) =>
     nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound, model }),
   );
   const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(context, account, retained, planned.body)).body : planned.body;
   const { betas = [] } = agent?.definition ?? {};
-  // Without its beta a block cannot be counted.
-  const needed = planned.withWords ? [...betas, COMPACTION_BETA] : betas;
-  return { ok: true, value: new Blob([bytes]).stream(), betas: needed.length > 0 ? needed : undefined };
+  return { ok: true, value: new Blob([bytes]).stream(), betas: betas.length > 0 ? betas : undefined };
 }

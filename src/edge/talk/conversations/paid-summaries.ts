@@ -1,10 +1,8 @@
 /** Pays for summaries: the row of each says from its beginning on what a death in between costs, until that is settled. */
 
 import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
-import type { TokenCounts } from '../../claude/pricing/cost.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
-import { tokensByKind } from '../../money/admission/book-outcome.ts';
 import type { Admission, RequestMeter } from '../../money/admission/metered-request.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
 import type { SummaryRow } from '../storage/summary-rows.ts';
@@ -102,11 +100,9 @@ export class PaidSummaries {
     const { transcript, alarm, now } = this.#object;
     const { profile, summaries } = transcript;
     if (!profile) return;
-    const own = outcome.completed ? tokensOfSummary(outcome) : undefined;
     const { nanodollars, done } = meter.settle(outcome, {
       opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
       ...{ startedAt: row.beganAt, ms: now() - row.beganAt },
-      ...(own && { tokens: tokensByKind(own, row.grant?.terms?.cache === '1h' ? '1h' : '5m') }),
       // A report of a turn that is on its way must not replace this one.
       conversation: conversationReportOf({ ...profile, version: laterVersion(profile, now()) }, known),
     });
@@ -128,9 +124,4 @@ export class PaidSummaries {
     transcript.summaries.change(id, { cost });
     addCost(transcript, cost - before, now());
   }
-}
-
-/** @returns the tokens of a summary: those of the API's own are not in the totals; undefined where nothing is known */
-export function tokensOfSummary({ usage }: Pick<RequestOutcome, 'usage'>): TokenCounts | undefined {
-  return usage?.iterations?.find(({ type }) => type === 'compaction') ?? usage;
 }

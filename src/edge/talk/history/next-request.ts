@@ -51,7 +51,7 @@ import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
-import { beginningOf, sayInWords } from './stored-summary.ts';
+import { beginningOf } from './stored-summary.ts';
 import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
 import { firstMessageSent, lacksSummary } from './truncate.ts';
 
@@ -76,8 +76,6 @@ export interface NextRequest {
   leavesPaused: boolean;
   /** Whether its oldest turns are left out, although a summary should stand in their place. */
   isTruncated: boolean;
-  /** Plans it again without the API's own block of a summary; absent where it has none. Until it has gone up. */
-  withWords?: (() => NextRequest) | undefined;
   /**
    * Plans it again without results that the API has refused, once; absent where it has none of the edge's. A second refusal
    * only stores that none of them can be shown.
@@ -154,12 +152,6 @@ export function nextRequest(
     follows,
     leavesPaused,
     isTruncated: lacksSummary(asked.profile?.history, sentFrom),
-    withWords: beginningOf(transcript, sentFrom).summary?.place
-      ? () => {
-          sayInWords(transcript, -sentFrom);
-          return nextRequest(text, transcript, settings, options);
-        }
-      : undefined,
     amend: said.results && amending(said.results, transcript, () => nextRequest(sent, transcript, settings, options)),
     defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
     most: agent && !run ? mostOf(asked.members) : undefined,

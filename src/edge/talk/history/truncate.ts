@@ -52,7 +52,7 @@ export function firstMessageSent(
   characters: number,
   continued: number | undefined,
 ): number {
-  const from = transcript.summaries.inWords(continued ?? profile?.sentFrom ?? 0);
+  const from = transcript.summaries.present(continued ?? profile?.sentFrom ?? 0);
   if (!profile?.history) return from;
   const { max_tokens: most, strategy } = profile.history;
   const turns = sizesOf(transcript);

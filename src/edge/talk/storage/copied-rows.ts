@@ -57,8 +57,8 @@ const summaries: CopiedRows = {
   kinds: ['summary'],
   *linesBefore(transcript, _, lastMessage) {
     for (const row of transcript.summaries.complete(lastMessage)) {
-      const { id, until, turn, model, place, text, tokens, cost, beganAt } = row;
-      yield ['summary', JSON.stringify({ id, until, turn, model, place, tokens, cost, beganAt }), text ?? ''];
+      const { id, until, turn, model, text, tokens, cost, beganAt } = row;
+      yield ['summary', JSON.stringify({ id, until, turn, model, tokens, cost, beganAt }), text ?? ''];
     }
   },
   storing(transcript, shift) {

@@ -15,8 +15,6 @@ export interface SummaryRow {
   /** The number of the newest turn of the history when it was begun. */
   turn: number;
   model: string;
-  /** The upstream that alone can read its block; null for a text, which every upstream can read. */
-  place: string | null;
   /** The message that goes up in place of those that it summarizes, as JSON text; null while it is not complete. */
   text: string | null;
   /** The tokens of that message. */
@@ -44,13 +42,13 @@ export const BLANK_SUMMARY = {
 
 export const NEW_SUMMARY = {
   ...BLANK_SUMMARY,
-  ...{ status: 'running', settled: false, model: '', place: null, text: null, tokens: 0, cost: 0 },
+  ...{ status: 'running', settled: false, model: '', text: null, tokens: 0, cost: 0 },
 } as const satisfies Partial<SummaryRow>;
 
 /** Made with the first summary, because most conversations have none. */
 const TABLE = `create table if not exists summaries (
   id integer primary key, until integer not null, status text not null, turn integer not null, model text not null,
-  place text, text text, tokens integer not null, cost integer not null, request_id text not null,
+  text text, tokens integer not null, cost integer not null, request_id text not null,
   began_at integer not null, sent_at integer, grant text, outcome text, settled integer not null
 ) strict`;
 
@@ -106,15 +104,10 @@ export class SummaryRows extends Rows<ReadableTables> {
 
   /**
    * @param sentFrom what a prompt begins with: a message's number, or a summary's id below zero
-   * @returns the same, but the words of a summary where its block must not go up again; 0 for one that there is not
+   * @returns the same; 0 for a summary that there is not
    */
-  inWords(sentFrom: number): number {
-    if (sentFrom >= 0) return sentFrom;
-    const row = this.get(-sentFrom);
-    if (row?.status !== 'complete') return 0;
-    const words = 'place is null and until = ? and id > ? order by id desc limit 1';
-    const [own] = row.place === null ? [] : this.#rows(`${COMPLETE} and ${words}`, row.until, row.id);
-    return own ? -own.id : sentFrom;
+  present(sentFrom: number): number {
+    return sentFrom >= 0 || this.get(-sentFrom)?.status === 'complete' ? sentFrom : 0;
   }
 
   /** Whether one is not settled. */

@@ -16,7 +16,6 @@ import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
 import type { NextRequest } from '../history/next-request.ts';
-import { withCompaction } from '../history/stored-summary.ts';
 import { withoutThinking } from '../storage/message-text.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream, readFirstEvent } from './read-answer-stream.ts';
@@ -128,8 +127,6 @@ export class TurnRunner implements Runner {
 
   async #go(plan: NextRequest): Promise<void> {
     const { settings, upstream, headers, lay } = this.#context;
-    // A count of its tokens needs it, too.
-    if (plan.withWords) headers['anthropic-beta'] = withCompaction(headers['anthropic-beta']);
     const named = idsInTurn(plan.body);
     this.turn.container = named.find(({ kind }) => kind === 'container')?.id;
     let { fallbacks } = this.#context;
@@ -172,17 +169,14 @@ export class TurnRunner implements Runner {
     if (background) this.#acknowledge();
     this.#admitted.resolve();
     const response = await this.#abort.race(answering);
-    const mayRefuse = plan.withWords && (response.status === 400 || response.status === 529);
-    const words = mayRefuse && (await this.#abort.race(isAboutSummary(response))) && plan.withWords?.();
-    const other = words || (await this.#amended(plan, response));
+    const other = await this.#amended(plan, response);
     if (other) {
       // A body that broke off cannot be cancelled any more.
       response.body?.cancel().catch(() => {});
       exchange.close('error');
-      // Nothing has run. What is sent now begins with a text in place of a block, or has words in place of results.
+      // Nothing has run. What is sent now has words in place of results.
       progress.sentAt = undefined;
       progress.opening = undefined;
-      if (words) this.turn.sendFrom(words);
       // The refused body must not stay in memory beside the one that goes up now.
       const { body, count } = Object.assign(plan, other, { messages: [] });
       this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
@@ -193,7 +187,6 @@ export class TurnRunner implements Runner {
     const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
     const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
     plan.body = RELEASED;
-    plan.withWords = undefined;
     plan.amend = undefined;
     paid.release();
     plan.share?.leave();
@@ -389,11 +382,6 @@ export class TurnRunner implements Runner {
     const made = idsMade({ ...message, content: blocks.map(({ value }) => value) });
     this.#context.waitUntil(this.#paid.note(made, this.turn.progress.upstream));
   }
-}
-
-/** @returns whether a refusal is about the block that stands for the messages before it */
-async function isAboutSummary(response: Response): Promise<boolean> {
-  return /"compaction_\w+"/.test(await response.clone().text());
 }
 
 /** @returns the changes of a body for another model, which can read no thinking of the one that was asked for. */

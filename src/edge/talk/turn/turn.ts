@@ -353,12 +353,6 @@ export class Turn {
     return hidesResults;
   }
 
-  /** Notes that its prompt begins with something else than was planned. */
-  sendFrom({ sentFrom, frame }: Pick<TurnRow, 'sentFrom' | 'frame'>): void {
-    Object.assign(this.row, { sentFrom, frame });
-    this.#transcript.changeTurn(this.row, { sentFrom, frame });
-  }
-
   /** Stores other messages in place of its own, which the API has refused. */
   replaceMessages(messages: NextRequest['messages']): void {
     const { seq, id, beganAt } = this.row;

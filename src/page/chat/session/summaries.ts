@@ -7,8 +7,8 @@ export interface PlacedSummary extends ConversationSummary {
 }
 
 /**
- * @returns the summaries of a conversation, each by the id of the shown message behind which it stands. One that was written
- *   again for another upstream is the same summary, and its cost is that of both
+ * @returns the summaries of a conversation, each by the id of the shown message behind which it stands. Where several stand
+ *   behind one, the newest has the cost of all
  */
 export function summariesByMessage({ summaries = [] }: Partial<Conversation> = {}): Map<string, PlacedSummary> {
   const placed = new Map<string, PlacedSummary>();

@@ -23,20 +23,19 @@ const BILL = computeCost(USAGE, model, { cacheTtl: '5m' }) / 1e9;
 const START = start({ id: 'msg_s', usage: { input_tokens: USAGE.input_tokens, output_tokens: 1 } });
 const blockOf = (content_block: object, index = 0) => apart(block(content_block, [], index));
 const endOf = (stop_reason: string) => apart(end(USAGE, stop_reason));
-const summary = (content: unknown, signature = 's') => ({ type: 'compaction', content, signature });
 const text = (said: string) => ({ type: 'text', text: said });
-const whole = (blocks: readonly object[], reason = 'compaction') => [
+const whole = (blocks: readonly object[], reason = 'end_turn') => [
   START,
   ...blocks.flatMap((block, at) => blockOf(block, at)),
   ...endOf(reason),
 ];
-const WHOLE = whole([summary('Boxes have come.')]);
+const WHOLE = whole([text('Boxes have come.')]);
 const json = () => Response.json(message({ id: 'msg_s', content: [], usage: USAGE }));
 
 type Made = (signal: AbortSignal | null | undefined) => Response;
 
 /** Each end of a summary, and what the API bills for it; USD. */
-const ENDS: Record<string, { made: Made; bill?: number; blocks?: boolean; isCut?: boolean }> = {
+const ENDS: Record<string, { made: Made; bill?: number; isCut?: boolean }> = {
   ...Object.fromEntries(
     [400, 401, 403, 404, 413, 429, 500, 529].flatMap((status) => [
       [`${status} in the API’s form`, { made: () => refusal(status) }],
@@ -58,35 +57,32 @@ const ENDS: Record<string, { made: Made; bill?: number; blocks?: boolean; isCut?
       { made: () => streamOf(WHOLE.slice(0, at + 1), 'cut'), bill: BILL, isCut: true },
     ]),
   ),
-  'a block without content': { made: () => streamOf(whole([summary(null)]), 'whole'), bill: BILL },
-  'an empty block': { made: () => streamOf(whole([summary('')]), 'whole'), bill: BILL },
-  'a block of 3 MB': { made: () => streamOf(whole([summary('x'.repeat(3_000_000))]), 'whole'), bill: BILL },
-  'no block': { made: () => streamOf(whole([]), 'whole'), bill: BILL },
+  'an empty text': { made: () => streamOf(whole([text('')]), 'whole'), bill: BILL },
+  'a text of 3 MB': { made: () => streamOf(whole([text('x'.repeat(3_000_000))]), 'whole'), bill: BILL },
+  'no text': { made: () => streamOf(whole([]), 'whole'), bill: BILL },
   'a refusal': { made: () => streamOf(whole([], 'refusal'), 'whole'), bill: BILL },
   'a call of a tool in place of a text': {
     made: () => streamOf(whole([{ type: 'tool_use', id: 'toolu_1', name: 'f', input: {} }], 'tool_use'), 'whole'),
     bill: BILL,
-    blocks: false,
   },
   'a text that is refused': {
     made: () => streamOf(whole([text('No.')], 'refusal'), 'whole'),
     bill: BILL,
-    blocks: false,
   },
 };
 
 test.each(Object.keys(ENDS))(
   'a summary that ends with %s costs what it was billed, and no turn waits for ever',
   async (name) => {
-    const { made, bill = 0, blocks = true, isCut = false } = ENDS[name] ?? { made: () => refusal(500) };
+    const { made, bill = 0, isCut = false } = ENDS[name] ?? { made: () => refusal(500) };
     let asked = 0;
     const { sent } = upstreamOf(
       (body: Up, { signal }) => {
-        if (!isForSummary(body) || (!blocks && body.compaction)) return undefined;
+        if (!isForSummary(body)) return undefined;
         asked += 1;
         return made(signal);
       },
-      { blocks, vars: { STREAM_IDLE_MS: '60', UPSTREAM_TIMEOUT_MS: '2000' } },
+      { vars: { STREAM_IDLE_MS: '60', UPSTREAM_TIMEOUT_MS: '2000' } },
     );
     await createWith();
     const told = await talk(11);
@@ -105,18 +101,13 @@ test.each(Object.keys(ENDS))(
   },
 );
 
-test.each([
-  { name: 'two blocks', pieces: whole([summary('The first.'), summary('The second.')]), blocks: true },
-  { name: 'a text in two blocks', pieces: whole([text('The first.'), text(' Second.')], 'end_turn'), blocks: false },
-])('a summary of $name is one', async ({ pieces, blocks }) => {
-  const { sent } = upstreamOf(
-    (body) => (isForSummary(body) && (blocks || !body.compaction) ? streamOf(pieces, 'whole') : undefined),
-    { blocks },
-  );
+test('a summary in two blocks is one', async () => {
+  const pieces = whole([text('The first.'), text(' Second.')]);
+  const { sent } = upstreamOf((body) => (isForSummary(body) ? streamOf(pieces, 'whole') : undefined));
   await createWith();
   expect(new Set(await talk(11))).toEqual(new Set([undefined]));
   const { summaries, rows } = await booked();
   expect(summaries).toBeCloseTo(BILL * (await summariesOf()).length, 9);
   expect(rows).toBeGreaterThan(0);
-  expect(JSON.stringify(sent.at(-1)?.messages[0])).toContain('The first.');
+  expect(JSON.stringify(sent.at(-1)?.messages[0])).toContain('The first. Second.');
 });

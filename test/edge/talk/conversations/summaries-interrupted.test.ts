@@ -11,7 +11,6 @@ import {
   isForSummary,
   long,
   question,
-  refusal,
   summariesOf,
   summaryRowsOf,
   talk,
@@ -282,54 +281,4 @@ test('a summary ends with its account, and nothing of either is left', async () 
     expect(tables).toEqual([]);
   });
   await talking;
-});
-
-const LOOP = { tools: [{ name: 'f', description: 'Calls', input_schema: { type: 'object', properties: {} } }] };
-
-test.each(['compaction_signature_invalid', 'compaction_unavailable'])(
-  'in a tool loop, too, a block that is refused with %s goes up once, and its words from then on',
-  async (code) => {
-    let refuses = false;
-    const up = upstreamOf((body) =>
-      refuses && JSON.stringify(body.messages[0]).includes('"compaction"')
-        ? refusal(code === 'compaction_unavailable' ? 529 : 400, 'No.', code)
-        : undefined,
-    );
-    await createWith();
-    await talk(11);
-    expect((await summariesOf()).length).toBeGreaterThan(0);
-    const call = await ask(question('Use the tool f', LOOP));
-    if (call.kind !== 'stream') throw new Error(JSON.stringify(call));
-    const id = /"id":"(toolu_[^"]+)"/.exec(await new Response(call.body).text())?.[1];
-    refuses = true;
-    const before = up.sent.length;
-    const result = [{ type: 'tool_result', tool_use_id: id, content: 'Done' }];
-    const next = await ask({ messages: [{ role: 'user', content: result }], ...LOOP });
-    if (next.kind !== 'stream') throw new Error(JSON.stringify(next));
-    await new Response(next.body).text();
-    const [refused, again, ...more] = up.sent.slice(before).filter((body) => !isForSummary(body));
-    expect(JSON.stringify(refused?.messages[0])).toContain('"compaction"');
-    expect(JSON.stringify(again?.messages[0])).toContain('This is a summary');
-    expect(more).toEqual([]);
-    await booked();
-  },
-);
-
-test('in a tool loop, too, a block goes up only to the upstream that has made it', async () => {
-  const up = upstreamOf();
-  await createWith();
-  await talk(11);
-  const call = await ask(question('Use the tool f', LOOP));
-  if (call.kind !== 'stream') throw new Error(JSON.stringify(call));
-  const id = /"id":"(toolu_[^"]+)"/.exec(await new Response(call.body).text())?.[1];
-  up.upstream.baseURL = 'https://another.test';
-  const before = up.sent.length;
-  const result = [{ type: 'tool_result', tool_use_id: id, content: 'Done' }];
-  const next = await ask({ messages: [{ role: 'user', content: result }], ...LOOP });
-  if (next.kind === 'stream') await new Response(next.body).text();
-  const [sent] = up.sent.slice(before).filter((body) => !isForSummary(body));
-  expect(JSON.stringify(sent?.messages[0])).toContain('This is a summary');
-  expect(JSON.stringify(up.sent.slice(before).filter((body) => !isForSummary(body)))).not.toContain(
-    '"type":"compaction"',
-  );
 });

@@ -81,7 +81,7 @@ test('a turn that waits for a summary sends pings, and goes on without it; the n
   if (next.kind !== 'stream') throw new Error(JSON.stringify(next));
   await new Response(next.body).text();
   expect(next.headers).not.toHaveProperty('sluice-history');
-  expect(JSON.stringify(sent.at(-1)?.messages[0])).toContain('compaction');
+  expect(JSON.stringify(sent.at(-1)?.messages[0])).toContain('This is a summary');
   await booked();
 });
 

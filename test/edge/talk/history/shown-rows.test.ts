@@ -150,7 +150,6 @@ describe('the history as clients see it', () => {
         ...BLANK_SUMMARY,
         turn: 1,
         model: 'm',
-        place: null,
         text: summaryMessage('Sun.'),
         tokens: 1,
         cost: 0,

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createClient, SluiceError } from '../../src/client/index.ts';
 import { STATUS } from '../../src/edge/kit/http/errors.ts';
+import { sayError } from '../../src/page/edge/sentences.ts';
 import tsconfig from '../../tsconfig.json' with { type: 'json' };
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
@@ -42,6 +43,16 @@ test('the table has every type of error, with its status', () => {
 test.each(rows)('the function says what the table says: $type $status $by', ({ type, status, by, words }) => {
   const headers = new Headers(by === undefined ? {} : { 'sluice-limited-by': by });
   expect(sentence(new SluiceError(type, 'For developers.', { status, headers }))).toBe(words);
+});
+
+test.each(
+  rows
+    .filter(({ type }) => type === 'billing_error')
+    .flatMap(({ by }) => [undefined, '0.26', '0.9999', '1'].map((used) => ({ by, used }))),
+)('the page says what the function says is left: $by, of which $used is used', ({ by = '', used }) => {
+  const headers = new Headers({ 'sluice-limited-by': by, ...(used && { 'sluice-budget-used': used }) });
+  const error = new SluiceError('billing_error', 'For developers.', { status: 429, headers });
+  expect(sentence(error).startsWith(`${sayError(error)} `)).toBe(true);
 });
 
 test('the function is correct TypeScript', async () => {

@@ -26,7 +26,7 @@ export async function tryFirstApp(edge: string): Promise<void> {
       const before = await answers(page).count();
       const ended = page.waitForEvent('requestfinished', (one) => one.method() === 'POST');
       await page.getByRole('textbox').fill(question);
-      await page.keyboard.press('Enter');
+      await page.getByRole('button', { name: 'Send' }).click();
       await ended;
       return (await answers(page).nth(before).textContent()) ?? '';
     };

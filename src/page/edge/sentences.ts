@@ -4,11 +4,10 @@ import type { SluiceError } from '../../client/index.ts';
 import type { ErrorType } from '../../edge/answers.ts';
 import { formatWhen } from '../ui/format.ts';
 
-/** What is said of each type of error, and of no answer at all. */
-const SENTENCES: Readonly<Record<ErrorType | 'connection_error' | 'closed', string>> = {
+/** What is said of each type of error but one of money, and of no answer at all. */
+const SENTENCES: Readonly<Record<Exclude<ErrorType, 'billing_error'> | 'connection_error' | 'closed', string>> = {
   invalid_request_error: 'This was not accepted as it is. Change it, then try again.',
   authentication_error: 'Your token is not valid here, or has ended. Enter another one.',
-  billing_error: 'The budget is used up.',
   permission_error: 'You are not allowed to do this. Ask whoever runs this edge.',
   not_found_error: 'This does not exist, or not any more.',
   conflict_error: 'Something else is under way here. Wait until it has ended, then try again.',
@@ -30,9 +29,20 @@ export function sayError(error: SluiceError): string {
   const { type, status = 500, retryAfter = 0 } = error;
   if (waitsForDecision(error)) return 'Decide above first: the answer waits for you.';
   const unknown = status < 500 ? 'invalid_request_error' : 'api_error';
-  const said = SENTENCES[Object.hasOwn(SENTENCES, type) ? (type as keyof typeof SENTENCES) : unknown];
+  const known = Object.hasOwn(SENTENCES, type) ? (type as keyof typeof SENTENCES) : unknown;
+  const said = type === 'billing_error' ? sayLeft(error) : SENTENCES[known];
   if (!LIMITS.includes(type) || retryAfter <= MOMENT_SECONDS) return said;
   return `${said} There is room again ${formatWhen(new Date(Date.now() + retryAfter * 1_000).toISOString())}.`;
+}
+
+/** @returns how much is left of a budget that does not pay for an answer, in the words of the guide for errors */
+function sayLeft({ headers }: SluiceError): string {
+  const by = headers?.get('sluice-limited-by') ?? 'account';
+  if (by !== 'account' && by !== 'token') return 'Not enough of this chat’s budget is left.';
+  const used = headers?.get('sluice-budget-used') ?? undefined;
+  if (used === '1') return 'Your budget is used up.';
+  const left = used === undefined ? '' : ` (about ${Math.max(1, Math.round((1 - Number(used)) * 100))} %)`;
+  return `Not enough of your budget is left for this answer${left}.`;
 }
 
 /** @returns what the edge said, with what its operator can find it by */

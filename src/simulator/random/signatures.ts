@@ -15,7 +15,15 @@ export interface Binding {
   place: number;
 }
 
-/** Makes the signature of a thinking block, or the data of a redacted one. @param tokens those that were thought */
+/** Stands for a token that was thought. */
+const THOUGHT = '.';
+
+/**
+ * Makes the signature of a thinking block, or the data of a redacted one. As at the API all that was thought is in it, so it is
+ * longer than its tokens are many.
+ *
+ * @param tokens those that were thought
+ */
 export function sealThinking(
   kind: 'thinking' | 'redacted',
   subject: string,
@@ -24,7 +32,7 @@ export function sealThinking(
   tokens: number,
 ): string {
   const texts = [subject, model, user].map((text) => hex(digest(text)));
-  const claims = [kind, ...texts, prefix, account, previous, place, tokens].join(':');
+  const claims = [kind, ...texts, prefix, account, previous, place, THOUGHT.repeat(tokens)].join(':');
   return btoa(`sluice-simulator:${claims}:${hex(digest(claims, seed))}`);
 }
 
@@ -51,8 +59,8 @@ export function markOf(sealed: string): string {
 
 /** @returns the tokens that were thought for a block; undefined where it does not say */
 export function thoughtTokens(block: Readonly<Record<string, unknown>>): number | undefined {
-  const [, , , , , , , , , tokens] = sealedParts(block);
-  return tokens === undefined ? undefined : Number(tokens) || 0;
+  const [, , , , , , , , , thought] = sealedParts(block);
+  return thought?.length;
 }
 
 /** Reads what a thinking block says. @returns undefined for one that is not as the simulator made it */

@@ -158,12 +158,12 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       );
       const original = page.url();
       await page.getByRole('button', { name: 'Regenerate' }).click();
-      await page.getByText('The budget is used up.').waitFor();
+      await page.getByText('Not enough of your budget is left for this answer.').waitFor();
       await expect.poll(() => page.url()).toBe(original);
       await expect.poll(() => lastAnswer(page).locator('.markdown').textContent()).toBe(said);
       await page.getByRole('button', { name: 'Edit and ask again' }).click();
       await ask(page, 'In one sentence: what is a ditch?');
-      await page.getByText('The budget is used up.').first().waitFor();
+      await page.getByText('Not enough of your budget is left for this answer.').first().waitFor();
       await expect.poll(() => page.url()).toBe(original);
       await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ditch');
       await expect.poll(() => lastAnswer(page).locator('.markdown').textContent()).toBe(said);

@@ -126,7 +126,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await page.getByRole('button', { name: 'New conversation' }).click();
     await ask(page, 'In one sentence: what is ruin?');
     const why = page.getByRole('alert');
-    await why.getByText('The budget is used up.').waitFor();
+    await why.getByText('Your budget is used up.').waitFor();
     await expect.poll(() => why.textContent()).toMatch(/larger than your whole daily limit/);
     // The browser itself notes an answer of 429 as an error, and it is the only one.
     expect(faults.filter((fault) => !/status of 429/.test(fault))).toEqual([]);

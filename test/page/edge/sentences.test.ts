@@ -28,9 +28,12 @@ test('a type that is not known is said by its status', () => {
 });
 
 test('who waits long for room is told until when', () => {
-  const spent = (retryAfter: number) => sayError(new SluiceError('billing_error', '', { status: 429, retryAfter }));
-  expect(spent(60)).toBe('The budget is used up.');
-  expect(spent(40 * 86_400)).toMatch(/^The budget is used up\. There is room again on \d+ [A-Z]\w+ at \d\d:\d\d\.$/);
+  const spent = (retryAfter: number) => {
+    const headers = new Headers({ 'sluice-budget-used': '1' });
+    return sayError(new SluiceError('billing_error', '', { status: 429, retryAfter, headers }));
+  };
+  expect(spent(60)).toBe('Your budget is used up.');
+  expect(spent(40 * 86_400)).toMatch(/^Your budget is used up\. There is room again on \d+ [A-Z]\w+ at \d\d:\d\d\.$/);
 });
 
 test.each([

@@ -151,6 +151,14 @@ describe('thinking', () => {
     expect((await ask('', { messages, thinking })).stop_reason).toBe('end_turn');
   });
 
+  test('is in its signature, so that the bytes of a block bound its tokens', async () => {
+    const { content, usage } = await ask('Why?', { thinking: { type: 'adaptive' } });
+    const [block] = content;
+    const thought = usage.output_tokens_details?.thinking_tokens ?? 0;
+    expect(thought).toBeGreaterThan(1_000);
+    expect(block?.type === 'thinking' && block.signature.length).toBeGreaterThan(thought);
+  });
+
   test('is redacted for the documented text', async () => {
     const message = await ask(REDACTED_THINKING_TRIGGER, { thinking: enabled, max_tokens: 3000 });
     expect(message.content[0]).toMatchObject({ type: 'redacted_thinking', data: expect.any(String) });

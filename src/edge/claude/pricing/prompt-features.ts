@@ -77,6 +77,8 @@ export interface PromptFeatures {
   cache: 'none' | '5m' | '1h';
   /** How many images are given by URL. An image may change after it was counted. */
   linkedImages: number;
+  /** The length of what earlier answers have thought. It is billed again, but the API does not count it. */
+  thought: number;
   /** Whether something else may grow after it was counted. */
   changes: boolean;
   /** Why only the context window limits the input, in words for the caller. */
@@ -126,6 +128,7 @@ export const NO_FEATURES: PromptFeatures = {
   by: 'bytes',
   cache: 'none',
   linkedImages: 0,
+  thought: 0,
   changes: false,
   because: undefined,
   served: NONE_SERVED,
@@ -216,6 +219,10 @@ function readNode(node: unknown, found: PromptFeatures, next: unknown[], lengthO
   noteCache(node.cache_control, found);
   const type = stringOrUndefined(node.type) ?? 'unknown';
   if (type === 'compaction') readDefinitions(node.tool_changes, found);
+  // A signature has all that was thought, however little of it is shown.
+  if (type === 'thinking' || type === 'redacted_thinking')
+    for (const text of [node.thinking, node.signature, node.data])
+      if (typeof text === 'string') found.thought += lengthOf(text);
   if (LEAVES.has(type) || type.endsWith('_tool_result_error')) return;
   if (type === 'image' || type === 'document') readSource(type, node.source, found, next, lengthOf);
   else if (CONTAINERS.has(type)) {

@@ -39,6 +39,8 @@ export interface WorstCaseOptions {
   betas?: readonly string[];
   /** Input tokens, from count_tokens or the turn before; null if the upstream does not count them, absent if nobody has asked. */
   count?: number | null;
+  /** Whether the count is that of count_tokens, which leaves out what earlier answers have thought. */
+  leavesOutThinking?: boolean;
   /** The features of the messages before those of the body: a conversation's history. */
   before?: PromptFeatures;
   /** Whether the request is an item of a batch: half price on tokens. */
@@ -192,13 +194,14 @@ function halve(worstCase: WorstCase, served: ServedWorstCase, searches: Nanodoll
 function promptTokensIn(
   found: PromptFeatures,
   window: number,
-  { bytes, count }: WorstCaseOptions,
+  { bytes, count, leavesOutThinking = false }: WorstCaseOptions,
 ): { tokens: number; bounded: boolean } {
   const byBytes = found.by === 'bytes' ? Math.min(window, bytes + found.extra) : window;
   if (count === undefined || count === null || found.changes) return { tokens: byBytes, bounded: found.by === 'bytes' };
   // count_tokens only estimates. It is wrong by at most two percent, or by a few dozen tokens on short prompts.
   const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
-  return { tokens: Math.min(byBytes, count + margin), bounded: true };
+  const thought = leavesOutThinking ? found.thought : 0;
+  return { tokens: Math.min(byBytes, count + margin + thought), bounded: true };
 }
 
 /** @returns the tokens that steps read together, of which each reads so many more than the one before, up to the window */

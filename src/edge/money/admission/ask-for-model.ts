@@ -68,8 +68,9 @@ export async function askForModel(
     most: request.most,
     ...(later?.earlier ? { earlier: later.earlier } : {}),
   };
-  const bounded = (count: number | null | undefined) => {
-    const { worstCase, terms } = worstCaseOf(goesUp, count === undefined ? options : { ...options, count });
+  const bounded = (count: number | null | undefined, leavesOutThinking = false) => {
+    const given = count === undefined ? options : { ...options, count, leavesOutThinking };
+    const { worstCase, terms } = worstCaseOf(goesUp, given);
     return { worstCase, terms: { ...terms, streams: terms.streams || request.streams === true } };
   };
   let { count } = request;
@@ -83,7 +84,7 @@ export async function askForModel(
   let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);
   if (answer.outcome === 'count_needed') {
     count = await countInput({ ...request, only: routing?.only }, changes);
-    ({ worstCase, terms } = bounded(count));
+    ({ worstCase, terms } = bounded(count, true));
     const bound = { ...worstCase, countable: false };
     answer = await askInLine(request, { ...admissionRequest, counted: true, bound, ...keep() }, until);
   }

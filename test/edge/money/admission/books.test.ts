@@ -5,9 +5,10 @@ import { mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { createSimulator } from '../../../../src/edge/toolkit/simulator.ts';
 import firstPrompt from '../../../fixtures/claude-code/first-prompt.json';
 import title from '../../../fixtures/claude-code/title.json';
-import { bodyOf, errorOf, type Sent, testApp } from '../../../support/app.ts';
+import { bodyOf, errorOf, type Sent, TEST_KEY, testApp } from '../../../support/app.ts';
 import { passTime, stopClock } from '../../../support/calendar.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
@@ -689,4 +690,34 @@ test('to be erased is not to be given a new budget', async () => {
   expect(data.map(({ key }) => key)).toEqual(['(erased)']);
   expect(total.cost_usd).toBe(before.month.settled_usd);
   expect((await spender.object().requests({})).data).toEqual([]);
+});
+
+describe('what an earlier answer has thought, and the API bills again', () => {
+  const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
+  const HAIKU = { model: 'claude-haiku-5-5', max_tokens: 4_000 };
+  const THOUGHT = { 'x-api-key': TEST_KEY, 'anthropic-version': '2023-06-01', 'sluice-simulate': 'thinking=3000' };
+  const question = (content: string) => ({ role: 'user', content });
+
+  test.each([
+    ['by its bytes', 'Why?', {}],
+    ['by a count, which leaves it out', 'word '.repeat(4_000), { usd_per_day: 0.00165 }],
+  ])('is held %s', async (_, text, limits) => {
+    const asked = await simulate('https://api.anthropic.com/v1/messages', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...THOUGHT },
+      body: JSON.stringify({ ...HAIKU, messages: [question(text)] }),
+    });
+    const { content } = (await asked.json()) as { content: unknown };
+    const { app, ask, rows } = account(
+      ({ url, method, headers, text: body }) => simulate(url, { method, headers, body }),
+      limits,
+    );
+    const messages = [question(text), { role: 'assistant', content }, question('And?')];
+    const answer = await ask({ ...HAIKU, max_tokens: 16, thinking: { type: 'disabled' }, messages });
+    expect([answer.status, app.sent.length]).toEqual([200, 'usd_per_day' in limits ? 2 : 1]);
+    await answer.text();
+    const [row] = await rows();
+    expect(row?.usage.input_tokens).toBeGreaterThan(text.length / 5 + 3_000);
+    expect(row?.hold_usd).toBeGreaterThanOrEqual(row?.cost_usd ?? Number.NaN);
+  });
 });

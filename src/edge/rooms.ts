@@ -1,7 +1,6 @@
 import { agentsRoom } from './rooms/agents/room.ts';
 import { approvalsRoom } from './rooms/approvals/room.ts';
 import { backgroundRoom } from './rooms/background/room.ts';
-import { backupRoom } from './rooms/backup/room.ts';
 import { batchesRoom } from './rooms/batches/room.ts';
 import { choiceRoom } from './rooms/choice/room.ts';
 import { classifyBatchesRoom } from './rooms/classify-batches/room.ts';
@@ -37,7 +36,6 @@ export const ROOMS: readonly Room[] = [
   backgroundRoom,
   showRoom,
   transferRoom,
-  backupRoom,
   webhooksRoom,
   batchesRoom,
   classifyBatchesRoom,

@@ -18,7 +18,6 @@ export { Account } from '../money/account/account.ts';
 export { agentsRoom } from '../rooms/agents/room.ts';
 export { approvalsRoom } from '../rooms/approvals/room.ts';
 export { backgroundRoom } from '../rooms/background/room.ts';
-export { backupRoom } from '../rooms/backup/room.ts';
 export { Batch } from '../rooms/batches/batch.ts';
 export { batchesRoom } from '../rooms/batches/room.ts';
 export { choiceRoom } from '../rooms/choice/room.ts';

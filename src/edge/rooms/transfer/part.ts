@@ -6,7 +6,7 @@ import type { BoundCaller, ConversationPlace, CrossingText, Result } from '../..
 import type { View } from '../../talk/conversations/conversations.schema.ts';
 import type { ConversationPart, OpenConversation } from '../../talk/conversations/parts.ts';
 import { exportLines } from './export-lines.ts';
-import { copyLines, storeCopy } from './forks.ts';
+import { backupLines, copyLines, storeCopy } from './forks.ts';
 import { importing, storingImported } from './imported-turns.ts';
 
 export const transferPart: ConversationPart = {
@@ -14,7 +14,7 @@ export const transferPart: ConversationPart = {
     const { left, turns } = yield* importing(list);
     return { left, store: (transcript, of) => storingImported(transcript, turns, of) };
   },
-  methods: { fork: forkTo, adopt: adoptFrom, export: exportAll },
+  methods: { fork: forkTo, adopt: adoptFrom, export: exportAll, lines: linesOf },
 };
 
 /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
@@ -50,4 +50,12 @@ async function adoptFrom(
 function exportAll({ context, profile }: OpenConversation, view?: View): Result<ReadableStream<Uint8Array>> {
   const present = profile();
   return present ? { ok: true, value: exportLines(present, context.transcript, view) } : unknownConversation();
+}
+
+/** @returns the history as the lines that another deployment can restore */
+function linesOf({ context, profile }: OpenConversation): Result<ReadableStream<Uint8Array>> {
+  const present = profile();
+  // While its first turn runs, there is nothing to keep yet.
+  const value = present?.exists && backupLines(context.transcript, present);
+  return value ? { ok: true, value } : unknownConversation();
 }

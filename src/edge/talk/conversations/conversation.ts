@@ -232,7 +232,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   /** @returns the history as the lines that another deployment can restore. */
   backup(): Promise<Result<ReadableStream<Uint8Array>>> {
-    return this.part('backup', 'lines');
+    return this.part('transfer', 'lines');
   }
 
   /** Begins this conversation with the history of another one. Stores all of it or nothing. */

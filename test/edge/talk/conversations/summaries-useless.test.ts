@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { checkedLines } from '../../../../src/edge/rooms/backup/checked-backup.ts';
+import { checkedLines } from '../../../../src/edge/rooms/transfer/checked-backup.ts';
 import { readOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import {

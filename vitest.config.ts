@@ -1,4 +1,5 @@
 import { subscribe } from 'node:diagnostics_channel';
+import { globSync } from 'node:fs';
 import type { ClientRequest } from 'node:http';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +12,7 @@ import { quietKilledRuntimes } from './test/runner/quiet-runtime.ts';
 import { testsOfRuntime } from './test/runner/runtime.ts';
 import { writesSdkCalls } from './test/runner/sdk-calls.ts';
 import { notesProcesses } from './test/runner/worker-processes.ts';
+import { SHORT } from './test/short.ts';
 
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
 // `cloudflare:`, by whatever file; the rest runs in Node.
@@ -18,11 +20,17 @@ const ofTheWhole = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/
 // What takes too long for every change. Who names such a file gets it by day, too.
 const isNight = process.env.NIGHT !== undefined || process.argv.some((word) => word.includes('.night.'));
 const leftForNight = isNight ? [] : ['test/**/*.night.test.ts'];
+// `npm test` has the short set, and CI the rest behind it (test/day.ts).
+const ofSet: Readonly<Record<string, readonly string[]>> = {
+  short: globSync('test/**/*.test.ts', { cwd: import.meta.dirname }).filter((file) => !SHORT.includes(file)),
+  rest: SHORT,
+};
+const leftOut = [...leftForNight, ...(ofSet[process.env.TEST_SET ?? ''] ?? [])];
 // What measures time: alone, behind all others, by the CPU of what it measures.
 const timing = ['test/**/*.timing.test.ts', 'test/**/*.timing.night.test.ts'];
 // Objects in a simulated world: in Node, with a stand-in for what the runtime gives them.
 const simulated = ['test/simulation/**/*.test.ts'];
-const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated, ...timing, ...leftForNight]);
+const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated, ...timing, ...leftOut]);
 // What a Worker's own code decides holds for its whole isolate, as long as that lives: each of these has its own.
 const withOwnIsolate = ['test/edge/toolkit/**/*.test.ts'];
 
@@ -108,7 +116,7 @@ const inNode = (name: string, include: string[], exclude: string[]) => ({
     ...common,
     name,
     include,
-    exclude: [...exclude, ...timing, ...inWorkerd, ...leftForNight],
+    exclude: [...exclude, ...timing, ...inWorkerd, ...leftOut],
     // They share nothing that one could leave behind for another, and a process each would take longer.
     isolate: false,
     setupFiles: [
@@ -135,7 +143,7 @@ export default defineConfig({
           ...common,
           name: 'e2e',
           include: ofTheWhole,
-          exclude: [...timing, ...leftForNight],
+          exclude: [...timing, ...leftOut],
           // Each ends what it has started. To load wrangler and the browser's driver takes a second or two.
           isolate: false,
           globalSetup: './test/runner/build.ts',
@@ -155,7 +163,7 @@ export default defineConfig({
           ...common,
           name: 'simulation',
           include: simulated,
-          exclude: leftForNight,
+          exclude: leftOut,
           // A world gives the machine its clock back, and each file has worlds of its own.
           isolate: false,
           setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/simulator.ts', './test/runner/seeds.ts'],
@@ -181,6 +189,7 @@ export default defineConfig({
           ...common,
           name: 'workerd-alone',
           include: withOwnIsolate,
+          exclude: leftOut,
           setupFiles: inIsolate,
         },
       },
@@ -190,7 +199,7 @@ export default defineConfig({
           ...common,
           name: 'timing',
           include: timing,
-          exclude: leftForNight,
+          exclude: leftOut,
           // What is timed by day are functions.
           globalSetup: isNight ? './test/runner/build.ts' : [],
           setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/seeds.ts', './test/runner/connections.ts'],

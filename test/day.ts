@@ -1,5 +1,6 @@
 /**
- * Runs the day's tests: `npm test`. With arguments it hands them to Vitest: `npm test -- test/edge/money/budget`.
+ * Runs tests: the short set (test/short.ts), as `npm test` does; with `--all` every test of the day, with `--rest` what the
+ * short set leaves out. Other arguments go to Vitest: `npm test -- test/edge/money/budget`.
  *
  * Two processes of Vitest share the work: one runtime of workerd for all files that need it, since each more loads and
  * compiles all of the code once more, and beside it what runs in Node, starts processes, or looks at the page.
@@ -37,14 +38,18 @@ async function run(args: readonly string[], env: Record<string, string> = {}, pr
   return await new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1)));
 }
 
-/** Runs the whole day. @returns whether all of it has passed */
-async function runDay(): Promise<boolean> {
+/** Runs a set of tests. @param set `short`, `rest` or `all` @returns whether all of it has passed */
+async function runSet(set: string): Promise<boolean> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-day-'));
   const begun = performance.now();
   const ended = await Promise.all(
     Object.entries(HALVES).map(async ([name, args]) => {
       const report = join(folder, name);
-      const code = await run([...VITEST, ...args], { RUN_REPORT: report }, name === 'others' ? PRIORITY_OF_OTHERS : 0);
+      const code = await run(
+        [...VITEST, ...args],
+        { RUN_REPORT: report, TEST_SET: set },
+        name === 'others' ? PRIORITY_OF_OTHERS : 0,
+      );
       return { code, run: JSON.parse(readFileSync(report, 'utf8')) as Run };
     }),
   );
@@ -58,4 +63,5 @@ async function runDay(): Promise<boolean> {
 }
 
 const given = process.argv.slice(2);
-process.exitCode = given.length > 0 ? await run([...VITEST, ...given]) : (await runDay()) ? 0 : 1;
+const set = /^--(all|rest)$/.exec(given.join(' '))?.[1] ?? (given.length === 0 ? 'short' : undefined);
+process.exitCode = set === undefined ? await run([...VITEST, ...given]) : (await runSet(set)) ? 0 : 1;

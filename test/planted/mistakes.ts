@@ -391,4 +391,69 @@ export const MISTAKES: readonly Mistake[] = [
     edits: [['if (isObject(tool.definition)) readTool(tool.definition, found);', '']],
     foundBy: 'test/edge/claude/pricing/worst-case.test.ts',
   },
+  {
+    name: 'money: an expired credit counts as a whole',
+    file: 'src/edge/money/account/credits.ts',
+    edits: [['expiresAt <= now ? spent : amount', 'expiresAt <= now ? amount : amount']],
+    foundBy: 'test/edge/money/account/accounts.route.test.ts',
+  },
+  {
+    name: 'money: an item of a batch costs as much as a request',
+    file: 'src/edge/claude/pricing/cost.ts',
+    edits: [['options.batch ? 20 : 10', 'options.batch ? 10 : 10']],
+    foundBy: 'test/edge/claude/pricing/cost.test.ts',
+  },
+  {
+    name: 'money: what an answer in the US costs more is forgotten',
+    file: 'src/edge/claude/pricing/cost.ts',
+    edits: [["usage.inference_geo === 'us' ? 11 : 10", "usage.inference_geo === 'us' ? 10 : 10"]],
+    foundBy: 'test/edge/claude/pricing/cost.test.ts',
+  },
+  {
+    name: 'money: a cost that is no number is free',
+    file: 'src/edge/money/ledger/settlement.ts',
+    edits: [['safeAmount(settlement.cost, hold)', 'safeAmount(settlement.cost, 0)']],
+    foundBy: 'test/edge/money/account/account.test.ts',
+  },
+  {
+    name: 'money: what earlier answers have thought is not held',
+    file: 'src/edge/claude/pricing/worst-case.ts',
+    edits: [['count + margin + thought', 'count + margin']],
+    foundBy: 'test/edge/money/admission/books.test.ts',
+  },
+  {
+    name: 'money: an event that is sent again is classified again',
+    file: 'src/edge/rooms/webhooks/inbox/inbox.ts',
+    edits: [["if (known !== undefined) return { status: 'duplicate', queue: false, known };", '']],
+    foundBy: 'test/edge/rooms/webhooks/webhooks.route.test.ts',
+  },
+  {
+    name: 'isolation: a scope lets everything in',
+    file: 'src/edge/gate/auth/authenticate.ts',
+    edits: [["return scopes.includes(scope) || scopes.includes('admin');", 'return scopes.length > 0;']],
+    foundBy: 'test/edge/named/prefixes/prefixes.route.test.ts',
+  },
+  {
+    name: 'classification: a label may stand twice',
+    file: 'src/edge/named/classify/task/classifier.ts',
+    edits: [['if (repeated !== undefined) throw', 'if (repeated === null) throw']],
+    foundBy: 'test/edge/named/classify/task/classifier.test.ts',
+  },
+  {
+    name: 'money: a web search is free',
+    file: 'src/edge/claude/pricing/cost.ts',
+    edits: [
+      [
+        'return Math.ceil((tokens * geography) / divisor) + searches;',
+        'return Math.ceil((tokens * geography) / divisor);',
+      ],
+    ],
+    foundBy: 'test/edge/claude/pricing/cost.test.ts',
+  },
+  {
+    name: 'money: what caching saves in a loop of tools is not counted',
+    file: 'src/edge/claude/pricing/cost.ts',
+    edits: [['.map((step) => ({ ...step, ...withoutCache(step) }))', '']],
+    foundBy: 'test/edge/claude/pricing/cost.test.ts',
+  },
 ];

@@ -12,6 +12,7 @@ import { carryDown, ignoreGone } from './carry/carry.ts';
 import { ErrorMask } from './carry/error-mask.ts';
 import { probeDensity } from './carry/gather.ts';
 import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/tee-reader.ts';
+import type { Exchange } from './exchange.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { errorOfEvent } from './judge.ts';
@@ -47,6 +48,8 @@ interface StreamOptions {
 
 /** What can end a stream early. */
 interface PipeState {
+  /** The call, which is told what has come, and when the caller has left. */
+  exchange: Pick<Exchange, 'seen' | 'leave' | 'over'>;
   signal: AbortSignal;
   controller: AbortController;
   watchdog: IdleTimeout;
@@ -72,11 +75,12 @@ export async function relayStream(
   finish: Finish,
 ): Promise<Response> {
   const usage = new UsageReader(course.reading);
+  course.exchange.seen = () => usage.report;
   course.watchdog.endAt(givenUpAt(course.reading.sentAt ?? Date.now(), () => usage.saidAt));
   // It has to read each piece by itself, which costs more than the native pipe.
   const { repeatsSecrets: repeats = false } = course;
   const mask = !repeats && SERVICE.test(response.url) ? undefined : new ErrorMask(repeats);
-  const opening = await readOpening(body, usage, course.watchdog, course.opening);
+  const opening = await readOpening(body, usage, course);
   const refused = course.opened?.(opening.bytes);
   if (refused) return refused;
   const report = opening.isAll ? usage.wholeReport : undefined;
@@ -121,10 +125,10 @@ interface StreamOpening {
 async function readOpening(
   body: ReadableStream<Uint8Array>,
   usage: UsageReader,
-  watchdog: IdleTimeout,
-  given: Uint8Array | undefined,
+  { exchange, watchdog, opening: given }: PipeState,
 ): Promise<StreamOpening> {
   const reader = body.getReader({ mode: 'byob' });
+  void exchange.over.then(() => reader.cancel().catch(ignoreGone));
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
     const { value, done }: Piece = given ? { value: given, done: false } : await readFirstPiece(reader);
@@ -178,7 +182,7 @@ async function pour(
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
   mask: ErrorMask | undefined,
-  { signal, controller, watchdog }: PipeState,
+  { exchange, signal, controller, watchdog }: PipeState,
   requestId: string,
   finish: Finish,
 ): Promise<void> {
@@ -203,7 +207,7 @@ async function pour(
       });
       if (density !== 'ended') {
         rest.reader.releaseLock();
-        isRead = await carryDown(rest.body, density, writable, usage, mask, watchdog);
+        isRead = await carryDown(rest.body, density, { writable, usage, mask, watchdog, onLeft: exchange.leave });
       }
     }
   } catch {

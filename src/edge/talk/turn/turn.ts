@@ -282,7 +282,8 @@ export class Turn {
     const { container, status: answered } = this;
     if (container !== undefined && error) forgetLostContainer(this.#transcript, container, { error, status: answered });
     const hidesResults = this.#storeEnd(plan, row, now) && isOfEdge === true;
-    if (this.readingOn && settlement?.late) void this.#takeLateOutcome(this.readingOn.outcome, settlement.late);
+    if (this.readingOn && settlement?.late !== undefined)
+      void this.#takeLateOutcome(this.readingOn.outcome, settlement.late);
     const stoppedUsage = { ...outcome.usage, output_tokens: output };
     const message = wholeMessage(how, { status, usage: stoppedUsage, content }, this.builder);
     this.ended = { status, summary, message, error, isUnanswered, isStopped: how.kind === 'stopped', hidesResults };

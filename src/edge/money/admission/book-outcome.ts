@@ -81,7 +81,8 @@ export function settlementOf(
   };
   const { usage } = outcome;
   if (!outcome.sent || (outcome.end === 'error' && !usage && outcome.status === 200)) return { ...settlement, cost: 0 };
-  const { terms, hold } = grant;
+  const { hold } = grant;
+  const terms = grant.terms && withCount(grant.terms, outcome.prompt_tokens);
   const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
   const others = (outcome.fallbacks ?? []).map((name) => models.price(name).row);
   if (usage && outcome.unbilled && isClaudeApi) {
@@ -105,6 +106,13 @@ export function settlementOf(
     { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
   );
   return { ...settlement, cost: estimate.cost, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
+}
+
+/** @returns the terms with the prompt as it was counted behind the admission */
+function withCount(terms: Terms, counted = terms.promptTokens): Terms {
+  if (counted >= terms.promptTokens) return terms;
+  const promptCost = Math.ceil((terms.promptCost / terms.promptTokens) * counted);
+  return { ...terms, promptTokens: counted, promptCost };
 }
 
 /** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */

@@ -56,7 +56,7 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     if (!(await choice.next())) return grantedBy(first.answer) as never;
     decided = await askForModel(choice, later);
   }
-  const { answer, worstCase, terms, startedAt, isKept } = decided;
+  const { answer, worstCase, terms, startedAt, isCountable, isKept } = decided;
   const admitted = grantedBy(answer);
   const budget = budgetBefore(admitted);
   const grant = {
@@ -73,8 +73,8 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   return {
     ...meter,
     settle: (outcome, extra, later) => {
-      if (later || !isUnanswered(outcome) || terms.promptCost < WORTH_A_COUNT)
-        return meter.settle(outcome, extra, later);
+      const isCounted = isCountable && terms.promptCost >= WORTH_A_COUNT && isUnanswered(outcome);
+      if (later || !isCounted) return meter.settle(outcome, extra, later);
       request.waitUntil(meter.leave());
       // Without a count it is booked by its bytes.
       const counting = countUnanswered(choice).catch(() => undefined);

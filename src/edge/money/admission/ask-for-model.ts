@@ -27,6 +27,8 @@ export interface ModelDecision {
   worstCase: WorstCase;
   terms: Terms;
   startedAt: number;
+  /** Whether nobody has counted its prompt, and somebody could. */
+  isCountable: boolean;
   /** Whether the account keeps the grant, if it admits the request. */
   isKept: boolean;
 }
@@ -69,7 +71,8 @@ export async function askForModel(choice: ModelChoice, later?: LaterTry): Promis
   }
   if (answer.outcome === 'refused' && count === null) answer.refusal.uncounted = true;
   if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
-  return { answer, worstCase, terms, startedAt, isKept: isKeepable(request, terms, isAgain) };
+  const { countable: isCountable } = worstCase;
+  return { answer, worstCase, terms, startedAt, isCountable, isKept: isKeepable(request, terms, isAgain) };
 }
 
 /** @returns what computes the worst case of the present model, with a count of its tokens or without one, and its prices */
@@ -99,14 +102,13 @@ function boundsOf({ request, asked: named, changes }: ModelChoice) {
 /**
  * Counts the prompt of a try that nobody has answered: it would be booked by its bytes. Further tries are held by the count.
  *
- * @returns the most tokens that it has; undefined if they are not counted, or were before
+ * @returns the most tokens that it has; undefined if they are not counted
  */
 export async function countUnanswered(choice: ModelChoice): Promise<number | undefined> {
   const { request, changes } = choice;
   const { count, body, routing } = request;
   if (count !== undefined || body === RELEASED || !mayCount(request)) return undefined;
   const { bounded } = boundsOf(choice);
-  if (!bounded(undefined).worstCase.countable) return undefined;
   // The caller may have left.
   request.count = await countInput({ ...request, signal: undefined, only: routing?.only }, changes).catch(() => null);
   return request.count === null ? undefined : bounded(request.count).terms.promptTokens;

@@ -5,7 +5,7 @@ import { cacheWrites, computeCost, type Nanodollars, tellsFallback, type Usage }
 import type { Terms } from '../../claude/pricing/hold-terms.ts';
 import type { ModelTable } from '../../claude/pricing/models.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
-import { nothingSeen } from '../../claude/usage/usage-report.ts';
+import { hasSaid, nothingSeen } from '../../claude/usage/usage-report.ts';
 import type { LoweredBy } from '../contracts/admission.ts';
 import type { Settlement, Tokens } from '../contracts/settlement.ts';
 import type { BudgetBefore } from './budget-left.ts';
@@ -80,7 +80,8 @@ export function settlementOf(
     ...streamTimes(outcome, grant),
   };
   const { usage } = outcome;
-  if (!outcome.sent || (outcome.end === 'error' && !usage && outcome.status === 200)) return { ...settlement, cost: 0 };
+  const isError = outcome.end === 'error' && !usage && !hasSaid(outcome.seen);
+  if (!outcome.sent || (isError && outcome.status === 200)) return { ...settlement, cost: 0 };
   const { hold } = grant;
   const terms = grant.terms && withCount(grant.terms, outcome.prompt_tokens);
   const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';

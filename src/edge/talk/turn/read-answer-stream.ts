@@ -130,9 +130,10 @@ export async function readFirstEvent(
   return { opening: pieces.length > 0 ? joinedPieces(pieces) : undefined, first };
 }
 
-/** @returns whether an event says something: a ping does not, nor does one without a name, but for an error. */
+/** @returns whether an event says something: a ping does not, nor does one without a name whose data does not say what it is */
 function saysSomething({ event, data }: Frame): boolean {
-  return event === '' ? typeIn(data) === 'error' : event !== 'ping';
+  const name = event || typeIn(data);
+  return name !== '' && name !== 'ping';
 }
 
 /**

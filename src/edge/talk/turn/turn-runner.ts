@@ -257,8 +257,7 @@ export class TurnRunner implements Runner {
     };
     this.#acknowledge();
     let how = await this.#read(response.body, progress.opening);
-    const text =
-      how.kind === 'error' && !this.turn.builder.message ? how.frame.data : how.kind === 'complete' ? '{}' : '';
+    const text = how.kind === 'error' && !this.turn.hasAnswer ? how.frame.data : how.kind === 'complete' ? '{}' : '';
     const refusal = exchange.refusedIn(response, text);
     if (refusal) {
       const options = { quotaStatus: told, requestId: this.#context.requestId };

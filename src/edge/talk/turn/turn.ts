@@ -140,13 +140,19 @@ export class Turn {
     this.#bytes += piece.length;
     this.#frames.scan(piece, (text, start, end) => {
       this.#late += text.slice(start, end + 2);
-      const { event = 'ping', data = '' } = readFrame(text, start, end) ?? {};
+      const { event: name = 'ping', data = '' } = readFrame(text, start, end) ?? {};
+      const event = name || typeIn(data);
       if (event === 'content_block_start') this.#clock?.start(blockTypeOf(readEvent(data) ?? {}), now);
       else if (event === 'content_block_stop') this.#clock?.stop(now);
       else if (event === 'content_block_delta') this.#clock?.touch(now, now - lateMs);
       else if (event === 'ping') this.#clock?.ping(now);
       return end + 2;
     });
+  }
+
+  /** Whether its stream has said anything of an answer. Behind some gateways it does not say how it begins. */
+  get hasAnswer(): boolean {
+    return this.builder.message !== undefined || this.builder.blocks.length > 0;
   }
 
   /** Whether its answer has begun, before or behind its end. */
@@ -181,11 +187,13 @@ export class Turn {
     return last && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
   }
 
-  #takeFrame(frame: Frame): TakenPiece {
+  #takeFrame(given: Frame): TakenPiece {
     const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
-    const isError = frame.event === 'error' || (frame.event === '' && typeIn(frame.data) === 'error');
-    // No client reads an event without a name.
-    if (frame.event === '' && !isError) return { hasFraming: false, hasEffect: false, hasDelta: false };
+    // Behind some gateways only its data says what an event is, but no client reads one without a name.
+    const event = given.event || typeIn(given.data);
+    const isError = event === 'error';
+    if (event === '') return { hasFraming: false, hasEffect: false, hasDelta: false };
+    let frame = given.event === '' && !isError ? { ...given, event } : given;
     const data = readEvent(frame.data);
     if (isError) {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };

@@ -118,3 +118,28 @@ test.each(CASES)(
     expect(row?.cost_usd).toBeLessThanOrEqual(1.5 * bill);
   },
 );
+
+test('a conversation that is deleted while a turn of it is read on is gone at once, and its hold with the end of that', async () => {
+  stopClock();
+  const upstream = late(usageOf(1_000, false));
+  simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', DEFAULT_LIMITS: LIMITS });
+  conversationsReach(upstream.answer);
+  const app = testApp(upstream.answer, { DEFAULT_LIMITS: LIMITS });
+  const first = app.post('/v1/messages', { ...asked(1_000, false), conversation: 'deleted' });
+  await upstream.isUp();
+  await app.fetch('/conversations/deleted/stop', { method: 'POST' });
+  await (await first).text();
+  const second = await app.post('/v1/messages', { ...asked(3, false), conversation: 'deleted' });
+  await second.text();
+  expect((await app.fetch('/conversations/deleted', { method: 'DELETE' })).ok).toBe(true);
+  expect((await app.fetch('/conversations/deleted')).status).toBe(404);
+  upstream.begin();
+  await eventually(async () => {
+    const { data } = (await (await app.fetch('/usage/requests')).json()) as {
+      data: { cost_usd: number; status: string }[];
+    };
+    const row = data.find(({ status }) => status === 'cut');
+    expect(row?.cost_usd).toBeGreaterThanOrEqual(billOf(1_000, false));
+    expect(row?.cost_usd).toBeLessThanOrEqual(2 * billOf(1_000, false));
+  });
+});

@@ -12,7 +12,6 @@ import { carryDown, ignoreGone } from './carry/carry.ts';
 import { ErrorMask } from './carry/error-mask.ts';
 import { probeDensity } from './carry/gather.ts';
 import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/tee-reader.ts';
-import type { Exchange } from './exchange.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { errorOfEvent } from './judge.ts';
@@ -49,7 +48,7 @@ interface StreamOptions {
 /** What can end a stream early. */
 interface PipeState {
   /** The call, which is told what has come, and when the caller has left. */
-  exchange: Pick<Exchange, 'seen' | 'leave' | 'over'>;
+  exchange: { seen: (() => Report) | undefined; leave(): Promise<void>; readonly over: Promise<void> };
   signal: AbortSignal;
   controller: AbortController;
   watchdog: IdleTimeout;

@@ -12,7 +12,7 @@ import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
 import { grantOf, requestMeterOf } from './request-meter.ts';
 
 /** From what a prompt can cost on, it is counted where nobody has told what it has: a count takes up to three seconds. */
-const WORTH_A_COUNT: Nanodollars = 10_000_000;
+const COUNTED_FROM: Nanodollars = 10_000_000;
 
 /**
  * Asks the account to admit a request, and returns what must be stored so that another process can settle it. This is one call to its object, and a second one if only an exact count of the input
@@ -27,7 +27,7 @@ export async function admit(request: MeterRequest): Promise<Admission> {
 }
 
 /** @returns whether a try may have run of which not even the headers have come */
-function isUnanswered({ sent, status, usage, end }: RequestOutcome): boolean {
+function isUnheard({ sent, status, usage, end }: RequestOutcome): boolean {
   return sent && status === undefined && usage === undefined && end !== 'error';
 }
 
@@ -73,7 +73,7 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   return {
     ...meter,
     settle: (outcome, extra, later) => {
-      const isCounted = isCountable && terms.promptCost >= WORTH_A_COUNT && isUnanswered(outcome);
+      const isCounted = isCountable && terms.promptCost >= COUNTED_FROM && isUnheard(outcome);
       if (later || !isCounted) return meter.settle(outcome, extra, later);
       request.waitUntil(meter.leave());
       // Without a count it is booked by its bytes.

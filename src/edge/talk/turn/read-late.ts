@@ -15,7 +15,7 @@ export interface LateReader {
 }
 
 /** Reads on an answer whose turn was stopped before its headers came, until it ends or is aborted. Its turn takes what it costs. */
-export async function readLate(response: Response, { exchange, turn, abort, now }: LateReader): Promise<void> {
+export async function readUnwanted(response: Response, { exchange, turn, abort, now }: LateReader): Promise<void> {
   const { progress } = turn;
   turn.begin(now());
   turn.status = response.status;

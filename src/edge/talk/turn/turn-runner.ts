@@ -22,7 +22,7 @@ import type { OutcomeOfTurn } from '../storage/rows.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream, readFirstEvent } from './read-answer-stream.ts';
 import { callerHeaders, readBufferedAnswer, refusedTurn, type Started } from './read-buffered-answer.ts';
-import { type LateReader, readLate } from './read-late.ts';
+import { type LateReader, readUnwanted } from './read-late.ts';
 import type { Runner } from './running-turn.ts';
 import type { Turn } from './turn.ts';
 import { stopped, TurnAbort } from './turn-abort.ts';
@@ -212,7 +212,7 @@ export class TurnRunner implements Runner {
     if (background) this.#acknowledge();
     this.#admitted.resolve();
     const late = { exchange, turn: this.turn, abort: this.#abort, now };
-    this.#onward = async () => await readLate(await answering, late);
+    this.#onward = async () => await readUnwanted(await answering, late);
     const response = await this.#abort.race(answering);
     this.#onward = undefined;
     const mayRefuse = plan.withWords && (response.status === 400 || response.status === 529);
@@ -305,7 +305,7 @@ export class TurnRunner implements Runner {
     const reading = readFirstEvent(response.body, read);
     this.#onward = async () => {
       progress.opening = (await reading).opening;
-      await readLate(response, late);
+      await readUnwanted(response, late);
     };
     const { opening, first } = await this.#abort.race(reading).catch((thrown) => {
       if (this.turn.readingOn) throw thrown;

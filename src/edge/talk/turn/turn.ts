@@ -47,7 +47,7 @@ const WORDS = new Set(['text', 'thinking', 'redacted_thinking']);
 type EndMeter = Pick<RequestMeter, 'settle'>;
 
 /** An answer that is read on behind the end of its turn. */
-interface ReadingOn {
+interface LateReading {
   /** What the turn has been settled by in the end. Never rejects. */
   outcome: Promise<OutcomeOfTurn>;
   /** When it ends at the latest; milliseconds since 1970. */
@@ -84,7 +84,7 @@ export class Turn {
   #now = 0;
   readonly #options: TurnOptions;
   /** Set where the answer is read on when the turn has ended. */
-  readingOn: ReadingOn | undefined;
+  readingOn: LateReading | undefined;
   /** The events as they were shown at the end, and those that came behind it. */
   #shown: string | undefined;
   #late = '';

@@ -16,6 +16,8 @@ export const CLASSES = [
   'slow',
   'unasked',
   'pondered',
+  'advised',
+  'handed',
 ] as const;
 export const ENDS = ['stopped', 'left', 'cut', 'stalled', 'silent', 'killed'] as const;
 export type Class = (typeof CLASSES)[number];
@@ -30,13 +32,18 @@ export const MODELS = [
 ] as const;
 /** Those that think unasked, and show nothing of it. */
 const THINKING = [MODELS[0], { id: 'claude-haiku-5-5', input: 100, output: 500, pace: 200 }] as const;
+/** Those for which another one steps in. */
+const DECLINING = [MODELS[1], MODELS[2], MODELS[3]] as const;
 export type Priced = (typeof MODELS | typeof THINKING)[number];
 
 /** @returns the model of a case: all of a class have their turn */
 export function modelOf(kind: Class, seed: number): Priced {
-  const models = kind === 'unasked' || kind === 'pondered' ? THINKING : MODELS;
+  const models = kind === 'unasked' || kind === 'pondered' ? THINKING : kind === 'handed' ? DECLINING : MODELS;
   return models[seed % models.length] ?? models[0];
 }
+/** The advisor, and who steps in. It counts more tokens for the same text, and reads some more. */
+const SECOND = MODELS[0];
+const MORE_TOKENS = 1.3;
 const SEARCH = 10_000_000;
 /** Milliseconds until the API notices that its connection was closed. */
 export const NOTICE_MS = 250;
@@ -49,6 +56,8 @@ export interface Deed {
   searches?: number;
   /** Tokens that it writes, evenly, in the time from the deed before. */
   written?: number;
+  /** Who does it, if not the model of the answer. */
+  by?: Priced;
 }
 
 export interface Answer {
@@ -91,6 +100,8 @@ const TOOLS: Record<Class, object> = {
   slow: { tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }] },
   unasked: {},
   pondered: { tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }] },
+  advised: { tools: [{ type: 'advisor_20260301', name: 'advisor', model: SECOND.id, max_uses: 3 }] },
+  handed: { fallbacks: [{ model: SECOND.id }] },
 };
 /** The names of a served tool's blocks, how often it is used at most, and the most tokens of a result. */
 interface Served {
@@ -145,7 +156,8 @@ export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course 
   const speed = (model.pace * draw(0.8, 1.2)) / 1_000;
   const served = SERVED[kind];
   // The API adds its tools to the prompt, and who uses them has more to say.
-  const prompt = Math.floor(served ? draw(2_000, 20_000) : draw(200, 6_000));
+  const isLong = served !== undefined || kind === 'advised' || kind === 'handed';
+  const prompt = Math.floor(isLong ? draw(2_000, 20_000) : draw(200, 6_000));
   const most = oneOf(mosts, draw);
   const length = most * (goesOn ? 1 : draw(0.33, 1));
   const body = {
@@ -162,11 +174,18 @@ export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course 
   let written = 0;
   let added = 0;
   let thought = 0;
+  let by: Priced = model;
   const say = (event: string) => deeds.push({ at, event });
   const write = (tokens: number, event?: string) => {
-    at += tokens / speed;
-    written += tokens;
-    deeds.push({ at, written: tokens, ...(event === undefined ? {} : { event }) });
+    at += tokens / (by === model ? speed : by.pace / 1_000);
+    if (kind !== 'advised' || by === model) written += tokens;
+    deeds.push({ at, written: tokens, by, ...(event === undefined ? {} : { event }) });
+  };
+  /** The second model reads the prompt. Nobody hears of it before it has something to say. */
+  const begin = (tokens: number) => {
+    by = SECOND;
+    deeds.push({ at, prompt: Math.ceil(tokens * MORE_TOKENS), by });
+    at += draw(300, 1_500);
   };
   const block = (content_block: object, parts: () => void) => {
     say(eventOf('content_block_start', { index, content_block }));
@@ -228,6 +247,24 @@ export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course 
     block({ type: served.result, tool_use_id: `t${index - 1}`, content }, () => undefined);
     deeds.push({ at, prompt: prompt + added + written });
   }
+  for (let use = kind === 'advised' ? Math.ceil(draw(0, 3)) : 0; use > 0; use -= 1) {
+    text(draw(10, 200));
+    call('server_tool_use', 'advisor');
+    begin(prompt + added + written);
+    const advice = Math.floor(draw(50, 400));
+    write(advice);
+    by = model;
+    added += advice;
+    const content = { type: 'advisor_result', text: proseOf(advice), stop_reason: 'end_turn' };
+    block({ type: 'advisor_tool_result', tool_use_id: `t${index - 1}`, content }, () => undefined);
+    deeds.push({ at, prompt: prompt + added + written });
+  }
+  if (kind === 'handed') {
+    text(draw(10, 200));
+    begin(prompt);
+    const [from, to] = [{ model: model.id }, { model: SECOND.id }];
+    block({ type: 'fallback', from, to }, () => undefined);
+  }
   // What was thought counts to `max_tokens`, and may leave no room.
   const isCut = kind === 'unasked' && thought >= most;
   const room = kind === 'unasked' ? most - thought : most;
@@ -244,9 +281,9 @@ export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course 
 export function billOf({ model, deeds }: Answer, until: number): number {
   let bill = 0;
   let before = 0;
-  for (const { at, prompt = 0, searches = 0, written = 0 } of deeds) {
-    if (at <= until) bill += prompt * model.input + searches * SEARCH + written * model.output;
-    else if (before < until) bill += ((until - before) / (at - before)) * written * model.output;
+  for (const { at, prompt = 0, searches = 0, written = 0, by = model } of deeds) {
+    if (at <= until) bill += prompt * by.input + searches * SEARCH + written * by.output;
+    else if (before < until) bill += ((until - before) / (at - before)) * written * by.output;
     before = at;
   }
   return bill;

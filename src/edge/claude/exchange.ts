@@ -22,7 +22,22 @@ export interface ExchangeOptions {
   timeoutMs?: number;
   /** Milliseconds to the end of the answer. Default: as long as it goes on. */
   wholeMs?: number;
+  /** Has the call read on when its caller leaves. Default: it is aborted at once. */
+  readsOn?: ReadingOn | undefined;
 }
+
+/** A call that is read on when its caller leaves, so that what it has cost is seen. */
+interface ReadingOn {
+  /** Whether its answer comes as a stream: others come only at their end. */
+  streams: boolean;
+  /** Called when the caller has left and the call goes on. @param over settles when it does not any more; never rejects */
+  onLeft(over: Promise<void>): void;
+}
+
+/** Milliseconds for which a stream is read on that nobody wants any more: what was on its way until then is seen. */
+export const READ_ON_MS = 250;
+/** The most milliseconds that its first event is waited for: what runs behind an answer may take 30 seconds in all. */
+const FIRST_EVENT_MS = 25_000;
 
 /** An answer whose body has not been read, and its call, which its reader closes. */
 export interface AnsweredCall {
@@ -55,7 +70,10 @@ export class Exchange {
   readonly #options: ExchangeOptions;
   readonly #timeoutMs: number;
   readonly #isWatched: boolean;
-  readonly #leave = () => this.controller.abort(callerLeft());
+  readonly #left = Promise.withResolvers<never>();
+  /** Settles when nothing is read on any more. */
+  readonly #over = Promise.withResolvers<void>();
+  #readingOn: ReturnType<typeof setInterval> | undefined;
   #payment: SendOptions['payment'];
   #watchdog: IdleTimeout | undefined;
   #wholeTimer: ReturnType<typeof setTimeout> | undefined;
@@ -68,9 +86,48 @@ export class Exchange {
     this.#isWatched = own !== undefined;
     this.controller = own?.controller ?? new AbortController();
     this.course = own?.course ?? { sentAt: undefined };
-    if (signal?.aborted) this.#leave();
-    signal?.addEventListener('abort', this.#leave, { once: true });
+    this.#left.promise.catch(() => {});
+    if (signal?.aborted) void this.leave();
+    signal?.addEventListener('abort', this.leave, { once: true });
     if (wholeMs !== undefined) this.#wholeTimer = setTimeout(() => this.controller.abort(timedOut()), wholeMs);
+  }
+
+  /**
+   * Notes that nobody wants the answer any more: aborts the call, or has it read on to its first event, or for a moment. More
+   * than one call does no harm.
+   *
+   * @returns a promise that settles when nothing is read on any more. It never rejects
+   */
+  readonly leave = (): Promise<void> => {
+    const { readsOn } = this.#options;
+    const { course, controller } = this;
+    const { promise: over, resolve: end } = this.#over;
+    if (course.isLeft) return over;
+    course.isLeft = true;
+    if (!readsOn || course.sentAt === undefined || !(readsOn.streams || course.rides)) {
+      controller.abort(callerLeft());
+      end();
+      return over;
+    }
+    const since = Date.now();
+    this.#readingOn = setInterval(() => {
+      // What has come until the end is still read.
+      if (controller.signal.aborted) end();
+      else if (this.seen?.().usage || Date.now() - since >= FIRST_EVENT_MS) controller.abort(callerLeft());
+    }, READ_ON_MS);
+    readsOn.onLeft(over);
+    this.#left.reject(callerLeft());
+    return over;
+  };
+
+  /** Settles when the call is closed, or is read on no more after its caller has left. Never rejects. */
+  get over(): Promise<void> {
+    return this.#over.promise;
+  }
+
+  /** Waits for work on the answer, but not for what is read on. @throws UpstreamFailure when the caller has left */
+  async unlessLeft<T>(work: Promise<T>): Promise<T> {
+    return await Promise.race([work, this.#left.promise]);
   }
 
   /** Aborts the call when nothing has happened for too long: at first, until the headers have come. */
@@ -177,7 +234,9 @@ export class Exchange {
 
   /** Ends the call. More than one call does no harm. */
   close(end: RequestOutcome['end'] = 'complete'): void {
-    this.#options.signal?.removeEventListener('abort', this.#leave);
+    this.#options.signal?.removeEventListener('abort', this.leave);
+    clearInterval(this.#readingOn);
+    this.#over.resolve();
     this.#watchdog?.stop();
     clearTimeout(this.#wholeTimer);
     this.course.leave?.(end === 'cut' || end === 'silent');

@@ -23,6 +23,8 @@ export interface RequestOutcome extends Report {
   ttft_ms: number;
   /** Milliseconds from the first byte to the end, as the caller took them; 0 for a buffered answer. Not in what 0.1 stored. */
   after_first_ms?: number;
+  /** Where nothing has come of an answer: the most tokens of its prompt, by a count. */
+  prompt_tokens?: number | undefined;
   /** For an answer that did not end by itself: the output tokens that it was settled at. */
   estimated_output?: number | undefined;
   /** What was written in the open; absent if somebody may have made the upstream wait, so that it seemed slower than it is. */

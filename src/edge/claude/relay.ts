@@ -69,6 +69,8 @@ export interface RelayOptions {
    * @param upstream its name, if there are several
    */
   onHeaders?(upstream: string | undefined): void;
+  /** Called when the caller has left and the stream is read on: its cost is told later. */
+  onLeft?(): void;
   /**
    * Called once with how the answer ended, even if the caller has left. It must return at once. Longer work must go on by
    * itself.
@@ -85,11 +87,30 @@ export interface RelayOptions {
  * @throws ApiError when nothing can be relayed: no answer, the deployment's key was refused, or the body was interrupted
  */
 export async function relay(request: RelayRequest, options: RelayOptions): Promise<Response> {
-  const { upstream, settings } = options;
+  const { upstream, settings, wholeMs, payment, onLeft, waitUntil } = options;
+  const { signal } = request.caller;
+  const exchange = new Exchange({
+    ...{ upstream, settings, signal, ...(wholeMs !== undefined && { wholeMs }) },
+    readsOn: payment && {
+      streams: request.routing?.streams === true,
+      onLeft: (over) => {
+        waitUntil(over);
+        onLeft?.();
+      },
+    },
+  });
+  const relayed = relayBy(exchange, request, options);
+  try {
+    return await exchange.unlessLeft(relayed);
+  } finally {
+    // Nobody takes what comes of it now.
+    if (exchange.course.isLeft) relayed.then(({ body }) => body?.cancel()).catch(() => undefined);
+  }
+}
+
+async function relayBy(exchange: Exchange, request: RelayRequest, options: RelayOptions): Promise<Response> {
   const { caller } = request;
   const { signal } = caller;
-  const { wholeMs } = options;
-  const exchange = new Exchange({ upstream, settings, signal, ...(wholeMs !== undefined && { wholeMs }) });
   const { course, controller, watchdog, startedAt } = exchange;
   const headers = exchange.headersOf(caller.headers);
   if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
@@ -131,7 +152,16 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
         const report = exchange.unusable(refusal.forOperator);
         return answered({ kind: 'error', body: NO_BYTES, report, refusal }, response);
       };
-      const state = { signal, controller, watchdog, reading, opening: course.opening, repeatsSecrets, opened };
+      const state = {
+        exchange,
+        signal,
+        controller,
+        watchdog,
+        reading,
+        opening: course.opening,
+        repeatsSecrets,
+        opened,
+      };
       return await relayStream(response, response.body, state, options, finish);
     }
     if (!response.ok) failed = 'error';

@@ -14,7 +14,7 @@ import { refusalIn } from './judge.ts';
 import { givenUpAt } from './life-signs.ts';
 import { MOMENT_MS, withinMoment } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
-import type { Report } from './usage/usage-report.ts';
+import { hasSaid, type Report } from './usage/usage-report.ts';
 import { WholeMessage } from './whole-message.ts';
 
 /** The characters of a message that are encoded without a break. */
@@ -126,7 +126,7 @@ function refusedAnswer(response: Response, error: string, report: Report, exchan
   if (!refusal) throw interrupted(false);
   exchange.judged(refusal);
   // Of nothing but an error nothing has run.
-  if (!report.usage) exchange.course.sentAt = undefined;
+  if (!report.usage && !hasSaid(report.seen)) exchange.course.sentAt = undefined;
   const body = maskedBytes(utf8(error));
   return {
     kind: 'error',

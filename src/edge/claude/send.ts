@@ -64,7 +64,7 @@ async function sendUntil(
     }
     const elapsedMs = Date.now() - sentAt;
     course.elapsedMs = elapsedMs;
-    const wait = last ? undefined : waitBeforeRetry(response, attempt, patienceMs);
+    const wait = last || course.isLeft ? undefined : waitBeforeRetry(response, attempt, patienceMs);
     const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
     if (response && !again) {
       if (response.ok && isRefused) noteOnlyWhole(upstream, request);
@@ -93,6 +93,7 @@ async function sendUntil(
     await paid?.settle();
     course.sentAt = undefined;
     await pause(wait, signal);
+    if (course.isLeft) return endHere();
     isolateCounts.retries += 1;
     if (!paid) continue;
     try {

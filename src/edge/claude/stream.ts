@@ -47,6 +47,8 @@ interface StreamOptions {
 
 /** What can end a stream early. */
 interface PipeState {
+  /** The call, which is told what has come, and when the caller has left. */
+  exchange: { seen: (() => Report) | undefined; leave(): Promise<void>; readonly over: Promise<void> };
   signal: AbortSignal;
   controller: AbortController;
   watchdog: IdleTimeout;
@@ -72,11 +74,12 @@ export async function relayStream(
   finish: Finish,
 ): Promise<Response> {
   const usage = new UsageReader(course.reading);
+  course.exchange.seen = () => usage.report;
   course.watchdog.endAt(givenUpAt(course.reading.sentAt ?? Date.now(), () => usage.saidAt));
   // It has to read each piece by itself, which costs more than the native pipe.
   const { repeatsSecrets: repeats = false } = course;
   const mask = !repeats && SERVICE.test(response.url) ? undefined : new ErrorMask(repeats);
-  const opening = await readOpening(body, usage, course.watchdog, course.opening);
+  const opening = await readOpening(body, usage, course);
   const refused = course.opened?.(opening.bytes);
   if (refused) return refused;
   const report = opening.isAll ? usage.wholeReport : undefined;
@@ -121,10 +124,10 @@ interface StreamOpening {
 async function readOpening(
   body: ReadableStream<Uint8Array>,
   usage: UsageReader,
-  watchdog: IdleTimeout,
-  given: Uint8Array | undefined,
+  { exchange, watchdog, opening: given }: PipeState,
 ): Promise<StreamOpening> {
   const reader = body.getReader({ mode: 'byob' });
+  void exchange.over.then(() => reader.cancel().catch(ignoreGone));
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
     const { value, done }: Piece = given ? { value: given, done: false } : await readFirstPiece(reader);
@@ -178,7 +181,7 @@ async function pour(
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
   mask: ErrorMask | undefined,
-  { signal, controller, watchdog }: PipeState,
+  { exchange, signal, controller, watchdog }: PipeState,
   requestId: string,
   finish: Finish,
 ): Promise<void> {
@@ -203,7 +206,7 @@ async function pour(
       });
       if (density !== 'ended') {
         rest.reader.releaseLock();
-        isRead = await carryDown(rest.body, density, writable, usage, mask, watchdog);
+        isRead = await carryDown(rest.body, density, { writable, usage, mask, watchdog, onLeft: exchange.leave });
       }
     }
   } catch {

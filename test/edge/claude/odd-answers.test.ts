@@ -3,7 +3,7 @@ import { TEXT_STREAM } from '../../fixtures/streams.ts';
 import { bodyOf, errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { conversationsReach, simulate } from '../../support/conversations.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { sse } from '../../support/wire.ts';
+import { block, end, event, sse } from '../../support/wire.ts';
 
 /** What is lawful, or comes from something that stands before the API, but not as the API itself writes it. */
 const MESSAGE = {
@@ -36,14 +36,41 @@ let conversations = 0;
 /** A body that asks on one of the ways, each time in a conversation of its own. */
 function asking(way: object): object {
   conversations += 1;
-  return 'conversation' in way ? { ...ASKED, conversation: `odd-${conversations}` } : ASKED;
+  return { ...ASKED, ...way, ...('conversation' in way && { conversation: `odd-${conversations}` }) };
 }
+
+describe.each([...WAYS, ['that rides', { stream: false, max_tokens: 32_000 }] as const])('an answer %s', (_, way) => {
+  test.each([
+    ['and tells its output', 'end', (output: number) => end({ output_tokens: output })],
+    ['and tells nothing', 'end', () => end({})],
+    ['and fails', 'end', () => event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })],
+    ['and breaks off', 'cut', () => ''],
+  ] as const)('that does not say how it begins %s is booked at its bill or more', async (_said, how, ending) => {
+    const letters = 'The gate of a sluice rises. '.repeat(200);
+    const [input, output] = [1_000, Math.ceil(letters.length / 3)];
+    const stream = block({ type: 'text', text: '' }, [{ type: 'text_delta', text: letters }]) + ending(output);
+    const app = edge(() => sse(bodyOf([stream], how)), { DEFAULT_LIMITS: '{"usd_per_day":1000}' });
+    const content = 'word '.repeat(input);
+    const response = await app.post('/messages', {
+      ...asking({ max_tokens: 4_096, ...way }),
+      messages: [{ role: 'user', content }],
+    });
+    await response.text();
+    await app.settled();
+    const [line] = app.log;
+    const { input: dear, output: dearer } = { input: 1_000, output: 5_000 };
+    const bill = (input * dear + output * dearer) / 1e9;
+    expect(line?.cost_usd).toBeGreaterThanOrEqual(bill);
+    expect(line?.cost_usd).toBeLessThanOrEqual(10 * bill);
+  });
+});
 
 describe.each(WAYS)('an answer %s', (_, way) => {
   test.each([
     ['ends its lines with CR', TEXT_STREAM.replaceAll('\n', '\r'), 'text/event-stream'],
     ['ends its lines with CRLF', TEXT_STREAM.replaceAll('\n', '\r\n'), 'text/event-stream'],
     ['begins with a byte order mark', `\uFEFF${TEXT_STREAM}`, 'text/event-stream'],
+    ['names no events', TEXT_STREAM.replace(/^event: .*\n/gm, ''), 'text/event-stream'],
     ['is Text/Event-Stream', TEXT_STREAM, 'Text/Event-Stream; charset=UTF-8'],
   ])('that %s is metered like any other, and gets no error', async (_, stream, type) => {
     for (const pieces of [[stream], [stream.slice(0, 2), stream.slice(2, 701), stream.slice(701)]]) {

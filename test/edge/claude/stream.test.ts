@@ -49,7 +49,13 @@ async function relayFrom(
   const down = await relayStream(
     response,
     body,
-    { signal: new AbortController().signal, controller, watchdog, reading: {} },
+    {
+      exchange: { seen: undefined, leave: async () => {}, over: new Promise<void>(() => {}) },
+      signal: new AbortController().signal,
+      controller,
+      watchdog,
+      reading: {},
+    },
     { requestId: 'req_1', waitUntil: (work) => works.push(work) },
     (_, ending) => {
       endings.push(ending);

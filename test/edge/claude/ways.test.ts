@@ -301,8 +301,13 @@ const ROWS: Record<string, Row> = {
     says: 'nothing',
     logs: 'client_gone',
     books: 'client_gone by the clock',
-    // A turn goes on: its caller finds the answer in the conversation.
-    but: { turn: { logs: 'nothing', books: 'complete as used' } },
+    but: {
+      // What streams is read on for a moment.
+      stream: { books: 'complete as used' },
+      ridden: { books: 'complete as used' },
+      // A turn goes on: its caller finds the answer in the conversation.
+      turn: { logs: 'nothing', books: 'complete as used' },
+    },
   },
   'a stop': {
     answer: never,
@@ -310,7 +315,8 @@ const ROWS: Record<string, Row> = {
     on: ['turn'],
     says: '410 not_found_error: This turn was stopped before anything was said. [x-should-retry: false]',
     logs: 'stopped',
-    books: 'cut by the clock',
+    // It is read on to its first event.
+    books: 'held',
   },
   'a lost first admission': {
     answer: () => answered(MODEL),

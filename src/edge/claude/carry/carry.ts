@@ -1,6 +1,7 @@
 /** Carries the rest of a stream down. The native pipe carries the bytes where it can, and usage is read from a copy. */
 
 import type { IdleTimeout } from '../../kit/async/idle-timeout.ts';
+import { NO_BYTES } from '../../kit/http/bytes.ts';
 import type { UsageReader } from '../usage/usage-reader.ts';
 import type { ErrorMask } from './error-mask.ts';
 import { gather } from './gather.ts';
@@ -21,22 +22,30 @@ const READS_BEHIND_BREAK = 2;
 const COPY_WAITS = 20;
 const COPY_WAIT_MS = 50;
 
+/** What the rest of a stream is carried by. */
+interface Carriage {
+  writable: WritableStream<Uint8Array>;
+  usage: UsageReader;
+  mask: ErrorMask | undefined;
+  watchdog: IdleTimeout;
+  /** Called when the caller has left. The stream is read on. @returns a promise that settles when it is no more */
+  onLeft(): Promise<void>;
+}
+
 /**
  * Carries the rest of a stream down. It is gathered while it is dense; otherwise the native pipe carries it.
  *
- * @returns whether everything that came has been read; false if the caller has left
+ * @returns whether the caller has stayed
  * @throws the error that broke a gathered stream, after everything that came before it
  */
 export async function carryDown(
   body: ReadableStream<Uint8Array>,
   density: 'dense' | 'sparse',
-  writable: WritableStream<Uint8Array>,
-  usage: UsageReader,
-  mask: ErrorMask | undefined,
-  watchdog: IdleTimeout,
+  carriage: Carriage,
 ): Promise<boolean> {
+  const { writable, usage, mask, watchdog, onLeft } = carriage;
   const carrySparse = (stream: ReadableStream<Uint8Array>) =>
-    mask ? carryMasked(stream, writable, usage, mask, watchdog) : carryNatively(stream, writable, usage, watchdog);
+    mask ? carryMasked(stream, mask, carriage) : carryNatively(stream, carriage);
   if (density === 'sparse') return await carrySparse(body);
   const writer = writable.getWriter();
   const gathered = await gather(body, {
@@ -47,6 +56,7 @@ export async function carryDown(
       return bytes.length > 0 ? writer.write(bytes) : Promise.resolve();
     },
     onWait: (waits) => (waits ? watchdog.pause() : watchdog.touch()),
+    onLeft,
   }).finally(() => writer.releaseLock());
   if (typeof gathered === 'string') return gathered === 'ended';
   return await carrySparse(gathered.sparse);
@@ -56,38 +66,38 @@ export async function carryDown(
  * Carries the rest of a stream piece by piece, so that its errors can be masked. The next piece is read once the one before is
  * on its way down.
  *
- * @returns whether everything that came has been read; false if the caller has left
+ * @returns whether the caller has stayed
  * @throws the error that broke the stream
  */
 async function carryMasked(
   body: ReadableStream<Uint8Array>,
-  writable: WritableStream<Uint8Array>,
-  usage: UsageReader,
   mask: ErrorMask,
-  watchdog: IdleTimeout,
+  { writable, usage, watchdog, onLeft }: Carriage,
 ): Promise<boolean> {
   const reader = body.getReader({ mode: 'byob' });
   const writer = writable.getWriter();
   let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
+  let isThere = true;
   try {
     for (;;) {
       const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
-      if (done || !value) return true;
+      if (done || !value) return isThere;
       buffer = value.buffer as ArrayBuffer;
       watchdog.touch();
       usage.push(value);
-      const bytes = mask.pass(value);
+      const bytes: Uint8Array = isThere ? mask.pass(value) : NO_BYTES;
       if (bytes.length === 0) continue;
       watchdog.pause();
-      const isThere = await writer.write(bytes).then(
+      isThere = await writer.write(bytes).then(
         () => true,
         () => false,
       );
       watchdog.touch();
-      if (isThere) continue;
-      reader.cancel().catch(ignoreGone);
-      return false;
+      if (!isThere) void onLeft().then(() => reader.cancel().catch(ignoreGone));
     }
+  } catch (thrown) {
+    if (isThere) throw thrown;
+    return false;
   } finally {
     writer.releaseLock();
   }
@@ -96,13 +106,11 @@ async function carryMasked(
 /**
  * Carries the rest of a stream by the native pipe.
  *
- * @returns whether everything that came has been read; false if the caller has left
+ * @returns whether the caller has stayed
  */
 async function carryNatively(
   body: ReadableStream<Uint8Array>,
-  writable: WritableStream<Uint8Array>,
-  usage: UsageReader,
-  watchdog: IdleTimeout,
+  { writable, usage, watchdog, onLeft }: Carriage,
 ): Promise<boolean> {
   const [down, copy] = body.tee();
   const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
@@ -117,14 +125,18 @@ async function carryNatively(
   });
   // The bytes so far must be seen before the stream can count as silent.
   const waitMs = Math.min(LAZY_WAIT_MS, watchdog.limitMs / 4);
-  const reading = readCopy(copy, usage, pipe, waitMs, (isAll) => {
+  const reader = copy.getReader({ mode: 'byob' });
+  const reading = readCopy(reader, usage, pipe, waitMs, (isAll) => {
     watchdog.touch(Date.now());
     if (hasBroken && isAll) readsBehind += 1;
     if (readsBehind > READS_BEHIND_BREAK) goesOn();
   });
   const isCarried = await pipe;
   hasBroken = !isCarried;
-  return await (isCarried ? reading : Promise.race([reading, abandoned, wait()]));
+  if (await (isCarried ? reading : Promise.race([reading, abandoned, wait()]))) return true;
+  await Promise.race([reading, onLeft()]);
+  reader.cancel().catch(ignoreGone);
+  return false;
 }
 
 /**
@@ -133,14 +145,14 @@ async function carryNatively(
  * @returns true at the end. It never rejects: a copy that breaks counts as ended there
  */
 async function readCopy(
-  copy: ReadableStream<Uint8Array>,
+  copy: ReadableStreamBYOBReader,
   usage: UsageReader,
   pipe: Promise<boolean>,
   waitMs: number,
   onPiece: (isAll: boolean) => void,
 ): Promise<boolean> {
   try {
-    await readTee(copy.getReader({ mode: 'byob' }), pipe, waitMs, (piece, isAll, since) => {
+    await readTee(copy, pipe, waitMs, (piece, isAll, since) => {
       onPiece(isAll);
       usage.push(piece, false, Date.now(), since);
       return false;

@@ -26,6 +26,8 @@ export interface PieceSink {
   take(piece: Uint8Array): Promise<void>;
   /** Called when the upstream must wait because a piece is not taken, and when it need not wait any more. */
   onWait(waits: boolean): void;
+  /** Called when the caller has left. The stream is read on. @returns a promise that settles when it is no more */
+  onLeft(): Promise<void>;
 }
 
 /** How gathering ended. `sparse`: the stream goes on, but too slowly to be gathered. `left`: the caller has left. */
@@ -64,7 +66,7 @@ export async function probeDensity(
 
 /**
  * Carries a dense stream to its end, or until it is no longer dense. The first piece, and the first after a pause, goes at
- * once. The pieces of the next `GATHER_MS` go together. Bytes and their order do not change. If the sink does not take a
+ * once. The pieces of the next `GATHER_MS` go together. Bytes and their order do not change. While the sink does not take a
  * piece, the stream is read only as far as two buffers can hold.
  *
  * @throws the error that broke the stream, after everything that came before it
@@ -92,11 +94,15 @@ export async function gather(body: ReadableStream<Uint8Array>, sink: PieceSink):
   const reader = copy.getReader({ mode: 'byob' });
   let buffer = takeBuffer();
   let sparse = 0;
-  while (sparse < SPARSE_PIECES) {
-    const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
+  let hasLeft = false;
+  while (hasLeft || sparse < SPARSE_PIECES) {
+    const { value, done }: Piece = await reader.read(new Uint8Array(buffer)).catch((thrown) => {
+      if (hasLeft) return { done: true };
+      throw thrown;
+    });
     if (done || !value) {
       if (value) keepBuffer(value);
-      return 'ended';
+      return hasLeft ? 'left' : 'ended';
     }
     buffer = value.buffer as ArrayBuffer;
     let isTaken: boolean | undefined;
@@ -116,10 +122,12 @@ export async function gather(body: ReadableStream<Uint8Array>, sink: PieceSink):
     }
     taken = isTaken ? taken + value.length : Number.POSITIVE_INFINITY;
     goOn?.();
-    if (!isTaken) {
-      for (const one of [reader, driving]) one.cancel().catch(ignoreEnded);
-      return 'left';
+    if (!isTaken && !hasLeft) {
+      void sink.onLeft().then(() => {
+        for (const one of [reader, driving]) one.cancel().catch(ignoreEnded);
+      });
     }
+    hasLeft ||= !isTaken;
     sparse = value.length < SPARSE_BYTES && !isOver ? sparse + 1 : 0;
   }
   keepBuffer(new Uint8Array(buffer));

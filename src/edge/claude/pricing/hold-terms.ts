@@ -58,6 +58,15 @@ interface ServedTerms {
   stepTokens: number;
 }
 
+/** Other models that the API may ask beside the one that answers: each time one reads the prompt. */
+export interface SecondModel {
+  /** The most that a token of one of them can cost, in nanodollars. */
+  inputPrice: Nanodollars;
+  outputPrice: Nanodollars;
+  /** How often one may begin. */
+  times?: number;
+}
+
 /** What an interrupted answer is settled by. */
 export interface Terms {
   /** The most that the first prompt can be: in tokens, and in nanodollars. */
@@ -79,7 +88,9 @@ export interface Terms {
   compacts: boolean;
   /** What steps can cost that nobody saw; absent if the API itself calls no tools. */
   served?: ServedTerms;
-  /** The most that a token of an advisor can cost, in nanodollars; absent without an advisor. */
-  advisor?: { inputPrice: Nanodollars; outputPrice: Nanodollars };
+  /** The advisors; absent without one. How often they may be asked is not in what release 0.1 stored. */
+  advisor?: SecondModel;
+  /** The models that may step in when one declines; absent without one. */
+  fallbacks?: SecondModel;
   streams: boolean;
 }

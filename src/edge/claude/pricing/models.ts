@@ -211,8 +211,7 @@ export const MODELS: readonly Model[] = [
   knownRow('claude-opus-5', 512, PRICE_OPUS_FAST, THINKS),
   knownRow('claude-opus-4-8', 1_024, PRICE_OPUS_FAST, { ...IF_ASKED, fast_until: '2026-11-30T00:00:00Z' }),
   knownRow('claude-opus-4-7', 2_048, PRICE_OPUS, IF_ASKED),
-  // It takes `speed: "fast"`, at its usual speed and price.
-  knownRow('claude-opus-4-6', 4_096, { ...PRICE_OPUS, fast: PRICE_OPUS }, IF_ASKED_4_6),
+  knownRow('claude-opus-4-6', 4_096, PRICE_OPUS, IF_ASKED_4_6),
   knownRow('claude-opus-4-5-20251101', 4_096, PRICE_OPUS, {
     ...BUDGET,
     thinking: thinkingAs('off', ['enabled', 'disabled'], UP_TO_HIGH),
@@ -366,6 +365,14 @@ export function retiresSoon(model: Model | undefined, now = Date.now()): string 
 /** @returns the prices at `speed: "fast"`; undefined where the API refuses that, or does no longer take it */
 export function fastPricesOf({ prices, fast_until }: Model, now = Date.now()): TokenPrices | undefined {
   return fast_until !== null && Date.parse(fast_until) <= now ? undefined : prices.fast;
+}
+
+/** The model that takes `speed: "fast"`, and answers at its usual speed and price. */
+const TAKES_FAST = 'claude-opus-4-6';
+
+/** @returns whether the API takes `speed: "fast"` for a model */
+export function takesFast(model: Model, now = Date.now()): boolean {
+  return model.id === TAKES_FAST || fastPricesOf(model, now) !== undefined;
 }
 
 /** @returns what the API calls the state of a model: from when its retirement is announced it is deprecated. */

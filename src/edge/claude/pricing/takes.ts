@@ -2,7 +2,7 @@
 
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { EFFORTS, type Effort, fastPricesOf, type Model, type ModelTable, THINKING_TYPES } from './models.ts';
+import { EFFORTS, type Effort, type Model, type ModelTable, THINKING_TYPES, takesFast } from './models.ts';
 import { roomForText, switchesOff, TEXT_TOKENS } from './thinking-off.ts';
 
 const LEAST_BUDGET = 1_024;
@@ -56,7 +56,7 @@ export function takes(
     [least > 0 && (temperature ?? 1) !== 1, 'temperature', '1'],
     [isSaid(top_p) && !isWithin, 'top_p', `${least} to ${highest}, without a temperature`],
     [least > 0 && isSaid(top_k), 'top_k', 'none'],
-    [(speed ?? 'standard') !== 'standard' && !fastPricesOf(row, now), 'speed', 'standard'],
+    [(speed ?? 'standard') !== 'standard' && !takesFast(row, now), 'speed', 'standard'],
     [isSaid(format) && !row.structured_output, 'output_config.format', 'none'],
     [thinks && comesIn && most < room, 'max_tokens', `${room} or more, as it thinks`],
   ];

@@ -10,7 +10,7 @@ import { isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts
 import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
 import { dearest, longestOutput, modelsOf, namesOf, rowOf } from './dearest-price.ts';
 import { fallbackOf, modelsOfOtherReadings } from './further-models.ts';
-import type { ServedWorstCase, Terms, WorstCase } from './hold-terms.ts';
+import type { SecondModel, ServedWorstCase, Terms, WorstCase } from './hold-terms.ts';
 import type { Model, ModelTable } from './models.ts';
 import {
   featuresOfBody,
@@ -164,7 +164,10 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
       const stepTokens = Math.min(result, SERVED_STEP_TOKENS);
       terms.served = { uses, searches: found.searches, window: Math.max(widest, window), stepTokens };
     }
+    const isFallback = worstCase.models.length > 1;
     noteTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
+    if (isFallback)
+      terms.fallbacks = withSecond(terms.fallbacks, dearest(rows, window, attempt.fast, found.cache, 10), 1);
   }
   if (found.advisors.length > MOST_ADVISORS) {
     worstCase.inputCost = Number.POSITIVE_INFINITY;
@@ -287,10 +290,7 @@ function addAdvisor(
   served.useCost += window * price.input + output;
   served.estimatedUseCost += estimated;
   const told = dearest(rows, window, false, caching.cache, 10);
-  terms.advisor = {
-    inputPrice: Math.max(terms.advisor?.inputPrice ?? 0, told.input),
-    outputPrice: Math.max(terms.advisor?.outputPrice ?? 0, told.output),
-  };
+  terms.advisor = withSecond(terms.advisor, told, uses);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
   // An advisor without a name is priced as the dearest model.
   if (typeof tool.model === 'string') worstCase.known &&= rowOf(models, tool.model) !== undefined;
@@ -307,6 +307,19 @@ function compacts(body: Json, tokens: number, steps: number): boolean {
     const trigger = isObject(edit.trigger) ? wholeNumber(edit.trigger.value) : COMPACTION_TRIGGER;
     return steps > 1 || tokens >= (trigger ?? 0);
   });
+}
+
+/** @returns the terms of second models, with one more that may begin so often */
+function withSecond(
+  before: SecondModel | undefined,
+  { input, output }: ReturnType<typeof dearest>,
+  times: number,
+): SecondModel {
+  return {
+    inputPrice: Math.max(before?.inputPrice ?? 0, input),
+    outputPrice: Math.max(before?.outputPrice ?? 0, output),
+    times: (before?.times ?? 0) + times,
+  };
 }
 
 function isFast(speed: unknown): boolean {

@@ -118,6 +118,11 @@ export function nothingSeen(unseen_ms: number): Seen {
   };
 }
 
+/** @returns whether something of an answer was seen, also of one that has not said how it begins. */
+export function hasSaid(seen: Seen | undefined): boolean {
+  return seen !== undefined && (seen.said > 0 || seen.thinking > 0);
+}
+
 /** @returns the models that have written an answer, if its blocks say that one took over from another. */
 export function fallbacksIn(content: unknown): string[] | undefined {
   if (!Array.isArray(content)) return undefined;

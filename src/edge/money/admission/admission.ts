@@ -1,13 +1,18 @@
 /** Admits requests: asks the account of each request to decide on it and to set aside its cost, before it goes up. */
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
 import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
-import { askForModel, ModelChoice } from './ask-for-model.ts';
+import { askForModel, countUnanswered, ModelChoice } from './ask-for-model.ts';
 import { budgetBefore } from './budget-left.ts';
 import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
 import { grantOf, requestMeterOf } from './request-meter.ts';
+
+/** From what a prompt can cost on, it is counted where nobody has told what it has: a count takes up to three seconds. */
+const COUNTED_FROM: Nanodollars = 10_000_000;
 
 /**
  * Asks the account to admit a request, and returns what must be stored so that another process can settle it. This is one call to its object, and a second one if only an exact count of the input
@@ -19,6 +24,11 @@ import { grantOf, requestMeterOf } from './request-meter.ts';
 export async function admit(request: MeterRequest): Promise<Admission> {
   // A step of a run already has a number.
   return await orUnsent(request, admitTry(new ModelChoice(request), numberOfTry(request.requestId)));
+}
+
+/** @returns whether a try may have run of which not even the headers have come */
+function isUnheard({ sent, status, usage, end }: RequestOutcome): boolean {
+  return sent && status === undefined && usage === undefined && end !== 'error';
 }
 
 /** Settles a try whose admission was lost: the account may have placed the hold all the same. Nothing goes up, so it is 0. */
@@ -46,7 +56,7 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     if (!(await choice.next())) return grantedBy(first.answer) as never;
     decided = await askForModel(choice, later);
   }
-  const { answer, worstCase, terms, startedAt, isKept } = decided;
+  const { answer, worstCase, terms, startedAt, isCountable, isKept } = decided;
   const admitted = grantedBy(answer);
   const budget = budgetBefore(admitted);
   const grant = {
@@ -59,8 +69,18 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     // The request object itself is changed, not copied, so that `release` frees the body for every try.
     request.requestId = tryId(request.requestId, number + 1);
   };
+  const meter = requestMeterOf(request, grant);
   return {
-    ...requestMeterOf(request, grant),
+    ...meter,
+    settle: (outcome, extra, later) => {
+      const isCounted = isCountable && terms.promptCost >= COUNTED_FROM && isUnheard(outcome);
+      if (later || !isCounted) return meter.settle(outcome, extra, later);
+      request.waitUntil(meter.leave());
+      // Without a count it is booked by its bytes.
+      const counting = countUnanswered(choice).catch(() => undefined);
+      const counted = counting.then((prompt_tokens) => ({ ...outcome, prompt_tokens }));
+      return meter.settle(outcome, extra, counted);
+    },
     requestId: request.requestId,
     model: request.model,
     grant,

@@ -10,7 +10,7 @@ import { bodyUp } from '../../claude/request/body-up.ts';
 import { ownOf, RequestBody } from '../../claude/request/request-body.ts';
 import { type UpstreamPool, upstreamsFor } from '../../claude/upstreams/pool.ts';
 import { dearestAt } from '../../claude/upstreams/prices.ts';
-import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
@@ -27,6 +27,8 @@ export interface ModelDecision {
   worstCase: WorstCase;
   terms: Terms;
   startedAt: number;
+  /** Whether nobody has counted its prompt, and somebody could. */
+  isCountable: boolean;
   /** Whether the account keeps the grant, if it admits the request. */
   isKept: boolean;
 }
@@ -36,29 +38,13 @@ export interface ModelDecision {
  *
  * @param later set for a later try. It is a hold of its own; only if it says so it may wait for money that others hold
  */
-export async function askForModel(
-  { request, asked: named, changes, allowFallbacks }: ModelChoice,
-  later?: LaterTry,
-): Promise<ModelDecision> {
-  const { settings, body, model, upstream, routing } = request;
+export async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<ModelDecision> {
+  const { request, changes, allowFallbacks } = choice;
+  const { settings, model, routing } = request;
   const isAgain = later !== undefined;
   // This time must not be later than the hold. So it is read before the account is asked.
   const startedAt = Date.now();
-  const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
-  const asked = named ?? (typeof own.model === 'string' ? own.model : model);
-  const { readings = body } = body;
-  const models = upstream.pool ? dearestAt(settings, ableUpstreams(upstream.pool, request, routing)) : settings.models;
-  const options = {
-    bytes: sizeOf(body),
-    readings: readings ?? undefined,
-    // A bound method, because an arrow function made here would keep the body in memory until the answer has ended.
-    lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
-    models,
-    betas: betasOf(request.headers),
-    asked,
-    before,
-  };
-  const goesUp = { ...own, ...changes, model };
+  const { bounded, models } = boundsOf(choice);
   const { row, known } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),
@@ -67,11 +53,6 @@ export async function askForModel(
     adds: request.adds,
     most: request.most,
     ...(later?.earlier ? { earlier: later.earlier } : {}),
-  };
-  const bounded = (count: number | null | undefined, leavesOutThinking = false) => {
-    const given = count === undefined ? options : { ...options, count, leavesOutThinking };
-    const { worstCase, terms } = worstCaseOf(goesUp, given);
-    return { worstCase, terms: { ...terms, streams: terms.streams || request.streams === true } };
   };
   let { count } = request;
   let { worstCase, terms } = bounded(count);
@@ -90,7 +71,49 @@ export async function askForModel(
   }
   if (answer.outcome === 'refused' && count === null) answer.refusal.uncounted = true;
   if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
-  return { answer, worstCase, terms, startedAt, isKept: isKeepable(request, terms, isAgain) };
+  const { countable: isCountable } = worstCase;
+  return { answer, worstCase, terms, startedAt, isCountable, isKept: isKeepable(request, terms, isAgain) };
+}
+
+/** @returns what computes the worst case of the present model, with a count of its tokens or without one, and its prices */
+function boundsOf({ request, asked: named, changes }: ModelChoice) {
+  const { settings, body, model, upstream, routing } = request;
+  const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
+  const { readings = body } = body;
+  const models = upstream.pool ? dearestAt(settings, ableUpstreams(upstream.pool, request, routing)) : settings.models;
+  const options = {
+    bytes: sizeOf(body),
+    readings: readings ?? undefined,
+    // A bound method, because an arrow function made here would keep the body in memory until the answer has ended.
+    lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
+    models,
+    betas: betasOf(request.headers),
+    asked: named ?? (typeof own.model === 'string' ? own.model : model),
+    before,
+  };
+  const goesUp = { ...own, ...changes, model };
+  const bounded = (count: number | null | undefined, leavesOutThinking = request.leavesOutThinking === true) => {
+    const given = count === undefined ? options : { ...options, count, leavesOutThinking };
+    const { worstCase, terms } = worstCaseOf(goesUp, given);
+    return { worstCase, terms: { ...terms, streams: terms.streams || request.streams === true } };
+  };
+  return { bounded, models };
+}
+
+/**
+ * Counts the prompt of a try that nobody has answered: it would be booked by its bytes. Further tries are held by the count.
+ *
+ * @returns the most tokens that it has; undefined if they are not counted
+ */
+export async function countUnanswered(choice: ModelChoice): Promise<number | undefined> {
+  const { request, changes } = choice;
+  const { count, body, routing } = request;
+  if (count !== undefined || body === RELEASED || !mayCount(request)) return undefined;
+  const { bounded } = boundsOf(choice);
+  // The caller may have left.
+  request.count = await countInput({ ...request, signal: undefined, only: routing?.only }, changes).catch(() => null);
+  request.leavesOutThinking = true;
+  return request.count === null ? undefined : bounded(request.count).terms.promptTokens;
 }
 
 /**

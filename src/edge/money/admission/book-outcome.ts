@@ -12,7 +12,7 @@ import {
 import type { Terms } from '../../claude/pricing/hold-terms.ts';
 import type { ModelTable } from '../../claude/pricing/models.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
-import { nothingSeen } from '../../claude/usage/usage-report.ts';
+import { hasSaid, nothingSeen } from '../../claude/usage/usage-report.ts';
 import type { LoweredBy } from '../contracts/admission.ts';
 import type { Settlement, Tokens } from '../contracts/settlement.ts';
 import type { BudgetBefore } from './budget-left.ts';
@@ -87,8 +87,10 @@ export function settlementOf(
     ...streamTimes(outcome, grant),
   };
   const { usage } = outcome;
-  if (!outcome.sent || (outcome.end === 'error' && !usage && outcome.status === 200)) return { ...settlement, cost: 0 };
-  const { terms, hold } = grant;
+  const isError = outcome.end === 'error' && !usage && !hasSaid(outcome.seen);
+  if (!outcome.sent || (isError && outcome.status === 200)) return { ...settlement, cost: 0 };
+  const { hold } = grant;
+  const terms = grant.terms && withCount(grant.terms, outcome.prompt_tokens);
   const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
   const others = (outcome.fallbacks ?? []).map((name) => models.price(name).row);
   if (usage && outcome.unbilled && isClaudeApi) {
@@ -114,6 +116,13 @@ export function settlementOf(
   );
   const saved = computeSaved(estimate.usage, row, { cacheTtl });
   return { ...settlement, cost: estimate.cost, saved, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
+}
+
+/** @returns the terms with the prompt as it was counted behind the admission */
+function withCount(terms: Terms, counted = terms.promptTokens): Terms {
+  if (counted >= terms.promptTokens) return terms;
+  const promptCost = Math.ceil((terms.promptCost / terms.promptTokens) * counted);
+  return { ...terms, promptTokens: counted, promptCost };
 }
 
 /** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */

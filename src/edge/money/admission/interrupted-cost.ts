@@ -11,7 +11,7 @@ import {
   WEB_SEARCH_NANODOLLARS,
   wholeCount,
 } from '../../claude/pricing/cost.ts';
-import type { Terms } from '../../claude/pricing/hold-terms.ts';
+import type { SecondModel, Terms } from '../../claude/pricing/hold-terms.ts';
 import type { Model } from '../../claude/pricing/models.ts';
 import { USUAL_PAUSE_MS } from '../../claude/usage/hidden-output.ts';
 import type { Seen } from '../../claude/usage/usage-report.ts';
@@ -96,6 +96,7 @@ export function interruptedCost(
   const laterPrompts = seen.later_prompts.map(
     ({ tokens, unseen_ms }) => prompt + tokens + byClock(unseen_ms, terms.tokensPerSecond),
   );
+  const lastPrompt = Math.max(prompt, ...laterPrompts);
   const reread = laterPrompts.reduce((sum, tokens) => sum + tokens, 0);
   const priced: Usage = { ...usage, output_tokens: output, ...(isSilent && { input_tokens: prompt }) };
   const rows = [...new Set([row, ...fallbacks])];
@@ -111,8 +112,11 @@ export function interruptedCost(
   const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
   const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
   const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
-  const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, Math.max(prompt, ...laterPrompts), usualMs);
-  const beside = later + unseenSteps + summarized * terms.inputPrice + advice;
+  const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, lastPrompt, usualMs);
+  const secondModels = isEnded
+    ? 0
+    : costOfUnseenModels(terms, seen, { prompt: lastPrompt, output, handOvers: fallbacks.length / 2 });
+  const beside = later + unseenSteps + summarized * terms.inputPrice + advice + secondModels;
   const more = Math.ceil((beside * (usage.inference_geo === 'us' ? 11 : 10)) / 10);
   const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
   const told = computeCost(usage, row, { cacheTtl });
@@ -201,6 +205,26 @@ function costOfUnseenSteps(
   const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;
   const tokens = Math.min(left * prompt + results, (left + 1) * served.window);
   return tokens * dearest + searched + written * (advisor?.outputPrice ?? 0);
+}
+
+/**
+ * Prices the models that may have begun while the end was on its way: an advisor, and one that steps in. Each reads the prompt,
+ * an advisor with all that was written.
+ *
+ * @param prompt tokens of the last prompt that was seen
+ * @param handOvers how often one has stepped in
+ */
+function costOfUnseenModels(
+  { advisor, fallbacks, tokensPerSecond }: Terms,
+  { advised, lost_ms = 0 }: Seen,
+  { prompt, output, handOvers }: { prompt: number; output: number; handOvers: number },
+): Nanodollars {
+  const written = byClock(lost_ms + IN_FLIGHT_MS, tokensPerSecond);
+  const one = (model: SecondModel | undefined, begun: number, tokens: number) => {
+    if (!model || begun >= (model.times ?? Number.POSITIVE_INFINITY)) return 0;
+    return Math.ceil(tokens * OTHER_TOKENIZER) * model.inputPrice + written * model.outputPrice;
+  };
+  return one(advisor, advised, prompt + output + PER_ADVICE) + one(fallbacks, handOvers, prompt);
 }
 
 /** Prices advice. Each use is a request of its own, which reads everything that the model has read and written so far. */

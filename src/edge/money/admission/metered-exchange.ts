@@ -55,7 +55,7 @@ const RIDES_ABOVE: Nanodollars = 50_000_000;
 /** A request that costs money. It alone knows which try is the latest: each is admitted and settled by itself. */
 export class MeteredExchange {
   /** Settles and renews the latest try. From the first question to the account on there may be something to settle. */
-  meter: Pick<RequestMeter, 'settle' | 'renew'> | undefined;
+  meter: Pick<RequestMeter, 'settle' | 'renew' | 'leave'> | undefined;
   /** Whether the answer may have ids of things that it makes. */
   readonly makesThings: boolean;
   /** Whether its whole answer goes up as a stream. A lower hold of a later try does not change it. */

@@ -37,6 +37,8 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Pas
   headers: Headers | PlainHeaders;
   /** The most tokens that the input can have, if that is known already; null if the API counts no such prompt. */
   count?: number | null | undefined;
+  /** Whether `count` is that of count_tokens, which leaves out what earlier answers have thought. */
+  leavesOutThinking?: boolean | undefined;
   /** Whether its account may keep the grant, which settles it after a crash: then nobody else has to store that. */
   keeps?: boolean | undefined;
   /** Whether the answer streams although the body does not ask for it. */
@@ -58,10 +60,16 @@ export interface RequestMeter {
   maxTokens: number | undefined;
   /** Headers for the response: the account's quota status. */
   headers: Record<string, string>;
-  /** Replaces the hold by what the request cost. A repeated call does no harm. */
-  settle(outcome: RequestOutcome, extra?: Partial<Settlement>): Booking;
+  /**
+   * Replaces the hold by what the request cost. A repeated call does no harm.
+   *
+   * @param later how it ended in the end, where it is read on: by this it is settled, once it is there
+   */
+  settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): Booking;
   /** Renews the hold, because the request still runs. @param stage how far it has come */
   renew(stage?: string): Promise<boolean>;
+  /** Says that nobody wants its answer any more: it is no running request from now on. Never rejects. */
+  leave(): Promise<void>;
   /**
    * Admits another try of the request, after the one before was settled. This meter's `settle` and `renew` stay with the try
    * before.
@@ -98,6 +106,8 @@ export interface Booking {
   /** What it leaves of the caller's own budget; undefined if nothing limits that, or it is not known. */
   budget: BudgetLeft | undefined;
   done: Promise<Settled>;
+  /** The output tokens as in the ledger, where it was read on. */
+  late?: Promise<number | undefined>;
 }
 
 /** An admission with what must be stored to settle it later. */

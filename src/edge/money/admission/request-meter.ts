@@ -8,34 +8,49 @@ import { cancelStopsAt, isClaudeApi, pricesAt } from '../../claude/upstreams/pri
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import { LEFT_STAGE } from '../budget/state.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
+import type { Settlement } from '../contracts/settlement.ts';
 import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
 import { budgetAfter } from './budget-left.ts';
 import type { MeteredRequest, RequestMeter } from './metered-request.ts';
 
 /** @returns the meter of an admitted request. It works even in another process than the admission. */
-export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pick<RequestMeter, 'settle' | 'renew'> {
+export function requestMeterOf(
+  request: MeteredRequest,
+  grant: StoredGrant,
+): Pick<RequestMeter, 'settle' | 'renew' | 'leave'> {
   const { requestId, model, settings, holdMs } = request;
+  const pricedBy = (outcome: RequestOutcome, extra: Partial<Settlement> = {}): Settlement => {
+    const { startedAt } = grant;
+    const { upstream } = outcome;
+    const place = { models: pricesAt(settings, upstream), isClaudeApi: isClaudeApi(settings, upstream) };
+    const known = byLearnedSpeed(request, outcome, grantAt(settings, outcome, grant));
+    return { ...settlementOf({ requestId, model, ...place }, outcome, known), startedAt, ...extra };
+  };
+  // JSON writes NaN as null, which means an unknown cost to the account.
+  const send = (settlement: Settlement) => sendSettlement(request, JSON.stringify(settlement));
+  const renew = (stage?: string) => callAccount(request, (account) => account.renew(requestId, stage, holdMs));
   return {
-    settle: (outcome, extra) => {
-      const { startedAt } = grant;
-      const { upstream } = outcome;
-      const place = { models: pricesAt(settings, upstream), isClaudeApi: isClaudeApi(settings, upstream) };
-      const known = byLearnedSpeed(request, outcome, grantAt(settings, outcome, grant));
-      const priced = settlementOf({ requestId, model, ...place }, outcome, known);
-      const settlement = { ...priced, startedAt, ...extra };
+    settle: (outcome, extra, later) => {
+      const settlement = pricedBy(outcome, extra);
       const { cost, tokens } = settlement;
       if (request.upstream) tellOfKeys(request, request.upstream);
-      return {
+      const told = {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
         budget: budgetAfter(grant.budget, cost),
-        // JSON writes NaN as null, which means an unknown cost to the account.
-        done: sendSettlement(request, JSON.stringify(settlement)),
       };
+      if (!later) return { ...told, done: send(settlement) };
+      const priced = later.then((end) => pricedBy(end, extra));
+      return { ...told, done: priced.then(send), late: priced.then((end) => end.tokens?.output) };
     },
-    renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage, holdMs)),
+    renew,
+    leave: async () => {
+      // Without it the request counts as running until it is settled.
+      await renew(LEFT_STAGE).catch(() => false);
+    },
   };
 }
 

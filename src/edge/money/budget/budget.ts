@@ -15,7 +15,7 @@ import { capacity, level, take } from './bucket.ts';
 import { freeIn, isShared, leftIn, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
-import { advance, type Budget } from './state.ts';
+import { advance, type Budget, LEFT_STAGE } from './state.ts';
 import { NEVER, PERIODS } from './windows.ts';
 
 /** What a request sets aside when it is admitted. */
@@ -134,7 +134,7 @@ export function decide(
   if (overRun) return overRun;
   const broke = shortOfMoney(purses, sure, time, budget);
   if (broke) return broke.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, least) } : broke;
-  const running = budget.holds.size - budget.batched;
+  const running = runningIn(budget, rules.concurrent);
   if (running >= rules.concurrent) {
     return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
   }
@@ -219,6 +219,12 @@ export function decide(
     maxTokens,
     ...(loweredBy && { loweredBy }),
   };
+}
+
+/** @returns how many requests run. What is read on is not counted where that decides */
+function runningIn({ holds, batched }: Budget, most: number): number {
+  const all = holds.size - batched;
+  return all < most ? all : all - [...holds.values()].filter(({ stage }) => stage === LEFT_STAGE).length;
 }
 
 /**

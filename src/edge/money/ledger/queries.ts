@@ -49,16 +49,16 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     about: string | null;
   };
 
-/** @returns a request's row with those of all its tries; undefined if there is none. */
+/** @returns a request's row with those of all its tries, by the id of any of them; undefined if there is none. */
 export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | undefined {
   // The tries of a request have its id with a number after it.
   const rows = ledger.read<LedgerTableRow>(
     "select * from ledger where id = ?1 or (id > ?1 || '.' and id < ?1 || '/') order by id",
-    id,
+    id.replace(/\.\d+$/, ''),
   );
   const tries = rows.map(ledgerRow);
   const row = tries.find(({ request_id }) => request_id === id);
-  return row && { ...row, tries, refusal: null };
+  return row && { ...row, tries: [row, ...tries.filter((one) => one !== row)], refusal: null };
 }
 
 /** @returns the conversations that these requests belong to. */

@@ -134,6 +134,7 @@ export function runnerOfTurn(
       maintenance.noteEnd(turn);
       if (!isRefused(transcript, turn)) maintenance.events.noteEnd(turn);
       maintenance.settlements.follow(turn.row, settled);
+      maintenance.reportSoon();
     },
     onBroken: hooks.onBroken,
   });

@@ -8,7 +8,7 @@ import { keptMeterOf, requestMeterOf } from '../../money/admission/request-meter
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { accountRequestOf, type ObjectContext } from '../answers/object-context.ts';
 import { DamagedRow, damageIn } from '../storage/damaged-row.ts';
-import type { TurnRow } from '../storage/rows.ts';
+import type { OutcomeOfTurn, TurnRow } from '../storage/rows.ts';
 import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from '../storage/turn-queries.ts';
 import { addCost, conversationReportOf } from '../turn/turn-ending.ts';
 
@@ -91,7 +91,8 @@ export class TurnSettlements {
   #reopen(row: TurnRow): void {
     if (!row.settled) return;
     row.settled = false;
-    if (this.#object.transcript.profile) this.#object.transcript.changeTurn(row, { settled: false });
+    const { outcome } = row;
+    if (this.#object.transcript.profile) this.#object.transcript.changeTurn(row, { settled: false, outcome });
   }
 
   /** @returns the meter that settles a turn or a summary, even one that began before a crash. */
@@ -131,7 +132,7 @@ export class TurnSettlements {
   async #confirmStep(row: TurnRow, seq: number, done: Promise<Settled>): Promise<void> {
     const run = this.#runOf(seq);
     run.open += 1;
-    run.since = this.#object.now();
+    run.since = settledFrom(row, this.#object.now());
     try {
       await this.#noteSettled(row, await done);
     } catch {
@@ -165,7 +166,7 @@ export class TurnSettlements {
     const { transcript, now } = this.#object;
     const { seq } = row;
     // No timer ends this wait: the alarm repeats what takes too long.
-    const settling = { row, since: now() };
+    const settling = { row, since: settledFrom(row, now()) };
     this.#settling.set(seq, settling);
     try {
       const settled = await done;
@@ -182,20 +183,25 @@ export class TurnSettlements {
 
   async #noteSettled(row: TurnRow, { outcome, cost }: Settled): Promise<void> {
     const { transcript, erase } = this.#object;
-    if (outcome !== 'erased') this.#correctCost(row, cost + (row.grant?.earlier ?? 0));
+    if (outcome !== 'erased') this.#correct(row, cost + (row.grant?.earlier ?? 0));
     if (row.status === 'failed') this.forgetFailed(row);
     const { profile } = transcript;
     if (outcome === 'erased' && profile && !profile.deleted) await erase();
   }
 
-  /** Stores the account's figure, which decides: a turn without known usage has cost its whole hold. */
-  #correctCost({ seq, id, cost }: TurnRow, settled: number): void {
+  /**
+   * Stores the account's figure, which decides: a turn without known usage has cost its whole hold. With it goes what was read
+   * on.
+   */
+  #correct({ seq, id, cost, outcome }: TurnRow, settled: number): void {
     const { transcript, now } = this.#object;
-    if (settled === cost) return;
+    const isReadOn = outcome?.read_until !== undefined;
+    if (settled === cost && !isReadOn) return;
     // Another confirmation may have corrected it already.
     const stored = turnAt(transcript, seq);
     if (stored?.id !== id || !transcript.profile) return;
-    transcript.changeTurn(stored, { cost: settled });
+    transcript.changeTurn(stored, { cost: settled, ...(isReadOn && { outcome }) });
+    if (settled === stored.cost) return;
     addCost(transcript, settled - stored.cost, now(), { unreported: true });
     this.#wake();
   }
@@ -240,8 +246,8 @@ export class TurnSettlements {
       const { profile } = transcript;
       if (turn?.id !== id || !profile) continue;
       if (!turn.outcome) throw new DamagedRow('the outcome of a turn');
-      const { outcome, status } = turn;
-      const { done } = this.meterOf(turn).settle(outcome, {
+      const { status } = turn;
+      const { done } = this.meterOf(turn).settle(outcomeReadOn(turn, turn.outcome, this.#object.now()), {
         ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
         ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
         tools: status === 'failed' ? undefined : toolsTakenUp(transcript, turn),
@@ -253,6 +259,21 @@ export class TurnSettlements {
     }
     if (isRun && transcript.profile) transcript.changeTurn(row, { settled: true });
   }
+}
+
+/** @returns from when a settlement is on its way at the earliest; milliseconds since 1970 */
+function settledFrom({ outcome }: TurnRow, now: number): number {
+  return Math.max(now, outcome?.read_until ?? now);
+}
+
+/** @returns the outcome of a turn whose object may have died while its answer was read on: it may have gone on for as long */
+function outcomeReadOn({ endedAt }: TurnRow, outcome: OutcomeOfTurn, now: number): OutcomeOfTurn {
+  const { read_until, seen, usage } = outcome;
+  if (read_until === undefined || endedAt === null || !seen) return outcome;
+  const ms = Math.max(0, Math.min(now, read_until) - endedAt);
+  const lost_ms = (seen.lost_ms ?? 0) + ms;
+  const more = usage ? { silent_ms: seen.silent_ms + ms } : { unseen_ms: seen.unseen_ms + ms };
+  return { ...outcome, seen: { ...seen, ...more, lost_ms } };
 }
 
 /** @returns whether a turn is a step whose settlement is noted in the row of its run. */

@@ -286,6 +286,7 @@ async function relayedMessage(
         meter.release();
         share.leave();
       },
+      onLeft: () => waitUntil(meter.granted.leave()),
       onEnd: (outcome) => {
         const settled = isUnmetered ? undefined : meter.granted.settle(outcome, { ms: c.get('entry').elapsed() });
         log(outcome, settled?.nanodollars);

@@ -117,6 +117,8 @@ export interface Container {
 /** How a turn's request ended, and whose limit has lowered its `max_tokens`, if one has. */
 export interface OutcomeOfTurn extends RequestOutcome {
   lowered_by?: LoweredBy;
+  /** Until when its answer may have been read on behind its end; milliseconds since 1970. */
+  read_until?: number;
   /** The container of its answer. Only the row of the turn has it. */
   container?: Container;
 }

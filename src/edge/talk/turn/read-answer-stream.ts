@@ -44,12 +44,17 @@ export async function readAnswerStream(
   const takeSize = sizeGuard();
   /** @returns whether this piece ends the turn */
   const take = (piece: Uint8Array, since?: number): boolean => {
+    const lateMs = since === undefined ? 0 : Date.now() - since;
+    if (turn.readingOn) {
+      turn.takeLate(piece, now(), lateMs);
+      return false;
+    }
     // An abort cancels the readers, which ends every wait. A race for each read would cost as much as the read.
     if (abort.reason) throw abort.reason;
     takeSize(piece);
     timer.touch();
     turn.firstByteAt ??= now();
-    const taken = turn.take(piece, now(), since === undefined ? 0 : Date.now() - since);
+    const taken = turn.take(piece, now(), lateMs);
     how = taken.how;
     if (how) return true;
     publisher.publish(taken);
@@ -125,9 +130,10 @@ export async function readFirstEvent(
   return { opening: pieces.length > 0 ? joinedPieces(pieces) : undefined, first };
 }
 
-/** @returns whether an event says something: a ping does not, nor does one without a name, but for an error. */
+/** @returns whether an event says something: a ping does not, nor does one without a name whose data does not say what it is */
 function saysSomething({ event, data }: Frame): boolean {
-  return event === '' ? typeIn(data) === 'error' : event !== 'ping';
+  const name = event || typeIn(data);
+  return name !== '' && name !== 'ping';
 }
 
 /**

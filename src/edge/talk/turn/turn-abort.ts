@@ -15,10 +15,12 @@ export class TurnAbort {
     this.#aborted.promise.catch(() => {});
   }
 
-  /** Aborts the turn because a client stops it. */
-  stop(): void {
+  /** Ends all waits of the turn because a client stops it. @param readsOn whether the request to the upstream goes on */
+  stop(readsOn = false): void {
     this.isStopped = true;
-    this.abort(stopped());
+    this.reason ??= stopped();
+    if (readsOn) this.#aborted.reject(this.reason);
+    else this.abort(this.reason);
   }
 
   abort(reason: ApiError): void {

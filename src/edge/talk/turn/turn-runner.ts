@@ -1,5 +1,5 @@
 import { isEventStream, refuseEncoding } from '../../claude/content-type.ts';
-import { Exchange } from '../../claude/exchange.ts';
+import { Exchange, READ_ON_MS } from '../../claude/exchange.ts';
 import { interrupted, timedOut } from '../../claude/failure.ts';
 import { errorOfEvent, refusalIn } from '../../claude/judge.ts';
 import type { BodyChanges } from '../../claude/kinds/kind.ts';
@@ -17,9 +17,11 @@ import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import { withoutThinking } from '../storage/message-text.ts';
+import type { OutcomeOfTurn } from '../storage/rows.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream, readFirstEvent } from './read-answer-stream.ts';
 import { callerHeaders, readBufferedAnswer, refusedTurn, type Started } from './read-buffered-answer.ts';
+import { type LateReader, readUnwanted } from './read-late.ts';
 import type { Runner } from './running-turn.ts';
 import type { Turn } from './turn.ts';
 import { stopped, TurnAbort } from './turn-abort.ts';
@@ -59,6 +61,8 @@ export class TurnRunner implements Runner {
   /** Answers the caller once the headers have come. Further calls change nothing. */
   #answerCaller: () => void = () => {};
   #paid: MeteredExchange | undefined;
+  /** What reads the answer on if the turn is stopped; undefined where nothing can be read on. */
+  #onward: (() => Promise<unknown>) | undefined;
   #renewedAt: number;
   #hasEnded = false;
   /** Whether a try was admitted and has gone up. */
@@ -99,7 +103,9 @@ export class TurnRunner implements Runner {
       this.#started.resolve({ kind: 'error', error });
       this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: interruptedEnd(error) });
     } finally {
-      plan.share?.leave();
+      const { readingOn } = this.turn;
+      if (readingOn) void readingOn.outcome.then(() => plan.share?.leave());
+      else plan.share?.leave();
       // A timer that is left running would wake the isolate once more for nothing.
       if (!this.#isDraining) this.#timer.clear();
       this.#admitted.resolve();
@@ -109,7 +115,41 @@ export class TurnRunner implements Runner {
 
   /** Ends the turn, and stores the part of the answer that has come. */
   stop(): void {
-    this.#abort.stop();
+    const { progress, readingOn, hasBegun } = this.turn;
+    if (readingOn) return;
+    if (!this.#onward || progress.sentAt === undefined || this.#hasEnded || this.#abort.reason) {
+      this.#abort.stop();
+      return;
+    }
+    const { now, waitUntil, settings } = this.#context;
+    progress.isLeft = true;
+    const until = now() + 2 * READ_ON_MS + (hasBegun ? 0 : settings.STREAM_HEADERS_MS);
+    const outcome = this.#readOn(this.#onward);
+    this.turn.readingOn = { outcome, until };
+    this.#abort.stop(true);
+    waitUntil(Promise.all([outcome, this.#paid?.meter?.leave()]));
+  }
+
+  /** Reads the answer on to its first event, or for a moment, and ends the request. Never rejects. */
+  async #readOn(onward: () => Promise<unknown>): Promise<OutcomeOfTurn> {
+    const { now, settings } = this.#context;
+    const since = Date.now();
+    const over = Promise.withResolvers<void>();
+    let closedAt: number | undefined;
+    const timer = setInterval(() => {
+      if (closedAt !== undefined) over.resolve();
+      else if (this.turn.hasBegun || Date.now() - since >= settings.STREAM_HEADERS_MS) {
+        closedAt = now();
+        // What has come until then is still read.
+        this.#abort.controller.abort(stopped());
+      }
+    }, READ_ON_MS);
+    // However it ends, it is settled by what came.
+    await Promise.race([onward(), over.promise]).catch(() => undefined);
+    clearInterval(timer);
+    this.#abort.abort(stopped());
+    this.turn.progress.leave?.(false);
+    return this.turn.lateOutcome(closedAt ?? now());
   }
 
   revoke(): void {
@@ -147,7 +187,7 @@ export class TurnRunner implements Runner {
   }
 
   async #send(plan: NextRequest, paid: MeteredExchange): Promise<void> {
-    const { settings, upstream, headers, query } = this.#context;
+    const { settings, upstream, headers, query, now } = this.#context;
     const { granted, body } = paid;
     this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
     const { progress } = this.turn;
@@ -168,8 +208,11 @@ export class TurnRunner implements Runner {
     if (!background || progress.upstream !== undefined) this.#take(granted);
     if (background) this.#acknowledge();
     this.#admitted.resolve();
+    const late = { exchange, turn: this.turn, abort: this.#abort, now };
+    this.#onward = async () => await readUnwanted(await answering, late);
     const response = await this.#abort.race(answering);
-    const other = await this.#amended(plan, response);
+    this.#onward = undefined;
+    const other = await this.#amended(plan, response, late);
     if (other) {
       // A body that broke off cannot be cancelled any more.
       response.body?.cancel().catch(() => {});
@@ -207,8 +250,7 @@ export class TurnRunner implements Runner {
     };
     this.#acknowledge();
     let how = await this.#read(response.body, progress.opening);
-    const text =
-      how.kind === 'error' && !this.turn.builder.message ? how.frame.data : how.kind === 'complete' ? '{}' : '';
+    const text = how.kind === 'error' && !this.turn.hasAnswer ? how.frame.data : how.kind === 'complete' ? '{}' : '';
     const refusal = exchange.refusedIn(response, text);
     if (refusal) {
       const options = { quotaStatus: told, requestId: this.#context.requestId };
@@ -227,9 +269,9 @@ export class TurnRunner implements Runner {
   }
 
   /** @returns the plan without results that the API has refused; undefined if it has refused something else, or nothing */
-  async #amended(plan: NextRequest, response: Response): Promise<NextRequest | undefined> {
+  async #amended(plan: NextRequest, response: Response, late: LateReader): Promise<NextRequest | undefined> {
     if (!plan.amend) return undefined;
-    const refusal = await this.#refusal(response);
+    const refusal = await this.#refusal(response, late);
     if (refusal === undefined) return undefined;
     const { messages } = plan.body.json;
     const amended = plan.amend(refusal, Array.isArray(messages) ? messages : []);
@@ -241,7 +283,7 @@ export class TurnRunner implements Runner {
   }
 
   /** @returns what the API says of a request that it refuses, be it in a stream, before all else; undefined for any other answer */
-  async #refusal(response: Response): Promise<string | undefined> {
+  async #refusal(response: Response, late: LateReader): Promise<string | undefined> {
     if (response.status === 400) return await this.#abort.race(response.clone().text());
     if (!response.ok || !response.body || !isEventStream(response)) return undefined;
     const { progress } = this.turn;
@@ -253,7 +295,16 @@ export class TurnRunner implements Runner {
       this.#started.resolve({ kind: 'stream', headers });
     };
     const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
-    const { opening, first } = await readFirstEvent(response.body, read);
+    const reading = readFirstEvent(response.body, read);
+    this.#onward = async () => {
+      progress.opening = (await reading).opening;
+      await readUnwanted(response, late);
+    };
+    const { opening, first } = await this.#abort.race(reading).catch((thrown) => {
+      if (this.turn.readingOn) throw thrown;
+      return reading;
+    });
+    this.#onward = undefined;
     progress.opening = opening;
     const { kind, forCaller } = (first && refusalIn(response, first.data)) ?? {};
     return kind === 'request' && forCaller?.status === 400 ? first?.data : undefined;
@@ -286,7 +337,7 @@ export class TurnRunner implements Runner {
 
   async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
     this.#expectEvents();
-    const { how, rest } = await readAnswerStream(body, {
+    const reading = readAnswerStream(body, {
       opening,
       turn: this.turn,
       publisher: this.#publisher,
@@ -295,6 +346,11 @@ export class TurnRunner implements Runner {
       now: this.#context.now,
       onEvents: () => this.#answerCaller(),
     });
+    this.#onward = () => reading;
+    const ended = await this.#abort.race(reading).catch(() => (this.turn.readingOn ? undefined : reading));
+    this.#onward = undefined;
+    if (!ended) return { kind: 'stopped' };
+    const { how, rest } = ended;
     if (rest !== undefined && how.kind === 'complete') {
       this.#isDraining = true;
       this.#context.waitUntil(this.#drain(rest));

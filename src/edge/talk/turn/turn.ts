@@ -21,7 +21,7 @@ import { repairPaused } from '../history/repair-paused.ts';
 import { type Block, blocksWithout, calledTools, isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { isFreeId, withAnswerId } from '../storage/message-rows.ts';
-import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
+import { type OutcomeOfTurn, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
 import { inputTokens, outcomeOfAnswer, type TimesOfAnswer } from './answer-report.ts';
@@ -45,6 +45,14 @@ import { TurnGrants } from './turn-grants.ts';
 const WORDS = new Set(['text', 'thinking', 'redacted_thinking']);
 
 type EndMeter = Pick<RequestMeter, 'settle'>;
+
+/** An answer that is read on behind the end of its turn. */
+interface LateReading {
+  /** What the turn has been settled by in the end. Never rejects. */
+  outcome: Promise<OutcomeOfTurn>;
+  /** When it ends at the latest; milliseconds since 1970. */
+  until: number;
+}
 
 export class Turn {
   readonly row: TurnRow;
@@ -75,6 +83,11 @@ export class Turn {
   /** When the current piece came. */
   #now = 0;
   readonly #options: TurnOptions;
+  /** Set where the answer is read on when the turn has ended. */
+  readingOn: LateReading | undefined;
+  /** The events as they were shown at the end, and those that came behind it. */
+  #shown: string | undefined;
+  #late = '';
   /** The ids of calls whose name or id the API would not take back. */
   readonly #mended = new Set<string>();
 
@@ -122,6 +135,48 @@ export class Turn {
     return all;
   }
 
+  /** Takes a piece that comes behind the end of the turn. Only what it costs is of interest. */
+  takeLate(piece: Uint8Array, now: number, lateMs = 0): void {
+    this.#bytes += piece.length;
+    this.#frames.scan(piece, (text, start, end) => {
+      this.#late += text.slice(start, end + 2);
+      const { event: name = 'ping', data = '' } = readFrame(text, start, end) ?? {};
+      const event = name || typeIn(data);
+      if (event === 'content_block_start') this.#clock?.start(blockTypeOf(readEvent(data) ?? {}), now);
+      else if (event === 'content_block_stop') this.#clock?.stop(now);
+      else if (event === 'content_block_delta') this.#clock?.touch(now, now - lateMs);
+      else if (event === 'ping') this.#clock?.ping(now);
+      return end + 2;
+    });
+  }
+
+  /** Whether its stream has said anything of an answer. Behind some gateways it does not say how it begins. */
+  get hasAnswer(): boolean {
+    return this.builder.message !== undefined || this.builder.blocks.length > 0;
+  }
+
+  /** Whether its answer has begun, before or behind its end. */
+  get hasBegun(): boolean {
+    return this.builder.message !== undefined || this.#late.includes('message_start');
+  }
+
+  /** @returns the outcome of its answer, with what has come behind its end */
+  lateOutcome(now: number): OutcomeOfTurn {
+    const { rest } = this.#frames;
+    const log = { text: (this.#shown ?? '') + this.#late };
+    const turn = { ...this.#answered, log };
+    const outcome = outcomeOfAnswer({ kind: 'stopped' }, now, turn, {
+      ...{ rest, bytes: this.#bytes, times: () => this.#timesUntil(now) },
+    });
+    // An error in the place of a message is free.
+    return outcome.error_type !== undefined && !outcome.usage ? { ...outcome, end: 'error' } : outcome;
+  }
+
+  get #answered() {
+    const { builder, row, status, upstreamRequestId, progress, firstByteAt } = this;
+    return { builder, row, status, upstreamRequestId, progress, firstByteAt };
+  }
+
   /**
    * Takes the last event of a stream that has ended, if only its empty line is missing.
    *
@@ -132,11 +187,13 @@ export class Turn {
     return last && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
   }
 
-  #takeFrame(frame: Frame): TakenPiece {
+  #takeFrame(given: Frame): TakenPiece {
     const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
-    const isError = frame.event === 'error' || (frame.event === '' && typeIn(frame.data) === 'error');
-    // No client reads an event without a name.
-    if (frame.event === '' && !isError) return { hasFraming: false, hasEffect: false, hasDelta: false };
+    // Behind some gateways only its data says what an event is, but no client reads one without a name.
+    const event = given.event || typeIn(given.data);
+    const isError = event === 'error';
+    if (event === '') return { hasFraming: false, hasEffect: false, hasDelta: false };
+    let frame = given.event === '' && !isError ? { ...given, event } : given;
     const data = readEvent(frame.data);
     if (isError) {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
@@ -233,11 +290,21 @@ export class Turn {
     const { container, status: answered } = this;
     if (container !== undefined && error) forgetLostContainer(this.#transcript, container, { error, status: answered });
     const hidesResults = this.#storeEnd(plan, row, now) && isOfEdge === true;
+    if (this.readingOn && settlement?.late !== undefined)
+      void this.#takeLateOutcome(this.readingOn.outcome, settlement.late);
     const stoppedUsage = { ...outcome.usage, output_tokens: output };
     const message = wholeMessage(how, { status, usage: stoppedUsage, content }, this.builder);
     this.ended = { status, summary, message, error, isUnanswered, isStopped: how.kind === 'stopped', hidesResults };
     this.log.end();
     return settlement?.done;
+  }
+
+  /** Takes over by what it is settled. Its row is stored with the confirmation of its cost. */
+  async #takeLateOutcome(coming: Promise<OutcomeOfTurn>, written: Promise<number | undefined>): Promise<void> {
+    const late = await coming;
+    const { outcome, endedAt } = this.row;
+    const estimated_output = await written;
+    this.row.outcome = { ...outcome, ...late, estimated_output, read_until: endedAt ?? 0 };
   }
 
   /** Decides what the end of the turn changes. */
@@ -283,15 +350,18 @@ export class Turn {
     // Those that do not go up are made, too: their results are told in words.
     const calls = (status === 'complete' && callsIn?.(blocksKept)) || null;
     const { rest } = this.#frames;
+    if (this.readingOn) this.#shown = this.log.text;
     const outcome = outcomeOfAnswer(how, now, this, { rest, bytes: this.#bytes, times: () => this.#timesUntil(now) });
     return { complete, outcome, content, shown, status, committed, isUnanswered, hasRow, repaired, next, bytes, calls };
   }
 
   #settle({ outcome, status, committed, next, bytes, calls }: PlannedEnd, meter: EndMeter | undefined, now: number) {
     const { agent, id } = next;
+    // Its report does not wait for what is read on.
+    if (this.readingOn) next.unreported = true;
     // The answer is read without waiting for any listener.
     const written = outcome.completed && this.#clock ? openOutputIn(outcome.usage, this.#clock) : undefined;
-    return meter?.settle(written ? { ...outcome, written } : outcome, {
+    const extra = {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
       opening: {
@@ -301,10 +371,11 @@ export class Turn {
       startedAt: this.row.beganAt,
       tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
       // A step that calls tools goes on. The conversation is reported with the last step, or by its run.
-      ...(calls === null
+      ...(calls === null && !this.readingOn
         ? { conversation: conversationReportOf({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
         : {}),
-    });
+    };
+    return meter?.settle(written ? { ...outcome, written } : outcome, extra, this.readingOn?.outcome);
   }
 
   #endedRow(
@@ -313,7 +384,8 @@ export class Turn {
   ): TurnRow {
     const { usage } = outcome;
     const container = containerOf(this.builder.message);
-    const known = container ? { ...outcome, container } : outcome;
+    const { until } = this.readingOn ?? {};
+    const known = { ...outcome, ...(container && { container }), ...(until !== undefined && { read_until: until }) };
     return {
       ...this.row,
       status,

@@ -76,6 +76,7 @@ function keeping(takesRounds = 0) {
       expect(isSame(piece, bytes)).toBe(true);
     },
     onWait: (waiting) => waits.push(waiting),
+    onLeft: async () => {},
   };
   return { sink, kept, waits, all: () => joinedPieces(kept) };
 }
@@ -155,7 +156,7 @@ function byHand() {
     }
   }
   const taken: number[] = [];
-  const sink: PieceSink = { take: async (piece) => void taken.push(piece.length), onWait() {} };
+  const sink: PieceSink = { take: async (piece) => void taken.push(piece.length), onWait() {}, onLeft: async () => {} };
   return {
     taken,
     carrying: carried(streamOf(coming()), sink),
@@ -239,6 +240,7 @@ test('where nobody takes what comes, the upstream is not read on, until somebody
       taken += piece.length;
     },
     onWait: (waiting) => waits.push(waiting),
+    onLeft: async () => {},
   });
   await untilSo(() => waits.length > 0);
   // In fewer rounds it would have been read to its end.
@@ -271,6 +273,7 @@ test('when nobody takes it any more, the stream is cancelled', async () => {
       if (taken > 2) throw new Error('gone');
     },
     onWait() {},
+    onLeft: async () => {},
   };
   expect(await carried(stream, sink)).toBe('left');
   await expect.poll(() => isCancelled).toBe(true);

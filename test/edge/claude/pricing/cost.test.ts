@@ -10,7 +10,7 @@ import {
   toUsd,
   type Usage,
 } from '../../../../src/edge/claude/pricing/cost.ts';
-import { MODELS, type Model, ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { fastPricesOf, MODELS, type Model, ModelTable, takesFast } from '../../../../src/edge/claude/pricing/models.ts';
 import { runs, tryCases } from '../../../support/runs.ts';
 
 const table = new ModelTable();
@@ -84,6 +84,13 @@ test.each([
   expect(computeCost({ ...THOUSAND.output, speed: 'standard' }, row(name))).toBe(
     computeCost(THOUSAND.output, row(name)),
   );
+});
+
+test('Opus 4.6 takes fast speed, and has no price of its own for it', () => {
+  const opus = row('claude-opus-4-6');
+  expect(fastPricesOf(opus)).toBeUndefined();
+  expect(takesFast(opus)).toBe(true);
+  expect(takesFast(row('claude-opus-4-7'))).toBe(false);
 });
 
 test('Haiku 5.5 has another price for the whole request as soon as its prompt is longer than 100,000 tokens', () => {

@@ -107,8 +107,9 @@ describe('an answer that is broken off anywhere', () => {
     const [median, high] = [quantile(ratios, 0.5), quantile(ratios, 0.95)];
     // biome-ignore lint/suspicious/noConsole: the figures are what this test is for.
     console.info(`${kind}: booked / billed, median ${median.toFixed(2)}, 95th percentile ${high.toFixed(2)}`);
-    expect(median, kind).toBeLessThanOrEqual(2);
-    expect(high, kind).toBeLessThanOrEqual(LOOPS.has(kind) ? 6.5 : 4);
+    // An advisor may have been asked once more than was seen, and is dearer than who asks it.
+    expect(median, kind).toBeLessThanOrEqual(kind === 'advisor' ? 4 : 2);
+    expect(high, kind).toBeLessThanOrEqual(LOOPS.has(kind) ? 6.5 : kind === 'advisor' ? 15 : 4);
   });
 
   test('of any kind, with other answers each time', () => {

@@ -127,6 +127,23 @@ describe.each(CLASSES)('an answer of the class %s that did not end by itself', (
   });
 });
 
+test.each(['advised', 'handed'] as const)(
+  'a second model that begins while the end is on its way is not booked below its bill: %s',
+  (kind) => {
+    for (let seed = 0; seed < 30; seed += 1) {
+      const answer = answerOf(kind, modelOf(kind, seed), random(seed));
+      const begun = answer.deeds.find(({ at, prompt }) => at > 0 && prompt !== undefined)?.at ?? 0;
+      for (let at = begun - 600; at <= begun + 600; at += 30) {
+        const { report, billed } = hear(answer, 'stopped', () => at, {
+          isLate: false,
+          grant: grantFor(answer, unlearned),
+        });
+        expect(booked(answer, unlearned, report) / billed).toBeGreaterThanOrEqual(WHOLE_BILL);
+      }
+    }
+  },
+);
+
 /**
  * The most that the median and the 95th percentile may be. Behind a use of the API's own tools more steps may have run than
  * anybody saw, each with all results before it: how many is bounded by a least time, and most take several times as long.
@@ -142,6 +159,9 @@ const MOST: Partial<Record<Class, Most>> = {
   slow: { any: [2, 4], cut: [3, 60], silence: [3, 16], killed: [8, 80] },
   // While it thinks unseen, it may as well have searched.
   pondered: { any: [2, 25], silence: [3, 12], killed: [6, 60] },
+  // In a silence an advisor may have been asked as often as it may, and it is dearer than who asks it.
+  advised: { any: [5, 18], silence: [25, 80], killed: [6, 20] },
+  handed: { any: [2.5, 4] },
 };
 
 function mostOf(kind: Class, end: End): readonly [number, number] {

@@ -119,7 +119,7 @@ describe('what an answer costs that did not end by itself', () => {
       const left = account(async () => {
         time.now += 2_000;
         leaving.abort();
-        return await new Promise<Response>(() => {});
+        return sse(bodyOf([start({ input_tokens: 10 })], 'silence'));
       });
       const response = left.ask({ ...ASK, max_tokens }, { signal: leaving.signal });
       await response.catch(() => undefined);

@@ -1,14 +1,18 @@
-import { env, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, env, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { EdgeObject } from '../../../../src/edge/kit/objects/edge-object.ts';
+import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { TurnSettlements } from '../../../../src/edge/talk/conversations/turn-settlements.ts';
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { turnAt } from '../../../../src/edge/talk/storage/turn-queries.ts';
-import { atRest, simulate, stubOf } from '../../../support/conversations.ts';
+import { bodyOf as streamOf } from '../../../support/app.ts';
+import { atRest, bindings, conversationsReach, passingTime, simulate, stubOf } from '../../../support/conversations.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { tryAsyncCases } from '../../../support/runs.ts';
-import { bodyOf, say } from '../../../support/turns.ts';
+import { ask, bodyOf, say } from '../../../support/turns.ts';
+import { event, sse, start } from '../../../support/wire.ts';
 
 beforeEach(() => {
   simulate();
@@ -47,3 +51,39 @@ test('a conversation has cost what the account says of its turn, however often t
     });
   });
 });
+
+test.each([
+  ['before', 0],
+  ['behind', 4_000 * 1_000],
+])(
+  'a turn that was stopped %s its first event, and whose object dies while it is read on, is settled once, and at no less than came',
+  async (when, told) => {
+    const pass = passingTime();
+    let calls = 0;
+    conversationsReach(async () => {
+      calls += 1;
+      if (when === 'before') return await new Promise<Response>(() => {});
+      return sse(
+        streamOf([start({ model: 'claude-opus-5-5', usage: { input_tokens: 1_000 } }), event('ping')], 'silence'),
+      );
+    });
+    const asked = ask(bodyOf('Hello')).catch(() => undefined);
+    await eventually(async () => expect(calls).toBe(1));
+    if (when === 'behind') await asked;
+    await stubOf().stop();
+    await abortAllDurableObjects();
+    const rows = async () => (await accountStub(bindings, {}, 'alice').requests({})).data;
+    let booked: unknown;
+    for (const _ of [1, 2]) {
+      pass(2 * 60_000);
+      await runDurableObjectAlarm(stubOf());
+      await atRest();
+      const [row, ...others] = await rows();
+      expect(others).toEqual([]);
+      expect(row).toMatchObject({ estimated: true });
+      expect(row?.cost_usd).toBeGreaterThan(told / 1e9);
+      booked ??= row?.cost_usd;
+      expect(row?.cost_usd).toBe(booked);
+    }
+  },
+);

@@ -392,12 +392,6 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/edge/claude/pricing/worst-case.test.ts',
   },
   {
-    name: 'money: an expired credit counts as a whole',
-    file: 'src/edge/money/account/credits.ts',
-    edits: [['expiresAt <= now ? spent : amount', 'expiresAt <= now ? amount : amount']],
-    foundBy: 'test/edge/money/account/accounts.route.test.ts',
-  },
-  {
     name: 'money: an item of a batch costs as much as a request',
     file: 'src/edge/claude/pricing/cost.ts',
     edits: [['options.batch ? 20 : 10', 'options.batch ? 10 : 10']],

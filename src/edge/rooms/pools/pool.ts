@@ -12,7 +12,6 @@ import { rulesOf } from '../../money/budget/rules.ts';
 import { thresholdsReached } from '../../money/budget/thresholds.ts';
 import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { AccountRecount } from './account-recount.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, SpendQuery } from './contracts/pool.ts';
 import {
   answerFor,
@@ -59,7 +58,6 @@ export class Pool extends EdgeObject implements PoolObject {
   readonly #store: PoolStore;
   readonly #used: UsedSums;
   readonly #refusals: PoolRefusals;
-  readonly #recount: AccountRecount;
   readonly #name: string;
   readonly #alerts: AlertOutbox;
   readonly #key: RefusedKey;
@@ -70,8 +68,6 @@ export class Pool extends EdgeObject implements PoolObject {
    * When each open lease was last asked, and how long it may be silent now. It is not stored, because it only saves calls.
    */
   readonly #asked = new Map<string, { at: number; waitMs: number }>();
-  /** The accounts that a recount asks by their leases. It need not call them by their names. */
-  #askedFirst: ReadonlySet<string | null> | undefined;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, ASK_GRAIN_MS);
@@ -79,7 +75,6 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#store = new PoolStore(ctx.storage);
     this.#used = new UsedSums(this.#store);
     this.#refusals = new PoolRefusals(this.#store);
-    this.#recount = new AccountRecount(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.around);
     this.#key = new RefusedKey(this.#store, this.#alerts, this.around);
     this.#books = booksOf(this.#store.leases(), this.now());
@@ -148,23 +143,6 @@ export class Pool extends EdgeObject implements PoolObject {
     return retentionOf(() => this.settings());
   }
 
-  /** Asks every account to report everything again, which replaces what is known. @returns how many accounts are asked */
-  recount(): { accounts: number } {
-    this.#store.together(() => {
-      this.#used.keepKnown();
-      this.#store.write('update leases set told = -1, open = 1 where account is not null');
-    });
-    const asked = [...this.#store.leases()].filter(({ account }) => account !== null);
-    for (const lease of asked) {
-      this.#books.open.set(lease.id, lease);
-      this.#asked.set(lease.id, { at: 0, waitMs: 0 });
-    }
-    this.#recount.begin();
-    this.#askedFirst = undefined;
-    this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
-    return { accounts: asked.length };
-  }
-
   /** Deletes a lease that its erased account has given up. What was spent stays counted, for nobody. */
   dropLease(id: string): void {
     const lease = this.#books.open.get(id) ?? this.#store.lease(id);
@@ -206,7 +184,6 @@ export class Pool extends EdgeObject implements PoolObject {
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
       await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
     }
-    await this.#goOnRecounting();
     const dropped = this.#store.forgetDropped(now - DROPPED_MS);
     if (dropped !== undefined) this.around.alarm.wakeFor(dropped + DROPPED_MS);
     if (asked.length < silent.length) this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
@@ -275,38 +252,12 @@ export class Pool extends EdgeObject implements PoolObject {
     if (due.length > 0) this.#alerts.raise(due, OF_NO_ACCOUNT);
   }
 
-  /** Asks accounts that have not reported yet what they have spent, some at a time. */
-  async #goOnRecounting(): Promise<void> {
-    const wait = await this.#recount.go(this.env.STORE, async (accounts) => {
-      // Read once, because each step has only some of the names. An account that is missing in it is called once too often.
-      this.#askedFirst ??= new Set([...this.#store.leases()].map(({ account }) => account));
-      const unknown = accounts.filter((account) => !this.#askedFirst?.has(account));
-      const done: boolean[] = [];
-      for (let at = 0; at < unknown.length; at += ASKED_TOGETHER) {
-        done.push(...(await Promise.all(unknown.slice(at, at + ASKED_TOGETHER).map((one) => this.#reaches(one)))));
-      }
-      return !done.includes(false);
-    });
-    if (wait !== undefined) this.around.alarm.wakeFor(this.now() + wait, 1);
-    else this.#askedFirst = undefined;
-  }
-
-  /** Asks an account to report to the pool. @returns whether it could be reached */
-  async #reaches(account: string): Promise<boolean> {
-    const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
-    try {
-      await callAccount(request, (object) => object.reportTo(this.#name));
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
   async #ask(lease: PoolLease): Promise<void> {
     const { id, account } = lease;
     if (account === null) return;
+    const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
     // Until it answers, what it has stays counted.
-    await this.#reaches(account);
+    await callAccount(request, (object) => object.reportTo(this.#name)).catch(() => {});
     // While its request goes on, or it cannot be reached, it is asked less and less often.
     const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
     if (this.#books.open.has(id)) this.#asked.set(id, { at: this.now(), waitMs });

@@ -83,13 +83,6 @@ export class UsedSums extends Rows {
     this.#forget(lease);
   }
 
-  /** Deletes the sums of leases that the pool does not know. */
-  keepKnown(): void {
-    this.tables.write(
-      `delete from used where lease not in ('${NOBODY}', '${VISITORS_LEASE}') and lease not in (select id from leases)`,
-    );
-  }
-
   /** @returns what all accounts have spent, or only the part that one group has paid for. */
   usage(query: SharedUsageQuery): SharedUsageReport {
     const { from, to, group_by, limit } = query;

@@ -18,7 +18,6 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   accounts(query: SpendQuery): Page<AccountSpendRow>;
   accountsNamed(names: readonly string[]): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
-  recount(): { accounts: number };
   dropLease(id: string): void;
   noteKey(news: string | null, upstream?: string): void;
 }

@@ -1,4 +1,3 @@
-import { isVisitor } from '../../gate/identity/identity.ts';
 import { retentionOf } from '../../gate/settings/retention.ts';
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
@@ -19,8 +18,8 @@ import {
   grantLease,
   isChanged,
   isNewer,
+  joinLease,
   type LeaseBooks,
-  moveToNobody,
   type PoolRules,
   reportWindows,
 } from './grant.ts';
@@ -30,7 +29,7 @@ import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { RefusedKey } from './refused-key.ts';
 import { pageOfSpenders, spendersOf } from './spenders.ts';
-import { NOBODY, VISITORS_LEASE } from './tables.ts';
+import { VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
 
 /** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
@@ -40,8 +39,8 @@ const MOST_SILENT_MS = 15 * MINUTE_MS;
 /** How many accounts one alarm asks, and how many at the same time. (An object may have six open connections.) */
 const ASKED_AT_ONCE = 300;
 const ASKED_TOGETHER = 5;
-/** A call that was on its way when its lease was given up comes within this time. Milliseconds. */
-const DROPPED_MS = 10 * MINUTE_MS;
+/** A call that was on its way when its visitor ended comes within this time. Milliseconds. */
+const JOINED_MS = 10 * MINUTE_MS;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
 
@@ -88,7 +87,6 @@ export class Pool extends EdgeObject implements PoolObject {
     const lease = known && !isNewer(call, known) ? known : this.#take(call, known);
     const answer: LeaseAnswer = {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
-      epoch: lease.epoch,
       told: lease.told,
       refused: lease.refused,
     };
@@ -101,7 +99,7 @@ export class Pool extends EdgeObject implements PoolObject {
     const had = windows.map(({ id, end, spent, kept }) => [id, { end, spent, granted: spent + kept }]);
     const nothing = { id: lease, incarnation, seq, toldAt: 0, open: false, windows: Object.fromEntries(had) };
     const granted = answerFor(this.#books, this.#rulesNow(), nothing, windows);
-    const answer: LeaseAnswer = { ...granted, epoch: 0, told: -1, refused: 0 };
+    const answer: LeaseAnswer = { ...granted, told: -1, refused: 0 };
     return JSON.stringify(answer);
   }
 
@@ -143,25 +141,22 @@ export class Pool extends EdgeObject implements PoolObject {
     return retentionOf(() => this.settings());
   }
 
-  /** Deletes a lease that its erased account has given up. What was spent stays counted, for nobody. */
-  dropLease(id: string): void {
+  /** Adds what a visitor has spent to the row of all who have ended, and deletes the lease. One that is not there was added. */
+  joinVisitors(id: string): void {
     const lease = this.#books.open.get(id) ?? this.#store.lease(id);
-    if (!lease || lease.droppedAt !== null) return;
+    if (!lease || lease.joinedAt !== null) return;
     const now = this.now();
-    const ofVisitor = isVisitor(lease.account ?? '');
-    const heir = ofVisitor ? VISITORS_LEASE : NOBODY;
-    const windows = moveToNobody(this.#books, lease, this.#store.lease(heir), now);
+    const windows = joinLease(this.#books, lease, this.#store.lease(VISITORS_LEASE), now);
     const nameless = { account: null, isErased: true, group: null, seenAt: null, limits: null, open: false };
     this.#store.together(() => {
-      if (ofVisitor) this.#used.joinVisitors(id);
-      else this.#used.drop(id);
+      this.#used.joinVisitors(id);
       this.#refusals.forget(id);
-      this.#store.put({ ...lease, ...nameless, id: heir, incarnation: 0, seq: 0, windows, toldAt: now });
+      this.#store.put({ ...lease, ...nameless, id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now });
       // A call that was on its way must not bring it back, so its number is known for some time.
-      this.#store.put({ ...lease, ...nameless, windows: {}, droppedAt: now });
+      this.#store.put({ ...lease, ...nameless, windows: {}, joinedAt: now });
     });
     this.#books.open.delete(id);
-    this.around.alarm.wakeFor(now + DROPPED_MS);
+    this.around.alarm.wakeFor(now + JOINED_MS);
   }
 
   /** Notes what `RefusedKey` notes. */
@@ -184,48 +179,44 @@ export class Pool extends EdgeObject implements PoolObject {
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
       await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
     }
-    const dropped = this.#store.forgetDropped(now - DROPPED_MS);
-    if (dropped !== undefined) this.around.alarm.wakeFor(dropped + DROPPED_MS);
+    const joined = this.#store.forgetJoined(now - JOINED_MS);
+    if (joined !== undefined) this.around.alarm.wakeFor(joined + JOINED_MS);
     if (asked.length < silent.length) this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
     for (const lease of this.#open()) this.around.alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
   }
 
   #take(call: LeaseCall, before: PoolLease | undefined): PoolLease {
     const granted = grantLease(this.#books, this.#rulesNow(), call, before, this.now());
-    const { handover } = call;
-    const isHandedOver = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
-    const wasErased = isHandedOver && handover.sums !== undefined;
-    const kept = wasErased ? undefined : before;
+    const isErased = call.nameless === true;
+    const isLast = call.isLast === true;
     const known = before?.told ?? -1;
     // A report that leaves out something unknown here is ignored. The answer says from which change on to report.
-    const sums = call.sums && call.sums.since <= known ? call.sums : undefined;
+    const sums = call.sums && (isLast || call.sums.since <= known) ? call.sums : undefined;
     const told = sums?.seq ?? known;
     const heard = before?.refused ?? 0;
     const refused = call.refused && call.refused.since <= heard ? call.refused : undefined;
     const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
     const open = granted.open || call.owes === true || isUntold;
-    const isErased = call.nameless === true && (wasErased || (before?.isErased ?? true));
     const lease: PoolLease = {
       ...granted,
       open,
       // While it still has something, it may have to be asked, so its name is kept.
       account: isErased && !open ? null : (call.account ?? before?.account ?? null),
       isErased,
-      group: call.group ?? (call.nameless === true ? (kept?.group ?? null) : null),
-      seenAt: call.seenAt ?? kept?.seenAt ?? null,
+      group: call.group ?? null,
+      seenAt: call.seenAt ?? (isErased ? null : (before?.seenAt ?? null)),
       limits: isErased ? null : (call.limits ?? null),
-      epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
       told,
       refused: Math.max(heard, refused?.until ?? 0),
-      droppedAt: null,
+      joinedAt: null,
     };
     if (open) this.#books.open.set(lease.id, lease);
     else this.#books.open.delete(lease.id);
     this.#store.together(() => {
       this.#store.put(lease);
-      if (isHandedOver) this.#used.takeOver(lease.id, handover);
       if (sums) this.#used.put(lease.id, sums);
-      if (wasErased) this.#refusals.forget(lease.id);
+      if (isLast) this.#used.keepModels(lease.id);
+      if (isLast) this.#refusals.forget(lease.id);
       if (refused) this.#refusals.put(lease.id, { ...refused, since: heard });
     });
     if (refused && this.#retention !== undefined) this.around.alarm.wakeFor(this.now() + this.#retention);
